@@ -1,0 +1,131 @@
+"""Places on a slide: level-0 pixels, pixels of a level, and the spacing that leads to µm.
+
+Three worlds, three types. `Box` counts level-0 pixels, `LevelBox` counts pixels of one pyramid level, and
+`Spacing` is the only way from either to physical lengths. All arithmetic between them lives here. Axis order is
+x, y in every type and y, x in every array.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LEVEL_TOLERANCE = 0.01
+"""How much coarser than asked a level may be and still count as fine enough: scanners write 4.0023 for 4."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A width and a height in pixels; whose pixels, the owner says."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in level-0 pixels: left edge, top edge, width, height."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def right(self) -> int:
+        """First column past the box."""
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> int:
+        """First row past the box."""
+        return self.y + self.height
+
+
+@dataclass(frozen=True, slots=True)
+class LevelBox:
+    """A rectangle in the pixels of one pyramid level: left edge, top edge, width, height."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def right(self) -> int:
+        """First column past the box."""
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> int:
+        """First row past the box."""
+        return self.y + self.height
+
+    def clipped(self, size: Size) -> LevelBox:
+        """Return the part that lies inside a level of ``size``; its width or height may be 0."""
+        left, top = min(max(self.x, 0), size.width), min(max(self.y, 0), size.height)
+        right, bottom = min(max(self.right, left), size.width), min(max(self.bottom, top), size.height)
+        return LevelBox(left, top, right - left, bottom - top)
+
+
+@dataclass(frozen=True, slots=True)
+class Spacing:
+    """The physical size of one level-0 pixel in µm, along x and y."""
+
+    x: float
+    y: float
+
+    @property
+    def mean(self) -> float:
+        """Mean of both axes, µm per pixel."""
+        return (self.x + self.y) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One pyramid level: its index, its size in its own pixels, and its downsample.
+
+    The downsample (level-0 pixels per pixel of this level) is a float; it is never truncated, since 3.9999 is 4
+    nowhere.
+    """
+
+    index: int
+    size: Size
+    downsample: float
+
+    def from_level0(self, box: Box) -> LevelBox:
+        """Return ``box`` in this level's pixels, each of origin and size rounded to the nearest pixel (≥ 1 wide)."""
+        return LevelBox(
+            round(box.x / self.downsample),
+            round(box.y / self.downsample),
+            max(1, round(box.width / self.downsample)),
+            max(1, round(box.height / self.downsample)),
+        )
+
+    def to_level0(self, box: LevelBox) -> Box:
+        """Return the level-0 box that covers ``box``, rounded to the nearest pixel."""
+        return Box(
+            round(box.x * self.downsample),
+            round(box.y * self.downsample),
+            round(box.width * self.downsample),
+            round(box.height * self.downsample),
+        )
+
+
+def nearest_better_level(levels: Sequence[Level], downsample: float) -> Level:
+    """Return the coarsest level that is still at least as fine as ``downsample``, else the finest there is.
+
+    Parameters
+    ----------
+    levels
+        The pyramid, in any order.
+    downsample
+        Level-0 pixels per wanted pixel. Levels up to `LEVEL_TOLERANCE` coarser still count as fine enough.
+    """
+    fine_enough = [level for level in levels if level.downsample <= downsample * (1 + LEVEL_TOLERANCE)]
+    if not fine_enough:
+        return min(levels, key=lambda level: level.downsample)
+    return max(fine_enough, key=lambda level: level.downsample)

@@ -1,0 +1,168 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from slidecam.errors import RegionReadError
+from slidecam.geometry import Box, Level, LevelBox, Size, Spacing
+from slidecam.models import Card, save_bundle
+from slidecam.models.architectures import build_network
+from slidecam.sources import Source, SourceFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+
+# Tests run side by side, each on networks too small to share between threads.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real slides and weights, beside the checkout; skip, saying so, where it is absent."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the real slides are not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_data() -> Path:
+    """Return the folder of the synthetic slide and its bundle."""
+    return Path(__file__).parents[1] / "sample_data"
+
+
+class ArraySource(Source):
+    """A slide in memory that counts what is decoded and fails where it is told to."""
+
+    def __init__(self, facts: SourceFacts, levels: list[NDArray[np.uint8]], broken: LevelBox | None) -> None:
+        super().__init__(facts)
+        self.decoded: list[tuple[int, LevelBox]] = []
+        self.closed = False
+        self._levels, self._broken = levels, broken
+
+    def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
+        self.decoded.append((level, box))
+        if self._broken is not None and _meet(box, self._broken):
+            raise RegionReadError(self.facts.path, level, box, "told to fail")
+        return self._levels[level][box.y : box.bottom, box.x : box.right].copy()
+
+    def associated_image(self, name: str) -> NDArray[np.uint8]:
+        raise KeyError(name)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class MakeSource(Protocol):
+    """What the fixture `array_source` is."""
+
+    def __call__(
+        self,
+        pixels: NDArray[np.uint8],
+        *,
+        downsamples: tuple[int, ...] = (1,),
+        chunk: int = 64,
+        bounds: Box | None = None,
+        broken: LevelBox | None = None,
+    ) -> ArraySource: ...
+
+
+@pytest.fixture
+def array_source() -> MakeSource:
+    """Return a maker of in-memory slides; coarser levels take every n-th pixel."""
+
+    def make(
+        pixels: NDArray[np.uint8],
+        *,
+        downsamples: tuple[int, ...] = (1,),
+        chunk: int = 64,
+        bounds: Box | None = None,
+        broken: LevelBox | None = None,
+    ) -> ArraySource:
+        arrays = [pixels[::step, ::step] for step in downsamples]
+        levels = tuple(
+            Level(index, Size(array.shape[1], array.shape[0]), float(step))
+            for index, (array, step) in enumerate(zip(arrays, downsamples, strict=True))
+        )
+        facts = SourceFacts(
+            path="memory.tif",
+            name="memory",
+            reader="memory",
+            format="array",
+            levels=levels,
+            spacing=Spacing(0.5, 0.5),
+            spacing_from="the test",
+            bounds=bounds,
+            chunk=(Size(chunk, chunk),) * len(levels),
+            associated=(),
+            fingerprint="memory",
+        )
+        return ArraySource(facts, arrays, broken)
+
+    return make
+
+
+@pytest.fixture
+def noise() -> Callable[[int, int], NDArray[np.uint8]]:
+    """Return a maker of random RGB pictures, (height, width, 3); every pixel differs, so a shift shows."""
+
+    def make(width: int, height: int) -> NDArray[np.uint8]:
+        return np.random.default_rng(width * 10_007 + height).integers(0, 256, (height, width, 3), np.uint8)
+
+    return make
+
+
+def _meet(one: LevelBox, other: LevelBox) -> bool:
+    apart = one.right <= other.x or other.right <= one.x or one.bottom <= other.y or other.bottom <= one.y
+    return not apart
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bundle of three classes with random weights: 64 px tiles at 0.5 µm/px, an 8x8 or so map."""
+    torch.manual_seed(5)
+    network = build_network("slidecam/pocket_resnet", {"widths": [8, 12, 16]}, 3, Path("tiny"))
+    card = Card(
+        name="tiny",
+        architecture="slidecam/pocket_resnet",
+        architecture_args={"widths": [8, 12, 16]},
+        class_names=("A", "B", "C"),
+        activation="softmax",
+        tile_px=64,
+        spacing=0.5,
+        input_px=64,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    )
+    return save_bundle(tmp_path_factory.mktemp("bundle") / "tiny", card, network).path
+
+
+@pytest.fixture(scope="session")
+def write_slide() -> Callable[..., Path]:
+    """Return a writer of small pyramidal slides, pink and violet tissue on glass, that OpenSlide opens."""
+
+    def write(path: Path, width: int = 700, height: int = 500, seed: int = 0, *, tissue: bool = True) -> Path:
+        pixels = np.full((height, width, 3), 244, np.uint8)
+        if tissue:
+            rng = np.random.default_rng(seed)
+            stain = np.array([225, 150, 190]) + rng.integers(-25, 25, (height, width, 3))
+            pixels[40 : height - 60, 50 : width - 90] = stain.astype(np.uint8)[40 : height - 60, 50 : width - 90]
+        options = {"tile": (128, 128), "photometric": "rgb", "compression": "deflate", "resolutionunit": "CENTIMETER"}
+        with tifffile.TiffWriter(path) as writer:
+            for step in (1, 2, 4):
+                per_cm = 10_000 / (0.5 * step)
+                level = np.ascontiguousarray(pixels[::step, ::step])
+                writer.write(level, resolution=(per_cm, per_cm), subfiletype=int(step > 1), **options)
+        return path
+
+    return write

@@ -1,0 +1,46 @@
+"""Levels, boxes and the way between them."""
+
+from __future__ import annotations
+
+import pytest
+
+from slidecam.geometry import Box, Level, LevelBox, Size, Spacing, nearest_better_level
+
+PYRAMID = tuple(Level(i, Size(1000, 1000), d) for i, d in enumerate((1.0, 3.9999, 16.0023)))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [(0.5, 0), (1.0, 0), (3.0, 0), (3.9, 0), (4.0, 1), (3.97, 1), (15.0, 1), (16.0, 2), (500.0, 2)],
+)
+def test_the_level_chosen_is_the_coarsest_that_is_fine_enough(wanted: float, index: int) -> None:
+    assert nearest_better_level(PYRAMID, wanted).index == index
+
+
+def test_a_downsample_of_3_9999_is_not_truncated_to_3() -> None:
+    assert PYRAMID[1].from_level0(Box(4000, 8000, 896, 896)) == LevelBox(1000, 2000, 224, 224)
+
+
+def test_a_box_never_shrinks_to_nothing() -> None:
+    assert PYRAMID[2].from_level0(Box(0, 0, 3, 3)) == LevelBox(0, 0, 1, 1)
+
+
+def test_level_boxes_go_back_to_the_level_0_box_they_cover() -> None:
+    assert PYRAMID[1].to_level0(LevelBox(1000, 2000, 224, 224)) == Box(4000, 8000, 896, 896)
+
+
+@pytest.mark.parametrize(
+    ("box", "inside"),
+    [
+        (LevelBox(-5, -5, 10, 10), LevelBox(0, 0, 5, 5)),
+        (LevelBox(90, 10, 20, 20), LevelBox(90, 10, 10, 20)),
+        (LevelBox(200, 200, 5, 5), LevelBox(100, 50, 0, 0)),
+        (LevelBox(3, 4, 5, 6), LevelBox(3, 4, 5, 6)),
+    ],
+)
+def test_clipping_keeps_what_lies_inside(box: LevelBox, inside: LevelBox) -> None:
+    assert box.clipped(Size(100, 50)) == inside
+
+
+def test_the_mean_spacing_is_that_of_both_axes() -> None:
+    assert Spacing(0.25, 0.75).mean == 0.5
