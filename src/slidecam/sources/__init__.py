@@ -1,0 +1,19 @@
+"""Slides and pictures: opened by content, read region by region from any thread."""
+
+from slidecam.sources.opening import open_source, reader_names
+from slidecam.sources.overview import Overview
+from slidecam.sources.source import GLASS, RGB, Source, SourceFacts
+from slidecam.sources.spacing import SettledSpacing, read_spacings, settle_spacing
+
+__all__ = [
+    "GLASS",
+    "RGB",
+    "Overview",
+    "SettledSpacing",
+    "Source",
+    "SourceFacts",
+    "open_source",
+    "read_spacings",
+    "reader_names",
+    "settle_spacing",
+]

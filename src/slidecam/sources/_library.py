@@ -1,0 +1,99 @@
+"""What the libraries that decode slides may raise, and how slidecam words it."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from slidecam.errors import RegionReadError, UnreadableSourceError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slidecam.geometry import LevelBox
+
+_LONGEST = 200
+Errors = tuple[type[Exception], ...]
+
+DECODING_ERRORS: Errors = (
+    OSError,  # Pillow, OpenSlide's cousins, every file system
+    ValueError,  # tifffile, zarr, JSON
+    RuntimeError,  # imagecodecs derives all of its codecs' errors from it
+    LookupError,  # a tag, key or level that a damaged file lacks
+    TypeError,  # tifffile and tiffslide on tags of the wrong type
+    AttributeError,  # tifffile and tiffslide on tags that are absent
+    ArithmeticError,  # a resolution of x/0
+    AssertionError,  # tifffile's own checks
+    SyntaxError,  # Pillow on a broken PNG, ElementTree on broken XML
+    EOFError,
+    ImportError,  # a codec or an fsspec protocol that is not installed
+    struct.error,
+    zlib.error,
+)
+"""Every exception that a damaged or foreign file has been seen to draw from a decoding library.
+
+The libraries promise no common base class; what is not listed here (MemoryError, KeyboardInterrupt) passes.
+"""
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of what a library said, or the name of its error where it said nothing."""
+    lines = str(error).strip().splitlines()
+    text = lines[0].rstrip(".") if lines else type(error).__name__
+    if text.startswith("Reading ") and ": " in text:
+        text = text.split(": ", 1)[1]  # OpenSlide names the file, as our message does already
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+@contextmanager
+def opening(path: str, what: str, remedy: str, also: Errors = ()) -> Iterator[None]:
+    """Turn whatever a library raises in the block into an `UnreadableSourceError`.
+
+    Parameters
+    ----------
+    path
+        The file, as the user named it.
+    what
+        What the file is, as a clause: ``"this is a TIFF"``.
+    remedy
+        What the user can do.
+    also
+        Errors of the library that derive from Exception alone.
+    """
+    try:
+        yield
+    except (UnreadableSourceError, UsageError):
+        raise
+    except (*DECODING_ERRORS, *also) as error:
+        problem = f"{what}, but it cannot be opened: {reason(error)}."
+        raise UnreadableSourceError(path, problem, remedy) from error
+
+
+@contextmanager
+def decoding(path: str, level: int, box: LevelBox, also: Errors = ()) -> Iterator[None]:
+    """Turn whatever a library raises in the block into a `RegionReadError` of that box."""
+    try:
+        yield
+    except (RegionReadError, UsageError):
+        raise
+    except (*DECODING_ERRORS, *also) as error:
+        raise RegionReadError(path, level, box, reason(error)) from error
+
+
+@contextmanager
+def decoding_associated(path: str, name: str, also: Errors = ()) -> Iterator[None]:
+    """Turn whatever a library raises in the block into an `UnreadableSourceError` about a label or macro."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except (*DECODING_ERRORS, *also) as error:
+        problem = f"its {name} image cannot be decoded: {reason(error)}."
+        raise UnreadableSourceError(path, problem, "The slide itself may still be readable.") from error
+
+
+def closed(path: str) -> UsageError:
+    """Return the error of reading from a source after `Source.close`."""
+    return UsageError(f"{path}: this source is closed.", "Open it again with open_source().")

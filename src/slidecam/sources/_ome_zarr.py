@@ -1,0 +1,231 @@
+"""OME-Zarr 0.4 (zarr v2) and 0.5 (zarr v3), in a folder or behind an fsspec URL."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from zarr.storage import FsspecStore, LocalStore
+
+from slidecam.errors import UnreadableSourceError
+from slidecam.geometry import Level, LevelBox, Size, Spacing
+from slidecam.sources._chunks import chunk_size
+from slidecam.sources._fingerprint import DIGITS
+from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening
+from slidecam.sources._pixels import to_rgb, to_uint8
+from slidecam.sources._tiff_metadata import MICROMETRES
+from slidecam.sources.source import Source, SourceFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from slidecam.sources._probe import Probe
+
+_REMEDY = "Check that it is an OME-Zarr image of version 0.4 or 0.5, and that all of it was copied."
+_EXPORT = "Export one plane as RGB (channels red, green and blue) and use that."
+_CHANNELS = {1, 3}
+_SAMPLES = 8
+_SAMPLE_EDGE = 256
+
+
+@dataclass(frozen=True)
+class Image:
+    """One multiscale image: its arrays, finest first, the names of their axes, and its spacing."""
+
+    arrays: tuple[zarr.Array[Any], ...]
+    axes: tuple[str, ...]
+    version: str
+    spacing: Spacing | None
+
+    def length(self, axis: str) -> int:
+        """Return the length of an axis in the finest array; 1 for an axis that is not there."""
+        return int(self.arrays[0].shape[self.axes.index(axis)]) if axis in self.axes else 1
+
+    def size(self, level: int) -> Size:
+        """Return width and height of a level."""
+        shape = self.arrays[level].shape
+        return Size(int(shape[self.axes.index("x")]), int(shape[self.axes.index("y")]))
+
+    def native(self, level: int) -> Size:
+        """Return width and height of a stored chunk."""
+        chunks = self.arrays[level].chunks
+        return Size(int(chunks[self.axes.index("x")]), int(chunks[self.axes.index("y")]))
+
+    def read(self, level: int, box: LevelBox) -> NDArray[np.generic]:
+        """Return ``box`` as stored, (height, width, channels)."""
+        places = {"y": slice(box.y, box.bottom), "x": slice(box.x, box.right), "c": slice(None)}
+        pixels = np.asarray(self.arrays[level][tuple(places.get(axis, 0) for axis in self.axes)])
+        kept = [axis for axis in self.axes if axis in places]
+        if "c" not in kept:
+            pixels, kept = pixels[..., np.newaxis], [*kept, "c"]
+        return pixels.transpose([kept.index(axis) for axis in "yxc"])
+
+
+def open_slide(probe: Probe) -> Source:
+    """Open an OME-Zarr image; UnreadableSourceError if it is none, or none that can be shown as RGB."""
+    with opening(probe.given, "this is a Zarr folder", _REMEDY):
+        group = zarr.open_group(_store(probe), mode="r")
+        image = _image(probe, group)
+        _check(probe, image)
+        return OmeZarrSource(_facts(probe, image), image)
+
+
+class OmeZarrSource(Source):
+    """A multiscale image read with zarr, which may be read from any thread.
+
+    Grey becomes RGB, 16 bit is scaled from its full range to 8, and three channels are red, green and blue.
+    """
+
+    def __init__(self, facts: SourceFacts, image: Image) -> None:
+        super().__init__(facts)
+        self._image: Image | None = image
+        self._lock = Lock()
+
+    def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
+        with self._lock:
+            image = self._image
+        if image is None:
+            raise closed(self.facts.path)
+        with decoding(self.facts.path, level, box):
+            pixels = image.read(level, box)
+        return to_rgb(to_uint8(pixels, _bits(pixels.dtype)))
+
+    def associated_image(self, name: str) -> NDArray[np.uint8]:
+        """Raise KeyError: OME-Zarr has no associated images."""
+        raise KeyError(name)
+
+    def close(self) -> None:
+        """Let the store go."""
+        with self._lock:
+            self._image = None
+
+
+def _store(probe: Probe) -> LocalStore | FsspecStore:
+    if probe.local is not None:
+        return LocalStore(probe.local, read_only=True)
+    return FsspecStore.from_url(probe.given.rstrip("/"), read_only=True)
+
+
+def _image(probe: Probe, group: zarr.Group) -> Image:
+    """Return the image of a group, or the first one of a bioformats2raw collection."""
+    attributes = _ome(group)
+    if "plate" in attributes:
+        remedy = "Pass one image of it, for example PLATE.zarr/A/1/0."
+        raise UnreadableSourceError(probe.given, "this OME-Zarr is a plate of many images.", remedy)
+    if "bioformats2raw.layout" in attributes and "multiscales" not in attributes:
+        group = _child(probe, group, "0", zarr.Group)
+        attributes = _ome(group)
+    if not attributes.get("multiscales"):
+        raise UnreadableSourceError(probe.given, "this Zarr has no OME-Zarr multiscales metadata.", _REMEDY)
+    scale = attributes["multiscales"][0]
+    axes = tuple(axis if isinstance(axis, str) else axis["name"] for axis in scale["axes"])
+    return Image(
+        arrays=tuple(_child(probe, group, dataset["path"], zarr.Array) for dataset in scale["datasets"]),
+        axes=axes,
+        version=str(attributes.get("version") or scale.get("version") or "0.4"),
+        spacing=_spacing(scale, axes),
+    )
+
+
+def _ome(group: zarr.Group) -> Mapping[str, Any]:
+    """Return the OME metadata: under "ome" since 0.5, at the top before."""
+    attributes: Mapping[str, Any] = group.attrs.asdict()
+    newer: Mapping[str, Any] | None = attributes.get("ome")
+    return attributes if newer is None else newer
+
+
+def _child(probe: Probe, group: zarr.Group, path: str, kind: type[Any]) -> Any:  # noqa: ANN401 - array or group
+    child = group.get(path)
+    if not isinstance(child, kind):
+        problem = f"its metadata name {path!r}, and there is no {kind.__name__.lower()} of that name."
+        raise UnreadableSourceError(probe.given, problem, _REMEDY)
+    return child
+
+
+def _check(probe: Probe, image: Image) -> None:
+    """Raise where the pixels are none that can honestly be shown as RGB."""
+    extra = {axis: image.length(axis) for axis in image.axes if axis not in "yxc"}
+    stacked = [f"{axis}={length}" for axis, length in extra.items() if length > 1]
+    problem = None
+    if not {"y", "x"} <= set(image.axes):
+        problem = f"its axes are {', '.join(image.axes)}, without y and x."
+    elif stacked:
+        problem = f"it is a stack of planes ({', '.join(stacked)}), not one picture."
+    elif image.length("c") not in _CHANNELS:
+        problem = f"it has {image.length('c')} channels, and which are red, green and blue is not said."
+    elif image.arrays[0].dtype not in (np.uint8, np.uint16, np.bool_):
+        problem = f"its pixels are {image.arrays[0].dtype}, not 8 or 16 bit without sign."
+    if problem:
+        raise UnreadableSourceError(probe.given, problem, _EXPORT)
+
+
+def _spacing(scale: Mapping[str, Any], axes: Sequence[str]) -> Spacing | None:
+    """Return µm per pixel of the first dataset, or None where the x or y axis names no unit."""
+    units = {axis["name"]: axis.get("unit") for axis in scale["axes"] if isinstance(axis, dict)}
+    factors = [1.0] * len(axes)
+    for part in (scale["datasets"][0], scale):
+        for transform in part.get("coordinateTransformations") or ():
+            if transform["type"] == "scale":
+                factors = [one * float(other) for one, other in zip(factors, transform["scale"], strict=True)]
+    if not all(units.get(axis) in MICROMETRES for axis in "xy"):
+        return None
+    x, y = (factors[axes.index(axis)] * MICROMETRES[units[axis] or ""] for axis in "xy")
+    return Spacing(x, y) if 0 < x < math.inf and 0 < y < math.inf else None
+
+
+def _facts(probe: Probe, image: Image) -> SourceFacts:
+    full = image.size(0)
+    sizes = [image.size(index) for index in range(len(image.arrays))]
+    bits = _bits(image.arrays[0].dtype)
+    return SourceFacts(
+        path=probe.given,
+        name=probe.name,
+        reader="ome-zarr",
+        format=f"ome-zarr {image.version}",
+        levels=tuple(
+            Level(index, size, (full.width / size.width + full.height / size.height) / 2)
+            for index, size in enumerate(sizes)
+        ),
+        spacing=image.spacing,
+        spacing_from="OME-Zarr scale" if image.spacing else None,
+        bounds=None,
+        chunk=tuple(chunk_size(image.native(index)) for index in range(len(sizes))),
+        associated=(),
+        fingerprint=_fingerprint(image),
+        notes=(f"Samples of {bits} bits were scaled to 8.",) if bits > 8 else (),  # noqa: PLR2004 - bits of RGB
+    )
+
+
+def _fingerprint(image: Image) -> str:
+    """Return a digest of shapes and pixels: listing 100 000 chunks of a remote store would take minutes."""
+    shapes = [[*map(int, array.shape), str(array.dtype)] for array in image.arrays]
+    digest = hashlib.sha256(json.dumps([image.axes, shapes]).encode())
+    last = len(image.arrays) - 1
+    edge = 4 * _SAMPLE_EDGE
+    digest.update(_sample(image, last, LevelBox(0, 0, edge, edge).clipped(image.size(last))))
+    size = image.size(0)
+    for index in range(_SAMPLES):
+        x, y = ((side - _SAMPLE_EDGE) * index // (_SAMPLES - 1) for side in (size.width, size.height))
+        box = LevelBox(x, y, _SAMPLE_EDGE, _SAMPLE_EDGE).clipped(size)
+        digest.update(_sample(image, 0, box))
+    return digest.hexdigest()[:DIGITS]
+
+
+def _sample(image: Image, level: int, box: LevelBox) -> bytes:
+    """Return pixels for the digest; what cannot be decoded counts as nothing, and reading it will say so."""
+    try:
+        return np.ascontiguousarray(image.read(level, box)).tobytes()
+    except DECODING_ERRORS:
+        return b""
+
+
+def _bits(dtype: np.dtype[Any]) -> int:
+    return 1 if dtype.kind == "b" else 8 * dtype.itemsize

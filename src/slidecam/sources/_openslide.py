@@ -1,0 +1,206 @@
+"""OpenSlide's formats, DICOM slides among them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import openslide
+from PIL import Image
+
+from slidecam.errors import UnreadableSourceError
+from slidecam.geometry import Box, Level, LevelBox, Size, Spacing
+from slidecam.sources import _dicom
+from slidecam.sources._chunks import cells, chunk_size, overlap, window
+from slidecam.sources._fingerprint import fingerprint_of_files
+from slidecam.sources._library import decoding, decoding_associated, opening
+from slidecam.sources._openslide_pixels import read_rgb
+from slidecam.sources._pixels import over_background
+from slidecam.sources._slide_handle import SlideHandle
+from slidecam.sources.source import GLASS, Source, SourceFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.sources._probe import Probe
+    from slidecam.sources._slide_handle import Slide
+    from slidecam.sources.source import RGB
+
+_NATIVE_TILE = 256
+_WHOLE = 1e-9
+_ERRORS = (openslide.OpenSlideError,)
+_REMEDY = "If another program opens it, export it as OME-TIFF there (QuPath: File > Export images)."
+_OTHER = "Choose another reader, or none to let the content decide."
+_MENDED = (
+    "The file says RGB, but its JPEG frames are YCbCr by their own marks; their colours were converted. "
+    "Viewers that believe the file show it green and pink."
+)
+
+
+def vendor_of(probe: Probe) -> str | None:
+    """Return OpenSlide's name of the format, or None if OpenSlide does not know it."""
+    path = _slide_file(probe)
+    return openslide.OpenSlide.detect_format(str(path)) if path else None
+
+
+def open_slide(probe: Probe) -> Source:
+    """Open a slide with OpenSlide; UnreadableSourceError if it cannot."""
+    path = _slide_file(probe)
+    if path is None:
+        raise UnreadableSourceError(probe.given, "OpenSlide finds no local file here.", _OTHER)
+    vendor = openslide.OpenSlide.detect_format(str(path))
+    if vendor is None:
+        raise UnreadableSourceError(probe.given, "OpenSlide does not know this format.", _OTHER)
+    with opening(probe.given, f"this is a slide of the kind {vendor}", _REMEDY, _ERRORS):
+        handle = SlideHandle(probe.given, lambda: openslide.OpenSlide(str(path)))
+        with handle.lease() as slide:
+            return OpenSlideSource(_facts(probe, path, slide), handle, _background(slide.properties))
+
+
+class OpenSlideSource(Source):
+    """A slide read by OpenSlide."""
+
+    def __init__(self, facts: SourceFacts, handle: SlideHandle, background: RGB) -> None:
+        super().__init__(facts)
+        self._handle = handle
+        self._background = background
+        self._mends_colour = _MENDED in facts.notes
+
+    def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
+        with decoding(self.facts.path, level, box, _ERRORS):
+            return self._handle.read(lambda slide: self._assemble(slide, level, box))
+
+    def _assemble(self, slide: Slide, level: int, box: LevelBox) -> NDArray[np.uint8]:
+        """Read ``box`` directly where level pixels begin on level-0 pixels, else from whole chunks.
+
+        read_region() takes its corner in level-0 pixels and interpolates where that falls inside a pixel of
+        the level. Reading whole chunks from a fixed grid gives a pixel one value in whatever box it is read.
+        """
+        if _is_whole(self.facts.levels[level].downsample):
+            return self._region(slide, level, box)
+        pixels = np.empty((box.height, box.width, 3), np.uint8)
+        for cell in cells(box, self.facts.chunk[level]):
+            chunk = cell.clipped(self.facts.levels[level].size)
+            shared = overlap(chunk, box)
+            pixels[window(shared, box)] = self._region(slide, level, chunk)[window(shared, chunk)]
+        return pixels
+
+    def _region(self, slide: Slide, level: int, box: LevelBox) -> NDArray[np.uint8]:
+        downsample = self.facts.levels[level].downsample
+        corner = (round(box.x * downsample), round(box.y * downsample))
+        size = (box.width, box.height)
+        if self._mends_colour:
+            return self._to_rgb(slide.read_region(corner, level, size))
+        return read_rgb(slide, corner, level, size, self._background)
+
+    def _to_rgb(self, picture: Image.Image) -> NDArray[np.uint8]:
+        # openslide-python has already undone OpenSlide's premultiplication by alpha
+        pixels = np.asarray(picture.convert("RGBA"))
+        if self._mends_colour:
+            pixels = np.dstack([_ycbcr_to_rgb(pixels[:, :, :3]), pixels[:, :, 3]])
+        return over_background(pixels, self._background)
+
+    def associated_image(self, name: str) -> NDArray[np.uint8]:
+        """Return the label, macro or thumbnail; KeyError if there is none of that name."""
+        if name not in self.facts.associated:
+            raise KeyError(name)
+        with decoding_associated(self.facts.path, name, _ERRORS):
+            return self._handle.read(lambda slide: self._to_rgb(slide.associated_images[name]))
+
+    def close(self) -> None:
+        """Release the file once nobody reads from it any more."""
+        self._handle.close()
+
+
+def _slide_file(probe: Probe) -> Path | None:
+    """Return the file to give to OpenSlide: for a folder, a file of its only DICOM series."""
+    if not probe.is_folder or probe.local is None:
+        return probe.local
+    series = _dicom.series_files(probe.local)
+    if len(series) > 1:
+        examples = ", ".join(files[0].name for files in series.values())
+        problem = f"this folder holds {len(series)} DICOM series (one file of each: {examples})."
+        raise UnreadableSourceError(probe.given, problem, "Pass one file of the series that you want.")
+    return next(iter(series.values()))[0] if series else None
+
+
+def _facts(probe: Probe, path: Path, slide: Slide) -> SourceFacts:
+    properties = slide.properties
+    levels = tuple(
+        Level(index, Size(*size), float(downsample))
+        for index, (size, downsample) in enumerate(
+            zip(slide.level_dimensions, slide.level_downsamples, strict=True)
+        )
+    )
+    spacing = _spacing(properties)
+    files = _files(path, properties)
+    mended = properties.get("openslide.vendor") == "dicom" and _dicom.claims_rgb_but_is_ycbcr(path)
+    return SourceFacts(
+        path=probe.given,
+        name=probe.name,
+        reader="openslide",
+        format=properties.get("openslide.vendor", "unknown"),
+        levels=levels,
+        spacing=spacing,
+        spacing_from="openslide.mpp-x" if spacing else None,
+        bounds=_bounds(properties),
+        chunk=tuple(chunk_size(_native_tile(level, properties)) for level in levels),
+        associated=tuple(sorted(slide.associated_images)),
+        fingerprint=fingerprint_of_files(files),
+        notes=(_MENDED,) if mended else (),
+    )
+
+
+def _files(path: Path, properties: Mapping[str, str]) -> list[Path]:
+    """Return all files that a slide is made of."""
+    if properties.get("openslide.vendor") == "dicom":
+        return _dicom.siblings(path)
+    companion = path.with_suffix("")
+    if properties.get("openslide.vendor") == "mirax" and companion.is_dir():
+        return [path, *sorted(file for file in companion.iterdir() if file.is_file())]
+    return [path]
+
+
+def _spacing(properties: Mapping[str, str]) -> Spacing | None:
+    try:
+        spacing = Spacing(float(properties["openslide.mpp-x"]), float(properties["openslide.mpp-y"]))
+    except (KeyError, ValueError):
+        return None
+    return spacing if 0 < spacing.x < np.inf and 0 < spacing.y < np.inf else None
+
+
+def _bounds(properties: Mapping[str, str]) -> Box | None:
+    try:
+        x, y, width, height = (
+            int(properties[f"openslide.bounds-{side}"]) for side in ("x", "y", "width", "height")
+        )
+    except (KeyError, ValueError):
+        return None
+    return Box(x, y, width, height)
+
+
+def _background(properties: Mapping[str, str]) -> RGB:
+    try:
+        red, green, blue = bytes.fromhex(properties["openslide.background-color"])
+    except (KeyError, ValueError):
+        return GLASS
+    return red, green, blue
+
+
+def _native_tile(level: Level, properties: Mapping[str, str]) -> Size:
+    sides = (
+        properties.get(f"openslide.level[{level.index}].tile-{side}", "0") for side in ("width", "height")
+    )
+    width, height = (int(side) or _NATIVE_TILE for side in sides)
+    return Size(width, height)
+
+
+def _is_whole(downsample: float) -> bool:
+    return abs(downsample - round(downsample)) < _WHOLE
+
+
+def _ycbcr_to_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels), "YCbCr").convert("RGB"))

@@ -1,0 +1,110 @@
+"""PNG and JPEG: one level, decoded whole on the first read."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+from slidecam.errors import UnreadableSourceError
+from slidecam.geometry import Level, Size
+from slidecam.sources._chunks import CHUNK_EDGE
+from slidecam.sources._fingerprint import fingerprint_of_stream
+from slidecam.sources._library import closed, decoding, opening
+from slidecam.sources._pixels import over_background, to_rgb, to_uint8
+from slidecam.sources.source import GLASS, Source, SourceFacts
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from slidecam.geometry import LevelBox
+    from slidecam.sources._probe import Probe
+
+MOST_PIXELS = 200_000_000
+"""600 MB of RGB. A picture must be decoded whole; a slide of that size belongs in a tiled TIFF."""
+
+_TILED = "Convert it to a tiled TIFF, for example with `vips tiffsave IN OUT.tif --tile --pyramid`."
+_PNG_MARK = b"\x89PNG"
+_ALPHA_MODES = {"RGBA", "LA", "PA", "La", "RGBa"}
+
+
+def open_slide(probe: Probe) -> Source:
+    """Open a PNG or JPEG; UnreadableSourceError if its header is broken or it is too large to decode."""
+    with opening(probe.given, "this is a picture", "Copy or download it again."), probe.open() as stream:
+        fingerprint = fingerprint_of_stream(stream)
+        picture = _header(stream)
+        size, kind = Size(*picture.size), str(picture.format).lower()
+    if size.width * size.height > MOST_PIXELS:
+        problem = f"{size.width}x{size.height} pixels are too many to decode a {kind.upper()} whole."
+        raise UnreadableSourceError(probe.given, problem, _TILED)
+    facts = SourceFacts(
+        path=probe.given,
+        name=probe.name,
+        reader="picture",
+        format=kind,
+        levels=(Level(0, size, 1.0),),
+        spacing=None,  # pHYs and JFIF densities are a screen's or printer's, not a microscope's
+        spacing_from=None,
+        bounds=None,
+        chunk=(Size(CHUNK_EDGE, CHUNK_EDGE),),
+        associated=(),
+        fingerprint=fingerprint,
+    )
+    return PictureSource(facts, probe)
+
+
+class PictureSource(Source):
+    """A PNG or JPEG. Pixels stay where the file stores them: an EXIF rotation is not applied."""
+
+    def __init__(self, facts: SourceFacts, probe: Probe) -> None:
+        super().__init__(facts)
+        self._probe = probe
+        self._lock = Lock()
+        self._pixels: NDArray[np.uint8] | None = None
+        self._closed = False
+
+    def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
+        with decoding(self.facts.path, level, box):
+            pixels = self._whole()
+        return pixels[box.y : box.bottom, box.x : box.right].copy()
+
+    def _whole(self) -> NDArray[np.uint8]:
+        """Return all pixels, decoded by whoever asks first."""
+        with self._lock:
+            if self._closed:
+                raise closed(self.facts.path)
+            if self._pixels is None:
+                with self._probe.open() as stream:
+                    self._pixels = _rgb(_header(stream))
+            return self._pixels
+
+    def associated_image(self, name: str) -> NDArray[np.uint8]:
+        """Raise KeyError: a picture has no associated images."""
+        raise KeyError(name)
+
+    def close(self) -> None:
+        """Let the pixels go."""
+        with self._lock:
+            self._closed, self._pixels = True, None
+
+
+def _header(stream: BinaryIO) -> Image.Image:
+    """Read the header alone. Image.open() would warn of large pictures; open_slide() refuses them itself."""
+    stream.seek(0)
+    mark = stream.read(len(_PNG_MARK))
+    stream.seek(0)
+    return PngImageFile(stream) if mark == _PNG_MARK else JpegImageFile(stream)
+
+
+def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
+    if picture.mode.startswith("I"):
+        return to_rgb(to_uint8(np.asarray(picture)[:, :, np.newaxis].astype(np.uint16), 16))
+    if picture.mode in _ALPHA_MODES or "transparency" in picture.info:
+        return over_background(np.asarray(picture.convert("RGBA")), GLASS)
+    return np.asarray(picture.convert("RGB"))

@@ -1,0 +1,181 @@
+"""A first look at a path or URL: enough of its content to choose a reader, and words for what it is."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from fsspec.core import url_to_fs
+
+from slidecam.errors import UnreadableSourceError
+from slidecam.sources._library import DECODING_ERRORS, reason
+
+HEAD_BYTES = 4096
+ZARR_MARKS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
+_ONE_SLIDE = "Pass the path of one slide file, a DICOM series folder or an OME-Zarr folder."
+
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"version https://git-lfs", "a Git LFS pointer"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"%PDF", "a PDF"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"GIF8", "a GIF picture"),
+    (b"BM", "a BMP picture"),
+    (b"RIFF", "a RIFF file (WebP, AVI)"),
+    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 codestream"),
+    (b"NRRD", "an NRRD volume"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"<!doctype html", "an HTML page (a download that asked for a login?)"),
+    (b"<html", "an HTML page (a download that asked for a login?)"),
+    (b"<?xml", "an XML file"),
+)
+
+_FOLDER = "a folder without a DICOM slide or OME-Zarr metadata in it"
+_MIRAX_DATA = "the data folder of a MIRAX slide"
+
+_REMEDIES = {
+    _FOLDER: "Pass the slide files in it.",
+    _MIRAX_DATA: "Pass the .mrxs file of the same name that lies beside it.",
+    "a Git LFS pointer": "Run `git lfs pull` in its repository to fetch the slide itself.",
+    "an empty file": "Copy or download the slide again.",
+    "a ZIP archive": "Unpack it and pass the slide inside.",
+    "a gzip archive": "Unpack it and pass the slide inside.",
+    "a 7-Zip archive": "Unpack it and pass the slide inside.",
+    "an HTML page (a download that asked for a login?)": "Download the slide again.",
+}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What open_source() knows of a path or URL before it chooses a reader.
+
+    Attributes
+    ----------
+    given
+        The path or URL as the user gave it.
+    local
+        The path on this machine, or None for a remote URL.
+    head
+        The first 4096 bytes, or nothing for a folder.
+    zarr
+        Whether zarr metadata lie in it.
+    """
+
+    given: str
+    local: Path | None
+    head: bytes
+    zarr: bool
+
+    @property
+    def name(self) -> str:
+        """The stem that names outputs."""
+        if self.local is not None:
+            return self.local.stem
+        return PurePosixPath(self.given.split("://", 1)[-1].split("?")[0]).stem
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether this is a folder on this machine."""
+        return self.local is not None and self.local.is_dir()
+
+    @property
+    def is_tiff(self) -> bool:
+        """Whether the file starts as classic TIFF or BigTIFF do, in either byte order."""
+        return self.head[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
+
+    @cached_property
+    def tiff_kinds(self) -> frozenset[str]:
+        """What tifffile sees in a TIFF: some of ome, svs, ndpi, scn, philips, bif, qpi and tiled."""
+        from slidecam.sources._tiff_pages import kinds_of  # noqa: PLC0415 - registry: tifffile only for a TIFF
+
+        return kinds_of(self) if self.is_tiff else frozenset()
+
+    def open(self) -> BinaryIO:
+        """Open the file for reading bytes, wherever it lies; the caller closes it."""
+        if self.local is not None:
+            return self.local.open("rb")
+        system, path = url_to_fs(self.given)
+        return cast("BinaryIO", system.open(path, "rb"))
+
+
+def probe(path: str | Path) -> Probe:
+    """Look at a path or URL.
+
+    Raises
+    ------
+    UnreadableSourceError
+        If there is no such file, it may not be read, or it is neither file nor folder.
+    """
+    given = str(path)
+    try:
+        return _probe_url(given) if "://" in given and not given.startswith("file:") else _probe_local(given)
+    except DECODING_ERRORS as error:
+        if isinstance(error, UnreadableSourceError):
+            raise
+        raise _unreachable(given, error) from error
+
+
+def _probe_local(given: str) -> Probe:
+    local = Path(url2pathname(urlsplit(given).path)) if given.startswith("file:") else Path(given)
+    mode = local.stat().st_mode
+    if stat.S_ISDIR(mode):
+        return Probe(given, local, b"", zarr=any((local / mark).is_file() for mark in ZARR_MARKS))
+    if not stat.S_ISREG(mode):
+        raise UnreadableSourceError(given, "this is neither a file nor a folder.", _ONE_SLIDE)
+    with local.open("rb") as stream:
+        return Probe(given, local, stream.read(HEAD_BYTES), zarr=False)
+
+
+def _probe_url(given: str) -> Probe:
+    system, path = url_to_fs(given)
+    if any(system.exists(f"{path.rstrip('/')}/{mark}") for mark in ZARR_MARKS):
+        return Probe(given, None, b"", zarr=True)
+    with system.open(path, "rb") as stream:
+        return Probe(given, None, bytes(stream.read(HEAD_BYTES)), zarr=False)
+
+
+def _unreachable(given: str, error: Exception) -> UnreadableSourceError:
+    if isinstance(error, FileNotFoundError):
+        return UnreadableSourceError(given, "there is no such file.", "Check the path.")
+    if isinstance(error, PermissionError):
+        return UnreadableSourceError(given, "this may not be read.", "Ask for the right to read it.")
+    if isinstance(error, ImportError):
+        remedy = "Install the package named there, or copy the slide to this machine."
+        return UnreadableSourceError(given, f"this URL needs a package: {reason(error)}.", remedy)
+    return UnreadableSourceError(given, f"this cannot be reached: {reason(error)}.", "Check the path or URL.")
+
+
+def looks_like(probe: Probe) -> tuple[str, str]:
+    """Return what an unrecognised file seems to be, as a noun, and the remedy that goes with it."""
+    what = _look(probe)
+    default = (
+        "slidecam reads OpenSlide formats, DICOM WSI, TIFF, OME-TIFF, OME-Zarr, PNG and JPEG: convert it."
+    )
+    return what, _REMEDIES.get(what, default)
+
+
+def _look(probe: Probe) -> str:
+    if probe.local is not None and probe.is_folder:
+        return _MIRAX_DATA if (probe.local / "Slidedat.ini").is_file() else _FOLDER
+    if not probe.head:
+        return "an empty file"
+    start = probe.head.lstrip()[:32]
+    for magic, what in _MAGIC:
+        if probe.head.startswith(magic) or start.lower().startswith(magic):
+            return what
+    if probe.head[128:132] == b"DICM":
+        return "a DICOM file, but not a whole-slide image"
+    return "text" if _is_text(probe.head) else "a binary file of a kind slidecam does not know"
+
+
+def _is_text(head: bytes) -> bool:
+    printable = sum(32 <= byte < 127 or byte in b"\t\n\r" for byte in head)  # noqa: PLR2004 - ASCII's printable part
+    return printable >= 0.95 * len(head)

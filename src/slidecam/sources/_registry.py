@@ -1,0 +1,85 @@
+"""Who reads what: one entry per reader, each module imported only when its reader is chosen.
+
+To add a reader, write a private module with ``open_slide(probe) -> Source`` and add a line to `READERS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slidecam.sources._probe import Probe
+    from slidecam.sources.source import Source
+
+NOT_MINE = 0
+_TIFFSLIDE_KINDS = frozenset({"svs", "scn", "philips", "qpi"})
+"""Not ndpi and bif, which tifffile alone reads as well and without TIFFSlide's warnings."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One reader: its name, how well it suits a file (0 not at all, higher first), and its module."""
+
+    name: str
+    rank: Callable[[Probe], int]
+    module: str
+
+    def open(self, probe: Probe) -> Source:
+        """Open what ``probe`` looked at."""
+        # lazy on purpose: OpenSlide, tifffile, tiffslide and zarr load only for the slides that need them
+        module = import_module(f"slidecam.sources.{self.module}")
+        return cast("Source", module.open_slide(probe))
+
+
+def _rank_ome_zarr(probe: Probe) -> int:
+    return 50 if probe.zarr else NOT_MINE
+
+
+def _rank_picture(probe: Probe) -> int:
+    return 50 if probe.head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) else NOT_MINE
+
+
+def _rank_tiff(probe: Probe) -> int:
+    """Before OpenSlide where no vendor is involved, else after all who know the vendor.
+
+    OpenSlide sees no SubIFDs, which hold the levels of an OME-TIFF. Of a TIFF that it calls generic it knows no
+    more than tifffile, which decodes it four to ten times faster and never interpolates.
+    """
+    if not probe.is_tiff:
+        return NOT_MINE
+    return 40 if "ome" in probe.tiff_kinds or _vendor(probe) == "generic-tiff" else 10
+
+
+def _rank_openslide(probe: Probe) -> int:
+    return 30 if _vendor(probe) else NOT_MINE
+
+
+def _vendor(probe: Probe) -> str | None:
+    """Return OpenSlide's name of the format, or None."""
+    if probe.local is None or probe.zarr:
+        return None
+    from slidecam.sources._openslide import vendor_of  # noqa: PLC0415 - registry: OpenSlide only for a local file
+
+    return vendor_of(probe)
+
+
+def _rank_tiffslide(probe: Probe) -> int:
+    """Vendors' TIFFs that OpenSlide refused, and tiled TIFFs behind a URL, where OpenSlide cannot go."""
+    if not probe.is_tiff:
+        return NOT_MINE
+    kinds = probe.tiff_kinds
+    remote = probe.local is None and "tiled" in kinds and not kinds & {"ndpi", "bif"}
+    return 20 if remote or kinds & _TIFFSLIDE_KINDS else NOT_MINE
+
+
+READERS: tuple[Reader, ...] = (
+    Reader("ome-zarr", _rank_ome_zarr, "_ome_zarr"),
+    Reader("picture", _rank_picture, "_picture"),
+    Reader("openslide", _rank_openslide, "_openslide"),
+    Reader("tiffslide", _rank_tiffslide, "_tiffslide"),
+    Reader("tiff", _rank_tiff, "_tiff"),
+)

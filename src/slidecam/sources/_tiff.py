@@ -1,0 +1,189 @@
+"""TIFF and OME-TIFF: plain, tiled, in SubIFD pyramids; grey, RGB, 8 and 16 bit."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tifffile import TiffFile
+
+from slidecam.errors import UnreadableSourceError
+from slidecam.geometry import Level, LevelBox, Size
+from slidecam.sources import _tiff_metadata as metadata
+from slidecam.sources._chunks import chunk_size
+from slidecam.sources._fingerprint import fingerprint_of_stream
+from slidecam.sources._library import decoding, decoding_associated, opening
+from slidecam.sources._pixels import over_background, premultiplied_over, to_rgb, to_uint8
+from slidecam.sources._tiff_pages import PageReader, Raster, compression_problem, same_file
+from slidecam.sources.source import GLASS, Source, SourceFacts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slidecam.sources._probe import Probe
+
+_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_PHOTOMETRICS = {_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR}
+_PREMULTIPLIED, _STRAIGHT = 1, 2
+_COLOURS, _WITH_ALPHA = 3, 4
+_LARGEST_SEGMENT = 2**31
+_EXPORT = "Export one plane as RGB, 8 or 16 bit (QuPath: File > Export images > OME-TIFF), and use that."
+_RESAVE = "Save it again as a tiled TIFF, for example with `vips tiffsave IN OUT.tif --tile --pyramid`."
+
+
+def open_slide(probe: Probe) -> Source:
+    """Open a TIFF; UnreadableSourceError if its pixels are none that can be shown as RGB."""
+    with opening(probe.given, "this is a TIFF", _RESAVE), ExitStack() as undo:
+        stream = undo.enter_context(probe.open())
+        fingerprint = fingerprint_of_stream(stream)
+        stream.seek(0)
+        tiff = undo.enter_context(TiffFile(stream))
+        _refuse_empty(probe, tiff)
+        rasters = _rasters(probe, tiff, tiff.series[0])
+        _check(probe, rasters[0])
+        facts = _facts(probe, tiff, rasters, fingerprint)
+        return TiffSource(facts, tiff, rasters, undo.pop_all())
+
+
+class TiffSource(Source):
+    """A TIFF read tile by tile with tifffile.
+
+    Grey becomes RGB, 16 bit is scaled from its full (or stated significant) range to 8, alpha lies on white,
+    and three separate channels are red, green and blue.
+    """
+
+    def __init__(
+        self, facts: SourceFacts, tiff: TiffFile, rasters: tuple[Raster, ...], files: ExitStack
+    ) -> None:
+        super().__init__(facts)
+        self._rasters = rasters
+        self._pages = PageReader(facts.path, tiff)
+        self._files = files
+        self._bits = metadata.significant_bits(tiff, rasters[0].keyframe)
+        self._associated = metadata.associated(tiff)
+
+    def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
+        raster = self._rasters[level]
+        with decoding(self.facts.path, level, box):
+            return _rgb(raster.keyframe, self._pages.read(raster, box), self._bits)
+
+    def associated_image(self, name: str) -> NDArray[np.uint8]:
+        """Return the label, macro or thumbnail of an OME-TIFF; KeyError if there is none of that name."""
+        series = self._associated[name]
+        size = Size(series.keyframe.imagewidth, series.keyframe.imagelength)
+        raster = Raster(tuple(series.pages), size)
+        whole = LevelBox(0, 0, size.width, size.height)
+        with decoding_associated(self.facts.path, name):
+            samples = self._pages.read(raster, whole)
+            return _rgb(raster.keyframe, samples, int(raster.keyframe.bitspersample))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._pages.close()
+        self._files.close()
+
+
+def _rgb(page: Any, samples: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:  # noqa: ANN401 - tifffile's
+    if page.photometric == _PALETTE:
+        palette: NDArray[np.uint8] = (page.colormap >> 8).astype(np.uint8).T
+        coloured: NDArray[np.uint8] = palette[samples[:, :, 0]]
+        return coloured
+    pixels = to_uint8(samples, bits)
+    if page.photometric == _MIN_IS_WHITE:
+        pixels = 255 - pixels
+    return _without_alpha(page, pixels)
+
+
+def _without_alpha(page: Any, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:  # noqa: ANN401 - tifffile's page
+    kind = page.extrasamples[0] if page.extrasamples and pixels.shape[2] == _WITH_ALPHA else None
+    if kind == _STRAIGHT:
+        return over_background(pixels, GLASS)
+    if kind == _PREMULTIPLIED:
+        return premultiplied_over(pixels, GLASS)
+    return to_rgb(pixels)
+
+
+def _rasters(probe: Probe, tiff: TiffFile, series: Any) -> tuple[Raster, ...]:  # noqa: ANN401 - tifffile's series
+    """Return the levels of a series; an error where it is a stack, a volume or spread over files."""
+    extra = {
+        axis: length for axis, length in zip(series.axes, series.shape, strict=True) if axis not in "YXSC"
+    }
+    stacked = {axis: length for axis, length in extra.items() if length > 1}
+    if stacked:
+        what = ", ".join(f"{axis}={length}" for axis, length in stacked.items())
+        raise UnreadableSourceError(
+            probe.given, f"this TIFF is a stack of planes ({what}), not one picture.", _EXPORT
+        )
+    rasters = []
+    for level in series.levels:
+        if not same_file(level.pages, tiff):
+            problem = "this TIFF is spread over several files, or planes of it are missing."
+            raise UnreadableSourceError(probe.given, problem, _EXPORT)
+        page = level.keyframe
+        rasters.append(Raster(tuple(level.pages), Size(page.imagewidth, page.imagelength)))
+    return tuple(sorted(rasters, key=lambda raster: -raster.size.width))
+
+
+def _refuse_empty(probe: Probe, tiff: TiffFile) -> None:
+    if not tiff.series:
+        raise UnreadableSourceError(probe.given, "this TIFF holds no picture.", "Copy or download it again.")
+
+
+def _check(probe: Probe, raster: Raster) -> None:
+    """Raise where the pixels are none that can honestly be shown as RGB, or cannot be decoded at all."""
+    page = raster.keyframe
+    compression = compression_problem(page)
+    if compression:
+        raise UnreadableSourceError(probe.given, f"its pixels cannot be decoded: {compression}.", _RESAVE)
+    if page.dtype is None or np.dtype(page.dtype) not in (np.uint8, np.uint16, np.bool_):
+        problem = f"its pixels are {page.dtype or 'of an unknown type'}, not 8 or 16 bit without sign."
+        raise UnreadableSourceError(probe.given, problem, _EXPORT)
+    if page.photometric not in _PHOTOMETRICS or page.imagedepth > 1:
+        problem = f"its pixels are {getattr(page.photometric, 'name', page.photometric)}, not grey or RGB."
+        raise UnreadableSourceError(probe.given, problem, _EXPORT)
+    _check_channels(probe, raster)
+    _check_segment(probe, raster)
+
+
+def _check_channels(probe: Probe, raster: Raster) -> None:
+    """Refuse channels that are not grey, RGB or RGBA: leaving some out silently would be a loss."""
+    per_page = raster.keyframe.samplesperpixel
+    channels = len(raster.pages) * per_page
+    whole = len(raster.pages) == 1 or per_page == 1
+    alpha = len(raster.pages) == 1 and raster.keyframe.photometric in {_RGB, _YCBCR}
+    if whole and (channels in {1, _COLOURS} or (channels > _COLOURS and alpha)):
+        return
+    problem = f"it has {channels} channels, and which are red, green and blue is not said."
+    raise UnreadableSourceError(probe.given, problem, _EXPORT)
+
+
+def _check_segment(probe: Probe, raster: Raster) -> None:
+    """Refuse one huge compressed strip: every read would decode all of it."""
+    size = raster.native.width * raster.native.height * raster.keyframe.samplesperpixel
+    if size * np.dtype(raster.keyframe.dtype).itemsize > _LARGEST_SEGMENT:
+        problem = f"it is one compressed block of {raster.native.width}x{raster.native.height} pixels."
+        raise UnreadableSourceError(probe.given, problem, _RESAVE)
+
+
+def _facts(probe: Probe, tiff: TiffFile, rasters: tuple[Raster, ...], fingerprint: str) -> SourceFacts:
+    spacing, spacing_from = metadata.spacing(tiff)
+    full = rasters[0].size
+    bits = metadata.significant_bits(tiff, rasters[0].keyframe)
+    return SourceFacts(
+        path=probe.given,
+        name=probe.name,
+        reader="tiff",
+        format="ome-tiff" if tiff.is_ome else "tiff",
+        levels=tuple(
+            Level(index, raster.size, (full.width / raster.size.width + full.height / raster.size.height) / 2)
+            for index, raster in enumerate(rasters)
+        ),
+        spacing=spacing,
+        spacing_from=spacing_from,
+        bounds=None,
+        chunk=tuple(chunk_size(raster.native) for raster in rasters),
+        associated=tuple(sorted(metadata.associated(tiff))),
+        fingerprint=fingerprint,
+        notes=(f"Samples of {bits} bits were scaled to 8.",) if bits > 8 else (),  # noqa: PLR2004 - bits of RGB
+    )

@@ -1,0 +1,149 @@
+"""TIFFSlide: vendors' TIFFs that OpenSlide refuses, and TIFF slides behind a URL."""
+
+from __future__ import annotations
+
+import math
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tiffslide import TiffSlide
+
+from slidecam.errors import UnreadableSourceError
+from slidecam.geometry import Box, Level, Size, Spacing
+from slidecam.sources._chunks import chunk_size
+from slidecam.sources._fingerprint import fingerprint_of_stream
+from slidecam.sources._library import closed, decoding, decoding_associated, opening
+from slidecam.sources._pixels import over_background, to_rgb, to_uint8
+from slidecam.sources._tiff_pages import Raster, compression_problem
+from slidecam.sources.source import GLASS, Source, SourceFacts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slidecam.geometry import LevelBox
+    from slidecam.sources._probe import Probe
+
+_REMEDY = "If another program opens it, export it as OME-TIFF there (QuPath: File > Export images)."
+_CHANNELS = {1, 3, 4}
+_WITH_ALPHA = 4
+_NATIVE_TILE = 256
+
+
+def open_slide(probe: Probe) -> Source:
+    """Open a slide with TIFFSlide; UnreadableSourceError if it cannot."""
+    with opening(probe.given, "this is a TIFF slide", _REMEDY):
+        with probe.open() as stream:
+            fingerprint = fingerprint_of_stream(stream)
+        slide = TiffSlide(str(probe.local) if probe.local else probe.given)
+        try:
+            _check(probe, slide)
+            return TiffSlideSource(_facts(probe, slide, fingerprint), slide)
+        except BaseException:
+            slide.close()
+            raise
+
+
+class TiffSlideSource(Source):
+    """A slide read by TIFFSlide. Its handle is not safe to share, so reads take turns."""
+
+    def __init__(self, facts: SourceFacts, slide: TiffSlide) -> None:
+        super().__init__(facts)
+        self._slide: TiffSlide | None = slide
+        self._lock = Lock()
+
+    def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
+        downsample = self.facts.levels[level].downsample
+        corner = (_level0(box.x, downsample), _level0(box.y, downsample))
+        with decoding(self.facts.path, level, box), self._lock:
+            pixels = self._open_slide().read_region(corner, level, (box.width, box.height), as_array=True)
+        return _rgb(pixels)
+
+    def associated_image(self, name: str) -> NDArray[np.uint8]:
+        """Return the label, macro or thumbnail; KeyError if there is none of that name."""
+        if name not in self.facts.associated:
+            raise KeyError(name)
+        with decoding_associated(self.facts.path, name), self._lock:
+            return np.asarray(self._open_slide().associated_images[name].convert("RGB"))
+
+    def close(self) -> None:
+        """Close the file once the read in progress is done."""
+        with self._lock:
+            if self._slide is not None:
+                self._slide.close()
+            self._slide = None
+
+    def _open_slide(self) -> TiffSlide:
+        if self._slide is None:
+            raise closed(self.facts.path)
+        return self._slide
+
+
+def _level0(place: int, downsample: float) -> int:
+    """Return a level-0 coordinate that TIFFSlide, which truncates, maps to exactly ``place`` of the level."""
+    corner = math.ceil(place * downsample)
+    return corner if int(corner / downsample) == place else corner + 1
+
+
+def _rgb(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
+    pixels8 = to_uint8(pixels, 8 * pixels.dtype.itemsize)
+    return over_background(pixels8, GLASS) if pixels8.shape[2] == _WITH_ALPHA else to_rgb(pixels8)
+
+
+def _check(probe: Probe, slide: TiffSlide) -> None:
+    """Raise where the pixels cannot be decoded or are none that can be shown as RGB."""
+    series = slide.ts_tifffile.series[slide.properties.get("tiffslide.series-index") or 0]
+    problem = compression_problem(series.keyframe)
+    if problem:
+        raise UnreadableSourceError(probe.given, f"its pixels cannot be decoded: {problem}.", _REMEDY)
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    channels = sizes.get("C", 1) * sizes.get("S", 1)
+    if channels not in _CHANNELS or np.dtype(series.dtype) not in (np.uint8, np.uint16):
+        problem = f"it has {channels} channels of {series.dtype}, and which are red, green, blue is not said."
+        raise UnreadableSourceError(probe.given, problem, _REMEDY)
+
+
+def _facts(probe: Probe, slide: TiffSlide, fingerprint: str) -> SourceFacts:
+    levels = tuple(
+        Level(index, Size(*size), float(downsample))
+        for index, (size, downsample) in enumerate(
+            zip(slide.level_dimensions, slide.level_downsamples, strict=True)
+        )
+    )
+    spacing = _spacing(slide.properties)
+    return SourceFacts(
+        path=probe.given,
+        name=probe.name,
+        reader="tiffslide",
+        format=str(slide.properties.get("tiffslide.vendor") or "tiff"),
+        levels=levels,
+        spacing=spacing,
+        spacing_from="tiffslide.mpp-x" if spacing else None,
+        bounds=_bounds(slide.properties),
+        chunk=tuple(chunk_size(_native_tile(slide, level)) for level in levels),
+        associated=tuple(sorted(slide.associated_images)),
+        fingerprint=fingerprint,
+    )
+
+
+def _spacing(properties: dict[str, Any]) -> Spacing | None:
+    x, y = properties.get("tiffslide.mpp-x"), properties.get("tiffslide.mpp-y")
+    if not x or not y or not (0 < float(x) < math.inf and 0 < float(y) < math.inf):
+        return None
+    return Spacing(float(x), float(y))
+
+
+def _bounds(properties: dict[str, Any]) -> Box | None:
+    sides = [properties.get(f"tiffslide.bounds-{side}") for side in ("x", "y", "width", "height")]
+    if any(side is None for side in sides):
+        return None
+    x, y, width, height = (int(side) for side in sides if side is not None)
+    return Box(x, y, width, height)
+
+
+def _native_tile(slide: TiffSlide, level: Level) -> Size:
+    """Return the size of a tile, or of a strip where the level has no tiles."""
+    series = slide.ts_tifffile.series[slide.properties.get("tiffslide.series-index") or 0]
+    if len(series.levels) <= level.index:
+        return Size(_NATIVE_TILE, _NATIVE_TILE)
+    return Raster(tuple(series.levels[level.index].pages), level.size).native

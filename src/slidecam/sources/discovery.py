@@ -1,0 +1,118 @@
+"""From what a user names on a command line to the slides meant by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from slidecam.errors import UsageError
+from slidecam.sources._dicom import series_files
+from slidecam.sources._probe import ZARR_MARKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SUFFIXES = frozenset(
+    {".bif", ".dcm", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png", ".qptiff"}
+    | {".scn", ".svs", ".svslide", ".tif", ".tiff", ".vms", ".vmu", ".zarr"}
+)
+"""What a file in a folder must be called to be taken for a slide; one that is named itself is always taken."""
+
+TOLD = 5
+"""Files named in the message on what was left out."""
+
+
+@dataclass(frozen=True)
+class FoundSlide:
+    """One slide to work on: the stem that names its outputs, and its path or URL."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What was found: the slides in order, and a sentence for each folder where something was left out."""
+
+    slides: tuple[FoundSlide, ...]
+    ignored: tuple[str, ...]
+
+
+def find_slides(inputs: Sequence[str | Path]) -> Discovery:
+    """Expand files, URLs and folders into slides.
+
+    A folder that is a slide itself (OME-Zarr, or one DICOM series) is one slide. Any other folder gives the slides
+    that lie directly in it, by their suffix, and the folders in it that are slides; it is not searched deeper. Files
+    of one DICOM series are one slide, named after its first file.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file, nothing is found, or two slides share a stem and so would share an output folder.
+    """
+    slides: list[FoundSlide] = []
+    ignored: list[str] = []
+    for given in inputs:
+        if "://" in str(given):
+            slides.append(FoundSlide(PurePosixPath(urlsplit(str(given)).path).stem, str(given)))
+        else:
+            _expand(Path(given), slides, ignored)
+    _refuse_shared_stems(slides)
+    if not slides:
+        raise UsageError(
+            f"no slide was found in {', '.join(map(str, inputs)) or 'nothing'}.",
+            f"Name slides or a folder of them ({' '.join(sorted(SUFFIXES))}).",
+        )
+    return Discovery(tuple(slides), tuple(ignored))
+
+
+def _expand(path: Path, slides: list[FoundSlide], ignored: list[str]) -> None:
+    if not path.exists():
+        raise UsageError(f"{path}: there is no such file or folder.", "Check the path.")
+    if not path.is_dir() or _is_slide_folder(path):
+        slides.append(_found(path))
+        return
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    taken = list(_in_folder(path, entries))
+    slides.extend(_found(entry) for entry in taken)
+    left = [entry.name for entry in entries if entry.is_file() and entry.suffix.lower() not in SUFFIXES]
+    if left:
+        more = f" and {len(left) - TOLD} more" if len(left) > TOLD else ""
+        ignored.append(f"{path}: not taken for slides: {', '.join(left[:TOLD])}{more}.")
+
+
+def _in_folder(folder: Path, entries: Sequence[Path]) -> Iterator[Path]:
+    repeated = {path for files in series_files(folder).values() for path in files[1:]}
+    for entry in entries:
+        if entry.is_dir():
+            if _is_slide_folder(entry):
+                yield entry
+        elif entry.suffix.lower() in SUFFIXES and entry not in repeated:
+            yield entry
+
+
+def _is_slide_folder(folder: Path) -> bool:
+    if any((folder / mark).is_file() for mark in ZARR_MARKS):
+        return True
+    files = [entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")]
+    series = series_files(folder)
+    return len(series) == 1 and len(next(iter(series.values()))) == len(files)
+
+
+def _found(path: Path) -> FoundSlide:
+    return FoundSlide(path.resolve().stem, str(path))
+
+
+def _refuse_shared_stems(slides: Sequence[FoundSlide]) -> None:
+    first: dict[str, str] = {}
+    for slide in slides:
+        key = slide.name.casefold()  # Windows and macOS do not tell Slide from slide
+        other = first.pop(key, None)
+        first[key] = slide.path
+        if other is not None:
+            raise UsageError(
+                f"{other} and {slide.path} share the stem {slide.name!r}, and so one output folder.",
+                "Rename one of them, or call slidecam once for each with another --out.",
+            )

@@ -1,0 +1,79 @@
+"""From a path or URL to a `Source`, by what the file holds and never by what it is called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slidecam.errors import UnknownFormatError, UnreadableSourceError, UsageError
+from slidecam.sources._probe import looks_like, probe
+from slidecam.sources._registry import NOT_MINE, READERS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slidecam.sources._probe import Probe
+    from slidecam.sources._registry import Reader
+    from slidecam.sources.source import Source
+
+
+def open_source(path: str | Path, reader: str | None = None) -> Source:
+    """Open a slide or picture.
+
+    Parameters
+    ----------
+    path
+        A file; a folder with a DICOM series or OME-Zarr in it; or an fsspec URL (``file://``, ``memory://``,
+        ``s3://`` where s3fs is installed, …). The network is used only for URLs that name it.
+    reader
+        One of `reader_names` to read it with, instead of the one that suits the content best.
+
+    Returns
+    -------
+    Source
+        Ready to be read from any thread; close it, or use it in a ``with`` statement.
+
+    Raises
+    ------
+    UnknownFormatError
+        If no reader recognises the content; the message says what it looks like.
+    UnreadableSourceError
+        If there is no such file, or those who recognise it cannot open it.
+    UsageError
+        If there is no reader of that name.
+    """
+    found = probe(path)
+    candidates = [_named(reader)] if reader else _candidates(found)
+    if not candidates:
+        what, remedy = looks_like(found)
+        problem = f"this is {what}, not a slide or picture that slidecam reads."
+        raise UnknownFormatError(found.given, problem, remedy)
+    return _open_first(found, candidates)
+
+
+def reader_names() -> tuple[str, ...]:
+    """Return the names that ``open_source(path, reader=...)`` takes."""
+    return tuple(reader.name for reader in READERS)
+
+
+def _named(name: str) -> Reader:
+    for reader in READERS:
+        if reader.name == name:
+            return reader
+    raise UsageError(f"There is no reader {name!r}.", f"Choose one of {', '.join(reader_names())}.")
+
+
+def _candidates(found: Probe) -> list[Reader]:
+    ranks = {reader: reader.rank(found) for reader in READERS}
+    mine = [reader for reader in READERS if ranks[reader] != NOT_MINE]
+    return sorted(mine, key=lambda reader: -ranks[reader])
+
+
+def _open_first(found: Probe, candidates: list[Reader]) -> Source:
+    """Open with the best candidate that can; where none can, the best one's reason is the user's."""
+    failures: list[UnreadableSourceError] = []
+    for reader in candidates:
+        try:
+            return reader.open(found)
+        except UnreadableSourceError as error:
+            failures.append(error)
+    raise failures[0]

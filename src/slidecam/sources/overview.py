@@ -1,0 +1,171 @@
+"""The whole slide as one small picture, decoded chunk by chunk and averaged over exact areas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slidecam.errors import RegionReadError
+from slidecam.geometry import LevelBox, nearest_better_level
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from slidecam.geometry import Box, Level, LevelBox
+    from slidecam.sources.source import Source
+
+_GLASS = 255
+_SMALLEST_PIECE = 128
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The whole slide as one small picture.
+
+    Attributes
+    ----------
+    pixels
+        uint8, (rows, columns, 3); pixel (row, column) is the mean over the area
+        [column, column + 1) x size.width / columns by [row, row + 1) x size.height / rows of level 0.
+    level
+        The pyramid level it was made from.
+    gaps
+        Level-0 boxes that could not be decoded and are white in ``pixels``.
+    """
+
+    pixels: NDArray[np.uint8]
+    level: int
+    gaps: tuple[Box, ...]
+
+
+def overview(source: Source, longest: int) -> Overview:
+    """Return the whole slide with its longest side at most ``longest`` pixels, never enlarged.
+
+    It is made from the coarsest level that is fine enough. Where chunks of that level cannot be decoded,
+    finer levels are tried, and the one with the smallest gaps wins.
+
+    Raises
+    ------
+    RegionReadError
+        If no chunk of any level can be decoded.
+    """
+    size = source.facts.size
+    shrink = max(1.0, max(size.width, size.height) / longest)
+    columns, rows = max(1, round(size.width / shrink)), max(1, round(size.height / shrink))
+    first = nearest_better_level(source.facts.levels, shrink)
+    finer = sorted(
+        (level for level in source.facts.levels if level.downsample <= first.downsample),
+        key=lambda level: -level.downsample,
+    )
+    failures: list[RegionReadError] = []
+    best: Overview | None = None
+    for level in finer:
+        found = _average(source, level, columns, rows, failures)
+        if found is not None and (best is None or _area(found.gaps) < _area(best.gaps)):
+            best = found
+        if best is not None and not best.gaps:
+            break
+    if best is None:
+        raise failures[0]
+    return best
+
+
+def _average(
+    source: Source, level: Level, columns: int, rows: int, failures: list[RegionReadError]
+) -> Overview | None:
+    """Average one level; None where nothing of it can be decoded."""
+    across, down = _edges(level.size.width, columns), _edges(level.size.height, rows)
+    total = np.zeros((rows, columns, 3), np.float64)
+    gaps: list[LevelBox] = []
+    decoded = 0
+    for chunk in chunk_boxes(source, level.index):
+        for box, pixels in _salvaged(source, level.index, chunk, failures):
+            if pixels is None:
+                gaps.append(box)
+            else:
+                decoded += 1
+            whole = np.full((box.height, box.width, 3), _GLASS, np.uint8) if pixels is None else pixels
+            _add(total, whole, box, across, down)
+    if not decoded:
+        return None
+    area = np.diff(down)[:, None, None] * np.diff(across)[None, :, None]
+    mean = np.clip(np.rint(total / area), 0, _GLASS).astype(np.uint8)
+    return Overview(mean, level.index, tuple(level.to_level0(gap) for gap in gaps))
+
+
+def _salvaged(
+    source: Source, level: int, box: LevelBox, failures: list[RegionReadError]
+) -> Iterator[tuple[LevelBox, NDArray[np.uint8] | None]]:
+    """Yield a chunk, or where it cannot be decoded its quarters, down to `_SMALLEST_PIECE`; None for a lost one."""
+    try:
+        yield box, source.read(level, box)
+    except RegionReadError as error:
+        if max(box.width, box.height) <= _SMALLEST_PIECE:
+            failures.append(error)
+            yield box, None
+            return
+        for quarter in _quarters(box):
+            yield from _salvaged(source, level, quarter, failures)
+
+
+def _quarters(box: LevelBox) -> Iterator[LevelBox]:
+    widths = (box.width - box.width // 2, box.width // 2)
+    heights = (box.height - box.height // 2, box.height // 2)
+    for y, height in ((box.y, heights[0]), (box.y + heights[0], heights[1])):
+        for x, width in ((box.x, widths[0]), (box.x + widths[0], widths[1])):
+            if width and height:
+                yield LevelBox(x, y, width, height)
+
+
+def chunk_boxes(source: Source, level: int) -> Iterator[LevelBox]:
+    """Yield the decoding chunks of a level, row by row; together they are the level."""
+    size, chunk = source.facts.levels[level].size, source.facts.chunk[level]
+    for row in range(_count(size.height, chunk.height)):
+        for column in range(_count(size.width, chunk.width)):
+            yield source.chunk_box(level, row, column)
+
+
+def _add(
+    total: NDArray[np.float64],
+    pixels: NDArray[np.uint8],
+    box: LevelBox,
+    across: NDArray[np.float64],
+    down: NDArray[np.float64],
+) -> None:
+    """Add one chunk to the sums of the thumbnail pixels that it touches."""
+    top, bottom = _touched(down, box.y, box.bottom)
+    left, right = _touched(across, box.x, box.right)
+    rows = _sums(pixels, np.clip(down[top : bottom + 1], box.y, box.bottom) - box.y)
+    both = _sums(rows.transpose(1, 0, 2), np.clip(across[left : right + 1], box.x, box.right) - box.x)
+    total[top:bottom, left:right] += both.transpose(1, 0, 2)
+
+
+def _sums(values: NDArray[np.generic], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum ``values`` along the first axis between consecutive edges, which may cut through a pixel."""
+    running = np.zeros((len(values) + 1, *values.shape[1:]), np.float64)
+    np.cumsum(values, axis=0, out=running[1:])
+    whole = np.minimum(edges.astype(np.int64), len(values) - 1)
+    part = (edges - whole)[:, None, None]
+    return np.diff(running[whole] * (1 - part) + running[whole + 1] * part, axis=0)
+
+
+def _edges(length: int, count: int) -> NDArray[np.float64]:
+    return np.linspace(0.0, length, count + 1)
+
+
+def _touched(edges: NDArray[np.float64], start: int, stop: int) -> tuple[int, int]:
+    """Return the first and one past the last interval between ``edges`` that meets [start, stop)."""
+    first = int(np.searchsorted(edges, start, side="right")) - 1
+    return first, int(np.searchsorted(edges, stop, side="left"))
+
+
+def _count(length: int, chunk: int) -> int:
+    return -(-length // chunk)
+
+
+def _area(boxes: tuple[Box, ...]) -> int:
+    return sum(box.width * box.height for box in boxes)

@@ -1,0 +1,213 @@
+"""What every reader offers: the facts of a slide, and its pixels by level and box."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import dask.array as da
+import numpy as np
+
+from slidecam.geometry import LevelBox
+from slidecam.sources.overview import overview
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from slidecam.geometry import Box, Level, Size, Spacing
+    from slidecam.sources.overview import Overview
+
+RGB = tuple[int, int, int]
+GLASS: RGB = (255, 255, 255)
+"""What lies beyond the edge of a slide, and where a scanner stored nothing."""
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What a file says of itself, unchecked.
+
+    Attributes
+    ----------
+    path
+        The path or URL as it was given.
+    name
+        The stem that names outputs: ``CMU-1`` for ``/data/CMU-1.svs``.
+    reader, format
+        Who reads it (``openslide``) and what it is (``aperio``).
+    levels
+        The pyramid, finest first; level 0 has downsample 1.0.
+    spacing, spacing_from
+        µm per level-0 pixel and the property it came from, or None where the file says nothing.
+    bounds
+        The part of level 0 that holds the scan (``openslide.bounds-*``), or None for all of it. QuPath's
+        coordinates start at its corner.
+    chunk
+        For each level, the size of the blocks that it is best decoded in, in pixels of that level.
+    associated
+        Names of the label, macro and thumbnail images.
+    fingerprint
+        Digest of the file's size and of samples of its content, stable across copies and renames.
+    notes
+        What a careful user wants to know of how the file is read, as sentences: colours that were mended,
+        samples that were scaled.
+    """
+
+    path: str
+    name: str
+    reader: str
+    format: str
+    levels: tuple[Level, ...]
+    spacing: Spacing | None
+    spacing_from: str | None
+    bounds: Box | None
+    chunk: tuple[Size, ...]
+    associated: tuple[str, ...]
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> Size:
+        """Width and height of level 0."""
+        return self.levels[0].size
+
+
+class Source(ABC):
+    """A slide that can be read region by region, from any thread.
+
+    A pixel of a level has one value, whatever box it is read in: a reader whose library interpolates must
+    read on a fixed grid. Readers implement `_decode`, `associated_image` and `close`.
+
+    Examples
+    --------
+    >>> with open_source("slide.svs") as slide:
+    ...     pixels = slide.read(0, LevelBox(0, 0, 256, 256))
+    """
+
+    def __init__(self, facts: SourceFacts) -> None:
+        self.facts = facts
+
+    @abstractmethod
+    def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
+        """Return the pixels of ``box``, which lies inside the level, as (height, width, 3)."""
+
+    @abstractmethod
+    def associated_image(self, name: str) -> NDArray[np.uint8]:
+        """Return the associated image ``name`` (label, macro, …), (height, width, 3); KeyError if absent."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the file; reading afterwards is an error."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def read(self, level: int, box: LevelBox, fill: RGB = GLASS) -> NDArray[np.uint8]:
+        """Return RGB pixels of ``box`` in pixels of ``level``; what lies beyond the level is ``fill``.
+
+        Returns
+        -------
+        ndarray
+            uint8, (box.height, box.width, 3).
+
+        Raises
+        ------
+        RegionReadError
+            If the region cannot be decoded. The source stays usable.
+        """
+        inside = box.clipped(self.facts.levels[level].size)
+        if inside == box and box.width and box.height:
+            return self._decode(level, box)
+        pixels = np.full((box.height, box.width, 3), fill, np.uint8)
+        if inside.width and inside.height:
+            top, left = inside.y - box.y, inside.x - box.x
+            pixels[top : top + inside.height, left : left + inside.width] = self._decode(level, inside)
+        return pixels
+
+    def chunk_box(self, level: int, row: int, column: int) -> LevelBox:
+        """Return the box of one decoding chunk, cut off at the level's edge."""
+        chunk = self.facts.chunk[level]
+        box = LevelBox(column * chunk.width, row * chunk.height, chunk.width, chunk.height)
+        return box.clipped(self.facts.levels[level].size)
+
+    def level_array(self, level: int) -> da.Array:
+        """Return a level as a lazy Dask array, uint8, (height, width, 3), one block per decoding chunk."""
+        size, chunk = self.facts.levels[level].size, self.facts.chunk[level]
+        array: da.Array = da.from_array(  # type: ignore[no-untyped-call]  # dask types it in part
+            _LevelView(self, level),
+            chunks=(min(chunk.height, size.height), min(chunk.width, size.width), 3),
+            name=f"{self.facts.reader}-{self.facts.fingerprint}-{level}",
+            asarray=False,
+            fancy=False,
+            meta=np.empty((0, 0, 0), np.uint8),
+        )
+        return array
+
+    def overview(self, longest: int) -> Overview:
+        """Return the whole slide with its longest side at most ``longest`` pixels, and the gaps in it.
+
+        One chunk is decoded at a time, so memory does not grow with the slide.
+
+        Raises
+        ------
+        RegionReadError
+            If no part of the slide can be decoded at all.
+        """
+        return overview(self, longest)
+
+    def thumbnail(self, longest: int) -> NDArray[np.uint8]:
+        """Return the whole slide with its longest side at most ``longest`` pixels, never enlarged.
+
+        Each pixel is the mean over exactly the area that it covers, size.width / columns by
+        size.height / rows level-0 pixels. Where the file cannot be decoded it is `GLASS`; `overview` says
+        where that is.
+
+        Returns
+        -------
+        ndarray
+            uint8, (rows, columns, 3).
+        """
+        return self.overview(longest).pixels
+
+
+class _LevelView:
+    """What Dask needs to slice a level: shape, dtype, slices; nothing is read before a block is asked for.
+
+    Dask merges what is asked of an array into the slices of its blocks, steps and single rows included.
+    """
+
+    def __init__(self, source: Source, level: int) -> None:
+        size = source.facts.levels[level].size
+        self.shape = (size.height, size.width, 3)
+        self.dtype = np.dtype(np.uint8)
+        self.ndim = 3
+        self._source, self._level = source, level
+
+    def __getitem__(self, key: tuple[slice | int, slice | int, slice | int]) -> NDArray[np.uint8]:
+        rows, columns, bands = key
+        top, bottom, every_row = _span(rows, self.shape[0])
+        left, right, every_column = _span(columns, self.shape[1])
+        box = LevelBox(left, top, right - left, bottom - top)
+        return self._source.read(self._level, box)[every_row, every_column, bands]
+
+
+def _span(part: slice | int, length: int) -> tuple[int, int, slice | int]:
+    """Return the first place and one past the last that an index touches, and the index within them."""
+    if not isinstance(part, slice):
+        place = part % length
+        return place, place + 1, 0
+    places = range(length)[part]
+    if not places:
+        return 0, 0, slice(None)
+    first, last = min(places[0], places[-1]), max(places[0], places[-1])
+    return first, last + 1, slice(None, None, places.step)

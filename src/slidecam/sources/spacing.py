@@ -1,0 +1,145 @@
+"""One policy for µm per pixel: an explicit value, else the file's own, else an error with the remedy."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slidecam.errors import SpacingError
+from slidecam.geometry import Spacing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slidecam.sources.source import SourceFacts
+
+FINEST, COARSEST = 0.05, 20.0
+"""Between these µm per pixel a spacing is believed: 264.58 is a screen's 96 dpi, 1000 libvips' default."""
+
+CONFLICT = 0.05
+"""How far an override may lie from the file's own value, relative to it, before the user is told."""
+
+_REMEDY = "Pass --mpp X (µm per pixel, for example --mpp 0.25) or a CSV with the columns slide,mpp."
+
+
+@dataclass(frozen=True)
+class SettledSpacing:
+    """The spacing to work with, where it came from, and what the user should hear about it.
+
+    Attributes
+    ----------
+    spacing
+        µm per level-0 pixel.
+    origin
+        ``"override"`` or the property of the file, e.g. ``"openslide.mpp-x"``.
+    warning
+        A sentence where an override contradicts the file by more than 5 %, else None.
+    """
+
+    spacing: Spacing
+    origin: str
+    warning: str | None
+
+
+def settle_spacing(facts: SourceFacts, override: Spacing | float | None = None) -> SettledSpacing:
+    """Decide the spacing of a slide.
+
+    Parameters
+    ----------
+    facts
+        What the file says.
+    override
+        µm per level-0 pixel that the user gave, or None.
+
+    Raises
+    ------
+    SpacingError
+        If neither says a spacing, or the one that counts lies outside 0.05-20 µm per pixel.
+    """
+    if override is not None:
+        given = override if isinstance(override, Spacing) else Spacing(float(override), float(override))
+        if not _believable(given):
+            problem = f"the override {_words(given)} is outside {FINEST:g}-{COARSEST:g} µm/px."
+            raise SpacingError(facts.path, problem, _REMEDY)
+        return SettledSpacing(given, "override", _conflict(facts, given))
+    if facts.spacing is None:
+        raise SpacingError(facts.path, "the file says nothing of its µm per pixel.", _REMEDY)
+    if not _believable(facts.spacing):
+        found = f"{_words(facts.spacing)} in {facts.spacing_from} is outside {FINEST:g}-{COARSEST:g} µm/px"
+        raise SpacingError(facts.path, f"{found}; it is not the slide's.", _REMEDY)
+    return SettledSpacing(facts.spacing, facts.spacing_from or "file", None)
+
+
+def read_spacings(path: str | Path) -> dict[str, float]:
+    """Read overrides from a CSV file: columns ``slide`` (file name or stem) and ``mpp`` (µm per pixel).
+
+    Returns
+    -------
+    dict
+        µm per pixel by slide, as the file names them; look up a slide's file name first and then its stem.
+
+    Raises
+    ------
+    SpacingError
+        If the file cannot be read, lacks a column, names a slide twice, or holds a value that is no number
+        between 0.05 and 20; the message names the line.
+    """
+    spacings: dict[str, float] = {}
+    for line, slide, value in _rows(Path(path)):
+        if slide in spacings:
+            raise SpacingError(path, f"line {line} names {slide} again.", "Keep one row per slide.")
+        spacings[slide] = _number(path, line, value)
+    return spacings
+
+
+def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Yield line number, slide and mpp of each row; utf-8-sig, as spreadsheets write a byte-order mark."""
+    remedy = "The first line is slide,mpp and each further line a file name and its µm per pixel."
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            table = csv.DictReader(stream, restval="")
+            missing = {"slide", "mpp"} - set(table.fieldnames or ())
+            if missing:
+                raise SpacingError(path, f"the column {' and '.join(sorted(missing))} is missing.", remedy)
+            for row in table:
+                if not row["slide"].strip():
+                    raise SpacingError(path, f"line {table.line_num} names no slide.", remedy)
+                yield table.line_num, row["slide"].strip(), row["mpp"].strip()
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        if isinstance(error, SpacingError):
+            raise
+        raise SpacingError(path, f"this is no readable CSV file: {error}.", remedy) from error
+
+
+def _number(path: str | Path, line: int, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not FINEST <= value <= COARSEST:
+        problem = f"line {line} says mpp {text!r}, which is no number between {FINEST:g} and {COARSEST:g}."
+        raise SpacingError(path, problem, "Write µm per pixel with a decimal point, for example 0.25.")
+    return value
+
+
+def _believable(spacing: Spacing) -> bool:
+    return all(FINEST <= value <= COARSEST for value in (spacing.x, spacing.y))
+
+
+def _conflict(facts: SourceFacts, given: Spacing) -> str | None:
+    own = facts.spacing
+    if own is None or not _believable(own):
+        return None
+    if max(abs(given.x / own.x - 1), abs(given.y / own.y - 1)) <= CONFLICT:
+        return None
+    said = f"{facts.spacing_from} says {_words(own)}"
+    return f"{facts.path}: the override {_words(given)} is used, though {said}."
+
+
+def _words(spacing: Spacing) -> str:
+    if math.isclose(spacing.x, spacing.y, rel_tol=1e-3):
+        return f"{spacing.mean:.4g} µm/px"
+    return f"{spacing.x:.4g} x {spacing.y:.4g} µm/px"

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import openslide
+import pytest
+from PIL import Image
+
+from slidecam.errors import RegionReadError, UnreadableSourceError, UsageError
+from slidecam.geometry import Box, LevelBox, Spacing
+from slidecam.sources import open_source
+from slidecam.sources._openslide import _background, _bounds, _spacing
+from slidecam.sources._openslide_pixels import read_rgb
+from slidecam.sources._pixels import over_background, premultiplied_over
+from slidecam.sources._slide_handle import SlideHandle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BAD = (666, 0)
+
+
+class PoisonedSlide:
+    """Fails at one place, and from then on everywhere, as OpenSlide does."""
+
+    level_dimensions = ((1000, 1000),)
+    level_downsamples = (1.0,)
+
+    def __init__(self) -> None:
+        self.properties: dict[str, str] = {}
+        self.associated_images: dict[str, Image.Image] = {}
+        self.poisoned = False
+        self.closed = False
+
+    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
+        assert not self.closed, "read from a closed slide"
+        assert level == 0
+        if location == BAD or self.poisoned:
+            self.poisoned = True
+            raise openslide.OpenSlideError("Bogus marker length")
+        return Image.new("RGBA", size, (location[0] % 256, 0, 0, 255))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Opener:
+    """Opens poisoned slides and remembers them."""
+
+    def __init__(self) -> None:
+        self.opened: list[PoisonedSlide] = []
+
+    def __call__(self) -> PoisonedSlide:
+        self.opened.append(PoisonedSlide())
+        return self.opened[-1]
+
+
+def red_at(handle: SlideHandle, x: int) -> int:
+    picture = handle.read(lambda slide: slide.read_region((x, 0), 0, (1, 1)))
+    return int(np.asarray(picture)[0, 0, 0])
+
+
+def test_after_a_bad_region_a_good_one_reads_right() -> None:
+    opener = Opener()
+    handle = SlideHandle("x.svs", opener)
+    assert red_at(handle, 7) == 7
+    with pytest.raises(openslide.OpenSlideError, match="Bogus"):
+        red_at(handle, BAD[0])
+    assert red_at(handle, 9) == 9
+    assert [slide.closed for slide in opener.opened] == [True, True, False]
+
+
+def test_a_good_region_reads_though_another_thread_poisoned_the_handle() -> None:
+    opener = Opener()
+    handle = SlideHandle("x.svs", opener)
+    opener.opened[0].poisoned = True
+    assert red_at(handle, 5) == 5
+    assert opener.opened[0].closed
+    assert not opener.opened[1].closed
+
+
+def test_a_slide_that_vanishes_after_a_bad_region_is_an_openslide_error() -> None:
+    opener = Opener()
+    handle = SlideHandle("x.svs", lambda: opener() if not opener.opened else missing())
+    for _ in range(2):
+        with pytest.raises(openslide.OpenSlideError):
+            red_at(handle, BAD[0])
+    with pytest.raises(openslide.OpenSlideError, match="gone"):
+        red_at(handle, 1)
+
+
+def missing() -> PoisonedSlide:
+    raise openslide.OpenSlideError("gone")
+
+
+def test_a_retired_handle_stays_open_for_the_thread_that_still_reads_with_it() -> None:
+    opener = Opener()
+    handle = SlideHandle("x.svs", opener)
+    with handle.lease() as slide:
+        with pytest.raises(openslide.OpenSlideError):
+            red_at(handle, BAD[0])
+        assert slide is opener.opened[0]
+        assert not opener.opened[0].closed
+    assert opener.opened[0].closed
+
+
+def test_threads_that_read_good_and_bad_regions_disturb_each_other_nowhere() -> None:
+    opener = Opener()
+    handle = SlideHandle("x.svs", opener)
+    wrong: list[object] = []
+
+    def read_good(x: int) -> None:
+        wrong.extend((x, got) for got in (red_at(handle, x) for _ in range(200)) if got != x)
+
+    def read_bad() -> None:
+        for _ in range(50):
+            try:
+                wrong.append(red_at(handle, BAD[0]))
+            except openslide.OpenSlideError:
+                continue
+
+    threads = [threading.Thread(target=read_good, args=(x,)) for x in range(4)]
+    threads += [threading.Thread(target=read_bad) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    handle.close()
+    assert all(slide.closed for slide in opener.opened)
+
+
+def test_closing_waits_for_the_last_reader() -> None:
+    opener = Opener()
+    handle = SlideHandle("x.svs", opener)
+    with handle.lease():
+        handle.close()
+        assert not opener.opened[0].closed
+    assert opener.opened[0].closed
+    with pytest.raises(UsageError, match="closed"):
+        red_at(handle, 1)
+
+
+@pytest.mark.shared_data
+def test_a_corrupt_slide_opens_and_its_region_is_named_in_the_error(shared_data: Path) -> None:
+    with open_source(shared_data / "slides_broken" / "unreadable_corrupt_jpeg.svs") as slide:
+        for _ in range(2):
+            with pytest.raises(RegionReadError, match=r"level 0 at x=0, y=0, 16x16 px: \w+") as caught:
+                slide.read(0, LevelBox(0, 0, 16, 16))
+            assert caught.value.box == LevelBox(0, 0, 16, 16)
+        with pytest.raises(UnreadableSourceError, match="its thumbnail image"):
+            slide.associated_image("thumbnail")
+
+
+@pytest.mark.shared_data
+def test_a_real_slide_survives_a_region_that_cannot_be_read(shared_data: Path) -> None:
+    with open_source(shared_data / "slides" / "CMU-1-Small-Region.svs") as slide:
+        box = LevelBox(100, 200, 64, 64)
+        before = slide.read(0, box)
+        handle: Any = slide._handle  # type: ignore[attr-defined]
+        with handle.lease() as poisoned, pytest.raises(openslide.OpenSlideError):
+            poisoned.read_region((0, 0), 0, (-5, -5))
+        np.testing.assert_array_equal(slide.read(0, box), before)
+
+
+@pytest.mark.shared_data
+def test_chunks_of_an_interpolated_level_are_opaque_at_their_seams(shared_data: Path) -> None:
+    path = shared_data / "slides" / "cmu1-small_generic_pyramid_mpp0.499.tif"
+    with open_source(path, "openslide") as ours, open_source(path, "tiff") as exact:
+        assert ours.facts.levels[1].downsample != 2.0
+        box = LevelBox(990, 990, 68, 68)
+        difference = ours.read(1, box).astype(int) - exact.read(1, box)
+        assert abs(difference.mean()) < 1.0
+        assert np.abs(difference).max() < 60
+
+
+@pytest.mark.shared_data
+def test_label_and_macro_are_offered(shared_data: Path) -> None:
+    with open_source(shared_data / "slides" / "CMU-1-Small-Region.svs") as slide:
+        assert slide.facts.associated == ("label", "macro", "thumbnail")
+        assert slide.associated_image("macro").shape == (431, 1280, 3)
+
+
+def test_transparent_pixels_take_the_background() -> None:
+    pixels = np.array([[[10, 20, 30, 0], [10, 20, 30, 255], [0, 0, 0, 128]]], np.uint8)
+    expected = [[[255, 255, 255], [10, 20, 30], [127, 127, 127]]]
+    assert over_background(pixels, (255, 255, 255)).tolist() == expected
+    assert over_background(pixels, (9, 9, 9))[0, 0].tolist() == [9, 9, 9]
+
+
+def test_the_background_is_the_slides_own_and_white_where_it_says_none() -> None:
+    assert _background({"openslide.background-color": "C0FFEE"}) == (0xC0, 0xFF, 0xEE)
+    assert _background({"openslide.background-color": "no colour"}) == (255, 255, 255)
+    assert _background({}) == (255, 255, 255)
+
+
+def test_bounds_are_read_where_the_scanner_wrote_them() -> None:
+    sides = {"x": "10", "y": "20", "width": "300", "height": "400"}
+    properties = {f"openslide.bounds-{side}": value for side, value in sides.items()}
+    assert _bounds(properties) == Box(10, 20, 300, 400)
+    assert _bounds({}) is None
+
+
+@pytest.mark.parametrize(
+    ("x", "spacing"), [("0.25", Spacing(0.25, 0.26)), ("0", None), ("nan", None), ("inf", None)]
+)
+def test_a_spacing_that_is_no_length_is_none(x: str, spacing: Spacing | None) -> None:
+    assert _spacing({"openslide.mpp-x": x, "openslide.mpp-y": "0.26"}) == spacing
+
+
+def test_openslide_asked_for_by_name_says_what_it_does_not_know(tmp_path: Path, write: Any) -> None:
+    write.png(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(UnreadableSourceError, match="OpenSlide does not know"):
+        open_source(tmp_path / "a.png", "openslide")
+    with pytest.raises(UnreadableSourceError, match="no local file"):
+        open_source(tmp_path, "openslide")
+
+
+@pytest.mark.shared_data
+def test_the_fast_way_reads_what_the_public_one_reads(shared_data: Path) -> None:
+    with openslide.OpenSlide(str(shared_data / "slides" / "CMU-1-Small-Region.svs")) as slide:
+        for corner in (
+            (500, 700),
+            (2100, 2900),
+        ):  # the second reaches beyond the slide, where it is transparent
+            public = np.asarray(slide.read_region(corner, 0, (300, 200)))
+            fast = read_rgb(slide, corner, 0, (300, 200), (250, 240, 230))
+            np.testing.assert_array_equal(fast, over_background(public, (250, 240, 230)))
+
+
+def test_premultiplied_pixels_take_the_background() -> None:
+    pixels = np.array([[[64, 0, 0, 128], [0, 0, 0, 0], [9, 8, 7, 255]]], np.uint8)
+    assert premultiplied_over(pixels, (255, 100, 0)).tolist() == [[[191, 50, 0], [255, 100, 0], [9, 8, 7]]]

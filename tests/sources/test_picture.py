@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from slidecam.errors import RegionReadError, UnreadableSourceError
+from slidecam.geometry import LevelBox
+from slidecam.sources import open_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RGB = np.random.default_rng(5).integers(0, 256, (30, 40, 3), np.uint8)
+BOX = LevelBox(0, 0, 40, 30)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """Return a PNG that claims a size and holds nothing."""
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(b"")
+
+    def chunk(content: bytes) -> bytes:
+        return struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+
+    return b"\x89PNG\r\n\x1a\n" + chunk(body) + chunk(data) + chunk(b"IEND")
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_header(60_000, 60_000))
+    with pytest.raises(UnreadableSourceError, match=r"60000x60000 pixels are too many.*tiled TIFF"):
+        open_source(path)
+
+
+def test_a_large_but_bearable_picture_opens_without_pillows_warning(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(png_header(14_000, 10_000))
+    with open_source(path) as source:
+        assert source.facts.size.width == 14_000
+
+
+def test_a_screens_resolution_is_no_spacing(tmp_path: Path, write: Any) -> None:
+    write.png(tmp_path / "a.png", RGB)
+    write.jpeg(tmp_path / "a.jpg", RGB)
+    for name in ("a.png", "a.jpg"):
+        with open_source(tmp_path / name) as source:
+            assert source.facts.spacing is None
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "CMYK"])
+def test_every_mode_gives_rgb(tmp_path: Path, mode: str) -> None:
+    picture = Image.fromarray(RGB).convert(mode)
+    path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+    picture.save(path)
+    with open_source(path) as source:
+        pixels = source.read(0, BOX)
+    assert pixels.shape == (30, 40, 3)
+    if mode == "CMYK":
+        picture = Image.open(path)
+    np.testing.assert_array_equal(pixels, np.asarray(picture.convert("RGB")))
+
+
+def test_transparent_pixels_are_white(tmp_path: Path) -> None:
+    pixels = np.dstack([RGB, np.zeros((30, 40), np.uint8)])
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    with open_source(tmp_path / "a.png") as source:
+        assert (source.read(0, BOX) == 255).all()
+
+
+def test_sixteen_bit_grey_is_scaled_to_eight(tmp_path: Path) -> None:
+    Image.fromarray(RGB[:, :, 0].astype(np.uint16) * 257).save(tmp_path / "a.png")
+    with open_source(tmp_path / "a.png") as source:
+        np.testing.assert_array_equal(source.read(0, BOX)[:, :, 2], RGB[:, :, 0])
+
+
+def test_a_picture_is_decoded_once(tmp_path: Path, write: Any) -> None:
+    write.png(tmp_path / "a.png", RGB)
+    with open_source(tmp_path / "a.png") as source:
+        first = source.read(0, BOX)
+        (tmp_path / "a.png").unlink()
+        np.testing.assert_array_equal(source.read(0, BOX), first)
+        first[:] = 0
+        np.testing.assert_array_equal(source.read(0, BOX), RGB)
+
+
+def test_a_truncated_picture_is_an_error_of_its_region(tmp_path: Path, write: Any) -> None:
+    write.jpeg(tmp_path / "a.jpg", RGB)
+    content = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(content[: len(content) // 2 + 300])
+    with open_source(tmp_path / "a.jpg") as source, pytest.raises(RegionReadError, match="truncated"):
+        source.read(0, BOX)
