@@ -1,0 +1,164 @@
+"""Areas drawn in other programs (GeoJSON as QuPath writes it) as a mask."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slidecam.errors import MaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.geometry import Size
+
+    Ring = NDArray[np.float64]
+    Area = list[Ring]
+
+LONGEST_PX = 4096
+"""Longest side of a mask made from annotations."""
+
+FINEST_PX = 8192
+"""Longest side where the smallest annotation asks for more: 64 MiB of mask at most."""
+
+ACROSS = 8.0
+"""Mask pixels that the smallest annotation should span."""
+
+MEMBERS = {"FeatureCollection": "features", "Feature": "geometry", "GeometryCollection": "geometries"}
+"""What holds the geometries in each GeoJSON object that is none itself."""
+
+WITHOUT_AREA = ("Point", "MultiPoint", "LineString", "MultiLineString")
+
+EXPORT_AGAIN = "Export the annotations again (in QuPath: File > Export objects as GeoJSON)."
+
+
+def areas_of(path: Path, text: str) -> list[Area]:
+    """Return every polygon of a GeoJSON text as its rings, the outer one first and then the holes.
+
+    Taken are a FeatureCollection, a Feature, a geometry, or a bare list of these. Points and lines are passed
+    over.
+
+    Returns
+    -------
+    list
+        One list of rings per polygon; a ring is (N, 2) float64, x and y.
+
+    Raises
+    ------
+    MaskError
+        If the text is no GeoJSON, or has no area.
+    """
+    try:
+        areas = [[_ring(path, ring) for ring in rings] for rings in _polygons(path, json.loads(text))]
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise MaskError(f"{path}: the JSON is damaged: {error}.", EXPORT_AGAIN) from error
+    if not any(areas):
+        raise MaskError(
+            f"{path}: there is no area in this GeoJSON, at most points and lines.",
+            "Draw polygons, rectangles or ellipses round what is to be classified, and export those.",
+        )
+    return [area for area in areas if area]
+
+
+def _polygons(path: Path, node: object) -> Iterator[Sequence[object]]:
+    """Yield the rings of each polygon under ``node``, as JSON gave them."""
+    if isinstance(node, list):
+        for member in node:
+            yield from _polygons(path, member)
+        return
+    if not isinstance(node, dict):
+        raise MaskError(f"{path}: {str(node)[:60]!r} stands where a GeoJSON object should.", EXPORT_AGAIN)
+    kind = str(node.get("type"))
+    if kind == "Polygon":
+        yield _listed(path, node.get("coordinates"))
+    elif kind == "MultiPolygon":
+        yield from (_listed(path, rings) for rings in _listed(path, node.get("coordinates")))
+    elif kind in MEMBERS:
+        # A feature may have no geometry: null, by the standard.
+        yield from _polygons(path, node.get(MEMBERS[kind]) or [])
+    elif kind not in WITHOUT_AREA:
+        raise MaskError(f"{path}: {kind!r} is no type of GeoJSON object.", EXPORT_AGAIN)
+
+
+def _listed(path: Path, coordinates: object) -> Sequence[object]:
+    if not isinstance(coordinates, list):
+        raise MaskError(f"{path}: a polygon has the coordinates {str(coordinates)[:60]!r}.", EXPORT_AGAIN)
+    return coordinates
+
+
+def _ring(path: Path, corners: object) -> Ring:
+    """Return (N, 2) x, y of one ring; heights and a repeated last corner do no harm."""
+    try:
+        ring = np.asarray([corner[:2] for corner in corners], np.float64)  # type: ignore[attr-defined]
+    except (TypeError, ValueError, KeyError) as error:
+        raise MaskError(f"{path}: {str(corners)[:60]!r} is no ring of x, y corners.", EXPORT_AGAIN) from error
+    if ring.ndim != 2 or ring.shape[0] < 3 or ring.shape[1] != 2 or not np.isfinite(ring).all():  # noqa: PLR2004  a ring has 3 corners of 2 coordinates
+        raise MaskError(f"{path}: {str(corners)[:60]!r} is no ring of x, y corners.", EXPORT_AGAIN)
+    return ring
+
+
+def rasterise(areas: Sequence[Area], size: Size) -> NDArray[np.bool_]:
+    """Return the union of ``areas`` as a mask over a slide of ``size``.
+
+    A mask pixel belongs to an area if its centre does; holes are counted out by the even-odd rule. The
+    mask's longest side has `LONGEST_PX` pixels, up to `FINEST_PX` so that the smallest area spans `ACROSS`
+    of them, and never more than the slide. An area too small for any centre marks the pixel it lies in.
+
+    Returns
+    -------
+    ndarray
+        (rows, columns) bool.
+    """
+    pixel = _pixel(areas, size)
+    rows, columns = max(1, round(size.height / pixel)), max(1, round(size.width / pixel))
+    mask = np.zeros((rows, columns), np.bool_)
+    scale = np.array([columns / size.width, rows / size.height])
+    for area in areas:
+        _fill(mask, [ring * scale for ring in area])
+    return mask
+
+
+def _pixel(areas: Sequence[Area], size: Size) -> float:
+    """Return how many level-0 pixels a mask pixel should span."""
+    longest = max(size.width, size.height)
+    smallest = min(float(np.ptp(area[0], axis=0).min()) for area in areas)
+    return max(1.0, longest / FINEST_PX, min(longest / LONGEST_PX, smallest / ACROSS))
+
+
+def _fill(mask: NDArray[np.bool_], area: Area) -> None:
+    """Set the mask pixels whose centres lie inside ``area``, whose rings are in mask pixels.
+
+    Along each row of pixel centres, every crossing with a ring switches between outside and inside. That
+    costs as much as there are crossings and pixels; testing each pixel against each corner would take minutes
+    on annotations of thousands of corners.
+    """
+    corners = np.concatenate(area)
+    limit = np.array(mask.shape[::-1])
+    left, top = np.clip(np.floor(corners.min(axis=0)), 0, limit).astype(int)
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)), 0, limit).astype(int)
+    row, x = _crossings(area, top, bottom)
+    column = np.clip(np.ceil(x - 0.5), left, right).astype(np.intp) - left
+    shape = (bottom - top, right - left + 1)
+    switches = np.bincount((row - top) * shape[1] + column, minlength=shape[0] * shape[1]).reshape(shape)
+    inside = np.cumsum(switches, axis=1)[:, :-1] % 2 == 1
+    mask[top:bottom, left:right] |= inside
+    if not inside.any():
+        across, down = np.floor((area[0].min(axis=0) + area[0].max(axis=0)) / 2).astype(int)
+        mask[max(0, down) : max(0, down + 1), max(0, across) : max(0, across + 1)] = True
+
+
+def _crossings(area: Area, top: int, bottom: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return row and x of every crossing of a ring with the pixel centres of a row in [top, bottom)."""
+    start = np.concatenate(area)
+    end = np.concatenate([np.roll(ring, -1, axis=0) for ring in area])
+    low, high = np.minimum(start[:, 1], end[:, 1]), np.maximum(start[:, 1], end[:, 1])
+    first, last = (np.clip(np.ceil(y - 0.5), top, bottom).astype(np.intp) for y in (low, high))
+    edge = np.repeat(np.arange(len(start)), last - first)
+    row = np.arange(len(edge)) - np.repeat(np.cumsum(last - first) - last, last - first)
+    along = (row + 0.5 - start[edge, 1]) / (end[edge, 1] - start[edge, 1])
+    return row, start[edge, 0] + along * (end[edge, 0] - start[edge, 0])

@@ -1,0 +1,157 @@
+"""Masks on disk: read from GeoJSON or PNG, written as PNG."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import uuid
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from slidecam.errors import MaskError
+from slidecam.foreground.annotations import EXPORT_AGAIN, areas_of, rasterise
+from slidecam.foreground.mask import Foreground
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slidecam.geometry import Size
+
+PNG = b"\x89PNG\r\n\x1a\n"
+GZIP = b"\x1f\x8b"
+
+MOST_PIXELS = 2**26
+"""Largest PNG mask, in pixels: 8192 x 8192."""
+
+ASPECT = 0.02
+"""How far the aspect ratio of a mask may be from its slide's, beyond the rounding to whole pixels."""
+
+
+def load_foreground(path: str | Path, size: Size, offset: tuple[float, float] = (0.0, 0.0)) -> Foreground:
+    """Read a mask of the user's own, GeoJSON or PNG by its content.
+
+    Parameters
+    ----------
+    path
+        GeoJSON in level-0 pixels, as QuPath exports it (plain or gzipped), or a PNG over the whole slide in
+        which all that is neither 0 nor transparent is tissue. A PNG may be of any size that has the slide's
+        aspect ratio; one that is 0 everywhere is an empty foreground.
+    size
+        Width and height of the slide's level 0.
+    offset
+        x, y in level-0 pixels that are added to the coordinates of a GeoJSON: the corner of
+        `SourceFacts.bounds` where QuPath showed the slide cropped to its bounds.
+
+    Raises
+    ------
+    MaskError
+        If the file is not there, damaged, neither of the two, without any area on the slide, or of another
+        shape than the slide.
+    """
+    path = Path(path)
+    content = _read(path)
+    if content.startswith(PNG):
+        mask = _png(path, content, size)
+    elif content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+        mask = _geojson(path, content, size, offset)
+    else:
+        raise MaskError(
+            f"{path}: this is neither GeoJSON nor PNG ({len(content)} bytes).",
+            "Give a GeoJSON of areas, as QuPath exports it, or a PNG in which tissue is not 0.",
+        )
+    return Foreground(mask, size, f"file {path.name}")
+
+
+def save_foreground(foreground: Foreground, path: str | Path) -> None:
+    """Write the mask as a black and white PNG, all or nothing; `load_foreground` gives the same mask back.
+
+    Raises
+    ------
+    MaskError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        Image.fromarray(foreground.mask).save(part, format="PNG")
+        part.replace(path)
+    except OSError as error:
+        raise MaskError(
+            f"{path}: the mask cannot be written: {error}.",
+            "Give a folder that exists and has room.",
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes:
+    """Return the bytes of a file, unpacked if it is gzipped."""
+    try:
+        content = path.read_bytes()
+        return gzip.decompress(content) if content.startswith(GZIP) else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise MaskError(
+            f"{path}: the mask cannot be read: {error}.", "Check the path, and that the file is whole."
+        ) from error
+
+
+def _geojson(path: Path, content: bytes, size: Size, offset: tuple[float, float]) -> NDArray[np.bool_]:
+    try:
+        areas = areas_of(path, content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise MaskError(f"{path}: the text is not UTF-8: {error}.", EXPORT_AGAIN) from error
+    areas = [[ring + np.asarray(offset, np.float64) for ring in area] for area in areas]
+    mask = rasterise(areas, size)
+    if not mask.any():
+        corners = np.concatenate([ring for area in areas for ring in area])
+        (left, top), (right, bottom) = corners.min(axis=0).round(), corners.max(axis=0).round()
+        raise MaskError(
+            f"{path}: its areas span x {left:.0f}..{right:.0f} and y {top:.0f}..{bottom:.0f}, "
+            f"and none lies on the slide of {size.width} x {size.height} px.",
+            "Check that it belongs to this slide and is in pixels of the full resolution.",
+        )
+    return mask
+
+
+def _png(path: Path, content: bytes, size: Size) -> NDArray[np.bool_]:
+    columns, rows = struct.unpack(">II", content[16:24].ljust(8, b"\0"))
+    if columns * rows > MOST_PIXELS:
+        raise MaskError(
+            f"{path}: the mask has {columns} x {rows} px, more than {MOST_PIXELS}.",
+            "Scale it down: 4096 px along the longest side are plenty.",
+        )
+    _check_aspect(path, columns, rows, size)
+    try:
+        return _tissue_of(path)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise MaskError(f"{path}: the PNG is damaged: {error}.", "Write the mask again.") from error
+
+
+def _check_aspect(path: Path, columns: int, rows: int, size: Size) -> None:
+    if not (
+        _near(rows, columns * size.height / size.width) or _near(columns, rows * size.width / size.height)
+    ):
+        raise MaskError(
+            f"{path}: the mask has {columns} x {rows} px, and the slide has {size.width} x {size.height} px: "
+            "another shape.",
+            "Give a mask of the whole slide, not of a part of it, neither rotated nor cropped.",
+        )
+
+
+def _near(pixels: int, expected: float) -> bool:
+    return abs(pixels - expected) <= max(1.0, ASPECT * expected)
+
+
+def _tissue_of(path: Path) -> NDArray[np.bool_]:
+    """Return where a PNG is neither 0 nor transparent; a palette counts by index."""
+    with Image.open(path, formats=["PNG"]) as image:
+        tissue = np.asarray(image) != 0
+        bands = image.getbands()
+    tissue = np.atleast_3d(tissue)
+    if "A" in bands:
+        tissue = tissue[..., :-1] & tissue[..., -1:]
+    return np.asarray(tissue.any(axis=2), np.bool_)

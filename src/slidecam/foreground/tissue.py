@@ -1,0 +1,218 @@
+"""A thumbnail in, a mask out: what of a slide is tissue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+from skimage.filters import apply_hysteresis_threshold, threshold_otsu
+from skimage.measure import label
+from skimage.morphology import isotropic_closing
+
+from slidecam.foreground.ink import find_ink, with_halo
+from slidecam.foreground.mask import Foreground
+from slidecam.foreground.spec import ForegroundSpec
+from slidecam.geometry import Spacing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slidecam.sources.source import Source
+
+DEFAULT_SPEC = ForegroundSpec()
+
+PADDING = 12
+"""Brightest value of what a scanner writes where it did not scan: black, give or take JPEG."""
+
+DARK = 50
+"""Median brightness below which a slide's background is dark, as in fluorescence."""
+
+LIT = 100
+"""Median brightness of all but black above which a dark slide is a bright one in black padding."""
+
+GREY = 4
+"""Most that the channels of a grey picture differ by."""
+
+CONTRAST = 0.3, 3.0
+"""Limits of the threshold on log brightness above a dark background: from sensor drift to bright nuclei."""
+
+BLACKEST = 10
+"""Brightest that the background of a dark slide is taken to be."""
+
+DARKNESS = 0.1, 0.3
+"""Limits of the threshold on the optical density of a grey picture: from shadows to pale tissue."""
+
+WHITE = 254
+"""Darkest channel above which a scanner filled in or saturated: it says nothing of the glass' tint."""
+
+BRIGHT, TINT = 200, 20
+"""Glass is brighter than the one in each channel, and its channels differ by less than the other."""
+
+GLASS_SHARE = 0.05
+"""Least share of a slide that must look like glass before its tint is measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Surface:
+    """What is thresholded: values that rise with tissue, where they count, and the threshold's limits."""
+
+    values: NDArray[np.float32]
+    counts: NDArray[np.bool_]
+    floor: float
+    ceiling: float
+    origin: str
+    ink: NDArray[np.bool_]
+
+
+def find_foreground(source: Source, spacing: Spacing, spec: ForegroundSpec = DEFAULT_SPEC) -> Foreground:
+    """Find the tissue of a slide on a thumbnail.
+
+    Stained tissue is told from the slide's own glass by its saturation (the spread of the optical densities
+    of red, green and blue, which the tint of glass does not disturb), grey pictures by darkness, slides with
+    a dark background by brightness. Otsu's threshold is kept within limits, so that neither a white slide nor
+    one full of tissue is cut in two, and what is paler counts where it is connected to what is above the
+    threshold. ``origin`` says which it was.
+
+    Parameters
+    ----------
+    source
+        The slide. Where it cannot be decoded there may be tissue: it counts as tissue, so that the tiles
+        there are tried and end as failed, not as skipped.
+    spacing
+        µm per level-0 pixel.
+    spec
+        Resolution, thresholds and areas.
+
+    Raises
+    ------
+    RegionReadError
+        If nothing of the slide can be decoded.
+    """
+    size = source.facts.size
+    overview = source.overview(_longest_side(size.width * spacing.x, size.height * spacing.y, spec))
+    rows, columns = overview.pixels.shape[:2]
+    pixel = Spacing(spacing.x * size.width / columns, spacing.y * size.height / rows)
+    mask, origin = segment(overview.pixels, pixel, spec)
+    for gap in overview.gaps:
+        left, top = gap.x * columns // size.width, gap.y * rows // size.height
+        mask[top : -(-gap.bottom * rows // size.height), left : -(-gap.right * columns // size.width)] = True
+    unread = f"; {len(overview.gaps)} unreadable blocks count as tissue" if overview.gaps else ""
+    return Foreground(mask, size, origin + unread)
+
+
+def _longest_side(width_um: float, height_um: float, spec: ForegroundSpec) -> int:
+    wanted = round(max(width_um, height_um) / spec.resolution_um)
+    return min(max(wanted, spec.least_px), spec.longest_px)
+
+
+def segment(
+    pixels: NDArray[np.uint8], pixel: Spacing, spec: ForegroundSpec = DEFAULT_SPEC
+) -> tuple[NDArray[np.bool_], str]:
+    """Return the tissue of a picture and how it was found.
+
+    Parameters
+    ----------
+    pixels
+        (rows, columns, 3) uint8.
+    pixel
+        µm per pixel of ``pixels``.
+    spec
+        Thresholds and areas; its resolution is not used.
+
+    Returns
+    -------
+    tuple
+        (rows, columns) bool, and the words for `Foreground.origin`.
+    """
+    surface = _surface(pixels, pixel, spec)
+    counted = surface.values[surface.counts]
+    # Otsu needs two values; where there is one, no threshold lies between tissue and glass.
+    flat = counted.size == 0 or counted.min() == counted.max()
+    otsu = surface.ceiling if flat else float(threshold_otsu(counted))
+    sure = min(max(otsu, surface.floor), surface.ceiling)
+    pale = max(sure / 2, surface.floor)
+    tissue = apply_hysteresis_threshold(np.where(surface.counts, surface.values, 0), pale, sure)
+    return _tidied(tissue, surface.ink, pixel, spec), surface.origin
+
+
+def _surface(pixels: NDArray[np.uint8], pixel: Spacing, spec: ForegroundSpec) -> _Surface:
+    padding = pixels.max(axis=2) <= PADDING
+    nothing = np.zeros(padding.shape, np.bool_)
+    if _dark_background(pixels, padding):
+        contrast = _contrast(_smoothed(pixels, pixel, 4 * spec.smoothing_um))
+        return _Surface(contrast, ~nothing, *CONTRAST, "otsu on brightness (dark background)", nothing)
+    # Padding becomes glass, or smoothing would draw a grey rim of tissue round it.
+    light = _smoothed(np.where(padding[..., None], np.uint8(255), pixels), pixel, spec.smoothing_um)
+    density = _density_above_glass(light)
+    if np.ptp(pixels, axis=2).max() <= GREY:
+        return _Surface(density.mean(axis=2), ~padding, *DARKNESS, "otsu on darkness (grey picture)", nothing)
+    ink = find_ink(density, pixel, spec) if spec.pen else nothing
+    counts = ~padding & ~with_halo(ink, pixel)
+    origin = "otsu on saturation" + (f", {ink.mean():.2%} left out as pen marks" if ink.any() else "")
+    return _Surface(np.ptp(density, axis=2), counts, spec.floor, spec.ceiling, origin, ink)
+
+
+def _dark_background(pixels: NDArray[np.uint8], padding: NDArray[np.bool_]) -> bool:
+    brightness = pixels.mean(axis=2)
+    lit = brightness[~padding]
+    return bool(np.median(brightness) < DARK and (lit.size == 0 or np.median(lit) < LIT))
+
+
+def _smoothed(pixels: NDArray[np.uint8], pixel: Spacing, sigma_um: float) -> NDArray[np.float32]:
+    sigma = (sigma_um / pixel.y, sigma_um / pixel.x, 0)
+    smooth: NDArray[np.float32] = gaussian_filter(pixels.astype(np.float32), sigma)
+    return smooth
+
+
+def _contrast(light: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return log brightness, the darkest hundredth of the slide being 0."""
+    brightest = light.max(axis=2)
+    background = min(float(np.percentile(brightest, 1)), BLACKEST)
+    contrast: NDArray[np.float32] = np.log((brightest + 1) / (background + 1))
+    return contrast
+
+
+def _density_above_glass(light: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return optical density, the glass being 0: log(glass / light) for each channel."""
+    density: NDArray[np.float32] = np.log((_glass(light) + 1) / (light + 1))
+    return np.maximum(density, 0)
+
+
+def _glass(light: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the colour of the slide's own glass, or white where too little looks like it."""
+    least, most = light.min(axis=2), light.max(axis=2)
+    white = least > WHITE
+    like_glass = (least > BRIGHT) & (most - least < TINT) & ~white
+    if like_glass.sum() < GLASS_SHARE * max(1, (~white).sum()):
+        return np.full(3, 255, np.float32)
+    colour: NDArray[np.float32] = np.median(light[like_glass], axis=0).astype(np.float32)
+    return colour
+
+
+def _tidied(
+    tissue: NDArray[np.bool_], ink: NDArray[np.bool_], pixel: Spacing, spec: ForegroundSpec
+) -> NDArray[np.bool_]:
+    """Close gaps, fill holes and drop specks; ink stays out."""
+    area = pixel.x * pixel.y
+    closed = tissue
+    if tissue.any():
+        closed = isotropic_closing(tissue, spec.closing_um, spacing=(pixel.y, pixel.x)) & ~ink
+    glass = _without_small(~(closed | ink), spec.hole_um2 / area, keep_border=True)
+    return _without_small(~glass & ~ink, spec.speck_um2 / area)
+
+
+def _without_small(mask: NDArray[np.bool_], least: float, *, keep_border: bool = False) -> NDArray[np.bool_]:
+    """Return ``mask`` without its connected pieces of fewer than ``least`` pixels.
+
+    With ``keep_border``, pieces at the border stay: they go on beyond it, and are no holes.
+    """
+    labels = label(mask, connectivity=1)
+    large = np.bincount(labels.ravel()) >= least
+    if keep_border:
+        for line in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+            large[line] = True
+    large[0] = False
+    kept: NDArray[np.bool_] = large[labels]
+    return kept
