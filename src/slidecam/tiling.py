@@ -1,0 +1,188 @@
+"""Where the tiles lie: pure arithmetic on a slide's facts and its foreground; no pixel is read here.
+
+Two grids. ``slidecam``: tiles start at the corner of the scanned region, row by row, and stay where enough of the
+tile is tissue. ``wsinfer``: exactly the boxes that WSInfer computes, column by column, kept where the centre of the
+tile is tissue, so that results of both programs can be laid side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from slidecam.errors import TilingError
+from slidecam.geometry import Box, nearest_better_level
+from slidecam.sources import GLASS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slidecam.foreground import Foreground
+    from slidecam.geometry import Level, LevelBox, Spacing
+    from slidecam.sources import SourceFacts
+
+RGB = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class TilingSpec:
+    """How a slide is to be cut.
+
+    Attributes
+    ----------
+    tile_px
+        Edge of a tile in pixels at ``spacing``: what the classifier was trained on.
+    spacing
+        µm per pixel that the classifier expects.
+    input_px
+        Edge of what the classifier is fed, after the one resize.
+    overlap
+        Share of a tile's edge that its neighbour repeats, 0 ≤ overlap < 1.
+    edge
+        What happens at the slide's border: ``pad`` fills what lies beyond it, ``drop`` leaves such tiles out.
+    grid
+        ``slidecam`` or ``wsinfer``.
+    min_tissue
+        Share of a tile that has to be tissue (``slidecam`` grid only).
+    """
+
+    tile_px: int
+    spacing: float
+    input_px: int
+    overlap: float = 0.0
+    edge: Literal["pad", "drop"] = "pad"
+    grid: Literal["slidecam", "wsinfer"] = "slidecam"
+    min_tissue: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.tile_px < 1 or self.input_px < 1 or self.spacing <= 0:
+            raise TilingError(
+                f"a tile of {self.tile_px} px at {self.spacing} µm/px fed as {self.input_px} px is no tile.",
+                "All three must be positive; look at the bundle's card.",
+            )
+        if not 0 <= self.overlap < 1:
+            raise TilingError(f"overlap {self.overlap} is out of range.", "Pass --overlap from 0 to below 1.")
+        if not 0 <= self.min_tissue <= 1:
+            raise TilingError(f"min_tissue {self.min_tissue} is out of range.", "Pass a share from 0 to 1.")
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """Every tile of one slide.
+
+    Attributes
+    ----------
+    boxes
+        int64, (tiles, 4): x, y, width, height in level-0 pixels, in the grid's own order; all of one size.
+    candidates
+        How many places the grid has before background is dropped.
+    step
+        Level-0 pixels from one tile to the next.
+    level
+        The pyramid level that the tiles are read from: the coarsest that needs no enlarging.
+    input_px
+        Edge of a tile after the one resize.
+    fill
+        Colour of what lies beyond the slide.
+    """
+
+    boxes: NDArray[np.int64]
+    candidates: int
+    step: int
+    level: Level
+    input_px: int
+    fill: RGB
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @property
+    def edge(self) -> int:
+        """Edge of a tile in level-0 pixels; 0 where there is no tile."""
+        return int(self.boxes[0, 2]) if len(self.boxes) else 0
+
+    def level_box(self, row: int) -> LevelBox:
+        """Return the box of one tile in pixels of the grid's level."""
+        return self.level.from_level0(Box(*(int(value) for value in self.boxes[row])))
+
+
+def lay_grid(facts: SourceFacts, spacing: Spacing, foreground: Foreground, spec: TilingSpec) -> TileGrid:
+    """Lay the tiles of ``spec`` over the tissue of a slide.
+
+    Parameters
+    ----------
+    facts
+        The slide.
+    spacing
+        The settled µm per level-0 pixel.
+    foreground
+        Where tissue is.
+    spec
+        How to cut.
+
+    Raises
+    ------
+    TilingError
+        If a tile would be smaller than one level-0 pixel.
+    """
+    edge = round(spec.tile_px * spec.spacing / spacing.mean)
+    step = round((1 - spec.overlap) * edge)
+    if edge < 1 or step < 1:
+        raise TilingError(
+            f"{facts.path}: a tile is {edge} px wide and its step {step} px at {spacing.mean:g} µm/px.",
+            "Check --mpp, or pass a smaller --overlap.",
+        )
+    lay = _wsinfer_boxes if spec.grid == "wsinfer" else _slidecam_boxes
+    candidates = lay(facts, edge, step, spec)
+    kept = _in_tissue(candidates, foreground, spec)
+    return TileGrid(
+        boxes=candidates[kept],
+        candidates=len(candidates),
+        step=step,
+        level=nearest_better_level(facts.levels, edge / spec.input_px),
+        input_px=spec.input_px,
+        fill=(0, 0, 0) if spec.grid == "wsinfer" else GLASS,
+    )
+
+
+def _slidecam_boxes(facts: SourceFacts, edge: int, step: int, spec: TilingSpec) -> NDArray[np.int64]:
+    region = facts.bounds or Box(0, 0, facts.size.width, facts.size.height)
+    ys = _starts(region.y, region.bottom, edge, step, spec.edge)
+    xs = _starts(region.x, region.right, edge, step, spec.edge)
+    y, x = np.meshgrid(ys, xs, indexing="ij")
+    return _squares(x.ravel(), y.ravel(), edge)
+
+
+def _starts(first: int, end: int, edge: int, step: int, policy: str) -> NDArray[np.int64]:
+    # With overlap, a padded tile must bring at least one column that its predecessor has not covered.
+    last = end - edge + 1 if policy == "drop" else max(first + 1, end - (edge - step))
+    return np.arange(first, last, step, dtype=np.int64)
+
+
+def _wsinfer_boxes(facts: SourceFacts, edge: int, step: int, spec: TilingSpec) -> NDArray[np.int64]:
+    half = round(edge / 2)
+    x, y = np.meshgrid(
+        np.arange(half, facts.size.width, step, dtype=np.int64),
+        np.arange(half, facts.size.height, step, dtype=np.int64),
+        indexing="ij",
+    )
+    boxes = _squares(x.ravel() - half, y.ravel() - half, edge)
+    if spec.edge == "pad":
+        return boxes
+    right, bottom = boxes[:, 0] + edge, boxes[:, 1] + edge
+    return boxes[(right <= facts.size.width) & (bottom <= facts.size.height)]
+
+
+def _squares(x: NDArray[np.int64], y: NDArray[np.int64], edge: int) -> NDArray[np.int64]:
+    edges = np.full_like(x, edge)
+    return np.stack([x, y, edges, edges], axis=1)
+
+
+def _in_tissue(boxes: NDArray[np.int64], foreground: Foreground, spec: TilingSpec) -> NDArray[np.bool_]:
+    if spec.grid == "wsinfer":
+        half = round(int(boxes[0, 2]) / 2) if len(boxes) else 0
+        return foreground.contains((boxes[:, :2] + half).astype(np.float64))
+    # The floor keeps tiles without any tissue out when min_tissue is 0.
+    return foreground.coverage(boxes) >= max(spec.min_tissue, 1e-9)

@@ -1,0 +1,130 @@
+"""Where tiles lie, against arithmetic written out by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from shapely import Point
+from shapely.geometry import box as rectangle
+from shapely.ops import unary_union
+
+from slidecam.errors import TilingError
+from slidecam.foreground import Foreground
+from slidecam.geometry import Box, Size, Spacing
+from slidecam.tiling import TilingSpec, lay_grid
+
+if TYPE_CHECKING:
+    from conftest import MakeSource
+    from numpy.typing import NDArray
+
+SPEC = TilingSpec(tile_px=100, spacing=0.5, input_px=100)
+HALF = Spacing(0.5, 0.5)
+
+
+def everywhere(width: int, height: int) -> Foreground:
+    return Foreground(np.ones((4, 4), np.bool_), Size(width, height), "everywhere")
+
+
+def blank(width: int, height: int) -> NDArray[np.uint8]:
+    return np.zeros((height, width, 3), np.uint8)
+
+
+def spec(**changes: object) -> TilingSpec:
+    return TilingSpec(**{**SPEC.__dict__, **changes})
+
+
+def test_padded_tiles_cover_the_slide_row_by_row(array_source: MakeSource) -> None:
+    grid = lay_grid(array_source(blank(250, 150)).facts, HALF, everywhere(250, 150), SPEC)
+    assert grid.boxes[:, :2].tolist() == [[0, 0], [100, 0], [200, 0], [0, 100], [100, 100], [200, 100]]
+
+
+def test_dropping_leaves_overhanging_tiles_out(array_source: MakeSource) -> None:
+    grid = lay_grid(array_source(blank(250, 150)).facts, HALF, everywhere(250, 150), spec(edge="drop"))
+    assert grid.boxes.tolist() == [[0, 0, 100, 100], [100, 0, 100, 100]]
+
+
+def test_with_overlap_no_padded_tile_repeats_only_what_its_neighbour_has(array_source: MakeSource) -> None:
+    grid = lay_grid(array_source(blank(200, 100)).facts, HALF, everywhere(200, 100), spec(overlap=0.5))
+    assert grid.boxes[:, 0].tolist() == [0, 50, 100]
+
+
+def test_tiles_start_at_the_corner_of_the_scanned_bounds(array_source: MakeSource) -> None:
+    facts = array_source(blank(400, 400), bounds=Box(30, 40, 200, 100)).facts
+    grid = lay_grid(facts, HALF, everywhere(400, 400), SPEC)
+    assert grid.boxes[:, :2].tolist() == [[30, 40], [130, 40]]
+
+
+@pytest.mark.parametrize(("mpp", "edge", "level"), [(0.5, 100, 0), (0.25, 200, 1), (1.0, 50, 0), (0.125, 400, 2)])
+def test_a_tile_is_as_many_level_0_pixels_as_its_microns_need(
+    array_source: MakeSource, mpp: float, edge: int, level: int
+) -> None:
+    facts = array_source(blank(800, 800), downsamples=(1, 2, 4)).facts
+    grid = lay_grid(facts, Spacing(mpp, mpp), everywhere(800, 800), SPEC)
+    assert (grid.edge, grid.level.index) == (edge, level)
+
+
+def test_a_tile_stays_where_enough_of_it_is_tissue(array_source: MakeSource) -> None:
+    quarter = Foreground(np.array([[True, False, False, False]]), Size(400, 200), "left quarter")
+    facts = array_source(blank(400, 200)).facts
+    assert lay_grid(facts, HALF, quarter, spec(min_tissue=1.0)).boxes[:, 0].tolist() == [0, 0]
+    half_covered = lay_grid(facts, HALF, quarter, spec(tile_px=200, min_tissue=0.5))
+    assert half_covered.boxes[:, 0].tolist() == [0]
+    assert len(lay_grid(facts, HALF, quarter, spec(tile_px=200, min_tissue=0.51))) == 0
+
+
+def test_no_tissue_no_tile_even_when_none_is_asked_for(array_source: MakeSource) -> None:
+    nothing = Foreground(np.zeros((2, 2), np.bool_), Size(200, 200), "nothing")
+    grid = lay_grid(array_source(blank(200, 200)).facts, HALF, nothing, spec(min_tissue=0.0))
+    assert (len(grid), grid.candidates) == (0, 4)
+
+
+def test_the_wsinfer_grid_is_its_formula_on_a_spacing_that_does_not_divide(array_source: MakeSource) -> None:
+    width, height, mpp, overlap = 1013, 757, 0.4991, 0.25
+    facts = array_source(blank(width, height)).facts
+    mask = np.random.default_rng(3).random((757, 1013)) < 0.5
+    foreground = Foreground(mask, Size(width, height), "speckle")
+    wsinfer = spec(tile_px=96, spacing=1.0, grid="wsinfer", overlap=overlap)
+    patch = round(96 * 1.0 / mpp)
+    half, step = round(patch / 2), round((1 - overlap) * patch)
+    expected = [
+        [x - half, y - half, patch, patch]
+        for x in range(half, width, step)
+        for y in range(half, height, step)
+        if mask[y, x]
+    ]
+    assert lay_grid(facts, Spacing(mpp, mpp), foreground, wsinfer).boxes.tolist() == expected
+    assert 0 < len(expected) < 30
+
+
+def test_the_wsinfer_grid_keeps_what_a_tissue_polygon_contains(array_source: MakeSource) -> None:
+    mask = np.zeros((10, 10), np.bool_)
+    mask[2:7, 3:9] = True
+    foreground = Foreground(mask, Size(500, 500), "rectangle")
+    tissue = unary_union([rectangle(150, 100, 450, 350)])
+    grid = lay_grid(array_source(blank(500, 500)).facts, HALF, foreground, spec(tile_px=30, grid="wsinfer"))
+    kept = {(int(x) + 15, int(y) + 15) for x, y, *_ in grid.boxes}
+    everything = {(x, y) for x in range(15, 500, 30) for y in range(15, 500, 30)}
+    # A centroid on the polygon's border is in neither for WSInfer; a raster mask has no such line.
+    inside = {place for place in everything if tissue.contains(Point(place))}
+    border = {place for place in everything if tissue.touches(Point(place))}
+    assert inside <= kept <= inside | border
+
+
+def test_the_wsinfer_grid_pads_with_black_as_wsinfer_does(array_source: MakeSource) -> None:
+    grid = lay_grid(array_source(blank(200, 200)).facts, HALF, everywhere(200, 200), spec(grid="wsinfer"))
+    assert grid.fill == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"overlap": 1.0}, {"overlap": -0.1}, {"tile_px": 0}, {"spacing": 0.0}, {"min_tissue": 1.5}]
+)
+def test_an_impossible_tiling_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(TilingError):
+        spec(**changes)
+
+
+def test_a_step_below_one_pixel_is_refused(array_source: MakeSource) -> None:
+    with pytest.raises(TilingError, match="overlap"):
+        lay_grid(array_source(blank(9, 9)).facts, Spacing(20, 20), everywhere(9, 9), spec(overlap=0.9))
