@@ -1,0 +1,139 @@
+"""Tiles brought in batches equal tiles read one by one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from slidecam.foreground import Foreground
+from slidecam.geometry import LevelBox, Size, Spacing
+from slidecam.streaming import StreamSpec, TileBatch, TileStream, plan_batches
+from slidecam.tiling import TileGrid, TilingSpec, lay_grid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import ArraySource, MakeSource
+    from numpy.typing import NDArray
+
+    Noise = Callable[[int, int], NDArray[np.uint8]]
+
+
+def grid_over(source: ArraySource, tile: int = 50, overlap: float = 0.0, input_px: int | None = None) -> TileGrid:
+    size = source.facts.size
+    everywhere = Foreground(np.ones((1, 1), np.bool_), Size(size.width, size.height), "everywhere")
+    spec = TilingSpec(tile, 0.5, input_px or tile, overlap)
+    return lay_grid(source.facts, Spacing(0.5, 0.5), everywhere, spec)
+
+
+def stream(source: ArraySource, grid: TileGrid, spec: StreamSpec | None = None) -> list[TileBatch]:
+    spec = spec or StreamSpec(batch_size=7, workers=3)
+    batches = list(enumerate(plan_batches(source, grid, spec.batch_size)))
+    with TileStream(source, grid, batches, spec) as tiles:
+        return list(tiles)
+
+
+def one_by_one(pixels: NDArray[np.uint8], grid: TileGrid, row: int) -> NDArray[np.uint8]:
+    x, y, width, height = grid.boxes[row]
+    padded = np.full((height, width, 3), 255, np.uint8)
+    seen = pixels[y : y + height, x : x + width]
+    padded[: seen.shape[0], : seen.shape[1]] = seen
+    size = (grid.input_px, grid.input_px)
+    return np.asarray(Image.fromarray(padded).resize(size, Image.Resampling.BILINEAR))
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.5])
+@pytest.mark.parametrize("input_px", [50, 20, 77])
+def test_every_tile_equals_the_tile_read_alone(
+    array_source: MakeSource, noise: Noise, overlap: float, input_px: int
+) -> None:
+    pixels = noise(333, 210)
+    source = array_source(pixels)
+    grid = grid_over(source, overlap=overlap, input_px=input_px)
+    seen = Counter[int]()
+    for batch in stream(source, grid):
+        for row, tile in zip(batch.rows, batch.pixels, strict=True):
+            seen[int(row)] += 1
+            assert np.array_equal(tile, one_by_one(pixels, grid, int(row)))
+    assert seen == Counter(range(len(grid)))
+
+
+def test_each_chunk_is_decoded_once(array_source: MakeSource, noise: Noise) -> None:
+    source = array_source(noise(640, 640))
+    stream(source, grid_over(source, overlap=0.5))
+    assert Counter(source.decoded).most_common(1)[0][1] == 1
+    assert len(source.decoded) == 100
+
+
+def test_chunks_are_let_go_of_when_their_last_tile_is_cut(array_source: MakeSource, noise: Noise) -> None:
+    source = array_source(noise(64 * 40, 64 * 12))
+    grid = grid_over(source)
+    spec = StreamSpec(batch_size=4, workers=2, memory_mb=0)
+    batches = list(enumerate(plan_batches(source, grid, 4)))
+    held = 0
+    with TileStream(source, grid, batches, spec) as tiles:
+        for _batch in tiles:
+            held = max(held, len(tiles._chunks))
+        assert not tiles._chunks
+    # Two rows of a stripe of 16 chunks, and a few at the border, of the slide's 480.
+    assert held < 45
+
+
+def test_the_memory_budget_bounds_what_is_ahead(array_source: MakeSource, noise: Noise) -> None:
+    source = array_source(noise(1024, 1024))
+    grid = grid_over(source)
+    batches = list(enumerate(plan_batches(source, grid, 4)))
+    with TileStream(source, grid, batches, StreamSpec(4, 2, memory_mb=0)) as tiles:
+        next(iter(tiles))
+        assert len(tiles._ready) == 1
+
+
+def test_the_order_does_not_depend_on_threads_or_memory(array_source: MakeSource, noise: Noise) -> None:
+    source = array_source(noise(400, 400))
+    grid = grid_over(source)
+    one = stream(source, grid, StreamSpec(7, workers=1, memory_mb=0))
+    many = stream(source, grid, StreamSpec(7, workers=8))
+    assert [batch.rows.tolist() for batch in one] == [batch.rows.tolist() for batch in many]
+
+
+def test_a_broken_region_fails_its_own_tiles_alone(array_source: MakeSource, noise: Noise) -> None:
+    pixels = noise(300, 300)
+    source = array_source(pixels, broken=LevelBox(110, 60, 5, 5))
+    grid = grid_over(source)
+    failed = {}
+    for batch in stream(source, grid):
+        failed |= {failure.row: failure.reason for failure in batch.failures}
+        for row, tile in zip(batch.rows, batch.pixels, strict=True):
+            if int(row) not in failed:
+                assert np.array_equal(tile, one_by_one(pixels, grid, int(row)))
+    assert [grid.boxes[row][:2].tolist() for row in failed] == [[100, 50]]
+    assert "told to fail" in next(iter(failed.values()))
+
+
+def test_tiles_come_from_the_nearest_better_level(array_source: MakeSource, noise: Noise) -> None:
+    source = array_source(noise(512, 512), downsamples=(1, 4))
+    stream(source, grid_over(source, tile=200, input_px=50))
+    assert {level for level, _box in source.decoded} == {1}
+
+
+def test_closing_early_stops_decoding(array_source: MakeSource, noise: Noise) -> None:
+    source = array_source(noise(2048, 2048))
+    grid = grid_over(source)
+    batches = list(enumerate(plan_batches(source, grid, 2)))
+    tiles = TileStream(source, grid, batches, StreamSpec(2, 1, memory_mb=1))
+    next(iter(tiles))
+    tiles.close()
+    decoded = len(source.decoded)
+    assert decoded < 1024
+    assert not list(tiles)
+
+
+def test_a_slide_without_tiles_gives_no_batches(array_source: MakeSource, noise: Noise) -> None:
+    source = array_source(noise(64, 64))
+    empty = Foreground(np.zeros((1, 1), np.bool_), Size(64, 64), "nothing")
+    grid = lay_grid(source.facts, Spacing(0.5, 0.5), empty, TilingSpec(50, 0.5, 50))
+    assert stream(source, grid) == []
