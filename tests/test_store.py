@@ -1,0 +1,124 @@
+"""A run on disk: committed batch by batch, resumable at any moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from slidecam.errors import RunExistsError, RunMismatchError, StoreError
+from slidecam.store import RunStore, Status, StorePlan, TileResults, open_or_create, read_run, write_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BOXES = np.array([[10 * i, 0, 10, 10] for i in range(5)], np.int64)
+BATCHES = [np.array([4, 0], np.int64), np.array([2, 1], np.int64), np.array([3], np.int64)]
+PLAN = StorePlan(BOXES, BATCHES, step=10, classes=2, map_shape=(1, 3, 3))
+
+
+def results(first: float, rows: int, failures: dict[int, str] | None = None) -> TileResults:
+    logits = np.arange(first, first + 2 * rows, dtype=np.float32).reshape(rows, 2)
+    maps = np.full((rows, 1, 3, 3), first, np.float32)
+    return TileResults(logits, logits / 100, maps, failures or {})
+
+
+def test_results_come_back_in_grid_order(tmp_path: Path) -> None:
+    store = RunStore.create(tmp_path, PLAN)
+    store.commit(0, results(0, 2))
+    store.commit(1, results(10, 2))
+    assert store.boxes.tolist() == BOXES.tolist()
+    assert store.status.tolist() == [1, 1, 1, 0, 1]
+    assert store.logits[[4, 0, 2, 1]].tolist() == [[0, 1], [2, 3], [10, 11], [12, 13]]
+    assert np.isnan(store.logits[3]).all()
+
+
+def test_a_killed_run_knows_exactly_the_batches_it_lacks(tmp_path: Path) -> None:
+    RunStore.create(tmp_path, PLAN).commit(1, results(0, 2))
+    assert RunStore.open(tmp_path).pending_batches() == [0, 2]
+
+
+def test_a_batch_without_its_status_counts_as_never_written(tmp_path: Path) -> None:
+    store = RunStore.create(tmp_path, PLAN)
+    store._arrays["logits"][0:2] = 7
+    assert store.pending_batches() == [0, 1, 2]
+
+
+def test_failed_tiles_keep_their_reason_and_no_numbers(tmp_path: Path) -> None:
+    RunStore.create(tmp_path, PLAN).commit(0, results(0, 2, {1: "corrupt JPEG"}))
+    store = RunStore.open(tmp_path)
+    assert store.failures == {0: "corrupt JPEG"}
+    assert store.status[0] == Status.FAILED
+    assert np.isnan(store.probabilities[0]).all()
+    assert store.maps is not None
+    assert np.isnan(np.asarray(store.maps[1])).all()
+    assert store.pending_batches() == [1, 2]
+
+
+def test_a_run_without_maps_keeps_none(tmp_path: Path) -> None:
+    plan = StorePlan(BOXES, BATCHES, 10, 2, None)
+    assert RunStore.create(tmp_path, plan).maps is None
+
+
+def test_a_slide_without_tiles_is_a_run_with_nothing_pending(tmp_path: Path) -> None:
+    store = RunStore.create(tmp_path, StorePlan(np.zeros((0, 4), np.int64), [], 10, 2, (1, 3, 3)))
+    assert (len(store), store.pending_batches(), store.boxes.shape) == (0, [], (0, 4))
+
+
+def test_many_batches_share_a_file_and_stay_apart(tmp_path: Path) -> None:
+    batches = [np.arange(i, i + 4) for i in range(0, 4000, 4)]
+    boxes = np.zeros((4000, 4), np.int64)
+    store = RunStore.create(tmp_path, StorePlan(boxes, batches, 10, 2, (1, 3, 3)))
+    store.commit(3, results(0, 4))
+    store.commit(1, results(50, 4))
+    assert len(list((tmp_path / "run.zarr" / "logits").rglob("c/*/*"))) == 1
+    assert store.logits[12:16].tolist() == results(0, 4).logits.tolist()
+    assert store.logits[4:8].tolist() == results(50, 4).logits.tolist()
+    assert np.flatnonzero(store.status).tolist() == [4, 5, 6, 7, 12, 13, 14, 15]
+
+
+def test_an_existing_run_is_refused_by_default(tmp_path: Path) -> None:
+    open_or_create(tmp_path, PLAN, {"a": 1}, "refuse")
+    write_run(tmp_path, {"plan": {"a": 1}})
+    with pytest.raises(RunExistsError, match="--resume"):
+        open_or_create(tmp_path, PLAN, {"a": 1}, "refuse")
+
+
+def test_resuming_continues_and_overwriting_begins_anew(tmp_path: Path) -> None:
+    open_or_create(tmp_path, PLAN, {"a": 1}, "resume").commit(0, results(0, 2))
+    write_run(tmp_path, {"plan": {"a": 1}})
+    assert open_or_create(tmp_path, PLAN, {"a": 1}, "resume").pending_batches() == [1, 2]
+    assert open_or_create(tmp_path, PLAN, {"a": 1}, "overwrite").pending_batches() == [0, 1, 2]
+
+
+def test_a_run_of_another_plan_is_not_continued(tmp_path: Path) -> None:
+    open_or_create(tmp_path, PLAN, {"overlap": 0.0, "mask": "x"}, "resume")
+    write_run(tmp_path, {"plan": {"overlap": 0.0, "mask": "x"}})
+    with pytest.raises(RunMismatchError, match=r"overlap was 0\.0, is 0\.5"):
+        open_or_create(tmp_path, PLAN, {"overlap": 0.5, "mask": "x"}, "resume")
+
+
+def test_a_run_killed_while_it_was_laid_out_begins_anew(tmp_path: Path) -> None:
+    store = RunStore.create(tmp_path, PLAN)
+    del store._group.attrs["complete"]
+    with pytest.raises(StoreError, match="cut off"):
+        RunStore.open(tmp_path)
+    write_run(tmp_path, {"plan": {}})
+    assert open_or_create(tmp_path, PLAN, {}, "resume").pending_batches() == [0, 1, 2]
+
+
+def test_run_json_is_replaced_whole(tmp_path: Path) -> None:
+    assert read_run(tmp_path) is None
+    write_run(tmp_path, {"status": "running"})
+    write_run(tmp_path, {"status": "done"})
+    assert read_run(tmp_path) == {"status": "done"}
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_an_exploding_map_is_cut_off_and_not_infinite(tmp_path: Path) -> None:
+    store = RunStore.create(tmp_path, PLAN)
+    huge = TileResults(np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32), np.full((1, 1, 3, 3), 1e9, np.float32), {})
+    store.commit(2, huge)
+    assert store.maps is not None
+    assert np.asarray(store.maps[4]).max() == np.finfo(np.float16).max
