@@ -1,0 +1,106 @@
+"""Which networks a card can name: timm's, and slidecam's own.
+
+One of our own is any ``nn.Module`` class that takes ``num_classes`` and the card's ``architecture_args`` as
+keywords and has timm's two halves, ``forward_features`` (pixels to activation map) and ``forward_head``
+(map to logits); to add one, write it in a module here and name it in `ARCHITECTURES`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import timm
+import torch
+
+from slidecam.errors import CardError
+from slidecam.models.pocket_resnet import PocketResNet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from torch import nn
+
+TIMM = "timm/"
+
+ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
+    {"slidecam/pocket_resnet": PocketResNet}
+)
+"""Slidecam's own networks by the name that a card gives them."""
+
+_RESERVED = frozenset(
+    {"pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "num_classes"}
+)
+"""What a card may not pass: these would fetch or unpickle weights, or contradict the class names."""
+
+_REFUSALS = (TypeError, ValueError, KeyError, AttributeError, AssertionError, RuntimeError)
+"""What networks raise for arguments they cannot be built from; timm has no error of its own."""
+
+
+def full_name(architecture: str) -> str:
+    """Return ``architecture`` as cards write it: a bare name is one of timm's."""
+    return architecture if "/" in architecture else f"{TIMM}{architecture}"
+
+
+def is_known(architecture: str) -> bool:
+    """Whether ``architecture``, as cards write it, can be built."""
+    return architecture in ARCHITECTURES or (
+        architecture.startswith(TIMM) and bool(timm.is_model(architecture.removeprefix(TIMM)))
+    )
+
+
+def build_network(architecture: str, args: Mapping[str, object], classes: int, path: Path) -> nn.Module:
+    """Return the network with weights that mean nothing yet, in eval mode, on the CPU.
+
+    Parameters
+    ----------
+    architecture, args
+        As on the card.
+    classes
+        Number of logits.
+    path
+        The card, for messages.
+
+    Raises
+    ------
+    CardError
+        If there is no such architecture, or it cannot be built from ``args``.
+
+    Notes
+    -----
+    Nothing is fetched: timm is asked for names it has code for, never for hub addresses. The global random
+    state is left as it was.
+    """
+    if not is_known(architecture):
+        raise CardError(path, f'"architecture" is {architecture!r}, which is not known.', _near(architecture))
+    forbidden = sorted(_RESERVED & set(args))
+    if forbidden:
+        problem = f'"architecture_args" holds {forbidden[0]!r}, which a card may not set.'
+        raise CardError(path, problem, "Leave it out; weights come from the bundle.")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return _build(architecture, args, classes).eval()
+    except _REFUSALS as error:
+        problem = f"{architecture} cannot be built with {dict(args)}: {error}."
+        raise CardError(
+            path, problem, 'Correct "architecture_args" (slidecam bundle --arch-arg NAME=VALUE).'
+        ) from error
+
+
+def _build(architecture: str, args: Mapping[str, object], classes: int) -> nn.Module:
+    if architecture in ARCHITECTURES:
+        return ARCHITECTURES[architecture](num_classes=classes, **args)
+    create: Callable[..., nn.Module] = timm.create_model
+    return create(architecture.removeprefix(TIMM), pretrained=False, num_classes=classes, **args)
+
+
+def _near(architecture: str) -> str:
+    known = [*ARCHITECTURES, *(f"{TIMM}{name}" for name in timm.list_models())]
+    near = difflib.get_close_matches(full_name(architecture), known, n=3, cutoff=0.5)
+    return (
+        f"Names like it are {', '.join(near)}."
+        if near
+        else f"Own ones are {', '.join(ARCHITECTURES)}; or timm/NAME."
+    )

@@ -1,0 +1,249 @@
+"""Model bundles: folders that hold a classifier as data, a card beside its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from slidecam.errors import BundleError, CardError, MissingBundleError, WeightsError
+from slidecam.models.architectures import build_network
+from slidecam.models.card import CARD_FILE, WEIGHTS_FILE, Card, card_object, card_text, check_card, read_card
+from slidecam.models.classifier import classifier_for
+from slidecam.models.weights import (
+    check_digest,
+    checked_bytes,
+    file_digest,
+    load_strictly,
+    tensors_from_bytes,
+)
+from slidecam.models.wsinfer import CONFIG_FILE, is_wsinfer, read_wsinfer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from torch import Tensor
+
+    from slidecam.models.backbones import Backend, Precision
+    from slidecam.models.classifier import Classifier
+
+Kind = Literal["slidecam", "wsinfer", "wsinfer-torchscript"]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A classifier on disk, whose card is sound and whose weights have the card's digest.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    card
+        What it says of itself; for a WSInfer folder, what its ``config.json`` amounts to.
+    kind
+        Which of the three kinds of folder it is.
+    """
+
+    path: Path
+    card: Card
+    kind: Kind
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the card, which holds that of the weights: equal digests give equal predictions."""
+        canonical = json.dumps(card_object(self.card), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def network(self) -> nn.Module:
+        """Return the network with its weights, in eval mode, float32, on the CPU.
+
+        Raises
+        ------
+        CardError
+            If the architecture is not known or cannot be built.
+        WeightsError
+            If the weights have changed since the bundle was opened, or do not fit.
+        """
+        path = self.path / self.card.weights_file
+        content = checked_bytes(path, self.card.weights_sha256)
+        if self.kind == "wsinfer-torchscript":
+            return _torchscript(content, path)
+        card_path = self.path / (CARD_FILE if self.kind == "slidecam" else CONFIG_FILE)
+        card = self.card
+        network = build_network(card.architecture, card.architecture_args, len(card.class_names), card_path)
+        load_strictly(network, tensors_from_bytes(content, path), path)
+        return network
+
+    def classifier(
+        self, device: torch.device | str = "cpu", precision: Precision = "fp32", backend: Backend = "folded"
+    ) -> Classifier:
+        """Return the classifier, ready to run; see `classifier_for`.
+
+        Raises
+        ------
+        CardError, WeightsError
+            See `network`; CardError also if the network cannot run on tiles of the card's size.
+        DeviceError
+            If the device or precision is not to be had.
+        """
+        return classifier_for(self.network(), self.card, torch.device(device), precision, backend)
+
+
+def open_bundle(path: Path | str, *, trust: bool = False) -> Bundle:
+    """Return the bundle in a folder, checked as far as it can be without building the network.
+
+    Parameters
+    ----------
+    path
+        A folder with ``card.json``, or one of the WSInfer zoo with ``config.json``; or either file.
+    trust
+        Whether weights that can run code (TorchScript) may be used.
+
+    Raises
+    ------
+    MissingBundleError
+        If there is no such folder, or nothing in it that could be a bundle.
+    CardError
+        If the card says something impossible.
+    WeightsError
+        If the weights are missing or have another digest than the card's.
+    UntrustedCodeError
+        If they can run code and ``trust`` is False.
+    """
+    folder = Path(path)
+    if folder.name in {CARD_FILE, CONFIG_FILE}:
+        folder = folder.parent
+    if (folder / CARD_FILE).is_file():
+        return _open_own(folder)
+    if (folder / CONFIG_FILE).is_file():
+        card, kind = read_wsinfer(folder, trust=trust)
+        return Bundle(folder, card, kind)
+    problem = f"holds no {CARD_FILE}." if folder.is_dir() else "is not a folder."
+    raise MissingBundleError(folder, problem, "Name a bundle's folder (slidecam models lists them).")
+
+
+def save_bundle(
+    directory: Path | str, card: Card, weights: nn.Module | Mapping[str, Tensor], *, overwrite: bool = False
+) -> Bundle:
+    """Write a bundle and return it, opened.
+
+    Parameters
+    ----------
+    directory
+        The folder; its parents are made. Either all of it appears or nothing does.
+    card
+        What to say of it. Its ``weights_file`` and ``weights_sha256`` are set here.
+    weights
+        A network, or its state dict.
+    overwrite
+        Whether the bundle that is there may be replaced. Its other files stay as they are.
+
+    Raises
+    ------
+    BundleError
+        If the folder exists, is not empty and ``overwrite`` is False.
+    CardError
+        If the card says something impossible.
+    """
+    folder = Path(directory)
+    if not overwrite and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BundleError(folder, "exists already.", "Pass --overwrite to replace the bundle in it.")
+    check_card(card, folder / CARD_FILE)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        _write(beside, card, weights)
+        _move_into_place(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return open_bundle(folder)
+
+
+def find_bundles(folders: Iterable[Path | str], *, trust: bool = False) -> list[Bundle | BundleError]:
+    """Return the bundles in ``folders`` and right below them, sorted by path within each.
+
+    A folder that looks like a bundle and is none gives the error that says why; so does one that is not
+    there.
+    """
+    return [_bundle_or_error(path, trust=trust) for folder in folders for path in _candidates(Path(folder))]
+
+
+def _open_own(folder: Path) -> Bundle:
+    card = read_card(folder / CARD_FILE)
+    if not card.weights_file.endswith(".safetensors"):
+        problem = f'"weights.file" is {card.weights_file!r}, and a bundle\'s weights are safetensors.'
+        raise CardError(folder / CARD_FILE, problem, "Make the bundle with slidecam bundle.")
+    weights = folder / card.weights_file
+    check_digest(weights, file_digest(weights), card.weights_sha256)
+    return Bundle(folder, card, "slidecam")
+
+
+def _candidates(folder: Path) -> Iterator[Path]:
+    below = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if _looks_like_one(folder) or not folder.is_dir():
+        yield folder
+    yield from (path for path in below if _looks_like_one(path))
+
+
+def _looks_like_one(folder: Path) -> bool:
+    return (folder / CARD_FILE).is_file() or is_wsinfer(folder)
+
+
+def _bundle_or_error(path: Path, *, trust: bool) -> Bundle | BundleError:
+    try:
+        return open_bundle(path, trust=trust)
+    except BundleError as error:
+        return error
+
+
+def _write(folder: Path, card: Card, weights: nn.Module | Mapping[str, Tensor]) -> None:
+    tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    # Cloned: safetensors refuses tensors that share memory, as tied weights do.
+    apart = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    safetensors.torch.save_file(apart, folder / WEIGHTS_FILE)
+    digest = file_digest(folder / WEIGHTS_FILE)
+    sealed = replace(card, weights_file=WEIGHTS_FILE, weights_sha256=digest)
+    try:
+        text = card_text(sealed)
+    except (TypeError, ValueError) as error:
+        raise CardError(
+            folder, f"the card cannot be written as JSON: {error}.", "Use plain JSON values."
+        ) from error
+    (folder / CARD_FILE).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _move_into_place(made: Path, folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()  # Windows renames onto nothing that exists
+    if not folder.exists():
+        made.chmod(0o755)  # mkdtemp made it private
+        made.rename(folder)
+        return
+    # Weights first: whoever looks in between finds a digest that does not fit, never a wrong network.
+    for name in (WEIGHTS_FILE, CARD_FILE):
+        os.replace(made / name, folder / name)  # noqa: PTH105  (replaces on Windows as well, and says so)
+
+
+def _torchscript(content: bytes, path: Path) -> nn.Module:
+    load: Callable[..., nn.Module] = torch.jit.load
+    try:
+        with warnings.catch_warnings():
+            # torch calls its own format deprecated; WSInfer's zoo is made of it.
+            warnings.filterwarnings("ignore", r".*torch\.jit\.load", category=FutureWarning)
+            warnings.filterwarnings("ignore", r".*torch\.jit\.load", category=DeprecationWarning)
+            network = load(io.BytesIO(content), map_location="cpu")
+    except (RuntimeError, ValueError) as error:
+        problem = f"is not readable as TorchScript: {str(error).splitlines()[0]}."
+        raise WeightsError(path, problem, "The file is damaged or of another kind; copy it again.") from error
+    return network.eval()

@@ -1,0 +1,300 @@
+"""The card of a model bundle: what a classifier was trained on, what it sees and what its outputs mean."""
+
+from __future__ import annotations
+
+import colorsys
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Literal, get_args
+
+from slidecam.models.fields import JsonFields, is_number, read_json_object
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+RGB = tuple[int, int, int]
+Activation = Literal["softmax", "sigmoid", "none"]
+Interpolation = Literal["bilinear", "bicubic", "nearest"]
+
+CARD_FILE = "card.json"
+WEIGHTS_FILE = "model.safetensors"
+CARD_FORMAT = "slidecam-bundle"
+CARD_VERSION = 1
+
+FINEST, COARSEST = 0.05, 20.0
+"""µm per pixel outside which a spacing is not believable, for cards as for slides."""
+
+PALETTE: tuple[RGB, ...] = (
+    (0, 114, 178),
+    (213, 94, 0),
+    (0, 158, 115),
+    (240, 228, 66),
+    (204, 121, 167),
+    (86, 180, 233),
+    (230, 159, 0),
+)
+"""Okabe and Ito's colours, which colour-blind readers can tell apart, without black."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a bundle says of its classifier; ``card.json`` in memory.
+
+    Attributes
+    ----------
+    name
+        What people call the classifier.
+    architecture, architecture_args
+        ``timm/<name>`` or one of slidecam's own (``slidecam/pocket_resnet``), and its keyword arguments.
+    class_names, class_colors
+        One unique name and one colour (red, green, blue, 0-255) for each logit, in the logits' order.
+    activation
+        What turns logits into probabilities. A classifier of one logit is a sigmoid.
+    tile_px, spacing
+        Edge of a tile in pixels, at ``spacing`` µm per pixel.
+    input_px, interpolation
+        Edge of what the network sees, and how a tile is resized to it, once.
+    mean, std
+        For red, green, blue: the network is given ``(pixel / 255 - mean) / std``.
+    split
+        Name of the layer whose output is the activation map; None for ``forward_features`` /
+        ``forward_head``.
+    licence
+        Under which the weights may be used; free text.
+    provenance
+        Where the weights come from; any JSON object.
+    weights_file, weights_sha256
+        The file beside the card and its digest in hexadecimal.
+    extra
+        Keys that this version does not know. They mean nothing to it, and are written back unchanged.
+    """
+
+    name: str
+    architecture: str
+    class_names: tuple[str, ...]
+    activation: Activation
+    tile_px: int
+    spacing: float
+    input_px: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    class_colors: tuple[RGB, ...] = ()
+    interpolation: Interpolation = "bilinear"
+    architecture_args: Mapping[str, object] = field(default_factory=dict)
+    split: str | None = None
+    licence: str = "not stated"
+    provenance: Mapping[str, object] = field(default_factory=dict)
+    weights_file: str = WEIGHTS_FILE
+    weights_sha256: str = ""
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.class_colors:
+            object.__setattr__(self, "class_colors", default_colors(len(self.class_names)))
+
+
+def default_colors(count: int) -> tuple[RGB, ...]:
+    """Return ``count`` colours: `PALETTE`, then hues spread by the golden ratio."""
+    return PALETTE[:count] + tuple(_spread_color(index) for index in range(len(PALETTE), count))
+
+
+def read_card(path: Path) -> Card:
+    """Return the card in ``path``, a ``card.json``.
+
+    Raises
+    ------
+    CardError
+        If a value is missing, has the wrong type or is impossible. Keys that are not known are kept in
+        `Card.extra`.
+    """
+    fields = read_json_object(path)
+    _check_format(fields)
+    weights = fields.section("weights", {"file": WEIGHTS_FILE, "sha256": "…"})
+    resize = fields.section("resize", {"size": 224, "interpolation": "bilinear"})
+    card = Card(
+        name=fields.text("name", "colorectal tissue"),
+        architecture=fields.text("architecture", "timm/resnet50"),
+        architecture_args=_optional_object(fields, "architecture_args"),
+        class_names=fields.texts("class_names", ["stroma", "tumour"]),
+        class_colors=_read_colors(fields),
+        activation=fields.text("activation", "softmax"),  # type: ignore[arg-type]  # checked by check_card
+        tile_px=fields.whole("tile_px", 224),
+        spacing=fields.number("spacing_um_px", 0.5),
+        input_px=resize.whole("size", 224),
+        interpolation=resize.text("interpolation", "bilinear"),  # type: ignore[arg-type]  # checked by check_card
+        mean=fields.three("mean", [0.485, 0.456, 0.406]),
+        std=fields.three("std", [0.229, 0.224, 0.225]),
+        split=None if fields.values.get("split") is None else fields.text("split", "layer4"),
+        licence=fields.text("licence", "CC-BY-4.0"),
+        provenance=_optional_object(fields, "provenance"),
+        weights_file=weights.text("file", WEIGHTS_FILE),
+        weights_sha256=weights.text("sha256", "…"),
+        extra={key: value for key, value in fields.values.items() if key not in _KEYS},
+    )
+    check_card(card, path)
+    _check_digest(card, path)
+    return card
+
+
+def card_text(card: Card) -> str:
+    """Return the text of ``card.json``."""
+    return json.dumps(card_object(card), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def card_object(card: Card) -> dict[str, object]:
+    """Return what ``card.json`` holds, as JSON values."""
+    return {
+        "format": CARD_FORMAT,
+        "version": CARD_VERSION,
+        "name": card.name,
+        "architecture": card.architecture,
+        "architecture_args": dict(card.architecture_args),
+        "class_names": list(card.class_names),
+        "class_colors": [list(color) for color in card.class_colors],
+        "activation": card.activation,
+        "tile_px": card.tile_px,
+        "spacing_um_px": card.spacing,
+        "resize": {"size": card.input_px, "interpolation": card.interpolation},
+        "mean": list(card.mean),
+        "std": list(card.std),
+        "split": card.split,
+        "licence": card.licence,
+        "provenance": dict(card.provenance),
+        "weights": {"file": card.weights_file, "sha256": card.weights_sha256},
+        **card.extra,
+    }
+
+
+def check_card(card: Card, path: Path) -> None:
+    """Refuse a card whose values are impossible.
+
+    Raises
+    ------
+    CardError
+        Naming ``path``, the key, the value and what may stand there.
+    """
+    fields = JsonFields(path, card_object(card))
+    _check_classes(card, fields)
+    _check_choices(card, fields)
+    _check_sizes(card, fields)
+    _check_normalisation(card, fields)
+    if not _is_plain_name(card.weights_file):
+        problem = f"is {card.weights_file!r}, not the name of a file beside the card"
+        raise fields.error("weights.file", problem, f"Write {WEIGHTS_FILE!r}, without folders.")
+
+
+_KEYS = frozenset(card_object(Card("", "", (), "none", 1, 1.0, 1, (0, 0, 0), (1, 1, 1))))
+
+
+def _spread_color(index: int) -> RGB:
+    hue = index * 0.61803398875 % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.55 + 0.3 * (index % 2), 0.65 + 0.25 * (index // 2 % 2))
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _check_format(fields: JsonFields) -> None:
+    kind, version = fields.text("format", CARD_FORMAT), fields.whole("version", CARD_VERSION)
+    if kind != CARD_FORMAT:
+        raise fields.error(
+            "format", f"is {kind!r}, not {CARD_FORMAT!r}", "Make the bundle with slidecam bundle."
+        )
+    if version != CARD_VERSION:
+        problem = f"is {version}, and this slidecam reads {CARD_VERSION}"
+        raise fields.error("version", problem, "Install a slidecam that knows it, or make the bundle anew.")
+
+
+def _optional_object(fields: JsonFields, key: str) -> Mapping[str, object]:
+    return fields.section(key, {}).values if fields.values.get(key) is not None else {}
+
+
+def _read_colors(fields: JsonFields) -> tuple[RGB, ...]:
+    if not fields.values.get("class_colors"):
+        return ()
+    return tuple(_read_color(fields, color) for color in fields.array("class_colors", [[213, 94, 0]]))
+
+
+def _read_color(fields: JsonFields, color: object) -> RGB:
+    parts = [int(part) for part in color if is_number(part)] if isinstance(color, list) else []
+    if len(parts) != 3 or parts != color:  # noqa: PLR2004  (red, green, blue)
+        problem = f"holds {json.dumps(color)}, not a colour"
+        raise fields.error(
+            "class_colors", problem, "Write three whole numbers 0-255, for example [213, 94, 0]."
+        )
+    return parts[0], parts[1], parts[2]
+
+
+def _check_digest(card: Card, path: Path) -> None:
+    if not re.fullmatch(r"[0-9a-f]{64}", card.weights_sha256):
+        problem = f"is {card.weights_sha256!r}, not 64 hexadecimal digits"
+        raise JsonFields(path, {}).error(
+            "weights.sha256", problem, f"Write the SHA-256 of {card.weights_file}."
+        )
+
+
+def _check_classes(card: Card, fields: JsonFields) -> None:
+    if not card.class_names or not all(name.strip() for name in card.class_names):
+        problem = f"is {list(card.class_names)}: empty, or with an empty name"
+        raise fields.error("class_names", problem, "Write one name for each logit of the network.")
+    twice = sorted({name for name in card.class_names if card.class_names.count(name) > 1})
+    if twice:
+        raise fields.error("class_names", f"names {twice[0]!r} twice", "Give every class a name of its own.")
+    _check_colors(card.class_colors, len(card.class_names), fields)
+
+
+def _check_colors(colors: Sequence[RGB], classes: int, fields: JsonFields) -> None:
+    if len(colors) != classes:
+        problem = f"holds {len(colors)} colours for {classes} classes"
+        raise fields.error("class_colors", problem, "Write one colour for each class, or leave the key out.")
+    for color in colors:
+        if not all(0 <= part <= 255 for part in color):  # noqa: PLR2004  (one byte)
+            raise fields.error("class_colors", f"holds {list(color)}", "Write numbers from 0 to 255.")
+
+
+def _check_choices(card: Card, fields: JsonFields) -> None:
+    if not card.name.strip():
+        raise fields.error("name", "is empty", "Write what the classifier is called.")
+    if card.activation not in get_args(Activation):
+        problem = f"is {card.activation!r}"
+        raise fields.error("activation", problem, f"Write one of {', '.join(get_args(Activation))}.")
+    if card.activation == "softmax" and len(card.class_names) == 1:
+        problem = 'is "softmax" with one class, whose probability is then always 1'
+        raise fields.error("activation", problem, 'Write "sigmoid", or name every class.')
+    if card.interpolation not in get_args(Interpolation):
+        problem = f"is {card.interpolation!r}"
+        raise fields.error(
+            "resize.interpolation", problem, f"Write one of {', '.join(get_args(Interpolation))}."
+        )
+
+
+def _check_sizes(card: Card, fields: JsonFields) -> None:
+    for key, pixels in (("tile_px", card.tile_px), ("resize.size", card.input_px)):
+        if pixels < 1:
+            raise fields.error(key, f"is {pixels}", "Write the edge in pixels, at least 1, for example 224.")
+    if not FINEST <= card.spacing <= COARSEST:
+        problem = f"is {card.spacing:g} µm per pixel, which is outside {FINEST:g} to {COARSEST:g}"
+        raise fields.error(
+            "spacing_um_px", problem, "Write the spacing of the tiles that the network was trained on."
+        )
+
+
+def _check_normalisation(card: Card, fields: JsonFields) -> None:
+    if not all(is_number(value) for value in card.mean):
+        raise fields.error(
+            "mean", f"is {list(card.mean)}", "Write three finite numbers, on a scale of 0 to 1."
+        )
+    if not all(is_number(value) and value > 0 for value in card.std):
+        raise fields.error(
+            "std", f"is {list(card.std)}", "Write three numbers above 0; 1 leaves pixels as they are."
+        )
+
+
+def _is_plain_name(name: str) -> bool:
+    """Whether ``name`` stays in its folder on every system; a card must not point at files elsewhere."""
+    return (
+        bool(name)
+        and name not in {".", ".."}
+        and PurePosixPath(name).name == name == PureWindowsPath(name).name
+    )

@@ -1,0 +1,164 @@
+"""What every kind of bundle must keep, as a test suite to inherit from.
+
+It lives in the package so that a bundle in another project can be tested as ours are. It imports no pytest:
+pytest collects the ``test_`` methods of the class that inherits from it.
+"""
+# ruff: noqa: S101 - asserting is what a test suite is for
+# ruff: noqa: D102 - a test's name is its claim
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from slidecam.errors import ExplanationError
+from slidecam.models.bundle import open_bundle
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from slidecam.models.backbones import Backend
+    from slidecam.models.bundle import Bundle, Kind
+    from slidecam.models.classifier import Classifier
+
+_TILES = 3
+_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class BundleCase:
+    """One bundle for the contract to try.
+
+    Attributes
+    ----------
+    bundle, kind
+        An opened one, and the kind it must be.
+    trust
+        Whether opening it takes trust.
+    has_map
+        Whether its classifier can be explained.
+    backend
+        What runs it.
+    """
+
+    bundle: Bundle
+    kind: Kind
+    has_map: bool
+    trust: bool = False
+    backend: Backend = "folded"
+
+
+class BundleContract:
+    """The promises of `Bundle` and `Classifier`; inherit and provide the fixture ``case``.
+
+    Examples
+    --------
+    >>> class TestMyBundle(BundleContract):
+    ...     @pytest.fixture
+    ...     def case(self, tmp_path): return BundleCase(open_bundle("mine"), "slidecam", has_map=True)
+    """
+
+    def test_it_opens_again_as_the_same(self, case: BundleCase) -> None:
+        again = open_bundle(case.bundle.path, trust=case.trust)
+        assert again.kind == case.kind
+        assert again == case.bundle
+        assert again.digest == case.bundle.digest
+
+    def test_there_is_one_logit_and_one_colour_for_each_class(self, case: BundleCase) -> None:
+        passed = _classifier(case).run(_tiles(case), gradients=False)
+        classes = case.bundle.card.class_names
+        assert passed.logits.shape == (_TILES, len(classes))
+        assert passed.logits.dtype == torch.float32
+        assert len(case.bundle.card.class_colors) == len(classes)
+
+    def test_probabilities_are_what_the_card_says(self, case: BundleCase) -> None:
+        classifier = _classifier(case)
+        logits = classifier.run(_tiles(case), gradients=False).logits
+        probabilities, activation = classifier.probabilities(logits), case.bundle.card.activation
+        assert probabilities.shape == logits.shape
+        if activation == "none":
+            assert torch.equal(probabilities, logits)
+            return
+        assert float(probabilities.min()) >= 0
+        assert float(probabilities.max()) <= 1
+        if activation == "softmax":
+            torch.testing.assert_close(probabilities.sum(1), torch.ones(_TILES))
+
+    def test_the_network_decides_by_what_it_sees(self, case: BundleCase) -> None:
+        logits = _classifier(case).run(_tiles(case), gradients=False).logits
+        assert not torch.allclose(logits[0], logits[1])
+
+    def test_a_tile_has_one_answer_in_whatever_batch(self, case: BundleCase) -> None:
+        classifier, tiles = _classifier(case), _tiles(case)
+        together = classifier.run(tiles, gradients=False).logits
+        alone = torch.cat([classifier.run(tile[None], gradients=False).logits for tile in tiles])
+        assert _largest_difference(together, alone) <= _TOLERANCE
+
+    def test_a_tile_has_one_answer_each_time(self, case: BundleCase) -> None:
+        classifier, tiles = _classifier(case), _tiles(case)
+        first = classifier.run(tiles, gradients=False).logits
+        assert torch.equal(first, classifier.run(tiles, gradients=False).logits)
+        assert torch.equal(first, _classifier(case).run(tiles, gradients=False).logits)
+
+    def test_it_computes_what_its_network_computes(self, case: BundleCase) -> None:
+        classifier, tiles, card = _classifier(case), _tiles(case), case.bundle.card
+        mean, std = (torch.tensor(values)[:, None, None] for values in (card.mean, card.std))
+        with torch.no_grad():
+            plain = case.bundle.network()((tiles.permute(0, 3, 1, 2) / 255 - mean) / std)
+        assert _largest_difference(classifier.run(tiles, gradients=False).logits, plain) <= _TOLERANCE
+
+    def test_the_map_is_a_leaf_that_the_logits_hang_on(self, case: BundleCase) -> None:
+        classifier, tiles = _classifier(case), _tiles(case)
+        assert classifier.has_map == case.has_map
+        if not case.has_map:
+            assert classifier.run(tiles, gradients=False).activation is None
+            _assert_refuses_gradients(classifier, tiles)
+            return
+        passed = classifier.run(tiles, gradients=True)
+        assert passed.activation is not None
+        assert passed.activation.ndim == 4  # noqa: PLR2004  (tiles, channels, rows, columns)
+        assert passed.activation.shape[0] == _TILES
+        assert passed.activation.dtype == torch.float32
+        assert passed.activation.is_leaf
+        (gradient,) = torch.autograd.grad(passed.logits.sum(), passed.activation)
+        assert gradient.shape == passed.activation.shape
+
+    def test_logits_are_the_same_with_and_without_gradients(self, case: BundleCase) -> None:
+        classifier, tiles = _classifier(case), _tiles(case)
+        plain = classifier.run(tiles, gradients=False)
+        assert not plain.logits.requires_grad
+        if case.has_map:
+            assert torch.equal(plain.logits, classifier.run(tiles, gradients=True).logits.detach())
+
+    def test_a_pass_leaves_no_trace(self, case: BundleCase) -> None:
+        classifier, tiles = _classifier(case), _tiles(case)
+        before, state = tiles.clone(), torch.get_rng_state()
+        classifier.run(tiles, gradients=case.has_map)
+        assert torch.equal(tiles, before)
+        assert torch.equal(torch.get_rng_state(), state)
+        assert torch.is_grad_enabled()
+        assert not torch.is_autocast_enabled("cpu")
+
+
+def _classifier(case: BundleCase) -> Classifier:
+    return case.bundle.classifier(backend=case.backend)
+
+
+def _tiles(case: BundleCase) -> Tensor:
+    edge, generator = case.bundle.card.input_px, torch.Generator().manual_seed(1)
+    noise = torch.randint(0, 256, (_TILES, edge, edge, 3), dtype=torch.uint8, generator=generator)
+    return noise // torch.tensor([1, 2, 4], dtype=torch.uint8)[:, None, None, None]
+
+
+def _largest_difference(these: Tensor, those: Tensor) -> float:
+    return float((these - those).abs().max())
+
+
+def _assert_refuses_gradients(classifier: Classifier, tiles: Tensor) -> None:
+    try:
+        classifier.run(tiles, gradients=True)
+    except ExplanationError:
+        return
+    raise AssertionError("gradients without a map were not refused")

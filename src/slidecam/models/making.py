@@ -1,0 +1,145 @@
+"""Bundles from weights that lie about: the architecture is named, the weights are fitted to it and tried."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from slidecam.errors import WeightsError
+from slidecam.models.architectures import build_network, full_name
+from slidecam.models.bundle import save_bundle
+from slidecam.models.card import CARD_FILE, Card, check_card
+from slidecam.models.classifier import classifier_for
+from slidecam.models.weights import load_strictly, weights_from_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slidecam.models.bundle import Bundle
+    from slidecam.models.card import RGB, Activation, Interpolation
+
+Triple = tuple[float, float, float]
+IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
+IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class BundleSpec:
+    """What `make_bundle` needs to know; the options of ``slidecam bundle``.
+
+    Attributes
+    ----------
+    architecture
+        timm's name (``resnet50``, ``timm/resnet50``) or one of slidecam's own.
+    weights
+        File of weights; see `weights_from_file`.
+    class_names
+        One for each logit, in their order.
+    spacing, tile_px
+        µm per pixel of the tiles that the network was trained on, and their edge in pixels.
+    architecture_args
+        Keyword arguments of the architecture (``{"pad_type": "same"}``).
+    name
+        What to call it; None for the folder's name.
+    activation
+        None for a sigmoid of one class and a softmax of more.
+    input_px, interpolation
+        What a tile is resized to; None for ``tile_px``, that is not at all.
+    mean, std
+        Normalisation on a scale of 0 to 1; None for what timm states for the architecture, else ImageNet's.
+    split
+        The layer to explain; None for ``forward_features``.
+    class_colors
+        Empty for the default palette.
+    licence, provenance
+        Under what and from where.
+    trust
+        Whether ``weights`` may be a pickle.
+    overwrite
+        Whether a bundle that is there may be replaced.
+    """
+
+    architecture: str
+    weights: Path
+    class_names: tuple[str, ...]
+    spacing: float
+    tile_px: int
+    architecture_args: Mapping[str, object] = field(default_factory=dict)
+    name: str | None = None
+    activation: Activation | None = None
+    input_px: int | None = None
+    interpolation: Interpolation = "bilinear"
+    mean: Triple | None = None
+    std: Triple | None = None
+    split: str | None = None
+    class_colors: tuple[RGB, ...] = ()
+    licence: str = "not stated"
+    provenance: Mapping[str, object] = field(default_factory=dict)
+    trust: bool = False
+    overwrite: bool = False
+
+
+def make_bundle(spec: BundleSpec, directory: Path | str) -> Bundle:
+    """Write a bundle of local weights into ``directory``, having seen it classify a tile.
+
+    Raises
+    ------
+    CardError
+        If the architecture is not known, cannot be built or cannot run on tiles of that size, or ``spec``
+        says something impossible.
+    WeightsError
+        If the weights cannot be read, do not fit, or give logits that are not finite.
+    UntrustedCodeError
+        If they are a pickle and ``spec.trust`` is False.
+    BundleError
+        If there is something in ``directory`` and ``spec.overwrite`` is False.
+    """
+    folder = Path(directory)
+    card_path, weights = folder / CARD_FILE, Path(spec.weights)
+    architecture = full_name(spec.architecture)
+    network = build_network(architecture, spec.architecture_args, len(spec.class_names), card_path)
+    card = _card(spec, network, architecture, folder)
+    check_card(card, card_path)
+    tensors = weights_from_file(weights, trust=spec.trust)
+    load_strictly(network, tensors, weights)
+    _try(network, card, weights)
+    return save_bundle(folder, card, tensors, overwrite=spec.overwrite)
+
+
+def _card(spec: BundleSpec, network: nn.Module, architecture: str, folder: Path) -> Card:
+    mean, std = _normalisation(network)
+    return Card(
+        name=spec.name or folder.resolve().name,
+        architecture=architecture,
+        architecture_args=spec.architecture_args,
+        class_names=spec.class_names,
+        class_colors=spec.class_colors,
+        activation=spec.activation or ("sigmoid" if len(spec.class_names) == 1 else "softmax"),
+        tile_px=spec.tile_px,
+        spacing=spec.spacing,
+        input_px=spec.tile_px if spec.input_px is None else spec.input_px,
+        interpolation=spec.interpolation,
+        mean=spec.mean or mean,
+        std=spec.std or std,
+        split=spec.split,
+        licence=spec.licence,
+        provenance={"weights": Path(spec.weights).name, **spec.provenance},
+    )
+
+
+def _normalisation(network: nn.Module) -> tuple[Triple, Triple]:
+    stated: Any = getattr(network, "pretrained_cfg", None) or {}
+    return tuple(stated.get("mean", IMAGENET_MEAN)), tuple(stated.get("std", IMAGENET_STD))
+
+
+def _try(network: nn.Module, card: Card, weights: Path) -> None:
+    """Classify one grey tile, so that a bundle that is written is one that runs."""
+    classifier = classifier_for(network, card, torch.device("cpu"), backend="eager")
+    grey = torch.full((1, card.input_px, card.input_px, 3), 128, dtype=torch.uint8)
+    if not classifier.run(grey, gradients=False).logits.isfinite().all():
+        problem = "with these weights the logits of a grey tile are not finite."
+        raise WeightsError(weights, problem, "Check the file, and the mean and std.")

@@ -1,0 +1,175 @@
+"""Where a network is cut into backbone and head, and one pass through both.
+
+The activation between them is a leaf: the backbone runs without autograd, and a backward pass from the
+logits stops there. So class-activation maps cost one backward through the head, and no parameter, flag,
+mode or random state of the network is touched.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import torch
+
+from slidecam.models.backbones import arithmetic, laid_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor, nn
+
+    from slidecam.models.backbones import Backbone, Precision
+
+Layout = Literal["NCHW", "NHWC"]
+MAP_AXES = 4
+"""Tiles, channels, rows, columns; what has fewer (tokens, vectors) is no map."""
+
+
+@dataclass(frozen=True)
+class ClassifierPass:
+    """What one pass over a batch of tiles leaves.
+
+    Attributes
+    ----------
+    activation
+        (B, C, h, w), float32, channels first whatever the network's order is; None if it has no map. With
+        gradients it is a leaf that requires them, and the logits hang on it.
+    logits
+        (B, K), float32.
+    """
+
+    activation: Tensor | None
+    logits: Tensor
+
+
+class Split(Protocol):
+    """A network cut in two."""
+
+    def __call__(self, pixels: Tensor, *, gradients: bool) -> ClassifierPass:
+        """Return the pass over normalised pixels (B, 3, H, W), float32."""
+
+
+@dataclass(frozen=True)
+class TwoHalves:
+    """A backbone and a head that can be called one after the other.
+
+    Attributes
+    ----------
+    backbone, head
+        Pixels to activation, and activation to logits, both in the network's own order of axes.
+    layout
+        What that order is of a given activation.
+    """
+
+    backbone: Backbone
+    head: Callable[[Tensor], Tensor]
+    layout: Callable[[Tensor], Layout]
+
+    def __call__(self, pixels: Tensor, *, gradients: bool) -> ClassifierPass:
+        """Return the pass; see `Split`."""
+        raw = self.backbone(pixels)
+        with torch.set_grad_enabled(gradients), arithmetic(raw.device, "fp32"):
+            layout = self.layout(raw)
+            leaf = _leaf(raw, layout, gradients=gradients)
+            logits = self.head(_for_head(leaf, layout))
+        return ClassifierPass(leaf if leaf.ndim == MAP_AXES else None, logits.float())
+
+
+@dataclass(frozen=True)
+class NamedLayer:
+    """A network cut behind one of its layers, by a hook that is there only during a pass.
+
+    Attributes
+    ----------
+    network, layer
+        The whole, and the module in it whose output is the activation.
+    layout
+        What the order of axes of an output is.
+    channels_last, precision
+        As in `TorchBackbone`.
+    """
+
+    network: nn.Module
+    layer: nn.Module
+    layout: Callable[[Tensor], Layout]
+    channels_last: bool = False
+    precision: Precision = "fp32"
+    _alone: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def __call__(self, pixels: Tensor, *, gradients: bool) -> ClassifierPass:
+        """Return the pass; see `Split`. Threads take turns, since the hook is the network's."""
+        leaves: list[Tensor] = []
+
+        def cut(_layer: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+            layout = self.layout(output)
+            leaves.append(_leaf(output, layout, gradients=gradients))
+            # The head's part of the pass. Both switches belong to this thread, and leaving the outer contexts
+            # puts them back.
+            torch.set_grad_enabled(gradients)
+            torch.set_autocast_enabled(pixels.device.type, False)  # noqa: FBT003  (torch's signature)
+            return _for_head(leaves[-1], layout)
+
+        with (
+            self._alone,
+            _hooked(self.layer, cut),
+            torch.no_grad(),
+            arithmetic(pixels.device, self.precision),
+        ):
+            logits = self.network(laid_out(pixels, channels_last=self.channels_last))
+        leaf = leaves[-1]
+        return ClassifierPass(leaf if leaf.ndim == MAP_AXES else None, logits.float())
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A network that cannot be cut: TorchScript, or one whose halves do not add up to it. It has no map."""
+
+    network: nn.Module
+    precision: Precision = "fp32"
+
+    def __call__(self, pixels: Tensor, *, gradients: bool) -> ClassifierPass:  # noqa: ARG002  (none here)
+        """Return the logits alone."""
+        with torch.no_grad(), arithmetic(pixels.device, self.precision):
+            logits = self.network(pixels.contiguous())
+        return ClassifierPass(None, logits.float())
+
+
+def layout_of(network: nn.Module, activation: Tensor) -> Layout:
+    """Return the order of axes of an activation, by what the network says of itself.
+
+    timm's networks of channels-last maps say so in ``output_fmt``; otherwise the axis as long as
+    ``num_features`` is the channels', and channels come first if both or neither are.
+    """
+    channels = getattr(network, "num_features", None)
+    stated = str(getattr(getattr(network, "output_fmt", None), "value", getattr(network, "output_fmt", None)))
+    if activation.ndim != MAP_AXES:
+        return "NCHW"
+    if "NHWC" in stated:
+        return "NHWC"
+    return "NHWC" if channels == activation.shape[-1] != activation.shape[1] else "NCHW"
+
+
+def _leaf(raw: Tensor, layout: Layout, *, gradients: bool) -> Tensor:
+    """Return the activation as a leaf: float32, channels first, cut off from what it was computed by."""
+    activation = raw.detach()
+    if layout == "NHWC" and activation.ndim == MAP_AXES:
+        activation = activation.permute(0, 3, 1, 2)
+    return activation.float().requires_grad_(gradients)
+
+
+def _for_head(leaf: Tensor, layout: Layout) -> Tensor:
+    """Return a copy in the network's own order. A copy, because what follows may compute in place."""
+    own = leaf.permute(0, 2, 3, 1) if layout == "NHWC" and leaf.ndim == MAP_AXES else leaf
+    return own.clone()
+
+
+@contextmanager
+def _hooked(layer: nn.Module, hook: Callable[..., Tensor]) -> Iterator[None]:
+    handle = layer.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
