@@ -1,0 +1,57 @@
+"""Files and folders that appear whole or not at all: written beside their place, then moved into it."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a fresh path beside ``path`` to write a file to; it takes the place of ``path`` in the end.
+
+    Missing parent folders are made. After an error the old file is untouched and nothing else is left.
+    """
+    fresh = _beside(path)
+    try:
+        yield fresh
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Give a fresh path beside ``path`` to write a folder to; it takes the place of ``path`` in the end."""
+    fresh = _beside(path)
+    try:
+        yield fresh
+        _swap(fresh, path)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _swap(fresh: Path, path: Path) -> None:
+    # A folder cannot be replaced in one step: the old one is moved aside, and back if the new one stays out.
+    old = _beside(path)
+    had_one = path.exists()
+    if had_one:
+        path.rename(old)
+    try:
+        fresh.rename(path)
+    except OSError:
+        if had_one:
+            old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")

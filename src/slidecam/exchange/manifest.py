@@ -1,0 +1,136 @@
+"""`manifest.json`: what became of every slide of a run, for programs and for `report.html`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from slidecam.exchange.atomic import replacing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slidecam.exchange.summary import ClassSummary
+
+FORMAT, VERSION = "slidecam-manifest", 1
+
+SlideStatus = Literal["done", "partly", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class TileCounts:
+    """How many tiles ended how: classified, not readable, and not tried (background of the grid)."""
+
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class SlideReport:
+    """What became of one slide.
+
+    Attributes
+    ----------
+    slide
+        Its name, which is the name of its output folder.
+    path
+        Where the slide lies, as it was given.
+    status
+        ``done``, ``partly`` (some tiles could not be read), ``skipped`` (nothing to classify) or ``failed``.
+    tiles
+        Counts by what became of them.
+    classes
+        One row per class; empty where nothing was classified.
+    outputs
+        Kind of output (``tiles.csv``, ``overview.png``, …) to its path relative to the manifest, with ``/``.
+    seconds
+        From opening the slide to its last output.
+    reason, remedy
+        Why it is not ``done`` and what to do about it; empty where there is nothing to say.
+    warnings
+        What a reader of the results should know.
+    facts
+        Whatever else is known, as JSON: size, spacing and where it came from, reader, fingerprint, timings.
+    """
+
+    slide: str
+    path: str
+    status: SlideStatus
+    tiles: TileCounts = TileCounts()
+    classes: tuple[ClassSummary, ...] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    reason: str = ""
+    remedy: str = ""
+    warnings: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What holds for all slides of a run.
+
+    Attributes
+    ----------
+    slidecam
+        Version.
+    bundle, bundle_digest
+        Name and sha256 of the model bundle.
+    command
+        The settings of the run, as JSON.
+    started, finished
+        With a time zone.
+    exit_code
+        0 all done, 1 nothing done, 3 partly done.
+    """
+
+    slidecam: str
+    bundle: str
+    bundle_digest: str
+    command: Mapping[str, Any]
+    started: datetime
+    finished: datetime
+    exit_code: int
+
+    @property
+    def seconds(self) -> float:
+        """How long the run took."""
+        return (self.finished - self.started).total_seconds()
+
+
+def write_manifest(reports: Sequence[SlideReport], run: RunFacts, path: Path) -> None:
+    """Write ``manifest.json`` in one step; strict JSON, where what is not a number is null."""
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "run": _run_record(run),
+        "slides": [*map(asdict, reports)],
+    }
+    with replacing(path) as fresh:
+        text = json.dumps(_strict(record), indent=2, ensure_ascii=False, allow_nan=False)
+        fresh.write_text(text + "\n", encoding="utf-8")
+
+
+def _run_record(run: RunFacts) -> dict[str, Any]:
+    times = {"started": _iso(run.started), "finished": _iso(run.finished), "seconds": run.seconds}
+    return asdict(run) | times
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _strict(value: object) -> object:
+    """Return ``value`` with null for every number that JSON cannot write."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_strict(item) for item in value]
+    return value

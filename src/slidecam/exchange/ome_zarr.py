@@ -1,0 +1,295 @@
+"""`heatmap.ome.zarr`: the heatmap as a multiscale image that lies on its slide to the pixel.
+
+NGFF 0.4 (Zarr v2, Blosc, ``/``) is what QuPath, Fiji and napari read today; 0.5 (Zarr v3) is written on
+request. Axes are c, y, x, with one channel per class. Places follow NGFF: a translation says where the
+*centre* of the first pixel lies, in µm from the centre of the slide's first pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec
+
+from slidecam.errors import StoreError, UsageError
+from slidecam.exchange.atomic import replacing_folder
+from slidecam.geometry import Size, Spacing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.sources.source import RGB
+
+CHUNK = 512
+"""Edge of a chunk in pixels: napari pans smoothly over it and a file of it stays small."""
+
+SMALLEST = 256
+"""The pyramid ends with the first level that is no longer than this."""
+
+ATTRIBUTES = "slidecam"
+"""The key under which we say what NGFF has no word for."""
+
+BLOSC_V2: Mapping[str, Any] = {"id": "blosc", "cname": "zstd", "clevel": 5, "shuffle": 1, "blocksize": 0}
+"""Zstd inside Blosc, because QuPath's reader knows no bare Zstd."""
+
+Ngff = Literal["0.4", "0.5"]
+_Number = TypeVar("_Number", int, float)
+
+
+@dataclass(frozen=True)
+class RasterSpec:
+    """What a raster is and where it lies.
+
+    Attributes
+    ----------
+    name
+        The slide's name.
+    class_names, class_colors
+        One of each per channel.
+    size
+        Pixels of the finest level.
+    pitch
+        Level-0 pixels of the slide per pixel of the finest level.
+    spacing
+        µm per level-0 pixel of the slide.
+    origin
+        Left and top edge of the raster in level-0 pixels of the slide.
+    ngff
+        The version of the format to write.
+    attributes
+        What else a reader should know, as JSON: the raw values that are painted as 0 and 1, the method.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    class_colors: tuple[RGB, ...]
+    size: Size
+    pitch: float
+    spacing: Spacing
+    origin: tuple[float, float] = (0.0, 0.0)
+    ngff: Ngff = "0.4"
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def level_sizes(self) -> list[Size]:
+        """Pixels of each level, finest first; an odd edge is rounded up, so that nothing is cut off."""
+        sizes = [self.size]
+        while max(sizes[-1].width, sizes[-1].height) > SMALLEST:
+            sizes.append(Size(-(-sizes[-1].width // 2), -(-sizes[-1].height // 2)))
+        return sizes
+
+    def level_scale(self, level: int) -> tuple[float, float]:
+        """Return the µm per pixel of a level, as (y, x)."""
+        factor = self.pitch * 2**level
+        return factor * self.spacing.y, factor * self.spacing.x
+
+    def level_translation(self, level: int) -> tuple[float, float]:
+        """Return where the centre of a level's first pixel lies, in µm from that of the slide, as (y, x)."""
+        # A pixel of the slide has its centre at 0, so its edge lies at -1/2.
+        half = (self.pitch * 2**level - 1) / 2
+        return (self.origin[1] + half) * self.spacing.y, (self.origin[0] + half) * self.spacing.x
+
+
+@dataclass(frozen=True, eq=False)
+class HeatmapImage:
+    """A heatmap on disk: what it is, and its levels, finest first, float32, (classes, height, width)."""
+
+    spec: RasterSpec
+    levels: tuple[zarr.Array[Any], ...]
+
+    def level_for(self, longest: int) -> int:
+        """Return the coarsest level whose longer side has at least ``longest`` pixels, else the finest."""
+        fine_enough = [index for index, array in enumerate(self.levels) if max(array.shape[1:]) >= longest]
+        return max(fine_enough, default=0)
+
+
+def write_heatmap_ome_zarr(path: Path, bands: Iterable[NDArray[np.float32]], spec: RasterSpec) -> None:
+    """Write a heatmap that is painted from top to bottom, and its pyramid; all of it or nothing.
+
+    Memory is bounded by a band and a few chunks. A band of `CHUNK` rows is written fastest.
+
+    Parameters
+    ----------
+    path
+        The folder to write, replaced if it exists.
+    bands
+        float32, (classes, any rows, spec.size.width), values 0 to 1, NaN where there is nothing.
+    spec
+        What the raster is and where it lies.
+
+    Raises
+    ------
+    UsageError
+        If the bands do not add up to ``spec.size``.
+    """
+    with replacing_folder(path) as fresh:
+        group = zarr.open_group(fresh, mode="w", zarr_format=2 if spec.ngff == "0.4" else 3)
+        group.attrs.update(_attributes(spec))
+        levels = [_empty(group, str(index), size, spec) for index, size in enumerate(spec.level_sizes)]
+        _fill(levels[0], bands)
+        for finer, coarser in pairwise(levels):
+            _halve(finer, coarser)
+
+
+def read_heatmap_ome_zarr(path: Path) -> HeatmapImage:
+    """Open a heatmap that `write_heatmap_ome_zarr` wrote; StoreError if there is none."""
+    try:
+        group = zarr.open_group(path, mode="r")
+        attributes: dict[str, Any] = dict(group.attrs)
+        spec = _spec_from(attributes.get("ome", attributes), attributes[ATTRIBUTES])
+    except (FileNotFoundError, KeyError, IndexError) as error:
+        remedy = "Choose a heatmap.ome.zarr that slidecam wrote."
+        raise StoreError(path, f"this is no heatmap of slidecam ({error!r}).", remedy) from error
+    return HeatmapImage(spec, tuple(_array(group, str(level)) for level in range(len(spec.level_sizes))))
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise StoreError(str(group.store_path), f"{name} is not an array.", "Write the heatmap again.")
+    return array
+
+
+def _empty(group: zarr.Group, name: str, size: Size, spec: RasterSpec) -> zarr.Array[Any]:
+    shape = (len(spec.class_names), size.height, size.width)
+    if spec.ngff == "0.4":
+        # The fill value is 0, because Java's JSON knows no NaN.
+        return group.create_array(
+            name,
+            shape=shape,
+            chunks=(1, CHUNK, CHUNK),
+            dtype="<f4",
+            compressors=BLOSC_V2,
+            chunk_key_encoding={"name": "v2", "separator": "/"},
+            fill_value=0,
+        )
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=(1, CHUNK, CHUNK),
+        dtype="float32",
+        compressors=BloscCodec(typesize=4, cname="zstd", clevel=5, shuffle="shuffle"),
+        dimension_names=("c", "y", "x"),
+        fill_value=0,
+    )
+
+
+def _fill(array: zarr.Array[Any], bands: Iterable[NDArray[np.float32]]) -> None:
+    classes, height, width = array.shape
+    row = 0
+    for band in bands:
+        if (band.shape[0], band.shape[2]) != (classes, width) or row + band.shape[1] > height:
+            raise _misfit(f"A band {band.shape} comes after {row} rows", array.shape)
+        array[:, row : row + band.shape[1], :] = band
+        row += band.shape[1]
+    if row != height:
+        raise _misfit(f"The bands end after {row} rows", array.shape)
+
+
+def _misfit(problem: str, shape: tuple[int, ...]) -> UsageError:
+    return UsageError(f"{problem} of a raster {shape}.", "Paint the bands with their own spec.")
+
+
+def _halve(finer: zarr.Array[Any], coarser: zarr.Array[Any]) -> None:
+    """Fill ``coarser`` chunk by chunk, each from the four chunks of ``finer`` that it covers."""
+    for channel in range(coarser.shape[0]):
+        for rows in _chunks(coarser.shape[1]):
+            for columns in _chunks(coarser.shape[2]):
+                block = np.asarray(finer[channel, _doubled(rows), _doubled(columns)])
+                coarser[channel, rows, columns] = halved(block)
+
+
+def _chunks(length: int) -> Iterator[slice]:
+    return (slice(start, min(start + CHUNK, length)) for start in range(0, length, CHUNK))
+
+
+def _doubled(pixels: slice) -> slice:
+    return slice(2 * pixels.start, 2 * pixels.stop)
+
+
+def halved(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the means of 2x2 pixels, of those that are numbers; NaN where none is.
+
+    Parameters
+    ----------
+    block
+        (height, width); an odd last row or column is averaged alone.
+    """
+    height, width = block.shape
+    even = np.pad(block, ((0, height % 2), (0, width % 2)), constant_values=np.nan)
+    known = np.isfinite(even)
+    sums = _sum_of_four(np.where(known, even, 0))
+    counts = _sum_of_four(known.astype(np.float32))
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.float32(np.nan))
+
+
+def _sum_of_four(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    rows = values[0::2] + values[1::2]
+    return np.asarray(rows[:, 0::2] + rows[:, 1::2])
+
+
+def _attributes(spec: RasterSpec) -> dict[str, Any]:
+    own = dict(spec.attributes) | {
+        "pitch": spec.pitch,
+        "origin": list(spec.origin),
+        "spacing_um_px": [spec.spacing.x, spec.spacing.y],
+        "size": [spec.size.width, spec.size.height],
+        "class_colors": [list(color) for color in spec.class_colors],
+    }
+    multiscale = {"name": spec.name, "axes": _axes(), "datasets": _datasets(spec), "type": "mean"}
+    omero = {"channels": [*map(_channel, spec.class_names, spec.class_colors)]}
+    if spec.ngff == "0.4":
+        return {"multiscales": [{"version": "0.4", **multiscale}], "omero": omero, ATTRIBUTES: own}
+    return {"ome": {"version": "0.5", "multiscales": [multiscale], "omero": omero}, ATTRIBUTES: own}
+
+
+def _axes() -> list[dict[str, str]]:
+    space = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
+    return [{"name": "c", "type": "channel"}, *space]
+
+
+def _datasets(spec: RasterSpec) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": str(level),
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [1.0, *spec.level_scale(level)]},
+                {"type": "translation", "translation": [0.0, *spec.level_translation(level)]},
+            ],
+        }
+        for level in range(len(spec.level_sizes))
+    ]
+
+
+def _channel(name: str, color: RGB) -> dict[str, Any]:
+    window = {"min": 0.0, "max": 1.0, "start": 0.0, "end": 1.0}
+    return {"label": name, "color": "{:02X}{:02X}{:02X}".format(*color), "active": True, "window": window}
+
+
+def _spec_from(ome: Mapping[str, Any], own: Mapping[str, Any]) -> RasterSpec:
+    multiscale = ome["multiscales"][0]
+    ngff: Ngff = "0.5" if "version" in ome else "0.4"
+    placed = ("pitch", "origin", "spacing_um_px", "size", "class_colors")
+    return RasterSpec(
+        name=multiscale["name"],
+        class_names=tuple(channel["label"] for channel in ome["omero"]["channels"]),
+        class_colors=tuple((red, green, blue) for red, green, blue in own["class_colors"]),
+        size=Size(*_pair(own["size"])),
+        pitch=own["pitch"],
+        spacing=Spacing(*_pair(own["spacing_um_px"])),
+        origin=_pair(own["origin"]),
+        ngff=ngff,
+        attributes={key: value for key, value in own.items() if key not in placed},
+    )
+
+
+def _pair(values: list[_Number]) -> tuple[_Number, _Number]:
+    first, second = values
+    return first, second

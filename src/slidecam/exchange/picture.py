@@ -1,0 +1,252 @@
+"""`overview.png`: the slide, its classes and its heatmaps side by side, with what one needs to judge them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slidecam.exchange.atomic import replacing
+from slidecam.exchange.overlay import class_map, colored, faded, heated, resampled
+from slidecam.exchange.pen import INK, MUTED, Pen, Place, Type, as_hex
+from slidecam.exchange.sidebar import WIDTH as SIDEBAR
+from slidecam.exchange.sidebar import Sidebar, SidebarFacts
+from slidecam.exchange.summary import summarise_classes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.exchange.summary import ClassSummary
+    from slidecam.exchange.tiles import TileTable
+    from slidecam.geometry import Size, Spacing
+    from slidecam.sources.source import RGB
+
+DISCLAIMER = "Research use only. Not for diagnosis."
+NO_TISSUE = "No tissue found"
+
+HEAT_PANELS = 4
+"""Heatmaps that are drawn; all of them are in the OME-Zarr."""
+
+MARGIN, HEADER, FOOTER = 0.45, 1.15, 0.55
+"""Inches round everything, above and below the panels."""
+
+TITLE, SCALE, GAP = 0.34, 0.42, 0.3
+"""Inches above a panel for its title, below a row of panels for the scale bar, and between columns."""
+
+GRID_WIDTH, GRID_HEIGHT = 13.0, 8.4
+"""Inches that the panels may take together."""
+
+NARROWEST, LOWEST = 2.1, 0.15
+"""Inches of the room of a panel, so that its title fits, and of the height of a very wide slide."""
+
+UM_PER_MM = 1000
+
+BAR_SHARE = 0.3
+"""The scale bar is at most this share of the slide's width, or an inch."""
+
+
+@dataclass(frozen=True)
+class OverviewFacts:
+    """What is told beside the panels.
+
+    Attributes
+    ----------
+    slide, model, method, date
+        As they are to be read; ``method`` is empty where there are no heatmaps.
+    size, spacing
+        Level-0 size of the slide, and its µm per level-0 pixel.
+    details
+        Further lines of (label, value), such as the tile size.
+    """
+
+    slide: str
+    model: str
+    method: str
+    date: str
+    size: Size
+    spacing: Spacing
+    details: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class OverviewHeat:
+    """One level of a heatmap whose corner is the slide's.
+
+    Attributes
+    ----------
+    values
+        float32, (classes, height, width), 0 to 1, NaN where there is nothing.
+    pitch
+        Level-0 pixels per pixel of ``values``.
+    class_names
+        One per channel.
+    label
+        What a value means: ``Grad-CAM++ (share of slide scale)``.
+    """
+
+    values: NDArray[np.float32]
+    pitch: float
+    class_names: tuple[str, ...]
+    label: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Panel:
+    title: str
+    pixels: NDArray[np.uint8]
+    color: RGB | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How panels of ``width`` x ``height`` inches stand in rows."""
+
+    columns: int
+    rows: int
+    width: float
+    height: float
+
+    @property
+    def pitch(self) -> tuple[float, float]:
+        """Inches from one panel to the next, across and down."""
+        return max(self.width, NARROWEST) + GAP, self.height + TITLE + GAP
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Inches of all panels together, scale bar included."""
+        return self.columns * self.pitch[0] - GAP, self.rows * self.pitch[1] - GAP + SCALE
+
+    def place(self, index: int) -> Place:
+        """Return where a panel's picture stands."""
+        row, column = divmod(index, self.columns)
+        left = MARGIN + column * self.pitch[0]
+        return Place(left, HEADER + row * self.pitch[1] + TITLE, self.width, self.height)
+
+
+def write_overview_png(
+    path: Path,
+    thumbnail: NDArray[np.uint8],
+    table: TileTable,
+    heat: OverviewHeat | None,
+    facts: OverviewFacts,
+) -> None:
+    """Draw the overview of one slide.
+
+    Parameters
+    ----------
+    path
+        Where to write the PNG.
+    thumbnail
+        The whole slide, uint8, (height, width, 3), about 1000 pixels on its longer side.
+    table
+        The slide's tiles; if there are none, the picture says so.
+    heat
+        A level of the heatmap about as fine as the thumbnail, or None.
+    facts
+        What is told beside the panels.
+    """
+    summary = summarise_classes(table)
+    panels = [_Panel("Slide", thumbnail), _class_panel(thumbnail, table, facts.size)]
+    if heat is not None:
+        panels += _heat_panels(thumbnail, heat, facts.size, summary)
+    sidebar = Sidebar(table, summary, SidebarFacts(facts.details, heat.label if heat else ""))
+    layout = plan_panels(len(panels), facts.size)
+    pen = Pen(
+        layout.size[0] + SIDEBAR + 3 * MARGIN + GAP,
+        max(layout.size[1], sidebar.height) + HEADER + FOOTER,
+    )
+    _draw_words(pen, facts)
+    for index, panel in enumerate(panels):
+        _draw_panel(pen, layout, index, panel)
+    _draw_scale_bar(pen, layout, facts)
+    sidebar.draw(pen, pen.width - MARGIN - SIDEBAR, HEADER + 0.15)
+    with replacing(path) as fresh:
+        pen.save(fresh)
+
+
+def plan_panels(count: int, slide: Size) -> Layout:
+    """Return the rows and columns in which ``count`` pictures of a slide are large and leave few holes."""
+    aspect = slide.height / slide.width
+    layouts = [_fit(columns, -(-count // columns), aspect) for columns in range(1, count + 1)]
+    # Holes count double: people would rather read a row of somewhat smaller pictures.
+    return max(layouts, key=lambda one: one.width * one.height * (count / (one.rows * one.columns)) ** 2)
+
+
+def _fit(columns: int, rows: int, aspect: float) -> Layout:
+    room = (GRID_WIDTH + GAP) / columns - GAP, (GRID_HEIGHT + GAP) / rows - GAP - TITLE
+    width = min(room[0], room[1] / aspect)
+    return Layout(columns, rows, width, max(width * aspect, LOWEST))
+
+
+def _class_panel(thumbnail: NDArray[np.uint8], table: TileTable, slide: Size) -> _Panel:
+    if not len(table):
+        return _Panel("Classes", faded(thumbnail), note=NO_TISSUE)
+    shape = (thumbnail.shape[0], thumbnail.shape[1])
+    labels = class_map(table, slide, shape)
+    note = "" if table.done.any() else "No tile classified"
+    return _Panel("Classes", colored(thumbnail, labels, np.array(table.class_colors, np.uint8)), note=note)
+
+
+def _heat_panels(
+    thumbnail: NDArray[np.uint8], heat: OverviewHeat, slide: Size, summary: tuple[ClassSummary, ...]
+) -> list[_Panel]:
+    """Return a panel for each class; of many, for those that win most tiles."""
+    known = {one.name: one for one in summary}
+    counts = [known[name].count for name in heat.class_names]
+    chosen = sorted(sorted(range(len(counts)), key=lambda index: -counts[index])[:HEAT_PANELS])
+    region = slide.width / heat.pitch, slide.height / heat.pitch
+    shape = (thumbnail.shape[0], thumbnail.shape[1])
+    return [
+        _Panel(
+            f"Heatmap: {heat.class_names[index]}",
+            heated(thumbnail, resampled(heat.values[index], region, shape)),
+            known[heat.class_names[index]].color,
+        )
+        for index in chosen
+    ]
+
+
+def _draw_words(pen: Pen, facts: OverviewFacts) -> None:
+    room = pen.width - 2 * MARGIN
+    told = "   ·   ".join(filter(None, (facts.model, facts.method, facts.date)))
+    pen.text(MARGIN, 0.56, facts.slide, Type(17, INK, "bold"), room)
+    pen.text(MARGIN, 0.84, told, Type(10, MUTED), room)
+    pen.text(MARGIN, pen.height - 0.28, DISCLAIMER, Type(9, MUTED))
+    pen.text(pen.width - MARGIN, pen.height - 0.28, "slidecam", Type(9, MUTED, align="right"))
+
+
+def _draw_panel(pen: Pen, layout: Layout, index: int, panel: _Panel) -> None:
+    place = layout.place(index)
+    indent = 0.0
+    if panel.color:
+        indent = 0.2
+        pen.box(Place(place.left, place.top - 0.2, 0.13, 0.13), as_hex(panel.color), 0.02)
+    pen.text(place.left + indent, place.top - 0.09, panel.title, Type(10.5), layout.pitch[0] - GAP - indent)
+    pen.image(place, panel.pixels)
+    if panel.note:
+        middle = place.left + place.width / 2, place.top + place.height / 2
+        pen.text(*middle, panel.note, Type(13, MUTED, "bold", "center"))
+
+
+def _draw_scale_bar(pen: Pen, layout: Layout, facts: OverviewFacts) -> None:
+    place = layout.place((layout.rows - 1) * layout.columns if layout.rows > 1 else 0)
+    um_per_inch = facts.size.width * facts.spacing.x / layout.width
+    length = round_length(max(BAR_SHARE * layout.width, 1.0) * um_per_inch)
+    top = place.top + place.height + 0.17
+    pen.box(Place(place.left, top, length / um_per_inch, 0.055), INK)
+    pen.text(place.left + length / um_per_inch + 0.1, top + 0.075, _length_words(length), Type(9.5))
+
+
+def round_length(longest: float) -> float:
+    """Return the longest of 1, 2, 5, 10, … that is no longer than ``longest``."""
+    power = 10.0 ** math.floor(math.log10(longest))
+    return next(step * power for step in (5, 2, 1) if step * power <= longest)
+
+
+def _length_words(length: float) -> str:
+    return f"{length / UM_PER_MM:g} mm" if length >= UM_PER_MM else f"{length:g} µm"

@@ -1,0 +1,169 @@
+"""`report.html`: one page that tells a person what became of every slide of a run.
+
+The page needs nothing but itself: styles and small pictures are inside, so that it can be mailed and printed.
+Its links lead to the outputs beside it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from slidecam.exchange.atomic import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from slidecam.exchange.manifest import RunFacts, SlideReport
+    from slidecam.exchange.summary import ClassSummary
+    from slidecam.sources.source import RGB
+
+OVERVIEW = "overview.png"
+"""The output that is shown."""
+
+PICTURE_WIDTH = 1100
+"""Pixels across of the pictures inside the page: readable, and about 100 kB each."""
+
+LISTED = 8
+"""Classes that a slide's bar tells one by one; the rest share a piece."""
+
+ORDER = {"failed": 0, "partly": 1, "skipped": 2, "done": 3}
+"""What needs attention comes first."""
+
+WORDS = {"failed": "failed", "partly": "partly done", "skipped": "skipped", "done": "done"}
+REST: RGB = (176, 182, 191)
+SECONDS_PER_MINUTE = 60
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece of a slide's bar: a class and its share of the tiles, 0 to 1."""
+
+    name: str
+    color: RGB
+    count: int
+    share: float
+
+    @property
+    def css(self) -> str:
+        """The colour as CSS says it."""
+        return "#{:02x}{:02x}{:02x}".format(*self.color)
+
+    @property
+    def percent(self) -> str:
+        """The share as a person reads it."""
+        return "<1 %" if 0 < self.share < 1 / 100 else f"{100 * self.share:.0f} %"
+
+
+class SlideView:
+    """A slide's report as the page tells it."""
+
+    def __init__(self, report: SlideReport, folder: Path, anchor: str) -> None:
+        self.report, self.anchor = report, anchor
+        self.status = WORDS[report.status]
+        self.pieces = bar_pieces(report.classes, report.tiles.done)
+        self.took = in_words(report.seconds)
+        self.first_share = report.classes[0].share if report.classes else 0.0
+        # A path is quoted whole, its colon too: no name can become a scheme of its own.
+        self.links = {kind: quote(path) for kind, path in report.outputs.items()}
+        self._overview = folder / report.outputs[OVERVIEW] if OVERVIEW in report.outputs else None
+
+    @property
+    def picture(self) -> str | None:
+        """The overview as a data URI, made when the page gets to it: only one is in memory at a time."""
+        return picture_uri(self._overview) if self._overview else None
+
+
+def write_report(reports: Sequence[SlideReport], run: RunFacts, path: Path) -> None:
+    """Write ``report.html``; ``outputs`` of the reports are relative to its folder, as in the manifest."""
+    ordered = sorted(reports, key=lambda report: ORDER[report.status])
+    slides = [SlideView(report, path.parent, f"slide-{index}") for index, report in enumerate(ordered, 1)]
+    page = _environment().get_template("report.html.jinja")
+    with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(
+            page.stream(
+                run=run,
+                took=in_words(run.seconds),
+                started=run.started.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+                slides=slides,
+                counts=status_counts(reports),
+                legend=legend(reports),
+            )
+        )
+
+
+def bar_pieces(classes: Sequence[ClassSummary], classified: int) -> list[Piece]:
+    """Return the pieces of a slide's bar, in the classifier's order, so that slides compare at a glance.
+
+    Of many classes the most frequent have a piece each; the other ones share one, as do tiles of no class.
+    """
+    won = [one for one in classes if one.count]
+    least = sorted((one.count for one in won), reverse=True)[:LISTED][-1] if won else 0
+    shown = [one for one in won if one.count >= least][:LISTED]
+    pieces = [Piece(one.name, one.color, one.count, one.share) for one in shown]
+    rest = {
+        f"{len(won) - len(shown)} other classes": sum(one.count for one in won)
+        - sum(one.count for one in shown),
+        "no class": classified - sum(one.count for one in won),
+    }
+    pieces += [Piece(name, REST, count, count / classified) for name, count in rest.items() if count]
+    return pieces
+
+
+def legend(reports: Sequence[SlideReport]) -> list[Piece]:
+    """Return the classes of a whole run with their share of all its tiles, in the classifier's order."""
+    totals: dict[str, Piece] = {}
+    tiles = max(1, sum(report.tiles.done for report in reports))
+    for one in (one for report in reports for one in report.classes):
+        count = one.count + (totals[one.name].count if one.name in totals else 0)
+        totals[one.name] = Piece(one.name, one.color, count, count / tiles)
+    if len(totals) <= LISTED:
+        return list(totals.values())
+    frequent = sorted((piece for piece in totals.values() if piece.count), key=lambda piece: -piece.count)
+    return frequent[:LISTED]
+
+
+def status_counts(reports: Sequence[SlideReport]) -> Mapping[str, int]:
+    """Return how many slides ended how, without those that none did."""
+    counts = {status: sum(report.status == status for report in reports) for status in reversed(ORDER)}
+    return {status: count for status, count in counts.items() if count}
+
+
+def picture_uri(path: Path) -> str | None:
+    """Return a picture as a small JPEG inside a data URI, or None where there is no readable one."""
+    try:
+        with Image.open(path) as picture:
+            small = picture.convert("RGB")
+    except OSError:
+        return None
+    small.thumbnail((PICTURE_WIDTH, PICTURE_WIDTH), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=82, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def in_words(seconds: float) -> str:
+    """Return a time as a person says it."""
+    if seconds < SECONDS_PER_MINUTE:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), SECONDS_PER_MINUTE)
+    hours, minutes = divmod(minutes, SECONDS_PER_MINUTE)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("slidecam.exchange"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

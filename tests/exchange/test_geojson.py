@@ -1,0 +1,226 @@
+"""`tiles.geojson` holds nothing that makes QuPath refuse a file.
+
+`refusals` is the oracle: what QuPath 0.6 and 0.7 were seen to do with each kind of feature, and what its
+`PathClass` says of names. It is first shown to notice every bad case, then let loose on what we write.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from slidecam.exchange import wsinfer_csv
+from slidecam.exchange.geojson import qupath_class_name, write_tiles_geojson
+from slidecam.geometry import Box
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from exchange.conftest import TableMaker
+
+    Breaker = Callable[[dict[str, Any]], object]
+
+NAN = float("nan")
+
+
+def refusals(collection: dict[str, Any]) -> list[str]:
+    """Return why QuPath would refuse this file or import something else than tiles; empty if it would not."""
+    assert collection["type"] == "FeatureCollection"
+    return [reason for feature in collection["features"] for reason in _feature_refusals(feature)]
+
+
+def _feature_refusals(feature: dict[str, Any]) -> Iterator[str]:
+    if feature.get("type") != "Feature":
+        yield "not a feature"
+    if "id" in feature and feature["id"] is None:
+        yield "id null"
+    if "geometry" not in feature or not _is_closed_polygon(feature["geometry"]):
+        yield "geometry"
+    properties = feature.get("properties", {})
+    if not isinstance(properties, dict):
+        yield "properties null"
+        return
+    if properties.get("objectType") != "tile":
+        yield "not a tile"
+    if "name" in properties and not isinstance(properties["name"], str):
+        yield "name null"
+    if "classification" in properties:
+        yield from _classification_refusals(properties["classification"])
+    yield from _measurement_refusals(properties.get("measurements", {}))
+
+
+def _is_closed_polygon(geometry: object) -> bool:
+    if not isinstance(geometry, dict) or geometry.get("type") != "Polygon":
+        return False
+    return all(len(ring) >= 4 and ring[0] == ring[-1] for ring in geometry["coordinates"])
+
+
+def _classification_refusals(classification: object) -> Iterator[str]:
+    if not isinstance(classification, dict):
+        yield "classification"
+        return
+    name, color = classification.get("name"), classification.get("color")
+    if not isinstance(name, str) or not all(_is_class_name(part) for part in name.split(":")):
+        yield "class name"
+    if not (isinstance(color, list) and len(color) == 3 and all(type(value) is int for value in color)):
+        yield "class color"
+
+
+def _is_class_name(part: str) -> bool:
+    return bool(part.strip()) and "\n" not in part and "\r" not in part
+
+
+def _measurement_refusals(measurements: object) -> Iterator[str]:
+    if not isinstance(measurements, dict):
+        yield "measurements"
+        return
+    for value in measurements.values():
+        if type(value) is not float or not np.isfinite(value):
+            yield "measurement"
+
+
+GOOD: dict[str, Any] = {
+    "type": "Feature",
+    "id": "6f1b0a3e-2c1a-4a5e-9d1c-0f0a5b1f2a11",
+    "geometry": {
+        "type": "Polygon",
+        "coordinates": [[[512, 1024], [768, 1024], [768, 1280], [512, 1280], [512, 1024]]],
+    },
+    "properties": {
+        "objectType": "tile",
+        "classification": {"name": "Tumor", "color": [200, 0, 0]},
+        "measurements": {"prob_Tumor": 0.93, "prob_Stroma": 0.07},
+    },
+}
+
+BAD: dict[str, Breaker] = {
+    "classification without color": lambda f: f["properties"]["classification"].pop("color"),
+    "color as text": lambda f: f["properties"]["classification"].update(color="#c80000"),
+    "class name null": lambda f: f["properties"]["classification"].update(name=None),
+    "class name blank": lambda f: f["properties"]["classification"].update(name=" "),
+    "class name of two lines": lambda f: f["properties"]["classification"].update(name="a\nb"),
+    "subclass blank": lambda f: f["properties"]["classification"].update(name=": b"),
+    "name null": lambda f: f["properties"].update(name=None),
+    "id null": lambda f: f.update(id=None),
+    "properties null": lambda f: f.update(properties=None),
+    "geometry null": lambda f: f.update(geometry=None),
+    "geometry empty": lambda f: f.update(geometry={}),
+    "geometry absent": lambda f: f.pop("geometry"),
+    "geometry a collection": lambda f: f.update(geometry={"type": "GeometryCollection", "geometries": []}),
+    "ring not closed": lambda f: f["geometry"]["coordinates"][0].pop(),
+    "text in measurements": lambda f: f["properties"]["measurements"].update(prob_Tumor="high"),
+    "measurement not a number": lambda f: f["properties"]["measurements"].update(prob_Tumor=NAN),
+    "measurement null": lambda f: f["properties"]["measurements"].update(prob_Tumor=None),
+    "object type absent": lambda f: f["properties"].pop("objectType"),
+    "object type an annotation": lambda f: f["properties"].update(objectType="annotation"),
+}
+
+
+def written(table: object, folder: Path) -> dict[str, Any]:
+    write_tiles_geojson(table, folder / "tiles.geojson")  # type: ignore[arg-type]
+    text = (folder / "tiles.geojson").read_text(encoding="ascii")
+    collection: dict[str, Any] = json.loads(text, parse_constant=pytest.fail)
+    return collection
+
+
+def test_the_oracle_takes_a_good_file() -> None:
+    assert refusals({"type": "FeatureCollection", "features": [GOOD]}) == []
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_the_oracle_notices(case: str) -> None:
+    feature = deepcopy(GOOD)
+    BAD[case](feature)
+    assert refusals({"type": "FeatureCollection", "features": [GOOD, feature]}) != []
+
+
+def test_what_we_write_is_taken(make_table: TableMaker, tmp_path: Path) -> None:
+    table = make_table(
+        [[0.2, 0.8], [NAN, NAN], [NAN, 0.4], [1e-30, 1.0]],
+        status=np.array([1, 2, 1, 1], np.uint8),
+        class_names=("Tumor:\nHigh", ' "Größe"\\ '),
+    )
+    collection = written(table, tmp_path)
+    assert len(collection["features"]) == 3
+    assert refusals(collection) == []
+
+
+def test_one_tile_in_full(make_table: TableMaker, tmp_path: Path) -> None:
+    (feature,) = written(make_table([[0.25, 0.75]]), tmp_path)["features"]
+    assert str(UUID(feature.pop("id")))
+    assert feature == {
+        "type": "Feature",
+        "geometry": {
+            "type": "Polygon",
+            "coordinates": [[[0, 50], [100, 50], [100, 130], [0, 130], [0, 50]]],
+        },
+        "properties": {
+            "objectType": "tile",
+            "classification": {"name": "Stroma", "color": [150, 200, 150]},
+            "isLocked": True,
+            "measurements": {"prob_Tumor": 0.25, "prob_Stroma": 0.75},
+        },
+    }
+
+
+def test_places_are_counted_from_the_corner_of_the_bounds(make_table: TableMaker, tmp_path: Path) -> None:
+    table = make_table([[0.25, 0.75]], bounds=Box(30, 20, 1000, 1000))
+    (feature,) = written(table, tmp_path)["features"]
+    assert feature["geometry"]["coordinates"][0][0] == [-30, 30]
+    assert feature["geometry"]["coordinates"][0][2] == [70, 110]
+
+
+def test_a_tile_without_a_winner_has_no_classification(make_table: TableMaker, tmp_path: Path) -> None:
+    low, high = written(make_table([[0.2], [0.8]], activation="sigmoid"), tmp_path)["features"]
+    assert "classification" not in low["properties"]
+    assert low["properties"]["measurements"] == {"prob_Tumor": pytest.approx(0.2)}
+    assert high["properties"]["classification"]["name"] == "Tumor"
+
+
+def test_what_is_not_a_number_is_left_out(make_table: TableMaker, tmp_path: Path) -> None:
+    (feature,) = written(make_table([[NAN, 0.5, float("inf")]]), tmp_path)["features"]
+    assert feature["properties"]["measurements"] == {"prob_Stroma": 0.5}
+
+
+def test_two_runs_write_the_same_bytes(make_table: TableMaker, tmp_path: Path) -> None:
+    table = make_table([[0.1, 0.9], [0.1, 0.9], [0.3, 0.7]])
+    for name in ("a", "b"):
+        write_tiles_geojson(table, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    ids = re.findall(rb'"id":"(.*?)"', (tmp_path / "a").read_bytes())
+    assert len(set(ids)) == 3
+
+
+def test_pieces_join_to_one_collection(
+    make_table: TableMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wsinfer_csv, "VALUES_AT_ONCE", 20)
+    features = written(make_table([[i / 100, 0] for i in range(11)]), tmp_path)["features"]
+    assert [feature["geometry"]["coordinates"][0][0][0] for feature in features] == list(range(0, 1100, 100))
+
+
+def test_a_slide_without_tiles_is_an_empty_collection(make_table: TableMaker, tmp_path: Path) -> None:
+    table = make_table([[0.1, 0.9]], status=np.array([2], np.uint8))
+    assert written(table, tmp_path) == {"type": "FeatureCollection", "features": []}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Tumor", "Tumor"),
+        ("Tumor: Ki67", "Tumor: Ki67"),
+        (" a \n b ", "a b"),
+        ("::x:", "x"),
+        (" : ", "Unnamed"),
+        ("", "Unnamed"),
+    ],
+)
+def test_class_names_are_told_as_qupath_takes_them(name: str, told: str) -> None:
+    assert qupath_class_name(name) == told

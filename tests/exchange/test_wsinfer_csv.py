@@ -1,0 +1,93 @@
+"""`tiles.csv` is what WSInfer would have written."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from slidecam.errors import UsageError
+from slidecam.exchange import wsinfer_csv
+from slidecam.exchange.wsinfer_csv import read_tiles_csv, write_tiles_csv
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from exchange.conftest import TableMaker
+
+
+def test_the_file_is_exactly_wsinfers_layout(make_table: TableMaker, tmp_path: Path) -> None:
+    write_tiles_csv(make_table([[0.25, 0.75], [1.0, 0.0]]), tmp_path / "tiles.csv")
+    assert (tmp_path / "tiles.csv").read_bytes() == (
+        b"minx,miny,width,height,prob_Tumor,prob_Stroma\n0,50,100,80,0.25,0.75\n100,50,100,80,1.0,0.0\n"
+    )
+
+
+def test_only_finished_tiles_are_written_in_grid_order(make_table: TableMaker, tmp_path: Path) -> None:
+    table = make_table([[i / 10, 1 - i / 10] for i in range(5)], status=np.array([1, 2, 1, 0, 1], np.uint8))
+    write_tiles_csv(table, tmp_path / "tiles.csv")
+    assert read_tiles_csv(tmp_path / "tiles.csv").boxes[:, 0].tolist() == [0, 200, 400]
+
+
+def test_probabilities_come_back_as_the_same_float32(make_table: TableMaker, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    values = np.concatenate([random.random(3000), 10.0 ** random.uniform(-44, 0, 3000), [0, 1, 1e-45]])
+    table = make_table([[value] for value in values.astype(np.float32)])
+    write_tiles_csv(table, tmp_path / "tiles.csv")
+    assert np.array_equal(read_tiles_csv(tmp_path / "tiles.csv").probabilities, table.probabilities)
+
+
+def test_it_opens_as_wsinfers_readers_open_it(make_table: TableMaker, tmp_path: Path) -> None:
+    write_tiles_csv(make_table([[0.1, 0.9], [0.6, 0.4]]), tmp_path / "tiles.csv")
+    with (tmp_path / "tiles.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["minx"]) for row in rows] == [0, 100]
+    probabilities = [column for column in rows[0] if column.startswith("prob_")]
+    assert probabilities == ["prob_Tumor", "prob_Stroma"]
+    assert sum(float(rows[0][column]) for column in probabilities) == pytest.approx(1)
+    table = np.genfromtxt(tmp_path / "tiles.csv", delimiter=",", names=True, dtype=None)
+    assert table["width"].dtype.kind == "i"
+    assert table["prob_Stroma"].tolist() == [0.9, 0.4]
+
+
+@pytest.mark.parametrize("names", [("a,b", 'say "b"'), ("Größe", "腫瘍"), ("two\nlines", " spaced ")])
+def test_any_class_name_comes_back(names: tuple[str, str], make_table: TableMaker, tmp_path: Path) -> None:
+    write_tiles_csv(make_table([[0.1, 0.9]], class_names=names), tmp_path / "tiles.csv")
+    assert read_tiles_csv(tmp_path / "tiles.csv").class_names == names
+
+
+def test_a_slide_without_tiles_is_a_header(make_table: TableMaker, tmp_path: Path) -> None:
+    table = make_table([[0.1, 0.9]], status=np.array([2], np.uint8))
+    write_tiles_csv(table, tmp_path / "tiles.csv")
+    back = read_tiles_csv(tmp_path / "tiles.csv")
+    assert back.boxes.shape == (0, 4)
+    assert back.probabilities.shape == (0, 2)
+
+
+def test_a_finished_tile_without_a_number_stays_not_a_number(make_table: TableMaker, tmp_path: Path) -> None:
+    write_tiles_csv(make_table([[float("nan"), 0.5]]), tmp_path / "tiles.csv")
+    assert np.isnan(read_tiles_csv(tmp_path / "tiles.csv").probabilities[0]).tolist() == [True, False]
+
+
+def test_pieces_join_without_a_gap(
+    make_table: TableMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = make_table([[i / 100] for i in range(23)])
+    monkeypatch.setattr(wsinfer_csv, "VALUES_AT_ONCE", 20)
+    assert [len(rows) for rows in wsinfer_csv.pieces(table)] == [4, 4, 4, 4, 4, 3]
+    write_tiles_csv(table, tmp_path / "tiles.csv")
+    assert np.array_equal(read_tiles_csv(tmp_path / "tiles.csv").boxes, table.boxes)
+
+
+def test_wsinfers_own_floating_boxes_are_read(tmp_path: Path) -> None:
+    text = "minx,miny,width,height,prob_Tumor\n350.0,700.0,350.0,350.0,0.5\n"
+    (tmp_path / "theirs.csv").write_text(text, encoding="utf-8")
+    assert read_tiles_csv(tmp_path / "theirs.csv").boxes.tolist() == [[350, 700, 350, 350]]
+
+
+def test_another_table_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("x,y\n1,2\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"other\.csv.*'x', 'y'.*minx,miny,width,height"):
+        read_tiles_csv(tmp_path / "other.csv")
