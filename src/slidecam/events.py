@@ -1,0 +1,128 @@
+"""What a run tells while it goes: frozen nouns that every door turns into its own kind of progress."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A slide was opened and its tiles were laid.
+
+    Attributes
+    ----------
+    slide
+        The name of the slide, which is the name of its output folder.
+    path
+        Where the slide lies.
+    tiles, candidates
+        Tiles to classify, and places of the grid before background was dropped.
+    pending
+        Tiles that are not done yet; fewer than ``tiles`` when a run is resumed.
+    spacing, spacing_from
+        µm per level-0 pixel and where that was learnt.
+    tile_px, level
+        Edge of a tile in level-0 pixels, and the pyramid level it is read from.
+    """
+
+    slide: str
+    path: str
+    tiles: int
+    candidates: int
+    pending: int
+    spacing: float
+    spacing_from: str
+    tile_px: int
+    level: int
+
+
+@dataclass(frozen=True)
+class BatchDone:
+    """One batch is classified and committed.
+
+    Attributes
+    ----------
+    slide
+        The slide's name.
+    done, total
+        Tiles with a result so far, failed ones among them, of all tiles of the slide.
+    boxes
+        int64, (batch, 4): level-0 boxes of this batch.
+    probabilities
+        float32, (batch, classes); NaN in failed rows.
+    """
+
+    slide: str
+    done: int
+    total: int
+    boxes: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TileFailed:
+    """One tile could not be read; the rest of the slide goes on. ``box`` is x, y, width, height at level 0."""
+
+    slide: str
+    box: tuple[int, int, int, int]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something a person should know; ``slide`` is empty where it concerns the whole run."""
+
+    slide: str
+    message: str
+
+
+@dataclass(frozen=True)
+class SlideFinished:
+    """A slide's outputs lie in ``folder``.
+
+    ``status`` is ``done``, ``partly`` (some tiles failed) or ``skipped`` (nothing to classify: ``reason`` says why).
+    """
+
+    slide: str
+    folder: str
+    status: str
+    tiles: int
+    failed: int
+    seconds: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class SlideFailed:
+    """A slide gave nothing; the run goes on with the next one."""
+
+    slide: str
+    path: str
+    problem: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is over. ``exit_code`` is 0 all done, 1 nothing done, 3 partly done."""
+
+    manifest: str
+    report: str
+    slides: int
+    failed: int
+    exit_code: int
+
+
+Event = Planned | BatchDone | TileFailed | Warned | SlideFinished | SlideFailed | Finished
+
+
+def as_json(event: Event) -> dict[str, Any]:
+    """Return an event as plain JSON values; a batch is told by its counts alone, its numbers lie in the store."""
+    if isinstance(event, BatchDone):
+        return {"event": "BatchDone", "slide": event.slide, "done": event.done, "total": event.total}
+    return {"event": type(event).__name__, **asdict(event)}

@@ -1,0 +1,251 @@
+"""The whole way on one page: slides in, events out, every slide's outputs in a folder of its own.
+
+While one slide is on the device, the next one is opened and prefetched, and the last one's outputs are written: the
+device waits for neither. Closing the generator stops cleanly; what is committed stays and a later call resumes it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slidecam.completion import Timings, begin_slide, finish_slide
+from slidecam.errors import RunExistsError, SlidecamError, UsageError
+from slidecam.events import BatchDone, Event, Planned, SlideFailed, TileFailed, Warned
+from slidecam.inference import classify
+from slidecam.preparation import Prepared, PredictSpec, load_model, prepare
+from slidecam.runlog import RunLog
+from slidecam.sources.discovery import find_slides
+from slidecam.store import RUN_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from slidecam.inference import ScoredBatch
+    from slidecam.preparation import LoadedModel, OpenRun
+    from slidecam.sources.discovery import Discovery, FoundSlide
+    from slidecam.store import RunStore
+
+THREADS = ("ahead", "commit", "behind")
+"""One thread prepares the next slide, one commits batches, one writes the outputs of the slide before."""
+
+
+def predict(
+    inputs: str | Path | Sequence[str | Path],
+    model: str | Path,
+    out: str | Path,
+    spec: PredictSpec | None = None,
+) -> Iterator[Event]:
+    """Classify slides and write their outputs, telling each step as an event.
+
+    Parameters
+    ----------
+    inputs
+        Slides, URLs, or folders of slides.
+    model
+        A bundle's folder.
+    out
+        Where the outputs go: ``OUT/<file stem>/`` for each slide, ``manifest.json`` and ``report.html`` beside them.
+    spec
+        Everything else; see `PredictSpec`.
+
+    Yields
+    ------
+    Event
+        `Planned`, `BatchDone`, `TileFailed`, `Warned`, `SlideFinished`, `SlideFailed`, and `Finished` at the end.
+
+    Raises
+    ------
+    UsageError
+        If two inputs share a stem, or nothing was found, before anything is written.
+    BundleError, DeviceError, ExplanationError
+        If the model cannot be used as asked.
+    RunExistsError
+        If outputs lie there already and neither resume nor overwrite was said.
+
+    Examples
+    --------
+    >>> for event in slidecam.predict("slide.svs", "bundle", "out"):
+    ...     print(event)
+    """
+    spec, out = spec or PredictSpec(), Path(out)
+    found = find_slides([inputs] if isinstance(inputs, str | Path) else inputs)
+    _refuse_unclear(found, out, spec)
+    loaded = load_model(model, spec)
+    log = RunLog(out, loaded.bundle, spec, len(found.slides))
+    for message in (*found.ignored, *_told_once(loaded, spec)):
+        yield Warned("", message)
+    with ExitStack() as cleanup:
+        cleanup.callback(log.write)
+        pools = [cleanup.enter_context(ThreadPoolExecutor(1, f"slidecam-{name}")) for name in THREADS]
+        yield from _Way(loaded, spec, log, *pools).through(found.slides)
+    yield log.summary()
+
+
+def _refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
+    if spec.mask is not None and not spec.mask.exists():
+        raise UsageError(f"--mask {spec.mask}: there is no such file.", "Check the path.")
+    if spec.mask is not None and spec.mask.is_file() and len(found.slides) > 1:
+        raise UsageError(
+            f"--mask {spec.mask} is one file for {len(found.slides)} slides.",
+            "Pass a folder with one <stem>.geojson or <stem>.png for each.",
+        )
+    begun = [slide.name for slide in found.slides if (out / slide.name / RUN_FILE).exists()]
+    if begun and spec.existing == "refuse" and not spec.dry_run:
+        raise RunExistsError(
+            out,
+            f"there is a run of {begun[0]} here already ({len(begun)} of {len(found.slides)} slides).",
+            "Pass --resume to continue, --overwrite to begin anew, or another --out.",
+        )
+
+
+def _told_once(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
+    card = model.bundle.card
+    if model.request is None and spec.heatmap is None:
+        yield (
+            f"No heatmap: {card.name} has {len(card.class_names)} classes or no activation map. "
+            "Name the classes to map with --heatmap-class."
+        )
+
+
+@dataclass(frozen=True)
+class _Way:
+    """The way of all slides of one call, on three threads beside the device's."""
+
+    model: LoadedModel
+    spec: PredictSpec
+    log: RunLog
+    ahead: ThreadPoolExecutor
+    commit: ThreadPoolExecutor
+    behind: ThreadPoolExecutor
+
+    def through(self, slides: Sequence[FoundSlide]) -> Iterator[Event]:
+        """Take slide after slide: one is prepared ahead, one on the device, one being written."""
+        finishing: deque[Future[Event]] = deque()
+        with closing(_one_ahead(self.ahead, map(self._preparing, slides))) as prepared:
+            for slide, ready in zip(slides, prepared, strict=True):
+                if isinstance(ready, SlideFailed):
+                    yield self.log.failed(ready)
+                    continue
+                timings = Timings()
+                yield from self._classified(slide, ready, timings)
+                finishing.append(self.behind.submit(self._finish, slide, ready, timings))
+                while finishing and finishing[0].done():
+                    yield finishing.popleft().result()
+        while finishing:
+            yield finishing.popleft().result()
+
+    def _preparing(self, slide: FoundSlide) -> Callable[[], Prepared | SlideFailed]:
+        def job() -> Prepared | SlideFailed:
+            try:
+                return prepare(slide.path, self.log.out / slide.name, self.model, self.spec)
+            except SlidecamError as error:
+                return SlideFailed(slide.name, slide.path, error.problem, error.remedy)
+
+        return job
+
+    def _classified(self, slide: FoundSlide, ready: Prepared, timings: Timings) -> Iterator[Event]:
+        yield _planned(slide, ready)
+        if ready.spacing.warning:
+            yield Warned(slide.name, ready.spacing.warning)
+        if ready.run is None:
+            return
+        try:
+            begin_slide(ready, self.model)
+            yield from _scored(slide.name, ready.run, self.model, self.commit, timings)
+        except BaseException:
+            ready.close()
+            raise
+
+    def _finish(self, slide: FoundSlide, ready: Prepared, timings: Timings) -> Event:
+        try:
+            return self.log.finished(finish_slide(slide, ready, self.model, self.spec, timings))
+        except (SlidecamError, OSError) as error:
+            remedy = getattr(error, "remedy", "Check that the output folder can be written and is not full.")
+            return self.log.failed(SlideFailed(slide.name, slide.path, str(error), remedy))
+        finally:
+            ready.close()
+
+
+def _one_ahead(
+    pool: ThreadPoolExecutor, jobs: Iterable[Callable[[], Prepared | SlideFailed]]
+) -> Iterator[Prepared | SlideFailed]:
+    """Yield each job's result while the next job is at work already; on closing, let go of what was not taken."""
+    ahead: deque[Future[Prepared | SlideFailed]] = deque()
+    try:
+        for job in jobs:
+            ahead.append(pool.submit(job))
+            if len(ahead) > 1:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        for left in ahead:
+            ready = left.result()
+            if isinstance(ready, Prepared):
+                ready.close()
+
+
+def _scored(
+    name: str, run: OpenRun, model: LoadedModel, pool: ThreadPoolExecutor, timings: Timings
+) -> Iterator[Event]:
+    """Classify the pending batches of one slide; each is told once it is on disk."""
+    done = run.done
+    with closing(classify(run.stream, model.classifier, model.request)) as batches:
+        for scored in _committed(batches, run.store, pool, timings):
+            done += len(scored.batch.rows)
+            boxes = run.boxes[scored.batch.rows]
+            for failure in scored.batch.failures:
+                x, y, width, height = (int(value) for value in run.boxes[failure.row])
+                yield TileFailed(name, (x, y, width, height), failure.reason)
+            yield BatchDone(name, done, len(run.store), boxes, scored.results.probabilities)
+
+
+def _committed(
+    batches: Iterable[ScoredBatch], store: RunStore, pool: ThreadPoolExecutor, timings: Timings
+) -> Iterator[ScoredBatch]:
+    """Write each batch while the next is computed; yield it when it is safe."""
+    writing: deque[tuple[ScoredBatch, Future[float]]] = deque()
+    try:
+        for scored in batches:
+            timings.add(scored)
+            writing.append((scored, pool.submit(_commit, store, scored)))
+            if len(writing) > 1:
+                yield _landed(writing, timings)
+        while writing:
+            yield _landed(writing, timings)
+    finally:
+        for _scored_batch, future in writing:
+            future.result()
+
+
+def _commit(store: RunStore, scored: ScoredBatch) -> float:
+    start = time.perf_counter()
+    store.commit(scored.batch.index, scored.results)
+    return time.perf_counter() - start
+
+
+def _landed(writing: deque[tuple[ScoredBatch, Future[float]]], timings: Timings) -> ScoredBatch:
+    scored, future = writing.popleft()
+    timings.write += future.result()
+    return scored
+
+
+def _planned(slide: FoundSlide, ready: Prepared) -> Planned:
+    grid = ready.grid
+    return Planned(
+        slide=slide.name,
+        path=slide.path,
+        tiles=len(grid),
+        candidates=grid.candidates,
+        pending=len(grid) - (ready.run.done if ready.run else 0),
+        spacing=ready.spacing.spacing.mean,
+        spacing_from=ready.spacing.origin,
+        tile_px=grid.edge,
+        level=grid.level.index,
+    )

@@ -1,0 +1,248 @@
+"""The whole way on small slides: outputs, resuming, failures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from slidecam.errors import RunExistsError, UsageError
+from slidecam.events import BatchDone, Event, Finished, Planned, SlideFailed, SlideFinished, Warned
+from slidecam.pipeline import predict
+from slidecam.preparation import OUTPUTS, PredictSpec
+from slidecam.store import RunStore, read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SMALL = PredictSpec(batch=4, workers=2)
+
+
+def last(events: list[Event]) -> Finished:
+    assert isinstance(events[-1], Finished)
+    return events[-1]
+
+
+def kinds(events: list[Event]) -> set[str]:
+    return {type(event).__name__ for event in events}
+
+
+def same_results(one: Path, other: Path) -> bool:
+    first, second = RunStore.open(one), RunStore.open(other)
+    assert first.maps is not None
+    assert second.maps is not None
+    pairs = [
+        (first.status, second.status),
+        (first.logits, second.logits),
+        (first.probabilities, second.probabilities),
+        (np.asarray(first.maps[:]), np.asarray(second.maps[:])),
+    ]
+    return all(a.tobytes() == b.tobytes() for a, b in pairs)
+
+
+def test_a_slide_in_all_outputs_out(tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    events = list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+    assert kinds(events) == {"Planned", "BatchDone", "SlideFinished", "Finished"}
+    assert last(events).exit_code == 0
+    assert {path.name for path in (tmp_path / "out" / "one").iterdir()} == {"run.json", "run.zarr", *OUTPUTS}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"one", "manifest.json", "report.html"}
+
+
+def test_run_json_tells_what_decided_the_result(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    list(predict(write_slide(tmp_path / "one.tif"), tiny_bundle, tmp_path / "out", SMALL))
+    record = read_run(tmp_path / "out" / "one")
+    assert record is not None
+    assert record["status"] == "done"
+    assert record["input"]["reader"] == "openslide"
+    assert record["spacing"]["um_px"] == pytest.approx([0.5, 0.5])
+    assert record["plan"]["heatmap_classes"] == ["A", "B", "C"]
+    assert set(record["seconds"]) == {"decode", "transfer", "model", "write", "total"}
+    assert record["tiles"]["done"] == record["tiles"]["total"] > 30
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 7])
+def test_a_stopped_run_goes_on_where_it_stood_and_ends_bit_identical(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], stop_after: int
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    list(predict(slide, tiny_bundle, tmp_path / "whole", SMALL))
+    stopped = predict(slide, tiny_bundle, tmp_path / "parts", SMALL)
+    for batches, _event in enumerate(event for event in stopped if isinstance(event, BatchDone)):
+        if batches + 1 == stop_after:
+            break
+    stopped.close()  # type: ignore[attr-defined]  # a generator
+    assert (read_run(tmp_path / "parts" / "one") or {})["status"] == "running"
+    events = list(predict(slide, tiny_bundle, tmp_path / "parts", PredictSpec(workers=3, existing="resume")))
+    planned = next(event for event in events if isinstance(event, Planned))
+    assert planned.pending <= planned.tiles - 4 * stop_after
+    assert same_results(tmp_path / "whole" / "one", tmp_path / "parts" / "one")
+    for name in ("tiles.csv", "tiles.geojson"):
+        whole, parts = (tmp_path / folder / "one" / name for folder in ("whole", "parts"))
+        assert whole.read_bytes() == parts.read_bytes()
+
+
+def test_a_finished_slide_is_not_done_again(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+    before = (tmp_path / "out" / "one" / "overview.png").stat().st_mtime_ns
+    record = read_run(tmp_path / "out" / "one")
+    events = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
+    assert kinds(events) == {"Planned", "SlideFinished", "Finished"}
+    assert (tmp_path / "out" / "one" / "overview.png").stat().st_mtime_ns == before
+    assert read_run(tmp_path / "out" / "one") == record
+
+
+def test_outputs_that_lie_there_are_refused_before_anything_runs(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+    other = write_slide(tmp_path / "two.tif")
+    with pytest.raises(RunExistsError, match="--resume"):
+        list(predict([other, slide], tiny_bundle, tmp_path / "out", SMALL))
+    assert not (tmp_path / "out" / "two").exists()
+
+
+def test_resuming_with_another_slide_of_that_name_is_refused(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+    write_slide(slide, seed=9)
+    events = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
+    failed = next(event for event in events if isinstance(event, SlideFailed))
+    assert "fingerprint was" in failed.problem
+    assert last(events).exit_code == 1
+
+
+def test_two_inputs_of_one_stem_are_refused_before_anything_runs(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    (tmp_path / "a").mkdir()
+    one, two = write_slide(tmp_path / "one.tif"), write_slide(tmp_path / "a" / "ONE.tif")
+    with pytest.raises(UsageError, match="share the stem"):
+        list(predict([one, two], tiny_bundle, tmp_path / "out", SMALL))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bad_slide_does_not_take_the_others_with_it(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    for name in ("a", "c"):
+        write_slide(folder / f"{name}.tif")
+    (folder / "b.svs").write_bytes(b"not a slide at all")
+    (folder / "notes.txt").write_text("not a slide either")
+    events = list(predict(folder, tiny_bundle, tmp_path / "out", SMALL))
+    finished = {event.slide: event.status for event in events if isinstance(event, SlideFinished)}
+    assert finished == {"a": "done", "c": "done"}
+    assert [event.slide for event in events if isinstance(event, SlideFailed)] == ["b"]
+    assert any(isinstance(event, Warned) and "notes.txt" in event.message for event in events)
+    assert (last(events).slides, last(events).failed, last(events).exit_code) == (3, 1, 3)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    told = {slide["slide"]: slide for slide in manifest["slides"]}
+    assert told["b"]["status"] == "failed"
+    assert told["b"]["remedy"]
+    assert manifest["run"]["exit_code"] == 3
+
+
+def test_a_slide_in_company_gets_the_results_it_gets_alone(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    for seed in range(3):
+        write_slide(folder / f"s{seed}.tif", seed=seed)
+    list(predict(folder, tiny_bundle, tmp_path / "together", SMALL))
+    list(predict(folder / "s1.tif", tiny_bundle, tmp_path / "alone", SMALL))
+    assert same_results(tmp_path / "together" / "s1", tmp_path / "alone" / "s1")
+
+
+def test_a_white_slide_is_skipped_and_says_why(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "white.tif", tissue=False)
+    events = list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+    finished = next(event for event in events if isinstance(event, SlideFinished))
+    assert (finished.status, finished.tiles) == ("skipped", 0)
+    assert "no tissue" in finished.reason
+    assert last(events).exit_code == 0
+    assert (tmp_path / "out" / "white" / "tiles.csv").read_text().strip() == "minx,miny,width,height,prob_A,prob_B,prob_C"
+
+
+def test_a_dry_run_plans_and_writes_nothing(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    events = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(dry_run=True)))
+    assert any(isinstance(event, Planned) and event.tiles > 30 for event in events)
+    assert not (tmp_path / "out").exists()
+    assert last(events).exit_code == 0
+
+
+def test_a_mask_of_the_users_own_replaces_the_detection(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    ring = [[100, 100], [292, 100], [292, 228], [100, 228], [100, 100]]
+    mask = tmp_path / "mask.geojson"
+    mask.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    spec = PredictSpec(batch=4, mask=mask, grid="wsinfer")
+    list(predict(slide, tiny_bundle, tmp_path / "out", spec))
+    centres = RunStore.open(tmp_path / "out" / "one").boxes[:, :2] + 32
+    assert centres.tolist() == [[x, y] for x in (160, 224, 288) for y in (160, 224)]
+
+
+def test_one_mask_for_many_slides_is_refused(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slides = [write_slide(tmp_path / f"{name}.tif") for name in "ab"]
+    (tmp_path / "mask.geojson").write_text("{}")
+    with pytest.raises(UsageError, match="one file for 2 slides"):
+        list(predict(slides, tiny_bundle, tmp_path / "out", PredictSpec(mask=tmp_path / "mask.geojson")))
+
+
+def test_tiles_of_a_damaged_region_fail_alone_and_are_told(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    content = bytearray(slide.read_bytes())
+    _damage_a_tile(content, slide)
+    slide.write_bytes(bytes(content))
+    events = list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+    finished = next(event for event in events if isinstance(event, SlideFinished))
+    assert finished.status == "partly"
+    assert 0 < finished.failed < finished.tiles / 2
+    assert last(events).exit_code == 3
+    rows = (tmp_path / "out" / "one" / "tiles.csv").read_text().splitlines()
+    assert len(rows) == 1 + finished.tiles - finished.failed
+
+
+def _damage_a_tile(content: bytearray, slide: Path) -> None:
+    import tifffile  # noqa: PLC0415  (this test alone looks into a TIFF)
+
+    with tifffile.TiffFile(slide) as tiff:
+        page = tiff.pages.first
+        middle = 7
+        start, length = page.dataoffsets[middle], page.databytecounts[middle]
+    content[start : start + length] = bytes(length)
+
+
+def test_an_output_folder_without_run_json_is_begun_anew(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+    (tmp_path / "out" / "one" / "run.json").unlink()
+    shutil.rmtree(tmp_path / "out" / "one" / "run.zarr" / "status")
+    assert last(list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))).exit_code == 0
