@@ -1,0 +1,5 @@
+"""The command line: parses, calls the pipeline, draws progress; no logic of its own."""
+
+from slidecam.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,134 @@
+"""What `info`, `models`, `bundle` and `demo` have to tell, as plain values that both people and machines are shown."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from slidecam.errors import SpacingError, UsageError
+from slidecam.models import Bundle, find_bundles, make_bundle
+from slidecam.sources import open_source, settle_spacing
+
+if TYPE_CHECKING:
+    from slidecam.models import BundleSpec
+    from slidecam.sources import Source
+
+MODELS_VARIABLE = "SLIDECAM_MODELS"
+"""Environment variable with folders of bundles, separated as in PATH."""
+
+
+def told_of_source(file: str, reader: str | None) -> dict[str, Any]:
+    """Return the facts of a slide; a missing or unbelievable spacing is told, not raised."""
+    with open_source(file, reader) as source:
+        facts = source.facts
+        return {
+            "path": facts.path,
+            "reader": facts.reader,
+            "format": facts.format,
+            "size_px": [facts.size.width, facts.size.height],
+            **_spacing_told(source),
+            "levels": [f"{level.size.width}x{level.size.height} (1/{level.downsample:g})" for level in facts.levels],
+            "bounds": None if facts.bounds is None else str(facts.bounds),
+            "associated_images": list(facts.associated),
+            "fingerprint": facts.fingerprint,
+        }
+
+
+def _spacing_told(source: Source) -> dict[str, Any]:
+    try:
+        settled = settle_spacing(source.facts)
+    except SpacingError as error:
+        return {"spacing_um_px": None, "spacing_from": f"{error.problem} {error.remedy}"}
+    return {"spacing_um_px": [settled.spacing.x, settled.spacing.y], "spacing_from": settled.origin}
+
+
+def told_of_bundles(folders: list[Path]) -> list[dict[str, Any]]:
+    """Return one row for each bundle found; a broken one tells what is wrong with it."""
+    rows = []
+    for found in find_bundles(folders or _usual_folders(), trust=False):
+        if isinstance(found, Bundle):
+            rows.append(_bundle_told(found))
+        else:
+            rows.append({"name": "(unusable)", "classes": [], "tile": "", "licence": str(found), "path": found.path})
+    return rows
+
+
+def _bundle_told(bundle: Bundle) -> dict[str, Any]:
+    card = bundle.card
+    few = 8
+    names = [*card.class_names[:few], *(["…"] if len(card.class_names) > few else [])]
+    return {
+        "name": card.name,
+        "classes": names,
+        "tile": f"{card.tile_px} px at {card.spacing:g} µm/px",
+        "licence": card.licence,
+        "path": str(bundle.path),
+    }
+
+
+def _usual_folders() -> list[Path]:
+    named = [Path(part) for part in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if part]
+    usual = [Path.cwd(), Path(typer.get_app_dir("slidecam")) / "models", *_sample_folders()]
+    return [folder for folder in [*named, *usual] if folder.is_dir()]
+
+
+def told_of_new_bundle(spec: BundleSpec, out: Path) -> dict[str, Any]:
+    """Make a bundle and return what it is."""
+    bundle = make_bundle(spec, out)
+    card = bundle.card
+    facts = {"architecture": card.architecture, "activation": card.activation, "digest": bundle.digest}
+    return {**_bundle_told(bundle), **facts}
+
+
+def class_names(text: str) -> tuple[str, ...]:
+    """Return the names in ``A,B,C``, or in the lines of the file named after ``@``."""
+    if not text.startswith("@"):
+        return tuple(name.strip() for name in text.split(","))
+    path = Path(text[1:])
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--classes {text}: {error}.", "Name a text file with one class per line.") from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def three_numbers(option: str, text: str | None) -> tuple[float, float, float] | None:
+    """Return the numbers in ``R,G,B``, or None where nothing was said."""
+    if text is None:
+        return None
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r} is not three numbers.", f"Pass {option} 0.5,0.5,0.5.") from error
+    return red, green, blue
+
+
+def architecture_arguments(pairs: tuple[str, ...]) -> dict[str, object]:
+    """Return what ``KEY=VALUE`` pairs mean; values are JSON where they can be, else text."""
+    arguments: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--arch-arg {pair!r} is not KEY=VALUE.", "Pass --arch-arg pad_type=same.")
+        try:
+            arguments[key] = json.loads(value)
+        except json.JSONDecodeError:
+            arguments[key] = value
+    return arguments
+
+
+def sample_folder() -> Path:
+    """Return the folder of the sample slide and bundle, in the package or beside the source tree."""
+    for folder in _sample_folders():
+        return folder
+    raise UsageError("the sample data are not installed.", "Install slidecam from its repository or its wheel.")
+
+
+def _sample_folders() -> list[Path]:
+    package = Path(__file__).parents[1]
+    candidates = (package / "sample_data", package.parents[1] / "sample_data")
+    return [folder for folder in candidates if (folder / "slide.tif").is_file()]

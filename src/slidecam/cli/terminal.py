@@ -1,0 +1,235 @@
+"""What a person or a machine sees of a command: progress, tables, errors with their remedy, exit codes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from slidecam.errors import (
+    DeviceError,
+    ExplanationError,
+    MissingBundleError,
+    RunExistsError,
+    SlidecamError,
+    TilingError,
+    UntrustedCodeError,
+    UsageError,
+)
+from slidecam.events import (
+    BatchDone,
+    Finished,
+    Planned,
+    SlideFailed,
+    SlideFinished,
+    TileFailed,
+    Warned,
+    as_json,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from rich.progress import TaskID
+
+    from slidecam.events import Event
+
+EXIT_FAILED, EXIT_USAGE, EXIT_PARTLY = 1, 2, 3
+"""Beside 0: the run failed, wrong usage, partly done (the manifest lists what was not)."""
+
+WRONG_USAGE = (
+    UsageError,
+    RunExistsError,
+    DeviceError,
+    ExplanationError,
+    TilingError,
+    MissingBundleError,
+    UntrustedCodeError,
+)
+
+
+def exit_code_of(error: SlidecamError) -> int:
+    """Return 2 where the call was wrong, 1 where the call was right and failed."""
+    return EXIT_USAGE if isinstance(error, WRONG_USAGE) else EXIT_FAILED
+
+
+class Terminal:
+    """Where a command's words go: results to stdout, progress and errors to stderr; with ``json`` all to stdout."""
+
+    def __init__(self, *, json: bool) -> None:
+        self._json = json
+        self._out = Console(soft_wrap=True)
+        self._err = Console(stderr=True)
+        if not json:
+            # Libraries log what concerns their developers; slidecam's own warnings come as events.
+            logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn slidecam's errors into a message with its remedy and an exit code."""
+        try:
+            yield
+        except SlidecamError as error:
+            if self._json:
+                self._line({"event": "Error", "error": type(error).__name__, "problem": error.problem, "remedy": error.remedy})
+            else:
+                self._err.print(f"[red]Error:[/] {escape(error.problem)}\n[green]Remedy:[/] {escape(error.remedy)}")
+            raise typer.Exit(exit_code_of(error)) from error
+
+    def follow(self, events: Generator[Event] | Iterator[Event], out: Path) -> int:
+        """Show a run's events to its end and return the exit code; Ctrl-C stops it cleanly."""
+        show = _Lines(self) if self._json else _Bars(self._err)
+        code = EXIT_FAILED
+        try:
+            with show, closing(events) as running:  # type: ignore[type-var]  # a generator closes
+                for event in running:
+                    show.tell(event)
+                    code = event.exit_code if isinstance(event, Finished) else code
+        except KeyboardInterrupt:
+            self._stopped(out)
+            return EXIT_PARTLY
+        return code
+
+    def table(self, title: str, facts: Mapping[str, Any]) -> None:
+        """Print one thing's facts."""
+        if self._json:
+            self._line(dict(facts))
+            return
+        table = Table(title=escape(title), title_justify="left", show_header=False, box=None)
+        for key, value in facts.items():
+            table.add_row(f"[bold]{escape(key)}[/]", escape(_plain(value)))
+        self._out.print(table)
+
+    def rows(self, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Print several things' facts, one row each."""
+        if self._json:
+            self._line({key: [dict(row) for row in rows]})
+            return
+        if not rows:
+            self._out.print(f"No {key} found.")
+            return
+        table = Table(*rows[0].keys(), box=None, header_style="bold")
+        for row in rows:
+            table.add_row(*(escape(_plain(value)) for value in row.values()))
+        self._out.print(table)
+
+    def look_at(self, *paths: Path) -> None:
+        """Say where the results are."""
+        if not self._json:
+            for path in paths:
+                self._out.print(f"Look at [bold]{escape(str(path.resolve()))}[/]")
+
+    def _stopped(self, out: Path) -> None:
+        if self._json:
+            self._line({"event": "Stopped", "remedy": "Repeat the call with --resume."})
+            return
+        self._err.print(
+            f"[yellow]Stopped.[/] What was classified so far is safe in {escape(str(out))}. "
+            "Repeat the same command with [bold]--resume[/] to go on."
+        )
+
+    def _line(self, record: Mapping[str, Any]) -> None:
+        sys.stdout.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+        sys.stdout.flush()
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value)) or "none"
+    return "" if value is None else str(value)
+
+
+class _Lines:
+    """Events as JSON lines."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_exception: object) -> None:
+        return None
+
+    def tell(self, event: Event) -> None:
+        """Print one event as one line."""
+        self._terminal._line(as_json(event))  # noqa: SLF001  (its own printer)
+
+
+class _Bars:
+    """Events as one progress bar per slide, with tiles per second and the time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> None:
+        self._progress.__enter__()
+
+    def __exit__(self, *exception: Any) -> None:
+        self._progress.__exit__(*exception)
+
+    def tell(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, Planned):
+            self._planned(event)
+        elif isinstance(event, BatchDone):
+            self._advance(event)
+        else:
+            self._console.print(_sentence(event), highlight=False)
+
+    def _planned(self, event: Planned) -> None:
+        done = event.tiles - event.pending
+        again = f", {done} of them done before" if done else ""
+        self._console.print(
+            f"[bold]{escape(event.slide)}[/]: {event.tiles} tiles of {event.tile_px} px{again} "
+            f"({event.candidates - event.tiles} of the grid's {event.candidates} places are background), "
+            f"{event.spacing:.4g} µm/px ({escape(event.spacing_from)}), level {event.level}",
+            highlight=False,
+        )
+        self._tasks[event.slide] = self._progress.add_task(
+            escape(event.slide), total=event.tiles, completed=done, speed=""
+        )
+
+    def _advance(self, event: BatchDone) -> None:
+        task = self._tasks[event.slide]
+        self._progress.update(task, completed=event.done)
+        speed = next((each.speed for each in self._progress.tasks if each.id == task), None)
+        self._progress.update(task, speed=f"{speed:.1f} tiles/s" if speed else "")
+
+
+def _sentence(event: Event) -> str:
+    if isinstance(event, TileFailed):
+        x, y, *_size = event.box
+        return f"[yellow]{escape(event.slide)}: tile at {x},{y} failed:[/] {escape(event.reason)}"
+    if isinstance(event, Warned):
+        return f"[yellow]Note:[/] {escape(f'{event.slide}: ' if event.slide else '')}{escape(event.message)}"
+    if isinstance(event, SlideFailed):
+        return f"[red]{escape(event.slide)} failed:[/] {escape(event.problem)} [green]{escape(event.remedy)}[/]"
+    if isinstance(event, SlideFinished):
+        why = f" ({escape(event.reason)})" if event.reason else ""
+        lost = f", {event.failed} of them failed" if event.failed else ""
+        return (
+            f"[green]{escape(event.slide)} {event.status}[/]{why}: {event.tiles} tiles{lost} in "
+            f"{event.seconds:.1f} s → {escape(event.folder)}"
+        )
+    if isinstance(event, Finished):
+        return f"{event.slides} slides, {event.failed} failed. {escape(event.report)}"
+    return ""
