@@ -157,12 +157,19 @@ def write_slide() -> Callable[..., Path]:
             rng = np.random.default_rng(seed)
             stain = np.array([225, 150, 190]) + rng.integers(-25, 25, (height, width, 3))
             pixels[40 : height - 60, 50 : width - 90] = stain.astype(np.uint8)[40 : height - 60, 50 : width - 90]
-        options = {"tile": (128, 128), "photometric": "rgb", "compression": "deflate", "resolutionunit": "CENTIMETER"}
         with tifffile.TiffWriter(path) as writer:
             for step in (1, 2, 4):
                 per_cm = 10_000 / (0.5 * step)
                 level = np.ascontiguousarray(pixels[::step, ::step])
-                writer.write(level, resolution=(per_cm, per_cm), subfiletype=int(step > 1), **options)
+                writer.write(
+                    level,
+                    tile=(128, 128),
+                    photometric="rgb",
+                    compression="deflate",
+                    resolution=(per_cm, per_cm),
+                    resolutionunit="CENTIMETER",
+                    subfiletype=int(step > 1),
+                )
         return path
 
     return write

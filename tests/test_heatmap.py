@@ -100,7 +100,9 @@ def test_a_constant_map_stays_constant_whatever_the_overlap(tmp_path: Path) -> N
 
 def test_one_scale_serves_the_whole_slide(tmp_path: Path) -> None:
     # A tile of weak activations next to a strong one stays weak; scaled by itself it would glow.
-    maps = tile_maps(tmp_path, [[0, 0, 20, 20], [100, 0, 20, 20]], np.stack([np.full((2, 2), 0.1), np.full((2, 2), 8)]), 20)
+    maps = tile_maps(
+        tmp_path, [[0, 0, 20, 20], [100, 0, 20, 20]], np.stack([np.full((2, 2), 0.1), np.full((2, 2), 8)]), 20
+    )
     scale = slide_scale(maps)
     weak, strong = (painted(maps, Raster(10, Size(12, 2)), scale)[0, 0, i] for i in (0, 10))
     assert scale == Scale(0.0, 8.0)

@@ -20,7 +20,9 @@ def test_importing_slidecam_loads_neither_torch_nor_qt() -> None:
 
 
 def test_the_pixel_wing_loads_no_torch() -> None:
-    rooms = "slidecam.sources, slidecam.foreground, slidecam.tiling, slidecam.streaming, slidecam.store, slidecam.heatmap"
+    rooms = (
+        "slidecam.sources, slidecam.foreground, slidecam.tiling, slidecam.streaming, slidecam.store, slidecam.heatmap"
+    )
     assert not {"torch", "timm"} & loaded_after(f"import {rooms}")
 
 

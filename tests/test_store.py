@@ -20,8 +20,8 @@ PLAN = StorePlan(BOXES, BATCHES, step=10, classes=2, map_shape=(1, 3, 3))
 
 def results(first: float, rows: int, failures: dict[int, str] | None = None) -> TileResults:
     logits = np.arange(first, first + 2 * rows, dtype=np.float32).reshape(rows, 2)
-    maps = np.full((rows, 1, 3, 3), first, np.float32)
-    return TileResults(logits, logits / 100, maps, failures or {})
+    maps = np.full((rows, 1, 3, 3), np.float32(first))
+    return TileResults(logits, logits / np.float32(100), maps, failures or {})
 
 
 def test_results_come_back_in_grid_order(tmp_path: Path) -> None:
@@ -118,7 +118,9 @@ def test_run_json_is_replaced_whole(tmp_path: Path) -> None:
 
 def test_an_exploding_map_is_cut_off_and_not_infinite(tmp_path: Path) -> None:
     store = RunStore.create(tmp_path, PLAN)
-    huge = TileResults(np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32), np.full((1, 1, 3, 3), 1e9, np.float32), {})
+    huge = TileResults(
+        np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32), np.full((1, 1, 3, 3), 1e9, np.float32), {}
+    )
     store.commit(2, huge)
     assert store.maps is not None
     assert np.asarray(store.maps[4]).max() == np.finfo(np.float16).max

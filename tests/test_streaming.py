@@ -17,8 +17,9 @@ from slidecam.tiling import TileGrid, TilingSpec, lay_grid
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import ArraySource, MakeSource
     from numpy.typing import NDArray
+
+    from conftest import ArraySource, MakeSource
 
     Noise = Callable[[int, int], NDArray[np.uint8]]
 
@@ -104,7 +105,7 @@ def test_a_broken_region_fails_its_own_tiles_alone(array_source: MakeSource, noi
     pixels = noise(300, 300)
     source = array_source(pixels, broken=LevelBox(110, 60, 5, 5))
     grid = grid_over(source)
-    failed = {}
+    failed: dict[int, str] = {}
     for batch in stream(source, grid):
         failed |= {failure.row: failure.reason for failure in batch.failures}
         for row, tile in zip(batch.rows, batch.pixels, strict=True):

@@ -16,8 +16,9 @@ from slidecam.geometry import Box, Size, Spacing
 from slidecam.tiling import TilingSpec, lay_grid
 
 if TYPE_CHECKING:
-    from conftest import MakeSource
     from numpy.typing import NDArray
+
+    from conftest import MakeSource
 
 SPEC = TilingSpec(tile_px=100, spacing=0.5, input_px=100)
 HALF = Spacing(0.5, 0.5)

@@ -1,4 +1,4 @@
-"""What becomes of a slide's results: ``run.json`` before the first batch and after the last, and all that people open."""
+"""What becomes of a slide's results: ``run.json`` before and after its batches, and all that people open."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from slidecam.exchange.manifest import SlideStatus
     from slidecam.heatmap import Heatmap
     from slidecam.inference import ScoredBatch
-    from slidecam.preparation import LoadedModel, OpenRun, Prepared, PredictSpec
+    from slidecam.preparation import LoadedModel, OpenRun, PredictSpec, Prepared
     from slidecam.sources import Source
     from slidecam.sources.discovery import FoundSlide
 
@@ -102,7 +102,11 @@ def _record(ready: Prepared, model: LoadedModel) -> dict[str, Any]:
         },
         "spacing": {"um_px": list(ready.plan["spacing_um_px"]), "from": ready.spacing.origin},
         "foreground": {"from": ready.foreground.origin, "share": ready.foreground.share},
-        "bundle": {"name": model.bundle.card.name, "path": str(model.bundle.path), "digest": model.bundle.digest},
+        "bundle": {
+            "name": model.bundle.card.name,
+            "path": str(model.bundle.path),
+            "digest": model.bundle.digest,
+        },
         "plan": dict(ready.plan),
         "device": str(model.classifier.device),
         "machine": {"system": platform.platform(), "python": platform.python_version()},
@@ -135,9 +139,7 @@ def finish_slide(
     return _report(slide, ready, table, status, reason)
 
 
-def _report(
-    slide: FoundSlide, ready: Prepared, table: TileTable, status: SlideStatus, reason: str
-) -> SlideReport:
+def _report(slide: FoundSlide, ready: Prepared, table: TileTable, status: SlideStatus, reason: str) -> SlideReport:
     record = read_run(ready.folder) or {}
     failed = int(table.failed.sum())
     return SlideReport(
@@ -150,7 +152,7 @@ def _report(
         seconds=record.get("seconds", {}).get("total", 0.0),
         reason=reason,
         remedy="run.json lists the tiles and why; a fresh copy of the slide may help." if failed else "",
-        warnings=(ready.spacing.warning,) if ready.spacing.warning else (),
+        warnings=ready.warnings,
         facts={key: record.get(key) for key in ("input", "spacing", "foreground", "device", "seconds")},
     )
 
@@ -171,7 +173,9 @@ def _table(run: OpenRun, ready: Prepared, model: LoadedModel) -> TileTable:
 def _refuse_nothing_read(slide: FoundSlide, run: OpenRun, table: TileTable) -> None:
     if len(table) and (table.status == Status.FAILED).all():
         first = next(iter(run.store.failures.values()))
-        raise SlideFailedError(slide.path, f"none of its {len(table)} tiles could be read. {first}", "Copy the slide again.")
+        raise SlideFailedError(
+            slide.path, f"none of its {len(table)} tiles could be read. {first}", "Copy the slide again."
+        )
 
 
 def _outcome(ready: Prepared, table: TileTable) -> tuple[SlideStatus, str]:
@@ -181,9 +185,7 @@ def _outcome(ready: Prepared, table: TileTable) -> tuple[SlideStatus, str]:
     return ("partly", f"{failed} of {len(table)} tiles could not be read") if failed else ("done", "")
 
 
-def _write_outputs(
-    slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec, table: TileTable
-) -> None:
+def _write_outputs(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec, table: TileTable) -> None:
     folder = ready.folder
     write_tiles_csv(table, folder / "tiles.csv")
     write_tiles_geojson(table, folder / "tiles.geojson")
@@ -249,13 +251,14 @@ def _overview_facts(slide: FoundSlide, ready: Prepared, model: LoadedModel) -> O
         date=datetime.now(UTC).date().isoformat(),
         size=ready.source.facts.size,
         spacing=ready.spacing.spacing,
-        details=(("Tile", f"{card.tile_px} px at {card.spacing:g} µm/px"), ("Tissue", ready.foreground.origin)),
+        details=(
+            ("Tile", f"{card.tile_px} px at {card.spacing:g} µm/px"),
+            ("Tissue", ready.foreground.origin),
+        ),
     )
 
 
-def _finished_record(
-    ready: Prepared, run: OpenRun, table: TileTable, status: str, timings: Timings
-) -> dict[str, Any]:
+def _finished_record(ready: Prepared, run: OpenRun, table: TileTable, status: str, timings: Timings) -> dict[str, Any]:
     record = read_run(ready.folder) or {}
     failures = sorted(run.store.failures.items())
     return {
@@ -264,7 +267,12 @@ def _finished_record(
         "finished": _now(),
         "tiles": {"total": len(table), "done": int(table.done.sum()), "failed": len(failures)},
         "classes": [
-            {"name": each.name, "tiles": each.count, "share": each.share, "mean_probability": each.mean_probability}
+            {
+                "name": each.name,
+                "tiles": each.count,
+                "share": each.share,
+                "mean_probability": each.mean_probability,
+            }
             for each in summarise_classes(table)
             if each.count
         ],

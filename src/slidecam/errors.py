@@ -14,7 +14,7 @@ SlidecamError
 │   ├── CardError (ValueError)              card.json or config.json says something impossible
 │   ├── WeightsError (ValueError)           wrong hash, missing key or wrong shape
 │   └── UntrustedCodeError (PermissionError)    the weights could run code and trust was not given
-├── ExplanationError (ValueError)           this classifier has no such class or no map to explain it on
+├── ExplanationError (ValueError)           the classifier has no such class or no map to explain it on
 ├── DeviceError (ValueError)                the device or precision asked for is not on this machine
 ├── SlideFailedError (OSError)              nothing of a slide could be read, or its outputs not be written
 └── StoreError
@@ -121,7 +121,7 @@ class UntrustedCodeError(BundleError, PermissionError):
 
 
 class ExplanationError(SlidecamError, ValueError):
-    """This classifier has no such class, or no activation map to explain it on."""
+    """The classifier has no such class, or no activation map to explain it on."""
 
 
 class DeviceError(SlidecamError, ValueError):

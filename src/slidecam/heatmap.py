@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class TileMaps:
         Its raw maps (`RunStore.maps`).
     """
 
-    def __init__(self, store: RunStore, maps: zarr.Array) -> None:
+    def __init__(self, store: RunStore, maps: zarr.Array[Any]) -> None:
         order = store.order
         done = store.status[order] == Status.DONE
         self._maps, self._step = maps, store.step
@@ -204,8 +204,7 @@ class _Canvas:
         with np.errstate(invalid="ignore", divide="ignore"):
             means = self._sums / self._weights
         painted = np.clip((means - scale.low) / (scale.high - scale.low), 0, 1)
-        painted[:, ~known] = np.nan
-        return painted.astype(np.float32)
+        return np.where(known, painted, np.nan).astype(np.float32)
 
 
 def _tents(start: int, length: int, cells: int, pitch: int) -> tuple[int, NDArray[np.float32]]:
@@ -228,7 +227,8 @@ def _tent_matrix(offset: int, length: int, cells: int, pitch: int) -> NDArray[np
 
 def _inside(first: int, weights: NDArray[np.float32], end: int) -> tuple[slice, NDArray[np.float32]]:
     """Cut weights that begin at pixel ``first`` to the pixels 0 … end."""
-    low, high = max(first, 0), max(min(first + len(weights), end), max(first, 0))
+    low = max(first, 0)
+    high = max(min(first + len(weights), end), low)
     return slice(low, high), weights[low - first : high - first]
 
 

@@ -17,7 +17,7 @@ from slidecam.explain import explainer_for
 from slidecam.store import TileResults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -99,8 +99,13 @@ def request_maps(card: Card, has_map: bool, method: str | None, names: Sequence[
     if method == "none":
         return None
     by_default = method is None
+    if not has_map and by_default:
+        return None
     if not has_map:
-        return _without_map(card, by_default=by_default)
+        raise ExplanationError(
+            f"{card.name} has no activation map to explain (TorchScript, or a network of tokens).",
+            "Pass --heatmap none, or use a bundle with model.safetensors and a `split` layer in its card.",
+        )
     method = method or "gradcam++"
     explainer_for(method)
     if names:
@@ -112,15 +117,6 @@ def request_maps(card: Card, has_map: bool, method: str | None, names: Sequence[
     raise ExplanationError(
         f"{card.name} has {len(card.class_names)} classes.",
         f"Name the ones to map with --heatmap-class NAME (all are mapped up to {MANY_CLASSES}).",
-    )
-
-
-def _without_map(card: Card, *, by_default: bool) -> None:
-    if by_default:
-        return
-    raise ExplanationError(
-        f"{card.name} has no activation map to explain (TorchScript, or a network of tokens).",
-        "Pass --heatmap none, or use a bundle with model.safetensors and a `split` layer in its card.",
     )
 
 
@@ -162,7 +158,7 @@ def classify(
     batches: Iterable[TileBatch],
     classifier: Classifier,
     request: MapRequest | None,
-) -> Iterator[ScoredBatch]:
+) -> Generator[ScoredBatch]:
     """Score every batch, in order.
 
     Parameters
@@ -201,7 +197,7 @@ def _launch(batch: TileBatch, classifier: Classifier, request: MapRequest | None
             "Pass a smaller --batch.",
         ) from error
     landed = [_to_host(tensor) for tensor in (logits, probabilities, maps)]
-    done = torch.cuda.Event() if classifier.device.type == "cuda" else None
+    done = torch.cuda.Event() if classifier.device.type == "cuda" else None  # type: ignore[no-untyped-call]
     if done is not None:
         done.record()
     launched = time.perf_counter()

@@ -18,13 +18,13 @@ from slidecam.completion import Timings, begin_slide, finish_slide
 from slidecam.errors import RunExistsError, SlidecamError, UsageError
 from slidecam.events import BatchDone, Event, Planned, SlideFailed, TileFailed, Warned
 from slidecam.inference import classify
-from slidecam.preparation import Prepared, PredictSpec, load_model, prepare
+from slidecam.preparation import PredictSpec, Prepared, load_model, prepare
 from slidecam.runlog import RunLog
 from slidecam.sources.discovery import find_slides
 from slidecam.store import RUN_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from slidecam.inference import ScoredBatch
     from slidecam.preparation import LoadedModel, OpenRun
@@ -40,7 +40,7 @@ def predict(
     model: str | Path,
     out: str | Path,
     spec: PredictSpec | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Classify slides and write their outputs, telling each step as an event.
 
     Parameters
@@ -151,8 +151,8 @@ class _Way:
 
     def _classified(self, slide: FoundSlide, ready: Prepared, timings: Timings) -> Iterator[Event]:
         yield _planned(slide, ready)
-        if ready.spacing.warning:
-            yield Warned(slide.name, ready.spacing.warning)
+        for message in ready.warnings:
+            yield Warned(slide.name, message)
         if ready.run is None:
             return
         try:
@@ -174,7 +174,7 @@ class _Way:
 
 def _one_ahead(
     pool: ThreadPoolExecutor, jobs: Iterable[Callable[[], Prepared | SlideFailed]]
-) -> Iterator[Prepared | SlideFailed]:
+) -> Generator[Prepared | SlideFailed]:
     """Yield each job's result while the next job is at work already; on closing, let go of what was not taken."""
     ahead: deque[Future[Prepared | SlideFailed]] = deque()
     try:
@@ -191,9 +191,7 @@ def _one_ahead(
                 ready.close()
 
 
-def _scored(
-    name: str, run: OpenRun, model: LoadedModel, pool: ThreadPoolExecutor, timings: Timings
-) -> Iterator[Event]:
+def _scored(name: str, run: OpenRun, model: LoadedModel, pool: ThreadPoolExecutor, timings: Timings) -> Iterator[Event]:
     """Classify the pending batches of one slide; each is told once it is on disk."""
     done = run.done
     with closing(classify(run.stream, model.classifier, model.request)) as batches:

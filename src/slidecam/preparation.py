@@ -151,6 +151,11 @@ class Prepared:
     plan: Mapping[str, Any]
     run: OpenRun | None
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the results should know of the slide."""
+        return (*((self.spacing.warning,) if self.spacing.warning else ()), *self.source.facts.notes)
+
     def close(self) -> None:
         """Stop decoding and let the file go."""
         if self.run is not None:
@@ -223,9 +228,7 @@ def _mask_file(source: Source, mask: Path) -> Path:
 
 def _tiling(model: LoadedModel, spec: PredictSpec) -> TilingSpec:
     card = model.bundle.card
-    return TilingSpec(
-        card.tile_px, card.spacing, card.input_px, spec.overlap, spec.edge, spec.grid, spec.min_tissue
-    )
+    return TilingSpec(card.tile_px, card.spacing, card.input_px, spec.overlap, spec.edge, spec.grid, spec.min_tissue)
 
 
 def _batch_size(folder: Path, model: LoadedModel, spec: PredictSpec) -> int:

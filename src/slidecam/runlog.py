@@ -63,11 +63,13 @@ class RunLog:
 
     @property
     def exit_code(self) -> int:
-        """0 if every slide is done or has nothing to do, 1 if none is, 3 in between."""
-        lost = sum(report.status in {"failed", "partly"} for report in self.reports)
-        if not lost and len(self.reports) == self.expected:
-            return ALL_DONE
-        return FAILED if all(report.status == "failed" for report in self.reports) else PARTLY
+        """0 if every slide is done or has nothing to do, 1 if all have failed, 3 in between or if the run was stopped."""
+        if len(self.reports) < self.expected:
+            return PARTLY
+        fates = {report.status for report in self.reports}
+        if fates == {"failed"}:
+            return FAILED
+        return PARTLY if fates & {"failed", "partly"} else ALL_DONE
 
     def write(self) -> None:
         """Write ``manifest.json`` and ``report.html``, as far as the run has come; nothing in a dry run."""

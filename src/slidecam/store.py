@@ -11,7 +11,6 @@ import json
 import shutil
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from slidecam.errors import RunExistsError, RunMismatchError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -169,7 +169,7 @@ class RunStore:
         return {int(order[int(row)]): reason for row, reason in self._failures.items()}
 
     @property
-    def maps(self) -> zarr.Array | None:
+    def maps(self) -> zarr.Array[Any] | None:
         """Raw maps in store order (see `order`), float16, (tiles, mapped classes, height, width), unread."""
         return self._arrays.get("maps")
 

@@ -198,9 +198,7 @@ def test_two_runs_write_the_same_bytes(make_table: TableMaker, tmp_path: Path) -
     assert len(set(ids)) == 3
 
 
-def test_pieces_join_to_one_collection(
-    make_table: TableMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pieces_join_to_one_collection(make_table: TableMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wsinfer_csv, "VALUES_AT_ONCE", 20)
     features = written(make_table([[i / 100, 0] for i in range(11)]), tmp_path)["features"]
     assert [feature["geometry"]["coordinates"][0][0][0] for feature in features] == list(range(0, 1100, 100))

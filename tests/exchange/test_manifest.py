@@ -52,9 +52,7 @@ def test_a_finished_slide_is_told_in_full(tmp_path: Path) -> None:
         "path": "/data/a.svs",
         "status": "partly",
         "tiles": {"done": 10, "failed": 2, "skipped": 30},
-        "classes": [
-            {"name": "Tumor", "color": [200, 0, 0], "count": 10, "share": 1.0, "mean_probability": 0.75}
-        ],
+        "classes": [{"name": "Tumor", "color": [200, 0, 0], "count": 10, "share": 1.0, "mean_probability": 0.75}],
         "outputs": {"tiles.csv": "a/tiles.csv"},
         "seconds": 1.5,
         "reason": "2 tiles could not be read.",

@@ -60,9 +60,7 @@ def test_what_was_painted_comes_back(ngff: ome_zarr.Ngff, tmp_path: Path) -> Non
     np.testing.assert_array_equal(np.asarray(heatmap.levels[0][:]), values)
 
 
-def test_each_level_is_the_mean_of_the_finer_one_across_chunks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_level_is_the_mean_of_the_finer_one_across_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ome_zarr, "CHUNK", 64)
     values = raster()
     write_heatmap_ome_zarr(tmp_path / "h", bands(values), SPEC)
@@ -176,9 +174,7 @@ def test_a_level_is_chosen_for_a_picture(longest: int, level: int, tmp_path: Pat
     assert read_heatmap_ome_zarr(tmp_path / "h").level_for(longest) == level
 
 
-@pytest.mark.parametrize(
-    "cut", [np.s_[:, :-1], np.s_[:, :, :-1], np.s_[:1]], ids=["rows", "columns", "classes"]
-)
+@pytest.mark.parametrize("cut", [np.s_[:, :-1], np.s_[:, :, :-1], np.s_[:1]], ids=["rows", "columns", "classes"])
 def test_bands_that_do_not_add_up_leave_the_old_heatmap(cut: Any, tmp_path: Path) -> None:
     write_heatmap_ome_zarr(tmp_path / "h", bands(raster()), SPEC)
     with pytest.raises(UsageError, match="301"):

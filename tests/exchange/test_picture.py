@@ -66,9 +66,7 @@ def facts(size: Size, **changes: Any) -> OverviewFacts:
 
 def heat(names: tuple[str, ...], size: Size, pitch: int = 50) -> OverviewHeat:
     shape = (len(names), -(-size.height // pitch), -(-size.width // pitch))
-    return OverviewHeat(
-        np.random.default_rng(0).random(shape, np.float32), pitch, names, "Grad-CAM++ (share)"
-    )
+    return OverviewHeat(np.random.default_rng(0).random(shape, np.float32), pitch, names, "Grad-CAM++ (share)")
 
 
 def thumbnail(size: Size, longest: int = 120) -> NDArray[np.uint8]:
@@ -96,20 +94,14 @@ def test_any_slide_makes_a_sheet_that_fits_a_screen(
     assert 600 <= sheet.height <= 1700
 
 
-def test_the_picture_tells_its_subject(
-    make_table: TableMaker, tmp_path: Path, said: type[_ListeningPen]
-) -> None:
+def test_the_picture_tells_its_subject(make_table: TableMaker, tmp_path: Path, said: type[_ListeningPen]) -> None:
     size = Size(1000, 800)
-    table = make_table(
-        [[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [NAN, NAN]], status=np.array([1, 1, 1, 2], np.uint8)
-    )
+    table = make_table([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [NAN, NAN]], status=np.array([1, 1, 1, 2], np.uint8))
     drawn(tmp_path / "o.png", table, size, heat(("Tumor", "Stroma"), size))
     assert {"CMU-1", "pocket   ·   Grad-CAM++   ·   2026-11-21", "Research use only. Not for diagnosis."} <= {
         *said.said
     }
-    assert {"Slide", "Classes", "Heatmap: Tumor", "Heatmap: Stroma", "Grad-CAM++ (share)", "100 µm"} <= {
-        *said.said
-    }
+    assert {"Slide", "Classes", "Heatmap: Tumor", "Heatmap: Stroma", "Grad-CAM++ (share)", "100 µm"} <= {*said.said}
     assert {"3 tiles classified", "67 %", "33 %", "Could not be read", "Tile", "224 px"} <= {*said.said}
 
 
@@ -124,9 +116,7 @@ def test_a_white_slide_says_that_no_tissue_was_found(
     assert "HEATMAPS" not in said.said
 
 
-def test_a_slide_of_unreadable_tiles_says_so(
-    make_table: TableMaker, tmp_path: Path, said: type[_ListeningPen]
-) -> None:
+def test_a_slide_of_unreadable_tiles_says_so(make_table: TableMaker, tmp_path: Path, said: type[_ListeningPen]) -> None:
     table = make_table([[NAN, NAN]], status=np.array([2], np.uint8))
     drawn(tmp_path / "o.png", table, Size(1000, 800), None)
     assert "No tile classified" in said.said
@@ -137,9 +127,7 @@ def test_of_many_classes_the_frequent_ones_are_shown(
 ) -> None:
     names = tuple(f"c{index:02}" for index in range(40))
     probabilities = np.eye(40, dtype=np.float32)[[*range(30, 40)] * 2 + [33, 35, 36, 38]]
-    table = make_table(
-        probabilities.tolist(), class_names=names, class_colors=tuple((i, i, i) for i in range(40))
-    )
+    table = make_table(probabilities.tolist(), class_names=names, class_colors=tuple((i, i, i) for i in range(40)))
     drawn(tmp_path / "o.png", table, Size(2400, 800), heat(names, Size(2400, 800)))
     titles = [words for words in said.said if words.startswith("Heatmap: ")]
     assert titles == ["Heatmap: c33", "Heatmap: c35", "Heatmap: c36", "Heatmap: c38"]

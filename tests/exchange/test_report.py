@@ -57,8 +57,7 @@ class _Page(HTMLParser):
 def classes(*counts: int) -> tuple[ClassSummary, ...]:
     total = max(sum(counts), 1)
     return tuple(
-        ClassSummary(f"class {i}", (i % 256, 0, 0), count, count / total, 0.5)
-        for i, count in enumerate(counts)
+        ClassSummary(f"class {i}", (i % 256, 0, 0), count, count / total, 0.5) for i, count in enumerate(counts)
     )
 
 

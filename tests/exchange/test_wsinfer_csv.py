@@ -71,9 +71,7 @@ def test_a_finished_tile_without_a_number_stays_not_a_number(make_table: TableMa
     assert np.isnan(read_tiles_csv(tmp_path / "tiles.csv").probabilities[0]).tolist() == [True, False]
 
 
-def test_pieces_join_without_a_gap(
-    make_table: TableMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pieces_join_without_a_gap(make_table: TableMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = make_table([[i / 100] for i in range(23)])
     monkeypatch.setattr(wsinfer_csv, "VALUES_AT_ONCE", 20)
     assert [len(rows) for rows in wsinfer_csv.pieces(table)] == [4, 4, 4, 4, 4, 3]

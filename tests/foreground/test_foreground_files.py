@@ -184,9 +184,7 @@ def test_a_transparent_pixel_is_no_tissue(tmp_path: Path) -> None:
     assert load_foreground(tmp_path / "mask.png", SIZE).share == 0.5
 
 
-@pytest.mark.parametrize(
-    ("columns", "rows", "fits"), [(1000, 815, True), (1000, 820, False), (800, 1000, False)]
-)
+@pytest.mark.parametrize(("columns", "rows", "fits"), [(1000, 815, True), (1000, 820, False), (800, 1000, False)])
 def test_a_png_must_have_the_slides_shape(tmp_path: Path, columns: int, rows: int, *, fits: bool) -> None:
     Image.new("L", (columns, rows), 1).save(tmp_path / "mask.png")
     if fits:

@@ -106,9 +106,7 @@ def test_a_stain_that_is_blue_all_over_is_no_ink() -> None:
     assert share(mask, TISSUE) > 0.98
 
 
-@pytest.mark.parametrize(
-    "colour", [(55, 22, 66), (190, 50, 62)], ids=["a dark fold", "pooled red blood cells"]
-)
+@pytest.mark.parametrize("colour", [(55, 22, 66), (190, 50, 62)], ids=["a dark fold", "pooled red blood cells"])
 def test_what_only_resembles_ink_stays_tissue(colour: tuple[int, int, int]) -> None:
     picture = stained().astype(np.float64)
     odd = (abs(X - 120) < 10) & (abs(Y - 120) < 10)
@@ -174,9 +172,7 @@ class Painted(Source):
     def __init__(self, pixels: Pixels, broken: int | None = None) -> None:
         size, chunk = Size(pixels.shape[1], pixels.shape[0]), Size(60, 60)
         levels = (Level(0, size, 1.0),)
-        super().__init__(
-            SourceFacts("p.tif", "p", "test", "test", levels, None, None, None, (chunk,), (), "0" * 8)
-        )
+        super().__init__(SourceFacts("p.tif", "p", "test", "test", levels, None, None, None, (chunk,), (), "0" * 8))
         self._pixels, self._broken = pixels, broken
 
     def _decode(self, level: int, box: LevelBox) -> Pixels:

@@ -64,7 +64,7 @@ def make_card() -> MakeCard:
 
 @pytest.fixture
 def lively() -> Callable[[nn.Module], nn.Module]:
-    """Return what gives a network weights and batch statistics other than the defaults, the same each time."""
+    """Return what gives a network weights and statistics other than the defaults, the same each time."""
     return _lively
 
 

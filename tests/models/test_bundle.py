@@ -91,9 +91,7 @@ def test_a_wrong_shape_is_named_with_both(make_saved: MakeBundle) -> None:
 def test_whole_numbers_are_no_weights(make_saved: MakeBundle) -> None:
     bundle = make_saved()
     with pytest.raises(WeightsError, match="int64"):
-        reseal(
-            bundle, bundle.network().state_dict() | {"fc.bias": torch.zeros(3, dtype=torch.int64)}
-        ).network()
+        reseal(bundle, bundle.network().state_dict() | {"fc.bias": torch.zeros(3, dtype=torch.int64)}).network()
 
 
 def test_only_the_first_few_of_many_are_listed(make_saved: MakeBundle) -> None:
@@ -132,9 +130,7 @@ def test_a_card_cannot_name_a_pickle_as_its_weights(make_saved: MakeBundle) -> N
         open_bundle(bundle.path)
 
 
-@pytest.mark.parametrize(
-    "name", ["timm/resnet51", "resnet51", "hf-hub:somebody/model", "slidecam/pocket_resnt"]
-)
+@pytest.mark.parametrize("name", ["timm/resnet51", "resnet51", "hf-hub:somebody/model", "slidecam/pocket_resnt"])
 def test_an_unknown_architecture_is_refused_with_names_like_it(
     make_saved: MakeBundle, make_card: MakeCard, name: str
 ) -> None:
@@ -206,9 +202,7 @@ def test_overwriting_leaves_other_files_alone(make_saved: MakeBundle) -> None:
     assert (bundle.path / "README.md").read_text() == "mine"
 
 
-def test_a_save_that_fails_leaves_nothing(
-    tmp_path: Path, make_saved: MakeBundle, make_card: MakeCard
-) -> None:
+def test_a_save_that_fails_leaves_nothing(tmp_path: Path, make_saved: MakeBundle, make_card: MakeCard) -> None:
     bundle = make_saved()
     before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(CardError, match="JSON"):

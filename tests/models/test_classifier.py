@@ -56,9 +56,7 @@ def test_pixels_are_normalised_as_torchvision_does(make_card: MakeCard) -> None:
     card = make_card()
     pixels = torch.arange(256, dtype=torch.uint8).repeat(3).reshape(1, 16, 16, 3)
     theirs = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(card.mean, card.std)])
-    torch.testing.assert_close(
-        normalised(pixels, card), theirs(pixels.permute(0, 3, 1, 2)), rtol=0, atol=1e-6
-    )
+    torch.testing.assert_close(normalised(pixels, card), theirs(pixels.permute(0, 3, 1, 2)), rtol=0, atol=1e-6)
 
 
 def test_pixels_stay_as_they_lie_and_are_not_changed(make_card: MakeCard) -> None:
@@ -170,9 +168,7 @@ class Twisted(Gather):
         return logits
 
 
-def test_halves_that_do_not_add_up_are_not_used(
-    lively: Callable[[nn.Module], nn.Module], make_card: MakeCard
-) -> None:
+def test_halves_that_do_not_add_up_are_not_used(lively: Callable[[nn.Module], nn.Module], make_card: MakeCard) -> None:
     network = lively(Twisted()).eval()
     classifier = classifier_for(network, make_card(), CPU)
     assert not classifier.has_map
@@ -196,7 +192,7 @@ class Shared(nn.Module):
         convolved = self.conv(pixels)
         normed: torch.Tensor = self.norm(convolved)
         if self.trap == "used twice":
-            return normed + convolved
+            normed = normed + convolved
         again: torch.Tensor = self.norm(self.conv(normed)) if self.trap == "called twice" else normed
         return again
 
@@ -324,9 +320,7 @@ def test_devices_that_are_not_there_are_refused(gather: nn.Module, make_card: Ma
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
-def test_probabilities_are_by_the_cards_activation(
-    gather: nn.Module, make_card: MakeCard, activation: str
-) -> None:
+def test_probabilities_are_by_the_cards_activation(gather: nn.Module, make_card: MakeCard, activation: str) -> None:
     classifier = classifier_for(gather, make_card(activation=activation), CPU)
     logits = torch.tensor([[0.0, 1.0, -2.0]])
     expected = {
@@ -349,7 +343,5 @@ def test_cuda_computes_what_the_cpu_does(
     ):
         card = make_card(split=split)
         here = classifier_for(network, card, CPU).run(tiles(), gradients=True)
-        there = classifier_for(network, card, torch.device("cuda"), precision).run(
-            tiles().cuda(), gradients=True
-        )
+        there = classifier_for(network, card, torch.device("cuda"), precision).run(tiles().cuda(), gradients=True)
         torch.testing.assert_close(there.logits.cpu(), here.logits, rtol=0, atol=tolerance)

@@ -33,9 +33,7 @@ def spec(tmp_path: Path, network: nn.Module) -> BundleSpec:
     return BundleSpec("test_resnet", weights, ("a", "b", "c"), spacing=0.5, tile_px=64)
 
 
-def test_a_bundle_is_made_of_an_architecture_and_weights(
-    spec: BundleSpec, tmp_path: Path, network: nn.Module
-) -> None:
+def test_a_bundle_is_made_of_an_architecture_and_weights(spec: BundleSpec, tmp_path: Path, network: nn.Module) -> None:
     bundle = make_bundle(replace(spec, licence="CC0", provenance={"by": "us"}), tmp_path / "made")
     card = bundle.card
     assert (card.name, card.architecture, card.activation) == ("made", "timm/test_resnet", "softmax")
@@ -44,9 +42,7 @@ def test_a_bundle_is_made_of_an_architecture_and_weights(
     tiles = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
         expected = network(normalised(tiles, card))
-    torch.testing.assert_close(
-        bundle.classifier().run(tiles, gradients=False).logits, expected, rtol=0, atol=1e-5
-    )
+    torch.testing.assert_close(bundle.classifier().run(tiles, gradients=False).logits, expected, rtol=0, atol=1e-5)
 
 
 def test_normalisation_is_the_architectures_unless_given(spec: BundleSpec, tmp_path: Path) -> None:
@@ -93,9 +89,7 @@ def test_a_network_that_cannot_see_such_tiles_is_refused(
     assert make_bundle(replace(spec, input_px=32), tmp_path / "made").card.tile_px == 64
 
 
-def test_weights_that_give_no_finite_logits_are_refused(
-    spec: BundleSpec, tmp_path: Path, network: nn.Module
-) -> None:
+def test_weights_that_give_no_finite_logits_are_refused(spec: BundleSpec, tmp_path: Path, network: nn.Module) -> None:
     network.state_dict()["fc.bias"].fill_(float("nan"))
     safetensors.torch.save_file(network.state_dict(), spec.weights)
     with pytest.raises(WeightsError, match="not finite"):

@@ -48,9 +48,7 @@ def test_without_normalize_pixels_are_only_scaled_to_one(make_zoo: MakeZoo) -> N
 @pytest.mark.parametrize(
     ("value", "expected"), [("bicubic", "bicubic"), (3, "bicubic"), (0, "nearest"), (2, "bilinear")]
 )
-def test_an_interpolation_is_torchvisions_name_or_number(
-    make_zoo: MakeZoo, value: object, expected: str
-) -> None:
+def test_an_interpolation_is_torchvisions_name_or_number(make_zoo: MakeZoo, value: object, expected: str) -> None:
     resize = {"name": "Resize", "arguments": {"size": 64, "interpolation": value, "antialias": True}}
     assert open_bundle(make_zoo({"transform": [resize, TO_TENSOR]})).card.interpolation == expected
 
@@ -116,9 +114,7 @@ def test_trusted_torchscript_predicts_as_its_safetensors_do_and_has_no_map(make_
     assert script_classifier.backend == "torch, TorchScript, fp32"
     plain = open_bundle(make_zoo())
     assert plain.kind == "wsinfer"
-    tiles = torch.randint(
-        0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+    tiles = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(
         script_classifier.run(tiles, gradients=False).logits,
         plain.classifier(backend="eager").run(tiles, gradients=False).logits,

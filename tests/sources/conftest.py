@@ -98,14 +98,10 @@ def write_ome_zarr(url: str, picture: Pixels, version: str, axes: str = "cyx") -
         array = group.create_array(str(index), shape=data.shape, chunks=chunks, dtype=data.dtype)
         array[:] = data
         scale = [SPACING * 2**index if axis in "yx" else 1.0 for axis in axes]
-        datasets.append(
-            {"path": str(index), "coordinateTransformations": [{"type": "scale", "scale": scale}]}
-        )
+        datasets.append({"path": str(index), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
     kinds = {"c": "channel", "t": "time"}
     named = [
-        {"name": axis, "type": kinds[axis]}
-        if axis in kinds
-        else {"name": axis, "type": "space", "unit": "micrometer"}
+        {"name": axis, "type": kinds[axis]} if axis in kinds else {"name": axis, "type": "space", "unit": "micrometer"}
         for axis in axes
     ]
     scales: list[Any] = [{"version": version, "axes": named, "datasets": datasets}]
@@ -162,9 +158,7 @@ def make_case(picture: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Make
         else:
             shutil.copy(first, copy)
         facts = {"reader": None, "tolerance": 0, "level_tolerance": 1.0, "spacing": SPACING, **expected}
-        return SourceCase(
-            path=str(first), read_by=read_by, picture=picture, copy=str(copy), other=str(other), **facts
-        )
+        return SourceCase(path=str(first), read_by=read_by, picture=picture, copy=str(copy), other=str(other), **facts)
 
     return make
 

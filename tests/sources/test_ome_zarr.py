@@ -27,9 +27,7 @@ def with_metadata(path: Path, scales: Any, data: Any = RGB, **attributes: Any) -
 
 def multiscale(axes: str, unit: str | None = "micrometer", scale: float = 0.5) -> Any:
     named = [
-        {"name": axis, "type": "space", **({"unit": unit} if unit else {})}
-        if axis in "zyx"
-        else {"name": axis}
+        {"name": axis, "type": "space", **({"unit": unit} if unit else {})} if axis in "zyx" else {"name": axis}
         for axis in axes
     ]
     factors = [scale if axis in "yx" else 1.0 for axis in axes]

@@ -34,9 +34,7 @@ SMALL = np.full((40, 60, 3), 200, np.uint8)
         (bytes(128) + b"DICM" + bytes(40), "DICOM file, but not"),
     ],
 )
-def test_a_file_that_nobody_reads_is_called_what_it_looks_like(
-    tmp_path: Path, content: bytes, says: str
-) -> None:
+def test_a_file_that_nobody_reads_is_called_what_it_looks_like(tmp_path: Path, content: bytes, says: str) -> None:
     path = tmp_path / "slide.svs"
     path.write_bytes(content)
     with pytest.raises(UnknownFormatError, match=says) as caught:
@@ -121,9 +119,7 @@ def test_no_reader_lets_a_librarys_error_through(tmp_path: Path, reader: str, co
 
 
 @pytest.mark.parametrize("writer", ["tiled_tiff", "ome_tiff", "strip_tiff", "png", "jpeg"])
-def test_a_file_cut_off_anywhere_ends_in_a_source_error_or_reads(
-    tmp_path: Path, write: Any, writer: str
-) -> None:
+def test_a_file_cut_off_anywhere_ends_in_a_source_error_or_reads(tmp_path: Path, write: Any, writer: str) -> None:
     whole = tmp_path / "whole"
     getattr(write, writer)(whole, write.picture(0)[:300, :300])
     content = whole.read_bytes()

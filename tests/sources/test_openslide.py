@@ -203,9 +203,7 @@ def test_bounds_are_read_where_the_scanner_wrote_them() -> None:
     assert _bounds({}) is None
 
 
-@pytest.mark.parametrize(
-    ("x", "spacing"), [("0.25", Spacing(0.25, 0.26)), ("0", None), ("nan", None), ("inf", None)]
-)
+@pytest.mark.parametrize(("x", "spacing"), [("0.25", Spacing(0.25, 0.26)), ("0", None), ("nan", None), ("inf", None)])
 def test_a_spacing_that_is_no_length_is_none(x: str, spacing: Spacing | None) -> None:
     assert _spacing({"openslide.mpp-x": x, "openslide.mpp-y": "0.26"}) == spacing
 

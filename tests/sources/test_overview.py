@@ -87,9 +87,7 @@ def test_what_no_level_holds_is_a_white_gap_and_named() -> None:
     assert overview.level == 0
     assert overview.gaps == (Box(64, 64, 32, 32),)
     scale = 50 / 173
-    assert (
-        overview.pixels[int(66 * scale) + 1 : int(94 * scale), int(66 * scale) + 1 : int(94 * scale)] == 255
-    ).all()
+    assert (overview.pixels[int(66 * scale) + 1 : int(94 * scale), int(66 * scale) + 1 : int(94 * scale)] == 255).all()
 
 
 def test_the_level_with_the_smaller_gaps_wins() -> None:

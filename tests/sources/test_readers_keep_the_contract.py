@@ -147,9 +147,7 @@ class TestDicom(SourceContract):
         with open_source(folder) as slide:
             picture = slide.read(0, LevelBox(0, 0, 2220, 2967))
         other = shared_data / "slides" / "camelyon_jpeg_coarse.dcm"
-        return SourceCase(
-            str(folder), None, "openslide", picture, 0, 1.0, 0.499, copy=str(copy), other=str(other)
-        )
+        return SourceCase(str(folder), None, "openslide", picture, 0, 1.0, 0.499, copy=str(copy), other=str(other))
 
 
 @pytest.mark.shared_data

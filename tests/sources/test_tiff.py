@@ -175,9 +175,7 @@ def test_one_plain_strip_is_read_in_bands_and_not_whole(tmp_path: Path) -> None:
 def test_tiles_that_were_never_written_are_white(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tiles = iter([np.zeros((16, 16, 3), np.uint8), None, None, None])
-    tifffile.imwrite(
-        path, tiles, shape=(32, 32, 3), dtype=np.uint8, tile=(16, 16), photometric="rgb", metadata=None
-    )
+    tifffile.imwrite(path, tiles, shape=(32, 32, 3), dtype=np.uint8, tile=(16, 16), photometric="rgb", metadata=None)
     with open_source(path, "tiff") as source:
         pixels = source.read(0, LevelBox(0, 0, 32, 32))
     assert (pixels[:16, :16] == 0).all()

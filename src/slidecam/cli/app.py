@@ -15,7 +15,7 @@ from slidecam.cli.terminal import EXIT_FAILED, Terminal
 
 app = typer.Typer(
     name="slidecam",
-    help="Classify whole slides and show why: predictions and class-activation heatmaps in one pass. Research use only.",
+    help="Classify whole slides and show why: predictions and heatmaps in one pass. Research use only.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -75,22 +75,34 @@ class Activation(StrEnum):
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines (one event per line for predict).")]
 Trust = Annotated[
-    bool, typer.Option("--trust", help="Load weights that can run code (TorchScript, pickles). Only from a source you trust.")
+    bool,
+    typer.Option(
+        "--trust", help="Load weights that can run code (TorchScript, pickles). Only from a source you trust."
+    ),
 ]
 
 
 @app.command()
-def predict(  # noqa: PLR0913  (one parameter per option of the command line)
+def predict(
     slides: Annotated[list[str], typer.Argument(help="Slides, URLs, or folders of slides.", show_default=False)],
     model: Annotated[str, typer.Option("--model", "-m", help="Folder of the model bundle.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the outputs.", show_default=False)],
-    heatmap: Annotated[Heatmap | None, typer.Option(help="Heatmap method. \\[default: gradcam++ up to 16 classes]")] = None,
-    heatmap_class: Annotated[list[str] | None, typer.Option(help="Class to map; repeat for more. \\[default: all]")] = None,
-    mpp: Annotated[float | None, typer.Option(help="µm per level-0 pixel, where the file does not say or is wrong.")] = None,
-    mpp_csv: Annotated[Path | None, typer.Option(help="CSV with columns slide,mpp: µm per pixel for each slide.")] = None,
+    heatmap: Annotated[
+        Heatmap | None, typer.Option(help="Heatmap method. \\[default: gradcam++ up to 16 classes]")
+    ] = None,
+    heatmap_class: Annotated[
+        list[str] | None, typer.Option(help="Class to map; repeat for more. \\[default: all]")
+    ] = None,
+    mpp: Annotated[
+        float | None, typer.Option(help="µm per level-0 pixel, where the file does not say or is wrong.")
+    ] = None,
+    mpp_csv: Annotated[
+        Path | None, typer.Option(help="CSV with columns slide,mpp: µm per pixel for each slide.")
+    ] = None,
     overlap: Annotated[float, typer.Option(help="Share of a tile that its neighbour repeats, 0 to below 1.")] = 0.0,
     mask: Annotated[
-        Path | None, typer.Option(help="GeoJSON or PNG of the tissue, or a folder of <stem>.geojson / <stem>.png.")
+        Path | None,
+        typer.Option(help="GeoJSON or PNG of the tissue, or a folder of <stem>.geojson / <stem>.png."),
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Tiles per batch. \\[default: found from memory]")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -107,16 +119,18 @@ def predict(  # noqa: PLR0913  (one parameter per option of the command line)
     min_tissue: Annotated[float, typer.Option(help="Least share of tissue in a tile (slidecam grid).")] = 0.1,
     workers: Annotated[int, typer.Option(min=1, help="Threads that decode.")] = 4,
     memory: Annotated[int, typer.Option(min=1, help="MB for prefetched pixels.")] = 512,
-    backend: Annotated[Backend, typer.Option(help="folded (conv + batch norm, channels last) or eager.")] = Backend.FOLDED,
+    backend: Annotated[
+        Backend, typer.Option(help="folded (conv + batch norm, channels last) or eager.")
+    ] = Backend.FOLDED,
     ngff: Annotated[Ngff, typer.Option(help="OME-Zarr version of the heatmap.")] = Ngff.V04,
     reader: Annotated[str | None, typer.Option(help="Reader to use instead of the one the content suggests.")] = None,
     trust: Trust = False,
     json: Json = False,
 ) -> None:
     """Classify slides: tiles.csv, tiles.geojson, heatmap.ome.zarr and overview.png for each, and one report."""
-    from slidecam.pipeline import predict as events  # noqa: PLC0415  (the command's body: torch loads here)
-    from slidecam.preparation import PredictSpec  # noqa: PLC0415
-    from slidecam.sources import read_spacings  # noqa: PLC0415
+    from slidecam.pipeline import predict as events
+    from slidecam.preparation import PredictSpec
+    from slidecam.sources import read_spacings
 
     terminal = Terminal(json=json)
     with terminal.errors():
@@ -136,7 +150,7 @@ def predict(  # noqa: PLR0913  (one parameter per option of the command line)
             device=device,
             precision=precision.value,
             backend=backend.value,
-            existing={None: "refuse", True: "resume", False: "overwrite"}[existing],
+            existing="refuse" if existing is None else "resume" if existing else "overwrite",
             dry_run=dry_run,
             ngff=ngff.value,
             trust=trust,
@@ -152,7 +166,7 @@ def info(
     json: Json = False,
 ) -> None:
     """Tell what a slide is: reader, levels, spacing and where it comes from."""
-    from slidecam.cli.telling import told_of_source  # noqa: PLC0415  (the command's body)
+    from slidecam.cli.telling import told_of_source
 
     terminal = Terminal(json=json)
     with terminal.errors():
@@ -165,7 +179,7 @@ def models(
     json: Json = False,
 ) -> None:
     """List the bundles found in FOLDERS, in $SLIDECAM_MODELS, here, and in slidecam's own folder."""
-    from slidecam.cli.telling import told_of_bundles  # noqa: PLC0415  (the command's body)
+    from slidecam.cli.telling import told_of_bundles
 
     terminal = Terminal(json=json)
     with terminal.errors():
@@ -173,30 +187,38 @@ def models(
 
 
 @app.command()
-def bundle(  # noqa: PLR0913  (one parameter per option of the command line)
+def bundle(
     arch: Annotated[str, typer.Option(help="Architecture: a timm name, or one of slidecam's own.", show_default=False)],
-    weights: Annotated[Path, typer.Option(help="Local file: .safetensors, or a pickle with --trust.", show_default=False)],
-    classes: Annotated[str, typer.Option(help="Names, comma-separated, or @FILE with one per line.", show_default=False)],
+    weights: Annotated[
+        Path, typer.Option(help="Local file: .safetensors, or a pickle with --trust.", show_default=False)
+    ],
+    classes: Annotated[
+        str, typer.Option(help="Names, comma-separated, or @FILE with one per line.", show_default=False)
+    ],
     mpp: Annotated[float, typer.Option(help="µm per pixel that the classifier was trained at.", show_default=False)],
     tile: Annotated[int, typer.Option(min=1, help="Edge of a tile in pixels at that spacing.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.", show_default=False)],
     name: Annotated[str | None, typer.Option(help="Name of the classifier. \\[default: the folder's]")] = None,
-    resize: Annotated[int | None, typer.Option(min=1, help="Edge that tiles are resized to. \\[default: --tile]")] = None,
+    resize: Annotated[
+        int | None, typer.Option(min=1, help="Edge that tiles are resized to. \\[default: --tile]")
+    ] = None,
     activation: Annotated[
         Activation | None, typer.Option(help="\\[default: sigmoid for one class, else softmax]")
     ] = None,
     mean: Annotated[str | None, typer.Option(help="Mean of R,G,B on 0…1. \\[default: timm's for --arch]")] = None,
     std: Annotated[str | None, typer.Option(help="Deviation of R,G,B. \\[default: timm's for --arch]")] = None,
     arch_arg: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the architecture; repeat for more.")] = None,
-    split: Annotated[str | None, typer.Option(help="Layer that ends the backbone, where timm does not know it.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Layer that ends the backbone, where timm does not know it.")
+    ] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "not stated",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that lies there.")] = False,
     trust: Trust = False,
     json: Json = False,
 ) -> None:
     """Make a bundle from local weights: card.json and model.safetensors, proven by one forward pass."""
-    from slidecam.cli import telling  # noqa: PLC0415  (the command's body)
-    from slidecam.models import BundleSpec  # noqa: PLC0415
+    from slidecam.cli import telling
+    from slidecam.models import BundleSpec
 
     terminal = Terminal(json=json)
     with terminal.errors():
@@ -223,7 +245,7 @@ def bundle(  # noqa: PLR0913  (one parameter per option of the command line)
 @app.command()
 def doctor(json: Json = False) -> None:
     """Say what is installed, which readers and devices work, and what to do about what does not."""
-    from slidecam.cli.checkup import examine  # noqa: PLC0415  (the command's body)
+    from slidecam.cli.checkup import examine
 
     findings = examine()
     Terminal(json=json).rows("checks", [finding.told() for finding in findings])
@@ -236,9 +258,9 @@ def demo(
     json: Json = False,
 ) -> None:
     """Classify the sample slide with the sample bundle and say where to look."""
-    from slidecam.cli.telling import sample_folder  # noqa: PLC0415  (the command's body)
-    from slidecam.pipeline import predict as events  # noqa: PLC0415
-    from slidecam.preparation import PredictSpec  # noqa: PLC0415
+    from slidecam.cli.telling import sample_folder
+    from slidecam.pipeline import predict as events
+    from slidecam.preparation import PredictSpec
 
     terminal = Terminal(json=json)
     with terminal.errors():
@@ -249,9 +271,9 @@ def demo(
         raise typer.Exit(code)
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001  (Typer calls it so)
+def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version  # noqa: PLC0415  (only here)
+        from importlib.metadata import version
 
         typer.echo(f"slidecam {version('slidecam')}")
         raise typer.Exit

@@ -80,17 +80,24 @@ class Terminal:
             yield
         except SlidecamError as error:
             if self._json:
-                self._line({"event": "Error", "error": type(error).__name__, "problem": error.problem, "remedy": error.remedy})
+                self._line(
+                    {
+                        "event": "Error",
+                        "error": type(error).__name__,
+                        "problem": error.problem,
+                        "remedy": error.remedy,
+                    }
+                )
             else:
                 self._err.print(f"[red]Error:[/] {escape(error.problem)}\n[green]Remedy:[/] {escape(error.remedy)}")
             raise typer.Exit(exit_code_of(error)) from error
 
-    def follow(self, events: Generator[Event] | Iterator[Event], out: Path) -> int:
+    def follow(self, events: Generator[Event], out: Path) -> int:
         """Show a run's events to its end and return the exit code; Ctrl-C stops it cleanly."""
         show = _Lines(self) if self._json else _Bars(self._err)
         code = EXIT_FAILED
         try:
-            with show, closing(events) as running:  # type: ignore[type-var]  # a generator closes
+            with show, closing(events) as running:
                 for event in running:
                     show.tell(event)
                     code = event.exit_code if isinstance(event, Finished) else code
@@ -183,8 +190,8 @@ class _Bars:
     def __enter__(self) -> None:
         self._progress.__enter__()
 
-    def __exit__(self, *exception: Any) -> None:
-        self._progress.__exit__(*exception)
+    def __exit__(self, *_exception: object) -> None:
+        self._progress.stop()
 
     def tell(self, event: Event) -> None:
         """Show one event."""

@@ -69,17 +69,13 @@ def class_map(table: TileTable, slide: Size, shape: tuple[int, int]) -> NDArray[
     return labels
 
 
-def colored(
-    thumbnail: NDArray[np.uint8], labels: NDArray[np.int64], colors: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
+def colored(thumbnail: NDArray[np.uint8], labels: NDArray[np.int64], colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lay the classes of `class_map` over the faded slide; ``colors`` is uint8, (classes, 3)."""
     # Negative labels count from the end of this table.
     palette = np.array([*colors, UNREADABLE_COLOR, NO_WINNER_COLOR, (0, 0, 0)], np.float32)
     picture = faded(thumbnail)
     inside = labels != NO_TILE
-    picture[inside] = _blend(
-        picture[inside], palette[labels[inside]] * _shade(thumbnail)[inside], CLASS_COVER
-    )
+    picture[inside] = _blend(picture[inside], palette[labels[inside]] * _shade(thumbnail)[inside], CLASS_COVER)
     return picture
 
 
@@ -113,15 +109,11 @@ def _heat_colors(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDAr
     return colors, cover.astype(np.float32)
 
 
-def _blend(
-    under: NDArray[Any], over: NDArray[np.float32], cover: float | NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _blend(under: NDArray[Any], over: NDArray[np.float32], cover: float | NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(under * (1 - cover) + over * cover, np.float32)
 
 
-def resampled(
-    heat: NDArray[np.float32], region: tuple[float, float], shape: tuple[int, int]
-) -> NDArray[np.float32]:
+def resampled(heat: NDArray[np.float32], region: tuple[float, float], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Return the top left ``region`` (width, height in pixels, maybe a fraction) of ``heat`` in another size.
 
     Values are interpolated between those that are numbers; a pixel whose nearest value is none stays NaN.
@@ -134,9 +126,7 @@ def resampled(
     return means.astype(np.float32)
 
 
-def _resized(
-    values: NDArray[np.float32], region: tuple[float, float], shape: tuple[int, int]
-) -> NDArray[np.float32]:
+def _resized(values: NDArray[np.float32], region: tuple[float, float], shape: tuple[int, int]) -> NDArray[np.float32]:
     box = (0, 0, min(region[0], values.shape[1]), min(region[1], values.shape[0]))
     picture = Image.fromarray(values)
     return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR, box=box))

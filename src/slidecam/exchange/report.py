@@ -110,8 +110,7 @@ def bar_pieces(classes: Sequence[ClassSummary], classified: int) -> list[Piece]:
     shown = [one for one in won if one.count >= least][:LISTED]
     pieces = [Piece(one.name, one.color, one.count, one.share) for one in shown]
     rest = {
-        f"{len(won) - len(shown)} other classes": sum(one.count for one in won)
-        - sum(one.count for one in shown),
+        f"{len(won) - len(shown)} other classes": sum(one.count for one in won) - sum(one.count for one in shown),
         "no class": classified - sum(one.count for one in won),
     }
     pieces += [Piece(name, REST, count, count / classified) for name, count in rest.items() if count]

@@ -143,6 +143,4 @@ def _draw_details(pen: Pen, left: float, top: float, details: tuple[tuple[str, s
     for index, (label, value) in enumerate(details):
         base = top + 0.36 + index * DETAIL
         pen.text(left, base, label, SMALL)
-        pen.text(
-            left + WIDTH, base, value, Type(8.5, INK, align="right"), WIDTH - 0.15 - pen.measure(label, SMALL)
-        )
+        pen.text(left + WIDTH, base, value, Type(8.5, INK, align="right"), WIDTH - 0.15 - pen.measure(label, SMALL))

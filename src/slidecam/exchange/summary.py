@@ -41,9 +41,7 @@ def summarise_classes(table: TileTable) -> tuple[ClassSummary, ...]:
     counts = np.bincount(table.winners[table.winners >= 0], minlength=len(table.class_names)).tolist()
     return tuple(
         ClassSummary(name, color, count, count / max(classified, 1), _mean(table, index))
-        for index, (name, color, count) in enumerate(
-            zip(table.class_names, table.class_colors, counts, strict=True)
-        )
+        for index, (name, color, count) in enumerate(zip(table.class_names, table.class_colors, counts, strict=True))
     )
 
 

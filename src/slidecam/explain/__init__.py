@@ -21,9 +21,7 @@ EXPLAINERS: Mapping[str, Explainer] = MappingProxyType({"gradcam++": grad_cam_pp
 def explainer_for(name: str) -> Explainer:
     """Return the method called ``name``; ExplanationError, listing the names, if there is none."""
     if name not in EXPLAINERS:
-        raise ExplanationError(
-            f"there is no explanation called {name!r}.", f"Use one of {', '.join(EXPLAINERS)}."
-        )
+        raise ExplanationError(f"there is no explanation called {name!r}.", f"Use one of {', '.join(EXPLAINERS)}.")
     return EXPLAINERS[name]
 
 

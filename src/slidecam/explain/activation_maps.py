@@ -75,9 +75,7 @@ def _gradients(logits: Tensor, activation: Tensor, classes: Sequence[int]) -> li
 
     Tiles of a batch do not meet in eval mode, so that the gradient of their sum holds each tile's own.
     """
-    return [
-        torch.autograd.grad(logits[:, index].sum(), activation, retain_graph=True)[0] for index in classes
-    ]
+    return [torch.autograd.grad(logits[:, index].sum(), activation, retain_graph=True)[0] for index in classes]
 
 
 def _channel_weights(gradient: Tensor, total: Tensor, eps: float) -> Tensor:

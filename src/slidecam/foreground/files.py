@@ -132,9 +132,7 @@ def _png(path: Path, content: bytes, size: Size) -> NDArray[np.bool_]:
 
 
 def _check_aspect(path: Path, columns: int, rows: int, size: Size) -> None:
-    if not (
-        _near(rows, columns * size.height / size.width) or _near(columns, rows * size.width / size.height)
-    ):
+    if not (_near(rows, columns * size.height / size.width) or _near(columns, rows * size.width / size.height)):
         raise MaskError(
             f"{path}: the mask has {columns} x {rows} px, and the slide has {size.width} x {size.height} px: "
             "another shape.",

@@ -57,12 +57,7 @@ class Foreground:
         x, y, width, height = np.asarray(boxes, np.float64).reshape(-1, 4).T
         left, right = self._columns(x), self._columns(x + width)
         top, bottom = self._rows(y), self._rows(y + height)
-        tissue = (
-            self._area(bottom, right)
-            - self._area(top, right)
-            - self._area(bottom, left)
-            + self._area(top, left)
-        )
+        tissue = self._area(bottom, right) - self._area(top, right) - self._area(bottom, left) + self._area(top, left)
         return np.clip(tissue / (width * height * self._scale_x * self._scale_y), 0.0, 1.0)
 
     def contains(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -58,9 +58,7 @@ class ForegroundSpec:
         for field in fields(self):
             value = getattr(self, field.name)
             if not 0 <= value < float("inf"):
-                raise UsageError(
-                    f"ForegroundSpec.{field.name} is {value}.", "Give a finite number of at least 0."
-                )
+                raise UsageError(f"ForegroundSpec.{field.name} is {value}.", "Give a finite number of at least 0.")
         if self.resolution_um == 0 or not 1 <= self.least_px <= self.longest_px:
             raise UsageError(
                 f"ForegroundSpec has resolution_um {self.resolution_um}, least_px {self.least_px} and "

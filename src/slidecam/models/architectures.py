@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 TIMM = "timm/"
 
-ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
-    {"slidecam/pocket_resnet": PocketResNet}
-)
+ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"slidecam/pocket_resnet": PocketResNet})
 """Slidecam's own networks by the name that a card gives them."""
 
 _RESERVED = frozenset(
@@ -100,7 +98,5 @@ def _near(architecture: str) -> str:
     known = [*ARCHITECTURES, *(f"{TIMM}{name}" for name in timm.list_models())]
     near = difflib.get_close_matches(full_name(architecture), known, n=3, cutoff=0.5)
     return (
-        f"Names like it are {', '.join(near)}."
-        if near
-        else f"Own ones are {', '.join(ARCHITECTURES)}; or timm/NAME."
+        f"Names like it are {', '.join(near)}." if near else f"Own ones are {', '.join(ARCHITECTURES)}; or timm/NAME."
     )

@@ -217,9 +217,7 @@ def _write(folder: Path, card: Card, weights: nn.Module | Mapping[str, Tensor]) 
     try:
         text = card_text(sealed)
     except (TypeError, ValueError) as error:
-        raise CardError(
-            folder, f"the card cannot be written as JSON: {error}.", "Use plain JSON values."
-        ) from error
+        raise CardError(folder, f"the card cannot be written as JSON: {error}.", "Use plain JSON values.") from error
     (folder / CARD_FILE).write_text(text, encoding="utf-8", newline="\n")
 
 

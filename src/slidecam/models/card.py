@@ -198,9 +198,7 @@ def _spread_color(index: int) -> RGB:
 def _check_format(fields: JsonFields) -> None:
     kind, version = fields.text("format", CARD_FORMAT), fields.whole("version", CARD_VERSION)
     if kind != CARD_FORMAT:
-        raise fields.error(
-            "format", f"is {kind!r}, not {CARD_FORMAT!r}", "Make the bundle with slidecam bundle."
-        )
+        raise fields.error("format", f"is {kind!r}, not {CARD_FORMAT!r}", "Make the bundle with slidecam bundle.")
     if version != CARD_VERSION:
         problem = f"is {version}, and this slidecam reads {CARD_VERSION}"
         raise fields.error("version", problem, "Install a slidecam that knows it, or make the bundle anew.")
@@ -220,18 +218,14 @@ def _read_color(fields: JsonFields, color: object) -> RGB:
     parts = [int(part) for part in color if is_number(part)] if isinstance(color, list) else []
     if len(parts) != 3 or parts != color:  # noqa: PLR2004  (red, green, blue)
         problem = f"holds {json.dumps(color)}, not a colour"
-        raise fields.error(
-            "class_colors", problem, "Write three whole numbers 0-255, for example [213, 94, 0]."
-        )
+        raise fields.error("class_colors", problem, "Write three whole numbers 0-255, for example [213, 94, 0].")
     return parts[0], parts[1], parts[2]
 
 
 def _check_digest(card: Card, path: Path) -> None:
     if not re.fullmatch(r"[0-9a-f]{64}", card.weights_sha256):
         problem = f"is {card.weights_sha256!r}, not 64 hexadecimal digits"
-        raise JsonFields(path, {}).error(
-            "weights.sha256", problem, f"Write the SHA-256 of {card.weights_file}."
-        )
+        raise JsonFields(path, {}).error("weights.sha256", problem, f"Write the SHA-256 of {card.weights_file}.")
 
 
 def _check_classes(card: Card, fields: JsonFields) -> None:
@@ -264,9 +258,7 @@ def _check_choices(card: Card, fields: JsonFields) -> None:
         raise fields.error("activation", problem, 'Write "sigmoid", or name every class.')
     if card.interpolation not in get_args(Interpolation):
         problem = f"is {card.interpolation!r}"
-        raise fields.error(
-            "resize.interpolation", problem, f"Write one of {', '.join(get_args(Interpolation))}."
-        )
+        raise fields.error("resize.interpolation", problem, f"Write one of {', '.join(get_args(Interpolation))}.")
 
 
 def _check_sizes(card: Card, fields: JsonFields) -> None:
@@ -275,26 +267,16 @@ def _check_sizes(card: Card, fields: JsonFields) -> None:
             raise fields.error(key, f"is {pixels}", "Write the edge in pixels, at least 1, for example 224.")
     if not FINEST <= card.spacing <= COARSEST:
         problem = f"is {card.spacing:g} µm per pixel, which is outside {FINEST:g} to {COARSEST:g}"
-        raise fields.error(
-            "spacing_um_px", problem, "Write the spacing of the tiles that the network was trained on."
-        )
+        raise fields.error("spacing_um_px", problem, "Write the spacing of the tiles that the network was trained on.")
 
 
 def _check_normalisation(card: Card, fields: JsonFields) -> None:
     if not all(is_number(value) for value in card.mean):
-        raise fields.error(
-            "mean", f"is {list(card.mean)}", "Write three finite numbers, on a scale of 0 to 1."
-        )
+        raise fields.error("mean", f"is {list(card.mean)}", "Write three finite numbers, on a scale of 0 to 1.")
     if not all(is_number(value) and value > 0 for value in card.std):
-        raise fields.error(
-            "std", f"is {list(card.std)}", "Write three numbers above 0; 1 leaves pixels as they are."
-        )
+        raise fields.error("std", f"is {list(card.std)}", "Write three numbers above 0; 1 leaves pixels as they are.")
 
 
 def _is_plain_name(name: str) -> bool:
     """Whether ``name`` stays in its folder on every system; a card must not point at files elsewhere."""
-    return (
-        bool(name)
-        and name not in {".", ".."}
-        and PurePosixPath(name).name == name == PureWindowsPath(name).name
-    )
+    return bool(name) and name not in {".", ".."} and PurePosixPath(name).name == name == PureWindowsPath(name).name

@@ -91,9 +91,7 @@ def normalised(pixels: Tensor, card: Card) -> Tensor:
     The memory stays as it lies, which is what torch calls channels last.
     """
     scaled = pixels.permute(0, 3, 1, 2).float().div_(255)
-    mean, std = (
-        torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (card.mean, card.std)
-    )
+    mean, std = (torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (card.mean, card.std))
     return scaled.sub_(mean).div_(std)
 
 
@@ -220,9 +218,7 @@ def _close(values: Tensor, expected: Tensor) -> bool:
     return bool((values - expected).abs().max() <= AGREEMENT * expected.abs().max())
 
 
-def _placed(
-    variant: _Variant, card: Card, device: torch.device, precision: Precision, *, has_map: bool
-) -> Classifier:
+def _placed(variant: _Variant, card: Card, device: torch.device, precision: Precision, *, has_map: bool) -> Classifier:
     variant.network.to(device)
     return Classifier(card, device, f"{variant.words}, {precision}", has_map, variant.split(card, precision))
 
@@ -230,23 +226,17 @@ def _placed(
 def _plain_logits(network: nn.Module, probe: Tensor, card: Card) -> Tensor:
     """Return what the network as it is says of two tiles of noise, having checked that it can run at all."""
     if card.split is not None and card.split not in dict(network.named_modules()):
-        raise CardError(
-            card.name, f'"split" is {card.split!r}, and the network has no such layer.', _layers(network)
-        )
+        raise CardError(card.name, f'"split" is {card.split!r}, and the network has no such layer.', _layers(network))
     try:
         with torch.no_grad():
             logits = network(probe.contiguous())  # laid out as the eager backend lays it out
     except _REFUSALS as error:
         problem = f"{card.architecture} cannot run on tiles of {card.input_px} px: {_first_line(error)}."
-        raise CardError(
-            card.name, problem, 'Correct "resize.size" or "architecture_args" on the card.'
-        ) from error
+        raise CardError(card.name, problem, 'Correct "resize.size" or "architecture_args" on the card.') from error
     expected = (_PROBE_TILES, len(card.class_names))
     if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != expected:
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        problem = (
-            f"{card.architecture} gives {found} for two tiles, and the card names {expected[1]} classes."
-        )
+        problem = f"{card.architecture} gives {found} for two tiles, and the card names {expected[1]} classes."
         raise CardError(card.name, problem, "Name one class for each logit.")
     return logits.float()
 

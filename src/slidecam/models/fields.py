@@ -102,9 +102,7 @@ def read_json_object(path: Path) -> JsonFields:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CardError(
-            path, f"is not readable as JSON: {error}.", "Mend the file, or make it anew."
-        ) from error
+        raise CardError(path, f"is not readable as JSON: {error}.", "Mend the file, or make it anew.") from error
     if not isinstance(values, dict):
         raise CardError(path, f"holds {_shown(values)}, not a JSON object.", "Put its keys between { and }.")
     return JsonFields(path, values)

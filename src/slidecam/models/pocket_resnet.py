@@ -62,9 +62,7 @@ class ResidualBlock(nn.Module):
             *_conv_norm(narrow, wide, stride=stride), nn.ReLU(inplace=True), *_conv_norm(wide, wide, stride=1)
         )
         same = narrow == wide and stride == 1
-        self.shortcut = (
-            nn.Identity() if same else nn.Sequential(*_conv_norm(narrow, wide, stride=stride, kernel=1))
-        )
+        self.shortcut = nn.Identity() if same else nn.Sequential(*_conv_norm(narrow, wide, stride=stride, kernel=1))
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -51,9 +51,7 @@ def check_digest(path: Path, found: str, expected: str) -> None:
     """Refuse a file that is not the one its card was written for; WeightsError."""
     if found != expected:
         problem = f"its SHA-256 is {found[:12]}…, and the card says {expected[:12]}…."
-        raise WeightsError(
-            path, problem, "The file is damaged or belongs to another card; copy the bundle again."
-        )
+        raise WeightsError(path, problem, "The file is damaged or belongs to another card; copy the bundle again.")
 
 
 def tensors_from_bytes(content: bytes, path: Path) -> dict[str, Tensor]:
@@ -89,9 +87,7 @@ def weights_from_file(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
         return _without_prefix(tensors_from_bytes(_content(path), path))
     if path.suffix not in PICKLES:
         known = ", ".join((".safetensors", *PICKLES))
-        raise WeightsError(
-            path, f"{path.suffix or 'no ending'} is not a kind of weights.", f"Known are {known}."
-        )
+        raise WeightsError(path, f"{path.suffix or 'no ending'} is not a kind of weights.", f"Known are {known}.")
     if not trust:
         raise UntrustedCodeError(
             path,
@@ -166,9 +162,7 @@ def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
 
 
 def _tensors_of(content: object) -> dict[str, Tensor]:
-    if not isinstance(content, dict) or not all(
-        isinstance(value, torch.Tensor) for value in content.values()
-    ):
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         return {}
     return dict(content)
 

@@ -122,15 +122,9 @@ def _transforms(fields: JsonFields) -> tuple[JsonFields, JsonFields]:
     """Return the arguments of Resize (none if it is absent) and of Normalize (then one that does nothing)."""
     steps = [_step(fields, item, number) for number, item in enumerate(fields.array("transform", []))]
     names = [name for name, _arguments in steps]
-    if (
-        len(set(names)) != len(names)
-        or "ToTensor" not in names
-        or "Normalize" in names[: names.index("ToTensor")]
-    ):
+    if len(set(names)) != len(names) or "ToTensor" not in names or "Normalize" in names[: names.index("ToTensor")]:
         problem = f"is {', '.join(names) or 'empty'}"
-        raise fields.error(
-            "transform", problem, "Write Resize, ToTensor, Normalize, in this order and each once."
-        )
+        raise fields.error("transform", problem, "Write Resize, ToTensor, Normalize, in this order and each once.")
     arguments = dict(steps)
     return (
         arguments.get("Resize", JsonFields(fields.path, {})),

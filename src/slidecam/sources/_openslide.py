@@ -131,9 +131,7 @@ def _facts(probe: Probe, path: Path, slide: Slide) -> SourceFacts:
     properties = slide.properties
     levels = tuple(
         Level(index, Size(*size), float(downsample))
-        for index, (size, downsample) in enumerate(
-            zip(slide.level_dimensions, slide.level_downsamples, strict=True)
-        )
+        for index, (size, downsample) in enumerate(zip(slide.level_dimensions, slide.level_downsamples, strict=True))
     )
     spacing = _spacing(properties)
     files = _files(path, properties)
@@ -174,9 +172,7 @@ def _spacing(properties: Mapping[str, str]) -> Spacing | None:
 
 def _bounds(properties: Mapping[str, str]) -> Box | None:
     try:
-        x, y, width, height = (
-            int(properties[f"openslide.bounds-{side}"]) for side in ("x", "y", "width", "height")
-        )
+        x, y, width, height = (int(properties[f"openslide.bounds-{side}"]) for side in ("x", "y", "width", "height"))
     except (KeyError, ValueError):
         return None
     return Box(x, y, width, height)
@@ -191,9 +187,7 @@ def _background(properties: Mapping[str, str]) -> RGB:
 
 
 def _native_tile(level: Level, properties: Mapping[str, str]) -> Size:
-    sides = (
-        properties.get(f"openslide.level[{level.index}].tile-{side}", "0") for side in ("width", "height")
-    )
+    sides = (properties.get(f"openslide.level[{level.index}].tile-{side}", "0") for side in ("width", "height"))
     width, height = (int(side) or _NATIVE_TILE for side in sides)
     return Size(width, height)
 

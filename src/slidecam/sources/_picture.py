@@ -13,7 +13,7 @@ from slidecam.errors import UnreadableSourceError
 from slidecam.geometry import Level, Size
 from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._fingerprint import fingerprint_of_stream
-from slidecam.sources._library import closed, decoding, opening
+from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening, reason
 from slidecam.sources._pixels import over_background, to_rgb, to_uint8
 from slidecam.sources.source import GLASS, Source, SourceFacts
 
@@ -67,6 +67,7 @@ class PictureSource(Source):
         self._probe = probe
         self._lock = Lock()
         self._pixels: NDArray[np.uint8] | None = None
+        self._failure: str | None = None
         self._closed = False
 
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
@@ -75,14 +76,23 @@ class PictureSource(Source):
         return pixels[box.y : box.bottom, box.x : box.right].copy()
 
     def _whole(self) -> NDArray[np.uint8]:
-        """Return all pixels, decoded by whoever asks first."""
+        """Return all pixels, decoded by whoever asks first; a picture that failed once is not tried again."""
         with self._lock:
             if self._closed:
                 raise closed(self.facts.path)
+            if self._failure is not None:
+                raise ValueError(self._failure)
             if self._pixels is None:
-                with self._probe.open() as stream:
-                    self._pixels = _rgb(_header(stream))
+                self._pixels = self._decoded()
             return self._pixels
+
+    def _decoded(self) -> NDArray[np.uint8]:
+        try:
+            with self._probe.open() as stream:
+                return _rgb(_header(stream))
+        except DECODING_ERRORS as error:
+            self._failure = reason(error)
+            raise
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
         """Raise KeyError: a picture has no associated images."""

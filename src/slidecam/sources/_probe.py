@@ -156,9 +156,7 @@ def _unreachable(given: str, error: Exception) -> UnreadableSourceError:
 def looks_like(probe: Probe) -> tuple[str, str]:
     """Return what an unrecognised file seems to be, as a noun, and the remedy that goes with it."""
     what = _look(probe)
-    default = (
-        "slidecam reads OpenSlide formats, DICOM WSI, TIFF, OME-TIFF, OME-Zarr, PNG and JPEG: convert it."
-    )
+    default = "slidecam reads OpenSlide formats, DICOM WSI, TIFF, OME-TIFF, OME-Zarr, PNG and JPEG: convert it."
     return what, _REMEDIES.get(what, default)
 
 

@@ -46,8 +46,8 @@ def _rank_picture(probe: Probe) -> int:
 def _rank_tiff(probe: Probe) -> int:
     """Before OpenSlide where no vendor is involved, else after all who know the vendor.
 
-    OpenSlide sees no SubIFDs, which hold the levels of an OME-TIFF. Of a TIFF that it calls generic it knows no
-    more than tifffile, which decodes it four to ten times faster and never interpolates.
+    OpenSlide sees no SubIFDs, which hold the levels of an OME-TIFF. Of a TIFF that it calls generic it knows
+    no more than tifffile, which decodes it four times faster and never interpolates.
     """
     if not probe.is_tiff:
         return NOT_MINE

@@ -109,7 +109,7 @@ class SlideHandle:
 
     def _retire(self, slide: Slide) -> None:
         with self._lock:
-            # Where another thread has retired it already, the last of its readers has closed or will close it.
+            # where another thread has retired it already, the last of its readers closes it
             if self._current is slide:
                 self._current = None
                 self._close_if_idle(slide)

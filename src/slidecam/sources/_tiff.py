@@ -53,9 +53,7 @@ class TiffSource(Source):
     and three separate channels are red, green and blue.
     """
 
-    def __init__(
-        self, facts: SourceFacts, tiff: TiffFile, rasters: tuple[Raster, ...], files: ExitStack
-    ) -> None:
+    def __init__(self, facts: SourceFacts, tiff: TiffFile, rasters: tuple[Raster, ...], files: ExitStack) -> None:
         super().__init__(facts)
         self._rasters = rasters
         self._pages = PageReader(facts.path, tiff)
@@ -106,15 +104,11 @@ def _without_alpha(page: Any, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:  
 
 def _rasters(probe: Probe, tiff: TiffFile, series: Any) -> tuple[Raster, ...]:  # noqa: ANN401 - tifffile's series
     """Return the levels of a series; an error where it is a stack, a volume or spread over files."""
-    extra = {
-        axis: length for axis, length in zip(series.axes, series.shape, strict=True) if axis not in "YXSC"
-    }
+    extra = {axis: length for axis, length in zip(series.axes, series.shape, strict=True) if axis not in "YXSC"}
     stacked = {axis: length for axis, length in extra.items() if length > 1}
     if stacked:
         what = ", ".join(f"{axis}={length}" for axis, length in stacked.items())
-        raise UnreadableSourceError(
-            probe.given, f"this TIFF is a stack of planes ({what}), not one picture.", _EXPORT
-        )
+        raise UnreadableSourceError(probe.given, f"this TIFF is a stack of planes ({what}), not one picture.", _EXPORT)
     rasters = []
     for level in series.levels:
         if not same_file(level.pages, tiff):

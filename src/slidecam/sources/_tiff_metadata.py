@@ -41,8 +41,7 @@ def _from_ome(tiff: TiffFile) -> tuple[Spacing | None, str]:
     pixels = _ome_pixels(tiff)
     try:
         x, y = (
-            float(pixels[f"PhysicalSize{axis}"])
-            * MICROMETRES[pixels.get(f"PhysicalSize{axis}Unit", "µm").strip()]
+            float(pixels[f"PhysicalSize{axis}"]) * MICROMETRES[pixels.get(f"PhysicalSize{axis}Unit", "µm").strip()]
             for axis in "XY"
         )
     except (KeyError, ValueError):

@@ -133,9 +133,7 @@ class PageReader:
 def _segments(keyframe: Any, box: LevelBox) -> Iterator[int]:  # noqa: ANN401 - as above
     """Yield the indices of the tiles or strips that a box touches, plane by plane."""
     width, height = (
-        (keyframe.tilewidth, keyframe.tilelength)
-        if keyframe.is_tiled
-        else (keyframe.imagewidth, keyframe.rowsperstrip)
+        (keyframe.tilewidth, keyframe.tilelength) if keyframe.is_tiled else (keyframe.imagewidth, keyframe.rowsperstrip)
     )
     across, down = -(-keyframe.imagewidth // width), -(-keyframe.imagelength // height)
     planes = keyframe.samplesperpixel if keyframe.planarconfig == _PLANES_APART else 1

@@ -106,9 +106,7 @@ def _check(probe: Probe, slide: TiffSlide) -> None:
 def _facts(probe: Probe, slide: TiffSlide, fingerprint: str) -> SourceFacts:
     levels = tuple(
         Level(index, Size(*size), float(downsample))
-        for index, (size, downsample) in enumerate(
-            zip(slide.level_dimensions, slide.level_downsamples, strict=True)
-        )
+        for index, (size, downsample) in enumerate(zip(slide.level_dimensions, slide.level_downsamples, strict=True))
     )
     spacing = _spacing(slide.properties)
     return SourceFacts(

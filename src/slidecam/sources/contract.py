@@ -178,11 +178,7 @@ class SourceContract:
 
     def test_threads_read_what_one_alone_reads(self, source: Source) -> None:
         random = np.random.default_rng(1)
-        jobs = [
-            (level.index, box)
-            for level in source.facts.levels
-            for box in _some_boxes(source, level.index, random)
-        ]
+        jobs = [(level.index, box) for level in source.facts.levels for box in _some_boxes(source, level.index, random)]
         alone = [source.read(level, box) for level, box in jobs]
         with ThreadPoolExecutor(_THREADS) as pool:
             together = list(pool.map(lambda job: source.read(*job), jobs * 2))
@@ -212,9 +208,9 @@ class SourceContract:
 def area_mean(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float64]:
     """Return the mean of ``picture`` over the areas of a grid, by the definition: two weight matrices."""
     down, across = _weights(picture.shape[0], rows), _weights(picture.shape[1], columns)
-    rows_first = np.tensordot(down, picture.astype(np.float64), (1, 0))
-    mean: NDArray[np.float64] = np.tensordot(rows_first, across, (1, 1)).transpose(0, 2, 1)
-    return mean
+    rows_first: NDArray[np.float64] = np.tensordot(down, picture.astype(np.float64), (1, 0))
+    means: NDArray[np.float64] = np.tensordot(rows_first, across, (1, 1))
+    return means.transpose(0, 2, 1)
 
 
 def _weights(length: int, count: int) -> NDArray[np.float64]:
@@ -223,7 +219,8 @@ def _weights(length: int, count: int) -> NDArray[np.float64]:
     pixels = np.arange(length)
     starts = np.maximum(edges[:-1, None], pixels)
     stops = np.minimum(edges[1:, None], pixels + 1)
-    return np.clip(stops - starts, 0, None) * count / length
+    shares: NDArray[np.float64] = np.clip(stops - starts, 0, None) * count / length
+    return shares
 
 
 def _computed(lazy: da.Array) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.geometry import Box, Level, LevelBox
+    from slidecam.geometry import Box, Level
     from slidecam.sources.source import Source
 
 _GLASS = 255
@@ -74,9 +74,7 @@ def overview(source: Source, longest: int) -> Overview:
     return best
 
 
-def _average(
-    source: Source, level: Level, columns: int, rows: int, failures: list[RegionReadError]
-) -> Overview | None:
+def _average(source: Source, level: Level, columns: int, rows: int, failures: list[RegionReadError]) -> Overview | None:
     """Average one level; None where nothing of it can be decoded."""
     across, down = _edges(level.size.width, columns), _edges(level.size.height, rows)
     total = np.zeros((rows, columns, 3), np.float64)
@@ -100,7 +98,7 @@ def _average(
 def _salvaged(
     source: Source, level: int, box: LevelBox, failures: list[RegionReadError]
 ) -> Iterator[tuple[LevelBox, NDArray[np.uint8] | None]]:
-    """Yield a chunk, or where it cannot be decoded its quarters, down to `_SMALLEST_PIECE`; None for a lost one."""
+    """Yield a chunk, or its quarters where it cannot be decoded, down to `_SMALLEST_PIECE`; None if lost."""
     try:
         yield box, source.read(level, box)
     except RegionReadError as error:
@@ -144,13 +142,20 @@ def _add(
     total[top:bottom, left:right] += both.transpose(1, 0, 2)
 
 
-def _sums(values: NDArray[np.generic], edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum ``values`` along the first axis between consecutive edges, which may cut through a pixel."""
-    running = np.zeros((len(values) + 1, *values.shape[1:]), np.float64)
-    np.cumsum(values, axis=0, out=running[1:])
-    whole = np.minimum(edges.astype(np.int64), len(values) - 1)
-    part = (edges - whole)[:, None, None]
-    return np.diff(running[whole] * (1 - part) + running[whole + 1] * part, axis=0)
+def _sums(values: NDArray[np.uint8] | NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum ``values`` along the first axis between consecutive edges, which may cut through a pixel.
+
+    Whole pixels are summed from the one that holds an edge to the one that holds the next; then the part before
+    each edge is taken from one interval and given to the other.
+    """
+    holders = np.minimum(edges.astype(np.int64), len(values) - 1)
+    starts, stops = holders[:-1], holders[1:]
+    exact = np.uint32 if values.dtype == np.uint8 else np.float64
+    # reduceat() sums to the next start, the last time to the end, and gives one pixel where two starts are equal
+    sums = np.add.reduceat(values[: max(int(stops[-1]), int(starts[-1]) + 1)], starts, axis=0, dtype=exact)
+    sums[starts == stops] = 0
+    parts = (edges - holders)[:, None, None] * values[holders]
+    return np.asarray(sums + np.diff(parts, axis=0))
 
 
 def _edges(length: int, count: int) -> NDArray[np.float64]:

@@ -69,7 +69,7 @@ def settle_spacing(facts: SourceFacts, override: Spacing | float | None = None) 
         raise SpacingError(facts.path, "the file says nothing of its µm per pixel.", _REMEDY)
     if not _believable(facts.spacing):
         found = f"{_words(facts.spacing)} in {facts.spacing_from} is outside {FINEST:g}-{COARSEST:g} µm/px"
-        raise SpacingError(facts.path, f"{found}; it is not the slide's.", _REMEDY)
+        raise SpacingError(facts.path, f"{found}: too far from any slide's to be believed.", _REMEDY)
     return SettledSpacing(facts.spacing, facts.spacing_from or "file", None)
 
 

@@ -1,0 +1,271 @@
+"""The commands as they are typed: what they print, write and return."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from slidecam.cli.app import app
+from slidecam.models import open_bundle
+from slidecam.store import RunStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from click.testing import Result
+
+
+def slidecam(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def json_lines(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_predict_tells_its_events_as_json_lines(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    result = slidecam("predict", slide, "--model", tiny_bundle, "--out", tmp_path / "out", "--json", "--batch", 32)
+    told = json_lines(result)
+    assert result.exit_code == 0
+    assert [line["event"] for line in told] == [
+        "Planned",
+        "BatchDone",
+        "BatchDone",
+        "BatchDone",
+        "SlideFinished",
+        "Finished",
+    ]
+    assert told[0]["spacing"] == pytest.approx(0.5)
+    assert told[-1]["manifest"] == str(tmp_path / "out" / "manifest.json")
+
+
+def test_predict_shows_people_what_it_did(tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    result = slidecam("predict", slide, "--model", tiny_bundle, "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "one done" in result.stderr
+    assert "report.html" in result.stderr.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--model", "no-such-bundle"], 2, "no-such-bundle"),
+        (["--overlap", "1.0"], 1, "overlap"),
+        (["--device", "cuda:7"], 2, "cuda:7"),
+        (["--device", "abacus"], 2, "abacus"),
+        (["--heatmap-class", "Z"], 2, "no class 'Z'"),
+        (["--mask", "no-mask.png"], 2, "no-mask.png"),
+        (["--mpp", "0.0001"], 1, "0.0001"),
+        (["--mpp-csv", "no.csv"], 1, "no.csv"),
+        (["--reader", "crystal-ball"], 1, "crystal-ball"),
+    ],
+)
+def test_a_wrong_call_ends_with_a_word_and_no_traceback(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], arguments: list[str], code: int, told: str
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    model = [] if "--model" in arguments else ["--model", str(tiny_bundle)]
+    result = slidecam("predict", slide, *model, "--out", tmp_path / "out", "--json", *arguments)
+    assert result.exit_code == code
+    assert isinstance(result.exception, SystemExit)
+    said = " ".join(line.get("problem", "") + line.get("remedy", "") for line in json_lines(result))
+    assert told in said
+
+
+def test_a_second_call_asks_for_resume_or_overwrite(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    call = ["predict", write_slide(tmp_path / "one.tif"), "--model", tiny_bundle, "--out", tmp_path / "out"]
+    assert slidecam(*call).exit_code == 0
+    refused = slidecam(*call)
+    assert refused.exit_code == 2
+    assert "--resume" in refused.stderr
+    assert slidecam(*call, "--resume").exit_code == 0
+    assert slidecam(*call, "--overwrite").exit_code == 0
+
+
+def test_a_process_killed_at_once_is_resumed_and_ends_bit_identical(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    slide = write_slide(tmp_path / "one.tif", 1200, 900)
+    call = ["predict", str(slide), "--model", str(tiny_bundle), "--batch", "8", "--json", "--out"]
+    command = [sys.executable, "-m", "slidecam", *call]
+    assert subprocess.run([*command, str(tmp_path / "whole")], capture_output=True, check=False).returncode == 0  # noqa: S603  (our own command)
+    with subprocess.Popen([*command, str(tmp_path / "parts")], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout is not None
+        for _line in range(4):
+            process.stdout.readline()
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    left = RunStore.open(tmp_path / "parts" / "one").pending_batches()
+    assert left
+    again = [*command, str(tmp_path / "parts"), "--resume"]
+    resumed = subprocess.run(again, capture_output=True, text=True, check=False)  # noqa: S603  (our own command)
+    assert resumed.returncode == 0
+    planned = json.loads(resumed.stdout.splitlines()[0])
+    assert planned["pending"] < planned["tiles"]
+    whole, parts = (RunStore.open(tmp_path / folder / "one") for folder in ("whole", "parts"))
+    assert whole.probabilities.tobytes() == parts.probabilities.tobytes()
+    assert whole.maps is not None
+    assert parts.maps is not None
+    assert np.asarray(whole.maps[:]).tobytes() == np.asarray(parts.maps[:]).tobytes()
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif", 2500, 1500)
+    call = [
+        "predict",
+        str(slide),
+        "--model",
+        str(tiny_bundle),
+        "--batch",
+        "4",
+        "--json",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    with subprocess.Popen(  # noqa: S603  (our own command)
+        [sys.executable, "-m", "slidecam", *call], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.stdout.read(), process.stderr.read()
+    assert process.returncode == 3
+    assert "Traceback" not in errors
+    assert json.loads(rest.splitlines()[-1])["event"] == "Stopped"
+    assert "--resume" in rest
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["run"]["exit_code"] == 3
+
+
+def test_spacings_from_a_csv_are_used(tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    (tmp_path / "mpp.csv").write_text("slide,mpp\none,0.25\n")
+    result = slidecam(
+        "predict", slide, "--model", tiny_bundle, "--out", tmp_path / "out", "--mpp-csv", tmp_path / "mpp.csv", "--json"
+    )
+    told = json_lines(result)
+    assert told[0]["tile_px"] == 128
+    assert told[1]["event"] == "Warned"
+
+
+def test_info_tells_what_a_slide_is(tmp_path: Path, write_slide: Callable[..., Path]) -> None:
+    result = slidecam("info", write_slide(tmp_path / "one.tif"), "--json")
+    told = json.loads(result.stdout)
+    assert (told["reader"], told["size_px"], len(told["levels"])) == ("tiff", [700, 500], 3)
+    assert told["spacing_um_px"] == pytest.approx([0.5, 0.5])
+
+
+def test_info_of_no_slide_says_what_the_file_is(tmp_path: Path) -> None:
+    (tmp_path / "slide.ndpi").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    result = slidecam("info", tmp_path / "slide.ndpi")
+    assert result.exit_code == 1
+    assert "git lfs pull" in result.stderr.replace("\n", " ")
+
+
+def test_models_lists_bundles_and_what_is_wrong_with_others(tmp_path: Path, tiny_bundle: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "card.json").write_text("{}")
+    told = json.loads(slidecam("models", tiny_bundle.parent, tmp_path, "--json").stdout)["bundles"]
+    assert [row["name"] for row in told] == ["tiny", "(unusable)"]
+    assert "card.json" in told[1]["licence"]
+
+
+def test_bundle_makes_a_bundle_that_predicts(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    weights = tiny_bundle / "model.safetensors"
+    call = ["bundle", "--arch", "slidecam/pocket_resnet", "--weights", weights, "--classes", "X,Y,Z", "--mpp", 0.5]
+    made = slidecam(*call, "--tile", 64, "--arch-arg", "widths=[8,12,16]", "--out", tmp_path / "made", "--json")
+    assert made.exit_code == 0
+    assert open_bundle(tmp_path / "made").card.class_names == ("X", "Y", "Z")
+    slide = write_slide(tmp_path / "one.tif")
+    assert slidecam("predict", slide, "--model", tmp_path / "made", "--out", tmp_path / "out").exit_code == 0
+    with (tmp_path / "out" / "one" / "tiles.csv").open() as lines:
+        assert next(csv.reader(lines))[-3:] == ["prob_X", "prob_Y", "prob_Z"]
+
+
+def test_bundle_takes_class_names_from_a_file(tmp_path: Path, tiny_bundle: Path) -> None:
+    (tmp_path / "names.txt").write_text("one, with a comma\ntwo\nthree\n")
+    call = ["bundle", "--arch", "slidecam/pocket_resnet", "--weights", tiny_bundle / "model.safetensors"]
+    call += [
+        "--arch-arg",
+        "widths=[8,12,16]",
+        "--classes",
+        f"@{tmp_path / 'names.txt'}",
+        "--mpp",
+        "0.5",
+        "--tile",
+        "64",
+    ]
+    assert slidecam(*call, "--out", tmp_path / "made").exit_code == 0
+    assert open_bundle(tmp_path / "made").card.class_names[0] == "one, with a comma"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["--classes", "A,B"],
+        ["--arch", "resnet5000"],
+        ["--mean", "0.5"],
+        ["--arch-arg", "widths"],
+        ["--classes", "@none.txt"],
+        ["--weights", "none.safetensors"],
+        ["--mpp", "400"],
+    ],
+)
+def test_a_bundle_that_cannot_be_is_not_written(tmp_path: Path, tiny_bundle: Path, change: list[str]) -> None:
+    options = {
+        "--arch": "slidecam/pocket_resnet",
+        "--weights": str(tiny_bundle / "model.safetensors"),
+        "--classes": "A,B,C",
+        "--mpp": "0.5",
+        "--tile": "64",
+        "--arch-arg": "widths=[8,12,16]",
+        change[0]: change[1],
+    }
+    call = [part for option in options.items() for part in option]
+    result = slidecam("bundle", *call, "--out", tmp_path / "made")
+    assert result.exit_code in {1, 2}
+    assert isinstance(result.exception, SystemExit)
+    assert "Remedy" in result.stderr
+    assert not (tmp_path / "made").exists()
+
+
+def test_doctor_finds_this_machine_well() -> None:
+    result = slidecam("doctor", "--json")
+    checks = {row["check"]: row["state"] for row in json.loads(result.stdout)["checks"]}
+    assert result.exit_code == 0
+    assert {checks[f"reader {name}"] for name in ("openslide", "tiffslide", "picture")} == {"ok"}
+    assert checks["device cpu"] == "ok"
+
+
+def test_doctor_names_the_remedy_for_what_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tiffslide", None)
+    result = slidecam("doctor", "--json")
+    row = next(row for row in json.loads(result.stdout)["checks"] if row["check"] == "reader tiffslide")
+    assert (result.exit_code, row["state"]) == (1, "PROBLEM")
+    assert "pip install" in row["remedy"]
+
+
+def test_the_version_is_told() -> None:
+    assert slidecam("--version").stdout.startswith("slidecam 0.")
