@@ -77,19 +77,19 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def request_maps(card: Card, has_map: bool, method: str | None, names: Sequence[str]) -> MapRequest | None:  # noqa: FBT001  (a fact of the classifier, not a switch)
+def request_maps(card: Card, method: str | None, names: Sequence[str], *, has_map: bool) -> MapRequest | None:
     """Settle which classes are mapped and how.
 
     Parameters
     ----------
     card
         The bundle's card.
-    has_map
-        Whether the classifier has an activation map at all.
     method
         An explainer's name, ``none``, or None for ``gradcam++`` where that is possible and cheap.
     names
         Class names to map; empty for all of them.
+    has_map
+        Whether the classifier has an activation map at all.
 
     Raises
     ------

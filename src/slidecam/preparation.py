@@ -167,7 +167,7 @@ def load_model(model: str | Path, spec: PredictSpec) -> LoadedModel:
     """Open a bundle, put its classifier on the device and settle maps and batch size."""
     bundle = open_bundle(model, trust=spec.trust)
     classifier = bundle.classifier(choose_device(spec.device), spec.precision, spec.backend)
-    request = request_maps(bundle.card, classifier.has_map, spec.heatmap, spec.heatmap_classes)
+    request = request_maps(bundle.card, spec.heatmap, spec.heatmap_classes, has_map=classifier.has_map)
     shape = map_shape(classifier, request)
     return LoadedModel(bundle, classifier, request, shape, spec.batch or find_batch_size(classifier, request))
 

@@ -63,7 +63,7 @@ class RunLog:
 
     @property
     def exit_code(self) -> int:
-        """0 if every slide is done or has nothing to do, 1 if all have failed, 3 in between or if the run was stopped."""
+        """0 if every slide is done or had nothing to do, 1 if all failed, 3 in between or if the run was stopped."""
         if len(self.reports) < self.expected:
             return PARTLY
         fates = {report.status for report in self.reports}

@@ -252,6 +252,9 @@ def test_bf16_is_near_and_its_head_stays_in_float32(gather: nn.Module, make_card
         assert rough.logits.dtype == torch.float32
         assert rough.activation is not None
         assert torch.equal(rough.activation, rough.activation.bfloat16().float()), "the map came in bf16"
+        fc: Any = network.get_submodule("fc")
+        head = fc(rough.activation.relu().mean((2, 3)))
+        torch.testing.assert_close(rough.logits, head, rtol=0, atol=1e-6)
         difference = (rough.logits - exact.logits).abs().max()
         assert 0 < difference < 0.05
         assert not torch.is_autocast_enabled("cpu")

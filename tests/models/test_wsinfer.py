@@ -135,3 +135,11 @@ def test_damaged_torchscript_is_said(make_zoo: MakeZoo) -> None:
     (folder / "torchscript_model.pt").write_bytes(b"not a program")
     with pytest.raises(WeightsError, match="not readable as TorchScript"):
         open_bundle(folder, trust=True).network()
+
+
+def test_a_folder_may_be_renamed_without_becoming_another_model(make_zoo: MakeZoo) -> None:
+    folder = make_zoo()
+    before = open_bundle(folder)
+    after = open_bundle(folder.rename(folder.with_name("renamed")))
+    assert after.card.name == "renamed"
+    assert after.digest == before.digest

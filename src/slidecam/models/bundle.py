@@ -61,9 +61,18 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the card, which holds that of the weights: equal digests give equal predictions."""
-        canonical = json.dumps(card_object(self.card), sort_keys=True, ensure_ascii=False)
+        """SHA-256 over the card, which holds that of the weights: equal digests give equal predictions.
+
+        The name is left out, since a WSInfer model is called what its folder is called.
+        """
+        named = card_object(self.card)
+        canonical = json.dumps({**named, "name": None}, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def card_path(self) -> Path:
+        """The file that the card was read from."""
+        return self.path / (CARD_FILE if self.kind == "slidecam" else CONFIG_FILE)
 
     def network(self) -> nn.Module:
         """Return the network with its weights, in eval mode, float32, on the CPU.
@@ -79,9 +88,8 @@ class Bundle:
         content = checked_bytes(path, self.card.weights_sha256)
         if self.kind == "wsinfer-torchscript":
             return _torchscript(content, path)
-        card_path = self.path / (CARD_FILE if self.kind == "slidecam" else CONFIG_FILE)
-        card = self.card
-        network = build_network(card.architecture, card.architecture_args, len(card.class_names), card_path)
+        card, count = self.card, len(self.card.class_names)
+        network = build_network(card.architecture, card.architecture_args, count, self.card_path)
         load_strictly(network, tensors_from_bytes(content, path), path)
         return network
 
@@ -97,7 +105,8 @@ class Bundle:
         DeviceError
             If the device or precision is not to be had.
         """
-        return classifier_for(self.network(), self.card, torch.device(device), precision, backend)
+        place = torch.device(device)
+        return classifier_for(self.network(), self.card, place, precision, backend, path=self.card_path)
 
 
 def open_bundle(path: Path | str, *, trust: bool = False) -> Bundle:

@@ -19,6 +19,7 @@ from slidecam.models.splits import NamedLayer, TwoHalves, Whole, layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -101,6 +102,8 @@ def classifier_for(
     device: torch.device,
     precision: Precision = "fp32",
     backend: Backend = "folded",
+    *,
+    path: Path | str | None = None,
 ) -> Classifier:
     """Return a classifier that computes what ``network`` computes.
 
@@ -117,6 +120,8 @@ def classifier_for(
         ``eager`` runs the network as it is; ``folded`` folds batch norms into convolutions and lays memory
         out channels last. Either is compared with the plain network on two tiles of noise; what differs by
         more than `AGREEMENT` is not used, and `Classifier.backend` says what is.
+    path
+        The card's file, for messages; None for its name.
 
     Raises
     ------
@@ -129,11 +134,12 @@ def classifier_for(
     check_device(device, precision, backend)
     plain = _own(network)
     probe = normalised(_noise(card.input_px), card)
-    logits = _plain_logits(plain, probe, card)
+    where = card.name if path is None else path
+    logits = _plain_logits(plain, probe, card, where)
     eager = _eager(plain)
     reference = _attempt(eager, card, probe)
     if reference is None or not _close(reference.logits, logits):
-        _refuse_named(card)
+        _refuse_named(card, where)
         eager = _Variant(plain, "torch, eager, not split", whole=True)
         return _placed(eager, card, device, precision, has_map=False)
     candidates = _folded(plain, card, probe) if backend == "folded" and not _is_script(plain) else ()
@@ -223,28 +229,28 @@ def _placed(variant: _Variant, card: Card, device: torch.device, precision: Prec
     return Classifier(card, device, f"{variant.words}, {precision}", has_map, variant.split(card, precision))
 
 
-def _plain_logits(network: nn.Module, probe: Tensor, card: Card) -> Tensor:
+def _plain_logits(network: nn.Module, probe: Tensor, card: Card, where: Path | str) -> Tensor:
     """Return what the network as it is says of two tiles of noise, having checked that it can run at all."""
     if card.split is not None and card.split not in dict(network.named_modules()):
-        raise CardError(card.name, f'"split" is {card.split!r}, and the network has no such layer.', _layers(network))
+        raise CardError(where, f'"split" is {card.split!r}, and the network has no such layer.', _layers(network))
     try:
         with torch.no_grad():
             logits = network(probe.contiguous())  # laid out as the eager backend lays it out
     except _REFUSALS as error:
         problem = f"{card.architecture} cannot run on tiles of {card.input_px} px: {_first_line(error)}."
-        raise CardError(card.name, problem, 'Correct "resize.size" or "architecture_args" on the card.') from error
+        raise CardError(where, problem, 'Correct "resize.size" or "architecture_args" on the card.') from error
     expected = (_PROBE_TILES, len(card.class_names))
     if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != expected:
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         problem = f"{card.architecture} gives {found} for two tiles, and the card names {expected[1]} classes."
-        raise CardError(card.name, problem, "Name one class for each logit.")
+        raise CardError(where, problem, "Name one class for each logit.")
     return logits.float()
 
 
-def _refuse_named(card: Card) -> None:
+def _refuse_named(card: Card, where: Path | str) -> None:
     if card.split is not None:
         problem = f'"split" is {card.split!r}, a layer that does not run or whose output is no single tensor.'
-        raise CardError(card.name, problem, "Name a layer that gives one activation map.")
+        raise CardError(where, problem, "Name a layer that gives one activation map.")
 
 
 def _layers(network: nn.Module, few: int = 12) -> str:

@@ -106,7 +106,7 @@ def make_bundle(spec: BundleSpec, directory: Path | str) -> Bundle:
     check_card(card, card_path)
     tensors = weights_from_file(weights, trust=spec.trust)
     load_strictly(network, tensors, weights)
-    _try(network, card, weights)
+    _try(network, card, weights, card_path)
     return save_bundle(folder, card, tensors, overwrite=spec.overwrite)
 
 
@@ -136,9 +136,9 @@ def _normalisation(network: nn.Module) -> tuple[Triple, Triple]:
     return tuple(stated.get("mean", IMAGENET_MEAN)), tuple(stated.get("std", IMAGENET_STD))
 
 
-def _try(network: nn.Module, card: Card, weights: Path) -> None:
+def _try(network: nn.Module, card: Card, weights: Path, card_path: Path) -> None:
     """Classify one grey tile, so that a bundle that is written is one that runs."""
-    classifier = classifier_for(network, card, torch.device("cpu"), backend="eager")
+    classifier = classifier_for(network, card, torch.device("cpu"), backend="eager", path=card_path)
     grey = torch.full((1, card.input_px, card.input_px, 3), 128, dtype=torch.uint8)
     if not classifier.run(grey, gradients=False).logits.isfinite().all():
         problem = "with these weights the logits of a grey tile are not finite."

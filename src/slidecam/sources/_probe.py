@@ -79,7 +79,7 @@ class Probe:
         """The stem that names outputs."""
         if self.local is not None:
             return self.local.stem
-        return PurePosixPath(self.given.split("://", 1)[-1].split("?")[0]).stem
+        return stem_of_url(self.given)
 
     @property
     def is_folder(self) -> bool:
@@ -104,6 +104,11 @@ class Probe:
             return self.local.open("rb")
         system, path = url_to_fs(self.given)
         return cast("BinaryIO", system.open(path, "rb"))
+
+
+def stem_of_url(url: str) -> str:
+    """Return the stem of the last part of a URL's path, which names outputs."""
+    return PurePosixPath(url.split("://", 1)[-1].split("?", maxsplit=1)[0]).stem
 
 
 def probe(path: str | Path) -> Probe:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from slidecam.errors import UsageError
 from slidecam.sources._dicom import series_files
-from slidecam.sources._probe import ZARR_MARKS
+from slidecam.sources._probe import ZARR_MARKS, stem_of_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,7 +55,7 @@ def find_slides(inputs: Sequence[str | Path]) -> Discovery:
     ignored: list[str] = []
     for given in inputs:
         if "://" in str(given):
-            slides.append(FoundSlide(PurePosixPath(urlsplit(str(given)).path).stem, str(given)))
+            slides.append(FoundSlide(stem_of_url(str(given)), str(given)))
         else:
             _expand(Path(given), slides, ignored)
     _refuse_shared_stems(slides)

@@ -1,0 +1,78 @@
+"""What a user names on a command line, and the slides meant by it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from slidecam.errors import UsageError
+from slidecam.sources.discovery import find_slides
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def names(*inputs: Path | str) -> list[str]:
+    return [slide.name for slide in find_slides(inputs).slides]
+
+
+def fill(folder: Path, *files: str) -> Path:
+    for name in files:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"content of " + name.encode())
+    return folder
+
+
+def test_a_folder_gives_its_slides_in_order_and_tells_what_it_leaves_out(tmp_path: Path) -> None:
+    fill(tmp_path, "b.svs", "a.TIFF", "notes.txt", ".hidden.tif", "deeper/c.svs")
+    found = find_slides([tmp_path])
+    assert [slide.name for slide in found.slides] == ["a", "b"]
+    assert len(found.ignored) == 1
+    assert "notes.txt" in found.ignored[0]
+
+
+def test_a_file_that_is_named_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
+    assert names(fill(tmp_path, "slide.data") / "slide.data") == ["slide"]
+
+
+def test_an_ome_zarr_folder_is_one_slide(tmp_path: Path) -> None:
+    fill(tmp_path, "x.zarr/zarr.json", "x.zarr/0/zarr.json", "y.svs")
+    assert names(tmp_path / "x.zarr") == ["x"]
+    assert names(tmp_path) == ["x", "y"]
+
+
+def test_a_url_is_named_after_its_last_part() -> None:
+    assert names("memory://slide.ome.zarr", "s3://bucket/folder/other.svs?version=2") == ["slide.ome", "other"]
+
+
+def test_slides_that_share_a_stem_are_refused(tmp_path: Path) -> None:
+    fill(tmp_path, "a.svs", "A.tif")
+    with pytest.raises(UsageError, match="share the stem"):
+        names(tmp_path)
+
+
+def test_a_slide_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    slide = fill(tmp_path, "a.svs") / "a.svs"
+    with pytest.raises(UsageError, match="share the stem"):
+        names(slide, slide)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no slide was found"):
+        names(tmp_path)
+
+
+def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        names(tmp_path / "gone.svs")
+
+
+@pytest.mark.shared_data
+def test_files_of_one_dicom_series_are_one_slide(shared_data: Path) -> None:
+    folder = shared_data / "slides"
+    found = names(folder)
+    assert found.count("dicom_7levels_wrong_colour") == 1
+    assert {"camelyon_jpeg_coarse", "camelyon_jpeg2000_coarse", "dicom_volume_label_macro"} <= set(found)
+    assert names(*sorted((folder / "dicom_7levels_wrong_colour").iterdir())[:1]) == ["level-0-frames-0-30"]

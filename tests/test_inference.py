@@ -1,0 +1,129 @@
+"""Where pixels meet the model: devices, requests, batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from slidecam.errors import DeviceError, ExplanationError
+from slidecam.inference import (
+    CPU_BATCH,
+    MapRequest,
+    choose_device,
+    classify,
+    find_batch_size,
+    map_shape,
+    request_maps,
+)
+from slidecam.models import Card, open_bundle
+from slidecam.streaming import TileBatch, TileFailure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def batch(index: int, tiles: int, failures: tuple[TileFailure, ...] = ()) -> TileBatch:
+    pixels = np.random.default_rng(index).integers(0, 256, (tiles, 64, 64, 3), np.uint8)
+    return TileBatch(index, np.arange(tiles) + 100 * index, pixels, failures, 0.0)
+
+
+def card(classes: int) -> Card:
+    names = tuple(f"class {index}" for index in range(classes))
+    return Card("many", "timm/x", names, "softmax", 64, 0.5, 64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def test_every_batch_comes_back_in_order_with_its_scores(tiny_bundle: Path) -> None:
+    classifier = open_bundle(tiny_bundle).classifier()
+    scored = list(classify([batch(0, 5), batch(1, 3)], classifier, MapRequest("gradcam++", (2, 0))))
+    assert [one.batch.index for one in scored] == [0, 1]
+    assert scored[0].results.probabilities.shape == (5, 3)
+    np.testing.assert_allclose(scored[0].results.probabilities.sum(axis=1), 1, atol=1e-6)
+    assert scored[0].results.maps is not None
+    assert scored[0].results.maps.shape[:2] == (5, 2)
+
+
+def test_maps_come_in_the_order_of_the_classes_asked_for(tiny_bundle: Path) -> None:
+    classifier = open_bundle(tiny_bundle).classifier()
+    both, one = (
+        next(classify([batch(0, 2)], classifier, MapRequest("gradcam++", classes))).results.maps
+        for classes in ((0, 2), (2,))
+    )
+    assert both is not None
+    assert one is not None
+    np.testing.assert_array_equal(both[:, 1], one[:, 0])
+
+
+def test_predictions_do_not_depend_on_whether_maps_are_asked_for(tiny_bundle: Path) -> None:
+    classifier = open_bundle(tiny_bundle).classifier()
+    with_maps, without = (
+        next(classify([batch(0, 4)], classifier, request)).results for request in (MapRequest("gradcam++", (0,)), None)
+    )
+    assert without.maps is None
+    np.testing.assert_array_equal(with_maps.logits, without.logits)
+
+
+def test_failures_are_told_by_their_place_in_the_batch(tiny_bundle: Path) -> None:
+    classifier = open_bundle(tiny_bundle).classifier()
+    scored = next(classify([batch(1, 4, (TileFailure(102, "broken"),))], classifier, None))
+    assert scored.results.failures == {2: "broken"}
+
+
+def test_a_cpu_takes_small_batches(tiny_bundle: Path) -> None:
+    assert find_batch_size(open_bundle(tiny_bundle).classifier(), None) == CPU_BATCH
+
+
+def test_the_shape_of_maps_is_known_before_the_first_tile(tiny_bundle: Path) -> None:
+    classifier = open_bundle(tiny_bundle).classifier()
+    request = MapRequest("gradcam++", (0, 1))
+    scored = next(classify([batch(0, 1)], classifier, request))
+    assert scored.results.maps is not None
+    assert map_shape(classifier, request) == scored.results.maps.shape[1:]
+    assert map_shape(classifier, None) is None
+
+
+def test_all_classes_are_mapped_by_default_unless_they_are_many() -> None:
+    assert request_maps(card(16), None, (), has_map=True) == MapRequest("gradcam++", tuple(range(16)))
+    assert request_maps(card(17), None, (), has_map=True) is None
+    assert request_maps(card(17), None, ("class 3",), has_map=True) == MapRequest("gradcam++", (3,))
+
+
+def test_none_means_no_maps() -> None:
+    assert request_maps(card(3), "none", (), has_map=True) is None
+
+
+def test_what_was_asked_for_by_name_and_cannot_be_had_is_an_error() -> None:
+    with pytest.raises(ExplanationError, match="--heatmap-class"):
+        request_maps(card(17), "gradcam++", (), has_map=True)
+    with pytest.raises(ExplanationError, match="no activation map"):
+        request_maps(card(3), "gradcam++", (), has_map=False)
+    with pytest.raises(ExplanationError, match="no class 'Z'"):
+        request_maps(card(3), None, ("Z",), has_map=True)
+    with pytest.raises(ExplanationError, match="gradcam\\+\\+"):
+        request_maps(card(3), "rise", (), has_map=True)
+
+
+def test_a_classifier_without_a_map_predicts_by_default() -> None:
+    assert request_maps(card(3), None, (), has_map=False) is None
+
+
+def test_devices_are_found_or_named_in_the_error() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type in {"cpu", "cuda"}
+    for name in ("cuda:99", "abacus", "meta"):
+        with pytest.raises(DeviceError, match=name):
+            choose_device(name)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_what_a_cpu_gives(tiny_bundle: Path) -> None:
+    bundle = open_bundle(tiny_bundle)
+    request = MapRequest("gradcam++", (0, 1, 2))
+    batches = [batch(index, 7) for index in range(4)]
+    cpu, gpu = (list(classify(batches, bundle.classifier(device), request)) for device in ("cpu", "cuda"))
+    for one, other in zip(cpu, gpu, strict=True):
+        np.testing.assert_allclose(one.results.probabilities, other.results.probabilities, atol=1e-3)
+    assert find_batch_size(bundle.classifier("cuda"), request) >= 8
