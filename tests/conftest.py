@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pytest
@@ -145,6 +147,40 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         std=(0.25, 0.25, 0.25),
     )
     return save_bundle(tmp_path_factory.mktemp("bundle") / "tiny", card, network).path
+
+
+class MeanRed(torch.nn.Module):
+    """The smallest network with one logit: how red a tile is."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return (tiles, 1) logits."""
+        return pixels[:, :1].mean((2, 3))
+
+
+@pytest.fixture(scope="session")
+def wsinfer_torchscript(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder as in the WSInfer zoo, with one class in TorchScript."""
+    folder = tmp_path_factory.mktemp("zoo") / "red"
+    folder.mkdir()
+    config = {
+        "spec_version": "1.0",
+        "architecture": "mean-red",
+        "num_classes": 1,
+        "patch_size_pixels": 64,
+        "spacing_um_px": 0.5,
+        "class_names": ["Tumor"],
+        "transform": [
+            {"name": "Resize", "arguments": {"size": 32}},
+            {"name": "ToTensor"},
+            {"name": "Normalize", "arguments": {"mean": [0.5, 0.5, 0.5], "std": [0.1, 0.1, 0.1]}},
+        ],
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit warns of its own end
+        trace: Callable[..., Any] = torch.jit.trace
+        trace(MeanRed(), torch.zeros(1, 3, 32, 32)).save(str(folder / "torchscript_model.pt"))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import json
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -9,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
-from slidecam.errors import RunExistsError, UsageError
+from slidecam.errors import RunExistsError, UntrustedCodeError, UsageError
 from slidecam.events import BatchDone, Event, Finished, Planned, SlideFailed, SlideFinished, Warned
 from slidecam.pipeline import predict
 from slidecam.preparation import OUTPUTS, PredictSpec
@@ -249,3 +252,73 @@ def test_an_output_folder_without_run_json_is_begun_anew(
     (tmp_path / "out" / "one" / "run.json").unlink()
     shutil.rmtree(tmp_path / "out" / "one" / "run.zarr" / "status")
     assert last(list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))).exit_code == 0
+
+
+def test_without_a_heatmap_there_is_none_and_the_rest_is_there(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(heatmap="none")))
+    written = {path.name for path in (tmp_path / "out" / "one").iterdir()}
+    assert written == {"run.json", "run.zarr", *OUTPUTS} - {"heatmap.ome.zarr"}
+    assert RunStore.open(tmp_path / "out" / "one").maps is None
+
+
+def test_a_torchscript_of_the_wsinfer_zoo_predicts_when_it_is_trusted(
+    tmp_path: Path, wsinfer_torchscript: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    with pytest.raises(UntrustedCodeError, match="--trust"):
+        list(predict(slide, wsinfer_torchscript, tmp_path / "out", SMALL))
+    events = list(predict(slide, wsinfer_torchscript, tmp_path / "out", PredictSpec(trust=True, grid="wsinfer")))
+    assert last(events).exit_code == 0
+    assert any(isinstance(event, Warned) and "No heatmap" in event.message for event in events)
+    rows = (tmp_path / "out" / "one" / "tiles.csv").read_text().splitlines()
+    assert rows[0] == "minx,miny,width,height,prob_Tumor"
+    values = [float(row.split(",")[4]) for row in rows[1:]]
+    assert 0 < min(values) < max(values) < 1
+
+
+def test_bf16_is_close_to_fp32(tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]) -> None:
+    slide = write_slide(tmp_path / "one.tif", 300, 300)
+    for precision in ("fp32", "bf16"):
+        list(predict(slide, tiny_bundle, tmp_path / precision, PredictSpec(precision=precision)))
+    fp32, bf16 = (RunStore.open(tmp_path / name / "one").probabilities for name in ("fp32", "bf16"))
+    assert not np.array_equal(fp32, bf16)
+    np.testing.assert_allclose(bf16, fp32, atol=0.05)
+
+
+@pytest.mark.shared_data
+def test_the_wsinfer_csv_is_the_formula_on_a_real_slide(tmp_path: Path, shared_data: Path, tiny_bundle: Path) -> None:
+    slide = shared_data / "slides" / "CMU-1-Small-Region.svs"
+    mask = np.zeros((2967, 2220), np.uint8)
+    mask[700:2100, 500:1700] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    spec = PredictSpec(grid="wsinfer", overlap=0.3, mask=tmp_path / "mask.png", heatmap="none")
+    list(predict(slide, tiny_bundle, tmp_path / "out", spec))
+    with (tmp_path / "out" / "CMU-1-Small-Region" / "tiles.csv").open() as lines:
+        rows = [[int(value) for value in row[:4]] for row in list(csv.reader(lines))[1:]]
+    patch = round(64 * 0.5 / 0.499)
+    half, step = round(patch / 2), round((1 - 0.3) * patch)
+    centres = itertools.product(range(half, 2220, step), range(half, 2967, step))
+    assert rows == [[x - half, y - half, patch, patch] for x, y in centres if mask[y, x]]
+    assert len(rows) > 500
+
+
+@pytest.mark.shared_data
+def test_every_broken_slide_ends_in_a_word(tmp_path: Path, shared_data: Path, tiny_bundle: Path) -> None:
+    events = list(predict(shared_data / "slides_broken", tiny_bundle, tmp_path / "out", SMALL))
+    told = {event.slide: event.remedy for event in events if isinstance(event, SlideFailed)}
+    finished = {event.slide: event.status for event in events if isinstance(event, SlideFinished)}
+    assert set(told) == {
+        "boxes_4levels_bogus_mpp",
+        "broken_not_a_tiff",
+        "dicom_missing_imagetype",
+        "git_lfs_pointer",
+        "kidney-48-5",
+        "unopenable_compression",
+        "unreadable_corrupt_jpeg",
+    }
+    assert all(told.values())
+    assert set(finished) == {"small_vectra", "tiny_16x16"}
+    assert last(events).exit_code == 3

@@ -220,7 +220,8 @@ def _write(folder: Path, card: Card, weights: nn.Module | Mapping[str, Tensor]) 
     tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
     # Cloned: safetensors refuses tensors that share memory, as tied weights do.
     apart = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-    safetensors.torch.save_file(apart, folder / WEIGHTS_FILE)
+    # Not save_file, which makes the file readable by its owner alone.
+    (folder / WEIGHTS_FILE).write_bytes(safetensors.torch.save(apart))
     digest = file_digest(folder / WEIGHTS_FILE)
     sealed = replace(card, weights_file=WEIGHTS_FILE, weights_sha256=digest)
     try:

@@ -1,0 +1,78 @@
+"""What is settled for a slide before its first batch."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from slidecam.errors import MaskError, SpacingError
+from slidecam.preparation import LoadedModel, PredictSpec, load_model, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def model(tiny_bundle: Path) -> LoadedModel:
+    return load_model(tiny_bundle, PredictSpec())
+
+
+def test_a_dry_run_opens_nothing_on_disk(tmp_path: Path, model: LoadedModel, write_slide: Callable[..., Path]) -> None:
+    ready = prepare(str(write_slide(tmp_path / "a.tif")), tmp_path / "out", model, PredictSpec(dry_run=True))
+    assert ready.run is None
+    assert len(ready.grid) > 30
+    assert not (tmp_path / "out").exists()
+    ready.close()
+
+
+def test_the_plan_changes_with_what_changes_the_result(
+    tmp_path: Path, model: LoadedModel, write_slide: Callable[..., Path]
+) -> None:
+    slide = str(write_slide(tmp_path / "a.tif"))
+
+    def plan(spec: PredictSpec) -> str:
+        ready = prepare(slide, tmp_path / "out", model, spec)
+        ready.close()
+        return json.dumps(ready.plan, sort_keys=True)
+
+    same = plan(PredictSpec(dry_run=True))
+    assert plan(PredictSpec(dry_run=True, workers=1, memory_mb=9, ngff="0.5")) == same
+    for other in (PredictSpec(dry_run=True, overlap=0.5), PredictSpec(dry_run=True, mpp=0.4)):
+        assert plan(other) != same
+
+
+def test_a_spacing_for_one_slide_wins_over_one_for_all(
+    tmp_path: Path, model: LoadedModel, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "a.tif")
+    for spacings in ({"a": 0.25}, {"a.tif": 0.25}):
+        spec = PredictSpec(dry_run=True, mpp=1.0, spacings=spacings)
+        ready = prepare(str(slide), tmp_path / "out", model, spec)
+        ready.close()
+        assert ready.spacing.spacing.mean == 0.25
+        assert "0.25" in ready.warnings[0]
+
+
+def test_a_folder_of_masks_is_searched_by_stem(
+    tmp_path: Path, model: LoadedModel, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "a.tif")
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    with pytest.raises(MaskError, match=r"no a\.geojson"):
+        prepare(str(slide), tmp_path / "out", model, PredictSpec(mask=masks))
+    ring = [[0, 0], [128, 0], [128, 128], [0, 128], [0, 0]]
+    (masks / "a.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    ready = prepare(str(slide), tmp_path / "out", model, PredictSpec(mask=masks, dry_run=True))
+    ready.close()
+    assert ready.grid.boxes[:, :2].tolist() == [[0, 0], [64, 0], [0, 64], [64, 64]]
+
+
+def test_a_slide_without_spacing_names_the_option(tmp_path: Path, model: LoadedModel) -> None:
+    Image.new("RGB", (300, 300), (200, 120, 160)).save(tmp_path / "a.png")
+    with pytest.raises(SpacingError, match="--mpp"):
+        prepare(str(tmp_path / "a.png"), tmp_path / "out", model, PredictSpec())

@@ -1,0 +1,66 @@
+"""What a run returns and leaves behind, whatever became of its slides."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from slidecam.events import SlideFailed
+from slidecam.exchange.manifest import SlideReport, SlideStatus, TileCounts
+from slidecam.models import open_bundle
+from slidecam.preparation import PredictSpec
+from slidecam.runlog import RunLog
+
+
+def log_of(
+    out: Path, bundle: Path, statuses: list[SlideStatus], expected: int, spec: PredictSpec | None = None
+) -> RunLog:
+    log = RunLog(out, open_bundle(bundle), spec or PredictSpec(), expected)
+    for index, status in enumerate(statuses):
+        if status == "failed":
+            log.failed(SlideFailed(f"s{index}", f"s{index}.svs", "broken", "mend it"))
+        else:
+            log.finished(SlideReport(f"s{index}", f"s{index}.svs", status, TileCounts(3, int(status == "partly"))))
+    return log
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected", "code"),
+    [
+        (["done", "done"], 2, 0),
+        (["done", "skipped"], 2, 0),
+        (["done", "failed"], 2, 3),
+        (["done", "partly"], 2, 3),
+        (["failed", "failed"], 2, 1),
+        (["done"], 2, 3),
+        ([], 2, 3),
+    ],
+)
+def test_the_exit_code_says_whether_all_some_or_nothing_was_done(
+    tmp_path: Path, tiny_bundle: Path, statuses: list[SlideStatus], expected: int, code: int
+) -> None:
+    assert log_of(tmp_path, tiny_bundle, statuses, expected).exit_code == code
+
+
+def test_the_manifest_holds_every_slide_and_the_settings(tmp_path: Path, tiny_bundle: Path) -> None:
+    spec = PredictSpec(mask=Path("mask.png"), overlap=0.5)
+    log_of(tmp_path, tiny_bundle, ["done", "failed"], 2, spec).write()
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert [(slide["slide"], slide["status"]) for slide in manifest["slides"]] == [("s0", "done"), ("s1", "failed")]
+    assert manifest["slides"][1]["remedy"] == "mend it"
+    assert (manifest["run"]["command"]["mask"], manifest["run"]["command"]["overlap"]) == ("mask.png", 0.5)
+    assert "s1" in (tmp_path / "report.html").read_text()
+
+
+def test_a_dry_run_leaves_nothing(tmp_path: Path, tiny_bundle: Path) -> None:
+    log = log_of(tmp_path / "out", tiny_bundle, ["done"], 1, PredictSpec(dry_run=True))
+    log.write()
+    assert not (tmp_path / "out").exists()
+    assert log.summary().manifest == ""
+
+
+def test_the_summary_counts_failed_slides(tmp_path: Path, tiny_bundle: Path) -> None:
+    summary = log_of(tmp_path, tiny_bundle, ["done", "failed", "failed"], 3).summary()
+    assert (summary.slides, summary.failed, summary.exit_code) == (3, 2, 3)
