@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from slidecam.exchange.manifest import RunFacts, SlideReport, TileCounts
-from slidecam.exchange.report import bar_pieces, in_words, legend, picture_uri, status_counts, write_report
+from slidecam.exchange.report import EMBEDDED, bar_pieces, in_words, legend, picture_uri, status_counts, write_report
 from slidecam.exchange.summary import ClassSummary
 
 if TYPE_CHECKING:
@@ -133,6 +133,13 @@ def test_overviews_are_small_pictures_that_lead_to_the_large_one(tmp_path: Path)
         assert picture.width == 1100
         assert picture.height == pytest.approx(1100 * 900 / 2400, abs=1)
     assert "a%20b/overview.png" in page.links
+
+
+def test_a_page_of_many_slides_shows_the_pictures_beside_it(tmp_path: Path) -> None:
+    reports = [done(f"s{index}", outputs=overview(tmp_path, f"s{index}")) for index in range(EMBEDDED + 1)]
+    text, _page = written(tmp_path, *reports)
+    assert "data:image" not in text
+    assert text.count('loading="lazy" src="s') == EMBEDDED + 1
 
 
 def test_a_picture_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:

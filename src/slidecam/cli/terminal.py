@@ -89,7 +89,8 @@ class Terminal:
                     }
                 )
             else:
-                self._err.print(f"[red]Error:[/] {escape(error.problem)}\n[green]Remedy:[/] {escape(error.remedy)}")
+                told = f"[red]Error:[/] {escape(error.problem)}\n[green]Remedy:[/] {escape(error.remedy)}"
+                self._err.print(told, highlight=False, soft_wrap=True)
             raise typer.Exit(exit_code_of(error)) from error
 
     def follow(self, events: Generator[Event], out: Path) -> int:
@@ -112,6 +113,8 @@ class Terminal:
             self._line(dict(facts))
             return
         table = Table(title=escape(title), title_justify="left", show_header=False, box=None)
+        table.add_column()
+        table.add_column(overflow="fold")
         for key, value in facts.items():
             table.add_row(f"[bold]{escape(key)}[/]", escape(_plain(value)))
         self._out.print(table)
@@ -124,7 +127,9 @@ class Terminal:
         if not rows:
             self._out.print(f"No {key} found.")
             return
-        table = Table(*rows[0].keys(), box=None, header_style="bold")
+        table = Table(box=None, header_style="bold")
+        for column in rows[0]:
+            table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*(escape(_plain(value)) for value in row.values()))
         self._out.print(table)
@@ -200,7 +205,7 @@ class _Bars:
         elif isinstance(event, BatchDone):
             self._advance(event)
         else:
-            self._console.print(_sentence(event), highlight=False)
+            self._console.print(_sentence(event), highlight=False, soft_wrap=True)
 
     def _planned(self, event: Planned) -> None:
         done = event.tiles - event.pending
@@ -210,6 +215,7 @@ class _Bars:
             f"({event.candidates - event.tiles} of the grid's {event.candidates} places are background), "
             f"{event.spacing:.4g} µm/px ({escape(event.spacing_from)}), level {event.level}",
             highlight=False,
+            soft_wrap=True,
         )
         self._tasks[event.slide] = self._progress.add_task(
             escape(event.slide), total=event.tiles, completed=done, speed=""

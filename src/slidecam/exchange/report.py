@@ -1,7 +1,8 @@
 """`report.html`: one page that tells a person what became of every slide of a run.
 
 The page needs nothing but itself: styles and small pictures are inside, so that it can be mailed and printed.
-Its links lead to the outputs beside it.
+Its links lead to the outputs beside it. A page of many slides shows the pictures beside it instead, as they come
+into view, or it would weigh a gigabyte for ten thousand of them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ OVERVIEW = "overview.png"
 
 PICTURE_WIDTH = 1100
 """Pixels across of the pictures inside the page: readable, and about 100 kB each."""
+
+EMBEDDED = 40
+"""Slides up to which the pictures are inside the page."""
 
 LISTED = 8
 """Classes that a slide's bar tells one by one; the rest share a piece."""
@@ -66,7 +70,7 @@ class Piece:
 class SlideView:
     """A slide's report as the page tells it."""
 
-    def __init__(self, report: SlideReport, folder: Path, anchor: str) -> None:
+    def __init__(self, report: SlideReport, folder: Path, anchor: str, *, embed: bool = True) -> None:
         self.report, self.anchor = report, anchor
         self.status = WORDS[report.status]
         self.pieces = bar_pieces(report.classes, report.tiles.done)
@@ -75,17 +79,21 @@ class SlideView:
         # A path is quoted whole, its colon too: no name can become a scheme of its own.
         self.links = {kind: quote(path) for kind, path in report.outputs.items()}
         self._overview = folder / report.outputs[OVERVIEW] if OVERVIEW in report.outputs else None
+        self._embed = embed
 
     @property
     def picture(self) -> str | None:
-        """The overview as a data URI, made when the page gets to it: only one is in memory at a time."""
-        return picture_uri(self._overview) if self._overview else None
+        """The overview as a data URI, made when the page gets to it so that one is in memory; or its link."""
+        if self._overview is None or not self._embed:
+            return self.links.get(OVERVIEW)
+        return picture_uri(self._overview)
 
 
 def write_report(reports: Sequence[SlideReport], run: RunFacts, path: Path) -> None:
     """Write ``report.html``; ``outputs`` of the reports are relative to its folder, as in the manifest."""
     ordered = sorted(reports, key=lambda report: ORDER[report.status])
-    slides = [SlideView(report, path.parent, f"slide-{index}") for index, report in enumerate(ordered, 1)]
+    embed = len(reports) <= EMBEDDED
+    slides = [SlideView(report, path.parent, f"slide-{n}", embed=embed) for n, report in enumerate(ordered, 1)]
     page = _environment().get_template("report.html.jinja")
     with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(
