@@ -125,8 +125,9 @@ def test_a_process_killed_at_once_is_resumed_and_ends_bit_identical(
     assert np.asarray(whole.maps[:]).tobytes() == np.asarray(parts.maps[:]).tobytes()
 
 
-def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
-    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_stop_from_outside_is_clean_and_says_how_to_go_on(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], name: str
 ) -> None:
     slide = write_slide(tmp_path / "one.tif", 2500, 1500)
     call = [
@@ -147,7 +148,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
         assert process.stderr is not None
         process.stdout.readline()
         process.stdout.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.Signals[name])
         rest, errors = process.stdout.read(), process.stderr.read()
     assert process.returncode == 3
     assert "Traceback" not in errors

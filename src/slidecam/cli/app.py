@@ -5,6 +5,7 @@ What a command needs is imported in its body, so that ``slidecam --help`` answer
 
 from __future__ import annotations
 
+import signal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -288,6 +289,12 @@ def root(
     """Classify whole slides and show why. Research use only."""
 
 
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line; what stands on ``sys.argv`` decides."""
+    # A program that ends us politely (QuPath, a batch queue) gets the same clean stop as Ctrl-C.
+    signal.signal(signal.SIGTERM, _interrupt)
     app()
