@@ -13,6 +13,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from slidecam import completion
 from slidecam.errors import RunExistsError, UntrustedCodeError, UsageError
 from slidecam.events import BatchDone, Event, Finished, Planned, SlideFailed, SlideFinished, Warned
 from slidecam.pipeline import predict
@@ -224,9 +225,7 @@ def test_tiles_of_a_damaged_region_fail_alone_and_are_told(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
-    content = bytearray(slide.read_bytes())
-    _damage_a_tile(content, slide)
-    slide.write_bytes(bytes(content))
+    _damage(slide, [7])
     events = list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
     finished = next(event for event in events if isinstance(event, SlideFinished))
     assert finished.status == "partly"
@@ -236,12 +235,45 @@ def test_tiles_of_a_damaged_region_fail_alone_and_are_told(
     assert len(rows) == 1 + finished.tiles - finished.failed
 
 
-def _damage_a_tile(content: bytearray, slide: Path) -> None:
+def _damage(slide: Path, tiles: list[int] | None) -> None:
+    """Overwrite the data of some TIFF tiles of level 0, or of all tiles of all levels, with zeros."""
+    content = bytearray(slide.read_bytes())
     with tifffile.TiffFile(slide) as tiff:
-        page = tiff.pages.first
-        middle = 7
-        start, length = page.dataoffsets[middle], page.databytecounts[middle]
-    content[start : start + length] = bytes(length)
+        for page in [tiff.pages.first] if tiles else tiff.pages:
+            places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+            for start, length in [places[tile] for tile in tiles] if tiles else places:
+                content[start : start + length] = bytes(length)
+    slide.write_bytes(bytes(content))
+
+
+def test_a_slide_of_which_nothing_can_be_read_has_failed(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    _damage(slide, None)
+    Image.new("L", (70, 50), 255).save(tmp_path / "mask.png")
+    events = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(mask=tmp_path / "mask.png")))
+    failed = next(event for event in events if isinstance(event, SlideFailed))
+    assert "none of its" in failed.problem
+    assert failed.remedy not in failed.problem
+    assert last(events).exit_code == 1
+
+
+def test_outputs_that_cannot_be_written_fail_their_slide_and_leave_its_tiles(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_anything: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    slide = write_slide(tmp_path / "one.tif")
+    with monkeypatch.context() as patch:
+        patch.setattr(completion, "write_tiles_csv", full)
+        events = list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+    failed = next(event for event in events if isinstance(event, SlideFailed))
+    assert "No space left" in failed.problem
+    assert RunStore.open(tmp_path / "out" / "one").pending_batches() == []
+    assert last(list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))).exit_code == 0
+    assert (tmp_path / "out" / "one" / "tiles.csv").exists()
 
 
 def test_an_output_folder_without_run_json_is_begun_anew(

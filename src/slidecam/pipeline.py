@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from slidecam.sources.discovery import Discovery, FoundSlide
     from slidecam.store import RunStore
 
+NO_ROOM = "Check that the output folder can be written and is not full, then repeat the call with --resume."
+
 THREADS = ("ahead", "commit", "behind")
 """One thread prepares the next slide, one commits batches, one writes the outputs of the slide before."""
 
@@ -165,9 +167,10 @@ class _Way:
     def _finish(self, slide: FoundSlide, ready: Prepared, timings: Timings) -> Event:
         try:
             return self.log.finished(finish_slide(slide, ready, self.model, self.spec, timings))
-        except (SlidecamError, OSError) as error:
-            remedy = getattr(error, "remedy", "Check that the output folder can be written and is not full.")
-            return self.log.failed(SlideFailed(slide.name, slide.path, str(error), remedy))
+        except SlidecamError as error:
+            return self.log.failed(SlideFailed(slide.name, slide.path, error.problem, error.remedy))
+        except OSError as error:
+            return self.log.failed(SlideFailed(slide.name, slide.path, f"{error}.", NO_ROOM))
         finally:
             ready.close()
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 from typer.testing import CliRunner
 
 from slidecam.cli.app import app
@@ -270,3 +272,53 @@ def test_doctor_names_the_remedy_for_what_is_broken(monkeypatch: pytest.MonkeyPa
 
 def test_the_version_is_told() -> None:
     assert slidecam("--version").stdout.startswith("slidecam 0.")
+
+
+def test_demo_classifies_the_sample_and_says_where_to_look(tmp_path: Path) -> None:
+    result = slidecam("demo", "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    said = result.stdout.replace("\n", "")
+    for path in (tmp_path / "out" / "report.html", tmp_path / "out" / "slide" / "overview.png"):
+        assert path.exists()
+        assert path.name in said
+
+
+def test_people_are_told_of_failures_and_of_what_was_left_out(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    damaged = write_slide(folder / "a.tif")
+    with tifffile.TiffFile(damaged) as tiff:
+        start, length = tiff.pages.first.dataoffsets[7], tiff.pages.first.databytecounts[7]
+    content = bytearray(damaged.read_bytes())
+    content[start : start + length] = bytes(length)
+    damaged.write_bytes(bytes(content))
+    (folder / "b.svs").write_text("no slide")
+    (folder / "c.txt").write_text("no slide either")
+    result = slidecam("predict", folder, "--model", tiny_bundle, "--out", tmp_path / "out")
+    assert result.exit_code == 3
+    for word in ("tile at", "a partly", "b failed", "c.txt", "2 slides, 1 failed"):
+        assert word in result.stderr
+
+
+def test_models_finds_what_the_environment_names(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIDECAM_MODELS", str(tiny_bundle.parent))
+    told = json.loads(slidecam("models", "--json").stdout)["bundles"]
+    assert told[0]["name"] == "tiny"
+    assert any("Toy" in row["name"] for row in told)
+
+
+def test_models_and_info_are_told_to_people_in_tables(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    assert "tiny" in slidecam("models", tiny_bundle.parent).stdout
+    assert "No bundles found" in slidecam("models", write_slide(tmp_path / "one.tif").parent).stdout
+    assert "700, 500" in slidecam("info", tmp_path / "one.tif").stdout
+
+
+def test_info_of_a_slide_without_spacing_says_what_to_pass(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    told = json.loads(slidecam("info", tmp_path / "a.png", "--json").stdout)
+    assert told["spacing_um_px"] is None
+    assert "--mpp" in told["spacing_from"]
