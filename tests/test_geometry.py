@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slidecam.geometry import Box, Level, LevelBox, Size, Spacing, nearest_better_level
+from slidecam.geometry import Box, Level, LevelBox, Size, Spacing, nearest_better_level, pyramid
 
 PYRAMID = tuple(Level(i, Size(1000, 1000), d) for i, d in enumerate((1.0, 3.9999, 16.0023)))
 
@@ -44,3 +44,24 @@ def test_clipping_keeps_what_lies_inside(box: LevelBox, inside: LevelBox) -> Non
 
 def test_the_mean_spacing_is_that_of_both_axes() -> None:
     assert Spacing(0.25, 0.75).mean == 0.5
+
+
+@pytest.mark.parametrize(
+    ("sizes", "downsamples"),
+    [
+        ([(40000, 2003), (5000, 250)], [1.0, 8.0]),
+        ([(2033, 1525), (1016, 762), (508, 381), (63, 47)], [1.0, 2.0, 4.0, 32.0]),
+        ([(1001, 1001), (501, 501), (251, 251)], [1.0, 2.0, 4.0]),
+        ([(3000, 3000), (2000, 2000)], [1.0, 1.5]),
+        ([(1000, 1000), (260, 260)], [1.0, 1000 / 260]),
+    ],
+)
+def test_a_whole_downsample_is_recognised_through_the_rounding_of_sizes(
+    sizes: list[tuple[int, int]], downsamples: list[float]
+) -> None:
+    assert [level.downsample for level in pyramid([Size(*size) for size in sizes])] == downsamples
+
+
+def test_the_far_end_of_a_narrow_slide_is_where_it_is() -> None:
+    level = pyramid([Size(40000, 2003), Size(5000, 250)])[1]
+    assert level.from_level0(Box(38896, 0, 224, 224)) == LevelBox(4862, 0, 28, 28)

@@ -133,3 +133,22 @@ def test_failed_tiles_leave_a_hole(tmp_path: Path) -> None:
     assert store.maps is not None
     row = painted(TileMaps(store, store.maps), Raster(8, Size(2, 1)))[0, 0]
     assert np.isnan(row).tolist() == [False, True]
+
+
+def test_a_few_exploding_cells_do_not_set_the_scale(tmp_path: Path) -> None:
+    cells = np.random.default_rng(2).random((10, 20, 20))
+    cells[0, 0, 0] = 1000
+    scale = slide_scale(tile_maps(tmp_path, [[40 * i, 0, 40, 40] for i in range(10)], cells, 40))
+    assert 0.99 < scale.high < 1.01
+
+
+def test_a_wide_slide_is_painted_in_thin_bands_that_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = [[x, y, 32, 32] for x in (0, 16, 32) for y in (0, 16, 32)]
+    maps = tile_maps(tmp_path, boxes, np.random.default_rng(4).random((9, 4, 4)), 16)
+    raster = Raster(2, Size(32, 32))
+    whole = painted(maps, raster)
+    monkeypatch.setattr(heatmap, "BAND_VALUES", 32 * 5)
+    monkeypatch.setattr(heatmap, "READ_VALUES", 40)
+    bands = list(paint_bands(maps, raster, UNIT))
+    assert {band.shape for band in bands} == {(1, 4, 32)}
+    np.testing.assert_allclose(np.concatenate(bands, axis=1), whole, atol=1e-6)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import os
 import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,18 +16,20 @@ import pytest
 import tifffile
 from PIL import Image
 
-from slidecam import completion
-from slidecam.errors import RunExistsError, UntrustedCodeError, UsageError
-from slidecam.events import BatchDone, Event, Finished, Planned, SlideFailed, SlideFinished, Warned
+from slidecam import completion, streaming
+from slidecam.errors import RegionReadError, RunExistsError, UntrustedCodeError, UsageError, WeightsError
+from slidecam.events import BatchDone, Event, Finished, Planned, SlideFailed, SlideFinished, TileFailed, Warned
+from slidecam.models import open_bundle, save_bundle
 from slidecam.pipeline import predict
 from slidecam.preparation import OUTPUTS, PredictSpec
-from slidecam.store import RunStore, read_run
+from slidecam.store import RunStore, TileResults, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from slidecam.geometry import LevelBox
 
 SMALL = PredictSpec(batch=4, workers=2)
 
@@ -36,6 +41,10 @@ def last(events: list[Event]) -> Finished:
 
 def kinds(events: list[Event]) -> set[str]:
     return {type(event).__name__ for event in events}
+
+
+def seen_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
 def same_results(one: Path, other: Path) -> bool:
@@ -56,7 +65,7 @@ def test_a_slide_in_all_outputs_out(tmp_path: Path, tiny_bundle: Path, write_sli
     events = list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
     assert kinds(events) == {"Planned", "BatchDone", "SlideFinished", "Finished"}
     assert last(events).exit_code == 0
-    assert {path.name for path in (tmp_path / "out" / "one").iterdir()} == {"run.json", "run.zarr", *OUTPUTS}
+    assert seen_in(tmp_path / "out" / "one") == {"run.json", "run.zarr", *OUTPUTS}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"one", "manifest.json", "report.html"}
 
 
@@ -69,7 +78,7 @@ def test_run_json_tells_what_decided_the_result(
     assert record["status"] == "done"
     assert record["input"]["reader"] == "tiff"
     assert record["spacing"]["um_px"] == pytest.approx([0.5, 0.5])
-    assert record["plan"]["heatmap_classes"] == ["A", "B", "C"]
+    assert record["plan"]["heatmap classes"] == ["A", "B", "C"]
     assert set(record["seconds"]) == {"decode", "transfer", "model", "write", "total"}
     assert record["tiles"]["done"] == record["tiles"]["total"] > 30
 
@@ -127,7 +136,7 @@ def test_resuming_with_another_slide_of_that_name_is_refused(
     write_slide(slide, seed=9)
     events = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
     failed = next(event for event in events if isinstance(event, SlideFailed))
-    assert "fingerprint was" in failed.problem
+    assert "slide has changed" in failed.problem
     assert last(events).exit_code == 1
 
 
@@ -194,6 +203,7 @@ def test_a_dry_run_plans_and_writes_nothing(
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
     events = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(dry_run=True)))
+    assert kinds(events) == {"Planned", "Finished"}
     assert any(isinstance(event, Planned) and event.tiles > 30 for event in events)
     assert not (tmp_path / "out").exists()
     assert last(events).exit_code == 0
@@ -276,14 +286,157 @@ def test_outputs_that_cannot_be_written_fail_their_slide_and_leave_its_tiles(
     assert (tmp_path / "out" / "one" / "tiles.csv").exists()
 
 
-def test_an_output_folder_without_run_json_is_begun_anew(
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe\x00"])
+def test_a_lost_or_broken_run_json_costs_no_results(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], content: bytes | None
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+    record = tmp_path / "out" / "one" / "run.json"
+    record.unlink()
+    if content is not None:
+        record.write_bytes(content)
+    with pytest.raises(RunExistsError):
+        list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+    events = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
+    assert kinds(events) == {"Planned", "SlideFinished", "Finished"}
+    assert (read_run(tmp_path / "out" / "one") or {})["status"] == "done"
+
+
+@pytest.mark.parametrize("name", ["tiles.csv", "heatmap.ome.zarr", "overview.png"])
+def test_a_lost_output_is_written_again_without_classifying_again(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], name: str
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+    lost = tmp_path / "out" / "one" / name
+    shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    events = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
+    assert "BatchDone" not in kinds(events)
+    assert lost.exists()
+
+
+def test_the_version_of_the_heatmap_can_be_changed_afterwards(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
     list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
-    (tmp_path / "out" / "one" / "run.json").unlink()
-    shutil.rmtree(tmp_path / "out" / "one" / "run.zarr" / "status")
-    assert last(list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))).exit_code == 0
+    events = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume", ngff="0.5")))
+    assert "BatchDone" not in kinds(events)
+    assert (tmp_path / "out" / "one" / "heatmap.ome.zarr" / "zarr.json").exists()
+
+
+def test_failed_tiles_are_tried_again_and_mended_ones_are_done(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    list(predict(slide, tiny_bundle, tmp_path / "well", SMALL))
+    with monkeypatch.context() as patch:
+        patch.setattr(streaming._Cutter, "_crop", _unreadable_once)
+        ill = list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+    done = [event for event in ill if isinstance(event, BatchDone)]
+    told = [event for event in ill if isinstance(event, TileFailed)]
+    assert len(told) == sum(int(np.isnan(event.probabilities).any(axis=1).sum()) for event in done) == 1
+    resumed = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
+    assert sum(isinstance(event, BatchDone) for event in resumed) == 1
+    assert last(resumed).exit_code == 0
+    assert same_results(tmp_path / "well" / "one", tmp_path / "out" / "one")
+
+
+def _unreadable_once(cutter: Any, box: LevelBox, decoded: Any) -> NDArray[np.uint8]:
+    if (box.x, box.y) == (128, 128):
+        raise RegionReadError("one.tif", 0, box, "the network drive was away")
+    return _CROP(cutter, box, decoded)
+
+
+_CROP = streaming._Cutter._crop
+
+
+def test_two_calls_into_one_folder_do_not_mix(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    first = predict(slide, tiny_bundle, tmp_path / "out", SMALL)
+    next(event for event in first if isinstance(event, BatchDone))
+    second = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
+    assert [event.problem for event in second if isinstance(event, SlideFailed)]
+    assert last([*first]).exit_code == 0
+
+
+@pytest.mark.parametrize("where", ["prepare", "commit"])
+def test_an_unforeseen_error_ends_its_slide_and_not_the_run(
+    tmp_path: Path,
+    tiny_bundle: Path,
+    write_slide: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    for name in "abc":
+        write_slide(folder / f"{name}.tif")
+    if where == "prepare":
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "b").write_text("a file where the folder should be")
+    else:
+        monkeypatch.setattr(RunStore, "commit", _full_for_b)
+    events = list(predict(folder, tiny_bundle, tmp_path / "out", SMALL))
+    assert [event.slide for event in events if isinstance(event, SlideFailed)] == ["b"]
+    assert [event.slide for event in events if isinstance(event, SlideFinished)] == ["a", "c"]
+    assert last(events).exit_code == 3
+    if where == "commit":
+        assert (read_run(tmp_path / "out" / "b") or {})["status"] == "failed"
+
+
+def _full_for_b(store: RunStore, batch: int, results: TileResults) -> None:
+    if store.folder.name == "b":
+        raise OSError(28, "No space left on device")
+    _COMMIT(store, batch, results)
+
+
+_COMMIT = RunStore.commit
+
+
+def test_weights_that_are_not_numbers_are_refused_before_the_first_slide(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    bundle = open_bundle(tiny_bundle)
+    weights = bundle.network().state_dict().items()
+    broken = {name: tensor * float("nan") if tensor.is_floating_point() else tensor for name, tensor in weights}
+    nan = save_bundle(tmp_path / "nan", bundle.card, broken)
+    with pytest.raises(WeightsError, match="not finite"):
+        list(predict(write_slide(tmp_path / "one.tif"), nan.path, tmp_path / "out", SMALL))
+    assert not (tmp_path / "out").exists()
+
+
+def test_spacings_that_no_slide_needs_are_told(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    spec = PredictSpec(dry_run=True, spacings={"one": 0.5, "oen.tif": 0.25})
+    events = list(predict(write_slide(tmp_path / "one.tif"), tiny_bundle, tmp_path / "out", spec))
+    assert any(isinstance(event, Warned) and "oen.tif" in event.message for event in events)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_file_name_that_is_no_text_is_classified_and_told(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    strange = Path(os.fsdecode(bytes(tmp_path / "b") + b"\xff.tif"))
+    write_slide(tmp_path / "one.tif").rename(strange)
+    events = list(predict(strange, tiny_bundle, tmp_path / "out", SMALL))
+    assert last(events).exit_code == 0
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["slides"][0]["slide"] == strange.stem
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_an_output_folder_that_is_a_file_is_refused(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    for out in (slide, slide / "deeper"):
+        with pytest.raises(UsageError, match="is a file"):
+            list(predict(slide, tiny_bundle, out, SMALL))
 
 
 def test_without_a_heatmap_there_is_none_and_the_rest_is_there(
@@ -291,8 +444,7 @@ def test_without_a_heatmap_there_is_none_and_the_rest_is_there(
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
     list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(heatmap="none")))
-    written = {path.name for path in (tmp_path / "out" / "one").iterdir()}
-    assert written == {"run.json", "run.zarr", *OUTPUTS} - {"heatmap.ome.zarr"}
+    assert seen_in(tmp_path / "out" / "one") == {"run.json", "run.zarr", *OUTPUTS} - {"heatmap.ome.zarr"}
     assert RunStore.open(tmp_path / "out" / "one").maps is None
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from slidecam.errors import MaskError, SpacingError
+from slidecam import preparation
+from slidecam.errors import MaskError, SpacingError, UsageError
+from slidecam.geometry import Box
 from slidecam.preparation import LoadedModel, PredictSpec, load_model, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from conftest import MakeSource
 
 
 @pytest.fixture
@@ -76,3 +83,31 @@ def test_a_slide_without_spacing_names_the_option(tmp_path: Path, model: LoadedM
     Image.new("RGB", (300, 300), (200, 120, 160)).save(tmp_path / "a.png")
     with pytest.raises(SpacingError, match="--mpp"):
         prepare(str(tmp_path / "a.png"), tmp_path / "out", model, PredictSpec())
+
+
+def test_a_mask_from_qupath_counts_from_the_corner_of_the_bounds(
+    tmp_path: Path, model: LoadedModel, array_source: MakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = array_source(np.full((400, 400, 3), 150, np.uint8), bounds=Box(100, 200, 200, 100))
+    monkeypatch.setattr(preparation, "open_source", lambda *_arguments: source)
+    ring = [[0, 0], [64, 0], [64, 64], [0, 64], [0, 0]]
+    (tmp_path / "mask.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    spec = PredictSpec(mask=tmp_path / "mask.geojson", dry_run=True)
+    ready = prepare("memory.tif", tmp_path / "out", model, spec)
+    assert ready.grid.boxes.tolist() == [[100, 200, 64, 64]]
+
+
+@pytest.mark.parametrize("spec", [{"batch": 0}, {"workers": 0}, {"memory_mb": 0}, {"mpp": math.nan}, {"overlap": -0.1}])
+def test_a_setting_that_is_out_of_range_is_refused_at_once(spec: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="out of range"):
+        PredictSpec(**spec)
+
+
+def test_a_stored_batch_size_is_kept_when_a_run_is_continued(
+    tmp_path: Path, model: LoadedModel, write_slide: Callable[..., Path]
+) -> None:
+    slide = str(write_slide(tmp_path / "a.tif"))
+    prepare(slide, tmp_path / "out", replace(model, batch_size=6), PredictSpec()).close()
+    ready = prepare(slide, tmp_path / "out", model, PredictSpec(existing="resume"))
+    ready.close()
+    assert ready.plan["batch size"] == 6

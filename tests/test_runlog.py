@@ -12,12 +12,14 @@ from slidecam.exchange.manifest import SlideReport, SlideStatus, TileCounts
 from slidecam.models import open_bundle
 from slidecam.preparation import PredictSpec
 from slidecam.runlog import RunLog
+from slidecam.sources.discovery import FoundSlide
 
 
 def log_of(
     out: Path, bundle: Path, statuses: list[SlideStatus], expected: int, spec: PredictSpec | None = None
 ) -> RunLog:
-    log = RunLog(out, open_bundle(bundle), spec or PredictSpec(), expected)
+    slides = [FoundSlide(f"s{index}", f"s{index}.svs") for index in range(expected)]
+    log = RunLog(out, open_bundle(bundle), spec or PredictSpec(), slides)
     for index, status in enumerate(statuses):
         if status == "failed":
             log.failed(SlideFailed(f"s{index}", f"s{index}.svs", "broken", "mend it"))
@@ -64,3 +66,11 @@ def test_a_dry_run_leaves_nothing(tmp_path: Path, tiny_bundle: Path) -> None:
 def test_the_summary_counts_failed_slides(tmp_path: Path, tiny_bundle: Path) -> None:
     summary = log_of(tmp_path, tiny_bundle, ["done", "failed", "failed"], 3).summary()
     assert (summary.slides, summary.failed, summary.exit_code) == (3, 2, 3)
+
+
+def test_slides_that_a_stopped_run_did_not_reach_are_in_the_manifest(tmp_path: Path, tiny_bundle: Path) -> None:
+    log_of(tmp_path, tiny_bundle, ["done"], 3).write()
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert [slide["status"] for slide in manifest["slides"]] == ["done", "unfinished", "unfinished"]
+    assert "--resume" in manifest["slides"][2]["remedy"]
+    assert "s2" in (tmp_path / "report.html").read_text()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from slidecam.errors import RunExistsError, RunMismatchError, StoreError
-from slidecam.store import RunStore, Status, StorePlan, TileResults, open_or_create, read_run, write_run
+from slidecam.store import RunStore, Status, StorePlan, TileResults, lock_run, open_or_create, read_run, write_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +55,7 @@ def test_failed_tiles_keep_their_reason_and_no_numbers(tmp_path: Path) -> None:
     assert np.isnan(store.probabilities[0]).all()
     assert store.maps is not None
     assert np.isnan(np.asarray(store.maps[1])).all()
-    assert store.pending_batches() == [1, 2]
+    assert store.pending_batches() == [0, 1, 2]
 
 
 def test_a_run_without_maps_keeps_none(tmp_path: Path) -> None:
@@ -79,24 +81,88 @@ def test_many_batches_share_a_file_and_stay_apart(tmp_path: Path) -> None:
 
 
 def test_an_existing_run_is_refused_by_default(tmp_path: Path) -> None:
-    open_or_create(tmp_path, PLAN, {"a": 1}, "refuse")
-    write_run(tmp_path, {"plan": {"a": 1}})
+    open_or_create(tmp_path, PLAN, "refuse")
     with pytest.raises(RunExistsError, match="--resume"):
-        open_or_create(tmp_path, PLAN, {"a": 1}, "refuse")
+        open_or_create(tmp_path, PLAN, "refuse")
 
 
 def test_resuming_continues_and_overwriting_begins_anew(tmp_path: Path) -> None:
-    open_or_create(tmp_path, PLAN, {"a": 1}, "resume").commit(0, results(0, 2))
-    write_run(tmp_path, {"plan": {"a": 1}})
-    assert open_or_create(tmp_path, PLAN, {"a": 1}, "resume").pending_batches() == [1, 2]
-    assert open_or_create(tmp_path, PLAN, {"a": 1}, "overwrite").pending_batches() == [0, 1, 2]
+    open_or_create(tmp_path, PLAN, "resume").commit(0, results(0, 2))
+    assert open_or_create(tmp_path, PLAN, "resume").pending_batches() == [1, 2]
+    assert open_or_create(tmp_path, PLAN, "overwrite").pending_batches() == [0, 1, 2]
 
 
 def test_a_run_of_another_plan_is_not_continued(tmp_path: Path) -> None:
-    open_or_create(tmp_path, PLAN, {"overlap": 0.0, "mask": "x"}, "resume")
-    write_run(tmp_path, {"plan": {"overlap": 0.0, "mask": "x"}})
+    open_or_create(tmp_path, replace(PLAN, digest={"overlap": 0.0, "mask": "x"}), "resume")
     with pytest.raises(RunMismatchError, match=r"overlap was 0\.0, is 0\.5"):
-        open_or_create(tmp_path, PLAN, {"overlap": 0.5, "mask": "x"}, "resume")
+        open_or_create(tmp_path, replace(PLAN, digest={"overlap": 0.5, "mask": "x"}), "resume")
+
+
+def test_a_run_whose_tiles_come_in_another_order_is_not_continued(tmp_path: Path) -> None:
+    open_or_create(tmp_path, PLAN, "resume")
+    with pytest.raises(RunMismatchError, match="other tiles"):
+        open_or_create(tmp_path, replace(PLAN, batches=BATCHES[::-1]), "resume")
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "status/zarr.json"])
+def test_a_damaged_run_is_neither_continued_nor_wiped_unasked(tmp_path: Path, name: str) -> None:
+    open_or_create(tmp_path, PLAN, "resume").commit(0, results(0, 2))
+    (tmp_path / "run.zarr" / name).write_text("{broken")
+    for existing in ("resume", "refuse"):
+        with pytest.raises((StoreError, RunExistsError)):
+            open_or_create(tmp_path, PLAN, existing)
+    assert (tmp_path / "run.zarr" / "logits" / "c").exists()
+    assert open_or_create(tmp_path, PLAN, "overwrite").pending_batches() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["probabilities", "maps"])
+def test_a_lost_file_of_results_is_noticed_and_computed_again(tmp_path: Path, name: str) -> None:
+    store = RunStore.create(tmp_path, PLAN)
+    for batch, rows in enumerate((2, 2, 1)):
+        store.commit(batch, results(0, rows))
+    assert RunStore.open(tmp_path).pending_batches() == []
+    shutil.rmtree(tmp_path / "run.zarr" / name / "c")
+    assert RunStore.open(tmp_path).pending_batches() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["boxes", "grid_row"])
+def test_a_lost_file_of_places_is_noticed(tmp_path: Path, name: str) -> None:
+    open_or_create(tmp_path, PLAN, "resume")
+    shutil.rmtree(tmp_path / "run.zarr" / name / "c")
+    with pytest.raises(RunMismatchError, match="damaged"):
+        open_or_create(tmp_path, PLAN, "resume")
+
+
+def test_failed_tiles_are_tried_again_when_a_run_is_continued(tmp_path: Path) -> None:
+    store = RunStore.create(tmp_path, PLAN)
+    for batch, rows in enumerate((2, 2, 1)):
+        store.commit(batch, results(0, rows, {0: "network drive was away"} if batch == 1 else None))
+    assert RunStore.open(tmp_path).pending_batches() == [1]
+    store.commit(1, results(0, 2))
+    assert (store.pending_batches(), store.failures) == ([], {})
+
+
+def test_a_reader_that_meets_a_batch_in_the_making_sees_no_status_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RunStore.create(tmp_path, PLAN)
+    monkeypatch.setattr(store, "_tell_failures", _raise_full)
+    with pytest.raises(OSError, match="full"):
+        store.commit(0, results(0, 2))
+    assert store.pending_batches() == [0, 1, 2]
+    assert store.logits[4].tolist() == [0, 1]
+
+
+def _raise_full(*_anything: object) -> None:
+    raise OSError("full")
+
+
+def test_two_processes_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    lock = lock_run(tmp_path)
+    with pytest.raises(RunExistsError, match="another slidecam"):
+        lock_run(tmp_path)
+    lock.release()
+    lock_run(tmp_path).release()
 
 
 def test_a_run_killed_while_it_was_laid_out_begins_anew(tmp_path: Path) -> None:
@@ -104,8 +170,13 @@ def test_a_run_killed_while_it_was_laid_out_begins_anew(tmp_path: Path) -> None:
     del store._group.attrs["complete"]
     with pytest.raises(StoreError, match="cut off"):
         RunStore.open(tmp_path)
-    write_run(tmp_path, {"plan": {}})
-    assert open_or_create(tmp_path, PLAN, {}, "resume").pending_batches() == [0, 1, 2]
+    assert open_or_create(tmp_path, PLAN, "refuse").pending_batches() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1]"])
+def test_a_run_json_that_cannot_be_read_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run.json").write_bytes(content)
+    assert read_run(tmp_path) is None
 
 
 def test_run_json_is_replaced_whole(tmp_path: Path) -> None:

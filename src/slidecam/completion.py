@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.errors import RegionReadError, SlideFailedError
+from slidecam.errors import RegionReadError, SlideFailedError, UsageError
 from slidecam.exchange.geojson import write_tiles_geojson
 from slidecam.exchange.manifest import SlideReport, TileCounts
 from slidecam.exchange.ome_zarr import RasterSpec, read_heatmap_ome_zarr, write_heatmap_ome_zarr
@@ -21,7 +22,7 @@ from slidecam.exchange.tiles import TileTable
 from slidecam.exchange.wsinfer_csv import write_tiles_csv
 from slidecam.foreground import save_foreground
 from slidecam.heatmap import paint
-from slidecam.preparation import OUTPUTS
+from slidecam.preparation import OUTPUTS, clear_leftovers
 from slidecam.store import Status, read_run, write_run
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slidecam.events import SlideFailed
     from slidecam.exchange.manifest import SlideStatus
     from slidecam.heatmap import Heatmap
     from slidecam.inference import ScoredBatch
@@ -44,6 +46,8 @@ PACKAGES = ("slidecam", "torch", "timm", "numpy", "zarr", "openslide-python", "t
 
 METHOD_NAMES = {"gradcam++": "Grad-CAM++"}
 """How a method is written where people read it."""
+
+TRY_AGAIN = "run.json lists the tiles and why. Repeat the call with --resume to try them again."
 
 FAILURES_TOLD = 100
 """Failed tiles that `run.json` lists; the store holds all of them."""
@@ -80,13 +84,21 @@ class Timings:
         return time.perf_counter() - self.started
 
 
-def begin_slide(ready: Prepared, model: LoadedModel) -> None:
+def begin_slide(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec) -> None:
     """Write ``run.json`` as it stands before the first batch, unless the slide was finished by an earlier call."""
     if ready.run is not None and not ready.run.complete:
-        write_run(ready.folder, _record(ready, model))
+        clear_leftovers(ready.folder)
+        write_run(ready.folder, _record(slide, ready, model) | {"ngff": spec.ngff})
 
 
-def _record(ready: Prepared, model: LoadedModel) -> dict[str, Any]:
+def fail_slide(folder: Path, failure: SlideFailed) -> None:
+    """Note in ``run.json`` that the slide was given up, where it can still be written."""
+    record = {**(read_run(folder) or {}), "status": "failed", "finished": _now()}
+    with suppress(OSError):
+        write_run(folder, {**record, "reason": failure.problem, "remedy": failure.remedy})
+
+
+def _record(slide: FoundSlide, ready: Prepared, model: LoadedModel) -> dict[str, Any]:
     before = read_run(ready.folder) or {}
     facts = ready.source.facts
     return {
@@ -94,13 +106,13 @@ def _record(ready: Prepared, model: LoadedModel) -> dict[str, Any]:
         "started": before.get("started", _now()),
         "resumed": before.get("resumed", 0) + 1 if before else 0,
         "input": {
-            "path": facts.path,
+            "path": slide.shown,
             "fingerprint": facts.fingerprint,
             "reader": facts.reader,
             "format": facts.format,
             "size_px": [facts.size.width, facts.size.height],
         },
-        "spacing": {"um_px": list(ready.plan["spacing_um_px"]), "from": ready.spacing.origin},
+        "spacing": {"um_px": [ready.spacing.spacing.x, ready.spacing.spacing.y], "from": ready.spacing.origin},
         "foreground": {"from": ready.foreground.origin, "share": ready.foreground.share},
         "bundle": {
             "name": model.bundle.card.name,
@@ -126,16 +138,17 @@ def finish_slide(
     OSError
         If an output cannot be written.
     """
-    if ready.run is None:
-        return SlideReport(slide.name, slide.path, "skipped", reason="dry run")
-    table = _table(ready.run, ready, model)
-    _refuse_nothing_read(slide, ready.run, table)
+    run = ready.run
+    if run is None:
+        raise UsageError("a dry run leaves nothing to finish.", "Prepare the slide without dry_run.")
+    table = _table(run, ready, model)
+    _refuse_nothing_read(slide, run, table)
     status, reason = _outcome(ready, table)
-    if not ready.run.complete:
+    if not run.complete:
         start = time.perf_counter()
         _write_outputs(slide, ready, model, spec, table)
         timings.write += time.perf_counter() - start
-        write_run(ready.folder, _finished_record(ready, ready.run, table, status, timings))
+        write_run(ready.folder, _finished_record(ready, run, table, status, timings))
     return _report(slide, ready, table, status, reason)
 
 
@@ -144,14 +157,14 @@ def _report(slide: FoundSlide, ready: Prepared, table: TileTable, status: SlideS
     failed = int(table.failed.sum())
     return SlideReport(
         slide=slide.name,
-        path=slide.path,
+        path=slide.shown,
         status=status,
         tiles=TileCounts(int(table.done.sum()), failed, ready.grid.candidates - len(table)),
         classes=summarise_classes(table),
         outputs={name: f"{slide.name}/{name}" for name in OUTPUTS if (ready.folder / name).exists()},
         seconds=record.get("seconds", {}).get("total", 0.0),
         reason=reason,
-        remedy="run.json lists the tiles and why; a fresh copy of the slide may help." if failed else "",
+        remedy=TRY_AGAIN if failed else "",
         warnings=ready.warnings,
         facts={key: record.get(key) for key in ("input", "spacing", "foreground", "device", "seconds")},
     )
@@ -174,15 +187,21 @@ def _refuse_nothing_read(slide: FoundSlide, run: OpenRun, table: TileTable) -> N
     if len(table) and (table.status == Status.FAILED).all():
         first = next(iter(run.store.failures.values()))
         raise SlideFailedError(
-            slide.path, f"none of its {len(table)} tiles could be read. {first}", "Copy the slide again."
+            slide.path, f"none of its {len(table)} tiles gave a result: {first}", "Copy the slide again."
         )
 
 
 def _outcome(ready: Prepared, table: TileTable) -> tuple[SlideStatus, str]:
     if not len(table):
-        return "skipped", f"no tissue found ({ready.foreground.origin})"
-    failed = int(table.failed.sum())
-    return ("partly", f"{failed} of {len(table)} tiles could not be read") if failed else ("done", "")
+        return "skipped", _why_no_tile(ready)
+    lost = len(table) - int(table.done.sum())
+    return ("partly", f"{lost} of {len(table)} tiles gave no result") if lost else ("done", "")
+
+
+def _why_no_tile(ready: Prepared) -> str:
+    if ready.foreground.share:
+        return f"none of {ready.grid.candidates} places on the slide holds enough tissue for a tile"
+    return f"no tissue found ({ready.foreground.origin})"
 
 
 def _write_outputs(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec, table: TileTable) -> None:

@@ -78,7 +78,7 @@ class RegionReadError(SourceError, OSError):
         super().__init__(
             path,
             f"cannot decode level {level} at x={box.x}, y={box.y}, {box.width}x{box.height} px: {reason}.",
-            "The file is probably damaged there; tiles outside that region are still classified.",
+            "The file is probably damaged there; copy it again.",
         )
         self.level = level
         self.box = box

@@ -115,6 +115,29 @@ class Level:
         )
 
 
+def pyramid(sizes: Sequence[Size]) -> tuple[Level, ...]:
+    """Return the levels of a pyramid from their sizes, finest first.
+
+    A level's size is cut to whole pixels, so that the quotient of two sizes is off by up to a pixel at the far edge,
+    and on a narrow slide by much more along the other axis: 40000x2003 over 5000x250 is 8 and 8.012. Where one whole
+    number explains both axes of a level, that number is its downsample; else the mean of both quotients is.
+
+    Parameters
+    ----------
+    sizes
+        Width and height of each level in its own pixels.
+    """
+    return tuple(Level(index, size, _downsample(sizes[0], size)) for index, size in enumerate(sizes))
+
+
+def _downsample(full: Size, size: Size) -> float:
+    quotient = (full.width / size.width + full.height / size.height) / 2
+    whole = max(1, round(quotient))
+    pairs = ((full.width, size.width), (full.height, size.height))
+    explained = all(long // whole <= short <= -(-long // whole) for long, short in pairs)
+    return float(whole) if explained else quotient
+
+
 def nearest_better_level(levels: Sequence[Level], downsample: float) -> Level:
     """Return the coarsest level that is still at least as fine as ``downsample``, else the finest there is.
 

@@ -11,6 +11,7 @@ tissue glow like tumour.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -29,16 +30,19 @@ if TYPE_CHECKING:
     from slidecam.store import RunStore
 
 BAND = 512
-"""Raster rows that are painted at once: one chunk of the file they go to."""
+"""Raster rows that are painted at once where memory allows: one chunk of the file they go to."""
+
+BAND_VALUES = 8_000_000
+"""Values of a band, all classes together: a wide slide of many classes gets thinner bands."""
+
+READ_VALUES = 4_000_000
+"""Raw map values that are in memory at once."""
 
 SAMPLES_PER_TILE = 28
 """About how many raster pixels a tile's edge gets: a 7-cell map is interpolated fourfold, a 28-cell one not at all."""
 
 PERCENTILE = 99.5
 """The raw value that is painted as 1: robust against the few cells that explode."""
-
-SAMPLE_ROWS = 20_000
-"""Tiles that the percentile is taken over; more of them change it by less than a shade."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,11 @@ class TileMaps:
     def read(self, selection: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return raw maps of the selected tiles, float32, (tiles, classes, height, width)."""
         return np.asarray(self._maps.oindex[self.rows[selection]]).astype(np.float32)
+
+    @property
+    def per_read(self) -> int:
+        """How many tiles' maps may be in memory at once."""
+        return max(1, READ_VALUES // math.prod(self.shape))
 
     @property
     def overlapping(self) -> bool:
@@ -129,7 +138,8 @@ def plan_raster(maps: TileMaps, slide: Size) -> Raster:
 
 def slide_scale(maps: TileMaps) -> Scale:
     """Return the one scale of a slide: 0, and the `PERCENTILE` of the raw cells of all its tiles and classes."""
-    step = max(1, -(-len(maps) // SAMPLE_ROWS))
+    # A sample of the tiles, spread evenly: more of them change a percentile by less than a shade.
+    step = max(1, -(-len(maps) // maps.per_read))
     rows = np.arange(0, len(maps), step)
     if not len(rows):
         return Scale(0.0, 1.0)
@@ -145,14 +155,23 @@ def paint_bands(maps: TileMaps, raster: Raster, scale: Scale) -> Iterator[NDArra
     ndarray
         float32, (classes, up to `BAND` rows, raster.size.width), 0 to 1; NaN where there is no tile.
     """
-    window = _window(maps)
-    for top in range(0, raster.size.height, BAND):
-        rows = min(BAND, raster.size.height - top)
-        canvas = _Canvas(maps.shape[0], top, rows, raster)
+    window, band = _window(maps), _band_rows(maps, raster)
+    for top in range(0, raster.size.height, band):
+        canvas = _Canvas(maps.shape[0], top, min(band, raster.size.height - top), raster)
         touched = canvas.touching(maps.boxes)
-        for box, values in zip(maps.boxes[touched], maps.read(touched) if len(touched) else (), strict=True):
-            canvas.add(box, values, window)
+        for start in range(0, len(touched), maps.per_read):
+            rows = touched[start : start + maps.per_read]
+            for box, values in zip(maps.boxes[rows], maps.read(rows), strict=True):
+                canvas.add(box, values, window)
         yield canvas.scaled(scale)
+
+
+def _band_rows(maps: TileMaps, raster: Raster) -> int:
+    """Return `BAND`, halved until a band of all classes fits `BAND_VALUES`."""
+    band = BAND
+    while band > 1 and band * raster.size.width * maps.shape[0] > BAND_VALUES:
+        band //= 2
+    return band
 
 
 def _window(maps: TileMaps) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from slidecam.errors import DeviceError, ExplanationError
@@ -19,7 +20,6 @@ from slidecam.store import TileResults
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from slidecam.explain import Explainer
@@ -34,6 +34,8 @@ LARGEST_BATCH = 512
 
 MANY_CLASSES = 16
 """Up to so many classes are mapped unless told otherwise; ImageNet's thousand would fill a disk."""
+
+NOT_A_NUMBER = "the classifier gave a value that is not a finite number"
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ def request_maps(card: Card, method: str | None, names: Sequence[str], *, has_ma
         If the method or a class is unknown, or maps were asked for by name and cannot be had.
     """
     if method == "none":
+        if names:
+            raise ExplanationError("--heatmap none leaves no class to map.", "Leave out one of both options.")
         return None
     by_default = method is None
     if not has_map and by_default:
@@ -242,5 +246,13 @@ def _results(batch: TileBatch, landed: Sequence[torch.Tensor | None]) -> TileRes
     places = {int(row): place for place, row in enumerate(batch.rows)}
     assert logits is not None  # noqa: S101  (for the type checker: only maps may be None)
     assert probabilities is not None  # noqa: S101
-    failures = {places[failure.row]: failure.reason for failure in batch.failures}
+    failures = dict.fromkeys(_not_finite(logits, maps), NOT_A_NUMBER)
+    failures |= {places[failure.row]: failure.reason for failure in batch.failures}
     return TileResults(logits, probabilities, maps, failures)
+
+
+def _not_finite(logits: NDArray[np.float32], maps: NDArray[np.float32] | None) -> list[int]:
+    finite = np.isfinite(logits).all(axis=1)
+    if maps is not None:
+        finite &= np.isfinite(maps).all(axis=(1, 2, 3))
+    return [int(place) for place in np.flatnonzero(~finite)]

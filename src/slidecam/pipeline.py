@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slidecam.completion import Timings, begin_slide, finish_slide
+from slidecam.completion import Timings, begin_slide, fail_slide, finish_slide
 from slidecam.errors import RunExistsError, SlidecamError, UsageError
 from slidecam.events import BatchDone, Event, Planned, SlideFailed, TileFailed, Warned
 from slidecam.inference import classify
 from slidecam.preparation import PredictSpec, Prepared, load_model, prepare
 from slidecam.runlog import RunLog
 from slidecam.sources.discovery import find_slides
-from slidecam.store import RUN_FILE
+from slidecam.store import has_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from slidecam.sources.discovery import Discovery, FoundSlide
     from slidecam.store import RunStore
 
+SLIDE_ERRORS = (SlidecamError, OSError, ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError)
+"""What ends one slide and not the run: our own errors, full disks, and what libraries raise for data they dislike."""
+
+UNFORESEEN = "slidecam did not foresee this; please report it. Other slides are not touched by it."
 NO_ROOM = "Check that the output folder can be written and is not full, then repeat the call with --resume."
 
 THREADS = ("ahead", "commit", "behind")
@@ -75,12 +79,14 @@ def predict(
     >>> for event in slidecam.predict("slide.svs", "bundle", "out"):
     ...     print(event)
     """
+    if not str(out):
+        raise UsageError("the output folder is an empty text.", "Is a variable of your shell empty?")
     spec, out = spec or PredictSpec(), Path(out)
     found = find_slides([inputs] if isinstance(inputs, str | Path) else inputs)
     _refuse_unclear(found, out, spec)
     loaded = load_model(model, spec)
-    log = RunLog(out, loaded.bundle, spec, len(found.slides))
-    for message in (*found.ignored, *_told_once(loaded, spec)):
+    log = RunLog(out, loaded.bundle, spec, found.slides)
+    for message in (*found.ignored, *_told_once(loaded, spec), *_unused(spec, found)):
         yield Warned("", message)
     with ExitStack() as cleanup:
         cleanup.callback(log.write)
@@ -90,6 +96,9 @@ def predict(
 
 
 def _refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
+    blocked = next((each for each in (out, *out.parents) if each.exists()), out)
+    if blocked.exists() and not blocked.is_dir():
+        raise UsageError(f"{blocked} is a file, and the output goes into a folder.", "Pass another --out.")
     if spec.mask is not None and not spec.mask.exists():
         raise UsageError(f"--mask {spec.mask}: there is no such file.", "Check the path.")
     if spec.mask is not None and spec.mask.is_file() and len(found.slides) > 1:
@@ -97,7 +106,7 @@ def _refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
             f"--mask {spec.mask} is one file for {len(found.slides)} slides.",
             "Pass a folder with one <stem>.geojson or <stem>.png for each.",
         )
-    begun = [slide.name for slide in found.slides if (out / slide.name / RUN_FILE).exists()]
+    begun = [slide.name for slide in found.slides if has_run(out / slide.name)]
     if begun and spec.existing == "refuse" and not spec.dry_run:
         raise RunExistsError(
             out,
@@ -108,11 +117,19 @@ def _refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
 
 def _told_once(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
     card = model.bundle.card
-    if model.request is None and spec.heatmap is None:
-        yield (
-            f"No heatmap: {card.name} has {len(card.class_names)} classes or no activation map. "
-            "Name the classes to map with --heatmap-class."
-        )
+    if model.request is not None or spec.heatmap is not None:
+        return
+    if not model.classifier.has_map:
+        yield f"No heatmap: {card.name} has no activation map (TorchScript, or a network of tokens)."
+    else:
+        yield f"No heatmap: {card.name} has {len(card.class_names)} classes. Name those to map with --heatmap-class."
+
+
+def _unused(spec: PredictSpec, found: Discovery) -> Iterator[str]:
+    known = {name for slide in found.slides for name in (slide.name, Path(slide.path).name)}
+    unused = sorted(set(spec.spacings) - known)
+    if unused:
+        yield f"No slide is called {', '.join(unused)}: these rows of the spacing table were not used."
 
 
 @dataclass(frozen=True)
@@ -135,8 +152,8 @@ class _Way:
                     yield self.log.failed(ready)
                     continue
                 timings = Timings()
-                yield from self._classified(slide, ready, timings)
-                finishing.append(self.behind.submit(self._finish, slide, ready, timings))
+                if (yield from self._classified(slide, ready, timings)):
+                    finishing.append(self.behind.submit(self._finish, slide, ready, timings))
                 while finishing and finishing[0].done():
                     yield finishing.popleft().result()
         while finishing:
@@ -146,33 +163,54 @@ class _Way:
         def job() -> Prepared | SlideFailed:
             try:
                 return prepare(slide.path, self.log.out / slide.name, self.model, self.spec)
-            except SlidecamError as error:
-                return SlideFailed(slide.name, slide.path, error.problem, error.remedy)
+            except SLIDE_ERRORS as error:
+                return _failure(slide, error)
 
         return job
 
-    def _classified(self, slide: FoundSlide, ready: Prepared, timings: Timings) -> Iterator[Event]:
+    def _classified(self, slide: FoundSlide, ready: Prepared, timings: Timings) -> Generator[Event, None, bool]:
+        """Classify one slide; return whether there is something to finish."""
         yield _planned(slide, ready)
         for message in ready.warnings:
             yield Warned(slide.name, message)
         if ready.run is None:
-            return
+            self.log.planned(slide)
+            ready.close()
+            return False
         try:
-            begin_slide(ready, self.model)
+            begin_slide(slide, ready, self.model, self.spec)
             yield from _scored(slide.name, ready.run, self.model, self.commit, timings)
+        except SLIDE_ERRORS as error:
+            yield self._given_up(slide, ready, error)
+            return False
         except BaseException:
             ready.close()
             raise
+        return True
 
     def _finish(self, slide: FoundSlide, ready: Prepared, timings: Timings) -> Event:
         try:
-            return self.log.finished(finish_slide(slide, ready, self.model, self.spec, timings))
-        except SlidecamError as error:
-            return self.log.failed(SlideFailed(slide.name, slide.path, error.problem, error.remedy))
-        except OSError as error:
-            return self.log.failed(SlideFailed(slide.name, slide.path, f"{error}.", NO_ROOM))
-        finally:
-            ready.close()
+            event: Event = self.log.finished(finish_slide(slide, ready, self.model, self.spec, timings))
+        except SLIDE_ERRORS as error:
+            return self._given_up(slide, ready, error)
+        ready.close()
+        return event
+
+    def _given_up(self, slide: FoundSlide, ready: Prepared, error: Exception) -> SlideFailed:
+        failure = _failure(slide, error)
+        fail_slide(ready.folder, failure)
+        ready.close()
+        return self.log.failed(failure)
+
+
+def _failure(slide: FoundSlide, error: Exception) -> SlideFailed:
+    if isinstance(error, SlidecamError):
+        problem, remedy = error.problem, error.remedy
+    elif isinstance(error, OSError):
+        problem, remedy = f"{error}.", NO_ROOM
+    else:
+        problem, remedy = f"{type(error).__name__}: {error}.", UNFORESEEN
+    return SlideFailed(slide.name, slide.shown, problem.replace(slide.path, slide.shown), remedy)
 
 
 def _one_ahead(
@@ -201,10 +239,10 @@ def _scored(name: str, run: OpenRun, model: LoadedModel, pool: ThreadPoolExecuto
         for scored in _committed(batches, run.store, pool, timings):
             done += len(scored.batch.rows)
             boxes = run.boxes[scored.batch.rows]
-            for failure in scored.batch.failures:
-                x, y, width, height = (int(value) for value in run.boxes[failure.row])
-                yield TileFailed(name, (x, y, width, height), failure.reason)
-            yield BatchDone(name, done, len(run.store), boxes, scored.results.probabilities)
+            for place, reason in scored.results.failures.items():
+                x, y, width, height = (int(value) for value in boxes[place])
+                yield TileFailed(name, (x, y, width, height), reason)
+            yield BatchDone(name, done, len(run.store), boxes, scored.results.blanked().probabilities)
 
 
 def _committed(
@@ -241,7 +279,7 @@ def _planned(slide: FoundSlide, ready: Prepared) -> Planned:
     grid = ready.grid
     return Planned(
         slide=slide.name,
-        path=slide.path,
+        path=slide.shown,
         tiles=len(grid),
         candidates=grid.candidates,
         pending=len(grid) - (ready.run.done if ready.run else 0),

@@ -2,19 +2,23 @@
 
 Rows of the store are in streaming order, so that a batch is one contiguous piece. Every write replaces whole files,
 and the status of a batch is written last: a run that is killed at any moment holds only whole batches, and a resumed
-one computes exactly the missing ones.
+one computes exactly the missing ones, and those again of which tiles had failed.
+
+The store itself remembers the plan it was made by, so that it does not depend on ``run.json``, which people may open
+and harm. One process at a time works on it: a lock that the system drops with the process keeps others out.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
+from filelock import FileLock, Timeout
 
 from slidecam.errors import RunExistsError, RunMismatchError, StoreError
 
@@ -32,6 +36,16 @@ CHUNK_BYTES = 2_000_000
 
 RUN_FILE = "run.json"
 STORE_FOLDER = "run.zarr"
+FAILURES_FOLDER = "failures"
+LOCK_FILE = ".lock"
+
+ARRAYS = ("grid_row", "boxes", "batch_starts", "status", "logits", "probabilities")
+"""What every store holds; ``maps`` comes to it where an explanation was asked for."""
+
+DIGESTS = ("slide", "model", "tissue mask")
+"""Entries of a plan that are digests of content."""
+
+BEGIN_ANEW = "Pass --overwrite to begin anew; what can still be read in it is lost then."
 
 
 class Status(IntEnum):
@@ -44,7 +58,7 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class TileResults:
-    """What one batch leaves behind; rows of failed tiles mean nothing.
+    """What one batch leaves behind; rows of failed tiles mean nothing until they are `blanked`.
 
     Attributes
     ----------
@@ -61,6 +75,14 @@ class TileResults:
     probabilities: NDArray[np.float32]
     maps: NDArray[np.float32] | None
     failures: Mapping[int, str]
+
+    def blanked(self) -> TileResults:
+        """Return the same with not-a-number in every row of a failed tile."""
+        if not self.failures:
+            return self
+        maps = None if self.maps is None else _blanked(self.maps, self.failures)
+        logits, probabilities = (_blanked(values, self.failures) for values in (self.logits, self.probabilities))
+        return TileResults(logits, probabilities, maps, self.failures)
 
 
 @dataclass(frozen=True)
@@ -79,6 +101,8 @@ class StorePlan:
         How many classes there are.
     map_shape
         (mapped classes, height, width) of a tile's raw maps, or None where none are kept.
+    digest
+        What decides every result (slide, bundle, tiling, …), as JSON; a run is continued only if it is equal.
     """
 
     boxes: NDArray[np.int64]
@@ -86,6 +110,18 @@ class StorePlan:
     step: int
     classes: int
     map_shape: tuple[int, int, int] | None
+    digest: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """Grid rows in streaming order."""
+        return np.concatenate(self.batches).astype(np.int64) if self.batches else np.zeros(0, np.int64)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Where each batch begins in `order`."""
+        sizes = [len(batch) for batch in self.batches]
+        return np.cumsum([0, *sizes[:-1]], dtype=np.int64)[: len(sizes)]
 
 
 class RunStore:
@@ -103,15 +139,15 @@ class RunStore:
         self.folder = folder
         self._group = group
         # Opened once: looking an array up reads its metadata again, at every batch.
-        self._arrays = dict(group.arrays())
+        self._arrays = {name: _array(group, name) for name in (*ARRAYS, *(["maps"] if "maps" in group else []))}
         self._starts = np.asarray(self._arrays["batch_starts"][:])
-        failures: Any = group.attrs.get("failures", {})
-        self._failures: dict[str, str] = dict(failures)
 
     @classmethod
     def create(cls, folder: Path, plan: StorePlan) -> RunStore:
         """Lay out an empty store for ``plan`` in ``folder``; what lay there of an earlier run is removed."""
-        shutil.rmtree(folder / STORE_FOLDER, ignore_errors=True)
+        for name in (STORE_FOLDER, FAILURES_FOLDER):
+            if (folder / name).exists():
+                shutil.rmtree(folder / name)
         folder.mkdir(parents=True, exist_ok=True)
         group = zarr.open_group(folder / STORE_FOLDER, mode="w", zarr_format=3)
         _lay_out(group, plan)
@@ -119,14 +155,14 @@ class RunStore:
 
     @classmethod
     def open(cls, folder: Path) -> RunStore:
-        """Open the run in ``folder``; StoreError if there is none or it was never laid out to its end."""
+        """Open the run in ``folder``; StoreError if there is none, or it is damaged."""
         try:
             group = zarr.open_group(folder / STORE_FOLDER, mode="r+")
-        except (FileNotFoundError, KeyError, ValueError) as error:
-            raise StoreError(folder, f"there is no readable run here ({error}).", "Pass --overwrite.") from error
-        if "complete" not in group.attrs:
-            raise StoreError(folder, "the run here was cut off while it was laid out.", "Pass --overwrite.")
-        return cls(folder, group)
+            if "complete" in group.attrs:
+                return cls(folder, group)
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise StoreError(folder, f"its run.zarr cannot be read ({error}).", BEGIN_ANEW) from error
+        raise StoreError(folder, "its run.zarr was cut off while it was laid out.", BEGIN_ANEW)
 
     def __len__(self) -> int:
         return int(self._arrays["status"].shape[0])
@@ -163,10 +199,21 @@ class RunStore:
         return self._in_grid_order("probabilities")
 
     @property
+    def digest(self) -> dict[str, Any]:
+        """What decided every result; see `StorePlan`."""
+        digest: Any = self._group.attrs["digest"]
+        return dict(digest)
+
+    @property
     def failures(self) -> dict[int, str]:
         """Why each failed tile failed, by grid row."""
         order = self.order
-        return {int(order[int(row)]): reason for row, reason in self._failures.items()}
+        told: dict[int, str] = {}
+        for path in sorted(self._failures_folder.glob("*.json")):
+            start = int(self._starts[int(path.stem)])
+            reasons = json.loads(path.read_text(encoding="utf-8"))
+            told |= {int(order[start + int(place)]): str(reason) for place, reason in reasons.items()}
+        return told
 
     @property
     def maps(self) -> zarr.Array[Any] | None:
@@ -174,10 +221,18 @@ class RunStore:
         return self._arrays.get("maps")
 
     def pending_batches(self) -> list[int]:
-        """Return the indices of the batches that are not committed yet."""
-        status = np.asarray(self._arrays["status"][:])
-        bounds = [*self._starts.tolist(), len(status)]
-        return [i for i in range(len(self._starts)) if (status[bounds[i] : bounds[i + 1]] == Status.PENDING).any()]
+        """Return the indices of the batches with a tile that is not done: never committed, or failed the last time."""
+        if not len(self):
+            return []
+        undone = (np.asarray(self._arrays["status"][:]) != Status.DONE) | self._holes()
+        return [int(batch) for batch in np.flatnonzero(np.logical_or.reduceat(undone, self._starts))]
+
+    def _holes(self) -> NDArray[np.bool_]:
+        """Return which rows have no numbers: Zarr gives not-a-number where a chunk's file was lost."""
+        holes = np.isnan(np.asarray(self._arrays["probabilities"][:])).any(axis=1)
+        if "maps" in self._arrays:
+            holes |= np.isnan(np.asarray(self._arrays["maps"][:, 0, 0, 0]))
+        return np.asarray(holes)
 
     def commit(self, batch: int, results: TileResults) -> None:
         """Write one batch; its status goes last, so that a reader never meets half of it."""
@@ -185,15 +240,33 @@ class RunStore:
         rows = slice(start, start + len(results.logits))
         status = np.full(len(results.logits), Status.DONE, np.uint8)
         status[list(results.failures)] = Status.FAILED
-        failed = status == Status.FAILED
-        self._arrays["logits"][rows] = _blanked(results.logits, failed)
-        self._arrays["probabilities"][rows] = _blanked(results.probabilities, failed)
-        if results.maps is not None:
-            self._arrays["maps"][rows] = _blanked(_halved(results.maps), failed)
-        if results.failures:
-            self._failures |= {str(start + place): reason for place, reason in results.failures.items()}
-            self._group.attrs["failures"] = self._failures
+        blanked = results.blanked()
+        self._arrays["logits"][rows] = blanked.logits
+        self._arrays["probabilities"][rows] = blanked.probabilities
+        if blanked.maps is not None:
+            self._arrays["maps"][rows] = _halved(blanked.maps)
+        self._tell_failures(batch, results.failures)
         self._arrays["status"][rows] = status
+
+    @property
+    def _failures_folder(self) -> Path:
+        return self.folder / FAILURES_FOLDER
+
+    def _tell_failures(self, batch: int, failures: Mapping[int, str]) -> None:
+        # A file for each batch that has any: one table for all would be rewritten for every batch of a damaged slide.
+        path = self._failures_folder / f"{batch}.json"
+        if failures:
+            _replace(path, json.dumps({str(place): reason for place, reason in failures.items()}))
+        else:
+            path.unlink(missing_ok=True)
+
+    def fits(self, plan: StorePlan) -> bool:
+        """Whether the store's rows are the plan's tiles, batch by batch."""
+        return (
+            np.array_equal(self.order, plan.order)
+            and np.array_equal(self._starts, plan.starts)
+            and np.array_equal(self.boxes, plan.boxes)
+        )
 
     def _in_grid_order(self, name: str) -> NDArray[Any]:
         values = np.asarray(self._arrays[name][:])
@@ -202,11 +275,9 @@ class RunStore:
         return ordered
 
 
-def _blanked(values: NDArray[Any], failed: NDArray[np.bool_]) -> NDArray[Any]:
-    if not failed.any():
-        return values
+def _blanked(values: NDArray[Any], failed: Mapping[int, str]) -> NDArray[Any]:
     blanked = values.copy()
-    blanked[failed] = np.nan
+    blanked[list(failed)] = np.nan
     return blanked
 
 
@@ -216,20 +287,24 @@ def _halved(maps: NDArray[np.float32]) -> NDArray[np.float16]:
 
 
 def _lay_out(group: zarr.Group, plan: StorePlan) -> None:
-    order = np.concatenate(plan.batches) if plan.batches else np.zeros(0, np.int64)
-    sizes = [len(batch) for batch in plan.batches]
-    starts = np.cumsum([0, *sizes[:-1]], dtype=np.int64)[: len(sizes)]
-    batch = max(sizes, default=1)
-    _filled(group, "grid_row", order.astype(np.int64))
+    order, rows = plan.order, len(plan.boxes)
+    batch = max((len(each) for each in plan.batches), default=1)
+    _filled(group, "grid_row", order)
     _filled(group, "boxes", plan.boxes[order].astype(np.int64))
-    _filled(group, "batch_starts", starts)
-    _empty(group, "status", (len(order),), "uint8", batch)
-    _empty(group, "logits", (len(order), plan.classes), "float32", batch)
-    _empty(group, "probabilities", (len(order), plan.classes), "float32", batch)
+    _filled(group, "batch_starts", plan.starts)
+    _empty(group, "status", (rows,), "uint8", batch)
+    _empty(group, "logits", (rows, plan.classes), "float32", batch)
+    _empty(group, "probabilities", (rows, plan.classes), "float32", batch)
     if plan.map_shape is not None:
-        _empty(group, "maps", (len(order), *plan.map_shape), "float16", batch)
-    group.attrs["step"] = plan.step
-    group.attrs["complete"] = True
+        _empty(group, "maps", (rows, *plan.map_shape), "float16", batch)
+    group.attrs.update({"step": plan.step, "digest": dict(plan.digest), "complete": True})
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise TypeError(f"{name} is no array")
+    return array
 
 
 def _filled(group: zarr.Group, name: str, values: NDArray[np.int64]) -> None:
@@ -248,20 +323,47 @@ def read_run(folder: Path) -> dict[str, Any] | None:
     """Return what ``run.json`` says, or None where there is no readable one."""
     try:
         record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None
 
 
 def write_run(folder: Path, record: Mapping[str, Any]) -> None:
     """Replace ``run.json`` in one step."""
+    _replace(folder / RUN_FILE, json.dumps(record, indent=2, allow_nan=False) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.partial")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
+
+
+def has_run(folder: Path) -> bool:
+    """Whether a run was begun in ``folder``."""
+    return (folder / STORE_FOLDER).exists() or (folder / RUN_FILE).exists()
+
+
+def lock_run(folder: Path) -> FileLock:
+    """Keep other processes out of ``folder`` until the lock is released or this process ends.
+
+    Raises
+    ------
+    RunExistsError
+        If another process is at work there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = folder / f"{RUN_FILE}.partial"
-    fresh.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    fresh.replace(folder / RUN_FILE)
+    lock = FileLock(folder / LOCK_FILE, timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        remedy = "Wait until it is done, or choose another --out."
+        raise RunExistsError(folder, "another slidecam is at work in this folder.", remedy) from error
+    return lock
 
 
-def open_or_create(folder: Path, plan: StorePlan, digest: Mapping[str, Any], existing: str) -> RunStore:
+def open_or_create(folder: Path, plan: StorePlan, existing: str) -> RunStore:
     """Continue the run in ``folder`` or begin one.
 
     Parameters
@@ -269,9 +371,7 @@ def open_or_create(folder: Path, plan: StorePlan, digest: Mapping[str, Any], exi
     folder
         The slide's output folder.
     plan
-        What to lay out if there is nothing to continue.
-    digest
-        What decides every result (slide, bundle, spec); a run is continued only if its ``plan`` equals this.
+        What to lay out if there is nothing to continue, and what a run that is continued must be equal to.
     existing
         ``refuse``, ``resume`` or ``overwrite``.
 
@@ -281,27 +381,40 @@ def open_or_create(folder: Path, plan: StorePlan, digest: Mapping[str, Any], exi
         If there is a run and ``existing`` is ``refuse``.
     RunMismatchError
         If there is a run of another plan and ``existing`` is ``resume``.
+    StoreError
+        If there is a run that cannot be read and ``existing`` is not ``overwrite``.
     """
-    record = read_run(folder)
-    if record is None or existing == "overwrite":
+    if existing == "overwrite" or not (folder / STORE_FOLDER).exists() or _was_cut_off(folder):
         return RunStore.create(folder, plan)
     if existing == "refuse":
         raise RunExistsError(folder, "there is a run here already.", "Pass --resume to continue it or --overwrite.")
-    _refuse_other_plan(folder, record.get("plan", {}), digest)
+    store = RunStore.open(folder)
+    _refuse_other_plan(store, plan)
+    return store
+
+
+def _was_cut_off(folder: Path) -> bool:
+    """Whether a run was killed while it was laid out: it holds no batch yet, so there is nothing to lose."""
     try:
-        return RunStore.open(folder)
-    except StoreError:
-        # Killed while it was laid out: it holds no batch yet, so there is nothing to lose.
-        return RunStore.create(folder, plan)
+        group = zarr.open_group(folder / STORE_FOLDER, mode="r")
+    except FileNotFoundError:
+        return not any((folder / STORE_FOLDER).iterdir())
+    except (OSError, KeyError, ValueError, TypeError):
+        return False
+    return "complete" not in group.attrs
 
 
-def _refuse_other_plan(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    now = json.loads(json.dumps(now))
+def _refuse_other_plan(store: RunStore, plan: StorePlan) -> None:
+    before, now = store.digest, json.loads(json.dumps(dict(plan.digest)))
     changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
     if changed:
-        told = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in changed)
-        raise RunMismatchError(
-            folder,
-            f"the run here was made by another plan: {told}.",
-            "Repeat the first call's options, pass --overwrite, or choose another --out.",
-        )
+        told = "; ".join(_change(key, before.get(key), now.get(key)) for key in changed)
+        remedy = "Call it as the first time, pass --overwrite, or choose another --out."
+        raise RunMismatchError(store.folder, f"the run here was made by another plan: {told}.", remedy)
+    if not store.fits(plan):
+        raise RunMismatchError(store.folder, "its run.zarr is damaged or holds other tiles than these.", BEGIN_ANEW)
+
+
+def _change(key: str, before: object, now: object) -> str:
+    # A digest says nothing to a person but that it differs.
+    return f"{key} has changed" if key in DIGESTS else f"{key} was {before!r}, is {now!r}"

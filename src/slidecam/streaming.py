@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 STRIPE = 16
 """Width of a stripe in chunks: two rows of it are about 100 MB of RGB, and one tile in 16 meets a stripe's border."""
 
-Chunk = tuple[int, int]
-"""Row and column of a decoding chunk within its level."""
+Chunk = tuple[int, int, int]
+"""Stripe, row and column of a decoding chunk. The stripe is that of the tiles that need it: a chunk on the border of
+two stripes is decoded for each of them, or it would wait for the whole height of the slide."""
 
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -100,11 +101,42 @@ def plan_batches(source: Source, grid: TileGrid, batch_size: int) -> list[NDArra
     """Return the rows of each batch, in the order in which they are streamed."""
     if not len(grid):
         return []
-    chunk = source.facts.chunk[grid.level.index]
-    corners = np.maximum(np.rint(grid.boxes[:, :2] / grid.level.downsample).astype(np.int64), 0)
-    columns, rows = corners[:, 0] // chunk.width, corners[:, 1] // chunk.height
-    order = np.lexsort((grid.boxes[:, 0], grid.boxes[:, 1], columns, rows, columns // STRIPE))
+    under = _spans(source, grid)
+    order = np.lexsort((grid.boxes[:, 0], grid.boxes[:, 1], under.left, under.top, under.left // STRIPE))
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+@dataclass(frozen=True)
+class _Spans:
+    """The chunks under each tile, int64, (tiles,): first and last row and column, both included."""
+
+    top: NDArray[np.int64]
+    bottom: NDArray[np.int64]
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+
+    def chunks_of(self, rows: NDArray[np.int64]) -> dict[Chunk, None]:
+        """Return the chunks under these tiles, each once, in reading order."""
+        sides = (side[rows].tolist() for side in (self.top, self.bottom, self.left, self.right))
+        return dict.fromkeys(
+            (left // STRIPE, row, column)
+            for top, bottom, left, right in zip(*sides, strict=True)
+            for row in range(top, bottom + 1)
+            for column in range(left, right + 1)
+        )
+
+
+def _spans(source: Source, grid: TileGrid) -> _Spans:
+    chunk, size = source.facts.chunk[grid.level.index], grid.level.size
+    corners = np.rint(grid.boxes[:, :2] / grid.level.downsample).astype(np.int64)
+    edge = grid.level_box(0) if len(grid) else None
+    width, height = (edge.width, edge.height) if edge else (1, 1)
+    first_x, last_x = np.clip(corners[:, 0], 0, size.width - 1), np.clip(corners[:, 0] + width - 1, 0, size.width - 1)
+    first_y, last_y = (
+        np.clip(corners[:, 1], 0, size.height - 1),
+        np.clip(corners[:, 1] + height - 1, 0, size.height - 1),
+    )
+    return _Spans(first_y // chunk.height, last_y // chunk.height, first_x // chunk.width, last_x // chunk.width)
 
 
 def stream_tiles(source: Source, grid: TileGrid, spec: StreamSpec) -> Iterator[TileBatch]:
@@ -143,8 +175,10 @@ class TileStream:
         spec: StreamSpec,
     ) -> None:
         self._cutter = _Cutter(source, grid, spec)
+        spans = _spans(source, grid)
+        self._needs = {index: spans.chunks_of(rows) for index, rows in batches}
+        self._users = Counter(key for keys in self._needs.values() for key in keys)
         self._waiting = deque(batches)
-        self._users = Counter(key for _, rows in batches for key in self._cutter.chunks_of(rows))
         self._pool = ThreadPoolExecutor(spec.workers, thread_name_prefix="slidecam-decode")
         self._chunks: dict[Chunk, Future[_Decoded]] = {}
         self._ready: deque[Future[TileBatch]] = deque()
@@ -154,7 +188,7 @@ class TileStream:
     def __iter__(self) -> Iterator[TileBatch]:
         while self._ready:
             batch = self._ready.popleft().result()
-            self._release(batch.rows)
+            self._release(batch.index)
             self._fill()
             yield batch
 
@@ -174,7 +208,7 @@ class TileStream:
     def _fill(self) -> None:
         while self._waiting and (not self._ready or self._bytes() < self._budget):
             index, rows = self._waiting.popleft()
-            needed = self._cutter.chunks_of(rows)
+            needed = self._needs[index]
             # Decoding is queued before the cut that waits for it, so that the pool's queue cannot lock itself.
             fresh = [key for key in needed if key not in self._chunks]
             for key in fresh:
@@ -182,8 +216,8 @@ class TileStream:
             chunks = {key: self._chunks[key] for key in needed}
             self._ready.append(self._pool.submit(self._cutter.cut, index, rows, chunks, fresh))
 
-    def _release(self, rows: NDArray[np.int64]) -> None:
-        for key in self._cutter.chunks_of(rows):
+    def _release(self, index: int) -> None:
+        for key in self._needs.pop(index):
             self._users[key] -= 1
             if not self._users[key]:
                 del self._chunks[key], self._users[key]
@@ -209,14 +243,11 @@ class _Cutter:
         self.chunk_bytes = self._chunk.width * self._chunk.height * 3
         self.batch_bytes = spec.batch_size * grid.input_px**2 * 3
 
-    def chunks_of(self, rows: NDArray[np.int64]) -> dict[Chunk, None]:
-        """Return the chunks under these tiles, each once, in reading order."""
-        return dict.fromkeys(key for row in rows for key in self._under(self._grid.level_box(int(row))))
-
     def decode(self, key: Chunk) -> _Decoded:
         """Decode one chunk; a chunk that fails twice is empty, and its tiles are then read one by one."""
         start = time.perf_counter()
-        box = self._source.chunk_box(self._level, *key)
+        _stripe, row, column = key
+        box = self._source.chunk_box(self._level, row, column)
         for _attempt in range(2):
             try:
                 return _Decoded(self._source.read(self._level, box), time.perf_counter() - start)
@@ -233,19 +264,20 @@ class _Cutter:
     ) -> TileBatch:
         """Cut and resize every tile of a batch; the seconds of ``fresh`` chunks are put to its account."""
         decoded = {key: future.result() for key, future in chunks.items()}
+        by_place = {(row, column): chunk.pixels for (_stripe, row, column), chunk in decoded.items()}
         start = time.perf_counter()
         edge = self._grid.input_px
         pixels = np.zeros((len(rows), edge, edge, 3), np.uint8)
         failures = []
         for place, row in enumerate(rows):
             try:
-                pixels[place] = self._resized(self._crop(self._grid.level_box(int(row)), decoded))
+                pixels[place] = self._resized(self._crop(self._grid.level_box(int(row)), by_place))
             except RegionReadError as error:
                 failures.append(TileFailure(int(row), str(error)))
         seconds = time.perf_counter() - start + sum(decoded[key].seconds for key in fresh)
         return TileBatch(index, rows, pixels, tuple(failures), seconds)
 
-    def _under(self, box: LevelBox) -> Iterator[Chunk]:
+    def _under(self, box: LevelBox) -> Iterator[tuple[int, int]]:
         inside = box.clipped(self._grid.level.size)
         if not (inside.width and inside.height):
             return
@@ -253,10 +285,10 @@ class _Cutter:
             for column in range(inside.x // self._chunk.width, (inside.right - 1) // self._chunk.width + 1):
                 yield row, column
 
-    def _crop(self, box: LevelBox, decoded: dict[Chunk, _Decoded]) -> NDArray[np.uint8]:
+    def _crop(self, box: LevelBox, decoded: dict[tuple[int, int], NDArray[np.uint8] | None]) -> NDArray[np.uint8]:
         crop = np.full((box.height, box.width, 3), self._grid.fill, np.uint8)
         for key in self._under(box):
-            pixels = decoded[key].pixels
+            pixels = decoded[key]
             if pixels is None:
                 return self._source.read(self._level, box, self._grid.fill)
             _paste(crop, box, pixels, self._source.chunk_box(self._level, *key))

@@ -65,14 +65,16 @@ def test_predict_shows_people_what_it_did(tmp_path: Path, tiny_bundle: Path, wri
     ("arguments", "code", "told"),
     [
         (["--model", "no-such-bundle"], 2, "no-such-bundle"),
-        (["--overlap", "1.0"], 1, "overlap"),
+        (["--overlap", "1.0"], 2, "overlap"),
         (["--device", "cuda:7"], 2, "cuda:7"),
         (["--device", "abacus"], 2, "abacus"),
         (["--heatmap-class", "Z"], 2, "no class 'Z'"),
         (["--mask", "no-mask.png"], 2, "no-mask.png"),
-        (["--mpp", "0.0001"], 1, "0.0001"),
-        (["--mpp-csv", "no.csv"], 1, "no.csv"),
-        (["--reader", "crystal-ball"], 1, "crystal-ball"),
+        (["--mpp", "0.0001"], 2, "0.0001"),
+        (["--mpp-csv", "no.csv"], 2, "no.csv"),
+        (["--min-tissue", "nan"], 2, "min_tissue"),
+        (["--heatmap", "none", "--heatmap-class", "A"], 2, "--heatmap none"),
+        (["--reader", "crystal-ball"], 2, "crystal-ball"),
     ],
 )
 def test_a_wrong_call_ends_with_a_word_and_no_traceback(
@@ -158,6 +160,7 @@ def test_a_stop_from_outside_is_clean_and_says_how_to_go_on(
     assert "--resume" in rest
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["run"]["exit_code"] == 3
+    assert [(slide["slide"], slide["status"]) for slide in manifest["slides"]] == [("one", "unfinished")]
 
 
 def test_spacings_from_a_csv_are_used(tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]) -> None:
@@ -190,7 +193,7 @@ def test_models_lists_bundles_and_what_is_wrong_with_others(tmp_path: Path, tiny
     (tmp_path / "broken" / "card.json").write_text("{}")
     told = json.loads(slidecam("models", tiny_bundle.parent, tmp_path, "--json").stdout)["bundles"]
     assert [row["name"] for row in told] == ["tiny", "(unusable)"]
-    assert "card.json" in told[1]["licence"]
+    assert "card.json" in told[1]["problem"]
 
 
 def test_bundle_makes_a_bundle_that_predicts(

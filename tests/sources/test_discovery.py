@@ -76,3 +76,25 @@ def test_files_of_one_dicom_series_are_one_slide(shared_data: Path) -> None:
     assert found.count("dicom_7levels_wrong_colour") == 1
     assert {"camelyon_jpeg_coarse", "camelyon_jpeg2000_coarse", "dicom_volume_label_macro"} <= set(found)
     assert names(*sorted((folder / "dicom_7levels_wrong_colour").iterdir())[:1]) == ["level-0-frames-0-30"]
+
+
+@pytest.mark.parametrize("url", ["memory://", "memory://a/..", "s3://bucket/..\\..\\evil.svs"])
+def test_a_url_whose_name_would_lead_out_of_the_output_folder_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="no name"):
+        names(url)
+
+
+def test_an_empty_text_is_not_the_current_folder() -> None:
+    with pytest.raises(UsageError, match="empty text"):
+        names("")
+
+
+def test_a_link_is_called_what_the_user_calls_it(tmp_path: Path) -> None:
+    fill(tmp_path, "content-1234.svs")
+    (tmp_path / "slide.svs").symlink_to(tmp_path / "content-1234.svs")
+    assert names(tmp_path / "slide.svs") == ["slide"]
+
+
+def test_passwords_and_signatures_of_a_url_are_not_shown() -> None:
+    (slide,) = find_slides(["https://user:secret@host/a/b.svs?X-Signature=1234"]).slides
+    assert (slide.name, slide.shown) == ("b", "https://host/a/b.svs")

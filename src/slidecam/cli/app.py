@@ -5,7 +5,9 @@ What a command needs is imported in its body, so that ``slidecam --help`` answer
 
 from __future__ import annotations
 
+import io
 import signal
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -129,12 +131,12 @@ def predict(
     json: Json = False,
 ) -> None:
     """Classify slides: tiles.csv, tiles.geojson, heatmap.ome.zarr and overview.png for each, and one report."""
-    from slidecam.pipeline import predict as events
-    from slidecam.preparation import PredictSpec
-    from slidecam.sources import read_spacings
-
     terminal = Terminal(json=json)
     with terminal.errors():
+        from slidecam.pipeline import predict as events
+        from slidecam.preparation import PredictSpec
+        from slidecam.sources import read_spacings
+
         spec = PredictSpec(
             heatmap=None if heatmap is None else heatmap.value,
             heatmap_classes=tuple(heatmap_class or ()),
@@ -179,7 +181,7 @@ def models(
     folders: Annotated[list[Path] | None, typer.Argument(help="Where to look.", show_default=False)] = None,
     json: Json = False,
 ) -> None:
-    """List the bundles found in FOLDERS, in $SLIDECAM_MODELS, here, and in slidecam's own folder."""
+    """List the bundles in FOLDERS; without any, in $SLIDECAM_MODELS, here, and in slidecam's own folders."""
     from slidecam.cli.telling import told_of_bundles
 
     terminal = Terminal(json=json)
@@ -297,4 +299,7 @@ def main() -> None:
     """Run the command line; what stands on ``sys.argv`` decides."""
     # A program that ends us politely (QuPath, a batch queue) gets the same clean stop as Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file name need not be text
     app()

@@ -48,12 +48,16 @@ def _spacing_told(source: Source) -> dict[str, Any]:
 
 def told_of_bundles(folders: list[Path]) -> list[dict[str, Any]]:
     """Return one row for each bundle found; a broken one tells what is wrong with it."""
+    gone = [folder for folder in folders if not folder.is_dir()]
+    if gone:
+        raise UsageError(f"{gone[0]} is not a folder.", "Name folders that hold bundles.")
     rows = []
     for found in find_bundles(folders or _usual_folders(), trust=False):
         if isinstance(found, Bundle):
-            rows.append(_bundle_told(found))
+            rows.append({**_bundle_told(found), "problem": ""})
         else:
-            rows.append({"name": "(unusable)", "classes": [], "tile": "", "licence": str(found), "path": found.path})
+            empty = dict.fromkeys(("classes", "tile", "licence"), "")
+            rows.append({"name": "(unusable)", **empty, "path": found.path, "problem": str(found)})
     return rows
 
 
@@ -90,7 +94,7 @@ def class_names(text: str) -> tuple[str, ...]:
         return tuple(name.strip() for name in text.split(","))
     path = Path(text[1:])
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--classes {text}: {error}.", "Name a text file with one class per line.") from error
     return tuple(line.strip() for line in lines if line.strip())

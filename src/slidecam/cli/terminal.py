@@ -17,9 +17,11 @@ from rich.table import Table
 from slidecam.errors import (
     DeviceError,
     ExplanationError,
+    MaskError,
     MissingBundleError,
     RunExistsError,
     SlidecamError,
+    SpacingError,
     TilingError,
     UntrustedCodeError,
     UsageError,
@@ -51,6 +53,8 @@ WRONG_USAGE = (
     RunExistsError,
     DeviceError,
     ExplanationError,
+    MaskError,
+    SpacingError,
     TilingError,
     MissingBundleError,
     UntrustedCodeError,
@@ -75,23 +79,25 @@ class Terminal:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn slidecam's errors into a message with its remedy and an exit code."""
+        """Turn slidecam's errors, and the system's, into a message with its remedy and an exit code."""
         try:
             yield
         except SlidecamError as error:
-            if self._json:
-                self._line(
-                    {
-                        "event": "Error",
-                        "error": type(error).__name__,
-                        "problem": error.problem,
-                        "remedy": error.remedy,
-                    }
-                )
-            else:
-                told = f"[red]Error:[/] {escape(error.problem)}\n[green]Remedy:[/] {escape(error.remedy)}"
-                self._err.print(told, highlight=False, soft_wrap=True)
+            self._error(error.problem, error.remedy, type(error).__name__)
             raise typer.Exit(exit_code_of(error)) from error
+        except OSError as error:
+            self._error(f"{error}.", "Check that the folder is there, can be written and is not full.", "OSError")
+            raise typer.Exit(EXIT_FAILED) from error
+        except KeyboardInterrupt as error:
+            self._stopped("Nothing was written.", "Repeat the call.")
+            raise typer.Exit(EXIT_PARTLY) from error
+
+    def _error(self, problem: str, remedy: str, kind: str) -> None:
+        if self._json:
+            self._line({"event": "Error", "error": kind, "problem": problem, "remedy": remedy})
+            return
+        told = f"[red]Error:[/] {escape(problem)}\n[green]Remedy:[/] {escape(remedy)}"
+        self._err.print(told, highlight=False, soft_wrap=True)
 
     def follow(self, events: Generator[Event], out: Path) -> int:
         """Show a run's events to its end and return the exit code; Ctrl-C stops it cleanly."""
@@ -103,7 +109,9 @@ class Terminal:
                     show.tell(event)
                     code = event.exit_code if isinstance(event, Finished) else code
         except KeyboardInterrupt:
-            self._stopped(out)
+            self._stopped(
+                f"What was classified so far is safe in {out}.", "Repeat the same command with --resume to go on."
+            )
             return EXIT_PARTLY
         return code
 
@@ -140,14 +148,11 @@ class Terminal:
             for path in paths:
                 self._out.print(f"Look at [bold]{escape(str(path.resolve()))}[/]")
 
-    def _stopped(self, out: Path) -> None:
+    def _stopped(self, state: str, remedy: str) -> None:
         if self._json:
-            self._line({"event": "Stopped", "remedy": "Repeat the call with --resume."})
-            return
-        self._err.print(
-            f"[yellow]Stopped.[/] What was classified so far is safe in {escape(str(out))}. "
-            "Repeat the same command with [bold]--resume[/] to go on."
-        )
+            self._line({"event": "Stopped", "state": state, "remedy": remedy})
+        else:
+            self._err.print(f"[yellow]Stopped.[/] {escape(state)} {escape(remedy)}", soft_wrap=True)
 
     def _line(self, record: Mapping[str, Any]) -> None:
         sys.stdout.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
@@ -244,5 +249,6 @@ def _sentence(event: Event) -> str:
             f"{event.seconds:.1f} s → {escape(event.folder)}"
         )
     if isinstance(event, Finished):
-        return f"{event.slides} slides, {event.failed} failed. {escape(event.report)}"
+        slides = "1 slide" if event.slides == 1 else f"{event.slides} slides"
+        return f"{slides}, {event.failed} failed. {escape(event.report)}"
     return ""

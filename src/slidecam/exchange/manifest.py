@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "slidecam-manifest", 1
 
-SlideStatus = Literal["done", "partly", "failed", "skipped"]
+SlideStatus = Literal["done", "partly", "failed", "skipped", "unfinished"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class SlideReport:
     path
         Where the slide lies, as it was given.
     status
-        ``done``, ``partly`` (some tiles could not be read), ``skipped`` (nothing to classify) or ``failed``.
+        ``done``, ``partly`` (some tiles gave no result), ``skipped`` (nothing to classify), ``failed``, or
+        ``unfinished`` (the run was stopped before).
     tiles
         Counts by what became of them.
     classes
@@ -113,7 +114,8 @@ def write_manifest(reports: Sequence[SlideReport], run: RunFacts, path: Path) ->
     }
     with replacing(path) as fresh:
         text = json.dumps(_strict(record), indent=2, ensure_ascii=False, allow_nan=False)
-        fresh.write_text(text + "\n", encoding="utf-8")
+        # A file name that is no text in UTF-8 is written as the escape that JSON has for it.
+        fresh.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _run_record(run: RunFacts) -> dict[str, Any]:

@@ -39,10 +39,16 @@ EMBEDDED = 40
 LISTED = 8
 """Classes that a slide's bar tells one by one; the rest share a piece."""
 
-ORDER = {"failed": 0, "partly": 1, "skipped": 2, "done": 3}
+ORDER = {"failed": 0, "partly": 1, "unfinished": 2, "skipped": 3, "done": 4}
 """What needs attention comes first."""
 
-WORDS = {"failed": "failed", "partly": "partly done", "skipped": "skipped", "done": "done"}
+WORDS = {
+    "failed": "failed",
+    "partly": "partly done",
+    "unfinished": "unfinished",
+    "skipped": "skipped",
+    "done": "done",
+}
 REST: RGB = (176, 182, 191)
 SECONDS_PER_MINUTE = 60
 
@@ -77,7 +83,7 @@ class SlideView:
         self.took = in_words(report.seconds)
         self.first_share = report.classes[0].share if report.classes else 0.0
         # A path is quoted whole, its colon too: no name can become a scheme of its own.
-        self.links = {kind: quote(path) for kind, path in report.outputs.items()}
+        self.links = {kind: quote(path, errors="surrogateescape") for kind, path in report.outputs.items()}
         self._overview = folder / report.outputs[OVERVIEW] if OVERVIEW in report.outputs else None
         self._embed = embed
 
@@ -95,7 +101,7 @@ def write_report(reports: Sequence[SlideReport], run: RunFacts, path: Path) -> N
     embed = len(reports) <= EMBEDDED
     slides = [SlideView(report, path.parent, f"slide-{n}", embed=embed) for n, report in enumerate(ordered, 1)]
     page = _environment().get_template("report.html.jinja")
-    with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="\n") as file:
+    with replacing(path) as fresh, fresh.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         file.writelines(
             page.stream(
                 run=run,

@@ -200,7 +200,8 @@ def _tidied(
     if tissue.any():
         closed = isotropic_closing(tissue, spec.closing_um, spacing=(pixel.y, pixel.x)) & ~ink
     glass = _without_small(~(closed | ink), spec.hole_um2 / area, keep_border=True)
-    return _without_small(~glass & ~ink, spec.speck_um2 / area)
+    # A picture that is hardly larger than a speck, cut from the midst of tissue, is no speck.
+    return _without_small(~glass & ~ink, min(spec.speck_um2 / area, tissue.size / 4))
 
 
 def _without_small(mask: NDArray[np.bool_], least: float, *, keep_border: bool = False) -> NDArray[np.bool_]:

@@ -88,6 +88,8 @@ def weights_from_file(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
     if path.suffix not in PICKLES:
         known = ", ".join((".safetensors", *PICKLES))
         raise WeightsError(path, f"{path.suffix or 'no ending'} is not a kind of weights.", f"Known are {known}.")
+    if not path.is_file():
+        raise WeightsError(path, "is not there.", "Check the path.")
     if not trust:
         raise UntrustedCodeError(
             path,

@@ -3,9 +3,11 @@
 from slidecam.sources.opening import open_source, reader_names
 from slidecam.sources.overview import Overview
 from slidecam.sources.source import GLASS, RGB, Source, SourceFacts
-from slidecam.sources.spacing import SettledSpacing, read_spacings, settle_spacing
+from slidecam.sources.spacing import COARSEST, FINEST, SettledSpacing, read_spacings, settle_spacing
 
 __all__ = [
+    "COARSEST",
+    "FINEST",
     "GLASS",
     "RGB",
     "Overview",

@@ -14,7 +14,7 @@ import zarr
 from zarr.storage import FsspecStore, LocalStore
 
 from slidecam.errors import UnreadableSourceError
-from slidecam.geometry import Level, LevelBox, Size, Spacing
+from slidecam.geometry import LevelBox, Size, Spacing, pyramid
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._fingerprint import DIGITS
 from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening
@@ -182,7 +182,6 @@ def _spacing(scale: Mapping[str, Any], axes: Sequence[str]) -> Spacing | None:
 
 
 def _facts(probe: Probe, image: Image) -> SourceFacts:
-    full = image.size(0)
     sizes = [image.size(index) for index in range(len(image.arrays))]
     bits = _bits(image.arrays[0].dtype)
     return SourceFacts(
@@ -190,10 +189,7 @@ def _facts(probe: Probe, image: Image) -> SourceFacts:
         name=probe.name,
         reader="ome-zarr",
         format=f"ome-zarr {image.version}",
-        levels=tuple(
-            Level(index, size, (full.width / size.width + full.height / size.height) / 2)
-            for index, size in enumerate(sizes)
-        ),
+        levels=pyramid(sizes),
         spacing=image.spacing,
         spacing_from="OME-Zarr scale" if image.spacing else None,
         bounds=None,

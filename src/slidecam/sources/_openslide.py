@@ -9,7 +9,7 @@ import openslide
 from PIL import Image
 
 from slidecam.errors import UnreadableSourceError
-from slidecam.geometry import Box, Level, LevelBox, Size, Spacing
+from slidecam.geometry import Box, Level, LevelBox, Size, Spacing, pyramid
 from slidecam.sources import _dicom
 from slidecam.sources._chunks import cells, chunk_size, overlap, window
 from slidecam.sources._fingerprint import fingerprint_of_files
@@ -79,7 +79,7 @@ class OpenSlideSource(Source):
         read_region() takes its corner in level-0 pixels and interpolates where that falls inside a pixel of
         the level. Reading whole chunks from a fixed grid gives a pixel one value in whatever box it is read.
         """
-        if _is_whole(self.facts.levels[level].downsample):
+        if _is_whole(slide.level_downsamples[level]):
             return self._region(slide, level, box)
         pixels = np.empty((box.height, box.width, 3), np.uint8)
         for cell in cells(box, self.facts.chunk[level]):
@@ -89,7 +89,8 @@ class OpenSlideSource(Source):
         return pixels
 
     def _region(self, slide: Slide, level: int, box: LevelBox) -> NDArray[np.uint8]:
-        downsample = self.facts.levels[level].downsample
+        # OpenSlide goes by its own quotient of sizes, not by what the pyramid means.
+        downsample = slide.level_downsamples[level]
         corner = (round(box.x * downsample), round(box.y * downsample))
         size = (box.width, box.height)
         if self._mends_colour:
@@ -129,10 +130,7 @@ def _slide_file(probe: Probe) -> Path | None:
 
 def _facts(probe: Probe, path: Path, slide: Slide) -> SourceFacts:
     properties = slide.properties
-    levels = tuple(
-        Level(index, Size(*size), float(downsample))
-        for index, (size, downsample) in enumerate(zip(slide.level_dimensions, slide.level_downsamples, strict=True))
-    )
+    levels = pyramid([Size(*size) for size in slide.level_dimensions])
     spacing = _spacing(properties)
     files = _files(path, properties)
     mended = properties.get("openslide.vendor") == "dicom" and _dicom.claims_rgb_but_is_ycbcr(path)

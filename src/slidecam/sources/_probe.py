@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,12 @@ from slidecam.sources._library import DECODING_ERRORS, reason
 
 HEAD_BYTES = 4096
 ZARR_MARKS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
+_REMOTE = {
+    "botocore.exceptions": ("BotoCoreError", "ClientError"),
+    "aiohttp": ("ClientError",),
+    "google.auth.exceptions": ("GoogleAuthError",),
+    "azure.core.exceptions": ("AzureError",),
+}
 _ONE_SLIDE = "Pass the path of one slide file, a DICOM series folder or an OME-Zarr folder."
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -122,10 +129,20 @@ def probe(path: str | Path) -> Probe:
     given = str(path)
     try:
         return _probe_url(given) if "://" in given and not given.startswith("file:") else _probe_local(given)
-    except DECODING_ERRORS as error:
+    except (*DECODING_ERRORS, *_of_remote_stores()) as error:
         if isinstance(error, UnreadableSourceError):
             raise
         raise _unreachable(given, error) from error
+
+
+def _of_remote_stores() -> tuple[type[Exception], ...]:
+    """Return the errors of those back ends of fsspec that are loaded; they share no base class."""
+    return tuple(
+        getattr(sys.modules[module], name)
+        for module, names in _REMOTE.items()
+        if module in sys.modules
+        for name in names
+    )
 
 
 def _probe_local(given: str) -> Probe:
@@ -148,6 +165,9 @@ def _probe_url(given: str) -> Probe:
 
 
 def _unreachable(given: str, error: Exception) -> UnreadableSourceError:
+    if isinstance(error, FileNotFoundError) and "://" in given:
+        problem = "there is no such file, or its server cannot be reached."
+        return UnreadableSourceError(given, problem, "Check the URL and the network.")
     if isinstance(error, FileNotFoundError):
         return UnreadableSourceError(given, "there is no such file.", "Check the path.")
     if isinstance(error, PermissionError):

@@ -9,7 +9,7 @@ import numpy as np
 from tifffile import TiffFile
 
 from slidecam.errors import UnreadableSourceError
-from slidecam.geometry import Level, LevelBox, Size
+from slidecam.geometry import LevelBox, Size, pyramid
 from slidecam.sources import _tiff_metadata as metadata
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._fingerprint import fingerprint_of_stream
@@ -162,17 +162,13 @@ def _check_segment(probe: Probe, raster: Raster) -> None:
 
 def _facts(probe: Probe, tiff: TiffFile, rasters: tuple[Raster, ...], fingerprint: str) -> SourceFacts:
     spacing, spacing_from = metadata.spacing(tiff)
-    full = rasters[0].size
     bits = metadata.significant_bits(tiff, rasters[0].keyframe)
     return SourceFacts(
         path=probe.given,
         name=probe.name,
         reader="tiff",
         format="ome-tiff" if tiff.is_ome else "tiff",
-        levels=tuple(
-            Level(index, raster.size, (full.width / raster.size.width + full.height / raster.size.height) / 2)
-            for index, raster in enumerate(rasters)
-        ),
+        levels=pyramid([raster.size for raster in rasters]),
         spacing=spacing,
         spacing_from=spacing_from,
         bounds=None,

@@ -10,7 +10,7 @@ import numpy as np
 from tiffslide import TiffSlide
 
 from slidecam.errors import UnreadableSourceError
-from slidecam.geometry import Box, Level, Size, Spacing
+from slidecam.geometry import Box, Size, Spacing, pyramid
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._fingerprint import fingerprint_of_stream
 from slidecam.sources._library import closed, decoding, decoding_associated, opening
@@ -21,7 +21,7 @@ from slidecam.sources.source import GLASS, Source, SourceFacts
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from slidecam.geometry import LevelBox
+    from slidecam.geometry import Level, LevelBox
     from slidecam.sources._probe import Probe
 
 _REMEDY = "If another program opens it, export it as OME-TIFF there (QuPath: File > Export images)."
@@ -53,10 +53,12 @@ class TiffSlideSource(Source):
         self._lock = Lock()
 
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
-        downsample = self.facts.levels[level].downsample
-        corner = (_level0(box.x, downsample), _level0(box.y, downsample))
         with decoding(self.facts.path, level, box), self._lock:
-            pixels = self._open_slide().read_region(corner, level, (box.width, box.height), as_array=True)
+            slide = self._open_slide()
+            # TIFFSlide goes by its own quotient of sizes, not by what the pyramid means.
+            downsample = slide.level_downsamples[level]
+            corner = (_level0(box.x, downsample), _level0(box.y, downsample))
+            pixels = slide.read_region(corner, level, (box.width, box.height), as_array=True)
         return _rgb(pixels)
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
@@ -104,10 +106,7 @@ def _check(probe: Probe, slide: TiffSlide) -> None:
 
 
 def _facts(probe: Probe, slide: TiffSlide, fingerprint: str) -> SourceFacts:
-    levels = tuple(
-        Level(index, Size(*size), float(downsample))
-        for index, (size, downsample) in enumerate(zip(slide.level_dimensions, slide.level_downsamples, strict=True))
-    )
+    levels = pyramid([Size(*size) for size in slide.level_dimensions])
     spacing = _spacing(slide.properties)
     return SourceFacts(
         path=probe.given,

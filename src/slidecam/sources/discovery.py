@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,13 @@ class FoundSlide:
     name: str
     path: str
 
+    @property
+    def shown(self) -> str:
+        """The path as it may be written down: a URL without password and signed query."""
+        if "://" not in self.path:
+            return self.path
+        return re.sub(r"//[^/@]*@", "//", self.path.split("?", maxsplit=1)[0])
+
 
 @dataclass(frozen=True)
 class Discovery:
@@ -54,15 +62,18 @@ def find_slides(inputs: Sequence[str | Path]) -> Discovery:
     slides: list[FoundSlide] = []
     ignored: list[str] = []
     for given in inputs:
+        if not str(given):
+            raise UsageError("one of the inputs is an empty text.", "Is a variable of your shell empty?")
         if "://" in str(given):
             slides.append(FoundSlide(stem_of_url(str(given)), str(given)))
         else:
             _expand(Path(given), slides, ignored)
+    _refuse_bad_names(slides)
     _refuse_shared_stems(slides)
     if not slides:
         raise UsageError(
             f"no slide was found in {', '.join(map(str, inputs)) or 'nothing'}.",
-            f"Name slides or a folder of them ({' '.join(sorted(SUFFIXES))}).",
+            f"Name slides, or a folder that they lie in directly ({' '.join(sorted(SUFFIXES))}).",
         )
     return Discovery(tuple(slides), tuple(ignored))
 
@@ -101,7 +112,18 @@ def _is_slide_folder(folder: Path) -> bool:
 
 
 def _found(path: Path) -> FoundSlide:
-    return FoundSlide(path.resolve().stem, str(path))
+    # A link is called what the user calls it, not what it leads to.
+    named = path if path.name not in {"", ".."} else path.resolve()
+    return FoundSlide(named.stem, str(path))
+
+
+def _refuse_bad_names(slides: Sequence[FoundSlide]) -> None:
+    """Refuse names that would lead out of the output folder; only a URL can have one."""
+    for slide in slides:
+        if slide.name in {"", ".", ".."} or set(slide.name) & set("/\\"):
+            raise UsageError(
+                f"{slide.path} has no name to call its outputs by.", "Pass a URL that ends in a file name."
+            )
 
 
 def _refuse_shared_stems(slides: Sequence[FoundSlide]) -> None:

@@ -105,6 +105,9 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
             if missing:
                 raise SpacingError(path, f"the column {' and '.join(sorted(missing))} is missing.", remedy)
             for row in table:
+                if row.get(None):  # csv puts surplus cells there
+                    problem = f"line {table.line_num} has more cells than columns."
+                    raise SpacingError(path, problem, "Write decimals with a point, as in 0.25, and quote commas.")
                 if not row["slide"].strip():
                     raise SpacingError(path, f"line {table.line_num} names no slide.", remedy)
                 yield table.line_num, row["slide"].strip(), row["mpp"].strip()
