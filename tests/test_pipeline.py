@@ -363,6 +363,18 @@ def test_two_calls_into_one_folder_do_not_mix(
     assert last([*first]).exit_code == 0
 
 
+@pytest.mark.parametrize("kind", [Planned, BatchDone, SlideFinished])
+def test_a_generator_that_is_closed_lets_go_of_its_folder(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], kind: type[Event]
+) -> None:
+    slides = [write_slide(tmp_path / f"{name}.tif") for name in "ab"]
+    stopped = predict(slides, tiny_bundle, tmp_path / "out", SMALL)
+    next(event for event in stopped if isinstance(event, kind))
+    stopped.close()
+    resumed = list(predict(slides, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
+    assert last(resumed).exit_code == 0
+
+
 @pytest.mark.parametrize("where", ["prepare", "commit"])
 def test_an_unforeseen_error_ends_its_slide_and_not_the_run(
     tmp_path: Path,

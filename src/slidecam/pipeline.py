@@ -170,23 +170,22 @@ class _Way:
 
     def _classified(self, slide: FoundSlide, ready: Prepared, timings: Timings) -> Generator[Event, None, bool]:
         """Classify one slide; return whether there is something to finish."""
-        yield _planned(slide, ready)
-        for message in ready.warnings:
-            yield Warned(slide.name, message)
-        if ready.run is None:
-            self.log.planned(slide)
-            ready.close()
-            return False
         try:
-            begin_slide(slide, ready, self.model, self.spec)
-            yield from _scored(slide.name, ready.run, self.model, self.commit, timings)
+            yield _planned(slide, ready)
+            yield from (Warned(slide.name, message) for message in ready.warnings)
+            if ready.run is not None:
+                begin_slide(slide, ready, self.model, self.spec)
+                yield from _scored(slide.name, ready.run, self.model, self.commit, timings)
+                return True
         except SLIDE_ERRORS as error:
             yield self._given_up(slide, ready, error)
             return False
         except BaseException:
             ready.close()
             raise
-        return True
+        self.log.planned(slide)
+        ready.close()
+        return False
 
     def _finish(self, slide: FoundSlide, ready: Prepared, timings: Timings) -> Event:
         try:
