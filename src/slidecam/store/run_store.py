@@ -1,32 +1,24 @@
-"""One slide's run on disk: a Zarr v3 group that is committed batch by batch, and `run.json` beside it.
-
-Rows of the store are in streaming order, so that a batch is one contiguous piece. Every write replaces whole files,
-and the status of a batch is written last: a run that is killed at any moment holds only whole batches, and a resumed
-one computes exactly the missing ones, and those again of which tiles had failed.
-
-The store itself remembers the plan it was made by, so that it does not depend on ``run.json``, which people may open
-and harm. One process at a time works on it: a lock that the system drops with the process keeps others out.
-"""
+"""The Zarr group of one run: laid out once, then filled batch by batch."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from filelock import FileLock, Timeout
 
-from slidecam.errors import RunExistsError, RunMismatchError, StoreError
+from slidecam.errors import StoreError
+from slidecam.store.results import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from slidecam.store.results import StorePlan, TileResults
 
 ROWS_PER_CHUNK = 1024
 """Rows in one file of the store: few enough files for a network drive, small enough to rewrite at each batch."""
@@ -34,94 +26,13 @@ ROWS_PER_CHUNK = 1024
 CHUNK_BYTES = 2_000_000
 """Largest file of raw maps that is rewritten at each batch."""
 
-RUN_FILE = "run.json"
 STORE_FOLDER = "run.zarr"
 FAILURES_FOLDER = "failures"
-LOCK_FILE = ".lock"
 
 ARRAYS = ("grid_row", "boxes", "batch_starts", "status", "logits", "probabilities")
 """What every store holds; ``maps`` comes to it where an explanation was asked for."""
 
-DIGESTS = ("slide", "model", "tissue mask")
-"""Entries of a plan that are digests of content."""
-
 BEGIN_ANEW = "Pass --overwrite to begin anew; what can still be read in it is lost then."
-
-
-class Status(IntEnum):
-    """What became of a tile."""
-
-    PENDING = 0
-    DONE = 1
-    FAILED = 2
-
-
-@dataclass(frozen=True)
-class TileResults:
-    """What one batch leaves behind; rows of failed tiles mean nothing until they are `blanked`.
-
-    Attributes
-    ----------
-    logits, probabilities
-        float32, (tiles, classes).
-    maps
-        Raw class-activation maps, float32, (tiles, mapped classes, height, width), or None. The store keeps them in
-        float16: three digits, at half the size.
-    failures
-        Position in the batch and reason of every tile that failed.
-    """
-
-    logits: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
-    maps: NDArray[np.float32] | None
-    failures: Mapping[int, str]
-
-    def blanked(self) -> TileResults:
-        """Return the same with not-a-number in every row of a failed tile."""
-        if not self.failures:
-            return self
-        maps = None if self.maps is None else _blanked(self.maps, self.failures)
-        logits, probabilities = (_blanked(values, self.failures) for values in (self.logits, self.probabilities))
-        return TileResults(logits, probabilities, maps, self.failures)
-
-
-@dataclass(frozen=True)
-class StorePlan:
-    """The shape of a run, fixed before its first batch.
-
-    Attributes
-    ----------
-    boxes
-        int64, (tiles, 4), level-0 pixels, in grid order.
-    batches
-        Grid rows of each batch, in streaming order.
-    step
-        Level-0 pixels from one tile to the next.
-    classes
-        How many classes there are.
-    map_shape
-        (mapped classes, height, width) of a tile's raw maps, or None where none are kept.
-    digest
-        What decides every result (slide, bundle, tiling, …), as JSON; a run is continued only if it is equal.
-    """
-
-    boxes: NDArray[np.int64]
-    batches: Sequence[NDArray[np.int64]]
-    step: int
-    classes: int
-    map_shape: tuple[int, int, int] | None
-    digest: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def order(self) -> NDArray[np.int64]:
-        """Grid rows in streaming order."""
-        return np.concatenate(self.batches).astype(np.int64) if self.batches else np.zeros(0, np.int64)
-
-    @property
-    def starts(self) -> NDArray[np.int64]:
-        """Where each batch begins in `order`."""
-        sizes = [len(batch) for batch in self.batches]
-        return np.cumsum([0, *sizes[:-1]], dtype=np.int64)[: len(sizes)]
 
 
 class RunStore:
@@ -256,7 +167,7 @@ class RunStore:
         # A file for each batch that has any: one table for all would be rewritten for every batch of a damaged slide.
         path = self._failures_folder / f"{batch}.json"
         if failures:
-            _replace(path, json.dumps({str(place): reason for place, reason in failures.items()}))
+            replace_text(path, json.dumps({str(place): reason for place, reason in failures.items()}))
         else:
             path.unlink(missing_ok=True)
 
@@ -273,12 +184,6 @@ class RunStore:
         ordered = np.empty_like(values)
         ordered[self.order] = values
         return ordered
-
-
-def _blanked(values: NDArray[Any], failed: Mapping[int, str]) -> NDArray[Any]:
-    blanked = values.copy()
-    blanked[list(failed)] = np.nan
-    return blanked
 
 
 def _halved(maps: NDArray[np.float32]) -> NDArray[np.float16]:
@@ -319,102 +224,9 @@ def _empty(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, bat
     group.create_array(name, shape=shape, dtype=dtype, chunks=(batch * batches, *shape[1:]), fill_value=fill)
 
 
-def read_run(folder: Path) -> dict[str, Any] | None:
-    """Return what ``run.json`` says, or None where there is no readable one."""
-    try:
-        record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def write_run(folder: Path, record: Mapping[str, Any]) -> None:
-    """Replace ``run.json`` in one step."""
-    _replace(folder / RUN_FILE, json.dumps(record, indent=2, allow_nan=False) + "\n")
-
-
-def _replace(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file in one step; missing parent folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.partial")
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)
-
-
-def has_run(folder: Path) -> bool:
-    """Whether a run was begun in ``folder``."""
-    return (folder / STORE_FOLDER).exists() or (folder / RUN_FILE).exists()
-
-
-def lock_run(folder: Path) -> FileLock:
-    """Keep other processes out of ``folder`` until the lock is released or this process ends.
-
-    Raises
-    ------
-    RunExistsError
-        If another process is at work there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK_FILE, timeout=0, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        remedy = "Wait until it is done, or choose another --out."
-        raise RunExistsError(folder, "another slidecam is at work in this folder.", remedy) from error
-    return lock
-
-
-def open_or_create(folder: Path, plan: StorePlan, existing: str) -> RunStore:
-    """Continue the run in ``folder`` or begin one.
-
-    Parameters
-    ----------
-    folder
-        The slide's output folder.
-    plan
-        What to lay out if there is nothing to continue, and what a run that is continued must be equal to.
-    existing
-        ``refuse``, ``resume`` or ``overwrite``.
-
-    Raises
-    ------
-    RunExistsError
-        If there is a run and ``existing`` is ``refuse``.
-    RunMismatchError
-        If there is a run of another plan and ``existing`` is ``resume``.
-    StoreError
-        If there is a run that cannot be read and ``existing`` is not ``overwrite``.
-    """
-    if existing == "overwrite" or not (folder / STORE_FOLDER).exists() or _was_cut_off(folder):
-        return RunStore.create(folder, plan)
-    if existing == "refuse":
-        raise RunExistsError(folder, "there is a run here already.", "Pass --resume to continue it or --overwrite.")
-    store = RunStore.open(folder)
-    _refuse_other_plan(store, plan)
-    return store
-
-
-def _was_cut_off(folder: Path) -> bool:
-    """Whether a run was killed while it was laid out: it holds no batch yet, so there is nothing to lose."""
-    try:
-        group = zarr.open_group(folder / STORE_FOLDER, mode="r")
-    except FileNotFoundError:
-        return not any((folder / STORE_FOLDER).iterdir())
-    except (OSError, KeyError, ValueError, TypeError):
-        return False
-    return "complete" not in group.attrs
-
-
-def _refuse_other_plan(store: RunStore, plan: StorePlan) -> None:
-    before, now = store.digest, json.loads(json.dumps(dict(plan.digest)))
-    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-    if changed:
-        told = "; ".join(_change(key, before.get(key), now.get(key)) for key in changed)
-        remedy = "Call it as the first time, pass --overwrite, or choose another --out."
-        raise RunMismatchError(store.folder, f"the run here was made by another plan: {told}.", remedy)
-    if not store.fits(plan):
-        raise RunMismatchError(store.folder, "its run.zarr is damaged or holds other tiles than these.", BEGIN_ANEW)
-
-
-def _change(key: str, before: object, now: object) -> str:
-    # A digest says nothing to a person but that it differs.
-    return f"{key} has changed" if key in DIGESTS else f"{key} was {before!r}, is {now!r}"

@@ -1,0 +1,118 @@
+"""A slide's output folder: its ``run.json``, its lock, and whether the run in it may be continued."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import zarr
+from filelock import FileLock, Timeout
+
+from slidecam.errors import RunExistsError, RunMismatchError
+from slidecam.store.run_store import BEGIN_ANEW, STORE_FOLDER, RunStore, replace_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from slidecam.store.results import StorePlan
+
+RUN_FILE = "run.json"
+LOCK_FILE = ".lock"
+
+DIGESTS = ("slide", "model", "tissue mask")
+"""Entries of a plan that are digests of content."""
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """Return what ``run.json`` says, or None where there is no readable one."""
+    try:
+        record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def write_run(folder: Path, record: Mapping[str, Any]) -> None:
+    """Replace ``run.json`` in one step."""
+    replace_text(folder / RUN_FILE, json.dumps(record, indent=2, allow_nan=False) + "\n")
+
+
+def has_run(folder: Path) -> bool:
+    """Whether a run was begun in ``folder``."""
+    return (folder / STORE_FOLDER).exists() or (folder / RUN_FILE).exists()
+
+
+def lock_run(folder: Path) -> FileLock:
+    """Keep other processes out of ``folder`` until the lock is released or this process ends.
+
+    Raises
+    ------
+    RunExistsError
+        If another process is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_FILE, timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        remedy = "Wait until it is done, or choose another --out."
+        raise RunExistsError(folder, "another slidecam is at work in this folder.", remedy) from error
+    return lock
+
+
+def open_or_create(folder: Path, plan: StorePlan, existing: str) -> RunStore:
+    """Continue the run in ``folder`` or begin one.
+
+    Parameters
+    ----------
+    folder
+        The slide's output folder.
+    plan
+        What to lay out if there is nothing to continue, and what a run that is continued must be equal to.
+    existing
+        ``refuse``, ``resume`` or ``overwrite``.
+
+    Raises
+    ------
+    RunExistsError
+        If there is a run and ``existing`` is ``refuse``.
+    RunMismatchError
+        If there is a run of another plan and ``existing`` is ``resume``.
+    StoreError
+        If there is a run that cannot be read and ``existing`` is not ``overwrite``.
+    """
+    if existing == "overwrite" or not (folder / STORE_FOLDER).exists() or _was_cut_off(folder):
+        return RunStore.create(folder, plan)
+    if existing == "refuse":
+        raise RunExistsError(folder, "there is a run here already.", "Pass --resume to continue it or --overwrite.")
+    store = RunStore.open(folder)
+    _refuse_other_plan(store, plan)
+    return store
+
+
+def _was_cut_off(folder: Path) -> bool:
+    """Whether a run was killed while it was laid out: it holds no batch yet, so there is nothing to lose."""
+    try:
+        group = zarr.open_group(folder / STORE_FOLDER, mode="r")
+    except FileNotFoundError:
+        return not any((folder / STORE_FOLDER).iterdir())
+    except (OSError, KeyError, ValueError, TypeError):
+        return False
+    return "complete" not in group.attrs
+
+
+def _refuse_other_plan(store: RunStore, plan: StorePlan) -> None:
+    before, now = store.digest, json.loads(json.dumps(dict(plan.digest)))
+    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    if changed:
+        told = "; ".join(_change(key, before.get(key), now.get(key)) for key in changed)
+        remedy = "Call it as the first time, pass --overwrite, or choose another --out."
+        raise RunMismatchError(store.folder, f"the run here was made by another plan: {told}.", remedy)
+    if not store.fits(plan):
+        raise RunMismatchError(store.folder, "its run.zarr is damaged or holds other tiles than these.", BEGIN_ANEW)
+
+
+def _change(key: str, before: object, now: object) -> str:
+    # A digest says nothing to a person but that it differs.
+    return f"{key} has changed" if key in DIGESTS else f"{key} was {before!r}, is {now!r}"
