@@ -272,6 +272,7 @@ def _overview_facts(slide: FoundSlide, ready: Prepared, model: LoadedModel) -> O
         spacing=ready.spacing.spacing,
         details=(
             ("Tile", f"{card.tile_px} px at {card.spacing:g} µm/px"),
+            ("Slide", f"{ready.spacing.spacing.mean:.4g} µm/px ({ready.spacing.origin})"),
             ("Tissue", ready.foreground.origin),
         ),
     )
