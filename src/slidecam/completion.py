@@ -22,7 +22,7 @@ from slidecam.exchange.tiles import TileTable
 from slidecam.exchange.wsinfer_csv import write_tiles_csv
 from slidecam.foreground import save_foreground
 from slidecam.heatmap import paint
-from slidecam.preparation import OUTPUTS, clear_leftovers
+from slidecam.preparation import HEATMAP, OUTPUTS, clear_leftovers
 from slidecam.store import Status, read_run, write_run
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from slidecam.events import SlideFailed
     from slidecam.exchange.manifest import SlideStatus
     from slidecam.heatmap import Heatmap
-    from slidecam.inference import ScoredBatch
+    from slidecam.inference import MapRequest, ScoredBatch
     from slidecam.preparation import LoadedModel, OpenRun, PredictSpec, Prepared
     from slidecam.sources import Source
     from slidecam.sources.discovery import FoundSlide
@@ -88,7 +88,7 @@ def begin_slide(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: Pr
     """Write ``run.json`` as it stands before the first batch, unless the slide was finished by an earlier call."""
     if ready.run is not None and not ready.run.complete:
         clear_leftovers(ready.folder)
-        write_run(ready.folder, _record(slide, ready, model) | {"ngff": spec.ngff})
+        write_run(ready.folder, _record(slide, ready, model, spec))
 
 
 def fail_slide(folder: Path, failure: SlideFailed) -> None:
@@ -98,7 +98,7 @@ def fail_slide(folder: Path, failure: SlideFailed) -> None:
         write_run(folder, {**record, "reason": failure.problem, "remedy": failure.remedy})
 
 
-def _record(slide: FoundSlide, ready: Prepared, model: LoadedModel) -> dict[str, Any]:
+def _record(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec) -> dict[str, Any]:
     before = read_run(ready.folder) or {}
     facts = ready.source.facts
     return {
@@ -120,6 +120,7 @@ def _record(slide: FoundSlide, ready: Prepared, model: LoadedModel) -> dict[str,
             "digest": model.bundle.digest,
         },
         "plan": dict(ready.plan),
+        "ngff": spec.ngff,
         "device": str(model.classifier.device),
         "machine": {"system": platform.platform(), "python": platform.python_version()},
         "versions": {package: version(package) for package in PACKAGES},
@@ -233,7 +234,6 @@ def _write_heatmap(ready: Prepared, model: LoadedModel, spec: PredictSpec) -> Ov
         return None
     card = model.bundle.card
     names = tuple(card.class_names[index] for index in request.classes)
-    method = METHOD_NAMES.get(request.method, request.method)
     raster = RasterSpec(
         name=ready.source.facts.name,
         class_names=names,
@@ -244,9 +244,13 @@ def _write_heatmap(ready: Prepared, model: LoadedModel, spec: PredictSpec) -> Ov
         ngff=spec.ngff,
         attributes=_scale_told(heatmap, request.method),
     )
-    path = ready.folder / "heatmap.ome.zarr"
+    path = ready.folder / HEATMAP
     write_heatmap_ome_zarr(path, heatmap.bands(), raster)
-    return _heat_for_overview(path, names, f"{method}, share of the slide's scale")
+    return _heat_for_overview(path, names, f"{_method_name(request)}, share of the slide's scale")
+
+
+def _method_name(request: MapRequest) -> str:
+    return METHOD_NAMES.get(request.method, request.method)
 
 
 def _scale_told(heatmap: Heatmap, method: str) -> dict[str, Any]:
@@ -262,11 +266,10 @@ def _heat_for_overview(path: Path, names: tuple[str, ...], label: str) -> Overvi
 
 def _overview_facts(slide: FoundSlide, ready: Prepared, model: LoadedModel) -> OverviewFacts:
     card = model.bundle.card
-    method = "" if model.request is None else METHOD_NAMES.get(model.request.method, model.request.method)
     return OverviewFacts(
         slide=slide.name,
         model=card.name,
-        method=method,
+        method="" if model.request is None else _method_name(model.request),
         date=datetime.now(UTC).date().isoformat(),
         size=ready.source.facts.size,
         spacing=ready.spacing.spacing,

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 EXTRAS = {
-    "napari": ("napari", "napari"),
-    "server": ("fastapi", "fastapi"),
-    "train": ("sklearn", "scikit-learn"),
-    "explain": ("pytorch_grad_cam", "grad-cam"),
-    "cluster": ("distributed", "distributed"),
+    "napari": "napari",
+    "server": "fastapi",
+    "train": "scikit-learn",
+    "explain": "grad-cam",
+    "cluster": "distributed",
 }
-"""For each extra, a module and a distribution that it brings."""
+"""For each extra, a distribution that it brings."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    for extra, (_module, package) in EXTRAS.items():
+    for extra, package in EXTRAS.items():
         try:
             yield Finding(f"extra {extra}", well=True, detail=f"{package} {version(package)}")
         except PackageNotFoundError:

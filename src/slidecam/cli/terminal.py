@@ -94,7 +94,7 @@ class Terminal:
 
     def _error(self, problem: str, remedy: str, kind: str) -> None:
         if self._json:
-            self._line({"event": "Error", "error": kind, "problem": problem, "remedy": remedy})
+            self.line({"event": "Error", "error": kind, "problem": problem, "remedy": remedy})
             return
         told = f"[red]Error:[/] {escape(problem)}\n[green]Remedy:[/] {escape(remedy)}"
         self._err.print(told, highlight=False, soft_wrap=True)
@@ -118,7 +118,7 @@ class Terminal:
     def table(self, title: str, facts: Mapping[str, Any]) -> None:
         """Print one thing's facts."""
         if self._json:
-            self._line(dict(facts))
+            self.line(dict(facts))
             return
         table = Table(title=escape(title), title_justify="left", show_header=False, box=None)
         table.add_column()
@@ -130,7 +130,7 @@ class Terminal:
     def rows(self, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Print several things' facts, one row each."""
         if self._json:
-            self._line({key: [dict(row) for row in rows]})
+            self.line({key: [dict(row) for row in rows]})
             return
         if not rows:
             self._out.print(f"No {key} found.")
@@ -150,11 +150,12 @@ class Terminal:
 
     def _stopped(self, state: str, remedy: str) -> None:
         if self._json:
-            self._line({"event": "Stopped", "state": state, "remedy": remedy})
+            self.line({"event": "Stopped", "state": state, "remedy": remedy})
         else:
             self._err.print(f"[yellow]Stopped.[/] {escape(state)} {escape(remedy)}", soft_wrap=True)
 
-    def _line(self, record: Mapping[str, Any]) -> None:
+    def line(self, record: Mapping[str, Any]) -> None:
+        """Print one JSON object on a line of its own."""
         sys.stdout.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
         sys.stdout.flush()
 
@@ -179,7 +180,7 @@ class _Lines:
 
     def tell(self, event: Event) -> None:
         """Print one event as one line."""
-        self._terminal._line(as_json(event))  # noqa: SLF001  (its own printer)
+        self._terminal.line(as_json(event))
 
 
 class _Bars:
