@@ -15,6 +15,9 @@ SlidecamError
 │   ├── WeightsError (ValueError)           wrong hash, missing key or wrong shape
 │   └── UntrustedCodeError (PermissionError)    the weights could run code and trust was not given
 ├── ExplanationError (ValueError)           the classifier has no such class or no map to explain it on
+├── DataSetError (ValueError)               pictures to learn from that are missing, unreadable or of one class only
+├── RecipeError (ValueError)                a recipe that says something impossible; all of it at once
+├── CheckpointError (ValueError)            a training that cannot be continued from this file
 ├── DeviceError (ValueError)                the device or precision asked for is not on this machine
 ├── SlideFailedError (OSError)              nothing of a slide could be read, or its outputs not be written
 └── StoreError
@@ -122,6 +125,18 @@ class UntrustedCodeError(BundleError, PermissionError):
 
 class ExplanationError(SlidecamError, ValueError):
     """The classifier has no such class, or no activation map to explain it on."""
+
+
+class DataSetError(SlidecamError, ValueError):
+    """Pictures to learn from or to be measured on are missing, unreadable or of one class only."""
+
+
+class RecipeError(SlidecamError, ValueError):
+    """A recipe says something impossible; the message lists everything that is wrong with it."""
+
+
+class CheckpointError(SlidecamError, ValueError):
+    """A training cannot be continued from this file."""
 
 
 class DeviceError(SlidecamError, ValueError):

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from slidecam.exchange.manifest import RunFacts, SlideReport, TileCounts
-from slidecam.exchange.report import EMBEDDED, bar_pieces, in_words, legend, picture_uri, status_counts, write_report
+from slidecam.exchange.report import EMBEDDED, bar_pieces, in_words, legend, status_counts, write_report
+from slidecam.pages import picture_uri
 from slidecam.exchange.summary import ClassSummary
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 
 import numpy as np
 
-from slidecam.exchange.atomic import replacing
+from slidecam.atomic import replacing
 from slidecam.exchange.wsinfer_csv import PROBABILITY, pieces
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from slidecam.exchange.atomic import replacing
+from slidecam.atomic import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.exchange.atomic import replacing
+from slidecam.atomic import replacing
 from slidecam.exchange.overlay import class_map, colored, faded, heated, resampled
 from slidecam.exchange.pen import INK, MUTED, Pen, Place, Type, as_hex
 from slidecam.exchange.sidebar import WIDTH as SIDEBAR

@@ -7,17 +7,12 @@ into view, or it would weigh a gigabyte for ten thousand of them.
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
-
-from slidecam.exchange.atomic import replacing
+from slidecam.pages import picture_uri, write_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,9 +24,6 @@ if TYPE_CHECKING:
 
 OVERVIEW = "overview.png"
 """The output that is shown."""
-
-PICTURE_WIDTH = 1100
-"""Pixels across of the pictures inside the page: readable, and about 100 kB each."""
 
 EMBEDDED = 40
 """Slides up to which the pictures are inside the page."""
@@ -100,18 +92,16 @@ def write_report(reports: Sequence[SlideReport], run: RunFacts, path: Path) -> N
     ordered = sorted(reports, key=lambda report: ORDER[report.status])
     embed = len(reports) <= EMBEDDED
     slides = [SlideView(report, path.parent, f"slide-{n}", embed=embed) for n, report in enumerate(ordered, 1)]
-    page = _environment().get_template("report.html.jinja")
-    with replacing(path) as fresh, fresh.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-        file.writelines(
-            page.stream(
-                run=run,
-                took=in_words(run.seconds),
-                started=run.started.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-                slides=slides,
-                counts=status_counts(reports),
-                legend=legend(reports),
-            )
-        )
+    write_page(
+        "report",
+        path,
+        run=run,
+        took=in_words(run.seconds),
+        started=run.started.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        slides=slides,
+        counts=status_counts(reports),
+        legend=legend(reports),
+    )
 
 
 def bar_pieces(classes: Sequence[ClassSummary], classified: int) -> list[Piece]:
@@ -150,19 +140,6 @@ def status_counts(reports: Sequence[SlideReport]) -> Mapping[str, int]:
     return {status: count for status, count in counts.items() if count}
 
 
-def picture_uri(path: Path) -> str | None:
-    """Return a picture as a small JPEG inside a data URI, or None where there is no readable one."""
-    try:
-        with Image.open(path) as picture:
-            small = picture.convert("RGB")
-    except OSError:
-        return None
-    small.thumbnail((PICTURE_WIDTH, PICTURE_WIDTH), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    small.save(file, "JPEG", quality=82, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-
-
 def in_words(seconds: float) -> str:
     """Return a time as a person says it."""
     if seconds < SECONDS_PER_MINUTE:
@@ -170,13 +147,3 @@ def in_words(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), SECONDS_PER_MINUTE)
     hours, minutes = divmod(minutes, SECONDS_PER_MINUTE)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("slidecam.exchange"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slidecam.atomic import replacing
 from slidecam.errors import UsageError
-from slidecam.exchange.atomic import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

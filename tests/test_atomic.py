@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slidecam.exchange.atomic import replacing, replacing_folder
+from slidecam.atomic import replacing, replacing_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

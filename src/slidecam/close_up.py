@@ -1,0 +1,1 @@
+"""A few tiles, looked at closely."""

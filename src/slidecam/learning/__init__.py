@@ -1,0 +1,1 @@
+"""Training and measuring classifiers: pictures on disk in, a bundle and honest figures out."""

@@ -1,0 +1,5 @@
+"""Pages for people: one style, each file complete in itself, so that it can be mailed and printed."""
+
+from slidecam.pages.page import picture_uri, write_page
+
+__all__ = ["picture_uri", "write_page"]

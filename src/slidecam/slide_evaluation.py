@@ -1,0 +1,1 @@
+"""Predictions on slides against annotations."""

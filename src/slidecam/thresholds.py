@@ -1,0 +1,1 @@
+"""Thresholds over raw heatmap values."""

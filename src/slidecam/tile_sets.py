@@ -1,0 +1,1 @@
+"""Tiles of slides as files to learn from."""
