@@ -14,8 +14,8 @@ from PIL import Image
 
 from slidecam.exchange.manifest import RunFacts, SlideReport, TileCounts
 from slidecam.exchange.report import EMBEDDED, bar_pieces, in_words, legend, status_counts, write_report
-from slidecam.pages import picture_uri
 from slidecam.exchange.summary import ClassSummary
+from slidecam.pages import picture_uri
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -68,7 +68,7 @@ def _bundle_told(bundle: Bundle) -> dict[str, Any]:
     return {
         "name": card.name,
         "classes": names,
-        "tile": f"{card.tile_px} px at {card.spacing:g} µm/px",
+        "tile": "a whole picture" if card.spacing is None else f"{card.tile_px} px at {card.spacing:g} µm/px",
         "licence": card.licence,
         "path": str(bundle.path),
     }

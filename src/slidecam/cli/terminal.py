@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from slidecam.events import Event
+    from slidecam.steps import Result, Step
 
 EXIT_FAILED, EXIT_USAGE, EXIT_PARTLY = 1, 2, 3
 """Beside 0: the run failed, wrong usage, partly done (the manifest lists what was not)."""
@@ -115,6 +117,26 @@ class Terminal:
             return EXIT_PARTLY
         return code
 
+    def walk(self, work: Generator[Step, None, Result]) -> Result:
+        """Show long work step by step to its end and return its result; Ctrl-C closes it and is passed on."""
+        bars = _phases(self._err)
+        tasks: dict[str, TaskID] = {}
+        with closing(work), nullcontext() if self._json else bars:
+            while True:
+                try:
+                    step = next(work)
+                except StopIteration as end:
+                    result: Result = end.value
+                    return result
+                if self._json:
+                    self.line({"event": "Step", **asdict(step)})
+                    continue
+                if step.phase not in tasks:
+                    tasks[step.phase] = bars.add_task(escape(step.phase), figures="", total=step.total or None)
+                bars.update(tasks[step.phase], completed=step.done, total=step.total or None, figures=_figures(step))
+                if step.message:
+                    self._err.print(escape(step.message), highlight=False, soft_wrap=True)
+
     def table(self, title: str, facts: Mapping[str, Any]) -> None:
         """Print one thing's facts."""
         if self._json:
@@ -158,6 +180,21 @@ class Terminal:
         """Print one JSON object on a line of its own."""
         sys.stdout.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
         sys.stdout.flush()
+
+
+def _phases(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _figures(step: Step) -> str:
+    return ", ".join(f"{escape(name)} {value:.4g}" for name, value in step.figures.items())
 
 
 def _plain(value: object) -> str:

@@ -54,11 +54,15 @@ class Card:
     activation
         What turns logits into probabilities. A classifier of one logit is a sigmoid.
     tile_px, spacing
-        Edge of a tile in pixels, at ``spacing`` µm per pixel.
+        Edge of a tile in pixels, at ``spacing`` µm per pixel. Without a spacing the classifier sees whole pictures
+        (an MRI slice, an ultrasound frame, a cell): a picture of whatever size is one tile.
     input_px, interpolation
         Edge of what the network sees, and how a tile is resized to it, once.
     mean, std
         For red, green, blue: the network is given ``(pixel / 255 - mean) / std``.
+    temperature
+        What logits are divided by before the activation, found on validation data (Guo et al., ICML 2017); 1 where
+        probabilities were never calibrated.
     split
         Name of the layer whose output is the activation map; None for ``forward_features`` /
         ``forward_head``.
@@ -77,13 +81,14 @@ class Card:
     class_names: tuple[str, ...]
     activation: Activation
     tile_px: int
-    spacing: float
+    spacing: float | None
     input_px: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     class_colors: tuple[RGB, ...] = ()
     interpolation: Interpolation = "bilinear"
     architecture_args: Mapping[str, object] = field(default_factory=dict)
+    temperature: float = 1.0
     split: str | None = None
     licence: str = "not stated"
     provenance: Mapping[str, object] = field(default_factory=dict)
@@ -122,11 +127,12 @@ def read_card(path: Path) -> Card:
         class_colors=_read_colors(fields),
         activation=fields.text("activation", "softmax"),  # type: ignore[arg-type]  # checked by check_card
         tile_px=fields.whole("tile_px", 224),
-        spacing=fields.number("spacing_um_px", 0.5),
+        spacing=None if fields.values.get("spacing_um_px", 0) is None else fields.number("spacing_um_px", 0.5),
         input_px=resize.whole("size", 224),
         interpolation=resize.text("interpolation", "bilinear"),  # type: ignore[arg-type]  # checked by check_card
         mean=fields.three("mean", [0.485, 0.456, 0.406]),
         std=fields.three("std", [0.229, 0.224, 0.225]),
+        temperature=1.0 if fields.values.get("temperature") is None else fields.number("temperature", 1.0),
         split=None if fields.values.get("split") is None else fields.text("split", "layer4"),
         licence=fields.text("licence", "CC-BY-4.0"),
         provenance=_optional_object(fields, "provenance"),
@@ -160,6 +166,7 @@ def card_object(card: Card) -> dict[str, object]:
         "resize": {"size": card.input_px, "interpolation": card.interpolation},
         "mean": list(card.mean),
         "std": list(card.std),
+        **({} if card.temperature == 1 else {"temperature": card.temperature}),
         "split": card.split,
         "licence": card.licence,
         "provenance": dict(card.provenance),
@@ -186,7 +193,7 @@ def check_card(card: Card, path: Path) -> None:
         raise fields.error("weights.file", problem, f"Write {WEIGHTS_FILE!r}, without folders.")
 
 
-_KEYS = frozenset(card_object(Card("", "", (), "none", 1, 1.0, 1, (0, 0, 0), (1, 1, 1))))
+_KEYS = frozenset(card_object(Card("", "", (), "none", 1, 1.0, 1, (0, 0, 0), (1, 1, 1), temperature=2.0)))
 
 
 def _spread_color(index: int) -> RGB:
@@ -265,9 +272,11 @@ def _check_sizes(card: Card, fields: JsonFields) -> None:
     for key, pixels in (("tile_px", card.tile_px), ("resize.size", card.input_px)):
         if pixels < 1:
             raise fields.error(key, f"is {pixels}", "Write the edge in pixels, at least 1, for example 224.")
-    if not FINEST <= card.spacing <= COARSEST:
+    if card.spacing is not None and not FINEST <= card.spacing <= COARSEST:
         problem = f"is {card.spacing:g} µm per pixel, which is outside {FINEST:g} to {COARSEST:g}"
         raise fields.error("spacing_um_px", problem, "Write the spacing of the tiles that the network was trained on.")
+    if not card.temperature > 0:
+        raise fields.error("temperature", f"is {card.temperature}", "Write a number above 0; 1 changes nothing.")
 
 
 def _check_normalisation(card: Card, fields: JsonFields) -> None:

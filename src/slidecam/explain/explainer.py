@@ -1,0 +1,116 @@
+"""What every explanation of a classifier's logits is: a context manager that is given tiles and leaves no trace."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from slidecam.steps import result_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, Sequence
+
+    from torch import Tensor
+
+    from slidecam.models import Classifier
+    from slidecam.steps import Step
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Raw maps of a batch of tiles, and what a reader must know of them.
+
+    Attributes
+    ----------
+    method
+        Name of the method, as in the catalogue.
+    logits
+        (B, K), float32: what the classifier says of the tiles as they are.
+    maps
+        (B, K', h, w), float32, raw: scaled to nothing, so that tiles and classes compare. A cell lies at its share
+        of the tile, whatever h and w are.
+    passes
+        Forward passes of the backbone for each tile, the tile's own included.
+    facts
+        What is printed beside the map: seeds and settings, ``approximate`` with the reason, a completeness gap.
+        Plain JSON values.
+    """
+
+    method: str
+    logits: Tensor
+    maps: Tensor
+    passes: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Explainer(ABC):
+    """One method on one classifier.
+
+    Used in a ``with`` block: what it needs inside the network (hooks, a wrapper) is there only until the block's end,
+    whatever happens in it. No ``.grad``, flag, mode, hook or random state of the network or of torch is changed.
+
+    Parameters
+    ----------
+    classifier
+        On its device.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        return None
+
+    @abstractmethod
+    def steps(self, pixels: Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
+        """Explain tiles step by step; the generator returns the explanation.
+
+        Parameters
+        ----------
+        pixels
+            uint8, (B, H, W, 3), red, green, blue, on the classifier's device; H and W are the card's ``input_px``.
+        classes
+            Indices of the logits to explain: fixed ones, the same for every tile.
+
+        Raises
+        ------
+        ExplanationError
+            If there is no such class, or the classifier lacks what the method needs.
+        """
+
+    def explain(self, pixels: Tensor, classes: Sequence[int]) -> Explanation:
+        """Explain tiles to the end; see `steps`."""
+        return result_of(self.steps(pixels, classes))
+
+
+@dataclass(frozen=True)
+class Method:
+    """One entry of the catalogue.
+
+    Attributes
+    ----------
+    name, title
+        As in ``--methods`` (``score-cam``) and as people read it (``Score-CAM``).
+    spec
+        The dataclass of its settings; every field has a default.
+    make
+        Returns the explainer of a classifier under given settings.
+    signed
+        Whether negative values mean evidence against the class; else maps are at least 0.
+    needs_map
+        Whether it works only where `Classifier.has_map`.
+    dear
+        Whether it costs many passes: for single tiles, not for whole slides.
+    """
+
+    name: str
+    title: str
+    spec: type[Any]
+    make: Callable[[Classifier, Any], Explainer]
+    signed: bool = False
+    needs_map: bool = True
+    dear: bool = True
