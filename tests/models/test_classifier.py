@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from torch import nn
-from torchvision.transforms import v2  # type: ignore[import-untyped]  # torchvision ships no types
+from torchvision.transforms import v2
 
 from slidecam.errors import CardError, DeviceError, ExplanationError
 from slidecam.models import classifier_for
@@ -268,13 +268,126 @@ def test_the_callers_autocast_does_not_reach_in(gather: nn.Module, make_card: Ma
         assert torch.is_autocast_enabled("cpu")
 
 
-def test_networks_of_tokens_predict_and_have_no_map(make_card: MakeCard, tmp_path: Path) -> None:
-    network = build_network("timm/test_vit", {"img_size": 32}, 3, tmp_path)
-    classifier = classifier_for(network, make_card(), CPU)
+@pytest.mark.parametrize(("architecture", "prefix"), [("timm/test_vit", 1), ("timm/test_vit4", 1)])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_transformers_have_a_map_of_their_patches(
+    make_card: MakeCard, tmp_path: Path, architecture: str, prefix: int, backend: Backend
+) -> None:
+    network = build_network(architecture, {"img_size": 32, "patch_size": 8}, 3, tmp_path)
+    classifier = classifier_for(network, make_card(), CPU, backend=backend)
+    passed = classifier.run(tiles(), gradients=True)
+    kept: list[torch.Tensor] = []
+    layer: Any = network
+    layer.blocks[-1].norm1.register_forward_hook(lambda _layer, _inputs, output: kept.append(output))
+    expected = network(normalised(tiles(), make_card()))
+    torch.testing.assert_close(passed.logits.detach(), expected.detach(), rtol=0, atol=1e-5)
+    assert passed.activation is not None
+    channels = kept[0].shape[2]
+    assert passed.activation.shape == (2, channels, 4, 4)
+    theirs = torch.autograd.grad(expected[:, 1].sum(), kept[0])[0]
+    ours = torch.autograd.grad(passed.logits[:, 1].sum(), passed.activation)[0]
+    for found, tokens in ((passed.activation.detach(), kept[0]), (ours, theirs)):
+        patches = tokens[:, prefix:].detach()
+        for row in range(4):
+            torch.testing.assert_close(
+                found[:, :, row], patches[:, 4 * row : 4 * row + 4].transpose(1, 2), rtol=0, atol=1e-4
+            )
+    assert float(ours.abs().max()) > 0
+
+
+class TokensOfNoGrid(nn.Module):
+    """Seven tokens lie on no grid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        block = nn.Module()
+        block.norm1 = nn.LayerNorm(12)
+        self.blocks = nn.ModuleList([block])
+        self.fc = nn.Linear(12, 3)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        tokens = pixels.flatten(1)[:, :84].reshape(-1, 7, 12)
+        logits: torch.Tensor = self.fc(self.blocks[0].norm1(tokens).mean(1))  # type: ignore[operator]
+        return logits
+
+
+def test_tokens_that_lie_on_no_grid_are_no_map(make_card: MakeCard) -> None:
+    classifier = classifier_for(TokensOfNoGrid(), make_card(), CPU)
     assert not classifier.has_map
+    assert classifier.run(tiles(), gradients=False).logits.shape == (2, 3)
+
+
+def test_a_transformer_inside_another_network_is_found(make_card: MakeCard, tmp_path: Path) -> None:
+    args: dict[str, object] = {"backbone": "test_vit", "backbone_args": {"img_size": 32, "patch_size": 8}, "hidden": 5}
+    network = build_network("slidecam/dense_head", args, 3, tmp_path)
+    passed = classifier_for(network, make_card(), CPU).run(tiles(), gradients=True)
+    assert passed.activation is not None
+    assert passed.activation.shape == (2, 64, 4, 4)
+
+
+@pytest.mark.parametrize("split", [None, "stages.0", "stages.1"])
+def test_the_head_can_be_shown_another_map(make_card: MakeCard, split: str | None) -> None:
+    network = build_network("slidecam/pocket_resnet", {"widths": [8, 12]}, 3, None)  # type: ignore[arg-type]
+    classifier = classifier_for(network, make_card(split=split), CPU)
+    plain = classifier.run(tiles(), gradients=True)
+    assert plain.activation is not None
+    halved = classifier.run(tiles(), gradients=True, through=lambda a: a / 2)
+    (gradient,) = torch.autograd.grad(plain.logits.sum(), plain.activation)
+    assert halved.activation is not None
+    assert torch.equal(halved.activation, plain.activation)
+    (of_halved,) = torch.autograd.grad(halved.logits.sum(), halved.activation)
+    if split != "stages.0":  # behind the others the head is linear
+        torch.testing.assert_close(of_halved, gradient / 2)
     with torch.no_grad():
-        expected = network(normalised(tiles(), make_card()))
-    torch.testing.assert_close(classifier.run(tiles(), gradients=False).logits, expected, rtol=0, atol=1e-5)
+        silent = classifier.run(tiles(), gradients=False, through=torch.zeros_like).logits
+    bias: Any = network.get_submodule("fc").bias
+    assert split == "stages.0" or torch.allclose(silent, bias.expand_as(silent))
+
+
+def test_what_goes_through_something_needs_a_map(gather: nn.Module, make_card: MakeCard) -> None:
+    with pytest.raises(ExplanationError, match="no activation map"):
+        classifier_for(gather, make_card(), CPU).run(tiles(), gradients=False, through=torch.zeros_like)
+
+
+def test_pixels_that_are_normalised_already_give_the_same_pass(gather: nn.Module, make_card: MakeCard) -> None:
+    classifier = classifier_for(gather, make_card(split="features"), CPU)
+    given = classifier.run_normalised(normalised(tiles(), make_card()), gradients=False)
+    assert torch.equal(given.logits, classifier.run(tiles(), gradients=False).logits)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_logits_hang_on_pixels_that_require_gradients(
+    gather: nn.Module, make_card: MakeCard, backend: Backend, precision: Any
+) -> None:
+    classifier = classifier_for(gather, make_card(split="features"), CPU, precision, backend)
+    pixels = normalised(tiles(), make_card())
+    expected = pixels.clone().requires_grad_()
+    logits = gather(expected)
+    (theirs,) = torch.autograd.grad(logits[:, 2].sum(), expected)
+    assert not classifier.logits_of(pixels).requires_grad
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = classifier.logits_of(pixels.requires_grad_())
+        assert not torch.is_grad_enabled()
+    torch.testing.assert_close(found.detach(), logits.detach(), rtol=0, atol=1e-5)
+    (ours,) = torch.autograd.grad(found[:, 2].sum(), pixels)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in classifier.network.parameters())
+
+
+class InPlace(Gather):
+    """Begins by changing what it is given."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return super().forward(pixels.mul_(2))
+
+
+def test_logits_of_networks_that_compute_in_place_from_the_start_hang_on_pixels(
+    lively: Callable[[nn.Module], nn.Module], make_card: MakeCard
+) -> None:
+    pixels = normalised(tiles(), make_card()).requires_grad_()
+    logits = classifier_for(lively(InPlace()).eval(), make_card(), CPU).logits_of(pixels)
+    assert torch.autograd.grad(logits.sum(), pixels)[0].abs().max() > 0
 
 
 def test_maps_of_channels_last_networks_come_channels_first(make_card: MakeCard, tmp_path: Path) -> None:
@@ -332,6 +445,16 @@ def test_probabilities_are_by_the_cards_activation(gather: nn.Module, make_card:
         "none": logits,
     }
     torch.testing.assert_close(classifier.probabilities(logits), expected[activation])
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
+def test_temperature_divides_logits_before_the_activation(
+    gather: nn.Module, make_card: MakeCard, activation: str
+) -> None:
+    logits = torch.tensor([[0.0, 1.0, -2.0]])
+    plain, cooled = (classifier_for(gather, make_card(activation=activation, temperature=t), CPU) for t in (1.0, 2.5))
+    expected = logits if activation == "none" else plain.probabilities(logits / 2.5)
+    assert torch.equal(cooled.probabilities(logits), expected)
 
 
 @pytest.mark.gpu

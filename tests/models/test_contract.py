@@ -44,7 +44,7 @@ class TestTimmTokens(BundleContract):
     @pytest.fixture
     def case(self, make_saved: MakeBundle, make_card: MakeCard, backend: Backend) -> BundleCase:
         card = make_card(architecture="timm/test_vit", architecture_args={"img_size": 32})
-        return BundleCase(make_saved(card), "slidecam", has_map=False, backend=backend)
+        return BundleCase(make_saved(card), "slidecam", has_map=True, backend=backend)
 
 
 class TestWsinferWeights(BundleContract):

@@ -15,7 +15,12 @@ import timm
 import torch
 
 from slidecam.errors import CardError
+from slidecam.models.cell_graph import CellGraph, resnet18_gcn
+from slidecam.models.dala_resnet import DALAResNet50
+from slidecam.models.dense_head import DenseHead
+from slidecam.models.embedders import RESERVED
 from slidecam.models.pocket_resnet import PocketResNet
+from slidecam.models.simple_cnn import SimpleCNN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,13 +30,17 @@ if TYPE_CHECKING:
 
 TIMM = "timm/"
 
-ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"slidecam/pocket_resnet": PocketResNet})
-"""Slidecam's own networks by the name that a card gives them."""
-
-_RESERVED = frozenset(
-    {"pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "num_classes"}
+ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
+    {
+        "slidecam/pocket_resnet": PocketResNet,
+        "slidecam/simple_cnn": SimpleCNN,
+        "slidecam/dala_resnet50": DALAResNet50,
+        "slidecam/dense_head": DenseHead,
+        "slidecam/resnet18_gcn": resnet18_gcn,
+        "slidecam/cell_graph": CellGraph,
+    }
 )
-"""What a card may not pass: these would fetch or unpickle weights, or contradict the class names."""
+"""Slidecam's own networks by the name that a card gives them."""
 
 _REFUSALS = (TypeError, ValueError, KeyError, AttributeError, AssertionError, RuntimeError)
 """What networks raise for arguments they cannot be built from; timm has no error of its own."""
@@ -73,7 +82,7 @@ def build_network(architecture: str, args: Mapping[str, object], classes: int, p
     """
     if not is_known(architecture):
         raise CardError(path, f'"architecture" is {architecture!r}, which is not known.', _near(architecture))
-    forbidden = sorted(_RESERVED & set(args))
+    forbidden = sorted(RESERVED & set(args))
     if forbidden:
         problem = f'"architecture_args" holds {forbidden[0]!r}, which a card may not set.'
         raise CardError(path, problem, "Leave it out; weights come from the bundle.")

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import copy
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 from torch.nn.functional import interpolate
 
 from slidecam.errors import CardError, ExplanationError
-from slidecam.models.backbones import TorchBackbone, check_device
-from slidecam.models.folding import fold_batch_norms
-from slidecam.models.splits import NamedLayer, TwoHalves, Whole, layout_of
+from slidecam.models.backbones import arithmetic, check_device, laid_out
+from slidecam.models.linear_head import find_linear_head
+from slidecam.models.variants import REFUSALS, Variant, agrees, find_cut, folded, is_script, plain_copy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from slidecam.models.backbones import Backend, Precision
     from slidecam.models.card import Card
-    from slidecam.models.splits import ClassifierPass, Split
-
-AGREEMENT = 1e-4
-"""How far logits and activation may be from the plain network's, relative to the largest; usual is 1e-6."""
+    from slidecam.models.linear_head import LinearHead
+    from slidecam.models.splits import ClassifierPass, Split, Through
 
 _PROBE_TILES = 2
-_REFUSALS = (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)
-"""What networks raise for inputs that they cannot take, or after a change that their code does not expect."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +42,25 @@ class Classifier:
     has_map
         Whether there is an activation map that a class can be explained on.
     split
-        The network itself.
+        The network, cut in two.
+    network
+        The network itself: frozen, in eval mode, folded if it is run so.
+    channels_last
+        Whether it is run on pixels laid out channels last.
+    linear_head
+        What the logits are of the activation's average, if that is one linear layer; None if it is more.
     """
 
     card: Card
     device: torch.device
     backend: str
     has_map: bool
-    split: Split
+    split: Split = field(repr=False)
+    network: nn.Module = field(repr=False)
+    channels_last: bool = False
+    linear_head: LinearHead | None = field(default=None, repr=False)
 
-    def run(self, pixels: Tensor, *, gradients: bool) -> ClassifierPass:
+    def run(self, pixels: Tensor, *, gradients: bool, through: Through | None = None) -> ClassifierPass:
         """Return logits and activation map of a batch of tiles, from one pass.
 
         Parameters
@@ -69,21 +70,39 @@ class Classifier:
         gradients
             Whether the logits are to hang on the activation, for an explanation. Nothing else requires
             gradients.
+        through
+            Changes the activation before the head sees it.
 
         Raises
         ------
         ExplanationError
-            If ``gradients`` are asked for and there is no map.
+            If ``gradients`` or ``through`` are asked for and there is no map.
         """
-        if gradients and not self.has_map:
+        return self.run_normalised(normalised(pixels, self.card), gradients=gradients, through=through)
+
+    def run_normalised(self, pixels: Tensor, *, gradients: bool, through: Through | None = None) -> ClassifierPass:
+        """Return what `run` does, of pixels as `normalised` returns them: (B, 3, H, W), float32."""
+        if (gradients or through is not None) and not self.has_map:
             raise ExplanationError(f"{self.card.name} has no activation map.", "Pass --heatmap none.")
-        return self.split(normalised(pixels, self.card), gradients=gradients)
+        return self.split(pixels, gradients=gradients, through=through)
+
+    def logits_of(self, pixels: Tensor) -> Tensor:
+        """Return logits (B, K) of pixels as `normalised` returns them, computed in float32 from end to end.
+
+        They hang on ``pixels`` if those require gradients, whatever the caller's grad mode is; on nothing else.
+        """
+        with torch.set_grad_enabled(pixels.requires_grad), arithmetic(pixels.device, "fp32"):
+            given = laid_out(pixels, channels_last=self.channels_last)
+            # A copy, because what requires gradients may not be computed on in place, and networks do that.
+            logits: Tensor = self.network(given.clone() if pixels.requires_grad else given)
+        return logits.float()
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Return probabilities (B, K) of logits (B, K), by the card's activation."""
-        if self.card.activation == "softmax":
-            return logits.softmax(1)
-        return logits.sigmoid() if self.card.activation == "sigmoid" else logits
+        """Return probabilities (B, K) of logits (B, K), by the card's activation and temperature."""
+        if self.card.activation == "none":
+            return logits
+        calibrated = logits / self.card.temperature
+        return calibrated.softmax(1) if self.card.activation == "softmax" else calibrated.sigmoid()
 
 
 def normalised(pixels: Tensor, card: Card) -> Tensor:
@@ -112,14 +131,15 @@ def classifier_for(
     network
         With its weights, on the CPU. It is copied, and not changed.
     card
-        Says how it is cut in two: at the layer ``split``, else at ``forward_features`` / ``forward_head``; a
-        network with neither is run whole and has no map.
+        Says how it is cut in two: at the layer ``split``, else at ``forward_features`` / ``forward_head``. A
+        transformer of tokens is cut at the first norm of its last block, where its patches still have a say in
+        the logits. A network with none of these is run whole and has no map.
     device, precision
         Where and how exactly to compute. ``bf16`` is for the backbone, the head stays in float32.
     backend
         ``eager`` runs the network as it is; ``folded`` folds batch norms into convolutions and lays memory
         out channels last. Either is compared with the plain network on two tiles of noise; what differs by
-        more than `AGREEMENT` is not used, and `Classifier.backend` says what is.
+        more than `variants.AGREEMENT` is not used, and `Classifier.backend` says what is.
     path
         The card's file, for messages; None for its name.
 
@@ -132,101 +152,33 @@ def classifier_for(
         If the device or precision is not to be had.
     """
     check_device(device, precision, backend)
-    plain = _own(network)
+    plain = plain_copy(network)
     probe = normalised(_noise(card.input_px), card)
     where = card.name if path is None else path
     logits = _plain_logits(plain, probe, card, where)
-    eager = _eager(plain)
-    reference = _attempt(eager, card, probe)
-    if reference is None or not _close(reference.logits, logits):
+    chosen, reference = find_cut(plain, card.split, probe, logits)
+    if reference is None:
         _refuse_named(card, where)
-        eager = _Variant(plain, "torch, eager, not split", whole=True)
-        return _placed(eager, card, device, precision, has_map=False)
-    candidates = _folded(plain, card, probe) if backend == "folded" and not _is_script(plain) else ()
-    same = (variant for variant in candidates if _agree(_attempt(variant, card, probe), reference))
-    has_map = reference.activation is not None
-    return _placed(next(same, eager), card, device, precision, has_map=has_map)
+        chosen = Variant(plain, "torch, eager, not split", whole=True)
+    elif backend == "folded" and not is_script(plain):
+        chosen = next((way for way in folded(chosen, probe) if agrees(way, probe, reference)), chosen)
+    has_map = reference is not None and reference.activation is not None
+    head = _head_of(chosen.split("fp32"), probe) if has_map else None
+    return Classifier(
+        card=card,
+        device=device,
+        backend=f"{chosen.words}, {precision}",
+        has_map=has_map,
+        network=chosen.network.to(device),
+        split=chosen.split(precision),
+        channels_last=chosen.channels_last,
+        linear_head=None if head is None else head.to(device),
+    )
 
 
-@dataclass(frozen=True)
-class _Variant:
-    """One way to run a network."""
-
-    network: nn.Module
-    words: str
-    channels_last: bool = False
-    whole: bool = False
-
-    def split(self, card: Card, precision: Precision) -> Split:
-        network, layout = self.network, partial(layout_of, self.network)
-        if self.whole or not (card.split or _has_halves(network)):
-            return Whole(network, precision)
-        if card.split is not None:
-            layer = network.get_submodule(card.split)
-            return NamedLayer(network, layer, layout, self.channels_last, precision)
-        halves = cast("_Halves", network)
-        return TwoHalves(
-            TorchBackbone(halves.forward_features, self.channels_last, precision), halves.forward_head, layout
-        )
-
-
-class _Halves(Protocol):
-    def forward_features(self, pixels: Tensor) -> Tensor: ...
-
-    def forward_head(self, features: Tensor) -> Tensor: ...
-
-
-def _own(network: nn.Module) -> nn.Module:
-    if _is_script(network):
-        return network.eval()  # cannot be copied or frozen, and is never given gradients
-    return copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
-
-
-def _eager(plain: nn.Module) -> _Variant:
-    if _is_script(plain):
-        return _Variant(plain, "torch, TorchScript", whole=True)
-    return _Variant(plain, "torch, eager")
-
-
-def _folded(plain: nn.Module, card: Card, probe: Tensor) -> Iterator[_Variant]:
-    """Yield faster ways to run the network, fastest first, each on a copy of its own."""
-    network = copy.deepcopy(plain)
-    kept = None if card.split is None else network.get_submodule(card.split)
-    with suppress(*_REFUSALS):  # code that reads its own batch norms; they stay in place then
-        count = fold_batch_norms(network, probe[:1], kept=kept)
-        words = f"torch, {count} batch norms folded, channels last"
-        yield _Variant(_channels_last(network), words, channels_last=True)
-    yield _Variant(_channels_last(copy.deepcopy(plain)), "torch, channels last", channels_last=True)
-
-
-def _channels_last(network: nn.Module) -> nn.Module:
-    return network.to(memory_format=torch.channels_last)
-
-
-def _attempt(variant: _Variant, card: Card, probe: Tensor) -> ClassifierPass | None:
-    try:
-        return variant.split(card, "fp32")(probe, gradients=False)
-    except _REFUSALS:
-        return None
-
-
-def _agree(passed: ClassifierPass | None, reference: ClassifierPass) -> bool:
-    if passed is None or not _close(passed.logits, reference.logits):
-        return False
-    if passed.activation is None or reference.activation is None:
-        return passed.activation is reference.activation
-    return _close(passed.activation, reference.activation)
-
-
-def _close(values: Tensor, expected: Tensor) -> bool:
-    if values.shape != expected.shape:
-        return False
-    return bool((values - expected).abs().max() <= AGREEMENT * expected.abs().max())
-
-
-def _placed(variant: _Variant, card: Card, device: torch.device, precision: Precision, *, has_map: bool) -> Classifier:
-    variant.network.to(device)
-    return Classifier(card, device, f"{variant.words}, {precision}", has_map, variant.split(card, precision))
+def _head_of(split: Split, probe: Tensor) -> LinearHead | None:
+    passed_through = partial(split, probe, gradients=False)
+    return find_linear_head(split(probe, gradients=True), lambda through: passed_through(through=through))
 
 
 def _plain_logits(network: nn.Module, probe: Tensor, card: Card, where: Path | str) -> Tensor:
@@ -236,7 +188,7 @@ def _plain_logits(network: nn.Module, probe: Tensor, card: Card, where: Path | s
     try:
         with torch.no_grad():
             logits = network(probe.contiguous())  # laid out as the eager backend lays it out
-    except _REFUSALS as error:
+    except REFUSALS as error:
         problem = f"{card.architecture} cannot run on tiles of {card.input_px} px: {_first_line(error)}."
         raise CardError(where, problem, 'Correct "resize.size" or "architecture_args" on the card.') from error
     expected = (_PROBE_TILES, len(card.class_names))
@@ -271,11 +223,3 @@ def _noise(edge: int) -> Tensor:
     coarse = torch.rand((_PROBE_TILES, 3, 8, 8), generator=generator)
     smooth = interpolate(coarse, (edge, edge), mode="bilinear", align_corners=False)
     return (smooth * 255).to(torch.uint8).permute(0, 2, 3, 1)
-
-
-def _is_script(network: nn.Module) -> bool:
-    return isinstance(network, torch.jit.ScriptModule)
-
-
-def _has_halves(network: nn.Module) -> bool:
-    return all(callable(getattr(network, name, None)) for name in ("forward_features", "forward_head"))

@@ -15,8 +15,11 @@ import torch
 
 from slidecam.errors import ExplanationError
 from slidecam.models.bundle import open_bundle
+from slidecam.models.classifier import normalised
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from slidecam.models.backbones import Backend
@@ -114,7 +117,7 @@ class BundleContract:
         assert classifier.has_map == case.has_map
         if not case.has_map:
             assert classifier.run(tiles, gradients=False).activation is None
-            _assert_refuses_gradients(classifier, tiles)
+            _assert_refused(lambda: classifier.run(tiles, gradients=True))
             return
         passed = classifier.run(tiles, gradients=True)
         assert passed.activation is not None
@@ -131,6 +134,37 @@ class BundleContract:
         assert not plain.logits.requires_grad
         if case.has_map:
             assert torch.equal(plain.logits, classifier.run(tiles, gradients=True).logits.detach())
+
+    def test_the_whole_network_says_what_its_halves_say(self, case: BundleCase) -> None:
+        classifier, tiles = _classifier(case), _tiles(case)
+        passed = classifier.run(tiles, gradients=False)
+        whole = classifier.logits_of(normalised(tiles, case.bundle.card))
+        assert whole.dtype == torch.float32
+        assert not whole.requires_grad
+        assert _largest_difference(whole, passed.logits) <= _TOLERANCE
+
+    def test_the_head_sees_the_map_through_what_it_is_sent_through(self, case: BundleCase) -> None:
+        classifier, tiles = _classifier(case), _tiles(case)
+        if not case.has_map:
+            _assert_refused(lambda: classifier.run(tiles, gradients=False, through=torch.zeros_like))
+            return
+        plain = classifier.run(tiles, gradients=False)
+        same = classifier.run(tiles, gradients=False, through=torch.clone)
+        dark = classifier.run(tiles, gradients=False, through=torch.zeros_like)
+        assert torch.equal(same.logits, plain.logits)
+        assert not torch.allclose(dark.logits, plain.logits)
+        assert dark.activation is not None
+        assert plain.activation is not None
+        assert torch.equal(dark.activation, plain.activation)
+
+    def test_a_linear_head_gives_the_logits(self, case: BundleCase) -> None:
+        classifier, tiles = _classifier(case), _tiles(case)
+        head, passed = classifier.linear_head, classifier.run(tiles, gradients=False)
+        if head is None:
+            return
+        assert passed.activation is not None
+        assert head.weight.shape == (passed.logits.shape[1], passed.activation.shape[1])
+        assert _largest_difference(head.logits(passed.activation), passed.logits) <= _TOLERANCE
 
     def test_a_pass_leaves_no_trace(self, case: BundleCase) -> None:
         classifier, tiles = _classifier(case), _tiles(case)
@@ -156,9 +190,9 @@ def _largest_difference(these: Tensor, those: Tensor) -> float:
     return float((these - those).abs().max())
 
 
-def _assert_refuses_gradients(classifier: Classifier, tiles: Tensor) -> None:
+def _assert_refused(work: Callable[[], object]) -> None:
     try:
-        classifier.run(tiles, gradients=True)
+        work()
     except ExplanationError:
         return
-    raise AssertionError("gradients without a map were not refused")
+    raise AssertionError("what takes a map was not refused without one")

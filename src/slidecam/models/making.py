@@ -40,7 +40,8 @@ class BundleSpec:
     class_names
         One for each logit, in their order.
     spacing, tile_px
-        µm per pixel of the tiles that the network was trained on, and their edge in pixels.
+        µm per pixel of the tiles that the network was trained on, and their edge in pixels. Without a spacing it sees
+        whole pictures.
     architecture_args
         Keyword arguments of the architecture (``{"pad_type": "same"}``).
     name
@@ -66,7 +67,7 @@ class BundleSpec:
     architecture: str
     weights: Path
     class_names: tuple[str, ...]
-    spacing: float
+    spacing: float | None
     tile_px: int
     architecture_args: Mapping[str, object] = field(default_factory=dict)
     name: str | None = None

@@ -8,24 +8,26 @@ mode or random state of the network is touched.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from slidecam.models.backbones import arithmetic, laid_out
+from slidecam.models.layouts import MAP_AXES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from torch import Tensor, nn
 
     from slidecam.models.backbones import Backbone, Precision
+    from slidecam.models.layouts import Layout
 
-Layout = Literal["NCHW", "NHWC"]
-MAP_AXES = 4
-"""Tiles, channels, rows, columns; what has fewer (tokens, vectors) is no map."""
+Through = Callable[[torch.Tensor], torch.Tensor]
+"""Changes an activation (B, C, h, w) before the head sees it, and returns one of the same shape."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class ClassifierPass:
     ----------
     activation
         (B, C, h, w), float32, channels first whatever the network's order is; None if it has no map. With
-        gradients it is a leaf that requires them, and the logits hang on it.
+        gradients it is a leaf that requires them, and the logits hang on it. What goes `Through` something before the
+        head is here as it was before.
     logits
         (B, K), float32.
     """
@@ -48,8 +51,8 @@ class ClassifierPass:
 class Split(Protocol):
     """A network cut in two."""
 
-    def __call__(self, pixels: Tensor, *, gradients: bool) -> ClassifierPass:
-        """Return the pass over normalised pixels (B, 3, H, W), float32."""
+    def __call__(self, pixels: Tensor, *, gradients: bool, through: Through | None = None) -> ClassifierPass:
+        """Return the pass over normalised pixels (B, 3, H, W), float32, its activation sent ``through`` something."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +64,20 @@ class TwoHalves:
     backbone, head
         Pixels to activation, and activation to logits, both in the network's own order of axes.
     layout
-        What that order is of a given activation.
+        Says how a given activation lies.
     """
 
     backbone: Backbone
     head: Callable[[Tensor], Tensor]
     layout: Callable[[Tensor], Layout]
 
-    def __call__(self, pixels: Tensor, *, gradients: bool) -> ClassifierPass:
+    def __call__(self, pixels: Tensor, *, gradients: bool, through: Through | None = None) -> ClassifierPass:
         """Return the pass; see `Split`."""
         raw = self.backbone(pixels)
         with torch.set_grad_enabled(gradients), arithmetic(raw.device, "fp32"):
             layout = self.layout(raw)
             leaf = _leaf(raw, layout, gradients=gradients)
-            logits = self.head(_for_head(leaf, layout))
+            logits = self.head(_for_head(leaf, raw, layout, through))
         return ClassifierPass(leaf if leaf.ndim == MAP_AXES else None, logits.float())
 
 
@@ -87,7 +90,7 @@ class NamedLayer:
     network, layer
         The whole, and the module in it whose output is the activation.
     layout
-        What the order of axes of an output is.
+        Says how a given output lies.
     channels_last, precision
         As in `TorchBackbone`.
     """
@@ -99,7 +102,7 @@ class NamedLayer:
     precision: Precision = "fp32"
     _alone: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
-    def __call__(self, pixels: Tensor, *, gradients: bool) -> ClassifierPass:
+    def __call__(self, pixels: Tensor, *, gradients: bool, through: Through | None = None) -> ClassifierPass:
         """Return the pass; see `Split`. Threads take turns, since the hook is the network's."""
         leaves: list[Tensor] = []
 
@@ -110,7 +113,7 @@ class NamedLayer:
             # puts them back.
             torch.set_grad_enabled(gradients)
             torch.set_autocast_enabled(pixels.device.type, False)  # noqa: FBT003  (torch's signature)
-            return _for_head(leaves[-1], layout)
+            return _for_head(leaves[-1], output, layout, through)
 
         with (
             self._alone,
@@ -130,40 +133,22 @@ class Whole:
     network: nn.Module
     precision: Precision = "fp32"
 
-    def __call__(self, pixels: Tensor, *, gradients: bool) -> ClassifierPass:  # noqa: ARG002  (none here)
+    def __call__(self, pixels: Tensor, *, gradients: bool, through: Through | None = None) -> ClassifierPass:  # noqa: ARG002  (none here)
         """Return the logits alone."""
         with torch.no_grad(), arithmetic(pixels.device, self.precision):
             logits = self.network(pixels.contiguous())
         return ClassifierPass(None, logits.float())
 
 
-def layout_of(network: nn.Module, activation: Tensor) -> Layout:
-    """Return the order of axes of an activation, by what the network says of itself.
-
-    timm's networks of channels-last maps say so in ``output_fmt``; otherwise the axis as long as
-    ``num_features`` is the channels', and channels come first if both or neither are.
-    """
-    channels = getattr(network, "num_features", None)
-    stated = str(getattr(getattr(network, "output_fmt", None), "value", getattr(network, "output_fmt", None)))
-    if activation.ndim != MAP_AXES:
-        return "NCHW"
-    if "NHWC" in stated:
-        return "NHWC"
-    return "NHWC" if channels == activation.shape[-1] != activation.shape[1] else "NCHW"
-
-
 def _leaf(raw: Tensor, layout: Layout, *, gradients: bool) -> Tensor:
     """Return the activation as a leaf: float32, channels first, cut off from what it was computed by."""
-    activation = raw.detach()
-    if layout == "NHWC" and activation.ndim == MAP_AXES:
-        activation = activation.permute(0, 3, 1, 2)
-    return activation.float().requires_grad_(gradients)
+    return layout.map_of(raw.detach()).float().requires_grad_(gradients)
 
 
-def _for_head(leaf: Tensor, layout: Layout) -> Tensor:
+def _for_head(leaf: Tensor, raw: Tensor, layout: Layout, through: Through | None) -> Tensor:
     """Return a copy in the network's own order. A copy, because what follows may compute in place."""
-    own = leaf.permute(0, 2, 3, 1) if layout == "NHWC" and leaf.ndim == MAP_AXES else leaf
-    return own.clone()
+    seen = leaf if through is None or leaf.ndim != MAP_AXES else through(leaf)
+    return layout.raw_of(seen, raw.detach()).clone()
 
 
 @contextmanager

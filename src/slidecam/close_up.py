@@ -1,1 +1,0 @@
-"""A few tiles, looked at closely."""

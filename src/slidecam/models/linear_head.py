@@ -1,0 +1,98 @@
+"""Heads that are one linear layer on the average of the activation map, found by trying and not by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from slidecam.models.splits import ClassifierPass, Through
+
+AGREEMENT = 1e-4
+"""How far logits may be from the linear head's, relative to the largest; usual is 1e-6."""
+
+_LARGE = 1e3
+
+
+@dataclass(frozen=True, eq=False)
+class LinearHead:
+    """``logits = weight @ mean(activation) + bias``, the mean over the map's places.
+
+    Attributes
+    ----------
+    weight
+        (K, C), float32.
+    bias
+        (K,), float32.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def logits(self, activation: Tensor) -> Tensor:
+        """Return logits (B, K) of activation maps (B, C, h, w)."""
+        return activation.mean((2, 3)) @ self.weight.T + self.bias
+
+    def to(self, device: torch.device) -> LinearHead:
+        """Return this head on a device."""
+        return LinearHead(self.weight.to(device), self.bias.to(device))
+
+
+def find_linear_head(passed: ClassifierPass, passed_through: Callable[[Through], ClassifierPass]) -> LinearHead | None:
+    """Return what head the logits of a pass with gradients hang on its activation by, or None if it is not linear.
+
+    Parameters
+    ----------
+    passed
+        A pass over at least two different tiles.
+    passed_through
+        Returns another pass over the same tiles whose activation went through something.
+
+    Notes
+    -----
+    Weight and bias are read off one tile's gradients. The head is then tried on the other tiles and on maps of noise:
+    with values below 0, which a rectifier between map and average would not let pass, and so large that every unit
+    behind the average is driven to both of its ends, which a network of small activations never does by itself.
+    """
+    activation = passed.activation
+    if activation is None:
+        return None
+    weight = _weight(passed.logits, activation)
+    if weight is None:
+        return None
+    bias = passed.logits[0].detach() - weight @ activation[0].detach().mean((1, 2))
+    head = LinearHead(weight, bias)
+    if not _close(head.logits(activation.detach()), passed.logits):
+        return None
+    usual = float(activation.detach().abs().mean())
+    noises = [_noise_like(activation, size) for size in (usual, _LARGE, _LARGE * usual)]
+    return head if all(_close(head.logits(noise), passed_through(_always(noise)).logits) for noise in noises) else None
+
+
+def _weight(logits: Tensor, activation: Tensor) -> Tensor | None:
+    rows = []
+    for index in range(logits.shape[1]):
+        gradient = torch.autograd.grad(logits[0, index], activation, retain_graph=True)[0][0]
+        if not torch.allclose(gradient, gradient[:, :1, :1].expand_as(gradient), rtol=AGREEMENT, atol=0):
+            return None
+        rows.append(gradient.sum((1, 2)))
+    return torch.stack(rows)
+
+
+def _noise_like(activation: Tensor, size: float) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(activation.shape, generator=generator) * size
+
+
+def _always(noise: Tensor) -> Through:
+    return lambda _activation: noise
+
+
+def _close(values: Tensor, expected: Tensor) -> bool:
+    return bool((values - expected.detach()).abs().max() <= AGREEMENT * expected.detach().abs().max())
