@@ -51,14 +51,14 @@ def _tiles(size: int, seed: int) -> Iterator[NDArray[np.uint8]]:
         yield stock[index % len(stock)]
 
 
-def write_bundle(folder: Path, architecture: str, input_px: int = 224) -> Path:
+def write_bundle(folder: Path, architecture: str, input_px: int = 224, classes: int = 3) -> Path:
     """Write a bundle of random weights: what it predicts is nonsense, what it costs is not."""
     torch.manual_seed(0)
-    network = build_network(architecture, {}, 3, folder)
+    network = build_network(architecture, {}, classes, folder)
     card = Card(
         name=architecture,
         architecture=architecture,
-        class_names=("A", "B", "C"),
+        class_names=tuple(f"class {number}" for number in range(classes)),
         activation="softmax",
         tile_px=input_px,
         spacing=SPACING,

@@ -24,7 +24,7 @@ from tiles import EDGE, cut_tiles, grid_corners
 from tissue import CLASS_NAMES
 from torch.nn import functional
 
-from slidecam.explain import grad_cam_pp
+from slidecam.explain.activation_maps import plan_maps
 from slidecam.models import open_bundle
 
 if TYPE_CHECKING:
@@ -71,10 +71,11 @@ def classify(
     classifier: Classifier, pixels: NDArray[np.uint8]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Yield, batch by batch, the winning class of each tile and its raw map at the tile's size."""
+    plan = plan_maps(classifier, ["gradcam++"], range(len(CLASS_NAMES)))
     for batch in torch.split(torch.from_numpy(pixels), BATCH):
-        done = classifier.run(batch, gradients=True)
+        done = classifier.run(batch, gradients=plan.gradients)
         winners = done.logits.detach().argmax(1)
-        maps = grad_cam_pp(done, range(len(CLASS_NAMES)))[torch.arange(len(batch)), winners]
+        maps = plan(done)[torch.arange(len(batch)), 0, winners]
         large = functional.interpolate(maps[:, None], (EDGE, EDGE), mode="bilinear", align_corners=False)
         yield winners.numpy(), large[:, 0].numpy()
 

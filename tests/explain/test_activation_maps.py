@@ -1,246 +1,278 @@
-"""Grad-CAM++ from one pass equals pytorch-grad-cam's, and leaves nothing behind."""
+"""Cheap maps are the papers' sums, from one pass, each class's gradient taken once, and raw."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812  (torch's own name for it)
-from pytorch_grad_cam import GradCAMPlusPlus
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_with_sign_correction
 from torch import nn
 
 from slidecam.errors import ExplanationError
-from slidecam.explain import EXPLAINERS, explainer_for, grad_cam_pp
+from slidecam.explain import CHEAP, MapPlan, plan_maps
+from slidecam.explain.activation_maps import eigen_cam, grad_cam_plus_plus
+from slidecam.explain.gradients import Gradients
 from slidecam.models import Card, ClassifierPass, classifier_for
 from slidecam.models.architectures import build_network
-from slidecam.models.classifier import normalised
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from numpy.typing import NDArray
 
-    from slidecam.models.backbones import Backend
+    from slidecam.models import Classifier
 
-TOLERANCE = 1e-4
-CLASSES = (0, 2)
+    Doubles = NDArray[np.float64]
+
+EDGE = 32
 CPU = torch.device("cpu")
+LINEAR, DEEP = "slidecam/pocket_resnet", "slidecam/simple_cnn"
+OF_GRADIENTS = [name for name, one in CHEAP.items() if one.needs in {"gradients", "rivals"}]
 
 
-@dataclass(frozen=True)
-class Case:
-    """A network, and the layer that pytorch-grad-cam is to look at; ``nhwc`` if its map is channels last."""
-
-    architecture: str
-    layer: str
-    args: Mapping[str, object] = field(default_factory=dict)
-    input_px: int = 96
-    split: str | None = None
-    nhwc: bool = False
-
-
-SWIN: Mapping[str, object] = {
-    "img_size": 64, "embed_dim": 16, "depths": [1, 2], "num_heads": [1, 2], "window_size": 4,
-}  # fmt: skip
-CASES = (
-    Case("timm/resnet18", "layer4"),
-    Case("timm/resnet18", "layer3.1", split="layer3.1"),
-    Case("timm/densenet121", "features"),
-    Case("timm/efficientnet_b0", "bn2"),
-    Case("timm/mobilenetv2_100", "bn2", {"pad_type": "same"}),
-    Case("timm/swin_tiny_patch4_window7_224", "norm", SWIN, 64, nhwc=True),
-    Case("slidecam/pocket_resnet", "stages"),
-    Case("sequential", "3", split="3"),
-)
-
-
-def sequential() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=4), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.Conv2d(8, 12, 3),
-        nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(48, 16),
-        nn.GELU(), nn.Linear(16, 4),
+def classifier_on(architecture: str, classes: int = 3, split: str | None = None) -> Classifier:
+    args: dict[str, object] = {"widths": [8, 12]} if architecture == LINEAR else {"input_px": EDGE}
+    card = Card(
+        name="case", architecture=architecture, class_names=tuple("abcdefgh"[:classes]),
+        activation="softmax" if classes > 1 else "sigmoid", tile_px=EDGE, spacing=0.5, input_px=EDGE,
+        mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), split=split,
     )  # fmt: skip
-
-
-def trained_a_little(case: Case) -> nn.Module:
-    """Return the network with its batch statistics taken from tiles like those of the tests.
-
-    Without them activations grow from layer to layer, until rounding alone moves a map too far.
-    """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        network = _built(case)
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 1.0
-        with torch.no_grad():
-            network.train()(normalised(tiles(8, case.input_px), card_for(case)))
-    return network.eval()
+        torch.manual_seed(2)
+        network = build_network(architecture, args, classes, Path("card.json"))
+        for values in network.state_dict().values():
+            if values.ndim > 1:
+                values.mul_(2)
+    return classifier_for(network, card, CPU)
 
 
-def _built(case: Case) -> nn.Module:
-    if case.architecture == "sequential":
-        return sequential()
-    return build_network(case.architecture, case.args, 4, Path("card.json"))
+def tiles(count: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(5)
+    return torch.randint(0, 256, (count, EDGE, EDGE, 3), dtype=torch.uint8, generator=generator)
 
 
-def card_for(case: Case) -> Card:
-    return Card(
-        name="case", architecture=case.architecture, class_names=("a", "b", "c", "d"), activation="softmax",
-        tile_px=case.input_px, spacing=0.5, input_px=case.input_px, mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25), split=case.split,
-    )  # fmt: skip
+def curved_pass(tiles: int = 2) -> ClassifierPass:
+    """Return a pass whose gradients differ from place to place and from tile to tile, some below 0."""
+    generator = torch.Generator().manual_seed(0)
+    activation = torch.randn((tiles, 5, 3, 4), generator=generator).requires_grad_()
+    weight = torch.randn((3, 5, 3, 4), generator=generator)
+    logits = torch.stack([(activation.sin() * w).sum((1, 2, 3)) for w in weight], 1)
+    return ClassifierPass(activation, logits)
 
 
-def tiles(count: int, edge: int) -> torch.Tensor:
-    """Return smooth noise: neighbouring pixels resemble each other, as they do in tissue."""
-    generator = torch.Generator().manual_seed(7)
-    coarse = torch.rand(count, 3, 8, 8, generator=generator)
-    smooth = F.interpolate(coarse, (edge, edge), mode="bicubic").clamp(0, 1)
-    return (smooth * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+def brute_force(name: str, a: Doubles, g: Doubles, rival: Doubles) -> Doubles:
+    """Return one tile's map (h, w) of activation and gradients (C, h, w), channel by channel and place by place."""
+    channels, height, width = a.shape
+    expected = np.zeros((height, width))
+    for c in range(channels):
+        total = a[c].sum()
+        alpha = g[c] ** 2 / (2 * g[c] ** 2 + total * g[c] ** 3 + 1e-6)
+        for y in range(height):
+            for x in range(width):
+                expected[y, x] += (
+                    a[c, y, x]
+                    * {
+                        "gradcam": g[c].mean(),
+                        "gradcam++": (alpha * np.maximum(g[c], 0)).sum(),
+                        "hirescam": g[c, y, x],
+                        "layercam": max(g[c, y, x], 0),
+                        "finer-cam": (g[c] - rival[c]).mean(),
+                    }[name]
+                )
+    return np.maximum(expected, 0)
 
 
-class Copying(nn.Module):
-    """Runs a layer and hands a copy on.
-
-    pytorch-grad-cam keeps the layer's output itself on a CPU, so that what computes in place behind the layer
-    rewrites what it has kept.
-    """
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        copied: torch.Tensor = self.layer(features).clone()
-        return copied
-
-
-def their_maps(network: nn.Module, case: Case, pixels: torch.Tensor, index: int) -> np.ndarray[Any, Any]:
-    """Return pytorch-grad-cam's maps (B, H, W): scaled to 0-1 by tile, as large as the tile."""
-    layer = network.get_submodule(case.layer)
-    network.set_submodule(case.layer, Copying(layer))
-    network.requires_grad_(requires_grad=True)
-    channels_first = (lambda a: a.permute(0, 3, 1, 2)) if case.nhwc else None
-    with GradCAMPlusPlus(network, [layer], reshape_transform=channels_first) as cam:
-        targets = [ClassifierOutputTarget(index)] * len(pixels)
-        maps: np.ndarray[Any, Any] = cam(input_tensor=pixels, targets=targets)
-    return maps
-
-
-def as_theirs(raw: torch.Tensor, edge: int) -> np.ndarray[Any, Any]:
-    """Return raw maps (B, h, w) scaled by tile, enlarged and scaled again, as pytorch-grad-cam does."""
-    enlarged = F.interpolate(scaled(raw)[:, None], (edge, edge), mode="bilinear", align_corners=False)[:, 0]
-    return np.asarray(scaled(enlarged.clamp_min(0)))
-
-
-def scaled(maps: torch.Tensor) -> torch.Tensor:
-    from_zero = maps - maps.amin((1, 2), keepdim=True)
-    return from_zero / (1e-7 + from_zero.amax((1, 2), keepdim=True))
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.architecture}-{c.layer}")
-def test_maps_equal_pytorch_grad_cams(case: Case) -> None:
-    network, card, pixels = trained_a_little(case), card_for(case), tiles(3, case.input_px)
-    ours: dict[tuple[str, int], torch.Tensor] = {}
-    backends: tuple[Backend, ...] = ("eager", "folded")
-    for backend in backends:
-        classifier = classifier_for(network, card, CPU, backend=backend)
-        assert ("eager" if backend == "eager" else "channels last") in classifier.backend
-        for count in (1, 3):
-            ours[backend, count] = grad_cam_pp(classifier.run(pixels[:count], gradients=True), CLASSES)
-    for place, index in enumerate(CLASSES):
-        theirs = their_maps(trained_a_little(case), case, normalised(pixels, card), index)
-        assert theirs.max() > 0.9, "a map of zeros would agree with anything"
-        for (_backend, count), raw in ours.items():
-            assert np.abs(as_theirs(raw[:, place], case.input_px) - theirs[:count]).max() <= TOLERANCE
-
-
-def test_raw_maps_are_the_papers_sums() -> None:
-    activation = torch.rand(2, 5, 3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    weight = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(1))
-    logits = torch.stack([(activation.flatten(2) * w).square().sum((1, 2)) / 2 for w in weight], 1)
-    maps = grad_cam_pp(ClassifierPass(activation, logits), (1, 0))
-    assert maps.shape == (2, 2, 3, 4)
+@pytest.mark.parametrize("name", OF_GRADIENTS)
+def test_raw_maps_are_the_papers_sums(name: str) -> None:
+    passed = curved_pass()
+    assert passed.activation is not None
+    maps = MapPlan((CHEAP[name],), (2, 0), (1, 1))(passed)
+    assert maps.shape == (2, 1, 2, 3, 4)
+    assert maps.dtype == torch.float32
     assert not maps.requires_grad
-    a = activation.detach().numpy().astype(np.float64)
-    for place, index in enumerate((1, 0)):
-        g = a * weight[index].numpy().astype(np.float64).reshape(5, 3, 4) ** 2
+    gradients = [
+        torch.autograd.grad(passed.logits[:, k].sum(), passed.activation, retain_graph=True)[0] for k in range(3)
+    ]
+    a, g = passed.activation.detach().double().numpy(), [one.double().numpy() for one in gradients]
+    for place, index in enumerate((2, 0)):
         for tile in range(2):
-            expected = np.zeros((3, 4))
-            for channel in range(5):
-                grad, total = g[tile, channel], a[tile, channel].sum()
-                alpha = grad**2 / (2 * grad**2 + total * grad**3 + 1e-6)
-                expected += (alpha * np.maximum(grad, 0)).sum() * a[tile, channel]
-            np.testing.assert_allclose(maps[tile, place], np.maximum(expected, 0), rtol=1e-4)
+            expected = brute_force(name, a[tile], g[index][tile], g[1][tile])
+            np.testing.assert_allclose(maps[tile, 0, place], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_channels_that_speak_against_a_class_add_nothing() -> None:
+@pytest.mark.parametrize("eps", [0.0, 1e-6, 1e-3])
+def test_the_epsilon_of_grad_cam_plus_plus_is_in_the_denominator(eps: float) -> None:
+    activation = torch.ones(1, 1, 2, 2)
+    maps = grad_cam_plus_plus(Gradients(activation, torch.full((1, 1, 1, 2, 2), 0.01)), eps)
+    alpha = 1e-4 / (2e-4 + 4e-6 + eps)
+    torch.testing.assert_close(maps, torch.full((1, 1, 2, 2), 4 * alpha * 0.01), rtol=1e-5, atol=0)
+
+
+def test_channels_that_speak_against_a_class_add_nothing_to_grad_cam_plus_plus() -> None:
     activation = torch.ones(1, 2, 2, 2).requires_grad_()
     logits = (activation * torch.tensor([1.0, -1.0])[None, :, None, None]).sum((2, 3))
-    maps = grad_cam_pp(ClassifierPass(activation, logits), (0, 1))
-    assert float(maps[0, 0].min()) > 0
-    assert float(maps[0, 1].max()) == 0
+    maps = MapPlan((CHEAP["gradcam++"],), (0, 1))(ClassifierPass(activation, logits))
+    assert float(maps[0, 0, 0].min()) > 0
+    assert float(maps[0, 0, 1].max()) == 0
 
 
 def test_places_without_gradient_are_zero_even_without_epsilon() -> None:
-    activation = torch.zeros(1, 1, 2, 2).requires_grad_()
-    maps = grad_cam_pp(ClassifierPass(activation, (activation * 0).sum((2, 3))), (0,), eps=0.0)
-    assert torch.equal(maps, torch.zeros(1, 1, 2, 2))
+    given = Gradients(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 1, 2, 2))
+    assert torch.equal(grad_cam_plus_plus(given, 0.0), torch.zeros(1, 1, 2, 2))
 
 
-def test_the_backbone_runs_once_for_predictions_and_all_maps() -> None:
-    case = CASES[0]
-    network = trained_a_little(case)
-    classifier = classifier_for(network, card_for(case), CPU)
-    calls: list[str] = []
-    running: Any = classifier.split
-    for name in ("conv1", "layer4", "fc"):
-        layer = running.backbone.features.__self__.get_submodule(name)
-        layer.register_forward_hook(lambda *_, name=name: calls.append(name))
-    passed = classifier.run(tiles(2, 96), gradients=True)
-    grad_cam_pp(passed, range(4))
-    assert calls == ["conv1", "layer4", "fc"]
+@pytest.mark.parametrize("shape", [(2, 5, 3, 4), (1, 4, 6, 5), (3, 40, 2, 2), (1, 3, 1, 1)])
+def test_eigen_cam_is_the_first_component_turned_to_its_farthest_place(shape: tuple[int, ...]) -> None:
+    activation = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    expected = np.maximum(get_2d_projection_with_sign_correction(activation.numpy()), 0)
+    np.testing.assert_allclose(eigen_cam(activation), expected, atol=1e-5)
+    np.testing.assert_allclose(eigen_cam(-activation), expected, atol=1e-5)
+
+
+def test_a_tile_that_is_not_finite_spoils_no_other_tiles_component() -> None:
+    activation = torch.randn((3, 5, 3, 4), generator=torch.Generator().manual_seed(1))
+    expected = eigen_cam(activation)
+    activation[1, 2, 0, 0] = torch.nan
+    assert torch.equal(eigen_cam(activation)[[0, 2]], expected[[0, 2]])
+
+
+def test_evidence_and_bias_are_the_logits_exactly() -> None:
+    classifier = classifier_on(LINEAR)
+    assert classifier.linear_head is not None
+    passed = classifier.run(tiles(17), gradients=False)
+    evidence = plan_maps(classifier, ["cam"], (0, 1, 2))(passed)[:, 0]
+    assert float(evidence.min()) < 0 < float(evidence.max())
+    torch.testing.assert_close(evidence.mean((2, 3)) + classifier.linear_head.bias, passed.logits, rtol=0, atol=1e-5)
+
+
+def test_evidence_is_the_weighted_sum_of_channels() -> None:
+    classifier = classifier_on(LINEAR)
+    passed = classifier.run(tiles(), gradients=False)
+    assert passed.activation is not None
+    network: Any = classifier.network
+    expected = torch.einsum("bchw,kc->bkhw", passed.activation, network.fc.weight[[2, 0]])
+    torch.testing.assert_close(plan_maps(classifier, ["cam"], (2, 0))(passed)[:, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_heads_that_are_more_than_linear_have_no_evidence() -> None:
+    with pytest.raises(ExplanationError, match=r"CAM: case has more than a linear layer.*hirescam or gradcam"):
+        plan_maps(classifier_on(DEEP), ["gradcam", "cam"], (0,))
+
+
+def test_the_closed_form_is_what_backward_passes_give() -> None:
+    classifier = classifier_on(LINEAR)
+    plan = plan_maps(classifier, list(CHEAP), (2, 0), 1)
+    assert plan.head is not None
+    assert not plan.gradients
+    passed = classifier.run(tiles(), gradients=True)
+    by_autograd = MapPlan(plan.maps, plan.classes, plan.rivals, head=None)
+    assert by_autograd.gradients
+    for closed, slow in zip(plan(passed).unbind(1), by_autograd(passed).unbind(1), strict=True):
+        assert float((closed - slow).abs().max()) <= 1e-6 * float(slow.abs().max())
+    assert torch.equal(plan(classifier.run(tiles(), gradients=False)), plan(passed))
+
+
+def test_gradients_that_are_the_same_everywhere_are_kept_as_one_place() -> None:
+    """What is measured here is time: a deep head on the average costs little more than a linear one."""
+    activation = torch.rand((2, 5, 3, 4), generator=torch.Generator().manual_seed(0)).requires_grad_()
+    logits = activation.mean((2, 3)).tanh()
+    seen: list[tuple[int, ...]] = []
+    one = CHEAP["gradcam"]
+    spying = type(one)(one.title, lambda given: seen.append(tuple(given.gradient.shape)) or one.compute(given))  # type: ignore[func-returns-value]
+    MapPlan((spying,), (0, 1))(ClassifierPass(activation, logits))
+    MapPlan((spying,), (0,))(curved_pass())
+    assert seen == [(2, 1, 5, 1, 1), (2, 1, 5, 1, 1), (2, 1, 5, 3, 4)]
+
+
+@pytest.mark.parametrize("architecture", [LINEAR, DEEP])
+def test_one_backbone_pass_and_one_backward_for_each_class_make_all_maps(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = classifier_on(architecture)
+    backbone: list[int] = []
+    first = next(module for module in classifier.network.modules() if isinstance(module, nn.Conv2d))
+    first.register_forward_hook(lambda _layer, _inputs, output: backbone.append(len(output)))
+    backward: list[int] = []
+    grad = torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *a, **k: backward.append(1) or grad(*a, **k))  # type: ignore[func-returns-value]
+    methods = [name for name in CHEAP if name != "cam"]
+    plan = plan_maps(classifier, methods, (0, 2), 1)
+    maps = plan(classifier.run(tiles(), gradients=plan.gradients))
+    assert maps.shape[:3] == (3, len(methods), 2)
+    assert backbone == [3]
+    assert len(backward) == (0 if architecture == LINEAR else 3)
 
 
 def test_a_pass_can_be_explained_again_and_class_by_class() -> None:
-    case = CASES[6]
-    passed = classifier_for(trained_a_little(case), card_for(case), CPU).run(tiles(2, 96), gradients=True)
-    together = grad_cam_pp(passed, (0, 1, 2, 3))
-    assert torch.equal(grad_cam_pp(passed, (0, 1, 2, 3)), together)
-    assert torch.equal(torch.cat([grad_cam_pp(passed, (k,)) for k in range(4)], 1), together)
+    passed, maps = curved_pass(), (CHEAP["gradcam++"], CHEAP["layercam"])
+    together = MapPlan(maps, (0, 1, 2))(passed)
+    assert torch.equal(MapPlan(maps, (0, 1, 2))(passed), together)
+    assert torch.equal(torch.cat([MapPlan(maps, (k,))(passed) for k in range(3)], 2), together)
     assert passed.activation is not None
     assert passed.activation.grad is None
 
 
-def test_frozen_networks_have_maps() -> None:
-    case = CASES[7]
-    network, pixels = trained_a_little(case), tiles(2, 96)
-    free = grad_cam_pp(classifier_for(network, card_for(case), CPU).run(pixels, gradients=True), CLASSES)
-    network.requires_grad_(requires_grad=False)
-    frozen = grad_cam_pp(classifier_for(network, card_for(case), CPU).run(pixels, gradients=True), CLASSES)
-    assert torch.equal(frozen, free)
-    assert all(parameter.grad is None for parameter in network.parameters())
+def test_methods_keep_their_order_and_say_which_are_signed() -> None:
+    classifier = classifier_on(LINEAR)
+    passed = classifier.run(tiles(), gradients=False)
+    plan = plan_maps(classifier, ["layercam", "cam", "eigencam"], (0, 1))
+    assert plan.signed == (False, True, False)
+    for place, name in enumerate(("layercam", "cam", "eigencam")):
+        assert torch.equal(plan(passed)[:, place], plan_maps(classifier, [name], (0, 1))(passed)[:, 0])
 
 
-def test_a_pass_without_gradients_or_map_cannot_be_explained() -> None:
-    for activation in (None, torch.zeros(1, 1, 2, 2)):
-        with pytest.raises(ExplanationError, match="gradients=True"):
-            grad_cam_pp(ClassifierPass(activation, torch.zeros(1, 3)), (0,))
+def test_eigen_cam_knows_of_no_class_and_needs_no_gradients() -> None:
+    classifier = classifier_on(DEEP)
+    plan = plan_maps(classifier, ["eigencam"], (0, 1))
+    assert not plan.gradients
+    maps = plan(classifier.run(tiles(), gradients=False))
+    assert maps.shape[:3] == (3, 1, 2)
+    assert torch.equal(maps[:, :, 0], maps[:, :, 1])
+
+
+def test_finer_cam_of_two_classes_compares_each_with_the_other() -> None:
+    classifier = classifier_on(LINEAR, classes=2)
+    passed = classifier.run(tiles(), gradients=False)
+    maps = plan_maps(classifier, ["finer-cam"], (0, 1))(passed)[:, 0]
+    assert plan_maps(classifier, ["finer-cam"], (1, 0)).rivals == (0, 1)
+    torch.testing.assert_close(maps[:, :1], plan_maps(classifier, ["finer-cam"], (0,), 1)(passed)[:, 0])
+    assert float((maps[:, 0] * maps[:, 1]).max()) == 0, "what speaks for one speaks against the other"
+
+
+@pytest.mark.parametrize(("classes", "against", "said"), [
+    (3, None, "has 3.*--against"), (1, None, "has 1"), (3, 0, "'a' with itself"), (3, 7, "no class 7"),
+])  # fmt: skip
+def test_finer_cam_without_another_class_is_refused(classes: int, against: int | None, said: str) -> None:
+    with pytest.raises(ExplanationError, match=said):
+        plan_maps(classifier_on(LINEAR, classes), ["finer-cam"], (0,), against)
+
+
+def test_the_callers_autocast_does_not_reach_in() -> None:
+    classifier = classifier_on(DEEP)
+    plan = plan_maps(classifier, [name for name in CHEAP if name != "cam"], (0,), 1)
+    expected = plan(classifier.run(tiles(), gradients=True))
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert torch.equal(plan(classifier.run(tiles(), gradients=True)), expected)
+
+
+def test_a_pass_without_what_a_plan_needs_is_refused() -> None:
+    plan = MapPlan((CHEAP["gradcam"],), (0,))
+    with pytest.raises(ExplanationError, match="no activation map"):
+        plan(ClassifierPass(None, torch.zeros(1, 3)))
+    with pytest.raises(ExplanationError, match="gradients=True"):
+        plan(ClassifierPass(torch.zeros(1, 1, 2, 2), torch.zeros(1, 3)))
 
 
 @pytest.mark.parametrize("classes", [(3,), (-1,), ()])
 def test_classes_that_are_not_there_are_refused(classes: tuple[int, ...]) -> None:
-    activation = torch.zeros(1, 1, 2, 2).requires_grad_()
     with pytest.raises(ExplanationError, match="class"):
-        grad_cam_pp(ClassifierPass(activation, activation.sum((2, 3)).expand(1, 3)), classes)
+        plan_maps(classifier_on(LINEAR), ["gradcam"], classes)
 
 
-def test_explainers_go_by_name() -> None:
-    assert explainer_for("gradcam++") is grad_cam_pp
-    with pytest.raises(ExplanationError, match=r"'lime'.*Use one of gradcam\+\+"):
-        explainer_for("lime")
-    assert "gradcam++" in EXPLAINERS
+@pytest.mark.parametrize(
+    ("methods", "said"), [(["lime"], "'lime' is no map for whole slides.*cam, gradcam"), ([], "no method")]
+)
+def test_methods_that_are_not_cheap_are_refused(methods: list[str], said: str) -> None:
+    with pytest.raises(ExplanationError, match=said):
+        plan_maps(classifier_on(LINEAR), methods, (0,))

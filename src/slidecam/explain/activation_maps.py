@@ -1,89 +1,291 @@
-"""Class-activation maps: sums of the activation map's channels, weighted by the logits' gradients."""
+"""Class-activation maps: the activation's channels, weighted by what the logits' gradients say of them.
+
+All of them come from one pass of the backbone (`MapPlan`), each class's gradient from one backward pass through the
+head, and with a linear head from none. Maps are raw: scaled to nothing, so that tiles and classes compare.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from slidecam.errors import ExplanationError
+from slidecam.explain.explainer import check_classes, check_map
+from slidecam.explain.gradients import Gradients, class_gradients, no_gradients
+from slidecam.models.backbones import arithmetic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import Tensor
 
-    from slidecam.models import ClassifierPass
+    from slidecam.models import Classifier, ClassifierPass
+    from slidecam.models.linear_head import LinearHead
 
 EPSILON = 1e-6
 """pytorch-grad-cam's, absolute. Squared gradients are of its size, so another value is another method."""
 
+GAMMA = 1.0
+"""Finer-CAM's comparison strength; at 1 the map is of the difference between both logits."""
 
-def grad_cam_pp(classifier_pass: ClassifierPass, classes: Sequence[int], eps: float = EPSILON) -> Tensor:
-    """Return Grad-CAM++ maps of some classes.
+
+def evidence(given: Gradients) -> Tensor:
+    """Return class-activation maps (B, K', h, w): what each place adds to the logit, for and against.
+
+    Notes
+    -----
+    Zhou et al., *Learning Deep Features for Discriminative Localization*, CVPR 2016 (arXiv:1512.04150), equation 2,
+    ``Σ W A`` over channels, in the logit's own unit: for a linear head on the average, whose weight is the gradient
+    times the number of places, ``logit = mean(evidence) + bias`` exactly. For other heads it means nothing.
+    """
+    return given.summed(given.gradient) * given.places
+
+
+def grad_cam(given: Gradients) -> Tensor:
+    """Return Grad-CAM maps (B, K', h, w), at least 0.
+
+    Notes
+    -----
+    Selvaraju et al., *Grad-CAM*, ICCV 2017 (arXiv:1610.02391), equations 1 and 2: the channel ``A`` weighs the mean of
+    ``g = dY/dA`` over places, ``Y`` the logit, and the map is ``relu(Σ w A)`` over channels.
+    """
+    return given.summed(given.gradient.mean((3, 4), keepdim=True)).clamp_min(0)
+
+
+def grad_cam_plus_plus(given: Gradients, eps: float = EPSILON) -> Tensor:
+    """Return Grad-CAM++ maps (B, K', h, w), at least 0.
+
+    Notes
+    -----
+    Chattopadhyay et al., *Grad-CAM++*, WACV 2018 (arXiv:1710.11063), equations 10 and 19, with the logit ``Y`` of the
+    class as the score, and ``g = dY/dA`` the gradient of channel ``A`` at one place: ``alpha = g² / (2 g² + g³ ΣA)``,
+    where the sum runs over the channel's places, and 0 where ``g`` is 0; the channel weighs ``w = Σ alpha · relu(g)``;
+    the map is ``relu(Σ w A)`` over channels. ``eps`` keeps the denominator from 0.
+    """
+    gradient, squared = given.gradient, given.gradient.square()
+    total = given.activation.sum((2, 3))[:, None, :, None, None]
+    alpha = squared / (2 * squared + total * squared * gradient + eps)
+    # Where the gradient is 0, alpha may be 0/0 if eps is; the term is 0 then, whatever alpha is.
+    weights = torch.where(gradient > 0, alpha * gradient, 0.0).sum((3, 4), keepdim=True)
+    return given.summed(weights * given.repeats).clamp_min(0)
+
+
+def hires_cam(given: Gradients) -> Tensor:
+    """Return HiResCAM maps (B, K', h, w), at least 0.
+
+    Notes
+    -----
+    Draelos and Carin, *Use HiResCAM instead of Grad-CAM* (arXiv:2011.08891), equation 3: ``relu(Σ g A)`` over channels,
+    place by place.
+    """
+    return given.summed(given.gradient).clamp_min(0)
+
+
+def layer_cam(given: Gradients) -> Tensor:
+    """Return LayerCAM maps (B, K', h, w), at least 0.
+
+    Notes
+    -----
+    Jiang et al., *LayerCAM*, IEEE TIP 2021, equations 6 to 8: ``relu(Σ relu(g) A)`` over channels, place by place.
+    """
+    return given.summed(given.gradient.clamp_min(0)).clamp_min(0)
+
+
+def finer_cam(given: Gradients, gamma: float = GAMMA) -> Tensor:
+    """Return Finer-CAM maps (B, K', h, w), at least 0: what speaks for the class rather than for its rival.
+
+    Notes
+    -----
+    Zhang et al., *Finer-CAM*, CVPR 2025 (arXiv:2501.11309): Grad-CAM with ``Y - gamma Y'`` as the score, ``Y'`` the
+    rival's logit. The rival is named, not chosen tile by tile, so that maps compare across a slide.
+    """
+    if given.rival is None:
+        raise ExplanationError("Finer-CAM compares two classes, and one was given.", "Name the other one.")
+    weights, rivals = (gradient.mean((3, 4), keepdim=True) for gradient in (given.gradient, given.rival))
+    return given.summed(weights - gamma * rivals).clamp_min(0)
+
+
+def eigen_cam(activation: Tensor) -> Tensor:
+    """Return EigenCAM maps (B, h, w), at least 0, of activations (B, C, h, w). They know of no class.
+
+    Notes
+    -----
+    Muhammad and Yeasin, *Eigen-CAM*, IJCNN 2020 (arXiv:2008.00299): the places' activations on their first principal
+    component, centred as in pytorch-grad-cam. A component has no sign of its own. It is turned so that its farthest
+    place is positive, as in Chung and Ying, *Seg-Eigen-CAM*, Applied Sciences 15 (2025) 7562, equation 13.
+
+    The component is found by the smaller of both covariances, in float64, so that it does not hang on the batch.
+    """
+    places = activation.flatten(2).transpose(1, 2).double().nan_to_num()  # a bad tile must not take its batch with it
+    places = places - places.mean(1, keepdim=True)
+    if places.shape[1] <= places.shape[2]:
+        values, vectors = torch.linalg.eigh(places @ places.mT)
+        projected = vectors[..., -1] * values[..., -1:].clamp_min(0).sqrt()
+    else:
+        vectors = torch.linalg.eigh(places.mT @ places).eigenvectors
+        projected = (places @ vectors[..., -1:])[..., 0]
+    turned = torch.where(projected.amin(1, keepdim=True).abs() > projected.amax(1, keepdim=True), -projected, projected)
+    return turned.reshape(len(activation), *activation.shape[2:]).float().clamp_min(0)
+
+
+def _eigen_cam_of_all(given: Gradients) -> Tensor:
+    return eigen_cam(given.activation)[:, None]
+
+
+@dataclass(frozen=True)
+class CheapMap:
+    """A map that costs next to nothing beside a prediction, and so is made for whole slides.
+
+    Attributes
+    ----------
+    title
+        As people read it.
+    compute
+        Returns raw maps (B, K', h, w), float32.
+    signed
+        Whether negative values mean evidence against the class; else maps are at least 0.
+    needs
+        What it cannot do without, beside the activation: a linear head, a rival for each class, or gradients.
+        ``nothing`` is the same map for every class.
+    """
+
+    title: str
+    compute: Callable[[Gradients], Tensor]
+    signed: bool = False
+    needs: Literal["gradients", "linear head", "rivals", "nothing"] = "gradients"
+
+
+CHEAP: Mapping[str, CheapMap] = MappingProxyType(
+    {
+        "cam": CheapMap("CAM", evidence, signed=True, needs="linear head"),
+        "gradcam": CheapMap("Grad-CAM", grad_cam),
+        "gradcam++": CheapMap("Grad-CAM++", grad_cam_plus_plus),
+        "hirescam": CheapMap("HiResCAM", hires_cam),
+        "layercam": CheapMap("LayerCAM", layer_cam),
+        "eigencam": CheapMap("EigenCAM", _eigen_cam_of_all, needs="nothing"),
+        "finer-cam": CheapMap("Finer-CAM", finer_cam, needs="rivals"),
+    }
+)
+"""By the names that ``--heatmap`` knows them by."""
+
+
+@dataclass(frozen=True)
+class MapPlan:
+    """Which maps are made of every pass of one classifier.
+
+    Attributes
+    ----------
+    maps
+        The methods.
+    classes
+        Indices of the logits to explain: the same for every tile.
+    rivals
+        For each class the one that it is compared with; None if no method compares.
+    head
+        The classifier's linear head; None if it has another.
+    """
+
+    maps: tuple[CheapMap, ...]
+    classes: tuple[int, ...]
+    rivals: tuple[int, ...] | None = None
+    head: LinearHead | None = None
+
+    @property
+    def signed(self) -> tuple[bool, ...]:
+        """For each method whether its maps are signed."""
+        return tuple(one.signed for one in self.maps)
+
+    @property
+    def gradients(self) -> bool:
+        """Whether passes must be made with gradients."""
+        return self.head is None and any(one.needs != "nothing" for one in self.maps)
+
+    def __call__(self, classifier_pass: ClassifierPass) -> Tensor:
+        """Return raw maps of a pass.
+
+        Parameters
+        ----------
+        classifier_pass
+            Of the planned classifier, with gradients where `gradients` says so. It can be explained again afterwards.
+
+        Returns
+        -------
+        Tensor
+            (B, M, K', h, w), float32: for each tile, method and class.
+
+        Raises
+        ------
+        ExplanationError
+            If the pass has no activation map, or no gradients where they are needed.
+        """
+        maps: list[list[Tensor]] = [[] for _ in self.maps]
+        with arithmetic(classifier_pass.logits.device, "fp32"):
+            for number, given in enumerate(self._given(classifier_pass)):
+                for one, found in zip(self.maps, maps, strict=True):
+                    if number == 0 or one.needs != "nothing":
+                        found.append(one.compute(given))
+        return torch.stack([torch.cat(found, 1).expand(-1, len(self.classes), -1, -1) for found in maps], 1)
+
+    def _given(self, classifier_pass: ClassifierPass) -> Iterable[Gradients]:
+        if all(one.needs == "nothing" for one in self.maps):
+            return [no_gradients(classifier_pass)]
+        return class_gradients(classifier_pass, self.classes, self.rivals, self.head)
+
+
+def plan_maps(
+    classifier: Classifier, methods: Sequence[str], classes: Sequence[int], against: int | None = None
+) -> MapPlan:
+    """Return the plan to make some cheap maps of a classifier.
 
     Parameters
     ----------
-    classifier_pass
-        With gradients (`Classifier.run`). It can be explained again afterwards.
+    classifier
+        On its device.
+    methods
+        Names in `CHEAP`.
     classes
-        Indices of the logits to explain: the same for every tile, so that maps compare across a slide.
-    eps
-        Keeps the denominator of alpha from 0.
-
-    Returns
-    -------
-    Tensor
-        (B, len(classes), h, w), float32, at least 0, raw: not scaled to anything.
+        Indices of the logits to explain.
+    against
+        The class that the others are compared with, for Finer-CAM; None for the other one of two.
 
     Raises
     ------
     ExplanationError
-        If the pass has no activation map or no gradients, or there is no such class.
-
-    Notes
-    -----
-    Chattopadhyay et al., *Grad-CAM++*, WACV 2018 (arXiv:1710.11063), equations 10 and 19, with the logit
-    ``Y`` of the class as the score, and ``g = dY/dA`` the gradient of channel ``A`` at one place: ``alpha =
-    g² / (2 g² + g³ ΣA)``, where the sum runs over the channel's places, and 0 where ``g`` is 0; the channel
-    weighs ``w = Σ alpha · relu(g)``; the map is ``relu(Σ w A)`` over channels.
+        If there is no such method or class, or the classifier lacks what a method needs.
     """
-    activation = _explainable(classifier_pass, classes)
-    total = activation.detach().sum((2, 3), keepdim=True)
-    maps = [
-        _weighted(activation.detach(), _channel_weights(gradient, total, eps))
-        for gradient in _gradients(classifier_pass.logits, activation, classes)
-    ]
-    return torch.stack(maps, 1)
+    unknown = [name for name in methods if name not in CHEAP]
+    if unknown or not methods:
+        problem = f"{unknown[0]!r} is no map for whole slides." if unknown else "no method was named."
+        raise ExplanationError(problem, f"Use one of {', '.join(CHEAP)}.")
+    return plan_of(classifier, [CHEAP[name] for name in methods], classes, against)
 
 
-def _explainable(classifier_pass: ClassifierPass, classes: Sequence[int]) -> Tensor:
-    activation, logits = classifier_pass.activation, classifier_pass.logits
-    if activation is None or not activation.requires_grad:
-        raise ExplanationError(
-            "this pass has no activation map with gradients.", "Run the classifier with gradients=True."
-        )
-    wrong = [index for index in classes if not 0 <= index < logits.shape[1]]
-    if wrong or not classes:
-        problem = f"there is no class {wrong[0]}." if wrong else "no class was named."
-        raise ExplanationError(problem, f"Use indices from 0 to {logits.shape[1] - 1}.")
-    return activation
+def plan_of(
+    classifier: Classifier, maps: Sequence[CheapMap], classes: Sequence[int], against: int | None = None
+) -> MapPlan:
+    """Return what `plan_maps` does, of maps that may have settings of their own."""
+    check_classes(classifier, classes)
+    check_map(classifier)
+    needs = {one.needs for one in maps}
+    if "linear head" in needs and classifier.linear_head is None:
+        problem = f"{classifier.card.name} has more than a linear layer behind its map, so that no place has evidence."
+        raise ExplanationError(f"CAM: {problem}", "Use hirescam or gradcam.")
+    rivals = _rivals(classifier, classes, against) if "rivals" in needs else None
+    return MapPlan(tuple(maps), tuple(classes), rivals, classifier.linear_head)
 
 
-def _gradients(logits: Tensor, activation: Tensor, classes: Sequence[int]) -> list[Tensor]:
-    """Return d logit / d activation (B, C, h, w) for each class: one backward pass through the head alone.
-
-    Tiles of a batch do not meet in eval mode, so that the gradient of their sum holds each tile's own.
-    """
-    return [torch.autograd.grad(logits[:, index].sum(), activation, retain_graph=True)[0] for index in classes]
-
-
-def _channel_weights(gradient: Tensor, total: Tensor, eps: float) -> Tensor:
-    squared = gradient.square()
-    alpha = squared / (2 * squared + total * squared * gradient + eps)
-    # Where the gradient is 0, alpha may be 0/0 if eps is; the term is 0 then, whatever alpha is.
-    return torch.where(gradient > 0, alpha * gradient, 0.0).sum((2, 3))
-
-
-def _weighted(activation: Tensor, weights: Tensor) -> Tensor:
-    return torch.einsum("bchw,bc->bhw", activation, weights).clamp_min(0)
+def _rivals(classifier: Classifier, classes: Sequence[int], against: int | None) -> tuple[int, ...]:
+    count = len(classifier.card.class_names)
+    if against is None:
+        if count != 2:  # noqa: PLR2004  (a class and the other one)
+            problem = f"Finer-CAM compares two classes, and {classifier.card.name} has {count}."
+            raise ExplanationError(problem, "Name the class to compare with (--against).")
+        return tuple(1 - index for index in classes)
+    check_classes(classifier, [against])
+    if against in classes:
+        problem = f"Finer-CAM cannot compare {classifier.card.class_names[against]!r} with itself."
+        raise ExplanationError(problem, "Leave that class out of those to explain, or name another with --against.")
+    return (against,) * len(classes)

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from slidecam.errors import ExplanationError
+from slidecam.models.backbones import arithmetic
 from slidecam.steps import result_of
 
 if TYPE_CHECKING:
@@ -83,8 +85,9 @@ class Explainer(ABC):
         """
 
     def explain(self, pixels: Tensor, classes: Sequence[int]) -> Explanation:
-        """Explain tiles to the end; see `steps`."""
-        return result_of(self.steps(pixels, classes))
+        """Explain tiles to the end, in float32 whatever the caller's autocast is; see `steps`."""
+        with arithmetic(self.classifier.device, "fp32"):
+            return result_of(self.steps(pixels, classes))
 
 
 @dataclass(frozen=True)
@@ -114,3 +117,24 @@ class Method:
     signed: bool = False
     needs_map: bool = True
     dear: bool = True
+
+
+def check_classes(classifier: Classifier, classes: Sequence[int]) -> None:
+    """Refuse classes that the classifier does not have, and none at all.
+
+    Raises
+    ------
+    ExplanationError
+        Naming the index, and those that there are.
+    """
+    count = len(classifier.card.class_names)
+    wrong = [index for index in classes if not 0 <= index < count]
+    if wrong or not classes:
+        problem = f"there is no class {wrong[0]}." if wrong else "no class was named."
+        raise ExplanationError(problem, f"Use indices from 0 to {count - 1}.")
+
+
+def check_map(classifier: Classifier) -> None:
+    """Refuse a classifier that has no activation map; ExplanationError, naming it."""
+    if not classifier.has_map:
+        raise ExplanationError(f"{classifier.card.name} has no activation map.", "Use a method that needs none.")

@@ -1,0 +1,24 @@
+"""How far to trust a map: measures of faithfulness, always beside a random map and a centre prior."""
+
+from slidecam.explain.faithfulness.measure import measure, with_randomisation
+from slidecam.explain.faithfulness.randomisation import RandomisationSpec, randomisation
+from slidecam.explain.faithfulness.references import centre_prior, random_map
+from slidecam.explain.faithfulness.report import FaithfulnessReport
+from slidecam.explain.faithfulness.sentences import cautions, sentences
+from slidecam.explain.faithfulness.spec import MEASURES, FaithfulnessSpec
+from slidecam.explain.faithfulness.writing import write_faithfulness
+
+__all__ = [
+    "MEASURES",
+    "FaithfulnessReport",
+    "FaithfulnessSpec",
+    "RandomisationSpec",
+    "cautions",
+    "centre_prior",
+    "measure",
+    "random_map",
+    "randomisation",
+    "sentences",
+    "with_randomisation",
+    "write_faithfulness",
+]

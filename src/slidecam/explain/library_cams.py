@@ -1,0 +1,240 @@
+"""The rest of pytorch-grad-cam's family, by that library's own formulas, behind our contract.
+
+The library is given what it would have computed, one tile's activation and gradients, from a pass of ours; it never
+sees the network. So what it would do to a network (every parameter's ``.grad`` filled, eval mode, hooks, a graph kept
+alive) and to a map (scaled by tile to 0-1, twice) does not happen, its aliasing of activations on a CPU does not
+either, and any classifier of ours will do: frozen, folded, channels last, of tokens, cut at a named layer.
+
+Of grad-cam 1.5.7 are left out:
+
+- CAM's kin that we compute ourselves, for all classes and tiles in one pass (`activation_maps`): Grad-CAM, Grad-CAM++,
+  HiResCAM, LayerCAM, EigenCAM, FinerCAM; and `score_cam`, `ablation_cam` and `full_grad`, each of which says why.
+- RandomCAM: it is no explanation, but what explanations are compared with (`faithfulness`).
+- RefineCAM and SESS: they multiply or paste together maps that were each scaled to 0-1, so that no raw map is left.
+- Guided backpropagation: it puts other rectifiers into the network, and shows edges whatever the network has learned
+  (Adebayo et al., NeurIPS 2018). Sobel "CAM" looks at no network at all.
+- Deep feature factorisation: it finds concepts in a picture, and no map of a class.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from pytorch_grad_cam import FEM, KPCA_CAM, EigenGradCAM, GradCAMElementWise, SegEigenCAM, ShapleyCAM, XGradCAM
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from slidecam.errors import ExplanationError
+from slidecam.explain.explainer import Explainer, Explanation, Method, check_classes, check_map
+from slidecam.models.backbones import arithmetic
+from slidecam.steps import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from torch import Tensor
+
+    from slidecam.models import Classifier, ClassifierPass
+
+
+@dataclass(frozen=True)
+class LibraryCamSpec:
+    """Of methods without settings."""
+
+
+@dataclass(frozen=True)
+class KernelPcaSpec:
+    """How KPCA-CAM projects activations.
+
+    Attributes
+    ----------
+    kernel
+        scikit-learn's name of it.
+    gamma
+        Its width; None for one over the number of channels.
+    """
+
+    kernel: Literal["linear", "poly", "rbf", "sigmoid", "cosine"] = "sigmoid"
+    gamma: float | None = None
+
+
+@dataclass(frozen=True)
+class FemSpec:
+    """Which places FEM counts: those more than ``k`` standard deviations above their channel's mean."""
+
+    k: float = 2.0
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """One method of the library's.
+
+    Attributes
+    ----------
+    name, title, spec
+        For the catalogue.
+    library
+        The class whose formula is used; it is made with the settings' fields as keywords.
+    gradients
+        What the formula is given: no gradients (it knows of no class), a class's, or a class's that can be derived
+        once more.
+    turned
+        Whether the map has no sign of its own, and is turned by the evidence.
+    dear
+        As in `Method`.
+    """
+
+    name: str
+    title: str
+    library: type[Any]
+    gradients: Literal["none", "first", "second"] = "first"
+    spec: type[Any] = LibraryCamSpec
+    turned: bool = False
+    dear: bool = False
+
+
+class LibraryCam(Explainer):
+    """One of pytorch-grad-cam's methods; see `METHODS`, and its source for the formulas.
+
+    A map is what the library computes before it scales anything, cut at 0 as it does. EigenGradCAM's is a principal
+    component, which has no sign of its own, and which the library leaves as LAPACK gives it: here it is turned so that
+    it grows with the evidence ``Σ g A`` over channels. Where a formula divides by next to nothing and gives no finite
+    number, the map is 0.
+
+    Tiles are explained one by one, so that a tile's map does not hang on its neighbours.
+    """
+
+    def __init__(self, recipe: _Recipe, classifier: Classifier, spec: object) -> None:
+        super().__init__(classifier)
+        self._recipe = recipe
+        self._settings = asdict(spec)  # type: ignore[call-overload]  # each recipe's own dataclass
+        stand_in = _StandIn(classifier.device)
+        self._library = recipe.library(stand_in, [stand_in.layer], **self._settings)
+        self._library.activations_and_grads.release()
+
+    def steps(self, pixels: Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
+        """Explain tiles one by one; see `Explainer.steps`."""
+        check_classes(self.classifier, classes)
+        check_map(self.classifier)
+        logits, maps = [], []
+        for number, tile in enumerate(pixels[:, None]):
+            # Gradients are wanted whatever the caller's modes are.
+            with torch.enable_grad(), arithmetic(self.classifier.device, "fp32"):
+                passed, found = self._explained(tile, classes)
+            logits.append(passed.logits.detach())
+            maps.append(found)
+            yield Step(self._recipe.title, number + 1, len(pixels))
+        passes = len(classes) if self._recipe.gradients == "second" else 1
+        return Explanation(self._recipe.name, torch.cat(logits), torch.stack(maps), passes, self._facts())
+
+    def _explained(self, tile: Tensor, classes: Sequence[int]) -> tuple[ClassifierPass, Tensor]:
+        """Return a pass over one tile, and its maps (K', h, w)."""
+        if self._recipe.gradients == "second":
+            # The library frees a pass's graph, and the faster kernels of attention can be derived once only.
+            with sdpa_kernel(SDPBackend.MATH):
+                passes = [self.classifier.run(tile, gradients=True) for _ in classes]
+                pairs = [_twice_derivable(*pair) for pair in zip(passes, classes, strict=True)]
+                return passes[0], torch.stack([self._map(*pair) for pair in pairs])
+        passed = self.classifier.run(tile, gradients=self._recipe.gradients == "first")
+        if self._recipe.gradients == "none":
+            return passed, self._map(_activation(passed), None).expand(len(classes), -1, -1)
+        return passed, torch.stack([self._map(*_as_arrays(passed, index)) for index in classes])
+
+    def _map(self, activation: Any, gradient: Any) -> Tensor:  # noqa: ANN401  (arrays, or tensors with a graph)
+        """Return the map (h, w) of a tile's activation and gradient (1, C, h, w)."""
+        if _same_everywhere(activation):
+            return torch.zeros(activation.shape[2:], device=self.classifier.device)
+        with _numpys_random_state_kept():
+            raw = self._library.get_cam_image(None, None, None, activation, gradient, eigen_smooth=False)[0]
+        if self._recipe.turned:
+            raw = _turned_by(raw, (activation * gradient).sum(1)[0])
+        finite = np.nan_to_num(raw, nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
+        return torch.from_numpy(finite.astype(np.float32)).to(self.classifier.device)
+
+    def _facts(self) -> dict[str, Any]:
+        library = {"library": f"grad-cam {version('grad-cam')}"}
+        classless = {"class": "none: the same map for every class"} if self._recipe.gradients == "none" else {}
+        return {**library, **classless, **self._settings}
+
+
+class _StandIn(nn.Module):
+    """What the library is given for a network: it asks a parameter's device and hooks a layer, and runs nothing."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.layer = nn.Identity()
+        self.nothing = nn.Parameter(torch.zeros(0, device=device), requires_grad=False)
+
+
+def _activation(passed: ClassifierPass) -> Any:  # noqa: ANN401  (an array of the library's)
+    return _array(_leaf(passed).detach())
+
+
+def _as_arrays(passed: ClassifierPass, index: int) -> tuple[Any, Any]:
+    leaf = _leaf(passed)
+    (gradient,) = torch.autograd.grad(passed.logits[0, index], leaf, retain_graph=True)
+    return _array(leaf.detach()), _array(gradient)
+
+
+def _twice_derivable(passed: ClassifierPass, index: int) -> tuple[Tensor, Tensor]:
+    leaf = _leaf(passed)
+    (gradient,) = torch.autograd.grad(passed.logits[0, index], leaf, create_graph=True)
+    # A linear head's gradient hangs on nothing, and the library derives it without asking.
+    return leaf, gradient + 0 * leaf
+
+
+def _leaf(passed: ClassifierPass) -> Tensor:
+    if passed.activation is None:
+        raise ExplanationError("this pass has no activation map.", "Use a method that needs none.")
+    return passed.activation
+
+
+def _array(values: Tensor) -> Any:  # noqa: ANN401  (an array of the library's)
+    return values.contiguous().cpu().numpy()
+
+
+def _same_everywhere(activation: Any) -> bool:  # noqa: ANN401  (an array or a tensor)
+    """Whether no channel changes from place to place: there is nothing to see, and to project, then."""
+    flat = activation.reshape(activation.shape[1], -1)
+    return bool((flat == flat[:, :1]).all())
+
+
+def _turned_by(raw: Any, evidence: Any) -> Any:  # noqa: ANN401  (arrays)
+    """Return the map (h, w), or its negative if that grows with the evidence (h, w)."""
+    together = (raw - raw.mean()) * (evidence - evidence.mean())
+    return -raw if together.sum() < 0 else raw
+
+
+@contextmanager
+def _numpys_random_state_kept() -> Iterator[None]:
+    """Seed NumPy's global generator inside, and put it back: scikit-learn's solver for large kernels draws from it."""
+    state = np.random.get_state()  # noqa: NPY002  (it is the one that is drawn from)
+    np.random.seed(0)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
+_RECIPES = (
+    _Recipe("xgradcam", "XGrad-CAM", XGradCAM),
+    _Recipe("gradcam-elementwise", "Grad-CAM, element-wise", GradCAMElementWise),
+    _Recipe("eigen-gradcam", "EigenGradCAM", EigenGradCAM, turned=True, dear=True),
+    _Recipe("seg-eigencam", "Seg-Eigen-CAM", SegEigenCAM, dear=True),
+    _Recipe("shapley-cam", "ShapleyCAM", ShapleyCAM, "second"),
+    _Recipe("kpca-cam", "KPCA-CAM", KPCA_CAM, "none", KernelPcaSpec, dear=True),
+    _Recipe("fem", "FEM", FEM, "none", FemSpec),
+)
+
+METHODS: tuple[Method, ...] = tuple(
+    Method(recipe.name, recipe.title, recipe.spec, partial(LibraryCam, recipe), dear=recipe.dear) for recipe in _RECIPES
+)
+"""Fu et al. 2020 (XGrad-CAM, arXiv:2008.02312), Muhammad and Yeasin 2020 (EigenGradCAM, after arXiv:2008.00299), Chung
+and Ying 2025 (Seg-Eigen-CAM, doi 10.3390/app15137562), Cai 2025 (ShapleyCAM, arXiv:2501.06261), Karmani et al. 2024
+(KPCA-CAM, arXiv:2410.00267), Fuad et al. 2020 (FEM, hal-02963298)."""

@@ -1,0 +1,211 @@
+"""LIME: a linear model of what the classifier says when superpixels are covered."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import torch
+from skimage.segmentation import slic
+from sklearn.linear_model import Ridge
+
+from slidecam.errors import ExplanationError
+from slidecam.explain.attributions import check_classes
+from slidecam.explain.baselines import BASELINES, check_baselines
+from slidecam.explain.coverings import Parts, logits_of_parts
+from slidecam.explain.explainer import Explainer, Explanation, Method
+from slidecam.models.classifier import normalised
+from slidecam.steps import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from slidecam.models import Classifier
+
+Target = Literal["probability", "logit"]
+AVERAGE = "average"
+"""The baseline of lime's own image explainer: every superpixel's mean colour."""
+
+
+@dataclass(frozen=True)
+class LimeSpec:
+    """Settings of LIME.
+
+    Attributes
+    ----------
+    segments, compactness, sigma
+        Of SLIC: about how many superpixels, how round, and how blurred the tile is before it is cut up.
+    samples
+        Random coverings for each seed.
+    baseline
+        What covered superpixels show: ``average``, their own mean colour, or one of `baselines`.
+    kernel
+        Width of the kernel that weighs a covering by how much of the tile it leaves, in cosine distance.
+    ridge
+        Penalty of the linear model.
+    target
+        What is modelled: the class's ``probability`` as in the paper, or its ``logit``.
+    seeds
+        LIME is known for maps that change from seed to seed. So many are computed; the map is the first one's, and the
+        correlation between them is told.
+    seed
+        The first of the seeds.
+    batch
+        Covered tiles in one pass.
+    """
+
+    segments: int = 50
+    compactness: float = 10.0
+    sigma: float = 1.0
+    samples: int = 500
+    baseline: str = AVERAGE
+    kernel: float = 0.25
+    ridge: float = 1.0
+    target: Target = "probability"
+    seeds: int = 2
+    seed: int = 0
+    batch: int = 16
+
+
+@dataclass(frozen=True, eq=False)
+class LinearFit:
+    """Weights (K', superpixels) of the linear model, and the share of the variance that it explains, (K',)."""
+
+    weights: NDArray[np.float64]
+    explained: NDArray[np.float64]
+
+
+class Lime(Explainer):
+    """LIME over SLIC superpixels; all classes come from the same coverings.
+
+    Notes
+    -----
+    Ribeiro et al., *"Why should I trust you?"*, KDD 2016 (arXiv:1602.04938), equations 1 and 2, with the settings of
+    the authors' image explainer: each superpixel is covered with probability 1/2, a covering ``z`` weighs
+    ``exp(-d² / 2 kernel²)`` with ``d`` its cosine distance from the uncovered tile, and ridge regression gives
+    each superpixel's weight. The first sample is the uncovered tile.
+    """
+
+    name, title = "lime", "LIME"
+
+    def __init__(self, classifier: Classifier, spec: LimeSpec) -> None:
+        super().__init__(classifier)
+        _check(spec)
+        self.spec = spec
+
+    def steps(self, pixels: Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
+        """Explain tile by tile; see `Explainer.steps`."""
+        check_classes(self.classifier, classes)
+        total = len(pixels) * self.spec.seeds * self.spec.samples
+        maps, logits, told = [], [], []
+        for number, tile in enumerate(pixels.split(1)):  # type: ignore[no-untyped-call]
+            parts = self._parts(tile)
+            fits = []
+            for which in range(self.spec.seeds):
+                done = (number * self.spec.seeds + which) * self.spec.samples
+                work = self._fit(parts, self.spec.seed + which, list(classes))
+                fits.append((yield from _counted(work, self.title, done, total)))
+            logits.append(self.classifier.run_normalised(parts.picture[None], gradients=False).logits)
+            maps.append(parts.painted(torch.from_numpy(fits[0].weights).float().to(pixels.device)))
+            told.append(_told(parts, fits))
+        facts = {**asdict(self.spec), **{key: min(each[key] for each in told) for key in told[0]}}
+        passes = self.spec.seeds * self.spec.samples + 1
+        return Explanation(self.name, torch.cat(logits), torch.stack(maps), passes, facts)
+
+    def _parts(self, tile: Tensor) -> Parts:
+        spec, picture = self.spec, normalised(tile, self.classifier.card)[0]
+        labels = slic(
+            tile[0].cpu().numpy(),
+            n_segments=spec.segments,
+            compactness=spec.compactness,
+            sigma=spec.sigma,
+            start_label=0,
+            channel_axis=-1,
+        )
+        # Numbered anew: SLIC may leave a number out.
+        numbers = torch.from_numpy(np.unique(labels, return_inverse=True)[1].reshape(labels.shape)).to(tile.device)
+        baseline = _averages(picture, numbers) if spec.baseline == AVERAGE else BASELINES[spec.baseline](picture)
+        return Parts(picture, baseline, numbers)
+
+    def _fit(self, parts: Parts, seed: int, classes: list[int]) -> Generator[int, None, LinearFit]:
+        draw = np.random.default_rng(seed)
+        shown = draw.integers(0, 2, (self.spec.samples, len(parts)), dtype=np.uint8).astype(bool)
+        shown[0] = True
+        which = torch.from_numpy(shown).to(parts.picture.device)
+        found, done = [], 0
+        for some in which.split(self.spec.batch):  # type: ignore[no-untyped-call]
+            found.append(logits_of_parts(self.classifier, parts, some))
+            done += len(some)
+            yield done
+        logits = torch.cat(found)
+        scores = self.classifier.probabilities(logits) if self.spec.target == "probability" else logits
+        return fit_linear(shown, scores[:, classes].double().cpu().numpy(), self.spec)
+
+
+def fit_linear(shown: NDArray[np.bool_], scores: NDArray[np.float64], spec: LimeSpec) -> LinearFit:
+    """Return the weighted ridge regression of scores (samples, K') on what is shown, bool (samples, superpixels)."""
+    weights = coverage_weights(shown, spec.kernel)
+    model = Ridge(alpha=spec.ridge).fit(shown.astype(np.float64), scores, sample_weight=weights)
+    rest = np.average((scores - model.predict(shown).reshape(scores.shape)) ** 2, axis=0, weights=weights)
+    spread = np.average((scores - np.average(scores, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
+    explained = 1 - np.divide(rest, spread, out=np.ones_like(rest), where=spread > 0)
+    return LinearFit(np.atleast_2d(model.coef_), explained)
+
+
+def coverage_weights(shown: NDArray[np.bool_], kernel: float) -> NDArray[np.float64]:
+    """Return what each covering weighs, (samples,): less, the more of the tile is covered."""
+    # The cosine of a row of 0 and 1 with a row of 1 is the root of its mean; a wholly covered tile has distance 1.
+    distance = 1 - np.sqrt(shown.mean(1))
+    weights: NDArray[np.float64] = np.exp(-0.5 * (distance / kernel) ** 2)
+    return weights
+
+
+def _averages(picture: Tensor, labels: Tensor) -> Tensor:
+    flat, parts = labels.flatten(), int(labels.max()) + 1
+    sums = picture.new_zeros((3, parts)).index_add_(1, flat, picture.flatten(1))
+    return (sums / torch.bincount(flat, minlength=parts))[:, labels]
+
+
+def _counted(
+    work: Generator[int, None, LinearFit], phase: str, before: int, total: int
+) -> Generator[Step, None, LinearFit]:
+    while True:
+        try:
+            done = next(work)
+        except StopIteration as end:
+            fit: LinearFit = end.value
+            return fit
+        yield Step(phase, before + done, total)
+
+
+def _told(parts: Parts, fits: Sequence[LinearFit]) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "superpixels": len(parts),
+        "explained variance": float(min(fit.explained.min() for fit in fits)),
+    }
+    if len(fits) > 1:
+        told["between-seed correlation"] = min(between_seeds(fits[0], other) for other in fits[1:])
+    return told
+
+
+def between_seeds(one: LinearFit, other: LinearFit) -> float:
+    """Return the lowest correlation of two seeds' weights over classes; 0 where one of them is constant."""
+    pairs = list(zip(one.weights, other.weights, strict=True))
+    return min(float(np.corrcoef(pair)[0, 1]) if min(map(np.ptp, pair)) > 0 else 0.0 for pair in pairs)
+
+
+def _check(spec: LimeSpec) -> None:
+    if spec.baseline != AVERAGE:
+        check_baselines([spec.baseline])
+    if spec.target not in get_args(Target):
+        raise ExplanationError(f"LIME's target {spec.target!r} is not known.", "Use probability or logit.")
+    for name, value in (("segments", spec.segments), ("samples", spec.samples), ("seeds", spec.seeds)):
+        if value < 1:
+            raise ExplanationError(f"LIME's {name} is {value}.", "Use at least 1.")
+
+
+METHODS: tuple[Method, ...] = (Method("lime", "LIME", LimeSpec, Lime, signed=True, needs_map=False),)

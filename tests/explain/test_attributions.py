@@ -1,0 +1,178 @@
+"""Pixel attributions are exact where the classifier is simple enough to know the answer, and repeat themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import nn
+
+from slidecam.errors import ExplanationError, UsageError
+from slidecam.explain.attributions import (
+    METHODS,
+    GradientShap,
+    GradientShapSpec,
+    IntegratedGradientsExplainer,
+    IntegratedGradientsSpec,
+    OcclusionExplainer,
+    OcclusionSpec,
+    SmoothGradExplainer,
+    SmoothGradSpec,
+)
+from slidecam.models import Card, Classifier, classifier_for
+from slidecam.models.classifier import normalised
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EDGE = 14
+
+
+def classifier_of(network: nn.Module, classes: int = 2) -> Classifier:
+    card = Card(
+        name="closed form",
+        architecture="slidecam/test",
+        class_names=tuple("ABCDE"[:classes]),
+        activation="softmax",
+        tile_px=EDGE,
+        spacing=None,
+        input_px=EDGE,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    )
+    return classifier_for(network, card, torch.device("cpu"))
+
+
+class Linear(nn.Module):
+    """Logits that are a weighted sum of pixels: the weights times the pixels are the only right attribution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(3)
+        self.weight = nn.Parameter(torch.randn((2, 3, EDGE, EDGE), generator=draw) / 10)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return torch.einsum("bchw,kchw->bk", pixels, self.weight)
+
+
+class Bent(Linear):
+    """As `Linear`, squared, so that gradients differ from place to place on the way."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return super().forward(pixels).square() + super().forward(pixels)
+
+
+@pytest.fixture
+def tiles() -> Tensor:
+    return torch.randint(0, 256, (3, EDGE, EDGE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        lambda c: IntegratedGradientsExplainer(c, IntegratedGradientsSpec(samples=5)),
+        lambda c: GradientShap(c, GradientShapSpec(samples=4, baselines=("zero",))),
+    ],
+)
+def test_a_linear_model_gives_each_pixel_its_weight_times_its_value(method: Any, tiles: Tensor) -> None:
+    network = Linear()
+    classifier = classifier_of(network)
+    found = method(classifier).explain(tiles, [1, 0])
+    exact = torch.einsum("bchw,kchw->bkhw", normalised(tiles, classifier.card), network.weight[[1, 0]].detach())
+    torch.testing.assert_close(found.maps, exact, rtol=1e-4, atol=1e-5)
+    assert found.facts["completeness gap"] < 1e-4
+    torch.testing.assert_close(found.logits, network(normalised(tiles, classifier.card)).detach())
+
+
+def test_smoothgrad_of_a_linear_model_is_its_weights_however_much_noise(tiles: Tensor) -> None:
+    network = Linear()
+    found = SmoothGradExplainer(classifier_of(network), SmoothGradSpec(samples=5, noise=0.5)).explain(tiles, [0])
+    torch.testing.assert_close(found.maps[2, 0], network.weight[0].sum(0).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_occlusion_of_a_linear_model_is_what_its_window_held(tiles: Tensor) -> None:
+    network, spec = Linear(), OcclusionSpec(window=1 / 7, stride=1 / 7)
+    classifier = classifier_of(network)
+    found = OcclusionExplainer(classifier, spec).explain(tiles, [0])
+    shares = (normalised(tiles, classifier.card) * network.weight[0].detach()).sum(1)
+    windows = shares.view(3, 7, 2, 7, 2).sum((2, 4))
+    torch.testing.assert_close(found.maps[:, 0, ::2, ::2], windows, rtol=1e-4, atol=1e-5)
+    assert found.passes == 50
+
+
+def test_integrated_gradients_are_complete_on_a_bent_model(tiles: Tensor) -> None:
+    classifier = classifier_of(Bent())
+    found = IntegratedGradientsExplainer(classifier, IntegratedGradientsSpec(samples=20)).explain(tiles, [0, 1])
+    gain = classifier.logits_of(normalised(tiles, classifier.card)) - classifier.logits_of(
+        torch.zeros(1, 3, EDGE, EDGE)
+    )
+    torch.testing.assert_close(found.maps.sum((2, 3)), gain, rtol=1e-3, atol=1e-3)
+
+
+def test_gradient_shap_comes_nearer_to_completeness_with_more_samples(tiles: Tensor) -> None:
+    classifier = classifier_of(Bent())
+    spec = GradientShapSpec(samples=4)
+    few, many = (
+        GradientShap(classifier, replace(spec, samples=samples)).explain(tiles, [0]).facts["completeness gap"]
+        for samples in (2, 512)
+    )
+    assert many < few / 20
+
+
+def test_gradient_shap_equals_integrated_gradients_averaged_over_its_baselines(tiles: Tensor) -> None:
+    classifier = classifier_of(Bent())
+    sampled = GradientShap(classifier, GradientShapSpec(samples=400)).explain(tiles, [0]).maps
+    each = [
+        IntegratedGradientsExplainer(classifier, IntegratedGradientsSpec(baseline=name)).explain(tiles, [0]).maps
+        for name in ("zero", "blur")
+    ]
+    mean = torch.stack(each).mean(0)
+    assert float((sampled - mean).abs().max()) < 0.01 * float(mean.abs().max())
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_an_explanation_repeats_itself_and_leaves_the_random_state_alone(method: Any, tiles: Tensor) -> None:
+    classifier = classifier_of(Bent())
+    state = torch.get_rng_state()
+    once, again = (method.make(classifier, method.spec()).explain(tiles, [1]).maps for _ in range(2))
+    assert torch.equal(once, again)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_another_seed_gives_another_smoothgrad(tiles: Tensor) -> None:
+    classifier = classifier_of(Bent())
+    one, other = (
+        SmoothGradExplainer(classifier, SmoothGradSpec(samples=3, seed=seed)).explain(tiles, [0]).maps
+        for seed in (0, 1)
+    )
+    assert not torch.equal(one, other)
+
+
+def test_a_tile_larger_than_a_batch_of_points_is_the_same_in_smaller_batches(tiles: Tensor) -> None:
+    classifier = classifier_of(Bent())
+    cases: list[tuple[Any, Any]] = [
+        (IntegratedGradientsExplainer, IntegratedGradientsSpec()),
+        (GradientShap, GradientShapSpec()),
+        (OcclusionExplainer, OcclusionSpec()),
+    ]
+    for explainer, spec in cases:
+        large = explainer(classifier, spec).explain(tiles[:1], [0]).maps
+        small = explainer(classifier, replace(spec, batch=3)).explain(tiles[:1], [0]).maps
+        torch.testing.assert_close(large, small, rtol=1e-4, atol=1e-5)
+
+
+def test_a_class_that_is_not_there_is_refused(tiles: Tensor) -> None:
+    with pytest.raises(ExplanationError, match="no class 7"):
+        SmoothGradExplainer(classifier_of(Linear()), SmoothGradSpec()).explain(tiles, [7])
+
+
+def test_impossible_settings_are_refused() -> None:
+    classifier = classifier_of(Linear())
+    with pytest.raises(ExplanationError, match="window 2"):
+        OcclusionExplainer(classifier, OcclusionSpec(window=2))
+    with pytest.raises(ExplanationError, match="samples 0"):
+        SmoothGradExplainer(classifier, SmoothGradSpec(samples=0))
+    with pytest.raises(UsageError, match="green"):
+        IntegratedGradientsExplainer(classifier, IntegratedGradientsSpec(baseline="green"))

@@ -1,0 +1,166 @@
+"""Score-CAM is what it says, by either rule, and takes the passes and the memory that it says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812  (torch's own name for it)
+from pytorch_grad_cam import ScoreCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import nn
+
+from slidecam.errors import ExplanationError
+from slidecam.explain.score_cam import METHODS, ScoreCam, ScoreCamSpec, Weights
+from slidecam.models import classifier_for, open_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from explain.conftest import MakeSmall, Small
+    from slidecam.models import Classifier
+    from slidecam.models.backbones import Backend
+
+CLASSES = (0, 2)
+BACKENDS: tuple[Backend, ...] = ("eager", "folded")
+
+
+def their_maps(network: nn.Module, layer: nn.Module, pixels: torch.Tensor, index: int) -> NDArray[Any]:
+    with ScoreCAM(network, [layer]) as cam:
+        maps: NDArray[Any] = cam(input_tensor=pixels, targets=[ClassifierOutputTarget(index)] * len(pixels))
+    return maps
+
+
+@pytest.mark.parametrize("name", ["pocket", "sequential", "resnet18"])
+def test_maps_equal_pytorch_grad_cams(
+    small: MakeSmall,
+    hooked: Callable[[nn.Module, Small], nn.Module],
+    as_theirs: Callable[[torch.Tensor, int], NDArray[Any]],
+    name: str,
+) -> None:
+    case, network = small(name), small(name).network()
+    layer, count = hooked(network, case), 1 if name == "resnet18" else 3
+    theirs = [their_maps(network, layer, case.scaled(count), index) for index in CLASSES]
+    assert min(maps.max() for maps in theirs) > 0.9, "a map of zeros would agree with anything"
+    for backend in BACKENDS[name == "resnet18" :]:
+        for tiles in {1, count}:
+            spec = ScoreCamSpec("pytorch-grad-cam")
+            found = ScoreCam(case.classifier(backend), spec).explain(case.tiles(tiles), CLASSES)
+            for place in range(len(CLASSES)):
+                ours = as_theirs(found.maps[:, place], case.edge)
+                assert np.abs(ours - theirs[place][:tiles]).max() <= 1e-5
+
+
+def slow_map(classifier: Classifier, pixels: torch.Tensor, index: int, *, less_baseline: bool) -> torch.Tensor:
+    """Return one tile's map by the definition, one channel at a time."""
+    with torch.no_grad():
+        activation = classifier.run_normalised(pixels, gradients=False).activation
+        assert activation is not None
+        total = torch.zeros(activation.shape[2:])
+        nothing = classifier.network(torch.zeros_like(pixels)).softmax(1)[0, index] if less_baseline else 0.0
+        for channel in activation[0]:
+            enlarged = F.interpolate(channel[None, None], pixels.shape[2:], mode="bilinear", align_corners=False)
+            if channel.max() > channel.min():
+                mask = (enlarged - enlarged.min()) / (enlarged.max() - enlarged.min())
+                total += (classifier.network(pixels * mask).softmax(1)[0, index] - nothing) * channel
+    return total.clamp_min(0)
+
+
+@pytest.mark.parametrize("name", ["pocket", "vit"])
+@pytest.mark.parametrize("weights", ["official", "increase"])
+def test_maps_are_the_definitions(small: MakeSmall, weights: Any, name: str) -> None:
+    case = small(name)
+    classifier = case.classifier("eager")
+    found = ScoreCam(classifier, ScoreCamSpec(weights, batch=5)).explain(case.tiles(2), CLASSES)
+    assert float(found.maps.max()) > 0.01
+    for tile in range(2):
+        for place, index in enumerate(CLASSES):
+            pixels = case.scaled(2)[tile : tile + 1]
+            slow = slow_map(classifier, pixels, index, less_baseline=weights == "increase")
+            torch.testing.assert_close(found.maps[tile, place], slow, rtol=1e-5, atol=1e-5)
+
+
+def with_dead_channels(small: Small) -> nn.Module:
+    """Return the sequential network, whose convolution before the map has three channels that never light up."""
+    network = small.network()
+    conv: Any = network.get_submodule("3")
+    with torch.no_grad():
+        conv.weight[:3], conv.bias[:3] = 0, -1
+    return network
+
+
+def counted(classifier: Classifier) -> list[int]:
+    """Return a list that fills with the tiles of each pass of the classifier's network."""
+    passes: list[int] = []
+    classifier.network.register_forward_pre_hook(lambda _module, inputs: passes.append(len(inputs[0])))
+    return passes
+
+
+@pytest.mark.parametrize(("weights", "nothing"), [("official", 0), ("increase", 1), ("pytorch-grad-cam", 1)])
+def test_dead_channels_take_no_pass_but_one_together(small: MakeSmall, weights: Any, nothing: int) -> None:
+    case = small("sequential")
+    classifier = classifier_for(with_dead_channels(case), case.card, torch.device("cpu"))
+    passes = counted(classifier)
+    found = ScoreCam(classifier, ScoreCamSpec(weights, batch=4)).explain(case.tiles(2), CLASSES)
+    assert found.passes == 1 + 9 + nothing
+    assert sum(passes) == 2 * (1 + 9) + nothing
+    assert max(passes) == 4, "memory hangs on the batch and not on the channels"
+
+
+def test_dead_channels_count_as_pytorch_grad_cam_counts_them(
+    small: MakeSmall,
+    hooked: Callable[[nn.Module, Small], nn.Module],
+    as_theirs: Callable[[torch.Tensor, int], NDArray[Any]],
+) -> None:
+    case, network = small("sequential"), with_dead_channels(small("sequential"))
+    classifier = classifier_for(network, case.card, torch.device("cpu"))
+    found = ScoreCam(classifier, ScoreCamSpec("pytorch-grad-cam")).explain(case.tiles(1), (1,))
+    theirs = their_maps(network, hooked(network, case), case.scaled(1), 1)
+    assert np.abs(as_theirs(found.maps[:, 0], case.edge) - theirs).max() <= 1e-5
+
+
+def test_a_tile_where_no_channel_lights_up_has_a_map_of_zeros(small: MakeSmall) -> None:
+    case, network = small("sequential"), small("sequential").network()
+    conv: Any = network.get_submodule("3")
+    with torch.no_grad():
+        conv.weight[:], conv.bias[:] = 0, -1
+    classifier = classifier_for(network, case.card, torch.device("cpu"))
+    for method in METHODS:
+        found = method.make(classifier, method.spec()).explain(case.tiles(2), CLASSES)
+        assert torch.equal(found.maps, torch.zeros(2, 2, *found.maps.shape[2:]))
+
+
+def test_only_by_the_increase_do_tiles_without_the_class_stay_dark(
+    sample_data: Path, sample_tiles: torch.Tensor
+) -> None:
+    classifier = open_bundle(sample_data / "bundle").classifier()
+    tumour = classifier.card.class_names.index("tumour")
+    certain = classifier.run(sample_tiles, gradients=False).logits.softmax(1)[:, tumour]
+    glow: dict[str, float] = {}
+    for weights in get_args(Weights):
+        peaks = ScoreCam(classifier, ScoreCamSpec(weights)).explain(sample_tiles, (tumour,)).maps.amax((1, 2, 3))
+        glow[weights] = float(peaks[certain < 0.05].median() / peaks[certain > 0.95].median())
+    assert glow["increase"] < 0.05
+    assert min(glow["official"], glow["pytorch-grad-cam"]) > 0.25
+
+
+def test_the_facts_tell_what_the_mean_colour_is_taken_for(small: MakeSmall) -> None:
+    case = small("pocket")
+    with torch.no_grad():
+        nothing = case.network()(torch.zeros(1, 3, case.edge, case.edge)).softmax(1)[0]
+    found = ScoreCam(case.classifier(), ScoreCamSpec()).explain(case.tiles(1), (2, 0))
+    told = found.facts["probability of a tile of the mean colour"]
+    assert told == pytest.approx([float(nothing[2]), float(nothing[0])], abs=1e-4)
+    official = ScoreCam(case.classifier(), ScoreCamSpec("official")).explain(case.tiles(1), (0,)).facts
+    assert "probability of a tile of the mean colour" not in official
+
+
+@pytest.mark.parametrize(("spec", "named"), [(ScoreCamSpec("best"), "'best'"), (ScoreCamSpec(batch=0), "0 masked")])  # type: ignore[arg-type]
+def test_settings_that_cannot_be_are_refused(small: MakeSmall, spec: ScoreCamSpec, named: str) -> None:
+    with pytest.raises(ExplanationError, match=named):
+        ScoreCam(small("pocket").classifier(), spec)
