@@ -1,0 +1,242 @@
+"""The layouts that pictures to learn from come in: class folders, parts of class folders, and tables."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from slidecam.errors import DataSetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+Part = Literal["train", "val", "test", ""]
+
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+
+PART_NAMES: Mapping[str, Part] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+    "": "",
+}
+"""What folders and tables call the parts, in lower case."""
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+PICTURE_TABLE = "pictures.csv"
+"""The table that a folder is read by if it lies there."""
+
+TOLD = 5
+"""Files that a message names; it counts the others."""
+
+
+@dataclass(frozen=True)
+class PictureSpec:
+    r"""How file names and folders are to be understood.
+
+    Attributes
+    ----------
+    class_names
+        The classes in the order of the logits; empty for all that are found, sorted. A class that is found and not
+        named is an error.
+    group_pattern
+        Regular expression with ``(?P<group>…)`` that finds the patient or slide in the file name
+        (``^(?P<group>\d+)_idx``), or in the path below the data's folder if it holds a ``/``.
+    group_folder
+        Whether the folder right below a class's is the patient or slide.
+    label_pattern
+        Regular expression with ``(?P<label>…)`` that finds the class in the path below the data's folder, for
+        layouts of folders that are none of ours.
+    only_pattern
+        Regular expression that the path below the data's folder must match somewhere, for data of which a part
+        is wanted: ``/40X/``, or ``^(?!.*_mask)``.
+    """
+
+    class_names: tuple[str, ...] = ()
+    group_pattern: str = ""
+    group_folder: bool = False
+    label_pattern: str = ""
+    only_pattern: str = ""
+
+    def __post_init__(self) -> None:
+        for name, group in (("group_pattern", "group"), ("label_pattern", "label"), ("only_pattern", "")):
+            _check_pattern(name, getattr(self, name), group)
+        if self.group_folder and self.group_pattern:
+            raise DataSetError(
+                "group_folder and group_pattern both say which patient a picture is of.", "Keep one of them."
+            )
+
+
+def _check_pattern(name: str, text: str, group: str) -> None:
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise DataSetError(f"{name} {text!r} is no regular expression: {error}.", "Mend it.") from error
+    if text and group and group not in pattern.groupindex:
+        raise DataSetError(f"{name} {text!r} has no (?P<{group}>…).", f"Put (?P<{group}>…) round what is meant.")
+
+
+@dataclass(frozen=True)
+class FoundPicture:
+    """One picture as it was found: its class by name."""
+
+    path: Path
+    label: str
+    group: str
+    part: Part
+
+
+def from_folders(path: Path, spec: PictureSpec) -> tuple[list[FoundPicture], list[str]]:
+    """Return the pictures of class folders, with or without folders of parts above them."""
+    rows: list[FoundPicture] = []
+    skipped: list[str] = []
+    parts = _part_folders(path)
+    for folder, part in parts.items() or ((path, PART_NAMES[""]),):
+        rows.extend(_of_part(folder, part, spec, path, skipped))
+    notes = [f"Left out, no pictures by their suffix ({len(skipped)}): {some(skipped)}."] if skipped else []
+    return rows, notes
+
+
+def _part_folders(path: Path) -> dict[Path, Part]:
+    folders = list(_folders(path))
+    parts = {folder: PART_NAMES[folder.name.lower()] for folder in folders if folder.name.lower() in PART_NAMES}
+    others = [folder for folder in folders if folder not in parts]
+    if parts and others:
+        raise DataSetError(
+            f"{others[0]}: this folder lies beside {next(iter(parts)).name}, which is a part of the data.",
+            "Keep either parts (train, val, test) or classes side by side, or list the pictures in a table.",
+        )
+    return parts
+
+
+def _of_part(folder: Path, part: Part, spec: PictureSpec, root: Path, skipped: list[str]) -> Iterator[FoundPicture]:
+    if spec.label_pattern:
+        yield from _of_class(folder, None, part, spec, root, skipped)
+        return
+    for class_folder in _folders(folder):
+        rows = list(_of_class(class_folder, class_folder.name, part, spec, root, skipped))
+        if not rows:
+            raise DataSetError(
+                f"{class_folder}: there is no picture in this class folder.",
+                f"Fill it ({' '.join(sorted(SUFFIXES))}) or remove it.",
+            )
+        yield from rows
+
+
+def _of_class(
+    folder: Path, label: str | None, part: Part, spec: PictureSpec, root: Path, skipped: list[str]
+) -> Iterator[FoundPicture]:
+    for path in _files(folder):
+        name = named(path, root)
+        if not re.search(spec.only_pattern, name):
+            continue
+        if path.suffix.lower() not in SUFFIXES:
+            skipped.append(name)
+            continue
+        meant = label if label is not None else _matched(spec.label_pattern, "label", path, name)
+        yield FoundPicture(path, meant, _group(path, folder, name, spec), part)
+
+
+def _group(path: Path, folder: Path, name: str, spec: PictureSpec) -> str:
+    if spec.group_pattern:
+        return _matched(spec.group_pattern, "group", path, name if "/" in spec.group_pattern else path.name)
+    below = path.relative_to(folder).parts
+    if spec.group_folder and len(below) == 1:
+        raise DataSetError(
+            f"{path}: it lies in no folder of a patient or slide.", f"Put it into {folder.name}/<patient>/."
+        )
+    return below[0] if spec.group_folder else ""
+
+
+def _matched(pattern: str, group: str, path: Path, text: str) -> str:
+    match = re.search(pattern, text)
+    if match is None or not match.group(group):
+        raise DataSetError(f"{path}: {group}_pattern {pattern!r} finds no {group} in {text!r}.", "Mend the pattern.")
+    return match.group(group)
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    yield from (entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder, sorted; what is hidden, ``.ipynb_checkpoints`` too, is passed over."""
+    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    yield from (entry for entry in entries if entry.is_file())
+    for entry in entries:
+        if entry.is_dir():
+            yield from _files(entry)
+
+
+def from_table(table: Path, spec: PictureSpec) -> tuple[list[FoundPicture], list[str]]:
+    """Return the pictures that a table lists."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            _check_columns(table, reader.fieldnames or ())
+            rows = [_listed(table, line, values, spec) for line, values in enumerate(reader, 2)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataSetError(f"{table}: this is no table of text: {error}.", "Save it as CSV in UTF-8.") from error
+    rows = [row for row in rows if re.search(spec.only_pattern, named(row.path, table.parent))]
+    _check_table(table, rows)
+    return rows, []
+
+
+def _check_columns(table: Path, columns: Sequence[str]) -> None:
+    for column in ("path", "label"):
+        if column not in columns:
+            raise DataSetError(
+                f"{table}: there is no column {column!r} among {', '.join(columns) or 'nothing'}.",
+                "The first line names the columns path, label and, if known, group and split.",
+            )
+
+
+def _listed(table: Path, line: int, values: Mapping[str, str | None], spec: PictureSpec) -> FoundPicture:
+    path, label, group, part = ((values.get(key) or "").strip() for key in ("path", "label", "group", "split"))
+    if not path or not label:
+        raise DataSetError(f"{table}, line {line}: the path or the label is empty.", "Fill both.")
+    if part.lower() not in PART_NAMES:
+        raise DataSetError(f"{table}, line {line}: there is no split {part!r}.", f"Write {', '.join(PARTS)}.")
+    if spec.group_pattern and not group:
+        searched = path if "/" in spec.group_pattern else Path(path).name
+        group = _matched(spec.group_pattern, "group", table.parent / path, searched)
+    return FoundPicture(table.parent / path, label, group, PART_NAMES[part.lower()])
+
+
+def _check_table(table: Path, rows: Sequence[FoundPicture]) -> None:
+    gone = [row.path for row in rows if not row.path.is_file()]
+    if gone:
+        raise DataSetError(
+            f"{table}: {len(gone)} of its {len(rows)} pictures are not there, the first is {gone[0]}.",
+            "Paths are relative to the table's folder.",
+        )
+    twice = [path for path, count in Counter(row.path for row in rows).items() if count > 1]
+    if twice:
+        raise DataSetError(f"{table}: {twice[0]} is listed more than once.", "Keep one line for each picture.")
+    for column, known in (("group", [row.group for row in rows]), ("split", [row.part for row in rows])):
+        if any(known) and not all(known):
+            empty = known.index("")
+            raise DataSetError(
+                f"{table}: {rows[empty].path.name} has no {column}, and others have one.",
+                f"Fill the column {column} for all pictures or for none.",
+            )
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first `TOLD` names, and how many more there are."""
+    more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
+    return ", ".join(names[:TOLD]) + more
+
+
+def named(path: Path, root: Path) -> str:
+    """Return a path below ``root`` with forward slashes; the whole of it where it lies elsewhere."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

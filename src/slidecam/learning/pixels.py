@@ -1,0 +1,238 @@
+"""From picture files to what a classifier is fed: RGB, upright, resized once to a square.
+
+Training reads pictures as inference does: grey is repeated, 16 bits are scaled by the format alone, what is
+transparent lies on white, and Pillow's antialiased resize takes the whole picture to the network's edge.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from functools import partial
+from io import BytesIO
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from slidecam.errors import DataSetError, UsageError
+from slidecam.steps import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Sequence
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+Result = TypeVar("Result")
+
+RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+"""The names and filters of inference, which this room cannot import; a test compares both."""
+
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    ArithmeticError,
+    LookupError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow's plugins raise for files that they dislike."""
+
+ALPHA_MODES = {"RGBA", "LA", "PA", "La", "RGBa"}
+WHITE = (255, 255, 255)
+LARGEST_16_BIT = 65535
+
+AHEAD = 4
+"""Pictures per thread that are decoded before they are asked for."""
+
+TOLD_EVERY = 64
+"""Pictures between two steps of `load_pictures`."""
+
+TOLD = 5
+"""Files that a message names; it counts the others."""
+
+
+def load_pixels(path: Path, edge: int, interpolation: str = "bilinear") -> NDArray[np.uint8]:
+    """Return a whole picture as a classifier sees it.
+
+    Parameters
+    ----------
+    path
+        Any picture that Pillow reads. Its EXIF rotation is applied; grey, palette, 16-bit and CMYK pictures become
+        RGB, and what is transparent lies on white.
+    edge
+        Rows and columns of the result; the picture is stretched to the square.
+    interpolation
+        ``bilinear``, ``bicubic`` or ``nearest``, with Pillow's antialiasing.
+
+    Returns
+    -------
+    ndarray
+        uint8, (edge, edge, 3).
+
+    Raises
+    ------
+    DataSetError
+        If the file cannot be read.
+    UsageError
+        If there is no such interpolation.
+    """
+    if interpolation not in RESAMPLING:
+        raise UsageError(f"there is no interpolation {interpolation!r}.", f"Name one of {', '.join(RESAMPLING)}.")
+    picture = read_picture(path)
+    return np.asarray(
+        picture if picture.size == (edge, edge) else picture.resize((edge, edge), RESAMPLING[interpolation])
+    )
+
+
+def read_picture(path: Path, content: bytes | None = None) -> Image.Image:
+    """Return a picture upright and in RGB, at its own size.
+
+    Parameters
+    ----------
+    path
+        The file.
+    content
+        What is in it, where it has been read already.
+
+    Raises
+    ------
+    DataSetError
+        If the file cannot be read.
+    """
+    try:
+        with Image.open(path if content is None else BytesIO(content)) as picture:
+            picture.load()
+            return _rgb(_upright(picture))
+    except UNREADABLE as error:
+        raise DataSetError(
+            f"{path}: this picture cannot be read: {_reason(error)}.", "Copy it again, or take it out of the data."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().rstrip(".") or type(error).__name__
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    # Damaged EXIF is no reason to refuse sound pixels.
+    with suppress(*UNREADABLE):
+        return ImageOps.exif_transpose(picture)
+    return picture
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):
+        return _from_16_bits(picture)
+    if picture.mode == "F":
+        raise ValueError("its values are fractions of unknown range; save it with 8 or 16 bits")
+    if picture.mode in ALPHA_MODES or "transparency" in picture.info:
+        clear = picture.convert("RGBA")
+        paper = Image.new("RGB", picture.size, WHITE)
+        paper.paste(clear, mask=clear.getchannel("A"))
+        return paper
+    return picture.convert("RGB")
+
+
+def _from_16_bits(picture: Image.Image) -> Image.Image:
+    samples = np.clip(np.asarray(picture), 0, LARGEST_16_BIT).astype(np.float32)
+    grey = np.rint(samples * (255 / LARGEST_16_BIT)).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")
+
+
+def check_pictures(paths: Sequence[Path], workers: int = 4) -> None:
+    """Open the header of every picture, which takes a moment, before work that takes hours.
+
+    Raises
+    ------
+    DataSetError
+        Naming the pictures that cannot be opened. Damage beyond the header shows when `load_pixels` comes to it.
+    """
+    with closing(in_order(_complaint, paths, workers)) as complaints:
+        bad = [complaint for complaint in complaints if complaint]
+    if bad:
+        more = f" (and {len(bad) - TOLD} more)" if len(bad) > TOLD else ""
+        raise DataSetError(
+            f"{len(bad)} of {len(paths)} pictures cannot be opened: {'; '.join(bad[:TOLD])}{more}.",
+            "Copy them again, or take them out of the data.",
+        )
+
+
+def _complaint(path: Path) -> str:
+    try:
+        with Image.open(path) as picture:
+            return "" if min(picture.size) > 0 else f"{path}: it has no pixels"
+    except UNREADABLE as error:
+        return f"{path}: {_reason(error)}"
+
+
+def load_pictures(
+    paths: Sequence[Path], edge: int, interpolation: str = "bilinear", workers: int = 4
+) -> Generator[Step, None, torch.Tensor]:
+    """Load pictures in parallel, telling how far it is.
+
+    Memory is that of the result and of a few decoded pictures.
+
+    Returns
+    -------
+    Tensor
+        uint8, (pictures, edge, edge, 3), in the order of ``paths``.
+
+    Raises
+    ------
+    DataSetError
+        Naming the first picture that cannot be read.
+    """
+    pixels = np.empty((len(paths), edge, edge, 3), np.uint8)
+    load = partial(load_pixels, edge=edge, interpolation=interpolation)
+    with closing(in_order(load, paths, workers)) as loaded:
+        for row, picture in enumerate(loaded):
+            pixels[row] = picture
+            if (row + 1) % TOLD_EVERY == 0 or row + 1 == len(paths):
+                yield Step("reading pictures", row + 1, len(paths))
+    return torch.from_numpy(pixels)
+
+
+def picture_batches(
+    paths: Sequence[Path], edge: int, interpolation: str = "bilinear", batch: int = 32, workers: int = 4
+) -> Generator[torch.Tensor]:
+    """Yield pictures batch by batch, decoded ahead in parallel, where all of them are too many for memory.
+
+    Yields
+    ------
+    Tensor
+        uint8, (≤ batch, edge, edge, 3), in the order of ``paths``.
+    """
+    load = partial(load_pixels, edge=edge, interpolation=interpolation)
+    with closing(in_order(load, paths, workers, ahead=batch)) as loaded:
+        while some := list(islice(loaded, batch)):
+            yield torch.from_numpy(np.stack(some))
+
+
+def in_order(job: Callable[[Path], Result], paths: Iterable[Path], workers: int, ahead: int = 0) -> Generator[Result]:
+    """Yield each job's result in order, with a bounded number of them done ahead; closing cancels the rest."""
+    waiting = iter(paths)
+    running: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="slidecam-pictures")
+    try:
+        running.extend(pool.submit(job, path) for path in islice(waiting, AHEAD * workers + ahead))
+        while running:
+            result = running.popleft().result()
+            running.extend(pool.submit(job, path) for path in islice(waiting, 1))
+            yield result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

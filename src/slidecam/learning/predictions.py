@@ -1,0 +1,86 @@
+"""What a classifier said of labelled pictures, wherever it said it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from slidecam.errors import DataSetError
+from slidecam.learning.calibration import probabilities_of, two_columns
+from slidecam.models.card import default_colors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from slidecam.models.card import RGB, Activation
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a classifier said of labelled pictures.
+
+    Attributes
+    ----------
+    labels
+        True classes, int64, (N,).
+    logits
+        (N, K); (N, 1) of a classifier of one logit, with two class names: of its absence, and its own.
+    class_names
+        K of them, at least 2.
+    names
+        What each picture is called in tables; empty where they have no names.
+    groups
+        Patient or slide of each picture; None where every picture is its own.
+    activation, temperature
+        The card's: what makes probabilities of logits.
+    paths
+        Where the pictures lie; empty where they are no files of their own (tiles of a slide, nodes of a graph).
+    class_colors
+        For the figures; empty for the default palette.
+    """
+
+    labels: NDArray[np.int64]
+    logits: NDArray[np.floating]
+    class_names: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    groups: tuple[str, ...] | None = None
+    activation: Activation = "softmax"
+    temperature: float = 1.0
+    paths: tuple[Path, ...] = ()
+    class_colors: tuple[RGB, ...] = ()
+
+    def __post_init__(self) -> None:
+        for key in ("names", "groups", "paths", "logits"):
+            values = getattr(self, key)
+            if values is not None and (key == "logits" or len(values)) and len(values) != len(self.labels):
+                raise DataSetError(
+                    f"there are {len(self.labels)} labels and {len(values)} {key}.", "Give one for each picture."
+                )
+        if len(self.class_colors) != len(self.class_names):
+            object.__setattr__(self, "class_colors", default_colors(len(self.class_names)))
+
+    @cached_property
+    def titles(self) -> tuple[str, ...]:
+        """Their names, or their numbers from 1."""
+        return self.names or tuple(str(number) for number in range(1, len(self.labels) + 1))
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Of each class, (N, K)."""
+        return self.probabilities_at(self.temperature)
+
+    @property
+    def predicted(self) -> NDArray[np.intp]:
+        """The most probable class of each picture, (N,)."""
+        predicted: NDArray[np.intp] = self.probabilities.argmax(axis=1)
+        return predicted
+
+    def probabilities_at(self, temperature: float) -> NDArray[np.float64]:
+        """Return (N, K) at another temperature than the card's; 1 for what they were before calibration."""
+        if self.logits.shape[1] == 1:
+            return probabilities_of(two_columns(self.logits), "softmax", temperature)
+        return probabilities_of(self.logits, self.activation, temperature)

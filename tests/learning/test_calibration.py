@@ -1,0 +1,177 @@
+"""A temperature is found where there is one, nothing is made worse, and the calibration error is what it says."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from scipy.special import expit, log_softmax
+
+from slidecam.errors import DataSetError
+from slidecam.learning.calibration import (
+    ece_by_chance,
+    fit_temperature,
+    mean_nll,
+    probabilities_of,
+    reliability_of,
+    two_columns,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slidecam.models.card import Activation
+
+
+def drawn(seed: int, count: int, classes: int = 3) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the logarithms of true probabilities, and labels drawn by them."""
+    rng = np.random.default_rng(seed)
+    log_p = log_softmax(2 * rng.normal(size=(count, classes)), axis=1)
+    labels = (np.exp(log_p).cumsum(axis=1) < rng.random((count, 1))).sum(axis=1)
+    return log_p, np.minimum(labels, classes - 1)
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.7, 6.0])
+def test_the_temperature_of_scaled_true_logits_is_found(temperature: float) -> None:
+    log_p, labels = drawn(0, 20_000)
+    found = fit_temperature(temperature * log_p, labels)
+    assert found.temperature == pytest.approx(temperature, rel=0.04)
+    assert found.ece_after < 0.015
+    assert found.ece_before > 0.03
+    assert found.nll_after < found.nll_before
+    assert not found.note
+
+
+def test_the_temperature_of_one_logit_is_found() -> None:
+    rng = np.random.default_rng(1)
+    logits = 2 * rng.normal(size=(20_000, 1))
+    labels = (rng.random(20_000) < expit(logits[:, 0])).astype(np.int64)
+    assert fit_temperature(3 * logits, labels, "sigmoid").temperature == pytest.approx(3, rel=0.05)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_the_temperature_is_the_best_of_a_fine_grid(activation: Activation) -> None:
+    log_p, labels = drawn(2, 300)
+    found = fit_temperature(4 * log_p, labels, activation)
+    grid = np.exp(np.linspace(np.log(0.1), np.log(50), 3000))
+    losses = [mean_nll(4 * log_p, labels, activation, temperature) for temperature in grid]
+    assert found.temperature == pytest.approx(grid[int(np.argmin(losses))], rel=5e-3)
+    assert found.nll_after <= min(losses) + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_loss_never_rises(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits, labels = rng.normal(size=(30, 3)) * rng.uniform(0.1, 10), rng.integers(3, size=30)
+    logits[np.arange(30), labels] += rng.uniform(0, 3)
+    found = fit_temperature(logits, labels)
+    assert found.nll_after <= found.nll_before
+    assert np.isfinite(astuple(found)[:5]).all()
+
+
+def test_validation_without_an_error_tells_no_temperature() -> None:
+    labels = np.arange(20) % 2
+    found = fit_temperature(np.eye(2)[labels] * 3, labels)
+    assert found.temperature == 1
+    assert "every prediction is right" in found.note
+    assert found.nll_after == found.nll_before
+
+
+def test_predictions_that_are_worse_than_chance_tell_no_temperature() -> None:
+    labels = np.arange(20) % 2
+    found = fit_temperature(-np.eye(2)[labels] * 3, labels)
+    assert found.temperature == 1
+    assert "beyond" in found.note
+
+
+def test_what_is_calibrated_already_is_left_alone() -> None:
+    log_p, labels = drawn(4, 500)
+    found = fit_temperature(log_p / fit_temperature(log_p, labels).temperature, labels)
+    assert found.temperature == 1
+    assert "No temperature is better" in found.note
+
+
+def test_a_calibrated_classifier_is_left_almost_alone() -> None:
+    log_p, labels = drawn(4, 50_000)
+    assert fit_temperature(log_p, labels).temperature == pytest.approx(1, abs=0.02)
+
+
+def test_scores_have_no_temperature() -> None:
+    found = fit_temperature(np.array([[1.0, 2.0]]), [1], "none")
+    assert found.temperature == 1
+    assert np.isnan(found.ece_before)
+    assert "scores" in found.note
+
+
+def test_a_sigmoid_is_a_softmax_of_two_columns() -> None:
+    logits = np.array([[-2.0], [0.0], [3.0]])
+    for temperature in (1.0, 2.5):
+        columns = probabilities_of(two_columns(logits), "softmax", temperature)
+        assert columns[:, 1] == pytest.approx(probabilities_of(logits, "sigmoid", temperature)[:, 0])
+
+
+def test_the_loss_of_sigmoids_is_the_sum_of_their_cross_entropies() -> None:
+    logits, labels = np.array([[2.0, -1.0, 0.5], [0.0, 1.0, -3.0]]), np.array([0, 2])
+    p = expit(logits)
+    truth = np.eye(3)[labels]
+    expected = -(truth * np.log(p) + (1 - truth) * np.log(1 - p)).sum(axis=1).mean()
+    assert mean_nll(logits, labels, "sigmoid") == pytest.approx(expected)
+
+
+def test_huge_logits_have_a_finite_loss() -> None:
+    assert mean_nll(np.array([[1e4, -1e4]]), np.array([1])) == pytest.approx(2e4)
+    assert mean_nll(np.array([[1e4, -1e4]]), np.array([1]), "sigmoid") == pytest.approx(2e4)
+
+
+def test_the_calibration_error_is_that_of_a_slow_loop_over_bins() -> None:
+    log_p, labels = drawn(5, 400)
+    probabilities = np.exp(log_p)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    total = 0.0
+    for number in range(15):
+        inside = (confidence > number / 15) & (confidence <= (number + 1) / 15)
+        if inside.any():
+            total += inside.mean() * abs(confidence[inside].mean() - right[inside].mean())
+    found = reliability_of(probabilities, labels)
+    assert found.error == pytest.approx(total)
+    assert found.counts.sum() == 400
+
+
+def test_a_bin_holds_its_upper_edge_and_not_its_lower() -> None:
+    found = reliability_of(np.array([[0.8, 0.2], [0.81, 0.19], [1.0, 0.0]]), np.array([0, 0, 0]), bins=5)
+    assert found.counts.tolist() == [0, 0, 0, 1, 2]
+    assert np.isnan(found.accuracy[0])
+    assert found.confidence[3] == pytest.approx(0.8)
+
+
+def test_chance_alone_shows_what_a_calibrated_classifier_shows() -> None:
+    errors = []
+    for seed in range(60):
+        log_p, labels = drawn(seed, 200)
+        errors.append(reliability_of(np.exp(log_p), labels).error)
+    mean, low, high = ece_by_chance(np.exp(drawn(0, 200)[0]))
+    assert mean == pytest.approx(np.mean(errors), rel=0.1)
+    assert np.mean([low <= error <= high for error in errors]) >= 0.85
+
+
+def test_an_overconfident_classifier_shows_more_than_chance_would() -> None:
+    log_p, labels = drawn(0, 500)
+    probabilities = probabilities_of(3 * log_p)
+    assert reliability_of(probabilities, labels).error > ece_by_chance(probabilities)[2]
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "problem"),
+    [
+        (np.zeros((0, 2)), [], "do not fit"),
+        (np.zeros((3, 2)), [0, 1], "do not fit"),
+        (np.zeros(3), [0, 1, 0], "do not fit"),
+        (np.array([[np.inf, 0.0]]), [0], "not a finite"),
+        (np.zeros((2, 2)), [0, 2], "from 0 to 2"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused(logits: NDArray[np.float64], labels: list[int], problem: str) -> None:
+    with pytest.raises(DataSetError, match=problem):
+        fit_temperature(logits, labels)

@@ -1,0 +1,168 @@
+"""Intervals hold the true figure about as often as they say, patients are drawn whole, and nothing is certain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from slidecam.learning import resampling
+from slidecam.learning.intervals import IntervalSpec, bootstrap, wilson
+from slidecam.learning.metrics import CLASS_DEFINITIONS, DEFINITIONS, measure
+from slidecam.learning.resampling import Resampler, resamples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    Data = tuple[NDArray[np.int64], NDArray[np.float64]]
+
+NAMES = "abcdefgh"
+
+
+def simulated(rng: np.random.Generator, count: int, classes: int, doubt: float = 1.0) -> Data:
+    """Return labels and probabilities of a classifier whose logits are ``doubt`` times as noisy as its signal."""
+    labels = rng.integers(classes, size=count)
+    logits = rng.normal(size=(count, classes)) * doubt
+    logits[np.arange(count), labels] += 1.5
+    return labels, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+
+def coverage(
+    draw: Callable[[int], Data], true: Mapping[str, float | None], groups: list[str] | None = None
+) -> dict[str, float]:
+    """Return how many of 120 simulated test sets have an interval of each figure that holds its true value."""
+    held = dict.fromkeys(true, 0)
+    for seed in range(120):
+        found = bootstrap(*draw(seed), "ab", groups, IntervalSpec(250, seed)).figures
+        for name, value in true.items():
+            assert value is not None
+            held[name] += found[name].low <= value <= found[name].high
+    return {name: count / 120 for name, count in held.items()}
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("tied", [False, True])
+def test_figures_of_resamples_at_once_are_those_of_each_written_out(classes: int, tied: bool) -> None:  # noqa: FBT001
+    labels, probabilities = simulated(np.random.default_rng(classes), 40, classes)
+    if tied:
+        probabilities = probabilities[np.random.default_rng(0).integers(8, size=40)]
+    weights = next(resamples(np.arange(40), 6, 0, 40))
+    found = Resampler(labels, probabilities).figures(weights)
+    compared = 0
+    for row, times in enumerate(weights.astype(int)):
+        written = measure(np.repeat(labels, times), np.repeat(probabilities, times, axis=0), NAMES[:classes])
+        for name, values in found.figures.items():
+            if min(written.support.values()):
+                assert values[row] == pytest.approx(written.figures[name]), name
+                compared += 1
+        for index, name in enumerate(NAMES[:classes]):
+            for figure, value in written.per_class[name].items():
+                got = found.per_class[figure][row, index]
+                assert (np.isnan(got) and value is None) or got == pytest.approx(value), (figure, name)
+    assert compared > 30
+
+
+def test_a_resample_without_a_class_has_no_mean_over_classes_but_an_accuracy() -> None:
+    labels, called = np.array([0, 0, 1]), np.array([0, 1, 1])
+    found = Resampler(labels, np.eye(2)[called] * 0.8 + 0.1).figures(np.array([[1.0, 2.0, 0.0]]))
+    assert found.figures["accuracy"] == pytest.approx(1 / 3)
+    assert np.isnan(found.per_class["F1"][0, 1])
+    for name in ("balanced accuracy", "macro F1", "macro AUC", "G-mean", "kappa", "IBA"):
+        assert np.isnan(found.figures[name]), name
+
+
+def test_intervals_hold_the_true_figures_about_as_often_as_they_say() -> None:
+    true = measure(*simulated(np.random.default_rng(10**6), 200_000, 2), "ab").figures
+    sought = {name: true[name] for name in ("accuracy", "macro F1", "kappa", "macro AUC", "IBA", "NLL", "Brier")}
+    held = coverage(lambda seed: simulated(np.random.default_rng(seed), 80, 2), sought)
+    assert min(held.values()) >= 0.86, held
+    assert max(held.values()) <= 0.99, held
+
+
+def test_pictures_of_one_patient_are_drawn_together_or_intervals_are_far_too_narrow() -> None:
+    """Half of 30 patients are easy, half are hard, and each has ten pictures: there are 30 cases, not 300."""
+    groups = [f"patient {number}" for number in np.repeat(np.arange(30), 10)]
+
+    def draw(seed: int) -> Data:
+        rng = np.random.default_rng(seed)
+        right = rng.random(300) < np.repeat(rng.choice([0.3, 1.0], 30), 10)
+        labels = rng.integers(2, size=300)
+        called = np.where(right, labels, 1 - labels)
+        return labels, np.where(called[:, None] == np.arange(2), 0.9, 0.1)
+
+    assert coverage(draw, {"accuracy": 0.65}, groups)["accuracy"] >= 0.87
+    assert coverage(draw, {"accuracy": 0.65})["accuracy"] < 0.75
+
+
+def test_the_accuracys_interval_is_near_wilsons() -> None:
+    labels, probabilities = simulated(np.random.default_rng(3), 500, 3)
+    ends = bootstrap(labels, probabilities, "abc").figures["accuracy"]
+    right = int((probabilities.argmax(axis=1) == labels).sum())
+    assert (ends.low, ends.high) == pytest.approx((wilson(right, 500).low, wilson(right, 500).high), abs=0.01)
+
+
+def test_wilsons_interval_is_the_formulas() -> None:
+    z, n, p = 1.959963984540054, 50, 0.9
+    middle, reach = (p + z * z / 2 / n), z * (p * (1 - p) / n + z * z / 4 / n / n) ** 0.5
+    expected = (middle - reach) / (1 + z * z / n), (middle + reach) / (1 + z * z / n)
+    assert (wilson(45, 50).low, wilson(45, 50).high) == pytest.approx(expected)
+
+
+def test_no_error_among_sixty_is_no_certainty() -> None:
+    labels = np.arange(60) % 3
+    found = bootstrap(labels, np.eye(3)[labels] * 0.7 + 0.1, "abc")
+    assert found.figures["accuracy"] == wilson(60, 60)
+    assert found.per_class["a"]["sensitivity"] == wilson(20, 20)
+    assert found.per_class["a"]["specificity"] == wilson(40, 40)
+    assert 0.9 < found.figures["accuracy"].low < 0.95
+    assert "balanced accuracy" not in found.figures
+    assert "same figure" in found.notes["balanced accuracy"]
+
+
+def test_no_error_among_few_patients_is_counted_on_the_patients() -> None:
+    labels = np.arange(60) % 2
+    groups = [f"p{number // 10}" for number in range(60)]
+    found = bootstrap(labels, np.eye(2)[labels] * 0.8 + 0.1, "ab", groups)
+    assert found.figures["accuracy"] == wilson(6, 6)
+    assert "too narrow" in found.method
+
+
+def test_the_calibration_error_has_no_interval_and_a_note_says_why() -> None:
+    found = bootstrap(*simulated(np.random.default_rng(0), 100, 2), "ab")
+    assert "ECE" not in found.figures
+    assert "by chance" in found.notes["ECE"]
+    assert set(found.figures) == set(DEFINITIONS) - {"ECE"}
+
+
+def test_a_class_without_pictures_has_no_interval() -> None:
+    labels, probabilities = simulated(np.random.default_rng(0), 50, 2)
+    found = bootstrap(labels, np.concatenate([probabilities, np.zeros((50, 1))], axis=1), "abc")
+    assert "sensitivity" not in found.per_class["c"]
+    assert "most resamples" in found.notes["AUC of c"]
+    assert set(found.per_class["a"]) == set(CLASS_DEFINITIONS)
+
+
+def test_the_same_seed_gives_the_same_intervals_and_another_does_not() -> None:
+    data = simulated(np.random.default_rng(0), 50, 2)
+    one, same, other = (bootstrap(*data, "ab", None, IntervalSpec(200, seed)) for seed in (0, 0, 1))
+    assert one.figures == same.figures
+    assert one.figures["macro AUC"] != other.figures["macro AUC"]
+
+
+def test_how_many_resamples_are_computed_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = simulated(np.random.default_rng(0), 51, 3)
+    whole = bootstrap(*data, "abc", None, IntervalSpec(101)).figures
+    monkeypatch.setattr(resampling, "CHUNK", 51 * 7)
+    assert bootstrap(*data, "abc", None, IntervalSpec(101)).figures == pytest.approx(whole)
+
+
+def test_a_resample_draws_as_many_groups_as_there_are_each_with_all_its_pictures() -> None:
+    members = np.array([0, 1, 1, 2, 2, 2])
+    (weights,) = resamples(members, 50, 0, 6)
+    assert (weights[:, 1] == weights[:, 2]).all()
+    assert (weights[:, 3] == weights[:, 5]).all()
+    assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
+    assert len(np.unique(weights, axis=0)) > 5
