@@ -13,7 +13,7 @@ from shapely.ops import unary_union
 from slidecam.errors import TilingError
 from slidecam.foreground import Foreground
 from slidecam.geometry import Box, Size, Spacing
-from slidecam.tiling import TilingSpec, lay_grid
+from slidecam.tiling import TilingSpec, lay_grid, lay_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,3 +129,25 @@ def test_an_impossible_tiling_is_refused(changes: dict[str, object]) -> None:
 def test_a_step_below_one_pixel_is_refused(array_source: MakeSource) -> None:
     with pytest.raises(TilingError, match="overlap"):
         lay_grid(array_source(blank(9, 9)).facts, Spacing(20, 20), everywhere(9, 9), spec(overlap=0.9))
+
+
+def test_a_whole_picture_is_one_tile_of_its_own_shape(array_source: MakeSource) -> None:
+    grid = lay_whole(array_source(blank(250, 150)).facts, 64)
+    assert grid.boxes.tolist() == [[0, 0, 250, 150]]
+    assert (len(grid), grid.candidates, grid.edge, grid.step, grid.input_px) == (1, 1, 250, 250, 64)
+    box = grid.level_box(0)
+    assert (box.width, box.height) == (250, 150)
+
+
+@pytest.mark.parametrize(("width", "height"), [(250, 150), (150, 250)])
+def test_a_whole_pictures_tile_overlaps_with_none(array_source: MakeSource, width: int, height: int) -> None:
+    grid = lay_whole(array_source(blank(width, height)).facts, 64)
+    assert grid.step >= int(grid.boxes[0, 2])
+
+
+def test_a_slide_is_no_whole_picture(array_source: MakeSource) -> None:
+    with pytest.raises(TilingError, match="2 levels is a slide"):
+        lay_whole(array_source(blank(250, 150), downsamples=(1, 2)).facts, 64)
+    with pytest.raises(TilingError, match="5000x10 px in one level is a slide") as caught:
+        lay_whole(array_source(blank(5000, 10)).facts, 64)
+    assert "4096" in caught.value.remedy

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 RGB = tuple[int, int, int]
 
+LARGEST_PICTURE = 4096
+"""Pixels of the longer side up to which a picture is believed to be one picture and not a slide."""
+
 
 @dataclass(frozen=True)
 class TilingSpec:
@@ -75,7 +78,8 @@ class TileGrid:
     Attributes
     ----------
     boxes
-        int64, (tiles, 4): x, y, width, height in level-0 pixels, in the grid's own order; all of one size.
+        int64, (tiles, 4): x, y, width, height in level-0 pixels, in the grid's own order; all of one size, and squares
+        but for the one that is a whole picture.
     candidates
         How many places the grid has before background is dropped.
     step
@@ -100,8 +104,8 @@ class TileGrid:
 
     @property
     def edge(self) -> int:
-        """Edge of a tile in level-0 pixels; 0 where there is no tile."""
-        return int(self.boxes[0, 2]) if len(self.boxes) else 0
+        """Edge of a tile in level-0 pixels, the longer one; 0 where there is no tile."""
+        return int(self.boxes[0, 2:].max()) if len(self.boxes) else 0
 
     def level_box(self, row: int) -> LevelBox:
         """Return the box of one tile in pixels of the grid's level."""
@@ -145,6 +149,56 @@ def lay_grid(facts: SourceFacts, spacing: Spacing, foreground: Foreground, spec:
         input_px=spec.input_px,
         fill=(0, 0, 0) if spec.grid == "wsinfer" else GLASS,
     )
+
+
+def lay_at(facts: SourceFacts, spacing: Spacing, points: NDArray[np.float64], spec: TilingSpec) -> TileGrid:
+    """Lay one tile of ``spec`` round each of some places of a slide, whatever is there.
+
+    Parameters
+    ----------
+    facts, spacing, spec
+        As in `lay_grid`; only the size of a tile counts.
+    points
+        float64, (N, 2): x and y of the tiles' centres in level-0 pixels.
+
+    Raises
+    ------
+    TilingError
+        If a tile would be smaller than one level-0 pixel, or a place lies beyond the slide.
+    """
+    edge = round(spec.tile_px * spec.spacing / spacing.mean)
+    if edge < 1:
+        raise TilingError(f"{facts.path}: a tile is {edge} px wide at {spacing.mean:g} µm/px.", "Check --mpp.")
+    for x, y in points.tolist():
+        if not (0 <= x < facts.size.width and 0 <= y < facts.size.height):
+            size = f"{facts.size.width} x {facts.size.height}"
+            raise TilingError(f"{facts.path}: {x:g},{y:g} lies beyond the slide of {size} px.", "Check the place.")
+    corners = np.rint(points - edge / 2).astype(np.int64)
+    level = nearest_better_level(facts.levels, edge / spec.input_px)
+    boxes = _squares(corners[:, 0], corners[:, 1], edge)
+    return TileGrid(boxes, len(boxes), edge, level, spec.input_px, GLASS)
+
+
+def lay_whole(facts: SourceFacts, input_px: int) -> TileGrid:
+    """Lay one tile over a whole picture, for a classifier that sees pictures and not tiles of a slide.
+
+    The tile has the picture's own shape; it is resized to a square of ``input_px`` as training does.
+
+    Raises
+    ------
+    TilingError
+        If it is a slide: a pyramid, or longer than `LARGEST_PICTURE`.
+    """
+    size = facts.size
+    if len(facts.levels) > 1 or max(size.width, size.height) > LARGEST_PICTURE:
+        levels = f"{len(facts.levels)} levels" if len(facts.levels) > 1 else "one level"
+        raise TilingError(
+            f"{facts.path}: {size.width}x{size.height} px in {levels} is a slide, and this classifier sees whole "
+            "pictures (its card has no spacing).",
+            f"Pass pictures of one level up to {LARGEST_PICTURE} px, or a bundle whose card states µm per pixel.",
+        )
+    boxes = np.array([[0, 0, size.width, size.height]], np.int64)
+    return TileGrid(boxes, 1, max(size.width, size.height), facts.levels[0], input_px, GLASS)
 
 
 def _slidecam_boxes(facts: SourceFacts, edge: int, step: int, spec: TilingSpec) -> NDArray[np.int64]:

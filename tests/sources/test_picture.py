@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from slidecam.errors import RegionReadError, UnreadableSourceError
 from slidecam.geometry import LevelBox
@@ -97,3 +97,15 @@ def test_a_truncated_picture_is_an_error_of_its_region(tmp_path: Path, write: An
             with pytest.raises(RegionReadError, match="truncated"):
                 source.read(0, BOX)
             (tmp_path / "a.jpg").unlink(missing_ok=True)  # the second read must not decode again
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_upright_as_training_turns_it(tmp_path: Path, orientation: int) -> None:
+    path, exif = tmp_path / "camera.jpg", Image.Exif()
+    exif[0x0112] = orientation
+    Image.effect_noise((48, 32), 80).convert("RGB").save(path, quality=95, exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+    with open_source(path) as source:
+        size = source.facts.size
+        assert (size.height, size.width) == expected.shape[:2]
+        np.testing.assert_array_equal(source.read(0, LevelBox(0, 0, size.width, size.height)), expected)

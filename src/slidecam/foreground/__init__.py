@@ -1,15 +1,30 @@
 """The foreground of a slide: found on a thumbnail, or read from a file of the user's own."""
 
+from slidecam.foreground.classes import (
+    AMBIGUOUS,
+    UNANNOTATED,
+    AnnotatedClasses,
+    LabelRule,
+    load_classes,
+)
 from slidecam.foreground.files import load_foreground, save_foreground
 from slidecam.foreground.mask import Foreground, whole_slide
+from slidecam.foreground.pairing import annotation_file, pair_annotations
 from slidecam.foreground.spec import ForegroundSpec
 from slidecam.foreground.tissue import find_foreground
 
 __all__ = [
+    "AMBIGUOUS",
+    "UNANNOTATED",
+    "AnnotatedClasses",
     "Foreground",
     "ForegroundSpec",
+    "LabelRule",
+    "annotation_file",
     "find_foreground",
+    "load_classes",
     "load_foreground",
+    "pair_annotations",
     "save_foreground",
     "whole_slide",
 ]

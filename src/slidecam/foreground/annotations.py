@@ -32,6 +32,9 @@ ACROSS = 8.0
 MEMBERS = {"FeatureCollection": "features", "Feature": "geometry", "GeometryCollection": "geometries"}
 """What holds the geometries in each GeoJSON object that is none itself."""
 
+NOT_DRAWN = ("cell", "detection", "tile", "tmaCore")
+"""QuPath's types of objects that no one drew as an area of a class."""
+
 WITHOUT_AREA = ("Point", "MultiPoint", "LineString", "MultiLineString")
 
 EXPORT_AGAIN = "Export the annotations again (in QuPath: File > Export objects as GeoJSON)."
@@ -63,6 +66,59 @@ def areas_of(path: Path, text: str) -> list[Area]:
             "Draw polygons, rectangles or ellipses round what is to be classified, and export those.",
         )
     return [area for area in areas if area]
+
+
+def classed_areas_of(path: Path, text: str) -> list[tuple[str, Area]]:
+    """Return every polygon of the annotations in a GeoJSON text with its class, in the order of the file.
+
+    The class is what QuPath writes: ``properties.classification``, a name, an object with a ``name`` or with
+    ``names`` (a class and its subclasses, joined with a colon as QuPath shows them). Tiles, detections and cells are
+    passed over: they are results.
+
+    Returns
+    -------
+    list
+        Pairs of a class name, empty where there is none, and the polygon's rings, as in `areas_of`.
+
+    Raises
+    ------
+    MaskError
+        If the text is no GeoJSON, or a class is no text.
+    """
+    try:
+        return [
+            (name, [_ring(path, ring) for ring in rings])
+            for name, geometry in _annotations(path, json.loads(text))
+            for rings in _polygons(path, geometry)
+            if rings
+        ]
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise MaskError(f"{path}: the JSON is damaged: {error}.", EXPORT_AGAIN) from error
+
+
+def _annotations(path: Path, node: object) -> Iterator[tuple[str, object]]:
+    """Yield class and geometry of each annotation under ``node``."""
+    if isinstance(node, list):
+        for member in node:
+            yield from _annotations(path, member)
+    elif isinstance(node, dict) and node.get("type") == "FeatureCollection":
+        yield from _annotations(path, node.get("features") or [])
+    elif isinstance(node, dict) and node.get("type") == "Feature":
+        told = node.get("properties")
+        properties = told if isinstance(told, dict) else {}
+        if properties.get("objectType") not in NOT_DRAWN:
+            yield _class_name(path, properties.get("classification")), node.get("geometry") or []
+    else:
+        yield "", node
+
+
+def _class_name(path: Path, told: object) -> str:
+    if isinstance(told, dict):
+        names = told.get("names")
+        told = ": ".join(map(str, names)) if isinstance(names, list) else told.get("name")
+    if told is None or isinstance(told, str):
+        return (told or "").strip()
+    raise MaskError(f"{path}: {str(told)[:60]!r} is no name of a class.", EXPORT_AGAIN)
 
 
 def _polygons(path: Path, node: object) -> Iterator[Sequence[object]]:
@@ -102,19 +158,20 @@ def _ring(path: Path, corners: object) -> Ring:
     return ring
 
 
-def rasterise(areas: Sequence[Area], size: Size) -> NDArray[np.bool_]:
+def rasterise(areas: Sequence[Area], size: Size, pixel: float | None = None) -> NDArray[np.bool_]:
     """Return the union of ``areas`` as a mask over a slide of ``size``.
 
     A mask pixel belongs to an area if its centre does; holes are counted out by the even-odd rule. The
     mask's longest side has `LONGEST_PX` pixels, up to `FINEST_PX` so that the smallest area spans `ACROSS`
-    of them, and never more than the slide. An area too small for any centre marks the pixel it lies in.
+    of them, and never more than the slide, unless ``pixel`` says how many level-0 pixels one of the mask spans. An
+    area too small for any centre marks the pixel it lies in.
 
     Returns
     -------
     ndarray
         (rows, columns) bool.
     """
-    pixel = _pixel(areas, size)
+    pixel = pixel or pixel_of(areas, size)
     rows, columns = max(1, round(size.height / pixel)), max(1, round(size.width / pixel))
     mask = np.zeros((rows, columns), np.bool_)
     scale = np.array([columns / size.width, rows / size.height])
@@ -123,8 +180,8 @@ def rasterise(areas: Sequence[Area], size: Size) -> NDArray[np.bool_]:
     return mask
 
 
-def _pixel(areas: Sequence[Area], size: Size) -> float:
-    """Return how many level-0 pixels a mask pixel should span."""
+def pixel_of(areas: Sequence[Area], size: Size) -> float:
+    """Return how many level-0 pixels a pixel of a mask of these areas should span."""
     longest = max(size.width, size.height)
     smallest = min(float(np.ptp(area[0], axis=0).min()) for area in areas)
     return max(1.0, longest / FINEST_PX, min(longest / LONGEST_PX, smallest / ACROSS))

@@ -53,7 +53,7 @@ def load_foreground(path: str | Path, size: Size, offset: tuple[float, float] = 
         shape than the slide.
     """
     path = Path(path)
-    content = _read(path)
+    content = read_content(path)
     if content.startswith(PNG):
         mask = _png(path, content, size)
     elif content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
@@ -88,8 +88,8 @@ def save_foreground(foreground: Foreground, path: str | Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> bytes:
-    """Return the bytes of a file, unpacked if it is gzipped."""
+def read_content(path: Path) -> bytes:
+    """Return the bytes of a file, unpacked if it is gzipped; MaskError if it cannot be read."""
     try:
         content = path.read_bytes()
         return gzip.decompress(content) if content.startswith(GZIP) else content

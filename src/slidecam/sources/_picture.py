@@ -1,4 +1,4 @@
-"""PNG and JPEG: one level, decoded whole on the first read."""
+"""PNG and JPEG: one level, decoded whole on the first read, and upright."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import ExifTags, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
@@ -31,6 +32,9 @@ MOST_PIXELS = 200_000_000
 
 _TILED = "Convert it to a tiled TIFF, for example with `vips tiffsave IN OUT.tif --tile --pyramid`."
 _PNG_MARK = b"\x89PNG"
+_LYING = (5, 6, 7, 8)
+"""EXIF orientations whose stored rows are the picture's columns."""
+
 _ALPHA_MODES = {"RGBA", "LA", "PA", "La", "RGBa"}
 
 
@@ -39,7 +43,7 @@ def open_slide(probe: Probe) -> Source:
     with opening(probe.given, "this is a picture", "Copy or download it again."), probe.open() as stream:
         fingerprint = fingerprint_of_stream(stream)
         picture = _header(stream)
-        size, kind = Size(*picture.size), str(picture.format).lower()
+        size, kind = _upright_size(picture), str(picture.format).lower()
     if size.width * size.height > MOST_PIXELS:
         problem = f"{size.width}x{size.height} pixels are too many to decode a {kind.upper()} whole."
         raise UnreadableSourceError(probe.given, problem, _TILED)
@@ -60,7 +64,7 @@ def open_slide(probe: Probe) -> Source:
 
 
 class PictureSource(Source):
-    """A PNG or JPEG. Pixels stay where the file stores them: an EXIF rotation is not applied."""
+    """A PNG or JPEG, turned upright as its EXIF orientation says: so training reads pictures, and viewers show them."""
 
     def __init__(self, facts: SourceFacts, probe: Probe) -> None:
         super().__init__(facts)
@@ -89,7 +93,7 @@ class PictureSource(Source):
     def _decoded(self) -> NDArray[np.uint8]:
         try:
             with self._probe.open() as stream:
-                return _rgb(_header(stream))
+                return _rgb(_upright(_header(stream)))
         except DECODING_ERRORS as error:
             self._failure = reason(error)
             raise
@@ -110,6 +114,17 @@ def _header(stream: BinaryIO) -> Image.Image:
     mark = stream.read(len(_PNG_MARK))
     stream.seek(0)
     return PngImageFile(stream) if mark == _PNG_MARK else JpegImageFile(stream)
+
+
+def _upright_size(picture: Image.Image) -> Size:
+    width, height = picture.size
+    # Without EXIF in its header a PNG would be decoded whole in search of some.
+    lies = "exif" in picture.info and picture.getexif().get(ExifTags.Base.Orientation) in _LYING
+    return Size(height, width) if lies else Size(width, height)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    return ImageOps.exif_transpose(picture) if "exif" in picture.info else picture
 
 
 def _rgb(picture: Image.Image) -> NDArray[np.uint8]:

@@ -1,0 +1,177 @@
+"""What a person has drawn and named on a slide: the areas of each class, and how much of a place belongs to which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slidecam.errors import MaskError, UsageError
+from slidecam.foreground.annotations import EXPORT_AGAIN, classed_areas_of, pixel_of, rasterise
+from slidecam.foreground.files import read_content
+from slidecam.foreground.mask import Foreground
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from slidecam.foreground.annotations import Area
+    from slidecam.geometry import Size
+
+STAR = "*"
+"""What the names of classes end in that QuPath leaves out of its own measurements: ``Ignore*``, ``Region*``."""
+
+IGNORE = "ignore"
+"""What the name of a starred class begins with whose areas are cut out of the others."""
+
+UNANNOTATED, AMBIGUOUS = -1, -2
+"""Labels of places that belong to no class, and of those that belong to several."""
+
+
+@dataclass(frozen=True)
+class LabelRule:
+    """Which class a tile is of, by the shares of it that are annotated.
+
+    Attributes
+    ----------
+    min_share
+        Share of a tile that has to be annotated as its class.
+    most_other
+        Share of a tile that may be annotated as another class; with more it is ambiguous.
+    """
+
+    min_share: float = 0.5
+    most_other: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name, value, low in (("min_share", self.min_share, 1e-9), ("most_other", self.most_other, 0.0)):
+            if not low <= value <= 1:
+                raise UsageError(f"{name} {value:g} is out of range.", "Pass a share of a tile from 0 to 1.")
+
+    def labels(self, shares: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the place of each tile's class, `UNANNOTATED` or `AMBIGUOUS`, int64, (N,).
+
+        Parameters
+        ----------
+        shares
+            float64, (N, classes), as from `AnnotatedClasses.coverage`.
+        """
+        best = shares.argmax(axis=1)
+        others = shares.copy()
+        most = np.take_along_axis(others, best[:, None], 1)[:, 0]
+        np.put_along_axis(others, best[:, None], 0.0, 1)
+        second = others.max(axis=1)
+        unclear = (second > self.most_other) | (second == most)
+        return np.where(most < self.min_share, UNANNOTATED, np.where(unclear, AMBIGUOUS, best)).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedClasses:
+    """The areas of each class on one slide.
+
+    Attributes
+    ----------
+    areas
+        Polygons of each class in level-0 pixels, by class name.
+    ignored
+        Polygons that belong to no class, whatever else is drawn there (``Ignore*``).
+    size
+        Width and height of level 0.
+    notes
+        What was passed over, as sentences.
+    """
+
+    areas: Mapping[str, list[Area]]
+    ignored: list[Area]
+    size: Size
+    notes: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes, sorted."""
+        return tuple(sorted(self.areas))
+
+    def coverage(self, boxes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return which share of each box is annotated as each class.
+
+        Parameters
+        ----------
+        boxes
+            int64, (N, 4): x, y, width, height in level-0 pixels.
+
+        Returns
+        -------
+        ndarray
+            float64, (N, classes), 0 to 1, in the order of `names`. Where areas of two classes overlap, both count.
+        """
+        everything = [area for areas in self.areas.values() for area in areas]
+        pixel = pixel_of([*everything, *self.ignored], self.size)
+        kept = ~rasterise(self.ignored, self.size, pixel) if self.ignored else True
+        shares = np.zeros((len(boxes), len(self.areas)))
+        for place, name in enumerate(self.names):
+            mask = rasterise(self.areas[name], self.size, pixel) & kept
+            shares[:, place] = Foreground(mask, self.size, name).coverage(boxes)
+        return shares
+
+
+def load_classes(
+    path: str | Path,
+    size: Size,
+    offset: tuple[float, float] = (0.0, 0.0),
+    renamed: Mapping[str, str] | None = None,
+) -> AnnotatedClasses:
+    """Read annotations with classes, as QuPath and our napari plugin export them.
+
+    Parameters
+    ----------
+    path
+        GeoJSON in level-0 pixels, plain or gzipped. Annotations without a class are passed over, as are classes whose
+        name ends in a star; those of ``Ignore*`` are cut out of all others.
+    size
+        Width and height of the slide's level 0.
+    offset
+        x, y in level-0 pixels that are added to the coordinates: the corner of `SourceFacts.bounds` where QuPath
+        showed the slide cropped to its bounds.
+    renamed
+        Other names for classes; two that are given one name become one class.
+
+    Raises
+    ------
+    MaskError
+        If the file cannot be read or has no area with a class on the slide.
+    """
+    path = Path(path)
+    try:
+        found = classed_areas_of(path, read_content(path).decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise MaskError(f"{path}: the text is not UTF-8: {error}.", EXPORT_AGAIN) from error
+    areas: dict[str, list[Area]] = {}
+    for name, area in found:
+        moved = [ring + np.asarray(offset, np.float64) for ring in area]
+        areas.setdefault((renamed or {}).get(name, name), []).append(moved)
+    classes = {name: each for name, each in areas.items() if name and not name.endswith(STAR)}
+    starred = [name for name in areas if name.endswith(STAR)]
+    ignored = [area for name in starred if name.lower().startswith(IGNORE) for area in areas[name]]
+    _check_on_slide(path, classes, size)
+    unnamed = len(areas.get("", ()))
+    notes = [f"{path.name}: areas without a class, passed over: {unnamed}."] if unnamed else []
+    notes += [f"{path.name}: the class {name} is left out, as in QuPath." for name in starred]
+    return AnnotatedClasses(classes, ignored, size, tuple(notes))
+
+
+def _check_on_slide(path: Path, classes: Mapping[str, list[Area]], size: Size) -> None:
+    if not classes:
+        raise MaskError(
+            f"{path}: no area in it has a class.", "Give each annotation its class (in QuPath: Set class) and export."
+        )
+    corners = np.concatenate([ring for areas in classes.values() for area in areas for ring in area])
+    (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
+    if right <= 0 or bottom <= 0 or left >= size.width or top >= size.height:
+        raise MaskError(
+            f"{path}: its areas span x {left:.0f}..{right:.0f} and y {top:.0f}..{bottom:.0f}, "
+            f"and none lies on the slide of {size.width} x {size.height} px.",
+            "Check that it belongs to this slide and is in pixels of the full resolution.",
+        )
