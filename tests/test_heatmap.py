@@ -7,10 +7,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from slidecam import heatmap
 from slidecam.geometry import Size
-from slidecam.heatmap import Raster, Scale, TileMaps, paint_bands, plan_raster, slide_scale
+from slidecam.heatmap import (
+    Heatmap,
+    PaintSpec,
+    Raster,
+    Scale,
+    TileMaps,
+    paint,
+    painting,
+    plan_raster,
+    presence,
+    slide_scales,
+    slide_thresholds,
+)
+from slidecam.heatmap import maps as maps_module
 from slidecam.store import RunStore, StorePlan, TileResults
+from slidecam.thresholds import Threshold, threshold_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,20 +33,41 @@ if TYPE_CHECKING:
 UNIT = Scale(0.0, 1.0)
 
 
-def tile_maps(folder: Path, boxes: list[list[int]], maps: NDArray[np.float64], step: int) -> TileMaps:
+def run(
+    folder: Path,
+    boxes: list[list[int]],
+    maps: NDArray[np.float64],
+    step: int,
+    probabilities: list[list[float]] | None = None,
+) -> RunStore:
+    """Return a finished run with raw ``maps`` (tiles, classes, height, width) by one method."""
     count = len(boxes)
     rows = [np.arange(count)] if count else []
-    plan = StorePlan(np.array(boxes, np.int64).reshape(-1, 4), rows, step, 1, (1, *maps.shape[1:]))
+    chances = np.ones((count, maps.shape[1]), np.float32)
+    if probabilities is not None:
+        chances = np.array(probabilities, np.float32)
+    plan = StorePlan(np.array(boxes, np.int64).reshape(-1, 4), rows, step, chances.shape[1], (1, *maps.shape[1:]))
     store = RunStore.create(folder, plan)
     if count:
-        ones = np.ones((count, 1), np.float32)
-        store.commit(0, TileResults(ones, ones, maps[:, None].astype(np.float32), {}))
+        store.commit(0, TileResults(chances, chances, maps[:, None].astype(np.float32), {}))
+    return store
+
+
+def tile_maps(folder: Path, boxes: list[list[int]], maps: NDArray[np.float64], step: int) -> TileMaps:
+    """Return the maps (tiles, height, width) of a run with one class that every tile is called."""
+    store = run(folder, boxes, maps[:, None], step)
     assert store.maps is not None
     return TileMaps(store, store.maps)
 
 
 def painted(maps: TileMaps, raster: Raster, scale: Scale = UNIT) -> NDArray[np.float32]:
-    return np.concatenate(list(paint_bands(maps, raster, scale)), axis=1)
+    return np.concatenate(list(Heatmap(maps, raster, (scale,)).bands()), axis=1)
+
+
+def painted_run(store: RunStore, slide: Size, spec: PaintSpec) -> NDArray[np.float32]:
+    heatmap = paint(store, slide, spec)
+    assert heatmap is not None
+    return np.concatenate(list(heatmap.bands()), axis=1)
 
 
 def by_definition(maps: TileMaps, raster: Raster) -> NDArray[np.float64]:
@@ -70,7 +104,7 @@ def by_definition(maps: TileMaps, raster: Raster) -> NDArray[np.float64]:
 def test_painting_equals_its_definition(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boxes: list[list[int]], step: int
 ) -> None:
-    monkeypatch.setattr(heatmap, "BAND", 7)
+    monkeypatch.setattr(painting, "BAND", 7)
     maps = tile_maps(tmp_path, boxes, np.random.default_rng(1).random((len(boxes), 4, 4)), step)
     raster = Raster(5, Size(18, 15))
     np.testing.assert_allclose(painted(maps, raster)[0], by_definition(maps, raster), atol=2e-6)
@@ -103,20 +137,21 @@ def test_one_scale_serves_the_whole_slide(tmp_path: Path) -> None:
     maps = tile_maps(
         tmp_path, [[0, 0, 20, 20], [100, 0, 20, 20]], np.stack([np.full((2, 2), 0.1), np.full((2, 2), 8)]), 20
     )
-    scale = slide_scale(maps)
+    (scale,) = slide_scales(maps, PaintSpec())
     weak, strong = (painted(maps, Raster(10, Size(12, 2)), scale)[0, 0, i] for i in (0, 10))
     assert scale == Scale(0.0, 8.0)
     assert (weak, strong) == (pytest.approx(0.1 / 8, abs=1e-4), 1.0)
 
 
 def test_a_slide_of_zeros_has_a_scale(tmp_path: Path) -> None:
-    assert slide_scale(tile_maps(tmp_path, [[0, 0, 20, 20]], np.zeros((1, 2, 2)), 20)) == Scale(0.0, 1.0)
+    maps = tile_maps(tmp_path, [[0, 0, 20, 20]], np.zeros((1, 2, 2)), 20)
+    assert slide_scales(maps, PaintSpec()) == (Scale(0.0, 1.0),)
 
 
 def test_a_slide_without_tiles_is_all_background(tmp_path: Path) -> None:
     maps = tile_maps(tmp_path, [], np.zeros((0, 7, 7)), 20)
     raster = plan_raster(maps, Size(300, 200))
-    assert np.isnan(painted(maps, raster, slide_scale(maps))).all()
+    assert np.isnan(painted(maps, raster, *slide_scales(maps, PaintSpec()))).all()
 
 
 @pytest.mark.parametrize(("cells", "edge", "pitch"), [(7, 224, 8), (7, 448, 16), (16, 128, 4), (56, 224, 4), (7, 7, 1)])
@@ -126,10 +161,10 @@ def test_the_raster_is_about_28_pixels_to_a_tile(tmp_path: Path, cells: int, edg
 
 
 def test_failed_tiles_leave_a_hole(tmp_path: Path) -> None:
-    plan = StorePlan(np.array([[0, 0, 8, 8], [8, 0, 8, 8]], np.int64), [np.arange(2)], 8, 1, (1, 2, 2))
+    plan = StorePlan(np.array([[0, 0, 8, 8], [8, 0, 8, 8]], np.int64), [np.arange(2)], 8, 1, (1, 1, 2, 2))
     store = RunStore.create(tmp_path, plan)
     ones = np.ones((2, 1), np.float32)
-    store.commit(0, TileResults(ones, ones, np.ones((2, 1, 2, 2), np.float32), {1: "broken"}))
+    store.commit(0, TileResults(ones, ones, np.ones((2, 1, 1, 2, 2), np.float32), {1: "broken"}))
     assert store.maps is not None
     row = painted(TileMaps(store, store.maps), Raster(8, Size(2, 1)))[0, 0]
     assert np.isnan(row).tolist() == [False, True]
@@ -138,7 +173,8 @@ def test_failed_tiles_leave_a_hole(tmp_path: Path) -> None:
 def test_a_few_exploding_cells_do_not_set_the_scale(tmp_path: Path) -> None:
     cells = np.random.default_rng(2).random((10, 20, 20))
     cells[0, 0, 0] = 1000
-    scale = slide_scale(tile_maps(tmp_path, [[40 * i, 0, 40, 40] for i in range(10)], cells, 40))
+    maps = tile_maps(tmp_path, [[40 * i, 0, 40, 40] for i in range(10)], cells, 40)
+    (scale,) = slide_scales(maps, PaintSpec())
     assert 0.99 < scale.high < 1.01
 
 
@@ -147,8 +183,169 @@ def test_a_wide_slide_is_painted_in_thin_bands_that_add_up(tmp_path: Path, monke
     maps = tile_maps(tmp_path, boxes, np.random.default_rng(4).random((9, 4, 4)), 16)
     raster = Raster(2, Size(32, 32))
     whole = painted(maps, raster)
-    monkeypatch.setattr(heatmap, "BAND_VALUES", 32 * 5)
-    monkeypatch.setattr(heatmap, "READ_VALUES", 40)
-    bands = list(paint_bands(maps, raster, UNIT))
+    monkeypatch.setattr(painting, "BAND_VALUES", 32 * 5)
+    monkeypatch.setattr(maps_module, "READ_VALUES", 40)
+    bands = list(Heatmap(maps, raster, (UNIT,)).bands())
     assert {band.shape for band in bands} == {(1, 4, 32)}
     np.testing.assert_allclose(np.concatenate(bands, axis=1), whole, atol=1e-6)
+
+
+ROW = [[0, 0, 8, 8], [24, 0, 8, 8], [48, 0, 8, 8]]
+"""Three tiles too far apart to run into each other; `CENTRES` are the columns of their centres."""
+SLIDE, CENTRES = Size(56, 8), [4, 28, 52]
+
+
+def levels(*values: tuple[float, ...]) -> NDArray[np.float64]:
+    """Return one-cell maps (tiles, classes, 1, 1) of these values: a tuple per tile, a number per class."""
+    return np.array(values)[:, :, None, None]
+
+
+def test_the_presence_of_a_class_is_its_odds_against_what_was_called() -> None:
+    three = np.array([[0.5, 0.3, 0.2], [0.1, 0.0, 0.9]], np.float32)
+    assert presence(three, (1, 2), "softmax").ravel().tolist() == pytest.approx([0.6, 0.4, 0, 1])
+    one = np.array([[0.5], [0.2], [1.0], [0.0]], np.float32)
+    assert presence(one, (0,), "sigmoid").ravel().tolist() == pytest.approx([1, 0.25, 1, 0])
+    assert presence(np.array([[-7.0]], np.float32), (0,), "none").tolist() == [[1.0]]
+
+
+def test_the_scale_is_set_by_what_decided(tmp_path: Path) -> None:
+    # The second class is strong, but no tile was called so: it must not press the first one down.
+    maps = levels((4.0, 9.0), (2.0, 9.0), (1.0, 9.0))
+    store = run(tmp_path, ROW, maps, 8, [[0.6, 0.4], [0.7, 0.3], [0.8, 0.2]])
+    assert store.maps is not None
+    first, second = slide_scales(TileMaps(store, store.maps), PaintSpec())
+    assert first.high == pytest.approx(4, rel=0.01)
+    assert second.high == pytest.approx(9 / (0.4 / 0.6), rel=1e-3)
+
+
+def test_all_classes_share_the_scale_of_the_strongest_that_was_called(tmp_path: Path) -> None:
+    store = run(tmp_path, ROW, levels((4.0, 9.0), (2.0, 9.0), (1.0, 9.0)), 8, [[0.6, 0.4], [0.7, 0.3], [0.2, 0.8]])
+    assert store.maps is not None
+    assert {scale.high for scale in slide_scales(TileMaps(store, store.maps), PaintSpec())} == {9.0}
+
+
+def test_a_class_that_no_tile_is_called_is_nowhere_painted_above_its_best_tiles_odds(tmp_path: Path) -> None:
+    # Its strongest cell is no other than those of a class that was called.
+    maps = np.random.default_rng(0).random((3, 2, 4, 4))
+    maps[1, 1, 2, 2] = 30
+    values = painted_run(run(tmp_path, ROW, maps, 8, [[0.9, 0.1], [0.8, 0.2], [0.9, 0.1]]), SLIDE, PaintSpec())
+    assert 0.1 < np.nanmax(values[1]) <= 0.25 + 1e-6
+
+
+def test_a_lesion_in_one_tile_of_a_thousand_is_not_drowned_by_the_noise_of_the_others(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.random((1000, 1, 2, 2)) * 0.2
+    maps[500] = 5
+    chances = [[0.01]] * 500 + [[0.99]] + [[0.01]] * 499
+    boxes = [[8 * index, 0, 8, 8] for index in range(1000)]
+    values = painted_run(run(tmp_path, boxes, maps, 8, chances), Size(8000, 8), PaintSpec(activation="sigmoid"))
+    assert values[0, 4, 4004] == 1.0
+    assert np.nanmax(values[0, :, :3900]) < 0.05
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_slide_without_the_class_shows_none_of_it_on_its_own_scale(tmp_path: Path, *, signed: bool) -> None:
+    # Noise alone, of any size: what decides is that no tile was called so.
+    maps = np.random.default_rng(0).random((3, 1, 2, 2)) * 1e-3
+    present, absent = ([[0.9], [0.02], [0.01]], [[0.019], [0.02], [0.01]])
+    spec = PaintSpec(activation="sigmoid", signed=signed)
+    glowing, dark = (
+        painted_run(run(tmp_path / name, ROW, maps, 8, chances), SLIDE, spec)
+        for name, chances in (("with", present), ("without", absent))
+    )
+    assert np.nanmax(glowing) == 1.0
+    assert 0 < np.nanmax(np.abs(dark)) <= 0.03
+
+
+def test_a_class_that_cannot_be_is_painted_as_nothing_and_its_scale_is_finite(tmp_path: Path) -> None:
+    store = run(tmp_path, ROW, levels((3.0, 1.0), (2.0, 1.0), (1.0, 1.0)), 8, [[1.0, 0.0]] * 3)
+    heatmap = paint(store, SLIDE)
+    assert heatmap is not None
+    assert np.isfinite(heatmap.scales[1].high)
+    assert np.nanmax(np.concatenate(list(heatmap.bands()), axis=1)[1]) < 1e-5
+
+
+def test_a_signed_map_is_painted_from_minus_one_to_one_with_nothing_at_0(tmp_path: Path) -> None:
+    store = run(tmp_path, ROW, levels((-6.0,), (0.0,), (3.0,)), 8)
+    centres = painted_run(store, SLIDE, PaintSpec(signed=True, fixed=(-6.0, 6.0)))[0, 4, CENTRES]
+    np.testing.assert_allclose(centres, [-1, 0, 0.5], atol=1e-3)
+    unsigned = painted_run(store, SLIDE, PaintSpec(fixed=(0.0, 6.0)))[0, 4, CENTRES]
+    np.testing.assert_allclose(unsigned, [0, 0, 0.5], atol=1e-3)
+
+
+def test_the_own_scale_of_a_signed_map_is_set_by_its_largest_size(tmp_path: Path) -> None:
+    store = run(tmp_path, ROW, levels((-6.0,), (0.0,), (3.0,)), 8)
+    assert store.maps is not None
+    (scale,) = slide_scales(TileMaps(store, store.maps), PaintSpec(signed=True))
+    assert scale.low == 0
+    assert scale.high == pytest.approx(6, rel=0.02)
+
+
+def test_a_fixed_scale_is_the_same_whatever_the_slide_holds(tmp_path: Path) -> None:
+    spec = PaintSpec(fixed=(1.0, 5.0))
+    for name, strongest in (("strong", 50.0), ("weak", 1.5)):
+        store = run(tmp_path / name, ROW, levels((3.0,), (1.0,), (strongest,)), 8, [[0.2]] * 3)
+        row = painted_run(store, SLIDE, spec)[0, 4, CENTRES]
+        np.testing.assert_allclose(row, [0.5, 0, min(1, (strongest - 1) / 4)], atol=0.01)
+
+
+def test_only_the_named_classes_decide_for_their_maps(tmp_path: Path) -> None:
+    store = run(tmp_path, ROW, levels((4.0,), (2.0,), (1.0,)), 8, [[0.1, 0.9], [0.8, 0.2], [0.9, 0.1]])
+    assert store.maps is not None
+    (scale,) = slide_scales(TileMaps(store, store.maps), PaintSpec(classes=(1,)))
+    assert scale.high == pytest.approx(4, rel=0.01)
+
+
+def test_below_a_slides_threshold_nothing_is_painted_and_above_it_all_is(tmp_path: Path) -> None:
+    cells = np.random.default_rng(3).random((3, 1, 4, 4)) * 4
+    store = run(tmp_path, ROW, cells, 8)
+    rule, plain = Threshold("mean", 0.5), painted_run(store, SLIDE, PaintSpec(fixed=(0.0, 4.0)))
+    cut = painted_run(store, SLIDE, PaintSpec(fixed=(0.0, 4.0), threshold=rule))
+    limit = threshold_of(np.asarray(cells, np.float16), rule) / 4
+    np.testing.assert_allclose(cut, np.where(plain < limit, 0, plain), atol=1e-6)
+    assert 0.1 < (cut[:, :, :8] > 0).mean() < 0.6
+
+
+def test_each_class_has_a_slides_threshold_of_its_own(tmp_path: Path) -> None:
+    store = run(tmp_path, ROW, levels((1.0, 10.0), (2.0, 20.0), (3.0, 30.0)), 8)
+    assert store.maps is not None
+    assert slide_thresholds(TileMaps(store, store.maps), Threshold("fraction", 0.5)) == (1.5, 15.0)
+
+
+def test_a_tiles_threshold_leaves_something_in_every_tile_and_a_slides_does_not(tmp_path: Path) -> None:
+    weak, strong = np.array([[0.1, 0.2], [0.1, 0.1]]), np.array([[8.0, 4.0], [1.0, 1.0]])
+    store = run(tmp_path, ROW, np.stack([weak, strong, weak])[:, None], 8)
+    half = Threshold("fraction", 0.75)
+    on_slide, in_tile = (
+        painted_run(store, SLIDE, PaintSpec(fixed=(0.0, 8.0), threshold=half, scope=scope))[0, :, :6]
+        for scope in ("slide", "tile")
+    )
+    assert not on_slide.any()
+    assert in_tile.any()
+
+
+def test_a_thresholds_background_stays_not_a_number(tmp_path: Path) -> None:
+    store = run(tmp_path, ROW[:1], levels((1.0,)), 8)
+    for scope in ("slide", "tile"):
+        values = painted_run(store, SLIDE, PaintSpec(threshold=Threshold("otsu"), scope=scope))[0, 0]
+        assert np.isnan(values[8:]).all()
+        assert values[:8].tolist() == [1.0] * 8
+
+
+def test_a_picture_that_is_one_tile_is_painted_finely_whatever_its_shape(tmp_path: Path) -> None:
+    maps = tile_maps(tmp_path, [[0, 0, 900, 300]], np.zeros((1, 7, 7)), 900)
+    raster = plan_raster(maps, Size(900, 300))
+    assert raster == Raster(4, Size(225, 75))
+    assert painted(maps, raster).shape == (1, 75, 225)
+    assert not np.isnan(painted(maps, raster)).any()
+
+
+def test_the_methods_of_a_run_are_painted_each_from_its_own_maps(tmp_path: Path) -> None:
+    plan = StorePlan(np.array(ROW[:1], np.int64), [np.arange(1)], 8, 1, (2, 1, 1, 1))
+    store = RunStore.create(tmp_path, plan)
+    one = np.ones((1, 1), np.float32)
+    store.commit(0, TileResults(one, one, np.array([1.0, -3.0], np.float32).reshape(1, 2, 1, 1, 1), {}))
+    first, second = (
+        painted_run(store, Size(8, 8), PaintSpec(method, signed=True, fixed=(-4.0, 4.0))) for method in (0, 1)
+    )
+    assert (float(first.mean()), float(second.mean())) == (0.25, -0.75)

@@ -9,8 +9,13 @@ import pytest
 import torch
 
 from slidecam.errors import DeviceError, ExplanationError
+from slidecam.explain.activation_maps import CHEAP
 from slidecam.inference import (
+    COMPARING,
     CPU_BATCH,
+    SIGNED,
+    THRESHOLDED,
+    TITLES,
     MapRequest,
     choose_device,
     classify,
@@ -37,29 +42,31 @@ def card(classes: int) -> Card:
 
 def test_every_batch_comes_back_in_order_with_its_scores(tiny_bundle: Path) -> None:
     classifier = open_bundle(tiny_bundle).classifier()
-    scored = list(classify([batch(0, 5), batch(1, 3)], classifier, MapRequest("gradcam++", (2, 0))))
+    scored = list(classify([batch(0, 5), batch(1, 3)], classifier, MapRequest(("gradcam++",), (2, 0))))
     assert [one.batch.index for one in scored] == [0, 1]
     assert scored[0].results.probabilities.shape == (5, 3)
     np.testing.assert_allclose(scored[0].results.probabilities.sum(axis=1), 1, atol=1e-6)
     assert scored[0].results.maps is not None
-    assert scored[0].results.maps.shape[:2] == (5, 2)
+    assert scored[0].results.maps.shape[:3] == (5, 1, 2)
 
 
 def test_maps_come_in_the_order_of_the_classes_asked_for(tiny_bundle: Path) -> None:
     classifier = open_bundle(tiny_bundle).classifier()
     both, one = (
-        next(classify([batch(0, 2)], classifier, MapRequest("gradcam++", classes))).results.maps
+        next(classify([batch(0, 2)], classifier, MapRequest(("gradcam++",), classes))).results.maps
         for classes in ((0, 2), (2,))
     )
     assert both is not None
     assert one is not None
-    np.testing.assert_array_equal(both[:, 1], one[:, 0])
+    np.testing.assert_allclose(both[:, 0, 1], one[:, 0, 0], rtol=1e-5, atol=1e-9)
+    assert np.abs(both[:, 0, 0] - one[:, 0, 0]).max() > 1e-3
 
 
 def test_predictions_do_not_depend_on_whether_maps_are_asked_for(tiny_bundle: Path) -> None:
     classifier = open_bundle(tiny_bundle).classifier()
     with_maps, without = (
-        next(classify([batch(0, 4)], classifier, request)).results for request in (MapRequest("gradcam++", (0,)), None)
+        next(classify([batch(0, 4)], classifier, request)).results
+        for request in (MapRequest(("gradcam++",), (0,)), None)
     )
     assert without.maps is None
     np.testing.assert_array_equal(with_maps.logits, without.logits)
@@ -77,17 +84,47 @@ def test_a_cpu_takes_small_batches(tiny_bundle: Path) -> None:
 
 def test_the_shape_of_maps_is_known_before_the_first_tile(tiny_bundle: Path) -> None:
     classifier = open_bundle(tiny_bundle).classifier()
-    request = MapRequest("gradcam++", (0, 1))
+    request = MapRequest(("gradcam++", "cam", "eigencam"), (0, 1))
     scored = next(classify([batch(0, 1)], classifier, request))
     assert scored.results.maps is not None
     assert map_shape(classifier, request) == scored.results.maps.shape[1:]
     assert map_shape(classifier, None) is None
 
 
+def test_each_method_gives_the_maps_that_it_gives_alone(tiny_bundle: Path) -> None:
+    classifier = open_bundle(tiny_bundle).classifier()
+    methods = ("layercam", "cam", "gradcam")
+    together = next(classify([batch(0, 3)], classifier, MapRequest(methods, (0, 1, 2)))).results.maps
+    assert together is not None
+    for place, method in enumerate(methods):
+        alone = next(classify([batch(0, 3)], classifier, MapRequest((method,), (0, 1, 2)))).results.maps
+        assert alone is not None
+        np.testing.assert_allclose(together[:, place], alone[:, 0], rtol=1e-5, atol=1e-7)
+    assert together[:, 1].min() < 0 <= together[:, [0, 2]].min()
+
+
+def test_a_method_with_a_threshold_shares_the_raw_maps_of_the_one_without() -> None:
+    request = MapRequest(("dt-gradcam", "cam", "gradcam"), (0,))
+    assert request.raw == ("gradcam", "cam")
+    assert [request.place(method) for method in request.methods] == [0, 1, 0]
+
+
+def test_every_cheap_map_is_offered_and_has_a_title() -> None:
+    assert set(TITLES) == {*CHEAP, "dt-gradcam"}
+    assert [*THRESHOLDED] == ["dt-gradcam"]
+    assert [*SIGNED, *COMPARING] == ["cam", "finer-cam"]
+
+
 def test_all_classes_are_mapped_by_default_unless_they_are_many() -> None:
-    assert request_maps(card(16), None, (), has_map=True) == MapRequest("gradcam++", tuple(range(16)))
+    assert request_maps(card(16), None, (), has_map=True) == MapRequest(("gradcam++",), tuple(range(16)))
     assert request_maps(card(17), None, (), has_map=True) is None
-    assert request_maps(card(17), None, ("class 3",), has_map=True) == MapRequest("gradcam++", (3,))
+    assert request_maps(card(17), None, ("class 3",), has_map=True) == MapRequest(("gradcam++",), (3,))
+
+
+def test_methods_are_named_with_commas_and_each_is_taken_once() -> None:
+    assert request_maps(card(2), "gradcam++, CAM,gradcam++", (), has_map=True) == MapRequest(
+        ("gradcam++", "cam"), (0, 1)
+    )
 
 
 def test_none_means_no_maps() -> None:
@@ -101,8 +138,23 @@ def test_what_was_asked_for_by_name_and_cannot_be_had_is_an_error() -> None:
         request_maps(card(3), "gradcam++", (), has_map=False)
     with pytest.raises(ExplanationError, match="no class 'Z'"):
         request_maps(card(3), None, ("Z",), has_map=True)
-    with pytest.raises(ExplanationError, match="gradcam\\+\\+"):
-        request_maps(card(3), "rise", (), has_map=True)
+    for methods in ("rise", "cam,rise", "cam,", "", "none,cam"):
+        with pytest.raises(ExplanationError, match="gradcam\\+\\+"):
+            request_maps(card(3), methods, (), has_map=True)
+
+
+def test_a_class_is_compared_with_the_other_of_two_and_else_with_a_named_one() -> None:
+    assert request_maps(card(2), "finer-cam", (), has_map=True) == MapRequest(("finer-cam",), (0, 1))
+    named = request_maps(card(3), "finer-cam", (), "class 1", has_map=True)
+    assert named == MapRequest(("finer-cam",), (0, 2), 1)
+    with pytest.raises(ExplanationError, match="--heatmap-against"):
+        request_maps(card(3), "finer-cam", (), has_map=True)
+    with pytest.raises(ExplanationError, match="with itself"):
+        request_maps(card(3), "finer-cam", ("class 1",), "class 1", has_map=True)
+    with pytest.raises(ExplanationError, match="no class 'Z'"):
+        request_maps(card(3), "finer-cam", (), "Z", has_map=True)
+    with pytest.raises(ExplanationError, match="compares no classes"):
+        request_maps(card(3), "cam", (), "class 1", has_map=True)
 
 
 def test_a_classifier_without_a_map_predicts_by_default() -> None:
@@ -121,7 +173,7 @@ def test_devices_are_found_or_named_in_the_error() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_gives_what_a_cpu_gives(tiny_bundle: Path) -> None:
     bundle = open_bundle(tiny_bundle)
-    request = MapRequest("gradcam++", (0, 1, 2))
+    request = MapRequest(("gradcam++",), (0, 1, 2))
     batches = [batch(index, 7) for index in range(4)]
     cpu, gpu = (list(classify(batches, bundle.classifier(device), request)) for device in ("cpu", "cuda"))
     for one, other in zip(cpu, gpu, strict=True):

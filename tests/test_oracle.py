@@ -37,6 +37,7 @@ SPACINGS = {"equal": 0.5, "finer": 0.3, "coarser": 1.7}
 
 def expected_boxes(slide: openslide.OpenSlide, card: Card, mpp: float, overlap: float) -> list[tuple[int, int, int]]:
     width, height = slide.dimensions
+    assert card.spacing is not None
     edge = round(card.tile_px * card.spacing / mpp)
     step = round((1 - overlap) * edge)
     repeated = edge - step
@@ -82,6 +83,7 @@ def scaled_and_enlarged(raw: NDArray[np.float32], edge: int) -> NDArray[np.float
 def check(slide_path: Path, bundle: Bundle, mpp: float, overlap: float) -> None:
     """Compare every box, and the probabilities and maps of a batch of tiles."""
     network, card = bundle.network(), bundle.card
+    assert card.spacing is not None
     slide = openslide.OpenSlide(slide_path)
     with open_source(slide_path) as source:
         spacing = Spacing(mpp, mpp)
@@ -91,7 +93,7 @@ def check(slide_path: Path, bundle: Bundle, mpp: float, overlap: float) -> None:
         )
         batches = stream_tiles(source, grid, StreamSpec(12))
         scored = next(
-            classify(batches, bundle.classifier(), MapRequest("gradcam++", tuple(range(len(card.class_names)))))
+            classify(batches, bundle.classifier(), MapRequest(("gradcam++",), tuple(range(len(card.class_names)))))
         )
     boxes = [(int(x), int(y), int(edge)) for x, y, edge, _height in grid.boxes]
     every = expected_boxes(slide, card, mpp, overlap)
@@ -103,7 +105,7 @@ def check(slide_path: Path, bundle: Bundle, mpp: float, overlap: float) -> None:
         expected = network(tiles).softmax(1).numpy()
     np.testing.assert_allclose(scored.results.probabilities, expected, atol=1e-5)
     assert scored.results.maps is not None
-    check_maps(scored.results.maps[:4], network, tiles)
+    check_maps(scored.results.maps[:4, 0], network, tiles)
 
 
 def check_maps(maps: NDArray[np.float32], network: torch.nn.Module, tiles: torch.Tensor) -> None:

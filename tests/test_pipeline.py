@@ -16,7 +16,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from slidecam import completion, streaming
+from slidecam import streaming
+from slidecam.completion import finishing
 from slidecam.errors import RegionReadError, RunExistsError, UntrustedCodeError, UsageError, WeightsError
 from slidecam.events import BatchDone, Event, Finished, Planned, SlideFailed, SlideFinished, TileFailed, Warned
 from slidecam.models import open_bundle, save_bundle
@@ -277,7 +278,7 @@ def test_outputs_that_cannot_be_written_fail_their_slide_and_leave_its_tiles(
 
     slide = write_slide(tmp_path / "one.tif")
     with monkeypatch.context() as patch:
-        patch.setattr(completion, "write_tiles_csv", full)
+        patch.setattr(finishing, "write_tiles_csv", full)
         events = list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
     failed = next(event for event in events if isinstance(event, SlideFailed))
     assert "No space left" in failed.problem

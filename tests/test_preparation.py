@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slidecam import preparation
 from slidecam.errors import MaskError, SpacingError, UsageError
 from slidecam.geometry import Box
 from slidecam.preparation import LoadedModel, PredictSpec, load_model, prepare
+from slidecam.preparation import slide as slide_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +60,7 @@ def test_a_spacing_for_one_slide_wins_over_one_for_all(
         spec = PredictSpec(dry_run=True, mpp=1.0, spacings=spacings)
         ready = prepare(str(slide), tmp_path / "out", model, spec)
         ready.close()
+        assert ready.spacing is not None
         assert ready.spacing.spacing.mean == 0.25
         assert "0.25" in ready.warnings[0]
 
@@ -89,7 +90,7 @@ def test_a_mask_from_qupath_counts_from_the_corner_of_the_bounds(
     tmp_path: Path, model: LoadedModel, array_source: MakeSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = array_source(np.full((400, 400, 3), 150, np.uint8), bounds=Box(100, 200, 200, 100))
-    monkeypatch.setattr(preparation, "open_source", lambda *_arguments: source)
+    monkeypatch.setattr(slide_module, "open_source", lambda *_arguments: source)
     ring = [[0, 0], [64, 0], [64, 64], [0, 64], [0, 0]]
     (tmp_path / "mask.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
     spec = PredictSpec(mask=tmp_path / "mask.geojson", dry_run=True)

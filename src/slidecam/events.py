@@ -25,7 +25,7 @@ class Planned:
     pending
         Tiles that are not done yet; fewer than ``tiles`` when a run is resumed.
     spacing, spacing_from
-        µm per level-0 pixel and where that was learnt.
+        µm per level-0 pixel and where that was learnt; None and nothing for a picture of which nobody knows.
     tile_px, level
         Edge of a tile in level-0 pixels, and the pyramid level it is read from.
     """
@@ -35,7 +35,7 @@ class Planned:
     tiles: int
     candidates: int
     pending: int
-    spacing: float
+    spacing: float | None
     spacing_from: str
     tile_px: int
     level: int

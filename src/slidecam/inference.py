@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from slidecam.errors import DeviceError, ExplanationError
-from slidecam.explain import explainer_for
+from slidecam.explain.activation_maps import CHEAP, plan_maps
 from slidecam.store import TileResults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from slidecam.explain import Explainer
+    from slidecam.explain.activation_maps import MapPlan
     from slidecam.models import Card, Classifier
     from slidecam.streaming import TileBatch
 
@@ -38,20 +39,50 @@ MANY_CLASSES = 16
 NOT_A_NUMBER = "the classifier gave a value that is not a finite number"
 
 
+DEFAULT_METHOD = "gradcam++"
+NO_METHOD = "none"
+
+THRESHOLDED: Mapping[str, str] = MappingProxyType({"dt-gradcam": "gradcam"})
+"""Methods that are another one's raw maps with a threshold, which is applied when they are painted."""
+
+TITLES: Mapping[str, str] = MappingProxyType(
+    {**{name: one.title for name, one in CHEAP.items()}, "dt-gradcam": "DT Grad-CAM"}
+)
+"""Every method that is cheap enough for whole slides, by the name that ``--heatmap`` knows, as people read it."""
+
+SIGNED = frozenset(name for name, one in CHEAP.items() if one.signed)
+"""Methods of which negative values mean evidence against the class."""
+
+COMPARING = frozenset(name for name, one in CHEAP.items() if one.needs == "rivals")
+"""Methods that explain a class against another one."""
+
+
 @dataclass(frozen=True)
 class MapRequest:
-    """Which explanation to compute along with the predictions.
+    """Which explanations to compute along with the predictions.
 
     Attributes
     ----------
-    method
-        Name of the explainer, as in ``--heatmap``.
+    methods
+        Names, as in ``--heatmap``; the first is the one that is shown first.
     classes
-        Indices of the classes to map, in the order of the maps' first axis.
+        Indices of the classes to map, in the order of the maps' axis of classes.
+    against
+        Index of the class that the others are compared with, for Finer-CAM; None for the other one of two.
     """
 
-    method: str
+    methods: tuple[str, ...]
     classes: tuple[int, ...]
+    against: int | None = None
+
+    @property
+    def raw(self) -> tuple[str, ...]:
+        """The methods whose raw maps are kept, in the order of the maps' axis of methods."""
+        return tuple(dict.fromkeys(THRESHOLDED.get(method, method) for method in self.methods))
+
+    def place(self, method: str) -> int:
+        """Return where a method's raw maps lie on that axis."""
+        return self.raw.index(THRESHOLDED.get(method, method))
 
 
 @dataclass(frozen=True)
@@ -79,43 +110,80 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def request_maps(card: Card, method: str | None, names: Sequence[str], *, has_map: bool) -> MapRequest | None:
+def request_maps(
+    card: Card, methods: str | None, names: Sequence[str], against: str | None = None, *, has_map: bool
+) -> MapRequest | None:
     """Settle which classes are mapped and how.
 
     Parameters
     ----------
     card
         The bundle's card.
-    method
-        An explainer's name, ``none``, or None for ``gradcam++`` where that is possible and cheap.
+    methods
+        Names in `TITLES`, separated by commas; ``none``; or None for ``gradcam++`` where that is possible and cheap.
     names
-        Class names to map; empty for all of them.
+        Class names to map; empty for all of them (but ``against``).
+    against
+        Name of the class that Finer-CAM compares with.
     has_map
         Whether the classifier has an activation map at all.
 
     Raises
     ------
     ExplanationError
-        If the method or a class is unknown, or maps were asked for by name and cannot be had.
+        If a method or a class is unknown, or maps were asked for by name and cannot be had.
     """
-    if method == "none":
-        if names:
+    if methods == NO_METHOD:
+        if names or against:
             raise ExplanationError("--heatmap none leaves no class to map.", "Leave out one of both options.")
         return None
-    by_default = method is None
-    if not has_map and by_default:
+    if not has_map and methods is None:
         return None
     if not has_map:
         raise ExplanationError(
-            f"{card.name} has no activation map to explain (TorchScript, or a network of tokens).",
+            f"{card.name} has no activation map to explain (TorchScript, or a network that cannot be cut in two).",
             "Pass --heatmap none, or use a bundle with model.safetensors and a `split` layer in its card.",
         )
-    method = method or "gradcam++"
-    explainer_for(method)
+    wanted = _methods(DEFAULT_METHOD if methods is None else methods)
+    rival = _rival(card, wanted, against)
+    classes = _classes(card, names, rival, by_default=methods is None)
+    return None if classes is None else MapRequest(wanted, classes, rival)
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",")))
+    for name in names:
+        if name not in TITLES:
+            raise ExplanationError(
+                f"there is no heatmap method {name!r} for whole slides.",
+                f"Use {NO_METHOD}, or some of {', '.join(TITLES)}, separated by commas.",
+            )
+    return names
+
+
+def _rival(card: Card, methods: Sequence[str], against: str | None) -> int | None:
+    comparing = [name for name in methods if name in COMPARING]
+    if against is not None and not comparing:
+        told = f"--heatmap-against {against}: {', '.join(methods)} compares no classes."
+        raise ExplanationError(told, f"Pass --heatmap {' or '.join(sorted(COMPARING))} with it, or leave it out.")
+    if comparing and against is None and len(card.class_names) != 2:  # noqa: PLR2004  (a class and the other one)
+        raise ExplanationError(
+            f"{TITLES[comparing[0]]} compares two classes, and {card.name} has {len(card.class_names)}.",
+            f"Name the one to compare with: --heatmap-against {card.class_names[-1]!r}.",
+        )
+    return None if against is None else _class_index(card, against)
+
+
+def _classes(card: Card, names: Sequence[str], rival: int | None, *, by_default: bool) -> tuple[int, ...] | None:
+    """Return the indices of the classes to map; None where nothing was asked for and there are too many."""
     if names:
-        return MapRequest(method, tuple(_class_index(card, name) for name in names))
+        chosen = tuple(dict.fromkeys(_class_index(card, name) for name in names))
+        if rival in chosen:
+            problem = f"{card.class_names[rival]!r} cannot be compared with itself."
+            raise ExplanationError(problem, "Leave it out of --heatmap-class, or pass another --heatmap-against.")
+        return chosen
     if len(card.class_names) <= MANY_CLASSES:
-        return MapRequest(method, tuple(range(len(card.class_names))))
+        return tuple(index for index in range(len(card.class_names)) if index != rival)
     if by_default:
         return None
     raise ExplanationError(
@@ -131,16 +199,29 @@ def _class_index(card: Card, name: str) -> int:
     return card.class_names.index(name)
 
 
-def map_shape(classifier: Classifier, request: MapRequest | None) -> tuple[int, int, int] | None:
-    """Return (mapped classes, height, width) of one tile's maps, found by one pass over an empty tile."""
-    if request is None:
+def map_shape(classifier: Classifier, request: MapRequest | None) -> tuple[int, int, int, int] | None:
+    """Return (methods, mapped classes, height, width) of one tile's maps, found by one pass over an empty tile.
+
+    Raises
+    ------
+    ExplanationError
+        If the classifier lacks what a method needs.
+    """
+    plan = _plan(classifier, request)
+    if plan is None:
         return None
     edge = classifier.card.input_px
     empty = torch.zeros((1, edge, edge, 3), dtype=torch.uint8, device=classifier.device)
-    activation = classifier.run(empty, gradients=False).activation
-    if activation is None:
-        raise ExplanationError(f"{classifier.card.name} gave no activation map.", "Pass --heatmap none.")
-    return len(request.classes), int(activation.shape[2]), int(activation.shape[3])
+    _logits, _probabilities, maps = _score(classifier, empty, plan)
+    assert maps is not None  # noqa: S101  (for the type checker: there is a plan)
+    methods, classes, height, width = maps.shape[1:]
+    return methods, classes, height, width
+
+
+def _plan(classifier: Classifier, request: MapRequest | None) -> MapPlan | None:
+    if request is None:
+        return None
+    return plan_maps(classifier, request.raw, request.classes, request.against)
 
 
 def find_batch_size(classifier: Classifier, request: MapRequest | None) -> int:
@@ -151,7 +232,8 @@ def find_batch_size(classifier: Classifier, request: MapRequest | None) -> int:
     before = torch.cuda.memory_allocated(classifier.device)
     torch.cuda.reset_peak_memory_stats(classifier.device)
     edge = classifier.card.input_px
-    _score(classifier, torch.zeros((probe, edge, edge, 3), dtype=torch.uint8, device=classifier.device), request)
+    empty = torch.zeros((probe, edge, edge, 3), dtype=torch.uint8, device=classifier.device)
+    _score(classifier, empty, _plan(classifier, request))
     per_tile = max(1, (torch.cuda.max_memory_allocated(classifier.device) - before) // probe)
     free, _total = torch.cuda.mem_get_info(classifier.device)
     fits = max(probe, int(free // 2 // per_tile))
@@ -180,21 +262,22 @@ def classify(
         With a GPU one batch behind what is being computed, so that neither waits for the other.
     """
     ahead = 1 if classifier.device.type == "cuda" else 0
+    plan = _plan(classifier, request)
     flying: list[Callable[[], ScoredBatch]] = []
     for batch in batches:
-        flying.append(_launch(batch, classifier, request))
+        flying.append(_launch(batch, classifier, plan))
         if len(flying) > ahead:
             yield flying.pop(0)()
     for land in flying:
         yield land()
 
 
-def _launch(batch: TileBatch, classifier: Classifier, request: MapRequest | None) -> Callable[[], ScoredBatch]:
+def _launch(batch: TileBatch, classifier: Classifier, plan: MapPlan | None) -> Callable[[], ScoredBatch]:
     start = time.perf_counter()
     pixels = _to_device(batch.pixels, classifier.device)
     moved = time.perf_counter()
     try:
-        logits, probabilities, maps = _score(classifier, pixels, request)
+        logits, probabilities, maps = _score(classifier, pixels, plan)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"{len(batch.rows)} tiles of {batch.pixels.shape[1]} px do not fit into the GPU's memory.",
@@ -217,13 +300,10 @@ def _launch(batch: TileBatch, classifier: Classifier, request: MapRequest | None
 
 
 def _score(
-    classifier: Classifier, pixels: torch.Tensor, request: MapRequest | None
+    classifier: Classifier, pixels: torch.Tensor, plan: MapPlan | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    passed = classifier.run(pixels, gradients=request is not None)
-    maps = None
-    if request is not None:
-        explain: Explainer = explainer_for(request.method)
-        maps = explain(passed, request.classes)
+    passed = classifier.run(pixels, gradients=plan is not None and plan.gradients)
+    maps = None if plan is None else plan(passed)
     logits = passed.logits.detach()
     return logits, classifier.probabilities(logits), maps
 
@@ -254,5 +334,5 @@ def _results(batch: TileBatch, landed: Sequence[torch.Tensor | None]) -> TileRes
 def _not_finite(logits: NDArray[np.float32], maps: NDArray[np.float32] | None) -> list[int]:
     finite = np.isfinite(logits).all(axis=1)
     if maps is not None:
-        finite &= np.isfinite(maps).all(axis=(1, 2, 3))
+        finite &= np.isfinite(maps).all(axis=(1, 2, 3, 4))
     return [int(place) for place in np.flatnonzero(~finite)]

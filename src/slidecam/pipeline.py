@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from slidecam.completion import Timings, begin_slide, fail_slide, finish_slide
 from slidecam.errors import RunExistsError, SlidecamError, UsageError
 from slidecam.events import BatchDone, Event, Planned, SlideFailed, TileFailed, Warned
-from slidecam.inference import classify
-from slidecam.preparation import PredictSpec, Prepared, load_model, prepare
+from slidecam.inference import THRESHOLDED, classify
+from slidecam.preparation import EVERY_METHOD, PredictSpec, Prepared, load_model, prepare
 from slidecam.runlog import RunLog
 from slidecam.sources.discovery import find_slides
 from slidecam.store import has_run
@@ -36,6 +36,9 @@ SLIDE_ERRORS = (SlidecamError, OSError, ValueError, ArithmeticError, LookupError
 
 UNFORESEEN = "slidecam did not foresee this; please report it. Other slides are not touched by it."
 NO_ROOM = "Check that the output folder can be written and is not full, then repeat the call with --resume."
+
+TILING_OPTIONS = ("overlap", "grid", "edge", "min_tissue", "mask")
+"""What says how a slide is cut into tiles."""
 
 THREADS = ("ahead", "commit", "behind")
 """One thread prepares the next slide, one commits batches, one writes the outputs of the slide before."""
@@ -86,7 +89,8 @@ def predict(
     _refuse_unclear(found, out, spec)
     loaded = load_model(model, spec)
     log = RunLog(out, loaded.bundle, spec, found.slides)
-    for message in (*found.ignored, *_told_once(loaded, spec), *_unused(spec, found)):
+    told = (*found.ignored, *_told_once(loaded, spec), *_without_effect(loaded, spec), *_unused(spec, found))
+    for message in told:
         yield Warned("", message)
     with ExitStack() as cleanup:
         cleanup.callback(log.write)
@@ -120,9 +124,25 @@ def _told_once(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
     if model.request is not None or spec.heatmap is not None:
         return
     if not model.classifier.has_map:
-        yield f"No heatmap: {card.name} has no activation map (TorchScript, or a network of tokens)."
+        yield f"No heatmap: {card.name} has no activation map (TorchScript, or a network that cannot be cut in two)."
     else:
         yield f"No heatmap: {card.name} has {len(card.class_names)} classes. Name those to map with --heatmap-class."
+
+
+def _without_effect(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
+    """Tell which options have nothing to act upon: a slide to cut into tiles, a heatmap of that name."""
+    plain = PredictSpec()
+    given = [name for name in TILING_OPTIONS if getattr(spec, name) != getattr(plain, name)]
+    if model.sees_pictures and given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        yield f"{model.bundle.card.name} sees whole pictures: {options} without effect."
+    methods = () if model.request is None else model.request.methods
+    idle = sorted(spec.heatmap_scale.keys() - {EVERY_METHOD, *methods})
+    if idle:
+        yield f"There is no heatmap by {', '.join(idle)}: --heatmap-scale without effect on it."
+    threshold = (spec.heatmap_threshold, spec.heatmap_threshold_scope)
+    if threshold != (plain.heatmap_threshold, plain.heatmap_threshold_scope) and not THRESHOLDED.keys() & set(methods):
+        yield f"--heatmap-threshold without effect: it is of {', '.join(THRESHOLDED)} alone."
 
 
 def _unused(spec: PredictSpec, found: Discovery) -> Iterator[str]:
@@ -282,8 +302,8 @@ def _planned(slide: FoundSlide, ready: Prepared) -> Planned:
         tiles=len(grid),
         candidates=grid.candidates,
         pending=len(grid) - (ready.run.done if ready.run else 0),
-        spacing=ready.spacing.spacing.mean,
-        spacing_from=ready.spacing.origin,
+        spacing=None if ready.spacing is None else ready.spacing.spacing.mean,
+        spacing_from="" if ready.spacing is None else ready.spacing.origin,
         tile_px=grid.edge,
         level=grid.level.index,
     )

@@ -76,7 +76,7 @@ def thumbnail(size: Size, longest: int = 120) -> NDArray[np.uint8]:
 
 
 def drawn(path: Path, table: TileTable, size: Size, with_heat: OverviewHeat | None, **changes: Any) -> Size:
-    write_overview_png(path, thumbnail(size), table, with_heat, facts(size, **changes))
+    write_overview_png(path, thumbnail(size), table, [with_heat] if with_heat else [], facts(size, **changes))
     with Image.open(path) as image:
         image.load()
         assert image.format == "PNG"

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 BOXES = np.array([[10 * i, 0, 10, 10] for i in range(5)], np.int64)
 BATCHES = [np.array([4, 0], np.int64), np.array([2, 1], np.int64), np.array([3], np.int64)]
-PLAN = StorePlan(BOXES, BATCHES, step=10, classes=2, map_shape=(1, 3, 3))
+PLAN = StorePlan(BOXES, BATCHES, step=10, classes=2, map_shape=(1, 1, 3, 3))
 
 
 def results(first: float, rows: int, failures: dict[int, str] | None = None) -> TileResults:
     logits = np.arange(first, first + 2 * rows, dtype=np.float32).reshape(rows, 2)
-    maps = np.full((rows, 1, 3, 3), np.float32(first))
+    maps = np.full((rows, 1, 1, 3, 3), np.float32(first))
     return TileResults(logits, logits / np.float32(100), maps, failures or {})
 
 
@@ -64,14 +64,14 @@ def test_a_run_without_maps_keeps_none(tmp_path: Path) -> None:
 
 
 def test_a_slide_without_tiles_is_a_run_with_nothing_pending(tmp_path: Path) -> None:
-    store = RunStore.create(tmp_path, StorePlan(np.zeros((0, 4), np.int64), [], 10, 2, (1, 3, 3)))
+    store = RunStore.create(tmp_path, StorePlan(np.zeros((0, 4), np.int64), [], 10, 2, (1, 1, 3, 3)))
     assert (len(store), store.pending_batches(), store.boxes.shape) == (0, [], (0, 4))
 
 
 def test_many_batches_share_a_file_and_stay_apart(tmp_path: Path) -> None:
     batches = [np.arange(i, i + 4) for i in range(0, 4000, 4)]
     boxes = np.zeros((4000, 4), np.int64)
-    store = RunStore.create(tmp_path, StorePlan(boxes, batches, 10, 2, (1, 3, 3)))
+    store = RunStore.create(tmp_path, StorePlan(boxes, batches, 10, 2, (1, 1, 3, 3)))
     store.commit(3, results(0, 4))
     store.commit(1, results(50, 4))
     assert len(list((tmp_path / "run.zarr" / "logits").rglob("c/*/*"))) == 1
@@ -189,9 +189,9 @@ def test_run_json_is_replaced_whole(tmp_path: Path) -> None:
 
 def test_an_exploding_map_is_cut_off_and_not_infinite(tmp_path: Path) -> None:
     store = RunStore.create(tmp_path, PLAN)
-    huge = TileResults(
-        np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32), np.full((1, 1, 3, 3), 1e9, np.float32), {}
-    )
-    store.commit(2, huge)
+    zeros, huge = np.zeros((1, 2), np.float32), np.full((1, 1, 1, 3, 3), 1e9, np.float32)
+    huge[..., 0] = -1e9
+    store.commit(2, TileResults(zeros, zeros, huge, {}))
     assert store.maps is not None
-    assert np.asarray(store.maps[4]).max() == np.finfo(np.float16).max
+    kept, largest = np.asarray(store.maps[4]), np.finfo(np.float16).max
+    assert (kept.min(), kept.max()) == (-largest, largest)

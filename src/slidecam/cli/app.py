@@ -26,11 +26,11 @@ app = typer.Typer(
 )
 
 
-class Heatmap(StrEnum):
-    """Methods cheap enough to run on every tile."""
+class Scope(StrEnum):
+    """Over what a threshold is found."""
 
-    GRADCAM_PP = "gradcam++"
-    NONE = "none"
+    SLIDE = "slide"
+    TILE = "tile"
 
 
 class Grid(StrEnum):
@@ -91,11 +91,32 @@ def predict(
     model: Annotated[str, typer.Option("--model", "-m", help="Folder of the model bundle.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the outputs.", show_default=False)],
     heatmap: Annotated[
-        Heatmap | None, typer.Option(help="Heatmap method. \\[default: gradcam++ up to 16 classes]")
+        str | None,
+        typer.Option(
+            metavar="METHOD[,METHOD]",
+            help="cam, gradcam, gradcam++, hirescam, layercam, eigencam, finer-cam, dt-gradcam, or none. "
+            "\\[default: gradcam++ up to 16 classes]",
+        ),
     ] = None,
     heatmap_class: Annotated[
         list[str] | None, typer.Option(help="Class to map; repeat for more. \\[default: all]")
     ] = None,
+    heatmap_against: Annotated[
+        str | None, typer.Option(help="Class that finer-cam compares with. \\[default: the other one of two]")
+    ] = None,
+    heatmap_scale: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[METHOD=]LOW,HIGH",
+            help="Raw values painted as 0 and 1 on every slide; repeat for more. \\[default: a scale for each slide]",
+        ),
+    ] = None,
+    heatmap_threshold: Annotated[
+        str, typer.Option(help="dt-gradcam's threshold: otsu, mean+1.5, quantile:0.9 or fraction:0.5.")
+    ] = "otsu",
+    heatmap_threshold_scope: Annotated[
+        Scope, typer.Option(help="Whether that is one threshold of the slide or each tile's own.")
+    ] = Scope.SLIDE,
     mpp: Annotated[
         float | None, typer.Option(help="µm per level-0 pixel, where the file does not say or is wrong.")
     ] = None,
@@ -133,13 +154,18 @@ def predict(
     """Classify slides: tiles.csv, tiles.geojson, heatmap.ome.zarr and overview.png for each, and one report."""
     terminal = Terminal(json=json)
     with terminal.errors():
+        from slidecam.cli.telling import heatmap_scales
         from slidecam.pipeline import predict as events
         from slidecam.preparation import PredictSpec
         from slidecam.sources import read_spacings
 
         spec = PredictSpec(
-            heatmap=None if heatmap is None else heatmap.value,
+            heatmap=heatmap,
             heatmap_classes=tuple(heatmap_class or ()),
+            heatmap_against=heatmap_against,
+            heatmap_scale=heatmap_scales(tuple(heatmap_scale or ())),
+            heatmap_threshold=heatmap_threshold,
+            heatmap_threshold_scope=heatmap_threshold_scope.value,
             mpp=mpp,
             spacings=read_spacings(mpp_csv) if mpp_csv else {},
             overlap=overlap,
@@ -198,9 +224,15 @@ def bundle(
     classes: Annotated[
         str, typer.Option(help="Names, comma-separated, or @FILE with one per line.", show_default=False)
     ],
-    mpp: Annotated[float, typer.Option(help="µm per pixel that the classifier was trained at.", show_default=False)],
-    tile: Annotated[int, typer.Option(min=1, help="Edge of a tile in pixels at that spacing.", show_default=False)],
+    tile: Annotated[int, typer.Option(min=1, help="Edge of a tile in pixels at --mpp.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.", show_default=False)],
+    mpp: Annotated[
+        float | None,
+        typer.Option(
+            help="µm per pixel that the classifier was trained at; leave it out for one that sees whole pictures.",
+            show_default=False,
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the classifier. \\[default: the folder's]")] = None,
     resize: Annotated[
         int | None, typer.Option(min=1, help="Edge that tiles are resized to. \\[default: --tile]")

@@ -11,6 +11,7 @@ import typer
 
 from slidecam.errors import SpacingError, UsageError
 from slidecam.models import Bundle, find_bundles, make_bundle
+from slidecam.preparation import EVERY_METHOD
 from slidecam.sources import open_source, settle_spacing
 
 if TYPE_CHECKING:
@@ -100,6 +101,21 @@ def class_names(text: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
+def places(texts: list[str]) -> tuple[tuple[float, float], ...]:
+    """Return places written as ``X,Y``; UsageError if one is not."""
+    return tuple(_place(text) for text in texts)
+
+
+def _place(text: str) -> tuple[float, float]:
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(
+            f"--at {text!r} is no place.", "Write X,Y in level-0 pixels, for example 12000,8000."
+        ) from error
+    return x, y
+
+
 def three_numbers(option: str, text: str | None) -> tuple[float, float, float] | None:
     """Return the numbers in ``R,G,B``, or None where nothing was said."""
     if text is None:
@@ -109,6 +125,20 @@ def three_numbers(option: str, text: str | None) -> tuple[float, float, float] |
     except ValueError as error:
         raise UsageError(f"{option} {text!r} is not three numbers.", f"Pass {option} 0.5,0.5,0.5.") from error
     return red, green, blue
+
+
+def heatmap_scales(texts: tuple[str, ...]) -> dict[str, tuple[float, float]]:
+    """Return the scales in ``[METHOD=]LOW,HIGH`` texts by method; one without a name is every method's."""
+    scales: dict[str, tuple[float, float]] = {}
+    for text in texts:
+        method, _equals, numbers = text.rpartition("=")
+        try:
+            low, high = (float(part) for part in numbers.split(","))
+        except ValueError as error:
+            remedy = "Pass --heatmap-scale 0,5 or --heatmap-scale cam=-5,5."
+            raise UsageError(f"--heatmap-scale {text!r} is not LOW,HIGH.", remedy) from error
+        scales[method.strip().lower() or EVERY_METHOD] = low, high
+    return scales
 
 
 def architecture_arguments(pairs: tuple[str, ...]) -> dict[str, object]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
-from contextlib import closing, contextmanager, nullcontext
+import time
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +18,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from slidecam.errors import (
+    CheckpointError,
     DeviceError,
     ExplanationError,
     MaskError,
     MissingBundleError,
+    RecipeError,
     RunExistsError,
     SlidecamError,
     SpacingError,
@@ -50,9 +54,14 @@ if TYPE_CHECKING:
 EXIT_FAILED, EXIT_USAGE, EXIT_PARTLY = 1, 2, 3
 """Beside 0: the run failed, wrong usage, partly done (the manifest lists what was not)."""
 
+EVERY_SECONDS = 1.0
+"""How often machines are told of a step of the same phase; a training has thousands."""
+
 WRONG_USAGE = (
     UsageError,
     RunExistsError,
+    RecipeError,
+    CheckpointError,
     DeviceError,
     ExplanationError,
     MaskError,
@@ -80,8 +89,11 @@ class Terminal:
             logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
     @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Turn slidecam's errors, and the system's, into a message with its remedy and an exit code."""
+    def errors(self, stopped: tuple[str, str] = ("Nothing was written.", "Repeat the call.")) -> Iterator[None]:
+        """Turn slidecam's errors, and the system's, into a message with its remedy and an exit code.
+
+        ``stopped`` is what is left after Ctrl-C, and how to go on.
+        """
         try:
             yield
         except SlidecamError as error:
@@ -91,7 +103,7 @@ class Terminal:
             self._error(f"{error}.", "Check that the folder is there, can be written and is not full.", "OSError")
             raise typer.Exit(EXIT_FAILED) from error
         except KeyboardInterrupt as error:
-            self._stopped("Nothing was written.", "Repeat the call.")
+            self._stopped(*stopped)
             raise typer.Exit(EXIT_PARTLY) from error
 
     def _error(self, problem: str, remedy: str, kind: str) -> None:
@@ -117,25 +129,20 @@ class Terminal:
             return EXIT_PARTLY
         return code
 
-    def walk(self, work: Generator[Step, None, Result]) -> Result:
-        """Show long work step by step to its end and return its result; Ctrl-C closes it and is passed on."""
-        bars = _phases(self._err)
-        tasks: dict[str, TaskID] = {}
-        with closing(work), nullcontext() if self._json else bars:
+    def walk(self, work: Generator[Step, None, Result], *, silent: bool = False) -> Result:
+        """Show long work step by step to its end and return its result; Ctrl-C closes it and is passed on.
+
+        ``silent`` prints nothing for machines, for commands whose only line is their result.
+        """
+        show = _StepLines(self, silent=silent) if self._json else _StepBars(self._err)
+        with closing(work), show:
             while True:
                 try:
                     step = next(work)
                 except StopIteration as end:
                     result: Result = end.value
                     return result
-                if self._json:
-                    self.line({"event": "Step", **asdict(step)})
-                    continue
-                if step.phase not in tasks:
-                    tasks[step.phase] = bars.add_task(escape(step.phase), figures="", total=step.total or None)
-                bars.update(tasks[step.phase], completed=step.done, total=step.total or None, figures=_figures(step))
-                if step.message:
-                    self._err.print(escape(step.message), highlight=False, soft_wrap=True)
+                show.tell(step)
 
     def table(self, title: str, facts: Mapping[str, Any]) -> None:
         """Print one thing's facts."""
@@ -182,25 +189,66 @@ class Terminal:
         sys.stdout.flush()
 
 
-def _phases(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
-        TimeRemainingColumn(),
-        console=console,
-    )
-
-
-def _figures(step: Step) -> str:
-    return ", ".join(f"{escape(name)} {value:.4g}" for name, value in step.figures.items())
-
-
 def _plain(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_plain, value)) or "none"
     return "" if value is None else str(value)
+
+
+class _StepLines:
+    """Steps as JSON lines: of each phase one a second, and always its last and whatever has a message."""
+
+    def __init__(self, terminal: Terminal, *, silent: bool) -> None:
+        self._terminal, self._silent = terminal, silent
+        self._told: dict[str, float] = {}
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_exception: object) -> None:
+        return None
+
+    def tell(self, step: Step) -> None:
+        """Print one step as one line, unless the last one is too young."""
+        now = time.monotonic()
+        waited = now - self._told.get(step.phase, -math.inf) >= EVERY_SECONDS
+        if not self._silent and (waited or step.message or step.done == step.total):
+            self._told[step.phase] = now
+            self._terminal.line({"event": "Step", **asdict(step)})
+
+
+class _StepBars:
+    """Steps as one bar for each phase, its figures beside it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> None:
+        self._progress.__enter__()
+
+    def __exit__(self, *_exception: object) -> None:
+        self._progress.stop()
+
+    def tell(self, step: Step) -> None:
+        """Move the phase's bar, and print what a person should be told. A step of nothing is a message alone."""
+        if step.message:
+            self._console.print(escape(step.message), highlight=False, soft_wrap=True)
+        if step.message and not step.total:
+            return
+        if step.phase not in self._tasks:
+            self._tasks[step.phase] = self._progress.add_task(escape(step.phase), figures="", total=step.total or None)
+        figures = ", ".join(f"{escape(name)} {value:.4g}" for name, value in step.figures.items())
+        task = self._tasks[step.phase]
+        self._progress.update(task, completed=step.done, total=step.total or None, figures=figures)
 
 
 class _Lines:
@@ -251,17 +299,9 @@ class _Bars:
             self._console.print(_sentence(event), highlight=False, soft_wrap=True)
 
     def _planned(self, event: Planned) -> None:
-        done = event.tiles - event.pending
-        again = f", {done} of them done before" if done else ""
-        self._console.print(
-            f"[bold]{escape(event.slide)}[/]: {event.tiles} tiles of {event.tile_px} px{again} "
-            f"({event.candidates - event.tiles} of the grid's {event.candidates} places are background), "
-            f"{event.spacing:.4g} µm/px ({escape(event.spacing_from)}), level {event.level}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        self._console.print(f"[bold]{escape(event.slide)}[/]: {_plan(event)}", highlight=False, soft_wrap=True)
         self._tasks[event.slide] = self._progress.add_task(
-            escape(event.slide), total=event.tiles, completed=done, speed=""
+            escape(event.slide), total=event.tiles, completed=event.tiles - event.pending, speed=""
         )
 
     def _advance(self, event: BatchDone) -> None:
@@ -269,6 +309,18 @@ class _Bars:
         self._progress.update(task, completed=event.done)
         speed = next((each.speed for each in self._progress.tasks if each.id == task), None)
         self._progress.update(task, speed=f"{speed:.1f} tiles/s" if speed else "")
+
+
+def _plan(event: Planned) -> str:
+    done = event.tiles - event.pending
+    if event.spacing is None:
+        return f"one tile, the whole picture{', done before' if done else ''}"
+    again = f", {done} of them done before" if done else ""
+    return (
+        f"{event.tiles} tiles of {event.tile_px} px{again} "
+        f"({event.candidates - event.tiles} of the grid's {event.candidates} places are background), "
+        f"{event.spacing:.4g} µm/px ({escape(event.spacing_from)}), level {event.level}"
+    )
 
 
 def _sentence(event: Event) -> str:

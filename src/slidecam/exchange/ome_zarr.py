@@ -39,6 +39,9 @@ ATTRIBUTES = "slidecam"
 BLOSC_V2: Mapping[str, Any] = {"id": "blosc", "cname": "zstd", "clevel": 5, "shuffle": 1, "blocksize": 0}
 """Zstd inside Blosc, because QuPath's reader knows no bare Zstd."""
 
+PIXELS = Spacing(1.0, 1.0)
+"""What places are told in where nobody knows the µm."""
+
 Ngff = Literal["0.4", "0.5"]
 _Number = TypeVar("_Number", int, float)
 
@@ -58,9 +61,11 @@ class RasterSpec:
     pitch
         Level-0 pixels of the slide per pixel of the finest level.
     spacing
-        µm per level-0 pixel of the slide.
+        µm per level-0 pixel of the slide; None where nobody knows it (a photograph): places are in pixels then.
     origin
         Left and top edge of the raster in level-0 pixels of the slide.
+    signed
+        Whether values run from -1 to 1 and not from 0 to 1.
     ngff
         The version of the format to write.
     attributes
@@ -72,8 +77,9 @@ class RasterSpec:
     class_colors: tuple[RGB, ...]
     size: Size
     pitch: float
-    spacing: Spacing
+    spacing: Spacing | None
     origin: tuple[float, float] = (0.0, 0.0)
+    signed: bool = False
     ngff: Ngff = "0.4"
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -86,15 +92,15 @@ class RasterSpec:
         return sizes
 
     def level_scale(self, level: int) -> tuple[float, float]:
-        """Return the µm per pixel of a level, as (y, x)."""
-        factor = self.pitch * 2**level
-        return factor * self.spacing.y, factor * self.spacing.x
+        """Return the µm per pixel of a level, as (y, x); level-0 pixels where there is no spacing."""
+        factor, unit = self.pitch * 2**level, self.spacing or PIXELS
+        return factor * unit.y, factor * unit.x
 
     def level_translation(self, level: int) -> tuple[float, float]:
         """Return where the centre of a level's first pixel lies, in µm from that of the slide, as (y, x)."""
         # A pixel of the slide has its centre at 0, so its edge lies at -1/2.
-        half = (self.pitch * 2**level - 1) / 2
-        return (self.origin[1] + half) * self.spacing.y, (self.origin[0] + half) * self.spacing.x
+        half, unit = (self.pitch * 2**level - 1) / 2, self.spacing or PIXELS
+        return (self.origin[1] + half) * unit.y, (self.origin[0] + half) * unit.x
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +126,7 @@ def write_heatmap_ome_zarr(path: Path, bands: Iterable[NDArray[np.float32]], spe
     path
         The folder to write, replaced if it exists.
     bands
-        float32, (classes, any rows, spec.size.width), values 0 to 1, NaN where there is nothing.
+        float32, (classes, any rows, spec.size.width), values 0 to 1 (-1 to 1 if signed), NaN where there is nothing.
     spec
         What the raster is and where it lies.
 
@@ -239,19 +245,22 @@ def _attributes(spec: RasterSpec) -> dict[str, Any]:
     own = dict(spec.attributes) | {
         "pitch": spec.pitch,
         "origin": list(spec.origin),
-        "spacing_um_px": [spec.spacing.x, spec.spacing.y],
+        "spacing_um_px": None if spec.spacing is None else [spec.spacing.x, spec.spacing.y],
+        "signed": spec.signed,
         "size": [spec.size.width, spec.size.height],
         "class_colors": [list(color) for color in spec.class_colors],
     }
-    multiscale = {"name": spec.name, "axes": _axes(), "datasets": _datasets(spec), "type": "mean"}
-    omero = {"channels": [*map(_channel, spec.class_names, spec.class_colors)]}
+    multiscale = {"name": spec.name, "axes": _axes(spec), "datasets": _datasets(spec), "type": "mean"}
+    low = -1.0 if spec.signed else 0.0
+    omero = {"channels": [_channel(*told, low) for told in zip(spec.class_names, spec.class_colors, strict=True)]}
     if spec.ngff == "0.4":
         return {"multiscales": [{"version": "0.4", **multiscale}], "omero": omero, ATTRIBUTES: own}
     return {"ome": {"version": "0.5", "multiscales": [multiscale], "omero": omero}, ATTRIBUTES: own}
 
 
-def _axes() -> list[dict[str, str]]:
-    space = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
+def _axes(spec: RasterSpec) -> list[dict[str, str]]:
+    unit = {} if spec.spacing is None else {"unit": "micrometer"}
+    space = [{"name": axis, "type": "space", **unit} for axis in "yx"]
     return [{"name": "c", "type": "channel"}, *space]
 
 
@@ -268,23 +277,26 @@ def _datasets(spec: RasterSpec) -> list[dict[str, Any]]:
     ]
 
 
-def _channel(name: str, color: RGB) -> dict[str, Any]:
-    window = {"min": 0.0, "max": 1.0, "start": 0.0, "end": 1.0}
+def _channel(name: str, color: RGB, low: float) -> dict[str, Any]:
+    # Viewers draw a channel from black to its colour, so that what speaks against a class is hidden at first.
+    window = {"min": low, "max": 1.0, "start": 0.0, "end": 1.0}
     return {"label": name, "color": "{:02X}{:02X}{:02X}".format(*color), "active": True, "window": window}
 
 
 def _spec_from(ome: Mapping[str, Any], own: Mapping[str, Any]) -> RasterSpec:
     multiscale = ome["multiscales"][0]
     ngff: Ngff = "0.5" if "version" in ome else "0.4"
-    placed = ("pitch", "origin", "spacing_um_px", "size", "class_colors")
+    placed = ("pitch", "origin", "spacing_um_px", "signed", "size", "class_colors")
+    spacing = own["spacing_um_px"]
     return RasterSpec(
         name=multiscale["name"],
         class_names=tuple(channel["label"] for channel in ome["omero"]["channels"]),
         class_colors=tuple((red, green, blue) for red, green, blue in own["class_colors"]),
         size=Size(*_pair(own["size"])),
         pitch=own["pitch"],
-        spacing=Spacing(*_pair(own["spacing_um_px"])),
+        spacing=None if spacing is None else Spacing(*_pair(spacing)),
         origin=_pair(own["origin"]),
+        signed=own.get("signed", False),
         ngff=ngff,
         attributes={key: value for key, value in own.items() if key not in placed},
     )

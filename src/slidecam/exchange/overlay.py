@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 COLORMAP = "YlOrRd"
 """Ever darker from low to high, in grey too and for those who see no red; faint where there is little."""
 
+SIGNED_COLORMAP = "RdBu_r"
+"""Red for a class, blue against it, which colour-blind readers tell apart; the middle is bare."""
+
 NO_WINNER_COLOR = (206, 208, 212)
 UNREADABLE_COLOR = (70, 70, 78)
 
@@ -79,7 +82,7 @@ def colored(thumbnail: NDArray[np.uint8], labels: NDArray[np.int64], colors: NDA
     return picture
 
 
-def heated(thumbnail: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+def heated(thumbnail: NDArray[np.uint8], heat: NDArray[np.float32], *, signed: bool = False) -> NDArray[np.uint8]:
     """Lay heat over the faded slide.
 
     Parameters
@@ -88,24 +91,27 @@ def heated(thumbnail: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[n
         uint8, (height, width, 3).
     heat
         float32, (height, width), 0 to 1; NaN leaves the slide bare.
+    signed
+        Whether it runs from -1 to 1.
     """
     picture = faded(thumbnail)
     inside = np.isfinite(heat)
-    colors, cover = _heat_colors(heat[inside])
+    colors, cover = _heat_colors(heat[inside], signed=signed)
     picture[inside] = _blend(picture[inside], colors * _shade(thumbnail)[inside], cover)
     return picture
 
 
-def heat_scale(pixels: int) -> NDArray[np.uint8]:
-    """Return the colours of heat from 0 to 1 as they look on glass, uint8, (1, pixels, 3)."""
-    colors, cover = _heat_colors(np.linspace(0, 1, pixels, dtype=np.float32))
+def heat_scale(pixels: int, *, signed: bool = False) -> NDArray[np.uint8]:
+    """Return the colours of heat from 0 (-1 if signed) to 1 as they look on glass, uint8, (1, pixels, 3)."""
+    colors, cover = _heat_colors(np.linspace(-1 if signed else 0, 1, pixels, dtype=np.float32), signed=signed)
     return _blend(np.full_like(colors, PALE), colors, cover).astype(np.uint8)[None]
 
 
-def _heat_colors(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _heat_colors(values: NDArray[np.float32], *, signed: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return each value's colour, (values, 3), 0 to 255, and its cover of the slide, (values, 1), 0 to 1."""
-    colors = np.asarray(colormaps[COLORMAP](values)[:, :3] * 255, np.float32)
-    cover = FAINTEST + (STRONGEST - FAINTEST) * np.sqrt(values)[:, None]
+    colored = colormaps[SIGNED_COLORMAP]((values + 1) / 2) if signed else colormaps[COLORMAP](values)
+    colors = np.asarray(colored[:, :3] * 255, np.float32)
+    cover = FAINTEST + (STRONGEST - FAINTEST) * np.sqrt(np.abs(values))[:, None]
     return colors, cover.astype(np.float32)
 
 

@@ -12,10 +12,11 @@ from slidecam.atomic import replacing
 from slidecam.exchange.overlay import class_map, colored, faded, heated, resampled
 from slidecam.exchange.pen import INK, MUTED, Pen, Place, Type, as_hex
 from slidecam.exchange.sidebar import WIDTH as SIDEBAR
-from slidecam.exchange.sidebar import Sidebar, SidebarFacts
+from slidecam.exchange.sidebar import HeatScale, Sidebar, SidebarFacts
 from slidecam.exchange.summary import summarise_classes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -58,9 +59,11 @@ class OverviewFacts:
     slide, model, method, date
         As they are to be read; ``method`` is empty where there are no heatmaps.
     size, spacing
-        Level-0 size of the slide, and its µm per level-0 pixel.
+        Level-0 size of the slide, and its µm per level-0 pixel; without them there is no scale bar.
     details
         Further lines of (label, value), such as the tile size.
+    whole_picture
+        Whether the one tile is the whole picture.
     """
 
     slide: str
@@ -68,30 +71,43 @@ class OverviewFacts:
     method: str
     date: str
     size: Size
-    spacing: Spacing
+    spacing: Spacing | None
     details: tuple[tuple[str, str], ...] = ()
+    whole_picture: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class OverviewHeat:
-    """One level of a heatmap whose corner is the slide's.
+    """One level of a method's heatmap whose corner is the slide's.
 
     Attributes
     ----------
     values
-        float32, (classes, height, width), 0 to 1, NaN where there is nothing.
+        float32, (classes, height, width), 0 to 1 (-1 to 1 if signed), NaN where there is nothing.
     pitch
         Level-0 pixels per pixel of ``values``.
     class_names
         One per channel.
     label
-        What a value means: ``Grad-CAM++ (share of slide scale)``.
+        What a value means: ``Grad-CAM++, share of the slide's scale``.
+    title
+        The method, where several are shown.
+    signed
+        Whether values below 0 speak against a class.
+    ticks
+        What stands at the left end, in the middle and at the right end of the colours.
+    notes
+        For each class what a reader must know of its panel, or nothing.
     """
 
     values: NDArray[np.float32]
     pitch: float
     class_names: tuple[str, ...]
     label: str
+    title: str = "Heatmap"
+    signed: bool = False
+    ticks: tuple[str, str, str] = ("0", "0.5", "1")
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +148,7 @@ def write_overview_png(
     path: Path,
     thumbnail: NDArray[np.uint8],
     table: TileTable,
-    heat: OverviewHeat | None,
+    heats: Sequence[OverviewHeat],
     facts: OverviewFacts,
 ) -> None:
     """Draw the overview of one slide.
@@ -145,16 +161,17 @@ def write_overview_png(
         The whole slide, uint8, (height, width, 3), about 1000 pixels on its longer side.
     table
         The slide's tiles; if there are none, the picture says so.
-    heat
-        A level of the heatmap about as fine as the thumbnail, or None.
+    heats
+        For each method a level of its heatmap about as fine as the thumbnail.
     facts
         What is told beside the panels.
     """
     summary = summarise_classes(table)
-    panels = [_Panel("Slide", thumbnail), _class_panel(thumbnail, table, facts.size)]
-    if heat is not None:
+    panels = _first_panels(thumbnail, table, facts)
+    for heat in heats:
         panels += _heat_panels(thumbnail, heat, facts.size, summary)
-    sidebar = Sidebar(table, summary, SidebarFacts(facts.details, heat.label if heat else ""))
+    scales = tuple(HeatScale(heat.label, heat.ticks, heat.signed) for heat in heats)
+    sidebar = Sidebar(table, summary, SidebarFacts(facts.details, scales, facts.whole_picture))
     layout = plan_panels(len(panels), facts.size)
     pen = Pen(
         layout.size[0] + SIDEBAR + 3 * MARGIN + GAP,
@@ -183,6 +200,13 @@ def _fit(columns: int, rows: int, aspect: float) -> Layout:
     return Layout(columns, rows, width, max(width * aspect, LOWEST))
 
 
+def _first_panels(thumbnail: NDArray[np.uint8], table: TileTable, facts: OverviewFacts) -> list[_Panel]:
+    """Return the slide and its classes; the class of a whole picture is told beside it, and would only cover it."""
+    if facts.whole_picture and table.done.any():
+        return [_Panel("Picture", thumbnail)]
+    return [_Panel("Slide", thumbnail), _class_panel(thumbnail, table, facts.size)]
+
+
 def _class_panel(thumbnail: NDArray[np.uint8], table: TileTable, slide: Size) -> _Panel:
     if not len(table):
         return _Panel("Classes", faded(thumbnail), note=NO_TISSUE)
@@ -195,20 +219,24 @@ def _class_panel(thumbnail: NDArray[np.uint8], table: TileTable, slide: Size) ->
 def _heat_panels(
     thumbnail: NDArray[np.uint8], heat: OverviewHeat, slide: Size, summary: tuple[ClassSummary, ...]
 ) -> list[_Panel]:
-    """Return a panel for each class; of many, for those that win most tiles."""
+    """Return a panel for each class; of many, for those that win most tiles, or are most probable."""
     known = {one.name: one for one in summary}
-    counts = [known[name].count for name in heat.class_names]
-    chosen = sorted(sorted(range(len(counts)), key=lambda index: -counts[index])[:HEAT_PANELS])
+    weights = [(-known[name].count, -(known[name].mean_probability or 0)) for name in heat.class_names]
+    chosen = sorted(sorted(range(len(weights)), key=weights.__getitem__)[:HEAT_PANELS])
     region = slide.width / heat.pitch, slide.height / heat.pitch
     shape = (thumbnail.shape[0], thumbnail.shape[1])
     return [
         _Panel(
-            f"Heatmap: {heat.class_names[index]}",
-            heated(thumbnail, resampled(heat.values[index], region, shape)),
+            f"{heat.title}: {heat.class_names[index]}{_aside(heat, index)}",
+            heated(thumbnail, resampled(heat.values[index], region, shape), signed=heat.signed),
             known[heat.class_names[index]].color,
         )
         for index in chosen
     ]
+
+
+def _aside(heat: OverviewHeat, index: int) -> str:
+    return f" ({heat.notes[index]})" if heat.notes and heat.notes[index] else ""
 
 
 def _draw_words(pen: Pen, facts: OverviewFacts) -> None:
@@ -234,6 +262,8 @@ def _draw_panel(pen: Pen, layout: Layout, index: int, panel: _Panel) -> None:
 
 
 def _draw_scale_bar(pen: Pen, layout: Layout, facts: OverviewFacts) -> None:
+    if facts.spacing is None:
+        return
     place = layout.place((layout.rows - 1) * layout.columns if layout.rows > 1 else 0)
     um_per_inch = facts.size.width * facts.spacing.x / layout.width
     length = round_length(max(BAR_SHARE * layout.width, 1.0) * um_per_inch)

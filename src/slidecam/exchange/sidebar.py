@@ -24,6 +24,9 @@ LISTED = 9
 ROW, DETAIL, BLOCK = 0.36, 0.235, 0.3
 """Inches: a class with its bar, a line of facts, and the space between blocks."""
 
+HEAT_HEADING, HEAT_SCALE = 0.21, 0.74
+"""Inches: the word above the scales of heat, and one of them."""
+
 HEADING = Type(8.5, MUTED, "bold")
 WORDS = Type(9.5)
 FIGURES = Type(9.5, INK, align="right")
@@ -33,18 +36,48 @@ TRACK = "#e9ecf0"
 
 
 @dataclass(frozen=True)
+class HeatScale:
+    """The colours of one method's heat.
+
+    Attributes
+    ----------
+    label
+        What a value means.
+    ticks
+        What stands at the left end, in the middle and at the right end.
+    signed
+        Whether the colours part at the middle.
+    """
+
+    label: str
+    ticks: tuple[str, str, str] = ("0", "0.5", "1")
+    signed: bool = False
+
+
+@dataclass(frozen=True)
 class SidebarFacts:
-    """What the column tells: lines of (label, value), and the heat's label or nothing."""
+    """What the column tells.
+
+    Attributes
+    ----------
+    details
+        Lines of (label, value).
+    scales
+        What each kind of heat means.
+    whole_picture
+        Whether there is one tile, the picture: its probabilities are told then instead of counts of tiles.
+    """
 
     details: tuple[tuple[str, str], ...]
-    heat_label: str
+    scales: tuple[HeatScale, ...] = ()
+    whole_picture: bool = False
 
 
 @dataclass(frozen=True)
 class _Row:
     name: str
     color: RGB | None
-    count: int
+    count: int | None
     share: float | None
 
 
@@ -61,12 +94,16 @@ class Sidebar:
 
     def __init__(self, table: TileTable, summary: tuple[ClassSummary, ...], facts: SidebarFacts) -> None:
         self._table, self._facts = table, facts
-        self._rows = [*_class_rows(summary), *_other_rows(table, summary)]
+        if facts.whole_picture and table.done.any():
+            self._rows = _probability_rows(summary, table.activation)
+        else:
+            self._rows = [*_class_rows(summary), *_other_rows(table, summary)]
 
     @property
     def height(self) -> float:
         """Inches that the column takes."""
-        heat = 0.95 + BLOCK if self._facts.heat_label else 0
+        scales = len(self._facts.scales)
+        heat = HEAT_HEADING + HEAT_SCALE * scales + BLOCK if scales else 0
         return 0.75 + ROW * max(len(self._rows), 1) + BLOCK + heat + 0.55 + DETAIL * len(self._facts.details)
 
     def draw(self, pen: Pen, left: float, top: float) -> None:
@@ -76,17 +113,31 @@ class Sidebar:
             _draw_row(pen, left, top, row)
             top += ROW
         top += BLOCK
-        if self._facts.heat_label:
-            top = _draw_heat_scale(pen, left, top, self._facts.heat_label) + BLOCK
+        if self._facts.scales:
+            pen.text(left, top + 0.1, "HEATMAPS", HEADING)
+            top += HEAT_HEADING
+            for scale in self._facts.scales:
+                top = _draw_heat_scale(pen, left, top, scale)
+            top += BLOCK
         _draw_details(pen, left, top, self._facts.details)
 
     def _draw_counts(self, pen: Pen, left: float, top: float) -> float:
         classified = int(self._table.done.sum())
         words = f"{classified:,} {'tile' if classified == 1 else 'tiles'} classified"
+        whole = self._facts.whole_picture
         pen.text(left, top + 0.1, "CLASSES", HEADING)
-        pen.text(left, top + 0.36, words, WORDS)
-        pen.text(left + WIDTH, top + 0.36, "share of tiles", SMALL_RIGHT)
+        pen.text(left, top + 0.36, "the whole picture" if whole else words, WORDS)
+        pen.text(left + WIDTH, top + 0.36, "probability" if whole else "share of tiles", SMALL_RIGHT)
         return top + 0.7
+
+
+def _probability_rows(summary: tuple[ClassSummary, ...], activation: str) -> list[_Row]:
+    """Return the classes of a single picture, with the probability of each; of many, the most probable."""
+    known = activation != "none"
+    rows = [_Row(one.name, one.color, None, one.mean_probability if known else None) for one in summary]
+    if len(rows) <= LISTED:
+        return rows
+    return sorted(rows, key=lambda row: -(row.share or 0))[:LISTED]
 
 
 def _class_rows(summary: tuple[ClassSummary, ...]) -> list[_Row]:
@@ -94,9 +145,9 @@ def _class_rows(summary: tuple[ClassSummary, ...]) -> list[_Row]:
     rows = [_Row(one.name, one.color, one.count, one.share) for one in summary]
     if len(rows) <= LISTED:
         return rows
-    rows.sort(key=lambda row: -row.count)
+    rows.sort(key=lambda row: -(row.count or 0))
     rest = rows[LISTED - 1 :]
-    count, share = sum(row.count for row in rest), sum(row.share or 0 for row in rest)
+    count, share = sum(row.count or 0 for row in rest), sum(row.share or 0 for row in rest)
     return [*rows[: LISTED - 1], _Row(f"{len(rest)} other classes", None, count, share)]
 
 
@@ -113,10 +164,10 @@ def _draw_row(pen: Pen, left: float, top: float, row: _Row) -> None:
     color = as_hex(row.color) if row.color else TRACK
     pen.box(Place(left, top - 0.11, 0.14, 0.14), color, 0.02)
     pen.text(left + 0.22, top, row.name, WORDS, WIDTH - 1.35)
-    pen.text(left + WIDTH - 0.5, top, f"{row.count:,}", FIGURES)
+    pen.text(left + WIDTH - 0.5, top, "" if row.count is None else f"{row.count:,}", FIGURES)
     pen.text(left + WIDTH, top, "" if row.share is None else _percent(row.share), FIGURES)
     pen.box(Place(left + 0.22, top + 0.07, WIDTH - 0.22, 0.05), TRACK, 0.024)
-    if row.count and row.share is not None:
+    if row.count != 0 and row.share is not None:
         pen.box(Place(left + 0.22, top + 0.07, max(0.05, (WIDTH - 0.22) * row.share), 0.05), color, 0.024)
 
 
@@ -127,14 +178,14 @@ def _percent(share: float) -> str:
     return f"{percent:.0f} %"
 
 
-def _draw_heat_scale(pen: Pen, left: float, top: float, label: str) -> float:
-    pen.text(left, top + 0.1, "HEATMAPS", HEADING)
-    pen.text(left, top + 0.36, label, WORDS, WIDTH)
-    pen.image(Place(left, top + 0.48, WIDTH, 0.16), heat_scale(256))
-    pen.text(left, top + 0.82, "0", SMALL)
-    pen.text(left + WIDTH / 2, top + 0.82, "0.5", Type(8.5, MUTED, align="center"))
-    pen.text(left + WIDTH, top + 0.82, "1", SMALL_RIGHT)
-    return top + 0.9
+def _draw_heat_scale(pen: Pen, left: float, top: float, scale: HeatScale) -> float:
+    low, middle, high = scale.ticks
+    pen.text(left, top + 0.15, scale.label, WORDS, WIDTH)
+    pen.image(Place(left, top + 0.27, WIDTH, 0.16), heat_scale(256, signed=scale.signed))
+    pen.text(left, top + 0.61, low, SMALL)
+    pen.text(left + WIDTH / 2, top + 0.61, middle, Type(8.5, MUTED, align="center"))
+    pen.text(left + WIDTH, top + 0.61, high, SMALL_RIGHT)
+    return top + HEAT_SCALE
 
 
 def _draw_details(pen: Pen, left: float, top: float, details: tuple[tuple[str, str], ...]) -> None:

@@ -31,8 +31,8 @@ class TileResults:
     logits, probabilities
         float32, (tiles, classes).
     maps
-        Raw class-activation maps, float32, (tiles, mapped classes, height, width), or None. The store keeps them in
-        float16: three digits, at half the size.
+        Raw class-activation maps, float32, (tiles, methods, mapped classes, height, width), or None. The store keeps
+        them in float16: three digits, at half the size.
     failures
         Position in the batch and reason of every tile that failed.
     """
@@ -66,7 +66,7 @@ class StorePlan:
     classes
         How many classes there are.
     map_shape
-        (mapped classes, height, width) of a tile's raw maps, or None where none are kept.
+        (methods, mapped classes, height, width) of a tile's raw maps, or None where none are kept.
     digest
         What decides every result (slide, bundle, tiling, …), as JSON; a run is continued only if it is equal.
     """
@@ -75,7 +75,7 @@ class StorePlan:
     batches: Sequence[NDArray[np.int64]]
     step: int
     classes: int
-    map_shape: tuple[int, int, int] | None
+    map_shape: tuple[int, int, int, int] | None
     digest: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -128,7 +128,7 @@ class RunStore:
 
     @property
     def maps(self) -> zarr.Array[Any] | None:
-        """Raw maps in store order (see `order`), float16, (tiles, mapped classes, height, width), unread."""
+        """Raw maps in store order (see `order`), float16, (tiles, methods, mapped classes, height, width), unread."""
         return self._arrays.get("maps")
 
     def pending_batches(self) -> list[int]:
@@ -142,7 +142,7 @@ class RunStore:
         """Return which rows have no numbers: Zarr gives not-a-number where a chunk's file was lost."""
         holes = np.isnan(np.asarray(self._arrays["probabilities"][:])).any(axis=1)
         if "maps" in self._arrays:
-            holes |= np.isnan(np.asarray(self._arrays["maps"][:, 0, 0, 0]))
+            holes |= np.isnan(np.asarray(self._arrays["maps"][:, 0, 0, 0, 0]))
         return np.asarray(holes)
 
     def commit(self, batch: int, results: TileResults) -> None:
@@ -187,8 +187,9 @@ class RunStore:
 
 
 def _halved(maps: NDArray[np.float32]) -> NDArray[np.float16]:
-    # float16 ends at 65504: a map that explodes is cut off there instead of becoming infinite.
-    return np.minimum(maps, np.finfo(np.float16).max).astype(np.float16)
+    # float16 ends at ±65504: a map that explodes is cut off there instead of becoming infinite.
+    largest = np.finfo(np.float16).max
+    return np.clip(maps, -largest, largest).astype(np.float16)
 
 
 def _lay_out(group: zarr.Group, plan: StorePlan) -> None:

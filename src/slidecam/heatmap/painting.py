@@ -1,32 +1,23 @@
-"""From the raw maps of single tiles to one heatmap of the slide, painted band by band.
-
-Every cell of a tile's map is a sample at the cell's centre. A raster pixel is the weighted mean of the samples around
-it: a tent as wide as a cell, so that values run on smoothly from one tile into the next, times a Hann window over the
-tile where tiles overlap, so that a tile counts most where it sees most context. Nothing is blurred beyond that, and
-what no tile covers is not-a-number.
-
-All tiles and classes of a slide share one scale (`slide_scale`). Scaling every tile by its own maximum makes normal
-tissue glow like tumour.
-"""
+"""The raster of a slide's heatmap, and the painting of it from top to bottom."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from slidecam.geometry import Size
-from slidecam.store import Status
+from slidecam.heatmap.maps import TileMaps
+from slidecam.heatmap.scale import PaintSpec, above_their_own, slide_scales, slide_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import zarr
     from numpy.typing import NDArray
 
+    from slidecam.heatmap.scale import Scale
     from slidecam.store import RunStore
 
 BAND = 512
@@ -35,14 +26,11 @@ BAND = 512
 BAND_VALUES = 8_000_000
 """Values of a band, all classes together: a wide slide of many classes gets thinner bands."""
 
-READ_VALUES = 4_000_000
-"""Raw map values that are in memory at once."""
-
 SAMPLES_PER_TILE = 28
 """About how many raster pixels a tile's edge gets: a 7-cell map is interpolated fourfold, a 28-cell one not at all."""
 
-PERCENTILE = 99.5
-"""The raw value that is painted as 1: robust against the few cells that explode."""
+SAMPLES_PER_PICTURE = 224
+"""The same for a tile that is the whole picture, which people look at much larger."""
 
 
 @dataclass(frozen=True)
@@ -54,64 +42,32 @@ class Raster:
 
 
 @dataclass(frozen=True)
-class Scale:
-    """The raw values that are painted as 0 and as 1, one pair for a whole slide."""
-
-    low: float
-    high: float
-
-
-class TileMaps:
-    """The finished tiles of a run with their raw maps, read piece by piece.
-
-    Parameters
-    ----------
-    store
-        The run.
-    maps
-        Its raw maps (`RunStore.maps`).
-    """
-
-    def __init__(self, store: RunStore, maps: zarr.Array[Any]) -> None:
-        order = store.order
-        done = store.status[order] == Status.DONE
-        self._maps, self._step = maps, store.step
-        self.rows = np.flatnonzero(done)
-        self.boxes = store.boxes[order][self.rows]
-        self.shape: tuple[int, int, int] = (maps.shape[1], maps.shape[2], maps.shape[3])
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def read(self, selection: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return raw maps of the selected tiles, float32, (tiles, classes, height, width)."""
-        return np.asarray(self._maps.oindex[self.rows[selection]]).astype(np.float32)
-
-    @property
-    def per_read(self) -> int:
-        """How many tiles' maps may be in memory at once."""
-        return max(1, READ_VALUES // math.prod(self.shape))
-
-    @property
-    def overlapping(self) -> bool:
-        """Whether tiles cover parts of each other."""
-        return bool(len(self)) and self._step < int(self.boxes[0, 2])
-
-
-@dataclass(frozen=True)
 class Heatmap:
-    """A slide's heatmap, planned and scaled, painted when its bands are asked for."""
+    """A slide's heatmap by one method, planned and scaled, painted when its bands are asked for.
+
+    Attributes
+    ----------
+    maps, raster, spec
+        What is painted, on what, and how.
+    scales
+        One for each mapped class.
+    cuts
+        The raw values below which nothing is painted, one for each mapped class; None where there is no threshold
+        or each tile has its own.
+    """
 
     maps: TileMaps
     raster: Raster
-    scale: Scale
+    scales: tuple[Scale, ...]
+    spec: PaintSpec = field(default_factory=PaintSpec)
+    cuts: tuple[float, ...] | None = None
 
     def bands(self) -> Iterator[NDArray[np.float32]]:
         """Paint from top to bottom; see `paint_bands`."""
-        return paint_bands(self.maps, self.raster, self.scale)
+        return paint_bands(self)
 
 
-def paint(store: RunStore, slide: Size) -> Heatmap | None:
+def paint(store: RunStore, slide: Size, spec: PaintSpec | None = None) -> Heatmap | None:
     """Return the heatmap of a run, or None where it keeps no maps.
 
     Parameters
@@ -120,41 +76,41 @@ def paint(store: RunStore, slide: Size) -> Heatmap | None:
         The run; its unfinished and failed tiles stay background.
     slide
         Width and height of the slide at level 0.
+    spec
+        Which method's maps, and how; by default those of the first, from 0 to 1 on the slide's own scale.
     """
     if store.maps is None:
         return None
-    maps = TileMaps(store, store.maps)
-    return Heatmap(maps, plan_raster(maps, slide), slide_scale(maps))
+    spec = spec or PaintSpec()
+    maps = TileMaps(store, store.maps, spec.method)
+    rule = spec.threshold if spec.scope == "slide" else None
+    cuts = None if rule is None else slide_thresholds(maps, rule)
+    return Heatmap(maps, plan_raster(maps, slide), slide_scales(maps, spec), spec, cuts)
 
 
 def plan_raster(maps: TileMaps, slide: Size) -> Raster:
-    """Choose the raster of a slide: about `SAMPLES_PER_TILE` pixels along a tile's edge."""
+    """Choose the raster of a slide: about `SAMPLES_PER_TILE` pixels along a tile's edge.
+
+    A tile that is the whole picture gets about `SAMPLES_PER_PICTURE`.
+    """
     cells = maps.shape[2]
-    finer = max(1, round(SAMPLES_PER_TILE / cells))
-    edge = int(maps.boxes[0, 2]) if len(maps) else cells * finer
+    whole = len(maps) == 1 and maps.boxes[0].tolist() == [0, 0, slide.width, slide.height]
+    finer = max(1, round((SAMPLES_PER_PICTURE if whole else SAMPLES_PER_TILE) / cells))
+    edge = int(maps.boxes[0, 2:].max()) if len(maps) else cells * finer
     pitch = max(1, round(edge / (cells * finer)))
     return Raster(pitch, Size(-(-slide.width // pitch), -(-slide.height // pitch)))
 
 
-def slide_scale(maps: TileMaps) -> Scale:
-    """Return the one scale of a slide: 0, and the `PERCENTILE` of the raw cells of all its tiles and classes."""
-    # A sample of the tiles, spread evenly: more of them change a percentile by less than a shade.
-    step = max(1, -(-len(maps) // maps.per_read))
-    rows = np.arange(0, len(maps), step)
-    if not len(rows):
-        return Scale(0.0, 1.0)
-    high = float(np.percentile(maps.read(rows), PERCENTILE))
-    return Scale(0.0, high if high > 0 else 1.0)
-
-
-def paint_bands(maps: TileMaps, raster: Raster, scale: Scale) -> Iterator[NDArray[np.float32]]:
-    """Paint the heatmap from top to bottom.
+def paint_bands(heatmap: Heatmap) -> Iterator[NDArray[np.float32]]:
+    """Paint a heatmap from top to bottom.
 
     Yields
     ------
     ndarray
-        float32, (classes, up to `BAND` rows, raster.size.width), 0 to 1; NaN where there is no tile.
+        float32, (classes, up to `BAND` rows, raster.size.width), 0 to 1, or -1 to 1 of a signed method; NaN where
+        there is no tile.
     """
+    maps, raster = heatmap.maps, heatmap.raster
     window, band = _window(maps), _band_rows(maps, raster)
     for top in range(0, raster.size.height, band):
         canvas = _Canvas(maps.shape[0], top, min(band, raster.size.height - top), raster)
@@ -162,8 +118,23 @@ def paint_bands(maps: TileMaps, raster: Raster, scale: Scale) -> Iterator[NDArra
         for start in range(0, len(touched), maps.per_read):
             rows = touched[start : start + maps.per_read]
             for box, values in zip(maps.boxes[rows], maps.read(rows), strict=True):
-                canvas.add(box, values, window)
-        yield canvas.scaled(scale)
+                canvas.add(box, _kept(values, heatmap.spec), window)
+        yield _scaled(canvas.means(), heatmap)
+
+
+def _kept(values: NDArray[np.float32], spec: PaintSpec) -> NDArray[np.float32]:
+    if spec.threshold is None or spec.scope == "slide":
+        return values
+    return above_their_own(values, spec.threshold)
+
+
+def _scaled(means: NDArray[np.float32], heatmap: Heatmap) -> NDArray[np.float32]:
+    """Return raw means (classes, rows, columns) as shares of their scales; what is not-a-number stays so."""
+    low, high = (np.array(ends)[:, None, None] for ends in zip(*((s.low, s.high) for s in heatmap.scales), strict=True))
+    if heatmap.cuts is not None:
+        means = np.where(means < np.array(heatmap.cuts)[:, None, None], np.float32(0), means)
+    shares = np.clip((means - low) / (high - low), -1 if heatmap.spec.signed else 0, 1)
+    return np.asarray(shares, np.float32)
 
 
 def _band_rows(maps: TileMaps, raster: Raster) -> int:
@@ -217,13 +188,11 @@ class _Canvas:
             _centres_within(x, width, pitch, 0, self._raster.size.width),
         ] = True
 
-    def scaled(self, scale: Scale) -> NDArray[np.float32]:
-        """Return the band's means on the slide's scale; NaN where no tile is."""
+    def means(self) -> NDArray[np.float32]:
+        """Return the band's raw means; NaN where no tile is."""
         known = self._covered & (self._weights > 0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            means = self._sums / self._weights
-        painted = np.clip((means - scale.low) / (scale.high - scale.low), 0, 1)
-        return np.where(known, painted, np.nan).astype(np.float32)
+            return np.where(known, self._sums / self._weights, np.float32(np.nan))
 
 
 def _tents(start: int, length: int, cells: int, pitch: int) -> tuple[int, NDArray[np.float32]]:

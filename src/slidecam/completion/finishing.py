@@ -1,87 +1,43 @@
-"""What becomes of a slide's results: ``run.json`` before and after its batches, and all that people open."""
+"""``run.json`` before and after a slide's batches, and the writing of all its outputs."""
 
 from __future__ import annotations
 
 import platform
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from slidecam.errors import RegionReadError, SlideFailedError, UsageError
+from slidecam.completion.heatmaps import write_heatmaps
+from slidecam.completion.overview import calibration_words, write_overview
+from slidecam.errors import SlideFailedError, UsageError
 from slidecam.exchange.geojson import write_tiles_geojson
 from slidecam.exchange.manifest import SlideReport, TileCounts
-from slidecam.exchange.ome_zarr import RasterSpec, read_heatmap_ome_zarr, write_heatmap_ome_zarr
-from slidecam.exchange.picture import OverviewFacts, OverviewHeat, write_overview_png
 from slidecam.exchange.summary import summarise_classes
 from slidecam.exchange.tiles import TileTable
 from slidecam.exchange.wsinfer_csv import write_tiles_csv
 from slidecam.foreground import save_foreground
-from slidecam.heatmap import paint
-from slidecam.preparation import HEATMAP, OUTPUTS, clear_leftovers
+from slidecam.preparation import clear_leftovers, output_names, painting
 from slidecam.store import Status, read_run, write_run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
+    from slidecam.completion.timings import Timings
     from slidecam.events import SlideFailed
     from slidecam.exchange.manifest import SlideStatus
-    from slidecam.heatmap import Heatmap
-    from slidecam.inference import MapRequest, ScoredBatch
     from slidecam.preparation import LoadedModel, OpenRun, PredictSpec, Prepared
-    from slidecam.sources import Source
     from slidecam.sources.discovery import FoundSlide
-
-THUMBNAIL = 1200
-"""Longest side of the slide in the overview, in pixels."""
 
 PACKAGES = ("slidecam", "torch", "timm", "numpy", "zarr", "openslide-python", "tiffslide", "pillow")
 """Whose versions `run.json` records: each of them can move the last digits of a result."""
-
-METHOD_NAMES = {"gradcam++": "Grad-CAM++"}
-"""How a method is written where people read it."""
 
 TRY_AGAIN = "run.json lists the tiles and why. Repeat the call with --resume to try them again."
 
 FAILURES_TOLD = 100
 """Failed tiles that `run.json` lists; the store holds all of them."""
-
-
-@dataclass
-class Timings:
-    """Seconds of one slide, added up over its batches.
-
-    ``decode`` counts thread seconds, which run beside the others; ``transfer`` and ``model`` are the device's,
-    ``write`` the store's and the outputs'.
-    """
-
-    decode: float = 0.0
-    transfer: float = 0.0
-    model: float = 0.0
-    write: float = 0.0
-    started: float = field(default_factory=time.perf_counter)
-
-    def add(self, scored: ScoredBatch) -> None:
-        """Add one batch."""
-        self.decode += scored.batch.decode_seconds
-        self.transfer += scored.transfer_seconds
-        self.model += scored.model_seconds
-
-    def told(self) -> dict[str, float]:
-        """Return all of them, rounded to milliseconds, with the seconds since the slide was begun."""
-        parts = {"decode": self.decode, "transfer": self.transfer, "model": self.model, "write": self.write}
-        return {name: round(value, 3) for name, value in {**parts, "total": self.seconds}.items()}
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the slide was begun."""
-        return time.perf_counter() - self.started
 
 
 def begin_slide(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec) -> None:
@@ -100,7 +56,7 @@ def fail_slide(folder: Path, failure: SlideFailed) -> None:
 
 def _record(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec) -> dict[str, Any]:
     before = read_run(ready.folder) or {}
-    facts = ready.source.facts
+    facts, spacing, card = ready.source.facts, ready.spacing, model.bundle.card
     return {
         "status": "running",
         "started": before.get("started", _now()),
@@ -112,15 +68,20 @@ def _record(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: Predic
             "format": facts.format,
             "size_px": [facts.size.width, facts.size.height],
         },
-        "spacing": {"um_px": [ready.spacing.spacing.x, ready.spacing.spacing.y], "from": ready.spacing.origin},
+        "spacing": None
+        if spacing is None
+        else {"um_px": [spacing.spacing.x, spacing.spacing.y], "from": spacing.origin},
         "foreground": {"from": ready.foreground.origin, "share": ready.foreground.share},
         "bundle": {
-            "name": model.bundle.card.name,
+            "name": card.name,
             "path": str(model.bundle.path),
             "digest": model.bundle.digest,
+            "temperature": card.temperature,
+            "probabilities": calibration_words(card),
         },
         "plan": dict(ready.plan),
         "ngff": spec.ngff,
+        "painting": painting(model.request, spec),
         "device": str(model.classifier.device),
         "machine": {"system": platform.platform(), "python": platform.python_version()},
         "versions": {package: version(package) for package in PACKAGES},
@@ -147,13 +108,16 @@ def finish_slide(
     status, reason = _outcome(ready, table)
     if not run.complete:
         start = time.perf_counter()
-        _write_outputs(slide, ready, model, spec, table)
+        heatmaps = _write_outputs(slide, ready, model, spec, table)
         timings.write += time.perf_counter() - start
-        write_run(ready.folder, _finished_record(ready, run, table, status, timings))
-    return _report(slide, ready, table, status, reason)
+        outcome = {"status": status, "heatmaps": heatmaps, "seconds": timings.told()}
+        write_run(ready.folder, {**_counts(ready, run, table), **outcome})
+    return _report(slide, ready, table, status, reason, output_names(model.request))
 
 
-def _report(slide: FoundSlide, ready: Prepared, table: TileTable, status: SlideStatus, reason: str) -> SlideReport:
+def _report(
+    slide: FoundSlide, ready: Prepared, table: TileTable, status: SlideStatus, reason: str, names: Sequence[str]
+) -> SlideReport:
     record = read_run(ready.folder) or {}
     failed = int(table.failed.sum())
     return SlideReport(
@@ -162,7 +126,7 @@ def _report(slide: FoundSlide, ready: Prepared, table: TileTable, status: SlideS
         status=status,
         tiles=TileCounts(int(table.done.sum()), failed, ready.grid.candidates - len(table)),
         classes=summarise_classes(table),
-        outputs={name: f"{slide.name}/{name}" for name in OUTPUTS if (ready.folder / name).exists()},
+        outputs={name: f"{slide.name}/{name}" for name in names if (ready.folder / name).exists()},
         seconds=record.get("seconds", {}).get("total", 0.0),
         reason=reason,
         remedy=TRY_AGAIN if failed else "",
@@ -205,88 +169,25 @@ def _why_no_tile(ready: Prepared) -> str:
     return f"no tissue found ({ready.foreground.origin})"
 
 
-def _write_outputs(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec, table: TileTable) -> None:
+def _write_outputs(
+    slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec, table: TileTable
+) -> list[dict[str, Any]]:
+    """Write everything; return what is told of the heatmaps."""
     folder = ready.folder
     write_tiles_csv(table, folder / "tiles.csv")
     write_tiles_geojson(table, folder / "tiles.geojson")
     save_foreground(ready.foreground, folder / "mask.png")
-    heat = _write_heatmap(ready, model, spec)
-    facts = _overview_facts(slide, ready, model)
-    write_overview_png(folder / "overview.png", _thumbnail(ready.source), table, heat, facts)
+    written = write_heatmaps(ready, model, spec)
+    write_overview(folder / "overview.png", slide.name, ready, model, (table, written))
+    return [one.told() for one in written]
 
 
-def _thumbnail(source: Source) -> NDArray[np.uint8]:
-    """Return the best picture of the slide that can still be decoded; damage costs sharpness, then everything."""
-    for longest in (THUMBNAIL, THUMBNAIL // 3, THUMBNAIL // 9):
-        try:
-            return source.overview(longest).pixels
-        except RegionReadError:
-            continue
-    size = source.facts.size
-    shrink = THUMBNAIL / max(size.width, size.height)
-    return np.full((max(1, round(size.height * shrink)), max(1, round(size.width * shrink)), 3), 255, np.uint8)
-
-
-def _write_heatmap(ready: Prepared, model: LoadedModel, spec: PredictSpec) -> OverviewHeat | None:
-    run, request = ready.run, model.request
-    heatmap = None if run is None else paint(run.store, ready.source.facts.size)
-    if heatmap is None or request is None:
-        return None
-    card = model.bundle.card
-    names = tuple(card.class_names[index] for index in request.classes)
-    raster = RasterSpec(
-        name=ready.source.facts.name,
-        class_names=names,
-        class_colors=tuple(card.class_colors[index] for index in request.classes),
-        size=heatmap.raster.size,
-        pitch=heatmap.raster.pitch,
-        spacing=ready.spacing.spacing,
-        ngff=spec.ngff,
-        attributes=_scale_told(heatmap, request.method),
-    )
-    path = ready.folder / HEATMAP
-    write_heatmap_ome_zarr(path, heatmap.bands(), raster)
-    return _heat_for_overview(path, names, f"{_method_name(request)}, share of the slide's scale")
-
-
-def _method_name(request: MapRequest) -> str:
-    return METHOD_NAMES.get(request.method, request.method)
-
-
-def _scale_told(heatmap: Heatmap, method: str) -> dict[str, Any]:
-    return {"method": method, "raw_at_0": heatmap.scale.low, "raw_at_1": heatmap.scale.high}
-
-
-def _heat_for_overview(path: Path, names: tuple[str, ...], label: str) -> OverviewHeat:
-    image = read_heatmap_ome_zarr(path)
-    level = image.level_for(THUMBNAIL)
-    values = np.asarray(image.levels[level][:])
-    return OverviewHeat(values, image.spec.pitch * 2**level, names, label)
-
-
-def _overview_facts(slide: FoundSlide, ready: Prepared, model: LoadedModel) -> OverviewFacts:
-    card = model.bundle.card
-    return OverviewFacts(
-        slide=slide.name,
-        model=card.name,
-        method="" if model.request is None else _method_name(model.request),
-        date=datetime.now(UTC).date().isoformat(),
-        size=ready.source.facts.size,
-        spacing=ready.spacing.spacing,
-        details=(
-            ("Tile", f"{card.tile_px} px at {card.spacing:g} µm/px"),
-            ("Slide", f"{ready.spacing.spacing.mean:.4g} µm/px ({ready.spacing.origin})"),
-            ("Tissue", ready.foreground.origin),
-        ),
-    )
-
-
-def _finished_record(ready: Prepared, run: OpenRun, table: TileTable, status: str, timings: Timings) -> dict[str, Any]:
+def _counts(ready: Prepared, run: OpenRun, table: TileTable) -> dict[str, Any]:
+    """Return ``run.json`` as it stood, with how many tiles ended how."""
     record = read_run(ready.folder) or {}
     failures = sorted(run.store.failures.items())
     return {
         **record,
-        "status": status,
         "finished": _now(),
         "tiles": {"total": len(table), "done": int(table.done.sum()), "failed": len(failures)},
         "classes": [
@@ -300,7 +201,6 @@ def _finished_record(ready: Prepared, run: OpenRun, table: TileTable, status: st
             if each.count
         ],
         "failures": [{"tile": row, "reason": reason} for row, reason in failures[:FAILURES_TOLD]],
-        "seconds": timings.told(),
     }
 
 

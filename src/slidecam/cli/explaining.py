@@ -1,0 +1,161 @@
+"""``slidecam explain``, ``faithfulness`` and ``methods``: a few tiles, looked at closely."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slidecam.cli.app import Json, Trust, app
+from slidecam.cli.terminal import Terminal
+
+Model = Annotated[str, typer.Option("--model", "-m", help="Folder of the model bundle.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the outputs.", show_default=False)]
+Methods = Annotated[str, typer.Option(help="Methods, comma-separated; slidecam methods lists them.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="METHOD.KEY=VALUE, for example lime.samples=1000; repeat for more.")
+]
+At = Annotated[list[str] | None, typer.Option(help="X,Y: the tile round this place, level-0 pixels; repeat for more.")]
+Region = Annotated[Path | None, typer.Option(help="GeoJSON of an area: the tiles in it.")]
+Top = Annotated[int | None, typer.Option(min=1, help="The N tiles most like the first --class.")]
+Random = Annotated[int | None, typer.Option(min=1, help="N tiles of the tissue, or N pictures of a folder, by chance.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of --random.")]
+Mpp = Annotated[float | None, typer.Option(help="µm per level-0 pixel, where the file does not say or is wrong.")]
+Reader = Annotated[str | None, typer.Option(help="Reader to use instead of the one the content suggests.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result in --out.")]
+Masks = Annotated[
+    Path | None, typer.Option(help="GeoJSON of a slide's classes, or a folder of pictures' masks: where the class is.")
+]
+
+
+@app.command()
+def explain(
+    source: Annotated[str, typer.Argument(help="A slide, a picture, or a folder of pictures.", show_default=False)],
+    model: Model,
+    out: Out,
+    methods: Methods = "gradcam++,score-cam-clustered",
+    settings: Settings = None,
+    class_: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="Class to explain; repeat for more. \\[default: each tile's predicted one]"),
+    ] = None,
+    at: At = None,
+    region: Region = None,
+    top: Top = None,
+    random: Random = None,
+    seed: Seed = 0,
+    curves: Annotated[bool, typer.Option(help="Deletion and insertion curves of each map.")] = True,
+    mpp: Mpp = None,
+    reader: Reader = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    trust: Trust = False,
+    json: Json = False,
+) -> None:
+    """Explain a few tiles by several methods, side by side: panel.html, panel.png, explanation.json, maps.npz."""
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        from slidecam.cli.telling import places
+        from slidecam.close_up import CloseUpSpec, TileChoice, explain_tiles
+        from slidecam.explain.faithfulness.curves import CurveSpec
+
+        choice = TileChoice(
+            at=places(at or []),
+            region=region,
+            top=top,
+            random=random,
+            seed=seed,
+            of=class_[0] if class_ else None,
+            mpp=mpp,
+            reader=reader,
+        )
+        spec = CloseUpSpec(
+            methods=_names(methods),
+            settings=tuple(settings or ()),
+            classes=tuple(class_ or ()),
+            tiles=choice,
+            curves=CurveSpec() if curves else None,
+            device=device,
+            trust=trust,
+            overwrite=overwrite,
+        )
+        found = terminal.walk(explain_tiles(source, model, out, spec))
+        if json:
+            terminal.line({"event": "Explained", "tiles": len(found.tiles), "out": str(out)})
+        terminal.look_at(out / "panel.html", out / "panel.png")
+
+
+@app.command()
+def faithfulness(
+    source: Annotated[str, typer.Argument(help="A slide, or a folder of pictures in classes.", show_default=False)],
+    model: Model,
+    out: Out,
+    methods: Methods = "gradcam++,score-cam-clustered",
+    settings: Settings = None,
+    class_: Annotated[
+        str, typer.Option("--class", help="A class; predicted; or labelled: each picture's own.")
+    ] = "predicted",
+    at: At = None,
+    region: Region = None,
+    top: Top = None,
+    random: Random = None,
+    seed: Seed = 0,
+    measures: Annotated[str | None, typer.Option(help="Comma-separated. \\[default: all that apply]")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Random draws that every figure is repeated with.")] = 3,
+    randomisation: Annotated[bool, typer.Option(help="Check whether maps change when weights are made random.")] = True,
+    masks: Masks = None,
+    mpp: Mpp = None,
+    reader: Reader = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    trust: Trust = False,
+    json: Json = False,
+) -> None:
+    """Measure how far to trust methods' maps, beside a random map: faithfulness.html, .json, .csv."""
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        from slidecam.cli.telling import places
+        from slidecam.close_up import MeasureSpec, TileChoice, measure_tiles
+        from slidecam.explain.faithfulness import MEASURES, FaithfulnessSpec, RandomisationSpec, sentences
+
+        named = at or region or top or random
+        choice = TileChoice(
+            at=places(at or []),
+            region=region,
+            top=top,
+            random=random if named else 40,
+            seed=seed,
+            of=None if class_ in {"predicted", "labelled"} else class_,
+            mpp=mpp,
+            reader=reader,
+            masks=masks,
+        )
+        spec = MeasureSpec(
+            methods=_names(methods),
+            settings=tuple(settings or ()),
+            explained=class_,
+            tiles=choice,
+            faithfulness=FaithfulnessSpec(_names(measures) if measures else tuple(MEASURES), tuple(range(seeds))),
+            randomisation=RandomisationSpec() if randomisation else None,
+            device=device,
+            trust=trust,
+            overwrite=overwrite,
+        )
+        report = terminal.walk(measure_tiles(source, model, out, spec))
+        told = {str(number): sentence for number, sentence in enumerate(sentences(report), 1)}
+        terminal.table("What was found", told)
+        terminal.look_at(out / "faithfulness.html")
+
+
+@app.command()
+def methods(json: Json = False) -> None:
+    """List the methods of explain and faithfulness, with their settings."""
+    from slidecam.close_up.methods import listed_methods
+
+    Terminal(json=json).rows("methods", listed_methods())
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

@@ -1,0 +1,87 @@
+"""What `train`, `evaluate` and `tiles` have to tell, as plain values that both people and machines are shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from slidecam.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slidecam.learning.evaluation import Evaluation, Figure
+    from slidecam.learning.training import Trained
+    from slidecam.tile_sets import TileSet
+
+TOLD = ("accuracy", "balanced accuracy", "weighted F1", "macro F1", "macro AUC", "ECE")
+"""The figures that the terminal tells; the report has them all."""
+
+
+def told_of_training(trained: Trained) -> dict[str, Any]:
+    """Return what a training has made, and its first figures."""
+    facts: dict[str, Any] = {
+        "bundle": str(trained.bundle.path),
+        "epochs": len(trained.history),
+        "best_epoch": trained.best_epoch,
+        "temperature": trained.bundle.card.temperature,
+    }
+    for part, evaluation in trained.evaluations.items():
+        facts |= {f"{part} {name}": _told(evaluation.figures[name]) for name in TOLD}
+    return facts
+
+
+def record_of_training(trained: Trained) -> dict[str, Any]:
+    """Return the same for machines: every figure with its interval."""
+    return {
+        "event": "Trained",
+        "bundle": str(trained.bundle.path),
+        "digest": trained.bundle.digest,
+        "epochs": len(trained.history),
+        "best_epoch": trained.best_epoch,
+        "temperature": trained.bundle.card.temperature,
+        **{part: evaluation.record() for part, evaluation in trained.evaluations.items()},
+    }
+
+
+def told_of_folds(pooled: Evaluation, done: Sequence[Trained]) -> dict[str, Any]:
+    """Return the first figures of a cross-validation, and of each fold."""
+    facts: dict[str, Any] = {name: _told(pooled.figures[name]) for name in TOLD}
+    for name in TOLD[:3]:
+        facts[f"{name} of each fold"] = [_short(trained.evaluations["test"].figures[name].value) for trained in done]
+    return facts
+
+
+def told_of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
+    """Return an evaluation's figures in words."""
+    facts: dict[str, Any] = {"pictures": evaluation.pictures}
+    facts |= {name: _told(figure) for name, figure in evaluation.figures.items() if figure.value is not None}
+    facts |= {f"not read: {failure.name}": failure.reason for failure in evaluation.failures}
+    return facts
+
+
+def told_of_tiles(made: TileSet) -> dict[str, Any]:
+    """Return how many tiles there are of each class, and what became of every slide."""
+    facts: dict[str, Any] = {"tiles": sum(made.tiles.values()), **made.tiles}
+    for slide in made.slides:
+        left = f"{sum(slide.tiles.values())} tiles, {slide.ambiguous} ambiguous, {slide.unannotated} not annotated"
+        facts[slide.slide] = slide.problem or left + (f", {len(slide.failed)} failed" if slide.failed else "")
+    return facts
+
+
+def pairs_of(option: str, pairs: Sequence[str]) -> dict[str, str]:
+    """Return what ``THEIRS=OURS`` pairs say."""
+    split = [pair.partition("=") for pair in pairs]
+    for pair, (theirs, equals, ours) in zip(pairs, split, strict=True):
+        if not (theirs and equals and ours):
+            raise UsageError(f"{option} {pair!r} is not THEIRS=OURS.", f"Pass {option} carcinoma=tumour.")
+    return {theirs: ours for theirs, _equals, ours in split}
+
+
+def _told(figure: Figure) -> str:
+    if figure.interval is None:
+        return _short(figure.value)
+    return f"{_short(figure.value)} ({_short(figure.interval.low)} to {_short(figure.interval.high)})"
+
+
+def _short(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"

@@ -1,0 +1,278 @@
+"""``slidecam explain``: some tiles by some methods, side by side, with the curves that say how faithful each map is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from slidecam.atomic import replacing
+from slidecam.close_up.methods import DEFAULT, choose_methods
+from slidecam.close_up.tiles import BATCH, TileChoice, choose_tiles
+from slidecam.errors import UsageError
+from slidecam.exchange.panel import PanelCurves, PanelMap, PanelRow, write_panel
+from slidecam.explain.baselines import BASELINES
+from slidecam.explain.faithfulness.asking import Witness, answered
+from slidecam.explain.faithfulness.curves import CurveSpec, curves
+from slidecam.explain.faithfulness.grids import enlarged
+from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
+from slidecam.inference import choose_device
+from slidecam.models import open_bundle
+from slidecam.models.classifier import normalised
+from slidecam.steps import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from slidecam.close_up.methods import ChosenMethod
+    from slidecam.close_up.tiles import ChosenTiles
+    from slidecam.explain.explainer import Explanation
+    from slidecam.explain.neighbours import NeighbourAccount
+    from slidecam.models import Card, Classifier
+
+OUTPUTS = ("panel.html", "panel.png", "explanation.json", "maps.npz")
+SHOWN = 24
+"""Rows of the panel; all maps are in ``maps.npz``."""
+
+
+@dataclass(frozen=True)
+class CloseUpSpec:
+    """What `explain_tiles` may be told.
+
+    Attributes
+    ----------
+    methods, settings
+        Names of the catalogue, and ``METHOD.KEY=VALUE`` texts.
+    classes
+        Names of the classes to explain; empty for each tile's predicted class.
+    tiles
+        Which tiles.
+    curves
+        Steps and baselines of the deletion and insertion curves; None leaves them out.
+    device, trust, overwrite
+        As in `PredictSpec`; whether an earlier close-up may be replaced.
+    """
+
+    methods: tuple[str, ...] = DEFAULT
+    settings: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    tiles: TileChoice = field(default_factory=TileChoice)
+    curves: CurveSpec | None = field(default_factory=CurveSpec)
+    device: str = "auto"
+    trust: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class CloseUp:
+    """What was found.
+
+    Attributes
+    ----------
+    tiles
+        What was looked at.
+    logits, probabilities
+        float32, (N, K).
+    classes
+        Indices that were explained of each tile.
+    maps
+        By method, of each tile: float32, (classes of the tile, h, w), raw.
+    facts
+        By method: passes and whatever must be said beside its maps.
+    neighbours
+        Of a graph of cells: for each tile and class what its neighbours add to the logit; else empty.
+    """
+
+    tiles: ChosenTiles
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    classes: tuple[tuple[int, ...], ...]
+    maps: Mapping[str, list[NDArray[np.float32]]]
+    facts: Mapping[str, Mapping[str, Any]]
+    neighbours: tuple[tuple[NeighbourAccount, ...], ...] = ()
+
+
+def explain_tiles(
+    source: str | Path, model: str | Path, out: str | Path, spec: CloseUpSpec | None = None
+) -> Generator[Step, None, CloseUp]:
+    """Explain tiles of a slide, or pictures, and write a panel of them.
+
+    Parameters
+    ----------
+    source
+        A slide, a picture, or a folder of pictures.
+    model
+        A bundle's folder.
+    out
+        Where ``panel.html``, ``panel.png``, ``explanation.json`` and ``maps.npz`` go.
+    spec
+        Everything else.
+
+    Raises
+    ------
+    SlidecamError
+        Whatever is wrong with the slide, the bundle, a method or a setting; nothing is written then.
+    """
+    spec, folder = spec or CloseUpSpec(), Path(out)
+    refuse_existing(folder, OUTPUTS, overwrite=spec.overwrite)
+    methods = choose_methods(spec.methods, spec.settings)
+    classifier = open_bundle(model, trust=spec.trust).classifier(choose_device(spec.device))
+    classes = class_indices(classifier.card, spec.classes)
+    for chosen in methods.values():
+        chosen.explainer(classifier)  # a wrong setting is found before anything is read
+    tiles = yield from choose_tiles(source, classifier, spec.tiles)
+    found = yield from _explained(classifier, methods, tiles, classes)
+    rows = []
+    for number in range(len(tiles)):
+        rows += _rows(classifier, found, number, methods, spec)
+        yield Step("curves", number + 1, len(tiles))
+    _write(folder, classifier.card, found, rows)
+    return found
+
+
+def refuse_existing(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
+    """Refuse to replace an earlier result unless told to; UsageError."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file, and the output goes into a folder.", "Pass another --out.")
+    there = [name for name in names if (folder / name).exists()]
+    if there and not overwrite:
+        raise UsageError(f"{folder / there[0]} exists already.", "Pass --overwrite to replace it, or another --out.")
+
+
+def class_indices(card: Card, names: Sequence[str]) -> tuple[int, ...]:
+    """Return the places of some classes; UsageError, listing them, if one is not the card's."""
+    for name in names:
+        if name not in card.class_names:
+            known = ", ".join(card.class_names[:16])
+            raise UsageError(f"{card.name} has no class {name!r}.", f"Its classes are: {known}.")
+    return tuple(card.class_names.index(name) for name in names)
+
+
+def _explained(
+    classifier: Classifier, methods: Mapping[str, ChosenMethod], tiles: ChosenTiles, classes: tuple[int, ...]
+) -> Generator[Step, None, CloseUp]:
+    pixels = torch.from_numpy(tiles.pixels).to(classifier.device)
+    logits = torch.cat([classifier.run(some, gradients=False).logits for some in torch.split(pixels, BATCH)])
+    wanted = tuple(classes or (int(row.argmax()),) for row in logits)
+    maps: dict[str, list[NDArray[np.float32]]] = {}
+    facts: dict[str, Mapping[str, Any]] = {}
+    for name, chosen in methods.items():
+        maps[name] = []
+        for number, tile in enumerate(torch.split(pixels, 1)):
+            with chosen.explainer(classifier) as explainer:
+                explanation: Explanation = yield from explainer.steps(tile, wanted[number])
+            maps[name].append(explanation.maps[0].detach().float().cpu().numpy())
+            facts[name] = {**explanation.facts, "passes": explanation.passes}
+    probabilities = classifier.probabilities(logits)
+    neighbours = _neighbours(classifier, pixels, wanted) if has_neighbours(classifier) else ()
+    return CloseUp(tiles, logits.cpu().numpy(), probabilities.cpu().numpy(), wanted, maps, facts, neighbours)
+
+
+def _neighbours(
+    classifier: Classifier, pixels: torch.Tensor, wanted: Sequence[tuple[int, ...]]
+) -> tuple[tuple[NeighbourAccount, ...], ...]:
+    tiles = torch.split(pixels, 1)
+    return tuple(neighbour_accounts(classifier, tile, some)[0] for tile, some in zip(tiles, wanted, strict=True))
+
+
+def _rows(
+    classifier: Classifier, found: CloseUp, number: int, methods: Mapping[str, ChosenMethod], spec: CloseUpSpec
+) -> list[PanelRow]:
+    """Return a row of the panel for each class of one tile."""
+    names, rows = classifier.card.class_names, []
+    for place, index in enumerate(found.classes[number]):
+        maps = {name: found.maps[name][number][place] for name in methods}
+        probability = float(found.probabilities[number, index])
+        told = _caption(probability, names[int(found.logits[number].argmax())], found.tiles.labels[number])
+        graph = f"; {found.neighbours[number][place].summary()}" if found.neighbours else ""
+        rows.append(
+            PanelRow(
+                name=found.tiles.names[number],
+                explained=names[index],
+                caption=told + graph,
+                pixels=found.tiles.pixels[number],
+                maps=tuple(
+                    PanelMap(
+                        name, method.method.title, maps[name], signed=method.method.signed, facts=found.facts[name]
+                    )
+                    for name, method in methods.items()
+                ),
+                curves=() if spec.curves is None else _curves(classifier, found, number, index, maps, spec.curves),
+            )
+        )
+    return rows
+
+
+def _caption(probability: float, predicted: str, label: str | None) -> str:
+    told = f"{100 * probability:.1f} %; predicted: {predicted}"
+    return told if label is None else f"{told}; labelled: {label}"
+
+
+def _curves(
+    classifier: Classifier,
+    found: CloseUp,
+    number: int,
+    index: int,
+    maps: Mapping[str, NDArray[np.float32]],
+    spec: CurveSpec,
+) -> tuple[PanelCurves, ...]:
+    """Return each method's deletion and insertion curve on one tile, for each baseline."""
+    pixels = torch.from_numpy(found.tiles.pixels[number : number + 1]).to(classifier.device)
+    picture = normalised(pixels, classifier.card)[0]
+    size = (picture.shape[1], picture.shape[2])
+    drawn = []
+    for baseline in spec.baselines:
+        under = BASELINES[baseline](picture)
+        queries = [curves(picture, under, enlarged(values, size), spec.steps) for values in maps.values()]
+        pairs = answered(Witness(classifier, index), queries)
+        drawn += [
+            PanelCurves(
+                name, baseline, deletion.fractions, deletion.values, insertion.values, deletion.auc, insertion.auc
+            )
+            for name, (deletion, insertion) in zip(maps, pairs, strict=True)
+        ]
+    return tuple(drawn)
+
+
+def _write(folder: Path, card: Card, found: CloseUp, rows: Sequence[PanelRow]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "maps.npz") as fresh, fresh.open("wb") as file:
+        arrays = {f"{name}/{number}": values for name, maps in found.maps.items() for number, values in enumerate(maps)}
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    with replacing(folder / "explanation.json") as fresh:
+        fresh.write_text(json.dumps(_record(card, found, rows), indent=2, ensure_ascii=False), encoding="utf-8")
+    write_panel(rows[:SHOWN], folder, title=card.name, left_out=len(rows) - SHOWN)
+
+
+def _record(card: Card, found: CloseUp, rows: Sequence[PanelRow]) -> dict[str, Any]:
+    tiles = found.tiles
+    return {
+        "model": card.name,
+        "methods": {name: dict(facts) for name, facts in found.facts.items()},
+        "notes": list(tiles.notes),
+        "tiles": [
+            {
+                "name": name,
+                "box": None if tiles.boxes is None else tiles.boxes[number].tolist(),
+                "label": tiles.labels[number],
+                "probabilities": dict(zip(card.class_names, map(float, found.probabilities[number]), strict=True)),
+                "explained": [card.class_names[index] for index in found.classes[number]],
+                **_neighbour_records(card, found, number),
+            }
+            for number, name in enumerate(tiles.names)
+        ],
+        "curves": [{"tile": row.name, "class": row.explained, **curve.told()} for row in rows for curve in row.curves],
+        **({"neighbours": EXPLAINED} if found.neighbours else {}),
+    }
+
+
+def _neighbour_records(card: Card, found: CloseUp, number: int) -> dict[str, Any]:
+    if not found.neighbours:
+        return {}
+    return {"neighbours": [account.record(card.class_names) for account in found.neighbours[number]]}

@@ -1,0 +1,116 @@
+"""``slidecam faithfulness``: how far to trust methods on some tiles, with a table, plots and plain sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from slidecam.close_up.explaining import class_indices, refuse_existing
+from slidecam.close_up.methods import DEFAULT, choose_methods
+from slidecam.close_up.tiles import TileChoice, choose_tiles
+from slidecam.errors import UsageError
+from slidecam.explain.faithfulness import (
+    FaithfulnessSpec,
+    RandomisationSpec,
+    measure,
+    randomisation,
+    with_randomisation,
+    write_faithfulness,
+)
+from slidecam.explain.faithfulness.mapping import explained_classes
+from slidecam.inference import choose_device
+from slidecam.models import open_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from slidecam.close_up.tiles import ChosenTiles
+    from slidecam.explain.faithfulness import FaithfulnessReport
+    from slidecam.models import Card
+    from slidecam.steps import Step
+
+OUTPUTS = ("faithfulness.html", "faithfulness.json", "faithfulness.csv")
+PREDICTED, LABELLED = "predicted", "labelled"
+
+
+@dataclass(frozen=True)
+class MeasureSpec:
+    """What `measure_tiles` may be told.
+
+    Attributes
+    ----------
+    methods, settings
+        As in `CloseUpSpec`.
+    explained
+        A class's name, ``predicted``, or ``labelled``: each picture's own class.
+    tiles
+        Which tiles.
+    faithfulness
+        Measures, seeds, steps.
+    randomisation
+        Settings of the check with random weights, on the first tiles; None leaves it out.
+    device, trust, overwrite
+        As in `CloseUpSpec`.
+    """
+
+    methods: tuple[str, ...] = DEFAULT
+    settings: tuple[str, ...] = ()
+    explained: str = PREDICTED
+    tiles: TileChoice = field(default_factory=lambda: TileChoice(random=40))
+    faithfulness: FaithfulnessSpec = field(default_factory=FaithfulnessSpec)
+    randomisation: RandomisationSpec | None = field(default_factory=RandomisationSpec)
+    device: str = "auto"
+    trust: bool = False
+    overwrite: bool = False
+
+
+def measure_tiles(
+    source: str | Path, model: str | Path, out: str | Path, spec: MeasureSpec | None = None
+) -> Generator[Step, None, FaithfulnessReport]:
+    """Measure methods on tiles of a slide or on pictures, and write the report.
+
+    Parameters
+    ----------
+    source
+        A slide, a picture, or a folder of pictures with classes.
+    model
+        A bundle's folder.
+    out
+        Where ``faithfulness.html``, ``.json`` and ``.csv`` go.
+    spec
+        Everything else.
+
+    Raises
+    ------
+    SlidecamError
+        Whatever is wrong with the tiles, the bundle, a method or a setting; nothing is written then.
+    """
+    spec, folder = spec or MeasureSpec(), Path(out)
+    refuse_existing(folder, OUTPUTS, overwrite=spec.overwrite)
+    methods = choose_methods(spec.methods, spec.settings)
+    bundle = open_bundle(model, trust=spec.trust)
+    classifier = bundle.classifier(choose_device(spec.device))
+    explainers = {name: chosen.explainer(classifier) for name, chosen in methods.items()}
+    tiles = yield from choose_tiles(source, classifier, spec.tiles)
+    pixels = torch.from_numpy(tiles.pixels).to(classifier.device)
+    wanted: str | tuple[int, ...] = _labelled(tiles, bundle.card) if spec.explained == LABELLED else spec.explained
+    report = yield from measure(classifier, explainers, pixels, wanted, spec.faithfulness, masks=tiles.masks)
+    if spec.randomisation is not None:
+        indices, _words = explained_classes(classifier, pixels, wanted, batch=spec.faithfulness.batch)
+        makers = {name: chosen.explainer for name, chosen in methods.items()}
+        likenesses = yield from randomisation(
+            bundle.network(), bundle.card, makers, pixels, indices, spec.randomisation
+        )
+        report = with_randomisation(report, likenesses)
+    write_faithfulness(report, folder)
+    return report
+
+
+def _labelled(tiles: ChosenTiles, card: Card) -> tuple[int, ...]:
+    names = [label for label in tiles.labels if label is not None]
+    if len(names) < len(tiles):
+        raise UsageError("the tiles of a slide have no labels.", "Pass --class NAME, or predicted.")
+    return class_indices(card, names)

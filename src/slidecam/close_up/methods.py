@@ -1,0 +1,118 @@
+"""Methods with their settings as a person writes them: ``lime``, ``--set lime.samples=1000``."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+from types import MappingProxyType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from slidecam.errors import UsageError
+from slidecam.explain.catalogue import CATALOGUE, method_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from slidecam.explain.explainer import Explainer, Method
+    from slidecam.models import Classifier
+
+DEFAULT = ("gradcam++", "score-cam-clustered")
+
+
+@dataclass(frozen=True)
+class ChosenMethod:
+    """A method of the catalogue with settings."""
+
+    method: Method
+    settings: Any
+
+    def explainer(self, classifier: Classifier) -> Explainer:
+        """Return the explainer of a classifier."""
+        return self.method.make(classifier, self.settings)
+
+
+def choose_methods(names: Sequence[str], settings: Iterable[str] = ()) -> dict[str, ChosenMethod]:
+    """Return methods by name, with settings such as ``lime.samples=1000``.
+
+    Raises
+    ------
+    ExplanationError
+        If there is no such method.
+    UsageError
+        If a setting names a method that was not chosen, a field that it lacks, or a value of another type.
+    """
+    chosen = {name: method_for(name) for name in names}
+    told = [_parted(text) for text in settings]
+    stray = [name for name, _key, _value in told if name not in chosen]
+    if stray:
+        raise UsageError(f"--set {stray[0]}.…: {stray[0]} was not chosen.", f"Methods chosen: {', '.join(chosen)}.")
+    return {
+        name: ChosenMethod(method, _settled(method, {key: value for of, key, value in told if of == name}))
+        for name, method in chosen.items()
+    }
+
+
+def _parted(text: str) -> tuple[str, str, str]:
+    place, equals, value = text.partition("=")
+    name, dot, key = place.rpartition(".")
+    if not (equals and dot and key and value):
+        raise UsageError(f"--set {text!r} is no setting.", "Write METHOD.KEY=VALUE, for example lime.samples=1000.")
+    return name, key, value
+
+
+def _settled(method: Method, told: Mapping[str, str]) -> Any:  # noqa: ANN401  (each method has its own)
+    kinds = get_type_hints(method.spec, localns=_names_of(method))
+    for key in told:
+        if key not in kinds:
+            near = difflib.get_close_matches(key, kinds, n=1)
+            known = f"Did you mean {near[0]}?" if near else f"It has {', '.join(kinds) or 'none'}."
+            raise UsageError(f"{method.name} has no setting {key!r}.", known)
+    return method.spec(**{key: _value(f"{method.name}.{key}", text, kinds[key]) for key, text in told.items()})
+
+
+def _names_of(method: Method) -> Mapping[str, Any]:
+    return MappingProxyType(vars(__import__(method.spec.__module__, fromlist=["_"])))
+
+
+def _value(place: str, text: str, kind: Any) -> Any:  # noqa: ANN401  (whatever the field is of)
+    """Return text as a field's type; UsageError if it is none."""
+    if get_origin(kind) in (Union, UnionType):
+        kinds = [one for one in get_args(kind) if one is not type(None)]
+        return None if text.lower() == "none" and type(None) in get_args(kind) else _value(place, text, kinds[0])
+    if get_origin(kind) is tuple:
+        return tuple(_value(place, part, get_args(kind)[0]) for part in text.split(","))
+    if get_origin(kind) is Literal:
+        return _one_of(place, text, get_args(kind))
+    if kind is bool:
+        return _one_of(place, text.lower(), ("true", "false")) == "true"
+    try:
+        return kind(text)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"--set {place}={text}: {text!r} is no {kind.__name__}.", "Write another value.") from error
+
+
+def _one_of(place: str, text: str, choices: Sequence[Any]) -> Any:  # noqa: ANN401  (a literal's value)
+    for choice in choices:
+        if str(choice) == text:
+            return choice
+    raise UsageError(f"--set {place}={text} is none of its values.", f"Use one of {', '.join(map(str, choices))}.")
+
+
+def listed_methods() -> list[dict[str, Any]]:
+    """Return what ``slidecam methods`` tells: every method with its settings and their defaults."""
+    return [
+        {
+            "name": method.name,
+            "title": method.title,
+            "cost": "dear" if method.dear else "cheap",
+            "signed": "yes" if method.signed else "no",
+            "settings": ", ".join(f"{field.name}={_default(field)}" for field in dataclasses.fields(method.spec)),
+        }
+        for method in CATALOGUE.values()
+    ]
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    value = field.default if field.default is not dataclasses.MISSING else "…"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

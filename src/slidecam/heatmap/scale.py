@@ -1,0 +1,168 @@
+"""What raw values mean in a heatmap: which one is painted as 1, and below which nothing is painted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from slidecam.thresholds import threshold_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from slidecam.heatmap.maps import TileMaps
+    from slidecam.thresholds import Threshold
+
+Activation = Literal["softmax", "sigmoid", "none"]
+
+PERCENTILE = 99.5
+"""The raw value that is painted as 1: robust against the few cells that explode."""
+
+LEAST_PRESENCE = 1e-6
+"""A class less present than this is painted as if it were so present: scales stay finite."""
+
+
+@dataclass(frozen=True)
+class PaintSpec:
+    """How one method's raw maps become a heatmap.
+
+    Attributes
+    ----------
+    method
+        Which of the store's methods, counted from 0.
+    classes
+        For each mapped class, its place among all classes of the classifier; empty for all, in their order.
+    activation
+        What made the stored probabilities.
+    signed
+        Whether negative raw values mean evidence against the class. They are painted from -1 to 1 then, else all
+        from 0 to 1.
+    fixed
+        Raw values that are painted as 0 and as 1, the same for every slide; None for the slide's own scale. For a
+        signed method 0 stays 0, and the larger of both is painted as 1.
+    threshold
+        What lies below is painted as 0; None for no threshold.
+    scope
+        Whether a threshold is that of the slide or of each tile.
+    """
+
+    method: int = 0
+    classes: tuple[int, ...] = ()
+    activation: Activation = "softmax"
+    signed: bool = False
+    fixed: tuple[float, float] | None = None
+    threshold: Threshold | None = None
+    scope: Literal["slide", "tile"] = "slide"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The raw values that are painted as 0 and as 1.
+
+    Attributes
+    ----------
+    low, high
+        The raw values.
+    presence
+        How near the class came to being called on any tile of the slide; below 1 it is painted fainter for that.
+    """
+
+    low: float
+    high: float
+    presence: float = 1.0
+
+
+def presence(probabilities: NDArray[np.float32], classes: Sequence[int], activation: Activation) -> NDArray[np.float64]:
+    """Return how near each tile is to being called each class, from 0 to 1, where 1 is called.
+
+    It is the odds of the class against what was called instead: its probability as a share of the most probable
+    class's (``softmax``) or of its own opposite's (``sigmoid``), at most 1. What is no probability (``none``) counts
+    as called.
+
+    Parameters
+    ----------
+    probabilities
+        float32, (tiles, all classes).
+    classes
+        Which of them.
+    activation
+        What made the probabilities.
+
+    Returns
+    -------
+    ndarray
+        float64, (tiles, classes).
+    """
+    chosen = np.asarray(probabilities, np.float64)[:, list(classes)]
+    if activation == "none":
+        return np.ones_like(chosen)
+    if activation == "softmax":
+        return np.asarray(chosen / np.max(probabilities, axis=1, keepdims=True, initial=1e-12))
+    return np.asarray(chosen / np.maximum(chosen, 1 - chosen))
+
+
+def slide_scales(maps: TileMaps, spec: PaintSpec) -> tuple[Scale, ...]:
+    """Return the scale of each mapped class: 0, and one raw value for all tiles of a slide.
+
+    For each class that some tile was called, the `PERCENTILE` is taken of its raw cells (their size, for a signed
+    method) in the tiles that were called so; the largest of these is the value. All classes share it, so that they
+    compare: a class with weak evidence stays weak beside one with strong evidence. And a lesion sets it by its own
+    tiles, however few they are, while the noise of all the others has no part in it.
+
+    A class that no tile of the slide was called is painted fainter, nowhere above the `presence` of its best tile: that
+    one divides its largest raw value, or the shared one if that is larger. Otherwise whatever such a slide has most of,
+    be it noise, would be painted as 1, and a slide without tumour would glow like one with it. A class whose best tile
+    stood at 1 : 50 comes to 2 % of the scale at most.
+    """
+    if spec.fixed is not None:
+        return (_fixed(spec.fixed, signed=spec.signed),) * maps.shape[0]
+    near = presence(maps.probabilities, spec.classes or range(maps.shape[0]), spec.activation)
+    top = _top(maps, near >= 1)
+    highs = np.full(maps.shape[0], top)
+    best = np.maximum(near.max(axis=0), LEAST_PRESENCE) if len(maps) else np.ones(maps.shape[0])
+    if (best < 1).any():
+        highs = np.where(best < 1, np.maximum(top, _peaks(maps)) / best, top)
+    return tuple(Scale(0.0, float(high), min(1.0, float(share))) for high, share in zip(highs, best, strict=True))
+
+
+def _peaks(maps: TileMaps) -> NDArray[np.float32]:
+    """Return the largest raw value of each class, whatever its sign, (classes,)."""
+    starts = range(0, len(maps), maps.per_read)
+    read = (maps.read(np.arange(start, min(start + maps.per_read, len(maps)))) for start in starts)
+    return np.asarray(np.max([np.abs(values).max(axis=(0, 2, 3)) for values in read], axis=0))
+
+
+def _fixed(values: tuple[float, float], *, signed: bool) -> Scale:
+    return Scale(0.0, max(abs(values[0]), abs(values[1]))) if signed else Scale(*values)
+
+
+def _top(maps: TileMaps, called: NDArray[np.bool_]) -> float:
+    """Return the largest percentile of all classes, each over the tiles ``called`` so, (tiles, classes).
+
+    Where no tile was called anything, over all tiles.
+    """
+    if not called.any():
+        called = np.ones_like(called)
+    tops = [_percentile(maps, index, np.flatnonzero(tiles)) for index, tiles in enumerate(called.T) if tiles.any()]
+    return max([top for top in tops if top > 0], default=1.0)
+
+
+def _percentile(maps: TileMaps, index: int, tiles: NDArray[np.int64]) -> float:
+    values = maps.read(maps.spread(tiles))[:, index]
+    return float(np.percentile(np.abs(values), PERCENTILE))
+
+
+def slide_thresholds(maps: TileMaps, threshold: Threshold) -> tuple[float, ...]:
+    """Return the threshold of each mapped class over the raw cells of all tiles of a slide."""
+    values = maps.read(maps.spread(np.arange(len(maps))))
+    return tuple(threshold_of(values[:, index], threshold) for index in range(maps.shape[0]))
+
+
+def above_their_own(values: NDArray[np.float32], threshold: Threshold) -> NDArray[np.float32]:
+    """Return a tile's maps (classes, height, width) with 0 where they lie below a threshold of their own."""
+    own = [threshold_of(each, threshold) for each in values]
+    return np.where(values >= np.array(own)[:, None, None], values, np.float32(0))

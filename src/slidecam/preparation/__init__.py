@@ -1,0 +1,31 @@
+"""What one slide needs before its first batch: opened, masked, cut into a grid, laid out on disk, prefetching."""
+
+from slidecam.preparation.model import LoadedModel, load_model
+from slidecam.preparation.outputs import (
+    HEATMAP,
+    OUTPUTS,
+    clear_heatmaps,
+    clear_leftovers,
+    heatmap_files,
+    output_names,
+    painting,
+)
+from slidecam.preparation.slide import OpenRun, Prepared, prepare
+from slidecam.preparation.spec import EVERY_METHOD, PredictSpec
+
+__all__ = [
+    "EVERY_METHOD",
+    "HEATMAP",
+    "OUTPUTS",
+    "LoadedModel",
+    "OpenRun",
+    "PredictSpec",
+    "Prepared",
+    "clear_heatmaps",
+    "clear_leftovers",
+    "heatmap_files",
+    "load_model",
+    "output_names",
+    "painting",
+    "prepare",
+]

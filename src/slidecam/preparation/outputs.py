@@ -1,0 +1,89 @@
+"""What lies in a slide's folder: the names, which of them a call leaves, and how they are cleared away."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from slidecam.inference import THRESHOLDED
+from slidecam.store import RUN_FILE, STORE_FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+    from slidecam.inference import MapRequest
+    from slidecam.preparation.spec import PredictSpec
+
+HEATMAP = "heatmap.ome.zarr"
+FURTHER_HEATMAPS = "heatmap-*.ome.zarr"
+OUTPUTS = ("tiles.csv", "tiles.geojson", HEATMAP, "overview.png", "mask.png")
+"""What lies in a slide's folder beside `run.json` and `run.zarr`; the names are a contract. Each method after the first
+has a heatmap of its own beside these (`heatmap_files`)."""
+
+FINISHED = ("done", "partly", "skipped")
+"""What ``run.json`` says of a slide whose outputs are all written."""
+
+
+def heatmap_files(request: MapRequest | None) -> dict[str, str]:
+    """Return the name of each method's heatmap in a slide's folder, in the order of the methods."""
+    if request is None:
+        return {}
+    first, *further = request.methods
+    return {first: HEATMAP, **{method: FURTHER_HEATMAPS.replace("*", method) for method in further}}
+
+
+def output_names(request: MapRequest | None) -> tuple[str, ...]:
+    """Return the names of all outputs in a slide's folder, beside `run.json` and `run.zarr`."""
+    heatmaps = tuple(heatmap_files(request).values())
+    place = OUTPUTS.index(HEATMAP)
+    return (*OUTPUTS[:place], *heatmaps, *OUTPUTS[place + 1 :])
+
+
+def painting(request: MapRequest | None, spec: PredictSpec) -> dict[str, Any]:
+    """Return how heatmaps are painted, as JSON: what may change when a run is continued without classifying again."""
+    if request is None:
+        return {}
+    scales = {method: spec.fixed_scale(method) for method in request.methods}
+    told: dict[str, Any] = {
+        "methods": list(request.methods),
+        "scales": {method: list(scale) for method, scale in scales.items() if scale is not None},
+    }
+    if THRESHOLDED.keys() & set(request.methods):
+        told |= {"threshold": spec.heatmap_threshold, "threshold scope": spec.heatmap_threshold_scope}
+    return told
+
+
+def all_written(folder: Path, record: Mapping[str, Any], request: MapRequest | None, spec: PredictSpec) -> bool:
+    """Whether an earlier call has finished a slide as it is asked for now, and all of its outputs are still there."""
+    same = record.get("status") in FINISHED and record.get("ngff") == spec.ngff
+    same = same and record.get("painting") == painting(request, spec)
+    return same and all((folder / name).exists() for name in output_names(request))
+
+
+def clear_outputs(folder: Path) -> None:
+    """Remove all that an earlier run has left."""
+    for name in (RUN_FILE, STORE_FOLDER, *OUTPUTS):
+        _remove(folder / name)
+    clear_leftovers(folder)
+    clear_heatmaps(folder, kept=())
+
+
+def clear_heatmaps(folder: Path, kept: Collection[str]) -> None:
+    """Remove the heatmaps of methods that are not asked for any more; ``kept`` are names of files."""
+    for path in (folder / HEATMAP, *folder.glob(FURTHER_HEATMAPS)):
+        if path.name not in kept:
+            _remove(path)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what a killed process left half-written."""
+    for path in folder.glob(".*.partial"):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,258 @@
+"""One slide before its first batch: opened, masked, cut into a grid, laid out on disk, prefetching."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slidecam.errors import MaskError, SpacingError, StoreError
+from slidecam.foreground import ForegroundSpec, find_foreground, load_foreground, whole_slide
+from slidecam.preparation.outputs import all_written, clear_outputs
+from slidecam.sources import open_source, settle_spacing
+from slidecam.store import RunStore, StorePlan, lock_run, open_or_create, read_run
+from slidecam.streaming import StreamSpec, TileStream, plan_batches
+from slidecam.tiling import TilingSpec, lay_grid, lay_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from filelock import FileLock
+    from numpy.typing import NDArray
+
+    from slidecam.foreground import Foreground
+    from slidecam.preparation.model import LoadedModel
+    from slidecam.preparation.spec import PredictSpec
+    from slidecam.sources import SettledSpacing, Source
+    from slidecam.tiling import TileGrid
+
+
+WHOLE_PICTURE = "the whole picture"
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run on disk with its pending batches on their way.
+
+    Attributes
+    ----------
+    store, stream
+        Where results go, and the tiles that have none yet.
+    boxes
+        int64, (tiles, 4), level-0 pixels, in grid order.
+    done
+        Tiles that had a result when the run was opened.
+    complete
+        Whether an earlier call has finished this slide, and all of its outputs are still there.
+    notes
+        What a reader of the results should know of how they came about.
+    lock
+        Keeps other processes out until it is released.
+    """
+
+    store: RunStore
+    stream: TileStream
+    boxes: NDArray[np.int64]
+    done: int
+    complete: bool
+    notes: tuple[str, ...]
+    lock: FileLock
+
+    def close(self) -> None:
+        """Stop decoding and let other processes in."""
+        self.stream.close()
+        self.lock.release()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One slide, ready to stream.
+
+    Attributes
+    ----------
+    source, spacing, foreground, grid
+        The slide and what was settled about it; ``spacing`` is None where nobody knows it and the classifier needs
+        none.
+    folder
+        Where its outputs go.
+    plan
+        What decides every result, as in ``run.json``.
+    run
+        The run on disk; None in a dry run.
+    """
+
+    source: Source
+    spacing: SettledSpacing | None
+    foreground: Foreground
+    grid: TileGrid
+    folder: Path
+    plan: Mapping[str, Any]
+    run: OpenRun | None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the results should know of the slide."""
+        spacing = (self.spacing.warning,) if self.spacing and self.spacing.warning else ()
+        return (*spacing, *self.source.facts.notes, *(self.run.notes if self.run else ()))
+
+    def close(self) -> None:
+        """Stop decoding and let the file go."""
+        if self.run is not None:
+            self.run.close()
+        self.source.close()
+
+
+def prepare(path: str, folder: Path, model: LoadedModel, spec: PredictSpec) -> Prepared:
+    """Open a slide, find its tissue, lay its grid, and start to prefetch its pending batches.
+
+    Raises
+    ------
+    SlidecamError
+        Whatever is wrong with the slide, its spacing, its mask or the run that lies in ``folder``.
+    """
+    source = open_source(path, spec.reader)
+    try:
+        return _prepare(source, folder, model, spec)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _prepare(source: Source, folder: Path, model: LoadedModel, spec: PredictSpec) -> Prepared:
+    spacing = _spacing(source, model, spec)
+    foreground, grid, tiling = _laid(source, spacing, model, spec)
+    model = replace(model, batch_size=_batch_size(folder, model, spec))
+    plan = _plan(source, spacing, foreground, model, tiling)
+    prepared = Prepared(source, spacing, foreground, grid, folder, plan, None)
+    return prepared if spec.dry_run else _started(prepared, model, spec)
+
+
+def _spacing(source: Source, model: LoadedModel, spec: PredictSpec) -> SettledSpacing | None:
+    try:
+        return settle_spacing(source.facts, _override(source, spec))
+    except SpacingError:
+        if model.sees_pictures:
+            return None
+        raise
+
+
+def _laid(
+    source: Source, spacing: SettledSpacing | None, model: LoadedModel, spec: PredictSpec
+) -> tuple[Foreground, TileGrid, dict[str, Any]]:
+    """Return where there is something to classify, its tiles, and what decided them, in words."""
+    card = model.bundle.card
+    if card.spacing is None or spacing is None:
+        grid = lay_whole(source.facts, card.input_px)
+        everything = replace(whole_slide(source.facts.size), origin=WHOLE_PICTURE)
+        return everything, grid, {"tile": WHOLE_PICTURE, "input px": card.input_px}
+    foreground = _foreground(source, spacing, spec)
+    tiling = TilingSpec(card.tile_px, card.spacing, card.input_px, spec.overlap, spec.edge, spec.grid, spec.min_tissue)
+    told = {name.replace("_", " "): value for name, value in asdict(tiling).items()}
+    return foreground, lay_grid(source.facts, spacing.spacing, foreground, tiling), told
+
+
+def _override(source: Source, spec: PredictSpec) -> float | None:
+    facts = source.facts
+    return spec.spacings.get(Path(facts.path).name, spec.spacings.get(facts.name, spec.mpp))
+
+
+def _foreground(source: Source, spacing: SettledSpacing, spec: PredictSpec) -> Foreground:
+    if spec.mask is None:
+        return find_foreground(source, spacing.spacing, ForegroundSpec())
+    # QuPath counts from the corner of the scanned bounds, both in what it exports and in what we write for it.
+    bounds = source.facts.bounds
+    offset = (0.0, 0.0) if bounds is None else (float(bounds.x), float(bounds.y))
+    return load_foreground(_mask_file(source, spec.mask), source.facts.size, offset)
+
+
+def _mask_file(source: Source, mask: Path) -> Path:
+    if not mask.is_dir():
+        return mask
+    for suffix in (".geojson", ".json", ".png"):
+        path = mask / f"{source.facts.name}{suffix}"
+        if path.exists():
+            return path
+    raise MaskError(
+        f"{mask}: there is no {source.facts.name}.geojson or {source.facts.name}.png in this folder.",
+        "Add one, or leave --mask out to detect the tissue.",
+    )
+
+
+def _batch_size(folder: Path, model: LoadedModel, spec: PredictSpec) -> int:
+    # A run goes on with the batches it was begun with, or its last digits would depend on where it was cut off.
+    if spec.existing != "resume" or spec.batch is not None:
+        return model.batch_size
+    try:
+        stored = RunStore.open(folder).digest.get("batch size")
+    except StoreError:
+        return model.batch_size
+    return stored if isinstance(stored, int) and stored > 0 else model.batch_size
+
+
+def _plan(
+    source: Source,
+    spacing: SettledSpacing | None,
+    foreground: Foreground,
+    model: LoadedModel,
+    tiling: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what decides every result, in words, since people are told of what differs."""
+    names = model.bundle.card.class_names
+    mapped = model.request
+    return {
+        "slide": source.facts.fingerprint,
+        "reader": source.facts.reader,
+        "µm/px": None if spacing is None else [spacing.spacing.x, spacing.spacing.y],
+        "model": model.bundle.digest,
+        **tiling,
+        "tissue mask": _digest(foreground.mask),
+        "heatmap": None if mapped is None else list(mapped.raw),
+        "heatmap classes": [] if mapped is None else [names[index] for index in mapped.classes],
+        "heatmap against": None if mapped is None or mapped.against is None else names[mapped.against],
+        "backend": model.classifier.backend,
+        "batch size": model.batch_size,
+    }
+
+
+def _digest(mask: NDArray[np.bool_]) -> str:
+    return hashlib.sha256(repr(mask.shape).encode() + np.packbits(mask).tobytes()).hexdigest()
+
+
+def _started(prepared: Prepared, model: LoadedModel, spec: PredictSpec) -> Prepared:
+    lock = lock_run(prepared.folder)
+    try:
+        return replace(prepared, run=_open_run(prepared, model, spec, lock))
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _open_run(prepared: Prepared, model: LoadedModel, spec: PredictSpec, lock: FileLock) -> OpenRun:
+    grid = prepared.grid
+    batches = plan_batches(prepared.source, grid, model.batch_size)
+    classes = len(model.bundle.card.class_names)
+    layout = StorePlan(grid.boxes, batches, grid.step, classes, model.map_shape, prepared.plan)
+    if spec.existing == "overwrite":
+        clear_outputs(prepared.folder)
+    store = open_or_create(prepared.folder, layout, spec.existing)
+    pending = [(index, batches[index]) for index in store.pending_batches()]
+    # Two slides are in flight at a time, so each gets half of the memory.
+    stream_spec = StreamSpec(model.batch_size, spec.workers, spec.memory_mb // 2, model.bundle.card.interpolation)
+    stream = TileStream(prepared.source, grid, pending, stream_spec)
+    record = read_run(prepared.folder) or {}
+    done = len(grid) - sum(len(rows) for _index, rows in pending)
+    complete = not pending and all_written(prepared.folder, record, model.request, spec)
+    return OpenRun(store, stream, grid.boxes, done, complete, _begun_elsewhere(record, model, done), lock)
+
+
+def _begun_elsewhere(record: Mapping[str, Any], model: LoadedModel, done: int) -> tuple[str, ...]:
+    now = {"device": str(model.classifier.device), "torch": version("torch")}
+    then = {"device": record.get("device"), "torch": record.get("versions", {}).get("torch")}
+    changed = [f"{key} {then[key]}, now {now[key]}" for key in now if then[key] not in {None, now[key]}]
+    if not (done and changed):
+        return ()
+    return (f"This run was begun with {' and '.join(changed)}; the last digits of its tiles may differ.",)

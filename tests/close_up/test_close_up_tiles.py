@@ -1,0 +1,167 @@
+"""Chosen tiles are those that predict sees, at the places that were asked for."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from slidecam.close_up import ChosenTiles, TileChoice, choose_tiles
+from slidecam.errors import SlidecamError, TilingError, UsageError
+from slidecam.foreground import whole_slide
+from slidecam.geometry import Spacing
+from slidecam.models import Card, Classifier, open_bundle, save_bundle
+from slidecam.models.architectures import build_network
+from slidecam.sources import open_source
+from slidecam.steps import result_of
+from slidecam.streaming import StreamSpec, stream_tiles
+from slidecam.tiling import TilingSpec, lay_at, lay_grid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def classifier(sample_data: Path) -> Classifier:
+    return open_bundle(sample_data / "bundle").classifier()
+
+
+def chosen(source: Path, classifier: Classifier, choice: TileChoice) -> ChosenTiles:
+    return result_of(choose_tiles(source, classifier, choice))
+
+
+def square(x: int, y: int, edge: int, name: str) -> dict[str, object]:
+    ring = [[x, y], [x + edge, y], [x + edge, y + edge], [x, y + edge], [x, y]]
+    properties = {"objectType": "annotation", "classification": {"name": name}}
+    return {"type": "Feature", "properties": properties, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+
+
+def drawn(path: Path, *features: dict[str, object]) -> Path:
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": list(features)}), encoding="utf-8")
+    return path
+
+
+def test_a_tile_lies_round_its_place_and_holds_the_slides_own_pixels(sample_data: Path, classifier: Classifier) -> None:
+    tiles = chosen(sample_data / "slide.tif", classifier, TileChoice(at=((1500, 1500), (3000.4, 2000))))
+    edge = int(tiles.boxes[0, 2]) if tiles.boxes is not None else 0
+    assert tiles.boxes is not None
+    np.testing.assert_allclose(tiles.boxes[:, :2] + edge / 2, [[1500, 1500], [3000, 2000]], atol=1)
+    with open_source(sample_data / "slide.tif") as source:
+        card = classifier.card
+        assert card.spacing is not None
+        spec = TilingSpec(card.tile_px, card.spacing, card.input_px)
+        grid = lay_at(source.facts, source.facts.spacing or Spacing(1, 1), np.array([[1500.0, 1500.0]]), spec)
+        (batch,) = stream_tiles(source, grid, StreamSpec(1, interpolation=card.interpolation))
+    np.testing.assert_array_equal(tiles.pixels[0], batch.pixels[0])
+
+
+def test_a_place_beyond_the_slide_is_refused(sample_data: Path, classifier: Classifier) -> None:
+    with pytest.raises(TilingError, match="99999,5 lies beyond"):
+        chosen(sample_data / "slide.tif", classifier, TileChoice(at=((99999, 5),)))
+
+
+def test_a_region_gives_the_grids_tiles_that_lie_in_it(
+    sample_data: Path, classifier: Classifier, tmp_path: Path
+) -> None:
+    region = drawn(tmp_path / "area.geojson", square(1400, 1400, 420, "area"))
+    tiles = chosen(sample_data / "slide.tif", classifier, TileChoice(region=region))
+    with open_source(sample_data / "slide.tif") as source:
+        card = classifier.card
+        spec = TilingSpec(card.tile_px, card.spacing or 1.0, card.input_px)
+        everything = lay_grid(source.facts, source.facts.spacing or Spacing(1, 1), whole_slide(source.facts.size), spec)
+    corners = everything.boxes[:, :2]
+    covered = np.clip(np.minimum(corners + everything.edge, 1820) - np.maximum(corners, 1400), 0, None).prod(1)
+    inside = everything.boxes[covered >= 0.5 * everything.edge**2]
+    assert tiles.boxes is not None
+    assert len(inside) > 0
+    np.testing.assert_array_equal(tiles.boxes, inside)
+
+
+def test_more_tiles_than_allowed_are_refused(sample_data: Path, classifier: Classifier, tmp_path: Path) -> None:
+    region = drawn(tmp_path / "area.geojson", square(0, 0, 4000, "area"))
+    with pytest.raises(UsageError, match="more than 5"):
+        chosen(sample_data / "slide.tif", classifier, TileChoice(region=region, most=5))
+
+
+def test_the_top_tiles_are_the_likeliest_of_all(sample_data: Path, classifier: Classifier) -> None:
+    name = classifier.card.class_names[-1]
+    tiles = chosen(sample_data / "slide.tif", classifier, TileChoice(top=3, of=name))
+    random = chosen(sample_data / "slide.tif", classifier, TileChoice(random=12))
+
+    def likeliest(some: ChosenTiles) -> list[float]:
+        import torch  # noqa: PLC0415  (only here)
+
+        passed = classifier.run(torch.from_numpy(some.pixels), gradients=False)
+        return classifier.probabilities(passed.logits)[:, -1].tolist()
+
+    found = likeliest(tiles)
+    assert found == sorted(found, reverse=True)
+    assert min(found) >= max(likeliest(random)) - 1e-6
+
+
+def test_random_tiles_repeat_with_their_seed(sample_data: Path, classifier: Classifier) -> None:
+    names = [chosen(sample_data / "slide.tif", classifier, TileChoice(random=5, seed=seed)).names for seed in (1, 1, 2)]
+    assert names[0] == names[1]
+    assert names[0] != names[2]
+
+
+def test_a_slide_without_a_choice_is_refused(sample_data: Path, classifier: Classifier) -> None:
+    with pytest.raises(UsageError, match="is a slide"):
+        chosen(sample_data / "slide.tif", classifier, TileChoice())
+
+
+def test_masks_lie_where_the_class_was_drawn(sample_data: Path, classifier: Classifier, tmp_path: Path) -> None:
+    edge = classifier.card.input_px
+    areas = drawn(tmp_path / "classes.geojson", square(1500, 1500, 2000, "tumour"), square(0, 0, 1400, "stroma"))
+    choice = TileChoice(at=((1500, 1500),), masks=areas, of="tumour")
+    masks = chosen(sample_data / "slide.tif", classifier, choice).masks
+    assert masks is not None
+    assert masks[0, edge // 2 + 2 :, edge // 2 + 2 :].all()
+    assert not masks[0, : edge // 2 - 2].any()
+    assert not masks[0, :, : edge // 2 - 2].any()
+
+
+def test_pictures_of_a_folder_come_from_all_classes_with_their_labels(classifier: Classifier, tmp_path: Path) -> None:
+    for number in range(6):
+        for name in ("lymphoid", "stroma"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.new("RGB", (40, 30), (number * 9, 100, 200)).save(tmp_path / name / f"{number}.png")
+    tiles = chosen(tmp_path, classifier, TileChoice(random=4))
+    assert sorted(label or "" for label in tiles.labels) == ["lymphoid", "lymphoid", "stroma", "stroma"]
+    assert tiles.pixels.shape == (4, classifier.card.input_px, classifier.card.input_px, 3)
+    with pytest.raises(UsageError, match="no places"):
+        chosen(tmp_path, classifier, TileChoice(at=((1, 1),)))
+
+
+def test_a_folder_of_pictures_without_classes_has_no_labels(classifier: Classifier, tmp_path: Path) -> None:
+    for number in range(5):
+        Image.new("RGB", (40, 30), (number * 9, 100, 200)).save(tmp_path / f"{number}.png")
+    assert chosen(tmp_path, classifier, TileChoice()).names == ("0.png", "1.png", "2.png", "3.png", "4.png")
+    some = chosen(tmp_path, classifier, TileChoice(random=2))
+    assert some.labels == (None, None)
+    assert len(some) == 2
+
+
+def test_a_whole_picture_is_one_tile(tmp_path: Path) -> None:
+    network = build_network("slidecam/pocket_resnet", {"widths": [4, 8, 8]}, 2, tmp_path)
+    card = Card("whole", "slidecam/pocket_resnet", ("A", "B"), "softmax", 32, None, 32, (0, 0, 0), (1, 1, 1))
+    card = Card(**{**card.__dict__, "architecture_args": {"widths": [4, 8, 8]}, "class_colors": ()})
+    classifier = save_bundle(tmp_path / "bundle", card, network).classifier()
+    picture = tmp_path / "one.png"
+    Image.effect_noise((90, 60), 60).convert("RGB").save(picture)
+    tiles = chosen(picture, classifier, TileChoice())
+    assert tiles.boxes is not None
+    assert tiles.boxes.tolist() == [[0, 0, 90, 60]]
+    expected = np.asarray(Image.open(picture).resize((32, 32), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(tiles.pixels[0], expected)
+    with pytest.raises(UsageError, match="whole pictures"):
+        chosen(picture, classifier, TileChoice(top=1))
+
+
+@pytest.mark.parametrize("choice", [{"at": ((1, 1),), "top": 2}, {"top": 0}, {"random": 0}])
+def test_an_impossible_choice_is_refused(choice: dict[str, object]) -> None:
+    with pytest.raises(SlidecamError):
+        TileChoice(**choice)  # type: ignore[arg-type]

@@ -1,0 +1,102 @@
+"""A close-up is written whole, says what it is, and nothing is written where something is wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from slidecam.close_up import CloseUpSpec, MeasureSpec, TileChoice, explain_tiles, measure_tiles
+from slidecam.errors import SlidecamError, UsageError
+from slidecam.explain.activation_maps import plan_maps
+from slidecam.explain.faithfulness import FaithfulnessSpec
+from slidecam.models import open_bundle
+from slidecam.steps import result_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUICK = ("lime.samples=20", "lime.seeds=1")
+
+
+def test_a_close_up_holds_raw_maps_probabilities_and_curves(sample_data: Path, tmp_path: Path) -> None:
+    spec = CloseUpSpec(
+        methods=("gradcam++", "cam", "lime"),
+        settings=QUICK,
+        classes=("stroma", "tumour"),
+        tiles=TileChoice(at=((3000, 2000), (1500, 1500))),
+    )
+    found = result_of(explain_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
+    classifier = open_bundle(sample_data / "bundle").classifier()
+    indices = [classifier.card.class_names.index(name) for name in spec.classes]
+    passed = classifier.run(torch.from_numpy(found.tiles.pixels), gradients=True)
+    expected = plan_maps(classifier, ["gradcam++"], indices)(passed)[:, 0].detach().numpy()
+    with np.load(tmp_path / "out/maps.npz") as maps:
+        for tile in range(2):
+            np.testing.assert_allclose(maps[f"gradcam++/{tile}"], expected[tile], rtol=1e-4, atol=1e-5)
+        assert maps["lime/0"].shape[0] == 2
+    record = json.loads((tmp_path / "out/explanation.json").read_text(encoding="utf-8"))
+    assert [tile["explained"] for tile in record["tiles"]] == [["stroma", "tumour"]] * 2
+    assert sum(record["tiles"][0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert len(record["curves"]) == 2 * 2 * 3 * 2
+    assert all(0 <= curve["deletion AUC"] <= 1 for curve in record["curves"])
+    assert record["methods"]["lime"]["samples"] == 20
+    with Image.open(tmp_path / "out/panel.png") as panel:
+        assert panel.size[0] > 1000
+    page = (tmp_path / "out/panel.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png") == 4 * (4 + 1)
+    assert "Research use only" in page
+
+
+def test_without_a_class_each_tile_is_explained_for_what_it_was_predicted_as(sample_data: Path, tmp_path: Path) -> None:
+    spec = CloseUpSpec(methods=("gradcam",), tiles=TileChoice(at=((3000, 2000), (1500, 1500))), curves=None)
+    found = result_of(explain_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
+    assert found.classes == tuple((int(row.argmax()),) for row in found.probabilities)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        CloseUpSpec(methods=("nothing",), tiles=TileChoice(at=((9, 9),))),
+        CloseUpSpec(settings=("lime.samples=3",), tiles=TileChoice(at=((9, 9),))),
+        CloseUpSpec(classes=("bone",), tiles=TileChoice(at=((9, 9),))),
+        CloseUpSpec(tiles=TileChoice()),
+        CloseUpSpec(methods=("occlusion",), settings=("occlusion.window=7",), tiles=TileChoice(at=((9, 9),))),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_written(sample_data: Path, tmp_path: Path, spec: CloseUpSpec) -> None:
+    with pytest.raises(SlidecamError):
+        result_of(explain_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_earlier_close_up_is_not_replaced_unasked(sample_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "panel.png").write_bytes(b"mine")
+    with pytest.raises(UsageError, match="exists already"):
+        result_of(explain_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path))
+    assert (tmp_path / "panel.png").read_bytes() == b"mine"
+
+
+def test_faithfulness_is_measured_on_a_slide_and_written(sample_data: Path, tmp_path: Path) -> None:
+    spec = MeasureSpec(
+        methods=("gradcam++",),
+        tiles=TileChoice(random=3),
+        faithfulness=FaithfulnessSpec(measures=("deletion", "insertion"), seeds=(0,)),
+        randomisation=None,
+    )
+    report = result_of(measure_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
+    assert report.tiles == 3
+    assert {"faithfulness.html", "faithfulness.json", "faithfulness.csv"} <= {
+        path.name for path in (tmp_path / "out").iterdir()
+    }
+
+
+def test_a_slides_tiles_have_no_labels(sample_data: Path, tmp_path: Path) -> None:
+    spec = MeasureSpec(methods=("gradcam",), explained="labelled", tiles=TileChoice(random=2), randomisation=None)
+    with pytest.raises(UsageError, match="no labels"):
+        result_of(measure_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
+    assert not (tmp_path / "out").exists()
