@@ -31,7 +31,7 @@ from slidecam.learning.folder import LOCK_FILE
 from slidecam.learning.preparing import StartingWeights, card_for, device_for, network_for
 from slidecam.learning.recipe import read_recipe
 from slidecam.learning.training import Trained, TrainingCall, train
-from slidecam.models import open_bundle
+from slidecam.models import BundleSpec, make_bundle, open_bundle
 from slidecam.steps import Step, result_of
 
 if TYPE_CHECKING:
@@ -101,6 +101,20 @@ def test_the_folder_holds_all_there_is_to_know(trained: tuple[Trained, Path]) ->
     assert len(done.history) == 8
     record = json.loads((out / "evaluation" / "test" / "evaluation.json").read_text())
     assert record["bundle"] == open_bundle(out / "bundle").digest
+
+
+def test_a_checkpoint_serves_as_weights_for_a_bundle(trained: tuple[Trained, Path], tmp_path: Path) -> None:
+    done, out = trained
+    spec = BundleSpec(
+        architecture="slidecam/pocket_resnet",
+        architecture_args={"widths": [8, 12]},
+        weights=out / "checkpoint.safetensors",
+        class_names=("blue", "green", "red"),
+        spacing=None,
+        tile_px=32,
+    )
+    made = make_bundle(spec, tmp_path / "bundle")
+    assert made.card.weights_sha256 == done.bundle.card.weights_sha256
 
 
 def test_the_best_epoch_is_kept(trained: tuple[Trained, Path]) -> None:
@@ -444,6 +458,29 @@ def test_normalisation_is_what_the_network_states_unless_the_recipe_says_otherwi
 def test_a_device_that_is_not_there_is_an_error(name: str) -> None:
     with pytest.raises(DeviceError):
         device_for(name)
+
+
+def test_a_training_on_features_is_resumed_exactly(tmp_path: Path, colors: Path, quick: MakeRecipe) -> None:
+    settings = ["features.cut=stages.1", "features.copies=2", "augment.rotation=20", "train.epochs=4", "train.ema=0.9"]
+    recipe = quick(tmp_path, *settings)
+    unbroken = run(recipe, colors, tmp_path / "unbroken").bundle.card.weights_sha256
+    work = train(recipe, colors, TrainingCall(tmp_path / "out", pages=False))
+    for step in work:
+        if step.phase == "epoch" and step.done == 3:
+            break
+    work.close()
+    assert run(recipe, colors, tmp_path / "out", existing="resume").bundle.card.weights_sha256 == unbroken
+
+
+def test_nothing_is_left_of_a_training_that_was_stopped_before_its_first_epoch(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    recipe = quick(tmp_path, "features.cut=stages.1", "features.memory_mb=0")
+    work = train(recipe, colors, TrainingCall(tmp_path / "out"))
+    while next(work).phase != "features":
+        pass
+    work.close()
+    assert not (tmp_path / "out").exists()
 
 
 def test_closing_the_work_leaves_the_last_epoch_s_checkpoint(tmp_path: Path, colors: Path, quick: MakeRecipe) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from slidecam.learning.calibration import fit_temperature
 from slidecam.learning.checkpoints import check_same, read_checkpoint
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
     from pathlib import Path
 
+    import torch
     from torch import nn
 
     from slidecam.learning.checkpoints import Checkpoint
