@@ -11,6 +11,7 @@ from slidecam.learning.checkpoints import put_back, taken_from, write_checkpoint
 from slidecam.learning.folder import write_history
 from slidecam.learning.loop import Progress, learner_for, train_epoch, validate
 from slidecam.learning.unfreezing import unfreeze
+from slidecam.models.backbones import check_device
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -62,9 +63,19 @@ class Course:
     best: dict[str, Tensor] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Refuse phases that the network does not allow, before anything is trained; RecipeError."""
+        """Refuse phases that the network or the device does not allow, before anything is trained.
+
+        Raises
+        ------
+        RecipeError
+            If a phase trains what is not there, or what is frozen for good.
+        DeviceError
+            If the device cannot compute in a phase's precision.
+        """
         for spec in self.phases:
             free_for(self.network, self.running, spec)
+            if spec.precision == "bf16":
+                check_device(self.device, spec.precision, "eager")
 
     def follow(self, checkpoint: Checkpoint | None = None) -> Generator[Step, None, None]:
         """Train to the end, from the beginning or from a checkpoint; leaves the best weights in the network.

@@ -23,6 +23,9 @@ PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 
 _NESTINGS = ("state_dict", "model_state_dict", "model", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
+_BEST = "best/"
+"""What names of the best weights begin with in a checkpoint of `slidecam train`."""
+
 _SHOWN = 4
 _COUNTER = "num_batches_tracked"
 """Batch norm's step counter: old files lack it, and inference never reads it."""
@@ -72,7 +75,7 @@ def weights_from_file(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
     path
         A safetensors file, or with ``trust`` one that PyTorch pickled (`PICKLES`). A state dict inside
         ``state_dict``, ``model`` and the like is found; a prefix that all names share (``module.``) is
-        taken off.
+        taken off. Of a training's checkpoint it is the best weights.
     trust
         Whether a pickle may be opened. Even then only tensors and plain containers are unpickled.
 
@@ -84,7 +87,7 @@ def weights_from_file(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
         If it cannot be read or holds no tensors.
     """
     if path.suffix == ".safetensors":
-        return _without_prefix(tensors_from_bytes(_content(path), path))
+        return _without_prefix(_best_of_training(tensors_from_bytes(_content(path), path)))
     if path.suffix not in PICKLES:
         known = ", ".join((".safetensors", *PICKLES))
         raise WeightsError(path, f"{path.suffix or 'no ending'} is not a kind of weights.", f"Known are {known}.")
@@ -167,6 +170,12 @@ def _tensors_of(content: object) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         return {}
     return dict(content)
+
+
+def _best_of_training(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the best weights of a checkpoint, which marks them so; all tensors of any other file."""
+    best = {name.removeprefix(_BEST): tensor for name, tensor in tensors.items() if name.startswith(_BEST)}
+    return best or tensors
 
 
 def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
