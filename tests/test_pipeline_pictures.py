@@ -41,13 +41,18 @@ def picture(request: pytest.FixtureRequest, tmp_path: Path, noise: Callable[[int
     return tmp_path / "scan.png"
 
 
+def size_of(picture: Path) -> tuple[int, int]:
+    with Image.open(picture) as opened:
+        return opened.size
+
+
 def finished(events: list[Event]) -> SlideFinished:
     (found,) = (event for event in events if isinstance(event, SlideFinished))
     return found
 
 
 def test_a_picture_is_one_tile_and_all_outputs_are_written(tmp_path: Path, bundle: Path, picture: Path) -> None:
-    width, height = Image.open(picture).size
+    width, height = size_of(picture)
     events = list(predict(picture, bundle, tmp_path / "out", replace(PLAIN, heatmap="gradcam++,cam")))
     assert (finished(events).status, finished(events).tiles) == ("done", 1)
     folder = tmp_path / "out" / "scan"
@@ -69,7 +74,8 @@ def test_its_probabilities_are_those_of_the_picture_resized_by_pillow(
     tmp_path: Path, bundle: Path, picture: Path
 ) -> None:
     list(predict(picture, bundle, tmp_path / "out", PLAIN))
-    resized = np.asarray(Image.open(picture).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR))
+    with Image.open(picture) as opened:
+        resized = np.asarray(opened.convert("RGB").resize((64, 64), Image.Resampling.BILINEAR))
     network = open_bundle(bundle)
     import torch  # noqa: PLC0415  (beside its only use)
 
@@ -80,7 +86,7 @@ def test_its_probabilities_are_those_of_the_picture_resized_by_pillow(
 
 
 def test_its_heatmap_covers_it_and_claims_no_micrometres(tmp_path: Path, bundle: Path, picture: Path) -> None:
-    width, height = Image.open(picture).size
+    width, height = size_of(picture)
     list(predict(picture, bundle, tmp_path / "out", PLAIN))
     folder = tmp_path / "out" / "scan"
     image = read_heatmap_ome_zarr(folder / "heatmap.ome.zarr")

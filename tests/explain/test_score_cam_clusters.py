@@ -66,8 +66,8 @@ def test_only_as_many_tiles_are_compared_as_was_asked(small: MakeSmall) -> None:
     case, spec = small("sequential"), ClusteredScoreCamSpec("official", clusters=4, check=1)
     explainer = ClusteredScoreCam(case.classifier(), spec)
     steps = list(explainer.steps(case.tiles(3), CLASSES))
-    assert {step.phase for step in steps} == {"score-cam", "score-cam-clustered"}
-    assert next(step.total for step in steps if step.phase == "score-cam") == 100
+    assert {step.phase for step in steps} == {"Score-CAM", "Score-CAM, clustered"}
+    assert next(step.total for step in steps if step.phase == "Score-CAM") == 100
     found = explainer.explain(case.tiles(3), CLASSES)
     assert found.facts["maps compared"] == len(CLASSES)
     assert 0.5 < found.facts["lowest correlation with exact"] <= found.facts["correlation with exact"] <= 1

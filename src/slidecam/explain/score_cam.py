@@ -94,16 +94,16 @@ class ScoreCam(Explainer):
     Notes
     -----
     Wang et al., *Score-CAM*, CVPRW 2020 (arXiv:1910.01279). With ``H`` the channel's map ``A`` enlarged to the tile
-    and scaled to 0-1, ``f`` the probability of the class and ``x`` the normalised tile, a channel weighs its increase
-    of confidence ``w = f(x ∘ H) - f(x_b)``, where the baseline ``x_b`` is a tile of zeros, the mean colour. The
-    authors' code leaves out the baseline; under a softmax over channels it makes no difference. The map is
-    ``relu(Σ w A)`` over channels.
+    and scaled to 0-1, ``f`` the probability of the class (its logit, where the card knows no activation) and ``x`` the
+    normalised tile, a channel weighs its increase of confidence ``w = f(x ∘ H) - f(x_b)``, where the baseline ``x_b``
+    is a tile of zeros, the mean colour. The authors' code leaves out the baseline; under a softmax over channels it
+    makes no difference. The map is ``relu(Σ w A)`` over channels.
 
     A channel that is the same everywhere has no 0-1 scale. It is left out, as in the authors' code; pytorch-grad-cam
     makes its mask 0, so that under that rule it has the score of the baseline, computed once.
     """
 
-    method = "score-cam"
+    method, title = "score-cam", "Score-CAM"
 
     def __init__(self, classifier: Classifier, spec: ScoreCamSpec) -> None:
         super().__init__(classifier)
@@ -143,7 +143,7 @@ class ScoreCam(Explainer):
             except StopIteration as end:
                 found: TileMaps = end.value
                 return found
-            yield Step(self.method, int(100 * (number + share)), 100 * tiles)
+            yield Step(self.title, int(100 * (number + share)), 100 * tiles)
 
     def _explained(self, view: TileView, classes: list[int]) -> Generator[float, None, TileMaps]:
         """Yield the share that is done, and return the tile's maps."""
@@ -228,4 +228,4 @@ def _check(spec: ScoreCamSpec) -> None:
         raise ExplanationError(f"{spec.batch} masked tiles in a pass are too few.", "Use 1 or more.")
 
 
-METHODS = (Method("score-cam", "Score-CAM", ScoreCamSpec, ScoreCam),)
+METHODS = (Method(ScoreCam.method, ScoreCam.title, ScoreCamSpec, ScoreCam),)

@@ -58,7 +58,7 @@ class ClusteredScoreCam(ScoreCam):
     and are not offered.
     """
 
-    method = "score-cam-clustered"
+    method, title = "score-cam-clustered", "Score-CAM, clustered"
     spec: ClusteredScoreCamSpec
 
     def __init__(self, classifier: Classifier, spec: ClusteredScoreCamSpec) -> None:
@@ -123,4 +123,4 @@ def _scaled(maps: Tensor) -> Tensor:
     return (maps - low) / (high - low)
 
 
-METHODS = (Method("score-cam-clustered", "Score-CAM, clustered", ClusteredScoreCamSpec, ClusteredScoreCam),)
+METHODS = (Method(ClusteredScoreCam.method, ClusteredScoreCam.title, ClusteredScoreCamSpec, ClusteredScoreCam),)

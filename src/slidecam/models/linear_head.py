@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 AGREEMENT = 1e-4
 """How far logits may be from the linear head's, relative to the largest; usual is 1e-6."""
 
-_LARGE = 1e3
+_SIZES = (1e3, 1e7)
+"""Of maps that drive every unit behind the average to both of its ends, be its bend near or far."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,7 @@ def find_linear_head(passed: ClassifierPass, passed_through: Callable[[Through],
     if not _close(head.logits(activation.detach()), passed.logits):
         return None
     usual = float(activation.detach().abs().mean())
-    noises = [_noise_like(activation, size) for size in (usual, _LARGE, _LARGE * usual)]
+    noises = [_noise_like(activation, size) for size in (usual, *_SIZES)]
     return head if all(_close(head.logits(noise), passed_through(_always(noise)).logits) for noise in noises) else None
 
 
