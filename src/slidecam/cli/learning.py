@@ -1,8 +1,7 @@
-"""``slidecam train``, ``evaluate`` and ``tiles``: classifiers made and measured."""
+"""``slidecam train`` and ``tiles``: classifiers made, and what they are made from."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -28,16 +27,6 @@ STOPPED = (
 )
 
 
-class Part(StrEnum):
-    """Part of a data set."""
-
-    AUTO = "auto"
-    TRAIN = "train"
-    VAL = "val"
-    TEST = "test"
-    ALL = "all"
-
-
 @app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe, a TOML file.", show_default=False)],
@@ -55,7 +44,8 @@ def train(
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Partitions into --folds.")] = 1,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder where [features] are kept for further trainings on the same data.")
+        Path | None,
+        typer.Option(help="Folder that keeps a recipe's features for further trainings on the same data."),
     ] = None,
     device: Device = "auto",
     trust: Trust = False,
@@ -87,45 +77,6 @@ def train(
         pooled, done = terminal.walk(cross_validate(read, data, call, FoldSpec(folds, repeats)))
         terminal.table(str(out), pooled.record() if json else told_of_folds(pooled, done))
         terminal.look_at(out / "evaluation" / "evaluation.html")
-
-
-@app.command()
-def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a model bundle.", show_default=False)],
-    data: Data,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for evaluation.html, .json and predictions.csv.")
-    ] = None,
-    part: Annotated[
-        Part, typer.Option(help="Part to measure. auto: the test part, of the bundle's own data too; else all.")
-    ] = Part.AUTO,
-    rename: Annotated[
-        list[str] | None, typer.Option("--map", help="THEIRS=OURS: a class of the data and the bundle's name for it.")
-    ] = None,
-    group_pattern: Annotated[
-        str, typer.Option(help="Regular expression with (?P<group>…) for the patient. \\[default: the bundle's]")
-    ] = "",
-    batch: Annotated[int, typer.Option(min=1, help="Pictures computed at once.")] = 16,
-    device: Device = "auto",
-    trust: Trust = False,
-    json: Json = False,
-) -> None:
-    """Measure a bundle on labelled pictures: every figure with its 95 % interval. --json prints one object."""
-    terminal = Terminal(json=json)
-    with terminal.errors():
-        from slidecam.cli.teaching import pairs_of, told_of_evaluation
-        from slidecam.learning.examining import ExaminationSpec, examine
-        from slidecam.learning.preparing import device_for
-        from slidecam.models import open_bundle
-
-        spec = ExaminationSpec(part.value, group_pattern, pairs_of("--map", rename or []), batch)
-        work = examine(open_bundle(bundle, trust=trust), data, device_for(device), spec, out)
-        evaluation = terminal.walk(work, silent=True)
-        terminal.table(str(bundle), evaluation.record() if json else told_of_evaluation(evaluation))
-        if out is not None:
-            terminal.look_at(out / "evaluation.html")
-        if evaluation.failures:
-            raise typer.Exit(EXIT_PARTLY)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import UsageError
+from slidecam.slide_evaluation import SlideEvaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +49,23 @@ def told_of_folds(pooled: Evaluation, done: Sequence[Trained]) -> dict[str, Any]
     facts: dict[str, Any] = {name: _told(pooled.figures[name]) for name in TOLD}
     for name in TOLD[:3]:
         facts[f"{name} of each fold"] = [_short(trained.evaluations["test"].figures[name].value) for trained in done]
+    return facts
+
+
+def told_of(measured: Evaluation | SlideEvaluation) -> dict[str, Any]:
+    """Return in words what an evaluation on pictures or on slides has found."""
+    return told_of_slides(measured) if isinstance(measured, SlideEvaluation) else told_of_evaluation(measured)
+
+
+def told_of_slides(measured: SlideEvaluation) -> dict[str, Any]:
+    """Return the tile figures, each class's areas, and what became of every slide."""
+    facts = told_of_evaluation(measured.tiles)
+    facts["tiles"] = facts.pop("pictures")
+    facts["area accuracy"] = _short(measured.areas.accuracy)
+    for name, figures in measured.areas.figures().items():
+        facts[f"area of {name}"] = ", ".join(f"{figure} {_short(value)}" for figure, value in figures.items())
+    for slide in measured.slides:
+        facts[slide.slide] = slide.problem or f"{slide.right} of {sum(slide.tiles.values())} tiles right"
     return facts
 
 

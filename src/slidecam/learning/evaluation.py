@@ -176,6 +176,11 @@ class Evaluation:
         }
 
     @property
+    def is_whole(self) -> bool:
+        """Whether every picture could be classified."""
+        return not self.failures
+
+    @property
     def pictures(self) -> int:
         """How many there are; one that repeated cross-validation predicted more than once counts once."""
         names = self.predictions.names

@@ -1,0 +1,128 @@
+"""``slidecam evaluate``: a classifier measured, on labelled pictures or on annotated slides."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slidecam.cli.app import Json, Trust, app
+from slidecam.cli.terminal import EXIT_PARTLY, Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from slidecam.learning.evaluation import Evaluation
+    from slidecam.slide_evaluation import SlideEvaluation, SlideEvaluationSpec
+    from slidecam.steps import Step
+
+    Measuring = Generator[Step, None, Evaluation | SlideEvaluation]
+
+
+class Part(StrEnum):
+    """Part of a data set."""
+
+    AUTO = "auto"
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+    ALL = "all"
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a model bundle.", show_default=False)],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Class folders of pictures, train/val/test folders of them, or a CSV."),
+    ] = None,
+    slides: Annotated[
+        list[str] | None, typer.Option(help="Slide, or folder of slides, with --annotations; repeat for more.")
+    ] = None,
+    runs: Annotated[Path | None, typer.Option(help="Folder that predict wrote, with --annotations.")] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="GeoJSON of the only slide, or a folder of <stem>.geojson for each.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for evaluation.html, .json and predictions.csv.")
+    ] = None,
+    part: Annotated[
+        Part, typer.Option(help="Part of --data. auto: the test part, of the bundle's own data too; else all.")
+    ] = Part.AUTO,
+    rename: Annotated[
+        list[str] | None, typer.Option("--map", help="THEIRS=OURS: a class of the data and the bundle's name for it.")
+    ] = None,
+    group_pattern: Annotated[
+        str, typer.Option(help="Regular expression with (?P<group>…) for the patient. \\[default: the bundle's]")
+    ] = "",
+    min_share: Annotated[float, typer.Option(help="Least share of a tile that is annotated as its class.")] = 0.5,
+    most_other: Annotated[float, typer.Option(help="Most of a tile that may be annotated as another class.")] = 0.2,
+    mpp: Annotated[
+        float | None, typer.Option(help="µm per level-0 pixel of --slides, where the file does not say or is wrong.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures or tiles computed at once.")] = 16,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    trust: Trust = False,
+    json: Json = False,
+) -> None:
+    """Measure a bundle on labelled pictures (--data) or on annotated slides (--slides, --runs).
+
+    Every figure has its 95 % interval. --json prints one object.
+    """
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        from slidecam.cli.teaching import pairs_of, told_of
+        from slidecam.foreground import LabelRule
+        from slidecam.learning.examining import ExaminationSpec, examine
+        from slidecam.learning.preparing import device_for
+        from slidecam.models import open_bundle
+        from slidecam.preparation import PredictSpec
+        from slidecam.slide_evaluation import SlideEvaluationSpec
+
+        _check_material(data, slides, runs, annotations)
+        renamed = pairs_of("--map", rename or [])
+        if data is not None:
+            asked = ExaminationSpec(part.value, group_pattern, renamed, batch)
+            opened = open_bundle(bundle, trust=trust)
+            work: Measuring = examine(opened, data, device_for(device), asked, out)
+        else:
+            predict = PredictSpec(mpp=mpp, batch=batch, device=device, trust=trust)
+            spec = SlideEvaluationSpec(LabelRule(min_share, most_other), renamed, predict)
+            work = _on_slides(bundle, runs or slides or (), annotations or Path(), spec, out)
+        measured = terminal.walk(work, silent=True)
+        terminal.table(str(bundle), measured.record() if json else told_of(measured))
+        if out is not None:
+            terminal.look_at(out / "evaluation.html", *out.glob("slides.html"))
+        if not measured.is_whole:
+            raise typer.Exit(EXIT_PARTLY)
+
+
+def _check_material(
+    data: Path | None, slides: Sequence[str] | None, runs: Path | None, annotations: Path | None
+) -> None:
+    from slidecam.errors import UsageError
+
+    if sum(map(bool, (data, slides, runs))) != 1:
+        raise UsageError("what to measure on is not clear.", "Pass one of --data, --slides and --runs.")
+    if data is None and annotations is None:
+        raise UsageError("--slides and --runs need to know what is what.", "Pass --annotations DRAWN.geojson.")
+    if data is not None and annotations is not None:
+        raise UsageError("--annotations says nothing of --data.", "Pass --slides or --runs with it, or leave it out.")
+
+
+def _on_slides(
+    bundle: Path, material: Path | Sequence[str], annotations: Path, spec: SlideEvaluationSpec, out: Path | None
+) -> Measuring:
+    """Measure slides, or the runs in a folder, and write what is to be kept."""
+    from slidecam.models import open_bundle
+    from slidecam.slide_evaluation import evaluate_runs, evaluate_slides, write_slide_evaluation
+
+    if isinstance(material, Path):
+        measured = yield from evaluate_runs(bundle, material, annotations, spec)
+    else:
+        measured = yield from evaluate_slides(bundle, material, annotations, spec)
+    if out is not None:
+        write_slide_evaluation(measured, out, open_bundle(bundle, trust=spec.predict.trust).card.name)
+    return measured
