@@ -11,6 +11,10 @@ from slidecam.cli.app import Json, Trust, app
 from slidecam.cli.terminal import Terminal
 
 Model = Annotated[str, typer.Option("--model", "-m", help="Folder of the model bundle.", show_default=False)]
+Models = Annotated[
+    list[str],
+    typer.Option("--model", "-m", help="Folder of a model bundle; repeat to compare several.", show_default=False),
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the outputs.", show_default=False)]
 Methods = Annotated[str, typer.Option(help="Methods, comma-separated; slidecam methods lists them.")]
 Settings = Annotated[
@@ -33,7 +37,7 @@ Masks = Annotated[
 @app.command()
 def explain(
     source: Annotated[str, typer.Argument(help="A slide, a picture, or a folder of pictures.", show_default=False)],
-    model: Model,
+    model: Models,
     out: Out,
     methods: Methods = "gradcam++,score-cam-clustered",
     settings: Settings = None,
@@ -54,11 +58,11 @@ def explain(
     trust: Trust = False,
     json: Json = False,
 ) -> None:
-    """Explain a few tiles by several methods, side by side: panel.html, panel.png, explanation.json, maps.npz."""
+    """Explain tiles by several methods, or models, side by side: panel.html, panel.png, explanation.json, maps.npz."""
     terminal = Terminal(json=json)
     with terminal.errors():
         from slidecam.cli.telling import places
-        from slidecam.close_up import CloseUpSpec, TileChoice, explain_tiles
+        from slidecam.close_up import CloseUpSpec, TileChoice, compare_models, explain_tiles
         from slidecam.explain.faithfulness.curves import CurveSpec
 
         choice = TileChoice(
@@ -81,7 +85,10 @@ def explain(
             trust=trust,
             overwrite=overwrite,
         )
-        found = terminal.walk(explain_tiles(source, model, out, spec))
+        if len(model) == 1:
+            found = terminal.walk(explain_tiles(source, model[0], out, spec))
+        else:
+            found, *_others = terminal.walk(compare_models(source, model, out, spec)).values()
         if json:
             terminal.line({"event": "Explained", "tiles": len(found.tiles), "out": str(out)})
         terminal.look_at(out / "panel.html", out / "panel.png")

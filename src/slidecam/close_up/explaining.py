@@ -26,7 +26,7 @@ from slidecam.models.classifier import normalised
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -127,12 +127,12 @@ def explain_tiles(
     for chosen in methods.values():
         chosen.explainer(classifier)  # a wrong setting is found before anything is read
     tiles = yield from choose_tiles(source, classifier, spec.tiles)
-    found = yield from _explained(classifier, methods, tiles, classes)
+    found = yield from explained(classifier, methods, tiles, lambda logits: wanted_classes(logits, classes))
     rows = []
     for number in range(len(tiles)):
-        rows += _rows(classifier, found, number, methods, spec)
+        rows += panel_rows(classifier, found, number, methods, spec)
         yield Step("curves", number + 1, len(tiles))
-    _write(folder, classifier.card, found, rows)
+    write_close_up(folder, {"": (classifier.card, found)}, rows)
     return found
 
 
@@ -154,12 +154,21 @@ def class_indices(card: Card, names: Sequence[str]) -> tuple[int, ...]:
     return tuple(card.class_names.index(name) for name in names)
 
 
-def _explained(
-    classifier: Classifier, methods: Mapping[str, ChosenMethod], tiles: ChosenTiles, classes: tuple[int, ...]
+def wanted_classes(logits: torch.Tensor, classes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return, for each tile's logits (K,), the classes that were asked for; where none was, the predicted one."""
+    return tuple(classes or (int(row.argmax()),) for row in logits)
+
+
+def explained(
+    classifier: Classifier,
+    methods: Mapping[str, ChosenMethod],
+    tiles: ChosenTiles,
+    choose: Callable[[torch.Tensor], tuple[tuple[int, ...], ...]],
 ) -> Generator[Step, None, CloseUp]:
+    """Explain tiles; ``choose`` says by logits (N, K) which classes of each tile."""
     pixels = torch.from_numpy(tiles.pixels).to(classifier.device)
     logits = torch.cat([classifier.run(some, gradients=False).logits for some in torch.split(pixels, BATCH)])
-    wanted = tuple(classes or (int(row.argmax()),) for row in logits)
+    wanted = choose(logits)
     maps: dict[str, list[NDArray[np.float32]]] = {}
     facts: dict[str, Mapping[str, Any]] = {}
     for name, chosen in methods.items():
@@ -181,7 +190,7 @@ def _neighbours(
     return tuple(neighbour_accounts(classifier, tile, some)[0] for tile, some in zip(tiles, wanted, strict=True))
 
 
-def _rows(
+def panel_rows(
     classifier: Classifier, found: CloseUp, number: int, methods: Mapping[str, ChosenMethod], spec: CloseUpSpec
 ) -> list[PanelRow]:
     """Return a row of the panel for each class of one tile."""
@@ -240,17 +249,27 @@ def _curves(
     return tuple(drawn)
 
 
-def _write(folder: Path, card: Card, found: CloseUp, rows: Sequence[PanelRow]) -> None:
+def write_close_up(folder: Path, found: Mapping[str, tuple[Card, CloseUp]], rows: Sequence[PanelRow]) -> None:
+    """Write the four files of one close-up, or of several models' by name; one model needs no name."""
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "maps.npz") as fresh, fresh.open("wb") as file:
-        arrays = {f"{name}/{number}": values for name, maps in found.maps.items() for number, values in enumerate(maps)}
+        arrays = {
+            f"{model}/{name}/{number}".lstrip("/"): values
+            for model, (_card, close_up) in found.items()
+            for name, maps in close_up.maps.items()
+            for number, values in enumerate(maps)
+        }
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    records = {model: _record(card, close_up) for model, (card, close_up) in found.items()}
+    curves = [{"tile": row.name, "class": row.explained, **curve.told()} for row in rows for curve in row.curves]
+    told = {**records.get("", {"models": records}), "curves": curves}
     with replacing(folder / "explanation.json") as fresh:
-        fresh.write_text(json.dumps(_record(card, found, rows), indent=2, ensure_ascii=False), encoding="utf-8")
-    write_panel(rows[:SHOWN], folder, title=card.name, left_out=len(rows) - SHOWN)
+        fresh.write_text(json.dumps(told, indent=2, ensure_ascii=False), encoding="utf-8")
+    title = " · ".join(model or card.name for model, (card, _close_up) in found.items())
+    write_panel(rows[:SHOWN], folder, title=title, left_out=len(rows) - SHOWN)
 
 
-def _record(card: Card, found: CloseUp, rows: Sequence[PanelRow]) -> dict[str, Any]:
+def _record(card: Card, found: CloseUp) -> dict[str, Any]:
     tiles = found.tiles
     return {
         "model": card.name,
@@ -267,7 +286,6 @@ def _record(card: Card, found: CloseUp, rows: Sequence[PanelRow]) -> dict[str, A
             }
             for number, name in enumerate(tiles.names)
         ],
-        "curves": [{"tile": row.name, "class": row.explained, **curve.told()} for row in rows for curve in row.curves],
         **({"neighbours": EXPLAINED} if found.neighbours else {}),
     }
 

@@ -79,6 +79,11 @@ class TrainingFolder:
         """Measures of the validation and test parts."""
         return self.path / "evaluation"
 
+    @property
+    def protocols(self) -> Path:
+        """Of a training on a graph: its measures beside the baselines'."""
+        return self.path / "protocols"
+
     def begun(self) -> bool:
         """Whether a training was begun here."""
         return self.checkpoint.exists() or self.bundle.exists() or self.recipe.exists()
@@ -89,7 +94,7 @@ class TrainingFolder:
 
     def clear(self) -> None:
         """Remove what a training left here, and nothing else."""
-        for folder in (self.bundle, self.features, self.evaluation):
+        for folder in (self.bundle, self.features, self.evaluation, self.protocols):
             shutil.rmtree(folder, ignore_errors=True)
         for file in (self.checkpoint, self.history, self.recipe, self.split, self.pictures, self.duplicates):
             file.unlink(missing_ok=True)

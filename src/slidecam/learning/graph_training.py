@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from slidecam.models.bundle import Bundle
     from slidecam.models.card import Card
 
-PROTOCOL_FOLDER = "protocols"
 
 _AT_ONCE = 32
 """Cells embedded at a time."""
@@ -191,7 +190,7 @@ def _conclude(
         protocols[scored.name] = evaluate_predictions(_predictions(scored, bundle.card, pictures))
         yield Step("measuring protocols", done, len(scores))
     planes = dict(_planes(measured, result, part))
-    write_protocols(folder.path / PROTOCOL_FOLDER, Protocols(bundle.card, part, protocols, planes))
+    write_protocols(folder.protocols, Protocols(bundle.card, part, protocols, planes))
     return GraphTrained(bundle, history, result.kept + 1, protocols)
 
 

@@ -1,0 +1,150 @@
+"""What exact Score-CAM costs, in time and memory, and how near the clustered mode comes.
+
+Exact Score-CAM of every class of a tile, folded as `slidecam explain` runs it, against pytorch-grad-cam's of one class
+on the plain network; both in fp32, in turn. Memory is watched from a thread every 20 ms; its growth is over what the
+process held before the tile, when the network had run once. Clustered maps are held against exact ones tile by tile.
+
+    python benchmarks/score_cam.py [--bundle DIR --pictures DIR] [--tiles 1] [--threads N] [--without-peer]
+
+Without --bundle, a ResNet-50 of random weights sees noise: what it shows is nonsense, what it costs is not. 2,048
+channels are 2,048 passes: minutes on a CPU. The peer is told ResNet's last layer; other networks, --without-peer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import psutil
+import torch
+from material import write_bundle
+from PIL import Image
+from pytorch_grad_cam import ScoreCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+from slidecam.explain.catalogue import method_for
+from slidecam.models import open_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from slidecam.models import Bundle, Classifier
+
+
+class PeakMemory:
+    """The most resident memory while the context is open, less what there was when it was opened, in MB."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._before = self._peak = 0
+
+    def __enter__(self) -> Self:
+        self._before = self._peak = self._process.memory_info().rss
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    @property
+    def growth(self) -> float:
+        """In MB."""
+        return (self._peak - self._before) / 1e6
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.02):
+            self._peak = max(self._peak, self._process.memory_info().rss)
+
+
+def tiles_of(bundle: Bundle, pictures: Path | None, count: int) -> Tensor:
+    """Return tiles (count, H, W, 3), uint8: noise, or every so many of the pictures in a folder."""
+    edge = bundle.card.input_px
+    if pictures is None:
+        return torch.randint(0, 256, (count, edge, edge, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    files = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in {".png", ".jpg", ".jpeg"})
+    chosen = files[:: max(1, len(files) // count)][:count]
+    return torch.stack([_resized(path, edge) for path in chosen])
+
+
+def _resized(path: Path, edge: int) -> Tensor:
+    with Image.open(path) as picture:
+        return torch.from_numpy(np.array(picture.convert("RGB").resize((edge, edge), Image.Resampling.BILINEAR)))
+
+
+def of_ours(classifier: Classifier, method: str, tile: Tensor) -> tuple[Tensor, float, float]:
+    """Return the maps (K, h, w) of one tile, the seconds they took, and by how many MB memory grew."""
+    named = method_for(method)
+    with named.make(classifier, named.spec()) as explainer:
+        start = time.perf_counter()
+        with PeakMemory() as memory:
+            found = explainer.explain(tile[None], list(range(len(classifier.card.class_names))))
+        return found.maps[0], time.perf_counter() - start, memory.growth
+
+
+def of_peer(bundle: Bundle, tile: Tensor) -> tuple[float, float]:
+    """Return the seconds that pytorch-grad-cam takes for one class of a tile, and by how many MB memory grew."""
+    network = bundle.network().eval()
+    card = bundle.card
+    scaled = (tile.permute(2, 0, 1)[None] / 255 - torch.tensor(card.mean)[:, None, None]) / torch.tensor(card.std)[
+        :, None, None
+    ]
+    with ScoreCAM(model=network, target_layers=[network.get_submodule("layer4.2")]) as cam:
+        start = time.perf_counter()
+        with PeakMemory() as memory:
+            cam(input_tensor=scaled, targets=[ClassifierOutputTarget(0)])
+        return time.perf_counter() - start, memory.growth
+
+
+def correlations(exact: Tensor, near: Tensor) -> Iterator[float]:
+    """Yield the correlation of each class's two maps, where there is anything on them."""
+    for one, other in zip(exact, near, strict=True):
+        if float(one.std()) > 0 and float(other.std()) > 0:
+            yield float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1])
+
+
+def main() -> None:
+    """Print what was seen."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--tiles", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--without-peer", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as temporary:
+        bundle = open_bundle(options.bundle or write_bundle(Path(temporary), "timm/resnet50"))
+        measure(bundle, tiles_of(bundle, options.pictures, options.tiles), peer=not options.without_peer)
+
+
+def measure(bundle: Bundle, tiles: Tensor, *, peer: bool) -> None:
+    """Print a row per tile, and then what all tiles say together."""
+    classifier = bundle.classifier()
+    classifier.run(tiles[:1], gradients=False)
+    found: list[float] = []
+    print(f"{bundle.card.architecture}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    for tile in tiles:
+        exact, seconds, growth = of_ours(classifier, "score-cam", tile)
+        near, fast, _ = of_ours(classifier, "score-cam-clustered", tile)
+        found.extend(correlations(exact, near))
+        print(f"exact {seconds:.1f} s, memory +{growth:.0f} MB; clustered {fast:.2f} s", flush=True)
+        if peer:
+            slow, grown = of_peer(bundle, tile)
+            print(f"  pytorch-grad-cam {slow:.1f} s, memory +{grown:.0f} MB; {slow / seconds:.2f}x", flush=True)
+    low, middle, _ = statistics.quantiles(found, n=4) if len(found) > 1 else (found[0], found[0], found[0])
+    print(f"clustered against exact: median correlation {middle:.4f}, lower quartile {low:.4f}, {len(found)} maps")
+
+
+if __name__ == "__main__":
+    main()
