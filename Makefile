@@ -20,6 +20,8 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/end_to_end.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/explanations.py
+	$(BIN)/python benchmarks/score_cam.py
 
 clean:
 	rm -rf $(VENV) demo-output

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import safetensors.torch
 import torch
+import torchvision
 
 from slidecam.errors import BundleError, CardError, UntrustedCodeError, WeightsError
 from slidecam.models import BundleSpec, make_bundle
@@ -43,6 +44,22 @@ def test_a_bundle_is_made_of_an_architecture_and_weights(spec: BundleSpec, tmp_p
     with torch.no_grad():
         expected = network(normalised(tiles, card))
     torch.testing.assert_close(bundle.classifier().run(tiles, gradients=False).logits, expected, rtol=0, atol=1e-5)
+
+
+def test_a_classifier_of_torchvisions_becomes_a_bundle_that_computes_the_same(
+    tmp_path: Path, lively: Callable[[nn.Module], nn.Module]
+) -> None:
+    theirs = lively(torchvision.models.mobilenet_v2(weights=None, num_classes=3)).eval()
+    weights = tmp_path / "theirs.pth"
+    torch.save(theirs.state_dict(), weights)
+    spec = BundleSpec("mobilenetv2_100", weights, ("a", "b", "c"), spacing=0.5, tile_px=64, trust=True)
+    with pytest.raises(WeightsError):
+        make_bundle(spec, tmp_path / "plain")
+    bundle = make_bundle(replace(spec, weights_format="torchvision"), tmp_path / "made")
+    tiles = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = theirs(normalised(tiles, bundle.card))
+    torch.testing.assert_close(bundle.classifier().run(tiles, gradients=False).logits, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_normalisation_is_the_architectures_unless_given(spec: BundleSpec, tmp_path: Path) -> None:

@@ -47,6 +47,14 @@ class Edge(StrEnum):
     DROP = "drop"
 
 
+class WeightNames(StrEnum):
+    """Whose names the tensors of a weights file have."""
+
+    PLAIN = "plain"
+    TORCHVISION = "torchvision"
+    KIMIANET = "kimianet"
+
+
 class Precision(StrEnum):
     """Number format of the backbone."""
 
@@ -246,6 +254,7 @@ def bundle(
     split: Annotated[
         str | None, typer.Option(help="Layer that ends the backbone, where timm does not know it.")
     ] = None,
+    weights_format: Annotated[WeightNames, typer.Option(help="Whose names the weights have.")] = WeightNames.PLAIN,
     licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "not stated",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that lies there.")] = False,
     trust: Trust = False,
@@ -271,6 +280,7 @@ def bundle(
             std=telling.three_numbers("--std", std),
             split=split,
             licence=licence,
+            weights_format=weights_format.value,
             trust=trust,
             overwrite=overwrite,
         )

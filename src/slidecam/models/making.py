@@ -14,6 +14,7 @@ from slidecam.models.architectures import build_network, full_name
 from slidecam.models.bundle import save_bundle
 from slidecam.models.card import CARD_FILE, Card, check_card
 from slidecam.models.classifier import classifier_for
+from slidecam.models.weight_formats import named_as_timm
 from slidecam.models.weights import load_strictly, weights_from_file
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from slidecam.models.bundle import Bundle
     from slidecam.models.card import RGB, Activation, Interpolation
+    from slidecam.models.weight_formats import WeightsFormat
 
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -58,6 +60,8 @@ class BundleSpec:
         Empty for the default palette.
     licence, provenance
         Under what and from where.
+    weights_format
+        Whose names the weights have; see `named_as_timm`.
     trust
         Whether ``weights`` may be a pickle.
     overwrite
@@ -80,6 +84,7 @@ class BundleSpec:
     class_colors: tuple[RGB, ...] = ()
     licence: str = "not stated"
     provenance: Mapping[str, object] = field(default_factory=dict)
+    weights_format: WeightsFormat = "plain"
     trust: bool = False
     overwrite: bool = False
 
@@ -105,7 +110,8 @@ def make_bundle(spec: BundleSpec, directory: Path | str) -> Bundle:
     network = build_network(architecture, spec.architecture_args, len(spec.class_names), card_path)
     card = _card(spec, network, architecture, folder)
     check_card(card, card_path)
-    tensors = weights_from_file(weights, trust=spec.trust)
+    found = weights_from_file(weights, trust=spec.trust)
+    tensors = named_as_timm(found, spec.weights_format, network.state_dict(), weights)
     load_strictly(network, tensors, weights)
     _try(network, card, weights, card_path)
     return save_bundle(folder, card, tensors, overwrite=spec.overwrite)
