@@ -3,7 +3,9 @@
 Exact Score-CAM of every class of a tile, folded as `slidecam explain` runs it, against pytorch-grad-cam's of one class
 on the plain network; both in fp32, in turn. The peer's cost is the same for every channel, so that it is timed on its
 first --peer-channels and told for all. Memory is watched from a thread every 20 ms; its growth is over what the
-process held before the tile, when the network had run once. Clustered maps are held against exact ones tile by tile.
+process held before the tile, when the network had run once. Seconds are the clock's and, in brackets, the processor's;
+the ratio is of the processor's, which what else the machine does hardly touches.
+Clustered maps are held against exact ones tile by tile.
 
     python benchmarks/score_cam.py [--bundle DIR --pictures DIR] [--tiles 1] [--threads N] [--peer-channels N]
 
@@ -18,6 +20,7 @@ import statistics
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -33,7 +36,7 @@ from slidecam.explain.catalogue import method_for
 from slidecam.models import open_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
     from torch import Tensor, nn
@@ -84,14 +87,37 @@ def _resized(path: Path, edge: int) -> Tensor:
         return torch.from_numpy(np.array(picture.convert("RGB").resize((edge, edge), Image.Resampling.BILINEAR)))
 
 
-def of_ours(classifier: Classifier, method: str, tile: Tensor) -> tuple[Tensor, float, float]:
-    """Return the maps (K, h, w) of one tile, the seconds they took, and by how many MB memory grew."""
-    named = method_for(method)
+@dataclass(frozen=True)
+class Cost:
+    """Seconds by the clock and of the processor, all threads together, and MB that memory grew by."""
+
+    clock: float
+    processor: float
+    growth: float
+
+    def times(self, factor: float) -> Cost:
+        """Return the cost of so many times the work."""
+        return Cost(self.clock * factor, self.processor * factor, self.growth)
+
+    def __str__(self) -> str:
+        return f"{self.clock:.1f} s ({self.processor:.1f} s), memory +{self.growth:.0f} MB"
+
+
+def cost_of(work: Callable[[], object]) -> Cost:
+    """Return what some work costs."""
+    clock, processor = time.perf_counter(), time.process_time()
+    with PeakMemory() as memory:
+        work()
+    return Cost(time.perf_counter() - clock, time.process_time() - processor, memory.growth)
+
+
+def of_ours(classifier: Classifier, method: str, tile: Tensor) -> tuple[Tensor, Cost]:
+    """Return the maps (K, h, w) of one tile and what they cost."""
+    named, found = method_for(method), []
+    classes = list(range(len(classifier.card.class_names)))
     with named.make(classifier, named.spec()) as explainer:
-        start = time.perf_counter()
-        with PeakMemory() as memory:
-            found = explainer.explain(tile[None], list(range(len(classifier.card.class_names))))
-        return found.maps[0], time.perf_counter() - start, memory.growth
+        cost = cost_of(lambda: found.append(explainer.explain(tile[None], classes)))
+    return found[0].maps[0], cost
 
 
 class FirstChannels(ScoreCAM):  # type: ignore[misc]  # the library has no types
@@ -116,18 +142,14 @@ class FirstChannels(ScoreCAM):  # type: ignore[misc]  # the library has no types
         return np.pad(weights, ((0, 0), (0, self.all - some.shape[1])))
 
 
-def of_peer(bundle: Bundle, tile: Tensor, channels: int) -> tuple[float, float]:
-    """Return the seconds that pytorch-grad-cam takes for one class of a tile, and by how many MB memory grew."""
-    network = bundle.network().eval()
-    card = bundle.card
-    scaled = (tile.permute(2, 0, 1)[None] / 255 - torch.tensor(card.mean)[:, None, None]) / torch.tensor(card.std)[
-        :, None, None
-    ]
+def of_peer(bundle: Bundle, tile: Tensor, channels: int) -> Cost:
+    """Return what pytorch-grad-cam's map of one class of a tile costs."""
+    network, card = bundle.network().eval(), bundle.card
+    mean, std = (torch.tensor(values)[:, None, None] for values in (card.mean, card.std))
+    scaled = (tile.permute(2, 0, 1)[None] / 255 - mean) / std
     with FirstChannels(network, network.get_submodule("layer4.2"), channels) as cam:
-        start = time.perf_counter()
-        with PeakMemory() as memory:
-            cam(input_tensor=scaled, targets=[ClassifierOutputTarget(0)])
-        return (time.perf_counter() - start) * max(1, cam.all / channels), memory.growth
+        cost = cost_of(lambda: cam(input_tensor=scaled, targets=[ClassifierOutputTarget(0)]))
+        return cost.times(max(1, cam.all / channels))
 
 
 def correlations(exact: Tensor, near: Tensor) -> Iterator[float]:
@@ -159,13 +181,13 @@ def measure(bundle: Bundle, tiles: Tensor, channels: int) -> None:
     found: list[float] = []
     print(f"{bundle.card.architecture}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     for tile in tiles:
-        exact, seconds, growth = of_ours(classifier, "score-cam", tile)
-        near, fast, _ = of_ours(classifier, "score-cam-clustered", tile)
+        exact, dear = of_ours(classifier, "score-cam", tile)
+        near, cheap = of_ours(classifier, "score-cam-clustered", tile)
         found.extend(correlations(exact, near))
-        print(f"exact {seconds:.1f} s, memory +{growth:.0f} MB; clustered {fast:.2f} s", flush=True)
+        print(f"exact {dear}; clustered {cheap}", flush=True)
         if channels:
-            slow, grown = of_peer(bundle, tile, channels)
-            print(f"  pytorch-grad-cam {slow:.1f} s, memory +{grown:.0f} MB; {slow / seconds:.2f}x", flush=True)
+            peer = of_peer(bundle, tile, channels)
+            print(f"  pytorch-grad-cam {peer}; {peer.processor / dear.processor:.2f}x", flush=True)
     low, middle, _ = statistics.quantiles(found, n=4) if len(found) > 1 else (found[0], found[0], found[0])
     print(f"clustered against exact: median correlation {middle:.4f}, lower quartile {low:.4f}, {len(found)} maps")
 
