@@ -7,6 +7,7 @@ from slidecam.preparation.outputs import (
     clear_heatmaps,
     clear_leftovers,
     heatmap_files,
+    nifti_name,
     output_names,
     painting,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "clear_leftovers",
     "heatmap_files",
     "load_model",
+    "nifti_name",
     "output_names",
     "painting",
     "prepare",

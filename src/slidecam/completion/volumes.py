@@ -1,0 +1,206 @@
+"""A volume's outputs: its slices' table, its call, its heatmaps as OME-Zarr and NIfTI, its mask, its montage."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slidecam.completion.heatmaps import WrittenHeatmap, attributes, paint_spec, rival
+from slidecam.errors import StoreError
+from slidecam.exchange.montage import MontageFacts, MontageSlice, decisive_slices, write_montage_png
+from slidecam.exchange.nifti import blocks_of, write_nifti
+from slidecam.exchange.slices_csv import DONE, FAILED, MISSING, SKIPPED, SliceTable, write_slices_csv
+from slidecam.exchange.volume_zarr import VolumeRasterSpec, read_volume_ome_zarr, write_volume_ome_zarr
+from slidecam.foreground import VolumeForeground
+from slidecam.geometry import LevelBox
+from slidecam.heatmap import paint
+from slidecam.inference import TITLES
+from slidecam.models.volume_card import VolumeCard
+from slidecam.preparation import clear_heatmaps, heatmap_files, nifti_name
+from slidecam.sources.volume import VolumeSource
+from slidecam.store import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.exchange.volume_zarr import VolumeHeatmap
+    from slidecam.models import Card
+    from slidecam.preparation import LoadedModel, PredictSpec, Prepared
+    from slidecam.store import RunStore
+
+BLOCK_VALUES = 16_000_000
+"""Heat values that are in memory at once while NIfTI is written."""
+
+CALLED_FROM = 0.5
+
+
+def slice_table(ready: Prepared, store: RunStore, card: Card) -> SliceTable:
+    """Return what became of each slice; one that is cut into tiles has the mean of them."""
+    source = _volume(ready)
+    stack = source.stack
+    status = np.full(stack.shape[0], SKIPPED, dtype="<U8")
+    status[list(stack.missing)] = MISSING
+    planes, done = store.planes, store.status == Status.DONE
+    status[planes] = FAILED
+    status[planes[done]] = DONE
+    probabilities = np.full((stack.shape[0], len(card.class_names)), np.nan, np.float32)
+    known = store.probabilities
+    for plane in np.unique(planes[done]).tolist():
+        probabilities[plane] = known[done & (planes == plane)].mean(axis=0)
+    told = tuple(str(each) for each in status)
+    return SliceTable(stack.axis, stack.positions, stack.file_indices, told, probabilities, card.class_names)
+
+
+def volume_call(table: SliceTable, card: Card) -> dict[str, Any]:
+    """Return the volume's own probabilities and what it is called, as ``run.json`` tells it."""
+    pooling = (card.volume or VolumeCard()).pooling
+    pooled = pooling.pool(table.probabilities, exclusive=card.activation == "softmax")
+    known = bool(np.isfinite(pooled).all())
+    best = int(np.argmax(pooled)) if known else -1
+    called = known and (len(pooled) > 1 or pooled[0] >= CALLED_FROM)
+    return {
+        "called": table.class_names[best] if called else None,
+        "probabilities": {
+            name: round(float(value), 6) if known else None
+            for name, value in zip(table.class_names, pooled, strict=True)
+        },
+        "pooling": str(pooling),
+        "slices": {status: table.count(status) for status in (DONE, SKIPPED, FAILED, MISSING)},
+    }
+
+
+def write_volume(ready: Prepared, model: LoadedModel, spec: PredictSpec) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Write every output of a volume; return what is told of the heatmaps and of the volume's call."""
+    assert ready.run is not None  # noqa: S101  (for the type checker: a dry run writes nothing)
+    card, folder = model.bundle.card, ready.folder
+    table = slice_table(ready, ready.run.store, card)
+    write_slices_csv(table, folder / "slices.csv")
+    call = volume_call(table, card)
+    _write_mask(ready, folder / "mask.nii.gz")
+    written = _write_heatmaps(ready, model, spec)
+    _write_montage(ready, model, table, call, written)
+    return [_told(one, ready) for one in written], call
+
+
+def _volume(ready: Prepared) -> VolumeSource:
+    if not isinstance(ready.source, VolumeSource):
+        raise StoreError(ready.folder, "this is no run of a volume.", "Pass the folder of one.")
+    return ready.source
+
+
+def _told(written: WrittenHeatmap, ready: Prepared) -> dict[str, Any]:
+    niftis = {name: nifti_name(written.path.name, name) for name in written.class_names}
+    return {**written.told(), "nifti": niftis, "voxels": list(_volume(ready).stack.grid.shape)}
+
+
+def _write_mask(ready: Prepared, path: Path) -> None:
+    source = _volume(ready)
+    assert isinstance(ready.foreground, VolumeForeground)  # noqa: S101  (for the type checker: it is a volume's)
+    mask, shape = ready.foreground.volume, source.stack.shape
+    rows = np.arange(shape[1]) * mask.shape[1] // shape[1]
+    columns = np.arange(shape[2]) * mask.shape[2] // shape[2]
+    full = mask[:, rows][:, :, columns].astype(np.uint8)
+    write_nifti(path, blocks_of(source.stack, full), source.stack.grid, "uint8", "slidecam foreground")
+
+
+def _write_heatmaps(ready: Prepared, model: LoadedModel, spec: PredictSpec) -> list[WrittenHeatmap]:
+    request = model.request
+    files = heatmap_files(request)
+    clear_heatmaps(ready.folder, kept=files.values())
+    return [_write_heatmap(ready.folder / name, method, ready, model, spec) for method, name in files.items()]
+
+
+def _write_heatmap(
+    path: Path, method: str, ready: Prepared, model: LoadedModel, spec: PredictSpec
+) -> WrittenHeatmap:
+    run, request, card, source = ready.run, model.request, model.bundle.card, _volume(ready)
+    assert run is not None  # noqa: S101  (for the type checker)
+    assert request is not None  # noqa: S101  (for the type checker: there are no files without one)
+    heatmap = paint(run.store, source.facts.size, paint_spec(method, request, card, spec))
+    assert heatmap is not None  # noqa: S101  (for the type checker: a run with a request keeps maps)
+    names = tuple(card.class_names[index] for index in request.classes)
+    written = WrittenHeatmap(path, method, names, heatmap, rival(method, request, card))
+    colors = dict(zip(card.class_names, card.class_colors, strict=True))
+    raster = VolumeRasterSpec(
+        source.facts.name,
+        names,
+        tuple(colors[name] for name in names),
+        source.stack,
+        heatmap.spec.signed,
+        spec.ngff,
+        attributes(written),
+    )
+    write_volume_ome_zarr(path, (heatmap.plane(plane) for plane in range(source.facts.planes)), raster)
+    saved = read_volume_ome_zarr(path)
+    for index, name in enumerate(names):
+        told = f"slidecam {method} {re.sub('[^ -~]', '?', name)}, 0 to 1, 0 where nothing was classified"
+        blocks = _file_blocks(saved, index)
+        write_nifti(path.with_name(nifti_name(path.name, name)), blocks, source.stack.grid, "float32", told)
+    return written
+
+
+def _file_blocks(saved: VolumeHeatmap, index: int) -> Iterator[NDArray[np.generic]]:
+    """Yield a class's heat in the file's own order, some planes along its slowest axis at a time."""
+    grid = saved.spec.stack.grid
+    place = next(each for each in range(3) if grid.file_axis(each) == 2)  # noqa: PLR2004  (k, the slowest)
+    length = grid.spl_shape[place]
+    step = max(1, BLOCK_VALUES // max(1, grid.shape[0] * grid.shape[1]))
+    for start in range(0, length, step):
+        stop = min(start + step, length)
+        first, last = (length - stop, length - start) if grid.flipped(place) else (start, stop)
+        where: list[slice] = [slice(None)] * 3
+        where[place] = slice(first, last)
+        yield grid.from_spl(np.asarray(saved.array[(index, *where)]))
+
+
+def _write_montage(
+    ready: Prepared, model: LoadedModel, table: SliceTable, call: dict[str, Any], written: Sequence[WrittenHeatmap]
+) -> None:
+    source, card = _volume(ready), model.bundle.card
+    shown = card.class_names.index(call["called"]) if call["called"] in card.class_names else 0
+    numbers = decisive_slices(table, shown) if table.done.any() else []
+    first = written[0] if written and card.class_names[shown] in written[0].class_names else None
+    saved = None if first is None else read_volume_ome_zarr(first.path)
+    channel = 0 if first is None else first.class_names.index(card.class_names[shown])
+    size = source.facts.size
+    slices = [
+        MontageSlice(
+            number,
+            source.read(0, LevelBox(0, 0, size.width, size.height), plane=number),
+            None if saved is None else saved.pictures(channel, number, number + 1)[0],
+        )
+        for number in numbers
+    ]
+    facts = _montage_facts(ready, model, call, first, card.class_names[shown])
+    write_montage_png(ready.folder / "montage.png", slices, table, facts)
+
+
+def _montage_facts(
+    ready: Prepared, model: LoadedModel, call: dict[str, Any], first: WrittenHeatmap | None, shown: str
+) -> MontageFacts:
+    source, card = _volume(ready), model.bundle.card
+    _apart, row_mm, column_mm = source.stack.spacing_mm
+    low, high = source.limits
+    heat = "no heatmap" if first is None else f"{TITLES[first.method]} of {shown} (one scale for the volume)"
+    details = (
+        f"{card.name}   ·   {heat}   ·   {source.stack.axis}, {source.stack.spacing_mm[0]:.3g} mm apart   ·   "
+        f"window {low:.4g} to {high:.4g}   ·   {datetime.now(UTC).date().isoformat()}"
+    )
+    called = call["called"] or "nothing"
+    share = call["probabilities"].get(call["called"])
+    told = "" if share is None else f", {share:.2f}"
+    slices = call["slices"]
+    words = (
+        f"Called {called}{told} ({call['pooling']}; {slices[DONE]} classified, {slices[SKIPPED]} skipped, "
+        f"{slices[FAILED]} failed, {slices[MISSING]} missing)"
+    )
+    size = source.facts.size
+    aspect = size.height * row_mm / (size.width * column_mm)
+    signed = first is not None and first.heatmap.spec.signed
+    return MontageFacts(source.facts.name, details, words, shown, card.class_colors, aspect, signed)
