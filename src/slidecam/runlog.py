@@ -135,6 +135,5 @@ def _plain(spec: PredictSpec, hidden: Collection[str]) -> dict[str, Any]:
     """Return the settings as JSON; a mask may lie in a folder that is called after the patient."""
     told = {each.name: getattr(spec, each.name) for each in fields(spec)}
     return {
-        key: public_path(str(value), tuple(hidden)) if isinstance(value, Path) else value
-        for key, value in told.items()
+        key: public_path(str(value), tuple(hidden)) if isinstance(value, Path) else value for key, value in told.items()
     }

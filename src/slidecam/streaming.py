@@ -32,8 +32,10 @@ STRIPE = 16
 """Width of a stripe in chunks: two rows of it are about 100 MB of RGB, and one tile in 16 meets a stripe's border."""
 
 Chunk = tuple[int, int, int, int]
-"""Plane, stripe, row and column of a decoding chunk. The stripe is that of the tiles that need it: a chunk on the border of
-two stripes is decoded for each of them, or it would wait for the whole height of the slide."""
+"""Plane, stripe, row and column of a decoding chunk.
+
+The stripe is that of the tiles that need it: a chunk on the border of two stripes is decoded for each of them, or it
+would wait for the whole height of the slide."""
 
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,

@@ -215,8 +215,8 @@ def lay_whole(facts: SourceFacts, input_px: int) -> TileGrid:
 def lay_planes(facts: SourceFacts, foreground: VolumeForeground, input_px: int, min_share: float) -> TileGrid:
     """Lay one tile over each plane of a volume, for a classifier that sees whole pictures.
 
-    A tile is the square, in millimetres, that holds the plane, so that a head keeps its shape whatever the voxels'; what
-    lies beyond the plane is black.
+    A tile is the square, in millimetres, that holds the plane, so that a head keeps its shape whatever that of the
+    voxels; what lies beyond the plane is black.
 
     Parameters
     ----------
@@ -270,7 +270,8 @@ def lay_tiles_on_planes(
         grids.append((len(boxes), kept, np.full(len(kept), plane, np.int64)))
     counts, boxes_kept, planes = zip(*grids, strict=True)
     step = _edges(facts, spacing, spec)[1].width
-    return TileGrid(np.concatenate(boxes_kept), sum(counts), step, facts.levels[0], spec.input_px, BLACK, np.concatenate(planes))
+    level, on = facts.levels[0], np.concatenate(planes)
+    return TileGrid(np.concatenate(boxes_kept), sum(counts), step, level, spec.input_px, BLACK, on)
 
 
 def _edges(facts: SourceFacts, spacing: Spacing, spec: TilingSpec) -> tuple[Size, Size]:

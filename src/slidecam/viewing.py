@@ -1,5 +1,6 @@
-"""How a volume is looked at: along which axis, in windows of how many slices, and which intensities become black and
-white. A classifier's card says so for its classifier, and a source shows its planes by it; neither knows the other.
+"""How a volume is looked at: along which axis, how many slices at a time, and what is black and white.
+
+A classifier's card says so for its classifier, and a source shows its planes by it; neither knows the other.
 """
 
 from __future__ import annotations

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from slidecam.preparation import LoadedModel, OpenRun, PredictSpec, Prepared
     from slidecam.sources.discovery import FoundSlide
 
-PACKAGES = ("slidecam", "torch", "timm", "numpy", "zarr", "openslide-python", "tiffslide", "pillow", "nibabel", "pydicom")
+PACKAGES = (
+    *("slidecam", "torch", "timm", "numpy", "zarr"),
+    *("openslide-python", "tiffslide", "pillow", "nibabel", "pydicom", "pynrrd"),
+)
 """Whose versions `run.json` records: each of them can move the last digits of a result."""
 
 TRY_AGAIN = "run.json lists the tiles and why. Repeat the call with --resume to try them again."

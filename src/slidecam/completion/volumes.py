@@ -116,9 +116,7 @@ def _write_heatmaps(ready: Prepared, model: LoadedModel, spec: PredictSpec) -> l
     return [_write_heatmap(ready.folder / name, method, ready, model, spec) for method, name in files.items()]
 
 
-def _write_heatmap(
-    path: Path, method: str, ready: Prepared, model: LoadedModel, spec: PredictSpec
-) -> WrittenHeatmap:
+def _write_heatmap(path: Path, method: str, ready: Prepared, model: LoadedModel, spec: PredictSpec) -> WrittenHeatmap:
     run, request, card, source = ready.run, model.request, model.bundle.card, _volume(ready)
     assert run is not None  # noqa: S101  (for the type checker)
     assert request is not None  # noqa: S101  (for the type checker: there are no files without one)

@@ -135,10 +135,8 @@ def _reduced(source: VolumeSource) -> NDArray[np.float32]:
     """Return the volume with every n-th row and column, float32, (planes, rows, columns); missing planes are 0."""
     _planes, rows, columns = source.stack.shape
     down, across = -(-rows // LONGEST), -(-columns // LONGEST)
-    planes = []
-    for plane in range(source.facts.planes):
-        planes.append(np.nan_to_num(_grey(source.intensities(plane)[::down, ::across])))
-    return np.stack(planes)
+    read = (source.intensities(plane) for plane in range(source.facts.planes))
+    return np.stack([np.nan_to_num(_grey(plane[::down, ::across])) for plane in read])
 
 
 def _large_pieces(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

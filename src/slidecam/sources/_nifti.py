@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import nibabel
 import numpy as np
-from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.freesurfer.mghformat import MGHImage
 from nibabel.nifti1 import Nifti1Image
@@ -27,6 +26,8 @@ from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from nibabel.arrayproxy import ArrayProxy
 
     from slidecam.sources._probe import Probe
 
@@ -67,12 +68,9 @@ def _image(probe: Probe) -> Any:  # noqa: ANN401  (nibabel's images share no typ
     if head[344:347] == b"ni1" or head[4:7] == b"ni2":
         return nibabel.load(probe.local)  # type: ignore[arg-type]  # a pair of files, found by their names
     files = kind.make_file_map()
-    packed = probe.head.startswith(GZIP)
-    files["image"].fileobj = gzip.open(probe.local, "rb") if packed else probe.open()  # type: ignore[arg-type]
-    try:
+    with probe.open() as stream:
+        files["image"].fileobj = gzip.GzipFile(fileobj=stream) if probe.head.startswith(GZIP) else stream
         return kind.from_file_map(files, mmap=False)
-    finally:
-        files["image"].fileobj.close()
 
 
 def _layout(probe: Probe, image: Any) -> tuple[VoxelLayout, int, int]:  # noqa: ANN401

@@ -149,10 +149,8 @@ class Voxels:
         with tempfile.NamedTemporaryFile(prefix="slidecam-", suffix=".raw", delete=False) as stream:
             path = Path(stream.name)
             try:
-                for piece in self._unpack():
-                    stream.write(piece)
-                if stream.tell() < self.layout.total_bytes:
-                    raise EOFError("the file ends before its last slice")
+                written = sum(stream.write(piece) for piece in self._unpack())
+                _refuse_short(written, self.layout.total_bytes)
             except BaseException as error:
                 stream.close()
                 path.unlink(missing_ok=True)
@@ -168,6 +166,11 @@ class Voxels:
             if self._spool is not None:
                 self._spool.unlink(missing_ok=True)
             self._spool = None
+
+
+def _refuse_short(written: int, wanted: int) -> None:
+    if written < wanted:
+        raise EOFError("the file ends before its last slice")
 
 
 def _along(axis: int, start: int, stop: int, bands: int) -> tuple[slice, ...]:

@@ -87,7 +87,11 @@ class _Resampled:
     """What Dask needs of an oblique volume; it is read whole when the first block is asked for."""
 
     def __init__(
-        self, array: Any, matrix: NDArray[np.float64], shape: tuple[int, int, int], how: tuple[int, float]
+        self,
+        array: Any,  # noqa: ANN401  (whatever NumPy takes)
+        matrix: NDArray[np.float64],
+        shape: tuple[int, int, int],
+        how: tuple[int, float],
     ) -> None:
         self.shape = (*shape, *array.shape[3:])
         self.dtype, self.ndim = np.dtype(array.dtype), len(self.shape)

@@ -13,7 +13,6 @@ from slidecam.geometry import Level, Size, Spacing
 from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._library import closed, decoding
 from slidecam.sources.source import Source, SourceFacts
-from slidecam.sources.volume_grid import PlaneStack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from slidecam.geometry import LevelBox
     from slidecam.sources._probe import Probe
     from slidecam.sources._voxels import Voxels
+    from slidecam.sources.volume_grid import PlaneStack
     from slidecam.viewing import VolumeView
 
 SLAB_BYTES = 16_000_000
@@ -35,8 +35,6 @@ SAMPLED_VOXELS = 4_000_000
 
 UM_PER_MM = 1000.0
 WHITE = 255.0
-
-Samples = "NDArray[np.float32] | NDArray[np.uint8]"
 
 
 def volume_facts(
