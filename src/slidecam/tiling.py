@@ -7,7 +7,7 @@ tile is tissue, so that results of both programs can be laid side by side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -17,6 +17,8 @@ from slidecam.geometry import Box, Size, nearest_better_level
 from slidecam.sources import GLASS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from slidecam.foreground import Foreground, VolumeForeground
@@ -117,6 +119,11 @@ class TileGrid:
     def edge(self) -> int:
         """Edge of a tile in level-0 pixels, the longer one; 0 where there is no tile."""
         return int(self.boxes[0, 2:].max()) if len(self.boxes) else 0
+
+    def only(self, rows: NDArray[np.int64] | Sequence[int]) -> TileGrid:
+        """Return the grid with some of its tiles alone, in the order of ``rows``."""
+        chosen = np.asarray(rows, np.int64)
+        return replace(self, boxes=self.boxes[chosen], planes=self.planes[chosen])
 
     def level_box(self, row: int) -> LevelBox:
         """Return the box of one tile in pixels of the grid's level."""

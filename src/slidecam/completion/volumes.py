@@ -11,9 +11,9 @@ import numpy as np
 from slidecam.completion.heatmaps import WrittenHeatmap, attributes, paint_spec, rival
 from slidecam.errors import StoreError
 from slidecam.exchange.montage import MontageFacts, MontageSlice, decisive_slices, write_montage_png
-from slidecam.exchange.nifti import blocks_of, write_nifti
+from slidecam.exchange.nifti import write_nifti
 from slidecam.exchange.slices_csv import DONE, FAILED, MISSING, SKIPPED, SliceTable, write_slices_csv
-from slidecam.exchange.volume_zarr import VolumeRasterSpec, read_volume_ome_zarr, write_volume_ome_zarr
+from slidecam.exchange.volume_zarr import PLANES, VolumeRasterSpec, read_volume_ome_zarr, write_volume_ome_zarr
 from slidecam.foreground import VolumeForeground
 from slidecam.geometry import LevelBox
 from slidecam.heatmap import paint
@@ -24,7 +24,7 @@ from slidecam.sources.volume import VolumeSource
 from slidecam.store import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from slidecam.exchange.volume_zarr import VolumeHeatmap
     from slidecam.models import Card
     from slidecam.preparation import LoadedModel, PredictSpec, Prepared
+    from slidecam.sources.volume_grid import VolumeGrid
     from slidecam.store import RunStore
 
-BLOCK_VALUES = 16_000_000
-"""Heat values that are in memory at once while NIfTI is written."""
+BLOCK_VALUES = 5_000_000
+"""Values that are in memory at once while NIfTI is written: 16 planes of 512 x 512, as they lie in a chunk."""
 
 CALLED_FROM = 0.5
 
@@ -100,13 +101,22 @@ def _told(written: WrittenHeatmap, ready: Prepared) -> dict[str, Any]:
 
 
 def _write_mask(ready: Prepared, path: Path) -> None:
-    source = _volume(ready)
+    stack = _volume(ready).stack
     assert isinstance(ready.foreground, VolumeForeground)  # noqa: S101  (for the type checker: it is a volume's)
-    mask, shape = ready.foreground.volume, source.stack.shape
-    rows = np.arange(shape[1]) * mask.shape[1] // shape[1]
-    columns = np.arange(shape[2]) * mask.shape[2] // shape[2]
-    full = mask[:, rows][:, :, columns].astype(np.uint8)
-    write_nifti(path, blocks_of(source.stack, full), source.stack.grid, "uint8", "slidecam foreground")
+    small = np.asarray(stack.from_pictures(ready.foreground.volume))
+    # The mask is of every n-th row and column: each voxel has the nearest one before it, as pictures are hung.
+    places = [_spread(length, of) for length, of in zip(stack.grid.spl_shape, small.shape, strict=True)]
+    if stack.axis != "axial":
+        places[0] = small.shape[0] - 1 - places[0][::-1]
+
+    def read(where: tuple[slice, ...]) -> NDArray[np.generic]:
+        return small[np.ix_(*(place[part] for place, part in zip(places, where, strict=True)))]
+
+    write_nifti(path, _file_blocks(stack.grid, read), stack.grid, "uint8", "slidecam foreground")
+
+
+def _spread(length: int, of: int) -> NDArray[np.int64]:
+    return np.arange(length) * of // length
 
 
 def _write_heatmaps(ready: Prepared, model: LoadedModel, spec: PredictSpec) -> list[WrittenHeatmap]:
@@ -138,23 +148,28 @@ def _write_heatmap(path: Path, method: str, ready: Prepared, model: LoadedModel,
     saved = read_volume_ome_zarr(path)
     for index, name in enumerate(names):
         told = f"slidecam {method} {re.sub('[^ -~]', '?', name)}, 0 to 1, 0 where nothing was classified"
-        blocks = _file_blocks(saved, index)
-        write_nifti(path.with_name(nifti_name(path.name, name)), blocks, source.stack.grid, "float32", told)
+        grid = source.stack.grid
+        write_nifti(path.with_name(nifti_name(path.name, name)), _class_blocks(saved, index), grid, "float32", told)
     return written
 
 
-def _file_blocks(saved: VolumeHeatmap, index: int) -> Iterator[NDArray[np.generic]]:
-    """Yield a class's heat in the file's own order, some planes along its slowest axis at a time."""
-    grid = saved.spec.stack.grid
+def _class_blocks(saved: VolumeHeatmap, index: int) -> Iterator[NDArray[np.generic]]:
+    return _file_blocks(saved.spec.stack.grid, lambda where: np.asarray(saved.array[(index, *where)]))
+
+
+def _file_blocks(
+    grid: VolumeGrid, read: Callable[[tuple[slice, ...]], NDArray[np.generic]]
+) -> Iterator[NDArray[np.generic]]:
+    """Yield what ``read`` gives for places in (S, P, L) in the file's own order, some planes along its slowest axis."""
     place = next(each for each in range(3) if grid.file_axis(each) == 2)  # noqa: PLR2004  (k, the slowest)
     length = grid.spl_shape[place]
     step = max(1, BLOCK_VALUES // max(1, grid.shape[0] * grid.shape[1]))
+    step = step // PLANES * PLANES or step  # so that no chunk is read twice
     for start in range(0, length, step):
         stop = min(start + step, length)
-        first, last = (length - stop, length - start) if grid.flipped(place) else (start, stop)
-        where: list[slice] = [slice(None)] * 3
-        where[place] = slice(first, last)
-        yield grid.from_spl(np.asarray(saved.array[(index, *where)]))
+        where = [slice(None)] * 3
+        where[place] = slice(length - stop, length - start) if grid.flipped(place) else slice(start, stop)
+        yield grid.from_spl(read(tuple(where)))
 
 
 def _write_montage(

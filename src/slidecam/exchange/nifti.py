@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
+    from slidecam.sources.volume_grid import VolumeGrid
 
 LONGEST = 32_767
 """Voxels along an axis that NIfTI-1 can count."""
@@ -61,23 +61,17 @@ def write_nifti(path: Path, blocks: Iterator[NDArray[np.generic]], grid: VolumeG
 
 def _fill(packed: BinaryIO, header: Nifti1Header, blocks: Iterator[NDArray[np.generic]], kind: str) -> None:
     header.write_to(packed)  # type: ignore[no-untyped-call]  # nibabel types it in part
-    packed.write(b"\0" * 4)  # no extensions
     packed.writelines(np.ascontiguousarray(np.nan_to_num(block).T, kind).tobytes() for block in blocks)
 
 
 def _header(grid: VolumeGrid, kind: str, told: str) -> Nifti1Header:
     header = (Nifti2Header if max(grid.shape) > LONGEST else Nifti1Header)()  # type: ignore[no-untyped-call]
-    header.set_data_shape(grid.shape)
+    header.set_data_shape(grid.shape)  # type: ignore[no-untyped-call]
     header.set_data_dtype(np.dtype(kind))  # type: ignore[no-untyped-call]
-    header.set_xyzt_units("mm")
+    header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
     header["descrip"] = told[:WORDS].encode("ascii", "replace")
     header["vox_offset"] = 352 if header.sizeof_hdr == 348 else 544  # noqa: PLR2004  (both versions' single files)
     header["scl_slope"], header["scl_inter"] = 1, 0
     header.set_qform(grid.affine, code=SCANNER, strip_shears=True)  # type: ignore[no-untyped-call]
     header.set_sform(grid.affine, code=SCANNER)  # type: ignore[no-untyped-call]
     return header
-
-
-def blocks_of(stack: PlaneStack, pictures: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
-    """Yield one block of pictures (planes, rows, columns) of a whole volume in the file's own order."""
-    yield stack.grid.from_spl(stack.from_pictures(pictures))

@@ -11,7 +11,7 @@ from slidecam.preparation.outputs import (
     output_names,
     painting,
 )
-from slidecam.preparation.slide import OpenRun, Prepared, prepare
+from slidecam.preparation.slide import OpenRun, Prepared, prepare, view_of
 from slidecam.preparation.spec import EVERY_METHOD, PredictSpec
 
 __all__ = [
@@ -30,4 +30,5 @@ __all__ = [
     "output_names",
     "painting",
     "prepare",
+    "view_of",
 ]
