@@ -154,7 +154,12 @@ def _write_heatmap(path: Path, method: str, ready: Prepared, model: LoadedModel,
 
 
 def _class_blocks(saved: VolumeHeatmap, index: int) -> Iterator[NDArray[np.generic]]:
-    return _file_blocks(saved.spec.stack.grid, lambda where: np.asarray(saved.array[(index, *where)]))
+    return _file_blocks(saved.spec.stack.grid, lambda where: _read(saved, index, where))
+
+
+def _read(saved: VolumeHeatmap, index: int, where: tuple[slice, ...]) -> NDArray[np.generic]:
+    place: list[int | slice] = [index, *where]
+    return np.asarray(saved.array[tuple(place)])
 
 
 def _file_blocks(

@@ -34,7 +34,7 @@ APART = 24
 SHEET, MARGIN, GAP = 14.0, 0.45, 0.14
 """Inches: width of the sheet, room round everything, and between pictures."""
 
-HEADER, WORDS, PROFILE, FOOTER = 1.35, 0.3, 2.6, 0.55
+HEADER, WORDS, PROFILE, FOOTER = 1.55, 0.3, 2.6, 0.55
 """Inches above the pictures, for a line of words, of the profile, and below it."""
 
 PICTURE_PX = 480
@@ -135,7 +135,7 @@ def _draw_slice(pen: Pen, one: MontageSlice, table: SliceTable, facts: MontageFa
     words = f"{one.number}: {table.positions[one.number]:.1f} mm, {names[best]} {values[best]:.2f}"
     pen.text(place.left, place.top - 0.08, words, Type(8.5), place.width)
     shape = (PICTURE_PX, max(1, round(PICTURE_PX / facts.aspect)))
-    picture = _resized(one.picture, shape)
+    picture = np.asarray(_resized(one.picture, shape), np.uint8)
     pen.image(place, picture)
     if one.heat is not None:
         lower = Place(place.left, place.top + place.height + GAP, place.width, place.height)
@@ -189,5 +189,5 @@ def profile_picture(
     axes.tick_params(labelsize=8, colors=MUTED)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="center right", fontsize=9, frameon=False)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]

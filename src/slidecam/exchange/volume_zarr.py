@@ -91,9 +91,9 @@ class VolumeHeatmap:
 
     def pictures(self, index: int, start: int, stop: int) -> NDArray[np.float32]:
         """Return a class's heat on some planes as they are hung, float32, (planes, rows, columns)."""
-        place: list[slice] = [slice(None)] * 3
-        place[self.spec.stack.place] = slice(start, stop)
-        voxels = np.asarray(self.array[(index, *place)])
+        place: list[int | slice] = [index, slice(None), slice(None), slice(None)]
+        place[1 + self.spec.stack.place] = slice(start, stop)
+        voxels = np.asarray(self.array[tuple(place)])
         return np.asarray(self.spec.stack.to_pictures(voxels), np.float32)
 
 

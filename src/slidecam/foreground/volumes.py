@@ -31,7 +31,7 @@ LEAST_PIECE = 0.1
 OPENING_FROM = 24
 """Voxels along each axis from which on thin bridges of noise are cut; a smaller volume would lose what it has."""
 
-GREY = np.float32([0.299, 0.587, 0.114])
+GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,4 +149,4 @@ def _large_pieces(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _foreground(volume: NDArray[np.bool_], source: VolumeSource, origin: str) -> VolumeForeground:
     size = Size(source.facts.size.width, source.facts.size.height)
-    return VolumeForeground(volume.any(axis=0), size, origin, volume)
+    return VolumeForeground(np.asarray(volume.any(axis=0)), size, origin, volume)

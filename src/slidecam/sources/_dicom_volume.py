@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import pixel_array
 
 from slidecam.errors import UnreadableSourceError
 from slidecam.sources._dicom import series_files, siblings

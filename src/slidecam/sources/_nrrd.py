@@ -34,7 +34,7 @@ _TO_RAS = {
     "las": (-1.0, 1.0, 1.0),
 }
 _COLOUR_KINDS = {"rgb-color": 3, "rgba-color": 4, "3-color": 3, "4-color": 4}
-_PACKED = {"gzip": gzip.open, "gz": gzip.open, "bzip2": bz2.open, "bz2": bz2.open}
+_PACKED: dict[str, Any] = {"gzip": gzip.open, "gz": gzip.open, "bzip2": bz2.open, "bz2": bz2.open}
 _DOMAIN = ("domain", "space")
 _THREE = 3
 
@@ -85,7 +85,7 @@ def _layout(probe: Probe, header: Mapping[str, Any]) -> tuple[VoxelLayout, int, 
 
 
 def _dtype(header: Mapping[str, Any]) -> np.dtype[Any]:
-    dtype = np.dtype(nrrd.reader._determine_datatype(header))  # noqa: SLF001  (pynrrd has no public name for it)
+    dtype: np.dtype[Any] = np.dtype(nrrd.reader._determine_datatype(header))  # noqa: SLF001  (pynrrd has no public name for it)
     if dtype.kind not in "iuf":
         raise ValueError(f"its samples are {header['type']}, not numbers")
     return dtype

@@ -16,13 +16,15 @@ from pydicom.errors import InvalidDicomError
 
 from slidecam.sources._dicom import first_dicom
 from slidecam.sources._fingerprint import fingerprint_of_files
-from slidecam.sources._library import DECODING_ERRORS
+from slidecam.sources._library import DECODING_ERRORS, Errors
 from slidecam.sources._probe import stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slidecam.sources.source import SourceFacts
+
+NO_DICOM: Errors = (*DECODING_ERRORS, InvalidDicomError)
 
 HIDDEN = "hidden"
 """What stands where a part of a path held an identifier."""
@@ -66,7 +68,7 @@ def identifiers_of(path: Path) -> frozenset[str]:
     """Return what names the patient in a DICOM file, as `plain` letters and digits; nothing where it is none."""
     try:
         header = dcmread(path, stop_before_pixels=True)
-    except (*DECODING_ERRORS, InvalidDicomError):
+    except NO_DICOM:
         return frozenset()
     values = [str(header.get(name) or "") for name in NAMING]
     # Doe^Jane^^Dr. is a patient called Doe, Jane and both together.

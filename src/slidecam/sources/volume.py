@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -117,8 +117,9 @@ class VolumeSource(Source):
         OSError, EOFError, ValueError
             If the file is damaged.
         """
-        thick = self._thickness
-        return self._slab(plane // thick)[plane % thick]
+        number, place = divmod(plane, self._thickness)
+        slab: NDArray[Any] = self._slab(number)
+        return np.asarray(slab[place])
 
     def array(self) -> da.Array:
         """Return the volume as a lazy Dask array, float32, (S, P, L), one block for some slices.
