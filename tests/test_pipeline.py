@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.geometry import LevelBox
 
 SMALL = PredictSpec(batch=4, workers=2)
 

@@ -114,8 +114,7 @@ def test_the_heatmap_lies_on_the_anatomy(
     assert mask[..., -2:].max() == 0
 
 
-@pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
-@pytest.mark.parametrize("codes", ["LPI", "AIL", "SRA"])
+@pytest.mark.parametrize(("axis", "codes"), [("axial", "LPI"), ("coronal", "AIL"), ("sagittal", "SRA")])
 def test_however_a_volume_is_stored_its_physical_heatmap_is_the_same(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16], slice_bundle: Path, axis: Any, codes: str
 ) -> None:

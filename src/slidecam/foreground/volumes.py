@@ -111,9 +111,7 @@ def mask_on(path: Path, stack: PlaneStack) -> NDArray[np.bool_]:
             planes = [own.intensities(plane) for plane in range(own.facts.planes)]
             marked = np.stack([_grey(plane) > 0 for plane in planes])
             mask = marked if own.stack.grid.lies_like(stack.grid) else _moved(marked, own.stack, stack)
-    except (SourceError, EOFError, OSError, ValueError) as error:
-        if isinstance(error, MaskError):
-            raise
+    except SourceError as error:
         raise MaskError(f"{path}: the mask cannot be read: {error}", remedy) from error
     if not mask.any():
         raise MaskError(f"{path}: nothing in it is above 0 where the volume lies.", "Check that both belong together.")

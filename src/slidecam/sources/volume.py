@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from slidecam.geometry import Level, Size, Spacing
+from slidecam.geometry import Level, LevelBox, Size, Spacing
 from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._library import closed, decoding
 from slidecam.sources.source import Source, SourceFacts
@@ -17,7 +17,6 @@ from slidecam.sources.source import Source, SourceFacts
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from slidecam.geometry import LevelBox
     from slidecam.sources._probe import Probe
     from slidecam.sources._voxels import Voxels
     from slidecam.sources.volume_grid import PlaneStack
@@ -114,7 +113,7 @@ class VolumeSource(Source):
         ------
         UsageError
             If the source is closed.
-        OSError, EOFError, ValueError
+        RegionReadError
             If the file is damaged.
         """
         number, place = divmod(plane, self._thickness)
@@ -195,9 +194,14 @@ class VolumeSource(Source):
         if grid.flipped(place):
             length = grid.spl_shape[place]
             start, stop = length - stop, length - start
-        voxels = self._voxels.slab(grid.file_axis(place), start, stop)
+        voxels = self._in_file(grid.file_axis(place), start, stop)
         pictures = self.stack.to_pictures(grid.to_spl(voxels))
         return np.ascontiguousarray(pictures)
+
+    def _in_file(self, axis: int, start: int, stop: int) -> NDArray[np.float32] | NDArray[np.uint8]:
+        size = self.facts.size
+        with decoding(self.facts.path, 0, LevelBox(0, 0, size.width, size.height)):
+            return self._voxels.slab(axis, start, stop)
 
     def _sample(self) -> NDArray[np.float32]:
         """Return about `SAMPLED_VOXELS` intensities, evenly spread in the file's own order."""
@@ -205,7 +209,7 @@ class VolumeSource(Source):
         step = max(1, int(np.cbrt(columns * rows * planes / SAMPLED_VOXELS)))
         missing = self._missing_in_file()
         parts = [
-            self._voxels.slab(2, plane, plane + 1)[::step, ::step].ravel()
+            self._in_file(2, plane, plane + 1)[::step, ::step].ravel()
             for plane in range(0, planes, step)
             if plane not in missing
         ]
