@@ -112,6 +112,8 @@ class ChosenTiles:
         bool, (N, input_px, input_px): where the class is; None where nobody drew it.
     notes
         What a reader should know, as sentences.
+    slices
+        Of a volume: the number of each tile's slice.
     """
 
     names: tuple[str, ...]
@@ -120,6 +122,7 @@ class ChosenTiles:
     labels: tuple[str | None, ...] = ()
     masks: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
+    slices: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -223,6 +226,7 @@ def _of_slide(source: Source, classifier: Classifier, choice: TileChoice) -> Gen
         labels=(None,) * len(grid),
         masks=None if choice.masks is None else _slide_masks(source, grid, choice),
         notes=facts.notes,
+        slices=() if facts.stack is None else tuple(grid.planes.tolist()),
     )
 
 
