@@ -7,10 +7,15 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import nibabel
+import nrrd
 import numpy as np
 import pytest
 import tifffile
 import torch
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from slidecam.errors import RegionReadError
 from slidecam.geometry import Box, Level, LevelBox, Size, Spacing
@@ -209,3 +214,160 @@ def write_slide() -> Callable[..., Path]:
         return path
 
     return write
+
+
+def make_head(shape: tuple[int, int, int] = (40, 48, 12), seed: int = 0) -> NDArray[np.int16]:
+    """Return a bright ball with a brighter spot left of its middle, (x right, y forwards, z up), no two parts alike."""
+    places = np.meshgrid(*(np.linspace(-1, 1, length) for length in shape), indexing="ij")
+    radius = np.sqrt(sum(place**2 for place in places))
+    head = np.where(radius < 0.9, 300 + 80 * places[0] + 50 * places[1] + 30 * places[2], 0)
+    spot = (places[0] + 0.45) ** 2 + (places[1] - 0.3) ** 2 + (places[2] - 0.2) ** 2 < 0.06
+    head = np.where(spot, 900, head) + np.random.default_rng(seed).integers(0, 6, shape)
+    return head.astype(np.int16)
+
+
+class VolumeWriter:
+    """Writes one (x right, y forwards, z up) volume in every format that slidecam reads as volumes."""
+
+    voxel = (0.8, 0.8, 2.0)
+
+    def affine(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Return the affine to RAS+ mm that puts the volume's middle at the world's."""
+        affine = np.diag([*self.voxel, 1.0])
+        affine[:3, 3] = [-(length - 1) / 2 * step for length, step in zip(shape[:3], self.voxel, strict=True)]
+        return affine
+
+    def nifti(self, path: Path, voxels: NDArray[Any], affine: NDArray[np.float64] | None = None) -> Path:
+        """Write NIfTI-1, gzipped where the name says so."""
+        nibabel.save(nibabel.Nifti1Image(voxels, self.affine(voxels.shape) if affine is None else affine), path)  # type: ignore[no-untyped-call]
+        return path
+
+    def nifti2(self, path: Path, voxels: NDArray[Any]) -> Path:
+        """Write NIfTI-2."""
+        nibabel.save(nibabel.Nifti2Image(voxels, self.affine(voxels.shape)), path)  # type: ignore[no-untyped-call]
+        return path
+
+    def mgh(self, path: Path, voxels: NDArray[Any]) -> Path:
+        """Write MGH or MGZ."""
+        image = nibabel.MGHImage(voxels, self.affine(voxels.shape).astype(np.float32))  # type: ignore[no-untyped-call]
+        nibabel.save(image, path)  # type: ignore[no-untyped-call]
+        return path
+
+    def nrrd(self, path: Path, voxels: NDArray[Any], encoding: str = "gzip") -> Path:
+        """Write NRRD in LPS."""
+        affine = np.diag([-1, -1, 1, 1]) @ self.affine(voxels.shape)
+        header = {
+            "space": "left-posterior-superior",
+            "space directions": affine[:3, :3].T,
+            "space origin": affine[:3, 3],
+            "kinds": ["domain"] * 3,
+            "encoding": encoding,
+        }
+        nrrd.write(str(path), voxels, header)
+        return path
+
+    def dicom(self, folder: Path, voxels: NDArray[Any], skip: tuple[int, ...] = (), **tags: Any) -> Path:
+        """Write a series of one file for each slice, in names that do not follow their places."""
+        folder.mkdir(parents=True, exist_ok=True)
+        count = voxels.shape[2]
+        for number in range(count):
+            if number in skip:
+                continue
+            slice_ = self._slice(voxels, number, tags)
+            slice_.save_as(folder / f"IM{(number * 7) % count:04d}.dcm", enforce_file_format=True)
+        return folder
+
+    def enhanced(self, path: Path, voxels: NDArray[Any], **tags: Any) -> Path:
+        """Write one file of many frames, from the top down."""
+        whole = self._slice(voxels, 0, tags)
+        shared, frames = Dataset(), []
+        shared.PixelMeasuresSequence = Sequence([_dataset(PixelSpacing=whole.PixelSpacing)])
+        shared.PlaneOrientationSequence = Sequence([_dataset(ImageOrientationPatient=whole.ImageOrientationPatient)])
+        order = [*reversed(range(voxels.shape[2]))]
+        for number in order:
+            position = self._slice(voxels, number, tags).ImagePositionPatient
+            place = Sequence([_dataset(ImagePositionPatient=position)])
+            frames.append(_dataset(PlanePositionSequence=place))
+        for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "InstanceNumber"):
+            delattr(whole, name)
+        whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4.1"
+        whole.NumberOfFrames = len(order)
+        whole.SharedFunctionalGroupsSequence = Sequence([shared])
+        whole.PerFrameFunctionalGroupsSequence = Sequence(frames)
+        whole.PixelData = np.stack([_hung(voxels, number) for number in order]).tobytes()
+        whole.save_as(path, enforce_file_format=True)
+        return path
+
+    def _slice(self, voxels: NDArray[Any], number: int, tags: dict[str, Any]) -> Dataset:
+        # Rows run to the patient's left and columns backwards, as axial slices do.
+        middle = [(length - 1) / 2 * step for length, step in zip(voxels.shape, self.voxel, strict=True)]
+        told: dict[str, Any] = {
+            "SOPClassUID": MRImageStorage,
+            "SOPInstanceUID": f"1.2.826.77.{number + 1}",
+            "SeriesInstanceUID": "1.2.826.77",
+            "Modality": "MR",
+            "InstanceNumber": number + 1,
+            "ImagePositionPatient": [-middle[0], -middle[1], number * self.voxel[2] - middle[2]],
+            "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+            "PixelSpacing": [self.voxel[1], self.voxel[0]],
+            "SliceThickness": self.voxel[2],
+            "Rows": voxels.shape[1],
+            "Columns": voxels.shape[0],
+            "SamplesPerPixel": 1,
+            "PhotometricInterpretation": "MONOCHROME2",
+            "BitsAllocated": 16,
+            "BitsStored": 16,
+            "HighBit": 15,
+            "PixelRepresentation": 1,
+        }
+        dataset = _dataset(**told | tags)
+        dataset.PixelData = _hung(voxels, number).tobytes()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.file_meta.MediaStorageSOPClassUID = MRImageStorage
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        return dataset
+
+
+def _hung(voxels: NDArray[Any], number: int) -> NDArray[Any]:
+    """Return an axial slice as rows and columns: backwards, and to the patient's left."""
+    return np.ascontiguousarray(voxels[::-1, ::-1, number].T.astype(np.int16))
+
+
+def _dataset(**values: Any) -> Dataset:
+    dataset = Dataset()
+    for name, value in values.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
+@pytest.fixture(scope="session")
+def write_volume() -> VolumeWriter:
+    """Return a writer of volumes in every format."""
+    return VolumeWriter()
+
+
+@pytest.fixture(scope="session")
+def head() -> NDArray[np.int16]:
+    """Return a synthetic head, (x right, y forwards, z up)."""
+    return make_head()
+
+
+@pytest.fixture(scope="session")
+def slice_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bundle of two classes with random weights that sees whole slices, as 32 px."""
+    torch.manual_seed(6)
+    network = build_network("slidecam/pocket_resnet", {"widths": [8, 12]}, 2, Path("slices"))
+    card = Card(
+        name="slices",
+        architecture="slidecam/pocket_resnet",
+        architecture_args={"widths": [8, 12]},
+        class_names=("plain", "lesion"),
+        activation="softmax",
+        tile_px=32,
+        spacing=None,
+        input_px=32,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    )
+    return save_bundle(tmp_path_factory.mktemp("slice-bundle") / "slices", card, network).path

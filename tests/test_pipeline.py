@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.geometry import LevelBox
 
 SMALL = PredictSpec(batch=4, workers=2)
 
@@ -344,10 +343,11 @@ def test_failed_tiles_are_tried_again_and_mended_ones_are_done(
     assert same_results(tmp_path / "well" / "one", tmp_path / "out" / "one")
 
 
-def _unreadable_once(cutter: Any, box: LevelBox, decoded: Any) -> NDArray[np.uint8]:
+def _unreadable_once(cutter: Any, tile: int, decoded: Any) -> NDArray[np.uint8]:
+    box = cutter._grid.level_box(tile)
     if (box.x, box.y) == (128, 128):
         raise RegionReadError("one.tif", 0, box, "the network drive was away")
-    return _CROP(cutter, box, decoded)
+    return _CROP(cutter, tile, decoded)
 
 
 _CROP = streaming._Cutter._crop

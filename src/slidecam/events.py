@@ -28,6 +28,8 @@ class Planned:
         µm per level-0 pixel and where that was learnt; None and nothing for a picture of which nobody knows.
     tile_px, level
         Edge of a tile in level-0 pixels, and the pyramid level it is read from.
+    planes
+        How many planes a volume has along the chosen axis; 1 for a slide.
     """
 
     slide: str
@@ -39,6 +41,7 @@ class Planned:
     spacing_from: str
     tile_px: int
     level: int
+    planes: int = 1
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class BatchDone:
         int64, (batch, 4): level-0 boxes of this batch.
     probabilities
         float32, (batch, classes); NaN in failed rows.
+    planes
+        int64, (batch,): the plane of a volume that each tile is on; None on a slide, which is one plane.
     """
 
     slide: str
@@ -62,6 +67,7 @@ class BatchDone:
     total: int
     boxes: NDArray[np.int64]
     probabilities: NDArray[np.float32]
+    planes: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,9 @@ NO_ROOM = "Check that the output folder can be written and is not full, then rep
 TILING_OPTIONS = ("overlap", "grid", "edge", "min_tissue", "mask")
 """What says how a slide is cut into tiles."""
 
+VOLUME_OPTIONS = ("min_tissue", "mask")
+"""What of it says which slices of a volume are classified."""
+
 THREADS = ("ahead", "commit", "behind")
 """One thread prepares the next slide, one commits batches, one writes the outputs of the slide before."""
 
@@ -85,7 +88,8 @@ def predict(
     if not str(out):
         raise UsageError("the output folder is an empty text.", "Is a variable of your shell empty?")
     spec, out = spec or PredictSpec(), Path(out)
-    found = find_slides([inputs] if isinstance(inputs, str | Path) else inputs)
+    given = [inputs] if isinstance(inputs, str | Path) else inputs
+    found = find_slides(given, keep_identifiers=spec.keep_identifiers)
     _refuse_unclear(found, out, spec)
     loaded = load_model(model, spec)
     log = RunLog(out, loaded.bundle, spec, found.slides)
@@ -135,7 +139,8 @@ def _without_effect(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
     given = [name for name in TILING_OPTIONS if getattr(spec, name) != getattr(plain, name)]
     if model.sees_pictures and given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        yield f"{model.bundle.card.name} sees whole pictures: {options} without effect."
+        but = " but on volumes" if set(given) & set(VOLUME_OPTIONS) else ""
+        yield f"{model.bundle.card.name} sees whole pictures: {options} without effect{but}."
     methods = () if model.request is None else model.request.methods
     idle = sorted(spec.heatmap_scale.keys() - {EVERY_METHOD, *methods})
     if idle:
@@ -261,7 +266,8 @@ def _scored(name: str, run: OpenRun, model: LoadedModel, pool: ThreadPoolExecuto
             for place, reason in scored.results.failures.items():
                 x, y, width, height = (int(value) for value in boxes[place])
                 yield TileFailed(name, (x, y, width, height), reason)
-            yield BatchDone(name, done, len(run.store), boxes, scored.results.blanked().probabilities)
+            planes = None if run.planes is None else run.planes[scored.batch.rows]
+            yield BatchDone(name, done, len(run.store), boxes, scored.results.blanked().probabilities, planes)
 
 
 def _committed(
@@ -306,4 +312,5 @@ def _planned(slide: FoundSlide, ready: Prepared) -> Planned:
         spacing_from="" if ready.spacing is None else ready.spacing.origin,
         tile_px=grid.edge,
         level=grid.level.index,
+        planes=ready.source.facts.planes,
     )

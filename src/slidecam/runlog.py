@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from slidecam.events import Finished, SlideFailed, SlideFinished
 from slidecam.exchange.manifest import RunFacts, SlideReport, write_manifest
 from slidecam.exchange.report import write_report
+from slidecam.sources.identifiers import public_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from slidecam.models import Bundle
     from slidecam.preparation import PredictSpec
@@ -117,7 +118,7 @@ class RunLog:
             slidecam=version("slidecam"),
             bundle=self.bundle.card.name,
             bundle_digest=self.bundle.digest,
-            command=_plain(self.spec),
+            command=_plain(self.spec, {part for slide in self.slides for part in slide.hidden}),
             started=self.started,
             finished=datetime.now(UTC),
             exit_code=self.exit_code,
@@ -130,6 +131,9 @@ class RunLog:
         return Finished(*places, len(self.reports), failed, self.exit_code)
 
 
-def _plain(spec: PredictSpec) -> dict[str, Any]:
+def _plain(spec: PredictSpec, hidden: Collection[str]) -> dict[str, Any]:
+    """Return the settings as JSON; a mask may lie in a folder that is called after the patient."""
     told = {each.name: getattr(spec, each.name) for each in fields(spec)}
-    return {key: str(value) if isinstance(value, Path) else value for key, value in told.items()}
+    return {
+        key: public_path(str(value), tuple(hidden)) if isinstance(value, Path) else value for key, value in told.items()
+    }

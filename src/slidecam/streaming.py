@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 STRIPE = 16
 """Width of a stripe in chunks: two rows of it are about 100 MB of RGB, and one tile in 16 meets a stripe's border."""
 
-Chunk = tuple[int, int, int]
-"""Stripe, row and column of a decoding chunk. The stripe is that of the tiles that need it: a chunk on the border of
-two stripes is decoded for each of them, or it would wait for the whole height of the slide."""
+Chunk = tuple[int, int, int, int]
+"""Plane, stripe, row and column of a decoding chunk.
+
+The stripe is that of the tiles that need it: a chunk on the border of two stripes is decoded for each of them, or it
+would wait for the whole height of the slide."""
 
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -102,14 +104,16 @@ def plan_batches(source: Source, grid: TileGrid, batch_size: int) -> list[NDArra
     if not len(grid):
         return []
     under = _spans(source, grid)
-    order = np.lexsort((grid.boxes[:, 0], grid.boxes[:, 1], under.left, under.top, under.left // STRIPE))
+    stripe = under.left // STRIPE
+    order = np.lexsort((grid.boxes[:, 0], grid.boxes[:, 1], under.left, under.top, stripe, grid.planes))
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 @dataclass(frozen=True)
 class _Spans:
-    """The chunks under each tile, int64, (tiles,): first and last row and column, both included."""
+    """The chunks under each tile, int64, (tiles,): its plane, first and last row and column, both included."""
 
+    plane: NDArray[np.int64]
     top: NDArray[np.int64]
     bottom: NDArray[np.int64]
     left: NDArray[np.int64]
@@ -117,10 +121,10 @@ class _Spans:
 
     def chunks_of(self, rows: NDArray[np.int64]) -> dict[Chunk, None]:
         """Return the chunks under these tiles, each once, in reading order."""
-        sides = (side[rows].tolist() for side in (self.top, self.bottom, self.left, self.right))
+        sides = (side[rows].tolist() for side in (self.plane, self.top, self.bottom, self.left, self.right))
         return dict.fromkeys(
-            (left // STRIPE, row, column)
-            for top, bottom, left, right in zip(*sides, strict=True)
+            (plane, left // STRIPE, row, column)
+            for plane, top, bottom, left, right in zip(*sides, strict=True)
             for row in range(top, bottom + 1)
             for column in range(left, right + 1)
         )
@@ -136,7 +140,8 @@ def _spans(source: Source, grid: TileGrid) -> _Spans:
         np.clip(corners[:, 1], 0, size.height - 1),
         np.clip(corners[:, 1] + height - 1, 0, size.height - 1),
     )
-    return _Spans(first_y // chunk.height, last_y // chunk.height, first_x // chunk.width, last_x // chunk.width)
+    rows, columns = (first_y // chunk.height, last_y // chunk.height), (first_x // chunk.width, last_x // chunk.width)
+    return _Spans(grid.planes, *rows, *columns)
 
 
 def stream_tiles(source: Source, grid: TileGrid, spec: StreamSpec) -> Iterator[TileBatch]:
@@ -246,11 +251,11 @@ class _Cutter:
     def decode(self, key: Chunk) -> _Decoded:
         """Decode one chunk; a chunk that fails twice is empty, and its tiles are then read one by one."""
         start = time.perf_counter()
-        _stripe, row, column = key
+        plane, _stripe, row, column = key
         box = self._source.chunk_box(self._level, row, column)
         for _attempt in range(2):
             try:
-                return _Decoded(self._source.read(self._level, box), time.perf_counter() - start)
+                return _Decoded(self._source.read(self._level, box, plane=plane), time.perf_counter() - start)
             except RegionReadError:
                 continue
         return _Decoded(None, time.perf_counter() - start)
@@ -264,14 +269,14 @@ class _Cutter:
     ) -> TileBatch:
         """Cut and resize every tile of a batch; the seconds of ``fresh`` chunks are put to its account."""
         decoded = {key: future.result() for key, future in chunks.items()}
-        by_place = {(row, column): chunk.pixels for (_stripe, row, column), chunk in decoded.items()}
+        by_place = {(plane, row, column): chunk.pixels for (plane, _, row, column), chunk in decoded.items()}
         start = time.perf_counter()
         edge = self._grid.input_px
         pixels = np.zeros((len(rows), edge, edge, 3), np.uint8)
         failures = []
         for place, row in enumerate(rows):
             try:
-                pixels[place] = self._resized(self._crop(self._grid.level_box(int(row)), by_place))
+                pixels[place] = self._resized(self._crop(int(row), by_place))
             except RegionReadError as error:
                 failures.append(TileFailure(int(row), str(error)))
         seconds = time.perf_counter() - start + sum(decoded[key].seconds for key in fresh)
@@ -285,12 +290,13 @@ class _Cutter:
             for column in range(inside.x // self._chunk.width, (inside.right - 1) // self._chunk.width + 1):
                 yield row, column
 
-    def _crop(self, box: LevelBox, decoded: dict[tuple[int, int], NDArray[np.uint8] | None]) -> NDArray[np.uint8]:
+    def _crop(self, tile: int, decoded: dict[tuple[int, int, int], NDArray[np.uint8] | None]) -> NDArray[np.uint8]:
+        box, plane = self._grid.level_box(tile), int(self._grid.planes[tile])
         crop = np.full((box.height, box.width, 3), self._grid.fill, np.uint8)
         for key in self._under(box):
-            pixels = decoded[key]
+            pixels = decoded[plane, *key]
             if pixels is None:
-                return self._source.read(self._level, box, self._grid.fill)
+                return self._source.read(self._level, box, self._grid.fill, plane)
             _paste(crop, box, pixels, self._source.chunk_box(self._level, *key))
         return crop
 

@@ -290,7 +290,7 @@ def _cut(source: Source, drawn: Path, spec: TileSetSpec) -> _Cut:
     names = _wanted(classes, drawn, spec)
     kept = np.flatnonzero([label >= 0 and classes.names[label] in names for label in labels])
     return _Cut(
-        grid=replace(grid, boxes=grid.boxes[kept]),
+        grid=grid.only(kept),
         labels=tuple(classes.names[label] for label in labels[kept]),
         names=names,
         ambiguous=int((labels == AMBIGUOUS).sum()),

@@ -7,23 +7,29 @@ tile is tissue, so that results of both programs can be laid side by side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from slidecam.errors import TilingError
-from slidecam.geometry import Box, nearest_better_level
+from slidecam.geometry import Box, Size, nearest_better_level
 from slidecam.sources import GLASS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from slidecam.foreground import Foreground
+    from slidecam.foreground import Foreground, VolumeForeground
     from slidecam.geometry import Level, LevelBox, Spacing
     from slidecam.sources import SourceFacts
+    from slidecam.sources.volume_grid import PlaneStack
 
 RGB = tuple[int, int, int]
+
+BLACK: RGB = (0, 0, 0)
+"""What lies beyond the planes of a volume: air."""
 
 LARGEST_PICTURE = 4096
 """Pixels of the longer side up to which a picture is believed to be one picture and not a slide."""
@@ -90,6 +96,8 @@ class TileGrid:
         Edge of a tile after the one resize.
     fill
         Colour of what lies beyond the slide.
+    planes
+        int64, (tiles,): the plane of a volume that each tile is on; all 0 on a slide, which is one plane.
     """
 
     boxes: NDArray[np.int64]
@@ -98,6 +106,11 @@ class TileGrid:
     level: Level
     input_px: int
     fill: RGB
+    planes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        if len(self.planes) != len(self.boxes):
+            object.__setattr__(self, "planes", np.zeros(len(self.boxes), np.int64))
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -106,6 +119,11 @@ class TileGrid:
     def edge(self) -> int:
         """Edge of a tile in level-0 pixels, the longer one; 0 where there is no tile."""
         return int(self.boxes[0, 2:].max()) if len(self.boxes) else 0
+
+    def only(self, rows: NDArray[np.int64] | Sequence[int]) -> TileGrid:
+        """Return the grid with some of its tiles alone, in the order of ``rows``."""
+        chosen = np.asarray(rows, np.int64)
+        return replace(self, boxes=self.boxes[chosen], planes=self.planes[chosen])
 
     def level_box(self, row: int) -> LevelBox:
         """Return the box of one tile in pixels of the grid's level."""
@@ -139,7 +157,7 @@ def lay_grid(facts: SourceFacts, spacing: Spacing, foreground: Foreground, spec:
             "Check --mpp, or pass a smaller --overlap.",
         )
     lay = _wsinfer_boxes if spec.grid == "wsinfer" else _slidecam_boxes
-    candidates = lay(facts, edge, step, spec)
+    candidates = lay(facts, (Size(edge, edge), Size(step, step)), spec)
     kept = _in_tissue(candidates, foreground, spec)
     return TileGrid(
         boxes=candidates[kept],
@@ -201,12 +219,94 @@ def lay_whole(facts: SourceFacts, input_px: int) -> TileGrid:
     return TileGrid(boxes, 1, max(size.width, size.height), facts.levels[0], input_px, GLASS)
 
 
-def _slidecam_boxes(facts: SourceFacts, edge: int, step: int, spec: TilingSpec) -> NDArray[np.int64]:
+def lay_planes(facts: SourceFacts, foreground: VolumeForeground, input_px: int, min_share: float) -> TileGrid:
+    """Lay one tile over each plane of a volume, for a classifier that sees whole pictures.
+
+    A tile is the square, in millimetres, that holds the plane, so that a head keeps its shape whatever that of the
+    voxels; what lies beyond the plane is black.
+
+    Parameters
+    ----------
+    facts
+        The volume.
+    foreground
+        Where there is a head, or whatever was scanned.
+    input_px
+        Edge of a tile after the one resize.
+    min_share
+        Least foreground of a plane, as a share of the fullest plane's: what has less is left out.
+
+    Raises
+    ------
+    TilingError
+        If it is no volume.
+    """
+    stack = _stack_of(facts)
+    _planes, rows, columns = stack.shape
+    _apart, row_mm, column_mm = stack.spacing_mm
+    side = max(rows * row_mm, columns * column_mm)
+    width, height = round(side / column_mm), round(side / row_mm)
+    shares = foreground.shares
+    # The floor keeps planes without any foreground out when min_share is 0.
+    full = shares >= max(min_share * float(shares.max(initial=0)), 1e-9)
+    full[list(stack.missing)] = False
+    kept = np.flatnonzero(full)
+    box = [(columns - width) // 2, (rows - height) // 2, width, height]
+    boxes = np.tile(np.array(box, np.int64), (len(kept), 1))
+    level = facts.levels[0]
+    return TileGrid(boxes, len(shares), max(width, height), level, input_px, BLACK, kept)
+
+
+def lay_tiles_on_planes(
+    facts: SourceFacts, spacing: Spacing, foreground: VolumeForeground, spec: TilingSpec
+) -> TileGrid:
+    """Lay the tiles of ``spec`` over the foreground of every plane of a volume.
+
+    Tiles are squares in millimetres, so that on planes of unequal spacing they are none in voxels.
+
+    Raises
+    ------
+    TilingError
+        If it is no volume, or a tile would be smaller than a voxel.
+    """
+    stack = _stack_of(facts)
+    grids = []
+    boxes = _slidecam_boxes(facts, _edges(facts, spacing, spec), spec)
+    for plane in range(facts.planes):
+        kept = boxes[:0] if plane in stack.missing else boxes[_in_tissue(boxes, foreground.of_plane(plane), spec)]
+        grids.append((len(boxes), kept, np.full(len(kept), plane, np.int64)))
+    counts, boxes_kept, planes = zip(*grids, strict=True)
+    step = _edges(facts, spacing, spec)[1].width
+    level, on = facts.levels[0], np.concatenate(planes)
+    return TileGrid(np.concatenate(boxes_kept), sum(counts), step, level, spec.input_px, BLACK, on)
+
+
+def _edges(facts: SourceFacts, spacing: Spacing, spec: TilingSpec) -> tuple[Size, Size]:
+    """Return a tile's size and the steps from tile to tile, in pixels of each axis."""
+    sides = [spec.tile_px * spec.spacing / pixel for pixel in (spacing.x, spacing.y)]
+    edge = Size(*(round(side) for side in sides))
+    step = Size(*(round((1 - spec.overlap) * side) for side in (edge.width, edge.height)))
+    if min(edge.width, edge.height, step.width, step.height) < 1:
+        raise TilingError(
+            f"{facts.path}: a tile is {edge.width} x {edge.height} voxels at {spacing.x:g} x {spacing.y:g} µm.",
+            "Use a bundle of coarser spacing, or pass a smaller --overlap.",
+        )
+    return edge, step
+
+
+def _stack_of(facts: SourceFacts) -> PlaneStack:
+    if facts.stack is None:
+        raise TilingError(f"{facts.path}: this is no volume.", "Lay a slide's grid with lay_grid or lay_whole.")
+    return facts.stack
+
+
+def _slidecam_boxes(facts: SourceFacts, edges: tuple[Size, Size], spec: TilingSpec) -> NDArray[np.int64]:
+    edge, step = edges
     region = facts.bounds or Box(0, 0, facts.size.width, facts.size.height)
-    ys = _starts(region.y, region.bottom, edge, step, spec.edge)
-    xs = _starts(region.x, region.right, edge, step, spec.edge)
+    ys = _starts(region.y, region.bottom, edge.height, step.height, spec.edge)
+    xs = _starts(region.x, region.right, edge.width, step.width, spec.edge)
     y, x = np.meshgrid(ys, xs, indexing="ij")
-    return _squares(x.ravel(), y.ravel(), edge)
+    return _boxes(x.ravel(), y.ravel(), edge)
 
 
 def _starts(first: int, end: int, edge: int, step: int, policy: str) -> NDArray[np.int64]:
@@ -215,7 +315,8 @@ def _starts(first: int, end: int, edge: int, step: int, policy: str) -> NDArray[
     return np.arange(first, last, step, dtype=np.int64)
 
 
-def _wsinfer_boxes(facts: SourceFacts, edge: int, step: int, spec: TilingSpec) -> NDArray[np.int64]:
+def _wsinfer_boxes(facts: SourceFacts, edges: tuple[Size, Size], spec: TilingSpec) -> NDArray[np.int64]:
+    edge, step = edges[0].width, edges[1].width
     half = round(edge / 2)
     x, y = np.meshgrid(
         np.arange(half, facts.size.width, step, dtype=np.int64),
@@ -230,8 +331,11 @@ def _wsinfer_boxes(facts: SourceFacts, edge: int, step: int, spec: TilingSpec) -
 
 
 def _squares(x: NDArray[np.int64], y: NDArray[np.int64], edge: int) -> NDArray[np.int64]:
-    edges = np.full_like(x, edge)
-    return np.stack([x, y, edges, edges], axis=1)
+    return _boxes(x, y, Size(edge, edge))
+
+
+def _boxes(x: NDArray[np.int64], y: NDArray[np.int64], edge: Size) -> NDArray[np.int64]:
+    return np.stack([x, y, np.full_like(x, edge.width), np.full_like(x, edge.height)], axis=1)
 
 
 def _in_tissue(boxes: NDArray[np.int64], foreground: Foreground, spec: TilingSpec) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -165,3 +165,25 @@ def test_a_whole_picture_is_one_tile(tmp_path: Path) -> None:
 def test_an_impossible_choice_is_refused(choice: dict[str, object]) -> None:
     with pytest.raises(SlidecamError):
         TileChoice(**choice)  # type: ignore[arg-type]
+
+
+def test_of_a_volume_whole_slices_are_chosen(tmp_path: Path, write_volume: Any, slice_bundle: Path) -> None:
+    voxels = np.zeros((24, 28, 6), np.int16)
+    voxels[4:20, 4:24, 1:5] = np.arange(4, dtype=np.int16) * 100 + 200
+    path = write_volume.nifti(tmp_path / "head.nii.gz", voxels)
+    classifier = open_bundle(slice_bundle).classifier("cpu")
+
+    def of(**choice: Any) -> ChosenTiles:
+        return chosen(path, classifier, TileChoice(**choice))
+
+    assert of(slices=(2, 4)).names == ("head axial slice 2", "head axial slice 4")
+    assert of().slices == (3,)
+    both = of(top=4, of="lesion")
+    assert sorted(both.slices) == [1, 2, 3, 4]
+    alone = of(slices=both.slices[:1])
+    np.testing.assert_array_equal(alone.pixels[0], both.pixels[0])
+    assert len(of(random=2, axis="coronal")) == 2
+    with pytest.raises(UsageError, match=r"slice 5 of 6 is none or holds no foreground"):
+        of(slices=(5,))
+    with pytest.raises(UsageError, match=r"whole slices.*--slice"):
+        of(at=((3.0, 3.0),))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from slidecam.errors import UnknownFormatError, UnreadableSourceError
+from slidecam.errors import UnreadableSourceError
 from slidecam.sources import open_source
 from slidecam.sources._dicom import _jpeg_is_ycbcr, claims_rgb_but_is_ycbcr
 
@@ -75,7 +75,8 @@ def test_a_folder_of_two_series_asks_which(shared_data: Path, tmp_path: Path) ->
 
 
 @pytest.mark.shared_data
-def test_a_dicom_file_that_is_no_slide_is_called_that(shared_data: Path) -> None:
+def test_a_slice_of_mri_is_read_as_a_volume_and_a_slide_as_a_slide(shared_data: Path) -> None:
     mri = next(file for file in (shared_data / "mri_dicom_series").rglob("*") if file.suffix == ".dcm")
-    with pytest.raises(UnknownFormatError, match="not a whole-slide image"):
-        open_source(mri)
+    with open_source(mri) as volume, open_source(shared_data / "slides" / "dicom_7levels_wrong_colour") as slide:
+        assert volume.facts.reader == "dicom"
+        assert slide.facts.reader == "openslide"

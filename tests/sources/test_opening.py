@@ -31,7 +31,7 @@ SMALL = np.full((40, 60, 3), 200, np.uint8)
         (b"\x1f\x8b" + bytes(40), "gzip"),
         (b"%PDF-1.7", "a PDF"),
         (bytes(range(256)), "binary file"),
-        (bytes(128) + b"DICM" + bytes(40), "DICOM file, but not"),
+        (bytes(128) + b"DICM" + bytes(40), "DICOM file without a picture"),
     ],
 )
 def test_a_file_that_nobody_reads_is_called_what_it_looks_like(tmp_path: Path, content: bytes, says: str) -> None:
@@ -106,10 +106,13 @@ def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
 def test_an_unknown_reader_is_answered_with_those_there_are() -> None:
     with pytest.raises(UsageError, match="openslide"):
         open_source(__file__, "vips")
-    assert reader_names() == ("ome-zarr", "picture", "openslide", "tiffslide", "tiff")
+    assert reader_names() == (
+        *("ome-zarr", "picture", "nifti", "nrrd", "dicom"),
+        *("openslide", "tiffslide", "tiff"),
+    )
 
 
-@pytest.mark.parametrize("reader", ["ome-zarr", "picture", "openslide", "tiffslide", "tiff"])
+@pytest.mark.parametrize("reader", ["ome-zarr", "picture", "nifti", "nrrd", "dicom", "openslide", "tiffslide", "tiff"])
 @pytest.mark.parametrize("content", [b"", b"text of no use", b"II*\0\xff\xff\xff\xff", bytes(200), LFS])
 def test_no_reader_lets_a_librarys_error_through(tmp_path: Path, reader: str, content: bytes) -> None:
     path = tmp_path / "x.bin"
@@ -137,7 +140,8 @@ def test_a_file_cut_off_anywhere_ends_in_a_source_error_or_reads(tmp_path: Path,
 def test_opening_the_package_imports_no_decoding_library() -> None:
     code = (
         "import sys, slidecam.sources; "
-        "print([m for m in ('openslide', 'tifffile', 'tiffslide', 'zarr', 'torch') if m in sys.modules])"
+        "names = ('nibabel', 'pydicom', 'nrrd', 'openslide', 'tifffile', 'tiffslide', 'zarr', 'torch'); "
+        "print([m for m in names if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - ours
     assert done.stdout.strip() == "[]"

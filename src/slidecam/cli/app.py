@@ -55,6 +55,14 @@ class WeightNames(StrEnum):
     KIMIANET = "kimianet"
 
 
+class SliceAxis(StrEnum):
+    """Along which the slices of a volume follow each other."""
+
+    AXIAL = "axial"
+    CORONAL = "coronal"
+    SAGITTAL = "sagittal"
+
+
 class Precision(StrEnum):
     """Number format of the backbone."""
 
@@ -156,6 +164,15 @@ def predict(
     ] = Backend.FOLDED,
     ngff: Annotated[Ngff, typer.Option(help="OME-Zarr version of the heatmap.")] = Ngff.V04,
     reader: Annotated[str | None, typer.Option(help="Reader to use instead of the one the content suggests.")] = None,
+    axis: Annotated[
+        SliceAxis | None, typer.Option(help="Of volumes: along which slices are taken. \\[default: the card's]")
+    ] = None,
+    volume: Annotated[
+        str | None, typer.Option(metavar="N|NAME", help="Which volume of a 4-D file, from 0. \\[default: the first]")
+    ] = None,
+    keep_identifiers: Annotated[
+        bool, typer.Option("--keep-identifiers", help="Call outputs after files that are called after a patient.")
+    ] = False,
     trust: Trust = False,
     json: Json = False,
 ) -> None:
@@ -192,6 +209,9 @@ def predict(
             ngff=ngff.value,
             trust=trust,
             reader=reader,
+            axis=None if axis is None else axis.value,
+            volume=volume,
+            keep_identifiers=keep_identifiers,
         )
         raise typer.Exit(terminal.follow(events(slides, model, out, spec), out))
 

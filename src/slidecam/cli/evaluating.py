@@ -33,7 +33,10 @@ class Part(StrEnum):
 
 @app.command()
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a model bundle.", show_default=False)],
+    bundle: Annotated[
+        Path,
+        typer.Argument(help="Folder of a model bundle; with --mask, a volume's folder of a run.", show_default=False),
+    ],
     data: Annotated[
         Path | None,
         typer.Option(help="Class folders of pictures, train/val/test folders of them, or a CSV."),
@@ -45,6 +48,15 @@ def evaluate(
     annotations: Annotated[
         Path | None, typer.Option(help="GeoJSON of the only slide, or a folder of <stem>.geojson for each.")
     ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="Of a volume: NIfTI, NRRD or MGZ that its heatmaps are held against.")
+    ] = None,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="With --mask: class to measure; repeat for more.")
+    ] = None,
+    threshold: Annotated[
+        str, typer.Option(help="With --mask: where heat counts for Dice: otsu, mean+1.5, quantile:0.9, fraction:0.5.")
+    ] = "otsu",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for evaluation.html, .json and predictions.csv.")
     ] = None,
@@ -67,7 +79,7 @@ def evaluate(
     trust: Trust = False,
     json: Json = False,
 ) -> None:
-    """Measure a bundle on labelled pictures (--data) or on annotated slides (--slides, --runs).
+    """Measure a bundle on pictures (--data) or annotated slides (--slides, --runs), or heat on a mask (--mask).
 
     Every figure has its 95 % interval. --json prints one object.
     """
@@ -81,6 +93,10 @@ def evaluate(
         from slidecam.preparation import PredictSpec
         from slidecam.slide_evaluation import SlideEvaluationSpec
 
+        if mask is not None:
+            _check_alone(data, slides, runs, annotations)
+            _evaluate_volume(terminal, bundle, mask, out, (tuple(classes or ()), threshold, json))
+            return
         _check_material(data, slides, runs, annotations)
         renamed = pairs_of("--map", rename or [])
         if data is not None:
@@ -105,11 +121,37 @@ def _check_material(
     from slidecam.errors import UsageError
 
     if sum(map(bool, (data, slides, runs))) != 1:
-        raise UsageError("what to measure on is not clear.", "Pass one of --data, --slides and --runs.")
+        raise UsageError("what to measure on is not clear.", "Pass one of --data, --slides, --runs and --mask.")
     if data is None and annotations is None:
         raise UsageError("--slides and --runs need to know what is what.", "Pass --annotations DRAWN.geojson.")
     if data is not None and annotations is not None:
         raise UsageError("--annotations says nothing of --data.", "Pass --slides or --runs with it, or leave it out.")
+
+
+def _check_alone(*others: object) -> None:
+    from slidecam.errors import UsageError
+
+    if any(others):
+        raise UsageError("--mask is for a volume's run alone.", "Leave out --data, --slides, --runs and --annotations.")
+
+
+def _evaluate_volume(
+    terminal: Terminal, run: Path, mask: Path, out: Path | None, how: tuple[tuple[str, ...], str, bool]
+) -> None:
+    from slidecam.cli.teaching import told_of_volume
+    from slidecam.thresholds import parse_threshold
+    from slidecam.volume_evaluation import evaluate_volume, write_evaluation
+
+    classes, threshold, json = how
+    measured = evaluate_volume(run, mask, classes, parse_threshold(threshold))
+    if json:
+        terminal.line(measured.record())
+    else:
+        facts, rows = told_of_volume(measured)
+        terminal.table(str(run), facts)
+        terminal.rows("figures", rows)
+    if out is not None:
+        terminal.look_at(write_evaluation(measured, out))
 
 
 def _on_slides(

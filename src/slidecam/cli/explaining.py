@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slidecam.cli.app import Json, Trust, app
+from slidecam.cli.app import Json, SliceAxis, Trust, app
 from slidecam.cli.terminal import Terminal
 
 Model = Annotated[str, typer.Option("--model", "-m", help="Folder of the model bundle.", show_default=False)]
@@ -49,6 +49,10 @@ def explain(
     region: Region = None,
     top: Top = None,
     random: Random = None,
+    slices: Annotated[
+        list[int] | None, typer.Option("--slice", help="Of a volume: this slice, as in slices.csv; repeat for more.")
+    ] = None,
+    axis: Annotated[SliceAxis | None, typer.Option(help="Of a volume. \\[default: the card's]")] = None,
     seed: Seed = 0,
     curves: Annotated[bool, typer.Option(help="Deletion and insertion curves of each map.")] = True,
     mpp: Mpp = None,
@@ -74,6 +78,8 @@ def explain(
             of=class_[0] if class_ else None,
             mpp=mpp,
             reader=reader,
+            slices=tuple(slices or ()),
+            axis=None if axis is None else axis.value,
         )
         spec = CloseUpSpec(
             methods=_names(methods),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from slidecam.learning.evaluation import Evaluation, Figure
     from slidecam.learning.training import Trained
     from slidecam.tile_sets import TileSet
+    from slidecam.volume_evaluation import VolumeEvaluation
 
 TOLD = ("accuracy", "balanced accuracy", "weighted F1", "macro F1", "macro AUC", "ECE")
 """The figures that the terminal tells; the report has them all."""
@@ -103,3 +104,27 @@ def _told(figure: Figure) -> str:
 
 def _short(value: float | None) -> str:
     return "none" if value is None else f"{value:.4g}"
+
+
+def told_of_volume(measured: VolumeEvaluation) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return how a volume's heatmaps lie to a mask: its facts, and one row for each heatmap and class."""
+    called = ", ".join(f"{count} {name}" for name, count in measured.called_with_mask.items() if count)
+    facts: dict[str, Any] = {
+        "mask": measured.mask,
+        "mask_size": f"{measured.mask_voxels} voxels, {measured.mask_ml:.3g} ml, in {measured.slices_with_mask} slices",
+        "volume_called": measured.call["called"],
+        "slices_with_mask_called": called,
+    }
+    facts |= {"note": " ".join(measured.notes)} if measured.notes else {}
+    rows = [
+        {
+            "method": one.method,
+            "class": one.class_name,
+            "energy (chance)": f"{one.energy:.4f} ({one.chance_in_foreground:.4f})",
+            "peak": "in it" if one.pointing else f"{one.peak_distance_mm:.0f} mm off",
+            "slices hit": f"{one.slices_pointing * one.slices:.0f}/{one.slices}",
+            "Dice": f"{one.dice:.4f}",
+        }
+        for one in measured.figures
+    ]
+    return facts, rows

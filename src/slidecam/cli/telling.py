@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+from nibabel.orientations import aff2axcodes
 
 from slidecam.errors import SpacingError, UsageError
 from slidecam.models import Bundle, find_bundles, make_bundle
@@ -16,7 +17,7 @@ from slidecam.sources import open_source, settle_spacing
 
 if TYPE_CHECKING:
     from slidecam.models import BundleSpec
-    from slidecam.sources import Source
+    from slidecam.sources import Source, SourceFacts
 
 MODELS_VARIABLE = "SLIDECAM_MODELS"
 """Environment variable with folders of bundles, separated as in PATH."""
@@ -36,7 +37,23 @@ def told_of_source(file: str, reader: str | None) -> dict[str, Any]:
             "bounds": None if facts.bounds is None else str(facts.bounds),
             "associated_images": list(facts.associated),
             "fingerprint": facts.fingerprint,
+            **_volume_told(facts),
+            "notes": list(facts.notes),
         }
+
+
+def _volume_told(facts: SourceFacts) -> dict[str, Any]:
+    """Return where a volume's slices lie; axial ones unless predict is told otherwise."""
+    stack = facts.stack
+    if stack is None:
+        return {}
+    return {
+        "voxels": list(stack.grid.shape),
+        "slices": f"{stack.shape[0]} {stack.axis}, {stack.positions[0]:.1f} to {stack.positions[-1]:.1f} mm (LPS+)",
+        "spacing_mm": [round(step, 4) for step in stack.spacing_mm],
+        "orientation": "".join(aff2axcodes(stack.grid.affine)) + (", oblique" if stack.grid.is_oblique else ""),
+        "missing_slices": list(stack.missing),
+    }
 
 
 def _spacing_told(source: Source) -> dict[str, Any]:

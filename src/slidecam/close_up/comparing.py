@@ -105,6 +105,8 @@ def model_names(models: Sequence[str | Path], cards: Sequence[Card]) -> tuple[st
 
 def same_places(tiles: ChosenTiles, choice: TileChoice) -> TileChoice:
     """Return the choice that gives another model tiles with the same centres; of pictures, the same pictures."""
+    if tiles.slices:
+        return replace(choice, slices=tiles.slices, top=None, random=None, of=None)
     if tiles.boxes is None or not (choice.at or choice.region or choice.top or choice.random):
         return choice
     centres = tiles.boxes[:, :2] + tiles.boxes[:, 2:] / 2

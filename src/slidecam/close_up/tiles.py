@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.errors import SlideFailedError, UsageError
-from slidecam.foreground import ForegroundSpec, find_foreground, load_foreground
+from slidecam.foreground import ForegroundSpec, find_foreground, find_head, load_foreground
 from slidecam.foreground.annotations import rasterise
 from slidecam.foreground.classes import load_classes
 from slidecam.geometry import Size
 from slidecam.inference import classify
 from slidecam.learning.picture_files import SUFFIXES
 from slidecam.learning.pictures import load_pictures, read_picture_set
+from slidecam.preparation import PredictSpec, view_of
 from slidecam.sources import open_source, settle_spacing
+from slidecam.sources.volume import VolumeSource
 from slidecam.steps import Step
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
-from slidecam.tiling import TilingSpec, lay_at, lay_grid, lay_whole
+from slidecam.tiling import TilingSpec, lay_at, lay_grid, lay_planes, lay_whole
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from slidecam.models import Card, Classifier
     from slidecam.sources import Source
     from slidecam.tiling import TileGrid
+    from slidecam.viewing import Axis
 
 BATCH = 16
 MOST = 64
@@ -65,6 +68,8 @@ class TileChoice:
         µm per level-0 pixel and reader, as in `PredictSpec`.
     masks
         GeoJSON of where classes are, or a folder of pictures' masks; for measures that need one.
+    slices, axis
+        Of a volume: numbers of its slices (as in ``slices.csv``), and along which axis (None: the card's).
     """
 
     at: tuple[tuple[float, float], ...] = ()
@@ -77,9 +82,11 @@ class TileChoice:
     mpp: float | None = None
     reader: str | None = None
     masks: Path | None = None
+    slices: tuple[int, ...] = ()
+    axis: Axis | None = None
 
     def __post_init__(self) -> None:
-        said = [bool(self.at), self.region is not None, self.top is not None, self.random is not None]
+        said = [bool(self.at or self.slices), self.region is not None, self.top is not None, self.random is not None]
         if sum(said) > 1:
             raise UsageError("several ways to choose tiles were named.", "Pass one of --at, --region, --top, --random.")
         for name, value in (("top", self.top), ("random", self.random), ("most", self.most)):
@@ -105,6 +112,8 @@ class ChosenTiles:
         bool, (N, input_px, input_px): where the class is; None where nobody drew it.
     notes
         What a reader should know, as sentences.
+    slices
+        Of a volume: the number of each tile's slice.
     """
 
     names: tuple[str, ...]
@@ -113,6 +122,7 @@ class ChosenTiles:
     labels: tuple[str | None, ...] = ()
     masks: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
+    slices: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -138,7 +148,8 @@ def choose_tiles(source: str | Path, classifier: Classifier, choice: TileChoice)
     path = Path(source)
     if path.is_dir() and not (path / ".zattrs").exists() and not (path / "zarr.json").exists():
         return (yield from _pictures(path, classifier.card, choice))
-    with open_source(str(source), choice.reader) as opened:
+    view = view_of(classifier.card, PredictSpec(axis=choice.axis))
+    with open_source(str(source), choice.reader, view) as opened:
         return (yield from _of_slide(opened, classifier, choice))
 
 
@@ -197,7 +208,9 @@ def _fitted(drawn: Foreground, edge: int) -> NDArray[np.bool_]:
 
 def _of_slide(source: Source, classifier: Classifier, choice: TileChoice) -> Generator[Step, None, ChosenTiles]:
     card, facts = classifier.card, source.facts
-    if card.spacing is None:
+    if isinstance(source, VolumeSource):
+        grid = yield from _on_volume(source, classifier, choice)
+    elif card.spacing is None:
         grid = _whole_picture(source, card, choice)
     else:
         spacing = settle_spacing(facts, choice.mpp)
@@ -207,15 +220,43 @@ def _of_slide(source: Source, classifier: Classifier, choice: TileChoice) -> Gen
         raise UsageError(f"{facts.path}: no tile was chosen.", "Choose another area, or check the tissue.")
     pixels = yield from _read(source, grid, card)
     return ChosenTiles(
-        names=tuple(f"{facts.name} x={x} y={y}" for x, y, *_size in grid.boxes.tolist())
-        if card.spacing is not None
-        else (facts.name,),
+        names=_names(source, grid, card),
         pixels=pixels,
         boxes=grid.boxes,
         labels=(None,) * len(grid),
         masks=None if choice.masks is None else _slide_masks(source, grid, choice),
         notes=facts.notes,
+        slices=() if facts.stack is None else tuple(grid.planes.tolist()),
     )
+
+
+def _names(source: Source, grid: TileGrid, card: Card) -> tuple[str, ...]:
+    name = source.facts.name
+    if source.facts.stack is not None:
+        return tuple(f"{name} {source.facts.stack.axis} slice {plane}" for plane in grid.planes.tolist())
+    if card.spacing is None:
+        return (name,)
+    return tuple(f"{name} x={x} y={y}" for x, y, *_size in grid.boxes.tolist())
+
+
+def _on_volume(source: VolumeSource, classifier: Classifier, choice: TileChoice) -> Generator[Step, None, TileGrid]:
+    """Return whole slices: those that are named, the likeliest, some by chance, or the one in the middle."""
+    if choice.at or choice.region is not None or choice.masks is not None or classifier.card.spacing is not None:
+        problem = f"{source.facts.path} is a volume, of which whole slices are explained."
+        raise UsageError(problem, "Pass --slice N, --top N or --random N, and a bundle that sees whole pictures.")
+    grid = lay_planes(source.facts, find_head(source), classifier.card.input_px, PredictSpec().min_tissue)
+    if choice.top is not None:
+        return (yield from _top(source, grid, classifier, choice))
+    if choice.random is not None:
+        return grid.only(np.sort(np.random.default_rng(choice.seed).permutation(len(grid))[: choice.random]))
+    if not choice.slices:
+        return grid.only([len(grid) // 2] if len(grid) else [])
+    rows = {int(plane): row for row, plane in enumerate(grid.planes)}
+    empty = [plane for plane in choice.slices if plane not in rows]
+    if empty:
+        problem = f"{source.facts.path}: slice {empty[0]} of {source.facts.planes} is none or holds no foreground."
+        raise UsageError(problem, "Look into slices.csv, where its status is done.")
+    return grid.only([rows[plane] for plane in choice.slices])
 
 
 def _whole_picture(source: Source, card: Card, choice: TileChoice) -> TileGrid:
@@ -242,7 +283,7 @@ def _on_slide(
     if choice.random is None:
         raise UsageError(f"{facts.path} is a slide.", "Pass --at X,Y, --region FILE, --top N or --random N.")
     rows = np.random.default_rng(choice.seed).permutation(len(grid))[: choice.random]
-    return replace(grid, boxes=grid.boxes[np.sort(rows)])
+    return grid.only(np.sort(rows))
 
 
 def _at_most(grid: TileGrid, source: Source, choice: TileChoice) -> TileGrid:
@@ -267,7 +308,7 @@ def _top(source: Source, grid: TileGrid, classifier: Classifier, choice: TileCho
             yield Step("looking for the top tiles", done, len(grid))
     order = np.argsort(-probabilities, kind="stable")
     kept = [row for row in order[: choice.top] if np.isfinite(probabilities[row])]
-    return replace(grid, boxes=grid.boxes[kept])
+    return grid.only(kept)
 
 
 def _index(card: Card, name: str | None) -> int:

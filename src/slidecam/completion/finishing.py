@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from slidecam.completion.heatmaps import write_heatmaps
 from slidecam.completion.overview import calibration_words, write_overview
+from slidecam.completion.volumes import write_volume
 from slidecam.errors import SlideFailedError, UsageError
 from slidecam.exchange.geojson import write_tiles_geojson
 from slidecam.exchange.manifest import SlideReport, TileCounts
@@ -18,7 +19,7 @@ from slidecam.exchange.summary import summarise_classes
 from slidecam.exchange.tiles import TileTable
 from slidecam.exchange.wsinfer_csv import write_tiles_csv
 from slidecam.foreground import save_foreground
-from slidecam.preparation import clear_leftovers, output_names, painting
+from slidecam.preparation import clear_leftovers, painting
 from slidecam.store import Status, read_run, write_run
 
 if TYPE_CHECKING:
@@ -31,10 +32,16 @@ if TYPE_CHECKING:
     from slidecam.preparation import LoadedModel, OpenRun, PredictSpec, Prepared
     from slidecam.sources.discovery import FoundSlide
 
-PACKAGES = ("slidecam", "torch", "timm", "numpy", "zarr", "openslide-python", "tiffslide", "pillow")
+PACKAGES = (
+    *("slidecam", "torch", "timm", "numpy", "zarr"),
+    *("openslide-python", "tiffslide", "pillow", "nibabel", "pydicom", "pynrrd"),
+)
 """Whose versions `run.json` records: each of them can move the last digits of a result."""
 
 TRY_AGAIN = "run.json lists the tiles and why. Repeat the call with --resume to try them again."
+
+FACTS = ("input", "spacing", "foreground", "device", "seconds", "volume")
+"""What the manifest repeats of `run.json`."""
 
 FAILURES_TOLD = 100
 """Failed tiles that `run.json` lists; the store holds all of them."""
@@ -67,6 +74,7 @@ def _record(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: Predic
             "reader": facts.reader,
             "format": facts.format,
             "size_px": [facts.size.width, facts.size.height],
+            **_volume_record(ready),
         },
         "spacing": None
         if spacing is None
@@ -85,6 +93,19 @@ def _record(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: Predic
         "device": str(model.classifier.device),
         "machine": {"system": platform.platform(), "python": platform.python_version()},
         "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def _volume_record(ready: Prepared) -> dict[str, Any]:
+    stack = ready.source.facts.stack
+    if stack is None:
+        return {}
+    return {
+        "axis": stack.axis,
+        "planes": stack.shape[0],
+        "voxels": list(stack.grid.shape),
+        "spacing_mm": list(stack.spacing_mm),
+        "affine_ras_mm": stack.grid.affine.tolist(),
     }
 
 
@@ -108,11 +129,15 @@ def finish_slide(
     status, reason = _outcome(ready, table)
     if not run.complete:
         start = time.perf_counter()
-        heatmaps = _write_outputs(slide, ready, model, spec, table)
+        if ready.is_volume:
+            heatmaps, call = write_volume(ready, model, spec)
+            outcome: dict[str, Any] = {"volume": call}
+        else:
+            heatmaps, outcome = _write_outputs(slide, ready, model, spec, table), {}
         timings.write += time.perf_counter() - start
-        outcome = {"status": status, "heatmaps": heatmaps, "seconds": timings.told()}
+        outcome |= {"status": status, "heatmaps": heatmaps, "seconds": timings.told()}
         write_run(ready.folder, {**_counts(ready, run, table), **outcome})
-    return _report(slide, ready, table, status, reason, output_names(model.request))
+    return _report(slide, ready, table, status, reason, ready.output_names(model))
 
 
 def _report(
@@ -131,7 +156,7 @@ def _report(
         reason=reason,
         remedy=TRY_AGAIN if failed else "",
         warnings=ready.warnings,
-        facts={key: record.get(key) for key in ("input", "spacing", "foreground", "device", "seconds")},
+        facts={key: record[key] for key in FACTS if key in record},
     )
 
 
@@ -164,6 +189,8 @@ def _outcome(ready: Prepared, table: TileTable) -> tuple[SlideStatus, str]:
 
 
 def _why_no_tile(ready: Prepared) -> str:
+    if ready.is_volume:
+        return f"none of {ready.source.facts.planes} slices holds any foreground ({ready.foreground.origin})"
     if ready.foreground.share:
         return f"none of {ready.grid.candidates} places on the slide holds enough tissue for a tile"
     return f"no tissue found ({ready.foreground.origin})"

@@ -73,7 +73,7 @@ def _write(path: Path, method: str, ready: Prepared, model: LoadedModel, spec: P
     if heatmap is None:
         return None
     names = tuple(card.class_names[index] for index in request.classes)
-    written = WrittenHeatmap(path, method, names, heatmap, _rival(method, request, card))
+    written = WrittenHeatmap(path, method, names, heatmap, rival(method, request, card))
     write_heatmap_ome_zarr(path, heatmap.bands(), _raster(written, ready, model, spec))
     return written
 
@@ -91,7 +91,8 @@ def paint_spec(method: str, request: MapRequest, card: Card, spec: PredictSpec) 
     )
 
 
-def _rival(method: str, request: MapRequest, card: Card) -> str:
+def rival(method: str, request: MapRequest, card: Card) -> str:
+    """Return the class that a method compares the others with; empty where it compares none."""
     if method not in COMPARING:
         return ""
     return "the other class" if request.against is None else card.class_names[request.against]

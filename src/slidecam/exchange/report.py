@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from slidecam.exchange.summary import ClassSummary
     from slidecam.sources.source import RGB
 
-OVERVIEW = "overview.png"
-"""The output that is shown."""
+OVERVIEWS = ("overview.png", "montage.png")
+"""The output that is shown: of a slide, and of a volume."""
 
 EMBEDDED = 40
 """Slides up to which the pictures are inside the page."""
@@ -76,14 +76,16 @@ class SlideView:
         self.first_share = report.classes[0].share if report.classes else 0.0
         # A path is quoted whole, its colon too: no name can become a scheme of its own.
         self.links = {kind: quote(path, errors="surrogateescape") for kind, path in report.outputs.items()}
-        self._overview = folder / report.outputs[OVERVIEW] if OVERVIEW in report.outputs else None
+        shown = next((name for name in OVERVIEWS if name in report.outputs), None)
+        self.picture_link = None if shown is None else self.links[shown]
+        self._overview = None if shown is None else folder / report.outputs[shown]
         self._embed = embed
 
     @property
     def picture(self) -> str | None:
         """The overview as a data URI, made when the page gets to it so that one is in memory; or its link."""
         if self._overview is None or not self._embed:
-            return self.links.get(OVERVIEW)
+            return self.picture_link
         return picture_uri(self._overview)
 
 

@@ -12,6 +12,7 @@ from slidecam.foreground.mask import Foreground, whole_slide
 from slidecam.foreground.pairing import annotation_file, pair_annotations
 from slidecam.foreground.spec import ForegroundSpec
 from slidecam.foreground.tissue import find_foreground
+from slidecam.foreground.volumes import VolumeForeground, find_head, load_head, mask_on
 
 __all__ = [
     "AMBIGUOUS",
@@ -20,10 +21,14 @@ __all__ = [
     "Foreground",
     "ForegroundSpec",
     "LabelRule",
+    "VolumeForeground",
     "annotation_file",
     "find_foreground",
+    "find_head",
     "load_classes",
     "load_foreground",
+    "load_head",
+    "mask_on",
     "pair_annotations",
     "save_foreground",
     "whole_slide",

@@ -37,6 +37,8 @@ class TileMaps:
         int64, (tiles,): rows of the store.
     boxes
         int64, (tiles, 4), level-0 pixels.
+    planes
+        int64, (tiles,): the plane of a volume that each is on; all 0 on a slide.
     probabilities
         float32, (tiles, all classes of the classifier).
     shape
@@ -49,6 +51,7 @@ class TileMaps:
         self._maps, self._method, self._step = maps, method, store.step
         self.rows = np.flatnonzero(done)
         self.boxes = store.boxes[order][self.rows]
+        self.planes = store.planes[order][self.rows]
         self.probabilities = store.probabilities[order][self.rows]
         self.shape: tuple[int, int, int] = (maps.shape[2], maps.shape[3], maps.shape[4])
 

@@ -62,9 +62,13 @@ class Heatmap:
     spec: PaintSpec = field(default_factory=PaintSpec)
     cuts: tuple[float, ...] | None = None
 
-    def bands(self) -> Iterator[NDArray[np.float32]]:
-        """Paint from top to bottom; see `paint_bands`."""
-        return paint_bands(self)
+    def bands(self, plane: int = 0) -> Iterator[NDArray[np.float32]]:
+        """Paint a plane from top to bottom; see `paint_bands`. A slide has one plane."""
+        return paint_bands(self, plane)
+
+    def plane(self, plane: int) -> NDArray[np.float32]:
+        """Paint one plane of a volume, float32, (classes, rows, columns); NaN where there is no tile."""
+        return np.concatenate([*self.bands(plane)], axis=1)
 
 
 def paint(store: RunStore, slide: Size, spec: PaintSpec | None = None) -> Heatmap | None:
@@ -85,7 +89,9 @@ def paint(store: RunStore, slide: Size, spec: PaintSpec | None = None) -> Heatma
     maps = TileMaps(store, store.maps, spec.method)
     rule = spec.threshold if spec.scope == "slide" else None
     cuts = None if rule is None else slide_thresholds(maps, rule)
-    return Heatmap(maps, plan_raster(maps, slide), slide_scales(maps, spec), spec, cuts)
+    # The heatmap of a volume has the volume's own voxels; all of its planes share one scale.
+    raster = Raster(1, slide) if store.is_volume else plan_raster(maps, slide)
+    return Heatmap(maps, raster, slide_scales(maps, spec), spec, cuts)
 
 
 def plan_raster(maps: TileMaps, slide: Size) -> Raster:
@@ -101,8 +107,8 @@ def plan_raster(maps: TileMaps, slide: Size) -> Raster:
     return Raster(pitch, Size(-(-slide.width // pitch), -(-slide.height // pitch)))
 
 
-def paint_bands(heatmap: Heatmap) -> Iterator[NDArray[np.float32]]:
-    """Paint a heatmap from top to bottom.
+def paint_bands(heatmap: Heatmap, plane: int = 0) -> Iterator[NDArray[np.float32]]:
+    """Paint a plane of a heatmap from top to bottom; a slide has one.
 
     Yields
     ------
@@ -112,9 +118,10 @@ def paint_bands(heatmap: Heatmap) -> Iterator[NDArray[np.float32]]:
     """
     maps, raster = heatmap.maps, heatmap.raster
     window, band = _window(maps), _band_rows(maps, raster)
+    here = np.flatnonzero(maps.planes == plane)
     for top in range(0, raster.size.height, band):
         canvas = _Canvas(maps.shape[0], top, min(band, raster.size.height - top), raster)
-        touched = canvas.touching(maps.boxes)
+        touched = here[canvas.touching(maps.boxes[here])]
         for start in range(0, len(touched), maps.per_read):
             rows = touched[start : start + maps.per_read]
             for box, values in zip(maps.boxes[rows], maps.read(rows), strict=True):

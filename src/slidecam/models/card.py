@@ -10,6 +10,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Literal, get_args
 
 from slidecam.models.fields import JsonFields, is_number, read_json_object
+from slidecam.models.volume_card import VolumeCard, check_volume_card, read_volume_card, volume_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +27,9 @@ CARD_VERSION = 1
 
 FINEST, COARSEST = 0.05, 20.0
 """µm per pixel outside which a spacing is not believable, for cards as for slides."""
+
+COARSEST_VOXEL = 20_000.0
+"""The same for the cards of classifiers that see tiles of volumes."""
 
 PALETTE: tuple[RGB, ...] = (
     (0, 114, 178),
@@ -70,6 +74,8 @@ class Card:
         Under which the weights may be used; free text.
     provenance
         Where the weights come from; any JSON object.
+    volume
+        How it sees volumes (MRI): axis, window of intensities, pooling; None for `VolumeCard`'s defaults.
     weights_file, weights_sha256
         The file beside the card and its digest in hexadecimal.
     extra
@@ -92,6 +98,7 @@ class Card:
     split: str | None = None
     licence: str = "not stated"
     provenance: Mapping[str, object] = field(default_factory=dict)
+    volume: VolumeCard | None = None
     weights_file: str = WEIGHTS_FILE
     weights_sha256: str = ""
     extra: Mapping[str, object] = field(default_factory=dict)
@@ -136,6 +143,7 @@ def read_card(path: Path) -> Card:
         split=None if fields.values.get("split") is None else fields.text("split", "layer4"),
         licence=fields.text("licence", "CC-BY-4.0"),
         provenance=_optional_object(fields, "provenance"),
+        volume=read_volume_card(fields),
         weights_file=weights.text("file", WEIGHTS_FILE),
         weights_sha256=weights.text("sha256", "…"),
         extra={key: value for key, value in fields.values.items() if key not in _KEYS},
@@ -170,6 +178,7 @@ def card_object(card: Card) -> dict[str, object]:
         "split": card.split,
         "licence": card.licence,
         "provenance": dict(card.provenance),
+        **({} if card.volume is None else {"volume": volume_object(card.volume)}),
         "weights": {"file": card.weights_file, "sha256": card.weights_sha256},
         **card.extra,
     }
@@ -188,12 +197,18 @@ def check_card(card: Card, path: Path) -> None:
     _check_choices(card, fields)
     _check_sizes(card, fields)
     _check_normalisation(card, fields)
+    if card.volume is not None:
+        check_volume_card(card.volume, fields)
     if not _is_plain_name(card.weights_file):
         problem = f"is {card.weights_file!r}, not the name of a file beside the card"
         raise fields.error("weights.file", problem, f"Write {WEIGHTS_FILE!r}, without folders.")
 
 
-_KEYS = frozenset(card_object(Card("", "", (), "none", 1, 1.0, 1, (0, 0, 0), (1, 1, 1), temperature=2.0)))
+_KEYS = frozenset(
+    card_object(
+        Card("", "", (), "none", 1, 1.0, 1, (0, 0, 0), (1, 1, 1), temperature=2.0, volume=VolumeCard()),
+    )
+)
 
 
 def _spread_color(index: int) -> RGB:
@@ -272,8 +287,9 @@ def _check_sizes(card: Card, fields: JsonFields) -> None:
     for key, pixels in (("tile_px", card.tile_px), ("resize.size", card.input_px)):
         if pixels < 1:
             raise fields.error(key, f"is {pixels}", "Write the edge in pixels, at least 1, for example 224.")
-    if card.spacing is not None and not FINEST <= card.spacing <= COARSEST:
-        problem = f"is {card.spacing:g} µm per pixel, which is outside {FINEST:g} to {COARSEST:g}"
+    coarsest = COARSEST if card.volume is None else COARSEST_VOXEL
+    if card.spacing is not None and not FINEST <= card.spacing <= coarsest:
+        problem = f"is {card.spacing:g} µm per pixel, which is outside {FINEST:g} to {coarsest:g}"
         raise fields.error("spacing_um_px", problem, "Write the spacing of the tiles that the network was trained on.")
     if not card.temperature > 0:
         raise fields.error("temperature", f"is {card.temperature}", "Write a number above 0; 1 changes nothing.")

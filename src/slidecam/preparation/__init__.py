@@ -7,10 +7,11 @@ from slidecam.preparation.outputs import (
     clear_heatmaps,
     clear_leftovers,
     heatmap_files,
+    nifti_name,
     output_names,
     painting,
 )
-from slidecam.preparation.slide import OpenRun, Prepared, prepare
+from slidecam.preparation.slide import OpenRun, Prepared, prepare, view_of
 from slidecam.preparation.spec import EVERY_METHOD, PredictSpec
 
 __all__ = [
@@ -25,7 +26,9 @@ __all__ = [
     "clear_leftovers",
     "heatmap_files",
     "load_model",
+    "nifti_name",
     "output_names",
     "painting",
     "prepare",
+    "view_of",
 ]

@@ -11,20 +11,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.errors import MaskError, SpacingError, StoreError
-from slidecam.foreground import ForegroundSpec, find_foreground, load_foreground, whole_slide
-from slidecam.preparation.outputs import all_written, clear_outputs
+from slidecam.foreground import (
+    ForegroundSpec,
+    VolumeForeground,
+    find_foreground,
+    find_head,
+    load_foreground,
+    load_head,
+    whole_slide,
+)
+from slidecam.models.volume_card import VolumeCard
+from slidecam.preparation.outputs import all_written, clear_outputs, output_names
 from slidecam.sources import open_source, settle_spacing
+from slidecam.sources.volume import VolumeSource
 from slidecam.store import RunStore, StorePlan, lock_run, open_or_create, read_run
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
-from slidecam.tiling import TilingSpec, lay_grid, lay_whole
+from slidecam.tiling import TilingSpec, lay_grid, lay_planes, lay_tiles_on_planes, lay_whole
+from slidecam.viewing import VolumeView
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from filelock import FileLock
     from numpy.typing import NDArray
 
     from slidecam.foreground import Foreground
+    from slidecam.models import Card
     from slidecam.preparation.model import LoadedModel
     from slidecam.preparation.spec import PredictSpec
     from slidecam.sources import SettledSpacing, Source
@@ -32,6 +44,8 @@ if TYPE_CHECKING:
 
 
 WHOLE_PICTURE = "the whole picture"
+WHOLE_SLICE = "the whole slice"
+VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mgz")
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,8 @@ class OpenRun:
         What a reader of the results should know of how they came about.
     lock
         Keeps other processes out until it is released.
+    planes
+        int64, (tiles,): the plane of a volume that each tile is on, in grid order; None for a slide.
     """
 
     store: RunStore
@@ -61,6 +77,7 @@ class OpenRun:
     complete: bool
     notes: tuple[str, ...]
     lock: FileLock
+    planes: NDArray[np.int64] | None = None
 
     def close(self) -> None:
         """Stop decoding and let other processes in."""
@@ -99,6 +116,15 @@ class Prepared:
         spacing = (self.spacing.warning,) if self.spacing and self.spacing.warning else ()
         return (*spacing, *self.source.facts.notes, *(self.run.notes if self.run else ()))
 
+    @property
+    def is_volume(self) -> bool:
+        """Whether the source is a volume."""
+        return self.source.facts.stack is not None
+
+    def output_names(self, model: LoadedModel) -> tuple[str, ...]:
+        """Return the names of all outputs in its folder, beside `run.json` and `run.zarr`."""
+        return output_names(model.request, model.bundle.card.class_names if self.is_volume else None)
+
     def close(self) -> None:
         """Stop decoding and let the file go."""
         if self.run is not None:
@@ -114,12 +140,18 @@ def prepare(path: str, folder: Path, model: LoadedModel, spec: PredictSpec) -> P
     SlidecamError
         Whatever is wrong with the slide, its spacing, its mask or the run that lies in ``folder``.
     """
-    source = open_source(path, spec.reader)
+    source = open_source(path, spec.reader, view_of(model.bundle.card, spec))
     try:
         return _prepare(source, folder, model, spec)
     except BaseException:
         source.close()
         raise
+
+
+def view_of(card: Card, spec: PredictSpec) -> VolumeView:
+    """Return how a volume is shown to a classifier: as its card says, along the axis that is asked for."""
+    seen = card.volume or VolumeCard()
+    return VolumeView(spec.axis or seen.axis, seen.slices, seen.window, spec.volume, spec.keep_identifiers)
 
 
 def _prepare(source: Source, folder: Path, model: LoadedModel, spec: PredictSpec) -> Prepared:
@@ -145,6 +177,8 @@ def _laid(
 ) -> tuple[Foreground, TileGrid, dict[str, Any]]:
     """Return where there is something to classify, its tiles, and what decided them, in words."""
     card = model.bundle.card
+    if isinstance(source, VolumeSource):
+        return _laid_volume(source, spacing, card, spec)
     if card.spacing is None or spacing is None:
         grid = lay_whole(source.facts, card.input_px)
         everything = replace(whole_slide(source.facts.size), origin=WHOLE_PICTURE)
@@ -153,6 +187,25 @@ def _laid(
     tiling = TilingSpec(card.tile_px, card.spacing, card.input_px, spec.overlap, spec.edge, spec.grid, spec.min_tissue)
     told = {name.replace("_", " "): value for name, value in asdict(tiling).items()}
     return foreground, lay_grid(source.facts, spacing.spacing, foreground, tiling), told
+
+
+def _laid_volume(
+    source: VolumeSource, spacing: SettledSpacing | None, card: Card, spec: PredictSpec
+) -> tuple[Foreground, TileGrid, dict[str, Any]]:
+    head = find_head(source) if spec.mask is None else load_head(_mask_file(source, spec.mask, VOLUMES), source)
+    view = source.view
+    told: dict[str, Any] = {
+        "axis": view.axis,
+        "volume": view.volume,
+        "slices": view.slices,
+        "window": [view.window.kind, view.window.low, view.window.high],
+    }
+    if card.spacing is None or spacing is None:
+        grid = lay_planes(source.facts, head, card.input_px, spec.min_tissue)
+        return head, grid, {"tile": WHOLE_SLICE, "input px": card.input_px, "min tissue": spec.min_tissue, **told}
+    tiling = TilingSpec(card.tile_px, card.spacing, card.input_px, spec.overlap, spec.edge, spec.grid, spec.min_tissue)
+    told |= {name.replace("_", " "): value for name, value in asdict(tiling).items()}
+    return head, lay_tiles_on_planes(source.facts, spacing.spacing, head, tiling), told
 
 
 def _override(source: Source, spec: PredictSpec) -> float | None:
@@ -169,15 +222,15 @@ def _foreground(source: Source, spacing: SettledSpacing, spec: PredictSpec) -> F
     return load_foreground(_mask_file(source, spec.mask), source.facts.size, offset)
 
 
-def _mask_file(source: Source, mask: Path) -> Path:
+def _mask_file(source: Source, mask: Path, suffixes: Sequence[str] = (".geojson", ".json", ".png")) -> Path:
     if not mask.is_dir():
         return mask
-    for suffix in (".geojson", ".json", ".png"):
+    for suffix in suffixes:
         path = mask / f"{source.facts.name}{suffix}"
         if path.exists():
             return path
     raise MaskError(
-        f"{mask}: there is no {source.facts.name}.geojson or {source.facts.name}.png in this folder.",
+        f"{mask}: there is no {source.facts.name}{suffixes[0]} or {source.facts.name}{suffixes[-1]} in this folder.",
         "Add one, or leave --mask out to detect the tissue.",
     )
 
@@ -209,7 +262,7 @@ def _plan(
         "µm/px": None if spacing is None else [spacing.spacing.x, spacing.spacing.y],
         "model": model.bundle.digest,
         **tiling,
-        "tissue mask": _digest(foreground.mask),
+        "tissue mask": _digest(foreground.volume if isinstance(foreground, VolumeForeground) else foreground.mask),
         "heatmap": None if mapped is None else list(mapped.raw),
         "heatmap classes": [] if mapped is None else [names[index] for index in mapped.classes],
         "heatmap against": None if mapped is None or mapped.against is None else names[mapped.against],
@@ -235,7 +288,8 @@ def _open_run(prepared: Prepared, model: LoadedModel, spec: PredictSpec, lock: F
     grid = prepared.grid
     batches = plan_batches(prepared.source, grid, model.batch_size)
     classes = len(model.bundle.card.class_names)
-    layout = StorePlan(grid.boxes, batches, grid.step, classes, model.map_shape, prepared.plan)
+    planes = grid.planes if prepared.source.facts.stack is not None else None
+    layout = StorePlan(grid.boxes, batches, grid.step, classes, model.map_shape, prepared.plan, planes)
     if spec.existing == "overwrite":
         clear_outputs(prepared.folder)
     store = open_or_create(prepared.folder, layout, spec.existing)
@@ -245,8 +299,9 @@ def _open_run(prepared: Prepared, model: LoadedModel, spec: PredictSpec, lock: F
     stream = TileStream(prepared.source, grid, pending, stream_spec)
     record = read_run(prepared.folder) or {}
     done = len(grid) - sum(len(rows) for _index, rows in pending)
-    complete = not pending and all_written(prepared.folder, record, model.request, spec)
-    return OpenRun(store, stream, grid.boxes, done, complete, _begun_elsewhere(record, model, done), lock)
+    names = prepared.output_names(model)
+    complete = not pending and all_written(prepared.folder, record, model.request, spec, names)
+    return OpenRun(store, stream, grid.boxes, done, complete, _begun_elsewhere(record, model, done), lock, planes)
 
 
 def _begun_elsewhere(record: Mapping[str, Any], model: LoadedModel, done: int) -> tuple[str, ...]:

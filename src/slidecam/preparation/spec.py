@@ -10,10 +10,13 @@ from slidecam.errors import UsageError
 from slidecam.inference import TITLES
 from slidecam.sources import COARSEST, FINEST, reader_names
 from slidecam.thresholds import parse_threshold
+from slidecam.viewing import AXES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from slidecam.viewing import Axis
 
 LARGEST_NUMBER = 1_000_000
 """Of tiles per batch, threads and megabytes: what lies beyond is a slip of the finger."""
@@ -61,6 +64,11 @@ class PredictSpec:
         Whether a bundle that can run code (TorchScript) may be loaded.
     reader
         Name of the reader to use instead of the one that the content suggests.
+    axis, volume
+        Of volumes: the axis along which slices are taken (None: the card's), and which volume of a 4-D file, by its
+        number from 0 or its name (None: the first).
+    keep_identifiers
+        Whether outputs may be called after files and folders that are called after a patient.
     """
 
     heatmap: str | None = None
@@ -87,6 +95,9 @@ class PredictSpec:
     ngff: Literal["0.4", "0.5"] = "0.4"
     trust: bool = False
     reader: str | None = None
+    axis: Axis | None = None
+    volume: str | None = None
+    keep_identifiers: bool = False
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -102,6 +113,8 @@ class PredictSpec:
                 raise UsageError(f"{name} {value} is out of range.", f"Pass a value from {low:g} to {high:g}.")
         if self.reader is not None and self.reader not in reader_names():
             raise UsageError(f"there is no reader {self.reader!r}.", f"Pass one of {', '.join(reader_names())}.")
+        if self.axis is not None and self.axis not in AXES:
+            raise UsageError(f"there is no axis {self.axis!r}.", f"Pass --axis {', '.join(AXES)}.")
         parse_threshold(self.heatmap_threshold)
         for method, (low, high) in self.heatmap_scale.items():
             _check_scale(method, low, high)

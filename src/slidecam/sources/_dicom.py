@@ -5,6 +5,7 @@ Only the first bytes of a file are looked at, for three known data elements; thi
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,7 +14,11 @@ if TYPE_CHECKING:
 HEAD_BYTES = 131_072
 
 _SERIES_UID = b"\x20\x00\x0e\x00UI"
+_CLASS_UID = b"\x02\x00\x02\x00UI"
 _PHOTOMETRIC = b"\x28\x00\x04\x00CS"
+_WHOLE_SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6"
+_DIRECTORY = b"1.2.840.10008.1.3.10"
+_LONGEST_UID = 64
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
 _JPEG_START = b"\xff\xd8\xff"
 _JFIF, _ADOBE, _START_OF_SCAN = 0xE0, 0xEE, 0xDA
@@ -27,11 +32,27 @@ def is_dicom(path: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
+def is_volume(path: Path) -> bool:
+    """Whether a DICOM file, or the first in a folder, is a picture and no whole slide."""
+    file = first_dicom(path)
+    return file is not None and _element(_head(file), _CLASS_UID) not in {b"", _WHOLE_SLIDE, _DIRECTORY}
+
+
+def first_dicom(path: Path) -> Path | None:
+    """Return a DICOM file itself, or the first of a folder; None where there is none."""
+    candidates = sorted(path.iterdir()) if path.is_dir() else [path]
+    return next((each for each in candidates if each.is_file() and is_dicom(each) and not _is_directory(each)), None)
+
+
+def _is_directory(path: Path) -> bool:
+    return path.name.upper() == "DICOMDIR"
+
+
 def series_files(folder: Path) -> dict[bytes, list[Path]]:
     """Return the DICOM files of a folder by their series' identifier, sorted by name."""
     series: dict[bytes, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        if path.is_file() and is_dicom(path):
+        if path.is_file() and is_dicom(path) and not _is_directory(path):
             series.setdefault(_element(_head(path), _SERIES_UID), []).append(path)
     return series
 
@@ -75,10 +96,20 @@ def _head(path: Path) -> bytes:
 
 
 def _element(head: bytes, tag: bytes) -> bytes:
-    """Return the value of a short text element (explicit little endian), or nothing."""
+    """Return the value of a short text element (little endian, explicit or implicit), or nothing."""
     at = head.find(tag)
     if at < 0:
-        return b""
+        return _implicit(head, tag[:4])
     start = at + len(tag) + 2
     length = int.from_bytes(head[start - 2 : start], "little")
     return head[start : start + length].rstrip(b" \0")
+
+
+def _implicit(head: bytes, tag: bytes) -> bytes:
+    """Return the value of a UID whose type is not told: four bytes of length follow its tag."""
+    for found in re.finditer(re.escape(tag), head):
+        length = int.from_bytes(head[found.end() : found.end() + 4], "little")
+        value = head[found.end() + 4 : found.end() + 4 + length].rstrip(b" \0")
+        if 0 < length <= _LONGEST_UID and re.fullmatch(rb"[0-9.]+", value):
+            return value
+    return b""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import stat
 import sys
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -15,8 +16,13 @@ from fsspec.core import url_to_fs
 
 from slidecam.errors import UnreadableSourceError
 from slidecam.sources._library import DECODING_ERRORS, reason
+from slidecam.viewing import DEFAULT_VIEW, VolumeView
 
 HEAD_BYTES = 4096
+GZIP = b"\x1f\x8b"
+PACKED = (".nii.gz", ".mgh.gz", ".nrrd.gz")
+"""Suffixes of two parts."""
+
 ZARR_MARKS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
 _REMOTE = {
     "botocore.exceptions": ("BotoCoreError", "ClientError"),
@@ -24,7 +30,7 @@ _REMOTE = {
     "google.auth.exceptions": ("GoogleAuthError",),
     "azure.core.exceptions": ("AzureError",),
 }
-_ONE_SLIDE = "Pass the path of one slide file, a DICOM series folder or an OME-Zarr folder."
+_ONE_SLIDE = "Pass the path of one slide or volume file, a DICOM series folder or an OME-Zarr folder."
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer"),
@@ -38,18 +44,18 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"RIFF", "a RIFF file (WebP, AVI)"),
     (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
     (b"\xff\x4f\xff\x51", "a JPEG 2000 codestream"),
-    (b"NRRD", "an NRRD volume"),
+    (b"NRRD", "an NRRD volume of a kind that slidecam does not read"),
     (b"\x93NUMPY", "a NumPy array"),
     (b"<!doctype html", "an HTML page (a download that asked for a login?)"),
     (b"<html", "an HTML page (a download that asked for a login?)"),
     (b"<?xml", "an XML file"),
 )
 
-_FOLDER = "a folder without a DICOM slide or OME-Zarr metadata in it"
+_FOLDER = "a folder without a DICOM series or OME-Zarr metadata in it"
 _MIRAX_DATA = "the data folder of a MIRAX slide"
 
 _REMEDIES = {
-    _FOLDER: "Pass the slide files in it.",
+    _FOLDER: "Pass the slide or volume files in it.",
     _MIRAX_DATA: "Pass the .mrxs file of the same name that lies beside it.",
     "a Git LFS pointer": "Run `git lfs pull` in its repository to fetch the slide itself.",
     "an empty file": "Copy or download the slide again.",
@@ -74,24 +80,46 @@ class Probe:
         The first 4096 bytes, or nothing for a folder.
     zarr
         Whether zarr metadata lie in it.
+    view
+        How a volume is to be shown.
     """
 
     given: str
     local: Path | None
     head: bytes
     zarr: bool
+    view: VolumeView = DEFAULT_VIEW
 
     @property
     def name(self) -> str:
         """The stem that names outputs."""
         if self.local is not None:
-            return self.local.stem
+            return stem_of(self.local)
         return stem_of_url(self.given)
 
     @property
     def is_folder(self) -> bool:
         """Whether this is a folder on this machine."""
         return self.local is not None and self.local.is_dir()
+
+    @cached_property
+    def unpacked_head(self) -> bytes:
+        """The first bytes of what a gzipped file holds; else the head itself."""
+        if not self.head.startswith(GZIP):
+            return self.head
+        try:
+            return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(self.head, HEAD_BYTES)
+        except zlib.error:
+            return b""
+
+    @cached_property
+    def is_dicom_volume(self) -> bool:
+        """Whether this is DICOM, file or folder, and no whole slide."""
+        from slidecam.sources._dicom import is_volume  # noqa: PLC0415 - registry: only where it may be DICOM
+
+        if self.local is None or self.zarr or not (self.is_folder or self.head[128:132] == b"DICM"):
+            return False
+        return is_volume(self.local)
 
     @property
     def is_tiff(self) -> bool:
@@ -113,13 +141,20 @@ class Probe:
         return cast("BinaryIO", system.open(path, "rb"))
 
 
+def stem_of(path: PurePath) -> str:
+    """Return a file's name without its suffix; ``.nii.gz`` is one."""
+    lower = path.name.lower()
+    packed = next((suffix for suffix in PACKED if lower.endswith(suffix) and lower != suffix), None)
+    return path.stem if packed is None else path.name[: -len(packed)]
+
+
 def stem_of_url(url: str) -> str:
     """Return the stem of the last part of a URL's path, which names outputs."""
-    return PurePosixPath(url.split("://", 1)[-1].split("?", maxsplit=1)[0]).stem
+    return stem_of(PurePosixPath(url.split("://", 1)[-1].split("?", maxsplit=1)[0]))
 
 
-def probe(path: str | Path) -> Probe:
-    """Look at a path or URL.
+def probe(path: str | Path, view: VolumeView = DEFAULT_VIEW) -> Probe:
+    """Look at a path or URL; ``view`` says how a volume is to be shown.
 
     Raises
     ------
@@ -128,7 +163,8 @@ def probe(path: str | Path) -> Probe:
     """
     given = str(path)
     try:
-        return _probe_url(given) if "://" in given and not given.startswith("file:") else _probe_local(given)
+        remote = "://" in given and not given.startswith("file:")
+        return replace(_probe_url(given) if remote else _probe_local(given), view=view)
     except (*DECODING_ERRORS, *_of_remote_stores()) as error:
         if isinstance(error, UnreadableSourceError):
             raise
@@ -181,7 +217,9 @@ def _unreachable(given: str, error: Exception) -> UnreadableSourceError:
 def looks_like(probe: Probe) -> tuple[str, str]:
     """Return what an unrecognised file seems to be, as a noun, and the remedy that goes with it."""
     what = _look(probe)
-    default = "slidecam reads OpenSlide formats, DICOM WSI, TIFF, OME-TIFF, OME-Zarr, PNG and JPEG: convert it."
+    default = (
+        "slidecam reads OpenSlide formats, DICOM, TIFF, OME-TIFF, OME-Zarr, PNG, JPEG, NIfTI, MGZ and NRRD: convert it."
+    )
     return what, _REMEDIES.get(what, default)
 
 
@@ -195,7 +233,7 @@ def _look(probe: Probe) -> str:
         if probe.head.startswith(magic) or start.lower().startswith(magic):
             return what
     if probe.head[128:132] == b"DICM":
-        return "a DICOM file, but not a whole-slide image"
+        return "a DICOM file without a picture in it"
     return "text" if _is_text(probe.head) else "a binary file of a kind slidecam does not know"
 
 

@@ -5,6 +5,7 @@ To add a reader, write a private module with ``open_slide(probe) -> Source`` and
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from slidecam.sources.source import Source
 
 NOT_MINE = 0
+_MGH_KINDS = frozenset({0, 1, 3, 4})
+_MGH_HEADER, _MGH_LONGEST = 284, 32_768
 _TIFFSLIDE_KINDS = frozenset({"svs", "scn", "philips", "qpi"})
 """Not ndpi and bif, which tifffile alone reads as well and without TIFFSlide's warnings."""
 
@@ -76,9 +79,31 @@ def _rank_tiffslide(probe: Probe) -> int:
     return 20 if remote or kinds & _TIFFSLIDE_KINDS else NOT_MINE
 
 
+def _rank_dicom_volume(probe: Probe) -> int:
+    """Before OpenSlide, which opens DICOM whole slides alone."""
+    return 35 if probe.is_dicom_volume else NOT_MINE
+
+
+def _rank_nrrd(probe: Probe) -> int:
+    return 50 if probe.head.startswith(b"NRRD000") else NOT_MINE
+
+
+def _rank_nifti(probe: Probe) -> int:
+    """NIfTI says so in its head. MGH has no mark but a version and a plausible shape."""
+    head = probe.unpacked_head
+    if head[344:347] in {b"n+1", b"ni1"} or head[4:7] in {b"n+2", b"ni2"}:
+        return 50
+    version, *shape, kind = struct.unpack(">6i", head[:24].ljust(24, b"\0"))
+    is_mgh = version == 1 and kind in _MGH_KINDS and all(0 < length <= _MGH_LONGEST for length in shape)
+    return 15 if is_mgh and len(head) >= _MGH_HEADER else NOT_MINE
+
+
 READERS: tuple[Reader, ...] = (
     Reader("ome-zarr", _rank_ome_zarr, "_ome_zarr"),
     Reader("picture", _rank_picture, "_picture"),
+    Reader("nifti", _rank_nifti, "_nifti"),
+    Reader("nrrd", _rank_nrrd, "_nrrd"),
+    Reader("dicom", _rank_dicom_volume, "_dicom_volume"),
     Reader("openslide", _rank_openslide, "_openslide"),
     Reader("tiffslide", _rank_tiffslide, "_tiffslide"),
     Reader("tiff", _rank_tiff, "_tiff"),

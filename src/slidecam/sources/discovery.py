@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import UsageError
-from slidecam.sources._dicom import series_files
-from slidecam.sources._probe import ZARR_MARKS, stem_of_url
+from slidecam.sources._dicom import is_volume, series_files
+from slidecam.sources._probe import ZARR_MARKS, stem_of, stem_of_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset(
     {".bif", ".dcm", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png", ".qptiff"}
     | {".scn", ".svs", ".svslide", ".tif", ".tiff", ".vms", ".vmu", ".zarr"}
+    | {".mgh", ".mgz", ".nhdr", ".nii", ".nii.gz", ".nrrd"}
 )
 """What a file in a folder must be called to be taken for a slide; one that is named itself is always taken."""
 
@@ -26,14 +27,29 @@ TOLD = 5
 
 @dataclass(frozen=True)
 class FoundSlide:
-    """One slide to work on: the stem that names its outputs, and its path or URL."""
+    """One slide to work on.
+
+    Attributes
+    ----------
+    name
+        What its outputs are called by: the stem of its file, unless that names a patient.
+    path
+        Its path or URL.
+    hidden
+        Parts of the path that name a patient.
+    """
 
     name: str
     path: str
+    hidden: tuple[str, ...] = ()
 
     @property
     def shown(self) -> str:
-        """The path as it may be written down: a URL without password and signed query."""
+        """The path as it may be written down: without a patient's name, a URL without password and signed query."""
+        if self.hidden:
+            from slidecam.sources.identifiers import public_path  # noqa: PLC0415 - registry: pydicom only for DICOM
+
+            return public_path(self.path, self.hidden)
         if "://" not in self.path:
             return self.path
         return re.sub(r"//[^/@]*@", "//", self.path.split("?", maxsplit=1)[0])
@@ -47,12 +63,13 @@ class Discovery:
     ignored: tuple[str, ...]
 
 
-def find_slides(inputs: Sequence[str | Path]) -> Discovery:
+def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False) -> Discovery:
     """Expand files, URLs and folders into slides.
 
     A folder that is a slide itself (OME-Zarr, or one DICOM series) is one slide. Any other folder gives the slides
     that lie directly in it, by their suffix, and the folders in it that are slides; it is not searched deeper. Files
-    of one DICOM series are one slide, named after its first file.
+    of one DICOM series are one slide, named after its first file; or after its content, where a name of the file or
+    folder is one of the patient, unless ``keep_identifiers``.
 
     Raises
     ------
@@ -68,6 +85,7 @@ def find_slides(inputs: Sequence[str | Path]) -> Discovery:
             slides.append(FoundSlide(stem_of_url(str(given)), str(given)))
         else:
             _expand(Path(given), slides, ignored)
+    slides = slides if keep_identifiers else [_unnamed(slide) for slide in slides]
     _refuse_bad_names(slides)
     _refuse_shared_stems(slides)
     if not slides:
@@ -87,20 +105,25 @@ def _expand(path: Path, slides: list[FoundSlide], ignored: list[str]) -> None:
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     taken = list(_in_folder(path, entries))
     slides.extend(_found(entry) for entry in taken)
-    left = [entry.name for entry in entries if entry.is_file() and entry.suffix.lower() not in SUFFIXES]
+    left = [entry.name for entry in entries if entry.is_file() and not _is_named_like_one(entry) and entry not in taken]
     if left:
         more = f" and {len(left) - TOLD} more" if len(left) > TOLD else ""
         ignored.append(f"{path}: not taken for slides: {', '.join(left[:TOLD])}{more}.")
 
 
 def _in_folder(folder: Path, entries: Sequence[Path]) -> Iterator[Path]:
-    repeated = {path for files in series_files(folder).values() for path in files[1:]}
+    series = series_files(folder).values()
+    first, repeated = {files[0] for files in series}, {path for files in series for path in files[1:]}
     for entry in entries:
         if entry.is_dir():
             if _is_slide_folder(entry):
                 yield entry
-        elif entry.suffix.lower() in SUFFIXES and entry not in repeated:
+        elif entry in first or (_is_named_like_one(entry) and entry not in repeated):
             yield entry
+
+
+def _is_named_like_one(entry: Path) -> bool:
+    return entry.name.lower().endswith(tuple(SUFFIXES))
 
 
 def _is_slide_folder(folder: Path) -> bool:
@@ -114,7 +137,19 @@ def _is_slide_folder(folder: Path) -> bool:
 def _found(path: Path) -> FoundSlide:
     # A link is called what the user calls it, not what it leads to.
     named = path if path.name not in {"", ".."} else path.resolve()
-    return FoundSlide(named.stem, str(path))
+    return FoundSlide(stem_of(named), str(path))
+
+
+def _unnamed(slide: FoundSlide) -> FoundSlide:
+    """Return a slide under a name that no patient is known by."""
+    path = Path(slide.path)
+    if "://" in slide.path or not (path.is_dir() or path.suffix.lower() in {".dcm", ".ima", ""}) or not is_volume(path):
+        return slide
+    from slidecam.sources.identifiers import hidden_parts, public_name  # noqa: PLC0415 - registry: pydicom for DICOM
+
+    hidden = hidden_parts(path)
+    name = public_name(path) if path.name in hidden else slide.name
+    return FoundSlide(name, slide.path, hidden)
 
 
 def _refuse_bad_names(slides: Sequence[FoundSlide]) -> None:

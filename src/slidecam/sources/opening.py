@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from slidecam.errors import UnknownFormatError, UnreadableSourceError, UsageError
 from slidecam.sources._probe import looks_like, probe
 from slidecam.sources._registry import NOT_MINE, READERS
+from slidecam.viewing import DEFAULT_VIEW
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
     from slidecam.sources._probe import Probe
     from slidecam.sources._registry import Reader
     from slidecam.sources.source import Source
+    from slidecam.viewing import VolumeView
 
 
-def open_source(path: str | Path, reader: str | None = None) -> Source:
-    """Open a slide or picture.
+def open_source(path: str | Path, reader: str | None = None, view: VolumeView = DEFAULT_VIEW) -> Source:
+    """Open a slide, a picture or a volume.
 
     Parameters
     ----------
@@ -26,6 +28,8 @@ def open_source(path: str | Path, reader: str | None = None) -> Source:
         ``s3://`` where s3fs is installed, …). The network is used only for URLs that name it.
     reader
         One of `reader_names` to read it with, instead of the one that suits the content best.
+    view
+        How a volume is shown: along which axis, through which window. A slide knows nothing of it.
 
     Returns
     -------
@@ -41,11 +45,11 @@ def open_source(path: str | Path, reader: str | None = None) -> Source:
     UsageError
         If there is no reader of that name.
     """
-    found = probe(path)
+    found = probe(path, view)
     candidates = [_named(reader)] if reader else _candidates(found)
     if not candidates:
         what, remedy = looks_like(found)
-        problem = f"this is {what}, not a slide or picture that slidecam reads."
+        problem = f"this is {what}, not a slide, picture or volume that slidecam reads."
         raise UnknownFormatError(found.given, problem, remedy)
     return _open_first(found, candidates)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from slidecam.geometry import Box, Level, Size, Spacing
     from slidecam.sources.overview import Overview
+    from slidecam.sources.volume_grid import PlaneStack
 
 RGB = tuple[int, int, int]
 GLASS: RGB = (255, 255, 255)
@@ -53,6 +54,8 @@ class SourceFacts:
     notes
         What a careful user wants to know of how the file is read, as sentences: colours that were mended,
         samples that were scaled.
+    stack
+        Where the planes of a volume lie; None for a slide or picture, which is one plane.
     """
 
     path: str
@@ -67,6 +70,12 @@ class SourceFacts:
     associated: tuple[str, ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
+    stack: PlaneStack | None = None
+
+    @property
+    def planes(self) -> int:
+        """How many planes there are, each of them a picture of ``size``: a slide has one."""
+        return 1 if self.stack is None else self.stack.shape[0]
 
     @property
     def size(self) -> Size:
@@ -112,8 +121,23 @@ class Source(ABC):
     ) -> None:
         self.close()
 
-    def read(self, level: int, box: LevelBox, fill: RGB = GLASS) -> NDArray[np.uint8]:
+    def _decode_plane(self, level: int, box: LevelBox, plane: int) -> NDArray[np.uint8]:
+        """Return the pixels of ``box`` on one plane; a slide has but one."""
+        if plane:
+            raise IndexError(f"{self.facts.path} has one plane and no plane {plane}")
+        return self._decode(level, box)
+
+    def read(self, level: int, box: LevelBox, fill: RGB = GLASS, plane: int = 0) -> NDArray[np.uint8]:
         """Return RGB pixels of ``box`` in pixels of ``level``; what lies beyond the level is ``fill``.
+
+        Parameters
+        ----------
+        level, box
+            Where.
+        fill
+            Colour of what lies beyond.
+        plane
+            Which plane of a volume, from 0; a slide has one.
 
         Returns
         -------
@@ -127,11 +151,11 @@ class Source(ABC):
         """
         inside = box.clipped(self.facts.levels[level].size)
         if inside == box and box.width and box.height:
-            return self._decode(level, box)
+            return self._decode_plane(level, box, plane)
         pixels = np.full((box.height, box.width, 3), fill, np.uint8)
         if inside.width and inside.height:
             top, left = inside.y - box.y, inside.x - box.x
-            pixels[top : top + inside.height, left : left + inside.width] = self._decode(level, inside)
+            pixels[top : top + inside.height, left : left + inside.width] = self._decode_plane(level, inside, plane)
         return pixels
 
     def chunk_box(self, level: int, row: int, column: int) -> LevelBox:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 FINEST, COARSEST = 0.05, 20.0
 """Between these µm per pixel a spacing is believed: 264.58 is a screen's 96 dpi, 1000 libvips' default."""
 
+FINEST_VOXEL, COARSEST_VOXEL = 1.0, 50_000.0
+"""The same for the voxels of a volume, whose header tells millimetres."""
+
 CONFLICT = 0.05
 """How far an override may lie from the file's own value, relative to it, before the user is told."""
 
@@ -61,14 +64,15 @@ def settle_spacing(facts: SourceFacts, override: Spacing | float | None = None) 
     """
     if override is not None:
         given = override if isinstance(override, Spacing) else Spacing(float(override), float(override))
-        if not _believable(given):
+        if not _believable(given, facts):
             problem = f"the override {_words(given)} is outside {FINEST:g}-{COARSEST:g} µm/px."
             raise SpacingError(facts.path, problem, _REMEDY)
         return SettledSpacing(given, "override", _conflict(facts, given))
     if facts.spacing is None:
         raise SpacingError(facts.path, "the file says nothing of its µm per pixel.", _REMEDY)
-    if not _believable(facts.spacing):
-        found = f"{_words(facts.spacing)} in {facts.spacing_from} is outside {FINEST:g}-{COARSEST:g} µm/px"
+    if not _believable(facts.spacing, facts):
+        low, high = _range(facts)
+        found = f"{_words(facts.spacing)} in {facts.spacing_from} is outside {low:g}-{high:g} µm/px"
         raise SpacingError(facts.path, f"{found}: too far from any slide's to be believed.", _REMEDY)
     return SettledSpacing(facts.spacing, facts.spacing_from or "file", None)
 
@@ -128,13 +132,18 @@ def _number(path: str | Path, line: int, text: str) -> float:
     return value
 
 
-def _believable(spacing: Spacing) -> bool:
-    return all(FINEST <= value <= COARSEST for value in (spacing.x, spacing.y))
+def _believable(spacing: Spacing, facts: SourceFacts) -> bool:
+    low, high = _range(facts)
+    return all(low <= value <= high for value in (spacing.x, spacing.y))
+
+
+def _range(facts: SourceFacts) -> tuple[float, float]:
+    return (FINEST, COARSEST) if facts.stack is None else (FINEST_VOXEL, COARSEST_VOXEL)
 
 
 def _conflict(facts: SourceFacts, given: Spacing) -> str | None:
     own = facts.spacing
-    if own is None or not _believable(own):
+    if own is None or not _believable(own, facts):
         return None
     if max(abs(given.x / own.x - 1), abs(given.y / own.y - 1)) <= CONFLICT:
         return None

@@ -69,6 +69,8 @@ class StorePlan:
         (methods, mapped classes, height, width) of a tile's raw maps, or None where none are kept.
     digest
         What decides every result (slide, bundle, tiling, …), as JSON; a run is continued only if it is equal.
+    planes
+        int64, (tiles,): the plane of a volume that each tile is on; None for a slide, which is one plane.
     """
 
     boxes: NDArray[np.int64]
@@ -77,6 +79,7 @@ class StorePlan:
     classes: int
     map_shape: tuple[int, int, int, int] | None
     digest: Mapping[str, Any] = field(default_factory=dict)
+    planes: NDArray[np.int64] | None = None
 
     @property
     def order(self) -> NDArray[np.int64]:

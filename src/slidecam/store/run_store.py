@@ -30,7 +30,10 @@ STORE_FOLDER = "run.zarr"
 FAILURES_FOLDER = "failures"
 
 ARRAYS = ("grid_row", "boxes", "batch_starts", "status", "logits", "probabilities")
-"""What every store holds; ``maps`` comes to it where an explanation was asked for."""
+"""What every store holds."""
+
+SOMETIMES = ("maps", "planes")
+"""What comes to it where an explanation was asked for, and where the source is a volume."""
 
 BEGIN_ANEW = "Pass --overwrite to begin anew; what can still be read in it is lost then."
 
@@ -50,7 +53,7 @@ class RunStore:
         self.folder = folder
         self._group = group
         # Opened once: looking an array up reads its metadata again, at every batch.
-        self._arrays = {name: _array(group, name) for name in (*ARRAYS, *(["maps"] if "maps" in group else []))}
+        self._arrays = {name: _array(group, name) for name in (*ARRAYS, *(each for each in SOMETIMES if each in group))}
         self._starts = np.asarray(self._arrays["batch_starts"][:])
 
     @classmethod
@@ -93,6 +96,16 @@ class RunStore:
     def boxes(self) -> NDArray[np.int64]:
         """Boxes in grid order, int64, (tiles, 4), level-0 pixels."""
         return self._in_grid_order("boxes")
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether its tiles lie on the planes of a volume."""
+        return "planes" in self._arrays
+
+    @property
+    def planes(self) -> NDArray[np.int64]:
+        """The plane that each tile is on, in grid order, int64, (tiles,); 0 on a slide."""
+        return self._in_grid_order("planes") if self.is_volume else np.zeros(len(self), np.int64)
 
     @property
     def status(self) -> NDArray[np.uint8]:
@@ -177,6 +190,7 @@ class RunStore:
             np.array_equal(self.order, plan.order)
             and np.array_equal(self._starts, plan.starts)
             and np.array_equal(self.boxes, plan.boxes)
+            and (plan.planes is None or np.array_equal(self.planes, plan.planes))
         )
 
     def _in_grid_order(self, name: str) -> NDArray[Any]:
@@ -198,6 +212,8 @@ def _lay_out(group: zarr.Group, plan: StorePlan) -> None:
     _filled(group, "grid_row", order)
     _filled(group, "boxes", plan.boxes[order].astype(np.int64))
     _filled(group, "batch_starts", plan.starts)
+    if plan.planes is not None:
+        _filled(group, "planes", plan.planes[order].astype(np.int64))
     _empty(group, "status", (rows,), "uint8", batch)
     _empty(group, "logits", (rows, plan.classes), "float32", batch)
     _empty(group, "probabilities", (rows, plan.classes), "float32", batch)

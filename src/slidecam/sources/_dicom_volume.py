@@ -1,0 +1,140 @@
+"""A DICOM series as a volume: classic files of one slice each, or enhanced ones of many; pydicom decodes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels.utils import pixel_array
+
+from slidecam.errors import UnreadableSourceError
+from slidecam.sources._dicom import series_files, siblings
+from slidecam.sources._dicom_frames import frames_of, largest_stack, volumes_of
+from slidecam.sources._fingerprint import fingerprint_of_files
+from slidecam.sources._library import opening
+from slidecam.sources._series import chosen_volume, told_of_volumes
+from slidecam.sources._voxels import VoxelLayout, Voxels
+from slidecam.sources.identifiers import shown_source
+from slidecam.sources.volume import VolumeSource, volume_facts
+from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
+from slidecam.viewing import AXES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from pydicom.dataset import Dataset
+
+    from slidecam.sources._dicom_frames import Frame, FrameStack
+    from slidecam.sources._probe import Probe
+
+_AGAIN = "Copy the series again, or convert it with dcm2niix."
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+
+
+def open_slide(probe: Probe) -> VolumeSource:
+    """Open the series in a folder or that of a file; UnreadableSourceError if it makes no volume."""
+    assert probe.local is not None  # noqa: S101  (the registry asks for local files alone)
+    with opening(probe.given, "this is a DICOM series", _AGAIN, (InvalidDicomError,)):
+        paths = _paths(probe, probe.local)
+        header = dcmread(paths[0], stop_before_pixels=True)
+        frames, others = largest_stack([*frames_of(paths)])
+        stacks, odd = volumes_of(frames, _step(header, frames))
+        fingerprint = fingerprint_of_files(paths)
+        layout = _layout(probe, stacks[0])
+    number = chosen_volume(probe, [""] * len(stacks))
+    stack = stacks[number]
+    notes = (
+        *told_of_volumes(probe, [""] * len(stacks), number),
+        *odd,
+        *_begins_late(frames),
+        *([f"{others} of its pictures lie in another direction or shape and are left out."] if others else []),
+        *(["Its slices are oblique: they are taken along the series' own axes."] if layout.grid.is_oblique else []),
+    )
+    voxels = Voxels(layout, unpack=lambda: _unpacked(stack, layout))
+    planes = _planes(layout.grid, stack, probe)
+    facts = volume_facts(probe, planes, ("dicom", _format(header), "PixelSpacing and positions"), fingerprint, notes)
+    return VolumeSource(shown_source(facts, probe.local, keep=probe.view.keep_identifiers), voxels, probe.view)
+
+
+def _paths(probe: Probe, local: Path) -> Sequence[Path]:
+    if not local.is_dir():
+        return siblings(local)
+    series = series_files(local)
+    if len(series) > 1:
+        problem = f"there are {len(series)} DICOM series in this folder."
+        raise UnreadableSourceError(probe.given, problem, "Pass one file of the series that you mean.")
+    return next(iter(series.values()))
+
+
+def _step(header: Dataset, frames: Sequence[Frame]) -> float:
+    said = header.get("SpacingBetweenSlices") or header.get("SliceThickness")
+    return float(said or frames[0].spacing[0])
+
+
+def _layout(probe: Probe, stack: FrameStack) -> VoxelLayout:
+    first = next(frame for frame in stack.frames if frame is not None)
+    if first.bands not in {1, 3}:
+        problem = f"its pixels have {first.bands} samples, neither grey nor colour."
+        raise UnreadableSourceError(probe.given, problem, "Export it as grey or RGB.")
+    affine = np.eye(4)
+    across, down = (np.array(direction) for direction in first.directions)
+    # Columns of an array go along a row: the step between them is the second of PixelSpacing.
+    lps = np.stack([across * first.spacing[1], down * first.spacing[0], stack.step], axis=1)
+    affine[:3, :3] = _LPS_TO_RAS @ lps
+    affine[:3, 3] = _LPS_TO_RAS @ np.array(first.position or (0.0, 0.0, 0.0))
+    grid = VolumeGrid((first.columns, first.rows, len(stack.frames)), affine)
+    dtype = np.dtype(np.float32) if first.bands == 1 else np.dtype(np.uint8)
+    return VoxelLayout(grid, dtype, first.bands)
+
+
+def _planes(grid: VolumeGrid, stack: FrameStack, probe: Probe) -> PlaneStack:
+    """Return the planes of the view, without those of missing slices where it looks along them."""
+    planes = PlaneStack(grid, probe.view.axis)
+    along = grid.file_axis(AXES.index(probe.view.axis)) == 2  # noqa: PLR2004  (slices are the last axis)
+    lost = {index for index, frame in enumerate(stack.frames) if frame is None}
+    if not (along and lost):
+        return planes
+    missing = tuple(plane for plane, index in enumerate(planes.file_indices.tolist()) if index in lost)
+    return PlaneStack(grid, probe.view.axis, missing)
+
+
+def _begins_late(frames: Sequence[Frame]) -> tuple[str, ...]:
+    first = min(frame.order[-1] for frame in frames)
+    if len(frames) == 1 or first <= 1:
+        return ()
+    return (f"Its first instance is number {first:g}: slices before it may be missing.",)
+
+
+def _format(header: Dataset) -> str:
+    syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
+    many = "enhanced " if "PerFrameFunctionalGroupsSequence" in header else ""
+    return f"{many}dicom {header.get('Modality', '')}, {syntax.name if syntax else 'no transfer syntax'}"
+
+
+def _unpacked(stack: FrameStack, layout: VoxelLayout) -> Iterator[bytes]:
+    """Yield the frames' intensities by position; a missing slice is as dark as the darkest before it."""
+    darkest = 0.0
+    for frame in stack.frames:
+        if frame is None:
+            yield np.full(layout.plane_bytes // layout.dtype.itemsize, darkest, layout.dtype).tobytes()
+            continue
+        values = _decoded(frame)
+        if layout.bands == 1:
+            darkest = min(darkest, float(values.min()))
+        yield np.ascontiguousarray(values, layout.dtype).tobytes()
+
+
+def _decoded(frame: Frame) -> NDArray[np.generic]:
+    """Return a frame's intensities, (rows, columns), as its modality means them, or its colours (…, 3)."""
+    pixels = pixel_array(frame.path, index=frame.number)
+    if frame.bands > 1:
+        return pixels
+    header = dcmread(frame.path, stop_before_pixels=True, specific_tags=["PhotometricInterpretation"])
+    values = pixels.astype(np.float32) * np.float32(frame.slope) + np.float32(frame.intercept)
+    if header.get("PhotometricInterpretation") == "MONOCHROME1":
+        values = values.max() + values.min() - values
+    return np.asarray(values)

@@ -1,0 +1,180 @@
+"""A volume's samples on disk, read slab by slab along any axis in bounded memory.
+
+What is compressed, or spread over files, is unpacked once into a temporary file: gzip has no way to jump to a slice,
+and the window's statistics, the foreground and the stream each need the whole volume, along an axis that need not be
+the file's slowest. (An index into the gzip stream, as indexed_gzip keeps, would unpack the file anew for each of
+them, and for every slab along the other axes.) Samples are read with plain reads and never mapped, so that the
+process does not grow with the file.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from slidecam.sources.volume_grid import VolumeGrid
+
+BLOCK_BYTES = 8_000_000
+"""Samples that are read at once where a slab does not lie in one piece."""
+
+COPY_BYTES = 1 << 20
+COLOURS = 3
+
+
+@dataclass(frozen=True)
+class VoxelLayout:
+    """How samples lie in their file.
+
+    Attributes
+    ----------
+    grid
+        Shape (i, j, k), i fastest, and place in the world.
+    dtype
+        Of one sample, byte order included.
+    bands
+        Samples of a voxel: 1, or 3 and 4 of colour (alpha is left out).
+    slope, intercept
+        Intensity = slope * sample + intercept.
+    """
+
+    grid: VolumeGrid
+    dtype: np.dtype[np.generic]
+    bands: int = 1
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    @property
+    def plane_bytes(self) -> int:
+        """Bytes of one (i, j) plane."""
+        return self.grid.shape[0] * self.grid.shape[1] * self.bands * self.dtype.itemsize
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of the volume."""
+        return self.plane_bytes * self.grid.shape[2]
+
+
+class Voxels:
+    """The samples of one volume.
+
+    Parameters
+    ----------
+    layout
+        How they lie.
+    path, offset
+        The file that holds them as they are, and where in it they begin; or
+    unpack
+        What yields their bytes in order. They are unpacked when they are first asked for.
+    """
+
+    def __init__(
+        self,
+        layout: VoxelLayout,
+        path: Path | None = None,
+        offset: int = 0,
+        unpack: Callable[[], Iterator[bytes]] | None = None,
+    ) -> None:
+        self.layout = layout
+        self._path, self._offset, self._unpack = path, offset, unpack
+        self._spool: Path | None = None
+        self._lock = Lock()
+        self._failure: str | None = None
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether voxels are colours and not intensities."""
+        return self.layout.bands >= COLOURS
+
+    def slab(self, axis: int, start: int, stop: int) -> NDArray[np.float32] | NDArray[np.uint8]:
+        """Return voxels ``start`` to ``stop`` along one axis of the file and all along the others.
+
+        Returns
+        -------
+        ndarray
+            float32, (i, j, k) in the file's order; uint8, (i, j, k, 3) of colours.
+        """
+        path = self._ready()
+        parts = [block[_along(axis, start, stop, self.layout.bands)] for block in self._blocks(path, axis, start, stop)]
+        stored = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return self._meaning(np.moveaxis(stored, (0, 2), (2, 0)) if stored.ndim > COLOURS else stored.T)
+
+    def _blocks(self, path: Path, axis: int, start: int, stop: int) -> Iterator[NDArray[np.generic]]:
+        """Yield (k, j, i[, bands]) blocks that hold the slab: its planes, or along i and j all of them."""
+        first, last = (start, stop) if axis == COLOURS - 1 else (0, self.layout.grid.shape[2])
+        step = max(1, BLOCK_BYTES // max(1, self.layout.plane_bytes))
+        with path.open("rb") as stream:
+            stream.seek(self._offset + first * self.layout.plane_bytes)
+            for plane in range(first, last, step):
+                yield self._block(stream.read(min(step, last - plane) * self.layout.plane_bytes))
+
+    def _block(self, content: bytes) -> NDArray[np.generic]:
+        if not content or len(content) % self.layout.plane_bytes:
+            raise EOFError("the file ends before its last slice")
+        columns, rows, _planes = self.layout.grid.shape
+        shape = (-1, rows, columns) if self.layout.bands == 1 else (-1, rows, columns, self.layout.bands)
+        return np.frombuffer(content, self.layout.dtype).reshape(shape)
+
+    def _meaning(self, stored: NDArray[np.generic]) -> NDArray[np.float32] | NDArray[np.uint8]:
+        if self.is_colour:
+            return np.ascontiguousarray(stored[..., :COLOURS].astype(np.uint8))
+        values = stored.astype(np.float32)
+        if (self.layout.slope, self.layout.intercept) != (1.0, 0.0):
+            values *= np.float32(self.layout.slope)
+            values += np.float32(self.layout.intercept)
+        return values
+
+    def _ready(self) -> Path:
+        with self._lock:
+            if self._failure is not None:
+                raise ValueError(self._failure)
+            if self._path is not None:
+                return self._path
+            if self._spool is None:
+                self._spool = self._spooled()
+            return self._spool
+
+    def _spooled(self) -> Path:
+        if self._unpack is None:
+            raise ValueError("the volume was closed")
+        with tempfile.NamedTemporaryFile(prefix="slidecam-", suffix=".raw", delete=False) as stream:
+            path = Path(stream.name)
+            try:
+                written = sum(stream.write(piece) for piece in self._unpack())
+                _refuse_short(written, self.layout.total_bytes)
+            except BaseException as error:
+                stream.close()
+                path.unlink(missing_ok=True)
+                # A volume that failed once is not unpacked again for each of its slices.
+                self._failure = str(error)
+                raise
+        return path
+
+    def close(self) -> None:
+        """Remove what was unpacked."""
+        with self._lock:
+            self._path, self._unpack = None, None
+            if self._spool is not None:
+                self._spool.unlink(missing_ok=True)
+            self._spool = None
+
+
+def _refuse_short(written: int, wanted: int) -> None:
+    if written < wanted:
+        raise EOFError("the file ends before its last slice")
+
+
+def _along(axis: int, start: int, stop: int, bands: int) -> tuple[slice, ...]:
+    """Return the index of a slab in a (k, j, i[, bands]) block; along k the block is the slab already."""
+    whole = slice(None)
+    wanted = {0: (whole, whole, slice(start, stop)), 1: (whole, slice(start, stop), whole), 2: (whole,) * 3}[axis]
+    return wanted if bands == 1 else (*wanted, whole)

@@ -1,0 +1,121 @@
+"""Volumes as viewers want them: (S, P, L) arrays on straight axes, with the size and place of a voxel in LPS+ mm.
+
+A straight volume is shown as it is. An oblique one is resampled onto straight axes, since viewers place slices by scale
+and translation alone; what is saved never is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+from scipy.ndimage import affine_transform
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slidecam.sources.volume_grid import VolumeGrid
+
+BLOCK = 8
+"""Slices of a block of what is resampled."""
+
+
+@dataclass(frozen=True, eq=False)
+class DisplayedVolume:
+    """A volume on straight axes.
+
+    Attributes
+    ----------
+    array
+        Lazy, (S, P, L), or (S, P, L, 3) of colours: upwards, backwards, to the patient's left.
+    scale
+        Size of a voxel along S, P, L in mm.
+    translate
+        Where the centre of voxel (0, 0, 0) lies: z, y, x in LPS+ mm.
+    resampled
+        Whether it is interpolated from an oblique grid.
+    """
+
+    array: da.Array
+    scale: tuple[float, float, float]
+    translate: tuple[float, float, float]
+    resampled: bool
+
+
+def displayed(array: Any, grid: VolumeGrid, order: int = 1, fill: float = 0.0) -> DisplayedVolume:  # noqa: ANN401
+    """Return an (S, P, L[, 3]) array on the voxels of ``grid`` as viewers want it.
+
+    Parameters
+    ----------
+    array
+        `VolumeSource.array`, one class of a heatmap, or a mask: whatever NumPy takes.
+    grid
+        Where its voxels lie.
+    order
+        Of the interpolation of an oblique volume: 1 for intensities and heat, 0 for labels.
+    fill
+        What lies beyond an oblique volume.
+    """
+    if not grid.is_oblique:
+        lazy = array if isinstance(array, da.Array) else da.from_array(array)  # type: ignore[no-untyped-call]
+        return DisplayedVolume(lazy, grid.scale, grid.translate, resampled=False)
+    shape, first = _straight(grid)
+    target = np.eye(4)
+    target[:3, :3], target[:3, 3] = np.diag(grid.scale), first
+    matrix = np.linalg.inv(grid.spl_affine) @ target
+    view = _Resampled(array, matrix, shape, (order, fill))
+    chunks = (min(BLOCK, shape[0]), *shape[1:], *array.shape[3:])
+    lazy = da.from_array(view, chunks=chunks, asarray=False, fancy=False)  # type: ignore[no-untyped-call]
+    up, back, left = (float(value) for value in first)
+    return DisplayedVolume(lazy, grid.scale, (up, back, left), resampled=True)
+
+
+def _straight(grid: VolumeGrid) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
+    """Return the shape and first voxel (z, y, x) of the straight grid that holds an oblique one."""
+    corners = np.array([*product(*((0, length - 1) for length in grid.spl_shape))], np.float64)
+    placed = corners @ grid.spl_affine[:3, :3].T + grid.spl_affine[:3, 3]
+    low, high = placed.min(axis=0), placed.max(axis=0)
+    up, back, left = (int(np.ceil(span / step)) + 1 for span, step in zip(high - low, grid.scale, strict=True))
+    return (up, back, left), low
+
+
+class _Resampled:
+    """What Dask needs of an oblique volume; it is read whole when the first block is asked for."""
+
+    def __init__(
+        self,
+        array: Any,  # noqa: ANN401  (whatever NumPy takes)
+        matrix: NDArray[np.float64],
+        shape: tuple[int, int, int],
+        how: tuple[int, float],
+    ) -> None:
+        self.shape = (*shape, *array.shape[3:])
+        self.dtype, self.ndim = np.dtype(array.dtype), len(self.shape)
+        self._array, self._matrix, self._how = array, matrix, how
+        self._lock = Lock()
+        self._whole: NDArray[Any] | None = None
+
+    def __getitem__(self, key: tuple[slice | int, ...]) -> NDArray[Any]:
+        planes = range(self.shape[0])[key[0]]
+        first, last = (planes, planes) if isinstance(planes, int) else (min(planes), max(planes))
+        block = self._block(first, last + 1)
+        inner: Any = 0 if isinstance(planes, int) else [plane - first for plane in planes]
+        return np.asarray(block[inner][(slice(None), *key[1:]) if not isinstance(planes, int) else tuple(key[1:])])
+
+    def _block(self, start: int, stop: int) -> NDArray[Any]:
+        with self._lock:
+            if self._whole is None:
+                self._whole = np.asarray(self._array)
+        offset = self._matrix @ np.array([start, 0, 0, 1.0])
+        shape = (stop - start, *self.shape[1:3])
+        order, fill = self._how
+        bands = self._whole[..., None] if self.ndim == 3 else self._whole  # noqa: PLR2004  (one band)
+        moved = [
+            affine_transform(bands[..., band], self._matrix[:3, :3], offset[:3], shape, order=order, cval=fill)
+            for band in range(bands.shape[3])
+        ]
+        return np.asarray(moved[0] if self.ndim == 3 else np.stack(moved, axis=3))  # noqa: PLR2004

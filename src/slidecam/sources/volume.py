@@ -1,0 +1,241 @@
+"""A volume behind `Source`: its slices along an axis are planes, shown through a window of intensities."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+
+from slidecam.geometry import Level, LevelBox, Size, Spacing
+from slidecam.sources._chunks import CHUNK_EDGE
+from slidecam.sources._library import closed, decoding
+from slidecam.sources.source import Source, SourceFacts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slidecam.sources._probe import Probe
+    from slidecam.sources._voxels import Voxels
+    from slidecam.sources.volume_grid import PlaneStack
+    from slidecam.viewing import VolumeView
+
+SLAB_BYTES = 16_000_000
+"""Intensities that are read at once: neighbouring slices lie together in most files, or are as dear as one."""
+
+MOST_IN_SLAB = 32
+SLABS_KEPT = 3
+"""Slabs in memory: those of the slice that is wanted, of the next one, and of a late thread."""
+
+SAMPLED_VOXELS = 4_000_000
+"""From so many voxels, evenly spread, the window is found."""
+
+UM_PER_MM = 1000.0
+WHITE = 255.0
+
+
+def volume_facts(
+    probe: Probe, stack: PlaneStack, kind: tuple[str, str, str], fingerprint: str, notes: tuple[str, ...] = ()
+) -> SourceFacts:
+    """Return the facts of a volume; ``kind`` is its reader, its format and where its spacing comes from."""
+    reader, file_format, spacing_from = kind
+    _planes, rows, columns = stack.shape
+    _apart, row_mm, column_mm = stack.spacing_mm
+    size = Size(columns, rows)
+    return SourceFacts(
+        path=probe.given,
+        name=probe.name,
+        reader=reader,
+        format=file_format,
+        levels=(Level(0, size, 1.0),),
+        spacing=Spacing(column_mm * UM_PER_MM, row_mm * UM_PER_MM),
+        spacing_from=spacing_from,
+        bounds=None,
+        chunk=(Size(min(CHUNK_EDGE, columns), min(CHUNK_EDGE, rows)),),
+        associated=(),
+        fingerprint=fingerprint,
+        notes=notes,
+        stack=stack,
+    )
+
+
+class VolumeSource(Source):
+    """A volume, read plane by plane as pictures, or as intensities in (S, P, L) order.
+
+    Parameters
+    ----------
+    facts
+        With the `PlaneStack` that says which planes there are.
+    voxels
+        The samples.
+    view
+        How planes become pictures.
+
+    Examples
+    --------
+    >>> with open_source("brain.nii.gz", view=VolumeView(axis="coronal")) as volume:
+    ...     picture = volume.read(0, LevelBox(0, 0, 64, 64), plane=40)  # uint8, (64, 64, 3)
+    ...     intensities = volume.array()  # dask, float32, (S, P, L)
+    """
+
+    def __init__(self, facts: SourceFacts, voxels: Voxels, view: VolumeView) -> None:
+        super().__init__(facts)
+        assert facts.stack is not None  # noqa: S101  (for the type checker: every volume has one)
+        self.stack: PlaneStack = facts.stack
+        self.view = view
+        self._voxels = voxels
+        self._slabs: OrderedDict[int, NDArray[np.float32] | NDArray[np.uint8]] = OrderedDict()
+        self._lock, self._limits_lock = Lock(), Lock()
+        self._limits: tuple[float, float] | None = None
+        self._closed = False
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether voxels are colours, which no window changes."""
+        return self._voxels.is_colour
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The intensities that are shown as black and as white; 0 and 255 for colours."""
+        if self.is_colour:
+            return 0.0, WHITE
+        with self._limits_lock:
+            if self._limits is None:
+                self._limits = self.view.window.limits(self._sample())
+            return self._limits
+
+    def intensities(self, plane: int) -> NDArray[np.float32] | NDArray[np.uint8]:
+        """Return one plane's intensities as it is hung, float32, (rows, columns); uint8, (…, 3) of colours.
+
+        Raises
+        ------
+        UsageError
+            If the source is closed.
+        RegionReadError
+            If the file is damaged.
+        """
+        number, place = divmod(plane, self._thickness)
+        slab: NDArray[Any] = self._slab(number)
+        return np.asarray(slab[place])
+
+    def array(self) -> da.Array:
+        """Return the volume as a lazy Dask array, float32, (S, P, L), one block for some slices.
+
+        Colours are uint8, (S, P, L, 3). The place of a voxel is ``stack.grid.scale`` and ``stack.grid.translate``.
+        """
+        place, shape = self.stack.place, self.stack.grid.spl_shape
+        bands = (3,) if self.is_colour else ()
+        chunks = tuple(self._thickness if axis == place else length for axis, length in enumerate(shape))
+        dtype = np.dtype(np.uint8 if self.is_colour else np.float32)
+        lazy: da.Array = da.from_array(  # type: ignore[no-untyped-call]  # dask types it in part
+            _VolumeView(self, (*shape, *bands), dtype),
+            chunks=(*chunks, *bands),
+            name=f"{self.facts.reader}-{self.facts.fingerprint}-{self.view.volume}-{self.view.axis}",
+            asarray=False,
+            fancy=False,
+            meta=np.empty((0,) * len((*shape, *bands)), dtype),
+        )
+        return lazy
+
+    def close(self) -> None:
+        """Let the samples go, and the temporary file that a compressed volume was unpacked into."""
+        with self._lock:
+            self._closed = True
+            self._slabs.clear()
+        self._voxels.close()
+
+    def associated_image(self, name: str) -> NDArray[np.uint8]:
+        """Raise KeyError: a volume has no associated images."""
+        raise KeyError(name)
+
+    def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
+        return self._decode_plane(level, box, 0)
+
+    def _decode_plane(self, level: int, box: LevelBox, plane: int) -> NDArray[np.uint8]:
+        with decoding(self.facts.path, level, box):
+            rows, columns = slice(box.y, box.bottom), slice(box.x, box.right)
+            if self.is_colour:
+                return np.asarray(self.intensities(plane)[rows, columns], np.uint8).copy()
+            half, last = self.view.slices // 2, self.stack.shape[0] - 1
+            shown = [min(max(plane + step, 0), last) for step in ((-half, 0, half) if half else (0,))]
+            grey = [self._shown(self.intensities(each)[rows, columns]) for each in shown]
+            return np.stack(grey * (1 if half else 3), axis=2)
+
+    def _shown(self, values: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.uint8]:
+        low, high = self.limits
+        # What is not-a-number lies outside of whatever made the volume, as air does.
+        shares = np.nan_to_num((values - np.float32(low)) * np.float32(WHITE / (high - low)), nan=0.0)
+        return np.asarray(np.rint(np.clip(shares, 0, WHITE)), np.uint8)
+
+    @property
+    def _thickness(self) -> int:
+        """Planes in a slab."""
+        _planes, rows, columns = self.stack.shape
+        return int(min(MOST_IN_SLAB, max(1, SLAB_BYTES // (4 * rows * columns))))
+
+    def _slab(self, number: int) -> NDArray[np.float32] | NDArray[np.uint8]:
+        """Return planes ``number * thickness`` … as pictures; whoever asks first reads for all."""
+        with self._lock:
+            if self._closed:
+                raise closed(self.facts.path)
+            if number not in self._slabs:
+                start = number * self._thickness
+                stop = min(start + self._thickness, self.stack.shape[0])
+                self._slabs[number] = self._read(self.stack.place, start, stop)
+            self._slabs.move_to_end(number)
+            while len(self._slabs) > SLABS_KEPT:
+                self._slabs.popitem(last=False)
+            return self._slabs[number]
+
+    def _read(self, place: int, start: int, stop: int) -> NDArray[np.float32] | NDArray[np.uint8]:
+        grid = self.stack.grid
+        if grid.flipped(place):
+            length = grid.spl_shape[place]
+            start, stop = length - stop, length - start
+        voxels = self._in_file(grid.file_axis(place), start, stop)
+        pictures = self.stack.to_pictures(grid.to_spl(voxels))
+        return np.ascontiguousarray(pictures)
+
+    def _in_file(self, axis: int, start: int, stop: int) -> NDArray[np.float32] | NDArray[np.uint8]:
+        size = self.facts.size
+        with decoding(self.facts.path, 0, LevelBox(0, 0, size.width, size.height)):
+            return self._voxels.slab(axis, start, stop)
+
+    def _sample(self) -> NDArray[np.float32]:
+        """Return about `SAMPLED_VOXELS` intensities, evenly spread in the file's own order."""
+        columns, rows, planes = self.stack.grid.shape
+        step = max(1, int(np.cbrt(columns * rows * planes / SAMPLED_VOXELS)))
+        missing = self._missing_in_file()
+        parts = [
+            self._in_file(2, plane, plane + 1)[::step, ::step].ravel()
+            for plane in range(0, planes, step)
+            if plane not in missing
+        ]
+        return np.concatenate(parts).astype(np.float32)
+
+    def _missing_in_file(self) -> frozenset[int]:
+        if self.stack.grid.file_axis(self.stack.place) != 2:  # noqa: PLR2004  (the slowest axis of the file)
+            return frozenset()
+        return frozenset(int(self.stack.file_indices[plane]) for plane in self.stack.missing)
+
+
+class _VolumeView:
+    """What Dask needs to slice a volume; nothing is read before a block is asked for."""
+
+    def __init__(self, source: VolumeSource, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
+        self.shape, self.dtype, self.ndim = shape, dtype, len(shape)
+        self._source = source
+
+    def __getitem__(self, key: tuple[slice | int, ...]) -> NDArray[np.generic]:
+        place, stack = self._source.stack.place, self._source.stack
+        wanted = key[place]
+        planes = range(self.shape[place])[wanted]
+        numbers = [planes] if isinstance(planes, int) else list(planes)
+        if not numbers:
+            return np.empty(self.shape, self.dtype)[key]
+        read = np.stack([self._source.intensities(number) for number in numbers])
+        volume = stack.from_pictures(read)
+        inner: slice | int = 0 if isinstance(wanted, int) else slice(None)
+        return volume[tuple(inner if axis == place else part for axis, part in enumerate(key))]

@@ -1,0 +1,135 @@
+"""How a volume is looked at: along which axis, how many slices at a time, and what is black and white.
+
+A classifier's card says so for its classifier, and a source shows its planes by it; neither knows the other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from slidecam.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Axis = Literal["axial", "coronal", "sagittal"]
+"""Which way slices follow each other: upwards, backwards, or to the patient's left."""
+
+WindowKind = Literal["percentile", "zscore", "fixed"]
+
+AXES: tuple[Axis, ...] = get_args(Axis)
+WINDOW_KINDS: tuple[WindowKind, ...] = get_args(WindowKind)
+
+EXAMPLES = '{"kind": "percentile", "low": 1, "high": 99.5}'
+HUNDRED = 100.0
+ROBUST = 2.0, 98.0
+"""Percentiles between which FSL's BET takes its threshold (Smith, Human Brain Mapping 2002, section 2.1)."""
+
+ABOVE_AIR = 0.1
+"""How far up between them the threshold lies: what is darker is air."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which intensities of a volume are shown as black and as white; what lies between is linear.
+
+    Attributes
+    ----------
+    kind
+        ``percentile``: of the voxels above air; ``zscore``: their mean plus so many standard deviations;
+        ``fixed``: the intensities themselves.
+    low, high
+        Black and white, in the unit of the kind.
+
+    Raises
+    ------
+    UsageError
+        If there is no such kind, or the numbers are no range of it.
+    """
+
+    kind: WindowKind = "percentile"
+    low: float = 1.0
+    high: float = 99.5
+
+    def __post_init__(self) -> None:
+        if self.kind not in WINDOW_KINDS:
+            raise UsageError(f"there is no window {self.kind!r}.", f"Write one of {', '.join(WINDOW_KINDS)}.")
+        # Written so that not-a-number is refused too.
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise UsageError(f"a window from {self.low} to {self.high} shows nothing.", f"Write {EXAMPLES}.")
+        if self.kind == "percentile" and not (self.low >= 0 and self.high <= HUNDRED):
+            raise UsageError(f"percentiles {self.low:g} to {self.high:g} are out of range.", f"Write {EXAMPLES}.")
+
+    def limits(self, sample: NDArray[np.float32]) -> tuple[float, float]:
+        """Return the intensities that become black and white, from a sample of the volume's voxels."""
+        if self.kind == "fixed":
+            return self.low, self.high
+        known = sample[np.isfinite(sample)]
+        body = known[known > air_below(known)]
+        if not body.size:
+            return 0.0, 1.0
+        if self.kind == "percentile":
+            low, high = (float(value) for value in np.percentile(body, (self.low, self.high)))
+        else:
+            mean, deviation = float(body.mean(dtype=np.float64)), float(body.std(dtype=np.float64))
+            low, high = mean + self.low * deviation, mean + self.high * deviation
+        # A mask of one value has no contrast: it is shown white on black.
+        return (low, high) if high > low else (low - 1.0, low)
+
+
+def air_below(values: NDArray[np.float32]) -> float:
+    """Return the intensity up to which a voxel is air; all are finite, any shape.
+
+    The threshold of FSL's BET: a tenth of the way from the 2nd to the 98th percentile. Where most of the volume is one
+    value (a skull-stripped brain, a mask), that value is air.
+    """
+    if not values.size:
+        return 0.0
+    low, high = np.percentile(values, ROBUST)
+    if high <= low:
+        return float(values.min())
+    return float(low + ABOVE_AIR * (high - low))
+
+
+@dataclass(frozen=True)
+class VolumeView:
+    """How a volume is shown as pictures, plane by plane.
+
+    Attributes
+    ----------
+    axis
+        Along which slices follow each other.
+    slices
+        Odd. 1: a picture is one slice, in grey. More: a window of that many neighbouring slices, of which the first,
+        the middle and the last are red, green and blue.
+    window
+        Black and white.
+    volume
+        Which volume of a 4-D file: its number from 0 or its name; None for the first.
+    keep_identifiers
+        Whether names and paths that hold a patient's identifiers may be told.
+
+    Raises
+    ------
+    UsageError
+        If there is no such axis, or ``slices`` is even or below 1.
+    """
+
+    axis: Axis = "axial"
+    slices: int = 1
+    window: Window = field(default_factory=Window)
+    volume: str | None = None
+    keep_identifiers: bool = False
+
+    def __post_init__(self) -> None:
+        if self.axis not in AXES:
+            raise UsageError(f"there is no axis {self.axis!r}.", f"Pass one of {', '.join(AXES)}.")
+        if self.slices < 1 or self.slices % 2 == 0:
+            raise UsageError(f"a window of {self.slices} slices has no middle.", "Pass an odd number of slices.")
+
+
+DEFAULT_VIEW = VolumeView()

@@ -1,0 +1,87 @@
+"""What a card says of volumes: read, written back, refused where it is impossible; and pooling."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from slidecam.errors import CardError
+from slidecam.models.card import card_text, read_card
+from slidecam.models.volume_card import Pooling, VolumeCard
+from slidecam.viewing import Window
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def card_with(volume: Any, slice_bundle: Path, folder: Path, **others: Any) -> Path:
+    card = json.loads((slice_bundle / "card.json").read_text()) | {"volume": volume} | others
+    path = folder / "card.json"
+    path.write_text(json.dumps(card))
+    return path
+
+
+def test_a_card_that_says_nothing_of_volumes_has_none(slice_bundle: Path) -> None:
+    card = read_card(slice_bundle / "card.json")
+    assert card.volume is None
+    assert "volume" not in json.loads(card_text(card))
+
+
+def test_what_a_card_says_of_volumes_comes_back(slice_bundle: Path, tmp_path: Path) -> None:
+    said = {
+        "axis": "coronal",
+        "slices": 3,
+        "window": {"kind": "fixed", "low": -50.0, "high": 350.0},
+        "pooling": {"kind": "top-k", "k": 7},
+    }
+    card = read_card(card_with(said, slice_bundle, tmp_path))
+    assert card.volume == VolumeCard("coronal", 3, Window("fixed", -50, 350), Pooling("top-k", 7))
+    assert json.loads(card_text(card))["volume"] == said
+    assert "volume" not in card.extra
+
+
+def test_what_is_left_out_has_its_defaults(slice_bundle: Path, tmp_path: Path) -> None:
+    assert read_card(card_with({}, slice_bundle, tmp_path)).volume == VolumeCard()
+    zscore = read_card(card_with({"window": {"kind": "zscore"}}, slice_bundle, tmp_path)).volume
+    assert zscore is not None
+    assert zscore.window == Window("zscore", -2, 2)
+
+
+@pytest.mark.parametrize(
+    ("volume", "says"),
+    [
+        ("axial", r'"volume" is "axial", not an object'),
+        ({"axis": "oblique"}, r"no axis 'oblique'.*axial, coronal, sagittal"),
+        ({"slices": 2}, r"window of 2 slices has no middle.*odd"),
+        ({"slices": 1.5}, r'"volume.slices" is 1.5, not a whole number'),
+        ({"window": {"kind": "loud"}}, r"no window 'loud'"),
+        ({"window": {"kind": "fixed", "low": 5, "high": 5}}, r"from 5.0 to 5.0 shows nothing"),
+        ({"window": {"kind": "fixed"}}, r'"volume.window.low" is missing'),
+        ({"pooling": {"kind": "median"}}, r"'median'.*mean, top-k, max"),
+        ({"pooling": {"kind": "top-k", "k": 0}}, r"pooling.k.* is 0"),
+    ],
+)
+def test_an_impossible_card_is_refused_with_a_remedy(
+    slice_bundle: Path, tmp_path: Path, volume: Any, says: str
+) -> None:
+    with pytest.raises(CardError, match=says):
+        read_card(card_with(volume, slice_bundle, tmp_path))
+
+
+def test_millimetres_are_believed_of_volumes_alone(slice_bundle: Path, tmp_path: Path) -> None:
+    assert read_card(card_with({}, slice_bundle, tmp_path, spacing_um_px=1000)).spacing == 1000
+    with pytest.raises(CardError, match=r"outside 0\.05 to 20"):
+        read_card(card_with(None, slice_bundle, tmp_path, spacing_um_px=1000))
+
+
+def test_pooling_is_what_it_is_called() -> None:
+    chances = np.float32([[0.9, 0.1], [0.2, 0.8], [np.nan, np.nan], [0.4, 0.6]])
+    np.testing.assert_allclose(Pooling().pool(chances, exclusive=True), [0.5, 0.5], atol=1e-6)
+    np.testing.assert_allclose(Pooling("max").pool(chances, exclusive=False), [0.9, 0.8], atol=1e-6)
+    np.testing.assert_allclose(Pooling("max").pool(chances, exclusive=True), [0.9 / 1.7, 0.8 / 1.7], atol=1e-6)
+    np.testing.assert_allclose(Pooling("top-k", 2).pool(chances, exclusive=False), [0.65, 0.7], atol=1e-6)
+    np.testing.assert_allclose(Pooling("top-k", 99).pool(chances, exclusive=False), [0.5, 0.5], atol=1e-6)
+    assert np.isnan(Pooling().pool(chances[2:3], exclusive=True)).all()

@@ -1,0 +1,131 @@
+"""DICOM series: sorted by place, with what is odd about them told, and patients' names kept out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from slidecam.errors import UnreadableSourceError
+from slidecam.geometry import LevelBox
+from slidecam.sources import open_source
+from slidecam.sources.discovery import find_slides
+from slidecam.sources.identifiers import names_patient, plain
+from slidecam.sources.volume import VolumeSource
+from slidecam.viewing import VolumeView
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PATIENT = {"PatientName": "Roe^Janet", "PatientID": "VS-0815", "PatientBirthDate": "19660102"}
+
+
+def volume(source: Any) -> NDArray[np.float32]:
+    assert isinstance(source, VolumeSource)
+    return np.asarray(source.array())
+
+
+def test_slices_are_sorted_by_place_and_not_by_name(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:
+    nifti, series = write_volume.nifti(tmp_path / "a.nii", head), write_volume.dicom(tmp_path / "series", head)
+    with open_source(nifti) as expected, open_source(series) as found:
+        np.testing.assert_array_equal(volume(found), volume(expected))
+        np.testing.assert_allclose(found.facts.stack.grid.spl_affine, expected.facts.stack.grid.spl_affine, atol=1e-6)
+
+
+def test_any_file_of_a_series_is_the_series(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:
+    series = write_volume.dicom(tmp_path / "series", head)
+    with open_source(series) as folder, open_source(max(series.iterdir())) as file:
+        assert folder.facts.fingerprint == file.facts.fingerprint
+        np.testing.assert_array_equal(volume(folder), volume(file))
+
+
+def test_an_enhanced_file_is_the_same_volume(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:
+    series, many = write_volume.dicom(tmp_path / "series", head), write_volume.enhanced(tmp_path / "many.dcm", head)
+    with open_source(series) as one, open_source(many) as other:
+        assert "enhanced" in other.facts.format
+        np.testing.assert_array_equal(volume(one), volume(other))
+        np.testing.assert_allclose(one.facts.stack.grid.spl_affine, other.facts.stack.grid.spl_affine, atol=1e-6)
+
+
+def test_missing_slices_are_noticed_and_their_places_kept(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    whole, holed = write_volume.dicom(tmp_path / "w", head), write_volume.dicom(tmp_path / "h", head, skip=(4, 5))
+    with open_source(whole) as complete, open_source(holed) as source:
+        assert source.facts.stack.missing == (4, 5)
+        assert "2 slices are missing" in source.facts.notes[0]
+        kept = [plane for plane in range(12) if plane not in {4, 5}]
+        np.testing.assert_array_equal(volume(source)[kept], volume(complete)[kept])
+        np.testing.assert_allclose(source.facts.stack.positions, complete.facts.stack.positions)
+
+
+def test_a_series_that_begins_late_says_so(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:
+    with open_source(write_volume.dicom(tmp_path / "late", head, skip=(0, 1))) as source:
+        assert any("first instance is number 3" in note for note in source.facts.notes)
+
+
+def test_rescaling_is_the_modalitys(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:
+    scaled = write_volume.dicom(tmp_path / "s", head, RescaleSlope=2, RescaleIntercept=-7)
+    with open_source(write_volume.dicom(tmp_path / "p", head)) as one, open_source(scaled) as other:
+        np.testing.assert_allclose(volume(other), volume(one) * 2 - 7)
+
+
+def test_two_frames_of_each_place_are_two_volumes(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:
+    folder = write_volume.dicom(tmp_path / "echoes", head, EchoTime=10)
+    other = write_volume.dicom(tmp_path / "second", head + 50, EchoTime=80)
+    for path in other.iterdir():
+        path.rename(folder / f"B{path.name}")
+    with open_source(folder) as first, open_source(folder, view=VolumeView(volume="1")) as second:
+        assert "holds 2 volumes" in first.facts.notes[0]
+        np.testing.assert_array_equal(volume(second), volume(first) + 50)
+
+
+def test_a_folder_of_two_series_asks_which(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:
+    folder = write_volume.dicom(tmp_path / "one", head)
+    other = write_volume.dicom(tmp_path / "two", head, SeriesInstanceUID="1.2.826.78")
+    for path in other.iterdir():
+        path.rename(folder / f"B{path.name}")
+    with pytest.raises(UnreadableSourceError, match=r"2 DICOM series.*Pass one file"):
+        open_source(folder)
+
+
+def test_a_folder_named_after_its_patient_is_told_without(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    folder = write_volume.dicom(tmp_path / "vs_0815" / "t1", head, **PATIENT)
+    with open_source(folder) as source:
+        assert "0815" not in source.facts.path
+        assert Path(source.facts.path).parts[-2:] == ("hidden", "t1")
+        assert source.facts.name == "t1"
+    alone = write_volume.dicom(tmp_path / "Janet Roe 2", head, **PATIENT)
+    (slide,) = find_slides([alone]).slides
+    with open_source(alone) as source:
+        assert slide.name == source.facts.name
+        assert slide.name.startswith("dicom-")
+        assert slide.shown == source.facts.path
+        assert "janet" not in slide.shown.lower()
+    (kept,) = find_slides([alone], keep_identifiers=True).slides
+    assert kept.name == "Janet Roe 2"
+    assert kept.shown == str(alone)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("vs_0815", True), ("T1_VS-0815_b", True), ("roe", True), ("heroes", False), ("0", False), ("series 3", False)],
+)
+def test_a_name_is_the_patients_where_it_is_one_or_holds_a_long_one(name: str, *, expected: bool) -> None:
+    known = frozenset({plain("VS-0815"), plain("Roe"), "3"})
+    assert names_patient(name, known) is expected
+
+
+def test_a_file_that_is_cut_off_is_an_error_without_its_name(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    folder = write_volume.dicom(tmp_path / "series", head)
+    file = sorted(folder.iterdir())[3]
+    file.write_bytes(file.read_bytes()[:-500])
+    with open_source(folder) as source, pytest.raises(Exception, match="cannot decode") as caught:
+        source.read(0, LevelBox(0, 0, 5, 5), plane=2)
+    assert file.name not in str(caught.value)

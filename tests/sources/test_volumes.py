@@ -1,0 +1,245 @@
+"""What volumes say of themselves, whatever their format, orientation and number of dimensions."""
+
+from __future__ import annotations
+
+import gzip
+from typing import TYPE_CHECKING, Any
+
+import nibabel
+import numpy as np
+import pytest
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+
+from slidecam.errors import RegionReadError, SourceError, UnreadableSourceError, UsageError
+from slidecam.geometry import LevelBox
+from slidecam.sources import open_source
+from slidecam.sources.display import displayed
+from slidecam.sources.volume import VolumeSource
+from slidecam.viewing import VolumeView, Window, air_below
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+ALIKE = {"left-handed": "LAS", "turned": "AIL", "coronal": "RIA", "upside down": "RAI"}
+RAW = Window("fixed", 0, 255)
+
+
+def opened(path: Path, **view: Any) -> VolumeSource:
+    source = open_source(path, view=VolumeView(**view))
+    assert isinstance(source, VolumeSource)
+    return source
+
+
+def stored_as(voxels: NDArray[Any], affine: NDArray[np.float64], codes: str) -> tuple[Any, NDArray[np.float64]]:
+    """Return the same physical volume with its axes permuted and flipped."""
+    turn = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(codes)))
+    return apply_orientation(voxels, turn), affine @ inv_ornt_aff(turn, voxels.shape)
+
+
+@pytest.mark.parametrize("codes", ALIKE.values(), ids=ALIKE.keys())
+@pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
+def test_orientation_is_the_affines_and_not_the_arrays(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], codes: str, axis: str
+) -> None:
+    plain = write_volume.nifti(tmp_path / "plain.nii", head)
+    turned = write_volume.nifti(tmp_path / "turned.nii", *stored_as(head, write_volume.affine(head.shape), codes))
+    with opened(plain, axis=axis) as one, opened(turned, axis=axis) as other:
+        np.testing.assert_array_equal(one.array().compute(), other.array().compute())
+        np.testing.assert_allclose(one.stack.grid.scale, other.stack.grid.scale)
+        np.testing.assert_allclose(one.stack.grid.translate, other.stack.grid.translate, atol=1e-5)
+        np.testing.assert_allclose(one.stack.positions, other.stack.positions, atol=1e-5)
+        box = LevelBox(0, 0, one.facts.size.width, one.facts.size.height)
+        for plane in (0, one.facts.planes // 2):
+            np.testing.assert_array_equal(one.read(0, box, plane=plane), other.read(0, box, plane=plane))
+
+
+def test_slices_are_hung_with_the_patients_right_on_the_left(tmp_path: Path, write_volume: Any) -> None:
+    voxels = np.zeros((8, 10, 6), np.int16)  # x right, y forwards, z up
+    voxels[7, 0, 0], voxels[0, 9, 0], voxels[0, 0, 5] = 100, 150, 200  # rightmost, foremost, uppermost
+    path = write_volume.nifti(tmp_path / "corners.nii", voxels)
+    with opened(path, window=RAW) as axial:
+        picture = axial.read(0, LevelBox(0, 0, 8, 10))[:, :, 0]
+        assert picture[9, 0] == 100  # right on the left, behind at the bottom
+        assert picture[0, 7] == 150  # in front on top
+    with opened(path, axis="coronal", window=RAW) as coronal:
+        picture = coronal.read(0, LevelBox(0, 0, 8, 6), plane=9)[:, :, 0]  # planes follow each other backwards
+        assert picture[0, 7] == 200  # superior up
+        assert picture[5, 0] == 100
+    with opened(path, axis="sagittal", window=RAW) as sagittal:
+        picture = sagittal.read(0, LevelBox(0, 0, 10, 6), plane=7)[:, :, 0]  # … and to the patient's left
+        assert picture[0, 9] == 200
+        assert picture[5, 0] == 150  # in front on the left
+
+
+def test_a_plane_reads_the_same_whichever_slab_it_comes_with(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_volume.nifti(tmp_path / "head.nii.gz", head)
+    expected = head[::-1, ::-1].transpose(2, 1, 0)
+    for slab, block in ((1, 1), (7_700 * 5, 4_000), (16_000_000, 8_000_000)):
+        monkeypatch.setattr("slidecam.sources.volume.SLAB_BYTES", slab)
+        monkeypatch.setattr("slidecam.sources._voxels.BLOCK_BYTES", block)
+        for axis in ("axial", "coronal", "sagittal"):
+            with opened(path, axis=axis) as source:
+                np.testing.assert_array_equal(source.array().compute(), expected)
+                np.testing.assert_array_equal(source.array()[::-2, 3:9:2, 5].compute(), expected[::-2, 3:9:2, 5])
+
+
+def test_scaled_samples_are_intensities_and_holes_are_dark(tmp_path: Path, head: NDArray[np.int16]) -> None:
+    values = head.astype(np.float32) / 7
+    values[3, 3, 3] = np.nan
+    image = nibabel.Nifti1Image(values, np.eye(4))
+    nibabel.save(image, tmp_path / "float.nii")
+    scaled = nibabel.Nifti1Image(head, np.eye(4))
+    scaled.header.set_slope_inter(0.5, -100)
+    nibabel.save(scaled, tmp_path / "scaled.nii.gz")
+    with opened(tmp_path / "scaled.nii.gz") as source:
+        expected = nibabel.load(tmp_path / "scaled.nii.gz").get_fdata()[::-1, ::-1].transpose(2, 1, 0)
+        np.testing.assert_allclose(source.array().compute(), expected, rtol=1e-6)
+    with opened(tmp_path / "float.nii") as source:
+        box = LevelBox(0, 0, source.facts.size.width, source.facts.size.height)
+        assert source.read(0, box, plane=3)[head.shape[1] - 4, head.shape[0] - 4, 0] == 0
+
+
+def test_of_a_4d_file_the_first_volume_is_read_and_that_is_said(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    path = write_volume.nifti(tmp_path / "two.nii.gz", np.stack([head, head + 1000], axis=3))
+    with opened(path) as first, opened(path, volume="1") as second:
+        assert "holds 2 volumes: volume 0 is read; pass --volume" in first.facts.notes[0]
+        np.testing.assert_array_equal(second.array().compute(), first.array().compute() + 1000)
+    with pytest.raises(UnreadableSourceError, match=r"no volume '2' among its 2.*--volume 0 to 1"):
+        open_source(path, view=VolumeView(volume="2"))
+
+
+def test_an_oblique_volume_is_shown_on_straight_axes(tmp_path: Path, write_volume: Any) -> None:
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]
+    shape = (30, 36, 24)
+    affine = turn @ write_volume.affine(shape)
+    places = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=3) @ affine[:3, :3].T + affine[:3, 3]
+    height = places[..., 2].astype(np.float32) + 100  # mm upwards: after resampling, each slice has one value
+    with opened(write_volume.nifti(tmp_path / "oblique.nii", height, affine)) as source:
+        assert source.stack.grid.is_oblique
+        assert any("oblique" in note for note in source.facts.notes)
+        shown = displayed(source.array(), source.stack.grid)
+        assert shown.resampled
+        whole = shown.array.compute()
+        for plane in (shown.array.shape[0] // 2, shown.array.shape[0] // 2 + 3):
+            inside = whole[plane][whole[plane] > 50]
+            z = shown.translate[0] + plane * shown.scale[0]
+            assert np.abs(np.median(inside) - 100 - z) < 0.05
+        np.testing.assert_array_equal(shown.array[5, 3:7, ::2].compute(), whole[5, 3:7, ::2])
+
+
+def test_a_straight_volume_is_shown_as_it_is(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:
+    with opened(write_volume.nifti(tmp_path / "head.nii", head)) as source:
+        shown = displayed(source.array(), source.stack.grid)
+        assert not shown.resampled
+        assert shown.scale == pytest.approx((2.0, 0.8, 0.8))
+        # LPS: the first voxel is the lowest, foremost and rightmost one
+        assert shown.translate == pytest.approx((-11 / 2 * 2.0, -47 / 2 * 0.8, -39 / 2 * 0.8))
+
+
+def test_colours_are_colours(tmp_path: Path) -> None:
+    kind = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+    voxels = np.zeros((6, 7, 4), kind)
+    voxels["G"][2] = 200
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "rgb.nii")
+    with opened(tmp_path / "rgb.nii") as source:
+        assert source.is_colour
+        assert source.array().shape == (4, 7, 6, 3)
+        assert (source.read(0, LevelBox(0, 0, 6, 7))[:, 3] == (0, 200, 0)).all()
+
+
+def test_a_window_of_slices_shows_its_neighbours_as_colours(tmp_path: Path, write_volume: Any) -> None:
+    voxels = np.zeros((8, 8, 5), np.int16) + np.arange(5, dtype=np.int16) * 10
+    with opened(write_volume.nifti(tmp_path / "a.nii", voxels), slices=3, window=RAW) as source:
+        assert source.read(0, LevelBox(0, 0, 1, 1), plane=2).ravel().tolist() == [10, 20, 30]
+        assert source.read(0, LevelBox(0, 0, 1, 1), plane=4).ravel().tolist() == [30, 40, 40]
+
+
+@pytest.mark.parametrize(
+    ("window", "limits"),
+    [(Window("fixed", 5, 50), (5, 50)), (Window("percentile", 0, 100), (101, 200)), (Window("zscore", -1, 1), None)],
+)
+def test_a_window_is_found_on_what_is_no_air(window: Window, limits: tuple[float, float] | None) -> None:
+    sample = np.concatenate([np.zeros(300), np.arange(101, 201)]).astype(np.float32)
+    found = window.limits(sample)
+    body = np.arange(101, 201)
+    assert found == pytest.approx(limits or (body.mean() - body.std(), body.mean() + body.std()))
+
+
+def test_a_mask_of_one_value_is_shown_white_on_black() -> None:
+    low, high = Window().limits(np.float32([0] * 999 + [1] * 10))
+    assert low < high == 1
+    assert air_below(np.float32([0] * 999 + [1] * 10)) == 0
+
+
+@pytest.mark.parametrize("wrong", [{"axis": "oblique"}, {"slices": 2}, {"slices": 0}], ids=str)
+def test_an_impossible_view_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"Pass"):
+        VolumeView(**wrong)
+
+
+@pytest.mark.parametrize("numbers", [(5, 5), (9, 1), (-1, 50), (1, 101), (float("nan"), 3)])
+def test_an_impossible_window_is_refused(numbers: tuple[float, float]) -> None:
+    with pytest.raises(UsageError, match="percentile"):
+        Window("percentile", *numbers)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.97])
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mgz"])
+def test_a_volume_that_was_cut_off_ends_in_a_source_error(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], name: str, share: float
+) -> None:
+    method = {"nrrd": "nrrd", "mgz": "mgh"}.get(name.rsplit(".", maxsplit=1)[-1], "nifti")
+    path = getattr(write_volume, method)(tmp_path / name, head)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(SourceError), open_source(path) as source:
+        source.read(0, LevelBox(0, 0, 9, 9), plane=11)
+
+
+def test_a_damaged_stream_is_unpacked_once_and_fails_for_every_slice(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    path = write_volume.nifti(tmp_path / "a.nii.gz", head)
+    whole = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(whole[: len(whole) // 2]))
+    with open_source(path) as source:
+        for plane in (0, 11):
+            with pytest.raises(RegionReadError, match="ends before its last slice"):
+                source.read(0, LevelBox(0, 0, 9, 9), plane=plane)
+
+
+def test_an_affine_that_places_nothing_is_refused(tmp_path: Path, head: NDArray[np.int16]) -> None:
+    image = nibabel.Nifti1Image(head, np.eye(4))
+    image.header["srow_x"] = image.header["srow_y"]
+    nibabel.save(image, tmp_path / "flat.nii")
+    content = bytearray((tmp_path / "flat.nii").read_bytes())
+    content[280:296] = content[296:312]  # srow_x becomes srow_y
+    (tmp_path / "flat.nii").write_bytes(bytes(content))
+    with pytest.raises(UnreadableSourceError, match="affine is singular"):
+        open_source(tmp_path / "flat.nii")
+
+
+def test_complex_numbers_are_refused_with_a_remedy(tmp_path: Path) -> None:
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.complex64), np.eye(4)), tmp_path / "c.nii")
+    with pytest.raises(UnreadableSourceError, match=r"complex64.*magnitude"):
+        open_source(tmp_path / "c.nii")
+
+
+def test_nothing_unpacked_is_left_behind(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spool").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "spool"))
+    path = write_volume.nifti(tmp_path / "a.nii.gz", head)
+    with open_source(path) as source:
+        assert not [*(tmp_path / "spool").iterdir()]  # nothing before a pixel is wanted
+        source.read(0, LevelBox(0, 0, 4, 4))
+        assert len([*(tmp_path / "spool").iterdir()]) == 1
+    assert not [*(tmp_path / "spool").iterdir()]
