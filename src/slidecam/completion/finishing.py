@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from slidecam.completion.timings import Timings
     from slidecam.events import SlideFailed
     from slidecam.exchange.manifest import SlideStatus
+    from slidecam.geometry import Box
     from slidecam.preparation import LoadedModel, OpenRun, PredictSpec, Prepared
     from slidecam.sources.discovery import FoundSlide
 
@@ -67,6 +68,7 @@ def _record(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: Predic
             "reader": facts.reader,
             "format": facts.format,
             "size_px": [facts.size.width, facts.size.height],
+            "bounds_px": _numbers(facts.bounds),
         },
         "spacing": None
         if spacing is None
@@ -78,6 +80,9 @@ def _record(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: Predic
             "digest": model.bundle.digest,
             "temperature": card.temperature,
             "probabilities": calibration_words(card),
+            "activation": card.activation,
+            "class_names": list(card.class_names),
+            "class_colors": [list(color) for color in card.class_colors],
         },
         "plan": dict(ready.plan),
         "ngff": spec.ngff,
@@ -86,6 +91,10 @@ def _record(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: Predic
         "machine": {"system": platform.platform(), "python": platform.python_version()},
         "versions": {package: version(package) for package in PACKAGES},
     }
+
+
+def _numbers(box: Box | None) -> list[int] | None:
+    return None if box is None else [box.x, box.y, box.width, box.height]
 
 
 def finish_slide(

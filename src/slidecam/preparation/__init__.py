@@ -10,7 +10,7 @@ from slidecam.preparation.outputs import (
     output_names,
     painting,
 )
-from slidecam.preparation.slide import OpenRun, Prepared, prepare
+from slidecam.preparation.slide import OpenRun, Prepared, mask_digest, prepare
 from slidecam.preparation.spec import EVERY_METHOD, PredictSpec
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "clear_leftovers",
     "heatmap_files",
     "load_model",
+    "mask_digest",
     "output_names",
     "painting",
     "prepare",
