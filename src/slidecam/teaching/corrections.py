@@ -221,6 +221,13 @@ def read_corrections(path: Path) -> SavedCorrections:
     return SavedCorrections(path, str(record["slide"]), boxes, tuple(known.values()))
 
 
+def beside(run: RunTiles, corrections: Corrections | Path | None, *, wanted: bool) -> Corrections | Path | None:
+    """Return the corrections that are named, or else, if ``wanted``, those beside the run; None if there are none."""
+    if corrections is None and wanted and (run.folder / CORRECTIONS_FILE).exists():
+        return Corrections.open(run)
+    return corrections
+
+
 def _read_file(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
