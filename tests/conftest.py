@@ -18,10 +18,14 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from slidecam.errors import RegionReadError
+from slidecam.exchange.tiles import TileTable
+from slidecam.foreground import Foreground
 from slidecam.geometry import Box, Level, LevelBox, Size, Spacing
 from slidecam.models import Card, save_bundle
 from slidecam.models.architectures import build_network
+from slidecam.run_results import RunTiles
 from slidecam.sources import Source, SourceFacts
+from slidecam.store import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -371,3 +375,81 @@ def slice_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         std=(0.25, 0.25, 0.25),
     )
     return save_bundle(tmp_path_factory.mktemp("slice-bundle") / "slices", card, network).path
+
+
+RUN_CLASSES = ("A", "B", "C")
+RUN_COLORS = ((200, 30, 40), (30, 160, 60), (40, 60, 200))
+
+
+class MakeRun(Protocol):
+    """What the fixture `made_run` is."""
+
+    def __call__(
+        self,
+        boxes: NDArray[np.int64],
+        probabilities: NDArray[np.float32],
+        *,
+        size: Size,
+        step: int,
+        names: tuple[str, ...] = ...,
+        mask: NDArray[np.bool_] | None = None,
+        failed: tuple[int, ...] = (),
+    ) -> RunTiles: ...
+
+
+@pytest.fixture(scope="session")
+def made_run() -> MakeRun:
+    """Return a maker of runs on a slide of 0.5 x 0.25 µm pixels."""
+
+    def make(
+        boxes: NDArray[np.int64],
+        probabilities: NDArray[np.float32],
+        *,
+        size: Size,
+        step: int,
+        names: tuple[str, ...] = RUN_CLASSES,
+        mask: NDArray[np.bool_] | None = None,
+        failed: tuple[int, ...] = (),
+    ) -> RunTiles:
+        status = np.full(len(boxes), Status.DONE, np.uint8)
+        status[list(failed)] = Status.FAILED
+        known = np.asarray(probabilities, np.float32).copy()
+        known[list(failed)] = np.nan
+        activation = "softmax" if len(names) > 1 else "sigmoid"
+        table = TileTable(boxes, status, known, names, RUN_COLORS[: len(names)], activation)
+        with np.errstate(divide="ignore"):
+            logits = np.log(known)
+        return RunTiles(
+            folder=Path("run"),
+            slide="s",
+            slide_path="s.tif",
+            table=table,
+            logits=logits,
+            step=step,
+            size=size,
+            spacing=Spacing(0.5, 0.25),
+            tissue=None if mask is None else Foreground(mask, size, "drawn"),
+            digest={"slide": "s", "model": "m"},
+            bundle_path="bundle",
+            model="three",
+            temperature=1.0,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def grid_boxes() -> MakeBoxes:
+    """Return a maker of square boxes on a grid, row by row, that may overhang the slide."""
+
+    def make(size: Size, edge: int, step: int) -> NDArray[np.int64]:
+        places = [(x, y) for y in range(0, size.height - step + 1, step) for x in range(0, size.width - step + 1, step)]
+        return np.array([(x, y, edge, edge) for x, y in places], np.int64)
+
+    return make
+
+
+class MakeBoxes(Protocol):
+    """What the fixture `grid_boxes` is."""
+
+    def __call__(self, size: Size, edge: int, step: int) -> NDArray[np.int64]: ...

@@ -13,7 +13,6 @@ from PIL import Image
 from shapely import box
 from shapely.geometry import shape
 
-from slidecam import tile_sets
 from slidecam.errors import DataSetError, MaskError, UsageError
 from slidecam.foreground import LabelRule
 from slidecam.geometry import Box, LevelBox
@@ -22,7 +21,7 @@ from slidecam.models import open_bundle
 from slidecam.preparation import PredictSpec, load_model, prepare
 from slidecam.steps import result_of
 from slidecam.streaming import StreamSpec, stream_tiles
-from slidecam.tile_sets import TileSetSpec, safe_name, write_tile_set
+from slidecam.tile_sets import TileSetSpec, annotated, safe_name, write_tile_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -193,7 +192,7 @@ def test_qupaths_corner_of_the_scanned_bounds_is_heeded(
 ) -> None:
     pixels = noise(400, 400)
     source = array_source(pixels, bounds=Box(100, 200, 200, 100))
-    monkeypatch.setattr(tile_sets, "open_source", lambda *_arguments: source)
+    monkeypatch.setattr(annotated, "open_source", lambda *_arguments: source)
     (tmp_path / "memory.tif").touch()
     annotations = drawn(tmp_path / "a.json", {"A": (0, 0, 64, 64)})
     made = result_of(write_tile_set([tmp_path / "memory.tif"], annotations, tmp_path / "out", SMALL))
@@ -207,7 +206,7 @@ def test_a_tile_that_cannot_be_read_is_told_and_not_listed(
     tmp_path: Path, array_source: MakeSource, noise: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = array_source(noise(256, 128), broken=LevelBox(70, 10, 5, 5))
-    monkeypatch.setattr(tile_sets, "open_source", lambda *_arguments: source)
+    monkeypatch.setattr(annotated, "open_source", lambda *_arguments: source)
     (tmp_path / "memory.tif").touch()
     annotations = drawn(tmp_path / "a.json", {"A": (0, 0, 256, 128)})
     made = result_of(write_tile_set([tmp_path / "memory.tif"], annotations, tmp_path / "out", SMALL))

@@ -197,6 +197,27 @@ def lay_at(facts: SourceFacts, spacing: Spacing, points: NDArray[np.float64], sp
     return TileGrid(boxes, len(boxes), edge, level, spec.input_px, GLASS)
 
 
+def lay_again(
+    facts: SourceFacts, boxes: NDArray[np.int64], step: int, input_px: int, grid: str = "slidecam"
+) -> TileGrid:
+    """Return tiles of a slide that were laid before, to be read as they were then.
+
+    Parameters
+    ----------
+    facts
+        The slide.
+    boxes
+        int64, (tiles, 4), all of one size: of a grid that `lay_grid` made, or some of them.
+    step, input_px
+        As of that grid.
+    grid
+        Which kind of grid it was.
+    """
+    edge = int(boxes[0, 2:].max()) if len(boxes) else input_px
+    level = nearest_better_level(facts.levels, edge / input_px)
+    return TileGrid(boxes, len(boxes), step, level, input_px, (0, 0, 0) if grid == "wsinfer" else GLASS)
+
+
 def lay_whole(facts: SourceFacts, input_px: int) -> TileGrid:
     """Lay one tile over a whole picture, for a classifier that sees pictures and not tiles of a slide.
 

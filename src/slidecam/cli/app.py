@@ -100,6 +100,10 @@ Trust = Annotated[
     ),
 ]
 
+Run = Annotated[Path, typer.Argument(help="One slide's folder in the --out of slidecam predict.", show_default=False)]
+BundlePath = Annotated[Path | None, typer.Option("--bundle", help="Where the bundle lies, if not where run.json says.")]
+SlidePath = Annotated[str | None, typer.Option("--slide", help="Where the slide lies, if not where run.json says.")]
+
 
 @app.command()
 def predict(

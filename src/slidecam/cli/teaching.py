@@ -1,4 +1,4 @@
-"""What `train`, `evaluate` and `tiles` have to tell, as plain values that both people and machines are shown."""
+"""What training, teaching and runs have to tell, as plain values that people and machines are shown."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from slidecam.slide_evaluation import SlideEvaluation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from slidecam.geometry import Box
     from slidecam.learning.evaluation import Evaluation, Figure
     from slidecam.learning.training import Trained
+    from slidecam.run_results import Legend, RunComparison
+    from slidecam.teaching import FineTuned, Suggestion
     from slidecam.tile_sets import TileSet
     from slidecam.volume_evaluation import VolumeEvaluation
 
@@ -85,6 +88,81 @@ def told_of_tiles(made: TileSet) -> dict[str, Any]:
         left = f"{sum(slide.tiles.values())} tiles, {slide.ambiguous} ambiguous, {slide.unannotated} not annotated"
         facts[slide.slide] = slide.problem or left + (f", {len(slide.failed)} failed" if slide.failed else "")
     return facts
+
+
+def told_of_legend(legend: Legend) -> dict[str, Any]:
+    """Return each class's tiles and tissue at a threshold, in words."""
+    facts: dict[str, Any] = {"tiles": f"{legend.tiles} classified, {legend.failed} failed"}
+    for row in legend.rows:
+        area = _area(row.area, legend.unit)
+        facts[row.name] = f"{row.count} tiles from {legend.threshold:g}, {area} ({row.share:.1%} of the tissue)"
+    notes = {"note": " ".join(legend.notes)} if legend.notes else {}
+    return {**facts, "tissue": _area(legend.tissue, legend.unit), **notes}
+
+
+def told_of_comparison(compared: RunComparison) -> dict[str, Any]:
+    """Return what changed between two runs, in words."""
+    facts: dict[str, Any] = {
+        "tiles in both": len(compared.rows_after),
+        "of another class": len(compared.changed),
+        "agreement": _short(compared.agreement),
+        "kappa": _short(compared.kappa),
+    }
+    for one in compared.classes:
+        share = f"{one.share_before:.1%} to {one.share_after:.1%} of the tissue"
+        facts[one.name] = f"{one.count_before} to {one.count_after} tiles, {share}"
+    return {**facts, **({"note": " ".join(compared.notes)} if compared.notes else {})}
+
+
+def told_of_fine_tuning(tuned: FineTuned) -> dict[str, Any]:
+    """Return what a classifier learnt, in words."""
+    facts: dict[str, Any] = {
+        "labelled tiles": ", ".join(f"{name} {count}" for name, count in tuned.labelled.items()),
+        "new classes": list(tuned.new_classes),
+        "labelled tiles of another class now": tuned.changed,
+        "right on its own labels": f"{tuned.right_before:.1%}, now {tuned.right_after:.1%} (no measure of others)",
+        "left out": tuned.why_not,
+        "seconds": f"{tuned.seconds:.1f} ({tuned.embedded} tiles embedded)",
+        "temperature": "1, not fitted",
+    }
+    if tuned.measured is not None:
+        old, new = (one.figures["accuracy"] for one in (tuned.measured.before, tuned.measured.after))
+        facts["left out"] = f"{tuned.measured.places} places: accuracy {_told(old)}, now {_told(new)}, on this slide"
+    return {**facts, **({"note": " ".join(tuned.notes)} if tuned.notes else {})}
+
+
+def told_of_suggestions(suggestions: Sequence[Suggestion]) -> list[dict[str, Any]]:
+    """Return a row for each tile."""
+    return [
+        {
+            "tile": one.row,
+            "x": one.box.x,
+            "y": one.box.y,
+            "width": one.box.width,
+            "height": one.box.height,
+            "uncertainty": round(one.uncertainty, 4),
+            "classes": list(one.classes),
+        }
+        for one in suggestions
+    ]
+
+
+def box_of(text: str | None) -> Box | None:
+    """Return the box in ``X,Y,WIDTH,HEIGHT``, or None where nothing was said."""
+    from slidecam.geometry import Box  # noqa: PLC0415  (commands tell their help without it)
+
+    if text is None:
+        return None
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError as error:
+        remedy = "Write X,Y,WIDTH,HEIGHT in level-0 pixels, for example 1000,700,1500,1000."
+        raise UsageError(f"--region {text!r} is no region.", remedy) from error
+    return Box(x, y, width, height)
+
+
+def _area(area: float, unit: str) -> str:
+    return f"{area / 1e6:.4g} mm²" if unit == "µm²" else f"{area:.4g} {unit}"
 
 
 def pairs_of(option: str, pairs: Sequence[str]) -> dict[str, str]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from slidecam.completion.timings import Timings
     from slidecam.events import SlideFailed
     from slidecam.exchange.manifest import SlideStatus
+    from slidecam.geometry import Box
     from slidecam.preparation import LoadedModel, OpenRun, PredictSpec, Prepared
     from slidecam.sources.discovery import FoundSlide
 
@@ -74,6 +75,7 @@ def _record(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: Predic
             "reader": facts.reader,
             "format": facts.format,
             "size_px": [facts.size.width, facts.size.height],
+            "bounds_px": _numbers(facts.bounds),
             **_volume_record(ready),
         },
         "spacing": None
@@ -86,6 +88,9 @@ def _record(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: Predic
             "digest": model.bundle.digest,
             "temperature": card.temperature,
             "probabilities": calibration_words(card),
+            "activation": card.activation,
+            "class_names": list(card.class_names),
+            "class_colors": [list(color) for color in card.class_colors],
         },
         "plan": dict(ready.plan),
         "ngff": spec.ngff,
@@ -107,6 +112,10 @@ def _volume_record(ready: Prepared) -> dict[str, Any]:
         "spacing_mm": list(stack.spacing_mm),
         "affine_ras_mm": stack.grid.affine.tolist(),
     }
+
+
+def _numbers(box: Box | None) -> list[int] | None:
+    return None if box is None else [box.x, box.y, box.width, box.height]
 
 
 def finish_slide(

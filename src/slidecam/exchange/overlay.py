@@ -72,6 +72,28 @@ def class_map(table: TileTable, slide: Size, shape: tuple[int, int]) -> NDArray[
     return labels
 
 
+def value_map(
+    boxes: NDArray[np.int64], values: NDArray[np.floating], region: Size, shape: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Return a picture of a region with the value of each tile, NaN where there is none.
+
+    Parameters
+    ----------
+    boxes
+        int64, (tiles, 4), counted from the region's corner; all reach into it and none overlap.
+    values
+        One each.
+    region, shape
+        Level-0 pixels of the region, and rows and columns of the picture.
+    """
+    painted = np.full(shape, np.nan, np.float32)
+    if len(boxes):
+        edges = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+        scale = np.tile([shape[1] / region.width, shape[0] / region.height], 2)
+        _paint(painted, np.rint(edges * scale).astype(np.int64).T, values)
+    return painted
+
+
 def colored(thumbnail: NDArray[np.uint8], labels: NDArray[np.int64], colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lay the classes of `class_map` over the faded slide; ``colors`` is uint8, (classes, 3)."""
     # Negative labels count from the end of this table.
@@ -119,21 +141,29 @@ def _blend(under: NDArray[Any], over: NDArray[np.float32], cover: float | NDArra
     return np.asarray(under * (1 - cover) + over * cover, np.float32)
 
 
-def resampled(heat: NDArray[np.float32], region: tuple[float, float], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the top left ``region`` (width, height in pixels, maybe a fraction) of ``heat`` in another size.
+def resampled(
+    heat: NDArray[np.float32],
+    region: tuple[float, float],
+    shape: tuple[int, int],
+    corner: tuple[float, float] = (0.0, 0.0),
+) -> NDArray[np.float32]:
+    """Return a ``region`` (width, height in pixels, maybe a fraction) of ``heat`` from a ``corner`` in another size.
 
     Values are interpolated between those that are numbers; a pixel whose nearest value is none stays NaN.
     """
     known = np.isfinite(heat)
-    weights = _resized(known.astype(np.float32), region, shape)
-    sums = _resized(np.where(known, heat, 0).astype(np.float32), region, shape)
+    weights = _resized(known.astype(np.float32), region, shape, corner)
+    sums = _resized(np.where(known, heat, 0).astype(np.float32), region, shape, corner)
     # Half a weight or more: most of what the pixel lies on is known.
     means = np.where(weights >= HALF, sums / np.maximum(weights, HALF), np.nan)
     return means.astype(np.float32)
 
 
-def _resized(values: NDArray[np.float32], region: tuple[float, float], shape: tuple[int, int]) -> NDArray[np.float32]:
-    box = (0, 0, min(region[0], values.shape[1]), min(region[1], values.shape[0]))
+def _resized(
+    values: NDArray[np.float32], region: tuple[float, float], shape: tuple[int, int], corner: tuple[float, float]
+) -> NDArray[np.float32]:
+    right, bottom = corner[0] + region[0], corner[1] + region[1]
+    box = (*corner, min(right, values.shape[1]), min(bottom, values.shape[0]))
     picture = Image.fromarray(values)
     return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR, box=box))
 
@@ -159,7 +189,7 @@ def _step(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> float:
     return float(np.median(steps)) if steps.size else float(lengths.max())
 
 
-def _paint(labels: NDArray[np.int64], edges: NDArray[np.int64], values: NDArray[np.int64]) -> None:
+def _paint(labels: NDArray[Any], edges: NDArray[np.int64], values: NDArray[Any]) -> None:
     """Fill boxes (left, top, right, bottom) with their values, each at least one pixel."""
     height, width = labels.shape
     left, right = np.clip(edges[0], 0, width - 1), np.clip(edges[2], 1, width)
@@ -176,5 +206,5 @@ def _paint(labels: NDArray[np.int64], edges: NDArray[np.int64], values: NDArray[
             labels[top[here] + down, left[here] + across] = values[here]
 
 
-def _fill(labels: NDArray[np.int64], top: int, high: int, left: int, wide: int, value: int) -> None:
+def _fill(labels: NDArray[Any], top: int, high: int, left: int, wide: int, value: float) -> None:
     labels[top : top + high, left : left + wide] = value

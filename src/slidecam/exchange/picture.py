@@ -269,7 +269,7 @@ def _draw_scale_bar(pen: Pen, layout: Layout, facts: OverviewFacts) -> None:
     length = round_length(max(BAR_SHARE * layout.width, 1.0) * um_per_inch)
     top = place.top + place.height + 0.17
     pen.box(Place(place.left, top, length / um_per_inch, 0.055), INK)
-    pen.text(place.left + length / um_per_inch + 0.1, top + 0.075, _length_words(length), Type(9.5))
+    pen.text(place.left + length / um_per_inch + 0.1, top + 0.075, length_words(length), Type(9.5))
 
 
 def round_length(longest: float) -> float:
@@ -278,5 +278,6 @@ def round_length(longest: float) -> float:
     return next(step * power for step in (5, 2, 1) if step * power <= longest)
 
 
-def _length_words(length: float) -> str:
+def length_words(length: float) -> str:
+    """Return a length in µm as people write it."""
     return f"{length / UM_PER_MM:g} mm" if length >= UM_PER_MM else f"{length:g} µm"

@@ -117,7 +117,7 @@ class Sidebar:
             pen.text(left, top + 0.1, "HEATMAPS", HEADING)
             top += HEAT_HEADING
             for scale in self._facts.scales:
-                top = _draw_heat_scale(pen, left, top, scale)
+                top = draw_heat_scale(pen, left, top, scale)
             top += BLOCK
         _draw_details(pen, left, top, self._facts.details)
 
@@ -178,7 +178,8 @@ def _percent(share: float) -> str:
     return f"{percent:.0f} %"
 
 
-def _draw_heat_scale(pen: Pen, left: float, top: float, scale: HeatScale) -> float:
+def draw_heat_scale(pen: Pen, left: float, top: float, scale: HeatScale) -> float:
+    """Draw the colours of one method's heat with its top left corner at a place in inches; return where it ends."""
     low, middle, high = scale.ticks
     pen.text(left, top + 0.15, scale.label, WORDS, WIDTH)
     pen.image(Place(left, top + 0.27, WIDTH, 0.16), heat_scale(256, signed=scale.signed))

@@ -6,6 +6,7 @@ from slidecam.foreground.classes import (
     AnnotatedClasses,
     LabelRule,
     load_classes,
+    sort_classes,
 )
 from slidecam.foreground.files import load_foreground, save_foreground
 from slidecam.foreground.mask import Foreground, whole_slide
@@ -31,5 +32,6 @@ __all__ = [
     "mask_on",
     "pair_annotations",
     "save_foreground",
+    "sort_classes",
     "whole_slide",
 ]

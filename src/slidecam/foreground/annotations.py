@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,6 +39,16 @@ NOT_DRAWN = ("cell", "detection", "tile", "tmaCore")
 WITHOUT_AREA = ("Point", "MultiPoint", "LineString", "MultiLineString")
 
 EXPORT_AGAIN = "Export the annotations again (in QuPath: File > Export objects as GeoJSON)."
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnArea:
+    """One polygon that somebody drew: its class (empty where there is none), rings, colour, and its own name."""
+
+    class_name: str
+    area: Area
+    color: tuple[int, int, int] | None = None
+    name: str = ""
 
 
 def areas_of(path: Path, text: str) -> list[Area]:
@@ -85,10 +96,20 @@ def classed_areas_of(path: Path, text: str) -> list[tuple[str, Area]]:
     MaskError
         If the text is no GeoJSON, or a class is no text.
     """
+    return [(drawn.class_name, drawn.area) for drawn in drawn_areas_of(path, text)]
+
+
+def drawn_areas_of(path: Path, text: str) -> list[DrawnArea]:
+    """Return every polygon of the annotations in a GeoJSON text with all that is said of it; see `classed_areas_of`."""
     try:
         return [
-            (name, [_ring(path, ring) for ring in rings])
-            for name, geometry in _annotations(path, json.loads(text))
+            DrawnArea(
+                class_name=_class_name(path, properties.get("classification")),
+                area=[_ring(path, ring) for ring in rings],
+                color=_color(properties),
+                name=str(properties.get("name") or ""),
+            )
+            for properties, geometry in _annotations(json.loads(text))
             for rings in _polygons(path, geometry)
             if rings
         ]
@@ -96,20 +117,35 @@ def classed_areas_of(path: Path, text: str) -> list[tuple[str, Area]]:
         raise MaskError(f"{path}: the JSON is damaged: {error}.", EXPORT_AGAIN) from error
 
 
-def _annotations(path: Path, node: object) -> Iterator[tuple[str, object]]:
-    """Yield class and geometry of each annotation under ``node``."""
+def _annotations(node: object) -> Iterator[tuple[dict[str, Any], object]]:
+    """Yield properties and geometry of each annotation under ``node``."""
     if isinstance(node, list):
         for member in node:
-            yield from _annotations(path, member)
+            yield from _annotations(member)
     elif isinstance(node, dict) and node.get("type") == "FeatureCollection":
-        yield from _annotations(path, node.get("features") or [])
+        yield from _annotations(node.get("features") or [])
     elif isinstance(node, dict) and node.get("type") == "Feature":
         told = node.get("properties")
         properties = told if isinstance(told, dict) else {}
         if properties.get("objectType") not in NOT_DRAWN:
-            yield _class_name(path, properties.get("classification")), node.get("geometry") or []
+            yield properties, node.get("geometry") or []
     else:
-        yield "", node
+        yield {}, node
+
+
+def _color(properties: dict[str, Any]) -> tuple[int, int, int] | None:
+    """Return the colour of an annotation's class, or its own; None where there is none that can be read.
+
+    QuPath writes three numbers; versions before 0.4 one signed number of 32 bits, ``colorRGB``.
+    """
+    classification = properties.get("classification")
+    for told in (classification if isinstance(classification, dict) else {}, properties):
+        color, packed = told.get("color"), told.get("colorRGB")
+        if isinstance(color, list) and len(color) == 3 and all(isinstance(part, int) for part in color):  # noqa: PLR2004  (red, green, blue)
+            return color[0] & 255, color[1] & 255, color[2] & 255
+        if isinstance(packed, int):
+            return packed >> 16 & 255, packed >> 8 & 255, packed & 255
+    return None
 
 
 def _class_name(path: Path, told: object) -> str:

@@ -14,7 +14,7 @@ from slidecam.foreground.files import read_content
 from slidecam.foreground.mask import Foreground
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -148,10 +148,23 @@ def load_classes(
         found = classed_areas_of(path, read_content(path).decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise MaskError(f"{path}: the text is not UTF-8: {error}.", EXPORT_AGAIN) from error
+    moved = [(name, [ring + np.asarray(offset, np.float64) for ring in area]) for name, area in found]
+    return sort_classes(path, moved, size, renamed)
+
+
+def sort_classes(
+    path: Path, found: Sequence[tuple[str, Area]], size: Size, renamed: Mapping[str, str] | None = None
+) -> AnnotatedClasses:
+    """Return areas in level-0 pixels by their class, as `load_classes` does; ``path`` is what messages name.
+
+    Raises
+    ------
+    MaskError
+        If none has a class, or none lies on the slide.
+    """
     areas: dict[str, list[Area]] = {}
     for name, area in found:
-        moved = [ring + np.asarray(offset, np.float64) for ring in area]
-        areas.setdefault((renamed or {}).get(name, name), []).append(moved)
+        areas.setdefault((renamed or {}).get(name, name), []).append(area)
     classes = {name: each for name, each in areas.items() if name and not name.endswith(STAR)}
     starred = [name for name in areas if name.endswith(STAR)]
     ignored = [area for name in starred if name.lower().startswith(IGNORE) for area in areas[name]]

@@ -11,7 +11,7 @@ from slidecam.preparation.outputs import (
     output_names,
     painting,
 )
-from slidecam.preparation.slide import OpenRun, Prepared, prepare, view_of
+from slidecam.preparation.slide import OpenRun, Prepared, mask_digest, prepare, view_of
 from slidecam.preparation.spec import EVERY_METHOD, PredictSpec
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "clear_leftovers",
     "heatmap_files",
     "load_model",
+    "mask_digest",
     "nifti_name",
     "output_names",
     "painting",

@@ -262,7 +262,7 @@ def _plan(
         "µm/px": None if spacing is None else [spacing.spacing.x, spacing.spacing.y],
         "model": model.bundle.digest,
         **tiling,
-        "tissue mask": _digest(foreground.volume if isinstance(foreground, VolumeForeground) else foreground.mask),
+        "tissue mask": mask_digest(foreground.volume if isinstance(foreground, VolumeForeground) else foreground.mask),
         "heatmap": None if mapped is None else list(mapped.raw),
         "heatmap classes": [] if mapped is None else [names[index] for index in mapped.classes],
         "heatmap against": None if mapped is None or mapped.against is None else names[mapped.against],
@@ -271,7 +271,8 @@ def _plan(
     }
 
 
-def _digest(mask: NDArray[np.bool_]) -> str:
+def mask_digest(mask: NDArray[np.bool_]) -> str:
+    """Return the digest that a plan knows a tissue mask by."""
     return hashlib.sha256(repr(mask.shape).encode() + np.packbits(mask).tobytes()).hexdigest()
 
 

@@ -1,0 +1,143 @@
+"""``slidecam suggest``, ``fine-tune`` and ``export``: a classifier taught on one slide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slidecam.cli.app import BundlePath, Json, Run, SlidePath, Trust, app
+from slidecam.cli.terminal import EXIT_PARTLY, Terminal
+
+Annotations = Annotated[
+    Path | None, typer.Option(help="GeoJSON of areas with classes, as QuPath exports it.", show_default=False)
+]
+CorrectionsPath = Annotated[
+    Path | None, typer.Option("--corrections", help="Corrected tiles. \\[default: corrections.json in RUN]")
+]
+NoCorrections = Annotated[bool, typer.Option("--no-corrections", help="Leave the corrections beside the run alone.")]
+Renamed = Annotated[list[str] | None, typer.Option("--map", help="THEIRS=OURS: another name for a class.")]
+MinShare = Annotated[float, typer.Option(help="Least share of a tile that is annotated as its class.")]
+MostOther = Annotated[float, typer.Option(help="Most of a tile that may be annotated as another class.")]
+
+
+@app.command(name="fine-tune")
+def fine_tune(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new bundle.", show_default=False)],
+    annotations: Annotations = None,
+    corrections: CorrectionsPath = None,
+    no_corrections: NoCorrections = False,
+    new_class: Annotated[
+        list[str] | None, typer.Option(help="Class to add to the classifier's; repeat for more.")
+    ] = None,
+    rename: Renamed = None,
+    min_share: MinShare = 0.5,
+    most_other: MostOther = 0.2,
+    name: Annotated[str | None, typer.Option(help="Of the new classifier. \\[default: the old one's]")] = None,
+    pull: Annotated[float, typer.Option(help="What a change of the head costs.")] = 0.01,
+    hold: Annotated[float, typer.Option(help="How much the tiles that hold the head weigh.")] = 1.0,
+    rehearse: Annotated[int, typer.Option(min=0, help="Other tiles of the slide that hold the head.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    bundle: BundlePath = None,
+    slide: SlidePath = None,
+    trust: Trust = False,
+    json: Json = False,
+) -> None:
+    """Teach a run's classifier what was drawn and said of its slide, in seconds: a new bundle with its provenance."""
+    terminal = Terminal(json=json)
+    with terminal.errors(("Nothing was written but features beside the run.", "Repeat the command.")):
+        from slidecam.cli.teaching import pairs_of, told_of_fine_tuning
+        from slidecam.foreground import LabelRule
+        from slidecam.learning.head_tuning import TuningSpec
+        from slidecam.run_results import read_run_tiles
+        from slidecam.teaching import FineTuneSpec
+        from slidecam.teaching import fine_tune as work
+
+        spec = FineTuneSpec(
+            rule=LabelRule(min_share, most_other),
+            renamed=pairs_of("--map", rename or []),
+            new_classes=tuple(new_class or ()),
+            name=name,
+            head=TuningSpec(pull, hold),
+            rehearsed=rehearse,
+            seed=seed,
+            beside=not no_corrections,
+            device=device,
+            trust=trust,
+        )
+        tuned = terminal.walk(work(read_run_tiles(run, bundle, slide), out, annotations, corrections, spec))
+        if json:
+            terminal.line({"event": "FineTuned", **tuned.record()})
+        else:
+            terminal.table(str(out), told_of_fine_tuning(tuned))
+
+
+@app.command()
+def suggest(
+    run: Run,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="Tiles to suggest.")] = 20,
+    annotations: Annotations = None,
+    corrections: CorrectionsPath = None,
+    no_corrections: NoCorrections = False,
+    seed: Annotated[int, typer.Option(min=0, help="Decides between equals.")] = 0,
+    bundle: BundlePath = None,
+    json: Json = False,
+) -> None:
+    """List the tiles to label next: the least sure first, spread over the slide, without those that have a label."""
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        from slidecam.cli.teaching import told_of_suggestions
+        from slidecam.run_results import read_run_tiles
+        from slidecam.teaching import SuggestionSpec, label_tiles
+        from slidecam.teaching import suggest as suggestions
+        from slidecam.teaching.corrections import beside
+
+        read = read_run_tiles(run, bundle)
+        labelled = label_tiles(read, annotations, beside(read, corrections, wanted=not no_corrections))
+        found = suggestions(read, number, labelled.rows.tolist(), SuggestionSpec(seed=seed))
+        terminal.rows("suggestions", told_of_suggestions(found))
+
+
+@app.command()
+def export(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.", show_default=False)],
+    annotations: Annotations = None,
+    corrections: CorrectionsPath = None,
+    no_corrections: NoCorrections = False,
+    rename: Renamed = None,
+    min_share: MinShare = 0.5,
+    most_other: MostOther = 0.2,
+    group_pattern: Annotated[
+        str, typer.Option(help="Regular expression with (?P<group>…) for the patient in the slide's name.")
+    ] = "",
+    bundle: BundlePath = None,
+    slide: SlidePath = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a tile set that lies there.")] = False,
+    trust: Trust = False,
+    json: Json = False,
+) -> None:
+    """Write a run's labelled tiles as slidecam tiles does, to train on, with annotations.geojson beside them."""
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        from slidecam.cli.teaching import pairs_of, told_of_tiles
+        from slidecam.foreground import LabelRule
+        from slidecam.run_results import read_run_tiles
+        from slidecam.teaching import ExportSpec, export_training
+
+        spec = ExportSpec(
+            rule=LabelRule(min_share, most_other),
+            renamed=pairs_of("--map", rename or []),
+            group_pattern=group_pattern,
+            overwrite=overwrite,
+            beside=not no_corrections,
+            trust=trust,
+        )
+        read = read_run_tiles(run, bundle, slide)
+        made = terminal.walk(export_training(read, out, annotations, corrections, spec))
+        terminal.table(str(out), told_of_tiles(made))
+        if not made.is_whole:
+            raise typer.Exit(EXIT_PARTLY)

@@ -1,0 +1,32 @@
+"""What a person says of a slide, and a classifier that learns it: annotations, corrections, training, suggestions."""
+
+from slidecam.exchange.annotations import Annotation, read_annotations, write_annotations
+from slidecam.teaching.corrections import CORRECTIONS_FILE, Corrections, SavedCorrections, read_corrections
+from slidecam.teaching.export import ExportSpec, export_training
+from slidecam.teaching.fine_tuning import FineTuned, fine_tune
+from slidecam.teaching.labelling import LabelledTiles, label_tiles
+from slidecam.teaching.painted import PaintedLabels, paint_labels
+from slidecam.teaching.spec import FineTuneSpec
+from slidecam.teaching.suggestions import Suggestion, SuggestionSpec, suggest
+
+__all__ = [
+    "CORRECTIONS_FILE",
+    "Annotation",
+    "Corrections",
+    "ExportSpec",
+    "FineTuneSpec",
+    "FineTuned",
+    "LabelledTiles",
+    "PaintedLabels",
+    "SavedCorrections",
+    "Suggestion",
+    "SuggestionSpec",
+    "export_training",
+    "fine_tune",
+    "label_tiles",
+    "paint_labels",
+    "read_annotations",
+    "read_corrections",
+    "suggest",
+    "write_annotations",
+]

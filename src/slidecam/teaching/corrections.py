@@ -1,0 +1,244 @@
+"""Single tiles that a person put right by clicking on them, kept beside the run they are of.
+
+``corrections.json`` is a list of changes, each of some tiles to one class, or to none. It is read again, added to and
+replaced in one step under a lock for every change: it is never half-written, and two windows on one run lose nothing to
+each other. It names the slide and the grid it is of, and every tile by its box as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from slidecam.atomic import replacing
+from slidecam.errors import RunMismatchError, StoreError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.run_results import RunTiles
+
+CORRECTIONS_FILE = "corrections.json"
+LOCK_FILE = ".corrections.lock"
+FORMAT, VERSION = "slidecam-corrections", 1
+
+WAIT_SECONDS = 10.0
+"""How long a change waits for another program that writes."""
+
+MOVE_AWAY = "Move it away to begin anew; it was not touched."
+
+Change = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class SavedCorrections:
+    """What a file of corrections says, whatever run it is of.
+
+    Attributes
+    ----------
+    path
+        The file.
+    slide
+        Fingerprint of the slide.
+    boxes
+        int64, (M, 4), level-0 pixels: the tiles that are corrected as it stands.
+    names
+        The class of each.
+    """
+
+    path: Path
+    slide: str
+    boxes: NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+class Corrections:
+    """The corrected tiles of one run; what a method changed is on disk when it returns.
+
+    Make one with `Corrections.open`.
+
+    Attributes
+    ----------
+    path
+        ``corrections.json`` in the run's folder. It is there once something has been corrected.
+    """
+
+    def __init__(self, run: RunTiles) -> None:
+        self.path = run.folder / CORRECTIONS_FILE
+        self._run = run
+        self._changes: list[Change] = []
+        self._undone: list[Change] = []
+
+    @classmethod
+    def open(cls, run: RunTiles) -> Corrections:
+        """Return the corrections beside a run, as many as there are.
+
+        Raises
+        ------
+        RunMismatchError
+            If the file there is of another slide or of other tiles.
+        StoreError
+            If it cannot be read.
+        """
+        corrections = cls(run)
+        corrections._changes = corrections._read()
+        return corrections
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def labels(self) -> Mapping[int, str]:
+        """The class of each corrected tile, by its row, as it stands."""
+        labels: dict[int, str | None] = {}
+        for change in self._changes:
+            labels.update((int(tile[0]), change["class"]) for tile in change["tiles"])
+        return MappingProxyType({row: name for row, name in sorted(labels.items()) if name is not None})
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many tiles were put to each class."""
+        return MappingProxyType(dict(sorted(Counter(self.labels.values()).items())))
+
+    def set(self, rows: int | Sequence[int], class_name: str) -> None:
+        """Say of tiles which class they are, one of the classifier's or a new one.
+
+        Raises
+        ------
+        UsageError
+            If there is no such tile, or the class has no name.
+        RunMismatchError, StoreError
+            See `open`; StoreError also if another program holds the file, or it cannot be written.
+        """
+        if not class_name.strip():
+            raise UsageError("a class without a name was given.", "Name the class.")
+        self._add({"class": class_name, "tiles": self._tiles(rows)})
+
+    def clear(self, rows: int | Sequence[int]) -> None:
+        """Take back what was said of tiles; raises as `set` does."""
+        self._add({"class": None, "tiles": self._tiles(rows)})
+
+    def undo(self) -> tuple[int, ...]:
+        """Take the last change back and return the rows of its tiles; none where there is nothing to undo."""
+        with self._alone():
+            self._changes = self._read()
+            if not self._changes:
+                return ()
+            *kept, last = self._changes
+            self._write(kept)
+            self._undone.append(last)
+        return tuple(int(tile[0]) for tile in last["tiles"])
+
+    def redo(self) -> tuple[int, ...]:
+        """Make again what `undo` took back, unless something was changed since; return the rows of its tiles."""
+        if not self._undone:
+            return ()
+        again = self._undone.pop()
+        rest = self._undone
+        self._add(again)
+        self._undone = rest
+        return tuple(int(tile[0]) for tile in again["tiles"])
+
+    def _tiles(self, rows: int | Sequence[int]) -> list[list[int]]:
+        wanted = np.atleast_1d(np.asarray(rows, np.int64))
+        if not len(wanted) or wanted.min() < 0 or wanted.max() >= len(self._run):
+            raise UsageError(
+                f"{self._run.folder} has no tile {wanted.tolist()[:3]}.", f"Its tiles are 0 to {len(self._run) - 1}."
+            )
+        return [[row, *box] for row, box in zip(wanted.tolist(), self._run.table.boxes[wanted].tolist(), strict=True)]
+
+    def _add(self, change: Change) -> None:
+        with self._alone():
+            self._write([*self._read(), change])
+        self._undone = []
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        lock = FileLock(self._run.folder / LOCK_FILE, timeout=WAIT_SECONDS)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise StoreError(self.path, "another program holds it.", "Close it there, then try again.") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _read(self) -> list[Change]:
+        if not self.path.exists():
+            return []
+        record = _read_file(self.path)
+        if record["identity"] != self._run.identity:
+            same = record["slide"] == self._run.digest.get("slide")
+            of = "other tiles of this slide" if same else f"another slide, {record.get('slide_name')}"
+            raise RunMismatchError(self.path, f"these corrections are of {of}.", MOVE_AWAY)
+        changes: list[Change] = record["changes"]
+        return changes
+
+    def _write(self, changes: list[Change]) -> None:
+        record = {
+            "format": FORMAT,
+            "version": VERSION,
+            "slide_name": self._run.slide,
+            "slide": self._run.digest.get("slide"),
+            "identity": self._run.identity,
+            "changes": changes,
+        }
+        try:
+            with replacing(self.path) as fresh:
+                fresh.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise StoreError(
+                self.path, f"it cannot be written: {error}.", "Make room, or let it be written."
+            ) from error
+        self._changes = changes
+
+
+def read_corrections(path: Path) -> SavedCorrections:
+    """Read a file of corrections, of whatever run.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read or is something else.
+    """
+    record = _read_file(path)
+    labels: dict[tuple[int, ...], str | None] = {}
+    for change in record["changes"]:
+        labels.update((tuple(tile[1:]), change["class"]) for tile in change["tiles"])
+    known = {box: name for box, name in labels.items() if name is not None}
+    boxes = np.array(list(known), np.int64).reshape(-1, 4)
+    return SavedCorrections(path, str(record["slide"]), boxes, tuple(known.values()))
+
+
+def beside(run: RunTiles, corrections: Corrections | Path | None, *, wanted: bool) -> Corrections | Path | None:
+    """Return the corrections that are named, or else, if ``wanted``, those beside the run; None if there are none."""
+    if corrections is None and wanted and (run.folder / CORRECTIONS_FILE).exists():
+        return Corrections.open(run)
+    return corrections
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(path, f"the corrections cannot be read: {error}.", MOVE_AWAY) from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("version") != VERSION:
+        raise StoreError(path, f"this is no {FORMAT} of version {VERSION}.", MOVE_AWAY)
+    try:
+        for change in record["changes"]:
+            if not all(len(tile) == 5 for tile in change["tiles"]) or "class" not in change:  # noqa: PLR2004  (row and box)
+                raise ValueError("a change is not whole")  # noqa: TRY301  (told below, with what else is wrong)
+        return {**record, "slide": record["slide"], "identity": record["identity"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(path, f"the corrections are damaged: {error!r}.", MOVE_AWAY) from error

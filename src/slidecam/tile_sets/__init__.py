@@ -1,0 +1,17 @@
+"""From slides and what was drawn on them to pictures to learn from: how a pathologist teaches a classifier.
+
+The grid, the resize and the pixels are those of `predict`; a tile that is learnt here is seen in the same way there.
+"""
+
+from slidecam.tile_sets.annotated import write_tile_set
+from slidecam.tile_sets.spec import SlideTiles, TileSet, TileSetSpec
+from slidecam.tile_sets.writing import RECORD, safe_name
+
+__all__ = [
+    "RECORD",
+    "SlideTiles",
+    "TileSet",
+    "TileSetSpec",
+    "safe_name",
+    "write_tile_set",
+]
