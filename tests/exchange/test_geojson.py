@@ -17,7 +17,6 @@ import pytest
 
 from slidecam.exchange import wsinfer_csv
 from slidecam.exchange.geojson import qupath_class_name, write_tiles_geojson
-from slidecam.geometry import Box
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -163,6 +162,7 @@ def test_one_tile_in_full(make_table: TableMaker, tmp_path: Path) -> None:
         },
         "properties": {
             "objectType": "tile",
+            "name": "slidecam",
             "classification": {"name": "Stroma", "color": [150, 200, 150]},
             "isLocked": True,
             "measurements": {"prob_Tumor": 0.25, "prob_Stroma": 0.75},
@@ -170,8 +170,8 @@ def test_one_tile_in_full(make_table: TableMaker, tmp_path: Path) -> None:
     }
 
 
-def test_places_are_counted_from_the_corner_of_the_bounds(make_table: TableMaker, tmp_path: Path) -> None:
-    table = make_table([[0.25, 0.75]], bounds=Box(30, 20, 1000, 1000))
+def test_places_are_counted_from_the_corner_that_qupath_shows(make_table: TableMaker, tmp_path: Path) -> None:
+    table = make_table([[0.25, 0.75]], corner=(30, 20))
     (feature,) = written(table, tmp_path)["features"]
     assert feature["geometry"]["coordinates"][0][0] == [-30, 30]
     assert feature["geometry"]["coordinates"][0][2] == [70, 110]

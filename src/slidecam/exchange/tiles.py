@@ -14,7 +14,6 @@ from slidecam.store import Status
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from slidecam.geometry import Box
     from slidecam.sources.source import RGB
 
 CALLED_FROM = 0.5
@@ -40,8 +39,8 @@ class TileTable:
         One of each per class.
     activation
         ``softmax``, ``sigmoid`` or ``none``.
-    bounds
-        The part of the slide that holds the scan, or None for all of it. QuPath counts from its corner.
+    corner
+        Where QuPath counts from, in level-0 pixels: the corner of the part of the slide that it shows.
 
     Raises
     ------
@@ -55,7 +54,7 @@ class TileTable:
     class_names: tuple[str, ...]
     class_colors: tuple[RGB, ...]
     activation: str
-    bounds: Box | None = None
+    corner: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         tiles, classes = len(self.status), len(self.class_names)
