@@ -44,8 +44,8 @@ def imageData = getCurrentImageData()
 def slide = slidecam.loadClass('slidecam.Slide').of(imageData)
 List wanted = told.classes.split(',')*.strip().findAll()
 List chosen = wanted == ['cores'] ? getTMACoreList().findAll { !it.isMissing() }
-    : wanted ? getAnnotationObjects().findAll { it.getPathClass()?.toString() in wanted }
-    : getSelectedObjects().findAll { it.isAnnotation() || it.isTMACore() }
+    : wanted ? getAnnotationObjects().toList().findAll { it.getPathClass()?.toString() in wanted }
+    : getSelectedObjects().toList().findAll { it.isAnnotation() || it.isTMACore() }
 chosen = chosen.findAll { it.getROI()?.isArea() }
 if (!chosen)
     throw new IllegalStateException('Nothing with an area is selected. Select annotations or TMA cores, or set classes=.')

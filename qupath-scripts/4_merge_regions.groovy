@@ -38,8 +38,8 @@ double smallest = Arguments.number(told, 'smallest', 1, 1e9)
 List wanted = told.classes.split(',')*.strip().findAll()
 
 def imageData = getCurrentImageData()
-def hierarchy = imageData.getHierarchy()
 def slide = slidecam.loadClass('slidecam.Slide').of(imageData)
+def hierarchy = imageData.getHierarchy()
 def Results = slidecam.loadClass('slidecam.Results')
 Map measurements = Results.of(imageData, told.results, slide).measurements
 

@@ -34,7 +34,7 @@ def imageData = getCurrentImageData()
 def slide = slidecam.loadClass('slidecam.Slide').of(imageData)
 def Training = slidecam.loadClass('slidecam.Training')
 def predicted = told.predicted == 'yes' ? [] : slidecam.loadClass('slidecam.Results').regionsOn(imageData.getHierarchy())
-List drawn = getAnnotationObjects().findAll { it.getPathClass() != null && it.getROI()?.isArea() } - predicted
+List drawn = getAnnotationObjects().toList().findAll { it.getPathClass() != null && it.getROI()?.isArea() } - predicted
 if (!drawn) {
     log.warn('{} has no annotations with a class and an area; nothing is written.', slide.stem)
     return

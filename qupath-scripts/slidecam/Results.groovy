@@ -84,11 +84,13 @@ class Results {
     }
 
     /** Our tiles on an image. */
-    static List<PathObject> tilesOn(hierarchy) { hierarchy.getTileObjects().findAll { it.getName() == MADE_BY } }
+    static List<PathObject> tilesOn(hierarchy) {
+        hierarchy.getTileObjects().toList().findAll { it.getName() == MADE_BY }
+    }
 
     /** Our annotations on an image. */
     static List<PathObject> regionsOn(hierarchy) {
-        hierarchy.getAnnotationObjects().findAll { it.getMetadata().containsKey(MADE_BY) }
+        hierarchy.getAnnotationObjects().toList().findAll { it.getMetadata().containsKey(MADE_BY) }
     }
 
     /** Put the tiles on the image in the place of earlier ones of ours, those that `replaced` says; return them. */

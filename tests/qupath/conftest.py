@@ -1,4 +1,4 @@
-"""A desk with a QuPath that is none: one JVM with a real Groovy 4, our scripts, and small stand-ins of QuPath's classes."""
+"""A desk with a QuPath that is none: one JVM, a real Groovy 4, our scripts, small stand-ins of QuPath's classes."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Desk:
 
 @pytest.fixture(scope="session")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """Return a desk; skip where Java or a jar is absent, unless ``SLIDECAM_NEEDS_GROOVY`` says that they must be there."""
+    """Return a desk; skip where Java or a jar is absent, unless ``SLIDECAM_NEEDS_GROOVY`` says that they are needed."""
     command = [_java(), "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true", "-cp", _class_path()]
     here, classes = Path(__file__).parent, tmp_path_factory.mktemp("standins")
     with subprocess.Popen(  # noqa: S603  (our own command)

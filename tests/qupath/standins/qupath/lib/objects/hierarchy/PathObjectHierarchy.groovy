@@ -19,8 +19,14 @@ class PathObjectHierarchy {
         objects.removeIf { PathObject each -> each in gone }
     }
 
-    Collection<PathObject> getTileObjects() { objects.findAll { PathObject each -> each.isTile() } }
-    Collection<PathObject> getAnnotationObjects() { objects.findAll { PathObject each -> each.isAnnotation() } }
+    Collection<PathObject> getTileObjects() { some { PathObject each -> each.isTile() } }
+    Collection<PathObject> getAnnotationObjects() { some { PathObject each -> each.isAnnotation() } }
+
+    /** A collection that is no list: QuPath promises no more. */
+    private Collection<PathObject> some(Closure<Boolean> wanted) {
+        Collections.unmodifiableSet(new LinkedHashSet<>(objects.findAll(wanted)))
+    }
+
     SelectionModel getSelectionModel() { selection }
 
     @CompileStatic
