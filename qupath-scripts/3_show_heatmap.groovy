@@ -20,7 +20,7 @@ import static qupath.lib.gui.scripting.QPEx.*
 Map settings = [
     'class': '',      // class of the heatmap; empty: the first one
     method : '',      // method of the heatmap, such as gradcam++; empty: the first one
-    opacity: '0.7',   // 0 to 1; the picture itself is the more transparent the colder it is
+    opacity: '1',     // 0 to 1; the picture itself is the more transparent the colder it is
     results: '',      // folder of results; empty: those of 1_classify_slide
 ]
 

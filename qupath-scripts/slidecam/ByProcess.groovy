@@ -52,8 +52,7 @@ class ByProcess {
             process.errorStream.eachLine('UTF-8') { String line -> log.info('{}', line); said << line }
         }
         try {
-            for (Map event in new Lines(process.inputStream, log))
-                heed(event)
+            new Lines(process.inputStream, log).each(heed)
             int code = process.waitFor()
             errors.join(1000)
             if (!(code in [0, 3]))

@@ -72,7 +72,7 @@ class ByServer {
             HttpResponse<InputStream> response = client.send(request('GET', "/v1/jobs/${job}/events", null), BodyHandlers.ofInputStream())
             events = response.body()
             File folder = null
-            for (Map event in new Lines(events, log)) {
+            new Lines(events, log).each { Map event ->
                 over = over || event.event == 'JobEnded'
                 folder = work.heed(event, log) ?: folder
             }

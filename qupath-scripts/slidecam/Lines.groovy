@@ -9,7 +9,7 @@ import java.util.concurrent.TimeUnit
  *
  * A read cannot be interrupted, but waiting for a queue can: so QuPath's "Kill running script" takes effect at once.
  */
-class Lines implements Iterable<Map> {
+class Lines {
 
     private static final Object END = new Object()
 
@@ -34,8 +34,13 @@ class Lines implements Iterable<Map> {
             log.info('{}', line)
     }
 
-    /** Return the next object, or null at the end; InterruptedException if the script was killed. */
-    Map next() {
+    /** Give each object to `heed`, to the end; InterruptedException if the script is killed. */
+    void each(Closure heed) {
+        for (Map line = next(); line != null; line = next())
+            heed(line)
+    }
+
+    private Map next() {
         while (true) {
             Object line = queue.poll(200, TimeUnit.MILLISECONDS)
             if (Thread.interrupted())
@@ -45,10 +50,5 @@ class Lines implements Iterable<Map> {
             if (line != null)
                 return line as Map
         }
-    }
-
-    Iterator<Map> iterator() {
-        Map ahead = next()
-        return [hasNext: { ahead != null }, next: { Map now = ahead; ahead = this.next(); now }] as Iterator<Map>
     }
 }

@@ -132,12 +132,7 @@ def heat_scale(pixels: int, *, signed: bool = False) -> NDArray[np.uint8]:
 def heat_colors(values: NDArray[np.float32], *, signed: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return each value's colour, (values, 3), 0 to 255, and its cover of the slide, (values, 1), 0 to 1.
 
-    Parameters
-    ----------
-    values
-        float32, (values,), 0 to 1, or -1 to 1 if ``signed``.
-    signed
-        Whether what is below 0 speaks against a class.
+    Values run from 0 to 1, or from -1 if they are signed.
     """
     colored = colormaps[SIGNED_COLORMAP]((values + 1) / 2) if signed else colormaps[COLORMAP](values)
     colors = np.asarray(colored[:, :3] * 255, np.float32)

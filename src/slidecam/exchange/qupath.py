@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from matplotlib import colormaps
 from PIL import Image
 
 from slidecam.atomic import replacing_folder
@@ -38,6 +39,9 @@ GEOJSON_UP_TO = 100_000
 
 LONGEST = 4096
 """Longest side of a heatmap's picture: QuPath keeps it in memory as 32 bits per pixel."""
+
+COLORMAP = "viridis"
+"""QuPath shows the slide in its own colours, on which the overview's yellow to red would not be seen."""
 
 TileFormat = Literal["auto", "geojson", "csv"]
 
@@ -179,6 +183,8 @@ def _picture(heat: NDArray[np.float32], *, signed: bool) -> Image.Image:
     """Return heat as a picture that covers the slide the more the hotter it is; what is no number is transparent."""
     known = np.isfinite(heat)
     colors, cover = heat_colors(heat[known], signed=signed)
+    if not signed:
+        colors = np.asarray(colormaps[COLORMAP](heat[known])[:, :3] * 255, np.float32)
     pixels = np.zeros((*heat.shape, 4), np.uint8)
     pixels[known] = np.rint(np.concatenate([colors, cover * 255], axis=1)).astype(np.uint8)
     return Image.fromarray(pixels)
