@@ -35,7 +35,7 @@ class ByServer {
     }
 
     private static File placeOfFile() {
-        String named = System.getenv('SLIDECAM_SERVER_FILE')
+        String named = System.getProperty('slidecam.server.file') ?: System.getenv('SLIDECAM_SERVER_FILE')
         if (named)
             return new File(named)
         String home = System.getProperty('user.home')

@@ -72,6 +72,12 @@ class Desk {
             hierarchy.getSelectionModel().selected << made
     }
 
+    /** Say which file tells of a running server; empty for the usual one. */
+    Map know(Map asked) {
+        System.setProperty('slidecam.server.file', asked.file)
+        return [:]
+    }
+
     Map compile(Map asked) {
         compiled.computeIfAbsent(asked.script) { new GroovyClassLoader(Desk.classLoader).parseClass(new File(it)) }
         return [:]
