@@ -1,6 +1,7 @@
 """Draw what the scripts show: ``python qupath-scripts/picture.py RESULTS/<slide> SLIDE docs/pictures/qupath.png``.
 
-RESULTS are of ``slidecam predict SLIDE`` and ``slidecam export --to qupath``. No QuPath takes part in it: the tiles come from ``tiles.geojson.gz``, the heatmap from its PNG and its place in the index, as QuPath takes them.
+RESULTS are of ``slidecam predict SLIDE`` and ``slidecam export --to qupath``. No QuPath takes part: the tiles come
+from ``tiles.geojson.gz``, the heatmap from its PNG and its place in the index, as QuPath takes them.
 """
 
 from __future__ import annotations
