@@ -29,7 +29,7 @@ def make_table() -> TableMaker:
             "class_names": ("Tumor", "Stroma", "Fat", "Other")[:classes],
             "class_colors": COLORS[:classes],
             "activation": "softmax",
-            "corner": (0, 0),
+            "bounds": None,
         }
         return TileTable(**(plain | changes))
 

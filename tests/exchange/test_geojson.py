@@ -26,6 +26,7 @@ from slidecam.exchange.geojson import qupath_class_name, write_tiles_geojson
 from slidecam.exchange.tiles import TileTable
 from slidecam.foreground.annotations import areas_of
 from slidecam.foreground.files import read_content
+from slidecam.geometry import Box
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -203,7 +204,7 @@ def test_one_tile_in_full(make_table: TableMaker, tmp_path: Path) -> None:
 
 
 def test_places_are_counted_from_the_corner_that_qupath_shows(make_table: TableMaker, tmp_path: Path) -> None:
-    table = make_table([[0.25, 0.75]], corner=(30, 20))
+    table = make_table([[0.25, 0.75]], bounds=Box(30, 20, 1000, 1000))
     (feature,) = written(table, tmp_path)["features"]
     assert feature["geometry"]["coordinates"][0][0] == [-30, 30]
     assert feature["geometry"]["coordinates"][0][2] == [70, 110]
@@ -249,7 +250,7 @@ def test_whatever_is_written_is_taken_and_every_coordinate_comes_back(
         tuple(names),
         colors,
         "softmax",
-        corner,
+        Box(*corner, 1, 1),
     )
     with TemporaryDirectory() as folder:
         path = Path(folder) / ("tiles.geojson.gz" if gzipped else "tiles.geojson")

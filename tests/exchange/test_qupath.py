@@ -16,7 +16,7 @@ from slidecam.exchange import qupath
 from slidecam.exchange.finished import export_for_qupath
 from slidecam.exchange.ome_zarr import RasterSpec, write_heatmap_ome_zarr
 from slidecam.exchange.qupath import QuPathExport, write_for_qupath, write_tiles_table
-from slidecam.geometry import Size
+from slidecam.geometry import Box, Size
 from slidecam.store import RunStore, StorePlan, TileResults, write_run
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def test_the_table_counts_from_the_corner_that_qupath_shows(make_table: TableMaker, tmp_path: Path) -> None:
-    table = make_table([[0.25, 0.75], [NAN, 0.5]], corner=(30, 20), class_names=('a "b", c', "Größe"))
+    table = make_table([[0.25, 0.75], [NAN, 0.5]], bounds=Box(30, 20, 900, 900), class_names=('a "b", c', "Größe"))
     write_tiles_table(table, tmp_path / "t.csv.gz")
     first, second = rows_of(tmp_path / "t.csv.gz")
     assert first == {
@@ -66,7 +66,7 @@ def write_heat(path: Path, heat: list[list[float]], **changes: Any) -> Path:
 
 def test_a_heatmap_is_cut_to_its_numbers_and_lies_at_their_outer_edges(make_table: TableMaker, tmp_path: Path) -> None:
     heat = write_heat(tmp_path / "h.zarr", [[NAN, NAN, NAN, NAN], [NAN, 0.0, NAN, NAN], [NAN, NAN, 1.0, NAN]])
-    index = write_for_qupath(QuPathExport(make_table([[1.0]], corner=(10, 4)), [heat]), tmp_path / "q")
+    index = write_for_qupath(QuPathExport(make_table([[1.0]], bounds=Box(10, 4, 900, 900)), [heat]), tmp_path / "q")
     (told,) = index["heatmaps"]
     assert told == {
         "file": "heatmap-1.png", "method": "cam", "class": "A", "signed": False,
@@ -102,10 +102,10 @@ def make_run(folder: Path, **changes: Any) -> Path:
     store = RunStore.create(folder, StorePlan(boxes, [np.array([0, 1])], 64, 2, None))
     values = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
     store.commit(0, TileResults(values, values, None, {}))
-    classes = [{"name": "A", "color": [1, 2, 3]}, {"name": "B", "color": [4, 5, 6]}]
+    colors = [[1, 2, 3], [4, 5, 6]]
     record = {
         "input": {"path": "a.mrxs", "size_px": [700, 500], "bounds_px": [100, 60, 500, 400]},
-        "bundle": {"name": "a model", "activation": "softmax", "classes": classes},
+        "bundle": {"name": "a model", "activation": "softmax", "class_names": ["A", "B"], "class_colors": colors},
         "qupath": {"corner_px": [100, 60], "size_px": None},
         "heatmaps": [],
     }
@@ -139,7 +139,7 @@ def test_the_size_that_qupath_shows_says_where_it_counts_from(tmp_path: Path, sh
 def test_another_size_another_version_and_no_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ShownSizeError):
         list(export_for_qupath(make_run(tmp_path / "a"), shown=Size(9, 9)))
-    with pytest.raises(StoreError, match="classes"):
+    with pytest.raises(StoreError, match="class_names"):
         list(export_for_qupath(make_run(tmp_path / "b", bundle={"name": "a model"})))
     with pytest.raises(UsageError, match="no run"):
         list(export_for_qupath(tmp_path / "nowhere"))

@@ -180,7 +180,7 @@ def _table(run: OpenRun, ready: Prepared, model: LoadedModel) -> TileTable:
         class_names=card.class_names,
         class_colors=card.class_colors,
         activation=card.activation,
-        corner=(ready.qupath["corner_px"][0], ready.qupath["corner_px"][1]),
+        bounds=None if ready.qupath["corner_px"] == [0, 0] else ready.source.facts.bounds,
     )
 
 

@@ -73,7 +73,7 @@ def read_table(folder: Path, shown: Size | None = None) -> tuple[TileTable, Mapp
             class_names=tuple(bundle["class_names"]),
             class_colors=tuple(cast("RGB", tuple(color)) for color in bundle["class_colors"]),
             activation=bundle["activation"],
-            corner=_corner(record, shown),
+            bounds=_shown_part(record, shown),
         )
     except (KeyError, TypeError) as error:
         remedy = "Run predict again with --overwrite."
@@ -81,9 +81,11 @@ def read_table(folder: Path, shown: Size | None = None) -> tuple[TileTable, Mapp
     return table, record
 
 
-def _corner(record: Mapping[str, Any], shown: Size | None) -> tuple[int, int]:
-    if shown is None:
-        return cast("tuple[int, int]", tuple(record["qupath"]["corner_px"]))
+def _shown_part(record: Mapping[str, Any], shown: Size | None) -> Box | None:
+    """Return the part of the slide that QuPath shows: as it says now, or as the run was told."""
     told = record["input"]
     bounds = None if told["bounds_px"] is None else Box(*told["bounds_px"])
-    return shown_corner(told["path"], Size(*told["size_px"]), bounds, shown)
+    corner = tuple(record["qupath"]["corner_px"])
+    if shown is not None:
+        corner = shown_corner(told["path"], Size(*told["size_px"]), bounds, shown)
+    return None if corner == (0, 0) else bounds

@@ -14,6 +14,7 @@ from slidecam.store import Status
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from slidecam.geometry import Box
     from slidecam.sources.source import RGB
 
 CALLED_FROM = 0.5
@@ -39,8 +40,8 @@ class TileTable:
         One of each per class.
     activation
         ``softmax``, ``sigmoid`` or ``none``.
-    corner
-        Where QuPath counts from, in level-0 pixels: the corner of the part of the slide that it shows.
+    bounds
+        The part of the slide that QuPath shows, or None for all of it. It counts from its corner.
 
     Raises
     ------
@@ -54,7 +55,7 @@ class TileTable:
     class_names: tuple[str, ...]
     class_colors: tuple[RGB, ...]
     activation: str
-    corner: tuple[int, int] = (0, 0)
+    bounds: Box | None = None
 
     def __post_init__(self) -> None:
         tiles, classes = len(self.status), len(self.class_names)
@@ -65,6 +66,11 @@ class TileTable:
 
     def __len__(self) -> int:
         return len(self.status)
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Where QuPath counts from, in level-0 pixels."""
+        return (0, 0) if self.bounds is None else (self.bounds.x, self.bounds.y)
 
     @property
     def done(self) -> NDArray[np.bool_]:

@@ -164,7 +164,7 @@ def read_run_tiles(folder: Path | str, bundle: Path | str | None = None, slide: 
             class_names=tuple(told["class_names"]),
             class_colors=tuple((int(red), int(green), int(blue)) for red, green, blue in told["class_colors"]),
             activation=told["activation"],
-            corner=(0, 0) if bounds is None else (bounds.x, bounds.y),
+            bounds=bounds,
         ),
         logits=store.logits,
         step=store.step,
