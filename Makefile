@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+# A Groovy 4 runtime for the tests of the QuPath scripts: its jars come inside this npm package; Debian's own is too old.
+GROOVY := npm-groovy-lint@15.2.2
+
+.PHONY: demo test lint bench groovy clean
 
 demo: $(VENV)/.demo
 	$(BIN)/slidecam demo --out demo-output
@@ -17,6 +20,8 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+groovy: .groovy/.$(GROOVY)
+
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/end_to_end.py
 	$(BIN)/python benchmarks/memory.py
@@ -24,7 +29,13 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/score_cam.py
 
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) .groovy demo-output
+
+.groovy/.$(GROOVY):
+	rm -rf .groovy && mkdir .groovy
+	cd .groovy && tar -xzf "$$(npm pack --silent $(GROOVY))" --strip-components=3 package/lib/java
+	rm .groovy/*.tgz
+	touch $@
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

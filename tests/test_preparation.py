@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slidecam.errors import MaskError, SpacingError, UsageError
+from slidecam.errors import MaskError, ShownSizeError, SpacingError, UsageError
 from slidecam.geometry import Box
 from slidecam.preparation import LoadedModel, PredictSpec, load_model, prepare
 from slidecam.preparation import slide as slide_module
@@ -96,6 +96,37 @@ def test_a_mask_from_qupath_counts_from_the_corner_of_the_bounds(
     spec = PredictSpec(mask=tmp_path / "mask.geojson", dry_run=True)
     ready = prepare("memory.tif", tmp_path / "out", model, spec)
     assert ready.grid.boxes.tolist() == [[100, 200, 64, 64]]
+
+
+@pytest.mark.parametrize(
+    ("shown", "corner"),
+    [({}, [100, 200]), ({"*": (200, 100)}, [100, 200]), ({"memory": (400, 400), "*": (1, 1)}, [0, 0])],
+)
+def test_the_size_that_qupath_shows_says_where_masks_and_results_count_from(
+    tmp_path: Path,
+    model: LoadedModel,
+    array_source: MakeSource,
+    monkeypatch: pytest.MonkeyPatch,
+    shown: dict[str, tuple[int, int]],
+    corner: list[int],
+) -> None:
+    source = array_source(np.full((400, 400, 3), 150, np.uint8), bounds=Box(100, 200, 200, 100))
+    monkeypatch.setattr(slide_module, "open_source", lambda *_arguments: source)
+    ring = [[100, 0], [164, 0], [164, 64], [100, 64]]
+    (tmp_path / "mask.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    spec = PredictSpec(mask=tmp_path / "mask.geojson", dry_run=True, shown=shown, min_tissue=0.01)
+    ready = prepare("memory.tif", tmp_path / "out", model, spec)
+    assert ready.qupath["corner_px"] == corner
+    places = np.argwhere(ready.foreground.mask)[0][::-1] * 400 / ready.foreground.mask.shape[0]
+    assert places.tolist() == pytest.approx([corner[0] + 100, corner[1]], abs=2)
+
+
+def test_a_view_of_another_size_is_refused_before_anything_is_written(
+    tmp_path: Path, model: LoadedModel, write_slide: Callable[..., Path]
+) -> None:
+    with pytest.raises(ShownSizeError, match="350 x 250"):
+        prepare(str(write_slide(tmp_path / "a.tif")), tmp_path / "out", model, PredictSpec(shown={"a": (350, 250)}))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("spec", [{"batch": 0}, {"workers": 0}, {"memory_mb": 0}, {"mpp": math.nan}, {"overlap": -0.1}])

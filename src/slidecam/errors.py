@@ -6,7 +6,8 @@ SlidecamError
 │   ├── UnknownFormatError (ValueError)     no reader recognises the file's content
 │   ├── UnreadableSourceError (OSError)     a reader recognises the file and cannot open it
 │   ├── RegionReadError (OSError)           the file is open and one of its regions cannot be decoded
-│   └── SpacingError (ValueError)           µm per pixel is missing or not believable
+│   ├── SpacingError (ValueError)           µm per pixel is missing or not believable
+│   └── ShownSizeError (ValueError)         another program shows the slide in a frame that we do not know
 ├── MaskError (ValueError)                  a foreground mask that cannot be read or does not fit its slide
 ├── TilingError (ValueError)                a tiling that no slide could be cut by
 ├── BundleError
@@ -89,6 +90,10 @@ class RegionReadError(SourceError, OSError):
 
 class SpacingError(SourceError, ValueError):
     """The µm per pixel of a slide are missing or not believable."""
+
+
+class ShownSizeError(SourceError, ValueError):
+    """Another program shows the slide neither whole nor cropped to its scanned bounds, so places cannot be matched."""
 
 
 class MaskError(SlidecamError, ValueError):

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,9 +91,11 @@ def predict(
     given = [inputs] if isinstance(inputs, str | Path) else inputs
     found = find_slides(given, keep_identifiers=spec.keep_identifiers)
     _refuse_unclear(found, out, spec)
+    unused = _unused(spec, found)
+    spec = _as_the_project_says(spec, found)
     loaded = load_model(model, spec)
     log = RunLog(out, loaded.bundle, spec, found.slides)
-    told = (*found.ignored, *_told_once(loaded, spec), *_without_effect(loaded, spec), *_unused(spec, found))
+    told = (*found.ignored, *_told_once(loaded, spec), *_without_effect(loaded, spec), *unused)
     for message in told:
         yield Warned("", message)
     with ExitStack() as cleanup:
@@ -101,6 +103,13 @@ def predict(
         pools = [cleanup.enter_context(ThreadPoolExecutor(1, f"slidecam-{name}")) for name in THREADS]
         yield from _Way(loaded, spec, log, *pools).through(found.slides)
     yield log.summary()
+
+
+def _as_the_project_says(spec: PredictSpec, found: Discovery) -> PredictSpec:
+    """Add what a QuPath project says of its images; what was said in the call wins."""
+    spacings = {} if spec.mpp is not None else found.spacings
+    shown = {name: (size.width, size.height) for name, size in found.shown.items()}
+    return replace(spec, spacings={**spacings, **spec.spacings}, shown={**shown, **spec.shown})
 
 
 def _refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:

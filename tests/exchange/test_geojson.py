@@ -1,27 +1,35 @@
 """`tiles.geojson` holds nothing that makes QuPath refuse a file.
 
 `refusals` is the oracle: what QuPath 0.6 and 0.7 were seen to do with each kind of feature, and what its
-`PathClass` says of names. It is first shown to notice every bad case, then let loose on what we write.
+`PathClass` says of names. It is first shown to notice every bad case, then let loose on what we write, with whatever
+names, colours and numbers hypothesis thinks of.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from copy import deepcopy
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from slidecam.exchange import wsinfer_csv
 from slidecam.exchange.geojson import qupath_class_name, write_tiles_geojson
+from slidecam.exchange.tiles import TileTable
+from slidecam.foreground.annotations import areas_of
+from slidecam.foreground.files import read_content
 from slidecam.geometry import Box
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from exchange.conftest import TableMaker
 
@@ -39,7 +47,7 @@ def refusals(collection: dict[str, Any]) -> list[str]:
 def _feature_refusals(feature: dict[str, Any]) -> Iterator[str]:
     if feature.get("type") != "Feature":
         yield "not a feature"
-    if "id" in feature and feature["id"] is None:
+    if "id" in feature and not isinstance(feature["id"], str):
         yield "id null"
     if "geometry" not in feature or not _is_closed_polygon(feature["geometry"]):
         yield "geometry"
@@ -51,6 +59,11 @@ def _feature_refusals(feature: dict[str, Any]) -> Iterator[str]:
         yield "not a tile"
     if "name" in properties and not isinstance(properties["name"], str):
         yield "name null"
+    if not isinstance(properties.get("isLocked", False), bool):
+        yield "isLocked"
+    metadata = properties.get("metadata", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        yield "metadata"
     if "classification" in properties:
         yield from _classification_refusals(properties["classification"])
     yield from _measurement_refusals(properties.get("measurements", {}))
@@ -59,7 +72,14 @@ def _feature_refusals(feature: dict[str, Any]) -> Iterator[str]:
 def _is_closed_polygon(geometry: object) -> bool:
     if not isinstance(geometry, dict) or geometry.get("type") != "Polygon":
         return False
+    corners = [corner for ring in geometry["coordinates"] for corner in ring]
+    if not all(len(corner) == 2 and all(_is_number(value) for value in corner) for corner in corners):
+        return False
     return all(len(ring) >= 4 and ring[0] == ring[-1] for ring in geometry["coordinates"])
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in {int, float} and bool(np.isfinite(value))  # type: ignore[call-overload]
 
 
 def _classification_refusals(classification: object) -> Iterator[str]:
@@ -69,8 +89,12 @@ def _classification_refusals(classification: object) -> Iterator[str]:
     name, color = classification.get("name"), classification.get("color")
     if not isinstance(name, str) or not all(_is_class_name(part) for part in name.split(":")):
         yield "class name"
-    if not (isinstance(color, list) and len(color) == 3 and all(type(value) is int for value in color)):
+    if not (isinstance(color, list) and len(color) == 3 and all(_is_byte(value) for value in color)):
         yield "class color"
+
+
+def _is_byte(value: object) -> bool:
+    return type(value) is int and 0 <= value <= 255
 
 
 def _is_class_name(part: str) -> bool:
@@ -107,6 +131,14 @@ BAD: dict[str, Breaker] = {
     "class name blank": lambda f: f["properties"]["classification"].update(name=" "),
     "class name of two lines": lambda f: f["properties"]["classification"].update(name="a\nb"),
     "subclass blank": lambda f: f["properties"]["classification"].update(name=": b"),
+    "color out of range": lambda f: f["properties"]["classification"].update(color=[256, 0, 0]),
+    "color of four": lambda f: f["properties"]["classification"].update(color=[0, 0, 0, 0]),
+    "classification a list": lambda f: f["properties"].update(classification=["Tumor"]),
+    "isLocked as text": lambda f: f["properties"].update(isLocked="yes"),
+    "metadata nested": lambda f: f["properties"].update(metadata={"run": {"id": 1}}),
+    "corner as text": lambda f: f["geometry"]["coordinates"][0].__setitem__(1, ["512", 1024]),
+    "corner null": lambda f: f["geometry"]["coordinates"][0].__setitem__(1, [None, 1024]),
+    "measurements a list": lambda f: f["properties"].update(measurements=[1.0]),
     "name null": lambda f: f["properties"].update(name=None),
     "id null": lambda f: f.update(id=None),
     "properties null": lambda f: f.update(properties=None),
@@ -163,6 +195,7 @@ def test_one_tile_in_full(make_table: TableMaker, tmp_path: Path) -> None:
         },
         "properties": {
             "objectType": "tile",
+            "name": "slidecam",
             "classification": {"name": "Stroma", "color": [150, 200, 150]},
             "isLocked": True,
             "measurements": {"prob_Tumor": 0.25, "prob_Stroma": 0.75},
@@ -170,7 +203,7 @@ def test_one_tile_in_full(make_table: TableMaker, tmp_path: Path) -> None:
     }
 
 
-def test_places_are_counted_from_the_corner_of_the_bounds(make_table: TableMaker, tmp_path: Path) -> None:
+def test_places_are_counted_from_the_corner_that_qupath_shows(make_table: TableMaker, tmp_path: Path) -> None:
     table = make_table([[0.25, 0.75]], bounds=Box(30, 20, 1000, 1000))
     (feature,) = written(table, tmp_path)["features"]
     assert feature["geometry"]["coordinates"][0][0] == [-30, 30]
@@ -187,6 +220,65 @@ def test_a_tile_without_a_winner_has_no_classification(make_table: TableMaker, t
 def test_what_is_not_a_number_is_left_out(make_table: TableMaker, tmp_path: Path) -> None:
     (feature,) = written(make_table([[NAN, 0.5, float("inf")]]), tmp_path)["features"]
     assert feature["properties"]["measurements"] == {"prob_Stroma": 0.5}
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+"""Whatever a text can hold but half characters, which no file can."""
+
+NUMBERS = st.floats(width=32) | st.sampled_from([NAN, float("inf"), 0.0, -0.0, 1e-45])
+COLOUR = st.tuples(*[st.integers(0, 255)] * 3)
+FAR = 2**40
+
+
+@given(
+    names=st.lists(NAMES, min_size=1, max_size=4, unique=True),
+    boxes=st.lists(st.tuples(*[st.integers(-FAR, FAR)] * 2, *[st.integers(1, FAR)] * 2), max_size=5),
+    corner=st.tuples(*[st.integers(-FAR, FAR)] * 2),
+    gzipped=st.booleans(),
+    data=st.data(),
+)
+@settings(max_examples=80, deadline=None)
+def test_whatever_is_written_is_taken_and_every_coordinate_comes_back(
+    names: list[str], boxes: list[tuple[int, ...]], corner: tuple[int, int], *, gzipped: bool, data: st.DataObject
+) -> None:
+    values = data.draw(st.lists(st.tuples(*[NUMBERS] * len(names)), min_size=len(boxes), max_size=len(boxes)))
+    colors = data.draw(st.tuples(*[COLOUR] * len(names)))
+    table = TileTable(
+        np.array(boxes, np.int64).reshape(-1, 4),
+        np.ones(len(boxes), np.uint8),
+        np.array(values, np.float32).reshape(-1, len(names)),
+        tuple(names),
+        colors,
+        "softmax",
+        Box(*corner, 1, 1),
+    )
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / ("tiles.geojson.gz" if gzipped else "tiles.geojson")
+        write_tiles_geojson(table, path)
+        text = read_content(path).decode("ascii")
+    collection = json.loads(text, parse_constant=pytest.fail)
+    assert refusals(collection) == []
+    _check_numbers(collection, table)
+    if boxes:
+        rings = [area[0] for area in areas_of(path, text)]
+        low = np.array([ring.min(axis=0) for ring in rings]) + corner
+        size = np.array([np.ptp(ring, axis=0) for ring in rings])
+        np.testing.assert_array_equal(np.concatenate([low, size], axis=1), table.boxes)
+
+
+def _check_numbers(collection: dict[str, Any], table: TileTable) -> None:
+    """Every finite probability comes back as the same float32 under its class's name, and nothing else does."""
+    for feature, row in zip(collection["features"], table.probabilities, strict=True):
+        known = {
+            f"prob_{name}": value for name, value in zip(table.class_names, row, strict=True) if np.isfinite(value)
+        }
+        assert {key: np.float32(value) for key, value in feature["properties"]["measurements"].items()} == known
+
+
+def test_a_gzipped_file_holds_the_same(make_table: TableMaker, tmp_path: Path) -> None:
+    for name in ("plain.geojson", "packed.geojson.gz"):
+        write_tiles_geojson(make_table([[0.25, 0.75]]), tmp_path / name)
+    assert gzip.decompress((tmp_path / "packed.geojson.gz").read_bytes()) == (tmp_path / "plain.geojson").read_bytes()
 
 
 def test_two_runs_write_the_same_bytes(make_table: TableMaker, tmp_path: Path) -> None:

@@ -212,3 +212,29 @@ def test_a_mask_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(MaskError, match="cannot be written"):
         save_foreground(Foreground(np.ones((1, 1), np.bool_), SIZE, "test"), tmp_path / "no" / "mask.png")
     assert not list(tmp_path.iterdir())
+
+
+def shown(width: int, height: int) -> dict[str, object]:
+    """Return a mask as our QuPath scripts write it: with the size of the image that it was drawn on."""
+    return {**collection(POLYGON), "slidecam": {"image": {"size_px": [width, height], "um_px": 0.5}}}
+
+
+@pytest.mark.parametrize(("size", "left"), [((100, 80), 10), ((70, 65), 35)])
+def test_a_mask_that_says_what_it_was_drawn_on_lands_there(tmp_path: Path, size: tuple[int, int], left: int) -> None:
+    # The slide was scanned from 25, 15 on; QuPath showed it whole, or cropped to that.
+    mask = load_foreground(written(tmp_path, shown(*size)), SIZE, (25.0, 15.0)).mask
+    assert int(mask.any(axis=0).argmax()) * SIZE.width / mask.shape[1] == left
+
+
+@pytest.mark.parametrize(("size", "corner"), [((50, 40), (0.0, 0.0)), ((90, 40), (25.0, 15.0))])
+def test_a_mask_that_was_drawn_on_something_else_is_refused(
+    tmp_path: Path, size: tuple[int, int], corner: tuple[float, float]
+) -> None:
+    with pytest.raises(MaskError, match=f"image of {size[0]} x {size[1]} px"):
+        load_foreground(written(tmp_path, shown(*size)), SIZE, corner)
+
+
+def test_what_else_goes_by_our_name_in_a_mask_is_passed_over(tmp_path: Path) -> None:
+    for odd in (1, {"image": None}, {"image": {"size_px": ["a", "b"]}}):
+        path = written(tmp_path, {**collection(POLYGON), "slidecam": odd})
+        assert load_foreground(path, SIZE).mask.any()

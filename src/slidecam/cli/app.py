@@ -93,6 +93,14 @@ class Activation(StrEnum):
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines (one event per line for predict).")]
+Shown = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WIDTHxHEIGHT",
+        help="Size of the slide as QuPath shows it, for its scripts. \\[default: the scanned bounds]",
+        show_default=False,
+    ),
+]
 Trust = Annotated[
     bool,
     typer.Option(
@@ -107,7 +115,9 @@ SlidePath = Annotated[str | None, typer.Option("--slide", help="Where the slide 
 
 @app.command()
 def predict(
-    slides: Annotated[list[str], typer.Argument(help="Slides, URLs, or folders of slides.", show_default=False)],
+    slides: Annotated[
+        list[str], typer.Argument(help="Slides, URLs, folders of slides, or QuPath projects.", show_default=False)
+    ],
     model: Annotated[str, typer.Option("--model", "-m", help="Folder of the model bundle.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the outputs.", show_default=False)],
     heatmap: Annotated[
@@ -148,6 +158,7 @@ def predict(
         Path | None,
         typer.Option(help="GeoJSON or PNG of the tissue, or a folder of <stem>.geojson / <stem>.png."),
     ] = None,
+    shown: Shown = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Tiles per batch. \\[default: found from memory]")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="Number format of the backbone.")] = Precision.FP32,
@@ -183,11 +194,13 @@ def predict(
     """Classify slides: tiles.csv, tiles.geojson, heatmap.ome.zarr and overview.png for each, and one report."""
     terminal = Terminal(json=json)
     with terminal.errors():
+        from slidecam.cli.exporting import size_shown
         from slidecam.cli.telling import heatmap_scales
         from slidecam.pipeline import predict as events
-        from slidecam.preparation import PredictSpec
+        from slidecam.preparation import EVERY_SLIDE, PredictSpec
         from slidecam.sources import read_spacings
 
+        size = size_shown(shown)
         spec = PredictSpec(
             heatmap=heatmap,
             heatmap_classes=tuple(heatmap_class or ()),
@@ -197,6 +210,7 @@ def predict(
             heatmap_threshold_scope=heatmap_threshold_scope.value,
             mpp=mpp,
             spacings=read_spacings(mpp_csv) if mpp_csv else {},
+            shown={EVERY_SLIDE: (size.width, size.height)} if size else {},
             overlap=overlap,
             grid=grid.value,
             edge=edge.value,

@@ -15,11 +15,12 @@ from slidecam.completion.volumes import write_volume
 from slidecam.errors import SlideFailedError, UsageError
 from slidecam.exchange.geojson import write_tiles_geojson
 from slidecam.exchange.manifest import SlideReport, TileCounts
+from slidecam.exchange.qupath import QuPathExport, write_for_qupath
 from slidecam.exchange.summary import summarise_classes
 from slidecam.exchange.tiles import TileTable
 from slidecam.exchange.wsinfer_csv import write_tiles_csv
 from slidecam.foreground import save_foreground
-from slidecam.preparation import clear_leftovers, painting
+from slidecam.preparation import QUPATH_FOLDER, clear_leftovers, painting
 from slidecam.store import Status, read_run, write_run
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def _record(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: Predic
             "class_names": list(card.class_names),
             "class_colors": [list(color) for color in card.class_colors],
         },
+        "qupath": dict(ready.qupath),
         "plan": dict(ready.plan),
         "ngff": spec.ngff,
         "painting": painting(model.request, spec),
@@ -178,7 +180,7 @@ def _table(run: OpenRun, ready: Prepared, model: LoadedModel) -> TileTable:
         class_names=card.class_names,
         class_colors=card.class_colors,
         activation=card.activation,
-        bounds=ready.source.facts.bounds,
+        bounds=None if ready.qupath["corner_px"] == [0, 0] else ready.source.facts.bounds,
     )
 
 
@@ -215,6 +217,9 @@ def _write_outputs(
     save_foreground(ready.foreground, folder / "mask.png")
     written = write_heatmaps(ready, model, spec)
     write_overview(folder / "overview.png", slide.name, ready, model, (table, written))
+    if ready.qupath["size_px"] is not None:
+        places = [one.path for one in written]
+        write_for_qupath(QuPathExport(table, places, slide.name, model.bundle.card.name), folder / QUPATH_FOLDER)
     return [one.told() for one in written]
 
 

@@ -118,19 +118,22 @@ def heated(thumbnail: NDArray[np.uint8], heat: NDArray[np.float32], *, signed: b
     """
     picture = faded(thumbnail)
     inside = np.isfinite(heat)
-    colors, cover = _heat_colors(heat[inside], signed=signed)
+    colors, cover = heat_colors(heat[inside], signed=signed)
     picture[inside] = _blend(picture[inside], colors * _shade(thumbnail)[inside], cover)
     return picture
 
 
 def heat_scale(pixels: int, *, signed: bool = False) -> NDArray[np.uint8]:
     """Return the colours of heat from 0 (-1 if signed) to 1 as they look on glass, uint8, (1, pixels, 3)."""
-    colors, cover = _heat_colors(np.linspace(-1 if signed else 0, 1, pixels, dtype=np.float32), signed=signed)
+    colors, cover = heat_colors(np.linspace(-1 if signed else 0, 1, pixels, dtype=np.float32), signed=signed)
     return _blend(np.full_like(colors, PALE), colors, cover).astype(np.uint8)[None]
 
 
-def _heat_colors(values: NDArray[np.float32], *, signed: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return each value's colour, (values, 3), 0 to 255, and its cover of the slide, (values, 1), 0 to 1."""
+def heat_colors(values: NDArray[np.float32], *, signed: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return each value's colour, (values, 3), 0 to 255, and its cover of the slide, (values, 1), 0 to 1.
+
+    Values run from 0 to 1, or from -1 if they are signed.
+    """
     colored = colormaps[SIGNED_COLORMAP]((values + 1) / 2) if signed else colormaps[COLORMAP](values)
     colors = np.asarray(colored[:, :3] * 255, np.float32)
     cover = FAINTEST + (STRONGEST - FAINTEST) * np.sqrt(np.abs(values))[:, None]

@@ -41,7 +41,7 @@ class TileTable:
     activation
         ``softmax``, ``sigmoid`` or ``none``.
     bounds
-        The part of the slide that holds the scan, or None for all of it. QuPath counts from its corner.
+        The part of the slide that QuPath shows, or None for all of it. It counts from its corner.
 
     Raises
     ------
@@ -66,6 +66,11 @@ class TileTable:
 
     def __len__(self) -> int:
         return len(self.status)
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Where QuPath counts from, in level-0 pixels."""
+        return (0, 0) if self.bounds is None else (self.bounds.x, self.bounds.y)
 
     @property
     def done(self) -> NDArray[np.bool_]:

@@ -46,7 +46,7 @@ def write_tiles_csv(table: TileTable, path: Path) -> None:
     with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
         file.write(_header(table.class_names))
         for rows in pieces(table):
-            columns = [*_as_text(table.boxes[rows]), *_as_text(table.probabilities[rows])]
+            columns = [*as_text(table.boxes[rows]), *as_text(table.probabilities[rows])]
             file.writelines(",".join(row) + "\n" for row in zip(*columns, strict=True))
 
 
@@ -77,8 +77,8 @@ def _header(class_names: tuple[str, ...]) -> str:
     return line.getvalue()
 
 
-def _as_text(values: NDArray[np.generic]) -> list[list[str]]:
-    """Return each column as strings; NumPy writes the shortest digits that read back as the same number."""
+def as_text(values: NDArray[np.generic]) -> list[list[str]]:
+    """Return each column of (rows, columns) as strings; NumPy writes the fewest digits that read back the same."""
     return [column.astype(np.str_).tolist() for column in values.T]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from slidecam.errors import MaskError, UsageError
 from slidecam.foreground.annotations import EXPORT_AGAIN, classed_areas_of, pixel_of, rasterise
-from slidecam.foreground.files import read_content
+from slidecam.foreground.files import offset_of, read_content
 from slidecam.foreground.mask import Foreground
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def load_classes(
         Width and height of the slide's level 0.
     offset
         x, y in level-0 pixels that are added to the coordinates: the corner of `SourceFacts.bounds` where QuPath
-        showed the slide cropped to its bounds.
+        showed the slide cropped to its bounds. A file of our QuPath scripts says itself what QuPath showed.
     renamed
         Other names for classes; two that are given one name become one class.
 
@@ -145,10 +145,12 @@ def load_classes(
     """
     path = Path(path)
     try:
-        found = classed_areas_of(path, read_content(path).decode("utf-8-sig"))
+        content = read_content(path)
+        found = classed_areas_of(path, content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise MaskError(f"{path}: the text is not UTF-8: {error}.", EXPORT_AGAIN) from error
-    moved = [(name, [ring + np.asarray(offset, np.float64) for ring in area]) for name, area in found]
+    corner = np.asarray(offset_of(path, content, size, offset), np.float64)
+    moved = [(name, [ring + corner for ring in area]) for name, area in found]
     return sort_classes(path, moved, size, renamed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import struct
 import uuid
 import zlib
@@ -44,7 +45,8 @@ def load_foreground(path: str | Path, size: Size, offset: tuple[float, float] = 
         Width and height of the slide's level 0.
     offset
         x, y in level-0 pixels that are added to the coordinates of a GeoJSON: the corner of
-        `SourceFacts.bounds` where QuPath showed the slide cropped to its bounds.
+        `SourceFacts.bounds` where QuPath showed the slide cropped to its bounds. A file of our QuPath scripts
+        says itself what QuPath showed (see `offset_of`).
 
     Raises
     ------
@@ -99,12 +101,57 @@ def read_content(path: Path) -> bytes:
         ) from error
 
 
+def offset_of(path: Path, content: bytes, size: Size, corner: tuple[float, float]) -> tuple[float, float]:
+    """Return what to add to the coordinates of a GeoJSON: ``corner``, unless the file was drawn on the whole slide.
+
+    QuPath shows a slide cropped to its scanned bounds, but not with ``--no-crop`` and not by every reader. Our QuPath
+    scripts therefore write how large it was shown: ``{"slidecam": {"image": {"size_px": [width, height]}}, …}``.
+
+    Parameters
+    ----------
+    path, content
+        The file, and its bytes.
+    size
+        Width and height of the slide's level 0.
+    corner
+        Corner of the scanned bounds in level-0 pixels.
+
+    Raises
+    ------
+    MaskError
+        If it was drawn on something that does not fit the slide.
+    """
+    shown = _shown_size(content)
+    if shown is None:
+        return corner
+    if shown == (size.width, size.height):
+        return (0.0, 0.0)
+    if corner == (0.0, 0.0) or corner[0] + shown[0] > size.width or corner[1] + shown[1] > size.height:
+        raise MaskError(
+            f"{path}: it was drawn on an image of {shown[0]} x {shown[1]} px, and the slide has "
+            f"{size.width} x {size.height} px.",
+            "Give the annotations of this slide, drawn on it neither cropped nor rotated nor at another resolution.",
+        )
+    return corner
+
+
+def _shown_size(content: bytes) -> tuple[int, int] | None:
+    if b'"slidecam"' not in content:  # spares a second parsing of what other programs wrote
+        return None
+    try:
+        width, height = json.loads(content.decode("utf-8-sig"))["slidecam"]["image"]["size_px"]
+        return int(width), int(height)
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+        return None
+
+
 def _geojson(path: Path, content: bytes, size: Size, offset: tuple[float, float]) -> NDArray[np.bool_]:
     try:
         areas = areas_of(path, content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise MaskError(f"{path}: the text is not UTF-8: {error}.", EXPORT_AGAIN) from error
-    areas = [[ring + np.asarray(offset, np.float64) for ring in area] for area in areas]
+    moved = np.asarray(offset_of(path, content, size, offset), np.float64)
+    areas = [[ring + moved for ring in area] for area in areas]
     mask = rasterise(areas, size)
     if not mask.any():
         corners = np.concatenate([ring for area in areas for ring in area])

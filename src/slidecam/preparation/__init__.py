@@ -4,6 +4,7 @@ from slidecam.preparation.model import LoadedModel, load_model
 from slidecam.preparation.outputs import (
     HEATMAP,
     OUTPUTS,
+    QUPATH_FOLDER,
     clear_heatmaps,
     clear_leftovers,
     heatmap_files,
@@ -12,12 +13,14 @@ from slidecam.preparation.outputs import (
     painting,
 )
 from slidecam.preparation.slide import OpenRun, Prepared, mask_digest, prepare, view_of
-from slidecam.preparation.spec import EVERY_METHOD, PredictSpec
+from slidecam.preparation.spec import EVERY_METHOD, EVERY_SLIDE, PredictSpec
 
 __all__ = [
     "EVERY_METHOD",
+    "EVERY_SLIDE",
     "HEATMAP",
     "OUTPUTS",
+    "QUPATH_FOLDER",
     "LoadedModel",
     "OpenRun",
     "PredictSpec",

@@ -27,6 +27,9 @@ VOLUME_OUTPUTS = ("slices.csv", HEATMAP, "montage.png", "mask.nii.gz")
 
 NIFTIS = "heatmap*.nii.gz"
 
+QUPATH_FOLDER = "qupath"
+"""What our QuPath scripts load, where it was asked for."""
+
 FINISHED = ("done", "partly", "skipped")
 """What ``run.json`` says of a slide whose outputs are all written."""
 
@@ -86,7 +89,7 @@ def all_written(
 
 def clear_outputs(folder: Path) -> None:
     """Remove all that an earlier run has left."""
-    for name in (RUN_FILE, STORE_FOLDER, *OUTPUTS, *VOLUME_OUTPUTS):
+    for name in (RUN_FILE, STORE_FOLDER, QUPATH_FOLDER, *OUTPUTS, *VOLUME_OUTPUTS):
         _remove(folder / name)
     clear_leftovers(folder)
     clear_heatmaps(folder, kept=())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +20,8 @@ from slidecam.foreground import (
     whole_slide,
 )
 from slidecam.models.volume_card import VolumeCard
-from slidecam.preparation.outputs import all_written, clear_outputs, output_names
-from slidecam.sources import open_source, settle_spacing
+from slidecam.preparation.outputs import QUPATH_FOLDER, all_written, clear_outputs, output_names
+from slidecam.sources import open_source, settle_spacing, shown_corner
 from slidecam.sources.volume import VolumeSource
 from slidecam.store import RunStore, StorePlan, lock_run, open_or_create, read_run
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
@@ -31,6 +30,7 @@ from slidecam.viewing import VolumeView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from filelock import FileLock
     from numpy.typing import NDArray
@@ -98,6 +98,8 @@ class Prepared:
         Where its outputs go.
     plan
         What decides every result, as in ``run.json``.
+    qupath
+        Where QuPath counts from, ``corner_px``, and the size that it shows, ``size_px``, as in ``run.json``.
     run
         The run on disk; None in a dry run.
     """
@@ -108,6 +110,7 @@ class Prepared:
     grid: TileGrid
     folder: Path
     plan: Mapping[str, Any]
+    qupath: Mapping[str, Any]
     run: OpenRun | None
 
     @property
@@ -156,20 +159,32 @@ def view_of(card: Card, spec: PredictSpec) -> VolumeView:
 
 def _prepare(source: Source, folder: Path, model: LoadedModel, spec: PredictSpec) -> Prepared:
     spacing = _spacing(source, model, spec)
+    qupath = _qupath(source, spec)
     foreground, grid, tiling = _laid(source, spacing, model, spec)
     model = replace(model, batch_size=_batch_size(folder, model, spec))
     plan = _plan(source, spacing, foreground, model, tiling)
-    prepared = Prepared(source, spacing, foreground, grid, folder, plan, None)
+    prepared = Prepared(source, spacing, foreground, grid, folder, plan, qupath, None)
     return prepared if spec.dry_run else _started(prepared, model, spec)
 
 
 def _spacing(source: Source, model: LoadedModel, spec: PredictSpec) -> SettledSpacing | None:
     try:
-        return settle_spacing(source.facts, _override(source, spec))
+        return settle_spacing(source.facts, spec.of_slide(source.facts)[0])
     except SpacingError:
         if model.sees_pictures:
             return None
         raise
+
+
+def _qupath(source: Source, spec: PredictSpec) -> dict[str, Any]:
+    shown = spec.of_slide(source.facts)[1]
+    size = None if shown is None else [shown.width, shown.height]
+    return {"corner_px": list(_corner(source, spec)), "size_px": size}
+
+
+def _corner(source: Source, spec: PredictSpec) -> tuple[int, int]:
+    facts = source.facts
+    return shown_corner(facts.path, facts.size, facts.bounds, spec.of_slide(facts)[1])
 
 
 def _laid(
@@ -208,18 +223,10 @@ def _laid_volume(
     return head, lay_tiles_on_planes(source.facts, spacing.spacing, head, tiling), told
 
 
-def _override(source: Source, spec: PredictSpec) -> float | None:
-    facts = source.facts
-    return spec.spacings.get(Path(facts.path).name, spec.spacings.get(facts.name, spec.mpp))
-
-
 def _foreground(source: Source, spacing: SettledSpacing, spec: PredictSpec) -> Foreground:
     if spec.mask is None:
         return find_foreground(source, spacing.spacing, ForegroundSpec())
-    # QuPath counts from the corner of the scanned bounds, both in what it exports and in what we write for it.
-    bounds = source.facts.bounds
-    offset = (0.0, 0.0) if bounds is None else (float(bounds.x), float(bounds.y))
-    return load_foreground(_mask_file(source, spec.mask), source.facts.size, offset)
+    return load_foreground(_mask_file(source, spec.mask), source.facts.size, _corner(source, spec))
 
 
 def _mask_file(source: Source, mask: Path, suffixes: Sequence[str] = (".geojson", ".json", ".png")) -> Path:
@@ -302,7 +309,14 @@ def _open_run(prepared: Prepared, model: LoadedModel, spec: PredictSpec, lock: F
     done = len(grid) - sum(len(rows) for _index, rows in pending)
     names = prepared.output_names(model)
     complete = not pending and all_written(prepared.folder, record, model.request, spec, names)
+    complete = complete and _written_for_qupath(prepared, record)
     return OpenRun(store, stream, grid.boxes, done, complete, _begun_elsewhere(record, model, done), lock, planes)
+
+
+def _written_for_qupath(prepared: Prepared, record: Mapping[str, Any]) -> bool:
+    """Whether what lies there counts from where QuPath counts now, and is there at all if it is wanted."""
+    wanted = prepared.qupath["size_px"] is not None
+    return record.get("qupath") == prepared.qupath and (not wanted or (prepared.folder / QUPATH_FOLDER).exists())
 
 
 def _begun_elsewhere(record: Mapping[str, Any], model: LoadedModel, done: int) -> tuple[str, ...]:

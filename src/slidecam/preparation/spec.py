@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from slidecam.errors import UsageError
+from slidecam.geometry import Size
 from slidecam.inference import TITLES
 from slidecam.sources import COARSEST, FINEST, reader_names
 from slidecam.thresholds import parse_threshold
@@ -14,15 +16,15 @@ from slidecam.viewing import AXES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
+    from slidecam.sources import SourceFacts
     from slidecam.viewing import Axis
 
 LARGEST_NUMBER = 1_000_000
 """Of tiles per batch, threads and megabytes: what lies beyond is a slip of the finger."""
 
-EVERY_METHOD = "*"
-"""What stands for every method where scales are told."""
+EVERY_METHOD = EVERY_SLIDE = "*"
+"""What stands for every method where scales are told, and for every slide where sizes are."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class PredictSpec:
         µm per level-0 pixel for every slide, or by file name or stem; they win over what the files say.
     overlap, grid, edge, min_tissue
         See `TilingSpec`.
+    shown
+        Width and height of slides as QuPath shows them, by file name or stem, or of all of them by the name ``*``.
+        They say where its coordinates begin (see `shown_corner`), and a folder ``qupath`` is written for its scripts.
     mask
         GeoJSON or PNG that replaces the tissue detection: one file for the only slide, or a folder of
         ``<stem>.geojson`` / ``<stem>.png``.
@@ -79,6 +84,7 @@ class PredictSpec:
     heatmap_threshold_scope: Literal["slide", "tile"] = "slide"
     mpp: float | None = None
     spacings: Mapping[str, float] = field(default_factory=dict)
+    shown: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     overlap: float = 0.0
     grid: Literal["slidecam", "wsinfer"] = "slidecam"
     edge: Literal["pad", "drop"] = "pad"
@@ -122,6 +128,13 @@ class PredictSpec:
     def fixed_scale(self, method: str) -> tuple[float, float] | None:
         """Return the raw values that a method's heatmaps are painted from and to; None for each slide's own scale."""
         return self.heatmap_scale.get(method, self.heatmap_scale.get(EVERY_METHOD))
+
+    def of_slide(self, facts: SourceFacts) -> tuple[float | None, Size | None]:
+        """Return what was said of one slide, by its file name or else its stem: µm per pixel, and the size shown."""
+        names = (Path(facts.path).name, facts.name)
+        mpp = next((self.spacings[name] for name in names if name in self.spacings), self.mpp)
+        shown = next((self.shown[name] for name in (*names, EVERY_SLIDE) if name in self.shown), None)
+        return mpp, None if shown is None else Size(*shown)
 
 
 def _check_scale(method: str, low: float, high: float) -> None:

@@ -115,22 +115,6 @@ def _corner(facts: SourceFacts) -> tuple[float, float]:
     return (0.0, 0.0) if facts.bounds is None else (float(facts.bounds.x), float(facts.bounds.y))
 
 
-def find_runs(folder: Path) -> tuple[Path, ...]:
-    """Return the slides' folders of a run: ``folder`` itself, or those in it.
-
-    Raises
-    ------
-    UsageError
-        If there is none.
-    """
-    if read_run(folder) is not None:
-        return (folder,)
-    found = sorted(path for path in folder.iterdir() if read_run(path) is not None) if folder.is_dir() else []
-    if not found:
-        raise UsageError(f"{folder}: there is no run of slidecam predict here.", "Pass the folder given as its --out.")
-    return tuple(found)
-
-
 def read_classified(folder: Path, bundle: Bundle) -> Generator[Step, None, ClassifiedSlide]:
     """Read a slide's tiles from the run in its output folder; the slide is opened for its size and bounds alone.
 

@@ -15,10 +15,11 @@ from slidecam.learning.predictions import Predictions
 from slidecam.models import open_bundle
 from slidecam.preparation import load_model
 from slidecam.slide_evaluation.areas import added
-from slidecam.slide_evaluation.classified import classify_slide, find_runs, read_classified
+from slidecam.slide_evaluation.classified import classify_slide, read_classified
 from slidecam.slide_evaluation.measuring import class_names, measure_slide
 from slidecam.slide_evaluation.results import EvaluatedSlide, SlideEvaluation, SlideEvaluationSpec
 from slidecam.steps import Step
+from slidecam.store import find_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import UsageError
 from slidecam.sources._dicom import is_volume, series_files
 from slidecam.sources._probe import ZARR_MARKS, stem_of, stem_of_url
+from slidecam.sources.qupath_project import SUFFIX as PROJECT
+from slidecam.sources.qupath_project import read_project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from slidecam.geometry import Size
+    from slidecam.sources.qupath_project import ProjectImage
 
 SUFFIXES = frozenset(
     {".bif", ".dcm", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png", ".qptiff"}
@@ -57,10 +62,24 @@ class FoundSlide:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What was found: the slides in order, and a sentence for each folder where something was left out."""
+    """What was found.
+
+    Attributes
+    ----------
+    slides
+        The slides, in order.
+    ignored
+        A sentence for each folder or project where something was left out.
+    spacings
+        µm per pixel by slide, where a QuPath project says it.
+    shown
+        Width and height by slide as QuPath shows it, where a project says it.
+    """
 
     slides: tuple[FoundSlide, ...]
     ignored: tuple[str, ...]
+    spacings: Mapping[str, float] = field(default_factory=dict)
+    shown: Mapping[str, Size] = field(default_factory=dict)
 
 
 def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False) -> Discovery:
@@ -69,7 +88,8 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
     A folder that is a slide itself (OME-Zarr, or one DICOM series) is one slide. Any other folder gives the slides
     that lie directly in it, by their suffix, and the folders in it that are slides; it is not searched deeper. Files
     of one DICOM series are one slide, named after its first file; or after its content, where a name of the file or
-    folder is one of the patient, unless ``keep_identifiers``.
+    folder is one of the patient, unless ``keep_identifiers``. A QuPath project (``.qpproj``) gives
+    its images.
 
     Raises
     ------
@@ -78,11 +98,17 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
     """
     slides: list[FoundSlide] = []
     ignored: list[str] = []
+    images: list[ProjectImage] = []
     for given in inputs:
         if not str(given):
             raise UsageError("one of the inputs is an empty text.", "Is a variable of your shell empty?")
         if "://" in str(given):
             slides.append(FoundSlide(stem_of_url(str(given)), str(given)))
+        elif Path(given).suffix.lower() == PROJECT and Path(given).is_file():
+            project = read_project(Path(given))
+            slides.extend(_found(image.path) for image in project.images)
+            images.extend(project.images)
+            ignored.extend(project.left_out)
         else:
             _expand(Path(given), slides, ignored)
     slides = slides if keep_identifiers else [_unnamed(slide) for slide in slides]
@@ -93,7 +119,12 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
             f"no slide was found in {', '.join(map(str, inputs)) or 'nothing'}.",
             f"Name slides, or a folder that they lie in directly ({' '.join(sorted(SUFFIXES))}).",
         )
-    return Discovery(tuple(slides), tuple(ignored))
+    return Discovery(
+        tuple(slides),
+        tuple(ignored),
+        {_found(image.path).name: image.mpp for image in images if image.mpp is not None},
+        {_found(image.path).name: image.shown for image in images if image.shown is not None},
+    )
 
 
 def _expand(path: Path, slides: list[FoundSlide], ignored: list[str]) -> None:

@@ -8,7 +8,7 @@ The store itself remembers the plan it was made by, so that it does not depend o
 and harm. One process at a time works on it: a lock that the system drops with the process keeps others out.
 """
 
-from slidecam.store.folder import RUN_FILE, has_run, lock_run, open_or_create, read_run, write_run
+from slidecam.store.folder import RUN_FILE, find_runs, has_run, lock_run, open_or_create, read_run, write_run
 from slidecam.store.results import Status, StorePlan, TileResults
 from slidecam.store.run_store import STORE_FOLDER, RunStore
 
@@ -19,6 +19,7 @@ __all__ = [
     "Status",
     "StorePlan",
     "TileResults",
+    "find_runs",
     "has_run",
     "lock_run",
     "open_or_create",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import zarr
 from filelock import FileLock, Timeout
 
-from slidecam.errors import RunExistsError, RunMismatchError
+from slidecam.errors import RunExistsError, RunMismatchError, UsageError
 from slidecam.store.run_store import BEGIN_ANEW, STORE_FOLDER, RunStore, replace_text
 
 if TYPE_CHECKING:
@@ -36,6 +36,22 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 def write_run(folder: Path, record: Mapping[str, Any]) -> None:
     """Replace ``run.json`` in one step."""
     replace_text(folder / RUN_FILE, json.dumps(record, indent=2, allow_nan=False) + "\n")
+
+
+def find_runs(folder: Path) -> tuple[Path, ...]:
+    """Return the slides' folders of a run: ``folder`` itself, or those in it.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    if read_run(folder) is not None:
+        return (folder,)
+    found = sorted(path for path in folder.iterdir() if read_run(path) is not None) if folder.is_dir() else []
+    if not found:
+        raise UsageError(f"{folder}: there is no run of slidecam predict here.", "Pass the folder given as its --out.")
+    return tuple(found)
 
 
 def has_run(folder: Path) -> bool:

@@ -1,0 +1,155 @@
+"""The images of a QuPath project, read from its JSON alone: nothing of a project is ever written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from slidecam.errors import UsageError
+from slidecam.geometry import Size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SUFFIX = ".qpproj"
+
+MICRONS = frozenset({"µm", "μm", "um"})
+"""What QuPath calls micrometres: it writes the micro sign, and reads the Greek letter too."""
+
+MOVING = frozenset({"rotated", "affine", "cropped", "flipped", "sparse", "sliced", "z_projected", "z_concatenated"})
+"""Builders that show pixels in another place than the file has them."""
+
+OPEN_AGAIN = "Open the project in QuPath and save it again, or name the slides themselves."
+
+
+@dataclass(frozen=True)
+class ProjectImage:
+    """One image of a project that lies in a file.
+
+    Attributes
+    ----------
+    name
+        What the project calls it.
+    path
+        Its file.
+    mpp
+        µm per pixel as the project has it, the mean of both axes; None where it has none.
+    shown
+        Width and height as QuPath shows it; None where the project does not say.
+    """
+
+    name: str
+    path: Path
+    mpp: float | None
+    shown: Size | None
+
+
+@dataclass(frozen=True)
+class Project:
+    """What a project holds: the images that can be used, and a sentence for each that cannot."""
+
+    images: tuple[ProjectImage, ...]
+    left_out: tuple[str, ...]
+
+
+def read_project(path: Path) -> Project:
+    """Read a ``.qpproj``; images are looked for where it says, and then where the project has been moved to.
+
+    Left out are images that QuPath shows rotated, cropped or otherwise moved, those that are in no local file, and
+    further images of a file that is there already.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read or is no project.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        entries = content["images"]
+        told = list(_entries(entries, content.get("uri"), path))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(f"{path}: this is no QuPath project that can be read ({error!r}).", OPEN_AGAIN) from error
+    images: dict[Path, ProjectImage] = {}
+    left: list[str] = []
+    for image in told:
+        if isinstance(image, str):
+            left.append(f"{path.name}: {image}")
+        elif image.path in images:
+            left.append(f"{path.name}: {image.name} is left out: its file is that of {images[image.path].name}.")
+        else:
+            images[image.path] = image
+    return Project(tuple(images.values()), tuple(left))
+
+
+def _entries(entries: list[Any], saved_at: object, path: Path) -> Iterator[ProjectImage | str]:
+    """Yield each image, or a sentence on why it is left out."""
+    for entry in entries:
+        name = str(entry.get("imageName", "an image without a name"))
+        try:
+            uri, metadata = _innermost(entry["serverBuilder"])
+        except _MovedError as error:
+            yield f"{name} is left out: QuPath shows it {error}, so its places are not those of the file."
+            continue
+        file = _file(uri)
+        if file is None:
+            yield f"{name} is left out: {uri} is no file on this machine."
+            continue
+        yield ProjectImage(name, _found(file, saved_at, path), _mpp(metadata), _shown(metadata))
+
+
+class _MovedError(Exception):
+    """An image is shown in another frame than that of its file; what it says is how."""
+
+
+def _innermost(builder: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return the URI of a builder and the outermost metadata, walking down through what only changes colours."""
+    metadata: Mapping[str, Any] = {}
+    while True:
+        metadata = metadata or builder.get("metadata") or {}
+        kind = builder.get("builderType")
+        if kind == "uri":
+            return str(builder["uri"]), metadata
+        if kind in MOVING or "builder" not in builder:
+            raise _MovedError(f"by a builder {kind!r}" if kind not in MOVING else str(kind).replace("_", " "))
+        builder = builder["builder"]
+
+
+def _file(uri: object) -> Path | None:
+    """Return the path of a ``file:`` URI."""
+    parts = urlsplit(str(uri))
+    if parts.scheme != "file":
+        return None
+    host = f"//{parts.netloc}" if parts.netloc not in {"", "localhost"} else ""
+    return Path(url2pathname(host + parts.path))
+
+
+def _found(file: Path, saved_at: object, project: Path) -> Path:
+    """Return the file, or where it would lie if slides and project have been moved together."""
+    before = _file(saved_at)
+    if file.exists() or before is None:
+        return file
+    # Up to the folder that both have in common, and down again from where the project lies now.
+    for up, folder in enumerate(before.parents):
+        if file.is_relative_to(folder):
+            here = project.resolve().parents
+            moved = here[up] / file.relative_to(folder) if up < len(here) else file
+            return moved if moved.exists() else file
+    return file
+
+
+def _mpp(metadata: Mapping[str, Any]) -> float | None:
+    calibration = metadata.get("pixelCalibration") or {}
+    sides = [calibration.get(side) or {} for side in ("pixelWidth", "pixelHeight")]
+    if any(side.get("unit") not in MICRONS for side in sides):
+        return None
+    width, height = (float(side["value"]) for side in sides)
+    return (width + height) / 2
+
+
+def _shown(metadata: Mapping[str, Any]) -> Size | None:
+    width, height = metadata.get("width"), metadata.get("height")
+    return Size(int(width), int(height)) if width and height else None

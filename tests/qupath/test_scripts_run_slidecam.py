@@ -1,0 +1,150 @@
+"""Scripts and real slidecam processes: a run, a kill and its resumption, a selection, a slide with scanned bounds."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from slidecam.geometry import Box
+from slidecam.store import RunStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from qupath.conftest import Desk
+
+SIZE = (700, 500)
+BOUNDS = Box(100, 60, 500, 400)
+"""What a made-up scanner has scanned of it."""
+
+FAKE = """#!{python}
+# slidecam with a reader that finds scanned bounds in every slide, as OpenSlide does in MRXS.
+import sys
+from slidecam.geometry import Box
+from slidecam.sources import _openslide
+
+_openslide._bounds = lambda properties: Box({box})
+from slidecam.cli import main
+
+assert sys.argv[1:3] == ["-m", "slidecam"]
+del sys.argv[1:3]
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory, write_slide: Callable[..., Path]) -> Path:
+    return write_slide(tmp_path_factory.mktemp("my slides") / "größe 1.tif")
+
+
+@pytest.fixture
+def settings(tiny_bundle: Path, tmp_path: Path) -> list[str]:
+    """Return the settings of a run by process; no server of the person's who runs the tests is asked."""
+    return ["engine=process", f"python={sys.executable}", f"model={tiny_bundle}", f"out={tmp_path / 'out'}"]
+
+
+@pytest.fixture
+def scanner(tmp_path: Path) -> str:
+    """Return the setting that makes slidecam find `BOUNDS` in a slide."""
+    if os.name == "nt":
+        pytest.skip("a script with a shebang stands for Python here")
+    path = tmp_path / "python with bounds"
+    box = f"{BOUNDS.x}, {BOUNDS.y}, {BOUNDS.width}, {BOUNDS.height}"
+    path.write_text(FAKE.format(python=sys.executable, box=box))
+    path.chmod(path.stat().st_mode | stat.S_IEXEC)
+    return f"python={path}"
+
+
+def boxes(desk: Desk) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return np.array([tile["box"] for tile in desk.tiles()]).reshape(-1, 4)
+
+
+def test_a_killed_run_stops_slidecam_and_the_next_one_goes_on_from_there(
+    desk: Desk, slide: Path, settings: list[str], tmp_path: Path
+) -> None:
+    desk.open(slide, SIZE, viewer=True)
+    killed = desk.run("1", *settings, "batch=8", kill_at=r": \d+ of \d+ tiles")
+    assert killed.kind == "InterruptedException"
+    folder = tmp_path / "out" / slide.stem
+    assert RunStore.open(folder).pending_batches()
+    assert desk.tiles() == []
+    ran = desk.done("1", *settings, "batch=8")
+    assert not RunStore.open(folder).pending_batches()
+    assert any(" of them to do" in line for line in ran.log)
+    np.testing.assert_array_equal(boxes(desk), RunStore.open(folder).boxes)
+    assert desk.look()["map"]["measurement"] == "prob_A"
+    desk.done("3", "class=C")
+
+
+def test_on_a_slide_with_scanned_bounds_everything_lands_where_qupath_shows_it(
+    desk: Desk, slide: Path, settings: list[str], scanner: str, tmp_path: Path
+) -> None:
+    # QuPath shows the scanned part alone: its pixel 0, 0 is the slide's 100, 60.
+    area = [50, 40, 192, 128]
+    desk.open(slide, (500, 400), objects=[{"box": area, "selected": True, "class": "A"}], viewer=True)
+    told = [scanner, "reader=openslide", "heatmap=gradcam"]
+    desk.done("2", *settings, *told, "min_tissue=0.99")
+    store = RunStore.open(tmp_path / "out" / slide.stem)
+    found = boxes(desk)
+    np.testing.assert_array_equal(found, store.boxes - (BOUNDS.x, BOUNDS.y, 0, 0))
+    assert len(found) >= 1
+    assert (found[:, :2] >= area[:2]).all()
+    assert (found[:, :2] + found[:, 2:] <= np.add(area[:2], area[2:])).all()
+    desk.done("3")
+    left, top, width, height = desk.look()["overlays"][0]["region"]
+    assert [left, top] == found[:, :2].min(axis=0).tolist()
+    assert [left + width, top + height] == (found[:, :2] + found[:, 2:]).max(axis=0).tolist()
+
+
+def test_an_uncropped_view_of_such_a_slide_is_told_apart_by_its_size(
+    desk: Desk, slide: Path, settings: list[str], scanner: str, tmp_path: Path
+) -> None:
+    tiles = [
+        {"kind": "tile", "box": [160, 110, 64, 64], "name": "slidecam"},
+        {"kind": "tile", "box": [600, 400, 64, 64], "name": "slidecam"},
+    ]
+    core = {"kind": "tmaCore", "polygon": [[150, 100], [342, 100], [342, 228], [150, 228]], "selected": True}
+    desk.open(slide, SIZE, objects=[core, *tiles])
+    desk.done("2", *settings, scanner, "reader=openslide", "heatmap=none", "min_tissue=0.99")
+    store = RunStore.open(tmp_path / "out" / slide.stem)
+    # Our earlier tile inside the core is replaced, the one outside stays, and nothing is shifted.
+    np.testing.assert_array_equal(boxes(desk), [[600, 400, 64, 64], *store.boxes])
+    assert len(store) >= 1
+    inside = (store.boxes[:, :2] >= (150, 100)) & (store.boxes[:, :2] + store.boxes[:, 2:] <= (342, 228))
+    assert inside.all()
+
+
+def test_a_size_that_is_neither_is_refused_by_slidecam_and_nothing_is_added(
+    desk: Desk, slide: Path, settings: list[str]
+) -> None:
+    desk.open(slide, (350, 250))
+    ran = desk.run("1", *settings)
+    assert ran.kind == "IOException"
+    assert "350 x 250" in str(ran.problem)
+    assert "700 x 500" in str(ran.problem)
+    assert desk.tiles() == []
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["engine=process", "model=m", "python=no-such-python"], "SLIDECAM_PYTHON"),
+        (["engine=process", "python=x"], "No model is named"),
+        (["batches=3"], "'batches=3' is no setting"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_runs(desk: Desk, slide: Path, args: list[str], told: str) -> None:
+    desk.open(slide, SIZE)
+    assert told in str(desk.run("1", *args).problem)
+
+
+def test_without_a_selection_there_is_nothing_to_classify(desk: Desk, slide: Path) -> None:
+    desk.open(slide, SIZE, objects=[{"point": [4, 4], "selected": True}, {"box": [0, 0, 9, 9], "class": "A"}])
+    assert "Nothing with an area is selected" in str(desk.run("2").problem)
+    assert "Nothing with an area is selected" in str(desk.run("2", "classes=B,C").problem)

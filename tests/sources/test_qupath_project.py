@@ -1,0 +1,113 @@
+"""QuPath projects: their images in the layout that QuPath 0.7.0 writes, and what is left out of them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from slidecam.errors import UsageError
+from slidecam.geometry import Size
+from slidecam.sources.discovery import find_slides
+from slidecam.sources.qupath_project import read_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def image(path: Path | str, name: str = "an image", um: float | None = 0.25, **changes: Any) -> dict[str, Any]:
+    side = {"value": 1.0, "unit": "px"} if um is None else {"value": um, "unit": "µm"}
+    metadata = {
+        "name": name,
+        "width": 400,
+        "height": 300,
+        "pixelCalibration": {"pixelWidth": side, "pixelHeight": side},
+    }
+    uri = path if isinstance(path, str) else path.as_uri()
+    return {
+        "serverBuilder": {"builderType": "uri", "uri": uri, "args": [], "metadata": metadata, **changes},
+        "entryID": 1,
+        "imageName": name,
+        "metadata": {},
+        "tags": [],
+    }
+
+
+def write_project(path: Path, *images: dict[str, Any], saved_at: Path | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told = {"version": "0.7.0", "uri": (saved_at or path).as_uri(), "lastID": len(images), "images": list(images)}
+    path.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def test_images_are_found_with_what_the_project_knows_of_them(tmp_path: Path) -> None:
+    slide = tmp_path / "größe 1.svs"
+    slide.touch()
+    found = find_slides([write_project(tmp_path / "project.qpproj", image(slide))])
+    assert [(each.name, each.path) for each in found.slides] == [("größe 1", str(slide))]
+    assert found.spacings == {"größe 1": 0.25}
+    assert found.shown == {"größe 1": Size(400, 300)}
+    assert found.ignored == ()
+
+
+def test_a_project_is_read_and_never_written(tmp_path: Path) -> None:
+    project = write_project(tmp_path / "project.qpproj", image(tmp_path / "a.svs"))
+    before = project.read_bytes(), project.stat().st_mtime_ns, sorted(tmp_path.iterdir())
+    read_project(project)
+    assert (project.read_bytes(), project.stat().st_mtime_ns, sorted(tmp_path.iterdir())) == before
+
+
+def test_pixels_without_a_size_say_no_spacing(tmp_path: Path) -> None:
+    (found,) = read_project(write_project(tmp_path / "p.qpproj", image(tmp_path / "a.svs", um=None))).images
+    assert found.mpp is None
+
+
+def test_builders_that_change_colours_alone_are_walked_through(tmp_path: Path) -> None:
+    inner = image(tmp_path / "a.svs")["serverBuilder"]
+    outer = image("", builderType="pyramidize", builder={"builderType": "color_deconvolved", "builder": inner})
+    (found,) = read_project(write_project(tmp_path / "p.qpproj", outer)).images
+    assert found.path == tmp_path / "a.svs"
+    assert found.shown == Size(400, 300)
+
+
+@pytest.mark.parametrize("kind", ["rotated", "cropped", "affine", "flipped", "sparse", "of tomorrow"])
+def test_images_in_another_frame_are_left_out_with_a_word(tmp_path: Path, kind: str) -> None:
+    inner = image(tmp_path / "a.svs")["serverBuilder"]
+    moved = image("", "turned", builderType=kind, **({"builder": inner} if kind != "of tomorrow" else {}))
+    project = read_project(write_project(tmp_path / "p.qpproj", moved, image(tmp_path / "b.svs")))
+    assert [each.path.name for each in project.images] == ["b.svs"]
+    assert "turned" in project.left_out[0]
+    assert kind in project.left_out[0]
+
+
+def test_images_in_no_file_and_further_images_of_a_file_are_left_out_with_a_word(tmp_path: Path) -> None:
+    path = tmp_path / "a.svs"
+    entries = image("https://host/slide", "far"), image(path, "first"), image(path, "second", args=["--series", "2"])
+    project = read_project(write_project(tmp_path / "p.qpproj", *entries))
+    assert [each.name for each in project.images] == ["first"]
+    assert "https://host/slide" in project.left_out[0]
+    assert "first" in project.left_out[1]
+
+
+def test_slides_that_moved_with_their_project_are_found(tmp_path: Path) -> None:
+    before, now = tmp_path / "before", tmp_path / "now"
+    (now / "slides").mkdir(parents=True)
+    (now / "slides" / "a.svs").touch()
+    entry = image(before / "slides" / "a.svs")
+    project = write_project(now / "qupath" / "p.qpproj", entry, saved_at=before / "qupath" / "p.qpproj")
+    (found,) = read_project(project).images
+    assert found.path == now.resolve() / "slides" / "a.svs"
+
+
+def test_a_slide_that_is_nowhere_keeps_the_path_that_the_project_says(tmp_path: Path) -> None:
+    (found,) = read_project(write_project(tmp_path / "p.qpproj", image(tmp_path / "gone.svs"))).images
+    assert found.path == tmp_path / "gone.svs"
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"images": 3}', '{"images": [{}]}', "[" * 100_000])
+def test_what_is_no_project_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "p.qpproj"
+    path.write_text(content)
+    with pytest.raises(UsageError, match="no QuPath project"):
+        find_slides([path])
