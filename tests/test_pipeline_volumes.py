@@ -36,7 +36,7 @@ PATIENT = {
     "PatientID": "ZX-90817263",
     "PatientBirthDate": "19371104",
     "InstitutionName": "Sanatorium Quellbrunn",
-    "ReferringPhysicianName": "Grimmelshausen^Ada",
+    "ReferringPhysicianName": "Grimmelshausen^Adelgunde",
     "AccessionNumber": "ACC5566778",
     "StudyInstanceUID": "1.2.826.0.1.4711.99887766",
     "StudyID": "STU443322",

@@ -57,7 +57,7 @@ def test_what_is_left_out_has_its_defaults(slice_bundle: Path, tmp_path: Path) -
         ({"axis": "oblique"}, r"no axis 'oblique'.*axial, coronal, sagittal"),
         ({"slices": 2}, r"window of 2 slices has no middle.*odd"),
         ({"slices": 1.5}, r'"volume.slices" is 1.5, not a whole number'),
-        ({"window": {"kind": "loud"}}, r"no window 'loud'"),
+        ({"window": {"kind": "loud"}}, r"window.kind.* is 'loud'.*percentile, zscore, fixed"),
         ({"window": {"kind": "fixed", "low": 5, "high": 5}}, r"from 5.0 to 5.0 shows nothing"),
         ({"window": {"kind": "fixed"}}, r'"volume.window.low" is missing'),
         ({"pooling": {"kind": "median"}}, r"'median'.*mean, top-k, max"),

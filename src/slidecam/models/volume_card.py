@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 import numpy as np
 
 from slidecam.errors import UsageError
-from slidecam.viewing import Axis, VolumeView, Window
+from slidecam.viewing import WINDOW_KINDS, Axis, VolumeView, Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -125,6 +125,8 @@ def volume_object(card: VolumeCard) -> dict[str, object]:
 
 def _window(fields: JsonFields) -> Window:
     kind = fields.text("kind", "percentile")
+    if kind not in WINDOW_KINDS:
+        raise fields.error("kind", f"is {kind!r}", f"Write one of {', '.join(WINDOW_KINDS)}.")
     try:
         # without numbers, those of the kind that everybody uses
         low, high = {"percentile": (1.0, 99.5), "zscore": (-2.0, 2.0)}.get(kind, (None, None))
