@@ -22,7 +22,7 @@ from slidecam.sources import open_source
 mpl.use("agg")
 
 from matplotlib import pyplot as plt
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,9 @@ def main(results: Path, slide: Path, picture: Path) -> None:
     _tiles(panels[0], tiles)
     _regions(panels[1], tiles)
     _heatmap(panels[2], next(told for told in index["heatmaps"] if told["class"] == SHOWN), folder)
-    legend = [Patch(color=np.array(told["color"]) / 255, label=told["name"]) for told in index["classes"]]
+    legend = [
+        Patch(color=tuple(value / 255 for value in told["color"]), label=told["name"]) for told in index["classes"]
+    ]
     figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), frameon=False)
     figure.suptitle("Drawn from slidecam's export for QuPath; not a screenshot", fontsize=10)
     figure.savefig(picture, dpi=90)
@@ -74,7 +76,7 @@ def _tiles(panel: Axes, tiles: list[dict[str, Any]]) -> None:
     for tile in tiles:
         corner, size = _box(tile)
         color = _color(tile)
-        panel.add_patch(plt.Rectangle((corner[0], corner[1]), *size, fc=(*color, 0.45), ec=color, lw=0.6))
+        panel.add_patch(Rectangle((corner[0], corner[1]), *size, fc=(*color, 0.45), ec=color, lw=0.6))
 
 
 def _regions(panel: Axes, tiles: list[dict[str, Any]]) -> None:

@@ -46,7 +46,12 @@ def qupath() -> Path:
 
 
 def test_tiles_and_regions_land_where_predict_says(qupath: Path, sample_data: Path, tmp_path: Path) -> None:
-    told = {"scripts": SCRIPTS, "model": sample_data / "bundle", "out": tmp_path / "out", "python": sys.executable}
+    told: dict[str, Path | str] = {
+        "scripts": SCRIPTS,
+        "model": sample_data / "bundle",
+        "out": tmp_path / "out",
+        "python": sys.executable,
+    }
     script = tmp_path / "together.groovy"
     script.write_text(TOGETHER.format(**{name: Path(path).as_posix() for name, path in told.items()}), encoding="utf-8")
     call = [str(qupath), "script", str(script), "-i", str(sample_data / "slide.tif")]
