@@ -11,7 +11,7 @@ GROOVY := npm-groovy-lint@15.2.2
 demo: $(VENV)/.demo
 	$(BIN)/slidecam demo --out demo-output
 
-test: $(VENV)/.test
+test: $(VENV)/.test web/node_modules/.done
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.test
@@ -29,7 +29,7 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/score_cam.py
 
 clean:
-	rm -rf $(VENV) .groovy demo-output
+	rm -rf $(VENV) .groovy demo-output web/node_modules
 
 .groovy/.$(GROOVY):
 	rm -rf .groovy && mkdir .groovy
@@ -48,3 +48,8 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e ".[all,test]"
 	touch $@ $(VENV)/.demo
+
+# The page's deep-zoom viewer, by its locked digest. Without npm everything but the page's slides works.
+web/node_modules/.done: web/package-lock.json
+	if command -v npm >/dev/null; then npm ci --silent --prefix web; else mkdir -p $(@D); echo "no npm: the page will show no slides"; fi
+	touch $@

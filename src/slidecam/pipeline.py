@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from slidecam.inference import ScoredBatch
-    from slidecam.preparation import LoadedModel, OpenRun
+    from slidecam.preparation import LoadedModel, OpenRun, WarmClassifiers
     from slidecam.sources.discovery import Discovery, FoundSlide
     from slidecam.store import RunStore
 
@@ -52,6 +52,7 @@ def predict(
     model: str | Path,
     out: str | Path,
     spec: PredictSpec | None = None,
+    warm: WarmClassifiers | None = None,
 ) -> Generator[Event]:
     """Classify slides and write their outputs, telling each step as an event.
 
@@ -65,6 +66,8 @@ def predict(
         Where the outputs go: ``OUT/<file stem>/`` for each slide, ``manifest.json`` and ``report.html`` beside them.
     spec
         Everything else; see `PredictSpec`.
+    warm
+        Keeps the classifier on its device from one call to the next.
 
     Yields
     ------
@@ -93,7 +96,7 @@ def predict(
     _refuse_unclear(found, out, spec)
     unused = _unused(spec, found)
     spec = _as_the_project_says(spec, found)
-    loaded = load_model(model, spec)
+    loaded = load_model(model, spec, warm)
     log = RunLog(out, loaded.bundle, spec, found.slides)
     told = (*found.ignored, *_told_once(loaded, spec), *_without_effect(loaded, spec), *unused)
     for message in told:

@@ -1,6 +1,6 @@
 """What one slide needs before its first batch: opened, masked, cut into a grid, laid out on disk, prefetching."""
 
-from slidecam.preparation.model import LoadedModel, load_model
+from slidecam.preparation.model import LoadedModel, WarmClassifiers, load_model
 from slidecam.preparation.outputs import (
     HEATMAP,
     OUTPUTS,
@@ -25,6 +25,7 @@ __all__ = [
     "OpenRun",
     "PredictSpec",
     "Prepared",
+    "WarmClassifiers",
     "clear_heatmaps",
     "clear_leftovers",
     "heatmap_files",

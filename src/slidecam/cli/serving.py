@@ -1,0 +1,70 @@
+"""``slidecam serve``: the local service, and the page in the browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slidecam.cli.app import Json, Trust, app
+from slidecam.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from slidecam.server import Endpoint
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Folder of the bundle that stays warm. \\[default: the sample's]"),
+    ] = None,
+    root: Annotated[
+        list[Path] | None, typer.Option(help="Folder whose slides may be opened; repeat for more. \\[default: here]")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results of jobs.")] = Path(
+        "slidecam-results"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 finds a free one.")] = 0,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    trust: Trust = False,
+    json: Json = False,
+) -> None:
+    """Serve QuPath and the browser on this machine: pictures, slides, jobs. Stop it with Ctrl-C."""
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        from slidecam.cli.telling import sample_folder
+        from slidecam.errors import UsageError
+
+        try:
+            from slidecam.server import ServeSpec
+            from slidecam.server import serve as listen
+        except ImportError as error:
+            raise UsageError(f"the server is not installed ({error}).", 'pip install "slidecam[server]"') from error
+        bundle = Path(model) if model else sample_folder() / "bundle"
+        roots = tuple(root or ([Path()] if model else [sample_folder(), Path()]))
+        spec = ServeSpec(bundle, roots, out, port, device=device, trust=trust)
+
+        def ready(endpoint: Endpoint, file: Path) -> None:
+            _tell(terminal, endpoint, file, json=json)
+            if open_page:
+                typer.launch(_page(endpoint))
+
+        try:
+            listen(spec, ready)
+        except KeyboardInterrupt:
+            raise typer.Exit(0) from None
+
+
+def _tell(terminal: Terminal, endpoint: Endpoint, file: Path, *, json: bool) -> None:
+    if json:
+        terminal.line({"event": "Serving", "url": endpoint.url, "file": str(file)})
+        return
+    terminal.table("slidecam serve", {"page": _page(endpoint), "programs": file, "stop": "Ctrl-C"})
+
+
+def _page(endpoint: Endpoint) -> str:
+    # What follows the # never leaves the browser, so that the token stands in no log.
+    return f"{endpoint.url}/#token={endpoint.token}"

@@ -1,0 +1,134 @@
+"""Deep Zoom tiles of a slide, cut from the pyramid level that is fine enough, with bounded memory.
+
+Level ``L`` of ``max_level`` has the slide's size divided by ``2 ** (max_level - L)``, rounded up; tiles of it are
+`TILE` pixels, without overlap. Where the file has no level near that size, coarse tiles come from one small picture of
+the whole slide, since the file would be decoded whole for each of them.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from slidecam.geometry import LevelBox, Size, nearest_better_level
+from slidecam.server.faults import RequestError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slidecam.sources import Source
+
+TILE = 512
+WHOLE = 2048
+"""Longest side of the picture that coarse tiles are cut from."""
+
+NEAR = 4
+"""How much finer than a tile the file's own level may be and still be read for it."""
+
+MOST_READ = 4096 * 4096
+"""Pixels of a level that are decoded at once; a tile that needs more is made quarter by quarter."""
+
+
+class DeepZoom:
+    """A slide as Deep Zoom; it may be asked from any thread.
+
+    Attributes
+    ----------
+    source
+        The slide.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        size = source.facts.size
+        self.max_level = (max(size.width, size.height) - 1).bit_length()
+        self._whole: Image.Image | None = None
+        self._lock = Lock()
+
+    def xml(self) -> str:
+        """Return the ``.dzi`` description."""
+        size = self.source.facts.size
+        return (
+            '<?xml version="1.0" encoding="UTF-8"?>\n'
+            f'<Image xmlns="http://schemas.microsoft.com/deepzoom/2008" Format="jpeg" Overlap="0" TileSize="{TILE}">'
+            f'<Size Width="{size.width}" Height="{size.height}"/></Image>'
+        )
+
+    def level_size(self, level: int) -> Size:
+        """Return width and height of a level."""
+        shrink, size = 1 << (self.max_level - level), self.source.facts.size
+        return Size(-(-size.width // shrink), -(-size.height // shrink))
+
+    def tile(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
+        """Return a tile, uint8, (up to `TILE`, up to `TILE`, 3).
+
+        Raises
+        ------
+        RequestError
+            404 if there is no such tile.
+        RegionReadError
+            If the file is damaged there.
+        """
+        if not 0 <= level <= self.max_level:
+            raise RequestError(404, f"there is no level {level}.", f"Levels are 0 to {self.max_level}.")
+        size = self.level_size(level)
+        box = LevelBox(column * TILE, row * TILE, TILE, TILE).clipped(size)
+        if column < 0 or row < 0 or not (box.width and box.height):
+            raise RequestError(404, f"there is no tile {column}_{row} on level {level}.", "Read the .dzi again.")
+        shrink = float(1 << (self.max_level - level))
+        finest = nearest_better_level(self.source.facts.levels, shrink)
+        if shrink > NEAR * finest.downsample and max(size.width, size.height) <= WHOLE:
+            return self._from_whole(box, size)
+        return self._from_level(box, shrink)
+
+    def _from_whole(self, box: LevelBox, size: Size) -> NDArray[np.uint8]:
+        picture = self._whole_picture()
+        across, down = picture.width / size.width, picture.height / size.height
+        part = (box.x * across, box.y * down, box.right * across, box.bottom * down)
+        return np.asarray(picture.resize((box.width, box.height), _filter(across), box=part))
+
+    def _whole_picture(self) -> Image.Image:
+        with self._lock:
+            if self._whole is None:
+                self._whole = Image.fromarray(self.source.thumbnail(WHOLE))
+            return self._whole
+
+    def _from_level(self, box: LevelBox, shrink: float) -> NDArray[np.uint8]:
+        """Return a box of a Deep Zoom level of that ``shrink``, from the slide's level that is fine enough."""
+        level = nearest_better_level(self.source.facts.levels, shrink)
+        factor = shrink / level.downsample
+        edges = tuple(edge * factor for edge in (box.x, box.y, box.right, box.bottom))
+        left, top = int(edges[0]), int(edges[1])
+        right, bottom = min(_up(edges[2]), level.size.width), min(_up(edges[3]), level.size.height)
+        read = LevelBox(left, top, max(1, right - left), max(1, bottom - top))
+        if read.width * read.height > MOST_READ and min(box.width, box.height) > 1:
+            return self._by_quarters(box, shrink)
+        part = (edges[0] - left, edges[1] - top, edges[2] - left, edges[3] - top)
+        pixels = Image.fromarray(_widened(self.source.read(level.index, read), _up(part[2]), _up(part[3])))
+        return np.asarray(pixels.resize((box.width, box.height), _filter(factor), box=part))
+
+    def _by_quarters(self, box: LevelBox, shrink: float) -> NDArray[np.uint8]:
+        pixels = np.empty((box.height, box.width, 3), np.uint8)
+        across, down = box.width // 2, box.height // 2
+        for y, height in ((0, down), (down, box.height - down)):
+            for x, width in ((0, across), (across, box.width - across)):
+                part = LevelBox(box.x + x, box.y + y, width, height)
+                pixels[y : y + height, x : x + width] = self._from_level(part, shrink)
+        return pixels
+
+
+def _widened(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Repeat the last column and row: of the last ones of a tile the slide may hold a part only."""
+    missing = max(0, height - pixels.shape[0]), max(0, width - pixels.shape[1])
+    return np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge") if any(missing) else pixels
+
+
+def _filter(factor: float) -> Image.Resampling:
+    return Image.Resampling.BOX if factor > 1 else Image.Resampling.BILINEAR
+
+
+def _up(value: float) -> int:
+    return -int(-value // 1)

@@ -1,0 +1,168 @@
+"""Who may come in, and with how much: the first thing that every request meets."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers, MutableHeaders
+
+from slidecam.server.faults import RequestError, encoded, status_of
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from slidecam.errors import SlidecamError
+    from slidecam.server.limits import Limits
+
+PROTECTED = "/v1/"
+"""What needs the token; the page itself and the description of the service hold no secret."""
+
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The page loads nothing from elsewhere, and sends nothing there."""
+
+SECURITY = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "content-security-policy": PAGE_POLICY,
+    "cache-control": "no-store",
+}
+
+DRAINED_SECONDS = 2.0
+"""How long a refused body is read and thrown away: a client that is still sending would not see the answer."""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """An ASGI application that lets through what has the token, the right names and a bounded body.
+
+    Attributes
+    ----------
+    app
+        What lies behind it.
+    token
+        That clients must know.
+    hosts
+        Names by which the server may be called: ``127.0.0.1:PORT``, ``localhost:PORT``. Another one is a web page's
+        that made its domain point to this machine.
+    limits
+        Of bodies.
+    """
+
+    app: ASGIApp
+    token: str
+    hosts: frozenset[str]
+    limits: Limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        refusal = self._refusal(scope, Headers(scope=scope))
+        if refusal is not None:
+            await _refuse(refusal, receive, send)
+            return
+        passage = _Passage(receive, send, self.limits)
+        await self.app(scope, passage.receive, passage.send)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> RequestError | None:
+        host = headers.get("host", "")
+        if host not in self.hosts:
+            return RequestError(421, f"this server is not called {host!r}.", "Call it by the url in its file.")
+        origin = headers.get("origin")
+        if origin is not None and origin.removeprefix("http://") not in self.hosts:
+            return RequestError(403, f"pages of {origin} may not call this server.", "Open the page it serves itself.")
+        if scope["path"].startswith(PROTECTED) and not self._knows_token(headers):
+            remedy = "Send Authorization: Bearer <token>, or open the page by the link that slidecam serve printed."
+            return RequestError(401, "the token is missing or wrong.", remedy, {"WWW-Authenticate": "Bearer"})
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > self.limits.body_bytes:
+            return _too_large(self.limits)
+        return None
+
+    def _knows_token(self, headers: Headers) -> bool:
+        scheme, _space, token = headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self.token.encode())
+
+
+def _too_large(limits: Limits) -> RequestError:
+    megabytes = limits.body_bytes / 1e6
+    return RequestError(413, f"the request is larger than {megabytes:g} MB.", "Send a smaller picture or mask.")
+
+
+async def _refuse(fault: SlidecamError, receive: Receive, send: Send) -> None:
+    await drained(receive)
+    content = encoded(fault)
+    headers = {"content-type": "application/json", "content-length": str(len(content))}
+    headers |= fault.headers if isinstance(fault, RequestError) else {}
+    raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (headers | SECURITY).items()]
+    await send({"type": "http.response.start", "status": status_of(fault), "headers": raw})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def drained(receive: Receive) -> None:
+    """Read what is left of a body and throw it away, for a moment."""
+    try:
+        async with asyncio.timeout(DRAINED_SECONDS):
+            while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+                pass
+    except TimeoutError:
+        return
+
+
+class _Passage:
+    """One request on its way in and out: its body is counted, its answer gets the headers that all have."""
+
+    def __init__(self, receive: Receive, send: Send, limits: Limits) -> None:
+        self._receive, self._send, self._limits = receive, send, limits
+        self._bytes = 0
+        self._deadline = monotonic() + limits.body_seconds
+        self._whole = False
+        self._fault: RequestError | None = None
+        self._answered = False
+
+    async def receive(self) -> Message:
+        """Return the next piece of the body; after too much or too long, what tells the application to give up."""
+        if self._whole:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(max(0.0, self._deadline - monotonic())):
+                message = await self._receive()
+        except TimeoutError:
+            return self._given_up(RequestError(408, "the request took too long to come in.", "Send it again."))
+        self._bytes += len(message.get("body", b""))
+        self._whole = not message.get("more_body", False)
+        if self._bytes > self._limits.body_bytes:
+            await drained(self._receive)
+            return self._given_up(_too_large(self._limits))
+        return message
+
+    def _given_up(self, fault: RequestError) -> Message:
+        self._fault = fault
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """Pass on the answer, or say instead why the body was not taken."""
+        if self._fault is not None:
+            if not self._answered:
+                self._answered = True
+                await _refuse(self._fault, _nothing, self._send)
+            return
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in SECURITY.items():
+                headers.setdefault(name, value)
+        await self._send(message)
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}

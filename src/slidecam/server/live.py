@@ -1,0 +1,65 @@
+"""The tiles of a slide that is being classified, as far as they have come.
+
+They are kept from the run's own events: reading the store while another thread writes it would, on Windows, hinder it.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slidecam.errors import StoreError
+from slidecam.exchange.tiles import TileTable
+from slidecam.store import RunStore, Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.events import BatchDone, Planned
+    from slidecam.models import Card
+
+
+class LiveTiles:
+    """Boxes and probabilities of the tiles that have a result, in the order in which they came.
+
+    Attributes
+    ----------
+    slide
+        Whose.
+    """
+
+    def __init__(self, slide: str, boxes: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
+        self.slide = slide
+        self._boxes, self._probabilities = [boxes], [probabilities]
+        self._lock = Lock()
+
+    @classmethod
+    def of(cls, planned: Planned, folder: Path, classes: int) -> LiveTiles:
+        """Return the tiles that a run has when it begins: those of an earlier one that it continues."""
+        if planned.pending < planned.tiles:
+            try:
+                store = RunStore.open(folder)
+            except StoreError:
+                return cls(planned.slide, np.zeros((0, 4), np.int64), np.zeros((0, classes), np.float32))
+            done = store.status == Status.DONE
+            return cls(planned.slide, store.boxes[done], store.probabilities[done])
+        return cls(planned.slide, np.zeros((0, 4), np.int64), np.zeros((0, classes), np.float32))
+
+    def add(self, event: BatchDone) -> None:
+        """Take in one batch."""
+        with self._lock:
+            self._boxes.append(event.boxes)
+            self._probabilities.append(event.probabilities)
+
+    def table(self, card: Card) -> TileTable:
+        """Return them as a table; what could not be read is failed."""
+        with self._lock:
+            boxes, probabilities = np.concatenate(self._boxes), np.concatenate(self._probabilities)
+            self._boxes, self._probabilities = [boxes], [probabilities]
+        known = np.isfinite(probabilities).all(axis=1)
+        status = np.where(known, np.uint8(Status.DONE), np.uint8(Status.FAILED))
+        return TileTable(boxes, status, probabilities, card.class_names, card.class_colors, card.activation)

@@ -1,0 +1,56 @@
+// The page: its key, its tabs, and what the server says of itself.
+
+import { get, takeToken } from "./api.js";
+import { at, memory, showProblem } from "./dom.js";
+import { learnShades } from "./heat.js";
+import { openPictures } from "./picture.js";
+import { openSlides } from "./slide.js";
+
+const TABS = ["picture", "slide"];
+
+function show(name) {
+  for (const tab of TABS) {
+    at(tab).hidden = tab !== name;
+    at(`tab-${tab}`).setAttribute("aria-selected", String(tab === name));
+    at(`tab-${tab}`).tabIndex = tab === name ? 0 : -1;
+  }
+  memory.set("tab", name);
+  window.dispatchEvent(new Event("resize"));
+}
+
+function listen() {
+  for (const tab of TABS) {
+    at(`tab-${tab}`).addEventListener("click", () => show(tab));
+    at(`tab-${tab}`).addEventListener("keydown", (event) => {
+      if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
+      const other = TABS.find((each) => each !== tab);
+      show(other);
+      at(`tab-${other}`).focus();
+    });
+  }
+}
+
+async function open() {
+  if (!takeToken()) {
+    at("stranger").hidden = false;
+    return;
+  }
+  let status;
+  try {
+    status = await get("/v1/status");
+  } catch (error) {
+    at("stranger").hidden = false;
+    showProblem(at("stranger"), error);
+    return;
+  }
+  learnShades(status.colours);
+  at("model").textContent = `${status.model.name}, on ${status.device}`;
+  at("version").textContent = `slidecam ${status.slidecam}.`;
+  listen();
+  openPictures(status);
+  show(memory.get("tab") ?? "picture");
+  await openSlides(status);
+  document.body.dataset.ready = "true";
+}
+
+await open();

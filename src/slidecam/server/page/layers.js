@@ -1,0 +1,122 @@
+// What lies over a slide: the classes of its tiles and its heatmaps, drawn from numbers, so that a place can be asked.
+
+import { rgb } from "./dom.js";
+import { raster } from "./heat.js";
+
+const UNREADABLE = [70, 70, 78];
+const UNDECIDED = [206, 208, 212];
+const LONGEST = 4096;
+const FULL = 32767;
+const NOTHING = -32768;
+
+function unpacked(text, Kind) {
+  const binary = atob(text);
+  const content = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i += 1) content[i] = binary.charCodeAt(i);
+  return new Kind(content.buffer);
+}
+
+/** Tiles with their classes, as a picture with one cell for each and as a table to look places up in. */
+export class ClassLayer {
+  constructor(told, slide) {
+    this.classes = told.classes;
+    this.boxes = unpacked(told.boxes, Int32Array);
+    this.winners = unpacked(told.winners, Int16Array);
+    this.failed = unpacked(told.failed, Uint8Array);
+    this.probabilities = unpacked(told.probabilities, Float32Array);
+    this.count = told.tiles;
+    this.slide = slide;
+    this.step = [this.#step(0), this.#step(1)];
+    this.#draw();
+  }
+
+  /** The distance from one tile to the next, or a tile's edge where there is one only. */
+  #step(axis) {
+    const places = new Set();
+    for (let i = 0; i < this.count; i += 1) places.add(this.boxes[4 * i + axis]);
+    const sorted = [...places].sort((a, b) => a - b);
+    let step = this.count ? this.boxes[2 + axis] : 1;
+    for (let i = 1; i < sorted.length; i += 1) step = Math.min(step, sorted[i] - sorted[i - 1]);
+    return step;
+  }
+
+  #centre(i) {
+    return [this.boxes[4 * i] + this.boxes[4 * i + 2] / 2, this.boxes[4 * i + 1] + this.boxes[4 * i + 3] / 2];
+  }
+
+  #key([x, y]) {
+    const origin = this.origin;
+    return `${Math.round((x - origin[0]) / this.step[0])} ${Math.round((y - origin[1]) / this.step[1])}`;
+  }
+
+  #draw() {
+    this.origin = this.count ? this.#centre(0) : [0, 0];
+    this.places = new Map();
+    const cells = Math.max(this.slide.width / this.step[0], this.slide.height / this.step[1]);
+    const cell = Math.max(1, Math.min(8, Math.floor(LONGEST / cells)));
+    this.scale = [cell / this.step[0], cell / this.step[1]];
+    const [width, height] = [this.slide.width * this.scale[0], this.slide.height * this.scale[1]].map(Math.ceil);
+    this.canvas = Object.assign(document.createElement("canvas"), { width: Math.max(1, width), height: Math.max(1, height) });
+    const context = this.canvas.getContext("2d");
+    for (let i = 0; i < this.count; i += 1) {
+      const centre = this.#centre(i);
+      this.places.set(this.#key(centre), i);
+      context.fillStyle = rgb(this.#colour(i));
+      const left = Math.round(centre[0] * this.scale[0] - cell / 2);
+      context.fillRect(left, Math.round(centre[1] * this.scale[1] - cell / 2), cell, cell);
+    }
+  }
+
+  #colour(i) {
+    if (this.failed[i]) return UNREADABLE;
+    return this.winners[i] < 0 ? UNDECIDED : this.classes[this.winners[i]].color;
+  }
+
+  paint(context, frame, opacity) {
+    context.imageSmoothingEnabled = false;
+    context.globalAlpha = opacity;
+    context.drawImage(this.canvas, frame.x, frame.y, (this.canvas.width / this.scale[0]) * frame.zoom, (this.canvas.height / this.scale[1]) * frame.zoom);
+  }
+
+  /** How many tiles each class has won. */
+  counts() {
+    const counts = this.classes.map(() => 0);
+    for (let i = 0; i < this.count; i += 1) if (this.winners[i] >= 0 && !this.failed[i]) counts[this.winners[i]] += 1;
+    return counts;
+  }
+
+  /** The probabilities of the tile whose cell a place of level 0 lies in, as words; nothing where there is none. */
+  at(x, y) {
+    const i = this.places.get(this.#key([x, y]));
+    if (i === undefined) return "";
+    if (this.failed[i]) return "tile could not be read";
+    const row = this.probabilities.subarray(i * this.classes.length, (i + 1) * this.classes.length);
+    const order = [...row.keys()].sort((a, b) => row[b] - row[a]).slice(0, 4);
+    return order.map((k) => `${this.classes[k].name} ${row[k].toFixed(3)}`).join(" · ");
+  }
+}
+
+/** One class of one heatmap. */
+export class HeatLayer {
+  constructor(told, buffer, name) {
+    const stored = new Int16Array(buffer);
+    this.values = Float32Array.from(stored, (value) => (value === NOTHING ? NaN : value / FULL));
+    Object.assign(this, { width: told.width, height: told.height, pitch: told.pitch, signed: told.signed, name });
+    this.title = told.title;
+    this.canvas = raster(this.values, told.width, told.height, told.signed);
+  }
+
+  paint(context, frame, opacity) {
+    context.imageSmoothingEnabled = true;
+    context.globalAlpha = opacity;
+    const size = this.pitch * frame.zoom;
+    context.drawImage(this.canvas, frame.x, frame.y, this.width * size, this.height * size);
+  }
+
+  at(x, y) {
+    const [column, row] = [Math.floor(x / this.pitch), Math.floor(y / this.pitch)];
+    if (column < 0 || row < 0 || column >= this.width || row >= this.height) return "";
+    const value = this.values[row * this.width + column];
+    return Number.isNaN(value) ? "" : `${this.title} of ${this.name} ${value.toFixed(3)}`;
+  }
+}

@@ -1,0 +1,214 @@
+// One picture: its class, its confidence, and where the classifier looks, by two methods side by side.
+
+import { Refusal, send } from "./api.js";
+import { announce, at, make, percent, rgb, showProblem } from "./dom.js";
+import { enlarged, paintScale, raster } from "./heat.js";
+
+const WIDE = 640;
+let status;
+let current = null; // {answer, bitmap, chosen, maps by method}
+let asking = null;
+
+export function openPictures(told) {
+  status = told;
+  at("drop").classList.add("empty");
+  at("file").addEventListener("change", (event) => take(event.target.files[0]));
+  at("picture-opacity").addEventListener("input", () => {
+    at("picture-opacity-told").textContent = `${at("picture-opacity").value} %`;
+    draw();
+  });
+  for (const kind of ["dragover", "dragleave", "drop"]) at("drop").addEventListener(kind, dragged);
+  document.addEventListener("paste", (event) => {
+    if (!at("picture").hidden && event.clipboardData.files.length) take(event.clipboardData.files[0]);
+  });
+  paintScale(at("picture-scale"), false);
+}
+
+function dragged(event) {
+  event.preventDefault();
+  at("drop").classList.toggle("over", event.type === "dragover");
+  if (event.type === "drop" && event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
+}
+
+async function take(file) {
+  if (!file) return;
+  asking?.abort();
+  asking = new AbortController();
+  const { signal } = asking;
+  showProblem(at("picture-error"), null);
+  at("file").value = "";
+  announce(`Looking at ${file.name}`);
+  at("picture-result").setAttribute("aria-busy", "true");
+  try {
+    if (file.size > status.limits.body_bytes) {
+      const most = Math.round(status.limits.body_bytes / 1e6);
+      throw new Refusal(413, `it is larger than ${most} MB.`, "Open it as a slide, or choose a smaller one.");
+    }
+    // The cheap method answers at once; the dear one comes after it.
+    const [first, ...dearer] = status.methods.pictures;
+    const answer = await ask(file, first ?? "none", signal);
+    show(file.name, answer, await bitmapOf(file, answer), dearer);
+    for (const method of dearer) current.answer.maps.push(...(await ask(file, method, signal)).maps);
+    showMaps([]);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    if (!current || at("picture-result").getAttribute("aria-busy") === "true") at("picture-result").hidden = true;
+    at("drop").classList.toggle("empty", at("picture-result").hidden);
+    error.message = `${file.name}: ${error.message}`;
+    showProblem(at("picture-error"), error);
+  } finally {
+    if (!signal.aborted) at("picture-result").setAttribute("aria-busy", "false");
+  }
+}
+
+const ask = (file, methods, signal) => send(`/v1/image?methods=${encodeURIComponent(methods)}`, file, { signal });
+
+/** The picture as the browser reads it; a TIFF, which none reads, is a plain field of its shape. */
+async function bitmapOf(file, answer) {
+  const [width, height] = [WIDE, Math.max(1, Math.round((WIDE * answer.size[1]) / answer.size[0]))];
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  const context = canvas.getContext("2d");
+  try {
+    context.drawImage(await createImageBitmap(file), 0, 0, width, height);
+  } catch {
+    context.fillStyle = "#9aa0a8";
+    context.fillRect(0, 0, width, height);
+    answer.notes.push("This browser cannot show the picture itself; its heat is shown on grey.");
+  }
+  return canvas;
+}
+
+function show(name, answer, bitmap, waiting) {
+  const winner = answer.classes.find((one) => one.name === answer.predicted);
+  const logits = answer.probabilities === "logits";
+  const share = (one) => (logits ? one.logit.toFixed(3) : percent(one.probability));
+  current = { answer, bitmap, chosen: winner.name };
+  at("picture-result").hidden = false;
+  at("drop").classList.remove("empty");
+  at("picture-name").textContent = name;
+  at("predicted").textContent = `${winner.name}, ${share(winner)}`;
+  at("calibration").textContent = logits ? "Values are logits." : `Probabilities: ${answer.probabilities}.`;
+  at("picture-notes").replaceChildren(...answer.notes.map((note) => make("li", {}, note)));
+  const order = [...answer.classes].sort((a, b) => b.probability - a.probability).slice(0, 24);
+  at("bars").replaceChildren(...order.map((one) => bar(one, share(one), logits)));
+  choose(winner.name);
+  showMaps(waiting);
+  announce(`${name}: ${at("predicted").textContent}. ${order.map((one) => `${one.name} ${share(one)}`).join(", ")}`);
+}
+
+function bar(one, share, logits) {
+  const filled = make("span", { style: `width: ${logits ? 0 : 100 * one.probability}%; background: ${rgb(one.color)}` });
+  const button = make(
+    "button",
+    { type: "button", onclick: () => choose(one.name), onkeydown: rove },
+    make("span", { className: "name" }, one.name),
+    make("span", { className: "share" }, share),
+    make("span", { className: "track" }, filled),
+  );
+  button.setAttribute("role", "radio");
+  button.dataset.name = one.name;
+  return button;
+}
+
+function rove(event) {
+  const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+  if (!step) return;
+  event.preventDefault();
+  const all = [...at("bars").children];
+  const next = all[(all.indexOf(event.currentTarget) + step + all.length) % all.length];
+  next.focus();
+  choose(next.dataset.name);
+}
+
+function choose(name) {
+  current.chosen = name;
+  for (const button of at("bars").children) {
+    button.setAttribute("aria-checked", String(button.dataset.name === name));
+    button.tabIndex = button.dataset.name === name ? 0 : -1;
+  }
+  showNeighbours();
+  draw();
+}
+
+function showMaps(waiting) {
+  const figures = current.answer.maps.map((map) => figure(map));
+  const titles = waiting.map((name) => make("figure", {}, make("figcaption", {}, name), hourglass()));
+  at("maps").replaceChildren(...figures, ...titles);
+  if (!figures.length && !waiting.length) at("maps").replaceChildren(plainFigure());
+  at("picture").querySelector(".controls").hidden = !figures.length;
+  draw();
+}
+
+const hourglass = () => make("div", { className: "waiting" }, "Looking closer…");
+
+function plainFigure() {
+  current.bitmap.setAttribute("role", "img");
+  current.bitmap.setAttribute("aria-label", "The picture");
+  return make("figure", {}, make("figcaption", {}, "This model has no heatmap"), current.bitmap);
+}
+
+function figure(map) {
+  const canvas = Object.assign(document.createElement("canvas"), { width: current.bitmap.width, height: current.bitmap.height });
+  canvas.setAttribute("role", "img");
+  map.canvas = canvas;
+  const flat = map.values.flat(2);
+  map.largest = flat.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  map.told = make("span", {}, "");
+  canvas.addEventListener("pointermove", (event) => tellValue(map, event));
+  canvas.addEventListener("pointerleave", () => { map.told.textContent = cost(map); });
+  map.told.textContent = cost(map);
+  return make("figure", {}, make("figcaption", {}, map.title, map.told), canvas);
+}
+
+const cost = (map) => `${map.facts.approximate ? "approximate, " : ""}${map.passes} pass${map.passes === 1 ? "" : "es"}`;
+
+function tellValue(map, event) {
+  const rows = map.values[map.classes.indexOf(current.chosen)];
+  if (!rows) return;
+  const box = map.canvas.getBoundingClientRect();
+  const place = (share, count) => Math.min(count - 1, Math.max(0, Math.floor(share * count)));
+  const row = rows[place((event.clientY - box.top) / box.height, rows.length)];
+  const value = row[place((event.clientX - box.left) / box.width, row.length)];
+  map.told.textContent = `${(value / (map.largest || 1)).toFixed(3)} (raw ${value.toPrecision(3)})`;
+}
+
+function draw() {
+  if (!current) return;
+  const opacity = at("picture-opacity").value / 100;
+  for (const map of current.answer.maps) {
+    if (!map.canvas) continue;
+    const context = map.canvas.getContext("2d");
+    context.globalAlpha = 1;
+    context.drawImage(current.bitmap, 0, 0);
+    const rows = map.values[map.classes.indexOf(current.chosen)];
+    map.canvas.setAttribute("aria-label", `${map.title} of ${current.chosen}, laid over the picture`);
+    if (!rows) continue;
+    const [width, height] = [map.canvas.width >> 1, map.canvas.height >> 1];
+    const shares = enlarged(rows, width, height).map((value) => value / (map.largest || 1));
+    context.globalAlpha = opacity;
+    context.drawImage(raster(shares, width, height, map.signed), 0, 0, map.canvas.width, map.canvas.height);
+  }
+}
+
+function showNeighbours() {
+  const told = current.answer.neighbours;
+  at("neighbours").hidden = !told;
+  if (!told) return;
+  const account = told.accounts.find((one) => one.class === current.chosen) ?? told.accounts[0];
+  const colours = Object.fromEntries(current.answer.classes.map((one) => [one.name, rgb(one.color)]));
+  const items = account.neighbours.map((one) => {
+    const facts = `likeness ${one.similarity.toFixed(3)}, adds ${signedNumber(one.contribution)}`;
+    const name = one.name || `training cell ${one.index}`;
+    return make("li", { style: `border-left-color: ${colours[one.class]}` }, make("b", {}, one.class), name, make("br"), facts);
+  });
+  const terms = `logit of ${account.class} ${signedNumber(account.logit)} = own picture ${signedNumber(account["own picture"])}, ` +
+    `bias ${signedNumber(account.bias)}, and what each neighbour adds`;
+  at("neighbours").replaceChildren(
+    make("h2", {}, `The ${items.length} training cells most like this one`),
+    make("p", { className: "muted small" }, `${terms}. The bundle holds no pictures of them.`),
+    make("ol", {}, ...items),
+    make("p", { className: "muted small" }, told.explained),
+  );
+}
+
+const signedNumber = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);

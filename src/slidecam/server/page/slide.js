@@ -1,0 +1,293 @@
+// A slide: chosen from a folder, looked at, classified while one watches, and its layers.
+
+import { bytes, get, lines, remove, sendJson } from "./api.js";
+import { announce, at, make, memory, rgb, showProblem } from "./dom.js";
+import { paintScale } from "./heat.js";
+import { ClassLayer, HeatLayer } from "./layers.js";
+import { openSlide, redraw, tell } from "./viewer.js";
+
+const REFRESH = 1200;
+let status;
+let slide = null;
+let job = null;
+let classes = null;
+let heat = null;
+let heatmaps = [];
+let following = null;
+
+export async function openSlides(told) {
+  status = told;
+  if (!told.deep_zoom) {
+    at("blank").textContent =
+      "This installation has no slide viewer (OpenSeadragon was not built into it). Slides can still be classified here, and pictures work.";
+  }
+  fillMethods();
+  listen();
+  await browse(memory.get("folder") ?? (told.roots.length === 1 ? told.roots[0] : "")).catch(() => browse(""));
+  await restore();
+}
+
+function fillMethods() {
+  const options = Object.entries(status.methods.slides).filter(([name]) => name !== "finer-cam");
+  const usual = status.model.has_map ? "gradcam++" : "none";
+  at("method").replaceChildren(...[...(status.model.has_map ? options : []), ["none", "none"]].map(([value, text]) =>
+    make("option", { value, selected: value === usual }, text)));
+  for (const id of ["overlap", "mpp", "mpp-label"]) at(id).hidden = status.model.sees_pictures;
+  document.querySelector("label[for=overlap]").hidden = status.model.sees_pictures;
+}
+
+function listen() {
+  at("run-form").addEventListener("submit", (event) => { event.preventDefault(); start(); });
+  at("cancel").addEventListener("click", cancel);
+  for (const id of ["show-classes", "classes-opacity", "show-heat", "heat-opacity"]) {
+    at(id).addEventListener("input", repaint);
+  }
+  at("heat-class").addEventListener("change", loadHeat);
+  at("heat-method").addEventListener("change", () => { fillClasses(); loadHeat(); });
+  at("show-heat").addEventListener("change", () => { if (at("show-heat").checked && !heat) loadHeat(); });
+}
+
+/** Take up what was open before a reload; what is gone is told of and forgotten. */
+async function restore() {
+  const [path, name] = [memory.get("slide"), memory.get("job")];
+  if (!path) return;
+  await choose(path, { keep: true });
+  if (!name) return;
+  try {
+    follow(await get(`/v1/jobs/${name}`));
+  } catch {
+    memory.set("job", null);
+  }
+}
+
+async function browse(folder) {
+  const told = await get(`/v1/slides?folder=${encodeURIComponent(folder)}`);
+  memory.set("folder", told.folder ?? "");
+  at("folder").textContent = told.folder ?? "Folders that the server may read";
+  const rows = told.folders.map((one) => entry(one, "folder", () => go(one.path)));
+  const upwards = told.folder && (told.parent || status.roots.length > 1);
+  if (upwards) rows.unshift(entry({ name: "one folder up" }, "up", () => go(told.parent ?? "")));
+  rows.push(...told.slides.map((one) => entry(one, "slide", () => choose(one.path))));
+  if (!rows.length) rows.push(make("li", { className: "muted" }, "Nothing in this folder that slidecam reads."));
+  at("entries").replaceChildren(...rows);
+  mark();
+}
+
+const go = (folder) => browse(folder).catch((error) => showProblem(at("slide-error"), error));
+
+function entry(one, kind, onclick) {
+  const button = make("button", { type: "button", className: kind, onclick }, one.name);
+  if (one.path) button.dataset.path = one.path;
+  return make("li", {}, button);
+}
+
+function mark() {
+  for (const button of at("entries").querySelectorAll("button")) {
+    button.setAttribute("aria-current", String(Boolean(slide) && button.dataset.path === slide.path));
+  }
+}
+
+async function choose(path, { keep = false } = {}) {
+  showProblem(at("slide-error"), null);
+  if (!keep) forgetRun();
+  try {
+    slide = await get(`/v1/slides/open?path=${encodeURIComponent(path)}`);
+    slide.path = path;
+    memory.set("slide", path);
+    describe();
+    if (status.deep_zoom) await openSlide(slide, visible, tellValues);
+    announce(`${slide.name} is open, ${slide.width} by ${slide.height} pixels`);
+  } catch (error) {
+    memory.set("slide", null);
+    showProblem(at("slide-error"), error);
+  }
+  mark();
+}
+
+function describe() {
+  const spacing = slide.spacing_um_px ? `${Number(slide.spacing_um_px.toPrecision(4))} µm/px` : "unknown scale";
+  at("run").hidden = false;
+  at("slide-name").textContent = slide.name;
+  at("slide-facts").textContent = `${slide.width} × ${slide.height} px, ${spacing}, read by ${slide.reader}`;
+  at("mpp").required = !slide.spacing_um_px && !status.model.sees_pictures;
+}
+
+function forgetRun() {
+  following?.abort();
+  [job, classes, heat, heatmaps] = [null, null, null, []];
+  memory.set("job", null);
+  for (const id of ["layers", "progress", "outcome", "report"]) at(id).hidden = true;
+  at("run-form").hidden = false;
+  at("show-heat").checked = false;
+  at("warnings").replaceChildren();
+  repaint();
+}
+
+async function start() {
+  const path = slide.path;
+  forgetRun();
+  showProblem(at("slide-error"), null);
+  const options = { heatmap: at("method").value };
+  if (!status.model.sees_pictures) options.overlap = Number(at("overlap").value);
+  if (at("mpp").value) options.mpp = Number(at("mpp").value);
+  try {
+    follow(await sendJson("/v1/jobs", { slides: [path], options }));
+  } catch (error) {
+    showProblem(at("slide-error"), error);
+  }
+}
+
+async function follow(told) {
+  job = told;
+  memory.set("job", job.id);
+  following?.abort();
+  following = new AbortController();
+  const { signal } = following;
+  busy(true);
+  stage(job.status === "queued" ? "Waiting for the device…" : "Looking for tissue…", null);
+  try {
+    for await (const event of lines(job.events, signal)) await take(event, signal);
+  } catch (error) {
+    if (signal.aborted) return;
+    showProblem(at("slide-error"), error);
+    busy(false);
+  }
+}
+
+function busy(running) {
+  at("run-form").hidden = running;
+  at("progress").hidden = !running;
+  at("cancel").disabled = false;
+}
+
+function stage(text, share) {
+  at("stage").textContent = text;
+  if (share === null) at("bar").removeAttribute("value");
+  else at("bar").value = share;
+}
+
+async function take(event, signal) {
+  if (event.event === "Planned") {
+    job.slide = event.slide;
+    stage(`${event.tiles} tiles to classify`, 0);
+    announce(at("stage").textContent);
+  } else if (event.event === "BatchDone") {
+    stage(`${event.done} of ${event.total} tiles`, event.done / event.total);
+    if (event.done === event.total) stage("Painting heatmaps and writing…", 1);
+    refreshSoon(signal);
+  } else if (event.event === "Warned") {
+    at("warnings").append(make("li", {}, event.message));
+  } else if (event.event === "SlideFailed") {
+    showProblem(at("slide-error"), { message: event.problem, remedy: event.remedy });
+  } else if (event.event === "Error") {
+    showProblem(at("slide-error"), { message: event.problem, remedy: event.remedy });
+  } else if (event.event === "JobEnded") {
+    await ended(event, signal);
+  }
+}
+
+let waiting = null;
+function refreshSoon(signal) {
+  waiting ??= setTimeout(async () => {
+    waiting = null;
+    if (!signal.aborted) await showTiles().catch(() => {});
+  }, REFRESH);
+}
+
+const OUTCOMES = {
+  done: "Done.", partly: "Done, but some tiles gave no result.", failed: "It did not work.",
+  cancelled: "Cancelled. What was classified is kept.",
+};
+
+async function ended(event, signal) {
+  const name = job.slide;
+  job = { ...(await get(`/v1/jobs/${job.id}`)), slide: name };
+  if (signal.aborted) return;
+  busy(false);
+  at("outcome").textContent = OUTCOMES[event.status];
+  at("outcome").className = `outcome ${event.status}`;
+  at("outcome").hidden = false;
+  at("report").hidden = !job.report;
+  if (job.report) at("report").href = job.report;
+  announce(OUTCOMES[event.status]);
+  if (!name) return;
+  await showTiles().catch(() => {});
+  if (event.status === "failed" || event.status === "cancelled") return;
+  heatmaps = (await get(`${base()}/heatmaps`)).heatmaps;
+  at("heat-layer").hidden = at("heat-form").hidden = at("heat-scale-row").hidden = !heatmaps.length;
+  if (!heatmaps.length) return;
+  at("heat-method").replaceChildren(...heatmaps.map((one) => make("option", { value: one.name }, one.title)));
+  fillClasses();
+  at("show-heat").checked = true;
+  at("show-classes").checked = false;
+  at("files").open = false;
+  await loadHeat();
+}
+
+const base = () => `/v1/jobs/${job.id}/slides/${encodeURIComponent(job.slide)}`;
+
+async function showTiles() {
+  classes = new ClassLayer(await get(`${base()}/tiles`), slide);
+  at("layers").hidden = false;
+  if (!heatmaps.length) at("heat-layer").hidden = at("heat-form").hidden = at("heat-scale-row").hidden = true;
+  const counts = classes.counts();
+  at("legend").replaceChildren(...classes.classes.map((one, i) => legendRow(one, counts[i])).slice(0, 24));
+  redraw();
+}
+
+const legendRow = (one, count) => make(
+  "li", {},
+  make("span", { className: "swatch", style: `background: ${rgb(one.color)}` }), one.name,
+  make("span", { className: "count" }, `${count} tile${count === 1 ? "" : "s"}`),
+);
+
+const chosenMap = () => heatmaps.find((one) => one.name === at("heat-method").value) ?? heatmaps[0];
+
+function fillClasses() {
+  const counts = classes.counts();
+  const most = chosenMap().classes.map((name) => counts[classes.classes.findIndex((one) => one.name === name)]);
+  const best = most.indexOf(Math.max(...most));
+  at("heat-class").replaceChildren(...chosenMap().classes.map((name, i) => make("option", { value: i, selected: i === best }, name)));
+}
+
+async function loadHeat() {
+  const [map, index] = [chosenMap(), Number(at("heat-class").value)];
+  try {
+    const values = await bytes(`${base()}/heatmaps/${encodeURIComponent(map.name)}/${index}`);
+    heat = new HeatLayer(map, values, map.classes[index]);
+    at("heat-low").textContent = map.signed ? "−1" : "0";
+    paintScale(at("heat-scale"), map.signed);
+    repaint();
+  } catch (error) {
+    showProblem(at("slide-error"), error);
+  }
+}
+
+/** Draw the layers again. Under heat the slide is pale and grey, as in reports: its own colours would pass for heat. */
+function repaint() {
+  document.querySelector(".view").classList.toggle("pale", Boolean(heat) && at("show-heat").checked);
+  redraw();
+  tell();
+}
+
+/** The layers that are switched on, from below to above, with their opacities. */
+function visible() {
+  const shown = [];
+  if (classes && at("show-classes").checked) shown.push([classes, at("classes-opacity").value / 100]);
+  if (heat && at("show-heat").checked) shown.push([heat, at("heat-opacity").value / 100]);
+  return shown;
+}
+
+function tellValues(x, y, pointed) {
+  const inside = x >= 0 && y >= 0 && x < slide.width && y < slide.height;
+  const told = inside ? [classes?.at(x, y), at("show-heat").checked && heat?.at(x, y)].filter(Boolean) : [];
+  const place = `${pointed ? "" : "Middle: "}${Math.floor(x)}, ${Math.floor(y)} px`;
+  at("values").hidden = !inside;
+  at("values").textContent = [place, ...told].join("   ·   ");
+}
+
+async function cancel() {
+  at("cancel").disabled = true;
+  stage("Stopping after the batch at work…", null);
+  await remove(`/v1/jobs/${job.id}`).catch((error) => showProblem(at("slide-error"), error));
+}

@@ -1,0 +1,242 @@
+"""One uploaded picture: what the classifier says of it, and where it looks."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from slidecam.close_up.explaining import class_indices
+from slidecam.close_up.methods import choose_methods
+from slidecam.completion.overview import calibration_words
+from slidecam.errors import DataSetError, DeviceError
+from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
+from slidecam.inference import MANY_CLASSES
+from slidecam.learning.pixels import RESAMPLING, UNREADABLE, read_picture
+from slidecam.server.faults import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from slidecam.close_up.methods import ChosenMethod
+    from slidecam.explain.explainer import Explanation
+    from slidecam.models import Card, Classifier
+    from slidecam.server.limits import Limits
+    from slidecam.server.turns import Turns
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF")
+EXACT_CHANNELS = 128
+"""Channels up to which Score-CAM is exact by default; each costs a pass."""
+
+UPLOADED = Path("the uploaded picture")
+DIGITS = 5
+"""Of a map's values, which a screen shows in 256 steps."""
+
+
+@dataclass(frozen=True)
+class PictureRequest:
+    """What is asked of a picture.
+
+    Attributes
+    ----------
+    methods
+        Names of the catalogue; empty for none.
+    classes
+        Names of the classes to explain; empty for all of a few, else for the predicted one.
+    """
+
+    methods: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+def default_methods(classifier: Classifier) -> tuple[str, ...]:
+    """Return the two methods that a picture is explained by unless told otherwise; none where there is no map."""
+    if not classifier.has_map:
+        return ()
+    edge = classifier.card.input_px
+    grey = torch.full((1, edge, edge, 3), 128, dtype=torch.uint8, device=classifier.device)
+    activation = classifier.run(grey, gradients=False).activation
+    few = activation is not None and activation.shape[1] <= EXACT_CHANNELS
+    return "gradcam++", "score-cam" if few else "score-cam-clustered"
+
+
+def explain_picture(
+    content: bytes, classifier: Classifier, asked: PictureRequest, limits: Limits, turns: Turns
+) -> dict[str, Any]:
+    """Classify a picture and explain it.
+
+    Parameters
+    ----------
+    content
+        A file's bytes.
+    classifier
+        On its device.
+    asked
+        Methods and classes.
+    limits
+        Of pixels and seconds.
+    turns
+        Of the device.
+
+    Returns
+    -------
+    dict
+        What ``POST /v1/image`` answers.
+
+    Raises
+    ------
+    SlidecamError
+        If it is no picture, too large, or a method or class is unknown; RequestError 504 if it takes too long.
+    """
+    start = time.monotonic()
+    methods = choose_methods(asked.methods)
+    indices = class_indices(classifier.card, asked.classes)
+    picture = _opened(content, limits)
+    card = classifier.card
+    fitted = picture.resize((card.input_px, card.input_px), RESAMPLING[card.interpolation])
+    pixels = torch.from_numpy(np.array(fitted)[None]).to(classifier.device)
+    with turns.turn():
+        told = _explained(classifier, pixels, indices, methods, start + limits.image_seconds)
+    size = [picture.width, picture.height]
+    return {"model": card.name, "size": size, **told, "notes": _notes(card, picture), "seconds": _since(start)}
+
+
+def _opened(content: bytes, limits: Limits) -> Image.Image:
+    """Return a picture upright and in RGB, having looked at its header before anything is decoded."""
+    if not content:
+        raise RequestError(400, "the request has no body.", "Send the picture's bytes as the body.")
+    with warnings.catch_warnings():
+        # Pillow warns of what is large or odd in a file; what matters of it is an answer here, and no line in a log.
+        warnings.simplefilter("ignore")
+        _refuse_by_header(content, limits)
+        try:
+            return read_picture(UPLOADED, content)
+        except DataSetError as error:
+            raise RequestError(422, error.problem, "Save it again, or send another one.") from error
+
+
+def _refuse_by_header(content: bytes, limits: Limits) -> None:
+    try:
+        with Image.open(BytesIO(content), formats=FORMATS) as header:
+            size = header.size
+    except Image.DecompressionBombError as error:
+        raise _too_many_pixels(str(error), limits) from error
+    except UNREADABLE as error:
+        problem = "this is not a picture that slidecam reads."
+        raise RequestError(415, problem, f"Send one of {', '.join(FORMATS)}.") from error
+    if size[0] * size[1] > limits.pixels:
+        raise _too_many_pixels(f"it has {size[0]} x {size[1]} pixels", limits)
+
+
+def _too_many_pixels(told: str, limits: Limits) -> RequestError:
+    problem = f"the picture is too large: {told}; the most is {limits.pixels / 1e6:g} megapixels."
+    return RequestError(413, problem, "Open it as a slide, or send a smaller one.")
+
+
+def _explained(
+    classifier: Classifier,
+    pixels: torch.Tensor,
+    indices: tuple[int, ...],
+    methods: Mapping[str, ChosenMethod],
+    deadline: float,
+) -> dict[str, Any]:
+    card = classifier.card
+    try:
+        logits = classifier.run(pixels, gradients=False).logits
+        best = int(logits[0].argmax())
+        classes = indices or _usual_classes(card, best)
+        maps = [_map(classifier, pixels, classes, chosen, deadline) for chosen in methods.values()]
+        neighbours = _neighbours(classifier, pixels, classes)
+    except torch.OutOfMemoryError as error:
+        raise DeviceError("one picture does not fit into the GPU's memory.", "Start with --device cpu.") from error
+    probabilities = classifier.probabilities(logits)[0].tolist()
+    rows = zip(card.class_names, card.class_colors, probabilities, logits[0].tolist(), strict=True)
+    return {
+        "classes": [
+            {"name": name, "color": color, "probability": probability, "logit": logit}
+            for name, color, probability, logit in rows
+        ],
+        "predicted": card.class_names[best],
+        "probabilities": "logits" if card.activation == "none" else calibration_words(card),
+        "maps": maps,
+        "neighbours": neighbours,
+    }
+
+
+def _usual_classes(card: Card, best: int) -> tuple[int, ...]:
+    count = len(card.class_names)
+    return tuple(range(count)) if count <= MANY_CLASSES else (best,)
+
+
+def _map(
+    classifier: Classifier, pixels: torch.Tensor, classes: Sequence[int], chosen: ChosenMethod, deadline: float
+) -> dict[str, Any]:
+    start = time.monotonic()
+    found = _until(deadline, classifier, pixels, classes, chosen)
+    names = classifier.card.class_names
+    return {
+        "method": chosen.method.name,
+        "title": chosen.method.title,
+        "signed": chosen.method.signed,
+        "classes": [names[index] for index in classes],
+        "values": _rounded(found.maps[0].detach().float().cpu().numpy()),
+        "passes": found.passes,
+        "facts": dict(found.facts),
+        "seconds": _since(start),
+    }
+
+
+def _until(
+    deadline: float, classifier: Classifier, pixels: torch.Tensor, classes: Sequence[int], chosen: ChosenMethod
+) -> Explanation:
+    """Take an explanation to its end, or to the end of its time."""
+    with chosen.explainer(classifier) as explainer:
+        steps = explainer.steps(pixels, classes)
+        try:
+            while time.monotonic() < deadline:
+                next(steps)
+        except StopIteration as end:
+            found: Explanation = end.value
+            return found
+        steps.close()
+    problem = f"{chosen.method.title} took longer than pictures may take here."
+    raise RequestError(504, problem, "Ask for another method, or for fewer classes.")
+
+
+def _rounded(values: NDArray[np.float32]) -> list[Any]:
+    """Return maps as lists of short numbers: five digits of each map's largest value."""
+    largest = float(np.abs(values).max())
+    decimals = DIGITS if largest == 0 else DIGITS - int(np.floor(np.log10(largest)))
+    rounded: list[Any] = np.round(values.astype(np.float64), decimals).tolist()
+    return rounded
+
+
+def _neighbours(classifier: Classifier, pixels: torch.Tensor, classes: Sequence[int]) -> dict[str, Any] | None:
+    if not has_neighbours(classifier):
+        return None
+    names = classifier.card.class_names
+    accounts = neighbour_accounts(classifier, pixels, classes)[0]
+    return {"explained": EXPLAINED, "accounts": [account.record(names) for account in accounts]}
+
+
+def _notes(card: Card, picture: Image.Image) -> list[str]:
+    notes = []
+    if card.spacing is not None:
+        field = f"{card.tile_px * card.spacing:g} µm across"
+        notes.append(f"{card.name} knows tiles {field}; this picture is taken for one, whatever it shows.")
+    if picture.width != picture.height:
+        notes.append(f"{picture.width} x {picture.height} px: it is stretched to a square, as in training.")
+    return notes
+
+
+def _since(start: float) -> float:
+    return round(time.monotonic() - start, 3)

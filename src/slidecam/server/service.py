@@ -1,0 +1,151 @@
+"""What stands behind the routes: one warm model, its devices, the jobs, the open slides."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, Any
+
+from slidecam.completion.overview import calibration_words
+from slidecam.explain.neighbours import has_neighbours
+from slidecam.inference import TITLES, choose_device
+from slidecam.models import open_bundle
+from slidecam.preparation import WarmClassifiers
+from slidecam.server.faults import busy
+from slidecam.server.jobs import Devices, JobDesk
+from slidecam.server.orders import OrderBook
+from slidecam.server.pictures import default_methods, explain_picture
+from slidecam.server.slides import SlideShelf
+from slidecam.server.views import classes_told, colours_told
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slidecam.models import Bundle, Classifier
+    from slidecam.server.limits import Limits
+    from slidecam.server.pictures import PictureRequest
+    from slidecam.server.roots import Roots
+
+
+@dataclass(frozen=True)
+class Service:
+    """Everything that lives as long as the server does.
+
+    Attributes
+    ----------
+    bundle
+        The server's own model.
+    device
+        Where it is.
+    warm
+        It, ready to run, and the one that a job brought along last.
+    devices, desk, shelf, orders, limits
+        See their classes.
+    methods
+        What a picture is explained by unless told otherwise.
+    painter
+        The thread on which pictures are explained.
+    admitted
+        Pictures that may still come in.
+    """
+
+    bundle: Bundle
+    device: str
+    warm: WarmClassifiers
+    devices: Devices
+    desk: JobDesk
+    shelf: SlideShelf
+    orders: OrderBook
+    limits: Limits
+    methods: tuple[str, ...]
+    painter: ThreadPoolExecutor
+    admitted: BoundedSemaphore
+
+    @classmethod
+    def of(cls, model: str | Path, roots: Roots, home: Path, limits: Limits, **how: Any) -> Service:  # noqa: ANN401  (device, trust)
+        """Load the model and open for business; SlidecamError if it cannot be used."""
+        bundle = open_bundle(model, trust=how["trust"])
+        warm, devices = WarmClassifiers(), Devices()
+        device = str(choose_device(how["device"]))
+        classifier = warm.classifier(bundle, choose_device(device), "fp32", "folded")
+        return cls(
+            bundle=bundle,
+            device=device,
+            warm=warm,
+            devices=devices,
+            desk=JobDesk(warm, devices, limits),
+            shelf=SlideShelf(limits.open_slides),
+            orders=OrderBook(roots, home, bundle, how["trust"], device),
+            limits=limits,
+            methods=default_methods(classifier),
+            painter=ThreadPoolExecutor(1, "slidecam-picture"),
+            admitted=BoundedSemaphore(limits.waiting_images),
+        )
+
+    def classifier(self) -> Classifier:
+        """Return the server's own classifier, which is loaded again where a job's pushed it out."""
+        return self.warm.classifier(self.bundle, choose_device(self.device), "fp32", "folded")
+
+    async def explain(self, content: bytes, asked: PictureRequest) -> dict[str, Any]:
+        """Classify a picture on the painter's thread; see `explain_picture`."""
+        return await asyncio.get_running_loop().run_in_executor(self.painter, partial(self._explain, content, asked))
+
+    def _explain(self, content: bytes, asked: PictureRequest) -> dict[str, Any]:
+        return explain_picture(content, self.classifier(), asked, self.limits, self.devices.turns(self.device))
+
+    def admit(self) -> None:
+        """Let one more picture in; RequestError 503 if there are enough."""
+        if not self.admitted.acquire(blocking=False):
+            raise busy(503, f"{self.limits.waiting_images} pictures are waiting already.", 1)
+
+    def told(self) -> dict[str, Any]:
+        """Return what ``GET /v1/status`` answers."""
+        jobs = [job.status for job in self.desk.jobs()]
+        limits = self.limits
+        return {
+            "slidecam": version("slidecam"),
+            "pid": os.getpid(),
+            "device": self.device,
+            "model": self._model_told(),
+            "methods": {"pictures": list(self.methods), "slides": dict(TITLES)},
+            "colours": colours_told(),
+            "roots": [str(root) for root in self.orders.roots.given],
+            "out": str(self.orders.home),
+            "limits": {
+                "body_bytes": limits.body_bytes,
+                "pixels": limits.pixels,
+                "image_seconds": limits.image_seconds,
+                "waiting_jobs": limits.waiting_jobs,
+                "waiting_images": limits.waiting_images,
+            },
+            "jobs": {"running": jobs.count("running"), "waiting": jobs.count("queued")},
+        }
+
+    def _model_told(self) -> dict[str, Any]:
+        card, classifier = self.bundle.card, self.classifier()
+        return {
+            "name": card.name,
+            "path": str(self.bundle.path),
+            "digest": self.bundle.digest,
+            "classes": classes_told(card),
+            "activation": card.activation,
+            "probabilities": "logits" if card.activation == "none" else calibration_words(card),
+            "sees_pictures": card.spacing is None,
+            "tile_px": card.tile_px,
+            "input_px": card.input_px,
+            "spacing_um_px": card.spacing,
+            "has_map": classifier.has_map,
+            "has_neighbours": has_neighbours(classifier),
+            "licence": card.licence,
+        }
+
+    def close(self) -> None:
+        """Stop what is at work and let everything go."""
+        self.desk.close()
+        self.painter.shutdown(wait=True, cancel_futures=True)
+        self.shelf.close()

@@ -1,0 +1,131 @@
+"""Slides that a viewer looks at: opened once, kept for a while, cut into Deep Zoom tiles."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from slidecam.errors import SpacingError
+from slidecam.server.deepzoom import DeepZoom
+from slidecam.server.faults import RequestError
+from slidecam.sources import open_source, settle_spacing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from slidecam.sources import Source
+
+QUALITY = 85
+
+
+@dataclass
+class _Opened:
+    """A slide, and how many are reading it just now."""
+
+    zoom: DeepZoom
+    readers: int = 0
+    unwanted: bool = False
+    lock: Lock = field(default_factory=Lock)
+
+
+class SlideShelf:
+    """The slides that were looked at last.
+
+    Parameters
+    ----------
+    most
+        How many files stay open.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._paths: OrderedDict[str, Path] = OrderedDict()
+        self._open: OrderedDict[str, _Opened] = OrderedDict()
+        self._lock = Lock()
+
+    def open(self, path: Path) -> dict[str, Any]:
+        """Open a slide and return what a viewer needs to know; SlidecamError if it cannot be read."""
+        name = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()[:16]
+        with self._lock:
+            self._paths[name] = path
+            self._paths.move_to_end(name)
+            while len(self._paths) > self._most * 64:
+                self._paths.popitem(last=False)
+        with self._reading(name) as zoom:
+            return {"id": name, **_facts(zoom.source), "dzi": f"/v1/slides/{name}.dzi"}
+
+    def description(self, name: str) -> str:
+        """Return a slide's ``.dzi``."""
+        with self._reading(name) as zoom:
+            return zoom.xml()
+
+    def tile(self, name: str, level: int, column: int, row: int) -> bytes:
+        """Return one tile as JPEG; RequestError 404 if there is none there, RegionReadError if it is damaged."""
+        with self._reading(name) as zoom:
+            pixels = zoom.tile(level, column, row)
+        file = BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG", quality=QUALITY)
+        return file.getvalue()
+
+    def close(self) -> None:
+        """Let every file go."""
+        with self._lock:
+            for opened in self._open.values():
+                opened.zoom.source.close()
+            self._open.clear()
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[DeepZoom]:
+        """Give a slide that stays open until the reader is done, even if others push it off the shelf."""
+        opened = self._take(name)
+        try:
+            yield opened.zoom
+        finally:
+            with self._lock:
+                opened.readers -= 1
+                if opened.unwanted and not opened.readers:
+                    opened.zoom.source.close()
+
+    def _take(self, name: str) -> _Opened:
+        with self._lock:
+            if name not in self._paths:
+                raise RequestError(404, f"there is no open slide {name}.", "GET /v1/slides/open?path=… opens one.")
+            if name not in self._open:
+                self._open[name] = _Opened(DeepZoom(open_source(self._paths[name])))
+            self._open.move_to_end(name)
+            opened = self._open[name]
+            opened.readers += 1
+            self._put_away()
+            return opened
+
+    def _put_away(self) -> None:
+        while len(self._open) > self._most:
+            _name, old = self._open.popitem(last=False)
+            old.unwanted = True
+            if not old.readers:
+                old.zoom.source.close()
+
+
+def _facts(source: Source) -> dict[str, Any]:
+    facts = source.facts
+    told = {
+        "name": facts.name,
+        "path": facts.path,
+        "width": facts.size.width,
+        "height": facts.size.height,
+        "reader": facts.reader,
+        "notes": list(facts.notes),
+    }
+    try:
+        settled = settle_spacing(facts)
+    except SpacingError as error:
+        return {**told, "spacing_um_px": None, "spacing_from": f"{error.problem} {error.remedy}"}
+    return {**told, "spacing_um_px": settled.spacing.mean, "spacing_from": settled.origin}

@@ -1,0 +1,136 @@
+"""What the page lays over a slide: its tiles and heatmaps as numbers, from the run's store and never from pictures."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slidecam.errors import StoreError
+from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
+from slidecam.exchange.overlay import heat_colors
+from slidecam.exchange.tiles import TileTable
+from slidecam.inference import TITLES
+from slidecam.server.faults import RequestError
+from slidecam.store import RunStore
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slidecam.exchange.ome_zarr import HeatmapImage
+    from slidecam.models import Card
+    from slidecam.server.job import Job
+
+LONGEST = 1500
+"""Pixels that a heatmap's longer side has at least, where it has so many."""
+
+FULL = 32767
+"""What stands for 1 in the numbers that are sent; -1 is the same with its sign."""
+
+NOTHING = -32768
+"""What stands for not-a-number."""
+
+AXES = 3
+"""Classes, rows and columns of a slide's heatmap; a volume's has one more, and is for other viewers."""
+
+SHADES = 256
+
+
+def tiles_told(job: Job, name: str) -> dict[str, Any]:
+    """Return a slide's tiles as arrays in base64, little-endian; RequestError 404 if it was not begun."""
+    told = _slide(job, name)
+    live = job.live(name)
+    table = _stored(Path(told["folder"]), job.order.card) if live is None else live.table(job.order.card)
+    known = table.done | table.failed
+    return {
+        "slide": name,
+        "final": live is None,
+        "tiles": int(known.sum()),
+        "classes": classes_told(job.order.card),
+        "boxes": _packed(table.boxes[known], "<i4"),
+        "winners": _packed(table.winners[known], "<i2"),
+        "failed": _packed(table.failed[known], "u1"),
+        "probabilities": _packed(table.probabilities[known], "<f4"),
+    }
+
+
+def classes_told(card: Card) -> list[dict[str, Any]]:
+    """Return the names and colours of a card's classes."""
+    return [
+        {"name": name, "color": list(color)} for name, color in zip(card.class_names, card.class_colors, strict=True)
+    ]
+
+
+def _slide(job: Job, name: str) -> dict[str, Any]:
+    told = job.slide_told(name)
+    if told is None:
+        raise RequestError(404, f"job {job.id} has not come to a slide {name!r}.", "Wait for its Planned event.")
+    return {**told, "folder": told.get("folder", str(job.out / name))}
+
+
+def _stored(folder: Path, card: Card) -> TileTable:
+    try:
+        store = RunStore.open(folder)
+    except StoreError as error:
+        raise RequestError(404, error.problem, "The slide gave no results; its event says why.") from error
+    numbers = store.boxes, store.status, store.probabilities
+    return TileTable(*numbers, card.class_names, card.class_colors, card.activation)
+
+
+def _packed(values: NDArray[Any], dtype: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes()).decode("ascii")
+
+
+def heatmaps_told(job: Job, name: str) -> list[dict[str, Any]]:
+    """Return which heatmaps a finished slide has, and how large the rasters are that `heatmap_values` gives."""
+    folder = Path(_slide(job, name)["folder"])
+    paths = sorted(folder.glob("heatmap*.ome.zarr"), key=lambda path: (len(path.name), path.name))
+    images = ((path, read_heatmap_ome_zarr(path)) for path in paths)
+    return [_heatmap_told(path, image) for path, image in images if image.levels[0].ndim == AXES]
+
+
+def _heatmap_told(path: Path, image: HeatmapImage) -> dict[str, Any]:
+    level, method = image.level_for(LONGEST), str(image.spec.attributes.get("method", ""))
+    _classes, height, width = image.levels[level].shape
+    return {
+        "name": path.name.removesuffix(".ome.zarr"),
+        "method": method,
+        "title": TITLES.get(method, method),
+        "signed": image.spec.signed,
+        "classes": list(image.spec.class_names),
+        "width": width,
+        "height": height,
+        "pitch": image.spec.pitch * 2**level,
+    }
+
+
+def heatmap_values(job: Job, name: str, heatmap: str, index: int) -> bytes:
+    """Return one class of a heatmap as little-endian int16, row by row: `FULL` is 1, `NOTHING` not-a-number."""
+    known = {told["name"]: told for told in heatmaps_told(job, name)}
+    if heatmap not in known or not 0 <= index < len(known[heatmap]["classes"]):
+        raise RequestError(404, f"slide {name!r} has no heatmap {heatmap!r} of class {index}.", "GET …/heatmaps first.")
+    folder = Path(_slide(job, name)["folder"])
+    return _as_int16(_plane(read_heatmap_ome_zarr(folder / f"{heatmap}.ome.zarr"), index)).tobytes()
+
+
+def _plane(image: HeatmapImage, index: int) -> NDArray[np.float32]:
+    return np.asarray(image.levels[image.level_for(LONGEST)][index])
+
+
+def _as_int16(values: NDArray[np.float32]) -> NDArray[np.int16]:
+    finite = np.isfinite(values)
+    scaled = np.rint(np.where(finite, values, 0) * FULL)
+    return np.where(finite, scaled, NOTHING).astype("<i2")
+
+
+def colours_told() -> dict[str, list[list[int]]]:
+    """Return red, green, blue and cover, 0 to 255, of the heat from 0 to 1, and of signed heat from -1 to 1."""
+    return {"plain": _shades(0, signed=False), "signed": _shades(-1, signed=True)}
+
+
+def _shades(low: float, *, signed: bool) -> list[list[int]]:
+    colors, cover = heat_colors(np.linspace(low, 1, SHADES, dtype=np.float32), signed=signed)
+    shades: list[list[int]] = np.rint(np.concatenate([colors, cover * 255], axis=1)).astype(int).tolist()
+    return shades

@@ -1,0 +1,248 @@
+"""Jobs do what ``slidecam predict`` does, one after the other, and tell it while they go."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
+from slidecam.pipeline import predict
+from slidecam.preparation import PredictSpec
+from slidecam.store import RunStore
+
+from .conftest import LIMITS, finished, running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+    from .conftest import Running
+
+
+@pytest.fixture(scope="module")
+def done(server: Running) -> dict[str, Any]:
+    """Return a job that has classified a slide, with its events."""
+    with server.client() as client:
+        answer = client.post("/v1/jobs", json={"slides": [str(server.root / "small.tif")]})
+        assert answer.status_code == 202
+        job: dict[str, Any] = answer.json()
+        assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
+        return {**job, "told": finished(client, job), "result_told": client.get(job["result"]).json()}
+
+
+def test_a_jobs_results_are_those_of_predict(
+    done: dict[str, Any], server: Running, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    list(predict(server.root / "small.tif", tiny_bundle, tmp_path, PredictSpec(device="cpu")))
+    found = Path(done["result_told"]["slides"][0]["files"]["tiles.csv"])
+    assert found.read_bytes() == (tmp_path / "small" / "tiles.csv").read_bytes()
+
+
+def test_events_are_those_of_the_command_line_numbered_and_closed(done: dict[str, Any]) -> None:
+    names = [event["event"] for event in done["told"]]
+    assert names[0] == "Planned"
+    assert names[-3:] == ["SlideFinished", "Finished", "JobEnded"]
+    assert [event["seq"] for event in done["told"]] == list(range(1, len(names) + 1))
+    batches = [event for event in done["told"] if event["event"] == "BatchDone"]
+    assert batches[-1]["done"] == batches[-1]["total"] == done["told"][0]["tiles"]
+    assert done["told"][-1]["status"] == "done"
+
+
+def test_events_are_told_again_from_any_place_and_as_a_stream(client: httpx.Client, done: dict[str, Any]) -> None:
+    last = done["told"][-1]
+    assert (
+        client.get(done["events"], params={"after": last["seq"] - 1}).text
+        == json.dumps(last, ensure_ascii=False) + "\n"
+    )
+    stream = client.get(done["events"], headers={"Accept": "text/event-stream", "Last-Event-ID": str(last["seq"] - 2)})
+    assert stream.headers["content-type"].startswith("text/event-stream")
+    records = stream.text.strip().split("\n\n")
+    assert [record.split("\n")[0] for record in records] == [f"id: {last['seq'] - 1}", f"id: {last['seq']}"]
+    assert json.loads(records[-1].split("\n")[1].removeprefix("data: ")) == last
+
+
+def test_a_result_tells_its_files_and_gives_them(client: httpx.Client, done: dict[str, Any], server: Running) -> None:
+    slide = done["result_told"]["slides"][0]
+    assert {"tiles.csv", "tiles.geojson", "overview.png", "run.json", "heatmap.ome.zarr"} <= set(slide["files"])
+    assert str(server.home) in slide["folder"]
+    answer = client.get(f"/v1/jobs/{done['id']}/files/small/tiles.geojson")
+    assert answer.json()["type"] == "FeatureCollection"
+    for name in ("../x", "small/../../x", ".lock", "small", "small/none.csv", "small/.lock"):
+        assert client.get(f"/v1/jobs/{done['id']}/files/{name}").status_code == 404
+
+
+def test_a_link_to_the_report_needs_no_token_and_no_one_can_guess_it(
+    client: httpx.Client, done: dict[str, Any], server: Running
+) -> None:
+    link = client.get(f"/v1/jobs/{done['id']}").json()["report"]
+    with server.client() as stranger:
+        del stranger.headers["authorization"]
+        answer = stranger.get(link)
+        assert answer.status_code == 200
+        assert "sandbox" in answer.headers["content-security-policy"]
+        assert stranger.get(link.replace("/results/", "/results/x")).status_code == 404
+
+
+def unpacked(text: str, dtype: str) -> np.ndarray[Any, Any]:
+    return np.frombuffer(base64.b64decode(text), dtype)
+
+
+def test_a_viewers_numbers_are_the_stores(client: httpx.Client, done: dict[str, Any]) -> None:
+    told = client.get(f"/v1/jobs/{done['id']}/slides/small/tiles").json()
+    store = RunStore.open(Path(done["result_told"]["slides"][0]["folder"]))
+    assert told["final"] is True
+    np.testing.assert_array_equal(unpacked(told["boxes"], "<i4").reshape(-1, 4), store.boxes)
+    np.testing.assert_array_equal(unpacked(told["probabilities"], "<f4").reshape(-1, 3), store.probabilities)
+    np.testing.assert_array_equal(unpacked(told["winners"], "<i2"), store.probabilities.argmax(1))
+
+
+def test_a_viewers_heatmap_is_the_written_one(client: httpx.Client, done: dict[str, Any]) -> None:
+    base = f"/v1/jobs/{done['id']}/slides/small/heatmaps"
+    told = client.get(base).json()["heatmaps"][0]
+    values = np.frombuffer(client.get(f"{base}/{told['name']}/1").content, "<i2").reshape(told["height"], told["width"])
+    written = np.asarray(
+        read_heatmap_ome_zarr(Path(done["result_told"]["slides"][0]["files"]["heatmap.ome.zarr"])).levels[0][1]
+    )
+    shown = np.where(values == -32768, np.nan, values / 32767)
+    np.testing.assert_allclose(shown, written, atol=2e-5)
+    assert client.get(f"{base}/heatmap/9").status_code == 404
+    assert client.get(f"{base}/..%2F..%2Fx/0").status_code == 404
+
+
+def test_a_mask_may_be_sent_along(client: httpx.Client, server: Running) -> None:
+    ring = [[100, 100], [300, 100], [300, 300], [100, 300], [100, 100]]
+    mask = {
+        "type": "FeatureCollection",
+        "features": [{"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}],
+    }
+    path = str(server.root / "small.tif")
+    job = client.post("/v1/jobs", json={"slides": [path], "options": {"mask": mask, "heatmap": "none"}}).json()
+    planned = finished(client, job)[0]
+    whole = client.post("/v1/jobs", json={"slides": [path], "options": {"heatmap": "none"}}).json()
+    assert 0 < planned["tiles"] < finished(client, whole)[0]["tiles"]
+    two = {"slides": [path, str(server.root / "large.tif")], "options": {"mask": mask}}
+    assert client.post("/v1/jobs", json=two).status_code == 400
+
+
+def test_what_cannot_be_done_is_told_by_the_job(client: httpx.Client, server: Running) -> None:
+    job = client.post("/v1/jobs", json={"slides": [str(server.root / "notes.txt")]}).json()
+    assert finished(client, job)[-1] == {"seq": 3, "event": "JobEnded", "status": "failed", "exit_code": 1}
+    slide = client.get(job["result"]).json()["slides"][0]
+    assert (slide["status"], slide["files"]) == (
+        "failed",
+        {"run.json": slide["files"]["run.json"]} if slide["files"] else {},
+    )
+    refused = client.post(
+        "/v1/jobs", json={"slides": [str(server.root / "small.tif")], "options": {"heatmap": "magic"}}
+    ).json()
+    told = finished(client, refused)
+    assert [event["event"] for event in told] == ["Error", "JobEnded"]
+    assert (told[0]["error"], told[-1]["exit_code"]) == ("ExplanationError", 2)
+    assert "magic" in client.get(f"/v1/jobs/{refused['id']}").json()["error"]["error"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"out": "/elsewhere"}, 403),
+        ({"model": "/models/x"}, 403),
+        ({"options": {"mpp": 900}}, 400),
+        ({"options": {"device": "toaster"}}, 400),
+        ({"options": {"mask": "/etc/passwd"}}, 403),
+        ({"options": {"reader": "none"}}, 400),
+    ],
+)
+def test_an_impossible_job_is_refused_before_it_waits(
+    client: httpx.Client, server: Running, change: dict[str, Any], status: int
+) -> None:
+    before = len(client.get("/v1/jobs").json()["jobs"])
+    answer = client.post("/v1/jobs", json={"slides": [str(server.root / "small.tif")], **change})
+    assert answer.status_code == status
+    assert len(client.get("/v1/jobs").json()["jobs"]) == before
+
+
+def test_a_project_or_a_link_that_leads_out_of_the_roots_is_refused(
+    client: httpx.Client, server: Running, write_slide: Callable[..., Path], tmp_path: Path
+) -> None:
+    outside = write_slide(tmp_path / "outside.tif")
+    builder = {"builderType": "uri", "uri": outside.as_uri(), "args": []}
+    image = {"serverBuilder": builder, "entryID": 1, "imageName": "outside.tif"}
+    folder = server.root / "project"
+    folder.mkdir()
+    project = folder / "project.qpproj"
+    project.write_text(json.dumps({"version": "0.6.0", "images": [image]}))
+    (folder / "linked.tif").symlink_to(outside)
+    for path in (project, folder):
+        assert client.post("/v1/jobs", json={"slides": [str(path)]}).status_code == 403
+    shutil.rmtree(folder)
+
+
+def test_jobs_wait_in_line_are_bounded_and_can_be_cancelled(tiny_bundle: Path, slides: Path, tmp_path: Path) -> None:
+    options = {"overlap": 0.6, "batch": 2}
+    order = {"slides": [str(slides / "large.tif")], "options": options}
+    with running_server(tiny_bundle, slides, tmp_path / "home") as running, running.client() as client:
+        first = client.post("/v1/jobs", json={**order, "out": str(tmp_path / "home/first")}).json()
+        wait_for(client, first, "running")
+        waiting = [client.post("/v1/jobs", json=order).json() for _job in range(LIMITS.waiting_jobs)]
+        full = client.post("/v1/jobs", json=order)
+        assert full.status_code == 429
+        assert int(full.headers["retry-after"]) > 0
+        assert client.get(first["result"]).status_code == 409
+        assert client.delete(f"/v1/jobs/{waiting[0]['id']}").json()["status"] == "cancelled"
+        # A picture gets its turn between two batches of the job.
+        assert client.post("/v1/image", content=(slides / "small.tif").read_bytes()[:10]).status_code == 415
+        wait_for_event(client, first, "BatchDone")
+        live = client.get(f"/v1/jobs/{first['id']}/slides/large/tiles").json()
+        assert live["final"] is False
+        assert live["tiles"] > 0
+        assert client.delete(f"/v1/jobs/{first['id']}").status_code == 202
+        assert finished(client, first)[-1]["status"] == "cancelled"
+        assert client.delete(f"/v1/jobs/{first['id']}").status_code == 200
+        for job in waiting[1:]:
+            client.delete(f"/v1/jobs/{job['id']}")
+        assert finished(client, waiting[0])[-1] == {
+            "seq": 1,
+            "event": "JobEnded",
+            "status": "cancelled",
+            "exit_code": 3,
+        }
+        # What was classified is kept, and the rest is computed by the next job.
+        kept = int((RunStore.open(tmp_path / "home/first/large").status == 1).sum())
+        again = {**order, "out": str(tmp_path / "home/first"), "options": {**options, "existing": "resume"}}
+        resumed = client.post("/v1/jobs", json=again).json()
+        planned = wait_for_event(client, resumed, "Planned")
+        assert 0 < kept <= planned["tiles"] - planned["pending"]
+
+
+def wait_for(client: httpx.Client, job: dict[str, Any], status: str) -> None:
+    for _time in range(600):
+        if client.get(f"/v1/jobs/{job['id']}").json()["status"] == status:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"it never was {status}")
+
+
+def wait_for_event(client: httpx.Client, job: dict[str, Any], name: str) -> dict[str, Any]:
+    with client.stream("GET", job["events"]) as answer:
+        events = (json.loads(line) for line in answer.iter_lines() if line)
+        return next(event for event in events if event["event"] == name)
+
+
+def test_a_listener_that_leaves_cancels_nothing(client: httpx.Client, server: Running) -> None:
+    order = {"slides": [str(server.root / "small.tif")], "options": {"heatmap": "none"}}
+    job = client.post("/v1/jobs", json=order).json()
+    wait_for_event(client, job, "BatchDone")
+    assert finished(client, job)[-1]["status"] == "done"
+
+
+def test_the_model_stays_warm(server: Running) -> None:
+    assert server.service.classifier() is server.service.classifier()
+    assert len(server.service.warm._kept) == 1

@@ -1,0 +1,108 @@
+"""A job's journal is told from any place, to many, without anybody looking again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from slidecam.server import journal as module
+from slidecam.server.journal import Journal
+from slidecam.server.turns import Turns
+
+if TYPE_CHECKING:
+    import pytest
+
+
+async def read(journal: Journal, after: int = 0) -> list[dict[str, Any] | None]:
+    return [None if line is None else json.loads(line[1]) async for line in journal.follow(after)]
+
+
+def test_lines_are_numbered_and_told_to_those_who_come_late() -> None:
+    journal = Journal(10)
+    for name in ("Planned", "Warned"):
+        journal.write({"event": name})
+    journal.write({"event": "JobEnded"}, last=True)
+    told = asyncio.run(read(journal, after=1))
+    assert told == [{"seq": 2, "event": "Warned"}, {"seq": 3, "event": "JobEnded"}]
+
+
+def test_listeners_are_woken_from_another_thread() -> None:
+    journal = Journal(100)
+
+    def write() -> None:
+        for index in range(50):
+            journal.write({"event": "Warned", "index": index})
+        journal.write({"event": "JobEnded"}, last=True)
+
+    async def listen() -> list[list[dict[str, Any] | None]]:
+        thread = threading.Thread(target=write)
+        listeners = [asyncio.create_task(read(journal)) for _listener in range(5)]
+        await asyncio.sleep(0)
+        thread.start()
+        told = list(await asyncio.gather(*listeners))
+        thread.join()
+        return told
+
+    told = asyncio.run(listen())
+    assert all([line["seq"] for line in one if line] == list(range(1, 52)) for one in told)
+    assert not journal._listeners
+
+
+def test_silence_is_told_so_that_a_dead_connection_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
+
+    async def first() -> object:
+        lines = Journal(10).follow(0)
+        found = await anext(lines)
+        await lines.aclose()
+        return found
+
+    assert asyncio.run(first()) is None
+
+
+def test_batches_are_told_of_now_and_then_and_the_last_always() -> None:
+    journal = Journal(1000)
+    for done in range(1, 101):
+        journal.write({"event": "BatchDone", "done": done, "total": 100})
+    journal.write({"event": "JobEnded"}, last=True)
+    told = [line["done"] for line in asyncio.run(read(journal)) if line and "done" in line]
+    assert told[-1] == 100
+    assert len(told) < 10
+
+
+def test_the_oldest_lines_are_forgotten_first() -> None:
+    journal = Journal(3)
+    for _line in range(9):
+        journal.write({"event": "Warned"})
+    journal.write({"event": "JobEnded"}, last=True)
+    assert [line["seq"] for line in asyncio.run(read(journal)) if line] == [8, 9, 10]
+
+
+def test_a_device_is_given_in_the_order_in_which_it_was_asked_for() -> None:
+    turns, order = Turns(), []
+
+    def greedy() -> None:
+        for _batch in range(3):
+            with turns.turn():
+                order.append("job")
+                waits.wait(5)
+
+    def once() -> None:
+        with turns.turn():
+            order.append("picture")
+
+    waits = threading.Event()
+    job, picture = threading.Thread(target=greedy), threading.Thread(target=once)
+    job.start()
+    while not order:
+        time.sleep(0.001)
+    picture.start()
+    while len(turns._queue) < 2:
+        time.sleep(0.001)
+    waits.set()
+    job.join(5)
+    picture.join(5)
+    assert order.index("picture") == 1

@@ -1,0 +1,282 @@
+"""The page in a real browser: what a person sees, with the mouse and without it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from slidecam.server import routes
+from slidecam.server.static import static_files, viewer_files
+
+from .conftest import picture, running_server
+from .test_pictures import cells
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+    from .conftest import Running
+
+pytestmark = pytest.mark.gui
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+QUIET = [
+    "--no-sandbox",  # Chromium refuses its sandbox to root, whom CI is
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+SLOW = 60_000
+NAMELESS = """() => [...document.querySelectorAll('button, input, select, a, canvas:not([aria-hidden])')].filter(one =>
+    !one.labels?.length && !one.textContent.trim() && !one.ariaLabel && !one.closest('.openseadragon-container')
+).map(one => one.outerHTML)"""
+"""What of the page's controls has no name that a screen reader could say."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Return the system's Chromium; skip where there is none, but never in CI."""
+    if CHROMIUM is None and "CI" not in os.environ:
+        pytest.skip("there is no Chromium here")
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415  (only where there is a browser)
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield found
+        found.close()
+
+
+class Visit:
+    """A page that was opened by its link, and what it asked for and complained of."""
+
+    def __init__(self, browser: Browser, server: Running) -> None:
+        self.context = browser.new_context(viewport={"width": 1100, "height": 760})
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(SLOW)
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.server = server
+
+    def open(self) -> Page:
+        self.page.goto(f"{self.server.url}/#token={self.server.token}")
+        self.page.wait_for_selector("body[data-ready]")
+        return self.page
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.complaints == []
+        elsewhere = [url for url in self.asked if not url.startswith((self.server.url, "blob:", "data:"))]
+        assert elsewhere == []
+
+
+@pytest.fixture
+def visit(browser: Browser, server: Running) -> Iterator[Visit]:
+    """Return a fresh visit, of which nothing may have gone wrong or gone elsewhere in the end."""
+    found = Visit(browser, server)
+    yield found
+    found.close()
+
+
+def upload(page: Page, name: str, content: bytes) -> None:
+    page.set_input_files("#file", {"name": name, "mimeType": "", "buffer": content})
+
+
+def pixels_of(page: Page, selector: str) -> Any:
+    script = "canvas => { const d = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;"
+    return page.eval_on_selector(selector, script + " let h = 0; for (const v of d) h = (h * 31 + v) | 0; return h; }")
+
+
+def test_a_picture_is_told_with_bars_and_two_maps_that_a_slider_fades(visit: Visit) -> None:
+    page = visit.open()
+    assert "Research use only" in page.inner_text("header")
+    upload(page, "cell.png", picture(90, 60))
+    page.wait_for_selector("#maps figure:nth-child(2) canvas")
+    titles = page.locator("#maps figcaption").all_inner_texts()
+    assert [title.split("\n")[0] for title in titles] == ["Grad-CAM++", "Score-CAM"]
+    shares = [float(text.rstrip(" %")) for text in page.locator("#bars .share").all_inner_texts()]
+    assert sum(shares) == pytest.approx(100, abs=0.2)
+    assert shares == sorted(shares, reverse=True)
+    assert page.inner_text("#predicted").startswith(page.inner_text("#bars button:first-child .name"))
+    assert "not calibrated" in page.inner_text("#calibration")
+    shown = pixels_of(page, "#maps canvas")
+    page.fill("#picture-opacity", "0")
+    assert page.inner_text("#picture-opacity-told") == "0 %"
+    bare = pixels_of(page, "#maps canvas")
+    assert shown != bare
+    assert bare == pixels_of(page, "#maps figure:nth-child(2) canvas")
+    page.fill("#picture-opacity", "100")
+    assert pixels_of(page, "#maps canvas") not in {shown, bare}
+
+
+def test_all_of_it_can_be_done_with_the_keyboard_and_is_said_aloud(visit: Visit) -> None:
+    page = visit.open()
+    upload(page, "cell.png", picture(seed=3))
+    page.wait_for_selector("#bars button")
+    assert "cell.png" in page.inner_text("#said")
+    before = str(page.get_attribute("#bars button[aria-checked=true]", "data-name"))
+    page.focus("#bars button[aria-checked=true]")
+    page.keyboard.press("ArrowDown")
+    after = str(page.get_attribute("#bars button[aria-checked=true]", "data-name"))
+    assert after != before
+    assert page.evaluate("document.activeElement.dataset.name") == after
+    page.wait_for_selector("#maps figure:nth-child(2) canvas")
+    assert after in str(page.get_attribute("#maps canvas", "aria-label"))
+    page.focus("#tab-picture")
+    page.keyboard.press("ArrowRight")
+    assert page.get_attribute("#tab-slide", "aria-selected") == "true"
+    assert page.is_visible("#slide")
+    assert page.evaluate(NAMELESS) == []
+
+
+def test_a_wrong_file_is_named_with_what_to_do_and_the_next_one_works(visit: Visit) -> None:
+    page = visit.open()
+    upload(page, "notes.txt", b"no picture")
+    page.wait_for_selector("#picture-error:visible")
+    assert "notes.txt" in page.inner_text("#picture-error")
+    assert "PNG" in page.inner_text("#picture-error")
+    assert not page.is_visible("#picture-result")
+    upload(page, "huge.png", bytes(400_000))
+    page.locator("#picture-error", has_text="huge.png").wait_for()
+    upload(page, "cell.png", picture())
+    page.wait_for_selector("#bars button")
+    assert not page.is_visible("#picture-error")
+
+
+def test_a_graph_classifiers_neighbours_are_listed(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    with running_server(cells(tmp_path / "cells"), tmp_path / "root", tmp_path / "home") as running:
+        visit = Visit(browser, running)
+        page = visit.open()
+        upload(page, "cell.png", picture(40, 40))
+        page.wait_for_selector("#neighbours li")
+        assert page.locator("#neighbours li").count() == 4
+        assert re.search(r"(ALL|HEM)\s+cell \d+\.bmp\s+likeness 0?\.?\d", page.inner_text("#neighbours li"))
+        visit.close()
+
+
+def open_slide(page: Page, name: str) -> None:
+    page.click("#tab-slide")
+    page.click(f'#entries button[data-path$="{name}"]')
+    page.wait_for_selector("#run:visible")
+    if viewer_files():
+        page.wait_for_selector("#blank", state="hidden")
+
+
+def needs_viewer() -> None:
+    if not viewer_files() and "CI" not in os.environ:
+        pytest.skip("OpenSeadragon is not here: npm ci --prefix web")
+
+
+def test_a_slide_is_shown_classified_and_asked_place_by_place(visit: Visit) -> None:
+    needs_viewer()
+    page = visit.open()
+    open_slide(page, "small.tif")
+    page.click("#start")
+    page.wait_for_selector("#outcome:visible")
+    assert page.inner_text("#outcome") == "Done."
+    counts = [int(text.split()[0]) for text in page.locator("#legend .count").all_inner_texts()]
+    with visit.server.client() as client:
+        job = client.get("/v1/jobs").json()["jobs"][0]
+        assert sum(counts) == job["progress"]["total"]
+    page.wait_for_selector(".view.pale")
+    assert page.is_checked("#show-heat")
+    page.wait_for_timeout(700)
+    box = page.locator("#viewer").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    told = page.inner_text("#values")
+    assert_values_are_the_stores(told, Path(job["out"]) / "small")
+    assert "Grad-CAM++ of" in told
+    heated = pixels_of(page, "#overlay")
+    page.fill("#heat-opacity", "20")
+    assert pixels_of(page, "#overlay") != heated
+    page.uncheck("#show-heat")
+    page.check("#show-classes")
+    assert page.locator(".view.pale").count() == 0
+    with page.context.expect_page() as opened:
+        page.click("#report")
+    assert "Research use only" in opened.value.inner_text("body")
+    assert opened.value.evaluate("self.origin") == "null"
+
+
+def assert_values_are_the_stores(told: str, folder: Path) -> None:
+    from slidecam.store import RunStore  # noqa: PLC0415  (next to its use)
+
+    x, y = map(int, re.findall(r"(\d+), (\d+) px", told)[0])
+    store = RunStore.open(folder)
+    inside = [
+        row
+        for row, (left, top, width, height) in enumerate(store.boxes.tolist())
+        if left <= x < left + width and top <= y < top + height
+    ]
+    expected = {name: store.probabilities[inside[0], index] for index, name in enumerate("ABC")}
+    found = {name: float(value) for name, value in re.findall(r"\b([ABC]) (\d\.\d+)", told.partition("Grad-CAM")[0])}
+    assert found == pytest.approx(expected, abs=6e-4)
+
+
+def test_a_run_goes_on_over_a_reload_and_can_be_cancelled(visit: Visit) -> None:
+    needs_viewer()
+    page = visit.open()
+    open_slide(page, "large.tif")
+    page.select_option("#overlap", "0.5")
+    page.click("#start")
+    page.locator("#stage", has_text=" of ").wait_for()
+    page.reload()
+    page.wait_for_selector("#cancel:visible")
+    assert page.inner_text("#slide-name") == "large"
+    page.locator("#stage", has_text=" of ").wait_for()
+    page.wait_for_selector("#legend li")
+    page.click("#cancel")
+    page.wait_for_selector("#outcome:visible")
+    assert page.inner_text("#outcome").startswith("Cancelled")
+    assert page.is_visible("#start")
+
+
+def test_a_slide_that_cannot_be_opened_is_told(visit: Visit) -> None:
+    broken = visit.server.root / "broken.png"
+    broken.write_bytes(b"\x89PNG broken")
+    page = visit.open()
+    page.click("#tab-slide")
+    page.click('#entries button[data-path$="broken.png"]')
+    page.wait_for_selector("#slide-error:visible")
+    assert "broken.png" in page.inner_text("#slide-error")
+    broken.unlink()
+
+
+def test_without_the_key_it_says_how_to_get_in(browser: Browser, server: Running) -> None:
+    visit = Visit(browser, server)
+    visit.page.goto(server.url)
+    visit.page.wait_for_selector("#stranger:visible")
+    assert "whole link" in visit.page.inner_text("#stranger")
+    visit.page.goto(f"{server.url}/?again#token=wrong")
+    visit.page.locator("#stranger", has_text="token").wait_for()
+    visit.close()
+
+
+def test_the_key_is_taken_out_of_the_address(visit: Visit) -> None:
+    page = visit.open()
+    assert page.url == f"{visit.server.url}/"
+
+
+def test_an_installation_without_the_viewer_says_so_and_still_classifies(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {name: file for name, file in static_files().items() if not name.startswith("openseadragon/")}
+    monkeypatch.setattr(routes, "static_files", lambda: own)
+    page = visit.open()
+    page.click("#tab-slide")
+    assert "no slide viewer" in page.inner_text("#blank")
+    page.click('#entries button[data-path$="small.tif"]')
+    page.click("#start")
+    page.wait_for_selector("#outcome:visible")
+    assert page.inner_text("#outcome") == "Done."

@@ -1,0 +1,154 @@
+"""One uploaded picture gets the classifier's own numbers; what is none, or too much, gets a reason."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from slidecam.explain.activation_maps import plan_maps
+from slidecam.models import Card, open_bundle, save_bundle
+from slidecam.models.architectures import build_network
+from slidecam.models.cell_graph import CellGraph, packed_names
+from slidecam.server.faults import RequestError
+from slidecam.server.limits import Limits
+from slidecam.server.pictures import PictureRequest, explain_picture
+from slidecam.server.turns import Turns
+
+from .conftest import picture, running_server
+
+if TYPE_CHECKING:
+    import httpx
+
+
+def test_numbers_are_those_of_the_classifier(client: httpx.Client, tiny_bundle: Path) -> None:
+    content = picture()
+    told: dict[str, Any] = client.post("/v1/image?methods=gradcam%2B%2B,score-cam", content=content).json()
+    classifier = open_bundle(tiny_bundle).classifier()
+    pixels = torch.from_numpy(np.asarray(Image.open(io.BytesIO(content))).copy()[None])
+    passed = classifier.run(pixels, gradients=True)
+    probabilities = classifier.probabilities(passed.logits.detach())[0]
+    np.testing.assert_allclose([one["probability"] for one in told["classes"]], probabilities, atol=1e-5)
+    assert told["predicted"] == classifier.card.class_names[int(probabilities.argmax())]
+    expected = plan_maps(classifier, ["gradcam++"], [0, 1, 2])(passed)[0, 0].detach().numpy()
+    np.testing.assert_allclose(told["maps"][0]["values"], expected, atol=1e-4 * expected.max())
+    assert [one["method"] for one in told["maps"]] == ["gradcam++", "score-cam"]
+    assert told["maps"][0]["classes"] == ["A", "B", "C"]
+    assert told["neighbours"] is None
+
+
+def test_classes_and_methods_are_chosen(client: httpx.Client) -> None:
+    told = client.post("/v1/image?methods=cam&classes=C,A", content=picture()).json()
+    assert told["maps"][0]["classes"] == ["C", "A"]
+    plain = client.post("/v1/image?methods=gradcam++, cam", content=picture()).json()
+    assert [one["method"] for one in plain["maps"]] == ["gradcam++", "cam"]
+    assert client.post("/v1/image?methods=none", content=picture()).json()["maps"] == []
+
+
+@pytest.mark.parametrize("query", ["methods=magic", "classes=bone", "methods=gradcam&classes=A,bone"])
+def test_what_is_not_known_is_named(client: httpx.Client, query: str) -> None:
+    answer = client.post(f"/v1/image?{query}", content=picture())
+    assert answer.status_code == 400
+    assert "bone" in answer.json()["error"] or "magic" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF"])
+def test_usual_formats_are_read(client: httpx.Client, kind: str) -> None:
+    answer = client.post("/v1/image?methods=none", content=picture(80, 50, kind))
+    assert answer.json()["size"] == [80, 50]
+    assert any("stretched" in note for note in answer.json()["notes"])
+
+
+def bomb(edge: int) -> bytes:
+    """Return a PNG whose header promises edge² pixels, in some bytes."""
+    header = struct.pack(">IIBBBBB", edge, edge, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b""))
+    packed = (
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"", 400),
+        (b"hello", 415),
+        (b"%PDF-1.7 no picture", 415),
+        (picture()[:2000], 422),
+        (bomb(500), 413),
+        (bomb(12_000), 413),
+        (bomb(60_000), 413),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), 415),
+    ],
+)
+def test_what_is_no_sound_picture_is_refused_with_a_reason(client: httpx.Client, content: bytes, status: int) -> None:
+    answer = client.post("/v1/image", content=content)
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error", "remedy"}
+
+
+def test_a_form_is_told_to_be_none(client: httpx.Client) -> None:
+    answer = client.post("/v1/image", files={"file": ("a.png", picture())})
+    assert answer.status_code == 415
+    assert "body" in answer.json()["remedy"]
+
+
+def test_an_explanation_that_takes_too_long_is_stopped_and_leaves_no_trace(tiny_bundle: Path) -> None:
+    classifier = open_bundle(tiny_bundle).classifier()
+    before = [len(module._forward_hooks) for module in classifier.network.modules()]
+    asked = PictureRequest(("lime",), ())
+    with pytest.raises(RequestError) as refusal:
+        explain_picture(picture(), classifier, asked, Limits(image_seconds=0.0), Turns())
+    assert refusal.value.status == 504
+    assert [len(module._forward_hooks) for module in classifier.network.modules()] == before
+
+
+def test_a_graph_classifier_tells_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    places = cells(tmp_path / "cells"), tmp_path / "root", tmp_path / "home"
+    with running_server(*places) as running, running.client() as client:
+        told = client.post("/v1/image?methods=none", content=picture(40, 40)).json()
+        assert client.get("/v1/status").json()["model"]["has_neighbours"] is True
+    account = told["neighbours"]["accounts"][0]
+    assert [one["class"] for one in told["neighbours"]["accounts"]] == ["ALL", "HEM"]
+    assert len(account["neighbours"]) == 4
+    parts = account["own picture"] + account["bias"] + sum(one["contribution"] for one in account["neighbours"])
+    assert parts == pytest.approx(account["logit"], abs=1e-4)
+    likeness = [one["similarity"] for one in account["neighbours"]]
+    assert likeness == sorted(likeness, reverse=True)
+    assert "calibrated (T = 1.4)" in told["probabilities"]
+
+
+def cells(folder: Path) -> Path:
+    """Return a bundle of the smallest graph of cells."""
+    arguments = {"backbone": "test_resnet", "nodes": 20, "neighbours": 4, "hidden": 8}
+    card = Card(
+        name="cells",
+        architecture="slidecam/cell_graph",
+        architecture_args=arguments,
+        class_names=("ALL", "HEM"),
+        activation="softmax",
+        tile_px=32,
+        spacing=None,
+        input_px=32,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        temperature=1.4,
+    )
+    torch.manual_seed(0)
+    network = build_network(card.architecture, arguments, 2, Path("cells"))
+    assert isinstance(network, CellGraph)
+    with torch.no_grad():
+        network.embeddings.copy_(network.embedding(network.forward_features(torch.randn(20, 3, 32, 32))))
+    network.hidden.normal_().relu_()
+    network.labels.copy_(torch.arange(20) % 2)
+    network.names.copy_(packed_names([f"cell {index}.bmp" for index in range(20)]))
+    return save_bundle(folder, card, network).path

@@ -1,0 +1,161 @@
+"""Deep Zoom tiles are the slide's own pixels, whatever its pyramid, and files do not stay open for nothing."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from slidecam.errors import RegionReadError
+from slidecam.geometry import LevelBox
+from slidecam.server import deepzoom
+from slidecam.server.deepzoom import TILE, DeepZoom
+from slidecam.server.faults import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+    from numpy.typing import NDArray
+
+    from conftest import MakeSource
+
+    from .conftest import Running
+
+Noise = "Callable[[int, int], NDArray[np.uint8]]"
+
+
+def whole_level(zoom: DeepZoom, level: int) -> NDArray[np.uint8]:
+    """Return a level put together from its tiles."""
+    size = zoom.level_size(level)
+    rows = range(-(-size.height // TILE))
+    columns = range(-(-size.width // TILE))
+    pixels = np.concatenate(
+        [np.concatenate([zoom.tile(level, column, row) for column in columns], axis=1) for row in rows], axis=0
+    )
+    assert pixels.shape == (size.height, size.width, 3)
+    return pixels
+
+
+def test_the_finest_level_is_the_slide_to_the_pixel(
+    array_source: MakeSource, noise: Callable[[int, int], NDArray[np.uint8]]
+) -> None:
+    pixels = noise(1300, 700)
+    zoom = DeepZoom(array_source(pixels))
+    assert zoom.max_level == 11
+    np.testing.assert_array_equal(whole_level(zoom, zoom.max_level), pixels)
+
+
+def test_a_large_slides_finest_level_is_read_and_not_enlarged(
+    array_source: MakeSource, noise: Callable[[int, int], NDArray[np.uint8]]
+) -> None:
+    pixels = noise(2100, 600)
+    zoom = DeepZoom(array_source(pixels))
+    np.testing.assert_array_equal(whole_level(zoom, zoom.max_level), pixels)
+
+
+@pytest.mark.parametrize("size", [(1300, 700), (2500, 1030), (4100, 90)])
+def test_coarse_levels_are_means_over_exact_areas(
+    array_source: MakeSource, noise: Callable[[int, int], NDArray[np.uint8]], size: tuple[int, int]
+) -> None:
+    pixels = noise(*size)
+    zoom = DeepZoom(array_source(pixels))
+    for back in (1, 2):
+        found = whole_level(zoom, zoom.max_level - back)
+        step = 1 << back
+        inner = pixels[: pixels.shape[0] // step * step, : pixels.shape[1] // step * step]
+        means = inner.reshape(inner.shape[0] // step, step, inner.shape[1] // step, step, 3).mean((1, 3))
+        inner_part = found[: means.shape[0], : means.shape[1]].astype(float)
+        assert np.abs(inner_part - means).max() <= 1
+
+
+def test_the_coarsest_levels_of_a_file_without_any_come_from_one_picture_of_it(
+    array_source: MakeSource, noise: Callable[[int, int], NDArray[np.uint8]]
+) -> None:
+    pixels = noise(4096, 512) // 4
+    pixels[:, 2048:] += 100
+    source = array_source(pixels)
+    zoom = DeepZoom(source)
+    found = whole_level(zoom, zoom.max_level - 5).astype(float)
+    means = pixels.reshape(16, 32, 128, 32, 3).mean((1, 3))
+    assert np.abs(found - means).max() <= 2
+    source.decoded.clear()
+    zoom.tile(zoom.max_level - 6, 0, 0)
+    assert source.decoded == []
+
+
+def test_a_coarse_level_of_the_file_is_used_where_it_is_fine_enough(
+    array_source: MakeSource, noise: Callable[[int, int], NDArray[np.uint8]]
+) -> None:
+    source = array_source(noise(8400, 600), downsamples=(1, 2))
+    zoom = DeepZoom(source)
+    zoom.tile(zoom.max_level - 1, 0, 0)
+    assert {level for level, _box in source.decoded} == {1}
+
+
+def test_a_tile_that_needs_much_of_the_file_is_made_by_quarters(
+    array_source: MakeSource, noise: Callable[[int, int], NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = array_source(noise(4500, 1100))
+    plain = whole_level(DeepZoom(source), 12)
+    monkeypatch.setattr(deepzoom, "MOST_READ", 600 * 600)
+    source.decoded.clear()
+    quartered = whole_level(DeepZoom(source), 12)
+    assert max(box.width * box.height for _level, box in source.decoded) <= 600 * 600
+    np.testing.assert_allclose(quartered.astype(int), plain.astype(int), atol=1)
+
+
+@pytest.mark.parametrize("place", [(11, 3, 0), (11, 0, 2), (12, 0, 0), (-1, 0, 0), (11, -1, 0)])
+def test_there_is_nothing_beyond_the_edge(
+    array_source: MakeSource, noise: Callable[[int, int], NDArray[np.uint8]], place: tuple[int, int, int]
+) -> None:
+    with pytest.raises(RequestError) as refusal:
+        DeepZoom(array_source(noise(1300, 700))).tile(*place)
+    assert refusal.value.status == 404
+
+
+def test_a_damaged_place_is_an_error_and_not_white(
+    array_source: MakeSource, noise: Callable[[int, int], NDArray[np.uint8]]
+) -> None:
+    zoom = DeepZoom(array_source(noise(4500, 600), broken=LevelBox(0, 0, 10, 10)))
+    with pytest.raises(RegionReadError):
+        zoom.tile(13, 0, 0)
+    assert zoom.tile(13, 1, 0).shape == (TILE, TILE, 3)
+
+
+def test_a_slide_is_told_and_cut_over_http(client: httpx.Client, server: Running) -> None:
+    told = client.get("/v1/slides/open", params={"path": str(server.root / "small.tif")}).json()
+    assert (told["width"], told["height"], told["spacing_um_px"]) == (700, 500, pytest.approx(0.5))
+    assert 'Width="700" Height="500"' in client.get(told["dzi"]).text
+    tile = client.get(f"/v1/slides/{told['id']}_files/10/1_0.jpeg")
+    assert Image.open(io.BytesIO(tile.content)).size == (188, 500)
+    assert "max-age" in tile.headers["cache-control"]
+    assert client.get("/v1/slides/open", params={"path": str(server.root / "notes.txt")}).status_code == 415
+
+
+def test_only_some_slides_stay_open_and_those_pushed_out_open_again(client: httpx.Client, server: Running) -> None:
+    for index in range(4):
+        Image.new("RGB", (20 + index, 20)).save(server.root / f"picture{index}.png")
+    paths = [server.root / f"picture{index}.png" for index in range(4)]
+    told = [client.get("/v1/slides/open", params={"path": str(path)}).json() for path in paths]
+    assert len(server.service.shelf._open) == 2
+    for one in told:
+        tile = client.get(f"/v1/slides/{one['id']}_files/0/0_0.jpeg")
+        assert tile.status_code == 200
+    for path in paths:
+        path.unlink()
+
+
+def test_folders_are_listed_as_far_as_the_roots_reach(client: httpx.Client, server: Running) -> None:
+    assert client.get("/v1/slides").json()["folders"] == [{"name": server.root.name, "path": str(server.root)}]
+    listed = client.get("/v1/slides", params={"folder": str(server.root)}).json()
+    assert {one["name"] for one in listed["slides"]} >= {"small.tif", "large.tif"}
+    assert listed["parent"] is None
+    assert [one["name"] for one in listed["folders"]] == ["inner"]
+    inner = client.get("/v1/slides", params={"folder": str(server.root / "inner")}).json()
+    assert (inner["slides"], inner["parent"]) == ([], str(server.root))
+    assert client.get("/v1/slides", params={"folder": str(server.root.parent)}).status_code == 403
+    assert client.get("/v1/slides", params={"folder": str(server.root / "small.tif")}).status_code == 400
