@@ -153,6 +153,21 @@ def test_a_wrong_wish_is_told_with_its_remedy(
     dock.deleteLater()
 
 
+def test_a_closed_dock_lets_go_of_the_viewer(make_napari_viewer: Any, own_run: ShownRun) -> None:
+    viewer = make_napari_viewer()
+    dock = PredictAndExplain(viewer)
+    placed = viewer.window.add_dock_widget(dock)
+    assert len(viewer.mouse_move_callbacks) == 1
+    viewer.window.remove_dock_widget(placed)
+    dock.deleteLater()
+    until(lambda: not viewer.mouse_move_callbacks)
+    assert not viewer.mouse_drag_callbacks
+    reader = get_reader(str(own_run.folder))
+    assert reader is not None
+    for layer in reader(str(own_run.folder)):
+        viewer.add_layer(Layer.create(*layer))
+
+
 def test_a_run_that_lies_open_is_taken_by_the_dock(
     make_napari_viewer_proxy: Any, own_run: ShownRun, notices: list[str]
 ) -> None:

@@ -268,6 +268,8 @@ class ClassifyTab(QWidget):
         self.desk.ended(ended)
         if ended.volume is not None:
             self.status.setText("Stopped." if ended.stopped else f"Done: {ended.volume}")
+        elif ended.run is None and ended.stopped:
+            self.status.setText("Stopped before the first tile.")
         elif ended.run is None:
             complain(ended.problem)
             self.status.setText(ended.problem)
@@ -307,6 +309,11 @@ class ClassifyTab(QWidget):
         """Stop a run; what is done stays, and *Run* goes on with it."""
         if self.job is not None:
             self.status.setText("Stopping …")
+        self.halt()
+
+    def halt(self) -> None:
+        """Stop a run without a word."""
+        if self.job is not None:
             self.job.stop()
 
 

@@ -48,6 +48,7 @@ class PredictAndExplain(QWidget):
         self.teach = TeachTab(self.desk)
         self.why: WhyPanel | None = None
         self.profile: ProfilePanel | None = None
+        self._released = False
         self.tabs = QTabWidget()
         for title, tab in (
             ("Classify", self.classify),
@@ -76,12 +77,17 @@ class PredictAndExplain(QWidget):
         viewer.bind_key("n", self._key_next, overwrite=True)
         viewer.bind_key("p", self._key_previous, overwrite=True)
         self.read.explained.connect(self.show_why)
+        # A method of what is destroyed would never be called.
+        self.destroyed.connect(lambda _gone=None: self.release())
         self.desk.volume_shown.connect(self.show_profile)
         self.teach.taught.connect(self.run_taught)
 
     def release(self) -> None:
-        """Stop what runs and let go of the viewer."""
-        self.classify.stop()
+        """Stop what runs and let go of the viewer; nothing of Qt is touched, which may be gone already."""
+        if self._released:
+            return
+        self._released = True
+        self.classify.halt()
         if self.profile is not None:
             self.profile.release()
         viewer = self.desk.viewer

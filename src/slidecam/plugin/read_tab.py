@@ -60,6 +60,7 @@ class ReadTab(QWidget):
         self.desk = desk
         self.worker: Any = None
         self._place = -1
+        self._told = (NO_TILE, 0)
         self._make_fields()
         self._lay_out()
         self._connect()
@@ -198,6 +199,9 @@ class ReadTab(QWidget):
         """Tell of the tile under the cursor; of the selected one where there is none."""
         shown = row if row != NO_TILE else self.desk.selected
         run = self.desk.run
+        if (shown, id(run)) == self._told:
+            return
+        self._told = shown, id(run)
         self.card.setText(HINT if run is None or shown == NO_TILE else tile_card(run, shown))
 
     def show_tile(self, row: int) -> None:
