@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Windows are tested on a screen that nobody sees; without xvfb-run, on the one that is there.
+SCREEN := $(if $(shell command -v xvfb-run 2>/dev/null),xvfb-run -a -s "-screen 0 1400x1000x24",)
 
 # A Groovy 4 runtime for the tests of the QuPath scripts: its jars come inside this npm package; Debian's own is too old.
 GROOVY := npm-groovy-lint@15.2.2
@@ -12,7 +14,7 @@ demo: $(VENV)/.demo
 	$(BIN)/slidecam demo --out demo-output
 
 test: $(VENV)/.test web/node_modules/.done
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(SCREEN) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -27,6 +29,7 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/explanations.py
 	$(BIN)/python benchmarks/score_cam.py
+	$(SCREEN) $(BIN)/python benchmarks/viewer.py
 
 clean:
 	rm -rf $(VENV) .groovy demo-output web/node_modules
@@ -41,11 +44,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.demo: pyproject.toml napari.yaml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e .
 	touch $@
 
-$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.test: pyproject.toml napari.yaml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e ".[all,test]"
 	touch $@ $(VENV)/.demo
 

@@ -55,7 +55,9 @@ def main(results: Path, slide: Path, picture: Path) -> None:
     _tiles(panels[0], tiles)
     _regions(panels[1], tiles)
     _heatmap(panels[2], next(told for told in index["heatmaps"] if told["class"] == SHOWN), folder)
-    legend = [Patch(color=_shares(told["color"]), label=told["name"]) for told in index["classes"]]
+    legend = [
+        Patch(color=tuple(value / 255 for value in told["color"]), label=told["name"]) for told in index["classes"]
+    ]
     figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), frameon=False)
     figure.suptitle("Drawn from slidecam's export for QuPath; not a screenshot", fontsize=10)
     figure.savefig(picture, dpi=90)
@@ -66,13 +68,8 @@ def _box(tile: Mapping[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.float
     return corners.min(axis=0), np.ptp(corners, axis=0)
 
 
-def _color(tile: Mapping[str, Any]) -> tuple[float, float, float]:
-    return _shares(tile["properties"]["classification"]["color"])
-
-
-def _shares(color: list[int]) -> tuple[float, float, float]:
-    red, green, blue = (value / 255 for value in color)
-    return red, green, blue
+def _color(tile: Mapping[str, Any]) -> tuple[float, ...]:
+    return tuple(value / 255 for value in tile["properties"]["classification"]["color"])
 
 
 def _tiles(panel: Axes, tiles: list[dict[str, Any]]) -> None:

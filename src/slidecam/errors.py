@@ -20,6 +20,7 @@ SlidecamError
 ├── RecipeError (ValueError)                a recipe that says something impossible; all of it at once
 ├── CheckpointError (ValueError)            a training that cannot be continued from this file
 ├── DeviceError (ValueError)                the device or precision asked for is not on this machine
+├── ViewerError                              what a library did not foresee while a viewer's widget waited for it
 ├── SlideFailedError (OSError)              nothing of a slide could be read, or its outputs not be written
 └── StoreError
     ├── RunExistsError (FileExistsError)    there is a run already and neither resume nor overwrite was said
@@ -146,6 +147,10 @@ class CheckpointError(SlidecamError, ValueError):
 
 class DeviceError(SlidecamError, ValueError):
     """The device or precision asked for is not to be had on this machine."""
+
+
+class ViewerError(SlidecamError):
+    """A library failed in a viewer's background; it is no RuntimeError, which would be swallowed there."""
 
 
 class SlideFailedError(SourceError, OSError):

@@ -341,9 +341,9 @@ def demo(
     json: Json = False,
 ) -> None:
     """Classify the sample slide with the sample bundle and say where to look."""
-    from slidecam.cli.telling import sample_folder
     from slidecam.pipeline import predict as events
     from slidecam.preparation import PredictSpec
+    from slidecam.sources.samples import sample_folder
 
     terminal = Terminal(json=json)
     with terminal.errors():

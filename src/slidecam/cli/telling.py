@@ -14,6 +14,7 @@ from slidecam.errors import SpacingError, UsageError
 from slidecam.models import Bundle, find_bundles, make_bundle
 from slidecam.preparation import EVERY_METHOD
 from slidecam.sources import open_source, settle_spacing
+from slidecam.sources.samples import sample_folders
 
 if TYPE_CHECKING:
     from slidecam.models import BundleSpec
@@ -94,7 +95,7 @@ def _bundle_told(bundle: Bundle) -> dict[str, Any]:
 
 def _usual_folders() -> list[Path]:
     named = [Path(part) for part in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if part]
-    usual = [Path.cwd(), Path(typer.get_app_dir("slidecam")) / "models", *_sample_folders()]
+    usual = [Path.cwd(), Path(typer.get_app_dir("slidecam")) / "models", *sample_folders()]
     return [folder for folder in [*named, *usual] if folder.is_dir()]
 
 
@@ -170,16 +171,3 @@ def architecture_arguments(pairs: tuple[str, ...]) -> dict[str, object]:
         except json.JSONDecodeError:
             arguments[key] = value
     return arguments
-
-
-def sample_folder() -> Path:
-    """Return the folder of the sample slide and bundle, in the package or beside the source tree."""
-    for folder in _sample_folders():
-        return folder
-    raise UsageError("the sample data are not installed.", "Install slidecam from its repository or its wheel.")
-
-
-def _sample_folders() -> list[Path]:
-    package = Path(__file__).parents[1]
-    candidates = (package / "sample_data", package.parents[1] / "sample_data")
-    return [folder for folder in candidates if (folder / "slide.tif").is_file()]

@@ -2,6 +2,7 @@
 
 from slidecam.preparation.model import LoadedModel, WarmClassifiers, load_model
 from slidecam.preparation.outputs import (
+    FINISHED,
     HEATMAP,
     OUTPUTS,
     QUPATH_FOLDER,
@@ -18,6 +19,7 @@ from slidecam.preparation.spec import EVERY_METHOD, EVERY_SLIDE, PredictSpec
 __all__ = [
     "EVERY_METHOD",
     "EVERY_SLIDE",
+    "FINISHED",
     "HEATMAP",
     "OUTPUTS",
     "QUPATH_FOLDER",

@@ -164,13 +164,23 @@ class Source(ABC):
         box = LevelBox(column * chunk.width, row * chunk.height, chunk.width, chunk.height)
         return box.clipped(self.facts.levels[level].size)
 
-    def level_array(self, level: int) -> da.Array:
-        """Return a level as a lazy Dask array, uint8, (height, width, 3), one block per decoding chunk."""
+    def level_array(self, level: int, least: int = 1) -> da.Array:
+        """Return a level as a lazy Dask array, uint8, (height, width, 3).
+
+        Parameters
+        ----------
+        level
+            Which.
+        least
+            Pixels that a block should span each way. Blocks are one decoding chunk, or whole chunks up to this:
+            viewers pan smoothly over blocks of 512 and stutter over those of 256.
+        """
         size, chunk = self.facts.levels[level].size, self.facts.chunk[level]
+        height, width = (side * -(-least // side) for side in (chunk.height, chunk.width))
         array: da.Array = da.from_array(  # type: ignore[no-untyped-call]  # dask types it in part
             _LevelView(self, level),
-            chunks=(min(chunk.height, size.height), min(chunk.width, size.width), 3),
-            name=f"{self.facts.reader}-{self.facts.fingerprint}-{level}",
+            chunks=(min(height, size.height), min(width, size.width), 3),
+            name=f"{self.facts.reader}-{self.facts.fingerprint}-{level}-{width}x{height}",
             asarray=False,
             fancy=False,
             meta=np.empty((0, 0, 0), np.uint8),

@@ -1,0 +1,145 @@
+"""The viewer under load: 100,000 tiles added and updated, and how long its window stands still while a model runs.
+
+    xvfb-run -a -s "-screen 0 1400x1000x24" python benchmarks/viewer.py
+
+Without a graphics card, Mesa draws on the same cores that classify: the figures are then of the worst case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+from napari.layers import Layer
+from qtpy.QtCore import QEventLoop, QTimer
+from qtpy.QtWidgets import QApplication
+
+from slidecam.exchange.tiles import TileTable
+from slidecam.geometry import Size, Spacing
+from slidecam.plugin.cells import CellGrid
+from slidecam.plugin.live import LiveOverlays
+from slidecam.plugin.overlays import run_layers
+from slidecam.plugin.shown import ShownRun
+from slidecam.run_results import RunTiles
+
+TILES = 100_000
+STEP = 224
+BATCH = 256
+REPEATS = 20
+TICK_MS = 5
+SAMPLE = Path(__file__).resolve().parents[1] / "sample_data"
+
+
+def made_up_run(tiles: int, folder: Path) -> Any:
+    """Return a run of so many tiles of three classes that was never run."""
+    columns = int(np.ceil(np.sqrt(tiles)))
+    rows, across = np.divmod(np.arange(tiles), columns)
+    boxes = np.stack([across * STEP, rows * STEP, np.full(tiles, STEP), np.full(tiles, STEP)], axis=1).astype(np.int64)
+    chances = np.random.default_rng(0).dirichlet((1, 1, 1), tiles).astype(np.float32)
+    colors = ((84, 70, 190), (222, 128, 58), (196, 30, 70))
+    table = TileTable(boxes, np.ones(tiles, np.uint8), chances, ("a", "b", "c"), colors, "softmax")
+    size = Size(columns * STEP, columns * STEP)
+    told = RunTiles(folder, "made-up", "", table, chances, STEP, size, Spacing(0.25, 0.25), None, {}, "", "", 1.0)
+    return ShownRun(told, {}, CellGrid(boxes, (STEP, STEP)), with_heatmaps=False)
+
+
+def drawn(viewer: Any) -> None:
+    """Let Qt draw all that is to be drawn."""
+    viewer.window._qt_viewer.canvas.native.repaint()
+    QApplication.processEvents()
+
+
+def overlays(viewer: Any, tiles: int) -> dict[str, float]:
+    """Return seconds to add the overlays of so many tiles, and to show one more batch, drawing included or not."""
+    run = made_up_run(tiles, Path("made-up"))
+    empty = run.with_table(replace(run.table, status=np.zeros(tiles, np.uint8)))
+    start = time.perf_counter()
+    layers = [Layer.create(*layer) for layer in run_layers(empty)]
+    for layer in layers:
+        viewer.add_layer(layer)
+    added = time.perf_counter() - start
+    drawn(viewer)
+    live, updates, draws = LiveOverlays(run, layers), [], []
+    for number in range(REPEATS):
+        rows = slice(number * BATCH, (number + 1) * BATCH)
+        start = time.perf_counter()
+        live.add(run.table.boxes[rows], run.table.probabilities[rows], 0.0)
+        updates.append(time.perf_counter() - start)
+        drawn(viewer)
+        draws.append(time.perf_counter() - start)
+    for layer in layers:
+        viewer.layers.remove(layer)
+    return {
+        "added, s": added,
+        "one update, ms": 1000 * float(np.median(updates)),
+        "worst update, ms": 1000 * max(updates),
+        "update and drawing, ms": 1000 * float(np.median(draws)),
+    }
+
+
+def stalls(viewer: Any, overlap: float) -> dict[str, float]:
+    """Return how late a timer of the window's thread was while the sample slide was classified beside it."""
+    viewer.open_sample("slidecam", "slide")
+    _dock, widget = viewer.window.add_plugin_dock_widget("slidecam", "Predict & explain")
+    classify, late, last = widget.classify, [], [time.perf_counter()]
+
+    def tick() -> None:
+        now = time.perf_counter()
+        late.append(now - last[0] - TICK_MS / 1000)
+        last[0] = now
+
+    timer = QTimer()
+    timer.setInterval(TICK_MS)
+    timer.timeout.connect(tick)
+    with tempfile.TemporaryDirectory() as folder:
+        classify.out.setText(folder)
+        classify.bundle.setCurrentText(str(SAMPLE / "bundle"))
+        classify.overlap.setValue(overlap)
+        classify.run.click()
+        while classify.progress.value() == 0 and classify.job is not None:
+            QApplication.processEvents()
+        late.clear()
+        last[0] = time.perf_counter()
+        timer.start()
+        began = time.perf_counter()
+        loop = QEventLoop()
+        classify.worker.finished.connect(loop.quit)
+        loop.exec()
+        seconds = time.perf_counter() - began
+        timer.stop()
+        tiles = len(widget.desk.run.table)
+        widget.release()
+    waits = 1000 * np.maximum(np.array(late), 0)
+    return {
+        "tiles/s beside the viewer": tiles / seconds,
+        "stall, median ms": float(np.median(waits)),
+        "stall, 99th percentile ms": float(np.percentile(waits, 99)),
+        "longest stall, ms": float(waits.max()),
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tiles", type=int, default=TILES)
+    parser.add_argument("--overlap", type=float, default=0.5, help="of the sample slide's tiles while stalls are taken")
+    told = parser.parse_args()
+    viewer = napari.Viewer(show=True)
+    viewer.window._qt_window.resize(1200, 800)
+    overlays(viewer, 1000)
+    figures = overlays(viewer, told.tiles) | stalls(viewer, told.overlap)
+    viewer.close()
+    print(f"{told.tiles:,} tiles; napari {napari.__version__}, {platform.machine()}, {platform.system()}")
+    for name, value in figures.items():
+        print(f"{name:28s} {value:8.3g}")
+
+
+if __name__ == "__main__":
+    main()

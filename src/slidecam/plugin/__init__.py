@@ -1,0 +1,10 @@
+"""The napari door: slides, runs and their explanations as layers, and the dock widget "Predict & explain".
+
+Qt, napari and magicgui are imported here and nowhere else. What makes layers and follows a run knows no Qt: it is
+tested on `ViewerModel`, without a screen.
+"""
+
+from slidecam.plugin.guard import keep_triton_out
+
+# Before anything of the plugin imports torch.
+keep_triton_out()

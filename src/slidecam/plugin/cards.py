@@ -1,0 +1,102 @@
+"""What is told beside the pixels, as rich text: a bundle's card, one tile, the classes of a run."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slidecam.exchange.pen import as_hex
+from slidecam.run_results import legend, uncertainty
+from slidecam.store import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slidecam.exchange.tiles import TileTable
+    from slidecam.models import Card
+    from slidecam.plugin.shown import ShownRun
+
+SHOWN_CLASSES = 8
+BAR = 12
+"""Characters of the longest bar."""
+
+LEVELS = ((0.25, "sure"), (0.6, "less sure"), (1.01, "undecided"))
+
+
+def bundle_card(card: Card) -> str:
+    """Return what a person should know of a classifier before it is trusted."""
+    classes = " ".join(swatch(color, name) for name, color in zip(card.class_names, card.class_colors, strict=True))
+    tile = "whole pictures" if card.spacing is None else f"{card.tile_px} px tiles at {card.spacing:g} µm/px"
+    rows = [
+        ("classes", classes),
+        ("sees", f"{tile}, as {card.input_px} px"),
+        ("network", escape(card.architecture)),
+        ("licence", escape(card.licence)),
+        ("measured", measured(card.provenance)),
+        ("probabilities", "not calibrated" if card.temperature == 1 else f"calibrated, T = {card.temperature:.3g}"),
+    ]
+    return "<br>".join([f"<b>{escape(card.name)}</b>", *(f"<i>{name}:</i> {told}" for name, told in rows)])
+
+
+def measured(provenance: Mapping[str, object]) -> str:
+    """Return where a classifier was measured and how well it did, as its provenance says."""
+    figures = provenance.get("figures") or provenance.get("metrics") or provenance.get("measured")
+    data = provenance.get("data")
+    told = []
+    if isinstance(figures, dict):
+        told.append(", ".join(f"{escape(str(key))} {_figure(value)}" for key, value in list(figures.items())[:4]))
+    if isinstance(data, str):
+        told.append(f"on {escape(data)}")
+    return "; ".join(told) or "not stated"
+
+
+def _figure(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else escape(str(value))
+
+
+def swatch(color: tuple[int, int, int], name: str) -> str:
+    """Return a class's name behind a patch of its colour."""
+    return f'<span style="color:{as_hex(color)}">■</span>&nbsp;{escape(name)}'
+
+
+def tile_card(run: ShownRun, row: int) -> str:
+    """Return what the classifier made of one tile."""
+    table = run.table
+    x, y, width, height = table.boxes[row].tolist()
+    head = f"<b>tile {row}</b> &nbsp; x {x}, y {y}, {width} x {height} px"
+    if table.status[row] == Status.FAILED:
+        return f"{head}<br>could not be read or classified"
+    if table.status[row] != Status.DONE:
+        return f"{head}<br>not classified yet"
+    return f"{head}<table>{''.join(_bars(table, row))}</table>{_trust(run, row)}"
+
+
+def _bars(table: TileTable, row: int) -> list[str]:
+    order = np.argsort(-table.probabilities[row], kind="stable")[:SHOWN_CLASSES]
+    return [
+        f"<tr><td>{swatch(table.class_colors[index], table.class_names[index])}&nbsp;</td>"
+        f'<td align="right">{100 * float(table.probabilities[row, index]):.1f} %&nbsp;</td>'
+        f'<td><span style="color:{as_hex(table.class_colors[index])}">'
+        f"{'▬' * max(0, round(BAR * float(table.probabilities[row, index])))}</span></td></tr>"
+        for index in order
+    ]
+
+
+def _trust(run: ShownRun, row: int) -> str:
+    unsure = float(uncertainty(run.table.probabilities[row : row + 1], run.table.activation)[0])
+    word = next(word for limit, word in LEVELS if unsure < limit)
+    return f"uncertainty {unsure:.2f} ({word}) · {escape(run.tiles.calibration)}"
+
+
+def class_rows(run: ShownRun, threshold: float = 0.5) -> list[tuple[str, tuple[int, int, int], tuple[str, str, str]]]:
+    """Return for each class its name, its colour, and three figures as text.
+
+    They are its share of the classified tissue, the tiles that it wins, and the tiles whose probability of it reaches
+    the threshold.
+    """
+    return [
+        (row.name, row.color, (f"{100 * row.winner_share:.1f} %", f"{row.winners:,}", f"{row.count:,}"))
+        for row in legend(run.tiles, threshold).rows
+    ]

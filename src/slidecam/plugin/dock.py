@@ -1,0 +1,170 @@
+"""The dock widget "Predict & explain": classify, read, teach, save, over one viewer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Layer
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
+
+from slidecam.plugin import compat
+from slidecam.plugin.cells import NO_TILE
+from slidecam.plugin.classify_tab import ClassifyTab
+from slidecam.plugin.desk import Desk
+from slidecam.plugin.profile_panel import ProfilePanel
+from slidecam.plugin.read_tab import ReadTab
+from slidecam.plugin.save_tab import SaveTab
+from slidecam.plugin.shown import ShownRun
+from slidecam.plugin.slide import KEY, SlideFacts
+from slidecam.plugin.teach_tab import TeachTab
+from slidecam.plugin.volume import hang, read_profile
+from slidecam.plugin.why import why_layer
+from slidecam.plugin.why_panel import WhyPanel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slidecam.plugin.why import Why, WhyPicture
+
+WIDTH = 430
+"""Screen pixels that the dock asks for."""
+
+
+class PredictAndExplain(QWidget):
+    """What ``napari/layers/classify`` opens.
+
+    Parameters
+    ----------
+    napari_viewer
+        Given by napari, by this name.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:  # noqa: ANN401  (napari's proxy)
+        super().__init__()
+        self.desk = Desk(napari_viewer)
+        self.classify, self.read, self.save = ClassifyTab(self.desk), ReadTab(self.desk), SaveTab(self.desk)
+        self.teach = TeachTab(self.desk)
+        self.why: WhyPanel | None = None
+        self.profile: ProfilePanel | None = None
+        self._released = False
+        self.tabs = QTabWidget()
+        for title, tab in (
+            ("Classify", self.classify),
+            ("Read", self.read),
+            ("Teach", self.teach),
+            ("Save", self.save),
+        ):
+            area = QScrollArea()
+            area.setWidgetResizable(True)
+            area.setWidget(tab)
+            area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+            self.tabs.addTab(area, title)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(self.tabs)
+        self.setMinimumWidth(WIDTH)
+        self._listen()
+        self._take_what_is_open()
+
+    def _listen(self) -> None:
+        viewer = self.desk.viewer
+        viewer.layers.events.inserted.connect(self._layers_changed)
+        viewer.layers.events.removed.connect(self._layers_changed)
+        viewer.mouse_move_callbacks.append(self._hover)
+        viewer.mouse_drag_callbacks.append(self._click)
+        viewer.bind_key("n", self._key_next, overwrite=True)
+        viewer.bind_key("p", self._key_previous, overwrite=True)
+        self.read.explained.connect(self.show_why)
+        # A method of what is destroyed would never be called.
+        self.destroyed.connect(lambda _gone=None: self.release())
+        self.desk.volume_shown.connect(self.show_profile)
+        self.teach.taught.connect(self.run_taught)
+
+    def release(self) -> None:
+        """Stop what runs and let go of the viewer; nothing of Qt is touched, which may be gone already."""
+        if self._released:
+            return
+        self._released = True
+        self.classify.halt()
+        if self.profile is not None:
+            self.profile.release()
+        viewer = self.desk.viewer
+        viewer.layers.events.inserted.disconnect(self._layers_changed)
+        viewer.layers.events.removed.disconnect(self._layers_changed)
+        for callbacks, mine in (
+            (viewer.mouse_move_callbacks, self._hover),
+            (viewer.mouse_drag_callbacks, self._click),
+        ):
+            if mine in callbacks:
+                callbacks.remove(mine)
+        for key in ("n", "p"):
+            viewer.bind_key(key, None, overwrite=True)
+
+    def _take_what_is_open(self) -> None:
+        """Show the legend of a run that was opened before this dock."""
+        for layer in self.desk.viewer.layers:
+            if layer.metadata.get("volume run"):
+                self.desk.volume = Path(layer.metadata["volume run"])
+                self.show_profile(self.desk.volume)
+                return
+            if isinstance(layer.metadata.get(KEY), ShownRun):
+                self.desk.show(layer.metadata[KEY])
+                compat.in_micrometres(self.desk.viewer)
+                return
+
+    def _layers_changed(self, event: Any = None) -> None:  # noqa: ANN401  (napari's event)
+        layer = getattr(event, "value", None)
+        run = layer.metadata.get(KEY) if isinstance(layer, Layer) else None
+        if isinstance(run, SlideFacts) and run.is_volume:
+            hang(self.desk.viewer)
+        if isinstance(run, ShownRun) and self.desk.run is None:
+            self.desk.show(run)
+        # What we lay over a slide ourselves changes nothing about what is open.
+        opened = isinstance(run, SlideFacts) or getattr(layer, "rgb", False)
+        if self.classify.job is None and opened:
+            self.classify.refresh()
+
+    def _hover(self, _viewer: Any, event: Any) -> None:  # noqa: ANN401
+        self.read.hover(self.desk.tile_at(event.position))
+
+    def _click(self, _viewer: Any, event: Any) -> Iterator[None]:  # noqa: ANN401
+        """Select the tile that was clicked; a drag moves the view and selects nothing."""
+        yield
+        if event.type == "mouse_release":
+            row = self.desk.tile_at(event.position)
+            if row != NO_TILE:
+                self.desk.select(row)
+
+    def _key_next(self, _viewer: Any) -> None:  # noqa: ANN401
+        self.read.step(1)
+
+    def _key_previous(self, _viewer: Any) -> None:  # noqa: ANN401
+        self.read.step(-1)
+
+    def show_why(self, why: Why) -> None:
+        """Show an explained tile below the viewer."""
+        if self.why is None:
+            self.why = WhyPanel()
+            self.why.chosen.connect(self._lay_on_slide)
+            self.desk.viewer.window.add_dock_widget(self.why, name="Why this tile", area="bottom")
+        self.why.show_why(why)
+
+    def show_profile(self, folder: Path) -> None:
+        """Show the profile of a volume's run below the viewer."""
+        if self.profile is not None:
+            self.profile.release()
+            self.desk.viewer.window.remove_dock_widget(self.profile)
+        self.profile = ProfilePanel(self.desk.viewer, read_profile(folder))
+        self.desk.viewer.window.add_dock_widget(self.profile, name="Slices", area="bottom")
+
+    def run_taught(self, bundle: str) -> None:
+        """Run a bundle that was taught just now, in the place of the one before."""
+        self.classify.bundle.setCurrentText(bundle)
+        self.classify.start()
+
+    def _lay_on_slide(self, chosen: tuple[Why, WhyPicture]) -> None:
+        why, picture = chosen
+        if self.desk.run is not None:
+            self.desk.viewer.add_layer(Layer.create(*why_layer(why, picture, self.desk.run)))

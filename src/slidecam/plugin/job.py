@@ -1,0 +1,280 @@
+"""A run as the viewer follows it: the pipeline's own events, gathered a few times a second, paused and stopped.
+
+It knows no Qt. The run lies in the same store as the command line's: stopping here and resuming there, or the other
+way round, goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from threading import Event as Flag
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slidecam.events import BatchDone, Planned, SlideFailed, SlideFinished, TileFailed, Warned
+from slidecam.heatmap import PaintSpec, paint
+from slidecam.inference import SIGNED
+from slidecam.pipeline import predict
+from slidecam.plugin.overlays import pyramid_of
+from slidecam.plugin.rate import Rate
+from slidecam.plugin.region import Region, write_region
+from slidecam.plugin.shown import read_shown
+from slidecam.plugin.volume import is_volume_run
+from slidecam.preparation import PredictSpec
+from slidecam.sources.discovery import find_slides
+from slidecam.store import RunStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.events import Event
+    from slidecam.plugin.shown import ShownRun
+
+EVERY = 0.2
+"""Seconds between two updates: faster than that nobody sees, and the viewer has other things to do."""
+
+HEAT_EVERY = 2.0
+"""Seconds before a heatmap is first painted while the run goes on."""
+
+HEAT_SHARE = 20
+"""A heatmap is painted again after so many times the seconds that it took: painting may cost a twentieth."""
+
+HEAT_PIXELS = 40_000_000
+"""Raster pixels of all classes up to which a heatmap is painted before the run is over."""
+
+PAUSE = 0.05
+
+
+@dataclass(frozen=True)
+class RunOrder:
+    """What is to be run.
+
+    Attributes
+    ----------
+    slide, bundle
+        Paths.
+    out
+        The folder that a call of the command line would be given as ``--out``.
+    spec
+        Everything else.
+    region
+        Where on the slide; None for all of its tissue.
+    """
+
+    slide: str
+    bundle: Path
+    out: Path
+    spec: PredictSpec = field(default_factory=PredictSpec)
+    region: Region | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The slide's own folder in ``out``."""
+        return self.out / find_slides([self.slide]).slides[0].name
+
+
+@dataclass(frozen=True, eq=False)
+class Began:
+    """The tiles are laid; ``run`` holds those that an earlier call has done, ``pending`` are left."""
+
+    run: ShownRun
+    pending: int
+
+
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """Tiles were classified: boxes (n, 4) and probabilities (n, classes), ``done`` of ``total`` by now."""
+
+    boxes: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    done: int
+    total: int
+    per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True, eq=False)
+class Heat:
+    """The first method's heatmap as far as it goes: each class's pyramid, and level-0 pixels per raster pixel."""
+
+    levels: tuple[list[NDArray[np.float32]], ...]
+    class_names: tuple[str, ...]
+    pitch: int
+    method: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """Something that the user should be told."""
+
+    message: str
+
+
+@dataclass(frozen=True, eq=False)
+class Ended:
+    """The run is over or was stopped; ``run`` is what there is of it, ``problem`` what kept it from being done.
+
+    A volume's run is told by its folder, ``volume``, and has no tiles that could be laid on a slide.
+    """
+
+    run: ShownRun | None
+    stopped: bool = False
+    problem: str = ""
+    volume: Path | None = None
+
+
+Update = Began | Tiles | Heat | Said | Ended
+
+
+class RunJob:
+    """One run that can be paused and stopped from another thread.
+
+    Parameters
+    ----------
+    order
+        What to run.
+    clock
+        Seconds; tests bring their own.
+    awaits
+        Whether tiles are told only once `shown` was called for those before: where drawing is slow (no graphics
+        card), it must not take all of the processor from the classifier.
+    """
+
+    def __init__(self, order: RunOrder, clock: Callable[[], float] = time.monotonic, *, awaits: bool = False) -> None:
+        self.order = order
+        self._awaits, self._shown = awaits, Flag()
+        self._shown.set()
+        self._clock = clock
+        self._stop, self._hold = Flag(), Flag()
+        self._gathered: list[BatchDone] = []
+        self._begun: ShownRun | None = None
+        self._rate = Rate(clock)
+        self._heat_due = clock() + HEAT_EVERY
+        self._failures = 0
+
+    def shown(self) -> None:
+        """Tell that the last tiles are on the screen."""
+        self._shown.set()
+
+    def stop(self) -> None:
+        """Stop before the next batch; what is committed stays."""
+        self._stop.set()
+        self._hold.clear()
+
+    def hold(self) -> None:
+        """Pause before the next batch."""
+        self._hold.set()
+
+    def go_on(self) -> None:
+        """End a pause."""
+        self._hold.clear()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it was told to pause."""
+        return self._hold.is_set()
+
+    def updates(self) -> Generator[Update]:
+        """Run, and tell of it; the last update is `Ended`.
+
+        Raises
+        ------
+        SlidecamError
+            If the bundle, the region or the folder cannot be used.
+        """
+        order = self.order
+        spec = order.spec
+        if order.region is not None:
+            spec = replace(spec, mask=write_region(order.region, order.slide, order.out, spec.mpp))
+        outcome: SlideFinished | SlideFailed | None = None
+        with closing(predict(order.slide, order.bundle, order.out, spec)) as events:
+            for event in events:
+                outcome = event if isinstance(event, SlideFinished | SlideFailed) else outcome
+                yield from self._told(event)
+                yield from self._pausing()
+                if self._stop.is_set():
+                    break
+        yield from self._rest()
+        yield self._ended(outcome)
+
+    def _told(self, event: Event) -> Iterator[Update]:
+        if isinstance(event, Warned):
+            yield Said(event.message)
+        elif isinstance(event, Planned):
+            self._rate.start(event.tiles - event.pending)
+        elif isinstance(event, TileFailed):
+            self._failures += 1
+        elif isinstance(event, BatchDone):
+            yield from self._gather(event)
+
+    def _gather(self, event: BatchDone) -> Iterator[Update]:
+        if self._begun is None and event.planes is None:
+            # run.json is there from the first batch on.
+            self._begun = read_shown(self.order.folder)
+            yield Began(self._begun, event.total - event.done)
+        self._gathered.append(event)
+        if not self._shown.is_set():
+            return
+        if self._rate.is_due(EVERY):
+            yield from self._rest()
+        if self._clock() >= self._heat_due:
+            yield from self._heat()
+
+    def _rest(self) -> Iterator[Update]:
+        """Tell what was gathered."""
+        if not self._gathered:
+            return
+        last = self._gathered[-1]
+        per_second, left = self._rate.at(last.done, last.total)
+        boxes = np.concatenate([event.boxes for event in self._gathered])
+        probabilities = np.concatenate([event.probabilities for event in self._gathered])
+        self._gathered.clear()
+        if self._awaits:
+            self._shown.clear()
+        yield Tiles(boxes, probabilities, last.done, last.total, per_second, left)
+
+    def _heat(self) -> Iterator[Update]:
+        start = self._clock()
+        painted = preview(self._begun) if self._begun is not None else None
+        self._heat_due = self._clock() + max(HEAT_EVERY, HEAT_SHARE * (self._clock() - start))
+        if painted is not None:
+            yield painted
+
+    def _pausing(self) -> Iterator[Update]:
+        if not self.is_held:
+            return
+        yield from self._rest()
+        with self._rate.standing():
+            while self.is_held and not self._stop.is_set():
+                time.sleep(PAUSE)
+
+    def _ended(self, outcome: SlideFinished | SlideFailed | None) -> Ended:
+        if isinstance(outcome, SlideFailed):
+            return Ended(None, problem=f"{outcome.problem} {outcome.remedy}".strip())
+        problem = outcome.reason if isinstance(outcome, SlideFinished) else ""
+        if is_volume_run(self.order.folder):
+            return Ended(None, stopped=outcome is None, problem=problem, volume=self.order.folder)
+        run = read_shown(self.order.folder) if (self.order.folder / "run.json").exists() else None
+        return Ended(run, stopped=outcome is None, problem=problem)
+
+
+def preview(run: ShownRun) -> Heat | None:
+    """Paint the first method's heatmap of a run that is not over; None where it has none, or it is too large."""
+    plan = run.record.get("plan", {})
+    methods = plan.get("heatmap")
+    if not methods:
+        return None
+    names = tuple(plan["heatmap classes"])
+    classes = tuple(run.table.class_names.index(name) for name in names)
+    spec = PaintSpec(0, classes, run.table.activation, signed=methods[0] in SIGNED)
+    heatmap = paint(RunStore.open(run.folder), run.size, spec)
+    if heatmap is None or heatmap.raster.size.width * heatmap.raster.size.height * len(names) > HEAT_PIXELS:
+        return None
+    finest = np.concatenate(list(heatmap.bands()), axis=1)
+    return Heat(tuple(pyramid_of(each) for each in finest), names, heatmap.raster.pitch, methods[0])

@@ -1,0 +1,178 @@
+"""What a person teaches on one slide: areas drawn or painted by class, and tiles corrected by click. It knows no Qt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from napari.layers import Labels, Layer, Shapes
+
+from slidecam.errors import UsageError
+from slidecam.models.card import default_colors
+from slidecam.plugin.areas import AREA_TYPES, COLORS, FEATURE, FILL, corners_of, shapes_layer
+from slidecam.plugin.overlays import UNCLASSIFIED, label_colors
+from slidecam.teaching import Annotation, Corrections, PaintedLabels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slidecam.plugin.desk import Desk
+    from slidecam.plugin.shown import ShownRun
+
+RGB = tuple[int, int, int]
+DRAWN, PAINTED, CORRECTED = "annotations", "painting", "corrected tiles"
+
+PAINT_LONGEST = 2048
+"""Longest side of a layer to paint on, in its own pixels."""
+
+
+class Lesson:
+    """The annotations and corrections of the run on a desk.
+
+    Parameters
+    ----------
+    desk
+        The viewer and what lies in it.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self._new: list[str] = []
+
+    @property
+    def run(self) -> ShownRun:
+        """The run that is taught; UsageError if none is shown."""
+        if self.desk.run is None:
+            raise UsageError("no result is shown.", "Run a model, or open a run's folder.")
+        return self.desk.run
+
+    @property
+    def classes(self) -> dict[str, RGB]:
+        """The classifier's classes and those that the user named, with their colours."""
+        table = self.run.table
+        known = dict(zip(table.class_names, table.class_colors, strict=True))
+        fresh = [name for name in self._new if name not in known]
+        colors = default_colors(len(known) + len(fresh))[len(known) :]
+        return known | dict(zip(fresh, colors, strict=True))
+
+    def name_class(self, name: str) -> None:
+        """Take a class that the classifier does not know yet."""
+        if name.strip() and name not in self.classes:
+            self._new.append(name)
+
+    def draw(self, class_name: str) -> Any:  # noqa: ANN401  (a napari layer)
+        """Return the layer to draw areas in, ready for areas of one class."""
+        self.name_class(class_name)
+        layer = self._layer(DRAWN, Shapes) or self._add_drawn()
+        color = np.array(self.classes[class_name]) / 255
+        layer.selected_data = set()
+        layer.metadata[COLORS] = self.classes
+        layer.feature_defaults = {FEATURE: class_name}
+        layer.current_edge_color = (*color, 1.0)
+        layer.current_face_color = (*color, FILL)
+        self.desk.viewer.layers.selection.active = layer
+        return layer
+
+    def _add_drawn(self) -> Any:  # noqa: ANN401
+        run = self.run
+        bounds = run.table.bounds
+        data, meta, _kind = shapes_layer(DRAWN, [], [], self.classes, run.placing, bounds)
+        width = max(run.size.width, run.size.height) / 500
+        layer = Shapes(data or None, **{**meta, "ndim": 2, "edge_width": width})
+        self.desk.viewer.add_layer(layer)
+        return layer
+
+    def paint(self, class_name: str) -> Any:  # noqa: ANN401  (a napari layer)
+        """Return the layer to paint in, with its brush on one class."""
+        self.name_class(class_name)
+        layer = self._layer(PAINTED, Labels)
+        if layer is None:
+            pitch = max(1.0, max(self.run.size.width, self.run.size.height) / PAINT_LONGEST)
+            shape = (round(self.run.size.height / pitch), round(self.run.size.width / pitch))
+            placed = self.run.placing.raster((pitch, pitch))
+            layer = Labels(np.zeros(shape, np.uint8), name=PAINTED, opacity=0.5, metadata={"pitch": pitch}, **placed)
+            self.desk.viewer.add_layer(layer)
+        names = list(self.classes)
+        layer.colormap = label_colors(self.classes.values())
+        layer.selected_label = names.index(class_name) + 1
+        layer.metadata[FEATURE] = dict(enumerate(names, 1))
+        self.desk.viewer.layers.selection.active = layer
+        return layer
+
+    def annotations(self) -> tuple[Annotation, ...]:
+        """Return all that was drawn and painted, in level-0 pixels."""
+        return (*self._drawn(), *self._painted())
+
+    def _drawn(self) -> list[Annotation]:
+        layer = self._layer(DRAWN, Shapes)
+        if layer is None:
+            return []
+        names, colors = list(layer.features[FEATURE]), self.classes
+        return [
+            Annotation(str(name), (self.desk.in_pixels(layer, corners_of(data, kind)),), colors.get(str(name)))
+            for data, kind, name in zip(layer.data, layer.shape_type, names, strict=True)
+            if kind in AREA_TYPES and name
+        ]
+
+    def _painted(self) -> tuple[Annotation, ...]:
+        layer = self._layer(PAINTED, Labels)
+        if layer is None or not np.any(layer.data):
+            return ()
+        pitch = layer.metadata["pitch"]
+        painted = PaintedLabels(
+            np.asarray(layer.data), layer.metadata[FEATURE], scale=(pitch, pitch), colors=self.classes
+        )
+        return painted.annotations()
+
+    @property
+    def corrections(self) -> Corrections:
+        """The corrected tiles of the run, as they lie beside it."""
+        return Corrections.open(self.run.tiles)
+
+    def correct(self, row: int, class_name: str) -> None:
+        """Say of which class a tile is; once more the same takes it back."""
+        self.name_class(class_name)
+        corrections = self.corrections
+        if corrections.labels.get(row) == class_name:
+            corrections.clear(row)
+        else:
+            corrections.set(row, class_name)
+        self.show_corrections(corrections)
+
+    def undo(self) -> None:
+        """Take the last correction back."""
+        corrections = self.corrections
+        corrections.undo()
+        self.show_corrections(corrections)
+
+    def show_corrections(self, corrections: Corrections | None = None) -> None:
+        """Show which tiles were corrected, each in its class's colour."""
+        labels = (corrections or self.corrections).labels
+        for name in labels.values():
+            self.name_class(name)
+        raster, names = self._corrected_raster(labels), list(self.classes)
+        layer = self._layer(CORRECTED, Labels)
+        if layer is None:
+            if not labels:
+                return
+            features = pd.DataFrame({"index": range(len(names) + 1), "corrected to": ["", *names]})
+            look = {"opacity": 0.9, "features": features, **self.run.cells.placed(self.run.placing)}
+            layer = Labels(raster, name=CORRECTED, colormap=label_colors(self.classes.values()), **look)
+            active = self.desk.viewer.layers.selection.active
+            self.desk.viewer.add_layer(layer)
+            layer.contour = 1
+            self.desk.viewer.layers.selection.active = active
+            return
+        layer.data = raster
+        layer.colormap = label_colors(self.classes.values())
+
+    def _corrected_raster(self, labels: Any) -> NDArray[np.uint8]:  # noqa: ANN401  (a mapping of rows to names)
+        names = list(self.classes)
+        values = np.full(len(self.run.table), UNCLASSIFIED, np.uint8)
+        for row, name in labels.items():
+            values[row] = names.index(name) + 1
+        return self.run.cells.painted(values, UNCLASSIFIED)
+
+    def _layer(self, name: str, kind: type[Layer]) -> Any:  # noqa: ANN401  (a napari layer)
+        return next((one for one in self.desk.viewer.layers if one.name == name and isinstance(one, kind)), None)

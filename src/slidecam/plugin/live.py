@@ -1,0 +1,102 @@
+"""Overlays that grow while a run goes on: numpy rasters, written in place and drawn again.
+
+Nothing here is lazy on purpose: napari keeps dask's blocks, and would show tiles as they were before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slidecam.inference import SIGNED, TITLES
+from slidecam.plugin.overlays import CLASS, HEAT, OPACITY, PROBABILITY, heat_colors, labels_of
+from slidecam.plugin.slide import KEY, LayerData
+from slidecam.store import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from slidecam.plugin.job import Heat
+    from slidecam.plugin.shown import ShownRun
+
+
+class LiveOverlays:
+    """The layers of a run that goes on.
+
+    Parameters
+    ----------
+    run
+        As far as it was when it began.
+    layers
+        Its layer of classes and its layers of probabilities.
+
+    Attributes
+    ----------
+    heats
+        Layers of the heatmap as far as it goes.
+    """
+
+    def __init__(self, run: ShownRun, layers: Sequence[Any]) -> None:
+        self._run = run
+        self._classes = next(layer for layer in layers if layer.metadata["kind"] == CLASS)
+        by_name = {layer.metadata["class"]: layer for layer in layers if layer.metadata["kind"] == PROBABILITY}
+        self._probabilities = [by_name[name] for name in run.table.class_names]
+        self.heats: list[Any] = []
+        self._status, self._values = run.table.status.copy(), run.table.probabilities.copy()
+
+    @property
+    def run(self) -> ShownRun:
+        """The run as far as it is by now."""
+        table = replace(self._run.table, status=self._status, probabilities=self._values)
+        return self._run.with_table(table)
+
+    def add(self, boxes: NDArray[np.int64], probabilities: NDArray[np.float32], threshold: float) -> None:
+        """Show the results of some tiles."""
+        places = self._run.cells.places_of(boxes)
+        rows = self._run.cells.numbers[places]
+        known = np.isfinite(probabilities).all(axis=1)
+        self._status[rows] = np.where(known, Status.DONE, Status.FAILED)
+        self._values[rows] = probabilities
+        few = replace(self._run.table, boxes=boxes, status=self._status[rows], probabilities=probabilities)
+        self._classes.data[places] = labels_of(few.winners, probabilities, threshold)
+        for layer, values in zip(self._probabilities, probabilities.T, strict=True):
+            layer.data[places] = values
+        for layer in (self._classes, *self._probabilities):
+            redraw(layer)
+
+    def heat(self, heat: Heat) -> list[LayerData]:
+        """Show a heatmap as far as it goes; return the layers to add where there is none yet."""
+        if not self.heats:
+            return [self._heat_layer(heat, number) for number in range(len(heat.class_names))]
+        for layer, levels in zip(self.heats, heat.levels, strict=True):
+            # The same arrays are kept: a layer whose data are replaced measures its extent and contrast anew.
+            for old, new in zip(layer.data, levels, strict=True):
+                old[...] = new
+            redraw(layer)
+        return []
+
+    def _heat_layer(self, heat: Heat, number: int) -> LayerData:
+        name, signed, run = heat.class_names[number], heat.method in SIGNED, self._run
+        meta = {
+            "name": f"{run.folder.name}: {TITLES[heat.method]} {name} (so far)",
+            "multiscale": True,
+            "colormap": heat_colors(signed=signed),
+            "contrast_limits": (-1 if signed else 0, 1),
+            "opacity": OPACITY[HEAT],
+            "blending": "translucent",
+            "interpolation2d": "linear",
+            "visible": False,
+            "metadata": {KEY: run, "kind": HEAT, "class": name},
+            **run.placing.raster((heat.pitch, heat.pitch)),
+        }
+        return heat.levels[number], meta, "image"
+
+
+def redraw(layer: Any) -> None:  # noqa: ANN401  (any layer)
+    """Draw a layer whose data were changed in place; a hidden one is drawn when it is shown."""
+    if layer.visible:
+        layer.refresh(thumbnail=False, extent=False)

@@ -1,0 +1,194 @@
+"""What lies over a slide: each class's probability, the class of each tile, and the heatmaps; all as layer data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from napari.utils.colormaps import Colormap, DirectLabelColormap
+
+from slidecam.exchange.ome_zarr import halved, read_heatmap_ome_zarr
+from slidecam.exchange.overlay import COLORMAP, FAINTEST, SIGNED_COLORMAP, STRONGEST
+from slidecam.inference import TITLES
+from slidecam.plugin.placing import Placing
+from slidecam.plugin.slide import KEY, LayerData
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.exchange.ome_zarr import HeatmapImage, RasterSpec
+    from slidecam.plugin.shown import ShownRun
+
+CLASS, PROBABILITY, HEAT = "class", "probability", "heatmap"
+"""Kinds of overlays, as their metadata say."""
+
+OPACITY = {CLASS: 0.45, PROBABILITY: 0.7, HEAT: 0.75}
+
+SMALLEST = 256
+"""The pyramid of a heatmap in memory ends with the first level that is no longer than this."""
+
+COLORS = 64
+"""Control points of a colour map: finer than eyes are."""
+
+UNCLASSIFIED = 0
+"""What the class layer says where there is no class; class k is k + 1."""
+
+
+def run_layers(run: ShownRun) -> list[LayerData]:
+    """Return all overlays of a run: heatmaps on top of classes, both on top of probabilities, most of them hidden."""
+    heats = [layer for number, path in enumerate(run.heatmaps) for layer in heat_layers(path, run, first=number == 0)]
+    return [*probability_layers(run), class_layer(run), *heats]
+
+
+def class_layer(run: ShownRun, threshold: float = 0.0) -> LayerData:
+    """Return the class of each tile as labels, with the classes' names and colours."""
+    table = run.table
+    counts = np.bincount(table.winners + 1, minlength=len(table.class_names) + 1)
+    features = pd.DataFrame(
+        {
+            "index": np.arange(len(table.class_names) + 1),
+            "class": ["not classified", *table.class_names],
+            "tiles": counts,
+        }
+    )
+    meta = {
+        "name": f"{run.folder.name}: class",
+        "colormap": label_colors(table.class_colors),
+        "features": features,
+        "opacity": OPACITY[CLASS],
+        "metadata": {KEY: run, "kind": CLASS},
+        **run.cells.placed(run.placing),
+    }
+    return class_raster(run, threshold), meta, "labels"
+
+
+def class_raster(run: ShownRun, threshold: float) -> NDArray[np.uint8]:
+    """Return each cell's class as its index + 1, 0 where there is none or its probability is below a threshold."""
+    return run.cells.painted(labels_of(run.table.winners, run.table.probabilities, threshold), UNCLASSIFIED)
+
+
+def labels_of(winners: NDArray[np.int64], probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
+    """Return winners as labels, `UNCLASSIFIED` where the winner's probability is below a threshold."""
+    best = np.take_along_axis(probabilities, np.maximum(winners, 0)[:, None], axis=1)[:, 0]
+    return np.where((winners >= 0) & (best >= threshold), winners + 1, UNCLASSIFIED).astype(np.uint8)
+
+
+def label_colors(colors: Iterable[tuple[int, int, int]]) -> DirectLabelColormap:
+    """Return the classes' colours for a labels layer; the background is transparent."""
+    named: dict[int | None, Any] = {index: (*_unit(color), 1.0) for index, color in enumerate(colors, 1)}
+    return DirectLabelColormap(color_dict={**named, UNCLASSIFIED: (0, 0, 0, 0), None: (0, 0, 0, 0)})
+
+
+def probability_layers(run: ShownRun) -> list[LayerData]:
+    """Return each class's probability as an image of one pixel per tile; what is not computed is transparent."""
+    table = run.table
+    return [
+        (
+            run.cells.painted(table.probabilities[:, index], np.nan),
+            {
+                "name": f"{run.folder.name}: P({name})",
+                "colormap": class_ramp(name, color),
+                "contrast_limits": (0, 1),
+                "opacity": OPACITY[PROBABILITY],
+                "blending": "translucent",
+                "interpolation2d": "nearest",
+                "visible": False,
+                "metadata": {KEY: run, "kind": PROBABILITY, "class": name},
+                **run.cells.placed(run.placing),
+            },
+            "image",
+        )
+        for index, (name, color) in enumerate(zip(table.class_names, table.class_colors, strict=True))
+    ]
+
+
+def class_ramp(name: str, color: tuple[int, int, int]) -> Colormap:
+    """Return a colour map from nothing to a class's colour."""
+    low, high = (*_unit(color), 0.0), (*_unit(color), 1.0)
+    return Colormap([low, high], name=f"slidecam {name}", nan_color=(0, 0, 0, 0))
+
+
+def heat_colors(*, signed: bool) -> Colormap:
+    """Return the colours that slidecam's pictures have, fainter where there is less heat."""
+    shares = np.linspace(-1 if signed else 0, 1, COLORS)
+    named = colormaps[SIGNED_COLORMAP]((shares + 1) / 2) if signed else colormaps[COLORMAP](shares)
+    colors = np.array(named)
+    colors[:, 3] = FAINTEST + (STRONGEST - FAINTEST) * np.sqrt(np.abs(shares))
+    return Colormap(colors, name=f"slidecam {'signed ' if signed else ''}heat", nan_color=(0, 0, 0, 0))
+
+
+def heat_layers(path: Path, run: ShownRun | None = None, *, first: bool = True) -> list[LayerData]:
+    """Return a heatmap on disk as one multiscale image for each class; only the commonest class's is shown at first.
+
+    Parameters
+    ----------
+    path
+        A ``heatmap.ome.zarr`` of slidecam.
+    run
+        The run it belongs to, where that is known.
+    first
+        Whether it is the first method's, of which one class is shown.
+
+    Raises
+    ------
+    StoreError
+        If it is no heatmap of slidecam.
+    """
+    image = read_heatmap_ome_zarr(path)
+    shown = _shown_class(image.spec.class_names, run) if first else ""
+    return [_heat_layer(image, index, path, run, shown) for index in range(len(image.spec.class_names))]
+
+
+def _heat_layer(image: HeatmapImage, index: int, path: Path, run: ShownRun | None, shown: str) -> LayerData:
+    # A name of its own at each opening: napari caches dask's blocks by name, and a run may be painted anew.
+    levels = [da.from_zarr(array, name=f"slidecam-{uuid4().hex}")[index] for array in image.levels]  # type: ignore[no-untyped-call]
+    name = image.spec.class_names[index]
+    return levels, heat_meta(image.spec, path, name, run, visible=name == shown), "image"
+
+
+def heat_meta(spec: RasterSpec, path: Path, class_name: str, run: ShownRun | None, *, visible: bool) -> dict[str, Any]:
+    """Return how a heatmap's layer looks and lies, from the raster's own account."""
+    method = str(spec.attributes.get("method", "heatmap"))
+    owner = spec.name if run is None else run.folder.name
+    return {
+        "name": f"{owner}: {TITLES.get(method, method)} {class_name}",
+        "multiscale": True,
+        "colormap": heat_colors(signed=spec.signed),
+        "contrast_limits": (-1 if spec.signed else 0, 1),
+        "opacity": OPACITY[HEAT],
+        "blending": "translucent",
+        "interpolation2d": "linear",
+        "visible": visible,
+        "metadata": {KEY: run, "kind": HEAT, "class": class_name, "heatmap": str(path), "method": method},
+        **Placing(spec.spacing).raster((spec.pitch, spec.pitch), spec.origin),
+    }
+
+
+def pyramid_of(finest: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Return a raster and its halves, each the mean of the numbers it covers."""
+    levels = [finest]
+    while max(levels[-1].shape) > SMALLEST:
+        levels.append(halved(levels[-1]))
+    return levels
+
+
+def _shown_class(names: Sequence[str], run: ShownRun | None) -> str:
+    """Return the class that most tiles were called, of those that were mapped."""
+    if run is None:
+        return names[0]
+    winners = run.table.winners[run.table.winners >= 0]
+    counts = np.bincount(winners, minlength=len(run.table.class_names))
+    ranked = sorted(names, key=lambda name: -counts[run.table.class_names.index(name)])
+    return ranked[0]
+
+
+def _unit(color: tuple[int, int, int]) -> tuple[float, float, float]:
+    red, green, blue = color
+    return red / 255, green / 255, blue / 255

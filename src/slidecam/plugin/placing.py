@@ -1,0 +1,73 @@
+"""From level-0 pixels to napari's world and back.
+
+napari puts the *centre* of a layer's first pixel at its ``translate``, so a raster whose pixels span ``pitch`` level-0
+pixels begins half a coarse pixel less half a fine one further in than its edge: leave that out and every heatmap lies
+beside its slide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slidecam.geometry import Spacing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slidecam.geometry import Size
+
+PIXELS = Spacing(1.0, 1.0)
+"""What places are told in where nobody knows the µm."""
+
+AXES = ("y", "x")
+
+
+@dataclass(frozen=True)
+class Placing:
+    """The world of one slide: µm from the centre of its first pixel, or pixels where nobody knows the µm.
+
+    Attributes
+    ----------
+    spacing
+        µm per level-0 pixel, or None.
+    """
+
+    spacing: Spacing | None
+
+    @property
+    def unit(self) -> Spacing:
+        """World units per level-0 pixel."""
+        return self.spacing or PIXELS
+
+    def raster(self, pitch: tuple[float, float] = (1, 1), corner: tuple[float, float] = (0, 0)) -> dict[str, Any]:
+        """Return how a layer is placed whose pixels span ``pitch`` level-0 pixels from ``corner`` on (both x, y)."""
+        unit, half = self.unit, ((pitch[0] - 1) / 2, (pitch[1] - 1) / 2)
+        placed: dict[str, Any] = {
+            "scale": (pitch[1] * unit.y, pitch[0] * unit.x),
+            "translate": ((corner[1] + half[1]) * unit.y, (corner[0] + half[0]) * unit.x),
+            "axis_labels": AXES,
+        }
+        return placed if self.spacing is None else {**placed, "units": ("um", "um")}
+
+    def vectors(self) -> dict[str, Any]:
+        """Return how a layer of shapes or points is placed whose data are level-0 pixels (row, column) from edges."""
+        placed = self.raster()
+        return {**placed, "translate": (-self.unit.y / 2, -self.unit.x / 2)}
+
+    def to_world(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (N, 2) y, x in the world of (N, 2) x, y in level-0 pixels, counted from the slide's edge."""
+        x, y = np.asarray(points, np.float64).reshape(-1, 2).T
+        return np.stack([(y - 0.5) * self.unit.y, (x - 0.5) * self.unit.x], axis=1)
+
+    def to_pixels(self, world: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (N, 2) x, y in level-0 pixels, counted from the slide's edge, of (N, 2) y, x in the world."""
+        y, x = np.asarray(world, np.float64).reshape(-1, 2).T
+        return np.stack([x / self.unit.x + 0.5, y / self.unit.y + 0.5], axis=1)
+
+
+def inside(size: Size, point: tuple[float, float]) -> bool:
+    """Whether x, y in level-0 pixels lies on a slide."""
+    return 0 <= point[0] < size.width and 0 <= point[1] < size.height

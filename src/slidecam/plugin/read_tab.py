@@ -1,0 +1,237 @@
+"""The tab that reads a result: legend, threshold, opacity, the next suspicious tile, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QSlider,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from slidecam.plugin.cards import class_rows, tile_card
+from slidecam.plugin.cells import NO_TILE
+from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
+from slidecam.plugin.tasks import in_background, now_and_then
+from slidecam.plugin.why import explain_tile
+
+if TYPE_CHECKING:
+    from slidecam.plugin.desk import Desk
+    from slidecam.plugin.shown import ShownRun
+    from slidecam.steps import Step
+
+PERCENT = 100
+HALF = 50
+"""Per cent that the legend counts from where no threshold is set."""
+SUSPICIOUS = ("tumour", "tumor", "cancer", "carcinoma", "malignan", "metasta", "lesion", "idc")
+"""What a class is called that one looks for; else the last one is suggested, and the user chooses."""
+
+MOST_ROWS = 8
+"""Classes that the legend shows without scrolling."""
+
+HINT = "Point at a tile. A click selects it."
+
+
+class ReadTab(QWidget):
+    """Legend, sliders, N and P, the card of a tile, *Explain this tile*.
+
+    Parameters
+    ----------
+    desk
+        The viewer and what lies in it.
+    """
+
+    explained = Signal(object)
+    """A `Why` is ready."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self.desk = desk
+        self.worker: Any = None
+        self._place = -1
+        self._told = (NO_TILE, 0)
+        self._make_fields()
+        self._lay_out()
+        self._connect()
+        self.refresh()
+
+    def _make_fields(self) -> None:
+        self.about = QLabel()
+        self.about.setWordWrap(True)
+        self.legend = QTableWidget(0, 4)
+        self.legend.verticalHeader().setVisible(False)
+        self.legend.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.legend.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.legend.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
+        self.layer = QComboBox()
+        self.threshold, self.opacity = (QSlider(Qt.Orientation.Horizontal) for _ in range(2))
+        self.threshold.setRange(0, PERCENT)
+        self.opacity.setRange(0, PERCENT)
+        self.opacity.setValue(60)
+        self.threshold_told = QLabel("0 %")
+        self.suspect = QComboBox()
+        self.previous, self.next = QPushButton("◀ Previous (P)"), QPushButton("Next (N) ▶")
+        self.ranked = QLabel()
+        self.card = QLabel(HINT)
+        self.card.setTextFormat(Qt.TextFormat.RichText)
+        self.card.setWordWrap(True)
+        self.card.setMinimumHeight(110)
+        self.card.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.why = QPushButton("Explain this tile")
+        self.why_status = QLabel()
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        cut = QHBoxLayout()
+        cut.addWidget(self.threshold, 1)
+        cut.addWidget(self.threshold_told)
+        for title, field in (
+            ("Show", self.layer),
+            ("Threshold", cut),
+            ("Opacity", self.opacity),
+            ("Look for", self.suspect),
+        ):
+            form.addRow(title, field)
+        steps = QHBoxLayout()
+        steps.addWidget(self.previous)
+        steps.addWidget(self.next)
+        whole = QVBoxLayout(self)
+        whole.addWidget(self.about)
+        whole.addWidget(self.legend)
+        whole.addLayout(form)
+        whole.addLayout(steps)
+        for field in (self.ranked, self.card, self.why, self.why_status):
+            whole.addWidget(field)
+        whole.addStretch(1)
+
+    def _connect(self) -> None:
+        self.layer.currentIndexChanged.connect(self._show_layer)
+        self.threshold.valueChanged.connect(self._set_threshold)
+        self.opacity.valueChanged.connect(lambda value: self.desk.set_opacity(value / PERCENT))
+        self.suspect.currentTextChanged.connect(self._start_over)
+        self.next.clicked.connect(lambda: self.step(1))
+        self.previous.clicked.connect(lambda: self.step(-1))
+        self.why.clicked.connect(self.explain)
+        self.desk.run_changed.connect(self.refresh)
+        self.desk.tile_selected.connect(self.show_tile)
+
+    def refresh(self) -> None:
+        """Show the run that is on the desk now."""
+        run = self.desk.run
+        self.about.setText("No result is shown yet: run a model in “Classify”." if run is None else _about(run))
+        self._fill_legend(run)
+        names = () if run is None else run.table.class_names
+        known = [self.suspect.itemText(index) for index in range(self.suspect.count())]
+        if list(names) != known:
+            self._fill_choices(names)
+        self.why.setEnabled(run is not None and self.desk.selected != NO_TILE and self.worker is None)
+
+    def _fill_legend(self, run: ShownRun | None) -> None:
+        least = self.threshold.value() or HALF
+        rows = [] if run is None else class_rows(run, least / PERCENT)
+        self.legend.setHorizontalHeaderLabels(["class", "of the tissue", "tiles", f"≥ {least} %"])
+        self.legend.setRowCount(len(rows))
+        for number, (name, color, figures) in enumerate(rows):
+            named = QTableWidgetItem(name)
+            named.setData(Qt.ItemDataRole.DecorationRole, QColor(*color))
+            self.legend.setItem(number, 0, named)
+            for column, words in enumerate(figures, 1):
+                item = QTableWidgetItem(words)
+                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                self.legend.setItem(number, column, item)
+        rows_high = sum(self.legend.rowHeight(number) for number in range(min(len(rows), MOST_ROWS)))
+        self.legend.setFixedHeight(self.legend.horizontalHeader().sizeHint().height() + max(rows_high, 30) + 6)
+
+    def _fill_choices(self, names: tuple[str, ...]) -> None:
+        for box in (self.layer, self.suspect):
+            box.blockSignals(True)  # noqa: FBT003  (Qt's own)
+            box.clear()
+        self.layer.addItem("as in the list of layers", None)
+        self.layer.addItem("class of each tile", (CLASS, ""))
+        for kind in (PROBABILITY, HEAT):
+            for name in names:
+                self.layer.addItem(f"{kind} of {name}", (kind, name))
+        self.suspect.addItems(names)
+        wanted = [name for name in names if any(word in name.lower() for word in SUSPICIOUS)]
+        self.suspect.setCurrentText(next(iter(wanted), names[-1] if names else ""))
+        for box in (self.layer, self.suspect):
+            box.blockSignals(False)  # noqa: FBT003
+        self._start_over()
+
+    def _show_layer(self, _index: int) -> None:
+        chosen = self.layer.currentData()
+        if chosen is not None:
+            self.desk.show_class(*chosen)
+
+    def _set_threshold(self, value: int) -> None:
+        self.threshold_told.setText(f"{value} %")
+        self.desk.set_threshold(value / PERCENT)
+        self._fill_legend(self.desk.run)
+
+    def _start_over(self, _text: str = "") -> None:
+        self._place = -1
+        self.ranked.setText("")
+
+    def step(self, by: int) -> None:
+        """Fly to the next most suspicious tile, or to the one before."""
+        order = self.desk.suspicious(self.suspect.currentText())
+        if not len(order):
+            return
+        self._place = min(max(self._place + by, 0), len(order) - 1)
+        row, name = int(order[self._place]), self.suspect.currentText()
+        self.desk.fly_to(row)
+        chosen = self.desk.run.table.probabilities[row, self.suspect.currentIndex()]
+        self.ranked.setText(f"{self._place + 1} of {len(order)} for {name}: {100 * chosen:.1f} %")
+
+    def hover(self, row: int) -> None:
+        """Tell of the tile under the cursor; of the selected one where there is none."""
+        shown = row if row != NO_TILE else self.desk.selected
+        run = self.desk.run
+        if (shown, id(run)) == self._told:
+            return
+        self._told = shown, id(run)
+        self.card.setText(HINT if run is None or shown == NO_TILE else tile_card(run, shown))
+
+    def show_tile(self, row: int) -> None:
+        """Tell of the tile that was selected."""
+        self.hover(row)
+        self.why.setEnabled(self.worker is None)
+
+    def explain(self) -> None:
+        """Explain the selected tile by several methods."""
+        run, row = self.desk.run, self.desk.selected
+        if run is None or row == NO_TILE or self.worker is not None:
+            return
+        self.why.setEnabled(False)
+        self.why_status.setText("Loading the classifier …")
+        self.worker = in_background(
+            now_and_then(explain_tile(run, row)), self._progressed, self.explained.emit, self._explained
+        )
+
+    def _progressed(self, step: Step) -> None:
+        of = f" of {step.total}" if step.total else ""
+        self.why_status.setText(f"{step.phase}: {step.done}{of}")
+
+    def _explained(self) -> None:
+        self.worker = None
+        self.why_status.setText("")
+        self.why.setEnabled(self.desk.selected != NO_TILE)
+
+
+def _about(run: ShownRun) -> str:
+    name = run.tiles.model
+    done = int(run.table.done.sum())
+    state = "" if run.is_finished else f" (unfinished: {done:,} of {len(run.table):,} tiles)"
+    return f"<b>{run.folder.name}</b> by {name}{state}"

@@ -1,0 +1,91 @@
+"""The tab that saves: for QuPath, for spreadsheets, for other viewers, and a picture of what is seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from slidecam.errors import SlidecamError, UsageError
+from slidecam.plugin import writing
+from slidecam.plugin.figure import write_view
+from slidecam.plugin.notices import complain, tell
+from slidecam.plugin.overlays import CLASS, HEAT
+
+if TYPE_CHECKING:
+    from slidecam.plugin.desk import Desk
+
+
+class SaveTab(QWidget):
+    """Buttons that write files.
+
+    Parameters
+    ----------
+    desk
+        The viewer and what lies in it.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self.desk = desk
+        self.about = QLabel()
+        self.about.setWordWrap(True)
+        whole = QVBoxLayout(self)
+        whole.addWidget(self.about)
+        self.buttons: dict[str, QPushButton] = {}
+        for name, title in (
+            ("geojson", "Tiles for QuPath (GeoJSON)…"),
+            ("csv", "Table of tiles (CSV)…"),
+            ("zarr", "Heatmap (OME-Zarr)…"),
+            ("png", "Figure of the current view (PNG)…"),
+        ):
+            button = QPushButton(title)
+            button.clicked.connect(lambda _checked=False, name=name: self._ask(name))
+            self.buttons[name] = button
+            whole.addWidget(button)
+        whole.addStretch(1)
+        desk.run_changed.connect(self.refresh)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show what there is to save."""
+        run = self.desk.run
+        self.about.setText("No result is shown yet." if run is None else f"All files of the run lie in {run.folder}.")
+        for name, button in self.buttons.items():
+            button.setEnabled(run is not None and (name != "zarr" or bool(run.heatmaps)))
+
+    def _ask(self, name: str) -> None:
+        run = self.desk.run
+        if run is None:
+            return
+        suggested = str(Path.home() / f"{run.folder.name}-{'heatmap.ome' if name == 'zarr' else 'tiles'}.{name}")
+        path, _kind = QFileDialog.getSaveFileName(self, "Save as", suggested)
+        if path:
+            self.save(name, path)
+
+    def save(self, name: str, path: str) -> None:
+        """Write one kind of file; what goes wrong is told."""
+        try:
+            self._write(name, path)
+        except (SlidecamError, OSError) as error:
+            complain(str(error))
+            return
+        tell(f"Written: {path}")
+
+    def _write(self, name: str, path: str) -> None:
+        run = self.desk.run
+        if run is None:
+            raise UsageError("no result is shown.", "Run a model, or open a run's folder.")
+        if name == "png":
+            pixels = np.asarray(self.desk.viewer.screenshot(canvas_only=True, flash=False))[:, :, :3]
+            write_view(Path(path), pixels, self.desk)
+            return
+        write: Any = {
+            "geojson": writing.write_tiles_geojson,
+            "csv": writing.write_tiles_csv,
+            "zarr": writing.write_ome_zarr,
+        }[name]
+        layer = next(self.desk.overlays(HEAT if name == "zarr" else CLASS))
+        write(path, layer.data, {"name": layer.name, "metadata": layer.metadata})

@@ -1,0 +1,194 @@
+"""A slide as one layer: multiscale, lazy, in µm, with all that the file says of itself as metadata."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+
+from slidecam.errors import RegionReadError, SpacingError
+from slidecam.plugin.placing import Placing
+from slidecam.sources import Source, open_source, settle_spacing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.geometry import Box, LevelBox, Size, Spacing
+
+LayerData = tuple[Any, dict[str, Any], str]
+"""What napari makes a layer of: data, keyword arguments, and the type's name."""
+
+KEY = "slidecam"
+"""Under this name a layer's metadata hold what we must know of it."""
+
+BLOCK = 512
+"""Pixels that napari fetches at once, each way: panning was smooth with 512 and 1024, and not with 256 or 2048."""
+
+LONGEST_COARSE = 2048
+"""A slide whose coarsest level is longer than this gets one more level, or zooming out would read all of it."""
+
+OVERVIEW = 1024
+NO_SPACING = "It is shown in pixels; tell slidecam its µm per pixel before you classify it."
+
+
+@dataclass(frozen=True)
+class SlideFacts:
+    """What the plugin keeps of a slide in its layer's metadata.
+
+    Attributes
+    ----------
+    path, name
+        Where it lies, and what its outputs are called.
+    size
+        Of level 0.
+    spacing
+        µm per level-0 pixel; None where nobody knows it, or nobody can believe it.
+    bounds
+        The part that holds the scan, or None for all of it: QuPath counts from its corner.
+    fingerprint
+        Of its content.
+    is_volume
+        Whether it is a stack of slices.
+    """
+
+    path: str
+    name: str
+    size: Size
+    spacing: Spacing | None
+    bounds: Box | None
+    fingerprint: str
+    is_volume: bool = False
+
+    @property
+    def placing(self) -> Placing:
+        """Where the slide lies in napari's world."""
+        return Placing(self.spacing)
+
+
+def facts_of(source: Source, mpp: float | None = None) -> tuple[SlideFacts, str]:
+    """Return what is kept of a slide, and what the user must hear of its spacing (or nothing)."""
+    facts = source.facts
+    try:
+        settled = settle_spacing(facts, mpp)
+        spacing, said = settled.spacing, settled.warning or ""
+    except SpacingError as error:
+        spacing, said = None, f"{error.problem} {NO_SPACING}"
+    kept = SlideFacts(
+        str(facts.path), facts.name, facts.size, spacing, facts.bounds, facts.fingerprint, facts.stack is not None
+    )
+    return kept, said
+
+
+def slide_layer(path: str | Path, mpp: float | None = None) -> tuple[LayerData, tuple[str, ...]]:
+    """Open a slide as a layer; its file stays open as long as the layer's data.
+
+    Parameters
+    ----------
+    path
+        Whatever `open_source` opens.
+    mpp
+        µm per level-0 pixel, where the file does not say or is wrong.
+
+    Returns
+    -------
+    tuple
+        The layer, and sentences that the user should be told.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be opened.
+    """
+    source = KeptSource(open_source(path))
+    kept, said = facts_of(source, mpp)
+    levels = _levels(source)
+    metadata = {KEY: kept, "slide": _told(source, kept), "associated images": _associated(source)}
+    meta = {
+        "name": kept.name,
+        "rgb": True,
+        "multiscale": True,
+        "contrast_limits": (0, 255),
+        "metadata": metadata,
+        **kept.placing.raster(),
+    }
+    notes = (said, *source.facts.notes) if said else source.facts.notes
+    return (levels, meta, "image"), notes
+
+
+class KeptSource(Source):
+    """A source that closes itself when nobody holds its levels any more: napari forgets layers without a word."""
+
+    def __init__(self, inner: Source) -> None:
+        super().__init__(inner.facts)
+        self._inner = inner
+        self._finish = weakref.finalize(self, inner.close)
+
+    def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
+        return self._inner.read(level, box)
+
+    def associated_image(self, name: str) -> NDArray[np.uint8]:
+        """Return an associated image; KeyError if there is none of that name."""
+        return self._inner.associated_image(name)
+
+    def close(self) -> None:
+        """Release the file, now instead of later."""
+        self._finish()
+
+
+def _levels(source: Source) -> list[da.Array]:
+    levels = [source.level_array(level.index, BLOCK) for level in source.facts.levels]
+    coarsest = source.facts.levels[-1].size
+    if max(coarsest.width, coarsest.height) > LONGEST_COARSE:
+        levels.append(_coarser(source, coarsest))
+    return levels
+
+
+def _coarser(source: Source, size: Size) -> da.Array:
+    """Return the whole slide, read once when somebody first looks at it from afar."""
+    shrink = max(size.width, size.height) / OVERVIEW
+    shape = (max(1, round(size.height / shrink)), max(1, round(size.width / shrink)), 3)
+    name = f"overview-{source.facts.reader}-{source.facts.fingerprint}"
+
+    def read(block_info: Mapping[Any, Any] | None = None) -> NDArray[np.uint8]:  # noqa: ARG001  (dask's protocol)
+        return fitted(source.overview(OVERVIEW).pixels, shape)
+
+    blocks: da.Array = da.map_blocks(read, chunks=shape, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8), name=name)  # type: ignore[no-untyped-call]  # dask types it in part
+    return blocks
+
+
+def fitted(pixels: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Return a picture cut or repeated at its edges by the pixel that rounding may have moved them."""
+    rows = np.minimum(np.arange(shape[0]), pixels.shape[0] - 1)
+    columns = np.minimum(np.arange(shape[1]), pixels.shape[1] - 1)
+    return np.asarray(pixels[rows][:, columns])
+
+
+def _told(source: Source, kept: SlideFacts) -> dict[str, Any]:
+    facts = source.facts
+    return {
+        "path": kept.path,
+        "reader": facts.reader,
+        "format": facts.format,
+        "size_px": [kept.size.width, kept.size.height],
+        "spacing_um_px": None if kept.spacing is None else [kept.spacing.x, kept.spacing.y],
+        "spacing_from": facts.spacing_from,
+        "levels": len(facts.levels),
+        "notes": list(facts.notes),
+    }
+
+
+def _associated(source: Source) -> dict[str, NDArray[np.uint8]]:
+    """Return the label, macro and thumbnail images that can be read; a damaged one does not keep a slide shut."""
+    images = {}
+    for name in source.facts.associated:
+        try:
+            images[name] = source.associated_image(name)
+        except (RegionReadError, KeyError):
+            continue
+    return images

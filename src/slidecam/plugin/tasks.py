@@ -1,0 +1,79 @@
+"""Long work beside the viewer: generators in napari's workers, so that windows stay alive."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from napari.qt.threading import create_worker
+
+from slidecam.errors import ViewerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from slidecam.steps import Step
+
+EVERY = 0.3
+"""Seconds between two steps that are told."""
+
+REPORT = "Please report it; what was committed before is safe."
+
+
+def in_background(
+    work: Generator[Any, None, Any],
+    on_update: Callable[[Any], None],
+    on_result: Callable[[Any], None],
+    on_end: Callable[[], None],
+) -> Any:  # noqa: ANN401  (napari's worker)
+    """Run a generator in a thread of its own.
+
+    Parameters
+    ----------
+    work
+        What it yields goes to ``on_update``, what it returns to ``on_result``; both run in the viewer's thread.
+    on_update, on_result
+        See ``work``.
+    on_end
+        Called last, whether it went well or not. An error is told by napari.
+
+    Returns
+    -------
+    worker
+        napari's worker; ``quit`` ends it after the next update.
+    """
+    worker = create_worker(guarded, work, _start_thread=False)
+    worker.yielded.connect(on_update)
+    worker.returned.connect(on_result)
+    worker.finished.connect(on_end)
+    # napari's worker drops a generator that it was told to quit without closing it: threads and locks would stay.
+    worker.aborted.connect(work.close)
+    worker.start()
+    return worker
+
+
+def now_and_then(work: Generator[Step, None, Any]) -> Generator[Step, None, Any]:
+    """Pass on a step only a few times a second: every word drawn costs the whole window where nothing draws for us."""
+    told = -EVERY
+    try:
+        while True:
+            step = next(work)
+            if time.monotonic() - told >= EVERY:
+                told = time.monotonic()
+                yield step
+    except StopIteration as end:
+        return end.value
+    finally:
+        work.close()
+
+
+def guarded(work: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
+    """Pass on what a generator yields and returns, and turn a RuntimeError into one of ours.
+
+    napari's workers swallow RuntimeErrors of generators: neither the error nor the end would ever be told, and all
+    that torch raises are such.
+    """
+    try:
+        return (yield from work)
+    except RuntimeError as error:
+        raise ViewerError(f"{type(error).__name__}: {error}.", REPORT) from error

@@ -1,0 +1,248 @@
+"""The tab that teaches: annotate, correct, fine-tune, run again and compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from slidecam import teaching
+from slidecam.errors import SlidecamError
+from slidecam.plugin.lesson import Lesson
+from slidecam.plugin.notices import complain, tell
+from slidecam.plugin.tasks import in_background, now_and_then
+from slidecam.plugin.told import compared, counts_told, tuned_told
+from slidecam.run_results import compare_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from slidecam.plugin.desk import Desk
+    from slidecam.run_results import RunTiles
+    from slidecam.steps import Step
+    from slidecam.teaching import FineTuned
+
+SUGGESTED = 12
+LIST_HEIGHT = 150
+TOLD_HEIGHT = 96
+"""Room for what is told at the end: Qt makes none for a label that grows by a line."""
+
+
+class TeachTab(QWidget):
+    """Draw, paint, correct; suggestions; *Export for training*, *Fine-tune*.
+
+    Parameters
+    ----------
+    desk
+        The viewer and what lies in it.
+    """
+
+    taught = Signal(str)
+    """A new bundle lies in this folder."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self.desk, self.lesson = desk, Lesson(desk)
+        self.worker: Any = None
+        self.before: RunTiles | None = None
+        self.tuned: FineTuned | None = None
+        self._make_fields()
+        self._lay_out()
+        self._connect()
+        self.refresh()
+
+    def _make_fields(self) -> None:
+        self.about = QLabel()
+        self.about.setWordWrap(True)
+        self.classes = QComboBox()
+        self.classes.setEditable(True)
+        self.draw, self.paint = QPushButton("Draw areas"), QPushButton("Paint")
+        self.correct = QCheckBox("correct tiles by click")
+        self.undo = QPushButton("Undo correction")
+        self.suggest = QPushButton("What to annotate next")
+        self.suggestions = QListWidget()
+        self.suggestions.setFixedHeight(LIST_HEIGHT)
+        self.export = QPushButton("Export for training…")
+        self.tune = QPushButton("Fine-tune the head")
+        self.status = QLabel()
+        self.again = QPushButton("Run the new model and compare")
+        self.compared = QLabel()
+        for label in (self.status, self.compared):
+            label.setWordWrap(True)
+            label.setTextFormat(Qt.TextFormat.RichText)
+            label.setAlignment(Qt.AlignmentFlag.AlignTop)
+            label.setMinimumHeight(TOLD_HEIGHT)
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Class", self.classes)
+        rows = [_row(self.draw, self.paint), _row(self.correct, self.undo), _row(self.export, self.tune)]
+        whole = QVBoxLayout(self)
+        whole.addLayout(form)
+        whole.addLayout(rows[0])
+        whole.addLayout(rows[1])
+        for field in (self.about, self.suggest, self.suggestions):
+            whole.addWidget(field)
+        whole.addLayout(rows[2])
+        for field in (self.status, self.again, self.compared):
+            whole.addWidget(field)
+        whole.addStretch(1)
+
+    def _connect(self) -> None:
+        self.draw.clicked.connect(self.start_drawing)
+        self.paint.clicked.connect(lambda: self._tried(lambda: self.lesson.paint(self.classes.currentText())))
+        self.undo.clicked.connect(lambda: self._tried(self.lesson.undo))
+        self.suggest.clicked.connect(lambda: self._tried(self._suggest))
+        self.suggestions.itemClicked.connect(lambda item: self.desk.fly_to(item.data(Qt.ItemDataRole.UserRole)))
+        self.export.clicked.connect(self._ask_export)
+        self.tune.clicked.connect(self.fine_tune)
+        self.again.clicked.connect(self._run_again)
+        self.desk.run_changed.connect(self.refresh)
+        self.desk.tile_selected.connect(self._clicked)
+
+    def _tried(self, action: Any) -> None:  # noqa: ANN401  (what the buttons do)
+        """Do what a button says; what goes wrong is told."""
+        try:
+            action()
+        except SlidecamError as error:
+            complain(str(error))
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show what was said of the run so far."""
+        run = self.desk.run
+        ready = run is not None and self.worker is None
+        for button in (self.draw, self.paint, self.undo, self.suggest, self.export, self.tune):
+            button.setEnabled(ready)
+        self.again.setVisible(self.tuned is not None)
+        if run is None:
+            self.about.setText("No result is shown yet: run a model in “Classify”.")
+            return
+        names, chosen = list(self.lesson.classes), self.classes.currentText()
+        if names != [self.classes.itemText(index) for index in range(self.classes.count())]:
+            self.classes.clear()
+            self.classes.addItems(names)
+            self.classes.setCurrentText(chosen or names[0])
+        try:
+            self.about.setText(counts_told(self.lesson.annotations(), self.lesson.corrections))
+        except SlidecamError as error:
+            self.about.setText(str(error))
+        self._compare()
+
+    def start_drawing(self) -> None:
+        """Make the layer of annotations active, with polygons of the chosen class."""
+
+        def start() -> None:
+            self.lesson.draw(self.classes.currentText()).mode = "add_polygon"
+
+        self._tried(start)
+
+    def _clicked(self, row: int) -> None:
+        if self.correct.isChecked() and self.desk.run is not None:
+            self._tried(lambda: self.lesson.correct(row, self.classes.currentText()))
+
+    def _suggest(self) -> None:
+        said = set(self.lesson.corrections.labels)
+        self.suggestions.clear()
+        for each in teaching.suggest(self.lesson.run.tiles, SUGGESTED, exclude=said):
+            item = QListWidgetItem(
+                f"tile {each.row}: {' or '.join(each.classes)}? (uncertainty {each.uncertainty:.2f})"
+            )
+            item.setData(Qt.ItemDataRole.UserRole, each.row)
+            self.suggestions.addItem(item)
+
+    def _ask_export(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Empty folder for the training set")
+        if folder:
+            self.export_to(Path(folder))
+
+    def export_to(self, folder: Path) -> None:
+        """Write annotations and labelled tiles into a folder."""
+        self._work(
+            lambda: teaching.export_training(self.lesson.run.tiles, folder, self.lesson.annotations()), self._exported
+        )
+
+    def _exported(self, _result: object) -> None:
+        tell("The training set is written: annotations.geojson, and a folder of tiles for each class.")
+
+    def fine_tune(self) -> None:
+        """Teach the head what was said of this slide; the new bundle lies beside the run."""
+
+        def work() -> Generator[Step, None, FineTuned]:
+            run = self.lesson.run
+            self.before = run.tiles
+            out = fresh_folder(run.folder.parent)
+            # A name of its own, so that its runs lie beside those of the model it came from.
+            spec = teaching.FineTuneSpec(name=f"{run.tiles.model}, {out.name}", colors=self.lesson.classes)
+            return teaching.fine_tune(run.tiles, out, self.lesson.annotations(), spec=spec)
+
+        self._work(work, self._tuned)
+
+    def _work(self, make: Any, on_result: Any) -> None:  # noqa: ANN401  (generators and slots)
+        if self.worker is not None:
+            return
+        try:
+            steps = make()
+        except SlidecamError as error:
+            complain(str(error))
+            return
+        self.status.setText("Beginning …")
+        self.worker = in_background(now_and_then(steps), self._progressed, on_result, self._over)
+        self.refresh()
+
+    def _progressed(self, step: Step) -> None:
+        of = f" of {step.total}" if step.total else ""
+        self.status.setText(f"{step.phase}: {step.done}{of}")
+
+    def _tuned(self, tuned: FineTuned) -> None:
+        self.tuned = tuned
+        self.compared.setText("")
+        self.status.setText(tuned_told(tuned))
+
+    def _over(self) -> None:
+        self.worker = None
+        if self.status.text().startswith("Beginning"):
+            self.status.setText("")
+        self.refresh()
+
+    def _run_again(self) -> None:
+        if self.tuned is not None:
+            self.taught.emit(str(self.tuned.bundle.path))
+
+    def _compare(self) -> None:
+        """Tell what the new model sees otherwise, once its run is over."""
+        run = self.desk.run
+        if run is None or self.before is None or self.tuned is None or not run.is_finished:
+            return
+        if run.tiles.digest.get("model") == self.tuned.bundle.digest:
+            self.compared.setText(compared(compare_runs(self.before, run.tiles)))
+
+
+def fresh_folder(beside: Path) -> Path:
+    """Return a folder for a new bundle that is not there yet."""
+    number = 1
+    while (beside / f"taught-{number}").exists():
+        number += 1
+    return beside / f"taught-{number}"
+
+
+def _row(*widgets: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    for widget in widgets:
+        row.addWidget(widget)
+    return row

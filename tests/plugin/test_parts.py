@@ -1,0 +1,251 @@
+"""The small parts: rates, words, the guard, what becomes of errors, what is written."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from slidecam.errors import UsageError, ViewerError
+from slidecam.exchange.annotations import read_annotations
+from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
+from slidecam.exchange.wsinfer_csv import read_tiles_csv
+from slidecam.geometry import Box
+from slidecam.models import open_bundle
+from slidecam.plugin.areas import corners_of, shapes_layer
+from slidecam.plugin.cards import bundle_card, class_rows, tile_card
+from slidecam.plugin.compat import camera, canvas_size, scale_bar
+from slidecam.plugin.guard import keep_triton_out
+from slidecam.plugin.job import Ended, RunJob, RunOrder, Tiles
+from slidecam.plugin.overlays import class_layer, heat_colors, heat_layers
+from slidecam.plugin.placing import Placing
+from slidecam.plugin.rate import Rate, duration
+from slidecam.plugin.tasks import guarded, now_and_then
+from slidecam.plugin.why import METHODS, Why, explain_tile, why_layer
+from slidecam.plugin.writing import (
+    write_annotations,
+    write_figure,
+    write_ome_zarr,
+    write_tiles_csv,
+    write_tiles_geojson,
+)
+from slidecam.preparation import PredictSpec
+from slidecam.steps import Step, result_of
+from slidecam.store import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from napari.components import ViewerModel
+
+    from slidecam.plugin.shown import ShownRun
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_rate_leaves_pauses_and_what_was_done_before_out() -> None:
+    watch = Watch()
+    rate = Rate(watch)
+    rate.start(100)
+    watch.now = 10
+    with rate.standing():
+        watch.now = 70
+    assert rate.at(200, 400) == (pytest.approx(10), pytest.approx(20))
+    assert rate.at(100, 400)[1] == float("inf")
+
+
+def test_durations_are_told_as_people_say_them() -> None:
+    told = [duration(seconds) for seconds in (4.4, 200, 7500, float("inf"))]
+    assert told == ["4 s", "3 min 20 s", "2 h 5 min", "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("loaded", "maps", "kept_out"),
+    [({}, "libLLVM-15.so", True), ({"triton": object()}, "libLLVM-15.so", False), ({}, "libc.so", False)],
+)
+def test_triton_is_kept_out_where_another_llvm_is_in_the_process(
+    tmp_path: Path, loaded: dict[str, Any], maps: str, *, kept_out: bool
+) -> None:
+    (tmp_path / "maps").write_text(f"7f00 r-xp /usr/lib/{maps}\n")
+    assert keep_triton_out(loaded, tmp_path / "maps") is kept_out
+    assert (loaded.get("triton", "absent") is None) is kept_out
+    assert not keep_triton_out({}, tmp_path / "no such file")
+
+
+def test_a_runtime_error_leaves_a_background_generator_as_one_of_ours() -> None:
+    def work() -> Generator[int]:
+        yield 1
+        raise RuntimeError("CUDA out of memory")
+
+    steps = guarded(work())
+    assert next(steps) == 1
+    with pytest.raises(ViewerError, match="CUDA out of memory"):
+        next(steps)
+    assert not issubclass(ViewerError, RuntimeError)
+
+
+def test_steps_are_told_now_and_then_and_the_result_is_kept() -> None:
+    def work() -> Generator[Step, None, str]:
+        for number in range(1000):
+            yield Step("counting", number, 1000)
+        return "done"
+
+    told = []
+
+    def count() -> Generator[Step, None, str]:
+        steps = now_and_then(work())
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                return str(end.value)
+            told.append(step)
+            yield step
+
+    assert result_of(count()) == "done"
+    assert 1 <= len(told) < 100
+
+
+def test_a_run_waits_while_it_is_held_and_goes_on(small_slide: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    job = RunJob(RunOrder(str(small_slide), tiny_bundle, tmp_path, PredictSpec(batch=4, workers=1, device="cpu")))
+    updates = job.updates()
+    next(update for update in updates if isinstance(update, Tiles))
+    job.hold()
+    later: list[object] = []
+    follower = threading.Thread(target=lambda: later.extend(updates))
+    follower.start()
+    follower.join(0.5)
+    assert follower.is_alive()
+    assert not any(isinstance(update, Ended) for update in later)
+    job.go_on()
+    follower.join(60)
+    ended = later[-1]
+    assert isinstance(ended, Ended)
+    assert ended.run is not None
+    assert (ended.run.table.status == Status.DONE).all()
+
+
+def test_tiles_wait_for_a_screen_that_is_slow(small_slide: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    order = RunOrder(str(small_slide), tiny_bundle, tmp_path, PredictSpec(batch=4, workers=1, device="cpu"))
+    never_drawn = [update for update in RunJob(order, awaits=True).updates() if isinstance(update, Tiles)]
+    assert len(never_drawn) <= 2, "the first ones, and all others together at the end"
+    assert sum(len(update.boxes) for update in never_drawn) == never_drawn[-1].total
+
+
+def test_a_bundles_card_says_what_one_must_know(sample_data: Path) -> None:
+    told = bundle_card(open_bundle(sample_data / "bundle").card)
+    for words in ("tumour", "128 px tiles at 0.5 µm/px", "BSD-3-Clause", "validation_accuracy 0.978", "synthetic"):
+        assert words in told
+
+
+def test_a_tiles_card_and_the_legend_tell_the_runs_own_figures(small_run: ShownRun) -> None:
+    told = tile_card(small_run, 0)
+    best = float(small_run.table.probabilities[0].max())
+    assert f"{100 * best:.1f} %" in told
+    assert "not calibrated" in told
+    rows = class_rows(small_run)
+    assert [row[0] for row in rows] == ["A", "B", "C"]
+    assert sum(int(row[2][1]) for row in rows) == len(small_run.table)
+    assert sum(float(row[2][0].rstrip(" %")) for row in rows) == pytest.approx(100, abs=0.3)
+
+
+def test_heat_is_transparent_where_there_is_none_and_covers_more_the_more_there_is() -> None:
+    colors = heat_colors(signed=False)
+    alpha = colors.map(np.array([0, 0.25, 0.5, 1], np.float32))[:, 3]
+    assert (np.diff(alpha) > 0).all()
+    assert colors.map(np.array([np.nan], np.float32))[0, 3] == 0
+    signed = heat_colors(signed=True).map(np.array([0, 0.5, 1], np.float32))
+    assert signed[1, 3] < min(signed[0, 3], signed[2, 3])
+    assert signed[2, 0] > signed[2, 2]
+
+
+def test_the_shim_finds_camera_canvas_and_scale_bar(viewer: ViewerModel) -> None:
+    camera(viewer).zoom = 3
+    assert camera(viewer).zoom == 3
+    assert canvas_size(viewer) == tuple(viewer.canvas.size)
+    assert scale_bar(viewer) is viewer.canvas.overlays.scale_bar
+
+
+class OldViewer:
+    """A viewer as napari had it before 0.9."""
+
+    camera, scale_bar, _canvas_size = "camera", "bar", (600, 800)
+
+
+def test_the_shim_knows_napari_before_0_9_too() -> None:
+    assert (camera(OldViewer), scale_bar(OldViewer), canvas_size(OldViewer)) == ("camera", "bar", (600, 800))
+
+
+def test_annotations_are_written_as_qupath_reads_them(tmp_path: Path) -> None:
+    ring = np.array([[10.0, 20], [10, 60], [40, 60], [40, 20]])
+    layer = shapes_layer("drawn", [ring], ["tumour"], {"tumour": (200, 0, 0)}, Placing(None), Box(5, 7, 100, 100))
+    data, meta, _kind = layer
+    path = tmp_path / "drawn.geojson"
+    assert write_annotations(str(path), data, meta) == [str(path)]
+    (found,) = read_annotations(path, Box(5, 7, 100, 100))
+    np.testing.assert_allclose(found.area[0], ring[:, ::-1])
+    assert (found.class_name, found.color) == ("tumour", (200, 0, 0))
+    first = json.loads(path.read_text())["features"][0]["geometry"]["coordinates"][0][0]
+    assert first == [20 - 5, 10 - 7], "QuPath counts from the corner of the scan"
+
+
+def test_an_ellipse_is_written_round_and_a_line_is_refused() -> None:
+    box = np.array([[0.0, 0], [0, 20], [10, 20], [10, 0]])
+    ring = corners_of(box, "ellipse")
+    np.testing.assert_allclose(np.square((ring - (10, 5)) / (10, 5)).sum(axis=1), 1)
+    with pytest.raises(UsageError, match="holds no area"):
+        corners_of(box, "line")
+
+
+def test_a_class_layer_is_saved_as_tiles_and_as_a_table_and_as_a_figure(tmp_path: Path, small_run: ShownRun) -> None:
+    data, meta, _kind = class_layer(small_run)
+    write_tiles_geojson(str(tmp_path / "t.geojson"), data, meta)
+    write_tiles_csv(str(tmp_path / "t.csv"), data, meta)
+    write_figure(str(tmp_path / "t.png"), data, meta)
+    assert len(json.loads((tmp_path / "t.geojson").read_text())["features"]) == len(small_run.table)
+    np.testing.assert_array_equal(read_tiles_csv(tmp_path / "t.csv").boxes, small_run.table.boxes)
+    assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_heatmap_is_saved_whole(tmp_path: Path, small_run: ShownRun) -> None:
+    data, meta, _kind = heat_layers(small_run.heatmaps[0], small_run)[1]
+    write_ome_zarr(str(tmp_path / "h.zarr"), data, meta)
+    saved = read_heatmap_ome_zarr(tmp_path / "h.zarr")
+    np.testing.assert_array_equal(np.asarray(saved.levels[0][1]), np.asarray(data[0]))
+
+
+def test_what_is_not_ours_is_refused_with_a_word(tmp_path: Path) -> None:
+    stranger = {"name": "nuclei", "metadata": {}}
+    for write in (write_tiles_csv, write_tiles_geojson, write_figure):
+        with pytest.raises(UsageError, match="nuclei shows no run of slidecam"):
+            write(str(tmp_path / "x"), None, stranger)
+    with pytest.raises(UsageError, match="nuclei is no heatmap"):
+        write_ome_zarr(str(tmp_path / "x"), None, stranger)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tile_is_explained_by_all_methods_and_each_map_lies_on_it(own_run: ShownRun) -> None:
+    why: Why = result_of(explain_tile(own_run, 2, "B", device="cpu"))
+    assert [picture.method for picture in why.pictures] == list(METHODS)
+    assert why.class_name == "B"
+    assert why.probability == pytest.approx(float(own_run.table.probabilities[2, 1]), abs=1e-4)
+    for picture in why.pictures:
+        assert 0 <= picture.deletion <= 1
+        assert 0 <= picture.insertion <= 1
+        assert picture.pixels.shape == why.tile.shape
+    data, meta, _kind = why_layer(why, why.pictures[0], own_run)
+    scale, translate = np.array(meta["scale"]), np.array(meta["translate"])
+    corners = own_run.placing.to_pixels(np.stack([translate - scale / 2, translate + scale * (data.shape[0] - 0.5)]))
+    x, y, width, height = own_run.table.boxes[2].tolist()
+    np.testing.assert_allclose(corners, [[x, y], [x + width, y + height]])
+    assert (why.folder / "panel.html").exists()

@@ -1,0 +1,120 @@
+"""Volumes in the viewer: the right way round, heat on its voxels, and a profile that turns the slices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import nibabel
+import numpy as np
+import pytest
+from napari.layers import Layer
+from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+
+from slidecam.pipeline import predict
+from slidecam.plugin.desk import Desk
+from slidecam.plugin.job import Ended, RunJob, RunOrder, Tiles
+from slidecam.plugin.profile_panel import ProfilePanel
+from slidecam.plugin.reading import get_reader
+from slidecam.plugin.slide import KEY
+from slidecam.plugin.volume import HUNG, hang, is_volume_run, read_profile
+from slidecam.preparation import PredictSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari.components import ViewerModel
+
+SPEC = PredictSpec(workers=1, batch=4, device="cpu", existing="resume")
+
+
+def opened(path: Path) -> list[Layer]:
+    reader = get_reader(str(path))
+    assert reader is not None
+    return [Layer.create(*layer) for layer in reader(str(path))]
+
+
+@pytest.fixture
+def volume(tmp_path: Path, write_volume: Any, head: Any) -> Path:
+    return write_volume.nifti(tmp_path / "brain.nii.gz", head)
+
+
+@pytest.fixture
+def volume_run(volume: Path, slice_bundle: Path, tmp_path: Path) -> Path:
+    for _event in predict(volume, slice_bundle, tmp_path / "out", SPEC):
+        pass
+    (folder,) = [path.parent for path in (tmp_path / "out").glob("*/run.json")]
+    return folder
+
+
+def test_a_volume_opens_as_radiologists_hang_it_in_millimetres(volume: Path, notices: list[str]) -> None:
+    (layer,) = opened(volume)
+    image = nibabel.load(volume)
+    turn = ornt_transform(io_orientation(image.affine), axcodes2ornt(("S", "P", "L")))
+    np.testing.assert_allclose(np.asarray(layer.data), apply_orientation(image.get_fdata(), turn), rtol=1e-5)
+    assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
+    assert tuple(layer.axis_labels) == ("S", "P", "L")
+    assert layer.metadata[KEY].is_volume
+    assert notices == [] or all("volume" in words for words in notices)
+
+
+def test_in_3d_it_is_not_mirrored_until_it_is_taken_away(volume: Path, viewer: ViewerModel) -> None:
+    before = viewer.scene.camera.orientation
+    (layer,) = opened(volume)
+    viewer.add_layer(layer)
+    assert str(viewer.scene.camera.handedness) == "right", "as napari has it: a mirror image of (S, P, L)"
+    hang(viewer)
+    assert tuple(map(str, viewer.scene.camera.orientation)) == HUNG
+    assert str(viewer.scene.camera.handedness) == "left"
+    viewer.layers.remove(layer)
+    assert viewer.scene.camera.orientation == before
+
+
+def test_a_volumes_run_opens_with_heat_on_its_very_voxels(volume_run: Path) -> None:
+    assert is_volume_run(volume_run)
+    below, *heats = opened(volume_run)
+    assert [heat.metadata["class"] for heat in heats] == list(read_profile(volume_run).table.class_names)
+    assert sum(heat.visible for heat in heats) == 1
+    for heat in heats:
+        assert heat.data.shape == below.data.shape
+        np.testing.assert_allclose(heat.extent.world, below.extent.world)
+
+
+def test_a_volume_is_run_from_the_viewer_and_recognised_afterwards(
+    volume: Path, slice_bundle: Path, tmp_path: Path, viewer: ViewerModel
+) -> None:
+    viewer.add_layer(opened(volume)[0])
+    desk, told = Desk(viewer), []
+    desk.volume_shown.connect(told.append)
+    updates = list(RunJob(RunOrder(str(volume), slice_bundle, tmp_path / "mine", SPEC)).updates())
+    tiles = [update for update in updates if isinstance(update, Tiles)]
+    assert tiles[-1].done == tiles[-1].total
+    ended = updates[-1]
+    assert isinstance(ended, Ended)
+    desk.ended(ended)
+    assert told == [ended.volume]
+    names = [layer.name for layer in viewer.layers]
+    again = Desk(viewer)
+    again.recognise(tmp_path / "mine")
+    assert again.volume == ended.volume
+    assert [layer.name for layer in viewer.layers] == names
+
+
+@pytest.mark.gui
+def test_a_click_into_the_profile_turns_to_the_slice(make_napari_viewer: Any, volume_run: Path) -> None:
+    viewer = make_napari_viewer()
+    for layer in opened(volume_run):
+        viewer.add_layer(layer)
+    profile = read_profile(volume_run)
+    panel = ProfilePanel(viewer, profile)
+    panel.resize(500, 260)
+    last = len(profile.table) - 1
+    assert [panel.plot.slice_at(panel.plot.place_of(number, 0).x()) for number in (0, last // 2, last)] == [
+        0,
+        last // 2,
+        last,
+    ]
+    panel.plot.turn(panel.plot.place_of(2, 0.5).x())
+    assert viewer.dims.current_step[profile.axis] == 2
+    assert panel.grab().toImage().width() == 500
+    panel.release()
+    panel.deleteLater()

@@ -1,0 +1,184 @@
+"""In a real window: the dock from beginning to end, pixels on the canvas, and nothing left behind."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+from napari.layers import Layer
+from qtpy.QtWidgets import QApplication
+
+from slidecam.exchange.ome_zarr import RasterSpec, write_heatmap_ome_zarr
+from slidecam.geometry import Size, Spacing
+from slidecam.plugin import why
+from slidecam.plugin.compat import camera
+from slidecam.plugin.dock import PredictAndExplain
+from slidecam.plugin.overlays import CLASS, heat_layers
+from slidecam.plugin.reading import get_reader
+from slidecam.plugin.slide import slide_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.plugin.shown import ShownRun
+
+pytestmark = [pytest.mark.gui]
+
+SECONDS = 120
+
+
+def until(condition: Callable[[], object], seconds: float = SECONDS) -> None:
+    """Let Qt work until something is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def canvas(viewer: Any) -> NDArray[np.uint8]:
+    return np.asarray(viewer.screenshot(canvas_only=True, flash=False))[:, :, :3]
+
+
+def planted(tmp_path: Path) -> tuple[Path, Path]:
+    """Write a dark slide with one green square, and a heatmap that is 1 on exactly that square."""
+    pixels = np.full((512, 768, 3), 20, np.uint8)
+    pixels[192:256, 320:384] = (0, 255, 0)
+    slide = tmp_path / "planted.tif"
+    with tifffile.TiffWriter(slide) as writer:
+        for step in (1, 2):
+            writer.write(
+                np.ascontiguousarray(pixels[::step, ::step]),
+                tile=(128, 128),
+                photometric="rgb",
+                compression="deflate",
+                resolution=(20_000 / step, 20_000 / step),
+                resolutionunit="CENTIMETER",
+                subfiletype=int(step > 1),
+            )
+    heat = np.zeros((1, 64, 96), np.float32)
+    heat[0, 24:32, 40:48] = 1
+    spec = RasterSpec("planted", ("tumour",), ((200, 0, 0),), Size(96, 64), 8, Spacing(0.5, 0.5))
+    write_heatmap_ome_zarr(tmp_path / "heatmap.ome.zarr", [heat], spec)
+    return slide, tmp_path / "heatmap.ome.zarr"
+
+
+def test_the_heat_lies_on_the_planted_object_to_the_pixel_at_three_zooms(
+    make_napari_viewer: Any, tmp_path: Path
+) -> None:
+    slide, heatmap = planted(tmp_path)
+    viewer = make_napari_viewer(show=True)
+    viewer.add_layer(Layer.create(*slide_layer(slide)[0]))
+    (data, meta, kind) = heat_layers(heatmap)[0]
+    hard = {"interpolation2d": "nearest", "colormap": "red", "contrast_limits": (0.49, 0.51), "opacity": 1.0}
+    heat = Layer.create(data, {**meta, **hard, "blending": "opaque"}, kind)
+    viewer.add_layer(heat)
+    for zoom in (2.0, 5.3, 17.0):
+        camera(viewer).center = (0.0, 112.0, 176.0)
+        camera(viewer).zoom = zoom
+        heat.visible = False
+        green = canvas(viewer)[:, :, 1] > 128
+        heat.visible = True
+        red = canvas(viewer)[:, :, 0] > 128
+        assert 0 < green.sum() < green.size
+        assert np.array_equal(green, red), f"{(green ^ red).sum()} pixels differ at zoom {zoom}"
+
+
+def test_the_dock_runs_stops_goes_on_reads_and_explains(
+    make_napari_viewer_proxy: Any,
+    small_slide: Path,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    notices: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(why, "METHODS", ("gradcam++", "lime"))
+    viewer = make_napari_viewer_proxy(show=True)
+    viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
+    dock = PredictAndExplain(viewer)
+    viewer.window.add_dock_widget(dock)
+    classify, read = dock.classify, dock.read
+    assert not classify.run.isEnabled(), "no model is chosen yet"
+    classify.out.setText(str(tmp_path))
+    classify.bundle.setCurrentText(str(tiny_bundle))
+    assert "tiny" in classify.about.text()
+    assert classify.run.isEnabled()
+    classify.run.click()
+    until(lambda: classify.progress.value() > 0 or classify.job is None)
+    classify.cancel.click()
+    until(lambda: classify.job is None)
+    classify.run.click()
+    until(lambda: classify.job is None)
+    run = dock.desk.run
+    assert run is not None
+    assert run.is_finished
+    assert "Done" in classify.status.text()
+    assert read.legend.rowCount() == 3
+    read.threshold.setValue(40)
+    assert (next(dock.desk.overlays(CLASS)).data > 0).sum() == (run.table.probabilities.max(axis=1) >= 0.4).sum()
+    read.next.click()
+    assert dock.desk.selected == dock.desk.suspicious(read.suspect.currentText())[0]
+    assert f"tile {dock.desk.selected}" in read.card.text()
+    read.why.click()
+    until(lambda: dock.why is not None and read.worker is None)
+    assert dock.why is not None
+    assert dock.why.row.count() > 2
+    for kind in ("csv", "geojson", "zarr", "png"):
+        dock.save.save(kind, str(tmp_path / f"saved.{kind}"))
+        assert (tmp_path / f"saved.{kind}").exists()
+    assert [words for words in notices if "Written" not in words] == []
+    dock.release()
+    assert not viewer.mouse_move_callbacks
+
+
+def test_a_wrong_wish_is_told_with_its_remedy(
+    make_napari_viewer_proxy: Any, small_slide: Path, tiny_bundle: Path, tmp_path: Path, notices: list[str]
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    dock = PredictAndExplain(viewer)
+    dock.classify.bundle.setCurrentText(str(tmp_path))
+    assert "Not usable" in dock.classify.about.text()
+    viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
+    dock.classify.bundle.setCurrentText(str(tiny_bundle))
+    dock.classify.region.setCurrentText("Selected shapes")
+    dock.classify.start()
+    assert "no shapes layer is selected. Draw areas" in notices[-1]
+    dock.release()
+    dock.deleteLater()
+
+
+def test_a_closed_dock_lets_go_of_the_viewer(make_napari_viewer: Any, own_run: ShownRun) -> None:
+    viewer = make_napari_viewer()
+    dock = PredictAndExplain(viewer)
+    placed = viewer.window.add_dock_widget(dock)
+    assert len(viewer.mouse_move_callbacks) == 1
+    viewer.window.remove_dock_widget(placed)
+    dock.deleteLater()
+    until(lambda: not viewer.mouse_move_callbacks)
+    assert not viewer.mouse_drag_callbacks
+    reader = get_reader(str(own_run.folder))
+    assert reader is not None
+    for layer in reader(str(own_run.folder)):
+        viewer.add_layer(Layer.create(*layer))
+
+
+def test_a_run_that_lies_open_is_taken_by_the_dock(
+    make_napari_viewer_proxy: Any, own_run: ShownRun, notices: list[str]
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    reader = get_reader(str(own_run.folder))
+    assert reader is not None
+    for layer in reader(str(own_run.folder)):
+        viewer.add_layer(Layer.create(*layer))
+    dock = PredictAndExplain(viewer)
+    assert dock.desk.run is not None
+    assert dock.read.legend.rowCount() == 3
+    assert notices == []
+    dock.release()
+    dock.deleteLater()
