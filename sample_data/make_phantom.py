@@ -130,8 +130,8 @@ def _rician(rng: np.random.Generator, signal: NDArray[np.float64], deviation: fl
 
 def write(path: Path, voxels: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
     """Write a NIfTI-1 file in millimetres."""
-    image = nibabel.Nifti1Image(voxels, affine)  # type: ignore[no-untyped-call]  # nibabel types it in part
-    image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
+    image = nibabel.Nifti1Image(voxels, affine)
+    image.header.set_xyzt_units("mm")
     nibabel.save(image, path)
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from slidecam.sources.volume import VolumeSource
 
 CLASSES = ("healthy", "lesion")
-COLORS = ((0, 114, 178), (213, 94, 0))
+COLOR = (213, 94, 0)
 EDGE = 64
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 WIDTHS = (12, 24, 48)
@@ -169,15 +169,27 @@ def recall(network: PocketResNet, slices: Slices) -> dict[str, float]:
     return {name: round(float(right[slices.labels == n].float().mean()), 4) for n, name in enumerate(CLASSES)}
 
 
+def with_one_logit(network: PocketResNet) -> PocketResNet:
+    """Return the same classifier with one logit, that of lesion over healthy: sigmoid of it is the softmax of both.
+
+    A head has lesion where some of its slices have; that it has healthy ones as well says nothing.
+    """
+    single = PocketResNet(1, WIDTHS)
+    weights = {name: value for name, value in network.state_dict().items() if not name.startswith("fc.")}
+    head = {f"fc.{part}": value[1:] - value[:1] for part, value in network.fc.state_dict().items()}
+    single.load_state_dict(weights | head)
+    return single.eval()
+
+
 def card_of(recipe: Recipe, figures: dict[str, object]) -> Card:
     """Return the card of the bundle that ``recipe`` gave."""
     return Card(
         name="Toy lesion classifier (synthetic heads)",
         architecture="slidecam/pocket_resnet",
         architecture_args={"widths": list(WIDTHS)},
-        class_names=CLASSES,
-        class_colors=COLORS,
-        activation="softmax",
+        class_names=CLASSES[1:],
+        class_colors=(COLOR,),
+        activation="sigmoid",
         tile_px=EDGE,
         spacing=None,
         input_px=EDGE,
@@ -220,7 +232,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.use_deterministic_algorithms(mode=True)
     recipe = replace(Recipe(), epochs=options.epochs)
     network, figures = train(recipe)
-    save_bundle(options.out, card_of(recipe, figures), network, overwrite=True)
+    save_bundle(options.out, card_of(recipe, figures), with_one_logit(network), overwrite=True)
     sys.stderr.write(f"{figures}\n")
 
 

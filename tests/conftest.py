@@ -15,7 +15,7 @@ import tifffile
 import torch
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from slidecam.errors import RegionReadError
 from slidecam.exchange.tiles import TileTable
@@ -249,18 +249,18 @@ class VolumeWriter:
 
     def nifti(self, path: Path, voxels: NDArray[Any], affine: NDArray[np.float64] | None = None) -> Path:
         """Write NIfTI-1, gzipped where the name says so."""
-        nibabel.save(nibabel.Nifti1Image(voxels, self.affine(voxels.shape) if affine is None else affine), path)  # type: ignore[no-untyped-call]
+        nibabel.save(nibabel.Nifti1Image(voxels, self.affine(voxels.shape) if affine is None else affine), path)
         return path
 
     def nifti2(self, path: Path, voxels: NDArray[Any]) -> Path:
         """Write NIfTI-2."""
-        nibabel.save(nibabel.Nifti2Image(voxels, self.affine(voxels.shape)), path)  # type: ignore[no-untyped-call]
+        nibabel.save(nibabel.Nifti2Image(voxels, self.affine(voxels.shape)), path)
         return path
 
     def mgh(self, path: Path, voxels: NDArray[Any]) -> Path:
         """Write MGH or MGZ."""
-        image = nibabel.MGHImage(voxels, self.affine(voxels.shape).astype(np.float32))  # type: ignore[no-untyped-call]
-        nibabel.save(image, path)  # type: ignore[no-untyped-call]
+        image = nibabel.MGHImage(voxels, self.affine(voxels.shape).astype(np.float32))
+        nibabel.save(image, path)
         return path
 
     def nrrd(self, path: Path, voxels: NDArray[Any], encoding: str = "gzip") -> Path:
@@ -300,7 +300,7 @@ class VolumeWriter:
             frames.append(_dataset(PlanePositionSequence=place))
         for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "InstanceNumber"):
             delattr(whole, name)
-        whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4.1"
+        whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
         whole.NumberOfFrames = len(order)
         whole.SharedFunctionalGroupsSequence = Sequence([shared])
         whole.PerFrameFunctionalGroupsSequence = Sequence(frames)

@@ -41,7 +41,7 @@ def finished(tmp_path: Path, heat: NDArray[np.float32], write_volume: Any) -> Pa
     spec = VolumeRasterSpec("a", ("lesion", "plain"), ((1, 2, 3), (4, 5, 6)), stack, attributes={"method": "cam"})
     write_volume_ome_zarr(folder / "heatmap.ome.zarr", (heat[:, plane] for plane in range(4)), spec)
     write_nifti(folder / "mask.nii.gz", iter([np.ones(SHAPE, np.uint8)]), stack.grid, "uint8", "all")
-    chances = np.float32([[0.2, 0.8], [0.9, 0.1], [0.3, 0.7], [np.nan, np.nan]])
+    chances = np.array([[0.2, 0.8], [0.9, 0.1], [0.3, 0.7], [np.nan, np.nan]], np.float32)
     status = ("done", "done", "done", "skipped")
     table = SliceTable("axial", stack.positions, stack.file_indices, status, chances, spec.class_names)
     write_slices_csv(table, folder / "slices.csv")

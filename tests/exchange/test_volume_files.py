@@ -35,7 +35,12 @@ def table(count: int = 30) -> SliceTable:
     probabilities[-2:] = np.nan
     status = ("done",) * (count - 2) + ("skipped", "failed")
     return SliceTable(
-        "axial", np.arange(count) * 1.5 - 3, np.arange(count)[::-1].copy(), status, probabilities, ("a", "b")
+        "axial",
+        np.arange(count, dtype=np.float64) * 1.5 - 3,
+        np.arange(count)[::-1].copy(),
+        status,
+        probabilities,
+        ("a", "b"),
     )
 
 
@@ -78,9 +83,9 @@ def test_nifti_has_the_affine_and_the_voxels(tmp_path: Path) -> None:
     values[0, 0, 0] = np.nan
     blocks = iter([values[:, :, :10], values[:, :, 10:]])
     write_nifti(tmp_path / "a.nii.gz", blocks, VolumeGrid(SHAPE, TURNED), "float32", "told")
-    image = nibabel.load(tmp_path / "a.nii.gz")
-    np.testing.assert_array_equal(np.asarray(image.dataobj), np.nan_to_num(values))  # type: ignore[attr-defined]
-    np.testing.assert_allclose(image.affine, TURNED, atol=1e-6)  # type: ignore[attr-defined]
+    image = nibabel.nifti1.load(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(np.asarray(image.dataobj), np.nan_to_num(values))
+    np.testing.assert_allclose(image.affine, TURNED, atol=1e-6)
     assert image.header.get_xyzt_units()[0] == "mm"
     assert bytes(image.header["descrip"].tobytes()).startswith(b"told")
 

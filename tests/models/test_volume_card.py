@@ -78,7 +78,7 @@ def test_millimetres_are_believed_of_volumes_alone(slice_bundle: Path, tmp_path:
 
 
 def test_pooling_is_what_it_is_called() -> None:
-    chances = np.float32([[0.9, 0.1], [0.2, 0.8], [np.nan, np.nan], [0.4, 0.6]])
+    chances = np.array([[0.9, 0.1], [0.2, 0.8], [np.nan, np.nan], [0.4, 0.6]], np.float32)
     np.testing.assert_allclose(Pooling().pool(chances, exclusive=True), [0.5, 0.5], atol=1e-6)
     np.testing.assert_allclose(Pooling("max").pool(chances, exclusive=False), [0.9, 0.8], atol=1e-6)
     np.testing.assert_allclose(Pooling("max").pool(chances, exclusive=True), [0.9 / 1.7, 0.8 / 1.7], atol=1e-6)

@@ -46,14 +46,10 @@ def qupath() -> Path:
 
 
 def test_tiles_and_regions_land_where_predict_says(qupath: Path, sample_data: Path, tmp_path: Path) -> None:
-    told: dict[str, Path | str] = {
-        "scripts": SCRIPTS,
-        "model": sample_data / "bundle",
-        "out": tmp_path / "out",
-        "python": sys.executable,
-    }
+    python = Path(sys.executable)
+    told = {"scripts": SCRIPTS, "model": sample_data / "bundle", "out": tmp_path / "out", "python": python}
     script = tmp_path / "together.groovy"
-    script.write_text(TOGETHER.format(**{name: Path(path).as_posix() for name, path in told.items()}), encoding="utf-8")
+    script.write_text(TOGETHER.format(**{name: path.as_posix() for name, path in told.items()}), encoding="utf-8")
     call = [str(qupath), "script", str(script), "-i", str(sample_data / "slide.tif")]
     done = subprocess.run(call, capture_output=True, text=True, check=False)  # noqa: S603  (the user's own QuPath)
     assert done.returncode == 0, done.stdout + done.stderr

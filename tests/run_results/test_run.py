@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from slidecam.events import BatchDone
 from slidecam.models import open_bundle
 from slidecam.pipeline import predict
 from slidecam.preparation import PredictSpec
-from slidecam.run_results import read_run_tiles
+from slidecam.run_results import legend, read_run_tiles, write_figure
 from slidecam.store import RunStore
 
 if TYPE_CHECKING:
@@ -118,3 +119,17 @@ def test_the_identity_is_the_slides_and_the_grids(
     identity = read_run_tiles(finished).identity
     assert read_run_tiles(tmp_path / "same" / "a").identity == identity
     assert read_run_tiles(tmp_path / "other" / "a").identity != identity
+
+
+def test_a_volumes_tiles_lie_on_planes_and_have_no_areas(finished: Path, tmp_path: Path) -> None:
+    slide = read_run_tiles(finished)
+    planes = np.arange(len(slide), dtype=np.int64)
+    volume = replace(slide, planes=planes)
+    x, y = (slide.table.boxes[5, :2] + 20).tolist()
+    assert volume.row_at(x, y, 5) == 5
+    assert volume.row_at(x, y, 40) is None
+    assert volume.identity != slide.identity
+    with pytest.raises(UsageError, match="run of a volume"):
+        legend(volume)
+    with pytest.raises(UsageError, match="run of a volume"):
+        write_figure(tmp_path / "a.png", volume)

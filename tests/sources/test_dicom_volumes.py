@@ -14,12 +14,19 @@ from slidecam.sources import open_source
 from slidecam.sources.discovery import find_slides
 from slidecam.sources.identifiers import names_patient, plain
 from slidecam.sources.volume import VolumeSource
+from slidecam.sources.volume_grid import PlaneStack
 from slidecam.viewing import VolumeView
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PATIENT = {"PatientName": "Roe^Janet", "PatientID": "VS-0815", "PatientBirthDate": "19660102"}
+
+
+def stack(source: Any) -> PlaneStack:
+    found = source.facts.stack
+    assert isinstance(found, PlaneStack)
+    return found
 
 
 def volume(source: Any) -> NDArray[np.float32]:
@@ -31,7 +38,7 @@ def test_slices_are_sorted_by_place_and_not_by_name(tmp_path: Path, write_volume
     nifti, series = write_volume.nifti(tmp_path / "a.nii", head), write_volume.dicom(tmp_path / "series", head)
     with open_source(nifti) as expected, open_source(series) as found:
         np.testing.assert_array_equal(volume(found), volume(expected))
-        np.testing.assert_allclose(found.facts.stack.grid.spl_affine, expected.facts.stack.grid.spl_affine, atol=1e-6)
+        np.testing.assert_allclose(stack(found).grid.spl_affine, stack(expected).grid.spl_affine, atol=1e-6)
 
 
 def test_any_file_of_a_series_is_the_series(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:
@@ -46,7 +53,7 @@ def test_an_enhanced_file_is_the_same_volume(tmp_path: Path, write_volume: Any, 
     with open_source(series) as one, open_source(many) as other:
         assert "enhanced" in other.facts.format
         np.testing.assert_array_equal(volume(one), volume(other))
-        np.testing.assert_allclose(one.facts.stack.grid.spl_affine, other.facts.stack.grid.spl_affine, atol=1e-6)
+        np.testing.assert_allclose(stack(one).grid.spl_affine, stack(other).grid.spl_affine, atol=1e-6)
 
 
 def test_missing_slices_are_noticed_and_their_places_kept(
@@ -54,11 +61,11 @@ def test_missing_slices_are_noticed_and_their_places_kept(
 ) -> None:
     whole, holed = write_volume.dicom(tmp_path / "w", head), write_volume.dicom(tmp_path / "h", head, skip=(4, 5))
     with open_source(whole) as complete, open_source(holed) as source:
-        assert source.facts.stack.missing == (4, 5)
+        assert stack(source).missing == (4, 5)
         assert "2 slices are missing" in source.facts.notes[0]
         kept = [plane for plane in range(12) if plane not in {4, 5}]
         np.testing.assert_array_equal(volume(source)[kept], volume(complete)[kept])
-        np.testing.assert_allclose(source.facts.stack.positions, complete.facts.stack.positions)
+        np.testing.assert_allclose(stack(source).positions, stack(complete).positions)
 
 
 def test_a_series_that_begins_late_says_so(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:

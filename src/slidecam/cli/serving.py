@@ -35,8 +35,8 @@ def serve(
     """Serve QuPath and the browser on this machine: pictures, slides, jobs. Stop it with Ctrl-C."""
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.cli.telling import sample_folder
         from slidecam.errors import UsageError
+        from slidecam.sources.samples import sample_folder
 
         try:
             from slidecam.server import ServeSpec

@@ -60,18 +60,18 @@ def write_nifti(path: Path, blocks: Iterator[NDArray[np.generic]], grid: VolumeG
 
 
 def _fill(packed: BinaryIO, header: Nifti1Header, blocks: Iterator[NDArray[np.generic]], kind: str) -> None:
-    header.write_to(packed)  # type: ignore[no-untyped-call]  # nibabel types it in part
+    header.write_to(packed)
     packed.writelines(np.ascontiguousarray(np.nan_to_num(block).T, kind).tobytes() for block in blocks)
 
 
 def _header(grid: VolumeGrid, kind: str, told: str) -> Nifti1Header:
-    header = (Nifti2Header if max(grid.shape) > LONGEST else Nifti1Header)()  # type: ignore[no-untyped-call]
-    header.set_data_shape(grid.shape)  # type: ignore[no-untyped-call]
-    header.set_data_dtype(np.dtype(kind))  # type: ignore[no-untyped-call]
-    header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
+    header = (Nifti2Header if max(grid.shape) > LONGEST else Nifti1Header)()
+    header.set_data_shape(grid.shape)
+    header.set_data_dtype(np.dtype(kind))
+    header.set_xyzt_units("mm")
     header["descrip"] = told[:WORDS].encode("ascii", "replace")
     header["vox_offset"] = 352 if header.sizeof_hdr == 348 else 544  # noqa: PLR2004  (both versions' single files)
     header["scl_slope"], header["scl_inter"] = 1, 0
-    header.set_qform(grid.affine, code=SCANNER, strip_shears=True)  # type: ignore[no-untyped-call]
-    header.set_sform(grid.affine, code=SCANNER)  # type: ignore[no-untyped-call]
+    header.set_qform(grid.affine, code=SCANNER, strip_shears=True)
+    header.set_sform(grid.affine, code=SCANNER)
     return header

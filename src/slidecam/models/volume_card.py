@@ -131,7 +131,7 @@ def _window(fields: JsonFields) -> Window:
         # without numbers, those of the kind that everybody uses
         low, high = {"percentile": (1.0, 99.5), "zscore": (-2.0, 2.0)}.get(kind, (None, None))
         return Window(
-            kind,  # type: ignore[arg-type]  # Window checks it
+            kind,
             fields.number("low", 1.0) if "low" in fields.values or low is None else low,
             fields.number("high", 99.5) if "high" in fields.values or high is None else high,
         )

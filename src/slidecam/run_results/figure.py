@@ -96,6 +96,8 @@ def write_figure(path: Path, run: RunTiles, spec: FigureSpec | None = None) -> N
         If the slide cannot be read there.
     """
     spec = spec or FigureSpec()
+    if run.planes is not None:
+        raise UsageError(f"{run.folder} is a run of a volume, not of a slide.", "Look at its montage.png.")
     region = _region(run, spec)
     overlay = _overlay(run, spec)
     with open_source(run.slide_path) as source:

@@ -60,6 +60,8 @@ class RunTiles:
         What the classifier's logits were divided by; 1 where probabilities were never calibrated.
     notes
         What a reader should know, as sentences.
+    planes
+        int64, (tiles,): the plane of a volume that each tile lies on; None on a slide.
     """
 
     folder: Path
@@ -76,6 +78,7 @@ class RunTiles:
     model: str
     temperature: float
     notes: tuple[str, ...] = ()
+    planes: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -84,7 +87,8 @@ class RunTiles:
     def identity(self) -> str:
         """SHA-256 of the slide's fingerprint and of all boxes: which tiles these are, whatever a model says of them."""
         fingerprint = str(self.digest.get("slide"))
-        return hashlib.sha256(fingerprint.encode() + self.table.boxes.astype("<i8").tobytes()).hexdigest()
+        planes = b"" if self.planes is None else self.planes.astype("<i8").tobytes()
+        return hashlib.sha256(fingerprint.encode() + self.table.boxes.astype("<i8").tobytes() + planes).hexdigest()
 
     @property
     def calibration(self) -> str:
@@ -101,6 +105,11 @@ class RunTiles:
     @cached_property
     def mosaic(self) -> Mosaic:
         """The slide's tissue cut along the edges of all tiles, for areas of unions."""
+        if self.planes is not None:
+            raise UsageError(
+                f"{self.folder} is a run of a volume, and areas are those of a slide.",
+                "The volume's own call and its slices.csv tell of it.",
+            )
         return lay_mosaic(self.table.boxes, self.tissue_or_slide)
 
     @property
@@ -115,10 +124,14 @@ class RunTiles:
             raise UsageError(f"{self.model} has no class {class_name!r}.", f"Its classes are {', '.join(names[:16])}.")
         return names.index(class_name)
 
-    def row_at(self, x: float, y: float) -> int | None:
-        """Return the tile at a place in level-0 pixels, the one with the nearest centre where tiles overlap."""
+    def row_at(self, x: float, y: float, plane: int = 0) -> int | None:
+        """Return the tile at a place in level-0 pixels, the one with the nearest centre where tiles overlap.
+
+        Of a volume only tiles on ``plane`` are looked at.
+        """
         left, top, width, height = self.table.boxes.T
-        inside = np.flatnonzero((left <= x) & (x < left + width) & (top <= y) & (y < top + height))
+        here = True if self.planes is None else self.planes == plane
+        inside = np.flatnonzero((left <= x) & (x < left + width) & (top <= y) & (y < top + height) & here)
         if not len(inside):
             return None
         centres = self.table.boxes[inside, :2] + self.table.boxes[inside, 2:] / 2
@@ -176,6 +189,7 @@ def read_run_tiles(folder: Path | str, bundle: Path | str | None = None, slide: 
         model=str(told["name"]),
         temperature=float(told["temperature"]),
         notes=notes,
+        planes=store.planes if store.is_volume else None,
     )
 
 

@@ -46,9 +46,9 @@ class VolumeGrid:
     @cached_property
     def orientation(self) -> NDArray[np.float64]:
         """For each axis of the file its place in (S, P, L), and 1 or -1 where it runs the other way; (3, 2)."""
-        wanted = axcodes2ornt(("S", "P", "L"))  # type: ignore[no-untyped-call]  # nibabel types it in part
-        own = io_orientation(self.affine)  # type: ignore[no-untyped-call]
-        return np.asarray(ornt_transform(own, wanted))  # type: ignore[no-untyped-call]
+        wanted = axcodes2ornt(("S", "P", "L"))
+        own = io_orientation(self.affine)
+        return np.asarray(ornt_transform(own, wanted))
 
     def file_axis(self, place: int) -> int:
         """Return the file's axis that is axis ``place`` of (S, P, L)."""
@@ -67,7 +67,7 @@ class VolumeGrid:
     @cached_property
     def spl_affine(self) -> NDArray[np.float64]:
         """float64, (4, 4): from (s, p, l) indices to (z, y, x) in LPS+ mm."""
-        back = inv_ornt_aff(self.orientation, self.shape)  # type: ignore[no-untyped-call]
+        back = inv_ornt_aff(self.orientation, self.shape)
         return np.asarray(_X_Y_Z_REVERSED @ _TO_LPS @ self.affine @ back)
 
     @property

@@ -39,7 +39,7 @@ class SuggestionSpec:
     kind
         Of uncertainty.
     reach
-        How far a label speaks for what lies around it, in edges of a tile.
+        How far a label speaks for what lies around it, in edges of a tile; in a volume a plane counts as one.
     looks
         How much looking alike counts, beside lying near: from 0, not at all, to 1, as much.
     seed
@@ -140,6 +140,8 @@ class _Field:
     def of(cls, run: RunTiles, looks: Array, rows: NDArray[np.int64], spec: SuggestionSpec) -> _Field:
         boxes = run.table.boxes[rows].astype(np.float64)
         centers = (boxes[:, :2] + boxes[:, 2:] / 2) / boxes[:, 2:].max(axis=1, keepdims=True, initial=1)
+        if run.planes is not None:
+            centers = np.concatenate([centers, run.planes[rows, None]], axis=1)
         features = looks[rows]
         some = features[:SAMPLE]  # the rows are in an order by chance
         far = np.sqrt(np.square(some[:, None] - some[None]).sum(axis=2))
