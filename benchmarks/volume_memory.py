@@ -23,18 +23,20 @@ SMALL = (96, 96, 64)
 SAMPLE = Path(__file__).parents[1] / "sample_data" / "mri-bundle"
 
 READ = """
-import resource, sys
+import sys, psutil
 from slidecam.sources import open_source
 from slidecam.geometry import LevelBox
 from slidecam.viewing import VolumeView
 import slidecam.sources.volume
-unit = 1e6 if sys.platform == "darwin" else 1e3
+me = psutil.Process()
 with open_source(sys.argv[1], view=VolumeView(axis=sys.argv[2])) as source:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    # ru_maxrss would begin at the peak of the process that started this one
+    before = peak = me.memory_info().rss
     size = source.facts.size
     for plane in range(source.facts.planes):
         source.read(0, LevelBox(0, 0, size.width, size.height), plane=plane)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit - before)
+        peak = max(peak, me.memory_info().rss)
+    print((peak - before) / 1e6)
 """
 
 
