@@ -42,7 +42,7 @@ def main() -> None:
         address = address_of(server, Path(folder))
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         try:
-            page = browser.new_page(viewport=SIZE)
+            page = browser.new_page(viewport={"width": SIZE["width"], "height": SIZE["height"]})
             page.set_default_timeout(600_000)
             page.goto(address)
             page.wait_for_selector("body[data-ready]")

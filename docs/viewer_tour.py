@@ -44,7 +44,7 @@ class Tour:
         self.results = self.room / "results"
         self.results.mkdir(parents=True)
         # Copies, so that no picture shows where things lie on this machine.
-        slide, bundle = shutil.copy(slide, self.room), shutil.copytree(bundle, self.room / "bundle")
+        slide, bundle = Path(shutil.copy(slide, self.room)), Path(shutil.copytree(bundle, self.room / "bundle"))
         self.viewer = napari.Viewer(show=True)
         self.viewer.window._qt_window.resize(*WINDOW)
         self.viewer.open(str(slide), plugin="slidecam")

@@ -60,7 +60,7 @@ def test_a_rate_leaves_pauses_and_what_was_done_before_out() -> None:
     watch.now = 10
     with rate.standing():
         watch.now = 70
-    assert rate.at(200, 400) == (pytest.approx(10), pytest.approx(20))
+    assert rate.at(200, 400) == pytest.approx((10, 20))
     assert rate.at(100, 400)[1] == float("inf")
 
 

@@ -35,7 +35,8 @@ def opened(path: Path) -> list[Layer]:
 
 @pytest.fixture
 def volume(tmp_path: Path, write_volume: Any, head: Any) -> Path:
-    return write_volume.nifti(tmp_path / "brain.nii.gz", head)
+    path: Path = write_volume.nifti(tmp_path / "brain.nii.gz", head)
+    return path
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def volume_run(volume: Path, slice_bundle: Path, tmp_path: Path) -> Path:
 
 def test_a_volume_opens_as_radiologists_hang_it_in_millimetres(volume: Path, notices: list[str]) -> None:
     (layer,) = opened(volume)
-    image = nibabel.load(volume)
+    image: Any = nibabel.load(volume)
     turn = ornt_transform(io_orientation(image.affine), axcodes2ornt(("S", "P", "L")))
     np.testing.assert_allclose(np.asarray(layer.data), apply_orientation(image.get_fdata(), turn), rtol=1e-5)
     assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
@@ -83,7 +84,8 @@ def test_a_volume_is_run_from_the_viewer_and_recognised_afterwards(
     volume: Path, slice_bundle: Path, tmp_path: Path, viewer: ViewerModel
 ) -> None:
     viewer.add_layer(opened(volume)[0])
-    desk, told = Desk(viewer), []
+    desk = Desk(viewer)
+    told: list[Any] = []
     desk.volume_shown.connect(told.append)
     updates = list(RunJob(RunOrder(str(volume), slice_bundle, tmp_path / "mine", SPEC)).updates())
     tiles = [update for update in updates if isinstance(update, Tiles)]

@@ -65,7 +65,7 @@ def _fill(packed: BinaryIO, header: Nifti1Header, blocks: Iterator[NDArray[np.ge
 
 
 def _header(grid: VolumeGrid, kind: str, told: str) -> Nifti1Header:
-    header = (Nifti2Header if max(grid.shape) > LONGEST else Nifti1Header)()
+    header = (Nifti2Header if max(grid.shape) > LONGEST else Nifti1Header)()  # type: ignore[no-untyped-call]  # nibabel types it in part
     header.set_data_shape(grid.shape)
     header.set_data_dtype(np.dtype(kind))
     header.set_xyzt_units("mm")

@@ -187,7 +187,7 @@ class ReadTab(QWidget):
     def step(self, by: int) -> None:
         """Fly to the next most suspicious tile, or to the one before."""
         order = self.desk.suspicious(self.suspect.currentText())
-        if not len(order):
+        if self.desk.run is None or not len(order):
             return
         self._place = min(max(self._place + by, 0), len(order) - 1)
         row, name = int(order[self._place]), self.suspect.currentText()
