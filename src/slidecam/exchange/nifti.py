@@ -12,7 +12,7 @@ from nibabel.nifti2 import Nifti2Header
 from slidecam.atomic import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -65,7 +65,8 @@ def _fill(packed: BinaryIO, header: Nifti1Header, blocks: Iterator[NDArray[np.ge
 
 
 def _header(grid: VolumeGrid, kind: str, told: str) -> Nifti1Header:
-    header = (Nifti2Header if max(grid.shape) > LONGEST else Nifti1Header)()  # type: ignore[no-untyped-call]  # nibabel types it in part
+    version: Callable[[], Nifti1Header] = Nifti2Header if max(grid.shape) > LONGEST else Nifti1Header
+    header = version()
     header.set_data_shape(grid.shape)
     header.set_data_dtype(np.dtype(kind))
     header.set_xyzt_units("mm")
