@@ -86,7 +86,12 @@ def test_export_tells_what_it_wrote(tmp_path: Path, tiny_bundle: Path, write_sli
     boxes = RunStore.open(out / "one").boxes
     table = np.loadtxt(out / "one" / "qupath" / "tiles.csv.gz", np.int64, delimiter=",", skiprows=1, usecols=range(4))
     np.testing.assert_array_equal(table, boxes)
-    assert "tiles" in CliRunner().invoke(app, ["export", str(out)]).stdout
+    assert "tiles" in CliRunner().invoke(app, ["export", str(out), "--to", "qupath"]).stdout
+
+
+def test_export_to_train_on_asks_for_a_folder(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["export", str(tmp_path), "--json"])
+    assert (result.exit_code, "Pass --out" in result.stdout) == (2, True)
 
 
 @pytest.mark.parametrize(("size", "told"), [("wide", "--shown 'wide'"), ("0x5", "--shown '0x5'"), ("9x9", "9 x 9 px")])

@@ -1,62 +1,120 @@
-"""``slidecam export``: a finished run's results in another program's form."""
+"""``slidecam export``: a finished run's results in the form that something else wants."""
 
 from __future__ import annotations
 
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slidecam.cli.app import Json, Shown, app
-from slidecam.cli.terminal import Terminal
+from slidecam.cli.app import BundlePath, Json, Shown, SlidePath, Trust, app
+from slidecam.cli.refining import Annotations, CorrectionsPath, MinShare, MostOther, NoCorrections, Renamed
+from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 from slidecam.errors import UsageError
 from slidecam.geometry import Size
 
+if TYPE_CHECKING:
+    from slidecam.exchange.qupath import TileFormat
 
-class Program(StrEnum):
-    """Whom it is for."""
 
+class Purpose(StrEnum):
+    """What for."""
+
+    TRAINING = "training"
     QUPATH = "qupath"
 
 
 class Tiles(StrEnum):
-    """How tiles are written."""
+    """How tiles are written for QuPath."""
 
     AUTO = "auto"
     GEOJSON = "geojson"
     CSV = "csv"
 
 
-Runs = Annotated[Path, typer.Argument(help="The --out of predict, or a slide's folder in it.", show_default=False)]
+Runs = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN", help="One slide's folder in the --out of predict; for QuPath also the --out.", show_default=False
+    ),
+]
 Out = Annotated[
-    Path | None, typer.Option("--out", "-o", help="Folder for the outputs. \\[default: qupath in each slide's]")
+    Path | None, typer.Option("--out", "-o", help="Folder to make. \\[default for QuPath: qupath in each slide's]")
 ]
 
 
 @app.command()
 def export(
-    runs: Runs,
-    to: Annotated[Program, typer.Option(help="The program that it is for.")] = Program.QUPATH,
+    run: Runs,
+    to: Annotated[
+        Purpose, typer.Option(help="training: tiles with their labels, to train on. qupath: what QuPath loads.")
+    ] = Purpose.TRAINING,
     out: Out = None,
+    annotations: Annotations = None,
+    corrections: CorrectionsPath = None,
+    no_corrections: NoCorrections = False,
+    rename: Renamed = None,
+    min_share: MinShare = 0.5,
+    most_other: MostOther = 0.2,
+    group_pattern: Annotated[
+        str, typer.Option(help="Regular expression with (?P<group>…) for the patient in the slide's name.")
+    ] = "",
+    bundle: BundlePath = None,
+    slide: SlidePath = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a tile set that lies there.")] = False,
+    trust: Trust = False,
     tiles: Annotated[
-        Tiles, typer.Option(help="geojson to drag onto the slide beside the table of our scripts; auto: up to 100,000.")
+        Tiles, typer.Option(help="For QuPath: geojson to drag onto the slide beside our scripts' table; auto: if few.")
     ] = Tiles.AUTO,
     shown: Shown = None,
     json: Json = False,
 ) -> None:
-    """Write what QuPath loads: tiles, heatmaps as pictures and their places, from a run, without slide and model."""
+    """Write a run's labelled tiles as slidecam tiles does, or its tiles and heatmaps for QuPath (--to qupath)."""
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.exchange.finished import export_for_qupath
+        if to is Purpose.QUPATH:
+            _for_qupath(run, out, tiles.value, size_shown(shown), terminal, json=json)
+            return
+        from slidecam.cli.teaching import pairs_of, told_of_tiles
+        from slidecam.foreground import LabelRule
+        from slidecam.run_results import read_run_tiles
+        from slidecam.teaching import ExportSpec, export_training
 
-        for told in export_for_qupath(runs, out, size_shown(shown), tiles.value):
-            if json:
-                terminal.line({"event": "Exported", "to": to.value, **told})
-            else:
-                counts = {"tiles": told["tiles"]["count"], "as GeoJSON": told["tiles"]["geojson"] or "no"}
-                terminal.table(told["folder"], {**counts, "heatmaps": len(told["heatmaps"])})
+        spec = ExportSpec(
+            rule=LabelRule(min_share, most_other),
+            renamed=pairs_of("--map", rename or []),
+            group_pattern=group_pattern,
+            overwrite=overwrite,
+            beside=not no_corrections,
+            trust=trust,
+        )
+        folder = _needed(out)
+        read = read_run_tiles(run, bundle, slide)
+        made = terminal.walk(export_training(read, folder, annotations, corrections, spec))
+        terminal.table(str(folder), told_of_tiles(made))
+        if not made.is_whole:
+            raise typer.Exit(EXIT_PARTLY)
+
+
+def _needed(out: Path | None) -> Path:
+    if out is None:
+        raise UsageError("no folder is named for the tiles.", "Pass --out.")
+    return out
+
+
+def _for_qupath(
+    run: Path, out: Path | None, tiles: TileFormat, size: Size | None, terminal: Terminal, *, json: bool
+) -> None:
+    from slidecam.exchange.finished import export_for_qupath
+
+    for told in export_for_qupath(run, out, size, tiles):
+        if json:
+            terminal.line({"event": "Exported", "to": "qupath", **told})
+        else:
+            counts = {"tiles": told["tiles"]["count"], "as GeoJSON": told["tiles"]["geojson"] or "no"}
+            terminal.table(told["folder"], {**counts, "heatmaps": len(told["heatmaps"])})
 
 
 def size_shown(text: str | None) -> Size | None:

@@ -1,4 +1,4 @@
-"""``slidecam suggest``, ``fine-tune`` and ``export``: a classifier taught on one slide."""
+"""``slidecam suggest`` and ``fine-tune``: a classifier taught on one slide."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from slidecam.cli.app import BundlePath, Json, Run, SlidePath, Trust, app
-from slidecam.cli.terminal import EXIT_PARTLY, Terminal
+from slidecam.cli.terminal import Terminal
 
 Annotations = Annotated[
     Path | None, typer.Option(help="GeoJSON of areas with classes, as QuPath exports it.", show_default=False)
@@ -99,45 +99,3 @@ def suggest(
         labelled = label_tiles(read, annotations, beside(read, corrections, wanted=not no_corrections))
         found = suggestions(read, number, labelled.rows.tolist(), SuggestionSpec(seed=seed))
         terminal.rows("suggestions", told_of_suggestions(found))
-
-
-@app.command()
-def export(
-    run: Run,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.", show_default=False)],
-    annotations: Annotations = None,
-    corrections: CorrectionsPath = None,
-    no_corrections: NoCorrections = False,
-    rename: Renamed = None,
-    min_share: MinShare = 0.5,
-    most_other: MostOther = 0.2,
-    group_pattern: Annotated[
-        str, typer.Option(help="Regular expression with (?P<group>…) for the patient in the slide's name.")
-    ] = "",
-    bundle: BundlePath = None,
-    slide: SlidePath = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a tile set that lies there.")] = False,
-    trust: Trust = False,
-    json: Json = False,
-) -> None:
-    """Write a run's labelled tiles as slidecam tiles does, to train on, with annotations.geojson beside them."""
-    terminal = Terminal(json=json)
-    with terminal.errors():
-        from slidecam.cli.teaching import pairs_of, told_of_tiles
-        from slidecam.foreground import LabelRule
-        from slidecam.run_results import read_run_tiles
-        from slidecam.teaching import ExportSpec, export_training
-
-        spec = ExportSpec(
-            rule=LabelRule(min_share, most_other),
-            renamed=pairs_of("--map", rename or []),
-            group_pattern=group_pattern,
-            overwrite=overwrite,
-            beside=not no_corrections,
-            trust=trust,
-        )
-        read = read_run_tiles(run, bundle, slide)
-        made = terminal.walk(export_training(read, out, annotations, corrections, spec))
-        terminal.table(str(out), told_of_tiles(made))
-        if not made.is_whole:
-            raise typer.Exit(EXIT_PARTLY)
