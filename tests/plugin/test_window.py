@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from napari.layers import Layer
+from qtpy.QtCore import QCoreApplication, QEvent
 from qtpy.QtWidgets import QApplication
 
 from slidecam.exchange.ome_zarr import RasterSpec, write_heatmap_ome_zarr
@@ -155,13 +156,16 @@ def test_a_wrong_wish_is_told_with_its_remedy(
 
 def test_a_closed_dock_lets_go_of_the_viewer(make_napari_viewer: Any, own_run: ShownRun) -> None:
     viewer = make_napari_viewer()
+    its_own = list(viewer.mouse_drag_callbacks)
     dock = PredictAndExplain(viewer)
     placed = viewer.window.add_dock_widget(dock)
     assert len(viewer.mouse_move_callbacks) == 1
     viewer.window.remove_dock_widget(placed)
     dock.deleteLater()
-    until(lambda: not viewer.mouse_move_callbacks)
-    assert not viewer.mouse_drag_callbacks
+    # What Qt's own loop would do next.
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    assert not viewer.mouse_move_callbacks
+    assert list(viewer.mouse_drag_callbacks) == its_own
     reader = get_reader(str(own_run.folder))
     assert reader is not None
     for layer in reader(str(own_run.folder)):

@@ -186,13 +186,13 @@ class ReadTab(QWidget):
 
     def step(self, by: int) -> None:
         """Fly to the next most suspicious tile, or to the one before."""
-        order = self.desk.suspicious(self.suspect.currentText())
-        if self.desk.run is None or not len(order):
+        run, order = self.desk.run, self.desk.suspicious(self.suspect.currentText())
+        if run is None or not len(order):
             return
         self._place = min(max(self._place + by, 0), len(order) - 1)
         row, name = int(order[self._place]), self.suspect.currentText()
         self.desk.fly_to(row)
-        chosen = self.desk.run.table.probabilities[row, self.suspect.currentIndex()]
+        chosen = run.table.probabilities[row, self.suspect.currentIndex()]
         self.ranked.setText(f"{self._place + 1} of {len(order)} for {name}: {100 * chosen:.1f} %")
 
     def hover(self, row: int) -> None:

@@ -114,8 +114,7 @@ def _slide_of(run: ShownRun) -> list[LayerData]:
             f"The slide of this run is not at {run.tiles.slide_path} any more: open it yourself, and it will lie below."
         )
         return []
-    mpp = None if run.spacing is None else run.spacing.x
-    layer, notes = slide_layer(run.tiles.slide_path, mpp)
+    layer, notes = slide_layer(run.tiles.slide_path, run.spacing)
     for note in notes:
         warn(note)
     return [layer]

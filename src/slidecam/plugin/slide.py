@@ -71,7 +71,7 @@ class SlideFacts:
         return Placing(self.spacing)
 
 
-def facts_of(source: Source, mpp: float | None = None) -> tuple[SlideFacts, str]:
+def facts_of(source: Source, mpp: Spacing | float | None = None) -> tuple[SlideFacts, str]:
     """Return what is kept of a slide, and what the user must hear of its spacing (or nothing)."""
     facts = source.facts
     try:
@@ -85,7 +85,7 @@ def facts_of(source: Source, mpp: float | None = None) -> tuple[SlideFacts, str]
     return kept, said
 
 
-def slide_layer(path: str | Path, mpp: float | None = None) -> tuple[LayerData, tuple[str, ...]]:
+def slide_layer(path: str | Path, mpp: Spacing | float | None = None) -> tuple[LayerData, tuple[str, ...]]:
     """Open a slide as a layer; its file stays open as long as the layer's data.
 
     Parameters
