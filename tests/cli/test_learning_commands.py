@@ -198,6 +198,21 @@ def test_a_folder_in_use_is_refused(made: tuple[Result, Path], data: Path, recip
     assert "--resume" in result.stderr
 
 
+def test_what_was_stopped_is_called_safe_only_where_there_is_a_checkpoint(
+    tmp_path: Path, data: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Terminal, "walk", stopped)
+    early = slidecam("train", recipe, "--data", data, "--out", tmp_path / "out")
+    assert "safe" not in early.stderr
+    assert "begin anew" in " ".join(early.stderr.split())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "checkpoint.safetensors").touch()
+    assert "safe in --out" in slidecam("train", recipe, "--data", data, "--out", tmp_path / "out").stderr
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for other processes")
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path, data: Path, recipe: Path) -> None:

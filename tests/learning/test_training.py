@@ -27,7 +27,7 @@ from slidecam.errors import (
     WeightsError,
 )
 from slidecam.learning.checkpoints import read_checkpoint
-from slidecam.learning.folder import LOCK_FILE
+from slidecam.learning.folder import LOCK_FILE, TrainingFolder, check_usable
 from slidecam.learning.preparing import StartingWeights, card_for, device_for, network_for
 from slidecam.learning.recipe import read_recipe
 from slidecam.learning.training import Trained, TrainingCall, train
@@ -226,7 +226,37 @@ def test_a_training_that_runs_away_is_told_and_leaves_no_bundle(
 ) -> None:
     with pytest.raises(RecipeError, match="run away"):
         run(quick(tmp_path, "train.lr=1e30", "train.optimizer=sgd"), colors, tmp_path / "out")
-    assert not (tmp_path / "out" / "bundle").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_training_stopped_within_its_first_epoch_can_be_repeated_as_it_was_called(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    recipe = quick(tmp_path, "train.epochs=1")
+    work = train(recipe, colors, TrainingCall(tmp_path / "out", pages=False))
+    while next(work).phase != "batch":
+        pass
+    work.close()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("existing", ["refuse", "resume"])
+def test_a_training_killed_within_its_first_epoch_is_begun_anew(
+    tmp_path: Path, colors: Path, quick: MakeRecipe, existing: str
+) -> None:
+    recipe, killed = quick(tmp_path, "train.epochs=1"), tmp_path / "killed"
+    work = train(recipe, colors, TrainingCall(tmp_path / "out", pages=False))
+    while next(work).phase != "batch":
+        pass
+    shutil.copytree(tmp_path / "out", killed)  # as a kill leaves it
+    work.close()
+    assert len(run(recipe, colors, killed, existing=existing).history) == 1
+
+
+def test_a_bundle_without_a_checkpoint_is_not_resumed_and_the_way_out_is_told(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    with pytest.raises(CheckpointError, match="--overwrite"):
+        check_usable(TrainingFolder(tmp_path), "resume")
 
 
 def test_an_empty_class_folder_is_named(tmp_path: Path, quick: MakeRecipe, make_pictures: MakePictures) -> None:

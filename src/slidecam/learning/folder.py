@@ -85,8 +85,15 @@ class TrainingFolder:
         return self.path / "protocols"
 
     def begun(self) -> bool:
-        """Whether a training was begun here."""
-        return self.checkpoint.exists() or self.bundle.exists() or self.recipe.exists()
+        """Whether there is a training here that is done, or can be gone on with."""
+        return self.checkpoint.exists() or self.bundle.exists()
+
+    def abandoned(self) -> bool:
+        """Whether a training was killed here before an epoch had ended: only its plan is left, and nothing is lost."""
+        plan = {self.recipe, self.split, self.pictures}
+        if self.begun() or not all(file.is_file() for file in plan):
+            return False
+        return set(self.path.iterdir()) <= {*plan, self.history, self.features, self.path / LOCK_FILE}
 
     def clear_features(self) -> None:
         """Remove cached features, which nothing needs after the training."""
@@ -142,8 +149,11 @@ def claimed(path: Path, existing: str) -> Iterator[TrainingFolder]:
 def check_usable(folder: TrainingFolder, existing: str) -> None:
     """Refuse a folder that holds what must not be lost; see `claimed`."""
     path = folder.path
+    if folder.abandoned():
+        return
     if existing == "resume" and not folder.checkpoint.exists():
-        remedy = "Leave --resume out to begin one."
+        begun = folder.bundle.exists()
+        remedy = "Pass --overwrite to begin anew." if begun else "Leave --resume out to begin one."
         raise CheckpointError(f"{path}: there is no training to resume: no {CHECKPOINT_FILE}.", remedy)
     if existing != "refuse" or not path.exists():
         return

@@ -121,7 +121,7 @@ def train(recipe: Recipe, data: Path, call: TrainingCall) -> Generator[Step, Non
     Notes
     -----
     Closing the generator stops the training; its last checkpoint stays, to be resumed. An error before the first epoch
-    leaves ``call.out`` as it was.
+    leaves ``call.out`` as it was; one before its end leaves nothing of the training there.
     """
     device_for(call.device)
     check_weights(recipe, call.weights)
@@ -158,13 +158,17 @@ def _train_network(
             "first_weights": weights_facts(recipe, call.weights),
             "class_names": list(pictures.class_names),
         }
-        begun = _begun(folder, facts) if call.existing == "resume" else None
+        begun = _begun(folder, facts) if call.existing == "resume" and folder.checkpoint.exists() else None
         course = yield from _course(recipe, pictures, call, _Start(network.to(device), card, facts, folder, device))
         course.check()
         if begun is None:
             folder.clear()
             write_plan(folder, recipe, pictures)
-        yield from course.follow(begun)
+        try:
+            yield from course.follow(begun)
+        finally:
+            if not folder.checkpoint.exists():
+                folder.clear()  # no epoch has ended: there is nothing to go on with, and nothing to be in the way
         bundle, progress = _conclude(course, card, recipe, pictures), course.progress
         del course  # Windows removes no file that is mapped, as features may be
         folder.clear_features()
