@@ -192,6 +192,11 @@ def test_what_is_wrong_is_told_with_a_remedy_and_nothing_is_left(
     assert (told["event"], bool(told["remedy"])) == ("Error", True)
 
 
+def test_help_is_given_by_its_short_name_too() -> None:
+    result = slidecam("train", "-h")
+    assert (result.exit_code, "--data" in result.stdout) == (0, True)
+
+
 def test_a_folder_in_use_is_refused(made: tuple[Result, Path], data: Path, recipe: Path) -> None:
     result = slidecam("train", recipe, "--data", data, "--out", made[1])
     assert result.exit_code == 2

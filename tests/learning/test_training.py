@@ -27,6 +27,7 @@ from slidecam.errors import (
     WeightsError,
 )
 from slidecam.learning.checkpoints import read_checkpoint
+from slidecam.learning.cross_validation import FoldSpec, cross_validate
 from slidecam.learning.folder import LOCK_FILE, TrainingFolder, check_usable
 from slidecam.learning.preparing import StartingWeights, card_for, device_for, network_for
 from slidecam.learning.recipe import read_recipe
@@ -341,6 +342,68 @@ def test_only_the_same_training_is_resumed(
         (data / "red" / "9.png").unlink()
     with pytest.raises(CheckpointError, match=change):
         run(quick(tmp_path, *settings), data, tmp_path / "out", existing="resume")
+
+
+@pytest.fixture
+def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody look at a picture."""
+
+    def looked(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("slidecam.learning.material.check_pictures", looked)
+
+
+@pytest.mark.usefixtures("unseen")
+def test_another_recipe_is_refused_by_the_keys_that_differ_before_a_picture_is_looked_at(
+    trained: tuple[Trained, Path], tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    settings = ["train.epochs=8", "train.monitor=accuracy", "augment.hflip=0.25", "model.name=colours"]
+    with pytest.raises(CheckpointError, match=r"another recipe: augment\.hflip \(was 0\.5, is 0\.25\)"):
+        run(quick(tmp_path, *settings), colors, trained[1], existing="resume")
+
+
+@pytest.mark.usefixtures("unseen")
+@pytest.mark.parametrize("name", ["none.safetensors", "w.docx", "w.pth"])
+def test_weights_that_may_not_be_opened_are_refused_before_a_picture_is_looked_at(
+    tmp_path: Path, colors: Path, quick: MakeRecipe, name: str
+) -> None:
+    (tmp_path / "w.pth").touch()
+    with pytest.raises((WeightsError, UntrustedCodeError), match=name.replace(".", r"\.")):
+        run(quick(tmp_path, "model.weights=file"), colors, tmp_path / "out", weights=StartingWeights(tmp_path / name))
+
+
+@pytest.mark.usefixtures("unseen")
+def test_a_folder_that_cannot_be_made_is_refused_before_a_picture_is_looked_at(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    recipe = quick(tmp_path)
+    with pytest.raises(UsageError, match=r"--out .* cannot be made"):
+        run(recipe, colors, recipe.path / "x")
+
+
+@pytest.mark.usefixtures("unseen")
+def test_a_folder_where_another_trains_is_refused_before_a_picture_is_looked_at(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / LOCK_FILE), pytest.raises(RunExistsError, match="another slidecam"):
+        run(quick(tmp_path), colors, tmp_path / "out")
+
+
+@pytest.mark.usefixtures("unseen")
+def test_more_folds_than_pictures_are_refused_before_one_is_looked_at(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    call = TrainingCall(tmp_path / "out")
+    with pytest.raises(DataSetError, match="too few for 99 folds"):
+        result_of(cross_validate(quick(tmp_path), colors, call, FoldSpec(99)))
+
+
+def test_an_empty_table_is_called_empty(tmp_path: Path, quick: MakeRecipe) -> None:
+    (tmp_path / "data.csv").touch()
+    with pytest.raises(DataSetError, match="the table is empty"):
+        run(quick(tmp_path), tmp_path / "data.csv", tmp_path / "out")
 
 
 def test_a_finished_training_that_is_resumed_gives_the_same_bundle(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from slidecam.atomic import replacing
-from slidecam.errors import CheckpointError, RunExistsError
+from slidecam.errors import CheckpointError, RunExistsError, UsageError
 from slidecam.learning.checkpoints import CHECKPOINT_FILE
 
 if TYPE_CHECKING:
@@ -125,16 +125,21 @@ def claimed(path: Path, existing: str) -> Iterator[TrainingFolder]:
         ``refuse``.
     CheckpointError
         If there is nothing to resume.
+    UsageError
+        If the folder cannot be made or written in.
     """
     folder = TrainingFolder(path)
     check_usable(folder, existing)
-    path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / LOCK_FILE, timeout=0, thread_local=False)
     try:
+        path.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         remedy = "Wait until it is done, or choose another --out."
         raise RunExistsError(path, "another slidecam is training in this folder.", remedy) from error
+    except OSError as error:
+        problem = f"--out {path} cannot be made or written in: {error.strerror or error}."
+        raise UsageError(problem, "Name a folder that may be written, or that can be made.") from error
     try:
         yield folder
     finally:

@@ -231,12 +231,13 @@ def folds(pictures: PictureSet, k: int, seed: int, repeats: int = 1, val: float 
     DataSetError
         If a class has fewer pictures (or, where groups are known, fewer groups) than there are folds.
     """
-    _check_folds(pictures, k)
+    check_folds(pictures, k)
     spec = SplitSpec(1 - val, val, 0.0, seed)
     return tuple(_with_test(pictures, tested, spec) for tested in _test_rows(pictures, k, seed, repeats))
 
 
-def _check_folds(pictures: PictureSet, k: int) -> None:
+def check_folds(pictures: PictureSet, k: int) -> None:
+    """Refuse more folds than a class has pictures or, where they are known, groups; DataSetError."""
     if k < 2:  # noqa: PLR2004  (one to test on and one to train on)
         raise DataSetError(f"{k} folds are no cross-validation.", "Ask for 2 or more.")
     units: tuple[str, ...] = pictures.groups or pictures.names

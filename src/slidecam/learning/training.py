@@ -12,7 +12,7 @@ from slidecam.learning.checkpoints import check_same, read_checkpoint
 from slidecam.learning.course import Course
 from slidecam.learning.cutting import cut_network
 from slidecam.learning.features import FeaturePlan, cached_features
-from slidecam.learning.folder import TrainingFolder, check_usable, claimed
+from slidecam.learning.folder import claimed
 from slidecam.learning.graph_training import train_graph_bundle
 from slidecam.learning.inputs import PixelInputs, hold_pictures
 from slidecam.learning.loop import Lessons, logits_of
@@ -27,7 +27,7 @@ from slidecam.learning.preparing import (
     network_for,
     weights_facts,
 )
-from slidecam.learning.records import Outcome, provenance_of, write_plan
+from slidecam.learning.records import Outcome, check_recipe, provenance_of, write_plan
 from slidecam.learning.splitting import split_record
 from slidecam.models.bundle import save_bundle
 from slidecam.models.classifier import normalised
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from slidecam.learning.checkpoints import Checkpoint
     from slidecam.learning.evaluation import Evaluation
+    from slidecam.learning.folder import TrainingFolder
     from slidecam.learning.inputs import Inputs, Pictures
     from slidecam.learning.loop import Progress
     from slidecam.learning.material import Material
@@ -125,9 +126,23 @@ def train(recipe: Recipe, data: Path, call: TrainingCall) -> Generator[Step, Non
     """
     device_for(call.device)
     check_weights(recipe, call.weights)
-    check_usable(TrainingFolder(call.out), call.existing)
+    fitted = fitted_to(recipe, data)
+    check_call(fitted, call)
     material = yield from material_for(data, recipe.data)
-    return (yield from train_on(fitted_to(recipe, data), material, call))
+    return (yield from train_on(fitted, material, call))
+
+
+def check_call(recipe: Recipe, call: TrainingCall) -> None:
+    """Refuse what can be known to be wrong before any picture is looked at: the folder, a lock, another recipe.
+
+    Raises
+    ------
+    RunExistsError, CheckpointError, UsageError
+        As `train`.
+    """
+    with claimed(call.out, call.existing) as folder:
+        if call.existing == "resume" and folder.checkpoint.exists():
+            check_recipe(folder, recipe)
 
 
 def train_on(recipe: Recipe, material: Material, call: TrainingCall) -> Generator[Step, None, Trained]:
