@@ -192,10 +192,30 @@ def test_what_is_wrong_is_told_with_a_remedy_and_nothing_is_left(
     assert (told["event"], bool(told["remedy"])) == ("Error", True)
 
 
+def test_help_is_given_by_its_short_name_too() -> None:
+    result = slidecam("train", "-h")
+    assert (result.exit_code, "--data" in result.stdout) == (0, True)
+
+
 def test_a_folder_in_use_is_refused(made: tuple[Result, Path], data: Path, recipe: Path) -> None:
     result = slidecam("train", recipe, "--data", data, "--out", made[1])
     assert result.exit_code == 2
     assert "--resume" in result.stderr
+
+
+def test_what_was_stopped_is_called_safe_only_where_there_is_a_checkpoint(
+    tmp_path: Path, data: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Terminal, "walk", stopped)
+    early = slidecam("train", recipe, "--data", data, "--out", tmp_path / "out")
+    assert "safe" not in early.stderr
+    assert "begin anew" in " ".join(early.stderr.split())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "checkpoint.safetensors").touch()
+    assert "safe in --out" in slidecam("train", recipe, "--data", data, "--out", tmp_path / "out").stderr
 
 
 @pytest.mark.slow

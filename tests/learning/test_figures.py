@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from slidecam.learning import figures
 from slidecam.learning.evaluation import EvaluationSpec, evaluate_predictions
 from slidecam.learning.figures import (
     LONGEST,
@@ -55,6 +56,21 @@ def test_every_figure_is_drawn_whole_and_nothing_touches_its_edges(classes: int)
         assert 0.01 < marks.mean() < 0.9, draw.__name__
         for side in (marks[0], marks[-1], marks[:, 0], marks[:, -1]):
             assert not side.any(), draw.__name__
+
+
+def test_the_legend_of_probabilities_lies_beside_the_bars_and_no_bar_hides_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(figures, "_rendered", lambda figure: figure)
+    drawn: Any = probability_figure(evaluation(3))
+    drawn.canvas.draw()
+    for axes in drawn.axes[:3]:
+        legend = axes.get_legend()
+        assert legend.get_window_extent().y0 >= axes.get_window_extent().y1
+        filled = {
+            text.get_text(): patch.get_fill() for text, patch in zip(legend.texts, legend.get_patches(), strict=True)
+        }
+        assert filled == {"true": True, "other classes": False}
 
 
 def test_a_right_prediction_is_a_dark_diagonal() -> None:

@@ -157,6 +157,14 @@ def test_contradictions_between_tables_are_told_at_once_too(tmp_path: Path) -> N
         assert key in caught.value.problem
 
 
+def test_a_table_that_is_wrong_hides_no_mistake_in_another(tmp_path: Path) -> None:
+    text = "[model]\narchitecture = 'resnet5000'\n[data]\ngroup_pattern = '('\n[train]\nepochs = -1\n"
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(write(tmp_path, text), ["phase.0.epochs=2"])
+    for key in ("model.architecture", "group_pattern", "train.epochs", "no [[phase]]"):
+        assert key in caught.value.problem
+
+
 @pytest.mark.parametrize(("content", "words"), [(b"[model\n", "line 1"), (b"\xff\xfe", "cannot be read")])
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "bad.toml"

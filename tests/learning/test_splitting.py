@@ -129,7 +129,9 @@ def test_a_missing_validation_part_is_taken_from_the_training_part() -> None:
     parted = split(pictures_of([0, 1] * 50, parts=parts), SplitSpec(0.6, 0.2, 0.2))
     assert parted.parts[80:] == ("test",) * 20
     assert parted.part("val").counts() == {"a": 10, "b": 10}
-    assert split(pictures_of([0, 1] * 50, parts=parts), SplitSpec(0.8, 0.0, 0.2)).parts == tuple(parts)
+    assert "20 of the 80 pictures to train on are taken for it" in parted.notes[0]
+    whole = split(pictures_of([0, 1] * 50, parts=parts), SplitSpec(0.8, 0.0, 0.2))
+    assert (whole.parts, whole.notes) == (tuple(parts), ())
 
 
 def test_a_class_with_too_few_patients_to_train_on_is_refused() -> None:
@@ -144,6 +146,18 @@ def test_a_part_without_a_class_is_told() -> None:
         "val has no picture of b: there are too few to go round.",
         "test has no picture of b: there are too few to go round.",
     )
+
+
+def test_pictures_of_one_slide_are_said_to_be_the_reason_why_nothing_is_measured() -> None:
+    reason, training, measures = split(pictures_of([0, 1] * 20, ["S1"] * 40), SplitSpec()).notes
+    assert reason.startswith("val and test have no picture: all 40 pictures are of one patient or slide")
+    assert "no temperature is fitted" in training
+    assert "Nothing is measured" in measures
+
+
+def test_a_test_part_alone_is_said_to_be_missing_without_a_word_on_temperature() -> None:
+    (reason,) = split(pictures_of([0, 1] * 20, ["S1", "S1", "S2", "S2"] * 10), SplitSpec(0.5, 0.4, 0.1)).notes
+    assert reason.startswith("test has no picture: all 40 pictures are of 2 patients or slides")
 
 
 @pytest.mark.parametrize("shares", [(0.7, 0.2, 0.2), (0, 0.5, 0.5), (1.2, -0.1, -0.1), (float("nan"), 0.5, 0.5)])

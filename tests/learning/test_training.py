@@ -27,7 +27,8 @@ from slidecam.errors import (
     WeightsError,
 )
 from slidecam.learning.checkpoints import read_checkpoint
-from slidecam.learning.folder import LOCK_FILE
+from slidecam.learning.cross_validation import FoldSpec, cross_validate
+from slidecam.learning.folder import LOCK_FILE, TrainingFolder, check_usable
 from slidecam.learning.preparing import StartingWeights, card_for, device_for, network_for
 from slidecam.learning.recipe import read_recipe
 from slidecam.learning.training import Trained, TrainingCall, train
@@ -226,7 +227,37 @@ def test_a_training_that_runs_away_is_told_and_leaves_no_bundle(
 ) -> None:
     with pytest.raises(RecipeError, match="run away"):
         run(quick(tmp_path, "train.lr=1e30", "train.optimizer=sgd"), colors, tmp_path / "out")
-    assert not (tmp_path / "out" / "bundle").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_training_stopped_within_its_first_epoch_can_be_repeated_as_it_was_called(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    recipe = quick(tmp_path, "train.epochs=1")
+    work = train(recipe, colors, TrainingCall(tmp_path / "out", pages=False))
+    while next(work).phase != "batch":
+        pass
+    work.close()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("existing", ["refuse", "resume"])
+def test_a_training_killed_within_its_first_epoch_is_begun_anew(
+    tmp_path: Path, colors: Path, quick: MakeRecipe, existing: str
+) -> None:
+    recipe, killed = quick(tmp_path, "train.epochs=1"), tmp_path / "killed"
+    work = train(recipe, colors, TrainingCall(tmp_path / "out", pages=False))
+    while next(work).phase != "batch":
+        pass
+    shutil.copytree(tmp_path / "out", killed)  # as a kill leaves it
+    work.close()
+    assert len(run(recipe, colors, killed, existing=existing).history) == 1
+
+
+def test_a_bundle_without_a_checkpoint_is_not_resumed_and_the_way_out_is_told(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    with pytest.raises(CheckpointError, match="--overwrite"):
+        check_usable(TrainingFolder(tmp_path), "resume")
 
 
 def test_an_empty_class_folder_is_named(tmp_path: Path, quick: MakeRecipe, make_pictures: MakePictures) -> None:
@@ -311,6 +342,68 @@ def test_only_the_same_training_is_resumed(
         (data / "red" / "9.png").unlink()
     with pytest.raises(CheckpointError, match=change):
         run(quick(tmp_path, *settings), data, tmp_path / "out", existing="resume")
+
+
+@pytest.fixture
+def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody look at a picture."""
+
+    def looked(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("slidecam.learning.material.check_pictures", looked)
+
+
+@pytest.mark.usefixtures("unseen")
+def test_another_recipe_is_refused_by_the_keys_that_differ_before_a_picture_is_looked_at(
+    trained: tuple[Trained, Path], tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    settings = ["train.epochs=8", "train.monitor=accuracy", "augment.hflip=0.25", "model.name=colours"]
+    with pytest.raises(CheckpointError, match=r"another recipe: augment\.hflip \(was 0\.5, is 0\.25\)"):
+        run(quick(tmp_path, *settings), colors, trained[1], existing="resume")
+
+
+@pytest.mark.usefixtures("unseen")
+@pytest.mark.parametrize("name", ["none.safetensors", "w.docx", "w.pth"])
+def test_weights_that_may_not_be_opened_are_refused_before_a_picture_is_looked_at(
+    tmp_path: Path, colors: Path, quick: MakeRecipe, name: str
+) -> None:
+    (tmp_path / "w.pth").touch()
+    with pytest.raises((WeightsError, UntrustedCodeError), match=name.replace(".", r"\.")):
+        run(quick(tmp_path, "model.weights=file"), colors, tmp_path / "out", weights=StartingWeights(tmp_path / name))
+
+
+@pytest.mark.usefixtures("unseen")
+def test_a_folder_that_cannot_be_made_is_refused_before_a_picture_is_looked_at(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    recipe = quick(tmp_path)
+    with pytest.raises(UsageError, match=r"--out .* cannot be made"):
+        run(recipe, colors, recipe.path / "x")
+
+
+@pytest.mark.usefixtures("unseen")
+def test_a_folder_where_another_trains_is_refused_before_a_picture_is_looked_at(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / LOCK_FILE), pytest.raises(RunExistsError, match="another slidecam"):
+        run(quick(tmp_path), colors, tmp_path / "out")
+
+
+@pytest.mark.usefixtures("unseen")
+def test_more_folds_than_pictures_are_refused_before_one_is_looked_at(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    call = TrainingCall(tmp_path / "out")
+    with pytest.raises(DataSetError, match="too few for 99 folds"):
+        result_of(cross_validate(quick(tmp_path), colors, call, FoldSpec(99)))
+
+
+def test_an_empty_table_is_called_empty(tmp_path: Path, quick: MakeRecipe) -> None:
+    (tmp_path / "data.csv").touch()
+    with pytest.raises(DataSetError, match="the table is empty"):
+        run(quick(tmp_path), tmp_path / "data.csv", tmp_path / "out")
 
 
 def test_a_finished_training_that_is_resumed_gives_the_same_bundle(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slidecam.errors import UsageError
+from slidecam.learning.picture_files import SUFFIXES as TRAINED
 from slidecam.sources.discovery import find_slides
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ def test_a_folder_gives_its_slides_in_order_and_tells_what_it_leaves_out(tmp_pat
     assert [slide.name for slide in found.slides] == ["a", "b"]
     assert len(found.ignored) == 1
     assert "notes.txt" in found.ignored[0]
+
+
+def test_pictures_of_every_kind_that_training_reads_are_taken(tmp_path: Path) -> None:
+    assert names(fill(tmp_path, *(f"{suffix[1:]}{suffix}" for suffix in TRAINED))) == sorted(s[1:] for s in TRAINED)
 
 
 def test_a_file_that_is_named_is_taken_whatever_it_is_called(tmp_path: Path) -> None:

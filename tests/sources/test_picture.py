@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from slidecam.errors import RegionReadError, UnreadableSourceError
+from slidecam.errors import RegionReadError, UnknownFormatError, UnreadableSourceError
 from slidecam.geometry import LevelBox
 from slidecam.sources import open_source
 
@@ -63,6 +63,32 @@ def test_every_mode_gives_rgb(tmp_path: Path, mode: str) -> None:
     if mode == "CMYK":
         picture = Image.open(path)
     np.testing.assert_array_equal(pixels, np.asarray(picture.convert("RGB")))
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".gif", ".webp"])
+def test_what_training_reads_is_read_as_a_slide(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"cell{suffix}"
+    Image.fromarray(RGB).save(path)
+    with open_source(path) as source:
+        pixels = source.read(0, BOX)
+        assert (source.facts.format, source.facts.notes) == (suffix[1:], ())
+    with Image.open(path) as expected:
+        np.testing.assert_array_equal(pixels, np.asarray(expected.convert("RGB")))
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_of_several_frames_the_first_is_read_and_that_is_told(tmp_path: Path, suffix: str) -> None:
+    path, frames = tmp_path / f"moving{suffix}", [Image.new("RGB", (40, 30), color) for color in ("red", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
+    with open_source(path) as source:
+        assert source.facts.notes == ("Of its 2 frames the first is read.",)
+        assert (source.read(0, BOX) == (255, 0, 0)).all()
+
+
+def test_a_text_that_begins_like_a_bitmap_is_none(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("BMI and age of all patients")
+    with pytest.raises(UnknownFormatError, match="this is text"):
+        open_source(tmp_path / "notes.txt")
 
 
 def test_transparent_pixels_are_white(tmp_path: Path) -> None:

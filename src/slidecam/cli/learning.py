@@ -25,6 +25,7 @@ STOPPED = (
     "What was trained up to the last whole epoch is safe in --out.",
     "Repeat the same command with --resume to go on exactly there.",
 )
+STOPPED_EARLY = ("No epoch had ended yet: there is nothing to go on with.", "Repeat the same command to begin anew.")
 
 
 @app.command()
@@ -53,7 +54,7 @@ def train(
 ) -> None:
     """Train a classifier by a recipe: bundle/, evaluation/, history.csv and what else there is to know, in --out."""
     terminal = Terminal(json=json)
-    with terminal.errors(STOPPED):
+    with terminal.errors(lambda: _stopped(out)):
         from slidecam.cli.teaching import record_of_training, told_of_folds, told_of_training
         from slidecam.learning.cross_validation import FoldSpec, cross_validate
         from slidecam.learning.preparing import StartingWeights
@@ -77,6 +78,14 @@ def train(
         pooled, done = terminal.walk(cross_validate(read, data, call, FoldSpec(folds, repeats)))
         terminal.table(str(out), pooled.record() if json else told_of_folds(pooled, done))
         terminal.look_at(out / "evaluation" / "evaluation.html")
+
+
+def _stopped(out: Path) -> tuple[str, str]:
+    """Return what is left of a training, or of the trainings of folds, after Ctrl-C."""
+    from slidecam.learning.checkpoints import CHECKPOINT_FILE
+
+    kept = [*out.glob(CHECKPOINT_FILE), *out.glob(f"fold-*/{CHECKPOINT_FILE}")]
+    return STOPPED if kept else STOPPED_EARLY
 
 
 @app.command()

@@ -43,13 +43,15 @@ from slidecam.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from rich.progress import TaskID
 
     from slidecam.events import Event
     from slidecam.steps import Result, Step
+
+    Stopped = tuple[str, str] | Callable[[], tuple[str, str]]
 
 EXIT_FAILED, EXIT_USAGE, EXIT_PARTLY = 1, 2, 3
 """Beside 0: the run failed, wrong usage, partly done (the manifest lists what was not)."""
@@ -89,10 +91,10 @@ class Terminal:
             logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
     @contextmanager
-    def errors(self, stopped: tuple[str, str] = ("Nothing was written.", "Repeat the call.")) -> Iterator[None]:
+    def errors(self, stopped: Stopped = ("Nothing was written.", "Repeat the call.")) -> Iterator[None]:
         """Turn slidecam's errors, and the system's, into a message with its remedy and an exit code.
 
-        ``stopped`` is what is left after Ctrl-C, and how to go on.
+        ``stopped`` is what is left after Ctrl-C, and how to go on; or a function that says so then.
         """
         try:
             yield
@@ -103,7 +105,7 @@ class Terminal:
             self._error(f"{error}.", "Check that the folder is there, can be written and is not full.", "OSError")
             raise typer.Exit(EXIT_FAILED) from error
         except KeyboardInterrupt as error:
-            self._stopped(*stopped)
+            self._stopped(*(stopped() if callable(stopped) else stopped))
             raise typer.Exit(EXIT_PARTLY) from error
 
     def _error(self, problem: str, remedy: str, kind: str) -> None:

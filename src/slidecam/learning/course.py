@@ -121,9 +121,10 @@ class Course:
             yield Step("epoch", self.progress.overall, total, {k: figures[k] for k in _SHOWN if k in figures})
 
     def _keep(self, learner: Learner) -> None:
-        write_history(self.folder.history, self.progress.history)
+        # The checkpoint first: the history without it would be of a training that nobody can go on with.
         kept = taken_from(learner, self.network, self.best, self.progress, self.facts)
         write_checkpoint(self.folder.checkpoint, kept)
+        write_history(self.folder.history, self.progress.history)
 
 
 def snapshot(network: nn.Module, learner: Learner) -> dict[str, Tensor]:

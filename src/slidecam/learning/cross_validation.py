@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from slidecam.learning.folder import TrainingFolder
 from slidecam.learning.material import folds_for
 from slidecam.learning.measuring import background_of
 from slidecam.learning.preparing import check_weights, device_for, fitted_to
-from slidecam.learning.training import train_on
+from slidecam.learning.training import check_call, train_on
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ def cross_validate(
     device_for(call.device)
     check_weights(recipe, call.weights)
     fitted = fitted_to(recipe, data)
+    check_call(fitted, _call_of(call, 1))
+    with suppress(OSError):  # it was there before, or holds something
+        call.out.rmdir()
     materials = yield from folds_for(data, recipe.data, spec.count, spec.repeats)
     done: list[Trained] = []
     for number, material in enumerate(materials, 1):

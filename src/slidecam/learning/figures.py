@@ -143,15 +143,15 @@ def probability_figure(evaluation: Evaluation) -> Image.Image:
     edges = np.linspace(low, high, 21).tolist()
     for place, (axes, index) in enumerate(zip(grid, chosen, strict=False)):
         true = predictions.labels == index
-        axes.hist(probabilities[~true, index], edges, color=LINE, label="other classes")
         color = _css(_color(predictions, index, place))
         axes.hist(probabilities[true, index], edges, histtype="stepfilled", alpha=0.75, color=color, label="true")
-        axes.hist(probabilities[true, index], edges, histtype="step", color=INK, linewidth=0.8)
+        # An outline, since bars of the one would hide those of the other wherever they are as high.
+        axes.hist(probabilities[~true, index], edges, histtype="step", color=INK, linewidth=1.2, label="other classes")
         axes.set_yscale("symlog", linthresh=1)
         axes.set_ylim(bottom=0)
-        axes.set_title(plain(predictions.class_names[index]), fontsize=10)
+        axes.set_title(plain(predictions.class_names[index]), fontsize=10, loc="left", pad=20)
         axes.set(xlabel="probability", ylabel="pictures")
-        _legend(axes, "upper center")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8.5, frameon=False, borderaxespad=0.2)
     for axes in grid[len(chosen) :]:
         axes.set_axis_off()
     figure.suptitle("Probability of a class, where it is true and where not", fontsize=11, color=INK)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from slidecam.atomic import replacing
-from slidecam.errors import CheckpointError, RunExistsError
+from slidecam.errors import CheckpointError, RunExistsError, UsageError
 from slidecam.learning.checkpoints import CHECKPOINT_FILE
 
 if TYPE_CHECKING:
@@ -85,8 +85,15 @@ class TrainingFolder:
         return self.path / "protocols"
 
     def begun(self) -> bool:
-        """Whether a training was begun here."""
-        return self.checkpoint.exists() or self.bundle.exists() or self.recipe.exists()
+        """Whether there is a training here that is done, or can be gone on with."""
+        return self.checkpoint.exists() or self.bundle.exists()
+
+    def abandoned(self) -> bool:
+        """Whether a training was killed here before an epoch had ended: only its plan is left, and nothing is lost."""
+        plan = {self.recipe, self.split, self.pictures}
+        if self.begun() or not all(file.is_file() for file in plan):
+            return False
+        return set(self.path.iterdir()) <= {*plan, self.history, self.features, self.path / LOCK_FILE}
 
     def clear_features(self) -> None:
         """Remove cached features, which nothing needs after the training."""
@@ -118,16 +125,21 @@ def claimed(path: Path, existing: str) -> Iterator[TrainingFolder]:
         ``refuse``.
     CheckpointError
         If there is nothing to resume.
+    UsageError
+        If the folder cannot be made or written in.
     """
     folder = TrainingFolder(path)
     check_usable(folder, existing)
-    path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / LOCK_FILE, timeout=0, thread_local=False)
     try:
+        path.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         remedy = "Wait until it is done, or choose another --out."
         raise RunExistsError(path, "another slidecam is training in this folder.", remedy) from error
+    except OSError as error:
+        problem = f"--out {path} cannot be made or written in: {error.strerror or error}."
+        raise UsageError(problem, "Name a folder that may be written, or that can be made.") from error
     try:
         yield folder
     finally:
@@ -142,8 +154,11 @@ def claimed(path: Path, existing: str) -> Iterator[TrainingFolder]:
 def check_usable(folder: TrainingFolder, existing: str) -> None:
     """Refuse a folder that holds what must not be lost; see `claimed`."""
     path = folder.path
+    if folder.abandoned():
+        return
     if existing == "resume" and not folder.checkpoint.exists():
-        remedy = "Leave --resume out to begin one."
+        begun = folder.bundle.exists()
+        remedy = "Pass --overwrite to begin anew." if begun else "Leave --resume out to begin one."
         raise CheckpointError(f"{path}: there is no training to resume: no {CHECKPOINT_FILE}.", remedy)
     if existing != "refuse" or not path.exists():
         return

@@ -13,7 +13,7 @@ from slidecam.errors import DataSetError
 from slidecam.learning.duplicates import find_duplicates, grouped_with_duplicates, without_duplicates
 from slidecam.learning.inputs import WORKERS
 from slidecam.learning.pictures import check_pictures, read_picture_set
-from slidecam.learning.splitting import folds, split
+from slidecam.learning.splitting import check_folds, folds, split
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -68,6 +68,7 @@ def folds_for(data: Path, spec: DataSpec, count: int, repeats: int) -> Generator
     DataSetError
         As for `material_for`; and if a class has fewer pictures, or patients, than there are folds.
     """
+    check_folds(read_picture_set(data, spec.reading), count)
     found = yield from _looked_through(data, spec)
     share = spec.val / (spec.train + spec.val)
     parted = [found.kept(each) for each in folds(found.pictures, count, spec.split_seed, repeats, share)]

@@ -192,10 +192,12 @@ def from_table(table: Path, spec: PictureSpec) -> tuple[list[FoundPicture], list
 
 
 def _check_columns(table: Path, columns: Sequence[str]) -> None:
+    if not columns:
+        raise DataSetError(f"{table}: the table is empty.", "List a picture a line, below the columns path and label.")
     for column in ("path", "label"):
         if column not in columns:
             raise DataSetError(
-                f"{table}: there is no column {column!r} among {', '.join(columns) or 'nothing'}.",
+                f"{table}: there is no column {column!r} among {', '.join(columns)}.",
                 "The first line names the columns path, label and, if known, group and split.",
             )
 

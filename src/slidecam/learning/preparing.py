@@ -16,7 +16,7 @@ from slidecam.models.backbones import check_device
 from slidecam.models.card import Card
 from slidecam.models.making import IMAGENET_MEAN, IMAGENET_STD
 from slidecam.models.pretrained import INNER, load_pretrained
-from slidecam.models.weights import file_digest
+from slidecam.models.weights import check_weights_file, file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,15 @@ def network_for(recipe: Recipe, classes: int, weights: StartingWeights) -> nn.Mo
 
 
 def check_weights(recipe: Recipe, weights: StartingWeights) -> None:
-    """Refuse a file where the recipe wants none, and none where it wants one; UsageError."""
+    """Refuse a file where the recipe wants none, and none where it wants one, or one that may not be opened.
+
+    Raises
+    ------
+    UsageError
+        If the recipe begins from a file and none is given, or the other way round.
+    WeightsError, UntrustedCodeError
+        If the file is not there, of no kind that is known, or a pickle that is not trusted.
+    """
     kind = recipe.model.weights
     if kind == "file" and weights.file is None:
         problem = f"{recipe.path}: the recipe begins from weights in a file, and none is given."
@@ -103,6 +111,8 @@ def check_weights(recipe: Recipe, weights: StartingWeights) -> None:
     if kind != "file" and weights.file is not None:
         problem = f'{recipe.path}: --weights is given, and the recipe says model.weights = "{kind}".'
         raise UsageError(problem, 'Pass --set model.weights="file" as well, or leave --weights out.')
+    if weights.file is not None:
+        check_weights_file(weights.file, trust=weights.trust)
 
 
 def fitted_to(recipe: Recipe, data: Path) -> Recipe:

@@ -92,7 +92,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         _override(table, pair, complaints)
     recipe = _recipe(path, table, complaints)
     if recipe is not None:
-        _check(recipe, complaints)
+        check_graph(recipe, complaints)
     if recipe is None or complaints.lines:
         listed = "\n".join(f"  - {line}" for line in complaints.lines)
         problem = f"{path}: {len(complaints.lines)} wrong in the recipe:\n{listed}\n"
@@ -125,6 +125,9 @@ def _override(table: dict[str, Any], pair: str, complaints: Complaints) -> None:
     key, equals, value = pair.partition("=")
     *parents, last = key.strip().split(".")
     place: Any = table
+    if parents[:1] == ["phase"] and not isinstance(table.get("phase"), list):
+        complaints.add(f"--set {pair}", "is for a phase, and the recipe has no [[phase]]", "Set it in train instead.")
+        return
     for name in parents:
         if isinstance(place, list):
             place = place[int(name)] if name.isdigit() and int(name) < len(place) else None
@@ -156,6 +159,12 @@ def _recipe(path: Path, table: Mapping[str, Any], complaints: Complaints) -> Rec
     features = settings_of(FeatureSpec, table["features"], "features", complaints) if "features" in table else None
     graph = settings_of(GraphSpec, table["graph"], "graph", complaints) if "graph" in table else None
     phases = _phases(table, complaints)
+    # Each table that could be read is checked, whatever is wrong in another: everything is told at once.
+    if model is not None:
+        _check_model(model, complaints)
+    if data is not None:
+        _check_data(data, complaints)
+    _check_phases(phases, complaints)
     if model is None or data is None or augment is None or complaints.lines:
         return None
     return Recipe(path, model, data, augment, features, phases, table, graph)
@@ -175,13 +184,6 @@ def _phases(table: Mapping[str, Any], complaints: Complaints) -> tuple[TrainSpec
         for number, each in enumerate(listed)
     )
     return tuple(phase for phase in own if phase is not None)
-
-
-def _check(recipe: Recipe, complaints: Complaints) -> None:
-    _check_model(recipe.model, complaints)
-    _check_data(recipe.data, complaints)
-    _check_phases(recipe.phases, complaints)
-    check_graph(recipe, complaints)
 
 
 def _check_model(model: ModelSpec, complaints: Complaints) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import tomllib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from slidecam.errors import CheckpointError
 from slidecam.learning.folder import write_json, write_text
 from slidecam.learning.pictures import write_picture_table
 from slidecam.learning.recipe import recipe_text
+from slidecam.learning.recipe_fields import shown
 from slidecam.learning.splitting import split_record
 
 if TYPE_CHECKING:
@@ -56,6 +59,34 @@ def write_plan(folder: TrainingFolder, recipe: Recipe, pictures: PictureSet) -> 
     write_text(folder.recipe, recipe_text(recipe.table))
     write_json(folder.split, split_record(pictures, recipe.data.parting))
     write_picture_table(pictures, folder.pictures)
+
+
+def check_recipe(folder: TrainingFolder, recipe: Recipe) -> None:
+    """Refuse to go on with another recipe than the one that was run, naming the keys that differ; CheckpointError."""
+    try:
+        before = tomllib.loads(folder.recipe.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return  # it was removed or written over: the checkpoint knows the digest
+    was, now = _keys(before), _keys(tomllib.loads(recipe_text(recipe.table)))
+    changed = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
+    if changed:
+        told = ", ".join(f"{key} (was {_shown(was, key)}, is {_shown(now, key)})" for key in changed)
+        problem = f"{folder.path}: this training was begun with another recipe: {told}."
+        raise CheckpointError(problem, "Call it as it was begun, or begin anew with --overwrite.")
+
+
+def _keys(table: Mapping[str, Any]) -> dict[str, object]:
+    """Return a recipe's values by key: ``train.lr``, ``phase.0.lr``."""
+    found: dict[str, object] = {}
+    for name, value in table.items():
+        tables = {f"{name}.{place}": each for place, each in enumerate(value)} if isinstance(value, list) else None
+        for where, each in ({name: value} if tables is None else tables).items():
+            found |= {f"{where}.{key}": one for key, one in each.items()} if isinstance(each, dict) else {where: each}
+    return found
+
+
+def _shown(table: Mapping[str, object], key: str) -> str:
+    return shown(table[key]) if key in table else "left out"
 
 
 def provenance_of(recipe: Recipe, pictures: PictureSet, outcome: Outcome) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def split(pictures: PictureSet, spec: SplitSpec) -> PictureSet:
     """Return the pictures with a part for each.
 
     Parts that the data bring (folders, a column) are kept. Where they have no validation part, it is taken out of the
-    training part, and the test part stays untouched.
+    training part, which a note tells, and the test part stays untouched.
 
     Raises
     ------
@@ -81,6 +81,14 @@ def split(pictures: PictureSet, spec: SplitSpec) -> PictureSet:
         return _parted(pictures, np.arange(len(pictures)), np.array(spec.shares), spec)
     if "val" in pictures.parts or not spec.val:
         return pictures
+    parted = _with_val(pictures, spec)
+    taken, given = len(parted.part("val")), len(pictures.part("train"))
+    told = f"The data have no validation part: {taken} of the {given} pictures to train on are taken for it"
+    return parted.with_parts(parted.parts, f"{told} (data.val = 0 keeps them).") if taken else parted
+
+
+def _with_val(pictures: PictureSet, spec: SplitSpec) -> PictureSet:
+    """Return pictures whose validation part is taken out of their training part."""
     trained = np.flatnonzero([part == "train" for part in pictures.parts])
     shares = np.array([spec.train, spec.val, 0.0]) / (spec.train + spec.val)
     return _parted(pictures, trained, shares, spec)
@@ -96,7 +104,8 @@ def _parted(pictures: PictureSet, rows: NDArray[np.int64], shares: NDArray[np.fl
     for row, place in zip(rows.tolist(), places.tolist(), strict=True):
         parts[row] = PARTS[place]
     parted = pictures.with_parts(parts)
-    return parted.with_parts(parts, *_missing(parted, shares))
+    told = (*_missing(parted, shares), *_empty(parted, chosen if by_group else chosen.with_groups(None), shares))
+    return parted.with_parts(parts, *told)
 
 
 def _missing(pictures: PictureSet, shares: NDArray[np.float64]) -> Iterator[str]:
@@ -109,8 +118,25 @@ def _missing(pictures: PictureSet, shares: NDArray[np.float64]) -> Iterator[str]
                 f"{pictures.root}: no picture of {lacks[0]!r} is left to train on.",
                 "Add pictures (of other patients), try another seed, or say which part each picture is in.",
             )
-        if lacks and share:
+        if lacks and share and len(pictures.part(part)):
             yield f"{part} has no picture of {', '.join(lacks)}: there are too few to go round."
+
+
+def _empty(pictures: PictureSet, dealt: PictureSet, shares: NDArray[np.float64]) -> Iterator[str]:
+    """Tell of parts that were asked for and got none of the ``dealt`` pictures: why that is, and what follows."""
+    empty = [part for part, share in zip(PARTS, shares, strict=True) if share and not len(pictures.part(part))]
+    if not empty:
+        return
+    groups = len(set(dealt.groups or ()))
+    cause = f"{len(dealt)} pictures are too few to go round"
+    if groups:
+        of = "one patient or slide" if groups == 1 else f"{groups} patients or slides"
+        cause = f"all {len(dealt)} pictures are of {of}, and none of them is ever parted: add others"
+    yield f"{' and '.join(empty)} {'have' if len(empty) > 1 else 'has'} no picture: {cause}."
+    if "val" in empty:
+        yield "Without a validation part nothing stops the training early, and no temperature is fitted."
+    if not {"val", "test"} & set(pictures.parts):
+        yield "Nothing is measured: how good the classifier is on other patients is not known."
 
 
 def _by_class(pictures: PictureSet, shares: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.int64]:
@@ -205,12 +231,13 @@ def folds(pictures: PictureSet, k: int, seed: int, repeats: int = 1, val: float 
     DataSetError
         If a class has fewer pictures (or, where groups are known, fewer groups) than there are folds.
     """
-    _check_folds(pictures, k)
+    check_folds(pictures, k)
     spec = SplitSpec(1 - val, val, 0.0, seed)
     return tuple(_with_test(pictures, tested, spec) for tested in _test_rows(pictures, k, seed, repeats))
 
 
-def _check_folds(pictures: PictureSet, k: int) -> None:
+def check_folds(pictures: PictureSet, k: int) -> None:
+    """Refuse more folds than a class has pictures or, where they are known, groups; DataSetError."""
     if k < 2:  # noqa: PLR2004  (one to test on and one to train on)
         raise DataSetError(f"{k} folds are no cross-validation.", "Ask for 2 or more.")
     units: tuple[str, ...] = pictures.groups or pictures.names
@@ -239,7 +266,8 @@ def _with_test(pictures: PictureSet, tested: NDArray[np.int64], spec: SplitSpec)
     parts: list[Part] = ["train"] * len(pictures)
     for row in tested.tolist():
         parts[row] = "test"
-    return split(pictures.with_parts(parts), spec)
+    parted = pictures.with_parts(parts)
+    return _with_val(parted, spec) if spec.val else parted
 
 
 def split_record(pictures: PictureSet, spec: SplitSpec | None) -> dict[str, object]:

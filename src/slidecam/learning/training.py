@@ -12,7 +12,7 @@ from slidecam.learning.checkpoints import check_same, read_checkpoint
 from slidecam.learning.course import Course
 from slidecam.learning.cutting import cut_network
 from slidecam.learning.features import FeaturePlan, cached_features
-from slidecam.learning.folder import TrainingFolder, check_usable, claimed
+from slidecam.learning.folder import claimed
 from slidecam.learning.graph_training import train_graph_bundle
 from slidecam.learning.inputs import PixelInputs, hold_pictures
 from slidecam.learning.loop import Lessons, logits_of
@@ -27,7 +27,7 @@ from slidecam.learning.preparing import (
     network_for,
     weights_facts,
 )
-from slidecam.learning.records import Outcome, provenance_of, write_plan
+from slidecam.learning.records import Outcome, check_recipe, provenance_of, write_plan
 from slidecam.learning.splitting import split_record
 from slidecam.models.bundle import save_bundle
 from slidecam.models.classifier import normalised
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from slidecam.learning.checkpoints import Checkpoint
     from slidecam.learning.evaluation import Evaluation
+    from slidecam.learning.folder import TrainingFolder
     from slidecam.learning.inputs import Inputs, Pictures
     from slidecam.learning.loop import Progress
     from slidecam.learning.material import Material
@@ -121,13 +122,27 @@ def train(recipe: Recipe, data: Path, call: TrainingCall) -> Generator[Step, Non
     Notes
     -----
     Closing the generator stops the training; its last checkpoint stays, to be resumed. An error before the first epoch
-    leaves ``call.out`` as it was.
+    leaves ``call.out`` as it was; one before its end leaves nothing of the training there.
     """
     device_for(call.device)
     check_weights(recipe, call.weights)
-    check_usable(TrainingFolder(call.out), call.existing)
+    fitted = fitted_to(recipe, data)
+    check_call(fitted, call)
     material = yield from material_for(data, recipe.data)
-    return (yield from train_on(fitted_to(recipe, data), material, call))
+    return (yield from train_on(fitted, material, call))
+
+
+def check_call(recipe: Recipe, call: TrainingCall) -> None:
+    """Refuse what can be known to be wrong before any picture is looked at: the folder, a lock, another recipe.
+
+    Raises
+    ------
+    RunExistsError, CheckpointError, UsageError
+        As `train`.
+    """
+    with claimed(call.out, call.existing) as folder:
+        if call.existing == "resume" and folder.checkpoint.exists():
+            check_recipe(folder, recipe)
 
 
 def train_on(recipe: Recipe, material: Material, call: TrainingCall) -> Generator[Step, None, Trained]:
@@ -158,13 +173,17 @@ def _train_network(
             "first_weights": weights_facts(recipe, call.weights),
             "class_names": list(pictures.class_names),
         }
-        begun = _begun(folder, facts) if call.existing == "resume" else None
+        begun = _begun(folder, facts) if call.existing == "resume" and folder.checkpoint.exists() else None
         course = yield from _course(recipe, pictures, call, _Start(network.to(device), card, facts, folder, device))
         course.check()
         if begun is None:
             folder.clear()
             write_plan(folder, recipe, pictures)
-        yield from course.follow(begun)
+        try:
+            yield from course.follow(begun)
+        finally:
+            if not folder.checkpoint.exists():
+                folder.clear()  # no epoch has ended: there is nothing to go on with, and nothing to be in the way
         bundle, progress = _conclude(course, card, recipe, pictures), course.progress
         del course  # Windows removes no file that is mapped, as features may be
         folder.clear_features()

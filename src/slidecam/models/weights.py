@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 """Endings of files that PyTorch pickles."""
 
@@ -86,20 +87,25 @@ def weights_from_file(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
     WeightsError
         If it cannot be read or holds no tensors.
     """
-    if path.suffix == ".safetensors":
+    check_weights_file(path, trust=trust)
+    if path.suffix == SAFETENSORS:
         return _without_prefix(_best_of_training(tensors_from_bytes(_content(path), path)))
-    if path.suffix not in PICKLES:
-        known = ", ".join((".safetensors", *PICKLES))
+    return _without_prefix(_unpickled(path))
+
+
+def check_weights_file(path: Path, *, trust: bool = False) -> None:
+    """Refuse a file that `weights_from_file` would refuse whatever it holds, without opening it; errors as there."""
+    if path.suffix not in {SAFETENSORS, *PICKLES}:
+        known = ", ".join((SAFETENSORS, *PICKLES))
         raise WeightsError(path, f"{path.suffix or 'no ending'} is not a kind of weights.", f"Known are {known}.")
     if not path.is_file():
-        raise WeightsError(path, "is not there.", "Check the path.")
-    if not trust:
+        raise WeightsError(path, "cannot be read: there is no such file.", "Check the path.")
+    if path.suffix != SAFETENSORS and not trust:
         raise UntrustedCodeError(
             path,
             "is a pickle, and unpickling can run any code that its maker put there.",
             "Pass --trust if you trust its maker (only tensors are unpickled), or convert it to safetensors.",
         )
-    return _without_prefix(_unpickled(path))
 
 
 def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -113,7 +119,7 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], path: Path)
     expected = network.state_dict()
     problems = [
         *_listed("is missing", [n for n in expected if n not in tensors and not n.endswith(_COUNTER)]),
-        *_listed("is not in the network", [name for name in tensors if name not in expected]),
+        *_listed("is not in the network", sorted(name for name in tensors if name not in expected)),
         *_listed("", [_misfit(n, tensors[n], expected[n]) for n in expected if n in tensors], few=_SHOWN),
     ]
     if problems:

@@ -1,4 +1,4 @@
-"""PNG and JPEG: one level, decoded whole on the first read, and upright."""
+"""PNG, JPEG, BMP, GIF and WebP: one level, decoded whole on the first read, upright; of several frames the first."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import ExifTags, ImageOps
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from slidecam.errors import UnreadableSourceError
 from slidecam.geometry import Level, Size
@@ -19,6 +22,7 @@ from slidecam.sources._pixels import over_background, to_rgb, to_uint8
 from slidecam.sources.source import GLASS, Source, SourceFacts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from typing import BinaryIO
 
     from numpy.typing import NDArray
@@ -31,7 +35,14 @@ MOST_PIXELS = 200_000_000
 """600 MB of RGB. A picture must be decoded whole; a slide of that size belongs in a tiled TIFF."""
 
 _TILED = "Convert it to a tiled TIFF, for example with `vips tiffsave IN OUT.tif --tile --pyramid`."
-_PNG_MARK = b"\x89PNG"
+_MARK_BYTES = 4
+_PLUGINS: Mapping[bytes, Callable[[BinaryIO], Image.Image]] = {
+    b"\x89PNG": PngImageFile,
+    b"GIF8": GifImageFile,
+    b"RIFF": WebPImageFile,
+}
+"""By the first bytes; the others are BMP, which has only two, and JPEG."""
+
 _LYING = (5, 6, 7, 8)
 """EXIF orientations whose stored rows are the picture's columns."""
 
@@ -39,11 +50,12 @@ _ALPHA_MODES = {"RGBA", "LA", "PA", "La", "RGBa"}
 
 
 def open_slide(probe: Probe) -> Source:
-    """Open a PNG or JPEG; UnreadableSourceError if its header is broken or it is too large to decode."""
+    """Open a picture; UnreadableSourceError if its header is broken or it is too large to decode."""
     with opening(probe.given, "this is a picture", "Copy or download it again."), probe.open() as stream:
         fingerprint = fingerprint_of_stream(stream)
         picture = _header(stream)
         size, kind = _upright_size(picture), str(picture.format).lower()
+        frames = getattr(picture, "n_frames", 1)
     if size.width * size.height > MOST_PIXELS:
         problem = f"{size.width}x{size.height} pixels are too many to decode a {kind.upper()} whole."
         raise UnreadableSourceError(probe.given, problem, _TILED)
@@ -59,12 +71,13 @@ def open_slide(probe: Probe) -> Source:
         chunk=(Size(CHUNK_EDGE, CHUNK_EDGE),),
         associated=(),
         fingerprint=fingerprint,
+        notes=(f"Of its {frames} frames the first is read.",) if frames > 1 else (),
     )
     return PictureSource(facts, probe)
 
 
 class PictureSource(Source):
-    """A PNG or JPEG, turned upright as its EXIF orientation says: so training reads pictures, and viewers show them."""
+    """A picture, turned upright as its EXIF orientation says: so training reads pictures, and viewers show them."""
 
     def __init__(self, facts: SourceFacts, probe: Probe) -> None:
         super().__init__(facts)
@@ -111,9 +124,9 @@ class PictureSource(Source):
 def _header(stream: BinaryIO) -> Image.Image:
     """Read the header alone. Image.open() would warn of large pictures; open_slide() refuses them itself."""
     stream.seek(0)
-    mark = stream.read(len(_PNG_MARK))
+    mark = stream.read(_MARK_BYTES)
     stream.seek(0)
-    return PngImageFile(stream) if mark == _PNG_MARK else JpegImageFile(stream)
+    return BmpImageFile(stream) if mark.startswith(b"BM") else _PLUGINS.get(mark, JpegImageFile)(stream)
 
 
 def _upright_size(picture: Image.Image) -> Size:

@@ -39,9 +39,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (b"%PDF", "a PDF"),
     (b"\x89HDF", "an HDF5 file"),
-    (b"GIF8", "a GIF picture"),
-    (b"BM", "a BMP picture"),
-    (b"RIFF", "a RIFF file (WebP, AVI)"),
+    (b"RIFF", "a RIFF file that is no WebP picture (AVI, WAV)"),
     (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
     (b"\xff\x4f\xff\x51", "a JPEG 2000 codestream"),
     (b"NRRD", "an NRRD volume of a kind that slidecam does not read"),
@@ -218,7 +216,8 @@ def looks_like(probe: Probe) -> tuple[str, str]:
     """Return what an unrecognised file seems to be, as a noun, and the remedy that goes with it."""
     what = _look(probe)
     default = (
-        "slidecam reads OpenSlide formats, DICOM, TIFF, OME-TIFF, OME-Zarr, PNG, JPEG, NIfTI, MGZ and NRRD: convert it."
+        "slidecam reads OpenSlide formats, DICOM, TIFF, OME-TIFF, OME-Zarr, PNG, JPEG, BMP, GIF, WebP, NIfTI, MGZ and "
+        "NRRD: convert it."
     )
     return what, _REMEDIES.get(what, default)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from slidecam.sources.source import Source
 
 NOT_MINE = 0
+_BMP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})
 _MGH_KINDS = frozenset({0, 1, 3, 4})
 _MGH_HEADER, _MGH_LONGEST = 284, 32_768
 _TIFFSLIDE_KINDS = frozenset({"svs", "scn", "philips", "qpi"})
@@ -43,7 +44,13 @@ def _rank_ome_zarr(probe: Probe) -> int:
 
 
 def _rank_picture(probe: Probe) -> int:
-    return 50 if probe.head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) else NOT_MINE
+    """By the first bytes; BMP's two could begin a text, so that its header's size must be one that there is."""
+    head = probe.head
+    if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")):
+        return 50
+    is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
+    is_bmp = head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
+    return 50 if is_webp or is_bmp else NOT_MINE
 
 
 def _rank_tiff(probe: Probe) -> int:

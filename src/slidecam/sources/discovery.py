@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from slidecam.sources.qupath_project import ProjectImage
 
 SUFFIXES = frozenset(
-    {".bif", ".dcm", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png", ".qptiff"}
+    {".bif", ".bmp", ".dcm", ".gif", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png", ".qptiff", ".webp"}
     | {".scn", ".svs", ".svslide", ".tif", ".tiff", ".vms", ".vmu", ".zarr"}
     | {".mgh", ".mgz", ".nhdr", ".nii", ".nii.gz", ".nrrd"}
 )
