@@ -31,6 +31,7 @@ VOLUME, VOLUME_BUNDLE = HERE / "sample_data" / "brain.nii.gz", HERE / "sample_da
 WINDOW = (1400, 900)
 COLORS = 256
 OVERLAP = 0.5
+STEPS = ("classify", "read", "teach", "save", "volume")
 SECONDS = 900
 
 
@@ -189,12 +190,13 @@ def main(arguments: Any = None) -> None:
     parser.add_argument("--slide", type=Path, default=REAL if REAL.exists() else SAMPLE)
     parser.add_argument("--bundle", type=Path, default=HERE / "sample_data" / "bundle")
     parser.add_argument("--out", type=Path, default=HERE / "docs" / "pictures")
+    parser.add_argument("--steps", default=",".join(STEPS), help="which, in this order; later ones need the earlier")
     told = parser.parse_args(arguments)
     os.environ.setdefault("NAPARI_ENSURE_PLUGIN_MAIN_THREAD", "1")
     told.out.mkdir(parents=True, exist_ok=True)
     tour = Tour(told.slide, told.bundle, told.out)
-    for step in (tour.classify, tour.read, tour.teach, tour.save, tour.volume, tour.close):
-        step()
+    for step in (*told.steps.split(","), "close"):
+        getattr(tour, step)()
 
 
 if __name__ == "__main__":
