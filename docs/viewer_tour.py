@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
+from napari._qt.dialogs.qt_notification import NapariQtNotification
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
@@ -65,6 +66,8 @@ class Tour:
     def picture(self, name: str) -> None:
         """Save the window as it is now."""
         self.number += 1
+        for notice in self.viewer.window._qt_window.findChildren(NapariQtNotification):
+            notice.close()
         end = time.monotonic() + 1.0
         self.until(lambda: time.monotonic() > end, name)
         window = np.asarray(self.viewer.screenshot(canvas_only=False, flash=False))[:, :, :3]
@@ -162,6 +165,7 @@ class Tour:
         plot = self.dock.profile.plot
         table = plot.profile.table
         plot.turn(plot.place_of(int(np.nanargmax(table.probabilities[:, -1])), 0).x())
+        self.viewer.reset_view()
         self.picture("volume")
 
     def close(self) -> None:

@@ -330,6 +330,8 @@ class ClassifyTab(QWidget):
 
 
 def _slide_words(facts: SlideFacts) -> str:
+    if facts.is_volume:
+        return f"{facts.name} (volume; its slices are classified)"
     spacing = "µm per pixel unknown" if facts.spacing is None else f"{facts.spacing.mean:.4g} µm/px"
     return f"{facts.name} ({facts.size.width} x {facts.size.height} px, {spacing})"
 
