@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
+from napari._qt.dialogs.qt_notification import NapariQtNotification
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
@@ -31,6 +32,7 @@ VOLUME, VOLUME_BUNDLE = HERE / "sample_data" / "brain.nii.gz", HERE / "sample_da
 WINDOW = (1400, 900)
 COLORS = 256
 OVERLAP = 0.5
+STEPS = ("classify", "read", "teach", "save", "volume")
 SECONDS = 900
 
 
@@ -64,6 +66,8 @@ class Tour:
     def picture(self, name: str) -> None:
         """Save the window as it is now."""
         self.number += 1
+        for notice in self.viewer.window._qt_window.findChildren(NapariQtNotification):
+            notice.close()
         end = time.monotonic() + 1.0
         self.until(lambda: time.monotonic() > end, name)
         window = np.asarray(self.viewer.screenshot(canvas_only=False, flash=False))[:, :, :3]
@@ -161,6 +165,7 @@ class Tour:
         plot = self.dock.profile.plot
         table = plot.profile.table
         plot.turn(plot.place_of(int(np.nanargmax(table.probabilities[:, -1])), 0).x())
+        self.viewer.reset_view()
         self.picture("volume")
 
     def close(self) -> None:
@@ -189,12 +194,13 @@ def main(arguments: Any = None) -> None:
     parser.add_argument("--slide", type=Path, default=REAL if REAL.exists() else SAMPLE)
     parser.add_argument("--bundle", type=Path, default=HERE / "sample_data" / "bundle")
     parser.add_argument("--out", type=Path, default=HERE / "docs" / "pictures")
+    parser.add_argument("--steps", default=",".join(STEPS), help="which, in this order; later ones need the earlier")
     told = parser.parse_args(arguments)
     os.environ.setdefault("NAPARI_ENSURE_PLUGIN_MAIN_THREAD", "1")
     told.out.mkdir(parents=True, exist_ok=True)
     tour = Tour(told.slide, told.bundle, told.out)
-    for step in (tour.classify, tour.read, tour.teach, tour.save, tour.volume, tour.close):
-        step()
+    for step in (*told.steps.split(","), "close"):
+        getattr(tour, step)()
 
 
 if __name__ == "__main__":

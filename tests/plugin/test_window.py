@@ -110,6 +110,13 @@ def test_the_dock_runs_stops_goes_on_reads_and_explains(
     classify.bundle.setCurrentText(str(tiny_bundle))
     assert "tiny" in classify.about.text()
     assert classify.run.isEnabled()
+    assert "predict" in classify.command.text()
+    classify.overlap.setValue(0.5)
+    assert "--overlap 0.5" in classify.command.text()
+    classify.region.setCurrentIndex(1)
+    assert classify.command.text() == "", "there is none for a view"
+    classify.region.setCurrentIndex(0)
+    classify.overlap.setValue(0)
     classify.run.click()
     until(lambda: classify.progress.value() > 0 or classify.job is None)
     classify.cancel.click()

@@ -53,6 +53,8 @@ def measured(provenance: Mapping[str, object]) -> str:
 
 
 def _figure(value: object) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{escape(str(key))} {_figure(each)}" for key, each in value.items()) + ")"
     return f"{value:.3g}" if isinstance(value, float) else escape(str(value))
 
 

@@ -152,6 +152,10 @@ class ClassifyTab(QWidget):
         self.hold.clicked.connect(self.pause)
         self.cancel.clicked.connect(self.stop)
         self.out.editingFinished.connect(self.refresh)
+        self.mpp.valueChanged.connect(self._tell_command)
+        self.overlap.valueChanged.connect(self._tell_command)
+        self.method.currentIndexChanged.connect(self._tell_command)
+        self.region.currentIndexChanged.connect(self._tell_command)
 
     def _browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder of a model bundle")
@@ -181,10 +185,18 @@ class ClassifyTab(QWidget):
         self.cancel.setEnabled(busy)
         if busy or facts is None or self.card is None:
             return
-        self.command.setText(f"<small>On the command line: <code>{self._command(facts)}</code></small>")
+        self._tell_command()
         run = self.desk.recognise(self.out_folder())
         if run is not None:
             self.status.setText(_recognised(run.is_finished, int(run.table.done.sum()), len(run.table)))
+
+    def _tell_command(self, _changed: object = None) -> None:
+        facts = self.desk.slide()
+        if facts is None or self.card is None or self.region.currentText() != TISSUE:
+            # A region's mask is written when it is run; until then there is no command that means the same.
+            self.command.setText("")
+            return
+        self.command.setText(f"<small>On the command line: <code>{self._command(facts)}</code></small>")
 
     def out_folder(self, region: Region | None = None) -> Path:
         """Return the folder of this bundle's runs, and within it those of a region."""
@@ -318,6 +330,8 @@ class ClassifyTab(QWidget):
 
 
 def _slide_words(facts: SlideFacts) -> str:
+    if facts.is_volume:
+        return f"{facts.name} (volume; its slices are classified)"
     spacing = "µm per pixel unknown" if facts.spacing is None else f"{facts.spacing.mean:.4g} µm/px"
     return f"{facts.name} ({facts.size.width} x {facts.size.height} px, {spacing})"
 

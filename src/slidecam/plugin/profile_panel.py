@@ -37,7 +37,7 @@ class ProfilePanel(QWidget):
         legend = " &nbsp; ".join(f'<span style="color:rgb{color}">▬</span> {name}' for name, color in names)
         whole = QVBoxLayout(self)
         whole.addWidget(QLabel(f"<b>Called {profile.called}</b> &nbsp; {legend} &nbsp; (click a slice to turn to it)"))
-        whole.addWidget(self.plot)
+        whole.addWidget(self.plot, 1)
 
     def release(self) -> None:
         """Let go of the viewer."""

@@ -18,7 +18,7 @@ from slidecam.errors import UsageError
 from slidecam.exchange.slices_csv import read_slices_csv
 from slidecam.exchange.volume_zarr import read_volume_ome_zarr
 from slidecam.plugin import compat
-from slidecam.plugin.overlays import HEAT
+from slidecam.plugin.overlays import HEAT, heat_colors
 from slidecam.plugin.slide import KEY, LayerData, facts_of
 from slidecam.sources.display import displayed
 from slidecam.store import read_run
@@ -33,7 +33,7 @@ AXES = ("S", "P", "L")
 HUNG = ("away", "down", "right")
 """Camera orientation in which (S, P, L) is not mirrored in 3-D."""
 
-HEAT_OPACITY = 0.5
+HEAT_OPACITY = 0.6
 SLICES = "slices.csv"
 ANATOMIC = {"axial": 0, "coronal": 1, "sagittal": 2}
 
@@ -72,10 +72,10 @@ def volume_heat_layers(path: Path, name: str, shown: str | None = None) -> list[
             array, placed = straight.array, _placed(straight.scale, straight.translate)
         look = {
             "name": f"{name}: heat {class_name}",
-            "colormap": "inferno",
-            "blending": "additive",
+            "colormap": heat_colors(signed=heat.spec.signed),
+            "blending": "translucent_no_depth",
             "opacity": HEAT_OPACITY,
-            "contrast_limits": (0, 1),
+            "contrast_limits": (-1 if heat.spec.signed else 0, 1),
             "visible": class_name == visible,
             "metadata": {"kind": HEAT, "class": class_name, "heatmap": str(path), "volume run": str(path.parent)},
         }
