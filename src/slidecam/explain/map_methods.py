@@ -19,7 +19,7 @@ from slidecam.explain.activation_maps import (
     grad_cam_plus_plus,
     plan_of,
 )
-from slidecam.explain.explainer import Explainer, Explanation, Method
+from slidecam.explain.explainer import CLASSLESS, Explainer, Explanation, Method, check_least
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ class FinerCam(MapExplainer):
     """
 
     def __init__(self, classifier: Classifier, spec: FinerCamSpec) -> None:
+        check_least("Finer-CAM", spec, gamma=0)
         bound = replace(CHEAP["finer-cam"], compute=partial(finer_cam, gamma=spec.gamma))
         against = rival_index(classifier.card, spec.against)
         check_rival(classifier, against)
@@ -182,10 +183,12 @@ def _method(name: str, spec: type[Any], make: Callable[[Classifier, Any], Explai
 
 
 def _without_settings(name: str) -> Method:
-    return _method(name, NoSettings, lambda classifier, _spec: MapExplainer(classifier, name, CHEAP[name]))
+    facts = CLASSLESS if CHEAP[name].needs == "nothing" else {}
+    return _method(name, NoSettings, lambda classifier, _spec: MapExplainer(classifier, name, CHEAP[name], facts))
 
 
 def _grad_cam_plus_plus(classifier: Classifier, spec: GradCamPlusPlusSpec) -> MapExplainer:
+    check_least("Grad-CAM++", spec, eps=0)
     bound = replace(CHEAP["gradcam++"], compute=partial(grad_cam_plus_plus, eps=spec.eps))
     return MapExplainer(classifier, "gradcam++", bound, asdict(spec))
 
