@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from slidecam.close_up import CloseUpSpec, MeasureSpec, TileChoice, explain_tiles, measure_tiles
-from slidecam.errors import SlidecamError, UsageError
-from slidecam.explain.activation_maps import plan_maps
+from slidecam.close_up import CloseUpSpec, MeasureSpec, TileChoice, explain_tiles, measure_tiles, methods
+from slidecam.errors import ExplanationError, SlidecamError, UsageError
+from slidecam.explain.activation_maps import CHEAP, grad_cam, plan_maps
+from slidecam.explain.catalogue import CATALOGUE
 from slidecam.explain.faithfulness import FaithfulnessSpec
+from slidecam.explain.map_methods import MapExplainer
 from slidecam.models import open_bundle
 from slidecam.steps import result_of
 
@@ -99,4 +102,32 @@ def test_a_slides_tiles_have_no_labels(sample_data: Path, tmp_path: Path) -> Non
     spec = MeasureSpec(methods=("gradcam",), explained="labelled", tiles=TileChoice(random=2), randomisation=None)
     with pytest.raises(UsageError, match="no labels"):
         result_of(measure_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_chosen_measure_that_needs_masks_is_refused_without_them(sample_data: Path, tmp_path: Path) -> None:
+    measures = FaithfulnessSpec(measures=("deletion", "pointing"), seeds=(0,))
+    spec = MeasureSpec(methods=("gradcam",), tiles=TileChoice(random=2), faithfulness=measures)
+    with pytest.raises(UsageError, match=r"pointing.*--masks"):
+        next(measure_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
+
+
+def test_torchscript_is_told_of_the_randomisation_before_anything_is_read(
+    wsinfer_torchscript: Path, tmp_path: Path
+) -> None:
+    """The check stood after the measuring, and threw minutes of it away."""
+    spec = MeasureSpec(methods=("occlusion",), tiles=TileChoice(random=2), trust=True)
+    with pytest.raises(ExplanationError, match="--no-randomisation"):
+        next(measure_tiles(tmp_path / "no slide.tif", wsinfer_torchscript, tmp_path / "out", spec))
+
+
+def test_a_map_that_is_no_number_is_not_written(
+    sample_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = replace(CHEAP["gradcam"], compute=lambda given: grad_cam(given) * torch.nan)
+    method = replace(CATALOGUE["gradcam"], make=lambda classifier, _spec: MapExplainer(classifier, "gradcam", broken))
+    monkeypatch.setattr(methods, "method_for", lambda _name: method)
+    spec = CloseUpSpec(methods=("gradcam",), tiles=TileChoice(at=((3000, 2000),)), curves=None)
+    with pytest.raises(ExplanationError, match=r"gradcam gave a map with values that are no numbers for tile 0"):
+        result_of(explain_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
     assert not (tmp_path / "out").exists()

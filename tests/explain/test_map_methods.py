@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from slidecam.errors import ExplanationError
 from slidecam.explain.activation_maps import CHEAP, plan_maps
 from slidecam.explain.map_methods import BATCH, METHODS, FinerCamSpec, GradCamPlusPlusSpec
 from slidecam.models import Card, classifier_for
@@ -71,4 +72,40 @@ def test_settings_reach_the_formula_and_are_told(classifier: Classifier) -> None
     finer = named("finer-cam")
     weak = finer.make(classifier, FinerCamSpec(against=1, gamma=0.0)).explain(tiles(2), (0,))
     torch.testing.assert_close(weak.maps, named("gradcam").make(classifier, None).explain(tiles(2), (0,)).maps)
-    assert weak.facts == {"against": 1, "gamma": 0.0}
+    assert weak.facts == {"against": "b; b itself against each tile's likeliest other class", "gamma": 0.0}
+
+
+def test_finer_cam_is_told_its_rival_by_name(classifier: Classifier) -> None:
+    finer = named("finer-cam").make
+    found = [finer(classifier, FinerCamSpec(against)).explain(tiles(2), (0, 2)).maps for against in ("b", "1", 1)]
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    with pytest.raises(ExplanationError, match=r"no class 'bone'.*a, b, c"):
+        finer(classifier, FinerCamSpec("bone"))
+    with pytest.raises(ExplanationError, match="--against"):
+        finer(classifier, FinerCamSpec())
+
+
+def test_the_rival_itself_is_compared_with_each_tiles_likeliest_other_class(classifier: Classifier) -> None:
+    """A tile that was predicted as the rival must not stop the explanation of all the others."""
+    some = tiles(6)
+    found = named("finer-cam").make(classifier, FinerCamSpec("b")).explain(some, (1, 2))
+    logits = classifier.run(some, gradients=False).logits
+    for number, tile in enumerate(torch.split(some, 1)):
+        runner_up = 0 if logits[number, 0] > logits[number, 2] else 2
+        passed = classifier.run(tile, gradients=True)
+        expected = plan_maps(classifier, ["finer-cam"], (1,), runner_up)(passed)[0, 0, 0]
+        torch.testing.assert_close(found.maps[number, 0], expected)
+        torch.testing.assert_close(
+            found.maps[number, 1], plan_maps(classifier, ["finer-cam"], (2,), 1)(passed)[0, 0, 0]
+        )
+
+
+def test_finer_cam_of_a_classifier_of_one_class_names_methods_that_do_without_a_rival() -> None:
+    card = Card(
+        name="one", architecture="slidecam/pocket_resnet", class_names=("a",), activation="sigmoid",
+        tile_px=32, spacing=0.5, input_px=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25),
+    )  # fmt: skip
+    network = build_network(card.architecture, {"widths": [8]}, 1, Path("card.json"))
+    with pytest.raises(ExplanationError, match=r"one has 1.*Use gradcam"):
+        named("finer-cam").make(classifier_for(network, card, torch.device("cpu")), FinerCamSpec("a"))

@@ -20,6 +20,9 @@ Methods = Annotated[str, typer.Option(help="Methods, comma-separated; slidecam m
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="METHOD.KEY=VALUE, for example lime.samples=1000; repeat for more.")
 ]
+Against = Annotated[
+    str | None, typer.Option(help="Class that finer-cam compares with. \\[default: the other one of two]")
+]
 At = Annotated[list[str] | None, typer.Option(help="X,Y: the tile round this place, level-0 pixels; repeat for more.")]
 Region = Annotated[Path | None, typer.Option(help="GeoJSON of an area: the tiles in it.")]
 Top = Annotated[int | None, typer.Option(min=1, help="The N tiles most like the first --class.")]
@@ -41,6 +44,7 @@ def explain(
     out: Out,
     methods: Methods = "gradcam++,score-cam-clustered",
     settings: Settings = None,
+    against: Against = None,
     class_: Annotated[
         list[str] | None,
         typer.Option("--class", help="Class to explain; repeat for more. \\[default: each tile's predicted one]"),
@@ -83,7 +87,7 @@ def explain(
         )
         spec = CloseUpSpec(
             methods=_names(methods),
-            settings=tuple(settings or ()),
+            settings=_settings(settings, against, methods),
             classes=tuple(class_ or ()),
             tiles=choice,
             curves=CurveSpec() if curves else None,
@@ -107,6 +111,7 @@ def faithfulness(
     out: Out,
     methods: Methods = "gradcam++,score-cam-clustered",
     settings: Settings = None,
+    against: Against = None,
     class_: Annotated[
         str, typer.Option("--class", help="A class; predicted; or labelled: each picture's own.")
     ] = "predicted",
@@ -147,7 +152,7 @@ def faithfulness(
         )
         spec = MeasureSpec(
             methods=_names(methods),
-            settings=tuple(settings or ()),
+            settings=_settings(settings, against, methods),
             explained=class_,
             tiles=choice,
             faithfulness=FaithfulnessSpec(_names(measures) if measures else tuple(MEASURES), tuple(range(seeds))),
@@ -168,6 +173,17 @@ def methods(json: Json = False) -> None:
     from slidecam.close_up.methods import listed_methods
 
     Terminal(json=json).rows("methods", listed_methods())
+
+
+def _settings(settings: list[str] | None, against: str | None, methods: str) -> tuple[str, ...]:
+    """Return the settings, ``--against`` among them."""
+    from slidecam.errors import UsageError
+
+    if against is None:
+        return tuple(settings or ())
+    if "finer-cam" not in _names(methods):
+        raise UsageError(f"--against {against}: {methods} compares no classes.", "Add finer-cam to --methods.")
+    return (*(settings or ()), f"finer-cam.against={against}")
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -14,11 +14,13 @@ from slidecam.atomic import replacing
 from slidecam.close_up.methods import DEFAULT, choose_methods
 from slidecam.close_up.tiles import BATCH, TileChoice, choose_tiles
 from slidecam.errors import UsageError
+from slidecam.exchange.manifest import strict_json
 from slidecam.exchange.panel import PanelCurves, PanelMap, PanelRow, write_panel
 from slidecam.explain.baselines import BASELINES
 from slidecam.explain.faithfulness.asking import Witness, answered
 from slidecam.explain.faithfulness.curves import CurveSpec, curves
 from slidecam.explain.faithfulness.grids import enlarged
+from slidecam.explain.faithfulness.mapping import refuse_no_numbers
 from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
 from slidecam.inference import choose_device
 from slidecam.models import open_bundle
@@ -176,7 +178,9 @@ def explained(
         for number, tile in enumerate(torch.split(pixels, 1)):
             with chosen.explainer(classifier) as explainer:
                 explanation: Explanation = yield from explainer.steps(tile, wanted[number])
-            maps[name].append(explanation.maps[0].detach().float().cpu().numpy())
+            found = explanation.maps[0].detach().float().cpu().numpy()
+            refuse_no_numbers(found, name, [number] * len(found))
+            maps[name].append(found)
             facts[name] = {**explanation.facts, "passes": explanation.passes}
     probabilities = classifier.probabilities(logits)
     neighbours = _neighbours(classifier, pixels, wanted) if has_neighbours(classifier) else ()
@@ -264,7 +268,7 @@ def write_close_up(folder: Path, found: Mapping[str, tuple[Card, CloseUp]], rows
     curves = [{"tile": row.name, "class": row.explained, **curve.told()} for row in rows for curve in row.curves]
     told = {**records.get("", {"models": records}), "curves": curves}
     with replacing(folder / "explanation.json") as fresh:
-        fresh.write_text(json.dumps(told, indent=2, ensure_ascii=False), encoding="utf-8")
+        fresh.write_text(json.dumps(strict_json(told), indent=2, ensure_ascii=False, allow_nan=False), encoding="utf-8")
     title = " · ".join(model or card.name for model, (card, _close_up) in found.items())
     write_panel(rows[:SHOWN], folder, title=title, left_out=len(rows) - SHOWN)
 

@@ -13,8 +13,10 @@ from slidecam.close_up.methods import DEFAULT, choose_methods
 from slidecam.close_up.tiles import TileChoice, choose_tiles
 from slidecam.errors import UsageError
 from slidecam.explain.faithfulness import (
+    MEASURES,
     FaithfulnessSpec,
     RandomisationSpec,
+    check_randomisable,
     measure,
     randomisation,
     with_randomisation,
@@ -91,8 +93,11 @@ def measure_tiles(
     spec, folder = spec or MeasureSpec(), Path(out)
     refuse_existing(folder, OUTPUTS, overwrite=spec.overwrite)
     methods = choose_methods(spec.methods, spec.settings)
+    _refuse_unmeasurable(spec)
     bundle = open_bundle(model, trust=spec.trust)
     classifier = bundle.classifier(choose_device(spec.device))
+    if spec.randomisation is not None:
+        check_randomisable(bundle.network())  # found now rather than after minutes of measuring
     explainers = {name: chosen.explainer(classifier) for name, chosen in methods.items()}
     tiles = yield from choose_tiles(source, classifier, spec.tiles)
     pixels = torch.from_numpy(tiles.pixels).to(classifier.device)
@@ -107,6 +112,14 @@ def measure_tiles(
         report = with_randomisation(report, likenesses)
     write_faithfulness(report, folder)
     return report
+
+
+def _refuse_unmeasurable(spec: MeasureSpec) -> None:
+    """Refuse a measure that was chosen and needs masks where there are none; UsageError."""
+    masked = [name for name in spec.faithfulness.named if MEASURES[name].needs_mask]
+    if masked and spec.tiles.masks is None:
+        remedy = "Pass --masks FILE and --class NAME, or leave the measure out."
+        raise UsageError(f"{masked[0]} asks whether a map lies where the class is, and nobody said where.", remedy)
 
 
 def _labelled(tiles: ChosenTiles, card: Card) -> tuple[int, ...]:

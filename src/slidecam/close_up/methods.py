@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from dataclasses import dataclass
 from types import MappingProxyType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from slidecam.errors import UsageError
+from slidecam.errors import ExplanationError, UsageError
 from slidecam.explain.catalogue import CATALOGUE, method_for
+from slidecam.thresholds import Threshold, parse_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +30,11 @@ class ChosenMethod:
     settings: Any
 
     def explainer(self, classifier: Classifier) -> Explainer:
-        """Return the explainer of a classifier."""
+        """Return the explainer of a classifier; ExplanationError if that lacks what the method needs."""
+        if self.method.needs_map and not classifier.has_map:
+            problem = f"{self.method.name} needs an activation map, and {classifier.card.name} has none."
+            others = ", ".join(method.name for method in CATALOGUE.values() if not method.needs_map)
+            raise ExplanationError(problem, f"Use one that does without: {others}.")
         return self.method.make(classifier, self.settings)
 
 
@@ -40,8 +46,11 @@ def choose_methods(names: Sequence[str], settings: Iterable[str] = ()) -> dict[s
     ExplanationError
         If there is no such method.
     UsageError
-        If a setting names a method that was not chosen, a field that it lacks, or a value of another type.
+        If there is no name, or a setting names a method that was not chosen, a field that it lacks, or a value of
+        another type.
     """
+    if not names:
+        raise UsageError("no method was named.", f"Use some of {', '.join(CATALOGUE)}.")
     chosen = {name: method_for(name) for name in names}
     told = [_parted(text) for text in settings]
     stray = [name for name, _key, _value in told if name not in chosen]
@@ -86,10 +95,22 @@ def _value(place: str, text: str, kind: Any) -> Any:  # noqa: ANN401  (whatever 
         return _one_of(place, text, get_args(kind))
     if kind is bool:
         return _one_of(place, text.lower(), ("true", "false")) == "true"
+    if kind is Threshold:
+        return _threshold(place, text)
     try:
-        return kind(text)
+        value = kind(text)
     except (TypeError, ValueError) as error:
         raise UsageError(f"--set {place}={text}: {text!r} is no {kind.__name__}.", "Write another value.") from error
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"--set {place}={text}: {text!r} is no finite number.", "Write another value.")
+    return value
+
+
+def _threshold(place: str, text: str) -> Threshold:
+    try:
+        return parse_threshold(text)
+    except UsageError as error:
+        raise UsageError(f"--set {place}={text}: {error.problem}", error.remedy) from error
 
 
 def _one_of(place: str, text: str, choices: Sequence[Any]) -> Any:  # noqa: ANN401  (a literal's value)

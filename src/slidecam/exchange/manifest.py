@@ -113,7 +113,7 @@ def write_manifest(reports: Sequence[SlideReport], run: RunFacts, path: Path) ->
         "slides": [*map(asdict, reports)],
     }
     with replacing(path) as fresh:
-        text = json.dumps(_strict(record), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(strict_json(record), indent=2, ensure_ascii=False, allow_nan=False)
         # A file name that is no text in UTF-8 is written as the escape that JSON has for it.
         fresh.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
@@ -127,12 +127,12 @@ def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _strict(value: object) -> object:
+def strict_json(value: object) -> object:
     """Return ``value`` with null for every number that JSON cannot write."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
+        return {str(key): strict_json(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_strict(item) for item in value]
+        return [strict_json(item) for item in value]
     return value

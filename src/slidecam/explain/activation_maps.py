@@ -277,14 +277,22 @@ def plan_of(
     return MapPlan(tuple(maps), tuple(classes), rivals, classifier.linear_head)
 
 
-def _rivals(classifier: Classifier, classes: Sequence[int], against: int | None) -> tuple[int, ...]:
+def check_rival(classifier: Classifier, against: int | None) -> None:
+    """Refuse a classifier without two classes to compare, or without word which; ExplanationError."""
     count = len(classifier.card.class_names)
+    problem = f"Finer-CAM compares two classes, and {classifier.card.name} has {count}."
+    if count == 1:
+        raise ExplanationError(problem, "Use gradcam or hirescam, which explain one class alone.")
+    if against is not None:
+        check_classes(classifier, [against])
+    elif count != 2:  # noqa: PLR2004  (a class and the other one)
+        raise ExplanationError(problem, "Name the class to compare with (--against).")
+
+
+def _rivals(classifier: Classifier, classes: Sequence[int], against: int | None) -> tuple[int, ...]:
+    check_rival(classifier, against)
     if against is None:
-        if count != 2:  # noqa: PLR2004  (a class and the other one)
-            problem = f"Finer-CAM compares two classes, and {classifier.card.name} has {count}."
-            raise ExplanationError(problem, "Name the class to compare with (--against).")
         return tuple(1 - index for index in classes)
-    check_classes(classifier, [against])
     if against in classes:
         problem = f"Finer-CAM cannot compare {classifier.card.class_names[against]!r} with itself."
         raise ExplanationError(problem, "Leave that class out of those to explain, or name another with --against.")

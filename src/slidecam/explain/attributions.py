@@ -16,7 +16,7 @@ from captum.attr import IntegratedGradients, NoiseTunnel, Occlusion, Saliency
 
 from slidecam.errors import ExplanationError
 from slidecam.explain.baselines import BASELINES, check_baselines
-from slidecam.explain.explainer import Explainer, Explanation, Method
+from slidecam.explain.explainer import Explainer, Explanation, Method, check_least
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step
 
@@ -180,6 +180,7 @@ class OcclusionExplainer(Attribution[OcclusionSpec]):
         check_baselines([spec.baseline])
         _check_range("window", spec.window, 0, 1)
         _check_range("stride", spec.stride, 0, spec.window)
+        check_least(self.title, spec, batch=1)
         super().__init__(classifier, spec)
 
     def attributed(self, picture: Tensor, index: int) -> tuple[Tensor, float]:
@@ -222,6 +223,7 @@ class IntegratedGradientsExplainer(Attribution[IntegratedGradientsSpec]):
     def __init__(self, classifier: Classifier, spec: IntegratedGradientsSpec) -> None:
         check_baselines([spec.baseline])
         _check_range("samples", spec.samples, 0, 10_000)
+        check_least(self.title, spec, batch=1)
         super().__init__(classifier, spec)
 
     def attributed(self, picture: Tensor, index: int) -> tuple[Tensor, float]:
@@ -258,6 +260,7 @@ class SmoothGradExplainer(Attribution[SmoothGradSpec]):
 
     def __init__(self, classifier: Classifier, spec: SmoothGradSpec) -> None:
         _check_range("samples", spec.samples, 0, 10_000)
+        check_least(self.title, spec, noise=0, seed=0, batch=1)
         super().__init__(classifier, spec)
 
     def attributed(self, picture: Tensor, index: int) -> tuple[Tensor, float]:
@@ -304,6 +307,7 @@ class GradientShap(Attribution[GradientShapSpec]):
         check_baselines(spec.baselines)
         _check_range("samples", spec.samples, 0, 10_000)
         _check_range("baselines", len(spec.baselines), 0, spec.samples)
+        check_least(self.title, spec, noise=0, seed=0, batch=1)
         super().__init__(classifier, spec)
 
     def attributed(self, picture: Tensor, index: int) -> tuple[Tensor, float]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from slidecam.errors import ExplanationError
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
     from slidecam.models import Classifier
     from slidecam.steps import Step
+
+
+CLASSLESS: Mapping[str, Any] = MappingProxyType({"class": "none: the same map for every class"})
+"""What is told with a map that knows of no class."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,33 @@ def check_classes(classifier: Classifier, classes: Sequence[int]) -> None:
     if wrong or not classes:
         problem = f"there is no class {wrong[0]}." if wrong else "no class was named."
         raise ExplanationError(problem, f"Use indices from 0 to {count - 1}.")
+
+
+def check_least(title: str, spec: object, *, above: bool = False, **least: float) -> None:
+    """Refuse settings below their least value, and those that are no numbers.
+
+    Parameters
+    ----------
+    title
+        The method, as people read it.
+    spec
+        Its settings.
+    above
+        Whether the least value itself is refused as well.
+    least
+        By the settings' names.
+
+    Raises
+    ------
+    ExplanationError
+        Naming the setting and its value.
+    """
+    for name, low in least.items():
+        value = getattr(spec, name)
+        # Written so that not-a-number is refused too.
+        if not (math.isfinite(value) and (value > low if above else value >= low)):
+            remedy = f"Use more than {low:g}." if above else f"Use at least {low:g}."
+            raise ExplanationError(f"{title}'s {name} is {value}.", remedy)
 
 
 def check_map(classifier: Classifier) -> None:

@@ -31,7 +31,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from slidecam.errors import ExplanationError
-from slidecam.explain.explainer import Explainer, Explanation, Method, check_classes, check_map
+from slidecam.explain.explainer import CLASSLESS, Explainer, Explanation, Method, check_classes, check_least, check_map
 from slidecam.models.backbones import arithmetic
 from slidecam.steps import Step
 
@@ -113,6 +113,7 @@ class LibraryCam(Explainer):
     def __init__(self, recipe: _Recipe, classifier: Classifier, spec: object) -> None:
         super().__init__(classifier)
         self._recipe = recipe
+        _check(recipe, spec)
         self._settings = asdict(spec)  # type: ignore[call-overload]  # each recipe's own dataclass
         stand_in = _StandIn(classifier.device)
         self._library = recipe.library(stand_in, [stand_in.layer], **self._settings)
@@ -159,8 +160,15 @@ class LibraryCam(Explainer):
 
     def _facts(self) -> dict[str, Any]:
         library = {"library": f"grad-cam {version('grad-cam')}"}
-        classless = {"class": "none: the same map for every class"} if self._recipe.gradients == "none" else {}
+        classless = CLASSLESS if self._recipe.gradients == "none" else {}
         return {**library, **classless, **self._settings}
+
+
+def _check(recipe: _Recipe, spec: object) -> None:
+    if isinstance(spec, FemSpec):
+        check_least(recipe.title, spec, k=0)
+    if isinstance(spec, KernelPcaSpec) and spec.gamma is not None:
+        check_least(recipe.title, spec, above=True, gamma=0)
 
 
 class _StandIn(nn.Module):

@@ -14,7 +14,7 @@ from slidecam.errors import ExplanationError
 from slidecam.explain.attributions import check_classes
 from slidecam.explain.baselines import BASELINES, check_baselines
 from slidecam.explain.coverings import Parts, logits_of_parts
-from slidecam.explain.explainer import Explainer, Explanation, Method
+from slidecam.explain.explainer import Explainer, Explanation, Method, check_least
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step
 
@@ -203,9 +203,8 @@ def _check(spec: LimeSpec) -> None:
         check_baselines([spec.baseline])
     if spec.target not in get_args(Target):
         raise ExplanationError(f"LIME's target {spec.target!r} is not known.", "Use probability or logit.")
-    for name, value in (("segments", spec.segments), ("samples", spec.samples), ("seeds", spec.seeds)):
-        if value < 1:
-            raise ExplanationError(f"LIME's {name} is {value}.", "Use at least 1.")
+    check_least("LIME", spec, segments=1, samples=1, seeds=1, batch=1, seed=0, sigma=0, ridge=0)
+    check_least("LIME", spec, above=True, compactness=0, kernel=0)
 
 
 METHODS: tuple[Method, ...] = (Method("lime", "LIME", LimeSpec, Lime, signed=True, needs_map=False),)

@@ -5,12 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from slidecam.explain.activation_maps import CHEAP, EPSILON, GAMMA, finer_cam, grad_cam_plus_plus, plan_of
-from slidecam.explain.explainer import Explainer, Explanation, Method
+from slidecam.errors import ExplanationError
+from slidecam.explain.activation_maps import (
+    CHEAP,
+    EPSILON,
+    GAMMA,
+    check_rival,
+    finer_cam,
+    grad_cam_plus_plus,
+    plan_of,
+)
+from slidecam.explain.explainer import CLASSLESS, Explainer, Explanation, Method, check_least
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -19,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slidecam.explain.activation_maps import CheapMap
-    from slidecam.models import Classifier
+    from slidecam.models import Card, Classifier
 
 BATCH = 16
 """Tiles in one pass: the best on a CPU, and little for a GPU."""
@@ -51,12 +60,13 @@ class FinerCamSpec:
     Attributes
     ----------
     against
-        Index of the class that the others are compared with; None for the other one of two.
+        Name of the class that the others are compared with, or its index; None for the other one of two. Where it is
+        the very class that is explained, each tile's is compared with the likeliest other one.
     gamma
         How strongly: 0 is Grad-CAM, 1 the difference between both logits.
     """
 
-    against: int | None = None
+    against: str | int | None = None
     gamma: float = GAMMA
 
 
@@ -99,23 +109,88 @@ class MapExplainer(Explainer):
         return Explanation(self.name, torch.cat(logits), torch.cat(maps), passes=1, facts=self.facts)
 
 
+class FinerCam(MapExplainer):
+    """Finer-CAM, which also explains the class that the others are compared with: against each tile's likeliest other.
+
+    Parameters
+    ----------
+    classifier
+        On its device.
+    spec
+        Its settings.
+
+    Raises
+    ------
+    ExplanationError
+        If there is no such class to compare with, or none was named where there are several.
+    """
+
+    def __init__(self, classifier: Classifier, spec: FinerCamSpec) -> None:
+        check_least("Finer-CAM", spec, gamma=0)
+        bound = replace(CHEAP["finer-cam"], compute=partial(finer_cam, gamma=spec.gamma))
+        against = rival_index(classifier.card, spec.against)
+        check_rival(classifier, against)
+        facts = {"against": _told_rival(classifier.card, against), "gamma": spec.gamma}
+        super().__init__(classifier, "finer-cam", bound, facts, against)
+
+    def steps(self, pixels: Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
+        """Explain tiles batch by batch, or one by one where the rival hangs on the tile; see `Explainer.steps`."""
+        if self.against not in classes:
+            return (yield from super().steps(pixels, classes))
+        plan = plan_of(self.classifier, [replace(self.cheap, needs="gradients")], classes)
+        logits, maps = [], []
+        for tile in torch.split(pixels, 1):
+            passed = self.classifier.run(tile, gradients=plan.gradients)
+            logits.append(passed.logits.detach())
+            maps.append(replace(plan, rivals=self._rivals(logits[-1][0], classes))(passed)[:, 0])
+            yield Step(self.cheap.title, len(maps), len(pixels))
+        return Explanation(self.name, torch.cat(logits), torch.cat(maps), passes=1, facts=self.facts)
+
+    def _rivals(self, logits: Tensor, classes: Sequence[int]) -> tuple[int, ...]:
+        others = logits.clone()
+        others[self.against] = -torch.inf
+        runner_up = int(others.argmax())
+        return tuple(runner_up if index == self.against else cast("int", self.against) for index in classes)
+
+
+def rival_index(card: Card, against: str | int | None) -> int | None:
+    """Return the place of the class to compare with, named or numbered.
+
+    Raises
+    ------
+    ExplanationError
+        If the card has no class of this name.
+    """
+    names = card.class_names
+    if not isinstance(against, str) or against in names:
+        return names.index(against) if isinstance(against, str) else against
+    if against.isdecimal():
+        return int(against)
+    problem = f"Finer-CAM: {card.name} has no class {against!r} to compare with."
+    raise ExplanationError(problem, f"Its classes are: {', '.join(names[:16])}.")
+
+
+def _told_rival(card: Card, against: int | None) -> str:
+    if against is None:
+        return "the other class"
+    name = card.class_names[against]
+    return f"{name}; {name} itself against each tile's likeliest other class"
+
+
 def _method(name: str, spec: type[Any], make: Callable[[Classifier, Any], Explainer]) -> Method:
     cheap = CHEAP[name]
     return Method(name, cheap.title, spec, make, signed=cheap.signed, dear=False)
 
 
 def _without_settings(name: str) -> Method:
-    return _method(name, NoSettings, lambda classifier, _spec: MapExplainer(classifier, name, CHEAP[name]))
+    facts = CLASSLESS if CHEAP[name].needs == "nothing" else {}
+    return _method(name, NoSettings, lambda classifier, _spec: MapExplainer(classifier, name, CHEAP[name], facts))
 
 
 def _grad_cam_plus_plus(classifier: Classifier, spec: GradCamPlusPlusSpec) -> MapExplainer:
+    check_least("Grad-CAM++", spec, eps=0)
     bound = replace(CHEAP["gradcam++"], compute=partial(grad_cam_plus_plus, eps=spec.eps))
     return MapExplainer(classifier, "gradcam++", bound, asdict(spec))
-
-
-def _finer_cam(classifier: Classifier, spec: FinerCamSpec) -> MapExplainer:
-    bound = replace(CHEAP["finer-cam"], compute=partial(finer_cam, gamma=spec.gamma))
-    return MapExplainer(classifier, "finer-cam", bound, asdict(spec), spec.against)
 
 
 METHODS: tuple[Method, ...] = (
@@ -125,5 +200,5 @@ METHODS: tuple[Method, ...] = (
     _without_settings("hirescam"),
     _without_settings("layercam"),
     _without_settings("eigencam"),
-    _method("finer-cam", FinerCamSpec, _finer_cam),
+    _method("finer-cam", FinerCamSpec, FinerCam),
 )

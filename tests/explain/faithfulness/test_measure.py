@@ -251,6 +251,14 @@ def test_quantus_pixels_are_measured_where_asked_for(case: Case) -> None:
     )
 
 
+def test_to_name_quantus_pixels_among_the_measures_is_to_ask_for_them(case: Case) -> None:
+    few = replace(FEW.correlation, runs=20)
+    named = replace(FEW, measures=("correlation-pixel",), correlation=few)
+    found = result_of(measure(case.classifier, case.methods, case.tiles, "A", named)).measures
+    assert found == ("correlation-pixel",)
+    assert FaithfulnessSpec().named == (), "nobody chose: what applies is measured"
+
+
 def test_a_map_that_is_no_number_is_refused_with_its_tile(case: Case) -> None:
     def broken(pictures: torch.Tensor, _index: int) -> torch.Tensor:
         maps = pictures.mean(1).clone()

@@ -67,7 +67,7 @@ def maps_of_tiles(
         for index, some in _same_class(classes, batch):
             explanation = yield from explainer.steps(pixels[some], [index])
             values = explanation.maps[:, 0].detach().float().cpu().numpy()
-            _refuse_no_numbers(values, explanation.method, some)
+            refuse_no_numbers(values, explanation.method, some)
             if maps is None or first is None:
                 maps, first = np.empty((len(classes), *values.shape[1:]), np.float32), explanation
             maps[some] = values
@@ -125,8 +125,9 @@ def _same_class(classes: Sequence[int], batch: int) -> list[tuple[int, list[int]
     return [(index, some[at : at + batch]) for index, some in places.items() for at in range(0, len(some), batch)]
 
 
-def _refuse_no_numbers(values: NDArray[np.float32], method: str, tiles: Sequence[int]) -> None:
+def refuse_no_numbers(values: NDArray[np.float32], method: str, tiles: Sequence[int]) -> None:
+    """Refuse maps (N, h, w) with values that are not finite; ExplanationError, naming the method and the tile."""
     broken = ~np.isfinite(values).all((1, 2))
     if broken.any():
         problem = f"{method} gave a map with values that are no numbers for tile {tiles[int(broken.argmax())]}."
-        raise ExplanationError(problem, "Leave the method out, and report it.")
+        raise ExplanationError(problem, "Leave the method out, or give it other settings.")

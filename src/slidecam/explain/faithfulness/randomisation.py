@@ -152,9 +152,7 @@ def randomised(network: nn.Module, stage: str, seed: int) -> nn.Module:
     ExplanationError
         If the network is TorchScript.
     """
-    if isinstance(network, torch.jit.ScriptModule):
-        problem = "a TorchScript network cannot be made random layer by layer."
-        raise ExplanationError(problem, "Leave the randomisation check out, or make a bundle of its weights.")
+    check_randomisable(network)
     copied = copy.deepcopy(network)
     layers = [module for module in copied.modules() if next(module.parameters(recurse=False), None) is not None]
     first = len(layers) - layers_of_stage(layers, stage)
@@ -163,6 +161,13 @@ def randomised(network: nn.Module, stage: str, seed: int) -> nn.Module:
             torch.manual_seed(seed * len(layers) + place)
             _reset(layer)
     return copied
+
+
+def check_randomisable(network: nn.Module) -> None:
+    """Refuse a TorchScript network, whose layers cannot be made random; ExplanationError."""
+    if isinstance(network, torch.jit.ScriptModule):
+        problem = "the randomisation check makes layers random, and a TorchScript network does not show its layers."
+        raise ExplanationError(problem, "Pass --no-randomisation, or make a bundle of its weights.")
 
 
 def layers_of_stage(layers: Sequence[nn.Module], stage: str) -> int:

@@ -86,7 +86,8 @@ class FaithfulnessSpec:
     Attributes
     ----------
     measures
-        Of `MEASURES`. Those that need a mask are left out where there is none.
+        Of `MEASURES`. Where all are named, those that do not apply are left out: without masks those that need one,
+        and Quantus' pixels unless ``correlation`` says so. Where some are named, each is measured.
     seeds
         Of whatever is drawn by chance: random maps and subsets. Each is measured on its own, so that the table can
         tell how much chance moves a figure. ROAD's noise and max-sensitivity's changes are drawn by the first alone.
@@ -116,6 +117,11 @@ class FaithfulnessSpec:
         if not self.seeds or min(self.seeds) < 0 or self.batch < 1:
             problem = f"seeds {self.seeds} with batches of {self.batch} cannot be used."
             raise UsageError(problem, "Name at least one seed, 0 or more, and a batch of 1 or more.")
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Measures that were chosen rather than left as they are; nothing where all of `MEASURES` are named."""
+        return () if set(self.measures) == set(MEASURES) else self.measures
 
     def wants(self, *measures: str) -> bool:
         """Whether any of some measures is asked for."""

@@ -137,7 +137,7 @@ def _subset_queries(trial: Trial, seed: int) -> list[tuple[str, Query[Drops]]]:
     if wants("sensitivity-n"):
         asked += [(f"sensitivity-n:{size}", size, spec.sensitivity_runs) for size in spec.sizes]
     queries = [(name, cell_drops(trial.picture, spec, baseline, size, runs, rng)) for name, size, runs in asked]
-    if wants(PIXEL_CORRELATION) and spec.quantus_compat:
+    if wants(PIXEL_CORRELATION) and (spec.quantus_compat or PIXEL_CORRELATION in trial.spec.named):
         queries.append((PIXEL_CORRELATION, value_drops(trial.picture, spec.runs, trial.rng(seed, PIXELS))))
     return queries
 
