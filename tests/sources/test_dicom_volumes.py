@@ -136,3 +136,29 @@ def test_a_file_that_is_cut_off_is_an_error_without_its_name(
     with open_source(folder) as source, pytest.raises(Exception, match="cannot decode") as caught:
         source.read(0, LevelBox(0, 0, 5, 5), plane=2)
     assert file.name not in str(caught.value)
+
+
+def test_dark_on_light_is_turned_by_the_files_range_and_air_stays_the_same_in_all_slices(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    told = {"PhotometricInterpretation": "MONOCHROME1", "BitsStored": 12, "HighBit": 11, "PixelRepresentation": 0}
+    plain_series = write_volume.dicom(tmp_path / "plain", head)
+    turned = write_volume.dicom(tmp_path / "turned", (4095 - head).astype(np.int16), **told)
+    with open_source(plain_series) as one, open_source(turned) as other:
+        np.testing.assert_array_equal(volume(one), volume(other))
+
+
+@pytest.mark.parametrize("folder", ["Müller", "Mu\u0308ller", "Muller", "Mueller", "987654321", "2019-12-24 brain"])
+def test_other_spellings_numbers_and_days_name_a_patient_too(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], folder: str
+) -> None:
+    told = {
+        "PatientName": "Müller^Jürgen",
+        "PatientID": "PID987654321",
+        "StudyDate": "20191224",
+        "SpecificCharacterSet": "ISO_IR 192",
+    }
+    series = write_volume.dicom(tmp_path / folder, head[:, :, :3], **told)
+    with open_source(series) as source:
+        assert folder not in source.facts.path
+        assert source.facts.name.startswith("dicom-")

@@ -243,3 +243,15 @@ def test_nothing_unpacked_is_left_behind(
         source.read(0, LevelBox(0, 0, 4, 4))
         assert len([*(tmp_path / "spool").iterdir()]) == 1
     assert not [*(tmp_path / "spool").iterdir()]
+
+
+@pytest.mark.parametrize("kind", ["nifti", "nrrd"])
+def test_a_packed_file_whose_checksum_is_wrong_is_refused(tmp_path: Path, write_volume: Any, kind: str) -> None:
+    voxels = np.random.default_rng(0).integers(0, 900, (90, 90, 60)).astype(np.int16)
+    name = "brain.nii.gz" if kind == "nifti" else "brain.nrrd"
+    path = getattr(write_volume, kind)(tmp_path / name, voxels)
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 0xFF  # in the checksum, behind the last voxel
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match="brain"), opened(path) as source:
+        np.asarray(source.array())

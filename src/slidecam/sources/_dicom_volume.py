@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from slidecam.sources._probe import Probe
 
 _AGAIN = "Copy the series again, or convert it with dcm2niix."
+_STORED = ("PhotometricInterpretation", "PixelRepresentation", "BitsStored")
+"""What is asked of a frame beside its pixels."""
+
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -133,8 +136,9 @@ def _decoded(frame: Frame) -> NDArray[np.generic]:
     pixels = pixel_array(frame.path, index=frame.number)
     if frame.bands > 1:
         return pixels
-    header = dcmread(frame.path, stop_before_pixels=True, specific_tags=["PhotometricInterpretation"])
-    values = pixels.astype(np.float32) * np.float32(frame.slope) + np.float32(frame.intercept)
+    header = dcmread(frame.path, stop_before_pixels=True, specific_tags=list(_STORED))
+    values = pixels.astype(np.float32)
     if header.get("PhotometricInterpretation") == "MONOCHROME1":
-        values = values.max() + values.min() - values
-    return np.asarray(values)
+        # By the range that the file can hold and not by the slice's own, which would make each slice another's negative.
+        values = np.float32(-1 if header.PixelRepresentation else 2**header.BitsStored - 1) - values
+    return np.asarray(values * np.float32(frame.slope) + np.float32(frame.intercept))

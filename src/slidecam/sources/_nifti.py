@@ -115,6 +115,8 @@ def _unpacked(path: Path, start: int, count: int) -> Iterator[bytes]:
                 return
             count -= len(piece)
             yield piece
+        while stream.read(COPY_BYTES):  # the checksum stands at the end: damage is told only there
+            pass
 
 
 def _format(image: Any, *, packed: bool) -> str:  # noqa: ANN401

@@ -119,6 +119,8 @@ def _unpacked(path: Path, encoding: str, place: tuple[int, int, int]) -> Iterato
                     return
                 count -= len(piece)
                 yield piece
+            while packed.read(COPY_BYTES):  # the checksum stands at the end: damage is told only there
+                pass
 
 
 def _by_pynrrd(path: Path, start: int, layout: VoxelLayout) -> Iterator[bytes]:

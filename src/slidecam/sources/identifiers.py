@@ -7,6 +7,7 @@ files and folders are often called after the patient's number or the study's UID
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,7 +62,17 @@ NAMING = (
     "SOPInstanceUID",
     "FrameOfReferenceUID",
     "StudyDescription",
+    "StudyDate",
+    "SeriesDate",
+    "AcquisitionDate",
+    "ContentDate",
 )
+
+LONG_NUMBER = re.compile(r"\d{5,}")
+"""What of an identifier is one by itself: folders are called after the number in ``PID987654321``."""
+
+SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "å": "aa", "ø": "oe", "æ": "ae"})
+"""How names are spelt where letters of theirs are not to be had."""
 
 
 def identifiers_of(path: Path) -> frozenset[str]:
@@ -73,12 +84,18 @@ def identifiers_of(path: Path) -> frozenset[str]:
     values = [str(header.get(name) or "") for name in NAMING]
     # Doe^Jane^^Dr. is a patient called Doe, Jane and both together.
     parts = [part for value in values for part in re.split(r"[\^= ,]+", value)]
-    return frozenset(filter(None, map(plain, [*values, *parts])))
+    named = [*values, *parts]
+    numbers = [number for value in values for number in LONG_NUMBER.findall(value)]
+    spelt = [unicodedata.normalize("NFC", each).casefold().translate(SPELT_OUT) for each in named]
+    return frozenset(filter(None, map(plain, [*named, *numbers, *spelt])))
 
 
 def plain(text: str) -> str:
-    """Return the letters and digits of a text in lower case: ``VS-SEG_001`` and ``vs seg 001`` are one name."""
-    return re.sub(r"[\W_]+", "", text.casefold())
+    """Return the letters and digits of a text, in lower case and without marks: ``VS-SEG_001`` is ``vs seg 001``.
+
+    File systems keep ``ü`` as one sign or as two, and people leave its dots out.
+    """
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKD", text.casefold()))
 
 
 def names_patient(text: str, identifiers: frozenset[str]) -> bool:
