@@ -139,6 +139,6 @@ def _decoded(frame: Frame) -> NDArray[np.generic]:
     header = dcmread(frame.path, stop_before_pixels=True, specific_tags=list(_STORED))
     values = pixels.astype(np.float32)
     if header.get("PhotometricInterpretation") == "MONOCHROME1":
-        # By the range that the file can hold and not by the slice's own, which would make each slice another's negative.
+        # By the range that the file can hold: by the slice's own, air would be of another grey in each slice.
         values = np.float32(-1 if header.PixelRepresentation else 2**header.BitsStored - 1) - values
     return np.asarray(values * np.float32(frame.slope) + np.float32(frame.intercept))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
-from nibabel.freesurfer.mghformat import MGHImage
+from nibabel.freesurfer.mghformat import MGHError, MGHImage
 from nibabel.nifti1 import Nifti1Image
 from nibabel.nifti2 import Nifti2Image
 from nibabel.spatialimages import HeaderDataError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from slidecam.sources._probe import Probe
 
-_NOT_OSERRORS = (ImageFileError, HeaderDataError, WrapStructError)
+_NOT_OSERRORS = (ImageFileError, HeaderDataError, WrapStructError, MGHError)
 _AGAIN = "Copy or convert it again."
 _THREE = 3
 

@@ -44,7 +44,7 @@ def open_slide(probe: Probe) -> VolumeSource:
     if probe.local is None:
         raise UnreadableSourceError(probe.given, "volumes are not read from URLs.", "Copy it to this machine.")
     path = probe.local
-    with opening(probe.given, "this is an NRRD volume", _AGAIN, (NRRDError,)):
+    with opening(probe.given, "this is an NRRD volume", _AGAIN, (NRRDError, StopIteration)):  # an empty file
         with path.open("rb") as stream:
             header = nrrd.read_header(stream)
             offset = stream.tell()
