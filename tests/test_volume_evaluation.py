@@ -14,7 +14,7 @@ from slidecam.exchange.slices_csv import SliceTable, write_slices_csv
 from slidecam.exchange.volume_zarr import VolumeRasterSpec, write_volume_ome_zarr
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 from slidecam.thresholds import parse_threshold
-from slidecam.volume_evaluation import evaluate_volume, write_evaluation
+from slidecam.volume_evaluation import MOVED, evaluate_volume, write_evaluation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +75,7 @@ def test_energy_pointing_and_dice_are_their_definitions(finished: Path, tmp_path
     assert found.mask_voxels == 8
     assert found.mask_ml == pytest.approx(8 * 0.8 * 0.8 * 2 / 1000)
     assert found.called_with_mask == {"lesion": 1, "plain": 0}
+    assert found.notes == ()
     written = json.loads(write_evaluation(found, tmp_path / "out").read_text())
     assert written["figures"][0]["energy"] == pytest.approx(lesion.energy)
 
@@ -91,7 +92,9 @@ def test_a_mask_on_other_voxels_is_taken_at_the_nearest(finished: Path, tmp_path
     affine = write_volume.affine(SHAPE) @ np.diag([0.5, 0.5, 0.5, 1])
     affine[:3, 3] = write_volume.affine(SHAPE)[:3, 3] - np.array(write_volume.voxel) / 4 + 1e-3
     mask = write_volume.nifti(tmp_path / "fine.nii.gz", fine, affine)
-    assert evaluate_volume(finished, mask).mask_voxels == 8
+    found = evaluate_volume(finished, mask)
+    assert found.mask_voxels == 8
+    assert found.notes == (MOVED,)
 
 
 def test_slices_that_were_not_classified_do_not_count_and_that_is_said(

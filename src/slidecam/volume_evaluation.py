@@ -14,7 +14,7 @@ from slidecam.errors import DataSetError, StoreError, UsageError
 from slidecam.exchange.slices_csv import read_slices_csv
 from slidecam.exchange.volume_zarr import read_volume_ome_zarr
 from slidecam.explain.faithfulness.localisation import dice, energy, pointing
-from slidecam.foreground import mask_on
+from slidecam.foreground import is_moved, mask_on
 from slidecam.preparation import HEATMAP
 from slidecam.store import read_run
 from slidecam.thresholds import Threshold, threshold_of
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from slidecam.exchange.volume_zarr import VolumeHeatmap
 
 OUTPUT = "localisation.json"
+
+MOVED = "The mask lies on other voxels than the volume and was taken at the nearest of them: do both belong together?"
 
 
 @dataclass(frozen=True)
@@ -158,11 +160,12 @@ def evaluate_volume(
     ]
     millilitres = float(marked.sum() * np.prod(stack.spacing_mm) / 1000)
     lost = int((cut & ~known).sum())
-    notes = (f"{lost} slices with mask were not classified and do not count.",) if lost else ()
+    notes = [MOVED] if is_moved(mask, stack) else []
+    notes += [f"{lost} slices with mask were not classified and do not count."] if lost else []
     called = {name: int((winners == index).sum()) for index, name in enumerate(table.class_names)}
     voxels, cuts = int(marked.sum()), int(cut.sum())
     call = record["volume"]
-    return VolumeEvaluation(str(run), str(mask), call, voxels, millilitres, cuts, called, tuple(figures), notes)
+    return VolumeEvaluation(str(run), str(mask), call, voxels, millilitres, cuts, called, tuple(figures), tuple(notes))
 
 
 def write_evaluation(evaluation: VolumeEvaluation, folder: Path) -> Path:

@@ -245,6 +245,14 @@ def test_nothing_unpacked_is_left_behind(
     assert not [*(tmp_path / "spool").iterdir()]
 
 
+def test_a_header_in_other_units_is_told(tmp_path: Path, head: NDArray[np.int16]) -> None:
+    image = nibabel.Nifti1Image(head, np.diag([500, 500, 900, 1]))
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, tmp_path / "um.nii")
+    with opened(tmp_path / "um.nii") as source:
+        assert any("states microns" in note for note in source.facts.notes)
+
+
 @pytest.mark.parametrize("kind", ["nifti", "nrrd"])
 def test_a_packed_file_whose_checksum_is_wrong_is_refused(tmp_path: Path, write_volume: Any, kind: str) -> None:
     voxels = np.random.default_rng(0).integers(0, 900, (90, 90, 60)).astype(np.int16)

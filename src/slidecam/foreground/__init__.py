@@ -13,7 +13,7 @@ from slidecam.foreground.mask import Foreground, whole_slide
 from slidecam.foreground.pairing import annotation_file, pair_annotations
 from slidecam.foreground.spec import ForegroundSpec
 from slidecam.foreground.tissue import find_foreground
-from slidecam.foreground.volumes import VolumeForeground, find_head, load_head, mask_on
+from slidecam.foreground.volumes import VolumeForeground, find_head, is_moved, load_head, mask_on
 
 __all__ = [
     "AMBIGUOUS",
@@ -26,6 +26,7 @@ __all__ = [
     "annotation_file",
     "find_foreground",
     "find_head",
+    "is_moved",
     "load_classes",
     "load_foreground",
     "load_head",

@@ -118,6 +118,12 @@ def mask_on(path: Path, stack: PlaneStack) -> NDArray[np.bool_]:
     return mask
 
 
+def is_moved(path: Path, stack: PlaneStack) -> bool:
+    """Whether a mask that `mask_on` has read lies on other voxels than the volume."""
+    with open_source(path, view=VolumeView(axis=stack.axis)) as opened:
+        return opened.facts.stack is None or not opened.facts.stack.grid.lies_like(stack.grid)
+
+
 def _moved(marked: NDArray[np.bool_], own: PlaneStack, stack: PlaneStack) -> NDArray[np.bool_]:
     voxels = np.asarray(own.from_pictures(marked), np.uint8)
     matrix = np.linalg.inv(own.grid.spl_affine) @ stack.grid.spl_affine

@@ -53,7 +53,7 @@ def open_slide(probe: Probe) -> VolumeSource:
         voxels = Voxels(layout, _data_file(image, probe), start)
     stack = PlaneStack(layout.grid, probe.view.axis)
     kind = ("nifti", _format(image, packed=packed), "the affine")
-    notes = (*told_of_volumes(probe, [""] * count, number), *_notes(layout.grid))
+    notes = (*told_of_volumes(probe, [""] * count, number), *_notes(image, layout.grid))
     return VolumeSource(volume_facts(probe, stack, kind, fingerprint, notes), voxels, probe.view)
 
 
@@ -124,7 +124,9 @@ def _format(image: Any, *, packed: bool) -> str:  # noqa: ANN401
     return f"{name}, gzipped" if packed else name
 
 
-def _notes(grid: VolumeGrid) -> tuple[str, ...]:
-    if not grid.is_oblique:
-        return ()
-    return ("Its slices are oblique: they are taken along the file's own axes, and positions are of their centres.",)
+def _notes(image: Any, grid: VolumeGrid) -> Iterator[str]:  # noqa: ANN401
+    unit = image.header.get_xyzt_units()[0] if hasattr(image.header, "get_xyzt_units") else "mm"
+    if unit in {"meter", "micron"}:
+        yield f"Its header states {unit}s; lengths are taken for mm all the same, as viewers take them."
+    if grid.is_oblique:
+        yield "Its slices are oblique: they are taken along the file's own axes, and positions are of their centres."
