@@ -169,10 +169,10 @@ def test_a_chunk_that_fails_once_is_tried_again(
     answers = iter([RegionReadError("memory.tif", 0, LevelBox(0, 0, 64, 64), "once")])
     read = source.read
 
-    def read_at_second_try(level: int, box: LevelBox, plane: int = 0) -> NDArray[np.uint8]:
+    def read_at_second_try(level: int, box: LevelBox, plane: int) -> NDArray[np.uint8]:
         for error in answers:
             raise error
-        return read(level, box)
+        return read(level, box, plane)
 
     monkeypatch.setattr(source, "read", read_at_second_try)
     assert [batch.failures for batch in stream(source, grid_over(source), StreamSpec(7, workers=1))] == [()]
