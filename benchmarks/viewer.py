@@ -134,11 +134,11 @@ def main() -> None:
     viewer = napari.Viewer(show=True)
     viewer.window._qt_window.resize(1200, 800)
     overlays(viewer, 1000)
-    figures = overlays(viewer, told.tiles) | stalls(viewer, told.overlap)
-    viewer.close()
     print(f"{told.tiles:,} tiles; napari {napari.__version__}, {platform.machine()}, {platform.system()}")
-    for name, value in figures.items():
-        print(f"{name:28s} {value:8.3g}")
+    for figures in (overlays(viewer, told.tiles), stalls(viewer, told.overlap)):
+        for name, value in figures.items():
+            print(f"{name:28s} {value:8.3g}", flush=True)
+    viewer.close()
 
 
 if __name__ == "__main__":
