@@ -13,7 +13,9 @@ from slidecam.geometry import Box
 from slidecam.pipeline import predict
 from slidecam.plugin.areas import shapes_layer
 from slidecam.plugin.cells import NO_TILE
+from slidecam.plugin.compat import camera
 from slidecam.plugin.desk import SPOT, Desk
+from slidecam.plugin.figure import slide_part, write_view
 from slidecam.plugin.job import Began, Ended, Heat, RunJob, RunOrder, Said, Tiles
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
 from slidecam.plugin.region import Region, within
@@ -260,3 +262,17 @@ def test_regions_have_names_of_their_own() -> None:
     ring = np.array([[0, 0], [10, 0], [10, 10.0]])
     assert Region(rings=(ring,)).name == Region(rings=(ring.copy(),)).name
     assert Region(rings=(ring,)).name != Region(rings=(ring + 1,)).name
+
+
+def test_a_figure_shows_the_part_of_the_canvas_that_the_slide_is_on(
+    desk: Desk, own_run: ShownRun, tmp_path: Path
+) -> None:
+    desk.show(own_run)
+    camera(desk.viewer).center = (0.0, 74.75, 99.75)
+    camera(desk.viewer).zoom = 2.0
+    rows, columns = slide_part(desk, (800, 600), 2.0)
+    assert (rows, columns) == (slice(250, 550), slice(100, 500)), "400 x 300 px at 0.5 µm, twice enlarged"
+    write_view(tmp_path / "view.png", np.full((800, 600, 3), 200, np.uint8), desk)
+    assert (tmp_path / "view.png").stat().st_size > 1000
+    camera(desk.viewer).center = (0.0, 9e6, 9e6)
+    assert slide_part(desk, (800, 600), 2.0) == (slice(None), slice(None))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +48,10 @@ RESULTS = "slidecam-results"
 MOST_OVERLAP = 0.75
 STATUS_HEIGHT = 54
 REST_MS = 50
-"""Milliseconds between a drawing and the next tiles."""
+"""Milliseconds between a drawing and the next tiles, at least."""
+
+REST_SHARE = 12
+"""The window rests so many times as long as drawing took."""
 
 
 class ClassifyTab(QWidget):
@@ -264,13 +269,18 @@ class ClassifyTab(QWidget):
             left = duration(update.seconds_left)
             self.status.setText(f"{update.per_second:.0f} tiles/s, {left} left")
             # Qt comes to this after it has drawn.
-            QTimer.singleShot(REST_MS, self._shown)
+            QTimer.singleShot(0, partial(self._drawn, time.perf_counter()))
         elif isinstance(update, Heat):
             self.desk.heat(update)
         elif isinstance(update, Said):
             warn(update.message)
         else:
             self._ended(update)
+
+    def _drawn(self, begun: float) -> None:
+        """Let the window rest in proportion to what drawing took: without a graphics card it would stand still."""
+        took_ms = 1000 * (time.perf_counter() - begun)
+        QTimer.singleShot(round(max(REST_MS, REST_SHARE * took_ms)), self._shown)
 
     def _shown(self) -> None:
         if self.job is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from slidecam.atomic import replacing
 from slidecam.exchange.pen import INK, MUTED, Pen, Place, Type, as_hex
 from slidecam.exchange.picture import DISCLAIMER, length_words, round_length
@@ -14,7 +16,6 @@ from slidecam.plugin.cards import class_rows
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from slidecam.plugin.desk import Desk
@@ -39,13 +40,16 @@ def write_view(path: Path, pixels: NDArray[np.uint8], desk: Desk) -> None:
     desk
         Whose run is told beside it, and whose camera says how long the scale bar is.
     """
+    per_world = compat.camera(desk.viewer).zoom * pixels.shape[1] / compat.canvas_size(desk.viewer)[1]
+    rows, columns = slide_part(desk, (pixels.shape[0], pixels.shape[1]), per_world)
+    pixels = pixels[rows, columns]
     high, wide = pixels.shape[:2]
     inch = LONGEST / max(high, wide)
     place = Place(MARGIN, HEADER, wide * inch, high * inch)
     pen = Pen(place.width + LEGEND + 3 * MARGIN, max(place.height, 2.5) + HEADER + FOOTER)
     pen.image(place, pixels)
     _words(pen, desk)
-    _bar(pen, place, desk, wide)
+    _bar(pen, place, desk, wide / per_world)
     _legend(pen, place.left + place.width + MARGIN, desk)
     with replacing(path) as fresh:
         pen.save(fresh)
@@ -61,11 +65,26 @@ def _words(pen: Pen, desk: Desk) -> None:
     pen.text(MARGIN, pen.height - 0.15, DISCLAIMER, Type(8, MUTED))
 
 
-def _bar(pen: Pen, place: Place, desk: Desk, wide: int) -> None:
+def slide_part(desk: Desk, shape: tuple[int, int], per_world: float) -> tuple[slice, slice]:
+    """Return the rows and columns of a picture of the canvas that the slide is on; all of them where it is not."""
+    facts = desk.slide()
+    if facts is None:
+        return slice(None), slice(None)
+    corners = facts.placing.to_world(np.array([[0, 0], [facts.size.width, facts.size.height]], np.float64))
+    middle = np.array(shape) / 2
+    edges = (corners - np.array(compat.camera(desk.viewer).center[-2:])) * per_world + middle
+    (top, left), (bottom, right) = np.clip(np.rint(edges), 0, shape).astype(int)
+    if bottom <= top or right <= left:
+        return slice(None), slice(None)
+    return slice(top, bottom), slice(left, right)
+
+
+def _bar(pen: Pen, place: Place, desk: Desk, width: float) -> None:
+    """Draw a scale bar below a picture that is so many µm wide."""
     facts = desk.slide()
     if facts is None or facts.spacing is None:
         return
-    per_inch = wide / compat.camera(desk.viewer).zoom / place.width
+    per_inch = width / place.width
     length = round_length(BAR_SHARE * place.width * per_inch)
     top = place.top + place.height + 0.15
     pen.box(Place(place.left, top, length / per_inch, 0.06), INK)
