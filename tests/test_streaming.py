@@ -172,7 +172,7 @@ def test_a_chunk_that_fails_once_is_tried_again(
     def read_at_second_try(level: int, box: LevelBox, plane: int) -> NDArray[np.uint8]:
         for error in answers:
             raise error
-        return read(level, box, plane)
+        return read(level, box, plane=plane)
 
     monkeypatch.setattr(source, "read", read_at_second_try)
     assert [batch.failures for batch in stream(source, grid_over(source), StreamSpec(7, workers=1))] == [()]
