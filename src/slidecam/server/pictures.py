@@ -98,7 +98,7 @@ def explain_picture(
         If it is no picture, too large, or a method or class is unknown; RequestError 504 if it takes too long.
     """
     start = time.monotonic()
-    methods = choose_methods(asked.methods)
+    methods = choose_methods(asked.methods) if asked.methods else {}
     indices = class_indices(classifier.card, asked.classes)
     picture = _opened(content, limits)
     card = classifier.card
