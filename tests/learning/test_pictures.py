@@ -198,7 +198,7 @@ def test_a_folder_with_a_table_is_read_by_it(tmp_path: Path) -> None:
     ("lines", "word"),
     [
         (["path,class", "1.png,a"], r"list\.csv: there is no column 'label' among path, class"),
-        ([""], r"no column 'path' among nothing"),
+        ([""], r"list\.csv: the table is empty\. List a picture a line, below the columns path and label"),
         (["path,label", "1.png,a", ",b"], r"line 3: the path or the label is empty"),
         (["path,label,split", "1.png,a,train", "2.png,b,holdout"], r"line 3: there is no split 'holdout'"),
         (["path,label", "1.png,a", "gone.png,b"], r"1 of its 2 pictures are not there, the first is .*gone\.png"),
