@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from slidecam.close_up import ChosenTiles, TileChoice, choose_tiles
-from slidecam.errors import SlidecamError, TilingError, UsageError
+from slidecam.errors import DataSetError, SlidecamError, TilingError, UsageError
 from slidecam.foreground import whole_slide
 from slidecam.geometry import Spacing
 from slidecam.models import Card, Classifier, open_bundle, save_bundle
@@ -134,6 +134,21 @@ def test_pictures_of_a_folder_come_from_all_classes_with_their_labels(classifier
     assert tiles.pixels.shape == (4, classifier.card.input_px, classifier.card.input_px, 3)
     with pytest.raises(UsageError, match="no places"):
         chosen(tmp_path, classifier, TileChoice(at=((1, 1),)))
+
+
+def test_pictures_of_one_class_can_be_looked_at_for_nobody_learns_from_them(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    (tmp_path / "stroma").mkdir()
+    with pytest.raises(DataSetError, match=r"stroma: there is no picture in this class folder"):
+        chosen(tmp_path, classifier, TileChoice())
+    Image.new("RGB", (40, 30), (90, 100, 200)).save(tmp_path / "stroma" / "1.png")
+    assert chosen(tmp_path, classifier, TileChoice()).labels == ("stroma",)
+
+
+def test_a_place_that_is_named_twice_is_one_tile(sample_data: Path, classifier: Classifier) -> None:
+    tiles = chosen(sample_data / "slide.tif", classifier, TileChoice(at=((1500, 1500), (3000, 2000), (1500, 1500))))
+    assert len(tiles) == 2
 
 
 def test_a_folder_of_pictures_without_classes_has_no_labels(classifier: Classifier, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from slidecam.close_up import CloseUpSpec, MeasureSpec, TileChoice, explain_tiles, measure_tiles, methods
+from slidecam.close_up.explaining import wanted_classes
 from slidecam.errors import ExplanationError, SlidecamError, UsageError
 from slidecam.explain.activation_maps import CHEAP, grad_cam, plan_maps
 from slidecam.explain.catalogue import CATALOGUE
@@ -131,3 +132,7 @@ def test_a_map_that_is_no_number_is_not_written(
     with pytest.raises(ExplanationError, match=r"gradcam gave a map with values that are no numbers for tile 0"):
         result_of(explain_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_class_that_is_named_twice_is_explained_once() -> None:
+    assert wanted_classes(torch.zeros(2, 3), (2, 0, 2)) == ((2, 0), (2, 0))

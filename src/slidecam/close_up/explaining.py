@@ -158,7 +158,7 @@ def class_indices(card: Card, names: Sequence[str]) -> tuple[int, ...]:
 
 def wanted_classes(logits: torch.Tensor, classes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     """Return, for each tile's logits (K,), the classes that were asked for; where none was, the predicted one."""
-    return tuple(classes or (int(row.argmax()),) for row in logits)
+    return tuple(tuple(dict.fromkeys(classes)) or (int(row.argmax()),) for row in logits)
 
 
 def explained(

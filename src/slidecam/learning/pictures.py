@@ -50,6 +50,7 @@ __all__ = [
 ]
 
 FEWEST_CLASSES = 2
+"""Classes that a training needs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,7 @@ class PictureSet:
         return dict(zip(self.class_names, found, strict=True))
 
 
-def read_picture_set(path: Path, spec: PictureSpec | None = None) -> PictureSet:
+def read_picture_set(path: Path, spec: PictureSpec | None = None, *, fewest: int = FEWEST_CLASSES) -> PictureSet:
     r"""Read which pictures there are, and of what; no picture is opened.
 
     Parameters
@@ -133,12 +134,14 @@ def read_picture_set(path: Path, spec: PictureSpec | None = None) -> PictureSet:
         A folder of class folders, a folder of ``train``, ``val``, ``test`` folders of class folders, or a table.
     spec
         How names are to be understood.
+    fewest
+        Classes that there must be: two to learn from, one where nobody learns.
 
     Raises
     ------
     DataSetError
-        If there is nothing to learn from: a missing file, an empty class, one class only, a class that only the
-        test part has, a table without its columns. The message names the file.
+        If there is nothing to learn from: a missing file, an empty class, fewer classes than ``fewest``, a class that
+        only the test part has, a table without its columns. The message names the file.
 
     Examples
     --------
@@ -151,10 +154,22 @@ def read_picture_set(path: Path, spec: PictureSpec | None = None) -> PictureSet:
     table = path / PICTURE_TABLE if path.is_dir() else path
     rows, notes = from_table(table, spec) if table.is_file() else from_folders(path, spec)
     root = table.parent if table.is_file() else path
-    return _checked(path, _assembled(path, root, rows, spec), notes)
+    _check_classes(path, sorted({row.label for row in rows}), fewest)
+    return _checked(path, _assembled(root, rows, spec), notes)
 
 
-def _assembled(path: Path, root: Path, rows: Sequence[FoundPicture], spec: PictureSpec) -> PictureSet:
+def _check_classes(path: Path, found: Sequence[str], fewest: int) -> None:
+    if not found:
+        remedy = "Name a folder that holds pictures, each class's in a folder of its own, or a table of them."
+        raise DataSetError(f"{path}: there is no picture.", remedy)
+    if len(found) < fewest:
+        raise DataSetError(
+            f"{path}: there is one class only, {found[0]!r}.",
+            "A classifier needs pictures of two classes or more, each in a folder of its own or labelled in a table.",
+        )
+
+
+def _assembled(root: Path, rows: Sequence[FoundPicture], spec: PictureSpec) -> PictureSet:
     found = sorted({row.label for row in rows})
     names = spec.class_names or tuple(found)
     stranger = next((row for row in rows if row.label not in names), None)
@@ -162,11 +177,6 @@ def _assembled(path: Path, root: Path, rows: Sequence[FoundPicture], spec: Pictu
         raise DataSetError(
             f"{stranger.path}: its class {stranger.label!r} is none of {', '.join(names)}.",
             "Rename or remove it, or name it among the classes.",
-        )
-    if len(found) < FEWEST_CLASSES:
-        raise DataSetError(
-            f"{path}: there is {f'one class only, {found[0]!r}' if found else 'no picture'}.",
-            "A classifier needs pictures of two classes or more, each in a folder of its own or labelled in a table.",
         )
     place = {name: index for index, name in enumerate(names)}
     return PictureSet(
