@@ -212,6 +212,12 @@ def test_only_what_is_strictly_better_is_best(monitor: str, figures: list[float]
     assert (progress.best, progress.best_epoch, progress.stale) == (figures[-1], 5, 0)
 
 
+def test_the_last_epoch_is_the_best_where_that_is_asked_for() -> None:
+    progress = Progress()
+    assert all(progress.note({"val_loss": figure}, "last") for figure in (1, 3, 2))
+    assert (progress.best_epoch, progress.stale) == (3, 0)
+
+
 def test_patience_is_spent_after_so_many_worse_epochs_and_not_before_the_least() -> None:
     spec = TrainSpec(epochs=20, patience=2, min_epochs=5)
     progress = Progress()

@@ -112,6 +112,7 @@ WRONG = {
     "[train]\ntrainable = ['layer4', 3]": ("train.trainable", "list"),
     "train = 3": ("train is 3, not a table", "[train]"),
     "phase = 3": ("phase is 3", "[[phase]]"),
+    '[train]\nmonitor = "last"\npatience = 3': ("train.patience is 3", "monitor = last"),
     "[[phase]]\nseed = 1\n[[phase]]\nseed = 2": ("phase.seed differs", "[train]"),
     "[[phase]]\nepoch = 1\n[[phase]]": ("phase.0.epoch", "epochs"),
     "[augmant]\nrotation = 3": ("[augmant] is not known", "[augment]"),

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
     from slidecam.close_up.methods import ChosenMethod
     from slidecam.close_up.tiles import ChosenTiles
-    from slidecam.exchange.panel import PanelRow
+    from slidecam.exchange.panel_rows import PanelRow
     from slidecam.models import Card, Classifier
+
+BUNDLE = "bundle"
 
 Wanted = tuple[tuple[int, ...], ...]
 
@@ -90,17 +92,24 @@ def compare_models(
 
 
 def model_names(models: Sequence[str | Path], cards: Sequence[Card]) -> tuple[str, ...]:
-    """Return the cards' names; the folders' where two cards have one name.
+    """Return the cards' names; where two have one, the folders' names, and where these are one too, their paths.
 
     Raises
     ------
     UsageError
-        If the folders have one name as well.
+        If the paths are one as well.
     """
-    for names in (tuple(card.name for card in cards), tuple(str(model) for model in models)):
+    folders = tuple(_folder_name(Path(model)) for model in models)
+    for names in (tuple(card.name for card in cards), folders, tuple(str(model) for model in models)):
         if len(set(names)) == len(names):
             return names
     raise UsageError("one bundle is named twice.", "Name each --model once.")
+
+
+def _folder_name(bundle: Path) -> str:
+    """Return the name that tells a bundle from others: trainings leave theirs in folders that are all called so."""
+    bundle = bundle.resolve()
+    return bundle.parent.name if bundle.name == BUNDLE else bundle.name
 
 
 def same_places(tiles: ChosenTiles, choice: TileChoice) -> TileChoice:
@@ -139,11 +148,7 @@ def _beside(names: Sequence[str], rows: Sequence[PanelRow]) -> PanelRow:
     pairs = list(zip(names, rows, strict=True))
     return replace(
         rows[0],
-        caption="; ".join(f"{name}: {row.caption}" for name, row in pairs),
-        maps=tuple(
-            replace(one, name=f"{name}/{one.name}", title=f"{name}: {one.title}")
-            for name, row in pairs
-            for one in row.maps
-        ),
+        caption="".join(f"\n{name}: {row.caption}" for name, row in pairs),
+        maps=tuple(replace(one, name=f"{name}/{one.name}", model=name) for name, row in pairs for one in row.maps),
         curves=tuple(replace(one, method=f"{name}/{one.method}") for name, row in pairs for one in row.curves),
     )

@@ -15,7 +15,8 @@ from slidecam.close_up.methods import DEFAULT, choose_methods
 from slidecam.close_up.tiles import BATCH, TileChoice, choose_tiles
 from slidecam.errors import UsageError
 from slidecam.exchange.manifest import strict_json
-from slidecam.exchange.panel import PanelCurves, PanelMap, PanelRow, write_panel
+from slidecam.exchange.panel import write_panel
+from slidecam.exchange.panel_rows import PanelCurves, PanelMap, PanelRow
 from slidecam.explain.baselines import BASELINES
 from slidecam.explain.faithfulness.asking import Witness, answered
 from slidecam.explain.faithfulness.curves import CurveSpec, curves

@@ -111,7 +111,10 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def note(self, figures: dict[str, Any], monitor: str) -> bool:
-        """Take note of an epoch; return whether it is the best so far. Without validation the last is the best."""
+        """Take note of an epoch; return whether it is the best so far.
+
+        Without validation, and where ``last`` is asked for, the last is the best: no figure is called so.
+        """
         self.epoch, self.overall = self.epoch + 1, self.overall + 1
         self.history.append({"phase": self.phase, "epoch": self.overall, **figures})
         figure = figures.get(f"val_{monitor}")

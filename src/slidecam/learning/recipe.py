@@ -211,6 +211,8 @@ def _check_phases(phases: Sequence[TrainSpec], complaints: Complaints) -> None:
         if len({getattr(phase, key) for phase in phases}) > 1:
             complaints.add(f"phase.{key}", "differs between phases", f"Write {key} once, in [train].")
     for number, phase in enumerate(phases):
+        if phase.monitor == "last" and phase.patience:
+            complaints.add("train.patience", f"is {phase.patience}", "With monitor = last it must be 0.")
         if isinstance(phase.trainable, str) and phase.trainable not in {"all", "head"}:
             where = "train" if len(phases) == 1 else f"phase.{number}"
             remedy = f'Write "all", "head", a number of layers, or a list: ["{phase.trainable}"].'

@@ -165,7 +165,8 @@ class TrainSpec:
         Decay per step of the moving average of the weights that is validated and kept; 0 keeps the weights as they are.
     monitor, patience, min_epochs
         What tells the best epoch on validation data; training stops after ``patience`` epochs without a better one (0:
-        never), but not before ``min_epochs``.
+        never), but not before ``min_epochs``. ``last`` keeps the last epoch: of a few dozen pictures, the best of many
+        epochs is the luckiest one.
     seed
         Of weights that begin at random, of order, augmentation and dropout.
     steps
@@ -193,7 +194,7 @@ class TrainSpec:
     balance: Literal["none", "weights", "oversample"] = "none"
     mixup: Annotated[float, Bounds(0)] = 0.0
     ema: Annotated[float, Bounds(0, 0.99999)] = 0.0
-    monitor: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1"] = "loss"
+    monitor: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "last"] = "loss"
     patience: Count = 0
     min_epochs: Count = 0
     seed: Count = 0

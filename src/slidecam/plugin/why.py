@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from slidecam.close_up import CloseUpSpec, TileChoice, explain_tiles
-from slidecam.exchange.panel import PanelMap, overlaid
+from slidecam.exchange.panel_rows import PanelMap, overlaid
 from slidecam.explain.catalogue import CATALOGUE
 from slidecam.plugin.overlays import heat_colors
 
