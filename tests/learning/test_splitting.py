@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slidecam.errors import DataSetError
+from slidecam.learning.acquaintance import group_digests
 from slidecam.learning.pictures import PARTS, PictureSet
 from slidecam.learning.splitting import SplitSpec, folds, split, split_record
 
@@ -205,3 +206,10 @@ def test_the_record_is_json_and_its_digest_knows_the_parts() -> None:
     assert split_record(split(pictures, spec).rows(list(range(39, -1, -1))), spec)["digest"] == record["digest"]
     assert split_record(split(pictures, SplitSpec(seed=2)), spec)["digest"] != record["digest"]
     assert split_record(pictures, None)["seed"] is None
+    assert record["learnt_from"] is None
+
+
+def test_the_record_knows_by_digest_what_was_not_tested_on() -> None:
+    parts: list[Part] = ["train", "train", "val", "val", "test", "test"]
+    pictures = pictures_of([0, 1, 0, 1, 0, 1], "aabbcc", parts)
+    assert split_record(pictures, None)["learnt_from"] == group_digests("ab")

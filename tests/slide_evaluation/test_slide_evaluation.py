@@ -14,6 +14,7 @@ from slidecam.errors import DataSetError, MaskError, UsageError
 from slidecam.exchange.wsinfer_csv import read_tiles_csv
 from slidecam.foreground import LabelRule
 from slidecam.geometry import Size, Spacing
+from slidecam.learning.acquaintance import group_digests
 from slidecam.learning.intervals import IntervalSpec
 from slidecam.models import Card, open_bundle, save_bundle
 from slidecam.pipeline import predict
@@ -190,6 +191,23 @@ def test_in_memory_and_from_disk_are_the_same_and_predicts(
     assert np.trace(memory.tiles.confusion) == right
     one = result_of(evaluate_runs(tiny_bundle, tmp_path / "out" / "a", areas, QUICK))
     assert [slide.slide for slide in one.slides] == ["a"]
+
+
+def test_a_slide_that_the_classifier_has_learnt_from_is_told(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    bundle = open_bundle(tiny_bundle)
+    card = replace(bundle.card, provenance={"data": {"learnt_from": group_digests(["old"])}})
+    save_bundle(tmp_path / "taught", card, bundle.network())
+    for name in ("old", "new"):
+        slide = write_slide(tmp_path / f"{name}.tif", 300, 260)
+        areas = drawn(tmp_path / f"{name}.geojson", {"A": (0, 0, 300, 260)})
+        found = result_of(evaluate_slides(tmp_path / "taught", [slide], areas, QUICK)).slides[0]
+        assert [note for note in found.notes if "has learnt from this slide" in note] == (
+            ["old: the classifier has learnt from this slide or patient, so that these figures flatter it."]
+            if name == "old"
+            else []
+        )
 
 
 def test_the_toy_classifier_is_as_good_as_was_measured(sample_data: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedGroupKFold
 
 from slidecam.errors import DataSetError
+from slidecam.learning.acquaintance import LEARNT_FROM, group_digests
 from slidecam.learning.pictures import PARTS
 
 if TYPE_CHECKING:
@@ -274,7 +275,8 @@ def split_record(pictures: PictureSet, spec: SplitSpec | None) -> dict[str, obje
     """Return what a bundle's provenance says of its data, as JSON values; ``spec`` is None for the data's own parts.
 
     The digest is that of every picture's name, class and part, in any order: the same data, parted in the same way,
-    have the same. The table that `write_picture_table` writes lists them all.
+    have the same. The table that `write_picture_table` writes lists them all. Groups that were learnt from, or that
+    chose the epoch, are there as digests: a bundle is passed on, patients' names are not.
     """
     rows = zip(pictures.names, pictures.labels.tolist(), pictures.parts, strict=True)
     lines = sorted(f"{name}\t{pictures.class_names[label]}\t{part}\n" for name, label, part in rows)
@@ -284,7 +286,14 @@ def split_record(pictures: PictureSet, spec: SplitSpec | None) -> dict[str, obje
         "pictures": len(pictures),
         "counts": {part: pictures.part(part).counts() for part in present},
         "groups": None if pictures.groups is None else len(set(pictures.groups)),
+        LEARNT_FROM: _learnt_from(pictures),
         "shares": None if spec is None else dict(zip(PARTS, spec.shares, strict=True)),
         "seed": None if spec is None else spec.seed,
         "by_group": None if spec is None else spec.by_group and pictures.groups is not None,
     }
+
+
+def _learnt_from(pictures: PictureSet) -> list[str] | None:
+    if pictures.groups is None:
+        return None
+    return group_digests(group for group, part in zip(pictures.groups, pictures.parts, strict=True) if part != "test")

@@ -10,6 +10,7 @@ import numpy as np
 
 from slidecam.errors import DataSetError, SlidecamError, UsageError
 from slidecam.foreground import annotation_file, pair_annotations
+from slidecam.learning.acquaintance import has_learnt_from
 from slidecam.learning.evaluation import EvaluationSpec, evaluate_predictions
 from slidecam.learning.predictions import Predictions
 from slidecam.models import open_bundle
@@ -125,6 +126,7 @@ def _evaluated(
         try:
             classified = yield from job.classify()
             slide, measured = measure_slide(classified, job.drawn, bundle.card, spec)
+            slide = _with_acquaintance(slide, bundle)
         except SlidecamError as error:
             slide = EvaluatedSlide(job.name, job.path, problem=f"{error.problem} {error.remedy}".strip())
             measured = None
@@ -134,6 +136,13 @@ def _evaluated(
         tiles.extend([measured] if measured is not None else [])
         yield Step("slides", len(slides), len(jobs))
     return _summed(bundle, slides, tiles, spec)
+
+
+def _with_acquaintance(slide: EvaluatedSlide, bundle: Bundle) -> EvaluatedSlide:
+    if not has_learnt_from(bundle.card.provenance, slide.slide):
+        return slide
+    told = f"{slide.slide}: the classifier has learnt from this slide or patient, so that these figures flatter it."
+    return replace(slide, notes=(*slide.notes, told))
 
 
 def _summed(
