@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slidecam.atomic import replacing, replacing_folder
+from slidecam.atomic import check_folder, replacing, replacing_folder
+from slidecam.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +27,20 @@ def _make_half(target: Path) -> None:
     with replacing_folder(target) as fresh:
         fresh.mkdir()
         raise _CutOffError
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    for path in (tmp_path / "file", tmp_path / "file" / "deeper" / "still"):
+        with pytest.raises(UsageError, match="file is a file, and the output goes into a folder"):
+            check_folder(path)
+    check_folder(tmp_path / "new" / "deeper")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    monkeypatch.setattr("os.access", lambda _path, _mode: False)
+    with pytest.raises(UsageError, match="may not be written in"):
+        check_folder(tmp_path / "new")
 
 
 def test_a_file_takes_its_place_in_the_end(tmp_path: Path) -> None:

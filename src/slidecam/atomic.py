@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from slidecam.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder that cannot be made or written in: before hours of work, not after; UsageError."""
+    there = next((each for each in (path, *path.absolute().parents) if each.exists()), path)
+    if not there.is_dir():
+        raise UsageError(f"{there} is a file, and the output goes into a folder.", "Pass another --out.")
+    if not os.access(there, os.W_OK):
+        raise UsageError(f"{there} may not be written in.", "Pass another --out, or allow it.")
 
 
 @contextmanager

@@ -153,6 +153,8 @@ def request_maps(
 def _methods(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",")))
     for name in names:
+        if name == NO_METHOD:
+            raise ExplanationError(f"{NO_METHOD} was named beside heatmap methods.", "Name the methods, or none alone.")
         if name not in TITLES:
             raise ExplanationError(
                 f"there is no heatmap method {name!r} for whole slides.",

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slidecam.atomic import check_folder
 from slidecam.completion import Timings, begin_slide, fail_slide, finish_slide
 from slidecam.errors import RunExistsError, SlidecamError, UsageError
 from slidecam.events import BatchDone, Event, Planned, SlideFailed, TileFailed, Warned
@@ -116,9 +117,7 @@ def _as_the_project_says(spec: PredictSpec, found: Discovery) -> PredictSpec:
 
 
 def _refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
-    blocked = next((each for each in (out, *out.parents) if each.exists()), out)
-    if blocked.exists() and not blocked.is_dir():
-        raise UsageError(f"{blocked} is a file, and the output goes into a folder.", "Pass another --out.")
+    check_folder(out)
     if spec.mask is not None and not spec.mask.exists():
         raise UsageError(f"--mask {spec.mask}: there is no such file.", "Check the path.")
     if spec.mask is not None and spec.mask.is_file() and len(found.slides) > 1:

@@ -146,6 +146,14 @@ def test_pictures_of_one_class_can_be_looked_at_for_nobody_learns_from_them(
     assert chosen(tmp_path, classifier, TileChoice()).labels == ("stroma",)
 
 
+def test_an_area_too_small_for_a_tile_is_named(sample_data: Path, classifier: Classifier, tmp_path: Path) -> None:
+    ring = [[[1500, 1500], [1510, 1500], [1510, 1510], [1500, 1510], [1500, 1500]]]
+    drawn = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": ring}}
+    (tmp_path / "small.geojson").write_text(json.dumps(drawn), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"small\.geojson: no tile of .* lies in this area .*--at X,Y"):
+        chosen(sample_data / "slide.tif", classifier, TileChoice(region=tmp_path / "small.geojson"))
+
+
 def test_a_place_that_is_named_twice_is_one_tile(sample_data: Path, classifier: Classifier) -> None:
     tiles = chosen(sample_data / "slide.tif", classifier, TileChoice(at=((1500, 1500), (3000, 2000), (1500, 1500))))
     assert len(tiles) == 2

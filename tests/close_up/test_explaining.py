@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +20,6 @@ from slidecam.explain.faithfulness import FaithfulnessSpec
 from slidecam.explain.map_methods import MapExplainer
 from slidecam.models import open_bundle
 from slidecam.steps import result_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 QUICK = ("lime.samples=20", "lime.seeds=1")
 
@@ -102,8 +99,24 @@ def test_faithfulness_is_measured_on_a_slide_and_written(sample_data: Path, tmp_
 def test_a_slides_tiles_have_no_labels(sample_data: Path, tmp_path: Path) -> None:
     spec = MeasureSpec(methods=("gradcam",), explained="labelled", tiles=TileChoice(random=2), randomisation=None)
     with pytest.raises(UsageError, match="no labels"):
-        result_of(measure_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
+        next(measure_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("explained", "choice", "word"),
+    [
+        ("nope", TileChoice(random=2), "no class 'nope'"),
+        ("predicted", TileChoice(random=2, masks=Path("gone.geojson")), "gone.geojson: there is no such file"),
+        ("predicted", TileChoice(random=2, masks=Path(__file__)), "--masks was given without a class"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is_read(
+    sample_data: Path, tmp_path: Path, explained: str, choice: TileChoice, word: str
+) -> None:
+    spec = MeasureSpec(methods=("gradcam",), explained=explained, tiles=choice, randomisation=None)
+    with pytest.raises(UsageError, match=word):
+        next(measure_tiles(tmp_path / "no slide.tif", sample_data / "bundle", tmp_path / "out", spec))
 
 
 def test_a_chosen_measure_that_needs_masks_is_refused_without_them(sample_data: Path, tmp_path: Path) -> None:

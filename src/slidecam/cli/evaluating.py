@@ -85,6 +85,7 @@ def evaluate(
     """
     terminal = Terminal(json=json)
     with terminal.errors():
+        from slidecam.atomic import check_folder
         from slidecam.cli.teaching import pairs_of, told_of
         from slidecam.foreground import LabelRule
         from slidecam.learning.examining import ExaminationSpec, examine
@@ -93,6 +94,8 @@ def evaluate(
         from slidecam.preparation import PredictSpec
         from slidecam.slide_evaluation import SlideEvaluationSpec
 
+        if out is not None:
+            check_folder(out)
         if mask is not None:
             _check_alone(data, slides, runs, annotations)
             _evaluate_volume(terminal, bundle, mask, out, (tuple(classes or ()), threshold, json))

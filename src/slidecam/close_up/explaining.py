@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from slidecam.atomic import replacing
+from slidecam.atomic import check_folder, replacing
 from slidecam.close_up.methods import DEFAULT, choose_methods
 from slidecam.close_up.tiles import BATCH, TileChoice, choose_tiles
 from slidecam.errors import UsageError
@@ -141,8 +141,7 @@ def explain_tiles(
 
 def refuse_existing(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
     """Refuse to replace an earlier result unless told to; UsageError."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file, and the output goes into a folder.", "Pass another --out.")
+    check_folder(folder)
     there = [name for name in names if (folder / name).exists()]
     if there and not overwrite:
         raise UsageError(f"{folder / there[0]} exists already.", "Pass --overwrite to replace it, or another --out.")

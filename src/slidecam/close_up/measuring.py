@@ -10,7 +10,7 @@ import torch
 
 from slidecam.close_up.explaining import class_indices, refuse_existing
 from slidecam.close_up.methods import DEFAULT, choose_methods
-from slidecam.close_up.tiles import TileChoice, choose_tiles
+from slidecam.close_up.tiles import TileChoice, choose_tiles, holds_pictures
 from slidecam.errors import UsageError
 from slidecam.explain.faithfulness import (
     MEASURES,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 OUTPUTS = ("faithfulness.html", "faithfulness.json", "faithfulness.csv")
 PREDICTED, LABELLED = "predicted", "labelled"
+NO_LABELS, NAME_A_CLASS = "the tiles of a slide have no labels.", "Pass --class NAME, or predicted."
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,14 @@ def measure_tiles(
     spec, folder = spec or MeasureSpec(), Path(out)
     refuse_existing(folder, OUTPUTS, overwrite=spec.overwrite)
     methods = choose_methods(spec.methods, spec.settings)
-    _refuse_unmeasurable(spec)
+    _refuse_unmeasurable(Path(source), spec)
     bundle = open_bundle(model, trust=spec.trust)
     classifier = bundle.classifier(choose_device(spec.device))
+    # What is wrong is found now rather than after minutes of measuring.
+    if spec.explained not in {PREDICTED, LABELLED}:
+        class_indices(bundle.card, [spec.explained])
     if spec.randomisation is not None:
-        check_randomisable(bundle.network())  # found now rather than after minutes of measuring
+        check_randomisable(bundle.network())
     explainers = {name: chosen.explainer(classifier) for name, chosen in methods.items()}
     tiles = yield from choose_tiles(source, classifier, spec.tiles)
     pixels = torch.from_numpy(tiles.pixels).to(classifier.device)
@@ -114,8 +118,15 @@ def measure_tiles(
     return report
 
 
-def _refuse_unmeasurable(spec: MeasureSpec) -> None:
-    """Refuse a measure that was chosen and needs masks where there are none; UsageError."""
+def _refuse_unmeasurable(source: Path, spec: MeasureSpec) -> None:
+    """Refuse labels or masks that cannot be, and a measure that needs masks where there are none; UsageError."""
+    masks, one_slide = spec.tiles.masks, not holds_pictures(source)
+    if one_slide and spec.explained == LABELLED:
+        raise UsageError(NO_LABELS, NAME_A_CLASS)
+    if masks is not None and not masks.exists():
+        raise UsageError(f"--masks {masks}: there is no such file or folder.", "Check the path.")
+    if masks is not None and one_slide and spec.tiles.of is None:
+        raise UsageError("--masks was given without a class.", "Pass --class NAME.")
     masked = [name for name in spec.faithfulness.named if MEASURES[name].needs_mask]
     if masked and spec.tiles.masks is None:
         remedy = "Pass --masks FILE and --class NAME, or leave the measure out."
@@ -125,5 +136,5 @@ def _refuse_unmeasurable(spec: MeasureSpec) -> None:
 def _labelled(tiles: ChosenTiles, card: Card) -> tuple[int, ...]:
     names = [label for label in tiles.labels if label is not None]
     if len(names) < len(tiles):
-        raise UsageError("the tiles of a slide have no labels.", "Pass --class NAME, or predicted.")
+        raise UsageError(NO_LABELS, NAME_A_CLASS)
     return class_indices(card, names)

@@ -22,6 +22,7 @@ from slidecam.learning.picture_files import SUFFIXES
 from slidecam.learning.pictures import load_pictures, read_picture_set
 from slidecam.preparation import PredictSpec, view_of
 from slidecam.sources import open_source, settle_spacing
+from slidecam.sources.discovery import is_slide_folder
 from slidecam.sources.volume import VolumeSource
 from slidecam.steps import Step
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
@@ -145,12 +146,16 @@ def choose_tiles(source: str | Path, classifier: Classifier, choice: TileChoice)
     SlidecamError
         Whatever is wrong with the slide, or the choice leaves nothing.
     """
-    path = Path(source)
-    if path.is_dir() and not (path / ".zattrs").exists() and not (path / "zarr.json").exists():
-        return (yield from _pictures(path, classifier.card, choice))
+    if holds_pictures(Path(source)):
+        return (yield from _pictures(Path(source), classifier.card, choice))
     view = view_of(classifier.card, PredictSpec(axis=choice.axis))
     with open_source(str(source), choice.reader, view) as opened:
         return (yield from _of_slide(opened, classifier, choice))
+
+
+def holds_pictures(path: Path) -> bool:
+    """Whether a source is a folder of pictures, and no slide or volume of its own."""
+    return path.is_dir() and not is_slide_folder(path)
 
 
 def _pictures(folder: Path, card: Card, choice: TileChoice) -> Generator[Step, None, ChosenTiles]:
@@ -275,7 +280,11 @@ def _on_slide(
         bounds = facts.bounds
         offset = (0.0, 0.0) if bounds is None else (float(bounds.x), float(bounds.y))
         area = load_foreground(choice.region, facts.size, offset)
-        return _at_most(lay_grid(facts, spacing, area, replace(tiling, min_tissue=0.5)), source, choice)
+        grid = lay_grid(facts, spacing, area, replace(tiling, min_tissue=0.5))
+        if not len(grid):
+            problem = f"{choice.region}: no tile of {facts.path} lies in this area by more than half."
+            raise UsageError(problem, "Draw a larger area, or pass --at X,Y: a tile round that place.")
+        return _at_most(grid, source, choice)
     tissue = find_foreground(source, spacing, ForegroundSpec())
     grid = lay_grid(facts, spacing, tissue, tiling)
     if choice.top is not None:

@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from slidecam.atomic import check_folder
 from slidecam.errors import BundleError, CardError, MissingBundleError, WeightsError
 from slidecam.models.architectures import build_network
 from slidecam.models.card import CARD_FILE, WEIGHTS_FILE, Card, card_object, card_text, check_card, read_card
@@ -164,11 +165,14 @@ def save_bundle(
         If the folder exists, is not empty and ``overwrite`` is False.
     CardError
         If the card says something impossible.
+    UsageError
+        If the folder cannot be made.
     """
     folder = Path(directory)
     if not overwrite and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BundleError(folder, "exists already.", "Pass --overwrite to replace the bundle in it.")
     check_card(card, folder / CARD_FILE)
+    check_folder(folder.parent)
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:

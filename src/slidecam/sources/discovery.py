@@ -130,7 +130,7 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
 def _expand(path: Path, slides: list[FoundSlide], ignored: list[str]) -> None:
     if not path.exists():
         raise UsageError(f"{path}: there is no such file or folder.", "Check the path.")
-    if not path.is_dir() or _is_slide_folder(path):
+    if not path.is_dir() or is_slide_folder(path):
         slides.append(_found(path))
         return
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
@@ -147,7 +147,7 @@ def _in_folder(folder: Path, entries: Sequence[Path]) -> Iterator[Path]:
     first, repeated = {files[0] for files in series}, {path for files in series for path in files[1:]}
     for entry in entries:
         if entry.is_dir():
-            if _is_slide_folder(entry):
+            if is_slide_folder(entry):
                 yield entry
         elif entry in first or (_is_named_like_one(entry) and entry not in repeated):
             yield entry
@@ -157,7 +157,8 @@ def _is_named_like_one(entry: Path) -> bool:
     return entry.name.lower().endswith(tuple(SUFFIXES))
 
 
-def _is_slide_folder(folder: Path) -> bool:
+def is_slide_folder(folder: Path) -> bool:
+    """Whether a folder is one slide or volume: Zarr, or the files of one DICOM series and nothing else."""
     if any((folder / mark).is_file() for mark in ZARR_MARKS):
         return True
     files = [entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from slidecam.atomic import check_folder
 from slidecam.errors import DataSetError, UsageError
 from slidecam.steps import Step
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
@@ -63,6 +64,7 @@ class LabelledGrid:
 
 def refuse_existing(out: Path, spec: TileSetSpec) -> None:
     """Refuse to write where something lies, unless it is a tile set that may be replaced."""
+    check_folder(out)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     ours = (out / RECORD).is_file()
