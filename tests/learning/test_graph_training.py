@@ -14,7 +14,7 @@ from PIL import Image
 
 from slidecam.errors import DataSetError, RecipeError, RunExistsError, UsageError
 from slidecam.learning.graph_baselines import LINEAR, SVM
-from slidecam.learning.graph_report import MEANINGS
+from slidecam.learning.graph_report import MEANINGS, Protocols, write_protocols
 from slidecam.learning.graph_training import GraphTrained, train_graph_bundle
 from slidecam.learning.graphs import INDUCTIVE, TRANSDUCTIVE
 from slidecam.learning.pictures import PictureSet, load_pixels, read_picture_set
@@ -132,6 +132,12 @@ def test_every_protocol_and_baseline_is_measured_on_the_test_cells_and_named(
         assert accuracy.interval is not None
 
 
+def test_a_picture_that_is_left_out_is_told(trained: tuple[Path, GraphTrained], tmp_path: Path) -> None:
+    made = trained[1]
+    write_protocols(tmp_path, Protocols(made.bundle.card, "test", made.protocols, {"embeddings": None}))
+    assert "No t-SNE of the embeddings" in (tmp_path / "protocols.html").read_text(encoding="utf-8")
+
+
 def test_what_was_measured_is_written_for_people_and_programs(trained: tuple[Path, GraphTrained]) -> None:
     out = trained[0]
     record = json.loads((out / "protocols" / "protocols.json").read_text())
@@ -141,9 +147,9 @@ def test_what_was_measured_is_written_for_people_and_programs(trained: tuple[Pat
     page = (out / "protocols" / "protocols.html").read_text()
     assert all(name in page for name in MEANINGS)
     figures = sorted(path.name for path in (out / "protocols" / "figures").iterdir())
-    assert [name for name in figures if name.startswith("t-SNE")] == [
-        "t-SNE, embeddings.png",
-        "t-SNE, hidden states.png",
+    assert [name for name in figures if name.startswith("t-sne")] == [
+        "t-sne-embeddings.png",
+        "t-sne-hidden-states.png",
     ]
     assert len(figures) == 6
     rows = list(csv.DictReader((out / "history.csv").read_text().splitlines()))

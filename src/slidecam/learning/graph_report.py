@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -69,13 +70,13 @@ class Protocols:
     evaluations
         By the names in `MEANINGS`.
     planes
-        t-SNE pictures by what they are of.
+        t-SNE pictures by what they are of; None where there were too few cells.
     """
 
     card: Card
     part: str
     evaluations: Mapping[str, Evaluation]
-    planes: Mapping[str, Plane]
+    planes: Mapping[str, Plane | None]
 
 
 def plane_of(vectors: NDArray[np.float32], labels: NDArray[np.int64], seed: int = 0) -> Plane | None:
@@ -94,7 +95,7 @@ def write_protocols(folder: Path, protocols: Protocols) -> None:
     """Write ``protocols.json``, ``protocols.html`` and ``figures/*.png``, each file whole."""
     pictures = dict(_pictures(protocols))
     for name, picture in pictures.items():
-        with replacing(folder / "figures" / f"{name}.png") as fresh:
+        with replacing(folder / "figures" / file_name(name)) as fresh:
             picture.save(fresh, format="PNG")
     rows = [
         (name, MEANINGS[name], [_told(evaluation.figures[column]) for column in COLUMNS])
@@ -109,7 +110,9 @@ def write_protocols(folder: Path, protocols: Protocols) -> None:
         columns=COLUMNS,
         rows=rows,
         method=next(iter(protocols.evaluations.values())).method,
-        images={name: picture_uri(picture, exact=True) for name, picture in pictures.items()},
+        images=[(name, file_name(name), picture_uri(picture, exact=True)) for name, picture in pictures.items()],
+        left_out=[name for name, plane in protocols.planes.items() if plane is None],
+        fewest=_FEWEST,
     )
     record = {
         name: {"meaning": MEANINGS[name], "part": protocols.part, **evaluation.record()}
@@ -119,6 +122,11 @@ def write_protocols(folder: Path, protocols: Protocols) -> None:
         fresh.write_text(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def file_name(title: str) -> str:
+    """Return what a figure's file is called: no shell needs quotes for it."""
+    return f"{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')}.png"
+
+
 def _pictures(protocols: Protocols) -> Iterator[tuple[str, Image.Image]]:
     for name, evaluation in protocols.evaluations.items():
         picture = roc_figure(evaluation)
@@ -126,6 +134,8 @@ def _pictures(protocols: Protocols) -> Iterator[tuple[str, Image.Image]]:
             yield f"ROC, {name.replace(':', ',')}", picture
     names, colors = protocols.card.class_names, protocols.card.class_colors
     for name, plane in protocols.planes.items():
+        if plane is None:
+            continue
         yield f"t-SNE, {name}", scatter_figure(plane.points, plane.labels, names, colors)
 
 

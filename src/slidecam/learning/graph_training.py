@@ -217,6 +217,5 @@ def _planes(measured: Cells, result: GraphResult, part: str) -> Iterator[tuple[s
     """Yield t-SNE of the cells' embeddings, and of their states in the graph."""
     seen = {"embeddings": measured.embeddings, "hidden states": result.hidden if part == "test" else None}
     for name, vectors in seen.items():
-        plane = None if vectors is None else plane_of(vectors.numpy(), measured.labels.numpy())
-        if plane is not None:
-            yield name, plane
+        if vectors is not None:
+            yield name, plane_of(vectors.numpy(), measured.labels.numpy())
