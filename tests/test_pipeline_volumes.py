@@ -62,6 +62,17 @@ def with_air(head: NDArray[np.int16]) -> NDArray[np.int16]:
     return np.concatenate([head, np.zeros((*head.shape[:2], 3), np.int16)], axis=2)
 
 
+def test_voxels_that_are_no_numbers_are_told(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], slice_bundle: Path
+) -> None:
+    values = head.astype(np.float32)
+    values[:, :, 0] = np.nan
+    path = write_volume.nifti(tmp_path / "holed.nii.gz", values)
+    told = [warned.message for warned in of(run(path, slice_bundle, tmp_path / "out"), Warned)]
+    share = f"{100 / head.shape[2]:.2g}"
+    assert f"About {share} % of its voxels are no numbers (NaN or infinite); they are shown as air." in told
+
+
 def test_a_volume_gives_its_outputs_and_the_same_events(
     tmp_path: Path, write_volume: Any, with_air: NDArray[np.int16], slice_bundle: Path
 ) -> None:

@@ -71,6 +71,15 @@ def test_a_file_url_is_a_local_file(tmp_path: Path, write: Any) -> None:
         assert slide.facts.name == "with space"
 
 
+def test_the_folder_that_one_is_in_has_its_own_name(
+    tmp_path: Path, write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write.ome_zarr(str(tmp_path / "mine.zarr"), np.zeros((64, 64, 3), np.uint8), "0.5")
+    monkeypatch.chdir(tmp_path / "mine.zarr")
+    with open_source(".") as source:
+        assert source.facts.name == "mine"
+
+
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(UnreadableSourceError, match="no such file"):
         open_source(tmp_path / "nowhere.svs")

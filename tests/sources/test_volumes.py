@@ -98,7 +98,10 @@ def test_scaled_samples_are_intensities_and_holes_are_dark(tmp_path: Path, head:
     with opened(tmp_path / "scaled.nii.gz") as source:
         expected = nibabel.nifti1.load(tmp_path / "scaled.nii.gz").get_fdata()[::-1, ::-1].transpose(2, 1, 0)
         np.testing.assert_allclose(np.asarray(source.array()), expected, rtol=1e-6)
+    with opened(tmp_path / "scaled.nii.gz") as source:
+        assert source.not_numbers == 0
     with opened(tmp_path / "float.nii") as source:
+        assert source.not_numbers == pytest.approx(1 / values.size)
         box = LevelBox(0, 0, source.facts.size.width, source.facts.size.height)
         assert source.read(0, box, plane=3)[head.shape[1] - 4, head.shape[0] - 4, 0] == 0
 

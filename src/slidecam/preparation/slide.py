@@ -117,7 +117,8 @@ class Prepared:
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the results should know of the slide."""
         spacing = (self.spacing.warning,) if self.spacing and self.spacing.warning else ()
-        return (*spacing, *self.source.facts.notes, *(self.run.notes if self.run else ()))
+        notes = (*spacing, *self.source.facts.notes, *_of_voxels(self.source))
+        return (*notes, *(self.run.notes if self.run else ()))
 
     @property
     def is_volume(self) -> bool:
@@ -149,6 +150,12 @@ def prepare(path: str, folder: Path, model: LoadedModel, spec: PredictSpec) -> P
     except BaseException:
         source.close()
         raise
+
+
+def _of_voxels(source: Source) -> tuple[str, ...]:
+    share = source.not_numbers if isinstance(source, VolumeSource) else 0.0
+    told = f"About {100 * share:.2g} % of its voxels are no numbers (NaN or infinite); they are shown as air."
+    return (told,) if share else ()
 
 
 def view_of(card: Card, spec: PredictSpec) -> VolumeView:

@@ -181,6 +181,8 @@ def _of_remote_stores() -> tuple[type[Exception], ...]:
 
 def _probe_local(given: str) -> Probe:
     local = Path(url2pathname(urlsplit(given).path)) if given.startswith("file:") else Path(given)
+    if local.name in {"", ".."}:
+        local = local.resolve()  # "." has no name, and outputs need one
     mode = local.stat().st_mode
     if stat.S_ISDIR(mode):
         return Probe(given, local, b"", zarr=any((local / mark).is_file() for mark in ZARR_MARKS))

@@ -89,6 +89,7 @@ class VolumeSource(Source):
         self._slabs: OrderedDict[int, NDArray[np.float32] | NDArray[np.uint8]] = OrderedDict()
         self._lock, self._limits_lock = Lock(), Lock()
         self._limits: tuple[float, float] | None = None
+        self._not_numbers = 0.0
         self._closed = False
 
     @property
@@ -103,8 +104,15 @@ class VolumeSource(Source):
             return 0.0, WHITE
         with self._limits_lock:
             if self._limits is None:
-                self._limits = self.view.window.limits(self._sample())
+                sample = self._sample()
+                self._limits = self.view.window.limits(sample)
+                self._not_numbers = 1 - float(np.isfinite(sample).mean()) if sample.size else 0.0
             return self._limits
+
+    @property
+    def not_numbers(self) -> float:
+        """The share of voxels that are not-a-number or infinite, in the sample that the window is found from."""
+        return self._not_numbers if self.limits and not self.is_colour else 0.0
 
     def intensities(self, plane: int) -> NDArray[np.float32] | NDArray[np.uint8]:
         """Return one plane's intensities as it is hung, float32, (rows, columns); uint8, (…, 3) of colours.
