@@ -142,7 +142,8 @@ def _draw_row(pen: Pen, sheet: _Sheet, row: PanelRow, scales: Mapping[str, float
     first, *others = row.caption.split("\n")
     above = HEADER + number * sheet.row + 0.13
     room = pen.width - 2 * MARGIN
-    pen.text(MARGIN, above, f"{row.name}: {row.explained} {first}", Type(8, INK, "bold"), room)
+    told = f"{row.explained} {first}" if first else f"maps for {row.explained}"
+    pen.text(MARGIN, above, f"{row.name}: {told}", Type(8, INK, "bold"), room)
     for line, words in enumerate(others, 1):
         pen.text(MARGIN, above + line * CAPTION, words, Type(8, INK), room)
     pen.image(sheet.place(number, 0, 0), row.pixels)
