@@ -197,12 +197,8 @@ def _plain(value: object) -> str:
     return "" if value is None else str(value)
 
 
-class _StepLines:
-    """Steps as JSON lines: of each phase one a second, and always its last and whatever has a message."""
-
-    def __init__(self, terminal: Terminal, *, silent: bool) -> None:
-        self._terminal, self._silent = terminal, silent
-        self._told: dict[str, float] = {}
+class _Quiet:
+    """A context that nothing is left of."""
 
     def __enter__(self) -> None:
         return None
@@ -210,25 +206,17 @@ class _StepLines:
     def __exit__(self, *_exception: object) -> None:
         return None
 
-    def tell(self, step: Step) -> None:
-        """Print one step as one line, unless the last one is too young."""
-        now = time.monotonic()
-        waited = now - self._told.get(step.phase, -math.inf) >= EVERY_SECONDS
-        if not self._silent and (waited or step.message or step.done == step.total):
-            self._told[step.phase] = now
-            self._terminal.line({"event": "Step", **asdict(step)})
 
+class _Drawn:
+    """Bars with ``field`` beside each, drawn while the context is open."""
 
-class _StepBars:
-    """Steps as one bar for each phase, its figures beside it."""
-
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, field: str) -> None:
         self._console = console
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn(f"{{task.fields[{field}]}}"),
             TimeRemainingColumn(),
             console=console,
         )
@@ -239,6 +227,29 @@ class _StepBars:
 
     def __exit__(self, *_exception: object) -> None:
         self._progress.stop()
+
+
+class _StepLines(_Quiet):
+    """Steps as JSON lines: of each phase one a second, and always its last and whatever has a message."""
+
+    def __init__(self, terminal: Terminal, *, silent: bool) -> None:
+        self._terminal, self._silent = terminal, silent
+        self._told: dict[str, float] = {}
+
+    def tell(self, step: Step) -> None:
+        """Print one step as one line, unless the last one is too young."""
+        now = time.monotonic()
+        waited = now - self._told.get(step.phase, -math.inf) >= EVERY_SECONDS
+        if not self._silent and (waited or step.message or step.done == step.total):
+            self._told[step.phase] = now
+            self._terminal.line({"event": "Step", **asdict(step)})
+
+
+class _StepBars(_Drawn):
+    """Steps as one bar for each phase, its figures beside it."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console, "figures")
 
     def tell(self, step: Step) -> None:
         """Move the phase's bar, and print what a person should be told. A step of nothing is a message alone."""
@@ -253,43 +264,22 @@ class _StepBars:
         self._progress.update(task, completed=step.done, total=step.total or None, figures=figures)
 
 
-class _Lines:
+class _Lines(_Quiet):
     """Events as JSON lines."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_exception: object) -> None:
-        return None
 
     def tell(self, event: Event) -> None:
         """Print one event as one line."""
         self._terminal.line(as_json(event))
 
 
-class _Bars:
+class _Bars(_Drawn):
     """Events as one progress bar per slide, with tiles per second and the time left."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> None:
-        self._progress.__enter__()
-
-    def __exit__(self, *_exception: object) -> None:
-        self._progress.stop()
+        super().__init__(console, "speed")
 
     def tell(self, event: Event) -> None:
         """Show one event."""
