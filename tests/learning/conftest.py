@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from slidecam.learning.recipe import Recipe
+    from slidecam.learning.recipe_tables import Recipe
 
 COLORS = {"blue": (50, 60, 160), "green": (60, 150, 70), "red": (170, 60, 50)}
 

@@ -24,13 +24,14 @@ from slidecam.learning.checkpoints import (
 )
 from slidecam.learning.loop import Progress
 from slidecam.learning.recipe import read_recipe
-from slidecam.learning.training import TrainingCall, train
+from slidecam.learning.training import train
+from slidecam.learning.training_call import TrainingCall
 from slidecam.steps import result_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slidecam.learning.recipe import Recipe
+    from slidecam.learning.recipe_tables import Recipe
 
 # Everything that holds a state is in it: dropout, batch norms, averages, momenta, mixing, two phases, a schedule.
 RECIPE = """

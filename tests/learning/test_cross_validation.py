@@ -10,14 +10,14 @@ import pytest
 
 from slidecam.errors import DataSetError
 from slidecam.learning.cross_validation import FoldSpec, cross_validate
-from slidecam.learning.training import TrainingCall
+from slidecam.learning.training_call import TrainingCall
 from slidecam.steps import result_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from slidecam.learning.evaluation import Evaluation
-    from slidecam.learning.recipe import Recipe
+    from slidecam.learning.recipe_tables import Recipe
     from slidecam.learning.training import Trained
 
 SETTINGS = [

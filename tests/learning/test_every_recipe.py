@@ -6,15 +6,19 @@ import shlex
 import shutil
 import tomllib
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import torch
 
-from slidecam.learning.recipe import Recipe, read_recipe
-from slidecam.learning.training import TrainingCall, train
+from slidecam.learning.recipe import read_recipe
+from slidecam.learning.training import train
+from slidecam.learning.training_call import TrainingCall
 from slidecam.models import open_bundle
 from slidecam.steps import result_of
+
+if TYPE_CHECKING:
+    from slidecam.learning.recipe_tables import Recipe
 
 TRAINING = Path(__file__).parents[2] / "training"
 RECIPES = sorted(TRAINING.rglob("*.toml"))

@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,11 +19,15 @@ from slidecam.learning.graph_report import MEANINGS, Protocols, write_protocols
 from slidecam.learning.graph_training import GraphTrained, train_graph_bundle
 from slidecam.learning.graphs import INDUCTIVE, TRANSDUCTIVE
 from slidecam.learning.pictures import PictureSet, load_pixels, read_picture_set
-from slidecam.learning.recipe import Recipe, read_recipe
-from slidecam.learning.training import TrainingCall, train
+from slidecam.learning.recipe import read_recipe
+from slidecam.learning.training import train
+from slidecam.learning.training_call import TrainingCall
 from slidecam.models import open_bundle
 from slidecam.models.cell_graph import CellGraph
 from slidecam.steps import result_of
+
+if TYPE_CHECKING:
+    from slidecam.learning.recipe_tables import Recipe
 
 RECIPE = """
 [model]

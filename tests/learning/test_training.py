@@ -31,14 +31,15 @@ from slidecam.learning.cross_validation import FoldSpec, cross_validate
 from slidecam.learning.folder import LOCK_FILE, TrainingFolder, check_usable
 from slidecam.learning.preparing import StartingWeights, card_for, device_for, network_for
 from slidecam.learning.recipe import read_recipe
-from slidecam.learning.training import Trained, TrainingCall, train
+from slidecam.learning.training import Trained, train
+from slidecam.learning.training_call import TrainingCall
 from slidecam.models import BundleSpec, make_bundle, open_bundle
 from slidecam.steps import Step, result_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slidecam.learning.recipe import Recipe
+    from slidecam.learning.recipe_tables import Recipe
 
 
 class MakeRecipe(Protocol):

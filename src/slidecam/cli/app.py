@@ -195,8 +195,7 @@ def predict(
     """Classify slides: tiles.csv, tiles.geojson, heatmap.ome.zarr and overview.png for each, and one report."""
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.cli.exporting import size_shown
-        from slidecam.cli.telling import heatmap_scales
+        from slidecam.cli.telling import heatmap_scales, size_shown
         from slidecam.pipeline import predict as events
         from slidecam.preparation import EVERY_SLIDE, PredictSpec
         from slidecam.sources import read_spacings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -75,6 +74,8 @@ def export(
     terminal = Terminal(json=json)
     with terminal.errors():
         if to is Purpose.QUPATH:
+            from slidecam.cli.telling import size_shown
+
             _for_qupath(run, out, tiles.value, size_shown(shown), terminal, json=json)
             return
         from slidecam.cli.teaching import pairs_of, told_of_tiles
@@ -115,13 +116,3 @@ def _for_qupath(
         else:
             counts = {"tiles": told["tiles"]["count"], "as GeoJSON": told["tiles"]["geojson"] or "no"}
             terminal.table(told["folder"], {**counts, "heatmaps": len(told["heatmaps"])})
-
-
-def size_shown(text: str | None) -> Size | None:
-    """Return the size in ``WIDTHxHEIGHT``, or None where nothing was said."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"([1-9]\d{0,9})x([1-9]\d{0,9})", text.strip().lower())
-    if match is None:
-        raise UsageError(f"--shown {text!r} is no size.", "Pass --shown 40000x30000, in pixels.")
-    return Size(int(match[1]), int(match[2]))

@@ -59,8 +59,8 @@ def train(
         from slidecam.learning.cross_validation import FoldSpec, cross_validate
         from slidecam.learning.preparing import StartingWeights
         from slidecam.learning.recipe import read_recipe
-        from slidecam.learning.training import TrainingCall
         from slidecam.learning.training import train as work
+        from slidecam.learning.training_call import TrainingCall
 
         call = TrainingCall(
             out=out,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import typer
 from nibabel.orientations import aff2axcodes
 
 from slidecam.errors import SpacingError, UsageError
+from slidecam.geometry import Size
 from slidecam.models import Bundle, find_bundles, make_bundle
 from slidecam.preparation import EVERY_METHOD
 from slidecam.sources import open_source, settle_spacing
@@ -171,3 +173,13 @@ def architecture_arguments(pairs: tuple[str, ...]) -> dict[str, object]:
         except json.JSONDecodeError:
             arguments[key] = value
     return arguments
+
+
+def size_shown(text: str | None) -> Size | None:
+    """Return the size in ``WIDTHxHEIGHT``, or None where nothing was said."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,9})x([1-9]\d{0,9})", text.strip().lower())
+    if match is None:
+        raise UsageError(f"--shown {text!r} is no size.", "Pass --shown 40000x30000, in pixels.")
+    return Size(int(match[1]), int(match[2]))

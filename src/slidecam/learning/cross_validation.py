@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slidecam.learning.evaluation import Evaluation
-    from slidecam.learning.recipe import Recipe
-    from slidecam.learning.training import Trained, TrainingCall
+    from slidecam.learning.recipe_tables import Recipe
+    from slidecam.learning.training import Trained
+    from slidecam.learning.training_call import TrainingCall
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from slidecam.learning.graphs import GraphResult, GraphSpec, Scored
     from slidecam.learning.inputs import Pictures
     from slidecam.learning.pictures import PictureSet
-    from slidecam.learning.recipe import Recipe
-    from slidecam.learning.training import TrainingCall
+    from slidecam.learning.recipe_tables import Recipe
+    from slidecam.learning.training_call import TrainingCall
     from slidecam.models.bundle import Bundle
     from slidecam.models.card import Card
 

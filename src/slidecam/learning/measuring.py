@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from slidecam.learning.evaluation import Evaluation
     from slidecam.learning.material import Material
     from slidecam.learning.pictures import Part
-    from slidecam.learning.training import TrainingCall
+    from slidecam.learning.training_call import TrainingCall
     from slidecam.models.bundle import Bundle
     from slidecam.steps import Step
 

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from slidecam.learning.recipe import Recipe
-    from slidecam.learning.recipe_tables import ModelSpec
+    from slidecam.learning.recipe_tables import ModelSpec, Recipe
 
 TILE_SET_FILE = "tile_set.json"
 """What `slidecam tiles` leaves beside the pictures that it cuts."""

@@ -9,11 +9,9 @@ network on the cached output of its frozen beginning, ``[graph]`` a graph of cel
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import timm
@@ -23,50 +21,12 @@ from slidecam.learning.augmentation import AugmentationSpec
 from slidecam.learning.graph_recipes import check_graph
 from slidecam.learning.graphs import GraphSpec
 from slidecam.learning.recipe_fields import Complaints, settings_of, shown
-from slidecam.learning.recipe_tables import DataSpec, FeatureSpec, ModelSpec, TrainSpec
+from slidecam.learning.recipe_tables import DataSpec, FeatureSpec, ModelSpec, Recipe, TrainSpec
 from slidecam.models.architectures import ARCHITECTURES, TIMM, full_name, is_known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A recipe that holds together.
-
-    Attributes
-    ----------
-    path
-        Its file.
-    model, data, augment, features
-        Its tables; ``features`` is None where there is none.
-    phases
-        What is trained, in this order; one phase where the recipe names none.
-    table
-        What was read, with what was set over it.
-    graph
-        How a graph of cells is trained on a frozen embedder; None for every other network.
-    """
-
-    path: Path
-    model: ModelSpec
-    data: DataSpec
-    augment: AugmentationSpec
-    features: FeatureSpec | None
-    phases: tuple[TrainSpec, ...]
-    table: Mapping[str, Any]
-    graph: GraphSpec | None = None
-
-    @property
-    def name(self) -> str:
-        """What the classifier is called."""
-        return self.model.name or self.path.stem
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of what the recipe says, whatever its comments and order."""
-        return hashlib.sha256(json.dumps(self.table, sort_keys=True).encode()).hexdigest()
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

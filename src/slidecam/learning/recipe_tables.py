@@ -1,15 +1,23 @@
-"""The tables of a recipe as settings: the network, the pictures, cached features, and how weights are found."""
+"""The tables of a recipe as settings, and the recipe that they make: network, pictures, cached features, training."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping  # noqa: TC003  (settings_of reads the types of these dataclasses)
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from slidecam.learning.pictures import PictureSpec
 from slidecam.learning.recipe_fields import Bounds
 from slidecam.learning.splitting import SplitSpec
 from slidecam.models.card import COARSEST, FINEST
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slidecam.learning.augmentation import AugmentationSpec
+    from slidecam.learning.graphs import GraphSpec
 
 Share = Annotated[float, Bounds(0, 1)]
 Positive = Annotated[float, Bounds(0, above=True)]
@@ -199,3 +207,41 @@ class TrainSpec:
     min_epochs: Count = 0
     seed: Count = 0
     steps: Count = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe that holds together.
+
+    Attributes
+    ----------
+    path
+        Its file.
+    model, data, augment, features
+        Its tables; ``features`` is None where there is none.
+    phases
+        What is trained, in this order; one phase where the recipe names none.
+    table
+        What was read, with what was set over it.
+    graph
+        How a graph of cells is trained on a frozen embedder; None for every other network.
+    """
+
+    path: Path
+    model: ModelSpec
+    data: DataSpec
+    augment: AugmentationSpec
+    features: FeatureSpec | None
+    phases: tuple[TrainSpec, ...]
+    table: Mapping[str, Any]
+    graph: GraphSpec | None = None
+
+    @property
+    def name(self) -> str:
+        """What the classifier is called."""
+        return self.model.name or self.path.stem
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the recipe says, whatever its comments and order."""
+        return hashlib.sha256(json.dumps(self.table, sort_keys=True).encode()).hexdigest()

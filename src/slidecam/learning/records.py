@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from slidecam.learning.folder import TrainingFolder
     from slidecam.learning.pictures import PictureSet
-    from slidecam.learning.recipe import Recipe
+    from slidecam.learning.recipe_tables import Recipe
 
 PACKAGES = ("slidecam", "torch", "timm", "numpy", "pillow")
 

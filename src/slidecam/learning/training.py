@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,6 @@ from slidecam.learning.loop import Lessons, logits_of
 from slidecam.learning.material import content_digest, material_for
 from slidecam.learning.measuring import measured
 from slidecam.learning.preparing import (
-    StartingWeights,
     card_for,
     check_weights,
     device_for,
@@ -47,40 +46,10 @@ if TYPE_CHECKING:
     from slidecam.learning.loop import Progress
     from slidecam.learning.material import Material
     from slidecam.learning.pictures import Part, PictureSet
-    from slidecam.learning.recipe import Recipe
+    from slidecam.learning.recipe_tables import Recipe
+    from slidecam.learning.training_call import TrainingCall
     from slidecam.models.bundle import Bundle
     from slidecam.models.card import Card
-
-
-@dataclass(frozen=True)
-class TrainingCall:
-    """What a training is given beside its recipe.
-
-    Attributes
-    ----------
-    out
-        Folder for what it makes.
-    weights
-        Where the network begins.
-    existing
-        Where a training was begun in ``out``: ``refuse``, ``resume`` or ``overwrite`` it.
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    cache
-        Folder where features are kept for other trainings on the same pictures; None keeps them while this one lasts.
-    pages
-        Whether measures get pages and figures beside their records.
-    share
-        Whether those trainings part the pictures otherwise, as folds do: all pictures have augmented copies then.
-    """
-
-    out: Path
-    weights: StartingWeights = field(default_factory=StartingWeights)
-    existing: str = "refuse"
-    device: str = "auto"
-    cache: Path | None = None
-    pages: bool = True
-    share: bool = False
 
 
 @dataclass(frozen=True, eq=False)
