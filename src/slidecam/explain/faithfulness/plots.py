@@ -30,8 +30,8 @@ INK, MUTED, LINE = "#1b1f24", "#5f6875", "#dde1e7"
 HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f3c8d", "#8c6d31", "#17becf", "#b03a48")
 """Okabe and Ito's, which colour-blind readers can tell apart, then a few more."""
 
-GREYS = ("#8a929e", "#454c57", "#b3b9c2")
-"""Of the references, which are dashed too."""
+GREYS = (("#8a929e", "--"), ("#454c57", "--"), ("#b3b9c2", "--"), ("#1b1f24", ":"))
+"""Of the references, and how they are dashed."""
 
 PANEL_WIDTH, PANEL_HEIGHT = 4.6, 3.3
 ROW_HEIGHT, ROW_WIDTH = 0.27, 3.1
@@ -135,7 +135,7 @@ def _looks(methods: Sequence[MethodFacts]) -> list[tuple[MethodFacts, str, str]]
     own = [one for one in methods if not one.reference]
     others = [one for one in methods if one.reference]
     return [(one, HUES[place % len(HUES)], "-") for place, one in enumerate(own)] + [
-        (one, GREYS[place % len(GREYS)], "--") for place, one in enumerate(others)
+        (one, *GREYS[place % len(GREYS)]) for place, one in enumerate(others)
     ]
 
 
