@@ -280,3 +280,36 @@ def test_an_installation_without_the_viewer_says_so_and_still_classifies(
     page.click("#start")
     page.wait_for_selector("#outcome:visible")
     assert page.inner_text("#outcome") == "Done."
+
+
+def test_a_volume_is_turned_through_slice_by_slice_with_its_heat(
+    browser: Browser, slice_bundle: Path, tmp_path: Path, write_volume: Any, head: Any
+) -> None:
+    needs_viewer()
+    (tmp_path / "root").mkdir()
+    write_volume.nifti(tmp_path / "root" / "head.nii.gz", head)
+    with running_server(slice_bundle, tmp_path / "root", tmp_path / "home") as running:
+        visit = Visit(browser, running)
+        page = visit.open()
+        open_slide(page, "head.nii.gz")
+        assert re.match(r"40 . 48 . 12 voxels", page.inner_text("#slide-facts"))
+        assert page.inner_text("#plane-told").startswith("Slice 7 of 12")
+        page.click("#start")
+        page.wait_for_selector("#outcome:visible")
+        assert page.inner_text("#called").startswith("Called ")
+        assert not page.is_visible("#slide-error")
+        heats = set()
+        for key in ("Home", "End", "ArrowLeft", "ArrowLeft", "ArrowLeft"):
+            page.focus("#plane")
+            page.keyboard.press(key)
+            page.wait_for_timeout(400)
+            heats.add(pixels_of(page, "#overlay"))
+        assert len(heats) > 2
+        told = page.inner_text("#plane-told")
+        assert told.startswith("Slice 9 of 12")
+        assert page.get_attribute("#plane", "aria-valuetext") == told.replace(" · ", ", ")
+        assert "slice 9" in page.inner_text("#values")
+        page.reload()
+        page.wait_for_selector("#called:visible")
+        assert page.evaluate(NAMELESS) == []
+        visit.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from threading import BoundedSemaphore
@@ -15,7 +15,7 @@ from slidecam.completion.overview import calibration_words
 from slidecam.explain.neighbours import has_neighbours
 from slidecam.inference import TITLES, choose_device
 from slidecam.models import open_bundle
-from slidecam.preparation import WarmClassifiers
+from slidecam.preparation import PredictSpec, WarmClassifiers, view_of
 from slidecam.server.faults import busy
 from slidecam.server.jobs import Devices, JobDesk
 from slidecam.server.orders import OrderBook
@@ -79,7 +79,8 @@ class Service:
             warm=warm,
             devices=devices,
             desk=JobDesk(warm, devices, limits),
-            shelf=SlideShelf(limits.open_slides),
+            # Neighbouring slices as colours are for the classifier; people look at one.
+            shelf=SlideShelf(limits.open_slides, replace(view_of(bundle.card, PredictSpec()), slices=1)),
             orders=OrderBook(roots, home, bundle, how["trust"], device),
             limits=limits,
             methods=default_methods(classifier),
