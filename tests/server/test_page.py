@@ -152,6 +152,29 @@ def test_a_wrong_file_is_named_with_what_to_do_and_the_next_one_works(visit: Vis
     assert not page.is_visible("#picture-error")
 
 
+def test_a_tiff_is_seen_and_a_tall_picture_fits_the_window(visit: Visit) -> None:
+    page = visit.open()
+    shape = "(canvas => [canvas.width, canvas.height, canvas.getBoundingClientRect().height])"
+    upload(page, "tile.tif", picture(40, 600, "TIFF"))
+    page.wait_for_selector("#maps canvas")
+    page.fill("#picture-opacity", "0")
+    width, height, on_screen = page.eval_on_selector("#maps canvas", shape)
+    assert (width, height) == (64, 960)
+    assert on_screen <= 760
+    colours = "canvas => new Set(canvas.getContext('2d').getImageData(0, 0, 60, 60).data).size"
+    assert page.eval_on_selector("#maps canvas", colours) > 50
+    assert not any("cannot show" in note for note in page.locator("#picture-notes li").all_inner_texts())
+
+
+def test_what_the_picture_tab_does_not_take_is_told_in_a_persons_words(visit: Visit) -> None:
+    page = visit.open()
+    upload(page, "empty.png", b"")
+    page.locator("#picture-error", has_text="it is empty").wait_for()
+    upload(page, "brain.nii.gz", b"no picture")
+    page.locator("#picture-error", has_text="brain.nii.gz").wait_for()
+    assert "volumes are opened under" in page.inner_text("#picture-error")
+
+
 def test_a_graph_classifiers_neighbours_are_listed(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     with running_server(cells(tmp_path / "cells"), tmp_path / "root", tmp_path / "home") as running:

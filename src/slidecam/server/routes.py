@@ -69,9 +69,13 @@ async def image(
     behind: Behind,
     methods: Annotated[str | None, Query(max_length=500)] = None,
     classes: Annotated[str | None, Query(max_length=10_000)] = None,
+    shown: Annotated[int, Query(ge=0, le=4096)] = 0,
 ) -> dict[str, Any]:
-    """Classify one picture, whose bytes are the body, and explain it by some methods (or ``none``)."""
-    asked = PictureRequest(behind.methods if methods is None else _methods(methods), _names(classes or ""))
+    """Classify one picture, whose bytes are the body, and explain it by some methods (or ``none``).
+
+    ``shown`` asks for a copy of what the classifier saw, so large at most, as a data URL.
+    """
+    asked = PictureRequest(behind.methods if methods is None else _methods(methods), _names(classes or ""), shown)
     try:
         behind.admit()
     except RequestError:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
+from slidecam.close_up.methods import choose_methods
 from slidecam.completion.overview import calibration_words
 from slidecam.explain.neighbours import has_neighbours
 from slidecam.inference import TITLES, choose_device
@@ -113,7 +114,7 @@ class Service:
             "pid": os.getpid(),
             "device": self.device,
             "model": self._model_told(),
-            "methods": {"pictures": list(self.methods), "slides": dict(TITLES)},
+            "methods": {"pictures": list(self.methods), "titles": self._titles(), "slides": dict(TITLES)},
             "colours": colours_told(),
             "roots": [str(root) for root in self.orders.roots.given],
             "out": str(self.orders.home),
@@ -126,6 +127,9 @@ class Service:
             },
             "jobs": {"running": jobs.count("running"), "waiting": jobs.count("queued")},
         }
+
+    def _titles(self) -> dict[str, str]:
+        return {name: chosen.method.title for name, chosen in choose_methods(self.methods).items()}
 
     def _model_told(self) -> dict[str, Any]:
         card, classifier = self.bundle.card, self.classifier()
