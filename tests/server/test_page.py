@@ -265,6 +265,19 @@ def test_a_run_goes_on_over_a_reload_and_can_be_cancelled(visit: Visit) -> None:
     assert page.is_visible("#start")
 
 
+def test_who_opens_a_folder_with_the_keyboard_stands_in_it(visit: Visit) -> None:
+    page = visit.open()
+    page.click("#tab-slide")
+    page.focus('#entries button[data-path$="inner"]')
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#entries button.up")
+    page.wait_for_function("() => document.activeElement.className === 'up'")
+    assert "Nothing in this folder" in page.inner_text("#entries")
+    page.keyboard.press("Enter")
+    page.wait_for_selector('#entries button[data-path$="small.tif"]')
+    assert "small.tif" in page.inner_text("#entries")
+
+
 def test_a_slide_that_cannot_be_opened_is_told(visit: Visit) -> None:
     broken = visit.server.root / "broken.png"
     broken.write_bytes(b"\x89PNG broken")
@@ -318,7 +331,7 @@ def test_a_volume_is_turned_through_slice_by_slice_with_its_heat(
         assert re.match(r"40 . 48 . 12 voxels", page.inner_text("#slide-facts"))
         assert page.inner_text("#plane-told").startswith("Slice 7 of 12")
         page.click("#start")
-        page.wait_for_selector("#outcome:visible")
+        page.wait_for_selector("#called:visible")
         assert page.inner_text("#called").startswith("Called ")
         assert not page.is_visible("#slide-error")
         heats = set()

@@ -8,6 +8,7 @@ import { currentPlane, decisivePlane, hung, isVolume, listenToPlanes, turnTo, us
 import { extent, openSlide, redraw, showPlane, tell } from "./viewer.js";
 
 const REFRESH = 1200;
+const POLL = 700;
 let status;
 let slide = null;
 let job = null;
@@ -71,12 +72,21 @@ async function browse(folder) {
   const upwards = told.folder && (told.parent || status.roots.length > 1);
   if (upwards) rows.unshift(entry({ name: "one folder up" }, "up", () => go(told.parent ?? "")));
   rows.push(...told.slides.map((one) => entry(one, "slide", () => choose(one.path))));
-  if (!rows.length) rows.push(make("li", { className: "muted" }, "Nothing in this folder that slidecam reads."));
+  if (!told.folders.length && !told.slides.length) rows.push(make("li", { className: "muted" }, "Nothing in this folder that slidecam reads."));
   at("entries").replaceChildren(...rows);
   mark();
 }
 
-const go = (folder) => browse(folder).catch((error) => showProblem(at("slide-error"), error));
+/** Go into a folder that was chosen; who did it with the keyboard stands at its first entry then. */
+async function go(folder) {
+  try {
+    await browse(folder);
+    at("entries").querySelector("button")?.focus();
+    announce(`${at("folder").textContent}: ${at("entries").querySelectorAll("button").length} entries`);
+  } catch (error) {
+    showProblem(at("slide-error"), error);
+  }
+}
 
 function entry(one, kind, onclick) {
   const button = make("button", { type: "button", className: kind, onclick }, one.name);
@@ -171,13 +181,29 @@ async function follow(told) {
   following = new AbortController();
   const { signal } = following;
   busy(true);
-  stage(job.status === "queued" ? "Waiting for the device…" : "Looking for tissue…", null);
+  beginning(job.status);
+  if (job.status === "queued") awaitTurn(signal);
   try {
     for await (const event of lines(job.events, signal)) await take(event, signal);
   } catch (error) {
     if (signal.aborted) return;
     showProblem(at("slide-error"), error);
     busy(false);
+  }
+}
+
+const LINED_UP = "Waiting for the run before it…";
+
+function beginning(told) {
+  stage(told === "queued" ? LINED_UP : slide.volume ? "Reading the volume…" : "Looking for tissue…", null);
+}
+
+/** A run that is put in line begins at once where none is before it, and no event tells when. */
+async function awaitTurn(signal) {
+  while (!signal.aborted && at("stage").textContent === LINED_UP) {
+    const told = await get(`/v1/jobs/${job.id}`).catch(() => null);
+    if (told?.status === "running" && at("stage").textContent === LINED_UP) beginning(told.status);
+    await new Promise((done) => setTimeout(done, POLL));
   }
 }
 
