@@ -232,6 +232,24 @@ def test_a_slide_is_shown_classified_and_asked_place_by_place(visit: Visit) -> N
     assert opened.value.evaluate("self.origin") == "null"
 
 
+def test_the_ruler_is_as_long_as_it_says(visit: Visit) -> None:
+    needs_viewer()
+    page = visit.open()
+    open_slide(page, "small.tif")
+    page.wait_for_timeout(700)
+    box = page.locator("#viewer").bounding_box()
+    assert box is not None
+    places = []
+    for share in (0.4, 0.6):
+        page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
+        places.append(int(re.findall(r"(-?\d+), -?\d+ px", page.inner_text("#values"))[0]))
+    um_per_screen_px = 0.5 * (places[1] - places[0]) / (0.2 * box["width"])
+    told, unit = page.inner_text("#ruler").split()
+    width = page.eval_on_selector("#ruler", "one => one.getBoundingClientRect().width")
+    assert unit in {"µm", "mm"}
+    assert float(told) * (1000 if unit == "mm" else 1) == pytest.approx(width * um_per_screen_px, rel=0.03)
+
+
 def assert_values_are_the_stores(told: str, folder: Path) -> None:
     from slidecam.store import RunStore  # noqa: PLC0415  (next to its use)
 

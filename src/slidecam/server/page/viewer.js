@@ -10,6 +10,7 @@ let pointer = null;
 let plane = 0;
 let loading = false;
 const PATIENCE = 3000;
+const RULER = 150;
 let layers = () => [];
 let onPlace = () => {};
 
@@ -128,6 +129,19 @@ export function redraw() {
   context.rect(place.x, place.y, place.right - place.x, place.bottom - place.y);
   context.clip();
   for (const [layer, opacity] of layers()) layer.paint(context, place, opacity);
+  showRuler(place.zoom[0]);
+}
+
+/** A bar of 1, 2 or 5 times a power of ten, as long as fits; none where the scale is not known. */
+function showRuler(zoom) {
+  const spacing = slide.volume ? 1000 * slide.volume.spacing_mm[0] : slide.spacing_um_px;
+  at("ruler").hidden = !spacing;
+  if (!spacing) return;
+  const most = (RULER * spacing) / zoom;
+  const ten = 10 ** Math.floor(Math.log10(most));
+  const length = [5, 2, 1].find((times) => times * ten <= most) * ten;
+  at("ruler").style.width = `${(length * zoom) / spacing}px`;
+  at("ruler").textContent = length >= 1000 ? `${length / 1000} mm` : `${Number(length.toPrecision(1))} µm`;
 }
 
 /** Tell the place that is pointed at, or the middle of the view for those who use the keyboard. */
