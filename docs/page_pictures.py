@@ -22,7 +22,9 @@ from playwright.sync_api import sync_playwright
 from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from collections.abc import Callable
+
+    from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -38,24 +40,32 @@ def main() -> None:
     """Take all of them."""
     PICTURES.mkdir(exist_ok=True)
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright, served(Path(folder)) as server:
-        address = address_of(server, Path(folder))
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        visit(browser, "bundle", of_pictures, of_slides)
+        visit(browser, "mri-bundle", of_volumes)
+        browser.close()
+
+
+def visit(browser: Browser, bundle: str, *pictures: Callable[[Page], None]) -> None:
+    """Open the page of a server with one of the sample's bundles, and take pictures of it."""
+    with tempfile.TemporaryDirectory() as folder, served(Path(folder), bundle) as server:
         try:
             page = browser.new_page(viewport={"width": SIZE["width"], "height": SIZE["height"]})
             page.set_default_timeout(600_000)
-            page.goto(address)
+            page.goto(address_of(server, Path(folder)))
             page.wait_for_selector("body[data-ready]")
-            of_pictures(page)
-            of_slides(page)
+            for taken in pictures:
+                taken(page)
+            page.close()
         finally:
-            browser.close()
             server.terminate()
 
 
-def served(folder: Path) -> subprocess.Popen[str]:
-    """Return a server on the sample slide and bundle."""
-    command = [sys.executable, "-m", "slidecam", "serve", "--json", "--root", str(ROOT / "sample_data")]
+def served(folder: Path, bundle: str) -> subprocess.Popen[str]:
+    """Return a server on the sample's data and one of its bundles."""
+    data = ROOT / "sample_data"
+    command = [sys.executable, "-m", "slidecam", "serve", "--json", "--root", str(data), "-m", str(data / bundle)]
     environment = {**os.environ, "SLIDECAM_SERVER_FILE": str(folder / "server.json")}
     return subprocess.Popen([*command, "-o", str(folder)], env=environment, stdout=subprocess.PIPE, text=True)
 
@@ -108,6 +118,18 @@ def of_slides(page: Page) -> None:
     page.uncheck("#show-heat")
     page.check("#show-classes")
     take(page, "page-classes")
+
+
+def of_volumes(page: Page) -> None:
+    """Take the synthetic head: its most decisive slice with its heat, and the profile of all of them."""
+    page.click("#tab-slide")
+    page.click('#entries button[data-path$="brain.nii.gz"]')
+    page.wait_for_selector("#blank", state="hidden")
+    page.click("#start")
+    page.wait_for_selector("#called:visible")
+    page.wait_for_function("() => document.querySelector('#show-heat').checked")
+    page.wait_for_timeout(1500)
+    take(page, "page-volume")
 
 
 def take(page: Page, name: str) -> None:

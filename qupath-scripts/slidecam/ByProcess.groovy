@@ -49,7 +49,11 @@ class ByProcess {
         Process process = start(command + call)
         List<String> said = Collections.synchronizedList([])
         Thread errors = Thread.startDaemon('slidecam-stderr') {
-            process.errorStream.eachLine('UTF-8') { String line -> log.info('{}', line); said << line }
+            try {
+                process.errorStream.eachLine('UTF-8') { String line -> log.info('{}', line); said << line }
+            } catch (IOException ignored) {
+                // The process was ended in the middle of a line; why, is told by who ended it.
+            }
         }
         try {
             new Lines(process.inputStream, log).each(heed)

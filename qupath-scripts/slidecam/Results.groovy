@@ -43,7 +43,18 @@ class Results {
             throw new IllegalStateException('No results of slidecam are known for this image. Run 1_classify_slide, or set results= to their folder.')
         File folder = new File(told)
         File below = new File(folder, slide.stem)
-        return new Results(new File(below, 'qupath').isDirectory() ? below : folder)
+        Results found = new Results(new File(below, 'qupath').isDirectory() ? below : folder)
+        found.refuseAnotherView(slide)
+        return found
+    }
+
+    /** Results of a cropped view would lie beside their places on one that is not cropped, or on another slide. */
+    private void refuseAnotherView(Slide slide) {
+        List<Integer> size = (index.size_px ?: []).collect { it as int }
+        if (size && size != [slide.width, slide.height])
+            throw new IllegalStateException("${folder} is for a slide that is shown as ${size.join(' x ')} px, and QuPath shows this one as " +
+                "${slide.width} x ${slide.height} px. For a view without crop, write it again: " +
+                "slidecam export \"${folder.parent}\" --to qupath --shown ${slide.shown}")
     }
 
     /** The classes by the name that QuPath knows them by, with their measurements. */

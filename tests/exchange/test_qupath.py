@@ -130,7 +130,8 @@ def test_a_finished_run_is_exported_without_slide_and_model(tmp_path: Path) -> N
 @pytest.mark.parametrize(("shown", "x"), [(Size(700, 500), "100"), (Size(500, 400), "0")])
 def test_the_size_that_qupath_shows_says_where_it_counts_from(tmp_path: Path, shown: Size, x: str) -> None:
     make_run(tmp_path / "a")
-    list(export_for_qupath(tmp_path / "a", tmp_path / "for qupath", shown, "csv"))
+    (told,) = export_for_qupath(tmp_path / "a", tmp_path / "for qupath", shown, "csv")
+    assert told["size_px"] == [shown.width, shown.height]
     folder = tmp_path / "for qupath" / "a"
     assert rows_of(folder / "tiles.csv.gz")[0]["x"] == x
     assert not (folder / "tiles.geojson.gz").exists()

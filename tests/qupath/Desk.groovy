@@ -44,6 +44,8 @@ class Desk {
         log.setContext(root.getLoggerContext())
         log.start()
         root.addAppender(log)
+        // QuPath's console would show such a trace beside the script's own word.
+        Thread.setDefaultUncaughtExceptionHandler { thread, thrown -> log.lines << "uncaught in ${thread.name}: ${thrown}".toString() }
     }
 
     /** Open an image; `objects` are annotations and the like that a person has drawn before. */

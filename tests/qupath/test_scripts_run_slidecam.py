@@ -120,6 +120,27 @@ def test_an_uncropped_view_of_such_a_slide_is_told_apart_by_its_size(
     assert inside.all()
 
 
+FAILING = """#!{python}
+# slidecam that refuses and has not ended yet.
+import json, sys, time
+print(json.dumps(dict(event="Error", error="E", problem="it is no bundle.", remedy="Name one.")), flush=True)
+sys.stderr.write("a line")
+time.sleep(60)
+"""
+
+
+def test_a_refusal_of_slidecam_is_the_only_thing_that_is_told(desk: Desk, slide: Path, tmp_path: Path) -> None:
+    if os.name == "nt":
+        pytest.skip("a script with a shebang stands for Python here")
+    path = tmp_path / "python"
+    path.write_text(FAILING.format(python=sys.executable))
+    path.chmod(path.stat().st_mode | stat.S_IEXEC)
+    desk.open(slide, SIZE)
+    ran = desk.run("1", "engine=process", f"python={path}", "model=m", f"out={tmp_path / 'out'}")
+    assert (ran.kind, "it is no bundle. Name one." in str(ran.problem)) == ("IOException", True)
+    assert [line for line in ran.log if "uncaught" in line] == []
+
+
 def test_a_size_that_is_neither_is_refused_by_slidecam_and_nothing_is_added(
     desk: Desk, slide: Path, settings: list[str]
 ) -> None:

@@ -297,6 +297,15 @@ def test_without_an_image_or_a_file_of_its_own_a_script_says_what_to_do(desk: De
     assert "Save the script" in str(desk.run(script, unsaved=True).problem)
 
 
+def test_results_of_another_view_are_refused_and_nothing_is_added(desk: Desk, slide: Path, results: Path) -> None:
+    desk.open(slide, (500, 400))
+    ran = desk.run("1", f"results={results}")
+    assert ran.kind == "IllegalStateException"
+    assert "700 x 500 px" in str(ran.problem)
+    assert "--shown 500x400" in str(ran.problem)
+    assert desk.tiles() == []
+
+
 def test_results_of_another_version_are_refused(desk: Desk, slide: Path, tmp_path: Path) -> None:
     folder = tmp_path / slide.stem / "qupath"
     folder.mkdir(parents=True)

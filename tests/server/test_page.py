@@ -152,6 +152,29 @@ def test_a_wrong_file_is_named_with_what_to_do_and_the_next_one_works(visit: Vis
     assert not page.is_visible("#picture-error")
 
 
+def test_a_tiff_is_seen_and_a_tall_picture_fits_the_window(visit: Visit) -> None:
+    page = visit.open()
+    shape = "(canvas => [canvas.width, canvas.height, canvas.getBoundingClientRect().height])"
+    upload(page, "tile.tif", picture(40, 600, "TIFF"))
+    page.wait_for_selector("#maps canvas")
+    page.fill("#picture-opacity", "0")
+    width, height, on_screen = page.eval_on_selector("#maps canvas", shape)
+    assert (width, height) == (64, 960)
+    assert on_screen <= 760
+    colours = "canvas => new Set(canvas.getContext('2d').getImageData(0, 0, 60, 60).data).size"
+    assert page.eval_on_selector("#maps canvas", colours) > 50
+    assert not any("cannot show" in note for note in page.locator("#picture-notes li").all_inner_texts())
+
+
+def test_what_the_picture_tab_does_not_take_is_told_in_a_persons_words(visit: Visit) -> None:
+    page = visit.open()
+    upload(page, "empty.png", b"")
+    page.locator("#picture-error", has_text="it is empty").wait_for()
+    upload(page, "brain.nii.gz", b"no picture")
+    page.locator("#picture-error", has_text="brain.nii.gz").wait_for()
+    assert "volumes are opened under" in page.inner_text("#picture-error")
+
+
 def test_a_graph_classifiers_neighbours_are_listed(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     with running_server(cells(tmp_path / "cells"), tmp_path / "root", tmp_path / "home") as running:
@@ -209,6 +232,24 @@ def test_a_slide_is_shown_classified_and_asked_place_by_place(visit: Visit) -> N
     assert opened.value.evaluate("self.origin") == "null"
 
 
+def test_the_ruler_is_as_long_as_it_says(visit: Visit) -> None:
+    needs_viewer()
+    page = visit.open()
+    open_slide(page, "small.tif")
+    page.wait_for_timeout(700)
+    box = page.locator("#viewer").bounding_box()
+    assert box is not None
+    places = []
+    for share in (0.4, 0.6):
+        page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
+        places.append(int(re.findall(r"(-?\d+), -?\d+ px", page.inner_text("#values"))[0]))
+    um_per_screen_px = 0.5 * (places[1] - places[0]) / (0.2 * box["width"])
+    told, unit = page.inner_text("#ruler").split()
+    width = page.eval_on_selector("#ruler", "one => one.getBoundingClientRect().width")
+    assert unit in {"µm", "mm"}
+    assert float(told) * (1000 if unit == "mm" else 1) == pytest.approx(width * um_per_screen_px, rel=0.03)
+
+
 def assert_values_are_the_stores(told: str, folder: Path) -> None:
     from slidecam.store import RunStore  # noqa: PLC0415  (next to its use)
 
@@ -240,6 +281,19 @@ def test_a_run_goes_on_over_a_reload_and_can_be_cancelled(visit: Visit) -> None:
     page.wait_for_selector("#outcome:visible")
     assert page.inner_text("#outcome").startswith("Cancelled")
     assert page.is_visible("#start")
+
+
+def test_who_opens_a_folder_with_the_keyboard_stands_in_it(visit: Visit) -> None:
+    page = visit.open()
+    page.click("#tab-slide")
+    page.focus('#entries button[data-path$="inner"]')
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#entries button.up")
+    page.wait_for_function("() => document.activeElement.className === 'up'")
+    assert "Nothing in this folder" in page.inner_text("#entries")
+    page.keyboard.press("Enter")
+    page.wait_for_selector('#entries button[data-path$="small.tif"]')
+    assert "small.tif" in page.inner_text("#entries")
 
 
 def test_a_slide_that_cannot_be_opened_is_told(visit: Visit) -> None:
@@ -280,3 +334,36 @@ def test_an_installation_without_the_viewer_says_so_and_still_classifies(
     page.click("#start")
     page.wait_for_selector("#outcome:visible")
     assert page.inner_text("#outcome") == "Done."
+
+
+def test_a_volume_is_turned_through_slice_by_slice_with_its_heat(
+    browser: Browser, slice_bundle: Path, tmp_path: Path, write_volume: Any, head: Any
+) -> None:
+    needs_viewer()
+    (tmp_path / "root").mkdir()
+    write_volume.nifti(tmp_path / "root" / "head.nii.gz", head)
+    with running_server(slice_bundle, tmp_path / "root", tmp_path / "home") as running:
+        visit = Visit(browser, running)
+        page = visit.open()
+        open_slide(page, "head.nii.gz")
+        assert re.match(r"40 . 48 . 12 voxels", page.inner_text("#slide-facts"))
+        assert page.inner_text("#plane-told").startswith("Slice 7 of 12")
+        page.click("#start")
+        page.wait_for_selector("#called:visible")
+        assert page.inner_text("#called").startswith("Called ")
+        assert not page.is_visible("#slide-error")
+        heats = set()
+        for key in ("Home", "End", "ArrowLeft", "ArrowLeft", "ArrowLeft"):
+            page.focus("#plane")
+            page.keyboard.press(key)
+            page.wait_for_timeout(400)
+            heats.add(pixels_of(page, "#overlay"))
+        assert len(heats) > 2
+        told = page.inner_text("#plane-told")
+        assert told.startswith("Slice 9 of 12")
+        assert page.get_attribute("#plane", "aria-valuetext") == told.replace(" · ", ", ")
+        assert "slice 9" in page.inner_text("#values")
+        page.reload()
+        page.wait_for_selector("#called:visible")
+        assert page.evaluate(NAMELESS) == []
+        visit.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import zlib
@@ -64,6 +65,61 @@ def test_usual_formats_are_read(client: httpx.Client, kind: str) -> None:
     answer = client.post("/v1/image?methods=none", content=picture(80, 50, kind))
     assert answer.json()["size"] == [80, 50]
     assert any("stretched" in note for note in answer.json()["notes"])
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG"])
+def test_a_copy_of_what_the_classifier_saw_comes_along_where_it_is_asked_for(client: httpx.Client, kind: str) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.full((300, 90), 40_000, np.uint16)).save(file, kind)
+    told = client.post("/v1/image?methods=none&shown=100", content=file.getvalue()).json()
+    head, _comma, packed = told["shown"].partition(",")
+    assert head == "data:image/jpeg;base64"
+    shown = Image.open(io.BytesIO(base64.b64decode(packed)))
+    assert shown.size == (30, 100)
+    assert np.abs(np.asarray(shown).astype(int) - 156).max() <= 2
+    assert client.post("/v1/image?methods=none", content=picture()).json()["shown"] is None
+
+
+def test_a_picture_that_is_all_but_black_is_told_so(client: httpx.Client) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)).save(file, "PNG")
+    notes = client.post("/v1/image?methods=none", content=file.getvalue()).json()["notes"]
+    assert any("all but black" in note and "16 of 255" in note for note in notes)
+    bright = client.post("/v1/image?methods=none", content=picture()).json()["notes"]
+    assert not any("black" in note for note in bright)
+
+
+@pytest.mark.parametrize(("bias", "predicted"), [(2.0, "lesion"), (-2.0, None)])
+def test_the_only_class_is_not_predicted_where_it_is_less_likely_than_not(
+    tmp_path: Path, bias: float, predicted: str | None
+) -> None:
+    classifier = open_bundle(yes_or_no(tmp_path / "lesion", bias)).classifier()
+    told = explain_picture(picture(), classifier, PictureRequest((), ()), Limits(), Turns())
+    assert told["predicted"] == predicted
+    assert told["classes"][0]["logit"] == pytest.approx(bias, abs=1e-4)
+
+
+def yes_or_no(folder: Path, bias: float) -> Path:
+    """Return a bundle with one output, which is ``bias`` whatever it sees."""
+    arguments = {"widths": [4, 8]}
+    network = build_network("slidecam/pocket_resnet", arguments, 1, Path("lesion"))
+    last = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.fill_(bias)
+    card = Card(
+        name="lesion",
+        architecture="slidecam/pocket_resnet",
+        architecture_args=arguments,
+        class_names=("lesion",),
+        activation="sigmoid",
+        tile_px=32,
+        spacing=None,
+        input_px=32,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    )
+    return save_bundle(folder, card, network).path
 
 
 def bomb(edge: int) -> bytes:

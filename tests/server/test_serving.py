@@ -71,6 +71,25 @@ def test_a_server_is_found_by_its_file_used_and_stopped(
         assert not file.exists()
 
 
+def test_the_pages_link_is_one_line_however_narrow_the_terminal(
+    tiny_bundle: Path, slides: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "server.json"
+    told = command(tiny_bundle, slides, tmp_path)[:-1]
+    narrow = {**environment(file), "COLUMNS": "40"}
+    with subprocess.Popen(told, env=narrow, stdout=subprocess.PIPE, text=True) as started:  # noqa: S603  (our own)
+        try:
+            assert started.stdout is not None
+            lines = [started.stdout.readline().rstrip("\n") for _line in range(4)]
+            endpoint = read_endpoint(file)
+        finally:
+            started.kill()
+    assert endpoint is not None
+    assert lines[0].startswith("Loading ")
+    assert lines[2] == f"{endpoint.url}/#token={endpoint.token}"
+    assert lines[3].endswith(str(file))
+
+
 def assert_idle(process: psutil.Process) -> None:
     """Nobody calls, so nothing runs: no loop looks ten times a second whether there is something to do."""
     time.sleep(0.5)

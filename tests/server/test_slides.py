@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -156,6 +157,13 @@ def test_folders_are_listed_as_far_as_the_roots_reach(client: httpx.Client, serv
     assert listed["parent"] is None
     assert [one["name"] for one in listed["folders"]] == ["inner"]
     inner = client.get("/v1/slides", params={"folder": str(server.root / "inner")}).json()
+    # Two of one stem are refused to one run, and yet each of them can be looked at.
+    for name in ("cell.png", "cell.jpg"):
+        (server.root / "inner" / name).write_bytes(b"x")
+    both = client.get("/v1/slides", params={"folder": str(server.root / "inner")}).json()["slides"]
+    assert [one["name"] for one in both] == ["cell.jpg", "cell.png"]
+    for one in both:
+        Path(one["path"]).unlink()
     assert (inner["slides"], inner["parent"]) == ([], str(server.root))
     assert client.get("/v1/slides", params={"folder": str(server.root.parent)}).status_code == 403
     assert client.get("/v1/slides", params={"folder": str(server.root / "small.tif")}).status_code == 400

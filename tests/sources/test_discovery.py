@@ -8,6 +8,7 @@ import pytest
 
 from slidecam.errors import UsageError
 from slidecam.learning.picture_files import SUFFIXES as TRAINED
+from slidecam.sources import discovery
 from slidecam.sources.discovery import find_slides
 
 if TYPE_CHECKING:
@@ -32,6 +33,16 @@ def test_a_folder_gives_its_slides_in_order_and_tells_what_it_leaves_out(tmp_pat
     assert [slide.name for slide in found.slides] == ["a", "b"]
     assert len(found.ignored) == 1
     assert "notes.txt" in found.ignored[0]
+
+
+def test_a_folder_that_may_not_be_looked_into_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, "a.svs", "lost+found/b.svs")
+
+    def refuse(folder: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(discovery, "is_slide_folder", lambda folder: folder != tmp_path and refuse(folder))
+    assert names(tmp_path) == ["a"]
 
 
 def test_pictures_of_every_kind_that_training_reads_are_taken(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def serve(
             if open_page:
                 typer.launch(_page(endpoint))
 
+        terminal.say(f"Loading {bundle} …")
         try:
             listen(spec, ready)
         except KeyboardInterrupt:
@@ -62,7 +63,7 @@ def _tell(terminal: Terminal, endpoint: Endpoint, file: Path, *, json: bool) -> 
     if json:
         terminal.line({"event": "Serving", "url": endpoint.url, "file": str(file)})
         return
-    terminal.table("slidecam serve", {"page": _page(endpoint), "programs": file, "stop": "Ctrl-C"})
+    terminal.say(f"Page (the link holds the key):\n{_page(endpoint)}\nFor programs: {file}\nStop it with Ctrl-C.")
 
 
 def _page(endpoint: Endpoint) -> str:

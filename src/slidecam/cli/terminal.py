@@ -173,6 +173,12 @@ class Terminal:
             table.add_row(*(escape(_plain(value)) for value in row.values()))
         self._out.print(table)
 
+    def say(self, text: str) -> None:
+        """Print text for a person as it is: no width breaks it, so that a link in it can be clicked and copied."""
+        if not self._json:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+
     def look_at(self, *paths: Path) -> None:
         """Say where the results are."""
         if not self._json:

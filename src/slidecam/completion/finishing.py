@@ -219,7 +219,9 @@ def _write_outputs(
     write_overview(folder / "overview.png", slide.name, ready, model, (table, written))
     if ready.qupath["size_px"] is not None:
         places = [one.path for one in written]
-        write_for_qupath(QuPathExport(table, places, slide.name, model.bundle.card.name), folder / QUPATH_FOLDER)
+        size = tuple(ready.qupath["size_px"])
+        export = QuPathExport(table, places, slide.name, model.bundle.card.name, size_px=size)
+        write_for_qupath(export, folder / QUPATH_FOLDER)
     return [one.told() for one in written]
 
 

@@ -56,6 +56,9 @@ def export_for_qupath(
             slide=folder.resolve().name,
             model=record["bundle"]["name"],
             tiles=tiles,
+            size_px=tuple(record["input"]["size_px"])
+            if table.bounds is None
+            else (table.bounds.width, table.bounds.height),
         )
         place = folder / QUPATH if out is None else out / export.slide
         yield {"folder": str(place), **write_for_qupath(export, place)}

@@ -61,6 +61,8 @@ class QuPathExport:
     tiles
         ``csv``: the table for our scripts alone; ``geojson``: beside it what QuPath's own import takes; ``auto``: that
         for up to `GEOJSON_UP_TO` tiles.
+    size_px
+        Width and height of the slide as QuPath must show it for the tiles to be in their place; empty if not known.
     """
 
     table: TileTable
@@ -68,6 +70,7 @@ class QuPathExport:
     slide: str = ""
     model: str = ""
     tiles: TileFormat = "csv"
+    size_px: tuple[int, ...] = ()
 
 
 def write_for_qupath(export: QuPathExport, folder: Path) -> dict[str, Any]:
@@ -85,6 +88,7 @@ def write_for_qupath(export: QuPathExport, folder: Path) -> dict[str, Any]:
             "slide": export.slide,
             "model": export.model,
             "corner_px": list(export.table.corner),
+            "size_px": list(export.size_px),
             "tiles": _write_tiles(export, fresh),
             "classes": _classes(export.table),
             "heatmaps": list(_write_heatmaps(export, fresh)),

@@ -39,18 +39,20 @@ class DeepZoom:
     ----------
     source
         The slide.
+    size
+        Of the finest level: that of level 0, unless told otherwise.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, size: Size | None = None) -> None:
         self.source = source
-        size = source.facts.size
-        self.max_level = (max(size.width, size.height) - 1).bit_length()
+        self.size = source.facts.size if size is None else size
+        self.max_level = (max(self.size.width, self.size.height) - 1).bit_length()
         self._whole: Image.Image | None = None
         self._lock = Lock()
 
     def xml(self) -> str:
         """Return the ``.dzi`` description."""
-        size = self.source.facts.size
+        size = self.size
         return (
             '<?xml version="1.0" encoding="UTF-8"?>\n'
             f'<Image xmlns="http://schemas.microsoft.com/deepzoom/2008" Format="jpeg" Overlap="0" TileSize="{TILE}">'
@@ -59,11 +61,11 @@ class DeepZoom:
 
     def level_size(self, level: int) -> Size:
         """Return width and height of a level."""
-        shrink, size = 1 << (self.max_level - level), self.source.facts.size
+        shrink, size = 1 << (self.max_level - level), self.size
         return Size(-(-size.width // shrink), -(-size.height // shrink))
 
-    def tile(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
-        """Return a tile, uint8, (up to `TILE`, up to `TILE`, 3).
+    def tile(self, level: int, column: int, row: int, plane: int = 0) -> NDArray[np.uint8]:
+        """Return a tile of a plane, uint8, (up to `TILE`, up to `TILE`, 3); a slide has one plane.
 
         Raises
         ------
@@ -72,17 +74,23 @@ class DeepZoom:
         RegionReadError
             If the file is damaged there.
         """
-        if not 0 <= level <= self.max_level:
-            raise RequestError(404, f"there is no level {level}.", f"Levels are 0 to {self.max_level}.")
+        if plane:
+            raise RequestError(404, f"there is no plane {plane}.", "A slide has plane 0 alone.")
+        box, shrink = self._box(level, column, row), float(1 << (self.max_level - level))
         size = self.level_size(level)
-        box = LevelBox(column * TILE, row * TILE, TILE, TILE).clipped(size)
-        if column < 0 or row < 0 or not (box.width and box.height):
-            raise RequestError(404, f"there is no tile {column}_{row} on level {level}.", "Read the .dzi again.")
-        shrink = float(1 << (self.max_level - level))
         finest = nearest_better_level(self.source.facts.levels, shrink)
         if shrink > NEAR * finest.downsample and max(size.width, size.height) <= WHOLE:
             return self._from_whole(box, size)
         return self._from_level(box, shrink)
+
+    def _box(self, level: int, column: int, row: int) -> LevelBox:
+        """Return the box of a tile on its level; RequestError 404 if there is none."""
+        if not 0 <= level <= self.max_level:
+            raise RequestError(404, f"there is no level {level}.", f"Levels are 0 to {self.max_level}.")
+        box = LevelBox(column * TILE, row * TILE, TILE, TILE).clipped(self.level_size(level))
+        if column < 0 or row < 0 or not (box.width and box.height):
+            raise RequestError(404, f"there is no tile {column}_{row} on level {level}.", "Read the .dzi again.")
+        return box
 
     def _from_whole(self, box: LevelBox, size: Size) -> NDArray[np.uint8]:
         picture = self._whole_picture()

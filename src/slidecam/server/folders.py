@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slidecam.errors import UsageError
 from slidecam.server.faults import RequestError
-from slidecam.sources.discovery import find_slides
+from slidecam.sources.discovery import slides_in
 
 if TYPE_CHECKING:
     from slidecam.server.job import Job
@@ -30,7 +29,7 @@ def folder_told(roots: Roots, folder: str) -> dict[str, Any]:
     path = roots.existing(folder)
     if not path.is_dir():
         raise RequestError(400, f"{path} is a file.", "Name its folder.")
-    slides = _slides_in(path)
+    slides = [_entry(each) for each in slides_in(path)]
     taken = {slide["path"] for slide in slides}
     inner = sorted(each for each in path.iterdir() if each.is_dir() and not each.name.startswith("."))
     parent = None if path in roots.given else str(path.parent)
@@ -40,14 +39,6 @@ def folder_told(roots: Roots, folder: str) -> dict[str, Any]:
 
 def _entry(path: Path) -> dict[str, str]:
     return {"name": path.name or str(path), "path": str(path)}
-
-
-def _slides_in(path: Path) -> list[dict[str, str]]:
-    try:
-        return [_entry(Path(slide.path)) for slide in find_slides([path]).slides]
-    except UsageError:
-        # Nothing in it, or two slides of one stem: each of them can still be opened by itself.
-        return []
 
 
 def result_told(job: Job) -> dict[str, Any]:

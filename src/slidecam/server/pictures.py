@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 import warnings
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from slidecam.close_up.explaining import class_indices
 from slidecam.close_up.methods import choose_methods
 from slidecam.completion.overview import calibration_words
 from slidecam.errors import DataSetError, DeviceError
+from slidecam.exchange.tiles import CALLED_FROM
 from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
 from slidecam.inference import MANY_CLASSES
 from slidecam.learning.pixels import RESAMPLING, UNREADABLE, read_picture
@@ -38,6 +40,10 @@ EXACT_CHANNELS = 128
 """Channels up to which Score-CAM is exact by default; each costs a pass."""
 
 UPLOADED = Path("the uploaded picture")
+SHOWN_QUALITY = 92
+DARK = 32
+"""Of 255; what has no brighter value is all but black."""
+
 DIGITS = 5
 """Of a map's values, which a screen shows in 256 steps."""
 
@@ -52,10 +58,13 @@ class PictureRequest:
         Names of the catalogue; empty for none.
     classes
         Names of the classes to explain; empty for all of a few, else for the predicted one.
+    shown
+        Longest side of a copy of the picture, as the classifier saw it, that the answer brings along; 0 for none.
     """
 
     methods: tuple[str, ...]
     classes: tuple[str, ...]
+    shown: int = 0
 
 
 def default_methods(classifier: Classifier) -> tuple[str, ...]:
@@ -107,13 +116,23 @@ def explain_picture(
     with turns.turn():
         told = _explained(classifier, pixels, indices, methods, start + limits.image_seconds)
     size = [picture.width, picture.height]
-    return {"model": card.name, "size": size, **told, "notes": _notes(card, picture), "seconds": _since(start)}
+    shown = _data_url(picture, asked.shown) if asked.shown else None
+    about = {"shown": shown, "notes": _notes(card, picture), "seconds": _since(start)}
+    return {"model": card.name, "size": size, **told, **about}
+
+
+def _data_url(picture: Image.Image, longest: int) -> str:
+    """Return a copy that every browser shows: none shows a TIFF, and of 16 bits or CMYK each makes something else."""
+    copy, file = picture.copy(), BytesIO()
+    copy.thumbnail((longest, longest))
+    copy.save(file, "JPEG", quality=SHOWN_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def _opened(content: bytes, limits: Limits) -> Image.Image:
     """Return a picture upright and in RGB, having looked at its header before anything is decoded."""
     if not content:
-        raise RequestError(400, "the request has no body.", "Send the picture's bytes as the body.")
+        raise RequestError(400, "the picture is empty.", "Send a picture's bytes as the body.")
     with warnings.catch_warnings():
         # Pillow warns of what is large or odd in a file; what matters of it is an answer here, and no line in a log.
         warnings.simplefilter("ignore")
@@ -165,11 +184,16 @@ def _explained(
             {"name": name, "color": color, "probability": probability, "logit": logit}
             for name, color, probability, logit in rows
         ],
-        "predicted": card.class_names[best],
+        "predicted": _called(card, best, probabilities[best]),
         "probabilities": "logits" if card.activation == "none" else calibration_words(card),
         "maps": maps,
         "neighbours": neighbours,
     }
+
+
+def _called(card: Card, best: int, probability: float) -> str | None:
+    """Return the predicted class; None where the only one is less likely than not, as of tiles."""
+    return None if len(card.class_names) == 1 and probability < CALLED_FROM else card.class_names[best]
 
 
 def _usual_classes(card: Card, best: int) -> tuple[int, ...]:
@@ -235,6 +259,10 @@ def _notes(card: Card, picture: Image.Image) -> list[str]:
         notes.append(f"{card.name} knows tiles {field}; this picture is taken for one, whatever it shows.")
     if picture.width != picture.height:
         notes.append(f"{picture.width} x {picture.height} px: it is stretched to a square, as in training.")
+    brightest = max(high for _low, high in picture.getextrema())  # type: ignore[misc]  # RGB has three pairs
+    if brightest < DARK:
+        told = f"The picture is all but black: its brightest value is {brightest} of 255"
+        notes.append(f"{told}. Where 12 bits were saved as 16, spread them over the whole range first.")
     return notes
 
 

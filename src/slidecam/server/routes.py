@@ -39,6 +39,7 @@ def service(request: Request) -> Service:
 
 
 Behind = Annotated[Service, Depends(service)]
+Plane = Annotated[int, Query(ge=0)]
 
 
 @router.get("/", include_in_schema=False)
@@ -68,9 +69,13 @@ async def image(
     behind: Behind,
     methods: Annotated[str | None, Query(max_length=500)] = None,
     classes: Annotated[str | None, Query(max_length=10_000)] = None,
+    shown: Annotated[int, Query(ge=0, le=4096)] = 0,
 ) -> dict[str, Any]:
-    """Classify one picture, whose bytes are the body, and explain it by some methods (or ``none``)."""
-    asked = PictureRequest(behind.methods if methods is None else _methods(methods), _names(classes or ""))
+    """Classify one picture, whose bytes are the body, and explain it by some methods (or ``none``).
+
+    ``shown`` asks for a copy of what the classifier saw, so large at most, as a data URL.
+    """
+    asked = PictureRequest(behind.methods if methods is None else _methods(methods), _names(classes or ""), shown)
     try:
         behind.admit()
     except RequestError:
@@ -182,9 +187,9 @@ def heatmaps(name: str, slide: str, behind: Behind) -> dict[str, Any]:
 
 
 @router.get("/v1/jobs/{name}/slides/{slide}/heatmaps/{heatmap}/{index}")
-def heatmap(name: str, slide: str, heatmap: str, index: int, behind: Behind) -> Response:
-    """Return one class of a heatmap as int16."""
-    values = heatmap_values(behind.desk.job(name), slide, heatmap, index)
+def heatmap(name: str, slide: str, heatmap: str, index: int, behind: Behind, plane: Plane = 0) -> Response:
+    """Return one class of a heatmap as int16; of a volume, one plane of it."""
+    values = heatmap_values(behind.desk.job(name), slide, heatmap, (index, plane))
     return Response(values, media_type="application/octet-stream")
 
 
@@ -207,7 +212,7 @@ def description(name: str, behind: Behind) -> Response:
 
 
 @router.get("/v1/slides/{name}_files/{level}/{column}_{row}.jpeg")
-def tile(name: str, level: int, column: int, row: int, behind: Behind) -> Response:
-    """Return one Deep Zoom tile."""
+def tile(name: str, level: int, column: int, row: int, behind: Behind, plane: Plane = 0) -> Response:
+    """Return one Deep Zoom tile; of a volume, of one plane."""
     headers = {"cache-control": f"private, max-age={TILE_SECONDS}"}
-    return Response(behind.shelf.tile(name, level, column, row), media_type="image/jpeg", headers=headers)
+    return Response(behind.shelf.tile(name, level, column, row, plane), media_type="image/jpeg", headers=headers)

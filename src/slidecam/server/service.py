@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
+from slidecam.close_up.methods import choose_methods
 from slidecam.completion.overview import calibration_words
 from slidecam.explain.neighbours import has_neighbours
 from slidecam.inference import TITLES, choose_device
 from slidecam.models import open_bundle
-from slidecam.preparation import WarmClassifiers
+from slidecam.preparation import PredictSpec, WarmClassifiers, view_of
 from slidecam.server.faults import busy
 from slidecam.server.jobs import Devices, JobDesk
 from slidecam.server.orders import OrderBook
@@ -79,7 +80,8 @@ class Service:
             warm=warm,
             devices=devices,
             desk=JobDesk(warm, devices, limits),
-            shelf=SlideShelf(limits.open_slides),
+            # Neighbouring slices as colours are for the classifier; people look at one.
+            shelf=SlideShelf(limits.open_slides, replace(view_of(bundle.card, PredictSpec()), slices=1)),
             orders=OrderBook(roots, home, bundle, how["trust"], device),
             limits=limits,
             methods=default_methods(classifier),
@@ -112,7 +114,7 @@ class Service:
             "pid": os.getpid(),
             "device": self.device,
             "model": self._model_told(),
-            "methods": {"pictures": list(self.methods), "slides": dict(TITLES)},
+            "methods": {"pictures": list(self.methods), "titles": self._titles(), "slides": dict(TITLES)},
             "colours": colours_told(),
             "roots": [str(root) for root in self.orders.roots.given],
             "out": str(self.orders.home),
@@ -125,6 +127,9 @@ class Service:
             },
             "jobs": {"running": jobs.count("running"), "waiting": jobs.count("queued")},
         }
+
+    def _titles(self) -> dict[str, str]:
+        return {name: chosen.method.title for name, chosen in choose_methods(self.methods).items()}
 
     def _model_told(self) -> dict[str, Any]:
         card, classifier = self.bundle.card, self.classifier()

@@ -15,13 +15,16 @@ from PIL import Image
 from slidecam.errors import SpacingError
 from slidecam.server.deepzoom import DeepZoom
 from slidecam.server.faults import RequestError
+from slidecam.server.planes import PlaneZoom, planes_told
 from slidecam.sources import open_source, settle_spacing
+from slidecam.viewing import DEFAULT_VIEW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from slidecam.sources import Source
+    from slidecam.viewing import VolumeView
 
 QUALITY = 85
 
@@ -43,10 +46,12 @@ class SlideShelf:
     ----------
     most
         How many files stay open.
+    view
+        How volumes are looked at.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, view: VolumeView = DEFAULT_VIEW) -> None:
+        self._most, self._view = most, view
         self._paths: OrderedDict[str, Path] = OrderedDict()
         self._open: OrderedDict[str, _Opened] = OrderedDict()
         self._lock = Lock()
@@ -60,17 +65,17 @@ class SlideShelf:
             while len(self._paths) > self._most * 64:
                 self._paths.popitem(last=False)
         with self._reading(name) as zoom:
-            return {"id": name, **_facts(zoom.source), "dzi": f"/v1/slides/{name}.dzi"}
+            return {"id": name, **_facts(zoom), "dzi": f"/v1/slides/{name}.dzi"}
 
     def description(self, name: str) -> str:
         """Return a slide's ``.dzi``."""
         with self._reading(name) as zoom:
             return zoom.xml()
 
-    def tile(self, name: str, level: int, column: int, row: int) -> bytes:
-        """Return one tile as JPEG; RequestError 404 if there is none there, RegionReadError if it is damaged."""
+    def tile(self, name: str, level: int, column: int, row: int, plane: int = 0) -> bytes:
+        """Return one tile of a plane as JPEG; RequestError 404 if there is none, RegionReadError if it is damaged."""
         with self._reading(name) as zoom:
-            pixels = zoom.tile(level, column, row)
+            pixels = zoom.tile(level, column, row, plane)
         file = BytesIO()
         Image.fromarray(pixels).save(file, "JPEG", quality=QUALITY)
         return file.getvalue()
@@ -99,7 +104,7 @@ class SlideShelf:
             if name not in self._paths:
                 raise RequestError(404, f"there is no open slide {name}.", "GET /v1/slides/open?path=… opens one.")
             if name not in self._open:
-                self._open[name] = _Opened(DeepZoom(open_source(self._paths[name])))
+                self._open[name] = _Opened(_zoom(open_source(self._paths[name], view=self._view)))
             self._open.move_to_end(name)
             opened = self._open[name]
             opened.readers += 1
@@ -114,13 +119,18 @@ class SlideShelf:
                 old.zoom.source.close()
 
 
-def _facts(source: Source) -> dict[str, Any]:
-    facts = source.facts
+def _zoom(source: Source) -> DeepZoom:
+    return DeepZoom(source) if source.facts.stack is None else PlaneZoom(source, source.facts.stack)
+
+
+def _facts(zoom: DeepZoom) -> dict[str, Any]:
+    facts = zoom.source.facts
     told = {
         "name": facts.name,
         "path": facts.path,
-        "width": facts.size.width,
-        "height": facts.size.height,
+        "width": zoom.size.width,
+        "height": zoom.size.height,
+        "volume": None if facts.stack is None else planes_told(facts.stack),
         "reader": facts.reader,
         "notes": list(facts.notes),
     }

@@ -12,9 +12,10 @@ from slidecam.errors import StoreError
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.exchange.overlay import heat_colors
 from slidecam.exchange.tiles import TileTable
+from slidecam.exchange.volume_zarr import VolumeHeatmap, read_volume_ome_zarr
 from slidecam.inference import TITLES
 from slidecam.server.faults import RequestError
-from slidecam.store import RunStore
+from slidecam.store import RunStore, read_run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,9 +33,6 @@ FULL = 32767
 NOTHING = -32768
 """What stands for not-a-number."""
 
-AXES = 3
-"""Classes, rows and columns of a slide's heatmap; a volume's has one more, and is for other viewers."""
-
 SHADES = 256
 
 
@@ -42,7 +40,8 @@ def tiles_told(job: Job, name: str) -> dict[str, Any]:
     """Return a slide's tiles as arrays in base64, little-endian; RequestError 404 if it was not begun."""
     told = _slide(job, name)
     live = job.live(name)
-    table = _stored(Path(told["folder"]), job.order.card) if live is None else live.table(job.order.card)
+    folder = Path(told["folder"])
+    table, planes = _stored(folder, job.order.card) if live is None else live.table(job.order.card)
     known = table.done | table.failed
     return {
         "slide": name,
@@ -53,6 +52,8 @@ def tiles_told(job: Job, name: str) -> dict[str, Any]:
         "winners": _packed(table.winners[known], "<i2"),
         "failed": _packed(table.failed[known], "u1"),
         "probabilities": _packed(table.probabilities[known], "<f4"),
+        "planes": _packed(planes[known], "<i4"),
+        "volume": None if live is not None else (read_run(folder) or {}).get("volume"),
     }
 
 
@@ -70,13 +71,13 @@ def _slide(job: Job, name: str) -> dict[str, Any]:
     return {**told, "folder": told.get("folder", str(job.out / name))}
 
 
-def _stored(folder: Path, card: Card) -> TileTable:
+def _stored(folder: Path, card: Card) -> tuple[TileTable, NDArray[np.int64]]:
     try:
         store = RunStore.open(folder)
     except StoreError as error:
         raise RequestError(404, error.problem, "The slide gave no results; its event says why.") from error
     numbers = store.boxes, store.status, store.probabilities
-    return TileTable(*numbers, card.class_names, card.class_colors, card.activation)
+    return TileTable(*numbers, card.class_names, card.class_colors, card.activation), store.planes
 
 
 def _packed(values: NDArray[Any], dtype: str) -> str:
@@ -84,39 +85,55 @@ def _packed(values: NDArray[Any], dtype: str) -> str:
 
 
 def heatmaps_told(job: Job, name: str) -> list[dict[str, Any]]:
-    """Return which heatmaps a finished slide has, and how large the rasters are that `heatmap_values` gives."""
+    """Return which heatmaps a finished slide or volume has, and how large the rasters are that are given of them."""
     folder = Path(_slide(job, name)["folder"])
     paths = sorted(folder.glob("heatmap*.ome.zarr"), key=lambda path: (len(path.name), path.name))
-    images = ((path, read_heatmap_ome_zarr(path)) for path in paths)
-    return [_heatmap_told(path, image) for path, image in images if image.levels[0].ndim == AXES]
+    return [_heatmap_told(path, _heatmap(path)) for path in paths]
 
 
-def _heatmap_told(path: Path, image: HeatmapImage) -> dict[str, Any]:
-    level, method = image.level_for(LONGEST), str(image.spec.attributes.get("method", ""))
-    _classes, height, width = image.levels[level].shape
+def _heatmap(path: Path) -> HeatmapImage | VolumeHeatmap:
+    of_volume = (read_run(path.parent) or {}).get("input", {}).get("planes")
+    return read_volume_ome_zarr(path) if of_volume else read_heatmap_ome_zarr(path)
+
+
+def _heatmap_told(path: Path, heatmap: HeatmapImage | VolumeHeatmap) -> dict[str, Any]:
+    method = str(heatmap.spec.attributes.get("method", ""))
     return {
         "name": path.name.removesuffix(".ome.zarr"),
         "method": method,
         "title": TITLES.get(method, method),
-        "signed": image.spec.signed,
-        "classes": list(image.spec.class_names),
-        "width": width,
-        "height": height,
-        "pitch": image.spec.pitch * 2**level,
+        "signed": heatmap.spec.signed,
+        "classes": list(heatmap.spec.class_names),
+        **_raster_told(heatmap),
     }
 
 
-def heatmap_values(job: Job, name: str, heatmap: str, index: int) -> bytes:
-    """Return one class of a heatmap as little-endian int16, row by row: `FULL` is 1, `NOTHING` not-a-number."""
+def _raster_told(heatmap: HeatmapImage | VolumeHeatmap) -> dict[str, Any]:
+    """Return the size of what `heatmap_values` gives, and how many pixels of level 0 one of it is."""
+    if isinstance(heatmap, VolumeHeatmap):
+        planes, height, width = heatmap.spec.stack.shape
+        return {"width": width, "height": height, "pitch": 1, "planes": planes, "axis": heatmap.spec.stack.axis}
+    level = heatmap.level_for(LONGEST)
+    _classes, height, width = heatmap.levels[level].shape
+    return {"width": width, "height": height, "pitch": heatmap.spec.pitch * 2**level, "planes": 1, "axis": None}
+
+
+def heatmap_values(job: Job, name: str, heatmap: str, place: tuple[int, int]) -> bytes:
+    """Return one class of a heatmap on one plane as little-endian int16: `FULL` is 1, `NOTHING` not-a-number."""
+    index, plane = place
     known = {told["name"]: told for told in heatmaps_told(job, name)}
     if heatmap not in known or not 0 <= index < len(known[heatmap]["classes"]):
         raise RequestError(404, f"slide {name!r} has no heatmap {heatmap!r} of class {index}.", "GET …/heatmaps first.")
+    if not 0 <= plane < known[heatmap]["planes"]:
+        raise RequestError(404, f"heatmap {heatmap!r} has no plane {plane}.", "GET …/heatmaps tells how many it has.")
     folder = Path(_slide(job, name)["folder"])
-    return _as_int16(_plane(read_heatmap_ome_zarr(folder / f"{heatmap}.ome.zarr"), index)).tobytes()
+    return _as_int16(_values(_heatmap(folder / f"{heatmap}.ome.zarr"), index, plane)).tobytes()
 
 
-def _plane(image: HeatmapImage, index: int) -> NDArray[np.float32]:
-    return np.asarray(image.levels[image.level_for(LONGEST)][index])
+def _values(heatmap: HeatmapImage | VolumeHeatmap, index: int, plane: int) -> NDArray[np.float32]:
+    if isinstance(heatmap, VolumeHeatmap):
+        return np.asarray(heatmap.pictures(index, plane, plane + 1)[0], np.float32)
+    return np.asarray(heatmap.levels[heatmap.level_for(LONGEST)][index])
 
 
 def _as_int16(values: NDArray[np.float32]) -> NDArray[np.int16]:

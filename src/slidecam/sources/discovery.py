@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,6 +128,13 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
     )
 
 
+def slides_in(folder: Path) -> tuple[Path, ...]:
+    """Return the slides directly in a folder, to be chosen from: two may share a stem, and there may be none."""
+    slides: list[FoundSlide] = []
+    _expand(folder, slides, [])
+    return tuple(Path(slide.path) for slide in slides)
+
+
 def _expand(path: Path, slides: list[FoundSlide], ignored: list[str]) -> None:
     if not path.exists():
         raise UsageError(f"{path}: there is no such file or folder.", "Check the path.")
@@ -147,8 +155,10 @@ def _in_folder(folder: Path, entries: Sequence[Path]) -> Iterator[Path]:
     first, repeated = {files[0] for files in series}, {path for files in series for path in files[1:]}
     for entry in entries:
         if entry.is_dir():
-            if is_slide_folder(entry):
-                yield entry
+            # What may not be looked into (lost+found) is none of the user's slides, and no reason to stop.
+            with suppress(PermissionError):
+                if is_slide_folder(entry):
+                    yield entry
         elif entry in first or (_is_named_like_one(entry) and entry not in repeated):
             yield entry
 

@@ -37,7 +37,7 @@ async function answered(method, path, options) {
 }
 
 export const get = async (path, options = {}) => (await answered("GET", path, options)).json();
-export const bytes = async (path) => (await answered("GET", path, {})).arrayBuffer();
+export const bytes = async (path, { signal } = {}) => (await answered("GET", path, { signal })).arrayBuffer();
 export const remove = async (path) => (await answered("DELETE", path, {})).json();
 export const send = async (path, body, options = {}) => (await answered("POST", path, { body, ...options })).json();
 export const sendJson = (path, value) =>

@@ -2,6 +2,7 @@
 
 import { rgb } from "./dom.js";
 import { raster } from "./heat.js";
+import { extent } from "./viewer.js";
 
 const UNREADABLE = [70, 70, 78];
 const UNDECIDED = [206, 208, 212];
@@ -25,9 +26,11 @@ export class ClassLayer {
     this.failed = unpacked(told.failed, Uint8Array);
     this.probabilities = unpacked(told.probabilities, Float32Array);
     this.count = told.tiles;
-    this.slide = slide;
+    this.planes = unpacked(told.planes, Int32Array);
+    this.volume = told.volume;
+    this.extent = extent(slide);
     this.step = [this.#step(0), this.#step(1)];
-    this.#draw();
+    this.turn(0);
   }
 
   /** The distance from one tile to the next, or a tile's edge where there is one only. */
@@ -49,16 +52,19 @@ export class ClassLayer {
     return `${Math.round((x - origin[0]) / this.step[0])} ${Math.round((y - origin[1]) / this.step[1])}`;
   }
 
-  #draw() {
+  /** Show the tiles on a plane of a volume; a slide has plane 0 alone. */
+  turn(plane) {
+    this.plane = plane;
     this.origin = this.count ? this.#centre(0) : [0, 0];
     this.places = new Map();
-    const cells = Math.max(this.slide.width / this.step[0], this.slide.height / this.step[1]);
+    const cells = Math.max(this.extent[0] / this.step[0], this.extent[1] / this.step[1]);
     const cell = Math.max(1, Math.min(8, Math.floor(LONGEST / cells)));
     this.scale = [cell / this.step[0], cell / this.step[1]];
-    const [width, height] = [this.slide.width * this.scale[0], this.slide.height * this.scale[1]].map(Math.ceil);
+    const [width, height] = [this.extent[0] * this.scale[0], this.extent[1] * this.scale[1]].map(Math.ceil);
     this.canvas = Object.assign(document.createElement("canvas"), { width: Math.max(1, width), height: Math.max(1, height) });
     const context = this.canvas.getContext("2d");
     for (let i = 0; i < this.count; i += 1) {
+      if (this.planes[i] !== plane) continue;
       const centre = this.#centre(i);
       this.places.set(this.#key(centre), i);
       context.fillStyle = rgb(this.#colour(i));
@@ -75,7 +81,7 @@ export class ClassLayer {
   paint(context, frame, opacity) {
     context.imageSmoothingEnabled = false;
     context.globalAlpha = opacity;
-    context.drawImage(this.canvas, frame.x, frame.y, (this.canvas.width / this.scale[0]) * frame.zoom, (this.canvas.height / this.scale[1]) * frame.zoom);
+    context.drawImage(this.canvas, frame.x, frame.y, (this.canvas.width / this.scale[0]) * frame.zoom[0], (this.canvas.height / this.scale[1]) * frame.zoom[1]);
   }
 
   /** How many tiles each class has won. */
@@ -83,6 +89,17 @@ export class ClassLayer {
     const counts = this.classes.map(() => 0);
     for (let i = 0; i < this.count; i += 1) if (this.winners[i] >= 0 && !this.failed[i]) counts[this.winners[i]] += 1;
     return counts;
+  }
+
+  /** The largest probability of a class on each of so many planes; null where nothing was classified. */
+  along(planes, index) {
+    const shares = Array(planes).fill(null);
+    for (let i = 0; i < this.count; i += 1) {
+      if (this.failed[i]) continue;
+      const share = this.probabilities[i * this.classes.length + index];
+      shares[this.planes[i]] = Math.max(share, shares[this.planes[i]] ?? 0);
+    }
+    return shares;
   }
 
   /** The probabilities of the tile whose cell a place of level 0 lies in, as words; nothing where there is none. */
@@ -98,7 +115,8 @@ export class ClassLayer {
 
 /** One class of one heatmap. */
 export class HeatLayer {
-  constructor(told, buffer, name) {
+  constructor(told, buffer, name, plane) {
+    this.plane = plane;
     const stored = new Int16Array(buffer);
     this.values = Float32Array.from(stored, (value) => (value === NOTHING ? NaN : value / FULL));
     Object.assign(this, { width: told.width, height: told.height, pitch: told.pitch, signed: told.signed, name });
@@ -109,8 +127,8 @@ export class HeatLayer {
   paint(context, frame, opacity) {
     context.imageSmoothingEnabled = true;
     context.globalAlpha = opacity;
-    const size = this.pitch * frame.zoom;
-    context.drawImage(this.canvas, frame.x, frame.y, this.width * size, this.height * size);
+    const [across, down] = frame.zoom.map((zoom) => zoom * this.pitch);
+    context.drawImage(this.canvas, frame.x, frame.y, this.width * across, this.height * down);
   }
 
   at(x, y) {

@@ -5,6 +5,7 @@ import { announce, at, make, percent, rgb, showProblem } from "./dom.js";
 import { enlarged, paintScale, raster } from "./heat.js";
 
 const WIDE = 640;
+const HIGH = 960;
 let status;
 let current = null; // {answer, bitmap, chosen, maps by method}
 let asking = null;
@@ -40,53 +41,51 @@ async function take(file) {
   announce(`Looking at ${file.name}`);
   at("picture-result").setAttribute("aria-busy", "true");
   try {
+    if (!file.size) throw new Refusal(400, "it is empty.", "Choose another file.");
     if (file.size > status.limits.body_bytes) {
       const most = Math.round(status.limits.body_bytes / 1e6);
       throw new Refusal(413, `it is larger than ${most} MB.`, "Open it as a slide, or choose a smaller one.");
     }
     // The cheap method answers at once; the dear one comes after it.
     const [first, ...dearer] = status.methods.pictures;
-    const answer = await ask(file, first ?? "none", signal);
-    show(file.name, answer, await bitmapOf(file, answer), dearer);
-    for (const method of dearer) current.answer.maps.push(...(await ask(file, method, signal)).maps);
+    const answer = await ask(file, `${encodeURIComponent(first ?? "none")}&shown=${HIGH}`, signal);
+    show(file.name, answer, await bitmapOf(answer), dearer);
+    for (const method of dearer) current.answer.maps.push(...(await ask(file, encodeURIComponent(method), signal)).maps);
     showMaps([]);
   } catch (error) {
     if (error.name === "AbortError") return;
     if (!current || at("picture-result").getAttribute("aria-busy") === "true") at("picture-result").hidden = true;
     at("drop").classList.toggle("empty", at("picture-result").hidden);
     error.message = `${file.name}: ${error.message}`;
+    if (error.status === 415) error.remedy += " Whole slides and volumes are opened under “Slide”.";
     showProblem(at("picture-error"), error);
   } finally {
     if (!signal.aborted) at("picture-result").setAttribute("aria-busy", "false");
   }
 }
 
-const ask = (file, methods, signal) => send(`/v1/image?methods=${encodeURIComponent(methods)}`, file, { signal });
+const ask = (file, methods, signal) => send(`/v1/image?methods=${methods}`, file, { signal });
 
-/** The picture as the browser reads it; a TIFF, which none reads, is a plain field of its shape. */
-async function bitmapOf(file, answer) {
-  const [width, height] = [WIDE, Math.max(1, Math.round((WIDE * answer.size[1]) / answer.size[0]))];
+/** The picture as the classifier saw it, on a canvas that a screen holds. */
+async function bitmapOf(answer) {
+  const image = Object.assign(new Image(), { src: answer.shown });
+  await image.decode();
+  const zoom = Math.min(WIDE / answer.size[0], HIGH / answer.size[1]);
+  const [width, height] = answer.size.map((side) => Math.max(2, Math.round(side * zoom)));
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
-  const context = canvas.getContext("2d");
-  try {
-    context.drawImage(await createImageBitmap(file), 0, 0, width, height);
-  } catch {
-    context.fillStyle = "#9aa0a8";
-    context.fillRect(0, 0, width, height);
-    answer.notes.push("This browser cannot show the picture itself; its heat is shown on grey.");
-  }
+  canvas.getContext("2d").drawImage(image, 0, 0, width, height);
   return canvas;
 }
 
 function show(name, answer, bitmap, waiting) {
-  const winner = answer.classes.find((one) => one.name === answer.predicted);
+  const winner = answer.classes.find((one) => one.name === answer.predicted) ?? answer.classes[0];
   const logits = answer.probabilities === "logits";
   const share = (one) => (logits ? one.logit.toFixed(3) : percent(one.probability));
   current = { answer, bitmap, chosen: winner.name };
   at("picture-result").hidden = false;
   at("drop").classList.remove("empty");
   at("picture-name").textContent = name;
-  at("predicted").textContent = `${winner.name}, ${share(winner)}`;
+  at("predicted").textContent = answer.predicted === null ? `not ${winner.name} (${share(winner)})` : `${winner.name}, ${share(winner)}`;
   at("calibration").textContent = logits ? "Values are logits." : `Probabilities: ${answer.probabilities}.`;
   at("picture-notes").replaceChildren(...answer.notes.map((note) => make("li", {}, note)));
   const order = [...answer.classes].sort((a, b) => b.probability - a.probability).slice(0, 24);
@@ -132,7 +131,7 @@ function choose(name) {
 
 function showMaps(waiting) {
   const figures = current.answer.maps.map((map) => figure(map));
-  const titles = waiting.map((name) => make("figure", {}, make("figcaption", {}, name), hourglass()));
+  const titles = waiting.map((name) => make("figure", {}, make("figcaption", {}, status.methods.titles[name]), hourglass()));
   at("maps").replaceChildren(...figures, ...titles);
   if (!figures.length && !waiting.length) at("maps").replaceChildren(plainFigure());
   at("picture").querySelector(".controls").hidden = !figures.length;

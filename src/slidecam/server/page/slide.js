@@ -4,9 +4,11 @@ import { bytes, get, lines, remove, sendJson } from "./api.js";
 import { announce, at, make, memory, rgb, showProblem } from "./dom.js";
 import { paintScale } from "./heat.js";
 import { ClassLayer, HeatLayer } from "./layers.js";
-import { openSlide, redraw, tell } from "./viewer.js";
+import { currentPlane, decisivePlane, hung, isVolume, listenToPlanes, turnTo, usePlanes, useProfile } from "./planes.js";
+import { extent, openSlide, redraw, showPlane, tell } from "./viewer.js";
 
 const REFRESH = 1200;
+const POLL = 700;
 let status;
 let slide = null;
 let job = null;
@@ -14,6 +16,7 @@ let classes = null;
 let heat = null;
 let heatmaps = [];
 let following = null;
+let fetching = null;
 
 export async function openSlides(told) {
   status = told;
@@ -42,7 +45,8 @@ function listen() {
   for (const id of ["show-classes", "classes-opacity", "show-heat", "heat-opacity"]) {
     at(id).addEventListener("input", repaint);
   }
-  at("heat-class").addEventListener("change", loadHeat);
+  at("heat-class").addEventListener("change", () => { followProfile(); loadHeat(); });
+  listenToPlanes(turned);
   at("heat-method").addEventListener("change", () => { fillClasses(); loadHeat(); });
   at("show-heat").addEventListener("change", () => { if (at("show-heat").checked && !heat) loadHeat(); });
 }
@@ -68,12 +72,21 @@ async function browse(folder) {
   const upwards = told.folder && (told.parent || status.roots.length > 1);
   if (upwards) rows.unshift(entry({ name: "one folder up" }, "up", () => go(told.parent ?? "")));
   rows.push(...told.slides.map((one) => entry(one, "slide", () => choose(one.path))));
-  if (!rows.length) rows.push(make("li", { className: "muted" }, "Nothing in this folder that slidecam reads."));
+  if (!told.folders.length && !told.slides.length) rows.push(make("li", { className: "muted" }, "Nothing in this folder that slidecam reads."));
   at("entries").replaceChildren(...rows);
   mark();
 }
 
-const go = (folder) => browse(folder).catch((error) => showProblem(at("slide-error"), error));
+/** Go into a folder that was chosen; who did it with the keyboard stands at its first entry then. */
+async function go(folder) {
+  try {
+    await browse(folder);
+    at("entries").querySelector("button")?.focus();
+    announce(`${at("folder").textContent}: ${at("entries").querySelectorAll("button").length} entries`);
+  } catch (error) {
+    showProblem(at("slide-error"), error);
+  }
+}
 
 function entry(one, kind, onclick) {
   const button = make("button", { type: "button", className: kind, onclick }, one.name);
@@ -94,8 +107,9 @@ async function choose(path, { keep = false } = {}) {
     slide = await get(`/v1/slides/open?path=${encodeURIComponent(path)}`);
     slide.path = path;
     memory.set("slide", path);
+    usePlanes(status.deep_zoom ? slide.volume : null, keep);
     describe();
-    if (status.deep_zoom) await openSlide(slide, visible, tellValues);
+    if (status.deep_zoom) await openSlide(slide, visible, tellValues, currentPlane());
     announce(`${slide.name} is open, ${slide.width} by ${slide.height} pixels`);
   } catch (error) {
     memory.set("slide", null);
@@ -105,18 +119,41 @@ async function choose(path, { keep = false } = {}) {
 }
 
 function describe() {
-  const spacing = slide.spacing_um_px ? `${Number(slide.spacing_um_px.toPrecision(4))} µm/px` : "unknown scale";
+  const spacing = slide.spacing_um_px ? `${short(slide.spacing_um_px)} µm/px` : "unknown scale";
   at("run").hidden = false;
   at("slide-name").textContent = slide.name;
-  at("slide-facts").textContent = `${slide.width} × ${slide.height} px, ${spacing}, read by ${slide.reader}`;
+  at("slide-facts").textContent = slide.volume
+    ? `${slide.volume.voxels.join(" × ")} voxels of ${slide.volume.spacing_mm.map(short).join(" × ")} mm, read by ${slide.reader}. ${isVolume() ? hung() : ""}`
+    : `${slide.width} × ${slide.height} px, ${spacing}, read by ${slide.reader}`;
+  at("start").textContent = slide.volume ? "Classify this volume" : "Classify this slide";
   at("mpp").required = !slide.spacing_um_px && !status.model.sees_pictures;
+}
+
+const short = (value) => Number(value.toPrecision(4));
+
+/** What the classifier sees one of at a time. */
+const tilesOf = (count) => `${count} ${slide.volume && status.model.sees_pictures ? "slice" : "tile"}${count === 1 ? "" : "s"}`;
+
+/** Show another plane: the picture, the tiles on it, its heat. */
+function turned(plane) {
+  showPlane(plane);
+  classes?.turn(plane);
+  repaint();
+  if (heat) loadHeat();
+}
+
+/** Lay the class that is looked at along the planes. */
+function followProfile() {
+  if (!isVolume() || !classes?.count) return;
+  const shown = heatmaps.length ? chosenMap().classes[Number(at("heat-class").value)] : classes.volume?.called;
+  useProfile(classes, Math.max(0, classes.classes.findIndex((one) => one.name === shown)));
 }
 
 function forgetRun() {
   following?.abort();
   [job, classes, heat, heatmaps] = [null, null, null, []];
   memory.set("job", null);
-  for (const id of ["layers", "progress", "outcome", "report"]) at(id).hidden = true;
+  for (const id of ["layers", "progress", "outcome", "called", "report"]) at(id).hidden = true;
   at("run-form").hidden = false;
   at("show-heat").checked = false;
   at("warnings").replaceChildren();
@@ -144,13 +181,29 @@ async function follow(told) {
   following = new AbortController();
   const { signal } = following;
   busy(true);
-  stage(job.status === "queued" ? "Waiting for the device…" : "Looking for tissue…", null);
+  beginning(job.status);
+  if (job.status === "queued") awaitTurn(signal);
   try {
     for await (const event of lines(job.events, signal)) await take(event, signal);
   } catch (error) {
     if (signal.aborted) return;
     showProblem(at("slide-error"), error);
     busy(false);
+  }
+}
+
+const LINED_UP = "Waiting for the run before it…";
+
+function beginning(told) {
+  stage(told === "queued" ? LINED_UP : slide.volume ? "Reading the volume…" : "Looking for tissue…", null);
+}
+
+/** A run that is put in line begins at once where none is before it, and no event tells when. */
+async function awaitTurn(signal) {
+  while (!signal.aborted && at("stage").textContent === LINED_UP) {
+    const told = await get(`/v1/jobs/${job.id}`).catch(() => null);
+    if (told?.status === "running" && at("stage").textContent === LINED_UP) beginning(told.status);
+    await new Promise((done) => setTimeout(done, POLL));
   }
 }
 
@@ -169,10 +222,10 @@ function stage(text, share) {
 async function take(event, signal) {
   if (event.event === "Planned") {
     job.slide = event.slide;
-    stage(`${event.tiles} tiles to classify`, 0);
+    stage(`${tilesOf(event.tiles)} to classify`, 0);
     announce(at("stage").textContent);
   } else if (event.event === "BatchDone") {
-    stage(`${event.done} of ${event.total} tiles`, event.done / event.total);
+    stage(`${event.done} of ${tilesOf(event.total)}`, event.done / event.total);
     if (event.done === event.total) stage("Painting heatmaps and writing…", 1);
     refreshSoon(signal);
   } else if (event.event === "Warned") {
@@ -212,6 +265,7 @@ async function ended(event, signal) {
   announce(OUTCOMES[event.status]);
   if (!name) return;
   await showTiles().catch(() => {});
+  tellCall();
   if (event.status === "failed" || event.status === "cancelled") return;
   heatmaps = (await get(`${base()}/heatmaps`)).heatmaps;
   at("heat-layer").hidden = at("heat-form").hidden = at("heat-scale-row").hidden = !heatmaps.length;
@@ -221,13 +275,27 @@ async function ended(event, signal) {
   at("show-heat").checked = true;
   at("show-classes").checked = false;
   at("files").open = false;
+  followProfile();
+  if (isVolume()) turnTo(decisivePlane());
   await loadHeat();
+}
+
+/** Of a volume, what it was called as a whole. */
+function tellCall() {
+  const told = classes?.volume;
+  if (!told) return;
+  const shares = Object.entries(told.probabilities).map(([name, share]) => `${name} ${share.toFixed(3)}`);
+  at("called").textContent = `Called ${told.called ?? "nothing"}: ${shares.join(", ")}; ${told.pooling}.`;
+  at("called").hidden = false;
+  announce(`${at("outcome").textContent} ${at("called").textContent}`);
 }
 
 const base = () => `/v1/jobs/${job.id}/slides/${encodeURIComponent(job.slide)}`;
 
 async function showTiles() {
   classes = new ClassLayer(await get(`${base()}/tiles`), slide);
+  classes.turn(currentPlane());
+  followProfile();
   at("layers").hidden = false;
   if (!heatmaps.length) at("heat-layer").hidden = at("heat-form").hidden = at("heat-scale-row").hidden = true;
   const counts = classes.counts();
@@ -238,7 +306,7 @@ async function showTiles() {
 const legendRow = (one, count) => make(
   "li", {},
   make("span", { className: "swatch", style: `background: ${rgb(one.color)}` }), one.name,
-  make("span", { className: "count" }, `${count} tile${count === 1 ? "" : "s"}`),
+  make("span", { className: "count" }, tilesOf(count)),
 );
 
 const chosenMap = () => heatmaps.find((one) => one.name === at("heat-method").value) ?? heatmaps[0];
@@ -251,21 +319,23 @@ function fillClasses() {
 }
 
 async function loadHeat() {
-  const [map, index] = [chosenMap(), Number(at("heat-class").value)];
+  const [map, index, plane] = [chosenMap(), Number(at("heat-class").value), currentPlane()];
+  fetching?.abort();
+  fetching = new AbortController();
   try {
-    const values = await bytes(`${base()}/heatmaps/${encodeURIComponent(map.name)}/${index}`);
-    heat = new HeatLayer(map, values, map.classes[index]);
+    const values = await bytes(`${base()}/heatmaps/${encodeURIComponent(map.name)}/${index}?plane=${plane}`, fetching);
+    heat = new HeatLayer(map, values, map.classes[index], plane);
     at("heat-low").textContent = map.signed ? "−1" : "0";
     paintScale(at("heat-scale"), map.signed);
     repaint();
   } catch (error) {
-    showProblem(at("slide-error"), error);
+    if (error.name !== "AbortError") showProblem(at("slide-error"), error);
   }
 }
 
-/** Draw the layers again. Under heat the slide is pale and grey, as in reports: its own colours would pass for heat. */
+/** Draw the layers again. Under heat a slide is pale and grey, as in reports: its own colours would pass for heat. */
 function repaint() {
-  document.querySelector(".view").classList.toggle("pale", Boolean(heat) && at("show-heat").checked);
+  document.querySelector(".view").classList.toggle("pale", Boolean(heat) && !isVolume() && at("show-heat").checked);
   redraw();
   tell();
 }
@@ -274,14 +344,17 @@ function repaint() {
 function visible() {
   const shown = [];
   if (classes && at("show-classes").checked) shown.push([classes, at("classes-opacity").value / 100]);
-  if (heat && at("show-heat").checked) shown.push([heat, at("heat-opacity").value / 100]);
+  if (heat?.plane === currentPlane() && at("show-heat").checked) shown.push([heat, at("heat-opacity").value / 100]);
   return shown;
 }
 
 function tellValues(x, y, pointed) {
-  const inside = x >= 0 && y >= 0 && x < slide.width && y < slide.height;
-  const told = inside ? [classes?.at(x, y), at("show-heat").checked && heat?.at(x, y)].filter(Boolean) : [];
-  const place = `${pointed ? "" : "Middle: "}${Math.floor(x)}, ${Math.floor(y)} px`;
+  const [columns, rows] = extent(slide);
+  const inside = x >= 0 && y >= 0 && x < columns && y < rows;
+  const warm = at("show-heat").checked && heat?.plane === currentPlane();
+  const told = inside ? [classes?.at(x, y), warm && heat.at(x, y)].filter(Boolean) : [];
+  const unit = slide.volume ? `voxel, slice ${currentPlane() + 1}` : "px";
+  const place = `${pointed ? "" : "Middle: "}${Math.floor(x)}, ${Math.floor(y)} ${unit}`;
   at("values").hidden = !inside;
   at("values").textContent = [place, ...told].join("   ·   ");
 }

@@ -7,6 +7,10 @@ const SCRIPT = "/page/openseadragon/openseadragon.min.js";
 let viewer = null;
 let slide = null;
 let pointer = null;
+let plane = 0;
+let loading = false;
+const PATIENCE = 3000;
+const RULER = 150;
 let layers = () => [];
 let onPlace = () => {};
 
@@ -19,14 +23,14 @@ function load() {
 }
 
 /** Show a slide; `visible` returns [layer, opacity] pairs, `told` is given the place of level 0 that is pointed at. */
-export async function openSlide(facts, visible, told) {
+export async function openSlide(facts, visible, told, first) {
   await load();
-  [slide, layers, onPlace] = [facts, visible, told];
+  [slide, layers, onPlace, plane, loading] = [facts, visible, told, first, false];
   viewer ??= make();
   await new Promise((done, failed) => {
     viewer.addOnceHandler("open", done);
     viewer.addOnceHandler("open-failed", (event) => failed(new Error(event.message)));
-    viewer.open(tileSource(facts));
+    viewer.open(tileSource(facts, first));
   });
   at("tools").hidden = false;
   at("blank").textContent = "Reading the slide…";
@@ -65,18 +69,51 @@ function zoom(factor) {
   viewer.viewport.applyConstraints();
 }
 
-function tileSource(facts) {
+function tileSource(facts, shown) {
   const maxLevel = Math.ceil(Math.log2(Math.max(facts.width, facts.height, 1)));
-  const getTileUrl = (level, x, y) => `/v1/slides/${facts.id}_files/${level}/${x}_${y}.jpeg`;
+  const getTileUrl = (level, x, y) => `/v1/slides/${facts.id}_files/${level}/${x}_${y}.jpeg${shown ? `?plane=${shown}` : ""}`;
   return { width: facts.width, height: facts.height, tileSize: 512, tileOverlap: 0, minLevel: Math.min(8, maxLevel), maxLevel, getTileUrl };
 }
 
-/** Where level 0 lies on the screen: its corner, and screen pixels per pixel of level 0. */
-function frame() {
-  const corner = viewer.viewport.imageToViewerElementCoordinates(new window.OpenSeadragon.Point(0, 0));
-  const far = viewer.viewport.imageToViewerElementCoordinates(new window.OpenSeadragon.Point(slide.width, 0));
-  return { x: corner.x, y: corner.y, zoom: (far.x - corner.x) / slide.width };
+/** Turn to another plane of a volume where one stands; the old one stays until the new one is there. */
+export function showPlane(wanted) {
+  plane = wanted;
+  if (viewer && !loading) turn();
 }
+
+function turn() {
+  const [opened, turning] = [slide, plane];
+  loading = true;
+  const settle = () => {
+    if (opened !== slide || !loading) return;
+    loading = false;
+    while (viewer.world.getItemCount() > 1) viewer.world.removeItem(viewer.world.getItemAt(0));
+    redraw();
+    if (plane !== turning) turn();
+  };
+  viewer.addTiledImage({
+    tileSource: tileSource(slide, turning),
+    success: ({ item }) => {
+      // A plane that cannot be read never comes: it is shown as nothing.
+      setTimeout(settle, PATIENCE);
+      if (item.getFullyLoaded()) settle();
+      else item.addOnceHandler("fully-loaded-change", settle);
+    },
+    error: settle,
+  });
+}
+
+/** Where level 0 lies on the screen: its corner, and screen pixels per pixel of level 0 across and down. */
+function frame() {
+  const item = viewer.world.getItemAt(0);
+  const corner = item.imageToViewerElementCoordinates(new window.OpenSeadragon.Point(0, 0));
+  const far = item.imageToViewerElementCoordinates(new window.OpenSeadragon.Point(slide.width, slide.height));
+  const [columns, rows] = extent(slide);
+  return { x: corner.x, y: corner.y, zoom: [(far.x - corner.x) / columns, (far.y - corner.y) / rows], right: far.x, bottom: far.y };
+}
+
+/** Columns and rows of level 0; voxels that are no squares are shown stretched. */
+export const extent = (facts) => (facts.volume ? facts.volume.voxels : [facts.width, facts.height]);
 
 export function redraw() {
   if (!viewer?.world.getItemCount()) return;
@@ -88,14 +125,30 @@ export function redraw() {
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
   const place = frame();
+  context.beginPath();
+  context.rect(place.x, place.y, place.right - place.x, place.bottom - place.y);
+  context.clip();
   for (const [layer, opacity] of layers()) layer.paint(context, place, opacity);
+  showRuler(place.zoom[0]);
+}
+
+/** A bar of 1, 2 or 5 times a power of ten, as long as fits; none where the scale is not known. */
+function showRuler(zoom) {
+  const spacing = slide.volume ? 1000 * slide.volume.spacing_mm[0] : slide.spacing_um_px;
+  at("ruler").hidden = !spacing;
+  if (!spacing) return;
+  const most = (RULER * spacing) / zoom;
+  const ten = 10 ** Math.floor(Math.log10(most));
+  const length = [5, 2, 1].find((times) => times * ten <= most) * ten;
+  at("ruler").style.width = `${(length * zoom) / spacing}px`;
+  at("ruler").textContent = length >= 1000 ? `${length / 1000} mm` : `${Number(length.toPrecision(1))} µm`;
 }
 
 /** Tell the place that is pointed at, or the middle of the view for those who use the keyboard. */
 export function tell() {
   if (!viewer?.world.getItemCount()) return;
-  const at0 = pointer
-    ? viewer.viewport.viewerElementToImageCoordinates(pointer)
-    : viewer.viewport.viewportToImageCoordinates(viewer.viewport.getCenter());
-  onPlace(at0.x, at0.y, Boolean(pointer));
+  const middle = () => viewer.viewport.viewportToViewerElementCoordinates(viewer.viewport.getCenter());
+  const there = viewer.world.getItemAt(0).viewerElementToImageCoordinates(pointer ?? middle());
+  const [columns, rows] = extent(slide);
+  onPlace((there.x * columns) / slide.width, (there.y * rows) / slide.height, Boolean(pointer));
 }
