@@ -16,7 +16,8 @@ from slidecam.plugin.job import Ended, RunJob, RunOrder, Tiles
 from slidecam.plugin.profile_panel import ProfilePanel
 from slidecam.plugin.reading import get_reader
 from slidecam.plugin.slide import KEY
-from slidecam.plugin.volume import HUNG, hang, is_volume_run, read_profile
+from slidecam.plugin.volume import HUNG, hang
+from slidecam.plugin.volume_run import is_volume_run, read_profile
 from slidecam.preparation import PredictSpec
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from slidecam.plugin.live import LiveOverlays
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY, class_raster, heat_layers, run_layers
 from slidecam.plugin.shown import read_shown
 from slidecam.plugin.slide import KEY, SlideFacts, facts_of
-from slidecam.plugin.volume import volume_run_layers
+from slidecam.plugin.volume_run import volume_run_layers
 from slidecam.preparation import FINISHED
 from slidecam.run_results import most_suspicious
 from slidecam.sources import open_source

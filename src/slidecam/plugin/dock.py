@@ -19,7 +19,8 @@ from slidecam.plugin.save_tab import SaveTab
 from slidecam.plugin.shown import ShownRun
 from slidecam.plugin.slide import KEY, SlideFacts
 from slidecam.plugin.teach_tab import TeachTab
-from slidecam.plugin.volume import hang, read_profile
+from slidecam.plugin.volume import hang
+from slidecam.plugin.volume_run import read_profile
 from slidecam.plugin.why import why_layer
 from slidecam.plugin.why_panel import WhyPanel
 

@@ -22,7 +22,7 @@ from slidecam.plugin.overlays import pyramid_of
 from slidecam.plugin.rate import Rate
 from slidecam.plugin.region import Region, write_region
 from slidecam.plugin.shown import read_shown
-from slidecam.plugin.volume import is_volume_run
+from slidecam.plugin.volume_run import is_volume_run
 from slidecam.preparation import PredictSpec
 from slidecam.sources.discovery import find_slides
 from slidecam.store import RunStore

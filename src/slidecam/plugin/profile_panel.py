@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 if TYPE_CHECKING:
     from qtpy.QtGui import QMouseEvent, QPaintEvent
 
-    from slidecam.plugin.volume import Profile
+    from slidecam.plugin.volume_run import Profile
 
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 10, 26
 HEIGHT = 170
