@@ -16,7 +16,7 @@ from slidecam.plugin.cells import NO_TILE
 from slidecam.plugin.compat import camera
 from slidecam.plugin.desk import SPOT, Desk
 from slidecam.plugin.figure import slide_part, write_view
-from slidecam.plugin.job import Began, Ended, Heat, RunJob, RunOrder, Said, Tiles
+from slidecam.plugin.job import Began, Ended, Heat, RunJob, RunOrder, Said, Tiles, Writing
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
 from slidecam.plugin.region import Region, within
 from slidecam.plugin.slide import slide_layer
@@ -41,7 +41,7 @@ def desk(viewer: ViewerModel, small_slide: Path) -> Desk:
 
 def follow(desk: Desk, update: Any) -> None:
     takers: dict[type, Any] = {Began: desk.began, Tiles: desk.tiles, Heat: desk.heat, Ended: desk.ended}
-    if not isinstance(update, Said):
+    if not isinstance(update, Said | Writing):
         takers[type(update)](update)
 
 
@@ -156,6 +156,41 @@ def test_a_run_of_the_open_slide_is_recognised_and_shown_at_once(desk: Desk, sma
     before = names(desk)
     desk.recognise(small_out)
     assert names(desk) == before
+
+
+def test_what_was_cleared_while_a_run_went_on_is_shown_with_the_slide_again(
+    desk: Desk, small_slide: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    for update in RunJob(order(small_slide, tiny_bundle, tmp_path), Clock(0.3)).updates():
+        follow(desk, update)
+        if isinstance(update, Tiles):
+            desk.viewer.layers.clear()
+    assert names(desk) == [], "heatmaps of a slide that is gone would lie there alone"
+    desk.viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
+    run = desk.recognise(tmp_path)
+    assert run is not None
+    assert run.is_finished
+    assert len(list(desk.overlays(CLASS, PROBABILITY, HEAT))) == 7
+
+
+def test_the_slide_that_was_chosen_last_stays_the_one_that_is_looked_at(
+    desk: Desk, write_slide: Any, tmp_path: Path
+) -> None:
+    def name() -> str | None:
+        facts = desk.slide()
+        return None if facts is None else facts.name
+
+    first = desk.viewer.layers[0]
+    other = desk.viewer.add_layer(Layer.create(*slide_layer(write_slide(tmp_path / "other.tif", 200, 100))[0]))
+    assert name() == "other"
+    desk.viewer.layers.selection.active = first
+    assert name() == "small"
+    desk.viewer.add_shapes(name="drawn")
+    assert name() == "small", "shapes are drawn on the slide that was looked at, and not on the topmost"
+    desk.viewer.layers.remove(first)
+    assert name() == "other"
+    desk.viewer.layers.remove(other)
+    assert name() is None
 
 
 def test_a_run_of_another_slide_of_that_name_is_not(

@@ -81,16 +81,21 @@ class Desk:
         self.volume: Path | None = None
         self._live: LiveOverlays | None = None
         self._opened: dict[str, SlideFacts] = {}
+        self._looked_at: SlideFacts | None = None
 
     def slide(self) -> SlideFacts | None:
-        """Return the slide that the user looks at: the active layer's, else the topmost one's."""
+        """Return the slide that the user looks at: the active layer's, else the one before, else the topmost one's."""
         active = self.viewer.layers.selection.active
-        candidates = [*([active] if active is not None else []), *reversed(list(self.viewer.layers))]
-        for layer in candidates:
-            facts = layer.metadata.get(KEY)
-            if isinstance(facts, SlideFacts):
-                return facts
-        return next(filter(None, map(self._of_another_reader, candidates)), None)
+        facts = None if active is None else self._facts(active)
+        if facts is None:
+            open_now = list(filter(None, map(self._facts, reversed(list(self.viewer.layers)))))
+            facts = self._looked_at if self._looked_at in open_now else next(iter(open_now), None)
+        self._looked_at = facts
+        return facts
+
+    def _facts(self, layer: Any) -> SlideFacts | None:  # noqa: ANN401  (any layer)
+        facts = layer.metadata.get(KEY)
+        return facts if isinstance(facts, SlideFacts) else self._of_another_reader(layer)
 
     def _of_another_reader(self, layer: Any) -> SlideFacts | None:  # noqa: ANN401  (any layer)
         """Return the facts of a picture that napari or another plugin opened, where slidecam reads it too."""
@@ -121,7 +126,7 @@ class Desk:
         if facts.is_volume:
             self._recognise_volume(folder, facts)
             return None
-        if self.run is not None and self.run.folder == folder:
+        if self.run is not None and self.run.folder == folder and any(self.overlays(*OVERLAYS)):
             return self.run
         try:
             run = read_shown(folder)
@@ -188,7 +193,7 @@ class Desk:
 
     def heat(self, heat: Heat) -> None:
         """Show the heatmap as far as it goes."""
-        if self._live is not None:
+        if self._live is not None and any(self.overlays(*OVERLAYS)):
             fresh = self._live.heat(heat)
             self._live.heats += self._add(fresh)
 
@@ -204,11 +209,12 @@ class Desk:
         for layer in self._live.heats:
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
-        self.run = ended.run
-        for layer in self.overlays(CLASS, PROBABILITY):
+        self.run, self._live = ended.run, None
+        tiles = list(self.overlays(CLASS, PROBABILITY))
+        for layer in tiles:
             layer.metadata[KEY] = ended.run
-        self._live = None
-        if ended.run.is_finished:
+        # Who has taken the overlays away meanwhile, perhaps with the slide, wants no heatmap either.
+        if ended.run.is_finished and tiles:
             paths = enumerate(ended.run.heatmaps)
             self._add([layer for number, path in paths for layer in heat_layers(path, ended.run, first=number == 0)])
         self.run_changed.emit()

@@ -29,6 +29,7 @@ from slidecam.plugin.why import explain_tile
 if TYPE_CHECKING:
     from slidecam.plugin.desk import Desk
     from slidecam.plugin.shown import ShownRun
+    from slidecam.plugin.why import Why
     from slidecam.steps import Step
 
 PERCENT = 100
@@ -90,6 +91,7 @@ class ReadTab(QWidget):
         self.card.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.why = QPushButton("Explain this tile")
         self.why_status = QLabel()
+        self.why_status.setWordWrap(True)
 
     def _lay_out(self) -> None:
         form = QFormLayout()
@@ -217,16 +219,22 @@ class ReadTab(QWidget):
         self.why.setEnabled(False)
         self.why_status.setText("Loading the classifier …")
         self.worker = in_background(
-            now_and_then(explain_tile(run, row)), self._progressed, self.explained.emit, self._explained
+            now_and_then(explain_tile(run, row)), self._progressed, self._explained, self._over, self._failed
         )
 
     def _progressed(self, step: Step) -> None:
         of = f" of {step.total}" if step.total else ""
         self.why_status.setText(f"{step.phase}: {step.done}{of}")
 
-    def _explained(self) -> None:
-        self.worker = None
+    def _explained(self, why: Why) -> None:
         self.why_status.setText("")
+        self.explained.emit(why)
+
+    def _failed(self, error: Exception) -> None:
+        self.why_status.setText(str(error))
+
+    def _over(self) -> None:
+        self.worker = None
         self.why.setEnabled(self.desk.selected != NO_TILE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,10 +140,10 @@ class TeachTab(QWidget):
             self.classes.addItems(names)
             self.classes.setCurrentText(chosen or names[0])
         try:
+            self._compare()
             self.about.setText(counts_told(self.lesson.annotations(), self.lesson.corrections))
         except SlidecamError as error:
             self.about.setText(str(error))
-        self._compare()
 
     def start_drawing(self) -> None:
         """Make the layer of annotations active, with polygons of the chosen class."""
@@ -178,6 +179,7 @@ class TeachTab(QWidget):
         )
 
     def _exported(self, _result: object) -> None:
+        self.status.setText("")
         tell("The training set is written: annotations.geojson, and a folder of tiles for each class.")
 
     def fine_tune(self) -> None:
@@ -202,7 +204,7 @@ class TeachTab(QWidget):
             complain(str(error))
             return
         self.status.setText("Beginning …")
-        self.worker = in_background(now_and_then(steps), self._progressed, on_result, self._over)
+        self.worker = in_background(now_and_then(steps), self._progressed, on_result, self._over, self._failed)
         self.refresh()
 
     def _progressed(self, step: Step) -> None:
@@ -214,10 +216,11 @@ class TeachTab(QWidget):
         self.compared.setText("")
         self.status.setText(tuned_told(tuned))
 
+    def _failed(self, error: Exception) -> None:
+        self.status.setText(escape(str(error)))
+
     def _over(self) -> None:
         self.worker = None
-        if self.status.text().startswith("Beginning"):
-            self.status.setText("")
         self.refresh()
 
     def _run_again(self) -> None:
