@@ -57,10 +57,10 @@ def read_heatmap(path: Path) -> list[LayerData]:
 def read_annotations(path: Path) -> list[LayerData]:
     """Open areas by class on the slide that is open."""
     facts = _open_slide()
-    placing, bounds = (Placing(None), None) if facts is None else (facts.placing, facts.bounds)
-    layer = annotation_layer(path, placing, bounds)
-    if facts is None:
-        warn("No slide is open, so these areas are shown in pixels: open their slide first.")
+    if facts is not None:
+        return [annotation_layer(path, facts.placing, facts.bounds, facts.fingerprint)]
+    layer = annotation_layer(path, Placing(None), None)
+    warn("No slide is open, so these areas are shown in pixels: open their slide first.")
     return [layer]
 
 

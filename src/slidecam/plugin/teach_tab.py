@@ -233,6 +233,8 @@ class TeachTab(QWidget):
         if run is None or self.before is None or self.tuned is None or not run.is_finished:
             return
         if run.tiles.digest.get("model") == self.tuned.bundle.digest:
+            # What was said of these tiles is as true of them as before, and the next lesson builds on it.
+            self.lesson.carry(self.before)
             self.compared.setText(compared(compare_runs(self.before, run.tiles)))
 
 
