@@ -245,6 +245,14 @@ def test_flying_to_the_most_suspicious_tile_brings_it_into_view(desk: Desk, own_
     assert names(desk).count(SPOT) == 1
 
 
+def test_the_frame_around_a_tile_goes_with_its_run(desk: Desk, own_run: ShownRun) -> None:
+    desk.show(own_run)
+    desk.select(3)
+    assert SPOT in desk.viewer.layers
+    desk.clear()
+    assert names(desk) == ["small"]
+
+
 def test_the_tile_under_the_cursor_is_the_one_that_covers_it(desk: Desk, own_run: ShownRun) -> None:
     assert desk.tile_at((0.0, 0.0)) == NO_TILE
     desk.show(own_run)

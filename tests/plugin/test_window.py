@@ -191,7 +191,7 @@ def test_what_keeps_a_run_from_going_on_stands_on_the_tab(
 
 
 def test_the_dock_tells_of_the_slide_that_is_chosen_in_the_list_of_layers(
-    make_napari_viewer_proxy: Any, small_slide: Path, write_slide: Any, tmp_path: Path
+    make_napari_viewer_proxy: Any, small_slide: Path, tiny_bundle: Path, write_slide: Any, tmp_path: Path
 ) -> None:
     viewer = make_napari_viewer_proxy()
     first, _other = (
@@ -200,8 +200,12 @@ def test_the_dock_tells_of_the_slide_that_is_chosen_in_the_list_of_layers(
     )
     dock = PredictAndExplain(viewer)
     assert dock.classify.slide.text().startswith("other (200 x 100")
+    dock.classify.out.setText(str(tmp_path / "out"))
+    dock.classify.bundle.setCurrentText(str(tiny_bundle))
+    dock.classify.status.setText("This slide was classified before.")
     viewer.layers.selection.active = first
     assert dock.classify.slide.text().startswith("small (400 x 300")
+    assert dock.classify.status.text() == "", "it was told of the other slide"
     dock.release()
     dock.deleteLater()
 

@@ -201,8 +201,9 @@ class ClassifyTab(QWidget):
             return
         self._tell_command()
         run = self.desk.recognise(self.out_folder())
-        if run is not None:
-            self.status.setText(_recognised(run.is_finished, int(run.table.done.sum()), len(run.table)))
+        # Nothing is left standing that was told of another slide or model.
+        found = "" if run is None else _recognised(run.is_finished, int(run.table.done.sum()), len(run.table))
+        self.status.setText(found)
 
     def _tell_command(self, _changed: object = None) -> None:
         facts = self.desk.slide()

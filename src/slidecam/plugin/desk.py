@@ -162,8 +162,9 @@ class Desk:
         self.run_changed.emit()
 
     def clear(self) -> None:
-        """Take the shown run's layers away."""
-        for layer in list(self.overlays(*OVERLAYS)):
+        """Take the shown run's layers away, and the frame around the tile that was selected."""
+        frames = [layer for layer in self.viewer.layers if layer.name == SPOT]
+        for layer in (*self.overlays(*OVERLAYS), *frames):
             self.viewer.layers.remove(layer)
         self.run, self._live = None, None
 
