@@ -6,12 +6,14 @@ import json
 import shlex
 import sys
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from slidecam.errors import UsageError, ViewerError
+from slidecam.atomic import check_folder
+from slidecam.errors import SpacingError, UsageError, ViewerError
 from slidecam.exchange.annotations import read_annotations
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.exchange.wsinfer_csv import read_tiles_csv
@@ -23,6 +25,7 @@ from slidecam.plugin.classify_tab import quoted
 from slidecam.plugin.compat import camera, canvas_size, scale_bar
 from slidecam.plugin.guard import keep_triton_out
 from slidecam.plugin.job import Began, Ended, RunJob, RunOrder, Tiles, Writing
+from slidecam.plugin.notices import by_hand
 from slidecam.plugin.overlays import class_layer, heat_colors, heat_layers
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.rate import Rate, duration
@@ -36,6 +39,7 @@ from slidecam.plugin.writing import (
     write_tiles_geojson,
 )
 from slidecam.preparation import PredictSpec
+from slidecam.sources import settle_spacing
 from slidecam.steps import Step, result_of
 from slidecam.store import Status
 
@@ -182,6 +186,16 @@ def test_the_end_of_a_run_is_told_before_its_files_are_written(
     last = [update for update in told if isinstance(update, Tiles)][-1]
     assert last.done == last.total, "and no tile is left untold"
     updates.close()
+
+
+def test_remedies_are_told_as_they_are_had_in_the_viewer(tmp_path: Path, array_source: Any, noise: Any) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError) as blocked:
+        check_folder(tmp_path / "file" / "out")
+    assert by_hand(str(blocked.value)).endswith("Choose another folder in “Results”.")
+    with pytest.raises(SpacingError) as unknown:
+        settle_spacing(replace(array_source(noise(64, 64)).facts, spacing=None))
+    assert by_hand(str(unknown.value)).endswith("Set “µm/px”.")
 
 
 def test_the_told_command_is_taken_by_a_shell_whatever_its_paths_hold() -> None:

@@ -262,8 +262,10 @@ def test_a_panel_that_the_user_closed_comes_again_when_there_is_more_to_show(
             viewer.window.remove_dock_widget(panel)
             assert panel.parentWidget() is None
     dock.release()
-    for left in filter(None, (dock.why, dock.profile)):
-        left.deleteLater()
+    assert dock.why is not None
+    assert dock.profile is not None
+    dock.why.deleteLater()
+    dock.profile.deleteLater()
     dock.deleteLater()
 
 

@@ -33,7 +33,7 @@ from slidecam.inference import DEFAULT_METHOD, NO_METHOD, TITLES
 from slidecam.models import open_bundle
 from slidecam.plugin.cards import bundle_card
 from slidecam.plugin.job import Began, Ended, Heat, RunJob, RunOrder, Said, Tiles, Writing
-from slidecam.plugin.notices import complain, tell, warn
+from slidecam.plugin.notices import by_hand, complain, tell, warn
 from slidecam.plugin.rate import duration
 from slidecam.plugin.region import Region
 from slidecam.plugin.tasks import in_background
@@ -194,8 +194,7 @@ class ClassifyTab(QWidget):
 
     def refresh(self) -> None:
         """Look again at what is open and chosen; show a run of it that lies there already."""
-        facts = self.told = self.desk.slide()
-        self.slide.setText("none is open" if facts is None else _slide_words(facts))
+        facts = self.desk.slide()
         self.refresh_buttons()
         if self.job is not None or facts is None or self.card is None:
             return
@@ -265,6 +264,7 @@ class ClassifyTab(QWidget):
             order = self.order()
         except SlidecamError as error:
             complain(str(error))
+            self.status.setText(by_hand(str(error)))
             return
         self.job = RunJob(order, awaits=True)
         self.progress.reset()
@@ -315,7 +315,7 @@ class ClassifyTab(QWidget):
             self.status.setText("Stopped before the first tile.")
         elif ended.run is None:
             complain(ended.problem)
-            self.status.setText(ended.problem)
+            self.status.setText(by_hand(ended.problem))
         elif ended.stopped:
             self.status.setText(f"Stopped at {int(ended.run.table.done.sum())} of {len(ended.run.table)} tiles.")
         else:
@@ -327,7 +327,7 @@ class ClassifyTab(QWidget):
 
     def _failed(self, error: Exception) -> None:
         self.progress.reset()
-        self.status.setText(str(error))
+        self.status.setText(by_hand(str(error)))
 
     def _over(self) -> None:
         self.job, self.worker = None, None
@@ -335,10 +335,12 @@ class ClassifyTab(QWidget):
         self.refresh_buttons()
 
     def refresh_buttons(self) -> None:
-        """Set which buttons can be pressed."""
-        busy = self.job is not None
+        """Name the slide, and set which buttons can be pressed."""
+        facts, busy = self.desk.slide(), self.job is not None
+        self.told = facts
+        self.slide.setText("none is open" if facts is None else _slide_words(facts))
         self.mpp.setEnabled(not busy)
-        self.run.setEnabled(not busy and self.card is not None and self.desk.slide() is not None)
+        self.run.setEnabled(not busy and self.card is not None and facts is not None)
         self.hold.setEnabled(busy)
         self.cancel.setEnabled(busy)
 

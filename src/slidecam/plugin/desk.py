@@ -16,6 +16,7 @@ from psygnal import Signal
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.geometry import Box
 from slidecam.plugin import compat
+from slidecam.plugin.aligning import align
 from slidecam.plugin.areas import AREA_TYPES, corners_of
 from slidecam.plugin.cells import NO_TILE
 from slidecam.plugin.live import LiveOverlays
@@ -157,6 +158,7 @@ class Desk:
         if self.run is not None and self.run.folder != run.folder:
             self.clear()
         self.run, self.selected = run, NO_TILE
+        align(self.viewer, run)
         if not any(self.overlays(*OVERLAYS)):
             self._add(run_layers(run))
         self.run_changed.emit()
@@ -182,6 +184,7 @@ class Desk:
         if self.run is not None:
             self.clear()
         self.run = began.run
+        align(self.viewer, began.run)
         layers = run_layers(replace(began.run, with_heatmaps=False))
         self._live = LiveOverlays(began.run, self._add(layers))
         self.run_changed.emit()

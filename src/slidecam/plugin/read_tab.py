@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from slidecam.plugin.cards import class_rows, tile_card
 from slidecam.plugin.cells import NO_TILE
+from slidecam.plugin.notices import by_hand
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
 from slidecam.plugin.tasks import in_background, now_and_then
 from slidecam.plugin.why import explain_tile
@@ -231,7 +232,7 @@ class ReadTab(QWidget):
         self.explained.emit(why)
 
     def _failed(self, error: Exception) -> None:
-        self.why_status.setText(str(error))
+        self.why_status.setText(by_hand(str(error)))
 
     def _over(self) -> None:
         self.worker = None

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 from slidecam import teaching
 from slidecam.errors import SlidecamError
 from slidecam.plugin.lesson import Lesson
-from slidecam.plugin.notices import complain, tell
+from slidecam.plugin.notices import by_hand, complain, tell
 from slidecam.plugin.tasks import in_background, now_and_then
 from slidecam.plugin.told import compared, counts_told, tuned_told
 from slidecam.run_results import compare_runs
@@ -217,7 +217,7 @@ class TeachTab(QWidget):
         self.status.setText(tuned_told(tuned))
 
     def _failed(self, error: Exception) -> None:
-        self.status.setText(escape(str(error)))
+        self.status.setText(escape(by_hand(str(error))))
 
     def _over(self) -> None:
         self.worker = None
