@@ -261,9 +261,14 @@ def test_a_panel_that_the_user_closed_comes_again_when_there_is_more_to_show(
             assert panel.parentWidget() is not None
             viewer.window.remove_dock_widget(panel)
             assert panel.parentWidget() is None
-    dock.release()
+    assert "No result" in dock.read.about.text()
+    dock.desk.show_volume(volume_run)
+    for told in (dock.read.about, dock.teach.about):
+        assert "A volume's result is shown" in told.text()
+    assert str(volume_run) in dock.save.about.text()
     assert dock.why is not None
     assert dock.profile is not None
+    dock.release()
     dock.why.deleteLater()
     dock.profile.deleteLater()
     dock.deleteLater()

@@ -152,6 +152,14 @@ class Desk:
         self._add(volume_run_layers(folder))
         self.volume = folder
         self.volume_shown.emit(folder)
+        self.run_changed.emit()
+
+    @property
+    def why_empty(self) -> str:
+        """What the tabs that are about tiles say while there are none."""
+        if self.volume is None:
+            return "No result is shown yet: run a model in “Classify”."
+        return "A volume's result is shown: heat on its voxels, and its slices below. This tab is for slides."
 
     def show(self, run: ShownRun) -> None:
         """Show a run in the place of the one that was shown before; a run that is open already is taken as it is."""

@@ -133,7 +133,7 @@ class ReadTab(QWidget):
     def refresh(self) -> None:
         """Show the run that is on the desk now."""
         run = self.desk.run
-        self.about.setText("No result is shown yet: run a model in “Classify”." if run is None else _about(run))
+        self.about.setText(self.desk.why_empty if run is None else _about(run))
         self._fill_legend(run)
         names = () if run is None else run.table.class_names
         known = [self.suspect.itemText(index) for index in range(self.suspect.count())]

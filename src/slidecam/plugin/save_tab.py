@@ -52,7 +52,8 @@ class SaveTab(QWidget):
     def refresh(self) -> None:
         """Show what there is to save."""
         run = self.desk.run
-        self.about.setText("No result is shown yet." if run is None else f"All files of the run lie in {run.folder}.")
+        folder = self.desk.volume if run is None else run.folder
+        self.about.setText("No result is shown yet." if folder is None else f"All files of the run lie in {folder}.")
         for name, button in self.buttons.items():
             button.setEnabled(run is not None and (name != "zarr" or bool(run.heatmaps)))
 

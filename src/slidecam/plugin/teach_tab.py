@@ -132,7 +132,7 @@ class TeachTab(QWidget):
             button.setEnabled(ready)
         self.again.setVisible(self.tuned is not None)
         if run is None:
-            self.about.setText("No result is shown yet: run a model in “Classify”.")
+            self.about.setText(self.desk.why_empty)
             return
         names, chosen = list(self.lesson.classes), self.classes.currentText()
         if names != [self.classes.itemText(index) for index in range(self.classes.count())]:
