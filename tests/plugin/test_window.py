@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from napari.layers import Layer
+from napari.layers._source import layer_source
 from qtpy.QtCore import QCoreApplication, QEvent
 from qtpy.QtWidgets import QApplication
 
@@ -223,6 +224,33 @@ def test_a_run_is_saved_whatever_became_of_its_layers(
     dock.save.save("csv", str(tmp_path))
     assert notices[-1].startswith(f"{tmp_path} cannot be written: ")
     dock.release()
+    dock.deleteLater()
+
+
+def test_a_run_that_is_opened_beside_its_own_dock_is_not_laid_twice(
+    make_napari_viewer_proxy: Any,
+    own_run: ShownRun,
+    tiny_bundle: Path,
+    volume_run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    dock = PredictAndExplain(viewer)
+    dock.classify.bundle.setCurrentText(str(tiny_bundle))
+    for folder in (own_run.folder, volume_run):
+        viewer.layers.clear()
+        monkeypatch.setattr(dock.classify, "out_folder", lambda _region=None, folder=folder: folder.parent)
+        reader = get_reader(str(folder))
+        assert reader is not None
+        with layer_source(path=str(folder)):
+            made = [Layer.create(*layer) for layer in reader(str(folder))]
+        for layer in made:
+            viewer.add_layer(layer)
+        assert list(viewer.layers) == made
+    assert dock.desk.volume == volume_run
+    assert dock.profile is not None
+    dock.release()
+    dock.profile.deleteLater()
     dock.deleteLater()
 
 

@@ -7,6 +7,7 @@ screen.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from slidecam.plugin.areas import AREA_TYPES, corners_of
 from slidecam.plugin.cells import NO_TILE
 from slidecam.plugin.live import LiveOverlays
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY, class_raster, heat_layers, run_layers
+from slidecam.plugin.reading import run_folder
 from slidecam.plugin.shown import read_shown
 from slidecam.plugin.slide import KEY, SlideFacts, facts_of
 from slidecam.plugin.volume_run import volume_run_layers
@@ -32,7 +34,6 @@ from slidecam.store import has_run, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -124,11 +125,11 @@ class Desk:
         folder = None if facts is None else out / find_slides([facts.path]).slides[0].name
         if facts is None or folder is None or not has_run(folder):
             return None
-        if facts.is_volume:
-            self._recognise_volume(folder, facts)
-            return None
         if self.run is not None and self.run.folder == folder and any(self.overlays(*OVERLAYS)):
             return self.run
+        if facts.is_volume or self._comes_with_its_slide(folder):
+            self._recognise_volume(folder, facts)
+            return None
         try:
             run = read_shown(folder)
         except SlidecamError:
@@ -138,10 +139,19 @@ class Desk:
         self.show(run)
         return run
 
+    def _comes_with_its_slide(self, folder: Path) -> bool:
+        """Whether the slide was opened as part of this run: the reader brings the overlays, a moment later."""
+        slides = [layer for layer in self.viewer.layers if isinstance(layer.metadata.get(KEY), SlideFacts)]
+        opened = [run_folder(Path(layer.source.path)) for layer in slides if layer.source.path]
+        return folder.resolve() in [one.resolve() for one in opened if one is not None]
+
     def _recognise_volume(self, folder: Path, facts: SlideFacts) -> None:
+        if not facts.is_volume or self._comes_with_its_slide(folder):
+            return
         record = read_run(folder) or {}
         same = record.get("input", {}).get("fingerprint") == facts.fingerprint
-        if same and record.get("status") in FINISHED and folder != self.volume:
+        shown = any(layer.metadata.get("volume run") == str(folder) for layer in self.viewer.layers)
+        if same and record.get("status") in FINISHED and not (shown and folder == self.volume):
             self.show_volume(folder)
 
     def show_volume(self, folder: Path) -> None:
@@ -149,8 +159,8 @@ class Desk:
         self.clear()
         for layer in [one for one in self.viewer.layers if one.metadata.get("volume run")]:
             self.viewer.layers.remove(layer)
-        self._add(volume_run_layers(folder))
         self.volume = folder
+        self._add(volume_run_layers(folder))
         self.volume_shown.emit(folder)
         self.run_changed.emit()
 

@@ -119,13 +119,18 @@ class PredictAndExplain(QWidget):
         """Show the legend of a run that was opened before this dock."""
         for layer in self.desk.viewer.layers:
             if layer.metadata.get("volume run"):
-                self.desk.volume = Path(layer.metadata["volume run"])
-                self.show_profile(self.desk.volume)
+                self._take_volume(Path(layer.metadata["volume run"]))
                 return
             if isinstance(layer.metadata.get(KEY), ShownRun):
                 self.desk.show(layer.metadata[KEY])
                 compat.in_micrometres(self.desk.viewer)
                 return
+
+    def _take_volume(self, folder: Path) -> None:
+        """Show the profile of a volume's run whose heat lies in the viewer."""
+        self.desk.volume = folder
+        self.show_profile(folder)
+        self.desk.run_changed.emit()
 
     def _layers_changed(self, event: Any = None) -> None:  # noqa: ANN401  (napari's event)
         layer = getattr(event, "value", None)
@@ -134,6 +139,9 @@ class PredictAndExplain(QWidget):
             hang(self.desk.viewer)
         if isinstance(run, ShownRun) and self.desk.run is None:
             self.desk.show(run)
+        heat_of = layer.metadata.get("volume run") if isinstance(layer, Layer) else None
+        if heat_of and event.type == "inserted" and Path(heat_of) != self.desk.volume:
+            self._take_volume(Path(heat_of))
         # What we lay over a slide ourselves changes nothing about what is open.
         opened = isinstance(run, SlideFacts) or getattr(layer, "rgb", False)
         if self.classify.job is None and opened:
