@@ -130,6 +130,22 @@ def own_run(small_out: Path, tmp_path: Path) -> ShownRun:
 
 
 @pytest.fixture
+def volume(tmp_path: Path, write_volume: Any, head: Any) -> Path:
+    """Return a small volume."""
+    path: Path = write_volume.nifti(tmp_path / "brain.nii.gz", head)
+    return path
+
+
+@pytest.fixture
+def volume_run(volume: Path, slice_bundle: Path, tmp_path: Path) -> Path:
+    """Return the folder of a run of it."""
+    for _event in predict(volume, slice_bundle, tmp_path / "out", PredictSpec(batch=4, workers=1, device="cpu")):
+        pass
+    (folder,) = [path.parent for path in (tmp_path / "out").glob("*/run.json")]
+    return folder
+
+
+@pytest.fixture
 def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the words that the user is told, as they come."""
     told: list[str] = []

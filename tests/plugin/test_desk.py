@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from napari.layers import Layer
+from napari.layers._source import layer_source
 
 from slidecam.errors import UsageError
-from slidecam.geometry import Box
+from slidecam.geometry import Box, Spacing
 from slidecam.pipeline import predict
 from slidecam.plugin.areas import shapes_layer
 from slidecam.plugin.cells import NO_TILE
 from slidecam.plugin.compat import camera
 from slidecam.plugin.desk import SPOT, Desk
 from slidecam.plugin.figure import slide_part, write_view
-from slidecam.plugin.job import Began, Ended, Heat, RunJob, RunOrder, Said, Tiles
+from slidecam.plugin.job import Began, Ended, Heat, RunJob, RunOrder, Said, Tiles, Writing
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
+from slidecam.plugin.placing import Placing
 from slidecam.plugin.region import Region, within
 from slidecam.plugin.slide import slide_layer
 from slidecam.preparation import PredictSpec
@@ -41,7 +44,7 @@ def desk(viewer: ViewerModel, small_slide: Path) -> Desk:
 
 def follow(desk: Desk, update: Any) -> None:
     takers: dict[type, Any] = {Began: desk.began, Tiles: desk.tiles, Heat: desk.heat, Ended: desk.ended}
-    if not isinstance(update, Said):
+    if not isinstance(update, Said | Writing):
         takers[type(update)](update)
 
 
@@ -55,6 +58,11 @@ def names(desk: Desk) -> list[str]:
 
 def class_layer(desk: Desk) -> Any:
     return next(desk.overlays(CLASS))
+
+
+def first_corner(layer: Any) -> Any:
+    """Return where the outer corner of a raster's first pixel lies."""
+    return np.asarray(layer.translate) - np.asarray(layer.scale) / 2
 
 
 class Clock:
@@ -158,6 +166,41 @@ def test_a_run_of_the_open_slide_is_recognised_and_shown_at_once(desk: Desk, sma
     assert names(desk) == before
 
 
+def test_what_was_cleared_while_a_run_went_on_is_shown_with_the_slide_again(
+    desk: Desk, small_slide: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    for update in RunJob(order(small_slide, tiny_bundle, tmp_path), Clock(0.3)).updates():
+        follow(desk, update)
+        if isinstance(update, Tiles):
+            desk.viewer.layers.clear()
+    assert names(desk) == [], "heatmaps of a slide that is gone would lie there alone"
+    desk.viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
+    run = desk.recognise(tmp_path)
+    assert run is not None
+    assert run.is_finished
+    assert len(list(desk.overlays(CLASS, PROBABILITY, HEAT))) == 7
+
+
+def test_the_slide_that_was_chosen_last_stays_the_one_that_is_looked_at(
+    desk: Desk, write_slide: Any, tmp_path: Path
+) -> None:
+    def name() -> str | None:
+        facts = desk.slide()
+        return None if facts is None else facts.name
+
+    first = desk.viewer.layers[0]
+    other = desk.viewer.add_layer(Layer.create(*slide_layer(write_slide(tmp_path / "other.tif", 200, 100))[0]))
+    assert name() == "other"
+    desk.viewer.layers.selection.active = first
+    assert name() == "small"
+    desk.viewer.add_shapes(name="drawn")
+    assert name() == "small", "shapes are drawn on the slide that was looked at, and not on the topmost"
+    desk.viewer.layers.remove(first)
+    assert name() == "other"
+    desk.viewer.layers.remove(other)
+    assert name() is None
+
+
 def test_a_run_of_another_slide_of_that_name_is_not(
     desk: Desk, tmp_path: Path, tiny_bundle: Path, write_slide: Any
 ) -> None:
@@ -210,6 +253,14 @@ def test_flying_to_the_most_suspicious_tile_brings_it_into_view(desk: Desk, own_
     assert names(desk).count(SPOT) == 1
 
 
+def test_the_frame_around_a_tile_goes_with_its_run(desk: Desk, own_run: ShownRun) -> None:
+    desk.show(own_run)
+    desk.select(3)
+    assert SPOT in desk.viewer.layers
+    desk.clear()
+    assert names(desk) == ["small"]
+
+
 def test_the_tile_under_the_cursor_is_the_one_that_covers_it(desk: Desk, own_run: ShownRun) -> None:
     assert desk.tile_at((0.0, 0.0)) == NO_TILE
     desk.show(own_run)
@@ -240,6 +291,39 @@ def test_selected_shapes_become_a_region_in_level_0_pixels(
     assert 0 < len(boxes) < 20
     assert (boxes[:, 0] < 180).all()
     assert (boxes[:, 1] < 200).all()
+
+
+def test_a_slide_moves_to_the_spacing_that_was_told_with_all_that_lies_on_it(
+    desk: Desk, small_slide: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    slide = desk.viewer.layers[0]
+    ring = np.array([[40.0, 50], [300, 50], [300, 200]])
+    drawn = desk.viewer.add_shapes([ring[:, ::-1]], shape_type="polygon", **Placing(Spacing(0.5, 0.5)).vectors())
+    eye = camera(desk.viewer)
+    eye.center, eye.zoom = (0, 50.0, 100.0), 4.0
+    told = replace(order(small_slide, tiny_bundle, tmp_path), spec=replace(SPEC, mpp=0.25))
+    for update in RunJob(told).updates():
+        follow(desk, update)
+    assert slide.scale.tolist() == [0.25, 0.25], "or every overlay would lie at half the slide's size"
+    np.testing.assert_allclose(first_corner(class_layer(desk)), first_corner(slide))
+    assert {str(unit) for layer in desk.viewer.layers for unit in layer.units} == {"micrometer"}
+    np.testing.assert_allclose(desk.in_pixels(drawn, ring), ring)
+    assert (eye.center, eye.zoom) == ((0, 25.0, 50.0), 8.0)
+    facts = desk.slide()
+    assert facts is not None
+    assert facts.spacing == Spacing(0.25, 0.25)
+
+
+def test_a_slide_that_another_reader_opened_in_pixels_moves_below_its_run(
+    viewer: ViewerModel, small_slide: Path, own_run: ShownRun
+) -> None:
+    with layer_source(path=str(small_slide)):
+        picture = viewer.add_image(np.zeros((150, 200, 3), np.uint8), rgb=True)
+    desk = Desk(viewer)
+    desk.show(own_run)
+    assert picture.scale.tolist() == [1, 1], "half the pixels, each twice 0.5 µm wide"
+    assert [str(unit) for unit in picture.units] == ["micrometer"] * 2
+    np.testing.assert_allclose(first_corner(class_layer(desk)), first_corner(picture))
 
 
 def test_only_the_tissue_in_the_view_is_classified(small_slide: Path, tiny_bundle: Path, tmp_path: Path) -> None:

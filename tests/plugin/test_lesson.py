@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shutil
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from napari.layers import Layer
 
 from slidecam.errors import UsageError
+from slidecam.exchange.annotations import write_annotations
 from slidecam.plugin.desk import Desk
 from slidecam.plugin.lesson import CORRECTED, DRAWN, PAINTED, Lesson
+from slidecam.plugin.reading import get_reader
+from slidecam.plugin.shown import read_shown
 from slidecam.plugin.slide import slide_layer
 from slidecam.plugin.told import counts_told
-from slidecam.teaching import Corrections
+from slidecam.teaching import Annotation, Corrections
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +77,40 @@ def test_a_click_corrects_a_tile_on_disk_and_the_same_click_takes_it_back(lesson
     lesson.undo()
     lesson.undo()
     assert dict(Corrections.open(lesson.run.tiles).labels) == {3: "A"}
+
+
+def test_areas_opened_from_a_file_teach_too_and_those_of_another_slide_do_not(
+    lesson: Lesson, write_slide: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = lesson.desk.viewer
+    monkeypatch.setattr("napari.current_viewer", lambda: viewer)
+    ring = np.array([[10.0, 20], [50, 20], [50, 80]])
+    write_annotations(tmp_path / "from-qupath.geojson", [Annotation("B", (ring,), None)])
+
+    reader = get_reader(str(tmp_path / "from-qupath.geojson"))
+    assert reader is not None
+    viewer.add_layer(Layer.create(*reader(str(tmp_path / "from-qupath.geojson"))[0]))
+    (area,) = lesson.annotations()
+    assert area.class_name == "B"
+    np.testing.assert_allclose(area.area[0], ring)
+    viewer.add_layer(Layer.create(*slide_layer(write_slide(tmp_path / "other.tif", 200, 100))[0]))
+    viewer.add_layer(Layer.create(*reader(str(tmp_path / "from-qupath.geojson"))[0]))
+    assert len(lesson.annotations()) == 1, "what was opened on the other slide is said of that one"
+
+
+def test_corrections_go_along_to_the_new_models_run_of_the_same_tiles(
+    lesson: Lesson, small_out: Path, tmp_path: Path
+) -> None:
+    lesson.correct(3, "A")
+    lesson.correct(5, "new")
+    before = lesson.run.tiles
+    shutil.copytree(small_out, tmp_path / "again")
+    lesson.desk.show(read_shown(tmp_path / "again" / "small"))
+    lesson.carry(before)
+    assert dict(lesson.corrections.labels) == {3: "A", 5: "new"}
+    lesson.correct(3, "A")
+    lesson.carry(before)
+    assert dict(lesson.corrections.labels) == {5: "new"}, "what was taken back there is not brought again"
 
 
 def test_what_was_said_is_counted(lesson: Lesson) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from slidecam.errors import UsageError, ViewerError
+from slidecam.atomic import check_folder
+from slidecam.errors import SpacingError, UsageError, ViewerError
 from slidecam.exchange.annotations import read_annotations
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.exchange.wsinfer_csv import read_tiles_csv
@@ -17,9 +21,11 @@ from slidecam.geometry import Box
 from slidecam.models import open_bundle
 from slidecam.plugin.areas import corners_of, shapes_layer
 from slidecam.plugin.cards import bundle_card, class_rows, tile_card
+from slidecam.plugin.classify_tab import quoted
 from slidecam.plugin.compat import camera, canvas_size, scale_bar
 from slidecam.plugin.guard import keep_triton_out
-from slidecam.plugin.job import Ended, RunJob, RunOrder, Tiles
+from slidecam.plugin.job import Began, Ended, RunJob, RunOrder, Tiles, Writing
+from slidecam.plugin.notices import by_hand
 from slidecam.plugin.overlays import class_layer, heat_colors, heat_layers
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.rate import Rate, duration
@@ -33,6 +39,7 @@ from slidecam.plugin.writing import (
     write_tiles_geojson,
 )
 from slidecam.preparation import PredictSpec
+from slidecam.sources import settle_spacing
 from slidecam.steps import Step, result_of
 from slidecam.store import Status
 
@@ -137,9 +144,65 @@ def test_a_run_waits_while_it_is_held_and_goes_on(small_slide: Path, tiny_bundle
 
 def test_tiles_wait_for_a_screen_that_is_slow(small_slide: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     order = RunOrder(str(small_slide), tiny_bundle, tmp_path, PredictSpec(batch=4, workers=1, device="cpu"))
-    never_drawn = [update for update in RunJob(order, awaits=True).updates() if isinstance(update, Tiles)]
+    job = RunJob(order, awaits=True)
+    updates = job.updates()
+    next(update for update in updates if isinstance(update, Began))
+    job.shown()
+    never_drawn = [update for update in updates if isinstance(update, Tiles)]
     assert len(never_drawn) <= 2, "the first ones, and all others together at the end"
     assert sum(len(update.boxes) for update in never_drawn) == never_drawn[-1].total
+
+
+def test_no_tile_is_classified_before_the_first_are_on_a_slow_screen(
+    small_slide: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    order = RunOrder(str(small_slide), tiny_bundle, tmp_path, PredictSpec(batch=4, workers=1, device="cpu"))
+    job = RunJob(order, awaits=True)
+    updates = job.updates()
+    next(update for update in updates if isinstance(update, Began))
+    later: list[object] = []
+    follower = threading.Thread(target=lambda: later.extend(updates))
+    follower.start()
+    follower.join(0.5)
+    assert (follower.is_alive(), later) == (True, []), "what is pressed now is pressed in time"
+    job.stop()
+    follower.join(60)
+    ended = later[-1]
+    assert isinstance(ended, Ended)
+    assert ended.stopped
+
+
+def test_the_end_of_a_run_is_told_before_its_files_are_written(
+    small_slide: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    order = RunOrder(str(small_slide), tiny_bundle, tmp_path, PredictSpec(batch=4, workers=1, device="cpu"))
+    updates = RunJob(order).updates()
+    told = []
+    for update in updates:
+        told.append(update)
+        if isinstance(update, Writing):
+            break
+    assert not (tmp_path / "small" / "tiles.csv").exists()
+    last = [update for update in told if isinstance(update, Tiles)][-1]
+    assert last.done == last.total, "and no tile is left untold"
+    updates.close()
+
+
+def test_remedies_are_told_as_they_are_had_in_the_viewer(tmp_path: Path, array_source: Any, noise: Any) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError) as blocked:
+        check_folder(tmp_path / "file" / "out")
+    assert by_hand(str(blocked.value)).endswith("Choose another folder in “Results”.")
+    with pytest.raises(SpacingError) as unknown:
+        settle_spacing(replace(array_source(noise(64, 64)).facts, spacing=None))
+    assert by_hand(str(unknown.value)).endswith("Set “µm/px”.")
+
+
+def test_the_told_command_is_taken_by_a_shell_whatever_its_paths_hold() -> None:
+    words = ["slidecam", "predict", "my slides/it's <1> & 2.svs"]
+    if sys.platform != "win32":
+        assert shlex.split(quoted(words)) == words
+    assert quoted(["slidecam", "--resume"]) == "slidecam --resume"
 
 
 def test_a_bundles_card_says_what_one_must_know(sample_data: Path) -> None:
@@ -222,6 +285,18 @@ def test_a_heatmap_is_saved_whole(tmp_path: Path, small_run: ShownRun) -> None:
     write_ome_zarr(str(tmp_path / "h.zarr"), data, meta)
     saved = read_heatmap_ome_zarr(tmp_path / "h.zarr")
     np.testing.assert_array_equal(np.asarray(saved.levels[0][1]), np.asarray(data[0]))
+
+
+def test_a_heatmap_is_not_written_over_a_folder_of_other_things(tmp_path: Path, small_run: ShownRun) -> None:
+    mine = tmp_path / "slides"
+    mine.mkdir()
+    (mine / "precious.svs").write_text("slide")
+    data, meta, _kind = heat_layers(small_run.heatmaps[0], small_run)[0]
+    with pytest.raises(UsageError, match="no OME-Zarr"):
+        write_ome_zarr(str(mine), data, meta)
+    assert (mine / "precious.svs").exists()
+    for _twice in range(2):
+        write_ome_zarr(str(tmp_path / "h.zarr"), data, meta)
 
 
 def test_what_is_not_ours_is_refused_with_a_word(tmp_path: Path) -> None:

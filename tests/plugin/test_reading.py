@@ -5,6 +5,9 @@ from __future__ import annotations
 import gc
 import gzip
 import json
+import subprocess
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 import tifffile
 from napari.layers import Layer
 
+from slidecam.errors import UnreadableSourceError
 from slidecam.exchange.annotations import Annotation, write_annotations
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.reading import get_reader
@@ -42,6 +46,30 @@ def test_a_slide_opens_multiscale_in_micrometres_with_its_own_pixels(small_slide
     np.testing.assert_array_equal(np.asarray(layer.data[0]), whole)
     assert [level.shape for level in layer.data] == [(300, 400, 3), (150, 200, 3), (75, 100, 3)]
     assert notices == []
+
+
+def test_a_slide_is_opened_without_what_only_classifiers_need() -> None:
+    heavy = ("torch", "timm", "sklearn", "matplotlib", "pandas")
+    code = f"import sys, slidecam.plugin.reading; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  (our own interpreter)
+    assert done.stdout.strip() == "[]", "half a minute of imports, and the window stands still meanwhile"
+
+
+def test_a_damaged_label_image_does_not_keep_a_slide_shut(
+    small_slide: Path, monkeypatch: pytest.MonkeyPatch, array_source: Any, noise: Any
+) -> None:
+    inner = array_source(noise(64, 64))
+    inner.facts = replace(inner.facts, associated=("label", "thumbnail"))
+
+    def damaged(name: str) -> Any:
+        if name == "thumbnail":
+            raise UnreadableSourceError(small_slide, "its thumbnail image cannot be decoded.", "Look at the slide.")
+        return noise(8, 8)
+
+    monkeypatch.setattr(inner, "associated_image", damaged)
+    monkeypatch.setattr("slidecam.plugin.slide.open_source", lambda _path: inner)
+    (_levels, meta, _kind), _notes = slide_layer(small_slide)
+    assert list(meta["metadata"]["associated images"]) == ["label"]
 
 
 def test_a_slide_is_closed_when_its_layer_is_forgotten(array_source: Any, noise: Any) -> None:

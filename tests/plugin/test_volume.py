@@ -10,13 +10,13 @@ import pytest
 from napari.layers import Layer
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
-from slidecam.pipeline import predict
 from slidecam.plugin.desk import Desk
 from slidecam.plugin.job import Ended, RunJob, RunOrder, Tiles
 from slidecam.plugin.profile_panel import ProfilePanel
 from slidecam.plugin.reading import get_reader
 from slidecam.plugin.slide import KEY
-from slidecam.plugin.volume import HUNG, hang, is_volume_run, read_profile
+from slidecam.plugin.volume import HUNG, hang
+from slidecam.plugin.volume_run import is_volume_run, read_profile
 from slidecam.preparation import PredictSpec
 
 if TYPE_CHECKING:
@@ -31,20 +31,6 @@ def opened(path: Path) -> list[Layer]:
     reader = get_reader(str(path))
     assert reader is not None
     return [Layer.create(*layer) for layer in reader(str(path))]
-
-
-@pytest.fixture
-def volume(tmp_path: Path, write_volume: Any, head: Any) -> Path:
-    path: Path = write_volume.nifti(tmp_path / "brain.nii.gz", head)
-    return path
-
-
-@pytest.fixture
-def volume_run(volume: Path, slice_bundle: Path, tmp_path: Path) -> Path:
-    for _event in predict(volume, slice_bundle, tmp_path / "out", SPEC):
-        pass
-    (folder,) = [path.parent for path in (tmp_path / "out").glob("*/run.json")]
-    return folder
 
 
 def test_a_volume_opens_as_radiologists_hang_it_in_millimetres(volume: Path, notices: list[str]) -> None:
@@ -115,8 +101,11 @@ def test_a_click_into_the_profile_turns_to_the_slice(make_napari_viewer: Any, vo
         last // 2,
         last,
     ]
+    # A volume of finer slices lies open as well, so that the viewer's steps are no slices of this one.
+    viewer.add_image(np.zeros((40, 8, 8)), scale=(0.5, 1, 1), translate=(-20, 0, 0))
     panel.plot.turn(panel.plot.place_of(2, 0.5).x())
-    assert viewer.dims.current_step[profile.axis] == 2
+    assert viewer.dims.point[profile.axis] == pytest.approx(profile.table.positions[2], abs=0.25)
+    assert panel.plot.shown == 2
     assert panel.grab().toImage().width() == 500
     panel.release()
     panel.deleteLater()

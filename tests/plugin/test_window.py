@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from napari.layers import Layer
+from napari.layers._source import layer_source
 from qtpy.QtCore import QCoreApplication, QEvent
 from qtpy.QtWidgets import QApplication
 
@@ -161,22 +163,143 @@ def test_a_wrong_wish_is_told_with_its_remedy(
     dock.deleteLater()
 
 
+def test_what_keeps_a_run_from_going_on_stands_on_the_tab(
+    make_napari_viewer_proxy: Any, small_slide: Path, tiny_bundle: Path, tmp_path: Path, notices: list[str]
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
+    dock = PredictAndExplain(viewer)
+    tab, bundle = dock.classify, shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    tab.bundle.setCurrentText(str(bundle))
+    tab.out.setText(" ")
+    tab.out.editingFinished.emit()
+    assert tab.out.text().endswith("slidecam-results"), "nothing is written to wherever napari was started"
+    tab.out.setText(str(tmp_path / "out"))
+    shutil.rmtree(bundle)
+    tab.run.click()
+    tab.start()
+    assert "A run is going on" in notices[-1]
+    assert not tab.mpp.isEnabled()
+    until(lambda: tab.job is None)
+    assert "is not a folder" in tab.status.text()
+    assert tab.status.text() == notices[-1]
+    assert tab.mpp.isEnabled()
+    assert tab.run.isEnabled()
+    viewer.layers.clear()
+    assert not tab.run.isEnabled(), "there is no slide any more"
+    dock.release()
+    dock.deleteLater()
+
+
+def test_the_dock_tells_of_the_slide_that_is_chosen_in_the_list_of_layers(
+    make_napari_viewer_proxy: Any, small_slide: Path, tiny_bundle: Path, write_slide: Any, tmp_path: Path
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    first, _other = (
+        viewer.add_layer(Layer.create(*slide_layer(path)[0]))
+        for path in (small_slide, write_slide(tmp_path / "other.tif", 200, 100))
+    )
+    dock = PredictAndExplain(viewer)
+    assert dock.classify.slide.text().startswith("other (200 x 100")
+    dock.classify.out.setText(str(tmp_path / "out"))
+    dock.classify.bundle.setCurrentText(str(tiny_bundle))
+    dock.classify.status.setText("This slide was classified before.")
+    viewer.layers.selection.active = first
+    assert dock.classify.slide.text().startswith("small (400 x 300")
+    assert dock.classify.status.text() == "", "it was told of the other slide"
+    dock.release()
+    dock.deleteLater()
+
+
+def test_a_run_is_saved_whatever_became_of_its_layers(
+    make_napari_viewer_proxy: Any, own_run: ShownRun, tmp_path: Path, notices: list[str]
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    dock = PredictAndExplain(viewer)
+    dock.desk.show(own_run)
+    viewer.layers.clear()
+    for kind in ("csv", "geojson", "zarr"):
+        dock.save.save(kind, str(tmp_path / f"saved.{kind}"))
+        assert (tmp_path / f"saved.{kind}").exists()
+    dock.save.save("csv", str(tmp_path))
+    assert notices[-1].startswith(f"{tmp_path} cannot be written: ")
+    dock.release()
+    dock.deleteLater()
+
+
+def test_a_run_that_is_opened_beside_its_own_dock_is_not_laid_twice(
+    make_napari_viewer_proxy: Any,
+    own_run: ShownRun,
+    tiny_bundle: Path,
+    volume_run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    dock = PredictAndExplain(viewer)
+    dock.classify.bundle.setCurrentText(str(tiny_bundle))
+    for folder in (own_run.folder, volume_run):
+        viewer.layers.clear()
+        monkeypatch.setattr(dock.classify, "out_folder", lambda _region=None, folder=folder: folder.parent)
+        reader = get_reader(str(folder))
+        assert reader is not None
+        with layer_source(path=str(folder)):
+            made = [Layer.create(*layer) for layer in reader(str(folder))]
+        for layer in made:
+            viewer.add_layer(layer)
+        assert list(viewer.layers) == made
+    assert dock.desk.volume == volume_run
+    assert dock.profile is not None
+    dock.release()
+    dock.profile.deleteLater()
+    dock.deleteLater()
+
+
 def test_a_closed_dock_lets_go_of_the_viewer(make_napari_viewer: Any, own_run: ShownRun) -> None:
     viewer = make_napari_viewer()
     its_own = list(viewer.mouse_drag_callbacks)
     dock = PredictAndExplain(viewer)
     placed = viewer.window.add_dock_widget(dock)
     assert len(viewer.mouse_move_callbacks) == 1
+    # What the dock's own x does: napari takes the widget out, and destroys it not.
     viewer.window.remove_dock_widget(placed)
+    assert not viewer.mouse_move_callbacks
     dock.deleteLater()
     # What Qt's own loop would do next.
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
-    assert not viewer.mouse_move_callbacks
     assert list(viewer.mouse_drag_callbacks) == its_own
     reader = get_reader(str(own_run.folder))
     assert reader is not None
     for layer in reader(str(own_run.folder)):
         viewer.add_layer(Layer.create(*layer))
+
+
+def test_a_panel_that_the_user_closed_comes_again_when_there_is_more_to_show(
+    make_napari_viewer_proxy: Any, own_run: ShownRun, volume_run: Path
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    dock = PredictAndExplain(viewer)
+    viewer.window.add_dock_widget(dock)
+    tile = np.zeros((8, 8, 3), np.uint8)
+    found = why.Why((0, 0, 8, 8), "A", 0.5, tile, (), own_run.folder)
+    for _twice in range(2):
+        dock.show_why(found)
+        dock.show_profile(volume_run)
+        for panel in (dock.why, dock.profile):
+            assert panel is not None
+            assert panel.parentWidget() is not None
+            viewer.window.remove_dock_widget(panel)
+            assert panel.parentWidget() is None
+    assert "No result" in dock.read.about.text()
+    dock.desk.show_volume(volume_run)
+    for told in (dock.read.about, dock.teach.about):
+        assert "A volume's result is shown" in told.text()
+    assert str(volume_run) in dock.save.about.text()
+    assert dock.why is not None
+    assert dock.profile is not None
+    dock.release()
+    dock.why.deleteLater()
+    dock.profile.deleteLater()
+    dock.deleteLater()
 
 
 def test_a_run_that_lies_open_is_taken_by_the_dock(

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 RGB = tuple[int, int, int]
 FEATURE = "class"
-BOUNDS, COLORS = "bounds", "class colors"
-"""What a layer of areas remembers of its slide and its classes."""
+BOUNDS, COLORS, SLIDE = "bounds", "class colors", "of slide"
+"""What a layer of areas remembers of its slide (scanned bounds, fingerprint) and its classes."""
 
 EDGE_PX = 3
 FILL = 0.25
@@ -37,7 +37,7 @@ ELLIPSE_CORNERS = 64
 AREA_TYPES = ("rectangle", "ellipse", "polygon")
 
 
-def annotation_layer(path: Path, placing: Placing, bounds: Box | None) -> LayerData:
+def annotation_layer(path: Path, placing: Placing, bounds: Box | None, slide: str = "") -> LayerData:
     """Read annotations as a shapes layer.
 
     Parameters
@@ -46,6 +46,8 @@ def annotation_layer(path: Path, placing: Placing, bounds: Box | None) -> LayerD
         GeoJSON as QuPath writes it. Holes in areas are left out, which napari's shapes cannot have.
     placing, bounds
         Where the slide lies, and the part of it that QuPath counts from the corner of.
+    slide
+        Its fingerprint; nothing where no slide is open.
 
     Raises
     ------
@@ -56,7 +58,9 @@ def annotation_layer(path: Path, placing: Placing, bounds: Box | None) -> LayerD
     names = [each.class_name for each in found]
     told = {each.class_name: each.color for each in found if each.color is not None}
     shapes = [each.area[0][:, ::-1] for each in found]
-    return shapes_layer(path.name.split(".")[0], shapes, names, class_colors(names) | told, placing, bounds)
+    data, meta, kind = shapes_layer(path.name.split(".")[0], shapes, names, class_colors(names) | told, placing, bounds)
+    meta["metadata"][SLIDE] = slide
+    return data, meta, kind
 
 
 def class_colors(names: Sequence[str]) -> dict[str, RGB]:

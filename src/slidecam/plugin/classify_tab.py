@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
+import sys
 import time
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +32,8 @@ from slidecam.errors import SlidecamError, UsageError
 from slidecam.inference import DEFAULT_METHOD, NO_METHOD, TITLES
 from slidecam.models import open_bundle
 from slidecam.plugin.cards import bundle_card
-from slidecam.plugin.job import Began, Ended, Heat, RunJob, RunOrder, Said, Tiles
-from slidecam.plugin.notices import complain, tell, warn
+from slidecam.plugin.job import Began, Ended, Heat, RunJob, RunOrder, Said, Tiles, Writing
+from slidecam.plugin.notices import by_hand, complain, tell, warn
 from slidecam.plugin.rate import duration
 from slidecam.plugin.region import Region
 from slidecam.plugin.tasks import in_background
@@ -69,6 +73,7 @@ class ClassifyTab(QWidget):
         self.job: RunJob | None = None
         self.worker: Any = None
         self.card: Card | None = None
+        self.told: SlideFacts | None = None
         self._make_fields()
         self._lay_out()
         self._connect()
@@ -104,13 +109,15 @@ class ClassifyTab(QWidget):
         self.overlap.setSingleStep(0.25)
         self.device = QComboBox()
         self.device.addItems(["auto", "cpu", "cuda"])
-        self.out = QLineEdit(str(Path.home() / RESULTS))
+        self.out = QLineEdit()
+        self._name_results()
         self.anew = QCheckBox("begin anew where a run lies already")
         self.run = QPushButton("Run")
         self.hold = QPushButton("Pause")
         self.cancel = QPushButton("Cancel")
         self.progress = QProgressBar()
         self.progress.setFormat("%v / %m tiles")
+        self.progress.reset()
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setAlignment(Qt.AlignmentFlag.AlignTop)
@@ -156,6 +163,7 @@ class ClassifyTab(QWidget):
         self.run.clicked.connect(self.start)
         self.hold.clicked.connect(self.pause)
         self.cancel.clicked.connect(self.stop)
+        self.out.editingFinished.connect(self._name_results)
         self.out.editingFinished.connect(self.refresh)
         self.mpp.valueChanged.connect(self._tell_command)
         self.overlap.valueChanged.connect(self._tell_command)
@@ -167,6 +175,11 @@ class ClassifyTab(QWidget):
         if folder:
             self.bundle.setCurrentText(folder)
 
+    def _name_results(self) -> None:
+        """Fill in where results go, where nobody says it: an empty path would be wherever napari was started."""
+        if not self.out.text().strip():
+            self.out.setText(str(Path.home() / RESULTS))
+
     def _bundle_changed(self, text: str) -> None:
         self.card = None
         if text and Path(text).is_dir():
@@ -174,26 +187,22 @@ class ClassifyTab(QWidget):
                 self.card = open_bundle(Path(text)).card
                 self.about.setText(bundle_card(self.card))
             except (SlidecamError, OSError) as error:
-                self.about.setText(f"<b>Not usable:</b> {error}")
+                self.about.setText(f"<b>Not usable:</b> {escape(str(error))}")
         else:
-            self.about.setText("Choose a model bundle.")
+            self.about.setText(f"There is no folder {escape(text)}." if text else "Choose a model bundle.")
         self.refresh()
 
     def refresh(self) -> None:
         """Look again at what is open and chosen; show a run of it that lies there already."""
         facts = self.desk.slide()
-        self.slide.setText("none is open" if facts is None else _slide_words(facts))
-        self.mpp.setEnabled(self.job is None)
-        busy = self.job is not None
-        self.run.setEnabled(not busy and facts is not None and self.card is not None)
-        self.hold.setEnabled(busy)
-        self.cancel.setEnabled(busy)
-        if busy or facts is None or self.card is None:
+        self.refresh_buttons()
+        if self.job is not None or facts is None or self.card is None:
             return
         self._tell_command()
         run = self.desk.recognise(self.out_folder())
-        if run is not None:
-            self.status.setText(_recognised(run.is_finished, int(run.table.done.sum()), len(run.table)))
+        # Nothing is left standing that was told of another slide or model.
+        found = "" if run is None else _recognised(run.is_finished, int(run.table.done.sum()), len(run.table))
+        self.status.setText(found)
 
     def _tell_command(self, _changed: object = None) -> None:
         facts = self.desk.slide()
@@ -201,7 +210,8 @@ class ClassifyTab(QWidget):
             # A region's mask is written when it is run; until then there is no command that means the same.
             self.command.setText("")
             return
-        self.command.setText(f"<small>On the command line: <code>{self._command(facts)}</code></small>")
+        told = escape(quoted(self._command(facts)))
+        self.command.setText(f"<small>On the command line: <code>{told}</code></small>")
 
     def out_folder(self, region: Region | None = None) -> Path:
         """Return the folder of this bundle's runs, and within it those of a region."""
@@ -209,12 +219,13 @@ class ClassifyTab(QWidget):
         folder = Path(self.out.text()).expanduser() / name
         return folder if region is None else folder / region.name
 
-    def _command(self, facts: SlideFacts) -> str:
+    def _command(self, facts: SlideFacts) -> list[str]:
         spec = self.spec()
-        told = f"slidecam predict {facts.path} -m {self.bundle.currentText()} -o {self.out_folder()} --resume"
-        told += f" --overlap {spec.overlap:g}" if spec.overlap else ""
-        told += f" --heatmap {spec.heatmap}" if spec.heatmap != DEFAULT_METHOD else ""
-        return told + (f" --mpp {spec.mpp:g}" if spec.mpp else "")
+        told = ["slidecam", "predict", facts.path, "-m", self.bundle.currentText(), "-o", str(self.out_folder())]
+        told += ["--resume"]
+        told += ["--overlap", f"{spec.overlap:g}"] if spec.overlap else []
+        told += ["--heatmap", spec.heatmap] if spec.heatmap != DEFAULT_METHOD else []
+        return told + (["--mpp", f"{spec.mpp:g}"] if spec.mpp else [])
 
     def spec(self) -> PredictSpec:
         """Return what is chosen, as the pipeline takes it."""
@@ -246,20 +257,26 @@ class ClassifyTab(QWidget):
 
     def start(self) -> None:
         """Run what is chosen."""
+        if self.job is not None:
+            complain("A run is going on. Wait until it is done, or cancel it.")
+            return
         try:
             order = self.order()
         except SlidecamError as error:
             complain(str(error))
+            self.status.setText(by_hand(str(error)))
             return
         self.job = RunJob(order, awaits=True)
-        self.progress.setValue(0)
+        self.progress.reset()
         self.status.setText("Loading the classifier and finding tissue …")
-        self.worker = in_background(self.job.updates(), self.take, lambda _result: None, self._over)
+        self.worker = in_background(self.job.updates(), self.take, lambda _result: None, self._over, self._failed)
         self.refresh()
 
     def take(self, update: Update) -> None:
         """Show one update of a run."""
         if isinstance(update, Began):
+            # Before the overlays are laid, so that the run goes on whatever becomes of them; Qt comes to it after.
+            QTimer.singleShot(0, self._shown)
             self.desk.began(update)
             self.progress.setMaximum(max(1, len(update.run.table)))
         elif isinstance(update, Tiles):
@@ -272,6 +289,10 @@ class ClassifyTab(QWidget):
             QTimer.singleShot(0, partial(self._drawn, time.perf_counter()))
         elif isinstance(update, Heat):
             self.desk.heat(update)
+        elif isinstance(update, Writing):
+            self.status.setText("All tiles are classified. Painting heatmaps and writing files …")
+            self.hold.setEnabled(False)
+            self.cancel.setEnabled(False)
         elif isinstance(update, Said):
             warn(update.message)
         else:
@@ -294,7 +315,7 @@ class ClassifyTab(QWidget):
             self.status.setText("Stopped before the first tile.")
         elif ended.run is None:
             complain(ended.problem)
-            self.status.setText(ended.problem)
+            self.status.setText(by_hand(ended.problem))
         elif ended.stopped:
             self.status.setText(f"Stopped at {int(ended.run.table.done.sum())} of {len(ended.run.table)} tiles.")
         else:
@@ -304,15 +325,22 @@ class ClassifyTab(QWidget):
             if ended.problem:
                 tell(ended.problem)
 
+    def _failed(self, error: Exception) -> None:
+        self.progress.reset()
+        self.status.setText(by_hand(str(error)))
+
     def _over(self) -> None:
         self.job, self.worker = None, None
         self.hold.setText("Pause")
         self.refresh_buttons()
 
     def refresh_buttons(self) -> None:
-        """Set which buttons can be pressed."""
-        busy = self.job is not None
-        self.run.setEnabled(not busy and self.card is not None)
+        """Name the slide, and set which buttons can be pressed."""
+        facts, busy = self.desk.slide(), self.job is not None
+        self.told = facts
+        self.slide.setText("none is open" if facts is None else _slide_words(facts))
+        self.mpp.setEnabled(not busy)
+        self.run.setEnabled(not busy and self.card is not None and facts is not None)
         self.hold.setEnabled(busy)
         self.cancel.setEnabled(busy)
 
@@ -337,6 +365,11 @@ class ClassifyTab(QWidget):
         """Stop a run without a word."""
         if self.job is not None:
             self.job.stop()
+
+
+def quoted(words: list[str]) -> str:
+    """Return a command as this system's shell takes it, whatever blanks its paths hold."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def _slide_words(facts: SlideFacts) -> str:

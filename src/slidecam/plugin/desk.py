@@ -7,6 +7,7 @@ screen.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +17,15 @@ from psygnal import Signal
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.geometry import Box
 from slidecam.plugin import compat
+from slidecam.plugin.aligning import align
 from slidecam.plugin.areas import AREA_TYPES, corners_of
 from slidecam.plugin.cells import NO_TILE
 from slidecam.plugin.live import LiveOverlays
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY, class_raster, heat_layers, run_layers
+from slidecam.plugin.reading import run_folder
 from slidecam.plugin.shown import read_shown
 from slidecam.plugin.slide import KEY, SlideFacts, facts_of
-from slidecam.plugin.volume import volume_run_layers
+from slidecam.plugin.volume_run import volume_run_layers
 from slidecam.preparation import FINISHED
 from slidecam.run_results import most_suspicious
 from slidecam.sources import open_source
@@ -31,7 +34,6 @@ from slidecam.store import has_run, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -81,16 +83,21 @@ class Desk:
         self.volume: Path | None = None
         self._live: LiveOverlays | None = None
         self._opened: dict[str, SlideFacts] = {}
+        self._looked_at: SlideFacts | None = None
 
     def slide(self) -> SlideFacts | None:
-        """Return the slide that the user looks at: the active layer's, else the topmost one's."""
+        """Return the slide that the user looks at: the active layer's, else the one before, else the topmost one's."""
         active = self.viewer.layers.selection.active
-        candidates = [*([active] if active is not None else []), *reversed(list(self.viewer.layers))]
-        for layer in candidates:
-            facts = layer.metadata.get(KEY)
-            if isinstance(facts, SlideFacts):
-                return facts
-        return next(filter(None, map(self._of_another_reader, candidates)), None)
+        facts = None if active is None else self._facts(active)
+        if facts is None:
+            open_now = list(filter(None, map(self._facts, reversed(list(self.viewer.layers)))))
+            facts = self._looked_at if self._looked_at in open_now else next(iter(open_now), None)
+        self._looked_at = facts
+        return facts
+
+    def _facts(self, layer: Any) -> SlideFacts | None:  # noqa: ANN401  (any layer)
+        facts = layer.metadata.get(KEY)
+        return facts if isinstance(facts, SlideFacts) else self._of_another_reader(layer)
 
     def _of_another_reader(self, layer: Any) -> SlideFacts | None:  # noqa: ANN401  (any layer)
         """Return the facts of a picture that napari or another plugin opened, where slidecam reads it too."""
@@ -118,11 +125,11 @@ class Desk:
         folder = None if facts is None else out / find_slides([facts.path]).slides[0].name
         if facts is None or folder is None or not has_run(folder):
             return None
-        if facts.is_volume:
+        if self.run is not None and self.run.folder == folder and any(self.overlays(*OVERLAYS)):
+            return self.run
+        if facts.is_volume or self._comes_with_its_slide(folder):
             self._recognise_volume(folder, facts)
             return None
-        if self.run is not None and self.run.folder == folder:
-            return self.run
         try:
             run = read_shown(folder)
         except SlidecamError:
@@ -132,10 +139,19 @@ class Desk:
         self.show(run)
         return run
 
+    def _comes_with_its_slide(self, folder: Path) -> bool:
+        """Whether the slide was opened as part of this run: the reader brings the overlays, a moment later."""
+        slides = [layer for layer in self.viewer.layers if isinstance(layer.metadata.get(KEY), SlideFacts)]
+        opened = [run_folder(Path(layer.source.path)) for layer in slides if layer.source.path]
+        return folder.resolve() in [one.resolve() for one in opened if one is not None]
+
     def _recognise_volume(self, folder: Path, facts: SlideFacts) -> None:
+        if not facts.is_volume or self._comes_with_its_slide(folder):
+            return
         record = read_run(folder) or {}
         same = record.get("input", {}).get("fingerprint") == facts.fingerprint
-        if same and record.get("status") in FINISHED and folder != self.volume:
+        shown = any(layer.metadata.get("volume run") == str(folder) for layer in self.viewer.layers)
+        if same and record.get("status") in FINISHED and not (shown and folder == self.volume):
             self.show_volume(folder)
 
     def show_volume(self, folder: Path) -> None:
@@ -143,22 +159,32 @@ class Desk:
         self.clear()
         for layer in [one for one in self.viewer.layers if one.metadata.get("volume run")]:
             self.viewer.layers.remove(layer)
-        self._add(volume_run_layers(folder))
         self.volume = folder
+        self._add(volume_run_layers(folder))
         self.volume_shown.emit(folder)
+        self.run_changed.emit()
+
+    @property
+    def why_empty(self) -> str:
+        """What the tabs that are about tiles say while there are none."""
+        if self.volume is None:
+            return "No result is shown yet: run a model in “Classify”."
+        return "A volume's result is shown: heat on its voxels, and its slices below. This tab is for slides."
 
     def show(self, run: ShownRun) -> None:
         """Show a run in the place of the one that was shown before; a run that is open already is taken as it is."""
         if self.run is not None and self.run.folder != run.folder:
             self.clear()
         self.run, self.selected = run, NO_TILE
+        align(self.viewer, run)
         if not any(self.overlays(*OVERLAYS)):
             self._add(run_layers(run))
         self.run_changed.emit()
 
     def clear(self) -> None:
-        """Take the shown run's layers away."""
-        for layer in list(self.overlays(*OVERLAYS)):
+        """Take the shown run's layers away, and the frame around the tile that was selected."""
+        frames = [layer for layer in self.viewer.layers if layer.name == SPOT]
+        for layer in (*self.overlays(*OVERLAYS), *frames):
             self.viewer.layers.remove(layer)
         self.run, self._live = None, None
 
@@ -176,6 +202,7 @@ class Desk:
         if self.run is not None:
             self.clear()
         self.run = began.run
+        align(self.viewer, began.run)
         layers = run_layers(replace(began.run, with_heatmaps=False))
         self._live = LiveOverlays(began.run, self._add(layers))
         self.run_changed.emit()
@@ -188,7 +215,7 @@ class Desk:
 
     def heat(self, heat: Heat) -> None:
         """Show the heatmap as far as it goes."""
-        if self._live is not None:
+        if self._live is not None and any(self.overlays(*OVERLAYS)):
             fresh = self._live.heat(heat)
             self._live.heats += self._add(fresh)
 
@@ -204,11 +231,12 @@ class Desk:
         for layer in self._live.heats:
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
-        self.run = ended.run
-        for layer in self.overlays(CLASS, PROBABILITY):
+        self.run, self._live = ended.run, None
+        tiles = list(self.overlays(CLASS, PROBABILITY))
+        for layer in tiles:
             layer.metadata[KEY] = ended.run
-        self._live = None
-        if ended.run.is_finished:
+        # Who has taken the overlays away meanwhile, perhaps with the slide, wants no heatmap either.
+        if ended.run.is_finished and tiles:
             paths = enumerate(ended.run.heatmaps)
             self._add([layer for number, path in paths for layer in heat_layers(path, ended.run, first=number == 0)])
         self.run_changed.emit()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from slidecam.plugin import compat
@@ -19,7 +19,8 @@ from slidecam.plugin.save_tab import SaveTab
 from slidecam.plugin.shown import ShownRun
 from slidecam.plugin.slide import KEY, SlideFacts
 from slidecam.plugin.teach_tab import TeachTab
-from slidecam.plugin.volume import hang, read_profile
+from slidecam.plugin.volume import hang
+from slidecam.plugin.volume_run import read_profile
 from slidecam.plugin.why import why_layer
 from slidecam.plugin.why_panel import WhyPanel
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
     from slidecam.plugin.why import Why, WhyPicture
 
-WIDTH = 430
-"""Screen pixels that the dock asks for."""
+WIDTH, NARROWEST = 430, 320
+"""Screen pixels that the dock asks for, and those that it needs where the screen is small."""
 
 
 class PredictAndExplain(QWidget):
@@ -64,7 +65,7 @@ class PredictAndExplain(QWidget):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(self.tabs)
-        self.setMinimumWidth(WIDTH)
+        self.setMinimumWidth(NARROWEST)
         self._listen()
         self._take_what_is_open()
 
@@ -72,6 +73,7 @@ class PredictAndExplain(QWidget):
         viewer = self.desk.viewer
         viewer.layers.events.inserted.connect(self._layers_changed)
         viewer.layers.events.removed.connect(self._layers_changed)
+        viewer.layers.selection.events.active.connect(self._another_chosen)
         viewer.mouse_move_callbacks.append(self._hover)
         viewer.mouse_drag_callbacks.append(self._click)
         viewer.bind_key("n", self._key_next, overwrite=True)
@@ -81,6 +83,16 @@ class PredictAndExplain(QWidget):
         self.destroyed.connect(lambda _gone=None: self.release())
         self.desk.volume_shown.connect(self.show_profile)
         self.teach.taught.connect(self.run_taught)
+
+    def sizeHint(self) -> QSize:  # noqa: N802  (Qt's name)
+        """Return how large the dock would be."""
+        return QSize(WIDTH, super().sizeHint().height())
+
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802  (Qt's name)
+        """Let go of the viewer when the user closes the dock, which napari takes apart without destroying this."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.ParentChange and self.parentWidget() is None:
+            self.release()
 
     def release(self) -> None:
         """Stop what runs and let go of the viewer; nothing of Qt is touched, which may be gone already."""
@@ -93,6 +105,7 @@ class PredictAndExplain(QWidget):
         viewer = self.desk.viewer
         viewer.layers.events.inserted.disconnect(self._layers_changed)
         viewer.layers.events.removed.disconnect(self._layers_changed)
+        viewer.layers.selection.events.active.disconnect(self._another_chosen)
         for callbacks, mine in (
             (viewer.mouse_move_callbacks, self._hover),
             (viewer.mouse_drag_callbacks, self._click),
@@ -106,13 +119,18 @@ class PredictAndExplain(QWidget):
         """Show the legend of a run that was opened before this dock."""
         for layer in self.desk.viewer.layers:
             if layer.metadata.get("volume run"):
-                self.desk.volume = Path(layer.metadata["volume run"])
-                self.show_profile(self.desk.volume)
+                self._take_volume(Path(layer.metadata["volume run"]))
                 return
             if isinstance(layer.metadata.get(KEY), ShownRun):
                 self.desk.show(layer.metadata[KEY])
                 compat.in_micrometres(self.desk.viewer)
                 return
+
+    def _take_volume(self, folder: Path) -> None:
+        """Show the profile of a volume's run whose heat lies in the viewer."""
+        self.desk.volume = folder
+        self.show_profile(folder)
+        self.desk.run_changed.emit()
 
     def _layers_changed(self, event: Any = None) -> None:  # noqa: ANN401  (napari's event)
         layer = getattr(event, "value", None)
@@ -121,9 +139,17 @@ class PredictAndExplain(QWidget):
             hang(self.desk.viewer)
         if isinstance(run, ShownRun) and self.desk.run is None:
             self.desk.show(run)
+        heat_of = layer.metadata.get("volume run") if isinstance(layer, Layer) else None
+        if heat_of and event.type == "inserted" and Path(heat_of) != self.desk.volume:
+            self._take_volume(Path(heat_of))
         # What we lay over a slide ourselves changes nothing about what is open.
         opened = isinstance(run, SlideFacts) or getattr(layer, "rgb", False)
         if self.classify.job is None and opened:
+            self.classify.refresh()
+
+    def _another_chosen(self, _event: Any = None) -> None:  # noqa: ANN401  (napari's event)
+        """Tell of the slide that *Run* would take, which is that of the chosen layer."""
+        if self.classify.job is None and self.desk.slide() != self.classify.told:
             self.classify.refresh()
 
     def _hover(self, _viewer: Any, event: Any) -> None:  # noqa: ANN401
@@ -148,16 +174,25 @@ class PredictAndExplain(QWidget):
         if self.why is None:
             self.why = WhyPanel()
             self.why.chosen.connect(self._lay_on_slide)
-            self.desk.viewer.window.add_dock_widget(self.why, name="Why this tile", area="bottom")
+        self._place(self.why, "Why this tile")
         self.why.show_why(why)
 
     def show_profile(self, folder: Path) -> None:
         """Show the profile of a volume's run below the viewer."""
         if self.profile is not None:
             self.profile.release()
-            self.desk.viewer.window.remove_dock_widget(self.profile)
+            if self.profile.parentWidget() is not None:
+                self.desk.viewer.window.remove_dock_widget(self.profile)
         self.profile = ProfilePanel(self.desk.viewer, read_profile(folder))
-        self.desk.viewer.window.add_dock_widget(self.profile, name="Slices", area="bottom")
+        self._place(self.profile, "Slices")
+
+    def _place(self, panel: QWidget, name: str) -> None:
+        """Show a panel below the viewer; one that the user closed has been taken out of its dock by napari."""
+        dock = panel.parentWidget()
+        if dock is None:
+            self.desk.viewer.window.add_dock_widget(panel, name=name, area="bottom")
+        else:
+            dock.show()
 
     def run_taught(self, bundle: str) -> None:
         """Run a bundle that was taught just now, in the place of the one before."""

@@ -22,7 +22,7 @@ from slidecam.plugin.overlays import pyramid_of
 from slidecam.plugin.rate import Rate
 from slidecam.plugin.region import Region, write_region
 from slidecam.plugin.shown import read_shown
-from slidecam.plugin.volume import is_volume_run
+from slidecam.plugin.volume_run import is_volume_run
 from slidecam.preparation import PredictSpec
 from slidecam.sources.discovery import find_slides
 from slidecam.store import RunStore
@@ -111,6 +111,11 @@ class Heat:
 
 
 @dataclass(frozen=True)
+class Writing:
+    """All tiles are classified; what is left is painting and writing, which cannot be paused or stopped."""
+
+
+@dataclass(frozen=True)
 class Said:
     """Something that the user should be told."""
 
@@ -130,7 +135,7 @@ class Ended:
     volume: Path | None = None
 
 
-Update = Began | Tiles | Heat | Said | Ended
+Update = Began | Tiles | Heat | Writing | Said | Ended
 
 
 class RunJob:
@@ -144,7 +149,8 @@ class RunJob:
         Seconds; tests bring their own.
     awaits
         Whether tiles are told only once `shown` was called for those before: where drawing is slow (no graphics
-        card), it must not take all of the processor from the classifier.
+        card), it must not take all of the processor from the classifier. For the first overlays the classifier
+        waits, or it might be done before anybody sees a tile, and could press *Pause*.
     """
 
     def __init__(self, order: RunOrder, clock: Callable[[], float] = time.monotonic, *, awaits: bool = False) -> None:
@@ -218,14 +224,26 @@ class RunJob:
         if self._begun is None and event.planes is None:
             # run.json is there from the first batch on.
             self._begun = read_shown(self.order.folder)
+            if self._awaits:
+                self._shown.clear()
             yield Began(self._begun, event.total - event.done)
+            self._await_overlays()
         self._gathered.append(event)
+        if event.done == event.total:
+            yield from self._rest()
+            yield Writing()
+            return
         if not self._shown.is_set():
             return
         if self._rate.is_due(EVERY):
             yield from self._rest()
         if self._clock() >= self._heat_due:
             yield from self._heat()
+
+    def _await_overlays(self) -> None:
+        with self._rate.standing():
+            while not self._shown.wait(PAUSE) and not self._stop.is_set():
+                pass
 
     def _rest(self) -> Iterator[Update]:
         """Tell what was gathered."""

@@ -10,18 +10,24 @@ from napari.layers import Labels, Layer, Shapes
 
 from slidecam.errors import UsageError
 from slidecam.models.card import default_colors
-from slidecam.plugin.areas import AREA_TYPES, COLORS, FEATURE, FILL, corners_of, shapes_layer
+from slidecam.plugin.areas import AREA_TYPES, COLORS, FEATURE, FILL, SLIDE, corners_of, shapes_layer
 from slidecam.plugin.overlays import UNCLASSIFIED, label_colors
 from slidecam.teaching import Annotation, Corrections, PaintedLabels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from slidecam.plugin.desk import Desk
     from slidecam.plugin.shown import ShownRun
+    from slidecam.run_results import RunTiles
 
 RGB = tuple[int, int, int]
 DRAWN, PAINTED, CORRECTED = "annotations", "painting", "corrected tiles"
+
+TILES = "of tiles"
+"""A layer of corrections remembers the identity of the run's tiles under this name."""
 
 PAINT_LONGEST = 2048
 """Longest side of a layer to paint on, in its own pixels."""
@@ -78,6 +84,7 @@ class Lesson:
         run = self.run
         bounds = run.table.bounds
         data, meta, _kind = shapes_layer(DRAWN, [], [], self.classes, run.placing, bounds)
+        meta["metadata"][SLIDE] = self._slide
         width = max(run.size.width, run.size.height) / 500
         layer = Shapes(data or None, **{**meta, "ndim": 2, "edge_width": width})
         self.desk.viewer.add_layer(layer)
@@ -91,7 +98,8 @@ class Lesson:
             pitch = max(1.0, max(self.run.size.width, self.run.size.height) / PAINT_LONGEST)
             shape = (round(self.run.size.height / pitch), round(self.run.size.width / pitch))
             placed = self.run.placing.raster((pitch, pitch))
-            layer = Labels(np.zeros(shape, np.uint8), name=PAINTED, opacity=0.5, metadata={"pitch": pitch}, **placed)
+            kept = {"pitch": pitch, SLIDE: self._slide}
+            layer = Labels(np.zeros(shape, np.uint8), name=PAINTED, opacity=0.5, metadata=kept, **placed)
             self.desk.viewer.add_layer(layer)
         names = list(self.classes)
         layer.colormap = label_colors(self.classes.values())
@@ -105,15 +113,20 @@ class Lesson:
         return (*self._drawn(), *self._painted())
 
     def _drawn(self) -> list[Annotation]:
-        layer = self._layer(DRAWN, Shapes)
-        if layer is None:
-            return []
-        names, colors = list(layer.features[FEATURE]), self.classes
+        colors = self.classes
         return [
             Annotation(str(name), (self.desk.in_pixels(layer, corners_of(data, kind)),), colors.get(str(name)))
-            for data, kind, name in zip(layer.data, layer.shape_type, names, strict=True)
+            for layer in self._areas()
+            for data, kind, name in zip(layer.data, layer.shape_type, layer.features[FEATURE], strict=True)
             if kind in AREA_TYPES and name
         ]
+
+    def _areas(self) -> Iterator[Any]:
+        """Yield the layers of areas by class that are of this slide, those opened from QuPath's files too."""
+        for layer in self.desk.viewer.layers:
+            of_this = layer.metadata.get(SLIDE) == self._slide
+            if isinstance(layer, Shapes) and of_this and FEATURE in layer.features:
+                yield layer
 
     def _painted(self) -> tuple[Annotation, ...]:
         layer = self._layer(PAINTED, Labels)
@@ -140,6 +153,17 @@ class Lesson:
             corrections.set(row, class_name)
         self.show_corrections(corrections)
 
+    def carry(self, before: RunTiles) -> None:
+        """Take over the corrections of another run of the same tiles, unless there were some here already."""
+        mine = self.corrections
+        if mine.path.exists() or before.identity != self.run.tiles.identity:
+            return
+        theirs = Corrections.open(before)
+        for name in theirs.counts:
+            mine.set([row for row, said in theirs.labels.items() if said == name], name)
+        if len(mine):
+            self.show_corrections(mine)
+
     def undo(self) -> None:
         """Take the last correction back."""
         corrections = self.corrections
@@ -152,12 +176,14 @@ class Lesson:
         for name in labels.values():
             self.name_class(name)
         raster, names = self._corrected_raster(labels), list(self.classes)
-        layer = self._layer(CORRECTED, Labels)
+        layer = self._corrected_layer()
         if layer is None:
             if not labels:
                 return
             features = pd.DataFrame({"index": range(len(names) + 1), "corrected to": ["", *names]})
-            look = {"opacity": 0.9, "features": features, **self.run.cells.placed(self.run.placing)}
+            kept = {SLIDE: self._slide, TILES: self.run.tiles.identity}
+            look = {"opacity": 0.9, "features": features, "metadata": kept}
+            look |= self.run.cells.placed(self.run.placing)
             layer = Labels(raster, name=CORRECTED, colormap=label_colors(self.classes.values()), **look)
             active = self.desk.viewer.layers.selection.active
             self.desk.viewer.add_layer(layer)
@@ -174,5 +200,23 @@ class Lesson:
             values[row] = names.index(name) + 1
         return self.run.cells.painted(values, UNCLASSIFIED)
 
+    def _corrected_layer(self) -> Any:  # noqa: ANN401  (a napari layer)
+        """Return the layer of corrected tiles; one of another grid would show them in wrong places, and is removed."""
+        layer = self._layer(CORRECTED, Labels)
+        if layer is not None and layer.metadata.get(TILES) != self.run.tiles.identity:
+            self.desk.viewer.layers.remove(layer)
+            return None
+        return layer
+
+    @property
+    def _slide(self) -> str:
+        return str(self.run.tiles.digest.get("slide"))
+
     def _layer(self, name: str, kind: type[Layer]) -> Any:  # noqa: ANN401  (a napari layer)
-        return next((one for one in self.desk.viewer.layers if one.name == name and isinstance(one, kind)), None)
+        """Return the layer of this slide that we gave a name; other slides' are no matter of this lesson."""
+        for layer in self.desk.viewer.layers:
+            # napari numbers the names that are there already.
+            ours = layer.name.split(" [")[0] == name and layer.metadata.get(SLIDE) == self._slide
+            if isinstance(layer, kind) and ours:
+                return layer
+        return None

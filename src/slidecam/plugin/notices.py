@@ -4,17 +4,35 @@ from __future__ import annotations
 
 from napari.utils.notifications import show_error, show_info, show_warning
 
+BY_HAND = (
+    ("pass --overwrite", "tick “begin anew where a run lies already”"),
+    ("Pass another --out", "Choose another folder in “Results”"),
+    ("choose another --out", "choose another folder in “Results”"),
+    ("Pass --mpp X (µm per pixel, for example --mpp 0.25) or a CSV with the columns slide,mpp", "Set “µm/px”"),
+    (", or pass a smaller --overlap", ""),
+    (", or pass a smaller --min-share", ""),
+    ("; pass --volume to read another", "; the command line reads others (--volume)"),
+)
+"""Remedies as the pipeline words them, for the command line, and what the same is in the viewer."""
+
+
+def by_hand(words: str) -> str:
+    """Return what went wrong with its remedy as it is had in the viewer."""
+    for typed, clicked in BY_HAND:
+        words = words.replace(typed, clicked)
+    return words
+
 
 def tell(words: str) -> None:
     """Tell something that is worth knowing."""
-    show_info(words)
+    show_info(by_hand(words))
 
 
 def warn(words: str) -> None:
     """Tell something that the user should look at."""
-    show_warning(words)
+    show_warning(by_hand(words))
 
 
 def complain(words: str) -> None:
     """Tell that something went wrong, and what to do."""
-    show_error(words)
+    show_error(by_hand(words))

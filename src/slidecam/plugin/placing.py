@@ -42,6 +42,11 @@ class Placing:
         """World units per level-0 pixel."""
         return self.spacing or PIXELS
 
+    @property
+    def units(self) -> tuple[str, str]:
+        """The world's unit along y and x, as napari names it."""
+        return ("pixel", "pixel") if self.spacing is None else ("um", "um")
+
     def raster(self, pitch: tuple[float, float] = (1, 1), corner: tuple[float, float] = (0, 0)) -> dict[str, Any]:
         """Return how a layer is placed whose pixels span ``pitch`` level-0 pixels from ``corner`` on (both x, y)."""
         unit, half = self.unit, ((pitch[0] - 1) / 2, (pitch[1] - 1) / 2)
@@ -50,7 +55,7 @@ class Placing:
             "translate": ((corner[1] + half[1]) * unit.y, (corner[0] + half[0]) * unit.x),
             "axis_labels": AXES,
         }
-        return placed if self.spacing is None else {**placed, "units": ("um", "um")}
+        return placed if self.spacing is None else {**placed, "units": self.units}
 
     def vectors(self) -> dict[str, Any]:
         """Return how a layer of shapes or points is placed whose data are level-0 pixels (row, column) from edges."""

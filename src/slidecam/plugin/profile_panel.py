@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QPointF, QRectF, Qt
-from qtpy.QtGui import QColor, QPainter, QPen, QPolygonF
+from qtpy.QtGui import QColor, QPainter, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QMouseEvent, QPaintEvent
 
-    from slidecam.plugin.volume import Profile
+    from slidecam.plugin.volume_run import Profile
 
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 10, 26
 HEIGHT = 170
@@ -80,7 +80,14 @@ class ProfilePlot(QWidget):
 
     def turn(self, x: float) -> None:
         """Turn the viewer to the slice at a place of the plot."""
-        self.viewer.dims.set_current_step(self.profile.axis, self.slice_at(x))
+        position = float(self.profile.table.positions[self.slice_at(x)])
+        # In millimetres: the viewer's own steps are those of the finest volume that is open.
+        self.viewer.dims.set_point(self.profile.axis, position)
+
+    @property
+    def shown(self) -> int:
+        """The slice that the viewer shows, or that lies nearest."""
+        return int(np.nanargmin(np.abs(self.profile.table.positions - self.viewer.dims.point[self.profile.axis])))
 
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: ARG002, N802  (Qt's name)
         """Draw axes, lines and the slice that is shown."""
@@ -91,9 +98,8 @@ class ProfilePlot(QWidget):
             painter.setPen(QPen(QColor(*color), 2))
             for run in _runs(values):
                 painter.drawPolyline(QPolygonF([self.place_of(number, float(values[number])) for number in run]))
-        shown = int(self.viewer.dims.current_step[self.profile.axis])
-        painter.setPen(QPen(QColor(250, 250, 250), 1, Qt.PenStyle.DashLine))
-        painter.drawLine(self.place_of(shown, 0), self.place_of(shown, 1))
+        painter.setPen(QPen(self.palette().color(QPalette.ColorRole.WindowText), 1, Qt.PenStyle.DashLine))
+        painter.drawLine(self.place_of(self.shown, 0), self.place_of(self.shown, 1))
         painter.end()
 
     def _draw_axes(self, painter: QPainter) -> None:

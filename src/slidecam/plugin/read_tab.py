@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from slidecam.plugin.cards import class_rows, tile_card
 from slidecam.plugin.cells import NO_TILE
+from slidecam.plugin.notices import by_hand
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
 from slidecam.plugin.tasks import in_background, now_and_then
 from slidecam.plugin.why import explain_tile
@@ -29,6 +30,7 @@ from slidecam.plugin.why import explain_tile
 if TYPE_CHECKING:
     from slidecam.plugin.desk import Desk
     from slidecam.plugin.shown import ShownRun
+    from slidecam.plugin.why import Why
     from slidecam.steps import Step
 
 PERCENT = 100
@@ -90,6 +92,7 @@ class ReadTab(QWidget):
         self.card.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.why = QPushButton("Explain this tile")
         self.why_status = QLabel()
+        self.why_status.setWordWrap(True)
 
     def _lay_out(self) -> None:
         form = QFormLayout()
@@ -130,7 +133,7 @@ class ReadTab(QWidget):
     def refresh(self) -> None:
         """Show the run that is on the desk now."""
         run = self.desk.run
-        self.about.setText("No result is shown yet: run a model in “Classify”." if run is None else _about(run))
+        self.about.setText(self.desk.why_empty if run is None else _about(run))
         self._fill_legend(run)
         names = () if run is None else run.table.class_names
         known = [self.suspect.itemText(index) for index in range(self.suspect.count())]
@@ -217,16 +220,22 @@ class ReadTab(QWidget):
         self.why.setEnabled(False)
         self.why_status.setText("Loading the classifier …")
         self.worker = in_background(
-            now_and_then(explain_tile(run, row)), self._progressed, self.explained.emit, self._explained
+            now_and_then(explain_tile(run, row)), self._progressed, self._explained, self._over, self._failed
         )
 
     def _progressed(self, step: Step) -> None:
         of = f" of {step.total}" if step.total else ""
         self.why_status.setText(f"{step.phase}: {step.done}{of}")
 
-    def _explained(self) -> None:
-        self.worker = None
+    def _explained(self, why: Why) -> None:
         self.why_status.setText("")
+        self.explained.emit(why)
+
+    def _failed(self, error: Exception) -> None:
+        self.why_status.setText(by_hand(str(error)))
+
+    def _over(self) -> None:
+        self.worker = None
         self.why.setEnabled(self.desk.selected != NO_TILE)
 
 

@@ -1,25 +1,28 @@
-"""What napari opens through slidecam: slides, runs, heatmaps, and areas drawn in QuPath."""
+"""What napari opens through slidecam: slides, runs, heatmaps, and areas drawn in QuPath.
+
+Here is what a slide or a volume needs, and no more: it lies on the screen before torch would be loaded.
+`slidecam.plugin.results` opens the rest.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import SlidecamError, StoreError
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
-from slidecam.plugin.areas import annotation_layer
 from slidecam.plugin.notices import tell, warn
-from slidecam.plugin.overlays import heat_layers, run_layers
-from slidecam.plugin.placing import Placing
-from slidecam.plugin.shown import ShownRun, read_shown, run_folder
-from slidecam.plugin.slide import KEY, LayerData, SlideFacts, slide_layer
-from slidecam.plugin.volume import hang, is_volume_run, volume_heat_layers, volume_layer, volume_run_layers
+from slidecam.plugin.slide import slide_layer
+from slidecam.plugin.volume import hang, volume_layer
 from slidecam.sources import open_source
 from slidecam.sources.volume import VolumeSource
-from slidecam.store import read_run
+from slidecam.store import RUN_FILE, STORE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from slidecam.plugin.slide import LayerData
 
     Reader = Callable[[str | Sequence[str]], list[LayerData]]
 
@@ -39,12 +42,12 @@ def get_reader(path: str | Sequence[str]) -> Reader | None:
         return None
     where = Path(path)
     if where.name.lower().endswith(GEOJSON):
-        return _reading(_annotations)
+        return _reading(_result("read_annotations"))
     if where.is_dir() and _is_heatmap(where):
-        return _reading(_heatmap)
+        return _reading(_result("read_heatmap"))
     if run_folder(where) is not None:
-        return _reading(_run)
-    return _reading(_slide) if _opens(path) else None
+        return _reading(_result("read_run_folder"))
+    return _reading(read_slide) if _opens(path) else None
 
 
 def _reading(read: Callable[[Path], list[LayerData]]) -> Reader:
@@ -52,6 +55,16 @@ def _reading(read: Callable[[Path], list[LayerData]]) -> Reader:
         return read(Path(path if isinstance(path, str) else path[0]))
 
     return reader
+
+
+def _result(name: str) -> Callable[[Path], list[LayerData]]:
+    """Return a reader of `slidecam.plugin.results`, which is loaded when something is read."""
+
+    def read(path: Path) -> list[LayerData]:
+        layers: list[LayerData] = getattr(import_module("slidecam.plugin.results"), name)(path)
+        return layers
+
+    return read
 
 
 def _is_heatmap(path: Path) -> bool:
@@ -74,12 +87,13 @@ def _opens(path: str) -> bool:
     return True
 
 
-def _slide(path: Path) -> list[LayerData]:
+def read_slide(path: Path) -> list[LayerData]:
+    """Open a slide or a volume, and tell what must be known of it."""
     source = open_source(path)
     if isinstance(source, VolumeSource):
         for note in source.facts.notes:
             tell(note)
-        viewer = _viewer()
+        viewer = shown_viewer()
         if viewer is not None:
             hang(viewer)
         return [volume_layer(source)]
@@ -90,60 +104,16 @@ def _slide(path: Path) -> list[LayerData]:
     return [layer]
 
 
-def _run(path: Path) -> list[LayerData]:
-    folder = run_folder(path) or path
-    if is_volume_run(folder):
-        return _volume_run(folder)
-    run = read_shown(folder)
-    return [*_slide_of(run), *run_layers(run)]
+def run_folder(path: Path) -> Path | None:
+    """Return the slide's output folder that ``path`` is or lies in, or None."""
+    for folder in (path, path.parent):
+        if (folder / STORE_FOLDER).is_dir() and (folder / RUN_FILE).is_file():
+            return folder
+    return None
 
 
-def _volume_run(folder: Path) -> list[LayerData]:
-    record = read_run(folder) or {}
-    path = Path(str(record.get("input", {}).get("path", "")))
-    below = _slide(path) if path.exists() else []
-    if not below:
-        tell(f"The volume of this run is not at {path} any more: open it yourself.")
-    return [*below, *volume_run_layers(folder)]
-
-
-def _slide_of(run: ShownRun) -> list[LayerData]:
-    """Return the run's slide, unless it has been moved since."""
-    if not Path(run.tiles.slide_path).exists():
-        tell(
-            f"The slide of this run is not at {run.tiles.slide_path} any more: open it yourself, and it will lie below."
-        )
-        return []
-    layer, notes = slide_layer(run.tiles.slide_path, run.spacing)
-    for note in notes:
-        warn(note)
-    return [layer]
-
-
-def _heatmap(path: Path) -> list[LayerData]:
-    folder = run_folder(path)
-    if folder is not None and is_volume_run(folder):
-        return volume_heat_layers(path, folder.name)
-    return heat_layers(path, None if folder is None else read_shown(folder))
-
-
-def _annotations(path: Path) -> list[LayerData]:
-    facts = _open_slide()
-    if facts is None:
-        warn("No slide is open, so these areas are shown in pixels: open their slide first.")
-    placing = Placing(None) if facts is None else facts.placing
-    return [annotation_layer(path, placing, None if facts is None else facts.bounds)]
-
-
-def _viewer() -> Any:  # noqa: ANN401  (napari's viewer)
+def shown_viewer() -> Any:  # noqa: ANN401  (napari's viewer)
     """Return the viewer that the user looks at, if there is one."""
     from napari import current_viewer  # noqa: PLC0415  (loads Qt's half of napari, which a reader in a script lacks)
 
     return current_viewer()
-
-
-def _open_slide() -> SlideFacts | None:
-    """Return the slide of the viewer that the user looks at: annotations are told in its pixels."""
-    viewer = _viewer()
-    kept = [] if viewer is None else [layer.metadata.get(KEY) for layer in viewer.layers]
-    return next((facts for facts in reversed(kept) if isinstance(facts, SlideFacts)), None)

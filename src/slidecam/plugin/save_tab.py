@@ -12,7 +12,7 @@ from slidecam.errors import SlidecamError, UsageError
 from slidecam.plugin import writing
 from slidecam.plugin.figure import write_view
 from slidecam.plugin.notices import complain, tell
-from slidecam.plugin.overlays import CLASS, HEAT
+from slidecam.plugin.slide import KEY
 
 if TYPE_CHECKING:
     from slidecam.plugin.desk import Desk
@@ -52,7 +52,8 @@ class SaveTab(QWidget):
     def refresh(self) -> None:
         """Show what there is to save."""
         run = self.desk.run
-        self.about.setText("No result is shown yet." if run is None else f"All files of the run lie in {run.folder}.")
+        folder = self.desk.volume if run is None else run.folder
+        self.about.setText("No result is shown yet." if folder is None else f"All files of the run lie in {folder}.")
         for name, button in self.buttons.items():
             button.setEnabled(run is not None and (name != "zarr" or bool(run.heatmaps)))
 
@@ -69,8 +70,11 @@ class SaveTab(QWidget):
         """Write one kind of file; what goes wrong is told."""
         try:
             self._write(name, path)
-        except (SlidecamError, OSError) as error:
+        except SlidecamError as error:
             complain(str(error))
+            return
+        except OSError as error:
+            complain(f"{path} cannot be written: {error.strerror or error}. Choose another place, or make room.")
             return
         tell(f"Written: {path}")
 
@@ -87,5 +91,5 @@ class SaveTab(QWidget):
             "csv": writing.write_tiles_csv,
             "zarr": writing.write_ome_zarr,
         }[name]
-        layer = next(self.desk.overlays(HEAT if name == "zarr" else CLASS))
-        write(path, layer.data, {"name": layer.name, "metadata": layer.metadata})
+        # Of the run, whatever layers of it the user has taken away.
+        write(path, None, {"name": run.folder.name, "metadata": {KEY: run, "heatmap": next(iter(run.heatmaps), None)}})

@@ -10,7 +10,7 @@ from slidecam.plugin.cells import CellGrid
 from slidecam.plugin.placing import Placing
 from slidecam.preparation import FINISHED
 from slidecam.run_results import read_run_tiles
-from slidecam.store import RUN_FILE, STORE_FOLDER, read_run
+from slidecam.store import read_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,14 +84,6 @@ class ShownRun:
     def with_table(self, table: TileTable) -> ShownRun:
         """Return the same run with more results in the same tiles."""
         return replace(self, tiles=replace(self.tiles, table=table))
-
-
-def run_folder(path: Path) -> Path | None:
-    """Return the slide's output folder that ``path`` is or lies in, or None."""
-    for folder in (path, path.parent):
-        if (folder / STORE_FOLDER).is_dir() and (folder / RUN_FILE).is_file():
-            return folder
-    return None
 
 
 def read_shown(folder: Path) -> ShownRun:

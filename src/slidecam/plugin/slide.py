@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from slidecam.errors import RegionReadError, SpacingError
+from slidecam.errors import SourceError, SpacingError
 from slidecam.plugin.placing import Placing
 from slidecam.sources import Source, open_source, settle_spacing
 
@@ -189,6 +189,6 @@ def _associated(source: Source) -> dict[str, NDArray[np.uint8]]:
     for name in source.facts.associated:
         try:
             images[name] = source.associated_image(name)
-        except (RegionReadError, KeyError):
+        except (SourceError, KeyError):
             continue
     return images

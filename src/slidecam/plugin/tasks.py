@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
 
-from slidecam.errors import ViewerError
+from slidecam.errors import SlidecamError, ViewerError
+from slidecam.plugin.notices import complain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -25,6 +26,7 @@ def in_background(
     on_update: Callable[[Any], None],
     on_result: Callable[[Any], None],
     on_end: Callable[[], None],
+    on_error: Callable[[Exception], None],
 ) -> Any:  # noqa: ANN401  (napari's worker)
     """Run a generator in a thread of its own.
 
@@ -35,21 +37,32 @@ def in_background(
     on_update, on_result
         See ``work``.
     on_end
-        Called last, whether it went well or not. An error is told by napari.
+        Called last, whether it went well or not.
+    on_error
+        Given what went wrong; the user is told of it here.
 
     Returns
     -------
     worker
         napari's worker; ``quit`` ends it after the next update.
     """
-    worker = create_worker(guarded, work, _start_thread=False)
+    worker = create_worker(guarded, work, _start_thread=False, _ignore_errors=True)
     worker.yielded.connect(on_update)
     worker.returned.connect(on_result)
+    worker.errored.connect(on_error)
+    worker.errored.connect(_tell)
     worker.finished.connect(on_end)
     # napari's worker drops a generator that it was told to quit without closing it: threads and locks would stay.
     worker.aborted.connect(work.close)
     worker.start()
     return worker
+
+
+def _tell(error: Exception) -> None:
+    """Tell of an error of ours in its own words, as a traceback mends no folder; any other is napari's to tell."""
+    if not isinstance(error, SlidecamError):
+        raise error
+    complain(str(error))
 
 
 def now_and_then(work: Generator[Step, None, Any]) -> Generator[Step, None, Any]:

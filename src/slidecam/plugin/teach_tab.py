@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from qtpy.QtWidgets import (
 from slidecam import teaching
 from slidecam.errors import SlidecamError
 from slidecam.plugin.lesson import Lesson
-from slidecam.plugin.notices import complain, tell
+from slidecam.plugin.notices import by_hand, complain, tell
 from slidecam.plugin.tasks import in_background, now_and_then
 from slidecam.plugin.told import compared, counts_told, tuned_told
 from slidecam.run_results import compare_runs
@@ -131,7 +132,7 @@ class TeachTab(QWidget):
             button.setEnabled(ready)
         self.again.setVisible(self.tuned is not None)
         if run is None:
-            self.about.setText("No result is shown yet: run a model in “Classify”.")
+            self.about.setText(self.desk.why_empty)
             return
         names, chosen = list(self.lesson.classes), self.classes.currentText()
         if names != [self.classes.itemText(index) for index in range(self.classes.count())]:
@@ -139,10 +140,10 @@ class TeachTab(QWidget):
             self.classes.addItems(names)
             self.classes.setCurrentText(chosen or names[0])
         try:
+            self._compare()
             self.about.setText(counts_told(self.lesson.annotations(), self.lesson.corrections))
         except SlidecamError as error:
             self.about.setText(str(error))
-        self._compare()
 
     def start_drawing(self) -> None:
         """Make the layer of annotations active, with polygons of the chosen class."""
@@ -178,6 +179,7 @@ class TeachTab(QWidget):
         )
 
     def _exported(self, _result: object) -> None:
+        self.status.setText("")
         tell("The training set is written: annotations.geojson, and a folder of tiles for each class.")
 
     def fine_tune(self) -> None:
@@ -202,7 +204,7 @@ class TeachTab(QWidget):
             complain(str(error))
             return
         self.status.setText("Beginning …")
-        self.worker = in_background(now_and_then(steps), self._progressed, on_result, self._over)
+        self.worker = in_background(now_and_then(steps), self._progressed, on_result, self._over, self._failed)
         self.refresh()
 
     def _progressed(self, step: Step) -> None:
@@ -214,10 +216,11 @@ class TeachTab(QWidget):
         self.compared.setText("")
         self.status.setText(tuned_told(tuned))
 
+    def _failed(self, error: Exception) -> None:
+        self.status.setText(escape(by_hand(str(error))))
+
     def _over(self) -> None:
         self.worker = None
-        if self.status.text().startswith("Beginning"):
-            self.status.setText("")
         self.refresh()
 
     def _run_again(self) -> None:
@@ -230,6 +233,8 @@ class TeachTab(QWidget):
         if run is None or self.before is None or self.tuned is None or not run.is_finished:
             return
         if run.tiles.digest.get("model") == self.tuned.bundle.digest:
+            # What was said of these tiles is as true of them as before, and the next lesson builds on it.
+            self.lesson.carry(self.before)
             self.compared.setText(compared(compare_runs(self.before, run.tiles)))
 
 

@@ -1,4 +1,4 @@
-"""Volumes: opened the way radiologists hang them, with heatmaps on their voxels, and a profile along the slices.
+"""Volumes: opened the way radiologists hang them.
 
 Arrays are (S, P, L) and the world is LPS+ mm as (z, y, x): sliced, anterior is up and the patient's right is on the
 left of the screen. In 3-D napari's own handedness would show the mirror image, so the camera is turned for as long as a
@@ -8,34 +8,19 @@ volume lies in the viewer.
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
-import numpy as np
-
 from slidecam.errors import UsageError
-from slidecam.exchange.slices_csv import read_slices_csv
-from slidecam.exchange.volume_zarr import read_volume_ome_zarr
 from slidecam.plugin import compat
-from slidecam.plugin.overlays import HEAT, heat_colors
 from slidecam.plugin.slide import KEY, LayerData, facts_of
 from slidecam.sources.display import displayed
-from slidecam.store import read_run
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from slidecam.exchange.slices_csv import SliceTable
     from slidecam.sources.volume import VolumeSource
 
 AXES = ("S", "P", "L")
 HUNG = ("away", "down", "right")
 """Camera orientation in which (S, P, L) is not mirrored in 3-D."""
-
-HEAT_OPACITY = 0.6
-SLICES = "slices.csv"
-ANATOMIC = {"axial": 0, "coronal": 1, "sagittal": 2}
 
 
 def volume_layer(source: VolumeSource) -> LayerData:
@@ -49,81 +34,15 @@ def volume_layer(source: VolumeSource) -> LayerData:
         "name": facts.name,
         "rgb": source.is_colour,
         "metadata": {KEY: facts_of(source)[0], "slide": {"path": str(facts.path), "resampled": shown.resampled}},
-        **_placed(shown.scale, shown.translate),
+        **placed(shown.scale, shown.translate),
     }
     return shown.array, meta if source.is_colour else {**meta, "contrast_limits": source.limits}, "image"
 
 
-def _placed(scale: Any, translate: Any) -> dict[str, Any]:  # noqa: ANN401  (three numbers each)
-    placed = {"scale": tuple(map(float, scale)), "translate": tuple(map(float, translate))}
-    return {**placed, "axis_labels": AXES, "units": ("mm",) * 3}
-
-
-def volume_heat_layers(path: Path, name: str, shown: str | None = None) -> list[LayerData]:
-    """Return a volume's heatmap as one 3-D layer for each class; ``shown`` is the class that is visible at first."""
-    heat = read_volume_ome_zarr(path)
-    visible = heat.spec.class_names[0] if shown not in heat.spec.class_names else shown
-    layers: list[LayerData] = []
-    for index, class_name in enumerate(heat.spec.class_names):
-        array: Any = da.from_zarr(heat.array)[index]  # type: ignore[no-untyped-call]
-        placed = _placed(heat.scale, heat.translate)
-        if heat.spec.stack.grid.is_oblique:
-            straight = displayed(np.nan_to_num(np.asarray(heat.array[index])), heat.spec.stack.grid)
-            array, placed = straight.array, _placed(straight.scale, straight.translate)
-        look = {
-            "name": f"{name}: heat {class_name}",
-            "colormap": heat_colors(signed=heat.spec.signed),
-            "blending": "translucent_no_depth",
-            "opacity": HEAT_OPACITY,
-            "contrast_limits": (-1 if heat.spec.signed else 0, 1),
-            "visible": class_name == visible,
-            "metadata": {"kind": HEAT, "class": class_name, "heatmap": str(path), "volume run": str(path.parent)},
-        }
-        layers.append((array, {**look, **placed}, "image"))
-    return layers
-
-
-def volume_run_layers(folder: Path) -> list[LayerData]:
-    """Return the heatmaps of a volume's run, that of the class it was called on top and alone visible."""
-    called = (read_run(folder) or {}).get("volume", {}).get("called")
-    paths = [*folder.glob("heatmap.ome.zarr"), *sorted(folder.glob("heatmap-*.ome.zarr"))]
-    return [layer for path in paths[:1] for layer in volume_heat_layers(path, folder.name, called)]
-
-
-def is_volume_run(folder: Path) -> bool:
-    """Whether a run is of a volume's slices and not of a slide's tiles."""
-    return bool((read_run(folder) or {}).get("input", {}).get("planes"))
-
-
-@dataclass(frozen=True, eq=False)
-class Profile:
-    """A classifier's probabilities along the slices of a volume.
-
-    Attributes
-    ----------
-    table
-        One row for each slice.
-    axis
-        Which of napari's axes it runs along: 0 S, 1 P, 2 L.
-    colors
-        Of the classes.
-    called
-        What the volume was called, in words.
-    """
-
-    table: SliceTable
-    axis: int
-    colors: tuple[tuple[int, int, int], ...]
-    called: str
-
-
-def read_profile(folder: Path) -> Profile:
-    """Read the profile of a volume's run."""
-    record = read_run(folder) or {}
-    table = read_slices_csv(folder / SLICES)
-    colors = tuple((int(red), int(green), int(blue)) for red, green, blue in record["bundle"]["class_colors"])
-    called = str(record.get("volume", {}).get("called", "not called"))
-    return Profile(table, ANATOMIC[record["input"]["axis"]], colors, called)
+def placed(scale: Any, translate: Any) -> dict[str, Any]:  # noqa: ANN401  (three numbers each)
+    """Return where a layer of (S, P, L) lies, in millimetres, as napari takes it."""
+    place = {"scale": tuple(map(float, scale)), "translate": tuple(map(float, translate))}
+    return {**place, "axis_labels": AXES, "units": ("mm",) * 3}
 
 
 def hang(viewer: Any) -> None:  # noqa: ANN401  (napari's viewer or its model)

@@ -65,9 +65,16 @@ def write_ome_zarr(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]: 
         raise UsageError(f"{name} is no heatmap of a finished run.", "Save a layer that slidecam made.")
     if Path(heatmap).resolve() == Path(path).resolve():
         return [path]
+    if _holds_something_else(Path(path)):
+        raise UsageError(f"{path} is a folder, and no OME-Zarr.", "It was not touched: choose another name.")
     with replacing_folder(Path(path)) as fresh:
         shutil.copytree(heatmap, fresh)
     return [path]
+
+
+def _holds_something_else(path: Path) -> bool:
+    known = (".zgroup", ".zattrs", "zarr.json")
+    return path.exists() and not any((path / name).is_file() for name in known)
 
 
 def _run_of(meta: Mapping[str, Any]) -> ShownRun:
