@@ -26,7 +26,7 @@ def row(*maps: PanelMap) -> PanelRow:
         PanelCurves(each.name, "blur", fractions, np.array([1, 0.4, 0.0]), np.array([0, 0.6, 1.0]), 0.45, 0.55)
         for each in maps
     )
-    return PanelRow("tile <1>", "tumour", "97 %", TILE, maps, curves)
+    return PanelRow("tile <1>", "tumour", ("97 %",), TILE, maps, curves)
 
 
 def grid(value: float) -> NDArray[np.float32]:
@@ -73,7 +73,7 @@ def test_a_scale_is_told_in_plain_figures(top: float, ends: tuple[str, str], *, 
 
 def test_a_model_stands_above_its_methods(tmp_path: Path) -> None:
     maps = [PanelMap(f"{model}/cam", "CAM", grid(1), model=model) for model in ("one $5", "two")]
-    write_panel([replace(row(*maps), caption="\none $5: 97 %\ntwo: 12 %")], tmp_path, title="both")
+    write_panel([replace(row(*maps), captions=("one $5: 97 %", "two: 12 %"))], tmp_path, title="both")
     page = (tmp_path / "panel.html").read_text(encoding="utf-8")
     assert "two: CAM" in page
     assert "one $5: 97 %<br>two: 12 %" in page

@@ -7,11 +7,13 @@ import shlex
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+import slidecam
 from slidecam.atomic import check_folder
 from slidecam.errors import SpacingError, UsageError, ViewerError
 from slidecam.exchange.annotations import read_annotations
@@ -25,7 +27,7 @@ from slidecam.plugin.classify_tab import quoted
 from slidecam.plugin.compat import camera, canvas_size, scale_bar
 from slidecam.plugin.guard import keep_triton_out
 from slidecam.plugin.job import Began, Ended, RunJob, RunOrder, Tiles, Writing
-from slidecam.plugin.notices import by_hand
+from slidecam.plugin.notices import BY_HAND, by_hand
 from slidecam.plugin.overlays import class_layer, heat_colors, heat_layers
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.rate import Rate, duration
@@ -45,7 +47,6 @@ from slidecam.store import Status
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
     from napari.components import ViewerModel
 
@@ -324,3 +325,10 @@ def test_a_tile_is_explained_by_all_methods_and_each_map_lies_on_it(own_run: Sho
     x, y, width, height = own_run.table.boxes[2].tolist()
     np.testing.assert_allclose(corners, [[x, y], [x + width, y + height]])
     assert (why.folder / "panel.html").exists()
+
+
+def test_a_remedy_that_is_said_otherwise_in_the_viewer_is_one_that_the_pipeline_has() -> None:
+    source = Path(slidecam.__file__).parent
+    outside = [path for path in source.rglob("*.py") if "plugin" not in path.relative_to(source).parts]
+    words = "".join(path.read_text(encoding="utf-8") for path in outside)
+    assert [typed for typed, _clicked in BY_HAND if typed not in words] == []

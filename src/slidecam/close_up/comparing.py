@@ -22,6 +22,7 @@ from slidecam.close_up.methods import choose_methods
 from slidecam.close_up.tiles import TileChoice, choose_tiles
 from slidecam.errors import UsageError
 from slidecam.inference import choose_device
+from slidecam.learning.folder import BUNDLE_FOLDER
 from slidecam.models import open_bundle
 from slidecam.steps import Step
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from slidecam.close_up.tiles import ChosenTiles
     from slidecam.exchange.panel_rows import PanelRow
     from slidecam.models import Card, Classifier
-
-BUNDLE = "bundle"
 
 Wanted = tuple[tuple[int, ...], ...]
 
@@ -109,7 +108,7 @@ def model_names(models: Sequence[str | Path], cards: Sequence[Card]) -> tuple[st
 def _folder_name(bundle: Path) -> str:
     """Return the name that tells a bundle from others: trainings leave theirs in folders that are all called so."""
     bundle = bundle.resolve()
-    return bundle.parent.name if bundle.name == BUNDLE else bundle.name
+    return bundle.parent.name if bundle.name == BUNDLE_FOLDER else bundle.name
 
 
 def same_places(tiles: ChosenTiles, choice: TileChoice) -> TileChoice:
@@ -148,7 +147,7 @@ def _beside(names: Sequence[str], rows: Sequence[PanelRow]) -> PanelRow:
     pairs = list(zip(names, rows, strict=True))
     return replace(
         rows[0],
-        caption="".join(f"\n{name}: {row.caption}" for name, row in pairs),
+        captions=tuple(f"{name}: {caption}" for name, row in pairs for caption in row.captions),
         maps=tuple(replace(one, name=f"{name}/{one.name}", model=name) for name, row in pairs for one in row.maps),
         curves=tuple(replace(one, method=f"{name}/{one.method}") for name, row in pairs for one in row.curves),
     )

@@ -208,7 +208,7 @@ def panel_rows(
             PanelRow(
                 name=found.tiles.names[number],
                 explained=names[index],
-                caption=told + graph,
+                captions=(told + graph,),
                 pixels=found.tiles.pixels[number],
                 maps=tuple(
                     PanelMap(

@@ -119,14 +119,9 @@ def measure_tiles(
 
 
 def _refuse_unmeasurable(source: Path, spec: MeasureSpec) -> None:
-    """Refuse labels or masks that cannot be, and a measure that needs masks where there are none; UsageError."""
-    masks, one_slide = spec.tiles.masks, not holds_pictures(source)
-    if one_slide and spec.explained == LABELLED:
+    """Refuse labels that cannot be, and a measure that needs masks where there are none; UsageError."""
+    if spec.explained == LABELLED and not holds_pictures(source):
         raise UsageError(NO_LABELS, NAME_A_CLASS)
-    if masks is not None and not masks.exists():
-        raise UsageError(f"--masks {masks}: there is no such file or folder.", "Check the path.")
-    if masks is not None and one_slide and spec.tiles.of is None:
-        raise UsageError("--masks was given without a class.", "Pass --class NAME.")
     masked = [name for name in spec.faithfulness.named if MEASURES[name].needs_mask]
     if masked and spec.tiles.masks is None:
         remedy = "Pass --masks FILE and --class NAME, or leave the measure out."

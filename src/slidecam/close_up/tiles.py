@@ -146,8 +146,12 @@ def choose_tiles(source: str | Path, classifier: Classifier, choice: TileChoice)
     SlidecamError
         Whatever is wrong with the slide, or the choice leaves nothing.
     """
+    if choice.masks is not None and not choice.masks.exists():
+        raise UsageError(f"--masks {choice.masks}: there is no such file or folder.", "Check the path.")
     if holds_pictures(Path(source)):
         return (yield from _pictures(Path(source), classifier.card, choice))
+    if choice.masks is not None and choice.of is None:
+        raise UsageError("--masks was given without a class.", "Pass --class NAME.")
     view = view_of(classifier.card, PredictSpec(axis=choice.axis))
     with open_source(str(source), choice.reader, view) as opened:
         return (yield from _of_slide(opened, classifier, choice))
@@ -229,7 +233,7 @@ def _of_slide(source: Source, classifier: Classifier, choice: TileChoice) -> Gen
         pixels=pixels,
         boxes=grid.boxes,
         labels=(None,) * len(grid),
-        masks=None if choice.masks is None else _slide_masks(source, grid, choice),
+        masks=_slide_masks(source, grid, choice),
         notes=facts.notes,
         slices=() if facts.stack is None else tuple(grid.planes.tolist()),
     )
@@ -338,13 +342,13 @@ def _read(source: Source, grid: TileGrid, card: Card) -> Generator[Step, None, N
     return pixels
 
 
-def _slide_masks(source: Source, grid: TileGrid, choice: TileChoice) -> NDArray[np.bool_]:
-    """Return where a class was drawn on each tile, on the tile's own pixels."""
-    path, bounds = choice.masks, source.facts.bounds
-    if path is None or choice.of is None:
-        raise UsageError("--masks was given without a class.", "Pass --class NAME.")
+def _slide_masks(source: Source, grid: TileGrid, choice: TileChoice) -> NDArray[np.bool_] | None:
+    """Return where a class was drawn on each tile, on the tile's own pixels; None where nobody drew it."""
+    path, name, bounds = choice.masks, choice.of, source.facts.bounds
+    if path is None or name is None:
+        return None
     offset = (0.0, 0.0) if bounds is None else (float(bounds.x), float(bounds.y))
-    areas = load_classes(path, source.facts.size, offset).areas.get(choice.of, [])
+    areas = load_classes(path, source.facts.size, offset).areas.get(name, [])
     size, masks = Size(grid.input_px, grid.input_px), []
     for x, y, width, height in grid.boxes.tolist():
         scale = np.array([grid.input_px / width, grid.input_px / height])

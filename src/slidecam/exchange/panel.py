@@ -67,7 +67,7 @@ def _told(row: PanelRow, scales: Mapping[str, float]) -> dict[str, Any]:
     return {
         "name": row.name,
         "explained": row.explained,
-        "captions": row.caption.splitlines(),
+        "captions": row.captions,
         "tile": picture_uri(Image.fromarray(row.pixels), 448, exact=True),
         "maps": [
             {

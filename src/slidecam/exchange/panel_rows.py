@@ -88,8 +88,10 @@ class PanelRow:
 
     Attributes
     ----------
-    name, explained, caption
-        The tile, the class, and what is said of them; a line a model.
+    name, explained
+        The tile and the class.
+    captions
+        What is said of them, by each model.
     pixels
         uint8, (edge, edge, 3).
     maps
@@ -100,7 +102,7 @@ class PanelRow:
 
     name: str
     explained: str
-    caption: str
+    captions: tuple[str, ...]
     pixels: NDArray[np.uint8]
     maps: tuple[PanelMap, ...]
     curves: tuple[PanelCurves, ...] = ()

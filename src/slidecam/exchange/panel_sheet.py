@@ -118,7 +118,7 @@ def draw_panel(rows: Sequence[PanelRow], scales: Mapping[str, float], title: str
 def _laid(rows: Sequence[PanelRow]) -> _Sheet:
     return _Sheet(
         lines=tuple(lines_of([each.model for each in rows[0].maps])),
-        captions=max(1 + row.caption.count("\n") for row in rows),
+        captions=max(len(words_above(row)) for row in rows),
         heads=1 + any(each.model for each in rows[0].maps),
         curved=bool(rows[0].curves),
     )
@@ -138,12 +138,18 @@ def lines_of(models: Sequence[str]) -> list[range]:
     return lines
 
 
+def words_above(row: PanelRow) -> tuple[str, ...]:
+    """Return what stands above a row: one line where there is one model, else the class's and then each model's."""
+    if len(row.captions) == 1:
+        return (f"{row.name}: {row.explained} {row.captions[0]}",)
+    return (f"{row.name}: maps for {row.explained}", *row.captions)
+
+
 def _draw_row(pen: Pen, sheet: _Sheet, row: PanelRow, scales: Mapping[str, float], number: int) -> None:
-    first, *others = row.caption.split("\n")
+    first, *others = words_above(row)
     above = HEADER + number * sheet.row + 0.13
     room = pen.width - 2 * MARGIN
-    told = f"{row.explained} {first}" if first else f"maps for {row.explained}"
-    pen.text(MARGIN, above, f"{row.name}: {told}", Type(8, INK, "bold"), room)
+    pen.text(MARGIN, above, first, Type(8, INK, "bold"), room)
     for line, words in enumerate(others, 1):
         pen.text(MARGIN, above + line * CAPTION, words, Type(8, INK), room)
     pen.image(sheet.place(number, 0, 0), row.pixels)

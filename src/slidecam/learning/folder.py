@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-LOCK_FILE = ".lock"
+LOCK_FILE, BUNDLE_FOLDER = ".lock", "bundle"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class TrainingFolder:
     @property
     def bundle(self) -> Path:
         """The finished classifier."""
-        return self.path / "bundle"
+        return self.path / BUNDLE_FOLDER
 
     @property
     def checkpoint(self) -> Path:

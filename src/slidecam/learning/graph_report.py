@@ -134,9 +134,8 @@ def _pictures(protocols: Protocols) -> Iterator[tuple[str, Image.Image]]:
             yield f"ROC, {name.replace(':', ',')}", picture
     names, colors = protocols.card.class_names, protocols.card.class_colors
     for name, plane in protocols.planes.items():
-        if plane is None:
-            continue
-        yield f"t-SNE, {name}", scatter_figure(plane.points, plane.labels, names, colors)
+        if plane is not None:
+            yield f"t-SNE, {name}", scatter_figure(plane.points, plane.labels, names, colors)
 
 
 def _told(figure: Figure) -> tuple[str, str]:
