@@ -1,6 +1,7 @@
 """Puts the page's viewer into what is built, where ``npm ci --prefix web`` has brought it.
 
-Nothing is fetched here: a build needs no network, and one without the viewer says so and works for pictures.
+Nothing is fetched here: a build needs no network, and one without the viewer says so and works for
+pictures.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ class ViewerHook(BuildHookInterface):  # type: ignore[misc]  # hatchling is in t
     """Adds OpenSeadragon and its licence to wheels and source archives."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Name the files, as hatchling asks before it builds; an editable install reads them where they are."""
+        """Name the files, as hatchling asks before it builds.
+
+        An editable install reads them where they are.
+        """
         if version == "editable":
             return
         found = {name: Path(self.root, VIEWER, name) for name in FILES}

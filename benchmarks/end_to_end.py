@@ -1,8 +1,11 @@
-"""Compare `predict`, decoding and heatmaps and files and all, with the eager model alone over ready batches.
+"""Compare `predict`, decoding and heatmaps and files and all, with the eager model alone.
 
-The plain loop gets batches that are decoded, normalised and in memory, and computes logits with the unmodified network.
-`predict` gets the slide. Both run in this process, in turn, on the same tiles. The figure is tiles per second of the
-classification itself, and beside it of the whole call with opening, masking and writing.
+The model alone runs over ready batches.
+
+The plain loop gets batches that are decoded, normalised and in memory, and computes logits with the
+unmodified network. `predict` gets the slide. Both run in this process, in turn, on the same tiles.
+The figure is tiles per second of the classification itself, and beside it of the whole call with
+opening, masking and writing.
 
     python benchmarks/end_to_end.py [--edge 8192] [--rounds 3] [ARCHITECTURE ...]
 """
@@ -54,11 +57,16 @@ def whole_way(slide: Path, bundle: Path, out: Path) -> tuple[float, float, int]:
 def main() -> None:
     """Print one row per architecture."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("architectures", nargs="*", default=["timm/resnet50", "timm/mobilenetv2_100"])
+    parser.add_argument(
+        "architectures", nargs="*", default=["timm/resnet50", "timm/mobilenetv2_100"]
+    )
     parser.add_argument("--edge", type=int, default=8192)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {BATCH}, {options.rounds} rounds")
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {BATCH},"
+        f" {options.rounds} rounds"
+    )
     print("architecture | tiles | plain eager loop | predict + Grad-CAM++ | ratio | whole call")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -71,7 +79,10 @@ def main() -> None:
                 rounds.append((plain_loop(bundle, min(tiles, 320)), ours, call))
             plain, ours, call = (statistics.median(column) for column in zip(*rounds, strict=True))
             ratio = statistics.median(one[1] / one[0] for one in rounds)
-            print(f"{architecture} | {tiles} | {plain:.1f}/s | {ours:.1f}/s | {ratio:.2f} | {call:.1f}/s")
+            print(
+                f"{architecture} | {tiles} | {plain:.1f}/s | {ours:.1f}/s | {ratio:.2f} |"
+                f" {call:.1f}/s"
+            )
 
 
 if __name__ == "__main__":

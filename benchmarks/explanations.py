@@ -1,10 +1,13 @@
-"""What do maps cost beside predictions? Grad-CAM++ of all classes, and every cheap method at once, in the same pass.
+"""What do maps cost beside predictions? Grad-CAM++ of all classes, and every cheap method at once.
 
-Both sides use one classifier, folded, on the same ready batch, in turn: pairs of runs next to each other, so that what
-else the machine does falls on both. The figure is the median of the pairs' ratios. A hook on the network's first
-convolution counts how often the backbone ran.
+All in the same pass.
 
-    python benchmarks/explanations.py [--rounds 30] [--batch 16] [--classes 9] [--threads N] [ARCHITECTURE ...]
+Both sides use one classifier, folded, on the same ready batch, in turn: pairs of runs next to each
+other, so that what else the machine does falls on both. The figure is the median of the pairs'
+ratios. A hook on the network's first convolution counts how often the backbone ran.
+
+    python benchmarks/explanations.py [--rounds 30] [--batch 16] [--classes 9] [--threads N]
+    [ARCHITECTURE ...]
 """
 
 from __future__ import annotations
@@ -45,7 +48,9 @@ class Passes:
     """Counts the tiles that a classifier's first convolution sees."""
 
     def __init__(self, classifier: Classifier) -> None:
-        first = next(module for module in classifier.network.modules() if isinstance(module, nn.Conv2d))
+        first = next(
+            module for module in classifier.network.modules() if isinstance(module, nn.Conv2d)
+        )
         first.register_forward_hook(self._count)
         self.tiles = 0
 
@@ -64,7 +69,10 @@ def predict(classifier: Classifier, tiles: torch.Tensor, plan: MapPlan | None) -
 
 
 def ratios(classifier: Classifier, tiles: torch.Tensor, plan: MapPlan, rounds: int) -> list[float]:
-    """Return how much longer predictions take with maps, pair by pair; which of both comes first alternates."""
+    """Return how much longer predictions take with maps, pair by pair.
+
+    Which of both comes first alternates.
+    """
     found = []
     for number in range(rounds):
         if number % 2:
@@ -77,16 +85,24 @@ def ratios(classifier: Classifier, tiles: torch.Tensor, plan: MapPlan, rounds: i
 
 def cheap_methods(classifier: Classifier) -> list[str]:
     """Return the names of the cheap methods that this classifier bears."""
-    return [name for name, one in CHEAP.items() if one.needs != "linear head" or classifier.linear_head is not None]
+    return [
+        name
+        for name, one in CHEAP.items()
+        if one.needs != "linear head" or classifier.linear_head is not None
+    ]
 
 
 def row(architecture: str, folder: Path, options: argparse.Namespace) -> str:
     """Return one row of the table."""
-    classifier = open_bundle(write_bundle(folder, architecture, classes=options.classes)).classifier()
+    classifier = open_bundle(
+        write_bundle(folder, architecture, classes=options.classes)
+    ).classifier()
     tiles = torch.randint(0, 256, (options.batch, 224, 224, 3), dtype=torch.uint8)
     every_class = range(options.classes - 1)
     plus = plan_maps(classifier, ["gradcam++"], range(options.classes))
-    every = plan_maps(classifier, cheap_methods(classifier), every_class, against=options.classes - 1)
+    every = plan_maps(
+        classifier, cheap_methods(classifier), every_class, against=options.classes - 1
+    )
     warm = [predict(classifier, tiles, plan) for plan in (None, plus, every, None)]
     passes = Passes(classifier)
     predict(classifier, tiles, plus)
@@ -94,8 +110,8 @@ def row(architecture: str, folder: Path, options: argparse.Namespace) -> str:
     of_plus, of_every = (ratios(classifier, tiles, plan, options.rounds) for plan in (plus, every))
     head = "linear" if classifier.linear_head is not None else "deep"
     return (
-        f"{architecture} | {head} | {1000 * warm[-1] / options.batch:.1f} ms | {told(of_plus)} | {told(of_every)} "
-        f"({len(every.maps)}) | {a_tile:g}"
+        f"{architecture} | {head} | {1000 * warm[-1] / options.batch:.1f} ms | {told(of_plus)} |"
+        f" {told(of_every)} ({len(every.maps)}) | {a_tile:g}"
     )
 
 
@@ -119,7 +135,10 @@ def main() -> None:
         f"torch {torch.__version__}, {options.threads} threads, batch {options.batch}, 224 px, "
         f"{options.classes} classes, {options.rounds} pairs; median of ratios (quartiles)"
     )
-    print("architecture | head | predictions, a tile | + Grad-CAM++ | + every cheap method | backbone passes a tile")
+    print(
+        "architecture | head | predictions, a tile | + Grad-CAM++ | + every cheap method | backbone"
+        " passes a tile"
+    )
     for architecture in options.architectures:
         with tempfile.TemporaryDirectory() as temporary:
             print(row(architecture, Path(temporary), options), flush=True)

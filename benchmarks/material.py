@@ -22,7 +22,7 @@ SPACING = 0.5
 
 
 def write_slide(path: Path, edge: int) -> Path:
-    """Write a square slide full of stained noise, a JPEG pyramid of 256 px tiles, in bounded memory."""
+    """Write a square slide of stained noise, a JPEG pyramid of 256 px tiles, in bounded memory."""
     with tifffile.TiffWriter(path, bigtiff=True) as writer:
         for step in (1, 4, 16):
             size = edge // step

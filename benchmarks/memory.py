@@ -1,4 +1,6 @@
-"""Does peak memory grow with the slide? Classify a slide and one of four times its area, each in a fresh process.
+"""Does peak memory grow with the slide? Classify a slide and one of four times its area.
+
+Each runs in a fresh process.
 
 python benchmarks/memory.py [--edge 16384]
 """

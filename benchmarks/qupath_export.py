@@ -24,7 +24,9 @@ def make_table(tiles: int) -> TileTable:
     rng = np.random.default_rng(0)
     places = np.arange(tiles)
     across = int(np.ceil(np.sqrt(tiles)))
-    boxes = np.stack([places % across * 512, places // across * 512, *np.full((2, tiles), 512)], axis=1)
+    boxes = np.stack(
+        [places % across * 512, places // across * 512, *np.full((2, tiles), 512)], axis=1
+    )
     values = rng.dirichlet(np.ones(len(CLASSES)), tiles).astype(np.float32)
     status, colors = np.ones(tiles, np.uint8), ((200, 0, 0), (150, 200, 150), (255, 200, 0))
     return TileTable(boxes.astype(np.int64), status, values, CLASSES, colors, "softmax")

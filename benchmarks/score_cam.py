@@ -1,16 +1,19 @@
 """What exact Score-CAM costs, in time and memory, and how near the clustered mode comes.
 
-Exact Score-CAM of every class of a tile, folded as `slidecam explain` runs it, against pytorch-grad-cam's of one class
-on the plain network; both in fp32, in turn. The peer's cost is the same for every channel, so that it is timed on its
-first --peer-channels and told for all. Memory is watched from a thread every 20 ms; its growth is over what the
-process held before the tile, when the network had run once. Seconds are the clock's and, in brackets, the processor's;
-the ratio is of the processor's, which what else the machine does hardly touches.
-Clustered maps are held against exact ones tile by tile.
+Exact Score-CAM of every class of a tile, folded as `slidecam explain` runs it, against
+pytorch-grad-cam's of one class on the plain network; both in fp32, in turn. The peer's cost is the
+same for every channel, so that it is timed on its first --peer-channels and told for all. Memory is
+watched from a thread every 20 ms; its growth is over what the process held before the tile, when
+the network had run once. Seconds are the clock's and, in brackets, the processor's; the ratio is of
+the processor's, which what else the machine does hardly touches. Clustered maps are held against
+exact ones tile by tile.
 
-    python benchmarks/score_cam.py [--bundle DIR --pictures DIR] [--tiles 1] [--threads N] [--peer-channels N]
+    python benchmarks/score_cam.py [--bundle DIR --pictures DIR] [--tiles 1] [--threads N]
+    [--peer-channels N]
 
-Without --bundle, a ResNet-50 of random weights sees noise: what it shows is nonsense, what it costs is not. 2,048
-channels are 2,048 passes: minutes on a CPU. The peer is told ResNet's last layer; other networks, --peer-channels 0.
+Without --bundle, a ResNet-50 of random weights sees noise: what it shows is nonsense, what it costs
+is not. 2,048 channels are 2,048 passes: minutes on a CPU. The peer is told ResNet's last layer;
+other networks, --peer-channels 0.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
 
 
 class PeakMemory:
-    """The most resident memory while the context is open, less what there was when it was opened, in MB."""
+    """The most resident memory while the context is open, less that at its opening, in MB."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
@@ -76,20 +79,26 @@ def tiles_of(bundle: Bundle, pictures: Path | None, count: int) -> Tensor:
     """Return tiles (count, H, W, 3), uint8: noise, or every so many of the pictures in a folder."""
     edge = bundle.card.input_px
     if pictures is None:
-        return torch.randint(0, 256, (count, edge, edge, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    files = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in {".png", ".jpg", ".jpeg"})
+        return torch.randint(
+            0, 256, (count, edge, edge, 3), generator=torch.Generator().manual_seed(0)
+        ).to(torch.uint8)
+    files = sorted(
+        path for path in pictures.rglob("*") if path.suffix.lower() in {".png", ".jpg", ".jpeg"}
+    )
     chosen = files[:: max(1, len(files) // count)][:count]
     return torch.stack([_resized(path, edge) for path in chosen])
 
 
 def _resized(path: Path, edge: int) -> Tensor:
     with Image.open(path) as picture:
-        return torch.from_numpy(np.array(picture.convert("RGB").resize((edge, edge), Image.Resampling.BILINEAR)))
+        return torch.from_numpy(
+            np.array(picture.convert("RGB").resize((edge, edge), Image.Resampling.BILINEAR))
+        )
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds by the clock and of the processor, all threads together, and MB that memory grew by."""
+    """Seconds by the clock and of the processor, all threads together, and MB of added memory."""
 
     clock: float
     processor: float
@@ -161,7 +170,9 @@ def correlations(exact: Tensor, near: Tensor) -> Iterator[float]:
 
 def main() -> None:
     """Print what was seen."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--tiles", type=int, default=1)
@@ -179,7 +190,9 @@ def measure(bundle: Bundle, tiles: Tensor, channels: int) -> None:
     classifier = bundle.classifier()
     classifier.run(tiles[:1], gradients=False)
     found: list[float] = []
-    print(f"{bundle.card.architecture}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    print(
+        f"{bundle.card.architecture}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    )
     for tile in tiles:
         exact, dear = of_ours(classifier, "score-cam", tile)
         near, cheap = of_ours(classifier, "score-cam-clustered", tile)
@@ -188,8 +201,13 @@ def measure(bundle: Bundle, tiles: Tensor, channels: int) -> None:
         if channels:
             peer = of_peer(bundle, tile, channels)
             print(f"  pytorch-grad-cam {peer}; {peer.processor / dear.processor:.2f}x", flush=True)
-    low, middle, _ = statistics.quantiles(found, n=4) if len(found) > 1 else (found[0], found[0], found[0])
-    print(f"clustered against exact: median correlation {middle:.4f}, lower quartile {low:.4f}, {len(found)} maps")
+    low, middle, _ = (
+        statistics.quantiles(found, n=4) if len(found) > 1 else (found[0], found[0], found[0])
+    )
+    print(
+        f"clustered against exact: median correlation {middle:.4f}, lower quartile {low:.4f},"
+        f" {len(found)} maps"
+    )
 
 
 if __name__ == "__main__":

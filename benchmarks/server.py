@@ -1,7 +1,7 @@
-"""What the server does under a thousand requests at once, good and bad, and what is left of them afterwards.
+"""What the server does under a thousand requests at once, good and bad, and what is left of them.
 
-A real ``slidecam serve`` on the sample bundle is flooded wave by wave; its memory, files and threads are looked at
-after each. It ends with what the process uses while nobody calls.
+A real ``slidecam serve`` on the sample bundle is flooded wave by wave; its memory, files and
+threads are looked at after each. It ends with what the process uses while nobody calls.
 
     python benchmarks/server.py --requests 1000 --waves 4
 """
@@ -44,9 +44,21 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "server.json"
-        command = [sys.executable, "-m", "slidecam", "serve", "--json", "--root", str(SAMPLE), "-o", f"{folder}/out"]
+        command = [
+            sys.executable,
+            "-m",
+            "slidecam",
+            "serve",
+            "--json",
+            "--root",
+            str(SAMPLE),
+            "-o",
+            f"{folder}/out",
+        ]
         environment = {**os.environ, "SLIDECAM_SERVER_FILE": str(file)}
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, text=True
+        ) as server:
             assert server.stdout is not None  # noqa: S101  (for the type checker: it is a pipe)
             json.loads(server.stdout.readline())
             endpoint = read_endpoint(file)
@@ -87,11 +99,14 @@ async def wave(endpoint: Endpoint, count: int) -> list[int]:
     ) as client:
         kinds = requests_of(client)
         return [
-            answer.status_code for answer in await asyncio.gather(*(send() for send in islice(cycle(kinds), count)))
+            answer.status_code
+            for answer in await asyncio.gather(*(send() for send in islice(cycle(kinds), count)))
         ]
 
 
-def requests_of(client: httpx.AsyncClient) -> list[Callable[[], Coroutine[None, None, httpx.Response]]]:
+def requests_of(
+    client: httpx.AsyncClient,
+) -> list[Callable[[], Coroutine[None, None, httpx.Response]]]:
     """Return one request of each kind: good ones, and all that can be wrong with one."""
     sound = picture()
     slide = str(SAMPLE / "slide.tif")

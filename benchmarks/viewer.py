@@ -1,8 +1,11 @@
-"""The viewer under load: 100,000 tiles added and updated, and how long its window stands still while a model runs.
+"""The viewer under load.
+
+100,000 tiles added and updated, and how long its window stands still while a model runs.
 
     xvfb-run -a -s "-screen 0 1400x1000x24" python benchmarks/viewer.py
 
-Without a graphics card, Mesa draws on the same cores that classify: the figures are then of the worst case.
+Without a graphics card, Mesa draws on the same cores that classify: the figures are then of the
+worst case.
 """
 
 from __future__ import annotations
@@ -41,12 +44,28 @@ def made_up_run(tiles: int, folder: Path) -> Any:
     """Return a run of so many tiles of three classes that was never run."""
     columns = int(np.ceil(np.sqrt(tiles)))
     rows, across = np.divmod(np.arange(tiles), columns)
-    boxes = np.stack([across * STEP, rows * STEP, np.full(tiles, STEP), np.full(tiles, STEP)], axis=1).astype(np.int64)
+    boxes = np.stack(
+        [across * STEP, rows * STEP, np.full(tiles, STEP), np.full(tiles, STEP)], axis=1
+    ).astype(np.int64)
     chances = np.random.default_rng(0).dirichlet((1, 1, 1), tiles).astype(np.float32)
     colors = ((84, 70, 190), (222, 128, 58), (196, 30, 70))
     table = TileTable(boxes, np.ones(tiles, np.uint8), chances, ("a", "b", "c"), colors, "softmax")
     size = Size(columns * STEP, columns * STEP)
-    told = RunTiles(folder, "made-up", "", table, chances, STEP, size, Spacing(0.25, 0.25), None, {}, "", "", 1.0)
+    told = RunTiles(
+        folder,
+        "made-up",
+        "",
+        table,
+        chances,
+        STEP,
+        size,
+        Spacing(0.25, 0.25),
+        None,
+        {},
+        "",
+        "",
+        1.0,
+    )
     return ShownRun(told, {}, CellGrid(boxes, (STEP, STEP)), with_heatmaps=False)
 
 
@@ -57,7 +76,10 @@ def drawn(viewer: Any) -> None:
 
 
 def overlays(viewer: Any, tiles: int) -> dict[str, float]:
-    """Return seconds to add the overlays of so many tiles, and to show one more batch, drawing included or not."""
+    """Return seconds to add the overlays of so many tiles, and to show one more batch.
+
+    Drawing is included or not.
+    """
     run = made_up_run(tiles, Path("made-up"))
     empty = run.with_table(replace(run.table, status=np.zeros(tiles, np.uint8)))
     start = time.perf_counter()
@@ -89,7 +111,10 @@ def overlays(viewer: Any, tiles: int) -> dict[str, float]:
 
 
 def stalls(viewer: Any, overlap: float) -> dict[str, float]:
-    """Return how late a timer of the window's thread was while the sample slide was classified beside it."""
+    """Return how late a timer of the window's thread was while the sample slide was classified.
+
+    The slide is classified beside the window.
+    """
     viewer.open_sample("slidecam", "slide")
     _dock, widget = viewer.window.add_plugin_dock_widget("slidecam", "Predict & explain")
     classify, late, last = widget.classify, [], [time.perf_counter()]
@@ -131,14 +156,24 @@ def stalls(viewer: Any, overlap: float) -> dict[str, float]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tiles", type=int, default=TILES)
-    parser.add_argument("--overlap", type=float, default=0.5, help="of the sample slide's tiles while stalls are taken")
+    parser.add_argument(
+        "--overlap",
+        type=float,
+        default=0.5,
+        help="of the sample slide's tiles while stalls are taken",
+    )
     told = parser.parse_args()
     viewer = napari.Viewer(show=True)
     viewer.window._qt_window.resize(1200, 800)
     overlays(viewer, 1000)
-    print(f"{told.tiles:,} tiles; napari {napari.__version__}, {platform.machine()}, {platform.system()}")
+    print(
+        f"{told.tiles:,} tiles; napari {napari.__version__}, {platform.machine()},"
+        f" {platform.system()}"
+    )
     for figures in (overlays(viewer, told.tiles), stalls(viewer, told.overlap)):
         for name, value in figures.items():
             print(f"{name:28s} {value:8.3g}", flush=True)

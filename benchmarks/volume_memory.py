@@ -1,4 +1,4 @@
-"""Does memory stay bounded on a packed volume? Classify one of 512 x 512 x 400 voxels and a small one.
+"""Is memory bounded on a packed volume? Classify one of 512 x 512 x 400 voxels and a small one.
 
 python benchmarks/volume_memory.py [--shape 512,512,400] [--axis axial]
 
@@ -59,12 +59,14 @@ def write_packed(path: Path, shape: tuple[int, int, int]) -> Path:
 
 def growth_of_reading(path: Path, axis: str) -> float:
     """Return by how many MB a process grows that reads every plane along an axis."""
-    done = subprocess.run([sys.executable, "-c", READ, str(path), axis], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(path), axis], capture_output=True, text=True, check=True
+    )
     return float(done.stdout)
 
 
 def main() -> None:
-    """Print the reader's growth along each axis, and predict's peak on a small and a large volume."""
+    """Print the reader's growth along each axis, and predict's peak on a small and a large one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", default="512,512,400")
     parser.add_argument("--only-reading", action="store_true")
@@ -75,11 +77,16 @@ def main() -> None:
         folder = Path(temporary)
         large = write_packed(folder / "large.nii.gz", shape)
         voxels = first * second * third * 2 / 1e6
-        print(f"{options.shape}: {voxels:.0f} MB of samples, {large.stat().st_size / 1e6:.0f} MB packed")
+        print(
+            f"{options.shape}: {voxels:.0f} MB of samples, {large.stat().st_size / 1e6:.0f} MB"
+            " packed"
+        )
         for axis in ("axial", "coronal", "sagittal"):
             start = time.perf_counter()
             grown = growth_of_reading(large, axis)
-            print(f"reading every {axis} plane: +{grown:.0f} MB, {time.perf_counter() - start:.1f} s")
+            print(
+                f"reading every {axis} plane: +{grown:.0f} MB, {time.perf_counter() - start:.1f} s"
+            )
         if options.only_reading:
             return
         small = write_packed(folder / "small.nii.gz", SMALL)

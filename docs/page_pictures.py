@@ -1,4 +1,6 @@
-"""Takes the pictures of the page in ``docs/pictures``: a real server, the system's Chromium, light and dark.
+"""Takes the pictures of the page in ``docs/pictures``.
+
+A real server, the system's Chromium, light and dark.
 
 npm ci --prefix web && python docs/page_pictures.py
 """
@@ -39,9 +41,15 @@ TILE = (2200, 2000, 128)
 def main() -> None:
     """Take all of them."""
     PICTURES.mkdir(exist_ok=True)
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromium = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
         visit(browser, "bundle", of_pictures, of_slides)
         visit(browser, "mri-bundle", of_volumes)
         browser.close()
@@ -65,9 +73,21 @@ def visit(browser: Browser, bundle: str, *pictures: Callable[[Page], None]) -> N
 def served(folder: Path, bundle: str) -> subprocess.Popen[str]:
     """Return a server on the sample's data and one of its bundles."""
     data = ROOT / "sample_data"
-    command = [sys.executable, "-m", "slidecam", "serve", "--json", "--root", str(data), "-m", str(data / bundle)]
+    command = [
+        sys.executable,
+        "-m",
+        "slidecam",
+        "serve",
+        "--json",
+        "--root",
+        str(data),
+        "-m",
+        str(data / bundle),
+    ]
     environment = {**os.environ, "SLIDECAM_SERVER_FILE": str(folder / "server.json")}
-    return subprocess.Popen([*command, "-o", str(folder)], env=environment, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*command, "-o", str(folder)], env=environment, stdout=subprocess.PIPE, text=True
+    )
 
 
 def address_of(server: subprocess.Popen[str], folder: Path) -> str:
@@ -80,7 +100,9 @@ def address_of(server: subprocess.Popen[str], folder: Path) -> str:
 
 def of_pictures(page: Page) -> None:
     """Take the picture's tab: a wrong file, and a tile."""
-    page.set_input_files("#file", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"})
+    page.set_input_files(
+        "#file", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}
+    )
     page.wait_for_selector("#picture-error:visible")
     take(page, "page-wrong-file")
     page.set_input_files("#file", {"name": "tile.png", "mimeType": "image/png", "buffer": tile()})
@@ -91,7 +113,9 @@ def of_pictures(page: Page) -> None:
 def tile() -> bytes:
     """Return a tile of the sample slide as PNG."""
     left, top, edge = TILE
-    pixels = tifffile.imread(ROOT / "sample_data" / "slide.tif", key=0)[top : top + edge, left : left + edge]
+    pixels = tifffile.imread(ROOT / "sample_data" / "slide.tif", key=0)[
+        top : top + edge, left : left + edge
+    ]
     file = BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
@@ -121,7 +145,10 @@ def of_slides(page: Page) -> None:
 
 
 def of_volumes(page: Page) -> None:
-    """Take the synthetic head: its most decisive slice with its heat, and the profile of all of them."""
+    """Take the synthetic head.
+
+    Its most decisive slice with its heat, and the profile of all of them.
+    """
     page.click("#tab-slide")
     page.click('#entries button[data-path$="brain.nii.gz"]')
     page.wait_for_selector("#blank", state="hidden")
@@ -143,11 +170,16 @@ def take(page: Page, name: str) -> None:
 
 
 def smaller(shot: Image.Image) -> Image.Image:
-    """Return a picture in 256 colours: those of the page's own parts exactly, and some for all of the tissue."""
+    """Return a picture in 256 colours.
+
+    Those of the page's own parts exactly, and some for all of the tissue.
+    """
     pixels = np.asarray(shot)
     own, counts = np.unique(pixels[:, :SIDE].reshape(-1, 3), axis=0, return_counts=True)
     flat = own[np.argsort(-counts)[:OWN_COLOURS]]
-    others = shot.crop((SIDE, 0, shot.width, shot.height)).quantize(256 - len(flat)).getpalette() or []
+    others = (
+        shot.crop((SIDE, 0, shot.width, shot.height)).quantize(256 - len(flat)).getpalette() or []
+    )
     palette = np.concatenate([flat, np.array(others, np.uint8).reshape(-1, 3)[: 256 - len(flat)]])
     colours, places = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
     nearest = cKDTree(palette).query(colours)[1].astype(np.uint8)

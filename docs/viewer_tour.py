@@ -1,9 +1,12 @@
-"""Walk through the viewer as a person would, and take a picture at each step: the pictures of the README.
+"""Walk through the viewer as a person would, and take a picture at each step.
+
+The pictures of the README.
 
     xvfb-run -a -s "-screen 0 1500x1000x24" python docs/viewer_tour.py --out docs/pictures
 
-It opens a slide, runs a bundle, stops, goes on, flies to the most suspicious tile, explains it, annotates, corrects,
-fine-tunes, runs the new model, compares, saves, and opens a volume; it fails where a step does not come to its end.
+It opens a slide, runs a bundle, stops, goes on, flies to the most suspicious tile, explains it,
+annotates, corrects, fine-tunes, runs the new model, compares, saves, and opens a volume; it fails
+where a step does not come to its end.
 """
 
 from __future__ import annotations
@@ -46,11 +49,16 @@ class Tour:
         self.results = self.room / "results"
         self.results.mkdir(parents=True)
         # Copies, so that no picture shows where things lie on this machine.
-        slide, bundle = Path(shutil.copy(slide, self.room)), Path(shutil.copytree(bundle, self.room / "bundle"))
+        slide, bundle = (
+            Path(shutil.copy(slide, self.room)),
+            Path(shutil.copytree(bundle, self.room / "bundle")),
+        )
         self.viewer = napari.Viewer(show=True)
         self.viewer.window._qt_window.resize(*WINDOW)
         self.viewer.open(str(slide), plugin="slidecam")
-        _dock, self.dock = self.viewer.window.add_plugin_dock_widget("slidecam", "Predict & explain")
+        _dock, self.dock = self.viewer.window.add_plugin_dock_widget(
+            "slidecam", "Predict & explain"
+        )
         self.dock.classify.out.setText(str(self.results))
         self.bundle = bundle
 
@@ -122,7 +130,9 @@ class Tour:
             x, y, width, height = boxes[row].astype(float)
             teach.classes.setCurrentText(name)
             teach.start_drawing()
-            ring = np.array([[y, x], [y, x + 2 * width], [y + 2 * height, x + 2.4 * width], [y + 2 * height, x]])
+            ring = np.array(
+                [[y, x], [y, x + 2 * width], [y + 2 * height, x + 2.4 * width], [y + 2 * height, x]]
+            )
             teach.lesson.draw(name).add(ring, shape_type="polygon")
         teach.correct.setChecked(True)
         teach.classes.setCurrentText(names[0])
@@ -153,7 +163,7 @@ class Tour:
         print(sorted(path.name for path in self.results.glob("saved.*")), figure.name, flush=True)
 
     def volume(self) -> None:
-        """Open the synthetic head, run its bundle over the slices, and turn to the slice of the highest probability."""
+        """Open the synthetic head, run its bundle over the slices, and turn to the likeliest."""
         self.viewer.layers.clear()
         tab = self.dock.classify
         self.tab(0)
@@ -175,13 +185,18 @@ class Tour:
 
 
 def _shrunk(picture: Image.Image) -> Image.Image:
-    """Return a picture of few colours; those of the dock's small patches are kept beside those of the canvas."""
+    """Return a picture of few colours.
+
+    Those of the dock's small patches are kept beside those of the canvas.
+    """
     wide, high = picture.size
     parts = ((0.7, 1.0, COLORS // 4), (0.26, 0.7, COLORS - COLORS // 4))
     palette: list[int] = []
     for left, right, colors in parts:
         part = picture.crop((int(left * wide), 0, int(right * wide), high))
-        found = part.quantize(colors, method=Image.Quantize.MAXCOVERAGE if colors < COLORS // 2 else 0)
+        found = part.quantize(
+            colors, method=Image.Quantize.MAXCOVERAGE if colors < COLORS // 2 else 0
+        )
         palette += (found.getpalette() or [])[: 3 * colors]
     both = Image.new("P", (1, 1))
     both.putpalette(palette)
@@ -190,11 +205,15 @@ def _shrunk(picture: Image.Image) -> Image.Image:
 
 def main(arguments: Any = None) -> None:
     """Take the tour."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--slide", type=Path, default=REAL if REAL.exists() else SAMPLE)
     parser.add_argument("--bundle", type=Path, default=HERE / "sample_data" / "bundle")
     parser.add_argument("--out", type=Path, default=HERE / "docs" / "pictures")
-    parser.add_argument("--steps", default=",".join(STEPS), help="which, in this order; later ones need the earlier")
+    parser.add_argument(
+        "--steps", default=",".join(STEPS), help="which, in this order; later ones need the earlier"
+    )
     told = parser.parse_args(arguments)
     os.environ.setdefault("NAPARI_ENSURE_PLUGIN_MAIN_THREAD", "1")
     told.out.mkdir(parents=True, exist_ok=True)

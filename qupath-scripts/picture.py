@@ -1,7 +1,10 @@
-"""Draw what the scripts show: ``python qupath-scripts/picture.py RESULTS/<slide> SLIDE docs/pictures/qupath.png``.
+"""Draw what the scripts show.
 
-RESULTS are of ``slidecam predict SLIDE`` and ``slidecam export --to qupath``. No QuPath takes part: the tiles come
-from ``tiles.geojson.gz``, the heatmap from its PNG and its place in the index, as QuPath takes them.
+``python qupath-scripts/picture.py RESULTS/<slide> SLIDE docs/pictures/qupath.png``.
+
+RESULTS are of ``slidecam predict SLIDE`` and ``slidecam export --to qupath``. No QuPath takes part:
+the tiles come from ``tiles.geojson.gz``, the heatmap from its PNG and its place in the index, as
+QuPath takes them.
 """
 
 from __future__ import annotations
@@ -49,14 +52,17 @@ def main(results: Path, slide: Path, picture: Path) -> None:
     with open_source(str(slide)) as source:
         thumbnail, size = source.thumbnail(LONGEST), source.facts.size
     figure, panels = plt.subplots(1, 3, figsize=(15, 5.6), layout="constrained")
-    for panel, title in zip(panels, ("Tiles, by class", "Regions, merged tiles", f"Heatmap, {SHOWN}"), strict=True):
+    for panel, title in zip(
+        panels, ("Tiles, by class", "Regions, merged tiles", f"Heatmap, {SHOWN}"), strict=True
+    ):
         panel.imshow(thumbnail, extent=(0, size.width, size.height, 0))
         panel.set(title=title, xticks=[], yticks=[])
     _tiles(panels[0], tiles)
     _regions(panels[1], tiles)
     _heatmap(panels[2], next(told for told in index["heatmaps"] if told["class"] == SHOWN), folder)
     legend = [
-        Patch(color=tuple(value / 255 for value in told["color"]), label=told["name"]) for told in index["classes"]
+        Patch(color=tuple(value / 255 for value in told["color"]), label=told["name"])
+        for told in index["classes"]
     ]
     figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), frameon=False)
     figure.suptitle("Drawn from slidecam's export for QuPath; not a screenshot", fontsize=10)
@@ -76,7 +82,9 @@ def _tiles(panel: Axes, tiles: list[dict[str, Any]]) -> None:
     for tile in tiles:
         corner, size = _box(tile)
         color = _color(tile)
-        panel.add_patch(Rectangle((corner[0], corner[1]), *size, fc=(*color, 0.45), ec=color, lw=0.6))
+        panel.add_patch(
+            Rectangle((corner[0], corner[1]), *size, fc=(*color, 0.45), ec=color, lw=0.6)
+        )
 
 
 def _regions(panel: Axes, tiles: list[dict[str, Any]]) -> None:

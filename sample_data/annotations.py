@@ -39,7 +39,9 @@ def write_annotations(path: Path, classes: NDArray[np.uint8]) -> None:
         for polygon in _polygons(classes[PITCH // 2 :: PITCH, PITCH // 2 :: PITCH] == index + 1)
     ]
     text = json.dumps({"type": "FeatureCollection", "features": features}, separators=(",", ":"))
-    path.write_text(text.replace('{"type":"Feature",', '\n{"type":"Feature",') + "\n", encoding="utf-8")
+    path.write_text(
+        text.replace('{"type":"Feature",', '\n{"type":"Feature",') + "\n", encoding="utf-8"
+    )
 
 
 def _feature(index: int, polygon: list[Ring]) -> dict[str, object]:
@@ -64,10 +66,12 @@ def _polygons(region: NDArray[np.bool_]) -> list[list[Ring]]:
 
 
 def _rings(part: NDArray[np.bool_]) -> list[Ring]:
-    """Return closed rings in level-0 px: the largest encloses the part, the others are its holes."""
+    """Return closed rings in level-0 px: the largest encloses the part, the others its holes."""
     size = part.shape[0] * PITCH
     contours = measure.find_contours(np.pad(part, 1).astype(np.float32), 0.5)
-    rings = [measure.approximate_polygon((contour - 0.5) * PITCH, TOLERANCE) for contour in contours]
+    rings = [
+        measure.approximate_polygon((contour - 0.5) * PITCH, TOLERANCE) for contour in contours
+    ]
     areas = [_area(ring) for ring in rings]
     kept = [index for index in np.argsort(areas)[::-1] if areas[index] >= SMALLEST**2]
     return [np.clip(rings[index][:, ::-1].round(1), 0, size).tolist() for index in kept]

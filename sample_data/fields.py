@@ -1,4 +1,4 @@
-"""Smooth random fields, of which the shapes, textures and stains of the synthetic slides are made."""
+"""Smooth random fields that make the shapes, textures and stains of the synthetic slides."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def smooth_noise(rng: np.random.Generator, size: int, scale: float) -> Field:
-    """Return a (size, size) field of about unit variance whose hills and valleys are ``scale`` px apart."""
+    """Return a (size, size) field of about unit variance, hills and valleys ``scale`` px apart."""
     cells = math.ceil(size / scale) + 4
     coarse = rng.standard_normal((cells, cells)).astype(np.float32)
     window = (1.5, 1.5, 1.5 + size / scale, 1.5 + size / scale)
@@ -25,7 +25,7 @@ def smooth_noise(rng: np.random.Generator, size: int, scale: float) -> Field:
 
 
 def fractal_noise(rng: np.random.Generator, size: int, scale: float, octaves: int) -> Field:
-    """Return a sum of smooth noises, each octave of half the scale and half the height of the one before."""
+    """Return a sum of smooth noises, each octave half the scale and height of the one before."""
     field = np.zeros((size, size), np.float32)
     for octave in range(octaves):
         field += smooth_noise(rng, size, scale / 2**octave) * np.float32(0.5**octave)
@@ -39,7 +39,9 @@ def enlarge(field: Field, size: int) -> Field:
 
 def soften(field: NDArray[np.generic], sigma: float) -> Field:
     """Return ``field`` as float32 under a Gaussian blur of ``sigma`` px."""
-    blurred: Field = ndimage.gaussian_filter(field.astype(np.float32), sigma, mode="nearest", truncate=3)
+    blurred: Field = ndimage.gaussian_filter(
+        field.astype(np.float32), sigma, mode="nearest", truncate=3
+    )
     return blurred
 
 

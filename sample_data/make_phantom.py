@@ -2,10 +2,12 @@
 
 Run from anywhere::
 
-    python sample_data/make_phantom.py --seed 7 --out sample_data/brain.nii.gz --mask sample_data/brain_lesion.nii.gz
+    python sample_data/make_phantom.py --seed 7 --out sample_data/brain.nii.gz --mask
+    sample_data/brain_lesion.nii.gz
 
-No patient stands behind any voxel: everything is drawn from a seeded random generator. The head has scalp, skull,
-fluid, folded grey matter, white matter, ventricles and bright vessels, under a coil's uneven light and with noise.
+No patient stands behind any voxel: everything is drawn from a seeded random generator. The head has
+scalp, skull, fluid, folded grey matter, white matter, ventricles and bright vessels, under a coil's
+uneven light and with noise.
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ RADII = (74.0, 92.0, 68.0)
 """Of the head in mm."""
 
 SCALP, SKULL, FLUID = 1.0, 0.93, 0.86
-"""Where each begins, as a share of the head's radius; the brain begins where the fluid ends, at about 0.82."""
+"""Where each begins, as a share of the head's radius.
+
+The brain begins where the fluid ends, at about 0.82.
+"""
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,10 @@ def synthesise(seed: int, *, lesion: bool = True) -> Phantom:
 
 def _places() -> NDArray[np.float64]:
     """Return each voxel's place in mm from the middle, (*SHAPE, 3)."""
-    axes = [(np.arange(length) - (length - 1) / 2) * step for length, step in zip(SHAPE, VOXEL, strict=True)]
+    axes = [
+        (np.arange(length) - (length - 1) / 2) * step
+        for length, step in zip(SHAPE, VOXEL, strict=True)
+    ]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=3)
 
 
@@ -94,9 +102,15 @@ def _field(rng: np.random.Generator, width_mm: float) -> NDArray[np.float64]:
 
 
 def _tissue(
-    rng: np.random.Generator, radius: NDArray[np.float64], places: NDArray[np.float64], shift: NDArray[np.float64]
+    rng: np.random.Generator,
+    radius: NDArray[np.float64],
+    places: NDArray[np.float64],
+    shift: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return intensities as T1 shows them: fat bright, bone and fluid dark, white matter lighter than grey."""
+    """Return intensities as T1 shows them.
+
+    Fat bright, bone and fluid dark, white matter lighter than grey.
+    """
     folds = 0.05 * _field(rng, 5.0)
     tissue = np.zeros(SHAPE)
     grey, white, fluid = rng.uniform(0.42, 0.5), rng.uniform(0.58, 0.66), rng.uniform(0.14, 0.2)
@@ -107,14 +121,18 @@ def _tissue(
     tissue[radius + folds < 0.66] = white  # noqa: PLR2004  (of the head's radius)
     for side in (-1, 1):
         centre = shift + np.array([side * 13.0, -4.0, 8.0])
-        ventricle = (((places - centre) / np.array([7.0, 26.0, 10.0])) ** 2).sum(axis=3) + 0.15 * folds / 0.05
+        ventricle = (((places - centre) / np.array([7.0, 26.0, 10.0])) ** 2).sum(
+            axis=3
+        ) + 0.15 * folds / 0.05
         tissue[(ventricle < 1) & (radius < FLUID)] = fluid
     vessels = _field(rng, 1.5) > 3.4  # noqa: PLR2004  (deviations: few and small)
     tissue[vessels & (radius < FLUID)] = rng.uniform(0.85, 1.0)
     return np.asarray(gaussian_filter(tissue, 0.5))
 
 
-def _lesion(rng: np.random.Generator, radius: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _lesion(
+    rng: np.random.Generator, radius: NDArray[np.float64], places: NDArray[np.float64]
+) -> NDArray[np.bool_]:
     """Return a lump with an uneven surface somewhere in the brain."""
     inside = np.flatnonzero(radius.ravel() < 0.62)  # noqa: PLR2004  (of the head's radius)
     centre = places.reshape(-1, 3)[rng.choice(inside)]
@@ -123,7 +141,9 @@ def _lesion(rng: np.random.Generator, radius: NDArray[np.float64], places: NDArr
     return np.asarray((lump < 1) & (radius < FLUID))
 
 
-def _rician(rng: np.random.Generator, signal: NDArray[np.float64], deviation: float) -> NDArray[np.float64]:
+def _rician(
+    rng: np.random.Generator, signal: NDArray[np.float64], deviation: float
+) -> NDArray[np.float64]:
     real = signal + deviation * rng.standard_normal(SHAPE)
     return np.asarray(np.hypot(real, deviation * rng.standard_normal(SHAPE)))
 

@@ -4,8 +4,9 @@ Run from anywhere::
 
     python sample_data/make_slide.py --seed 7 --out slide.tif --annotations annotations.geojson
 
-No patient stands behind any pixel: everything is drawn from a seeded random generator. The slide has three
-classes of tissue (lymphoid, stroma, tumour), bare glass, a fold, a pen mark and dust, at 0.5 µm per px.
+No patient stands behind any pixel: everything is drawn from a seeded random generator. The slide
+has three classes of tissue (lymphoid, stroma, tumour), bare glass, a fold, a pen mark and dust, at
+0.5 µm per px.
 """
 
 from __future__ import annotations
@@ -82,18 +83,28 @@ def synthesise(seed: int, size: int, *, nucleated: bool = True) -> SyntheticSlid
     layout, cells, look = (np.random.default_rng([seed, part]) for part in range(3))
     tissue = lay_tissue(layout, size)
     nuclei = draw_nuclei(cells, tissue)
-    haematoxylin, eosin = _layers(tissue, nuclei) if nucleated else (tissue.haematoxylin, tissue.eosin)
+    haematoxylin, eosin = (
+        _layers(tissue, nuclei) if nucleated else (tissue.haematoxylin, tissue.eosin)
+    )
     band, shift = fold(look, tissue.classes > 0)
     mask = nuclei.mask | ((band > 0) & np.roll(nuclei.mask, shift, axis=(0, 1)))
     ink, dust = pen_mark(look, tissue.classes > 0), debris(look, size)
     optics = 0.6
-    layers = (soften(doubled(haematoxylin, band, shift), optics), soften(doubled(eosin, band, shift), optics))
+    layers = (
+        soften(doubled(haematoxylin, band, shift), optics),
+        soften(doubled(eosin, band, shift), optics),
+    )
     pixels = photograph(look, random_stain(look), layers, ink, dust)
-    return SyntheticSlide(pixels, tissue.classes, mask if nucleated else np.zeros_like(mask), nuclei.table)
+    return SyntheticSlide(
+        pixels, tissue.classes, mask if nucleated else np.zeros_like(mask), nuclei.table
+    )
 
 
 def _layers(tissue: Tissue, nuclei: Nuclei) -> tuple[Field, Field]:
-    """Return haematoxylin and eosin of matrix and nuclei together; a nucleus displaces some of the eosin."""
+    """Return haematoxylin and eosin of matrix and nuclei together.
+
+    A nucleus displaces some of the eosin.
+    """
     haematoxylin = np.maximum(tissue.haematoxylin, nuclei.haematoxylin)
     return haematoxylin, tissue.eosin * (1 - np.float32(0.35) * nuclei.mask)
 
@@ -106,7 +117,7 @@ def halved(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def write_slide(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write a tiled JPEG pyramid that OpenSlide, TIFFSlide and tifffile all open at 0.5 µm per px."""
+    """Write a tiled JPEG pyramid that OpenSlide, TIFFSlide and tifffile open at 0.5 µm per px."""
     with tifffile.TiffWriter(path) as tiff:
         for downsample in LEVELS:
             if downsample > 1:
@@ -132,7 +143,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Make a synthetic slide that looks like H&E.")
     parser.add_argument("--seed", type=int, default=7, help="what to draw; 7 is the sample slide")
     parser.add_argument("--size", type=int, default=4096, help="edge in px, a multiple of 16")
-    parser.add_argument("--out", type=Path, default=Path("slide.tif"), help="pyramidal TIFF to write")
+    parser.add_argument(
+        "--out", type=Path, default=Path("slide.tif"), help="pyramidal TIFF to write"
+    )
     parser.add_argument("--annotations", type=Path, help="GeoJSON of the class regions to write")
     parser.add_argument("--truth", type=Path, help="NPZ of the class and nucleus masks to write")
     options = parser.parse_args(arguments)
@@ -141,7 +154,9 @@ def main(arguments: list[str] | None = None) -> None:
     if options.annotations:
         write_annotations(options.annotations, slide.classes)
     if options.truth:
-        np.savez_compressed(options.truth, classes=slide.classes, nuclei=slide.nuclei, table=slide.table)
+        np.savez_compressed(
+            options.truth, classes=slide.classes, nuclei=slide.nuclei, table=slide.table
+        )
 
 
 if __name__ == "__main__":

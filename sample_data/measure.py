@@ -1,10 +1,13 @@
-"""Measure a bundle on a synthetic slide: how often it is right, and how well Grad-CAM++ points at nuclei.
+"""Measure a bundle on a synthetic slide.
+
+How often it is right, and how well Grad-CAM++ points at nuclei.
 
 Run from anywhere::
 
     python sample_data/measure.py --slide sample_data/slide.tif --seed 7 --bundle sample_data/bundle
 
-The truth comes from the generator, which draws the slide's seed again; the pixels come from the file.
+The truth comes from the generator, which draws the slide's seed again; the pixels come from the
+file.
 """
 
 from __future__ import annotations
@@ -47,11 +50,13 @@ class Pointing:
     tiles
         How many.
     energy, area
-        Mean share of the map that lies on nuclei, and of the tile that does, which an even map would get.
+        Mean share of the map that lies on nuclei, and of the tile that does, which an even map
+        would get.
     energy_ratio
         Their quotient; 1 is chance.
     hits
-        Share of tiles whose map is highest on a nucleus, without tolerance; ``area`` is chance here as well.
+        Share of tiles whose map is highest on a nucleus, without tolerance; ``area`` is chance here
+        as well.
     """
 
     tiles: int
@@ -76,7 +81,9 @@ def classify(
         done = classifier.run(batch, gradients=plan.gradients)
         winners = done.logits.detach().argmax(1)
         maps = plan(done)[torch.arange(len(batch)), 0, winners]
-        large = functional.interpolate(maps[:, None], (EDGE, EDGE), mode="bilinear", align_corners=False)
+        large = functional.interpolate(
+            maps[:, None], (EDGE, EDGE), mode="bilinear", align_corners=False
+        )
         yield winners.numpy(), large[:, 0].numpy()
 
 
@@ -90,7 +97,7 @@ def pointing(maps: NDArray[np.float32], nuclei: NDArray[np.bool_]) -> Pointing:
 
 
 def measure(classifier: Classifier, tiles: Tiles) -> dict[str, object]:
-    """Return accuracies over all and over clear tiles, the confusion matrix, and each class's pointing."""
+    """Return accuracies over all and clear tiles, the confusion matrix, and classes' pointing."""
     parts = list(classify(classifier, tiles.pixels))
     winners, maps = (np.concatenate(column) for column in zip(*parts, strict=True))
     right = winners == tiles.truth
@@ -114,7 +121,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Measure a bundle on a synthetic slide.")
     parser.add_argument("--slide", type=Path, required=True, help="slide that make_slide.py wrote")
     parser.add_argument("--seed", type=int, default=7, help="the seed that it was made from")
-    parser.add_argument("--bundle", type=Path, required=True, help="folder of card.json and weights")
+    parser.add_argument(
+        "--bundle", type=Path, required=True, help="folder of card.json and weights"
+    )
     options = parser.parse_args(arguments)
     pixels = read_pixels(options.slide)
     slide = replace(synthesise(options.seed, len(pixels)), pixels=pixels)

@@ -1,8 +1,8 @@
-"""Nuclei of three kinds, drawn as stamps of haematoxylin and laid where the tissue has room for them.
+"""Nuclei of three kinds, drawn as stamps of haematoxylin and laid where the tissue has room.
 
-The kinds differ in size, density and arrangement: lymphoid nuclei are small, round, alike and packed; stroma
-has few, long ones along its fibres; tumour nuclei are large, unlike each other, have nucleoli and crowd in
-nests.
+The kinds differ in size, density and arrangement: lymphoid nuclei are small, round, alike and
+packed; stroma has few, long ones along its fibres; tumour nuclei are large, unlike each other, have
+nucleoli and crowd in nests.
 """
 
 from __future__ import annotations
@@ -106,7 +106,10 @@ VARIANTS = 16
 
 
 def _scatter(rng: np.random.Generator, room: NDArray[np.bool_], gap: float) -> NDArray[np.int64]:
-    """Return (N, 2) row, column of places in ``room`` at least ``gap`` px apart; little room is left."""
+    """Return (N, 2) row, column of places in ``room`` at least ``gap`` px apart.
+
+    Little room is left.
+    """
     places = np.flatnonzero(room)
     throws = places[rng.integers(0, max(len(places), 1), int(6 * len(places) / gap**2))]
     taken = np.zeros(room.shape, np.bool_)
@@ -139,8 +142,10 @@ EDGE = 0.25
 """A pixel belongs to a nucleus where its haematoxylin exceeds this."""
 
 
-def _overlap(canvas: int, patch: int, row: int, column: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return where a square patch centred on (row, column) falls on the canvas, and which part of it does."""
+def _overlap(
+    canvas: int, patch: int, row: int, column: int
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return where a square patch centred on (row, column) falls on the canvas, and which part."""
     on_canvas, on_patch = [], []
     for centre in (row, column):
         start = centre - patch // 2
@@ -151,7 +156,7 @@ def _overlap(canvas: int, patch: int, row: int, column: int) -> tuple[tuple[slic
 
 
 def _stamps(rng: np.random.Generator, kind: Kind) -> Field:
-    """Return (DIRECTIONS, VARIANTS, edge, edge) nuclei of one kind, each turned to its direction."""
+    """Return (DIRECTIONS, VARIANTS, edge, edge) nuclei of one kind, turned to their directions."""
     count = DIRECTIONS * VARIANTS
     reach = int(kind.length[1] * 1.25) + 3
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1][:, None].astype(np.float64)
@@ -169,32 +174,48 @@ def _stamps(rng: np.random.Generator, kind: Kind) -> Field:
     return stamps
 
 
-def _outline(rng: np.random.Generator, bearing: NDArray[np.float64], kind: Kind) -> NDArray[np.float64]:
-    """Return the outline's radius at each bearing, 1 on average: low waves of random height and phase."""
+def _outline(
+    rng: np.random.Generator, bearing: NDArray[np.float64], kind: Kind
+) -> NDArray[np.float64]:
+    """Return the outline's radius at each bearing, 1 on average.
+
+    Low waves of random height and phase.
+    """
     outline = np.ones_like(bearing)
     for waves in (2, 3, 4):
         height = rng.normal(0, kind.wobble * 2 / waves**1.5, (len(bearing), 1, 1))
-        outline += height * np.cos(waves * bearing + rng.uniform(0, 2 * np.pi, (len(bearing), 1, 1)))
+        outline += height * np.cos(
+            waves * bearing + rng.uniform(0, 2 * np.pi, (len(bearing), 1, 1))
+        )
     return np.clip(outline, 0.7, 1.25)
 
 
-def _inside(rng: np.random.Generator, kind: Kind, radius: NDArray[np.float64]) -> NDArray[np.float64]:
+def _inside(
+    rng: np.random.Generator, kind: Kind, radius: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return chromatin: an even density, clumps, and a darker membrane."""
     even = rng.uniform(*kind.density, (len(radius), 1, 1))
     clumps = ndimage.gaussian_filter(rng.standard_normal(radius.shape), (0, 1.1, 1.1)) * 3.6
     membrane = np.exp(-(((radius - 0.92) / 0.13) ** 2))
-    chromatin: NDArray[np.float64] = np.clip(even + kind.chromatin * clumps + kind.rim * membrane, 0.3, None)
+    chromatin: NDArray[np.float64] = np.clip(
+        even + kind.chromatin * clumps + kind.rim * membrane, 0.3, None
+    )
     return chromatin
 
 
 def _nucleoli(
     rng: np.random.Generator, kind: Kind, along: NDArray[np.float64], across: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the extra density of the nucleoli; the first is always there, the others in some nuclei."""
+    """Return the extra density of the nucleoli.
+
+    The first is always there, the others in some nuclei.
+    """
     extra = np.zeros_like(along)
     for index in range(kind.nucleoli):
         centre = rng.uniform(-0.45, 0.45, (2, len(along), 1, 1))
         there = (rng.random((len(along), 1, 1)) < 1 / (1 + index)) * rng.uniform(0.6, 1.1)
         spread = rng.uniform(0.11, 0.17, (len(along), 1, 1))
-        extra += there * np.exp(-((along - centre[0]) ** 2 + (across - centre[1]) ** 2) / (2 * spread**2))
+        extra += there * np.exp(
+            -((along - centre[0]) ** 2 + (across - centre[1]) ** 2) / (2 * spread**2)
+        )
     return extra

@@ -1,4 +1,4 @@
-"""From stain on glass to the picture a scanner takes: colour, fold, pen, debris, light and noise."""
+"""From stain on glass to a scanner's picture: colour, fold, pen, debris, light and noise."""
 
 from __future__ import annotations
 
@@ -50,17 +50,21 @@ def random_stain(rng: np.random.Generator) -> Stain:
 
 
 def fold(rng: np.random.Generator, tissue: NDArray[np.bool_]) -> tuple[Field, tuple[int, int]]:
-    """Return where the tissue lies doubled (0 to 1, a bent band) and how far the upper layer is shifted."""
+    """Return where the tissue lies doubled (0 to 1, a bent band) and the upper layer's shift."""
     size = tissue.shape[0]
     y, x = pixel_grid(size)
     row, column = _deep_inside(rng, tissue)
     turn = rng.uniform(0, np.pi)
     across = (x - column) * np.float32(np.cos(turn)) + (y - row) * np.float32(np.sin(turn))
     along = (y - row) * np.float32(np.cos(turn)) - (x - column) * np.float32(np.sin(turn))
-    across = across + along**2 / np.float32(rng.uniform(1500, 3000)) + 9 * smooth_noise(rng, size, 140)
+    across = (
+        across + along**2 / np.float32(rng.uniform(1500, 3000)) + 9 * smooth_noise(rng, size, 140)
+    )
     width = 26 + 8 * smooth_noise(rng, size, 200)
     length = size * 0.13
-    band = np.clip((width - np.abs(across)) / 3, 0, 1) * np.clip((length - np.abs(along)) / 30, 0, 1)
+    band = np.clip((width - np.abs(across)) / 3, 0, 1) * np.clip(
+        (length - np.abs(along)) / 30, 0, 1
+    )
     shift = (round(float(55 * np.sin(turn))), round(float(55 * np.cos(turn))))
     return (band * tissue).astype(np.float32), shift
 
@@ -79,7 +83,10 @@ def doubled(stain: Field, band: Field, shift: tuple[int, int]) -> Field:
 
 
 def pen_mark(rng: np.random.Generator, tissue: NDArray[np.bool_]) -> Field:
-    """Return the thickness of ink, 0 to about 1: one stroke outside the tissue that touches its edge."""
+    """Return the thickness of ink, 0 to about 1.
+
+    One stroke outside the tissue that touches its edge.
+    """
     size = tissue.shape[0]
     step = 8
     outside = ndimage.distance_transform_edt(~tissue[::step, ::step]) * step
@@ -110,7 +117,7 @@ def debris(rng: np.random.Generator, size: int) -> Field:
 def photograph(
     rng: np.random.Generator, stain: Stain, layers: tuple[Field, Field], ink: Field, dust: Field
 ) -> NDArray[np.uint8]:
-    """Return (size, size, 3) RGB of haematoxylin and eosin ``layers`` under ink and dust, as scanned."""
+    """Return scanned (size, size, 3) RGB of haematoxylin and eosin ``layers``, ink and dust."""
     size = ink.shape[0]
     uneven = [1 + np.float32(0.10) * smooth_noise(rng, size, size / 5) for _ in layers]
     shade = 1 + np.float32(0.006) * smooth_noise(rng, size, size / 2)

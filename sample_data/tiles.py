@@ -1,4 +1,7 @@
-"""Tiles of a synthetic slide with the truth about each: which tissue they show and where their nuclei lie."""
+"""Tiles of a synthetic slide with the truth about each.
+
+Which tissue they show and where their nuclei lie.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,7 @@ class Tiles:
 
 
 def grid_corners(size: int) -> NDArray[np.int64]:
-    """Return the corners of all whole tiles that lie side by side from the slide's corner, row by row."""
+    """Return the corners of all whole tiles side by side from the slide's corner, row by row."""
     line = np.arange(0, size - EDGE + 1, EDGE)
     return np.stack([np.tile(line, len(line)), np.repeat(line, len(line))], axis=1)
 
@@ -75,7 +78,9 @@ def random_corners(rng: np.random.Generator, size: int, count: int) -> NDArray[n
 def cut_tiles(slide: SyntheticSlide, corners: NDArray[np.int64]) -> Tiles:
     """Return the tiles at ``corners`` that show enough tissue."""
     windows = [(slice(y, y + EDGE), slice(x, x + EDGE)) for x, y in corners]
-    areas = np.stack([np.bincount(slide.classes[window].ravel(), minlength=4) for window in windows])
+    areas = np.stack(
+        [np.bincount(slide.classes[window].ravel(), minlength=4) for window in windows]
+    )
     tissue = 1 - areas[:, 0] / EDGE**2
     kept = np.flatnonzero(tissue >= LEAST_TISSUE)
     return Tiles(

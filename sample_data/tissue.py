@@ -1,7 +1,7 @@
-"""Where the tissue of a synthetic slide lies, which class each place is, and what lies between the nuclei.
+"""Where a synthetic slide's tissue lies, each place's class, and what lies between the nuclei.
 
-What lies between the nuclei (the matrix: fibres, cytoplasm, clefts) varies in strength over a slide much more
-than it does between classes, so that the nuclei tell the class.
+What lies between the nuclei (the matrix: fibres, cytoplasm, clefts) varies in strength over a slide
+much more than it does between classes, so that the nuclei tell the class.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def lay_tissue(rng: np.random.Generator, size: int) -> Tissue:
 
 
 def _islands(rng: np.random.Generator, size: int) -> Field:
-    """Return a field that is positive on tissue: warped ellipses with torn edges and a few holes."""
+    """Return a field, positive on tissue: warped ellipses with torn edges and a few holes."""
     y, x = pixel_grid(size)
     field = np.full((size, size), -np.inf, np.float32)
     for centre_x, centre_y, radius_x, radius_y in _ISLANDS:
@@ -82,7 +82,9 @@ def _islands(rng: np.random.Generator, size: int) -> Field:
         down = (y / size - centre_y - shift_y) / radius_y
         field = np.maximum(field, (1 - np.hypot(across, down)).astype(np.float32))
     field += np.float32(0.075) * fractal_noise(rng, size, size / 6, 3)
-    tears = smooth_noise(rng, size, size / 11) + np.float32(0.3) * fractal_noise(rng, size, size / 40, 2)
+    tears = smooth_noise(rng, size, size / 11) + np.float32(0.3) * fractal_noise(
+        rng, size, size / 40, 2
+    )
     return _turned(rng, np.minimum(field, np.float32(2.2) - tears))
 
 
@@ -109,7 +111,9 @@ def _territories(rng: np.random.Generator, islands: Field, size: int) -> NDArray
     return np.where(enlarge(islands, size) > 0, winner, np.uint8(0))
 
 
-def _far_apart(rng: np.random.Generator, places: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+def _far_apart(
+    rng: np.random.Generator, places: NDArray[np.int64], count: int
+) -> NDArray[np.int64]:
     """Return ``count`` of the places, each chosen as far as possible from those before it."""
     candidates = rng.permutation(places)[:400]
     chosen = [candidates[0]]
@@ -120,7 +124,7 @@ def _far_apart(rng: np.random.Generator, places: NDArray[np.int64], count: int) 
 
 
 def _nests(rng: np.random.Generator, classes: NDArray[np.uint8]) -> tuple[Field, Field]:
-    """Return the septa between the tumour's nests and the lumina of those that are glands, each 0 to 1."""
+    """Return the septa between the tumour's nests and the lumina of glandular ones, each 0 to 1."""
     size = classes.shape[0]
     half = size // 2
     pitch = 88
@@ -138,7 +142,7 @@ def _nests(rng: np.random.Generator, classes: NDArray[np.uint8]) -> tuple[Field,
 
 
 def _fibres(rng: np.random.Generator, size: int) -> tuple[Field, Field]:
-    """Return a field of wavy bundles of fibres, about unit variance, and the direction that they run in."""
+    """Return a field of wavy bundles of fibres, about unit variance, and their direction."""
     y, x = pixel_grid(size)
     turn = rng.uniform(0, np.pi)
     across = np.float32(np.sin(turn)) * x + np.float32(np.cos(turn)) * y
@@ -151,7 +155,9 @@ def _fibres(rng: np.random.Generator, size: int) -> tuple[Field, Field]:
     return np.float32(0.75) * fine + np.float32(0.65) * broad, angle
 
 
-def _stretched(rng: np.random.Generator, across: NDArray[np.floating], along: NDArray[np.floating]) -> Field:
+def _stretched(
+    rng: np.random.Generator, across: NDArray[np.floating], along: NDArray[np.floating]
+) -> Field:
     """Return white noise looked up at slowly changing coordinates: streaks along the slower one."""
     noise = rng.standard_normal((512, 512)).astype(np.float32) * np.float32(1.4)
     streaks: Field = ndimage.map_coordinates(noise, [across, along], order=1, mode="grid-wrap")

@@ -4,10 +4,10 @@ Run from anywhere::
 
     python sample_data/train_bundle.py --out sample_data/bundle
 
-The slides of the training and validation seeds are made in memory; the sample slide's seed is in neither set.
-Tiles are 128 px at 0.5 µm per px. Some training slides come a second time without their nuclei: on those
-tiles the answer is 'any class, equally', so that the network takes its evidence from the nuclei, and not from
-what lies between them.
+The slides of the training and validation seeds are made in memory; the sample slide's seed is in
+neither set. Tiles are 128 px at 0.5 µm per px. Some training slides come a second time without
+their nuclei: on those tiles the answer is 'any class, equally', so that the network takes its
+evidence from the nuclei, and not from what lies between them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Recipe:
     epochs, batch, rate, decay
         Passes over the tiles, tiles per step, highest learning rate, weight decay.
     sparsity
-        What the mean of the activation map adds to the loss: cells that give no evidence fall silent.
+        What the mean of the activation map adds to the loss: cells that give no evidence fall
+        silent.
     seed
         Seeds weights, tile places, order and augmentation.
     """
@@ -82,7 +83,7 @@ class Examples:
 
 
 def training_examples(recipe: Recipe) -> Examples:
-    """Return tiles at random places of the training slides, the classes balanced, with the bare ones."""
+    """Return tiles at random places of the training slides, classes balanced, with bare ones."""
     rng = np.random.default_rng(recipe.seed)
     parts = [_slide_examples(rng, recipe, seed, nucleated=True) for seed in recipe.train_seeds]
     parts += [_slide_examples(rng, recipe, seed, nucleated=False) for seed in recipe.bare_seeds]
@@ -113,7 +114,9 @@ def validation_examples(recipe: Recipe) -> Examples:
 
 def _joined(parts: Sequence[tuple[NDArray[np.uint8], NDArray[np.float32]]]) -> Examples:
     pixels, targets = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Examples(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(targets))
+    return Examples(
+        torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(targets)
+    )
 
 
 def normalised(pixels: Tensor) -> Tensor:
@@ -123,9 +126,10 @@ def normalised(pixels: Tensor) -> Tensor:
 
 
 def jittered(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Return uint8 tiles turned, mirrored and stained a little differently, each tile in its own way.
+    """Return uint8 tiles turned, mirrored and stained a little differently, each in its own way.
 
-    Stain is changed in optical density: colours mix by a random matrix near the identity, and all are scaled.
+    Stain is changed in optical density: colours mix by a random matrix near the identity, and all
+    are scaled.
     """
     count = len(pixels)
     pixels = pixels.rot90(int(torch.randint(4, (), generator=generator)), (2, 3))
@@ -138,7 +142,9 @@ def jittered(pixels: Tensor, generator: torch.Generator) -> Tensor:
     return (256 * torch.exp(-density.clamp_min(0)) - 1).clamp(0, 255)
 
 
-def batches(examples: Examples, batch: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(
+    examples: Examples, batch: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield augmented, shuffled batches of one epoch, the last short one left out."""
     order = torch.randperm(len(examples.pixels), generator=generator)
     for chosen in order[: len(order) // batch * batch].view(-1, batch):
@@ -150,7 +156,9 @@ def fit(network: PocketResNet, examples: Examples, recipe: Recipe) -> Iterator[f
     generator = torch.Generator().manual_seed(recipe.seed)
     steps = len(examples.pixels) // recipe.batch * recipe.epochs
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=recipe.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=steps, pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, recipe.rate, total_steps=steps, pct_start=0.2
+    )
     for _ in range(recipe.epochs):
         network.train()
         losses = []
@@ -168,7 +176,7 @@ def fit(network: PocketResNet, examples: Examples, recipe: Recipe) -> Iterator[f
 
 @torch.inference_mode()
 def accuracy(network: nn.Module, examples: Examples) -> float:
-    """Return the share of tiles whose likeliest class is the one that most of their tissue belongs to."""
+    """Return the share of tiles whose likeliest class is that of most of their tissue."""
     network.eval()
     parts = torch.split(examples.pixels, 64)
     guesses = torch.cat([network(normalised(pixels)).argmax(1) for pixels in parts])
@@ -191,7 +199,9 @@ def card_of(recipe: Recipe, figures: dict[str, float]) -> Card:
         std=STD,
         licence="BSD-3-Clause",
         provenance={
-            "data": "synthetic slides from sample_data/make_slide.py; no patient; of no medical use",
+            "data": (
+                "synthetic slides from sample_data/make_slide.py; no patient; of no medical use"
+            ),
             "command": "python sample_data/train_bundle.py --out sample_data/bundle",
             "recipe": asdict(recipe),
             "torch": torch.__version__,

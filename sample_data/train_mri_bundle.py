@@ -4,9 +4,9 @@ Run from anywhere::
 
     python sample_data/train_mri_bundle.py --out sample_data/mri-bundle
 
-Each training head comes twice, with its lesion and without: the slices through the lesion are learnt from both, so that
-nothing but the lesion tells them apart, and some others come from the healthy head. Slices are cut, windowed and
-resized by slidecam itself, as a prediction does it.
+Each training head comes twice, with its lesion and without: the slices through the lesion are
+learnt from both, so that nothing but the lesion tells them apart, and some others come from the
+healthy head. Slices are cut, windowed and resized by slidecam itself, as a prediction does it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Recipe:
     epochs, batch, rate, decay
         Passes over the slices, slices per step, highest learning rate, weight decay.
     sparsity
-        What the mean of the activation map adds to the loss: cells that give no evidence fall silent.
+        What the mean of the activation map adds to the loss: cells that give no evidence fall
+        silent.
     seed
         Seeds weights, order and augmentation.
     """
@@ -91,7 +92,10 @@ class Slices:
 
 
 def slices_of(seeds: tuple[int, ...], every: int) -> Slices:
-    """Return the slices through the lesions of some heads, the same of their healthy twins, and every n-th other."""
+    """Return the slices through the lesions of some heads, and the same of their healthy twins.
+
+    Every n-th other slice comes with them.
+    """
     pixels, labels = [], []
     with tempfile.TemporaryDirectory() as folder:
         for seed in seeds:
@@ -142,16 +146,22 @@ def fit(network: PocketResNet, slices: Slices, recipe: Recipe) -> Iterator[float
     counts = torch.bincount(slices.labels, minlength=len(CLASSES)).float()
     steps = len(slices.labels) // recipe.batch * recipe.epochs
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=recipe.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=steps, pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, recipe.rate, total_steps=steps, pct_start=0.2
+    )
     for _ in range(recipe.epochs):
         network.train()
         losses = []
         order = torch.randperm(len(slices.labels), generator=generator)
         for chosen in order[: len(order) // recipe.batch * recipe.batch].view(-1, recipe.batch):
             optimiser.zero_grad()
-            features = network.forward_features(normalised(jittered(slices.pixels[chosen], generator)))
+            features = network.forward_features(
+                normalised(jittered(slices.pixels[chosen], generator))
+            )
             logits = network.forward_head(features)
-            loss = functional.cross_entropy(logits, slices.labels[chosen], weight=counts.sum() / counts / 2)
+            loss = functional.cross_entropy(
+                logits, slices.labels[chosen], weight=counts.sum() / counts / 2
+            )
             loss = loss + recipe.sparsity * features.mean()
             torch.autograd.backward(loss)
             optimiser.step()
@@ -164,18 +174,27 @@ def fit(network: PocketResNet, slices: Slices, recipe: Recipe) -> Iterator[float
 def recall(network: PocketResNet, slices: Slices) -> dict[str, float]:
     """Return the share of each class's slices that are called so."""
     network.eval()
-    guesses = torch.cat([network(normalised(pixels)).argmax(1) for pixels in torch.split(slices.pixels, 64)])
+    guesses = torch.cat(
+        [network(normalised(pixels)).argmax(1) for pixels in torch.split(slices.pixels, 64)]
+    )
     right = guesses == slices.labels
-    return {name: round(float(right[slices.labels == n].float().mean()), 4) for n, name in enumerate(CLASSES)}
+    return {
+        name: round(float(right[slices.labels == n].float().mean()), 4)
+        for n, name in enumerate(CLASSES)
+    }
 
 
 def with_one_logit(network: PocketResNet) -> PocketResNet:
-    """Return the same classifier with one logit, that of lesion over healthy: sigmoid of it is the softmax of both.
+    """Return the same classifier with one logit, that of lesion over healthy.
+
+    Sigmoid of it is the softmax of both.
 
     A head has lesion where some of its slices have; that it has healthy ones as well says nothing.
     """
     single = PocketResNet(1, WIDTHS)
-    weights = {name: value for name, value in network.state_dict().items() if not name.startswith("fc.")}
+    weights = {
+        name: value for name, value in network.state_dict().items() if not name.startswith("fc.")
+    }
     head = {f"fc.{part}": value[1:] - value[:1] for part, value in network.fc.state_dict().items()}
     single.load_state_dict(weights | head)
     return single.eval()
@@ -198,7 +217,9 @@ def card_of(recipe: Recipe, figures: dict[str, object]) -> Card:
         licence="BSD-3-Clause",
         volume=SEEN,
         provenance={
-            "data": "synthetic heads from sample_data/make_phantom.py; no patient; of no medical use",
+            "data": (
+                "synthetic heads from sample_data/make_phantom.py; no patient; of no medical use"
+            ),
             "command": "python sample_data/train_mri_bundle.py --out sample_data/mri-bundle",
             "recipe": asdict(recipe),
             "torch": torch.__version__,

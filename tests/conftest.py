@@ -34,9 +34,16 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Take the options that napari's fixtures ask for: its pytest plugin is switched off in pyproject.toml."""
-    parser.addoption("--show-napari-viewer", action="store_true", default=False, help="show the viewers of tests")
-    parser.addoption("--save-leaked-object-graph", action="store_true", default=False, help="draw what leaked")
+    """Take the options that napari's fixtures ask for.
+
+    Its pytest plugin is switched off in pyproject.toml.
+    """
+    parser.addoption(
+        "--show-napari-viewer", action="store_true", default=False, help="show the viewers of tests"
+    )
+    parser.addoption(
+        "--save-leaked-object-graph", action="store_true", default=False, help="draw what leaked"
+    )
 
 
 # Tests run side by side, each on networks too small to share between threads.
@@ -45,7 +52,10 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Return the folder of real slides and weights, beside the checkout; skip, saying so, where it is absent."""
+    """Return the folder of real slides and weights, beside the checkout.
+
+    Skip, saying so, where it is absent.
+    """
     folder = Path(__file__).parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"the real slides are not at {folder}")
@@ -61,7 +71,9 @@ def sample_data() -> Path:
 class ArraySource(Source):
     """A slide in memory that counts what is decoded and fails where it is told to."""
 
-    def __init__(self, facts: SourceFacts, levels: list[NDArray[np.uint8]], broken: LevelBox | None) -> None:
+    def __init__(
+        self, facts: SourceFacts, levels: list[NDArray[np.uint8]], broken: LevelBox | None
+    ) -> None:
         super().__init__(facts)
         self.decoded: list[tuple[int, LevelBox]] = []
         self.closed = False
@@ -131,22 +143,35 @@ def array_source() -> MakeSource:
 
 @pytest.fixture
 def noise() -> Callable[[int, int], NDArray[np.uint8]]:
-    """Return a maker of random RGB pictures, (height, width, 3); every pixel differs, so a shift shows."""
+    """Return a maker of random RGB pictures, (height, width, 3).
+
+    Every pixel differs, so a shift shows.
+    """
 
     def make(width: int, height: int) -> NDArray[np.uint8]:
-        return np.random.default_rng(width * 10_007 + height).integers(0, 256, (height, width, 3), np.uint8)
+        return np.random.default_rng(width * 10_007 + height).integers(
+            0, 256, (height, width, 3), np.uint8
+        )
 
     return make
 
 
 def _meet(one: LevelBox, other: LevelBox) -> bool:
-    apart = one.right <= other.x or other.right <= one.x or one.bottom <= other.y or other.bottom <= one.y
+    apart = (
+        one.right <= other.x
+        or other.right <= one.x
+        or one.bottom <= other.y
+        or other.bottom <= one.y
+    )
     return not apart
 
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a bundle of three classes with random weights: 64 px tiles at 0.5 µm/px, an 8x8 or so map."""
+    """Return a bundle of three classes with random weights.
+
+    64 px tiles at 0.5 µm/px, an 8x8 or so map.
+    """
     torch.manual_seed(5)
     network = build_network("slidecam/pocket_resnet", {"widths": [8, 12, 16]}, 3, Path("tiny"))
     card = Card(
@@ -200,14 +225,21 @@ def wsinfer_torchscript(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def write_slide() -> Callable[..., Path]:
-    """Return a writer of small pyramidal slides, pink and violet tissue on glass, that OpenSlide opens."""
+    """Return a writer of small pyramidal slides that OpenSlide opens.
 
-    def write(path: Path, width: int = 700, height: int = 500, seed: int = 0, *, tissue: bool = True) -> Path:
+    They show pink and violet tissue on glass.
+    """
+
+    def write(
+        path: Path, width: int = 700, height: int = 500, seed: int = 0, *, tissue: bool = True
+    ) -> Path:
         pixels = np.full((height, width, 3), 244, np.uint8)
         if tissue:
             rng = np.random.default_rng(seed)
             stain = np.array([225, 150, 190]) + rng.integers(-25, 25, (height, width, 3))
-            pixels[40 : height - 60, 50 : width - 90] = stain.astype(np.uint8)[40 : height - 60, 50 : width - 90]
+            pixels[40 : height - 60, 50 : width - 90] = stain.astype(np.uint8)[
+                40 : height - 60, 50 : width - 90
+            ]
         with tifffile.TiffWriter(path) as writer:
             for step in (1, 2, 4):
                 per_cm = 10_000 / (0.5 * step)
@@ -227,7 +259,10 @@ def write_slide() -> Callable[..., Path]:
 
 
 def make_head(shape: tuple[int, int, int] = (40, 48, 12), seed: int = 0) -> NDArray[np.int16]:
-    """Return a bright ball with a brighter spot left of its middle, (x right, y forwards, z up), no two parts alike."""
+    """Return a bright ball with a brighter spot left of its middle, no two parts alike.
+
+    Its axes are (x right, y forwards, z up).
+    """
     places = np.meshgrid(*(np.linspace(-1, 1, length) for length in shape), indexing="ij")
     radius = np.sqrt(sum(place**2 for place in places))
     head = np.where(radius < 0.9, 300 + 80 * places[0] + 50 * places[1] + 30 * places[2], 0)
@@ -237,19 +272,26 @@ def make_head(shape: tuple[int, int, int] = (40, 48, 12), seed: int = 0) -> NDAr
 
 
 class VolumeWriter:
-    """Writes one (x right, y forwards, z up) volume in every format that slidecam reads as volumes."""
+    """Writes one (x right, y forwards, z up) volume in every format slidecam reads as volumes."""
 
     voxel = (0.8, 0.8, 2.0)
 
     def affine(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Return the affine to RAS+ mm that puts the volume's middle at the world's."""
         affine = np.diag([*self.voxel, 1.0])
-        affine[:3, 3] = [-(length - 1) / 2 * step for length, step in zip(shape[:3], self.voxel, strict=True)]
+        affine[:3, 3] = [
+            -(length - 1) / 2 * step for length, step in zip(shape[:3], self.voxel, strict=True)
+        ]
         return affine
 
-    def nifti(self, path: Path, voxels: NDArray[Any], affine: NDArray[np.float64] | None = None) -> Path:
+    def nifti(
+        self, path: Path, voxels: NDArray[Any], affine: NDArray[np.float64] | None = None
+    ) -> Path:
         """Write NIfTI-1, gzipped where the name says so."""
-        nibabel.save(nibabel.Nifti1Image(voxels, self.affine(voxels.shape) if affine is None else affine), path)
+        nibabel.save(
+            nibabel.Nifti1Image(voxels, self.affine(voxels.shape) if affine is None else affine),
+            path,
+        )
         return path
 
     def nifti2(self, path: Path, voxels: NDArray[Any]) -> Path:
@@ -276,7 +318,9 @@ class VolumeWriter:
         nrrd.write(str(path), voxels, header)
         return path
 
-    def dicom(self, folder: Path, voxels: NDArray[Any], skip: tuple[int, ...] = (), **tags: Any) -> Path:
+    def dicom(
+        self, folder: Path, voxels: NDArray[Any], skip: tuple[int, ...] = (), **tags: Any
+    ) -> Path:
         """Write a series of one file for each slice, in names that do not follow their places."""
         folder.mkdir(parents=True, exist_ok=True)
         count = voxels.shape[2]
@@ -292,13 +336,20 @@ class VolumeWriter:
         whole = self._slice(voxels, 0, tags)
         shared, frames = Dataset(), []
         shared.PixelMeasuresSequence = Sequence([_dataset(PixelSpacing=whole.PixelSpacing)])
-        shared.PlaneOrientationSequence = Sequence([_dataset(ImageOrientationPatient=whole.ImageOrientationPatient)])
+        shared.PlaneOrientationSequence = Sequence(
+            [_dataset(ImageOrientationPatient=whole.ImageOrientationPatient)]
+        )
         order = [*reversed(range(voxels.shape[2]))]
         for number in order:
             position = self._slice(voxels, number, tags).ImagePositionPatient
             place = Sequence([_dataset(ImagePositionPatient=position)])
             frames.append(_dataset(PlanePositionSequence=place))
-        for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "InstanceNumber"):
+        for name in (
+            "ImagePositionPatient",
+            "ImageOrientationPatient",
+            "PixelSpacing",
+            "InstanceNumber",
+        ):
             delattr(whole, name)
         whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
         whole.NumberOfFrames = len(order)
@@ -310,7 +361,9 @@ class VolumeWriter:
 
     def _slice(self, voxels: NDArray[Any], number: int, tags: dict[str, Any]) -> Dataset:
         # Rows run to the patient's left and columns backwards, as axial slices do.
-        middle = [(length - 1) / 2 * step for length, step in zip(voxels.shape, self.voxel, strict=True)]
+        middle = [
+            (length - 1) / 2 * step for length, step in zip(voxels.shape, self.voxel, strict=True)
+        ]
         told: dict[str, Any] = {
             "SOPClassUID": MRImageStorage,
             "SOPInstanceUID": f"1.2.826.77.{number + 1}",
@@ -449,7 +502,11 @@ def grid_boxes() -> MakeBoxes:
     """Return a maker of square boxes on a grid, row by row, that may overhang the slide."""
 
     def make(size: Size, edge: int, step: int) -> NDArray[np.int64]:
-        places = [(x, y) for y in range(0, size.height - step + 1, step) for x in range(0, size.width - step + 1, step)]
+        places = [
+            (x, y)
+            for y in range(0, size.height - step + 1, step)
+            for x in range(0, size.width - step + 1, step)
+        ]
         return np.array([(x, y, edge, edge) for x, y in places], np.int64)
 
     return make

@@ -7,7 +7,17 @@ from typing import get_args
 
 import numpy as np
 
-from slidecam.events import BatchDone, Event, Finished, Planned, SlideFailed, SlideFinished, TileFailed, Warned, as_json
+from slidecam.events import (
+    BatchDone,
+    Event,
+    Finished,
+    Planned,
+    SlideFailed,
+    SlideFinished,
+    TileFailed,
+    Warned,
+    as_json,
+)
 
 EXAMPLES: tuple[Event, ...] = (
     Planned("s", "s.svs", 10, 20, 5, 0.5, "file", 224, 0),

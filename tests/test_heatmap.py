@@ -1,4 +1,4 @@
-"""Maps of single tiles painted into one raster, against interpolation written out pixel by pixel."""
+"""Maps of single tiles painted into one raster, against interpolation written out by pixel."""
 
 from __future__ import annotations
 
@@ -46,14 +46,18 @@ def run(
     chances = np.ones((count, maps.shape[1]), np.float32)
     if probabilities is not None:
         chances = np.array(probabilities, np.float32)
-    plan = StorePlan(np.array(boxes, np.int64).reshape(-1, 4), rows, step, chances.shape[1], (1, *maps.shape[1:]))
+    plan = StorePlan(
+        np.array(boxes, np.int64).reshape(-1, 4), rows, step, chances.shape[1], (1, *maps.shape[1:])
+    )
     store = RunStore.create(folder, plan)
     if count:
         store.commit(0, TileResults(chances, chances, maps[:, None].astype(np.float32), {}))
     return store
 
 
-def tile_maps(folder: Path, boxes: list[list[int]], maps: NDArray[np.float64], step: int) -> TileMaps:
+def tile_maps(
+    folder: Path, boxes: list[list[int]], maps: NDArray[np.float64], step: int
+) -> TileMaps:
     """Return the maps (tiles, height, width) of a run with one class that every tile is called."""
     store = run(folder, boxes, maps[:, None], step)
     assert store.maps is not None
@@ -81,10 +85,15 @@ def by_definition(maps: TileMaps, raster: Raster) -> NDArray[np.float64]:
         for (left, top, width, height), tile in zip(maps.boxes, values, strict=True):
             inside |= bool(left <= x < left + width and top <= y < top + height)
             for r, c in np.ndindex(rows, columns):
-                cell_x, cell_y = max(width / columns, raster.pitch), max(height / rows, raster.pitch)
+                cell_x, cell_y = (
+                    max(width / columns, raster.pitch),
+                    max(height / rows, raster.pitch),
+                )
                 tent_x = max(0.0, 1 - abs(x - left - (c + 0.5) * width / columns) / cell_x)
                 tent_y = max(0.0, 1 - abs(y - top - (r + 0.5) * height / rows) / cell_y)
-                hann = np.sin(np.pi * (r + 0.5) / rows) ** 2 * np.sin(np.pi * (c + 0.5) / columns) ** 2
+                hann = (
+                    np.sin(np.pi * (r + 0.5) / rows) ** 2 * np.sin(np.pi * (c + 0.5) / columns) ** 2
+                )
                 share = tent_x * tent_y * (hann if maps.overlapping else 1.0)
                 total += share * tile[r, c]
                 weight += share
@@ -118,10 +127,13 @@ def test_background_is_not_a_number_and_not_zero(tmp_path: Path) -> None:
 
 
 def test_values_run_on_smoothly_over_a_border_between_tiles(tmp_path: Path) -> None:
-    # One linear ramp, sampled by two abutting tiles: painted, it is the same ramp, with no step at the border.
+    # One linear ramp, sampled by two abutting tiles: painted, it is the same ramp, with no step at
+    # the border.
     cells = (np.arange(8) + 0.5) / 8
     ramp = np.repeat(cells[None], 4, axis=0)
-    maps = tile_maps(tmp_path, [[0, 0, 64, 64], [64, 0, 64, 64]], np.stack([ramp[:, :4], ramp[:, 4:]]), 64)
+    maps = tile_maps(
+        tmp_path, [[0, 0, 64, 64], [64, 0, 64, 64]], np.stack([ramp[:, :4], ramp[:, 4:]]), 64
+    )
     line = painted(maps, Raster(4, Size(32, 16)))[0, 8, 4:-4]
     np.testing.assert_allclose(np.diff(line), 4 / 128, atol=1e-3)
 
@@ -135,7 +147,10 @@ def test_a_constant_map_stays_constant_whatever_the_overlap(tmp_path: Path) -> N
 def test_one_scale_serves_the_whole_slide(tmp_path: Path) -> None:
     # A tile of weak activations next to a strong one stays weak; scaled by itself it would glow.
     maps = tile_maps(
-        tmp_path, [[0, 0, 20, 20], [100, 0, 20, 20]], np.stack([np.full((2, 2), 0.1), np.full((2, 2), 8)]), 20
+        tmp_path,
+        [[0, 0, 20, 20], [100, 0, 20, 20]],
+        np.stack([np.full((2, 2), 0.1), np.full((2, 2), 8)]),
+        20,
     )
     (scale,) = slide_scales(maps, PaintSpec())
     weak, strong = (painted(maps, Raster(10, Size(12, 2)), scale)[0, 0, i] for i in (0, 10))
@@ -154,14 +169,22 @@ def test_a_slide_without_tiles_is_all_background(tmp_path: Path) -> None:
     assert np.isnan(painted(maps, raster, *slide_scales(maps, PaintSpec()))).all()
 
 
-@pytest.mark.parametrize(("cells", "edge", "pitch"), [(7, 224, 8), (7, 448, 16), (16, 128, 4), (56, 224, 4), (7, 7, 1)])
-def test_the_raster_is_about_28_pixels_to_a_tile(tmp_path: Path, cells: int, edge: int, pitch: int) -> None:
+@pytest.mark.parametrize(
+    ("cells", "edge", "pitch"), [(7, 224, 8), (7, 448, 16), (16, 128, 4), (56, 224, 4), (7, 7, 1)]
+)
+def test_the_raster_is_about_28_pixels_to_a_tile(
+    tmp_path: Path, cells: int, edge: int, pitch: int
+) -> None:
     maps = tile_maps(tmp_path, [[0, 0, edge, edge]], np.zeros((1, cells, cells)), edge)
-    assert plan_raster(maps, Size(1000, 500)) == Raster(pitch, Size(-(-1000 // pitch), -(-500 // pitch)))
+    assert plan_raster(maps, Size(1000, 500)) == Raster(
+        pitch, Size(-(-1000 // pitch), -(-500 // pitch))
+    )
 
 
 def test_failed_tiles_leave_a_hole(tmp_path: Path) -> None:
-    plan = StorePlan(np.array([[0, 0, 8, 8], [8, 0, 8, 8]], np.int64), [np.arange(2)], 8, 1, (1, 1, 2, 2))
+    plan = StorePlan(
+        np.array([[0, 0, 8, 8], [8, 0, 8, 8]], np.int64), [np.arange(2)], 8, 1, (1, 1, 2, 2)
+    )
     store = RunStore.create(tmp_path, plan)
     ones = np.ones((2, 1), np.float32)
     store.commit(0, TileResults(ones, ones, np.ones((2, 1, 1, 2, 2), np.float32), {1: "broken"}))
@@ -178,7 +201,9 @@ def test_a_few_exploding_cells_do_not_set_the_scale(tmp_path: Path) -> None:
     assert 0.99 < scale.high < 1.01
 
 
-def test_a_wide_slide_is_painted_in_thin_bands_that_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wide_slide_is_painted_in_thin_bands_that_add_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     boxes = [[x, y, 32, 32] for x in (0, 16, 32) for y in (0, 16, 32)]
     maps = tile_maps(tmp_path, boxes, np.random.default_rng(4).random((9, 4, 4)), 16)
     raster = Raster(2, Size(32, 32))
@@ -196,7 +221,10 @@ SLIDE, CENTRES = Size(56, 8), [4, 28, 52]
 
 
 def levels(*values: tuple[float, ...]) -> NDArray[np.float64]:
-    """Return one-cell maps (tiles, classes, 1, 1) of these values: a tuple per tile, a number per class."""
+    """Return one-cell maps (tiles, classes, 1, 1) of these values.
+
+    A tuple per tile, a number per class.
+    """
     return np.array(values)[:, :, None, None]
 
 
@@ -219,32 +247,48 @@ def test_the_scale_is_set_by_what_decided(tmp_path: Path) -> None:
 
 
 def test_all_classes_share_the_scale_of_the_strongest_that_was_called(tmp_path: Path) -> None:
-    store = run(tmp_path, ROW, levels((4.0, 9.0), (2.0, 9.0), (1.0, 9.0)), 8, [[0.6, 0.4], [0.7, 0.3], [0.2, 0.8]])
+    store = run(
+        tmp_path,
+        ROW,
+        levels((4.0, 9.0), (2.0, 9.0), (1.0, 9.0)),
+        8,
+        [[0.6, 0.4], [0.7, 0.3], [0.2, 0.8]],
+    )
     assert store.maps is not None
     assert {scale.high for scale in slide_scales(TileMaps(store, store.maps), PaintSpec())} == {9.0}
 
 
-def test_a_class_that_no_tile_is_called_is_nowhere_painted_above_its_best_tiles_odds(tmp_path: Path) -> None:
+def test_a_class_that_no_tile_is_called_is_nowhere_painted_above_its_best_tiles_odds(
+    tmp_path: Path,
+) -> None:
     # Its strongest cell is no other than those of a class that was called.
     maps = np.random.default_rng(0).random((3, 2, 4, 4))
     maps[1, 1, 2, 2] = 30
-    values = painted_run(run(tmp_path, ROW, maps, 8, [[0.9, 0.1], [0.8, 0.2], [0.9, 0.1]]), SLIDE, PaintSpec())
+    values = painted_run(
+        run(tmp_path, ROW, maps, 8, [[0.9, 0.1], [0.8, 0.2], [0.9, 0.1]]), SLIDE, PaintSpec()
+    )
     assert 0.1 < np.nanmax(values[1]) <= 0.25 + 1e-6
 
 
-def test_a_lesion_in_one_tile_of_a_thousand_is_not_drowned_by_the_noise_of_the_others(tmp_path: Path) -> None:
+def test_a_lesion_in_one_tile_of_a_thousand_is_not_drowned_by_the_noise_of_the_others(
+    tmp_path: Path,
+) -> None:
     rng = np.random.default_rng(0)
     maps = rng.random((1000, 1, 2, 2)) * 0.2
     maps[500] = 5
     chances = [[0.01]] * 500 + [[0.99]] + [[0.01]] * 499
     boxes = [[8 * index, 0, 8, 8] for index in range(1000)]
-    values = painted_run(run(tmp_path, boxes, maps, 8, chances), Size(8000, 8), PaintSpec(activation="sigmoid"))
+    values = painted_run(
+        run(tmp_path, boxes, maps, 8, chances), Size(8000, 8), PaintSpec(activation="sigmoid")
+    )
     assert values[0, 4, 4004] == 1.0
     assert np.nanmax(values[0, :, :3900]) < 0.05
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_a_slide_without_the_class_shows_none_of_it_on_its_own_scale(tmp_path: Path, *, signed: bool) -> None:
+def test_a_slide_without_the_class_shows_none_of_it_on_its_own_scale(
+    tmp_path: Path, *, signed: bool
+) -> None:
     # Noise alone, of any size: what decides is that no tile was called so.
     maps = np.random.default_rng(0).random((3, 1, 2, 2)) * 1e-3
     present, absent = ([[0.9], [0.02], [0.01]], [[0.019], [0.02], [0.01]])
@@ -257,7 +301,9 @@ def test_a_slide_without_the_class_shows_none_of_it_on_its_own_scale(tmp_path: P
     assert 0 < np.nanmax(np.abs(dark)) <= 0.03
 
 
-def test_a_class_that_cannot_be_is_painted_as_nothing_and_its_scale_is_finite(tmp_path: Path) -> None:
+def test_a_class_that_cannot_be_is_painted_as_nothing_and_its_scale_is_finite(
+    tmp_path: Path,
+) -> None:
     store = run(tmp_path, ROW, levels((3.0, 1.0), (2.0, 1.0), (1.0, 1.0)), 8, [[1.0, 0.0]] * 3)
     heatmap = paint(store, SLIDE)
     assert heatmap is not None
@@ -290,7 +336,9 @@ def test_a_fixed_scale_is_the_same_whatever_the_slide_holds(tmp_path: Path) -> N
 
 
 def test_only_the_named_classes_decide_for_their_maps(tmp_path: Path) -> None:
-    store = run(tmp_path, ROW, levels((4.0,), (2.0,), (1.0,)), 8, [[0.1, 0.9], [0.8, 0.2], [0.9, 0.1]])
+    store = run(
+        tmp_path, ROW, levels((4.0,), (2.0,), (1.0,)), 8, [[0.1, 0.9], [0.8, 0.2], [0.9, 0.1]]
+    )
     assert store.maps is not None
     (scale,) = slide_scales(TileMaps(store, store.maps), PaintSpec(classes=(1,)))
     assert scale.high == pytest.approx(4, rel=0.01)
@@ -312,12 +360,16 @@ def test_each_class_has_a_slides_threshold_of_its_own(tmp_path: Path) -> None:
     assert slide_thresholds(TileMaps(store, store.maps), Threshold("fraction", 0.5)) == (1.5, 15.0)
 
 
-def test_a_tiles_threshold_leaves_something_in_every_tile_and_a_slides_does_not(tmp_path: Path) -> None:
+def test_a_tiles_threshold_leaves_something_in_every_tile_and_a_slides_does_not(
+    tmp_path: Path,
+) -> None:
     weak, strong = np.array([[0.1, 0.2], [0.1, 0.1]]), np.array([[8.0, 4.0], [1.0, 1.0]])
     store = run(tmp_path, ROW, np.stack([weak, strong, weak])[:, None], 8)
     half = Threshold("fraction", 0.75)
     on_slide, in_tile = (
-        painted_run(store, SLIDE, PaintSpec(fixed=(0.0, 8.0), threshold=half, scope=scope))[0, :, :6]
+        painted_run(store, SLIDE, PaintSpec(fixed=(0.0, 8.0), threshold=half, scope=scope))[
+            0, :, :6
+        ]
         for scope in ("slide", "tile")
     )
     assert not on_slide.any()
@@ -327,7 +379,9 @@ def test_a_tiles_threshold_leaves_something_in_every_tile_and_a_slides_does_not(
 def test_a_thresholds_background_stays_not_a_number(tmp_path: Path) -> None:
     store = run(tmp_path, ROW[:1], levels((1.0,)), 8)
     for scope in ("slide", "tile"):
-        values = painted_run(store, SLIDE, PaintSpec(threshold=Threshold("otsu"), scope=scope))[0, 0]
+        values = painted_run(store, SLIDE, PaintSpec(threshold=Threshold("otsu"), scope=scope))[
+            0, 0
+        ]
         assert np.isnan(values[8:]).all()
         assert values[:8].tolist() == [1.0] * 8
 
@@ -344,8 +398,11 @@ def test_the_methods_of_a_run_are_painted_each_from_its_own_maps(tmp_path: Path)
     plan = StorePlan(np.array(ROW[:1], np.int64), [np.arange(1)], 8, 1, (2, 1, 1, 1))
     store = RunStore.create(tmp_path, plan)
     one = np.ones((1, 1), np.float32)
-    store.commit(0, TileResults(one, one, np.array([1.0, -3.0], np.float32).reshape(1, 2, 1, 1, 1), {}))
+    store.commit(
+        0, TileResults(one, one, np.array([1.0, -3.0], np.float32).reshape(1, 2, 1, 1, 1), {})
+    )
     first, second = (
-        painted_run(store, Size(8, 8), PaintSpec(method, signed=True, fixed=(-4.0, 4.0))) for method in (0, 1)
+        painted_run(store, Size(8, 8), PaintSpec(method, signed=True, fixed=(-4.0, 4.0)))
+        for method in (0, 1)
     )
     assert (float(first.mean()), float(second.mean())) == (0.25, -0.75)

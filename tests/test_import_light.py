@@ -9,7 +9,9 @@ import slidecam
 
 
 def loaded_after(statement: str) -> set[str]:
-    code = f"import sys; {statement}; print(' '.join(name for name in sys.modules if '.' not in name))"
+    code = (
+        f"import sys; {statement}; print(' '.join(name for name in sys.modules if '.' not in name))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  (our own interpreter)
     return set(done.stdout.split())
 
@@ -21,7 +23,8 @@ def test_importing_slidecam_loads_neither_torch_nor_qt() -> None:
 
 def test_the_pixel_wing_loads_no_torch() -> None:
     rooms = (
-        "slidecam.sources, slidecam.foreground, slidecam.tiling, slidecam.streaming, slidecam.store, slidecam.heatmap"
+        "slidecam.sources, slidecam.foreground, slidecam.tiling, slidecam.streaming,"
+        " slidecam.store, slidecam.heatmap"
     )
     assert not {"torch", "timm"} & loaded_after(f"import {rooms}")
 

@@ -42,7 +42,9 @@ def card(classes: int) -> Card:
 
 def test_every_batch_comes_back_in_order_with_its_scores(tiny_bundle: Path) -> None:
     classifier = open_bundle(tiny_bundle).classifier()
-    scored = list(classify([batch(0, 5), batch(1, 3)], classifier, MapRequest(("gradcam++",), (2, 0))))
+    scored = list(
+        classify([batch(0, 5), batch(1, 3)], classifier, MapRequest(("gradcam++",), (2, 0)))
+    )
     assert [one.batch.index for one in scored] == [0, 1]
     assert scored[0].results.probabilities.shape == (5, 3)
     np.testing.assert_allclose(scored[0].results.probabilities.sum(axis=1), 1, atol=1e-6)
@@ -94,10 +96,14 @@ def test_the_shape_of_maps_is_known_before_the_first_tile(tiny_bundle: Path) -> 
 def test_each_method_gives_the_maps_that_it_gives_alone(tiny_bundle: Path) -> None:
     classifier = open_bundle(tiny_bundle).classifier()
     methods = ("layercam", "cam", "gradcam")
-    together = next(classify([batch(0, 3)], classifier, MapRequest(methods, (0, 1, 2)))).results.maps
+    together = next(
+        classify([batch(0, 3)], classifier, MapRequest(methods, (0, 1, 2)))
+    ).results.maps
     assert together is not None
     for place, method in enumerate(methods):
-        alone = next(classify([batch(0, 3)], classifier, MapRequest((method,), (0, 1, 2)))).results.maps
+        alone = next(
+            classify([batch(0, 3)], classifier, MapRequest((method,), (0, 1, 2)))
+        ).results.maps
         assert alone is not None
         np.testing.assert_allclose(together[:, place], alone[:, 0], rtol=1e-5, atol=1e-7)
     assert together[:, 1].min() < 0 <= together[:, [0, 2]].min()
@@ -116,9 +122,13 @@ def test_every_cheap_map_is_offered_and_has_a_title() -> None:
 
 
 def test_all_classes_are_mapped_by_default_unless_they_are_many() -> None:
-    assert request_maps(card(16), None, (), has_map=True) == MapRequest(("gradcam++",), tuple(range(16)))
+    assert request_maps(card(16), None, (), has_map=True) == MapRequest(
+        ("gradcam++",), tuple(range(16))
+    )
     assert request_maps(card(17), None, (), has_map=True) is None
-    assert request_maps(card(17), None, ("class 3",), has_map=True) == MapRequest(("gradcam++",), (3,))
+    assert request_maps(card(17), None, ("class 3",), has_map=True) == MapRequest(
+        ("gradcam++",), (3,)
+    )
 
 
 def test_methods_are_named_with_commas_and_each_is_taken_once() -> None:
@@ -146,7 +156,9 @@ def test_what_was_asked_for_by_name_and_cannot_be_had_is_an_error() -> None:
 
 
 def test_a_class_is_compared_with_the_other_of_two_and_else_with_a_named_one() -> None:
-    assert request_maps(card(2), "finer-cam", (), has_map=True) == MapRequest(("finer-cam",), (0, 1))
+    assert request_maps(card(2), "finer-cam", (), has_map=True) == MapRequest(
+        ("finer-cam",), (0, 1)
+    )
     named = request_maps(card(3), "finer-cam", (), "class 1", has_map=True)
     assert named == MapRequest(("finer-cam",), (0, 2), 1)
     with pytest.raises(ExplanationError, match="--heatmap-against"):
@@ -177,7 +189,11 @@ def test_a_gpu_gives_what_a_cpu_gives(tiny_bundle: Path) -> None:
     bundle = open_bundle(tiny_bundle)
     request = MapRequest(("gradcam++",), (0, 1, 2))
     batches = [batch(index, 7) for index in range(4)]
-    cpu, gpu = (list(classify(batches, bundle.classifier(device), request)) for device in ("cpu", "cuda"))
+    cpu, gpu = (
+        list(classify(batches, bundle.classifier(device), request)) for device in ("cpu", "cuda")
+    )
     for one, other in zip(cpu, gpu, strict=True):
-        np.testing.assert_allclose(one.results.probabilities, other.results.probabilities, atol=1e-3)
+        np.testing.assert_allclose(
+            one.results.probabilities, other.results.probabilities, atol=1e-3
+        )
     assert find_batch_size(bundle.classifier("cuda"), request) >= 8

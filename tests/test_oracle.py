@@ -1,7 +1,10 @@
-"""The pipeline against the slowest way: each tile read alone by OpenSlide, resized by Pillow, run plainly.
+"""The pipeline against the slowest way.
 
-Boxes must be the same, probabilities equal to 1e-5, and maps to 1e-4 of pytorch-grad-cam's, which scales every tile
-to 0…1 and enlarges it; the raw maps are scaled and enlarged the same way before they are compared.
+Each tile read alone by OpenSlide, resized by Pillow, run plainly.
+
+Boxes must be the same, probabilities equal to 1e-5, and maps to 1e-4 of pytorch-grad-cam's, which
+scales every tile to 0…1 and enlarges it; the raw maps are scaled and enlarged the same way before
+they are compared.
 """
 
 from __future__ import annotations
@@ -35,7 +38,9 @@ if TYPE_CHECKING:
 SPACINGS = {"equal": 0.5, "finer": 0.3, "coarser": 1.7}
 
 
-def expected_boxes(slide: openslide.OpenSlide, card: Card, mpp: float, overlap: float) -> list[tuple[int, int, int]]:
+def expected_boxes(
+    slide: openslide.OpenSlide, card: Card, mpp: float, overlap: float
+) -> list[tuple[int, int, int]]:
     width, height = slide.dimensions
     assert card.spacing is not None
     edge = round(card.tile_px * card.spacing / mpp)
@@ -46,13 +51,17 @@ def expected_boxes(slide: openslide.OpenSlide, card: Card, mpp: float, overlap: 
     return [(x, y, edge) for y in ys for x in xs]
 
 
-def read_alone(slide: openslide.OpenSlide, box: tuple[int, int, int], card: Card) -> NDArray[np.uint8]:
+def read_alone(
+    slide: openslide.OpenSlide, box: tuple[int, int, int], card: Card
+) -> NDArray[np.uint8]:
     x, y, edge = box
     wanted = edge / card.input_px
     level = max((i for i, d in enumerate(slide.level_downsamples) if d <= wanted * 1.01), default=0)
     down = slide.level_downsamples[level]
     size = max(1, round(edge / down))
-    region = slide.read_region((round(x / down) * round(down), round(y / down) * round(down)), level, (size, size))
+    region = slide.read_region(
+        (round(x / down) * round(down), round(y / down) * round(down)), level, (size, size)
+    )
     tile = Image.new("RGB", (size, size), (255, 255, 255))
     # What lies beyond the slide comes back transparent.
     tile.paste(region.convert("RGB"), mask=region.getchannel("A"))
@@ -61,7 +70,9 @@ def read_alone(slide: openslide.OpenSlide, box: tuple[int, int, int], card: Card
 
 
 def plain_input(pixels: NDArray[np.uint8], card: Card) -> torch.Tensor:
-    scaled = (pixels.astype(np.float32) / 255 - np.array(card.mean, np.float32)) / np.array(card.std, np.float32)
+    scaled = (pixels.astype(np.float32) / 255 - np.array(card.mean, np.float32)) / np.array(
+        card.std, np.float32
+    )
     return torch.from_numpy(scaled).permute(2, 0, 1)[None].contiguous()
 
 
@@ -89,18 +100,27 @@ def check(slide_path: Path, bundle: Bundle, mpp: float, overlap: float) -> None:
         spacing = Spacing(mpp, mpp)
         foreground = find_foreground(source, spacing, ForegroundSpec())
         grid = lay_grid(
-            source.facts, spacing, foreground, TilingSpec(card.tile_px, card.spacing, card.input_px, overlap)
+            source.facts,
+            spacing,
+            foreground,
+            TilingSpec(card.tile_px, card.spacing, card.input_px, overlap),
         )
         batches = stream_tiles(source, grid, StreamSpec(12))
         scored = next(
-            classify(batches, bundle.classifier(), MapRequest(("gradcam++",), tuple(range(len(card.class_names)))))
+            classify(
+                batches,
+                bundle.classifier(),
+                MapRequest(("gradcam++",), tuple(range(len(card.class_names)))),
+            )
         )
     boxes = [(int(x), int(y), int(edge)) for x, y, edge, _height in grid.boxes]
     every = expected_boxes(slide, card, mpp, overlap)
     tissue = set(boxes)
     assert boxes == [box for box in every if box in tissue]
     assert len(tissue) > 12
-    tiles = torch.cat([plain_input(read_alone(slide, boxes[row], card), card) for row in scored.batch.rows])
+    tiles = torch.cat(
+        [plain_input(read_alone(slide, boxes[row], card), card) for row in scored.batch.rows]
+    )
     with torch.no_grad():
         expected = network(tiles).softmax(1).numpy()
     np.testing.assert_allclose(scored.results.probabilities, expected, atol=1e-5)
@@ -113,18 +133,26 @@ def check_maps(maps: NDArray[np.float32], network: torch.nn.Module, tiles: torch
     for raw, tile in zip(maps, tiles, strict=False):
         for index, ours in enumerate(raw):
             expected = library_map(network, last_stage, tile[None], index)
-            np.testing.assert_allclose(scaled_and_enlarged(ours, tile.shape[-1]), expected, atol=1e-4)
+            np.testing.assert_allclose(
+                scaled_and_enlarged(ours, tile.shape[-1]), expected, atol=1e-4
+            )
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.5])
 @pytest.mark.parametrize("spacing", SPACINGS)
-def test_the_sample_slide_equals_the_slow_way(sample_data: Path, spacing: str, overlap: float) -> None:
-    check(sample_data / "slide.tif", open_bundle(sample_data / "bundle"), SPACINGS[spacing], overlap)
+def test_the_sample_slide_equals_the_slow_way(
+    sample_data: Path, spacing: str, overlap: float
+) -> None:
+    check(
+        sample_data / "slide.tif", open_bundle(sample_data / "bundle"), SPACINGS[spacing], overlap
+    )
 
 
 @pytest.mark.shared_data
 @pytest.mark.parametrize("overlap", [0.0, 0.5])
 @pytest.mark.parametrize("spacing", SPACINGS)
-def test_a_real_slide_equals_the_slow_way(shared_data: Path, sample_data: Path, spacing: str, overlap: float) -> None:
+def test_a_real_slide_equals_the_slow_way(
+    shared_data: Path, sample_data: Path, spacing: str, overlap: float
+) -> None:
     slide = shared_data / "slides" / "CMU-1-Small-Region.svs"
     check(slide, open_bundle(sample_data / "bundle"), SPACINGS[spacing], overlap)

@@ -18,8 +18,23 @@ from PIL import Image
 
 from slidecam import streaming
 from slidecam.completion import finishing
-from slidecam.errors import RegionReadError, RunExistsError, UntrustedCodeError, UsageError, WeightsError
-from slidecam.events import BatchDone, Event, Finished, Planned, SlideFailed, SlideFinished, TileFailed, Warned
+from slidecam.errors import (
+    RegionReadError,
+    RunExistsError,
+    UntrustedCodeError,
+    UsageError,
+    WeightsError,
+)
+from slidecam.events import (
+    BatchDone,
+    Event,
+    Finished,
+    Planned,
+    SlideFailed,
+    SlideFinished,
+    TileFailed,
+    Warned,
+)
 from slidecam.models import open_bundle, save_bundle
 from slidecam.pipeline import predict
 from slidecam.preparation import OUTPUTS, PredictSpec
@@ -60,13 +75,19 @@ def same_results(one: Path, other: Path) -> bool:
     return all(a.tobytes() == b.tobytes() for a, b in pairs)
 
 
-def test_a_slide_in_all_outputs_out(tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]) -> None:
+def test_a_slide_in_all_outputs_out(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
     slide = write_slide(tmp_path / "one.tif")
     events = list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
     assert kinds(events) == {"Planned", "BatchDone", "SlideFinished", "Finished"}
     assert last(events).exit_code == 0
     assert seen_in(tmp_path / "out" / "one") == {"run.json", "run.zarr", *OUTPUTS}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"one", "manifest.json", "report.html"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "one",
+        "manifest.json",
+        "report.html",
+    }
 
 
 def test_run_json_tells_what_decided_the_result(
@@ -95,7 +116,9 @@ def test_a_stopped_run_goes_on_where_it_stood_and_ends_bit_identical(
             break
     stopped.close()
     assert (read_run(tmp_path / "parts" / "one") or {})["status"] == "running"
-    events = list(predict(slide, tiny_bundle, tmp_path / "parts", PredictSpec(workers=3, existing="resume")))
+    events = list(
+        predict(slide, tiny_bundle, tmp_path / "parts", PredictSpec(workers=3, existing="resume"))
+    )
     planned = next(event for event in events if isinstance(event, Planned))
     assert planned.pending <= planned.tiles - 4 * stop_after
     assert same_results(tmp_path / "whole" / "one", tmp_path / "parts" / "one")
@@ -228,7 +251,11 @@ def test_one_mask_for_many_slides_is_refused(
     slides = [write_slide(tmp_path / f"{name}.tif") for name in "ab"]
     (tmp_path / "mask.geojson").write_text("{}")
     with pytest.raises(UsageError, match="one file for 2 slides"):
-        list(predict(slides, tiny_bundle, tmp_path / "out", PredictSpec(mask=tmp_path / "mask.geojson")))
+        list(
+            predict(
+                slides, tiny_bundle, tmp_path / "out", PredictSpec(mask=tmp_path / "mask.geojson")
+            )
+        )
 
 
 def test_tiles_of_a_damaged_region_fail_alone_and_are_told(
@@ -246,7 +273,7 @@ def test_tiles_of_a_damaged_region_fail_alone_and_are_told(
 
 
 def _damage(slide: Path, tiles: list[int] | None) -> None:
-    """Overwrite the data of some TIFF tiles of level 0, or of all tiles of all levels, with zeros."""
+    """Overwrite the data of some TIFF tiles of level 0, or of all tiles of all levels, by zeros."""
     content = bytearray(slide.read_bytes())
     with tifffile.TiffFile(slide) as tiff:
         for page in [tiff.pages.first] if tiles else tiff.pages:
@@ -262,7 +289,9 @@ def test_a_slide_of_which_nothing_can_be_read_has_failed(
     slide = write_slide(tmp_path / "one.tif")
     _damage(slide, None)
     Image.new("L", (70, 50), 255).save(tmp_path / "mask.png")
-    events = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(mask=tmp_path / "mask.png")))
+    events = list(
+        predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(mask=tmp_path / "mask.png"))
+    )
     failed = next(event for event in events if isinstance(event, SlideFailed))
     assert "none of its" in failed.problem
     assert failed.remedy not in failed.problem
@@ -270,7 +299,10 @@ def test_a_slide_of_which_nothing_can_be_read_has_failed(
 
 
 def test_outputs_that_cannot_be_written_fail_their_slide_and_leave_its_tiles(
-    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    tiny_bundle: Path,
+    write_slide: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(*_anything: object) -> None:
         raise OSError(28, "No space left on device")
@@ -282,7 +314,12 @@ def test_outputs_that_cannot_be_written_fail_their_slide_and_leave_its_tiles(
     failed = next(event for event in events if isinstance(event, SlideFailed))
     assert "No space left" in failed.problem
     assert RunStore.open(tmp_path / "out" / "one").pending_batches() == []
-    assert last(list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))).exit_code == 0
+    assert (
+        last(
+            list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
+        ).exit_code
+        == 0
+    )
     assert (tmp_path / "out" / "one" / "tiles.csv").exists()
 
 
@@ -321,13 +358,18 @@ def test_the_version_of_the_heatmap_can_be_changed_afterwards(
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
     list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
-    events = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume", ngff="0.5")))
+    events = list(
+        predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume", ngff="0.5"))
+    )
     assert "BatchDone" not in kinds(events)
     assert (tmp_path / "out" / "one" / "heatmap.ome.zarr" / "zarr.json").exists()
 
 
 def test_failed_tiles_are_tried_again_and_mended_ones_are_done(
-    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    tiny_bundle: Path,
+    write_slide: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
     list(predict(slide, tiny_bundle, tmp_path / "well", SMALL))
@@ -336,7 +378,11 @@ def test_failed_tiles_are_tried_again_and_mended_ones_are_done(
         ill = list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
     done = [event for event in ill if isinstance(event, BatchDone)]
     told = [event for event in ill if isinstance(event, TileFailed)]
-    assert len(told) == sum(int(np.isnan(event.probabilities).any(axis=1).sum()) for event in done) == 1
+    assert (
+        len(told)
+        == sum(int(np.isnan(event.probabilities).any(axis=1).sum()) for event in done)
+        == 1
+    )
     resumed = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
     assert sum(isinstance(event, BatchDone) for event in resumed) == 1
     assert last(resumed).exit_code == 0
@@ -415,7 +461,10 @@ def test_weights_that_are_not_numbers_are_refused_before_the_first_slide(
 ) -> None:
     bundle = open_bundle(tiny_bundle)
     weights = bundle.network().state_dict().items()
-    broken = {name: tensor * float("nan") if tensor.is_floating_point() else tensor for name, tensor in weights}
+    broken = {
+        name: tensor * float("nan") if tensor.is_floating_point() else tensor
+        for name, tensor in weights
+    }
     nan = save_bundle(tmp_path / "nan", bundle.card, broken)
     with pytest.raises(WeightsError, match="not finite"):
         list(predict(write_slide(tmp_path / "one.tif"), nan.path, tmp_path / "out", SMALL))
@@ -457,7 +506,9 @@ def test_without_a_heatmap_there_is_none_and_the_rest_is_there(
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
     list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(heatmap="none")))
-    assert seen_in(tmp_path / "out" / "one") == {"run.json", "run.zarr", *OUTPUTS} - {"heatmap.ome.zarr"}
+    assert seen_in(tmp_path / "out" / "one") == {"run.json", "run.zarr", *OUTPUTS} - {
+        "heatmap.ome.zarr"
+    }
     assert RunStore.open(tmp_path / "out" / "one").maps is None
 
 
@@ -467,7 +518,11 @@ def test_a_torchscript_of_the_wsinfer_zoo_predicts_when_it_is_trusted(
     slide = write_slide(tmp_path / "one.tif")
     with pytest.raises(UntrustedCodeError, match="--trust"):
         list(predict(slide, wsinfer_torchscript, tmp_path / "out", SMALL))
-    events = list(predict(slide, wsinfer_torchscript, tmp_path / "out", PredictSpec(trust=True, grid="wsinfer")))
+    events = list(
+        predict(
+            slide, wsinfer_torchscript, tmp_path / "out", PredictSpec(trust=True, grid="wsinfer")
+        )
+    )
     assert last(events).exit_code == 0
     assert any(isinstance(event, Warned) and "No heatmap" in event.message for event in events)
     rows = (tmp_path / "out" / "one" / "tiles.csv").read_text().splitlines()
@@ -476,7 +531,9 @@ def test_a_torchscript_of_the_wsinfer_zoo_predicts_when_it_is_trusted(
     assert 0 < min(values) < max(values) < 1
 
 
-def test_bf16_is_close_to_fp32(tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]) -> None:
+def test_bf16_is_close_to_fp32(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
     slide = write_slide(tmp_path / "one.tif", 300, 300)
     for precision in ("fp32", "bf16"):
         list(predict(slide, tiny_bundle, tmp_path / precision, PredictSpec(precision=precision)))
@@ -486,7 +543,9 @@ def test_bf16_is_close_to_fp32(tmp_path: Path, tiny_bundle: Path, write_slide: C
 
 
 @pytest.mark.shared_data
-def test_the_wsinfer_csv_is_the_formula_on_a_real_slide(tmp_path: Path, shared_data: Path, tiny_bundle: Path) -> None:
+def test_the_wsinfer_csv_is_the_formula_on_a_real_slide(
+    tmp_path: Path, shared_data: Path, tiny_bundle: Path
+) -> None:
     slide = shared_data / "slides" / "CMU-1-Small-Region.svs"
     mask = np.zeros((2967, 2220), np.uint8)
     mask[700:2100, 500:1700] = 255
@@ -503,7 +562,9 @@ def test_the_wsinfer_csv_is_the_formula_on_a_real_slide(tmp_path: Path, shared_d
 
 
 @pytest.mark.shared_data
-def test_every_broken_slide_ends_in_a_word(tmp_path: Path, shared_data: Path, tiny_bundle: Path) -> None:
+def test_every_broken_slide_ends_in_a_word(
+    tmp_path: Path, shared_data: Path, tiny_bundle: Path
+) -> None:
     events = list(predict(shared_data / "slides_broken", tiny_bundle, tmp_path / "out", SMALL))
     told = {event.slide: event.remedy for event in events if isinstance(event, SlideFailed)}
     finished = {event.slide: event.status for event in events if isinstance(event, SlideFinished)}

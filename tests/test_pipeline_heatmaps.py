@@ -1,4 +1,7 @@
-"""Several heatmaps along the whole way: their files, scales and thresholds, and what a resumed call repaints."""
+"""Several heatmaps along the whole way.
+
+Their files, scales and thresholds, and what a resumed call repaints.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,9 @@ def test_every_method_has_a_heatmap_of_its_own_and_the_first_has_the_plain_name(
     assert [one["file"] for one in record["heatmaps"]] == ["heatmap.ome.zarr", *sorted(further)]
 
 
-def test_each_heatmap_is_what_its_method_gives_alone(tmp_path: Path, tiny_bundle: Path, slide: Path) -> None:
+def test_each_heatmap_is_what_its_method_gives_alone(
+    tmp_path: Path, tiny_bundle: Path, slide: Path
+) -> None:
     went(slide, tiny_bundle, tmp_path / "both", replace(SMALL, heatmap="gradcam,layercam"))
     went(slide, tiny_bundle, tmp_path / "alone", replace(SMALL, heatmap="layercam"))
     both, alone = (
@@ -81,7 +86,9 @@ def test_each_heatmap_is_what_its_method_gives_alone(tmp_path: Path, tiny_bundle
     assert np.nanmax(alone) > 0.5
 
 
-def test_a_signed_heatmap_says_so_and_runs_below_nothing(tmp_path: Path, tiny_bundle: Path, slide: Path) -> None:
+def test_a_signed_heatmap_says_so_and_runs_below_nothing(
+    tmp_path: Path, tiny_bundle: Path, slide: Path
+) -> None:
     went(slide, tiny_bundle, tmp_path, replace(SMALL, heatmap="cam"))
     signed = values(tmp_path / "one", "heatmap.ome.zarr")
     assert -1 <= np.nanmin(signed) < -0.1
@@ -92,8 +99,15 @@ def test_a_signed_heatmap_says_so_and_runs_below_nothing(tmp_path: Path, tiny_bu
     assert told["raw_at_0"] == [0, 0, 0]
 
 
-def test_values_and_attributes_give_the_raw_evidence_back(tmp_path: Path, tiny_bundle: Path, slide: Path) -> None:
-    went(slide, tiny_bundle, tmp_path, replace(SMALL, heatmap="cam", heatmap_scale={"*": (-50.0, 50.0)}))
+def test_values_and_attributes_give_the_raw_evidence_back(
+    tmp_path: Path, tiny_bundle: Path, slide: Path
+) -> None:
+    went(
+        slide,
+        tiny_bundle,
+        tmp_path,
+        replace(SMALL, heatmap="cam", heatmap_scale={"*": (-50.0, 50.0)}),
+    )
     told, store = attributes(tmp_path / "one", "heatmap.ome.zarr"), RunStore.open(tmp_path / "one")
     assert (told["scale"], told["raw_at_1"]) == ("fixed", [50.0] * 3)
     assert store.maps is not None
@@ -107,7 +121,14 @@ def test_a_fixed_scale_makes_slides_compare_and_stands_in_every_record(
     tmp_path: Path, tiny_bundle: Path, slide: Path, write_slide: Callable[..., Path]
 ) -> None:
     spec = replace(SMALL, heatmap="gradcam,cam", heatmap_scale={"gradcam": (0.01, 0.05)})
-    events = list(predict([slide, write_slide(tmp_path / "two.tif", 300, 300)], tiny_bundle, tmp_path / "out", spec))
+    events = list(
+        predict(
+            [slide, write_slide(tmp_path / "two.tif", 300, 300)],
+            tiny_bundle,
+            tmp_path / "out",
+            spec,
+        )
+    )
     assert ended_well(events)
     for name in ("one", "two"):
         told = attributes(tmp_path / "out" / name, "heatmap.ome.zarr")
@@ -125,13 +146,17 @@ def test_dt_gradcam_is_grad_cam_above_its_threshold_without_another_map(
     store = RunStore.open(tmp_path / "one")
     assert store.maps is not None
     assert store.maps.shape[1] == 1
-    whole, cut = (values(tmp_path / "one", f"heatmap{name}.ome.zarr") for name in ("", "-dt-gradcam"))
+    whole, cut = (
+        values(tmp_path / "one", f"heatmap{name}.ome.zarr") for name in ("", "-dt-gradcam")
+    )
     told = attributes(tmp_path / "one", "heatmap-dt-gradcam.ome.zarr")
     assert (told["threshold"], told["threshold_scope"]) == ("mean+1", "slide")
     raw = np.asarray(store.maps[:, 0]).astype(np.float64)
     by_hand = [float(cells.mean() + cells.std()) for cells in raw.transpose(1, 0, 2, 3)]
     assert told["thresholds"] == pytest.approx(by_hand, rel=1e-3)
-    for kept, full, limit, top in zip(cut, whole, told["thresholds"], told["raw_at_1"], strict=True):
+    for kept, full, limit, top in zip(
+        cut, whole, told["thresholds"], told["raw_at_1"], strict=True
+    ):
         np.testing.assert_allclose(kept, np.where(full < limit / top, 0, full), atol=1e-6)
         assert 0 < np.mean(kept[np.isfinite(kept)] > 0) < 0.5
 
@@ -141,23 +166,44 @@ def test_another_threshold_repaints_and_classifies_nothing_again(
 ) -> None:
     went(slide, tiny_bundle, tmp_path, replace(SMALL, heatmap="gradcam"))
     first = values(tmp_path / "one", "heatmap.ome.zarr")
-    events = went(slide, tiny_bundle, tmp_path, replace(AGAIN, heatmap="dt-gradcam", heatmap_threshold="fraction:0.5"))
+    events = went(
+        slide,
+        tiny_bundle,
+        tmp_path,
+        replace(AGAIN, heatmap="dt-gradcam", heatmap_threshold="fraction:0.5"),
+    )
     assert not any(isinstance(event, BatchDone) for event in events)
     assert ended_well(events)
     second = values(tmp_path / "one", "heatmap.ome.zarr")
     assert np.nanmean(second > 0) < np.nanmean(first > 0)
-    kinds = [type(event) for event in went(slide, tiny_bundle, tmp_path, replace(AGAIN, heatmap="dt-gradcam"))]
+    kinds = [
+        type(event)
+        for event in went(slide, tiny_bundle, tmp_path, replace(AGAIN, heatmap="dt-gradcam"))
+    ]
     assert kinds == [Planned, SlideFinished, Finished]
     assert not np.array_equal(values(tmp_path / "one", "heatmap.ome.zarr"), second, equal_nan=True)
 
 
-def test_a_threshold_of_each_tile_is_told_as_such(tmp_path: Path, tiny_bundle: Path, slide: Path) -> None:
-    went(slide, tiny_bundle, tmp_path, replace(SMALL, heatmap="dt-gradcam", heatmap_threshold_scope="tile"))
+def test_a_threshold_of_each_tile_is_told_as_such(
+    tmp_path: Path, tiny_bundle: Path, slide: Path
+) -> None:
+    went(
+        slide,
+        tiny_bundle,
+        tmp_path,
+        replace(SMALL, heatmap="dt-gradcam", heatmap_threshold_scope="tile"),
+    )
     told = attributes(tmp_path / "one", "heatmap.ome.zarr")
-    assert (told["threshold"], told["threshold_scope"], told["thresholds"]) == ("otsu", "tile", None)
+    assert (told["threshold"], told["threshold_scope"], told["thresholds"]) == (
+        "otsu",
+        "tile",
+        None,
+    )
 
 
-def test_a_heatmap_that_is_no_longer_asked_for_is_removed(tmp_path: Path, tiny_bundle: Path, slide: Path) -> None:
+def test_a_heatmap_that_is_no_longer_asked_for_is_removed(
+    tmp_path: Path, tiny_bundle: Path, slide: Path
+) -> None:
     went(slide, tiny_bundle, tmp_path, replace(SMALL, heatmap="gradcam,dt-gradcam"))
     went(slide, tiny_bundle, tmp_path, replace(AGAIN, heatmap="gradcam"))
     assert "heatmap-dt-gradcam.ome.zarr" not in files(tmp_path / "one")
@@ -174,7 +220,9 @@ def test_other_methods_are_another_plan(tmp_path: Path, tiny_bundle: Path, slide
     assert issubclass(RunMismatchError, ValueError)
 
 
-def test_a_lost_further_heatmap_is_written_again(tmp_path: Path, tiny_bundle: Path, slide: Path) -> None:
+def test_a_lost_further_heatmap_is_written_again(
+    tmp_path: Path, tiny_bundle: Path, slide: Path
+) -> None:
     spec = replace(SMALL, heatmap="gradcam,dt-gradcam")
     went(slide, tiny_bundle, tmp_path, spec)
     lost = tmp_path / "one" / "heatmap-dt-gradcam.ome.zarr"
@@ -184,10 +232,15 @@ def test_a_lost_further_heatmap_is_written_again(tmp_path: Path, tiny_bundle: Pa
     assert lost.is_dir()
 
 
-def test_a_class_is_compared_with_a_named_one_and_that_is_told(tmp_path: Path, tiny_bundle: Path, slide: Path) -> None:
+def test_a_class_is_compared_with_a_named_one_and_that_is_told(
+    tmp_path: Path, tiny_bundle: Path, slide: Path
+) -> None:
     went(slide, tiny_bundle, tmp_path, replace(SMALL, heatmap="finer-cam", heatmap_against="B"))
     record = read_run(tmp_path / "one") or {}
-    assert (record["plan"]["heatmap against"], record["plan"]["heatmap classes"]) == ("B", ["A", "C"])
+    assert (record["plan"]["heatmap against"], record["plan"]["heatmap classes"]) == (
+        "B",
+        ["A", "C"],
+    )
     assert attributes(tmp_path / "one", "heatmap.ome.zarr")["against"] == "B"
     with pytest.raises(ExplanationError, match="--heatmap-against"):
         went(slide, tiny_bundle, tmp_path / "other", replace(SMALL, heatmap="finer-cam"))
@@ -211,14 +264,26 @@ def test_a_scale_or_threshold_that_cannot_be_is_refused_at_once(wrong: dict[str,
 def test_scales_and_thresholds_of_methods_that_are_not_asked_for_are_told(
     tmp_path: Path, tiny_bundle: Path, slide: Path
 ) -> None:
-    spec = replace(SMALL, heatmap="gradcam", heatmap_scale={"cam": (-1, 1)}, heatmap_threshold="mean", dry_run=True)
-    told = [event.message for event in went(slide, tiny_bundle, tmp_path, spec) if isinstance(event, Warned)]
+    spec = replace(
+        SMALL,
+        heatmap="gradcam",
+        heatmap_scale={"cam": (-1, 1)},
+        heatmap_threshold="mean",
+        dry_run=True,
+    )
+    told = [
+        event.message
+        for event in went(slide, tiny_bundle, tmp_path, spec)
+        if isinstance(event, Warned)
+    ]
     assert len(told) == 2
     assert "heatmap by cam" in told[0]
     assert "--heatmap-threshold without effect" in told[1]
 
 
-@pytest.mark.parametrize(("temperature", "words"), [(1.0, "not calibrated"), (2.5, "calibrated (T = 2.5)")])
+@pytest.mark.parametrize(
+    ("temperature", "words"), [(1.0, "not calibrated"), (2.5, "calibrated (T = 2.5)")]
+)
 def test_a_run_tells_whether_its_probabilities_are_calibrated(
     tmp_path: Path, tiny_bundle: Path, slide: Path, temperature: float, words: str
 ) -> None:
@@ -231,10 +296,14 @@ def test_a_run_tells_whether_its_probabilities_are_calibrated(
     assert record["bundle"]["temperature"] == temperature
     store = RunStore.open(tmp_path / "out" / "one")
     heated = np.exp(store.logits.astype(np.float64) / temperature)
-    np.testing.assert_allclose(store.probabilities, heated / heated.sum(axis=1, keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(
+        store.probabilities, heated / heated.sum(axis=1, keepdims=True), atol=1e-6
+    )
 
 
-def test_the_overview_is_drawn_for_many_methods_and_classes(tmp_path: Path, tiny_bundle: Path, slide: Path) -> None:
+def test_the_overview_is_drawn_for_many_methods_and_classes(
+    tmp_path: Path, tiny_bundle: Path, slide: Path
+) -> None:
     spec = replace(SMALL, heatmap="gradcam++,gradcam,cam,hirescam,layercam,eigencam,dt-gradcam")
     assert ended_well(went(slide, tiny_bundle, tmp_path, spec))
     with Image.open(tmp_path / "one" / "overview.png") as picture:

@@ -34,8 +34,12 @@ def bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_bundle(tmp_path_factory.mktemp("pictures") / "bundle", card, opened.network()).path
 
 
-@pytest.fixture(params=[(300, 210), (90, 400), (64, 64), (20, 11)], ids=lambda size: f"{size[0]}x{size[1]}")
-def picture(request: pytest.FixtureRequest, tmp_path: Path, noise: Callable[[int, int], NDArray[np.uint8]]) -> Path:
+@pytest.fixture(
+    params=[(300, 210), (90, 400), (64, 64), (20, 11)], ids=lambda size: f"{size[0]}x{size[1]}"
+)
+def picture(
+    request: pytest.FixtureRequest, tmp_path: Path, noise: Callable[[int, int], NDArray[np.uint8]]
+) -> Path:
     width, height = request.param
     Image.fromarray(noise(width, height)).save(tmp_path / "scan.png")
     return tmp_path / "scan.png"
@@ -51,9 +55,13 @@ def finished(events: list[Event]) -> SlideFinished:
     return found
 
 
-def test_a_picture_is_one_tile_and_all_outputs_are_written(tmp_path: Path, bundle: Path, picture: Path) -> None:
+def test_a_picture_is_one_tile_and_all_outputs_are_written(
+    tmp_path: Path, bundle: Path, picture: Path
+) -> None:
     width, height = size_of(picture)
-    events = list(predict(picture, bundle, tmp_path / "out", replace(PLAIN, heatmap="gradcam++,cam")))
+    events = list(
+        predict(picture, bundle, tmp_path / "out", replace(PLAIN, heatmap="gradcam++,cam"))
+    )
     assert (finished(events).status, finished(events).tiles) == ("done", 1)
     folder = tmp_path / "out" / "scan"
     assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {
@@ -82,10 +90,14 @@ def test_its_probabilities_are_those_of_the_picture_resized_by_pillow(
     with torch.no_grad():
         pixels = torch.from_numpy(resized.astype(np.float32)).permute(2, 0, 1)[None] / 255
         expected = network.network()((pixels - 0.5) / 0.25).softmax(1).numpy()
-    np.testing.assert_allclose(RunStore.open(tmp_path / "out" / "scan").probabilities, expected, atol=1e-5)
+    np.testing.assert_allclose(
+        RunStore.open(tmp_path / "out" / "scan").probabilities, expected, atol=1e-5
+    )
 
 
-def test_its_heatmap_covers_it_and_claims_no_micrometres(tmp_path: Path, bundle: Path, picture: Path) -> None:
+def test_its_heatmap_covers_it_and_claims_no_micrometres(
+    tmp_path: Path, bundle: Path, picture: Path
+) -> None:
     width, height = size_of(picture)
     list(predict(picture, bundle, tmp_path / "out", PLAIN))
     folder = tmp_path / "out" / "scan"
@@ -96,7 +108,9 @@ def test_its_heatmap_covers_it_and_claims_no_micrometres(tmp_path: Path, bundle:
         -(-height // image.spec.pitch),
     )
     assert not np.isnan(np.asarray(image.levels[0][:])).any()
-    axes = json.loads((folder / "heatmap.ome.zarr" / ".zattrs").read_text())["multiscales"][0]["axes"]
+    axes = json.loads((folder / "heatmap.ome.zarr" / ".zattrs").read_text())["multiscales"][0][
+        "axes"
+    ]
     assert not any("unit" in axis for axis in axes)
 
 
@@ -116,7 +130,10 @@ def test_it_is_resumed_like_any_other(tmp_path: Path, bundle: Path, picture: Pat
 
 
 def test_a_slide_is_refused_with_a_remedy_and_the_pictures_beside_it_are_done(
-    tmp_path: Path, bundle: Path, write_slide: Callable[..., Path], noise: Callable[[int, int], NDArray[np.uint8]]
+    tmp_path: Path,
+    bundle: Path,
+    write_slide: Callable[..., Path],
+    noise: Callable[[int, int], NDArray[np.uint8]],
 ) -> None:
     Image.fromarray(noise(50, 40)).save(tmp_path / "scan.png")
     slides = [write_slide(tmp_path / "slide.tif"), tmp_path / "scan.png"]
@@ -141,7 +158,9 @@ def test_a_slide_is_refused_with_a_remedy_and_the_pictures_beside_it_are_done(
 def test_options_of_tiling_are_told_to_be_without_effect(
     tmp_path: Path, bundle: Path, picture: Path, options: dict[str, Any], told: str
 ) -> None:
-    events = list(predict(picture, bundle, tmp_path / "out", replace(PLAIN, dry_run=True, **options)))
+    events = list(
+        predict(picture, bundle, tmp_path / "out", replace(PLAIN, dry_run=True, **options))
+    )
     assert any(isinstance(event, Warned) and told in event.message for event in events)
 
 
@@ -149,7 +168,10 @@ def test_a_spacing_that_is_given_is_kept(tmp_path: Path, bundle: Path, picture: 
     list(predict(picture, bundle, tmp_path / "out", replace(PLAIN, mpp=2.0)))
     record = read_run(tmp_path / "out" / "scan") or {}
     assert record["spacing"] == {"um_px": [2.0, 2.0], "from": "override"}
-    assert read_heatmap_ome_zarr(tmp_path / "out" / "scan" / "heatmap.ome.zarr").spec.spacing is not None
+    assert (
+        read_heatmap_ome_zarr(tmp_path / "out" / "scan" / "heatmap.ome.zarr").spec.spacing
+        is not None
+    )
 
 
 def test_a_broken_picture_fails_alone(

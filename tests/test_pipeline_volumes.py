@@ -1,4 +1,7 @@
-"""Volumes through the whole way: the same events, store, resume and exit codes as slides; a slide is one plane."""
+"""Volumes through the whole way: the same events, store, resume and exit codes as slides.
+
+A slide is one plane.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import nibabel
 import numpy as np
 import pytest
-from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
 
 from slidecam.errors import UsageError
 from slidecam.events import BatchDone, Finished, Planned, SlideFailed, SlideFinished, Warned
@@ -70,7 +79,10 @@ def test_voxels_that_are_no_numbers_are_told(
     path = write_volume.nifti(tmp_path / "holed.nii.gz", values)
     told = [warned.message for warned in of(run(path, slice_bundle, tmp_path / "out"), Warned)]
     share = f"{100 / head.shape[2]:.2g}"
-    assert f"About {share} % of its voxels are no numbers (NaN or infinite); they are shown as air." in told
+    assert (
+        f"About {share} % of its voxels are no numbers (NaN or infinite); they are shown as air."
+        in told
+    )
 
 
 def test_a_volume_gives_its_outputs_and_the_same_events(
@@ -97,9 +109,16 @@ def test_a_volume_gives_its_outputs_and_the_same_events(
     )
     told = json.loads((folder / "run.json").read_text())["volume"]
     mean = table.probabilities[planes].mean(axis=0)
-    assert told["probabilities"] == pytest.approx(dict(zip(table.class_names, mean.tolist(), strict=True)), abs=1e-5)
+    assert told["probabilities"] == pytest.approx(
+        dict(zip(table.class_names, mean.tolist(), strict=True)), abs=1e-5
+    )
     assert told["called"] == table.class_names[int(mean.argmax())]
-    assert told["slices"] == {"done": len(planes), "skipped": 15 - len(planes), "failed": 0, "missing": 0}
+    assert told["slices"] == {
+        "done": len(planes),
+        "skipped": 15 - len(planes),
+        "failed": 0,
+        "missing": 0,
+    }
 
 
 def test_the_heatmap_lies_on_the_anatomy(
@@ -116,7 +135,9 @@ def test_the_heatmap_lies_on_the_anatomy(
     assert saved.scale == pytest.approx((2.0, 0.8, 0.8))
     assert saved.translate == pytest.approx((-14.0, -47 / 2 * 0.8, -39 / 2 * 0.8), abs=1e-5)
     spl = np.asarray(saved.array[1])
-    np.testing.assert_array_equal(np.nan_to_num(spl), values[::-1, ::-1].transpose(2, 1, 0).astype(np.float32))
+    np.testing.assert_array_equal(
+        np.nan_to_num(spl), values[::-1, ::-1].transpose(2, 1, 0).astype(np.float32)
+    )
     assert np.isnan(spl[-3:]).all()  # air was not classified, which is not the same as no heat
     mask, affine = heat(folder / "mask.nii.gz")
     np.testing.assert_array_equal(affine, heat(path)[1])
@@ -125,9 +146,16 @@ def test_the_heatmap_lies_on_the_anatomy(
     assert mask[..., -2:].max() == 0
 
 
-@pytest.mark.parametrize(("axis", "codes"), [("axial", "LPI"), ("coronal", "AIL"), ("sagittal", "SRA")])
+@pytest.mark.parametrize(
+    ("axis", "codes"), [("axial", "LPI"), ("coronal", "AIL"), ("sagittal", "SRA")]
+)
 def test_however_a_volume_is_stored_its_physical_heatmap_is_the_same(
-    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], slice_bundle: Path, axis: Any, codes: str
+    tmp_path: Path,
+    write_volume: Any,
+    head: NDArray[np.int16],
+    slice_bundle: Path,
+    axis: Any,
+    codes: str,
 ) -> None:
     affine = write_volume.affine(head.shape)
     turn = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(codes)))
@@ -163,7 +191,9 @@ def test_a_stopped_volume_resumes_to_the_same_bits(
 ) -> None:
     path = write_volume.nifti(tmp_path / "brain.nii.gz", head)
     run(path, slice_bundle, tmp_path / "whole")
-    stopped = predict(path, slice_bundle, tmp_path / "cut", PredictSpec(workers=1, batch=4, device="cpu"))
+    stopped = predict(
+        path, slice_bundle, tmp_path / "cut", PredictSpec(workers=1, batch=4, device="cpu")
+    )
     for event in stopped:
         if isinstance(event, BatchDone):
             break
@@ -171,20 +201,26 @@ def test_a_stopped_volume_resumes_to_the_same_bits(
     events = run(path, slice_bundle, tmp_path / "cut", existing="resume")
     assert 0 < of(events, Planned)[0].pending < of(events, Planned)[0].tiles
     for name in ("slices.csv", "heatmap.lesion.nii.gz", "mask.nii.gz"):
-        assert (tmp_path / "cut" / "brain" / name).read_bytes() == (tmp_path / "whole" / "brain" / name).read_bytes()
+        assert (tmp_path / "cut" / "brain" / name).read_bytes() == (
+            tmp_path / "whole" / "brain" / name
+        ).read_bytes()
     one, other = (RunStore.open(tmp_path / which / "brain") for which in ("whole", "cut"))
     np.testing.assert_array_equal(one.logits, other.logits)
     np.testing.assert_array_equal(one.planes, other.planes)
     again = run(path, slice_bundle, tmp_path / "cut", existing="resume", axis="axial")
     assert of(again, Planned)[0].pending == 0
-    (failed,) = of(run(path, slice_bundle, tmp_path / "cut", existing="resume", axis="coronal"), SlideFailed)
+    (failed,) = of(
+        run(path, slice_bundle, tmp_path / "cut", existing="resume", axis="coronal"), SlideFailed
+    )
     assert "axis was 'axial', is 'coronal'" in failed.problem
 
 
 def test_a_damaged_volume_fails_with_a_word_and_its_neighbour_goes_on(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16], slice_bundle: Path
 ) -> None:
-    good, bad = (write_volume.nifti(tmp_path / name, head) for name in ("good.nii.gz", "bad.nii.gz"))
+    good, bad = (
+        write_volume.nifti(tmp_path / name, head) for name in ("good.nii.gz", "bad.nii.gz")
+    )
     bad.write_bytes(bad.read_bytes()[:9000])
     events = run([bad, good], slice_bundle, tmp_path / "out")
     (failed,) = of(events, SlideFailed)
@@ -242,12 +278,18 @@ def test_tiles_lie_on_planes_where_the_card_has_a_spacing(
     for file in slice_bundle.iterdir():
         (bundle / file.name).write_bytes(file.read_bytes())
     card = json.loads((bundle / "card.json").read_text())
-    card |= {"spacing_um_px": 800.0, "tile_px": 16, "volume": {"axis": "coronal", "pooling": {"kind": "max"}}}
+    card |= {
+        "spacing_um_px": 800.0,
+        "tile_px": 16,
+        "volume": {"axis": "coronal", "pooling": {"kind": "max"}},
+    }
     (bundle / "card.json").write_text(json.dumps(card))
     path = write_volume.nifti(tmp_path / "brain.nii", head)
     events = run(path, bundle, tmp_path / "out")
     boxes = np.concatenate([batch.boxes for batch in of(events, BatchDone)])
-    assert set(map(tuple, boxes[:, 2:].tolist())) == {(16, 6)}  # 12.8 mm: 16 voxels of 0.8 mm, 6 of 2 mm
+    assert set(map(tuple, boxes[:, 2:].tolist())) == {
+        (16, 6)
+    }  # 12.8 mm: 16 voxels of 0.8 mm, 6 of 2 mm
     store = RunStore.open(tmp_path / "out" / "brain")
     table = read_slices_csv(tmp_path / "out" / "brain" / "slices.csv")
     assert len(table) == 48
@@ -255,7 +297,8 @@ def test_tiles_lie_on_planes_where_the_card_has_a_spacing(
     expected = store.probabilities[store.planes == plane].mean(axis=0)
     np.testing.assert_allclose(table.probabilities[plane], expected, atol=1e-6)
     assert (
-        "most probable slice" in json.loads((tmp_path / "out" / "brain" / "run.json").read_text())["volume"]["pooling"]
+        "most probable slice"
+        in json.loads((tmp_path / "out" / "brain" / "run.json").read_text())["volume"]["pooling"]
     )
 
 
@@ -277,18 +320,26 @@ def _unpacked(content: bytes) -> bytes:
 def test_no_identifier_of_a_patient_reaches_an_output(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16], slice_bundle: Path, *, keep: bool
 ) -> None:
-    folder = write_volume.dicom(tmp_path / "in" / "Wenzeslaus" / "ZX-90817263", head, skip=(5,), **PATIENT)
+    folder = write_volume.dicom(
+        tmp_path / "in" / "Wenzeslaus" / "ZX-90817263", head, skip=(5,), **PATIENT
+    )
     masks = tmp_path / "in" / "Wenzeslaus" / "mask.nii"
     write_volume.nifti(masks, (head > 200).astype(np.uint8))
     out = tmp_path / "out"
     events = run(folder, slice_bundle, out, mask=masks, keep_identifiers=keep)
     assert of(events, SlideFinished)[0].status == "done"
-    words = {part for value in PATIENT.values() for part in (value, *value.split("^"), *value.split())}
+    words = {
+        part for value in PATIENT.values() for part in (value, *value.split("^"), *value.split())
+    }
     words |= {"1.2.826.77", "ZX_90817263", "90817263"}
     told = written_under(out)
     assert len(told) > 10
     names = " ".join(str(path.relative_to(out)) for path in told).lower().encode()
-    everything = names + b"\n".join(told.values()).lower() + repr(events).replace(str(out), "").lower().encode()
+    everything = (
+        names
+        + b"\n".join(told.values()).lower()
+        + repr(events).replace(str(out), "").lower().encode()
+    )
     leaked = sorted(word for word in words if word.lower().encode() in everything)
     if keep:
         assert {"ZX-90817263", "Wenzeslaus"} <= set(leaked)
@@ -318,9 +369,21 @@ def test_an_axis_that_is_none_is_refused() -> None:
 def test_the_slices_table_opens_in_a_spreadsheet(
     tmp_path: Path, write_volume: Any, with_air: NDArray[np.int16], slice_bundle: Path
 ) -> None:
-    run(write_volume.nifti(tmp_path / "a.nii", with_air), slice_bundle, tmp_path / "out", heatmap="none")
+    run(
+        write_volume.nifti(tmp_path / "a.nii", with_air),
+        slice_bundle,
+        tmp_path / "out",
+        heatmap="none",
+    )
     with (tmp_path / "out" / "a" / "slices.csv").open() as stream:
         rows = [*csv.DictReader(stream)]
-    assert [*rows[0]] == ["slice", "position_mm", "file_index", "status", "prob_plain", "prob_lesion"]
+    assert [*rows[0]] == [
+        "slice",
+        "position_mm",
+        "file_index",
+        "status",
+        "prob_plain",
+        "prob_lesion",
+    ]
     assert rows[-1]["prob_lesion"] == ""
     assert not (tmp_path / "out" / "a" / "heatmap.ome.zarr").exists()

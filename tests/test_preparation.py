@@ -28,8 +28,12 @@ def model(tiny_bundle: Path) -> LoadedModel:
     return load_model(tiny_bundle, PredictSpec())
 
 
-def test_a_dry_run_opens_nothing_on_disk(tmp_path: Path, model: LoadedModel, write_slide: Callable[..., Path]) -> None:
-    ready = prepare(str(write_slide(tmp_path / "a.tif")), tmp_path / "out", model, PredictSpec(dry_run=True))
+def test_a_dry_run_opens_nothing_on_disk(
+    tmp_path: Path, model: LoadedModel, write_slide: Callable[..., Path]
+) -> None:
+    ready = prepare(
+        str(write_slide(tmp_path / "a.tif")), tmp_path / "out", model, PredictSpec(dry_run=True)
+    )
     assert ready.run is None
     assert len(ready.grid) > 30
     assert not (tmp_path / "out").exists()
@@ -100,7 +104,11 @@ def test_a_mask_from_qupath_counts_from_the_corner_of_the_bounds(
 
 @pytest.mark.parametrize(
     ("shown", "corner"),
-    [({}, [100, 200]), ({"*": (200, 100)}, [100, 200]), ({"memory": (400, 400), "*": (1, 1)}, [0, 0])],
+    [
+        ({}, [100, 200]),
+        ({"*": (200, 100)}, [100, 200]),
+        ({"memory": (400, 400), "*": (1, 1)}, [0, 0]),
+    ],
 )
 def test_the_size_that_qupath_shows_says_where_masks_and_results_count_from(
     tmp_path: Path,
@@ -125,11 +133,18 @@ def test_a_view_of_another_size_is_refused_before_anything_is_written(
     tmp_path: Path, model: LoadedModel, write_slide: Callable[..., Path]
 ) -> None:
     with pytest.raises(ShownSizeError, match="350 x 250"):
-        prepare(str(write_slide(tmp_path / "a.tif")), tmp_path / "out", model, PredictSpec(shown={"a": (350, 250)}))
+        prepare(
+            str(write_slide(tmp_path / "a.tif")),
+            tmp_path / "out",
+            model,
+            PredictSpec(shown={"a": (350, 250)}),
+        )
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("spec", [{"batch": 0}, {"workers": 0}, {"memory_mb": 0}, {"mpp": math.nan}, {"overlap": -0.1}])
+@pytest.mark.parametrize(
+    "spec", [{"batch": 0}, {"workers": 0}, {"memory_mb": 0}, {"mpp": math.nan}, {"overlap": -0.1}]
+)
 def test_a_setting_that_is_out_of_range_is_refused_at_once(spec: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="out of range"):
         PredictSpec(**spec)

@@ -16,7 +16,11 @@ from slidecam.sources.discovery import FoundSlide
 
 
 def log_of(
-    out: Path, bundle: Path, statuses: list[SlideStatus], expected: int, spec: PredictSpec | None = None
+    out: Path,
+    bundle: Path,
+    statuses: list[SlideStatus],
+    expected: int,
+    spec: PredictSpec | None = None,
 ) -> RunLog:
     slides = [FoundSlide(f"s{index}", f"s{index}.svs") for index in range(expected)]
     log = RunLog(out, open_bundle(bundle), spec or PredictSpec(), slides)
@@ -24,7 +28,11 @@ def log_of(
         if status == "failed":
             log.failed(SlideFailed(f"s{index}", f"s{index}.svs", "broken", "mend it"))
         else:
-            log.finished(SlideReport(f"s{index}", f"s{index}.svs", status, TileCounts(3, int(status == "partly"))))
+            log.finished(
+                SlideReport(
+                    f"s{index}", f"s{index}.svs", status, TileCounts(3, int(status == "partly"))
+                )
+            )
     return log
 
 
@@ -50,9 +58,15 @@ def test_the_manifest_holds_every_slide_and_the_settings(tmp_path: Path, tiny_bu
     spec = PredictSpec(mask=Path("mask.png"), overlap=0.5)
     log_of(tmp_path, tiny_bundle, ["done", "failed"], 2, spec).write()
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert [(slide["slide"], slide["status"]) for slide in manifest["slides"]] == [("s0", "done"), ("s1", "failed")]
+    assert [(slide["slide"], slide["status"]) for slide in manifest["slides"]] == [
+        ("s0", "done"),
+        ("s1", "failed"),
+    ]
     assert manifest["slides"][1]["remedy"] == "mend it"
-    assert (manifest["run"]["command"]["mask"], manifest["run"]["command"]["overlap"]) == ("mask.png", 0.5)
+    assert (manifest["run"]["command"]["mask"], manifest["run"]["command"]["overlap"]) == (
+        "mask.png",
+        0.5,
+    )
     assert "s1" in (tmp_path / "report.html").read_text()
 
 
@@ -68,7 +82,9 @@ def test_the_summary_counts_failed_slides(tmp_path: Path, tiny_bundle: Path) -> 
     assert (summary.slides, summary.failed, summary.exit_code) == (3, 2, 3)
 
 
-def test_slides_that_a_stopped_run_did_not_reach_are_in_the_manifest(tmp_path: Path, tiny_bundle: Path) -> None:
+def test_slides_that_a_stopped_run_did_not_reach_are_in_the_manifest(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
     log_of(tmp_path, tiny_bundle, ["done"], 3).write()
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert [slide["status"] for slide in manifest["slides"]] == ["done", "unfinished", "unfinished"]

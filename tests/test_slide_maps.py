@@ -1,7 +1,9 @@
-"""What heatmaps of slides promise, on synthetic slides with planted objects and a small network that was trained.
+"""What heatmaps of slides promise, on synthetic slides with planted objects.
 
-The objects are rings among solid discs of the same stain, on tissue whose colour drifts: a tile is of the class
-``planted`` if it holds a ring. The network learns that here, in some seconds.
+The network is a small one that was trained.
+
+The objects are rings among solid discs of the same stain, on tissue whose colour drifts: a tile is
+of the class ``planted`` if it holds a ring. The network learns that here, in some seconds.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ class Slide:
 def draw(seed: int, count: int) -> Slide:
     """Draw a slide with ``count`` rings, and a solid disc in every fourth place."""
     rng, places = np.random.default_rng(seed), EDGE // CELL
-    drift = np.kron(rng.normal(0, 12, (places // 4, places // 4, 3)), np.ones((4 * CELL, 4 * CELL, 1)))
+    drift = np.kron(
+        rng.normal(0, 12, (places // 4, places // 4, 3)), np.ones((4 * CELL, 4 * CELL, 1))
+    )
     grain = rng.normal(0, 9, (EDGE, EDGE, 1)) + rng.normal(0, 4, (EDGE, EDGE, 3))
     pixels, planted = np.array([215, 160, 190]) + drift + grain, np.zeros((EDGE, EDGE), np.bool_)
     down, across = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
@@ -71,7 +75,10 @@ def draw(seed: int, count: int) -> Slide:
 
 
 def batches(slides: list[Slide]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield tiles at random places with their class; the first slide, which has most rings, gives half of them."""
+    """Yield tiles at random places with their class.
+
+    The first slide, which has most rings, gives half of them.
+    """
     rng = np.random.default_rng(0)
     while True:
         tiles: list[NDArray[np.uint8]] = []
@@ -93,7 +100,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     network = build_network("slidecam/pocket_resnet", {"widths": list(WIDTHS)}, 2, Path("planted"))
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 8e-3, total_steps=STEPS, pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, 8e-3, total_steps=STEPS, pct_start=0.2
+    )
     training = batches([draw(101, 120), draw(102, 60), draw(103, 0)])
     network.train()
     for _step, (pixels, labels) in zip(range(STEPS), training, strict=False):
@@ -129,7 +138,9 @@ def run(folder: Path, bundle: Path, slide: Slide, overlap: float) -> RunStore:
         resolution=per_cm,
         resolutionunit="CENTIMETER",
     )
-    spec = PredictSpec(heatmap=",".join(METHODS), mask=folder / "mask.png", overlap=overlap, batch=16, workers=1)
+    spec = PredictSpec(
+        heatmap=",".join(METHODS), mask=folder / "mask.png", overlap=overlap, batch=16, workers=1
+    )
     for _event in predict(folder / "one.tif", bundle, folder / "out", spec):
         pass
     return RunStore.open(folder / "out" / "one")
@@ -153,7 +164,9 @@ def overlapping(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> RunSt
     return run(tmp_path_factory.mktemp("many") / "run", bundle, draw(12, MANY), 0.5)
 
 
-def painted(store: RunStore, method: str, fixed: tuple[float, float] | None = None) -> NDArray[np.float32]:
+def painted(
+    store: RunStore, method: str, fixed: tuple[float, float] | None = None
+) -> NDArray[np.float32]:
     """Return the heatmap of the planted class, (rows, columns)."""
     spec = PaintSpec(METHODS.index(method), (0, 1), "softmax", signed=method in SIGNED, fixed=fixed)
     heatmap = paint(store, Size(EDGE, EDGE), spec)
@@ -217,11 +230,14 @@ def test_a_slide_with_none_of_the_class_shows_none_of_it_on_its_own_scale(
 def test_a_slide_with_none_of_the_class_shows_none_of_it_on_a_fixed_scale(
     rare: RunStore, none: RunStore, method: str, tmp_path: Path
 ) -> None:
-    # Discs look a little like rings here and there, and raw evidence says so; scaled tile by tile it is everywhere.
+    # Discs look a little like rings here and there, and raw evidence says so; scaled tile by tile
+    # it is everywhere.
     fixed = painted(none, method, (0.0, top_of(rare, method)))
     assert np.quantile(fixed, 0.995) < 0.1
     assert fixed.max() < 0.6
-    assert np.quantile(painted(scaled_tile_by_tile(none, tmp_path), method, (0.0, 1.0)), 0.995) > 0.3
+    assert (
+        np.quantile(painted(scaled_tile_by_tile(none, tmp_path), method, (0.0, 1.0)), 0.995) > 0.3
+    )
 
 
 def jumps(heat: NDArray[np.float32], pitch: int, step: int) -> tuple[float, float]:
@@ -254,7 +270,9 @@ def test_two_tiles_over_one_place_say_nearly_the_same(overlapping: RunStore, met
     assert np.mean(pairs) <= 0.02 * np.ptp(maps)
 
 
-def test_evidence_adds_up_to_every_tiles_logits_and_so_to_the_slides(bundle: Path, rare: RunStore) -> None:
+def test_evidence_adds_up_to_every_tiles_logits_and_so_to_the_slides(
+    bundle: Path, rare: RunStore
+) -> None:
     head = open_bundle(bundle).classifier().linear_head
     assert head is not None
     assert rare.maps is not None

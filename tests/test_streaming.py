@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     Noise = Callable[[int, int], NDArray[np.uint8]]
 
 
-def grid_over(source: ArraySource, tile: int = 50, overlap: float = 0.0, input_px: int | None = None) -> TileGrid:
+def grid_over(
+    source: ArraySource, tile: int = 50, overlap: float = 0.0, input_px: int | None = None
+) -> TileGrid:
     size = source.facts.size
     everywhere = Foreground(np.ones((1, 1), np.bool_), Size(size.width, size.height), "everywhere")
     spec = TilingSpec(tile, 0.5, input_px or tile, overlap)
@@ -72,7 +74,9 @@ def test_each_chunk_is_decoded_once(array_source: MakeSource, noise: Noise) -> N
     assert len(source.decoded) == 100
 
 
-def test_chunks_are_let_go_of_when_their_last_tile_is_cut(array_source: MakeSource, noise: Noise) -> None:
+def test_chunks_are_let_go_of_when_their_last_tile_is_cut(
+    array_source: MakeSource, noise: Noise
+) -> None:
     source = array_source(noise(64 * 40, 64 * 60))
     grid = grid_over(source)
     spec = StreamSpec(batch_size=4, workers=2, memory_mb=0)
@@ -82,7 +86,8 @@ def test_chunks_are_let_go_of_when_their_last_tile_is_cut(array_source: MakeSour
         for _batch in tiles:
             held = max(held, len(tiles._chunks))
         assert not tiles._chunks
-    # Two rows of a stripe of 16 chunks, and a few at the border, of the slide's 2400; a few more where a stripe ends.
+    # Two rows of a stripe of 16 chunks, and a few at the border, of the slide's 2400; a few more
+    # where a stripe ends.
     assert held < 60
 
 
@@ -95,7 +100,9 @@ def test_the_memory_budget_bounds_what_is_ahead(array_source: MakeSource, noise:
         assert len(tiles._ready) == 1
 
 
-def test_the_order_does_not_depend_on_threads_or_memory(array_source: MakeSource, noise: Noise) -> None:
+def test_the_order_does_not_depend_on_threads_or_memory(
+    array_source: MakeSource, noise: Noise
+) -> None:
     source = array_source(noise(400, 400))
     grid = grid_over(source)
     one = stream(source, grid, StreamSpec(7, workers=1, memory_mb=0))
@@ -142,22 +149,30 @@ def test_a_slide_without_tiles_gives_no_batches(array_source: MakeSource, noise:
     assert stream(source, grid) == []
 
 
-def test_what_lies_beyond_the_slide_has_the_grids_colour(array_source: MakeSource, noise: Noise) -> None:
+def test_what_lies_beyond_the_slide_has_the_grids_colour(
+    array_source: MakeSource, noise: Noise
+) -> None:
     source = array_source(noise(70, 50), broken=None)
     grid = replace(grid_over(source), fill=(0, 0, 0))
     tiles = {
-        int(row): tile for batch in stream(source, grid) for row, tile in zip(batch.rows, batch.pixels, strict=True)
+        int(row): tile
+        for batch in stream(source, grid)
+        for row, tile in zip(batch.rows, batch.pixels, strict=True)
     }
     assert grid.boxes[1].tolist() == [50, 0, 50, 50]
     assert not tiles[1][:, 20:].any()
     assert tiles[1][:, :20].any()
 
 
-def test_a_tile_of_a_broken_chunk_has_the_grids_colour_too(array_source: MakeSource, noise: Noise) -> None:
+def test_a_tile_of_a_broken_chunk_has_the_grids_colour_too(
+    array_source: MakeSource, noise: Noise
+) -> None:
     source = array_source(noise(70, 50), broken=LevelBox(0, 0, 5, 5))
     grid = replace(grid_over(source), fill=(0, 0, 0))
     tiles = {
-        int(row): tile for batch in stream(source, grid) for row, tile in zip(batch.rows, batch.pixels, strict=True)
+        int(row): tile
+        for batch in stream(source, grid)
+        for row, tile in zip(batch.rows, batch.pixels, strict=True)
     }
     assert not tiles[1][:, 20:].any()
 
@@ -175,5 +190,7 @@ def test_a_chunk_that_fails_once_is_tried_again(
         return read(level, box, plane=plane)
 
     monkeypatch.setattr(source, "read", read_at_second_try)
-    assert [batch.failures for batch in stream(source, grid_over(source), StreamSpec(7, workers=1))] == [()]
+    assert [
+        batch.failures for batch in stream(source, grid_over(source), StreamSpec(7, workers=1))
+    ] == [()]
     assert source.decoded == [(0, LevelBox(0, 0, 64, 64))]

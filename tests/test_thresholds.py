@@ -17,10 +17,15 @@ TWO_GROUPS = np.array([0.0, 1.0, 2.0, 10.0, 11.0, 12.0])
 
 
 def most_even_cut(values: list[float]) -> float:
-    """Return Otsu's cut by its definition: of all cuts, the one with the largest variance between both groups."""
+    """Return Otsu's cut by its definition.
+
+    Of all cuts, the one with the largest variance between both groups.
+    """
 
     def between(cut: float) -> float:
-        low, high = ([value for value in values if (value <= cut) == side] for side in (True, False))
+        low, high = (
+            [value for value in values if (value <= cut) == side] for side in (True, False)
+        )
         return len(low) * len(high) * (float(np.mean(low)) - float(np.mean(high))) ** 2
 
     return max(sorted(set(values))[:-1], key=between)
@@ -34,7 +39,9 @@ def test_otsu_parts_two_groups_where_its_definition_does() -> None:
     assert cut < 2.6
 
 
-@pytest.mark.parametrize("values", [TWO_GROUPS, np.array([0, 0, 0, 0, 7.0]), np.array([-3, -3, 5, 5.0])])
+@pytest.mark.parametrize(
+    "values", [TWO_GROUPS, np.array([0, 0, 0, 0, 7.0]), np.array([-3, -3, 5, 5.0])]
+)
 def test_otsu_keeps_the_upper_of_two_groups(values: NDArray[np.float64]) -> None:
     cut = threshold_of(values, Threshold("otsu"))
     assert (values >= cut).tolist() == (values > (values.min() + values.max()) / 2).tolist()
@@ -56,13 +63,17 @@ def test_a_rule_gives_what_its_formula_gives(rule: Threshold, expected: float) -
     assert threshold_of(TWO_GROUPS, rule) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("rule", [Threshold("otsu"), Threshold("mean", 1), Threshold("quantile", 0.5)])
+@pytest.mark.parametrize(
+    "rule", [Threshold("otsu"), Threshold("mean", 1), Threshold("quantile", 0.5)]
+)
 def test_what_is_not_finite_and_the_shape_do_not_matter(rule: Threshold) -> None:
     holed = np.concatenate([TWO_GROUPS, [np.nan, np.inf]]).reshape(2, 4)
     assert threshold_of(holed, rule) == threshold_of(TWO_GROUPS, rule)
 
 
-@pytest.mark.parametrize("rule", [Threshold("otsu"), Threshold("mean", 1), Threshold("quantile", 0.5)])
+@pytest.mark.parametrize(
+    "rule", [Threshold("otsu"), Threshold("mean", 1), Threshold("quantile", 0.5)]
+)
 def test_equal_values_all_count_and_no_values_have_a_threshold(rule: Threshold) -> None:
     assert threshold_of(np.full(5, 0.3), rule) == pytest.approx(0.3)
     assert threshold_of(np.full(3, np.nan), rule) == 0.0
@@ -88,7 +99,18 @@ def test_rules_are_read_and_written_back(text: str, rule: Threshold) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "otsu:1", "mean:1", "mean+", "mean+nan", "quantile", "quantile:", "quantile:90", "fraction:-1", "median:0.5"],
+    [
+        "",
+        "otsu:1",
+        "mean:1",
+        "mean+",
+        "mean+nan",
+        "quantile",
+        "quantile:",
+        "quantile:90",
+        "fraction:-1",
+        "median:0.5",
+    ],
 )
 def test_what_is_no_rule_is_refused_with_the_rules(text: str) -> None:
     with pytest.raises(UsageError, match="Write"):

@@ -1,4 +1,7 @@
-"""Annotated slides become tiles to learn from: the right ones, of the right class, as predict would see them."""
+"""Annotated slides become tiles to learn from.
+
+The right ones, of the right class, as predict would see them.
+"""
 
 from __future__ import annotations
 
@@ -45,11 +48,16 @@ def drawn(path: Path, areas: Mapping[str, tuple[int, int, int, int]]) -> Path:
         {
             "type": "Feature",
             "geometry": {"type": "Polygon", "coordinates": [corners(*sides)]},
-            "properties": {"objectType": "annotation", "classification": {"name": name, "color": [1, 2, 3]}},
+            "properties": {
+                "objectType": "annotation",
+                "classification": {"name": name, "color": [1, 2, 3]},
+            },
         }
         for name, sides in areas.items()
     ]
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
+    path.write_text(
+        json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8"
+    )
     return path
 
 
@@ -62,12 +70,18 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 def sample_tiles(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> TileSet:
     out = tmp_path_factory.mktemp("tiles") / "set"
     spec = TileSetSpec(tile_px=128, spacing=0.5)
-    return result_of(write_tile_set([sample_data / "slide.tif"], sample_data / "annotations.geojson", out, spec))
+    return result_of(
+        write_tile_set([sample_data / "slide.tif"], sample_data / "annotations.geojson", out, spec)
+    )
 
 
 def test_labels_are_those_of_exact_geometry(sample_tiles: TileSet, sample_data: Path) -> None:
-    features = json.loads((sample_data / "annotations.geojson").read_text(encoding="utf-8"))["features"]
-    areas = [(each["properties"]["classification"]["name"], shape(each["geometry"])) for each in features]
+    features = json.loads((sample_data / "annotations.geojson").read_text(encoding="utf-8"))[
+        "features"
+    ]
+    areas = [
+        (each["properties"]["classification"]["name"], shape(each["geometry"])) for each in features
+    ]
     rows = rows_of(sample_tiles.folder)
     assert len(rows) == sum(sample_tiles.tiles.values()) > 300
     for row in rows:
@@ -81,8 +95,12 @@ def test_labels_are_those_of_exact_geometry(sample_tiles: TileSet, sample_data: 
         assert max(shares.values()) < 0.21
 
 
-def test_nothing_that_belongs_to_one_class_is_left_out(sample_tiles: TileSet, sample_data: Path) -> None:
-    features = json.loads((sample_data / "annotations.geojson").read_text(encoding="utf-8"))["features"]
+def test_nothing_that_belongs_to_one_class_is_left_out(
+    sample_tiles: TileSet, sample_data: Path
+) -> None:
+    features = json.loads((sample_data / "annotations.geojson").read_text(encoding="utf-8"))[
+        "features"
+    ]
     taken = {(int(row["x"]), int(row["y"])) for row in rows_of(sample_tiles.folder)}
     areas = [shape(each["geometry"]) for each in features]
     for x in range(0, 4096, 128):
@@ -128,12 +146,17 @@ def test_tiles_like_a_bundles_are_what_predict_sees(
     slide = write_slide(tmp_path / "a.tif")
     spec = TileSetSpec(mpp=0.4).like(open_bundle(tiny_bundle).card)
     areas = {"left": (0, 0, 300, 500), "right": (400, 0, 700, 300)}
-    made = result_of(write_tile_set([slide], drawn(tmp_path / "a.geojson", areas), tmp_path / "out", spec))
+    made = result_of(
+        write_tile_set([slide], drawn(tmp_path / "a.geojson", areas), tmp_path / "out", spec)
+    )
     plan = PredictSpec(dry_run=True, mpp=0.4, heatmap="none")
     ready = prepare(str(slide), tmp_path / "none", load_model(tiny_bundle, plan), plan)
     seen: dict[tuple[int, ...], NDArray[np.uint8]] = {}
     for batch in stream_tiles(ready.source, ready.grid, StreamSpec(7)):
-        seen |= {tuple(ready.grid.boxes[row]): pixels for row, pixels in zip(batch.rows, batch.pixels, strict=True)}
+        seen |= {
+            tuple(ready.grid.boxes[row]): pixels
+            for row, pixels in zip(batch.rows, batch.pixels, strict=True)
+        }
     ready.close()
     rows = rows_of(made.folder)
     assert 20 < len(rows) < len(seen)
@@ -143,20 +166,33 @@ def test_tiles_like_a_bundles_are_what_predict_sees(
         np.testing.assert_array_equal(load_pixels(made.folder / row["path"], 64), seen[place])
 
 
-def test_the_written_edge_is_resized_to_once(tmp_path: Path, write_slide: Callable[..., Path]) -> None:
+def test_the_written_edge_is_resized_to_once(
+    tmp_path: Path, write_slide: Callable[..., Path]
+) -> None:
     slide = write_slide(tmp_path / "a.tif")
     spec = TileSetSpec(tile_px=64, spacing=0.5, input_px=48, min_tissue=0, interpolation="bicubic")
-    result_of(write_tile_set([slide], drawn(tmp_path / "a.json", {"A": (64, 64, 128, 128)}), tmp_path / "out", spec))
+    result_of(
+        write_tile_set(
+            [slide], drawn(tmp_path / "a.json", {"A": (64, 64, 128, 128)}), tmp_path / "out", spec
+        )
+    )
     level = Image.fromarray(tifffile.imread(slide, level=0)[64:128, 64:128])
     written = np.asarray(Image.open(tmp_path / "out" / "A" / "a_x64_y64.png"))
-    np.testing.assert_array_equal(written, np.asarray(level.resize((48, 48), Image.Resampling.BICUBIC)))
+    np.testing.assert_array_equal(
+        written, np.asarray(level.resize((48, 48), Image.Resampling.BICUBIC))
+    )
 
 
-def test_ambiguous_and_unannotated_tiles_are_counted(tmp_path: Path, write_slide: Callable[..., Path]) -> None:
+def test_ambiguous_and_unannotated_tiles_are_counted(
+    tmp_path: Path, write_slide: Callable[..., Path]
+) -> None:
     slide = write_slide(tmp_path / "a.tif", 256, 128)
     areas = {"A": (0, 0, 96, 128), "B": (96, 0, 192, 64), "Ignore*": (128, 64, 192, 128)}
-    made = result_of(write_tile_set([slide], drawn(tmp_path / "a.json", areas), tmp_path / "out", SMALL))
-    # Of eight tiles the two of the first column are A, one is half A and half B, below it one is half A.
+    made = result_of(
+        write_tile_set([slide], drawn(tmp_path / "a.json", areas), tmp_path / "out", SMALL)
+    )
+    # Of eight tiles the two of the first column are A, one is half A and half B, below it one is
+    # half A.
     (result,) = made.slides
     assert result.tiles == {"A": 3, "B": 1}
     assert result.ambiguous == 1
@@ -164,12 +200,19 @@ def test_ambiguous_and_unannotated_tiles_are_counted(tmp_path: Path, write_slide
     assert result.notes == ("a.json: the class Ignore* is left out, as in QuPath.",)
 
 
-def test_without_tissue_no_tile_is_learnt_unless_asked_for(tmp_path: Path, write_slide: Callable[..., Path]) -> None:
+def test_without_tissue_no_tile_is_learnt_unless_asked_for(
+    tmp_path: Path, write_slide: Callable[..., Path]
+) -> None:
     slide = write_slide(tmp_path / "a.tif")
     annotations = drawn(tmp_path / "a.json", {"A": (0, 0, 700, 500)})
     strict, lenient = (
         result_of(
-            write_tile_set([slide], annotations, tmp_path / str(share), TileSetSpec(tile_px=64, min_tissue=share))
+            write_tile_set(
+                [slide],
+                annotations,
+                tmp_path / str(share),
+                TileSetSpec(tile_px=64, min_tissue=share),
+            )
         )
         for share in (0.5, 0.0)
     )
@@ -184,18 +227,25 @@ def test_overlap_gives_more_tiles(tmp_path: Path, write_slide: Callable[..., Pat
     slide = write_slide(tmp_path / "a.tif", 256, 128)
     annotations = drawn(tmp_path / "a.json", {"A": (0, 0, 256, 128)})
     spec = TileSetSpec(tile_px=64, overlap=0.5, min_tissue=0, edge="drop")
-    assert result_of(write_tile_set([slide], annotations, tmp_path / "out", spec)).tiles == {"A": 7 * 3}
+    assert result_of(write_tile_set([slide], annotations, tmp_path / "out", spec)).tiles == {
+        "A": 7 * 3
+    }
 
 
 def test_qupaths_corner_of_the_scanned_bounds_is_heeded(
-    tmp_path: Path, array_source: MakeSource, noise: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    array_source: MakeSource,
+    noise: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pixels = noise(400, 400)
     source = array_source(pixels, bounds=Box(100, 200, 200, 100))
     monkeypatch.setattr(annotated, "open_source", lambda *_arguments: source)
     (tmp_path / "memory.tif").touch()
     annotations = drawn(tmp_path / "a.json", {"A": (0, 0, 64, 64)})
-    made = result_of(write_tile_set([tmp_path / "memory.tif"], annotations, tmp_path / "out", SMALL))
+    made = result_of(
+        write_tile_set([tmp_path / "memory.tif"], annotations, tmp_path / "out", SMALL)
+    )
     (row,) = rows_of(made.folder)
     assert (row["x"], row["y"]) == ("100", "200")
     written = np.asarray(Image.open(made.folder / row["path"]))
@@ -203,13 +253,18 @@ def test_qupaths_corner_of_the_scanned_bounds_is_heeded(
 
 
 def test_a_tile_that_cannot_be_read_is_told_and_not_listed(
-    tmp_path: Path, array_source: MakeSource, noise: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    array_source: MakeSource,
+    noise: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = array_source(noise(256, 128), broken=LevelBox(70, 10, 5, 5))
     monkeypatch.setattr(annotated, "open_source", lambda *_arguments: source)
     (tmp_path / "memory.tif").touch()
     annotations = drawn(tmp_path / "a.json", {"A": (0, 0, 256, 128)})
-    made = result_of(write_tile_set([tmp_path / "memory.tif"], annotations, tmp_path / "out", SMALL))
+    made = result_of(
+        write_tile_set([tmp_path / "memory.tif"], annotations, tmp_path / "out", SMALL)
+    )
     assert not made.is_whole
     assert list(made.slides[0].failed) == ["x=64, y=0"]
     assert made.tiles == {"A": 7}
@@ -246,12 +301,17 @@ def test_several_slides_are_paired_by_stem_and_a_broken_one_spoils_none(
     assert pictures.counts() == {"A": 18, "B": 24}
 
 
-def test_classes_can_be_chosen_and_renamed(tmp_path: Path, write_slide: Callable[..., Path]) -> None:
+def test_classes_can_be_chosen_and_renamed(
+    tmp_path: Path, write_slide: Callable[..., Path]
+) -> None:
     slide = write_slide(tmp_path / "a.tif")
     areas = {"A": (64, 64, 128, 128), "B": (128, 64, 192, 128), "C": (192, 64, 256, 128)}
     annotations = drawn(tmp_path / "a.json", areas)
     spec = TileSetSpec(tile_px=64, min_tissue=0, classes=("A", "x"), renamed={"C": "x"})
-    assert result_of(write_tile_set([slide], annotations, tmp_path / "out", spec)).tiles == {"A": 1, "x": 1}
+    assert result_of(write_tile_set([slide], annotations, tmp_path / "out", spec)).tiles == {
+        "A": 1,
+        "x": 1,
+    }
     wrong = TileSetSpec(tile_px=64, min_tissue=0, classes=("D",))
     with pytest.raises(DataSetError, match="none of its classes A, B, C is among those asked for"):
         result_of(write_tile_set([slide], annotations, tmp_path / "other", wrong))
@@ -263,9 +323,14 @@ def test_a_class_that_no_file_can_be_called_by_keeps_its_name_in_the_table(
 ) -> None:
     slide = write_slide(tmp_path / "a.tif")
     areas = {"Tumor: High": (64, 64, 128, 128), "other/rest.": (192, 64, 256, 128)}
-    made = result_of(write_tile_set([slide], drawn(tmp_path / "a.json", areas), tmp_path / "out", SMALL))
+    made = result_of(
+        write_tile_set([slide], drawn(tmp_path / "a.json", areas), tmp_path / "out", SMALL)
+    )
     assert read_picture_set(made.folder).class_names == ("Tumor: High", "other/rest.")
-    assert sorted(path.name for path in made.folder.iterdir() if path.is_dir()) == ["Tumor_ High", "other_rest"]
+    assert sorted(path.name for path in made.folder.iterdir() if path.is_dir()) == [
+        "Tumor_ High",
+        "other_rest",
+    ]
     assert safe_name("..") == "_"
 
 
@@ -290,13 +355,17 @@ def test_what_lies_there_is_replaced_only_if_asked_and_only_if_it_is_a_tile_set(
 
 def test_stopping_halfway_leaves_nothing(tmp_path: Path, write_slide: Callable[..., Path]) -> None:
     slide = write_slide(tmp_path / "a.tif")
-    work = write_tile_set([slide], drawn(tmp_path / "a.json", {"A": (0, 0, 700, 500)}), tmp_path / "out", SMALL)
+    work = write_tile_set(
+        [slide], drawn(tmp_path / "a.json", {"A": (0, 0, 700, 500)}), tmp_path / "out", SMALL
+    )
     assert next(work).done == 32
     work.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.tif"]
 
 
-def test_slides_without_a_tile_are_an_error(tmp_path: Path, write_slide: Callable[..., Path]) -> None:
+def test_slides_without_a_tile_are_an_error(
+    tmp_path: Path, write_slide: Callable[..., Path]
+) -> None:
     slide = write_slide(tmp_path / "a.tif")
     small = drawn(tmp_path / "a.json", {"A": (70, 70, 80, 80)})
     with pytest.raises(DataSetError, match=r"no tile of 64 px at 0\.5 µm/px has a class"):
@@ -313,8 +382,14 @@ def test_a_bundle_for_whole_pictures_is_no_model_for_tiles(tiny_bundle: Path) ->
         TileSetSpec().like(type(card)(**{**card.__dict__, "spacing": None}))
 
 
-def test_a_wrong_pattern_and_a_wrong_rule_are_refused_before_anything_is_opened(tmp_path: Path) -> None:
+def test_a_wrong_pattern_and_a_wrong_rule_are_refused_before_anything_is_opened(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(DataSetError, match="no regular expression"):
-        next(write_tile_set([tmp_path / "a.tif"], tmp_path, tmp_path / "out", TileSetSpec(group_pattern="(")))
+        next(
+            write_tile_set(
+                [tmp_path / "a.tif"], tmp_path, tmp_path / "out", TileSetSpec(group_pattern="(")
+            )
+        )
     with pytest.raises(UsageError, match="out of range"):
         TileSetSpec(rule=LabelRule(min_share=2))

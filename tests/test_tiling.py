@@ -38,16 +38,29 @@ def spec(**changes: object) -> TilingSpec:
 
 def test_padded_tiles_cover_the_slide_row_by_row(array_source: MakeSource) -> None:
     grid = lay_grid(array_source(blank(250, 150)).facts, HALF, everywhere(250, 150), SPEC)
-    assert grid.boxes[:, :2].tolist() == [[0, 0], [100, 0], [200, 0], [0, 100], [100, 100], [200, 100]]
+    assert grid.boxes[:, :2].tolist() == [
+        [0, 0],
+        [100, 0],
+        [200, 0],
+        [0, 100],
+        [100, 100],
+        [200, 100],
+    ]
 
 
 def test_dropping_leaves_overhanging_tiles_out(array_source: MakeSource) -> None:
-    grid = lay_grid(array_source(blank(250, 150)).facts, HALF, everywhere(250, 150), spec(edge="drop"))
+    grid = lay_grid(
+        array_source(blank(250, 150)).facts, HALF, everywhere(250, 150), spec(edge="drop")
+    )
     assert grid.boxes.tolist() == [[0, 0, 100, 100], [100, 0, 100, 100]]
 
 
-def test_with_overlap_no_padded_tile_repeats_only_what_its_neighbour_has(array_source: MakeSource) -> None:
-    grid = lay_grid(array_source(blank(200, 100)).facts, HALF, everywhere(200, 100), spec(overlap=0.5))
+def test_with_overlap_no_padded_tile_repeats_only_what_its_neighbour_has(
+    array_source: MakeSource,
+) -> None:
+    grid = lay_grid(
+        array_source(blank(200, 100)).facts, HALF, everywhere(200, 100), spec(overlap=0.5)
+    )
     assert grid.boxes[:, 0].tolist() == [0, 50, 100]
 
 
@@ -57,7 +70,9 @@ def test_tiles_start_at_the_corner_of_the_scanned_bounds(array_source: MakeSourc
     assert grid.boxes[:, :2].tolist() == [[30, 40], [130, 40]]
 
 
-@pytest.mark.parametrize(("mpp", "edge", "level"), [(0.5, 100, 0), (0.25, 200, 1), (1.0, 50, 0), (0.125, 400, 2)])
+@pytest.mark.parametrize(
+    ("mpp", "edge", "level"), [(0.5, 100, 0), (0.25, 200, 1), (1.0, 50, 0), (0.125, 400, 2)]
+)
 def test_a_tile_is_as_many_level_0_pixels_as_its_microns_need(
     array_source: MakeSource, mpp: float, edge: int, level: int
 ) -> None:
@@ -81,7 +96,9 @@ def test_no_tissue_no_tile_even_when_none_is_asked_for(array_source: MakeSource)
     assert (len(grid), grid.candidates) == (0, 4)
 
 
-def test_the_wsinfer_grid_is_its_formula_on_a_spacing_that_does_not_divide(array_source: MakeSource) -> None:
+def test_the_wsinfer_grid_is_its_formula_on_a_spacing_that_does_not_divide(
+    array_source: MakeSource,
+) -> None:
     width, height, mpp, overlap = 1013, 757, 0.4991, 0.25
     facts = array_source(blank(width, height)).facts
     mask = np.random.default_rng(3).random((757, 1013)) < 0.5
@@ -104,7 +121,9 @@ def test_the_wsinfer_grid_keeps_what_a_tissue_polygon_contains(array_source: Mak
     mask[2:7, 3:9] = True
     foreground = Foreground(mask, Size(500, 500), "rectangle")
     tissue = unary_union([rectangle(150, 100, 450, 350)])
-    grid = lay_grid(array_source(blank(500, 500)).facts, HALF, foreground, spec(tile_px=30, grid="wsinfer"))
+    grid = lay_grid(
+        array_source(blank(500, 500)).facts, HALF, foreground, spec(tile_px=30, grid="wsinfer")
+    )
     kept = {(int(x) + 15, int(y) + 15) for x, y, *_ in grid.boxes}
     everything = {(x, y) for x in range(15, 500, 30) for y in range(15, 500, 30)}
     # A centroid on the polygon's border is in neither for WSInfer; a raster mask has no such line.
@@ -114,12 +133,15 @@ def test_the_wsinfer_grid_keeps_what_a_tissue_polygon_contains(array_source: Mak
 
 
 def test_the_wsinfer_grid_pads_with_black_as_wsinfer_does(array_source: MakeSource) -> None:
-    grid = lay_grid(array_source(blank(200, 200)).facts, HALF, everywhere(200, 200), spec(grid="wsinfer"))
+    grid = lay_grid(
+        array_source(blank(200, 200)).facts, HALF, everywhere(200, 200), spec(grid="wsinfer")
+    )
     assert grid.fill == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"overlap": 1.0}, {"overlap": -0.1}, {"tile_px": 0}, {"spacing": 0.0}, {"min_tissue": 1.5}]
+    "changes",
+    [{"overlap": 1.0}, {"overlap": -0.1}, {"tile_px": 0}, {"spacing": 0.0}, {"min_tissue": 1.5}],
 )
 def test_an_impossible_tiling_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(TilingError):
@@ -128,7 +150,9 @@ def test_an_impossible_tiling_is_refused(changes: dict[str, object]) -> None:
 
 def test_a_step_below_one_pixel_is_refused(array_source: MakeSource) -> None:
     with pytest.raises(TilingError, match="overlap"):
-        lay_grid(array_source(blank(9, 9)).facts, Spacing(20, 20), everywhere(9, 9), spec(overlap=0.9))
+        lay_grid(
+            array_source(blank(9, 9)).facts, Spacing(20, 20), everywhere(9, 9), spec(overlap=0.9)
+        )
 
 
 def test_a_whole_picture_is_one_tile_of_its_own_shape(array_source: MakeSource) -> None:
@@ -140,7 +164,9 @@ def test_a_whole_picture_is_one_tile_of_its_own_shape(array_source: MakeSource) 
 
 
 @pytest.mark.parametrize(("width", "height"), [(250, 150), (150, 250)])
-def test_a_whole_pictures_tile_overlaps_with_none(array_source: MakeSource, width: int, height: int) -> None:
+def test_a_whole_pictures_tile_overlaps_with_none(
+    array_source: MakeSource, width: int, height: int
+) -> None:
     grid = lay_whole(array_source(blank(width, height)).facts, 64)
     assert grid.step >= int(grid.boxes[0, 2])
 

@@ -26,7 +26,10 @@ SHAPE = (8, 6, 4)  # x right, y forwards, z up
 
 @pytest.fixture
 def heat() -> NDArray[np.float32]:
-    """Return heat of two classes, (classes, S, P, L): a small bright block and a flat one; the top slice is skipped."""
+    """Return heat of two classes, (classes, S, P, L): a small bright block and a flat one.
+
+    The top slice is skipped.
+    """
     heat = np.full((2, 4, 6, 8), 0.1, np.float32)
     heat[0, 1, 2:4, 2:4] = 1.0
     heat[:, 3] = np.nan
@@ -38,12 +41,18 @@ def finished(tmp_path: Path, heat: NDArray[np.float32], write_volume: Any) -> Pa
     folder = tmp_path / "run"
     folder.mkdir()
     stack = PlaneStack(VolumeGrid(SHAPE, write_volume.affine(SHAPE)), "axial")
-    spec = VolumeRasterSpec("a", ("lesion", "plain"), ((1, 2, 3), (4, 5, 6)), stack, attributes={"method": "cam"})
+    spec = VolumeRasterSpec(
+        "a", ("lesion", "plain"), ((1, 2, 3), (4, 5, 6)), stack, attributes={"method": "cam"}
+    )
     write_volume_ome_zarr(folder / "heatmap.ome.zarr", (heat[:, plane] for plane in range(4)), spec)
-    write_nifti(folder / "mask.nii.gz", iter([np.ones(SHAPE, np.uint8)]), stack.grid, "uint8", "all")
+    write_nifti(
+        folder / "mask.nii.gz", iter([np.ones(SHAPE, np.uint8)]), stack.grid, "uint8", "all"
+    )
     chances = np.array([[0.2, 0.8], [0.9, 0.1], [0.3, 0.7], [np.nan, np.nan]], np.float32)
     status = ("done", "done", "done", "skipped")
-    table = SliceTable("axial", stack.positions, stack.file_indices, status, chances, spec.class_names)
+    table = SliceTable(
+        "axial", stack.positions, stack.file_indices, status, chances, spec.class_names
+    )
     write_slices_csv(table, folder / "slices.csv")
     record = {"volume": {"called": "plain"}, "foreground": {"share": 1.0}}
     (folder / "run.json").write_text(json.dumps(record))
@@ -57,7 +66,9 @@ def drawn(spl: tuple[slice | int, ...]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(mask.transpose(2, 1, 0)[::-1, ::-1])
 
 
-def test_energy_pointing_and_dice_are_their_definitions(finished: Path, tmp_path: Path, write_volume: Any) -> None:
+def test_energy_pointing_and_dice_are_their_definitions(
+    finished: Path, tmp_path: Path, write_volume: Any
+) -> None:
     mask = write_volume.nifti(tmp_path / "m.nii.gz", drawn((1, slice(2, 4), slice(2, 6))))
     found = evaluate_volume(finished, mask, threshold=parse_threshold("fraction:0.5"))
     lesion, plain = found.figures
@@ -80,14 +91,20 @@ def test_energy_pointing_and_dice_are_their_definitions(finished: Path, tmp_path
     assert written["figures"][0]["energy"] == pytest.approx(lesion.energy)
 
 
-def test_a_peak_beside_the_mask_misses_by_millimetres(finished: Path, tmp_path: Path, write_volume: Any) -> None:
+def test_a_peak_beside_the_mask_misses_by_millimetres(
+    finished: Path, tmp_path: Path, write_volume: Any
+) -> None:
     mask = write_volume.nifti(tmp_path / "m.nii.gz", drawn((1, slice(2, 4), 7)))
     (lesion,) = evaluate_volume(finished, mask, ["lesion"]).figures
     assert lesion.pointing == lesion.slices_pointing == 0
-    assert lesion.peak_distance_mm == pytest.approx((4 + 5) / 2 * 0.8)  # columns 2 and 3 to column 7
+    assert lesion.peak_distance_mm == pytest.approx(
+        (4 + 5) / 2 * 0.8
+    )  # columns 2 and 3 to column 7
 
 
-def test_a_mask_on_other_voxels_is_taken_at_the_nearest(finished: Path, tmp_path: Path, write_volume: Any) -> None:
+def test_a_mask_on_other_voxels_is_taken_at_the_nearest(
+    finished: Path, tmp_path: Path, write_volume: Any
+) -> None:
     fine = drawn((1, slice(2, 4), slice(2, 6))).repeat(2, 0).repeat(2, 1).repeat(2, 2)
     affine = write_volume.affine(SHAPE) @ np.diag([0.5, 0.5, 0.5, 1])
     affine[:3, 3] = write_volume.affine(SHAPE)[:3, 3] - np.array(write_volume.voxel) / 4 + 1e-3
@@ -114,4 +131,6 @@ def test_what_cannot_be_measured_is_told(finished: Path, tmp_path: Path, write_v
     with pytest.raises(StoreError, match="no finished run of a volume"):
         evaluate_volume(tmp_path, mask)
     with pytest.raises(MaskError, match="nothing in it is above 0"):
-        evaluate_volume(finished, write_volume.nifti(tmp_path / "empty.nii", np.zeros(SHAPE, np.uint8)))
+        evaluate_volume(
+            finished, write_volume.nifti(tmp_path / "empty.nii", np.zeros(SHAPE, np.uint8))
+        )

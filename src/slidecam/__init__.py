@@ -1,7 +1,9 @@
-"""slidecam: whole slides in, class predictions and class-activation heatmaps out. Research use only.
+"""slidecam: whole slides in, class predictions and class-activation heatmaps out.
 
-The verbs follow a tile's way: `open_source`, `find_foreground`, `lay_grid`, `stream_tiles`, `classify`, `RunStore`,
-`paint`; `predict` takes all of them in one call.
+Research use only.
+
+The verbs follow a tile's way: `open_source`, `find_foreground`, `lay_grid`, `stream_tiles`,
+`classify`, `RunStore`, `paint`; `predict` takes all of them in one call.
 
 Names are looked up when they are used: importing slidecam loads neither torch nor Qt.
 """

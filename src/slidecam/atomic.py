@@ -1,4 +1,7 @@
-"""Files and folders that appear whole or not at all: written beside their place, then moved into it."""
+"""Files and folders that appear whole or not at all.
+
+Written beside their place, then moved into it.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,27 @@ if TYPE_CHECKING:
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a folder that cannot be made or written in: before hours of work, not after; UsageError."""
+    """Refuse a folder that cannot be made or written in: before hours of work, not after.
+
+    UsageError.
+    """
     there = next((each for each in (path, *path.absolute().parents) if each.exists()), path)
     if not there.is_dir():
-        raise UsageError(f"{there} is a file, and the output goes into a folder.", "Pass another --out.")
+        raise UsageError(
+            f"{there} is a file, and the output goes into a folder.", "Pass another --out."
+        )
     if not os.access(there, os.W_OK):
         raise UsageError(f"{there} may not be written in.", "Pass another --out, or allow it.")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a fresh path beside ``path`` to write a file to; it takes the place of ``path`` in the end.
+    """Give a fresh path beside ``path`` to write a file to.
 
-    Missing parent folders are made. After an error the old file is untouched and nothing else is left.
+    It takes the place of ``path`` in the end.
+
+    Missing parent folders are made. After an error the old file is untouched and nothing else is
+    left.
     """
     fresh = _beside(path)
     try:
@@ -40,7 +51,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Give a fresh path beside ``path`` to write a folder to; it takes the place of ``path`` in the end."""
+    """Give a fresh path beside ``path`` to write a folder to.
+
+    It takes the place of ``path`` in the end.
+    """
     fresh = _beside(path)
     try:
         yield fresh
@@ -50,7 +64,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def _swap(fresh: Path, path: Path) -> None:
-    # A folder cannot be replaced in one step: the old one is moved aside, and back if the new one stays out.
+    # A folder cannot be replaced in one step: the old one is moved aside, and back if the new one
+    # stays out.
     old = _beside(path)
     had_one = path.exists()
     if had_one:

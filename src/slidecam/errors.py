@@ -5,28 +5,38 @@ SlidecamError
 ├── SourceError
 │   ├── UnknownFormatError (ValueError)     no reader recognises the file's content
 │   ├── UnreadableSourceError (OSError)     a reader recognises the file and cannot open it
-│   ├── RegionReadError (OSError)           the file is open and one of its regions cannot be decoded
+│   ├── RegionReadError (OSError)           the file is open and one of its regions cannot be
+│   │                                       decoded
 │   ├── SpacingError (ValueError)           µm per pixel is missing or not believable
-│   └── ShownSizeError (ValueError)         another program shows the slide in a frame that we do not know
-├── MaskError (ValueError)                  a foreground mask that cannot be read or does not fit its slide
+│   └── ShownSizeError (ValueError)         another program shows the slide in a frame that we do
+│                                           not know
+├── MaskError (ValueError)                  a foreground mask that cannot be read or does not fit
+│                                           its slide
 ├── TilingError (ValueError)                a tiling that no slide could be cut by
 ├── BundleError
 │   ├── MissingBundleError (FileNotFoundError)  no model bundle in this folder
 │   ├── CardError (ValueError)              card.json or config.json says something impossible
 │   ├── WeightsError (ValueError)           wrong hash, missing key or wrong shape
-│   └── UntrustedCodeError (PermissionError)    the weights could run code and trust was not given
-├── ExplanationError (ValueError)           the classifier has no such class or no map to explain it on
-├── DataSetError (ValueError)               pictures to learn from that are missing, unreadable or of one class only
-├── RecipeError (ValueError)                a recipe that says something impossible; all of it at once
+│   └── UntrustedCodeError (PermissionError)  the weights could run code and trust was not given
+├── ExplanationError (ValueError)           the classifier has no such class or no map to explain it
+│                                           on
+├── DataSetError (ValueError)               pictures to learn from that are missing, unreadable or
+│                                           of one class only
+├── RecipeError (ValueError)                a recipe that says something impossible; all of it at
+│                                           once
 ├── CheckpointError (ValueError)            a training that cannot be continued from this file
 ├── DeviceError (ValueError)                the device or precision asked for is not on this machine
-├── ViewerError                              what a library did not foresee while a viewer's widget waited for it
-├── SlideFailedError (OSError)              nothing of a slide could be read, or its outputs not be written
+├── ViewerError                             what a library did not foresee while a viewer's widget
+│                                           waited for it
+├── SlideFailedError (OSError)              nothing of a slide could be read, or its outputs not be
+│                                           written
 └── StoreError
-    ├── RunExistsError (FileExistsError)    there is a run already and neither resume nor overwrite was said
+    ├── RunExistsError (FileExistsError)    there is a run already and neither resume nor overwrite
+    │                                       was said
     └── RunMismatchError (ValueError)       the run that is there was made by another plan
 
-Every message ends with its remedy. No leaf is a RuntimeError: viewers' generator workers swallow those.
+Every message ends with its remedy. No leaf is a RuntimeError: viewers' generator workers swallow
+those.
 """
 
 from __future__ import annotations
@@ -82,7 +92,8 @@ class RegionReadError(SourceError, OSError):
     def __init__(self, path: str | Path, level: int, box: LevelBox, reason: str) -> None:
         super().__init__(
             path,
-            f"cannot decode level {level} at x={box.x}, y={box.y}, {box.width}x{box.height} px: {reason}.",
+            f"cannot decode level {level} at x={box.x}, y={box.y}, {box.width}x{box.height} px:"
+            f" {reason}.",
             "The file is probably damaged there; copy it again.",
         )
         self.level = level
@@ -94,7 +105,10 @@ class SpacingError(SourceError, ValueError):
 
 
 class ShownSizeError(SourceError, ValueError):
-    """Another program shows the slide neither whole nor cropped to its scanned bounds, so places cannot be matched."""
+    """Another program shows the slide neither whole nor cropped to its scanned bounds.
+
+    So places cannot be matched.
+    """
 
 
 class MaskError(SlidecamError, ValueError):
@@ -150,7 +164,10 @@ class DeviceError(SlidecamError, ValueError):
 
 
 class ViewerError(SlidecamError):
-    """A library failed in a viewer's background; it is no RuntimeError, which would be swallowed there."""
+    """A library failed in a viewer's background.
+
+    It is no RuntimeError, which would be swallowed there.
+    """
 
 
 class SlideFailedError(SourceError, OSError):

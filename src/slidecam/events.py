@@ -1,4 +1,4 @@
-"""What a run tells while it goes: frozen nouns that every door turns into its own kind of progress."""
+"""What a run says: frozen nouns that each door turns into its own kind of progress."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class Planned:
     pending
         Tiles that are not done yet; fewer than ``tiles`` when a run is resumed.
     spacing, spacing_from
-        µm per level-0 pixel and where that was learnt; None and nothing for a picture of which nobody knows.
+        µm per level-0 pixel and where that was learnt; None and nothing for a picture of which
+        nobody knows.
     tile_px, level
         Edge of a tile in level-0 pixels, and the pyramid level it is read from.
     planes
@@ -59,7 +60,8 @@ class BatchDone:
     probabilities
         float32, (batch, classes); NaN in failed rows.
     planes
-        int64, (batch,): the plane of a volume that each tile is on; None on a slide, which is one plane.
+        int64, (batch,): the plane of a volume that each tile is on; None on a slide, which is one
+        plane.
     """
 
     slide: str
@@ -72,7 +74,10 @@ class BatchDone:
 
 @dataclass(frozen=True)
 class TileFailed:
-    """One tile could not be read; the rest of the slide goes on. ``box`` is x, y, width, height at level 0."""
+    """One tile could not be read; the rest of the slide goes on.
+
+    ``box`` is x, y, width, height at level 0.
+    """
 
     slide: str
     box: tuple[int, int, int, int]
@@ -91,7 +96,8 @@ class Warned:
 class SlideFinished:
     """A slide's outputs lie in ``folder``.
 
-    ``status`` is ``done``, ``partly`` (some tiles failed) or ``skipped`` (nothing to classify: ``reason`` says why).
+    ``status`` is ``done``, ``partly`` (some tiles failed) or ``skipped`` (nothing to classify:
+    ``reason`` says why).
     """
 
     slide: str
@@ -128,7 +134,15 @@ Event = Planned | BatchDone | TileFailed | Warned | SlideFinished | SlideFailed 
 
 
 def as_json(event: Event) -> dict[str, Any]:
-    """Return an event as plain JSON values; a batch is told by its counts alone, its numbers lie in the store."""
+    """Return an event as plain JSON values.
+
+    A batch is told by its counts alone, its numbers lie in the store.
+    """
     if isinstance(event, BatchDone):
-        return {"event": "BatchDone", "slide": event.slide, "done": event.done, "total": event.total}
+        return {
+            "event": "BatchDone",
+            "slide": event.slide,
+            "done": event.done,
+            "total": event.total,
+        }
     return {"event": type(event).__name__, **asdict(event)}

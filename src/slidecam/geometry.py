@@ -1,8 +1,8 @@
 """Places on a slide: level-0 pixels, pixels of a level, and the spacing that leads to µm.
 
-Three worlds, three types. `Box` counts level-0 pixels, `LevelBox` counts pixels of one pyramid level, and
-`Spacing` is the only way from either to physical lengths. All arithmetic between them lives here. Axis order is
-x, y in every type and y, x in every array.
+Three worlds, three types. `Box` counts level-0 pixels, `LevelBox` counts pixels of one pyramid
+level, and `Spacing` is the only way from either to physical lengths. All arithmetic between them
+lives here. Axis order is x, y in every type and y, x in every array.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LEVEL_TOLERANCE = 0.01
-"""How much coarser than asked a level may be and still count as fine enough: scanners write 4.0023 for 4."""
+"""How much coarser than asked a level may be and still count as fine enough.
+
+Scanners write 4.0023 for 4.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,10 @@ class LevelBox:
     def clipped(self, size: Size) -> LevelBox:
         """Return the part that lies inside a level of ``size``; its width or height may be 0."""
         left, top = min(max(self.x, 0), size.width), min(max(self.y, 0), size.height)
-        right, bottom = min(max(self.right, left), size.width), min(max(self.bottom, top), size.height)
+        right, bottom = (
+            min(max(self.right, left), size.width),
+            min(max(self.bottom, top), size.height),
+        )
         return LevelBox(left, top, right - left, bottom - top)
 
 
@@ -88,8 +94,8 @@ class Spacing:
 class Level:
     """One pyramid level: its index, its size in its own pixels, and its downsample.
 
-    The downsample (level-0 pixels per pixel of this level) is a float; it is never truncated, since 3.9999 is 4
-    nowhere.
+    The downsample (level-0 pixels per pixel of this level) is a float; it is never truncated, since
+    3.9999 is 4 nowhere.
     """
 
     index: int
@@ -97,7 +103,7 @@ class Level:
     downsample: float
 
     def from_level0(self, box: Box) -> LevelBox:
-        """Return ``box`` in this level's pixels, each of origin and size rounded to the nearest pixel (≥ 1 wide)."""
+        """Return ``box`` in this level's pixels, origin and size to the nearest (≥ 1 wide)."""
         return LevelBox(
             round(box.x / self.downsample),
             round(box.y / self.downsample),
@@ -118,16 +124,19 @@ class Level:
 def pyramid(sizes: Sequence[Size]) -> tuple[Level, ...]:
     """Return the levels of a pyramid from their sizes, finest first.
 
-    A level's size is cut to whole pixels, so that the quotient of two sizes is off by up to a pixel at the far edge,
-    and on a narrow slide by much more along the other axis: 40000x2003 over 5000x250 is 8 and 8.012. Where one whole
-    number explains both axes of a level, that number is its downsample; else the mean of both quotients is.
+    A level's size is cut to whole pixels, so that the quotient of two sizes is off by up to a pixel
+    at the far edge, and on a narrow slide by much more along the other axis: 40000x2003 over
+    5000x250 is 8 and 8.012. Where one whole number explains both axes of a level, that number is
+    its downsample; else the mean of both quotients is.
 
     Parameters
     ----------
     sizes
         Width and height of each level in its own pixels.
     """
-    return tuple(Level(index, size, _downsample(sizes[0], size)) for index, size in enumerate(sizes))
+    return tuple(
+        Level(index, size, _downsample(sizes[0], size)) for index, size in enumerate(sizes)
+    )
 
 
 def _downsample(full: Size, size: Size) -> float:
@@ -139,16 +148,19 @@ def _downsample(full: Size, size: Size) -> float:
 
 
 def nearest_better_level(levels: Sequence[Level], downsample: float) -> Level:
-    """Return the coarsest level that is still at least as fine as ``downsample``, else the finest there is.
+    """Return the coarsest level that is still at least as fine as ``downsample``, else the finest.
 
     Parameters
     ----------
     levels
         The pyramid, in any order.
     downsample
-        Level-0 pixels per wanted pixel. Levels up to `LEVEL_TOLERANCE` coarser still count as fine enough.
+        Level-0 pixels per wanted pixel. Levels up to `LEVEL_TOLERANCE` coarser still count as fine
+        enough.
     """
-    fine_enough = [level for level in levels if level.downsample <= downsample * (1 + LEVEL_TOLERANCE)]
+    fine_enough = [
+        level for level in levels if level.downsample <= downsample * (1 + LEVEL_TOLERANCE)
+    ]
     if not fine_enough:
         return min(levels, key=lambda level: level.downsample)
     return max(fine_enough, key=lambda level: level.downsample)

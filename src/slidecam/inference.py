@@ -1,7 +1,9 @@
-"""Where pixels meet the model: batches in, probabilities and raw class-activation maps out, in one pass.
+"""Where pixels meet the model.
 
-A batch is copied to the device from pinned memory without waiting; its results are copied back while the next batch
-is already computing. On a CPU the same code runs without the overlap.
+Batches in, probabilities and raw class-activation maps out, in one pass.
+
+A batch is copied to the device from pinned memory without waiting; its results are copied back
+while the next batch is already computing. On a CPU the same code runs without the overlap.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
     from slidecam.streaming import TileBatch
 
 CPU_BATCH = 16
-"""Tiles per batch on a CPU: 8 to 16 were fastest on every network measured, 64 overflowed the caches."""
+"""Tiles per batch on a CPU.
+
+8 to 16 were fastest on every network measured, 64 overflowed the caches.
+"""
 
 LARGEST_BATCH = 512
 """Beyond this a GPU gains nothing and results come late."""
@@ -43,12 +48,12 @@ DEFAULT_METHOD = "gradcam++"
 NO_METHOD = "none"
 
 THRESHOLDED: Mapping[str, str] = MappingProxyType({"dt-gradcam": "gradcam"})
-"""Methods that are another one's raw maps with a threshold, which is applied when they are painted."""
+"""Methods that are another one's raw maps with a threshold, applied when they are painted."""
 
 TITLES: Mapping[str, str] = MappingProxyType(
     {**{name: one.title for name, one in CHEAP.items()}, "dt-gradcam": "DT Grad-CAM"}
 )
-"""Every method that is cheap enough for whole slides, by the name that ``--heatmap`` knows, as people read it."""
+"""The titles of methods cheap enough for whole slides, by the name that ``--heatmap`` knows."""
 
 SIGNED = frozenset(name for name, one in CHEAP.items() if one.signed)
 """Methods of which negative values mean evidence against the class."""
@@ -68,7 +73,8 @@ class MapRequest:
     classes
         Indices of the classes to map, in the order of the maps' axis of classes.
     against
-        Index of the class that the others are compared with, for Finer-CAM; None for the other one of two.
+        Index of the class that the others are compared with, for Finer-CAM; None for the other one
+        of two.
     """
 
     methods: tuple[str, ...]
@@ -102,16 +108,25 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DeviceError(f"there is no device called {name!r}.", "Pass --device auto, cpu or cuda.") from error
+        raise DeviceError(
+            f"there is no device called {name!r}.", "Pass --device auto, cpu or cuda."
+        ) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"this machine has no {name} device.", "Pass --device cpu, or see slidecam doctor.")
+        raise DeviceError(
+            f"this machine has no {name} device.", "Pass --device cpu, or see slidecam doctor."
+        )
     if device.type not in {"cpu", "cuda"}:
         raise DeviceError(f"device {name!r} is not supported.", "Pass --device auto, cpu or cuda.")
     return device
 
 
 def request_maps(
-    card: Card, methods: str | None, names: Sequence[str], against: str | None = None, *, has_map: bool
+    card: Card,
+    methods: str | None,
+    names: Sequence[str],
+    against: str | None = None,
+    *,
+    has_map: bool,
 ) -> MapRequest | None:
     """Settle which classes are mapped and how.
 
@@ -120,7 +135,8 @@ def request_maps(
     card
         The bundle's card.
     methods
-        Names in `TITLES`, separated by commas; ``none``; or None for ``gradcam++`` where that is possible and cheap.
+        Names in `TITLES`, separated by commas; ``none``; or None for ``gradcam++`` where that is
+        possible and cheap.
     names
         Class names to map; empty for all of them (but ``against``).
     against
@@ -135,14 +151,18 @@ def request_maps(
     """
     if methods == NO_METHOD:
         if names or against:
-            raise ExplanationError("--heatmap none leaves no class to map.", "Leave out one of both options.")
+            raise ExplanationError(
+                "--heatmap none leaves no class to map.", "Leave out one of both options."
+            )
         return None
     if not has_map and methods is None:
         return None
     if not has_map:
         raise ExplanationError(
-            f"{card.name} has no activation map to explain (TorchScript, or a network that cannot be cut in two).",
-            "Pass --heatmap none, or use a bundle with model.safetensors and a `split` layer in its card.",
+            f"{card.name} has no activation map to explain (TorchScript, or a network that cannot"
+            " be cut in two).",
+            "Pass --heatmap none, or use a bundle with model.safetensors and a `split` layer in its"
+            " card.",
         )
     wanted = _methods(DEFAULT_METHOD if methods is None else methods)
     rival = _rival(card, wanted, against)
@@ -154,7 +174,9 @@ def _methods(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",")))
     for name in names:
         if name == NO_METHOD:
-            raise ExplanationError(f"{NO_METHOD} was named beside heatmap methods.", "Name the methods, or none alone.")
+            raise ExplanationError(
+                f"{NO_METHOD} was named beside heatmap methods.", "Name the methods, or none alone."
+            )
         if name not in TITLES:
             raise ExplanationError(
                 f"there is no heatmap method {name!r} for whole slides.",
@@ -167,22 +189,32 @@ def _rival(card: Card, methods: Sequence[str], against: str | None) -> int | Non
     comparing = [name for name in methods if name in COMPARING]
     if against is not None and not comparing:
         told = f"--heatmap-against {against}: {', '.join(methods)} compares no classes."
-        raise ExplanationError(told, f"Pass --heatmap {' or '.join(sorted(COMPARING))} with it, or leave it out.")
+        raise ExplanationError(
+            told, f"Pass --heatmap {' or '.join(sorted(COMPARING))} with it, or leave it out."
+        )
     if comparing and against is None and len(card.class_names) != 2:  # noqa: PLR2004  (a class and the other one)
         raise ExplanationError(
-            f"{TITLES[comparing[0]]} compares two classes, and {card.name} has {len(card.class_names)}.",
+            f"{TITLES[comparing[0]]} compares two classes, and {card.name} has"
+            f" {len(card.class_names)}.",
             f"Name the one to compare with: --heatmap-against {card.class_names[-1]!r}.",
         )
     return None if against is None else _class_index(card, against)
 
 
-def _classes(card: Card, names: Sequence[str], rival: int | None, *, by_default: bool) -> tuple[int, ...] | None:
-    """Return the indices of the classes to map; None where nothing was asked for and there are too many."""
+def _classes(
+    card: Card, names: Sequence[str], rival: int | None, *, by_default: bool
+) -> tuple[int, ...] | None:
+    """Return the indices of the classes to map.
+
+    None where nothing was asked for and there are too many.
+    """
     if names:
         chosen = tuple(dict.fromkeys(_class_index(card, name) for name in names))
         if rival in chosen:
             problem = f"{card.class_names[rival]!r} cannot be compared with itself."
-            raise ExplanationError(problem, "Leave it out of --heatmap-class, or pass another --heatmap-against.")
+            raise ExplanationError(
+                problem, "Leave it out of --heatmap-class, or pass another --heatmap-against."
+            )
         return chosen
     if len(card.class_names) <= MANY_CLASSES:
         return tuple(index for index in range(len(card.class_names)) if index != rival)
@@ -201,8 +233,10 @@ def _class_index(card: Card, name: str) -> int:
     return card.class_names.index(name)
 
 
-def map_shape(classifier: Classifier, request: MapRequest | None) -> tuple[int, int, int, int] | None:
-    """Return (methods, mapped classes, height, width) of one tile's maps, found by one pass over an empty tile.
+def map_shape(
+    classifier: Classifier, request: MapRequest | None
+) -> tuple[int, int, int, int] | None:
+    """Return (methods, mapped classes, height, width) of a tile's maps, by a pass on an empty one.
 
     Raises
     ------
@@ -227,7 +261,10 @@ def _plan(classifier: Classifier, request: MapRequest | None) -> MapPlan | None:
 
 
 def find_batch_size(classifier: Classifier, request: MapRequest | None) -> int:
-    """Return how many tiles to compute at once: `CPU_BATCH`, or what fits into half of the GPU's free memory."""
+    """Return how many tiles to compute at once.
+
+    `CPU_BATCH`, or what fits into half of the GPU's free memory.
+    """
     if classifier.device.type != "cuda":
         return CPU_BATCH
     probe = 8
@@ -274,7 +311,9 @@ def classify(
         yield land()
 
 
-def _launch(batch: TileBatch, classifier: Classifier, plan: MapPlan | None) -> Callable[[], ScoredBatch]:
+def _launch(
+    batch: TileBatch, classifier: Classifier, plan: MapPlan | None
+) -> Callable[[], ScoredBatch]:
     start = time.perf_counter()
     pixels = _to_device(batch.pixels, classifier.device)
     moved = time.perf_counter()
@@ -282,7 +321,8 @@ def _launch(batch: TileBatch, classifier: Classifier, plan: MapPlan | None) -> C
         logits, probabilities, maps = _score(classifier, pixels, plan)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
-            f"{len(batch.rows)} tiles of {batch.pixels.shape[1]} px do not fit into the GPU's memory.",
+            f"{len(batch.rows)} tiles of {batch.pixels.shape[1]} px do not fit into the GPU's"
+            " memory.",
             "Pass a smaller --batch.",
         ) from error
     landed = [_to_host(tensor) for tensor in (logits, probabilities, maps)]
@@ -320,7 +360,9 @@ def _to_device(pixels: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
 def _to_host(tensor: torch.Tensor | None) -> torch.Tensor | None:
     if tensor is None or tensor.device.type == "cpu":
         return tensor
-    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(
+        tensor, non_blocking=True
+    )
 
 
 def _results(batch: TileBatch, landed: Sequence[torch.Tensor | None]) -> TileResults:

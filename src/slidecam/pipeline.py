@@ -1,7 +1,8 @@
 """The whole way on one page: slides in, events out, every slide's outputs in a folder of its own.
 
-While one slide is on the device, the next one is opened and prefetched, and the last one's outputs are written: the
-device waits for neither. Closing the generator stops cleanly; what is committed stays and a later call resumes it.
+While one slide is on the device, the next one is opened and prefetched, and the last one's outputs
+are written: the device waits for neither. Closing the generator stops cleanly; what is committed
+stays and a later call resumes it.
 """
 
 from __future__ import annotations
@@ -32,11 +33,25 @@ if TYPE_CHECKING:
     from slidecam.sources.discovery import Discovery, FoundSlide
     from slidecam.store import RunStore
 
-SLIDE_ERRORS = (SlidecamError, OSError, ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError)
-"""What ends one slide and not the run: our own errors, full disks, and what libraries raise for data they dislike."""
+SLIDE_ERRORS = (
+    SlidecamError,
+    OSError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    RuntimeError,
+    MemoryError,
+)
+"""What ends one slide and not the run.
+
+Our own errors, full disks, and what libraries raise for data they dislike.
+"""
 
 UNFORESEEN = "slidecam did not foresee this; please report it. Other slides are not touched by it."
-NO_ROOM = "Check that the output folder can be written and is not full, then repeat the call with --resume."
+NO_ROOM = (
+    "Check that the output folder can be written and is not full, then repeat the call with"
+    " --resume."
+)
 
 TILING_OPTIONS = ("overlap", "grid", "edge", "min_tissue", "mask")
 """What says how a slide is cut into tiles."""
@@ -45,7 +60,10 @@ VOLUME_OPTIONS = ("min_tissue", "mask")
 """What of it says which slices of a volume are classified."""
 
 THREADS = ("ahead", "commit", "behind")
-"""One thread prepares the next slide, one commits batches, one writes the outputs of the slide before."""
+"""One thread prepares slides, one commits batches, one writes outputs.
+
+The first prepares the next slide, the last writes the outputs of the slide before.
+"""
 
 
 def predict(
@@ -64,7 +82,8 @@ def predict(
     model
         A bundle's folder.
     out
-        Where the outputs go: ``OUT/<file stem>/`` for each slide, ``manifest.json`` and ``report.html`` beside them.
+        Where the outputs go: ``OUT/<file stem>/`` for each slide, ``manifest.json`` and
+        ``report.html`` beside them.
     spec
         Everything else; see `PredictSpec`.
     warm
@@ -73,7 +92,8 @@ def predict(
     Yields
     ------
     Event
-        `Planned`, `BatchDone`, `TileFailed`, `Warned`, `SlideFinished`, `SlideFailed`, and `Finished` at the end.
+        `Planned`, `BatchDone`, `TileFailed`, `Warned`, `SlideFinished`, `SlideFailed`, and
+        `Finished` at the end.
 
     Raises
     ------
@@ -90,7 +110,9 @@ def predict(
     ...     print(event)
     """
     if not str(out):
-        raise UsageError("the output folder is an empty text.", "Is a variable of your shell empty?")
+        raise UsageError(
+            "the output folder is an empty text.", "Is a variable of your shell empty?"
+        )
     spec, out = spec or PredictSpec(), Path(out)
     given = [inputs] if isinstance(inputs, str | Path) else inputs
     found = find_slides(given, keep_identifiers=spec.keep_identifiers)
@@ -104,7 +126,9 @@ def predict(
         yield Warned("", message)
     with ExitStack() as cleanup:
         cleanup.callback(log.write)
-        pools = [cleanup.enter_context(ThreadPoolExecutor(1, f"slidecam-{name}")) for name in THREADS]
+        pools = [
+            cleanup.enter_context(ThreadPoolExecutor(1, f"slidecam-{name}")) for name in THREADS
+        ]
         yield from _Way(loaded, spec, log, *pools).through(found.slides)
     yield log.summary()
 
@@ -129,7 +153,8 @@ def _refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
     if begun and spec.existing == "refuse" and not spec.dry_run:
         raise RunExistsError(
             out,
-            f"there is a run of {begun[0]} here already ({len(begun)} of {len(found.slides)} slides).",
+            f"there is a run of {begun[0]} here already ({len(begun)} of {len(found.slides)}"
+            " slides).",
             "Pass --resume to continue, --overwrite to begin anew, or another --out.",
         )
 
@@ -139,13 +164,22 @@ def _told_once(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
     if model.request is not None or spec.heatmap is not None:
         return
     if not model.classifier.has_map:
-        yield f"No heatmap: {card.name} has no activation map (TorchScript, or a network that cannot be cut in two)."
+        yield (
+            f"No heatmap: {card.name} has no activation map (TorchScript, or a network that cannot"
+            " be cut in two)."
+        )
     else:
-        yield f"No heatmap: {card.name} has {len(card.class_names)} classes. Name those to map with --heatmap-class."
+        yield (
+            f"No heatmap: {card.name} has {len(card.class_names)} classes. Name those to map with"
+            " --heatmap-class."
+        )
 
 
 def _without_effect(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
-    """Tell which options have nothing to act upon: a slide to cut into tiles, a heatmap of that name."""
+    """Tell which options have nothing to act upon.
+
+    A slide to cut into tiles, a heatmap of that name.
+    """
     plain = PredictSpec()
     given = [name for name in TILING_OPTIONS if getattr(spec, name) != getattr(plain, name)]
     if model.sees_pictures and given:
@@ -157,7 +191,10 @@ def _without_effect(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
     if idle:
         yield f"There is no heatmap by {', '.join(idle)}: --heatmap-scale without effect on it."
     threshold = (spec.heatmap_threshold, spec.heatmap_threshold_scope)
-    if threshold != (plain.heatmap_threshold, plain.heatmap_threshold_scope) and not THRESHOLDED.keys() & set(methods):
+    if threshold != (
+        plain.heatmap_threshold,
+        plain.heatmap_threshold_scope,
+    ) and not THRESHOLDED.keys() & set(methods):
         yield f"--heatmap-threshold without effect: it is of {', '.join(THRESHOLDED)} alone."
 
 
@@ -165,7 +202,10 @@ def _unused(spec: PredictSpec, found: Discovery) -> Iterator[str]:
     known = {name for slide in found.slides for name in (slide.name, Path(slide.path).name)}
     unused = sorted(set(spec.spacings) - known)
     if unused:
-        yield f"No slide is called {', '.join(unused)}: these rows of the spacing table were not used."
+        yield (
+            f"No slide is called {', '.join(unused)}: these rows of the spacing table were not"
+            " used."
+        )
 
 
 @dataclass(frozen=True)
@@ -204,7 +244,9 @@ class _Way:
 
         return job
 
-    def _classified(self, slide: FoundSlide, ready: Prepared, timings: Timings) -> Generator[Event, None, bool]:
+    def _classified(
+        self, slide: FoundSlide, ready: Prepared, timings: Timings
+    ) -> Generator[Event, None, bool]:
         """Classify one slide; return whether there is something to finish."""
         try:
             yield _planned(slide, ready)
@@ -225,7 +267,9 @@ class _Way:
 
     def _finish(self, slide: FoundSlide, ready: Prepared, timings: Timings) -> Event:
         try:
-            event: Event = self.log.finished(finish_slide(slide, ready, self.model, self.spec, timings))
+            event: Event = self.log.finished(
+                finish_slide(slide, ready, self.model, self.spec, timings)
+            )
         except SLIDE_ERRORS as error:
             return self._given_up(slide, ready, error)
         ready.close()
@@ -251,7 +295,10 @@ def _failure(slide: FoundSlide, error: Exception) -> SlideFailed:
 def _one_ahead(
     pool: ThreadPoolExecutor, jobs: Iterable[Callable[[], Prepared | SlideFailed]]
 ) -> Generator[Prepared | SlideFailed]:
-    """Yield each job's result while the next job is at work already; on closing, let go of what was not taken."""
+    """Yield each job's result while the next job is at work already.
+
+    On closing, let go of what was not taken.
+    """
     ahead: deque[Future[Prepared | SlideFailed]] = deque()
     try:
         for job in jobs:
@@ -267,7 +314,9 @@ def _one_ahead(
                 ready.close()
 
 
-def _scored(name: str, run: OpenRun, model: LoadedModel, pool: ThreadPoolExecutor, timings: Timings) -> Iterator[Event]:
+def _scored(
+    name: str, run: OpenRun, model: LoadedModel, pool: ThreadPoolExecutor, timings: Timings
+) -> Iterator[Event]:
     """Classify the pending batches of one slide; each is told once it is on disk."""
     done = run.done
     with closing(classify(run.stream, model.classifier, model.request)) as batches:
@@ -278,7 +327,9 @@ def _scored(name: str, run: OpenRun, model: LoadedModel, pool: ThreadPoolExecuto
                 x, y, width, height = (int(value) for value in boxes[place])
                 yield TileFailed(name, (x, y, width, height), reason)
             planes = None if run.planes is None else run.planes[scored.batch.rows]
-            yield BatchDone(name, done, len(run.store), boxes, scored.results.blanked().probabilities, planes)
+            yield BatchDone(
+                name, done, len(run.store), boxes, scored.results.blanked().probabilities, planes
+            )
 
 
 def _committed(

@@ -1,4 +1,7 @@
-"""What is told of a whole run: every slide's fate, kept as it goes and written when the run ends or is stopped."""
+"""What is told of a whole run.
+
+Every slide's fate, kept as it goes and written when the run ends or is stopped.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ STOPPED = "the run was stopped before this slide was finished"
 GO_ON = "Repeat the call with --resume."
 
 WRITE_EVERY = 30.0
-"""Seconds after which the manifest is written anew while a run goes on, for whoever looks in on it."""
+"""Seconds after which the manifest is written anew during a run, for whoever looks in on it."""
 
 ALL_DONE, FAILED, PARTLY = 0, 1, 3
 """Exit codes of a run (2 is wrong usage, which never comes to a run)."""
@@ -60,7 +63,9 @@ class RunLog:
 
     def failed(self, event: SlideFailed) -> SlideFailed:
         """Note a slide that gave nothing, and return its event."""
-        report = SlideReport(event.slide, event.path, "failed", reason=event.problem, remedy=event.remedy)
+        report = SlideReport(
+            event.slide, event.path, "failed", reason=event.problem, remedy=event.remedy
+        )
         self._note(report)
         return event
 
@@ -74,7 +79,13 @@ class RunLog:
         tiles = report.tiles.done + report.tiles.failed
         folder = str(self.out / report.slide)
         return SlideFinished(
-            report.slide, folder, report.status, tiles, report.tiles.failed, report.seconds, report.reason
+            report.slide,
+            folder,
+            report.status,
+            tiles,
+            report.tiles.failed,
+            report.seconds,
+            report.reason,
         )
 
     def _note(self, report: SlideReport) -> None:
@@ -97,7 +108,10 @@ class RunLog:
 
     @property
     def exit_code(self) -> int:
-        """0 if every slide is done or had nothing to do, 1 if all failed, 3 in between or if the run was stopped."""
+        """0 if every slide is done or had nothing to do, 1 if all failed, 3 otherwise.
+
+        Otherwise means in between, or that the run was stopped.
+        """
         if len(self.reports) < len(self.slides):
             return PARTLY
         fates = {report.status for report in self.reports}
@@ -106,7 +120,10 @@ class RunLog:
         return PARTLY if fates & {"failed", "partly"} else ALL_DONE
 
     def write(self) -> None:
-        """Write ``manifest.json`` and ``report.html``, as far as the run has come; nothing in a dry run."""
+        """Write ``manifest.json`` and ``report.html``, as far as the run has come.
+
+        Nothing in a dry run.
+        """
         if self.spec.dry_run:
             return
         reports, facts = self._all(), self._facts()
@@ -127,7 +144,9 @@ class RunLog:
     def summary(self) -> Finished:
         """Return the run's last event."""
         failed = sum(report.status == "failed" for report in self.reports)
-        places = ("", "") if self.spec.dry_run else (str(self.out / MANIFEST), str(self.out / REPORT))
+        places = (
+            ("", "") if self.spec.dry_run else (str(self.out / MANIFEST), str(self.out / REPORT))
+        )
         return Finished(*places, len(self.reports), failed, self.exit_code)
 
 
@@ -135,5 +154,6 @@ def _plain(spec: PredictSpec, hidden: Collection[str]) -> dict[str, Any]:
     """Return the settings as JSON; a mask may lie in a folder that is called after the patient."""
     told = {each.name: getattr(spec, each.name) for each in fields(spec)}
     return {
-        key: public_path(str(value), tuple(hidden)) if isinstance(value, Path) else value for key, value in told.items()
+        key: public_path(str(value), tuple(hidden)) if isinstance(value, Path) else value
+        for key, value in told.items()
     }

@@ -1,7 +1,9 @@
-"""What long work tells while it goes on, where there are no slides to tell of: training, explaining, measuring.
+"""What long work tells while it goes on, where there are no slides to tell of.
 
-Such work is a generator of steps that returns its result, so that closing it cancels and every door shows progress
-its own way.
+Training, explaining, measuring.
+
+Such work is a generator of steps that returns its result, so that closing it cancels and every door
+shows progress its own way.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ class Step:
     Attributes
     ----------
     phase
-        What is being done, in words that stay the same for all steps of a phase: ``epoch``, ``LIME``.
+        What is being done, in words that stay the same for all steps of a phase: ``epoch``,
+        ``LIME``.
     done, total
         How far the phase is; ``total`` is 0 where nobody knows.
     figures

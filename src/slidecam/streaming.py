@@ -1,9 +1,12 @@
-"""From a grid to batches of pixels: every chunk decoded once, tiles cut from chunks, memory bounded.
+"""From a grid to batches of pixels.
 
-Tiles are put in an order that walks the level in stripes of `STRIPE` chunks, so that the chunks two neighbouring
-tiles share are still there when the second comes. Threads decode chunks and cut batches ahead of the consumer until
-the memory budget is full. The order and the cut into batches depend on the slide, the grid and the batch size alone,
-never on timing or on memory: a resumed run meets the same batches.
+Every chunk decoded once, tiles cut from chunks, memory bounded.
+
+Tiles are put in an order that walks the level in stripes of `STRIPE` chunks, so that the chunks two
+neighbouring tiles share are still there when the second comes. Threads decode chunks and cut
+batches ahead of the consumer until the memory budget is full. The order and the cut into batches
+depend on the slide, the grid and the batch size alone, never on timing or on memory: a resumed run
+meets the same batches.
 """
 
 from __future__ import annotations
@@ -29,13 +32,17 @@ if TYPE_CHECKING:
     from slidecam.tiling import TileGrid
 
 STRIPE = 16
-"""Width of a stripe in chunks: two rows of it are about 100 MB of RGB, and one tile in 16 meets a stripe's border."""
+"""Width of a stripe in chunks.
+
+Two rows of it are about 100 MB of RGB, and one tile in 16 meets a stripe's border.
+"""
 
 Chunk = tuple[int, int, int, int]
 """Plane, stripe, row and column of a decoding chunk.
 
-The stripe is that of the tiles that need it: a chunk on the border of two stripes is decoded for each of them, or it
-would wait for the whole height of the slide."""
+The stripe is that of the tiles that need it: a chunk on the border of two stripes is decoded for
+each of them, or it would wait for the whole height of the slide.
+"""
 
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -55,7 +62,8 @@ class StreamSpec:
     workers
         Threads that decode and cut.
     memory_mb
-        What decoded chunks and waiting batches may take, in 10⁶ bytes. One batch and its chunks always fit.
+        What decoded chunks and waiting batches may take, in 10⁶ bytes. One batch and its chunks
+        always fit.
     interpolation
         The one resize: ``bilinear``, ``bicubic`` or ``nearest``, with Pillow's antialiasing.
     """
@@ -105,13 +113,18 @@ def plan_batches(source: Source, grid: TileGrid, batch_size: int) -> list[NDArra
         return []
     under = _spans(source, grid)
     stripe = under.left // STRIPE
-    order = np.lexsort((grid.boxes[:, 0], grid.boxes[:, 1], under.left, under.top, stripe, grid.planes))
+    order = np.lexsort(
+        (grid.boxes[:, 0], grid.boxes[:, 1], under.left, under.top, stripe, grid.planes)
+    )
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 @dataclass(frozen=True)
 class _Spans:
-    """The chunks under each tile, int64, (tiles,): its plane, first and last row and column, both included."""
+    """The chunks under each tile, int64, (tiles,).
+
+    Its plane, first and last row and column, both included.
+    """
 
     plane: NDArray[np.int64]
     top: NDArray[np.int64]
@@ -121,7 +134,10 @@ class _Spans:
 
     def chunks_of(self, rows: NDArray[np.int64]) -> dict[Chunk, None]:
         """Return the chunks under these tiles, each once, in reading order."""
-        sides = (side[rows].tolist() for side in (self.plane, self.top, self.bottom, self.left, self.right))
+        sides = (
+            side[rows].tolist()
+            for side in (self.plane, self.top, self.bottom, self.left, self.right)
+        )
         return dict.fromkeys(
             (plane, left // STRIPE, row, column)
             for plane, top, bottom, left, right in zip(*sides, strict=True)
@@ -135,12 +151,18 @@ def _spans(source: Source, grid: TileGrid) -> _Spans:
     corners = np.rint(grid.boxes[:, :2] / grid.level.downsample).astype(np.int64)
     edge = grid.level_box(0) if len(grid) else None
     width, height = (edge.width, edge.height) if edge else (1, 1)
-    first_x, last_x = np.clip(corners[:, 0], 0, size.width - 1), np.clip(corners[:, 0] + width - 1, 0, size.width - 1)
+    first_x, last_x = (
+        np.clip(corners[:, 0], 0, size.width - 1),
+        np.clip(corners[:, 0] + width - 1, 0, size.width - 1),
+    )
     first_y, last_y = (
         np.clip(corners[:, 1], 0, size.height - 1),
         np.clip(corners[:, 1] + height - 1, 0, size.height - 1),
     )
-    rows, columns = (first_y // chunk.height, last_y // chunk.height), (first_x // chunk.width, last_x // chunk.width)
+    rows, columns = (
+        (first_y // chunk.height, last_y // chunk.height),
+        (first_x // chunk.width, last_x // chunk.width),
+    )
     return _Spans(grid.planes, *rows, *columns)
 
 
@@ -160,7 +182,8 @@ def stream_tiles(source: Source, grid: TileGrid, spec: StreamSpec) -> Iterator[T
 class TileStream:
     """Batches of one slide, prefetched from the moment the stream is made.
 
-    Iterate once; closing it early (or leaving its ``with`` block) cancels what has not been decoded.
+    Iterate once; closing it early (or leaving its ``with`` block) cancels what has not been
+    decoded.
 
     Parameters
     ----------
@@ -214,7 +237,8 @@ class TileStream:
         while self._waiting and (not self._ready or self._bytes() < self._budget):
             index, rows = self._waiting.popleft()
             needed = self._needs[index]
-            # Decoding is queued before the cut that waits for it, so that the pool's queue cannot lock itself.
+            # Decoding is queued before the cut that waits for it, so that the pool's queue cannot
+            # lock itself.
             fresh = [key for key in needed if key not in self._chunks]
             for key in fresh:
                 self._chunks[key] = self._pool.submit(self._cutter.decode, key)
@@ -228,7 +252,10 @@ class TileStream:
                 del self._chunks[key], self._users[key]
 
     def _bytes(self) -> int:
-        return len(self._chunks) * self._cutter.chunk_bytes + len(self._ready) * self._cutter.batch_bytes
+        return (
+            len(self._chunks) * self._cutter.chunk_bytes
+            + len(self._ready) * self._cutter.batch_bytes
+        )
 
 
 @dataclass(frozen=True)
@@ -249,13 +276,18 @@ class _Cutter:
         self.batch_bytes = spec.batch_size * grid.input_px**2 * 3
 
     def decode(self, key: Chunk) -> _Decoded:
-        """Decode one chunk; a chunk that fails twice is empty, and its tiles are then read one by one."""
+        """Decode one chunk.
+
+        A chunk that fails twice is empty, and its tiles are then read one by one.
+        """
         start = time.perf_counter()
         plane, _stripe, row, column = key
         box = self._source.chunk_box(self._level, row, column)
         for _attempt in range(2):
             try:
-                return _Decoded(self._source.read(self._level, box, plane=plane), time.perf_counter() - start)
+                return _Decoded(
+                    self._source.read(self._level, box, plane=plane), time.perf_counter() - start
+                )
             except RegionReadError:
                 continue
         return _Decoded(None, time.perf_counter() - start)
@@ -267,9 +299,14 @@ class _Cutter:
         chunks: dict[Chunk, Future[_Decoded]],
         fresh: Sequence[Chunk],
     ) -> TileBatch:
-        """Cut and resize every tile of a batch; the seconds of ``fresh`` chunks are put to its account."""
+        """Cut and resize every tile of a batch.
+
+        The seconds of ``fresh`` chunks are put to its account.
+        """
         decoded = {key: future.result() for key, future in chunks.items()}
-        by_place = {(plane, row, column): chunk.pixels for (plane, _, row, column), chunk in decoded.items()}
+        by_place = {
+            (plane, row, column): chunk.pixels for (plane, _, row, column), chunk in decoded.items()
+        }
         start = time.perf_counter()
         edge = self._grid.input_px
         pixels = np.zeros((len(rows), edge, edge, 3), np.uint8)
@@ -286,11 +323,17 @@ class _Cutter:
         inside = box.clipped(self._grid.level.size)
         if not (inside.width and inside.height):
             return
-        for row in range(inside.y // self._chunk.height, (inside.bottom - 1) // self._chunk.height + 1):
-            for column in range(inside.x // self._chunk.width, (inside.right - 1) // self._chunk.width + 1):
+        for row in range(
+            inside.y // self._chunk.height, (inside.bottom - 1) // self._chunk.height + 1
+        ):
+            for column in range(
+                inside.x // self._chunk.width, (inside.right - 1) // self._chunk.width + 1
+            ):
                 yield row, column
 
-    def _crop(self, tile: int, decoded: dict[tuple[int, int, int], NDArray[np.uint8] | None]) -> NDArray[np.uint8]:
+    def _crop(
+        self, tile: int, decoded: dict[tuple[int, int, int], NDArray[np.uint8] | None]
+    ) -> NDArray[np.uint8]:
         box, plane = self._grid.level_box(tile), int(self._grid.planes[tile])
         crop = np.full((box.height, box.width, 3), self._grid.fill, np.uint8)
         for key in self._under(box):
@@ -307,7 +350,9 @@ class _Cutter:
         return np.asarray(Image.fromarray(crop).resize((edge, edge), self._resampling))
 
 
-def _paste(crop: NDArray[np.uint8], box: LevelBox, pixels: NDArray[np.uint8], place: LevelBox) -> None:
+def _paste(
+    crop: NDArray[np.uint8], box: LevelBox, pixels: NDArray[np.uint8], place: LevelBox
+) -> None:
     left, right = max(box.x, place.x), min(box.right, place.right)
     top, bottom = max(box.y, place.y), min(box.bottom, place.bottom)
     crop[top - box.y : bottom - box.y, left - box.x : right - box.x] = pixels[

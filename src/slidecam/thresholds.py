@@ -1,7 +1,8 @@
 """Where a heatmap begins to count: four rules that turn raw values into one threshold.
 
-Dynamic thresholding (DT Grad-CAM, arXiv:2308.13150) keeps of a map what lies at or above such a threshold. The
-paper's text does not state its formula, so the rule is a choice here and is told wherever its result is shown.
+Dynamic thresholding (DT Grad-CAM, arXiv:2308.13150) keeps of a map what lies at or above such a
+threshold. The paper's text does not state its formula, so the rule is a choice here and is told
+wherever its result is shown.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ class Threshold:
     Attributes
     ----------
     rule
-        ``otsu`` (Otsu 1979: the cut that parts values into the two most even groups), ``mean`` (mean + ``value``
-        standard deviations), ``quantile`` (the ``value`` quantile) or ``fraction`` (``value`` of the maximum).
+        ``otsu`` (Otsu 1979: the cut that parts values into the two most even groups), ``mean``
+        (mean + ``value`` standard deviations), ``quantile`` (the ``value`` quantile) or
+        ``fraction`` (``value`` of the maximum).
     value
         The rule's number; ``otsu`` has none.
 
@@ -57,7 +59,9 @@ class Threshold:
             raise UsageError(f"there is no threshold rule {self.rule!r}.", f"Write {EXAMPLES}.")
         # Written so that not-a-number is refused too.
         if not (np.isfinite(self.value) if self.rule == MEAN else 0 <= self.value <= 1):
-            raise UsageError(f"threshold {self}: its number is out of range.", "Write a number from 0 to 1.")
+            raise UsageError(
+                f"threshold {self}: its number is out of range.", "Write a number from 0 to 1."
+            )
 
     def __str__(self) -> str:
         """Return the rule as `parse_threshold` reads it."""
@@ -67,7 +71,9 @@ class Threshold:
 
 
 def parse_threshold(text: str) -> Threshold:
-    """Return the rule that ``text`` means: ``otsu``, ``mean+1.5``, ``quantile:0.9`` or ``fraction:0.5``.
+    """Return the rule that ``text`` means.
+
+    ``otsu``, ``mean+1.5``, ``quantile:0.9`` or ``fraction:0.5``.
 
     Raises
     ------
@@ -94,15 +100,17 @@ def threshold_of(values: NDArray[Any], threshold: Threshold) -> float:
     Returns
     -------
     float
-        In the unit of ``values``: what is at least this counts. 0 where there is no value at all; the value itself
-        where all are equal, except that ``mean`` and ``fraction`` follow their formula.
+        In the unit of ``values``: what is at least this counts. 0 where there is no value at all;
+        the value itself where all are equal, except that ``mean`` and ``fraction`` follow their
+        formula.
     """
     known = np.asarray(values, np.float64)
     known = known[np.isfinite(known)]
     if not known.size:
         return 0.0
     if threshold.rule == "otsu":
-        # scikit-image gives the middle of the histogram's last low bin; its upper edge leaves all of that bin out.
+        # scikit-image gives the middle of the histogram's last low bin; its upper edge leaves all
+        # of that bin out.
         return float(threshold_otsu(known, nbins=BINS) + np.ptp(known) / (2 * BINS))
     if threshold.rule == MEAN:
         return float(known.mean() + threshold.value * known.std())

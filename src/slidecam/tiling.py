@@ -1,8 +1,11 @@
-"""Where the tiles lie: pure arithmetic on a slide's facts and its foreground; no pixel is read here.
+"""Where the tiles lie: pure arithmetic on a slide's facts and its foreground.
 
-Two grids. ``slidecam``: tiles start at the corner of the scanned region, row by row, and stay where enough of the
-tile is tissue. ``wsinfer``: exactly the boxes that WSInfer computes, column by column, kept where the centre of the
-tile is tissue, so that results of both programs can be laid side by side.
+No pixel is read here.
+
+Two grids. ``slidecam``: tiles start at the corner of the scanned region, row by row, and stay where
+enough of the tile is tissue. ``wsinfer``: exactly the boxes that WSInfer computes, column by
+column, kept where the centre of the tile is tissue, so that results of both programs can be laid
+side by side.
 """
 
 from __future__ import annotations
@@ -50,7 +53,8 @@ class TilingSpec:
     overlap
         Share of a tile's edge that its neighbour repeats, 0 ≤ overlap < 1.
     edge
-        What happens at the slide's border: ``pad`` fills what lies beyond it, ``drop`` leaves such tiles out.
+        What happens at the slide's border: ``pad`` fills what lies beyond it, ``drop`` leaves such
+        tiles out.
     grid
         ``slidecam`` or ``wsinfer``.
     min_tissue
@@ -68,13 +72,18 @@ class TilingSpec:
     def __post_init__(self) -> None:
         if self.tile_px < 1 or self.input_px < 1 or self.spacing <= 0:
             raise TilingError(
-                f"a tile of {self.tile_px} px at {self.spacing} µm/px fed as {self.input_px} px is no tile.",
+                f"a tile of {self.tile_px} px at {self.spacing} µm/px fed as {self.input_px} px is"
+                " no tile.",
                 "All three must be positive; look at the bundle's card.",
             )
         if not 0 <= self.overlap < 1:
-            raise TilingError(f"overlap {self.overlap} is out of range.", "Pass --overlap from 0 to below 1.")
+            raise TilingError(
+                f"overlap {self.overlap} is out of range.", "Pass --overlap from 0 to below 1."
+            )
         if not 0 <= self.min_tissue <= 1:
-            raise TilingError(f"min_tissue {self.min_tissue} is out of range.", "Pass a share from 0 to 1.")
+            raise TilingError(
+                f"min_tissue {self.min_tissue} is out of range.", "Pass a share from 0 to 1."
+            )
 
 
 @dataclass(frozen=True)
@@ -84,8 +93,8 @@ class TileGrid:
     Attributes
     ----------
     boxes
-        int64, (tiles, 4): x, y, width, height in level-0 pixels, in the grid's own order; all of one size, and squares
-        but for the one that is a whole picture.
+        int64, (tiles, 4): x, y, width, height in level-0 pixels, in the grid's own order; all of
+        one size, and squares but for the one that is a whole picture.
     candidates
         How many places the grid has before background is dropped.
     step
@@ -97,7 +106,8 @@ class TileGrid:
     fill
         Colour of what lies beyond the slide.
     planes
-        int64, (tiles,): the plane of a volume that each tile is on; all 0 on a slide, which is one plane.
+        int64, (tiles,): the plane of a volume that each tile is on; all 0 on a slide, which is one
+        plane.
     """
 
     boxes: NDArray[np.int64]
@@ -130,7 +140,9 @@ class TileGrid:
         return self.level.from_level0(Box(*(int(value) for value in self.boxes[row])))
 
 
-def lay_grid(facts: SourceFacts, spacing: Spacing, foreground: Foreground, spec: TilingSpec) -> TileGrid:
+def lay_grid(
+    facts: SourceFacts, spacing: Spacing, foreground: Foreground, spec: TilingSpec
+) -> TileGrid:
     """Lay the tiles of ``spec`` over the tissue of a slide.
 
     Parameters
@@ -153,7 +165,8 @@ def lay_grid(facts: SourceFacts, spacing: Spacing, foreground: Foreground, spec:
     step = round((1 - spec.overlap) * edge)
     if edge < 1 or step < 1:
         raise TilingError(
-            f"{facts.path}: a tile is {edge} px wide and its step {step} px at {spacing.mean:g} µm/px.",
+            f"{facts.path}: a tile is {edge} px wide and its step {step} px at {spacing.mean:g}"
+            " µm/px.",
             "Check --mpp, or pass a smaller --overlap.",
         )
     lay = _wsinfer_boxes if spec.grid == "wsinfer" else _slidecam_boxes
@@ -169,7 +182,9 @@ def lay_grid(facts: SourceFacts, spacing: Spacing, foreground: Foreground, spec:
     )
 
 
-def lay_at(facts: SourceFacts, spacing: Spacing, points: NDArray[np.float64], spec: TilingSpec) -> TileGrid:
+def lay_at(
+    facts: SourceFacts, spacing: Spacing, points: NDArray[np.float64], spec: TilingSpec
+) -> TileGrid:
     """Lay one tile of ``spec`` round each of some places of a slide, whatever is there.
 
     Parameters
@@ -186,11 +201,15 @@ def lay_at(facts: SourceFacts, spacing: Spacing, points: NDArray[np.float64], sp
     """
     edge = round(spec.tile_px * spec.spacing / spacing.mean)
     if edge < 1:
-        raise TilingError(f"{facts.path}: a tile is {edge} px wide at {spacing.mean:g} µm/px.", "Check --mpp.")
+        raise TilingError(
+            f"{facts.path}: a tile is {edge} px wide at {spacing.mean:g} µm/px.", "Check --mpp."
+        )
     for x, y in points.tolist():
         if not (0 <= x < facts.size.width and 0 <= y < facts.size.height):
             size = f"{facts.size.width} x {facts.size.height}"
-            raise TilingError(f"{facts.path}: {x:g},{y:g} lies beyond the slide of {size} px.", "Check the place.")
+            raise TilingError(
+                f"{facts.path}: {x:g},{y:g} lies beyond the slide of {size} px.", "Check the place."
+            )
     corners = np.rint(points - edge / 2).astype(np.int64)
     level = nearest_better_level(facts.levels, edge / spec.input_px)
     boxes = _squares(corners[:, 0], corners[:, 1], edge)
@@ -215,13 +234,16 @@ def lay_again(
     """
     edge = int(boxes[0, 2:].max()) if len(boxes) else input_px
     level = nearest_better_level(facts.levels, edge / input_px)
-    return TileGrid(boxes, len(boxes), step, level, input_px, (0, 0, 0) if grid == "wsinfer" else GLASS)
+    return TileGrid(
+        boxes, len(boxes), step, level, input_px, (0, 0, 0) if grid == "wsinfer" else GLASS
+    )
 
 
 def lay_whole(facts: SourceFacts, input_px: int) -> TileGrid:
-    """Lay one tile over a whole picture, for a classifier that sees pictures and not tiles of a slide.
+    """Lay one tile over a whole picture, for a classifier of pictures and not of tiles of a slide.
 
-    The tile has the picture's own shape; it is resized to a square of ``input_px`` as training does.
+    The tile has the picture's own shape; it is resized to a square of ``input_px`` as training
+    does.
 
     Raises
     ------
@@ -232,19 +254,22 @@ def lay_whole(facts: SourceFacts, input_px: int) -> TileGrid:
     if len(facts.levels) > 1 or max(size.width, size.height) > LARGEST_PICTURE:
         levels = f"{len(facts.levels)} levels" if len(facts.levels) > 1 else "one level"
         raise TilingError(
-            f"{facts.path}: {size.width}x{size.height} px in {levels} is a slide, and this classifier sees whole "
-            "pictures (its card has no spacing).",
-            f"Pass pictures of one level up to {LARGEST_PICTURE} px, or a bundle whose card states µm per pixel.",
+            f"{facts.path}: {size.width}x{size.height} px in {levels} is a slide, and this"
+            " classifier sees whole pictures (its card has no spacing).",
+            f"Pass pictures of one level up to {LARGEST_PICTURE} px, or a bundle whose card states"
+            " µm per pixel.",
         )
     boxes = np.array([[0, 0, size.width, size.height]], np.int64)
     return TileGrid(boxes, 1, max(size.width, size.height), facts.levels[0], input_px, GLASS)
 
 
-def lay_planes(facts: SourceFacts, foreground: VolumeForeground, input_px: int, min_share: float) -> TileGrid:
+def lay_planes(
+    facts: SourceFacts, foreground: VolumeForeground, input_px: int, min_share: float
+) -> TileGrid:
     """Lay one tile over each plane of a volume, for a classifier that sees whole pictures.
 
-    A tile is the square, in millimetres, that holds the plane, so that a head keeps its shape whatever that of the
-    voxels; what lies beyond the plane is black.
+    A tile is the square, in millimetres, that holds the plane, so that a head keeps its shape
+    whatever that of the voxels; what lies beyond the plane is black.
 
     Parameters
     ----------
@@ -294,7 +319,11 @@ def lay_tiles_on_planes(
     grids = []
     boxes = _slidecam_boxes(facts, _edges(facts, spacing, spec), spec)
     for plane in range(facts.planes):
-        kept = boxes[:0] if plane in stack.missing else boxes[_in_tissue(boxes, foreground.of_plane(plane), spec)]
+        kept = (
+            boxes[:0]
+            if plane in stack.missing
+            else boxes[_in_tissue(boxes, foreground.of_plane(plane), spec)]
+        )
         grids.append((len(boxes), kept, np.full(len(kept), plane, np.int64)))
     counts, boxes_kept, planes = zip(*grids, strict=True)
     step = _edges(facts, spacing, spec)[1].width
@@ -309,7 +338,8 @@ def _edges(facts: SourceFacts, spacing: Spacing, spec: TilingSpec) -> tuple[Size
     step = Size(*(round((1 - spec.overlap) * side) for side in (edge.width, edge.height)))
     if min(edge.width, edge.height, step.width, step.height) < 1:
         raise TilingError(
-            f"{facts.path}: a tile is {edge.width} x {edge.height} voxels at {spacing.x:g} x {spacing.y:g} µm.",
+            f"{facts.path}: a tile is {edge.width} x {edge.height} voxels at {spacing.x:g} x"
+            f" {spacing.y:g} µm.",
             "Use a bundle of coarser spacing, or pass a smaller --overlap.",
         )
     return edge, step
@@ -317,11 +347,15 @@ def _edges(facts: SourceFacts, spacing: Spacing, spec: TilingSpec) -> tuple[Size
 
 def _stack_of(facts: SourceFacts) -> PlaneStack:
     if facts.stack is None:
-        raise TilingError(f"{facts.path}: this is no volume.", "Lay a slide's grid with lay_grid or lay_whole.")
+        raise TilingError(
+            f"{facts.path}: this is no volume.", "Lay a slide's grid with lay_grid or lay_whole."
+        )
     return facts.stack
 
 
-def _slidecam_boxes(facts: SourceFacts, edges: tuple[Size, Size], spec: TilingSpec) -> NDArray[np.int64]:
+def _slidecam_boxes(
+    facts: SourceFacts, edges: tuple[Size, Size], spec: TilingSpec
+) -> NDArray[np.int64]:
     edge, step = edges
     region = facts.bounds or Box(0, 0, facts.size.width, facts.size.height)
     ys = _starts(region.y, region.bottom, edge.height, step.height, spec.edge)
@@ -331,12 +365,15 @@ def _slidecam_boxes(facts: SourceFacts, edges: tuple[Size, Size], spec: TilingSp
 
 
 def _starts(first: int, end: int, edge: int, step: int, policy: str) -> NDArray[np.int64]:
-    # With overlap, a padded tile must bring at least one column that its predecessor has not covered.
+    # With overlap, a padded tile must bring at least one column that its predecessor has not
+    # covered.
     last = end - edge + 1 if policy == "drop" else max(first + 1, end - (edge - step))
     return np.arange(first, last, step, dtype=np.int64)
 
 
-def _wsinfer_boxes(facts: SourceFacts, edges: tuple[Size, Size], spec: TilingSpec) -> NDArray[np.int64]:
+def _wsinfer_boxes(
+    facts: SourceFacts, edges: tuple[Size, Size], spec: TilingSpec
+) -> NDArray[np.int64]:
     edge, step = edges[0].width, edges[1].width
     half = round(edge / 2)
     x, y = np.meshgrid(
@@ -359,7 +396,9 @@ def _boxes(x: NDArray[np.int64], y: NDArray[np.int64], edge: Size) -> NDArray[np
     return np.stack([x, y, np.full_like(x, edge.width), np.full_like(x, edge.height)], axis=1)
 
 
-def _in_tissue(boxes: NDArray[np.int64], foreground: Foreground, spec: TilingSpec) -> NDArray[np.bool_]:
+def _in_tissue(
+    boxes: NDArray[np.int64], foreground: Foreground, spec: TilingSpec
+) -> NDArray[np.bool_]:
     if spec.grid == "wsinfer":
         half = round(int(boxes[0, 2]) / 2) if len(boxes) else 0
         return foreground.contains((boxes[:, :2] + half).astype(np.float64))

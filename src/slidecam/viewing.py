@@ -1,6 +1,9 @@
-"""How a volume is looked at: along which axis, how many slices at a time, and what is black and white.
+"""How a volume is looked at.
 
-A classifier's card says so for its classifier, and a source shows its planes by it; neither knows the other.
+Along which axis, how many slices at a time, and what is black and white.
+
+A classifier's card says so for its classifier, and a source shows its planes by it; neither knows
+the other.
 """
 
 from __future__ import annotations
@@ -27,7 +30,10 @@ WINDOW_KINDS: tuple[WindowKind, ...] = get_args(WindowKind)
 EXAMPLES = '{"kind": "percentile", "low": 1, "high": 99.5}'
 HUNDRED = 100.0
 ROBUST = 2.0, 98.0
-"""Percentiles between which FSL's BET takes its threshold (Smith, Human Brain Mapping 2002, section 2.1)."""
+"""Percentiles between which FSL's BET takes its threshold.
+
+See Smith, Human Brain Mapping 2002, section 2.1.
+"""
 
 ABOVE_AIR = 0.1
 """How far up between them the threshold lies: what is darker is air."""
@@ -40,8 +46,8 @@ class Window:
     Attributes
     ----------
     kind
-        ``percentile``: of the voxels above air; ``zscore``: their mean plus so many standard deviations;
-        ``fixed``: the intensities themselves.
+        ``percentile``: of the voxels above air; ``zscore``: their mean plus so many standard
+        deviations; ``fixed``: the intensities themselves.
     low, high
         Black and white, in the unit of the kind.
 
@@ -57,15 +63,21 @@ class Window:
 
     def __post_init__(self) -> None:
         if self.kind not in WINDOW_KINDS:
-            raise UsageError(f"there is no window {self.kind!r}.", f"Write one of {', '.join(WINDOW_KINDS)}.")
+            raise UsageError(
+                f"there is no window {self.kind!r}.", f"Write one of {', '.join(WINDOW_KINDS)}."
+            )
         # Written so that not-a-number is refused too.
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise UsageError(f"a window from {self.low} to {self.high} shows nothing.", f"Write {EXAMPLES}.")
+            raise UsageError(
+                f"a window from {self.low} to {self.high} shows nothing.", f"Write {EXAMPLES}."
+            )
         if self.kind == "percentile" and not (self.low >= 0 and self.high <= HUNDRED):
-            raise UsageError(f"percentiles {self.low:g} to {self.high:g} are out of range.", f"Write {EXAMPLES}.")
+            raise UsageError(
+                f"percentiles {self.low:g} to {self.high:g} are out of range.", f"Write {EXAMPLES}."
+            )
 
     def limits(self, sample: NDArray[np.float32]) -> tuple[float, float]:
-        """Return the intensities that become black and white, from a sample of the volume's voxels."""
+        """Return the intensities that become black and white, from a sample of the voxels."""
         if self.kind == "fixed":
             return self.low, self.high
         known = sample[np.isfinite(sample)]
@@ -84,8 +96,8 @@ class Window:
 def air_below(values: NDArray[np.float32]) -> float:
     """Return the intensity up to which a voxel is air; all are finite, any shape.
 
-    The threshold of FSL's BET: a tenth of the way from the 2nd to the 98th percentile. Where most of the volume is one
-    value (a skull-stripped brain, a mask), that value is air.
+    The threshold of FSL's BET: a tenth of the way from the 2nd to the 98th percentile. Where most
+    of the volume is one value (a skull-stripped brain, a mask), that value is air.
     """
     if not values.size:
         return 0.0
@@ -104,8 +116,8 @@ class VolumeView:
     axis
         Along which slices follow each other.
     slices
-        Odd. 1: a picture is one slice, in grey. More: a window of that many neighbouring slices, of which the first,
-        the middle and the last are red, green and blue.
+        Odd. 1: a picture is one slice, in grey. More: a window of that many neighbouring slices, of
+        which the first, the middle and the last are red, green and blue.
     window
         Black and white.
     volume
@@ -129,7 +141,9 @@ class VolumeView:
         if self.axis not in AXES:
             raise UsageError(f"there is no axis {self.axis!r}.", f"Pass one of {', '.join(AXES)}.")
         if self.slices < 1 or self.slices % 2 == 0:
-            raise UsageError(f"a window of {self.slices} slices has no middle.", "Pass an odd number of slices.")
+            raise UsageError(
+                f"a window of {self.slices} slices has no middle.", "Pass an odd number of slices."
+            )
 
 
 DEFAULT_VIEW = VolumeView()

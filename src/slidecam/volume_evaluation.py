@@ -1,4 +1,4 @@
-"""A volume's heatmaps held against a mask that a person drew: energy inside, pointing game, Dice."""
+"""A volume's heatmaps against a mask that a person drew: energy inside, pointing game, Dice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 OUTPUT = "localisation.json"
 
-MOVED = "The mask lies on other voxels than the volume and was taken at the nearest of them: do both belong together?"
+MOVED = (
+    "The mask lies on other voxels than the volume and was taken at the nearest of them: do both"
+    " belong together?"
+)
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,15 @@ class MaskFigures:
     chance_in_foreground
         The same among the voxels of the foreground that was found.
     pointing
-        1 where the highest voxel of all lies in the mask, else 0; a share where several are as high.
+        1 where the highest voxel of all lies in the mask, else 0; a share where several are as
+        high.
     peak_distance_mm
         From the highest voxel to the mask.
     slices_pointing, slices
         Share of the slices with mask whose own highest pixel lies in it, and how many these are.
     dice, threshold, cut
-        Overlap of the mask and where heat is at or above the threshold: its rule, and the heat that it came to.
+        Overlap of the mask and where heat is at or above the threshold: its rule, and the heat that
+        it came to.
     """
 
     heatmap: str
@@ -84,7 +89,8 @@ class VolumeEvaluation:
     mask_voxels, mask_ml
         How large the mask is.
     slices_with_mask, called_with_mask
-        Slices that the mask cuts, and of those that were classified, how many were called each class.
+        Slices that the mask cuts, and of those that were classified, how many were called each
+        class.
     figures
         One row for each heatmap and class.
     notes
@@ -105,7 +111,10 @@ class VolumeEvaluation:
         """Return all of it as JSON; what is not a number is null."""
         told = asdict(self)
         told["figures"] = [
-            {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in row.items()}
+            {
+                key: None if isinstance(value, float) and np.isnan(value) else value
+                for key, value in row.items()
+            }
             for row in told["figures"]
         ]
         return told
@@ -121,8 +130,8 @@ def evaluate_volume(
     run
         A volume's folder in the output folder of ``predict``.
     mask
-        A volume (NIfTI, NRRD, MGZ), above 0 where a person marked something; on other voxels it is taken at the
-        nearest.
+        A volume (NIfTI, NRRD, MGZ), above 0 where a person marked something; on other voxels it is
+        taken at the nearest.
     classes
         Whose heatmaps; empty for all.
     threshold
@@ -140,7 +149,9 @@ def evaluate_volume(
         If no classified slice has any of the mask.
     """
     record = read_run(run)
-    heatmaps = sorted(run.glob("heatmap*.ome.zarr"), key=lambda path: (path.name != HEATMAP, path.name))
+    heatmaps = sorted(
+        run.glob("heatmap*.ome.zarr"), key=lambda path: (path.name != HEATMAP, path.name)
+    )
     if record is None or "volume" not in record or not heatmaps:
         remedy = "Pass a volume's folder in the --out of predict, not run with --heatmap none."
         raise StoreError(run, "this is no finished run of a volume with a heatmap.", remedy)
@@ -151,12 +162,20 @@ def evaluate_volume(
     cut = marked.any(axis=(1, 2))
     known = table.done
     if not (cut & known).any():
-        raise DataSetError(f"{mask}: no classified slice has any of it.", "Check that it belongs to this volume.")
+        raise DataSetError(
+            f"{mask}: no classified slice has any of it.", "Check that it belongs to this volume."
+        )
     winners = np.argmax(np.nan_to_num(table.probabilities), axis=1)[cut & known]
     rule = threshold or Threshold()
-    foreground = mask_on(run / "mask.nii.gz", stack) if record["foreground"]["share"] else np.zeros_like(marked)
+    foreground = (
+        mask_on(run / "mask.nii.gz", stack)
+        if record["foreground"]["share"]
+        else np.zeros_like(marked)
+    )
     figures = [
-        row for path, heat in read for row in _figures(path, heat, (marked, foreground, known), tuple(classes), rule)
+        row
+        for path, heat in read
+        for row in _figures(path, heat, (marked, foreground, known), tuple(classes), rule)
     ]
     millilitres = float(marked.sum() * np.prod(stack.spacing_mm) / 1000)
     lost = int((cut & ~known).sum())
@@ -165,14 +184,18 @@ def evaluate_volume(
     called = {name: int((winners == index).sum()) for index, name in enumerate(table.class_names)}
     voxels, cuts = int(marked.sum()), int(cut.sum())
     call = record["volume"]
-    return VolumeEvaluation(str(run), str(mask), call, voxels, millilitres, cuts, called, tuple(figures), tuple(notes))
+    return VolumeEvaluation(
+        str(run), str(mask), call, voxels, millilitres, cuts, called, tuple(figures), tuple(notes)
+    )
 
 
 def write_evaluation(evaluation: VolumeEvaluation, folder: Path) -> Path:
     """Write ``localisation.json`` and return its path."""
     path = folder / OUTPUT
     with replacing(path) as fresh:
-        fresh.write_text(json.dumps(evaluation.record(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        fresh.write_text(
+            json.dumps(evaluation.record(), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
     return path
 
 

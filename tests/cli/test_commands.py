@@ -38,7 +38,9 @@ def test_predict_tells_its_events_as_json_lines(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
-    result = slidecam("predict", slide, "--model", tiny_bundle, "--out", tmp_path / "out", "--json", "--batch", 32)
+    result = slidecam(
+        "predict", slide, "--model", tiny_bundle, "--out", tmp_path / "out", "--json", "--batch", 32
+    )
     told = json_lines(result)
     assert result.exit_code == 0
     assert [line["event"] for line in told] == [
@@ -53,7 +55,9 @@ def test_predict_tells_its_events_as_json_lines(
     assert told[-1]["manifest"] == str(tmp_path / "out" / "manifest.json")
 
 
-def test_predict_shows_people_what_it_did(tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]) -> None:
+def test_predict_shows_people_what_it_did(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
     slide = write_slide(tmp_path / "one.tif")
     result = slidecam("predict", slide, "--model", tiny_bundle, "--out", tmp_path / "out")
     assert result.exit_code == 0
@@ -78,7 +82,12 @@ def test_predict_shows_people_what_it_did(tmp_path: Path, tiny_bundle: Path, wri
     ],
 )
 def test_a_wrong_call_ends_with_a_word_and_no_traceback(
-    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], arguments: list[str], code: int, told: str
+    tmp_path: Path,
+    tiny_bundle: Path,
+    write_slide: Callable[..., Path],
+    arguments: list[str],
+    code: int,
+    told: str,
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
     model = [] if "--model" in arguments else ["--model", str(tiny_bundle)]
@@ -92,7 +101,14 @@ def test_a_wrong_call_ends_with_a_word_and_no_traceback(
 def test_a_second_call_asks_for_resume_or_overwrite(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
 ) -> None:
-    call = ["predict", write_slide(tmp_path / "one.tif"), "--model", tiny_bundle, "--out", tmp_path / "out"]
+    call = [
+        "predict",
+        write_slide(tmp_path / "one.tif"),
+        "--model",
+        tiny_bundle,
+        "--out",
+        tmp_path / "out",
+    ]
     assert slidecam(*call).exit_code == 0
     refused = slidecam(*call)
     assert refused.exit_code == 2
@@ -102,14 +118,24 @@ def test_a_second_call_asks_for_resume_or_overwrite(
 
 
 def test_a_process_killed_at_once_is_resumed_and_ends_bit_identical(
-    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    tiny_bundle: Path,
+    write_slide: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     slide = write_slide(tmp_path / "one.tif", 1200, 900)
     call = ["predict", str(slide), "--model", str(tiny_bundle), "--batch", "8", "--json", "--out"]
     command = [sys.executable, "-m", "slidecam", *call]
-    assert subprocess.run([*command, str(tmp_path / "whole")], capture_output=True, check=False).returncode == 0  # noqa: S603  (our own command)
-    with subprocess.Popen([*command, str(tmp_path / "parts")], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    assert (
+        subprocess.run(  # noqa: S603  (our own command)
+            [*command, str(tmp_path / "whole")], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
+    with subprocess.Popen(  # noqa: S603  (our own command)
+        [*command, str(tmp_path / "parts")], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         for _line in range(4):
             process.stdout.readline()
@@ -146,7 +172,10 @@ def test_a_stop_from_outside_is_clean_and_says_how_to_go_on(
         str(tmp_path / "out"),
     ]
     with subprocess.Popen(  # noqa: S603  (our own command)
-        [sys.executable, "-m", "slidecam", *call], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "slidecam", *call],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -160,14 +189,26 @@ def test_a_stop_from_outside_is_clean_and_says_how_to_go_on(
     assert "--resume" in rest
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["run"]["exit_code"] == 3
-    assert [(slide["slide"], slide["status"]) for slide in manifest["slides"]] == [("one", "unfinished")]
+    assert [(slide["slide"], slide["status"]) for slide in manifest["slides"]] == [
+        ("one", "unfinished")
+    ]
 
 
-def test_spacings_from_a_csv_are_used(tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]) -> None:
+def test_spacings_from_a_csv_are_used(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
     slide = write_slide(tmp_path / "one.tif")
     (tmp_path / "mpp.csv").write_text("slide,mpp\none,0.25\n")
     result = slidecam(
-        "predict", slide, "--model", tiny_bundle, "--out", tmp_path / "out", "--mpp-csv", tmp_path / "mpp.csv", "--json"
+        "predict",
+        slide,
+        "--model",
+        tiny_bundle,
+        "--out",
+        tmp_path / "out",
+        "--mpp-csv",
+        tmp_path / "mpp.csv",
+        "--json",
     )
     told = json_lines(result)
     assert told[0]["tile_px"] == 128
@@ -182,13 +223,17 @@ def test_info_tells_what_a_slide_is(tmp_path: Path, write_slide: Callable[..., P
 
 
 def test_info_of_no_slide_says_what_the_file_is(tmp_path: Path) -> None:
-    (tmp_path / "slide.ndpi").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    (tmp_path / "slide.ndpi").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+    )
     result = slidecam("info", tmp_path / "slide.ndpi")
     assert result.exit_code == 1
     assert "git lfs pull" in result.stderr.replace("\n", " ")
 
 
-def test_models_lists_bundles_and_what_is_wrong_with_others(tmp_path: Path, tiny_bundle: Path) -> None:
+def test_models_lists_bundles_and_what_is_wrong_with_others(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "card.json").write_text("{}")
     told = json.loads(slidecam("models", tiny_bundle.parent, tmp_path, "--json").stdout)["bundles"]
@@ -200,19 +245,42 @@ def test_bundle_makes_a_bundle_that_predicts(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
 ) -> None:
     weights = tiny_bundle / "model.safetensors"
-    call = ["bundle", "--arch", "slidecam/pocket_resnet", "--weights", weights, "--classes", "X,Y,Z", "--mpp", 0.5]
-    made = slidecam(*call, "--tile", 64, "--arch-arg", "widths=[8,12,16]", "--out", tmp_path / "made", "--json")
+    call = [
+        "bundle",
+        "--arch",
+        "slidecam/pocket_resnet",
+        "--weights",
+        weights,
+        "--classes",
+        "X,Y,Z",
+        "--mpp",
+        0.5,
+    ]
+    made = slidecam(
+        *call, "--tile", 64, "--arch-arg", "widths=[8,12,16]", "--out", tmp_path / "made", "--json"
+    )
     assert made.exit_code == 0
     assert open_bundle(tmp_path / "made").card.class_names == ("X", "Y", "Z")
     slide = write_slide(tmp_path / "one.tif")
-    assert slidecam("predict", slide, "--model", tmp_path / "made", "--out", tmp_path / "out").exit_code == 0
+    assert (
+        slidecam(
+            "predict", slide, "--model", tmp_path / "made", "--out", tmp_path / "out"
+        ).exit_code
+        == 0
+    )
     with (tmp_path / "out" / "one" / "tiles.csv").open() as lines:
         assert next(csv.reader(lines))[-3:] == ["prob_X", "prob_Y", "prob_Z"]
 
 
 def test_bundle_takes_class_names_from_a_file(tmp_path: Path, tiny_bundle: Path) -> None:
     (tmp_path / "names.txt").write_text("one, with a comma\ntwo\nthree\n")
-    call = ["bundle", "--arch", "slidecam/pocket_resnet", "--weights", tiny_bundle / "model.safetensors"]
+    call = [
+        "bundle",
+        "--arch",
+        "slidecam/pocket_resnet",
+        "--weights",
+        tiny_bundle / "model.safetensors",
+    ]
     call += [
         "--arch-arg",
         "widths=[8,12,16]",
@@ -239,7 +307,9 @@ def test_bundle_takes_class_names_from_a_file(tmp_path: Path, tiny_bundle: Path)
         ["--mpp", "400"],
     ],
 )
-def test_a_bundle_that_cannot_be_is_not_written(tmp_path: Path, tiny_bundle: Path, change: list[str]) -> None:
+def test_a_bundle_that_cannot_be_is_not_written(
+    tmp_path: Path, tiny_bundle: Path, change: list[str]
+) -> None:
     options = {
         "--arch": "slidecam/pocket_resnet",
         "--weights": str(tiny_bundle / "model.safetensors"),
@@ -268,7 +338,9 @@ def test_doctor_finds_this_machine_well() -> None:
 def test_doctor_names_the_remedy_for_what_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tiffslide", None)
     result = slidecam("doctor", "--json")
-    row = next(row for row in json.loads(result.stdout)["checks"] if row["check"] == "reader tiffslide")
+    row = next(
+        row for row in json.loads(result.stdout)["checks"] if row["check"] == "reader tiffslide"
+    )
     assert (result.exit_code, row["state"]) == (1, "PROBLEM")
     assert "pip install" in row["remedy"]
 
@@ -305,7 +377,9 @@ def test_people_are_told_of_failures_and_of_what_was_left_out(
         assert word in result.stderr
 
 
-def test_models_finds_what_the_environment_names(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_finds_what_the_environment_names(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SLIDECAM_MODELS", str(tiny_bundle.parent))
     told = json.loads(slidecam("models", "--json").stdout)["bundles"]
     assert told[0]["name"] == "tiny"

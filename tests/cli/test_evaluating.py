@@ -1,4 +1,4 @@
-"""``slidecam evaluate`` on annotated slides and on finished runs, as programs and people call it."""
+"""``slidecam evaluate`` on annotated slides and finished runs, as programs and people call it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def object_of(result: Result) -> dict[str, Any]:
 
 @pytest.fixture
 def drawn(tmp_path: Path) -> Path:
-    """Return annotations of the left half of a slide of 400 x 300 pixels as A, and of the right one as B."""
+    """Return annotations of a slide of 400 x 300 pixels: its left half is A, its right half B."""
 
     def half(name: str, left: int) -> dict[str, Any]:
         corners = [[left, 0], [left + 200, 0], [left + 200, 300], [left, 300], [left, 0]]
@@ -39,7 +39,9 @@ def drawn(tmp_path: Path) -> Path:
         }
 
     path = tmp_path / "one.geojson"
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": [half("A", 0), half("B", 200)]}))
+    path.write_text(
+        json.dumps({"type": "FeatureCollection", "features": [half("A", 0), half("B", 200)]})
+    )
     return path
 
 
@@ -53,18 +55,31 @@ def test_a_slide_and_its_finished_run_give_the_same_figures(
 ) -> None:
     common = (tiny_bundle, "--annotations", drawn, "--json")
     of_slide = object_of(evaluate(*common, "--slides", slide, "--out", tmp_path / "report"))
-    made = CliRunner().invoke(app, ["predict", str(slide), "-m", str(tiny_bundle), "-o", str(tmp_path / "out")])
+    made = CliRunner().invoke(
+        app, ["predict", str(slide), "-m", str(tiny_bundle), "-o", str(tmp_path / "out")]
+    )
     assert made.exit_code == 0
     of_run = object_of(evaluate(*common, "--runs", tmp_path / "out"))
     assert of_slide["accuracy"] == of_run["accuracy"]
     assert of_slide["areas"] == of_run["areas"]
-    assert set(of_slide["areas"]["per class"]["A"]) == {"sensitivity", "precision", "Dice", "classified"}
-    assert {"slides.html", "evaluation.html"} <= {path.name for path in (tmp_path / "report").iterdir()}
+    assert set(of_slide["areas"]["per class"]["A"]) == {
+        "sensitivity",
+        "precision",
+        "Dice",
+        "classified",
+    }
+    assert {"slides.html", "evaluation.html"} <= {
+        path.name for path in (tmp_path / "report").iterdir()
+    }
 
 
-def test_people_are_told_of_tiles_areas_and_slides(tiny_bundle: Path, slide: Path, drawn: Path) -> None:
+def test_people_are_told_of_tiles_areas_and_slides(
+    tiny_bundle: Path, slide: Path, drawn: Path
+) -> None:
     told = evaluate(tiny_bundle, "--annotations", drawn, "--slides", slide).stdout
-    assert all(words in told for words in ("tiles right", "area accuracy", "area of A", "sensitivity"))
+    assert all(
+        words in told for words in ("tiles right", "area accuracy", "area of A", "sensitivity")
+    )
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
@@ -73,7 +88,9 @@ def test_people_are_told_of_tiles_areas_and_slides(tiny_bundle: Path, slide: Pat
     (("--slides", "s"), "Pass --annotations"),
     (("--data", "d", "--annotations", "a"), "--annotations says nothing of --data"),
 ])  # fmt: skip
-def test_what_does_not_go_together_is_refused(tiny_bundle: Path, arguments: tuple[str, ...], words: str) -> None:
+def test_what_does_not_go_together_is_refused(
+    tiny_bundle: Path, arguments: tuple[str, ...], words: str
+) -> None:
     refused = evaluate(tiny_bundle, *arguments)
     assert refused.exit_code == 2
     assert words in refused.output

@@ -60,7 +60,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir(parents=True)
         rng = np.random.default_rng(len(name))
         for number in range(16):
-            pixels = np.clip(color + rng.integers(-30, 30, (8, 8, 3)).repeat(4, 0).repeat(4, 1), 0, 255)
+            pixels = np.clip(
+                color + rng.integers(-30, 30, (8, 8, 3)).repeat(4, 0).repeat(4, 1), 0, 255
+            )
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{number}.png")
     return folder
 
@@ -76,7 +78,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(tmp_path_factory: pytest.TempPathFactory, data: Path, recipe: Path) -> tuple[Result, Path]:
     """Return what a training said, and its folder."""
     out = tmp_path_factory.mktemp("made") / "out"
-    return slidecam("train", recipe, "--data", data, "--out", out, "--set", "train.epochs=6", "--json"), out
+    return slidecam(
+        "train", recipe, "--data", data, "--out", out, "--set", "train.epochs=6", "--json"
+    ), out
 
 
 def test_train_leaves_a_bundle_and_tells_machines_every_figure(made: tuple[Result, Path]) -> None:
@@ -93,7 +97,9 @@ def test_train_leaves_a_bundle_and_tells_machines_every_figure(made: tuple[Resul
     assert "epochs = 6" in (out / "recipe.toml").read_text()
 
 
-def test_train_tells_people_a_table_and_where_to_look(tmp_path: Path, data: Path, recipe: Path) -> None:
+def test_train_tells_people_a_table_and_where_to_look(
+    tmp_path: Path, data: Path, recipe: Path
+) -> None:
     result = slidecam("train", recipe, "--data", data, "--out", tmp_path / "out", "--device", "cpu")
     assert result.exit_code == 0, result.output
     for words in ("test accuracy", "temperature", "best_epoch", "evaluation.html"):
@@ -114,7 +120,9 @@ def test_evaluate_measures_what_was_kept_from_the_training(
     made: tuple[Result, Path], data: Path, tmp_path: Path
 ) -> None:
     trained, out = made
-    result = slidecam("evaluate", out / "bundle", "--data", data, "--out", tmp_path / "report", "--json")
+    result = slidecam(
+        "evaluate", out / "bundle", "--data", data, "--out", tmp_path / "report", "--json"
+    )
     (told,) = lines_of(result)
     assert told["data"]["pictures"] == 8
     last = lines_of(trained)[-1]["test"]
@@ -124,7 +132,9 @@ def test_evaluate_measures_what_was_kept_from_the_training(
     assert (tmp_path / "report" / "predictions.csv").is_file()
 
 
-def test_evaluate_takes_other_parts_and_other_data(made: tuple[Result, Path], data: Path, tmp_path: Path) -> None:
+def test_evaluate_takes_other_parts_and_other_data(
+    made: tuple[Result, Path], data: Path, tmp_path: Path
+) -> None:
     _result, out = made
     bundle = out / "bundle"
     (every,) = lines_of(slidecam("evaluate", bundle, "--data", data, "--part", "all", "--json"))
@@ -139,15 +149,38 @@ def test_evaluate_takes_other_parts_and_other_data(made: tuple[Result, Path], da
         (other / theirs / "0.png").write_bytes((data / name / "0.png").read_bytes())
     assert slidecam("evaluate", bundle, "--data", other).exit_code == 1
     (foreign,) = lines_of(
-        slidecam("evaluate", bundle, "--data", other, "--map", "azur=blue", "--map", "rouge=red", "--json")
+        slidecam(
+            "evaluate",
+            bundle,
+            "--data",
+            other,
+            "--map",
+            "azur=blue",
+            "--map",
+            "rouge=red",
+            "--json",
+        )
     )
     assert foreign["data"]["pictures"] == 2
-    refused = slidecam("evaluate", bundle, "--data", other, "--map", "azur=blue", "--map", "rouge=red", "--part", "val")
+    refused = slidecam(
+        "evaluate",
+        bundle,
+        "--data",
+        other,
+        "--map",
+        "azur=blue",
+        "--map",
+        "rouge=red",
+        "--part",
+        "val",
+    )
     assert refused.exit_code == 1
     assert "--part" in refused.stderr
 
 
-def test_evaluate_says_which_pictures_it_could_not_read(made: tuple[Result, Path], data: Path, tmp_path: Path) -> None:
+def test_evaluate_says_which_pictures_it_could_not_read(
+    made: tuple[Result, Path], data: Path, tmp_path: Path
+) -> None:
     for name in COLORS:
         (tmp_path / "data" / name).mkdir(parents=True)
         (tmp_path / "data" / name / "0.png").write_bytes((data / name / "0.png").read_bytes())
@@ -158,7 +191,18 @@ def test_evaluate_says_which_pictures_it_could_not_read(made: tuple[Result, Path
 
 
 def test_folds_are_measured_together(tmp_path: Path, data: Path, recipe: Path) -> None:
-    call = ["train", recipe, "--data", data, "--out", tmp_path / "out", "--folds", 2, "--set", "train.epochs=1"]
+    call = [
+        "train",
+        recipe,
+        "--data",
+        data,
+        "--out",
+        tmp_path / "out",
+        "--folds",
+        2,
+        "--set",
+        "train.epochs=1",
+    ]
     result = slidecam(*call, "--json")
     assert result.exit_code == 0, result.output
     last = lines_of(result)[-1]
@@ -215,13 +259,28 @@ def test_what_was_stopped_is_called_safe_only_where_there_is_a_checkpoint(
     assert "begin anew" in " ".join(early.stderr.split())
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "checkpoint.safetensors").touch()
-    assert "safe in --out" in slidecam("train", recipe, "--data", data, "--out", tmp_path / "out").stderr
+    assert (
+        "safe in --out"
+        in slidecam("train", recipe, "--data", data, "--out", tmp_path / "out").stderr
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for other processes")
-def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path, data: Path, recipe: Path) -> None:
-    call = [sys.executable, "-m", "slidecam", "train", str(recipe), "--data", str(data), "--out", str(tmp_path / "out")]
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(
+    tmp_path: Path, data: Path, recipe: Path
+) -> None:
+    call = [
+        sys.executable,
+        "-m",
+        "slidecam",
+        "train",
+        str(recipe),
+        "--data",
+        str(data),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     process = subprocess.Popen(  # noqa: S603  (our own interpreter)
         [*call, "--set", "train.epochs=5000"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -264,25 +323,49 @@ def test_tiles_of_an_annotated_slide_are_trained_on_and_know_their_spacing(
     tmp_path: Path, write_slide: Callable[..., Path], recipe: Path
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
-    drawn = geojson(tmp_path / "one.geojson", {"tumour": (50, 40, 260, 400), "stroma": (310, 40, 300, 400)})
-    call = ["tiles", slide, "--annotations", drawn, "--out", tmp_path / "tiles", "--tile", 32, "--json"]
+    drawn = geojson(
+        tmp_path / "one.geojson", {"tumour": (50, 40, 260, 400), "stroma": (310, 40, 300, 400)}
+    )
+    call = [
+        "tiles",
+        slide,
+        "--annotations",
+        drawn,
+        "--out",
+        tmp_path / "tiles",
+        "--tile",
+        32,
+        "--json",
+    ]
     result = slidecam(*call)
     assert result.exit_code == 0, result.output
     told = lines_of(result)[-1]
     assert told["tiles"] == told["stroma"] + told["tumour"] > 100
     assert slidecam(*call).exit_code == 2
-    trained = slidecam("train", recipe, "--data", tmp_path / "tiles", "--out", tmp_path / "out", *LIMITED)
+    trained = slidecam(
+        "train", recipe, "--data", tmp_path / "tiles", "--out", tmp_path / "out", *LIMITED
+    )
     assert trained.exit_code == 0, trained.output
     card = open_bundle(tmp_path / "out" / "bundle").card
     assert (card.spacing, card.tile_px, card.class_names) == (0.5, 32, ("stroma", "tumour"))
-    again = [*call[:5], tmp_path / "more", "--like", tmp_path / "out" / "bundle", "--class", "tumour", "--json"]
+    again = [
+        *call[:5],
+        tmp_path / "more",
+        "--like",
+        tmp_path / "out" / "bundle",
+        "--class",
+        "tumour",
+        "--json",
+    ]
     assert "stroma" not in lines_of(slidecam(*again))[-1]
 
 
 LIMITED = ["--set", "data.limit=6", "--set", "train.epochs=1"]
 
 
-def test_tiles_without_an_annotation_are_an_error(tmp_path: Path, write_slide: Callable[..., Path]) -> None:
+def test_tiles_without_an_annotation_are_an_error(
+    tmp_path: Path, write_slide: Callable[..., Path]
+) -> None:
     slide = write_slide(tmp_path / "one.tif")
     empty = geojson(tmp_path / "one.geojson", {})
     result = slidecam("tiles", slide, "--annotations", empty, "--out", tmp_path / "tiles")
@@ -299,11 +382,15 @@ def steps(count: int) -> Generator[Step, None, int]:
     return 7
 
 
-def test_machines_are_told_of_ends_and_messages_and_not_of_every_step(capsys: pytest.CaptureFixture[str]) -> None:
+def test_machines_are_told_of_ends_and_messages_and_not_of_every_step(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert Terminal(json=True).walk(steps(1000)) == 7
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(told) < 50
-    assert {"phase": "batch", "done": 1000} in [{"phase": each["phase"], "done": each["done"]} for each in told]
+    assert {"phase": "batch", "done": 1000} in [
+        {"phase": each["phase"], "done": each["done"]} for each in told
+    ]
     assert [each["message"] for each in told if each["message"]] == ["two [odd] files"]
 
 

@@ -1,4 +1,7 @@
-"""``fine-tune``, ``compare``, ``suggest``, ``legend``, ``export`` and ``figure`` as programs and people call them."""
+"""The commands around teaching, as programs and people call them.
+
+They are ``fine-tune``, ``compare``, ``suggest``, ``legend``, ``export`` and ``figure``.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +34,16 @@ def lines_of(result: Result) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def run(tiny_bundle: Path, write_slide: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(
+    tiny_bundle: Path, write_slide: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Return a run with an annotation beside it and some corrected tiles."""
     folder = tmp_path_factory.mktemp("run")
-    list(predict(write_slide(folder / "a.tif"), tiny_bundle, folder / "out", PredictSpec(heatmap="none")))
+    list(
+        predict(
+            write_slide(folder / "a.tif"), tiny_bundle, folder / "out", PredictSpec(heatmap="none")
+        )
+    )
     read = read_run_tiles(folder / "out" / "a")
     area = [[100, 100], [300, 100], [300, 300], [100, 300]]
     write_annotations(folder / "a.geojson", [Annotation("A", (area,))])  # type: ignore[arg-type]  # made an array
@@ -42,16 +51,34 @@ def run(tiny_bundle: Path, write_slide: Callable[..., Path], tmp_path_factory: p
     return read.folder
 
 
-def test_fine_tune_makes_a_bundle_that_predict_takes_and_compare_tells_of(run: Path, tmp_path: Path) -> None:
+def test_fine_tune_makes_a_bundle_that_predict_takes_and_compare_tells_of(
+    run: Path, tmp_path: Path
+) -> None:
     drawn = run.parents[1] / "a.geojson"
-    refused = slidecam("fine-tune", run, "--annotations", drawn, "--out", tmp_path / "new", "--json")
+    refused = slidecam(
+        "fine-tune", run, "--annotations", drawn, "--out", tmp_path / "new", "--json"
+    )
     assert refused.exit_code == 2
     assert "--new-class 'fat'" in lines_of(refused)[-1]["remedy"]
-    given = ("fine-tune", run, "--annotations", drawn, "--out", tmp_path / "new", "--new-class", "fat", "--json")
+    given = (
+        "fine-tune",
+        run,
+        "--annotations",
+        drawn,
+        "--out",
+        tmp_path / "new",
+        "--new-class",
+        "fat",
+        "--json",
+    )
     told = lines_of(slidecam(*given))
     assert {line.get("phase") for line in told[:-1]} >= {"training", "writing"}
     last = told[-1]
-    assert (last["event"], last["new_classes"], last["labelled"]["fat"]) == ("FineTuned", ["fat"], 3)
+    assert (last["event"], last["new_classes"], last["labelled"]["fat"]) == (
+        "FineTuned",
+        ["fat"],
+        3,
+    )
     assert last["digest"] == open_bundle(tmp_path / "new").digest
     slide = run.parents[1] / "a.tif"
     list(predict(slide, tmp_path / "new", tmp_path / "again", PredictSpec(heatmap="none")))
@@ -88,7 +115,9 @@ def test_legend_and_figure_tell_of_a_run(run: Path, tmp_path: Path) -> None:
 
 def test_export_writes_a_tile_set(run: Path, tmp_path: Path) -> None:
     drawn = run.parents[1] / "a.geojson"
-    told = lines_of(slidecam("export", run, "--annotations", drawn, "--out", tmp_path / "set", "--json"))[-1]
+    told = lines_of(
+        slidecam("export", run, "--annotations", drawn, "--out", tmp_path / "set", "--json")
+    )[-1]
     assert told["fat"] == 3
     assert told["A"] >= 4
     assert (tmp_path / "set" / "annotations.geojson").exists()

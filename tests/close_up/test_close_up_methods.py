@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 def test_settings_take_the_types_of_their_fields() -> None:
     chosen = choose_methods(
         ["lime", "occlusion", "gradient-shap"],
-        ["lime.samples=12", "lime.target=logit", "occlusion.window=0.25", "gradient-shap.baselines=zero,blur"],
+        [
+            "lime.samples=12",
+            "lime.target=logit",
+            "occlusion.window=0.25",
+            "gradient-shap.baselines=zero,blur",
+        ],
     )
     assert chosen["lime"].settings == LimeSpec(samples=12, target="logit")
     assert chosen["occlusion"].settings == OcclusionSpec(window=0.25)
@@ -47,7 +52,13 @@ def test_a_wrong_setting_is_named(setting: str, told: str) -> None:
 
 @pytest.mark.parametrize(
     "setting",
-    ["gradcam++.eps=nan", "finer-cam.gamma=nan", "fem.k=nan", "smoothgrad.noise=inf", "lime.kernel=nan"],
+    [
+        "gradcam++.eps=nan",
+        "finer-cam.gamma=nan",
+        "fem.k=nan",
+        "smoothgrad.noise=inf",
+        "lime.kernel=nan",
+    ],
 )
 def test_a_setting_that_is_no_finite_number_is_refused(setting: str) -> None:
     with pytest.raises(UsageError, match=r"no finite number"):
@@ -57,13 +68,17 @@ def test_a_setting_that_is_no_finite_number_is_refused(setting: str) -> None:
 @pytest.mark.parametrize(
     "setting",
     [
-        "smoothgrad.noise=-1", "smoothgrad.seed=-1", "smoothgrad.batch=0", "lime.kernel=0", "lime.ridge=-1",
+        "smoothgrad.noise=-1", "smoothgrad.seed=-1", "smoothgrad.batch=0",
+        "lime.kernel=0", "lime.ridge=-1",
         "lime.compactness=0", "lime.seed=-1", "lime.sigma=-1", "lime.batch=0", "occlusion.batch=0",
-        "integrated-gradients.batch=0", "gradient-shap.noise=-1", "kpca-cam.gamma=0", "fem.k=-1", "gradcam++.eps=-1",
+        "integrated-gradients.batch=0", "gradient-shap.noise=-1", "kpca-cam.gamma=0", "fem.k=-1",
+        "gradcam++.eps=-1",
         "finer-cam.gamma=-1",
     ],
 )  # fmt: skip
-def test_a_setting_out_of_range_is_named_before_anything_is_read(sample_data: Path, setting: str) -> None:
+def test_a_setting_out_of_range_is_named_before_anything_is_read(
+    sample_data: Path, setting: str
+) -> None:
     place, _, value = setting.partition("=")
     name, key = place.rsplit(".", 1)
     (chosen,) = choose_methods([name], [setting]).values()
@@ -74,7 +89,9 @@ def test_a_setting_out_of_range_is_named_before_anything_is_read(sample_data: Pa
 def test_a_threshold_is_read_as_predict_reads_it() -> None:
     chosen = choose_methods(["dt-gradcam"], ["dt-gradcam.threshold=quantile:0.9"])
     assert chosen["dt-gradcam"].settings.threshold == Threshold("quantile", 0.9)
-    with pytest.raises(UsageError, match=r"dt-gradcam.threshold=quantile:7.*number is out of range.*from 0 to 1"):
+    with pytest.raises(
+        UsageError, match=r"dt-gradcam.threshold=quantile:7.*number is out of range.*from 0 to 1"
+    ):
         choose_methods(["dt-gradcam"], ["dt-gradcam.threshold=quantile:7"])
 
 

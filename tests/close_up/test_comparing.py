@@ -38,33 +38,51 @@ def test_each_model_shows_what_it_shows_alone(sample_data: Path, tmp_path: Path)
     wanted = [found[name].classes[number] for number in range(2)]
     with np.load(tmp_path / "both" / "maps.npz") as both:
         for model, path in ((name, first), ("coarse", other)):
-            classes = tuple(dict.fromkeys(open_bundle(path).card.class_names[index] for row in wanted for index in row))
+            classes = tuple(
+                dict.fromkeys(
+                    open_bundle(path).card.class_names[index] for row in wanted for index in row
+                )
+            )
             spec = replace(SPEC, classes=classes, curves=None)
             alone = result_of(explain_tiles(slide, path, tmp_path / model.replace(" ", "_"), spec))
             for number, (index,) in enumerate(wanted):
                 place = alone.classes[number].index(index)
                 expected = alone.maps["cam"][number][place]
-                np.testing.assert_allclose(both[f"{model}/cam/{number}"][0], expected, rtol=1e-4, atol=1e-4)
+                np.testing.assert_allclose(
+                    both[f"{model}/cam/{number}"][0], expected, rtol=1e-4, atol=1e-4
+                )
     record = json.loads((tmp_path / "both" / "explanation.json").read_text(encoding="utf-8"))
     assert list(record["models"]) == [name, "coarse"]
     assert {curve["method"].partition("/")[0] for curve in record["curves"]} == {name, "coarse"}
     one, other_boxes = (
-        np.array([tile["box"] for tile in record["models"][model]["tiles"]]) for model in (name, "coarse")
+        np.array([tile["box"] for tile in record["models"][model]["tiles"]])
+        for model in (name, "coarse")
     )
-    np.testing.assert_allclose(one[:, :2] + one[:, 2:] / 2, other_boxes[:, :2] + other_boxes[:, 2:] / 2, atol=1)
+    np.testing.assert_allclose(
+        one[:, :2] + one[:, 2:] / 2, other_boxes[:, :2] + other_boxes[:, 2:] / 2, atol=1
+    )
 
 
 def test_a_class_that_one_model_does_not_know_is_refused_before_anything_is_written(
     sample_data: Path, tmp_path: Path
 ) -> None:
-    names = tuple(f"other {number}" for number in range(len(open_bundle(sample_data / "bundle").card.class_names)))
+    names = tuple(
+        f"other {number}"
+        for number in range(len(open_bundle(sample_data / "bundle").card.class_names))
+    )
     other = copied(sample_data, tmp_path / "other", name="other", class_names=names)
     with pytest.raises(UsageError, match="other has no class"):
-        result_of(compare_models(sample_data / "slide.tif", [sample_data / "bundle", other], tmp_path / "out", SPEC))
+        result_of(
+            compare_models(
+                sample_data / "slide.tif", [sample_data / "bundle", other], tmp_path / "out", SPEC
+            )
+        )
     assert not (tmp_path / "out").exists()
 
 
 def test_one_bundle_named_twice_is_refused(sample_data: Path, tmp_path: Path) -> None:
     bundle = sample_data / "bundle"
     with pytest.raises(UsageError, match="named twice"):
-        result_of(compare_models(sample_data / "slide.tif", [bundle, bundle], tmp_path / "out", SPEC))
+        result_of(
+            compare_models(sample_data / "slide.tif", [bundle, bundle], tmp_path / "out", SPEC)
+        )

@@ -11,7 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from slidecam.close_up import CloseUpSpec, MeasureSpec, TileChoice, explain_tiles, measure_tiles, methods
+from slidecam.close_up import (
+    CloseUpSpec,
+    MeasureSpec,
+    TileChoice,
+    explain_tiles,
+    measure_tiles,
+    methods,
+)
 from slidecam.close_up.explaining import wanted_classes
 from slidecam.errors import ExplanationError, SlidecamError, UsageError
 from slidecam.explain.activation_maps import CHEAP, grad_cam, plan_maps
@@ -24,21 +31,27 @@ from slidecam.steps import result_of
 QUICK = ("lime.samples=20", "lime.seeds=1")
 
 
-def test_a_close_up_holds_raw_maps_probabilities_and_curves(sample_data: Path, tmp_path: Path) -> None:
+def test_a_close_up_holds_raw_maps_probabilities_and_curves(
+    sample_data: Path, tmp_path: Path
+) -> None:
     spec = CloseUpSpec(
         methods=("gradcam++", "cam", "lime"),
         settings=QUICK,
         classes=("stroma", "tumour"),
         tiles=TileChoice(at=((3000, 2000), (1500, 1500))),
     )
-    found = result_of(explain_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
+    found = result_of(
+        explain_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec)
+    )
     classifier = open_bundle(sample_data / "bundle").classifier()
     indices = [classifier.card.class_names.index(name) for name in spec.classes]
     passed = classifier.run(torch.from_numpy(found.tiles.pixels), gradients=True)
     expected = plan_maps(classifier, ["gradcam++"], indices)(passed)[:, 0].detach().numpy()
     with np.load(tmp_path / "out/maps.npz") as maps:
         for tile in range(2):
-            np.testing.assert_allclose(maps[f"gradcam++/{tile}"], expected[tile], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(
+                maps[f"gradcam++/{tile}"], expected[tile], rtol=1e-4, atol=1e-5
+            )
         assert maps["lime/0"].shape[0] == 2
     record = json.loads((tmp_path / "out/explanation.json").read_text(encoding="utf-8"))
     assert [tile["explained"] for tile in record["tiles"]] == [["stroma", "tumour"]] * 2
@@ -53,9 +66,15 @@ def test_a_close_up_holds_raw_maps_probabilities_and_curves(sample_data: Path, t
     assert "Research use only" in page
 
 
-def test_without_a_class_each_tile_is_explained_for_what_it_was_predicted_as(sample_data: Path, tmp_path: Path) -> None:
-    spec = CloseUpSpec(methods=("gradcam",), tiles=TileChoice(at=((3000, 2000), (1500, 1500))), curves=None)
-    found = result_of(explain_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
+def test_without_a_class_each_tile_is_explained_for_what_it_was_predicted_as(
+    sample_data: Path, tmp_path: Path
+) -> None:
+    spec = CloseUpSpec(
+        methods=("gradcam",), tiles=TileChoice(at=((3000, 2000), (1500, 1500))), curves=None
+    )
+    found = result_of(
+        explain_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec)
+    )
     assert found.classes == tuple((int(row.argmax()),) for row in found.probabilities)
 
 
@@ -66,12 +85,18 @@ def test_without_a_class_each_tile_is_explained_for_what_it_was_predicted_as(sam
         CloseUpSpec(settings=("lime.samples=3",), tiles=TileChoice(at=((9, 9),))),
         CloseUpSpec(classes=("bone",), tiles=TileChoice(at=((9, 9),))),
         CloseUpSpec(tiles=TileChoice()),
-        CloseUpSpec(methods=("occlusion",), settings=("occlusion.window=7",), tiles=TileChoice(at=((9, 9),))),
+        CloseUpSpec(
+            methods=("occlusion",), settings=("occlusion.window=7",), tiles=TileChoice(at=((9, 9),))
+        ),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_is_written(sample_data: Path, tmp_path: Path, spec: CloseUpSpec) -> None:
+def test_what_is_wrong_is_told_before_anything_is_written(
+    sample_data: Path, tmp_path: Path, spec: CloseUpSpec
+) -> None:
     with pytest.raises(SlidecamError):
-        result_of(explain_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
+        result_of(
+            explain_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec)
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -89,7 +114,9 @@ def test_faithfulness_is_measured_on_a_slide_and_written(sample_data: Path, tmp_
         faithfulness=FaithfulnessSpec(measures=("deletion", "insertion"), seeds=(0,)),
         randomisation=None,
     )
-    report = result_of(measure_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
+    report = result_of(
+        measure_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec)
+    )
     assert report.tiles == 3
     assert {"faithfulness.html", "faithfulness.json", "faithfulness.csv"} <= {
         path.name for path in (tmp_path / "out").iterdir()
@@ -97,9 +124,13 @@ def test_faithfulness_is_measured_on_a_slide_and_written(sample_data: Path, tmp_
 
 
 def test_a_slides_tiles_have_no_labels(sample_data: Path, tmp_path: Path) -> None:
-    spec = MeasureSpec(methods=("gradcam",), explained="labelled", tiles=TileChoice(random=2), randomisation=None)
+    spec = MeasureSpec(
+        methods=("gradcam",), explained="labelled", tiles=TileChoice(random=2), randomisation=None
+    )
     with pytest.raises(UsageError, match="no labels"):
-        next(measure_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
+        next(
+            measure_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec)
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -107,8 +138,16 @@ def test_a_slides_tiles_have_no_labels(sample_data: Path, tmp_path: Path) -> Non
     ("explained", "choice", "word"),
     [
         ("nope", TileChoice(random=2), "no class 'nope'"),
-        ("predicted", TileChoice(random=2, masks=Path("gone.geojson")), "gone.geojson: there is no such file"),
-        ("predicted", TileChoice(random=2, masks=Path(__file__)), "--masks was given without a class"),
+        (
+            "predicted",
+            TileChoice(random=2, masks=Path("gone.geojson")),
+            "gone.geojson: there is no such file",
+        ),
+        (
+            "predicted",
+            TileChoice(random=2, masks=Path(__file__)),
+            "--masks was given without a class",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_anything_is_read(
@@ -116,14 +155,20 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_read(
 ) -> None:
     spec = MeasureSpec(methods=("gradcam",), explained=explained, tiles=choice, randomisation=None)
     with pytest.raises(UsageError, match=word):
-        next(measure_tiles(tmp_path / "no slide.tif", sample_data / "bundle", tmp_path / "out", spec))
+        next(
+            measure_tiles(tmp_path / "no slide.tif", sample_data / "bundle", tmp_path / "out", spec)
+        )
 
 
-def test_a_chosen_measure_that_needs_masks_is_refused_without_them(sample_data: Path, tmp_path: Path) -> None:
+def test_a_chosen_measure_that_needs_masks_is_refused_without_them(
+    sample_data: Path, tmp_path: Path
+) -> None:
     measures = FaithfulnessSpec(measures=("deletion", "pointing"), seeds=(0,))
     spec = MeasureSpec(methods=("gradcam",), tiles=TileChoice(random=2), faithfulness=measures)
     with pytest.raises(UsageError, match=r"pointing.*--masks"):
-        next(measure_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
+        next(
+            measure_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec)
+        )
 
 
 def test_torchscript_is_told_of_the_randomisation_before_anything_is_read(
@@ -139,11 +184,18 @@ def test_a_map_that_is_no_number_is_not_written(
     sample_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = replace(CHEAP["gradcam"], compute=lambda given: grad_cam(given) * torch.nan)
-    method = replace(CATALOGUE["gradcam"], make=lambda classifier, _spec: MapExplainer(classifier, "gradcam", broken))
+    method = replace(
+        CATALOGUE["gradcam"],
+        make=lambda classifier, _spec: MapExplainer(classifier, "gradcam", broken),
+    )
     monkeypatch.setattr(methods, "method_for", lambda _name: method)
     spec = CloseUpSpec(methods=("gradcam",), tiles=TileChoice(at=((3000, 2000),)), curves=None)
-    with pytest.raises(ExplanationError, match=r"gradcam gave a map with values that are no numbers for tile 0"):
-        result_of(explain_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec))
+    with pytest.raises(
+        ExplanationError, match=r"gradcam gave a map with values that are no numbers for tile 0"
+    ):
+        result_of(
+            explain_tiles(sample_data / "slide.tif", sample_data / "bundle", tmp_path / "out", spec)
+        )
     assert not (tmp_path / "out").exists()
 
 

@@ -23,7 +23,9 @@ def make_table() -> TableMaker:
         values = np.array(rows, np.float32).reshape(len(rows), -1)
         count, classes = values.shape
         plain: dict[str, Any] = {
-            "boxes": np.array([(100 * i, 50, 100, 80) for i in range(count)], np.int64).reshape(-1, 4),
+            "boxes": np.array([(100 * i, 50, 100, 80) for i in range(count)], np.int64).reshape(
+                -1, 4
+            ),
             "status": np.ones(count, np.uint8),
             "probabilities": values,
             "class_names": ("Tumor", "Stroma", "Fat", "Other")[:classes],

@@ -23,7 +23,11 @@ def some_annotations(corner: tuple[int, int] = (0, 0)) -> list[Annotation]:
     hole = rng.uniform(0, 1e3, (4, 2)) + corner
     return [
         Annotation("tumour", (outer, hole), (200, 0, 40), "first"),
-        Annotation("tumour: necrosis", (np.array([[0.1, 0.2], [3.3, 0.7], [1 / 3, 9.9]]) + corner,), (1, 2, 3)),
+        Annotation(
+            "tumour: necrosis",
+            (np.array([[0.1, 0.2], [3.3, 0.7], [1 / 3, 9.9]]) + corner,),
+            (1, 2, 3),
+        ),
         Annotation("", (np.array([[0, 0], [5, 0], [5, 5]]) + corner,)),
     ]
 
@@ -52,7 +56,9 @@ def test_qupaths_corner_is_taken_off_and_put_back_exactly(tmp_path: Path) -> Non
 
 
 def test_the_file_is_what_qupath_takes(tmp_path: Path) -> None:
-    write_annotations(tmp_path / "a.geojson", [*some_annotations()[1:], Annotation("plain", (np.eye(3, 2) * 8,))])
+    write_annotations(
+        tmp_path / "a.geojson", [*some_annotations()[1:], Annotation("plain", (np.eye(3, 2) * 8,))]
+    )
     record = json.loads((tmp_path / "a.geojson").read_text(encoding="ascii"))
     assert record["type"] == "FeatureCollection"
     for feature in record["features"]:
@@ -60,7 +66,10 @@ def test_the_file_is_what_qupath_takes(tmp_path: Path) -> None:
         for ring in feature["geometry"]["coordinates"]:
             assert ring[0] == ring[-1]
     assert "classification" not in record["features"][1]["properties"]
-    assert record["features"][2]["properties"]["classification"] == {"name": "plain", "color": [128, 128, 128]}
+    assert record["features"][2]["properties"]["classification"] == {
+        "name": "plain",
+        "color": [128, 128, 128],
+    }
     assert len({feature["id"] for feature in record["features"]}) == 3
 
 

@@ -1,8 +1,8 @@
 """`tiles.geojson` holds nothing that makes QuPath refuse a file.
 
-`refusals` is the oracle: what QuPath 0.6 and 0.7 were seen to do with each kind of feature, and what its
-`PathClass` says of names. It is first shown to notice every bad case, then let loose on what we write, with whatever
-names, colours and numbers hypothesis thinks of.
+`refusals` is the oracle: what QuPath 0.6 and 0.7 were seen to do with each kind of feature, and
+what its `PathClass` says of names. It is first shown to notice every bad case, then let loose on
+what we write, with whatever names, colours and numbers hypothesis thinks of.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ NAN = float("nan")
 
 
 def refusals(collection: dict[str, Any]) -> list[str]:
-    """Return why QuPath would refuse this file or import something else than tiles; empty if it would not."""
+    """Return why QuPath would refuse this file or import something else than tiles.
+
+    Empty if it would not.
+    """
     assert collection["type"] == "FeatureCollection"
     return [reason for feature in collection["features"] for reason in _feature_refusals(feature)]
 
@@ -62,7 +65,9 @@ def _feature_refusals(feature: dict[str, Any]) -> Iterator[str]:
     if not isinstance(properties.get("isLocked", False), bool):
         yield "isLocked"
     metadata = properties.get("metadata", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+    if not isinstance(metadata, dict) or not all(
+        isinstance(value, str) for value in metadata.values()
+    ):
         yield "metadata"
     if "classification" in properties:
         yield from _classification_refusals(properties["classification"])
@@ -73,7 +78,9 @@ def _is_closed_polygon(geometry: object) -> bool:
     if not isinstance(geometry, dict) or geometry.get("type") != "Polygon":
         return False
     corners = [corner for ring in geometry["coordinates"] for corner in ring]
-    if not all(len(corner) == 2 and all(_is_number(value) for value in corner) for corner in corners):
+    if not all(
+        len(corner) == 2 and all(_is_number(value) for value in corner) for corner in corners
+    ):
         return False
     return all(len(ring) >= 4 and ring[0] == ring[-1] for ring in geometry["coordinates"])
 
@@ -89,7 +96,9 @@ def _classification_refusals(classification: object) -> Iterator[str]:
     name, color = classification.get("name"), classification.get("color")
     if not isinstance(name, str) or not all(_is_class_name(part) for part in name.split(":")):
         yield "class name"
-    if not (isinstance(color, list) and len(color) == 3 and all(_is_byte(value) for value in color)):
+    if not (
+        isinstance(color, list) and len(color) == 3 and all(_is_byte(value) for value in color)
+    ):
         yield "class color"
 
 
@@ -145,7 +154,9 @@ BAD: dict[str, Breaker] = {
     "geometry null": lambda f: f.update(geometry=None),
     "geometry empty": lambda f: f.update(geometry={}),
     "geometry absent": lambda f: f.pop("geometry"),
-    "geometry a collection": lambda f: f.update(geometry={"type": "GeometryCollection", "geometries": []}),
+    "geometry a collection": lambda f: f.update(
+        geometry={"type": "GeometryCollection", "geometries": []}
+    ),
     "ring not closed": lambda f: f["geometry"]["coordinates"][0].pop(),
     "text in measurements": lambda f: f["properties"]["measurements"].update(prob_Tumor="high"),
     "measurement not a number": lambda f: f["properties"]["measurements"].update(prob_Tumor=NAN),
@@ -203,14 +214,18 @@ def test_one_tile_in_full(make_table: TableMaker, tmp_path: Path) -> None:
     }
 
 
-def test_places_are_counted_from_the_corner_that_qupath_shows(make_table: TableMaker, tmp_path: Path) -> None:
+def test_places_are_counted_from_the_corner_that_qupath_shows(
+    make_table: TableMaker, tmp_path: Path
+) -> None:
     table = make_table([[0.25, 0.75]], bounds=Box(30, 20, 1000, 1000))
     (feature,) = written(table, tmp_path)["features"]
     assert feature["geometry"]["coordinates"][0][0] == [-30, 30]
     assert feature["geometry"]["coordinates"][0][2] == [70, 110]
 
 
-def test_a_tile_without_a_winner_has_no_classification(make_table: TableMaker, tmp_path: Path) -> None:
+def test_a_tile_without_a_winner_has_no_classification(
+    make_table: TableMaker, tmp_path: Path
+) -> None:
     low, high = written(make_table([[0.2], [0.8]], activation="sigmoid"), tmp_path)["features"]
     assert "classification" not in low["properties"]
     assert low["properties"]["measurements"] == {"prob_Tumor": pytest.approx(0.2)}
@@ -232,16 +247,25 @@ FAR = 2**40
 
 @given(
     names=st.lists(NAMES, min_size=1, max_size=4, unique=True),
-    boxes=st.lists(st.tuples(*[st.integers(-FAR, FAR)] * 2, *[st.integers(1, FAR)] * 2), max_size=5),
+    boxes=st.lists(
+        st.tuples(*[st.integers(-FAR, FAR)] * 2, *[st.integers(1, FAR)] * 2), max_size=5
+    ),
     corner=st.tuples(*[st.integers(-FAR, FAR)] * 2),
     gzipped=st.booleans(),
     data=st.data(),
 )
 @settings(max_examples=80, deadline=None)
 def test_whatever_is_written_is_taken_and_every_coordinate_comes_back(
-    names: list[str], boxes: list[tuple[int, ...]], corner: tuple[int, int], *, gzipped: bool, data: st.DataObject
+    names: list[str],
+    boxes: list[tuple[int, ...]],
+    corner: tuple[int, int],
+    *,
+    gzipped: bool,
+    data: st.DataObject,
 ) -> None:
-    values = data.draw(st.lists(st.tuples(*[NUMBERS] * len(names)), min_size=len(boxes), max_size=len(boxes)))
+    values = data.draw(
+        st.lists(st.tuples(*[NUMBERS] * len(names)), min_size=len(boxes), max_size=len(boxes))
+    )
     colors = data.draw(st.tuples(*[COLOUR] * len(names)))
     table = TileTable(
         np.array(boxes, np.int64).reshape(-1, 4),
@@ -267,18 +291,28 @@ def test_whatever_is_written_is_taken_and_every_coordinate_comes_back(
 
 
 def _check_numbers(collection: dict[str, Any], table: TileTable) -> None:
-    """Every finite probability comes back as the same float32 under its class's name, and nothing else does."""
+    """Every finite probability comes back as the same float32 under its class's name.
+
+    Nothing else does.
+    """
     for feature, row in zip(collection["features"], table.probabilities, strict=True):
         known = {
-            f"prob_{name}": value for name, value in zip(table.class_names, row, strict=True) if np.isfinite(value)
+            f"prob_{name}": value
+            for name, value in zip(table.class_names, row, strict=True)
+            if np.isfinite(value)
         }
-        assert {key: np.float32(value) for key, value in feature["properties"]["measurements"].items()} == known
+        assert {
+            key: np.float32(value) for key, value in feature["properties"]["measurements"].items()
+        } == known
 
 
 def test_a_gzipped_file_holds_the_same(make_table: TableMaker, tmp_path: Path) -> None:
     for name in ("plain.geojson", "packed.geojson.gz"):
         write_tiles_geojson(make_table([[0.25, 0.75]]), tmp_path / name)
-    assert gzip.decompress((tmp_path / "packed.geojson.gz").read_bytes()) == (tmp_path / "plain.geojson").read_bytes()
+    assert (
+        gzip.decompress((tmp_path / "packed.geojson.gz").read_bytes())
+        == (tmp_path / "plain.geojson").read_bytes()
+    )
 
 
 def test_two_runs_write_the_same_bytes(make_table: TableMaker, tmp_path: Path) -> None:
@@ -290,13 +324,19 @@ def test_two_runs_write_the_same_bytes(make_table: TableMaker, tmp_path: Path) -
     assert len(set(ids)) == 3
 
 
-def test_pieces_join_to_one_collection(make_table: TableMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_join_to_one_collection(
+    make_table: TableMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(wsinfer_csv, "VALUES_AT_ONCE", 20)
     features = written(make_table([[i / 100, 0] for i in range(11)]), tmp_path)["features"]
-    assert [feature["geometry"]["coordinates"][0][0][0] for feature in features] == list(range(0, 1100, 100))
+    assert [feature["geometry"]["coordinates"][0][0][0] for feature in features] == list(
+        range(0, 1100, 100)
+    )
 
 
-def test_a_slide_without_tiles_is_an_empty_collection(make_table: TableMaker, tmp_path: Path) -> None:
+def test_a_slide_without_tiles_is_an_empty_collection(
+    make_table: TableMaker, tmp_path: Path
+) -> None:
     table = make_table([[0.1, 0.9]], status=np.array([2], np.uint8))
     assert written(table, tmp_path) == {"type": "FeatureCollection", "features": []}
 

@@ -52,7 +52,15 @@ def test_a_finished_slide_is_told_in_full(tmp_path: Path) -> None:
         "path": "/data/a.svs",
         "status": "partly",
         "tiles": {"done": 10, "failed": 2, "skipped": 30},
-        "classes": [{"name": "Tumor", "color": [200, 0, 0], "count": 10, "share": 1.0, "mean_probability": 0.75}],
+        "classes": [
+            {
+                "name": "Tumor",
+                "color": [200, 0, 0],
+                "count": 10,
+                "share": 1.0,
+                "mean_probability": 0.75,
+            }
+        ],
         "outputs": {"tiles.csv": "a/tiles.csv"},
         "seconds": 1.5,
         "reason": "2 tiles could not be read.",
@@ -78,7 +86,9 @@ def test_the_run_is_told_with_times_in_utc(tmp_path: Path) -> None:
 
 
 def test_what_is_not_a_number_is_null(tmp_path: Path) -> None:
-    report = SlideReport("a", "a.svs", "failed", seconds=float("nan"), facts={"x": [float("inf"), 1.0]})
+    report = SlideReport(
+        "a", "a.svs", "failed", seconds=float("nan"), facts={"x": [float("inf"), 1.0]}
+    )
     (slide,) = written(tmp_path, report)["slides"]
     assert slide["seconds"] is None
     assert slide["facts"] == {"x": [None, 1.0]}

@@ -12,7 +12,12 @@ import zarr
 
 from slidecam.errors import StoreError, UsageError
 from slidecam.exchange import ome_zarr
-from slidecam.exchange.ome_zarr import RasterSpec, halved, read_heatmap_ome_zarr, write_heatmap_ome_zarr
+from slidecam.exchange.ome_zarr import (
+    RasterSpec,
+    halved,
+    read_heatmap_ome_zarr,
+    write_heatmap_ome_zarr,
+)
 from slidecam.geometry import Size, Spacing
 
 if TYPE_CHECKING:
@@ -60,7 +65,9 @@ def test_what_was_painted_comes_back(ngff: ome_zarr.Ngff, tmp_path: Path) -> Non
     np.testing.assert_array_equal(np.asarray(heatmap.levels[0][:]), values)
 
 
-def test_each_level_is_the_mean_of_the_finer_one_across_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_level_is_the_mean_of_the_finer_one_across_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ome_zarr, "CHUNK", 64)
     values = raster()
     write_heatmap_ome_zarr(tmp_path / "h", bands(values), SPEC)
@@ -135,7 +142,10 @@ def test_channels_are_the_classes_with_their_colours(tmp_path: Path) -> None:
 
 def test_version_0_5_is_zarr_v3_with_named_dimensions(tmp_path: Path) -> None:
     write_heatmap_ome_zarr(tmp_path / "h", bands(raster()), replace(SPEC, ngff="0.5"))
-    group, array = as_json(tmp_path / "h" / "zarr.json"), as_json(tmp_path / "h" / "0" / "zarr.json")
+    group, array = (
+        as_json(tmp_path / "h" / "zarr.json"),
+        as_json(tmp_path / "h" / "0" / "zarr.json"),
+    )
     ome = group["attributes"]["ome"]
     assert group["zarr_format"] == 3
     assert ome["version"] == "0.5"
@@ -146,7 +156,8 @@ def test_version_0_5_is_zarr_v3_with_named_dimensions(tmp_path: Path) -> None:
 
 
 def test_a_pixel_of_every_level_lies_on_the_same_place_of_the_slide() -> None:
-    # Half a pixel before the first centre lies the raster's corner, from whatever level it is reckoned.
+    # Half a pixel before the first centre lies the raster's corner, from whatever level it is
+    # reckoned.
     edges = {
         (y - sy / 2, x - sx / 2)
         for level in range(3)
@@ -161,7 +172,9 @@ def test_a_pitch_of_one_at_the_corner_is_the_slides_own_grid() -> None:
     assert spec.level_scale(0) == (0.25, 0.5)
 
 
-@pytest.mark.parametrize(("longest", "levels"), [(1, 1), (256, 1), (257, 2), (512, 2), (513, 3), (1024, 3)])
+@pytest.mark.parametrize(
+    ("longest", "levels"), [(1, 1), (256, 1), (257, 2), (512, 2), (513, 3), (1024, 3)]
+)
 def test_the_pyramid_ends_at_a_small_level(longest: int, levels: int) -> None:
     sizes = replace(SPEC, size=Size(10, longest)).level_sizes
     assert len(sizes) == levels
@@ -174,7 +187,9 @@ def test_a_level_is_chosen_for_a_picture(longest: int, level: int, tmp_path: Pat
     assert read_heatmap_ome_zarr(tmp_path / "h").level_for(longest) == level
 
 
-@pytest.mark.parametrize("cut", [np.s_[:, :-1], np.s_[:, :, :-1], np.s_[:1]], ids=["rows", "columns", "classes"])
+@pytest.mark.parametrize(
+    "cut", [np.s_[:, :-1], np.s_[:, :, :-1], np.s_[:1]], ids=["rows", "columns", "classes"]
+)
 def test_bands_that_do_not_add_up_leave_the_old_heatmap(cut: Any, tmp_path: Path) -> None:
     write_heatmap_ome_zarr(tmp_path / "h", bands(raster()), SPEC)
     with pytest.raises(UsageError, match="301"):
@@ -193,7 +208,9 @@ def test_pixels_of_value_zero_stay_zero_and_background_stays_nan(tmp_path: Path)
     values = np.full((2, 301, 700), NAN, np.float32)
     values[0, :100] = 0
     write_heatmap_ome_zarr(tmp_path / "h", bands(values), SPEC)
-    np.testing.assert_array_equal(np.asarray(read_heatmap_ome_zarr(tmp_path / "h").levels[0][:]), values)
+    np.testing.assert_array_equal(
+        np.asarray(read_heatmap_ome_zarr(tmp_path / "h").levels[0][:]), values
+    )
 
 
 def test_another_zarr_is_refused_by_name(tmp_path: Path) -> None:

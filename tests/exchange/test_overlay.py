@@ -53,14 +53,18 @@ def test_a_class_map_tells_undecided_unreadable_and_pending_apart(make_table: Ta
 
 
 def test_overlapping_tiles_get_the_cell_around_their_centre(make_table: TableMaker) -> None:
-    table = make_table([[0.9, 0.1], [0.1, 0.9], [0.9, 0.1]], boxes=boxes(*((x, 0, 4, 4) for x in (0, 2, 4))))
+    table = make_table(
+        [[0.9, 0.1], [0.1, 0.9], [0.9, 0.1]], boxes=boxes(*((x, 0, 4, 4) for x in (0, 2, 4)))
+    )
     labels = class_map(table, Size(8, 4), (4, 8))
     assert labels[2].tolist() == [NO_TILE, 0, 0, 1, 1, 0, 0, NO_TILE]
 
 
 @pytest.mark.parametrize("tile", [1, 3, 40], ids=["less than a pixel", "small", "large"])
 def test_every_tile_leaves_a_pixel(tile: int, make_table: TableMaker) -> None:
-    places = [(x, y, tile, tile) for x in range(0, 8 * tile, tile) for y in range(0, 8 * tile, tile)]
+    places = [
+        (x, y, tile, tile) for x in range(0, 8 * tile, tile) for y in range(0, 8 * tile, tile)
+    ]
     table = make_table([[0.9, 0.1]] * 64, boxes=boxes(*places))
     labels = class_map(table, Size(8 * tile, 8 * tile), (24, 24))
     assert (labels == 0).sum() >= 64

@@ -1,4 +1,7 @@
-"""What our QuPath scripts load: the table, the heatmaps' places, and what a finished run is exported to."""
+"""What our QuPath scripts load.
+
+The table, the heatmaps' places, and what a finished run is exported to.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,12 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_table_counts_from_the_corner_that_qupath_shows(make_table: TableMaker, tmp_path: Path) -> None:
-    table = make_table([[0.25, 0.75], [NAN, 0.5]], bounds=Box(30, 20, 900, 900), class_names=('a "b", c', "Größe"))
+def test_the_table_counts_from_the_corner_that_qupath_shows(
+    make_table: TableMaker, tmp_path: Path
+) -> None:
+    table = make_table(
+        [[0.25, 0.75], [NAN, 0.5]], bounds=Box(30, 20, 900, 900), class_names=('a "b", c', "Größe")
+    )
     write_tiles_table(table, tmp_path / "t.csv.gz")
     first, second = rows_of(tmp_path / "t.csv.gz")
     assert first == {
@@ -43,7 +50,9 @@ def test_the_table_counts_from_the_corner_that_qupath_shows(make_table: TableMak
     assert (second["class"], second['prob_a "b", c'], second["prob_Größe"]) == ("", "", "0.5")
 
 
-def test_probabilities_come_back_as_the_same_float32(make_table: TableMaker, tmp_path: Path) -> None:
+def test_probabilities_come_back_as_the_same_float32(
+    make_table: TableMaker, tmp_path: Path
+) -> None:
     values = np.random.default_rng(1).random((50, 2)).astype(np.float32)
     write_tiles_table(make_table(values.tolist()), tmp_path / "t.csv.gz")
     read = [[row["prob_Tumor"], row["prob_Stroma"]] for row in rows_of(tmp_path / "t.csv.gz")]
@@ -59,14 +68,22 @@ def test_the_same_tiles_make_the_same_bytes(make_table: TableMaker, tmp_path: Pa
 def write_heat(path: Path, heat: list[list[float]], **changes: Any) -> Path:
     values = np.array([heat], np.float32)
     size = Size(values.shape[2], values.shape[1])
-    spec = RasterSpec("s", ("A",), ((9, 9, 9),), size, 16, None, attributes={"method": "cam"}, **changes)
+    spec = RasterSpec(
+        "s", ("A",), ((9, 9, 9),), size, 16, None, attributes={"method": "cam"}, **changes
+    )
     write_heatmap_ome_zarr(path, [values], spec)
     return path
 
 
-def test_a_heatmap_is_cut_to_its_numbers_and_lies_at_their_outer_edges(make_table: TableMaker, tmp_path: Path) -> None:
-    heat = write_heat(tmp_path / "h.zarr", [[NAN, NAN, NAN, NAN], [NAN, 0.0, NAN, NAN], [NAN, NAN, 1.0, NAN]])
-    index = write_for_qupath(QuPathExport(make_table([[1.0]], bounds=Box(10, 4, 900, 900)), [heat]), tmp_path / "q")
+def test_a_heatmap_is_cut_to_its_numbers_and_lies_at_their_outer_edges(
+    make_table: TableMaker, tmp_path: Path
+) -> None:
+    heat = write_heat(
+        tmp_path / "h.zarr", [[NAN, NAN, NAN, NAN], [NAN, 0.0, NAN, NAN], [NAN, NAN, 1.0, NAN]]
+    )
+    index = write_for_qupath(
+        QuPathExport(make_table([[1.0]], bounds=Box(10, 4, 900, 900)), [heat]), tmp_path / "q"
+    )
     (told,) = index["heatmaps"]
     assert told == {
         "file": "heatmap-1.png", "method": "cam", "class": "A", "signed": False,
@@ -85,7 +102,9 @@ def test_a_large_heatmap_is_taken_from_a_coarser_level_without_moving(
     heat = np.full((10, 600), NAN)
     heat[2:6, 100:400] = 0.5
     path = write_heat(tmp_path / "h.zarr", heat.tolist())
-    (told,) = write_for_qupath(QuPathExport(make_table([[1.0]]), [path]), tmp_path / "q")["heatmaps"]
+    (told,) = write_for_qupath(QuPathExport(make_table([[1.0]]), [path]), tmp_path / "q")[
+        "heatmaps"
+    ]
     assert [told[side] for side in ("x", "y", "width", "height")] == [1600, 32, 4800, 64]
     with Image.open(tmp_path / "q" / "heatmap-1.png") as picture:
         assert picture.size == (150, 2)
@@ -93,7 +112,10 @@ def test_a_large_heatmap_is_taken_from_a_coarser_level_without_moving(
 
 def test_a_heatmap_without_a_number_is_left_out(make_table: TableMaker, tmp_path: Path) -> None:
     heat = write_heat(tmp_path / "h.zarr", [[NAN, NAN]])
-    assert write_for_qupath(QuPathExport(make_table([[1.0]]), [heat]), tmp_path / "q")["heatmaps"] == []
+    assert (
+        write_for_qupath(QuPathExport(make_table([[1.0]]), [heat]), tmp_path / "q")["heatmaps"]
+        == []
+    )
 
 
 def make_run(folder: Path, **changes: Any) -> Path:
@@ -105,7 +127,12 @@ def make_run(folder: Path, **changes: Any) -> Path:
     colors = [[1, 2, 3], [4, 5, 6]]
     record = {
         "input": {"path": "a.mrxs", "size_px": [700, 500], "bounds_px": [100, 60, 500, 400]},
-        "bundle": {"name": "a model", "activation": "softmax", "class_names": ["A", "B"], "class_colors": colors},
+        "bundle": {
+            "name": "a model",
+            "activation": "softmax",
+            "class_names": ["A", "B"],
+            "class_colors": colors,
+        },
         "qupath": {"corner_px": [100, 60], "size_px": None},
         "heatmaps": [],
     }
@@ -128,7 +155,9 @@ def test_a_finished_run_is_exported_without_slide_and_model(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("shown", "x"), [(Size(700, 500), "100"), (Size(500, 400), "0")])
-def test_the_size_that_qupath_shows_says_where_it_counts_from(tmp_path: Path, shown: Size, x: str) -> None:
+def test_the_size_that_qupath_shows_says_where_it_counts_from(
+    tmp_path: Path, shown: Size, x: str
+) -> None:
     make_run(tmp_path / "a")
     (told,) = export_for_qupath(tmp_path / "a", tmp_path / "for qupath", shown, "csv")
     assert told["size_px"] == [shown.width, shown.height]

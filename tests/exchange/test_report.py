@@ -13,7 +13,14 @@ import pytest
 from PIL import Image
 
 from slidecam.exchange.manifest import RunFacts, SlideReport, TileCounts
-from slidecam.exchange.report import EMBEDDED, bar_pieces, in_words, legend, status_counts, write_report
+from slidecam.exchange.report import (
+    EMBEDDED,
+    bar_pieces,
+    in_words,
+    legend,
+    status_counts,
+    write_report,
+)
 from slidecam.exchange.summary import ClassSummary
 from slidecam.pages import picture_uri
 
@@ -58,7 +65,8 @@ class _Page(HTMLParser):
 def classes(*counts: int) -> tuple[ClassSummary, ...]:
     total = max(sum(counts), 1)
     return tuple(
-        ClassSummary(f"class {i}", (i % 256, 0, 0), count, count / total, 0.5) for i, count in enumerate(counts)
+        ClassSummary(f"class {i}", (i % 256, 0, 0), count, count / total, 0.5)
+        for i, count in enumerate(counts)
     )
 
 
@@ -67,7 +75,9 @@ def done(name: str, **changes: object) -> SlideReport:
     return SlideReport(name, f"/data/{name}.svs", "done", **(plain | changes))  # type: ignore[arg-type]
 
 
-def failed(name: str, reason: str = "cannot be opened.", remedy: str = "Convert it.") -> SlideReport:
+def failed(
+    name: str, reason: str = "cannot be opened.", remedy: str = "Convert it."
+) -> SlideReport:
     return SlideReport(name, f"/data/{name}.svs", "failed", reason=reason, remedy=remedy)
 
 
@@ -112,7 +122,9 @@ def test_no_name_can_break_the_page(tmp_path: Path) -> None:
         warnings=(HOSTILE,),
     )
     _, page = written(tmp_path, hostile)
-    _, tame = written(tmp_path, SlideReport(**{**vars(hostile), "slide": "a", "path": "b", "reason": "c"}))
+    _, tame = written(
+        tmp_path, SlideReport(**{**vars(hostile), "slide": "a", "path": "b", "reason": "c"})
+    )
     assert page.tags == tame.tags
     assert page.tags.count("script") == 1
     assert "img" not in page.tags
@@ -137,7 +149,9 @@ def test_overviews_are_small_pictures_that_lead_to_the_large_one(tmp_path: Path)
 
 
 def test_a_page_of_many_slides_shows_the_pictures_beside_it(tmp_path: Path) -> None:
-    reports = [done(f"s{index}", outputs=overview(tmp_path, f"s{index}")) for index in range(EMBEDDED + 1)]
+    reports = [
+        done(f"s{index}", outputs=overview(tmp_path, f"s{index}")) for index in range(EMBEDDED + 1)
+    ]
     text, _page = written(tmp_path, *reports)
     assert "data:image" not in text
     assert text.count('loading="lazy" src="s') == EMBEDDED + 1
@@ -152,7 +166,9 @@ def test_a_picture_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
 
 
 def test_every_slide_in_the_table_leads_to_its_place(tmp_path: Path) -> None:
-    _, page = written(tmp_path, done("a", outputs={"tiles.csv": "a/tiles.csv"}), failed("b"), failed("c"))
+    _, page = written(
+        tmp_path, done("a", outputs={"tiles.csv": "a/tiles.csv"}), failed("b"), failed("c")
+    )
     anchors = [link[1:] for link in page.links if link.startswith("#")]
     assert len(anchors) == 3
     assert set(anchors) <= set(page.ids)
@@ -184,7 +200,9 @@ def test_of_many_classes_the_rare_ones_share_a_piece() -> None:
 
 
 def test_the_legend_counts_the_whole_run() -> None:
-    pieces = legend([done("a", classes=classes(7, 3)), failed("x"), done("b", classes=classes(1, 9))])
+    pieces = legend(
+        [done("a", classes=classes(7, 3)), failed("x"), done("b", classes=classes(1, 9))]
+    )
     assert [(piece.name, piece.count, piece.share) for piece in pieces] == [
         ("class 0", 8, 0.4),
         ("class 1", 12, 0.6),
@@ -197,7 +215,13 @@ def test_statuses_that_did_not_happen_are_not_told() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.04, "0.0 s"), (59.9, "59.9 s"), (60, "1 min 0 s"), (3599.6, "1 h 0 min"), (7500, "2 h 5 min")],
+    [
+        (0.04, "0.0 s"),
+        (59.9, "59.9 s"),
+        (60, "1 min 0 s"),
+        (3599.6, "1 h 0 min"),
+        (7500, "2 h 5 min"),
+    ],
 )
 def test_times_are_told_as_people_say_them(seconds: float, words: str) -> None:
     assert in_words(seconds) == words

@@ -26,7 +26,9 @@ def test_shares_are_of_the_classified_tiles(make_table: TableMaker) -> None:
     )
 
 
-def test_a_tile_without_a_winner_counts_for_no_class_but_for_the_mean(make_table: TableMaker) -> None:
+def test_a_tile_without_a_winner_counts_for_no_class_but_for_the_mean(
+    make_table: TableMaker,
+) -> None:
     (tumor,) = summarise_classes(make_table([[0.25], [0.75]], activation="sigmoid"))
     assert (tumor.count, tumor.share, tumor.mean_probability) == (1, 0.5, 0.5)
 

@@ -68,6 +68,8 @@ def test_an_empty_table_has_no_winners() -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_arrays_that_do_not_fit_are_refused(change: dict[str, object], make_table: TableMaker) -> None:
+def test_arrays_that_do_not_fit_are_refused(
+    change: dict[str, object], make_table: TableMaker
+) -> None:
     with pytest.raises(UsageError):
         make_table([[0.5, 0.5], [0.5, 0.5]], **change)

@@ -1,4 +1,7 @@
-"""What is written of volumes comes back: heat as OME-Zarr and NIfTI, the table of slices; and a montage is drawn."""
+"""What is written of volumes comes back: heat as OME-Zarr and NIfTI, the table of slices.
+
+And a montage is drawn.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,11 @@ from slidecam.exchange.montage import (
 )
 from slidecam.exchange.nifti import write_nifti
 from slidecam.exchange.slices_csv import SliceTable, read_slices_csv, write_slices_csv
-from slidecam.exchange.volume_zarr import VolumeRasterSpec, read_volume_ome_zarr, write_volume_ome_zarr
+from slidecam.exchange.volume_zarr import (
+    VolumeRasterSpec,
+    read_volume_ome_zarr,
+    write_volume_ome_zarr,
+)
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
 if TYPE_CHECKING:
@@ -50,12 +57,18 @@ def test_heat_comes_back_plane_by_plane(tmp_path: Path, axis: Any, ngff: Any) ->
     stack = PlaneStack(VolumeGrid(SHAPE, TURNED), axis)
     heat = np.random.default_rng(0).random((2, *stack.shape), np.float32)
     heat[:, 3] = np.nan
-    spec = VolumeRasterSpec("v", ("a", "b"), ((1, 2, 3), (4, 5, 6)), stack, ngff=ngff, attributes={"method": "cam"})
+    spec = VolumeRasterSpec(
+        "v", ("a", "b"), ((1, 2, 3), (4, 5, 6)), stack, ngff=ngff, attributes={"method": "cam"}
+    )
     write_volume_ome_zarr(tmp_path / "h", (heat[:, plane] for plane in range(stack.shape[0])), spec)
     found = read_volume_ome_zarr(tmp_path / "h")
     np.testing.assert_array_equal(found.pictures(1, 0, stack.shape[0]), heat[1])
     np.testing.assert_array_equal(np.asarray(found.array[0]), stack.from_pictures(heat[0]))
-    assert (found.spec.class_names, found.spec.ngff, found.spec.stack.axis) == (("a", "b"), ngff, axis)
+    assert (found.spec.class_names, found.spec.ngff, found.spec.stack.axis) == (
+        ("a", "b"),
+        ngff,
+        axis,
+    )
     assert found.spec.attributes == {"method": "cam"}
     np.testing.assert_array_equal(found.spec.stack.grid.affine, TURNED)
     assert found.scale == pytest.approx((0.9, 0.8, 2.0))  # up along j, back along i, left along k
@@ -66,9 +79,10 @@ def test_the_place_of_a_voxel_is_the_affines() -> None:
     grid = VolumeGrid(SHAPE, TURNED)
     file_index = np.array([2, 5, 7, 1.0])
     right, front, up, _one = TURNED @ file_index
-    spl = np.argwhere(grid.to_spl(np.arange(np.prod(SHAPE)).reshape(SHAPE)) == np.ravel_multi_index((2, 5, 7), SHAPE))[
-        0
-    ]
+    spl = np.argwhere(
+        grid.to_spl(np.arange(np.prod(SHAPE)).reshape(SHAPE))
+        == np.ravel_multi_index((2, 5, 7), SHAPE)
+    )[0]
     place = np.array(grid.translate) + spl * np.array(grid.scale)
     np.testing.assert_allclose(place, (up, -front, -right), atol=1e-9)
 
@@ -130,7 +144,10 @@ def test_heat_glows_and_its_absence_leaves_the_anatomy_bare() -> None:
 
 @pytest.mark.parametrize("shown", [0, 3])
 def test_a_montage_is_drawn_with_and_without_slices(tmp_path: Path, shown: int) -> None:
-    slices = [MontageSlice(n, np.full((9, 7, 3), 40 * n, np.uint8), np.zeros((9, 7), np.float32)) for n in range(shown)]
+    slices = [
+        MontageSlice(n, np.full((9, 7, 3), 40 * n, np.uint8), np.zeros((9, 7), np.float32))
+        for n in range(shown)
+    ]
     facts = MontageFacts("v", "d", "Called a", "a", ((255, 0, 0), (0, 0, 255)), 9 / 7)
     write_montage_png(tmp_path / "m.png", slices, table(), facts)
     with Image.open(tmp_path / "m.png") as picture:

@@ -25,15 +25,23 @@ def test_the_file_is_exactly_wsinfers_layout(make_table: TableMaker, tmp_path: P
     )
 
 
-def test_only_finished_tiles_are_written_in_grid_order(make_table: TableMaker, tmp_path: Path) -> None:
-    table = make_table([[i / 10, 1 - i / 10] for i in range(5)], status=np.array([1, 2, 1, 0, 1], np.uint8))
+def test_only_finished_tiles_are_written_in_grid_order(
+    make_table: TableMaker, tmp_path: Path
+) -> None:
+    table = make_table(
+        [[i / 10, 1 - i / 10] for i in range(5)], status=np.array([1, 2, 1, 0, 1], np.uint8)
+    )
     write_tiles_csv(table, tmp_path / "tiles.csv")
     assert read_tiles_csv(tmp_path / "tiles.csv").boxes[:, 0].tolist() == [0, 200, 400]
 
 
-def test_probabilities_come_back_as_the_same_float32(make_table: TableMaker, tmp_path: Path) -> None:
+def test_probabilities_come_back_as_the_same_float32(
+    make_table: TableMaker, tmp_path: Path
+) -> None:
     random = np.random.default_rng(0)
-    values = np.concatenate([random.random(3000), 10.0 ** random.uniform(-44, 0, 3000), [0, 1, 1e-45]])
+    values = np.concatenate(
+        [random.random(3000), 10.0 ** random.uniform(-44, 0, 3000), [0, 1, 1e-45]]
+    )
     table = make_table([[value] for value in values.astype(np.float32)])
     write_tiles_csv(table, tmp_path / "tiles.csv")
     assert np.array_equal(read_tiles_csv(tmp_path / "tiles.csv").probabilities, table.probabilities)
@@ -52,8 +60,12 @@ def test_it_opens_as_wsinfers_readers_open_it(make_table: TableMaker, tmp_path: 
     assert table["prob_Stroma"].tolist() == [0.9, 0.4]
 
 
-@pytest.mark.parametrize("names", [("a,b", 'say "b"'), ("Größe", "腫瘍"), ("two\nlines", " spaced ")])
-def test_any_class_name_comes_back(names: tuple[str, str], make_table: TableMaker, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "names", [("a,b", 'say "b"'), ("Größe", "腫瘍"), ("two\nlines", " spaced ")]
+)
+def test_any_class_name_comes_back(
+    names: tuple[str, str], make_table: TableMaker, tmp_path: Path
+) -> None:
     write_tiles_csv(make_table([[0.1, 0.9]], class_names=names), tmp_path / "tiles.csv")
     assert read_tiles_csv(tmp_path / "tiles.csv").class_names == names
 
@@ -66,12 +78,19 @@ def test_a_slide_without_tiles_is_a_header(make_table: TableMaker, tmp_path: Pat
     assert back.probabilities.shape == (0, 2)
 
 
-def test_a_finished_tile_without_a_number_stays_not_a_number(make_table: TableMaker, tmp_path: Path) -> None:
+def test_a_finished_tile_without_a_number_stays_not_a_number(
+    make_table: TableMaker, tmp_path: Path
+) -> None:
     write_tiles_csv(make_table([[float("nan"), 0.5]]), tmp_path / "tiles.csv")
-    assert np.isnan(read_tiles_csv(tmp_path / "tiles.csv").probabilities[0]).tolist() == [True, False]
+    assert np.isnan(read_tiles_csv(tmp_path / "tiles.csv").probabilities[0]).tolist() == [
+        True,
+        False,
+    ]
 
 
-def test_pieces_join_without_a_gap(make_table: TableMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_join_without_a_gap(
+    make_table: TableMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = make_table([[i / 100] for i in range(23)])
     monkeypatch.setattr(wsinfer_csv, "VALUES_AT_ONCE", 20)
     assert [len(rows) for rows in wsinfer_csv.pieces(table)] == [4, 4, 4, 4, 4, 3]

@@ -42,8 +42,10 @@ class Small:
     @property
     def card(self) -> Card:
         return Card(
-            name="small", architecture=self.architecture, class_names=("a", "b", "c", "d"), activation="softmax",
-            tile_px=self.edge, spacing=0.5, input_px=self.edge, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25),
+            name="small", architecture=self.architecture, class_names=("a", "b", "c", "d"),
+            activation="softmax",
+            tile_px=self.edge, spacing=0.5, input_px=self.edge,
+            mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25),
             split=self.layer if self.split else None,
         )  # fmt: skip
 
@@ -66,7 +68,7 @@ class Small:
 
 
 def sequential() -> nn.Module:
-    """Return a network without halves, whose head is not linear and whose map is 7 by 7 for 32 px."""
+    """Return a network without halves; its head is not linear, its map is 7 by 7 for 32 px."""
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True),
         nn.Conv2d(8, 12, 3, stride=2), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
@@ -76,7 +78,7 @@ def sequential() -> nn.Module:
 
 @cache
 def _state(small: Small) -> dict[str, torch.Tensor]:
-    """Return weights under which logits differ from tile to tile, and batch norms know the tiles."""
+    """Return weights under which logits differ by tile, and batch norms know the tiles."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(1)
         network = _built(small)
@@ -127,8 +129,8 @@ def small() -> MakeSmall:
 class Copying(nn.Module):
     """Runs a layer and hands a copy on.
 
-    pytorch-grad-cam keeps the layer's output itself on a CPU, so that what computes in place behind the layer
-    rewrites what it has kept.
+    pytorch-grad-cam keeps the layer's output itself on a CPU, so that what computes in place behind
+    the layer rewrites what it has kept.
     """
 
     def __init__(self, layer: nn.Module) -> None:
@@ -142,7 +144,7 @@ class Copying(nn.Module):
 
 @pytest.fixture
 def hooked() -> Callable[[nn.Module, Small], nn.Module]:
-    """Return what readies a network's layer for pytorch-grad-cam, and returns the layer to look at."""
+    """Return what readies a layer for pytorch-grad-cam, and returns the layer to look at."""
 
     def ready(network: nn.Module, small: Small) -> nn.Module:
         copying = Copying(network.get_submodule(small.layer))
@@ -155,10 +157,15 @@ def hooked() -> Callable[[nn.Module, Small], nn.Module]:
 
 @pytest.fixture
 def as_theirs() -> Callable[[torch.Tensor, int], NDArray[Any]]:
-    """Return what scales raw maps (B, h, w) by tile, enlarges and scales again, as pytorch-grad-cam does."""
+    """Return what scales raw maps (B, h, w) by tile, enlarges and scales again.
+
+    It does so as pytorch-grad-cam does.
+    """
 
     def scale(raw: torch.Tensor, edge: int) -> NDArray[Any]:
-        enlarged = F.interpolate(_scaled(raw)[:, None], (edge, edge), mode="bilinear", align_corners=False)[:, 0]
+        enlarged = F.interpolate(
+            _scaled(raw)[:, None], (edge, edge), mode="bilinear", align_corners=False
+        )[:, 0]
         return np.asarray(_scaled(enlarged.clamp_min(0)))
 
     return scale
@@ -173,5 +180,11 @@ def _scaled(maps: torch.Tensor) -> torch.Tensor:
 def sample_tiles(sample_data: Path) -> torch.Tensor:
     """Return tiles of tissue cut from the synthetic slide, uint8 (B, 128, 128, 3)."""
     slide = tifffile.imread(sample_data / "slide.tif")
-    cut = [slide[y : y + 128, x : x + 128] for y in range(300, 3900, 450) for x in range(300, 3900, 450)]
-    return torch.stack([torch.from_numpy(tile.copy()) for tile in cut if tile.std((0, 1)).mean() > 15][:12])
+    cut = [
+        slide[y : y + 128, x : x + 128]
+        for y in range(300, 3900, 450)
+        for x in range(300, 3900, 450)
+    ]
+    return torch.stack(
+        [torch.from_numpy(tile.copy()) for tile in cut if tile.std((0, 1)).mean() > 15][:12]
+    )

@@ -1,4 +1,4 @@
-"""Ablation-CAM is the paper's fall of the logit, whatever the head, and runs no more than it must."""
+"""Ablation-CAM is the paper's fall of the logit for any head, and runs no more than it must."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ def test_maps_are_pytorch_grad_cams_where_the_logit_is_above_0(
         for index in ALL:
             theirs = cam(input_tensor=case.scaled(2), targets=[ClassifierOutputTarget(index)] * 2)
             above = (found.logits[:, index] > 0.01).numpy()
-            assert np.abs(as_theirs(found.maps[:, index], case.edge) - theirs)[above].max(initial=0) <= 1e-4
+            assert (
+                np.abs(as_theirs(found.maps[:, index], case.edge) - theirs)[above].max(initial=0)
+                <= 1e-4
+            )
     assert (found.logits > 0.01).any()
 
 
@@ -77,18 +80,25 @@ def test_a_linear_heads_falls_are_those_of_channels_set_to_0(small: MakeSmall) -
     case = small("pocket")
     known, tried = case.classifier(), replace(case.classifier(), linear_head=None)
     assert known.linear_head is not None
-    maps = [AblationCam(one, AblationCamSpec(batch=5)).explain(case.tiles(3), ALL).maps for one in (known, tried)]
+    maps = [
+        AblationCam(one, AblationCamSpec(batch=5)).explain(case.tiles(3), ALL).maps
+        for one in (known, tried)
+    ]
     torch.testing.assert_close(maps[0], maps[1], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("linear", [True, False])
-def test_the_backbone_runs_once_where_the_head_runs_alone(small: MakeSmall, *, linear: bool) -> None:
+def test_the_backbone_runs_once_where_the_head_runs_alone(
+    small: MakeSmall, *, linear: bool
+) -> None:
     case = small("pocket")
     classifier = case.classifier() if linear else replace(case.classifier(), linear_head=None)
     tiles: dict[str, list[int]] = {"stem": [], "fc": []}
     for name, seen in tiles.items():
         layer = classifier.network.get_submodule(name)
-        layer.register_forward_pre_hook(lambda _module, inputs, seen=seen: seen.append(len(inputs[0])))
+        layer.register_forward_pre_hook(
+            lambda _module, inputs, seen=seen: seen.append(len(inputs[0]))
+        )
     found = AblationCam(classifier, AblationCamSpec(batch=5)).explain(case.tiles(2), ALL)
     assert tiles["stem"] == [1, 1]
     assert tiles["fc"] == ([1, 1] if linear else [1, 5, 5, 2] * 2)
@@ -99,7 +109,9 @@ def test_behind_a_named_layer_every_live_channel_is_a_pass(small: MakeSmall) -> 
     case = small("sequential")
     classifier = case.classifier()
     tiles: list[int] = []
-    classifier.network.register_forward_pre_hook(lambda _module, inputs: tiles.append(len(inputs[0])))
+    classifier.network.register_forward_pre_hook(
+        lambda _module, inputs: tiles.append(len(inputs[0]))
+    )
     found = AblationCam(classifier, AblationCamSpec(batch=5)).explain(case.tiles(1), ALL)
     assert sum(tiles) == found.passes == 1 + found.facts["channels"]
 

@@ -35,7 +35,8 @@ def classifier_on(architecture: str, classes: int = 3, split: str | None = None)
     args: dict[str, object] = {"widths": [8, 12]} if architecture == LINEAR else {"input_px": EDGE}
     card = Card(
         name="case", architecture=architecture, class_names=tuple("abcdefgh"[:classes]),
-        activation="softmax" if classes > 1 else "sigmoid", tile_px=EDGE, spacing=0.5, input_px=EDGE,
+        activation="softmax" if classes > 1 else "sigmoid",
+        tile_px=EDGE, spacing=0.5, input_px=EDGE,
         mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), split=split,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
@@ -53,7 +54,7 @@ def tiles(count: int = 3) -> torch.Tensor:
 
 
 def curved_pass(tiles: int = 2) -> ClassifierPass:
-    """Return a pass whose gradients differ from place to place and from tile to tile, some below 0."""
+    """Return a pass whose gradients differ by place and by tile, some of them below 0."""
     generator = torch.Generator().manual_seed(0)
     activation = torch.randn((tiles, 5, 3, 4), generator=generator).requires_grad_()
     weight = torch.randn((3, 5, 3, 4), generator=generator)
@@ -62,7 +63,10 @@ def curved_pass(tiles: int = 2) -> ClassifierPass:
 
 
 def brute_force(name: str, a: Doubles, g: Doubles, rival: Doubles) -> Doubles:
-    """Return one tile's map (h, w) of activation and gradients (C, h, w), channel by channel and place by place."""
+    """Return one tile's map (h, w) of activation and gradients (C, h, w).
+
+    It is worked out channel by channel and place by place.
+    """
     channels, height, width = a.shape
     expected = np.zeros((height, width))
     for c in range(channels):
@@ -92,7 +96,8 @@ def test_raw_maps_are_the_papers_sums(name: str) -> None:
     assert maps.dtype == torch.float32
     assert not maps.requires_grad
     gradients = [
-        torch.autograd.grad(passed.logits[:, k].sum(), passed.activation, retain_graph=True)[0] for k in range(3)
+        torch.autograd.grad(passed.logits[:, k].sum(), passed.activation, retain_graph=True)[0]
+        for k in range(3)
     ]
     a, g = passed.activation.detach().double().numpy(), [one.double().numpy() for one in gradients]
     for place, index in enumerate((2, 0)):
@@ -123,7 +128,9 @@ def test_places_without_gradient_are_zero_even_without_epsilon() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 3, 4), (1, 4, 6, 5), (3, 40, 2, 2), (1, 3, 1, 1)])
-def test_eigen_cam_is_the_first_component_turned_to_its_farthest_place(shape: tuple[int, ...]) -> None:
+def test_eigen_cam_is_the_first_component_turned_to_its_farthest_place(
+    shape: tuple[int, ...],
+) -> None:
     activation = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     expected = np.maximum(get_2d_projection_with_sign_correction(activation.numpy()), 0)
     np.testing.assert_allclose(eigen_cam(activation), expected, atol=1e-5)
@@ -143,7 +150,9 @@ def test_evidence_and_bias_are_the_logits_exactly() -> None:
     passed = classifier.run(tiles(17), gradients=False)
     evidence = plan_maps(classifier, ["cam"], (0, 1, 2))(passed)[:, 0]
     assert float(evidence.min()) < 0 < float(evidence.max())
-    torch.testing.assert_close(evidence.mean((2, 3)) + classifier.linear_head.bias, passed.logits, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        evidence.mean((2, 3)) + classifier.linear_head.bias, passed.logits, rtol=0, atol=1e-5
+    )
 
 
 def test_evidence_is_the_weighted_sum_of_channels() -> None:
@@ -152,11 +161,15 @@ def test_evidence_is_the_weighted_sum_of_channels() -> None:
     assert passed.activation is not None
     network: Any = classifier.network
     expected = torch.einsum("bchw,kc->bkhw", passed.activation, network.fc.weight[[2, 0]])
-    torch.testing.assert_close(plan_maps(classifier, ["cam"], (2, 0))(passed)[:, 0], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        plan_maps(classifier, ["cam"], (2, 0))(passed)[:, 0], expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_heads_that_are_more_than_linear_have_no_evidence() -> None:
-    with pytest.raises(ExplanationError, match=r"CAM: case has more than a linear layer.*hirescam or gradcam"):
+    with pytest.raises(
+        ExplanationError, match=r"CAM: case has more than a linear layer.*hirescam or gradcam"
+    ):
         plan_maps(classifier_on(DEEP), ["gradcam", "cam"], (0,))
 
 
@@ -174,12 +187,19 @@ def test_the_closed_form_is_what_backward_passes_give() -> None:
 
 
 def test_gradients_that_are_the_same_everywhere_are_kept_as_one_place() -> None:
-    """What is measured here is time: a deep head on the average costs little more than a linear one."""
-    activation = torch.rand((2, 5, 3, 4), generator=torch.Generator().manual_seed(0)).requires_grad_()
+    """What is measured here is time.
+
+    A deep head on the average costs little more than a linear one.
+    """
+    activation = torch.rand(
+        (2, 5, 3, 4), generator=torch.Generator().manual_seed(0)
+    ).requires_grad_()
     logits = activation.mean((2, 3)).tanh()
     seen: list[tuple[int, ...]] = []
     one = CHEAP["gradcam"]
-    spying = type(one)(one.title, lambda given: seen.append(tuple(given.gradient.shape)) or one.compute(given))  # type: ignore[func-returns-value]
+    spying = type(one)(
+        one.title, lambda given: seen.append(tuple(given.gradient.shape)) or one.compute(given)
+    )  # type: ignore[func-returns-value]
     MapPlan((spying,), (0, 1))(ClassifierPass(activation, logits))
     MapPlan((spying,), (0,))(curved_pass())
     assert seen == [(2, 1, 5, 1, 1), (2, 1, 5, 1, 1), (2, 1, 5, 3, 4)]
@@ -219,7 +239,9 @@ def test_methods_keep_their_order_and_say_which_are_signed() -> None:
     plan = plan_maps(classifier, ["layercam", "cam", "eigencam"], (0, 1))
     assert plan.signed == (False, True, False)
     for place, name in enumerate(("layercam", "cam", "eigencam")):
-        assert torch.equal(plan(passed)[:, place], plan_maps(classifier, [name], (0, 1))(passed)[:, 0])
+        assert torch.equal(
+            plan(passed)[:, place], plan_maps(classifier, [name], (0, 1))(passed)[:, 0]
+        )
 
 
 def test_eigen_cam_knows_of_no_class_and_needs_no_gradients() -> None:
@@ -236,14 +258,21 @@ def test_finer_cam_of_two_classes_compares_each_with_the_other() -> None:
     passed = classifier.run(tiles(), gradients=False)
     maps = plan_maps(classifier, ["finer-cam"], (0, 1))(passed)[:, 0]
     assert plan_maps(classifier, ["finer-cam"], (1, 0)).rivals == (0, 1)
-    torch.testing.assert_close(maps[:, :1], plan_maps(classifier, ["finer-cam"], (0,), 1)(passed)[:, 0])
-    assert float((maps[:, 0] * maps[:, 1]).max()) == 0, "what speaks for one speaks against the other"
+    torch.testing.assert_close(
+        maps[:, :1], plan_maps(classifier, ["finer-cam"], (0,), 1)(passed)[:, 0]
+    )
+    assert float((maps[:, 0] * maps[:, 1]).max()) == 0, (
+        "what speaks for one speaks against the other"
+    )
 
 
 @pytest.mark.parametrize(("classes", "against", "said"), [
-    (3, None, "has 3.*--against"), (1, None, "has 1"), (3, 0, "'a' with itself"), (3, 7, "no class 7"),
+    (3, None, "has 3.*--against"), (1, None, "has 1"),
+    (3, 0, "'a' with itself"), (3, 7, "no class 7"),
 ])  # fmt: skip
-def test_finer_cam_without_another_class_is_refused(classes: int, against: int | None, said: str) -> None:
+def test_finer_cam_without_another_class_is_refused(
+    classes: int, against: int | None, said: str
+) -> None:
     with pytest.raises(ExplanationError, match=said):
         plan_maps(classifier_on(LINEAR, classes), ["finer-cam"], (0,), against)
 
@@ -271,7 +300,8 @@ def test_classes_that_are_not_there_are_refused(classes: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("methods", "said"), [(["lime"], "'lime' is no map for whole slides.*cam, gradcam"), ([], "no method")]
+    ("methods", "said"),
+    [(["lime"], "'lime' is no map for whole slides.*cam, gradcam"), ([], "no method")],
 )
 def test_methods_that_are_not_cheap_are_refused(methods: list[str], said: str) -> None:
     with pytest.raises(ExplanationError, match=said):

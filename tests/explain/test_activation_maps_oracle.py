@@ -1,4 +1,4 @@
-"""Cheap maps equal pytorch-grad-cam's, over the networks that people use, for any batch and odd sizes."""
+"""Cheap maps equal pytorch-grad-cam's, over common networks, for any batch and odd sizes."""
 
 from __future__ import annotations
 
@@ -42,12 +42,18 @@ THEIRS: Mapping[str, Any] = {
     "finer-cam": GradCAM,
     "eigencam": SegEigenCAM,
 }
-"""Seg-Eigen-CAM is of activations times gradients; given ones for gradients it is Eigen-CAM, with the sign of ours."""
+"""Seg-Eigen-CAM is of activations times gradients.
+
+Given ones for gradients it is Eigen-CAM, with the sign of ours.
+"""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, and the layer that pytorch-grad-cam is to look at; ``grid`` rows and columns where it gives tokens."""
+    """A network, and the layer that pytorch-grad-cam is to look at.
+
+    ``grid`` rows and columns where it gives tokens.
+    """
 
     architecture: str
     layer: str
@@ -62,7 +68,13 @@ class Case:
         return f"{self.architecture}-{self.layer}"
 
 
-SWIN = (("img_size", 64), ("embed_dim", 16), ("depths", (1, 2)), ("num_heads", (1, 2)), ("window_size", 4))
+SWIN = (
+    ("img_size", 64),
+    ("embed_dim", 16),
+    ("depths", (1, 2)),
+    ("num_heads", (1, 2)),
+    ("window_size", 4),
+)
 CASES = (
     Case("timm/resnet18", "layer4", linear=True),
     Case("timm/resnet18", "layer3.1", split="layer3.1"),
@@ -72,7 +84,9 @@ CASES = (
     Case("slidecam/dense_head", "backbone.bn2"),
     Case("timm/convnext_atto", "stages.3"),
     Case("timm/vit_tiny_patch16_224", "blocks.11.norm1", (("img_size", 48),), 48, grid=3),
-    Case("timm/deit_tiny_distilled_patch16_224", "blocks.11.norm1", (("img_size", 48),), 48, grid=3),
+    Case(
+        "timm/deit_tiny_distilled_patch16_224", "blocks.11.norm1", (("img_size", 48),), 48, grid=3
+    ),
     Case("timm/swin_tiny_patch4_window7_224", "norm", SWIN, 64, nhwc=True, linear=True),
     Case("slidecam/pocket_resnet", "stages", linear=True),
     Case("slidecam/simple_cnn", "features", (("input_px", 33),), 33),
@@ -91,10 +105,10 @@ def sequential() -> nn.Module:
 
 @cache
 def trained_a_little(case: Case) -> nn.Module:
-    """Return the network with its batch statistics taken from tiles like those of the tests, and logits of size 1.
+    """Return the network with batch statistics of tiles like the tests', and logits of size 1.
 
-    Without the former, activations grow from layer to layer until rounding alone moves a map too far; without the
-    latter, Grad-CAM++ is 0 but for its epsilon.
+    Without the former, activations grow from layer to layer until rounding alone moves a map too
+    far; without the latter, Grad-CAM++ is 0 but for its epsilon.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -118,7 +132,8 @@ def _built(case: Case) -> nn.Module:
 
 def card_for(case: Case) -> Card:
     return Card(
-        name="case", architecture=case.architecture, class_names=("a", "b", "c", "d"), activation="softmax",
+        name="case", architecture=case.architecture, class_names=("a", "b", "c", "d"),
+        activation="softmax",
         tile_px=case.input_px, spacing=0.5, input_px=case.input_px, mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25), split=case.split,
     )  # fmt: skip
@@ -141,8 +156,8 @@ def tiles(count: int, edge: int) -> torch.Tensor:
 class Copying(nn.Module):
     """Runs a layer and hands a copy on.
 
-    pytorch-grad-cam keeps the layer's output itself on a CPU, so that what computes in place behind the layer
-    rewrites what it has kept.
+    pytorch-grad-cam keeps the layer's output itself on a CPU, so that what computes in place behind
+    the layer rewrites what it has kept.
     """
 
     def __init__(self, layer: nn.Module) -> None:
@@ -155,17 +170,24 @@ class Copying(nn.Module):
 
 
 def channels_first(case: Case) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """Return what pytorch-grad-cam calls a reshape_transform, as its documentation has it for transformers."""
+    """Return what pytorch-grad-cam calls a reshape_transform.
+
+    For transformers it is as pytorch-grad-cam's documentation has it.
+    """
     if case.nhwc:
         return lambda a: a.permute(0, 3, 1, 2)
     if not case.grid:
         return None
-    return lambda a: a[:, -(case.grid**2) :].reshape(len(a), case.grid, case.grid, -1).permute(0, 3, 1, 2)
+    return lambda a: (
+        a[:, -(case.grid**2) :].reshape(len(a), case.grid, case.grid, -1).permute(0, 3, 1, 2)
+    )
 
 
 @contextmanager
 def looked_at(case: Case) -> Iterator[tuple[nn.Module, nn.Module]]:
-    """Lend the network, and the layer in it, that computes in place on nothing that pytorch-grad-cam has kept.
+    """Lend the network, and the layer in it.
+
+    It computes in place on nothing that pytorch-grad-cam has kept.
 
     Only the layer's weights require gradients, as far as their backward pass has to go.
     """
@@ -182,14 +204,20 @@ def looked_at(case: Case) -> Iterator[tuple[nn.Module, nn.Module]]:
 
 @dataclass(frozen=True)
 class Looked:
-    """Maps of one class as pytorch-grad-cam computes them, and as it gives them: scaled by tile, as large as tiles."""
+    """Maps of one class as pytorch-grad-cam computes them, and as it gives them.
+
+    Scaled by tile, as large as tiles.
+    """
 
     raw: np.ndarray[Any, Any]
     scaled: np.ndarray[Any, Any]
 
 
 def their_maps(case: Case, pixels: torch.Tensor) -> dict[tuple[str, int], Looked]:
-    """Return what pytorch-grad-cam makes of each method and class, all from one forward pass, to be quick."""
+    """Return what pytorch-grad-cam makes of each method and class, all from one forward pass.
+
+    One pass keeps the tests quick.
+    """
     found = {}
     with looked_at(case) as (network, layer):
         watched = ActivationsAndGradients(network, [layer], channels_first(case))
@@ -202,7 +230,9 @@ def their_maps(case: Case, pixels: torch.Tensor) -> dict[tuple[str, int], Looked
                 for method in THEIRS:
                     if (method == "finer-cam") == (rival is not None) and method != "eigencam":
                         found[method, index] = looked(method, watched, pixels)
-        found |= dict.fromkeys([("eigencam", index) for index in CLASSES], looked("eigencam", watched, pixels))
+        found |= dict.fromkeys(
+            [("eigencam", index) for index in CLASSES], looked("eigencam", watched, pixels)
+        )
         watched.release()
     return found
 
@@ -217,8 +247,10 @@ def looked(method: str, watched: Any, pixels: torch.Tensor) -> Looked:
 
 
 def as_theirs(raw: torch.Tensor, edge: int) -> np.ndarray[Any, Any]:
-    """Return raw maps (B, h, w) scaled by tile, enlarged and scaled again, as pytorch-grad-cam does."""
-    enlarged = F.interpolate(scaled(raw)[:, None], (edge, edge), mode="bilinear", align_corners=False)[:, 0]
+    """Return raw maps (B, h, w) scaled by tile, enlarged, scaled again, as in pytorch-grad-cam."""
+    enlarged = F.interpolate(
+        scaled(raw)[:, None], (edge, edge), mode="bilinear", align_corners=False
+    )[:, 0]
     return np.asarray(scaled(enlarged.clamp_min(0)))
 
 
@@ -230,7 +262,7 @@ def scaled(maps: torch.Tensor) -> torch.Tensor:
 def distances(
     case: Case, backend: Backend, pixels: torch.Tensor, theirs: Mapping[tuple[str, int], Looked]
 ) -> np.ndarray[Any, Any]:
-    """Return how far each map of each tile (methods and classes, B) is from theirs, by its largest value.
+    """Return how far each map (methods and classes, B) is from theirs, by its largest value.
 
     The larger of two: as raw maps, and as pytorch-grad-cam gives them, scaled and enlarged.
     """
@@ -250,7 +282,10 @@ def distances(
 HEAVY = ("timm/resnet50", "timm/densenet121", "slidecam/dense_head", "slidecam/dala_resnet50")
 COUNTED = [
     pytest.param(
-        case, count, marks=pytest.mark.slow if case.architecture in HEAVY and count != 3 else (), id=f"{case}-{count}"
+        case,
+        count,
+        marks=pytest.mark.slow if case.architecture in HEAVY and count != 3 else (),
+        id=f"{case}-{count}",
     )
     for case in CASES
     for count in (1, 3, 17)
@@ -262,10 +297,13 @@ def test_maps_equal_pytorch_grad_cams(case: Case, count: int) -> None:
     pixels = tiles(17, case.input_px)[:count]
     # Of the plain network on the same batch: how convolutions round depends on the number of tiles.
     theirs = their_maps(case, normalised(pixels, card_for(case)).contiguous())
-    assert all(looked.scaled.max() > 0.9 for looked in theirs.values()), "maps of zeros would agree with anything"
+    assert all(looked.scaled.max() > 0.9 for looked in theirs.values()), (
+        "maps of zeros would agree with anything"
+    )
     assert distances(case, "eager", pixels, theirs).max() <= 1e-5
-    # Random weights multiply rounding: against the same network in float64, pytorch-grad-cam's own maps of MobileNetV2
-    # are 8e-5 off and ours, folded, 1e-4. A tile where a unit of the head is next to 0 may be farther off.
+    # Random weights multiply rounding: against the same network in float64, pytorch-grad-cam's own
+    # maps of MobileNetV2 are 8e-5 off and ours, folded, 1e-4. A tile where a unit of the head is
+    # next to 0 may be farther off.
     folded = distances(case, "folded", pixels, theirs)
     assert np.quantile(folded, 0.9) <= 1e-4
     assert folded.max() <= 1e-2
@@ -302,7 +340,10 @@ def test_finer_cam_equals_the_librarys() -> None:
 
 
 def test_the_librarys_own_activation_is_rewritten_by_layers_in_place() -> None:
-    """This is why theirs are computed on a copy here: as they are, their Grad-CAM of this layer is another map."""
+    """This is why theirs are computed on a copy here.
+
+    As they are, their Grad-CAM of this layer is another map.
+    """
     case = CASES[-1]
     pixels = normalised(tiles(3, case.input_px), card_for(case))
     with looked_at(case) as (network, layer), GradCAM(network, [layer]) as cam:

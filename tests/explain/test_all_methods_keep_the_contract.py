@@ -40,8 +40,10 @@ def classifier_on(kind: str) -> Classifier:
     """Return a small classifier whose logits differ from tile to tile."""
     architecture, args = NETWORKS[kind]
     card = Card(
-        name=kind, architecture=architecture, class_names=("a", "b", "c"), activation="softmax", tile_px=EDGE,
-        spacing=0.5, input_px=EDGE, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), architecture_args=args,
+        name=kind, architecture=architecture, class_names=("a", "b", "c"), activation="softmax",
+        tile_px=EDGE,
+        spacing=0.5, input_px=EDGE, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25),
+        architecture_args=args,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
@@ -53,12 +55,18 @@ def classifier_on(kind: str) -> Classifier:
 
 
 TOLERANCES: Mapping[tuple[str, str], float] = MappingProxyType({("finer-cam", "deep head"): 1e-5})
-"""Finer-CAM's map is what is left of two that nearly cancel, so that the head's rounding shows more in it."""
+"""Where rounding shows more than elsewhere.
+
+Finer-CAM's map is what is left of two that nearly cancel, so that the head's rounding shows more
+in it.
+"""
 
 
 def case_of(name: str, kind: str) -> ExplainerCase:
     tolerance = TOLERANCES.get((name, kind), 1e-6)
-    return ExplainerCase(method_for(name), classifier_on(kind), SETTINGS.get(name), tolerance=tolerance)
+    return ExplainerCase(
+        method_for(name), classifier_on(kind), SETTINGS.get(name), tolerance=tolerance
+    )
 
 
 class TestEveryMethod(ExplainerContract):
@@ -68,13 +76,17 @@ class TestEveryMethod(ExplainerContract):
 
 
 class TestCheapMethodsOnADeepHead(ExplainerContract):
-    @pytest.fixture(params=[method.name for method in METHODS if not method.dear and method.name != "cam"])
+    @pytest.fixture(
+        params=[method.name for method in METHODS if not method.dear and method.name != "cam"]
+    )
     def case(self, request: pytest.FixtureRequest) -> ExplainerCase:
         return case_of(request.param, "deep head")
 
 
 class TestCheapMethodsOnTokens(ExplainerContract):
-    @pytest.fixture(params=[method.name for method in METHODS if not method.dear and method.name != "cam"])
+    @pytest.fixture(
+        params=[method.name for method in METHODS if not method.dear and method.name != "cam"]
+    )
     def case(self, request: pytest.FixtureRequest) -> ExplainerCase:
         return case_of(request.param, "tokens")
 

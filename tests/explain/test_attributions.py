@@ -1,4 +1,7 @@
-"""Pixel attributions are exact where the classifier is simple enough to know the answer, and repeat themselves."""
+"""Pixel attributions are exact where the classifier is simple enough to know the answer.
+
+They also repeat themselves.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,10 @@ def classifier_of(network: nn.Module, classes: int = 2) -> Classifier:
 
 
 class Linear(nn.Module):
-    """Logits that are a weighted sum of pixels: the weights times the pixels are the only right attribution."""
+    """Logits that are a weighted sum of pixels.
+
+    The weights times the pixels are the only right attribution.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +72,9 @@ class Bent(Linear):
 
 @pytest.fixture
 def tiles() -> Tensor:
-    return torch.randint(0, 256, (3, EDGE, EDGE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return torch.randint(
+        0, 256, (3, EDGE, EDGE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,11 +84,15 @@ def tiles() -> Tensor:
         lambda c: GradientShap(c, GradientShapSpec(samples=4, baselines=("zero",))),
     ],
 )
-def test_a_linear_model_gives_each_pixel_its_weight_times_its_value(method: Any, tiles: Tensor) -> None:
+def test_a_linear_model_gives_each_pixel_its_weight_times_its_value(
+    method: Any, tiles: Tensor
+) -> None:
     network = Linear()
     classifier = classifier_of(network)
     found = method(classifier).explain(tiles, [1, 0])
-    exact = torch.einsum("bchw,kchw->bkhw", normalised(tiles, classifier.card), network.weight[[1, 0]].detach())
+    exact = torch.einsum(
+        "bchw,kchw->bkhw", normalised(tiles, classifier.card), network.weight[[1, 0]].detach()
+    )
     torch.testing.assert_close(found.maps, exact, rtol=1e-4, atol=1e-5)
     assert found.facts["completeness gap"] < 1e-4
     torch.testing.assert_close(found.logits, network(normalised(tiles, classifier.card)).detach())
@@ -88,8 +100,12 @@ def test_a_linear_model_gives_each_pixel_its_weight_times_its_value(method: Any,
 
 def test_smoothgrad_of_a_linear_model_is_its_weights_however_much_noise(tiles: Tensor) -> None:
     network = Linear()
-    found = SmoothGradExplainer(classifier_of(network), SmoothGradSpec(samples=5, noise=0.5)).explain(tiles, [0])
-    torch.testing.assert_close(found.maps[2, 0], network.weight[0].sum(0).detach(), rtol=1e-4, atol=1e-5)
+    found = SmoothGradExplainer(
+        classifier_of(network), SmoothGradSpec(samples=5, noise=0.5)
+    ).explain(tiles, [0])
+    torch.testing.assert_close(
+        found.maps[2, 0], network.weight[0].sum(0).detach(), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_occlusion_of_a_linear_model_is_what_its_window_held(tiles: Tensor) -> None:
@@ -104,7 +120,9 @@ def test_occlusion_of_a_linear_model_is_what_its_window_held(tiles: Tensor) -> N
 
 def test_integrated_gradients_are_complete_on_a_bent_model(tiles: Tensor) -> None:
     classifier = classifier_of(Bent())
-    found = IntegratedGradientsExplainer(classifier, IntegratedGradientsSpec(samples=20)).explain(tiles, [0, 1])
+    found = IntegratedGradientsExplainer(classifier, IntegratedGradientsSpec(samples=20)).explain(
+        tiles, [0, 1]
+    )
     gain = classifier.logits_of(normalised(tiles, classifier.card)) - classifier.logits_of(
         torch.zeros(1, 3, EDGE, EDGE)
     )
@@ -115,17 +133,23 @@ def test_gradient_shap_comes_nearer_to_completeness_with_more_samples(tiles: Ten
     classifier = classifier_of(Bent())
     spec = GradientShapSpec(samples=4)
     few, many = (
-        GradientShap(classifier, replace(spec, samples=samples)).explain(tiles, [0]).facts["completeness gap"]
+        GradientShap(classifier, replace(spec, samples=samples))
+        .explain(tiles, [0])
+        .facts["completeness gap"]
         for samples in (2, 512)
     )
     assert many < few / 20
 
 
-def test_gradient_shap_equals_integrated_gradients_averaged_over_its_baselines(tiles: Tensor) -> None:
+def test_gradient_shap_equals_integrated_gradients_averaged_over_its_baselines(
+    tiles: Tensor,
+) -> None:
     classifier = classifier_of(Bent())
     sampled = GradientShap(classifier, GradientShapSpec(samples=400)).explain(tiles, [0]).maps
     each = [
-        IntegratedGradientsExplainer(classifier, IntegratedGradientsSpec(baseline=name)).explain(tiles, [0]).maps
+        IntegratedGradientsExplainer(classifier, IntegratedGradientsSpec(baseline=name))
+        .explain(tiles, [0])
+        .maps
         for name in ("zero", "blur")
     ]
     mean = torch.stack(each).mean(0)
@@ -133,10 +157,14 @@ def test_gradient_shap_equals_integrated_gradients_averaged_over_its_baselines(t
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_an_explanation_repeats_itself_and_leaves_the_random_state_alone(method: Any, tiles: Tensor) -> None:
+def test_an_explanation_repeats_itself_and_leaves_the_random_state_alone(
+    method: Any, tiles: Tensor
+) -> None:
     classifier = classifier_of(Bent())
     state = torch.get_rng_state()
-    once, again = (method.make(classifier, method.spec()).explain(tiles, [1]).maps for _ in range(2))
+    once, again = (
+        method.make(classifier, method.spec()).explain(tiles, [1]).maps for _ in range(2)
+    )
     assert torch.equal(once, again)
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -144,7 +172,9 @@ def test_an_explanation_repeats_itself_and_leaves_the_random_state_alone(method:
 def test_another_seed_gives_another_smoothgrad(tiles: Tensor) -> None:
     classifier = classifier_of(Bent())
     one, other = (
-        SmoothGradExplainer(classifier, SmoothGradSpec(samples=3, seed=seed)).explain(tiles, [0]).maps
+        SmoothGradExplainer(classifier, SmoothGradSpec(samples=3, seed=seed))
+        .explain(tiles, [0])
+        .maps
         for seed in (0, 1)
     )
     assert not torch.equal(one, other)

@@ -17,10 +17,13 @@ def test_every_method_is_there_once() -> None:
     assert len(CATALOGUE) == len(METHODS)
     assert [method.name for method in METHODS] == list(CATALOGUE)
     assert set(CATALOGUE) == {
-        "cam", "gradcam", "gradcam++", "hirescam", "layercam", "eigencam", "finer-cam", "dt-gradcam",
-        "xgradcam", "gradcam-elementwise", "eigen-gradcam", "seg-eigencam", "shapley-cam", "kpca-cam", "fem",
+        "cam", "gradcam", "gradcam++", "hirescam", "layercam", "eigencam", "finer-cam",
+        "dt-gradcam",
+        "xgradcam", "gradcam-elementwise", "eigen-gradcam", "seg-eigencam", "shapley-cam",
+        "kpca-cam", "fem",
         "ablation-cam", "fullgrad", "score-cam", "score-cam-clustered",
-        "occlusion", "integrated-gradients", "smoothgrad", "gradient-shap", "lime", "partition-shap",
+        "occlusion", "integrated-gradients", "smoothgrad", "gradient-shap", "lime",
+        "partition-shap",
     }  # fmt: skip
 
 
@@ -36,11 +39,18 @@ def test_names_are_as_people_type_them_and_settings_have_defaults() -> None:
 def test_what_is_cheap_says_so_and_is_told_alike() -> None:
     for name, cheap in CHEAP.items():
         method = method_for(name)
-        assert (method.title, method.signed, method.dear, method.needs_map) == (cheap.title, cheap.signed, False, True)
+        assert (method.title, method.signed, method.dear, method.needs_map) == (
+            cheap.title,
+            cheap.signed,
+            False,
+            True,
+        )
 
 
 def test_a_name_that_is_not_there_is_refused_with_those_that_are() -> None:
-    with pytest.raises(ExplanationError, match=r"'grad-cam'\. Did you mean gradcam\? Use one of cam, gradcam, "):
+    with pytest.raises(
+        ExplanationError, match=r"'grad-cam'\. Did you mean gradcam\? Use one of cam, gradcam, "
+    ):
         method_for("grad-cam")
     with pytest.raises(ExplanationError, match=r"'xyz'\. Use one of cam"):
         method_for("xyz")

@@ -1,4 +1,7 @@
-"""The published contract catches what it is there to catch: each way to break it breaks the test that names it."""
+"""The published contract catches what it is there to catch.
+
+Each way to break it breaks the test that names it.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ GRAD_CAM = METHODS[1]
 
 @dataclass(frozen=True)
 class Sin:
-    """What one explainer does wrong: to its network or the world before, and to its explanation after."""
+    """What one explainer does wrong.
+
+    To its network or the world before, and to its explanation after.
+    """
 
     before: Callable[[Naughty, torch.Tensor], object] = lambda _explainer, _tiles: None
     after: Callable[[Explanation], Explanation] = lambda found: found
@@ -42,7 +48,9 @@ class Naughty(Explainer):
         self.sin = sin
         self.inner = GRAD_CAM.make(classifier, GRAD_CAM.spec())
 
-    def steps(self, pixels: torch.Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
+    def steps(
+        self, pixels: torch.Tensor, classes: Sequence[int]
+    ) -> Generator[Step, None, Explanation]:
         self.sin.before(self, pixels)
         found = yield from self.inner.steps(pixels, classes)
         return self.sin.after(found)
@@ -51,13 +59,18 @@ class Naughty(Explainer):
 @pytest.fixture
 def classifier() -> Iterator[Classifier]:
     card = Card(
-        name="case", architecture="slidecam/pocket_resnet", class_names=("a", "b", "c"), activation="softmax",
+        name="case", architecture="slidecam/pocket_resnet", class_names=("a", "b", "c"),
+        activation="softmax",
         tile_px=32, spacing=0.5, input_px=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25),
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
         network = build_network(card.architecture, {"widths": [8, 12]}, 3, Path("card.json"))
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002  (the global one)
+    states = (
+        torch.get_rng_state(),
+        np.random.get_state(),  # noqa: NPY002  (the global one is meant)
+        random.getstate(),
+    )
     yield classifier_for(network, card, torch.device("cpu"))
     torch.set_grad_enabled(True)
     torch.set_rng_state(states[0])
@@ -73,23 +86,34 @@ def hook(explainer: Naughty) -> None:
     layer(explainer).register_forward_hook(lambda *_: None)
 
 
-def with_maps(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Explanation], Explanation]:
+def with_maps(
+    change: Callable[[torch.Tensor], torch.Tensor],
+) -> Callable[[Explanation], Explanation]:
     return lambda found: replace(found, maps=change(found.maps))
 
 
 def noisy(maps: torch.Tensor) -> torch.Tensor:
-    return maps + 0.01 * torch.rand(maps.shape, generator=torch.Generator().manual_seed(len(maps))) * maps.amax()
+    return (
+        maps
+        + 0.01
+        * torch.rand(maps.shape, generator=torch.Generator().manual_seed(len(maps)))
+        * maps.amax()
+    )
 
 
 NO_TRACE = "test_no_trace_is_left"
 SINS = {
     "a hook stays": (Sin(lambda e, _: hook(e)), NO_TRACE),
-    "a gradient stays": (Sin(lambda e, _: setattr(layer(e).weight, "grad", layer(e).weight * 0)), NO_TRACE),
+    "a gradient stays": (
+        Sin(lambda e, _: setattr(layer(e).weight, "grad", layer(e).weight * 0)), NO_TRACE,
+    ),
     "a flag stays": (Sin(lambda e, _: layer(e).weight.requires_grad_()), NO_TRACE),
     "a mode stays": (Sin(lambda e, _: layer(e).train()), NO_TRACE),
     "a weight changes": (Sin(lambda e, _: layer(e).bias.add_(1)), NO_TRACE),
     "an attribute stays": (Sin(lambda e, _: setattr(layer(e), "kept", 1)), NO_TRACE),
-    "a forward is wrapped": (Sin(lambda e, _: setattr(layer(e), "forward", layer(e).forward)), NO_TRACE),
+    "a forward is wrapped": (
+        Sin(lambda e, _: setattr(layer(e), "forward", layer(e).forward)), NO_TRACE,
+    ),
     "torch draws": (Sin(lambda _e, _: torch.rand(1)), NO_TRACE),
     "NumPy draws": (Sin(lambda _e, _: np.random.rand()), NO_TRACE),  # noqa: NPY002
     "Python draws": (Sin(lambda _e, _: random.random()), NO_TRACE),  # noqa: S311
@@ -104,31 +128,47 @@ SINS = {
     "maps are scaled by batch": (
         Sin(after=with_maps(lambda m: m / m.amax())), "test_a_tile_has_one_map_in_whatever_batch",
     ),
-    "maps hang on the batch": (Sin(after=with_maps(noisy)), "test_a_tile_has_one_map_in_whatever_batch"),
-    "maps hang on the order": (Sin(after=with_maps(noisy)), "test_a_tile_has_one_map_in_whatever_order"),
+    "maps hang on the batch": (
+        Sin(after=with_maps(noisy)), "test_a_tile_has_one_map_in_whatever_batch",
+    ),
+    "maps hang on the order": (
+        Sin(after=with_maps(noisy)), "test_a_tile_has_one_map_in_whatever_order",
+    ),
     "maps hang on the seed": (
-        Sin(after=with_maps(lambda m: m + torch.rand(()) * 1e-3)), "test_the_callers_random_state_decides_nothing",
+        Sin(after=with_maps(lambda m: m + torch.rand(()) * 1e-3)),
+        "test_the_callers_random_state_decides_nothing",
     ),
     "maps differ each time": (
-        Sin(after=with_maps(lambda m: m + torch.rand(()) * 1e-3)), "test_a_tile_has_one_map_each_time",
+        Sin(after=with_maps(lambda m: m + torch.rand(()) * 1e-3)),
+        "test_a_tile_has_one_map_each_time",
     ),
     "classes hang together": (
-        Sin(after=with_maps(lambda m: m - m.mean(1, keepdim=True))), "test_a_class_has_one_map_among_whatever_others",
+        Sin(after=with_maps(lambda m: m - m.mean(1, keepdim=True))),
+        "test_a_class_has_one_map_among_whatever_others",
     ),
     "signs are not stated": (
         Sin(after=with_maps(lambda m: -m)), "test_maps_are_finite_and_have_the_sign_they_state",
     ),
-    "maps are empty": (Sin(after=with_maps(torch.zeros_like)), "test_maps_are_finite_and_have_the_sign_they_state"),
-    "flat tiles divide by 0": (
-        Sin(after=with_maps(lambda m: m / (m - m).abs().amax())), "test_tiles_of_one_colour_have_finite_maps",
+    "maps are empty": (
+        Sin(after=with_maps(torch.zeros_like)), "test_maps_are_finite_and_have_the_sign_they_state",
     ),
-    "a class is missing": (Sin(after=with_maps(lambda m: m[:, :1])), "test_there_is_a_map_for_each_tile_and_class"),
-    "maps are doubles": (Sin(after=with_maps(lambda m: m.double())), "test_there_is_a_map_for_each_tile_and_class"),
+    "flat tiles divide by 0": (
+        Sin(after=with_maps(lambda m: m / (m - m).abs().amax())),
+        "test_tiles_of_one_colour_have_finite_maps",
+    ),
+    "a class is missing": (
+        Sin(after=with_maps(lambda m: m[:, :1])), "test_there_is_a_map_for_each_tile_and_class",
+    ),
+    "maps are doubles": (
+        Sin(after=with_maps(lambda m: m.double())), "test_there_is_a_map_for_each_tile_and_class",
+    ),
     "logits are others": (
-        Sin(after=lambda found: replace(found, logits=found.logits + 1)), "test_logits_are_the_classifiers",
+        Sin(after=lambda found: replace(found, logits=found.logits + 1)),
+        "test_logits_are_the_classifiers",
     ),
     "facts are no JSON": (
-        Sin(after=lambda found: replace(found, facts={"map": np.float32(1)})), "test_facts_are_plain_json",
+        Sin(after=lambda found: replace(found, facts={"map": np.float32(1)})),
+        "test_facts_are_plain_json",
     ),
 }  # fmt: skip
 
@@ -153,7 +193,9 @@ def test_without_a_sin_the_same_tests_pass(classifier: Classifier, test: str) ->
 class Careless(Naughty):
     """Looks at nothing before it explains."""
 
-    def steps(self, pixels: torch.Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
+    def steps(
+        self, pixels: torch.Tensor, classes: Sequence[int]
+    ) -> Generator[Step, None, Explanation]:
         yield Step("careless", 3, 2)
         maps = torch.zeros(len(pixels), len(classes), 2, 2)
         return Explanation("gradcam", torch.zeros(len(pixels), 3), maps, 1)

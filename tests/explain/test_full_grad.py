@@ -1,4 +1,4 @@
-"""FullGrad's terms add up to the logit, and its raw map is pytorch-grad-cam's with the scaling left out."""
+"""FullGrad's terms add up to the logit; its raw map is pytorch-grad-cam's, scaling left out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BACKENDS: tuple[Backend, ...] = ("eager", "folded")
 
 
 def their_raw_map(network: nn.Module, pixels: torch.Tensor, index: int) -> np.ndarray[Any, Any]:
-    """Return the sum (H, W) of what pytorch-grad-cam adds up, before it scales every channel to 0-1."""
+    """Return the sum (H, W) of what pytorch-grad-cam adds up, before it scales channels to 0-1."""
     size = (pixels.shape[3], pixels.shape[2])
     network.requires_grad_(requires_grad=True)
     with TheirFullGrad(network, []) as cam:
@@ -37,7 +37,9 @@ def their_raw_map(network: nn.Module, pixels: torch.Tensor, index: int) -> np.nd
         total = (given[0].grad * given[0]).detach().abs().sum(1)[0].numpy()
         for bias, gradient in zip(cam.bias_data, cam.activations_and_grads.gradients, strict=True):
             terms = np.abs(bias[:, None, None] * gradient[0].numpy())
-            total = total + sum(cv2.resize(term, size, interpolation=cv2.INTER_LINEAR) for term in terms)
+            total = total + sum(
+                cv2.resize(term, size, interpolation=cv2.INTER_LINEAR) for term in terms
+            )
     raw: np.ndarray[Any, Any] = total
     return raw
 
@@ -54,7 +56,9 @@ def test_maps_are_pytorch_grad_cams_terms_unscaled(small: MakeSmall, network: st
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("network", ["pocket", "resnet18"])
-def test_without_magnitudes_the_terms_add_up_to_the_logit(small: MakeSmall, network: str, backend: Backend) -> None:
+def test_without_magnitudes_the_terms_add_up_to_the_logit(
+    small: MakeSmall, network: str, backend: Backend
+) -> None:
     case = small(network)
     found = FullGrad(case.classifier(backend), FullGradSpec()).explain(case.tiles(2), (0, 1, 2, 3))
     assert found.facts["completeness gap"] <= 1e-4 * float(found.logits.abs().max())
@@ -64,7 +68,9 @@ def test_batch_norms_with_their_own_activation_count_before_it(small: MakeSmall)
     case = small("sequential")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        network = nn.Sequential(nn.Conv2d(3, 6, 3), BatchNormAct2d(6), nn.Flatten(1), nn.Linear(6 * 30 * 30, 4))
+        network = nn.Sequential(
+            nn.Conv2d(3, 6, 3), BatchNormAct2d(6), nn.Flatten(1), nn.Linear(6 * 30 * 30, 4)
+        )
     norm: Any = network[1]
     norm.bias.data.uniform_(-1, 1, generator=torch.Generator().manual_seed(0))
     norm.running_mean.uniform_(-1, 1, generator=torch.Generator().manual_seed(1))

@@ -1,4 +1,7 @@
-"""pytorch-grad-cam's maps through our passes equal its own, and are raw, finite and without its side effects."""
+"""pytorch-grad-cam's maps through our passes equal its own.
+
+They are raw, finite and without its side effects.
+"""
 
 from __future__ import annotations
 
@@ -44,12 +47,18 @@ MULTIPLE = 3
 
 def explained(name: str, small: Small, backend: Any, count: int = MULTIPLE) -> Explanation:
     method = BY_NAME[name]
-    return method.make(small.classifier(backend), method.spec()).explain(small.tiles(count), CLASSES)
+    return method.make(small.classifier(backend), method.spec()).explain(
+        small.tiles(count), CLASSES
+    )
 
 
-def their_maps(library: Any, network: nn.Module, layer: nn.Module, pixels: torch.Tensor, index: int) -> NDArray[Any]:
+def their_maps(
+    library: Any, network: nn.Module, layer: nn.Module, pixels: torch.Tensor, index: int
+) -> NDArray[Any]:
     with library(network, [layer]) as cam:
-        maps: NDArray[Any] = cam(input_tensor=pixels, targets=[ClassifierOutputTarget(index)] * len(pixels))
+        maps: NDArray[Any] = cam(
+            input_tensor=pixels, targets=[ClassifierOutputTarget(index)] * len(pixels)
+        )
         # ShapleyCAM's gradients may be views, which the library cannot let go of by itself.
         cam.activations_and_grads.gradients = []
     return maps
@@ -76,7 +85,9 @@ def test_maps_equal_pytorch_grad_cams(
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_eigen_grad_cam_is_pytorch_grad_cams_turned_by_the_evidence(small: MakeSmall, network: str) -> None:
+def test_eigen_grad_cam_is_pytorch_grad_cams_turned_by_the_evidence(
+    small: MakeSmall, network: str
+) -> None:
     case = small(network)
     classifier = case.classifier("eager")
     maps = explained("eigen-gradcam", case, "eager").maps
@@ -85,7 +96,9 @@ def test_eigen_grad_cam_is_pytorch_grad_cams_turned_by_the_evidence(small: MakeS
         passed = classifier.run(case.tiles(MULTIPLE)[tile : tile + 1], gradients=True)
         assert passed.activation is not None
         for place, index in enumerate(CLASSES):
-            (gradient,) = torch.autograd.grad(passed.logits[0, index], passed.activation, retain_graph=True)
+            (gradient,) = torch.autograd.grad(
+                passed.logits[0, index], passed.activation, retain_graph=True
+            )
             terms = np.asarray((gradient * passed.activation.detach())[0].double())
             places = terms.reshape(len(terms), -1).T
             principal = np.linalg.svd(places - places.mean(0))[2][0]
@@ -111,7 +124,10 @@ def test_shapley_cam_of_a_linear_head_is_grad_cam(small: MakeSmall) -> None:
     activation = case.classifier("eager").run(case.tiles(MULTIPLE), gradients=False).activation
     assert head is not None
     assert activation is not None
-    grad_cam = torch.einsum("bchw,kc->bkhw", activation, head.weight[list(CLASSES)]) / activation[0, 0].numel()
+    grad_cam = (
+        torch.einsum("bchw,kc->bkhw", activation, head.weight[list(CLASSES)])
+        / activation[0, 0].numel()
+    )
     torch.testing.assert_close(
         explained("shapley-cam", case, "eager").maps, grad_cam.clamp_min(0), atol=1e-6, rtol=1e-5
     )
@@ -127,15 +143,23 @@ def test_methods_without_a_class_say_so_and_show_every_class_the_same(small: Mak
 
 def test_settings_reach_the_library_and_the_facts(small: MakeSmall) -> None:
     case = small("sequential")
-    for name, spec, other in (("fem", FemSpec(), FemSpec(0.5)), ("kpca-cam", KernelPcaSpec(), KernelPcaSpec("linear"))):
-        one, two = (BY_NAME[name].make(case.classifier(), s).explain(case.tiles(1), CLASSES) for s in (spec, other))
+    for name, spec, other in (
+        ("fem", FemSpec(), FemSpec(0.5)),
+        ("kpca-cam", KernelPcaSpec(), KernelPcaSpec("linear")),
+    ):
+        one, two = (
+            BY_NAME[name].make(case.classifier(), s).explain(case.tiles(1), CLASSES)
+            for s in (spec, other)
+        )
         assert not torch.allclose(one.maps, two.maps)
         assert one.facts != two.facts
     assert two.facts["kernel"] == "linear"
 
 
 def test_numbers_that_are_not_finite_become_nothing(small: MakeSmall) -> None:
-    explainer: Any = BY_NAME["xgradcam"].make(small("pocket").classifier(), BY_NAME["xgradcam"].spec())
+    explainer: Any = BY_NAME["xgradcam"].make(
+        small("pocket").classifier(), BY_NAME["xgradcam"].spec()
+    )
     activation = np.array([[[[1.0, -1.0 - 1e-7]], [[1.0, 2.0]]]], dtype=np.float64)
     with np.errstate(all="ignore"):
         found = explainer._map(activation, np.ones_like(activation))
@@ -158,9 +182,9 @@ def test_kernels_of_large_maps_leave_numpys_random_state_alone(small: MakeSmall)
 def test_it_is_the_only_room_that_knows_the_library() -> None:
     source = Path(slidecam.__file__).parent
     imported = re.compile(r"^\s*(from|import) pytorch_grad_cam", re.MULTILINE)
-    assert {path.name for path in source.rglob("*.py") if imported.search(path.read_text("utf-8"))} == {
-        "library_cams.py"
-    }
+    assert {
+        path.name for path in source.rglob("*.py") if imported.search(path.read_text("utf-8"))
+    } == {"library_cams.py"}
 
 
 def test_a_classifier_without_a_map_is_refused(small: MakeSmall) -> None:

@@ -1,4 +1,7 @@
-"""LIME finds the weights of a model that is linear in its superpixels, and equals the authors' own regression."""
+"""LIME finds the weights of a model that is linear in its superpixels.
+
+It equals the authors' own regression.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,14 @@ from sklearn.metrics import pairwise_distances
 from torch import nn
 
 from slidecam.errors import ExplanationError
-from slidecam.explain.lime import Lime, LimeSpec, LinearFit, between_seeds, coverage_weights, fit_linear
+from slidecam.explain.lime import (
+    Lime,
+    LimeSpec,
+    LinearFit,
+    between_seeds,
+    coverage_weights,
+    fit_linear,
+)
 from slidecam.models import Card, Classifier, classifier_for
 
 if TYPE_CHECKING:
@@ -22,7 +32,10 @@ EDGE = 32
 
 
 class Quadrants(nn.Module):
-    """A logit of 3 times the mean of the top left quarter less twice that of the bottom right, and its opposite."""
+    """A logit of two quarters of the picture, and its opposite.
+
+    It is 3 times the mean of the top left quarter less twice that of the bottom right.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +43,9 @@ class Quadrants(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         half = pixels.shape[-1] // 2
-        logit = 3 * pixels[:, :, :half, :half].mean((1, 2, 3)) - 2 * pixels[:, :, half:, half:].mean((1, 2, 3))
+        logit = 3 * pixels[:, :, :half, :half].mean((1, 2, 3)) - 2 * pixels[
+            :, :, half:, half:
+        ].mean((1, 2, 3))
         return torch.stack([logit, -logit], 1) * self.scale
 
 
@@ -83,19 +98,25 @@ def test_the_regression_is_the_one_of_the_authors() -> None:
         _intercept, weights, explained, _local = theirs.explain_instance_with_data(
             shown.astype(float), scores, distances, index, 7
         )
-        np.testing.assert_allclose(ours.weights[index], [value for _part, value in sorted(weights)], atol=1e-10)
+        np.testing.assert_allclose(
+            ours.weights[index], [value for _part, value in sorted(weights)], atol=1e-10
+        )
         assert ours.explained[index] == pytest.approx(explained)
 
 
 def test_an_uncovered_tile_weighs_1_and_a_covered_one_least() -> None:
-    weights = coverage_weights(np.array([[True] * 4, [True, True, False, False], [False] * 4]), 0.25)
+    weights = coverage_weights(
+        np.array([[True] * 4, [True, True, False, False], [False] * 4]), 0.25
+    )
     assert weights[0] == 1
     assert weights[1] == pytest.approx(np.exp(-0.5 * ((1 - np.sqrt(0.5)) / 0.25) ** 2))
     assert weights[2] == min(weights)
 
 
 def test_a_constant_tile_is_explained_by_nothing(classifier: Classifier) -> None:
-    found = Lime(classifier, LimeSpec(samples=20)).explain(torch.full((2, EDGE, EDGE, 3), 90, dtype=torch.uint8), [0])
+    found = Lime(classifier, LimeSpec(samples=20)).explain(
+        torch.full((2, EDGE, EDGE, 3), 90, dtype=torch.uint8), [0]
+    )
     assert found.maps.isfinite().all()
     assert float(found.maps.abs().max()) < 1e-6
 
@@ -108,7 +129,10 @@ def test_seeds_without_any_evidence_do_not_correlate() -> None:
 
 
 def test_seeds_repeat_and_differ(classifier: Classifier, tile: Tensor) -> None:
-    maps = [Lime(classifier, LimeSpec(samples=30, seed=seed)).explain(tile, [0]).maps for seed in (0, 0, 5)]
+    maps = [
+        Lime(classifier, LimeSpec(samples=30, seed=seed)).explain(tile, [0]).maps
+        for seed in (0, 0, 5)
+    ]
     assert torch.equal(maps[0], maps[1])
     assert not torch.equal(maps[0], maps[2])
 

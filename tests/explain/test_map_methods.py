@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
     card = Card(
-        name="case", architecture="slidecam/pocket_resnet", class_names=("a", "b", "c"), activation="softmax",
+        name="case", architecture="slidecam/pocket_resnet", class_names=("a", "b", "c"),
+        activation="softmax",
         tile_px=32, spacing=0.5, input_px=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25),
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
@@ -65,19 +66,28 @@ def test_many_tiles_are_explained_in_batches_and_told(classifier: Classifier) ->
 def test_settings_reach_the_formula_and_are_told(classifier: Classifier) -> None:
     plus = named("gradcam++")
     default, other = (
-        plus.make(classifier, spec).explain(tiles(2), (0,)) for spec in (plus.spec(), GradCamPlusPlusSpec(1e-3))
+        plus.make(classifier, spec).explain(tiles(2), (0,))
+        for spec in (plus.spec(), GradCamPlusPlusSpec(1e-3))
     )
     assert float(other.maps.max()) < float(default.maps.max())
     assert (default.facts, other.facts) == ({"eps": 1e-6}, {"eps": 1e-3})
     finer = named("finer-cam")
     weak = finer.make(classifier, FinerCamSpec(against=1, gamma=0.0)).explain(tiles(2), (0,))
-    torch.testing.assert_close(weak.maps, named("gradcam").make(classifier, None).explain(tiles(2), (0,)).maps)
-    assert weak.facts == {"against": "b; b itself against each tile's likeliest other class", "gamma": 0.0}
+    torch.testing.assert_close(
+        weak.maps, named("gradcam").make(classifier, None).explain(tiles(2), (0,)).maps
+    )
+    assert weak.facts == {
+        "against": "b; b itself against each tile's likeliest other class",
+        "gamma": 0.0,
+    }
 
 
 def test_finer_cam_is_told_its_rival_by_name(classifier: Classifier) -> None:
     finer = named("finer-cam").make
-    found = [finer(classifier, FinerCamSpec(against)).explain(tiles(2), (0, 2)).maps for against in ("b", "1", 1)]
+    found = [
+        finer(classifier, FinerCamSpec(against)).explain(tiles(2), (0, 2)).maps
+        for against in ("b", "1", 1)
+    ]
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
     with pytest.raises(ExplanationError, match=r"no class 'bone'.*a, b, c"):
@@ -86,7 +96,9 @@ def test_finer_cam_is_told_its_rival_by_name(classifier: Classifier) -> None:
         finer(classifier, FinerCamSpec())
 
 
-def test_the_rival_itself_is_compared_with_each_tiles_likeliest_other_class(classifier: Classifier) -> None:
+def test_the_rival_itself_is_compared_with_each_tiles_likeliest_other_class(
+    classifier: Classifier,
+) -> None:
     """A tile that was predicted as the rival must not stop the explanation of all the others."""
     some = tiles(6)
     found = named("finer-cam").make(classifier, FinerCamSpec("b")).explain(some, (1, 2))
@@ -108,4 +120,6 @@ def test_finer_cam_of_a_classifier_of_one_class_names_methods_that_do_without_a_
     )  # fmt: skip
     network = build_network(card.architecture, {"widths": [8]}, 1, Path("card.json"))
     with pytest.raises(ExplanationError, match=r"one has 1.*Use gradcam"):
-        named("finer-cam").make(classifier_for(network, card, torch.device("cpu")), FinerCamSpec("a"))
+        named("finer-cam").make(
+            classifier_for(network, card, torch.device("cpu")), FinerCamSpec("a")
+        )

@@ -10,7 +10,12 @@ import pytest
 import torch
 
 from slidecam.errors import ExplanationError
-from slidecam.explain.neighbours import EXPLAINED, NeighbourAccount, has_neighbours, neighbour_accounts
+from slidecam.explain.neighbours import (
+    EXPLAINED,
+    NeighbourAccount,
+    has_neighbours,
+    neighbour_accounts,
+)
 from slidecam.models import Card, Classifier, classifier_for
 from slidecam.models.architectures import build_network
 from slidecam.models.cell_graph import CellGraph, packed_names
@@ -53,19 +58,27 @@ def classifier(network: CellGraph) -> Classifier:
 
 @pytest.fixture
 def pixels() -> torch.Tensor:
-    return torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return torch.randint(
+        0, 256, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
 
 
 def total(account: NeighbourAccount) -> float:
-    return account.own + account.bias + sum(neighbour.contribution for neighbour in account.neighbours)
+    return (
+        account.own + account.bias + sum(neighbour.contribution for neighbour in account.neighbours)
+    )
 
 
 def embedding_of(network: CellGraph, pixels: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        return network.embedding(network.forward_features((pixels.permute(0, 3, 1, 2) / 255 - 0.5) / 0.25))
+        return network.embedding(
+            network.forward_features((pixels.permute(0, 3, 1, 2) / 255 - 0.5) / 0.25)
+        )
 
 
-def test_the_terms_add_up_to_the_logit_that_is_predicted(classifier: Classifier, pixels: torch.Tensor) -> None:
+def test_the_terms_add_up_to_the_logit_that_is_predicted(
+    classifier: Classifier, pixels: torch.Tensor
+) -> None:
     assert has_neighbours(classifier)
     logits = classifier.run(pixels, gradients=False).logits
     accounts = neighbour_accounts(classifier, pixels, (2, 0))
@@ -87,23 +100,31 @@ def test_a_neighbour_is_told_with_its_name_label_and_likeness(
         assert [neighbour.index for neighbour in neighbours] == order
         for neighbour in neighbours:
             assert neighbour.name == f"cell {neighbour.index}"
-            assert neighbour.class_name == CARD.class_names[neighbour.label] == CARD.class_names[neighbour.index % 3]
+            assert (
+                neighbour.class_name
+                == CARD.class_names[neighbour.label]
+                == CARD.class_names[neighbour.index % 3]
+            )
             assert neighbour.similarity == pytest.approx(float(cosines[neighbour.index]), abs=1e-5)
 
 
 def test_a_neighbours_term_is_what_the_logit_loses_with_it_while_the_hidden_units_stay_as_they_are(
     classifier: Classifier, network: CellGraph, pixels: torch.Tensor
 ) -> None:
-    """Take a neighbour's embedding and state away, in a network whose ReLU keeps the mask that it had."""
+    """Take a neighbour's embedding and state away, in a network whose ReLU keeps its old mask."""
     embedding = embedding_of(network, pixels[:1])
     edges = network.attach(embedding)
     mask = network.first(edges.gathered(embedding, network.embeddings)) > 0
 
     def logit(weights: torch.Tensor, own: float) -> float:
         loose = replace(edges, weights=weights)
-        inputs = torch.einsum("bk,bkd->bd", weights, network.embeddings[loose.indices]) + own * embedding
+        inputs = (
+            torch.einsum("bk,bkd->bd", weights, network.embeddings[loose.indices]) + own * embedding
+        )
         states = network.first(inputs) * mask
-        gathered = torch.einsum("bk,bkd->bd", weights, network.hidden[loose.indices]) + edges.own * states
+        gathered = (
+            torch.einsum("bk,bkd->bd", weights, network.hidden[loose.indices]) + edges.own * states
+        )
         return float(network.second(gathered).detach()[0, 1])
 
     ((account,),) = neighbour_accounts(classifier, pixels[:1], (1,))
@@ -126,13 +147,21 @@ def test_the_own_term_is_the_gradient_that_heatmaps_follow_times_the_embedding(
     torch.testing.assert_close(torch.tensor(owns), evidence, rtol=1e-4, atol=1e-6)
 
 
-def test_an_account_is_told_in_json_and_in_a_line(classifier: Classifier, pixels: torch.Tensor) -> None:
+def test_an_account_is_told_in_json_and_in_a_line(
+    classifier: Classifier, pixels: torch.Tensor
+) -> None:
     ((account,),) = neighbour_accounts(classifier, pixels[:1], (1,))
     record = json.loads(json.dumps(account.record(CARD.class_names)))
     assert record["class"] == "HEM"
-    terms = [record["own picture"], record["bias"], *(each["contribution"] for each in record["neighbours"])]
+    terms = [
+        record["own picture"],
+        record["bias"],
+        *(each["contribution"] for each in record["neighbours"]),
+    ]
     assert sum(terms) == pytest.approx(record["logit"], abs=1e-5)
-    assert [each["name"] for each in record["neighbours"]] == [each.name for each in account.neighbours]
+    assert [each["name"] for each in record["neighbours"]] == [
+        each.name for each in account.neighbours
+    ]
     names = ["ALL", "ALL", "other", "ALL"]
     told = replace(
         account,
@@ -152,14 +181,18 @@ def test_it_leaves_no_trace(classifier: Classifier, pixels: torch.Tensor) -> Non
     before = {name: value.clone() for name, value in classifier.network.state_dict().items()}
     state = torch.get_rng_state()
     neighbour_accounts(classifier, pixels, (0,))
-    assert all(torch.equal(before[name], value) for name, value in classifier.network.state_dict().items())
+    assert all(
+        torch.equal(before[name], value) for name, value in classifier.network.state_dict().items()
+    )
     assert torch.equal(state, torch.get_rng_state())
     assert all(parameter.grad is None for parameter in classifier.network.parameters())
 
 
 def test_a_network_without_a_graph_is_told_so(pixels: torch.Tensor) -> None:
     card = replace(CARD, architecture="timm/test_resnet", architecture_args={})
-    plain = classifier_for(build_network(card.architecture, {}, 3, Path("plain")), card, torch.device("cpu"))
+    plain = classifier_for(
+        build_network(card.architecture, {}, 3, Path("plain")), card, torch.device("cpu")
+    )
     assert not has_neighbours(plain)
     with pytest.raises(ExplanationError, match=r"timm/test_resnet.*no training cells"):
         neighbour_accounts(plain, pixels, (0,))

@@ -24,7 +24,7 @@ EDGE = 4
 
 
 class Entangled(nn.Module):
-    """Logits in which cells act together, so that their shares depend on the order in which they are shown."""
+    """Logits in which cells act together, so that their shares depend on the order of showing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,9 @@ def classifier() -> Classifier:
 
 @pytest.fixture
 def tile() -> Tensor:
-    return torch.randint(0, 256, (1, EDGE, EDGE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
+    return torch.randint(
+        0, 256, (1, EDGE, EDGE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(4)
+    )
 
 
 def orders(place: Rectangle) -> Iterator[list[tuple[int, int]]]:
@@ -70,13 +72,16 @@ def orders(place: Rectangle) -> Iterator[list[tuple[int, int]]]:
 
 
 def test_shares_are_owen_values_by_their_definition(classifier: Classifier, tile: Tensor) -> None:
-    found = PartitionShap(classifier, PartitionShapSpec(cells=2, evaluations=1000, baseline="zero")).explain(
-        tile, [0, 2]
-    )
+    found = PartitionShap(
+        classifier, PartitionShapSpec(cells=2, evaluations=1000, baseline="zero")
+    ).explain(tile, [0, 2])
     picture = normalised(tile, classifier.card)[0]
     total, count = torch.zeros(3, 2, 2), 0
     for order in orders(Rectangle(0, 2, 0, 2)):
-        shown, before = torch.zeros_like(picture), classifier.logits_of(torch.zeros(1, 3, EDGE, EDGE))[0]
+        shown, before = (
+            torch.zeros_like(picture),
+            classifier.logits_of(torch.zeros(1, 3, EDGE, EDGE))[0],
+        )
         for row, column in order:
             cell = (slice(None), slice(2 * row, 2 * row + 2), slice(2 * column, 2 * column + 2))
             shown[cell] = picture[cell]
@@ -89,7 +94,9 @@ def test_shares_are_owen_values_by_their_definition(classifier: Classifier, tile
 
 
 @pytest.mark.parametrize("evaluations", [2, 5, 40, 300])
-def test_shares_add_up_to_the_gain_whatever_the_budget(classifier: Classifier, tile: Tensor, evaluations: int) -> None:
+def test_shares_add_up_to_the_gain_whatever_the_budget(
+    classifier: Classifier, tile: Tensor, evaluations: int
+) -> None:
     spec = PartitionShapSpec(cells=4, evaluations=evaluations, baseline="zero")
     found = PartitionShap(classifier, spec).explain(tile, [0, 1, 2])
     gain = found.logits[0] - classifier.logits_of(torch.zeros(1, 3, EDGE, EDGE))[0]
@@ -98,15 +105,21 @@ def test_shares_add_up_to_the_gain_whatever_the_budget(classifier: Classifier, t
 
 
 def test_the_budget_is_kept(classifier: Classifier, tile: Tensor) -> None:
-    steps = list(PartitionShap(classifier, PartitionShapSpec(cells=4, evaluations=41)).steps(tile, [0]))
+    steps = list(
+        PartitionShap(classifier, PartitionShapSpec(cells=4, evaluations=41)).steps(tile, [0])
+    )
     assert steps[-1].done <= 41
     assert steps[-1].done >= 40
     assert steps[-1].total == 41
 
 
-def test_a_class_has_one_answer_whatever_other_classes_are_asked_for(classifier: Classifier, tile: Tensor) -> None:
+def test_a_class_has_one_answer_whatever_other_classes_are_asked_for(
+    classifier: Classifier, tile: Tensor
+) -> None:
     explainer = PartitionShap(classifier, PartitionShapSpec(cells=4, evaluations=30))
-    torch.testing.assert_close(explainer.explain(tile, [1]).maps, explainer.explain(tile, [0, 1]).maps[:, 1:])
+    torch.testing.assert_close(
+        explainer.explain(tile, [1]).maps, explainer.explain(tile, [0, 1]).maps[:, 1:]
+    )
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
@@ -122,10 +135,12 @@ def test_shares_equal_those_of_shap(classifier: Classifier, tile: Tensor) -> Non
 
     grey = picture.mean(0, keepdim=True).permute(1, 2, 0).numpy()
     masker = shap.maskers.Image(np.zeros_like(grey), grey.shape)
-    theirs = shap.PartitionExplainer(of_grey, masker)(grey[None], max_evals=4000, fixed_context=None, silent=True)
-    ours = PartitionShap(classifier, PartitionShapSpec(cells=4, evaluations=100_000, baseline="zero")).explain(
-        tile, [0, 1, 2]
+    theirs = shap.PartitionExplainer(of_grey, masker)(
+        grey[None], max_evals=4000, fixed_context=None, silent=True
     )
+    ours = PartitionShap(
+        classifier, PartitionShapSpec(cells=4, evaluations=100_000, baseline="zero")
+    ).explain(tile, [0, 1, 2])
     expected = torch.from_numpy(theirs.values[0, :, :, 0]).permute(2, 0, 1).float()
     torch.testing.assert_close(ours.maps[0], expected, rtol=1e-3, atol=1e-4)
 

@@ -1,4 +1,4 @@
-"""The chosen points are those that the slow search chooses, and what they know is told of the others."""
+"""The slow search chooses the same points, and what they know is passed on to the others."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ def points(count: int = 40, axes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def cost(among: torch.Tensor, weights: torch.Tensor, chosen: list[int]) -> float:
-    return sum(float(w) * min(float((p - among[c]).square().sum()) for c in chosen) for p, w in zip(among, weights))  # noqa: B905
+    return sum(
+        float(w) * min(float((p - among[c]).square().sum()) for c in chosen)
+        for p, w in zip(among, weights, strict=True)
+    )
 
 
 def test_each_choice_is_the_best_next_one() -> None:
     among, weights = points()
     chosen: list[int] = []
     for _ in range(6):
-        chosen.append(min(range(len(among)), key=lambda index: cost(among, weights, [*chosen, index])))
+        chosen.append(
+            min(range(len(among)), key=lambda index: cost(among, weights, [*chosen, index]))
+        )
     assert representatives(among, weights, 6).tolist() == chosen
 
 

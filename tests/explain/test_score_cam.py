@@ -30,9 +30,13 @@ CLASSES = (0, 2)
 BACKENDS: tuple[Backend, ...] = ("eager", "folded")
 
 
-def their_maps(network: nn.Module, layer: nn.Module, pixels: torch.Tensor, index: int) -> NDArray[Any]:
+def their_maps(
+    network: nn.Module, layer: nn.Module, pixels: torch.Tensor, index: int
+) -> NDArray[Any]:
     with ScoreCAM(network, [layer]) as cam:
-        maps: NDArray[Any] = cam(input_tensor=pixels, targets=[ClassifierOutputTarget(index)] * len(pixels))
+        maps: NDArray[Any] = cam(
+            input_tensor=pixels, targets=[ClassifierOutputTarget(index)] * len(pixels)
+        )
     return maps
 
 
@@ -56,18 +60,28 @@ def test_maps_equal_pytorch_grad_cams(
                 assert np.abs(ours - theirs[place][:tiles]).max() <= 1e-5
 
 
-def slow_map(classifier: Classifier, pixels: torch.Tensor, index: int, *, less_baseline: bool) -> torch.Tensor:
+def slow_map(
+    classifier: Classifier, pixels: torch.Tensor, index: int, *, less_baseline: bool
+) -> torch.Tensor:
     """Return one tile's map by the definition, one channel at a time."""
     with torch.no_grad():
         activation = classifier.run_normalised(pixels, gradients=False).activation
         assert activation is not None
         total = torch.zeros(activation.shape[2:])
-        nothing = classifier.network(torch.zeros_like(pixels)).softmax(1)[0, index] if less_baseline else 0.0
+        nothing = (
+            classifier.network(torch.zeros_like(pixels)).softmax(1)[0, index]
+            if less_baseline
+            else 0.0
+        )
         for channel in activation[0]:
-            enlarged = F.interpolate(channel[None, None], pixels.shape[2:], mode="bilinear", align_corners=False)
+            enlarged = F.interpolate(
+                channel[None, None], pixels.shape[2:], mode="bilinear", align_corners=False
+            )
             if channel.max() > channel.min():
                 mask = (enlarged - enlarged.min()) / (enlarged.max() - enlarged.min())
-                total += (classifier.network(pixels * mask).softmax(1)[0, index] - nothing) * channel
+                total += (
+                    classifier.network(pixels * mask).softmax(1)[0, index] - nothing
+                ) * channel
     return total.clamp_min(0)
 
 
@@ -86,7 +100,10 @@ def test_maps_are_the_definitions(small: MakeSmall, weights: Any, name: str) -> 
 
 
 def with_dead_channels(small: Small) -> nn.Module:
-    """Return the sequential network, whose convolution before the map has three channels that never light up."""
+    """Return the sequential network with three dead channels.
+
+    They are of the convolution before the map, and never light up.
+    """
     network = small.network()
     conv: Any = network.get_submodule("3")
     with torch.no_grad():
@@ -97,12 +114,18 @@ def with_dead_channels(small: Small) -> nn.Module:
 def counted(classifier: Classifier) -> list[int]:
     """Return a list that fills with the tiles of each pass of the classifier's network."""
     passes: list[int] = []
-    classifier.network.register_forward_pre_hook(lambda _module, inputs: passes.append(len(inputs[0])))
+    classifier.network.register_forward_pre_hook(
+        lambda _module, inputs: passes.append(len(inputs[0]))
+    )
     return passes
 
 
-@pytest.mark.parametrize(("weights", "nothing"), [("official", 0), ("increase", 1), ("pytorch-grad-cam", 1)])
-def test_dead_channels_take_no_pass_but_one_together(small: MakeSmall, weights: Any, nothing: int) -> None:
+@pytest.mark.parametrize(
+    ("weights", "nothing"), [("official", 0), ("increase", 1), ("pytorch-grad-cam", 1)]
+)
+def test_dead_channels_take_no_pass_but_one_together(
+    small: MakeSmall, weights: Any, nothing: int
+) -> None:
     case = small("sequential")
     classifier = classifier_for(with_dead_channels(case), case.card, torch.device("cpu"))
     passes = counted(classifier)
@@ -143,7 +166,11 @@ def test_only_by_the_increase_do_tiles_without_the_class_stay_dark(
     certain = classifier.run(sample_tiles, gradients=False).logits.softmax(1)[:, tumour]
     glow: dict[str, float] = {}
     for weights in get_args(Weights):
-        peaks = ScoreCam(classifier, ScoreCamSpec(weights)).explain(sample_tiles, (tumour,)).maps.amax((1, 2, 3))
+        peaks = (
+            ScoreCam(classifier, ScoreCamSpec(weights))
+            .explain(sample_tiles, (tumour,))
+            .maps.amax((1, 2, 3))
+        )
         glow[weights] = float(peaks[certain < 0.05].median() / peaks[certain > 0.95].median())
     assert glow["increase"] < 0.05
     assert min(glow["official"], glow["pytorch-grad-cam"]) > 0.25
@@ -156,11 +183,17 @@ def test_the_facts_tell_what_the_mean_colour_is_taken_for(small: MakeSmall) -> N
     found = ScoreCam(case.classifier(), ScoreCamSpec()).explain(case.tiles(1), (2, 0))
     told = found.facts["probability of a tile of the mean colour"]
     assert told == pytest.approx([float(nothing[2]), float(nothing[0])], abs=1e-4)
-    official = ScoreCam(case.classifier(), ScoreCamSpec("official")).explain(case.tiles(1), (0,)).facts
+    official = (
+        ScoreCam(case.classifier(), ScoreCamSpec("official")).explain(case.tiles(1), (0,)).facts
+    )
     assert "probability of a tile of the mean colour" not in official
 
 
-@pytest.mark.parametrize(("spec", "named"), [(ScoreCamSpec("best"), "'best'"), (ScoreCamSpec(batch=0), "0 masked")])  # type: ignore[arg-type]
-def test_settings_that_cannot_be_are_refused(small: MakeSmall, spec: ScoreCamSpec, named: str) -> None:
+@pytest.mark.parametrize(
+    ("spec", "named"), [(ScoreCamSpec("best"), "'best'"), (ScoreCamSpec(batch=0), "0 masked")]
+)  # type: ignore[arg-type]
+def test_settings_that_cannot_be_are_refused(
+    small: MakeSmall, spec: ScoreCamSpec, named: str
+) -> None:
     with pytest.raises(ExplanationError, match=named):
         ScoreCam(small("pocket").classifier(), spec)

@@ -1,4 +1,4 @@
-"""Clustered Score-CAM is close to the exact one, says how close, and says that it is not the same."""
+"""Clustered Score-CAM is close to the exact one, says how close, and that it is not the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import torch
 
 from slidecam.errors import ExplanationError
 from slidecam.explain.score_cam import ScoreCam, ScoreCamSpec, Weights
-from slidecam.explain.score_cam_clusters import ClusteredScoreCam, ClusteredScoreCamSpec, correlation
+from slidecam.explain.score_cam_clusters import (
+    ClusteredScoreCam,
+    ClusteredScoreCamSpec,
+    correlation,
+)
 from slidecam.models import open_bundle
 
 if TYPE_CHECKING:
@@ -26,13 +30,17 @@ CLASSES = (0, 2)
 def test_with_a_cluster_for_each_channel_it_is_score_cam(small: MakeSmall, clusters: int) -> None:
     case, spec = small("sequential"), ClusteredScoreCamSpec("pytorch-grad-cam", clusters=clusters)
     clustered = ClusteredScoreCam(case.classifier(), spec).explain(case.tiles(2), CLASSES)
-    exact = ScoreCam(case.classifier(), ScoreCamSpec("pytorch-grad-cam")).explain(case.tiles(2), CLASSES)
+    exact = ScoreCam(case.classifier(), ScoreCamSpec("pytorch-grad-cam")).explain(
+        case.tiles(2), CLASSES
+    )
     torch.testing.assert_close(clustered.maps, exact.maps, rtol=1e-6, atol=1e-7)
     assert clustered.passes == exact.passes
 
 
 @pytest.mark.parametrize("weights", get_args(Weights))
-def test_maps_correlate_with_the_exact_ones(sample_data: Path, sample_tiles: torch.Tensor, weights: Any) -> None:
+def test_maps_correlate_with_the_exact_ones(
+    sample_data: Path, sample_tiles: torch.Tensor, weights: Any
+) -> None:
     classifier = open_bundle(sample_data / "bundle").classifier()
     spec = ClusteredScoreCamSpec(weights, check=len(sample_tiles))
     found = ClusteredScoreCam(classifier, spec).explain(sample_tiles, (0, 1, 2))
@@ -44,7 +52,9 @@ def test_maps_correlate_with_the_exact_ones(sample_data: Path, sample_tiles: tor
     assert statistics.median(measured) >= 0.99
     assert min(measured) >= 0.97
     assert not torch.equal(found.maps, exact.maps)
-    assert found.facts["correlation with exact"] == pytest.approx(statistics.median(measured), abs=1e-6)
+    assert found.facts["correlation with exact"] == pytest.approx(
+        statistics.median(measured), abs=1e-6
+    )
     assert found.facts["lowest correlation with exact"] == pytest.approx(min(measured), abs=1e-6)
     assert found.facts["maps compared"] == len(measured)
 
@@ -53,8 +63,12 @@ def test_it_is_labelled_as_approximate_with_its_passes(small: MakeSmall) -> None
     case = small("sequential")
     classifier = case.classifier()
     passes: list[int] = []
-    classifier.network.register_forward_pre_hook(lambda _module, inputs: passes.append(len(inputs[0])))
-    found = ClusteredScoreCam(classifier, ClusteredScoreCamSpec("official", clusters=4)).explain(case.tiles(2), CLASSES)
+    classifier.network.register_forward_pre_hook(
+        lambda _module, inputs: passes.append(len(inputs[0]))
+    )
+    found = ClusteredScoreCam(classifier, ClusteredScoreCamSpec("official", clusters=4)).explain(
+        case.tiles(2), CLASSES
+    )
     assert sum(passes) == 2 * (1 + 4)
     assert "approximate" in found.facts
     assert found.facts["clusters"] == 4
@@ -70,7 +84,12 @@ def test_only_as_many_tiles_are_compared_as_was_asked(small: MakeSmall) -> None:
     assert next(step.total for step in steps if step.phase == "Score-CAM") == 100
     found = explainer.explain(case.tiles(3), CLASSES)
     assert found.facts["maps compared"] == len(CLASSES)
-    assert 0.5 < found.facts["lowest correlation with exact"] <= found.facts["correlation with exact"] <= 1
+    assert (
+        0.5
+        < found.facts["lowest correlation with exact"]
+        <= found.facts["correlation with exact"]
+        <= 1
+    )
 
 
 def test_a_map_that_is_the_same_everywhere_correlates_with_nothing() -> None:
@@ -79,7 +98,9 @@ def test_a_map_that_is_the_same_everywhere_correlates_with_nothing() -> None:
     assert correlation(rising, -3 * rising + 1) == pytest.approx(-1)
 
 
-@pytest.mark.parametrize("spec", [ClusteredScoreCamSpec(clusters=0), ClusteredScoreCamSpec(check=-1)])
+@pytest.mark.parametrize(
+    "spec", [ClusteredScoreCamSpec(clusters=0), ClusteredScoreCamSpec(check=-1)]
+)
 def test_settings_that_cannot_be_are_refused(small: MakeSmall, spec: ClusteredScoreCamSpec) -> None:
     with pytest.raises(ExplanationError, match="cannot be"):
         ClusteredScoreCam(small("pocket").classifier(), spec)

@@ -1,4 +1,4 @@
-"""DT Grad-CAM keeps of Grad-CAM what lies at or above its threshold, tile by tile or over all tiles."""
+"""DT Grad-CAM keeps of Grad-CAM what reaches its threshold, tile by tile or over all tiles."""
 
 from __future__ import annotations
 
@@ -19,13 +19,19 @@ from slidecam.thresholds import Threshold, threshold_of
 if TYPE_CHECKING:
     from slidecam.models import Classifier
 
-RULES = (Threshold(), Threshold("mean", 1.0), Threshold("quantile", 0.8), Threshold("fraction", 0.5))
+RULES = (
+    Threshold(),
+    Threshold("mean", 1.0),
+    Threshold("quantile", 0.8),
+    Threshold("fraction", 0.5),
+)
 
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
     card = Card(
-        name="case", architecture="slidecam/pocket_resnet", class_names=("a", "b", "c"), activation="softmax",
+        name="case", architecture="slidecam/pocket_resnet", class_names=("a", "b", "c"),
+        activation="softmax",
         tile_px=48, spacing=0.5, input_px=48, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25),
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,7 @@
-"""What was drawn and named on a slide: classes, how much of a place is of which, and which a tile is of."""
+"""What was drawn and named on a slide.
+
+Classes, how much of a place is of which, and which a tile is of.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +28,22 @@ def square(x: float, y: float, edge: float) -> list[list[float]]:
     return [[x, y], [x + edge, y], [x + edge, y + edge], [x, y + edge], [x, y]]
 
 
-def feature(ring: list[list[float]], classification: object, kind: str = "annotation", **more: Any) -> dict[str, Any]:
-    properties = {"objectType": kind, **({} if classification is None else {"classification": classification})}
+def feature(
+    ring: list[list[float]], classification: object, kind: str = "annotation", **more: Any
+) -> dict[str, Any]:
+    properties = {
+        "objectType": kind,
+        **({} if classification is None else {"classification": classification}),
+    }
     geometry = {"type": "Polygon", "coordinates": [ring]}
     return {"type": "Feature", "geometry": geometry, "properties": properties} | more
 
 
 def written(folder: Path, *features: Any) -> Path:
     path = folder / "a.geojson"
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": list(features)}), encoding="utf-8")
+    path.write_text(
+        json.dumps({"type": "FeatureCollection", "features": list(features)}), encoding="utf-8"
+    )
     return path
 
 
@@ -46,7 +56,9 @@ def written(folder: Path, *features: Any) -> Path:
         ({"names": ["Tumor", "High"]}, "Tumor: High"),
     ],
 )
-def test_a_class_is_read_in_every_form_that_qupath_writes(tmp_path: Path, classification: object, name: str) -> None:
+def test_a_class_is_read_in_every_form_that_qupath_writes(
+    tmp_path: Path, classification: object, name: str
+) -> None:
     classes = load_classes(written(tmp_path, feature(square(0, 0, 90), classification)), SIZE)
     assert classes.names == (name,)
     assert classes.notes == ()
@@ -55,9 +67,14 @@ def test_a_class_is_read_in_every_form_that_qupath_writes(tmp_path: Path, classi
 def test_shares_are_those_of_exact_geometry(tmp_path: Path) -> None:
     triangle = [[10.0, 20.0], [210.0, 60.0], [90.0, 260.0], [10.0, 20.0]]
     path = written(
-        tmp_path, feature(triangle, "a"), feature(square(150, 100, 100), "b"), feature(square(0, 0, 50), "a")
+        tmp_path,
+        feature(triangle, "a"),
+        feature(square(150, 100, 100), "b"),
+        feature(square(0, 0, 50), "a"),
     )
-    boxes = np.array([[x, y, 64, 64] for x in range(0, 400, 50) for y in range(0, 300, 50)], np.int64)
+    boxes = np.array(
+        [[x, y, 64, 64] for x in range(0, 400, 50) for y in range(0, 300, 50)], np.int64
+    )
     found = load_classes(path, SIZE).coverage(boxes)
     drawn = [union_all([Polygon(triangle), box(0, 0, 50, 50)]), box(150, 100, 250, 200)]
     tiles = [box(x, y, x + 64, y + 64) for x, y, _width, _height in boxes.tolist()]
@@ -66,9 +83,14 @@ def test_shares_are_those_of_exact_geometry(tmp_path: Path) -> None:
 
 
 def test_holes_and_multipolygons_count_as_drawn(tmp_path: Path) -> None:
-    geometry = {"type": "MultiPolygon", "coordinates": [[square(0, 0, 100), square(20, 20, 40)], [square(200, 0, 50)]]}
+    geometry = {
+        "type": "MultiPolygon",
+        "coordinates": [[square(0, 0, 100), square(20, 20, 40)], [square(200, 0, 50)]],
+    }
     path = written(tmp_path, feature([], "a", geometry=geometry))
-    shares = load_classes(path, SIZE).coverage(np.array([[0, 0, 100, 100], [20, 20, 40, 40], [200, 0, 100, 100]]))
+    shares = load_classes(path, SIZE).coverage(
+        np.array([[0, 0, 100, 100], [20, 20, 40, 40], [200, 0, 100, 100]])
+    )
     np.testing.assert_allclose(shares[:, 0], [1 - 0.16, 0, 0.25], atol=1e-6)
 
 
@@ -80,7 +102,9 @@ def test_results_are_no_annotations(tmp_path: Path) -> None:
 
 def test_what_has_no_class_is_passed_over_and_told(tmp_path: Path) -> None:
     bare = {"type": "Polygon", "coordinates": [square(9, 9, 9)]}
-    path = written(tmp_path, feature(square(0, 0, 50), None), feature(square(50, 0, 50), TUMOUR), bare)
+    path = written(
+        tmp_path, feature(square(0, 0, 50), None), feature(square(50, 0, 50), TUMOUR), bare
+    )
     classes = load_classes(path, SIZE)
     assert classes.names == ("Tumor",)
     assert classes.notes == ("a.geojson: areas without a class, passed over: 2.",)
@@ -104,7 +128,9 @@ def test_starred_classes_are_passed_over_and_ignore_is_cut_out(tmp_path: Path) -
 
 
 def test_classes_can_be_renamed_into_one(tmp_path: Path) -> None:
-    path = written(tmp_path, feature(square(0, 0, 50), "Invasive"), feature(square(50, 0, 50), "In situ"))
+    path = written(
+        tmp_path, feature(square(0, 0, 50), "Invasive"), feature(square(50, 0, 50), "In situ")
+    )
     classes = load_classes(path, SIZE, renamed={"Invasive": "tumour", "In situ": "tumour"})
     np.testing.assert_allclose(classes.coverage(np.array([[0, 0, 100, 100]])), [[0.5]], atol=1e-6)
     assert classes.names == ("tumour",)
@@ -112,7 +138,9 @@ def test_classes_can_be_renamed_into_one(tmp_path: Path) -> None:
 
 def test_coordinates_of_a_cropped_view_are_moved_by_its_corner(tmp_path: Path) -> None:
     path = written(tmp_path, feature(square(0, 0, 50), "a"))
-    shares = load_classes(path, SIZE, offset=(100, 40)).coverage(np.array([[0, 0, 50, 50], [100, 40, 50, 50]]))
+    shares = load_classes(path, SIZE, offset=(100, 40)).coverage(
+        np.array([[0, 0, 50, 50], [100, 40, 50, 50]])
+    )
     np.testing.assert_allclose(shares[:, 0], [0, 1], atol=1e-6)
 
 
@@ -133,7 +161,9 @@ def test_gzipped_annotations_are_read(tmp_path: Path) -> None:
         ([7], "stands where a GeoJSON object should"),
     ],
 )
-def test_annotations_that_cannot_be_used_are_named(tmp_path: Path, features: list[Any], word: str) -> None:
+def test_annotations_that_cannot_be_used_are_named(
+    tmp_path: Path, features: list[Any], word: str
+) -> None:
     with pytest.raises(MaskError, match=rf"a\.geojson: .*{word}"):
         load_classes(written(tmp_path, *features), SIZE)
 
@@ -146,7 +176,9 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_tile_is_of_the_class_that_has_most_of_it_if_no_other_has_much() -> None:
-    shares = np.array([[0.6, 0.1], [0.4, 0.0], [0.5, 0.2], [0.7, 0.3], [0.2, 0.9], [1.0, 1.0], [0.0, 0.0]])
+    shares = np.array(
+        [[0.6, 0.1], [0.4, 0.0], [0.5, 0.2], [0.7, 0.3], [0.2, 0.9], [1.0, 1.0], [0.0, 0.0]]
+    )
     found = LabelRule(min_share=0.5, most_other=0.25).labels(shares)
     assert found.tolist() == [0, UNANNOTATED, 0, AMBIGUOUS, 1, AMBIGUOUS, UNANNOTATED]
     assert found.dtype == np.int64
@@ -173,7 +205,10 @@ def test_slides_are_paired_with_files_of_their_stem(tmp_path: Path) -> None:
     (drawn / "a.geojson").touch()
     (drawn / "b.json").touch()
     pairs, notes = pair_annotations([slides], drawn)
-    assert [(slide.name, path.name) for slide, path in pairs] == [("a", "a.geojson"), ("b", "b.json")]
+    assert [(slide.name, path.name) for slide, path in pairs] == [
+        ("a", "a.geojson"),
+        ("b", "b.json"),
+    ]
     assert notes == ["c has no annotations and was passed over."]
     ((_slide, path),), notes = pair_annotations([slides / "c.tif"], drawn / "a.geojson")
     assert path == drawn / "a.geojson"

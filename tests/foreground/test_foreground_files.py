@@ -54,7 +54,10 @@ def written(folder: Path, document: object) -> Path:
         {"type": "GeometryCollection", "geometries": [POLYGON]},
         collection({"type": "Point", "coordinates": [1, 1]}, POLYGON, None),
         {"type": "Polygon", "coordinates": [OUTER[:-1], HOLE[:-1]]},
-        {"type": "Polygon", "coordinates": [[[*corner, 0] for corner in ring] for ring in (OUTER, HOLE)]},
+        {
+            "type": "Polygon",
+            "coordinates": [[[*corner, 0] for corner in ring] for ring in (OUTER, HOLE)],
+        },
     ],
     ids=[
         "geometry",
@@ -69,7 +72,9 @@ def written(folder: Path, document: object) -> Path:
         "3-d",
     ],
 )
-def test_every_shape_of_geojson_gives_its_area_without_its_holes(tmp_path: Path, document: object) -> None:
+def test_every_shape_of_geojson_gives_its_area_without_its_holes(
+    tmp_path: Path, document: object
+) -> None:
     found = load_foreground(written(tmp_path, document), SIZE)
     assert found.mask.sum() == WITH_HOLE
     assert found.contains(np.array([[15, 15], [30, 30], [70, 15]])).tolist() == [True, False, False]
@@ -116,7 +121,9 @@ corner = st.tuples(st.floats(-20, 60), st.floats(-20, 60))
 
 @settings(deadline=None)  # a loaded machine is no failure
 @given(st.lists(corner, min_size=3, max_size=8))
-def test_a_mask_pixel_belongs_to_a_polygon_if_its_centre_does(corners: list[tuple[float, float]]) -> None:
+def test_a_mask_pixel_belongs_to_a_polygon_if_its_centre_does(
+    corners: list[tuple[float, float]],
+) -> None:
     polygon = Polygon(corners)
     if not polygon.is_valid or min(np.ptp(corners, axis=0)) < 1:
         return
@@ -144,7 +151,10 @@ def test_a_mask_pixel_belongs_to_a_polygon_if_its_centre_does(corners: list[tupl
         (b'{"type": "Polygon", "coordinates": [[[1, 2], [3, 4]]]}', "no ring"),
         (b'{"type": "Polygon", "coordinates": [[[1, 2], ["x", 4], [5, 6]]]}', "no ring"),
         (b'{"type": "Polygon", "coordinates": [[[1, 2], [NaN, 4], [5, 6]]]}', "no ring"),
-        (b'{"type": "Polygon", "coordinates": [[[500, 2], [600, 4], [500, 6]]]}', "x 500..600 .* 100 x 80"),
+        (
+            b'{"type": "Polygon", "coordinates": [[[500, 2], [600, 4], [500, 6]]]}',
+            "x 500..600 .* 100 x 80",
+        ),
         (b"\x89PNG\r\n\x1a\n", "damaged"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x64\0\0\0\x50", "damaged"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\1\0\0\0\1\0\0", "65536 x 65536 px"),
@@ -184,8 +194,12 @@ def test_a_transparent_pixel_is_no_tissue(tmp_path: Path) -> None:
     assert load_foreground(tmp_path / "mask.png", SIZE).share == 0.5
 
 
-@pytest.mark.parametrize(("columns", "rows", "fits"), [(1000, 815, True), (1000, 820, False), (800, 1000, False)])
-def test_a_png_must_have_the_slides_shape(tmp_path: Path, columns: int, rows: int, *, fits: bool) -> None:
+@pytest.mark.parametrize(
+    ("columns", "rows", "fits"), [(1000, 815, True), (1000, 820, False), (800, 1000, False)]
+)
+def test_a_png_must_have_the_slides_shape(
+    tmp_path: Path, columns: int, rows: int, *, fits: bool
+) -> None:
     Image.new("L", (columns, rows), 1).save(tmp_path / "mask.png")
     if fits:
         assert load_foreground(tmp_path / "mask.png", SIZE).share == 1
@@ -210,17 +224,27 @@ def test_an_empty_mask_is_saved_and_loaded_as_empty(tmp_path: Path) -> None:
 
 def test_a_mask_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(MaskError, match="cannot be written"):
-        save_foreground(Foreground(np.ones((1, 1), np.bool_), SIZE, "test"), tmp_path / "no" / "mask.png")
+        save_foreground(
+            Foreground(np.ones((1, 1), np.bool_), SIZE, "test"), tmp_path / "no" / "mask.png"
+        )
     assert not list(tmp_path.iterdir())
 
 
 def shown(width: int, height: int) -> dict[str, object]:
-    """Return a mask as our QuPath scripts write it: with the size of the image that it was drawn on."""
-    return {**collection(POLYGON), "slidecam": {"image": {"size_px": [width, height], "um_px": 0.5}}}
+    """Return a mask as our QuPath scripts write it.
+
+    With the size of the image that it was drawn on.
+    """
+    return {
+        **collection(POLYGON),
+        "slidecam": {"image": {"size_px": [width, height], "um_px": 0.5}},
+    }
 
 
 @pytest.mark.parametrize(("size", "left"), [((100, 80), 10), ((70, 65), 35)])
-def test_a_mask_that_says_what_it_was_drawn_on_lands_there(tmp_path: Path, size: tuple[int, int], left: int) -> None:
+def test_a_mask_that_says_what_it_was_drawn_on_lands_there(
+    tmp_path: Path, size: tuple[int, int], left: int
+) -> None:
     # The slide was scanned from 25, 15 on; QuPath showed it whole, or cropped to that.
     mask = load_foreground(written(tmp_path, shown(*size)), SIZE, (25.0, 15.0)).mask
     assert int(mask.any(axis=0).argmax()) * SIZE.width / mask.shape[1] == left

@@ -31,7 +31,9 @@ def slow_share(mask: np.ndarray, size: Size, box: tuple[int, int, int, int]) -> 
 @given(
     mask=arrays(np.bool_, st.tuples(st.integers(1, 7), st.integers(1, 7))),
     size=st.builds(Size, st.integers(1, 40), st.integers(1, 40)),
-    box=st.tuples(st.integers(-30, 45), st.integers(-30, 45), st.integers(1, 60), st.integers(1, 60)),
+    box=st.tuples(
+        st.integers(-30, 45), st.integers(-30, 45), st.integers(1, 60), st.integers(1, 60)
+    ),
 )
 def test_coverage_is_the_area_that_a_box_shares_with_tissue(
     mask: np.ndarray, size: Size, box: tuple[int, int, int, int]
@@ -41,7 +43,9 @@ def test_coverage_is_the_area_that_a_box_shares_with_tissue(
 
 
 def test_a_box_that_overhangs_the_slide_counts_its_outside_as_glass() -> None:
-    boxes = np.array([[0, 0, 10, 10], [-5, 0, 10, 10], [95, 45, 10, 10], [200, 0, 10, 10]], np.int64)
+    boxes = np.array(
+        [[0, 0, 10, 10], [-5, 0, 10, 10], [95, 45, 10, 10], [200, 0, 10, 10]], np.int64
+    )
     np.testing.assert_allclose(whole_slide(Size(100, 50)).coverage(boxes), [1.0, 0.5, 0.25, 0.0])
 
 

@@ -106,7 +106,9 @@ def test_a_stain_that_is_blue_all_over_is_no_ink() -> None:
     assert share(mask, TISSUE) > 0.98
 
 
-@pytest.mark.parametrize("colour", [(55, 22, 66), (190, 50, 62)], ids=["a dark fold", "pooled red blood cells"])
+@pytest.mark.parametrize(
+    "colour", [(55, 22, 66), (190, 50, 62)], ids=["a dark fold", "pooled red blood cells"]
+)
 def test_what_only_resembles_ink_stays_tissue(colour: tuple[int, int, int]) -> None:
     picture = stained().astype(np.float64)
     odd = (abs(X - 120) < 10) & (abs(Y - 120) < 10)
@@ -172,7 +174,11 @@ class Painted(Source):
     def __init__(self, pixels: Pixels, broken: int | None = None) -> None:
         size, chunk = Size(pixels.shape[1], pixels.shape[0]), Size(60, 60)
         levels = (Level(0, size, 1.0),)
-        super().__init__(SourceFacts("p.tif", "p", "test", "test", levels, None, None, None, (chunk,), (), "0" * 8))
+        super().__init__(
+            SourceFacts(
+                "p.tif", "p", "test", "test", levels, None, None, None, (chunk,), (), "0" * 8
+            )
+        )
         self._pixels, self._broken = pixels, broken
 
     def _decode(self, level: int, box: LevelBox) -> Pixels:
@@ -192,7 +198,10 @@ def test_the_mask_covers_the_slide_at_the_resolution_asked_for() -> None:
     found = find_foreground(Painted(stained()[:, :200]), PIXEL, spec)
     assert found.mask.shape == (60, 50)
     assert found.size == Size(200, 240)
-    assert found.coverage(np.array([[100, 100, 40, 40], [0, 0, 20, 20]])).round(2).tolist() == [1, 0]
+    assert found.coverage(np.array([[100, 100, 40, 40], [0, 0, 20, 20]])).round(2).tolist() == [
+        1,
+        0,
+    ]
 
 
 def test_what_cannot_be_decoded_counts_as_tissue_and_is_named() -> None:
@@ -203,7 +212,8 @@ def test_what_cannot_be_decoded_counts_as_tissue_and_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"floor": -1}, {"floor": 0.5}, {"resolution_um": 0}, {"least_px": 9999}, {"hole_um2": np.nan}]
+    "wrong",
+    [{"floor": -1}, {"floor": 0.5}, {"resolution_um": 0}, {"least_px": 9999}, {"hole_um2": np.nan}],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=f"ForegroundSpec.*{next(iter(wrong))}"):

@@ -42,14 +42,21 @@ seed = 3
 class MakePictures(Protocol):
     """What the fixture `make_pictures` is."""
 
-    def __call__(self, folder: Path, classes: Sequence[str] = ..., count: int = ..., edge: int = ...) -> Path: ...
+    def __call__(
+        self, folder: Path, classes: Sequence[str] = ..., count: int = ..., edge: int = ...
+    ) -> Path: ...
 
 
 @pytest.fixture(scope="session")
 def make_pictures() -> MakePictures:
-    """Return a maker of class folders; classes differ in colour, and pictures of one class by noise and shading."""
+    """Return a maker of class folders.
 
-    def make(folder: Path, classes: Sequence[str] = tuple(COLORS), count: int = 8, edge: int = 32) -> Path:
+    Classes differ in colour, and pictures of one class by noise and shading.
+    """
+
+    def make(
+        folder: Path, classes: Sequence[str] = tuple(COLORS), count: int = 8, edge: int = 32
+    ) -> Path:
         for name in classes:
             (folder / name).mkdir(parents=True)
             rng = np.random.default_rng(list(f"{folder.name}/{name}".encode()))
@@ -80,7 +87,10 @@ class MakeRecipe(Protocol):
 
 @pytest.fixture(scope="session")
 def quick() -> MakeRecipe:
-    """Return a maker of recipes for a pocket ResNet of 32 px, with what is set over it, in a file in ``folder``."""
+    """Return a maker of recipes for a pocket ResNet of 32 px, in a file in ``folder``.
+
+    The overrides are set over it.
+    """
 
     def make(folder: Path, *overrides: str) -> Recipe:
         path = folder / "quick.toml"

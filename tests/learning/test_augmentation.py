@@ -22,10 +22,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LYMPHOMA = AugmentationSpec(
-    rotation=10, shift=0.1, shear=10, scale=(0.9, 1.1), hflip=0.5, brightness=(0.2, 1.2), fill="nearest"
+    rotation=10,
+    shift=0.1,
+    shear=10,
+    scale=(0.9, 1.1),
+    hflip=0.5,
+    brightness=(0.2, 1.2),
+    fill="nearest",
 )
 ULTRASOUND = AugmentationSpec(
-    hflip=0.9, vflip=0.9, rotation=15, brightness=(0.8, 1.2), contrast=(0.8, 1.2), saturation=(0.8, 1.2), hue=0.05
+    hflip=0.9,
+    vflip=0.9,
+    rotation=15,
+    brightness=(0.8, 1.2),
+    contrast=(0.8, 1.2),
+    saturation=(0.8, 1.2),
+    hue=0.05,
 )
 MRI = AugmentationSpec(rotation=15, hflip=0.5, vflip=0.5, scale=(0.9, 1.1), shift=0.1)
 TISSUE = AugmentationSpec(quarter_turns=True, hflip=0.5, stain=0.2)
@@ -42,7 +54,10 @@ def noise(count: int = 4, edge: int = 16) -> Tensor:
 
 
 def smooth(edge: int = 48) -> Tensor:
-    """Return one picture, float32 (1, 3, edge, edge), 0 to 255, in which a wrong place shows and rounding does not."""
+    """Return one picture, float32 (1, 3, edge, edge), 0 to 255.
+
+    A wrong place shows in it and rounding does not.
+    """
     y, x = torch.meshgrid(torch.linspace(0, 3, edge), torch.linspace(0, 2, edge), indexing="ij")
     return 127 + 120 * torch.stack([x.sin() * y.cos(), (x + 2 * y).cos(), (x * y).sin()])[None]
 
@@ -59,10 +74,17 @@ def test_nothing_asked_is_nothing_done() -> None:
 
 
 @pytest.mark.parametrize("fill", ["nearest", "reflect", "constant"])
-def test_a_map_that_moves_nothing_gives_every_bit_back(monkeypatch: pytest.MonkeyPatch, fill: Any) -> None:
-    monkeypatch.setattr(augmentation, "_uniform", lambda count, _generator: torch.full((count,), 0.5).double())
+def test_a_map_that_moves_nothing_gives_every_bit_back(
+    monkeypatch: pytest.MonkeyPatch, fill: Any
+) -> None:
+    monkeypatch.setattr(
+        augmentation, "_uniform", lambda count, _generator: torch.full((count,), 0.5).double()
+    )
     pixels = noise(3, 37)
-    assert torch.equal(augment(pixels, replace(LYMPHOMA, hflip=0, brightness=(1, 1), fill=fill), generator()), pixels)
+    assert torch.equal(
+        augment(pixels, replace(LYMPHOMA, hflip=0, brightness=(1, 1), fill=fill), generator()),
+        pixels,
+    )
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=["lymphoma", "ultrasound", "mri", "tissue"])
@@ -95,7 +117,9 @@ def test_a_sure_flip_is_numpys_flip() -> None:
     across = augment(pixels, AugmentationSpec(hflip=1), generator())
     assert torch.equal(across, pixels.flip(2))
     assert torch.equal(augment(pixels, AugmentationSpec(vflip=1), generator()), pixels.flip(1))
-    assert torch.equal(augment(pixels, AugmentationSpec(hflip=1, vflip=1), generator()), pixels.flip(1, 2))
+    assert torch.equal(
+        augment(pixels, AugmentationSpec(hflip=1, vflip=1), generator()), pixels.flip(1, 2)
+    )
 
 
 def test_flips_come_as_often_as_asked() -> None:
@@ -110,30 +134,48 @@ def test_quarter_turns_are_the_four_turns_of_torch() -> None:
     pixels = noise(1).repeat(40, 1, 1, 1)
     changed = augment(pixels, AugmentationSpec(quarter_turns=True), generator())
     found = [
-        next(turn for turn in range(4) if torch.equal(picture, pixels[0].rot90(turn, (0, 1)))) for picture in changed
+        next(turn for turn in range(4) if torch.equal(picture, pixels[0].rot90(turn, (0, 1))))
+        for picture in changed
     ]
     assert set(found) == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize(
     ("angle", "shear", "scale", "shift"),
-    [(30, 0, 1, (0, 0)), (0, 0, 1, (5, -3)), (0, 0, 1.3, (0, 0)), (0, 12, 1, (0, 0)), (-20, -9, 0.8, (2, 4))],
+    [
+        (30, 0, 1, (0, 0)),
+        (0, 0, 1, (5, -3)),
+        (0, 0, 1.3, (0, 0)),
+        (0, 12, 1, (0, 0)),
+        (-20, -9, 0.8, (2, 4)),
+    ],
     ids=["rotation", "shift", "scale", "shear", "all"],
 )
 def test_pixels_go_where_torchvision_takes_them(
-    monkeypatch: pytest.MonkeyPatch, angle: float, shear: float, scale: float, shift: tuple[int, int]
+    monkeypatch: pytest.MonkeyPatch,
+    angle: float,
+    shear: float,
+    scale: float,
+    shift: tuple[int, int],
 ) -> None:
     edge = 48
     # What is drawn, in its order, as shares of the largest that is allowed.
     drawn = iter([angle / 45, shear / 45, shift[0] / edge, shift[1] / edge])
-    monkeypatch.setattr(augmentation, "_either_way", lambda _count, _generator: torch.tensor([next(drawn)]).double())
-    monkeypatch.setattr(augmentation, "_between", lambda _limits, _count, _generator: torch.tensor([scale]).double())
+    monkeypatch.setattr(
+        augmentation, "_either_way", lambda _count, _generator: torch.tensor([next(drawn)]).double()
+    )
+    monkeypatch.setattr(
+        augmentation, "_between", lambda _limits, _count, _generator: torch.tensor([scale]).double()
+    )
     spec = AugmentationSpec(rotation=45, shear=45, shift=1, scale=(0.5, 2), fill="constant")
     pixels = smooth(edge).round()
     found = planes(augment(pixels.byte().movedim(1, -1), spec, generator()))
-    # With ones beside the colours it is seen where the rim shines through, which torchvision treats in its own way.
+    # With ones beside the colours it is seen where the rim shines through, which torchvision treats
+    # in its own way.
     marked = torch.cat([pixels, torch.ones(1, 1, edge, edge)], 1)
-    moved = reference.affine(marked, angle, list(shift), scale, [shear, 0], InterpolationMode.BILINEAR)
+    moved = reference.affine(
+        marked, angle, list(shift), scale, [shear, 0], InterpolationMode.BILINEAR
+    )
     inside = moved[:, 3:] > 1 - 1e-6
     assert float(inside.float().mean()) > 0.3
     assert float(((found - moved[:, :3]).abs() * inside).max()) <= 0.51
@@ -147,14 +189,17 @@ def test_a_dot_goes_where_the_map_says(shape: tuple[int, int]) -> None:
         pixels = torch.zeros((1, height, width, 3), dtype=torch.uint8)
         pixels[0, 7:9, width // 2 + 2 : width // 2 + 4] = 255
         maps = affine_maps(1, spec, generator(seed))[0]
-        # Places in half edges about the centre; the dot's centre is the corner between its four pixels.
+        # Places in half edges about the centre; the dot's centre is the corner between its four
+        # pixels.
         unit = torch.tensor([width / 2, height / 2], dtype=torch.float64)
         before = torch.tensor([3.0, 8.0 - height / 2], dtype=torch.float64)
         # Turning happens in a common unit, half the height, and shifts are shares of each edge.
         after = (maps[:2, :2] @ before) + maps[:2, 2] * unit
         light = augment(pixels, spec, generator(seed))[0, :, :, 0].double()
         y, x = torch.meshgrid(
-            torch.arange(height) + 0.5 - height / 2, torch.arange(width) + 0.5 - width / 2, indexing="ij"
+            torch.arange(height) + 0.5 - height / 2,
+            torch.arange(width) + 0.5 - width / 2,
+            indexing="ij",
         )
         centre = torch.stack([(light * x).sum(), (light * y).sum()]) / light.sum()
         assert torch.allclose(centre, after, atol=0.35)
@@ -167,7 +212,9 @@ def test_maps_stay_within_their_bounds() -> None:
     assert float(angles.min()) < -5
     shifts = affine_maps(500, AugmentationSpec(shift=0.1), generator())[:, :2, 2]
     assert 0.18 < float(shifts.abs().max()) <= 0.2
-    scales = torch.linalg.det(affine_maps(500, AugmentationSpec(scale=(0.9, 1.1)), generator())[:, :2, :2]).sqrt()
+    scales = torch.linalg.det(
+        affine_maps(500, AugmentationSpec(scale=(0.9, 1.1)), generator())[:, :2, :2]
+    ).sqrt()
     assert 0.9 <= float(scales.min()) < 0.91
     assert 1.09 < float(scales.max()) <= 1.1
     slants = affine_maps(500, AugmentationSpec(shear=10), generator())[:, 0, 1].atan().rad2deg()
@@ -183,7 +230,9 @@ def test_what_comes_in_from_beyond_is_the_fill(fill: Any, value: int) -> None:
 
 
 def test_the_nearest_fill_repeats_the_rim(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(augmentation, "_either_way", lambda count, _generator: torch.ones(count).double())
+    monkeypatch.setattr(
+        augmentation, "_either_way", lambda count, _generator: torch.ones(count).double()
+    )
     pixels = noise(1, 8)
     changed = augment(pixels, AugmentationSpec(shift=0.25), generator())
     assert torch.equal(changed[0, 2:, 2:], pixels[0, :-2, :-2])
@@ -216,7 +265,8 @@ def test_hue_is_torchvisions(shift: float) -> None:
 
 
 def test_stains_are_taken_apart_as_scikit_image_does() -> None:
-    # Pale pixels only: scikit-image cuts negative stains off, which in dark saturated colours changes the others.
+    # Pale pixels only: scikit-image cuts negative stains off, which in dark saturated colours
+    # changes the others.
     stains = np.random.default_rng(0).uniform(0.005, 0.04, (5, 8, 3))
     pale = hed2rgb(stains)
     factors = np.array([1.3, 0.8, 1.1])

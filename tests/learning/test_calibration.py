@@ -1,4 +1,7 @@
-"""A temperature is found where there is one, nothing is made worse, and the calibration error is what it says."""
+"""A temperature is found where there is one, and nothing is made worse.
+
+The calibration error is what it says.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +112,9 @@ def test_a_sigmoid_is_a_softmax_of_two_columns() -> None:
     logits = np.array([[-2.0], [0.0], [3.0]])
     for temperature in (1.0, 2.5):
         columns = probabilities_of(two_columns(logits), "softmax", temperature)
-        assert columns[:, 1] == pytest.approx(probabilities_of(logits, "sigmoid", temperature)[:, 0])
+        assert columns[:, 1] == pytest.approx(
+            probabilities_of(logits, "sigmoid", temperature)[:, 0]
+        )
 
 
 def test_the_loss_of_sigmoids_is_the_sum_of_their_cross_entropies() -> None:
@@ -140,7 +145,9 @@ def test_the_calibration_error_is_that_of_a_slow_loop_over_bins() -> None:
 
 
 def test_a_bin_holds_its_upper_edge_and_not_its_lower() -> None:
-    found = reliability_of(np.array([[0.8, 0.2], [0.81, 0.19], [1.0, 0.0]]), np.array([0, 0, 0]), bins=5)
+    found = reliability_of(
+        np.array([[0.8, 0.2], [0.81, 0.19], [1.0, 0.0]]), np.array([0, 0, 0]), bins=5
+    )
     assert found.counts.tolist() == [0, 0, 0, 1, 2]
     assert np.isnan(found.accuracy[0])
     assert found.confidence[3] == pytest.approx(0.8)
@@ -172,6 +179,8 @@ def test_an_overconfident_classifier_shows_more_than_chance_would() -> None:
         (np.zeros((2, 2)), [0, 2], "from 0 to 2"),
     ],
 )
-def test_what_cannot_be_calibrated_is_refused(logits: NDArray[np.float64], labels: list[int], problem: str) -> None:
+def test_what_cannot_be_calibrated_is_refused(
+    logits: NDArray[np.float64], labels: list[int], problem: str
+) -> None:
     with pytest.raises(DataSetError, match=problem):
         fit_temperature(logits, labels)

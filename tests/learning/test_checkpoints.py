@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from slidecam.learning.recipe_tables import Recipe
 
-# Everything that holds a state is in it: dropout, batch norms, averages, momenta, mixing, two phases, a schedule.
+# Everything that holds a state is in it: dropout, batch norms, averages, momenta, mixing, two
+# phases, a schedule.
 RECIPE = """
 [model]
 architecture = "test_efficientnet"
@@ -79,7 +80,9 @@ def recipe(tmp_path: Path) -> Recipe:
 
 def weights_in(folder: Path) -> dict[str, torch.Tensor]:
     """Return the weights of a finished training's bundle."""
-    tensors: dict[str, torch.Tensor] = safetensors.torch.load_file(folder / "bundle" / "model.safetensors")
+    tensors: dict[str, torch.Tensor] = safetensors.torch.load_file(
+        folder / "bundle" / "model.safetensors"
+    )
     return tensors
 
 
@@ -100,8 +103,13 @@ def epochs_over(checkpoint: Path) -> int:
     return 0
 
 
-def training_process(recipe: Recipe, data: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
-    """Train in a process of its own, on one thread: fresh processes add numbers in the same order, old ones may not."""
+def training_process(
+    recipe: Recipe, data: Path, out: Path, *options: str
+) -> subprocess.Popen[bytes]:
+    """Train in a process of its own, on one thread.
+
+    Fresh processes add numbers in the same order, old ones may not.
+    """
     call = [
         sys.executable,
         "-m",
@@ -115,7 +123,9 @@ def training_process(recipe: Recipe, data: Path, out: Path, *options: str) -> su
         *options,
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    return subprocess.Popen(call, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603  (our own interpreter)
+    return subprocess.Popen(  # noqa: S603  (our own command)
+        call, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 @pytest.fixture
@@ -127,7 +137,10 @@ def unbroken_process(recipe: Recipe, colors: Path, tmp_path: Path) -> dict[str, 
 
 
 def killed_after(epochs: int, recipe: Recipe, data: Path, out: Path) -> None:
-    """Train in a process of its own and kill it, as nothing can be caught, when so many epochs are over."""
+    """Train in a process of its own and kill it when so many epochs are over.
+
+    Nothing can catch that kill.
+    """
     process = training_process(recipe, data, out)
     try:
         while epochs_over(out / CHECKPOINT_FILE) < epochs and process.poll() is None:
@@ -140,7 +153,11 @@ def killed_after(epochs: int, recipe: Recipe, data: Path, out: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("epochs", [2, 7])
 def test_a_killed_training_that_is_resumed_gives_the_same_weights_bit_by_bit(
-    epochs: int, recipe: Recipe, colors: Path, tmp_path: Path, unbroken_process: dict[str, torch.Tensor]
+    epochs: int,
+    recipe: Recipe,
+    colors: Path,
+    tmp_path: Path,
+    unbroken_process: dict[str, torch.Tensor],
 ) -> None:
     out = tmp_path / "killed"
     killed_after(epochs, recipe, colors, out)
@@ -178,7 +195,10 @@ def small() -> Checkpoint:
         best={"a": torch.rand(2, 2).half()},
         average={"a": torch.rand(2, 2)},
         average_steps=17,
-        optimizer={0: {"step": torch.tensor(5.0), "exp_avg": torch.rand(3)}, 2: {"momentum_buffer": None}},
+        optimizer={
+            0: {"step": torch.tensor(5.0), "exp_avg": torch.rand(3)},
+            2: {"momentum_buffer": None},
+        },
         scaler={"scale": 65536.0, "_growth_tracker": 3},
     )
 
@@ -210,7 +230,11 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, damage: str) -> N
     elif damage == "gone":
         path.unlink()
     else:
-        told = {"slidecam": '{"format": "slidecam-training", "version": 99}'} if damage == "version" else None
+        told = (
+            {"slidecam": '{"format": "slidecam-training", "version": 99}'}
+            if damage == "version"
+            else None
+        )
         path.write_bytes(safetensors.torch.save({"a": torch.zeros(1)}, told))
     with pytest.raises(CheckpointError, match=CHECKPOINT_FILE) as caught:
         read_checkpoint(path)

@@ -35,7 +35,9 @@ class MakeRecipe(Protocol):
 
 
 class MakePictures(Protocol):
-    def __call__(self, folder: Path, classes: Any = ..., count: int = ..., edge: int = ...) -> Path: ...
+    def __call__(
+        self, folder: Path, classes: Any = ..., count: int = ..., edge: int = ...
+    ) -> Path: ...
 
 
 def folded(recipe: Recipe, data: Path, out: Path, **spec: int) -> tuple[Evaluation, list[Trained]]:
@@ -68,7 +70,9 @@ def test_every_picture_is_tested_once_and_never_learnt_from_where_it_is(
     assert len(record["folds"]["accuracy"]["values"]) == 3
 
 
-def test_features_are_computed_once_for_all_folds(tmp_path: Path, data: Path, quick: MakeRecipe) -> None:
+def test_features_are_computed_once_for_all_folds(
+    tmp_path: Path, data: Path, quick: MakeRecipe
+) -> None:
     recipe, call = quick(tmp_path, *SETTINGS, "train.epochs=1"), TrainingCall(tmp_path / "out")
     steps = list(cross_validate(recipe, data, call, FoldSpec(3)))
     computed = [step.done for step in steps if step.phase == "features"]
@@ -77,7 +81,9 @@ def test_features_are_computed_once_for_all_folds(tmp_path: Path, data: Path, qu
     assert not (tmp_path / "out" / "features").exists()
 
 
-def test_a_stopped_cross_validation_goes_on_where_it_was(tmp_path: Path, data: Path, quick: MakeRecipe) -> None:
+def test_a_stopped_cross_validation_goes_on_where_it_was(
+    tmp_path: Path, data: Path, quick: MakeRecipe
+) -> None:
     recipe = quick(tmp_path, *SETTINGS)
     expected, _done = folded(recipe, data, tmp_path / "unbroken", count=3)
     work = cross_validate(recipe, data, TrainingCall(tmp_path / "out"), FoldSpec(3))
@@ -88,16 +94,22 @@ def test_a_stopped_cross_validation_goes_on_where_it_was(tmp_path: Path, data: P
     work.close()
     call = TrainingCall(tmp_path / "out", existing="resume")
     again, _done = result_of(cross_validate(recipe, data, call, FoldSpec(3)))
-    assert {name: f.value for name, f in again.figures.items()} == {n: f.value for n, f in expected.figures.items()}
+    assert {name: f.value for name, f in again.figures.items()} == {
+        n: f.value for n, f in expected.figures.items()
+    }
 
 
 def test_repeats_test_every_picture_as_often(tmp_path: Path, data: Path, quick: MakeRecipe) -> None:
-    pooled, done = folded(quick(tmp_path, *SETTINGS, "train.epochs=1"), data, tmp_path / "out", count=3, repeats=2)
+    pooled, done = folded(
+        quick(tmp_path, *SETTINGS, "train.epochs=1"), data, tmp_path / "out", count=3, repeats=2
+    )
     assert len(done) == 6
     assert (pooled.pictures, len(pooled.predictions.labels)) == (27, 54)
 
 
-def test_more_folds_than_pictures_are_refused(tmp_path: Path, data: Path, quick: MakeRecipe) -> None:
+def test_more_folds_than_pictures_are_refused(
+    tmp_path: Path, data: Path, quick: MakeRecipe
+) -> None:
     with pytest.raises(DataSetError, match="too few for 10 folds"):
         folded(quick(tmp_path), data, tmp_path / "out", count=10)
     assert not (tmp_path / "out").exists()

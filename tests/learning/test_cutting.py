@@ -81,7 +81,9 @@ def test_training_the_end_is_training_the_network() -> None:
         step.step()
     for name, value in twin.state_dict().items():
         if name.startswith(("layer4", "fc")):
-            assert torch.allclose(network.state_dict()[name].float(), value.float(), atol=1e-4), name
+            assert torch.allclose(network.state_dict()[name].float(), value.float(), atol=1e-4), (
+                name
+            )
 
 
 def test_the_end_holds_the_network_s_own_tensors_and_no_others() -> None:
@@ -89,7 +91,9 @@ def test_the_end_holds_the_network_s_own_tensors_and_no_others() -> None:
     end = cut_network(network, "layer4", probe()[:2]).end
     own = {id(tensor) for tensor in (*network.parameters(), *network.buffers())}
     assert {id(tensor) for tensor in (*end.parameters(), *end.buffers())} < own
-    assert not [name for name, _tensor in end.named_parameters() if name.startswith(("conv1", "layer3"))]
+    assert not [
+        name for name, _tensor in end.named_parameters() if name.startswith(("conv1", "layer3"))
+    ]
 
 
 def test_cutting_leaves_no_trace_in_the_network() -> None:
@@ -98,7 +102,9 @@ def test_cutting_leaves_no_trace_in_the_network() -> None:
     cut_network(network, "layer3", pixels)
     assert torch.equal(network(pixels), before)
     assert [p.requires_grad for p in network.parameters()] == flags
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+    assert not any(
+        module._forward_hooks or module._forward_pre_hooks for module in network.modules()
+    )
 
 
 def test_digests_tell_beginnings_apart_and_not_ends() -> None:

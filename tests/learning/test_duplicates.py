@@ -47,7 +47,9 @@ def saved(root: Path, **pictures: Image.Image) -> None:
         picture.save(path.with_suffix(".png"))
 
 
-def made(parts: Sequence[Part], clusters: Sequence[Sequence[int]], groups: Sequence[str] | None = None) -> Duplicates:
+def made(
+    parts: Sequence[Part], clusters: Sequence[Sequence[int]], groups: Sequence[str] | None = None
+) -> Duplicates:
     pictures = PictureSet(
         root=Path("d"),
         paths=tuple(Path("d") / f"{index}.png" for index in range(len(parts))),
@@ -60,14 +62,25 @@ def made(parts: Sequence[Part], clusters: Sequence[Sequence[int]], groups: Seque
 
 
 def test_a_copy_and_a_retouched_copy_are_found_across_parts(tmp_path: Path) -> None:
-    saved(tmp_path, train__a__1=scene(1), train__a__2=scene(2), train__b__3=scene(3), test__a__4=scene(4))
-    (tmp_path / "train" / "a" / "copy.png").write_bytes((tmp_path / "train" / "a" / "2.png").read_bytes())
+    saved(
+        tmp_path,
+        train__a__1=scene(1),
+        train__a__2=scene(2),
+        train__b__3=scene(3),
+        test__a__4=scene(4),
+    )
+    (tmp_path / "train" / "a" / "copy.png").write_bytes(
+        (tmp_path / "train" / "a" / "2.png").read_bytes()
+    )
     retouched = ImageEnhance.Brightness(scene(3).resize((90, 90))).enhance(0.8)
     (tmp_path / "test" / "b").mkdir()
     retouched.save(tmp_path / "test" / "b" / "x.jpg", quality=60)
     pictures = read_picture_set(tmp_path)
     found = result_of(find_duplicates(pictures))
-    assert found.names(found.clusters) == [["test/b/x.jpg", "train/b/3.png"], ["train/a/2.png", "train/a/copy.png"]]
+    assert found.names(found.clusters) == [
+        ["test/b/x.jpg", "train/b/3.png"],
+        ["train/a/2.png", "train/a/copy.png"],
+    ]
     assert found.names(found.exact) == [["train/a/2.png", "train/a/copy.png"]]
     assert found.names(found.across) == [["test/b/x.jpg", "train/b/3.png"]]
     assert found.disputed == ()
@@ -87,7 +100,13 @@ def test_pictures_that_are_nothing_alike_are_no_duplicates(tmp_path: Path) -> No
 
 
 def test_even_pictures_are_duplicates_only_byte_by_byte(tmp_path: Path) -> None:
-    saved(tmp_path, **{f"{'ab'[grey % 2]}__{grey}": Image.new("L", (20, 20), grey) for grey in (10, 200, 91, 251)})
+    saved(
+        tmp_path,
+        **{
+            f"{'ab'[grey % 2]}__{grey}": Image.new("L", (20, 20), grey)
+            for grey in (10, 200, 91, 251)
+        },
+    )
     found = result_of(find_duplicates(read_picture_set(tmp_path)))
     assert found.clusters == ()
     assert found.even == 4
@@ -107,7 +126,14 @@ def test_the_hash_has_a_bit_for_every_step_up_in_grey() -> None:
     ramp = Image.fromarray(np.tile(np.linspace(0, 255, 170, dtype=np.uint8), (160, 1)))
     hashed, informed = difference_hash(ramp)
     assert int(np.bitwise_count(hashed).sum()) == informed == 256
-    assert int(np.bitwise_count(difference_hash(ramp.transpose(Image.Transpose.FLIP_LEFT_RIGHT))[0]).sum()) == 0
+    assert (
+        int(
+            np.bitwise_count(
+                difference_hash(ramp.transpose(Image.Transpose.FLIP_LEFT_RIGHT))[0]
+            ).sum()
+        )
+        == 0
+    )
 
 
 def test_near_pairs_are_those_of_counting_every_bit() -> None:
@@ -171,14 +197,21 @@ def test_a_threshold_that_means_nothing_is_refused(bits: int) -> None:
 @pytest.mark.shared_data
 @pytest.mark.slow
 def test_the_real_sets_have_what_was_seen_in_them(shared_data: Path) -> None:
-    """The MRI set was freed of duplicates once; pictures of other contrast were left, and were looked at."""
+    """The MRI set was freed of duplicates once.
+
+    Pictures of other contrast were left, and were looked at.
+    """
     mri = read_picture_set(shared_data / "brain_tumor_mri")
     found = result_of(find_duplicates(mri))
     assert found.exact == ()
-    assert ["test/notumor/Tr-no_0873.jpg", "train/notumor/Te-no_0395.jpg"] in found.names(found.across)
+    assert ["test/notumor/Tr-no_0873.jpg", "train/notumor/Te-no_0395.jpg"] in found.names(
+        found.across
+    )
     assert len(found.across) == 14
     rest = without_duplicates(found)
     assert len(rest.part("test")) == 240
     assert result_of(find_duplicates(rest)).across == ()
-    idc = read_picture_set(shared_data / "idc_breast_patches", PictureSpec(group_pattern=r"^(?P<group>\d+)_idx"))
+    idc = read_picture_set(
+        shared_data / "idc_breast_patches", PictureSpec(group_pattern=r"^(?P<group>\d+)_idx")
+    )
     assert result_of(find_duplicates(idc.part("val", "test"))).across == ()

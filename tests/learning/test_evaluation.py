@@ -54,8 +54,13 @@ class MeanColor(nn.Module):
         return logits
 
 
-def color_classifier(names: tuple[str, ...] = ("red", "green", "blue"), **changes: Any) -> Classifier:
-    """Return a classifier of whole pictures by their colour; the logits are in the order of ``names``."""
+def color_classifier(
+    names: tuple[str, ...] = ("red", "green", "blue"), **changes: Any
+) -> Classifier:
+    """Return a classifier of whole pictures by their colour.
+
+    The logits are in the order of ``names``.
+    """
     rows = {"red": [4.0, 0, 0], "green": [0, 4.0, 0], "blue": [0, 0, 4.0]}
     card = Card(
         name="colours",
@@ -102,14 +107,20 @@ def test_classes_are_matched_by_name_whatever_their_order(colors: Path) -> None:
     assert found.figures["accuracy"].value == 1
     assert found.predictions.class_names == ("red", "green", "blue")
     assert found.confusion.tolist() == [[4, 0, 0], [0, 4, 0], [0, 0, 4]]
-    assert measured(color_classifier(("blue", "red", "green")), colors).figures["accuracy"].value == 1
+    assert (
+        measured(color_classifier(("blue", "red", "green")), colors).figures["accuracy"].value == 1
+    )
 
 
 def test_a_folder_with_the_wrong_pictures_is_wrong(colors: Path) -> None:
     (colors / "red").rename(colors / "aside")
     (colors / "green").rename(colors / "red")
     (colors / "aside").rename(colors / "green")
-    assert measured(color_classifier(), colors).confusion.tolist() == [[0, 4, 0], [4, 0, 0], [0, 0, 4]]
+    assert measured(color_classifier(), colors).confusion.tolist() == [
+        [0, 4, 0],
+        [4, 0, 0],
+        [0, 0, 4],
+    ]
 
 
 def test_logits_are_those_of_the_pictures_one_by_one(colors: Path) -> None:
@@ -123,7 +134,9 @@ def test_logits_are_those_of_the_pictures_one_by_one(colors: Path) -> None:
 
 @pytest.mark.parametrize("batch", [1, 5, 100])
 def test_the_batch_changes_nothing(colors: Path, batch: int) -> None:
-    one, other = (measured(color_classifier(), colors, replace(QUICK, batch=size)) for size in (batch, 3))
+    one, other = (
+        measured(color_classifier(), colors, replace(QUICK, batch=size)) for size in (batch, 3)
+    )
     assert one.predictions.logits == pytest.approx(other.predictions.logits, abs=1e-6)
     assert one.data_digest == other.data_digest
 
@@ -178,9 +191,13 @@ def test_no_picture_is_an_error(colors: Path) -> None:
         result_of(evaluate(color_classifier(), nothing, QUICK))
 
 
-def test_a_class_that_the_classifier_does_not_know_is_an_error_that_names_both(colors: Path) -> None:
+def test_a_class_that_the_classifier_does_not_know_is_an_error_that_names_both(
+    colors: Path,
+) -> None:
     (colors / "red").rename(colors / "crimson")
-    with pytest.raises(DataSetError, match=r"'crimson' .*red, green, blue.*--map crimson=") as error:
+    with pytest.raises(
+        DataSetError, match=r"'crimson' .*red, green, blue.*--map crimson="
+    ) as error:
         measured(color_classifier(), colors)
     assert str(colors) in str(error.value)
     found = measured(color_classifier(), colors, replace(QUICK, mapping={"crimson": "red"}))
@@ -188,12 +205,15 @@ def test_a_class_that_the_classifier_does_not_know_is_an_error_that_names_both(c
 
 
 def test_several_classes_of_the_data_may_be_one_of_the_classifiers(colors: Path) -> None:
-    found = measured(color_classifier(("red", "green")), colors, replace(QUICK, mapping={"blue": "green"}))
+    found = measured(
+        color_classifier(("red", "green")), colors, replace(QUICK, mapping={"blue": "green"})
+    )
     assert found.support == {"red": 4, "green": 8}
 
 
 @pytest.mark.parametrize(
-    ("mapping", "problem"), [({"pink": "red"}, "no class 'pink' in the data"), ({"red": "pink"}, "no class 'pink'")]
+    ("mapping", "problem"),
+    [({"pink": "red"}, "no class 'pink' in the data"), ({"red": "pink"}, "no class 'pink'")],
 )
 def test_a_mapping_of_classes_that_are_not_there_is_refused(
     colors: Path, mapping: dict[str, str], problem: str
@@ -219,7 +239,9 @@ def test_a_classifier_of_one_logit_is_measured_as_yes_and_no(colors: Path) -> No
     assert found.support == {"not red": 8, "red": 4}
     assert found.figures["accuracy"].value == 1
     logits = torch.from_numpy(found.predictions.logits)
-    assert found.predictions.probabilities[:, 1] == pytest.approx(classifier.probabilities(logits)[:, 0].numpy())
+    assert found.predictions.probabilities[:, 1] == pytest.approx(
+        classifier.probabilities(logits)[:, 0].numpy()
+    )
 
 
 def test_one_other_class_keeps_its_name(colors: Path) -> None:
@@ -232,18 +254,28 @@ def test_one_logit_that_is_none_of_the_datas_classes_is_an_error(colors: Path) -
     (colors / "red").rename(colors / "1")
     with pytest.raises(DataSetError, match=r"looks for 'red'.*--map 1=red"):
         measured(color_classifier(("red",)), colors)
-    assert measured(color_classifier(("red",)), colors, replace(QUICK, mapping={"1": "red"})).support["red"] == 4
+    assert (
+        measured(color_classifier(("red",)), colors, replace(QUICK, mapping={"1": "red"})).support[
+            "red"
+        ]
+        == 4
+    )
 
 
 def test_the_cards_temperature_softens_probabilities_and_keeps_predictions(colors: Path) -> None:
-    hot, plain = measured(color_classifier(temperature=3.0), colors), measured(color_classifier(), colors)
+    hot, plain = (
+        measured(color_classifier(temperature=3.0), colors),
+        measured(color_classifier(), colors),
+    )
     assert hot.predictions.probabilities.max() < plain.predictions.probabilities.max()
     assert hot.predictions.probabilities_at(1.0) == pytest.approx(plain.predictions.probabilities)
     assert (hot.predictions.predicted == plain.predictions.predicted).all()
     assert hot.record()["temperature"] == 3
 
 
-def test_the_datas_digest_is_of_contents_and_labels_not_of_names(colors: Path, tmp_path: Path) -> None:
+def test_the_datas_digest_is_of_contents_and_labels_not_of_names(
+    colors: Path, tmp_path: Path
+) -> None:
     before = measured(color_classifier(), colors).data_digest
     (colors / "red" / "0.png").rename(colors / "red" / "renamed.png")
     moved = colors.rename(tmp_path / "elsewhere")
@@ -359,7 +391,10 @@ def test_folds_keep_their_groups_and_failures() -> None:
 
 
 def test_folds_of_different_classes_are_not_pooled() -> None:
-    folds = [evaluate_predictions(predictions(0, class_names=names), QUICK) for names in (("a", "b"), ("a", "c"))]
+    folds = [
+        evaluate_predictions(predictions(0, class_names=names), QUICK)
+        for names in (("a", "b"), ("a", "c"))
+    ]
     with pytest.raises(DataSetError, match="different classes"):
         pool_folds(folds)
     with pytest.raises(DataSetError):

@@ -1,4 +1,7 @@
-"""An evaluation's files say the same, hold every picture, and no name of a class or a file can break them."""
+"""An evaluation's files say the same, and hold every picture.
+
+No name of a class or a file can break them.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,9 @@ class _Page(HTMLParser):
         self.words += " ".join(data.split()) + " "
 
 
-def evaluation(names: tuple[str, ...] = ("a", "b"), count: int = 40, seed: int = 0, **changes: Any) -> Evaluation:
+def evaluation(
+    names: tuple[str, ...] = ("a", "b"), count: int = 40, seed: int = 0, **changes: Any
+) -> Evaluation:
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % len(names)
     logits = rng.normal(size=(count, len(names)))
@@ -71,7 +76,11 @@ def test_the_record_on_disk_is_the_evaluations(tmp_path: Path) -> None:
     write_evaluation(found, tmp_path / "out")
     on_disk = json.loads((tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8"))
     assert on_disk == json.loads(json.dumps(found.record()))
-    assert on_disk["accuracy"]["ci95"][0] < on_disk["accuracy"]["value"] < on_disk["accuracy"]["ci95"][1]
+    assert (
+        on_disk["accuracy"]["ci95"][0]
+        < on_disk["accuracy"]["value"]
+        < on_disk["accuracy"]["ci95"][1]
+    )
 
 
 def test_the_table_has_a_row_for_each_picture_with_its_probabilities(tmp_path: Path) -> None:
@@ -81,7 +90,9 @@ def test_the_table_has_a_row_for_each_picture_with_its_probabilities(tmp_path: P
     assert heading == ["path", "true", "predicted", "group", "prob_a", "prob_b, c"]
     assert len(rows) == 40
     assert [row[0] for row in rows] == list(found.predictions.names)
-    assert np.array([row[4:] for row in rows], float) == pytest.approx(found.predictions.probabilities, rel=1e-5)
+    assert np.array([row[4:] for row in rows], float) == pytest.approx(
+        found.predictions.probabilities, rel=1e-5
+    )
     assert all((row[2] == "a") == (float(row[4]) > float(row[5])) for row in rows)
     assert np.mean([row[1] == row[2] for row in rows]) == found.figures["accuracy"].value
 
@@ -94,13 +105,22 @@ def test_pictures_without_names_have_numbers(tmp_path: Path) -> None:
 
 def test_the_page_tells_figures_with_intervals_and_that_it_is_no_diagnosis(tmp_path: Path) -> None:
     found = evaluation()
-    background = Background("Breast", "the test part", {"Split": "70 / 15 / 15"}, ["The public split leaks."])
+    background = Background(
+        "Breast", "the test part", {"Split": "70 / 15 / 15"}, ["The public split leaks."]
+    )
     write_evaluation(found, tmp_path, background)
     page = page_of(tmp_path)
     accuracy = found.figures["accuracy"]
     assert accuracy.interval is not None
     told = (f"{accuracy.value:.3f}", f"{accuracy.interval.low:.3f} to {accuracy.interval.high:.3f}")
-    expected = (*told, "Breast", "the test part", "70 / 15 / 15", "The public split leaks.", "Research use only")
+    expected = (
+        *told,
+        "Breast",
+        "the test part",
+        "70 / 15 / 15",
+        "The public split leaks.",
+        "Research use only",
+    )
     assert [words for words in expected if words not in page.words] == []
     assert "not for diagnosis" in page.words.lower()
     assert "50 resamples of 40 pictures" in page.words
@@ -111,7 +131,12 @@ def test_the_page_needs_nothing_but_itself_and_its_links_are_there(tmp_path: Pat
     page = page_of(tmp_path)
     assert len(page.sources) == 4
     assert all(source.startswith("data:image/") for source in page.sources)
-    assert {"figures/roc.png", "figures/confusion.png", "evaluation.json", "predictions.csv"} <= set(page.links)
+    assert {
+        "figures/roc.png",
+        "figures/confusion.png",
+        "evaluation.json",
+        "predictions.csv",
+    } <= set(page.links)
     assert [link for link in page.links if not (tmp_path / link).is_file()] == []
     assert "script" not in page.tags
 
@@ -128,16 +153,22 @@ def test_a_history_and_wrong_pictures_are_shown_where_there_are_any(tmp_path: Pa
 
 def test_no_name_can_break_the_files(tmp_path: Path) -> None:
     names = (HOSTILE, "$5 and $x^2$", "白血病", "a/b\\c:d", "x" * 300)
-    write_evaluation(evaluation(names), tmp_path, Background(HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, [HOSTILE]))
+    write_evaluation(
+        evaluation(names), tmp_path, Background(HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, [HOSTILE])
+    )
     page = page_of(tmp_path)
     assert "script" not in page.tags
     assert page.words.count(HOSTILE) >= 5
     assert [name for name in names if name not in page.words] == []
     assert table_of(tmp_path)[0][3:] == [f"prob_{name}" for name in names]
-    assert set(json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))["per class"]) == set(names)
+    assert set(
+        json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))["per class"]
+    ) == set(names)
 
 
-def test_pictures_that_could_not_be_classified_are_named_and_many_are_counted(tmp_path: Path) -> None:
+def test_pictures_that_could_not_be_classified_are_named_and_many_are_counted(
+    tmp_path: Path,
+) -> None:
     failures = [Failure(f"red/{number}.png", "broken off") for number in range(LISTED + 7)]
     found = evaluate_predictions(evaluation().predictions, QUICK, failures=failures)
     write_evaluation(found, tmp_path)
@@ -167,7 +198,9 @@ def test_cross_validation_says_so_and_tells_the_spread_over_folds(tmp_path: Path
     assert f"{spread.mean:.3f} ± {spread.sd:.3f}" in words
 
 
-def test_writing_again_replaces_what_was_there_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+def test_writing_again_replaces_what_was_there_and_leaves_nothing_half_written(
+    tmp_path: Path,
+) -> None:
     for name in ("evaluation.json", "predictions.csv", "evaluation.html"):
         (tmp_path / name).write_text("old")
     write_evaluation(evaluation(count=10), tmp_path)

@@ -1,4 +1,7 @@
-"""Every recipe in training/ is found, says how it is called, and trains two steps to a bundle that classifies."""
+"""Every recipe in training/ is found and says how it is called.
+
+Each trains two steps to a bundle that classifies.
+"""
 
 from __future__ import annotations
 
@@ -38,15 +41,23 @@ TWO_STEPS = ["train.steps=2", "train.epochs=1", "train.batch=2"]
 
 
 class MakePictures(Protocol):
-    def __call__(self, folder: Path, classes: Any = ..., count: int = ..., edge: int = ...) -> Path: ...
+    def __call__(
+        self, folder: Path, classes: Any = ..., count: int = ..., edge: int = ...
+    ) -> Path: ...
 
 
 def settings_of(table: dict[str, Any]) -> list[str]:
-    """Return what makes a recipe small enough for a test, and leaves its network, unfreezing and loss as they are."""
+    """Return what makes a recipe small enough for a test.
+
+    Its network, unfreezing and loss stay as they are.
+    """
     settings = [*SMALL, "train.seed=1"]
     if "graph" in table:
         return [*settings, "graph.neighbours=3", "graph.epochs=2"]
-    settings += [*TWO_STEPS, *(f"phase.{number}.epochs=1" for number in range(len(table.get("phase", []))))]
+    settings += [
+        *TWO_STEPS,
+        *(f"phase.{number}.epochs=1" for number in range(len(table.get("phase", [])))),
+    ]
     if "features" in table:
         settings.append("features.copies=1")
     if table["model"]["architecture"] == "slidecam/simple_cnn":
@@ -56,7 +67,9 @@ def settings_of(table: dict[str, Any]) -> list[str]:
 
 def command_of(path: Path) -> list[str]:
     """Return the first command in a recipe's header, without its ``#``."""
-    lines = (line.removeprefix("#").strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (
+        line.removeprefix("#").strip() for line in path.read_text(encoding="utf-8").splitlines()
+    )
     return shlex.split(next(line for line in lines if line.startswith("slidecam ")))
 
 

@@ -1,4 +1,4 @@
-"""Cached features are the beginning's output: of plain pictures, of copies, in memory and on disk."""
+"""Cached features are the beginning's output: of plain pictures, copies, in memory, on disk."""
 
 from __future__ import annotations
 
@@ -40,14 +40,18 @@ def plan_of(copies: int = 3, **spec: object) -> FeaturePlan:
     held = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (37, 16, 16, 3), np.uint8))
     pictures = Pictures(tuple(Path(f"{number}.png") for number in range(37)), 16, "bilinear", held)
     features = FeatureSpec("cut", copies, **{"dtype": "float32", **spec})  # type: ignore[arg-type]
-    return FeaturePlan(pictures, CARD, np.arange(1, 37, 2), AugmentationSpec(rotation=20, hflip=0.5), 7, features)
+    return FeaturePlan(
+        pictures, CARD, np.arange(1, 37, 2), AugmentationSpec(rotation=20, hflip=0.5), 7, features
+    )
 
 
 def beginning(pixels: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.avg_pool2d(pixels, 4)
 
 
-def features_of(plan: FeaturePlan, folder: Path, begin: Callable[..., torch.Tensor] = beginning) -> FeatureInputs:
+def features_of(
+    plan: FeaturePlan, folder: Path, begin: Callable[..., torch.Tensor] = beginning
+) -> FeatureInputs:
     return result_of(cached_features(begin, plan, CPU, "source", folder))
 
 
@@ -118,7 +122,10 @@ def test_features_that_were_not_finished_are_not_found(tmp_path: Path) -> None:
 
 
 def test_half_precision_halves_the_room_and_moves_little(tmp_path: Path) -> None:
-    half, full = features_of(plan_of(dtype="float16"), tmp_path).array, features_of(plan_of(), tmp_path).array
+    half, full = (
+        features_of(plan_of(dtype="float16"), tmp_path).array,
+        features_of(plan_of(), tmp_path).array,
+    )
     assert half.nbytes * 2 == full.nbytes
     assert np.abs(half.astype(np.float32) - full).max() <= 1e-3 * np.abs(full).max()
 

@@ -1,4 +1,7 @@
-"""Figures show what they should for two classes and for thirty, and are left out where there is nothing to show."""
+"""Figures show what they should for two classes and for thirty.
+
+They are left out where there is nothing to show.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,8 @@ def test_the_legend_of_probabilities_lies_beside_the_bars_and_no_bar_hides_anoth
         legend = axes.get_legend()
         assert legend.get_window_extent().y0 >= axes.get_window_extent().y1
         filled = {
-            text.get_text(): patch.get_fill() for text, patch in zip(legend.texts, legend.get_patches(), strict=True)
+            text.get_text(): patch.get_fill()
+            for text, patch in zip(legend.texts, legend.get_patches(), strict=True)
         }
         assert filled == {"true": True, "other classes": False}
 
@@ -76,13 +80,17 @@ def test_the_legend_of_probabilities_lies_beside_the_bars_and_no_bar_hides_anoth
 def test_a_right_prediction_is_a_dark_diagonal() -> None:
     labels = np.arange(30) % 3
     made = Predictions(labels, np.eye(3)[labels] * 9, ("a", "b", "c"))
-    marks = np.asarray(confusion_figure(evaluate_predictions(made, EvaluationSpec(intervals=IntervalSpec(20)))))
+    marks = np.asarray(
+        confusion_figure(evaluate_predictions(made, EvaluationSpec(intervals=IntervalSpec(20))))
+    )
     dark = (marks < 100).all(axis=2) | ((marks[..., 0] < 30) & (marks[..., 2] < 120))
     assert 0.1 < dark.mean() < 0.3
 
 
 def test_calibration_draws_a_second_curve() -> None:
-    one, both = (np.asarray(reliability_figure(evaluation(temperature=t))).astype(int) for t in (1.0, 2.0))
+    one, both = (
+        np.asarray(reliability_figure(evaluation(temperature=t))).astype(int) for t in (1.0, 2.0)
+    )
     orange = [((each[..., 0] > 190) & (each[..., 2] < 60)).sum() for each in (one, both)]
     assert orange[0] == 0
     assert orange[1] > 200
@@ -92,7 +100,9 @@ def test_scores_have_no_reliability_and_one_class_has_no_curve() -> None:
     assert reliability_figure(evaluation(activation="none")) is None
     assert probability_figure(evaluation(activation="none")).width > 500
     made = Predictions(np.zeros(5, np.int64), np.zeros((5, 2)), ("a", "b"))
-    assert roc_figure(evaluate_predictions(made, EvaluationSpec(intervals=IntervalSpec(20)))) is None
+    assert (
+        roc_figure(evaluate_predictions(made, EvaluationSpec(intervals=IntervalSpec(20)))) is None
+    )
 
 
 def test_a_learning_curve_needs_a_history() -> None:
@@ -102,7 +112,10 @@ def test_a_learning_curve_needs_a_history() -> None:
 
 
 def test_a_new_phase_is_marked() -> None:
-    rows = [{"epoch": epoch, "phase": 0, "train_loss": 1 / epoch, "val_accuracy": 0.5} for epoch in (1, 2, 3)]
+    rows = [
+        {"epoch": epoch, "phase": 0, "train_loss": 1 / epoch, "val_accuracy": 0.5}
+        for epoch in (1, 2, 3)
+    ]
     one, two = learning_curve(rows), learning_curve([*rows[:2], {**rows[2], "phase": 1}])
     assert ink(two).sum() > ink(one).sum() + 100
 
@@ -113,11 +126,15 @@ def test_the_most_wrong_picture_comes_first(tmp_path: Path) -> None:
         Image.new("RGB", (30, 30), color).save(tmp_path / f"{color}.png")
     paths = tuple(tmp_path / f"{color}.png" for color in colors)
     logits = np.array([[1.0, 0.0], [0.0, 5.0], [0.0, 1.0]])  # right, quite wrong, wrong
-    made = Predictions(np.zeros(3, np.int64), logits, ("a", "b"), tuple(path.name for path in paths), paths=paths)
+    made = Predictions(
+        np.zeros(3, np.int64), logits, ("a", "b"), tuple(path.name for path in paths), paths=paths
+    )
     sheet = worst_pictures(evaluate_predictions(made, EvaluationSpec(intervals=IntervalSpec(20))))
     assert sheet is not None
     pixels = np.asarray(sheet).astype(int)
-    red, lime, blue = ((pixels == np.array(rgb)).all(axis=2) for rgb in ((255, 0, 0), (0, 255, 0), (0, 0, 255)))
+    red, lime, blue = (
+        (pixels == np.array(rgb)).all(axis=2) for rgb in ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+    )
     assert not red.any()
     assert lime.nonzero()[1].mean() < blue.nonzero()[1].mean()
     assert lime.sum() > 20_000
@@ -140,7 +157,9 @@ def test_nothing_wrong_has_no_sheet_and_a_picture_that_is_gone_is_grey(tmp_path:
 
 def test_points_of_each_class_have_their_colour() -> None:
     points = np.random.default_rng(0).normal(size=(200, 2))
-    picture = np.asarray(scatter_figure(points, np.arange(200) % 2, ("a", "b"), ((0, 114, 178), (213, 94, 0))))
+    picture = np.asarray(
+        scatter_figure(points, np.arange(200) % 2, ("a", "b"), ((0, 114, 178), (213, 94, 0)))
+    )
     for color in ((0, 114, 178), (213, 94, 0)):
         assert (picture == color).all(axis=2).sum() > 500
 

@@ -64,7 +64,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, color in COLORS.items():
             (folder / part / name).mkdir(parents=True)
             for number in range(count):
-                pixels = np.clip(np.array(color) + lot.normal(0, 25, (40, 40, 3)), 0, 255).astype(np.uint8)
+                pixels = np.clip(np.array(color) + lot.normal(0, 25, (40, 40, 3)), 0, 255).astype(
+                    np.uint8
+                )
                 Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
     return folder
 
@@ -75,11 +77,15 @@ def pictures(data: Path) -> PictureSet:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, pictures: PictureSet) -> tuple[Path, GraphTrained]:
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, pictures: PictureSet
+) -> tuple[Path, GraphTrained]:
     folder = tmp_path_factory.mktemp("graph")
     recipe = recipe_of(folder)
     assert recipe.graph is not None
-    work = train_graph_bundle(recipe, recipe.graph, pictures, TrainingCall(folder / "out", device="cpu"))
+    work = train_graph_bundle(
+        recipe, recipe.graph, pictures, TrainingCall(folder / "out", device="cpu")
+    )
     return folder / "out", result_of(work)
 
 
@@ -137,16 +143,25 @@ def test_every_protocol_and_baseline_is_measured_on_the_test_cells_and_named(
         assert accuracy.interval is not None
 
 
-def test_a_picture_that_is_left_out_is_told(trained: tuple[Path, GraphTrained], tmp_path: Path) -> None:
+def test_a_picture_that_is_left_out_is_told(
+    trained: tuple[Path, GraphTrained], tmp_path: Path
+) -> None:
     made = trained[1]
-    write_protocols(tmp_path, Protocols(made.bundle.card, "test", made.protocols, {"embeddings": None}))
+    write_protocols(
+        tmp_path, Protocols(made.bundle.card, "test", made.protocols, {"embeddings": None})
+    )
     assert "No t-SNE of the embeddings" in (tmp_path / "protocols.html").read_text(encoding="utf-8")
 
 
-def test_what_was_measured_is_written_for_people_and_programs(trained: tuple[Path, GraphTrained]) -> None:
+def test_what_was_measured_is_written_for_people_and_programs(
+    trained: tuple[Path, GraphTrained],
+) -> None:
     out = trained[0]
     record = json.loads((out / "protocols" / "protocols.json").read_text())
-    assert record[INDUCTIVE]["accuracy"]["value"] == trained[1].protocols[INDUCTIVE].figures["accuracy"].value
+    assert (
+        record[INDUCTIVE]["accuracy"]["value"]
+        == trained[1].protocols[INDUCTIVE].figures["accuracy"].value
+    )
     assert "by itself" in record[INDUCTIVE]["meaning"]
     assert "does not compare with a CNN" in record[TRANSDUCTIVE]["meaning"]
     page = (out / "protocols" / "protocols.html").read_text()
@@ -181,11 +196,15 @@ def test_without_test_cells_the_validation_cells_are_measured_and_without_both_n
     recipe = recipe_of(tmp_path, "graph.epochs=2")
     assert recipe.graph is not None
     some = pictures.part("train", "val")
-    made = result_of(train_graph_bundle(recipe, recipe.graph, some, TrainingCall(tmp_path / "val", device="cpu")))
+    made = result_of(
+        train_graph_bundle(recipe, recipe.graph, some, TrainingCall(tmp_path / "val", device="cpu"))
+    )
     assert list(made.protocols) == [INDUCTIVE, LINEAR, SVM]
     assert made.protocols[INDUCTIVE].predictions.names == pictures.part("val").names
     few = pictures.part("train")
-    made = result_of(train_graph_bundle(recipe, recipe.graph, few, TrainingCall(tmp_path / "none", device="cpu")))
+    made = result_of(
+        train_graph_bundle(recipe, recipe.graph, few, TrainingCall(tmp_path / "none", device="cpu"))
+    )
     assert made.protocols == {}
     assert made.bundle.card.temperature == 1
 
@@ -214,11 +233,21 @@ def test_a_finished_training_is_not_overwritten_unasked(
     recipe = recipe_of(tmp_path)
     assert recipe.graph is not None
     with pytest.raises(RunExistsError, match="--overwrite"):
-        result_of(train_graph_bundle(recipe, recipe.graph, pictures, TrainingCall(trained[0], device="cpu")))
+        result_of(
+            train_graph_bundle(
+                recipe, recipe.graph, pictures, TrainingCall(trained[0], device="cpu")
+            )
+        )
 
 
 def test_a_recipe_with_a_graph_is_trained_like_any_other(data: Path, tmp_path: Path) -> None:
-    made = result_of(train(recipe_of(tmp_path, "graph.epochs=3"), data, TrainingCall(tmp_path / "out", device="cpu")))
+    made = result_of(
+        train(
+            recipe_of(tmp_path, "graph.epochs=3"),
+            data,
+            TrainingCall(tmp_path / "out", device="cpu"),
+        )
+    )
     assert isinstance(made.bundle.network(), CellGraph)
     assert made.bundle == open_bundle(tmp_path / "out" / "bundle")
     assert len(made.history) == 3
@@ -240,7 +269,9 @@ def test_a_recipe_with_a_graph_is_trained_like_any_other(data: Path, tmp_path: P
         ("graph.keep=first", r"graph\.keep"),
     ],
 )
-def test_a_recipe_that_contradicts_its_graph_is_told(override: str, said: str, tmp_path: Path) -> None:
+def test_a_recipe_that_contradicts_its_graph_is_told(
+    override: str, said: str, tmp_path: Path
+) -> None:
     with pytest.raises(RecipeError, match=said):
         recipe_of(tmp_path, override)
 
@@ -257,7 +288,13 @@ def test_the_studys_recipe_is_the_studys() -> None:
     assert recipe.graph is not None
     assert (recipe.model.architecture, recipe.data.input_px) == ("slidecam/resnet18_gcn", 128)
     graph = recipe.graph
-    assert (graph.hidden, graph.dropout, graph.epochs, graph.lr, graph.balance) == (128, 0.5, 400, 1e-3, "weights")
+    assert (graph.hidden, graph.dropout, graph.epochs, graph.lr, graph.balance) == (
+        128,
+        0.5,
+        400,
+        1e-3,
+        "weights",
+    )
 
 
 @pytest.mark.shared_data

@@ -74,7 +74,9 @@ def edges_of(result: GraphResult) -> torch.Tensor:
     return torch.tensor(sorted(pairs)).T
 
 
-def test_our_inference_is_pytorch_geometrics_on_the_training_graph_and_the_attached_cell(result: GraphResult) -> None:
+def test_our_inference_is_pytorch_geometrics_on_the_training_graph_and_the_attached_cell(
+    result: GraphResult,
+) -> None:
     network, theirs = network_of(result), geometric(result)
     queries = torch.randn(6, LENGTH, generator=torch.Generator().manual_seed(5))
     edges = edges_of(result)
@@ -84,7 +86,10 @@ def test_our_inference_is_pytorch_geometrics_on_the_training_graph_and_the_attac
             cosines = torch.cosine_similarity(query[None], result.state["embeddings"])
             nearest = cosines.argsort(descending=True)[: SPEC.neighbours]
             attached = torch.stack([nearest, torch.full_like(nearest, 30)])
-            graph = NodeGraph(torch.cat([result.state["embeddings"], query[None]]), torch.cat([edges, attached], 1))
+            graph = NodeGraph(
+                torch.cat([result.state["embeddings"], query[None]]),
+                torch.cat([edges, attached], 1),
+            )
             torch.testing.assert_close(found[row], theirs(graph)[30], rtol=0, atol=1e-5)
 
 
@@ -110,7 +115,9 @@ def test_the_inductive_figures_are_those_of_the_exported_network(
         assert np.array_equal(scored.labels, given.labels.numpy())
 
 
-def test_the_bundle_remembers_whose_cells_it_holds(result: GraphResult, parts: tuple[Cells, Cells, Cells]) -> None:
+def test_the_bundle_remembers_whose_cells_it_holds(
+    result: GraphResult, parts: tuple[Cells, Cells, Cells]
+) -> None:
     network = network_of(result)
     assert torch.equal(network.labels, parts[0].labels)
     assert network.node_name(7) == "cell 0-7"
@@ -118,7 +125,12 @@ def test_the_bundle_remembers_whose_cells_it_holds(result: GraphResult, parts: t
 
 def test_both_protocols_are_measured_and_named(result: GraphResult) -> None:
     found = [(each.name, each.part) for each in result.scores]
-    assert found == [(INDUCTIVE, "val"), (INDUCTIVE, "test"), (TRANSDUCTIVE, "val"), (TRANSDUCTIVE, "test")]
+    assert found == [
+        (INDUCTIVE, "val"),
+        (INDUCTIVE, "test"),
+        (TRANSDUCTIVE, "val"),
+        (TRANSDUCTIVE, "test"),
+    ]
 
 
 def test_classes_that_lie_apart_are_learned(result: GraphResult) -> None:
@@ -126,17 +138,25 @@ def test_classes_that_lie_apart_are_learned(result: GraphResult) -> None:
         assert (scored.logits.argmax(1) == scored.labels).mean() > 0.85
 
 
-def test_inductive_answers_do_not_depend_on_the_other_test_cells(parts: tuple[Cells, Cells, Cells]) -> None:
+def test_inductive_answers_do_not_depend_on_the_other_test_cells(
+    parts: tuple[Cells, Cells, Cells],
+) -> None:
     spec = replace(SPEC, transductive=False, epochs=3)
     few = Cells(parts[2].embeddings[:4], parts[2].labels[:4])
-    whole, some = (result_of(train_graph((parts[0], parts[1], test), CLASSES, spec)) for test in (parts[2], few))
+    whole, some = (
+        result_of(train_graph((parts[0], parts[1], test), CLASSES, spec))
+        for test in (parts[2], few)
+    )
     np.testing.assert_allclose(whole.scores[1].logits[:4], some.scores[1].logits, atol=1e-6)
 
 
 def test_transductive_answers_do(parts: tuple[Cells, Cells, Cells]) -> None:
     few = Cells(parts[2].embeddings[:6], parts[2].labels[:6])
     spec = replace(SPEC, epochs=3)
-    whole, some = (result_of(train_graph((parts[0], parts[1], test), CLASSES, spec)) for test in (parts[2], few))
+    whole, some = (
+        result_of(train_graph((parts[0], parts[1], test), CLASSES, spec))
+        for test in (parts[2], few)
+    )
     assert np.abs(whole.scores[3].logits[:6] - some.scores[3].logits).max() > 1e-4
 
 
@@ -148,7 +168,9 @@ def test_equal_seeds_give_equal_bits_and_others_do_not(parts: tuple[Cells, Cells
     assert not torch.equal(once.state["first.weight"], other.state["first.weight"])
 
 
-def test_training_leaves_the_random_state_as_it_was_and_does_not_heed_it(parts: tuple[Cells, Cells, Cells]) -> None:
+def test_training_leaves_the_random_state_as_it_was_and_does_not_heed_it(
+    parts: tuple[Cells, Cells, Cells],
+) -> None:
     spec = replace(SPEC, epochs=3, transductive=False)
     torch.manual_seed(1)
     state = torch.get_rng_state()
@@ -199,7 +221,9 @@ def test_rare_classes_weigh_more(parts: tuple[Cells, Cells, Cells]) -> None:
     spec = replace(SPEC, epochs=40, transductive=False, keep="last")
     leads = []
     for balance in ("weights", "none"):
-        result = result_of(train_graph((train, parts[1], parts[2]), CLASSES, replace(spec, balance=balance)))
+        result = result_of(
+            train_graph((train, parts[1], parts[2]), CLASSES, replace(spec, balance=balance))
+        )
         leads.append((result.scores[1].logits[:, 0] - result.scores[1].logits[:, 1:].max(1)).mean())
     assert leads[0] < leads[1] - 0.5
 
@@ -222,7 +246,9 @@ def test_dropout_leaves_out_its_share_and_keeps_the_mean() -> None:
 def test_edges_lead_from_the_nearest_to_each_cell() -> None:
     embeddings = cells(25, 4).embeddings
     graph = graph_of(embeddings, 5)
-    _distances, theirs = NearestNeighbors(n_neighbors=6, metric="cosine").fit(embeddings).kneighbors(embeddings)
+    _distances, theirs = (
+        NearestNeighbors(n_neighbors=6, metric="cosine").fit(embeddings).kneighbors(embeddings)
+    )
     for cell, nearest in enumerate(theirs):
         found = graph.edges[0][graph.edges[1] == cell].tolist()
         assert sorted(found) == sorted(set(nearest.tolist()) - {cell})

@@ -28,7 +28,9 @@ def some_head(classes: int, length: int, seed: int = 0, *, bias: bool = True) ->
 def some_lesson(count: int, length: int, classes: int, activation: str, new: int = 0) -> Lesson:
     rng = RNG(count)
     labels = rng.integers(0, max(classes, 2), count)
-    return Lesson(rng.normal(size=(count, length)), labels, rng.normal(size=(7, length)) + 1, activation, new)
+    return Lesson(
+        rng.normal(size=(count, length)), labels, rng.normal(size=(7, length)) + 1, activation, new
+    )
 
 
 def activated(logits: list[float], activation: str) -> list[float]:
@@ -46,7 +48,10 @@ def loss(target: list[float], logits: list[float], activation: str) -> float:
 
 
 def slowly(old: Head, lesson: Lesson, spec: TuningSpec) -> Head:
-    """Follow the module's equations tile by tile, and let another method find the minimum without a gradient."""
+    """Follow the module's equations tile by tile.
+
+    Another method finds the minimum, without a gradient.
+    """
     classes, length = old.weight.shape
     mean = lesson.rehearsed.mean(axis=0) if old.bias is not None else np.zeros(length)
     scale = math.sqrt(np.mean([((f - mean) ** 2).sum() for f in lesson.rehearsed]))
@@ -59,13 +64,18 @@ def slowly(old: Head, lesson: Lesson, spec: TuningSpec) -> Head:
     def right(logits: list[float], label: int) -> bool:
         return (logits[0] >= 0) == bool(label) if classes == 1 else max(logits) == logits[label]
 
-    hard = [[float(label)] if classes == 1 else [float(k == label) for k in range(classes)] for label in lesson.labels]
+    hard = [
+        [float(label)] if classes == 1 else [float(k == label) for k in range(classes)]
+        for label in lesson.labels
+    ]
     good = [right(z, int(label)) for z, label in zip(before, lesson.labels, strict=True)]
     targets = [held(z) if ok else t for z, ok, t in zip(before, good, hard, strict=True)]
     counts = {label: int((lesson.labels == label).sum()) for label in set(lesson.labels.tolist())}
     trust = len(good) / (len(good) + spec.doubt)
     weights = [trust / (counts[label] * len(counts)) for label in lesson.labels.tolist()]
-    pairs = [np.linalg.norm(a - b) for i, a in enumerate(lesson.rehearsed) for b in lesson.rehearsed[:i]]
+    pairs = [
+        np.linalg.norm(a - b) for i, a in enumerate(lesson.rehearsed) for b in lesson.rehearsed[:i]
+    ]
     bad = [f for f, ok in zip(lesson.features, good, strict=True) if not ok]
 
     def value(vector: Array) -> float:
@@ -77,10 +87,18 @@ def slowly(old: Head, lesson: Lesson, spec: TuningSpec) -> Head:
             total += weight * loss(target, z.tolist(), lesson.activation)
         for features in lesson.rehearsed:
             z = old.logits(features[None])[0] + slopes @ ((features - mean) / scale) + shifts
-            alike = [math.exp(-((np.linalg.norm(features - f) / (np.median(pairs) / 2)) ** 2)) for f in bad]
+            alike = [
+                math.exp(-((np.linalg.norm(features - f) / (np.median(pairs) / 2)) ** 2))
+                for f in bad
+            ]
             release = 1 / (1 + sum(alike)) ** 2
             target = held(old.logits(features[None])[0].tolist())
-            total += spec.hold * release * loss(target, z.tolist(), lesson.activation) / len(lesson.rehearsed)
+            total += (
+                spec.hold
+                * release
+                * loss(target, z.tolist(), lesson.activation)
+                / len(lesson.rehearsed)
+            )
         return total + spec.pull / 2 * float((vector**2).sum())
 
     size = classes * length + (classes if old.bias is not None else 0)
@@ -91,13 +109,28 @@ def slowly(old: Head, lesson: Lesson, spec: TuningSpec) -> Head:
     return Head(old.weight + slopes, old.bias + found[classes * length :] - slopes @ mean)
 
 
-CASES = [(3, "softmax", 0, True), (3, "softmax", 1, True), (1, "sigmoid", 0, True), (2, "sigmoid", 1, True)]
+CASES = [
+    (3, "softmax", 0, True),
+    (3, "softmax", 1, True),
+    (1, "sigmoid", 0, True),
+    (2, "sigmoid", 1, True),
+]
 
 
-@pytest.mark.parametrize(("classes", "activation", "new", "bias"), [*CASES, (2, "softmax", 0, False)])
-def test_the_head_is_the_minimum_of_the_equations(classes: int, activation: str, new: int, bias: bool) -> None:  # noqa: FBT001  (a case)
+@pytest.mark.parametrize(
+    ("classes", "activation", "new", "bias"), [*CASES, (2, "softmax", 0, False)]
+)
+def test_the_head_is_the_minimum_of_the_equations(
+    classes: int,
+    activation: str,
+    new: int,
+    bias: bool,  # noqa: FBT001
+) -> None:
     old = some_head(classes - new, 2, bias=bias).grown(new, activation)
-    lesson, spec = some_lesson(9, 2, classes, activation, new), TuningSpec(pull=0.05, hold=0.7, doubt=4)
+    lesson, spec = (
+        some_lesson(9, 2, classes, activation, new),
+        TuningSpec(pull=0.05, hold=0.7, doubt=4),
+    )
     expected, found = slowly(old, lesson, spec), tune_head(old, lesson, spec)
     np.testing.assert_allclose(found.weight, expected.weight, atol=2e-3)
     if bias:
@@ -107,12 +140,19 @@ def test_the_head_is_the_minimum_of_the_equations(classes: int, activation: str,
 
 
 @pytest.mark.parametrize(("classes", "activation", "new", "bias"), CASES)
-def test_the_gradient_is_that_of_the_value(classes: int, activation: str, new: int, bias: bool) -> None:  # noqa: FBT001  (a case)
+def test_the_gradient_is_that_of_the_value(
+    classes: int,
+    activation: str,
+    new: int,
+    bias: bool,  # noqa: FBT001
+) -> None:
     old = some_head(classes - new, 4, bias=bias).grown(new, activation)
     problem = _Problem.of(old, some_lesson(12, 4, classes, activation, new), TuningSpec())
     for seed in range(3):
         vector = RNG(seed).normal(size=problem.size)
-        assert check_grad(lambda v: problem.value(v)[0], lambda v: problem.value(v)[1], vector) < 1e-5
+        assert (
+            check_grad(lambda v: problem.value(v)[0], lambda v: problem.value(v)[1], vector) < 1e-5
+        )
 
 
 def test_labels_that_the_head_gets_right_change_nothing() -> None:
@@ -174,7 +214,9 @@ def test_balanced_classes_weigh_the_same_however_many_labels_they_have() -> None
     old = Head(np.zeros((2, 1)), np.array([0.0, 1.0]))
     features = np.array([[0.0]] * 9 + [[0.0]])
     lesson = Lesson(features, np.array([0] * 9 + [1]), np.array([[0.0], [1.0]]))
-    even, uneven = (tune_head(old, lesson, TuningSpec(hold=0, balance=balance)) for balance in (True, False))
+    even, uneven = (
+        tune_head(old, lesson, TuningSpec(hold=0, balance=balance)) for balance in (True, False)
+    )
     assert uneven.logits(features)[0] @ [1, -1] > even.logits(features)[0] @ [1, -1]
 
 

@@ -28,7 +28,9 @@ def test_each_place_is_predicted_by_a_head_that_has_not_seen_it() -> None:
     parts = parts_of(lesson.labels, split)
     for row in range(0, len(lesson.labels), 5):
         head = tune_head(old, lesson.part(np.flatnonzero(parts != parts[row])), TuningSpec())
-        np.testing.assert_allclose(found.after.predictions.logits[row], head.logits(lesson.features[[row]])[0])
+        np.testing.assert_allclose(
+            found.after.predictions.logits[row], head.logits(lesson.features[[row]])[0]
+        )
     right = float((called(found.after.predictions.logits) == lesson.labels).mean())
     assert found.after.figures["accuracy"].value == pytest.approx(right)
     before = float((called(old.logits(lesson.features)) == lesson.labels).mean())

@@ -1,4 +1,7 @@
-"""Intervals hold the true figure about as often as they say, patients are drawn whole, and nothing is certain."""
+"""Intervals hold the true figure about as often as they say.
+
+Patients are drawn whole, and nothing is certain.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ NAMES = "abcdefgh"
 
 
 def simulated(rng: np.random.Generator, count: int, classes: int, doubt: float = 1.0) -> Data:
-    """Return labels and probabilities of a classifier whose logits are ``doubt`` times as noisy as its signal."""
+    """Return labels and probabilities of a simulated classifier.
+
+    Its logits are ``doubt`` times as noisy as its signal.
+    """
     labels = rng.integers(classes, size=count)
     logits = rng.normal(size=(count, classes)) * doubt
     logits[np.arange(count), labels] += 1.5
@@ -33,7 +39,7 @@ def simulated(rng: np.random.Generator, count: int, classes: int, doubt: float =
 def coverage(
     draw: Callable[[int], Data], true: Mapping[str, float | None], groups: list[str] | None = None
 ) -> dict[str, float]:
-    """Return how many of 120 simulated test sets have an interval of each figure that holds its true value."""
+    """Return the share of 120 simulated test sets whose interval of a figure holds the truth."""
     held = dict.fromkeys(true, 0)
     for seed in range(120):
         found = bootstrap(*draw(seed), "ab", groups, IntervalSpec(250, seed)).figures
@@ -45,7 +51,10 @@ def coverage(
 
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("tied", [False, True])
-def test_figures_of_resamples_at_once_are_those_of_each_written_out(classes: int, tied: bool) -> None:  # noqa: FBT001
+def test_figures_of_resamples_at_once_are_those_of_each_written_out(
+    classes: int,
+    tied: bool,  # noqa: FBT001
+) -> None:
     labels, probabilities = simulated(np.random.default_rng(classes), 40, classes)
     if tied:
         probabilities = probabilities[np.random.default_rng(0).integers(8, size=40)]
@@ -53,7 +62,9 @@ def test_figures_of_resamples_at_once_are_those_of_each_written_out(classes: int
     found = Resampler(labels, probabilities).figures(weights)
     compared = 0
     for row, times in enumerate(weights.astype(int)):
-        written = measure(np.repeat(labels, times), np.repeat(probabilities, times, axis=0), NAMES[:classes])
+        written = measure(
+            np.repeat(labels, times), np.repeat(probabilities, times, axis=0), NAMES[:classes]
+        )
         for name, values in found.figures.items():
             if min(written.support.values()):
                 assert values[row] == pytest.approx(written.figures[name]), name
@@ -61,7 +72,10 @@ def test_figures_of_resamples_at_once_are_those_of_each_written_out(classes: int
         for index, name in enumerate(NAMES[:classes]):
             for figure, value in written.per_class[name].items():
                 got = found.per_class[figure][row, index]
-                assert (np.isnan(got) and value is None) or got == pytest.approx(value), (figure, name)
+                assert (np.isnan(got) and value is None) or got == pytest.approx(value), (
+                    figure,
+                    name,
+                )
     assert compared > 30
 
 
@@ -76,14 +90,20 @@ def test_a_resample_without_a_class_has_no_mean_over_classes_but_an_accuracy() -
 
 def test_intervals_hold_the_true_figures_about_as_often_as_they_say() -> None:
     true = measure(*simulated(np.random.default_rng(10**6), 200_000, 2), "ab").figures
-    sought = {name: true[name] for name in ("accuracy", "macro F1", "kappa", "macro AUC", "IBA", "NLL", "Brier")}
+    sought = {
+        name: true[name]
+        for name in ("accuracy", "macro F1", "kappa", "macro AUC", "IBA", "NLL", "Brier")
+    }
     held = coverage(lambda seed: simulated(np.random.default_rng(seed), 80, 2), sought)
     assert min(held.values()) >= 0.86, held
     assert max(held.values()) <= 0.99, held
 
 
 def test_pictures_of_one_patient_are_drawn_together_or_intervals_are_far_too_narrow() -> None:
-    """Half of 30 patients are easy, half are hard, and each has ten pictures: there are 30 cases, not 300."""
+    """Half of 30 patients are easy, half are hard, and each has ten pictures.
+
+    There are 30 cases, not 300.
+    """
     groups = [f"patient {number}" for number in np.repeat(np.arange(30), 10)]
 
     def draw(seed: int) -> Data:
@@ -101,7 +121,9 @@ def test_the_accuracys_interval_is_near_wilsons() -> None:
     labels, probabilities = simulated(np.random.default_rng(3), 500, 3)
     ends = bootstrap(labels, probabilities, "abc").figures["accuracy"]
     right = int((probabilities.argmax(axis=1) == labels).sum())
-    assert (ends.low, ends.high) == pytest.approx((wilson(right, 500).low, wilson(right, 500).high), abs=0.01)
+    assert (ends.low, ends.high) == pytest.approx(
+        (wilson(right, 500).low, wilson(right, 500).high), abs=0.01
+    )
 
 
 def test_wilsons_interval_is_the_formulas() -> None:
@@ -152,7 +174,9 @@ def test_the_same_seed_gives_the_same_intervals_and_another_does_not() -> None:
     assert one.figures["macro AUC"] != other.figures["macro AUC"]
 
 
-def test_how_many_resamples_are_computed_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_many_resamples_are_computed_at_once_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     data = simulated(np.random.default_rng(0), 51, 3)
     whole = bootstrap(*data, "abc", None, IntervalSpec(101)).figures
     monkeypatch.setattr(resampling, "CHUNK", 51 * 7)

@@ -42,7 +42,9 @@ class Rows:
     vectors: torch.Tensor
     asked: list[int] = field(default_factory=list)
 
-    def training(self, rows: NDArray[np.int64], _epoch: int, _generator: torch.Generator) -> torch.Tensor:
+    def training(
+        self, rows: NDArray[np.int64], _epoch: int, _generator: torch.Generator
+    ) -> torch.Tensor:
         self.asked += rows.tolist()
         return self.vectors[rows]
 
@@ -62,7 +64,9 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
 
 
-def learner(spec: TrainSpec, given: Lessons | None = None, model: nn.Module | None = None) -> Learner:
+def learner(
+    spec: TrainSpec, given: Lessons | None = None, model: nn.Module | None = None
+) -> Learner:
     return learner_for(model or network(), spec, given or lessons(), CPU)
 
 
@@ -88,7 +92,9 @@ def test_orders_differ_between_epochs_and_seeds_and_not_between_calls() -> None:
     given = lessons()
 
     def order(epoch: int, seed: int) -> list[int]:
-        return [int(row) for rows in epoch_batches(given, TrainSpec(seed=seed), epoch) for row in rows]
+        return [
+            int(row) for rows in epoch_batches(given, TrainSpec(seed=seed), epoch) for row in rows
+        ]
 
     assert order(0, 0) == order(0, 0)
     assert order(0, 0) != order(1, 0)
@@ -108,7 +114,9 @@ def test_a_step_is_torch_s_own() -> None:
     twin = nn.Linear(6, 3)
     twin.load_state_dict(model.state_dict())
     vectors, labels = torch.randn(5, 6), torch.tensor([0, 1, 2, 1, 0])
-    loss = train_step(learner(spec, model=model), vectors, torch.eye(3)[labels], torch.Generator().manual_seed(0))
+    loss = train_step(
+        learner(spec, model=model), vectors, torch.eye(3)[labels], torch.Generator().manual_seed(0)
+    )
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.1, momentum=0.9)
     expected = cross_entropy(twin(vectors), labels)
     torch.autograd.backward(expected)
@@ -127,8 +135,12 @@ def test_training_learns() -> None:
     assert validate(pupil, given)["val_loss"] < before["val_loss"] / 2
 
 
-@pytest.mark.parametrize("changes", [{}, {"mixup": 0.4}, {"ema": 0.9}, {"precision": "bf16"}, {"loss": "focal"}])
-def test_equal_seeds_give_equal_weights_whatever_was_drawn_before(changes: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "changes", [{}, {"mixup": 0.4}, {"ema": 0.9}, {"precision": "bf16"}, {"loss": "focal"}]
+)
+def test_equal_seeds_give_equal_weights_whatever_was_drawn_before(
+    changes: dict[str, object],
+) -> None:
     given = lessons()
     spec = replace(TrainSpec(batch=8, lr=0.01), **changes)  # type: ignore[arg-type]
     pupils = [learner(spec, given) for _time in range(3)]
@@ -199,7 +211,9 @@ def test_quick_figures_are_scikit_learn_s() -> None:
         assert figures[name] == pytest.approx(expected)
     shifted = logits - logits.max(1, keepdims=True)
     p = np.exp(shifted) / np.exp(shifted).sum(1, keepdims=True)
-    assert figures["loss"] == pytest.approx(sklearn.metrics.log_loss(labels, p, labels=range(4)), rel=1e-5)
+    assert figures["loss"] == pytest.approx(
+        sklearn.metrics.log_loss(labels, p, labels=range(4)), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -233,4 +247,10 @@ def test_patience_is_spent_after_so_many_worse_epochs_and_not_before_the_least()
 def test_a_new_phase_has_patience_again() -> None:
     progress = Progress(phase=0, epoch=4, overall=4, best=0.5, best_epoch=2, stale=2)
     progress.next_phase()
-    assert (progress.phase, progress.epoch, progress.overall, progress.best, progress.stale) == (1, 0, 4, 0.5, 0)
+    assert (progress.phase, progress.epoch, progress.overall, progress.best, progress.stale) == (
+        1,
+        0,
+        4,
+        0.5,
+        0,
+    )

@@ -66,5 +66,7 @@ def test_mixing_keeps_a_picture_and_its_target_together() -> None:
 
 def test_mixing_is_drawn_from_its_generator_alone() -> None:
     pixels = torch.rand(4, 3)
-    first, second = (mix_up(pixels, torch.eye(4), 0.4, torch.Generator().manual_seed(5))[0] for _time in range(2))
+    first, second = (
+        mix_up(pixels, torch.eye(4), 0.4, torch.Generator().manual_seed(5))[0] for _time in range(2)
+    )
     assert torch.equal(first, second)

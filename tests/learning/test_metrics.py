@@ -1,4 +1,7 @@
-"""Figures are scikit-learn's and imbalanced-learn's, and what cannot be computed is nothing, with its reason."""
+"""Figures are scikit-learn's and imbalanced-learn's.
+
+What cannot be computed is nothing, with its reason.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ TWO = ("benign", "malignant")
 
 
 def simulated(seed: int, count: int, classes: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return labels and probabilities of a classifier that is often right; classes are unevenly frequent."""
+    """Return labels and probabilities of a classifier that is often right.
+
+    Classes are unevenly frequent.
+    """
     rng = np.random.default_rng(seed)
     shares = np.arange(1, classes + 1) / np.arange(1, classes + 1).sum()
     labels = np.concatenate([np.arange(classes), rng.choice(classes, count - classes, p=shares)])
@@ -63,7 +69,9 @@ def test_every_figure_is_the_libraries_own(seed: int, classes: int) -> None:
     labels, probabilities = simulated(seed, 60, classes)
     called = probabilities.argmax(axis=1)
     names = [f"class {index}" for index in range(classes)]
-    report = classification_report_imbalanced(labels, called, target_names=names, output_dict=True, zero_division=0)
+    report = classification_report_imbalanced(
+        labels, called, target_names=names, output_dict=True, zero_division=0
+    )
     found = measure(labels, probabilities, names)
     scores = probabilities[:, 1] if classes == 2 else probabilities
     expected = {
@@ -82,7 +90,9 @@ def test_every_figure_is_the_libraries_own(seed: int, classes: int) -> None:
     for name in names:
         expected = {"precision": "pre", "sensitivity": "rec", "specificity": "spe", "F1": "f1"}
         expected = {figure: report[name][key] for figure, key in expected.items()}
-        assert {figure: found.per_class[name][figure] for figure in expected} == pytest.approx(expected)
+        assert {figure: found.per_class[name][figure] for figure in expected} == pytest.approx(
+            expected
+        )
 
 
 def test_the_two_readings_of_iba_differ_and_ours_is_the_reports() -> None:
@@ -109,7 +119,15 @@ def test_a_class_without_pictures_is_left_out_of_the_means_and_a_note_says_so() 
     with_third = np.concatenate([probabilities * 0.9, np.full((40, 1), 0.1)], axis=1)
     found = measure(labels, with_third, ("a", "b", "rare"))
     plain = measure(labels, probabilities, "ab")
-    for name in ("accuracy", "balanced accuracy", "macro F1", "weighted F1", "kappa", "G-mean", "IBA"):
+    for name in (
+        "accuracy",
+        "balanced accuracy",
+        "macro F1",
+        "weighted F1",
+        "kappa",
+        "G-mean",
+        "IBA",
+    ):
         assert found.figures[name] == pytest.approx(plain.figures[name]), name
     assert "rare" in found.notes["macro AUC"]
     assert found.per_class["rare"] == dict.fromkeys(CLASS_DEFINITIONS) | {"specificity": 1.0}

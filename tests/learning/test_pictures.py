@@ -9,7 +9,13 @@ import pytest
 from PIL import Image
 
 from slidecam.errors import DataSetError
-from slidecam.learning.pictures import PARTS, PictureSpec, check_pictures, read_picture_set, write_picture_table
+from slidecam.learning.pictures import (
+    PARTS,
+    PictureSpec,
+    check_pictures,
+    read_picture_set,
+    write_picture_table,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +48,9 @@ def test_class_folders_are_read_in_sorted_order(tmp_path: Path) -> None:
 
 
 def test_folders_of_parts_are_read_by_their_usual_names(tmp_path: Path) -> None:
-    put(tmp_path, "Training/a/1.png", "Training/b/2.png", "validation/a/3.png", "validation/b/4.png")
+    put(
+        tmp_path, "Training/a/1.png", "Training/b/2.png", "validation/a/3.png", "validation/b/4.png"
+    )
     pictures = read_picture_set(put(tmp_path, "Testing/a/5.png", "Testing/b/6.png"))
     assert {part: pictures.part(part).names for part in PARTS} == {
         "train": ("Training/a/1.png", "Training/b/2.png"),
@@ -54,7 +62,14 @@ def test_folders_of_parts_are_read_by_their_usual_names(tmp_path: Path) -> None:
 
 
 def test_hidden_files_and_checkpoints_are_passed_over(tmp_path: Path) -> None:
-    put(tmp_path, "a/1.png", "b/2.png", "a/.ipynb_checkpoints/1.png", ".ipynb_checkpoints/x.png", "b/.hidden.png")
+    put(
+        tmp_path,
+        "a/1.png",
+        "b/2.png",
+        "a/.ipynb_checkpoints/1.png",
+        ".ipynb_checkpoints/x.png",
+        "b/.hidden.png",
+    )
     pictures = read_picture_set(tmp_path)
     assert pictures.names == ("a/1.png", "b/2.png")
     assert pictures.notes == ()
@@ -126,7 +141,10 @@ def test_the_patient_is_found_in_the_file_name(tmp_path: Path) -> None:
 
 def test_a_pattern_with_a_slash_is_looked_for_in_the_path(tmp_path: Path) -> None:
     put(tmp_path, "a/P1/x/1.png", "b/P2/x/2.png")
-    assert read_picture_set(tmp_path, PictureSpec(group_pattern=r"/(?P<group>P\d)/")).groups == ("P1", "P2")
+    assert read_picture_set(tmp_path, PictureSpec(group_pattern=r"/(?P<group>P\d)/")).groups == (
+        "P1",
+        "P2",
+    )
 
 
 def test_the_patient_may_be_a_folder_below_the_class(tmp_path: Path) -> None:
@@ -139,14 +157,17 @@ def test_the_patient_may_be_a_folder_below_the_class(tmp_path: Path) -> None:
 
 def test_a_name_without_a_patient_is_named(tmp_path: Path) -> None:
     put(tmp_path, "a/7_idx.png", "b/other.png")
-    with pytest.raises(DataSetError, match=r"other\.png: group_pattern .* finds no group in 'other\.png'"):
+    with pytest.raises(
+        DataSetError, match=r"other\.png: group_pattern .* finds no group in 'other\.png'"
+    ):
         read_picture_set(tmp_path, PictureSpec(group_pattern=r"^(?P<group>\d+)_idx"))
 
 
 def test_the_class_may_be_anywhere_in_the_path(tmp_path: Path) -> None:
     put(tmp_path, "fold_0/all/1.png", "fold_0/hem/2.png", "fold_1/hem/3.png")
     pictures = read_picture_set(
-        tmp_path, PictureSpec(label_pattern=r"/(?P<label>all|hem)/", group_pattern=r"(?P<group>fold_\d)/")
+        tmp_path,
+        PictureSpec(label_pattern=r"/(?P<label>all|hem)/", group_pattern=r"(?P<group>fold_\d)/"),
     )
     assert pictures.class_names == ("all", "hem")
     assert pictures.labels.tolist() == [0, 1, 1]
@@ -176,7 +197,11 @@ def test_a_pattern_that_cannot_work_is_refused_at_once(spec: dict[str, str], wor
 def test_a_table_lists_pictures_relative_to_itself(tmp_path: Path) -> None:
     put(tmp_path, "x/1.png", "x/2.png", "3.png")
     path = table(
-        tmp_path, "path,label,group,split,x", "x/1.png,b,P1,train,7", "x/2.png,a,P2,train,7", "3.png,a,P3,Testing,7"
+        tmp_path,
+        "path,label,group,split,x",
+        "x/1.png,b,P1,train,7",
+        "x/2.png,a,P2,train,7",
+        "3.png,a,P3,Testing,7",
     )
     pictures = read_picture_set(path)
     assert pictures.class_names == ("a", "b")
@@ -188,7 +213,9 @@ def test_a_table_lists_pictures_relative_to_itself(tmp_path: Path) -> None:
 
 def test_a_folder_with_a_table_is_read_by_it(tmp_path: Path) -> None:
     put(tmp_path, "a/1.png", "b/2.png", "b/not_listed.png")
-    table(tmp_path, "path,label,group", "a/1.png,a,S1", "b/2.png,b,S1").rename(tmp_path / "pictures.csv")
+    table(tmp_path, "path,label,group", "a/1.png,a,S1", "b/2.png,b,S1").rename(
+        tmp_path / "pictures.csv"
+    )
     pictures = read_picture_set(tmp_path)
     assert pictures.names == ("a/1.png", "b/2.png")
     assert pictures.groups == ("S1", "S1")
@@ -198,13 +225,31 @@ def test_a_folder_with_a_table_is_read_by_it(tmp_path: Path) -> None:
     ("lines", "word"),
     [
         (["path,class", "1.png,a"], r"list\.csv: there is no column 'label' among path, class"),
-        ([""], r"list\.csv: the table is empty\. List a picture a line, below the columns path and label"),
+        (
+            [""],
+            (
+                r"list\.csv: the table is empty\. List a picture a line, below the columns path and"
+                r" label"
+            ),
+        ),
         (["path,label", "1.png,a", ",b"], r"line 3: the path or the label is empty"),
-        (["path,label,split", "1.png,a,train", "2.png,b,holdout"], r"line 3: there is no split 'holdout'"),
-        (["path,label", "1.png,a", "gone.png,b"], r"1 of its 2 pictures are not there, the first is .*gone\.png"),
+        (
+            ["path,label,split", "1.png,a,train", "2.png,b,holdout"],
+            r"line 3: there is no split 'holdout'",
+        ),
+        (
+            ["path,label", "1.png,a", "gone.png,b"],
+            r"1 of its 2 pictures are not there, the first is .*gone\.png",
+        ),
         (["path,label", "1.png,a", "1.png,b"], r"1\.png is listed more than once"),
-        (["path,label,group", "1.png,a,P", "2.png,b,"], r"2\.png has no group, and others have one"),
-        (["path,label,split", "1.png,a,", "2.png,b,test"], r"1\.png has no split, and others have one"),
+        (
+            ["path,label,group", "1.png,a,P", "2.png,b,"],
+            r"2\.png has no group, and others have one",
+        ),
+        (
+            ["path,label,split", "1.png,a,", "2.png,b,test"],
+            r"1\.png has no split, and others have one",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_table_is_told(tmp_path: Path, lines: list[str], word: str) -> None:
@@ -239,10 +284,17 @@ def test_a_written_table_is_read_back(tmp_path: Path) -> None:
 @pytest.mark.shared_data
 def test_the_real_sets_have_the_counts_of_their_readme(shared_data: Path) -> None:
     mri = read_picture_set(shared_data / "brain_tumor_mri")
-    assert mri.part("train").counts() == {"glioma": 600, "meningioma": 600, "notumor": 362, "pituitary": 600}
+    assert mri.part("train").counts() == {
+        "glioma": 600,
+        "meningioma": 600,
+        "notumor": 362,
+        "pituitary": 600,
+    }
     assert set(mri.part("val").counts().values()) == {40}
     assert set(mri.part("test").counts().values()) == {60}
-    idc = read_picture_set(shared_data / "idc_breast_patches", PictureSpec(group_pattern=r"^(?P<group>\d+)_idx"))
+    idc = read_picture_set(
+        shared_data / "idc_breast_patches", PictureSpec(group_pattern=r"^(?P<group>\d+)_idx")
+    )
     assert idc.class_names == ("0_nonidc", "1_idc")
     assert idc.notes == ()
     busi = read_picture_set(shared_data / "busi")

@@ -12,7 +12,13 @@ from PIL import Image
 from slidecam import streaming
 from slidecam.errors import DataSetError, UsageError
 from slidecam.geometry import LevelBox
-from slidecam.learning.pixels import RESAMPLING, check_pictures, load_pictures, load_pixels, picture_batches
+from slidecam.learning.pixels import (
+    RESAMPLING,
+    check_pictures,
+    load_pictures,
+    load_pixels,
+    picture_batches,
+)
 from slidecam.sources import open_source
 from slidecam.steps import result_of
 
@@ -41,7 +47,9 @@ def test_the_filters_are_those_of_inference() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_kind_of_png_gives_what_inference_reads_from_it(tmp_path: Path, noise: Noise, mode: str) -> None:
+def test_every_kind_of_png_gives_what_inference_reads_from_it(
+    tmp_path: Path, noise: Noise, mode: str
+) -> None:
     path = tmp_path / "a.png"
     picture(mode, noise(40, 40)).save(path)
     with open_source(path) as source:
@@ -50,7 +58,9 @@ def test_every_kind_of_png_gives_what_inference_reads_from_it(tmp_path: Path, no
 
 
 @pytest.mark.parametrize("name", ["nearest", "bilinear", "bicubic"])
-def test_the_whole_picture_is_resized_to_the_square_by_pillow(tmp_path: Path, noise: Noise, name: str) -> None:
+def test_the_whole_picture_is_resized_to_the_square_by_pillow(
+    tmp_path: Path, noise: Noise, name: str
+) -> None:
     pixels = noise(90, 50)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     expected = np.asarray(Image.fromarray(pixels).resize((24, 24), streaming.RESAMPLING[name]))
@@ -78,7 +88,10 @@ def test_a_palette_with_a_transparent_colour_lies_on_white_too(tmp_path: Path) -
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)
     image.save(tmp_path / "a.png", transparency=1)
-    assert load_pixels(tmp_path / "a.png", 2, "nearest")[0].tolist() == [[10, 20, 30], [255, 255, 255]]
+    assert load_pixels(tmp_path / "a.png", 2, "nearest")[0].tolist() == [
+        [10, 20, 30],
+        [255, 255, 255],
+    ]
 
 
 def test_sixteen_bits_keep_their_range(tmp_path: Path) -> None:

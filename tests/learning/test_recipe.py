@@ -81,7 +81,13 @@ def test_a_recipe_of_one_line_is_enough(tmp_path: Path) -> None:
 
 
 def test_values_are_set_over_it(tmp_path: Path) -> None:
-    pairs = ["train.epochs=2", "phase.1.lr=0.5", "model.weights=none", "augment.hflip=0.5", "data.classes=['x', 'y']"]
+    pairs = [
+        "train.epochs=2",
+        "phase.1.lr=0.5",
+        "model.weights=none",
+        "augment.hflip=0.5",
+        "data.classes=['x', 'y']",
+    ]
     recipe = read_recipe(write(tmp_path, FULL), pairs)
     assert [phase.epochs for phase in recipe.phases] == [2, 8]
     assert recipe.phases[1].lr == 0.5
@@ -133,7 +139,9 @@ WRONG = {
 @pytest.mark.parametrize("text", WRONG)
 def test_a_wrong_recipe_is_refused_with_key_value_and_remedy(tmp_path: Path, text: str) -> None:
     model = "" if "[model]" in text else '[model]\narchitecture = "resnet18"\n'
-    path = write(tmp_path, f"{text}\n{model}" if "=" in text.splitlines()[0] else f"{model}{text}\n")
+    path = write(
+        tmp_path, f"{text}\n{model}" if "=" in text.splitlines()[0] else f"{model}{text}\n"
+    )
     with pytest.raises(RecipeError) as caught:
         read_recipe(path)
     assert str(path) in str(caught.value)
@@ -142,7 +150,10 @@ def test_a_wrong_recipe_is_refused_with_key_value_and_remedy(tmp_path: Path, tex
 
 
 def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
-    text = "[model]\narchitecture = 'resnet18'\n[data]\ninput_px = 3\n[train]\nlr = 'fast'\nepochs = -1\n"
+    text = (
+        "[model]\narchitecture = 'resnet18'\n[data]\ninput_px = 3\n[train]\nlr = 'fast'\nepochs ="
+        " -1\n"
+    )
     text += "[augment]\nhflipp = 1\n"
     with pytest.raises(RecipeError) as caught:
         read_recipe(write(tmp_path, text), ["epochs=3"])
@@ -159,14 +170,18 @@ def test_contradictions_between_tables_are_told_at_once_too(tmp_path: Path) -> N
 
 
 def test_a_table_that_is_wrong_hides_no_mistake_in_another(tmp_path: Path) -> None:
-    text = "[model]\narchitecture = 'resnet5000'\n[data]\ngroup_pattern = '('\n[train]\nepochs = -1\n"
+    text = (
+        "[model]\narchitecture = 'resnet5000'\n[data]\ngroup_pattern = '('\n[train]\nepochs = -1\n"
+    )
     with pytest.raises(RecipeError) as caught:
         read_recipe(write(tmp_path, text), ["phase.0.epochs=2"])
     for key in ("model.architecture", "group_pattern", "train.epochs", "no [[phase]]"):
         assert key in caught.value.problem
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"[model\n", "line 1"), (b"\xff\xfe", "cannot be read")])
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"[model\n", "line 1"), (b"\xff\xfe", "cannot be read")]
+)
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "bad.toml"
     path.write_bytes(content)
@@ -180,7 +195,9 @@ def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
         read_recipe(tmp_path / "none.toml")
 
 
-@pytest.mark.parametrize("pair", ["train.epochs", "epochs=2", "phase.7.lr=1", "model.architecture.x=1"])
+@pytest.mark.parametrize(
+    "pair", ["train.epochs", "epochs=2", "phase.7.lr=1", "model.architecture.x=1"]
+)
 def test_a_setting_that_sets_nothing_is_refused(tmp_path: Path, pair: str) -> None:
     with pytest.raises(RecipeError, match="--set"):
         read_recipe(write(tmp_path, FULL), [pair])

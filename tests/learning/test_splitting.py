@@ -57,7 +57,9 @@ def patients(count: int, classes: int, seed: int) -> PictureSet:
     seed=st.integers(0, 5),
 )
 @settings(deadline=None, max_examples=60)
-def test_every_class_has_its_shares_but_for_rounding(counts: list[int], val: float, test: float, seed: int) -> None:
+def test_every_class_has_its_shares_but_for_rounding(
+    counts: list[int], val: float, test: float, seed: int
+) -> None:
     pictures = pictures_of(np.repeat(np.arange(len(counts)), counts).tolist())
     spec = SplitSpec(1 - val - test, val, test, seed)
     parted = split(pictures, spec)
@@ -103,7 +105,13 @@ def test_dealing_patients_out_is_nearly_as_good_as_trying_everything() -> None:
     total = np.sum(sizes, axis=0)
 
     def off(chosen: Sequence[bool]) -> float:
-        share = np.sum([size for size, taken in zip(sizes, chosen, strict=True) if taken] or [(0, 0)], axis=0) / total
+        share = (
+            np.sum(
+                [size for size, taken in zip(sizes, chosen, strict=True) if taken] or [(0, 0)],
+                axis=0,
+            )
+            / total
+        )
         return float(((share - 0.5) ** 2).sum())
 
     best = min(off([bool(code >> place & 1) for place in range(6)]) for code in range(64))
@@ -151,17 +159,23 @@ def test_a_part_without_a_class_is_told() -> None:
 
 def test_pictures_of_one_slide_are_said_to_be_the_reason_why_nothing_is_measured() -> None:
     reason, training, measures = split(pictures_of([0, 1] * 20, ["S1"] * 40), SplitSpec()).notes
-    assert reason.startswith("val and test have no picture: all 40 pictures are of one patient or slide")
+    assert reason.startswith(
+        "val and test have no picture: all 40 pictures are of one patient or slide"
+    )
     assert "no temperature is fitted" in training
     assert "Nothing is measured" in measures
 
 
 def test_a_test_part_alone_is_said_to_be_missing_without_a_word_on_temperature() -> None:
-    (reason,) = split(pictures_of([0, 1] * 20, ["S1", "S1", "S2", "S2"] * 10), SplitSpec(0.5, 0.4, 0.1)).notes
+    (reason,) = split(
+        pictures_of([0, 1] * 20, ["S1", "S1", "S2", "S2"] * 10), SplitSpec(0.5, 0.4, 0.1)
+    ).notes
     assert reason.startswith("test has no picture: all 40 pictures are of 2 patients or slides")
 
 
-@pytest.mark.parametrize("shares", [(0.7, 0.2, 0.2), (0, 0.5, 0.5), (1.2, -0.1, -0.1), (float("nan"), 0.5, 0.5)])
+@pytest.mark.parametrize(
+    "shares", [(0.7, 0.2, 0.2), (0, 0.5, 0.5), (1.2, -0.1, -0.1), (float("nan"), 0.5, 0.5)]
+)
 def test_shares_that_do_not_add_up_are_refused(shares: tuple[float, float, float]) -> None:
     with pytest.raises(DataSetError, match="add up to 1"):
         SplitSpec(*shares)
@@ -191,7 +205,9 @@ def test_folds_do_not_heed_earlier_parts_and_leave_no_validation_unasked() -> No
 def test_more_folds_than_pictures_or_patients_are_refused() -> None:
     with pytest.raises(DataSetError, match="'b' has 3 pictures, too few for 4 folds"):
         folds(pictures_of([0] * 9 + [1] * 3), 4, seed=0)
-    with pytest.raises(DataSetError, match=r"'a' has 2 groups \(patients or slides\), too few for 3 folds"):
+    with pytest.raises(
+        DataSetError, match=r"'a' has 2 groups \(patients or slides\), too few for 3 folds"
+    ):
         folds(pictures_of([0, 1] * 6, ["P1"] * 6 + ["P2"] * 6), 3, seed=0)
     with pytest.raises(DataSetError, match="no cross-validation"):
         folds(pictures_of([0, 1] * 6), 1, seed=0)
@@ -201,9 +217,16 @@ def test_the_record_is_json_and_its_digest_knows_the_parts() -> None:
     pictures, spec = pictures_of([0] * 20 + [1] * 20), SplitSpec(seed=1)
     record = split_record(split(pictures, spec), spec)
     assert json.loads(json.dumps(record)) == record
-    assert record["counts"] == {"train": {"a": 14, "b": 14}, "val": {"a": 3, "b": 3}, "test": {"a": 3, "b": 3}}
+    assert record["counts"] == {
+        "train": {"a": 14, "b": 14},
+        "val": {"a": 3, "b": 3},
+        "test": {"a": 3, "b": 3},
+    }
     assert record["seed"] == 1
-    assert split_record(split(pictures, spec).rows(list(range(39, -1, -1))), spec)["digest"] == record["digest"]
+    assert (
+        split_record(split(pictures, spec).rows(list(range(39, -1, -1))), spec)["digest"]
+        == record["digest"]
+    )
     assert split_record(split(pictures, SplitSpec(seed=2)), spec)["digest"] != record["digest"]
     assert split_record(pictures, None)["seed"] is None
     assert record["learnt_from"] is None

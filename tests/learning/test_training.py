@@ -1,4 +1,7 @@
-"""From a recipe and pictures to a bundle: what is learnt, what is left in the folder, what is refused."""
+"""From a recipe and pictures to a bundle.
+
+What is learnt, what is left in the folder, what is refused.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,9 @@ class MakeRecipe(Protocol):
 
 
 class MakePictures(Protocol):
-    def __call__(self, folder: Path, classes: Any = ..., count: int = ..., edge: int = ...) -> Path: ...
+    def __call__(
+        self, folder: Path, classes: Any = ..., count: int = ..., edge: int = ...
+    ) -> Path: ...
 
 
 def run(recipe: Recipe, data: Path, out: Path, **call: Any) -> Trained:
@@ -55,26 +60,44 @@ def run(recipe: Recipe, data: Path, out: Path, **call: Any) -> Trained:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, colors: Path, quick: MakeRecipe) -> tuple[Trained, Path]:
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, colors: Path, quick: MakeRecipe
+) -> tuple[Trained, Path]:
     """Return a training of some epochs, and its folder."""
     folder = tmp_path_factory.mktemp("trained")
-    recipe = quick(folder, "train.epochs=8", "train.monitor=accuracy", "augment.hflip=0.5", "model.name=colours")
+    recipe = quick(
+        folder,
+        "train.epochs=8",
+        "train.monitor=accuracy",
+        "augment.hflip=0.5",
+        "model.name=colours",
+    )
     return result_of(train(recipe, colors, TrainingCall(folder / "out"))), folder / "out"
 
 
-def test_colours_are_learnt_and_the_bundle_tells_them_apart(trained: tuple[Trained, Path], colors: Path) -> None:
+def test_colours_are_learnt_and_the_bundle_tells_them_apart(
+    trained: tuple[Trained, Path], colors: Path
+) -> None:
     done, out = trained
     classifier = open_bundle(out / "bundle").classifier()
     for index, name in enumerate(("blue", "green", "red")):
-        pixels = np.stack([np.asarray(Image.open(path)) for path in sorted((colors / "test" / name).iterdir())])
+        pixels = np.stack(
+            [np.asarray(Image.open(path)) for path in sorted((colors / "test" / name).iterdir())]
+        )
         logits = classifier.run(torch.from_numpy(pixels), gradients=False).logits
         assert logits.argmax(1).tolist() == [index] * 4
     assert done.evaluations["test"].figures["accuracy"].value == 1
 
 
-def test_the_card_says_what_inference_needs_and_where_it_comes_from(trained: tuple[Trained, Path]) -> None:
+def test_the_card_says_what_inference_needs_and_where_it_comes_from(
+    trained: tuple[Trained, Path],
+) -> None:
     card = open_bundle(trained[1] / "bundle").card
-    assert (card.name, card.class_names, card.licence) == ("colours", ("blue", "green", "red"), "CC0-1.0")
+    assert (card.name, card.class_names, card.licence) == (
+        "colours",
+        ("blue", "green", "red"),
+        "CC0-1.0",
+    )
     assert (card.spacing, card.input_px, card.mean, card.std) == (None, 32, (0.5,) * 3, (0.25,) * 3)
     assert card.temperature > 0
     told = json.loads(json.dumps(dict(card.provenance)))
@@ -91,9 +114,20 @@ def test_the_card_says_what_inference_needs_and_where_it_comes_from(trained: tup
 def test_the_folder_holds_all_there_is_to_know(trained: tuple[Trained, Path]) -> None:
     done, out = trained
     left = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    expected = {"recipe.toml", "split.json", "pictures.csv", "history.csv", "checkpoint.safetensors", "duplicates.json"}
+    expected = {
+        "recipe.toml",
+        "split.json",
+        "pictures.csv",
+        "history.csv",
+        "checkpoint.safetensors",
+        "duplicates.json",
+    }
     expected |= {"bundle/card.json", "bundle/model.safetensors"}
-    expected |= {f"evaluation/{part}/evaluation.{end}" for part in ("val", "test") for end in ("json", "html")}
+    expected |= {
+        f"evaluation/{part}/evaluation.{end}"
+        for part in ("val", "test")
+        for end in ("json", "html")
+    }
     assert expected <= left
     assert not [name for name in left if name.endswith((".lock", ".partial", ".npy"))]
     with (out / "history.csv").open() as lines:
@@ -105,7 +139,9 @@ def test_the_folder_holds_all_there_is_to_know(trained: tuple[Trained, Path]) ->
     assert record["bundle"] == open_bundle(out / "bundle").digest
 
 
-def test_a_checkpoint_serves_as_weights_for_a_bundle(trained: tuple[Trained, Path], tmp_path: Path) -> None:
+def test_a_checkpoint_serves_as_weights_for_a_bundle(
+    trained: tuple[Trained, Path], tmp_path: Path
+) -> None:
     done, out = trained
     spec = BundleSpec(
         architecture="slidecam/pocket_resnet",
@@ -128,16 +164,30 @@ def test_the_best_epoch_is_kept(trained: tuple[Trained, Path]) -> None:
     assert all(torch.equal(kept[name], tensor) for name, tensor in best.items())
 
 
-def test_steps_tell_batches_and_epochs_with_figures(tmp_path: Path, colors: Path, quick: MakeRecipe) -> None:
-    steps = list(train(quick(tmp_path, "train.epochs=2"), colors, TrainingCall(tmp_path / "out", pages=False)))
+def test_steps_tell_batches_and_epochs_with_figures(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    steps = list(
+        train(
+            quick(tmp_path, "train.epochs=2"), colors, TrainingCall(tmp_path / "out", pages=False)
+        )
+    )
     epochs = [step for step in steps if step.phase == "epoch"]
     assert [(step.done, step.total) for step in epochs] == [(1, 2), (2, 2)]
     assert {"train_loss", "val_loss", "val_accuracy"} <= set(epochs[0].figures)
     assert [step.done for step in steps if step.phase == "batch"] == [1, 2, 3] * 2
 
 
-def test_training_stops_early_and_says_which_epoch_was_best(tmp_path: Path, colors: Path, quick: MakeRecipe) -> None:
-    settings = ["train.epochs=50", "train.patience=2", "train.min_epochs=5", "train.lr=1e-9", "train.monitor=accuracy"]
+def test_training_stops_early_and_says_which_epoch_was_best(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    settings = [
+        "train.epochs=50",
+        "train.patience=2",
+        "train.min_epochs=5",
+        "train.lr=1e-9",
+        "train.monitor=accuracy",
+    ]
     done = run(quick(tmp_path, *settings), colors, tmp_path / "out")
     assert len(done.history) == 5
     assert done.best_epoch == 1
@@ -174,22 +224,44 @@ trainable = ["backbone.conv_head", "head"]
 def test_the_end_alone_is_trained_on_cached_features_and_the_bundle_is_whole(
     tmp_path: Path, colors: Path, quick: MakeRecipe
 ) -> None:
-    settings = ["model.architecture_args={widths = [8, 12, 16]}", "features.cut=stages.2", "features.copies=2"]
-    recipe = quick(tmp_path, *settings, "augment.hflip=0.5", "train.epochs=6", "train.batch_norm=eval")
+    settings = [
+        "model.architecture_args={widths = [8, 12, 16]}",
+        "features.cut=stages.2",
+        "features.copies=2",
+    ]
+    recipe = quick(
+        tmp_path, *settings, "augment.hflip=0.5", "train.epochs=6", "train.batch_norm=eval"
+    )
     first = network_for(recipe, 3, StartingWeights()).state_dict()
     done = run(recipe, colors, tmp_path / "out")
     last = safetensors.torch.load_file(tmp_path / "out" / "bundle" / "model.safetensors")
     moved = {name for name in first if not torch.equal(first[name], last[name])}
     assert moved
     assert all(name.startswith(("stages.2", "fc")) for name in moved)
-    assert done.evaluations["val"].figures["accuracy"].value == done.history[done.best_epoch - 1]["val_accuracy"]
+    assert (
+        done.evaluations["val"].figures["accuracy"].value
+        == done.history[done.best_epoch - 1]["val_accuracy"]
+    )
     assert not (tmp_path / "out" / "features").exists()
 
 
-def test_cached_features_and_pixels_train_alike(tmp_path: Path, colors: Path, quick: MakeRecipe) -> None:
-    common = ["model.architecture_args={widths = [8, 12, 16]}", "train.batch_norm=eval", "train.optimizer=sgd"]
+def test_cached_features_and_pixels_train_alike(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    common = [
+        "model.architecture_args={widths = [8, 12, 16]}",
+        "train.batch_norm=eval",
+        "train.optimizer=sgd",
+    ]
     frozen = "train.trainable=['stages.2', 'fc']"
-    cached = quick(tmp_path, *common, frozen, "features.cut=stages.2", "features.copies=0", "features.dtype=float32")
+    cached = quick(
+        tmp_path,
+        *common,
+        frozen,
+        "features.cut=stages.2",
+        "features.copies=0",
+        "features.dtype=float32",
+    )
     first = run(cached, colors, tmp_path / "cached")
     second = run(quick(tmp_path, *common, frozen), colors, tmp_path / "pixels")
     losses = [[row["train_loss"] for row in done.history] for done in (first, second)]
@@ -201,7 +273,9 @@ def test_a_cache_serves_the_next_training(tmp_path: Path, colors: Path, quick: M
     run(recipe, colors, tmp_path / "one", cache=tmp_path / "cache")
     (kept,) = (tmp_path / "cache").iterdir()
     before = kept.stat().st_mtime_ns
-    steps = list(train(recipe, colors, TrainingCall(tmp_path / "two", cache=tmp_path / "cache", pages=False)))
+    steps = list(
+        train(recipe, colors, TrainingCall(tmp_path / "two", cache=tmp_path / "cache", pages=False))
+    )
     assert not [step for step in steps if step.phase == "features"]
     assert kept.stat().st_mtime_ns == before
 
@@ -255,13 +329,17 @@ def test_a_training_killed_within_its_first_epoch_is_begun_anew(
     assert len(run(recipe, colors, killed, existing=existing).history) == 1
 
 
-def test_a_bundle_without_a_checkpoint_is_not_resumed_and_the_way_out_is_told(tmp_path: Path) -> None:
+def test_a_bundle_without_a_checkpoint_is_not_resumed_and_the_way_out_is_told(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "bundle").mkdir()
     with pytest.raises(CheckpointError, match="--overwrite"):
         check_usable(TrainingFolder(tmp_path), "resume")
 
 
-def test_an_empty_class_folder_is_named(tmp_path: Path, quick: MakeRecipe, make_pictures: MakePictures) -> None:
+def test_an_empty_class_folder_is_named(
+    tmp_path: Path, quick: MakeRecipe, make_pictures: MakePictures
+) -> None:
     data = make_pictures(tmp_path / "data", count=6)
     (data / "void").mkdir()
     with pytest.raises(DataSetError, match="void"):
@@ -281,7 +359,9 @@ def test_a_corrupt_picture_is_named(
     assert not (tmp_path / "out").exists()
 
 
-def test_one_class_only_is_refused(tmp_path: Path, quick: MakeRecipe, make_pictures: MakePictures) -> None:
+def test_one_class_only_is_refused(
+    tmp_path: Path, quick: MakeRecipe, make_pictures: MakePictures
+) -> None:
     with pytest.raises(DataSetError, match="one class only, 'red'"):
         run(quick(tmp_path), make_pictures(tmp_path / "data", ["red"]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -315,13 +395,20 @@ def test_a_training_is_replaced_where_that_is_asked_for_and_other_files_stay(
     out = tmp_path / "out"
     run(quick(tmp_path, "train.epochs=3"), colors, out)
     (out / "notes.txt").write_text("mine")
-    run(quick(tmp_path, "train.epochs=1", "data.duplicates=ignore"), colors, out, existing="overwrite")
+    run(
+        quick(tmp_path, "train.epochs=1", "data.duplicates=ignore"),
+        colors,
+        out,
+        existing="overwrite",
+    )
     assert (out / "notes.txt").read_text() == "mine"
     assert len((out / "history.csv").read_text().splitlines()) == 2
     assert not (out / "duplicates.json").exists()
 
 
-def test_two_trainings_do_not_share_a_folder(tmp_path: Path, colors: Path, quick: MakeRecipe) -> None:
+def test_two_trainings_do_not_share_a_folder(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
     out = tmp_path / "out"
     out.mkdir()
     with FileLock(out / LOCK_FILE), pytest.raises(RunExistsError, match="another slidecam"):
@@ -359,8 +446,15 @@ def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_recipe_is_refused_by_the_keys_that_differ_before_a_picture_is_looked_at(
     trained: tuple[Trained, Path], tmp_path: Path, colors: Path, quick: MakeRecipe
 ) -> None:
-    settings = ["train.epochs=8", "train.monitor=accuracy", "augment.hflip=0.25", "model.name=colours"]
-    with pytest.raises(CheckpointError, match=r"another recipe: augment\.hflip \(was 0\.5, is 0\.25\)"):
+    settings = [
+        "train.epochs=8",
+        "train.monitor=accuracy",
+        "augment.hflip=0.25",
+        "model.name=colours",
+    ]
+    with pytest.raises(
+        CheckpointError, match=r"another recipe: augment\.hflip \(was 0\.5, is 0\.25\)"
+    ):
         run(quick(tmp_path, *settings), colors, trained[1], existing="resume")
 
 
@@ -371,7 +465,12 @@ def test_weights_that_may_not_be_opened_are_refused_before_a_picture_is_looked_a
 ) -> None:
     (tmp_path / "w.pth").touch()
     with pytest.raises((WeightsError, UntrustedCodeError), match=name.replace(".", r"\.")):
-        run(quick(tmp_path, "model.weights=file"), colors, tmp_path / "out", weights=StartingWeights(tmp_path / name))
+        run(
+            quick(tmp_path, "model.weights=file"),
+            colors,
+            tmp_path / "out",
+            weights=StartingWeights(tmp_path / name),
+        )
 
 
 @pytest.mark.usefixtures("unseen")
@@ -388,7 +487,10 @@ def test_a_folder_where_another_trains_is_refused_before_a_picture_is_looked_at(
     tmp_path: Path, colors: Path, quick: MakeRecipe
 ) -> None:
     (tmp_path / "out").mkdir()
-    with FileLock(tmp_path / "out" / LOCK_FILE), pytest.raises(RunExistsError, match="another slidecam"):
+    with (
+        FileLock(tmp_path / "out" / LOCK_FILE),
+        pytest.raises(RunExistsError, match="another slidecam"),
+    ):
         run(quick(tmp_path), colors, tmp_path / "out")
 
 
@@ -413,10 +515,15 @@ def test_a_finished_training_that_is_resumed_gives_the_same_bundle(
     recipe = quick(tmp_path)
     first = run(recipe, colors, tmp_path / "out").bundle.card
     shutil.rmtree(tmp_path / "out" / "bundle")
-    assert run(recipe, colors, tmp_path / "out", existing="resume").bundle.card.weights_sha256 == first.weights_sha256
+    assert (
+        run(recipe, colors, tmp_path / "out", existing="resume").bundle.card.weights_sha256
+        == first.weights_sha256
+    )
 
 
-def test_pictures_that_do_not_fit_into_memory_train_alike(tmp_path: Path, colors: Path, quick: MakeRecipe) -> None:
+def test_pictures_that_do_not_fit_into_memory_train_alike(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
     held = run(quick(tmp_path), colors, tmp_path / "held").bundle.card
     read = run(quick(tmp_path, "data.memory_mb=0"), colors, tmp_path / "read").bundle.card
     assert held.weights_sha256 == read.weights_sha256
@@ -426,20 +533,29 @@ def test_data_without_parts_are_parted_and_measured(
     tmp_path: Path, quick: MakeRecipe, make_pictures: MakePictures
 ) -> None:
     data = make_pictures(tmp_path / "data", count=10)
-    done = run(quick(tmp_path, "data.test=0.2", "data.val=0.2", "data.train=0.6"), data, tmp_path / "out")
-    assert {part: evaluation.pictures for part, evaluation in done.evaluations.items()} == {"val": 6, "test": 6}
+    done = run(
+        quick(tmp_path, "data.test=0.2", "data.val=0.2", "data.train=0.6"), data, tmp_path / "out"
+    )
+    assert {part: evaluation.pictures for part, evaluation in done.evaluations.items()} == {
+        "val": 6,
+        "test": 6,
+    }
 
 
 def test_without_a_validation_part_the_last_epoch_is_kept_as_it_is(
     tmp_path: Path, quick: MakeRecipe, make_pictures: MakePictures
 ) -> None:
     data = make_pictures(tmp_path / "data", count=10)
-    done = run(quick(tmp_path, "data.test=0.2", "data.val=0", "data.train=0.8"), data, tmp_path / "out")
+    done = run(
+        quick(tmp_path, "data.test=0.2", "data.val=0", "data.train=0.8"), data, tmp_path / "out"
+    )
     assert set(done.evaluations) == {"test"}
     assert (done.best_epoch, done.bundle.card.temperature) == (2, 1.0)
 
 
-def test_a_limit_takes_so_many_of_each_class(tmp_path: Path, colors: Path, quick: MakeRecipe) -> None:
+def test_a_limit_takes_so_many_of_each_class(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
     done = run(quick(tmp_path, "data.limit=3", "train.epochs=1"), colors, tmp_path / "out")
     assert done.evaluations["test"].support == {"blue": 3, "green": 3, "red": 3}
 
@@ -448,11 +564,15 @@ def test_duplicates_across_parts_are_told(tmp_path: Path, colors: Path, quick: M
     data = tmp_path / "data"
     shutil.copytree(colors, data)
     shutil.copy(data / "train" / "red" / "1.png", data / "test" / "red" / "again.png")
-    steps = list(train(quick(tmp_path, "train.epochs=1"), data, TrainingCall(tmp_path / "out", pages=False)))
+    steps = list(
+        train(quick(tmp_path, "train.epochs=1"), data, TrainingCall(tmp_path / "out", pages=False))
+    )
     assert any("again.png" in step.message for step in steps)
     record = json.loads((tmp_path / "out" / "duplicates.json").read_text())
     assert record["across_parts"] == [["test/red/again.png", "train/red/1.png"]]
-    done = run(quick(tmp_path, "train.epochs=1", "data.duplicates=drop"), data, tmp_path / "dropped")
+    done = run(
+        quick(tmp_path, "train.epochs=1", "data.duplicates=drop"), data, tmp_path / "dropped"
+    )
     told = done.bundle.card.provenance["data"]
     assert isinstance(told, dict)
     assert told["counts"]["train"]["red"] == 7
@@ -463,30 +583,44 @@ def test_the_spacing_of_tiles_comes_from_the_set_that_slidecam_cut(
 ) -> None:
     data = tmp_path / "tiles"
     shutil.copytree(colors, data)
-    (data / "tile_set.json").write_text(json.dumps({"spec": {"spacing": 0.5, "tile_px": 64, "input_px": None}}))
+    (data / "tile_set.json").write_text(
+        json.dumps({"spec": {"spacing": 0.5, "tile_px": 64, "input_px": None}})
+    )
     card = run(quick(tmp_path, "train.epochs=1"), data, tmp_path / "out").bundle.card
     assert (card.spacing, card.tile_px, card.input_px) == (0.5, 64, 32)
     with pytest.raises(DataSetError, match=r"spacing of 0\.5.*says 0\.25"):
         run(quick(tmp_path, "data.spacing=0.25", "data.tile_px=64"), data, tmp_path / "again")
 
 
-def test_weights_from_a_file_begin_the_network_with_a_resting_head(tmp_path: Path, quick: MakeRecipe) -> None:
+def test_weights_from_a_file_begin_the_network_with_a_resting_head(
+    tmp_path: Path, quick: MakeRecipe
+) -> None:
     torch.manual_seed(9)
     source: torch.nn.Module = timm.create_model("test_resnet", num_classes=10)
     safetensors.torch.save_file(source.state_dict(), tmp_path / "w.safetensors")
-    settings = ["model.architecture=test_resnet", "model.architecture_args={}", "model.weights=file"]
+    settings = [
+        "model.architecture=test_resnet",
+        "model.architecture_args={}",
+        "model.weights=file",
+    ]
     given = StartingWeights(tmp_path / "w.safetensors")
     network = network_for(quick(tmp_path, *settings), 3, given)
-    assert torch.equal(network.get_parameter("conv1.0.weight"), source.get_parameter("conv1.0.weight"))
+    assert torch.equal(
+        network.get_parameter("conv1.0.weight"), source.get_parameter("conv1.0.weight")
+    )
     assert not network.get_parameter("fc.weight").any()
     again = network_for(quick(tmp_path, *settings, "model.head_start=random"), 3, given)
     assert again.get_parameter("fc.weight").any()
 
 
-def test_random_weights_depend_on_the_seed_and_on_nothing_else(tmp_path: Path, quick: MakeRecipe) -> None:
+def test_random_weights_depend_on_the_seed_and_on_nothing_else(
+    tmp_path: Path, quick: MakeRecipe
+) -> None:
     def first(*overrides: str) -> torch.Tensor:
         torch.rand(3)
-        return network_for(quick(tmp_path, *overrides), 3, StartingWeights()).get_parameter("fc.weight")
+        return network_for(quick(tmp_path, *overrides), 3, StartingWeights()).get_parameter(
+            "fc.weight"
+        )
 
     assert torch.equal(first(), first())
     assert not torch.equal(first(), first("train.seed=4"))
@@ -502,11 +636,21 @@ def test_a_file_is_needed_where_the_recipe_says_so_and_refused_where_not(
         run(quick(tmp_path), colors, tmp_path / "out", weights=StartingWeights(path))
     safetensors.torch.save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(WeightsError, match=r"w\.safetensors"):
-        run(quick(tmp_path, "model.weights=file"), colors, tmp_path / "out", weights=StartingWeights(path))
+        run(
+            quick(tmp_path, "model.weights=file"),
+            colors,
+            tmp_path / "out",
+            weights=StartingWeights(path),
+        )
     pickle = tmp_path / "w.pth"
     torch.save({"a": torch.zeros(1)}, pickle)
     with pytest.raises(UntrustedCodeError):
-        run(quick(tmp_path, "model.weights=file"), colors, tmp_path / "out", weights=StartingWeights(pickle))
+        run(
+            quick(tmp_path, "model.weights=file"),
+            colors,
+            tmp_path / "out",
+            weights=StartingWeights(pickle),
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -554,8 +698,16 @@ def test_a_device_that_is_not_there_is_an_error(name: str) -> None:
         device_for(name)
 
 
-def test_a_training_on_features_is_resumed_exactly(tmp_path: Path, colors: Path, quick: MakeRecipe) -> None:
-    settings = ["features.cut=stages.1", "features.copies=2", "augment.rotation=20", "train.epochs=4", "train.ema=0.9"]
+def test_a_training_on_features_is_resumed_exactly(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    settings = [
+        "features.cut=stages.1",
+        "features.copies=2",
+        "augment.rotation=20",
+        "train.epochs=4",
+        "train.ema=0.9",
+    ]
     recipe = quick(tmp_path, *settings)
     unbroken = run(recipe, colors, tmp_path / "unbroken").bundle.card.weights_sha256
     work = train(recipe, colors, TrainingCall(tmp_path / "out", pages=False))
@@ -563,7 +715,10 @@ def test_a_training_on_features_is_resumed_exactly(tmp_path: Path, colors: Path,
         if step.phase == "epoch" and step.done == 3:
             break
     work.close()
-    assert run(recipe, colors, tmp_path / "out", existing="resume").bundle.card.weights_sha256 == unbroken
+    assert (
+        run(recipe, colors, tmp_path / "out", existing="resume").bundle.card.weights_sha256
+        == unbroken
+    )
 
 
 def test_nothing_is_left_of_a_training_that_was_stopped_before_its_first_epoch(
@@ -577,8 +732,12 @@ def test_nothing_is_left_of_a_training_that_was_stopped_before_its_first_epoch(
     assert not (tmp_path / "out").exists()
 
 
-def test_closing_the_work_leaves_the_last_epoch_s_checkpoint(tmp_path: Path, colors: Path, quick: MakeRecipe) -> None:
-    work = train(quick(tmp_path, "train.epochs=5"), colors, TrainingCall(tmp_path / "out", pages=False))
+def test_closing_the_work_leaves_the_last_epoch_s_checkpoint(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    work = train(
+        quick(tmp_path, "train.epochs=5"), colors, TrainingCall(tmp_path / "out", pages=False)
+    )
     for step in work:
         assert isinstance(step, Step)
         if step.phase == "epoch" and step.done == 2:

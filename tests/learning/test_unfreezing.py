@@ -75,7 +75,9 @@ def test_what_is_frozen_keeps_its_statistics_while_the_rest_trains() -> None:
     set_modes(network, "train")
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network(torch.rand(2, 3, 64, 64))
-    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    changed = {
+        name for name, value in network.state_dict().items() if not torch.equal(value, before[name])
+    }
     assert changed
     assert all(name.startswith("layer4") for name in changed)
 

@@ -64,7 +64,7 @@ def make_card() -> MakeCard:
 
 @pytest.fixture
 def lively() -> Callable[[nn.Module], nn.Module]:
-    """Return what gives a network weights and statistics other than the defaults, the same each time."""
+    """Return what gives a network weights and statistics off the defaults, the same each time."""
     return _lively
 
 
@@ -99,7 +99,9 @@ def make_saved(tmp_path: Path, make_card: MakeCard) -> MakeBundle:
 def make_zoo(tmp_path: Path, torchscript: Callable[[int], bytes]) -> MakeZoo:
     """Return a maker of WSInfer folders with timm's smallest ResNet."""
 
-    def make(changes: Mapping[str, object] | None = None, *, classes: int = 2, script: bool = False) -> Path:
+    def make(
+        changes: Mapping[str, object] | None = None, *, classes: int = 2, script: bool = False
+    ) -> Path:
         folder = tmp_path / "zoo-model"
         folder.mkdir(exist_ok=True)
         (folder / "config.json").write_text(json.dumps(zoo_config(classes) | dict(changes or {})))
@@ -144,7 +146,9 @@ def torchscript() -> Callable[[int], bytes]:
     def make(classes: int) -> bytes:
         file = io.BytesIO()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch calls TorchScript deprecated; the zoo is made of it
+            warnings.simplefilter(
+                "ignore"
+            )  # torch calls TorchScript deprecated; the zoo is made of it
             save(trace(_zoo_network(classes), torch.zeros(1, 3, 64, 64)), file)
         return file.getvalue()
 

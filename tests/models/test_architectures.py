@@ -46,12 +46,16 @@ def test_bare_names_are_timms() -> None:
     assert full_name("slidecam/pocket_resnet") == "slidecam/pocket_resnet"
 
 
-@pytest.mark.parametrize("name", ["timm/resnet50", "timm/resnet50.a1_in1k", "slidecam/pocket_resnet"])
+@pytest.mark.parametrize(
+    "name", ["timm/resnet50", "timm/resnet50.a1_in1k", "slidecam/pocket_resnet"]
+)
 def test_known_names_are_known(name: str) -> None:
     assert is_known(name)
 
 
-@pytest.mark.parametrize("name", ["resnet50", "timm/hf-hub:a/b", "timm/local-dir:/tmp", "slidecam/other", ""])
+@pytest.mark.parametrize(
+    "name", ["resnet50", "timm/hf-hub:a/b", "timm/local-dir:/tmp", "slidecam/other", ""]
+)
 def test_other_names_are_not(name: str) -> None:
     assert not is_known(name)
 
@@ -85,13 +89,20 @@ def test_our_own_have_timms_two_halves(name: str, tmp_path: Path) -> None:
         ),
         ("timm/mobilenetv2_100", {}, 3, 224, (1280, 7, 7), MOBILENETV2 + linear(1280, 3)),
         ("timm/resnet101", {}, 3, 224, (2048, 7, 7), RESNET101 + linear(2048, 3)),
-        # resnet18 | two graph convolutions, each a weight and a bias; the graph's buffers are no weights
-        ("slidecam/resnet18_gcn", {"nodes": 500}, 2, 128, (512, 4, 4), RESNET18 + linear(512, 128) + linear(128, 2)),
+        # resnet18 | two graph convolutions, each a weight and a bias; the graph's buffers are no
+        # weights
+        (
+            "slidecam/resnet18_gcn", {"nodes": 500}, 2, 128, (512, 4, 4),
+            RESNET18 + linear(512, 128) + linear(128, 2),
+        ),
         (
             "slidecam/cell_graph", {"backbone": "mobilenetv2_100"}, 2, 128, (1280, 4, 4),
             MOBILENETV2 + linear(1280, 128) + linear(128, 2),
         ),
-        ("slidecam/dense_head", {}, 4, 224, (1792, 7, 7), EFFICIENTNET_B4 + linear(1792, 256) + linear(256, 4)),
+        (
+            "slidecam/dense_head", {}, 4, 224, (1792, 7, 7),
+            EFFICIENTNET_B4 + linear(1792, 256) + linear(256, 4),
+        ),
     ],
 )  # fmt: skip
 def test_the_studies_networks_have_their_shapes_and_weights(
@@ -133,7 +144,10 @@ def test_the_pocket_resnets_width_and_depth_are_the_cards(tmp_path: Path) -> Non
         ({"backbone": "hf-hub:someone/something"}, "hf-hub:someone/something"),
         ({"backbone": "resnet5"}, "resnet5"),
         ({"backbone": "test_resnet", "backbone_args": {"pretrained": True}}, "pretrained"),
-        ({"backbone": "test_resnet", "backbone_args": {"checkpoint_path": "x.pth"}}, "checkpoint_path"),
+        (
+            {"backbone": "test_resnet", "backbone_args": {"checkpoint_path": "x.pth"}},
+            "checkpoint_path",
+        ),
     ],
 )
 def test_an_inner_network_is_timms_and_fetches_nothing(
@@ -148,11 +162,17 @@ def test_an_inner_network_is_timms_and_fetches_nothing(
     [
         ("slidecam/dense_head", {"backbone": "test_resnet", "activation": "tanh"}, "tanh"),
         ("slidecam/dala_resnet50", {"fusion": "concat"}, "concat"),
-        ("slidecam/cell_graph", {"backbone": "test_resnet", "nodes": 5, "neighbours": 6}, "neighbours is 6"),
+        (
+            "slidecam/cell_graph",
+            {"backbone": "test_resnet", "nodes": 5, "neighbours": 6},
+            "neighbours is 6",
+        ),
         ("slidecam/cell_graph", {"backbone": "test_resnet", "neighbours": 0}, "neighbours is 0"),
     ],
 )
-def test_an_impossible_argument_is_told(name: str, args: Mapping[str, object], said: str, tmp_path: Path) -> None:
+def test_an_impossible_argument_is_told(
+    name: str, args: Mapping[str, object], said: str, tmp_path: Path
+) -> None:
     with pytest.raises(CardError, match=said):
         build_network(name, args, 2, tmp_path)
 

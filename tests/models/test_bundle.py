@@ -11,7 +11,13 @@ import pytest
 import safetensors.torch
 import torch
 
-from slidecam.errors import BundleError, CardError, MissingBundleError, UntrustedCodeError, WeightsError
+from slidecam.errors import (
+    BundleError,
+    CardError,
+    MissingBundleError,
+    UntrustedCodeError,
+    WeightsError,
+)
 from slidecam.models import Bundle, find_bundles, open_bundle, save_bundle
 from slidecam.models.weights import file_digest
 
@@ -91,7 +97,9 @@ def test_a_wrong_shape_is_named_with_both(make_saved: MakeBundle) -> None:
 def test_whole_numbers_are_no_weights(make_saved: MakeBundle) -> None:
     bundle = make_saved()
     with pytest.raises(WeightsError, match="int64"):
-        reseal(bundle, bundle.network().state_dict() | {"fc.bias": torch.zeros(3, dtype=torch.int64)}).network()
+        reseal(
+            bundle, bundle.network().state_dict() | {"fc.bias": torch.zeros(3, dtype=torch.int64)}
+        ).network()
 
 
 def test_only_the_first_few_of_many_are_listed(make_saved: MakeBundle) -> None:
@@ -104,7 +112,10 @@ def test_only_the_first_few_of_many_are_listed(make_saved: MakeBundle) -> None:
 def test_weights_stored_in_half_precision_load_as_float32(make_saved: MakeBundle) -> None:
     bundle = make_saved()
     tensors = bundle.network().state_dict()
-    halves = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+    halves = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in tensors.items()
+    }
     loaded = reseal(bundle, halves).network().state_dict()
     assert loaded["fc.weight"].dtype == torch.float32
     assert torch.equal(loaded["fc.weight"], tensors["fc.weight"].half().float())
@@ -130,12 +141,16 @@ def test_a_card_cannot_name_a_pickle_as_its_weights(make_saved: MakeBundle) -> N
         open_bundle(bundle.path)
 
 
-@pytest.mark.parametrize("name", ["timm/resnet51", "resnet51", "hf-hub:somebody/model", "slidecam/pocket_resnt"])
+@pytest.mark.parametrize(
+    "name", ["timm/resnet51", "resnet51", "hf-hub:somebody/model", "slidecam/pocket_resnt"]
+)
 def test_an_unknown_architecture_is_refused_with_names_like_it(
     make_saved: MakeBundle, make_card: MakeCard, name: str
 ) -> None:
     bundle = make_saved()
-    unknown = save_bundle(bundle.path, make_card(architecture=name), bundle.network(), overwrite=True)
+    unknown = save_bundle(
+        bundle.path, make_card(architecture=name), bundle.network(), overwrite=True
+    )
     with pytest.raises(CardError, match="not known") as caught:
         unknown.network()
     if "resn" in name:
@@ -149,7 +164,9 @@ def test_arguments_that_do_not_fit_the_architecture_are_refused(
     make_saved: MakeBundle, make_card: MakeCard, args: dict[str, object]
 ) -> None:
     bundle = make_saved()
-    wrong = save_bundle(bundle.path, make_card(architecture_args=args), bundle.network(), overwrite=True)
+    wrong = save_bundle(
+        bundle.path, make_card(architecture_args=args), bundle.network(), overwrite=True
+    )
     with pytest.raises(CardError, match=next(iter(args))):
         wrong.network()
 
@@ -169,7 +186,9 @@ def test_loading_uses_no_network_and_no_random_numbers(
     assert random.getstate() == python_state
 
 
-def test_equal_digests_mean_equal_card_and_weights(make_saved: MakeBundle, make_card: MakeCard) -> None:
+def test_equal_digests_mean_equal_card_and_weights(
+    make_saved: MakeBundle, make_card: MakeCard
+) -> None:
     bundle = make_saved()
     same = save_bundle(bundle.path.parent / "other", bundle.card, bundle.network())
     assert same.digest == bundle.digest
@@ -179,7 +198,9 @@ def test_equal_digests_mean_equal_card_and_weights(make_saved: MakeBundle, make_
     assert reseal(bundle, changed).digest != bundle.digest
 
 
-def test_a_folder_that_is_not_empty_is_not_written_into(tmp_path: Path, make_saved: MakeBundle) -> None:
+def test_a_folder_that_is_not_empty_is_not_written_into(
+    tmp_path: Path, make_saved: MakeBundle
+) -> None:
     bundle = make_saved()
     with pytest.raises(BundleError, match="exists already"):
         save_bundle(bundle.path, bundle.card, bundle.network())
@@ -202,7 +223,9 @@ def test_overwriting_leaves_other_files_alone(make_saved: MakeBundle) -> None:
     assert (bundle.path / "README.md").read_text() == "mine"
 
 
-def test_a_save_that_fails_leaves_nothing(tmp_path: Path, make_saved: MakeBundle, make_card: MakeCard) -> None:
+def test_a_save_that_fails_leaves_nothing(
+    tmp_path: Path, make_saved: MakeBundle, make_card: MakeCard
+) -> None:
     bundle = make_saved()
     before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(CardError, match="JSON"):
@@ -243,7 +266,9 @@ def test_torchscript_without_trust_is_listed_as_such(make_zoo: MakeZoo) -> None:
     assert isinstance(find_bundles([folder], trust=True)[0], Bundle)
 
 
-def test_a_bundle_of_other_files_is_not_touched_by_tensors_of_another_kind(make_saved: MakeBundle) -> None:
+def test_a_bundle_of_other_files_is_not_touched_by_tensors_of_another_kind(
+    make_saved: MakeBundle,
+) -> None:
     bundle = make_saved()
     stored = safetensors.torch.load_file(bundle.path / "model.safetensors")
     assert set(stored) == set(bundle.network().state_dict())

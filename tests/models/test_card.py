@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slidecam.errors import CardError
-from slidecam.models.card import PALETTE, card_object, card_text, check_card, default_colors, read_card
+from slidecam.models.card import (
+    PALETTE,
+    card_object,
+    card_text,
+    check_card,
+    default_colors,
+    read_card,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,8 +54,10 @@ def test_a_card_that_was_written_reads_back_equal(written: Path, make_card: Make
 
 def test_the_keys_are_the_contracts(written: Path) -> None:
     assert list(json.loads(written.read_text(encoding="utf-8"))) == [
-        "format", "version", "name", "architecture", "architecture_args", "class_names", "class_colors",
-        "activation", "tile_px", "spacing_um_px", "resize", "mean", "std", "split", "licence", "provenance",
+        "format", "version", "name", "architecture", "architecture_args", "class_names",
+        "class_colors",
+        "activation", "tile_px", "spacing_um_px", "resize", "mean", "std", "split", "licence",
+        "provenance",
         "weights",
     ]  # fmt: skip
 
@@ -62,7 +71,8 @@ def test_keys_that_are_not_known_are_kept_and_written_back(written: Path) -> Non
 
 @pytest.mark.parametrize(
     "key",
-    ["format", "version", "name", "architecture", "class_names", "activation", "tile_px", "spacing_um_px",
+    ["format", "version", "name", "architecture", "class_names", "activation", "tile_px",
+     "spacing_um_px",
      "resize", "mean", "std", "licence", "weights"],
 )  # fmt: skip
 def test_a_missing_key_is_named_with_the_file(written: Path, key: str) -> None:
@@ -114,7 +124,9 @@ def test_some_keys_may_be_left_out(written: Path, key: str) -> None:
         ("weights.sha256", "abc", "not 64 hexadecimal digits"),
     ],
 )
-def test_an_impossible_value_is_refused_and_shown(written: Path, key: str, value: object, said: str) -> None:
+def test_an_impossible_value_is_refused_and_shown(
+    written: Path, key: str, value: object, said: str
+) -> None:
     change(written, key, value)
     with pytest.raises(CardError, match=said) as caught:
         read_card(written)

@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from slidecam.models import Card, open_bundle, save_bundle
-from slidecam.models.cell_graph import NAME_BYTES, CellGraph, nearest_by_cosine, packed_names, resnet18_gcn
+from slidecam.models.cell_graph import (
+    NAME_BYTES,
+    CellGraph,
+    nearest_by_cosine,
+    packed_names,
+    resnet18_gcn,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,15 +32,19 @@ def network() -> CellGraph:
     made.embeddings.normal_()
     made.hidden.normal_().relu_()
     made.degrees.copy_(torch.randint(2, 9, (NODES,)))
-    made.neighbours.copy_(nearest_by_cosine(made.embeddings, made.embeddings, NEIGHBOURS, themselves=False)[0])
+    made.neighbours.copy_(
+        nearest_by_cosine(made.embeddings, made.embeddings, NEIGHBOURS, themselves=False)[0]
+    )
     made.labels.random_(0, CLASSES)
     made.names.copy_(packed_names([f"cell {index}" for index in range(NODES)]))
     return made
 
 
 def by_dense_matrices(network: CellGraph, query: Tensor) -> Tensor:
-    """Return logits of one cell by the whole graph's normalised adjacency, written down entry by entry."""
-    cosines = torch.stack([torch.cosine_similarity(query, node, dim=0) for node in network.embeddings])
+    """Return logits of one cell by the whole graph's normalised adjacency, written out by entry."""
+    cosines = torch.stack(
+        [torch.cosine_similarity(query, node, dim=0) for node in network.embeddings]
+    )
     chosen = cosines.argsort(descending=True)[:NEIGHBOURS].tolist()
     degrees = [*network.degrees.tolist(), NEIGHBOURS + 1]
     row = torch.zeros(NODES + 1)
@@ -94,10 +104,16 @@ def test_the_choice_of_neighbours_has_no_gradient(network: CellGraph) -> None:
 @pytest.mark.parametrize("themselves", [True, False])
 def test_the_nearest_are_those_that_a_full_sort_finds(at_once: int, themselves: bool) -> None:  # noqa: FBT001  (a parameter)
     nodes = torch.randn(NODES, 8, generator=torch.Generator().manual_seed(1))
-    indices, similarities = nearest_by_cosine(nodes, nodes, 5, themselves=themselves, at_once=at_once)
+    indices, similarities = nearest_by_cosine(
+        nodes, nodes, 5, themselves=themselves, at_once=at_once
+    )
     for row, node in enumerate(nodes):
         cosines = torch.cosine_similarity(node[None], nodes)
-        order = [index for index in cosines.argsort(descending=True).tolist() if themselves or index != row]
+        order = [
+            index
+            for index in cosines.argsort(descending=True).tolist()
+            if themselves or index != row
+        ]
         assert indices[row].tolist() == order[:5]
         torch.testing.assert_close(similarities[row], cosines[order[:5]])
 
@@ -127,7 +143,12 @@ def test_the_graph_travels_in_the_bundle(network: CellGraph, tmp_path: Path) -> 
     card = Card(
         name="cells",
         architecture="slidecam/cell_graph",
-        architecture_args={"backbone": "test_resnet", "nodes": NODES, "neighbours": NEIGHBOURS, "hidden": HIDDEN},
+        architecture_args={
+            "backbone": "test_resnet",
+            "nodes": NODES,
+            "neighbours": NEIGHBOURS,
+            "hidden": HIDDEN,
+        },
         class_names=("ALL", "HEM", "other"),
         activation="softmax",
         tile_px=32,
@@ -140,7 +161,9 @@ def test_the_graph_travels_in_the_bundle(network: CellGraph, tmp_path: Path) -> 
     classifier = open_bundle(tmp_path / "cells").classifier()
     assert classifier.has_map
     assert "batch norms folded" in classifier.backend
-    pixels = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    pixels = torch.randint(
+        0, 256, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2)
+    )
     normalised = (pixels.permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
     with torch.no_grad():
         expected = network(normalised)

@@ -56,7 +56,9 @@ def test_pixels_are_normalised_as_torchvision_does(make_card: MakeCard) -> None:
     card = make_card()
     pixels = torch.arange(256, dtype=torch.uint8).repeat(3).reshape(1, 16, 16, 3)
     theirs = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(card.mean, card.std)])
-    torch.testing.assert_close(normalised(pixels, card), theirs(pixels.permute(0, 3, 1, 2)), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        normalised(pixels, card), theirs(pixels.permute(0, 3, 1, 2)), rtol=0, atol=1e-6
+    )
 
 
 def test_pixels_stay_as_they_lie_and_are_not_changed(make_card: MakeCard) -> None:
@@ -78,7 +80,9 @@ def test_a_named_layer_splits_a_network_without_halves(
     torch.testing.assert_close(passed.logits.detach(), expected, rtol=0, atol=1e-5)
     assert passed.activation is not None
     assert passed.activation.shape == (2, 8, 6, 6)
-    assert passed.activation.min() < 0, "the map is the layer's, before what follows computed in place"
+    assert passed.activation.min() < 0, (
+        "the map is the layer's, before what follows computed in place"
+    )
     (gradient,) = torch.autograd.grad(passed.logits[:, 1].sum(), passed.activation)
     weight = gather.get_parameter("fc.weight")[1].detach()
     exact = (passed.activation.detach() > 0) * weight[:, None, None] / 36
@@ -98,7 +102,9 @@ def test_the_users_network_keeps_no_trace(
     assert gather.training
     assert all(module.training for module in gather.modules())
     assert all(p.requires_grad is not frozen and p.grad is None for p in gather.parameters())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in gather.modules())
+    assert not any(
+        module._forward_hooks or module._forward_pre_hooks for module in gather.modules()
+    )
     assert all(torch.equal(value, before[name]) for name, value in gather.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.is_grad_enabled()
@@ -114,7 +120,9 @@ def test_the_hook_is_gone_after_a_pass_that_fails(gather: nn.Module, make_card: 
     assert not torch.is_autocast_enabled("cpu")
 
 
-def test_a_pass_works_inside_no_grad_and_leaves_it_so(gather: nn.Module, make_card: MakeCard) -> None:
+def test_a_pass_works_inside_no_grad_and_leaves_it_so(
+    gather: nn.Module, make_card: MakeCard
+) -> None:
     for split in ("features", None):
         network = gather if split else build_network("slidecam/pocket_resnet", {}, 3, None)  # type: ignore[arg-type]
         classifier = classifier_for(network, make_card(split=split), CPU)
@@ -140,7 +148,9 @@ def test_folding_folds_every_pair_and_says_how_many(gather: nn.Module, make_card
     assert classifier_for(gather, make_card(), CPU, backend="eager").backend == "torch, eager, fp32"
 
 
-def test_a_layer_that_is_looked_at_is_not_folded_away(gather: nn.Module, make_card: MakeCard) -> None:
+def test_a_layer_that_is_looked_at_is_not_folded_away(
+    gather: nn.Module, make_card: MakeCard
+) -> None:
     eager = classifier_for(gather, make_card(split="features.0"), CPU, backend="eager")
     folded = classifier_for(gather, make_card(split="features.0"), CPU)
     assert folded.backend.startswith("torch, 1 batch norms folded")
@@ -148,7 +158,9 @@ def test_a_layer_that_is_looked_at_is_not_folded_away(gather: nn.Module, make_ca
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
-def test_a_network_of_neither_halves_nor_split_runs_whole(gather: nn.Module, make_card: MakeCard) -> None:
+def test_a_network_of_neither_halves_nor_split_runs_whole(
+    gather: nn.Module, make_card: MakeCard
+) -> None:
     classifier = classifier_for(gather, make_card(), CPU)
     assert not classifier.has_map
     assert classifier.run(tiles(), gradients=False).activation is None
@@ -168,14 +180,18 @@ class Twisted(Gather):
         return logits
 
 
-def test_halves_that_do_not_add_up_are_not_used(lively: Callable[[nn.Module], nn.Module], make_card: MakeCard) -> None:
+def test_halves_that_do_not_add_up_are_not_used(
+    lively: Callable[[nn.Module], nn.Module], make_card: MakeCard
+) -> None:
     network = lively(Twisted()).eval()
     classifier = classifier_for(network, make_card(), CPU)
     assert not classifier.has_map
     assert classifier.backend == "torch, eager, not split, fp32"
     with torch.no_grad():
         expected = network(normalised(tiles(), make_card()))
-    torch.testing.assert_close(classifier.run(tiles(), gradients=False).logits, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        classifier.run(tiles(), gradients=False).logits, expected, rtol=0, atol=1e-5
+    )
 
 
 class Shared(nn.Module):
@@ -193,7 +209,9 @@ class Shared(nn.Module):
         normed: torch.Tensor = self.norm(convolved)
         if self.trap == "used twice":
             normed = normed + convolved
-        again: torch.Tensor = self.norm(self.conv(normed)) if self.trap == "called twice" else normed
+        again: torch.Tensor = (
+            self.norm(self.conv(normed)) if self.trap == "called twice" else normed
+        )
         return again
 
     def forward_head(self, features: torch.Tensor) -> torch.Tensor:
@@ -213,7 +231,9 @@ def test_only_pairs_that_nothing_else_looks_at_are_folded(
     assert classifier.backend == f"torch, {folds} batch norms folded, channels last, fp32"
     with torch.no_grad():
         expected = network(normalised(tiles(), make_card()))
-    torch.testing.assert_close(classifier.run(tiles(), gradients=False).logits, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        classifier.run(tiles(), gradients=False).logits, expected, rtol=0, atol=1e-5
+    )
 
 
 class Introspective(Shared):
@@ -251,7 +271,9 @@ def test_bf16_is_near_and_its_head_stays_in_float32(gather: nn.Module, make_card
         rough = classifier_for(network, card, CPU, precision="bf16").run(tiles(), gradients=True)
         assert rough.logits.dtype == torch.float32
         assert rough.activation is not None
-        assert torch.equal(rough.activation, rough.activation.bfloat16().float()), "the map came in bf16"
+        assert torch.equal(rough.activation, rough.activation.bfloat16().float()), (
+            "the map came in bf16"
+        )
         fc: Any = network.get_submodule("fc")
         head = fc(rough.activation.relu().mean((2, 3)))
         torch.testing.assert_close(rough.logits, head, rtol=0, atol=1e-6)
@@ -278,7 +300,9 @@ def test_transformers_have_a_map_of_their_patches(
     passed = classifier.run(tiles(), gradients=True)
     kept: list[torch.Tensor] = []
     layer: Any = network
-    layer.blocks[-1].norm1.register_forward_hook(lambda _layer, _inputs, output: kept.append(output))
+    layer.blocks[-1].norm1.register_forward_hook(
+        lambda _layer, _inputs, output: kept.append(output)
+    )
     expected = network(normalised(tiles(), make_card()))
     torch.testing.assert_close(passed.logits.detach(), expected.detach(), rtol=0, atol=1e-5)
     assert passed.activation is not None
@@ -290,7 +314,10 @@ def test_transformers_have_a_map_of_their_patches(
         patches = tokens[:, prefix:].detach()
         for row in range(4):
             torch.testing.assert_close(
-                found[:, :, row], patches[:, 4 * row : 4 * row + 4].transpose(1, 2), rtol=0, atol=1e-4
+                found[:, :, row],
+                patches[:, 4 * row : 4 * row + 4].transpose(1, 2),
+                rtol=0,
+                atol=1e-4,
             )
     assert float(ours.abs().max()) > 0
 
@@ -318,7 +345,11 @@ def test_tokens_that_lie_on_no_grid_are_no_map(make_card: MakeCard) -> None:
 
 
 def test_a_transformer_inside_another_network_is_found(make_card: MakeCard, tmp_path: Path) -> None:
-    args: dict[str, object] = {"backbone": "test_vit", "backbone_args": {"img_size": 32, "patch_size": 8}, "hidden": 5}
+    args: dict[str, object] = {
+        "backbone": "test_vit",
+        "backbone_args": {"img_size": 32, "patch_size": 8},
+        "hidden": 5,
+    }
     network = build_network("slidecam/dense_head", args, 3, tmp_path)
     passed = classifier_for(network, make_card(), CPU).run(tiles(), gradients=True)
     assert passed.activation is not None
@@ -346,10 +377,14 @@ def test_the_head_can_be_shown_another_map(make_card: MakeCard, split: str | Non
 
 def test_what_goes_through_something_needs_a_map(gather: nn.Module, make_card: MakeCard) -> None:
     with pytest.raises(ExplanationError, match="no activation map"):
-        classifier_for(gather, make_card(), CPU).run(tiles(), gradients=False, through=torch.zeros_like)
+        classifier_for(gather, make_card(), CPU).run(
+            tiles(), gradients=False, through=torch.zeros_like
+        )
 
 
-def test_pixels_that_are_normalised_already_give_the_same_pass(gather: nn.Module, make_card: MakeCard) -> None:
+def test_pixels_that_are_normalised_already_give_the_same_pass(
+    gather: nn.Module, make_card: MakeCard
+) -> None:
     classifier = classifier_for(gather, make_card(split="features"), CPU)
     given = classifier.run_normalised(normalised(tiles(), make_card()), gradients=False)
     assert torch.equal(given.logits, classifier.run(tiles(), gradients=False).logits)
@@ -372,7 +407,10 @@ def test_logits_hang_on_pixels_that_require_gradients(
     torch.testing.assert_close(found.detach(), logits.detach(), rtol=0, atol=1e-5)
     (ours,) = torch.autograd.grad(found[:, 2].sum(), pixels)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
-    assert all(parameter.grad is None and not parameter.requires_grad for parameter in classifier.network.parameters())
+    assert all(
+        parameter.grad is None and not parameter.requires_grad
+        for parameter in classifier.network.parameters()
+    )
 
 
 class InPlace(Gather):
@@ -390,7 +428,9 @@ def test_logits_of_networks_that_compute_in_place_from_the_start_hang_on_pixels(
     assert torch.autograd.grad(logits.sum(), pixels)[0].abs().max() > 0
 
 
-def test_maps_of_channels_last_networks_come_channels_first(make_card: MakeCard, tmp_path: Path) -> None:
+def test_maps_of_channels_last_networks_come_channels_first(
+    make_card: MakeCard, tmp_path: Path
+) -> None:
     args: dict[str, object] = {
         "img_size": 64,
         "embed_dim": 16,
@@ -436,7 +476,9 @@ def test_devices_that_are_not_there_are_refused(gather: nn.Module, make_card: Ma
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
-def test_probabilities_are_by_the_cards_activation(gather: nn.Module, make_card: MakeCard, activation: str) -> None:
+def test_probabilities_are_by_the_cards_activation(
+    gather: nn.Module, make_card: MakeCard, activation: str
+) -> None:
     classifier = classifier_for(gather, make_card(activation=activation), CPU)
     logits = torch.tensor([[0.0, 1.0, -2.0]])
     expected = {
@@ -452,7 +494,10 @@ def test_temperature_divides_logits_before_the_activation(
     gather: nn.Module, make_card: MakeCard, activation: str
 ) -> None:
     logits = torch.tensor([[0.0, 1.0, -2.0]])
-    plain, cooled = (classifier_for(gather, make_card(activation=activation, temperature=t), CPU) for t in (1.0, 2.5))
+    plain, cooled = (
+        classifier_for(gather, make_card(activation=activation, temperature=t), CPU)
+        for t in (1.0, 2.5)
+    )
     expected = logits if activation == "none" else plain.probabilities(logits / 2.5)
     assert torch.equal(cooled.probabilities(logits), expected)
 
@@ -469,5 +514,7 @@ def test_cuda_computes_what_the_cpu_does(
     ):
         card = make_card(split=split)
         here = classifier_for(network, card, CPU).run(tiles(), gradients=True)
-        there = classifier_for(network, card, torch.device("cuda"), precision).run(tiles().cuda(), gradients=True)
+        there = classifier_for(network, card, torch.device("cuda"), precision).run(
+            tiles().cuda(), gradients=True
+        )
         torch.testing.assert_close(there.logits.cpu(), here.logits, rtol=0, atol=tolerance)

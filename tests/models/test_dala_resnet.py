@@ -10,7 +10,9 @@ from slidecam.models.dala_resnet import ChannelAttention, DALAResNet50
 
 
 @pytest.mark.parametrize(("fusion", "shares"), [("sum", 1.0), ("product", 0.0)])
-def test_each_channel_is_weighed_by_a_gate_that_sees_the_averages_of_all(fusion: str, shares: float) -> None:
+def test_each_channel_is_weighed_by_a_gate_that_sees_the_averages_of_all(
+    fusion: str, shares: float
+) -> None:
     torch.manual_seed(0)
     attention = ChannelAttention(4, fusion)  # type: ignore[arg-type]
     features = torch.randn(2, 4, 3, 5)

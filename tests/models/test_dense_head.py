@@ -17,7 +17,12 @@ def test_its_defaults_are_the_brain_tumour_studys() -> None:
     assert isinstance(hidden, nn.Linear)
     assert isinstance(dropout, nn.Dropout)
     assert isinstance(last, nn.Linear)
-    assert (hidden.in_features, hidden.out_features, dropout.p, last.out_features) == (1792, 256, 0.45, 4)
+    assert (hidden.in_features, hidden.out_features, dropout.p, last.out_features) == (
+        1792,
+        256,
+        0.45,
+        4,
+    )
 
 
 def test_it_computes_what_its_layers_compute_one_after_the_other() -> None:
@@ -33,7 +38,10 @@ def test_it_computes_what_its_layers_compute_one_after_the_other() -> None:
 
 
 def test_backbones_that_widen_the_pooled_map_fit() -> None:
-    """MobileNetV3's last convolution sits behind the pooling: 576 channels of map, an embedding of 1024."""
+    """MobileNetV3's last convolution sits behind the pooling.
+
+    576 channels of map, an embedding of 1024.
+    """
     network = DenseHead(3, "mobilenetv3_small_050", hidden=5).eval()
     features = network.forward_features(torch.zeros(1, 3, 64, 64))
     assert features.shape[1] == network.num_features != network.head[0].in_features

@@ -1,4 +1,7 @@
-"""A head is called linear if its logits are, for any map: by trying, and not by the names of layers."""
+"""A head is called linear if its logits are, for any map.
+
+By trying, and not by the names of layers.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ def affine(mean: torch.Tensor) -> torch.Tensor:
 
 def found(head: Head) -> LinearHead | None:
     """Return what is found of a head, of maps of rectified values, as backbones give them."""
-    activation = torch.rand((2, 5, 3, 4), generator=torch.Generator().manual_seed(0)).requires_grad_()
+    activation = torch.rand(
+        (2, 5, 3, 4), generator=torch.Generator().manual_seed(0)
+    ).requires_grad_()
 
     def passed_through(through: Through) -> ClassifierPass:
         return ClassifierPass(activation, head(through(activation)).detach())
@@ -56,12 +61,18 @@ def test_two_layers_without_anything_between_are_one() -> None:
 
 
 @pytest.mark.parametrize("head", [
-    pytest.param(lambda a: affine(a.relu().mean((2, 3))), id="rectified, which no rectified map shows"),
+    pytest.param(
+        lambda a: affine(a.relu().mean((2, 3))), id="rectified, which no rectified map shows",
+    ),
     pytest.param(lambda a: affine(a.mean((2, 3)).clamp_min(0)), id="rectified after the average"),
     pytest.param(lambda a: affine(a.mean((2, 3)).tanh()), id="bent"),
     pytest.param(lambda a: affine(a.amax((2, 3))), id="maximum"),
-    pytest.param(lambda a: affine((a.mean((2, 3)) + 9).relu()), id="rectified far from what maps are"),
-    pytest.param(lambda a: affine((a.mean((2, 3)) * 1e-4 + 9).relu()), id="rectified, and hardly reached"),
+    pytest.param(
+        lambda a: affine((a.mean((2, 3)) + 9).relu()), id="rectified far from what maps are",
+    ),
+    pytest.param(
+        lambda a: affine((a.mean((2, 3)) * 1e-4 + 9).relu()), id="rectified, and hardly reached",
+    ),
     pytest.param(lambda a: affine((a * torch.arange(4)).mean((2, 3))), id="weighted by place"),
     pytest.param(lambda a: affine(nn.functional.layer_norm(a.mean((2, 3)), (5,))), id="normalised"),
 ])  # fmt: skip
@@ -79,7 +90,13 @@ def test_other_heads_are_not_linear(head: Head) -> None:
 ])  # fmt: skip
 @pytest.mark.parametrize("backend", ["eager", "folded"])
 def test_networks_are_told_apart(
-    make_card: MakeCard, tmp_path: Path, architecture: str, args: dict[str, object], backend: object, *, linear: bool
+    make_card: MakeCard,
+    tmp_path: Path,
+    architecture: str,
+    args: dict[str, object],
+    backend: object,
+    *,
+    linear: bool,
 ) -> None:
     network = build_network(architecture, args, 3, tmp_path)
     classifier = classifier_for(network, make_card(input_px=64), CPU, backend=backend)  # type: ignore[arg-type]
@@ -93,4 +110,9 @@ def test_a_head_behind_a_named_layer_is_found_and_one_behind_half_a_backbone_is_
     for split, linear in (("stages", True), ("stages.1", True), ("stages.0", False)):
         classifier = classifier_for(network, make_card(split=split), CPU)
         assert (classifier.linear_head is not None) == linear
-    assert classifier_for(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3)), make_card(), CPU).linear_head is None
+    assert (
+        classifier_for(
+            nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3)), make_card(), CPU
+        ).linear_head
+        is None
+    )

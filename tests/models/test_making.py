@@ -34,16 +34,24 @@ def spec(tmp_path: Path, network: nn.Module) -> BundleSpec:
     return BundleSpec("test_resnet", weights, ("a", "b", "c"), spacing=0.5, tile_px=64)
 
 
-def test_a_bundle_is_made_of_an_architecture_and_weights(spec: BundleSpec, tmp_path: Path, network: nn.Module) -> None:
+def test_a_bundle_is_made_of_an_architecture_and_weights(
+    spec: BundleSpec, tmp_path: Path, network: nn.Module
+) -> None:
     bundle = make_bundle(replace(spec, licence="CC0", provenance={"by": "us"}), tmp_path / "made")
     card = bundle.card
-    assert (card.name, card.architecture, card.activation) == ("made", "timm/test_resnet", "softmax")
+    assert (card.name, card.architecture, card.activation) == (
+        "made",
+        "timm/test_resnet",
+        "softmax",
+    )
     assert (card.input_px, card.licence) == (64, "CC0")
     assert card.provenance == {"weights": "weights.safetensors", "by": "us"}
     tiles = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
         expected = network(normalised(tiles, card))
-    torch.testing.assert_close(bundle.classifier().run(tiles, gradients=False).logits, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        bundle.classifier().run(tiles, gradients=False).logits, expected, rtol=0, atol=1e-5
+    )
 
 
 def test_a_classifier_of_torchvisions_becomes_a_bundle_that_computes_the_same(
@@ -52,23 +60,31 @@ def test_a_classifier_of_torchvisions_becomes_a_bundle_that_computes_the_same(
     theirs = lively(torchvision.models.mobilenet_v2(weights=None, num_classes=3)).eval()
     weights = tmp_path / "theirs.pth"
     torch.save(theirs.state_dict(), weights)
-    spec = BundleSpec("mobilenetv2_100", weights, ("a", "b", "c"), spacing=0.5, tile_px=64, trust=True)
+    spec = BundleSpec(
+        "mobilenetv2_100", weights, ("a", "b", "c"), spacing=0.5, tile_px=64, trust=True
+    )
     with pytest.raises(WeightsError):
         make_bundle(spec, tmp_path / "plain")
     bundle = make_bundle(replace(spec, weights_format="torchvision"), tmp_path / "made")
     tiles = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
         expected = theirs(normalised(tiles, bundle.card))
-    torch.testing.assert_close(bundle.classifier().run(tiles, gradients=False).logits, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        bundle.classifier().run(tiles, gradients=False).logits, expected, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_normalisation_is_the_architectures_unless_given(spec: BundleSpec, tmp_path: Path) -> None:
     assert make_bundle(spec, tmp_path / "by_timm").card.mean == (0.5, 0.5, 0.5)
-    given = make_bundle(replace(spec, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)), tmp_path / "given")
+    given = make_bundle(
+        replace(spec, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)), tmp_path / "given"
+    )
     assert (given.card.mean, given.card.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
-def test_a_wrong_number_of_classes_is_seen_in_the_last_layer(spec: BundleSpec, tmp_path: Path) -> None:
+def test_a_wrong_number_of_classes_is_seen_in_the_last_layer(
+    spec: BundleSpec, tmp_path: Path
+) -> None:
     with pytest.raises(WeightsError, match=r"fc\.weight is 3 x .* the network's is 2 x"):
         make_bundle(replace(spec, class_names=("a", "b")), tmp_path / "made")
     assert not (tmp_path / "made").exists()
@@ -106,7 +122,9 @@ def test_a_network_that_cannot_see_such_tiles_is_refused(
     assert make_bundle(replace(spec, input_px=32), tmp_path / "made").card.tile_px == 64
 
 
-def test_weights_that_give_no_finite_logits_are_refused(spec: BundleSpec, tmp_path: Path, network: nn.Module) -> None:
+def test_weights_that_give_no_finite_logits_are_refused(
+    spec: BundleSpec, tmp_path: Path, network: nn.Module
+) -> None:
     network.state_dict()["fc.bias"].fill_(float("nan"))
     safetensors.torch.save_file(network.state_dict(), spec.weights)
     with pytest.raises(WeightsError, match="not finite"):
@@ -117,7 +135,9 @@ def test_what_is_there_is_replaced_only_if_asked(spec: BundleSpec, tmp_path: Pat
     make_bundle(spec, tmp_path / "made")
     with pytest.raises(BundleError, match="exists"):
         make_bundle(spec, tmp_path / "made")
-    assert make_bundle(replace(spec, overwrite=True, name="new"), tmp_path / "made").card.name == "new"
+    assert (
+        make_bundle(replace(spec, overwrite=True, name="new"), tmp_path / "made").card.name == "new"
+    )
 
 
 @pytest.mark.parametrize("nesting", [None, "state_dict", "model", "model_state_dict"])
@@ -131,7 +151,9 @@ def test_pickled_state_dicts_are_found_where_people_put_them(
     make_bundle(replace(spec, weights=weights, trust=True), tmp_path / "made")
 
 
-def test_a_pickle_needs_trust_and_says_why(spec: BundleSpec, tmp_path: Path, network: nn.Module) -> None:
+def test_a_pickle_needs_trust_and_says_why(
+    spec: BundleSpec, tmp_path: Path, network: nn.Module
+) -> None:
     weights = tmp_path / "weights.pt"
     torch.save(network.state_dict(), weights)
     with pytest.raises(UntrustedCodeError, match=r"run any code .* --trust"):
@@ -183,7 +205,8 @@ def test_imagenet_weights_become_a_bundle_whose_folded_backend_equals_the_eager(
     weights = shared_data / "weights" / "mobilenetv2_100_imagenet_tfslim_qat_fp16.safetensors"
     half = (0.5, 0.5, 0.5)
     spec = BundleSpec(
-        "mobilenetv2_100", weights, tuple(f"class {index}" for index in range(1000)), spacing=0.5, tile_px=96,
+        "mobilenetv2_100", weights, tuple(f"class {index}" for index in range(1000)),
+        spacing=0.5, tile_px=96,
         architecture_args={"pad_type": "same"}, mean=half, std=half,
     )  # fmt: skip
     bundle = make_bundle(spec, tmp_path / "imagenet")

@@ -38,10 +38,10 @@ def features_of(network: Any, pixels: Tensor) -> Tensor:
 
 
 def kimianet(lively: Callable[[nn.Module], nn.Module]) -> tuple[dict[str, Tensor], nn.Module]:
-    """Return weights as ``KimiaNetPyTorchWeights.pth`` names them, and the torchvision trunk that they are of.
+    """Return weights named as in ``KimiaNetPyTorchWeights.pth``, and their torchvision trunk.
 
-    Saved was a ``DataParallel`` of a network with ``model = Sequential(densenet.features, AdaptiveAvgPool2d)`` and
-    ``fc_4 = Linear(1024, 30)``.
+    Saved was a ``DataParallel`` of a network with ``model = Sequential(densenet.features,
+    AdaptiveAvgPool2d)`` and ``fc_4 = Linear(1024, 30)``.
     """
     trunk = lively(torchvision.models.densenet121()).eval().get_submodule("features")
     named = {f"module.model.0.{name}": value for name, value in trunk.state_dict().items()}
@@ -69,7 +69,9 @@ def test_torchvisions_weights_make_timms_network_compute_the_same(
     given = lively(getattr(torchvision.models, theirs)()).eval()
     torch.save(given.state_dict(), tmp_path / "given.pth")
     network = timm_network(ours)
-    left = load_pretrained(network, tmp_path / "given.pth", weights_format="torchvision", trust=True)
+    left = load_pretrained(
+        network, tmp_path / "given.pth", weights_format="torchvision", trust=True
+    )
     assert len(left) == 2
     with torch.no_grad():
         expected = features_of(given, pixels)
@@ -81,12 +83,17 @@ def test_the_old_names_in_torchvisions_densenet_file_are_known(
     tmp_path: Path, pixels: Tensor, lively: Callable[[nn.Module], nn.Module]
 ) -> None:
     given = lively(torchvision.models.densenet121()).eval()
-    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", k): v for k, v in given.state_dict().items()}
+    old = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", k): v
+        for k, v in given.state_dict().items()
+    }
     old = {name: value for name, value in old.items() if not name.endswith("num_batches_tracked")}
     assert "features.denseblock1.denselayer1.norm.1.weight" in old
     torch.save(old, tmp_path / "densenet121-a639ec97.pth")
     network = timm_network("densenet121")
-    load_pretrained(network, tmp_path / "densenet121-a639ec97.pth", weights_format="torchvision", trust=True)
+    load_pretrained(
+        network, tmp_path / "densenet121-a639ec97.pth", weights_format="torchvision", trust=True
+    )
     with torch.no_grad():
         torch.testing.assert_close(network.forward_features(pixels), features_of(given, pixels))  # type: ignore[operator]
 
@@ -102,18 +109,26 @@ def test_kimianets_file_fits_timms_densenet_and_leaves_its_classifier(
     torch.save(named, tmp_path / "KimiaNetPyTorchWeights.pth")
     network = timm_network("densenet121")
     before = network.get_parameter("classifier.weight").clone()
-    left = load_pretrained(network, tmp_path / "KimiaNetPyTorchWeights.pth", weights_format="kimianet", trust=True)
+    left = load_pretrained(
+        network, tmp_path / "KimiaNetPyTorchWeights.pth", weights_format="kimianet", trust=True
+    )
     assert left == ("classifier.weight", "classifier.bias")
     assert torch.equal(network.get_parameter("classifier.weight"), before)
     with torch.no_grad():
-        expected = trunk(pixels).relu()  # timm has a ReLU behind the last batch norm, KimiaNet has none
+        expected = trunk(
+            pixels
+        ).relu()  # timm has a ReLU behind the last batch norm, KimiaNet has none
         torch.testing.assert_close(network.forward_features(pixels), expected)  # type: ignore[operator]
 
 
 def test_a_pickle_needs_trust(tmp_path: Path, lively: Callable[[nn.Module], nn.Module]) -> None:
     torch.save(kimianet(lively)[0], tmp_path / "KimiaNetPyTorchWeights.pth")
     with pytest.raises(UntrustedCodeError, match="--trust"):
-        load_pretrained(timm_network("densenet121"), tmp_path / "KimiaNetPyTorchWeights.pth", weights_format="kimianet")
+        load_pretrained(
+            timm_network("densenet121"),
+            tmp_path / "KimiaNetPyTorchWeights.pth",
+            weights_format="kimianet",
+        )
 
 
 def test_the_network_inside_one_of_ours_takes_its_weights(tmp_path: Path, pixels: Tensor) -> None:
@@ -139,7 +154,10 @@ def test_torchvisions_order_finds_its_way_into_one_of_ours(tmp_path: Path, pixel
 def test_one_of_ours_takes_weights_of_its_like_but_for_the_last_layer(tmp_path: Path) -> None:
     given, network = DenseHead(5, "test_resnet", hidden=4), DenseHead(2, "test_resnet", hidden=4)
     torch.save(given.state_dict(), tmp_path / "given.pth")
-    assert load_pretrained(network, tmp_path / "given.pth", trust=True) == ("head.3.weight", "head.3.bias")
+    assert load_pretrained(network, tmp_path / "given.pth", trust=True) == (
+        "head.3.weight",
+        "head.3.bias",
+    )
     assert torch.equal(network.get_parameter("head.0.weight"), given.get_parameter("head.0.weight"))
 
 
@@ -152,7 +170,12 @@ def test_a_network_that_is_none_of_timms_takes_weights_too(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("weights_format", "said"),
-    [("plain", "is missing"), ("torchvision", "is missing"), ("kimianet", "is missing"), ("keras", "keras")],
+    [
+        ("plain", "is missing"),
+        ("torchvision", "is missing"),
+        ("kimianet", "is missing"),
+        ("keras", "keras"),
+    ],
 )
 def test_weights_of_another_network_are_refused_and_change_nothing(
     weights_format: Any, said: str, tmp_path: Path
@@ -169,7 +192,10 @@ def test_the_same_order_in_other_shapes_is_not_taken_for_the_same_network(tmp_pa
     torch.save(torchvision.models.mobilenet_v2(width_mult=0.5).state_dict(), tmp_path / "half.pth")
     with pytest.raises(WeightsError, match="is missing"):
         load_pretrained(
-            timm_network("mobilenetv2_100"), tmp_path / "half.pth", weights_format="torchvision", trust=True
+            timm_network("mobilenetv2_100"),
+            tmp_path / "half.pth",
+            weights_format="torchvision",
+            trust=True,
         )
 
 
@@ -184,6 +210,10 @@ def test_dala_starts_from_a_resnet50(tmp_path: Path) -> None:
     given = timm_network("resnet50", classes=1000)
     torch.save(given.state_dict(), tmp_path / "given.pth")
     network = DALAResNet50(2)
-    left = load_pretrained(network, tmp_path / "given.pth", weights_format="torchvision", trust=True)
+    left = load_pretrained(
+        network, tmp_path / "given.pth", weights_format="torchvision", trust=True
+    )
     assert all(name.startswith(("attention.", "head.")) for name in left)
-    assert torch.equal(network.backbone.state_dict()["conv1.weight"], given.state_dict()["conv1.weight"])
+    assert torch.equal(
+        network.backbone.state_dict()["conv1.weight"], given.state_dict()["conv1.weight"]
+    )

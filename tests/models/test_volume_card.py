@@ -81,7 +81,13 @@ def test_pooling_is_what_it_is_called() -> None:
     chances = np.array([[0.9, 0.1], [0.2, 0.8], [np.nan, np.nan], [0.4, 0.6]], np.float32)
     np.testing.assert_allclose(Pooling().pool(chances, exclusive=True), [0.5, 0.5], atol=1e-6)
     np.testing.assert_allclose(Pooling("max").pool(chances, exclusive=False), [0.9, 0.8], atol=1e-6)
-    np.testing.assert_allclose(Pooling("max").pool(chances, exclusive=True), [0.9 / 1.7, 0.8 / 1.7], atol=1e-6)
-    np.testing.assert_allclose(Pooling("top-k", 2).pool(chances, exclusive=False), [0.65, 0.7], atol=1e-6)
-    np.testing.assert_allclose(Pooling("top-k", 99).pool(chances, exclusive=False), [0.5, 0.5], atol=1e-6)
+    np.testing.assert_allclose(
+        Pooling("max").pool(chances, exclusive=True), [0.9 / 1.7, 0.8 / 1.7], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        Pooling("top-k", 2).pool(chances, exclusive=False), [0.65, 0.7], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        Pooling("top-k", 99).pool(chances, exclusive=False), [0.5, 0.5], atol=1e-6
+    )
     assert np.isnan(Pooling().pool(chances[2:3], exclusive=True)).all()

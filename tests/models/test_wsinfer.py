@@ -19,8 +19,17 @@ TO_TENSOR = {"name": "ToTensor"}
 def test_a_configuration_becomes_a_card(make_zoo: MakeZoo) -> None:
     bundle = open_bundle(make_zoo())
     card = bundle.card
-    assert (bundle.kind, card.name, card.architecture) == ("wsinfer", "zoo-model", "timm/test_resnet")
-    assert (card.tile_px, card.spacing, card.input_px, card.interpolation) == (350, 0.25, 64, "bilinear")
+    assert (bundle.kind, card.name, card.architecture) == (
+        "wsinfer",
+        "zoo-model",
+        "timm/test_resnet",
+    )
+    assert (card.tile_px, card.spacing, card.input_px, card.interpolation) == (
+        350,
+        0.25,
+        64,
+        "bilinear",
+    )
     assert (card.mean, card.std) == ((0.7, 0.6, 0.7), (0.1, 0.2, 0.1))
     assert (card.class_names, card.activation) == (("stroma", "tumour"), "softmax")
     assert len(card.weights_sha256) == 64
@@ -48,8 +57,13 @@ def test_without_normalize_pixels_are_only_scaled_to_one(make_zoo: MakeZoo) -> N
 @pytest.mark.parametrize(
     ("value", "expected"), [("bicubic", "bicubic"), (3, "bicubic"), (0, "nearest"), (2, "bilinear")]
 )
-def test_an_interpolation_is_torchvisions_name_or_number(make_zoo: MakeZoo, value: object, expected: str) -> None:
-    resize = {"name": "Resize", "arguments": {"size": 64, "interpolation": value, "antialias": True}}
+def test_an_interpolation_is_torchvisions_name_or_number(
+    make_zoo: MakeZoo, value: object, expected: str
+) -> None:
+    resize = {
+        "name": "Resize",
+        "arguments": {"size": 64, "interpolation": value, "antialias": True},
+    }
     assert open_bundle(make_zoo({"transform": [resize, TO_TENSOR]})).card.interpolation == expected
 
 
@@ -62,11 +76,24 @@ def test_an_interpolation_is_torchvisions_name_or_number(make_zoo: MakeZoo, valu
         ({"patch_size_pixels": "350"}, "patch_size_pixels"),
         ({"transform": [{"name": "ColorJitter"}, TO_TENSOR]}, "ColorJitter"),
         (
-            {"transform": [{"name": "Resize", "arguments": {"size": 64, "max_size": 9}}, TO_TENSOR]},
+            {
+                "transform": [
+                    {"name": "Resize", "arguments": {"size": 64, "max_size": 9}},
+                    TO_TENSOR,
+                ]
+            },
             "max_size",
         ),
         ({"transform": [{"name": "Resize", "arguments": {"size": [64, 64]}}, TO_TENSOR]}, "size"),
-        ({"transform": [{"name": "Resize", "arguments": {"size": 64, "interpolation": 5}}, TO_TENSOR]}, "5"),
+        (
+            {
+                "transform": [
+                    {"name": "Resize", "arguments": {"size": 64, "interpolation": 5}},
+                    TO_TENSOR,
+                ]
+            },
+            "5",
+        ),
         ({"transform": []}, "empty"),
         ({"transform": ["ToTensor"]}, "not an object"),
         ({"transform": [TO_TENSOR, TO_TENSOR]}, "each once"),
@@ -79,7 +106,10 @@ def test_an_interpolation_is_torchvisions_name_or_number(make_zoo: MakeZoo, valu
             },
             "in this order",
         ),
-        ({"transform": [TO_TENSOR, {"name": "Normalize", "arguments": {"mean": [0, 0, 0]}}]}, "std"),
+        (
+            {"transform": [TO_TENSOR, {"name": "Normalize", "arguments": {"mean": [0, 0, 0]}}]},
+            "std",
+        ),
         ({"architecture": "preactresnet34"}, "preactresnet34"),
     ],
 )
@@ -105,7 +135,9 @@ def test_torchscript_needs_trust_and_says_why(make_zoo: MakeZoo) -> None:
         open_bundle(folder)
 
 
-def test_trusted_torchscript_predicts_as_its_safetensors_do_and_has_no_map(make_zoo: MakeZoo) -> None:
+def test_trusted_torchscript_predicts_as_its_safetensors_do_and_has_no_map(
+    make_zoo: MakeZoo,
+) -> None:
     folder = make_zoo(script=True)
     script = open_bundle(folder, trust=True)
     assert script.kind == "wsinfer-torchscript"
@@ -114,7 +146,9 @@ def test_trusted_torchscript_predicts_as_its_safetensors_do_and_has_no_map(make_
     assert script_classifier.backend == "torch, TorchScript, fp32"
     plain = open_bundle(make_zoo())
     assert plain.kind == "wsinfer"
-    tiles = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    tiles = torch.randint(
+        0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     torch.testing.assert_close(
         script_classifier.run(tiles, gradients=False).logits,
         plain.classifier(backend="eager").run(tiles, gradients=False).logits,

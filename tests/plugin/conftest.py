@@ -1,7 +1,7 @@
 """Viewers and runs for the tests of the plugin.
 
-napari's pytest plugin is switched off, since it loads all of napari before the first test of any room; its fixtures
-are taken here by name.
+napari's pytest plugin is switched off, since it loads all of napari before the first test of any
+room; its fixtures are taken here by name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 with warnings.catch_warnings():
-    # While they load, the libraries between napari and the screen warn of each other; and errors they would be here.
+    # While they load, the libraries between napari and the screen warn of each other; and errors
+    # they would be here.
     warnings.simplefilter("ignore")
     import npe2  # noqa: F401
     from napari.components import ViewerModel
@@ -53,18 +54,22 @@ REQUIRED = "SLIDECAM_REQUIRE_GUI"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out the warnings of others in this folder, and skip what needs a screen where there is none."""
+    """Leave out the warnings of others in this folder, and skip screen tests without a screen."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             for rule in THEIRS:
                 item.add_marker(pytest.mark.filterwarnings(rule))
             if item.get_closest_marker("gui") and not _has_screen():
-                item.add_marker(pytest.mark.skip(reason="no screen: run it under xvfb-run (make test does)"))
+                item.add_marker(
+                    pytest.mark.skip(reason="no screen: run it under xvfb-run (make test does)")
+                )
 
 
 def _has_screen() -> bool:
-    there = sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    there = sys.platform != "linux" or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
     if not there and os.environ.get(REQUIRED):
         pytest.exit(f"{REQUIRED} is set and there is no screen", returncode=1)
     return there
@@ -77,7 +82,10 @@ def own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 
 
 class Window:
-    """What napari's fixture for viewers asks of pytest-qt, which would load Qt before the tests of every room."""
+    """What napari's fixture for viewers needs of pytest-qt.
+
+    That plugin would load Qt before the tests of every room.
+    """
 
     def wait_exposed(self, window: Any, timeout: int) -> None:
         """Wait until a window is on the screen."""
@@ -88,7 +96,10 @@ class Window:
 
 @pytest.fixture
 def qtbot(monkeypatch: pytest.MonkeyPatch) -> Iterator[Window]:
-    """Fail where an error was raised in one of Qt's slots: nobody else would hear of it, or all would end at once."""
+    """Fail where an error was raised in one of Qt's slots.
+
+    Nobody else would hear of it, or all would end at once.
+    """
     raised: list[BaseException] = []
     monkeypatch.setattr(sys, "excepthook", lambda _kind, error, _trace: raised.append(error))
     yield Window()
@@ -108,10 +119,14 @@ def small_slide(tmp_path_factory: pytest.TempPathFactory, write_slide: Callable[
 
 
 @pytest.fixture(scope="session")
-def small_out(tmp_path_factory: pytest.TempPathFactory, small_slide: Path, tiny_bundle: Path) -> Path:
+def small_out(
+    tmp_path_factory: pytest.TempPathFactory, small_slide: Path, tiny_bundle: Path
+) -> Path:
     """Return the output folder of a run of it; tests that write take `own_run`."""
     out = tmp_path_factory.mktemp("plugin-run")
-    for _event in predict(small_slide, tiny_bundle, out, PredictSpec(batch=4, workers=1, device="cpu")):
+    for _event in predict(
+        small_slide, tiny_bundle, out, PredictSpec(batch=4, workers=1, device="cpu")
+    ):
         pass
     return out
 
@@ -139,7 +154,9 @@ def volume(tmp_path: Path, write_volume: Any, head: Any) -> Path:
 @pytest.fixture
 def volume_run(volume: Path, slice_bundle: Path, tmp_path: Path) -> Path:
     """Return the folder of a run of it."""
-    for _event in predict(volume, slice_bundle, tmp_path / "out", PredictSpec(batch=4, workers=1, device="cpu")):
+    for _event in predict(
+        volume, slice_bundle, tmp_path / "out", PredictSpec(batch=4, workers=1, device="cpu")
+    ):
         pass
     (folder,) = [path.parent for path in (tmp_path / "out").glob("*/run.json")]
     return folder

@@ -43,7 +43,12 @@ def desk(viewer: ViewerModel, small_slide: Path) -> Desk:
 
 
 def follow(desk: Desk, update: Any) -> None:
-    takers: dict[type, Any] = {Began: desk.began, Tiles: desk.tiles, Heat: desk.heat, Ended: desk.ended}
+    takers: dict[type, Any] = {
+        Began: desk.began,
+        Tiles: desk.tiles,
+        Heat: desk.heat,
+        Ended: desk.ended,
+    }
     if not isinstance(update, Said | Writing):
         takers[type(update)](update)
 
@@ -94,13 +99,19 @@ def test_tiles_appear_while_the_run_goes_and_end_as_the_store_has_them(
     np.testing.assert_array_equal(class_layer(desk).data[run.cells.places], run.table.winners + 1)
     for layer in desk.overlays(PROBABILITY):
         index = run.table.class_names.index(layer.metadata["class"])
-        np.testing.assert_array_equal(layer.data[run.cells.places], run.table.probabilities[:, index])
+        np.testing.assert_array_equal(
+            layer.data[run.cells.places], run.table.probabilities[:, index]
+        )
     assert len(list(desk.overlays(HEAT))) == 3
     assert not [name for name in names(desk) if "so far" in name]
 
 
 def test_a_heatmap_is_painted_before_the_run_is_over(
-    desk: Desk, small_slide: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    desk: Desk,
+    small_slide: Path,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("slidecam.plugin.job.HEAT_EVERY", 0.5)
     monkeypatch.setattr("slidecam.plugin.job.HEAT_SHARE", 1)
@@ -145,18 +156,26 @@ def test_a_run_that_was_stopped_goes_on_from_where_it_was_by_the_other_door(
     assert not desk.run.is_finished
     for _event in predict(small_slide, tiny_bundle, tmp_path, SPEC):
         pass
-    np.testing.assert_array_equal(RunStore.open(tmp_path / "small").logits, RunStore.open(small_out / "small").logits)
+    np.testing.assert_array_equal(
+        RunStore.open(tmp_path / "small").logits, RunStore.open(small_out / "small").logits
+    )
 
 
-def test_what_goes_wrong_ends_the_run_with_its_remedy(tiny_bundle: Path, small_slide: Path, small_out: Path) -> None:
-    other = RunOrder(str(small_slide), tiny_bundle, small_out, PredictSpec(overlap=0.5, existing="resume"))
+def test_what_goes_wrong_ends_the_run_with_its_remedy(
+    tiny_bundle: Path, small_slide: Path, small_out: Path
+) -> None:
+    other = RunOrder(
+        str(small_slide), tiny_bundle, small_out, PredictSpec(overlap=0.5, existing="resume")
+    )
     (ended,) = [update for update in RunJob(other).updates() if isinstance(update, Ended)]
     assert ended.run is None
     assert "overlap was 0.0, is 0.5" in ended.problem
     assert "--overwrite" in ended.problem
 
 
-def test_a_run_of_the_open_slide_is_recognised_and_shown_at_once(desk: Desk, small_out: Path, tmp_path: Path) -> None:
+def test_a_run_of_the_open_slide_is_recognised_and_shown_at_once(
+    desk: Desk, small_out: Path, tmp_path: Path
+) -> None:
     assert desk.recognise(tmp_path) is None
     shown = desk.recognise(small_out)
     assert shown is not None
@@ -189,12 +208,16 @@ def test_the_slide_that_was_chosen_last_stays_the_one_that_is_looked_at(
         return None if facts is None else facts.name
 
     first = desk.viewer.layers[0]
-    other = desk.viewer.add_layer(Layer.create(*slide_layer(write_slide(tmp_path / "other.tif", 200, 100))[0]))
+    other = desk.viewer.add_layer(
+        Layer.create(*slide_layer(write_slide(tmp_path / "other.tif", 200, 100))[0])
+    )
     assert name() == "other"
     desk.viewer.layers.selection.active = first
     assert name() == "small"
     desk.viewer.add_shapes(name="drawn")
-    assert name() == "small", "shapes are drawn on the slide that was looked at, and not on the topmost"
+    assert name() == "small", (
+        "shapes are drawn on the slide that was looked at, and not on the topmost"
+    )
     desk.viewer.layers.remove(first)
     assert name() == "other"
     desk.viewer.layers.remove(other)
@@ -222,7 +245,9 @@ def test_the_threshold_hides_what_is_less_probable(desk: Desk, own_run: ShownRun
     assert int((class_layer(desk).data > 0).sum()) == len(best)
 
 
-def test_one_class_is_shown_alone_and_all_overlays_fade_together(desk: Desk, own_run: ShownRun) -> None:
+def test_one_class_is_shown_alone_and_all_overlays_fade_together(
+    desk: Desk, own_run: ShownRun
+) -> None:
     desk.show(own_run)
     desk.show_class(HEAT, "B")
     shown = [layer.name for layer in desk.overlays(CLASS, PROBABILITY, HEAT) if layer.visible]
@@ -231,7 +256,9 @@ def test_one_class_is_shown_alone_and_all_overlays_fade_together(desk: Desk, own
     assert {layer.opacity for layer in desk.overlays(CLASS, PROBABILITY, HEAT)} == {0.25}
 
 
-def test_flying_to_the_most_suspicious_tile_brings_it_into_view(desk: Desk, own_run: ShownRun) -> None:
+def test_flying_to_the_most_suspicious_tile_brings_it_into_view(
+    desk: Desk, own_run: ShownRun
+) -> None:
     desk.show(own_run)
     order = desk.suspicious("B")
     chosen = own_run.table.probabilities[order, 1]
@@ -247,7 +274,9 @@ def test_flying_to_the_most_suspicious_tile_brings_it_into_view(desk: Desk, own_
     assert seen.bottom >= min(y + height, 300)
     assert told == [order[0]]
     spot = desk.viewer.layers[SPOT]
-    corners = own_run.placing.to_pixels(np.stack([spot.data_to_world(point) for point in spot.data[0]]))
+    corners = own_run.placing.to_pixels(
+        np.stack([spot.data_to_world(point) for point in spot.data[0]])
+    )
     assert [corners.min(0).tolist(), corners.max(0).tolist()] == [[x, y], [x + width, y + height]]
     desk.fly_to(int(order[1]))
     assert names(desk).count(SPOT) == 1
@@ -298,13 +327,17 @@ def test_a_slide_moves_to_the_spacing_that_was_told_with_all_that_lies_on_it(
 ) -> None:
     slide = desk.viewer.layers[0]
     ring = np.array([[40.0, 50], [300, 50], [300, 200]])
-    drawn = desk.viewer.add_shapes([ring[:, ::-1]], shape_type="polygon", **Placing(Spacing(0.5, 0.5)).vectors())
+    drawn = desk.viewer.add_shapes(
+        [ring[:, ::-1]], shape_type="polygon", **Placing(Spacing(0.5, 0.5)).vectors()
+    )
     eye = camera(desk.viewer)
     eye.center, eye.zoom = (0, 50.0, 100.0), 4.0
     told = replace(order(small_slide, tiny_bundle, tmp_path), spec=replace(SPEC, mpp=0.25))
     for update in RunJob(told).updates():
         follow(desk, update)
-    assert slide.scale.tolist() == [0.25, 0.25], "or every overlay would lie at half the slide's size"
+    assert slide.scale.tolist() == [0.25, 0.25], (
+        "or every overlay would lie at half the slide's size"
+    )
     np.testing.assert_allclose(first_corner(class_layer(desk)), first_corner(slide))
     assert {str(unit) for layer in desk.viewer.layers for unit in layer.units} == {"micrometer"}
     np.testing.assert_allclose(desk.in_pixels(drawn, ring), ring)
@@ -326,7 +359,9 @@ def test_a_slide_that_another_reader_opened_in_pixels_moves_below_its_run(
     np.testing.assert_allclose(first_corner(class_layer(desk)), first_corner(picture))
 
 
-def test_only_the_tissue_in_the_view_is_classified(small_slide: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_only_the_tissue_in_the_view_is_classified(
+    small_slide: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
     region = Region(view=Box(0, 0, 200, 300))
     done = list(RunJob(order(small_slide, tiny_bundle, tmp_path, region)).updates())[-1]
     assert isinstance(done, Ended)
@@ -355,7 +390,9 @@ def test_a_figure_shows_the_part_of_the_canvas_that_the_slide_is_on(
     camera(desk.viewer).center = (0.0, 74.75, 99.75)
     camera(desk.viewer).zoom = 2.0
     rows, columns = slide_part(desk, (800, 600), 2.0)
-    assert (rows, columns) == (slice(250, 550), slice(100, 500)), "400 x 300 px at 0.5 µm, twice enlarged"
+    assert (rows, columns) == (slice(250, 550), slice(100, 500)), (
+        "400 x 300 px at 0.5 µm, twice enlarged"
+    )
     write_view(tmp_path / "view.png", np.full((800, 600, 3), 200, np.uint8), desk)
     assert (tmp_path / "view.png").stat().st_size > 1000
     camera(desk.viewer).center = (0.0, 9e6, 9e6)

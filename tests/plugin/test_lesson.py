@@ -51,7 +51,9 @@ def test_areas_are_of_the_class_that_was_chosen_and_in_level_0_pixels(lesson: Le
     np.testing.assert_allclose(first.area[0], ring[:, ::-1])
     assert first.color == lesson.classes["B"]
     assert list(lesson.classes) == ["A", "B", "C", "D"]
-    np.testing.assert_allclose(layer.edge_color[0][:3], np.array(lesson.classes["B"]) / 255, atol=1e-6)
+    np.testing.assert_allclose(
+        layer.edge_color[0][:3], np.array(lesson.classes["B"]) / 255, atol=1e-6
+    )
     assert lesson.desk.viewer.layers.selection.active.name == DRAWN
 
 
@@ -110,11 +112,16 @@ def test_corrections_go_along_to_the_new_models_run_of_the_same_tiles(
     assert dict(lesson.corrections.labels) == {3: "A", 5: "new"}
     lesson.correct(3, "A")
     lesson.carry(before)
-    assert dict(lesson.corrections.labels) == {5: "new"}, "what was taken back there is not brought again"
+    assert dict(lesson.corrections.labels) == {5: "new"}, (
+        "what was taken back there is not brought again"
+    )
 
 
 def test_what_was_said_is_counted(lesson: Lesson) -> None:
     assert counts_told((), lesson.corrections) == "Said so far: nothing."
     lesson.draw("B").add(np.array([[50.0, 60], [50, 160], [120, 160]]), shape_type="polygon")
     lesson.correct(1, "C")
-    assert counts_told(lesson.annotations(), lesson.corrections) == "Said so far: 1 area of B, 1 corrected to C."
+    assert (
+        counts_told(lesson.annotations(), lesson.corrections)
+        == "Said so far: 1 area of B, 1 corrected to C."
+    )

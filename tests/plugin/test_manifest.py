@@ -1,4 +1,4 @@
-"""The manifest: what is installed is what stands at the top level, and everything in it is there."""
+"""The manifest: what is installed stands at the top level, and everything in it is there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def test_npe2_finds_the_installed_manifest_and_it_is_the_top_level_one() -> None
     spec = find_spec(module)
     assert spec is not None
     (installed,) = [Path(folder) / name for folder in spec.submodule_search_locations or []]
-    assert installed.read_text(encoding="utf-8") == TOP.read_text(encoding="utf-8"), "install again: pip install -e ."
+    assert installed.read_text(encoding="utf-8") == TOP.read_text(encoding="utf-8"), (
+        "install again: pip install -e ."
+    )
     found = PluginManifest.from_distribution("slidecam")
     assert found.contributions == manifest().contributions
 
@@ -44,7 +46,9 @@ def test_the_manifest_is_valid_and_named_as_the_distribution() -> None:
     assert told.name == "slidecam"
 
 
-@pytest.mark.parametrize("command", manifest().contributions.commands or [], ids=lambda command: command.id)
+@pytest.mark.parametrize(
+    "command", manifest().contributions.commands or [], ids=lambda command: command.id
+)
 def test_every_command_leads_to_something_callable(command: object) -> None:
     module, _, name = str(getattr(command, "python_name", "")).partition(":")
     assert callable(getattr(import_module(module), name))
@@ -52,7 +56,12 @@ def test_every_command_leads_to_something_callable(command: object) -> None:
 
 def test_every_command_is_contributed_somewhere() -> None:
     told = manifest().contributions
-    listed = [*(told.readers or []), *(told.writers or []), *(told.widgets or []), *(told.sample_data or [])]
+    listed = [
+        *(told.readers or []),
+        *(told.writers or []),
+        *(told.widgets or []),
+        *(told.sample_data or []),
+    ]
     used = {getattr(each, "command", None) for each in listed}
     assert {command.id for command in told.commands or []} == used
 
@@ -74,7 +83,12 @@ def test_napari_opens_slides_runs_and_folders_through_the_manifest(
 
 
 def test_the_menus_samples_open(manager: PluginManager) -> None:
-    samples = {each.key: each for name, told in manager.iter_sample_data() if name == "slidecam" for each in told}
+    samples = {
+        each.key: each
+        for name, told in manager.iter_sample_data()
+        if name == "slidecam"
+        for each in told
+    }
     assert set(samples) == {"slide", "run"}
     assert len(samples["slide"].open()) == 1
     names = [meta["name"] for _data, meta, _kind in samples["run"].open()]
@@ -98,7 +112,11 @@ def test_napari_saves_heatmaps_and_annotations_through_the_manifest(
     manager: PluginManager, small_run: ShownRun, tmp_path: Path
 ) -> None:
     assert "slidecam" in manager
-    npe2.write(str(tmp_path / "heat.zarr"), [heat_layers(small_run.heatmaps[0], small_run)[0]], plugin_name="slidecam")
+    npe2.write(
+        str(tmp_path / "heat.zarr"),
+        [heat_layers(small_run.heatmaps[0], small_run)[0]],
+        plugin_name="slidecam",
+    )
     assert (tmp_path / "heat.zarr" / ".zattrs").exists()
     ring = np.array([[10.0, 20], [10, 60], [40, 60]])
     drawn = shapes_layer("drawn", [ring], ["tumour"], {}, Placing(None))

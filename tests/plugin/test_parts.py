@@ -79,7 +79,11 @@ def test_durations_are_told_as_people_say_them() -> None:
 
 @pytest.mark.parametrize(
     ("loaded", "maps", "kept_out"),
-    [({}, "libLLVM-15.so", True), ({"triton": object()}, "libLLVM-15.so", False), ({}, "libc.so", False)],
+    [
+        ({}, "libLLVM-15.so", True),
+        ({"triton": object()}, "libLLVM-15.so", False),
+        ({}, "libc.so", False),
+    ],
 )
 def test_triton_is_kept_out_where_another_llvm_is_in_the_process(
     tmp_path: Path, loaded: dict[str, Any], maps: str, *, kept_out: bool
@@ -124,8 +128,14 @@ def test_steps_are_told_now_and_then_and_the_result_is_kept() -> None:
     assert 1 <= len(told) < 100
 
 
-def test_a_run_waits_while_it_is_held_and_goes_on(small_slide: Path, tiny_bundle: Path, tmp_path: Path) -> None:
-    job = RunJob(RunOrder(str(small_slide), tiny_bundle, tmp_path, PredictSpec(batch=4, workers=1, device="cpu")))
+def test_a_run_waits_while_it_is_held_and_goes_on(
+    small_slide: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    job = RunJob(
+        RunOrder(
+            str(small_slide), tiny_bundle, tmp_path, PredictSpec(batch=4, workers=1, device="cpu")
+        )
+    )
     updates = job.updates()
     next(update for update in updates if isinstance(update, Tiles))
     job.hold()
@@ -143,8 +153,12 @@ def test_a_run_waits_while_it_is_held_and_goes_on(small_slide: Path, tiny_bundle
     assert (ended.run.table.status == Status.DONE).all()
 
 
-def test_tiles_wait_for_a_screen_that_is_slow(small_slide: Path, tiny_bundle: Path, tmp_path: Path) -> None:
-    order = RunOrder(str(small_slide), tiny_bundle, tmp_path, PredictSpec(batch=4, workers=1, device="cpu"))
+def test_tiles_wait_for_a_screen_that_is_slow(
+    small_slide: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    order = RunOrder(
+        str(small_slide), tiny_bundle, tmp_path, PredictSpec(batch=4, workers=1, device="cpu")
+    )
     job = RunJob(order, awaits=True)
     updates = job.updates()
     next(update for update in updates if isinstance(update, Began))
@@ -157,7 +171,9 @@ def test_tiles_wait_for_a_screen_that_is_slow(small_slide: Path, tiny_bundle: Pa
 def test_no_tile_is_classified_before_the_first_are_on_a_slow_screen(
     small_slide: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    order = RunOrder(str(small_slide), tiny_bundle, tmp_path, PredictSpec(batch=4, workers=1, device="cpu"))
+    order = RunOrder(
+        str(small_slide), tiny_bundle, tmp_path, PredictSpec(batch=4, workers=1, device="cpu")
+    )
     job = RunJob(order, awaits=True)
     updates = job.updates()
     next(update for update in updates if isinstance(update, Began))
@@ -176,7 +192,9 @@ def test_no_tile_is_classified_before_the_first_are_on_a_slow_screen(
 def test_the_end_of_a_run_is_told_before_its_files_are_written(
     small_slide: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    order = RunOrder(str(small_slide), tiny_bundle, tmp_path, PredictSpec(batch=4, workers=1, device="cpu"))
+    order = RunOrder(
+        str(small_slide), tiny_bundle, tmp_path, PredictSpec(batch=4, workers=1, device="cpu")
+    )
     updates = RunJob(order).updates()
     told = []
     for update in updates:
@@ -189,7 +207,9 @@ def test_the_end_of_a_run_is_told_before_its_files_are_written(
     updates.close()
 
 
-def test_remedies_are_told_as_they_are_had_in_the_viewer(tmp_path: Path, array_source: Any, noise: Any) -> None:
+def test_remedies_are_told_as_they_are_had_in_the_viewer(
+    tmp_path: Path, array_source: Any, noise: Any
+) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError) as blocked:
         check_folder(tmp_path / "file" / "out")
@@ -208,7 +228,13 @@ def test_the_told_command_is_taken_by_a_shell_whatever_its_paths_hold() -> None:
 
 def test_a_bundles_card_says_what_one_must_know(sample_data: Path) -> None:
     told = bundle_card(open_bundle(sample_data / "bundle").card)
-    for words in ("tumour", "128 px tiles at 0.5 µm/px", "BSD-3-Clause", "validation_accuracy 0.978", "synthetic"):
+    for words in (
+        "tumour",
+        "128 px tiles at 0.5 µm/px",
+        "BSD-3-Clause",
+        "validation_accuracy 0.978",
+        "synthetic",
+    ):
         assert words in told
 
 
@@ -247,12 +273,18 @@ class OldViewer:
 
 
 def test_the_shim_knows_napari_before_0_9_too() -> None:
-    assert (camera(OldViewer), scale_bar(OldViewer), canvas_size(OldViewer)) == ("camera", "bar", (600, 800))
+    assert (camera(OldViewer), scale_bar(OldViewer), canvas_size(OldViewer)) == (
+        "camera",
+        "bar",
+        (600, 800),
+    )
 
 
 def test_annotations_are_written_as_qupath_reads_them(tmp_path: Path) -> None:
     ring = np.array([[10.0, 20], [10, 60], [40, 60], [40, 20]])
-    layer = shapes_layer("drawn", [ring], ["tumour"], {"tumour": (200, 0, 0)}, Placing(None), Box(5, 7, 100, 100))
+    layer = shapes_layer(
+        "drawn", [ring], ["tumour"], {"tumour": (200, 0, 0)}, Placing(None), Box(5, 7, 100, 100)
+    )
     data, meta, _kind = layer
     path = tmp_path / "drawn.geojson"
     assert write_annotations(str(path), data, meta) == [str(path)]
@@ -271,7 +303,9 @@ def test_an_ellipse_is_written_round_and_a_line_is_refused() -> None:
         corners_of(box, "line")
 
 
-def test_a_class_layer_is_saved_as_tiles_and_as_a_table_and_as_a_figure(tmp_path: Path, small_run: ShownRun) -> None:
+def test_a_class_layer_is_saved_as_tiles_and_as_a_table_and_as_a_figure(
+    tmp_path: Path, small_run: ShownRun
+) -> None:
     data, meta, _kind = class_layer(small_run)
     write_tiles_geojson(str(tmp_path / "t.geojson"), data, meta)
     write_tiles_csv(str(tmp_path / "t.csv"), data, meta)
@@ -288,7 +322,9 @@ def test_a_heatmap_is_saved_whole(tmp_path: Path, small_run: ShownRun) -> None:
     np.testing.assert_array_equal(np.asarray(saved.levels[0][1]), np.asarray(data[0]))
 
 
-def test_a_heatmap_is_not_written_over_a_folder_of_other_things(tmp_path: Path, small_run: ShownRun) -> None:
+def test_a_heatmap_is_not_written_over_a_folder_of_other_things(
+    tmp_path: Path, small_run: ShownRun
+) -> None:
     mine = tmp_path / "slides"
     mine.mkdir()
     (mine / "precious.svs").write_text("slide")
@@ -321,7 +357,9 @@ def test_a_tile_is_explained_by_all_methods_and_each_map_lies_on_it(own_run: Sho
         assert picture.pixels.shape == why.tile.shape
     data, meta, _kind = why_layer(why, why.pictures[0], own_run)
     scale, translate = np.array(meta["scale"]), np.array(meta["translate"])
-    corners = own_run.placing.to_pixels(np.stack([translate - scale / 2, translate + scale * (data.shape[0] - 0.5)]))
+    corners = own_run.placing.to_pixels(
+        np.stack([translate - scale / 2, translate + scale * (data.shape[0] - 0.5)])
+    )
     x, y, width, height = own_run.table.boxes[2].tolist()
     np.testing.assert_allclose(corners, [[x, y], [x + width, y + height]])
     assert (why.folder / "panel.html").exists()
@@ -329,6 +367,8 @@ def test_a_tile_is_explained_by_all_methods_and_each_map_lies_on_it(own_run: Sho
 
 def test_a_remedy_that_is_said_otherwise_in_the_viewer_is_one_that_the_pipeline_has() -> None:
     source = Path(slidecam.__file__).parent
-    outside = [path for path in source.rglob("*.py") if "plugin" not in path.relative_to(source).parts]
+    outside = [
+        path for path in source.rglob("*.py") if "plugin" not in path.relative_to(source).parts
+    ]
     words = "".join(path.read_text(encoding="utf-8") for path in outside)
     assert [typed for typed, _clicked in BY_HAND if typed not in words] == []

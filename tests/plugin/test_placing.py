@@ -11,7 +11,10 @@ from slidecam.plugin.placing import Placing
 
 
 def edges(placed: dict[str, tuple[float, float]], shape: tuple[int, int]) -> list[float]:
-    """Return top, left, bottom, right of a raster in napari's world: napari draws a pixel around its translate."""
+    """Return top, left, bottom, right of a raster in napari's world.
+
+    Napari draws a pixel around its translate.
+    """
     scale, translate = np.array(placed["scale"]), np.array(placed["translate"])
     return [*(translate - scale / 2), *(translate + scale * (np.array(shape) - 0.5))]
 
@@ -27,7 +30,9 @@ def test_pixels_to_the_world_and_back() -> None:
     placing = Placing(Spacing(0.5, 0.25))
     points = np.array([[0.0, 0.0], [10.5, 20.5], [3.25, 7.75]])
     np.testing.assert_allclose(placing.to_pixels(placing.to_world(points)), points)
-    assert placing.to_world(np.array([0.5, 0.5])).tolist() == [[0.0, 0.0]], "the first pixel's centre is the origin"
+    assert placing.to_world(np.array([0.5, 0.5])).tolist() == [[0.0, 0.0]], (
+        "the first pixel's centre is the origin"
+    )
 
 
 def test_without_a_spacing_there_are_no_units_and_none_is_guessed() -> None:
@@ -39,7 +44,9 @@ def test_without_a_spacing_there_are_no_units_and_none_is_guessed() -> None:
 
 def grid(step: int, tile: int = 64) -> CellGrid:
     x, y = np.meshgrid(32 + step * np.arange(5), 16 + step * np.arange(3))
-    boxes = np.stack([x.ravel(), y.ravel(), np.full(15, tile), np.full(15, tile)], axis=1).astype(np.int64)
+    boxes = np.stack([x.ravel(), y.ravel(), np.full(15, tile), np.full(15, tile)], axis=1).astype(
+        np.int64
+    )
     return CellGrid(boxes[[14, 0, 3, 7]], (step, step))
 
 

@@ -36,7 +36,9 @@ def opened(path: Path) -> list[Layer]:
     return [Layer.create(*layer) for layer in reader(str(path))]
 
 
-def test_a_slide_opens_multiscale_in_micrometres_with_its_own_pixels(small_slide: Path, notices: list[str]) -> None:
+def test_a_slide_opens_multiscale_in_micrometres_with_its_own_pixels(
+    small_slide: Path, notices: list[str]
+) -> None:
     (layer,) = opened(small_slide)
     assert (layer.rgb, layer.multiscale) == (True, True)
     assert layer.scale.tolist() == [0.5, 0.5]
@@ -50,9 +52,14 @@ def test_a_slide_opens_multiscale_in_micrometres_with_its_own_pixels(small_slide
 
 def test_a_slide_is_opened_without_what_only_classifiers_need() -> None:
     heavy = ("torch", "timm", "sklearn", "matplotlib", "pandas")
-    code = f"import sys, slidecam.plugin.reading; print([name for name in {heavy} if name in sys.modules])"
+    code = (
+        f"import sys, slidecam.plugin.reading; print([name for name in {heavy} if name in"
+        " sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  (our own interpreter)
-    assert done.stdout.strip() == "[]", "half a minute of imports, and the window stands still meanwhile"
+    assert done.stdout.strip() == "[]", (
+        "half a minute of imports, and the window stands still meanwhile"
+    )
 
 
 def test_a_damaged_label_image_does_not_keep_a_slide_shut(
@@ -63,7 +70,9 @@ def test_a_damaged_label_image_does_not_keep_a_slide_shut(
 
     def damaged(name: str) -> Any:
         if name == "thumbnail":
-            raise UnreadableSourceError(small_slide, "its thumbnail image cannot be decoded.", "Look at the slide.")
+            raise UnreadableSourceError(
+                small_slide, "its thumbnail image cannot be decoded.", "Look at the slide."
+            )
         return noise(8, 8)
 
     monkeypatch.setattr(inner, "associated_image", damaged)
@@ -92,7 +101,9 @@ def test_a_slide_keeps_its_facts_in_its_metadata(small_slide: Path) -> None:
     assert meta["metadata"]["associated images"] == {}
 
 
-def test_a_slide_without_a_spacing_opens_in_pixels_and_says_so(tmp_path: Path, notices: list[str]) -> None:
+def test_a_slide_without_a_spacing_opens_in_pixels_and_says_so(
+    tmp_path: Path, notices: list[str]
+) -> None:
     path = tmp_path / "bare.tif"
     tifffile.imwrite(path, np.full((64, 96, 3), 200, np.uint8), photometric="rgb", tile=(32, 32))
     (layer,) = opened(path)
@@ -104,7 +115,11 @@ def test_a_slide_without_a_spacing_opens_in_pixels_and_says_so(tmp_path: Path, n
 def test_blocks_are_large_enough_to_pan_smoothly(tmp_path: Path) -> None:
     path = tmp_path / "large.tif"
     tifffile.imwrite(
-        path, np.zeros((1600, 1500, 3), np.uint8), photometric="rgb", tile=(256, 256), compression="deflate"
+        path,
+        np.zeros((1600, 1500, 3), np.uint8),
+        photometric="rgb",
+        tile=(256, 256),
+        compression="deflate",
     )
     (levels, _meta, _kind), _notes = slide_layer(path)
     for blocks in levels[0].chunks[:2]:
@@ -135,13 +150,17 @@ def test_what_is_not_ours_is_left_to_others(tmp_path: Path, notices: list[str]) 
     assert get_reader("") is None
 
 
-def test_a_run_opens_with_its_slide_below_and_everything_in_place(small_run: ShownRun, notices: list[str]) -> None:
+def test_a_run_opens_with_its_slide_below_and_everything_in_place(
+    small_run: ShownRun, notices: list[str]
+) -> None:
     slide, *overlays = opened(small_run.folder)
     names = [layer.name for layer in overlays]
     assert names[:4] == ["small: P(A)", "small: P(B)", "small: P(C)", "small: class"]
     assert names[4:] == [f"small: Grad-CAM++ {name}" for name in "ABC"]
     assert notices == []
-    assert sum(layer.visible for layer in overlays) == 2, "the classes, and the heatmap of the commonest one"
+    assert sum(layer.visible for layer in overlays) == 2, (
+        "the classes, and the heatmap of the commonest one"
+    )
     assert all(str(layer.units[0]) == "micrometer" for layer in [slide, *overlays])
 
 
@@ -151,7 +170,9 @@ def test_run_json_and_a_heatmap_open_too(small_run: ShownRun) -> None:
     assert [layer.metadata["class"] for layer in heats] == ["A", "B", "C"]
 
 
-def test_a_run_whose_slide_was_moved_opens_without_it(own_run: ShownRun, notices: list[str]) -> None:
+def test_a_run_whose_slide_was_moved_opens_without_it(
+    own_run: ShownRun, notices: list[str]
+) -> None:
     path = own_run.folder / "run.json"
     record = json.loads(path.read_text())
     record["input"]["path"] = "/gone/slide.tif"
@@ -169,15 +190,22 @@ def test_the_heatmaps_peak_lies_on_its_place_on_the_slide(small_run: ShownRun) -
     assert centre.tolist() == [(column + 0.5) * pitch, (row + 0.5) * pitch]
 
 
-def test_every_level_of_a_heatmap_covers_the_same_ground(small_run: ShownRun, viewer: ViewerModel) -> None:
-    (heat, *_rest) = opened(small_run.folder / "heatmap.ome.zarr")
+def test_every_level_of_a_heatmap_covers_the_same_ground(
+    small_run: ShownRun, viewer: ViewerModel
+) -> None:
+    heat, *_rest = opened(small_run.folder / "heatmap.ome.zarr")
     viewer.add_layer(heat)
     assert heat.extent.world[0].tolist() == pytest.approx((np.array(heat.scale) - 0.5) / 2)
 
 
 @pytest.mark.parametrize("suffix", [".geojson", ".geojson.gz"])
 def test_annotations_lie_on_the_open_slide(
-    tmp_path: Path, suffix: str, notices: list[str], monkeypatch: pytest.MonkeyPatch, small_slide: Path, viewer: Any
+    tmp_path: Path,
+    suffix: str,
+    notices: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    small_slide: Path,
+    viewer: Any,
 ) -> None:
     ring = np.array([[10.0, 20], [50, 20], [50, 80]])
     write_annotations(tmp_path / "drawn.geojson", [Annotation("tumour", (ring,), (200, 0, 0))])
@@ -193,5 +221,7 @@ def test_annotations_lie_on_the_open_slide(
     (layer,) = opened(path)
     assert list(layer.features["class"]) == ["tumour"]
     world = np.stack([layer.data_to_world(point) for point in layer.data[0]])
-    np.testing.assert_allclose(Placing(viewer.layers[0].metadata[KEY].spacing).to_pixels(world), ring)
+    np.testing.assert_allclose(
+        Placing(viewer.layers[0].metadata[KEY].spacing).to_pixels(world), ring
+    )
     np.testing.assert_allclose(layer.edge_color[0], [200 / 255, 0, 0, 1], atol=1e-6)

@@ -1,4 +1,7 @@
-"""Volumes in the viewer: the right way round, heat on its voxels, and a profile that turns the slices."""
+"""Volumes in the viewer.
+
+The right way round, heat on its voxels, and a profile that turns the slices.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +36,15 @@ def opened(path: Path) -> list[Layer]:
     return [Layer.create(*layer) for layer in reader(str(path))]
 
 
-def test_a_volume_opens_as_radiologists_hang_it_in_millimetres(volume: Path, notices: list[str]) -> None:
+def test_a_volume_opens_as_radiologists_hang_it_in_millimetres(
+    volume: Path, notices: list[str]
+) -> None:
     (layer,) = opened(volume)
     image: Any = nibabel.load(volume)
     turn = ornt_transform(io_orientation(image.affine), axcodes2ornt(("S", "P", "L")))
-    np.testing.assert_allclose(np.asarray(layer.data), apply_orientation(image.get_fdata(), turn), rtol=1e-5)
+    np.testing.assert_allclose(
+        np.asarray(layer.data), apply_orientation(image.get_fdata(), turn), rtol=1e-5
+    )
     assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
     assert tuple(layer.axis_labels) == ("S", "P", "L")
     assert layer.metadata[KEY].is_volume
@@ -48,7 +55,9 @@ def test_in_3d_it_is_not_mirrored_until_it_is_taken_away(volume: Path, viewer: V
     before = viewer.scene.camera.orientation
     (layer,) = opened(volume)
     viewer.add_layer(layer)
-    assert str(viewer.scene.camera.handedness) == "right", "as napari has it: a mirror image of (S, P, L)"
+    assert str(viewer.scene.camera.handedness) == "right", (
+        "as napari has it: a mirror image of (S, P, L)"
+    )
     hang(viewer)
     assert tuple(map(str, viewer.scene.camera.orientation)) == HUNG
     assert str(viewer.scene.camera.handedness) == "left"
@@ -59,7 +68,9 @@ def test_in_3d_it_is_not_mirrored_until_it_is_taken_away(volume: Path, viewer: V
 def test_a_volumes_run_opens_with_heat_on_its_very_voxels(volume_run: Path) -> None:
     assert is_volume_run(volume_run)
     below, *heats = opened(volume_run)
-    assert [heat.metadata["class"] for heat in heats] == list(read_profile(volume_run).table.class_names)
+    assert [heat.metadata["class"] for heat in heats] == list(
+        read_profile(volume_run).table.class_names
+    )
     assert sum(heat.visible for heat in heats) == 1
     for heat in heats:
         assert heat.data.shape == below.data.shape
@@ -88,7 +99,9 @@ def test_a_volume_is_run_from_the_viewer_and_recognised_afterwards(
 
 
 @pytest.mark.gui
-def test_a_click_into_the_profile_turns_to_the_slice(make_napari_viewer: Any, volume_run: Path) -> None:
+def test_a_click_into_the_profile_turns_to_the_slice(
+    make_napari_viewer: Any, volume_run: Path
+) -> None:
     viewer = make_napari_viewer()
     for layer in opened(volume_run):
         viewer.add_layer(layer)
@@ -96,12 +109,15 @@ def test_a_click_into_the_profile_turns_to_the_slice(make_napari_viewer: Any, vo
     panel = ProfilePanel(viewer, profile)
     panel.resize(500, 260)
     last = len(profile.table) - 1
-    assert [panel.plot.slice_at(panel.plot.place_of(number, 0).x()) for number in (0, last // 2, last)] == [
+    assert [
+        panel.plot.slice_at(panel.plot.place_of(number, 0).x()) for number in (0, last // 2, last)
+    ] == [
         0,
         last // 2,
         last,
     ]
-    # A volume of finer slices lies open as well, so that the viewer's steps are no slices of this one.
+    # A volume of finer slices lies open as well, so that the viewer's steps are no slices of this
+    # one.
     viewer.add_image(np.zeros((40, 8, 8)), scale=(0.5, 1, 1), translate=(-20, 0, 0))
     panel.plot.turn(panel.plot.place_of(2, 0.5).x())
     assert viewer.dims.point[profile.axis] == pytest.approx(profile.table.positions[2], abs=0.25)

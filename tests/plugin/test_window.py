@@ -1,4 +1,4 @@
-"""In a real window: the dock from beginning to end, pixels on the canvas, and nothing left behind."""
+"""In a real window: the dock from beginning to end, pixels on the canvas, nothing left behind."""
 
 from __future__ import annotations
 
@@ -79,7 +79,12 @@ def test_the_heat_lies_on_the_planted_object_to_the_pixel_at_three_zooms(
     viewer = make_napari_viewer(show=True)
     viewer.add_layer(Layer.create(*slide_layer(slide)[0]))
     (data, meta, kind) = heat_layers(heatmap)[0]
-    hard = {"interpolation2d": "nearest", "colormap": "red", "contrast_limits": (0.49, 0.51), "opacity": 1.0}
+    hard = {
+        "interpolation2d": "nearest",
+        "colormap": "red",
+        "contrast_limits": (0.49, 0.51),
+        "opacity": 1.0,
+    }
     heat = Layer.create(data, {**meta, **hard, "blending": "opaque"}, kind)
     viewer.add_layer(heat)
     for zoom in (2.0, 5.3, 17.0):
@@ -131,7 +136,9 @@ def test_the_dock_runs_stops_goes_on_reads_and_explains(
     assert "Done" in classify.status.text()
     assert read.legend.rowCount() == 3
     read.threshold.setValue(40)
-    assert (next(dock.desk.overlays(CLASS)).data > 0).sum() == (run.table.probabilities.max(axis=1) >= 0.4).sum()
+    assert (next(dock.desk.overlays(CLASS)).data > 0).sum() == (
+        run.table.probabilities.max(axis=1) >= 0.4
+    ).sum()
     read.next.click()
     assert dock.desk.selected == dock.desk.suspicious(read.suspect.currentText())[0]
     assert f"tile {dock.desk.selected}" in read.card.text()
@@ -148,7 +155,11 @@ def test_the_dock_runs_stops_goes_on_reads_and_explains(
 
 
 def test_a_wrong_wish_is_told_with_its_remedy(
-    make_napari_viewer_proxy: Any, small_slide: Path, tiny_bundle: Path, tmp_path: Path, notices: list[str]
+    make_napari_viewer_proxy: Any,
+    small_slide: Path,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    notices: list[str],
 ) -> None:
     viewer = make_napari_viewer_proxy()
     dock = PredictAndExplain(viewer)
@@ -164,7 +175,11 @@ def test_a_wrong_wish_is_told_with_its_remedy(
 
 
 def test_what_keeps_a_run_from_going_on_stands_on_the_tab(
-    make_napari_viewer_proxy: Any, small_slide: Path, tiny_bundle: Path, tmp_path: Path, notices: list[str]
+    make_napari_viewer_proxy: Any,
+    small_slide: Path,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    notices: list[str],
 ) -> None:
     viewer = make_napari_viewer_proxy()
     viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
@@ -173,7 +188,9 @@ def test_what_keeps_a_run_from_going_on_stands_on_the_tab(
     tab.bundle.setCurrentText(str(bundle))
     tab.out.setText(" ")
     tab.out.editingFinished.emit()
-    assert tab.out.text().endswith("slidecam-results"), "nothing is written to wherever napari was started"
+    assert tab.out.text().endswith("slidecam-results"), (
+        "nothing is written to wherever napari was started"
+    )
     tab.out.setText(str(tmp_path / "out"))
     shutil.rmtree(bundle)
     tab.run.click()
@@ -192,7 +209,11 @@ def test_what_keeps_a_run_from_going_on_stands_on_the_tab(
 
 
 def test_the_dock_tells_of_the_slide_that_is_chosen_in_the_list_of_layers(
-    make_napari_viewer_proxy: Any, small_slide: Path, tiny_bundle: Path, write_slide: Any, tmp_path: Path
+    make_napari_viewer_proxy: Any,
+    small_slide: Path,
+    tiny_bundle: Path,
+    write_slide: Any,
+    tmp_path: Path,
 ) -> None:
     viewer = make_napari_viewer_proxy()
     first, _other = (
@@ -239,7 +260,9 @@ def test_a_run_that_is_opened_beside_its_own_dock_is_not_laid_twice(
     dock.classify.bundle.setCurrentText(str(tiny_bundle))
     for folder in (own_run.folder, volume_run):
         viewer.layers.clear()
-        monkeypatch.setattr(dock.classify, "out_folder", lambda _region=None, folder=folder: folder.parent)
+        monkeypatch.setattr(
+            dock.classify, "out_folder", lambda _region=None, folder=folder: folder.parent
+        )
         reader = get_reader(str(folder))
         assert reader is not None
         with layer_source(path=str(folder)):

@@ -1,4 +1,7 @@
-"""A desk with a QuPath that is none: one JVM, a real Groovy 4, our scripts, small stand-ins of QuPath's classes."""
+"""A desk with a QuPath that is none.
+
+One JVM, a real Groovy 4, our scripts, small stand-ins of QuPath's classes.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,17 @@ RUNTIME = ROOT / ".groovy"
 LIBRARIES = Path("/usr/share/java")
 """Where Debian puts Gson and JTS, which QuPath brings itself."""
 
-JARS = ("groovy/lib/groovy-4*.jar", "slf4j-api-*.jar", "logback-classic-*.jar", "logback-core-*.jar")
+JARS = (
+    "groovy/lib/groovy-4*.jar",
+    "slf4j-api-*.jar",
+    "logback-classic-*.jar",
+    "logback-core-*.jar",
+)
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What became of a script: what it threw (its class and words, else None), and what it logged."""
+    """What became of a script: what it threw (class and words, else None), and what it logged."""
 
     kind: str | None
     problem: str | None
@@ -59,7 +67,13 @@ class Desk:
         """Open an image of half a µm per pixel as QuPath would show it."""
         uri = slide.resolve().as_uri() if isinstance(slide, Path) else slide
         builder = more.pop("builder", {"builderType": "uri", "uri": uri})
-        image = {"uri": uri, "width": size[0], "height": size[1], "mpp": more.pop("mpp", 0.5), "builder": builder}
+        image = {
+            "uri": uri,
+            "width": size[0],
+            "height": size[1],
+            "mpp": more.pop("mpp", 0.5),
+            "builder": builder,
+        }
         self.ask("open", image=image, **more)
 
     def run(self, script: str, *args: str, **more: Any) -> Ran:
@@ -85,11 +99,27 @@ class Desk:
 
 @pytest.fixture(scope="session")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """Return a desk; skip where Java or a jar is absent, unless ``SLIDECAM_NEEDS_GROOVY`` says that they are needed."""
-    command = [_java(), "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true", "-cp", _class_path()]
+    """Return a desk; skip where Java or a jar is absent.
+
+    Nothing is skipped if ``SLIDECAM_NEEDS_GROOVY`` says that they are needed.
+    """
+    command = [
+        _java(),
+        "-Xshare:auto",
+        "-XX:TieredStopAtLevel=1",
+        "-Djava.awt.headless=true",
+        "-cp",
+        _class_path(),
+    ]
     here, classes = Path(__file__).parent, tmp_path_factory.mktemp("standins")
     with subprocess.Popen(  # noqa: S603  (our own command)
-        [*command, "groovy.ui.GroovyMain", str(here / "Start.groovy"), str(here / "standins"), str(classes)],
+        [
+            *command,
+            "groovy.ui.GroovyMain",
+            str(here / "Start.groovy"),
+            str(here / "standins"),
+            str(classes),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
@@ -106,7 +136,10 @@ def _java() -> str:
 
 def _class_path() -> str:
     jars = [next(iter(sorted(RUNTIME.glob(pattern))), None) for pattern in JARS]
-    named = [jars[place] or _absent(f"{RUNTIME / JARS[place]} is absent: make groovy") for place in range(len(JARS))]
+    named = [
+        jars[place] or _absent(f"{RUNTIME / JARS[place]} is absent: make groovy")
+        for place in range(len(JARS))
+    ]
     libraries = [LIBRARIES / name for name in ("gson.jar", "jts-core.jar")]
     for path in libraries:
         if not path.exists():

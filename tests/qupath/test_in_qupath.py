@@ -1,4 +1,7 @@
-"""The scripts in a QuPath that is installed: where the environment variable ``QUPATH_HOME`` names one."""
+"""The scripts in a QuPath that is installed.
+
+Where the environment variable ``QUPATH_HOME`` names one.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,10 @@ from slidecam.store import RunStore
 
 SCRIPTS = Path(__file__).parents[2] / "qupath-scripts"
 PLACES = ("bin/QuPath", "Contents/MacOS/QuPath", "QuPath.sh")
-"""Where QuPath's command lies in its folder; on Windows it is ``QuPath-<version> (console).exe``."""
+"""Where QuPath's command lies in its folder; on Windows ``QuPath-<version> (console).exe``."""
 
-# What a script leaves is not saved without a project, so that all happens in one: classify, merge, write, take away.
+# What a script leaves is not saved without a project, so that all happens in one: classify, merge,
+# write, take away.
 TOGETHER = """
 import static qupath.lib.gui.scripting.QPEx.*
 def run = {{ String name, List told ->
@@ -45,17 +49,36 @@ def qupath() -> Path:
     return found[0]
 
 
-def test_tiles_and_regions_land_where_predict_says(qupath: Path, sample_data: Path, tmp_path: Path) -> None:
+def test_tiles_and_regions_land_where_predict_says(
+    qupath: Path, sample_data: Path, tmp_path: Path
+) -> None:
     python = Path(sys.executable)
-    told = {"scripts": SCRIPTS, "model": sample_data / "bundle", "out": tmp_path / "out", "python": python}
+    told = {
+        "scripts": SCRIPTS,
+        "model": sample_data / "bundle",
+        "out": tmp_path / "out",
+        "python": python,
+    }
     script = tmp_path / "together.groovy"
-    script.write_text(TOGETHER.format(**{name: path.as_posix() for name, path in told.items()}), encoding="utf-8")
+    script.write_text(
+        TOGETHER.format(**{name: path.as_posix() for name, path in told.items()}), encoding="utf-8"
+    )
     call = [str(qupath), "script", str(script), "-i", str(sample_data / "slide.tif")]
     done = subprocess.run(call, capture_output=True, text=True, check=False)  # noqa: S603  (the user's own QuPath)
     assert done.returncode == 0, done.stdout + done.stderr
     path = tmp_path / "out" / "tiles.geojson"
-    corners = [tuple(area[0].min(axis=0)) for area in areas_of(path, path.read_text(encoding="utf-8"))]
+    corners = [
+        tuple(area[0].min(axis=0)) for area in areas_of(path, path.read_text(encoding="utf-8"))
+    ]
     boxes = RunStore.open(tmp_path / "out" / "slide").boxes
-    assert sorted(corners) == sorted((float(x), float(y)) for x, y, _width, _height in boxes.tolist())
-    regions = json.loads((tmp_path / "out" / "regions.geojson").read_text(encoding="utf-8"))["features"]
-    assert {each["properties"]["classification"]["name"] for each in regions} <= {"lymphoid", "stroma", "tumour"}
+    assert sorted(corners) == sorted(
+        (float(x), float(y)) for x, y, _width, _height in boxes.tolist()
+    )
+    regions = json.loads((tmp_path / "out" / "regions.geojson").read_text(encoding="utf-8"))[
+        "features"
+    ]
+    assert {each["properties"]["classification"]["name"] for each in regions} <= {
+        "lymphoid",
+        "stroma",
+        "tumour",
+    }

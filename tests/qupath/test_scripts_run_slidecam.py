@@ -1,4 +1,7 @@
-"""Scripts and real slidecam processes: a run, a kill and its resumption, a selection, a slide with scanned bounds."""
+"""Scripts and real slidecam processes.
+
+A run, a kill and its resumption, a selection, a slide with scanned bounds.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,16 @@ def slide(tmp_path_factory: pytest.TempPathFactory, write_slide: Callable[..., P
 
 @pytest.fixture
 def settings(tiny_bundle: Path, tmp_path: Path) -> list[str]:
-    """Return the settings of a run by process; no server of the person's who runs the tests is asked."""
-    return ["engine=process", f"python={sys.executable}", f"model={tiny_bundle}", f"out={tmp_path / 'out'}"]
+    """Return the settings of a run by process.
+
+    No server of the person's who runs the tests is asked.
+    """
+    return [
+        "engine=process",
+        f"python={sys.executable}",
+        f"model={tiny_bundle}",
+        f"out={tmp_path / 'out'}",
+    ]
 
 
 @pytest.fixture
@@ -87,7 +98,9 @@ def test_on_a_slide_with_scanned_bounds_everything_lands_where_qupath_shows_it(
 ) -> None:
     # QuPath shows the scanned part alone: its pixel 0, 0 is the slide's 100, 60.
     area = [50, 40, 192, 128]
-    desk.open(slide, (500, 400), objects=[{"box": area, "selected": True, "class": "A"}], viewer=True)
+    desk.open(
+        slide, (500, 400), objects=[{"box": area, "selected": True, "class": "A"}], viewer=True
+    )
     told = [scanner, "reader=openslide", "heatmap=gradcam"]
     desk.done("2", *settings, *told, "min_tissue=0.99")
     store = RunStore.open(tmp_path / "out" / slide.stem)
@@ -109,27 +122,36 @@ def test_an_uncropped_view_of_such_a_slide_is_told_apart_by_its_size(
         {"kind": "tile", "box": [160, 110, 64, 64], "name": "slidecam"},
         {"kind": "tile", "box": [600, 400, 64, 64], "name": "slidecam"},
     ]
-    core = {"kind": "tmaCore", "polygon": [[150, 100], [342, 100], [342, 228], [150, 228]], "selected": True}
+    core = {
+        "kind": "tmaCore",
+        "polygon": [[150, 100], [342, 100], [342, 228], [150, 228]],
+        "selected": True,
+    }
     desk.open(slide, SIZE, objects=[core, *tiles])
     desk.done("2", *settings, scanner, "reader=openslide", "heatmap=none", "min_tissue=0.99")
     store = RunStore.open(tmp_path / "out" / slide.stem)
     # Our earlier tile inside the core is replaced, the one outside stays, and nothing is shifted.
     np.testing.assert_array_equal(boxes(desk), [[600, 400, 64, 64], *store.boxes])
     assert len(store) >= 1
-    inside = (store.boxes[:, :2] >= (150, 100)) & (store.boxes[:, :2] + store.boxes[:, 2:] <= (342, 228))
+    inside = (store.boxes[:, :2] >= (150, 100)) & (
+        store.boxes[:, :2] + store.boxes[:, 2:] <= (342, 228)
+    )
     assert inside.all()
 
 
 FAILING = """#!{python}
 # slidecam that refuses and has not ended yet.
 import json, sys, time
-print(json.dumps(dict(event="Error", error="E", problem="it is no bundle.", remedy="Name one.")), flush=True)
+refusal = dict(event="Error", error="E", problem="it is no bundle.", remedy="Name one.")
+print(json.dumps(refusal), flush=True)
 sys.stderr.write("a line")
 time.sleep(60)
 """
 
 
-def test_a_refusal_of_slidecam_is_the_only_thing_that_is_told(desk: Desk, slide: Path, tmp_path: Path) -> None:
+def test_a_refusal_of_slidecam_is_the_only_thing_that_is_told(
+    desk: Desk, slide: Path, tmp_path: Path
+) -> None:
     if os.name == "nt":
         pytest.skip("a script with a shebang stands for Python here")
     path = tmp_path / "python"
@@ -160,12 +182,18 @@ def test_a_size_that_is_neither_is_refused_by_slidecam_and_nothing_is_added(
         (["batches=3"], "'batches=3' is no setting"),
     ],
 )
-def test_what_cannot_work_is_said_before_anything_runs(desk: Desk, slide: Path, args: list[str], told: str) -> None:
+def test_what_cannot_work_is_said_before_anything_runs(
+    desk: Desk, slide: Path, args: list[str], told: str
+) -> None:
     desk.open(slide, SIZE)
     assert told in str(desk.run("1", *args).problem)
 
 
 def test_without_a_selection_there_is_nothing_to_classify(desk: Desk, slide: Path) -> None:
-    desk.open(slide, SIZE, objects=[{"point": [4, 4], "selected": True}, {"box": [0, 0, 9, 9], "class": "A"}])
+    desk.open(
+        slide,
+        SIZE,
+        objects=[{"point": [4, 4], "selected": True}, {"box": [0, 0, 9, 9], "class": "A"}],
+    )
     assert "Nothing with an area is selected" in str(desk.run("2").problem)
     assert "Nothing with an area is selected" in str(desk.run("2", "classes=B,C").problem)

@@ -1,4 +1,7 @@
-"""What the scripts do with results that are there: tiles, heatmap, regions, annotations. No process is started."""
+"""What the scripts do with results that are there: tiles, heatmap, regions, annotations.
+
+No process is started.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,13 @@ def one_logit(tmp_path: Path, slide: Path) -> Path:
     torch.manual_seed(2)
     widths = {"widths": [4, 4, 4]}
     network = build_network("slidecam/pocket_resnet", widths, 1, tmp_path)
-    pixels = {"tile_px": 64, "spacing": 0.5, "input_px": 64, "mean": (0.7, 0.5, 0.6), "std": (0.1, 0.1, 0.1)}
+    pixels = {
+        "tile_px": 64,
+        "spacing": 0.5,
+        "input_px": 64,
+        "mean": (0.7, 0.5, 0.6),
+        "std": (0.1, 0.1, 0.1),
+    }
     card = Card(
         name="one",
         architecture="slidecam/pocket_resnet",
@@ -84,14 +93,18 @@ def test_there_are_six_scripts() -> None:
     assert [path.name[0] for path in sorted(SCRIPTS.glob("*.groovy"))] == list("123456")
 
 
-def test_tiles_come_back_with_the_numbers_of_predict(desk: Desk, slide: Path, results: Path) -> None:
+def test_tiles_come_back_with_the_numbers_of_predict(
+    desk: Desk, slide: Path, results: Path
+) -> None:
     classified(desk, slide, results)
     store = RunStore.open(results / slide.stem)
     tiles = desk.tiles()
     assert [tile["box"] for tile in tiles] == store.boxes.tolist()
     values = [[tile["measurements"][f"prob_{name}"] for name in "ABC"] for tile in tiles]
     np.testing.assert_array_equal(np.array(values, np.float32), store.probabilities)
-    assert [tile["class"] for tile in tiles] == ["ABC"[winner] for winner in store.probabilities.argmax(axis=1)]
+    assert [tile["class"] for tile in tiles] == [
+        "ABC"[winner] for winner in store.probabilities.argmax(axis=1)
+    ]
     assert all(tile["locked"] and tile["name"] == "slidecam" for tile in tiles)
 
 
@@ -101,8 +114,12 @@ def test_one_logit_gives_the_numbers_of_predict_and_no_class_below_one_half(
     classified(desk, slide, one_logit)
     known = RunStore.open(one_logit / slide.stem).probabilities[:, 0]
     tiles = desk.tiles()
-    np.testing.assert_array_equal(np.array([tile["measurements"]["prob_Tumour"] for tile in tiles], np.float32), known)
-    assert [tile["class"] for tile in tiles] == ["Tumour" if value >= 0.5 else None for value in known]
+    np.testing.assert_array_equal(
+        np.array([tile["measurements"]["prob_Tumour"] for tile in tiles], np.float32), known
+    )
+    assert [tile["class"] for tile in tiles] == [
+        "Tumour" if value >= 0.5 else None for value in known
+    ]
     assert 0 < np.ptp(known) < 1, "or nothing was shown"
 
 
@@ -113,11 +130,19 @@ def test_a_viewer_gets_a_measurement_map_and_a_second_run_replaces_the_tiles(
     tiles = len(desk.tiles())
     desk.done("1", f"results={results}", "map=B")
     seen = desk.look()
-    assert seen["map"] == {"measurement": "prob_B", "objects": tiles, "low": 0, "high": 1, "colors": "Inferno"}
+    assert seen["map"] == {
+        "measurement": "prob_B",
+        "objects": tiles,
+        "low": 0,
+        "high": 1,
+        "colors": "Inferno",
+    }
     assert len(seen["objects"]) == tiles
 
 
-def test_class_names_with_commas_quotes_and_umlauts_survive_the_table(desk: Desk, slide: Path, tmp_path: Path) -> None:
+def test_class_names_with_commas_quotes_and_umlauts_survive_the_table(
+    desk: Desk, slide: Path, tmp_path: Path
+) -> None:
     names = ['Tumör, "high"', "a: b", "C"]
     folder = tmp_path / slide.stem / "qupath"
     _write_by_hand(folder, names)
@@ -142,7 +167,9 @@ def test_the_heatmap_lies_where_the_index_says_with_the_opacity_asked_for(
     desk.done("3", "class=B", "opacity=0.4")
     (told,) = [
         each
-        for each in json.loads((results / slide.stem / "qupath" / "slidecam.json").read_text())["heatmaps"]
+        for each in json.loads((results / slide.stem / "qupath" / "slidecam.json").read_text())[
+            "heatmaps"
+        ]
         if each["class"] == "B"
     ]
     desk.done("3", "class=B", "opacity=0.4")
@@ -163,19 +190,25 @@ def test_the_heatmap_lies_where_the_index_says_with_the_opacity_asked_for(
         (["colour=red"], "'colour=red' is no setting"),
     ],
 )
-def test_a_wrong_wish_is_named(desk: Desk, slide: Path, results: Path, args: list[str], told: str) -> None:
+def test_a_wrong_wish_is_named(
+    desk: Desk, slide: Path, results: Path, args: list[str], told: str
+) -> None:
     classified(desk, slide, results, viewer=True)
     ran = desk.run("3", *args)
     assert ran.kind == "IllegalArgumentException"
     assert told in str(ran.problem)
 
 
-def test_without_a_viewer_the_heatmap_script_says_so_and_ends(desk: Desk, slide: Path, results: Path) -> None:
+def test_without_a_viewer_the_heatmap_script_says_so_and_ends(
+    desk: Desk, slide: Path, results: Path
+) -> None:
     classified(desk, slide, results)
     assert desk.done("3").log == ("There is no viewer to show a heatmap in.",)
 
 
-def test_regions_cover_exactly_the_likely_tiles_of_their_class(desk: Desk, slide: Path, results: Path) -> None:
+def test_regions_cover_exactly_the_likely_tiles_of_their_class(
+    desk: Desk, slide: Path, results: Path
+) -> None:
     classified(desk, slide, results)
     threshold = float(np.median(RunStore.open(results / slide.stem).probabilities.max(axis=1)))
     desk.done("4", f"threshold={threshold}")
@@ -186,21 +219,31 @@ def test_regions_cover_exactly_the_likely_tiles_of_their_class(desk: Desk, slide
         kept = [
             tile["area"]
             for tile in seen
-            if tile["kind"] == "tile" and tile["class"] == name and tile["measurements"][f"prob_{name}"] >= threshold
+            if tile["kind"] == "tile"
+            and tile["class"] == name
+            and tile["measurements"][f"prob_{name}"] >= threshold
         ]
         assert len(kept) <= len(likely)
-        assert sum(each["area"] for each in regions if each["class"] == name) == pytest.approx(sum(kept))
+        assert sum(each["area"] for each in regions if each["class"] == name) == pytest.approx(
+            sum(kept)
+        )
     assert regions
     assert all(each["locked"] and "slidecam" in each["metadata"] for each in regions)
 
 
-def test_a_second_merge_replaces_our_regions_and_no_one_elses(desk: Desk, slide: Path, results: Path) -> None:
-    classified(desk, slide, results, objects=[{"box": [0, 0, 50, 50], "class": "A", "name": "mine"}])
+def test_a_second_merge_replaces_our_regions_and_no_one_elses(
+    desk: Desk, slide: Path, results: Path
+) -> None:
+    classified(
+        desk, slide, results, objects=[{"box": [0, 0, 50, 50], "class": "A", "name": "mine"}]
+    )
     desk.done("4", "threshold=0")
     regions = [each for each in desk.look()["objects"] if each["kind"] == "annotation"]
     desk.done("4", "threshold=1")
     assert len(regions) > 1
-    assert [each["name"] for each in desk.look()["objects"] if each["kind"] == "annotation"] == ["mine"]
+    assert [each["name"] for each in desk.look()["objects"] if each["kind"] == "annotation"] == [
+        "mine"
+    ]
 
 
 def test_small_regions_can_be_left_out(desk: Desk, slide: Path, results: Path) -> None:
@@ -226,36 +269,60 @@ def test_annotations_go_out_as_tiles_can_be_cut_from_them(
         desk.done("5", f"out={tmp_path / 'drawn'}")
     path = tmp_path / "drawn" / f"{slide.stem}.geojson"
     collection = json.loads(path.read_text(encoding="utf-8"))
-    assert [each["properties"]["classification"]["name"] for each in collection["features"]] == ["Tumour", "Stroma"]
-    assert collection["slidecam"]["image"] == {"path": str(slide), "size_px": list(SIZE), "um_px": 0.5}
+    assert [each["properties"]["classification"]["name"] for each in collection["features"]] == [
+        "Tumour",
+        "Stroma",
+    ]
+    assert collection["slidecam"]["image"] == {
+        "path": str(slide),
+        "size_px": list(SIZE),
+        "um_px": 0.5,
+    }
     assert load_classes(path, Size(*SIZE)).areas["Tumour"][0][0][0].tolist() == [60.5, 50.25]
     table = tmp_path / "drawn" / "slides.csv"
     assert read_spacings(table) == {slide.name: 0.5}
     with table.open(encoding="utf-8", newline="") as file:
         assert [row["path"] for row in csv.DictReader(file)] == [str(slide)]
-    steps = write_tile_set([slide], tmp_path / "drawn", tmp_path / "tiles", TileSetSpec(tile_px=64, spacing=0.5))
+    steps = write_tile_set(
+        [slide], tmp_path / "drawn", tmp_path / "tiles", TileSetSpec(tile_px=64, spacing=0.5)
+    )
     list(steps)
-    assert {path.name for path in (tmp_path / "tiles").iterdir() if path.is_dir()} == {"Stroma", "Tumour"}
+    assert {path.name for path in (tmp_path / "tiles").iterdir() if path.is_dir()} == {
+        "Stroma",
+        "Tumour",
+    }
 
 
-def test_a_slide_without_annotations_is_passed_over(desk: Desk, slide: Path, results: Path, tmp_path: Path) -> None:
+def test_a_slide_without_annotations_is_passed_over(
+    desk: Desk, slide: Path, results: Path, tmp_path: Path
+) -> None:
     classified(desk, slide, results)
     assert "nothing is written" in desk.done("5", f"out={tmp_path / 'drawn'}").log[0]
     assert not (tmp_path / "drawn").exists()
 
 
-def test_removing_takes_away_what_we_added_and_nothing_else(desk: Desk, slide: Path, results: Path) -> None:
-    mine = [{"box": [0, 0, 50, 50], "class": "A", "name": "mine"}, {"kind": "tile", "box": [0, 0, 9, 9], "class": "A"}]
+def test_removing_takes_away_what_we_added_and_nothing_else(
+    desk: Desk, slide: Path, results: Path
+) -> None:
+    mine = [
+        {"box": [0, 0, 50, 50], "class": "A", "name": "mine"},
+        {"kind": "tile", "box": [0, 0, 9, 9], "class": "A"},
+    ]
     classified(desk, slide, results, objects=mine, viewer=True)
     desk.done("3")
     desk.done("4", "threshold=0")
     desk.done("6")
     seen = desk.look()
-    assert [(each["kind"], each["name"]) for each in seen["objects"]] == [("annotation", "mine"), ("tile", None)]
+    assert [(each["kind"], each["name"]) for each in seen["objects"]] == [
+        ("annotation", "mine"),
+        ("tile", None),
+    ]
     assert (seen["overlays"], seen["map"], seen["kept"]) == ([], None, {})
 
 
-def test_removing_leaves_other_peoples_map_and_overlay(desk: Desk, slide: Path, results: Path) -> None:
+def test_removing_leaves_other_peoples_map_and_overlay(
+    desk: Desk, slide: Path, results: Path
+) -> None:
     classified(desk, slide, results, viewer=True)
     desk.done("3")
     desk.ask("decorate")
@@ -269,10 +336,19 @@ def test_removing_leaves_other_peoples_map_and_overlay(desk: Desk, slide: Path, 
     ("opened", "told"),
     [
         (
-            {"builder": {"builderType": "rotated", "rotation": "ROTATE_180", "builder": {"builderType": "uri"}}},
+            {
+                "builder": {
+                    "builderType": "rotated",
+                    "rotation": "ROTATE_180",
+                    "builder": {"builderType": "uri"},
+                }
+            },
             "rotated",
         ),
-        ({"builder": {"builderType": "pyramidize", "builder": {"builderType": "cropped"}}}, "cropped"),
+        (
+            {"builder": {"builderType": "pyramidize", "builder": {"builderType": "cropped"}}},
+            "cropped",
+        ),
         ({"slide": "omero://host/7"}, "is no file on this computer"),
     ],
 )
@@ -285,19 +361,30 @@ def test_an_image_in_another_frame_is_refused(
     assert told in str(ran.problem)
 
 
-def test_builders_that_only_change_colours_are_taken(desk: Desk, slide: Path, results: Path) -> None:
-    classified(desk, slide, results, builder={"builderType": "color_deconvolved", "builder": {"builderType": "uri"}})
+def test_builders_that_only_change_colours_are_taken(
+    desk: Desk, slide: Path, results: Path
+) -> None:
+    classified(
+        desk,
+        slide,
+        results,
+        builder={"builderType": "color_deconvolved", "builder": {"builderType": "uri"}},
+    )
     assert desk.tiles()
 
 
 @pytest.mark.parametrize("script", "123456")
-def test_without_an_image_or_a_file_of_its_own_a_script_says_what_to_do(desk: Desk, script: str) -> None:
+def test_without_an_image_or_a_file_of_its_own_a_script_says_what_to_do(
+    desk: Desk, script: str
+) -> None:
     desk.ask("open", viewer=True)
     assert "No image is open" in str(desk.run(script).problem)
     assert "Save the script" in str(desk.run(script, unsaved=True).problem)
 
 
-def test_results_of_another_view_are_refused_and_nothing_is_added(desk: Desk, slide: Path, results: Path) -> None:
+def test_results_of_another_view_are_refused_and_nothing_is_added(
+    desk: Desk, slide: Path, results: Path
+) -> None:
     desk.open(slide, (500, 400))
     ran = desk.run("1", f"results={results}")
     assert ran.kind == "IllegalStateException"

@@ -26,7 +26,9 @@ def draws(count: int, seed: int) -> NDArray[np.float32]:
     return np.random.default_rng(seed).dirichlet((1, 1, 1), count).astype(np.float32)
 
 
-def test_changes_are_those_of_going_through_the_tiles(made_run: MakeRun, grid_boxes: MakeBoxes) -> None:
+def test_changes_are_those_of_going_through_the_tiles(
+    made_run: MakeRun, grid_boxes: MakeBoxes
+) -> None:
     boxes = grid_boxes(SIZE, 8, 8)
     first, second = draws(len(boxes), 0), draws(len(boxes), 1)
     before = made_run(boxes, first, size=SIZE, step=8, failed=(3,))
@@ -45,10 +47,14 @@ def test_changes_are_those_of_going_through_the_tiles(made_run: MakeRun, grid_bo
     assert found.kappa == pytest.approx(kappa)
     for tile in found.changed:
         assert tile.box == tuple(boxes[tile.row])
-        assert (tile.p_before, tile.p_after) == pytest.approx((first[tile.row].max(), second[tile.row].max()))
+        assert (tile.p_before, tile.p_after) == pytest.approx(
+            (first[tile.row].max(), second[tile.row].max())
+        )
     surest = [tile.p_before + tile.p_after for tile in found.changed]
     assert surest == sorted(surest, reverse=True)
-    for change, old, new in zip(found.classes, legend(before).rows, legend(after).rows, strict=True):
+    for change, old, new in zip(
+        found.classes, legend(before).rows, legend(after).rows, strict=True
+    ):
         assert (change.count_before, change.area_before) == (old.winners, old.winner_area)
         assert (change.count_after, change.share_after) == (new.winners, new.winner_share)
     assert any("46 of 47" in note for note in found.notes)
@@ -62,7 +68,9 @@ def test_a_run_agrees_with_itself(made_run: MakeRun, grid_boxes: MakeBoxes) -> N
     assert (found.agreement, found.kappa, found.changed, found.notes) == (1, 1, (), ())
 
 
-def test_a_new_class_is_one_that_was_nowhere_before(made_run: MakeRun, grid_boxes: MakeBoxes) -> None:
+def test_a_new_class_is_one_that_was_nowhere_before(
+    made_run: MakeRun, grid_boxes: MakeBoxes
+) -> None:
     boxes = grid_boxes(SIZE, 8, 8)
     two = draws(len(boxes), 0)[:, :2]
     before = made_run(boxes, two, size=SIZE, step=8, names=("A", "B"))
@@ -85,13 +93,22 @@ def test_only_the_same_boxes_are_compared(made_run: MakeRun, grid_boxes: MakeBox
     assert any("10 of 48" in note for note in found.notes)
 
 
-def test_one_output_that_says_no_is_a_class_of_its_own(made_run: MakeRun, grid_boxes: MakeBoxes) -> None:
+def test_one_output_that_says_no_is_a_class_of_its_own(
+    made_run: MakeRun, grid_boxes: MakeBoxes
+) -> None:
     boxes = grid_boxes(SIZE, 8, 8)[:3]
-    before = made_run(boxes, np.array([[0.9], [0.2], [0.6]], np.float32), size=SIZE, step=8, names=("A",))
-    after = made_run(boxes, np.array([[0.8], [0.7], [0.1]], np.float32), size=SIZE, step=8, names=("A",))
+    before = made_run(
+        boxes, np.array([[0.9], [0.2], [0.6]], np.float32), size=SIZE, step=8, names=("A",)
+    )
+    after = made_run(
+        boxes, np.array([[0.8], [0.7], [0.1]], np.float32), size=SIZE, step=8, names=("A",)
+    )
     found = compare_runs(before, after)
     assert found.class_names == ("A", "(none)")
-    assert [(tile.row, tile.before, tile.after) for tile in found.changed] == [(2, "A", "(none)"), (1, "(none)", "A")]
+    assert [(tile.row, tile.before, tile.after) for tile in found.changed] == [
+        (2, "A", "(none)"),
+        (1, "(none)", "A"),
+    ]
     assert found.changed[0].p_after == pytest.approx(0.9)
 
 

@@ -1,4 +1,4 @@
-"""A figure shows the place that was asked for, with the classes, the bar and the words that belong to it."""
+"""A figure shows the requested place, with the classes, the bar and the words that belong to it."""
 
 from __future__ import annotations
 
@@ -27,25 +27,40 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def run(tiny_bundle: Path, write_slide: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> RunTiles:
+def run(
+    tiny_bundle: Path, write_slide: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> RunTiles:
     """Return a run whose tiles are of classes A, B and C by columns."""
     folder = tmp_path_factory.mktemp("run")
-    list(predict(write_slide(folder / "a.tif"), tiny_bundle, folder / "out", PredictSpec(heatmap="cam,gradcam++")))
+    list(
+        predict(
+            write_slide(folder / "a.tif"),
+            tiny_bundle,
+            folder / "out",
+            PredictSpec(heatmap="cam,gradcam++"),
+        )
+    )
     read = read_run_tiles(folder / "out" / "a")
     column = read.table.boxes[:, 0] // 64 % 3
     sure = (np.eye(3)[column] * 0.8 + 0.1).astype(np.float32)
     return replace(read, table=replace(read.table, probabilities=sure))
 
 
-def drawn(run: RunTiles, spec: FigureSpec, monkeypatch: pytest.MonkeyPatch) -> tuple[NDArray[np.uint8], FigureFacts]:
+def drawn(
+    run: RunTiles, spec: FigureSpec, monkeypatch: pytest.MonkeyPatch
+) -> tuple[NDArray[np.uint8], FigureFacts]:
     """Return what is handed to the pen."""
     kept = []
-    monkeypatch.setattr(figure, "write_figure_png", lambda _path, pixels, facts: kept.append((pixels, facts)))
+    monkeypatch.setattr(
+        figure, "write_figure_png", lambda _path, pixels, facts: kept.append((pixels, facts))
+    )
     write_figure(run.folder / "x.png", run, spec)
     return kept[0]
 
 
-def test_each_place_has_the_colour_of_its_class(run: RunTiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_place_has_the_colour_of_its_class(
+    run: RunTiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
     region = Box(200, 100, 280, 140)
     pixels, facts = drawn(run, FigureSpec(region=region, longest=280), monkeypatch)
     assert pixels.shape == (140, 280, 3)
@@ -88,7 +103,9 @@ def test_a_heatmap_of_a_region_is_a_part_of_the_whole_ones(
     run: RunTiles, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     whole, _facts = drawn(run, FigureSpec("heatmap", "B", method, longest=700), monkeypatch)
-    part, facts = drawn(run, FigureSpec("heatmap", "B", method, Box(200, 100, 300, 200), longest=300), monkeypatch)
+    part, facts = drawn(
+        run, FigureSpec("heatmap", "B", method, Box(200, 100, 300, 200), longest=300), monkeypatch
+    )
     assert np.abs(whole[100:300, 200:500].astype(int) - part).mean() < 1
     assert facts.heat is not None
     assert facts.heat.signed == (method == "cam")

@@ -62,12 +62,16 @@ def test_overlap_counts_once_and_not_four_times(made_run: MakeRun, grid_boxes: M
     assert (boxes[:, 2] * boxes[:, 3]).sum() * PIXEL > 3 * row.area
 
 
-def test_winners_share_the_tissue_without_counting_a_place_twice(made_run: MakeRun, grid_boxes: MakeBoxes) -> None:
+def test_winners_share_the_tissue_without_counting_a_place_twice(
+    made_run: MakeRun, grid_boxes: MakeBoxes
+) -> None:
     boxes, mask = grid_boxes(SIZE, 16, 8), some_mask()
     probabilities = some_probabilities(len(boxes))
     told = legend(made_run(boxes, probabilities, size=SIZE, step=8, mask=mask))
     labels = np.full((SIZE.height, SIZE.width), -1)
-    for (x, y, _width, _height), winner in zip(boxes.tolist(), probabilities.argmax(axis=1), strict=True):
+    for (x, y, _width, _height), winner in zip(
+        boxes.tolist(), probabilities.argmax(axis=1), strict=True
+    ):
         labels[y + 4 : y + 12, x + 4 : x + 12] = winner
     for index, row in enumerate(told.rows):
         assert row.winner_area == pytest.approx(((labels == index) & mask).sum() * PIXEL)

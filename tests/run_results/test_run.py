@@ -28,7 +28,9 @@ SPEC = PredictSpec(batch=8, overlap=0.25)
 
 
 @pytest.fixture(scope="module")
-def finished(tiny_bundle: Path, write_slide: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(
+    tiny_bundle: Path, write_slide: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Return the folder of a finished run."""
     folder = tmp_path_factory.mktemp("run")
     list(predict(write_slide(folder / "a.tif"), tiny_bundle, folder / "out", SPEC))
@@ -44,7 +46,11 @@ def edited(folder: Path, to: Path, change: Callable[[dict[str, Any]], None]) -> 
 
 
 def test_a_run_is_read_as_its_store_has_it(finished: Path, tiny_bundle: Path) -> None:
-    run, store, card = read_run_tiles(finished), RunStore.open(finished), open_bundle(tiny_bundle).card
+    run, store, card = (
+        read_run_tiles(finished),
+        RunStore.open(finished),
+        open_bundle(tiny_bundle).card,
+    )
     np.testing.assert_array_equal(run.table.boxes, store.boxes)
     np.testing.assert_array_equal(run.logits, store.logits)
     assert (run.table.class_names, run.table.class_colors) == (card.class_names, card.class_colors)
@@ -59,7 +65,9 @@ def test_a_run_is_read_as_its_store_has_it(finished: Path, tiny_bundle: Path) ->
 def test_a_run_that_was_stopped_is_read_too(
     tiny_bundle: Path, write_slide: Callable[..., Path], tmp_path: Path
 ) -> None:
-    with closing(predict(write_slide(tmp_path / "a.tif"), tiny_bundle, tmp_path / "out", SPEC)) as events:
+    with closing(
+        predict(write_slide(tmp_path / "a.tif"), tiny_bundle, tmp_path / "out", SPEC)
+    ) as events:
         next(event for event in events if isinstance(event, BatchDone))
     run = read_run_tiles(tmp_path / "out" / "a")
     assert 0 < run.table.done.sum() < len(run)
@@ -114,7 +122,14 @@ def test_the_identity_is_the_slides_and_the_grids(
     finished: Path, tiny_bundle: Path, write_slide: Callable[..., Path], tmp_path: Path
 ) -> None:
     slide = write_slide(tmp_path / "a.tif")
-    list(predict(slide, tiny_bundle, tmp_path / "same", PredictSpec(batch=5, overlap=0.25, heatmap="none")))
+    list(
+        predict(
+            slide,
+            tiny_bundle,
+            tmp_path / "same",
+            PredictSpec(batch=5, overlap=0.25, heatmap="none"),
+        )
+    )
     list(predict(slide, tiny_bundle, tmp_path / "other", PredictSpec(heatmap="none")))
     identity = read_run_tiles(finished).identity
     assert read_run_tiles(tmp_path / "same" / "a").identity == identity

@@ -21,7 +21,9 @@ def test_entropy_and_margin_are_those_of_their_definitions() -> None:
         entropy = -sum(p * math.log(p) for p in row if p > 0) / math.log(4)
         first, second = sorted(row, reverse=True)[:2]
         assert uncertainty(np.array([row]), "softmax")[0] == pytest.approx(entropy)
-        assert uncertainty(np.array([row]), "softmax", "margin")[0] == pytest.approx(1 - first + second)
+        assert uncertainty(np.array([row]), "softmax", "margin")[0] == pytest.approx(
+            1 - first + second
+        )
 
 
 @pytest.mark.parametrize("kind", ["entropy", "margin"])
@@ -50,7 +52,9 @@ def test_scores_have_none() -> None:
 def test_suspicious_tiles_come_in_descending_probability(made_run: MakeRun) -> None:
     boxes = np.array([[x, 0, 8, 8] for x in range(0, 48, 8)], np.int64)
     p = np.array([0.2, 0.9, 0.5, 0.9, 0.1, 0.7], np.float32)
-    run = made_run(boxes, np.stack([p, 1 - p, 0 * p], axis=1), size=Size(48, 8), step=8, failed=(5,))
+    run = made_run(
+        boxes, np.stack([p, 1 - p, 0 * p], axis=1), size=Size(48, 8), step=8, failed=(5,)
+    )
     assert most_suspicious(run, "A").tolist() == [1, 3, 2, 0, 4]
     assert most_suspicious(run, "A", 0.5).tolist() == [1, 3, 2]
     with pytest.raises(UsageError, match="no class 'Z'"):

@@ -75,8 +75,12 @@ def test_at_least_95_of_100_tiles_of_the_sample_slide_are_right(bundle: Bundle) 
     pixels = read_pixels(FOLDER / "slide.tif")
     classes = annotated_classes(len(pixels))
     unknown = np.zeros(classes.shape, np.bool_)
-    tiles = cut_tiles(SyntheticSlide(pixels, classes, unknown, np.empty((0, 4))), grid_corners(len(pixels)))
-    winners = np.concatenate([batch for batch, _ in classify(bundle.classifier("cpu"), tiles.pixels)])
+    tiles = cut_tiles(
+        SyntheticSlide(pixels, classes, unknown, np.empty((0, 4))), grid_corners(len(pixels))
+    )
+    winners = np.concatenate(
+        [batch for batch, _ in classify(bundle.classifier("cpu"), tiles.pixels)]
+    )
     right = winners == tiles.truth
     assert len(right) > 400
     assert right[tiles.clear].mean() >= 0.95
@@ -89,7 +93,9 @@ def test_a_slide_that_nobody_saw_is_classified_as_well(figures: dict[str, Any]) 
 
 
 @pytest.mark.parametrize(("name", "least"), [("lymphoid", 1.1), ("stroma", 2.5), ("tumour", 1.5)])
-def test_grad_cam_points_at_nuclei_more_than_chance(figures: dict[str, Any], name: str, least: float) -> None:
+def test_grad_cam_points_at_nuclei_more_than_chance(
+    figures: dict[str, Any], name: str, least: float
+) -> None:
     pointing = figures["pointing"][name]
     assert pointing["tiles"] >= 10
     assert pointing["energy_ratio"] > least

@@ -37,8 +37,12 @@ def test_the_sample_slide_is_small_and_openslide_knows_its_spacing_and_levels() 
 def test_tifffile_sees_the_same_pyramid_and_pixels_as_openslide() -> None:
     with tifffile.TiffFile(SLIDE) as tiff, openslide.OpenSlide(SLIDE) as slide:
         levels = tiff.series[0].levels
-        assert [level.shape[:2] for level in levels] == [size[::-1] for size in slide.level_dimensions]
-        seen = np.asarray(slide.read_region((0, 0), 3, slide.level_dimensions[3]).convert("RGB"), np.int16)
+        assert [level.shape[:2] for level in levels] == [
+            size[::-1] for size in slide.level_dimensions
+        ]
+        seen = np.asarray(
+            slide.read_region((0, 0), 3, slide.level_dimensions[3]).convert("RGB"), np.int16
+        )
         assert np.abs(levels[3].asarray() - seen).mean() < 2  # two JPEG decoders
 
 
@@ -68,7 +72,9 @@ def test_the_annotations_are_valid_polygons_inside_the_slide_that_hardly_overlap
     assert all(polygon.within(shape_of_slide()) for polygon in polygons)
     assert any(polygon.interiors for polygon in polygons)  # the tears
     overlaps = sum(
-        first.intersection(second).area for index, first in enumerate(polygons) for second in polygons[:index]
+        first.intersection(second).area
+        for index, first in enumerate(polygons)
+        for second in polygons[:index]
     )
     assert overlaps < 0.01 * sum(polygon.area for polygon in polygons)
 

@@ -1,4 +1,7 @@
-"""The synthetic head is what its script makes, and the toy classifier finds the lesion that was planted in it."""
+"""The synthetic head is what its script makes.
+
+The toy classifier finds the lesion that was planted in it.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,9 @@ def test_the_head_is_what_its_script_makes() -> None:
     healthy = synthesise(SEED, lesion=False)
     assert not healthy.lesion.any()
     differing = np.abs(made.voxels.astype(int) - healthy.voxels) > 30
-    assert made.lesion[differing].mean() > 0.6  # nothing but the lesion, and its soft rim, tells them apart
+    assert (
+        made.lesion[differing].mean() > 0.6
+    )  # nothing but the lesion, and its soft rim, tells them apart
 
 
 def test_the_card_tells_the_recipe_that_stands_in_the_code() -> None:
@@ -63,7 +68,9 @@ def test_the_card_tells_the_recipe_that_stands_in_the_code() -> None:
 
 
 def test_the_lesion_is_called_and_its_twin_is_not(out: Path) -> None:
-    calls = {name: (read_run(out / name) or {})["volume"]["called"] for name in ("brain", "healthy")}
+    calls = {
+        name: (read_run(out / name) or {})["volume"]["called"] for name in ("brain", "healthy")
+    }
     assert calls == {"brain": "lesion", "healthy": None}
 
 

@@ -1,4 +1,4 @@
-"""The generator draws three classes that differ in their nuclei, the same ones for the same seed."""
+"""The generator draws three classes that differ in their nuclei, the same ones for one seed."""
 
 from __future__ import annotations
 
@@ -42,18 +42,24 @@ def test_a_seed_gives_the_same_slide_again_and_another_seed_another() -> None:
     assert not np.array_equal(first.pixels, other.pixels)
 
 
-def test_tumour_nuclei_are_large_and_unlike_lymphoid_ones_small_and_alike(slide: SyntheticSlide) -> None:
+def test_tumour_nuclei_are_large_and_unlike_lymphoid_ones_small_and_alike(
+    slide: SyntheticSlide,
+) -> None:
     tumour, lymphoid = area_of(slide, TUMOUR), area_of(slide, LYMPHOID)
     assert np.median(tumour) > 3 * np.median(lymphoid)
     assert tumour.std() / tumour.mean() > 1.5 * lymphoid.std() / lymphoid.mean()
 
 
-def test_lymphoid_tissue_is_denser_than_tumour_and_tumour_denser_than_stroma(slide: SyntheticSlide) -> None:
+def test_lymphoid_tissue_is_denser_than_tumour_and_tumour_denser_than_stroma(
+    slide: SyntheticSlide,
+) -> None:
     assert density_of(slide, LYMPHOID) > 3 * density_of(slide, TUMOUR)
     assert density_of(slide, TUMOUR) > 1.5 * density_of(slide, STROMA)
 
 
-def test_nuclei_lie_in_tissue_and_are_darker_than_what_surrounds_them(slide: SyntheticSlide) -> None:
+def test_nuclei_lie_in_tissue_and_are_darker_than_what_surrounds_them(
+    slide: SyntheticSlide,
+) -> None:
     columns, rows = slide.table[:, :2].astype(int).T
     assert np.array_equal(slide.classes[rows, columns], slide.table[:, 2])
     matrix = (slide.classes > 0) & ~slide.nuclei
@@ -79,7 +85,18 @@ def test_the_command_writes_a_pyramid_and_outlines_that_follow_the_classes(
     tmp_path: Path, slide: SyntheticSlide
 ) -> None:
     picture, outlines = tmp_path / "slide.tif", tmp_path / "outlines.geojson"
-    main(["--seed", "301", "--size", str(SIZE), "--out", str(picture), "--annotations", str(outlines)])
+    main(
+        [
+            "--seed",
+            "301",
+            "--size",
+            str(SIZE),
+            "--out",
+            str(picture),
+            "--annotations",
+            str(outlines),
+        ]
+    )
     with openslide.OpenSlide(picture) as opened:
         assert opened.dimensions == (SIZE, SIZE)
         assert opened.level_downsamples == LEVELS
@@ -87,7 +104,9 @@ def test_the_command_writes_a_pyramid_and_outlines_that_follow_the_classes(
     for feature in json.loads(outlines.read_text("utf-8"))["features"]:
         name = feature["properties"]["classification"]["name"]
         outer, *holes = feature["geometry"]["coordinates"]
-        ImageDraw.Draw(drawn).polygon([tuple(point) for point in outer], fill=CLASS_NAMES.index(name) + 1)
+        ImageDraw.Draw(drawn).polygon(
+            [tuple(point) for point in outer], fill=CLASS_NAMES.index(name) + 1
+        )
         for hole in holes:
             ImageDraw.Draw(drawn).polygon([tuple(point) for point in hole], fill=0)
     assert np.mean(np.asarray(drawn) == slide.classes) > 0.98

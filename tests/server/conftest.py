@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
     from slidecam.server.serving import QuietServer
 
-LIMITS = Limits(body_bytes=300_000, body_seconds=2.0, pixels=200_000, waiting_images=4, waiting_jobs=3, open_slides=2)
+LIMITS = Limits(
+    body_bytes=300_000,
+    body_seconds=2.0,
+    pixels=200_000,
+    waiting_images=4,
+    waiting_jobs=3,
+    open_slides=2,
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,9 @@ class Running:
 
 
 @contextmanager
-def running_server(bundle: Path, root: Path, home: Path, limits: Limits = LIMITS) -> Iterator[Running]:
+def running_server(
+    bundle: Path, root: Path, home: Path, limits: Limits = LIMITS
+) -> Iterator[Running]:
     """Run a server in a thread for a while."""
     service = Service.of(bundle, Roots.of((root,)), home, limits, device="cpu", trust=False)
     with _listening(0) as listener:
@@ -79,7 +88,9 @@ def slides(tmp_path_factory: pytest.TempPathFactory, write_slide: Callable[..., 
 
 
 @pytest.fixture(scope="session")
-def server(tiny_bundle: Path, slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def server(
+    tiny_bundle: Path, slides: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
     """Return a server that all tests share."""
     with running_server(tiny_bundle, slides, tmp_path_factory.mktemp("home")) as running:
         yield running

@@ -54,7 +54,9 @@ async def wave(server: Running, count: int) -> list[tuple[str, int]]:
     async with httpx.AsyncClient(
         base_url=server.url, headers=headers, limits=limits, timeout=120, trust_env=False
     ) as client:
-        return await asyncio.gather(*(send(client, kind) for kind in islice(cycle(EXPECTED), count)))
+        return await asyncio.gather(
+            *(send(client, kind) for kind in islice(cycle(EXPECTED), count))
+        )
 
 
 def test_a_flood_is_answered_and_leaves_no_file_thread_or_place_taken(server: Running) -> None:
@@ -72,7 +74,10 @@ def test_a_flood_is_answered_and_leaves_no_file_thread_or_place_taken(server: Ru
 
 
 def threads() -> int:
-    """Return how many threads there are, without the server's pool, which grows to its bound and shrinks by itself."""
+    """Return how many threads there are, without the server's pool.
+
+    That pool grows to its bound and shrinks by itself.
+    """
     return sum("AnyIO" not in thread.name for thread in threading.enumerate())
 
 

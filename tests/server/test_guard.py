@@ -1,4 +1,7 @@
-"""Nobody comes in without the token, by another name, or with more than is allowed; everybody is told why."""
+"""Nobody comes in without the token, by another name, or with more than is allowed.
+
+Everybody is told why.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +47,12 @@ def test_the_page_and_the_description_hold_no_token_and_need_none(server: Runnin
         assert "default-src 'none'" in client.get("/").headers["content-security-policy"]
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "localhost.evil.example:{port}", ""])
-def test_a_web_page_that_points_its_domain_here_gets_nothing(client: httpx.Client, server: Running, host: str) -> None:
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "localhost.evil.example:{port}", ""]
+)
+def test_a_web_page_that_points_its_domain_here_gets_nothing(
+    client: httpx.Client, server: Running, host: str
+) -> None:
     port = server.url.rpartition(":")[2]
     for path in ("/", "/v1/status"):
         assert_told(client.get(path, headers={"Host": host.format(port=port)}), 421)
@@ -53,7 +60,9 @@ def test_a_web_page_that_points_its_domain_here_gets_nothing(client: httpx.Clien
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1"])
-def test_pages_from_elsewhere_are_refused_and_no_header_invites_them(client: httpx.Client, origin: str) -> None:
+def test_pages_from_elsewhere_are_refused_and_no_header_invites_them(
+    client: httpx.Client, origin: str
+) -> None:
     assert_told(client.get("/v1/status", headers={"Origin": origin}), 403)
     asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
     answer = client.options("/v1/jobs", headers=asked)
@@ -65,7 +74,9 @@ def test_its_own_page_may_call(client: httpx.Client, server: Running) -> None:
     assert client.get("/v1/status", headers={"Origin": server.url}).status_code == 200
 
 
-def test_a_body_that_is_too_large_is_refused_by_its_length_before_it_is_read(client: httpx.Client) -> None:
+def test_a_body_that_is_too_large_is_refused_by_its_length_before_it_is_read(
+    client: httpx.Client,
+) -> None:
     assert_told(client.post("/v1/image", content=bytes(LIMITS.body_bytes + 1)), 413)
 
 
@@ -76,7 +87,10 @@ def test_a_body_that_says_no_length_is_counted(client: httpx.Client) -> None:
 
 
 def test_a_body_that_never_ends_is_not_waited_for(server: Running) -> None:
-    head = f"POST /v1/image HTTP/1.1\r\nHost: {server.url[7:]}\r\nAuthorization: Bearer {server.token}\r\n"
+    head = (
+        f"POST /v1/image HTTP/1.1\r\nHost: {server.url[7:]}\r\nAuthorization: Bearer"
+        f" {server.token}\r\n"
+    )
     with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), 10) as line:
         line.sendall(f"{head}Content-Length: 1000\r\n\r\nabc".encode())
         answer = line.recv(4096).decode()
@@ -84,9 +98,14 @@ def test_a_body_that_never_ends_is_not_waited_for(server: Running) -> None:
 
 
 def test_a_client_that_leaves_in_the_middle_of_a_body_frees_its_place(server: Running) -> None:
-    head = f"POST /v1/image HTTP/1.1\r\nHost: {server.url[7:]}\r\nAuthorization: Bearer {server.token}\r\n"
+    head = (
+        f"POST /v1/image HTTP/1.1\r\nHost: {server.url[7:]}\r\nAuthorization: Bearer"
+        f" {server.token}\r\n"
+    )
     for _time in range(2 * LIMITS.waiting_images):
-        with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), 10) as line:
+        with socket.create_connection(
+            ("127.0.0.1", int(server.url.rpartition(":")[2])), 10
+        ) as line:
             line.sendall(f"{head}Content-Length: 1000\r\n\r\nabc".encode())
     with server.client() as client:
         answers = [client.post("/v1/image?methods=none", content=picture()) for _time in range(20)]
@@ -128,4 +147,6 @@ def test_a_wrong_request_is_told_what_is_wrong(
 
 def test_the_description_names_every_route(client: httpx.Client) -> None:
     described: dict[str, Any] = json.loads(client.get("/openapi.json").text)
-    assert {"/v1/image", "/v1/jobs", "/v1/jobs/{name}/events", "/v1/slides/open"} <= set(described["paths"])
+    assert {"/v1/image", "/v1/jobs", "/v1/jobs/{name}/events", "/v1/slides/open"} <= set(
+        described["paths"]
+    )

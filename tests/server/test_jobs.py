@@ -35,7 +35,11 @@ def done(server: Running) -> dict[str, Any]:
         assert answer.status_code == 202
         job: dict[str, Any] = answer.json()
         assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
-        return {**job, "told": finished(client, job), "result_told": client.get(job["result"]).json()}
+        return {
+            **job,
+            "told": finished(client, job),
+            "result_told": client.get(job["result"]).json(),
+        }
 
 
 def test_a_jobs_results_are_those_of_predict(
@@ -56,22 +60,34 @@ def test_events_are_those_of_the_command_line_numbered_and_closed(done: dict[str
     assert done["told"][-1]["status"] == "done"
 
 
-def test_events_are_told_again_from_any_place_and_as_a_stream(client: httpx.Client, done: dict[str, Any]) -> None:
+def test_events_are_told_again_from_any_place_and_as_a_stream(
+    client: httpx.Client, done: dict[str, Any]
+) -> None:
     last = done["told"][-1]
     assert (
         client.get(done["events"], params={"after": last["seq"] - 1}).text
         == json.dumps(last, ensure_ascii=False) + "\n"
     )
-    stream = client.get(done["events"], headers={"Accept": "text/event-stream", "Last-Event-ID": str(last["seq"] - 2)})
+    stream = client.get(
+        done["events"],
+        headers={"Accept": "text/event-stream", "Last-Event-ID": str(last["seq"] - 2)},
+    )
     assert stream.headers["content-type"].startswith("text/event-stream")
     records = stream.text.strip().split("\n\n")
-    assert [record.split("\n")[0] for record in records] == [f"id: {last['seq'] - 1}", f"id: {last['seq']}"]
+    assert [record.split("\n")[0] for record in records] == [
+        f"id: {last['seq'] - 1}",
+        f"id: {last['seq']}",
+    ]
     assert json.loads(records[-1].split("\n")[1].removeprefix("data: ")) == last
 
 
-def test_a_result_tells_its_files_and_gives_them(client: httpx.Client, done: dict[str, Any], server: Running) -> None:
+def test_a_result_tells_its_files_and_gives_them(
+    client: httpx.Client, done: dict[str, Any], server: Running
+) -> None:
     slide = done["result_told"]["slides"][0]
-    assert {"tiles.csv", "tiles.geojson", "overview.png", "run.json", "heatmap.ome.zarr"} <= set(slide["files"])
+    assert {"tiles.csv", "tiles.geojson", "overview.png", "run.json", "heatmap.ome.zarr"} <= set(
+        slide["files"]
+    )
     assert str(server.home) in slide["folder"]
     answer = client.get(f"/v1/jobs/{done['id']}/files/small/tiles.geojson")
     assert answer.json()["type"] == "FeatureCollection"
@@ -100,16 +116,22 @@ def test_a_viewers_numbers_are_the_stores(client: httpx.Client, done: dict[str, 
     store = RunStore.open(Path(done["result_told"]["slides"][0]["folder"]))
     assert told["final"] is True
     np.testing.assert_array_equal(unpacked(told["boxes"], "<i4").reshape(-1, 4), store.boxes)
-    np.testing.assert_array_equal(unpacked(told["probabilities"], "<f4").reshape(-1, 3), store.probabilities)
+    np.testing.assert_array_equal(
+        unpacked(told["probabilities"], "<f4").reshape(-1, 3), store.probabilities
+    )
     np.testing.assert_array_equal(unpacked(told["winners"], "<i2"), store.probabilities.argmax(1))
 
 
 def test_a_viewers_heatmap_is_the_written_one(client: httpx.Client, done: dict[str, Any]) -> None:
     base = f"/v1/jobs/{done['id']}/slides/small/heatmaps"
     told = client.get(base).json()["heatmaps"][0]
-    values = np.frombuffer(client.get(f"{base}/{told['name']}/1").content, "<i2").reshape(told["height"], told["width"])
+    values = np.frombuffer(client.get(f"{base}/{told['name']}/1").content, "<i2").reshape(
+        told["height"], told["width"]
+    )
     written = np.asarray(
-        read_heatmap_ome_zarr(Path(done["result_told"]["slides"][0]["files"]["heatmap.ome.zarr"])).levels[0][1]
+        read_heatmap_ome_zarr(
+            Path(done["result_told"]["slides"][0]["files"]["heatmap.ome.zarr"])
+        ).levels[0][1]
     )
     shown = np.where(values == -32768, np.nan, values / 32767)
     np.testing.assert_allclose(shown, written, atol=2e-5)
@@ -121,10 +143,18 @@ def test_a_mask_may_be_sent_along(client: httpx.Client, server: Running) -> None
     ring = [[100, 100], [300, 100], [300, 300], [100, 300], [100, 100]]
     mask = {
         "type": "FeatureCollection",
-        "features": [{"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}],
+        "features": [
+            {
+                "type": "Feature",
+                "properties": {},
+                "geometry": {"type": "Polygon", "coordinates": [ring]},
+            }
+        ],
     }
     path = str(server.root / "small.tif")
-    job = client.post("/v1/jobs", json={"slides": [path], "options": {"mask": mask, "heatmap": "none"}}).json()
+    job = client.post(
+        "/v1/jobs", json={"slides": [path], "options": {"mask": mask, "heatmap": "none"}}
+    ).json()
     planned = finished(client, job)[0]
     whole = client.post("/v1/jobs", json={"slides": [path], "options": {"heatmap": "none"}}).json()
     assert 0 < planned["tiles"] < finished(client, whole)[0]["tiles"]
@@ -134,14 +164,20 @@ def test_a_mask_may_be_sent_along(client: httpx.Client, server: Running) -> None
 
 def test_what_cannot_be_done_is_told_by_the_job(client: httpx.Client, server: Running) -> None:
     job = client.post("/v1/jobs", json={"slides": [str(server.root / "notes.txt")]}).json()
-    assert finished(client, job)[-1] == {"seq": 3, "event": "JobEnded", "status": "failed", "exit_code": 1}
+    assert finished(client, job)[-1] == {
+        "seq": 3,
+        "event": "JobEnded",
+        "status": "failed",
+        "exit_code": 1,
+    }
     slide = client.get(job["result"]).json()["slides"][0]
     assert (slide["status"], slide["files"]) == (
         "failed",
         {"run.json": slide["files"]["run.json"]} if slide["files"] else {},
     )
     refused = client.post(
-        "/v1/jobs", json={"slides": [str(server.root / "small.tif")], "options": {"heatmap": "magic"}}
+        "/v1/jobs",
+        json={"slides": [str(server.root / "small.tif")], "options": {"heatmap": "magic"}},
     ).json()
     told = finished(client, refused)
     assert [event["event"] for event in told] == ["Error", "JobEnded"]
@@ -185,20 +221,30 @@ def test_a_project_or_a_link_that_leads_out_of_the_roots_is_refused(
     shutil.rmtree(folder)
 
 
-def test_jobs_wait_in_line_are_bounded_and_can_be_cancelled(tiny_bundle: Path, slides: Path, tmp_path: Path) -> None:
+def test_jobs_wait_in_line_are_bounded_and_can_be_cancelled(
+    tiny_bundle: Path, slides: Path, tmp_path: Path
+) -> None:
     options = {"overlap": 0.6, "batch": 2}
     order = {"slides": [str(slides / "large.tif")], "options": options}
-    with running_server(tiny_bundle, slides, tmp_path / "home") as running, running.client() as client:
+    with (
+        running_server(tiny_bundle, slides, tmp_path / "home") as running,
+        running.client() as client,
+    ):
         first = client.post("/v1/jobs", json={**order, "out": str(tmp_path / "home/first")}).json()
         wait_for(client, first, "running")
-        waiting = [client.post("/v1/jobs", json=order).json() for _job in range(LIMITS.waiting_jobs)]
+        waiting = [
+            client.post("/v1/jobs", json=order).json() for _job in range(LIMITS.waiting_jobs)
+        ]
         full = client.post("/v1/jobs", json=order)
         assert full.status_code == 429
         assert int(full.headers["retry-after"]) > 0
         assert client.get(first["result"]).status_code == 409
         assert client.delete(f"/v1/jobs/{waiting[0]['id']}").json()["status"] == "cancelled"
         # A picture gets its turn between two batches of the job.
-        assert client.post("/v1/image", content=(slides / "small.tif").read_bytes()[:10]).status_code == 415
+        assert (
+            client.post("/v1/image", content=(slides / "small.tif").read_bytes()[:10]).status_code
+            == 415
+        )
         wait_for_event(client, first, "BatchDone")
         live = client.get(f"/v1/jobs/{first['id']}/slides/large/tiles").json()
         assert live["final"] is False
@@ -216,7 +262,11 @@ def test_jobs_wait_in_line_are_bounded_and_can_be_cancelled(tiny_bundle: Path, s
         }
         # What was classified is kept, and the rest is computed by the next job.
         kept = int((RunStore.open(tmp_path / "home/first/large").status == 1).sum())
-        again = {**order, "out": str(tmp_path / "home/first"), "options": {**options, "existing": "resume"}}
+        again = {
+            **order,
+            "out": str(tmp_path / "home/first"),
+            "options": {**options, "existing": "resume"},
+        }
         resumed = client.post("/v1/jobs", json=again).json()
         planned = wait_for_event(client, resumed, "Planned")
         assert 0 < kept <= planned["tiles"] - planned["pending"]

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.gui
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 QUIET = [
     "--no-sandbox",  # Chromium refuses its sandbox to root, whom CI is
     "--disable-gpu",
@@ -35,8 +37,11 @@ QUIET = [
     "--no-first-run",
 ]
 SLOW = 60_000
-NAMELESS = """() => [...document.querySelectorAll('button, input, select, a, canvas:not([aria-hidden])')].filter(one =>
-    !one.labels?.length && !one.textContent.trim() && !one.ariaLabel && !one.closest('.openseadragon-container')
+NAMELESS = """() => [
+    ...document.querySelectorAll('button, input, select, a, canvas:not([aria-hidden])')
+].filter(one =>
+    !one.labels?.length && !one.textContent.trim() && !one.ariaLabel
+    && !one.closest('.openseadragon-container')
 ).map(one => one.outerHTML)"""
 """What of the page's controls has no name that a screen reader could say."""
 
@@ -75,7 +80,9 @@ class Visit:
     def close(self) -> None:
         self.context.close()
         assert self.complaints == []
-        elsewhere = [url for url in self.asked if not url.startswith((self.server.url, "blob:", "data:"))]
+        elsewhere = [
+            url for url in self.asked if not url.startswith((self.server.url, "blob:", "data:"))
+        ]
         assert elsewhere == []
 
 
@@ -92,8 +99,13 @@ def upload(page: Page, name: str, content: bytes) -> None:
 
 
 def pixels_of(page: Page, selector: str) -> Any:
-    script = "canvas => { const d = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;"
-    return page.eval_on_selector(selector, script + " let h = 0; for (const v of d) h = (h * 31 + v) | 0; return h; }")
+    script = (
+        "canvas => { const d = canvas.getContext('2d').getImageData(0, 0, canvas.width,"
+        " canvas.height).data;"
+    )
+    return page.eval_on_selector(
+        selector, script + " let h = 0; for (const v of d) h = (h * 31 + v) | 0; return h; }"
+    )
 
 
 def test_a_picture_is_told_with_bars_and_two_maps_that_a_slider_fades(visit: Visit) -> None:
@@ -106,7 +118,9 @@ def test_a_picture_is_told_with_bars_and_two_maps_that_a_slider_fades(visit: Vis
     shares = [float(text.rstrip(" %")) for text in page.locator("#bars .share").all_inner_texts()]
     assert sum(shares) == pytest.approx(100, abs=0.2)
     assert shares == sorted(shares, reverse=True)
-    assert page.inner_text("#predicted").startswith(page.inner_text("#bars button:first-child .name"))
+    assert page.inner_text("#predicted").startswith(
+        page.inner_text("#bars button:first-child .name")
+    )
     assert "not calibrated" in page.inner_text("#calibration")
     shown = pixels_of(page, "#maps canvas")
     page.fill("#picture-opacity", "0")
@@ -163,7 +177,9 @@ def test_a_tiff_is_seen_and_a_tall_picture_fits_the_window(visit: Visit) -> None
     assert on_screen <= 760
     colours = "canvas => new Set(canvas.getContext('2d').getImageData(0, 0, 60, 60).data).size"
     assert page.eval_on_selector("#maps canvas", colours) > 50
-    assert not any("cannot show" in note for note in page.locator("#picture-notes li").all_inner_texts())
+    assert not any(
+        "cannot show" in note for note in page.locator("#picture-notes li").all_inner_texts()
+    )
 
 
 def test_what_the_picture_tab_does_not_take_is_told_in_a_persons_words(visit: Visit) -> None:
@@ -183,7 +199,9 @@ def test_a_graph_classifiers_neighbours_are_listed(browser: Browser, tmp_path: P
         upload(page, "cell.png", picture(40, 40))
         page.wait_for_selector("#neighbours li")
         assert page.locator("#neighbours li").count() == 4
-        assert re.search(r"(ALL|HEM)\s+cell \d+\.bmp\s+likeness 0?\.?\d", page.inner_text("#neighbours li"))
+        assert re.search(
+            r"(ALL|HEM)\s+cell \d+\.bmp\s+likeness 0?\.?\d", page.inner_text("#neighbours li")
+        )
         visit.close()
 
 
@@ -247,7 +265,9 @@ def test_the_ruler_is_as_long_as_it_says(visit: Visit) -> None:
     told, unit = page.inner_text("#ruler").split()
     width = page.eval_on_selector("#ruler", "one => one.getBoundingClientRect().width")
     assert unit in {"µm", "mm"}
-    assert float(told) * (1000 if unit == "mm" else 1) == pytest.approx(width * um_per_screen_px, rel=0.03)
+    assert float(told) * (1000 if unit == "mm" else 1) == pytest.approx(
+        width * um_per_screen_px, rel=0.03
+    )
 
 
 def assert_values_are_the_stores(told: str, folder: Path) -> None:
@@ -261,7 +281,10 @@ def assert_values_are_the_stores(told: str, folder: Path) -> None:
         if left <= x < left + width and top <= y < top + height
     ]
     expected = {name: store.probabilities[inside[0], index] for index, name in enumerate("ABC")}
-    found = {name: float(value) for name, value in re.findall(r"\b([ABC]) (\d\.\d+)", told.partition("Grad-CAM")[0])}
+    found = {
+        name: float(value)
+        for name, value in re.findall(r"\b([ABC]) (\d\.\d+)", told.partition("Grad-CAM")[0])
+    }
     assert found == pytest.approx(expected, abs=6e-4)
 
 
@@ -325,7 +348,9 @@ def test_the_key_is_taken_out_of_the_address(visit: Visit) -> None:
 def test_an_installation_without_the_viewer_says_so_and_still_classifies(
     visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = {name: file for name, file in static_files().items() if not name.startswith("openseadragon/")}
+    own = {
+        name: file for name, file in static_files().items() if not name.startswith("openseadragon/")
+    }
     monkeypatch.setattr(routes, "static_files", lambda: own)
     page = visit.open()
     page.click("#tab-slide")

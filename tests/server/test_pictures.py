@@ -1,4 +1,4 @@
-"""One uploaded picture gets the classifier's own numbers; what is none, or too much, gets a reason."""
+"""An uploaded picture gets the classifier's own numbers; what is none, or too much, a reason."""
 
 from __future__ import annotations
 
@@ -31,12 +31,16 @@ if TYPE_CHECKING:
 
 def test_numbers_are_those_of_the_classifier(client: httpx.Client, tiny_bundle: Path) -> None:
     content = picture()
-    told: dict[str, Any] = client.post("/v1/image?methods=gradcam%2B%2B,score-cam", content=content).json()
+    told: dict[str, Any] = client.post(
+        "/v1/image?methods=gradcam%2B%2B,score-cam", content=content
+    ).json()
     classifier = open_bundle(tiny_bundle).classifier()
     pixels = torch.from_numpy(np.asarray(Image.open(io.BytesIO(content))).copy()[None])
     passed = classifier.run(pixels, gradients=True)
     probabilities = classifier.probabilities(passed.logits.detach())[0]
-    np.testing.assert_allclose([one["probability"] for one in told["classes"]], probabilities, atol=1e-5)
+    np.testing.assert_allclose(
+        [one["probability"] for one in told["classes"]], probabilities, atol=1e-5
+    )
     assert told["predicted"] == classifier.card.class_names[int(probabilities.argmax())]
     expected = plan_maps(classifier, ["gradcam++"], [0, 1, 2])(passed)[0, 0].detach().numpy()
     np.testing.assert_allclose(told["maps"][0]["values"], expected, atol=1e-4 * expected.max())
@@ -53,7 +57,9 @@ def test_classes_and_methods_are_chosen(client: httpx.Client) -> None:
     assert client.post("/v1/image?methods=none", content=picture()).json()["maps"] == []
 
 
-@pytest.mark.parametrize("query", ["methods=magic", "classes=bone", "methods=gradcam&classes=A,bone"])
+@pytest.mark.parametrize(
+    "query", ["methods=magic", "classes=bone", "methods=gradcam&classes=A,bone"]
+)
 def test_what_is_not_known_is_named(client: httpx.Client, query: str) -> None:
     answer = client.post(f"/v1/image?{query}", content=picture())
     assert answer.status_code == 400
@@ -68,7 +74,9 @@ def test_usual_formats_are_read(client: httpx.Client, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "PNG"])
-def test_a_copy_of_what_the_classifier_saw_comes_along_where_it_is_asked_for(client: httpx.Client, kind: str) -> None:
+def test_a_copy_of_what_the_classifier_saw_comes_along_where_it_is_asked_for(
+    client: httpx.Client, kind: str
+) -> None:
     file = io.BytesIO()
     Image.fromarray(np.full((300, 90), 40_000, np.uint16)).save(file, kind)
     told = client.post("/v1/image?methods=none&shown=100", content=file.getvalue()).json()
@@ -82,7 +90,9 @@ def test_a_copy_of_what_the_classifier_saw_comes_along_where_it_is_asked_for(cli
 
 def test_a_picture_that_is_all_but_black_is_told_so(client: httpx.Client) -> None:
     file = io.BytesIO()
-    Image.fromarray(np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)).save(file, "PNG")
+    Image.fromarray(np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)).save(
+        file, "PNG"
+    )
     notes = client.post("/v1/image?methods=none", content=file.getvalue()).json()["notes"]
     assert any("all but black" in note and "16 of 255" in note for note in notes)
     bright = client.post("/v1/image?methods=none", content=picture()).json()["notes"]
@@ -127,7 +137,8 @@ def bomb(edge: int) -> bytes:
     header = struct.pack(">IIBBBBB", edge, edge, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b""))
     packed = (
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
     )
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
@@ -145,7 +156,9 @@ def bomb(edge: int) -> bytes:
         (b"\x89PNG\r\n\x1a\n" + bytes(100), 415),
     ],
 )
-def test_what_is_no_sound_picture_is_refused_with_a_reason(client: httpx.Client, content: bytes, status: int) -> None:
+def test_what_is_no_sound_picture_is_refused_with_a_reason(
+    client: httpx.Client, content: bytes, status: int
+) -> None:
     answer = client.post("/v1/image", content=content)
     assert answer.status_code == status
     assert set(answer.json()) == {"error", "remedy"}
@@ -157,7 +170,9 @@ def test_a_form_is_told_to_be_none(client: httpx.Client) -> None:
     assert "body" in answer.json()["remedy"]
 
 
-def test_an_explanation_that_takes_too_long_is_stopped_and_leaves_no_trace(tiny_bundle: Path) -> None:
+def test_an_explanation_that_takes_too_long_is_stopped_and_leaves_no_trace(
+    tiny_bundle: Path,
+) -> None:
     classifier = open_bundle(tiny_bundle).classifier()
     before = [len(module._forward_hooks) for module in classifier.network.modules()]
     asked = PictureRequest(("lime",), ())
@@ -176,7 +191,11 @@ def test_a_graph_classifier_tells_its_neighbours(tmp_path: Path) -> None:
     account = told["neighbours"]["accounts"][0]
     assert [one["class"] for one in told["neighbours"]["accounts"]] == ["ALL", "HEM"]
     assert len(account["neighbours"]) == 4
-    parts = account["own picture"] + account["bias"] + sum(one["contribution"] for one in account["neighbours"])
+    parts = (
+        account["own picture"]
+        + account["bias"]
+        + sum(one["contribution"] for one in account["neighbours"])
+    )
     assert parts == pytest.approx(account["logit"], abs=1e-4)
     likeness = [one["similarity"] for one in account["neighbours"]]
     assert likeness == sorted(likeness, reverse=True)
@@ -203,7 +222,9 @@ def cells(folder: Path) -> Path:
     network = build_network(card.architecture, arguments, 2, Path("cells"))
     assert isinstance(network, CellGraph)
     with torch.no_grad():
-        network.embeddings.copy_(network.embedding(network.forward_features(torch.randn(20, 3, 32, 32))))
+        network.embeddings.copy_(
+            network.embedding(network.forward_features(torch.randn(20, 3, 32, 32)))
+        )
     network.hidden.normal_().relu_()
     network.labels.copy_(torch.arange(20) % 2)
     network.names.copy_(packed_names([f"cell {index}.bmp" for index in range(20)]))

@@ -60,7 +60,13 @@ def test_a_root_that_is_a_link_is_called_either_way(places: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "status"),
-    [("a.tif", 400), ("", 400), ("/\0", 400), ("https://example.org/a.tif", 403), ("file:///etc/passwd", 403)],
+    [
+        ("a.tif", 400),
+        ("", 400),
+        ("/\0", 400),
+        ("https://example.org/a.tif", 403),
+        ("file:///etc/passwd", 403),
+    ],
 )
 def test_what_is_no_absolute_path_is_refused(places: Path, text: str, status: int) -> None:
     with pytest.raises(RequestError) as refusal:

@@ -1,4 +1,7 @@
-"""``slidecam serve`` as a process: found by its file, quiet while idle, one at a time, gone without a trace."""
+"""``slidecam serve`` as a process.
+
+Found by its file, quiet while idle, one at a time, gone without a trace.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +29,17 @@ IDLE_SECONDS = 2.0
 
 
 @pytest.fixture(scope="module")
-def process(tiny_bundle: Path, slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Path]]:
+def process(
+    tiny_bundle: Path, slides: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Any, Path]]:
     """Return a real server and the file that tells of it."""
     folder = tmp_path_factory.mktemp("served")
     file = folder / "state" / "server.json"
     with subprocess.Popen(  # noqa: S603  (our own interpreter)
-        command(tiny_bundle, slides, folder), env=environment(file), stdout=subprocess.PIPE, text=True
+        command(tiny_bundle, slides, folder),
+        env=environment(file),
+        stdout=subprocess.PIPE,
+        text=True,
     ) as started:
         yield started, file
         if started.poll() is None:
@@ -39,7 +47,19 @@ def process(tiny_bundle: Path, slides: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def command(bundle: Path, root: Path, out: Path) -> list[str]:
-    return [sys.executable, "-m", "slidecam", "serve", "-m", str(bundle), "--root", str(root), "-o", str(out), "--json"]
+    return [
+        sys.executable,
+        "-m",
+        "slidecam",
+        "serve",
+        "-m",
+        str(bundle),
+        "--root",
+        str(root),
+        "-o",
+        str(out),
+        "--json",
+    ]
 
 
 def environment(file: Path) -> dict[str, str]:
@@ -60,7 +80,11 @@ def test_a_server_is_found_by_its_file_used_and_stopped(
     assert status["model"]["classes"][0]["name"] == "A"
     assert_idle(psutil.Process(started.pid))
     second = subprocess.run(  # noqa: S603  (our own interpreter)
-        command(tiny_bundle, slides, tmp_path), env=environment(file), capture_output=True, text=True, check=False
+        command(tiny_bundle, slides, tmp_path),
+        env=environment(file),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert second.returncode == 2
     assert "runs already" in second.stdout
@@ -91,7 +115,10 @@ def test_the_pages_link_is_one_line_however_narrow_the_terminal(
 
 
 def assert_idle(process: psutil.Process) -> None:
-    """Nobody calls, so nothing runs: no loop looks ten times a second whether there is something to do."""
+    """Nobody calls, so nothing runs.
+
+    No loop looks ten times a second whether there is something to do.
+    """
     time.sleep(0.5)
     used, switches = process.cpu_times(), process.num_ctx_switches().voluntary
     time.sleep(IDLE_SECONDS)
@@ -101,7 +128,9 @@ def assert_idle(process: psutil.Process) -> None:
 
 
 def test_a_file_that_outlived_its_server_is_in_nobodys_way(tmp_path: Path) -> None:
-    write_endpoint(tmp_path / "server.json", Endpoint("http://127.0.0.1:9", "x", 1, "0.1.0", "before"))
+    write_endpoint(
+        tmp_path / "server.json", Endpoint("http://127.0.0.1:9", "x", 1, "0.1.0", "before")
+    )
     _refuse_second(tmp_path / "server.json")
 
 

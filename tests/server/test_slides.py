@@ -1,4 +1,7 @@
-"""Deep Zoom tiles are the slide's own pixels, whatever its pyramid, and files do not stay open for nothing."""
+"""Deep Zoom tiles are the slide's own pixels, whatever its pyramid.
+
+Files do not stay open for nothing.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,11 @@ def whole_level(zoom: DeepZoom, level: int) -> NDArray[np.uint8]:
     rows = range(-(-size.height // TILE))
     columns = range(-(-size.width // TILE))
     pixels = np.concatenate(
-        [np.concatenate([zoom.tile(level, column, row) for column in columns], axis=1) for row in rows], axis=0
+        [
+            np.concatenate([zoom.tile(level, column, row) for column in columns], axis=1)
+            for row in rows
+        ],
+        axis=0,
     )
     assert pixels.shape == (size.height, size.width, 3)
     return pixels
@@ -68,7 +75,9 @@ def test_coarse_levels_are_means_over_exact_areas(
         found = whole_level(zoom, zoom.max_level - back)
         step = 1 << back
         inner = pixels[: pixels.shape[0] // step * step, : pixels.shape[1] // step * step]
-        means = inner.reshape(inner.shape[0] // step, step, inner.shape[1] // step, step, 3).mean((1, 3))
+        means = inner.reshape(inner.shape[0] // step, step, inner.shape[1] // step, step, 3).mean(
+            (1, 3)
+        )
         inner_part = found[: means.shape[0], : means.shape[1]].astype(float)
         assert np.abs(inner_part - means).max() <= 1
 
@@ -98,7 +107,9 @@ def test_a_coarse_level_of_the_file_is_used_where_it_is_fine_enough(
 
 
 def test_a_tile_that_needs_much_of_the_file_is_made_by_quarters(
-    array_source: MakeSource, noise: Callable[[int, int], NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
+    array_source: MakeSource,
+    noise: Callable[[int, int], NDArray[np.uint8]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = array_source(noise(4500, 1100))
     plain = whole_level(DeepZoom(source), 12)
@@ -111,7 +122,9 @@ def test_a_tile_that_needs_much_of_the_file_is_made_by_quarters(
 
 @pytest.mark.parametrize("place", [(11, 3, 0), (11, 0, 2), (12, 0, 0), (-1, 0, 0), (11, -1, 0)])
 def test_there_is_nothing_beyond_the_edge(
-    array_source: MakeSource, noise: Callable[[int, int], NDArray[np.uint8]], place: tuple[int, int, int]
+    array_source: MakeSource,
+    noise: Callable[[int, int], NDArray[np.uint8]],
+    place: tuple[int, int, int],
 ) -> None:
     with pytest.raises(RequestError) as refusal:
         DeepZoom(array_source(noise(1300, 700))).tile(*place)
@@ -134,10 +147,15 @@ def test_a_slide_is_told_and_cut_over_http(client: httpx.Client, server: Running
     tile = client.get(f"/v1/slides/{told['id']}_files/10/1_0.jpeg")
     assert Image.open(io.BytesIO(tile.content)).size == (188, 500)
     assert "max-age" in tile.headers["cache-control"]
-    assert client.get("/v1/slides/open", params={"path": str(server.root / "notes.txt")}).status_code == 415
+    assert (
+        client.get("/v1/slides/open", params={"path": str(server.root / "notes.txt")}).status_code
+        == 415
+    )
 
 
-def test_only_some_slides_stay_open_and_those_pushed_out_open_again(client: httpx.Client, server: Running) -> None:
+def test_only_some_slides_stay_open_and_those_pushed_out_open_again(
+    client: httpx.Client, server: Running
+) -> None:
     for index in range(4):
         Image.new("RGB", (20 + index, 20)).save(server.root / f"picture{index}.png")
     paths = [server.root / f"picture{index}.png" for index in range(4)]
@@ -150,8 +168,12 @@ def test_only_some_slides_stay_open_and_those_pushed_out_open_again(client: http
         path.unlink()
 
 
-def test_folders_are_listed_as_far_as_the_roots_reach(client: httpx.Client, server: Running) -> None:
-    assert client.get("/v1/slides").json()["folders"] == [{"name": server.root.name, "path": str(server.root)}]
+def test_folders_are_listed_as_far_as_the_roots_reach(
+    client: httpx.Client, server: Running
+) -> None:
+    assert client.get("/v1/slides").json()["folders"] == [
+        {"name": server.root.name, "path": str(server.root)}
+    ]
     listed = client.get("/v1/slides", params={"folder": str(server.root)}).json()
     assert {one["name"] for one in listed["slides"]} >= {"small.tif", "large.tif"}
     assert listed["parent"] is None
@@ -166,4 +188,7 @@ def test_folders_are_listed_as_far_as_the_roots_reach(client: httpx.Client, serv
         Path(one["path"]).unlink()
     assert (inner["slides"], inner["parent"]) == ([], str(server.root))
     assert client.get("/v1/slides", params={"folder": str(server.root.parent)}).status_code == 403
-    assert client.get("/v1/slides", params={"folder": str(server.root / "small.tif")}).status_code == 400
+    assert (
+        client.get("/v1/slides", params={"folder": str(server.root / "small.tif")}).status_code
+        == 400
+    )

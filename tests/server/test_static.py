@@ -28,7 +28,11 @@ def test_every_file_that_a_file_names_is_there() -> None:
 
 def test_ids_that_scripts_ask_for_are_in_the_page() -> None:
     page = (PAGE / "index.html").read_text(encoding="utf-8")
-    asked = {name for path in PAGE.glob("*.js") for name in re.findall(r'\bat\("([\w-]+)"\)', path.read_text("utf-8"))}
+    asked = {
+        name
+        for path in PAGE.glob("*.js")
+        for name in re.findall(r'\bat\("([\w-]+)"\)', path.read_text("utf-8"))
+    }
     assert len(asked) > 40
     assert asked <= set(re.findall(r'id="([\w-]+)"', page))
 
@@ -40,7 +44,9 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
             assert not re.search(r"https?://|(?:src|href)=\"//", text), path.name
 
 
-def test_the_viewer_comes_with_its_licence_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_viewer_comes_with_its_licence_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     installed = tmp_path / VIEWER
     installed.mkdir()
     (installed / "openseadragon.min.js").write_text("viewer")

@@ -1,4 +1,7 @@
-"""Volumes through the server: each plane is shown in its true shape, with its own tiles and its own heat."""
+"""Volumes through the server.
+
+Each plane is shown in its true shape, with its own tiles and its own heat.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ OUTPUT = {"heatmap": "gradcam++"}
 
 @pytest.fixture(scope="module")
 def server(
-    slice_bundle: Path, tmp_path_factory: pytest.TempPathFactory, write_volume: Any, head: NDArray[np.int16]
+    slice_bundle: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    write_volume: Any,
+    head: NDArray[np.int16],
 ) -> Iterator[Running]:
     root = tmp_path_factory.mktemp("volumes")
     write_volume.nifti(root / "head.nii.gz", head, np.diag([1.0, 2.0, 3.0, 1.0]))
@@ -38,7 +44,9 @@ def server(
 
 
 def opened(client: httpx.Client, server: Running) -> dict[str, Any]:
-    told: dict[str, Any] = client.get("/v1/slides/open", params={"path": str(server.root / "head.nii.gz")}).json()
+    told: dict[str, Any] = client.get(
+        "/v1/slides/open", params={"path": str(server.root / "head.nii.gz")}
+    ).json()
     return told
 
 
@@ -63,7 +71,12 @@ def test_planes_are_shown_one_by_one_with_square_pixels(
             assert shown.shape == (2 * rows, columns, 3)
             expected = volume.read(0, LevelBox(0, 0, columns, rows), plane=plane).astype(float)
             assert np.abs(shown[::2].astype(float) - expected).mean() < 12
-    assert np.abs(plane_shown(client, told, 0).astype(int) - plane_shown(client, told, planes // 2)).max() > 50
+    assert (
+        np.abs(
+            plane_shown(client, told, 0).astype(int) - plane_shown(client, told, planes // 2)
+        ).max()
+        > 50
+    )
 
 
 def test_there_is_no_plane_beyond_the_last(server: Running, client: httpx.Client) -> None:
@@ -73,7 +86,9 @@ def test_there_is_no_plane_beyond_the_last(server: Running, client: httpx.Client
     assert client.get(f"/v1/slides/{told['id']}_files/0/0_0.jpeg?plane=-1").status_code == 400
 
 
-def test_tiles_know_their_plane_and_heat_is_that_of_the_plane_asked_for(server: Running, client: httpx.Client) -> None:
+def test_tiles_know_their_plane_and_heat_is_that_of_the_plane_asked_for(
+    server: Running, client: httpx.Client
+) -> None:
     path = str(server.root / "head.nii.gz")
     job = client.post("/v1/jobs", json={"slides": [path], "options": OUTPUT}).json()
     finished(client, job)
@@ -86,10 +101,15 @@ def test_tiles_know_their_plane_and_heat_is_that_of_the_plane_asked_for(server: 
     assert set(tiles["volume"]["probabilities"]) == {"plain", "lesion"}
     (told,) = client.get(f"{here}/heatmaps").json()["heatmaps"]
     saved = read_volume_ome_zarr(folder / "heatmap.ome.zarr")
-    assert (told["planes"], told["height"], told["width"], told["axis"]) == (*saved.spec.stack.shape, "axial")
+    assert (told["planes"], told["height"], told["width"], told["axis"]) == (
+        *saved.spec.stack.shape,
+        "axial",
+    )
     for plane in (int(planes[0]), int(planes[-1])):
         sent = np.frombuffer(client.get(f"{here}/heatmaps/heatmap/1?plane={plane}").content, "<i2")
         expected = saved.pictures(1, plane, plane + 1)[0]
-        np.testing.assert_allclose(sent.reshape(expected.shape) / 32767, np.nan_to_num(expected), atol=2e-5)
+        np.testing.assert_allclose(
+            sent.reshape(expected.shape) / 32767, np.nan_to_num(expected), atol=2e-5
+        )
         assert sent.any()
     assert client.get(f"{here}/heatmaps/heatmap/1?plane={told['planes']}").status_code == 404

@@ -10,14 +10,20 @@ import pytest
 from slidecam.slide_evaluation.areas import AreaConfusion, added, cells
 
 CONFUSION = AreaConfusion(
-    ("a", "b", "c"), np.array([[6.0, 2.0, 0.0], [1.0, 3.0, 0.0], [0.0, 0.0, 0.0]]), np.array([2.0, 0.0, 0.0])
+    ("a", "b", "c"),
+    np.array([[6.0, 2.0, 0.0], [1.0, 3.0, 0.0], [0.0, 0.0, 0.0]]),
+    np.array([2.0, 0.0, 0.0]),
 )
 
 
 def test_figures_are_shares_of_areas() -> None:
     figures = CONFUSION.figures()
-    assert figures["a"] == pytest.approx({"sensitivity": 6 / 8, "precision": 6 / 7, "Dice": 12 / 15, "classified": 0.8})
-    assert figures["b"] == pytest.approx({"sensitivity": 3 / 4, "precision": 3 / 5, "Dice": 6 / 9, "classified": 1.0})
+    assert figures["a"] == pytest.approx(
+        {"sensitivity": 6 / 8, "precision": 6 / 7, "Dice": 12 / 15, "classified": 0.8}
+    )
+    assert figures["b"] == pytest.approx(
+        {"sensitivity": 3 / 4, "precision": 3 / 5, "Dice": 6 / 9, "classified": 1.0}
+    )
     assert CONFUSION.accuracy == 9 / 12
 
 

@@ -1,4 +1,7 @@
-"""Predictions on slides against annotations: every figure by a slower way, and what is left out is told."""
+"""Predictions on slides against annotations.
+
+Every figure by a slower way, and what is left out is told.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,12 @@ from slidecam.learning.intervals import IntervalSpec
 from slidecam.models import Card, open_bundle, save_bundle
 from slidecam.pipeline import predict
 from slidecam.preparation import PredictSpec
-from slidecam.slide_evaluation import SlideEvaluationSpec, evaluate_runs, evaluate_slides, write_slide_evaluation
+from slidecam.slide_evaluation import (
+    SlideEvaluationSpec,
+    evaluate_runs,
+    evaluate_slides,
+    write_slide_evaluation,
+)
 from slidecam.slide_evaluation.classified import ClassifiedSlide
 from slidecam.slide_evaluation.measuring import called, class_names, measure_slide
 from slidecam.sources.discovery import FoundSlide
@@ -53,11 +61,16 @@ def drawn(path: Path, areas: Mapping[str, Rectangle]) -> Path:
         {
             "type": "Feature",
             "geometry": {"type": "Polygon", "coordinates": [corners(*sides)]},
-            "properties": {"objectType": "annotation", "classification": {"name": name, "color": [1, 2, 3]}},
+            "properties": {
+                "objectType": "annotation",
+                "classification": {"name": name, "color": [1, 2, 3]},
+            },
         }
         for name, sides in areas.items()
     ]
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
+    path.write_text(
+        json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8"
+    )
     return path
 
 
@@ -65,12 +78,20 @@ def corners(left: int, top: int, right: int, bottom: int) -> list[list[int]]:
     return [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
 
 
-def slide_of(logits: NDArray[np.float32], boxes: NDArray[np.int64], step: int, size: Size) -> ClassifiedSlide:
-    return ClassifiedSlide(FoundSlide("s", "s.tif"), boxes, logits, step, size, Spacing(0.5, 0.25), (0.0, 0.0), 0, ())
+def slide_of(
+    logits: NDArray[np.float32], boxes: NDArray[np.int64], step: int, size: Size
+) -> ClassifiedSlide:
+    return ClassifiedSlide(
+        FoundSlide("s", "s.tif"), boxes, logits, step, size, Spacing(0.5, 0.25), (0.0, 0.0), 0, ()
+    )
 
 
 def grid(size: Size, edge: int, step: int) -> NDArray[np.int64]:
-    places = [(x, y) for y in range(0, size.height - edge + 1, step) for x in range(0, size.width - edge + 1, step)]
+    places = [
+        (x, y)
+        for y in range(0, size.height - edge + 1, step)
+        for x in range(0, size.width - edge + 1, step)
+    ]
     return np.array([(x, y, edge, edge) for x, y in places], np.int64)
 
 
@@ -83,10 +104,14 @@ def test_areas_are_those_of_counting_pixels(tmp_path: Path, step: int) -> None:
     size, areas = Size(200, 160), {"A": (5, 9, 71, 143), "C": (80, 3, 190, 77)}
     boxes = grid(size, 32, step)
     classified = slide_of(random_logits(len(boxes), 3), boxes, step, size)
-    result, _tiles = measure_slide(classified, drawn(tmp_path / "s.geojson", areas), CARD, SlideEvaluationSpec())
+    result, _tiles = measure_slide(
+        classified, drawn(tmp_path / "s.geojson", areas), CARD, SlideEvaluationSpec()
+    )
     predicted = np.full((size.height, size.width), -1)
     shift = (32 - step) // 2
-    for (x, y, _width, _height), winner in zip(boxes.tolist(), classified.logits.argmax(axis=1), strict=True):
+    for (x, y, _width, _height), winner in zip(
+        boxes.tolist(), classified.logits.argmax(axis=1), strict=True
+    ):
         predicted[y + shift : y + shift + step, x + shift : x + shift + step] = winner
     assert result.areas is not None
     for row, name in enumerate("ABC"):
@@ -97,7 +122,9 @@ def test_areas_are_those_of_counting_pixels(tmp_path: Path, step: int) -> None:
         mask = np.asarray(truth)
         counted = [int((mask & (predicted == column)).sum()) * 0.125 for column in range(3)]
         np.testing.assert_allclose(result.areas.areas[row], counted, atol=1e-6)
-        np.testing.assert_allclose(result.areas.missed[row], (mask & (predicted < 0)).sum() * 0.125, atol=1e-6)
+        np.testing.assert_allclose(
+            result.areas.missed[row], (mask & (predicted < 0)).sum() * 0.125, atol=1e-6
+        )
 
 
 def test_tiles_are_labelled_by_the_rule(tmp_path: Path) -> None:
@@ -107,8 +134,11 @@ def test_tiles_are_labelled_by_the_rule(tmp_path: Path) -> None:
     logits[:, 1] = 1
     areas = {"A": (0, 0, 48, 32), "B": (64, 0, 128, 32), "Necrosis": (64, 32, 128, 64)}
     path = drawn(tmp_path / "s.geojson", areas)
-    result, tiles = measure_slide(slide_of(logits, boxes, 32, size), path, CARD, SlideEvaluationSpec())
-    # Of the first row, one tile is A, one is half A, two are B; of the second, two are of a class that is not known.
+    result, tiles = measure_slide(
+        slide_of(logits, boxes, 32, size), path, CARD, SlideEvaluationSpec()
+    )
+    # Of the first row, one tile is A, one is half A, two are B; of the second, two are of a class
+    # that is not known.
     assert result.tiles == {"A": 2, "B": 2, "C": 0}
     assert result.right == 2
     assert result.unannotated == 4
@@ -116,7 +146,11 @@ def test_tiles_are_labelled_by_the_rule(tmp_path: Path) -> None:
     assert tiles.names == ("s x=0 y=0", "s x=32 y=0", "s x=64 y=0", "s x=96 y=0")
     assert result.notes == ("s.geojson: not known to the classifier, and left out: Necrosis.",)
     strict = replace(SlideEvaluationSpec(), rule=LabelRule(min_share=0.9))
-    assert measure_slide(slide_of(logits, boxes, 32, size), path, CARD, strict)[0].tiles == {"A": 1, "B": 2, "C": 0}
+    assert measure_slide(slide_of(logits, boxes, 32, size), path, CARD, strict)[0].tiles == {
+        "A": 1,
+        "B": 2,
+        "C": 0,
+    }
 
 
 def test_a_tile_that_an_unknown_class_shares_is_ambiguous(tmp_path: Path) -> None:
@@ -136,9 +170,13 @@ def test_overlapping_classes_are_told(tmp_path: Path) -> None:
 
 
 def test_classes_are_renamed_to_the_classifiers(tmp_path: Path) -> None:
-    classified = slide_of(np.zeros((1, 3), np.float32), np.array([[0, 0, 9, 9]], np.int64), 9, Size(9, 9))
+    classified = slide_of(
+        np.zeros((1, 3), np.float32), np.array([[0, 0, 9, 9]], np.int64), 9, Size(9, 9)
+    )
     path = drawn(tmp_path / "s.geojson", {"Tumor": (0, 0, 9, 9)})
-    with pytest.raises(DataSetError, match=r"its classes are Tumor, and three knows A, B, C.*--map Tumor=A"):
+    with pytest.raises(
+        DataSetError, match=r"its classes are Tumor, and three knows A, B, C.*--map Tumor=A"
+    ):
         measure_slide(classified, path, CARD, SlideEvaluationSpec())
     renamed = SlideEvaluationSpec(renamed={"Tumor": "C"})
     assert measure_slide(classified, path, CARD, renamed)[0].tiles == {"A": 0, "B": 0, "C": 1}
@@ -152,7 +190,9 @@ def test_with_one_logit_every_other_class_is_its_absence(tmp_path: Path) -> None
     assert called(logits).tolist() == [0, 1, 1]
     areas = {"Stroma": (0, 0, 16, 32), "Fat": (16, 0, 64, 32), "Tumor": (64, 0, 96, 32)}
     path = drawn(tmp_path / "s.geojson", areas)
-    result, tiles = measure_slide(slide_of(logits, boxes, 32, Size(96, 32)), path, card, SlideEvaluationSpec())
+    result, tiles = measure_slide(
+        slide_of(logits, boxes, 32, Size(96, 32)), path, card, SlideEvaluationSpec()
+    )
     assert tiles.labels.tolist() == [0, 0, 1]
     assert result.right == 2
     assert result.areas is not None
@@ -183,7 +223,9 @@ def test_in_memory_and_from_disk_are_the_same_and_predicts(
     right = total = 0
     for name in "ab":
         table = read_tiles_csv(tmp_path / "out" / name / "tiles.csv")
-        for (x, y, _width, _height), row in zip(table.boxes.tolist(), table.probabilities, strict=True):
+        for (x, y, _width, _height), row in zip(
+            table.boxes.tolist(), table.probabilities, strict=True
+        ):
             if x + 64 <= 320 or y < 256:
                 total += 1
                 right += int(row.argmax()) == int(x >= 320)
@@ -204,7 +246,12 @@ def test_a_slide_that_the_classifier_has_learnt_from_is_told(
         areas = drawn(tmp_path / f"{name}.geojson", {"A": (0, 0, 300, 260)})
         found = result_of(evaluate_slides(tmp_path / "taught", [slide], areas, QUICK)).slides[0]
         assert [note for note in found.notes if "has learnt from this slide" in note] == (
-            ["old: the classifier has learnt from this slide or patient, so that these figures flatter it."]
+            [
+                (
+                    "old: the classifier has learnt from this slide or patient, so that these"
+                    " figures flatter it."
+                )
+            ]
             if name == "old"
             else []
         )
@@ -212,7 +259,10 @@ def test_a_slide_that_the_classifier_has_learnt_from_is_told(
 
 def test_the_toy_classifier_is_as_good_as_was_measured(sample_data: Path) -> None:
     work = evaluate_slides(
-        sample_data / "bundle", [sample_data / "slide.tif"], sample_data / "annotations.geojson", QUICK
+        sample_data / "bundle",
+        [sample_data / "slide.tif"],
+        sample_data / "annotations.geojson",
+        QUICK,
     )
     found = result_of(work)
     assert found.tiles.figures["accuracy"].value is not None
@@ -246,7 +296,13 @@ def test_a_slide_that_cannot_be_used_spoils_none_and_is_told(
     assert not found.is_whole
     write_slide_evaluation(found, tmp_path / "out", "tiny")
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"evaluation.json", "evaluation.html", "predictions.csv", "slides.json", "slides.html"} <= names
+    assert {
+        "evaluation.json",
+        "evaluation.html",
+        "predictions.csv",
+        "slides.json",
+        "slides.html",
+    } <= names
     record = json.loads((tmp_path / "out" / "slides.json").read_text(encoding="utf-8"))
     assert record["accuracy"]["value"] == found.tiles.figures["accuracy"].value
     assert record["slides"][1]["problem"]
@@ -281,7 +337,9 @@ def test_a_run_of_another_bundle_is_refused(
 
 def test_a_classifier_of_whole_pictures_is_refused(tmp_path: Path, tiny_bundle: Path) -> None:
     bundle = open_bundle(tiny_bundle)
-    whole = save_bundle(tmp_path / "whole", replace(bundle.card, spacing=None), bundle.network()).path
+    whole = save_bundle(
+        tmp_path / "whole", replace(bundle.card, spacing=None), bundle.network()
+    ).path
     (tmp_path / "a.tif").touch()
     path = drawn(tmp_path / "a.geojson", {"A": (0, 0, 9, 9)})
     with pytest.raises(UsageError, match="sees whole pictures"):

@@ -25,7 +25,10 @@ Pixels = NDArray[np.uint8]
 
 
 def make_picture(seed: int, width: int = 1301, height: int = 807) -> Pixels:
-    """Return smooth colours with sharp marks; odd sizes, so that no pyramid of it has whole downsamples."""
+    """Return smooth colours with sharp marks.
+
+    Odd sizes, so that no pyramid of it has whole downsamples.
+    """
     random = np.random.default_rng(seed)
     clouds = random.uniform(90, 255, (9, 14, 3))
     picture: Pixels = zoom(clouds, (height / 9, width / 14, 1), order=1).astype(np.uint8)
@@ -83,7 +86,9 @@ def write_ome_tiff(path: Path, picture: Pixels) -> None:
 
 def write_strip_tiff(path: Path, picture: Pixels, **options: Any) -> None:
     """Write a plain TIFF in strips, without a word on its spacing."""
-    tifffile.imwrite(path, picture, photometric="rgb", metadata=None, resolutionunit="NONE", **options)
+    tifffile.imwrite(
+        path, picture, photometric="rgb", metadata=None, resolutionunit="NONE", **options
+    )
 
 
 def write_ome_zarr(url: str, picture: Pixels, version: str, axes: str = "cyx") -> None:
@@ -93,20 +98,30 @@ def write_ome_zarr(url: str, picture: Pixels, version: str, axes: str = "cyx") -
     for index, level in enumerate(pyramid(picture)):
         kept = "".join(axis for axis in axes if axis in "yxc")
         data = level.transpose(["yxc".index(axis) for axis in kept])
-        data = data.reshape([dict(zip(kept, data.shape, strict=True)).get(axis, 1) for axis in axes])
-        chunks = tuple(256 if axis in "yx" else length for axis, length in zip(axes, data.shape, strict=True))
+        data = data.reshape(
+            [dict(zip(kept, data.shape, strict=True)).get(axis, 1) for axis in axes]
+        )
+        chunks = tuple(
+            256 if axis in "yx" else length for axis, length in zip(axes, data.shape, strict=True)
+        )
         array = group.create_array(str(index), shape=data.shape, chunks=chunks, dtype=data.dtype)
         array[:] = data
         scale = [SPACING * 2**index if axis in "yx" else 1.0 for axis in axes]
-        datasets.append({"path": str(index), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
+        datasets.append(
+            {"path": str(index), "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+        )
     kinds = {"c": "channel", "t": "time"}
     named = [
-        {"name": axis, "type": kinds[axis]} if axis in kinds else {"name": axis, "type": "space", "unit": "micrometer"}
+        {"name": axis, "type": kinds[axis]}
+        if axis in kinds
+        else {"name": axis, "type": "space", "unit": "micrometer"}
         for axis in axes
     ]
     scales: list[Any] = [{"version": version, "axes": named, "datasets": datasets}]
     group.attrs.update(
-        {"multiscales": scales} if version == "0.4" else {"ome": {"version": version, "multiscales": scales}}
+        {"multiscales": scales}
+        if version == "0.4"
+        else {"ome": {"version": version, "multiscales": scales}}
     )
 
 
@@ -148,7 +163,9 @@ MakeCase = Callable[..., SourceCase]
 def make_case(picture: Pixels, tmp_path_factory: pytest.TempPathFactory) -> MakeCase:
     """Return a function that writes the picture, a copy of it and another one, for one case."""
 
-    def make(write: Callable[[Path, Pixels], None], suffix: str, read_by: str, **expected: Any) -> SourceCase:
+    def make(
+        write: Callable[[Path, Pixels], None], suffix: str, read_by: str, **expected: Any
+    ) -> SourceCase:
         folder = tmp_path_factory.mktemp("slides")
         first, copy, other = (folder / f"{name}{suffix}" for name in ("first", "copy", "other"))
         write(first, picture)
@@ -157,8 +174,21 @@ def make_case(picture: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Make
             shutil.copytree(first, copy)
         else:
             shutil.copy(first, copy)
-        facts = {"reader": None, "tolerance": 0, "level_tolerance": 1.0, "spacing": SPACING, **expected}
-        return SourceCase(path=str(first), read_by=read_by, picture=picture, copy=str(copy), other=str(other), **facts)
+        facts = {
+            "reader": None,
+            "tolerance": 0,
+            "level_tolerance": 1.0,
+            "spacing": SPACING,
+            **expected,
+        }
+        return SourceCase(
+            path=str(first),
+            read_by=read_by,
+            picture=picture,
+            copy=str(copy),
+            other=str(other),
+            **facts,
+        )
 
     return make
 

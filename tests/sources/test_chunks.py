@@ -19,7 +19,9 @@ from slidecam.sources._chunks import cells, chunk_size, overlap, window
         (Size(3968, 4864), Size(3968, 4864)),
     ],
 )
-def test_a_chunk_is_a_whole_number_of_native_tiles_near_a_megapixel(native: Size, chunk: Size) -> None:
+def test_a_chunk_is_a_whole_number_of_native_tiles_near_a_megapixel(
+    native: Size, chunk: Size
+) -> None:
     found = chunk_size(native)
     assert found == chunk
     assert found.width % native.width == 0

@@ -44,7 +44,9 @@ def test_wrong_colours_are_mended_and_the_user_is_told(shared_data: Path) -> Non
         assert "YCbCr" in mended.facts.notes[0]
         assert right.facts.notes == ()
         difference = mended.thumbnail(200).astype(int) - right.thumbnail(200)
-        assert np.abs(difference.mean(axis=(0, 1))).max() < 2.0  # unmended, green is off by more than 40
+        assert (
+            np.abs(difference.mean(axis=(0, 1))).max() < 2.0
+        )  # unmended, green is off by more than 40
 
 
 @pytest.mark.shared_data
@@ -76,7 +78,12 @@ def test_a_folder_of_two_series_asks_which(shared_data: Path, tmp_path: Path) ->
 
 @pytest.mark.shared_data
 def test_a_slice_of_mri_is_read_as_a_volume_and_a_slide_as_a_slide(shared_data: Path) -> None:
-    mri = next(file for file in (shared_data / "mri_dicom_series").rglob("*") if file.suffix == ".dcm")
-    with open_source(mri) as volume, open_source(shared_data / "slides" / "dicom_7levels_wrong_colour") as slide:
+    mri = next(
+        file for file in (shared_data / "mri_dicom_series").rglob("*") if file.suffix == ".dcm"
+    )
+    with (
+        open_source(mri) as volume,
+        open_source(shared_data / "slides" / "dicom_7levels_wrong_colour") as slide,
+    ):
         assert volume.facts.reader == "dicom"
         assert slide.facts.reader == "openslide"

@@ -34,32 +34,51 @@ def volume(source: Any) -> NDArray[np.float32]:
     return np.asarray(source.array())
 
 
-def test_slices_are_sorted_by_place_and_not_by_name(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:
-    nifti, series = write_volume.nifti(tmp_path / "a.nii", head), write_volume.dicom(tmp_path / "series", head)
+def test_slices_are_sorted_by_place_and_not_by_name(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    nifti, series = (
+        write_volume.nifti(tmp_path / "a.nii", head),
+        write_volume.dicom(tmp_path / "series", head),
+    )
     with open_source(nifti) as expected, open_source(series) as found:
         np.testing.assert_array_equal(volume(found), volume(expected))
-        np.testing.assert_allclose(stack(found).grid.spl_affine, stack(expected).grid.spl_affine, atol=1e-6)
+        np.testing.assert_allclose(
+            stack(found).grid.spl_affine, stack(expected).grid.spl_affine, atol=1e-6
+        )
 
 
-def test_any_file_of_a_series_is_the_series(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:
+def test_any_file_of_a_series_is_the_series(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
     series = write_volume.dicom(tmp_path / "series", head)
     with open_source(series) as folder, open_source(max(series.iterdir())) as file:
         assert folder.facts.fingerprint == file.facts.fingerprint
         np.testing.assert_array_equal(volume(folder), volume(file))
 
 
-def test_an_enhanced_file_is_the_same_volume(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:
-    series, many = write_volume.dicom(tmp_path / "series", head), write_volume.enhanced(tmp_path / "many.dcm", head)
+def test_an_enhanced_file_is_the_same_volume(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    series, many = (
+        write_volume.dicom(tmp_path / "series", head),
+        write_volume.enhanced(tmp_path / "many.dcm", head),
+    )
     with open_source(series) as one, open_source(many) as other:
         assert "enhanced" in other.facts.format
         np.testing.assert_array_equal(volume(one), volume(other))
-        np.testing.assert_allclose(stack(one).grid.spl_affine, stack(other).grid.spl_affine, atol=1e-6)
+        np.testing.assert_allclose(
+            stack(one).grid.spl_affine, stack(other).grid.spl_affine, atol=1e-6
+        )
 
 
 def test_missing_slices_are_noticed_and_their_places_kept(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
 ) -> None:
-    whole, holed = write_volume.dicom(tmp_path / "w", head), write_volume.dicom(tmp_path / "h", head, skip=(4, 5))
+    whole, holed = (
+        write_volume.dicom(tmp_path / "w", head),
+        write_volume.dicom(tmp_path / "h", head, skip=(4, 5)),
+    )
     with open_source(whole) as complete, open_source(holed) as source:
         assert stack(source).missing == (4, 5)
         assert "2 slices are missing" in source.facts.notes[0]
@@ -68,18 +87,24 @@ def test_missing_slices_are_noticed_and_their_places_kept(
         np.testing.assert_allclose(stack(source).positions, stack(complete).positions)
 
 
-def test_a_series_that_begins_late_says_so(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:
+def test_a_series_that_begins_late_says_so(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
     with open_source(write_volume.dicom(tmp_path / "late", head, skip=(0, 1))) as source:
         assert any("first instance is number 3" in note for note in source.facts.notes)
 
 
-def test_rescaling_is_the_modalitys(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:
+def test_rescaling_is_the_modalitys(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
     scaled = write_volume.dicom(tmp_path / "s", head, RescaleSlope=2, RescaleIntercept=-7)
     with open_source(write_volume.dicom(tmp_path / "p", head)) as one, open_source(scaled) as other:
         np.testing.assert_allclose(volume(other), volume(one) * 2 - 7)
 
 
-def test_two_frames_of_each_place_are_two_volumes(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:
+def test_two_frames_of_each_place_are_two_volumes(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
     folder = write_volume.dicom(tmp_path / "echoes", head, EchoTime=10)
     other = write_volume.dicom(tmp_path / "second", head + 50, EchoTime=80)
     for path in other.iterdir():
@@ -89,7 +114,9 @@ def test_two_frames_of_each_place_are_two_volumes(tmp_path: Path, write_volume: 
         np.testing.assert_array_equal(volume(second), volume(first) + 50)
 
 
-def test_a_folder_of_two_series_asks_which(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:
+def test_a_folder_of_two_series_asks_which(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
     folder = write_volume.dicom(tmp_path / "one", head)
     other = write_volume.dicom(tmp_path / "two", head, SeriesInstanceUID="1.2.826.78")
     for path in other.iterdir():
@@ -120,9 +147,18 @@ def test_a_folder_named_after_its_patient_is_told_without(
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("vs_0815", True), ("T1_VS-0815_b", True), ("roe", True), ("heroes", False), ("0", False), ("series 3", False)],
+    [
+        ("vs_0815", True),
+        ("T1_VS-0815_b", True),
+        ("roe", True),
+        ("heroes", False),
+        ("0", False),
+        ("series 3", False),
+    ],
 )
-def test_a_name_is_the_patients_where_it_is_one_or_holds_a_long_one(name: str, *, expected: bool) -> None:
+def test_a_name_is_the_patients_where_it_is_one_or_holds_a_long_one(
+    name: str, *, expected: bool
+) -> None:
     known = frozenset({plain("VS-0815"), plain("Roe"), "3"})
     assert names_patient(name, known) is expected
 
@@ -141,14 +177,21 @@ def test_a_file_that_is_cut_off_is_an_error_without_its_name(
 def test_dark_on_light_is_turned_by_the_files_range_and_air_stays_the_same_in_all_slices(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
 ) -> None:
-    told = {"PhotometricInterpretation": "MONOCHROME1", "BitsStored": 12, "HighBit": 11, "PixelRepresentation": 0}
+    told = {
+        "PhotometricInterpretation": "MONOCHROME1",
+        "BitsStored": 12,
+        "HighBit": 11,
+        "PixelRepresentation": 0,
+    }
     plain_series = write_volume.dicom(tmp_path / "plain", head)
     turned = write_volume.dicom(tmp_path / "turned", (4095 - head).astype(np.int16), **told)
     with open_source(plain_series) as one, open_source(turned) as other:
         np.testing.assert_array_equal(volume(one), volume(other))
 
 
-@pytest.mark.parametrize("folder", ["Müller", "Mu\u0308ller", "Muller", "Mueller", "987654321", "2019-12-24 brain"])
+@pytest.mark.parametrize(
+    "folder", ["Müller", "Mu\u0308ller", "Muller", "Mueller", "987654321", "2019-12-24 brain"]
+)
 def test_other_spellings_numbers_and_days_name_a_patient_too(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16], folder: str
 ) -> None:

@@ -35,18 +35,24 @@ def test_a_folder_gives_its_slides_in_order_and_tells_what_it_leaves_out(tmp_pat
     assert "notes.txt" in found.ignored[0]
 
 
-def test_a_folder_that_may_not_be_looked_into_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_may_not_be_looked_into_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fill(tmp_path, "a.svs", "lost+found/b.svs")
 
     def refuse(folder: Path) -> bool:
         raise PermissionError(13, "Permission denied", str(folder))
 
-    monkeypatch.setattr(discovery, "is_slide_folder", lambda folder: folder != tmp_path and refuse(folder))
+    monkeypatch.setattr(
+        discovery, "is_slide_folder", lambda folder: folder != tmp_path and refuse(folder)
+    )
     assert names(tmp_path) == ["a"]
 
 
 def test_pictures_of_every_kind_that_training_reads_are_taken(tmp_path: Path) -> None:
-    assert names(fill(tmp_path, *(f"{suffix[1:]}{suffix}" for suffix in TRAINED))) == sorted(s[1:] for s in TRAINED)
+    assert names(fill(tmp_path, *(f"{suffix[1:]}{suffix}" for suffix in TRAINED))) == sorted(
+        s[1:] for s in TRAINED
+    )
 
 
 def test_a_file_that_is_named_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
@@ -60,7 +66,10 @@ def test_an_ome_zarr_folder_is_one_slide(tmp_path: Path) -> None:
 
 
 def test_a_url_is_named_after_its_last_part() -> None:
-    assert names("memory://slide.ome.zarr", "s3://bucket/folder/other.svs?version=2") == ["slide.ome", "other"]
+    assert names("memory://slide.ome.zarr", "s3://bucket/folder/other.svs?version=2") == [
+        "slide.ome",
+        "other",
+    ]
 
 
 def test_slides_that_share_a_stem_are_refused(tmp_path: Path) -> None:
@@ -90,8 +99,12 @@ def test_files_of_one_dicom_series_are_one_slide(shared_data: Path) -> None:
     folder = shared_data / "slides"
     found = names(folder)
     assert found.count("dicom_7levels_wrong_colour") == 1
-    assert {"camelyon_jpeg_coarse", "camelyon_jpeg2000_coarse", "dicom_volume_label_macro"} <= set(found)
-    assert names(*sorted((folder / "dicom_7levels_wrong_colour").iterdir())[:1]) == ["level-0-frames-0-30"]
+    assert {"camelyon_jpeg_coarse", "camelyon_jpeg2000_coarse", "dicom_volume_label_macro"} <= set(
+        found
+    )
+    assert names(*sorted((folder / "dicom_7levels_wrong_colour").iterdir())[:1]) == [
+        "level-0-frames-0-30"
+    ]
 
 
 @pytest.mark.parametrize("url", ["memory://", "memory://a/..", "s3://bucket/..\\..\\evil.svs"])

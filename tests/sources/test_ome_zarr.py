@@ -27,7 +27,9 @@ def with_metadata(path: Path, scales: Any, data: Any = RGB, **attributes: Any) -
 
 def multiscale(axes: str, unit: str | None = "micrometer", scale: float = 0.5) -> Any:
     named = [
-        {"name": axis, "type": "space", **({"unit": unit} if unit else {})} if axis in "zyx" else {"name": axis}
+        {"name": axis, "type": "space", **({"unit": unit} if unit else {})}
+        if axis in "zyx"
+        else {"name": axis}
         for axis in axes
     ]
     factors = [scale if axis in "yx" else 1.0 for axis in axes]
@@ -37,7 +39,9 @@ def multiscale(axes: str, unit: str | None = "micrometer", scale: float = 0.5) -
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 @pytest.mark.parametrize("axes", ["yxc", "cyx", "tczyx", "czyx"])
-def test_any_order_of_axes_gives_the_picture(tmp_path: Path, write: Any, version: str, axes: str) -> None:
+def test_any_order_of_axes_gives_the_picture(
+    tmp_path: Path, write: Any, version: str, axes: str
+) -> None:
     write.ome_zarr(str(tmp_path / "a.zarr"), RGB, version, axes)
     with open_source(tmp_path / "a.zarr") as source:
         assert source.facts.format == f"ome-zarr {version}"
@@ -119,7 +123,9 @@ def test_what_is_no_picture_is_refused_in_words(
 def test_a_broken_chunk_is_an_error_of_its_box(tmp_path: Path, write: Any) -> None:
     path = tmp_path / "a.zarr"
     write.ome_zarr(str(path), write.picture(0)[:600, :600], "0.4")
-    chunk = next(file for file in (path / "0").rglob("*") if file.is_file() and file.name in {"0.0.0", "0"})
+    chunk = next(
+        file for file in (path / "0").rglob("*") if file.is_file() and file.name in {"0.0.0", "0"}
+    )
     chunk.write_bytes(b"broken")
     with open_source(path) as source:
         with pytest.raises(RegionReadError, match="level 0 at x=0, y=0"):

@@ -34,7 +34,9 @@ SMALL = np.full((40, 60, 3), 200, np.uint8)
         (bytes(128) + b"DICM" + bytes(40), "DICOM file without a picture"),
     ],
 )
-def test_a_file_that_nobody_reads_is_called_what_it_looks_like(tmp_path: Path, content: bytes, says: str) -> None:
+def test_a_file_that_nobody_reads_is_called_what_it_looks_like(
+    tmp_path: Path, content: bytes, says: str
+) -> None:
     path = tmp_path / "slide.svs"
     path.write_bytes(content)
     with pytest.raises(UnknownFormatError, match=says) as caught:
@@ -46,13 +48,18 @@ def test_the_name_of_a_file_means_nothing(tmp_path: Path, write: Any) -> None:
     write.png(tmp_path / "really.tif", SMALL)
     write.tiled_tiff(tmp_path / "really.png", SMALL)
     shutil.move(tmp_path / "really.tif", tmp_path / "picture.svs")
-    with open_source(tmp_path / "picture.svs") as picture, open_source(tmp_path / "really.png") as tiff:
+    with (
+        open_source(tmp_path / "picture.svs") as picture,
+        open_source(tmp_path / "really.png") as tiff,
+    ):
         assert picture.facts.reader == "picture"
         assert tiff.facts.reader == "tiff"
         assert picture.facts.name == "picture"
 
 
-def test_an_ome_tiff_is_not_left_to_openslide_which_sees_no_subifds(tmp_path: Path, write: Any) -> None:
+def test_an_ome_tiff_is_not_left_to_openslide_which_sees_no_subifds(
+    tmp_path: Path, write: Any
+) -> None:
     write.ome_tiff(tmp_path / "a.ome.tif", write.picture(0))
     with (
         open_source(tmp_path / "a.ome.tif") as ours,
@@ -121,9 +128,15 @@ def test_an_unknown_reader_is_answered_with_those_there_are() -> None:
     )
 
 
-@pytest.mark.parametrize("reader", ["ome-zarr", "picture", "nifti", "nrrd", "dicom", "openslide", "tiffslide", "tiff"])
-@pytest.mark.parametrize("content", [b"", b"text of no use", b"II*\0\xff\xff\xff\xff", bytes(200), LFS])
-def test_no_reader_lets_a_librarys_error_through(tmp_path: Path, reader: str, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "reader", ["ome-zarr", "picture", "nifti", "nrrd", "dicom", "openslide", "tiffslide", "tiff"]
+)
+@pytest.mark.parametrize(
+    "content", [b"", b"text of no use", b"II*\0\xff\xff\xff\xff", bytes(200), LFS]
+)
+def test_no_reader_lets_a_librarys_error_through(
+    tmp_path: Path, reader: str, content: bytes
+) -> None:
     path = tmp_path / "x.bin"
     path.write_bytes(content)
     with pytest.raises(SourceError):
@@ -131,7 +144,9 @@ def test_no_reader_lets_a_librarys_error_through(tmp_path: Path, reader: str, co
 
 
 @pytest.mark.parametrize("writer", ["tiled_tiff", "ome_tiff", "strip_tiff", "png", "jpeg"])
-def test_a_file_cut_off_anywhere_ends_in_a_source_error_or_reads(tmp_path: Path, write: Any, writer: str) -> None:
+def test_a_file_cut_off_anywhere_ends_in_a_source_error_or_reads(
+    tmp_path: Path, write: Any, writer: str
+) -> None:
     whole = tmp_path / "whole"
     getattr(write, writer)(whole, write.picture(0)[:300, :300])
     content = whole.read_bytes()
@@ -148,9 +163,8 @@ def test_a_file_cut_off_anywhere_ends_in_a_source_error_or_reads(tmp_path: Path,
 
 def test_opening_the_package_imports_no_decoding_library() -> None:
     code = (
-        "import sys, slidecam.sources; "
-        "names = ('nibabel', 'pydicom', 'nrrd', 'openslide', 'tifffile', 'tiffslide', 'zarr', 'torch'); "
-        "print([m for m in names if m in sys.modules])"
+        "import sys, slidecam.sources; names = ('nibabel', 'pydicom', 'nrrd', 'openslide',"
+        " 'tifffile', 'tiffslide', 'zarr', 'torch'); print([m for m in names if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - ours
     assert done.stdout.strip() == "[]"

@@ -34,7 +34,9 @@ class PoisonedSlide:
         self.poisoned = False
         self.closed = False
 
-    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
+    def read_region(
+        self, location: tuple[int, int], level: int, size: tuple[int, int]
+    ) -> Image.Image:
         assert not self.closed, "read from a closed slide"
         assert level == 0
         if location == BAD or self.poisoned:
@@ -147,7 +149,9 @@ def test_closing_waits_for_the_last_reader() -> None:
 def test_a_corrupt_slide_opens_and_its_region_is_named_in_the_error(shared_data: Path) -> None:
     with open_source(shared_data / "slides_broken" / "unreadable_corrupt_jpeg.svs") as slide:
         for _ in range(2):
-            with pytest.raises(RegionReadError, match=r"level 0 at x=0, y=0, 16x16 px: \w+") as caught:
+            with pytest.raises(
+                RegionReadError, match=r"level 0 at x=0, y=0, 16x16 px: \w+"
+            ) as caught:
                 slide.read(0, LevelBox(0, 0, 16, 16))
             assert caught.value.box == LevelBox(0, 0, 16, 16)
         with pytest.raises(UnreadableSourceError, match="its thumbnail image"):
@@ -203,7 +207,9 @@ def test_bounds_are_read_where_the_scanner_wrote_them() -> None:
     assert _bounds({}) is None
 
 
-@pytest.mark.parametrize(("x", "spacing"), [("0.25", Spacing(0.25, 0.26)), ("0", None), ("nan", None), ("inf", None)])
+@pytest.mark.parametrize(
+    ("x", "spacing"), [("0.25", Spacing(0.25, 0.26)), ("0", None), ("nan", None), ("inf", None)]
+)
 def test_a_spacing_that_is_no_length_is_none(x: str, spacing: Spacing | None) -> None:
     assert _spacing({"openslide.mpp-x": x, "openslide.mpp-y": "0.26"}) == spacing
 
@@ -230,4 +236,6 @@ def test_the_fast_way_reads_what_the_public_one_reads(shared_data: Path) -> None
 
 def test_premultiplied_pixels_take_the_background() -> None:
     pixels = np.array([[[64, 0, 0, 128], [0, 0, 0, 0], [9, 8, 7, 255]]], np.uint8)
-    assert premultiplied_over(pixels, (255, 100, 0)).tolist() == [[[191, 50, 0], [255, 100, 0], [9, 8, 7]]]
+    assert premultiplied_over(pixels, (255, 100, 0)).tolist() == [
+        [[191, 50, 0], [255, 100, 0], [9, 8, 7]]
+    ]

@@ -30,7 +30,9 @@ class ArraySource(Source):
                 name="array",
                 reader="array",
                 format="array",
-                levels=tuple(Level(index, size, 173 / size.width) for index, size in enumerate(sizes)),
+                levels=tuple(
+                    Level(index, size, 173 / size.width) for index, size in enumerate(sizes)
+                ),
                 spacing=None,
                 spacing_from=None,
                 bounds=None,
@@ -87,7 +89,12 @@ def test_what_no_level_holds_is_a_white_gap_and_named() -> None:
     assert overview.level == 0
     assert overview.gaps == (Box(64, 64, 32, 32),)
     scale = 50 / 173
-    assert (overview.pixels[int(66 * scale) + 1 : int(94 * scale), int(66 * scale) + 1 : int(94 * scale)] == 255).all()
+    assert (
+        overview.pixels[
+            int(66 * scale) + 1 : int(94 * scale), int(66 * scale) + 1 : int(94 * scale)
+        ]
+        == 255
+    ).all()
 
 
 def test_the_level_with_the_smaller_gaps_wins() -> None:
@@ -98,6 +105,8 @@ def test_the_level_with_the_smaller_gaps_wins() -> None:
 
 
 def test_a_slide_of_which_nothing_decodes_is_an_error() -> None:
-    damaged = {(level, x, y) for level in (0, 1) for x in range(0, 173, 32) for y in range(0, 101, 32)}
+    damaged = {
+        (level, x, y) for level in (0, 1) for x in range(0, 173, 32) for y in range(0, 101, 32)
+    }
     with pytest.raises(RegionReadError, match="damaged"):
         ArraySource(32, damaged).thumbnail(50)

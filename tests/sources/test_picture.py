@@ -25,7 +25,9 @@ def png_header(width: int, height: int) -> bytes:
     data = b"IDAT" + zlib.compress(b"")
 
     def chunk(content: bytes) -> bytes:
-        return struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+        return (
+            struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+        )
 
     return b"\x89PNG\r\n\x1a\n" + chunk(body) + chunk(data) + chunk(b"IEND")
 
@@ -78,7 +80,10 @@ def test_what_training_reads_is_read_as_a_slide(tmp_path: Path, suffix: str) -> 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp"])
 def test_of_several_frames_the_first_is_read_and_that_is_told(tmp_path: Path, suffix: str) -> None:
-    path, frames = tmp_path / f"moving{suffix}", [Image.new("RGB", (40, 30), color) for color in ("red", "blue")]
+    path, frames = (
+        tmp_path / f"moving{suffix}",
+        [Image.new("RGB", (40, 30), color) for color in ("red", "blue")],
+    )
     frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
     with open_source(path) as source:
         assert source.facts.notes == ("Of its 2 frames the first is read.",)
@@ -134,4 +139,6 @@ def test_a_picture_is_turned_upright_as_training_turns_it(tmp_path: Path, orient
     with open_source(path) as source:
         size = source.facts.size
         assert (size.height, size.width) == expected.shape[:2]
-        np.testing.assert_array_equal(source.read(0, LevelBox(0, 0, size.width, size.height)), expected)
+        np.testing.assert_array_equal(
+            source.read(0, LevelBox(0, 0, size.width, size.height)), expected
+        )

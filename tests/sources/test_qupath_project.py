@@ -1,4 +1,4 @@
-"""QuPath projects: their images in the layout that QuPath 0.7.0 writes, and what is left out of them."""
+"""QuPath projects: images in the layout that QuPath 0.7.0 writes, and what is left out of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def image(path: Path | str, name: str = "an image", um: float | None = 0.25, **changes: Any) -> dict[str, Any]:
+def image(
+    path: Path | str, name: str = "an image", um: float | None = 0.25, **changes: Any
+) -> dict[str, Any]:
     side = {"value": 1.0, "unit": "px"} if um is None else {"value": um, "unit": "µm"}
     metadata = {
         "name": name,
@@ -26,7 +28,13 @@ def image(path: Path | str, name: str = "an image", um: float | None = 0.25, **c
     }
     uri = path if isinstance(path, str) else path.as_uri()
     return {
-        "serverBuilder": {"builderType": "uri", "uri": uri, "args": [], "metadata": metadata, **changes},
+        "serverBuilder": {
+            "builderType": "uri",
+            "uri": uri,
+            "args": [],
+            "metadata": metadata,
+            **changes,
+        },
         "entryID": 1,
         "imageName": name,
         "metadata": {},
@@ -36,7 +44,12 @@ def image(path: Path | str, name: str = "an image", um: float | None = 0.25, **c
 
 def write_project(path: Path, *images: dict[str, Any], saved_at: Path | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = {"version": "0.7.0", "uri": (saved_at or path).as_uri(), "lastID": len(images), "images": list(images)}
+    told = {
+        "version": "0.7.0",
+        "uri": (saved_at or path).as_uri(),
+        "lastID": len(images),
+        "images": list(images),
+    }
     path.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
     return path
 
@@ -59,31 +72,45 @@ def test_a_project_is_read_and_never_written(tmp_path: Path) -> None:
 
 
 def test_pixels_without_a_size_say_no_spacing(tmp_path: Path) -> None:
-    (found,) = read_project(write_project(tmp_path / "p.qpproj", image(tmp_path / "a.svs", um=None))).images
+    (found,) = read_project(
+        write_project(tmp_path / "p.qpproj", image(tmp_path / "a.svs", um=None))
+    ).images
     assert found.mpp is None
 
 
 def test_builders_that_change_colours_alone_are_walked_through(tmp_path: Path) -> None:
     inner = image(tmp_path / "a.svs")["serverBuilder"]
-    outer = image("", builderType="pyramidize", builder={"builderType": "color_deconvolved", "builder": inner})
+    outer = image(
+        "", builderType="pyramidize", builder={"builderType": "color_deconvolved", "builder": inner}
+    )
     (found,) = read_project(write_project(tmp_path / "p.qpproj", outer)).images
     assert found.path == tmp_path / "a.svs"
     assert found.shown == Size(400, 300)
 
 
-@pytest.mark.parametrize("kind", ["rotated", "cropped", "affine", "flipped", "sparse", "of tomorrow"])
+@pytest.mark.parametrize(
+    "kind", ["rotated", "cropped", "affine", "flipped", "sparse", "of tomorrow"]
+)
 def test_images_in_another_frame_are_left_out_with_a_word(tmp_path: Path, kind: str) -> None:
     inner = image(tmp_path / "a.svs")["serverBuilder"]
-    moved = image("", "turned", builderType=kind, **({"builder": inner} if kind != "of tomorrow" else {}))
+    moved = image(
+        "", "turned", builderType=kind, **({"builder": inner} if kind != "of tomorrow" else {})
+    )
     project = read_project(write_project(tmp_path / "p.qpproj", moved, image(tmp_path / "b.svs")))
     assert [each.path.name for each in project.images] == ["b.svs"]
     assert "turned" in project.left_out[0]
     assert kind in project.left_out[0]
 
 
-def test_images_in_no_file_and_further_images_of_a_file_are_left_out_with_a_word(tmp_path: Path) -> None:
+def test_images_in_no_file_and_further_images_of_a_file_are_left_out_with_a_word(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "a.svs"
-    entries = image("https://host/slide", "far"), image(path, "first"), image(path, "second", args=["--series", "2"])
+    entries = (
+        image("https://host/slide", "far"),
+        image(path, "first"),
+        image(path, "second", args=["--series", "2"]),
+    )
     project = read_project(write_project(tmp_path / "p.qpproj", *entries))
     assert [each.name for each in project.images] == ["first"]
     assert "https://host/slide" in project.left_out[0]
@@ -95,13 +122,17 @@ def test_slides_that_moved_with_their_project_are_found(tmp_path: Path) -> None:
     (now / "slides").mkdir(parents=True)
     (now / "slides" / "a.svs").touch()
     entry = image(before / "slides" / "a.svs")
-    project = write_project(now / "qupath" / "p.qpproj", entry, saved_at=before / "qupath" / "p.qpproj")
+    project = write_project(
+        now / "qupath" / "p.qpproj", entry, saved_at=before / "qupath" / "p.qpproj"
+    )
     (found,) = read_project(project).images
     assert found.path == now.resolve() / "slides" / "a.svs"
 
 
 def test_a_slide_that_is_nowhere_keeps_the_path_that_the_project_says(tmp_path: Path) -> None:
-    (found,) = read_project(write_project(tmp_path / "p.qpproj", image(tmp_path / "gone.svs"))).images
+    (found,) = read_project(
+        write_project(tmp_path / "p.qpproj", image(tmp_path / "gone.svs"))
+    ).images
     assert found.path == tmp_path / "gone.svs"
 
 

@@ -147,7 +147,9 @@ class TestDicom(SourceContract):
         with open_source(folder) as slide:
             picture = slide.read(0, LevelBox(0, 0, 2220, 2967))
         other = shared_data / "slides" / "camelyon_jpeg_coarse.dcm"
-        return SourceCase(str(folder), None, "openslide", picture, 0, 1.0, 0.499, copy=str(copy), other=str(other))
+        return SourceCase(
+            str(folder), None, "openslide", picture, 0, 1.0, 0.499, copy=str(copy), other=str(other)
+        )
 
 
 @pytest.mark.shared_data
@@ -161,7 +163,9 @@ class TestARealPyramid(SourceContract):
         with open_source(slide, "tiff") as tiff:
             picture = tiff.read(0, LevelBox(0, 0, 2220, 2967))
         other = shared_data / "slides" / "CropBreastSlide.tiff"
-        return SourceCase(str(slide), "openslide", "openslide", picture, 0, 4.0, 0.499, str(copy), str(other))
+        return SourceCase(
+            str(slide), "openslide", "openslide", picture, 0, 4.0, 0.499, str(copy), str(other)
+        )
 
 
 def in_memory(case: SourceCase) -> SourceCase:

@@ -1,4 +1,4 @@
-"""Every real slide opens with sane facts and reads, or ends in an error that names it and its remedy."""
+"""Every real slide opens with sane facts and reads, or ends in an error naming it and a remedy."""
 
 from __future__ import annotations
 

@@ -30,7 +30,9 @@ def test_the_size_tells_a_crop_to_the_bounds_from_the_whole_slide(
     assert shown_corner("a.mrxs", WHOLE, bounds, shown) == corner
 
 
-@pytest.mark.parametrize(("bounds", "told"), [(None, "700 x 500"), (SCANNED, "500 x 400 px of it were scanned")])
+@pytest.mark.parametrize(
+    ("bounds", "told"), [(None, "700 x 500"), (SCANNED, "500 x 400 px of it were scanned")]
+)
 def test_any_other_size_is_refused(bounds: Box | None, told: str) -> None:
     with pytest.raises(ShownSizeError, match=told):
         shown_corner("a.mrxs", WHOLE, bounds, Size(350, 250))

@@ -45,8 +45,12 @@ def test_an_override_wins_over_the_file_and_a_conflict_is_told(override: Spacing
     assert "openslide.mpp-x" in settled.warning
 
 
-@pytest.mark.parametrize("own", [None, Spacing(0.25, 0.25), Spacing(0.2625, 0.25), Spacing(264.58, 264.58)])
-def test_an_override_that_agrees_or_meets_nothing_believable_draws_no_warning(own: Spacing | None) -> None:
+@pytest.mark.parametrize(
+    "own", [None, Spacing(0.25, 0.25), Spacing(0.2625, 0.25), Spacing(264.58, 264.58)]
+)
+def test_an_override_that_agrees_or_meets_nothing_believable_draws_no_warning(
+    own: Spacing | None,
+) -> None:
     assert settle_spacing(facts(own), 0.25).warning is None
 
 
@@ -79,7 +83,9 @@ def test_one_implausible_axis_is_enough_to_refuse() -> None:
 
 def test_a_csv_gives_overrides_by_slide(tmp_path: Path) -> None:
     path = tmp_path / "spacing.csv"
-    path.write_text("\ufeffslide,scanner,mpp\nCMU-1.svs,AT2, 0.499 \n\nother,,0.25\n", encoding="utf-8")
+    path.write_text(
+        "\ufeffslide,scanner,mpp\nCMU-1.svs,AT2, 0.499 \n\nother,,0.25\n", encoding="utf-8"
+    )
     assert read_spacings(path) == {"CMU-1.svs": 0.499, "other": 0.25}
 
 

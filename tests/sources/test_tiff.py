@@ -84,7 +84,9 @@ def test_premultiplied_alpha_lies_on_white(tmp_path: Path) -> None:
     assert pixels[0, 0].tolist() == [64 + 127, 127, 127]
 
 
-@pytest.mark.parametrize("options", [{}, {"tile": (16, 16)}, {"compression": "zlib", "rowsperstrip": 7}])
+@pytest.mark.parametrize(
+    "options", [{}, {"tile": (16, 16)}, {"compression": "zlib", "rowsperstrip": 7}]
+)
 def test_planes_apart_are_put_together(tmp_path: Path, options: dict[str, Any]) -> None:
     data = RGB.transpose(2, 0, 1)
     path = written(tmp_path / "a.tif", data, photometric="rgb", planarconfig="separate", **options)
@@ -129,21 +131,27 @@ def test_what_is_no_rgb_is_refused_and_not_guessed(
 def test_a_resolution_without_a_unit_says_nothing(
     tmp_path: Path, resolution: tuple[int, int], unit: str, expected: Spacing | None
 ) -> None:
-    path = written(tmp_path / "a.tif", RGB, photometric="rgb", resolution=resolution, resolutionunit=unit)
+    path = written(
+        tmp_path / "a.tif", RGB, photometric="rgb", resolution=resolution, resolutionunit=unit
+    )
     with open_source(path) as source:
         assert source.facts.spacing == expected
 
 
 def test_imagej_micrometres_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, GREY, imagej=True, resolution=(4.0, 4.0), metadata={"unit": "um", "axes": "YX"})
+    tifffile.imwrite(
+        path, GREY, imagej=True, resolution=(4.0, 4.0), metadata={"unit": "um", "axes": "YX"}
+    )
     with open_source(path) as source:
         assert source.facts.spacing == Spacing(0.25, 0.25)
 
 
 def test_strips_make_full_width_bands(tmp_path: Path) -> None:
     data = np.zeros((3000, 4000), np.uint8)
-    path = written(tmp_path / "a.tif", data, photometric="minisblack", rowsperstrip=16, compression="zlib")
+    path = written(
+        tmp_path / "a.tif", data, photometric="minisblack", rowsperstrip=16, compression="zlib"
+    )
     with open_source(path) as source:
         chunk = source.facts.chunk[0]
         assert chunk.width == 4000
@@ -175,7 +183,15 @@ def test_one_plain_strip_is_read_in_bands_and_not_whole(tmp_path: Path) -> None:
 def test_tiles_that_were_never_written_are_white(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tiles = iter([np.zeros((16, 16, 3), np.uint8), None, None, None])
-    tifffile.imwrite(path, tiles, shape=(32, 32, 3), dtype=np.uint8, tile=(16, 16), photometric="rgb", metadata=None)
+    tifffile.imwrite(
+        path,
+        tiles,
+        shape=(32, 32, 3),
+        dtype=np.uint8,
+        tile=(16, 16),
+        photometric="rgb",
+        metadata=None,
+    )
     with open_source(path, "tiff") as source:
         pixels = source.read(0, LevelBox(0, 0, 32, 32))
     assert (pixels[:16, :16] == 0).all()

@@ -40,7 +40,9 @@ def test_a_remote_svs_reads_as_the_local_one(shared_data: Path) -> None:
 
 def test_channels_that_are_not_rgb_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, np.zeros((5, 40, 60), np.uint8), photometric="minisblack", metadata={"axes": "CYX"})
+    tifffile.imwrite(
+        path, np.zeros((5, 40, 60), np.uint8), photometric="minisblack", metadata={"axes": "CYX"}
+    )
     with pytest.raises(UnreadableSourceError, match="5 channels"):
         open_source(path, "tiffslide")
 
@@ -50,4 +52,6 @@ def test_grey_becomes_rgb(tmp_path: Path, write: Any) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, grey, tile=(64, 64), metadata=None)
     with open_source(path, "tiffslide") as source:
-        np.testing.assert_array_equal(source.read(0, LevelBox(0, 0, 300, 300)), np.dstack([grey] * 3))
+        np.testing.assert_array_equal(
+            source.read(0, LevelBox(0, 0, 300, 300)), np.dstack([grey] * 3)
+        )

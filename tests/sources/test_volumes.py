@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import nibabel
 import numpy as np
 import pytest
-from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
 
 from slidecam.errors import RegionReadError, SourceError, UnreadableSourceError, UsageError
 from slidecam.geometry import LevelBox
@@ -32,7 +38,9 @@ def opened(path: Path, **view: Any) -> VolumeSource:
     return source
 
 
-def stored_as(voxels: NDArray[Any], affine: NDArray[np.float64], codes: str) -> tuple[Any, NDArray[np.float64]]:
+def stored_as(
+    voxels: NDArray[Any], affine: NDArray[np.float64], codes: str
+) -> tuple[Any, NDArray[np.float64]]:
     """Return the same physical volume with its axes permuted and flipped."""
     turn = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(codes)))
     return apply_orientation(voxels, turn), affine @ inv_ornt_aff(turn, voxels.shape)
@@ -44,7 +52,9 @@ def test_orientation_is_the_affines_and_not_the_arrays(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16], codes: str, axis: str
 ) -> None:
     plain = write_volume.nifti(tmp_path / "plain.nii", head)
-    turned = write_volume.nifti(tmp_path / "turned.nii", *stored_as(head, write_volume.affine(head.shape), codes))
+    turned = write_volume.nifti(
+        tmp_path / "turned.nii", *stored_as(head, write_volume.affine(head.shape), codes)
+    )
     with opened(plain, axis=axis) as one, opened(turned, axis=axis) as other:
         np.testing.assert_array_equal(np.asarray(one.array()), np.asarray(other.array()))
         np.testing.assert_allclose(one.stack.grid.scale, other.stack.grid.scale)
@@ -52,23 +62,35 @@ def test_orientation_is_the_affines_and_not_the_arrays(
         np.testing.assert_allclose(one.stack.positions, other.stack.positions, atol=1e-5)
         box = LevelBox(0, 0, one.facts.size.width, one.facts.size.height)
         for plane in (0, one.facts.planes // 2):
-            np.testing.assert_array_equal(one.read(0, box, plane=plane), other.read(0, box, plane=plane))
+            np.testing.assert_array_equal(
+                one.read(0, box, plane=plane), other.read(0, box, plane=plane)
+            )
 
 
-def test_slices_are_hung_with_the_patients_right_on_the_left(tmp_path: Path, write_volume: Any) -> None:
+def test_slices_are_hung_with_the_patients_right_on_the_left(
+    tmp_path: Path, write_volume: Any
+) -> None:
     voxels = np.zeros((8, 10, 6), np.int16)  # x right, y forwards, z up
-    voxels[7, 0, 0], voxels[0, 9, 0], voxels[0, 0, 5] = 100, 150, 200  # rightmost, foremost, uppermost
+    voxels[7, 0, 0], voxels[0, 9, 0], voxels[0, 0, 5] = (
+        100,
+        150,
+        200,
+    )  # rightmost, foremost, uppermost
     path = write_volume.nifti(tmp_path / "corners.nii", voxels)
     with opened(path, window=RAW) as axial:
         picture = axial.read(0, LevelBox(0, 0, 8, 10))[:, :, 0]
         assert picture[9, 0] == 100  # right on the left, behind at the bottom
         assert picture[0, 7] == 150  # in front on top
     with opened(path, axis="coronal", window=RAW) as coronal:
-        picture = coronal.read(0, LevelBox(0, 0, 8, 6), plane=9)[:, :, 0]  # planes follow each other backwards
+        picture = coronal.read(0, LevelBox(0, 0, 8, 6), plane=9)[
+            :, :, 0
+        ]  # planes follow each other backwards
         assert picture[0, 7] == 200  # superior up
         assert picture[5, 0] == 100
     with opened(path, axis="sagittal", window=RAW) as sagittal:
-        picture = sagittal.read(0, LevelBox(0, 0, 10, 6), plane=7)[:, :, 0]  # … and to the patient's left
+        picture = sagittal.read(0, LevelBox(0, 0, 10, 6), plane=7)[
+            :, :, 0
+        ]  # … and to the patient's left
         assert picture[0, 9] == 200
         assert picture[5, 0] == 150  # in front on the left
 
@@ -84,10 +106,14 @@ def test_a_plane_reads_the_same_whichever_slab_it_comes_with(
         for axis in ("axial", "coronal", "sagittal"):
             with opened(path, axis=axis) as source:
                 np.testing.assert_array_equal(np.asarray(source.array()), expected)
-                np.testing.assert_array_equal(np.asarray(source.array()[::-2, 3:9:2, 5]), expected[::-2, 3:9:2, 5])
+                np.testing.assert_array_equal(
+                    np.asarray(source.array()[::-2, 3:9:2, 5]), expected[::-2, 3:9:2, 5]
+                )
 
 
-def test_scaled_samples_are_intensities_and_holes_are_dark(tmp_path: Path, head: NDArray[np.int16]) -> None:
+def test_scaled_samples_are_intensities_and_holes_are_dark(
+    tmp_path: Path, head: NDArray[np.int16]
+) -> None:
     values = head.astype(np.float32) / 7
     values[3, 3, 3] = np.nan
     image = nibabel.Nifti1Image(values, np.eye(4))
@@ -96,7 +122,11 @@ def test_scaled_samples_are_intensities_and_holes_are_dark(tmp_path: Path, head:
     scaled.header.set_slope_inter(0.5, -100)
     nibabel.save(scaled, tmp_path / "scaled.nii.gz")
     with opened(tmp_path / "scaled.nii.gz") as source:
-        expected = nibabel.nifti1.load(tmp_path / "scaled.nii.gz").get_fdata()[::-1, ::-1].transpose(2, 1, 0)
+        expected = (
+            nibabel.nifti1.load(tmp_path / "scaled.nii.gz")
+            .get_fdata()[::-1, ::-1]
+            .transpose(2, 1, 0)
+        )
         np.testing.assert_allclose(np.asarray(source.array()), expected, rtol=1e-6)
     with opened(tmp_path / "scaled.nii.gz") as source:
         assert source.not_numbers == 0
@@ -122,8 +152,13 @@ def test_an_oblique_volume_is_shown_on_straight_axes(tmp_path: Path, write_volum
     turn[1:3, 1:3] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]
     shape = (30, 36, 24)
     affine = turn @ write_volume.affine(shape)
-    places = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=3) @ affine[:3, :3].T + affine[:3, 3]
-    height = places[..., 2].astype(np.float32) + 100  # mm upwards: after resampling, each slice has one value
+    places = (
+        np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=3) @ affine[:3, :3].T
+        + affine[:3, 3]
+    )
+    height = (
+        places[..., 2].astype(np.float32) + 100
+    )  # mm upwards: after resampling, each slice has one value
     with opened(write_volume.nifti(tmp_path / "oblique.nii", height, affine)) as source:
         assert source.stack.grid.is_oblique
         assert any("oblique" in note for note in source.facts.notes)
@@ -137,7 +172,9 @@ def test_an_oblique_volume_is_shown_on_straight_axes(tmp_path: Path, write_volum
         np.testing.assert_array_equal(shown.array[5, 3:7, ::2].compute(), whole[5, 3:7, ::2])
 
 
-def test_a_straight_volume_is_shown_as_it_is(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> None:
+def test_a_straight_volume_is_shown_as_it_is(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
     with opened(write_volume.nifti(tmp_path / "head.nii", head)) as source:
         shown = displayed(source.array(), source.stack.grid)
         assert not shown.resampled
@@ -157,7 +194,9 @@ def test_colours_are_colours(tmp_path: Path) -> None:
         assert (source.read(0, LevelBox(0, 0, 6, 7))[:, 3] == (0, 200, 0)).all()
 
 
-def test_a_window_of_slices_shows_its_neighbours_as_colours(tmp_path: Path, write_volume: Any) -> None:
+def test_a_window_of_slices_shows_its_neighbours_as_colours(
+    tmp_path: Path, write_volume: Any
+) -> None:
     voxels = np.zeros((8, 8, 5), np.int16) + np.arange(5, dtype=np.int16) * 10
     with opened(write_volume.nifti(tmp_path / "a.nii", voxels), slices=3, window=RAW) as source:
         assert source.read(0, LevelBox(0, 0, 1, 1), plane=2).ravel().tolist() == [10, 20, 30]
@@ -166,9 +205,15 @@ def test_a_window_of_slices_shows_its_neighbours_as_colours(tmp_path: Path, writ
 
 @pytest.mark.parametrize(
     ("window", "limits"),
-    [(Window("fixed", 5, 50), (5, 50)), (Window("percentile", 0, 100), (101, 200)), (Window("zscore", -1, 1), None)],
+    [
+        (Window("fixed", 5, 50), (5, 50)),
+        (Window("percentile", 0, 100), (101, 200)),
+        (Window("zscore", -1, 1), None),
+    ],
 )
-def test_a_window_is_found_on_what_is_no_air(window: Window, limits: tuple[float, float] | None) -> None:
+def test_a_window_is_found_on_what_is_no_air(
+    window: Window, limits: tuple[float, float] | None
+) -> None:
     sample = np.concatenate([np.zeros(300), np.arange(101, 201)]).astype(np.float32)
     found = window.limits(sample)
     body = np.arange(101, 201)
@@ -230,7 +275,9 @@ def test_an_affine_that_places_nothing_is_refused(tmp_path: Path, head: NDArray[
 
 
 def test_complex_numbers_are_refused_with_a_remedy(tmp_path: Path) -> None:
-    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.complex64), np.eye(4)), tmp_path / "c.nii")
+    nibabel.save(
+        nibabel.Nifti1Image(np.zeros((4, 4, 4), np.complex64), np.eye(4)), tmp_path / "c.nii"
+    )
     with pytest.raises(UnreadableSourceError, match=r"complex64.*magnitude"):
         open_source(tmp_path / "c.nii")
 
@@ -257,7 +304,9 @@ def test_a_header_in_other_units_is_told(tmp_path: Path, head: NDArray[np.int16]
 
 
 @pytest.mark.parametrize("kind", ["nifti", "nrrd"])
-def test_a_packed_file_whose_checksum_is_wrong_is_refused(tmp_path: Path, write_volume: Any, kind: str) -> None:
+def test_a_packed_file_whose_checksum_is_wrong_is_refused(
+    tmp_path: Path, write_volume: Any, kind: str
+) -> None:
     voxels = np.random.default_rng(0).integers(0, 900, (90, 90, 60)).astype(np.int16)
     name = "brain.nii.gz" if kind == "nifti" else "brain.nrrd"
     path = getattr(write_volume, kind)(tmp_path / name, voxels)

@@ -1,4 +1,7 @@
-"""Every reader of volumes keeps the contract of sources; its plane 0 is the lowest slice, hung as radiologists do."""
+"""Every reader of volumes keeps the contract of sources.
+
+Its plane 0 is the lowest slice, hung as radiologists do.
+"""
 
 from __future__ import annotations
 
@@ -38,16 +41,24 @@ def shown_by_hand(head: NDArray[np.int16]) -> NDArray[np.uint8]:
     body = values[values > low + 0.1 * (high - low)]
     black, white = np.percentile(body, (1, 99.5))
     shown = np.clip((values - black) / (white - black), 0, 1) * 255
-    lowest = shown[::-1, ::-1, 0].T  # x falls along a row: the patient's left is on the right of the picture
+    lowest = shown[
+        ::-1, ::-1, 0
+    ].T  # x falls along a row: the patient's left is on the right of the picture
     return np.repeat(np.rint(lowest)[:, :, None], 3, axis=2).astype(np.uint8)
 
 
 class TestVolume(SourceContract):
     @pytest.fixture(params=sorted(FORMATS))
-    def case(self, request: Any, tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> SourceCase:
+    def case(
+        self, request: Any, tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+    ) -> SourceCase:
         method, reader = FORMATS[request.param]
         write = getattr(write_volume, method)
-        for name in ("own", "copied", "others"):  # a DICOM file brings those of its series that lie beside it
+        for name in (
+            "own",
+            "copied",
+            "others",
+        ):  # a DICOM file brings those of its series that lie beside it
             (tmp_path / name).mkdir()
         path = write(tmp_path / "own" / request.param, head)
         copy = tmp_path / "copied" / f"copy-{request.param}"

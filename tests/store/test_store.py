@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from slidecam.errors import RunExistsError, RunMismatchError, StoreError
-from slidecam.store import RunStore, Status, StorePlan, TileResults, lock_run, open_or_create, read_run, write_run
+from slidecam.store import (
+    RunStore,
+    Status,
+    StorePlan,
+    TileResults,
+    lock_run,
+    open_or_create,
+    read_run,
+    write_run,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +73,9 @@ def test_a_run_without_maps_keeps_none(tmp_path: Path) -> None:
 
 
 def test_a_slide_without_tiles_is_a_run_with_nothing_pending(tmp_path: Path) -> None:
-    store = RunStore.create(tmp_path, StorePlan(np.zeros((0, 4), np.int64), [], 10, 2, (1, 1, 3, 3)))
+    store = RunStore.create(
+        tmp_path, StorePlan(np.zeros((0, 4), np.int64), [], 10, 2, (1, 1, 3, 3))
+    )
     assert (len(store), store.pending_batches(), store.boxes.shape) == (0, [], (0, 4))
 
 

@@ -103,7 +103,9 @@ def test_a_damaged_file_is_told_and_not_written_over(run: RunTiles, content: str
     assert path.read_text(encoding="utf-8") == content
 
 
-def test_a_write_that_fails_leaves_the_old_file(run: RunTiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_the_old_file(
+    run: RunTiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
     corrections = Corrections.open(run)
     corrections.set(1, "A")
 

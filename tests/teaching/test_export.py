@@ -36,11 +36,17 @@ def test_a_runs_labelled_tiles_are_what_predict_saw(
     Corrections.open(run).set([len(run) - 1], "fat/lipid")
     made = result_of(export_training(run, tmp_path / "set", drawn))
     ready = prepare(
-        str(slide), tmp_path / "none", load_model(tiny_bundle, SPEC), PredictSpec(dry_run=True, overlap=0.25, mpp=0.4)
+        str(slide),
+        tmp_path / "none",
+        load_model(tiny_bundle, SPEC),
+        PredictSpec(dry_run=True, overlap=0.25, mpp=0.4),
     )
     seen: dict[tuple[int, ...], NDArray[np.uint8]] = {}
     for batch in stream_tiles(ready.source, ready.grid, StreamSpec(7)):
-        seen |= {tuple(ready.grid.boxes[row]): pixels for row, pixels in zip(batch.rows, batch.pixels, strict=True)}
+        seen |= {
+            tuple(ready.grid.boxes[row]): pixels
+            for row, pixels in zip(batch.rows, batch.pixels, strict=True)
+        }
     ready.close()
     with (tmp_path / "set" / "pictures.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -53,7 +59,10 @@ def test_a_runs_labelled_tiles_are_what_predict_saw(
     assert made.tiles["fat/lipid"] == 1
     assert set(pictures.groups or ()) == {"a"}
     again = read_annotations(tmp_path / "set" / "annotations.geojson", run.table.bounds)
-    assert [(each.class_name, each.name) for each in again] == [("A", ""), ("fat/lipid", "corrected tile")]
+    assert [(each.class_name, each.name) for each in again] == [
+        ("A", ""),
+        ("fat/lipid", "corrected tile"),
+    ]
     x, y, width, height = run.table.boxes[-1].tolist()
     np.testing.assert_array_equal(again[1].area[0][[0, 2]], [[x, y], [x + width, y + height]])
     with pytest.raises(UsageError, match="tile set here"):

@@ -1,4 +1,7 @@
-"""A classifier taught on the sample slide: what was right stays, what was wrong is mended, what is new is learnt."""
+"""A classifier taught on the sample slide.
+
+What was right stays, what was wrong is mended, what is new is learnt.
+"""
 
 from __future__ import annotations
 
@@ -44,15 +47,25 @@ def run_of(slide: Path, bundle: Path, out: Path, spec: PredictSpec = PLAIN) -> R
 
 @pytest.fixture(scope="module")
 def sample_run(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunTiles:
-    """Return the run of the sample slide by the sample bundle, whose classes are right on 98.9 % of its tiles."""
-    return run_of(sample_data / "slide.tif", sample_data / "bundle", tmp_path_factory.mktemp("sample"))
+    """Return the run of the sample slide by the sample bundle.
+
+    The bundle's classes are right on 98.9 % of its tiles.
+    """
+    return run_of(
+        sample_data / "slide.tif", sample_data / "bundle", tmp_path_factory.mktemp("sample")
+    )
 
 
 @pytest.fixture(scope="module")
 def looks(sample_run: RunTiles) -> NDArray[np.float64]:
-    """Return the features of all tiles of the sample slide, which the sample bundle's descendants share."""
+    """Return the features of all tiles of the sample slide.
+
+    The sample bundle's descendants share them.
+    """
     rows = np.arange(len(sample_run))
-    known = result_of(embed_tiles(sample_run, open_teachable(sample_run, torch.device("cpu")), rows))
+    known = result_of(
+        embed_tiles(sample_run, open_teachable(sample_run, torch.device("cpu")), rows)
+    )
     return known.of(rows)
 
 
@@ -62,11 +75,18 @@ def head_of(bundle: Bundle) -> Head:
     return Head(layer.weight.double().numpy(), layer.bias.double().numpy())
 
 
-def other_parent(sample_run: RunTiles, out: Path, head: Head, card: Mapping[str, object]) -> RunTiles:
-    """Return the sample run as if a classifier with another head had made it; its features are not known yet."""
+def other_parent(
+    sample_run: RunTiles, out: Path, head: Head, card: Mapping[str, object]
+) -> RunTiles:
+    """Return the sample run as if a classifier with another head had made it.
+
+    Its features are not known yet.
+    """
     bundle = open_bundle(sample_run.bundle_path)
     assert head.bias is not None
-    layer = LastLayer("fc", torch.from_numpy(head.weight).float(), torch.from_numpy(head.bias).float())
+    layer = LastLayer(
+        "fc", torch.from_numpy(head.weight).float(), torch.from_numpy(head.bias).float()
+    )
     made = save_bundle(out / "parent", replace(bundle.card, **card), with_last_layer(bundle, layer))  # type: ignore[arg-type]
     folder = out / "run"
     folder.mkdir()
@@ -81,7 +101,14 @@ def other_parent(sample_run: RunTiles, out: Path, head: Head, card: Mapping[str,
     )
     digest = {**sample_run.digest, "model": made.digest}
     logits = np.full(probabilities.shape, np.nan, np.float32)
-    return replace(sample_run, folder=folder, table=table, logits=logits, digest=digest, bundle_path=str(made.path))
+    return replace(
+        sample_run,
+        folder=folder,
+        table=table,
+        logits=logits,
+        digest=digest,
+        bundle_path=str(made.path),
+    )
 
 
 def said(run: RunTiles, labels: Mapping[int, str]) -> Corrections:
@@ -97,7 +124,9 @@ def own_labels(run: RunTiles, count: int, seed: int = 0) -> dict[int, str]:
     return {row: run.table.class_names[run.table.winners[row]] for row in rows}
 
 
-def taught(run: RunTiles, out: Path, labels: Mapping[int, str], spec: FineTuneSpec | None = None) -> FineTuned:
+def taught(
+    run: RunTiles, out: Path, labels: Mapping[int, str], spec: FineTuneSpec | None = None
+) -> FineTuned:
     for row in list(Corrections.open(run).labels):
         Corrections.open(run).clear(row)
     said(run, labels)
@@ -156,7 +185,9 @@ def test_ten_corrections_mend_their_like_and_leave_the_rest(
     assert (found.measured, "all are of one class" in found.why_not) == (None, True)
 
 
-def test_teaching_again_embeds_nothing_and_gives_the_same_weights(sample_run: RunTiles, tmp_path: Path) -> None:
+def test_teaching_again_embeds_nothing_and_gives_the_same_weights(
+    sample_run: RunTiles, tmp_path: Path
+) -> None:
     labels = {**own_labels(sample_run, 30), 0: "tumour", 1: "stroma", 2: "lymphoid"}
     first = taught(sample_run, tmp_path / "one", labels)
     second = result_of(fine_tune(sample_run, tmp_path / "two"))
@@ -169,7 +200,9 @@ def test_teaching_again_embeds_nothing_and_gives_the_same_weights(sample_run: Ru
     assert third.bundle.card.weights_sha256 == first.bundle.card.weights_sha256
 
 
-def test_enough_labels_are_measured_on_places_that_were_left_out(sample_run: RunTiles, tmp_path: Path) -> None:
+def test_enough_labels_are_measured_on_places_that_were_left_out(
+    sample_run: RunTiles, tmp_path: Path
+) -> None:
     found = taught(sample_run, tmp_path / "new", own_labels(sample_run, 80))
     assert found.measured is not None
     assert found.why_not == ""
@@ -177,7 +210,9 @@ def test_enough_labels_are_measured_on_places_that_were_left_out(sample_run: Run
     held_out = found.bundle.card.provenance["held_out"]
     assert isinstance(held_out, dict)
     assert held_out["accuracy"]["after"]["ci95"][0] < 1
-    assert json.loads(json.dumps(found.record()))["held_out"] == json.loads(json.dumps(found.measured.record()))
+    assert json.loads(json.dumps(found.record()))["held_out"] == json.loads(
+        json.dumps(found.measured.record())
+    )
 
 
 def test_the_card_says_where_it_comes_from_and_that_it_is_not_calibrated(
@@ -197,9 +232,13 @@ def test_the_card_says_where_it_comes_from_and_that_it_is_not_calibrated(
     assert told["parent"]["digest"] == parent.digest == found.parent
     assert told["parent"]["provenance"] == parent.card.provenance
     same = taught(
-        run, tmp_path / "same", {row: run.table.class_names[called(full.logits(looks))[row]] for row in (5, 6)}
+        run,
+        tmp_path / "same",
+        {row: run.table.class_names[called(full.logits(looks))[row]] for row in (5, 6)},
     )
-    np.testing.assert_allclose(head_of(same.bundle).logits(looks), full.logits(looks) / 2.5, atol=1e-4)
+    np.testing.assert_allclose(
+        head_of(same.bundle).logits(looks), full.logits(looks) / 2.5, atol=1e-4
+    )
 
 
 def test_what_would_be_lost_or_makes_no_sense_is_refused(
@@ -210,11 +249,19 @@ def test_what_would_be_lost_or_makes_no_sense_is_refused(
         result_of(fine_tune(sample_run, sample_data / "bundle"))
     drawn = [Annotation("fat", (np.array([[0, 0], [4096, 0], [4096, 4096], [0, 4096]]),))]
     with pytest.raises(UsageError, match="--new-class 'fat'"):
-        result_of(fine_tune(sample_run, tmp_path / "a", drawn, spec=FineTuneSpec(new_classes=(), beside=False)))
+        result_of(
+            fine_tune(
+                sample_run, tmp_path / "a", drawn, spec=FineTuneSpec(new_classes=(), beside=False)
+            )
+        )
     with pytest.raises(DataSetError, match="no tile has a label"):
         result_of(fine_tune(sample_run, tmp_path / "a", spec=FineTuneSpec(beside=False)))
     with pytest.raises(RunMismatchError, match="not the bundle"):
-        result_of(fine_tune(replace(sample_run, digest={**sample_run.digest, "model": "x"}), tmp_path / "a"))
+        result_of(
+            fine_tune(
+                replace(sample_run, digest={**sample_run.digest, "model": "x"}), tmp_path / "a"
+            )
+        )
     for wrong in ({"rehearsed": -1}, {"folds": 1}, {"seed": -1}):
         with pytest.raises(UsageError, match="out of range"):
             FineTuneSpec(**wrong)  # type: ignore[arg-type]
@@ -241,8 +288,16 @@ CARD = Card(
 )
 NETWORKS: dict[str, tuple[str, dict[str, object], str]] = {
     "hidden": ("slidecam/dense_head", {"backbone": "mobilenetv3_small_050", "hidden": 8}, "head.3"),
-    "tokens": ("timm/vit_tiny_patch16_224", {"img_size": 32, "embed_dim": 24, "depth": 2, "num_heads": 2}, "head"),
-    "graph": ("slidecam/cell_graph", {"backbone": "mobilenetv3_small_050", "nodes": 6, "neighbours": 2}, "second"),
+    "tokens": (
+        "timm/vit_tiny_patch16_224",
+        {"img_size": 32, "embed_dim": 24, "depth": 2, "num_heads": 2},
+        "head",
+    ),
+    "graph": (
+        "slidecam/cell_graph",
+        {"backbone": "mobilenetv3_small_050", "nodes": 6, "neighbours": 2},
+        "second",
+    ),
 }
 
 
@@ -263,7 +318,9 @@ def test_whatever_the_network_only_its_last_layer_learns(
     before, after = parent.network().state_dict(), found.bundle.network().state_dict()
     assert before.keys() == after.keys()
     changed = {
-        name for name in before if before[name].shape != after[name].shape or not before[name].equal(after[name])
+        name
+        for name in before
+        if before[name].shape != after[name].shape or not before[name].equal(after[name])
     }
     assert changed == {f"{last}.weight", f"{last}.bias"}
     assert after[f"{last}.weight"].shape[0] == 4

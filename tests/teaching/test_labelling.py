@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def square(name: str, left: float, top: float, right: float, bottom: float) -> Annotation:
-    return Annotation(name, (np.array([[left, top], [right, top], [right, bottom], [left, bottom]]),))
+    return Annotation(
+        name, (np.array([[left, top], [right, top], [right, bottom], [left, bottom]]),)
+    )
 
 
 DRAWN = (square("A", 0, 0, 33, 26), square("B", 36, 0, 80, 30), square("C", 0, 40, 80, 47))
@@ -73,7 +75,9 @@ def test_corrections_of_another_run_of_the_slide_are_found_by_their_boxes(run: R
     corrections = Corrections.open(run)
     corrections.set([1, 40], "A")
     other = replace(run, table=replace(run.table, boxes=run.table.boxes[::-1].copy()))
-    shifted = replace(run.table, boxes=run.table.boxes + np.array([0, 0, 1, 1]) * (np.arange(48) == 40)[:, None])
+    shifted = replace(
+        run.table, boxes=run.table.boxes + np.array([0, 0, 1, 1]) * (np.arange(48) == 40)[:, None]
+    )
     assert label_tiles(other, corrections=corrections.path).rows.tolist() == [7, 46]
     some = label_tiles(replace(run, table=shifted), corrections=corrections.path)
     assert some.rows.tolist() == [1]

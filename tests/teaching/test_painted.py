@@ -48,9 +48,16 @@ def test_a_ring_has_a_hole_and_only_its_corners(tmp_path: Path) -> None:
     (found,) = PaintedLabels(labels, CLASSES, (10, 10), (100, 0), {"A": (9, 8, 7)}).annotations()
     assert [len(ring) for ring in found.area] == [4, 4]
     assert found.color == (9, 8, 7)
-    assert {tuple(corner) for corner in found.area[0].tolist()} == {(100, 0), (150, 0), (150, 40), (100, 40)}
+    assert {tuple(corner) for corner in found.area[0].tolist()} == {
+        (100, 0),
+        (150, 0),
+        (150, 40),
+        (100, 40),
+    }
     write_annotations(tmp_path / "a.geojson", [found])
-    again = paint_labels(read_annotations(tmp_path / "a.geojson"), CLASSES, (4, 5), (10, 10), (100, 0))
+    again = paint_labels(
+        read_annotations(tmp_path / "a.geojson"), CLASSES, (4, 5), (10, 10), (100, 0)
+    )
     np.testing.assert_array_equal(again.labels, labels)
     assert again.colors == {"A": (9, 8, 7)}
 

@@ -1,4 +1,4 @@
-"""What to label next: unsure, spread out, never what is labelled, and the same for the same seed."""
+"""What to label next: unsure, spread out, never what is labelled, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def slowly(run: RunTiles, count: int, exclude: list[int], spec: SuggestionSpec) 
     """Take the formula of the module pair by pair."""
     unsure = uncertainty(run.table.probabilities, run.table.activation, spec.kind)
     rows = [row for row in range(len(run)) if run.table.done[row]]
-    pairs = [np.linalg.norm(run.logits[i].astype(float) - run.logits[j]) for i in rows for j in rows]
+    pairs = [
+        np.linalg.norm(run.logits[i].astype(float) - run.logits[j]) for i in rows for j in rows
+    ]
     usual = float(np.median([pair for pair in pairs if pair > 0]))
 
     def like(i: int, j: int) -> float:
@@ -35,7 +37,10 @@ def slowly(run: RunTiles, count: int, exclude: list[int], spec: SuggestionSpec) 
     taken, chosen = list(exclude), []
     for _turn in range(count):
         free = [row for row in rows if row not in taken]
-        best = max(free, key=lambda row: unsure[row] * (1 - max([like(row, j) for j in taken], default=0.0)))
+        best = max(
+            free,
+            key=lambda row: unsure[row] * (1 - max([like(row, j) for j in taken], default=0.0)),
+        )
         taken.append(best)
         chosen.append(best)
     return chosen
@@ -85,7 +90,9 @@ def test_the_same_seed_gives_the_same_and_another_decides_between_equals(
     boxes = grid_boxes(size, 10, 10)
     even = np.full((len(boxes), 3), 1 / 3, np.float32)
     run = made_run(boxes, even, size=size, step=10)
-    rows = [[one.row for one in suggest(run, 5, spec=SuggestionSpec(seed=seed))] for seed in (1, 1, 2)]
+    rows = [
+        [one.row for one in suggest(run, 5, spec=SuggestionSpec(seed=seed))] for seed in (1, 1, 2)
+    ]
     assert rows[0] == rows[1] != rows[2]
 
 

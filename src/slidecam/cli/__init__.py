@@ -3,4 +3,13 @@
 from slidecam.cli import evaluating, explaining, exporting, learning, reading, refining, serving
 from slidecam.cli.app import main
 
-__all__ = ["evaluating", "explaining", "exporting", "learning", "main", "reading", "refining", "serving"]
+__all__ = [
+    "evaluating",
+    "explaining",
+    "exporting",
+    "learning",
+    "main",
+    "reading",
+    "refining",
+    "serving",
+]

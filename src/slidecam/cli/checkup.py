@@ -1,4 +1,4 @@
-"""`slidecam doctor`: what is installed, which readers and devices work, and the remedy for what does not."""
+"""`slidecam doctor`: what is installed, which readers and devices work, and how to mend others."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def examine() -> list[Finding]:
 
 
 def _platform() -> Iterator[Finding]:
-    yield Finding("python", well=True, detail=f"{platform.python_version()} on {platform.platform()}")
+    yield Finding(
+        "python", well=True, detail=f"{platform.python_version()} on {platform.platform()}"
+    )
     yield Finding("processors", well=True, detail=str(os.cpu_count()))
 
 
@@ -61,13 +63,27 @@ def _installed(name: str) -> Finding:
     try:
         return Finding(name, well=True, detail=version(name), needed=True)
     except PackageNotFoundError:
-        return Finding(name, well=False, detail="not installed", remedy=f"pip install {name}", needed=True)
+        return Finding(
+            name, well=False, detail="not installed", remedy=f"pip install {name}", needed=True
+        )
 
 
 def _readers() -> Iterator[Finding]:
-    yield _tried("reader openslide", _open_openslide, "pip install --force-reinstall openslide-python openslide-bin")
-    yield _tried("reader tiffslide", lambda: _imported("tiffslide"), "pip install --force-reinstall tiffslide")
-    yield _tried("reader tiff (JPEG 2000, LZW)", _decode_jpeg2000, "pip install --force-reinstall imagecodecs tifffile")
+    yield _tried(
+        "reader openslide",
+        _open_openslide,
+        "pip install --force-reinstall openslide-python openslide-bin",
+    )
+    yield _tried(
+        "reader tiffslide",
+        lambda: _imported("tiffslide"),
+        "pip install --force-reinstall tiffslide",
+    )
+    yield _tried(
+        "reader tiff (JPEG 2000, LZW)",
+        _decode_jpeg2000,
+        "pip install --force-reinstall imagecodecs tifffile",
+    )
     yield _tried("reader picture", _open_picture, "pip install --force-reinstall pillow")
 
 
@@ -115,10 +131,16 @@ def _devices() -> Iterator[Finding]:
     yield Finding("device cpu", well=True, detail=f"{torch.get_num_threads()} threads", needed=True)
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            yield Finding(f"device cuda:{index}", well=True, detail=torch.cuda.get_device_name(index))
+            yield Finding(
+                f"device cuda:{index}", well=True, detail=torch.cuda.get_device_name(index)
+            )
         return
     built = torch.version.cuda
-    detail = f"torch has CUDA {built}, but no driver answers" if built else "torch was built without CUDA"
+    detail = (
+        f"torch has CUDA {built}, but no driver answers"
+        if built
+        else "torch was built without CUDA"
+    )
     remedy = "Without an NVIDIA GPU this is as it should be; with one, install its driver"
     yield Finding("device cuda", well=False, detail=detail, remedy=f"{remedy} (see nvidia-smi).")
 
@@ -128,4 +150,9 @@ def _extras() -> Iterator[Finding]:
         try:
             yield Finding(f"extra {extra}", well=True, detail=f"{package} {version(package)}")
         except PackageNotFoundError:
-            yield Finding(f"extra {extra}", well=False, detail="absent", remedy=f'pip install "slidecam[{extra}]"')
+            yield Finding(
+                f"extra {extra}",
+                well=False,
+                detail="absent",
+                remedy=f'pip install "slidecam[{extra}]"',
+            )

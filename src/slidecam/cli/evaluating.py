@@ -31,55 +31,92 @@ class Part(StrEnum):
     ALL = "all"
 
 
-@app.command()
+@app.command(
+    help=(
+        "Measure a bundle on pictures (--data) or annotated slides (--slides, --runs), or heat on"
+        " a mask (--mask).\n\nEvery figure has its 95 % interval. --json prints one object."
+    )
+)
 def evaluate(
     bundle: Annotated[
         Path,
-        typer.Argument(help="Folder of a model bundle; with --mask, a volume's folder of a run.", show_default=False),
+        typer.Argument(
+            help="Folder of a model bundle; with --mask, a volume's folder of a run.",
+            show_default=False,
+        ),
     ],
     data: Annotated[
         Path | None,
         typer.Option(help="Class folders of pictures, train/val/test folders of them, or a CSV."),
     ] = None,
     slides: Annotated[
-        list[str] | None, typer.Option(help="Slide, or folder of slides, with --annotations; repeat for more.")
+        list[str] | None,
+        typer.Option(help="Slide, or folder of slides, with --annotations; repeat for more."),
     ] = None,
-    runs: Annotated[Path | None, typer.Option(help="Folder that predict wrote, with --annotations.")] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="Folder that predict wrote, with --annotations.")
+    ] = None,
     annotations: Annotated[
-        Path | None, typer.Option(help="GeoJSON of the only slide, or a folder of <stem>.geojson for each.")
+        Path | None,
+        typer.Option(help="GeoJSON of the only slide, or a folder of <stem>.geojson for each."),
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option(help="Of a volume: NIfTI, NRRD or MGZ that its heatmaps are held against.")
+        Path | None,
+        typer.Option(help="Of a volume: NIfTI, NRRD or MGZ that its heatmaps are held against."),
     ] = None,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", help="With --mask: class to measure; repeat for more.")
+        list[str] | None,
+        typer.Option("--class", help="With --mask: class to measure; repeat for more."),
     ] = None,
     threshold: Annotated[
-        str, typer.Option(help="With --mask: where heat counts for Dice: otsu, mean+1.5, quantile:0.9, fraction:0.5.")
+        str,
+        typer.Option(
+            help=(
+                "With --mask: where heat counts for Dice: otsu, mean+1.5, quantile:0.9,"
+                " fraction:0.5."
+            )
+        ),
     ] = "otsu",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for evaluation.html, .json and predictions.csv.")
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for evaluation.html, .json and predictions.csv."),
     ] = None,
     part: Annotated[
-        Part, typer.Option(help="Part of --data. auto: the test part, of the bundle's own data too; else all.")
+        Part,
+        typer.Option(
+            help="Part of --data. auto: the test part, of the bundle's own data too; else all."
+        ),
     ] = Part.AUTO,
     rename: Annotated[
-        list[str] | None, typer.Option("--map", help="THEIRS=OURS: a class of the data and the bundle's name for it.")
+        list[str] | None,
+        typer.Option(
+            "--map", help="THEIRS=OURS: a class of the data and the bundle's name for it."
+        ),
     ] = None,
     group_pattern: Annotated[
-        str, typer.Option(help="Regular expression with (?P<group>…) for the patient. \\[default: the bundle's]")
+        str,
+        typer.Option(
+            help="Regular expression with (?P<group>…) for the patient. \\[default: the bundle's]"
+        ),
     ] = "",
-    min_share: Annotated[float, typer.Option(help="Least share of a tile that is annotated as its class.")] = 0.5,
-    most_other: Annotated[float, typer.Option(help="Most of a tile that may be annotated as another class.")] = 0.2,
+    min_share: Annotated[
+        float, typer.Option(help="Least share of a tile that is annotated as its class.")
+    ] = 0.5,
+    most_other: Annotated[
+        float, typer.Option(help="Most of a tile that may be annotated as another class.")
+    ] = 0.2,
     mpp: Annotated[
-        float | None, typer.Option(help="µm per level-0 pixel of --slides, where the file does not say or is wrong.")
+        float | None,
+        typer.Option(
+            help="µm per level-0 pixel of --slides, where the file does not say or is wrong."
+        ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures or tiles computed at once.")] = 16,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     trust: Trust = False,
     json: Json = False,
 ) -> None:
-    """Measure a bundle on pictures (--data) or annotated slides (--slides, --runs), or heat on a mask (--mask).
+    """Measure a bundle on pictures or annotated slides, or heat on a mask.
 
     Every figure has its 95 % interval. --json prints one object.
     """
@@ -124,22 +161,36 @@ def _check_material(
     from slidecam.errors import UsageError
 
     if sum(map(bool, (data, slides, runs))) != 1:
-        raise UsageError("what to measure on is not clear.", "Pass one of --data, --slides, --runs and --mask.")
+        raise UsageError(
+            "what to measure on is not clear.", "Pass one of --data, --slides, --runs and --mask."
+        )
     if data is None and annotations is None:
-        raise UsageError("--slides and --runs need to know what is what.", "Pass --annotations DRAWN.geojson.")
+        raise UsageError(
+            "--slides and --runs need to know what is what.", "Pass --annotations DRAWN.geojson."
+        )
     if data is not None and annotations is not None:
-        raise UsageError("--annotations says nothing of --data.", "Pass --slides or --runs with it, or leave it out.")
+        raise UsageError(
+            "--annotations says nothing of --data.",
+            "Pass --slides or --runs with it, or leave it out.",
+        )
 
 
 def _check_alone(*others: object) -> None:
     from slidecam.errors import UsageError
 
     if any(others):
-        raise UsageError("--mask is for a volume's run alone.", "Leave out --data, --slides, --runs and --annotations.")
+        raise UsageError(
+            "--mask is for a volume's run alone.",
+            "Leave out --data, --slides, --runs and --annotations.",
+        )
 
 
 def _evaluate_volume(
-    terminal: Terminal, run: Path, mask: Path, out: Path | None, how: tuple[tuple[str, ...], str, bool]
+    terminal: Terminal,
+    run: Path,
+    mask: Path,
+    out: Path | None,
+    how: tuple[tuple[str, ...], str, bool],
 ) -> None:
     from slidecam.cli.teaching import told_of_volume
     from slidecam.thresholds import parse_threshold
@@ -158,7 +209,11 @@ def _evaluate_volume(
 
 
 def _on_slides(
-    bundle: Path, material: Path | Sequence[str], annotations: Path, spec: SlideEvaluationSpec, out: Path | None
+    bundle: Path,
+    material: Path | Sequence[str],
+    annotations: Path,
+    spec: SlideEvaluationSpec,
+    out: Path | None,
 ) -> Measuring:
     """Measure slides, or the runs in a folder, and write what is to be kept."""
     from slidecam.models import open_bundle
@@ -169,5 +224,7 @@ def _on_slides(
     else:
         measured = yield from evaluate_slides(bundle, material, annotations, spec)
     if out is not None:
-        write_slide_evaluation(measured, out, open_bundle(bundle, trust=spec.predict.trust).card.name)
+        write_slide_evaluation(
+            measured, out, open_bundle(bundle, trust=spec.predict.trust).card.name
+        )
     return measured

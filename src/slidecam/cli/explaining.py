@@ -10,36 +10,65 @@ import typer
 from slidecam.cli.app import Json, SliceAxis, Trust, app
 from slidecam.cli.terminal import Terminal
 
-Model = Annotated[str, typer.Option("--model", "-m", help="Folder of the model bundle.", show_default=False)]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="Folder of the model bundle.", show_default=False)
+]
 Models = Annotated[
     list[str],
-    typer.Option("--model", "-m", help="Folder of a model bundle; repeat to compare several.", show_default=False),
+    typer.Option(
+        "--model",
+        "-m",
+        help="Folder of a model bundle; repeat to compare several.",
+        show_default=False,
+    ),
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the outputs.", show_default=False)]
-Methods = Annotated[str, typer.Option(help="Methods, comma-separated; slidecam methods lists them.")]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", help="Folder for the outputs.", show_default=False)
+]
+Methods = Annotated[
+    str, typer.Option(help="Methods, comma-separated; slidecam methods lists them.")
+]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="METHOD.KEY=VALUE, for example lime.samples=1000; repeat for more.")
+    list[str] | None,
+    typer.Option("--set", help="METHOD.KEY=VALUE, for example lime.samples=1000; repeat for more."),
 ]
 Against = Annotated[
-    str | None, typer.Option(help="Class that finer-cam compares with. \\[default: the other one of two]")
+    str | None,
+    typer.Option(help="Class that finer-cam compares with. \\[default: the other one of two]"),
 ]
-At = Annotated[list[str] | None, typer.Option(help="X,Y: the tile round this place, level-0 pixels; repeat for more.")]
+At = Annotated[
+    list[str] | None,
+    typer.Option(help="X,Y: the tile round this place, level-0 pixels; repeat for more."),
+]
 Region = Annotated[Path | None, typer.Option(help="GeoJSON of an area: the tiles in it.")]
 Top = Annotated[int | None, typer.Option(min=1, help="The N tiles most like the first --class.")]
-Random = Annotated[int | None, typer.Option(min=1, help="N tiles of the tissue, or N pictures of a folder, by chance.")]
+Random = Annotated[
+    int | None,
+    typer.Option(min=1, help="N tiles of the tissue, or N pictures of a folder, by chance."),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of --random.")]
-Mpp = Annotated[float | None, typer.Option(help="µm per level-0 pixel, where the file does not say or is wrong.")]
-Reader = Annotated[str | None, typer.Option(help="Reader to use instead of the one the content suggests.")]
+Mpp = Annotated[
+    float | None,
+    typer.Option(help="µm per level-0 pixel, where the file does not say or is wrong."),
+]
+Reader = Annotated[
+    str | None, typer.Option(help="Reader to use instead of the one the content suggests.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result in --out.")]
 Masks = Annotated[
-    Path | None, typer.Option(help="GeoJSON of a slide's classes, or a folder of pictures' masks: where the class is.")
+    Path | None,
+    typer.Option(
+        help="GeoJSON of a slide's classes, or a folder of pictures' masks: where the class is."
+    ),
 ]
 
 
 @app.command()
 def explain(
-    source: Annotated[str, typer.Argument(help="A slide, a picture, or a folder of pictures.", show_default=False)],
+    source: Annotated[
+        str, typer.Argument(help="A slide, a picture, or a folder of pictures.", show_default=False)
+    ],
     model: Models,
     out: Out,
     methods: Methods = "gradcam++,score-cam-clustered",
@@ -47,16 +76,22 @@ def explain(
     against: Against = None,
     class_: Annotated[
         list[str] | None,
-        typer.Option("--class", help="Class to explain; repeat for more. \\[default: each tile's predicted one]"),
+        typer.Option(
+            "--class",
+            help="Class to explain; repeat for more. \\[default: each tile's predicted one]",
+        ),
     ] = None,
     at: At = None,
     region: Region = None,
     top: Top = None,
     random: Random = None,
     slices: Annotated[
-        list[int] | None, typer.Option("--slice", help="Of a volume: this slice, as in slices.csv; repeat for more.")
+        list[int] | None,
+        typer.Option("--slice", help="Of a volume: this slice, as in slices.csv; repeat for more."),
     ] = None,
-    axis: Annotated[SliceAxis | None, typer.Option(help="Of a volume. \\[default: the card's]")] = None,
+    axis: Annotated[
+        SliceAxis | None, typer.Option(help="Of a volume. \\[default: the card's]")
+    ] = None,
     seed: Seed = 0,
     curves: Annotated[bool, typer.Option(help="Deletion and insertion curves of each map.")] = True,
     mpp: Mpp = None,
@@ -66,7 +101,10 @@ def explain(
     trust: Trust = False,
     json: Json = False,
 ) -> None:
-    """Explain tiles by several methods, or models, side by side: panel.html, panel.png, explanation.json, maps.npz."""
+    """Explain tiles by several methods, or models, side by side.
+
+    panel.html, panel.png, explanation.json, maps.npz.
+    """
     terminal = Terminal(json=json)
     with terminal.errors():
         from slidecam.cli.telling import places
@@ -104,9 +142,16 @@ def explain(
         terminal.look_at(out / "panel.html", out / "panel.png")
 
 
-@app.command()
+@app.command(
+    help=(
+        "Measure how far to trust methods' maps, beside a random map: faithfulness.html, .json,"
+        " .csv."
+    )
+)
 def faithfulness(
-    source: Annotated[str, typer.Argument(help="A slide, or a folder of pictures in classes.", show_default=False)],
+    source: Annotated[
+        str, typer.Argument(help="A slide, or a folder of pictures in classes.", show_default=False)
+    ],
     model: Model,
     out: Out,
     methods: Methods = "gradcam++,score-cam-clustered",
@@ -120,9 +165,15 @@ def faithfulness(
     top: Top = None,
     random: Random = None,
     seed: Seed = 0,
-    measures: Annotated[str | None, typer.Option(help="Comma-separated. \\[default: all that apply]")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Random draws that every figure is repeated with.")] = 3,
-    randomisation: Annotated[bool, typer.Option(help="Check whether maps change when weights are made random.")] = True,
+    measures: Annotated[
+        str | None, typer.Option(help="Comma-separated. \\[default: all that apply]")
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Random draws that every figure is repeated with.")
+    ] = 3,
+    randomisation: Annotated[
+        bool, typer.Option(help="Check whether maps change when weights are made random.")
+    ] = True,
     masks: Masks = None,
     mpp: Mpp = None,
     reader: Reader = None,
@@ -131,12 +182,17 @@ def faithfulness(
     trust: Trust = False,
     json: Json = False,
 ) -> None:
-    """Measure how far to trust methods' maps, beside a random map: faithfulness.html, .json, .csv."""
+    """Measure how far to trust methods' maps, beside a random map: faithfulness files."""
     terminal = Terminal(json=json)
     with terminal.errors():
         from slidecam.cli.telling import places
         from slidecam.close_up import MeasureSpec, TileChoice, measure_tiles
-        from slidecam.explain.faithfulness import MEASURES, FaithfulnessSpec, RandomisationSpec, sentences
+        from slidecam.explain.faithfulness import (
+            MEASURES,
+            FaithfulnessSpec,
+            RandomisationSpec,
+            sentences,
+        )
 
         named = at or region or top or random
         choice = TileChoice(
@@ -155,7 +211,9 @@ def faithfulness(
             settings=_settings(settings, against, methods),
             explained=class_,
             tiles=choice,
-            faithfulness=FaithfulnessSpec(_names(measures) if measures else tuple(MEASURES), tuple(range(seeds))),
+            faithfulness=FaithfulnessSpec(
+                _names(measures) if measures else tuple(MEASURES), tuple(range(seeds))
+            ),
             randomisation=RandomisationSpec() if randomisation else None,
             device=device,
             trust=trust,
@@ -182,7 +240,9 @@ def _settings(settings: list[str] | None, against: str | None, methods: str) -> 
     if against is None:
         return tuple(settings or ())
     if "finer-cam" not in _names(methods):
-        raise UsageError(f"--against {against}: {methods} compares no classes.", "Add finer-cam to --methods.")
+        raise UsageError(
+            f"--against {against}: {methods} compares no classes.", "Add finer-cam to --methods."
+        )
     return (*(settings or ()), f"finer-cam.against={against}")
 
 

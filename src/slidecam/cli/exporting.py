@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slidecam.cli.app import BundlePath, Json, Shown, SlidePath, Trust, app
-from slidecam.cli.refining import Annotations, CorrectionsPath, MinShare, MostOther, NoCorrections, Renamed
+from slidecam.cli.refining import (
+    Annotations,
+    CorrectionsPath,
+    MinShare,
+    MostOther,
+    NoCorrections,
+    Renamed,
+)
 from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 from slidecam.errors import UsageError
 from slidecam.geometry import Size
@@ -36,19 +43,32 @@ class Tiles(StrEnum):
 Runs = Annotated[
     Path,
     typer.Argument(
-        metavar="RUN", help="One slide's folder in the --out of predict; for QuPath also the --out.", show_default=False
+        metavar="RUN",
+        help="One slide's folder in the --out of predict; for QuPath also the --out.",
+        show_default=False,
     ),
 ]
 Out = Annotated[
-    Path | None, typer.Option("--out", "-o", help="Folder to make. \\[default for QuPath: qupath in each slide's]")
+    Path | None,
+    typer.Option(
+        "--out", "-o", help="Folder to make. \\[default for QuPath: qupath in each slide's]"
+    ),
 ]
 
 
-@app.command()
+@app.command(
+    help=(
+        "Write a run's labelled tiles as slidecam tiles does, or its tiles and heatmaps for QuPath"
+        " (--to qupath)."
+    )
+)
 def export(
     run: Runs,
     to: Annotated[
-        Purpose, typer.Option(help="training: tiles with their labels, to train on. qupath: what QuPath loads.")
+        Purpose,
+        typer.Option(
+            help="training: tiles with their labels, to train on. qupath: what QuPath loads."
+        ),
     ] = Purpose.TRAINING,
     out: Out = None,
     annotations: Annotations = None,
@@ -58,19 +78,30 @@ def export(
     min_share: MinShare = 0.5,
     most_other: MostOther = 0.2,
     group_pattern: Annotated[
-        str, typer.Option(help="Regular expression with (?P<group>…) for the patient in the slide's name.")
+        str,
+        typer.Option(
+            help="Regular expression with (?P<group>…) for the patient in the slide's name."
+        ),
     ] = "",
     bundle: BundlePath = None,
     slide: SlidePath = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a tile set that lies there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a tile set that lies there.")
+    ] = False,
     trust: Trust = False,
     tiles: Annotated[
-        Tiles, typer.Option(help="For QuPath: geojson to drag onto the slide beside our scripts' table; auto: if few.")
+        Tiles,
+        typer.Option(
+            help=(
+                "For QuPath: geojson to drag onto the slide beside our scripts' table; auto: if"
+                " few."
+            )
+        ),
     ] = Tiles.AUTO,
     shown: Shown = None,
     json: Json = False,
 ) -> None:
-    """Write a run's labelled tiles as slidecam tiles does, or its tiles and heatmaps for QuPath (--to qupath)."""
+    """Write a run's labelled tiles as slidecam tiles does, or its tiles and heatmaps for QuPath."""
     terminal = Terminal(json=json)
     with terminal.errors():
         if to is Purpose.QUPATH:
@@ -106,7 +137,13 @@ def _needed(out: Path | None) -> Path:
 
 
 def _for_qupath(
-    run: Path, out: Path | None, tiles: TileFormat, size: Size | None, terminal: Terminal, *, json: bool
+    run: Path,
+    out: Path | None,
+    tiles: TileFormat,
+    size: Size | None,
+    terminal: Terminal,
+    *,
+    json: bool,
 ) -> None:
     from slidecam.exchange.finished import export_for_qupath
 
@@ -114,5 +151,8 @@ def _for_qupath(
         if json:
             terminal.line({"event": "Exported", "to": "qupath", **told})
         else:
-            counts = {"tiles": told["tiles"]["count"], "as GeoJSON": told["tiles"]["geojson"] or "no"}
+            counts = {
+                "tiles": told["tiles"]["count"],
+                "as GeoJSON": told["tiles"]["geojson"] or "no",
+            }
             terminal.table(told["folder"], {**counts, "heatmaps": len(told["heatmaps"])})

@@ -23,14 +23,21 @@ class Shown(StrEnum):
     SLIDE = "slide"
 
 
-@app.command()
+@app.command(
+    help=(
+        "Tell how a run's tissue divides among the classes; where tiles overlap, a place counts"
+        " once."
+    )
+)
 def legend(
     run: Run,
-    threshold: Annotated[float, typer.Option(help="Probability from which a tile counts for a class.")] = 0.5,
+    threshold: Annotated[
+        float, typer.Option(help="Probability from which a tile counts for a class.")
+    ] = 0.5,
     bundle: BundlePath = None,
     json: Json = False,
 ) -> None:
-    """Tell how a run's tissue divides among the classes; where tiles overlap, a place counts once."""
+    """Tell how a run's tissue divides among the classes; overlapping places count once."""
     terminal = Terminal(json=json)
     with terminal.errors():
         from slidecam.cli.teaching import told_of_legend
@@ -46,11 +53,18 @@ def legend(
 
 @app.command()
 def compare(
-    before: Annotated[Path, typer.Argument(help="One slide's folder of the old run.", show_default=False)],
-    after: Annotated[Path, typer.Argument(help="The same slide's folder of the new run.", show_default=False)],
+    before: Annotated[
+        Path, typer.Argument(help="One slide's folder of the old run.", show_default=False)
+    ],
+    after: Annotated[
+        Path, typer.Argument(help="The same slide's folder of the new run.", show_default=False)
+    ],
     json: Json = False,
 ) -> None:
-    """Hold two runs of one slide beside each other: areas and counts by class, tiles of another class, agreement."""
+    """Hold two runs of one slide beside each other.
+
+    Areas and counts by class, tiles of another class, agreement.
+    """
     terminal = Terminal(json=json)
     with terminal.errors():
         from slidecam.cli.teaching import told_of_comparison
@@ -69,12 +83,21 @@ def figure(
     out: Picture,
     show: Annotated[Shown, typer.Option(help="What to lay over the slide.")] = Shown.CLASSES,
     class_: Annotated[
-        str | None, typer.Option("--class", help="For probability and heatmap. \\[default: the first]")
+        str | None,
+        typer.Option("--class", help="For probability and heatmap. \\[default: the first]"),
     ] = None,
-    method: Annotated[str | None, typer.Option(help="Of the heatmap. \\[default: the run's first]")] = None,
-    region: Annotated[str | None, typer.Option(metavar="X,Y,WIDTH,HEIGHT", help="Level-0 pixels.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Probability below which a tile stays bare.")] = None,
-    longest: Annotated[int, typer.Option(min=16, help="Pixels of the picture's longer side.")] = 1600,
+    method: Annotated[
+        str | None, typer.Option(help="Of the heatmap. \\[default: the run's first]")
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option(metavar="X,Y,WIDTH,HEIGHT", help="Level-0 pixels.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Probability below which a tile stays bare.")
+    ] = None,
+    longest: Annotated[
+        int, typer.Option(min=16, help="Pixels of the picture's longer side.")
+    ] = 1600,
     title: Annotated[str | None, typer.Option(help="\\[default: the slide's name]")] = None,
     bundle: BundlePath = None,
     slide: SlidePath = None,

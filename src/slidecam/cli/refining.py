@@ -11,21 +11,33 @@ from slidecam.cli.app import BundlePath, Json, Run, SlidePath, Trust, app
 from slidecam.cli.terminal import Terminal
 
 Annotations = Annotated[
-    Path | None, typer.Option(help="GeoJSON of areas with classes, as QuPath exports it.", show_default=False)
+    Path | None,
+    typer.Option(help="GeoJSON of areas with classes, as QuPath exports it.", show_default=False),
 ]
 CorrectionsPath = Annotated[
-    Path | None, typer.Option("--corrections", help="Corrected tiles. \\[default: corrections.json in RUN]")
+    Path | None,
+    typer.Option("--corrections", help="Corrected tiles. \\[default: corrections.json in RUN]"),
 ]
-NoCorrections = Annotated[bool, typer.Option("--no-corrections", help="Leave the corrections beside the run alone.")]
-Renamed = Annotated[list[str] | None, typer.Option("--map", help="THEIRS=OURS: another name for a class.")]
-MinShare = Annotated[float, typer.Option(help="Least share of a tile that is annotated as its class.")]
-MostOther = Annotated[float, typer.Option(help="Most of a tile that may be annotated as another class.")]
+NoCorrections = Annotated[
+    bool, typer.Option("--no-corrections", help="Leave the corrections beside the run alone.")
+]
+Renamed = Annotated[
+    list[str] | None, typer.Option("--map", help="THEIRS=OURS: another name for a class.")
+]
+MinShare = Annotated[
+    float, typer.Option(help="Least share of a tile that is annotated as its class.")
+]
+MostOther = Annotated[
+    float, typer.Option(help="Most of a tile that may be annotated as another class.")
+]
 
 
 @app.command(name="fine-tune")
 def fine_tune(
     run: Run,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new bundle.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the new bundle.", show_default=False)
+    ],
     annotations: Annotations = None,
     corrections: CorrectionsPath = None,
     no_corrections: NoCorrections = False,
@@ -35,10 +47,14 @@ def fine_tune(
     rename: Renamed = None,
     min_share: MinShare = 0.5,
     most_other: MostOther = 0.2,
-    name: Annotated[str | None, typer.Option(help="Of the new classifier. \\[default: the old one's]")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the new classifier. \\[default: the old one's]")
+    ] = None,
     pull: Annotated[float, typer.Option(help="What a change of the head costs.")] = 0.01,
     hold: Annotated[float, typer.Option(help="How much the tiles that hold the head weigh.")] = 1.0,
-    rehearse: Annotated[int, typer.Option(min=0, help="Other tiles of the slide that hold the head.")] = 256,
+    rehearse: Annotated[
+        int, typer.Option(min=0, help="Other tiles of the slide that hold the head.")
+    ] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     bundle: BundlePath = None,
@@ -46,9 +62,14 @@ def fine_tune(
     trust: Trust = False,
     json: Json = False,
 ) -> None:
-    """Teach a run's classifier what was drawn and said of its slide, in seconds: a new bundle with its provenance."""
+    """Teach a run's classifier what was drawn and said of its slide, in seconds.
+
+    A new bundle with its provenance.
+    """
     terminal = Terminal(json=json)
-    with terminal.errors(("Nothing was written but features beside the run.", "Repeat the command.")):
+    with terminal.errors(
+        ("Nothing was written but features beside the run.", "Repeat the command.")
+    ):
         from slidecam.cli.teaching import pairs_of, told_of_fine_tuning
         from slidecam.foreground import LabelRule
         from slidecam.learning.head_tuning import TuningSpec
@@ -68,7 +89,9 @@ def fine_tune(
             device=device,
             trust=trust,
         )
-        tuned = terminal.walk(work(read_run_tiles(run, bundle, slide), out, annotations, corrections, spec))
+        tuned = terminal.walk(
+            work(read_run_tiles(run, bundle, slide), out, annotations, corrections, spec)
+        )
         if json:
             terminal.line({"event": "FineTuned", **tuned.record()})
         else:
@@ -86,7 +109,10 @@ def suggest(
     bundle: BundlePath = None,
     json: Json = False,
 ) -> None:
-    """List the tiles to label next: the least sure first, spread over the slide, without those that have a label."""
+    """List the tiles to label next.
+
+    The least sure first, spread over the slide, without those that have a label.
+    """
     terminal = Terminal(json=json)
     with terminal.errors():
         from slidecam.cli.teaching import told_of_suggestions
@@ -96,6 +122,8 @@ def suggest(
         from slidecam.teaching.corrections import beside
 
         read = read_run_tiles(run, bundle)
-        labelled = label_tiles(read, annotations, beside(read, corrections, wanted=not no_corrections))
+        labelled = label_tiles(
+            read, annotations, beside(read, corrections, wanted=not no_corrections)
+        )
         found = suggestions(read, number, labelled.rows.tolist(), SuggestionSpec(seed=seed))
         terminal.rows("suggestions", told_of_suggestions(found))

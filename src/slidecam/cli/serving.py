@@ -18,16 +18,23 @@ if TYPE_CHECKING:
 def serve(
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Folder of the bundle that stays warm. \\[default: the sample's]"),
+        typer.Option(
+            "--model", "-m", help="Folder of the bundle that stays warm. \\[default: the sample's]"
+        ),
     ] = None,
     root: Annotated[
-        list[Path] | None, typer.Option(help="Folder whose slides may be opened; repeat for more. \\[default: here]")
+        list[Path] | None,
+        typer.Option(help="Folder whose slides may be opened; repeat for more. \\[default: here]"),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results of jobs.")] = Path(
-        "slidecam-results"
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 finds a free one.")] = 0,
-    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the results of jobs.")
+    ] = Path("slidecam-results"),
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 finds a free one.")
+    ] = 0,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Open the page in the browser.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     trust: Trust = False,
     json: Json = False,
@@ -42,7 +49,9 @@ def serve(
             from slidecam.server import ServeSpec
             from slidecam.server import serve as listen
         except ImportError as error:
-            raise UsageError(f"the server is not installed ({error}).", 'pip install "slidecam[server]"') from error
+            raise UsageError(
+                f"the server is not installed ({error}).", 'pip install "slidecam[server]"'
+            ) from error
         bundle = Path(model) if model else sample_folder() / "bundle"
         roots = tuple(root or ([Path()] if model else [sample_folder(), Path()]))
         spec = ServeSpec(bundle, roots, out, port, device=device, trust=trust)
@@ -63,7 +72,10 @@ def _tell(terminal: Terminal, endpoint: Endpoint, file: Path, *, json: bool) -> 
     if json:
         terminal.line({"event": "Serving", "url": endpoint.url, "file": str(file)})
         return
-    terminal.say(f"Page (the link holds the key):\n{_page(endpoint)}\nFor programs: {file}\nStop it with Ctrl-C.")
+    terminal.say(
+        f"Page (the link holds the key):\n{_page(endpoint)}\nFor programs: {file}\nStop it with"
+        " Ctrl-C."
+    )
 
 
 def _page(endpoint: Endpoint) -> str:

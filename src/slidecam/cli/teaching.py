@@ -1,4 +1,4 @@
-"""What training, teaching and runs have to tell, as plain values that people and machines are shown."""
+"""What training, teaching and runs have to tell, as plain values shown to people and machines."""
 
 from __future__ import annotations
 
@@ -52,13 +52,19 @@ def told_of_folds(pooled: Evaluation, done: Sequence[Trained]) -> dict[str, Any]
     """Return the first figures of a cross-validation, and of each fold."""
     facts: dict[str, Any] = {name: _told(pooled.figures[name]) for name in TOLD}
     for name in TOLD[:3]:
-        facts[f"{name} of each fold"] = [_short(trained.evaluations["test"].figures[name].value) for trained in done]
+        facts[f"{name} of each fold"] = [
+            _short(trained.evaluations["test"].figures[name].value) for trained in done
+        ]
     return facts
 
 
 def told_of(measured: Evaluation | SlideEvaluation) -> dict[str, Any]:
     """Return in words what an evaluation on pictures or on slides has found."""
-    return told_of_slides(measured) if isinstance(measured, SlideEvaluation) else told_of_evaluation(measured)
+    return (
+        told_of_slides(measured)
+        if isinstance(measured, SlideEvaluation)
+        else told_of_evaluation(measured)
+    )
 
 
 def told_of_slides(measured: SlideEvaluation) -> dict[str, Any]:
@@ -67,16 +73,24 @@ def told_of_slides(measured: SlideEvaluation) -> dict[str, Any]:
     facts["tiles"] = facts.pop("pictures")
     facts["area accuracy"] = _short(measured.areas.accuracy)
     for name, figures in measured.areas.figures().items():
-        facts[f"area of {name}"] = ", ".join(f"{figure} {_short(value)}" for figure, value in figures.items())
+        facts[f"area of {name}"] = ", ".join(
+            f"{figure} {_short(value)}" for figure, value in figures.items()
+        )
     for slide in measured.slides:
-        facts[slide.slide] = slide.problem or f"{slide.right} of {sum(slide.tiles.values())} tiles right"
+        facts[slide.slide] = (
+            slide.problem or f"{slide.right} of {sum(slide.tiles.values())} tiles right"
+        )
     return facts
 
 
 def told_of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
     """Return an evaluation's figures in words."""
     facts: dict[str, Any] = {"pictures": evaluation.pictures}
-    facts |= {name: _told(figure) for name, figure in evaluation.figures.items() if figure.value is not None}
+    facts |= {
+        name: _told(figure)
+        for name, figure in evaluation.figures.items()
+        if figure.value is not None
+    }
     facts |= {f"not read: {failure.name}": failure.reason for failure in evaluation.failures}
     return facts
 
@@ -85,8 +99,13 @@ def told_of_tiles(made: TileSet) -> dict[str, Any]:
     """Return how many tiles there are of each class, and what became of every slide."""
     facts: dict[str, Any] = {"tiles": sum(made.tiles.values()), **made.tiles}
     for slide in made.slides:
-        left = f"{sum(slide.tiles.values())} tiles, {slide.ambiguous} ambiguous, {slide.unannotated} not annotated"
-        facts[slide.slide] = slide.problem or left + (f", {len(slide.failed)} failed" if slide.failed else "")
+        left = (
+            f"{sum(slide.tiles.values())} tiles, {slide.ambiguous} ambiguous, {slide.unannotated}"
+            " not annotated"
+        )
+        facts[slide.slide] = slide.problem or left + (
+            f", {len(slide.failed)} failed" if slide.failed else ""
+        )
     return facts
 
 
@@ -95,7 +114,9 @@ def told_of_legend(legend: Legend) -> dict[str, Any]:
     facts: dict[str, Any] = {"tiles": f"{legend.tiles} classified, {legend.failed} failed"}
     for row in legend.rows:
         area = _area(row.area, legend.unit)
-        facts[row.name] = f"{row.count} tiles from {legend.threshold:g}, {area} ({row.share:.1%} of the tissue)"
+        facts[row.name] = (
+            f"{row.count} tiles from {legend.threshold:g}, {area} ({row.share:.1%} of the tissue)"
+        )
     notes = {"note": " ".join(legend.notes)} if legend.notes else {}
     return {**facts, "tissue": _area(legend.tissue, legend.unit), **notes}
 
@@ -120,14 +141,21 @@ def told_of_fine_tuning(tuned: FineTuned) -> dict[str, Any]:
         "labelled tiles": ", ".join(f"{name} {count}" for name, count in tuned.labelled.items()),
         "new classes": list(tuned.new_classes),
         "labelled tiles of another class now": tuned.changed,
-        "right on its own labels": f"{tuned.right_before:.1%}, now {tuned.right_after:.1%} (no measure of others)",
+        "right on its own labels": (
+            f"{tuned.right_before:.1%}, now {tuned.right_after:.1%} (no measure of others)"
+        ),
         "left out": tuned.why_not,
         "seconds": f"{tuned.seconds:.1f} ({tuned.embedded} tiles embedded)",
         "temperature": "1, not fitted",
     }
     if tuned.measured is not None:
-        old, new = (one.figures["accuracy"] for one in (tuned.measured.before, tuned.measured.after))
-        facts["left out"] = f"{tuned.measured.places} places: accuracy {_told(old)}, now {_told(new)}, on this slide"
+        old, new = (
+            one.figures["accuracy"] for one in (tuned.measured.before, tuned.measured.after)
+        )
+        facts["left out"] = (
+            f"{tuned.measured.places} places: accuracy {_told(old)}, now {_told(new)}, on this"
+            " slide"
+        )
     return {**facts, **({"note": " ".join(tuned.notes)} if tuned.notes else {})}
 
 
@@ -170,14 +198,18 @@ def pairs_of(option: str, pairs: Sequence[str]) -> dict[str, str]:
     split = [pair.partition("=") for pair in pairs]
     for pair, (theirs, equals, ours) in zip(pairs, split, strict=True):
         if not (theirs and equals and ours):
-            raise UsageError(f"{option} {pair!r} is not THEIRS=OURS.", f"Pass {option} carcinoma=tumour.")
+            raise UsageError(
+                f"{option} {pair!r} is not THEIRS=OURS.", f"Pass {option} carcinoma=tumour."
+            )
     return {theirs: ours for theirs, _equals, ours in split}
 
 
 def _told(figure: Figure) -> str:
     if figure.interval is None:
         return _short(figure.value)
-    return f"{_short(figure.value)} ({_short(figure.interval.low)} to {_short(figure.interval.high)})"
+    return (
+        f"{_short(figure.value)} ({_short(figure.interval.low)} to {_short(figure.interval.high)})"
+    )
 
 
 def _short(value: float | None) -> str:
@@ -185,11 +217,19 @@ def _short(value: float | None) -> str:
 
 
 def told_of_volume(measured: VolumeEvaluation) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return how a volume's heatmaps lie to a mask: its facts, and one row for each heatmap and class."""
-    called = ", ".join(f"{count} {name}" for name, count in measured.called_with_mask.items() if count)
+    """Return how a volume's heatmaps lie to a mask.
+
+    Its facts, and one row for each heatmap and class.
+    """
+    called = ", ".join(
+        f"{count} {name}" for name, count in measured.called_with_mask.items() if count
+    )
     facts: dict[str, Any] = {
         "mask": measured.mask,
-        "mask_size": f"{measured.mask_voxels} voxels, {measured.mask_ml:.3g} ml, in {measured.slices_with_mask} slices",
+        "mask_size": (
+            f"{measured.mask_voxels} voxels, {measured.mask_ml:.3g} ml, in"
+            f" {measured.slices_with_mask} slices"
+        ),
         "volume_called": measured.call["called"],
         "slices_with_mask_called": called,
     }

@@ -1,4 +1,4 @@
-"""What `info`, `models`, `bundle` and `demo` have to tell, as plain values that both people and machines are shown."""
+"""What `info`, `models`, `bundle` and `demo` tell, as plain values for people and machines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def told_of_source(file: str, reader: str | None) -> dict[str, Any]:
             "format": facts.format,
             "size_px": [facts.size.width, facts.size.height],
             **_spacing_told(source),
-            "levels": [f"{level.size.width}x{level.size.height} (1/{level.downsample:g})" for level in facts.levels],
+            "levels": [
+                f"{level.size.width}x{level.size.height} (1/{level.downsample:g})"
+                for level in facts.levels
+            ],
             "bounds": None if facts.bounds is None else str(facts.bounds),
             "associated_images": list(facts.associated),
             "fingerprint": facts.fingerprint,
@@ -52,9 +55,14 @@ def _volume_told(facts: SourceFacts) -> dict[str, Any]:
         return {}
     return {
         "voxels": list(stack.grid.shape),
-        "slices": f"{stack.shape[0]} {stack.axis}, {stack.positions[0]:.1f} to {stack.positions[-1]:.1f} mm (LPS+)",
+        "slices": (
+            f"{stack.shape[0]} {stack.axis}, {stack.positions[0]:.1f} to {stack.positions[-1]:.1f}"
+            " mm (LPS+)"
+        ),
         "spacing_mm": [round(step, 4) for step in stack.spacing_mm],
-        "orientation": "".join(aff2axcodes(stack.grid.affine)) + (", oblique" if stack.grid.is_oblique else ""),
+        "orientation": (
+            "".join(aff2axcodes(stack.grid.affine)) + (", oblique" if stack.grid.is_oblique else "")
+        ),
         "missing_slices": list(stack.missing),
     }
 
@@ -89,7 +97,11 @@ def _bundle_told(bundle: Bundle) -> dict[str, Any]:
     return {
         "name": card.name,
         "classes": names,
-        "tile": "a whole picture" if card.spacing is None else f"{card.tile_px} px at {card.spacing:g} µm/px",
+        "tile": (
+            "a whole picture"
+            if card.spacing is None
+            else f"{card.tile_px} px at {card.spacing:g} µm/px"
+        ),
         "licence": card.licence,
         "path": str(bundle.path),
     }
@@ -105,7 +117,11 @@ def told_of_new_bundle(spec: BundleSpec, out: Path) -> dict[str, Any]:
     """Make a bundle and return what it is."""
     bundle = make_bundle(spec, out)
     card = bundle.card
-    facts = {"architecture": card.architecture, "activation": card.activation, "digest": bundle.digest}
+    facts = {
+        "architecture": card.architecture,
+        "activation": card.activation,
+        "digest": bundle.digest,
+    }
     return {**_bundle_told(bundle), **facts}
 
 
@@ -117,7 +133,9 @@ def class_names(text: str) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--classes {text}: {error}.", "Name a text file with one class per line.") from error
+        raise UsageError(
+            f"--classes {text}: {error}.", "Name a text file with one class per line."
+        ) from error
     return tuple(line.strip() for line in lines if line.strip())
 
 
@@ -143,12 +161,17 @@ def three_numbers(option: str, text: str | None) -> tuple[float, float, float] |
     try:
         red, green, blue = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise UsageError(f"{option} {text!r} is not three numbers.", f"Pass {option} 0.5,0.5,0.5.") from error
+        raise UsageError(
+            f"{option} {text!r} is not three numbers.", f"Pass {option} 0.5,0.5,0.5."
+        ) from error
     return red, green, blue
 
 
 def heatmap_scales(texts: tuple[str, ...]) -> dict[str, tuple[float, float]]:
-    """Return the scales in ``[METHOD=]LOW,HIGH`` texts by method; one without a name is every method's."""
+    """Return the scales in ``[METHOD=]LOW,HIGH`` texts by method.
+
+    One without a name is every method's.
+    """
     scales: dict[str, tuple[float, float]] = {}
     for text in texts:
         method, _equals, numbers = text.rpartition("=")
@@ -167,7 +190,9 @@ def architecture_arguments(pairs: tuple[str, ...]) -> dict[str, object]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise UsageError(f"--arch-arg {pair!r} is not KEY=VALUE.", "Pass --arch-arg pad_type=same.")
+            raise UsageError(
+                f"--arch-arg {pair!r} is not KEY=VALUE.", "Pass --arch-arg pad_type=same."
+            )
         try:
             arguments[key] = json.loads(value)
         except json.JSONDecodeError:

@@ -1,4 +1,7 @@
-"""What a person or a machine sees of a command: progress, tables, errors with their remedy, exit codes."""
+"""What a person or a machine sees of a command.
+
+Progress, tables, errors with their remedy, exit codes.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +83,10 @@ def exit_code_of(error: SlidecamError) -> int:
 
 
 class Terminal:
-    """Where a command's words go: results to stdout, progress and errors to stderr; with ``json`` all to stdout."""
+    """Where a command's words go: results to stdout, progress and errors to stderr.
+
+    With ``json`` all to stdout.
+    """
 
     def __init__(self, *, json: bool) -> None:
         self._json = json
@@ -91,8 +97,10 @@ class Terminal:
             logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
     @contextmanager
-    def errors(self, stopped: Stopped = ("Nothing was written.", "Repeat the call.")) -> Iterator[None]:
-        """Turn slidecam's errors, and the system's, into a message with its remedy and an exit code.
+    def errors(
+        self, stopped: Stopped = ("Nothing was written.", "Repeat the call.")
+    ) -> Iterator[None]:
+        """Turn slidecam's and the system's errors into a message with its remedy and an exit code.
 
         ``stopped`` is what is left after Ctrl-C, and how to go on; or a function that says so then.
         """
@@ -102,7 +110,11 @@ class Terminal:
             self._error(error.problem, error.remedy, type(error).__name__)
             raise typer.Exit(exit_code_of(error)) from error
         except OSError as error:
-            self._error(f"{error}.", "Check that the folder is there, can be written and is not full.", "OSError")
+            self._error(
+                f"{error}.",
+                "Check that the folder is there, can be written and is not full.",
+                "OSError",
+            )
             raise typer.Exit(EXIT_FAILED) from error
         except KeyboardInterrupt as error:
             self._stopped(*(stopped() if callable(stopped) else stopped))
@@ -126,13 +138,16 @@ class Terminal:
                     code = event.exit_code if isinstance(event, Finished) else code
         except KeyboardInterrupt:
             self._stopped(
-                f"What was classified so far is safe in {out}.", "Repeat the same command with --resume to go on."
+                f"What was classified so far is safe in {out}.",
+                "Repeat the same command with --resume to go on.",
             )
             return EXIT_PARTLY
         return code
 
     def walk(self, work: Generator[Step, None, Result], *, silent: bool = False) -> Result:
-        """Show long work step by step to its end and return its result; Ctrl-C closes it and is passed on.
+        """Show long work step by step to its end and return its result.
+
+        Ctrl-C closes it and is passed on.
 
         ``silent`` prints nothing for machines, for commands whose only line is their result.
         """
@@ -174,7 +189,10 @@ class Terminal:
         self._out.print(table)
 
     def say(self, text: str) -> None:
-        """Print text for a person as it is: no width breaks it, so that a link in it can be clicked and copied."""
+        """Print text for a person as it is.
+
+        No width breaks it, so that a link in it can be clicked and copied.
+        """
         if not self._json:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
@@ -236,7 +254,7 @@ class _Drawn:
 
 
 class _StepLines(_Quiet):
-    """Steps as JSON lines: of each phase one a second, and always its last and whatever has a message."""
+    """Steps as JSON lines: one a second of each phase, its last, and whatever has a message."""
 
     def __init__(self, terminal: Terminal, *, silent: bool) -> None:
         self._terminal, self._silent = terminal, silent
@@ -258,13 +276,18 @@ class _StepBars(_Drawn):
         super().__init__(console, "figures")
 
     def tell(self, step: Step) -> None:
-        """Move the phase's bar, and print what a person should be told. A step of nothing is a message alone."""
+        """Move the phase's bar, and print what a person should be told.
+
+        A step of nothing is a message alone.
+        """
         if step.message:
             self._console.print(escape(step.message), highlight=False, soft_wrap=True)
         if step.message and not step.total:
             return
         if step.phase not in self._tasks:
-            self._tasks[step.phase] = self._progress.add_task(escape(step.phase), figures="", total=step.total or None)
+            self._tasks[step.phase] = self._progress.add_task(
+                escape(step.phase), figures="", total=step.total or None
+            )
         figures = ", ".join(f"{escape(name)} {value:.4g}" for name, value in step.figures.items())
         task = self._tasks[step.phase]
         self._progress.update(task, completed=step.done, total=step.total or None, figures=figures)
@@ -297,7 +320,9 @@ class _Bars(_Drawn):
             self._console.print(_sentence(event), highlight=False, soft_wrap=True)
 
     def _planned(self, event: Planned) -> None:
-        self._console.print(f"[bold]{escape(event.slide)}[/]: {_plan(event)}", highlight=False, soft_wrap=True)
+        self._console.print(
+            f"[bold]{escape(event.slide)}[/]: {_plan(event)}", highlight=False, soft_wrap=True
+        )
         self._tasks[event.slide] = self._progress.add_task(
             escape(event.slide), total=event.tiles, completed=event.tiles - event.pending, speed=""
         )
@@ -315,9 +340,9 @@ def _plan(event: Planned) -> str:
         return f"one tile, the whole picture{', done before' if done else ''}"
     again = f", {done} of them done before" if done else ""
     return (
-        f"{event.tiles} tiles of {event.tile_px} px{again} "
-        f"({event.candidates - event.tiles} of the grid's {event.candidates} places are background), "
-        f"{event.spacing:.4g} µm/px ({escape(event.spacing_from)}), level {event.level}"
+        f"{event.tiles} tiles of {event.tile_px} px{again} ({event.candidates - event.tiles} of the"
+        f" grid's {event.candidates} places are background), {event.spacing:.4g} µm/px"
+        f" ({escape(event.spacing_from)}), level {event.level}"
     )
 
 
@@ -326,9 +351,15 @@ def _sentence(event: Event) -> str:
         x, y, *_size = event.box
         return f"[yellow]{escape(event.slide)}: tile at {x},{y} failed:[/] {escape(event.reason)}"
     if isinstance(event, Warned):
-        return f"[yellow]Note:[/] {escape(f'{event.slide}: ' if event.slide else '')}{escape(event.message)}"
+        return (
+            "[yellow]Note:[/]"
+            f" {escape(f'{event.slide}: ' if event.slide else '')}{escape(event.message)}"
+        )
     if isinstance(event, SlideFailed):
-        return f"[red]{escape(event.slide)} failed:[/] {escape(event.problem)} [green]{escape(event.remedy)}[/]"
+        return (
+            f"[red]{escape(event.slide)} failed:[/] {escape(event.problem)}"
+            f" [green]{escape(event.remedy)}[/]"
+        )
     if isinstance(event, SlideFinished):
         why = f" ({escape(event.reason)})" if event.reason else ""
         lost = f", {event.failed} of them failed" if event.failed else ""

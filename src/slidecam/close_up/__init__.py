@@ -1,4 +1,4 @@
-"""A close-up: a few tiles or pictures, explained by dear methods, and how far to trust what they show."""
+"""Close-up: some tiles or pictures explained by costly methods, and how far to trust the maps."""
 
 from slidecam.close_up.comparing import compare_models
 from slidecam.close_up.explaining import CloseUpSpec, explain_tiles

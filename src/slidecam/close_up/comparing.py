@@ -1,4 +1,4 @@
-"""``slidecam explain`` with several models: the same tiles, each model's maps beside the others'."""
+"""``slidecam explain`` with several models: the same tiles, each model's maps side by side."""
 
 from __future__ import annotations
 
@@ -49,30 +49,39 @@ class _Looked:
 
 
 def compare_models(
-    source: str | Path, models: Sequence[str | Path], out: str | Path, spec: CloseUpSpec | None = None
+    source: str | Path,
+    models: Sequence[str | Path],
+    out: str | Path,
+    spec: CloseUpSpec | None = None,
 ) -> Generator[Step, None, dict[str, CloseUp]]:
-    """Explain the same tiles by several models, and write one panel: a row a tile, a column a model and method.
+    """Explain the same tiles by several models, and write one panel.
+
+    A row a tile, a column a model and method.
 
     Parameters
     ----------
     source
         A slide, a picture, or a folder of pictures.
     models
-        Bundles' folders. The first one chooses the tiles, and says which class is explained where none is named; the
-        others cut tiles of their own size and spacing round the same centres.
+        Bundles' folders. The first one chooses the tiles, and says which class is explained where
+        none is named; the others cut tiles of their own size and spacing round the same centres.
     out, spec
-        As in `explain_tiles`; files are the same, with each model's maps and records under its name.
+        As in `explain_tiles`; files are the same, with each model's maps and records under its
+        name.
 
     Raises
     ------
     SlidecamError
-        Whatever is wrong with the slide, a bundle, a method or a setting, or if a class is not known to every model;
-        nothing is written then.
+        Whatever is wrong with the slide, a bundle, a method or a setting, or if a class is not
+        known to every model; nothing is written then.
     """
     spec, folder = spec or CloseUpSpec(), Path(out)
     refuse_existing(folder, OUTPUTS, overwrite=spec.overwrite)
     methods = choose_methods(spec.methods, spec.settings)
-    classifiers = [open_bundle(model, trust=spec.trust).classifier(choose_device(spec.device)) for model in models]
+    classifiers = [
+        open_bundle(model, trust=spec.trust).classifier(choose_device(spec.device))
+        for model in models
+    ]
     names = model_names(models, [classifier.card for classifier in classifiers])
     for classifier in classifiers:
         class_indices(classifier.card, spec.classes or classifiers[0].card.class_names)
@@ -84,14 +93,18 @@ def compare_models(
         choice = spec.tiles if first is None else same_places(first.found.tiles, spec.tiles)
         tiles = yield from choose_tiles(source, classifier, choice)
         choose = partial(_wanted, classifier.card, spec, first)
-        looked.append(_Looked(name, classifier, (yield from explained(classifier, methods, tiles, choose))))
+        looked.append(
+            _Looked(name, classifier, (yield from explained(classifier, methods, tiles, choose)))
+        )
     rows = yield from _rows(looked, methods, spec)
     write_close_up(folder, {one.name: (one.classifier.card, one.found) for one in looked}, rows)
     return {one.name: one.found for one in looked}
 
 
 def model_names(models: Sequence[str | Path], cards: Sequence[Card]) -> tuple[str, ...]:
-    """Return the cards' names; where two have one, the folders' names, and where these are one too, their paths.
+    """Return the cards' names.
+
+    Where two have one, the folders' names, and where these are one too, their paths.
 
     Raises
     ------
@@ -99,20 +112,30 @@ def model_names(models: Sequence[str | Path], cards: Sequence[Card]) -> tuple[st
         If the paths are one as well.
     """
     folders = tuple(_folder_name(Path(model)) for model in models)
-    for names in (tuple(card.name for card in cards), folders, tuple(str(model) for model in models)):
+    for names in (
+        tuple(card.name for card in cards),
+        folders,
+        tuple(str(model) for model in models),
+    ):
         if len(set(names)) == len(names):
             return names
     raise UsageError("one bundle is named twice.", "Name each --model once.")
 
 
 def _folder_name(bundle: Path) -> str:
-    """Return the name that tells a bundle from others: trainings leave theirs in folders that are all called so."""
+    """Return the name that tells a bundle from others.
+
+    Trainings leave theirs in folders that are all called so.
+    """
     bundle = bundle.resolve()
     return bundle.parent.name if bundle.name == BUNDLE_FOLDER else bundle.name
 
 
 def same_places(tiles: ChosenTiles, choice: TileChoice) -> TileChoice:
-    """Return the choice that gives another model tiles with the same centres; of pictures, the same pictures."""
+    """Return the choice that gives another model tiles with the same centres.
+
+    Of pictures, the same pictures.
+    """
     if tiles.slices:
         return replace(choice, slices=tiles.slices, top=None, random=None, of=None)
     if tiles.boxes is None or not (choice.at or choice.region or choice.top or choice.random):
@@ -123,11 +146,16 @@ def same_places(tiles: ChosenTiles, choice: TileChoice) -> TileChoice:
 
 
 def _wanted(card: Card, spec: CloseUpSpec, first: _Looked | None, logits: Tensor) -> Wanted:
-    """Return which classes of each tile: those that were asked for, or those that the first model called."""
+    """Return which classes of each tile.
+
+    Those that were asked for, or those that the first model called.
+    """
     if first is None or spec.classes:
         return wanted_classes(logits, class_indices(card, spec.classes))
     known = first.classifier.card.class_names
-    return tuple(class_indices(card, [known[index] for index in some]) for some in first.found.classes)
+    return tuple(
+        class_indices(card, [known[index] for index in some]) for some in first.found.classes
+    )
 
 
 def _rows(
@@ -148,6 +176,12 @@ def _beside(names: Sequence[str], rows: Sequence[PanelRow]) -> PanelRow:
     return replace(
         rows[0],
         captions=tuple(f"{name}: {caption}" for name, row in pairs for caption in row.captions),
-        maps=tuple(replace(one, name=f"{name}/{one.name}", model=name) for name, row in pairs for one in row.maps),
-        curves=tuple(replace(one, method=f"{name}/{one.method}") for name, row in pairs for one in row.curves),
+        maps=tuple(
+            replace(one, name=f"{name}/{one.name}", model=name)
+            for name, row in pairs
+            for one in row.maps
+        ),
+        curves=tuple(
+            replace(one, method=f"{name}/{one.method}") for name, row in pairs for one in row.curves
+        ),
     )

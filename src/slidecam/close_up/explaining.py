@@ -1,4 +1,4 @@
-"""``slidecam explain``: some tiles by some methods, side by side, with the curves that say how faithful each map is."""
+"""``slidecam explain``: tiles by methods, side by side, with curves of each map's faithfulness."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ class CloseUp:
     facts
         By method: passes and whatever must be said beside its maps.
     neighbours
-        Of a graph of cells: for each tile and class what its neighbours add to the logit; else empty.
+        Of a graph of cells: for each tile and class what its neighbours add to the logit; else
+        empty.
     """
 
     tiles: ChosenTiles
@@ -120,7 +121,8 @@ def explain_tiles(
     Raises
     ------
     SlidecamError
-        Whatever is wrong with the slide, the bundle, a method or a setting; nothing is written then.
+        Whatever is wrong with the slide, the bundle, a method or a setting; nothing is written
+        then.
     """
     spec, folder = spec or CloseUpSpec(), Path(out)
     refuse_existing(folder, OUTPUTS, overwrite=spec.overwrite)
@@ -130,7 +132,9 @@ def explain_tiles(
     for chosen in methods.values():
         chosen.explainer(classifier)  # a wrong setting is found before anything is read
     tiles = yield from choose_tiles(source, classifier, spec.tiles)
-    found = yield from explained(classifier, methods, tiles, lambda logits: wanted_classes(logits, classes))
+    found = yield from explained(
+        classifier, methods, tiles, lambda logits: wanted_classes(logits, classes)
+    )
     rows = []
     for number in range(len(tiles)):
         rows += panel_rows(classifier, found, number, methods, spec)
@@ -144,7 +148,10 @@ def refuse_existing(folder: Path, names: Sequence[str], *, overwrite: bool) -> N
     check_folder(folder)
     there = [name for name in names if (folder / name).exists()]
     if there and not overwrite:
-        raise UsageError(f"{folder / there[0]} exists already.", "Pass --overwrite to replace it, or another --out.")
+        raise UsageError(
+            f"{folder / there[0]} exists already.",
+            "Pass --overwrite to replace it, or another --out.",
+        )
 
 
 def class_indices(card: Card, names: Sequence[str]) -> tuple[int, ...]:
@@ -157,7 +164,10 @@ def class_indices(card: Card, names: Sequence[str]) -> tuple[int, ...]:
 
 
 def wanted_classes(logits: torch.Tensor, classes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """Return, for each tile's logits (K,), the classes that were asked for; where none was, the predicted one."""
+    """Return, for each tile's logits (K,), the classes that were asked for.
+
+    Where none was, the predicted one.
+    """
     return tuple(tuple(dict.fromkeys(classes)) or (int(row.argmax()),) for row in logits)
 
 
@@ -169,7 +179,9 @@ def explained(
 ) -> Generator[Step, None, CloseUp]:
     """Explain tiles; ``choose`` says by logits (N, K) which classes of each tile."""
     pixels = torch.from_numpy(tiles.pixels).to(classifier.device)
-    logits = torch.cat([classifier.run(some, gradients=False).logits for some in torch.split(pixels, BATCH)])
+    logits = torch.cat(
+        [classifier.run(some, gradients=False).logits for some in torch.split(pixels, BATCH)]
+    )
     wanted = choose(logits)
     maps: dict[str, list[NDArray[np.float32]]] = {}
     facts: dict[str, Mapping[str, Any]] = {}
@@ -184,25 +196,36 @@ def explained(
             facts[name] = {**explanation.facts, "passes": explanation.passes}
     probabilities = classifier.probabilities(logits)
     neighbours = _neighbours(classifier, pixels, wanted) if has_neighbours(classifier) else ()
-    return CloseUp(tiles, logits.cpu().numpy(), probabilities.cpu().numpy(), wanted, maps, facts, neighbours)
+    return CloseUp(
+        tiles, logits.cpu().numpy(), probabilities.cpu().numpy(), wanted, maps, facts, neighbours
+    )
 
 
 def _neighbours(
     classifier: Classifier, pixels: torch.Tensor, wanted: Sequence[tuple[int, ...]]
 ) -> tuple[tuple[NeighbourAccount, ...], ...]:
     tiles = torch.split(pixels, 1)
-    return tuple(neighbour_accounts(classifier, tile, some)[0] for tile, some in zip(tiles, wanted, strict=True))
+    return tuple(
+        neighbour_accounts(classifier, tile, some)[0]
+        for tile, some in zip(tiles, wanted, strict=True)
+    )
 
 
 def panel_rows(
-    classifier: Classifier, found: CloseUp, number: int, methods: Mapping[str, ChosenMethod], spec: CloseUpSpec
+    classifier: Classifier,
+    found: CloseUp,
+    number: int,
+    methods: Mapping[str, ChosenMethod],
+    spec: CloseUpSpec,
 ) -> list[PanelRow]:
     """Return a row of the panel for each class of one tile."""
     names, rows = classifier.card.class_names, []
     for place, index in enumerate(found.classes[number]):
         maps = {name: found.maps[name][number][place] for name in methods}
         probability = float(found.probabilities[number, index])
-        told = _caption(probability, names[int(found.logits[number].argmax())], found.tiles.labels[number])
+        told = _caption(
+            probability, names[int(found.logits[number].argmax())], found.tiles.labels[number]
+        )
         graph = f"; {found.neighbours[number][place].summary()}" if found.neighbours else ""
         rows.append(
             PanelRow(
@@ -212,11 +235,17 @@ def panel_rows(
                 pixels=found.tiles.pixels[number],
                 maps=tuple(
                     PanelMap(
-                        name, method.method.title, maps[name], signed=method.method.signed, facts=found.facts[name]
+                        name,
+                        method.method.title,
+                        maps[name],
+                        signed=method.method.signed,
+                        facts=found.facts[name],
                     )
                     for name, method in methods.items()
                 ),
-                curves=() if spec.curves is None else _curves(classifier, found, number, index, maps, spec.curves),
+                curves=()
+                if spec.curves is None
+                else _curves(classifier, found, number, index, maps, spec.curves),
             )
         )
     return rows
@@ -242,19 +271,29 @@ def _curves(
     drawn = []
     for baseline in spec.baselines:
         under = BASELINES[baseline](picture)
-        queries = [curves(picture, under, enlarged(values, size), spec.steps) for values in maps.values()]
+        queries = [
+            curves(picture, under, enlarged(values, size), spec.steps) for values in maps.values()
+        ]
         pairs = answered(Witness(classifier, index), queries)
         drawn += [
             PanelCurves(
-                name, baseline, deletion.fractions, deletion.values, insertion.values, deletion.auc, insertion.auc
+                name,
+                baseline,
+                deletion.fractions,
+                deletion.values,
+                insertion.values,
+                deletion.auc,
+                insertion.auc,
             )
             for name, (deletion, insertion) in zip(maps, pairs, strict=True)
         ]
     return tuple(drawn)
 
 
-def write_close_up(folder: Path, found: Mapping[str, tuple[Card, CloseUp]], rows: Sequence[PanelRow]) -> None:
-    """Write the four files of one close-up, or of several models' by name; one model needs no name."""
+def write_close_up(
+    folder: Path, found: Mapping[str, tuple[Card, CloseUp]], rows: Sequence[PanelRow]
+) -> None:
+    """Write the four files of one close-up, or of several models' by name; one needs no name."""
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "maps.npz") as fresh, fresh.open("wb") as file:
         arrays = {
@@ -265,10 +304,17 @@ def write_close_up(folder: Path, found: Mapping[str, tuple[Card, CloseUp]], rows
         }
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     records = {model: _record(card, close_up) for model, (card, close_up) in found.items()}
-    curves = [{"tile": row.name, "class": row.explained, **curve.told()} for row in rows for curve in row.curves]
+    curves = [
+        {"tile": row.name, "class": row.explained, **curve.told()}
+        for row in rows
+        for curve in row.curves
+    ]
     told = {**records.get("", {"models": records}), "curves": curves}
     with replacing(folder / "explanation.json") as fresh:
-        fresh.write_text(json.dumps(strict_json(told), indent=2, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+        fresh.write_text(
+            json.dumps(strict_json(told), indent=2, ensure_ascii=False, allow_nan=False),
+            encoding="utf-8",
+        )
     title = " · ".join(model or card.name for model, (card, _close_up) in found.items())
     write_panel(rows[:SHOWN], folder, title=title, left_out=len(rows) - SHOWN)
 
@@ -284,7 +330,9 @@ def _record(card: Card, found: CloseUp) -> dict[str, Any]:
                 "name": name,
                 "box": None if tiles.boxes is None else tiles.boxes[number].tolist(),
                 "label": tiles.labels[number],
-                "probabilities": dict(zip(card.class_names, map(float, found.probabilities[number]), strict=True)),
+                "probabilities": dict(
+                    zip(card.class_names, map(float, found.probabilities[number]), strict=True)
+                ),
                 "explained": [card.class_names[index] for index in found.classes[number]],
                 **_neighbour_records(card, found, number),
             }
@@ -297,4 +345,6 @@ def _record(card: Card, found: CloseUp) -> dict[str, Any]:
 def _neighbour_records(card: Card, found: CloseUp, number: int) -> dict[str, Any]:
     if not found.neighbours:
         return {}
-    return {"neighbours": [account.record(card.class_names) for account in found.neighbours[number]]}
+    return {
+        "neighbours": [account.record(card.class_names) for account in found.neighbours[number]]
+    }

@@ -1,4 +1,7 @@
-"""``slidecam faithfulness``: how far to trust methods on some tiles, with a table, plots and plain sentences."""
+"""``slidecam faithfulness``.
+
+How far to trust methods on some tiles, with a table, plots and plain sentences.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +92,8 @@ def measure_tiles(
     Raises
     ------
     SlidecamError
-        Whatever is wrong with the tiles, the bundle, a method or a setting; nothing is written then.
+        Whatever is wrong with the tiles, the bundle, a method or a setting; nothing is written
+        then.
     """
     spec, folder = spec or MeasureSpec(), Path(out)
     refuse_existing(folder, OUTPUTS, overwrite=spec.overwrite)
@@ -105,10 +109,16 @@ def measure_tiles(
     explainers = {name: chosen.explainer(classifier) for name, chosen in methods.items()}
     tiles = yield from choose_tiles(source, classifier, spec.tiles)
     pixels = torch.from_numpy(tiles.pixels).to(classifier.device)
-    wanted: str | tuple[int, ...] = _labelled(tiles, bundle.card) if spec.explained == LABELLED else spec.explained
-    report = yield from measure(classifier, explainers, pixels, wanted, spec.faithfulness, masks=tiles.masks)
+    wanted: str | tuple[int, ...] = (
+        _labelled(tiles, bundle.card) if spec.explained == LABELLED else spec.explained
+    )
+    report = yield from measure(
+        classifier, explainers, pixels, wanted, spec.faithfulness, masks=tiles.masks
+    )
     if spec.randomisation is not None:
-        indices, _words = explained_classes(classifier, pixels, wanted, batch=spec.faithfulness.batch)
+        indices, _words = explained_classes(
+            classifier, pixels, wanted, batch=spec.faithfulness.batch
+        )
         makers = {name: chosen.explainer for name, chosen in methods.items()}
         likenesses = yield from randomisation(
             bundle.network(), bundle.card, makers, pixels, indices, spec.randomisation
@@ -119,13 +129,19 @@ def measure_tiles(
 
 
 def _refuse_unmeasurable(source: Path, spec: MeasureSpec) -> None:
-    """Refuse labels that cannot be, and a measure that needs masks where there are none; UsageError."""
+    """Refuse labels that cannot be, and a measure that needs masks where there are none.
+
+    UsageError.
+    """
     if spec.explained == LABELLED and not holds_pictures(source):
         raise UsageError(NO_LABELS, NAME_A_CLASS)
     masked = [name for name in spec.faithfulness.named if MEASURES[name].needs_mask]
     if masked and spec.tiles.masks is None:
         remedy = "Pass --masks FILE and --class NAME, or leave the measure out."
-        raise UsageError(f"{masked[0]} asks whether a map lies where the class is, and nobody said where.", remedy)
+        raise UsageError(
+            f"{masked[0]} asks whether a map lies where the class is, and nobody said where.",
+            remedy,
+        )
 
 
 def _labelled(tiles: ChosenTiles, card: Card) -> tuple[int, ...]:

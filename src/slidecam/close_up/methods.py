@@ -30,9 +30,14 @@ class ChosenMethod:
     settings: Any
 
     def explainer(self, classifier: Classifier) -> Explainer:
-        """Return the explainer of a classifier; ExplanationError if that lacks what the method needs."""
+        """Return the explainer of a classifier.
+
+        ExplanationError if that lacks what the method needs.
+        """
         if self.method.needs_map and not classifier.has_map:
-            problem = f"{self.method.name} needs an activation map, and {classifier.card.name} has none."
+            problem = (
+                f"{self.method.name} needs an activation map, and {classifier.card.name} has none."
+            )
             others = ", ".join(method.name for method in CATALOGUE.values() if not method.needs_map)
             raise ExplanationError(problem, f"Use one that does without: {others}.")
         return self.method.make(classifier, self.settings)
@@ -46,8 +51,8 @@ def choose_methods(names: Sequence[str], settings: Iterable[str] = ()) -> dict[s
     ExplanationError
         If there is no such method.
     UsageError
-        If there is no name, or a setting names a method that was not chosen, a field that it lacks, or a value of
-        another type.
+        If there is no name, or a setting names a method that was not chosen, a field that it lacks,
+        or a value of another type.
     """
     if not names:
         raise UsageError("no method was named.", f"Use some of {', '.join(CATALOGUE)}.")
@@ -55,9 +60,14 @@ def choose_methods(names: Sequence[str], settings: Iterable[str] = ()) -> dict[s
     told = [_parted(text) for text in settings]
     stray = [name for name, _key, _value in told if name not in chosen]
     if stray:
-        raise UsageError(f"--set {stray[0]}.…: {stray[0]} was not chosen.", f"Methods chosen: {', '.join(chosen)}.")
+        raise UsageError(
+            f"--set {stray[0]}.…: {stray[0]} was not chosen.",
+            f"Methods chosen: {', '.join(chosen)}.",
+        )
     return {
-        name: ChosenMethod(method, _settled(method, {key: value for of, key, value in told if of == name}))
+        name: ChosenMethod(
+            method, _settled(method, {key: value for of, key, value in told if of == name})
+        )
         for name, method in chosen.items()
     }
 
@@ -66,7 +76,10 @@ def _parted(text: str) -> tuple[str, str, str]:
     place, equals, value = text.partition("=")
     name, dot, key = place.rpartition(".")
     if not (equals and dot and key and value):
-        raise UsageError(f"--set {text!r} is no setting.", "Write METHOD.KEY=VALUE, for example lime.samples=1000.")
+        raise UsageError(
+            f"--set {text!r} is no setting.",
+            "Write METHOD.KEY=VALUE, for example lime.samples=1000.",
+        )
     return name, key, value
 
 
@@ -77,7 +90,9 @@ def _settled(method: Method, told: Mapping[str, str]) -> Any:  # noqa: ANN401  (
             near = difflib.get_close_matches(key, kinds, n=1)
             known = f"Did you mean {near[0]}?" if near else f"It has {', '.join(kinds) or 'none'}."
             raise UsageError(f"{method.name} has no setting {key!r}.", known)
-    return method.spec(**{key: _value(f"{method.name}.{key}", text, kinds[key]) for key, text in told.items()})
+    return method.spec(
+        **{key: _value(f"{method.name}.{key}", text, kinds[key]) for key, text in told.items()}
+    )
 
 
 def _names_of(method: Method) -> Mapping[str, Any]:
@@ -88,7 +103,11 @@ def _value(place: str, text: str, kind: Any) -> Any:  # noqa: ANN401  (whatever 
     """Return text as a field's type; UsageError if it is none."""
     if get_origin(kind) in (Union, UnionType):
         kinds = [one for one in get_args(kind) if one is not type(None)]
-        return None if text.lower() == "none" and type(None) in get_args(kind) else _value(place, text, kinds[0])
+        return (
+            None
+            if text.lower() == "none" and type(None) in get_args(kind)
+            else _value(place, text, kinds[0])
+        )
     if get_origin(kind) is tuple:
         return tuple(_value(place, part, get_args(kind)[0]) for part in text.split(","))
     if get_origin(kind) is Literal:
@@ -100,9 +119,13 @@ def _value(place: str, text: str, kind: Any) -> Any:  # noqa: ANN401  (whatever 
     try:
         value = kind(text)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"--set {place}={text}: {text!r} is no {kind.__name__}.", "Write another value.") from error
+        raise UsageError(
+            f"--set {place}={text}: {text!r} is no {kind.__name__}.", "Write another value."
+        ) from error
     if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"--set {place}={text}: {text!r} is no finite number.", "Write another value.")
+        raise UsageError(
+            f"--set {place}={text}: {text!r} is no finite number.", "Write another value."
+        )
     return value
 
 
@@ -117,7 +140,10 @@ def _one_of(place: str, text: str, choices: Sequence[Any]) -> Any:  # noqa: ANN4
     for choice in choices:
         if str(choice) == text:
             return choice
-    raise UsageError(f"--set {place}={text} is none of its values.", f"Use one of {', '.join(map(str, choices))}.")
+    raise UsageError(
+        f"--set {place}={text} is none of its values.",
+        f"Use one of {', '.join(map(str, choices))}.",
+    )
 
 
 def listed_methods() -> list[dict[str, Any]]:
@@ -128,7 +154,9 @@ def listed_methods() -> list[dict[str, Any]]:
             "title": method.title,
             "cost": "dear" if method.dear else "cheap",
             "signed": "yes" if method.signed else "no",
-            "settings": ", ".join(f"{field.name}={_default(field)}" for field in dataclasses.fields(method.spec)),
+            "settings": ", ".join(
+                f"{field.name}={_default(field)}" for field in dataclasses.fields(method.spec)
+            ),
         }
         for method in CATALOGUE.values()
     ]

@@ -50,7 +50,10 @@ FAILURES_TOLD = 100
 
 
 def begin_slide(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec) -> None:
-    """Write ``run.json`` as it stands before the first batch, unless the slide was finished by an earlier call."""
+    """Write ``run.json`` as it stands before the first batch.
+
+    Nothing is written if an earlier call finished the slide.
+    """
     if ready.run is not None and not ready.run.complete:
         clear_leftovers(ready.folder)
         write_run(ready.folder, _record(slide, ready, model, spec))
@@ -63,7 +66,9 @@ def fail_slide(folder: Path, failure: SlideFailed) -> None:
         write_run(folder, {**record, "reason": failure.problem, "remedy": failure.remedy})
 
 
-def _record(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec) -> dict[str, Any]:
+def _record(
+    slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec
+) -> dict[str, Any]:
     before = read_run(ready.folder) or {}
     facts, spacing, card = ready.source.facts, ready.spacing, model.bundle.card
     return {
@@ -79,9 +84,11 @@ def _record(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: Predic
             "bounds_px": _numbers(facts.bounds),
             **_volume_record(ready),
         },
-        "spacing": None
-        if spacing is None
-        else {"um_px": [spacing.spacing.x, spacing.spacing.y], "from": spacing.origin},
+        "spacing": (
+            None
+            if spacing is None
+            else {"um_px": [spacing.spacing.x, spacing.spacing.y], "from": spacing.origin}
+        ),
         "foreground": {"from": ready.foreground.origin, "share": ready.foreground.share},
         "bundle": {
             "name": card.name,
@@ -123,7 +130,9 @@ def _numbers(box: Box | None) -> list[int] | None:
 def finish_slide(
     slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec, timings: Timings
 ) -> SlideReport:
-    """Write a slide's outputs and finish its ``run.json``; a slide that was finished before is left as it is.
+    """Write a slide's outputs and finish its ``run.json``.
+
+    A slide that was finished before is left as it is.
 
     Raises
     ------
@@ -134,7 +143,9 @@ def finish_slide(
     """
     run = ready.run
     if run is None:
-        raise UsageError("a dry run leaves nothing to finish.", "Prepare the slide without dry_run.")
+        raise UsageError(
+            "a dry run leaves nothing to finish.", "Prepare the slide without dry_run."
+        )
     table = _table(run, ready, model)
     _refuse_nothing_read(slide, run, table)
     status, reason = _outcome(ready, table)
@@ -152,7 +163,12 @@ def finish_slide(
 
 
 def _report(
-    slide: FoundSlide, ready: Prepared, table: TileTable, status: SlideStatus, reason: str, names: Sequence[str]
+    slide: FoundSlide,
+    ready: Prepared,
+    table: TileTable,
+    status: SlideStatus,
+    reason: str,
+    names: Sequence[str],
 ) -> SlideReport:
     record = read_run(ready.folder) or {}
     failed = int(table.failed.sum())
@@ -188,7 +204,9 @@ def _refuse_nothing_read(slide: FoundSlide, run: OpenRun, table: TileTable) -> N
     if len(table) and (table.status == Status.FAILED).all():
         first = next(iter(run.store.failures.values()))
         raise SlideFailedError(
-            slide.path, f"none of its {len(table)} tiles gave a result: {first}", "Copy the slide again."
+            slide.path,
+            f"none of its {len(table)} tiles gave a result: {first}",
+            "Copy the slide again.",
         )
 
 
@@ -201,7 +219,10 @@ def _outcome(ready: Prepared, table: TileTable) -> tuple[SlideStatus, str]:
 
 def _why_no_tile(ready: Prepared) -> str:
     if ready.is_volume:
-        return f"none of {ready.source.facts.planes} slices holds any foreground ({ready.foreground.origin})"
+        return (
+            f"none of {ready.source.facts.planes} slices holds any foreground"
+            f" ({ready.foreground.origin})"
+        )
     if ready.foreground.share:
         return f"none of {ready.grid.candidates} places on the slide holds enough tissue for a tile"
     return f"no tissue found ({ready.foreground.origin})"

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from slidecam.preparation import LoadedModel, PredictSpec, Prepared
 
 SHARE = "share of raw_at_1 over raw_at_0, from 0 to 1"
-SIGNED_SHARE = "share of raw_at_1, from -1 to 1: above 0 speaks for the class, below 0 against it, 0 is no evidence"
+SIGNED_SHARE = (
+    "share of raw_at_1, from -1 to 1: above 0 speaks for the class, below 0 against it, 0 is no"
+    " evidence"
+)
 """What the values of a heatmap mean, for whoever reads the file."""
 
 
@@ -47,25 +50,36 @@ class WrittenHeatmap:
     @property
     def title(self) -> str:
         """The method as people read it."""
-        return f"{TITLES[self.method]} against {self.against}" if self.against else TITLES[self.method]
+        return (
+            f"{TITLES[self.method]} against {self.against}" if self.against else TITLES[self.method]
+        )
 
     def told(self) -> dict[str, Any]:
         """Return what ``run.json`` says of it."""
         return {"file": self.path.name, "classes": list(self.class_names), **attributes(self)}
 
 
-def write_heatmaps(ready: Prepared, model: LoadedModel, spec: PredictSpec) -> tuple[WrittenHeatmap, ...]:
-    """Write the heatmap of every method, in their order; those that an earlier call left besides are removed."""
+def write_heatmaps(
+    ready: Prepared, model: LoadedModel, spec: PredictSpec
+) -> tuple[WrittenHeatmap, ...]:
+    """Write the heatmap of every method, in their order.
+
+    Those that an earlier call left besides are removed.
+    """
     request = model.request
     files = heatmap_files(request)
     clear_heatmaps(ready.folder, kept=files.values())
     if request is None:
         return ()
-    written = (_write(ready.folder / name, method, ready, model, spec) for method, name in files.items())
+    written = (
+        _write(ready.folder / name, method, ready, model, spec) for method, name in files.items()
+    )
     return tuple(one for one in written if one is not None)
 
 
-def _write(path: Path, method: str, ready: Prepared, model: LoadedModel, spec: PredictSpec) -> WrittenHeatmap | None:
+def _write(
+    path: Path, method: str, ready: Prepared, model: LoadedModel, spec: PredictSpec
+) -> WrittenHeatmap | None:
     run, request, card = ready.run, model.request, model.bundle.card
     if run is None or request is None:
         return None
@@ -98,7 +112,9 @@ def rival(method: str, request: MapRequest, card: Card) -> str:
     return "the other class" if request.against is None else card.class_names[request.against]
 
 
-def _raster(written: WrittenHeatmap, ready: Prepared, model: LoadedModel, spec: PredictSpec) -> RasterSpec:
+def _raster(
+    written: WrittenHeatmap, ready: Prepared, model: LoadedModel, spec: PredictSpec
+) -> RasterSpec:
     colors = dict(zip(model.bundle.card.class_names, model.bundle.card.class_colors, strict=True))
     return RasterSpec(
         name=ready.source.facts.name,
@@ -114,10 +130,12 @@ def _raster(written: WrittenHeatmap, ready: Prepared, model: LoadedModel, spec: 
 
 
 def attributes(written: WrittenHeatmap) -> dict[str, Any]:
-    """Return what a reader of the values must know, as JSON: raw = raw_at_0 + value * (raw_at_1 - raw_at_0).
+    """Return what a reader of the values must know, as JSON.
 
-    There is one raw value per channel: a class that no tile was called has a ``presence`` below 1, and is painted
-    fainter (see `slide_scales`).
+    Raw = raw_at_0 + value * (raw_at_1 - raw_at_0).
+
+    There is one raw value per channel: a class that no tile was called has a ``presence`` below 1,
+    and is painted fainter (see `slide_scales`).
     """
     painted, spec = written.heatmap, written.heatmap.spec
     told: dict[str, Any] = {
@@ -132,7 +150,11 @@ def attributes(written: WrittenHeatmap) -> dict[str, Any]:
     if written.against:
         told["against"] = written.against
     if spec.threshold is not None:
-        told |= {"threshold": str(spec.threshold), "threshold_scope": spec.scope, "thresholds": _cuts(painted)}
+        told |= {
+            "threshold": str(spec.threshold),
+            "threshold_scope": spec.scope,
+            "thresholds": _cuts(painted),
+        }
     return told
 
 

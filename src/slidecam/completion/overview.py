@@ -40,16 +40,24 @@ def write_overview(
     model: LoadedModel,
     results: tuple[TileTable, Sequence[WrittenHeatmap]],
 ) -> None:
-    """Draw a slide with its classes and heatmaps; ``results`` are its tiles and what was written of its maps."""
+    """Draw a slide with its classes and heatmaps.
+
+    ``results`` are its tiles and what was written of its maps.
+    """
     table, written = results
     shown = written if sum(len(one.class_names) for one in written) <= SHOWN else written[:1]
     whose = "picture" if model.sees_pictures else "slide"
     heats = [_heat(one, _label(one, whose), alone=len(shown) == 1) for one in shown]
-    write_overview_png(path, _thumbnail(ready.source), table, heats, _facts(slide, ready, model, written))
+    write_overview_png(
+        path, _thumbnail(ready.source), table, heats, _facts(slide, ready, model, written)
+    )
 
 
 def _thumbnail(source: Source) -> NDArray[np.uint8]:
-    """Return the best picture of the slide that can still be decoded; damage costs sharpness, then everything."""
+    """Return the best picture of the slide that can still be decoded.
+
+    Damage costs sharpness, then everything.
+    """
     for longest in (THUMBNAIL, THUMBNAIL // 3, THUMBNAIL // 9):
         try:
             return source.overview(longest).pixels
@@ -57,7 +65,9 @@ def _thumbnail(source: Source) -> NDArray[np.uint8]:
             continue
     size = source.facts.size
     shrink = THUMBNAIL / max(size.width, size.height)
-    return np.full((max(1, round(size.height * shrink)), max(1, round(size.width * shrink)), 3), 255, np.uint8)
+    return np.full(
+        (max(1, round(size.height * shrink)), max(1, round(size.width * shrink)), 3), 255, np.uint8
+    )
 
 
 def _heat(written: WrittenHeatmap, label: str, *, alone: bool) -> OverviewHeat:
@@ -95,7 +105,9 @@ def calibration_words(card: Card) -> str:
     return "not calibrated" if card.temperature == 1 else f"calibrated (T = {card.temperature:.3g})"
 
 
-def _facts(slide: str, ready: Prepared, model: LoadedModel, written: Sequence[WrittenHeatmap]) -> OverviewFacts:
+def _facts(
+    slide: str, ready: Prepared, model: LoadedModel, written: Sequence[WrittenHeatmap]
+) -> OverviewFacts:
     methods = () if model.request is None else model.request.methods
     return OverviewFacts(
         slide=slide,
@@ -109,7 +121,9 @@ def _facts(slide: str, ready: Prepared, model: LoadedModel, written: Sequence[Wr
     )
 
 
-def _details(ready: Prepared, card: Card, written: Sequence[WrittenHeatmap]) -> Iterator[tuple[str, str]]:
+def _details(
+    ready: Prepared, card: Card, written: Sequence[WrittenHeatmap]
+) -> Iterator[tuple[str, str]]:
     if card.spacing is None:
         yield "Tile", f"the whole picture, as {card.input_px} x {card.input_px} px"
     else:
@@ -128,6 +142,9 @@ def _scale_told(written: WrittenHeatmap) -> Iterator[tuple[str, str]]:
     painted = written.heatmap
     if painted.spec.fixed is None:
         unit = " logits" if written.method == "cam" else ""
-        yield TITLES[written.method], f"1 is raw {min(scale.high for scale in painted.scales):.3g}{unit}"
+        yield (
+            TITLES[written.method],
+            f"1 is raw {min(scale.high for scale in painted.scales):.3g}{unit}",
+        )
     if painted.spec.threshold is not None:
         yield "Threshold", f"{painted.spec.threshold} of the {painted.spec.scope}"

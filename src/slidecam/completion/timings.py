@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Timings:
     """Seconds of one slide, added up over its batches.
 
-    ``decode`` counts thread seconds, which run beside the others; ``transfer`` and ``model`` are the device's,
-    ``write`` the store's and the outputs'.
+    ``decode`` counts thread seconds, which run beside the others; ``transfer`` and ``model`` are
+    the device's, ``write`` the store's and the outputs'.
     """
 
     decode: float = 0.0
@@ -31,8 +31,13 @@ class Timings:
         self.model += scored.model_seconds
 
     def told(self) -> dict[str, float]:
-        """Return all of them, rounded to milliseconds, with the seconds since the slide was begun."""
-        parts = {"decode": self.decode, "transfer": self.transfer, "model": self.model, "write": self.write}
+        """Return all of them, rounded to milliseconds, with the seconds since the slide began."""
+        parts = {
+            "decode": self.decode,
+            "transfer": self.transfer,
+            "model": self.model,
+            "write": self.write,
+        }
         return {name: round(value, 3) for name, value in {**parts, "total": self.seconds}.items()}
 
     @property

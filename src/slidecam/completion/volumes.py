@@ -1,4 +1,4 @@
-"""A volume's outputs: its slices' table, its call, its heatmaps as OME-Zarr and NIfTI, its mask, its montage."""
+"""A volume's outputs: slices' table, call, heatmaps as OME-Zarr and NIfTI, mask and montage."""
 
 from __future__ import annotations
 
@@ -12,8 +12,20 @@ from slidecam.completion.heatmaps import WrittenHeatmap, attributes, paint_spec,
 from slidecam.errors import StoreError
 from slidecam.exchange.montage import MontageFacts, MontageSlice, decisive_slices, write_montage_png
 from slidecam.exchange.nifti import write_nifti
-from slidecam.exchange.slices_csv import DONE, FAILED, MISSING, SKIPPED, SliceTable, write_slices_csv
-from slidecam.exchange.volume_zarr import PLANES, VolumeRasterSpec, read_volume_ome_zarr, write_volume_ome_zarr
+from slidecam.exchange.slices_csv import (
+    DONE,
+    FAILED,
+    MISSING,
+    SKIPPED,
+    SliceTable,
+    write_slices_csv,
+)
+from slidecam.exchange.volume_zarr import (
+    PLANES,
+    VolumeRasterSpec,
+    read_volume_ome_zarr,
+    write_volume_ome_zarr,
+)
 from slidecam.foreground import VolumeForeground
 from slidecam.geometry import LevelBox
 from slidecam.heatmap import paint
@@ -36,7 +48,10 @@ if TYPE_CHECKING:
     from slidecam.store import RunStore
 
 BLOCK_VALUES = 5_000_000
-"""Values that are in memory at once while NIfTI is written: 16 planes of 512 x 512, as they lie in a chunk."""
+"""Values that are in memory at once while NIfTI is written.
+
+16 planes of 512 x 512, as they lie in a chunk.
+"""
 
 CALLED_FROM = 0.5
 
@@ -55,7 +70,9 @@ def slice_table(ready: Prepared, store: RunStore, card: Card) -> SliceTable:
     for plane in np.unique(planes[done]).tolist():
         probabilities[plane] = known[done & (planes == plane)].mean(axis=0)
     told = tuple(str(each) for each in status)
-    return SliceTable(stack.axis, stack.positions, stack.file_indices, told, probabilities, card.class_names)
+    return SliceTable(
+        stack.axis, stack.positions, stack.file_indices, told, probabilities, card.class_names
+    )
 
 
 def volume_call(table: SliceTable, card: Card) -> dict[str, Any]:
@@ -76,8 +93,10 @@ def volume_call(table: SliceTable, card: Card) -> dict[str, Any]:
     }
 
 
-def write_volume(ready: Prepared, model: LoadedModel, spec: PredictSpec) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Write every output of a volume; return what is told of the heatmaps and of the volume's call."""
+def write_volume(
+    ready: Prepared, model: LoadedModel, spec: PredictSpec
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Write every output of a volume; return what is said of the heatmaps and of its call."""
     assert ready.run is not None  # noqa: S101  (for the type checker: a dry run writes nothing)
     card, folder = model.bundle.card, ready.folder
     table = slice_table(ready, ready.run.store, card)
@@ -104,8 +123,11 @@ def _write_mask(ready: Prepared, path: Path) -> None:
     stack = _volume(ready).stack
     assert isinstance(ready.foreground, VolumeForeground)  # noqa: S101  (for the type checker: it is a volume's)
     small = np.asarray(stack.from_pictures(ready.foreground.volume))
-    # The mask is of every n-th row and column: each voxel has the nearest one before it, as pictures are hung.
-    places = [_spread(length, of) for length, of in zip(stack.grid.spl_shape, small.shape, strict=True)]
+    # The mask is of every n-th row and column: each voxel has the nearest one before it, as
+    # pictures are hung.
+    places = [
+        _spread(length, of) for length, of in zip(stack.grid.spl_shape, small.shape, strict=True)
+    ]
     if stack.axis != "axial":
         places[0] = small.shape[0] - 1 - places[0][::-1]
 
@@ -123,10 +145,15 @@ def _write_heatmaps(ready: Prepared, model: LoadedModel, spec: PredictSpec) -> l
     request = model.request
     files = heatmap_files(request)
     clear_heatmaps(ready.folder, kept=files.values())
-    return [_write_heatmap(ready.folder / name, method, ready, model, spec) for method, name in files.items()]
+    return [
+        _write_heatmap(ready.folder / name, method, ready, model, spec)
+        for method, name in files.items()
+    ]
 
 
-def _write_heatmap(path: Path, method: str, ready: Prepared, model: LoadedModel, spec: PredictSpec) -> WrittenHeatmap:
+def _write_heatmap(
+    path: Path, method: str, ready: Prepared, model: LoadedModel, spec: PredictSpec
+) -> WrittenHeatmap:
     run, request, card, source = ready.run, model.request, model.bundle.card, _volume(ready)
     assert run is not None  # noqa: S101  (for the type checker)
     assert request is not None  # noqa: S101  (for the type checker: there are no files without one)
@@ -144,12 +171,23 @@ def _write_heatmap(path: Path, method: str, ready: Prepared, model: LoadedModel,
         spec.ngff,
         attributes(written),
     )
-    write_volume_ome_zarr(path, (heatmap.plane(plane) for plane in range(source.facts.planes)), raster)
+    write_volume_ome_zarr(
+        path, (heatmap.plane(plane) for plane in range(source.facts.planes)), raster
+    )
     saved = read_volume_ome_zarr(path)
     for index, name in enumerate(names):
-        told = f"slidecam {method} {re.sub('[^ -~]', '?', name)}, 0 to 1, 0 where nothing was classified"
+        told = (
+            f"slidecam {method} {re.sub('[^ -~]', '?', name)}, 0 to 1, 0 where nothing was"
+            " classified"
+        )
         grid = source.stack.grid
-        write_nifti(path.with_name(nifti_name(path.name, name)), _class_blocks(saved, index), grid, "float32", told)
+        write_nifti(
+            path.with_name(nifti_name(path.name, name)),
+            _class_blocks(saved, index),
+            grid,
+            "float32",
+            told,
+        )
     return written
 
 
@@ -165,7 +203,10 @@ def _read(saved: VolumeHeatmap, index: int, where: tuple[slice, ...]) -> NDArray
 def _file_blocks(
     grid: VolumeGrid, read: Callable[[tuple[slice, ...]], NDArray[np.generic]]
 ) -> Iterator[NDArray[np.generic]]:
-    """Yield what ``read`` gives for places in (S, P, L) in the file's own order, some planes along its slowest axis."""
+    """Yield what ``read`` gives for places in (S, P, L), in the file's own order.
+
+    Each piece is some planes along the file's slowest axis.
+    """
     place = next(each for each in range(3) if grid.file_axis(each) == 2)  # noqa: PLR2004  (k, the slowest)
     length = grid.spl_shape[place]
     step = max(1, BLOCK_VALUES // max(1, grid.shape[0] * grid.shape[1]))
@@ -173,12 +214,18 @@ def _file_blocks(
     for start in range(0, length, step):
         stop = min(start + step, length)
         where = [slice(None)] * 3
-        where[place] = slice(length - stop, length - start) if grid.flipped(place) else slice(start, stop)
+        where[place] = (
+            slice(length - stop, length - start) if grid.flipped(place) else slice(start, stop)
+        )
         yield grid.from_spl(read(tuple(where)))
 
 
 def _write_montage(
-    ready: Prepared, model: LoadedModel, table: SliceTable, call: dict[str, Any], written: Sequence[WrittenHeatmap]
+    ready: Prepared,
+    model: LoadedModel,
+    table: SliceTable,
+    call: dict[str, Any],
+    written: Sequence[WrittenHeatmap],
 ) -> None:
     source, card = _volume(ready), model.bundle.card
     shown = card.class_names.index(call["called"]) if call["called"] in card.class_names else 0
@@ -200,23 +247,31 @@ def _write_montage(
 
 
 def _montage_facts(
-    ready: Prepared, model: LoadedModel, call: dict[str, Any], first: WrittenHeatmap | None, shown: str
+    ready: Prepared,
+    model: LoadedModel,
+    call: dict[str, Any],
+    first: WrittenHeatmap | None,
+    shown: str,
 ) -> MontageFacts:
     source, card = _volume(ready), model.bundle.card
     _apart, row_mm, column_mm = source.stack.spacing_mm
     low, high = source.limits
-    heat = "no heatmap" if first is None else f"{TITLES[first.method]} of {shown} (one scale for the volume)"
+    heat = (
+        "no heatmap"
+        if first is None
+        else f"{TITLES[first.method]} of {shown} (one scale for the volume)"
+    )
     details = (
-        f"{card.name}   ·   {heat}   ·   {source.stack.axis}, {source.stack.spacing_mm[0]:.3g} mm apart   ·   "
-        f"window {low:.4g} to {high:.4g}   ·   {datetime.now(UTC).date().isoformat()}"
+        f"{card.name}   ·   {heat}   ·   {source.stack.axis}, {source.stack.spacing_mm[0]:.3g} mm"
+        f" apart   ·   window {low:.4g} to {high:.4g}   ·   {datetime.now(UTC).date().isoformat()}"
     )
     called = call["called"] or "nothing"
     share = call["probabilities"].get(call["called"])
     told = "" if share is None else f", {share:.2f}"
     slices = call["slices"]
     words = (
-        f"Called {called}{told} ({call['pooling']}; {slices[DONE]} classified, {slices[SKIPPED]} skipped, "
-        f"{slices[FAILED]} failed, {slices[MISSING]} missing)"
+        f"Called {called}{told} ({call['pooling']}; {slices[DONE]} classified, {slices[SKIPPED]}"
+        f" skipped, {slices[FAILED]} failed, {slices[MISSING]} missing)"
     )
     size = source.facts.size
     aspect = size.height * row_mm / (size.width * column_mm)

@@ -1,4 +1,7 @@
-"""What a person drew on a slide, as QuPath reads and writes it: GeoJSON annotations with class and colour."""
+"""What a person drew on a slide, as QuPath reads and writes it.
+
+GeoJSON annotations with class and colour.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +38,11 @@ class Annotation:
     Attributes
     ----------
     class_name
-        As QuPath can hold it: parts of a name are separated by a colon and a blank (see `qupath_class_name`). Empty
-        for an area without a class.
+        As QuPath can hold it: parts of a name are separated by a colon and a blank (see
+        `qupath_class_name`). Empty for an area without a class.
     area
-        Rings, float64, (corners, 2): x and y in level-0 pixels of the whole slide. The outer one first, then holes;
-        the first corner is not repeated at the end.
+        Rings, float64, (corners, 2): x and y in level-0 pixels of the whole slide. The outer one
+        first, then holes; the first corner is not repeated at the end.
     color
         Red, green, blue; None for none.
     name
@@ -66,14 +69,22 @@ def _open_ring(ring: NDArray[Any]) -> NDArray[np.float64]:
     corners = np.asarray(ring, np.float64)
     if corners.ndim == 2 and len(corners) > 1 and (corners[0] == corners[-1]).all():  # noqa: PLR2004  (corners, x and y)
         corners = corners[:-1]
-    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < CORNERS or not np.isfinite(corners).all():  # noqa: PLR2004  (as above)
+    if (
+        corners.ndim != 2  # noqa: PLR2004  (corners, x and y)
+        or corners.shape[1] != 2  # noqa: PLR2004  (corners, x and y)
+        or len(corners) < CORNERS
+        or not np.isfinite(corners).all()
+    ):
         raise MaskError(
-            f"{np.asarray(ring).shape} numbers are no ring of x, y corners.", "Draw an area of three corners or more."
+            f"{np.asarray(ring).shape} numbers are no ring of x, y corners.",
+            "Draw an area of three corners or more.",
         )
     return corners
 
 
-def write_annotations(path: Path, annotations: Sequence[Annotation], bounds: Box | None = None) -> None:
+def write_annotations(
+    path: Path, annotations: Sequence[Annotation], bounds: Box | None = None
+) -> None:
     """Write annotations as a FeatureCollection that QuPath imports, all or nothing.
 
     Parameters
@@ -83,17 +94,22 @@ def write_annotations(path: Path, annotations: Sequence[Annotation], bounds: Box
     annotations
         In any number, also none.
     bounds
-        The part of the slide that holds the scan (`SourceFacts.bounds`): QuPath counts from its corner.
+        The part of the slide that holds the scan (`SourceFacts.bounds`): QuPath counts from its
+        corner.
     """
     corner = np.array((0, 0) if bounds is None else (bounds.x, bounds.y), np.float64)
-    features = [json.dumps(_feature(number, each, corner)) for number, each in enumerate(annotations)]
+    features = [
+        json.dumps(_feature(number, each, corner)) for number, each in enumerate(annotations)
+    ]
     with replacing(path) as fresh, fresh.open("w", encoding="ascii", newline="\n") as file:
         file.write('{"type":"FeatureCollection","features":[\n' + ",\n".join(features) + "\n]}\n")
 
 
 def _feature(number: int, annotation: Annotation, corner: NDArray[np.float64]) -> dict[str, Any]:
     rings = [(ring - corner).tolist() for ring in annotation.area]
-    classification = {"classification": _classification(annotation)} if annotation.class_name else {}
+    classification = (
+        {"classification": _classification(annotation)} if annotation.class_name else {}
+    )
     return {
         "type": "Feature",
         "id": str(uuid5(NAMESPACE, f"{number} {annotation.class_name} {rings[0]}")),
@@ -113,12 +129,15 @@ def _classification(annotation: Annotation) -> dict[str, Any]:
 
 
 def read_annotations(path: Path, bounds: Box | None = None) -> tuple[Annotation, ...]:
-    """Read annotations that `write_annotations` or QuPath wrote; detections, tiles and cells are passed over.
+    """Read annotations that `write_annotations` or QuPath wrote.
+
+    Detections, tiles and cells are passed over.
 
     Parameters
     ----------
     path, bounds
-        As in `write_annotations`. What lies right of and below the corner of ``bounds`` comes back to the last digit.
+        As in `write_annotations`. What lies right of and below the corner of ``bounds`` comes back
+        to the last digit.
 
     Raises
     ------
@@ -131,5 +150,8 @@ def read_annotations(path: Path, bounds: Box | None = None) -> tuple[Annotation,
     except UnicodeDecodeError as error:
         raise MaskError(f"{path}: the text is not UTF-8: {error}.", EXPORT_AGAIN) from error
     return tuple(
-        Annotation(each.class_name, tuple(ring + corner for ring in each.area), each.color, each.name) for each in drawn
+        Annotation(
+            each.class_name, tuple(ring + corner for ring in each.area), each.color, each.name
+        )
+        for each in drawn
     )

@@ -1,4 +1,4 @@
-"""One picture of a slide or a part of it as a figure: title, scale bar, legend, and what it shows."""
+"""A picture of a slide or a part of it as a figure: title, scale bar, legend, and subject."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A finished run's outputs made again for another program, without the slide and without the model."""
+"""A finished run's outputs made again for another program, without the slide or the model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUPATH = "qupath"
 def export_for_qupath(
     runs: Path, out: Path | None = None, shown: Size | None = None, tiles: TileFormat = "auto"
 ) -> Iterator[dict[str, Any]]:
-    """Write what QuPath loads for each slide of a run, and yield its index with the ``folder`` it went to.
+    """Write what QuPath loads for each slide of a run; yield its index with its ``folder``.
 
     Parameters
     ----------
@@ -34,7 +34,8 @@ def export_for_qupath(
     out
         Where to write, ``OUT/<slide>/``; None for ``qupath`` in each slide's folder.
     shown
-        Width and height as QuPath shows the slide; None for what the run was told, or the scanned bounds.
+        Width and height as QuPath shows the slide; None for what the run was told, or the scanned
+        bounds.
     tiles
         See `QuPathExport`.
 
@@ -65,7 +66,10 @@ def export_for_qupath(
 
 
 def read_table(folder: Path, shown: Size | None = None) -> tuple[TileTable, Mapping[str, Any]]:
-    """Return the tiles of the run in a slide's folder, and its ``run.json``; see `export_for_qupath`."""
+    """Return the tiles of the run in a slide's folder, and its ``run.json``.
+
+    See `export_for_qupath`.
+    """
     record, store = read_run(folder) or {}, RunStore.open(folder)
     try:
         bundle = record["bundle"]
@@ -80,7 +84,9 @@ def read_table(folder: Path, shown: Size | None = None) -> tuple[TileTable, Mapp
         )
     except (KeyError, TypeError) as error:
         remedy = "Run predict again with --overwrite."
-        raise StoreError(folder, f"its run.json lacks {error}: another version wrote it.", remedy) from error
+        raise StoreError(
+            folder, f"its run.json lacks {error}: another version wrote it.", remedy
+        ) from error
     return table, record
 
 

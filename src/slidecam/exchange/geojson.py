@@ -1,11 +1,11 @@
 """`tiles.geojson`: every classified tile as a QuPath tile object.
 
-Drag it onto the slide in QuPath, plain or gzipped. Beyond some 100,000 tiles QuPath takes minutes and gigabytes for
-it; `slidecam.exchange.qupath` writes a table that our script loads in seconds.
+Drag it onto the slide in QuPath, plain or gzipped. Beyond some 100,000 tiles QuPath takes minutes
+and gigabytes for it; `slidecam.exchange.qupath` writes a table that our script loads in seconds.
 
-QuPath refuses a whole file for one bad feature, so what it dislikes is never written: a classification
-without a colour, a name that is null or blank or holds a line break, a measurement that is no number, an open
-ring.
+QuPath refuses a whole file for one bad feature, so what it dislikes is never written: a
+classification without a colour, a name that is null or blank or holds a line break, a measurement
+that is no number, an open ring.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from slidecam.sources.source import RGB
 
 NAMESPACE = UUID("8f2b6f0e-5d0c-5a51-9f0b-6a1d1f7c2e90")
-"""What the ids of our tiles are derived under, so that the same tile has the same id in every run."""
+"""What our tiles' ids are derived under, so that the same tile has the same id in every run."""
 
 UNNAMED = "Unnamed"
 
@@ -41,15 +41,19 @@ PACKING = 3
 """Gzip's level: a quarter of the time of the usual one, a fifth more room."""
 
 MARK = "slidecam"
-"""Name of our tiles in QuPath: one text shared by all of them, where metadata would cost memory for each."""
+"""Name of our tiles in QuPath.
+
+One text shared by all of them, where metadata would cost memory for each.
+"""
 
 
 def write_tiles_geojson(table: TileTable, path: Path) -> None:
-    """Write the finished tiles of ``table`` as a FeatureCollection that QuPath imports as locked tiles.
+    """Write ``table``'s finished tiles as a FeatureCollection that QuPath imports as locked tiles.
 
-    Coordinates are level-0 pixels counted from ``table.corner``, as QuPath counts them. A tile without a winner has
-    no classification; a probability that is not a number is left out. Every tile is named `MARK`, by which our script
-    finds what it may take away. A ``path`` that ends in ``.gz`` is gzipped.
+    Coordinates are level-0 pixels counted from ``table.corner``, as QuPath counts them. A tile
+    without a winner has no classification; a probability that is not a number is left out. Every
+    tile is named `MARK`, by which our script finds what it may take away. A ``path`` that ends in
+    ``.gz`` is gzipped.
     """
     with replacing(path) as fresh, opened(fresh, gzipped=path.suffix == ".gz") as file:
         file.write('{"type":"FeatureCollection","features":[')
@@ -72,8 +76,8 @@ def opened(path: Path, *, gzipped: bool) -> Iterator[IO[str]]:
 def qupath_class_name(name: str) -> str:
     """Return ``name`` as QuPath can take it.
 
-    A colon separates a class from its subclass there, and a part that is blank or holds a line break makes
-    QuPath refuse the file.
+    A colon separates a class from its subclass there, and a part that is blank or holds a line
+    break makes QuPath refuse the file.
     """
     parts = [" ".join(part.split()) for part in name.split(":")]
     return ": ".join(part for part in parts if part) or UNNAMED
@@ -87,7 +91,10 @@ def _features(table: TileTable, rows: NDArray[np.int64]) -> Iterator[str]:
 
 
 def _uuid5(name: str) -> str:
-    """Return what `uuid.uuid5` makes of a name under `NAMESPACE`, in a third of the time: every tile has one."""
+    """Return what `uuid.uuid5` makes of a name under `NAMESPACE`, in a third of the time.
+
+    Every tile has one.
+    """
     digest = sha1(NAMESPACE.bytes + name.encode(), usedforsecurity=False).hexdigest()
     variant = "89ab"[int(digest[16], 16) & 3]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
@@ -120,7 +127,9 @@ def _measurement(key: str, values: NDArray[np.float32]) -> list[str]:
     return [f"{key}:{text}" if known else "" for text, known in zip(texts, finite, strict=True)]
 
 
-def _feature(row: int, corners: tuple[int, int, int, int], classification: str, measurements: str) -> str:
+def _feature(
+    row: int, corners: tuple[int, int, int, int], classification: str, measurements: str
+) -> str:
     left, top, right, bottom = corners
     identity = _uuid5(f"{row} {corners} {measurements}")
     return (

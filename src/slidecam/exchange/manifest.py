@@ -23,7 +23,7 @@ SlideStatus = Literal["done", "partly", "failed", "skipped", "unfinished"]
 
 @dataclass(frozen=True)
 class TileCounts:
-    """How many tiles ended how: classified, not readable, and not tried (background of the grid)."""
+    """How many tiles ended how: classified, unreadable, and not tried (background of the grid)."""
 
     done: int = 0
     failed: int = 0
@@ -41,14 +41,15 @@ class SlideReport:
     path
         Where the slide lies, as it was given.
     status
-        ``done``, ``partly`` (some tiles gave no result), ``skipped`` (nothing to classify), ``failed``, or
-        ``unfinished`` (the run was stopped before).
+        ``done``, ``partly`` (some tiles gave no result), ``skipped`` (nothing to classify),
+        ``failed``, or ``unfinished`` (the run was stopped before).
     tiles
         Counts by what became of them.
     classes
         One row per class; empty where nothing was classified.
     outputs
-        Kind of output (``tiles.csv``, ``overview.png``, …) to its path relative to the manifest, with ``/``.
+        Kind of output (``tiles.csv``, ``overview.png``, …) to its path relative to the manifest,
+        with ``/``.
     seconds
         From opening the slide to its last output.
     reason, remedy
@@ -56,7 +57,8 @@ class SlideReport:
     warnings
         What a reader of the results should know.
     facts
-        Whatever else is known, as JSON: size, spacing and where it came from, reader, fingerprint, timings.
+        Whatever else is known, as JSON: size, spacing and where it came from, reader, fingerprint,
+        timings.
     """
 
     slide: str

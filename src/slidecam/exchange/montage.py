@@ -1,4 +1,7 @@
-"""`montage.png` of a volume: its most decisive slices with their heat, and the classes along the axis."""
+"""`montage.png` of a volume.
+
+Its most decisive slices with their heat, and the classes along the axis.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ SHOWN = 6
 """Slices that are shown."""
 
 APART = 24
-"""Shown slices lie at least so many-th of the stack apart, so that they are not one slice six times."""
+"""Shown slices lie at least so many-th of the stack apart, not one slice six times."""
 
 SHEET, MARGIN, GAP = 14.0, 0.45, 0.14
 """Inches: width of the sheet, room round everything, and between pictures."""
@@ -109,8 +112,10 @@ def decisive_slices(table: SliceTable, index: int) -> list[int]:
     return sorted(chosen)
 
 
-def write_montage_png(path: Path, slices: Sequence[MontageSlice], table: SliceTable, facts: MontageFacts) -> None:
-    """Draw the montage: a row of slices, the same with heat, and the profile of all classes along the axis."""
+def write_montage_png(
+    path: Path, slices: Sequence[MontageSlice], table: SliceTable, facts: MontageFacts
+) -> None:
+    """Draw a row of slices, the same with heat, and the profile of all classes along the axis."""
     width = (SHEET - 2 * MARGIN - (SHOWN - 1) * GAP) / SHOWN
     height = min(width * facts.aspect, 2 * width)
     rows = 1 + any(one.heat is not None for one in slices)
@@ -120,16 +125,23 @@ def write_montage_png(path: Path, slices: Sequence[MontageSlice], table: SliceTa
     pen.text(MARGIN, 0.84, facts.call, Type(11.5, INK), SHEET - 2 * MARGIN)
     pen.text(MARGIN, 1.08, facts.details, Type(9.5, MUTED), SHEET - 2 * MARGIN)
     for column, one in enumerate(slices):
-        _draw_slice(pen, one, table, facts, Place(MARGIN + column * (width + GAP), HEADER, width, height))
+        _draw_slice(
+            pen, one, table, facts, Place(MARGIN + column * (width + GAP), HEADER, width, height)
+        )
     plot = Place(MARGIN, HEADER + pictures, SHEET - 2 * MARGIN, PROFILE)
-    pen.image(plot, profile_picture(table, [one.number for one in slices], facts, (plot.width, plot.height)))
+    pen.image(
+        plot,
+        profile_picture(table, [one.number for one in slices], facts, (plot.width, plot.height)),
+    )
     pen.text(MARGIN, pen.height - 0.2, DISCLAIMER, Type(9, MUTED))
     pen.text(pen.width - MARGIN, pen.height - 0.2, "slidecam", Type(9, MUTED, align="right"))
     with replacing(path) as fresh:
         pen.save(fresh)
 
 
-def _draw_slice(pen: Pen, one: MontageSlice, table: SliceTable, facts: MontageFacts, place: Place) -> None:
+def _draw_slice(
+    pen: Pen, one: MontageSlice, table: SliceTable, facts: MontageFacts, place: Place
+) -> None:
     names, values = table.class_names, table.probabilities[one.number]
     best = int(np.nanargmax(values))
     words = f"{one.number}: {table.positions[one.number]:.1f} mm, {names[best]} {values[best]:.2f}"
@@ -139,7 +151,9 @@ def _draw_slice(pen: Pen, one: MontageSlice, table: SliceTable, facts: MontageFa
     pen.image(place, picture)
     if one.heat is not None:
         lower = Place(place.left, place.top + place.height + GAP, place.width, place.height)
-        pen.image(lower, glowing(picture, _resized(np.nan_to_num(one.heat), shape), signed=facts.signed))
+        pen.image(
+            lower, glowing(picture, _resized(np.nan_to_num(one.heat), shape), signed=facts.signed)
+        )
 
 
 def _resized(values: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.generic]:
@@ -147,7 +161,9 @@ def _resized(values: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.
     return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
 
 
-def glowing(picture: NDArray[np.generic], heat: NDArray[np.generic], *, signed: bool = False) -> NDArray[np.uint8]:
+def glowing(
+    picture: NDArray[np.generic], heat: NDArray[np.generic], *, signed: bool = False
+) -> NDArray[np.uint8]:
     """Lay heat over a dark picture: bare where there is little, ever brighter where there is more.
 
     Parameters
@@ -161,29 +177,46 @@ def glowing(picture: NDArray[np.generic], heat: NDArray[np.generic], *, signed: 
     colors = colormaps[SIGNED_HEAT]((values + 1) / 2) if signed else colormaps[HEAT](values)
     strength = np.clip((np.abs(values) - WASHED) / (1 - WASHED), 0, 1)
     cover = (STRONGEST * np.sqrt(strength))[..., None]
-    mixed = np.asarray(picture, np.float32) * (1 - cover) + colors[..., :3].astype(np.float32) * 255 * cover
+    mixed = (
+        np.asarray(picture, np.float32) * (1 - cover)
+        + colors[..., :3].astype(np.float32) * 255 * cover
+    )
     return np.asarray(np.rint(mixed), np.uint8)
 
 
 def profile_picture(
     table: SliceTable, shown: Sequence[int], facts: MontageFacts, size: tuple[float, float]
 ) -> NDArray[np.uint8]:
-    """Draw each class's probability along the axis, with what was skipped in grey; ``size`` in inches."""
+    """Draw each class's probability along the axis, with what was skipped in grey.
+
+    ``size`` in inches.
+    """
     figure = Figure(figsize=size, dpi=DPI, facecolor="white")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0.05, 0.2, 0.82, 0.72))
     for index, (name, color) in enumerate(zip(table.class_names, facts.class_colors, strict=True)):
-        axes.plot(table.positions, table.probabilities[:, index], color=as_hex(color), lw=1.8, label=name, marker=".")
+        axes.plot(
+            table.positions,
+            table.probabilities[:, index],
+            color=as_hex(color),
+            lw=1.8,
+            label=name,
+            marker=".",
+        )
     half = abs(float(np.diff(table.positions[:2])[0])) / 2 if len(table) > 1 else 0.5
     for number, status in enumerate(table.status):
         if status != DONE:
             shade = "#e06c75" if status in {FAILED, MISSING} else "#eceef1"
-            axes.axvspan(table.positions[number] - half, table.positions[number] + half, color=shade, lw=0)
+            axes.axvspan(
+                table.positions[number] - half, table.positions[number] + half, color=shade, lw=0
+            )
     for number in shown:
         axes.axvline(table.positions[number], color=LINE, lw=0.8, zorder=0)
     axes.set(ylim=(-0.02, 1.02), xlim=(table.positions.min() - half, table.positions.max() + half))
     words = {"axial": "upwards", "coronal": "backwards", "sagittal": "to the patient's left"}
-    label = f"{table.axis} slices, mm {words.get(table.axis, '')} (grey: skipped, without foreground)"
+    label = (
+        f"{table.axis} slices, mm {words.get(table.axis, '')} (grey: skipped, without foreground)"
+    )
     axes.set_xlabel(label, fontsize=9, family=FAMILY, color=MUTED)
     axes.set_ylabel("probability", fontsize=9, family=FAMILY, color=MUTED)
     axes.tick_params(labelsize=8, colors=MUTED)

@@ -1,4 +1,7 @@
-"""NIfTI beside the volume that it belongs to: the file's own voxel order and affine, written block by block."""
+"""NIfTI beside the volume that it belongs to.
+
+The file's own voxel order and affine, written block by block.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ WORDS = 79
 """Letters of a NIfTI description."""
 
 
-def write_nifti(path: Path, blocks: Iterator[NDArray[np.generic]], grid: VolumeGrid, kind: str, told: str) -> None:
+def write_nifti(
+    path: Path, blocks: Iterator[NDArray[np.generic]], grid: VolumeGrid, kind: str, told: str
+) -> None:
     """Write a volume on the voxels of ``grid``; all of it or nothing.
 
     Parameters
@@ -41,7 +46,8 @@ def write_nifti(path: Path, blocks: Iterator[NDArray[np.generic]], grid: VolumeG
     path
         Ends in ``.nii.gz``.
     blocks
-        (i, j, any number of k) each, in the file's own order; not-a-number is written as 0, which all viewers know.
+        (i, j, any number of k) each, in the file's own order; not-a-number is written as 0, which
+        all viewers know.
     grid
         Shape and affine; the affine is stored as float32, which is all that NIfTI-1 holds.
     kind
@@ -59,13 +65,19 @@ def write_nifti(path: Path, blocks: Iterator[NDArray[np.generic]], grid: VolumeG
         _fill(packed, header, blocks, kind)  # type: ignore[arg-type]  # a GzipFile writes bytes
 
 
-def _fill(packed: BinaryIO, header: Nifti1Header, blocks: Iterator[NDArray[np.generic]], kind: str) -> None:
+def _fill(
+    packed: BinaryIO, header: Nifti1Header, blocks: Iterator[NDArray[np.generic]], kind: str
+) -> None:
     header.write_to(packed)
-    packed.writelines(np.ascontiguousarray(np.nan_to_num(block).T, kind).tobytes() for block in blocks)
+    packed.writelines(
+        np.ascontiguousarray(np.nan_to_num(block).T, kind).tobytes() for block in blocks
+    )
 
 
 def _header(grid: VolumeGrid, kind: str, told: str) -> Nifti1Header:
-    version: Callable[[], Nifti1Header] = Nifti2Header if max(grid.shape) > LONGEST else Nifti1Header
+    version: Callable[[], Nifti1Header] = (
+        Nifti2Header if max(grid.shape) > LONGEST else Nifti1Header
+    )
     header = version()
     header.set_data_shape(grid.shape)
     header.set_data_dtype(np.dtype(kind))

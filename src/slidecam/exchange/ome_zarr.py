@@ -1,8 +1,8 @@
 """`heatmap.ome.zarr`: the heatmap as a multiscale image that lies on its slide to the pixel.
 
-NGFF 0.4 (Zarr v2, Blosc, ``/``) is what QuPath, Fiji and napari read today; 0.5 (Zarr v3) is written on
-request. Axes are c, y, x, with one channel per class. Places follow NGFF: a translation says where the
-*centre* of the first pixel lies, in µm from the centre of the slide's first pixel.
+NGFF 0.4 (Zarr v2, Blosc, ``/``) is what QuPath, Fiji and napari read today; 0.5 (Zarr v3) is
+written on request. Axes are c, y, x, with one channel per class. Places follow NGFF: a translation
+says where the *centre* of the first pixel lies, in µm from the centre of the slide's first pixel.
 """
 
 from __future__ import annotations
@@ -36,7 +36,13 @@ SMALLEST = 256
 ATTRIBUTES = "slidecam"
 """The key under which we say what NGFF has no word for."""
 
-BLOSC_V2: Mapping[str, Any] = {"id": "blosc", "cname": "zstd", "clevel": 5, "shuffle": 1, "blocksize": 0}
+BLOSC_V2: Mapping[str, Any] = {
+    "id": "blosc",
+    "cname": "zstd",
+    "clevel": 5,
+    "shuffle": 1,
+    "blocksize": 0,
+}
 """Zstd inside Blosc, because QuPath's reader knows no bare Zstd."""
 
 PIXELS = Spacing(1.0, 1.0)
@@ -61,7 +67,8 @@ class RasterSpec:
     pitch
         Level-0 pixels of the slide per pixel of the finest level.
     spacing
-        µm per level-0 pixel of the slide; None where nobody knows it (a photograph): places are in pixels then.
+        µm per level-0 pixel of the slide; None where nobody knows it (a photograph): places are in
+        pixels then.
     origin
         Left and top edge of the raster in level-0 pixels of the slide.
     signed
@@ -69,7 +76,8 @@ class RasterSpec:
     ngff
         The version of the format to write.
     attributes
-        What else a reader should know, as JSON: the raw values that are painted as 0 and 1, the method.
+        What else a reader should know, as JSON: the raw values that are painted as 0 and 1, the
+        method.
     """
 
     name: str
@@ -85,19 +93,22 @@ class RasterSpec:
 
     @property
     def level_sizes(self) -> list[Size]:
-        """Pixels of each level, finest first; an odd edge is rounded up, so that nothing is cut off."""
+        """Pixels of each level, finest first.
+
+        An odd edge is rounded up, so that nothing is cut off.
+        """
         sizes = [self.size]
         while max(sizes[-1].width, sizes[-1].height) > SMALLEST:
             sizes.append(Size(-(-sizes[-1].width // 2), -(-sizes[-1].height // 2)))
         return sizes
 
     def level_scale(self, level: int) -> tuple[float, float]:
-        """Return the µm per pixel of a level, as (y, x); level-0 pixels where there is no spacing."""
+        """Return a level's µm per pixel as (y, x); level-0 pixels where there is no spacing."""
         factor, unit = self.pitch * 2**level, self.spacing or PIXELS
         return factor * unit.y, factor * unit.x
 
     def level_translation(self, level: int) -> tuple[float, float]:
-        """Return where the centre of a level's first pixel lies, in µm from that of the slide, as (y, x)."""
+        """Return the centre of a level's first pixel, in µm from that of the slide, as (y, x)."""
         # A pixel of the slide has its centre at 0, so its edge lies at -1/2.
         half, unit = (self.pitch * 2**level - 1) / 2, self.spacing or PIXELS
         return (self.origin[1] + half) * unit.y, (self.origin[0] + half) * unit.x
@@ -105,18 +116,22 @@ class RasterSpec:
 
 @dataclass(frozen=True, eq=False)
 class HeatmapImage:
-    """A heatmap on disk: what it is, and its levels, finest first, float32, (classes, height, width)."""
+    """A heatmap on disk: its facts and levels, finest first, float32, (classes, height, width)."""
 
     spec: RasterSpec
     levels: tuple[zarr.Array[Any], ...]
 
     def level_for(self, longest: int) -> int:
-        """Return the coarsest level whose longer side has at least ``longest`` pixels, else the finest."""
-        fine_enough = [index for index, array in enumerate(self.levels) if max(array.shape[1:]) >= longest]
+        """Return the coarsest level whose longer side is >= ``longest`` pixels, else the finest."""
+        fine_enough = [
+            index for index, array in enumerate(self.levels) if max(array.shape[1:]) >= longest
+        ]
         return max(fine_enough, default=0)
 
 
-def write_heatmap_ome_zarr(path: Path, bands: Iterable[NDArray[np.float32]], spec: RasterSpec) -> None:
+def write_heatmap_ome_zarr(
+    path: Path, bands: Iterable[NDArray[np.float32]], spec: RasterSpec
+) -> None:
     """Write a heatmap that is painted from top to bottom, and its pyramid; all of it or nothing.
 
     Memory is bounded by a band and a few chunks. A band of `CHUNK` rows is written fastest.
@@ -126,7 +141,8 @@ def write_heatmap_ome_zarr(path: Path, bands: Iterable[NDArray[np.float32]], spe
     path
         The folder to write, replaced if it exists.
     bands
-        float32, (classes, any rows, spec.size.width), values 0 to 1 (-1 to 1 if signed), NaN where there is nothing.
+        float32, (classes, any rows, spec.size.width), values 0 to 1 (-1 to 1 if signed), NaN where
+        there is nothing.
     spec
         What the raster is and where it lies.
 
@@ -138,7 +154,9 @@ def write_heatmap_ome_zarr(path: Path, bands: Iterable[NDArray[np.float32]], spe
     with replacing_folder(path) as fresh:
         group = zarr.open_group(fresh, mode="w", zarr_format=2 if spec.ngff == "0.4" else 3)
         group.attrs.update(_attributes(spec))
-        levels = [_empty(group, str(index), size, spec) for index, size in enumerate(spec.level_sizes)]
+        levels = [
+            _empty(group, str(index), size, spec) for index, size in enumerate(spec.level_sizes)
+        ]
         _fill(levels[0], bands)
         for finer, coarser in pairwise(levels):
             _halve(finer, coarser)
@@ -153,13 +171,17 @@ def read_heatmap_ome_zarr(path: Path) -> HeatmapImage:
     except (FileNotFoundError, KeyError, IndexError) as error:
         remedy = "Choose a heatmap.ome.zarr that slidecam wrote."
         raise StoreError(path, f"this is no heatmap of slidecam ({error!r}).", remedy) from error
-    return HeatmapImage(spec, tuple(_array(group, str(level)) for level in range(len(spec.level_sizes))))
+    return HeatmapImage(
+        spec, tuple(_array(group, str(level)) for level in range(len(spec.level_sizes)))
+    )
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     array = group[name]
     if not isinstance(array, zarr.Array):
-        raise StoreError(str(group.store_path), f"{name} is not an array.", "Write the heatmap again.")
+        raise StoreError(
+            str(group.store_path), f"{name} is not an array.", "Write the heatmap again."
+        )
     return array
 
 
@@ -250,9 +272,18 @@ def _attributes(spec: RasterSpec) -> dict[str, Any]:
         "size": [spec.size.width, spec.size.height],
         "class_colors": [list(color) for color in spec.class_colors],
     }
-    multiscale = {"name": spec.name, "axes": _axes(spec), "datasets": _datasets(spec), "type": "mean"}
+    multiscale = {
+        "name": spec.name,
+        "axes": _axes(spec),
+        "datasets": _datasets(spec),
+        "type": "mean",
+    }
     low = -1.0 if spec.signed else 0.0
-    omero = {"channels": [_channel(*told, low) for told in zip(spec.class_names, spec.class_colors, strict=True)]}
+    omero = {
+        "channels": [
+            _channel(*told, low) for told in zip(spec.class_names, spec.class_colors, strict=True)
+        ]
+    }
     if spec.ngff == "0.4":
         return {"multiscales": [{"version": "0.4", **multiscale}], "omero": omero, ATTRIBUTES: own}
     return {"ome": {"version": "0.5", "multiscales": [multiscale], "omero": omero}, ATTRIBUTES: own}
@@ -278,9 +309,15 @@ def _datasets(spec: RasterSpec) -> list[dict[str, Any]]:
 
 
 def _channel(name: str, color: RGB, low: float) -> dict[str, Any]:
-    # Viewers draw a channel from black to its colour, so that what speaks against a class is hidden at first.
+    # Viewers draw a channel from black to its colour, so that what speaks against a class is hidden
+    # at first.
     window = {"min": low, "max": 1.0, "start": 0.0, "end": 1.0}
-    return {"label": name, "color": "{:02X}{:02X}{:02X}".format(*color), "active": True, "window": window}
+    return {
+        "label": name,
+        "color": "{:02X}{:02X}{:02X}".format(*color),
+        "active": True,
+        "window": window,
+    }
 
 
 def _spec_from(ome: Mapping[str, Any], own: Mapping[str, Any]) -> RasterSpec:

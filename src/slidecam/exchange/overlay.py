@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from slidecam.geometry import Size
 
 COLORMAP = "YlOrRd"
-"""Ever darker from low to high, in grey too and for those who see no red; faint where there is little."""
+"""Ever darker from low to high, in grey too and for those who see no red.
+
+Faint where there is little.
+"""
 
 SIGNED_COLORMAP = "RdBu_r"
 """Red for a class, blue against it, which colour-blind readers tell apart; the middle is bare."""
@@ -32,7 +35,10 @@ GAP_FROM = 7
 """Edge in pixels from which a tile is drawn with a gap to its neighbour."""
 
 FAINTEST, STRONGEST = 0.12, 0.92
-"""How much of the slide the heat 0 and the heat 1 cover: tissue stays to be seen where the heat is low."""
+"""How much of the slide the heat 0 and the heat 1 cover.
+
+Tissue stays to be seen where the heat is low.
+"""
 
 CLASS_COVER = 0.8
 """How much of the slide a class covers."""
@@ -64,8 +70,12 @@ def class_map(table: TileTable, slide: Size, shape: tuple[int, int]) -> NDArray[
     known = table.done | table.failed
     if not known.any():
         return labels
-    values = np.where(table.failed, UNREADABLE, np.where(table.winners < 0, NO_WINNER, table.winners))[known]
-    edges = _cells(table.boxes[known]) * np.tile([shape[1] / slide.width, shape[0] / slide.height], 2)
+    values = np.where(
+        table.failed, UNREADABLE, np.where(table.winners < 0, NO_WINNER, table.winners)
+    )[known]
+    edges = _cells(table.boxes[known]) * np.tile(
+        [shape[1] / slide.width, shape[0] / slide.height], 2
+    )
     left, top, right, bottom = np.rint(edges).astype(np.int64).T
     gap = int(min((right - left).min(), (bottom - top).min()) >= GAP_FROM)
     _paint(labels, np.stack([left, top, right - gap, bottom - gap]), values)
@@ -94,17 +104,23 @@ def value_map(
     return painted
 
 
-def colored(thumbnail: NDArray[np.uint8], labels: NDArray[np.int64], colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def colored(
+    thumbnail: NDArray[np.uint8], labels: NDArray[np.int64], colors: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
     """Lay the classes of `class_map` over the faded slide; ``colors`` is uint8, (classes, 3)."""
     # Negative labels count from the end of this table.
     palette = np.array([*colors, UNREADABLE_COLOR, NO_WINNER_COLOR, (0, 0, 0)], np.float32)
     picture = faded(thumbnail)
     inside = labels != NO_TILE
-    picture[inside] = _blend(picture[inside], palette[labels[inside]] * _shade(thumbnail)[inside], CLASS_COVER)
+    picture[inside] = _blend(
+        picture[inside], palette[labels[inside]] * _shade(thumbnail)[inside], CLASS_COVER
+    )
     return picture
 
 
-def heated(thumbnail: NDArray[np.uint8], heat: NDArray[np.float32], *, signed: bool = False) -> NDArray[np.uint8]:
+def heated(
+    thumbnail: NDArray[np.uint8], heat: NDArray[np.float32], *, signed: bool = False
+) -> NDArray[np.uint8]:
     """Lay heat over the faded slide.
 
     Parameters
@@ -124,23 +140,31 @@ def heated(thumbnail: NDArray[np.uint8], heat: NDArray[np.float32], *, signed: b
 
 
 def heat_scale(pixels: int, *, signed: bool = False) -> NDArray[np.uint8]:
-    """Return the colours of heat from 0 (-1 if signed) to 1 as they look on glass, uint8, (1, pixels, 3)."""
-    colors, cover = heat_colors(np.linspace(-1 if signed else 0, 1, pixels, dtype=np.float32), signed=signed)
+    """Return heat's colours from 0 (-1 if signed) to 1 as on glass, uint8, (1, pixels, 3)."""
+    colors, cover = heat_colors(
+        np.linspace(-1 if signed else 0, 1, pixels, dtype=np.float32), signed=signed
+    )
     return _blend(np.full_like(colors, PALE), colors, cover).astype(np.uint8)[None]
 
 
-def heat_colors(values: NDArray[np.float32], *, signed: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return each value's colour, (values, 3), 0 to 255, and its cover of the slide, (values, 1), 0 to 1.
+def heat_colors(
+    values: NDArray[np.float32], *, signed: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return values' colours, (values, 3), 0 to 255, and covers of the slide, (values, 1), 0 to 1.
 
     Values run from 0 to 1, or from -1 if they are signed.
     """
-    colored = colormaps[SIGNED_COLORMAP]((values + 1) / 2) if signed else colormaps[COLORMAP](values)
+    colored = (
+        colormaps[SIGNED_COLORMAP]((values + 1) / 2) if signed else colormaps[COLORMAP](values)
+    )
     colors = np.asarray(colored[:, :3] * 255, np.float32)
     cover = FAINTEST + (STRONGEST - FAINTEST) * np.sqrt(np.abs(values))[:, None]
     return colors, cover.astype(np.float32)
 
 
-def _blend(under: NDArray[Any], over: NDArray[np.float32], cover: float | NDArray[np.float32]) -> NDArray[np.float32]:
+def _blend(
+    under: NDArray[Any], over: NDArray[np.float32], cover: float | NDArray[np.float32]
+) -> NDArray[np.float32]:
     return np.asarray(under * (1 - cover) + over * cover, np.float32)
 
 
@@ -150,9 +174,12 @@ def resampled(
     shape: tuple[int, int],
     corner: tuple[float, float] = (0.0, 0.0),
 ) -> NDArray[np.float32]:
-    """Return a ``region`` (width, height in pixels, maybe a fraction) of ``heat`` from a ``corner`` in another size.
+    """Return a ``region`` of ``heat`` from a ``corner`` in another size.
 
-    Values are interpolated between those that are numbers; a pixel whose nearest value is none stays NaN.
+    The region is (width, height) in pixels, maybe a fraction.
+
+    Values are interpolated between those that are numbers; a pixel whose nearest value is none
+    stays NaN.
     """
     known = np.isfinite(heat)
     weights = _resized(known.astype(np.float32), region, shape, corner)
@@ -163,7 +190,10 @@ def resampled(
 
 
 def _resized(
-    values: NDArray[np.float32], region: tuple[float, float], shape: tuple[int, int], corner: tuple[float, float]
+    values: NDArray[np.float32],
+    region: tuple[float, float],
+    shape: tuple[int, int],
+    corner: tuple[float, float],
 ) -> NDArray[np.float32]:
     right, bottom = corner[0] + region[0], corner[1] + region[1]
     box = (*corner, min(right, values.shape[1]), min(bottom, values.shape[0]))
@@ -181,9 +211,12 @@ def _shade(thumbnail: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _cells(boxes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return left, top, right, bottom of each tile's own cell: the tile itself where none overlap."""
+    """Return left, top, right, bottom of each tile's own cell: itself where none overlap."""
     centres = boxes[:, :2] + boxes[:, 2:] / 2
-    halves = np.minimum(boxes[:, 2:], [_step(boxes[:, 0], boxes[:, 2]), _step(boxes[:, 1], boxes[:, 3])]) / 2
+    halves = (
+        np.minimum(boxes[:, 2:], [_step(boxes[:, 0], boxes[:, 2]), _step(boxes[:, 1], boxes[:, 3])])
+        / 2
+    )
     return np.concatenate([centres - halves, centres + halves], axis=1)
 
 

@@ -1,6 +1,9 @@
-"""``panel.png`` and ``panel.html``: tiles beside their maps, method by method, and the curves that test each map.
+"""``panel.png`` and ``panel.html``.
 
-All tiles of a method share one scale, so that a tile without evidence looks bare beside one that has it.
+Tiles beside their maps, method by method, and the curves that test each map.
+
+All tiles of a method share one scale, so that a tile without evidence looks bare beside one that
+has it.
 """
 
 from __future__ import annotations
@@ -53,7 +56,10 @@ def write_panel(rows: Sequence[PanelRow], folder: Path, *, title: str, left_out:
 
 def _method_facts(rows: Sequence[PanelRow]) -> list[dict[str, Any]]:
     return [
-        {"title": each.heading, "facts": ", ".join(f"{key}: {_shown(value)}" for key, value in each.facts.items())}
+        {
+            "title": each.heading,
+            "facts": ", ".join(f"{key}: {_shown(value)}" for key, value in each.facts.items()),
+        }
         for each in rows[0].maps
     ]
 
@@ -73,10 +79,14 @@ def _told(row: PanelRow, scales: Mapping[str, float]) -> dict[str, Any]:
             {
                 "title": each.heading,
                 "scale": " … ".join(scale_ends(each, scales[each.name])),
-                "picture": picture_uri(Image.fromarray(overlaid(row.pixels, each, scales[each.name])), 448, exact=True),
+                "picture": picture_uri(
+                    Image.fromarray(overlaid(row.pixels, each, scales[each.name])), 448, exact=True
+                ),
             }
             for each in row.maps
         ],
-        "curves": picture_uri(Image.fromarray(curve_picture(row, *CURVES)), exact=True) if row.curves else None,
+        "curves": picture_uri(Image.fromarray(curve_picture(row, *CURVES)), exact=True)
+        if row.curves
+        else None,
         "areas": [curve.told() for curve in row.curves],
     }

@@ -1,4 +1,4 @@
-"""What a panel shows: tiles, their maps by several methods, the curves that test each map, and one scale a method."""
+"""A panel: tiles, maps by several methods, the curves that test each, and one scale a method."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class PanelMap:
 
 @dataclass(frozen=True, eq=False)
 class PanelCurves:
-    """How a class's probability falls and rises as pixels go and come in the order of one method's map.
+    """How a class's probability falls and rises as pixels go and come in one map's order.
 
     Attributes
     ----------
@@ -109,12 +109,18 @@ class PanelRow:
 
 
 def method_scales(rows: Sequence[PanelRow]) -> dict[str, float]:
-    """Return for each method the raw value that is drawn as 1: the `PERCENTILE` of all its tiles' magnitudes."""
+    """Return for each method the raw value that is drawn as 1.
+
+    The `PERCENTILE` of all its tiles' magnitudes.
+    """
     by_method: dict[str, list[NDArray[np.float32]]] = {}
     for row in rows:
         for each in row.maps:
             by_method.setdefault(each.name, []).append(np.abs(each.values).ravel())
-    tops = {name: float(np.percentile(np.concatenate(values), PERCENTILE)) for name, values in by_method.items()}
+    tops = {
+        name: float(np.percentile(np.concatenate(values), PERCENTILE))
+        for name, values in by_method.items()
+    }
     return {name: top if top > 0 else 1.0 for name, top in tops.items()}
 
 
@@ -128,6 +134,6 @@ def overlaid(pixels: NDArray[np.uint8], each: PanelMap, top: float) -> NDArray[n
 
 
 def scale_ends(each: PanelMap, top: float) -> tuple[str, str]:
-    """Return the raw values that are drawn as the first and the last colour, as people read them."""
+    """Return the raw values drawn as the first and the last colour, as people read them."""
     highest = f"{top:,.0f}" if top >= HUNDRED else f"{top:.{ROUND}g}"
     return (f"-{highest}" if each.signed else "0"), highest

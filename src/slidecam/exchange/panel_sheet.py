@@ -1,4 +1,7 @@
-"""The panel as one picture: a row a tile; what does not fit beside the tile goes on in further lines."""
+"""The panel as one picture: a row a tile.
+
+What does not fit beside the tile goes on in further lines.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +33,16 @@ EDGE, GAP, MARGIN = 1.9, 0.16, 0.35
 """Inches of a tile's picture, between pictures, and round everything."""
 
 HEADER, CAPTION, TITLE, ENDS, FOOTER = 0.95, 0.19, 0.16, 0.24, 0.75
-"""Inches above everything, of a line of a caption, of a line above a map, below it, and of the colours at the end."""
+"""Inches above everything, of a caption's line, above a map, below it, and of the end colours."""
 
 NARROWEST = 6.5
 MOST = 6
-"""Maps beside a tile; with more, they are wrapped in lines of about equal length, a model's own together."""
+"""Maps beside a tile; more are wrapped in lines of about equal length, a model's own together."""
 
 CURVE_WIDTH = 4.4
-LEGEND: Mapping[str, Any] = MappingProxyType({"frameon": False, "handlelength": 1.2, "labelspacing": 0.3})
+LEGEND: Mapping[str, Any] = MappingProxyType(
+    {"frameon": False, "handlelength": 1.2, "labelspacing": 0.3}
+)
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1b1f24")
 """Okabe and Ito's, one for each method; where there are more methods, matplotlib's twenty."""
@@ -78,11 +83,20 @@ class _Sheet:
     def width(self) -> float:
         """Inches of everything."""
         columns = 1 + max(len(line) for line in self.lines)
-        return max(NARROWEST, 2 * MARGIN + columns * (EDGE + GAP) - GAP + (CURVE_WIDTH + GAP) * self.curved)
+        return max(
+            NARROWEST, 2 * MARGIN + columns * (EDGE + GAP) - GAP + (CURVE_WIDTH + GAP) * self.curved
+        )
 
     def place(self, number: int, line: int, column: int) -> Place:
         """Return where a row's picture stands."""
-        top = HEADER + number * self.row + self.captions * CAPTION + 0.08 + line * self.line + self.heads * TITLE
+        top = (
+            HEADER
+            + number * self.row
+            + self.captions * CAPTION
+            + 0.08
+            + line * self.line
+            + self.heads * TITLE
+        )
         return Place(MARGIN + column * (EDGE + GAP), top, EDGE, EDGE)
 
     def curves(self, number: int) -> Place:
@@ -107,7 +121,13 @@ def draw_panel(rows: Sequence[PanelRow], scales: Mapping[str, float], title: str
     height = HEADER + len(rows) * sheet.row + FOOTER
     pen = Pen(sheet.width, height)
     pen.text(MARGIN, 0.45, title, Type(13, weight="bold"), pen.width - 2 * MARGIN)
-    pen.text(MARGIN, 0.7, "Each method has one scale for all tiles; values are raw.", Type(8, MUTED), pen.width)
+    pen.text(
+        MARGIN,
+        0.7,
+        "Each method has one scale for all tiles; values are raw.",
+        Type(8, MUTED),
+        pen.width,
+    )
     for number, row in enumerate(rows):
         _draw_row(pen, sheet, row, scales, number)
     _draw_colors(pen, rows[0], height - FOOTER + 0.12)
@@ -139,13 +159,18 @@ def lines_of(models: Sequence[str]) -> list[range]:
 
 
 def words_above(row: PanelRow) -> tuple[str, ...]:
-    """Return what stands above a row: one line where there is one model, else the class's and then each model's."""
+    """Return what stands above a row.
+
+    One line where there is one model, else the class's and then each model's.
+    """
     if len(row.captions) == 1:
         return (f"{row.name}: {row.explained} {row.captions[0]}",)
     return (f"{row.name}: maps for {row.explained}", *row.captions)
 
 
-def _draw_row(pen: Pen, sheet: _Sheet, row: PanelRow, scales: Mapping[str, float], number: int) -> None:
+def _draw_row(
+    pen: Pen, sheet: _Sheet, row: PanelRow, scales: Mapping[str, float], number: int
+) -> None:
     first, *others = words_above(row)
     above = HEADER + number * sheet.row + 0.13
     room = pen.width - 2 * MARGIN
@@ -161,7 +186,9 @@ def _draw_row(pen: Pen, sheet: _Sheet, row: PanelRow, scales: Mapping[str, float
         pen.image(place, curve_picture(row, place.width, place.height))
 
 
-def _draw_map(pen: Pen, place: Place, row: PanelRow, each: PanelMap, scales: Mapping[str, float]) -> None:
+def _draw_map(
+    pen: Pen, place: Place, row: PanelRow, each: PanelMap, scales: Mapping[str, float]
+) -> None:
     top = scales[each.name]
     if each.model:
         pen.text(place.left, place.top - 0.06 - TITLE, each.model, Type(7.5, INK, "bold"), EDGE)
@@ -174,7 +201,10 @@ def _draw_map(pen: Pen, place: Place, row: PanelRow, each: PanelMap, scales: Map
 
 def _draw_colors(pen: Pen, row: PanelRow, top: float) -> None:
     """Draw what the colours mean, once for maps of each kind."""
-    told = {False: "from nothing to the value below the map", True: "from against the class (blue) to for it (red)"}
+    told = {
+        False: "from nothing to the value below the map",
+        True: "from against the class (blue) to for it (red)",
+    }
     left = MARGIN
     for signed in sorted({each.signed for each in row.maps}):
         pen.image(Place(left, top, EDGE, 0.1), np.repeat(heat_scale(180, signed=signed), 4, axis=0))
@@ -183,12 +213,17 @@ def _draw_colors(pen: Pen, row: PanelRow, top: float) -> None:
 
 
 def curve_picture(row: PanelRow, width: float, height: float) -> NDArray[np.uint8]:
-    """Draw a row's curves, ``width`` x ``height`` inches: deletion solid, insertion dashed; last baseline alone."""
+    """Draw a row's curves, ``width`` x ``height`` inches: deletion solid, insertion dashed.
+
+    Last baseline alone.
+    """
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     _draw_curves(axes, row)
-    legend = figure.legend(loc="outside right upper", fontsize=_fitting(len(row.maps), height), **LEGEND)
+    legend = figure.legend(
+        loc="outside right upper", fontsize=_fitting(len(row.maps), height), **LEGEND
+    )
     for words in legend.get_texts():
         words.set_parse_math(False)
     canvas.draw()  # type: ignore[no-untyped-call]
@@ -206,11 +241,21 @@ def _draw_curves(axes: Axes, row: PanelRow) -> None:
     colors = dict(zip(titles, _line_colors(len(titles)), strict=True))
     for curve in (one for one in row.curves if one.baseline == baseline):
         told = f"{titles[curve.method]}  {curve.deletion_auc:.2f} / {curve.insertion_auc:.2f}"
-        axes.plot(curve.fractions, curve.deletion, color=colors[curve.method], linewidth=1.1, label=told)
-        axes.plot(curve.fractions, curve.insertion, color=colors[curve.method], linewidth=1.1, linestyle="--")
+        axes.plot(
+            curve.fractions, curve.deletion, color=colors[curve.method], linewidth=1.1, label=told
+        )
+        axes.plot(
+            curve.fractions,
+            curve.insertion,
+            color=colors[curve.method],
+            linewidth=1.1,
+            linestyle="--",
+        )
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     axes.tick_params(labelsize=6, colors=MUTED)
-    axes.set_title(f"deletion — / insertion - - ({baseline})", fontsize=6.5, color=MUTED, parse_math=False)
+    axes.set_title(
+        f"deletion — / insertion - - ({baseline})", fontsize=6.5, color=MUTED, parse_math=False
+    )
 
 
 def _line_colors(count: int) -> list[str]:

@@ -1,4 +1,7 @@
-"""A sheet to draw on in inches from its top left corner: matplotlib's objects and none of its globals."""
+"""A sheet to draw on in inches from its top left corner.
+
+Matplotlib's objects and none of its globals.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ class Pen:
         self._fonts = {weight: _font(weight) for weight in ("normal", "bold")}
 
     def text(self, left: float, top: float, words: str, look: Type, width: float = 1000) -> None:
-        """Write one line whose base lies at ``top``; what is longer than ``width`` inches is cut."""
+        """Write one line whose base lies at ``top``, cut if longer than ``width`` inches."""
         self._figure.text(
             left / self.width,
             1 - top / self.height,
@@ -73,7 +76,7 @@ class Pen:
         )
 
     def image(self, place: Place, pixels: NDArray[np.uint8]) -> None:
-        """Show pixels, uint8 (height, width, 3), stretched to fill a place, with a hairline round them."""
+        """Show pixels, uint8 (height, width, 3), filling a place, with a hairline round them."""
         axes = self._figure.add_axes(self._fractions(place), xticks=[], yticks=[])
         axes.imshow(pixels, aspect="auto", interpolation="antialiased")
         for spine in axes.spines.values():
@@ -108,13 +111,17 @@ class Pen:
         if self.measure(words, look) <= width:
             return words
         lengths = range(1, len(words))
-        fitting = bisect_right(lengths, width, key=lambda length: self.measure(words[:length] + "…", look))
+        fitting = bisect_right(
+            lengths, width, key=lambda length: self.measure(words[:length] + "…", look)
+        )
         return words[:fitting].rstrip() + "…"
 
     def _drawable(self, words: str) -> str:
         # matplotlib warns of a glyph that its font lacks; a slide may well be named in Chinese.
         font = self._fonts["normal"]
-        return "".join(letter if font.get_char_index(ord(letter)) else UNDRAWABLE for letter in words)
+        return "".join(
+            letter if font.get_char_index(ord(letter)) else UNDRAWABLE for letter in words
+        )
 
     def _fractions(self, place: Place) -> tuple[float, float, float, float]:
         """Return left, bottom, width, height as shares of the sheet, as matplotlib counts."""

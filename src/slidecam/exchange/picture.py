@@ -1,4 +1,4 @@
-"""`overview.png`: the slide, its classes and its heatmaps side by side, with what one needs to judge them."""
+"""`overview.png`: slide, classes and heatmaps side by side, with what one needs to judge them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MARGIN, HEADER, FOOTER = 0.45, 1.15, 0.55
 """Inches round everything, above and below the panels."""
 
 TITLE, SCALE, GAP = 0.34, 0.42, 0.3
-"""Inches above a panel for its title, below a row of panels for the scale bar, and between columns."""
+"""Inches above a panel for its title, below a row for the scale bar, and between columns."""
 
 GRID_WIDTH, GRID_HEIGHT = 13.0, 8.4
 """Inches that the panels may take together."""
@@ -187,11 +187,13 @@ def write_overview_png(
 
 
 def plan_panels(count: int, slide: Size) -> Layout:
-    """Return the rows and columns in which ``count`` pictures of a slide are large and leave few holes."""
+    """Return rows and columns in which ``count`` pictures of a slide are large with few holes."""
     aspect = slide.height / slide.width
     layouts = [_fit(columns, -(-count // columns), aspect) for columns in range(1, count + 1)]
     # Holes count double: people would rather read a row of somewhat smaller pictures.
-    return max(layouts, key=lambda one: one.width * one.height * (count / (one.rows * one.columns)) ** 2)
+    return max(
+        layouts, key=lambda one: one.width * one.height * (count / (one.rows * one.columns)) ** 2
+    )
 
 
 def _fit(columns: int, rows: int, aspect: float) -> Layout:
@@ -200,8 +202,13 @@ def _fit(columns: int, rows: int, aspect: float) -> Layout:
     return Layout(columns, rows, width, max(width * aspect, LOWEST))
 
 
-def _first_panels(thumbnail: NDArray[np.uint8], table: TileTable, facts: OverviewFacts) -> list[_Panel]:
-    """Return the slide and its classes; the class of a whole picture is told beside it, and would only cover it."""
+def _first_panels(
+    thumbnail: NDArray[np.uint8], table: TileTable, facts: OverviewFacts
+) -> list[_Panel]:
+    """Return the slide and its classes.
+
+    The class of a whole picture is told beside it, and would only cover it.
+    """
     if facts.whole_picture and table.done.any():
         return [_Panel("Picture", thumbnail)]
     return [_Panel("Slide", thumbnail), _class_panel(thumbnail, table, facts.size)]
@@ -213,15 +220,19 @@ def _class_panel(thumbnail: NDArray[np.uint8], table: TileTable, slide: Size) ->
     shape = (thumbnail.shape[0], thumbnail.shape[1])
     labels = class_map(table, slide, shape)
     note = "" if table.done.any() else "No tile classified"
-    return _Panel("Classes", colored(thumbnail, labels, np.array(table.class_colors, np.uint8)), note=note)
+    return _Panel(
+        "Classes", colored(thumbnail, labels, np.array(table.class_colors, np.uint8)), note=note
+    )
 
 
 def _heat_panels(
     thumbnail: NDArray[np.uint8], heat: OverviewHeat, slide: Size, summary: tuple[ClassSummary, ...]
 ) -> list[_Panel]:
-    """Return a panel for each class; of many, for those that win most tiles, or are most probable."""
+    """Return a panel per class; of many, for those that win most tiles, or are most probable."""
     known = {one.name: one for one in summary}
-    weights = [(-known[name].count, -(known[name].mean_probability or 0)) for name in heat.class_names]
+    weights = [
+        (-known[name].count, -(known[name].mean_probability or 0)) for name in heat.class_names
+    ]
     chosen = sorted(sorted(range(len(weights)), key=weights.__getitem__)[:HEAT_PANELS])
     region = slide.width / heat.pitch, slide.height / heat.pitch
     shape = (thumbnail.shape[0], thumbnail.shape[1])
@@ -254,7 +265,13 @@ def _draw_panel(pen: Pen, layout: Layout, index: int, panel: _Panel) -> None:
     if panel.color:
         indent = 0.2
         pen.box(Place(place.left, place.top - 0.2, 0.13, 0.13), as_hex(panel.color), 0.02)
-    pen.text(place.left + indent, place.top - 0.09, panel.title, Type(10.5), layout.pitch[0] - GAP - indent)
+    pen.text(
+        place.left + indent,
+        place.top - 0.09,
+        panel.title,
+        Type(10.5),
+        layout.pitch[0] - GAP - indent,
+    )
     pen.image(place, panel.pixels)
     if panel.note:
         middle = place.left + place.width / 2, place.top + place.height / 2

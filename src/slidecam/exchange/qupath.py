@@ -1,7 +1,10 @@
-"""What our QuPath scripts load: a folder with a table of tiles, heatmaps as pictures, and an index of both.
+"""What our QuPath scripts load.
 
-QuPath's own GeoJSON import takes 7 s and 1.1 GB for 100,000 tiles and 97 s for a million; reading this table line by
-line takes a second and seven. Everything is in QuPath's pixels already, so that the scripts reckon nothing.
+A folder with a table of tiles, heatmaps as pictures, and an index of both.
+
+QuPath's own GeoJSON import takes 7 s and 1.1 GB for 100,000 tiles and 97 s for a million; reading
+this table line by line takes a second and seven. Everything is in QuPath's pixels already, so that
+the scripts reckon nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ LONGEST = 4096
 """Longest side of a heatmap's picture: QuPath keeps it in memory as 32 bits per pixel."""
 
 COLORMAP = "viridis"
-"""QuPath shows the slide in its own colours, on which the overview's yellow to red would not be seen."""
+"""QuPath shows the slide in its own colours, which would hide the overview's yellow to red."""
 
 TileFormat = Literal["auto", "geojson", "csv"]
 
@@ -59,10 +62,11 @@ class QuPathExport:
     slide, model
         Names, for those who look into the index.
     tiles
-        ``csv``: the table for our scripts alone; ``geojson``: beside it what QuPath's own import takes; ``auto``: that
-        for up to `GEOJSON_UP_TO` tiles.
+        ``csv``: the table for our scripts alone; ``geojson``: beside it what QuPath's own import
+        takes; ``auto``: that for up to `GEOJSON_UP_TO` tiles.
     size_px
-        Width and height of the slide as QuPath must show it for the tiles to be in their place; empty if not known.
+        Width and height of the slide as QuPath must show it for the tiles to be in their place;
+        empty if not known.
     """
 
     table: TileTable
@@ -76,8 +80,9 @@ class QuPathExport:
 def write_for_qupath(export: QuPathExport, folder: Path) -> dict[str, Any]:
     """Write the folder that our QuPath scripts load, whole or not at all, and return its index.
 
-    It holds ``slidecam.json`` (the index), ``tiles.csv.gz``, maybe ``tiles.geojson.gz``, and one ``heatmap-N.png`` for
-    each method and class, RGBA, with the place of its outer edges in QuPath's pixels in the index.
+    It holds ``slidecam.json`` (the index), ``tiles.csv.gz``, maybe ``tiles.geojson.gz``, and one
+    ``heatmap-N.png`` for each method and class, RGBA, with the place of its outer edges in QuPath's
+    pixels in the index.
     """
     with replacing_folder(folder) as fresh:
         fresh.mkdir()
@@ -100,12 +105,14 @@ def write_for_qupath(export: QuPathExport, folder: Path) -> dict[str, Any]:
 def write_tiles_table(table: TileTable, path: Path) -> None:
     """Write the finished tiles as a gzipped table with a class's name on each, in QuPath's pixels.
 
-    The header is ``x,y,width,height,class,prob_<class>…``. A tile without a winner has an empty class; a probability
-    that is not a number is empty.
+    The header is ``x,y,width,height,class,prob_<class>…``. A tile without a winner has an empty
+    class; a probability that is not a number is empty.
     """
     names = [qupath_class_name(name) for name in table.class_names]
     cells = [*(_cell(name) for name in names), ""]  # the last one serves the winner -1: none
-    header = ",".join([*COLUMNS, *(_cell(PROBABILITY + " ".join(name.split())) for name in table.class_names)])
+    header = ",".join(
+        [*COLUMNS, *(_cell(PROBABILITY + " ".join(name.split())) for name in table.class_names)]
+    )
     with opened(path, gzipped=True) as file:
         file.write(header + "\n")
         for rows in pieces(table):
@@ -136,9 +143,14 @@ def _write_tiles(export: QuPathExport, folder: Path) -> dict[str, Any]:
 
 
 def _classes(table: TileTable) -> list[dict[str, Any]]:
-    """Return each class as it was trained, as QuPath can call it, its colour, and the name of its measurement."""
+    """Return each class as trained, as QuPath can call it, its colour, its measurement's name."""
     return [
-        {"name": name, "qupath": qupath_class_name(name), "color": list(color), "measurement": PROBABILITY + name}
+        {
+            "name": name,
+            "qupath": qupath_class_name(name),
+            "color": list(color),
+            "measurement": PROBABILITY + name,
+        }
         for name, color in zip(table.class_names, table.class_colors, strict=True)
     ]
 
@@ -167,10 +179,16 @@ def _write_heatmaps(export: QuPathExport, folder: Path) -> Iterator[dict[str, An
             }
 
 
-def _cut_out(image: HeatmapImage, channel: int) -> tuple[NDArray[np.float32], tuple[int, int, int]] | None:
-    """Return the part of a channel that holds numbers, with its left and top edge and its pixels in level-0 pixels."""
+def _cut_out(
+    image: HeatmapImage, channel: int
+) -> tuple[NDArray[np.float32], tuple[int, int, int]] | None:
+    """Return the part of a channel that holds numbers, with its left and top edge and its pixels.
+
+    Edges and pixels are in level-0 pixels.
+    """
     level = next(
-        (level for level, array in enumerate(image.levels) if max(array.shape[1:]) <= LONGEST), len(image.levels) - 1
+        (level for level, array in enumerate(image.levels) if max(array.shape[1:]) <= LONGEST),
+        len(image.levels) - 1,
     )
     heat = np.asarray(image.levels[level][channel], np.float32)
     known = np.isfinite(heat)
@@ -184,7 +202,10 @@ def _cut_out(image: HeatmapImage, channel: int) -> tuple[NDArray[np.float32], tu
 
 
 def _picture(heat: NDArray[np.float32], *, signed: bool) -> Image.Image:
-    """Return heat as a picture that covers the slide the more the hotter it is; what is no number is transparent."""
+    """Return heat as a picture that covers the slide the more the hotter it is.
+
+    What is no number is transparent.
+    """
     known = np.isfinite(heat)
     colors, cover = heat_colors(heat[known], signed=signed)
     if not signed:

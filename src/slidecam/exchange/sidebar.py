@@ -1,4 +1,7 @@
-"""The column beside the overview's panels: counts, classes, the heat's scale, and the facts of the run."""
+"""The column beside the overview's panels.
+
+Counts, classes, the heat's scale, and the facts of the run.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,8 @@ class SidebarFacts:
     scales
         What each kind of heat means.
     whole_picture
-        Whether there is one tile, the picture: its probabilities are told then instead of counts of tiles.
+        Whether there is one tile, the picture: its probabilities are told then instead of counts of
+        tiles.
     """
 
     details: tuple[tuple[str, str], ...]
@@ -92,7 +96,9 @@ class Sidebar:
         What else to tell.
     """
 
-    def __init__(self, table: TileTable, summary: tuple[ClassSummary, ...], facts: SidebarFacts) -> None:
+    def __init__(
+        self, table: TileTable, summary: tuple[ClassSummary, ...], facts: SidebarFacts
+    ) -> None:
         self._table, self._facts = table, facts
         if facts.whole_picture and table.done.any():
             self._rows = _probability_rows(summary, table.activation)
@@ -104,7 +110,14 @@ class Sidebar:
         """Inches that the column takes."""
         scales = len(self._facts.scales)
         heat = HEAT_HEADING + HEAT_SCALE * scales + BLOCK if scales else 0
-        return 0.75 + ROW * max(len(self._rows), 1) + BLOCK + heat + 0.55 + DETAIL * len(self._facts.details)
+        return (
+            0.75
+            + ROW * max(len(self._rows), 1)
+            + BLOCK
+            + heat
+            + 0.55
+            + DETAIL * len(self._facts.details)
+        )
 
     def draw(self, pen: Pen, left: float, top: float) -> None:
         """Draw the column with its top left corner at a place in inches."""
@@ -127,21 +140,31 @@ class Sidebar:
         whole = self._facts.whole_picture
         pen.text(left, top + 0.1, "CLASSES", HEADING)
         pen.text(left, top + 0.36, "the whole picture" if whole else words, WORDS)
-        pen.text(left + WIDTH, top + 0.36, "probability" if whole else "share of tiles", SMALL_RIGHT)
+        pen.text(
+            left + WIDTH, top + 0.36, "probability" if whole else "share of tiles", SMALL_RIGHT
+        )
         return top + 0.7
 
 
 def _probability_rows(summary: tuple[ClassSummary, ...], activation: str) -> list[_Row]:
-    """Return the classes of a single picture, with the probability of each; of many, the most probable."""
+    """Return the classes of a single picture, with the probability of each.
+
+    Of many, the most probable.
+    """
     known = activation != "none"
-    rows = [_Row(one.name, one.color, None, one.mean_probability if known else None) for one in summary]
+    rows = [
+        _Row(one.name, one.color, None, one.mean_probability if known else None) for one in summary
+    ]
     if len(rows) <= LISTED:
         return rows
     return sorted(rows, key=lambda row: -(row.share or 0))[:LISTED]
 
 
 def _class_rows(summary: tuple[ClassSummary, ...]) -> list[_Row]:
-    """Return the classes in the classifier's order; of many, the most frequent and a line for the rest."""
+    """Return the classes in the classifier's order.
+
+    Of many, the most frequent and a line for the rest.
+    """
     rows = [_Row(one.name, one.color, one.count, one.share) for one in summary]
     if len(rows) <= LISTED:
         return rows
@@ -168,7 +191,11 @@ def _draw_row(pen: Pen, left: float, top: float, row: _Row) -> None:
     pen.text(left + WIDTH, top, "" if row.share is None else _percent(row.share), FIGURES)
     pen.box(Place(left + 0.22, top + 0.07, WIDTH - 0.22, 0.05), TRACK, 0.024)
     if row.count != 0 and row.share is not None:
-        pen.box(Place(left + 0.22, top + 0.07, max(0.05, (WIDTH - 0.22) * row.share), 0.05), color, 0.024)
+        pen.box(
+            Place(left + 0.22, top + 0.07, max(0.05, (WIDTH - 0.22) * row.share), 0.05),
+            color,
+            0.024,
+        )
 
 
 def _percent(share: float) -> str:
@@ -179,7 +206,10 @@ def _percent(share: float) -> str:
 
 
 def draw_heat_scale(pen: Pen, left: float, top: float, scale: HeatScale) -> float:
-    """Draw the colours of one method's heat with its top left corner at a place in inches; return where it ends."""
+    """Draw the colours of one method's heat with its top left corner at a place in inches.
+
+    Return where it ends.
+    """
     low, middle, high = scale.ticks
     pen.text(left, top + 0.15, scale.label, WORDS, WIDTH)
     pen.image(Place(left, top + 0.27, WIDTH, 0.16), heat_scale(256, signed=scale.signed))
@@ -195,4 +225,10 @@ def _draw_details(pen: Pen, left: float, top: float, details: tuple[tuple[str, s
     for index, (label, value) in enumerate(details):
         base = top + 0.36 + index * DETAIL
         pen.text(left, base, label, SMALL)
-        pen.text(left + WIDTH, base, value, Type(8.5, INK, align="right"), WIDTH - 0.15 - pen.measure(label, SMALL))
+        pen.text(
+            left + WIDTH,
+            base,
+            value,
+            Type(8.5, INK, align="right"),
+            WIDTH - 0.15 - pen.measure(label, SMALL),
+        )

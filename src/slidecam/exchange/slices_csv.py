@@ -31,12 +31,13 @@ class SliceTable:
     Attributes
     ----------
     axis
-        ``axial``, ``coronal`` or ``sagittal``. It is not in the file, and empty in what is read from one.
+        ``axial``, ``coronal`` or ``sagittal``. It is not in the file, and empty in what is read
+        from one.
     positions
         float64, (slices,): where each lies along the axis, LPS+ mm (z, y or x of its centre).
     file_indices
-        int64, (slices,): its index along the file's own axis. Its number here counts upwards, backwards or to the
-        left, as (S, P, L) arrays do.
+        int64, (slices,): its index along the file's own axis. Its number here counts upwards,
+        backwards or to the left, as (S, P, L) arrays do.
     status
         ``done``, ``skipped`` (no foreground), ``failed`` or ``missing``.
     probabilities
@@ -81,8 +82,13 @@ def read_slices_csv(path: Path) -> SliceTable:
     """Read a table that `write_slices_csv` wrote; UsageError if its columns are others."""
     with path.open(encoding="utf-8", newline="") as stream:
         head, *rows = [*csv.reader(stream)] or [[]]
-    if tuple(head[: len(COLUMNS)]) != COLUMNS or not all(name.startswith(PREFIX) for name in head[len(COLUMNS) :]):
-        raise UsageError(f"{path}: its columns are {', '.join(head)}.", "Choose a slices.csv that slidecam wrote.")
+    if tuple(head[: len(COLUMNS)]) != COLUMNS or not all(
+        name.startswith(PREFIX) for name in head[len(COLUMNS) :]
+    ):
+        raise UsageError(
+            f"{path}: its columns are {', '.join(head)}.",
+            "Choose a slices.csv that slidecam wrote.",
+        )
     names = tuple(name.removeprefix(PREFIX) for name in head[len(COLUMNS) :])
     values = [[float(cell) if cell else np.nan for cell in row[len(COLUMNS) :]] for row in rows]
     return SliceTable(

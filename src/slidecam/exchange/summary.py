@@ -1,4 +1,7 @@
-"""How a slide's tiles divide among the classes: one row per class, for the manifest, picture and report."""
+"""How a slide's tiles divide among the classes.
+
+One row per class, for the manifest, picture and report.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ class ClassSummary:
     count
         Tiles that it wins.
     share
-        ``count`` as a share of all classified tiles, 0 to 1; tiles without a winner belong to no class.
+        ``count`` as a share of all classified tiles, 0 to 1; tiles without a winner belong to no
+        class.
     mean_probability
         Mean over all classified tiles, or None where there is none.
     """
@@ -38,10 +42,14 @@ class ClassSummary:
 def summarise_classes(table: TileTable) -> tuple[ClassSummary, ...]:
     """Return one row per class, in the classifier's order."""
     classified = int(table.done.sum())
-    counts = np.bincount(table.winners[table.winners >= 0], minlength=len(table.class_names)).tolist()
+    counts = np.bincount(
+        table.winners[table.winners >= 0], minlength=len(table.class_names)
+    ).tolist()
     return tuple(
         ClassSummary(name, color, count, count / max(classified, 1), _mean(table, index))
-        for index, (name, color, count) in enumerate(zip(table.class_names, table.class_colors, counts, strict=True))
+        for index, (name, color, count) in enumerate(
+            zip(table.class_names, table.class_colors, counts, strict=True)
+        )
     )
 
 

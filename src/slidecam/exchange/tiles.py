@@ -31,7 +31,8 @@ class TileTable:
     Attributes
     ----------
     boxes
-        int64, (tiles, 4): left, top, width, height in level-0 pixels of the whole slide, bounds or not.
+        int64, (tiles, 4): left, top, width, height in level-0 pixels of the whole slide, bounds or
+        not.
     status
         uint8, (tiles,): a `slidecam.store.Status` each.
     probabilities
@@ -86,8 +87,8 @@ class TileTable:
     def winners(self) -> NDArray[np.int64]:
         """Index of each tile's most probable class, int64, (tiles,).
 
-        It is -1 where there is none: the tile is not done, a probability is not a number, or the only class
-        stays below `CALLED_FROM`.
+        It is -1 where there is none: the tile is not done, a probability is not a number, or the
+        only class stays below `CALLED_FROM`.
         """
         known = self.done & np.isfinite(self.probabilities).all(axis=1)
         if len(self.class_names) == 1:
@@ -106,8 +107,12 @@ def _expect(name: str, array: NDArray[np.generic], shape: tuple[int, ...], dtype
 
 def _check_classes(names: tuple[str, ...], colors: tuple[RGB, ...]) -> None:
     if not names or len(set(names)) != len(names):
-        raise UsageError(f"The classes are named {list(names)}.", "Give each class a name of its own.")
-    if len(colors) != len(names) or any(not 0 <= value < BYTE for color in colors for value in color):
+        raise UsageError(
+            f"The classes are named {list(names)}.", "Give each class a name of its own."
+        )
+    if len(colors) != len(names) or any(
+        not 0 <= value < BYTE for color in colors for value in color
+    ):
         raise UsageError(
             f"The classes {list(names)} have the colours {list(colors)}.",
             "Give each class one colour of three values from 0 to 255.",

@@ -1,8 +1,10 @@
-"""`heatmap.ome.zarr` of a volume: one channel per class, in (S, P, L) order, on the volume's own voxels, in mm.
+"""`heatmap.ome.zarr` of a volume.
 
-NGFF as for slides, with the axes c, z, y, x: scale is the size of a voxel, translation the place of the first one's
-centre in LPS+ mm. NGFF 0.4 knows no turned axes: where a volume is oblique, both are of its own grid, and
-``slidecam.affine_ras_mm`` leads from the file's indices to the world.
+One channel per class, in (S, P, L) order, on the volume's own voxels, in mm.
+
+NGFF as for slides, with the axes c, z, y, x: scale is the size of a voxel, translation the place of
+the first one's centre in LPS+ mm. NGFF 0.4 knows no turned axes: where a volume is oblique, both
+are of its own grid, and ``slidecam.affine_ras_mm`` leads from the file's indices to the world.
 """
 
 from __future__ import annotations
@@ -90,15 +92,19 @@ class VolumeHeatmap:
         return self.spec.stack.grid.translate
 
     def pictures(self, index: int, start: int, stop: int) -> NDArray[np.float32]:
-        """Return a class's heat on some planes as they are hung, float32, (planes, rows, columns)."""
+        """Return a class's heat on some planes as hung, float32, (planes, rows, columns)."""
         place: list[int | slice] = [index, slice(None), slice(None), slice(None)]
         place[1 + self.spec.stack.place] = slice(start, stop)
         voxels = np.asarray(self.array[tuple(place)])
         return np.asarray(self.spec.stack.to_pictures(voxels), np.float32)
 
 
-def write_volume_ome_zarr(path: Path, planes: Iterable[NDArray[np.float32]], spec: VolumeRasterSpec) -> None:
-    """Write a heatmap plane by plane; all of it or nothing. Memory is bounded by `PLANES` planes of all classes.
+def write_volume_ome_zarr(
+    path: Path, planes: Iterable[NDArray[np.float32]], spec: VolumeRasterSpec
+) -> None:
+    """Write a heatmap plane by plane; all of it or nothing.
+
+    Memory is bounded by `PLANES` planes of all classes.
 
     Parameters
     ----------
@@ -114,7 +120,9 @@ def write_volume_ome_zarr(path: Path, planes: Iterable[NDArray[np.float32]], spe
         group.attrs.update(_attributes(spec))
         array = _empty(group, spec)
         for start, slab in _slabs(planes):
-            voxels = np.stack([np.asarray(spec.stack.from_pictures(each)) for each in np.moveaxis(slab, 1, 0)])
+            voxels = np.stack(
+                [np.asarray(spec.stack.from_pictures(each)) for each in np.moveaxis(slab, 1, 0)]
+            )
             place: list[slice] = [slice(None)] * 4
             place[1 + spec.stack.place] = slice(start, start + len(slab))
             array[tuple(place)] = voxels
@@ -129,7 +137,9 @@ def read_volume_ome_zarr(path: Path) -> VolumeHeatmap:
         array = group["0"]
     except (FileNotFoundError, KeyError, IndexError) as error:
         remedy = "Choose the heatmap.ome.zarr of a volume that slidecam wrote."
-        raise StoreError(path, f"this is no volume's heatmap of slidecam ({error!r}).", remedy) from error
+        raise StoreError(
+            path, f"this is no volume's heatmap of slidecam ({error!r}).", remedy
+        ) from error
     if not isinstance(array, zarr.Array):
         raise StoreError(path, "its level 0 is not an array.", "Write the heatmap again.")
     return VolumeHeatmap(spec, array)
@@ -196,7 +206,12 @@ def _attributes(spec: VolumeRasterSpec) -> dict[str, Any]:
     window = {"min": -1.0 if spec.signed else 0.0, "max": 1.0, "start": 0.0, "end": 1.0}
     omero = {
         "channels": [
-            {"label": name, "color": "{:02X}{:02X}{:02X}".format(*color), "active": True, "window": window}
+            {
+                "label": name,
+                "color": "{:02X}{:02X}{:02X}".format(*color),
+                "active": True,
+                "window": window,
+            }
             for name, color in zip(spec.class_names, spec.class_colors, strict=True)
         ]
     }

@@ -1,4 +1,4 @@
-"""`tiles.csv`: one row per classified tile, in the layout that WSInfer writes and its readers expect."""
+"""`tiles.csv`: a row per classified tile, in the layout that WSInfer and its readers share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ VALUES_AT_ONCE = 1 << 18
 
 @dataclass(frozen=True, eq=False)
 class CsvTiles:
-    """What a `tiles.csv` says: boxes int64 (tiles, 4), probabilities float32 (tiles, classes), names."""
+    """What a `tiles.csv` says.
+
+    Boxes int64 (tiles, 4), probabilities float32 (tiles, classes), names.
+    """
 
     boxes: NDArray[np.int64]
     probabilities: NDArray[np.float32]
@@ -40,8 +43,8 @@ class CsvTiles:
 def write_tiles_csv(table: TileTable, path: Path) -> None:
     """Write the finished tiles of ``table``, in grid order.
 
-    The header is ``minx,miny,width,height,prob_<class>…``; boxes are whole level-0 pixels, and probabilities
-    have as many digits as give back the same float32.
+    The header is ``minx,miny,width,height,prob_<class>…``; boxes are whole level-0 pixels, and
+    probabilities have as many digits as give back the same float32.
     """
     with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
         file.write(_header(table.class_names))
@@ -51,7 +54,7 @@ def write_tiles_csv(table: TileTable, path: Path) -> None:
 
 
 def read_tiles_csv(path: Path) -> CsvTiles:
-    """Read a table that `write_tiles_csv` or WSInfer wrote; UsageError if its columns are others."""
+    """Read a table of `write_tiles_csv` or WSInfer; UsageError if its columns are others."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file)
         header = next(rows, [])
@@ -78,7 +81,10 @@ def _header(class_names: tuple[str, ...]) -> str:
 
 
 def as_text(values: NDArray[np.generic]) -> list[list[str]]:
-    """Return each column of (rows, columns) as strings; NumPy writes the fewest digits that read back the same."""
+    """Return each column of (rows, columns) as strings.
+
+    NumPy writes the fewest digits that read back the same.
+    """
     return [column.astype(np.str_).tolist() for column in values.T]
 
 
@@ -87,5 +93,6 @@ def _check_header(path: Path, header: list[str]) -> None:
     if tuple(boxes) != BOX_COLUMNS or not all(column.startswith(PROBABILITY) for column in classes):
         raise UsageError(
             f"{path}: the columns are {header}.",
-            f"A table of tiles begins with {','.join(BOX_COLUMNS)} and goes on with {PROBABILITY}<class>.",
+            f"A table of tiles begins with {','.join(BOX_COLUMNS)} and goes on with"
+            f" {PROBABILITY}<class>.",
         )

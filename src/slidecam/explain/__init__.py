@@ -1,4 +1,6 @@
-"""Explanations of a classifier's logits: cheap maps for whole slides here, every method by name in `catalogue`.
+"""Explanations of a classifier's logits.
+
+Cheap maps for whole slides here, every method by name in `catalogue`.
 
 The catalogue is not imported here: it loads the libraries that some methods use.
 """

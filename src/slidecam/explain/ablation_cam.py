@@ -1,4 +1,4 @@
-"""Ablation-CAM: a channel weighs as much as the class's logit falls when the channel is set to 0."""
+"""Ablation-CAM: a channel weighs as much as the class's logit falls when it is set to 0."""
 
 from __future__ import annotations
 
@@ -63,27 +63,35 @@ class _Drops:
     def maps(self, classes: Sequence[int]) -> Tensor:
         """Return maps (K', h, w)."""
         with arithmetic(self.drops.device, "fp32"):
-            return torch.einsum("chw,ck->khw", self.activation, self.drops[:, list(classes)]).clamp_min(0)
+            return torch.einsum(
+                "chw,ck->khw", self.activation, self.drops[:, list(classes)]
+            ).clamp_min(0)
 
 
 class AblationCam(Explainer):
-    """Ablation-CAM, without the backbone where the head can run alone, and without any pass where it is linear.
+    """Ablation-CAM, without the backbone where the head can run alone.
+
+    Where the head is linear, it takes no pass at all.
 
     Notes
     -----
-    Desai and Ramaswamy, *Ablation-CAM*, WACV 2020: ``relu(Σ w A)`` over channels, with ``w = y - y_k``, ``y_k`` the
-    logit with channel ``k`` set to 0 everywhere. The paper divides ``w`` by ``y``, which scales each tile by its own
-    logit, and turns the map around where that is below 0; here maps are raw, in logits times activation.
+    Desai and Ramaswamy, *Ablation-CAM*, WACV 2020: ``relu(Σ w A)`` over channels, with
+    ``w = y - y_k``, ``y_k`` the logit with channel ``k`` set to 0 everywhere. The paper divides
+    ``w`` by ``y``, which scales each tile by its own logit, and turns the map around where that is
+    below 0; here maps are raw, in logits times activation.
 
-    pytorch-grad-cam 1.5.7 runs the backbone again for each channel. It sets a channel to 0 only where the least
-    activation is exactly 0, and otherwise to 10 million below the least, and farther the later the channel is in its
-    batch, which for networks whose activations go below 0 is another thing.
+    pytorch-grad-cam 1.5.7 runs the backbone again for each channel. It sets a channel to 0 only
+    where the least activation is exactly 0, and otherwise to 10 million below the least, and
+    farther the later the channel is in its batch, which for networks whose activations go below 0
+    is another thing.
     """
 
     def __init__(self, classifier: Classifier, spec: AblationCamSpec) -> None:
         super().__init__(classifier)
         if spec.batch < 1:
-            raise ExplanationError(f"{spec.batch} ablated copies in a pass are too few.", "Use 1 or more.")
+            raise ExplanationError(
+                f"{spec.batch} ablated copies in a pass are too few.", "Use 1 or more."
+            )
         self._batch = spec.batch
 
     def steps(self, pixels: Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
@@ -109,21 +117,31 @@ class AblationCam(Explainer):
         count, head = len(activation), self.classifier.linear_head
         if head is not None:
             yield Step(TITLE, (number + 1) * count, tiles * count)
-            return _Drops(activation, logits, activation.mean((1, 2))[:, None] * head.weight.T, passes=1)
+            return _Drops(
+                activation, logits, activation.mean((1, 2))[:, None] * head.weight.T, passes=1
+            )
         without = logits.expand(count, -1).clone()
-        live = activation.flatten(1).any(1).nonzero()[:, 0]  # nothing falls without a channel that is 0 already
+        live = (
+            activation.flatten(1).any(1).nonzero()[:, 0]
+        )  # nothing falls without a channel that is 0 already
         for start in range(0, len(live), self._batch):
             channels = live[start : start + self._batch]
             copies = pixels.expand(len(channels), -1, -1, -1)
-            without[channels] = split(copies, gradients=False, through=partial(_without, channels)).logits
+            without[channels] = split(
+                copies, gradients=False, through=partial(_without, channels)
+            ).logits
             yield Step(TITLE, number * count + int(channels[-1]) + 1, tiles * count)
         again = 0 if isinstance(split, TwoHalves) else len(live)
         return _Drops(activation, logits, logits - without, passes=1 + again)
 
     def _alone(self, pixels: Tensor) -> Split:
-        """Return the classifier's split, on one tile whose backbone runs once, if that is to be had."""
+        """Return the classifier's split on one tile whose backbone runs once, if there is one."""
         split = self.classifier.split
-        return replace(split, backbone=_Known(split.backbone(pixels))) if isinstance(split, TwoHalves) else split
+        return (
+            replace(split, backbone=_Known(split.backbone(pixels)))
+            if isinstance(split, TwoHalves)
+            else split
+        )
 
 
 @dataclass(frozen=True)
@@ -137,7 +155,7 @@ class _Known:
 
 
 def _without(channels: Tensor, activation: Tensor) -> Tensor:
-    """Return copies (N, C, h, w) of an activation, the first without the first of N channels, and so on."""
+    """Return copies (N, C, h, w) of an activation, the n-th without the n-th of N channels."""
     ablated = activation.clone()
     ablated[torch.arange(len(channels), device=channels.device), channels] = 0
     return ablated
@@ -145,7 +163,9 @@ def _without(channels: Tensor, activation: Tensor) -> Tensor:
 
 def _map_of(activation: Tensor | None) -> Tensor:
     if activation is None:
-        raise ExplanationError("this pass has no activation map.", "Use a method that needs none, such as occlusion.")
+        raise ExplanationError(
+            "this pass has no activation map.", "Use a method that needs none, such as occlusion."
+        )
     return activation[0]
 
 

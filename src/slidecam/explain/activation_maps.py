@@ -1,7 +1,10 @@
-"""Class-activation maps: the activation's channels, weighted by what the logits' gradients say of them.
+"""Class-activation maps.
 
-All of them come from one pass of the backbone (`MapPlan`), each class's gradient from one backward pass through the
-head, and with a linear head from none. Maps are raw: scaled to nothing, so that tiles and classes compare.
+The activation's channels, weighted by what the logits' gradients say of them.
+
+All of them come from one pass of the backbone (`MapPlan`), each class's gradient from one backward
+pass through the head, and with a linear head from none. Maps are raw: scaled to nothing, so that
+tiles and classes compare.
 """
 
 from __future__ import annotations
@@ -26,20 +29,26 @@ if TYPE_CHECKING:
     from slidecam.models.linear_head import LinearHead
 
 EPSILON = 1e-6
-"""pytorch-grad-cam's, absolute. Squared gradients are of its size, so another value is another method."""
+"""pytorch-grad-cam's, absolute.
+
+Squared gradients are of its size, so another value is another method.
+"""
 
 GAMMA = 1.0
 """Finer-CAM's comparison strength; at 1 the map is of the difference between both logits."""
 
 
 def evidence(given: Gradients) -> Tensor:
-    """Return class-activation maps (B, K', h, w): what each place adds to the logit, for and against.
+    """Return class-activation maps (B, K', h, w).
+
+    What each place adds to the logit, for and against.
 
     Notes
     -----
-    Zhou et al., *Learning Deep Features for Discriminative Localization*, CVPR 2016 (arXiv:1512.04150), equation 2,
-    ``Σ W A`` over channels, in the logit's own unit: for a linear head on the average, whose weight is the gradient
-    times the number of places, ``logit = mean(evidence) + bias`` exactly. For other heads it means nothing.
+    Zhou et al., *Learning Deep Features for Discriminative Localization*, CVPR 2016
+    (arXiv:1512.04150), equation 2, ``Σ W A`` over channels, in the logit's own unit: for a linear
+    head on the average, whose weight is the gradient times the number of places,
+    ``logit = mean(evidence) + bias`` exactly. For other heads it means nothing.
     """
     return given.summed(given.gradient) * given.places
 
@@ -49,8 +58,9 @@ def grad_cam(given: Gradients) -> Tensor:
 
     Notes
     -----
-    Selvaraju et al., *Grad-CAM*, ICCV 2017 (arXiv:1610.02391), equations 1 and 2: the channel ``A`` weighs the mean of
-    ``g = dY/dA`` over places, ``Y`` the logit, and the map is ``relu(Σ w A)`` over channels.
+    Selvaraju et al., *Grad-CAM*, ICCV 2017 (arXiv:1610.02391), equations 1 and 2: the channel ``A``
+    weighs the mean of ``g = dY/dA`` over places, ``Y`` the logit, and the map is ``relu(Σ w A)``
+    over channels.
     """
     return given.summed(given.gradient.mean((3, 4), keepdim=True)).clamp_min(0)
 
@@ -60,10 +70,11 @@ def grad_cam_plus_plus(given: Gradients, eps: float = EPSILON) -> Tensor:
 
     Notes
     -----
-    Chattopadhyay et al., *Grad-CAM++*, WACV 2018 (arXiv:1710.11063), equations 10 and 19, with the logit ``Y`` of the
-    class as the score, and ``g = dY/dA`` the gradient of channel ``A`` at one place: ``alpha = g² / (2 g² + g³ ΣA)``,
-    where the sum runs over the channel's places, and 0 where ``g`` is 0; the channel weighs ``w = Σ alpha · relu(g)``;
-    the map is ``relu(Σ w A)`` over channels. ``eps`` keeps the denominator from 0.
+    Chattopadhyay et al., *Grad-CAM++*, WACV 2018 (arXiv:1710.11063), equations 10 and 19, with the
+    logit ``Y`` of the class as the score, and ``g = dY/dA`` the gradient of channel ``A`` at one
+    place: ``alpha = g² / (2 g² + g³ ΣA)``, where the sum runs over the channel's places, and 0
+    where ``g`` is 0; the channel weighs ``w = Σ alpha · relu(g)``; the map is ``relu(Σ w A)`` over
+    channels. ``eps`` keeps the denominator from 0.
     """
     gradient, squared = given.gradient, given.gradient.square()
     total = given.activation.sum((2, 3))[:, None, :, None, None]
@@ -78,8 +89,8 @@ def hires_cam(given: Gradients) -> Tensor:
 
     Notes
     -----
-    Draelos and Carin, *Use HiResCAM instead of Grad-CAM* (arXiv:2011.08891), equation 3: ``relu(Σ g A)`` over channels,
-    place by place.
+    Draelos and Carin, *Use HiResCAM instead of Grad-CAM* (arXiv:2011.08891), equation 3:
+    ``relu(Σ g A)`` over channels, place by place.
     """
     return given.summed(given.gradient).clamp_min(0)
 
@@ -89,37 +100,51 @@ def layer_cam(given: Gradients) -> Tensor:
 
     Notes
     -----
-    Jiang et al., *LayerCAM*, IEEE TIP 2021, equations 6 to 8: ``relu(Σ relu(g) A)`` over channels, place by place.
+    Jiang et al., *LayerCAM*, IEEE TIP 2021, equations 6 to 8: ``relu(Σ relu(g) A)`` over channels,
+    place by place.
     """
     return given.summed(given.gradient.clamp_min(0)).clamp_min(0)
 
 
 def finer_cam(given: Gradients, gamma: float = GAMMA) -> Tensor:
-    """Return Finer-CAM maps (B, K', h, w), at least 0: what speaks for the class rather than for its rival.
+    """Return Finer-CAM maps (B, K', h, w), at least 0.
+
+    What speaks for the class rather than for its rival.
 
     Notes
     -----
-    Zhang et al., *Finer-CAM*, CVPR 2025 (arXiv:2501.11309): Grad-CAM with ``Y - gamma Y'`` as the score, ``Y'`` the
-    rival's logit. The rival is named, not chosen tile by tile, so that maps compare across a slide.
+    Zhang et al., *Finer-CAM*, CVPR 2025 (arXiv:2501.11309): Grad-CAM with ``Y - gamma Y'`` as the
+    score, ``Y'`` the rival's logit. The rival is named, not chosen tile by tile, so that maps
+    compare across a slide.
     """
     if given.rival is None:
-        raise ExplanationError("Finer-CAM compares two classes, and one was given.", "Name the other one.")
-    weights, rivals = (gradient.mean((3, 4), keepdim=True) for gradient in (given.gradient, given.rival))
+        raise ExplanationError(
+            "Finer-CAM compares two classes, and one was given.", "Name the other one."
+        )
+    weights, rivals = (
+        gradient.mean((3, 4), keepdim=True) for gradient in (given.gradient, given.rival)
+    )
     return given.summed(weights - gamma * rivals).clamp_min(0)
 
 
 def eigen_cam(activation: Tensor) -> Tensor:
-    """Return EigenCAM maps (B, h, w), at least 0, of activations (B, C, h, w). They know of no class.
+    """Return EigenCAM maps (B, h, w), at least 0, of activations (B, C, h, w).
+
+    They know of no class.
 
     Notes
     -----
-    Muhammad and Yeasin, *Eigen-CAM*, IJCNN 2020 (arXiv:2008.00299): the places' activations on their first principal
-    component, centred as in pytorch-grad-cam. A component has no sign of its own. It is turned so that its farthest
-    place is positive, as in Chung and Ying, *Seg-Eigen-CAM*, Applied Sciences 15 (2025) 7562, equation 13.
+    Muhammad and Yeasin, *Eigen-CAM*, IJCNN 2020 (arXiv:2008.00299): the places' activations on
+    their first principal component, centred as in pytorch-grad-cam. A component has no sign of its
+    own. It is turned so that its farthest place is positive, as in Chung and Ying, *Seg-Eigen-CAM*,
+    Applied Sciences 15 (2025) 7562, equation 13.
 
-    The component is found by the smaller of both covariances, in float64, so that it does not hang on the batch.
+    The component is found by the smaller of both covariances, in float64, so that it does not hang
+    on the batch.
     """
-    places = activation.flatten(2).transpose(1, 2).double().nan_to_num()  # a bad tile must not take its batch with it
+    places = (
+        activation.flatten(2).transpose(1, 2).double().nan_to_num()
+    )  # a bad tile must not take its batch with it
     places = places - places.mean(1, keepdim=True)
     if places.shape[1] <= places.shape[2]:
         values, vectors = torch.linalg.eigh(places @ places.mT)
@@ -127,7 +152,11 @@ def eigen_cam(activation: Tensor) -> Tensor:
     else:
         vectors = torch.linalg.eigh(places.mT @ places).eigenvectors
         projected = (places @ vectors[..., -1:])[..., 0]
-    turned = torch.where(projected.amin(1, keepdim=True).abs() > projected.amax(1, keepdim=True), -projected, projected)
+    turned = torch.where(
+        projected.amin(1, keepdim=True).abs() > projected.amax(1, keepdim=True),
+        -projected,
+        projected,
+    )
     return turned.reshape(len(activation), *activation.shape[2:]).float().clamp_min(0)
 
 
@@ -148,8 +177,8 @@ class CheapMap:
     signed
         Whether negative values mean evidence against the class; else maps are at least 0.
     needs
-        What it cannot do without, beside the activation: a linear head, a rival for each class, or gradients.
-        ``nothing`` is the same map for every class.
+        What it cannot do without, beside the activation: a linear head, a rival for each class, or
+        gradients. ``nothing`` is the same map for every class.
     """
 
     title: str
@@ -209,7 +238,8 @@ class MapPlan:
         Parameters
         ----------
         classifier_pass
-            Of the planned classifier, with gradients where `gradients` says so. It can be explained again afterwards.
+            Of the planned classifier, with gradients where `gradients` says so. It can be explained
+            again afterwards.
 
         Returns
         -------
@@ -227,7 +257,9 @@ class MapPlan:
                 for one, found in zip(self.maps, maps, strict=True):
                     if number == 0 or one.needs != "nothing":
                         found.append(one.compute(given))
-        return torch.stack([torch.cat(found, 1).expand(-1, len(self.classes), -1, -1) for found in maps], 1)
+        return torch.stack(
+            [torch.cat(found, 1).expand(-1, len(self.classes), -1, -1) for found in maps], 1
+        )
 
     def _given(self, classifier_pass: ClassifierPass) -> Iterable[Gradients]:
         if all(one.needs == "nothing" for one in self.maps):
@@ -236,7 +268,10 @@ class MapPlan:
 
 
 def plan_maps(
-    classifier: Classifier, methods: Sequence[str], classes: Sequence[int], against: int | None = None
+    classifier: Classifier,
+    methods: Sequence[str],
+    classes: Sequence[int],
+    against: int | None = None,
 ) -> MapPlan:
     """Return the plan to make some cheap maps of a classifier.
 
@@ -258,27 +293,35 @@ def plan_maps(
     """
     unknown = [name for name in methods if name not in CHEAP]
     if unknown or not methods:
-        problem = f"{unknown[0]!r} is no map for whole slides." if unknown else "no method was named."
+        problem = (
+            f"{unknown[0]!r} is no map for whole slides." if unknown else "no method was named."
+        )
         raise ExplanationError(problem, f"Use one of {', '.join(CHEAP)}.")
     return plan_of(classifier, [CHEAP[name] for name in methods], classes, against)
 
 
 def plan_of(
-    classifier: Classifier, maps: Sequence[CheapMap], classes: Sequence[int], against: int | None = None
+    classifier: Classifier,
+    maps: Sequence[CheapMap],
+    classes: Sequence[int],
+    against: int | None = None,
 ) -> MapPlan:
     """Return what `plan_maps` does, of maps that may have settings of their own."""
     check_classes(classifier, classes)
     check_map(classifier)
     needs = {one.needs for one in maps}
     if "linear head" in needs and classifier.linear_head is None:
-        problem = f"{classifier.card.name} has more than a linear layer behind its map, so that no place has evidence."
+        problem = (
+            f"{classifier.card.name} has more than a linear layer behind its map, so that no place"
+            " has evidence."
+        )
         raise ExplanationError(f"CAM: {problem}", "Use hirescam or gradcam.")
     rivals = _rivals(classifier, classes, against) if "rivals" in needs else None
     return MapPlan(tuple(maps), tuple(classes), rivals, classifier.linear_head)
 
 
 def check_rival(classifier: Classifier, against: int | None) -> None:
-    """Refuse a classifier without two classes to compare, or without word which; ExplanationError."""
+    """Refuse a classifier without two classes to compare, or no word which; ExplanationError."""
     count = len(classifier.card.class_names)
     problem = f"Finer-CAM compares two classes, and {classifier.card.name} has {count}."
     if count == 1:
@@ -295,5 +338,7 @@ def _rivals(classifier: Classifier, classes: Sequence[int], against: int | None)
         return tuple(1 - index for index in classes)
     if against in classes:
         problem = f"Finer-CAM cannot compare {classifier.card.class_names[against]!r} with itself."
-        raise ExplanationError(problem, "Leave that class out of those to explain, or name another with --against.")
+        raise ExplanationError(
+            problem, "Leave that class out of those to explain, or name another with --against."
+        )
     return (against,) * len(classes)

@@ -1,8 +1,8 @@
 """Attributions to single pixels: gradients at the input, and what is lost when a window is covered.
 
-Occlusion, integrated gradients and SmoothGrad are captum's; expected gradients are few lines of our own, since
-captum's hold all samples in memory at once. Every tile is explained alone, from the same random numbers: an
-explanation does not depend on what else was in the batch.
+Occlusion, integrated gradients and SmoothGrad are captum's; expected gradients are few lines of our
+own, since captum's hold all samples in memory at once. Every tile is explained alone, from the same
+random numbers: an explanation does not depend on what else was in the batch.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class SmoothGradSpec:
     samples
         Noisy copies of the tile.
     noise
-        Standard deviation of the noise, as a share of the tile's range of values; the paper uses 0.1 to 0.2.
+        Standard deviation of the noise, as a share of the tile's range of values; the paper uses
+        0.1 to 0.2.
     seed
         Of the noise.
     batch
@@ -98,10 +99,11 @@ class GradientShapSpec:
     samples
         Random points, spread evenly over the baselines.
     baselines
-        What the tile is compared with; see `baselines`. A real background set is seldom at hand where a bundle is.
+        What the tile is compared with; see `baselines`. A real background set is seldom at hand
+        where a bundle is.
     noise
-        Standard deviation of noise on the tile, as a share of its range; 0 leaves the attributions complete but for
-        the sampling.
+        Standard deviation of noise on the tile, as a share of its range; 0 leaves the attributions
+        complete but for the sampling.
     seed
         Of the random numbers.
     batch
@@ -115,7 +117,9 @@ class GradientShapSpec:
     batch: int = 16
 
 
-Spec = TypeVar("Spec", bound=OcclusionSpec | IntegratedGradientsSpec | SmoothGradSpec | GradientShapSpec)
+Spec = TypeVar(
+    "Spec", bound=OcclusionSpec | IntegratedGradientsSpec | SmoothGradSpec | GradientShapSpec
+)
 
 
 class Attribution(Explainer, Generic[Spec]):
@@ -143,11 +147,15 @@ class Attribution(Explainer, Generic[Spec]):
                 yield Step(self.title, len(maps), total)
         stacked = torch.stack(maps).view(len(pixels), len(classes), *maps[0].shape)
         facts = {**asdict(self.spec), **self.told(max(gaps))}
-        return Explanation(self.name, torch.cat(logits), stacked, self.passes(pixels.shape[1]), facts)
+        return Explanation(
+            self.name, torch.cat(logits), stacked, self.passes(pixels.shape[1]), facts
+        )
 
     @abstractmethod
     def attributed(self, picture: Tensor, index: int) -> tuple[Tensor, float]:
-        """Return shares (3, H, W) of logit ``index`` of one normalised tile (1, 3, H, W), and their gap.
+        """Return shares (3, H, W) of logit ``index`` of one tile, and their gap.
+
+        The tile is normalised, (1, 3, H, W).
 
         The gap is how far the shares' sum is from what the logit gained over the baseline.
         """
@@ -157,7 +165,10 @@ class Attribution(Explainer, Generic[Spec]):
         """Return the forward passes for one tile of ``edge`` px and one class."""
 
     def told(self, gap: float) -> dict[str, Any]:
-        """Return what is said beside the settings: ``completeness gap``, in logits, the largest of all tiles."""
+        """Return what is said beside the settings.
+
+        ``completeness gap``, in logits, the largest of all tiles.
+        """
         return {"completeness gap": gap}
 
     def _gain(self, picture: Tensor, baseline: Tensor, index: int) -> float:
@@ -166,12 +177,12 @@ class Attribution(Explainer, Generic[Spec]):
 
 
 class OcclusionExplainer(Attribution[OcclusionSpec]):
-    """What the logit loses when a window of the tile is covered, averaged over the windows of a pixel.
+    """What the logit loses when a window of the tile is covered, averaged over a pixel's windows.
 
     Notes
     -----
-    Zeiler and Fergus, *Visualizing and understanding convolutional networks*, ECCV 2014 (arXiv:1311.2901), section
-    4.2. Computed by captum.
+    Zeiler and Fergus, *Visualizing and understanding convolutional networks*, ECCV 2014
+    (arXiv:1311.2901), section 4.2. Computed by captum.
     """
 
     title, name = "Occlusion", "occlusion"
@@ -184,7 +195,10 @@ class OcclusionExplainer(Attribution[OcclusionSpec]):
         super().__init__(classifier, spec)
 
     def attributed(self, picture: Tensor, index: int) -> tuple[Tensor, float]:
-        """Return the losses, a third for each colour; they are no shares of the logit, and have no gap."""
+        """Return the losses, a third for each colour.
+
+        They are no shares of the logit, and have no gap.
+        """
         window, stride = self._window(picture.shape[-1])
         losses = Occlusion(self.classifier.logits_of).attribute(
             picture,
@@ -214,8 +228,8 @@ class IntegratedGradientsExplainer(Attribution[IntegratedGradientsSpec]):
 
     Notes
     -----
-    Sundararajan et al., *Axiomatic attribution for deep networks*, ICML 2017 (arXiv:1703.01365), equation 1:
-    ``(x - x') ∫ ∂F(x' + t (x - x')) / ∂x dt``, ``t`` from 0 to 1. Computed by captum.
+    Sundararajan et al., *Axiomatic attribution for deep networks*, ICML 2017 (arXiv:1703.01365),
+    equation 1: ``(x - x') ∫ ∂F(x' + t (x - x')) / ∂x dt``, ``t`` from 0 to 1. Computed by captum.
     """
 
     title, name = "Integrated gradients", "integrated-gradients"
@@ -227,7 +241,7 @@ class IntegratedGradientsExplainer(Attribution[IntegratedGradientsSpec]):
         super().__init__(classifier, spec)
 
     def attributed(self, picture: Tensor, index: int) -> tuple[Tensor, float]:
-        """Return the shares; they add up to the gain over the baseline but for the integration's error."""
+        """Return the shares; they sum to the gain over the baseline but for integration error."""
         baseline = BASELINES[self.spec.baseline](picture[0])[None]
         shares = (
             IntegratedGradients(self.classifier.logits_of)
@@ -253,7 +267,8 @@ class SmoothGradExplainer(Attribution[SmoothGradSpec]):
 
     Notes
     -----
-    Smilkov et al., *SmoothGrad*, 2017 (arXiv:1706.03825). Signed, not squared and not absolute. Computed by captum.
+    Smilkov et al., *SmoothGrad*, 2017 (arXiv:1706.03825). Signed, not squared and not absolute.
+    Computed by captum.
     """
 
     title, name = "SmoothGrad", "smoothgrad"
@@ -291,14 +306,15 @@ class SmoothGradExplainer(Attribution[SmoothGradSpec]):
 
 
 class GradientShap(Attribution[GradientShapSpec]):
-    """Expected gradients: integrated gradients over several baselines, by random points on the ways.
+    """Expected gradients: integrated ones over several baselines, by random points on the ways.
 
     Notes
     -----
-    Erion et al., *Improving performance of deep learning models with axiomatic attribution priors and expected
-    gradients*, 2021 (arXiv:1906.10670), equation 3; `GradientExplainer` of Lundberg's shap:
-    ``E[(x - x') ∂F(x' + t (x - x')) / ∂x]`` over baselines ``x'`` and ``t`` uniform on 0-1. The random ``t`` are
-    stratified: one in each of equally wide parts of 0-1, which is as unbiased and converges faster.
+    Erion et al., *Improving performance of deep learning models with axiomatic attribution priors
+    and expected gradients*, 2021 (arXiv:1906.10670), equation 3; `GradientExplainer` of Lundberg's
+    shap: ``E[(x - x') ∂F(x' + t (x - x')) / ∂x]`` over baselines ``x'`` and ``t`` uniform on 0-1.
+    The random ``t`` are stratified: one in each of equally wide parts of 0-1, which is as unbiased
+    and converges faster.
     """
 
     title, name = "Gradient SHAP", "gradient-shap"
@@ -311,18 +327,25 @@ class GradientShap(Attribution[GradientShapSpec]):
         super().__init__(classifier, spec)
 
     def attributed(self, picture: Tensor, index: int) -> tuple[Tensor, float]:
-        """Return the shares; they add up to the mean gain over the baselines but for the sampling's error."""
+        """Return the shares; they add up to the mean gain over the baselines.
+
+        They do so but for the sampling's error.
+        """
         generator = torch.Generator().manual_seed(self.spec.seed)
         baselines = torch.stack([BASELINES[name](picture[0]) for name in self.spec.baselines])
         shares, each = torch.zeros_like(picture[0]), self._per_baseline
         for baseline in baselines:
             alphas = (torch.arange(each) + torch.rand(each, generator=generator)) / each
             for some in alphas.split(self.spec.batch):  # type: ignore[no-untyped-call]
-                shares += self._weighted(picture, baseline, some.to(picture.device), index, generator)
+                shares += self._weighted(
+                    picture, baseline, some.to(picture.device), index, generator
+                )
         shares /= each * len(baselines)
         return shares, float(shares.sum()) - self._gain(picture, baselines, index)
 
-    def _weighted(self, picture: Tensor, baseline: Tensor, alphas: Tensor, index: int, draw: torch.Generator) -> Tensor:
+    def _weighted(
+        self, picture: Tensor, baseline: Tensor, alphas: Tensor, index: int, draw: torch.Generator
+    ) -> Tensor:
         """Return the sum over some points of the gradient there times the way."""
         start = picture.expand(len(alphas), -1, -1, -1)
         if self.spec.noise:
@@ -331,7 +354,9 @@ class GradientShap(Attribution[GradientShapSpec]):
         way = start - baseline
         points = (baseline + alphas[:, None, None, None] * way).requires_grad_()
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(self.classifier.logits_of(points)[:, index].sum(), points)
+            (gradient,) = torch.autograd.grad(
+                self.classifier.logits_of(points)[:, index].sum(), points
+            )
         return (gradient * way).sum(0)
 
     @property
@@ -354,11 +379,15 @@ def check_classes(classifier: Classifier, classes: Sequence[int]) -> None:
 
 def _check_range(name: str, value: float, above: float, highest: float) -> None:
     if not above < value <= highest:
-        raise ExplanationError(f"{name} {value:g} is out of range.", f"Use more than {above:g}, up to {highest:g}.")
+        raise ExplanationError(
+            f"{name} {value:g} is out of range.", f"Use more than {above:g}, up to {highest:g}."
+        )
 
 
 METHODS: tuple[Method, ...] = (
-    Method("occlusion", "Occlusion", OcclusionSpec, OcclusionExplainer, signed=True, needs_map=False),
+    Method(
+        "occlusion", "Occlusion", OcclusionSpec, OcclusionExplainer, signed=True, needs_map=False
+    ),
     Method(
         "integrated-gradients",
         "Integrated gradients",
@@ -367,6 +396,20 @@ METHODS: tuple[Method, ...] = (
         signed=True,
         needs_map=False,
     ),
-    Method("smoothgrad", "SmoothGrad", SmoothGradSpec, SmoothGradExplainer, signed=True, needs_map=False),
-    Method("gradient-shap", "Gradient SHAP", GradientShapSpec, GradientShap, signed=True, needs_map=False),
+    Method(
+        "smoothgrad",
+        "SmoothGrad",
+        SmoothGradSpec,
+        SmoothGradExplainer,
+        signed=True,
+        needs_map=False,
+    ),
+    Method(
+        "gradient-shap",
+        "Gradient SHAP",
+        GradientShapSpec,
+        GradientShap,
+        signed=True,
+        needs_map=False,
+    ),
 )

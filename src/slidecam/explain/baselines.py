@@ -1,4 +1,7 @@
-"""What stands where pixels are taken away: each a picture as large as the tile's, in the network's units."""
+"""What stands where pixels are taken away.
+
+Each a picture as large as the tile's, in the network's units.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ def zero(picture: Tensor) -> Tensor:
 
 
 def blur(picture: Tensor) -> Tensor:
-    """Return the picture (3, H, W) without its detail: a Gaussian of sigma 10 px in a window of 51 px."""
+    """Return the picture (3, H, W) without its detail.
+
+    A Gaussian of sigma 10 px in a window of 51 px.
+    """
     return _blurred(picture, BLUR_KERNEL, BLUR_SIGMA)
 
 
@@ -38,7 +44,10 @@ def rise_blur(picture: Tensor) -> Tensor:
 
 
 def black(picture: Tensor) -> Tensor:
-    """Return the smallest value of this picture everywhere, which is what Quantus calls black; (3, H, W)."""
+    """Return the smallest value of this picture everywhere, which is what Quantus calls black.
+
+    (3, H, W).
+    """
     return torch.full_like(picture, float(picture.min()))
 
 
@@ -52,7 +61,9 @@ def check_baselines(names: Iterable[str]) -> None:
     """Refuse names that no baseline has; UsageError, listing the names."""
     for name in names:
         if name not in BASELINES:
-            raise UsageError(f"there is no baseline {name!r}.", f"Use one of {', '.join(BASELINES)}.")
+            raise UsageError(
+                f"there is no baseline {name!r}.", f"Use one of {', '.join(BASELINES)}."
+            )
 
 
 def _blurred(picture: Tensor, kernel: int, sigma: float) -> Tensor:

@@ -1,7 +1,7 @@
 """Every explanation that there is, by name: each module's ``METHODS``, joined.
 
-To add a method, write a module with an `Explainer`, its settings dataclass and a tuple ``METHODS``, and name the tuple
-here.
+To add a method, write a module with an `Explainer`, its settings dataclass and a tuple ``METHODS``,
+and name the tuple here.
 """
 
 from __future__ import annotations
@@ -53,4 +53,6 @@ def method_for(name: str) -> Method:
         return CATALOGUE[name]
     near = difflib.get_close_matches(name, CATALOGUE, n=1)
     hint = f"Did you mean {near[0]}? " if near else ""
-    raise ExplanationError(f"there is no explanation called {name!r}.", f"{hint}Use one of {', '.join(CATALOGUE)}.")
+    raise ExplanationError(
+        f"there is no explanation called {name!r}.", f"{hint}Use one of {', '.join(CATALOGUE)}."
+    )

@@ -1,8 +1,9 @@
 """What every explanation must keep, as a test suite to inherit from.
 
-It lives in the package so that a method in another project can be tested as ours are. It imports no pytest: pytest
-collects the ``test_`` methods of the class that inherits from it.
+It lives in the package so that a method in another project can be tested as ours are. It imports no
+pytest: pytest collects the ``test_`` methods of the class that inherits from it.
 """
+
 # ruff: noqa: S101 - asserting is what a test suite is for
 # ruff: noqa: D102 - a test's name is its claim
 
@@ -73,7 +74,8 @@ class ExplainerContract:
     --------
     >>> class TestMyMethod(ExplainerContract):
     ...     @pytest.fixture
-    ...     def case(self): return ExplainerCase(my_module.METHODS[0], classifier_for(network, card, cpu))
+    ...     def case(self):
+    ...         return ExplainerCase(my_module.METHODS[0], classifier_for(network, card, cpu))
     """
 
     def test_there_is_a_map_for_each_tile_and_class(self, case: ExplainerCase) -> None:
@@ -91,7 +93,9 @@ class ExplainerContract:
         assert logits.dtype == torch.float32
         assert not logits.requires_grad
         assert logits.shape == expected.shape
-        assert float((logits - expected).abs().max()) <= _LOGIT_TOLERANCE * max(1.0, float(expected.abs().max()))
+        assert float((logits - expected).abs().max()) <= _LOGIT_TOLERANCE * max(
+            1.0, float(expected.abs().max())
+        )
 
     def test_facts_are_plain_json(self, case: ExplainerCase) -> None:
         facts = dict(case.explain(_tiles(case)).facts)
@@ -105,7 +109,9 @@ class ExplainerContract:
 
     def test_tiles_of_one_colour_have_finite_maps(self, case: ExplainerCase) -> None:
         edge = case.classifier.card.input_px
-        flat = torch.tensor([0, 128, 255], dtype=torch.uint8)[:, None, None, None].expand(-1, edge, edge, 3)
+        flat = torch.tensor([0, 128, 255], dtype=torch.uint8)[:, None, None, None].expand(
+            -1, edge, edge, 3
+        )
         maps = case.explain(flat.contiguous()).maps
         assert bool(maps.isfinite().all())
         assert case.method.signed or float(maps.min()) >= 0
@@ -118,7 +124,9 @@ class ExplainerContract:
 
     def test_a_tile_has_one_map_in_whatever_order(self, case: ExplainerCase) -> None:
         tiles, order = _tiles(case), [2, 0, 1]
-        _assert_same(case.explain(tiles[order]).maps, case.explain(tiles).maps[order], case.tolerance)
+        _assert_same(
+            case.explain(tiles[order]).maps, case.explain(tiles).maps[order], case.tolerance
+        )
 
     def test_a_tile_has_one_map_each_time(self, case: ExplainerCase) -> None:
         tiles = _tiles(case)
@@ -154,12 +162,21 @@ class ExplainerContract:
         before.assert_same()
 
     def test_no_trace_is_left_by_tiles_that_the_network_refuses(self, case: ExplainerCase) -> None:
-        before, wrong = _Traces(case.classifier.network), torch.zeros((1, 5, 5, 4), dtype=torch.uint8)
-        _assert_raises((ExplanationError, IndexError, RuntimeError, ValueError), lambda: case.explain(wrong))
+        before, wrong = (
+            _Traces(case.classifier.network),
+            torch.zeros((1, 5, 5, 4), dtype=torch.uint8),
+        )
+        _assert_raises(
+            (ExplanationError, IndexError, RuntimeError, ValueError), lambda: case.explain(wrong)
+        )
         before.assert_same()
 
-    def test_it_works_on_a_frozen_network_whatever_the_callers_modes(self, case: ExplainerCase) -> None:
-        assert not any(parameter.requires_grad for parameter in case.classifier.network.parameters())
+    def test_it_works_on_a_frozen_network_whatever_the_callers_modes(
+        self, case: ExplainerCase
+    ) -> None:
+        assert not any(
+            parameter.requires_grad for parameter in case.classifier.network.parameters()
+        )
         expected = case.explain(_tiles(case)).maps
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             _assert_same(case.explain(_tiles(case)).maps, expected, case.tolerance)
@@ -168,7 +185,11 @@ class ExplainerContract:
 
     def test_the_callers_random_state_decides_nothing(self, case: ExplainerCase) -> None:
         first = case.explain(_tiles(case)).maps
-        before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002  (the global one is meant)
+        before = (
+            torch.get_rng_state(),
+            np.random.get_state(),  # noqa: NPY002
+            random.getstate(),
+        )
         try:
             for seed in (torch.manual_seed, np.random.seed, random.seed):
                 seed(11)
@@ -193,7 +214,9 @@ class ExplainerContract:
         for one in wrong:
             _assert_raises(ExplanationError, partial(one.explain, _tiles(case)))
 
-    def test_a_classifier_without_a_map_is_refused_if_one_is_needed(self, case: ExplainerCase) -> None:
+    def test_a_classifier_without_a_map_is_refused_if_one_is_needed(
+        self, case: ExplainerCase
+    ) -> None:
         without = replace(case.classifier, has_map=False)
 
         def explain() -> Explanation:
@@ -217,14 +240,18 @@ class _Traces:
         self.network = network
         self.values = {name: value.clone() for name, value in network.state_dict().items()}
         self.modules = {name: _facts_of(module) for name, module in network.named_modules()}
-        self.flags = {name: (p.requires_grad, p.grad is None) for name, p in network.named_parameters()}
+        self.flags = {
+            name: (p.requires_grad, p.grad is None) for name, p in network.named_parameters()
+        }
         self.modes = _modes()
         self.random = _random_states()
 
     def assert_same(self) -> None:
         """Assert that everything is as it was."""
         now = _Traces(self.network)
-        assert now.modules == self.modules, "a module, its mode, a hook or an attribute of it changed"
+        assert now.modules == self.modules, (
+            "a module, its mode, a hook or an attribute of it changed"
+        )
         assert now.flags == self.flags, "a parameter's flag or gradient changed"
         assert now.modes == self.modes, "a mode of torch changed"
         assert now.random == self.random, "a random state changed"
@@ -250,7 +277,11 @@ def _modes() -> tuple[Any, ...]:
 
 def _random_states() -> tuple[Any, ...]:
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002  (the global one is meant)
-    return torch.get_rng_state().tolist(), (kind, np.asarray(keys).tolist(), *rest), random.getstate()
+    return (
+        torch.get_rng_state().tolist(),
+        (kind, np.asarray(keys).tolist(), *rest),
+        random.getstate(),
+    )
 
 
 def _interrupted(case: ExplainerCase) -> None:
@@ -264,16 +295,22 @@ def _tiles(case: ExplainerCase) -> Tensor:
     edge, generator = case.classifier.card.input_px, torch.Generator().manual_seed(1)
     tiles = torch.randint(60, 200, (_TILES, edge, edge, 3), dtype=torch.uint8, generator=generator)
     for number, tile in enumerate(tiles):
-        tile[edge // 4 * number :, : edge // (2 + number)] = torch.tensor([40 * number, 20, 250 - 90 * number])
+        tile[edge // 4 * number :, : edge // (2 + number)] = torch.tensor(
+            [40 * number, 20, 250 - 90 * number]
+        )
     return tiles
 
 
 def _assert_same(maps: Tensor, expected: Tensor, tolerance: float) -> None:
     assert maps.shape == expected.shape
-    assert float((maps - expected).abs().max()) <= tolerance * max(float(expected.abs().max()), 1e-30)
+    assert float((maps - expected).abs().max()) <= tolerance * max(
+        float(expected.abs().max()), 1e-30
+    )
 
 
-def _assert_raises(kinds: type[Exception] | Sequence[type[Exception]], work: Callable[[], object]) -> None:
+def _assert_raises(
+    kinds: type[Exception] | Sequence[type[Exception]], work: Callable[[], object]
+) -> None:
     wanted = (kinds,) if isinstance(kinds, type) else tuple(kinds)
     try:
         work()

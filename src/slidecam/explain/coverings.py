@@ -1,4 +1,7 @@
-"""Tiles with parts of them covered, and what a classifier says of those: the common ground of LIME and SHAP."""
+"""Tiles with parts of them covered, and what a classifier says of those.
+
+The common ground of LIME and SHAP.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ class Parts:
         return int(self.labels.max()) + 1
 
     def shown(self, which: Tensor) -> Tensor:
-        """Return (N, 3, H, W): the tile with the parts that ``which``, bool (N, parts), leaves uncovered."""
+        """Return (N, 3, H, W): the tile with the parts that ``which`` leaves uncovered.
+
+        ``which`` is bool (N, parts).
+        """
         uncovered = which[:, self.labels][:, None]
         return torch.where(uncovered, self.picture, self.baseline)
 

@@ -1,4 +1,7 @@
-"""What every explanation of a classifier's logits is: a context manager that is given tiles and leaves no trace."""
+"""What every explanation of a classifier's logits is.
+
+A context manager that is given tiles and leaves no trace.
+"""
 
 from __future__ import annotations
 
@@ -36,13 +39,13 @@ class Explanation:
     logits
         (B, K), float32: what the classifier says of the tiles as they are.
     maps
-        (B, K', h, w), float32, raw: scaled to nothing, so that tiles and classes compare. A cell lies at its share
-        of the tile, whatever h and w are.
+        (B, K', h, w), float32, raw: scaled to nothing, so that tiles and classes compare. A cell
+        lies at its share of the tile, whatever h and w are.
     passes
         Forward passes of the backbone for each tile, the tile's own included.
     facts
-        What is printed beside the map: seeds and settings, ``approximate`` with the reason, a completeness gap.
-        Plain JSON values.
+        What is printed beside the map: seeds and settings, ``approximate`` with the reason, a
+        completeness gap. Plain JSON values.
     """
 
     method: str
@@ -55,8 +58,9 @@ class Explanation:
 class Explainer(ABC):
     """One method on one classifier.
 
-    Used in a ``with`` block: what it needs inside the network (hooks, a wrapper) is there only until the block's end,
-    whatever happens in it. No ``.grad``, flag, mode, hook or random state of the network or of torch is changed.
+    Used in a ``with`` block: what it needs inside the network (hooks, a wrapper) is there only
+    until the block's end, whatever happens in it. No ``.grad``, flag, mode, hook or random state of
+    the network or of torch is changed.
 
     Parameters
     ----------
@@ -80,7 +84,8 @@ class Explainer(ABC):
         Parameters
         ----------
         pixels
-            uint8, (B, H, W, 3), red, green, blue, on the classifier's device; H and W are the card's ``input_px``.
+            uint8, (B, H, W, 3), red, green, blue, on the classifier's device; H and W are the
+            card's ``input_px``.
         classes
             Indices of the logits to explain: fixed ones, the same for every tile.
 
@@ -170,4 +175,6 @@ def check_least(title: str, spec: object, *, above: bool = False, **least: float
 def check_map(classifier: Classifier) -> None:
     """Refuse a classifier that has no activation map; ExplanationError, naming it."""
     if not classifier.has_map:
-        raise ExplanationError(f"{classifier.card.name} has no activation map.", "Use a method that needs none.")
+        raise ExplanationError(
+            f"{classifier.card.name} has no activation map.", "Use a method that needs none."
+        )

@@ -1,4 +1,4 @@
-"""FullGrad: the gradient with respect to the pixels and to every bias, which together are the whole logit."""
+"""FullGrad: the gradient with respect to the pixels and to every bias, together the whole logit."""
 
 from __future__ import annotations
 
@@ -41,19 +41,22 @@ class _Biased:
 
 
 class FullGrad(Explainer):
-    """FullGrad of networks of convolutions, batch norms and rectifiers: one pass, and one backward for each class.
+    """FullGrad of networks of convolutions, batch norms and rectifiers.
+
+    One pass, and one backward for each class.
 
     Notes
     -----
-    Srinivas and Fleuret, *Full-gradient representation for neural network visualization*, NeurIPS 2019
-    (arXiv:1905.00780), equation 4: ``ψ(x ∘ dy/dx) + Σ ψ(b ∘ dy/db)`` over layers and channels, ``b`` the biases, a
-    batch norm's own and what it takes off as its mean. ``ψ`` is here the magnitude, enlarged to the tile bilinearly;
-    the paper also scales every layer, and pytorch-grad-cam every channel of every layer of every tile, to 0-1, so that
-    nothing is left to compare tiles by. Ours are raw: the logit's own unit.
+    Srinivas and Fleuret, *Full-gradient representation for neural network visualization*, NeurIPS
+    2019 (arXiv:1905.00780), equation 4: ``ψ(x ∘ dy/dx) + Σ ψ(b ∘ dy/db)`` over layers and channels,
+    ``b`` the biases, a batch norm's own and what it takes off as its mean. ``ψ`` is here the
+    magnitude, enlarged to the tile bilinearly; the paper also scales every layer, and
+    pytorch-grad-cam every channel of every layer of every tile, to 0-1, so that nothing is left to
+    compare tiles by. Ours are raw: the logit's own unit.
 
-    Without magnitudes the terms add up to the logit where the network is linear by pieces (proposition 1). How far they
-    do not is told as the completeness gap: it is large for smooth activations (SiLU, GELU), gates and attention, whose
-    implicit biases this does not know.
+    Without magnitudes the terms add up to the logit where the network is linear by pieces
+    (proposition 1). How far they do not is told as the completeness gap: it is large for smooth
+    activations (SiLU, GELU), gates and attention, whose implicit biases this does not know.
     """
 
     def __init__(self, classifier: Classifier, spec: FullGradSpec) -> None:  # noqa: ARG002  (it has no settings)
@@ -70,7 +73,13 @@ class FullGrad(Explainer):
             yield Step(TITLE, number + 1, len(pixels))
         maps = torch.stack([torch.stack([term.map for term in of_tile]) for of_tile in terms])
         gap = max(abs(term.gap) for of_tile in terms for term in of_tile)
-        return Explanation(NAME, torch.cat(logits), maps, passes=1, facts={"completeness gap": gap, "unit": "logits"})
+        return Explanation(
+            NAME,
+            torch.cat(logits),
+            maps,
+            passes=1,
+            facts={"completeness gap": gap, "unit": "logits"},
+        )
 
     def _explained(self, pixels: Tensor, classes: Sequence[int]) -> tuple[Tensor, list[_Terms]]:
         """Return logits (1, K) and each class's terms of normalised pixels (1, 3, H, W)."""
@@ -83,7 +92,10 @@ class FullGrad(Explainer):
 
 
 class _Terms:
-    """One tile's and class's terms: their ``map`` (H, W), and the ``gap`` between their sum and the logit."""
+    """One tile's and class's terms.
+
+    Their ``map`` (H, W), and the ``gap`` between their sum and the logit.
+    """
 
     def __init__(self, pixels: Tensor, biased: list[_Biased], logit: Tensor) -> None:
         outputs = [pixels, *(one.output for one in biased)]
@@ -103,12 +115,17 @@ def _in_place(one: _Biased) -> Tensor:
 
 def _drawn(term: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the magnitudes (H, W) of a term (1, C, h, w), added up over channels."""
-    return interpolate(term.abs().sum(1, keepdim=True), size, mode="bilinear", align_corners=False)[0, 0]
+    return interpolate(term.abs().sum(1, keepdim=True), size, mode="bilinear", align_corners=False)[
+        0, 0
+    ]
 
 
 @contextmanager
 def _biases_watched(network: nn.Module) -> Iterator[list[_Biased]]:
-    """Give a list that fills, inside, with what every layer with biases returns; the hooks are gone afterwards."""
+    """Give a list that fills, inside, with what every layer with biases returns.
+
+    The hooks are gone afterwards.
+    """
     found: list[_Biased] = []
     with ExitStack() as stack:
         for module in network.modules():
@@ -129,7 +146,10 @@ def _watching(found: list[_Biased], bias: Tensor) -> Callable[..., Tensor]:
 
 
 def _bias_of(module: nn.Module) -> Tensor | None:
-    """Return the biases (C,) that a layer adds: its own, and for a batch norm also what its mean amounts to."""
+    """Return the biases (C,) that a layer adds.
+
+    Its own, and for a batch norm also what its mean amounts to.
+    """
     if isinstance(module, nn.BatchNorm2d):
         if module.running_mean is None or module.running_var is None:
             return None

@@ -1,4 +1,7 @@
-"""What activation maps are made of: the activation, and each class's gradient there, computed once for all methods."""
+"""What activation maps are made of.
+
+The activation, and each class's gradient there, computed once for all methods.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,9 @@ if TYPE_CHECKING:
 class Gradients:
     """An activation and the gradients of some classes' logits there.
 
-    A head on the activation's average has the same gradient at every place. Such gradients are kept as one place, and
-    a linear head's as one tile, so that the same formulas cost next to nothing there.
+    A head on the activation's average has the same gradient at every place. Such gradients are kept
+    as one place, and a linear head's as one tile, so that the same formulas cost next to nothing
+    there.
 
     Attributes
     ----------
@@ -32,7 +36,8 @@ class Gradients:
     gradient
         (B or 1, K', C, h or 1, w or 1), float32.
     rival
-        The gradients of the logits that the classes are compared with, of the same shape; None if none are.
+        The gradients of the logits that the classes are compared with, of the same shape; None if
+        none are.
     """
 
     activation: Tensor
@@ -75,12 +80,15 @@ def class_gradients(
     rivals: Sequence[int] | None = None,
     head: LinearHead | None = None,
 ) -> Iterator[Gradients]:
-    """Yield the gradients of some classes' logits: all at once where that is cheap, else class by class.
+    """Yield the gradients of some classes' logits.
+
+    All at once where that is cheap, else class by class.
 
     Parameters
     ----------
     classifier_pass
-        With gradients (`Classifier.run`), which only a linear head can do without. It can be used again afterwards.
+        With gradients (`Classifier.run`), which only a linear head can do without. It can be used
+        again afterwards.
     classes
         Indices of logits.
     rivals
@@ -113,18 +121,23 @@ def no_gradients(classifier_pass: ClassifierPass) -> Gradients:
 
 def _activation(classifier_pass: ClassifierPass) -> Tensor:
     if classifier_pass.activation is None:
-        raise ExplanationError("this pass has no activation map.", "Use a method that needs none, such as occlusion.")
+        raise ExplanationError(
+            "this pass has no activation map.", "Use a method that needs none, such as occlusion."
+        )
     return classifier_pass.activation.detach()
 
 
 def _gradient(classifier_pass: ClassifierPass, index: int) -> Tensor:
     """Return d logit / d activation: one backward pass through the head alone.
 
-    Tiles of a batch do not meet in eval mode, so that the gradient of their sum holds each tile's own.
+    Tiles of a batch do not meet in eval mode, so that the gradient of their sum holds each tile's
+    own.
     """
     activation = classifier_pass.activation
     if activation is None or not activation.requires_grad:
-        raise ExplanationError("this pass has no gradients.", "Run the classifier with gradients=True.")
+        raise ExplanationError(
+            "this pass has no gradients.", "Run the classifier with gradients=True."
+        )
     with torch.enable_grad():  # the caller may have switched it off since
         score = classifier_pass.logits[:, index].sum()
     (gradient,) = torch.autograd.grad(score, activation, retain_graph=True)
@@ -132,6 +145,6 @@ def _gradient(classifier_pass: ClassifierPass, index: int) -> Tensor:
 
 
 def _at_one_place(gradient: Tensor) -> Tensor:
-    """Return (B, C, 1, 1) of a gradient (B, C, h, w) that is the same everywhere, and any other as it is."""
+    """Return (B, C, 1, 1) of a gradient (B, C, h, w) that is equal everywhere, others unchanged."""
     first = gradient[:, :, :1, :1]
     return first if torch.equal(gradient, first.expand_as(gradient)) else gradient

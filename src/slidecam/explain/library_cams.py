@@ -1,18 +1,21 @@
 """The rest of pytorch-grad-cam's family, by that library's own formulas, behind our contract.
 
-The library is given what it would have computed, one tile's activation and gradients, from a pass of ours; it never
-sees the network. So what it would do to a network (every parameter's ``.grad`` filled, eval mode, hooks, a graph kept
-alive) and to a map (scaled by tile to 0-1, twice) does not happen, its aliasing of activations on a CPU does not
-either, and any classifier of ours will do: frozen, folded, channels last, of tokens, cut at a named layer.
+The library is given what it would have computed, one tile's activation and gradients, from a pass
+of ours; it never sees the network. So what it would do to a network (every parameter's ``.grad``
+filled, eval mode, hooks, a graph kept alive) and to a map (scaled by tile to 0-1, twice) does not
+happen, its aliasing of activations on a CPU does not either, and any classifier of ours will do:
+frozen, folded, channels last, of tokens, cut at a named layer.
 
 Of grad-cam 1.5.7 are left out:
 
-- CAM's kin that we compute ourselves, for all classes and tiles in one pass (`activation_maps`): Grad-CAM, Grad-CAM++,
-  HiResCAM, LayerCAM, EigenCAM, FinerCAM; and `score_cam`, `ablation_cam` and `full_grad`, each of which says why.
+- CAM's kin that we compute ourselves, for all classes and tiles in one pass (`activation_maps`):
+  Grad-CAM, Grad-CAM++, HiResCAM, LayerCAM, EigenCAM, FinerCAM; and `score_cam`, `ablation_cam` and
+  `full_grad`, each of which says why.
 - RandomCAM: it is no explanation, but what explanations are compared with (`faithfulness`).
-- RefineCAM and SESS: they multiply or paste together maps that were each scaled to 0-1, so that no raw map is left.
-- Guided backpropagation: it puts other rectifiers into the network, and shows edges whatever the network has learned
-  (Adebayo et al., NeurIPS 2018). Sobel "CAM" looks at no network at all.
+- RefineCAM and SESS: they multiply or paste together maps that were each scaled to 0-1, so that no
+  raw map is left.
+- Guided backpropagation: it puts other rectifiers into the network, and shows edges whatever the
+  network has learned (Adebayo et al., NeurIPS 2018). Sobel "CAM" looks at no network at all.
 - Deep feature factorisation: it finds concepts in a picture, and no map of a class.
 """
 
@@ -26,12 +29,28 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from pytorch_grad_cam import FEM, KPCA_CAM, EigenGradCAM, GradCAMElementWise, SegEigenCAM, ShapleyCAM, XGradCAM
+from pytorch_grad_cam import (
+    FEM,
+    KPCA_CAM,
+    EigenGradCAM,
+    GradCAMElementWise,
+    SegEigenCAM,
+    ShapleyCAM,
+    XGradCAM,
+)
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from slidecam.errors import ExplanationError
-from slidecam.explain.explainer import CLASSLESS, Explainer, Explanation, Method, check_classes, check_least, check_map
+from slidecam.explain.explainer import (
+    CLASSLESS,
+    Explainer,
+    Explanation,
+    Method,
+    check_classes,
+    check_least,
+    check_map,
+)
 from slidecam.models.backbones import arithmetic
 from slidecam.steps import Step
 
@@ -66,7 +85,10 @@ class KernelPcaSpec:
 
 @dataclass(frozen=True)
 class FemSpec:
-    """Which places FEM counts: those more than ``k`` standard deviations above their channel's mean."""
+    """Which places FEM counts.
+
+    Those more than ``k`` standard deviations above their channel's mean.
+    """
 
     k: float = 2.0
 
@@ -82,8 +104,8 @@ class _Recipe:
     library
         The class whose formula is used; it is made with the settings' fields as keywords.
     gradients
-        What the formula is given: no gradients (it knows of no class), a class's, or a class's that can be derived
-        once more.
+        What the formula is given: no gradients (it knows of no class), a class's, or a class's that
+        can be derived once more.
     turned
         Whether the map has no sign of its own, and is turned by the evidence.
     dear
@@ -102,10 +124,10 @@ class _Recipe:
 class LibraryCam(Explainer):
     """One of pytorch-grad-cam's methods; see `METHODS`, and its source for the formulas.
 
-    A map is what the library computes before it scales anything, cut at 0 as it does. EigenGradCAM's is a principal
-    component, which has no sign of its own, and which the library leaves as LAPACK gives it: here it is turned so that
-    it grows with the evidence ``Σ g A`` over channels. Where a formula divides by next to nothing and gives no finite
-    number, the map is 0.
+    A map is what the library computes before it scales anything, cut at 0 as it does.
+    EigenGradCAM's is a principal component, which has no sign of its own, and which the library
+    leaves as LAPACK gives it: here it is turned so that it grows with the evidence ``Σ g A`` over
+    channels. Where a formula divides by next to nothing and gives no finite number, the map is 0.
 
     Tiles are explained one by one, so that a tile's map does not hang on its neighbours.
     """
@@ -132,12 +154,15 @@ class LibraryCam(Explainer):
             maps.append(found)
             yield Step(self._recipe.title, number + 1, len(pixels))
         passes = len(classes) if self._recipe.gradients == "second" else 1
-        return Explanation(self._recipe.name, torch.cat(logits), torch.stack(maps), passes, self._facts())
+        return Explanation(
+            self._recipe.name, torch.cat(logits), torch.stack(maps), passes, self._facts()
+        )
 
     def _explained(self, tile: Tensor, classes: Sequence[int]) -> tuple[ClassifierPass, Tensor]:
         """Return a pass over one tile, and its maps (K', h, w)."""
         if self._recipe.gradients == "second":
-            # The library frees a pass's graph, and the faster kernels of attention can be derived once only.
+            # The library frees a pass's graph, and the faster kernels of attention can be derived
+            # once only.
             with sdpa_kernel(SDPBackend.MATH):
                 passes = [self.classifier.run(tile, gradients=True) for _ in classes]
                 pairs = [_twice_derivable(*pair) for pair in zip(passes, classes, strict=True)]
@@ -152,7 +177,9 @@ class LibraryCam(Explainer):
         if _same_everywhere(activation):
             return torch.zeros(activation.shape[2:], device=self.classifier.device)
         with _numpys_random_state_kept():
-            raw = self._library.get_cam_image(None, None, None, activation, gradient, eigen_smooth=False)[0]
+            raw = self._library.get_cam_image(
+                None, None, None, activation, gradient, eigen_smooth=False
+            )[0]
         if self._recipe.turned:
             raw = _turned_by(raw, (activation * gradient).sum(1)[0])
         finite = np.nan_to_num(raw, nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
@@ -172,7 +199,10 @@ def _check(recipe: _Recipe, spec: object) -> None:
 
 
 class _StandIn(nn.Module):
-    """What the library is given for a network: it asks a parameter's device and hooks a layer, and runs nothing."""
+    """What the library is given for a network.
+
+    It asks a parameter's device and hooks a layer, and runs nothing.
+    """
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
@@ -208,7 +238,10 @@ def _array(values: Tensor) -> Any:  # noqa: ANN401  (an array of the library's)
 
 
 def _same_everywhere(activation: Any) -> bool:  # noqa: ANN401  (an array or a tensor)
-    """Whether no channel changes from place to place: there is nothing to see, and to project, then."""
+    """Whether no channel changes from place to place.
+
+    There is nothing to see, and to project, then.
+    """
     flat = activation.reshape(activation.shape[1], -1)
     return bool((flat == flat[:, :1]).all())
 
@@ -221,7 +254,10 @@ def _turned_by(raw: Any, evidence: Any) -> Any:  # noqa: ANN401  (arrays)
 
 @contextmanager
 def _numpys_random_state_kept() -> Iterator[None]:
-    """Seed NumPy's global generator inside, and put it back: scikit-learn's solver for large kernels draws from it."""
+    """Seed NumPy's global generator inside, and put it back.
+
+    Scikit-learn's solver for large kernels draws from it.
+    """
     state = np.random.get_state()  # noqa: NPY002  (it is the one that is drawn from)
     np.random.seed(0)  # noqa: NPY002
     try:
@@ -241,8 +277,13 @@ _RECIPES = (
 )
 
 METHODS: tuple[Method, ...] = tuple(
-    Method(recipe.name, recipe.title, recipe.spec, partial(LibraryCam, recipe), dear=recipe.dear) for recipe in _RECIPES
+    Method(recipe.name, recipe.title, recipe.spec, partial(LibraryCam, recipe), dear=recipe.dear)
+    for recipe in _RECIPES
 )
-"""Fu et al. 2020 (XGrad-CAM, arXiv:2008.02312), Muhammad and Yeasin 2020 (EigenGradCAM, after arXiv:2008.00299), Chung
-and Ying 2025 (Seg-Eigen-CAM, doi 10.3390/app15137562), Cai 2025 (ShapleyCAM, arXiv:2501.06261), Karmani et al. 2024
-(KPCA-CAM, arXiv:2410.00267), Fuad et al. 2020 (FEM, hal-02963298)."""
+"""The methods, after the papers below.
+
+Fu et al. 2020 (XGrad-CAM, arXiv:2008.02312), Muhammad and Yeasin 2020 (EigenGradCAM, after
+arXiv:2008.00299), Chung and Ying 2025 (Seg-Eigen-CAM, doi 10.3390/app15137562), Cai 2025
+(ShapleyCAM, arXiv:2501.06261), Karmani et al. 2024 (KPCA-CAM, arXiv:2410.00267), Fuad et al. 2020
+(FEM, hal-02963298).
+"""

@@ -38,20 +38,22 @@ class LimeSpec:
     Attributes
     ----------
     segments, compactness, sigma
-        Of SLIC: about how many superpixels, how round, and how blurred the tile is before it is cut up.
+        Of SLIC: about how many superpixels, how round, and how blurred the tile is before it is cut
+        up.
     samples
         Random coverings for each seed.
     baseline
         What covered superpixels show: ``average``, their own mean colour, or one of `baselines`.
     kernel
-        Width of the kernel that weighs a covering by how much of the tile it leaves, in cosine distance.
+        Width of the kernel that weighs a covering by how much of the tile it leaves, in cosine
+        distance.
     ridge
         Penalty of the linear model.
     target
         What is modelled: the class's ``probability`` as in the paper, or its ``logit``.
     seeds
-        LIME is known for maps that change from seed to seed. So many are computed; the map is the first one's, and the
-        correlation between them is told.
+        LIME is known for maps that change from seed to seed. So many are computed; the map is the
+        first one's, and the correlation between them is told.
     seed
         The first of the seeds.
     batch
@@ -73,7 +75,7 @@ class LimeSpec:
 
 @dataclass(frozen=True, eq=False)
 class LinearFit:
-    """Weights (K', superpixels) of the linear model, and the share of the variance that it explains, (K',)."""
+    """Weights (K', superpixels) of the linear model and the share (K',) of variance it explains."""
 
     weights: NDArray[np.float64]
     explained: NDArray[np.float64]
@@ -84,10 +86,11 @@ class Lime(Explainer):
 
     Notes
     -----
-    Ribeiro et al., *"Why should I trust you?"*, KDD 2016 (arXiv:1602.04938), equations 1 and 2, with the settings of
-    the authors' image explainer: each superpixel is covered with probability 1/2, a covering ``z`` weighs
-    ``exp(-d² / 2 kernel²)`` with ``d`` its cosine distance from the uncovered tile, and ridge regression gives
-    each superpixel's weight. The first sample is the uncovered tile.
+    Ribeiro et al., *"Why should I trust you?"*, KDD 2016 (arXiv:1602.04938), equations 1 and 2,
+    with the settings of the authors' image explainer: each superpixel is covered with probability
+    1/2, a covering ``z`` weighs ``exp(-d² / 2 kernel²)`` with ``d`` its cosine distance from the
+    uncovered tile, and ridge regression gives each superpixel's weight. The first sample is the
+    uncovered tile.
     """
 
     name, title = "lime", "LIME"
@@ -109,7 +112,9 @@ class Lime(Explainer):
                 done = (number * self.spec.seeds + which) * self.spec.samples
                 work = self._fit(parts, self.spec.seed + which, list(classes))
                 fits.append((yield from _counted(work, self.title, done, total)))
-            logits.append(self.classifier.run_normalised(parts.picture[None], gradients=False).logits)
+            logits.append(
+                self.classifier.run_normalised(parts.picture[None], gradients=False).logits
+            )
             maps.append(parts.painted(torch.from_numpy(fits[0].weights).float().to(pixels.device)))
             told.append(_told(parts, fits))
         facts = {**asdict(self.spec), **{key: min(each[key] for each in told) for key in told[0]}}
@@ -127,8 +132,14 @@ class Lime(Explainer):
             channel_axis=-1,
         )
         # Numbered anew: SLIC may leave a number out.
-        numbers = torch.from_numpy(np.unique(labels, return_inverse=True)[1].reshape(labels.shape)).to(tile.device)
-        baseline = _averages(picture, numbers) if spec.baseline == AVERAGE else BASELINES[spec.baseline](picture)
+        numbers = torch.from_numpy(
+            np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+        ).to(tile.device)
+        baseline = (
+            _averages(picture, numbers)
+            if spec.baseline == AVERAGE
+            else BASELINES[spec.baseline](picture)
+        )
         return Parts(picture, baseline, numbers)
 
     def _fit(self, parts: Parts, seed: int, classes: list[int]) -> Generator[int, None, LinearFit]:
@@ -142,23 +153,33 @@ class Lime(Explainer):
             done += len(some)
             yield done
         logits = torch.cat(found)
-        scores = self.classifier.probabilities(logits) if self.spec.target == "probability" else logits
+        scores = (
+            self.classifier.probabilities(logits) if self.spec.target == "probability" else logits
+        )
         return fit_linear(shown, scores[:, classes].double().cpu().numpy(), self.spec)
 
 
 def fit_linear(shown: NDArray[np.bool_], scores: NDArray[np.float64], spec: LimeSpec) -> LinearFit:
-    """Return the weighted ridge regression of scores (samples, K') on what is shown, bool (samples, superpixels)."""
+    """Return the weighted ridge regression of scores (samples, K') on what is shown.
+
+    ``shown`` is bool (samples, superpixels).
+    """
     weights = coverage_weights(shown, spec.kernel)
     model = Ridge(alpha=spec.ridge).fit(shown.astype(np.float64), scores, sample_weight=weights)
-    rest = np.average((scores - model.predict(shown).reshape(scores.shape)) ** 2, axis=0, weights=weights)
-    spread = np.average((scores - np.average(scores, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
+    rest = np.average(
+        (scores - model.predict(shown).reshape(scores.shape)) ** 2, axis=0, weights=weights
+    )
+    spread = np.average(
+        (scores - np.average(scores, axis=0, weights=weights)) ** 2, axis=0, weights=weights
+    )
     explained = 1 - np.divide(rest, spread, out=np.ones_like(rest), where=spread > 0)
     return LinearFit(np.atleast_2d(model.coef_), explained)
 
 
 def coverage_weights(shown: NDArray[np.bool_], kernel: float) -> NDArray[np.float64]:
     """Return what each covering weighs, (samples,): less, the more of the tile is covered."""
-    # The cosine of a row of 0 and 1 with a row of 1 is the root of its mean; a wholly covered tile has distance 1.
+    # The cosine of a row of 0 and 1 with a row of 1 is the root of its mean; a wholly covered tile
+    # has distance 1.
     distance = 1 - np.sqrt(shown.mean(1))
     weights: NDArray[np.float64] = np.exp(-0.5 * (distance / kernel) ** 2)
     return weights
@@ -193,18 +214,27 @@ def _told(parts: Parts, fits: Sequence[LinearFit]) -> dict[str, Any]:
 
 
 def between_seeds(one: LinearFit, other: LinearFit) -> float:
-    """Return the lowest correlation of two seeds' weights over classes; 0 where one of them is constant."""
+    """Return the lowest correlation of two seeds' weights over classes.
+
+    0 where one of them is constant.
+    """
     pairs = list(zip(one.weights, other.weights, strict=True))
-    return min(float(np.corrcoef(pair)[0, 1]) if min(map(np.ptp, pair)) > 0 else 0.0 for pair in pairs)
+    return min(
+        float(np.corrcoef(pair)[0, 1]) if min(map(np.ptp, pair)) > 0 else 0.0 for pair in pairs
+    )
 
 
 def _check(spec: LimeSpec) -> None:
     if spec.baseline != AVERAGE:
         check_baselines([spec.baseline])
     if spec.target not in get_args(Target):
-        raise ExplanationError(f"LIME's target {spec.target!r} is not known.", "Use probability or logit.")
+        raise ExplanationError(
+            f"LIME's target {spec.target!r} is not known.", "Use probability or logit."
+        )
     check_least("LIME", spec, segments=1, samples=1, seeds=1, batch=1, seed=0, sigma=0, ridge=0)
     check_least("LIME", spec, above=True, compactness=0, kernel=0)
 
 
-METHODS: tuple[Method, ...] = (Method("lime", "LIME", LimeSpec, Lime, signed=True, needs_map=False),)
+METHODS: tuple[Method, ...] = (
+    Method("lime", "LIME", LimeSpec, Lime, signed=True, needs_map=False),
+)

@@ -46,8 +46,8 @@ class GradCamPlusPlusSpec:
     Attributes
     ----------
     eps
-        Added to the denominator of alpha. It is absolute and as large as squared gradients are, so that the map depends
-        on it; the default is pytorch-grad-cam's.
+        Added to the denominator of alpha. It is absolute and as large as squared gradients are, so
+        that the map depends on it; the default is pytorch-grad-cam's.
     """
 
     eps: float = EPSILON
@@ -60,8 +60,9 @@ class FinerCamSpec:
     Attributes
     ----------
     against
-        Name of the class that the others are compared with, or its index; None for the other one of two. Where it is
-        the very class that is explained, each tile's is compared with the likeliest other one.
+        Name of the class that the others are compared with, or its index; None for the other one of
+        two. Where it is the very class that is explained, each tile's is compared with the
+        likeliest other one.
     gamma
         How strongly: 0 is Grad-CAM, 1 the difference between both logits.
     """
@@ -106,11 +107,15 @@ class MapExplainer(Explainer):
             maps.append(plan(passed)[:, 0])
             done += len(batch)
             yield Step(self.cheap.title, done, len(pixels))
-        return Explanation(self.name, torch.cat(logits), torch.cat(maps), passes=1, facts=self.facts)
+        return Explanation(
+            self.name, torch.cat(logits), torch.cat(maps), passes=1, facts=self.facts
+        )
 
 
 class FinerCam(MapExplainer):
-    """Finer-CAM, which also explains the class that the others are compared with: against each tile's likeliest other.
+    """Finer-CAM, which also explains the class that the others are compared with.
+
+    Against each tile's likeliest other.
 
     Parameters
     ----------
@@ -134,7 +139,10 @@ class FinerCam(MapExplainer):
         super().__init__(classifier, "finer-cam", bound, facts, against)
 
     def steps(self, pixels: Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
-        """Explain tiles batch by batch, or one by one where the rival hangs on the tile; see `Explainer.steps`."""
+        """Explain tiles batch by batch, or one by one where the rival hangs on the tile.
+
+        See `Explainer.steps`.
+        """
         if self.against not in classes:
             return (yield from super().steps(pixels, classes))
         plan = plan_of(self.classifier, [replace(self.cheap, needs="gradients")], classes)
@@ -144,13 +152,17 @@ class FinerCam(MapExplainer):
             logits.append(passed.logits.detach())
             maps.append(replace(plan, rivals=self._rivals(logits[-1][0], classes))(passed)[:, 0])
             yield Step(self.cheap.title, len(maps), len(pixels))
-        return Explanation(self.name, torch.cat(logits), torch.cat(maps), passes=1, facts=self.facts)
+        return Explanation(
+            self.name, torch.cat(logits), torch.cat(maps), passes=1, facts=self.facts
+        )
 
     def _rivals(self, logits: Tensor, classes: Sequence[int]) -> tuple[int, ...]:
         others = logits.clone()
         others[self.against] = -torch.inf
         runner_up = int(others.argmax())
-        return tuple(runner_up if index == self.against else cast("int", self.against) for index in classes)
+        return tuple(
+            runner_up if index == self.against else cast("int", self.against) for index in classes
+        )
 
 
 def rival_index(card: Card, against: str | int | None) -> int | None:
@@ -184,7 +196,11 @@ def _method(name: str, spec: type[Any], make: Callable[[Classifier, Any], Explai
 
 def _without_settings(name: str) -> Method:
     facts = CLASSLESS if CHEAP[name].needs == "nothing" else {}
-    return _method(name, NoSettings, lambda classifier, _spec: MapExplainer(classifier, name, CHEAP[name], facts))
+    return _method(
+        name,
+        NoSettings,
+        lambda classifier, _spec: MapExplainer(classifier, name, CHEAP[name], facts),
+    )
 
 
 def _grad_cam_plus_plus(classifier: Classifier, spec: GradCamPlusPlusSpec) -> MapExplainer:

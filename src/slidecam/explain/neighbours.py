@@ -1,18 +1,21 @@
 """Which training cells made a graph network call a new cell what it does.
 
-A `CellGraph` classifies a cell by its own picture and by those of its nearest training cells. Its logit is a sum, told
-here term by term. With the network's equations (`slidecam.models.cell_graph`), ``m`` the 0/1 mask of the hidden units
-that are above 0, and ``v = c_q (w ∘ m)`` for the class's row ``w`` of ``W₂``, which is how the logit hangs on each
-hidden unit:
+A `CellGraph` classifies a cell by its own picture and by those of its nearest training cells. Its
+logit is a sum, told here term by term. With the network's equations (`slidecam.models.cell_graph`),
+``m`` the 0/1 mask of the hidden units that are above 0, and ``v = c_q (w ∘ m)`` for the class's row
+``w`` of ``W₂``, which is how the logit hangs on each hidden unit:
 
-- own picture: ``v · W₁ c_q x_q``. It is the gradient times the embedding, so that activation maps of this network,
-  which follow that gradient, show where in the picture this term comes from, and nothing of the others;
-- each neighbour: ``v · W₁ c_j x_j + w · c_j h_j``: what it puts into the cell's hidden state, and its own state;
+- own picture: ``v · W₁ c_q x_q``. It is the gradient times the embedding, so that activation maps
+  of this network, which follow that gradient, show where in the picture this term comes from, and
+  nothing of the others;
+- each neighbour: ``v · W₁ c_j x_j + w · c_j h_j``: what it puts into the cell's hidden state, and
+  its own state;
 - bias: ``v · b₁ + b₂``, of neither.
 
-They add up to the logit exactly, since a ReLU does nothing but choose the mask. The own picture's term carries
-``c_q²``, 1/121 with ten neighbours: most of what a picture decides in such a network, it decides by which neighbours it
-finds, and of that no gradient, and so no heatmap that follows gradients, knows anything.
+They add up to the logit exactly, since a ReLU does nothing but choose the mask. The own picture's
+term carries ``c_q²``, 1/121 with ten neighbours: most of what a picture decides in such a network,
+it decides by which neighbours it finds, and of that no gradient, and so no heatmap that follows
+gradients, knows anything.
 """
 
 from __future__ import annotations
@@ -39,10 +42,11 @@ if TYPE_CHECKING:
     from slidecam.models.cell_graph import Attachment
 
 EXPLAINED = (
-    "The logit of one class for one cell, hung on the training cells most like it, told as a sum: what its own picture "
-    "adds, what each of these neighbours adds, and a bias. The graph and the choice of neighbours are taken as they "
-    "are: that another picture would have found other neighbours is no part of it. What a neighbour adds includes what "
-    "it heard from its own neighbours in training. A heatmap of this network shows the own picture's part alone."
+    "The logit of one class for one cell, hung on the training cells most like it, told as a sum:"
+    " what its own picture adds, what each of these neighbours adds, and a bias. The graph and the"
+    " choice of neighbours are taken as they are: that another picture would have found other"
+    " neighbours is no part of it. What a neighbour adds includes what it heard from its own"
+    " neighbours in training. A heatmap of this network shows the own picture's part alone."
 )
 """What these figures mean, in words to print beside them."""
 
@@ -107,18 +111,21 @@ class NeighbourAccount:
         return {"class": class_names[self.class_index], **terms, "neighbours": neighbours}
 
     def summary(self) -> str:
-        """Return it in one line: ``logit +1.20 = own picture +0.31, neighbours +0.99 (8 ALL, 2 HEM), bias -0.10``."""
+        """Return it in one line.
+
+        ``logit +1.20 = own picture +0.31, neighbours +0.99 (8 ALL, 2 HEM), bias -0.10``.
+        """
         together = sum(each.contribution for each in self.neighbours)
         counted = Counter(each.class_name for each in self.neighbours).most_common()
         labels = ", ".join(f"{count} {name}" for name, count in counted)
         return (
-            f"logit {self.logit:+.2f} = own picture {self.own:+.2f}, neighbours {together:+.2f} ({labels}), "
-            f"bias {self.bias:+.2f}"
+            f"logit {self.logit:+.2f} = own picture {self.own:+.2f}, neighbours {together:+.2f}"
+            f" ({labels}), bias {self.bias:+.2f}"
         )
 
 
 def has_neighbours(classifier: Classifier) -> bool:
-    """Whether the classifier is a graph of cells, so that `neighbour_accounts` has something to say."""
+    """Whether the classifier is a graph of cells, to which `neighbour_accounts` applies."""
     return isinstance(classifier.network, CellGraph)
 
 
@@ -132,7 +139,8 @@ def neighbour_accounts(
     classifier
         Of a `CellGraph`, on its device.
     pixels
-        uint8, (B, H, W, 3), red, green, blue, on the classifier's device; H and W are the card's ``input_px``.
+        uint8, (B, H, W, 3), red, green, blue, on the classifier's device; H and W are the card's
+        ``input_px``.
     classes
         Indices of the logits to explain.
 
@@ -143,15 +151,24 @@ def neighbour_accounts(
     """
     network = classifier.network
     if not isinstance(network, CellGraph):
-        problem = f"{classifier.card.name} ({classifier.card.architecture}) knows no training cells."
-        raise ExplanationError(problem, "Neighbours are listed for slidecam/resnet18_gcn and slidecam/cell_graph.")
+        problem = (
+            f"{classifier.card.name} ({classifier.card.architecture}) knows no training cells."
+        )
+        raise ExplanationError(
+            problem, "Neighbours are listed for slidecam/resnet18_gcn and slidecam/cell_graph."
+        )
     check_classes(classifier, classes)
     with torch.no_grad(), arithmetic(classifier.device, "fp32"):
-        inputs = laid_out(normalised(pixels, classifier.card), channels_last=classifier.channels_last)
+        inputs = laid_out(
+            normalised(pixels, classifier.card), channels_last=classifier.channels_last
+        )
         embedding = network.embedding(network.forward_features(inputs))
         logits = network.graph_logits(embedding)[:, list(classes)]
         split = _Split.of(network, embedding, classes)
-    named = ([_named(classifier, network, index) for index in row] for row in split.edges.indices.tolist())
+    named = (
+        [_named(classifier, network, index) for index in row]
+        for row in split.edges.indices.tolist()
+    )
     return tuple(
         tuple(_accounts(split, neighbours, cell, zip(classes, logits[cell].tolist(), strict=True)))
         for cell, neighbours in enumerate(named)
@@ -181,7 +198,8 @@ class _Split:
         return cls(
             edges,
             own=edges.own * torch.einsum("bkd,bd->bk", felt, embedding.double()),
-            bias=through @ network.first.bias.double() + network.second.bias[list(classes)].double(),
+            bias=through @ network.first.bias.double()
+            + network.second.bias[list(classes)].double(),
             neighbours=weights[:, None] * (inputs + states),
         )
 
@@ -199,6 +217,10 @@ def _accounts(
         contributions = split.neighbours[cell, place].tolist()
         neighbours = tuple(
             replace(neighbour, similarity=similarity, contribution=contribution)
-            for neighbour, similarity, contribution in zip(named, similarities, contributions, strict=True)
+            for neighbour, similarity, contribution in zip(
+                named, similarities, contributions, strict=True
+            )
         )
-        yield NeighbourAccount(index, logit, float(split.own[cell, place]), float(split.bias[cell, place]), neighbours)
+        yield NeighbourAccount(
+            index, logit, float(split.own[cell, place]), float(split.bias[cell, place]), neighbours
+        )

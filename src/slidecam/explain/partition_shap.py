@@ -1,4 +1,4 @@
-"""Partition SHAP: Shapley values of rectangles that are halved again and again, within a budget of passes."""
+"""Partition SHAP: Shapley values of rectangles halved repeatedly, within a budget of passes."""
 
 from __future__ import annotations
 
@@ -118,15 +118,18 @@ class _Queue:
 
 
 class PartitionShap(Explainer):
-    """Owen values over halved rectangles; all classes come from the same passes, and the sum is exact.
+    """Owen values over halved rectangles.
+
+    All classes come from the same passes, and the sum is exact.
 
     Notes
     -----
-    Owen, *Values of games with a priori unions*, 1977; for pictures, `PartitionExplainer` of Lundberg's shap. A
-    rectangle ``R`` that brings ``f(S + R) - f(S)`` in a context ``S`` is halved into ``A`` and ``B``, and each half's
-    share is the mean over both orders: ``A`` brings ``½ [f(S + A) - f(S)] + ½ [f(S + R) - f(S + B)]``. The four terms
-    are halved further, those first that bring most to any class. Shares always add up to
-    ``f(tile) - f(baseline)``, in logits.
+    Owen, *Values of games with a priori unions*, 1977; for pictures, `PartitionExplainer` of
+    Lundberg's shap. A rectangle ``R`` that brings ``f(S + R) - f(S)`` in a context ``S`` is halved
+    into ``A`` and ``B``, and each half's share is the mean over both orders: ``A`` brings
+    ``½ [f(S + A) - f(S)] + ½ [f(S + R) - f(S + B)]``. The four terms are halved further, those
+    first that bring most to any class. Shares always add up to ``f(tile) - f(baseline)``, in
+    logits.
     """
 
     name, title = "partition-shap", "Partition SHAP"
@@ -136,7 +139,9 @@ class PartitionShap(Explainer):
         check_baselines([spec.baseline])
         for key, value, least in (("cells", spec.cells, 1), ("evaluations", spec.evaluations, 2)):
             if value < least:
-                raise ExplanationError(f"Partition SHAP's {key} is {value}.", f"Use at least {least}.")
+                raise ExplanationError(
+                    f"Partition SHAP's {key} is {value}.", f"Use at least {least}."
+                )
         self.spec = spec
 
     def steps(self, pixels: Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
@@ -145,18 +150,24 @@ class PartitionShap(Explainer):
         values, logits, gaps = [], [], []
         for number, tile in enumerate(pixels.split(1)):  # type: ignore[no-untyped-call]
             whole = self._whole(tile)
-            shares = yield from self._shared(self._parts(tile), whole, number * self.spec.evaluations, len(pixels))
+            shares = yield from self._shared(
+                self._parts(tile), whole, number * self.spec.evaluations, len(pixels)
+            )
             values.append(shares[list(classes)])
             logits.append(whole.within)
             gaps.append(float((shares.sum((1, 2)) - whole.gain)[list(classes)].abs().max()))
         facts = {**asdict(self.spec), "completeness gap": max(gaps)}
-        return Explanation(self.name, torch.stack(logits), torch.stack(values), self.spec.evaluations, facts)
+        return Explanation(
+            self.name, torch.stack(logits), torch.stack(values), self.spec.evaluations, facts
+        )
 
     def _parts(self, tile: Tensor) -> Parts:
         picture = normalised(tile, self.classifier.card)[0]
         edge, cells = picture.shape[-1], self._cells(picture.shape[-1])
         along = torch.arange(edge, device=picture.device) * cells // edge
-        return Parts(picture, BASELINES[self.spec.baseline](picture), along[:, None] * cells + along)
+        return Parts(
+            picture, BASELINES[self.spec.baseline](picture), along[:, None] * cells + along
+        )
 
     def _cells(self, edge: int) -> int:
         return min(self.spec.cells, edge)
@@ -169,7 +180,9 @@ class PartitionShap(Explainer):
         logits = logits_of_parts(self.classifier, parts, which)
         return Piece(Rectangle(0, cells, 0, cells), nothing, logits[0], logits[1], 1.0)
 
-    def _shared(self, parts: Parts, whole: Piece, before: int, tiles: int) -> Generator[Step, None, Tensor]:
+    def _shared(
+        self, parts: Parts, whole: Piece, before: int, tiles: int
+    ) -> Generator[Step, None, Tensor]:
         """Return shares (K, cells, cells)."""
         shares = whole.within.new_zeros((len(whole.within), *whole.shown.shape))
         queue, spent = _Queue(), 2
@@ -188,7 +201,10 @@ class PartitionShap(Explainer):
         return shares
 
     def _next(self, queue: _Queue, shares: Tensor, allowed: int) -> list[Piece]:
-        """Take the pieces to halve next off the queue; those of one cell are put to the shares instead."""
+        """Take the pieces to halve next off the queue.
+
+        Those of one cell are put to the shares instead.
+        """
         pieces: list[Piece] = []
         while queue.entries and len(pieces) < min(allowed, max(1, self.spec.batch // 2)):
             piece = queue.pop()
@@ -200,12 +216,21 @@ class PartitionShap(Explainer):
 
     def _halved(self, parts: Parts, pieces: Sequence[Piece]) -> list[Piece]:
         halves = [piece.place.halves() for piece in pieces]
-        contexts = [piece.uncovered(half) for piece, pair in zip(pieces, halves, strict=True) for half in pair]
+        contexts = [
+            piece.uncovered(half)
+            for piece, pair in zip(pieces, halves, strict=True)
+            for half in pair
+        ]
         which = torch.stack(contexts).flatten(1)
         logits = logits_of_parts(self.classifier, parts, which)
         found = []
         for number, (piece, pair) in enumerate(zip(pieces, halves, strict=True)):
-            found += _orders(piece, pair, contexts[2 * number : 2 * number + 2], logits[2 * number : 2 * number + 2])
+            found += _orders(
+                piece,
+                pair,
+                contexts[2 * number : 2 * number + 2],
+                logits[2 * number : 2 * number + 2],
+            )
         return found
 
 
@@ -228,5 +253,12 @@ def _add(shares: Tensor, piece: Piece) -> None:
 
 
 METHODS: tuple[Method, ...] = (
-    Method("partition-shap", "Partition SHAP", PartitionShapSpec, PartitionShap, signed=True, needs_map=False),
+    Method(
+        "partition-shap",
+        "Partition SHAP",
+        PartitionShapSpec,
+        PartitionShap,
+        signed=True,
+        needs_map=False,
+    ),
 )

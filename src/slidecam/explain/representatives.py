@@ -10,10 +10,13 @@ _TINY = 1e-12
 
 
 def representatives(points: Tensor, weights: Tensor, count: int) -> Tensor:
-    """Return which points stand for all best: clusters' centres that are points themselves (medoids).
+    """Return which points stand for all best.
 
-    They are chosen one by one, each such that the sum over all points of weight times squared distance to the nearest
-    one chosen falls most. Nothing is drawn, so that the same points give the same choice.
+    Clusters' centres that are points themselves (medoids).
+
+    They are chosen one by one, each such that the sum over all points of weight times squared
+    distance to the nearest one chosen falls most. Nothing is drawn, so that the same points give
+    the same choice.
 
     Parameters
     ----------
@@ -50,8 +53,8 @@ def representatives(points: Tensor, weights: Tensor, count: int) -> Tensor:
 def blended(values: Tensor, points: Tensor, chosen: Tensor, neighbours: int = 3) -> Tensor:
     """Return what the representatives' values (K, V) say of all points (N, D): (N, V).
 
-    A point has the mean of its nearest representatives' values, by the inverse squares of their distances (Shepard
-    1968); a representative has its own.
+    A point has the mean of its nearest representatives' values, by the inverse squares of their
+    distances (Shepard 1968); a representative has its own.
     """
     near = torch.cdist(points.double(), points[chosen].double()).square()
     squares, which = near.topk(min(neighbours, len(chosen)), dim=1, largest=False)

@@ -1,4 +1,4 @@
-"""Score-CAM: a channel weighs as much as the class scores when only what the channel lights up is shown."""
+"""Score-CAM: a channel weighs as much as the class scores when only what it lights up is shown."""
 
 from __future__ import annotations
 
@@ -34,16 +34,18 @@ class ScoreCamSpec:
     Attributes
     ----------
     weights
-        What a channel weighs. The rule decides what the map shows. ``increase``: the probability of the class for the
-        tile masked by the channel, less that for a tile of nothing but the mean colour, as the paper defines it.
-        ``official``: without the second term, as in the authors' code. ``pytorch-grad-cam``: the softmax, over
-        channels, of the class's logit, as in the paper's algorithm and that library.
+        What a channel weighs. The rule decides what the map shows. ``increase``: the probability of
+        the class for the tile masked by the channel, less that for a tile of nothing but the mean
+        colour, as the paper defines it. ``official``: without the second term, as in the authors'
+        code. ``pytorch-grad-cam``: the softmax, over channels, of the class's logit, as in the
+        paper's algorithm and that library.
 
-        A network that is shown next to nothing still spreads its probability over the classes, so that under the last
-        two rules every channel speaks for every class, and a tile without the class glows like one with it. On 90 tiles
-        of the sample slide the average precision of raw maps, cell by cell against the true regions of the three
-        classes, was 0.98, 0.75 and 0.92 under ``increase``, and 0.46, 0.47, 0.44 and 0.54, 0.46, 0.43 under the others.
-        Where the mean colour alone is taken for the class, ``increase`` shows nothing; the facts tell.
+        A network that is shown next to nothing still spreads its probability over the classes, so
+        that under the last two rules every channel speaks for every class, and a tile without the
+        class glows like one with it. On 90 tiles of the sample slide the average precision of raw
+        maps, cell by cell against the true regions of the three classes, was 0.98, 0.75 and 0.92
+        under ``increase``, and 0.46, 0.47, 0.44 and 0.54, 0.46, 0.43 under the others. Where the
+        mean colour alone is taken for the class, ``increase`` shows nothing; the facts tell.
     batch
         Masked tiles in one pass. 16 is best on a CPU; a GPU likes more.
     """
@@ -72,7 +74,10 @@ class TileView:
 
     @property
     def live(self) -> Tensor:
-        """Which channels (C,) are not the same everywhere. The others mask the whole tile, or nothing of it."""
+        """Which channels (C,) are not the same everywhere.
+
+        The others mask the whole tile, or nothing of it.
+        """
         flat = self.activation.flatten(1)
         return flat.amax(1) > flat.amin(1)
 
@@ -88,19 +93,21 @@ class TileMaps:
 class ScoreCam(Explainer):
     """Score-CAM, exact: one pass for each channel that is not the same everywhere.
 
-    Masks are made batch by batch, so that memory does not grow with the number of channels. All classes come from the
-    same passes.
+    Masks are made batch by batch, so that memory does not grow with the number of channels. All
+    classes come from the same passes.
 
     Notes
     -----
-    Wang et al., *Score-CAM*, CVPRW 2020 (arXiv:1910.01279). With ``H`` the channel's map ``A`` enlarged to the tile
-    and scaled to 0-1, ``f`` the probability of the class (its logit, where the card knows no activation) and ``x`` the
-    normalised tile, a channel weighs its increase of confidence ``w = f(x ∘ H) - f(x_b)``, where the baseline ``x_b``
-    is a tile of zeros, the mean colour. The authors' code leaves out the baseline; under a softmax over channels it
-    makes no difference. The map is ``relu(Σ w A)`` over channels.
+    Wang et al., *Score-CAM*, CVPRW 2020 (arXiv:1910.01279). With ``H`` the channel's map ``A``
+    enlarged to the tile and scaled to 0-1, ``f`` the probability of the class (its logit, where the
+    card knows no activation) and ``x`` the normalised tile, a channel weighs its increase of
+    confidence ``w = f(x ∘ H) - f(x_b)``, where the baseline ``x_b`` is a tile of zeros, the mean
+    colour. The authors' code leaves out the baseline; under a softmax over channels it makes no
+    difference. The map is ``relu(Σ w A)`` over channels.
 
-    A channel that is the same everywhere has no 0-1 scale. It is left out, as in the authors' code; pytorch-grad-cam
-    makes its mask 0, so that under that rule it has the score of the baseline, computed once.
+    A channel that is the same everywhere has no 0-1 scale. It is left out, as in the authors' code;
+    pytorch-grad-cam makes its mask 0, so that under that rule it has the score of the baseline,
+    computed once.
     """
 
     method, title = "score-cam", "Score-CAM"
@@ -132,10 +139,14 @@ class ScoreCam(Explainer):
         facts: dict[str, Any] = {"weights": self.spec.weights, "channels": len(views[0].activation)}
         if self.spec.weights == "increase":
             baseline = self.classifier.probabilities(self._of_baseline(views[0])[None])[0]
-            facts["probability of a tile of the mean colour"] = [round(float(baseline[index]), 4) for index in classes]
+            facts["probability of a tile of the mean colour"] = [
+                round(float(baseline[index]), 4) for index in classes
+            ]
         return facts
 
-    def _told(self, work: Generator[float, None, TileMaps], number: int, tiles: int) -> Generator[Step, None, TileMaps]:
+    def _told(
+        self, work: Generator[float, None, TileMaps], number: int, tiles: int
+    ) -> Generator[Step, None, TileMaps]:
         """Tell shares of one tile's work as steps of all tiles'; a tile counts for a hundred."""
         while True:
             try:
@@ -155,7 +166,9 @@ class ScoreCam(Explainer):
         scaled = normalised(tile, self.classifier.card)
         passed = self.classifier.run_normalised(scaled, gradients=False)
         if passed.activation is None:
-            raise ExplanationError(f"{self.classifier.card.name} has no activation map.", "Use occlusion.")
+            raise ExplanationError(
+                f"{self.classifier.card.name} has no activation map.", "Use occlusion."
+            )
         return TileView(scaled, passed.activation[0], passed.logits[0])
 
     def _scored(self, view: TileView, maps: Tensor) -> Generator[float, None, Tensor]:
@@ -164,7 +177,9 @@ class ScoreCam(Explainer):
         done = 0
         while done < len(maps):
             masks = self._masks(maps[done : done + self.spec.batch], view.pixels)
-            logits.append(self.classifier.run_normalised(masked(view.pixels, masks), gradients=False).logits)
+            logits.append(
+                self.classifier.run_normalised(masked(view.pixels, masks), gradients=False).logits
+            )
             done += len(masks)
             yield done / len(maps)
         return torch.cat(logits)
@@ -185,7 +200,9 @@ class ScoreCam(Explainer):
         """Return what each channel weighs for each class, (C, K)."""
         probabilities = self.classifier.probabilities
         if self.spec.weights == "pytorch-grad-cam":
-            logits = scores if bool(live.all()) else self._spread(scores, live, self._of_baseline(view))
+            logits = (
+                scores if bool(live.all()) else self._spread(scores, live, self._of_baseline(view))
+            )
             return logits.softmax(0)
         weights = probabilities(scores)
         if self.spec.weights == "increase":
@@ -201,14 +218,19 @@ class ScoreCam(Explainer):
 
     @staticmethod
     def _spread(values: Tensor, live: Tensor, otherwise: Tensor) -> Tensor:
-        """Return (C, K): the values (live channels, K) in their places, ``otherwise`` (K,) in all others."""
+        """Return (C, K): values (live channels, K) in place, ``otherwise`` (K,) in all others."""
         spread = otherwise.expand(len(live), -1).clone()
         spread[live] = values
         return spread
 
 
-def masks_of(maps: Tensor, size: tuple[int, int], *, align_corners: bool = False, eps: float = 0.0) -> Tensor:
-    """Return maps (N, h, w) enlarged to ``size`` (H, W), bilinearly, and each then scaled to 0-1: (N, H, W)."""
+def masks_of(
+    maps: Tensor, size: tuple[int, int], *, align_corners: bool = False, eps: float = 0.0
+) -> Tensor:
+    """Return maps (N, h, w) enlarged to ``size`` (H, W), bilinearly, and each then scaled to 0-1.
+
+    (N, H, W).
+    """
     enlarged = interpolate(maps[:, None], size, mode="bilinear", align_corners=align_corners)[:, 0]
     above = enlarged - enlarged.amin((1, 2), keepdim=True)
     span = above.amax((1, 2), keepdim=True) + eps
@@ -216,7 +238,10 @@ def masks_of(maps: Tensor, size: tuple[int, int], *, align_corners: bool = False
 
 
 def masked(pixels: Tensor, masks: Tensor) -> Tensor:
-    """Return one tile (1, 3, H, W) under each of some masks (N, H, W): (N, 3, H, W), channels last in memory."""
+    """Return one tile (1, 3, H, W) under each of some masks (N, H, W).
+
+    (N, 3, H, W), channels last in memory.
+    """
     return (pixels.permute(0, 2, 3, 1) * masks[..., None]).permute(0, 3, 1, 2)
 
 
@@ -225,7 +250,9 @@ def _check(spec: ScoreCamSpec) -> None:
         problem = f"Score-CAM knows no weights {spec.weights!r}."
         raise ExplanationError(problem, f"Use one of {', '.join(get_args(Weights))}.")
     if spec.batch < 1:
-        raise ExplanationError(f"{spec.batch} masked tiles in a pass are too few.", "Use 1 or more.")
+        raise ExplanationError(
+            f"{spec.batch} masked tiles in a pass are too few.", "Use 1 or more."
+        )
 
 
 METHODS = (Method(ScoreCam.method, ScoreCam.title, ScoreCamSpec, ScoreCam),)

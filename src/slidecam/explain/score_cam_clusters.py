@@ -1,4 +1,4 @@
-"""Score-CAM with channels that look alike scored together: an approximation, and labelled as one."""
+"""Score-CAM with channels that look alike scored together: an approximation, labelled as one."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class ClusteredScoreCamSpec(ScoreCamSpec):
     clusters
         Channels that are scored on each tile.
     check
-        For how many tiles, from the first, the exact map is computed as well and the correlation told. It costs one
-        pass for each channel.
+        For how many tiles, from the first, the exact map is computed as well and the correlation
+        told. It costs one pass for each channel.
     """
 
     clusters: int = 32
@@ -46,16 +46,17 @@ class ClusteredScoreCamSpec(ScoreCamSpec):
 class ClusteredScoreCam(ScoreCam):
     """Score-CAM with one pass for each cluster of channels, instead of one for each channel.
 
-    Channels, each scaled to 0-1, are put into clusters around channels that stand for the others (`representatives`):
-    strong ones, whose scores matter most to the map, are nearest to their centre. The centres are scored as Score-CAM
-    does. Any other channel's logits are a mean of the three nearest centres', and it adds its own map. With as many
-    clusters as channels it is Score-CAM itself.
+    Channels, each scaled to 0-1, are put into clusters around channels that stand for the others
+    (`representatives`): strong ones, whose scores matter most to the map, are nearest to their
+    centre. The centres are scored as Score-CAM does. Any other channel's logits are a mean of the
+    three nearest centres', and it adds its own map. With as many clusters as channels it is
+    Score-CAM itself.
 
-    Measured against the exact maps, 32 clusters correlate by 0.99999 at the median and 0.997 at worst on the sample
-    classifier (64 channels, 40 tiles), and by 0.988 and 0.97 on ImageNet's MobileNetV2 (1,280 channels, six pictures,
-    the two likeliest of a thousand classes), where 64 clusters had 0.991 and 0.98, and 32 of plain k-means with
-    one score for each cluster 0.965 and 0.92. Channels ranked by strength, and the rest left out, give another map,
-    and are not offered.
+    Measured against the exact maps, 32 clusters correlate by 0.99999 at the median and 0.997 at
+    worst on the sample classifier (64 channels, 40 tiles), and by 0.988 and 0.97 on ImageNet's
+    MobileNetV2 (1,280 channels, six pictures, the two likeliest of a thousand classes), where 64
+    clusters had 0.991 and 0.98, and 32 of plain k-means with one score for each cluster 0.965 and
+    0.92. Channels ranked by strength, and the rest left out, give another map, and are not offered.
     """
 
     method, title = "score-cam-clustered", "Score-CAM, clustered"
@@ -68,7 +69,10 @@ class ClusteredScoreCam(ScoreCam):
             raise ExplanationError(problem, "Use 1 cluster or more, and 0 tiles or more.")
 
     def steps(self, pixels: Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
-        """Explain tiles one by one, then compare the first few with the exact maps; see `Explainer.steps`."""
+        """Explain tiles one by one, then compare the first few with the exact maps.
+
+        See `Explainer.steps`.
+        """
         found = yield from super().steps(pixels, classes)
         label = {
             "approximate": "channels are scored by clusters of those that look alike",
@@ -89,8 +93,12 @@ class ClusteredScoreCam(ScoreCam):
         everyones = scores if len(chosen) == len(maps) else blended(scores, points, chosen)
         return TileMaps(self._maps(view, live, everyones, classes), len(chosen))
 
-    def _compared(self, pixels: Tensor, classes: Sequence[int], maps: Tensor) -> Generator[Step, None, dict[str, Any]]:
-        """Return how the maps of some tiles correlate with the exact ones: the median and the lowest of all classes.
+    def _compared(
+        self, pixels: Tensor, classes: Sequence[int], maps: Tensor
+    ) -> Generator[Step, None, dict[str, Any]]:
+        """Return how the maps of some tiles correlate with the exact ones.
+
+        The median and the lowest of all classes.
 
         Maps that show next to nothing, beside the brightest, are not counted.
         """
@@ -99,7 +107,9 @@ class ClusteredScoreCam(ScoreCam):
         exact = yield from ScoreCam(self.classifier, self.spec).steps(pixels, classes)
         found = [
             correlation(ours, theirs)
-            for ours, theirs in zip(maps[: len(pixels)].flatten(0, 1), exact.maps.flatten(0, 1), strict=True)
+            for ours, theirs in zip(
+                maps[: len(pixels)].flatten(0, 1), exact.maps.flatten(0, 1), strict=True
+            )
             if float(theirs.max()) > _FAINT * float(exact.maps.max())
         ]
         return {
@@ -123,4 +133,8 @@ def _scaled(maps: Tensor) -> Tensor:
     return (maps - low) / (high - low)
 
 
-METHODS = (Method(ClusteredScoreCam.method, ClusteredScoreCam.title, ClusteredScoreCamSpec, ClusteredScoreCam),)
+METHODS = (
+    Method(
+        ClusteredScoreCam.method, ClusteredScoreCam.title, ClusteredScoreCamSpec, ClusteredScoreCam
+    ),
+)

@@ -1,4 +1,4 @@
-"""DT Grad-CAM: Grad-CAM of which only what lies at or above a threshold is kept, the threshold found by the map."""
+"""DT Grad-CAM: Grad-CAM kept only at or above a threshold, which is found from the map itself."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class DtGradCamSpec:
     threshold
         The rule by which the threshold is found.
     scope
-        Over what: every tile has a threshold of its own, or all tiles that are given together have one for each class.
-        A whole slide's is found when its heatmap is painted.
+        Over what: every tile has a threshold of its own, or all tiles that are given together have
+        one for each class. A whole slide's is found when its heatmap is painted.
     """
 
     threshold: Threshold = field(default_factory=Threshold)
@@ -53,18 +53,22 @@ class DtGradCam(Explainer):
 
     Notes
     -----
-    *DALAResNet50 for automatic histopathology breast cancer image classification with DT Grad-CAM* (arXiv:2308.13150)
-    names the method; neither a formula of its threshold nor code is published. Our reading: ``h`` where ``h >= T`` and
-    0 elsewhere, of the raw Grad-CAM map ``h``, with ``T`` by one of the rules in `thresholds`, Otsu's unless told
-    otherwise.
+    *DALAResNet50 for automatic histopathology breast cancer image classification with DT Grad-CAM*
+    (arXiv:2308.13150) names the method; neither a formula of its threshold nor code is published.
+    Our reading: ``h`` where ``h >= T`` and 0 elsewhere, of the raw Grad-CAM map ``h``, with ``T``
+    by one of the rules in `thresholds`, Otsu's by default.
     """
 
     def __init__(self, classifier: Classifier, spec: DtGradCamSpec) -> None:
         super().__init__(classifier)
         if spec.scope not in get_args(Scope):
-            raise ExplanationError(f"DT Grad-CAM has no scope {spec.scope!r}.", f"Use {' or '.join(get_args(Scope))}.")
+            raise ExplanationError(
+                f"DT Grad-CAM has no scope {spec.scope!r}.", f"Use {' or '.join(get_args(Scope))}."
+            )
         self.spec = spec
-        self.grad_cam = MapExplainer(classifier, NAME, replace(CHEAP["gradcam"], title="DT Grad-CAM"))
+        self.grad_cam = MapExplainer(
+            classifier, NAME, replace(CHEAP["gradcam"], title="DT Grad-CAM")
+        )
 
     def steps(self, pixels: Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
         """Explain tiles batch by batch; see `Explainer.steps`."""
@@ -82,7 +86,10 @@ class DtGradCam(Explainer):
     def _thresholds(self, maps: Tensor) -> Tensor:
         """Return thresholds (B, K') of maps (B, K', h, w), or (1, K') of all tiles together."""
         by_scope = maps[None] if self.spec.scope == "batch" else maps[:, None]
-        found = [[threshold_of(one.cpu().numpy(), self.spec.threshold) for one in part.unbind(1)] for part in by_scope]
+        found = [
+            [threshold_of(one.cpu().numpy(), self.spec.threshold) for one in part.unbind(1)]
+            for part in by_scope
+        ]
         return torch.tensor(found, dtype=maps.dtype, device=maps.device)
 
 

@@ -30,7 +30,11 @@ FINEST_PX = 8192
 ACROSS = 8.0
 """Mask pixels that the smallest annotation should span."""
 
-MEMBERS = {"FeatureCollection": "features", "Feature": "geometry", "GeometryCollection": "geometries"}
+MEMBERS = {
+    "FeatureCollection": "features",
+    "Feature": "geometry",
+    "GeometryCollection": "geometries",
+}
 """What holds the geometries in each GeoJSON object that is none itself."""
 
 NOT_DRAWN = ("cell", "detection", "tile", "tmaCore")
@@ -43,7 +47,10 @@ EXPORT_AGAIN = "Export the annotations again (in QuPath: File > Export objects a
 
 @dataclass(frozen=True, eq=False)
 class DrawnArea:
-    """One polygon that somebody drew: its class (empty where there is none), rings, colour, and its own name."""
+    """One polygon that somebody drew.
+
+    Its class (empty where there is none), rings, colour, and its own name.
+    """
 
     class_name: str
     area: Area
@@ -54,8 +61,8 @@ class DrawnArea:
 def areas_of(path: Path, text: str) -> list[Area]:
     """Return every polygon of a GeoJSON text as its rings, the outer one first and then the holes.
 
-    Taken are a FeatureCollection, a Feature, a geometry, or a bare list of these. Points and lines are passed
-    over.
+    Taken are a FeatureCollection, a Feature, a geometry, or a bare list of these. Points and lines
+    are passed over.
 
     Returns
     -------
@@ -68,23 +75,26 @@ def areas_of(path: Path, text: str) -> list[Area]:
         If the text is no GeoJSON, or has no area.
     """
     try:
-        areas = [[_ring(path, ring) for ring in rings] for rings in _polygons(path, json.loads(text))]
+        areas = [
+            [_ring(path, ring) for ring in rings] for rings in _polygons(path, json.loads(text))
+        ]
     except (json.JSONDecodeError, RecursionError) as error:
         raise MaskError(f"{path}: the JSON is damaged: {error}.", EXPORT_AGAIN) from error
     if not any(areas):
         raise MaskError(
             f"{path}: there is no area in this GeoJSON, at most points and lines.",
-            "Draw polygons, rectangles or ellipses round what is to be classified, and export those.",
+            "Draw polygons, rectangles or ellipses round what is to be classified, and export"
+            " those.",
         )
     return [area for area in areas if area]
 
 
 def classed_areas_of(path: Path, text: str) -> list[tuple[str, Area]]:
-    """Return every polygon of the annotations in a GeoJSON text with its class, in the order of the file.
+    """Return every polygon of a GeoJSON text's annotations with its class, in the file's order.
 
-    The class is what QuPath writes: ``properties.classification``, a name, an object with a ``name`` or with
-    ``names`` (a class and its subclasses, joined with a colon as QuPath shows them). Tiles, detections and cells are
-    passed over: they are results.
+    The class is what QuPath writes: ``properties.classification``, a name, an object with a
+    ``name`` or with ``names`` (a class and its subclasses, joined with a colon as QuPath shows
+    them). Tiles, detections and cells are passed over: they are results.
 
     Returns
     -------
@@ -100,7 +110,10 @@ def classed_areas_of(path: Path, text: str) -> list[tuple[str, Area]]:
 
 
 def drawn_areas_of(path: Path, text: str) -> list[DrawnArea]:
-    """Return every polygon of the annotations in a GeoJSON text with all that is said of it; see `classed_areas_of`."""
+    """Return every polygon of the annotations in a GeoJSON text with all that is said of it.
+
+    See `classed_areas_of`.
+    """
     try:
         return [
             DrawnArea(
@@ -134,14 +147,20 @@ def _annotations(node: object) -> Iterator[tuple[dict[str, Any], object]]:
 
 
 def _color(properties: dict[str, Any]) -> tuple[int, int, int] | None:
-    """Return the colour of an annotation's class, or its own; None where there is none that can be read.
+    """Return the colour of an annotation's class, or its own.
+
+    None where there is none that can be read.
 
     QuPath writes three numbers; versions before 0.4 one signed number of 32 bits, ``colorRGB``.
     """
     classification = properties.get("classification")
     for told in (classification if isinstance(classification, dict) else {}, properties):
         color, packed = told.get("color"), told.get("colorRGB")
-        if isinstance(color, list) and len(color) == 3 and all(isinstance(part, int) for part in color):  # noqa: PLR2004  (red, green, blue)
+        if (
+            isinstance(color, list)
+            and len(color) == 3  # noqa: PLR2004  (red, green and blue)
+            and all(isinstance(part, int) for part in color)
+        ):
             return color[0] & 255, color[1] & 255, color[2] & 255
         if isinstance(packed, int):
             return packed >> 16 & 255, packed >> 8 & 255, packed & 255
@@ -164,7 +183,9 @@ def _polygons(path: Path, node: object) -> Iterator[Sequence[object]]:
             yield from _polygons(path, member)
         return
     if not isinstance(node, dict):
-        raise MaskError(f"{path}: {str(node)[:60]!r} stands where a GeoJSON object should.", EXPORT_AGAIN)
+        raise MaskError(
+            f"{path}: {str(node)[:60]!r} stands where a GeoJSON object should.", EXPORT_AGAIN
+        )
     kind = str(node.get("type"))
     if kind == "Polygon":
         yield _listed(path, node.get("coordinates"))
@@ -179,7 +200,9 @@ def _polygons(path: Path, node: object) -> Iterator[Sequence[object]]:
 
 def _listed(path: Path, coordinates: object) -> Sequence[object]:
     if not isinstance(coordinates, list):
-        raise MaskError(f"{path}: a polygon has the coordinates {str(coordinates)[:60]!r}.", EXPORT_AGAIN)
+        raise MaskError(
+            f"{path}: a polygon has the coordinates {str(coordinates)[:60]!r}.", EXPORT_AGAIN
+        )
     return coordinates
 
 
@@ -188,7 +211,9 @@ def _ring(path: Path, corners: object) -> Ring:
     try:
         ring = np.asarray([corner[:2] for corner in corners], np.float64)  # type: ignore[attr-defined]
     except (TypeError, ValueError, KeyError) as error:
-        raise MaskError(f"{path}: {str(corners)[:60]!r} is no ring of x, y corners.", EXPORT_AGAIN) from error
+        raise MaskError(
+            f"{path}: {str(corners)[:60]!r} is no ring of x, y corners.", EXPORT_AGAIN
+        ) from error
     if ring.ndim != 2 or ring.shape[0] < 3 or ring.shape[1] != 2 or not np.isfinite(ring).all():  # noqa: PLR2004  a ring has 3 corners of 2 coordinates
         raise MaskError(f"{path}: {str(corners)[:60]!r} is no ring of x, y corners.", EXPORT_AGAIN)
     return ring
@@ -197,10 +222,10 @@ def _ring(path: Path, corners: object) -> Ring:
 def rasterise(areas: Sequence[Area], size: Size, pixel: float | None = None) -> NDArray[np.bool_]:
     """Return the union of ``areas`` as a mask over a slide of ``size``.
 
-    A mask pixel belongs to an area if its centre does; holes are counted out by the even-odd rule. The
-    mask's longest side has `LONGEST_PX` pixels, up to `FINEST_PX` so that the smallest area spans `ACROSS`
-    of them, and never more than the slide, unless ``pixel`` says how many level-0 pixels one of the mask spans. An
-    area too small for any centre marks the pixel it lies in.
+    A mask pixel belongs to an area if its centre does; holes are counted out by the even-odd rule.
+    The mask's longest side has `LONGEST_PX` pixels, up to `FINEST_PX` so that the smallest area
+    spans `ACROSS` of them, and never more than the slide, unless ``pixel`` says how many level-0
+    pixels one of the mask spans. An area too small for any centre marks the pixel it lies in.
 
     Returns
     -------
@@ -226,9 +251,9 @@ def pixel_of(areas: Sequence[Area], size: Size) -> float:
 def _fill(mask: NDArray[np.bool_], area: Area) -> None:
     """Set the mask pixels whose centres lie inside ``area``, whose rings are in mask pixels.
 
-    Along each row of pixel centres, every crossing with a ring switches between outside and inside. That
-    costs as much as there are crossings and pixels; testing each pixel against each corner would take minutes
-    on annotations of thousands of corners.
+    Along each row of pixel centres, every crossing with a ring switches between outside and inside.
+    That costs as much as there are crossings and pixels; testing each pixel against each corner
+    would take minutes on annotations of thousands of corners.
     """
     corners = np.concatenate(area)
     limit = np.array(mask.shape[::-1])
@@ -237,7 +262,9 @@ def _fill(mask: NDArray[np.bool_], area: Area) -> None:
     row, x = _crossings(area, top, bottom)
     column = np.clip(np.ceil(x - 0.5), left, right).astype(np.intp) - left
     shape = (bottom - top, right - left + 1)
-    switches = np.bincount((row - top) * shape[1] + column, minlength=shape[0] * shape[1]).reshape(shape)
+    switches = np.bincount((row - top) * shape[1] + column, minlength=shape[0] * shape[1]).reshape(
+        shape
+    )
     inside = np.cumsum(switches, axis=1)[:, :-1] % 2 == 1
     mask[top:bottom, left:right] |= inside
     if not inside.any():
@@ -246,7 +273,7 @@ def _fill(mask: NDArray[np.bool_], area: Area) -> None:
 
 
 def _crossings(area: Area, top: int, bottom: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return row and x of every crossing of a ring with the pixel centres of a row in [top, bottom)."""
+    """Return row and x of each ring's crossings with the pixel centres of rows in [top, bottom)."""
     start = np.concatenate(area)
     end = np.concatenate([np.roll(ring, -1, axis=0) for ring in area])
     low, high = np.minimum(start[:, 1], end[:, 1]), np.maximum(start[:, 1], end[:, 1])

@@ -1,4 +1,7 @@
-"""What a person has drawn and named on a slide: the areas of each class, and how much of a place belongs to which."""
+"""What a person has drawn and named on a slide.
+
+The areas of each class, and how much of a place belongs to which.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
     from slidecam.geometry import Size
 
 STAR = "*"
-"""What the names of classes end in that QuPath leaves out of its own measurements: ``Ignore*``, ``Region*``."""
+"""What the names of classes end in that QuPath leaves out of its own measurements.
+
+``Ignore*``, ``Region*``.
+"""
 
 IGNORE = "ignore"
 """What the name of a starred class begins with whose areas are cut out of the others."""
@@ -47,9 +53,14 @@ class LabelRule:
     most_other: float = 0.2
 
     def __post_init__(self) -> None:
-        for name, value, low in (("min_share", self.min_share, 1e-9), ("most_other", self.most_other, 0.0)):
+        for name, value, low in (
+            ("min_share", self.min_share, 1e-9),
+            ("most_other", self.most_other, 0.0),
+        ):
             if not low <= value <= 1:
-                raise UsageError(f"{name} {value:g} is out of range.", "Pass a share of a tile from 0 to 1.")
+                raise UsageError(
+                    f"{name} {value:g} is out of range.", "Pass a share of a tile from 0 to 1."
+                )
 
     def labels(self, shares: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the place of each tile's class, `UNANNOTATED` or `AMBIGUOUS`, int64, (N,).
@@ -65,7 +76,9 @@ class LabelRule:
         np.put_along_axis(others, best[:, None], 0.0, 1)
         second = others.max(axis=1)
         unclear = (second > self.most_other) | (second == most)
-        return np.where(most < self.min_share, UNANNOTATED, np.where(unclear, AMBIGUOUS, best)).astype(np.int64)
+        return np.where(
+            most < self.min_share, UNANNOTATED, np.where(unclear, AMBIGUOUS, best)
+        ).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +118,8 @@ class AnnotatedClasses:
         Returns
         -------
         ndarray
-            float64, (N, classes), 0 to 1, in the order of `names`. Where areas of two classes overlap, both count.
+            float64, (N, classes), 0 to 1, in the order of `names`. Where areas of two classes
+            overlap, both count.
         """
         everything = [area for areas in self.areas.values() for area in areas]
         pixel = pixel_of([*everything, *self.ignored], self.size)
@@ -128,13 +142,14 @@ def load_classes(
     Parameters
     ----------
     path
-        GeoJSON in level-0 pixels, plain or gzipped. Annotations without a class are passed over, as are classes whose
-        name ends in a star; those of ``Ignore*`` are cut out of all others.
+        GeoJSON in level-0 pixels, plain or gzipped. Annotations without a class are passed over, as
+        are classes whose name ends in a star; those of ``Ignore*`` are cut out of all others.
     size
         Width and height of the slide's level 0.
     offset
-        x, y in level-0 pixels that are added to the coordinates: the corner of `SourceFacts.bounds` where QuPath
-        showed the slide cropped to its bounds. A file of our QuPath scripts says itself what QuPath showed.
+        x, y in level-0 pixels that are added to the coordinates: the corner of `SourceFacts.bounds`
+        where QuPath showed the slide cropped to its bounds. A file of our QuPath scripts says
+        itself what QuPath showed.
     renamed
         Other names for classes; two that are given one name become one class.
 
@@ -155,9 +170,14 @@ def load_classes(
 
 
 def sort_classes(
-    path: Path, found: Sequence[tuple[str, Area]], size: Size, renamed: Mapping[str, str] | None = None
+    path: Path,
+    found: Sequence[tuple[str, Area]],
+    size: Size,
+    renamed: Mapping[str, str] | None = None,
 ) -> AnnotatedClasses:
-    """Return areas in level-0 pixels by their class, as `load_classes` does; ``path`` is what messages name.
+    """Return areas in level-0 pixels by their class, as `load_classes` does.
+
+    ``path`` is what messages name.
 
     Raises
     ------
@@ -180,9 +200,12 @@ def sort_classes(
 def _check_on_slide(path: Path, classes: Mapping[str, list[Area]], size: Size) -> None:
     if not classes:
         raise MaskError(
-            f"{path}: no area in it has a class.", "Give each annotation its class (in QuPath: Set class) and export."
+            f"{path}: no area in it has a class.",
+            "Give each annotation its class (in QuPath: Set class) and export.",
         )
-    corners = np.concatenate([ring for areas in classes.values() for area in areas for ring in area])
+    corners = np.concatenate(
+        [ring for areas in classes.values() for area in areas for ring in area]
+    )
     (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
     if right <= 0 or bottom <= 0 or left >= size.width or top >= size.height:
         raise MaskError(

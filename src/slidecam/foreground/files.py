@@ -29,30 +29,32 @@ MOST_PIXELS = 2**26
 """Largest PNG mask, in pixels: 8192 x 8192."""
 
 ASPECT = 0.02
-"""How far the aspect ratio of a mask may be from its slide's, beyond the rounding to whole pixels."""
+"""How far a mask's aspect ratio may be from its slide's, beyond the rounding to whole pixels."""
 
 
-def load_foreground(path: str | Path, size: Size, offset: tuple[float, float] = (0.0, 0.0)) -> Foreground:
+def load_foreground(
+    path: str | Path, size: Size, offset: tuple[float, float] = (0.0, 0.0)
+) -> Foreground:
     """Read a mask of the user's own, GeoJSON or PNG by its content.
 
     Parameters
     ----------
     path
-        GeoJSON in level-0 pixels, as QuPath exports it (plain or gzipped), or a PNG over the whole slide in
-        which all that is neither 0 nor transparent is tissue. A PNG may be of any size that has the slide's
-        aspect ratio; one that is 0 everywhere is an empty foreground.
+        GeoJSON in level-0 pixels, as QuPath exports it (plain or gzipped), or a PNG over the whole
+        slide in which all that is neither 0 nor transparent is tissue. A PNG may be of any size
+        that has the slide's aspect ratio; one that is 0 everywhere is an empty foreground.
     size
         Width and height of the slide's level 0.
     offset
         x, y in level-0 pixels that are added to the coordinates of a GeoJSON: the corner of
-        `SourceFacts.bounds` where QuPath showed the slide cropped to its bounds. A file of our QuPath scripts
-        says itself what QuPath showed (see `offset_of`).
+        `SourceFacts.bounds` where QuPath showed the slide cropped to its bounds. A file of our
+        QuPath scripts says itself what QuPath showed (see `offset_of`).
 
     Raises
     ------
     MaskError
-        If the file is not there, damaged, neither of the two, without any area on the slide, or of another
-        shape than the slide.
+        If the file is not there, damaged, neither of the two, without any area on the slide, or of
+        another shape than the slide.
     """
     path = Path(path)
     content = read_content(path)
@@ -69,7 +71,9 @@ def load_foreground(path: str | Path, size: Size, offset: tuple[float, float] = 
 
 
 def save_foreground(foreground: Foreground, path: str | Path) -> None:
-    """Write the mask as a black and white PNG, all or nothing; `load_foreground` gives the same mask back.
+    """Write the mask as a black and white PNG, all or nothing.
+
+    `load_foreground` gives the same mask back.
 
     Raises
     ------
@@ -97,15 +101,21 @@ def read_content(path: Path) -> bytes:
         return gzip.decompress(content) if content.startswith(GZIP) else content
     except (OSError, EOFError, zlib.error) as error:
         raise MaskError(
-            f"{path}: the mask cannot be read: {error}.", "Check the path, and that the file is whole."
+            f"{path}: the mask cannot be read: {error}.",
+            "Check the path, and that the file is whole.",
         ) from error
 
 
-def offset_of(path: Path, content: bytes, size: Size, corner: tuple[float, float]) -> tuple[float, float]:
-    """Return what to add to the coordinates of a GeoJSON: ``corner``, unless the file was drawn on the whole slide.
+def offset_of(
+    path: Path, content: bytes, size: Size, corner: tuple[float, float]
+) -> tuple[float, float]:
+    """Return what to add to the coordinates of a GeoJSON.
 
-    QuPath shows a slide cropped to its scanned bounds, but not with ``--no-crop`` and not by every reader. Our QuPath
-    scripts therefore write how large it was shown: ``{"slidecam": {"image": {"size_px": [width, height]}}, …}``.
+    ``corner``, unless the file was drawn on the whole slide.
+
+    QuPath shows a slide cropped to its scanned bounds, but not with ``--no-crop`` and not by every
+    reader. Our QuPath scripts therefore write how large it was shown: ``{"slidecam": {"image":
+    {"size_px": [width, height]}}, …}``.
 
     Parameters
     ----------
@@ -126,11 +136,16 @@ def offset_of(path: Path, content: bytes, size: Size, corner: tuple[float, float
         return corner
     if shown == (size.width, size.height):
         return (0.0, 0.0)
-    if corner == (0.0, 0.0) or corner[0] + shown[0] > size.width or corner[1] + shown[1] > size.height:
+    if (
+        corner == (0.0, 0.0)
+        or corner[0] + shown[0] > size.width
+        or corner[1] + shown[1] > size.height
+    ):
         raise MaskError(
             f"{path}: it was drawn on an image of {shown[0]} x {shown[1]} px, and the slide has "
             f"{size.width} x {size.height} px.",
-            "Give the annotations of this slide, drawn on it neither cropped nor rotated nor at another resolution.",
+            "Give the annotations of this slide, drawn on it neither cropped nor rotated nor at"
+            " another resolution.",
         )
     return corner
 
@@ -145,7 +160,9 @@ def _shown_size(content: bytes) -> tuple[int, int] | None:
         return None
 
 
-def _geojson(path: Path, content: bytes, size: Size, offset: tuple[float, float]) -> NDArray[np.bool_]:
+def _geojson(
+    path: Path, content: bytes, size: Size, offset: tuple[float, float]
+) -> NDArray[np.bool_]:
     try:
         areas = areas_of(path, content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -179,10 +196,13 @@ def _png(path: Path, content: bytes, size: Size) -> NDArray[np.bool_]:
 
 
 def _check_aspect(path: Path, columns: int, rows: int, size: Size) -> None:
-    if not (_near(rows, columns * size.height / size.width) or _near(columns, rows * size.width / size.height)):
+    if not (
+        _near(rows, columns * size.height / size.width)
+        or _near(columns, rows * size.width / size.height)
+    ):
         raise MaskError(
-            f"{path}: the mask has {columns} x {rows} px, and the slide has {size.width} x {size.height} px: "
-            "another shape.",
+            f"{path}: the mask has {columns} x {rows} px, and the slide has {size.width} x"
+            f" {size.height} px: another shape.",
             "Give a mask of the whole slide, not of a part of it, neither rotated nor cropped.",
         )
 

@@ -1,12 +1,14 @@
 """Pen marks: what absorbs light as no H&E stain does.
 
-Hematoxylin and eosin both absorb green most: on real slides red light is absorbed 0.2-0.95 and blue light
-0.3-0.75 times as strongly as green. Blue and green ink absorb red most; black ink, and coloured ink on top of
-tissue, absorb all three alike; red ink lets red through and absorbs green and blue alike.
+Hematoxylin and eosin both absorb green most: on real slides red light is absorbed 0.2-0.95 and blue
+light 0.3-0.75 times as strongly as green. Blue and green ink absorb red most; black ink, and
+coloured ink on top of tissue, absorb all three alike; red ink lets red through and absorbs green
+and blue alike.
 
-Each kind has a strict rule that no tissue meets over a stroke's area, and a loose one. Ink is what meets the
-loose rule and is connected to enough of what meets the strict one. All figures are optical densities (natural
-logarithm) and ratios of them, read off real slides with ink, and off strokes multiplied onto slides without.
+Each kind has a strict rule that no tissue meets over a stroke's area, and a loose one. Ink is what
+meets the loose rule and is connected to enough of what meets the strict one. All figures are
+optical densities (natural logarithm) and ratios of them, read off real slides with ink, and off
+strokes multiplied onto slides without.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ HALO_UM = 8.0
 """How far the soft edge of a stroke reaches beyond what is recognised as ink, µm."""
 
 RED_AREA = 20.0
-"""How many times larger than other ink a red piece must be: pooled red blood cells have nearly its colour."""
+"""How many times larger than other ink a red piece must be.
+
+Pooled red blood cells have nearly its colour.
+"""
 
 STROKE, EDGE = 0.3, 0.1
 """Mean density of blue or green ink, and of its soft edge."""
@@ -42,7 +47,9 @@ RED_STROKE, RED_EDGE = 1.0, 0.25
 """Density of red ink in green light, and of its soft edge."""
 
 
-def find_ink(density: NDArray[np.float32], pixel: Spacing, spec: ForegroundSpec) -> NDArray[np.bool_]:
+def find_ink(
+    density: NDArray[np.float32], pixel: Spacing, spec: ForegroundSpec
+) -> NDArray[np.bool_]:
     """Return where there is ink.
 
     A colour that covers more than half of all that is stained is the stain itself and no ink.
@@ -75,7 +82,9 @@ def with_halo(ink: NDArray[np.bool_], pixel: Spacing) -> NDArray[np.bool_]:
     """Return ``ink`` widened by its soft edge, by one pixel at least."""
     if not ink.any():
         return ink
-    grown: NDArray[np.bool_] = isotropic_dilation(ink, max(HALO_UM, pixel.mean), spacing=(pixel.y, pixel.x))
+    grown: NDArray[np.bool_] = isotropic_dilation(
+        ink, max(HALO_UM, pixel.mean), spacing=(pixel.y, pixel.x)
+    )
     return grown
 
 
@@ -85,7 +94,11 @@ def _cool(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.b
     depth, least = density.mean(axis=2), density.min(axis=2)
     grey = (red > 0.8 * green) & (blue > 0.75 * green)
     may = ((red > 1.0 * green) & (depth > EDGE)) | (grey & (depth > GREY_EDGE)) | (least > DIM)
-    must = ((red > 1.25 * green) & (depth > STROKE)) | (grey & (depth > BLACK_STROKE)) | (least > OPAQUE)
+    must = (
+        ((red > 1.25 * green) & (depth > STROKE))
+        | (grey & (depth > BLACK_STROKE))
+        | (least > OPAQUE)
+    )
     return may, must
 
 

@@ -21,8 +21,8 @@ class Foreground:
     Attributes
     ----------
     mask
-        (rows, columns) bool, True where there is tissue. It covers the slide entirely: one mask pixel is
-        ``size.width / columns`` x ``size.height / rows`` level-0 pixels.
+        (rows, columns) bool, True where there is tissue. It covers the slide entirely: one mask
+        pixel is ``size.width / columns`` x ``size.height / rows`` level-0 pixels.
     size
         Width and height of level 0.
     origin
@@ -41,8 +41,8 @@ class Foreground:
     def coverage(self, boxes: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the share of tissue in each box.
 
-        A box counts the mask pixels that it cuts by the part it covers. What overhangs the slide counts as no
-        tissue: the share is that of the whole box.
+        A box counts the mask pixels that it cuts by the part it covers. What overhangs the slide
+        counts as no tissue: the share is that of the whole box.
 
         Parameters
         ----------
@@ -57,11 +57,19 @@ class Foreground:
         x, y, width, height = np.asarray(boxes, np.float64).reshape(-1, 4).T
         left, right = self._columns(x), self._columns(x + width)
         top, bottom = self._rows(y), self._rows(y + height)
-        tissue = self._area(bottom, right) - self._area(top, right) - self._area(bottom, left) + self._area(top, left)
+        tissue = (
+            self._area(bottom, right)
+            - self._area(top, right)
+            - self._area(bottom, left)
+            + self._area(top, left)
+        )
         return np.clip(tissue / (width * height * self._scale_x * self._scale_y), 0.0, 1.0)
 
     def contains(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Tell for each of (N, 2) x, y in level-0 pixels if it is on tissue; beyond the slide is none."""
+        """Tell for each of (N, 2) x, y in level-0 pixels if it is on tissue.
+
+        Beyond the slide is none.
+        """
         x, y = np.asarray(points, np.float64).reshape(-1, 2).T
         inside = (x >= 0) & (y >= 0) & (x < self.size.width) & (y < self.size.height)
         row = np.minimum(self._rows(y).astype(np.intp), self.mask.shape[0] - 1)
@@ -93,7 +101,8 @@ class Foreground:
     def _area(self, row: NDArray[np.float64], column: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the tissue above and left of fractional corners, in mask pixels.
 
-        Inside one mask pixel that area is bilinear in the corner, so interpolating the table is exact.
+        Inside one mask pixel that area is bilinear in the corner, so interpolating the table is
+        exact.
         """
         top = np.minimum(row.astype(np.intp), self.mask.shape[0] - 1)
         left = np.minimum(column.astype(np.intp), self.mask.shape[1] - 1)

@@ -26,7 +26,8 @@ def pair_annotations(
     slides
         Slides, or folders of slides.
     annotations
-        GeoJSON of the only slide, or a folder with ``<stem>.geojson`` (``.json``, ``.geojson.gz``) for each.
+        GeoJSON of the only slide, or a folder with ``<stem>.geojson`` (``.json``, ``.geojson.gz``)
+        for each.
 
     Raises
     ------
@@ -45,15 +46,23 @@ def pair_annotations(
     pairs = [(slide, path) for slide, path in drawn if path is not None]
     if not pairs:
         raise UsageError(
-            f"--annotations {annotations}: there is no {found.slides[0].name}.geojson in this folder.",
+            f"--annotations {annotations}: there is no {found.slides[0].name}.geojson in this"
+            " folder.",
             "Call each file like its slide.",
         )
-    missing = [f"{slide.name} has no annotations and was passed over." for slide, path in drawn if path is None]
+    missing = [
+        f"{slide.name} has no annotations and was passed over."
+        for slide, path in drawn
+        if path is None
+    ]
     return pairs, [*found.ignored, *missing]
 
 
 def annotation_file(annotations: Path, name: str) -> Path | None:
-    """Return the annotations of the slide called ``name``: the file itself, or ``<name>.geojson`` in a folder."""
+    """Return the annotations of the slide called ``name``.
+
+    The file itself, or ``<name>.geojson`` in a folder.
+    """
     if not annotations.is_dir():
         return annotations
     candidates = (annotations / f"{name}{suffix}" for suffix in SUFFIXES)

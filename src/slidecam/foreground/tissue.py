@@ -36,7 +36,10 @@ GREY = 4
 """Most that the channels of a grey picture differ by."""
 
 CONTRAST = 0.3, 3.0
-"""Limits of the threshold on log brightness above a dark background: from sensor drift to bright nuclei."""
+"""Limits of the threshold on log brightness above a dark background.
+
+From sensor drift to bright nuclei.
+"""
 
 BLACKEST = 10
 """Brightest that the background of a dark slide is taken to be."""
@@ -45,10 +48,10 @@ DARKNESS = 0.1, 0.3
 """Limits of the threshold on the optical density of a grey picture: from shadows to pale tissue."""
 
 WHITE = 254
-"""Darkest channel above which a scanner filled in or saturated: it says nothing of the glass' tint."""
+"""Darkest channel above which a scanner filled in or saturated: it tells nothing of glass tint."""
 
 BRIGHT, TINT = 200, 20
-"""Glass is brighter than the one in each channel, and its channels differ by less than the other."""
+"""Glass is brighter than `BRIGHT` in each channel, and its channels differ by less than `TINT`."""
 
 GLASS_SHARE = 0.05
 """Least share of a slide that must look like glass before its tint is measured."""
@@ -56,7 +59,7 @@ GLASS_SHARE = 0.05
 
 @dataclass(frozen=True, eq=False)
 class _Surface:
-    """What is thresholded: values that rise with tissue, where they count, and the threshold's limits."""
+    """Values to threshold, which rise with tissue, where they count, and the threshold's limits."""
 
     values: NDArray[np.float32]
     counts: NDArray[np.bool_]
@@ -66,20 +69,22 @@ class _Surface:
     ink: NDArray[np.bool_]
 
 
-def find_foreground(source: Source, spacing: Spacing, spec: ForegroundSpec = DEFAULT_SPEC) -> Foreground:
+def find_foreground(
+    source: Source, spacing: Spacing, spec: ForegroundSpec = DEFAULT_SPEC
+) -> Foreground:
     """Find the tissue of a slide on a thumbnail.
 
-    Stained tissue is told from the slide's own glass by its saturation (the spread of the optical densities
-    of red, green and blue, which the tint of glass does not disturb), grey pictures by darkness, slides with
-    a dark background by brightness. Otsu's threshold is kept within limits, so that neither a white slide nor
-    one full of tissue is cut in two, and what is paler counts where it is connected to what is above the
-    threshold. ``origin`` says which it was.
+    Stained tissue is told from the slide's own glass by its saturation (the spread of the optical
+    densities of red, green and blue, which the tint of glass does not disturb), grey pictures by
+    darkness, slides with a dark background by brightness. Otsu's threshold is kept within limits,
+    so that neither a white slide nor one full of tissue is cut in two, and what is paler counts
+    where it is connected to what is above the threshold. ``origin`` says which it was.
 
     Parameters
     ----------
     source
-        The slide. Where it cannot be decoded there may be tissue: it counts as tissue, so that the tiles
-        there are tried and end as failed, not as skipped.
+        The slide. Where it cannot be decoded there may be tissue: it counts as tissue, so that the
+        tiles there are tried and end as failed, not as skipped.
     spacing
         µm per level-0 pixel.
     spec
@@ -97,7 +102,9 @@ def find_foreground(source: Source, spacing: Spacing, spec: ForegroundSpec = DEF
     mask, origin = segment(overview.pixels, pixel, spec)
     for gap in overview.gaps:
         left, top = gap.x * columns // size.width, gap.y * rows // size.height
-        mask[top : -(-gap.bottom * rows // size.height), left : -(-gap.right * columns // size.width)] = True
+        mask[
+            top : -(-gap.bottom * rows // size.height), left : -(-gap.right * columns // size.width)
+        ] = True
     unread = f"; {len(overview.gaps)} unreadable blocks count as tissue" if overview.gaps else ""
     return Foreground(mask, size, origin + unread)
 
@@ -142,15 +149,21 @@ def _surface(pixels: NDArray[np.uint8], pixel: Spacing, spec: ForegroundSpec) ->
     nothing = np.zeros(padding.shape, np.bool_)
     if _dark_background(pixels, padding):
         contrast = _contrast(_smoothed(pixels, pixel, 4 * spec.smoothing_um))
-        return _Surface(contrast, ~nothing, *CONTRAST, "otsu on brightness (dark background)", nothing)
+        return _Surface(
+            contrast, ~nothing, *CONTRAST, "otsu on brightness (dark background)", nothing
+        )
     # Padding becomes glass, or smoothing would draw a grey rim of tissue round it.
     light = _smoothed(np.where(padding[..., None], np.uint8(255), pixels), pixel, spec.smoothing_um)
     density = _density_above_glass(light)
     if np.ptp(pixels, axis=2).max() <= GREY:
-        return _Surface(density.mean(axis=2), ~padding, *DARKNESS, "otsu on darkness (grey picture)", nothing)
+        return _Surface(
+            density.mean(axis=2), ~padding, *DARKNESS, "otsu on darkness (grey picture)", nothing
+        )
     ink = find_ink(density, pixel, spec) if spec.pen else nothing
     counts = ~padding & ~with_halo(ink, pixel)
-    origin = "otsu on saturation" + (f", {ink.mean():.2%} left out as pen marks" if ink.any() else "")
+    origin = "otsu on saturation" + (
+        f", {ink.mean():.2%} left out as pen marks" if ink.any() else ""
+    )
     return _Surface(np.ptp(density, axis=2), counts, spec.floor, spec.ceiling, origin, ink)
 
 
@@ -204,7 +217,9 @@ def _tidied(
     return _without_small(~glass & ~ink, min(spec.speck_um2 / area, tissue.size / 4))
 
 
-def _without_small(mask: NDArray[np.bool_], least: float, *, keep_border: bool = False) -> NDArray[np.bool_]:
+def _without_small(
+    mask: NDArray[np.bool_], least: float, *, keep_border: bool = False
+) -> NDArray[np.bool_]:
     """Return ``mask`` without its connected pieces of fewer than ``least`` pixels.
 
     With ``keep_border``, pieces at the border stay: they go on beyond it, and are no holes.

@@ -1,4 +1,7 @@
-"""The foreground of a volume: the head, or whatever was scanned, told from air; or a mask of the user's own."""
+"""The foreground of a volume: the head, or whatever was scanned, told from air.
+
+Or a mask of the user's own.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,16 @@ LONGEST = 160
 """Rows and columns of the mask at most: a slice of air is told from one of head on far fewer."""
 
 LEAST_PIECE = 0.1
-"""Pieces of the foreground smaller than this share of the largest are dropped: noise, coils, ghosts."""
+"""Pieces of the foreground smaller than this share of the largest are dropped.
+
+Noise, coils, ghosts.
+"""
 
 OPENING_FROM = 24
-"""Voxels along each axis from which on thin bridges of noise are cut; a smaller volume would lose what it has."""
+"""Voxels along each axis from which on thin bridges of noise are cut.
+
+A smaller volume would lose what it has.
+"""
 
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -68,10 +77,12 @@ class VolumeForeground(Foreground):
 
 
 def find_head(source: VolumeSource) -> VolumeForeground:
-    """Find what was scanned: all that is brighter than air, in pieces that are not small beside the largest.
+    """Find what was scanned.
 
-    Air is what lies below BET's threshold (see `air_below`). Holes in a plane are filled, so that dark ventricles and
-    bone count as head. In colours it is all that is not black.
+    All that is brighter than air, in pieces that are not small beside the largest.
+
+    Air is what lies below BET's threshold (see `air_below`). Holes in a plane are filled, so that
+    dark ventricles and bone count as head. In colours it is all that is not black.
 
     Raises
     ------
@@ -93,7 +104,7 @@ def load_head(path: Path, source: VolumeSource) -> VolumeForeground:
 
 
 def mask_on(path: Path, stack: PlaneStack) -> NDArray[np.bool_]:
-    """Return a mask volume on the planes of another volume, (planes, rows, columns), each as it is hung.
+    """Return a mask volume on another volume's planes, (planes, rows, columns), each as it is hung.
 
     A mask on other voxels is taken at the nearest of them, by both affines.
 
@@ -110,11 +121,16 @@ def mask_on(path: Path, stack: PlaneStack) -> NDArray[np.bool_]:
             own: VolumeSource = opened  # type: ignore[assignment]  # what has a stack is one
             planes = [own.intensities(plane) for plane in range(own.facts.planes)]
             marked = np.stack([_grey(plane) > 0 for plane in planes])
-            mask = marked if own.stack.grid.lies_like(stack.grid) else _moved(marked, own.stack, stack)
+            mask = (
+                marked if own.stack.grid.lies_like(stack.grid) else _moved(marked, own.stack, stack)
+            )
     except SourceError as error:
         raise MaskError(f"{path}: the mask cannot be read: {error}", remedy) from error
     if not mask.any():
-        raise MaskError(f"{path}: nothing in it is above 0 where the volume lies.", "Check that both belong together.")
+        raise MaskError(
+            f"{path}: nothing in it is above 0 where the volume lies.",
+            "Check that both belong together.",
+        )
     return mask
 
 
@@ -127,7 +143,9 @@ def is_moved(path: Path, stack: PlaneStack) -> bool:
 def _moved(marked: NDArray[np.bool_], own: PlaneStack, stack: PlaneStack) -> NDArray[np.bool_]:
     voxels = np.asarray(own.from_pictures(marked), np.uint8)
     matrix = np.linalg.inv(own.grid.spl_affine) @ stack.grid.spl_affine
-    moved = affine_transform(voxels, matrix, output_shape=stack.grid.spl_shape, order=0, prefilter=False)
+    moved = affine_transform(
+        voxels, matrix, output_shape=stack.grid.spl_shape, order=0, prefilter=False
+    )
     return np.asarray(stack.to_pictures(moved), np.bool_)
 
 
@@ -136,7 +154,10 @@ def _grey(plane: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]
 
 
 def _reduced(source: VolumeSource) -> NDArray[np.float32]:
-    """Return the volume with every n-th row and column, float32, (planes, rows, columns); missing planes are 0."""
+    """Return the volume with every n-th row and column, float32, (planes, rows, columns).
+
+    Missing planes are 0.
+    """
     _planes, rows, columns = source.stack.shape
     down, across = -(-rows // LONGEST), -(-columns // LONGEST)
     read = (source.intensities(plane) for plane in range(source.facts.planes))

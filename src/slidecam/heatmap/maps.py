@@ -64,7 +64,10 @@ class TileMaps:
         return np.asarray(self._maps.oindex[self.rows[selection], method])[:, 0].astype(np.float32)
 
     def spread(self, among: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return as many of these tiles as one read takes, evenly spread; all of them where they are few."""
+        """Return as many of these tiles as one read takes, evenly spread.
+
+        All of them where they are few.
+        """
         # More tiles than these change a percentile by less than a shade.
         return among[:: max(1, -(-len(among) // self.per_read))]
 

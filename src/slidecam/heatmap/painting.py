@@ -27,7 +27,10 @@ BAND_VALUES = 8_000_000
 """Values of a band, all classes together: a wide slide of many classes gets thinner bands."""
 
 SAMPLES_PER_TILE = 28
-"""About how many raster pixels a tile's edge gets: a 7-cell map is interpolated fourfold, a 28-cell one not at all."""
+"""About how many raster pixels a tile's edge gets.
+
+A 7-cell map is interpolated fourfold, a 28-cell one not at all.
+"""
 
 SAMPLES_PER_PICTURE = 224
 """The same for a tile that is the whole picture, which people look at much larger."""
@@ -35,7 +38,7 @@ SAMPLES_PER_PICTURE = 224
 
 @dataclass(frozen=True)
 class Raster:
-    """The heatmap's pixels: ``pitch`` level-0 pixels each, anchored at the slide's corner, ``size`` of them."""
+    """The heatmap's ``size`` pixels of ``pitch`` level-0 pixels, from the slide's corner on."""
 
     pitch: int
     size: Size
@@ -52,8 +55,8 @@ class Heatmap:
     scales
         One for each mapped class.
     cuts
-        The raw values below which nothing is painted, one for each mapped class; None where there is no threshold
-        or each tile has its own.
+        The raw values below which nothing is painted, one for each mapped class; None where there
+        is no threshold or each tile has its own.
     """
 
     maps: TileMaps
@@ -67,7 +70,10 @@ class Heatmap:
         return paint_bands(self, plane)
 
     def plane(self, plane: int) -> NDArray[np.float32]:
-        """Paint one plane of a volume, float32, (classes, rows, columns); NaN where there is no tile."""
+        """Paint one plane of a volume, float32, (classes, rows, columns).
+
+        NaN where there is no tile.
+        """
         return np.concatenate([*self.bands(plane)], axis=1)
 
 
@@ -81,7 +87,8 @@ def paint(store: RunStore, slide: Size, spec: PaintSpec | None = None) -> Heatma
     slide
         Width and height of the slide at level 0.
     spec
-        Which method's maps, and how; by default those of the first, from 0 to 1 on the slide's own scale.
+        Which method's maps, and how; by default those of the first, from 0 to 1 on the slide's own
+        scale.
     """
     if store.maps is None:
         return None
@@ -113,8 +120,8 @@ def paint_bands(heatmap: Heatmap, plane: int = 0) -> Iterator[NDArray[np.float32
     Yields
     ------
     ndarray
-        float32, (classes, up to `BAND` rows, raster.size.width), 0 to 1, or -1 to 1 of a signed method; NaN where
-        there is no tile.
+        float32, (classes, up to `BAND` rows, raster.size.width), 0 to 1, or -1 to 1 of a signed
+        method; NaN where there is no tile.
     """
     maps, raster = heatmap.maps, heatmap.raster
     window, band = _window(maps), _band_rows(maps, raster)
@@ -136,8 +143,14 @@ def _kept(values: NDArray[np.float32], spec: PaintSpec) -> NDArray[np.float32]:
 
 
 def _scaled(means: NDArray[np.float32], heatmap: Heatmap) -> NDArray[np.float32]:
-    """Return raw means (classes, rows, columns) as shares of their scales; what is not-a-number stays so."""
-    low, high = (np.array(ends)[:, None, None] for ends in zip(*((s.low, s.high) for s in heatmap.scales), strict=True))
+    """Return raw means (classes, rows, columns) as shares of their scales.
+
+    What is not-a-number stays so.
+    """
+    low, high = (
+        np.array(ends)[:, None, None]
+        for ends in zip(*((s.low, s.high) for s in heatmap.scales), strict=True)
+    )
     if heatmap.cuts is not None:
         means = np.where(means < np.array(heatmap.cuts)[:, None, None], np.float32(0), means)
     shares = np.clip((means - low) / (high - low), -1 if heatmap.spec.signed else 0, 1)
@@ -160,7 +173,8 @@ def _window(maps: TileMaps) -> NDArray[np.float32]:
 
 
 def _hann(cells: int) -> NDArray[np.float64]:
-    # Sampled at the cells' centres, so that no weight is 0 and a lone tile is painted to its border.
+    # Sampled at the cells' centres, so that no weight is 0 and a lone tile is painted to its
+    # border.
     return np.sin(np.pi * (np.arange(cells) + 0.5) / cells) ** 2
 
 
@@ -174,13 +188,18 @@ class _Canvas:
         self._covered = np.zeros((rows, raster.size.width), np.bool_)
 
     def touching(self, boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the indices of the tiles whose samples reach into this band (a tent ends within its tile's edge)."""
+        """Return the indices of the tiles whose samples reach into this band.
+
+        A tent ends within its tile's edge.
+        """
         margin = boxes[:, 3]
         top = self._top * self._raster.pitch
         bottom = top + len(self._weights) * self._raster.pitch
         return np.flatnonzero((boxes[:, 1] - margin < bottom) & (boxes[:, 1] + 2 * margin > top))
 
-    def add(self, box: NDArray[np.int64], values: NDArray[np.float32], window: NDArray[np.float32]) -> None:
+    def add(
+        self, box: NDArray[np.int64], values: NDArray[np.float32], window: NDArray[np.float32]
+    ) -> None:
         """Add one tile's samples; ``values`` is (classes, height, width)."""
         x, y, width, height = (int(value) for value in box)
         pitch = self._raster.pitch
@@ -203,7 +222,7 @@ class _Canvas:
 
 
 def _tents(start: int, length: int, cells: int, pitch: int) -> tuple[int, NDArray[np.float32]]:
-    """Return the first raster pixel that a tile's tents reach along one axis, and their (pixels, cells) weights."""
+    """Return a tile's tents on one axis: first raster pixel, and weights (pixels, cells)."""
     cell = max(length / cells, pitch)
     first = int(np.floor((start - cell / 2) / pitch))
     return first, _tent_matrix(start - first * pitch, length, cells, pitch)
@@ -220,7 +239,9 @@ def _tent_matrix(offset: int, length: int, cells: int, pitch: int) -> NDArray[np
     return weights
 
 
-def _inside(first: int, weights: NDArray[np.float32], end: int) -> tuple[slice, NDArray[np.float32]]:
+def _inside(
+    first: int, weights: NDArray[np.float32], end: int
+) -> tuple[slice, NDArray[np.float32]]:
     """Cut weights that begin at pixel ``first`` to the pixels 0 … end."""
     low = max(first, 0)
     high = max(min(first + len(weights), end), low)
@@ -228,7 +249,7 @@ def _inside(first: int, weights: NDArray[np.float32], end: int) -> tuple[slice, 
 
 
 def _centres_within(start: int, length: int, pitch: int, origin: int, end: int) -> slice:
-    """Return the raster pixels (counted from ``origin``) whose centres lie in [start, start + length)."""
+    """Return the raster pixels (from ``origin``) whose centres lie in [start, start + length)."""
     low = int(np.ceil(start / pitch - 0.5)) - origin
     high = int(np.ceil((start + length) / pitch - 0.5)) - origin
     return slice(min(max(low, 0), end), min(max(high, 0), end))

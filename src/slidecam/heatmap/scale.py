@@ -1,4 +1,4 @@
-"""What raw values mean in a heatmap: which one is painted as 1, and below which nothing is painted."""
+"""What raw values mean in a heatmap: which is painted as 1, and below which nothing is painted."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ class PaintSpec:
     method
         Which of the store's methods, counted from 0.
     classes
-        For each mapped class, its place among all classes of the classifier; empty for all, in their order.
+        For each mapped class, its place among all classes of the classifier; empty for all, in
+        their order.
     activation
         What made the stored probabilities.
     signed
-        Whether negative raw values mean evidence against the class. They are painted from -1 to 1 then, else all
-        from 0 to 1.
+        Whether negative raw values mean evidence against the class. They are painted from -1 to 1
+        then, else all from 0 to 1.
     fixed
-        Raw values that are painted as 0 and as 1, the same for every slide; None for the slide's own scale. For a
-        signed method 0 stays 0, and the larger of both is painted as 1.
+        Raw values that are painted as 0 and as 1, the same for every slide; None for the slide's
+        own scale. For a signed method 0 stays 0, and the larger of both is painted as 1.
     threshold
         What lies below is painted as 0; None for no threshold.
     scope
@@ -68,7 +69,8 @@ class Scale:
     low, high
         The raw values.
     presence
-        How near the class came to being called on any tile of the slide; below 1 it is painted fainter for that.
+        How near the class came to being called on any tile of the slide; below 1 it is painted
+        fainter for that.
     """
 
     low: float
@@ -76,12 +78,14 @@ class Scale:
     presence: float = 1.0
 
 
-def presence(probabilities: NDArray[np.float32], classes: Sequence[int], activation: Activation) -> NDArray[np.float64]:
+def presence(
+    probabilities: NDArray[np.float32], classes: Sequence[int], activation: Activation
+) -> NDArray[np.float64]:
     """Return how near each tile is to being called each class, from 0 to 1, where 1 is called.
 
-    It is the odds of the class against what was called instead: its probability as a share of the most probable
-    class's (``softmax``) or of its own opposite's (``sigmoid``), at most 1. What is no probability (``none``) counts
-    as called.
+    It is the odds of the class against what was called instead: its probability as a share of the
+    most probable class's (``softmax``) or of its own opposite's (``sigmoid``), at most 1. What is
+    no probability (``none``) counts as called.
 
     Parameters
     ----------
@@ -108,15 +112,17 @@ def presence(probabilities: NDArray[np.float32], classes: Sequence[int], activat
 def slide_scales(maps: TileMaps, spec: PaintSpec) -> tuple[Scale, ...]:
     """Return the scale of each mapped class: 0, and one raw value for all tiles of a slide.
 
-    For each class that some tile was called, the `PERCENTILE` is taken of its raw cells (their size, for a signed
-    method) in the tiles that were called so; the largest of these is the value. All classes share it, so that they
-    compare: a class with weak evidence stays weak beside one with strong evidence. And a lesion sets it by its own
-    tiles, however few they are, while the noise of all the others has no part in it.
+    For each class that some tile was called, the `PERCENTILE` is taken of its raw cells (their
+    size, for a signed method) in the tiles that were called so; the largest of these is the value.
+    All classes share it, so that they compare: a class with weak evidence stays weak beside one
+    with strong evidence. And a lesion sets it by its own tiles, however few they are, while the
+    noise of all the others has no part in it.
 
-    A class that no tile of the slide was called is painted fainter, nowhere above the `presence` of its best tile: that
-    one divides its largest raw value, or the shared one if that is larger. Otherwise whatever such a slide has most of,
-    be it noise, would be painted as 1, and a slide without tumour would glow like one with it. A class whose best tile
-    stood at 1 : 50 comes to 2 % of the scale at most.
+    A class that no tile of the slide was called is painted fainter, nowhere above the `presence` of
+    its best tile: that one divides its largest raw value, or the shared one if that is larger.
+    Otherwise whatever such a slide has most of, be it noise, would be painted as 1, and a slide
+    without tumour would glow like one with it. A class whose best tile stood at 1 : 50 comes to 2 %
+    of the scale at most.
     """
     if spec.fixed is not None:
         return (_fixed(spec.fixed, signed=spec.signed),) * maps.shape[0]
@@ -126,7 +132,10 @@ def slide_scales(maps: TileMaps, spec: PaintSpec) -> tuple[Scale, ...]:
     best = np.maximum(near.max(axis=0), LEAST_PRESENCE) if len(maps) else np.ones(maps.shape[0])
     if (best < 1).any():
         highs = np.where(best < 1, np.maximum(top, _peaks(maps)) / best, top)
-    return tuple(Scale(0.0, float(high), min(1.0, float(share))) for high, share in zip(highs, best, strict=True))
+    return tuple(
+        Scale(0.0, float(high), min(1.0, float(share)))
+        for high, share in zip(highs, best, strict=True)
+    )
 
 
 def _peaks(maps: TileMaps) -> NDArray[np.float32]:
@@ -141,13 +150,17 @@ def _fixed(values: tuple[float, float], *, signed: bool) -> Scale:
 
 
 def _top(maps: TileMaps, called: NDArray[np.bool_]) -> float:
-    """Return the largest percentile of all classes, each over the tiles ``called`` so, (tiles, classes).
+    """Return the largest percentile of any class, each over its ``called`` tiles (tiles, classes).
 
     Where no tile was called anything, over all tiles.
     """
     if not called.any():
         called = np.ones_like(called)
-    tops = [_percentile(maps, index, np.flatnonzero(tiles)) for index, tiles in enumerate(called.T) if tiles.any()]
+    tops = [
+        _percentile(maps, index, np.flatnonzero(tiles))
+        for index, tiles in enumerate(called.T)
+        if tiles.any()
+    ]
     return max([top for top in tops if top > 0], default=1.0)
 
 
@@ -163,6 +176,6 @@ def slide_thresholds(maps: TileMaps, threshold: Threshold) -> tuple[float, ...]:
 
 
 def above_their_own(values: NDArray[np.float32], threshold: Threshold) -> NDArray[np.float32]:
-    """Return a tile's maps (classes, height, width) with 0 where they lie below a threshold of their own."""
+    """Return a tile's maps (classes, height, width), 0 below a threshold of each map's own."""
     own = [threshold_of(each, threshold) for each in values]
     return np.where(values >= np.array(own)[:, None, None], values, np.float32(0))

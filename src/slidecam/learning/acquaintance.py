@@ -1,4 +1,7 @@
-"""Which slides and patients a classifier has learnt from: its figures on one of them say nothing about new ones."""
+"""Which slides and patients a classifier has learnt from.
+
+Its figures on one of them say nothing about new ones.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 LEARNT_FROM = "learnt_from"
-"""Where a provenance's ``data`` lists the digests; a slide that a head was tuned on stands in ``slide``, by name."""
+"""Where a provenance's ``data`` lists the digests.
+
+A slide that a head was tuned on stands in ``slide``, by name.
+"""
 
 _DIGITS = 16
 _WORD_ENDS = re.compile(r"[\s_.,-]")
 
 
 def group_digests(groups: Iterable[str]) -> list[str]:
-    """Return what slides and patients are known by in a bundle that is passed on: digests, and no names."""
+    """Return what slides and patients are known by in a bundle that is passed on.
+
+    Digests, and no names.
+    """
     return sorted({_digest(group) for group in groups})
 
 
 def has_learnt_from(provenance: Mapping[str, object], slide: str) -> bool:
-    """Whether a bundle, or one that it was made from, was trained on a slide or on the patient whose name begins it.
+    """Whether a bundle, or one that it was made from, was trained on a slide or its patient.
+
+    The patient is known by the name that begins the slide's.
 
     Parameters
     ----------
@@ -36,12 +47,14 @@ def has_learnt_from(provenance: Mapping[str, object], slide: str) -> bool:
     own = isinstance(known, list) and any(_digest(name) in known for name in _beginnings(slide))
     inherited = parent.get("provenance") if isinstance(parent, dict) else None
     return (
-        own or provenance.get("slide") == slide or (isinstance(inherited, dict) and has_learnt_from(inherited, slide))
+        own
+        or provenance.get("slide") == slide
+        or (isinstance(inherited, dict) and has_learnt_from(inherited, slide))
     )
 
 
 def _beginnings(slide: str) -> Iterator[str]:
-    """Yield the name and what stands before each of its gaps: ``P1_block2`` is a slide of ``P1``."""
+    """Yield the name and what precedes each of its gaps: ``P1_block2`` is a slide of ``P1``."""
     yield slide
     for gap in _WORD_ENDS.finditer(slide):
         yield slide[: gap.start()]

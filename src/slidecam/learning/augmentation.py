@@ -1,8 +1,9 @@
 """Pictures turned, moved and recoloured at random while a network learns from them.
 
-All geometry of a picture is one affine map and one sampling of its pixels; colours follow. Every picture of a batch
-has parameters of its own, and all of them are drawn from the generator that is handed in and from nothing else: a
-training that is continued with the generator's state sees what it would have seen.
+All geometry of a picture is one affine map and one sampling of its pixels; colours follow. Every
+picture of a batch has parameters of its own, and all of them are drawn from the generator that is
+handed in and from nothing else: a training that is continued with the generator's state sees what
+it would have seen.
 """
 
 from __future__ import annotations
@@ -55,10 +56,11 @@ class AugmentationSpec:
     hue
         Moved round the circle of hues by up to this share of it, either way.
     stain
-        Strength of haematoxylin, eosin and what is left, each scaled by 1 ± this and shifted by ± this / 10 of optical
-        density.
+        Strength of haematoxylin, eosin and what is left, each scaled by 1 ± this and shifted by ±
+        this / 10 of optical density.
     fill
-        What comes in from beyond the picture: its ``nearest`` pixel, its reflection, or ``fill_value``.
+        What comes in from beyond the picture: its ``nearest`` pixel, its reflection, or
+        ``fill_value``.
     fill_value
         Grey of a ``constant`` fill, 0 to 255.
     """
@@ -82,7 +84,9 @@ class AugmentationSpec:
         for name in ("scale", "brightness", "contrast", "saturation"):
             low, high = getattr(self, name)
             if low > high:
-                raise RecipeError(f"augment.{name} is {low:g} to {high:g}.", "Write the smaller factor first.")
+                raise RecipeError(
+                    f"augment.{name} is {low:g} to {high:g}.", "Write the smaller factor first."
+                )
 
     @property
     def is_bent(self) -> bool:
@@ -104,8 +108,8 @@ class AugmentationSpec:
 def augment(pixels: Tensor, spec: AugmentationSpec, generator: torch.Generator) -> Tensor:
     """Return every picture of a batch changed at random, each in its own way.
 
-    First come quarter turns and flips, then scale, shear, rotation and shift about the centre, then stain,
-    brightness, contrast, saturation and hue.
+    First come quarter turns and flips, then scale, shear, rotation and shift about the centre, then
+    stain, brightness, contrast, saturation and hue.
 
     Parameters
     ----------
@@ -132,24 +136,31 @@ def augment(pixels: Tensor, spec: AugmentationSpec, generator: torch.Generator) 
 
 
 def affine_maps(count: int, spec: AugmentationSpec, generator: torch.Generator) -> Tensor:
-    """Return where the points of each picture go, about its centre, x right and y down, in half edges.
+    """Return where each picture's points go, about its centre, x right and y down, in half edges.
 
     Returns
     -------
     Tensor
         float64, (count, 3, 3): ``shift @ rotation @ shear @ scale @ flips``.
     """
-    angle, shear = (math.radians(most) * _either_way(count, generator) for most in (spec.rotation, spec.shear))
+    angle, shear = (
+        math.radians(most) * _either_way(count, generator) for most in (spec.rotation, spec.shear)
+    )
     scale = _between(spec.scale, count, generator)
     # A half edge is the unit, and a share of the edge two of them.
     across, down = (2 * spec.shift * _either_way(count, generator) for _axis in range(2))
-    maps = _turned(angle) @ _sheared(shear) @ _scaled(scale, scale) @ _flipped(count, spec, generator)
+    maps = (
+        _turned(angle) @ _sheared(shear) @ _scaled(scale, scale) @ _flipped(count, spec, generator)
+    )
     maps[:, 0, 2], maps[:, 1, 2] = across, down
     return maps
 
 
 def _flipped(count: int, spec: AugmentationSpec, generator: torch.Generator) -> Tensor:
-    mirrored = [1.0 - 2.0 * (_uniform(count, generator) < chance).double() for chance in (spec.hflip, spec.vflip)]
+    mirrored = [
+        1.0 - 2.0 * (_uniform(count, generator) < chance).double()
+        for chance in (spec.hflip, spec.vflip)
+    ]
     flips = _scaled(*mirrored)
     if not spec.quarter_turns:
         return flips
@@ -194,7 +205,9 @@ def _sampled(planes: Tensor, maps: Tensor, spec: AugmentationSpec) -> Tensor:
     # Without anything between pixels, nearest gives them back bit by bit.
     mode = "bilinear" if spec.is_bent else "nearest"
     ground = spec.fill_value if spec.fill == "constant" else 0.0
-    sampled = functional.grid_sample(planes - ground, grid, mode, PADDING[spec.fill], align_corners=False)
+    sampled = functional.grid_sample(
+        planes - ground, grid, mode, PADDING[spec.fill], align_corners=False
+    )
     return sampled + ground
 
 
@@ -202,7 +215,9 @@ def _recolored(planes: Tensor, spec: AugmentationSpec, generator: torch.Generato
     """Return float32 (B, 3, H, W), 0 to 255, in other colours."""
     count, device = len(planes), planes.device
     if spec.stain:
-        scales, shifts = ((spec.stain * _either_way(count * 3, generator)).view(count, 3) for _each in range(2))
+        scales, shifts = (
+            (spec.stain * _either_way(count * 3, generator)).view(count, 3) for _each in range(2)
+        )
         planes = restain(planes, (1 + scales).float().to(device), (shifts / 10).float().to(device))
     factors = (
         _between(limits, count, generator).float().to(device).view(-1, 1, 1, 1)

@@ -11,14 +11,17 @@ if TYPE_CHECKING:
 
 
 def class_weights(labels: Tensor, classes: int) -> Tensor:
-    """Return a weight for each class: as scikit-learn's ``balanced``, pictures / (classes * pictures of the class).
+    """Return a weight for each class.
+
+    As scikit-learn's ``balanced``, pictures / (classes * pictures of the class).
 
     Parameters
     ----------
     labels
         int64, (pictures,).
     classes
-        How many classes there are; one without any picture has the weight 0, and is not counted among them.
+        How many classes there are; one without any picture has the weight 0, and is not counted
+        among them.
 
     Returns
     -------
@@ -33,8 +36,9 @@ def class_weights(labels: Tensor, classes: int) -> Tensor:
 def oversampled(labels: Tensor, generator: torch.Generator) -> Tensor:
     """Return the rows of one epoch in which every class comes as often as the largest.
 
-    Each picture of a class comes equally often, or once more than another; which of them do, and the order, is drawn
-    from ``generator`` alone, so that a training that is continued goes on as it would have.
+    Each picture of a class comes equally often, or once more than another; which of them do, and
+    the order, is drawn from ``generator`` alone, so that a training that is continued goes on as it
+    would have.
 
     Parameters
     ----------
@@ -48,7 +52,12 @@ def oversampled(labels: Tensor, generator: torch.Generator) -> Tensor:
     """
     counts = torch.bincount(labels)
     most = int(counts.max())
-    rows = torch.cat([_repeated(torch.nonzero(labels == index)[:, 0], most, generator) for index in counts.nonzero()])
+    rows = torch.cat(
+        [
+            _repeated(torch.nonzero(labels == index)[:, 0], most, generator)
+            for index in counts.nonzero()
+        ]
+    )
     return rows[torch.randperm(len(rows), generator=generator)]
 
 

@@ -1,7 +1,7 @@
 """Whether probabilities mean what they say, and the one number that often mends them.
 
-One temperature, found on validation data, divides all logits before the activation (Guo et al., "On calibration of
-modern neural networks", ICML 2017, section 4.2). It changes no prediction.
+One temperature, found on validation data, divides all logits before the activation (Guo et al., "On
+calibration of modern neural networks", ICML 2017, section 4.2). It changes no prediction.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from slidecam.models.card import Activation
 
 BINS = 15
-"""Bins of equal width from 0 to 1, as Guo et al. have them; with two classes only the upper half can be filled."""
+"""Bins of equal width from 0 to 1, as Guo et al. have them.
+
+With two classes only the upper half can be filled.
+"""
 
 COLDEST, HOTTEST = 0.01, 100.0
 """Temperatures between which the best is sought; a fit that ends at either is not believed."""
@@ -78,10 +81,15 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """Expected calibration error: the mean gap between confidence and accuracy (Guo et al., equation 3)."""
+        """Expected calibration error.
+
+        The mean gap between confidence and accuracy (Guo et al., equation 3).
+        """
         filled = self.counts > 0
         gaps = np.abs(self.confidence - self.accuracy)[filled]
-        return float(gaps @ self.counts[filled] / self.counts.sum()) if filled.any() else float("nan")
+        return (
+            float(gaps @ self.counts[filled] / self.counts.sum()) if filled.any() else float("nan")
+        )
 
 
 def probabilities_of(
@@ -99,29 +107,35 @@ def probabilities_of(
 
 
 def two_columns(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return logits (N, 2) whose softmax is the sigmoid of one logit (N, 1): of its absence, and of itself."""
+    """Return logits (N, 2) whose softmax is the sigmoid of one logit (N, 1).
+
+    Of its absence, and of itself.
+    """
     one = np.asarray(logits, np.float64).reshape(-1, 1)
     return np.concatenate([np.zeros_like(one), one], axis=1)
 
 
-def fit_temperature(logits: ArrayLike, labels: ArrayLike, activation: Activation = "softmax") -> Calibration:
+def fit_temperature(
+    logits: ArrayLike, labels: ArrayLike, activation: Activation = "softmax"
+) -> Calibration:
     """Return the temperature that makes validation data likeliest.
 
     Parameters
     ----------
     logits
-        (N, K), before any activation; (N, 1) of a classifier of one logit, whose labels are 0 and 1.
+        (N, K), before any activation; (N, 1) of a classifier of one logit, whose labels are 0 and
+        1.
     labels
         True classes, (N,), 0 to K - 1.
     activation
-        The card's. With ``sigmoid`` each of several classes is a yes or no of its own; with ``none`` nothing is
-        a probability, and the temperature is 1.
+        The card's. With ``sigmoid`` each of several classes is a yes or no of its own; with
+        ``none`` nothing is a probability, and the temperature is 1.
 
     Returns
     -------
     Calibration
-        With a temperature of 1, saying why, if no other is better or if the data cannot tell: where every
-        prediction is right, the colder the better, without end.
+        With a temperature of 1, saying why, if no other is better or if the data cannot tell: where
+        every prediction is right, the colder the better, without end.
 
     Raises
     ------
@@ -132,12 +146,16 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, activation: Activation
     if values.shape[1] == 1:
         values, activation = two_columns(values), "softmax"
     if activation == "none":
-        return _calibration(values, truth, activation, 1.0, "The outputs are scores, not probabilities.")
+        return _calibration(
+            values, truth, activation, 1.0, "The outputs are scores, not probabilities."
+        )
     temperature, note = _best_temperature(values, truth, activation)
     return _calibration(values, truth, activation, temperature, note)
 
 
-def reliability_of(probabilities: NDArray[np.floating], labels: NDArray[np.int64], bins: int = BINS) -> Reliability:
+def reliability_of(
+    probabilities: NDArray[np.floating], labels: NDArray[np.int64], bins: int = BINS
+) -> Reliability:
     """Return how often the most probable class is right, by its probability.
 
     Parameters
@@ -159,11 +177,16 @@ def reliability_of(probabilities: NDArray[np.floating], labels: NDArray[np.int64
     return Reliability(edges, counts, mean, np.bincount(places, right, bins) / filled)
 
 
-def ece_by_chance(probabilities: NDArray[np.floating], seed: int = 0, draws: int = 1000) -> tuple[float, float, float]:
-    """Return what a perfectly calibrated classifier would show as its calibration error: mean, and 95 % of draws.
+def ece_by_chance(
+    probabilities: NDArray[np.floating], seed: int = 0, draws: int = 1000
+) -> tuple[float, float, float]:
+    """Return what a perfectly calibrated classifier would show as its calibration error.
 
-    The error of a few pictures is above 0 by chance alone. Predictions are taken to be right as often as their
-    confidence says (Bröcker and Smith, Weather and Forecasting 22, 2007, "consistency resampling").
+    Mean, and 95 % of draws.
+
+    The error of a few pictures is above 0 by chance alone. Predictions are taken to be right as
+    often as their confidence says (Bröcker and Smith, Weather and Forecasting 22, 2007,
+    "consistency resampling").
 
     Parameters
     ----------
@@ -189,9 +212,12 @@ def bin_of(confidence: NDArray[np.float64], bins: int = BINS) -> NDArray[np.intp
 
 
 def mean_nll(
-    logits: NDArray[np.floating], labels: NDArray[np.int64], activation: Activation = "softmax", temperature: float = 1
+    logits: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    activation: Activation = "softmax",
+    temperature: float = 1,
 ) -> float:
-    """Return the negative log-likelihood in nats per picture, from logits so that nothing underflows."""
+    """Return the negative log-likelihood (nats per picture), from logits: nothing underflows."""
     cooled = np.asarray(logits, np.float64) / temperature
     rows = np.arange(len(labels))
     if activation == "softmax":
@@ -215,18 +241,34 @@ def _best_temperature(
     bounds = float(np.log(COLDEST)), float(np.log(HOTTEST))
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
     if (logits.argmax(axis=1) == labels).all():
-        return 1.0, "The data cannot tell a temperature: every prediction is right, and the colder the better."
+        return (
+            1.0,
+            (
+                "The data cannot tell a temperature: every prediction is right, and the colder the"
+                " better."
+            ),
+        )
     if not bounds[0] + _MARGIN < found.x < bounds[1] - _MARGIN:
-        return 1.0, f"The data cannot tell a temperature: the best is beyond {COLDEST:g} to {HOTTEST:g}."
+        return (
+            1.0,
+            f"The data cannot tell a temperature: the best is beyond {COLDEST:g} to {HOTTEST:g}.",
+        )
     if loss(0) - found.fun < WORTHWHILE:
         return 1.0, "No temperature is better than none."
     return float(np.exp(found.x)), ""
 
 
 def _calibration(
-    logits: NDArray[np.float64], labels: NDArray[np.int64], activation: Activation, temperature: float, note: str
+    logits: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    activation: Activation,
+    temperature: float,
+    note: str,
 ) -> Calibration:
-    before, after = (reliability_of(probabilities_of(logits, activation, t), labels).error for t in (1.0, temperature))
+    before, after = (
+        reliability_of(probabilities_of(logits, activation, t), labels).error
+        for t in (1.0, temperature)
+    )
     losses = [mean_nll(logits, labels, activation, t) for t in (1.0, temperature)]
     if activation == "none":
         before = after = losses[0] = losses[1] = float("nan")
@@ -237,9 +279,13 @@ def _checked(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64],
     values, truth = np.asarray(logits, np.float64), np.asarray(labels, np.int64)
     remedy = "Calibrate on the validation pictures' logits (N, K) and labels (N,)."
     if values.ndim != 2 or truth.shape != values.shape[:1] or not len(truth):  # noqa: PLR2004  (rows and columns)
-        raise DataSetError(f"logits {values.shape} and labels {truth.shape} do not fit each other.", remedy)
+        raise DataSetError(
+            f"logits {values.shape} and labels {truth.shape} do not fit each other.", remedy
+        )
     if not np.isfinite(values).all():
         raise DataSetError("a logit is not a finite number.", remedy)
     if truth.min() < 0 or truth.max() >= max(2, values.shape[1]):
-        raise DataSetError(f"labels go from {truth.min()} to {truth.max()}, and K is {values.shape[1]}.", remedy)
+        raise DataSetError(
+            f"labels go from {truth.min()} to {truth.max()}, and K is {values.shape[1]}.", remedy
+        )
     return values, truth

@@ -1,8 +1,8 @@
 """A training on disk, so that one that was stopped or killed goes on exactly where it was.
 
-One safetensors file holds the network, its best weights so far, the optimiser's state and the moving average; its
-header holds how far the training is, as JSON. It is replaced as a whole after every epoch. Nothing random is in it:
-every epoch seeds its own chance from the recipe.
+One safetensors file holds the network, its best weights so far, the optimiser's state and the
+moving average; its header holds how far the training is, as JSON. It is replaced as a whole after
+every epoch. Nothing random is in it: every epoch seeds its own chance from the recipe.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Checkpoint:
     progress
         How far it is.
     facts
-        Whose training it is: the recipe, the data's digest, the class names. Resuming another is refused.
+        Whose training it is: the recipe, the data's digest, the class names. Resuming another is
+        refused.
     network, best
         Weights and buffers by name.
     average, average_steps
@@ -63,7 +64,11 @@ class Checkpoint:
 
 
 def taken_from(
-    learner: Learner, network: nn.Module, best: Mapping[str, Tensor], progress: Progress, facts: Mapping[str, Any]
+    learner: Learner,
+    network: nn.Module,
+    best: Mapping[str, Tensor],
+    progress: Progress,
+    facts: Mapping[str, Any],
 ) -> Checkpoint:
     """Return what is to be kept of a training after an epoch."""
     average = learner.average
@@ -88,13 +93,19 @@ def put_back(checkpoint: Checkpoint, learner: Learner, network: nn.Module) -> No
         learner.scaler.load_state_dict(dict(checkpoint.scaler))
     if learner.average is not None:
         learner.average.steps = checkpoint.average_steps
-        learner.average.weights = {name: t.to(learner.device) for name, t in checkpoint.average.items()}
+        learner.average.weights = {
+            name: t.to(learner.device) for name, t in checkpoint.average.items()
+        }
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint in place of the one that is there: a kill leaves the one or the other."""
     tensors: dict[str, Tensor] = {}
-    for kind, named in ((_NETWORK, checkpoint.network), (_BEST, checkpoint.best), (_AVERAGE, checkpoint.average)):
+    for kind, named in (
+        (_NETWORK, checkpoint.network),
+        (_BEST, checkpoint.best),
+        (_AVERAGE, checkpoint.average),
+    ):
         tensors |= {f"{kind}/{name}": tensor for name, tensor in named.items()}
     plain: dict[str, dict[str, Any]] = {}
     for place, state in checkpoint.optimizer.items():
@@ -113,7 +124,9 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "scaler": dict(checkpoint.scaler),
     }
     # Copied, since safetensors refuses tensors that share memory, as tied weights do.
-    apart = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    apart = {
+        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
+    }
     with replacing(path) as fresh:
         fresh.write_bytes(safetensors.torch.save(apart, {"slidecam": json.dumps(told)}))
 
@@ -150,24 +163,34 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def check_same(checkpoint: Checkpoint, facts: Mapping[str, Any], path: Path) -> None:
-    """Refuse to go on with another recipe, other data or other starting weights than the checkpoint's.
+    """Refuse to go on with another recipe, data or starting weights than the checkpoint's.
 
     Raises
     ------
     CheckpointError
         Naming what differs.
     """
-    other = sorted(key for key in facts if checkpoint.facts.get(key) != json.loads(json.dumps(facts[key])))
+    other = sorted(
+        key for key in facts if checkpoint.facts.get(key) != json.loads(json.dumps(facts[key]))
+    )
     if other:
-        problem = f"{path}: this training was begun with another {' and '.join(other).replace('_', ' ')}."
+        problem = (
+            f"{path}: this training was begun with another {' and '.join(other).replace('_', ' ')}."
+        )
         raise CheckpointError(problem, "Call it as it was begun, or begin anew with --overwrite.")
 
 
 def _named(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{kind}/"): t for name, t in tensors.items() if name.startswith(f"{kind}/")}
+    return {
+        name.removeprefix(f"{kind}/"): t
+        for name, t in tensors.items()
+        if name.startswith(f"{kind}/")
+    }
 
 
-def _optimizer(tensors: Mapping[str, Tensor], plain: Mapping[str, Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
+def _optimizer(
+    tensors: Mapping[str, Tensor], plain: Mapping[str, Mapping[str, Any]]
+) -> dict[int, dict[str, Any]]:
     state: dict[int, dict[str, Any]] = {int(place): dict(values) for place, values in plain.items()}
     for name, tensor in _named(tensors, _OPTIMIZER).items():
         place, key = name.split("/", 1)

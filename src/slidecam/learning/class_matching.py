@@ -1,4 +1,7 @@
-"""The data's classes and the classifier's, matched by name: never by their order, which differs silently."""
+"""The data's classes and the classifier's, matched by name.
+
+Never by their order, which differs silently.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ class MatchedClasses:
     labels
         int64, (N,): places in ``names``.
     names, colors
-        One for each class. A classifier of one logit has two: the absence of its class, then its class.
+        One for each class. A classifier of one logit has two: the absence of its class, then its
+        class.
     """
 
     labels: NDArray[np.int64]
@@ -38,7 +42,9 @@ class MatchedClasses:
     colors: tuple[RGB, ...]
 
 
-def match_classes(pictures: PictureSet, card: Card, mapping: Mapping[str, str] | None = None) -> MatchedClasses:
+def match_classes(
+    pictures: PictureSet, card: Card, mapping: Mapping[str, str] | None = None
+) -> MatchedClasses:
     """Return the pictures' labels in the order of a card's classes.
 
     Parameters
@@ -53,33 +59,44 @@ def match_classes(pictures: PictureSet, card: Card, mapping: Mapping[str, str] |
     Raises
     ------
     DataSetError
-        If a class of the data is none of the card's (with one logit: if none of them is), or ``mapping`` names a
-        class that neither knows.
+        If a class of the data is none of the card's (with one logit: if none of them is), or
+        ``mapping`` names a class that neither knows.
     """
     mapping = mapping or {}
     _check_mapping(pictures, card, mapping)
     meant = [mapping.get(name, name) for name in pictures.class_names]
-    used = [name for name, own in zip(meant, pictures.class_names, strict=True) if pictures.counts()[own]]
+    used = [
+        name
+        for name, own in zip(meant, pictures.class_names, strict=True)
+        if pictures.counts()[own]
+    ]
     if len(card.class_names) == 1:
         return _one_class(pictures, card, meant, used)
     strangers = [name for name in dict.fromkeys(used) if name not in card.class_names]
     if strangers:
         raise DataSetError(
-            f"{pictures.root}: the data have a class {strangers[0]!r} that {card.name} does not know; "
-            f"it knows {', '.join(card.class_names)}.",
+            f"{pictures.root}: the data have a class {strangers[0]!r} that {card.name} does not"
+            f" know; it knows {', '.join(card.class_names)}.",
             f"Say which it is with --map {strangers[0]}=CLASS, or leave these pictures out.",
         )
-    places = np.array([card.class_names.index(name) if name in card.class_names else -1 for name in meant])
-    return MatchedClasses(places[pictures.labels].astype(np.int64), card.class_names, card.class_colors)
+    places = np.array(
+        [card.class_names.index(name) if name in card.class_names else -1 for name in meant]
+    )
+    return MatchedClasses(
+        places[pictures.labels].astype(np.int64), card.class_names, card.class_colors
+    )
 
 
-def _one_class(pictures: PictureSet, card: Card, meant: list[str], used: list[str]) -> MatchedClasses:
+def _one_class(
+    pictures: PictureSet, card: Card, meant: list[str], used: list[str]
+) -> MatchedClasses:
     """Everything that is not the one class is its absence."""
     sought = card.class_names[0]
     others = sorted({name for name in used if name != sought})
     if sought not in used:
         raise DataSetError(
-            f"{pictures.root}: {card.name} looks for {sought!r}, and the data have {', '.join(others)}.",
+            f"{pictures.root}: {card.name} looks for {sought!r}, and the data have"
+            f" {', '.join(others)}.",
             f"Say which it is with --map {others[0]}={sought}.",
         )
     absence = others[0] if len(others) == 1 else f"not {sought}"
@@ -92,9 +109,17 @@ def _check_mapping(pictures: PictureSet, card: Card, mapping: Mapping[str, str])
     unknown = [name for name in mapping if name not in pictures.class_names]
     if unknown:
         raise DataSetError(
-            f"{pictures.root}: there is no class {unknown[0]!r} in the data to call {mapping[unknown[0]]!r}.",
+            f"{pictures.root}: there is no class {unknown[0]!r} in the data to call"
+            f" {mapping[unknown[0]]!r}.",
             f"The data's classes are {', '.join(pictures.class_names)}.",
         )
-    wrong = [name for name in mapping.values() if name not in card.class_names and len(card.class_names) > 1]
+    wrong = [
+        name
+        for name in mapping.values()
+        if name not in card.class_names and len(card.class_names) > 1
+    ]
     if wrong:
-        raise DataSetError(f"{card.name} has no class {wrong[0]!r}.", f"Its classes are {', '.join(card.class_names)}.")
+        raise DataSetError(
+            f"{card.name} has no class {wrong[0]!r}.",
+            f"Its classes are {', '.join(card.class_names)}.",
+        )

@@ -1,4 +1,4 @@
-"""Pictures on disk in, logits out; a picture that cannot be read is told by name and stops nothing."""
+"""Pictures on disk in, logits out; an unreadable picture is reported by name and stops nothing."""
 
 from __future__ import annotations
 
@@ -85,11 +85,21 @@ def classify_pictures(
         yield Step("classifying", len(read), len(pictures))
     values = np.concatenate(logits)
     finite = [bool(np.isfinite(row).all()) for row in values]
-    reasons = [one.reason or ("" if sound else NOT_A_NUMBER) for one, sound in zip(read, finite, strict=True)]
-    failures = tuple(Failure(name, why) for name, why in zip(pictures.names, reasons, strict=True) if why)
+    reasons = [
+        one.reason or ("" if sound else NOT_A_NUMBER)
+        for one, sound in zip(read, finite, strict=True)
+    ]
+    failures = tuple(
+        Failure(name, why) for name, why in zip(pictures.names, reasons, strict=True) if why
+    )
     if len(failures) == len(pictures):
-        problem = f"none of {len(pictures)} pictures could be classified; {failures[0].name}: {failures[0].reason}."
-        raise DataSetError(problem, "Check that these are pictures, and that the bundle predicts at all.")
+        problem = (
+            f"none of {len(pictures)} pictures could be classified; {failures[0].name}:"
+            f" {failures[0].reason}."
+        )
+        raise DataSetError(
+            problem, "Check that these are pictures, and that the bundle predicts at all."
+        )
     rows = np.flatnonzero([not why for why in reasons])
     return Classified(rows, values[rows], failures, tuple(one.digest for one in read))
 
@@ -101,7 +111,9 @@ class _Read:
     reason: str = ""
 
 
-def _read_ahead(card: Card, paths: Sequence[Path], batch: int, workers: int) -> Iterator[list[_Read]]:
+def _read_ahead(
+    card: Card, paths: Sequence[Path], batch: int, workers: int
+) -> Iterator[list[_Read]]:
     """Yield pictures batch by batch, the next batch being read meanwhile."""
     parts = [paths[start : start + batch] for start in range(0, len(paths), batch)]
     pool = ThreadPoolExecutor(workers, thread_name_prefix="slidecam-pictures")
@@ -109,7 +121,9 @@ def _read_ahead(card: Card, paths: Sequence[Path], batch: int, workers: int) -> 
         coming = [pool.submit(_read, path, card.input_px, card.interpolation) for path in parts[0]]
         for following in [*parts[1:], ()]:
             here = coming
-            coming = [pool.submit(_read, path, card.input_px, card.interpolation) for path in following]
+            coming = [
+                pool.submit(_read, path, card.input_px, card.interpolation) for path in following
+            ]
             yield [one.result() for one in here]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -130,7 +144,7 @@ def _read(path: Path, edge: int, interpolation: str) -> _Read:
 
 
 def _reason(error: DataSetError, path: Path) -> str:
-    """Return what is wrong without the folders above the file, which are nobody's business in a report."""
+    """Return what is wrong without the folders above the file, which no report should show."""
     said = error.problem.removeprefix(f"{path}: ").rstrip(".")
     for written in (repr(str(path))[1:-1], str(path)):
         said = said.replace(written, path.name)
@@ -139,7 +153,9 @@ def _reason(error: DataSetError, path: Path) -> str:
 
 def _logits(classifier: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     try:
-        logits = classifier.run(torch.from_numpy(pixels).to(classifier.device), gradients=False).logits
+        logits = classifier.run(
+            torch.from_numpy(pixels).to(classifier.device), gradients=False
+        ).logits
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"{len(pixels)} pictures of {pixels.shape[1]} px do not fit into the GPU's memory.",

@@ -1,4 +1,7 @@
-"""A training from its first epoch to its last: phases, early stopping, checkpoints, the best weights."""
+"""A training from its first epoch to its last.
+
+Phases, early stopping, checkpoints, the best weights.
+"""
 
 from __future__ import annotations
 
@@ -78,10 +81,12 @@ class Course:
                 check_device(self.device, spec.precision, "eager")
 
     def follow(self, checkpoint: Checkpoint | None = None) -> Generator[Step, None, None]:
-        """Train to the end, from the beginning or from a checkpoint; leaves the best weights in the network.
+        """Train to the end, from the beginning or from a checkpoint.
 
-        Each phase begins from the best weights so far. After every epoch a checkpoint is written, so that a kill
-        loses no more than the epoch that was under way.
+        Leaves the best weights in the network.
+
+        Each phase begins from the best weights so far. After every epoch a checkpoint is written,
+        so that a kill loses no more than the epoch that was under way.
 
         Raises
         ------
@@ -118,19 +123,31 @@ class Course:
             if self.progress.note(figures, learner.spec.monitor):
                 self.best = snapshot(self.network, learner)
             self._keep(learner)
-            yield Step("epoch", self.progress.overall, total, {k: figures[k] for k in _SHOWN if k in figures})
+            yield Step(
+                "epoch",
+                self.progress.overall,
+                total,
+                {k: figures[k] for k in _SHOWN if k in figures},
+            )
 
     def _keep(self, learner: Learner) -> None:
-        # The checkpoint first: the history without it would be of a training that nobody can go on with.
+        # The checkpoint first: the history without it would be of a training that nobody can go on
+        # with.
         kept = taken_from(learner, self.network, self.best, self.progress, self.facts)
         write_checkpoint(self.folder.checkpoint, kept)
         write_history(self.folder.history, self.progress.history)
 
 
 def snapshot(network: nn.Module, learner: Learner) -> dict[str, Tensor]:
-    """Return a copy of a network's weights and buffers, averaged weights in place of the last where there are any."""
+    """Return a copy of a network's weights and buffers.
+
+    Averaged weights take the place of the last where there are any.
+    """
     averaged = {} if learner.average is None else learner.average.weights
-    return {name: averaged.get(name, tensor).detach().clone() for name, tensor in network.state_dict().items()}
+    return {
+        name: averaged.get(name, tensor).detach().clone()
+        for name, tensor in network.state_dict().items()
+    }
 
 
 def free_for(network: nn.Module, running: nn.Module, spec: TrainSpec) -> None:

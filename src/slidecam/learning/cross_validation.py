@@ -1,4 +1,7 @@
-"""A recipe measured by cross-validation: as many trainings as folds, each measured on pictures that it has not seen."""
+"""A recipe measured by cross-validation.
+
+As many trainings as folds, each measured on pictures that it has not seen.
+"""
 
 from __future__ import annotations
 
@@ -44,13 +47,15 @@ def cross_validate(
 ) -> Generator[Step, None, tuple[Evaluation, list[Trained]]]:
     """Train and measure a recipe on every fold.
 
-    Each fold is a training of its own in ``call.out/fold-<n>``, with its own validation part and temperature; a fold
-    that is finished, or was stopped, is gone on with by ``resume``. Parts that the data bring are not heeded.
+    Each fold is a training of its own in ``call.out/fold-<n>``, with its own validation part and
+    temperature; a fold that is finished, or was stopped, is gone on with by ``resume``. Parts that
+    the data bring are not heeded.
 
     Returns
     -------
     evaluation, folds
-        Of the test folds' predictions together, written to ``call.out/evaluation``; and each fold's training.
+        Of the test folds' predictions together, written to ``call.out/evaluation``; and each fold's
+        training.
 
     Raises
     ------
@@ -73,7 +78,9 @@ def cross_validate(
         yield Step("fold", number, len(materials), told)
     pooled = pool_folds([trained.evaluations["test"] for trained in done])
     title = f"{recipe.name}, {spec.repeats} x {spec.count} folds"
-    background = background_of(materials[0], (), f"all of {data.name}, each picture by a network without it", title)
+    background = background_of(
+        materials[0], (), f"all of {data.name}, each picture by a network without it", title
+    )
     folder = TrainingFolder(call.out)
     write_evaluation(pooled, folder.evaluation, background)
     folder.clear_features()

@@ -1,8 +1,10 @@
-"""A network cut in two at one of its layers: a beginning that is frozen, and an end that is trained on its output.
+"""A network cut in two at one of its layers.
 
-Which layers run before the cut is not guessed from names: one pass is watched. The end is the network itself, its
-weights and all, with those layers replaced by nothing; that this is the same function is seen on a probe and not taken
-for granted.
+A beginning that is frozen, and an end that is trained on its output.
+
+Which layers run before the cut is not guessed from names: one pass is watched. The end is the
+network itself, its weights and all, with those layers replaced by nothing; that this is the same
+function is seen on a probe and not taken for granted.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ class CutNetwork:
     beginning
         Frozen, on a copy of its own: normalised pixels (B, 3, H, W) to features (B, …).
     end
-        Features to logits (B, K). Its weights and buffers are the network's own: training one trains the other.
+        Features to logits (B, K). Its weights and buffers are the network's own: training one
+        trains the other.
     digest
         SHA-256 of the beginning's weights and of where it ends.
     """
@@ -93,8 +96,8 @@ def cut_network(network: nn.Module, cut: str, probe: Tensor) -> CutNetwork:
     Raises
     ------
     RecipeError
-        If there is no such layer, it is not given one tensor, or the network is not a chain there (a shortcut runs past
-        the cut, or its code does more between layers than call them).
+        If there is no such layer, it is not given one tensor, or the network is not a chain there
+        (a shortcut runs past the cut, or its code does more between layers than call them).
     """
     layer = _layer(network, cut)
     plain = Beginning(network, layer)
@@ -103,9 +106,12 @@ def cut_network(network: nn.Module, cut: str, probe: Tensor) -> CutNetwork:
     end = _without(network, names)
     if not _agrees(network, end, features, probe):
         problem = (
-            f"features.cut is {cut!r}, and the network cannot be cut there: it is no chain of layers at that place."
+            f"features.cut is {cut!r}, and the network cannot be cut there: it is no chain of"
+            " layers at that place."
         )
-        raise RecipeError(problem, "Name the first layer of a stage, for example blocks.4, layer4 or denseblock4.")
+        raise RecipeError(
+            problem, "Name the first layer of a stage, for example blocks.4, layer4 or denseblock4."
+        )
     return CutNetwork(_fast(network, cut, probe, features), end, _digest(network, names, cut))
 
 
@@ -129,7 +135,11 @@ def _layer(network: nn.Module, cut: str) -> nn.Module:
     known: dict[str, nn.Module] = dict(network.named_modules())
     if not cut or cut not in known:
         near = difflib.get_close_matches(cut, list(known), n=3, cutoff=0.5)
-        remedy = f"Names like it are {', '.join(near)}." if near else f"Name one of {', '.join(list(known)[1:20])}."
+        remedy = (
+            f"Names like it are {', '.join(near)}."
+            if near
+            else f"Name one of {', '.join(list(known)[1:20])}."
+        )
         raise RecipeError(f"features.cut is {cut!r}, and the network has no such layer.", remedy)
     return known[cut]
 
@@ -150,7 +160,7 @@ def _stop_at(layer: nn.Module) -> Iterator[None]:
 
 
 def _names_before(network: nn.Module, layer: nn.Module, probe: Tensor) -> list[str]:
-    """Return the names of the layers that have run to their end before ``layer`` begins, outermost only."""
+    """Return the names of layers that have ended before ``layer`` begins, outermost only."""
     over: set[nn.Module] = set()
 
     def note(module: nn.Module, _inputs: Any, _output: Any) -> None:  # noqa: ANN401  (a hook's arguments)
@@ -165,7 +175,7 @@ def _names_before(network: nn.Module, layer: nn.Module, probe: Tensor) -> list[s
 
 
 def _without(network: nn.Module, names: list[str]) -> nn.Module:
-    """Return a copy that shares all tensors with ``network``, with some layers replaced by nothing."""
+    """Return a copy that shares all tensors with ``network``, some layers replaced by nothing."""
     tensors = [*network.parameters(), *network.buffers()]
     end: nn.Module = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
     for name in names:
@@ -181,11 +191,13 @@ def _agrees(network: nn.Module, end: nn.Module, features: Tensor, probe: Tensor)
 
 
 def _fast(network: nn.Module, cut: str, probe: Tensor, features: Tensor) -> Beginning:
-    """Return the beginning with its batch norms folded and its memory channels last, if that computes the same."""
+    """Return the beginning, norms folded and memory channels last, if that computes the same."""
     own = copy.deepcopy(network).requires_grad_(requires_grad=False)
     with suppress(*_REFUSALS):
         fold_batch_norms(own, probe[:1])
-        fast = Beginning(own.to(memory_format=torch.channels_last), own.get_submodule(cut), channels_last=True)
+        fast = Beginning(
+            own.to(memory_format=torch.channels_last), own.get_submodule(cut), channels_last=True
+        )
         if _close(fast(probe), features):
             return fast
     own = copy.deepcopy(network).requires_grad_(requires_grad=False)
@@ -193,4 +205,6 @@ def _fast(network: nn.Module, cut: str, probe: Tensor, features: Tensor) -> Begi
 
 
 def _close(values: Tensor, expected: Tensor) -> bool:
-    return values.shape == expected.shape and bool((values - expected).abs().max() <= CLOSE * expected.abs().max())
+    return values.shape == expected.shape and bool(
+        (values - expected).abs().max() <= CLOSE * expected.abs().max()
+    )

@@ -1,8 +1,11 @@
-"""Pictures that are in the data more than once, byte by byte or to the eye, above all in two parts at once.
+"""Pictures that are in the data more than once, byte by byte or to the eye.
 
-Near duplicates are found by difference hashes: a picture is made grey and 17 x 16 pixels small, and each of 256 bits
-says whether a pixel is darker than its right neighbour. What differs in few bits is the same picture in another size,
-compression or brightness. Mirrored and turned copies are not found.
+Above all, those that are in two parts at once.
+
+Near duplicates are found by difference hashes: a picture is made grey and 17 x 16 pixels small, and
+each of 256 bits says whether a pixel is darker than its right neighbour. What differs in few bits
+is the same picture in another size, compression or brightness. Mirrored and turned copies are not
+found.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ HASH_EDGE = 16
 BITS = HASH_EDGE**2
 
 INFORMED = 4
-"""How many times as many neighbours as the bits that may differ must have another grey: a hash of an even picture says
+"""How many times as many neighbours as the bits that may differ must have another grey.
+
+A hash of an even picture says
 nothing, and all of them would be duplicates of each other."""
 
 ROWS_AT_ONCE = 256
@@ -63,7 +68,9 @@ class DuplicateSpec:
 
     def __post_init__(self) -> None:
         if not -1 <= self.bits <= BITS // INFORMED:
-            raise DataSetError(f"{self.bits} differing bits make no duplicate.", f"Pass -1 to {BITS // INFORMED}.")
+            raise DataSetError(
+                f"{self.bits} differing bits make no duplicate.", f"Pass -1 to {BITS // INFORMED}."
+            )
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,8 @@ class Duplicates:
     pictures
         The set that was looked through.
     clusters
-        Rows of pictures that are duplicates of each other, exact or near, also by way of a third; first row first.
+        Rows of pictures that are duplicates of each other, exact or near, also by way of a third;
+        first row first.
     exact
         Rows of byte-identical files.
     even
@@ -90,19 +98,28 @@ class Duplicates:
     @property
     def across(self) -> tuple[tuple[int, ...], ...]:
         """The clusters with pictures in more than one part."""
-        return tuple(rows for rows in self.clusters if len({self.pictures.parts[row] for row in rows}) > 1)
+        return tuple(
+            rows for rows in self.clusters if len({self.pictures.parts[row] for row in rows}) > 1
+        )
 
     @property
     def disputed(self) -> tuple[tuple[int, ...], ...]:
         """The clusters with pictures of more than one class."""
-        return tuple(rows for rows in self.clusters if len({int(self.pictures.labels[row]) for row in rows}) > 1)
+        return tuple(
+            rows
+            for rows in self.clusters
+            if len({int(self.pictures.labels[row]) for row in rows}) > 1
+        )
 
     def names(self, clusters: Iterable[Sequence[int]]) -> list[list[str]]:
         """Return clusters by the names of their files."""
         return [[self.pictures.names[row] for row in rows] for rows in clusters]
 
     def record(self) -> dict[str, object]:
-        """Return the findings as JSON values: counts, and all files that are in two parts or classes."""
+        """Return the findings as JSON values.
+
+        Counts, and all files that are in two parts or classes.
+        """
         return {
             "clusters": len(self.clusters),
             "pictures_in_clusters": sum(map(len, self.clusters)),
@@ -119,14 +136,18 @@ class Duplicates:
             (len(self.across), "In more than one part", self.across),
             (len(self.disputed), "In more than one class", self.disputed),
         ]
-        return tuple(f"{what} ({count}): {self._told(clusters)}." for count, what, clusters in told if count)
+        return tuple(
+            f"{what} ({count}): {self._told(clusters)}." for count, what, clusters in told if count
+        )
 
     def _told(self, clusters: Sequence[Sequence[int]]) -> str:
         some = "; ".join(" = ".join(names) for names in self.names(clusters[:TOLD]))
         return some + (f" and {len(clusters) - TOLD} more" if len(clusters) > TOLD else "")
 
 
-def find_duplicates(pictures: PictureSet, spec: DuplicateSpec | None = None) -> Generator[Step, None, Duplicates]:
+def find_duplicates(
+    pictures: PictureSet, spec: DuplicateSpec | None = None
+) -> Generator[Step, None, Duplicates]:
     """Look for pictures that are there more than once, within parts and across them.
 
     Raises
@@ -155,7 +176,10 @@ def find_duplicates(pictures: PictureSet, spec: DuplicateSpec | None = None) -> 
 
 @dataclass(frozen=True)
 class _Print:
-    """What a picture is known by: the digest of its file, its difference hash, and how much the hash says."""
+    """What a picture is known by.
+
+    The digest of its file, its difference hash, and how much the hash says.
+    """
 
     digest: bytes
     hash: NDArray[np.uint64]
@@ -166,7 +190,9 @@ def _print_of(path: Path) -> _Print:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataSetError(f"{path}: this picture cannot be read: {error}.", "Check that it is there.") from error
+        raise DataSetError(
+            f"{path}: this picture cannot be read: {error}.", "Check that it is there."
+        ) from error
     picture = read_picture(path, content)
     return _Print(hashlib.sha256(content).digest(), *difference_hash(picture))
 
@@ -186,7 +212,9 @@ def _equal_pairs(digests: Sequence[bytes]) -> NDArray[np.int64]:
     return np.array([pair for pair in pairs if pair[0] != pair[1]], np.int64).reshape(-1, 2)
 
 
-def near_pairs(hashes: NDArray[np.uint64], bits: int, informed: NDArray[np.bool_]) -> NDArray[np.int64]:
+def near_pairs(
+    hashes: NDArray[np.uint64], bits: int, informed: NDArray[np.bool_]
+) -> NDArray[np.int64]:
     """Return every two rows whose hashes differ in at most ``bits`` bits.
 
     Parameters
@@ -208,7 +236,10 @@ def near_pairs(hashes: NDArray[np.uint64], bits: int, informed: NDArray[np.bool_
     found = [np.zeros((0, 2), np.int64)]
     for start in range(0, len(rows) if bits >= 0 else 0, ROWS_AT_ONCE):
         some, others = words[:, start : start + ROWS_AT_ONCE, None], words[:, None, start:]
-        apart = sum(np.bitwise_count(one ^ other).astype(np.uint16) for one, other in zip(some, others, strict=True))
+        apart = sum(
+            np.bitwise_count(one ^ other).astype(np.uint16)
+            for one, other in zip(some, others, strict=True)
+        )
         left, right = np.nonzero(np.triu(np.asarray(apart) <= bits, 1))
         found.append(np.stack([rows[start + left], rows[start + right]], axis=1))
     return np.concatenate(found)
@@ -216,7 +247,9 @@ def near_pairs(hashes: NDArray[np.uint64], bits: int, informed: NDArray[np.bool_
 
 def _clusters(pairs: NDArray[np.int64], count: int) -> tuple[tuple[int, ...], ...]:
     """Return the rows that pairs join, directly or through others."""
-    links = coo_array((np.ones(len(pairs), np.bool_), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    links = coo_array(
+        (np.ones(len(pairs), np.bool_), (pairs[:, 0], pairs[:, 1])), shape=(count, count)
+    )
     _number, cluster = connected_components(links, directed=False)
     members: dict[int, list[int]] = {}
     for row in np.unique(pairs).tolist():
@@ -227,8 +260,9 @@ def _clusters(pairs: NDArray[np.int64], count: int) -> tuple[tuple[int, ...], ..
 def without_duplicates(found: Duplicates) -> PictureSet:
     """Return the pictures without their duplicates; the test part is left as it is.
 
-    Of a cluster with pictures in several parts only those in the most held-out one stay: what is tested is not learnt
-    from, nor chosen by. Of several in the training or the validation part, or in no part, the first stays.
+    Of a cluster with pictures in several parts only those in the most held-out one stay: what is
+    tested is not learnt from, nor chosen by. Of several in the training or the validation part, or
+    in no part, the first stays.
     """
     pictures = found.pictures
     dropped: set[int] = set()

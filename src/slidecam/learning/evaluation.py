@@ -1,4 +1,7 @@
-"""How good a classifier is on labelled pictures: every figure with its interval, and every picture accounted for."""
+"""How good a classifier is on labelled pictures.
+
+Every figure with its interval, and every picture accounted for.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,8 @@ Item = TypeVar("Item")
 ECE_BY_CHANCE = "ECE by chance"
 
 BY_CHANCE = (
-    "what a perfectly calibrated classifier of the same confidences would show as ECE on as many pictures: "
-    "the mean, and the range of 95 % of draws"
+    "what a perfectly calibrated classifier of the same confidences would show as ECE on as many"
+    " pictures: the mean, and the range of 95 % of draws"
 )
 FIGURES: Mapping[str, str] = MappingProxyType({**DEFINITIONS, ECE_BY_CHANCE: BY_CHANCE})
 """Every figure of an evaluation by its name, and what it is."""
@@ -50,8 +53,8 @@ class EvaluationSpec:
     workers
         Threads that read pictures.
     mapping
-        What the data call a class and what the classifier calls it, where they differ. Several of the data's classes
-        may become one.
+        What the data call a class and what the classifier calls it, where they differ. Several of
+        the data's classes may become one.
     intervals
         How intervals are made.
     bundle
@@ -86,13 +89,25 @@ class Figure:
     def record(self) -> dict[str, object]:
         """Return it as JSON values."""
         ends = None if self.interval is None else [self.interval.low, self.interval.high]
-        other = {} if self.interval is None or self.interval.method == BOOTSTRAP else {"by": self.interval.method}
-        return {"value": self.value, "ci95": ends, **other, **({"note": self.note} if self.note else {})}
+        other = (
+            {}
+            if self.interval is None or self.interval.method == BOOTSTRAP
+            else {"by": self.interval.method}
+        )
+        return {
+            "value": self.value,
+            "ci95": ends,
+            **other,
+            **({"note": self.note} if self.note else {}),
+        }
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure of the folds of a cross-validation one by one; ``sd`` divides by folds - 1, None for a single fold."""
+    """A figure of the folds of a cross-validation one by one.
+
+    ``sd`` divides by folds - 1, None for a single fold.
+    """
 
     values: tuple[float | None, ...]
 
@@ -155,10 +170,16 @@ class Evaluation:
     def record(self) -> dict[str, object]:
         """Return what ``evaluation.json`` holds, as JSON values."""
         classes = {
-            name: {"support": self.support[name], **{key: one.record() for key, one in figures.items()}}
+            name: {
+                "support": self.support[name],
+                **{key: one.record() for key, one in figures.items()},
+            }
             for name, figures in self.per_class.items()
         }
-        folds = {name: {"mean": one.mean, "sd": one.sd, "values": list(one.values)} for name, one in self.folds.items()}
+        folds = {
+            name: {"mean": one.mean, "sd": one.sd, "values": list(one.values)}
+            for name, one in self.folds.items()
+        }
         return {
             **{name: figure.record() for name, figure in self.figures.items()},
             "per class": classes,
@@ -182,7 +203,7 @@ class Evaluation:
 
     @property
     def pictures(self) -> int:
-        """How many there are; one that repeated cross-validation predicted more than once counts once."""
+        """How many there are, each once, even if repeated cross-validation predicts it often."""
         names = self.predictions.names
         return len(set(names)) if names else len(self.predictions.labels)
 
@@ -193,7 +214,9 @@ class Evaluation:
             "predictions": len(self.predictions.labels),
             "counts": dict(self.support),
             "groups": None if groups is None else len(set(groups)),
-            "failures": [{"path": failure.name, "reason": failure.reason} for failure in self.failures],
+            "failures": [
+                {"path": failure.name, "reason": failure.reason} for failure in self.failures
+            ],
             "digest": self.data_digest or None,
         }
 
@@ -203,12 +226,14 @@ def evaluate(
 ) -> Generator[Step, None, Evaluation]:
     """Classify pictures and return how well that went.
 
-    Whole pictures are resized to the card's ``input_px``, as `predict` does with pictures that are one tile.
+    Whole pictures are resized to the card's ``input_px``, as `predict` does with pictures that are
+    one tile.
 
     Parameters
     ----------
     classifier
-        On its device. One logit is matched with the data's class of its name, and all others are its absence.
+        On its device. One logit is matched with the data's class of its name, and all others are
+        its absence.
     pictures
         Their classes are matched with the classifier's by name.
     spec
@@ -223,7 +248,9 @@ def evaluate(
     """
     spec = spec or EvaluationSpec()
     if not len(pictures):
-        raise DataSetError(f"{pictures.root}: there is no picture to measure on.", "Name another folder or part.")
+        raise DataSetError(
+            f"{pictures.root}: there is no picture to measure on.", "Name another folder or part."
+        )
     card = classifier.card
     matched = match_classes(pictures, card, spec.mapping)
     found = yield from classify_pictures(classifier, pictures, spec.batch, spec.workers)
@@ -239,8 +266,13 @@ def evaluate(
         paths=tuple(pictures.paths[row] for row in rows),
         class_colors=matched.colors,
     )
-    labelled = (f"{digest} {matched.names[label]}" for digest, label in zip(found.digests, matched.labels, strict=True))
-    return evaluate_predictions(predictions, spec, failures=found.failures, data_digest=_digest(labelled))
+    labelled = (
+        f"{digest} {matched.names[label]}"
+        for digest, label in zip(found.digests, matched.labels, strict=True)
+    )
+    return evaluate_predictions(
+        predictions, spec, failures=found.failures, data_digest=_digest(labelled)
+    )
 
 
 def evaluate_predictions(
@@ -250,7 +282,9 @@ def evaluate_predictions(
     failures: Sequence[Failure] = (),
     data_digest: str = "",
 ) -> Evaluation:
-    """Return all figures of predictions that were made elsewhere: in training, on a slide's tiles, on a graph's nodes.
+    """Return all figures of predictions that were made elsewhere.
+
+    In training, on a slide's tiles, on a graph's nodes.
 
     Parameters
     ----------
@@ -274,7 +308,9 @@ def evaluate_predictions(
     ends = bootstrap(predictions.labels, probabilities, names, predictions.groups, spec.intervals)
     notes = {**ends.notes, **found.notes}
     figures = {
-        name: Figure(value, ends.figures.get(name) if value is not None else None, notes.get(name, ""))
+        name: Figure(
+            value, ends.figures.get(name) if value is not None else None, notes.get(name, "")
+        )
         for name, value in found.figures.items()
     }
     figures[ECE_BY_CHANCE] = _by_chance(probabilities, spec.intervals.seed)
@@ -299,11 +335,12 @@ def evaluate_predictions(
 
 
 def pool_folds(folds: Sequence[Evaluation], spec: EvaluationSpec | None = None) -> Evaluation:
-    """Return one evaluation of a cross-validation's test folds, with the spread of each figure over them.
+    """Return one evaluation of a cross-validation's test folds, with each figure's spread.
 
-    Every picture is predicted by a network that has not seen it. The folds' networks are different ones, so that
-    ranks across folds (the area under the curve) are a little worse than in any fold; the spread tells. A picture
-    that is tested more than once, in repeated cross-validation, is one case: all its predictions are drawn together.
+    Every picture is predicted by a network that has not seen it. The folds' networks are different
+    ones, so that ranks across folds (the area under the curve) are a little worse than in any fold;
+    the spread tells. A picture that is tested more than once, in repeated cross-validation, is one
+    case: all its predictions are drawn together.
 
     Parameters
     ----------
@@ -319,7 +356,9 @@ def pool_folds(folds: Sequence[Evaluation], spec: EvaluationSpec | None = None) 
     """
     parts = [fold.predictions for fold in folds]
     if not parts or len({part.class_names for part in parts}) > 1:
-        raise DataSetError("the folds have different classes, or there is none.", "Pool folds of one data set.")
+        raise DataSetError(
+            "the folds have different classes, or there is none.", "Pool folds of one data set."
+        )
     pooled = replace(
         parts[0],
         labels=np.concatenate([part.labels for part in parts]),
@@ -330,9 +369,15 @@ def pool_folds(folds: Sequence[Evaluation], spec: EvaluationSpec | None = None) 
         paths=_joined(part.paths for part in parts),
     )
     failures = tuple(dict.fromkeys(failure for fold in folds for failure in fold.failures))
-    digest = _digest(fold.data_digest for fold in folds) if all(fold.data_digest for fold in folds) else ""
+    digest = (
+        _digest(fold.data_digest for fold in folds)
+        if all(fold.data_digest for fold in folds)
+        else ""
+    )
     evaluation = evaluate_predictions(pooled, spec, failures=failures, data_digest=digest)
-    spreads = {name: Spread(tuple(fold.figures[name].value for fold in folds)) for name in folds[0].figures}
+    spreads = {
+        name: Spread(tuple(fold.figures[name].value for fold in folds)) for name in folds[0].figures
+    }
     return replace(evaluation, folds=spreads)
 
 
@@ -343,7 +388,10 @@ def _joined(parts: Iterable[tuple[Item, ...]]) -> tuple[Item, ...]:
 
 
 def _pooled_groups(parts: Sequence[Predictions]) -> tuple[str, ...] | None:
-    """Return the patients or slides; where they are not known, the pictures, if one is tested more than once."""
+    """Return the patients or slides.
+
+    Where they are not known, the pictures, if one is tested more than once.
+    """
     groups = _joined(part.groups or () for part in parts)
     if groups:
         return groups

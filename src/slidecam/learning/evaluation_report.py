@@ -43,8 +43,8 @@ class Background:
     data
         On what: ``test part of brain_tumor_mri``.
     facts
-        Label and value of each further fact: how the data were split, how many duplicates were found and what became
-        of them.
+        Label and value of each further fact: how the data were split, how many duplicates were
+        found and what became of them.
     notes
         Warnings, as sentences: what a careful reader must know.
     history
@@ -70,7 +70,9 @@ class _Line:
     note: str
 
 
-def write_evaluation(evaluation: Evaluation, folder: Path, background: Background | None = None) -> None:
+def write_evaluation(
+    evaluation: Evaluation, folder: Path, background: Background | None = None
+) -> None:
     """Write what is to be kept of an evaluation.
 
     Parameters
@@ -78,8 +80,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path, background: Backgroun
     evaluation
         Of a classifier, or of a cross-validation's pooled folds.
     folder
-        Gets ``evaluation.json``, ``predictions.csv``, ``evaluation.html`` and ``figures/*.png``; what is there under
-        these names is replaced, each file whole.
+        Gets ``evaluation.json``, ``predictions.csv``, ``evaluation.html`` and ``figures/*.png``;
+        what is there under these names is replaced, each file whole.
     background
         What the page tells beside the figures; None for nothing.
     """
@@ -101,10 +103,19 @@ def write_record(evaluation: Evaluation, path: Path) -> None:
 
 
 def write_predictions(evaluation: Evaluation, path: Path) -> None:
-    """Write a row for each picture: path, true, predicted, group where known, and ``prob_<class>`` of each class."""
+    """Write a row for each picture.
+
+    Path, true, predicted, group where known, and ``prob_<class>`` of each class.
+    """
     predictions = evaluation.predictions
     names, groups = predictions.class_names, predictions.groups
-    heading = ["path", "true", "predicted", *(["group"] if groups else []), *(f"prob_{name}" for name in names)]
+    heading = [
+        "path",
+        "true",
+        "predicted",
+        *(["group"] if groups else []),
+        *(f"prob_{name}" for name in names),
+    ]
     with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(heading)
@@ -112,7 +123,14 @@ def write_predictions(evaluation: Evaluation, path: Path) -> None:
         called = [(names[true], names[said]) for true, said in pairs]
         for place, row in enumerate(predictions.probabilities):
             group = [groups[place]] if groups else []
-            table.writerow([predictions.titles[place], *called[place], *group, *(f"{value:.6g}" for value in row)])
+            table.writerow(
+                [
+                    predictions.titles[place],
+                    *called[place],
+                    *group,
+                    *(f"{value:.6g}" for value in row),
+                ]
+            )
 
 
 def _pictures(evaluation: Evaluation, background: Background) -> Iterator[tuple[str, Image.Image]]:
@@ -132,7 +150,8 @@ def _write_page(
 ) -> None:
     predictions = evaluation.predictions
     lines = [
-        _line(name, FIGURES[name], figure, _spread(evaluation, name)) for name, figure in evaluation.figures.items()
+        _line(name, FIGURES[name], figure, _spread(evaluation, name))
+        for name, figure in evaluation.figures.items()
     ]
     classes = [
         (name, evaluation.support[name], [_line(key, "", one, "") for key, one in figures.items()])
@@ -155,7 +174,9 @@ def _write_page(
         temperature=predictions.temperature,
         bundle=evaluation.bundle,
         digest=evaluation.data_digest,
-        images={name: picture_uri(picture, exact=name != "worst") for name, picture in pictures.items()},
+        images={
+            name: picture_uri(picture, exact=name != "worst") for name, picture in pictures.items()
+        },
         record=RECORD,
         table=TABLE,
     )
@@ -166,7 +187,14 @@ def _line(name: str, meaning: str, figure: Figure, spread: str) -> _Line:
     interval = "" if ends is None else f"{ends.low:.3f} to {ends.high:.3f}"
     if ends is not None and ends.method == WILSON:
         interval += " (Wilson)"
-    return _Line(name, meaning, "" if figure.value is None else f"{figure.value:.3f}", interval, spread, figure.note)
+    return _Line(
+        name,
+        meaning,
+        "" if figure.value is None else f"{figure.value:.3f}",
+        interval,
+        spread,
+        figure.note,
+    )
 
 
 def _spread(evaluation: Evaluation, name: str) -> str:

@@ -1,4 +1,7 @@
-"""Which pictures a finished bundle may be measured on: those that it has not learnt from, where that can be known."""
+"""Which pictures a finished bundle may be measured on.
+
+Those that it has not learnt from, where that can be known.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ if TYPE_CHECKING:
 
 PartChoice = Literal["auto", "train", "val", "test", "all"]
 
-OWN_TEST = "These are the data of the training: it is measured on the test part that was kept from it."
+OWN_TEST = (
+    "These are the data of the training: it is measured on the test part that was kept from it."
+)
 ALL = "Every picture is measured: nothing tells that one of them was learnt from."
 
 
@@ -40,7 +45,8 @@ class ExaminationSpec:
     Attributes
     ----------
     part
-        ``auto`` is the test part of data that are parted, or of the data that the bundle was trained on; else all.
+        ``auto`` is the test part of data that are parted, or of the data that the bundle was
+        trained on; else all.
     group_pattern
         How the patient is found in a picture's name; empty for what the bundle's recipe says.
     mapping
@@ -76,11 +82,13 @@ def examine(
     return evaluation
 
 
-def material_to_measure(data: Path, card: Card, spec: ExaminationSpec) -> Generator[Step, None, tuple[Material, str]]:
+def material_to_measure(
+    data: Path, card: Card, spec: ExaminationSpec
+) -> Generator[Step, None, tuple[Material, str]]:
     """Return the pictures to measure on, and in words which they are.
 
-    Data that are not parted are parted again as the bundle's provenance says; if that gives the parting of its
-    training, to the digest, only the test part is measured.
+    Data that are not parted are parted again as the bundle's provenance says; if that gives the
+    parting of its training, to the digest, only the test part is measured.
     """
     reading = _reading(card, spec)
     pictures = read_picture_set(data, replace(reading.reading, class_names=()))
@@ -94,7 +102,10 @@ def material_to_measure(data: Path, card: Card, spec: ExaminationSpec) -> Genera
             material, _words = _chosen(again, "test" if spec.part == "auto" else spec.part, data)
             return material, OWN_TEST
     if spec.part != "auto":
-        problem = f"{data}: these pictures are in no parts, and are not those that the bundle was trained on."
+        problem = (
+            f"{data}: these pictures are in no parts, and are not those that the bundle was"
+            " trained on."
+        )
         raise DataSetError(problem, "Leave --part out to measure on all of them.")
     return Material(pictures), ALL
 
@@ -110,10 +121,14 @@ def _chosen(material: Material, part: PartChoice, data: Path) -> tuple[Material,
 
 
 def _reading(card: Card, spec: ExaminationSpec) -> DataSpec:
-    """Return how the bundle's recipe read its data, so that the same patients are found in the same names."""
+    """Return how the bundle's recipe read its data, so that names lead to the same patients."""
     try:
         recipe = tomllib.loads(str(card.provenance.get("recipe", "")))
     except tomllib.TOMLDecodeError:
         recipe = {}
     reading = settings_of(DataSpec, recipe.get("data", {}), "data", Complaints()) or DataSpec()
-    return replace(reading, group_pattern=spec.group_pattern, group_folder=False) if spec.group_pattern else reading
+    return (
+        replace(reading, group_pattern=spec.group_pattern, group_folder=False)
+        if spec.group_pattern
+        else reading
+    )

@@ -1,7 +1,10 @@
-"""Features of a network's frozen beginning, computed once for all epochs: of every picture, and of augmented copies.
+"""Features of a network's frozen beginning, computed once for all epochs.
 
-Training on them costs what the end of the network costs: for MobileNetV2 cut before ``blocks.5`` a tenth of the whole.
-The price is that augmentation comes from a fixed number of copies, and that features are rounded to float16.
+Of every picture, and of augmented copies.
+
+Training on them costs what the end of the network costs: for MobileNetV2 cut before ``blocks.5`` a
+tenth of the whole. The price is that augmentation comes from a fixed number of copies, and that
+features are rounded to float16.
 """
 
 from __future__ import annotations
@@ -61,9 +64,18 @@ class FeaturePlan:
     spec: FeatureSpec
 
     def digest(self, source: str) -> str:
-        """Return what features of these pictures are known by; ``source`` tells the pictures' and network's content."""
+        """Return what features of these pictures are known by.
+
+        ``source`` tells the pictures' and network's content.
+        """
         facts = [source, len(self.pictures.paths), self.card.input_px, self.card.interpolation]
-        facts += [self.card.mean, self.card.std, self.trained.tolist(), asdict(self.augmentation), self.seed]
+        facts += [
+            self.card.mean,
+            self.card.std,
+            self.trained.tolist(),
+            asdict(self.augmentation),
+            self.seed,
+        ]
         facts += [self.spec.copies, self.spec.dtype]
         return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
 
@@ -75,7 +87,8 @@ class FeatureInputs:
     Attributes
     ----------
     array
-        (N + copies * T, …), float16 or float32: every picture plain, then copy after copy of the T trained ones.
+        (N + copies * T, …), float16 or float32: every picture plain, then copy after copy of the T
+        trained ones.
     places
         (N,): which of the T a picture is, or -1.
     count, copies
@@ -107,9 +120,15 @@ class FeatureInputs:
 
 
 def cached_features(
-    beginning: Callable[[Tensor], Tensor], plan: FeaturePlan, device: torch.device, source: str, folder: Path
+    beginning: Callable[[Tensor], Tensor],
+    plan: FeaturePlan,
+    device: torch.device,
+    source: str,
+    folder: Path,
 ) -> Generator[Step, None, FeatureInputs]:
-    """Return the features of a plan: those kept in ``folder``, if they are of the same content, else computed.
+    """Return the features of a plan.
+
+    Those kept in ``folder``, if they are of the same content, else computed.
 
     Parameters
     ----------
@@ -153,9 +172,12 @@ def _first(plan: FeaturePlan, device: torch.device) -> Tensor:
 
 
 def _fill(
-    array: NDArray[Any], beginning: Callable[[Tensor], Tensor], plan: FeaturePlan, device: torch.device
+    array: NDArray[Any],
+    beginning: Callable[[Tensor], Tensor],
+    plan: FeaturePlan,
+    device: torch.device,
 ) -> Iterator[Step]:
-    """Compute features into ``array``; a copy's chance depends on its number and its place alone."""
+    """Compute features into ``array``; a copy's chance depends only on its number and its place."""
     largest = float(np.finfo(array.dtype).max)
     done = 0
     for copy, rows in _passes(plan):
@@ -164,7 +186,10 @@ def _fill(
             pixels = augment(pixels, plan.augmentation, generator_of(plan.seed, copy, done))
         features = beginning(normalised(pixels, plan.card))
         if not bool(features.abs().max() <= largest):
-            problem = f"features before {plan.spec.cut} are not finite or too large for {plan.spec.dtype}."
+            problem = (
+                f"features before {plan.spec.cut} are not finite or too large for"
+                f" {plan.spec.dtype}."
+            )
             raise RecipeError(problem, 'Set features.dtype to "float32", or cut elsewhere.')
         array[done : done + len(rows)] = features.cpu().numpy()
         done += len(rows)

@@ -89,11 +89,19 @@ class TrainingFolder:
         return self.checkpoint.exists() or self.bundle.exists()
 
     def abandoned(self) -> bool:
-        """Whether a training was killed here before an epoch had ended: only its plan is left, and nothing is lost."""
+        """Whether a training was killed here before an epoch had ended.
+
+        Only its plan is left, and nothing is lost.
+        """
         plan = {self.recipe, self.split, self.pictures}
         if self.begun() or not all(file.is_file() for file in plan):
             return False
-        return set(self.path.iterdir()) <= {*plan, self.history, self.features, self.path / LOCK_FILE}
+        return set(self.path.iterdir()) <= {
+            *plan,
+            self.history,
+            self.features,
+            self.path / LOCK_FILE,
+        }
 
     def clear_features(self) -> None:
         """Remove cached features, which nothing needs after the training."""
@@ -103,13 +111,22 @@ class TrainingFolder:
         """Remove what a training left here, and nothing else."""
         for folder in (self.bundle, self.features, self.evaluation, self.protocols):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.checkpoint, self.history, self.recipe, self.split, self.pictures, self.duplicates):
+        for file in (
+            self.checkpoint,
+            self.history,
+            self.recipe,
+            self.split,
+            self.pictures,
+            self.duplicates,
+        ):
             file.unlink(missing_ok=True)
 
 
 @contextmanager
 def claimed(path: Path, existing: str) -> Iterator[TrainingFolder]:
-    """Give the folder to one training; it is made if it is not there, and removed again if nothing comes into it.
+    """Give the folder to one training.
+
+    It is made if it is not there, and removed again if nothing comes into it.
 
     Parameters
     ----------
@@ -121,8 +138,8 @@ def claimed(path: Path, existing: str) -> Iterator[TrainingFolder]:
     Raises
     ------
     RunExistsError
-        If another process trains there; if a training was begun there, or other files lie there, and ``existing`` is
-        ``refuse``.
+        If another process trains there; if a training was begun there, or other files lie there,
+        and ``existing`` is ``refuse``.
     CheckpointError
         If there is nothing to resume.
     UsageError
@@ -136,10 +153,14 @@ def claimed(path: Path, existing: str) -> Iterator[TrainingFolder]:
         lock.acquire()
     except Timeout as error:
         remedy = "Wait until it is done, or choose another --out."
-        raise RunExistsError(path, "another slidecam is training in this folder.", remedy) from error
+        raise RunExistsError(
+            path, "another slidecam is training in this folder.", remedy
+        ) from error
     except OSError as error:
         problem = f"--out {path} cannot be made or written in: {error.strerror or error}."
-        raise UsageError(problem, "Name a folder that may be written, or that can be made.") from error
+        raise UsageError(
+            problem, "Name a folder that may be written, or that can be made."
+        ) from error
     try:
         yield folder
     finally:
@@ -159,14 +180,18 @@ def check_usable(folder: TrainingFolder, existing: str) -> None:
     if existing == "resume" and not folder.checkpoint.exists():
         begun = folder.bundle.exists()
         remedy = "Pass --overwrite to begin anew." if begun else "Leave --resume out to begin one."
-        raise CheckpointError(f"{path}: there is no training to resume: no {CHECKPOINT_FILE}.", remedy)
+        raise CheckpointError(
+            f"{path}: there is no training to resume: no {CHECKPOINT_FILE}.", remedy
+        )
     if existing != "refuse" or not path.exists():
         return
     if folder.begun():
         remedy = "Pass --resume to go on with it, --overwrite to begin anew, or another --out."
         raise RunExistsError(path, "a training was begun in this folder already.", remedy)
     if not path.is_dir() or any(each.name != LOCK_FILE for each in path.iterdir()):
-        raise RunExistsError(path, "there is something else here already.", "Choose an empty folder for --out.")
+        raise RunExistsError(
+            path, "there is something else here already.", "Choose an empty folder for --out."
+        )
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:

@@ -18,23 +18,37 @@ SIZES = ("nodes", "neighbours", "hidden", "dropout")
 
 
 def check_graph(recipe: Recipe, complaints: Complaints) -> None:
-    """Note what does not go together with a ``[graph]``, or with a graph's architecture without one."""
+    """Note what does not go with a ``[graph]``, or with a graph's architecture without one."""
     is_graph = full_name(recipe.model.architecture) in GRAPHS
     if recipe.graph is None:
         if is_graph:
             remedy = "Write a [graph] table; an empty one takes the study's values."
-            complaints.add("[graph]", f"is missing, and {recipe.model.architecture} is a graph of cells", remedy)
+            complaints.add(
+                "[graph]",
+                f"is missing, and {recipe.model.architecture} is a graph of cells",
+                remedy,
+            )
         return
     if not is_graph:
         remedy = f"Write one of {', '.join(sorted(GRAPHS))}, or leave [graph] out."
-        complaints.add("model.architecture", f'is "{recipe.model.architecture}", which has no graph', remedy)
+        complaints.add(
+            "model.architecture", f'is "{recipe.model.architecture}", which has no graph', remedy
+        )
     for name in ("augment", "features", "phase"):
         if name in recipe.table:
             remedy = "Leave it out: the embedder of a graph is not trained."
             complaints.add(f"[{name}]", "has no meaning beside [graph]", remedy)
     for key in recipe.table.get("train", {}):
         if key != "seed":
-            complaints.add(f"train.{key}", "has no meaning beside [graph]", "Write it into [graph], or leave it out.")
+            complaints.add(
+                f"train.{key}",
+                "has no meaning beside [graph]",
+                "Write it into [graph], or leave it out.",
+            )
     for key in SIZES:
         if key in recipe.model.architecture_args:
-            complaints.add(f"model.architecture_args.{key}", "is decided elsewhere", "Leave it out; see [graph].")
+            complaints.add(
+                f"model.architecture_args.{key}",
+                "is decided elsewhere",
+                "Leave it out; see [graph].",
+            )

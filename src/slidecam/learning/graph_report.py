@@ -1,4 +1,7 @@
-"""The protocols of a training on a graph side by side: ``protocols.json``, ``protocols.html`` and their figures."""
+"""The protocols of a training on a graph side by side.
+
+``protocols.json``, ``protocols.html`` and their figures.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +34,23 @@ RECORD, PAGE = "protocols.json", "protocols.html"
 
 MEANINGS: Mapping[str, str] = MappingProxyType(
     {
-        INDUCTIVE: "The graph holds the training cells alone, and each cell is attached to it by itself. This is the "
-        "network in the bundle; it compares with a CNN.",
-        TRANSDUCTIVE: "The graph holds these cells too, in training already, without their labels. This is another "
-        "network than the bundle's, and does not compare with a CNN, which sees one cell at a time.",
-        LINEAR: "The embedder as a classifier by itself: a linear layer on its embeddings, without a graph.",
-        SVM: "A support-vector machine with a radial kernel on the same embeddings. Its scores are no probabilities.",
+        INDUCTIVE: (
+            "The graph holds the training cells alone, and each cell is attached to it by itself."
+            " This is the network in the bundle; it compares with a CNN."
+        ),
+        TRANSDUCTIVE: (
+            "The graph holds these cells too, in training already, without their labels. This is"
+            " another network than the bundle's, and does not compare with a CNN, which sees one"
+            " cell at a time."
+        ),
+        LINEAR: (
+            "The embedder as a classifier by itself: a linear layer on its embeddings, without a"
+            " graph."
+        ),
+        SVM: (
+            "A support-vector machine with a radial kernel on the same embeddings. Its scores are"
+            " no probabilities."
+        ),
     }
 )
 """What each row is, in words to print beside it."""
@@ -79,12 +93,21 @@ class Protocols:
     planes: Mapping[str, Plane | None]
 
 
-def plane_of(vectors: NDArray[np.float32], labels: NDArray[np.int64], seed: int = 0) -> Plane | None:
-    """Return cells (n, D) laid out by t-SNE (van der Maaten and Hinton, JMLR 2008); None if there are too few."""
+def plane_of(
+    vectors: NDArray[np.float32], labels: NDArray[np.int64], seed: int = 0
+) -> Plane | None:
+    """Return cells (n, D) laid out by t-SNE (van der Maaten and Hinton, JMLR 2008).
+
+    None if there are too few.
+    """
     if len(vectors) < _FEWEST:
         return None
     lot = np.random.default_rng(seed)
-    rows = np.sort(lot.choice(len(vectors), _MOST, replace=False)) if len(vectors) > _MOST else slice(None)
+    rows = (
+        np.sort(lot.choice(len(vectors), _MOST, replace=False))
+        if len(vectors) > _MOST
+        else slice(None)
+    )
     chosen = vectors[rows]
     perplexity = min(_PERPLEXITY, (len(chosen) - 1) / 3)
     layout = TSNE(perplexity=perplexity, init="pca", random_state=seed)
@@ -110,7 +133,10 @@ def write_protocols(folder: Path, protocols: Protocols) -> None:
         columns=COLUMNS,
         rows=rows,
         method=next(iter(protocols.evaluations.values())).method,
-        images=[(name, file_name(name), picture_uri(picture, exact=True)) for name, picture in pictures.items()],
+        images=[
+            (name, file_name(name), picture_uri(picture, exact=True))
+            for name, picture in pictures.items()
+        ],
         left_out=[name for name, plane in protocols.planes.items() if plane is None],
         fewest=_FEWEST,
     )
@@ -119,7 +145,10 @@ def write_protocols(folder: Path, protocols: Protocols) -> None:
         for name, evaluation in protocols.evaluations.items()
     }
     with replacing(folder / RECORD) as fresh:
-        fresh.write_text(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        fresh.write_text(
+            json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+            encoding="utf-8",
+        )
 
 
 def file_name(title: str) -> str:
@@ -141,4 +170,7 @@ def _pictures(protocols: Protocols) -> Iterator[tuple[str, Image.Image]]:
 def _told(figure: Figure) -> tuple[str, str]:
     """Return a figure and its interval in words."""
     value, ends = figure.value, figure.interval
-    return "none" if value is None else f"{value:.3f}", "" if ends is None else f"{ends.low:.3f} to {ends.high:.3f}"
+    return (
+        "none" if value is None else f"{value:.3f}",
+        "" if ends is None else f"{ends.low:.3f} to {ends.high:.3f}",
+    )

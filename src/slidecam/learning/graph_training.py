@@ -1,7 +1,7 @@
-"""From a recipe with a ``[graph]`` and pictures of cells to a bundle, every protocol's figures beside it.
+"""From a ``[graph]`` recipe and pictures of cells to a bundle, every protocol's figures beside it.
 
-The embedder is not trained here: it begins from the weights that it is given and stays so. A graph is trained in a
-minute, so that there are no checkpoints and nothing is resumed.
+The embedder is not trained here: it begins from the weights that it is given and stays so. A graph
+is trained in a minute, so that there are no checkpoints and nothing is resumed.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class GraphTrained:
     best_epoch
         Which of them was kept, counted from 1.
     protocols
-        Figures on the test cells (on the validation cells where there are none) by protocol and baseline; empty where
-        there are neither.
+        Figures on the test cells (on the validation cells where there are none) by protocol and
+        baseline; empty where there are neither.
     """
 
     bundle: Bundle
@@ -107,11 +107,19 @@ def train_graph_bundle(
         sized = _sized(recipe, spec, nodes)
         network = network_for(sized, len(pictures.class_names), call.weights)
         if not isinstance(network, CellGraph):
-            problem = f"{recipe.path}: [graph] is for graphs of cells, and the model is {recipe.model.architecture}."
-            raise RecipeError(problem, 'Set model.architecture to "slidecam/resnet18_gcn" or "slidecam/cell_graph".')
+            problem = (
+                f"{recipe.path}: [graph] is for graphs of cells, and the model is"
+                f" {recipe.model.architecture}."
+            )
+            raise RecipeError(
+                problem,
+                'Set model.architecture to "slidecam/resnet18_gcn" or "slidecam/cell_graph".',
+            )
         card = card_for(sized, network, pictures.class_names)
         cells = yield from _cells(network.to(device), card, pictures, recipe.data.memory_mb)
-        result = yield from train_graph(cells, len(pictures.class_names), spec, recipe.phases[0].seed)
+        result = yield from train_graph(
+            cells, len(pictures.class_names), spec, recipe.phases[0].seed
+        )
         network.cpu().load_state_dict(result.state, strict=False)
         folder.clear()
         write_plan(folder, recipe, pictures)
@@ -121,11 +129,19 @@ def train_graph_bundle(
 
 
 def _sized(recipe: Recipe, spec: GraphSpec, nodes: int) -> Recipe:
-    """Return the recipe with the graph's sizes, which the data and ``[graph]`` decide, among the arguments."""
-    sizes = {"nodes": nodes, "neighbours": spec.neighbours, "hidden": spec.hidden, "dropout": spec.dropout}
+    """Return the recipe with the graph's sizes, from data and ``[graph]``, among the arguments."""
+    sizes = {
+        "nodes": nodes,
+        "neighbours": spec.neighbours,
+        "hidden": spec.hidden,
+        "dropout": spec.dropout,
+    }
     if not recipe.model.architecture.startswith("slidecam/"):
         return recipe
-    return replace(recipe, model=replace(recipe.model, architecture_args={**recipe.model.architecture_args, **sizes}))
+    return replace(
+        recipe,
+        model=replace(recipe.model, architecture_args={**recipe.model.architecture_args, **sizes}),
+    )
 
 
 def _cells(
@@ -133,13 +149,21 @@ def _cells(
 ) -> Generator[Step, None, tuple[Cells, Cells, Cells]]:
     held = yield from hold_pictures(pictures.paths, card, memory_mb)
     embeddings = yield from _embeddings(network, card, held, len(pictures))
-    labels, names, parts = torch.from_numpy(pictures.labels), pictures.names, np.array(pictures.parts)
+    labels, names, parts = (
+        torch.from_numpy(pictures.labels),
+        pictures.names,
+        np.array(pictures.parts),
+    )
     rows = [np.flatnonzero(parts == part) for part in ("train", "val", "test")]
-    train, val, test = (Cells(embeddings[each], labels[each], tuple(names[row] for row in each)) for each in rows)
+    train, val, test = (
+        Cells(embeddings[each], labels[each], tuple(names[row] for row in each)) for each in rows
+    )
     return train, val, test
 
 
-def _embeddings(network: CellGraph, card: Card, held: Pictures, count: int) -> Generator[Step, None, Tensor]:
+def _embeddings(
+    network: CellGraph, card: Card, held: Pictures, count: int
+) -> Generator[Step, None, Tensor]:
     device = next(network.parameters()).device
     found = []
     for start in range(0, count, _AT_ONCE):
@@ -152,11 +176,19 @@ def _embeddings(network: CellGraph, card: Card, held: Pictures, count: int) -> G
 
 
 def _calibrated(card: Card, result: GraphResult) -> Card:
-    val = next((each for each in result.scores if (each.name, each.part) == (INDUCTIVE, "val")), None)
-    return card if val is None else replace(card, temperature=fit_temperature(val.logits, val.labels).temperature)
+    val = next(
+        (each for each in result.scores if (each.name, each.part) == (INDUCTIVE, "val")), None
+    )
+    return (
+        card
+        if val is None
+        else replace(card, temperature=fit_temperature(val.logits, val.labels).temperature)
+    )
 
 
-def _told(card: Card, recipe: Recipe, pictures: PictureSet, call: TrainingCall, result: GraphResult) -> Card:
+def _told(
+    card: Card, recipe: Recipe, pictures: PictureSet, call: TrainingCall, result: GraphResult
+) -> Card:
     """Return the card with its provenance."""
     outcome = Outcome(
         content=content_digest(pictures),
@@ -176,15 +208,20 @@ def _conclude(
     cells: tuple[Cells, Cells, Cells],
     result: GraphResult,
 ) -> Generator[Step, None, GraphTrained]:
-    """Measure every protocol on the test cells, or on the validation cells where there are no others."""
-    history = [_row(number, epoch.loss, epoch.val_loss) for number, epoch in enumerate(result.curve, 1)]
+    """Measure every protocol on the test cells, or on the validation cells where there are none."""
+    history = [
+        _row(number, epoch.loss, epoch.val_loss) for number, epoch in enumerate(result.curve, 1)
+    ]
     write_history(folder.history, history)
     train, val, test = cells
     part, measured = ("test", test) if len(test) else ("val", val)
     if not len(measured):
         return GraphTrained(bundle, history, result.kept + 1, {})
     scores = [each for each in result.scores if each.part == part]
-    scores += [baseline(train, val, measured, part, len(pictures.class_names)) for baseline in (linear, svm)]
+    scores += [
+        baseline(train, val, measured, part, len(pictures.class_names))
+        for baseline in (linear, svm)
+    ]
     protocols = {}
     for done, scored in enumerate(scores, 1):
         protocols[scored.name] = evaluate_predictions(_predictions(scored, bundle.card, pictures))
@@ -195,7 +232,12 @@ def _conclude(
 
 
 def _row(number: int, loss: float, val_loss: float) -> dict[str, Any]:
-    return {"epoch": number, "phase": 0, "train_loss": loss, **({} if np.isnan(val_loss) else {"val_loss": val_loss})}
+    return {
+        "epoch": number,
+        "phase": 0,
+        "train_loss": loss,
+        **({} if np.isnan(val_loss) else {"val_loss": val_loss}),
+    }
 
 
 def _predictions(scored: Scored, card: Card, pictures: PictureSet) -> Predictions:
@@ -215,7 +257,10 @@ def _predictions(scored: Scored, card: Card, pictures: PictureSet) -> Prediction
 
 def _planes(measured: Cells, result: GraphResult, part: str) -> Iterator[tuple[str, Any]]:
     """Yield t-SNE of the cells' embeddings, and of their states in the graph."""
-    seen = {"embeddings": measured.embeddings, "hidden states": result.hidden if part == "test" else None}
+    seen = {
+        "embeddings": measured.embeddings,
+        "hidden states": result.hidden if part == "test" else None,
+    }
     for name, vectors in seen.items():
         if vectors is not None:
             yield name, plane_of(vectors.numpy(), measured.labels.numpy())

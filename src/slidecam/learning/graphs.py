@@ -2,13 +2,15 @@
 
 Two protocols are told apart by name, since their figures do not compare:
 
-- *inductive*: the graph holds the training cells alone; each test cell is attached to it by itself, as a new cell in
-  practice is. This network is what a bundle holds (`slidecam.models.cell_graph`), and compares with a CNN.
-- *transductive*: the graph holds the test cells too, in training already, without their labels; test cells then lend
-  each other their pictures. This is how such studies are published, and it needs every test cell beforehand.
+- *inductive*: the graph holds the training cells alone; each test cell is attached to it by itself,
+  as a new cell in practice is. This network is what a bundle holds (`slidecam.models.cell_graph`),
+  and compares with a CNN.
+- *transductive*: the graph holds the test cells too, in training already, without their labels;
+  test cells then lend each other their pictures. This is how such studies are published, and it
+  needs every test cell beforehand.
 
-Everything runs on the CPU, where the sums of a graph convolution come in the same order each time: equal seeds give
-equal weights.
+Everything runs on the CPU, where the sums of a graph convolution come in the same order each time:
+equal seeds give equal weights.
 """
 
 from __future__ import annotations
@@ -44,15 +46,18 @@ TRANSDUCTIVE = "GCN, transductive"
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """How the graph is built and the convolutions are trained; the study's values where it states them.
+    """How the graph is built and the convolutions are trained.
+
+    The study's values where it states them.
 
     Attributes
     ----------
     neighbours
-        Cells of highest cosine similarity that each cell takes edges from; the study does not state how many.
+        Cells of highest cosine similarity that each cell takes edges from; the study does not state
+        how many.
     symmetric
-        Whether edges go both ways, as in Kipf and Welling's graphs; else a cell hears its neighbours alone, so that a
-        training cell hangs on the graph as a new one does.
+        Whether edges go both ways, as in Kipf and Welling's graphs; else a cell hears its
+        neighbours alone, so that a training cell hangs on the graph as a new one does.
     hidden, dropout
         Units between the convolutions, and the share of them that is left out in training.
     epochs, lr, weight_decay
@@ -60,7 +65,8 @@ class GraphSpec:
     balance
         ``weights`` weighs the loss by class, ``none`` does not.
     keep
-        The weights of the epoch with the lowest validation loss, or the last; the last where there is no validation.
+        The weights of the epoch with the lowest validation loss, or the last; the last where there
+        is no validation.
     transductive
         Whether the transductive protocol is trained and measured as well.
     """
@@ -227,13 +233,15 @@ def _attached(graph: NodeGraph, cells: Cells, spec: GraphSpec) -> _Exam:
 def _transductive(
     parts: tuple[Cells, Cells, Cells], classes: int, spec: GraphSpec, seed: int
 ) -> Generator[Step, None, list[Scored]]:
-    """Train another network on the graph of all cells, of which it is told the training cells' labels."""
+    """Train another network on the graph of all cells, knowing only the training cells' labels."""
     everything = torch.cat([cells.embeddings for cells in parts])
     graph = graph_of(everything, spec.neighbours, symmetric=spec.symmetric)
     network = graph_network(everything.shape[1], classes, spec, seed)
     ends = torch.tensor([len(cells) for cells in parts]).cumsum(0).tolist()
     rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-    lesson, val, test = (_Exam(graph, some, cells.labels) for some, cells in zip(rows, parts, strict=True))
+    lesson, val, test = (
+        _Exam(graph, some, cells.labels) for some, cells in zip(rows, parts, strict=True)
+    )
     yield from _fit(network, (lesson, val), TRANSDUCTIVE, (spec, seed))
     return [*_scored(network, {"val": val, "test": test}, TRANSDUCTIVE)]
 
@@ -241,7 +249,7 @@ def _transductive(
 def _fit(
     network: GraphNetwork, exams: tuple[_Exam, _Exam], phase: str, settings: tuple[GraphSpec, int]
 ) -> Generator[Step, None, tuple[tuple[GraphEpoch, ...], int]]:
-    """Train ``network`` in place on the first exam, and leave it at the epoch that does best on the second."""
+    """Train ``network`` in place on the first exam; leave it at its best epoch on the second."""
     (lesson, check), (spec, seed) = exams, settings
     weights = _weights(lesson.labels, network, spec)
     optimiser = torch.optim.Adam(network.parameters(), spec.lr, weight_decay=spec.weight_decay)
@@ -287,12 +295,16 @@ def _scored(network: GraphNetwork, exams: dict[str, _Exam], name: str) -> Genera
             yield Scored(name, part, exam.labels.numpy(), logits.numpy())
 
 
-def _exported(network: GraphNetwork, graph: NodeGraph, train: Cells, spec: GraphSpec) -> dict[str, Tensor]:
+def _exported(
+    network: GraphNetwork, graph: NodeGraph, train: Cells, spec: GraphSpec
+) -> dict[str, Tensor]:
     """Return what a `CellGraph` needs of a trained network and its closed graph."""
     first, second = network.first.state_dict(), network.second.state_dict()
     with torch.no_grad():
         hidden = network.states(graph)
-    neighbours, _similarities = nearest_by_cosine(graph.nodes, graph.nodes, spec.neighbours, themselves=False)
+    neighbours, _similarities = nearest_by_cosine(
+        graph.nodes, graph.nodes, spec.neighbours, themselves=False
+    )
     return {
         "first.weight": first["lin.weight"],
         "first.bias": first["bias"],
@@ -310,7 +322,8 @@ def _exported(network: GraphNetwork, graph: NodeGraph, train: Cells, spec: Graph
 def _convolution() -> Any:  # noqa: ANN401  (PyTorch Geometric has no types)
     """Return PyTorch Geometric's graph convolution.
 
-    Imported when a graph is trained and not before: it is an extra, which nothing else in this room needs.
+    Imported when a graph is trained and not before: it is an extra, which nothing else in this room
+    needs.
     """
     try:
         with warnings.catch_warnings():

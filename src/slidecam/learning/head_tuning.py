@@ -1,20 +1,25 @@
 """A last linear layer taught by a few labels, and held by what it knew before.
 
-With features ``f`` (everything before the layer is frozen), old logits ``z0 = W0 f + b0``, and ``x = (f - m) / s``,
-where ``m`` is the mean and ``s`` the root mean square distance from it of the tiles that hold (or else of the labelled
-ones), the new logits are ``z = z0 + V x + v``, and ``V``, ``v`` make small
+With features ``f`` (everything before the layer is frozen), old logits ``z0 = W0 f + b0``, and ``x
+= (f - m) / s``, where ``m`` is the mean and ``s`` the root mean square distance from it of the
+tiles that hold (or else of the labelled ones), the new logits are ``z = z0 + V x + v``, and ``V``,
+``v`` make small
 
-    N / (N + doubt) * sum_i c_i L(t_i, z_i) + hold * sum_j r_j L(p_j, z_j) / M + pull / 2 * (|V|² + |v|²).
+    N / (N + doubt) * sum_i c_i L(t_i, z_i) + hold * sum_j r_j L(p_j, z_j) / M + pull / 2 * (|V|² +
+    |v|²).
 
-- ``i`` are N labelled tiles; ``c_i`` sum to 1, evenly over the classes if they are balanced. A tile that the old head
-  calls wrong has its label for a target ``t_i``; one that it calls right keeps the old probabilities ``p_i``: what is
-  right is held as it is, and only what is wrong moves the head. Labels that the old head gets all right change nothing.
-  The fewer labels there are, the less they weigh: one slip of the hand must not turn a slide over.
-- ``j`` are M other tiles (rehearsal; Robins, "Catastrophic forgetting, rehearsal and pseudorehearsal", 1995, with the
-  old network's outputs for targets as Li and Hoiem, "Learning without forgetting", 2017). ``r_j`` lets go of those that
-  look like tiles that were called wrong, the more of these there are: ``(1 + sum_w exp(-(d_jw / (h / 2))²))^-2`` with
-  the distances ``d_jw`` to them and the usual distance ``h`` of two tiles.
-- ``L`` is cross-entropy, over all classes or, with a sigmoid, summed over one of each class and its absence.
+- ``i`` are N labelled tiles; ``c_i`` sum to 1, evenly over the classes if they are balanced. A tile
+  that the old head calls wrong has its label for a target ``t_i``; one that it calls right keeps
+  the old probabilities ``p_i``: what is right is held as it is, and only what is wrong moves the
+  head. Labels that the old head gets all right change nothing. The fewer labels there are, the less
+  they weigh: one slip of the hand must not turn a slide over.
+- ``j`` are M other tiles (rehearsal; Robins, "Catastrophic forgetting, rehearsal and
+  pseudorehearsal", 1995, with the old network's outputs for targets as Li and Hoiem, "Learning
+  without forgetting", 2017). ``r_j`` lets go of those that look like tiles that were called wrong,
+  the more of these there are: ``(1 + sum_w exp(-(d_jw / (h / 2))²))^-2`` with the distances
+  ``d_jw`` to them and the usual distance ``h`` of two tiles.
+- ``L`` is cross-entropy, over all classes or, with a sigmoid, summed over one of each class and its
+  absence.
 
 The whole is convex and smooth: L-BFGS finds its one minimum, and chance has no part in it.
 """
@@ -54,17 +59,21 @@ class Head:
 
     def logits(self, features: NDArray[np.floating]) -> Array:
         """Return logits (N, K) of features (N, D)."""
-        return np.asarray(features @ self.weight.T + (0.0 if self.bias is None else self.bias), np.float64)
+        return np.asarray(
+            features @ self.weight.T + (0.0 if self.bias is None else self.bias), np.float64
+        )
 
     def grown(self, more: int, activation: str) -> Head:
         """Return the head with so many new classes that it never calls.
 
-        Of a softmax a new class's logit is the mean of the others', which is never the largest; of sigmoids it is
-        `ABSENT`, whatever the tile.
+        Of a softmax a new class's logit is the mean of the others', which is never the largest; of
+        sigmoids it is `ABSENT`, whatever the tile.
         """
         if not more:
             return self
-        rows = self.weight.mean(axis=0) if activation == "softmax" else np.zeros(self.weight.shape[1])
+        rows = (
+            self.weight.mean(axis=0) if activation == "softmax" else np.zeros(self.weight.shape[1])
+        )
         weight = np.concatenate([self.weight, np.tile(rows, (more, 1))])
         if self.bias is None:
             return Head(weight, None)
@@ -79,7 +88,8 @@ class TuningSpec:
     Attributes
     ----------
     pull
-        What a change of the head costs: half of this for each unit of squared change of a usual tile's logits.
+        What a change of the head costs: half of this for each unit of squared change of a usual
+        tile's logits.
     hold
         How much the tiles that hold weigh, all together, against all labels.
     doubt
@@ -98,7 +108,9 @@ class TuningSpec:
             if not (np.isfinite(value) and value >= 0):
                 raise UsageError(f"{name} {value} is out of range.", "Pass a number from 0.")
         if self.pull == 0:
-            raise UsageError("pull 0 leaves nothing to hold the head by.", "Pass a small number, such as 0.001.")
+            raise UsageError(
+                "pull 0 leaves nothing to hold the head by.", "Pass a small number, such as 0.001."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +122,8 @@ class Lesson:
     features
         (N, D), of the labelled tiles.
     labels
-        int64, (N,): places among the classes, the new ones behind; with one logit 1 for its class and 0 for its
-        absence.
+        int64, (N,): places among the classes, the new ones behind; with one logit 1 for its class
+        and 0 for its absence.
     rehearsed
         (M, D): features of the tiles that hold.
     activation
@@ -133,13 +145,24 @@ class Lesson:
 
     def __post_init__(self) -> None:
         if not len(self.labels):
-            raise DataSetError("no tile has a label to learn from.", "Draw round some tissue, or correct some tiles.")
+            raise DataSetError(
+                "no tile has a label to learn from.",
+                "Draw round some tissue, or correct some tiles.",
+            )
         if not (np.isfinite(self.features).all() and np.isfinite(self.rehearsed).all()):
-            raise DataSetError("features of some tiles are not finite numbers.", "Check the bundle.")
+            raise DataSetError(
+                "features of some tiles are not finite numbers.", "Check the bundle."
+            )
 
     def part(self, rows: NDArray[np.intp]) -> Lesson:
         """Return the lesson of some of the labels."""
-        return Lesson(self.features[rows], self.labels[rows], self.rehearsed, self.activation, self.new_classes)
+        return Lesson(
+            self.features[rows],
+            self.labels[rows],
+            self.rehearsed,
+            self.activation,
+            self.new_classes,
+        )
 
 
 def called(logits: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -206,7 +229,18 @@ class _Problem:
             targets = np.concatenate([targets, kept])
             weights = np.concatenate([weights, spec.hold * release / held])
         x = (features - center) / scale
-        return cls(old, x, base, targets, weights, center, scale, lesson.activation, spec.pull, bool(wrong.any()))
+        return cls(
+            old,
+            x,
+            base,
+            targets,
+            weights,
+            center,
+            scale,
+            lesson.activation,
+            spec.pull,
+            bool(wrong.any()),
+        )
 
     @property
     def size(self) -> int:
@@ -219,7 +253,10 @@ class _Problem:
         z = self.base + self.x @ slopes.T + shifts
         losses, errors = _cross_entropy(self.targets, z, self.activation)
         errors = errors * self.weights[:, None]
-        gradient = [(errors.T @ self.x).ravel(), *([] if self.old.bias is None else [errors.sum(axis=0)])]
+        gradient = [
+            (errors.T @ self.x).ravel(),
+            *([] if self.old.bias is None else [errors.sum(axis=0)]),
+        ]
         value = float(self.weights @ losses) + self.pull / 2 * float(vector @ vector)
         return value, np.concatenate(gradient) + self.pull * vector
 
@@ -238,21 +275,29 @@ class _Problem:
 
 
 def _targets(old: Head, lesson: Lesson) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Return old logits and targets of the labelled tiles, and which of them the old head calls wrong."""
+    """Return old logits and targets of the labelled tiles, and which the old head calls wrong."""
     base = old.logits(lesson.features)
     wrong = called(base) != lesson.labels
     single = base.shape[1] == 1
-    hard = lesson.labels[:, None].astype(np.float64) if single else np.eye(base.shape[1])[lesson.labels]
+    hard = (
+        lesson.labels[:, None].astype(np.float64)
+        if single
+        else np.eye(base.shape[1])[lesson.labels]
+    )
     kept = _kept_probabilities(old, lesson.features, lesson)
     return base, np.where(wrong[:, None], hard, kept), wrong
 
 
 def _kept_probabilities(old: Head, features: Array, lesson: Lesson) -> Array:
-    """Return what the old head said before new classes were added; those have a probability of 0."""
+    """Return what the old head said before classes were added; new ones have a probability of 0."""
     logits = old.logits(features)
     known = logits.shape[1] - lesson.new_classes
     kept = np.zeros_like(logits)
-    kept[:, :known] = softmax(logits[:, :known], axis=1) if lesson.activation == "softmax" else expit(logits[:, :known])
+    kept[:, :known] = (
+        softmax(logits[:, :known], axis=1)
+        if lesson.activation == "softmax"
+        else expit(logits[:, :known])
+    )
     return kept
 
 

@@ -1,8 +1,8 @@
 """How well a taught head does on labels that it was not taught: place after place is left out.
 
-Neighbouring tiles look alike, so that leaving single tiles out would measure how well a head remembers their
-neighbours. Whole places are left out instead, and intervals draw whole places. It is still one slide: nothing here says
-how well the head does on another.
+Neighbouring tiles look alike, so that leaving single tiles out would measure how well a head
+remembers their neighbours. Whole places are left out instead, and intervals draw whole places. It
+is still one slide: nothing here says how well the head does on another.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ LEAST_PLACES, LEAST_OF_A_CLASS = 10, 2
 TOLD = ("accuracy", "balanced accuracy", "macro F1")
 
 WORDS = (
-    "every place was predicted by a head that had learnt from the other places alone; on this slide, of the tiles that "
-    "were labelled, which nobody drew by chance"
+    "every place was predicted by a head that had learnt from the other places alone; on this"
+    " slide, of the tiles that were labelled, which nobody drew by chance"
 )
 
 
@@ -56,17 +56,27 @@ class HeldOut:
     def record(self) -> dict[str, object]:
         """Return the first figures as JSON values."""
         figures = {
-            name: {"before": self.before.figures[name].record(), "after": self.after.figures[name].record()}
+            name: {
+                "before": self.before.figures[name].record(),
+                "after": self.after.figures[name].record(),
+            }
             for name in TOLD
         }
-        facts = {"tiles": len(self.after.predictions.labels), "places": self.places, "counts": dict(self.after.support)}
+        facts = {
+            "tiles": len(self.after.predictions.labels),
+            "places": self.places,
+            "counts": dict(self.after.support),
+        }
         return {**facts, **figures, "intervals": self.after.method, "how": WORDS}
 
 
 def too_few(labels: NDArray[np.int64], places: NDArray[np.int64], names: Sequence[str]) -> str:
-    """Return why labels are too few to leave some out, as a sentence; nothing if they are enough."""
+    """Return a sentence if the labels are too few to leave some out; nothing if they are enough."""
     total = len(np.unique(places))
-    of_class = {names[label]: len(np.unique(places[labels == label])) for label in np.unique(labels).tolist()}
+    of_class = {
+        names[label]: len(np.unique(places[labels == label]))
+        for label in np.unique(labels).tolist()
+    }
     poor = [f"{name} ({count})" for name, count in of_class.items() if count < LEAST_OF_A_CLASS]
     if len(of_class) < 2:  # noqa: PLR2004  (a class and another)
         return "Too few labels to measure: all are of one class."
@@ -79,7 +89,9 @@ def too_few(labels: NDArray[np.int64], places: NDArray[np.int64], names: Sequenc
     return ""
 
 
-def leave_places_out(old: Head, lesson: Lesson, spec: TuningSpec, split: Split) -> Generator[Step, None, HeldOut]:
+def leave_places_out(
+    old: Head, lesson: Lesson, spec: TuningSpec, split: Split
+) -> Generator[Step, None, HeldOut]:
     """Teach a head without each part of the places in turn, and measure it there.
 
     Parameters
@@ -96,7 +108,9 @@ def leave_places_out(old: Head, lesson: Lesson, spec: TuningSpec, split: Split) 
         head = tune_head(old, lesson.part(np.flatnonzero(parts != part)), spec)
         logits[out] = head.logits(lesson.features[out])
         yield Step("leaving out", part + 1, int(parts.max()) + 1)
-    before, after = (_evaluated(values, lesson, split) for values in (old.logits(lesson.features), logits))
+    before, after = (
+        _evaluated(values, lesson, split) for values in (old.logits(lesson.features), logits)
+    )
     return HeldOut(before, after, len(np.unique(split.places)))
 
 
@@ -123,7 +137,10 @@ class Split:
 
 
 def parts_of(labels: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
-    """Return the part that each label is in, (N,): places stay whole, and those of a class are dealt in turn."""
+    """Return the part that each label is in, (N,).
+
+    Places stay whole, and those of a class are dealt in turn.
+    """
     places = np.unique(split.places)
     usual = {place: _most_common(labels[split.places == place]) for place in places.tolist()}
     drawn = np.random.default_rng(split.seed).permutation(places).tolist()
@@ -144,4 +161,6 @@ def _evaluated(logits: NDArray[np.float64], lesson: Lesson, split: Split) -> Eva
         groups=tuple(map(str, split.places.tolist())),
         activation="sigmoid" if lesson.activation == "sigmoid" else "softmax",
     )
-    return evaluate_predictions(predictions, EvaluationSpec(intervals=IntervalSpec(seed=split.seed)))
+    return evaluate_predictions(
+        predictions, EvaluationSpec(intervals=IntervalSpec(seed=split.seed))
+    )

@@ -1,4 +1,7 @@
-"""What a network in training is given: pictures that are decoded once, augmented anew each time, and normalised."""
+"""What a network in training is given.
+
+Pictures that are decoded once, augmented anew each time, and normalised.
+"""
 
 from __future__ import annotations
 
@@ -70,10 +73,14 @@ class Pictures:
             return self.held[torch.from_numpy(rows)]
         load = partial(load_pixels, edge=self.edge, interpolation=self.interpolation)
         with ThreadPoolExecutor(WORKERS) as pool:
-            return torch.from_numpy(np.stack(list(pool.map(load, [self.paths[row] for row in rows]))))
+            return torch.from_numpy(
+                np.stack(list(pool.map(load, [self.paths[row] for row in rows])))
+            )
 
 
-def hold_pictures(paths: Sequence[Path], card: Card, memory_mb: int) -> Generator[Step, None, Pictures]:
+def hold_pictures(
+    paths: Sequence[Path], card: Card, memory_mb: int
+) -> Generator[Step, None, Pictures]:
     """Decode all pictures, if they fit into ``memory_mb`` at the card's size.
 
     Raises
@@ -82,7 +89,11 @@ def hold_pictures(paths: Sequence[Path], card: Card, memory_mb: int) -> Generato
         Naming the first picture that cannot be read.
     """
     fits = len(paths) * card.input_px**2 * 3 <= memory_mb * 2**20
-    held = (yield from load_pictures(paths, card.input_px, card.interpolation, WORKERS)) if fits else None
+    held = (
+        (yield from load_pictures(paths, card.input_px, card.interpolation, WORKERS))
+        if fits
+        else None
+    )
     return Pictures(tuple(paths), card.input_px, card.interpolation, held)
 
 
@@ -120,15 +131,20 @@ class PixelInputs:
 def generator_of(*numbers: int) -> torch.Generator:
     """Return a generator that depends on these numbers alone: a seed, an epoch, a batch.
 
-    Seeding every epoch anew, instead of carrying a state from one to the next, is what lets a training that was killed
-    be resumed exactly.
+    Seeding every epoch anew, instead of carrying a state from one to the next, is what lets a
+    training that was killed be resumed exactly.
     """
     state = np.random.SeedSequence(numbers).generate_state(2, np.uint32)
     return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
 
 
-def made_ahead(make: Callable[[Given], Made], items: Iterable[Given], *, apart: bool) -> Iterator[Made]:
-    """Yield what ``make`` gives for each item, in order; with ``apart`` the next one is made meanwhile by a thread."""
+def made_ahead(
+    make: Callable[[Given], Made], items: Iterable[Given], *, apart: bool
+) -> Iterator[Made]:
+    """Yield what ``make`` gives for each item, in order.
+
+    With ``apart`` the next one is made meanwhile by a thread.
+    """
     if not apart:
         yield from map(make, items)
         return

@@ -1,13 +1,14 @@
 """How far figures may be off: 95 % intervals by resampling the pictures, or the patients.
 
-The percentile bootstrap (Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13). Pictures are
-drawn with replacement and not stratified: the classes' shares in the test set are chance too. Where groups are known
-(patients, slides), whole groups are drawn, since pictures of one patient are not independent and intervals that take
-them for that are too narrow (the cluster bootstrap; Field and Welsh, JRSS B 69, 2007).
+The percentile bootstrap (Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter
+13). Pictures are drawn with replacement and not stratified: the classes' shares in the test set are
+chance too. Where groups are known (patients, slides), whole groups are drawn, since pictures of one
+patient are not independent and intervals that take them for that are too narrow (the cluster
+bootstrap; Field and Welsh, JRSS B 69, 2007).
 
-The expected calibration error has no interval: a resample repeats pictures, which inflates it, and intervals by
-resampling missed the true value of a calibrated classifier in all of 200 simulated test sets of 2,000 pictures.
-`calibration.ece_by_chance` tells instead what chance alone would show.
+The expected calibration error has no interval: a resample repeats pictures, which inflates it, and
+intervals by resampling missed the true value of a calibrated classifier in all of 200 simulated
+test sets of 2,000 pictures. `calibration.ece_by_chance` tells instead what chance alone would show.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ NO_ECE = "no interval: resampling inflates it; compare it with ECE by chance"
 GROUPS = "patients, slides, or pictures predicted more than once"
 
 FEW_GROUPS = 20
-"""Groups below which resampling them gives intervals that are too narrow; the report says so then."""
+"""Groups below which resampling gives intervals that are too narrow; the report then says so."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class IntervalSpec:
     Attributes
     ----------
     resamples
-        How many. With two thousand the ends of an interval differ between seeds by some hundredths of its width.
+        How many. With two thousand the ends of an interval differ between seeds by some hundredths
+        of its width.
     seed
         The same seed gives the same intervals.
     """
@@ -112,8 +114,9 @@ def bootstrap(
     Returns
     -------
     Intervals
-        Resamples that have no such figure, since a class is missing, are left out of its interval. A share of 0 or
-        1, of which all resamples say the same, gets Wilson's interval on the number of groups instead.
+        Resamples that have no such figure, since a class is missing, are left out of its interval.
+        A share of 0 or 1, of which all resamples say the same, gets Wilson's interval on the number
+        of groups instead.
     """
     spec = spec or IntervalSpec()
     members = _members(groups, len(labels))
@@ -122,14 +125,17 @@ def bootstrap(
     ends = _Ends(members, {"ECE": NO_ECE})
     everyone = np.ones(len(labels), np.bool_)
     figures = {
-        name: ends.of(name, drawn.figures[name], everyone if name == "accuracy" else None) for name in drawn.figures
+        name: ends.of(name, drawn.figures[name], everyone if name == "accuracy" else None)
+        for name in drawn.figures
     }
     per_class = {}
     for index, name in enumerate(class_names):
         shared = _shared(labels == index, predicted == index)
         per_class[name] = _known(
             {
-                figure: ends.of(f"{figure} of {name}", drawn.per_class[figure][:, index], shared.get(figure))
+                figure: ends.of(
+                    f"{figure} of {name}", drawn.per_class[figure][:, index], shared.get(figure)
+                )
                 for figure in CLASS_DEFINITIONS
             }
         )
@@ -137,7 +143,10 @@ def bootstrap(
 
 
 def wilson(right: int, total: int) -> Interval:
-    """Return Wilson's score interval of a share (JASA 22, 1927): honest where all or none of them are right."""
+    """Return Wilson's score interval of a share (JASA 22, 1927).
+
+    Honest where all or none of them are right.
+    """
     found = binomtest(right, total).proportion_ci(LEVEL, "wilson")
     return Interval(float(found.low), float(found.high), WILSON)
 
@@ -150,7 +159,10 @@ class _Ends:
     notes: dict[str, str]
 
     def of(self, name: str, values: NDArray[np.float64], shared: Cases | None) -> Interval | None:
-        """Return the interval; ``shared`` are the pictures that the figure is a share of, if it is a share."""
+        """Return the interval; ``shared`` are the pictures of which the figure is a share.
+
+        None where the figure is no share.
+        """
         known = values[~np.isnan(values)]
         if len(known) < max(2, USABLE * len(values)):
             self.notes[name] = "no interval: most resamples have no such figure"
@@ -166,10 +178,16 @@ class _Ends:
 
 
 def _drawn(resampler: Resampler, members: NDArray[np.intp], spec: IntervalSpec) -> ResampledFigures:
-    chunks = [resampler.figures(weights) for weights in resamples(members, spec.resamples, spec.seed, resampler.width)]
+    chunks = [
+        resampler.figures(weights)
+        for weights in resamples(members, spec.resamples, spec.seed, resampler.width)
+    ]
     return ResampledFigures(
         {name: np.concatenate([one.figures[name] for one in chunks]) for name in chunks[0].figures},
-        {name: np.concatenate([one.per_class[name] for one in chunks]) for name in chunks[0].per_class},
+        {
+            name: np.concatenate([one.per_class[name] for one in chunks])
+            for name in chunks[0].per_class
+        },
     )
 
 
@@ -191,7 +209,13 @@ def _members(groups: Sequence[str] | None, count: int) -> NDArray[np.intp]:
 
 def _method(groups: Sequence[str] | None, members: NDArray[np.intp], spec: IntervalSpec) -> str:
     count = int(members.max()) + 1
-    drawn = f"{count} pictures" if groups is None else f"{count} groups ({GROUPS}) with all their pictures"
+    drawn = (
+        f"{count} pictures"
+        if groups is None
+        else f"{count} groups ({GROUPS}) with all their pictures"
+    )
     words = f"95 % percentile bootstrap, {spec.resamples} resamples of {drawn}, seed {spec.seed}"
-    few = f"; so few {'pictures' if groups is None else 'groups'} give intervals that are too narrow"
+    few = (
+        f"; so few {'pictures' if groups is None else 'groups'} give intervals that are too narrow"
+    )
     return words + (few if count < FEW_GROUPS else "")

@@ -66,7 +66,8 @@ class Learner:
     Attributes
     ----------
     running
-        What is run and trained: the network, or its end on cached features. What is frozen has no gradient.
+        What is run and trained: the network, or its end on cached features. What is frozen has no
+        gradient.
     spec
         The phase.
     device
@@ -113,13 +114,16 @@ class Progress:
     def note(self, figures: dict[str, Any], monitor: str) -> bool:
         """Take note of an epoch; return whether it is the best so far.
 
-        Without validation, and where ``last`` is asked for, the last is the best: no figure is called so.
+        Without validation, and where ``last`` is asked for, the last is the best: no figure is
+        called so.
         """
         self.epoch, self.overall = self.epoch + 1, self.overall + 1
         self.history.append({"phase": self.phase, "epoch": self.overall, **figures})
         figure = figures.get(f"val_{monitor}")
         better = (
-            figure is None or self.best is None or (figure < self.best if monitor == "loss" else figure > self.best)
+            figure is None
+            or self.best is None
+            or (figure < self.best if monitor == "loss" else figure > self.best)
         )
         if better:
             self.best, self.best_epoch, self.stale = figure, self.overall, 0
@@ -129,7 +133,9 @@ class Progress:
 
     def phase_is_over(self, spec: TrainSpec) -> bool:
         """Whether the phase has had its epochs, or its patience is spent."""
-        tired = bool(spec.patience) and self.stale >= spec.patience and self.epoch >= spec.min_epochs
+        tired = (
+            bool(spec.patience) and self.stale >= spec.patience and self.epoch >= spec.min_epochs
+        )
         return self.epoch >= spec.epochs or tired
 
     def next_phase(self) -> None:
@@ -137,8 +143,13 @@ class Progress:
         self.phase, self.epoch, self.stale = self.phase + 1, 0, 0
 
 
-def learner_for(running: nn.Module, spec: TrainSpec, lessons: Lessons, device: torch.device) -> Learner:
-    """Return a network at the beginning of a phase; which of its weights are trained has been settled before."""
+def learner_for(
+    running: nn.Module, spec: TrainSpec, lessons: Lessons, device: torch.device
+) -> Learner:
+    """Return a network at the beginning of a phase.
+
+    Which of its weights are trained has been settled before.
+    """
     return Learner(
         running=running,
         spec=spec,
@@ -150,10 +161,13 @@ def learner_for(running: nn.Module, spec: TrainSpec, lessons: Lessons, device: t
     )
 
 
-def train_epoch(learner: Learner, lessons: Lessons, progress: Progress) -> Generator[Step, None, dict[str, float]]:
+def train_epoch(
+    learner: Learner, lessons: Lessons, progress: Progress
+) -> Generator[Step, None, dict[str, float]]:
     """Train one epoch and return its mean loss and last learning rate.
 
-    Every number that chance decides depends on the seed and the epoch alone, and no global random state is touched.
+    Every number that chance decides depends on the seed and the epoch alone, and no global random
+    state is touched.
 
     Raises
     ------
@@ -164,7 +178,9 @@ def train_epoch(learner: Learner, lessons: Lessons, progress: Progress) -> Gener
     batches = epoch_batches(lessons, spec, epoch)
     augmenting = generator_of(spec.seed, epoch, _AUGMENT)
     ahead = learner.device.type == "cuda"
-    given = made_ahead(lambda rows: lessons.inputs.training(rows, epoch, augmenting), batches, apart=ahead)
+    given = made_ahead(
+        lambda rows: lessons.inputs.training(rows, epoch, augmenting), batches, apart=ahead
+    )
     set_modes(learner.running, spec.batch_norm)
     total = 0.0
     for step, (rows, pixels) in enumerate(zip(batches, given, strict=True)):
@@ -174,8 +190,12 @@ def train_epoch(learner: Learner, lessons: Lessons, progress: Progress) -> Gener
         chance = generator_of(spec.seed, epoch, _DROPOUT, step)
         loss = train_step(learner, pixels, targets, chance)
         if not math.isfinite(loss):
-            problem = f"in epoch {epoch + 1}, step {step + 1}, the loss is {loss}: training has run away."
-            raise RecipeError(problem, "Lower train.lr, set train.clip = 1 or train.warmup = 1, and begin anew.")
+            problem = (
+                f"in epoch {epoch + 1}, step {step + 1}, the loss is {loss}: training has run away."
+            )
+            raise RecipeError(
+                problem, "Lower train.lr, set train.clip = 1 or train.warmup = 1, and begin anew."
+            )
         total += loss
         yield Step("batch", step + 1, len(batches), {"loss": total / (step + 1)})
     return {"lr": learner.optimizer.param_groups[0]["lr"], "train_loss": total / len(batches)}
@@ -199,7 +219,9 @@ def train_step(learner: Learner, pixels: Tensor, targets: Tensor, chance: torch.
     cuda = [learner.device] if learner.device.type == "cuda" else []
     with torch.random.fork_rng(cuda):
         torch.manual_seed(int(torch.randint(2**62, (), generator=chance)))
-        with torch.autocast(learner.device.type, _PRECISIONS[spec.precision], enabled=spec.precision != "fp32"):
+        with torch.autocast(
+            learner.device.type, _PRECISIONS[spec.precision], enabled=spec.precision != "fp32"
+        ):
             logits = learner.running(pixels)
         loss = learner.loss(logits, targets)
         learner.optimizer.zero_grad(set_to_none=True)
@@ -215,10 +237,17 @@ def train_step(learner: Learner, pixels: Tensor, targets: Tensor, chance: torch.
 
 
 def epoch_batches(lessons: Lessons, spec: TrainSpec, epoch: int) -> list[NDArray[np.int64]]:
-    """Return the rows of an epoch's batches, without a last one of a single picture, which batch norm cannot bear."""
+    """Return the rows of an epoch's batches.
+
+    A last batch of a single picture, which batch norm cannot bear, is left out.
+    """
     chance = generator_of(spec.seed, epoch, _ORDER)
     even = spec.balance == "oversample"
-    order = oversampled(lessons.targets(lessons.train), chance) if even else shuffled(len(lessons.train), chance)
+    order = (
+        oversampled(lessons.targets(lessons.train), chance)
+        if even
+        else shuffled(len(lessons.train), chance)
+    )
     rows = lessons.train[order.numpy()]
     batches = [rows[start : start + spec.batch] for start in range(0, len(rows), spec.batch)]
     if len(batches) > 1 and len(batches[-1]) == 1:
@@ -227,26 +256,36 @@ def epoch_batches(lessons: Lessons, spec: TrainSpec, epoch: int) -> list[NDArray
 
 
 def validate(learner: Learner, lessons: Lessons) -> dict[str, float]:
-    """Return the figures of the validation part, by the averaged weights where there are any; none if it is empty."""
+    """Return the figures of the validation part, by the averaged weights where there are any.
+
+    None if it is empty.
+    """
     if not len(lessons.val):
         return {}
     own = put_in(learner.running, learner.average.weights) if learner.average is not None else {}
     logits = logits_of(learner.running, lessons.inputs, lessons.val)
     put_in(learner.running, own)
-    return {f"val_{name}": value for name, value in quick_figures(logits, lessons.labels[lessons.val]).items()}
+    return {
+        f"val_{name}": value
+        for name, value in quick_figures(logits, lessons.labels[lessons.val]).items()
+    }
 
 
 def logits_of(running: nn.Module, inputs: Inputs, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return logits (N, K) of pictures as inference sees them, in float32 throughout."""
     running.eval()
-    parts = [rows[start : start + VALIDATION_BATCH] for start in range(0, len(rows), VALIDATION_BATCH)]
+    parts = [
+        rows[start : start + VALIDATION_BATCH] for start in range(0, len(rows), VALIDATION_BATCH)
+    ]
     with torch.no_grad():
         logits = [running(inputs.plain(part)).float().cpu().numpy() for part in parts]
     return np.concatenate(logits)
 
 
 def quick_figures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
-    """Return what an epoch is judged by: mean negative log-likelihood, accuracy, mean recall and F1.
+    """Return what an epoch is judged by.
+
+    Mean negative log-likelihood, accuracy, mean recall and F1.
 
     Classes that are not among ``labels`` do not count for the means over classes.
     """

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 class Loss:
     """Cross-entropy or focal loss against soft targets.
 
-    With ``p = softmax(logits)`` and targets ``t`` it is ``-sum_k t_k w_k (1 - p_k)^gamma log p_k``, over the batch
-    divided by ``sum t_k w_k``. ``gamma = 0`` is cross-entropy; above 0 it is the focal loss (Lin et al., ICCV 2017,
-    equation 5 with a softmax). With hard targets and weights this is torch's ``cross_entropy`` with ``weight``.
+    With ``p = softmax(logits)`` and targets ``t`` it is ``-sum_k t_k w_k (1 - p_k)^gamma log p_k``,
+    over the batch divided by ``sum t_k w_k``. ``gamma = 0`` is cross-entropy; above 0 it is the
+    focal loss (Lin et al., ICCV 2017, equation 5 with a softmax). With hard targets and weights
+    this is torch's ``cross_entropy`` with ``weight``.
 
     Attributes
     ----------
@@ -40,7 +41,10 @@ class Loss:
     weights: Tensor | None = None
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss, a scalar in float32, of logits (B, K) against targets (B, K) whose rows sum to 1."""
+        """Return the float32 loss of logits (B, K) and targets (B, K) whose rows sum to 1.
+
+        The loss is a scalar.
+        """
         smooth = targets * (1 - self.smoothing) + self.smoothing / targets.shape[1]
         weighted = smooth if self.weights is None else smooth * self.weights.to(logits.device)
         log_p = log_softmax(logits.float(), dim=1)
@@ -49,7 +53,7 @@ class Loss:
 
 
 def loss_for(spec: TrainSpec, labels: Tensor, classes: int) -> Loss:
-    """Return the loss that a recipe asks for, with class weights found from the training labels, int64 (N,)."""
+    """Return the loss of a recipe, with class weights from the training labels, int64 (N,)."""
     weights = class_weights(labels, classes) if spec.balance == "weights" else None
     return Loss(spec.focal_gamma if spec.loss == "focal" else 0.0, spec.label_smoothing, weights)
 
@@ -59,8 +63,13 @@ def soft_targets(labels: Tensor, classes: int) -> Tensor:
     return one_hot(labels, classes).float()
 
 
-def mix_up(pixels: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return pictures and targets mixed in pairs by one share from Beta(alpha, alpha) (Zhang et al., ICLR 2018)."""
+def mix_up(
+    pixels: Tensor, targets: Tensor, alpha: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return pictures and targets mixed in pairs by one share from Beta(alpha, alpha).
+
+    After Zhang et al., ICLR 2018.
+    """
     # NumPy draws it: torch's distributions take no generator.
     seed = int(torch.randint(2**62, (), generator=generator))
     share = float(np.random.default_rng(seed).beta(alpha, alpha))

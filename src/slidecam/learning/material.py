@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.errors import DataSetError
-from slidecam.learning.duplicates import find_duplicates, grouped_with_duplicates, without_duplicates
+from slidecam.learning.duplicates import (
+    find_duplicates,
+    grouped_with_duplicates,
+    without_duplicates,
+)
 from slidecam.learning.inputs import WORKERS
 from slidecam.learning.pictures import check_pictures, read_picture_set
 from slidecam.learning.splitting import check_folds, folds, split
@@ -47,21 +51,26 @@ def material_for(data: Path, spec: DataSpec) -> Generator[Step, None, Material]:
     Raises
     ------
     DataSetError
-        If there is nothing to learn from, or a picture cannot be opened; the message names the file.
+        If there is nothing to learn from, or a picture cannot be opened; the message names the
+        file.
     """
     found = yield from _looked_through(data, spec)
     parted = found.kept(split(found.pictures, spec.parting))
     limited = _limited(parted, spec.limit) if spec.limit else parted
     if not len(limited.part("train")):
-        raise DataSetError(f"{data}: there is no picture to train on.", "Put some into a part called train.")
+        raise DataSetError(
+            f"{data}: there is no picture to train on.", "Put some into a part called train."
+        )
     return Material(limited, found.duplicates_of(parted))
 
 
-def folds_for(data: Path, spec: DataSpec, count: int, repeats: int) -> Generator[Step, None, tuple[Material, ...]]:
-    """Return the pictures in ``data`` in as many partings as there are folds, each with another fold to test on.
+def folds_for(
+    data: Path, spec: DataSpec, count: int, repeats: int
+) -> Generator[Step, None, tuple[Material, ...]]:
+    """Return the pictures in ``data`` in as many partings as folds, each tested on another fold.
 
-    The validation part, the recipe's share of what is not tested, is taken from the training part: nothing is chosen on
-    the fold that is tested.
+    The validation part, the recipe's share of what is not tested, is taken from the training part:
+    nothing is chosen on the fold that is tested.
 
     Raises
     ------
@@ -71,7 +80,9 @@ def folds_for(data: Path, spec: DataSpec, count: int, repeats: int) -> Generator
     check_folds(read_picture_set(data, spec.reading), count)
     found = yield from _looked_through(data, spec)
     share = spec.val / (spec.train + spec.val)
-    parted = [found.kept(each) for each in folds(found.pictures, count, spec.split_seed, repeats, share)]
+    parted = [
+        found.kept(each) for each in folds(found.pictures, count, spec.split_seed, repeats, share)
+    ]
     return tuple(Material(each, found.duplicates_of(each)) for each in parted)
 
 
@@ -108,9 +119,16 @@ class _Found:
         return own if found is None else replace(own, notes=(*own.notes, *found.sentences()))
 
     def duplicates_of(self, parted: PictureSet) -> Duplicates | None:
-        """Return the duplicates in the parts that they are in now; those that were left out in the parts they had."""
+        """Return the duplicates in the parts that they are in now.
+
+        Those that were left out in the parts they had.
+        """
         found = self.duplicates
-        return replace(found, pictures=parted) if found is not None and len(found.pictures) == len(parted) else found
+        return (
+            replace(found, pictures=parted)
+            if found is not None and len(found.pictures) == len(parted)
+            else found
+        )
 
 
 def _looked_through(data: Path, spec: DataSpec) -> Generator[Step, None, _Found]:
@@ -128,7 +146,12 @@ def _looked_through(data: Path, spec: DataSpec) -> Generator[Step, None, _Found]
 
 
 def _limited(pictures: PictureSet, limit: int) -> PictureSet:
-    keys = np.array([f"{part}/{label}" for part, label in zip(pictures.parts, pictures.labels.tolist(), strict=True)])
+    keys = np.array(
+        [
+            f"{part}/{label}"
+            for part, label in zip(pictures.parts, pictures.labels.tolist(), strict=True)
+        ]
+    )
     rows = np.concatenate([np.flatnonzero(keys == key)[:limit] for key in np.unique(keys)])
     return pictures.rows(np.sort(rows))
 

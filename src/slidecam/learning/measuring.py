@@ -1,4 +1,7 @@
-"""A trained bundle on the pictures that it has not learnt from: figures into its card, reports beside it."""
+"""A trained bundle on the pictures that it has not learnt from.
+
+Figures into its card, reports beside it.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +44,9 @@ def measured(
     Returns
     -------
     bundle, evaluations
-        The bundle, the figures now in its card's provenance under ``measured``; and all that was found, by part. The
-        reports are in ``evaluation/val`` and ``evaluation/test`` of the training's folder.
+        The bundle, the figures now in its card's provenance under ``measured``; and all that was
+        found, by part. The reports are in ``evaluation/val`` and ``evaluation/test`` of the
+        training's folder.
     """
     folder, pictures = TrainingFolder(call.out), material.pictures
     classifier = bundle.classifier(device_for(call.device))
@@ -50,13 +54,18 @@ def measured(
     for part in MEASURED:
         if len(pictures.part(part)):
             found[part] = yield from evaluate(classifier, pictures.part(part))
-    figures = {part: {name: one.record() for name, one in each.figures.items()} for part, each in found.items()}
+    figures = {
+        part: {name: one.record() for name, one in each.figures.items()}
+        for part, each in found.items()
+    }
     card = replace(bundle.card, provenance={**bundle.card.provenance, "measured": figures})
     finished = save_bundle(bundle.path, card, bundle.network(), overwrite=True)
     for part, evaluation in found.items():
         told = replace(evaluation, bundle=finished.digest)
         if call.pages:
-            background = background_of(material, history, f"{MEASURED[part]} of {pictures.root.name}", card.name)
+            background = background_of(
+                material, history, f"{MEASURED[part]} of {pictures.root.name}", card.name
+            )
             write_evaluation(told, folder.evaluation / part, background)
         else:
             write_record(told, folder.evaluation / part / RECORD)
@@ -66,11 +75,17 @@ def measured(
     return finished, found
 
 
-def background_of(material: Material, history: Sequence[Mapping[str, Any]], data: str, title: str) -> Background:
+def background_of(
+    material: Material, history: Sequence[Mapping[str, Any]], data: str, title: str
+) -> Background:
     """Return what a report tells beside its figures."""
     pictures, duplicates = material.pictures, material.duplicates
     facts = {"Pictures": ", ".join(f"{len(pictures.part(part))} {part}" for part in PARTS)}
-    facts["Patients or slides"] = "not known" if pictures.groups is None else str(len(set(pictures.groups)))
+    facts["Patients or slides"] = (
+        "not known" if pictures.groups is None else str(len(set(pictures.groups)))
+    )
     if duplicates is not None:
-        facts["Duplicates"] = f"{len(duplicates.clusters)} clusters, {len(duplicates.across)} of them across parts"
+        facts["Duplicates"] = (
+            f"{len(duplicates.clusters)} clusters, {len(duplicates.across)} of them across parts"
+        )
     return Background(title=title, data=data, facts=facts, notes=pictures.notes, history=history)

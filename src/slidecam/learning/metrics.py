@@ -1,6 +1,7 @@
 """Figures of a classifier on labelled pictures, as scikit-learn and imbalanced-learn define them.
 
-What a figure means is told by `DEFINITIONS`; one that cannot be computed is None, and a note says why.
+What a figure means is told by `DEFINITIONS`; one that cannot be computed is None, and a note says
+why.
 """
 
 from __future__ import annotations
@@ -42,11 +43,19 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "kappa": "Cohen's kappa: agreement beyond chance, unweighted",
         "macro AUC": "mean area under the classes' ROC curves, each against the rest",
         "G-mean": "geometric mean of the classes' sensitivities (imbalanced-learn, multiclass)",
-        "IBA": "index of balanced accuracy of each class's squared G-mean against the rest, alpha 0.1, "
-        "weighted by the classes' number of pictures (imbalanced-learn's report: avg_iba)",
-        "ECE": f"expected calibration error of the most probable class, {BINS} bins of equal width; lower is better",
+        "IBA": (
+            "index of balanced accuracy of each class's squared G-mean against the rest, alpha 0.1,"
+            " weighted by the classes' number of pictures (imbalanced-learn's report: avg_iba)"
+        ),
+        "ECE": (
+            f"expected calibration error of the most probable class, {BINS} bins of equal width;"
+            " lower is better"
+        ),
         "NLL": "negative log-likelihood, nats per picture; lower is better",
-        "Brier": "sum over classes of squared errors of the probabilities, 0 to 2, per picture; lower is better",
+        "Brier": (
+            "sum over classes of squared errors of the probabilities, 0 to 2, per picture; lower is"
+            " better"
+        ),
     }
 )
 """Every figure by its name, which stays, and what it is."""
@@ -63,7 +72,10 @@ CLASS_DEFINITIONS: Mapping[str, str] = MappingProxyType(
 """Every figure of one class, and what it is."""
 
 IBA_ALPHA = 0.1
-"""Weight of the dominance in the index of balanced accuracy: imbalanced-learn's, and García et al.'s (2012)."""
+"""Weight of the dominance in the index of balanced accuracy.
+
+Imbalanced-learn's, and García et al.'s (2012).
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +93,8 @@ class Metrics:
     confusion
         Counts, (K, K): a row for each true class, a column for each predicted one.
     notes
-        Why a figure is None, or what it leaves out; by the figure's name, for one of a class ``"AUC of glioma"``.
+        Why a figure is None, or what it leaves out; by the figure's name, for one of a class ``"AUC
+        of glioma"``.
     """
 
     figures: Mapping[str, float | None]
@@ -99,7 +112,8 @@ def measure(labels: Labels, probabilities: Scores, class_names: Sequence[str]) -
     labels
         True classes, (N,), 0 to K - 1.
     probabilities
-        (N, K), K at least 2. What does not sum to one (sigmoids, scores) has no calibration figures.
+        (N, K), K at least 2. What does not sum to one (sigmoids, scores) has no calibration
+        figures.
     class_names
         K names.
 
@@ -138,12 +152,18 @@ def check_shapes(labels: Labels, probabilities: Scores, class_names: Sequence[st
     """Refuse what cannot be measured; DataSetError says why."""
     remedy = "Give labels (N,), probabilities (N, K) and K class names, K at least 2."
     if not len(labels):
-        raise DataSetError("there are no predictions to measure.", "Name a folder or a table with pictures.")
+        raise DataSetError(
+            "there are no predictions to measure.", "Name a folder or a table with pictures."
+        )
     if probabilities.shape != (len(labels), len(class_names)) or len(class_names) < 2:  # noqa: PLR2004  (two classes)
         found = f"{labels.shape}, {probabilities.shape} and {len(class_names)} names"
-        raise DataSetError(f"labels, probabilities and class names do not fit each other: {found}.", remedy)
+        raise DataSetError(
+            f"labels, probabilities and class names do not fit each other: {found}.", remedy
+        )
     if not np.isfinite(probabilities).all():
-        raise DataSetError("a probability is not a finite number.", "Leave such pictures out, and say so.")
+        raise DataSetError(
+            "a probability is not a finite number.", "Leave such pictures out, and say so."
+        )
     if labels.min() < 0 or labels.max() >= len(class_names):
         raise DataSetError(f"labels go from {labels.min()} to {labels.max()}.", remedy)
 
@@ -159,13 +179,16 @@ def are_probabilities(values: Scores, tolerance: float = 1e-3) -> bool:
 
 
 def log_likelihoods(labels: Labels, probabilities: Scores) -> NDArray[np.float64]:
-    """Return the logarithm of each true class's probability, (N,); of zero, that of the smallest number."""
+    """Return the logarithm of each true class's probability, (N,).
+
+    Of zero, that of the smallest number.
+    """
     true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return np.log(np.maximum(true, np.finfo(np.float64).tiny))
 
 
 def brier_terms(labels: Labels, probabilities: Scores) -> NDArray[np.float64]:
-    """Return each picture's squared errors summed over the classes, (N,) (Brier 1950, equation 2)."""
+    """Return each picture's squared errors summed over classes, (N,) (Brier 1950, equation 2)."""
     errors = probabilities.astype(np.float64)
     errors[np.arange(len(labels)), labels] -= 1
     terms: NDArray[np.float64] = (errors**2).sum(axis=1)
@@ -181,14 +204,19 @@ def _decision_figures(
         "balanced accuracy": float(recall_score(labels, predicted, average="macro", **of_classes)),
         "macro F1": float(f1_score(labels, predicted, average="macro", **of_classes)),
         "weighted F1": float(f1_score(labels, predicted, average="weighted", **of_classes)),
-        "G-mean": float(geometric_mean_score(labels, predicted, labels=present, average="multiclass")),
+        "G-mean": float(
+            geometric_mean_score(labels, predicted, labels=present, average="multiclass")
+        ),
         "IBA": None,
         "kappa": None,
     }
     if len(present) == 1:
         notes |= dict.fromkeys(("kappa", "IBA"), "all pictures are of one class")
         return figures
-    return figures | {"kappa": float(cohen_kappa_score(labels, predicted)), "IBA": _iba(labels, predicted, present)}
+    return figures | {
+        "kappa": float(cohen_kappa_score(labels, predicted)),
+        "IBA": _iba(labels, predicted, present),
+    }
 
 
 def _iba(labels: Labels, predicted: NDArray[np.intp], present: NDArray[np.intp]) -> float:
@@ -217,7 +245,9 @@ def _per_class(
         reasons = _reasons(labels == index, called=bool(wrongly + positive))
         if not reasons["AUC"]:
             figures["AUC"] = float(roc_auc_score(labels == index, probabilities[:, index]))
-        found[name] = {figure: None if reasons[figure] else figures[figure] for figure in CLASS_DEFINITIONS}
+        found[name] = {
+            figure: None if reasons[figure] else figures[figure] for figure in CLASS_DEFINITIONS
+        }
         notes |= {f"{figure} of {name}": why for figure, why in reasons.items() if why}
     return found
 
@@ -235,9 +265,13 @@ def _reasons(true: NDArray[np.bool_], *, called: bool) -> dict[str, str]:
     }
 
 
-def _probability_figures(labels: Labels, probabilities: Scores, notes: dict[str, str]) -> dict[str, float | None]:
+def _probability_figures(
+    labels: Labels, probabilities: Scores, notes: dict[str, str]
+) -> dict[str, float | None]:
     if not are_probabilities(probabilities):
-        notes |= dict.fromkeys(("ECE", "NLL", "Brier"), "the outputs are no probabilities that sum to one")
+        notes |= dict.fromkeys(
+            ("ECE", "NLL", "Brier"), "the outputs are no probabilities that sum to one"
+        )
         return {"ECE": None, "NLL": None, "Brier": None}
     return {
         "ECE": reliability_of(probabilities, labels).error,
@@ -252,7 +286,10 @@ def _macro(values: Iterable[float | None]) -> float | None:
 
 
 def _note_absent(
-    class_names: Sequence[str], present: NDArray[np.intp], figures: Mapping[str, float | None], notes: dict[str, str]
+    class_names: Sequence[str],
+    present: NDArray[np.intp],
+    figures: Mapping[str, float | None],
+    notes: dict[str, str],
 ) -> None:
     absent = [name for index, name in enumerate(class_names) if index not in present]
     means = ("balanced accuracy", "macro F1", "macro AUC", "G-mean")

@@ -53,7 +53,10 @@ class NodeGraph:
         return torch.bincount(self.edges[1], minlength=len(self.nodes)).float() + 1
 
     def with_queries(self, queries: Tensor, neighbours: int) -> NodeGraph:
-        """Return this graph with more nodes (M, D), each hanging on its nearest by edges that lead to it alone."""
+        """Return this graph with more nodes (M, D), each hanging on its nearest.
+
+        The edges lead to the new node alone.
+        """
         sources, _similarities = nearest_by_cosine(queries, self.nodes, neighbours)
         targets = torch.arange(len(queries)).repeat_interleave(neighbours) + len(self.nodes)
         edges = torch.stack([sources.flatten(), targets])

@@ -24,25 +24,36 @@ _KINDS: Mapping[str, Callable[..., torch.optim.Optimizer]] = MappingProxyType(
 
 
 def optimizer_for(network: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
-    """Return the optimiser of the weights that are not frozen, in two groups: the head's, and the others.
+    """Return the optimiser of the weights that are not frozen, in two groups.
+
+    The head's, and the others.
 
     Each group's ``initial_lr`` is the rate that `set_rate` scales.
     """
     heads = set(head_names(network))
     groups: list[dict[str, Any]] = []
     for factor, in_head in ((1.0, False), (spec.head_factor, True)):
-        chosen = [p for name, p in network.named_parameters() if p.requires_grad and (name in heads) == in_head]
+        chosen = [
+            p
+            for name, p in network.named_parameters()
+            if p.requires_grad and (name in heads) == in_head
+        ]
         if chosen:
-            groups.append({"params": chosen, "lr": spec.lr * factor, "initial_lr": spec.lr * factor})
+            groups.append(
+                {"params": chosen, "lr": spec.lr * factor, "initial_lr": spec.lr * factor}
+            )
     if spec.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
+        return torch.optim.SGD(
+            groups, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay
+        )
     return _KINDS[spec.optimizer](groups, lr=spec.lr, weight_decay=spec.weight_decay)
 
 
 def rate_at(spec: TrainSpec, epochs: float) -> float:
     """Return the learning rate as a share of ``lr`` after so many epochs, whole or not.
 
-    It depends on nothing but the recipe and the time, so that a training that is resumed needs no scheduler's state.
+    It depends on nothing but the recipe and the time, so that a training that is resumed needs no
+    scheduler's state.
     """
     if epochs < spec.warmup:
         return max(epochs / spec.warmup, 1e-3)
@@ -50,7 +61,9 @@ def rate_at(spec: TrainSpec, epochs: float) -> float:
         return float(spec.schedule_factor ** (int(epochs) // spec.schedule_every))
     if spec.schedule == "cosine":
         gone = min((epochs - spec.warmup) / max(spec.epochs - spec.warmup, 1e-9), 1.0)
-        return spec.schedule_factor + (1 - spec.schedule_factor) * (1 + math.cos(math.pi * gone)) / 2
+        return (
+            spec.schedule_factor + (1 - spec.schedule_factor) * (1 + math.cos(math.pi * gone)) / 2
+        )
     return 1.0
 
 
@@ -64,7 +77,8 @@ def set_rate(optimizer: torch.optim.Optimizer, share: float) -> None:
 class WeightAverage:
     """Exponential moving average of the weights that are trained (Polyak and Juditsky, 1992).
 
-    The decay rises to ``decay`` with the steps (``(1 + n) / (10 + n)``), so that the first weights are soon forgotten.
+    The decay rises to ``decay`` with the steps (``(1 + n) / (10 + n)``), so that the first weights
+    are soon forgotten.
     """
 
     decay: float

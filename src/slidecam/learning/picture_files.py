@@ -1,4 +1,7 @@
-"""The layouts that pictures to learn from come in: class folders, parts of class folders, and tables."""
+"""The layouts that pictures to learn from come in.
+
+Class folders, parts of class folders, and tables.
+"""
 
 from __future__ import annotations
 
@@ -46,19 +49,19 @@ class PictureSpec:
     Attributes
     ----------
     class_names
-        The classes in the order of the logits; empty for all that are found, sorted. A class that is found and not
-        named is an error.
+        The classes in the order of the logits; empty for all that are found, sorted. A class that
+        is found and not named is an error.
     group_pattern
         Regular expression with ``(?P<group>…)`` that finds the patient or slide in the file name
         (``^(?P<group>\d+)_idx``), or in the path below the data's folder if it holds a ``/``.
     group_folder
         Whether the folder right below a class's is the patient or slide.
     label_pattern
-        Regular expression with ``(?P<label>…)`` that finds the class in the path below the data's folder, for
-        layouts of folders that are none of ours.
+        Regular expression with ``(?P<label>…)`` that finds the class in the path below the data's
+        folder, for layouts of folders that are none of ours.
     only_pattern
-        Regular expression that the path below the data's folder must match somewhere, for data of which a part
-        is wanted: ``/40X/``, or ``^(?!.*_mask)``.
+        Regular expression that the path below the data's folder must match somewhere, for data of
+        which a part is wanted: ``/40X/``, or ``^(?!.*_mask)``.
     """
 
     class_names: tuple[str, ...] = ()
@@ -68,11 +71,16 @@ class PictureSpec:
     only_pattern: str = ""
 
     def __post_init__(self) -> None:
-        for name, group in (("group_pattern", "group"), ("label_pattern", "label"), ("only_pattern", "")):
+        for name, group in (
+            ("group_pattern", "group"),
+            ("label_pattern", "label"),
+            ("only_pattern", ""),
+        ):
             _check_pattern(name, getattr(self, name), group)
         if self.group_folder and self.group_pattern:
             raise DataSetError(
-                "group_folder and group_pattern both say which patient a picture is of.", "Keep one of them."
+                "group_folder and group_pattern both say which patient a picture is of.",
+                "Keep one of them.",
             )
 
 
@@ -80,9 +88,13 @@ def _check_pattern(name: str, text: str, group: str) -> None:
     try:
         pattern = re.compile(text)
     except re.error as error:
-        raise DataSetError(f"{name} {text!r} is no regular expression: {error}.", "Mend it.") from error
+        raise DataSetError(
+            f"{name} {text!r} is no regular expression: {error}.", "Mend it."
+        ) from error
     if text and group and group not in pattern.groupindex:
-        raise DataSetError(f"{name} {text!r} has no (?P<{group}>…).", f"Put (?P<{group}>…) round what is meant.")
+        raise DataSetError(
+            f"{name} {text!r} has no (?P<{group}>…).", f"Put (?P<{group}>…) round what is meant."
+        )
 
 
 @dataclass(frozen=True)
@@ -102,23 +114,35 @@ def from_folders(path: Path, spec: PictureSpec) -> tuple[list[FoundPicture], lis
     parts = _part_folders(path)
     for folder, part in parts.items() or ((path, PART_NAMES[""]),):
         rows.extend(_of_part(folder, part, spec, path, skipped))
-    notes = [f"Left out, no pictures by their suffix ({len(skipped)}): {some(skipped)}."] if skipped else []
+    notes = (
+        [f"Left out, no pictures by their suffix ({len(skipped)}): {some(skipped)}."]
+        if skipped
+        else []
+    )
     return rows, notes
 
 
 def _part_folders(path: Path) -> dict[Path, Part]:
     folders = list(_folders(path))
-    parts = {folder: PART_NAMES[folder.name.lower()] for folder in folders if folder.name.lower() in PART_NAMES}
+    parts = {
+        folder: PART_NAMES[folder.name.lower()]
+        for folder in folders
+        if folder.name.lower() in PART_NAMES
+    }
     others = [folder for folder in folders if folder not in parts]
     if parts and others:
         raise DataSetError(
-            f"{others[0]}: this folder lies beside {next(iter(parts)).name}, which is a part of the data.",
-            "Keep either parts (train, val, test) or classes side by side, or list the pictures in a table.",
+            f"{others[0]}: this folder lies beside {next(iter(parts)).name}, which is a part of the"
+            " data.",
+            "Keep either parts (train, val, test) or classes side by side, or list the pictures in"
+            " a table.",
         )
     return parts
 
 
-def _of_part(folder: Path, part: Part, spec: PictureSpec, root: Path, skipped: list[str]) -> Iterator[FoundPicture]:
+def _of_part(
+    folder: Path, part: Part, spec: PictureSpec, root: Path, skipped: list[str]
+) -> Iterator[FoundPicture]:
     if spec.label_pattern:
         yield from _of_class(folder, None, part, spec, root, skipped)
         return
@@ -148,11 +172,14 @@ def _of_class(
 
 def _group(path: Path, folder: Path, name: str, spec: PictureSpec) -> str:
     if spec.group_pattern:
-        return _matched(spec.group_pattern, "group", path, name if "/" in spec.group_pattern else path.name)
+        return _matched(
+            spec.group_pattern, "group", path, name if "/" in spec.group_pattern else path.name
+        )
     below = path.relative_to(folder).parts
     if spec.group_folder and len(below) == 1:
         raise DataSetError(
-            f"{path}: it lies in no folder of a patient or slide.", f"Put it into {folder.name}/<patient>/."
+            f"{path}: it lies in no folder of a patient or slide.",
+            f"Put it into {folder.name}/<patient>/.",
         )
     return below[0] if spec.group_folder else ""
 
@@ -160,16 +187,26 @@ def _group(path: Path, folder: Path, name: str, spec: PictureSpec) -> str:
 def _matched(pattern: str, group: str, path: Path, text: str) -> str:
     match = re.search(pattern, text)
     if match is None or not match.group(group):
-        raise DataSetError(f"{path}: {group}_pattern {pattern!r} finds no {group} in {text!r}.", "Mend the pattern.")
+        raise DataSetError(
+            f"{path}: {group}_pattern {pattern!r} finds no {group} in {text!r}.",
+            "Mend the pattern.",
+        )
     return match.group(group)
 
 
 def _folders(path: Path) -> Iterator[Path]:
-    yield from (entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith("."))
+    yield from (
+        entry
+        for entry in sorted(path.iterdir())
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder, sorted; what is hidden, ``.ipynb_checkpoints`` too, is passed over."""
+    """Yield all files below a folder, sorted.
+
+    What is hidden, ``.ipynb_checkpoints`` too, is passed over.
+    """
     entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
     yield from (entry for entry in entries if entry.is_file())
     for entry in entries:
@@ -185,7 +222,9 @@ def from_table(table: Path, spec: PictureSpec) -> tuple[list[FoundPicture], list
             _check_columns(table, reader.fieldnames or ())
             rows = [_listed(table, line, values, spec) for line, values in enumerate(reader, 2)]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataSetError(f"{table}: this is no table of text: {error}.", "Save it as CSV in UTF-8.") from error
+        raise DataSetError(
+            f"{table}: this is no table of text: {error}.", "Save it as CSV in UTF-8."
+        ) from error
     rows = [row for row in rows if re.search(spec.only_pattern, named(row.path, table.parent))]
     _check_table(table, rows)
     return rows, []
@@ -193,7 +232,10 @@ def from_table(table: Path, spec: PictureSpec) -> tuple[list[FoundPicture], list
 
 def _check_columns(table: Path, columns: Sequence[str]) -> None:
     if not columns:
-        raise DataSetError(f"{table}: the table is empty.", "List a picture a line, below the columns path and label.")
+        raise DataSetError(
+            f"{table}: the table is empty.",
+            "List a picture a line, below the columns path and label.",
+        )
     for column in ("path", "label"):
         if column not in columns:
             raise DataSetError(
@@ -202,12 +244,18 @@ def _check_columns(table: Path, columns: Sequence[str]) -> None:
             )
 
 
-def _listed(table: Path, line: int, values: Mapping[str, str | None], spec: PictureSpec) -> FoundPicture:
-    path, label, group, part = ((values.get(key) or "").strip() for key in ("path", "label", "group", "split"))
+def _listed(
+    table: Path, line: int, values: Mapping[str, str | None], spec: PictureSpec
+) -> FoundPicture:
+    path, label, group, part = (
+        (values.get(key) or "").strip() for key in ("path", "label", "group", "split")
+    )
     if not path or not label:
         raise DataSetError(f"{table}, line {line}: the path or the label is empty.", "Fill both.")
     if part.lower() not in PART_NAMES:
-        raise DataSetError(f"{table}, line {line}: there is no split {part!r}.", f"Write {', '.join(PARTS)}.")
+        raise DataSetError(
+            f"{table}, line {line}: there is no split {part!r}.", f"Write {', '.join(PARTS)}."
+        )
     if spec.group_pattern and not group:
         searched = path if "/" in spec.group_pattern else Path(path).name
         group = _matched(spec.group_pattern, "group", table.parent / path, searched)
@@ -218,13 +266,19 @@ def _check_table(table: Path, rows: Sequence[FoundPicture]) -> None:
     gone = [row.path for row in rows if not row.path.is_file()]
     if gone:
         raise DataSetError(
-            f"{table}: {len(gone)} of its {len(rows)} pictures are not there, the first is {gone[0]}.",
+            f"{table}: {len(gone)} of its {len(rows)} pictures are not there, the first is"
+            f" {gone[0]}.",
             "Paths are relative to the table's folder.",
         )
     twice = [path for path, count in Counter(row.path for row in rows).items() if count > 1]
     if twice:
-        raise DataSetError(f"{table}: {twice[0]} is listed more than once.", "Keep one line for each picture.")
-    for column, known in (("group", [row.group for row in rows]), ("split", [row.part for row in rows])):
+        raise DataSetError(
+            f"{table}: {twice[0]} is listed more than once.", "Keep one line for each picture."
+        )
+    for column, known in (
+        ("group", [row.group for row in rows]),
+        ("split", [row.part for row in rows]),
+    ):
         if any(known) and not all(known):
             empty = known.index("")
             raise DataSetError(
@@ -240,5 +294,5 @@ def some(names: Sequence[str]) -> str:
 
 
 def named(path: Path, root: Path) -> str:
-    """Return a path below ``root`` with forward slashes; the whole of it where it lies elsewhere."""
+    """Return a path below ``root`` with forward slashes; all of it where it lies elsewhere."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

@@ -1,8 +1,8 @@
 """The pictures to learn from: which file is of which class, of which patient, and in which part.
 
-Three layouts are read. Class folders, ``DIR/<class>/**``; parts of class folders, ``DIR/{train,val,test}/<class>/**``;
-and a table, ``path,label[,group][,split]``, whose paths are relative to its folder. A folder that holds a
-``pictures.csv`` is read by that table.
+Three layouts are read. Class folders, ``DIR/<class>/**``; parts of class folders,
+``DIR/{train,val,test}/<class>/**``; and a table, ``path,label[,group][,split]``, whose paths are
+relative to its folder. A folder that holds a ``pictures.csv`` is read by that table.
 """
 
 from __future__ import annotations
@@ -88,7 +88,10 @@ class PictureSet:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The pictures' paths below ``root`` with forward slashes; whole ones for those that lie elsewhere."""
+        """The pictures' paths below ``root`` with forward slashes.
+
+        Whole ones for those that lie elsewhere.
+        """
         return tuple(named(path, self.root) for path in self.paths)
 
     @property
@@ -125,13 +128,16 @@ class PictureSet:
         return dict(zip(self.class_names, found, strict=True))
 
 
-def read_picture_set(path: Path, spec: PictureSpec | None = None, *, fewest: int = FEWEST_CLASSES) -> PictureSet:
+def read_picture_set(
+    path: Path, spec: PictureSpec | None = None, *, fewest: int = FEWEST_CLASSES
+) -> PictureSet:
     r"""Read which pictures there are, and of what; no picture is opened.
 
     Parameters
     ----------
     path
-        A folder of class folders, a folder of ``train``, ``val``, ``test`` folders of class folders, or a table.
+        A folder of class folders, a folder of ``train``, ``val``, ``test`` folders of class
+        folders, or a table.
     spec
         How names are to be understood.
     fewest
@@ -140,8 +146,9 @@ def read_picture_set(path: Path, spec: PictureSpec | None = None, *, fewest: int
     Raises
     ------
     DataSetError
-        If there is nothing to learn from: a missing file, an empty class, fewer classes than ``fewest``, a class that
-        only the test part has, a table without its columns. The message names the file.
+        If there is nothing to learn from: a missing file, an empty class, fewer classes than
+        ``fewest``, a class that only the test part has, a table without its columns. The message
+        names the file.
 
     Examples
     --------
@@ -150,7 +157,9 @@ def read_picture_set(path: Path, spec: PictureSpec | None = None, *, fewest: int
     """
     spec = spec or PictureSpec()
     if not path.exists():
-        raise DataSetError(f"{path}: there is no such file or folder.", "Check the path of the data.")
+        raise DataSetError(
+            f"{path}: there is no such file or folder.", "Check the path of the data."
+        )
     table = path / PICTURE_TABLE if path.is_dir() else path
     rows, notes = from_table(table, spec) if table.is_file() else from_folders(path, spec)
     root = table.parent if table.is_file() else path
@@ -160,12 +169,16 @@ def read_picture_set(path: Path, spec: PictureSpec | None = None, *, fewest: int
 
 def _check_classes(path: Path, found: Sequence[str], fewest: int) -> None:
     if not found:
-        remedy = "Name a folder that holds pictures, each class's in a folder of its own, or a table of them."
+        remedy = (
+            "Name a folder that holds pictures, each class's in a folder of its own, or a table of"
+            " them."
+        )
         raise DataSetError(f"{path}: there is no picture.", remedy)
     if len(found) < fewest:
         raise DataSetError(
             f"{path}: there is one class only, {found[0]!r}.",
-            "A classifier needs pictures of two classes or more, each in a folder of its own or labelled in a table.",
+            "A classifier needs pictures of two classes or more, each in a folder of its own or"
+            " labelled in a table.",
         )
 
 
@@ -197,7 +210,9 @@ def _checked(path: Path, pictures: PictureSet, notes: Sequence[str]) -> PictureS
     trained = {name for name, count in pictures.part("train").counts().items() if count}
     for part in ("val", "test"):
         counts = pictures.part(part).counts()
-        strangers = [name for name, count in counts.items() if count and trained and name not in trained]
+        strangers = [
+            name for name, count in counts.items() if count and trained and name not in trained
+        ]
         if strangers:
             raise DataSetError(
                 f"{path}: {part} has pictures of {strangers[0]!r}, and train has none.",
@@ -221,11 +236,13 @@ def _shared_groups(pictures: PictureSet) -> Iterator[str]:
 
 
 def write_picture_table(pictures: PictureSet, path: Path) -> None:
-    """Write which picture is of which class, group and part as a table that `read_picture_set` reads back."""
+    """Write each picture's class, group and part as a table that `read_picture_set` reads back."""
     groups = pictures.groups or ("",) * len(pictures)
     with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("path", "label", "group", "split"))
-        for picture, label, group, part in zip(pictures.paths, pictures.labels, groups, pictures.parts, strict=True):
+        for picture, label, group, part in zip(
+            pictures.paths, pictures.labels, groups, pictures.parts, strict=True
+        ):
             name = named(picture.absolute(), path.parent.absolute())
             table.writerow((name, pictures.class_names[label], group, part))

@@ -1,7 +1,8 @@
 """From picture files to what a classifier is fed: RGB, upright, resized once to a square.
 
-Training reads pictures as inference does: grey is repeated, 16 bits are scaled by the format alone, what is
-transparent lies on white, and Pillow's antialiased resize takes the whole picture to the network's edge.
+Training reads pictures as inference does: grey is repeated, 16 bits are scaled by the format alone,
+what is transparent lies on white, and Pillow's antialiased resize takes the whole picture to the
+network's edge.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ def load_pixels(path: Path, edge: int, interpolation: str = "bilinear") -> NDArr
     Parameters
     ----------
     path
-        Any picture that Pillow reads. Its EXIF rotation is applied; grey, palette, 16-bit and CMYK pictures become
-        RGB, and what is transparent lies on white.
+        Any picture that Pillow reads. Its EXIF rotation is applied; grey, palette, 16-bit and CMYK
+        pictures become RGB, and what is transparent lies on white.
     edge
         Rows and columns of the result; the picture is stretched to the square.
     interpolation
@@ -92,10 +93,14 @@ def load_pixels(path: Path, edge: int, interpolation: str = "bilinear") -> NDArr
         If there is no such interpolation.
     """
     if interpolation not in RESAMPLING:
-        raise UsageError(f"there is no interpolation {interpolation!r}.", f"Name one of {', '.join(RESAMPLING)}.")
+        raise UsageError(
+            f"there is no interpolation {interpolation!r}.", f"Name one of {', '.join(RESAMPLING)}."
+        )
     picture = read_picture(path)
     return np.asarray(
-        picture if picture.size == (edge, edge) else picture.resize((edge, edge), RESAMPLING[interpolation])
+        picture
+        if picture.size == (edge, edge)
+        else picture.resize((edge, edge), RESAMPLING[interpolation])
     )
 
 
@@ -120,7 +125,8 @@ def read_picture(path: Path, content: bytes | None = None) -> Image.Image:
             return _rgb(_upright(picture))
     except UNREADABLE as error:
         raise DataSetError(
-            f"{path}: this picture cannot be read: {_reason(error)}.", "Copy it again, or take it out of the data."
+            f"{path}: this picture cannot be read: {_reason(error)}.",
+            "Copy it again, or take it out of the data.",
         ) from error
 
 
@@ -160,7 +166,8 @@ def check_pictures(paths: Sequence[Path], workers: int = 4) -> None:
     Raises
     ------
     DataSetError
-        Naming the pictures that cannot be opened. Damage beyond the header shows when `load_pixels` comes to it.
+        Naming the pictures that cannot be opened. Damage beyond the header shows when `load_pixels`
+        comes to it.
     """
     with closing(in_order(_complaint, paths, workers)) as complaints:
         bad = [complaint for complaint in complaints if complaint]
@@ -208,9 +215,13 @@ def load_pictures(
 
 
 def picture_batches(
-    paths: Sequence[Path], edge: int, interpolation: str = "bilinear", batch: int = 32, workers: int = 4
+    paths: Sequence[Path],
+    edge: int,
+    interpolation: str = "bilinear",
+    batch: int = 32,
+    workers: int = 4,
 ) -> Generator[torch.Tensor]:
-    """Yield pictures batch by batch, decoded ahead in parallel, where all of them are too many for memory.
+    """Yield pictures batch by batch, decoded ahead in parallel, where all are too many for memory.
 
     Yields
     ------
@@ -223,8 +234,13 @@ def picture_batches(
             yield torch.from_numpy(np.stack(some))
 
 
-def in_order(job: Callable[[Path], Result], paths: Iterable[Path], workers: int, ahead: int = 0) -> Generator[Result]:
-    """Yield each job's result in order, with a bounded number of them done ahead; closing cancels the rest."""
+def in_order(
+    job: Callable[[Path], Result], paths: Iterable[Path], workers: int, ahead: int = 0
+) -> Generator[Result]:
+    """Yield each job's result in order, with a bounded number of them done ahead.
+
+    Closing cancels the rest.
+    """
     waiting = iter(paths)
     running: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="slidecam-pictures")

@@ -28,7 +28,8 @@ class Predictions:
     labels
         True classes, int64, (N,).
     logits
-        (N, K); (N, 1) of a classifier of one logit, with two class names: of its absence, and its own.
+        (N, K); (N, 1) of a classifier of one logit, with two class names: of its absence, and its
+        own.
     class_names
         K of them, at least 2.
     names
@@ -38,7 +39,8 @@ class Predictions:
     activation, temperature
         The card's: what makes probabilities of logits.
     paths
-        Where the pictures lie; empty where they are no files of their own (tiles of a slide, nodes of a graph).
+        Where the pictures lie; empty where they are no files of their own (tiles of a slide, nodes
+        of a graph).
     class_colors
         For the figures; empty for the default palette.
     """
@@ -56,9 +58,14 @@ class Predictions:
     def __post_init__(self) -> None:
         for key in ("names", "groups", "paths", "logits"):
             values = getattr(self, key)
-            if values is not None and (key == "logits" or len(values)) and len(values) != len(self.labels):
+            if (
+                values is not None
+                and (key == "logits" or len(values))
+                and len(values) != len(self.labels)
+            ):
                 raise DataSetError(
-                    f"there are {len(self.labels)} labels and {len(values)} {key}.", "Give one for each picture."
+                    f"there are {len(self.labels)} labels and {len(values)} {key}.",
+                    "Give one for each picture.",
                 )
         if len(self.class_colors) != len(self.class_names):
             object.__setattr__(self, "class_colors", default_colors(len(self.class_names)))
@@ -80,7 +87,10 @@ class Predictions:
         return predicted
 
     def probabilities_at(self, temperature: float) -> NDArray[np.float64]:
-        """Return (N, K) at another temperature than the card's; 1 for what they were before calibration."""
+        """Return (N, K) at another temperature than the card's.
+
+        1 for what they were before calibration.
+        """
         if self.logits.shape[1] == 1:
             return probabilities_of(two_columns(self.logits), "softmax", temperature)
         return probabilities_of(self.logits, self.activation, temperature)

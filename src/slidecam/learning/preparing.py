@@ -1,4 +1,7 @@
-"""What a training needs before its first epoch, beside pictures: a network with its first weights, a card, a device."""
+"""What a training needs before its first epoch, beside pictures.
+
+A network with its first weights, a card, a device.
+"""
 
 from __future__ import annotations
 
@@ -50,13 +53,18 @@ class StartingWeights:
 
 
 def device_for(name: str) -> torch.device:
-    """Return the device called ``name``; ``auto`` prefers a GPU. DeviceError if it is not to be had."""
+    """Return the device called ``name``; ``auto`` prefers a GPU.
+
+    DeviceError if it is not to be had.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DeviceError(f"there is no device called {name!r}.", "Pass --device auto, cpu or cuda.") from error
+        raise DeviceError(
+            f"there is no device called {name!r}.", "Pass --device auto, cpu or cuda."
+        ) from error
     check_device(device, "fp32", "eager")
     return device
 
@@ -80,12 +88,16 @@ def network_for(recipe: Recipe, classes: int, weights: StartingWeights) -> nn.Mo
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.phases[0].seed)
-            network = build_network(full_name(model.architecture), model.architecture_args, classes, recipe.path)
+            network = build_network(
+                full_name(model.architecture), model.architecture_args, classes, recipe.path
+            )
     except CardError as error:
         problem = error.problem.replace('"architecture_args"', "model.architecture_args")
         raise RecipeError(problem, "Correct model.architecture_args.") from error
     if weights.file is not None:
-        load_pretrained(network, weights.file, weights_format=model.weights_format, trust=weights.trust)
+        load_pretrained(
+            network, weights.file, weights_format=model.weights_format, trust=weights.trust
+        )
     elif model.weights == "hub":
         _load_from_hub(network, model)
     if model.weights != "none" and model.head_start == "zero":
@@ -94,7 +106,7 @@ def network_for(recipe: Recipe, classes: int, weights: StartingWeights) -> nn.Mo
 
 
 def check_weights(recipe: Recipe, weights: StartingWeights) -> None:
-    """Refuse a file where the recipe wants none, and none where it wants one, or one that may not be opened.
+    """Refuse a file that the recipe does not want, a missing one, and one that may not be opened.
 
     Raises
     ------
@@ -106,16 +118,22 @@ def check_weights(recipe: Recipe, weights: StartingWeights) -> None:
     kind = recipe.model.weights
     if kind == "file" and weights.file is None:
         problem = f"{recipe.path}: the recipe begins from weights in a file, and none is given."
-        raise UsageError(problem, 'Pass --weights FILE, or --set model.weights="none" to begin at random.')
+        raise UsageError(
+            problem, 'Pass --weights FILE, or --set model.weights="none" to begin at random.'
+        )
     if kind != "file" and weights.file is not None:
-        problem = f'{recipe.path}: --weights is given, and the recipe says model.weights = "{kind}".'
-        raise UsageError(problem, 'Pass --set model.weights="file" as well, or leave --weights out.')
+        problem = (
+            f'{recipe.path}: --weights is given, and the recipe says model.weights = "{kind}".'
+        )
+        raise UsageError(
+            problem, 'Pass --set model.weights="file" as well, or leave --weights out.'
+        )
     if weights.file is not None:
         check_weights_file(weights.file, trust=weights.trust)
 
 
 def fitted_to(recipe: Recipe, data: Path) -> Recipe:
-    """Return the recipe with the spacing and size of tiles that were cut from slides, as ``tile_set.json`` tells them.
+    """Return the recipe with spacing and size of tiles cut from slides, as in ``tile_set.json``.
 
     Raises
     ------
@@ -130,8 +148,14 @@ def fitted_to(recipe: Recipe, data: Path) -> Recipe:
         return recipe
     for key, value in facts.items():
         if getattr(recipe.data, key) not in {None, value}:
-            problem = f"{path}: its tiles have a {key} of {value}, and {recipe.path} says {getattr(recipe.data, key)}."
-            raise DataSetError(problem, f"Leave data.{key} out of the recipe, or cut tiles anew with slidecam tiles.")
+            problem = (
+                f"{path}: its tiles have a {key} of {value}, and {recipe.path} says"
+                f" {getattr(recipe.data, key)}."
+            )
+            raise DataSetError(
+                problem,
+                f"Leave data.{key} out of the recipe, or cut tiles anew with slidecam tiles.",
+            )
     table = {**recipe.table, "data": {**recipe.table.get("data", {}), **facts}}
     return replace(recipe, data=replace(recipe.data, **facts), table=table)
 
@@ -164,7 +188,10 @@ def weights_facts(recipe: Recipe, weights: StartingWeights) -> dict[str, Any]:
 
 
 def _rest_last_layer(network: nn.Module) -> None:
-    """Set the last layer to zero: all classes are equally likely then, and the first gradients are small."""
+    """Set the last layer to zero.
+
+    All classes are equally likely then, and the first gradients are small.
+    """
     last = head_names(network)[-1].rpartition(".")[0]
     with torch.no_grad():
         for parameter in network.get_submodule(last).parameters():
@@ -176,9 +203,13 @@ def _load_from_hub(network: nn.Module, model: ModelSpec) -> None:
     stated = getattr(target, "pretrained_cfg", None) or {}
     create: Callable[..., nn.Module] = timm.create_model
     try:
-        fetched = create(stated.get("architecture", ""), pretrained=True, num_classes=0).state_dict()
+        fetched = create(
+            stated.get("architecture", ""), pretrained=True, num_classes=0
+        ).state_dict()
     except _HUB_REFUSALS as error:
-        problem = f"timm's hub gave no weights for {model.architecture}: {str(error).splitlines()[0]}."
+        problem = (
+            f"timm's hub gave no weights for {model.architecture}: {str(error).splitlines()[0]}."
+        )
         raise UsageError(problem, 'Pass --weights FILE and --set model.weights="file".') from error
     target.load_state_dict(fetched, strict=False)
 

@@ -1,9 +1,9 @@
 """Recipes: one short TOML file says everything about a training but where its pictures lie.
 
-A recipe has the tables ``[model]``, ``[data]``, ``[augment]``, ``[train]`` and, where parts are trained one after
-another, several ``[[phase]]`` that begin from ``[train]`` and say what differs. ``[features]`` trains the end of a
-network on the cached output of its frozen beginning, ``[graph]`` a graph of cells. Every key has a default but
-``model.architecture``.
+A recipe has the tables ``[model]``, ``[data]``, ``[augment]``, ``[train]`` and, where parts are
+trained one after another, several ``[[phase]]`` that begin from ``[train]`` and say what differs.
+``[features]`` trains the end of a network on the cached output of its frozen beginning, ``[graph]``
+a graph of cells. Every key has a default but ``model.architecture``.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     path
         A TOML file.
     overrides
-        ``key=value`` pairs that are set over it: ``train.epochs=2``, ``phase.0.lr=1e-4``, ``augment.flip=true``. Values
-        are TOML where they can be, else text.
+        ``key=value`` pairs that are set over it: ``train.epochs=2``, ``phase.0.lr=1e-4``,
+        ``augment.flip=true``. Values are TOML where they can be, else text.
 
     Raises
     ------
     RecipeError
-        Listing everything that is wrong: keys that are not known, values that cannot be, tables that contradict each
-        other.
+        Listing everything that is wrong: keys that are not known, values that cannot be, tables
+        that contradict each other.
     """
     table = _table(path)
     complaints = Complaints()
@@ -68,7 +68,10 @@ def recipe_text(table: Mapping[str, Any]) -> str:
         tables = value if isinstance(value, list) else [value]
         head = f"[[{name}]]" if isinstance(value, list) else f"[{name}]"
         if _is_table(value):
-            blocks += ["\n".join([head, *(f"{k} = {_toml(v)}" for k, v in each.items())]) for each in tables]
+            blocks += [
+                "\n".join([head, *(f"{k} = {_toml(v)}" for k, v in each.items())])
+                for each in tables
+            ]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -76,7 +79,9 @@ def _table(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: the recipe cannot be read: {error}.", "Name a recipe, a TOML file.") from error
+        raise RecipeError(
+            f"{path}: the recipe cannot be read: {error}.", "Name a recipe, a TOML file."
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: is not TOML: {error}.", "Mend that line.") from error
 
@@ -86,7 +91,11 @@ def _override(table: dict[str, Any], pair: str, complaints: Complaints) -> None:
     *parents, last = key.strip().split(".")
     place: Any = table
     if parents[:1] == ["phase"] and not isinstance(table.get("phase"), list):
-        complaints.add(f"--set {pair}", "is for a phase, and the recipe has no [[phase]]", "Set it in train instead.")
+        complaints.add(
+            f"--set {pair}",
+            "is for a phase, and the recipe has no [[phase]]",
+            "Set it in train instead.",
+        )
         return
     for name in parents:
         if isinstance(place, list):
@@ -94,7 +103,11 @@ def _override(table: dict[str, Any], pair: str, complaints: Complaints) -> None:
         elif isinstance(place, dict):
             place = place.setdefault(name, {})
     if not equals or not parents or not isinstance(place, dict):
-        complaints.add(f"--set {pair}", "sets no key of a table", "Write --set train.epochs=2, or phase.0.epochs=2.")
+        complaints.add(
+            f"--set {pair}",
+            "sets no key of a table",
+            "Write --set train.epochs=2, or phase.0.epochs=2.",
+        )
         return
     place[last] = _toml_value(value)
 
@@ -112,14 +125,25 @@ def _recipe(path: Path, table: Mapping[str, Any], complaints: Complaints) -> Rec
     for name in table:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            complaints.add(f"[{name}]", "is not known", f"Did you mean [{near[0]}]?" if near else f"Known are {known}.")
+            complaints.add(
+                f"[{name}]",
+                "is not known",
+                f"Did you mean [{near[0]}]?" if near else f"Known are {known}.",
+            )
     model = settings_of(ModelSpec, table.get("model", {}), "model", complaints)
     data = settings_of(DataSpec, table.get("data", {}), "data", complaints)
     augment = settings_of(AugmentationSpec, table.get("augment", {}), "augment", complaints)
-    features = settings_of(FeatureSpec, table["features"], "features", complaints) if "features" in table else None
-    graph = settings_of(GraphSpec, table["graph"], "graph", complaints) if "graph" in table else None
+    features = (
+        settings_of(FeatureSpec, table["features"], "features", complaints)
+        if "features" in table
+        else None
+    )
+    graph = (
+        settings_of(GraphSpec, table["graph"], "graph", complaints) if "graph" in table else None
+    )
     phases = _phases(table, complaints)
-    # Each table that could be read is checked, whatever is wrong in another: everything is told at once.
+    # Each table that could be read is checked, whatever is wrong in another: everything is told at
+    # once.
     if model is not None:
         _check_model(model, complaints)
     if data is not None:
@@ -140,7 +164,12 @@ def _phases(table: Mapping[str, Any], complaints: Complaints) -> tuple[TrainSpec
     if listed == [{}]:
         return (first,)
     own = (
-        settings_of(TrainSpec, {**common, **each} if isinstance(each, Mapping) else each, f"phase.{number}", complaints)
+        settings_of(
+            TrainSpec,
+            {**common, **each} if isinstance(each, Mapping) else each,
+            f"phase.{number}",
+            complaints,
+        )
         for number, each in enumerate(listed)
     )
     return tuple(phase for phase in own if phase is not None)
@@ -149,9 +178,19 @@ def _phases(table: Mapping[str, Any], complaints: Complaints) -> tuple[TrainSpec
 def _check_model(model: ModelSpec, complaints: Complaints) -> None:
     if not is_known(full_name(model.architecture)):
         known = [*ARCHITECTURES, *timm.list_models()]
-        near = difflib.get_close_matches(model.architecture.removeprefix(TIMM), known, n=3, cutoff=0.5)
-        remedy = f"Names like it are {', '.join(near)}." if near else f"Own ones are {', '.join(ARCHITECTURES)}."
-        complaints.add("model.architecture", f"is {shown(model.architecture)}, which is no network known here", remedy)
+        near = difflib.get_close_matches(
+            model.architecture.removeprefix(TIMM), known, n=3, cutoff=0.5
+        )
+        remedy = (
+            f"Names like it are {', '.join(near)}."
+            if near
+            else f"Own ones are {', '.join(ARCHITECTURES)}."
+        )
+        complaints.add(
+            "model.architecture",
+            f"is {shown(model.architecture)}, which is no network known here",
+            remedy,
+        )
 
 
 def _check_data(data: DataSpec, complaints: Complaints) -> None:
@@ -161,18 +200,30 @@ def _check_data(data: DataSpec, complaints: Complaints) -> None:
         except DataSetError as error:
             complaints.add(key, f"says: {error.problem.rstrip('.')}", error.remedy)
     if len(data.classes) == 1 or len(set(data.classes)) < len(data.classes):
-        complaints.add("data.classes", f"is {shown(data.classes)}", "Write two or more different names, or none.")
+        complaints.add(
+            "data.classes",
+            f"is {shown(data.classes)}",
+            "Write two or more different names, or none.",
+        )
     if (data.spacing is None) != (data.tile_px is None):
-        complaints.add("data.spacing and tile_px", "are not both there", "Write both for tiles of slides, or neither.")
+        complaints.add(
+            "data.spacing and tile_px",
+            "are not both there",
+            "Write both for tiles of slides, or neither.",
+        )
 
 
 def _check_phases(phases: Sequence[TrainSpec], complaints: Complaints) -> None:
     for key in ("seed", "monitor"):
         if len({getattr(phase, key) for phase in phases}) > 1:
-            complaints.add(f"phase.{key}", "differs between phases", f"Write {key} once, in [train].")
+            complaints.add(
+                f"phase.{key}", "differs between phases", f"Write {key} once, in [train]."
+            )
     for number, phase in enumerate(phases):
         if phase.monitor == "last" and phase.patience:
-            complaints.add("train.patience", f"is {phase.patience}", "With monitor = last it must be 0.")
+            complaints.add(
+                "train.patience", f"is {phase.patience}", "With monitor = last it must be 0."
+            )
         if isinstance(phase.trainable, str) and phase.trainable not in {"all", "head"}:
             where = "train" if len(phases) == 1 else f"phase.{number}"
             remedy = f'Write "all", "head", a number of layers, or a list: ["{phase.trainable}"].'
@@ -180,12 +231,18 @@ def _check_phases(phases: Sequence[TrainSpec], complaints: Complaints) -> None:
 
 
 def _is_table(value: object) -> bool:
-    return isinstance(value, Mapping) or (isinstance(value, list) and bool(value) and isinstance(value[0], Mapping))
+    return isinstance(value, Mapping) or (
+        isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
+    )
 
 
 def _toml(value: object) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }" if value else "{}"
+        return (
+            "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+            if value
+            else "{}"
+        )
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml(each) for each in value)}]"
     return repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)

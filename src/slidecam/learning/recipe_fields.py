@@ -1,7 +1,9 @@
-"""Tables of a recipe as settings: every key is held against its dataclass, and every complaint is collected.
+"""Tables of a recipe as settings.
 
-The dataclass is the schema. A field's type says what may stand there, `Bounds` in an ``Annotated`` type how large it
-may be, and its default what holds where the key is left out.
+Every key is held against its dataclass, and every complaint is collected.
+
+The dataclass is the schema. A field's type says what may stand there, `Bounds` in an ``Annotated``
+type how large it may be, and its default what holds where the key is left out.
 """
 
 from __future__ import annotations
@@ -33,7 +35,11 @@ class Bounds:
 
     def hold(self, number: float) -> bool:
         """Whether ``number`` lies within."""
-        return math.isfinite(number) and self.low <= number <= self.high and not (self.above and number == self.low)
+        return (
+            math.isfinite(number)
+            and self.low <= number <= self.high
+            and not (self.above and number == self.low)
+        )
 
     def __str__(self) -> str:
         low = f"{'above' if self.above else 'from'} {self.low:g}" if math.isfinite(self.low) else ""
@@ -43,7 +49,10 @@ class Bounds:
 
 @dataclass
 class Complaints:
-    """Everything that is wrong with a recipe; each line names a key, what stands there and what may."""
+    """Everything that is wrong with a recipe.
+
+    Each line names a key, what stands there and what may.
+    """
 
     lines: list[str] = field(default_factory=list)
 
@@ -52,13 +61,18 @@ class Complaints:
         self.lines.append(f"{key} {problem}. {remedy}")
 
 
-def settings_of(kind: type[Settings], table: object, where: str, complaints: Complaints) -> Settings | None:
-    """Return a table as a dataclass of ``kind``; None, with the complaints added, where it cannot be one.
+def settings_of(
+    kind: type[Settings], table: object, where: str, complaints: Complaints
+) -> Settings | None:
+    """Return a table as a dataclass of ``kind``.
+
+    None, with the complaints added, where it cannot be one.
 
     Parameters
     ----------
     kind
-        A dataclass whose fields are numbers, strings, ``Literal`` choices, tuples, mappings or unions of these.
+        A dataclass whose fields are numbers, strings, ``Literal`` choices, tuples, mappings or
+        unions of these.
     table
         What the recipe holds under ``where``.
     where
@@ -67,7 +81,9 @@ def settings_of(kind: type[Settings], table: object, where: str, complaints: Com
         Where to note what is wrong.
     """
     if not isinstance(table, Mapping):
-        complaints.add(where, f"is {shown(table)}, not a table", f"Write [{where}] on a line of its own.")
+        complaints.add(
+            where, f"is {shown(table)}, not a table", f"Write [{where}] on a line of its own."
+        )
         return None
     before = len(complaints.lines)
     hints = typing.get_type_hints(kind, include_extras=True)
@@ -75,8 +91,16 @@ def settings_of(kind: type[Settings], table: object, where: str, complaints: Com
     for key in table:
         if key not in known:
             complaints.add(f"{where}.{key}", "is not known", _near(key, list(known)))
-    values = {name: _value(table[name], hints[name], f"{where}.{name}", complaints) for name in known if name in table}
-    missing = [n for n, f in known.items() if n not in table and f.default is MISSING and f.default_factory is MISSING]
+    values = {
+        name: _value(table[name], hints[name], f"{where}.{name}", complaints)
+        for name in known
+        if name in table
+    }
+    missing = [
+        n
+        for n, f in known.items()
+        if n not in table and f.default is MISSING and f.default_factory is MISSING
+    ]
     for name in missing:
         complaints.add(f"{where}.{name}", "is missing", f"Write {_wanted(hints[name])}.")
     if len(complaints.lines) > before:
@@ -105,7 +129,11 @@ def _taken(value: object, hint: Any) -> Any:  # noqa: ANN401  (the dataclass's o
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         taken = _taken(value, args[0])
-        numbers = [part for part in (taken if isinstance(taken, tuple) else (taken,)) if isinstance(part, int | float)]
+        numbers = [
+            part
+            for part in (taken if isinstance(taken, tuple) else (taken,))
+            if isinstance(part, int | float)
+        ]
         return taken if all(args[1].hold(number) for number in numbers) else _NO
     if origin in {typing.Union, types.UnionType}:
         return next((taken for each in args if (taken := _taken(value, each)) is not _NO), _NO)
@@ -154,7 +182,9 @@ def _wanted(hint: Any) -> str:  # noqa: ANN401  (as above)
         return f"a list{count}, each {_wanted(args[0])}"
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return "a table"
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}.get(hint, str(hint))
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}.get(
+        hint, str(hint)
+    )
 
 
 def _near(key: str, known: list[str]) -> str:

@@ -1,4 +1,7 @@
-"""The tables of a recipe as settings, and the recipe that they make: network, pictures, cached features, training."""
+"""The tables of a recipe as settings, and the recipe that they make.
+
+Network, pictures, cached features, training.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +39,13 @@ class ModelSpec:
     name
         What to call the classifier; empty for the recipe's name.
     weights
-        ``none`` for random ones, ``file`` for those passed with ``--weights``, ``hub`` for timm's, which are fetched.
+        ``none`` for random ones, ``file`` for those passed with ``--weights``, ``hub`` for timm's,
+        which are fetched.
     weights_format
         Whose names the tensors of the file have; see `named_as_timm`.
     head_start
-        Where weights are given, the last layer begins at ``zero``, so that the first steps do not shake what is below
-        it, or at ``random``.
+        Where weights are given, the last layer begins at ``zero``, so that the first steps do not
+        shake what is below it, or at ``random``.
     licence
         Under which the weights may be used.
     """
@@ -64,21 +68,23 @@ class DataSpec:
     classes
         Names in the order of the logits; empty for all that are found, sorted.
     group_pattern, group_folder, label_pattern, only_pattern
-        How the patient or slide and the class are found in names, and which pictures are taken; see `PictureSpec`.
+        How the patient or slide and the class are found in names, and which pictures are taken; see
+        `PictureSpec`.
     train, val, test
         Shares of the pictures, where the data are not parted already.
     split_seed
         Another number gives another parting.
     duplicates
-        What becomes of pictures that are there more than once, exactly or nearly: ``group`` keeps them in one part
-        where the data are not parted already, and tells of them; ``drop`` keeps one of each; ``report`` only tells of
-        them; ``ignore`` does not look.
+        What becomes of pictures that are there more than once, exactly or nearly: ``group`` keeps
+        them in one part where the data are not parted already, and tells of them; ``drop`` keeps
+        one of each; ``report`` only tells of them; ``ignore`` does not look.
     input_px, interpolation
         Edge of what the network sees, and how a picture is resized to it.
     spacing, tile_px
         µm per pixel and edge of tiles of a slide; both left out where a picture is the whole.
     mean, std
-        Normalisation on a scale of 0 to 1; left out for what timm states for the network, else ImageNet's.
+        Normalisation on a scale of 0 to 1; left out for what timm states for the network, else
+        ImageNet's.
     limit
         At most so many pictures of a class in each part, for a try; 0 takes all.
     memory_mb
@@ -107,7 +113,13 @@ class DataSpec:
     @property
     def reading(self) -> PictureSpec:
         """How names are understood; DataSetError if a pattern is wrong."""
-        return PictureSpec(self.classes, self.group_pattern, self.group_folder, self.label_pattern, self.only_pattern)
+        return PictureSpec(
+            self.classes,
+            self.group_pattern,
+            self.group_folder,
+            self.label_pattern,
+            self.only_pattern,
+        )
 
     @property
     def parting(self) -> SplitSpec:
@@ -122,9 +134,11 @@ class FeatureSpec:
     Attributes
     ----------
     cut
-        Name of the first layer that is trained (``blocks.4``); everything that runs before it is frozen.
+        Name of the first layer that is trained (``blocks.4``); everything that runs before it is
+        frozen.
     copies
-        Augmented versions of each training picture that are cached beside the plain one; 0 trains on the plain one.
+        Augmented versions of each training picture that are cached beside the plain one; 0 trains
+        on the plain one.
     dtype
         What features are kept as; float16 halves memory and moves them by less than a thousandth.
     memory_mb
@@ -146,17 +160,18 @@ class TrainSpec:
     epochs, batch
         Times that all training pictures are seen, and how many at once.
     trainable
-        ``all``, ``head``, names of layers (everything whose name begins so), or a number: the last so many layers
-        that hold weights.
+        ``all``, ``head``, names of layers (everything whose name begins so), or a number: the last
+        so many layers that hold weights.
     batch_norm
-        ``train`` lets the batch norms of what is trained follow the data; ``eval`` keeps all their statistics. Those
-        of what is frozen are always kept.
+        ``train`` lets the batch norms of what is trained follow the data; ``eval`` keeps all their
+        statistics. Those of what is frozen are always kept.
     optimizer, lr, weight_decay, momentum
         torch's; ``momentum`` is SGD's.
     head_factor
         The classifier's last layer learns so many times faster.
     schedule, schedule_every, schedule_factor
-        ``step`` multiplies the rate by the factor every so many epochs; ``cosine`` lets it fall to the factor's share.
+        ``step`` multiplies the rate by the factor every so many epochs; ``cosine`` lets it fall to
+        the factor's share.
     warmup
         Epochs in which the rate rises from nothing.
     precision
@@ -164,17 +179,19 @@ class TrainSpec:
     clip
         Largest norm of a step's gradient; 0 leaves it.
     loss, focal_gamma, label_smoothing
-        Cross-entropy or focal loss (Lin et al., ICCV 2017, eq. 4), with smoothed labels (Szegedy et al., CVPR 2016).
+        Cross-entropy or focal loss (Lin et al., ICCV 2017, eq. 4), with smoothed labels (Szegedy et
+        al., CVPR 2016).
     balance
         Rare classes: ``weights`` in the loss, ``oversample`` them, or ``none``.
     mixup
         Beta distribution's parameter for mixing pairs (Zhang et al., ICLR 2018); 0 mixes nothing.
     ema
-        Decay per step of the moving average of the weights that is validated and kept; 0 keeps the weights as they are.
+        Decay per step of the moving average of the weights that is validated and kept; 0 keeps the
+        weights as they are.
     monitor, patience, min_epochs
-        What tells the best epoch on validation data; training stops after ``patience`` epochs without a better one (0:
-        never), but not before ``min_epochs``. ``last`` keeps the last epoch: of a few dozen pictures, the best of many
-        epochs is the luckiest one.
+        What tells the best epoch on validation data; training stops after ``patience`` epochs
+        without a better one (0: never), but not before ``min_epochs``. ``last`` keeps the last
+        epoch: of a few dozen pictures, the best of many epochs is the luckiest one.
     seed
         Of weights that begin at random, of order, augmentation and dropout.
     steps
@@ -202,7 +219,9 @@ class TrainSpec:
     balance: Literal["none", "weights", "oversample"] = "none"
     mixup: Annotated[float, Bounds(0)] = 0.0
     ema: Annotated[float, Bounds(0, 0.99999)] = 0.0
-    monitor: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "last"] = "loss"
+    monitor: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "last"] = (
+        "loss"
+    )
     patience: Count = 0
     min_epochs: Count = 0
     seed: Count = 0

@@ -1,7 +1,7 @@
 """Colours of a batch of pictures changed, each picture by a factor of its own.
 
-Planes are float32, (pictures, 3, height, width), red, green, blue, 0 to 255, and stay within. Factors broadcast against
-them.
+Planes are float32, (pictures, 3, height, width), red, green, blue, 0 to 255, and stay within.
+Factors broadcast against them.
 """
 
 from __future__ import annotations
@@ -13,21 +13,26 @@ GREY = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601), with torchvision's digits."""
 
 STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
-"""Optical density of haematoxylin, eosin and DAB in red, green and blue (Ruifrok and Johnston, Anal Quant Cytol
-Histol 2001)."""
+"""Optical density of haematoxylin, eosin and DAB in red, green and blue.
+
+Ruifrok and Johnston, Anal Quant Cytol Histol 2001.
+"""
 
 DARKEST = 1.0
 """What counts as the least light: the logarithm of none is infinite."""
 
 
 def adjust_contrast(planes: Tensor, factor: Tensor) -> Tensor:
-    """Move every pixel away from the picture's mean grey (factor above 1) or towards it; (pictures, 1, 1, 1)."""
+    """Move every pixel away from the picture's mean grey (factor above 1) or towards it.
+
+    (pictures, 1, 1, 1).
+    """
     mean = grey(planes).mean((2, 3), keepdim=True)
     return (mean + factor * (planes - mean)).clamp_(0, 255)
 
 
 def adjust_saturation(planes: Tensor, factor: Tensor) -> Tensor:
-    """Move every pixel away from its own grey (factor above 1) or towards it; (pictures, 1, 1, 1)."""
+    """Move every pixel away from its grey (factor above 1) or towards it; (pictures, 1, 1, 1)."""
     pale = grey(planes)
     return (pale + factor * (planes - pale)).clamp_(0, 255)
 
@@ -39,11 +44,15 @@ def grey(planes: Tensor) -> Tensor:
 
 
 def adjust_hue(planes: Tensor, shift: Tensor) -> Tensor:
-    """Move hues round their circle by a share of it, (pictures, 1, 1); value and saturation in HSV stay."""
+    """Move hues round their circle by a share of it, (pictures, 1, 1).
+
+    Value and saturation in HSV stay.
+    """
     value, low = planes.amax(1), planes.amin(1)
     chroma = value - low
     hue = (_sextant(planes, value, chroma) / 6 + shift) % 1.0
-    # One formula for all three: how far a band lies below the value, by its distance from the hue on the circle.
+    # One formula for all three: how far a band lies below the value, by its distance from the hue
+    # on the circle.
     distances = ((hue * 6 + offset) % 6 for offset in (5, 3, 1))
     bands = [value - chroma * torch.minimum(each, 4 - each).clamp(0, 1) for each in distances]
     return torch.stack(bands, 1)
@@ -60,8 +69,8 @@ def _sextant(planes: Tensor, value: Tensor, chroma: Tensor) -> Tensor:
 def restain(planes: Tensor, scales: Tensor, shifts: Tensor) -> Tensor:
     """Make stains stronger or weaker, as Tellez et al. (IEEE TMI 2018, eq. 1-2) do.
 
-    A pixel's optical density ``-ln(light)`` is taken apart into haematoxylin, eosin and a rest; each is multiplied by
-    its scale, its shift is added, and they are put together again.
+    A pixel's optical density ``-ln(light)`` is taken apart into haematoxylin, eosin and a rest;
+    each is multiplied by its scale, its shift is added, and they are put together again.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""What is written down of a training: before it, what is about to be done; after it, where a bundle comes from."""
+"""What is written down of a training: before it, what is about to be done.
+
+After it, where a bundle comes from.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,10 @@ def write_plan(folder: TrainingFolder, recipe: Recipe, pictures: PictureSet) -> 
 
 
 def check_recipe(folder: TrainingFolder, recipe: Recipe) -> None:
-    """Refuse to go on with another recipe than the one that was run, naming the keys that differ; CheckpointError."""
+    """Refuse to go on with another recipe than the one that was run, naming the keys that differ.
+
+    CheckpointError.
+    """
     try:
         before = tomllib.loads(folder.recipe.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
@@ -70,7 +76,9 @@ def check_recipe(folder: TrainingFolder, recipe: Recipe) -> None:
     was, now = _keys(before), _keys(tomllib.loads(recipe_text(recipe.table)))
     changed = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
     if changed:
-        told = ", ".join(f"{key} (was {_shown(was, key)}, is {_shown(now, key)})" for key in changed)
+        told = ", ".join(
+            f"{key} (was {_shown(was, key)}, is {_shown(now, key)})" for key in changed
+        )
         problem = f"{folder.path}: this training was begun with another recipe: {told}."
         raise CheckpointError(problem, "Call it as it was begun, or begin anew with --overwrite.")
 
@@ -79,9 +87,17 @@ def _keys(table: Mapping[str, Any]) -> dict[str, object]:
     """Return a recipe's values by key: ``train.lr``, ``phase.0.lr``."""
     found: dict[str, object] = {}
     for name, value in table.items():
-        tables = {f"{name}.{place}": each for place, each in enumerate(value)} if isinstance(value, list) else None
+        tables = (
+            {f"{name}.{place}": each for place, each in enumerate(value)}
+            if isinstance(value, list)
+            else None
+        )
         for where, each in ({name: value} if tables is None else tables).items():
-            found |= {f"{where}.{key}": one for key, one in each.items()} if isinstance(each, dict) else {where: each}
+            found |= (
+                {f"{where}.{key}": one for key, one in each.items()}
+                if isinstance(each, dict)
+                else {where: each}
+            )
     return found
 
 

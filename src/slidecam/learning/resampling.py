@@ -1,8 +1,8 @@
 """Figures of thousands of resamples at once.
 
-A resample is a vector of weights: how often each picture was drawn. Every figure is a formula in sums of weights, so
-that all resamples are a few matrix products. The tests hold each to scikit-learn's and imbalanced-learn's figure of
-the resample written out.
+A resample is a vector of weights: how often each picture was drawn. Every figure is a formula in
+sums of weights, so that all resamples are a few matrix products. The tests hold each to
+scikit-learn's and imbalanced-learn's figure of the resample written out.
 """
 
 from __future__ import annotations
@@ -31,12 +31,17 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 CHUNK = 500_000
-"""Numbers per array while resampling: 4 MB, which caches hold, and no more for a large test set than for a small."""
+"""Numbers per array while resampling.
+
+4 MB, which caches hold, and no more for a large test set than for a small.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class ResampledFigures:
-    """Figures of R resamples; NaN where a resample has no such figure, as one that lacks a class has no mean of all.
+    """Figures of R resamples.
+
+    NaN where a resample has no such figure, as one that lacks a class has no mean of all.
 
     Attributes
     ----------
@@ -65,11 +70,17 @@ class Resampler:
         count, self._classes = probabilities.shape
         cells = labels * self._classes + probabilities.argmax(axis=1)
         self._present = classes_present(labels, self._classes)
-        self._cells = csr_array((np.ones(count), (np.arange(count), cells)), shape=(count, self._classes**2))
-        self._ranked = [_Ranked(labels == index, probabilities[:, index]) for index in range(self._classes)]
+        self._cells = csr_array(
+            (np.ones(count), (np.arange(count), cells)), shape=(count, self._classes**2)
+        )
+        self._ranked = [
+            _Ranked(labels == index, probabilities[:, index]) for index in range(self._classes)
+        ]
         self._terms = np.full((count, 2), np.nan)
         if are_probabilities(probabilities):
-            self._terms = np.stack([-log_likelihoods(labels, probabilities), brier_terms(labels, probabilities)], 1)
+            self._terms = np.stack(
+                [-log_likelihoods(labels, probabilities), brier_terms(labels, probabilities)], 1
+            )
         self.width = max(count, self._classes**2)
 
     def figures(self, weights: Floats) -> ResampledFigures:
@@ -92,7 +103,7 @@ class _Ranked:
         self._starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
 
     def auc(self, weights: Floats) -> Floats:
-        """Return (R,) areas: the share of pairs that are ranked right, ties counting half (Mann and Whitney).
+        """Return areas (R,): the share of pairs ranked right, ties as half (Mann and Whitney).
 
         In float32, four times as fast: it counts pictures without rounding up to sixteen million.
         """
@@ -108,12 +119,13 @@ class _Ranked:
 
 
 def resamples(members: NDArray[np.intp], count: int, seed: int, width: int) -> Iterator[Floats]:
-    """Yield the weights of resamples, (R, N), so many at once that a chunk of ``width`` columns stays small.
+    """Yield weights (R, N) of resamples, as many as keep a chunk of ``width`` columns small.
 
     Parameters
     ----------
     members
-        Group of each picture, (N,), 0 to G - 1: G groups are drawn with replacement, each with all its pictures.
+        Group of each picture, (N,), 0 to G - 1: G groups are drawn with replacement, each with all
+        its pictures.
     count, seed
         How many resamples, and what they hang on.
     width
@@ -143,7 +155,9 @@ def _class_figures(confusion: Floats) -> dict[str, Floats]:
     }
 
 
-def _decision_figures(confusion: Floats, per_class: dict[str, Floats], present: NDArray[np.intp]) -> dict[str, Floats]:
+def _decision_figures(
+    confusion: Floats, per_class: dict[str, Floats], present: NDArray[np.intp]
+) -> dict[str, Floats]:
     right = np.einsum("rkk->r", confusion)
     support, called = confusion.sum(axis=2), confusion.sum(axis=1)
     total = support.sum(axis=1)
@@ -152,7 +166,9 @@ def _decision_figures(confusion: Floats, per_class: dict[str, Floats], present: 
     chance = (shares * called).sum(axis=1) / total
     sensitivity, specificity = per_class["sensitivity"], per_class["specificity"]
     iba = (1 + IBA_ALPHA * (sensitivity - specificity)) * sensitivity * specificity
-    with np.errstate(divide="ignore"):  # a class that is missed has a logarithm of minus infinity, and a mean of 0
+    with np.errstate(
+        divide="ignore"
+    ):  # a class that is missed has a logarithm of minus infinity, and a mean of 0
         g_mean = np.exp(np.log(sensitivity[:, present]).mean(axis=1))
     return {
         "accuracy": right / total,

@@ -1,8 +1,10 @@
-"""Pictures parted into training, validation and test: stratified, seeded, and never through a patient.
+"""Pictures parted into training, validation and test.
 
-Without groups every class is shared out by itself. With groups (patients, slides) whole groups are dealt out, largest
-first, to the part that lacks most of their classes; then single groups are moved as long as that brings the shares
-nearer.
+Stratified, seeded, and never through a patient.
+
+Without groups every class is shared out by itself. With groups (patients, slides) whole groups are
+dealt out, largest first, to the part that lacks most of their classes; then single groups are moved
+as long as that brings the shares nearer.
 """
 
 from __future__ import annotations
@@ -70,8 +72,8 @@ class SplitSpec:
 def split(pictures: PictureSet, spec: SplitSpec) -> PictureSet:
     """Return the pictures with a part for each.
 
-    Parts that the data bring (folders, a column) are kept. Where they have no validation part, it is taken out of the
-    training part, which a note tells, and the test part stays untouched.
+    Parts that the data bring (folders, a column) are kept. Where they have no validation part, it
+    is taken out of the training part, which a note tells, and the test part stays untouched.
 
     Raises
     ------
@@ -84,8 +86,13 @@ def split(pictures: PictureSet, spec: SplitSpec) -> PictureSet:
         return pictures
     parted = _with_val(pictures, spec)
     taken, given = len(parted.part("val")), len(pictures.part("train"))
-    told = f"The data have no validation part: {taken} of the {given} pictures to train on are taken for it"
-    return parted.with_parts(parted.parts, f"{told} (data.val = 0 keeps them).") if taken else parted
+    told = (
+        f"The data have no validation part: {taken} of the {given} pictures to train on are taken"
+        " for it"
+    )
+    return (
+        parted.with_parts(parted.parts, f"{told} (data.val = 0 keeps them).") if taken else parted
+    )
 
 
 def _with_val(pictures: PictureSet, spec: SplitSpec) -> PictureSet:
@@ -95,7 +102,9 @@ def _with_val(pictures: PictureSet, spec: SplitSpec) -> PictureSet:
     return _parted(pictures, trained, shares, spec)
 
 
-def _parted(pictures: PictureSet, rows: NDArray[np.int64], shares: NDArray[np.float64], spec: SplitSpec) -> PictureSet:
+def _parted(
+    pictures: PictureSet, rows: NDArray[np.int64], shares: NDArray[np.float64], spec: SplitSpec
+) -> PictureSet:
     """Return the pictures with new parts for ``rows``; the others keep theirs."""
     chosen = pictures.rows(rows)
     random = np.random.default_rng(spec.seed)
@@ -105,7 +114,10 @@ def _parted(pictures: PictureSet, rows: NDArray[np.int64], shares: NDArray[np.fl
     for row, place in zip(rows.tolist(), places.tolist(), strict=True):
         parts[row] = PARTS[place]
     parted = pictures.with_parts(parts)
-    told = (*_missing(parted, shares), *_empty(parted, chosen if by_group else chosen.with_groups(None), shares))
+    told = (
+        *_missing(parted, shares),
+        *_empty(parted, chosen if by_group else chosen.with_groups(None), shares),
+    )
     return parted.with_parts(parts, *told)
 
 
@@ -113,35 +125,57 @@ def _missing(pictures: PictureSet, shares: NDArray[np.float64]) -> Iterator[str]
     """Refuse a training part that lacks a class; tell of the others."""
     present = {name for name, count in pictures.counts().items() if count}
     for part, share in zip(PARTS, shares, strict=True):
-        lacks = [name for name, count in pictures.part(part).counts().items() if not count and name in present]
+        lacks = [
+            name
+            for name, count in pictures.part(part).counts().items()
+            if not count and name in present
+        ]
         if lacks and part == "train":
             raise DataSetError(
                 f"{pictures.root}: no picture of {lacks[0]!r} is left to train on.",
-                "Add pictures (of other patients), try another seed, or say which part each picture is in.",
+                "Add pictures (of other patients), try another seed, or say which part each picture"
+                " is in.",
             )
         if lacks and share and len(pictures.part(part)):
             yield f"{part} has no picture of {', '.join(lacks)}: there are too few to go round."
 
 
 def _empty(pictures: PictureSet, dealt: PictureSet, shares: NDArray[np.float64]) -> Iterator[str]:
-    """Tell of parts that were asked for and got none of the ``dealt`` pictures: why that is, and what follows."""
-    empty = [part for part, share in zip(PARTS, shares, strict=True) if share and not len(pictures.part(part))]
+    """Tell of parts that were asked for and got none of the ``dealt`` pictures.
+
+    Why that is, and what follows.
+    """
+    empty = [
+        part
+        for part, share in zip(PARTS, shares, strict=True)
+        if share and not len(pictures.part(part))
+    ]
     if not empty:
         return
     groups = len(set(dealt.groups or ()))
     cause = f"{len(dealt)} pictures are too few to go round"
     if groups:
         of = "one patient or slide" if groups == 1 else f"{groups} patients or slides"
-        cause = f"all {len(dealt)} pictures are of {of}, and none of them is ever parted: add others"
+        cause = (
+            f"all {len(dealt)} pictures are of {of}, and none of them is ever parted: add others"
+        )
     yield f"{' and '.join(empty)} {'have' if len(empty) > 1 else 'has'} no picture: {cause}."
     if "val" in empty:
-        yield "Without a validation part nothing stops the training early, and no temperature is fitted."
+        yield (
+            "Without a validation part nothing stops the training early, and no temperature is"
+            " fitted."
+        )
     if not {"val", "test"} & set(pictures.parts):
         yield "Nothing is measured: how good the classifier is on other patients is not known."
 
 
-def _by_class(pictures: PictureSet, shares: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.int64]:
-    """Return the part of each picture; a class's shares are off by less than a picture or two, all classes' too."""
+def _by_class(
+    pictures: PictureSet, shares: NDArray[np.float64], random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return the part of each picture.
+
+    A class's shares are off by less than a picture or two, all classes' too.
+    """
     places = np.zeros(len(pictures), np.int64)
     owed = np.zeros(len(shares))
     for index in range(len(pictures.class_names)):
@@ -154,8 +188,10 @@ def _by_class(pictures: PictureSet, shares: NDArray[np.float64], random: np.rand
     return places
 
 
-def _whole(wanted: NDArray[np.float64], total: int, shares: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return whole counts near ``wanted`` that add up to ``total``, none of them 0 where there is enough for all."""
+def _whole(
+    wanted: NDArray[np.float64], total: int, shares: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return whole counts near ``wanted`` that add up to ``total``, none 0 if there is enough."""
     asked = shares > 0
     floor = asked.astype(np.int64) if total >= asked.sum() else np.zeros(len(shares), np.int64)
     counts = np.maximum(np.floor(wanted).astype(np.int64), floor) * asked
@@ -166,21 +202,26 @@ def _whole(wanted: NDArray[np.float64], total: int, shares: NDArray[np.float64])
     return counts
 
 
-def _by_group(pictures: PictureSet, shares: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.int64]:
+def _by_group(
+    pictures: PictureSet, shares: NDArray[np.float64], random: np.random.Generator
+) -> NDArray[np.int64]:
     """Return the part of each picture; all pictures of a group have one."""
     names, members = np.unique(np.array(pictures.groups), return_inverse=True)
     counts = np.zeros((len(names), len(pictures.class_names)))
     np.add.at(counts, (members, pictures.labels), 1)
     # A class counts as much as any other, however many pictures it has.
     counts /= np.maximum(counts.sum(axis=0), 1)
-    # Large groups first, since the small ones can still make up for them; loosely, so that the seed has a say.
+    # Large groups first, since the small ones can still make up for them; loosely, so that the seed
+    # has a say.
     order = np.argsort(-counts.max(axis=1) * random.uniform(1, LOOSELY, len(names)), kind="stable")
     places = _improved(counts, _dealt(counts, shares, order), shares)
     chosen: NDArray[np.int64] = places[members]
     return chosen
 
 
-def _dealt(counts: NDArray[np.float64], shares: NDArray[np.float64], order: NDArray[np.int64]) -> NDArray[np.int64]:
+def _dealt(
+    counts: NDArray[np.float64], shares: NDArray[np.float64], order: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Give each group to the part that it brings nearest to its shares of the classes."""
     places = np.zeros(len(counts), np.int64)
     lacking = np.repeat(shares[:, None], counts.shape[1], axis=1)
@@ -192,8 +233,13 @@ def _dealt(counts: NDArray[np.float64], shares: NDArray[np.float64], order: NDAr
     return places
 
 
-def _improved(counts: NDArray[np.float64], places: NDArray[np.int64], shares: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Move single groups to another part as long as the shares come nearer; that ends, since each move does."""
+def _improved(
+    counts: NDArray[np.float64], places: NDArray[np.int64], shares: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Move single groups to another part as long as the shares come nearer.
+
+    That ends, since each move does.
+    """
     places = places.copy()
     lacking = np.repeat(shares[:, None], counts.shape[1], axis=1)
     np.subtract.at(lacking, places, counts)
@@ -213,7 +259,9 @@ def _improved(counts: NDArray[np.float64], places: NDArray[np.int64], shares: ND
     return places
 
 
-def folds(pictures: PictureSet, k: int, seed: int, repeats: int = 1, val: float = 0.0) -> tuple[PictureSet, ...]:
+def folds(
+    pictures: PictureSet, k: int, seed: int, repeats: int = 1, val: float = 0.0
+) -> tuple[PictureSet, ...]:
     """Return the pictures ``k * repeats`` times, each time with another fold as the test part.
 
     Parameters
@@ -225,20 +273,24 @@ def folds(pictures: PictureSet, k: int, seed: int, repeats: int = 1, val: float 
     seed
         Of the partitions, and of the validation parts.
     val
-        Share of what is not tested that becomes the validation part, so that nothing is chosen on the test fold.
+        Share of what is not tested that becomes the validation part, so that nothing is chosen on
+        the test fold.
 
     Raises
     ------
     DataSetError
-        If a class has fewer pictures (or, where groups are known, fewer groups) than there are folds.
+        If a class has fewer pictures (or, where groups are known, fewer groups) than there are
+        folds.
     """
     check_folds(pictures, k)
     spec = SplitSpec(1 - val, val, 0.0, seed)
-    return tuple(_with_test(pictures, tested, spec) for tested in _test_rows(pictures, k, seed, repeats))
+    return tuple(
+        _with_test(pictures, tested, spec) for tested in _test_rows(pictures, k, seed, repeats)
+    )
 
 
 def check_folds(pictures: PictureSet, k: int) -> None:
-    """Refuse more folds than a class has pictures or, where they are known, groups; DataSetError."""
+    """Refuse more folds than a class has pictures or, where known, groups; DataSetError."""
     if k < 2:  # noqa: PLR2004  (one to test on and one to train on)
         raise DataSetError(f"{k} folds are no cross-validation.", "Ask for 2 or more.")
     units: tuple[str, ...] = pictures.groups or pictures.names
@@ -252,7 +304,9 @@ def check_folds(pictures: PictureSet, k: int) -> None:
             )
 
 
-def _test_rows(pictures: PictureSet, k: int, seed: int, repeats: int) -> Iterator[NDArray[np.int64]]:
+def _test_rows(
+    pictures: PictureSet, k: int, seed: int, repeats: int
+) -> Iterator[NDArray[np.int64]]:
     rows, labels = np.zeros((len(pictures), 1)), pictures.labels
     if pictures.groups is None:
         folding = RepeatedStratifiedKFold(n_splits=k, n_repeats=repeats, random_state=seed)
@@ -272,11 +326,14 @@ def _with_test(pictures: PictureSet, tested: NDArray[np.int64], spec: SplitSpec)
 
 
 def split_record(pictures: PictureSet, spec: SplitSpec | None) -> dict[str, object]:
-    """Return what a bundle's provenance says of its data, as JSON values; ``spec`` is None for the data's own parts.
+    """Return what a bundle's provenance says of its data, as JSON values.
 
-    The digest is that of every picture's name, class and part, in any order: the same data, parted in the same way,
-    have the same. The table that `write_picture_table` writes lists them all. Groups that were learnt from, or that
-    chose the epoch, are there as digests: a bundle is passed on, patients' names are not.
+    ``spec`` is None for the data's own parts.
+
+    The digest is that of every picture's name, class and part, in any order: the same data, parted
+    in the same way, have the same. The table that `write_picture_table` writes lists them all.
+    Groups that were learnt from, or that chose the epoch, are there as digests: a bundle is passed
+    on, patients' names are not.
     """
     rows = zip(pictures.names, pictures.labels.tolist(), pictures.parts, strict=True)
     lines = sorted(f"{name}\t{pictures.class_names[label]}\t{part}\n" for name, label, part in rows)
@@ -296,4 +353,6 @@ def split_record(pictures: PictureSet, spec: SplitSpec | None) -> dict[str, obje
 def _learnt_from(pictures: PictureSet) -> list[str] | None:
     if pictures.groups is None:
         return None
-    return group_digests(group for group, part in zip(pictures.groups, pictures.parts, strict=True) if part != "test")
+    return group_digests(
+        group for group, part in zip(pictures.groups, pictures.parts, strict=True) if part != "test"
+    )

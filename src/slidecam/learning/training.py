@@ -90,8 +90,9 @@ def train(recipe: Recipe, data: Path, call: TrainingCall) -> Generator[Step, Non
 
     Notes
     -----
-    Closing the generator stops the training; its last checkpoint stays, to be resumed. An error before the first epoch
-    leaves ``call.out`` as it was; one before its end leaves nothing of the training there.
+    Closing the generator stops the training; its last checkpoint stays, to be resumed. An error
+    before the first epoch leaves ``call.out`` as it was; one before its end leaves nothing of the
+    training there.
     """
     device_for(call.device)
     check_weights(recipe, call.weights)
@@ -102,7 +103,9 @@ def train(recipe: Recipe, data: Path, call: TrainingCall) -> Generator[Step, Non
 
 
 def check_call(recipe: Recipe, call: TrainingCall) -> None:
-    """Refuse what can be known to be wrong before any picture is looked at: the folder, a lock, another recipe.
+    """Refuse what can be known to be wrong before any picture is looked at.
+
+    The folder, a lock, another recipe.
 
     Raises
     ------
@@ -114,7 +117,9 @@ def check_call(recipe: Recipe, call: TrainingCall) -> None:
             check_recipe(folder, recipe)
 
 
-def train_on(recipe: Recipe, material: Material, call: TrainingCall) -> Generator[Step, None, Trained]:
+def train_on(
+    recipe: Recipe, material: Material, call: TrainingCall
+) -> Generator[Step, None, Trained]:
     """Train on pictures whose parts are settled; see `train`."""
     for note in material.pictures.notes:
         yield Step("data", 0, 0, message=note)
@@ -142,8 +147,14 @@ def _train_network(
             "first_weights": weights_facts(recipe, call.weights),
             "class_names": list(pictures.class_names),
         }
-        begun = _begun(folder, facts) if call.existing == "resume" and folder.checkpoint.exists() else None
-        course = yield from _course(recipe, pictures, call, _Start(network.to(device), card, facts, folder, device))
+        begun = (
+            _begun(folder, facts)
+            if call.existing == "resume" and folder.checkpoint.exists()
+            else None
+        )
+        course = yield from _course(
+            recipe, pictures, call, _Start(network.to(device), card, facts, folder, device)
+        )
         course.check()
         if begun is None:
             folder.clear()
@@ -152,7 +163,8 @@ def _train_network(
             yield from course.follow(begun)
         finally:
             if not folder.checkpoint.exists():
-                folder.clear()  # no epoch has ended: there is nothing to go on with, and nothing to be in the way
+                # no epoch has ended: there is nothing to go on with, and nothing to be in the way
+                folder.clear()
         bundle, progress = _conclude(course, card, recipe, pictures), course.progress
         del course  # Windows removes no file that is mapped, as features may be
         folder.clear_features()
@@ -176,7 +188,9 @@ def _begun(folder: TrainingFolder, facts: dict[str, Any]) -> Checkpoint:
     return checkpoint
 
 
-def _course(recipe: Recipe, pictures: PictureSet, call: TrainingCall, start: _Start) -> Generator[Step, None, Course]:
+def _course(
+    recipe: Recipe, pictures: PictureSet, call: TrainingCall, start: _Start
+) -> Generator[Step, None, Course]:
     held = yield from hold_pictures(pictures.paths, start.card, recipe.data.memory_mb)
     parts = np.array(pictures.parts)
     rows = {part: np.flatnonzero(parts == part) for part in ("train", "val")}
@@ -185,11 +199,17 @@ def _course(recipe: Recipe, pictures: PictureSet, call: TrainingCall, start: _St
     if recipe.features is not None:
         running, given = yield from _on_features(recipe, held, rows["train"], call, start)
     lessons = Lessons(given, pictures.labels, rows["train"], rows["val"], len(pictures.class_names))
-    return Course(start.network, running, lessons, recipe.phases, start.device, start.folder, start.facts)
+    return Course(
+        start.network, running, lessons, recipe.phases, start.device, start.folder, start.facts
+    )
 
 
 def _on_features(
-    recipe: Recipe, held: Pictures, trained: np.ndarray[Any, np.dtype[np.int64]], call: TrainingCall, start: _Start
+    recipe: Recipe,
+    held: Pictures,
+    trained: np.ndarray[Any, np.dtype[np.int64]],
+    call: TrainingCall,
+    start: _Start,
 ) -> Generator[Step, None, tuple[nn.Module, Inputs]]:
     spec = recipe.features
     assert spec is not None  # noqa: S101  (for the type checker)

@@ -26,11 +26,13 @@ class TrainingCall:
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     cache
-        Folder where features are kept for other trainings on the same pictures; None keeps them while this one lasts.
+        Folder where features are kept for other trainings on the same pictures; None keeps them
+        while this one lasts.
     pages
         Whether measures get pages and figures beside their records.
     share
-        Whether those trainings part the pictures otherwise, as folds do: all pictures have augmented copies then.
+        Whether those trainings part the pictures otherwise, as folds do: all pictures have
+        augmented copies then.
     """
 
     out: Path

@@ -19,16 +19,18 @@ Trainable = str | int | tuple[str, ...]
 
 
 def unfreeze(network: nn.Module, trainable: Trainable) -> tuple[str, ...]:
-    """Let the named part of a network be trained and freeze all else; return the names of what is trained.
+    """Let the named part of a network be trained and freeze all else.
+
+    Return the names of what is trained.
 
     Parameters
     ----------
     network
         Changed in place: the ``requires_grad`` of its parameters.
     trainable
-        ``all``; ``head``, the classifier's last layer; names of layers, each with everything below it; or a number,
-        the last so many layers that hold weights of their own (convolutions, norms, linear layers), in the order in
-        which the network names them.
+        ``all``; ``head``, the classifier's last layer; names of layers, each with everything below
+        it; or a number, the last so many layers that hold weights of their own (convolutions,
+        norms, linear layers), in the order in which the network names them.
 
     Raises
     ------
@@ -49,10 +51,13 @@ def head_names(network: nn.Module) -> tuple[str, ...]:
     """Return the names of the parameters of a network's classifier.
 
     Of a network with a ``backbone`` inside that is everything around it; of timm's what it states
-    (``get_classifier``); else the last layer that holds weights, in the order in which the network names them.
+    (``get_classifier``); else the last layer that holds weights, in the order in which the network
+    names them.
     """
     if hasattr(network, INNER):
-        return tuple(name for name, _parameter in network.named_parameters() if not _begins(name, INNER))
+        return tuple(
+            name for name, _parameter in network.named_parameters() if not _begins(name, INNER)
+        )
     stated = getattr(network, "get_classifier", None)
     classifier = stated() if callable(stated) else None
     found = next((name for name, module in network.named_modules() if module is classifier), "")
@@ -65,8 +70,9 @@ def head_names(network: nn.Module) -> tuple[str, ...]:
 def set_modes(network: nn.Module, batch_norm: str) -> None:
     """Let what is trained train, and what is frozen compute as it will after training.
 
-    A layer all of whose weights are frozen is in eval mode, with everything in it: its batch norms keep their
-    statistics and it drops nothing. With ``batch_norm`` ``eval`` all batch norms keep their statistics.
+    A layer all of whose weights are frozen is in eval mode, with everything in it: its batch norms
+    keep their statistics and it drops nothing. With ``batch_norm`` ``eval`` all batch norms keep
+    their statistics.
     """
     network.train()
     for module in network.modules():
@@ -94,13 +100,26 @@ def _check_layer(network: nn.Module, name: str) -> None:
         known = [each for each, _module in network.named_modules() if each]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         children = ", ".join(each for each, _module in network.named_children())
-        remedy = f"Names like it are {', '.join(near)}." if near else f"The network's parts are {children}."
-        raise RecipeError(f"trainable names {name!r}, and no such layer of the network holds weights.", remedy)
+        remedy = (
+            f"Names like it are {', '.join(near)}."
+            if near
+            else f"The network's parts are {children}."
+        )
+        raise RecipeError(
+            f"trainable names {name!r}, and no such layer of the network holds weights.", remedy
+        )
 
 
 def _layers(network: nn.Module) -> list[str]:
-    """Return the names of the layers with weights of their own; a network's own loose weights are none."""
-    return [name for name, module in network.named_modules() if name and list(module.parameters(recurse=False))]
+    """Return the names of the layers with weights of their own.
+
+    A network's own loose weights are none.
+    """
+    return [
+        name
+        for name, module in network.named_modules()
+        if name and list(module.parameters(recurse=False))
+    ]
 
 
 def _begins(name: str, prefix: str) -> bool:

@@ -1,8 +1,9 @@
 """Which networks a card can name: timm's, and slidecam's own.
 
-One of our own is any ``nn.Module`` class that takes ``num_classes`` and the card's ``architecture_args`` as
-keywords and has timm's two halves, ``forward_features`` (pixels to activation map) and ``forward_head``
-(map to logits); to add one, write it in a module here and name it in `ARCHITECTURES`.
+One of our own is any ``nn.Module`` class that takes ``num_classes`` and the card's
+``architecture_args`` as keywords and has timm's two halves, ``forward_features`` (pixels to
+activation map) and ``forward_head`` (map to logits); to add one, write it in a module here and name
+it in `ARCHITECTURES`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def is_known(architecture: str) -> bool:
     )
 
 
-def build_network(architecture: str, args: Mapping[str, object], classes: int, path: Path) -> nn.Module:
+def build_network(
+    architecture: str, args: Mapping[str, object], classes: int, path: Path
+) -> nn.Module:
     """Return the network with weights that mean nothing yet, in eval mode, on the CPU.
 
     Parameters
@@ -77,11 +80,13 @@ def build_network(architecture: str, args: Mapping[str, object], classes: int, p
 
     Notes
     -----
-    Nothing is fetched: timm is asked for names it has code for, never for hub addresses. The global random
+    Nothing is fetched: timm is given names it has code for, never hub addresses. The global random
     state is left as it was.
     """
     if not is_known(architecture):
-        raise CardError(path, f'"architecture" is {architecture!r}, which is not known.', _near(architecture))
+        raise CardError(
+            path, f'"architecture" is {architecture!r}, which is not known.', _near(architecture)
+        )
     forbidden = sorted(RESERVED & set(args))
     if forbidden:
         problem = f'"architecture_args" holds {forbidden[0]!r}, which a card may not set.'
@@ -107,5 +112,7 @@ def _near(architecture: str) -> str:
     known = [*ARCHITECTURES, *(f"{TIMM}{name}" for name in timm.list_models())]
     near = difflib.get_close_matches(full_name(architecture), known, n=3, cutoff=0.5)
     return (
-        f"Names like it are {', '.join(near)}." if near else f"Own ones are {', '.join(ARCHITECTURES)}; or timm/NAME."
+        f"Names like it are {', '.join(near)}."
+        if near
+        else f"Own ones are {', '.join(ARCHITECTURES)}; or timm/NAME."
     )

@@ -1,4 +1,7 @@
-"""The first half of a classifier, pixels to activation map: whatever runs fast and knows no gradients."""
+"""The first half of a classifier, pixels to activation map.
+
+Whatever runs fast and knows no gradients.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,10 @@ class Backbone(Protocol):
     """Anything that turns pixels into an activation map: torch, a compiled graph, OpenVINO."""
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Return the activation, as its network lays it out, of normalised pixels (B, 3, H, W) in float32.
+        """Return the activation, as its network has it, of normalised float32 pixels (B, 3, H, W).
 
-        The result is on the device of ``pixels``, of any floating type, and belongs to no autograd graph.
+        The result is on the device of ``pixels``, of any floating type, and belongs to no autograd
+        graph.
         """
 
 
@@ -54,19 +58,23 @@ class TorchBackbone:
 
 
 def laid_out(pixels: Tensor, *, channels_last: bool) -> Tensor:
-    """Return ``pixels`` (B, 3, H, W) in the memory order asked for, copied only if they have another."""
-    return pixels.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    """Return ``pixels`` (B, 3, H, W) in the given memory order, copied only if in another."""
+    return pixels.contiguous(
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format
+    )
 
 
 @contextmanager
 def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
     """Compute in ``precision`` inside, whatever the caller's autocast, and as before afterwards.
 
-    On CUDA, torch lets convolutions round float32 to TF32 (10 bits), which moves probabilities by more than
-    1e-5; ``fp32`` means float32 here.
+    On CUDA, torch lets convolutions round float32 to TF32 (10 bits), which moves probabilities by
+    more than 1e-5; ``fp32`` means float32 here.
     """
     with ExitStack() as stack:
-        stack.enter_context(torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"))
+        stack.enter_context(
+            torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+        )
         if precision == "fp32" and device.type == "cuda":
             cudnn = torch.backends.cudnn
             as_before = {
@@ -84,16 +92,20 @@ def check_device(device: torch.device, precision: str, backend: str) -> None:
     Raises
     ------
     DeviceError
-        If the device is no CPU or CUDA device of this machine, or it cannot compute in ``precision``, or
-        there is no such backend.
+        If the device is no CPU or CUDA device of this machine, or it cannot compute in
+        ``precision``, or there is no such backend.
     """
     if device.type not in {"cpu", "cuda"}:
         raise DeviceError(f"device {str(device)!r} is not supported.", "Use cpu or cuda.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"this machine has no {device} device.", "Use cpu, or see slidecam doctor.")
+        raise DeviceError(
+            f"this machine has no {device} device.", "Use cpu, or see slidecam doctor."
+        )
     if precision not in {"fp32", "bf16"}:
         raise DeviceError(f"precision {precision!r} is not known.", "Use fp32 or bf16.")
     if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise DeviceError(f"{torch.cuda.get_device_name(device)} cannot compute in bf16.", "Use fp32.")
+        raise DeviceError(
+            f"{torch.cuda.get_device_name(device)} cannot compute in bf16.", "Use fp32."
+        )
     if backend not in {"eager", "folded"}:
         raise DeviceError(f"backend {backend!r} is not known.", "Use folded or eager.")

@@ -20,7 +20,15 @@ from torch import nn
 from slidecam.atomic import check_folder
 from slidecam.errors import BundleError, CardError, MissingBundleError, WeightsError
 from slidecam.models.architectures import build_network
-from slidecam.models.card import CARD_FILE, WEIGHTS_FILE, Card, card_object, card_text, check_card, read_card
+from slidecam.models.card import (
+    CARD_FILE,
+    WEIGHTS_FILE,
+    Card,
+    card_object,
+    card_text,
+    check_card,
+    read_card,
+)
 from slidecam.models.classifier import classifier_for
 from slidecam.models.weights import (
     check_digest,
@@ -62,7 +70,9 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the card, which holds that of the weights: equal digests give equal predictions.
+        """SHA-256 over the card, which holds that of the weights.
+
+        Equal digests give equal predictions.
 
         The name is left out, since a WSInfer model is called what its folder is called.
         """
@@ -95,7 +105,10 @@ class Bundle:
         return network
 
     def classifier(
-        self, device: torch.device | str = "cpu", precision: Precision = "fp32", backend: Backend = "folded"
+        self,
+        device: torch.device | str = "cpu",
+        precision: Precision = "fp32",
+        backend: Backend = "folded",
     ) -> Classifier:
         """Return the classifier, ready to run; see `classifier_for`.
 
@@ -107,7 +120,9 @@ class Bundle:
             If the device or precision is not to be had.
         """
         place = torch.device(device)
-        return classifier_for(self.network(), self.card, place, precision, backend, path=self.card_path)
+        return classifier_for(
+            self.network(), self.card, place, precision, backend, path=self.card_path
+        )
 
 
 def open_bundle(path: Path | str, *, trust: bool = False) -> Bundle:
@@ -140,11 +155,17 @@ def open_bundle(path: Path | str, *, trust: bool = False) -> Bundle:
         card, kind = read_wsinfer(folder, trust=trust)
         return Bundle(folder, card, kind)
     problem = f"holds no {CARD_FILE}." if folder.is_dir() else "is not a folder."
-    raise MissingBundleError(folder, problem, "Name a bundle's folder (slidecam models lists them).")
+    raise MissingBundleError(
+        folder, problem, "Name a bundle's folder (slidecam models lists them)."
+    )
 
 
 def save_bundle(
-    directory: Path | str, card: Card, weights: nn.Module | Mapping[str, Tensor], *, overwrite: bool = False
+    directory: Path | str,
+    card: Card,
+    weights: nn.Module | Mapping[str, Tensor],
+    *,
+    overwrite: bool = False,
 ) -> Bundle:
     """Write a bundle and return it, opened.
 
@@ -170,7 +191,9 @@ def save_bundle(
     """
     folder = Path(directory)
     if not overwrite and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BundleError(folder, "exists already.", "Pass --overwrite to replace the bundle in it.")
+        raise BundleError(
+            folder, "exists already.", "Pass --overwrite to replace the bundle in it."
+        )
     check_card(card, folder / CARD_FILE)
     check_folder(folder.parent)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -183,19 +206,27 @@ def save_bundle(
     return open_bundle(folder)
 
 
-def find_bundles(folders: Iterable[Path | str], *, trust: bool = False) -> list[Bundle | BundleError]:
+def find_bundles(
+    folders: Iterable[Path | str], *, trust: bool = False
+) -> list[Bundle | BundleError]:
     """Return the bundles in ``folders`` and right below them, sorted by path within each.
 
-    A folder that looks like a bundle and is none gives the error that says why; so does one that is not
-    there.
+    A folder that looks like a bundle and is none gives the error that says why; so does one that is
+    not there.
     """
-    return [_bundle_or_error(path, trust=trust) for folder in folders for path in _candidates(Path(folder))]
+    return [
+        _bundle_or_error(path, trust=trust)
+        for folder in folders
+        for path in _candidates(Path(folder))
+    ]
 
 
 def _open_own(folder: Path) -> Bundle:
     card = read_card(folder / CARD_FILE)
     if not card.weights_file.endswith(".safetensors"):
-        problem = f'"weights.file" is {card.weights_file!r}, and a bundle\'s weights are safetensors.'
+        problem = (
+            f'"weights.file" is {card.weights_file!r}, and a bundle\'s weights are safetensors.'
+        )
         raise CardError(folder / CARD_FILE, problem, "Make the bundle with slidecam bundle.")
     weights = folder / card.weights_file
     check_digest(weights, file_digest(weights), card.weights_sha256)
@@ -223,7 +254,9 @@ def _bundle_or_error(path: Path, *, trust: bool) -> Bundle | BundleError:
 def _write(folder: Path, card: Card, weights: nn.Module | Mapping[str, Tensor]) -> None:
     tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
     # Cloned: safetensors refuses tensors that share memory, as tied weights do.
-    apart = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    apart = {
+        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
+    }
     # Not save_file, which makes the file readable by its owner alone.
     (folder / WEIGHTS_FILE).write_bytes(safetensors.torch.save(apart))
     digest = file_digest(folder / WEIGHTS_FILE)
@@ -231,7 +264,9 @@ def _write(folder: Path, card: Card, weights: nn.Module | Mapping[str, Tensor]) 
     try:
         text = card_text(sealed)
     except (TypeError, ValueError) as error:
-        raise CardError(folder, f"the card cannot be written as JSON: {error}.", "Use plain JSON values.") from error
+        raise CardError(
+            folder, f"the card cannot be written as JSON: {error}.", "Use plain JSON values."
+        ) from error
     (folder / CARD_FILE).write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -242,7 +277,8 @@ def _move_into_place(made: Path, folder: Path) -> None:
         made.chmod(0o755)  # mkdtemp made it private
         made.rename(folder)
         return
-    # Weights first: whoever looks in between finds a digest that does not fit, never a wrong network.
+    # Weights first: whoever looks in between finds a digest that does not fit, never a wrong
+    # network.
     for name in (WEIGHTS_FILE, CARD_FILE):
         os.replace(made / name, folder / name)  # noqa: PTH105  (replaces on Windows as well, and says so)
 
@@ -257,5 +293,7 @@ def _torchscript(content: bytes, path: Path) -> nn.Module:
             network = load(io.BytesIO(content), map_location="cpu")
     except (RuntimeError, ValueError) as error:
         problem = f"is not readable as TorchScript: {str(error).splitlines()[0]}."
-        raise WeightsError(path, problem, "The file is damaged or of another kind; copy it again.") from error
+        raise WeightsError(
+            path, problem, "The file is damaged or of another kind; copy it again."
+        ) from error
     return network.eval()

@@ -1,4 +1,7 @@
-"""The card of a model bundle: what a classifier was trained on, what it sees and what its outputs mean."""
+"""The card of a model bundle.
+
+What a classifier was trained on, what it sees and what its outputs mean.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,12 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Literal, get_args
 
 from slidecam.models.fields import JsonFields, is_number, read_json_object
-from slidecam.models.volume_card import VolumeCard, check_volume_card, read_volume_card, volume_object
+from slidecam.models.volume_card import (
+    VolumeCard,
+    check_volume_card,
+    read_volume_card,
+    volume_object,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,21 +60,24 @@ class Card:
     name
         What people call the classifier.
     architecture, architecture_args
-        ``timm/<name>`` or one of slidecam's own (``slidecam/pocket_resnet``), and its keyword arguments.
+        ``timm/<name>`` or one of slidecam's own (``slidecam/pocket_resnet``), and its keyword
+        arguments.
     class_names, class_colors
-        One unique name and one colour (red, green, blue, 0-255) for each logit, in the logits' order.
+        One unique name and one colour (red, green, blue, 0-255) for each logit, in the logits'
+        order.
     activation
         What turns logits into probabilities. A classifier of one logit is a sigmoid.
     tile_px, spacing
-        Edge of a tile in pixels, at ``spacing`` µm per pixel. Without a spacing the classifier sees whole pictures
-        (an MRI slice, an ultrasound frame, a cell): a picture of whatever size is one tile.
+        Edge of a tile in pixels, at ``spacing`` µm per pixel. Without a spacing the classifier sees
+        whole pictures (an MRI slice, an ultrasound frame, a cell): a picture of whatever size is
+        one tile.
     input_px, interpolation
         Edge of what the network sees, and how a tile is resized to it, once.
     mean, std
         For red, green, blue: the network is given ``(pixel / 255 - mean) / std``.
     temperature
-        What logits are divided by before the activation, found on validation data (Guo et al., ICML 2017); 1 where
-        probabilities were never calibrated.
+        What logits are divided by before the activation, found on validation data (Guo et al., ICML
+        2017); 1 where probabilities were never calibrated.
     split
         Name of the layer whose output is the activation map; None for ``forward_features`` /
         ``forward_head``.
@@ -75,11 +86,13 @@ class Card:
     provenance
         Where the weights come from; any JSON object.
     volume
-        How it sees volumes (MRI): axis, window of intensities, pooling; None for `VolumeCard`'s defaults.
+        How it sees volumes (MRI): axis, window of intensities, pooling; None for `VolumeCard`'s
+        defaults.
     weights_file, weights_sha256
         The file beside the card and its digest in hexadecimal.
     extra
-        Keys that this version does not know. They mean nothing to it, and are written back unchanged.
+        Keys that this version does not know. They mean nothing to it, and are written back
+        unchanged.
     """
 
     name: str
@@ -119,8 +132,8 @@ def read_card(path: Path) -> Card:
     Raises
     ------
     CardError
-        If a value is missing, has the wrong type or is impossible. Keys that are not known are kept in
-        `Card.extra`.
+        If a value is missing, has the wrong type or is impossible. Keys that are not known are kept
+        in `Card.extra`.
     """
     fields = read_json_object(path)
     _check_format(fields)
@@ -134,12 +147,16 @@ def read_card(path: Path) -> Card:
         class_colors=_read_colors(fields),
         activation=fields.text("activation", "softmax"),  # type: ignore[arg-type]  # checked by check_card
         tile_px=fields.whole("tile_px", 224),
-        spacing=None if fields.values.get("spacing_um_px", 0) is None else fields.number("spacing_um_px", 0.5),
+        spacing=None
+        if fields.values.get("spacing_um_px", 0) is None
+        else fields.number("spacing_um_px", 0.5),
         input_px=resize.whole("size", 224),
         interpolation=resize.text("interpolation", "bilinear"),  # type: ignore[arg-type]  # checked by check_card
         mean=fields.three("mean", [0.485, 0.456, 0.406]),
         std=fields.three("std", [0.229, 0.224, 0.225]),
-        temperature=1.0 if fields.values.get("temperature") is None else fields.number("temperature", 1.0),
+        temperature=1.0
+        if fields.values.get("temperature") is None
+        else fields.number("temperature", 1.0),
         split=None if fields.values.get("split") is None else fields.text("split", "layer4"),
         licence=fields.text("licence", "CC-BY-4.0"),
         provenance=_optional_object(fields, "provenance"),
@@ -206,24 +223,42 @@ def check_card(card: Card, path: Path) -> None:
 
 _KEYS = frozenset(
     card_object(
-        Card("", "", (), "none", 1, 1.0, 1, (0, 0, 0), (1, 1, 1), temperature=2.0, volume=VolumeCard()),
+        Card(
+            "",
+            "",
+            (),
+            "none",
+            1,
+            1.0,
+            1,
+            (0, 0, 0),
+            (1, 1, 1),
+            temperature=2.0,
+            volume=VolumeCard(),
+        ),
     )
 )
 
 
 def _spread_color(index: int) -> RGB:
     hue = index * 0.61803398875 % 1.0
-    red, green, blue = colorsys.hsv_to_rgb(hue, 0.55 + 0.3 * (index % 2), 0.65 + 0.25 * (index // 2 % 2))
+    red, green, blue = colorsys.hsv_to_rgb(
+        hue, 0.55 + 0.3 * (index % 2), 0.65 + 0.25 * (index // 2 % 2)
+    )
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def _check_format(fields: JsonFields) -> None:
     kind, version = fields.text("format", CARD_FORMAT), fields.whole("version", CARD_VERSION)
     if kind != CARD_FORMAT:
-        raise fields.error("format", f"is {kind!r}, not {CARD_FORMAT!r}", "Make the bundle with slidecam bundle.")
+        raise fields.error(
+            "format", f"is {kind!r}, not {CARD_FORMAT!r}", "Make the bundle with slidecam bundle."
+        )
     if version != CARD_VERSION:
         problem = f"is {version}, and this slidecam reads {CARD_VERSION}"
-        raise fields.error("version", problem, "Install a slidecam that knows it, or make the bundle anew.")
+        raise fields.error(
+            "version", problem, "Install a slidecam that knows it, or make the bundle anew."
+        )
 
 
 def _optional_object(fields: JsonFields, key: str) -> Mapping[str, object]:
@@ -233,21 +268,27 @@ def _optional_object(fields: JsonFields, key: str) -> Mapping[str, object]:
 def _read_colors(fields: JsonFields) -> tuple[RGB, ...]:
     if not fields.values.get("class_colors"):
         return ()
-    return tuple(_read_color(fields, color) for color in fields.array("class_colors", [[213, 94, 0]]))
+    return tuple(
+        _read_color(fields, color) for color in fields.array("class_colors", [[213, 94, 0]])
+    )
 
 
 def _read_color(fields: JsonFields, color: object) -> RGB:
     parts = [int(part) for part in color if is_number(part)] if isinstance(color, list) else []
     if len(parts) != 3 or parts != color:  # noqa: PLR2004  (red, green, blue)
         problem = f"holds {json.dumps(color)}, not a colour"
-        raise fields.error("class_colors", problem, "Write three whole numbers 0-255, for example [213, 94, 0].")
+        raise fields.error(
+            "class_colors", problem, "Write three whole numbers 0-255, for example [213, 94, 0]."
+        )
     return parts[0], parts[1], parts[2]
 
 
 def _check_digest(card: Card, path: Path) -> None:
     if not re.fullmatch(r"[0-9a-f]{64}", card.weights_sha256):
         problem = f"is {card.weights_sha256!r}, not 64 hexadecimal digits"
-        raise JsonFields(path, {}).error("weights.sha256", problem, f"Write the SHA-256 of {card.weights_file}.")
+        raise JsonFields(path, {}).error(
+            "weights.sha256", problem, f"Write the SHA-256 of {card.weights_file}."
+        )
 
 
 def _check_classes(card: Card, fields: JsonFields) -> None:
@@ -256,17 +297,23 @@ def _check_classes(card: Card, fields: JsonFields) -> None:
         raise fields.error("class_names", problem, "Write one name for each logit of the network.")
     twice = sorted({name for name in card.class_names if card.class_names.count(name) > 1})
     if twice:
-        raise fields.error("class_names", f"names {twice[0]!r} twice", "Give every class a name of its own.")
+        raise fields.error(
+            "class_names", f"names {twice[0]!r} twice", "Give every class a name of its own."
+        )
     _check_colors(card.class_colors, len(card.class_names), fields)
 
 
 def _check_colors(colors: Sequence[RGB], classes: int, fields: JsonFields) -> None:
     if len(colors) != classes:
         problem = f"holds {len(colors)} colours for {classes} classes"
-        raise fields.error("class_colors", problem, "Write one colour for each class, or leave the key out.")
+        raise fields.error(
+            "class_colors", problem, "Write one colour for each class, or leave the key out."
+        )
     for color in colors:
         if not all(0 <= part <= 255 for part in color):  # noqa: PLR2004  (one byte)
-            raise fields.error("class_colors", f"holds {list(color)}", "Write numbers from 0 to 255.")
+            raise fields.error(
+                "class_colors", f"holds {list(color)}", "Write numbers from 0 to 255."
+            )
 
 
 def _check_choices(card: Card, fields: JsonFields) -> None:
@@ -274,34 +321,59 @@ def _check_choices(card: Card, fields: JsonFields) -> None:
         raise fields.error("name", "is empty", "Write what the classifier is called.")
     if card.activation not in get_args(Activation):
         problem = f"is {card.activation!r}"
-        raise fields.error("activation", problem, f"Write one of {', '.join(get_args(Activation))}.")
+        raise fields.error(
+            "activation", problem, f"Write one of {', '.join(get_args(Activation))}."
+        )
     if card.activation == "softmax" and len(card.class_names) == 1:
         problem = 'is "softmax" with one class, whose probability is then always 1'
         raise fields.error("activation", problem, 'Write "sigmoid", or name every class.')
     if card.interpolation not in get_args(Interpolation):
         problem = f"is {card.interpolation!r}"
-        raise fields.error("resize.interpolation", problem, f"Write one of {', '.join(get_args(Interpolation))}.")
+        raise fields.error(
+            "resize.interpolation", problem, f"Write one of {', '.join(get_args(Interpolation))}."
+        )
 
 
 def _check_sizes(card: Card, fields: JsonFields) -> None:
     for key, pixels in (("tile_px", card.tile_px), ("resize.size", card.input_px)):
         if pixels < 1:
-            raise fields.error(key, f"is {pixels}", "Write the edge in pixels, at least 1, for example 224.")
+            raise fields.error(
+                key, f"is {pixels}", "Write the edge in pixels, at least 1, for example 224."
+            )
     coarsest = COARSEST if card.volume is None else COARSEST_VOXEL
     if card.spacing is not None and not FINEST <= card.spacing <= coarsest:
         problem = f"is {card.spacing:g} µm per pixel, which is outside {FINEST:g} to {coarsest:g}"
-        raise fields.error("spacing_um_px", problem, "Write the spacing of the tiles that the network was trained on.")
+        raise fields.error(
+            "spacing_um_px",
+            problem,
+            "Write the spacing of the tiles that the network was trained on.",
+        )
     if not card.temperature > 0:
-        raise fields.error("temperature", f"is {card.temperature}", "Write a number above 0; 1 changes nothing.")
+        raise fields.error(
+            "temperature", f"is {card.temperature}", "Write a number above 0; 1 changes nothing."
+        )
 
 
 def _check_normalisation(card: Card, fields: JsonFields) -> None:
     if not all(is_number(value) for value in card.mean):
-        raise fields.error("mean", f"is {list(card.mean)}", "Write three finite numbers, on a scale of 0 to 1.")
+        raise fields.error(
+            "mean", f"is {list(card.mean)}", "Write three finite numbers, on a scale of 0 to 1."
+        )
     if not all(is_number(value) and value > 0 for value in card.std):
-        raise fields.error("std", f"is {list(card.std)}", "Write three numbers above 0; 1 leaves pixels as they are.")
+        raise fields.error(
+            "std",
+            f"is {list(card.std)}",
+            "Write three numbers above 0; 1 leaves pixels as they are.",
+        )
 
 
 def _is_plain_name(name: str) -> bool:
-    """Whether ``name`` stays in its folder on every system; a card must not point at files elsewhere."""
-    return bool(name) and name not in {".", ".."} and PurePosixPath(name).name == name == PureWindowsPath(name).name
+    """Whether ``name`` stays in its folder on every system.
+
+    A card must not point at files elsewhere.
+    """
+    return (
+        bool(name)
+        and name not in {".", ".."}
+        and PurePosixPath(name).name == name == PureWindowsPath(name).name
+    )

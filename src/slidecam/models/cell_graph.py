@@ -1,20 +1,28 @@
-"""The leukaemia study's network: a cell's embedding, hung on a graph of training cells, through two convolutions.
+"""The leukaemia study's network.
 
-The training graph travels with the weights, so that a new cell can be classified, and each alone, whoever else is in
-its batch. With ``x_j`` the training cells' embeddings and ``d_j`` their numbers of incoming edges, their own included:
+A cell's embedding, hung on a graph of training cells, through two convolutions.
 
-- a new cell ``q`` with embedding ``x_q`` takes edges from the ``k`` training cells ``S`` of highest cosine similarity,
-  and gives none: no training cell, and no ``d_j``, changes by it. Its own edge included, ``d_q = k + 1``;
-- Kipf and Welling's graph convolution (ICLR 2017, equation 2, as PyTorch Geometric's ``GCNConv`` normalises directed
-  edges) weighs an edge ``j → q`` with ``c_j = 1 / √(d_j d_q)`` and the cell's own with ``c_q = 1 / d_q``, so that
+The training graph travels with the weights, so that a new cell can be classified, and each alone,
+whoever else is in its batch. With ``x_j`` the training cells' embeddings and ``d_j`` their numbers
+of incoming edges, their own included:
 
-  ``h_q = relu(W₁ (c_q x_q + Σ_{j∈S} c_j x_j) + b₁)``,  ``logits = W₂ (c_q h_q + Σ_{j∈S} c_j h_j) + b₂``,
+- a new cell ``q`` with embedding ``x_q`` takes edges from the ``k`` training cells ``S`` of highest
+  cosine similarity, and gives none: no training cell, and no ``d_j``, changes by it. Its own edge
+  included, ``d_q = k + 1``;
+- Kipf and Welling's graph convolution (ICLR 2017, equation 2, as PyTorch Geometric's ``GCNConv``
+  normalises directed edges) weighs an edge ``j → q`` with ``c_j = 1 / √(d_j d_q)`` and the cell's
+  own with ``c_q = 1 / d_q``, so that
 
-  where ``h_j``, the training cells' hidden states, are constants that were computed when the graph was closed.
+  ``h_q = relu(W₁ (c_q x_q + Σ_{j∈S} c_j x_j) + b₁)``,
+  ``logits = W₂ (c_q h_q + Σ_{j∈S} c_j h_j) + b₂``,
 
-Which cells are the nearest is a choice and has no gradient. Where two candidates for the last place are equally near,
-to within rounding, rounding decides which is taken; logits then jump by about ``1 / (k + 1)`` of how far the states of
-the two differ. A cell of the training set that is classified again finds itself as its nearest neighbour.
+  where ``h_j``, the training cells' hidden states, are constants that were computed when the graph
+  was closed.
+
+Which cells are the nearest is a choice and has no gradient. Where two candidates for the last place
+are equally near, to within rounding, rounding decides which is taken; logits then jump by about ``1
+/ (k + 1)`` of how far the states of the two differ. A cell of the training set that is classified
+again finds itself as its nearest neighbour.
 """
 
 from __future__ import annotations
@@ -59,15 +67,21 @@ class Attachment:
     own: float
 
     def gathered(self, states: Tensor, nodes: Tensor) -> Tensor:
-        """Return ``c_q s_q + Σ c_j s_j``, (B, D), of the new cells' states (B, D) and the training cells' (N, D)."""
+        """Return ``c_q s_q + Σ c_j s_j``, (B, D).
+
+        The states are those of the new cells, (B, D), and of the training cells, (N, D).
+        """
         return self.own * states + torch.einsum("bk,bkd->bd", self.weights, nodes[self.indices])
 
 
 class CellGraph(nn.Module):
-    """An embedder, the graph of the training cells, and two graph convolutions; see the module for the equations.
+    """An embedder, the graph of the training cells, and two graph convolutions.
 
-    The activation map is the embedder's. Gradients of a logit reach it through the cell's own place in the graph, with
-    the graph and the neighbours as they are; they are small, by ``1 / (k + 1)²``.
+    See the module for the equations.
+
+    The activation map is the embedder's. Gradients of a logit reach it through the cell's own place
+    in the graph, with the graph and the neighbours as they are; they are small, by ``1 / (k +
+    1)²``.
 
     Parameters
     ----------
@@ -85,13 +99,16 @@ class CellGraph(nn.Module):
     Attributes
     ----------
     embeddings, hidden
-        Of the training cells: ``x_j``, (N, D), and ``h_j``, (N, H); float32 buffers, as all that follow are buffers.
+        Of the training cells: ``x_j``, (N, D), and ``h_j``, (N, H); float32 buffers, as all that
+        follow are buffers.
     degrees
         ``d_j``, (N,), float32.
     neighbours
-        (N, k), int64: the cells most like each training cell, itself left out; a record, which inference does not need.
+        (N, k), int64: the cells most like each training cell, itself left out; a record, which
+        inference does not need.
     labels, names
-        (N,), int64, and (N, `NAME_BYTES`), uint8: what the training cells were said to be, and what they were called.
+        (N,), int64, and (N, `NAME_BYTES`), uint8: what the training cells were said to be, and what
+        they were called.
 
     Raises
     ------
@@ -118,7 +135,9 @@ class CellGraph(nn.Module):
     ) -> None:
         super().__init__()
         if not 1 <= neighbours <= nodes:
-            raise ValueError(f"neighbours is {neighbours}, not from 1 to the number of nodes, {nodes}")
+            raise ValueError(
+                f"neighbours is {neighbours}, not from 1 to the number of nodes, {nodes}"
+            )
         self.backbone = embedder(backbone, backbone_args)
         self.num_features = map_channels(self.backbone)
         length = embedding_length(self.backbone)
@@ -132,7 +151,7 @@ class CellGraph(nn.Module):
         self.register_buffer("names", torch.zeros(nodes, NAME_BYTES, dtype=torch.uint8))
 
     def forward_features(self, pixels: Tensor) -> Tensor:
-        """Return the embedder's activation map of normalised pixels (B, 3, H, W), in its own order of axes."""
+        """Return the embedder's map of normalised pixels (B, 3, H, W), in its own order of axes."""
         features: Tensor = self.backbone.forward_features(pixels)  # type: ignore[operator]  # timm's networks have it
         return features
 
@@ -172,7 +191,7 @@ class CellGraph(nn.Module):
 def resnet18_gcn(
     num_classes: int, nodes: int = 64, neighbours: int = 10, hidden: int = 128, dropout: float = 0.5
 ) -> CellGraph:
-    """Return the leukaemia study's network: `CellGraph` on ResNet-18, whose ``fc`` is the identity."""
+    """Return the leukaemia study's network: `CellGraph` on ResNet-18, the identity as ``fc``."""
     return CellGraph(num_classes, "resnet18", nodes, neighbours, hidden, dropout)
 
 
@@ -188,7 +207,8 @@ def nearest_by_cosine(
     count
         At most N, or N - 1 where not ``themselves``.
     themselves
-        Whether row i of ``queries`` may find row i of ``nodes``; False where both are the same cells.
+        Whether row i of ``queries`` may find row i of ``nodes``; False where both are the same
+        cells.
     at_once
         Queries compared at a time; memory is ``at_once`` times N numbers.
 
@@ -209,6 +229,9 @@ def nearest_by_cosine(
 
 
 def packed_names(names: Sequence[str]) -> Tensor:
-    """Return names as the buffer `CellGraph.names`, uint8 (N, `NAME_BYTES`): the end of those that are longer."""
+    """Return names as the buffer `CellGraph.names`, uint8 (N, `NAME_BYTES`).
+
+    The end of those that are longer.
+    """
     ends = (name.encode()[-NAME_BYTES:].ljust(NAME_BYTES, b"\0") for name in names)
     return torch.tensor([list(end) for end in ends], dtype=torch.uint8).reshape(-1, NAME_BYTES)

@@ -12,7 +12,15 @@ from torch.nn.functional import interpolate
 from slidecam.errors import CardError, ExplanationError
 from slidecam.models.backbones import arithmetic, check_device, laid_out
 from slidecam.models.linear_head import find_linear_head
-from slidecam.models.variants import REFUSALS, Variant, agrees, find_cut, folded, is_script, plain_copy
+from slidecam.models.variants import (
+    REFUSALS,
+    Variant,
+    agrees,
+    find_cut,
+    folded,
+    is_script,
+    plain_copy,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +56,8 @@ class Classifier:
     channels_last
         Whether it is run on pixels laid out channels last.
     linear_head
-        What the logits are of the activation's average, if that is one linear layer; None if it is more.
+        What the logits are of the activation's average, if that is one linear layer; None if it is
+        more.
     """
 
     card: Card
@@ -60,7 +69,9 @@ class Classifier:
     channels_last: bool = False
     linear_head: LinearHead | None = field(default=None, repr=False)
 
-    def run(self, pixels: Tensor, *, gradients: bool, through: Through | None = None) -> ClassifierPass:
+    def run(
+        self, pixels: Tensor, *, gradients: bool, through: Through | None = None
+    ) -> ClassifierPass:
         """Return logits and activation map of a batch of tiles, from one pass.
 
         Parameters
@@ -68,8 +79,8 @@ class Classifier:
         pixels
             uint8, (B, H, W, 3), red, green, blue, on `device`; H and W are the card's ``input_px``.
         gradients
-            Whether the logits are to hang on the activation, for an explanation. Nothing else requires
-            gradients.
+            Whether the logits are to hang on the activation, for an explanation. Nothing else
+            requires gradients.
         through
             Changes the activation before the head sees it.
 
@@ -78,27 +89,35 @@ class Classifier:
         ExplanationError
             If ``gradients`` or ``through`` are asked for and there is no map.
         """
-        return self.run_normalised(normalised(pixels, self.card), gradients=gradients, through=through)
+        return self.run_normalised(
+            normalised(pixels, self.card), gradients=gradients, through=through
+        )
 
-    def run_normalised(self, pixels: Tensor, *, gradients: bool, through: Through | None = None) -> ClassifierPass:
+    def run_normalised(
+        self, pixels: Tensor, *, gradients: bool, through: Through | None = None
+    ) -> ClassifierPass:
         """Return what `run` does, of pixels as `normalised` returns them: (B, 3, H, W), float32."""
         if (gradients or through is not None) and not self.has_map:
-            raise ExplanationError(f"{self.card.name} has no activation map.", "Pass --heatmap none.")
+            raise ExplanationError(
+                f"{self.card.name} has no activation map.", "Pass --heatmap none."
+            )
         return self.split(pixels, gradients=gradients, through=through)
 
     def logits_of(self, pixels: Tensor) -> Tensor:
-        """Return logits (B, K) of pixels as `normalised` returns them, computed in float32 from end to end.
+        """Return logits (B, K) of pixels as `normalised` returns them, computed wholly in float32.
 
-        They hang on ``pixels`` if those require gradients, whatever the caller's grad mode is; on nothing else.
+        They hang on ``pixels`` if those require gradients, whatever the caller's grad mode is; on
+        nothing else.
         """
         with torch.set_grad_enabled(pixels.requires_grad), arithmetic(pixels.device, "fp32"):
             given = laid_out(pixels, channels_last=self.channels_last)
-            # A copy, because what requires gradients may not be computed on in place, and networks do that.
+            # A copy, because what requires gradients may not be computed on in place, and networks
+            # do that.
             logits: Tensor = self.network(given.clone() if pixels.requires_grad else given)
         return logits.float()
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Return probabilities (B, K) of logits (B, K), by the card's activation and temperature."""
+        """Return probabilities (B, K) of logits (B, K) by the card's activation and temperature."""
         if self.card.activation == "none":
             return logits
         calibrated = logits / self.card.temperature
@@ -111,7 +130,10 @@ def normalised(pixels: Tensor, card: Card) -> Tensor:
     The memory stays as it lies, which is what torch calls channels last.
     """
     scaled = pixels.permute(0, 3, 1, 2).float().div_(255)
-    mean, std = (torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (card.mean, card.std))
+    mean, std = (
+        torch.tensor(values, device=pixels.device).view(1, 3, 1, 1)
+        for values in (card.mean, card.std)
+    )
     return scaled.sub_(mean).div_(std)
 
 
@@ -131,23 +153,25 @@ def classifier_for(
     network
         With its weights, on the CPU. It is copied, and not changed.
     card
-        Says how it is cut in two: at the layer ``split``, else at ``forward_features`` / ``forward_head``. A
-        transformer of tokens is cut at the first norm of its last block, where its patches still have a say in
-        the logits. A network with none of these is run whole and has no map.
+        Says how it is cut in two: at the layer ``split``, else at ``forward_features`` /
+        ``forward_head``. A transformer of tokens is cut at the first norm of its last block, where
+        its patches still have a say in the logits. A network with none of these is run whole and
+        has no map.
     device, precision
         Where and how exactly to compute. ``bf16`` is for the backbone, the head stays in float32.
     backend
-        ``eager`` runs the network as it is; ``folded`` folds batch norms into convolutions and lays memory
-        out channels last. Either is compared with the plain network on two tiles of noise; what differs by
-        more than `variants.AGREEMENT` is not used, and `Classifier.backend` says what is.
+        ``eager`` runs the network as it is; ``folded`` folds batch norms into convolutions and lays
+        memory out channels last. Either is compared with the plain network on two tiles of noise;
+        what differs by more than `variants.AGREEMENT` is not used, and `Classifier.backend` says
+        what is.
     path
         The card's file, for messages; None for its name.
 
     Raises
     ------
     CardError
-        If the network cannot run on tiles of the card's size, has another number of logits than the card has
-        classes, or has no layer ``split`` that gives one tensor.
+        If the network cannot run on tiles of the card's size, has another number of logits than the
+        card has classes, or has no layer ``split`` that gives one tensor.
     DeviceError
         If the device or precision is not to be had.
     """
@@ -161,7 +185,9 @@ def classifier_for(
         _refuse_named(card, where)
         chosen = Variant(plain, "torch, eager, not split", whole=True)
     elif backend == "folded" and not is_script(plain):
-        chosen = next((way for way in folded(chosen, probe) if agrees(way, probe, reference)), chosen)
+        chosen = next(
+            (way for way in folded(chosen, probe) if agrees(way, probe, reference)), chosen
+        )
     has_map = reference is not None and reference.activation is not None
     head = _head_of(chosen.split("fp32"), probe) if has_map else None
     return Classifier(
@@ -178,30 +204,46 @@ def classifier_for(
 
 def _head_of(split: Split, probe: Tensor) -> LinearHead | None:
     passed_through = partial(split, probe, gradients=False)
-    return find_linear_head(split(probe, gradients=True), lambda through: passed_through(through=through))
+    return find_linear_head(
+        split(probe, gradients=True), lambda through: passed_through(through=through)
+    )
 
 
 def _plain_logits(network: nn.Module, probe: Tensor, card: Card, where: Path | str) -> Tensor:
-    """Return what the network as it is says of two tiles of noise, having checked that it can run at all."""
+    """Return the plain network's logits of two tiles of noise, having checked that it runs."""
     if card.split is not None and card.split not in dict(network.named_modules()):
-        raise CardError(where, f'"split" is {card.split!r}, and the network has no such layer.', _layers(network))
+        raise CardError(
+            where,
+            f'"split" is {card.split!r}, and the network has no such layer.',
+            _layers(network),
+        )
     try:
         with torch.no_grad():
             logits = network(probe.contiguous())  # laid out as the eager backend lays it out
     except REFUSALS as error:
-        problem = f"{card.architecture} cannot run on tiles of {card.input_px} px: {_first_line(error)}."
-        raise CardError(where, problem, 'Correct "resize.size" or "architecture_args" on the card.') from error
+        problem = (
+            f"{card.architecture} cannot run on tiles of {card.input_px} px: {_first_line(error)}."
+        )
+        raise CardError(
+            where, problem, 'Correct "resize.size" or "architecture_args" on the card.'
+        ) from error
     expected = (_PROBE_TILES, len(card.class_names))
     if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != expected:
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        problem = f"{card.architecture} gives {found} for two tiles, and the card names {expected[1]} classes."
+        problem = (
+            f"{card.architecture} gives {found} for two tiles, and the card names {expected[1]}"
+            " classes."
+        )
         raise CardError(where, problem, "Name one class for each logit.")
     return logits.float()
 
 
 def _refuse_named(card: Card, where: Path | str) -> None:
     if card.split is not None:
-        problem = f'"split" is {card.split!r}, a layer that does not run or whose output is no single tensor.'
+        problem = (
+            f'"split" is {card.split!r}, a layer that does not run or whose output is no single'
+            " tensor."
+        )
         raise CardError(where, problem, "Name a layer that gives one activation map.")
 
 
@@ -217,7 +259,8 @@ def _first_line(error: Exception) -> str:
 def _noise(edge: int) -> Tensor:
     """Return the same two tiles of noise each time, without touching the global random state.
 
-    Smooth noise, as tissue is smooth: pixels that jump make some networks amplify rounding a thousandfold.
+    Smooth noise, as tissue is smooth: pixels that jump make some networks amplify rounding a
+    thousandfold.
     """
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand((_PROBE_TILES, 3, 8, 8), generator=generator)

@@ -1,8 +1,9 @@
 """What every kind of bundle must keep, as a test suite to inherit from.
 
-It lives in the package so that a bundle in another project can be tested as ours are. It imports no pytest:
-pytest collects the ``test_`` methods of the class that inherits from it.
+It lives in the package so that a bundle in another project can be tested as ours are. It imports no
+pytest: pytest collects the ``test_`` methods of the class that inherits from it.
 """
+
 # ruff: noqa: S101 - asserting is what a test suite is for
 # ruff: noqa: D102 - a test's name is its claim
 
@@ -60,7 +61,8 @@ class BundleContract:
     --------
     >>> class TestMyBundle(BundleContract):
     ...     @pytest.fixture
-    ...     def case(self, tmp_path): return BundleCase(open_bundle("mine"), "slidecam", has_map=True)
+    ...     def case(self, tmp_path):
+    ...         return BundleCase(open_bundle("mine"), "slidecam", has_map=True)
     """
 
     def test_it_opens_again_as_the_same(self, case: BundleCase) -> None:
@@ -110,7 +112,9 @@ class BundleContract:
         mean, std = (torch.tensor(values)[:, None, None] for values in (card.mean, card.std))
         with torch.no_grad():
             plain = case.bundle.network()((tiles.permute(0, 3, 1, 2) / 255 - mean) / std)
-        assert _largest_difference(classifier.run(tiles, gradients=False).logits, plain) <= _TOLERANCE
+        assert (
+            _largest_difference(classifier.run(tiles, gradients=False).logits, plain) <= _TOLERANCE
+        )
 
     def test_the_map_is_a_leaf_that_the_logits_hang_on(self, case: BundleCase) -> None:
         classifier, tiles = _classifier(case), _tiles(case)
@@ -146,7 +150,9 @@ class BundleContract:
     def test_the_head_sees_the_map_through_what_it_is_sent_through(self, case: BundleCase) -> None:
         classifier, tiles = _classifier(case), _tiles(case)
         if not case.has_map:
-            _assert_refused(lambda: classifier.run(tiles, gradients=False, through=torch.zeros_like))
+            _assert_refused(
+                lambda: classifier.run(tiles, gradients=False, through=torch.zeros_like)
+            )
             return
         plain = classifier.run(tiles, gradients=False)
         same = classifier.run(tiles, gradients=False, through=torch.clone)

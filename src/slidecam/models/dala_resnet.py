@@ -1,10 +1,11 @@
 """DALAResNet50: a residual network with a light attention over the channels of its last stage.
 
-*DALAResNet50 for breast histopathology* (arXiv:2308.13150) publishes neither code nor the sizes of its layers. The
-paper says: a ResNet50; in its fourth stage an attention of "channel-by-channel average pooling, linear transformation,
-element multiplication, feature fusion, dropout"; dropout 0.25; two full layers, LeakyReLU after the first and ReLU
-after the second. Our reading: the linear layer keeps the number of channels, a sigmoid makes a gate of it, fusion adds
-the map to its gated self, the full layers have 512 and 256 units, the LeakyReLU's slope is 0.01, and a third linear
+*DALAResNet50 for breast histopathology* (arXiv:2308.13150) publishes neither code nor the sizes of
+its layers. The paper says: a ResNet50; in its fourth stage an attention of "channel-by-channel
+average pooling, linear transformation, element multiplication, feature fusion, dropout"; dropout
+0.25; two full layers, LeakyReLU after the first and ReLU after the second. Our reading: the linear
+layer keeps the number of channels, a sigmoid makes a gate of it, fusion adds the map to its gated
+self, the full layers have 512 and 256 units, the LeakyReLU's slope is 0.01, and a third linear
 layer gives the logits. All of these but the sigmoid and the gate's width are arguments.
 """
 
@@ -60,8 +61,8 @@ class ChannelAttention(nn.Module):
 class DALAResNet50(nn.Module):
     """ResNet50 with channel attention in its last stage; see the module for whose choice is what.
 
-    The activation map is what the last stage gives, attention included, so that explanations see what the classifier
-    sees.
+    The activation map is what the last stage gives, attention included, so that explanations see
+    what the classifier sees.
 
     Parameters
     ----------

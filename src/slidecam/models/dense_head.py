@@ -23,9 +23,9 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
 class DenseHead(nn.Module):
     """A backbone, its map averaged, one hidden layer with dropout behind it, and the logits.
 
-    As it stands it is the brain-tumour study's network: EfficientNetB4, 256 units with ReLU, dropout 0.45. The
-    activation map is the backbone's; the head sees its average alone, and bends it: Grad-CAM's weights differ from
-    picture to picture, which a single linear layer's do not.
+    As it stands it is the brain-tumour study's network: EfficientNetB4, 256 units with ReLU,
+    dropout 0.45. The activation map is the backbone's; the head sees its average alone, and bends
+    it: Grad-CAM's weights differ from picture to picture, which a single linear layer's do not.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class DenseHead(nn.Module):
         )
 
     def forward_features(self, pixels: Tensor) -> Tensor:
-        """Return the backbone's activation map of normalised pixels (B, 3, H, W), in its own order of axes."""
+        """Return the backbone's map of normalised pixels (B, 3, H, W), in its own order of axes."""
         features: Tensor = self.backbone.forward_features(pixels)  # type: ignore[operator]  # timm's networks have it
         return features
 

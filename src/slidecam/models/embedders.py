@@ -1,4 +1,4 @@
-"""timm networks without their classifier, for architectures of ours that put another head on them."""
+"""timm networks without their classifier, for our architectures that put another head on them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,25 @@ if TYPE_CHECKING:
     from torch import nn
 
 RESERVED = frozenset(
-    {"pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "num_classes"}
+    {
+        "pretrained",
+        "checkpoint_path",
+        "pretrained_cfg",
+        "pretrained_cfg_overlay",
+        "cache_dir",
+        "num_classes",
+    }
 )
-"""What a card may not pass to timm: these would fetch or unpickle weights, or contradict the class names."""
+"""What a card may not pass to timm.
+
+These would fetch or unpickle weights, or contradict the class names.
+"""
 
 
 def embedder(backbone: str, args: Mapping[str, object] | None = None) -> nn.Module:
-    """Return timm's ``backbone`` with weights that mean nothing yet: its ``forward_head`` ends with the pooled map.
+    """Return timm's ``backbone`` with weights that mean nothing yet.
+
+    Its ``forward_head`` ends with the pooled map.
 
     Parameters
     ----------
@@ -30,7 +42,8 @@ def embedder(backbone: str, args: Mapping[str, object] | None = None) -> nn.Modu
     Raises
     ------
     ValueError
-        If timm has no such network, or ``args`` hold what a card may not set. `build_network` makes a CardError of it.
+        If timm has no such network, or ``args`` hold what a card may not set. `build_network` makes
+        a CardError of it.
     """
     if not timm.is_model(backbone):
         raise ValueError(f"timm has no network {backbone!r} (backbone)")
@@ -49,6 +62,7 @@ def map_channels(network: nn.Module) -> int:
 def embedding_length(network: nn.Module) -> int:
     """Return the length of the vector that an embedder's ``forward_head`` gives.
 
-    Some networks (MobileNetV3) widen the pooled map once more, so that it is not the map's channels.
+    Some networks (MobileNetV3) widen the pooled map once more, so that it is not the map's
+    channels.
     """
     return cast("int", getattr(network, "head_hidden_size", None) or network.num_features)

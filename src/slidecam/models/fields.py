@@ -1,4 +1,7 @@
-"""Strict reading of JSON objects: a value of the right type, or a `CardError` that says how to mend it."""
+"""Strict reading of JSON objects.
+
+A value of the right type, or a `CardError` that says how to mend it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ class JsonFields:
     prefix
         Where in the file the object is: ``weights.`` or nothing.
 
-    Every method returns the value under ``key`` or raises `CardError`; ``example`` is shown in its remedy.
+    Every method returns the value under ``key`` or raises `CardError`; ``example`` is shown in its
+    remedy.
     """
 
     path: Path
@@ -102,9 +106,13 @@ def read_json_object(path: Path) -> JsonFields:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CardError(path, f"is not readable as JSON: {error}.", "Mend the file, or make it anew.") from error
+        raise CardError(
+            path, f"is not readable as JSON: {error}.", "Mend the file, or make it anew."
+        ) from error
     if not isinstance(values, dict):
-        raise CardError(path, f"holds {_shown(values)}, not a JSON object.", "Put its keys between { and }.")
+        raise CardError(
+            path, f"holds {_shown(values)}, not a JSON object.", "Put its keys between { and }."
+        )
     return JsonFields(path, values)
 
 

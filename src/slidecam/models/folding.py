@@ -1,14 +1,16 @@
-"""Folding batch norm into the convolution before it: the same function, with fewer passes over memory.
+"""Folding batch norm into the convolution before it.
 
-Batch norm in eval mode is ``(y - m) / sqrt(v + e) * g + b`` for each channel, so that after a convolution
-with weight ``W`` and bias ``c`` both are one convolution with weight ``W * s`` and bias ``(c - m) * s +
-b``, ``s = g / sqrt(v + e)``.
+The same function, with fewer passes over memory.
 
-Which norm follows which convolution is not guessed from names: one plain forward pass is watched. A pair is
-folded only if the norm was given the very tensor that the convolution returned, nothing else used that
-tensor, and both ran once. Unlike symbolic tracing, that works for any network that runs, and the network's
-own code stays in place, so that `forward_features`, `forward_head` and named layers are still there
-afterwards.
+Batch norm in eval mode is ``(y - m) / sqrt(v + e) * g + b`` for each channel, so that after a
+convolution with weight ``W`` and bias ``c`` both are one convolution with weight ``W * s`` and bias
+``(c - m) * s + b``, ``s = g / sqrt(v + e)``.
+
+Which norm follows which convolution is not guessed from names: one plain forward pass is watched. A
+pair is folded only if the norm was given the very tensor that the convolution returned, nothing
+else used that tensor, and both ran once. Unlike symbolic tracing, that works for any network that
+runs, and the network's own code stays in place, so that `forward_features`, `forward_head` and
+named layers are still there afterwards.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 _CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
 _NORMS = (nn.BatchNorm2d, BatchNormAct2d)
-"""Exactly these types: subclasses compute something else (standardised weights, synchronised statistics)."""
+"""Exactly these: subclasses compute otherwise (standardised weights, synchronised statistics)."""
 
 
 @dataclass

@@ -1,4 +1,7 @@
-"""The linear layer that a network ends with, found by trying: what labels can teach while all else stays."""
+"""The linear layer that a network ends with, found by trying.
+
+What labels can teach while all else stays.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ class LastLayer:
     bias: Tensor | None
 
     def embed(self, classifier: Classifier, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features (B, D) and logits (B, K), float32 on the CPU, of tiles as `Classifier.run` takes them."""
+        """Return features (B, D) and logits (B, K) of tiles as `Classifier.run` takes them.
+
+        Both are float32 on the CPU.
+        """
         given: dict[str, Tensor] = {}
         layer = classifier.network.get_submodule(self.name)
         handle = layer.register_forward_hook(partial(_note_input, given, self.name))
@@ -65,18 +71,23 @@ def find_last_layer(classifier: Classifier, bundle: Bundle) -> LastLayer:
         If there is none: TorchScript, or a network that does more to its logits.
     """
     edge = classifier.card.input_px
-    noise = torch.randint(0, 256, (2, edge, edge, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    noise = torch.randint(
+        0, 256, (2, edge, edge, 3), generator=torch.Generator().manual_seed(0)
+    ).to(torch.uint8)
     outputs: dict[str, Tensor] = {}
     with ExitStack() as hooks:
         for name, module in classifier.network.named_modules():
             if isinstance(module, nn.Linear):
-                hooks.callback(module.register_forward_hook(partial(_note_output, outputs, name)).remove)
+                hooks.callback(
+                    module.register_forward_hook(partial(_note_output, outputs, name)).remove
+                )
         logits = classifier.run(noise.to(classifier.device), gradients=False).logits
     found = [name for name, output in outputs.items() if _same(output, logits)]
     if not found:
         raise BundleError(
             bundle.path,
-            f"{classifier.card.architecture} does not end with a linear layer that could be taught by itself.",
+            f"{classifier.card.architecture} does not end with a linear layer that could be taught"
+            " by itself.",
             "Train a classifier instead: slidecam tiles, then slidecam train.",
         )
     layer = classifier.network.get_submodule(found[-1])
@@ -95,7 +106,11 @@ def _note_input(
 
 
 def _note_output(
-    outputs: dict[str, Tensor], name: str, _layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor
+    outputs: dict[str, Tensor],
+    name: str,
+    _layer: nn.Module,
+    _inputs: tuple[Tensor, ...],
+    output: Tensor,
 ) -> None:
     outputs[name] = output
 
@@ -112,7 +127,8 @@ def with_last_layer(bundle: Bundle, layer: LastLayer) -> Mapping[str, Tensor]:
     Raises
     ------
     BundleError
-        If its architecture cannot be built with so many, or its weights call the layer something else.
+        If its architecture cannot be built with so many, or its weights call the layer something
+        else.
     """
     weights = dict(bundle.network().state_dict())
     taught = {f"{layer.name}.weight": layer.weight}
@@ -120,9 +136,13 @@ def with_last_layer(bundle: Bundle, layer: LastLayer) -> Mapping[str, Tensor]:
         taught[f"{layer.name}.bias"] = layer.bias
     unknown = sorted(taught.keys() - weights.keys())
     if unknown:
-        raise BundleError(bundle.path, f"its weights hold no {unknown[0]}.", "Train a classifier instead.")
+        raise BundleError(
+            bundle.path, f"its weights hold no {unknown[0]}.", "Train a classifier instead."
+        )
     weights |= {name: tensor.to(weights[name].dtype) for name, tensor in taught.items()}
     card = bundle.card
-    network = build_network(card.architecture, card.architecture_args, len(layer.weight), bundle.card_path)
+    network = build_network(
+        card.architecture, card.architecture_args, len(layer.weight), bundle.card_path
+    )
     load_strictly(network, weights, bundle.card_path)
     return weights

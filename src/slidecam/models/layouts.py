@@ -25,7 +25,7 @@ class Layout(Protocol):
         """Return the activation channels first, (B, C, h, w); as it is if it has no places."""
 
     def raw_of(self, activation: Tensor, raw: Tensor) -> Tensor:
-        """Return a map as the network lays it out; what is no map in ``raw`` is taken from there."""
+        """Return a map as the network lays it out; what is no map in ``raw`` is taken from it."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,15 @@ class ChannelsLast:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The layout (B, prefix + h·w, C) of vision transformers: a class token and registers, then patches by rows.
+    """The layout (B, prefix + h·w, C) of vision transformers.
+
+    A class token and registers, then patches by rows.
 
     Attributes
     ----------
     prefix
-        How many tokens before the patches'. They lie nowhere on the tile, and are no part of the map.
+        How many tokens before the patches'. They lie nowhere on the tile, and are no part of the
+        map.
     grid
         Rows and columns of patches.
     """
@@ -75,7 +78,9 @@ class Tokens:
 
     def raw_of(self, activation: Tensor, raw: Tensor) -> Tensor:
         """Return (B, prefix + h·w, C), the prefix as it is in ``raw``."""
-        return torch.cat([raw[:, : self.prefix].to(activation.dtype), activation.flatten(2).transpose(1, 2)], 1)
+        return torch.cat(
+            [raw[:, : self.prefix].to(activation.dtype), activation.flatten(2).transpose(1, 2)], 1
+        )
 
 
 def layout_of(network: nn.Module, activation: Tensor) -> Layout:
@@ -87,17 +92,22 @@ def layout_of(network: nn.Module, activation: Tensor) -> Layout:
     if activation.ndim != MAP_AXES:
         return ChannelsFirst()
     channels = getattr(network, "num_features", None)
-    stated = str(getattr(getattr(network, "output_fmt", None), "value", getattr(network, "output_fmt", None)))
+    stated = str(
+        getattr(getattr(network, "output_fmt", None), "value", getattr(network, "output_fmt", None))
+    )
     if "NHWC" in stated or channels == activation.shape[-1] != activation.shape[1]:
         return ChannelsLast()
     return ChannelsFirst()
 
 
 def inner_layout_of(network: nn.Module, activation: Tensor) -> Layout:
-    """Return how a layer's activation lies: as `layout_of` says, or tokens if it is those of a square or known grid.
+    """Return how a layer's activation lies.
 
-    The grid is ``patch_embed.grid_size`` or, without one, square. Of the network's ``num_prefix_tokens`` all or none
-    are there: some transformers (CaiT, XCiT) join them to the patches only in their last blocks.
+    As `layout_of` says, or tokens if it is those of a square or known grid.
+
+    The grid is ``patch_embed.grid_size`` or, without one, square. Of the network's
+    ``num_prefix_tokens`` all or none are there: some transformers (CaiT, XCiT) join them to the
+    patches only in their last blocks.
     """
     if activation.ndim != TOKEN_AXES:
         return layout_of(network, activation)

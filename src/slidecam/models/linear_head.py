@@ -1,4 +1,4 @@
-"""Heads that are one linear layer on the average of the activation map, found by trying and not by name."""
+"""Heads of one linear layer on the average of the activation map, found by trial, not by name."""
 
 from __future__ import annotations
 
@@ -45,8 +45,12 @@ class LinearHead:
         return LinearHead(self.weight.to(device), self.bias.to(device))
 
 
-def find_linear_head(passed: ClassifierPass, passed_through: Callable[[Through], ClassifierPass]) -> LinearHead | None:
-    """Return what head the logits of a pass with gradients hang on its activation by, or None if it is not linear.
+def find_linear_head(
+    passed: ClassifierPass, passed_through: Callable[[Through], ClassifierPass]
+) -> LinearHead | None:
+    """Return the head by which a pass's logits hang on its activation, or None if it is not linear.
+
+    The pass is one with gradients.
 
     Parameters
     ----------
@@ -57,9 +61,10 @@ def find_linear_head(passed: ClassifierPass, passed_through: Callable[[Through],
 
     Notes
     -----
-    Weight and bias are read off one tile's gradients. The head is then tried on the other tiles and on maps of noise:
-    with values below 0, which a rectifier between map and average would not let pass, and so large that every unit
-    behind the average is driven to both of its ends, which a network of small activations never does by itself.
+    Weight and bias are read off one tile's gradients. The head is then tried on the other tiles and
+    on maps of noise: with values below 0, which a rectifier between map and average would not let
+    pass, and so large that every unit behind the average is driven to both of its ends, which a
+    network of small activations never does by itself.
     """
     activation = passed.activation
     if activation is None:
@@ -73,14 +78,22 @@ def find_linear_head(passed: ClassifierPass, passed_through: Callable[[Through],
         return None
     usual = float(activation.detach().abs().mean())
     noises = [_noise_like(activation, size) for size in (usual, *_SIZES)]
-    return head if all(_close(head.logits(noise), passed_through(_always(noise)).logits) for noise in noises) else None
+    return (
+        head
+        if all(
+            _close(head.logits(noise), passed_through(_always(noise)).logits) for noise in noises
+        )
+        else None
+    )
 
 
 def _weight(logits: Tensor, activation: Tensor) -> Tensor | None:
     rows = []
     for index in range(logits.shape[1]):
         gradient = torch.autograd.grad(logits[0, index], activation, retain_graph=True)[0][0]
-        if not torch.allclose(gradient, gradient[:, :1, :1].expand_as(gradient), rtol=AGREEMENT, atol=0):
+        if not torch.allclose(
+            gradient, gradient[:, :1, :1].expand_as(gradient), rtol=AGREEMENT, atol=0
+        ):
             return None
         rows.append(gradient.sum((1, 2)))
     return torch.stack(rows)
@@ -96,4 +109,6 @@ def _always(noise: Tensor) -> Through:
 
 
 def _close(values: Tensor, expected: Tensor) -> bool:
-    return bool((values - expected.detach()).abs().max() <= AGREEMENT * expected.detach().abs().max())
+    return bool(
+        (values - expected.detach()).abs().max() <= AGREEMENT * expected.detach().abs().max()
+    )

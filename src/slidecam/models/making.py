@@ -1,4 +1,7 @@
-"""Bundles from weights that lie about: the architecture is named, the weights are fitted to it and tried."""
+"""Bundles from weights that lie about.
+
+The architecture is named, the weights are fitted to it and tried.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +45,8 @@ class BundleSpec:
     class_names
         One for each logit, in their order.
     spacing, tile_px
-        µm per pixel of the tiles that the network was trained on, and their edge in pixels. Without a spacing it sees
-        whole pictures.
+        µm per pixel of the tiles that the network was trained on, and their edge in pixels. Without
+        a spacing it sees whole pictures.
     architecture_args
         Keyword arguments of the architecture (``{"pad_type": "same"}``).
     name
@@ -53,7 +56,8 @@ class BundleSpec:
     input_px, interpolation
         What a tile is resized to; None for ``tile_px``, that is not at all.
     mean, std
-        Normalisation on a scale of 0 to 1; None for what timm states for the architecture, else ImageNet's.
+        Normalisation on a scale of 0 to 1; None for what timm states for the architecture, else
+        ImageNet's.
     split
         The layer to explain; None for ``forward_features``.
     class_colors
@@ -95,8 +99,8 @@ def make_bundle(spec: BundleSpec, directory: Path | str) -> Bundle:
     Raises
     ------
     CardError
-        If the architecture is not known, cannot be built or cannot run on tiles of that size, or ``spec``
-        says something impossible.
+        If the architecture is not known, cannot be built or cannot run on tiles of that size, or
+        ``spec`` says something impossible.
     WeightsError
         If the weights cannot be read, do not fit, or give logits that are not finite.
     UntrustedCodeError

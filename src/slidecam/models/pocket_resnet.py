@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class PocketResNet(nn.Module):
     """Residual CNN with one linear layer on the average of its map: 173,000 weights as it stands.
 
-    The map has one cell for every 8 by 8 pixels with three widths (12 by 12 for a tile of 96 px); each width
-    more halves it.
+    The map has one cell for every 8 by 8 pixels with three widths (12 by 12 for a tile of 96 px);
+    each width more halves it.
 
     Parameters
     ----------
@@ -29,7 +29,9 @@ class PocketResNet(nn.Module):
         Residual blocks in each stage.
     """
 
-    def __init__(self, num_classes: int, widths: Sequence[int] = (24, 48, 96), depth: int = 1) -> None:
+    def __init__(
+        self, num_classes: int, widths: Sequence[int] = (24, 48, 96), depth: int = 1
+    ) -> None:
         super().__init__()
         self.num_features = widths[-1]
         self.stem = nn.Sequential(*_conv_norm(3, widths[0], stride=2), nn.ReLU(inplace=True))
@@ -59,10 +61,16 @@ class ResidualBlock(nn.Module):
     def __init__(self, narrow: int, wide: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            *_conv_norm(narrow, wide, stride=stride), nn.ReLU(inplace=True), *_conv_norm(wide, wide, stride=1)
+            *_conv_norm(narrow, wide, stride=stride),
+            nn.ReLU(inplace=True),
+            *_conv_norm(wide, wide, stride=1),
         )
         same = narrow == wide and stride == 1
-        self.shortcut = nn.Identity() if same else nn.Sequential(*_conv_norm(narrow, wide, stride=stride, kernel=1))
+        self.shortcut = (
+            nn.Identity()
+            if same
+            else nn.Sequential(*_conv_norm(narrow, wide, stride=stride, kernel=1))
+        )
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -71,7 +79,9 @@ class ResidualBlock(nn.Module):
         return activated
 
 
-def _conv_norm(narrow: int, wide: int, *, stride: int, kernel: int = 3) -> tuple[nn.Module, nn.Module]:
+def _conv_norm(
+    narrow: int, wide: int, *, stride: int, kernel: int = 3
+) -> tuple[nn.Module, nn.Module]:
     conv = nn.Conv2d(narrow, wide, kernel, stride=stride, padding=kernel // 2, bias=False)
     return conv, nn.BatchNorm2d(wide)
 

@@ -27,8 +27,8 @@ def load_pretrained(
     Parameters
     ----------
     network
-        timm's, or one of ours. If it has a timm network inside (``backbone``) and the file's names do not say so, the
-        file is for that.
+        timm's, or one of ours. If it has a timm network inside (``backbone``) and the file's names
+        do not say so, the file is for that.
     path, trust
         As for `weights_from_file`.
     weights_format
@@ -37,7 +37,8 @@ def load_pretrained(
     Returns
     -------
     tuple of str
-        Names in ``network`` that keep the values they had: the classifier's, and what is around an inner network.
+        Names in ``network`` that keep the values they had: the classifier's, and what is around an
+        inner network.
 
     Raises
     ------
@@ -59,7 +60,10 @@ def load_pretrained(
 
 
 def _part_for(network: nn.Module, names: Iterable[str]) -> tuple[nn.Module, str]:
-    """Return what the file is for, the network or the timm network inside it, and the prefix of its names there."""
+    """Return what the file is for, and the prefix of its names there.
+
+    It is for the network or for the timm network inside it.
+    """
     inner = getattr(network, INNER, None)
     prefix = f"{INNER}."
     if not isinstance(inner, nn.Module) or any(name.startswith(prefix) for name in names):
@@ -68,9 +72,12 @@ def _part_for(network: nn.Module, names: Iterable[str]) -> tuple[nn.Module, str]
 
 
 def _classifier_names(network: nn.Module) -> tuple[str, ...]:
-    """Return the names of the layers that give logits: those that timm states, else the last linear layer.
+    """Return the names of the layers that give logits.
 
-    timm states them of a network built without a classifier, too: a file that has one is read without it.
+    Those that timm states, else the last linear layer.
+
+    timm states them of a network built without a classifier, too: a file that has one is read
+    without it.
     """
     config: Any = getattr(network, "pretrained_cfg", None) or {}
     stated = config.get("classifier")

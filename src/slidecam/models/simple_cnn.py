@@ -16,17 +16,19 @@ _HALVINGS = len(_WIDTHS)
 class SimpleCNN(nn.Module):
     """Two convolutions, two poolings and three full layers.
 
-    3 → 16 → 32 channels by 3 by 3 convolutions with padding 1, each with ReLU and a 2 by 2 max-pool; then the whole
-    map, 56 · 56 · 32 values for 224 px, goes to 512, to 128 (ReLU after each) and to the logits. The map that
-    explanations use is that of the second pooling. It is fine, a cell for 4 by 4 pixels, and nearly all of the 51.5
-    million weights lie behind it: explaining costs more here than in networks that average their map.
+    3 → 16 → 32 channels by 3 by 3 convolutions with padding 1, each with ReLU and a 2 by 2
+    max-pool; then the whole map, 56 · 56 · 32 values for 224 px, goes to 512, to 128 (ReLU after
+    each) and to the logits. The map that explanations use is that of the second pooling. It is
+    fine, a cell for 4 by 4 pixels, and nearly all of the 51.5 million weights lie behind it:
+    explaining costs more here than in networks that average their map.
 
     Parameters
     ----------
     num_classes
         Number of logits.
     input_px
-        Edge of the pictures it is for; the first full layer is made for that size and takes no other.
+        Edge of the pictures it is for; the first full layer is made for that size and takes no
+        other.
     """
 
     def __init__(self, num_classes: int, input_px: int = 224) -> None:

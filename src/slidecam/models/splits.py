@@ -1,8 +1,8 @@
 """Where a network is cut into backbone and head, and one pass through both.
 
-The activation between them is a leaf: the backbone runs without autograd, and a backward pass from the
-logits stops there. So class-activation maps cost one backward through the head, and no parameter, flag,
-mode or random state of the network is touched.
+The activation between them is a leaf: the backbone runs without autograd, and a backward pass from
+the logits stops there. So class-activation maps cost one backward through the head, and no
+parameter, flag, mode or random state of the network is touched.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class ClassifierPass:
     Attributes
     ----------
     activation
-        (B, C, h, w), float32, channels first whatever the network's order is; None if it has no map. With
-        gradients it is a leaf that requires them, and the logits hang on it. What goes `Through` something before the
-        head is here as it was before.
+        (B, C, h, w), float32, channels first whatever the network's order is; None if it has no
+        map. With gradients it is a leaf that requires them, and the logits hang on it. What goes
+        `Through` something before the head is here as it was before.
     logits
         (B, K), float32.
     """
@@ -51,8 +51,13 @@ class ClassifierPass:
 class Split(Protocol):
     """A network cut in two."""
 
-    def __call__(self, pixels: Tensor, *, gradients: bool, through: Through | None = None) -> ClassifierPass:
-        """Return the pass over normalised pixels (B, 3, H, W), float32, its activation sent ``through`` something."""
+    def __call__(
+        self, pixels: Tensor, *, gradients: bool, through: Through | None = None
+    ) -> ClassifierPass:
+        """Return the pass over normalised float32 pixels (B, 3, H, W).
+
+        Its activation is sent ``through`` something, where that is given.
+        """
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,9 @@ class TwoHalves:
     head: Callable[[Tensor], Tensor]
     layout: Callable[[Tensor], Layout]
 
-    def __call__(self, pixels: Tensor, *, gradients: bool, through: Through | None = None) -> ClassifierPass:
+    def __call__(
+        self, pixels: Tensor, *, gradients: bool, through: Through | None = None
+    ) -> ClassifierPass:
         """Return the pass; see `Split`."""
         raw = self.backbone(pixels)
         with torch.set_grad_enabled(gradients), arithmetic(raw.device, "fp32"):
@@ -102,15 +109,17 @@ class NamedLayer:
     precision: Precision = "fp32"
     _alone: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
-    def __call__(self, pixels: Tensor, *, gradients: bool, through: Through | None = None) -> ClassifierPass:
+    def __call__(
+        self, pixels: Tensor, *, gradients: bool, through: Through | None = None
+    ) -> ClassifierPass:
         """Return the pass; see `Split`. Threads take turns, since the hook is the network's."""
         leaves: list[Tensor] = []
 
         def cut(_layer: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
             layout = self.layout(output)
             leaves.append(_leaf(output, layout, gradients=gradients))
-            # The head's part of the pass. Both switches belong to this thread, and leaving the outer contexts
-            # puts them back.
+            # The head's part of the pass. Both switches belong to this thread, and leaving the
+            # outer contexts puts them back.
             torch.set_grad_enabled(gradients)
             torch.set_autocast_enabled(pixels.device.type, False)  # noqa: FBT003  (torch's signature)
             return _for_head(leaves[-1], output, layout, through)
@@ -128,12 +137,21 @@ class NamedLayer:
 
 @dataclass(frozen=True)
 class Whole:
-    """A network that cannot be cut: TorchScript, or one whose halves do not add up to it. It has no map."""
+    """A network that cannot be cut: TorchScript, or one whose halves do not add up to it.
+
+    It has no map.
+    """
 
     network: nn.Module
     precision: Precision = "fp32"
 
-    def __call__(self, pixels: Tensor, *, gradients: bool, through: Through | None = None) -> ClassifierPass:  # noqa: ARG002  (none here)
+    def __call__(
+        self,
+        pixels: Tensor,
+        *,
+        gradients: bool,  # noqa: ARG002  (the protocol's signature)
+        through: Through | None = None,  # noqa: ARG002  (the protocol's signature)
+    ) -> ClassifierPass:
         """Return the logits alone."""
         with torch.no_grad(), arithmetic(pixels.device, self.precision):
             logits = self.network(pixels.contiguous())
@@ -141,12 +159,15 @@ class Whole:
 
 
 def _leaf(raw: Tensor, layout: Layout, *, gradients: bool) -> Tensor:
-    """Return the activation as a leaf: float32, channels first, cut off from what it was computed by."""
+    """Return the activation as a leaf.
+
+    Float32, channels first, cut off from what it was computed by.
+    """
     return layout.map_of(raw.detach()).float().requires_grad_(gradients)
 
 
 def _for_head(leaf: Tensor, raw: Tensor, layout: Layout, through: Through | None) -> Tensor:
-    """Return a copy in the network's own order. A copy, because what follows may compute in place."""
+    """Return a copy in the network's own order: what follows may compute in place."""
     seen = leaf if through is None or leaf.ndim != MAP_AXES else through(leaf)
     return layout.raw_of(seen, raw.detach()).clone()
 

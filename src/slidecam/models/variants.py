@@ -1,4 +1,7 @@
-"""The ways to run one network: as it is or folded, whole or cut in two; and whether they all compute the same."""
+"""The ways to run one network: as it is or folded, whole or cut in two.
+
+And whether they all compute the same.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,13 @@ if TYPE_CHECKING:
     from slidecam.models.splits import ClassifierPass, Split
 
 AGREEMENT = 1e-4
-"""How far logits and activation may be from the plain network's, relative to the largest; usual is 1e-6."""
+"""How far logits and activation may be from the plain network's, relative to the largest.
+
+Usual is 1e-6.
+"""
 
 REFUSALS = (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)
-"""What networks raise for inputs that they cannot take, or after a change that their code does not expect."""
+"""What networks raise for inputs that they cannot take, or after a change unexpected by them."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,10 @@ class Variant:
         if self.whole or not (self.layer or _has_halves(network)):
             return Whole(network, precision)
         if self.layer is not None:
-            layer, layout = network.get_submodule(self.layer), partial(inner_layout_of, _owner(network, self.layer))
+            layer, layout = (
+                network.get_submodule(self.layer),
+                partial(inner_layout_of, _owner(network, self.layer)),
+            )
             return NamedLayer(network, layer, layout, self.channels_last, precision)
         halves = cast("_Halves", network)
         backbone = TorchBackbone(halves.forward_features, self.channels_last, precision)
@@ -75,7 +84,10 @@ class _Halves(Protocol):
 
 
 def plain_copy(network: nn.Module) -> nn.Module:
-    """Return a frozen copy of ``network`` in eval mode. TorchScript cannot be copied, and is never given gradients."""
+    """Return a frozen copy of ``network`` in eval mode.
+
+    TorchScript cannot be copied, and is never given gradients.
+    """
     if is_script(network):
         return network.eval()
     return copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
@@ -98,7 +110,8 @@ def find_cut(
     Returns
     -------
     tuple
-        The pass is None if nothing that was tried gives ``logits``, and has no activation where there is no map.
+        The pass is None if nothing that was tried gives ``logits``, and has no activation where
+        there is no map.
     """
     if is_script(plain):
         eager = Variant(plain, "torch, TorchScript", whole=True)
@@ -127,7 +140,7 @@ def folded(eager: Variant, probe: Tensor) -> Iterator[Variant]:
 
 
 def agrees(variant: Variant, probe: Tensor, reference: ClassifierPass) -> bool:
-    """Whether a variant gives the logits and the activation of another one's pass over ``probe``."""
+    """Whether a variant gives the logits and activation of another one's pass over ``probe``."""
     passed = _agreeing(variant, probe, reference.logits)
     if passed is None:
         return False
@@ -156,23 +169,36 @@ def _close(values: Tensor, expected: Tensor) -> bool:
 
 
 def _token_layer(network: nn.Module) -> str | None:
-    """Return the name of the first norm in the last block, as timm's transformers call it, if there is one.
+    """Return the name of the first norm in the last block, if there is one.
 
-    What is behind it hangs on all tokens by attention. Behind the last block the logits hang on the class token
-    alone, so that a gradient there is 0 for every patch.
+    The name is as timm's transformers call it.
+
+    What is behind it hangs on all tokens by attention. Behind the last block the logits hang on the
+    class token alone, so that a gradient there is 0 for every patch.
     """
-    names = [name for name, _module in network.named_modules() if re.fullmatch(r"(.*\.)?blocks\.\d+\.norm1", name)]
+    names = [
+        name
+        for name, _module in network.named_modules()
+        if re.fullmatch(r"(.*\.)?blocks\.\d+\.norm1", name)
+    ]
     return names[-1] if names else None
 
 
 def _owner(network: nn.Module, layer: str) -> nn.Module:
-    """Return what knows how the layer's tokens lie: the transformer around it, or else the whole network."""
-    around = (network.get_submodule(layer.rsplit(".", cut)[0]) for cut in range(1, layer.count(".") + 1))
+    """Return what knows how the layer's tokens lie.
+
+    The transformer around it, or else the whole network.
+    """
+    around = (
+        network.get_submodule(layer.rsplit(".", cut)[0]) for cut in range(1, layer.count(".") + 1)
+    )
     return next((module for module in around if hasattr(module, "patch_embed")), network)
 
 
 def _has_halves(network: nn.Module) -> bool:
-    return all(callable(getattr(network, name, None)) for name in ("forward_features", "forward_head"))
+    return all(
+        callable(getattr(network, name, None)) for name in ("forward_features", "forward_head")
+    )
 
 
 def _channels_last(network: nn.Module) -> nn.Module:

@@ -1,4 +1,7 @@
-"""What a card says of volumes: how slices become pictures, and how their probabilities become one call."""
+"""What a card says of volumes.
+
+How slices become pictures, and how their probabilities become one call.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,8 @@ class Pooling:
     Attributes
     ----------
     kind
-        ``mean`` over the classified slices; ``top-k``: for each class the mean of its ``k`` most probable slices;
-        ``max``: its most probable slice.
+        ``mean`` over the classified slices; ``top-k``: for each class the mean of its ``k`` most
+        probable slices; ``max``: its most probable slice.
     k
         Slices of ``top-k``.
     """
@@ -36,7 +39,10 @@ class Pooling:
 
     def __str__(self) -> str:
         """Return it in words."""
-        told = {"mean": "mean over the classified slices", "max": "each class's most probable slice"}
+        told = {
+            "mean": "mean over the classified slices",
+            "max": "each class's most probable slice",
+        }
         return told.get(self.kind, f"mean of each class's {self.k} most probable slices")
 
     def pool(self, probabilities: NDArray[np.float32], *, exclusive: bool) -> NDArray[np.float64]:
@@ -47,7 +53,8 @@ class Pooling:
         probabilities
             float32, (slices, classes); slices with NaN are left out.
         exclusive
-            Whether classes exclude each other: what is pooled is divided by its sum then, so that it adds up to 1.
+            Whether classes exclude each other: what is pooled is divided by its sum then, so that
+            it adds up to 1.
         """
         known = probabilities[np.isfinite(probabilities).all(axis=1)].astype(np.float64)
         if not len(known):
@@ -80,7 +87,10 @@ class VolumeCard:
 
 
 def read_volume_card(fields: JsonFields) -> VolumeCard | None:
-    """Return what a card says under ``volume``, or None where it says nothing; CardError where it is impossible."""
+    """Return what a card says under ``volume``, or None where it says nothing.
+
+    CardError where it is impossible.
+    """
     if fields.values.get("volume") is None:
         return None
     volume = fields.section("volume", {"axis": "axial"})
@@ -102,12 +112,18 @@ def check_volume_card(card: VolumeCard, fields: JsonFields) -> None:
     try:
         VolumeView(card.axis, card.slices, card.window)
     except UsageError as error:
-        raise fields.error("volume", f"says something impossible: {error.problem}", error.remedy) from error
+        raise fields.error(
+            "volume", f"says something impossible: {error.problem}", error.remedy
+        ) from error
     if card.pooling.kind not in get_args(PoolingKind):
         problem = f"is {card.pooling.kind!r}"
-        raise fields.error("volume.pooling.kind", problem, f"Write one of {', '.join(get_args(PoolingKind))}.")
+        raise fields.error(
+            "volume.pooling.kind", problem, f"Write one of {', '.join(get_args(PoolingKind))}."
+        )
     if card.pooling.k < 1:
-        raise fields.error("volume.pooling.k", f"is {card.pooling.k}", "Write a number of slices, at least 1.")
+        raise fields.error(
+            "volume.pooling.k", f"is {card.pooling.k}", "Write a number of slices, at least 1."
+        )
 
 
 def volume_object(card: VolumeCard) -> dict[str, object]:
@@ -136,7 +152,9 @@ def _window(fields: JsonFields) -> Window:
             fields.number("high", 99.5) if "high" in fields.values or high is None else high,
         )
     except UsageError as error:
-        raise fields.error("kind", f"makes an impossible window: {error.problem}", error.remedy) from error
+        raise fields.error(
+            "kind", f"makes an impossible window: {error.problem}", error.remedy
+        ) from error
 
 
 def _pooling(fields: JsonFields) -> Pooling:

@@ -42,7 +42,7 @@ def file_digest(path: Path) -> str:
 
 
 def checked_bytes(path: Path, sha256: str) -> bytes:
-    """Return the content of ``path``, which is loaded next; WeightsError if its SHA-256 is another."""
+    """Return the content of ``path``, loaded next; WeightsError if its SHA-256 is another."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -55,7 +55,9 @@ def check_digest(path: Path, found: str, expected: str) -> None:
     """Refuse a file that is not the one its card was written for; WeightsError."""
     if found != expected:
         problem = f"its SHA-256 is {found[:12]}…, and the card says {expected[:12]}…."
-        raise WeightsError(path, problem, "The file is damaged or belongs to another card; copy the bundle again.")
+        raise WeightsError(
+            path, problem, "The file is damaged or belongs to another card; copy the bundle again."
+        )
 
 
 def tensors_from_bytes(content: bytes, path: Path) -> dict[str, Tensor]:
@@ -64,7 +66,9 @@ def tensors_from_bytes(content: bytes, path: Path) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = safetensors.torch.load(content)
     except SafetensorError as error:
         problem = f"is not readable as safetensors: {error}."
-        raise WeightsError(path, problem, "The file is damaged or of another kind; copy it again.") from error
+        raise WeightsError(
+            path, problem, "The file is damaged or of another kind; copy it again."
+        ) from error
     return tensors
 
 
@@ -74,9 +78,9 @@ def weights_from_file(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
     Parameters
     ----------
     path
-        A safetensors file, or with ``trust`` one that PyTorch pickled (`PICKLES`). A state dict inside
-        ``state_dict``, ``model`` and the like is found; a prefix that all names share (``module.``) is
-        taken off. Of a training's checkpoint it is the best weights.
+        A safetensors file, or with ``trust`` one that PyTorch pickled (`PICKLES`). A state dict
+        inside ``state_dict``, ``model`` and the like is found; a prefix that all names share
+        (``module.``) is taken off. Of a training's checkpoint it is the best weights.
     trust
         Whether a pickle may be opened. Even then only tensors and plain containers are unpickled.
 
@@ -94,17 +98,23 @@ def weights_from_file(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
 
 
 def check_weights_file(path: Path, *, trust: bool = False) -> None:
-    """Refuse a file that `weights_from_file` would refuse whatever it holds, without opening it; errors as there."""
+    """Refuse a file that `weights_from_file` would refuse whatever it holds, without opening it.
+
+    Errors as there.
+    """
     if path.suffix not in {SAFETENSORS, *PICKLES}:
         known = ", ".join((SAFETENSORS, *PICKLES))
-        raise WeightsError(path, f"{path.suffix or 'no ending'} is not a kind of weights.", f"Known are {known}.")
+        raise WeightsError(
+            path, f"{path.suffix or 'no ending'} is not a kind of weights.", f"Known are {known}."
+        )
     if not path.is_file():
         raise WeightsError(path, "cannot be read: there is no such file.", "Check the path.")
     if path.suffix != SAFETENSORS and not trust:
         raise UntrustedCodeError(
             path,
             "is a pickle, and unpickling can run any code that its maker put there.",
-            "Pass --trust if you trust its maker (only tensors are unpickled), or convert it to safetensors.",
+            "Pass --trust if you trust its maker (only tensors are unpickled), or convert it to"
+            " safetensors.",
         )
 
 
@@ -114,17 +124,24 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], path: Path)
     Raises
     ------
     WeightsError
-        Listing the first few that are missing, unknown or of another shape or kind. The network is unchanged.
+        Listing the first few that are missing, unknown or of another shape or kind. The network is
+        unchanged.
     """
     expected = network.state_dict()
     problems = [
-        *_listed("is missing", [n for n in expected if n not in tensors and not n.endswith(_COUNTER)]),
+        *_listed(
+            "is missing", [n for n in expected if n not in tensors and not n.endswith(_COUNTER)]
+        ),
         *_listed("is not in the network", sorted(name for name in tensors if name not in expected)),
-        *_listed("", [_misfit(n, tensors[n], expected[n]) for n in expected if n in tensors], few=_SHOWN),
+        *_listed(
+            "", [_misfit(n, tensors[n], expected[n]) for n in expected if n in tensors], few=_SHOWN
+        ),
     ]
     if problems:
         remedy = "Check the architecture, its arguments and the number of classes."
-        raise WeightsError(path, f"the weights do not fit the network: {'; '.join(problems)}.", remedy)
+        raise WeightsError(
+            path, f"the weights do not fit the network: {'; '.join(problems)}.", remedy
+        )
     network.load_state_dict(dict(tensors), strict=True)
 
 
@@ -168,29 +185,41 @@ def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
         nested = (_tensors_of(content[key]) for key in _NESTINGS if key in content)
         tensors = next(filter(None, nested), {})
     if not tensors:
-        raise WeightsError(path, "holds no state dict.", f"Save one, alone or under {', '.join(_NESTINGS)}.")
+        raise WeightsError(
+            path, "holds no state dict.", f"Save one, alone or under {', '.join(_NESTINGS)}."
+        )
     return tensors
 
 
 def _tensors_of(content: object) -> dict[str, Tensor]:
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(value, torch.Tensor) for value in content.values()
+    ):
         return {}
     return dict(content)
 
 
 def _best_of_training(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the best weights of a checkpoint, which marks them so; all tensors of any other file."""
-    best = {name.removeprefix(_BEST): tensor for name, tensor in tensors.items() if name.startswith(_BEST)}
+    """Return the best weights of a checkpoint that marks them so; all tensors of any other file."""
+    best = {
+        name.removeprefix(_BEST): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(_BEST)
+    }
     return best or tensors
 
 
 def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     for prefix in _PREFIXES:
         if tensors and all(name.startswith(prefix) for name in tensors):
-            return _without_prefix({name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
+            return _without_prefix(
+                {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+            )
     return tensors
 
 
 def _unreadable(path: Path, error: OSError) -> WeightsError:
     reason = error.strerror or str(error)
-    return WeightsError(path, f"the weights cannot be read: {reason}.", "Put the file beside its card.")
+    return WeightsError(
+        path, f"the weights cannot be read: {reason}.", "Put the file beside its card."
+    )

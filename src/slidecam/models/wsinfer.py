@@ -1,7 +1,7 @@
 """Folders of the WSInfer model zoo: ``config.json`` of specification 1.0, read as a card.
 
-https://github.com/SBU-BMI/wsinfer-zoo, ``schemas/model-config.schema.json``. A model of one output is a
-sigmoid; WSInfer applies a softmax to it, which makes every tile 1.0.
+https://github.com/SBU-BMI/wsinfer-zoo, ``schemas/model-config.schema.json``. A model of one output
+is a sigmoid; WSInfer applies a softmax to it, which makes every tile 1.0.
 """
 
 from __future__ import annotations
@@ -32,22 +32,25 @@ _KNOWN_ARGUMENTS: Mapping[str, frozenset[str]] = {
 _AS_THEY_ARE = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
 
 
-def read_wsinfer(folder: Path, *, trust: bool) -> tuple[Card, Literal["wsinfer", "wsinfer-torchscript"]]:
-    """Return the card that a zoo folder's ``config.json`` amounts to, and which of its weights are used.
+def read_wsinfer(
+    folder: Path, *, trust: bool
+) -> tuple[Card, Literal["wsinfer", "wsinfer-torchscript"]]:
+    """Return the card that a zoo folder's ``config.json`` amounts to, and which weights are used.
 
     Parameters
     ----------
     folder
-        Holds ``config.json`` and ``model.safetensors`` or ``torchscript_model.pt``. The first is preferred
-        where timm knows the architecture, since only that has an activation map and runs no code.
+        Holds ``config.json`` and ``model.safetensors`` or ``torchscript_model.pt``. The first is
+        preferred where timm knows the architecture, since only that has an activation map and runs
+        no code.
     trust
         Whether TorchScript may be loaded.
 
     Raises
     ------
     CardError
-        If the configuration is not of specification 1.0, asks for another transform than Resize, ToTensor and
-        Normalize, or says something impossible.
+        If the configuration is not of specification 1.0, asks for another transform than Resize,
+        ToTensor and Normalize, or says something impossible.
     UntrustedCodeError
         If only TorchScript is there and ``trust`` is False.
     MissingBundleError
@@ -58,7 +61,9 @@ def read_wsinfer(folder: Path, *, trust: bool) -> tuple[Card, Literal["wsinfer",
     version = fields.text("spec_version", SPEC_VERSION)
     if version != SPEC_VERSION:
         raise fields.error(
-            "spec_version", f"is {version!r}, not {SPEC_VERSION!r}", "Use a model of that specification."
+            "spec_version",
+            f"is {version!r}, not {SPEC_VERSION!r}",
+            "Use a model of that specification.",
         )
     weights = _choose_weights(folder, fields)
     if weights.name == TORCHSCRIPT_FILE and not trust:
@@ -73,7 +78,10 @@ def read_wsinfer(folder: Path, *, trust: bool) -> tuple[Card, Literal["wsinfer",
 
 
 def is_wsinfer(folder: Path) -> bool:
-    """Whether ``folder`` looks like one of the zoo's: a configuration beside weights of either kind."""
+    """Whether ``folder`` looks like one of the zoo's.
+
+    A configuration beside weights of either kind.
+    """
     weights = (folder / WEIGHTS_FILE, folder / TORCHSCRIPT_FILE)
     return (folder / CONFIG_FILE).is_file() and any(path.is_file() for path in weights)
 
@@ -85,7 +93,9 @@ def _choose_weights(folder: Path, fields: JsonFields) -> Path:
         return plain
     if script.is_file():
         return script
-    raise MissingBundleError(folder, "has config.json and no weights.", f"Put {WEIGHTS_FILE} beside it.")
+    raise MissingBundleError(
+        folder, "has config.json and no weights.", f"Put {WEIGHTS_FILE} beside it."
+    )
 
 
 def _card(fields: JsonFields, weights: Path) -> Card:
@@ -119,12 +129,23 @@ def _class_names(fields: JsonFields) -> tuple[str, ...]:
 
 
 def _transforms(fields: JsonFields) -> tuple[JsonFields, JsonFields]:
-    """Return the arguments of Resize (none if it is absent) and of Normalize (then one that does nothing)."""
-    steps = [_step(fields, item, number) for number, item in enumerate(fields.array("transform", []))]
+    """Return the arguments of Resize and of Normalize.
+
+    There are none if Resize is absent, and those of one that does nothing if Normalize is.
+    """
+    steps = [
+        _step(fields, item, number) for number, item in enumerate(fields.array("transform", []))
+    ]
     names = [name for name, _arguments in steps]
-    if len(set(names)) != len(names) or "ToTensor" not in names or "Normalize" in names[: names.index("ToTensor")]:
+    if (
+        len(set(names)) != len(names)
+        or "ToTensor" not in names
+        or "Normalize" in names[: names.index("ToTensor")]
+    ):
         problem = f"is {', '.join(names) or 'empty'}"
-        raise fields.error("transform", problem, "Write Resize, ToTensor, Normalize, in this order and each once.")
+        raise fields.error(
+            "transform", problem, "Write Resize, ToTensor, Normalize, in this order and each once."
+        )
     arguments = dict(steps)
     return (
         arguments.get("Resize", JsonFields(fields.path, {})),
@@ -136,7 +157,11 @@ def _step(fields: JsonFields, item: object, number: int) -> tuple[str, JsonField
     key = f"transform[{number}]"
     step = JsonFields(fields.path, {key: item}).section(key, {"name": "ToTensor"})
     name = step.text("name", "ToTensor")
-    arguments = step.section("arguments", {}) if step.values.get("arguments") else JsonFields(fields.path, {})
+    arguments = (
+        step.section("arguments", {})
+        if step.values.get("arguments")
+        else JsonFields(fields.path, {})
+    )
     if name not in _KNOWN_ARGUMENTS:
         problem = f"is {name!r}, which is not known"
         raise step.error("name", problem, f"Known are {', '.join(_KNOWN_ARGUMENTS)}.")
@@ -148,11 +173,16 @@ def _step(fields: JsonFields, item: object, number: int) -> tuple[str, JsonField
 
 
 def _interpolation(resize: JsonFields) -> Interpolation:
-    """Return torchvision's name or PIL's number of a filter as ours; torchvision's default is bilinear."""
+    """Return torchvision's name or PIL's number of a filter as ours.
+
+    Torchvision's default is bilinear.
+    """
     value = resize.values.get("interpolation", "bilinear")
     numbered: dict[object, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
     named: dict[object, Interpolation] = {name: name for name in numbered.values()}
     found = numbered.get(value) if is_number(value) else named.get(value)
     if found is None:
-        raise resize.error("interpolation", f"is {value!r}", f"Write one of {', '.join(numbered.values())}.")
+        raise resize.error(
+            "interpolation", f"is {value!r}", f"Write one of {', '.join(numbered.values())}."
+        )
     return found

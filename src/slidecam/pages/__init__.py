@@ -1,4 +1,4 @@
-"""Pages for people: one style, each file complete in itself, so that it can be mailed and printed."""
+"""Pages for people: one style, each file complete in itself, to be mailed and printed."""
 
 from slidecam.pages.page import picture_uri, write_page
 

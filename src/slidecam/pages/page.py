@@ -32,12 +32,19 @@ def write_page(template: str, path: Path, /, **values: object) -> None:
         What the template names; leaving one out is an error.
     """
     page = _environment().get_template(f"{template}.html.jinja")
-    with replacing(path) as fresh, fresh.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+    with (
+        replacing(path) as fresh,
+        fresh.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
+    ):
         file.writelines(page.stream(slidecam=version("slidecam"), **values))
 
 
-def picture_uri(picture: Path | Image.Image, width: int = PICTURE_WIDTH, *, exact: bool = False) -> str | None:
-    """Return a picture as a data URI, at most ``width`` pixels across, or None where there is no readable one.
+def picture_uri(
+    picture: Path | Image.Image, width: int = PICTURE_WIDTH, *, exact: bool = False
+) -> str | None:
+    """Return a picture as a data URI, or None where there is no readable one.
+
+    It is at most ``width`` pixels across.
 
     Parameters
     ----------
@@ -54,7 +61,9 @@ def picture_uri(picture: Path | Image.Image, width: int = PICTURE_WIDTH, *, exac
         return None
     small.thumbnail((width, width), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    small.save(file, **({"format": "PNG"} if exact else {"format": "JPEG", "quality": 82}), optimize=True)
+    small.save(
+        file, **({"format": "PNG"} if exact else {"format": "JPEG", "quality": 82}), optimize=True
+    )
     kind = "png" if exact else "jpeg"
     return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode("ascii")
 

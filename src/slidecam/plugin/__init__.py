@@ -1,7 +1,7 @@
-"""The napari door: slides, runs and their explanations as layers, and the dock widget "Predict & explain".
+"""The napari door: slides, runs and explanations as layers, and the dock "Predict & explain".
 
-Qt, napari and magicgui are imported here and nowhere else. What makes layers and follows a run knows no Qt: it is
-tested on `ViewerModel`, without a screen.
+Qt, napari and magicgui are imported here and nowhere else. What makes layers and follows a run
+knows no Qt: it is tested on `ViewerModel`, without a screen.
 """
 
 from slidecam.plugin.guard import keep_triton_out

@@ -1,4 +1,7 @@
-"""A slide put where its run lies: the user may have told its spacing, or another reader opened it in pixels."""
+"""A slide put where its run lies.
+
+The user may have told its spacing, or another reader opened it in pixels.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,15 @@ PLANE = 2
 
 
 def align(viewer: Any, run: ShownRun) -> None:  # noqa: ANN401  (napari's viewer, its model or a proxy)
-    """Move a run's slide to the run's own µm per pixel, with what was drawn on it and the camera that looks at it.
+    """Move a run's slide to the run's own µm per pixel.
+
+    What was drawn on it and the camera that looks at it move along.
 
     Parameters
     ----------
     viewer
-        Where the slide lies. One that slidecam opened is known by its fingerprint, one that napari or another plugin
-        opened by its path.
+        Where the slide lies. One that slidecam opened is known by its fingerprint, one that napari
+        or another plugin opened by its path.
     run
         Whose overlays are about to be laid.
     """
@@ -35,13 +40,21 @@ def align(viewer: Any, run: ShownRun) -> None:  # noqa: ANN401  (napari's viewer
             if facts.fingerprint == run.tiles.digest.get("slide") and facts.spacing != run.spacing:
                 _rescale(viewer, facts, run.placing)
                 layer.metadata[KEY] = replace(facts, spacing=run.spacing)
-        elif facts is None and layer.source.path == run.tiles.slide_path and getattr(layer, "rgb", False):
+        elif (
+            facts is None
+            and layer.source.path == run.tiles.slide_path
+            and getattr(layer, "rgb", False)
+        ):
             _stretch(layer, run)
 
 
 def _rescale(viewer: Any, facts: SlideFacts, after: Placing) -> None:  # noqa: ANN401
     ratio = np.array([after.unit.y / facts.placing.unit.y, after.unit.x / facts.placing.unit.x])
-    for layer in [one for one in viewer.layers if one.ndim == PLANE and _lies_on(one, facts.fingerprint, viewer)]:
+    for layer in [
+        one
+        for one in viewer.layers
+        if one.ndim == PLANE and _lies_on(one, facts.fingerprint, viewer)
+    ]:
         layer.scale, layer.translate = layer.scale * ratio, layer.translate * ratio
         layer.units = after.units
     camera = compat.camera(viewer)
@@ -50,7 +63,10 @@ def _rescale(viewer: Any, facts: SlideFacts, after: Placing) -> None:  # noqa: A
 
 
 def _lies_on(layer: Any, fingerprint: str, viewer: Any) -> bool:  # noqa: ANN401
-    """Whether a layer is the slide itself or was drawn on it; what says nothing lies on the one slide that is open."""
+    """Whether a layer is the slide itself or was drawn on it.
+
+    What says nothing lies on the one slide that is open.
+    """
     facts, drawn_on = layer.metadata.get(KEY), layer.metadata.get(SLIDE)
     if isinstance(facts, SlideFacts):
         return facts.fingerprint == fingerprint
@@ -61,7 +77,11 @@ def _lies_on(layer: Any, fingerprint: str, viewer: Any) -> bool:  # noqa: ANN401
 
 
 def _stretch(layer: Any, run: ShownRun) -> None:  # noqa: ANN401  (a napari layer)
-    """Give a picture that another reader opened the extent of its slide, whichever level it holds."""
+    """Give a picture that another reader opened its slide's extent, whichever level it holds."""
     height, width = (layer.data[0] if layer.multiscale else layer.data).shape[:2]
     placed = run.placing.raster((run.size.width / width, run.size.height / height))
-    layer.scale, layer.translate, layer.units = placed["scale"], placed["translate"], run.placing.units
+    layer.scale, layer.translate, layer.units = (
+        placed["scale"],
+        placed["translate"],
+        run.placing.units,
+    )

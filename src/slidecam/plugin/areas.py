@@ -37,7 +37,9 @@ ELLIPSE_CORNERS = 64
 AREA_TYPES = ("rectangle", "ellipse", "polygon")
 
 
-def annotation_layer(path: Path, placing: Placing, bounds: Box | None, slide: str = "") -> LayerData:
+def annotation_layer(
+    path: Path, placing: Placing, bounds: Box | None, slide: str = ""
+) -> LayerData:
     """Read annotations as a shapes layer.
 
     Parameters
@@ -58,7 +60,9 @@ def annotation_layer(path: Path, placing: Placing, bounds: Box | None, slide: st
     names = [each.class_name for each in found]
     told = {each.class_name: each.color for each in found if each.color is not None}
     shapes = [each.area[0][:, ::-1] for each in found]
-    data, meta, kind = shapes_layer(path.name.split(".")[0], shapes, names, class_colors(names) | told, placing, bounds)
+    data, meta, kind = shapes_layer(
+        path.name.split(".")[0], shapes, names, class_colors(names) | told, placing, bounds
+    )
     meta["metadata"][SLIDE] = slide
     return data, meta, kind
 
@@ -89,7 +93,10 @@ def shapes_layer(
         **placing.vectors(),
     }
     if len(shapes):
-        meta |= {"edge_color": [(*_unit(colors.get(name, GREY)), 1.0) for name in names], "face_color": faces}
+        meta |= {
+            "edge_color": [(*_unit(colors.get(name, GREY)), 1.0) for name in names],
+            "face_color": faces,
+        }
     return list(shapes), meta, "shapes"
 
 

@@ -27,17 +27,30 @@ LEVELS = ((0.25, "sure"), (0.6, "less sure"), (1.01, "undecided"))
 
 def bundle_card(card: Card) -> str:
     """Return what a person should know of a classifier before it is trusted."""
-    classes = " ".join(swatch(color, name) for name, color in zip(card.class_names, card.class_colors, strict=True))
-    tile = "whole pictures" if card.spacing is None else f"{card.tile_px} px tiles at {card.spacing:g} µm/px"
+    classes = " ".join(
+        swatch(color, name) for name, color in zip(card.class_names, card.class_colors, strict=True)
+    )
+    tile = (
+        "whole pictures"
+        if card.spacing is None
+        else f"{card.tile_px} px tiles at {card.spacing:g} µm/px"
+    )
     rows = [
         ("classes", classes),
         ("sees", f"{tile}, as {card.input_px} px"),
         ("network", escape(card.architecture)),
         ("licence", escape(card.licence)),
         ("measured", measured(card.provenance)),
-        ("probabilities", "not calibrated" if card.temperature == 1 else f"calibrated, T = {card.temperature:.3g}"),
+        (
+            "probabilities",
+            "not calibrated"
+            if card.temperature == 1
+            else f"calibrated, T = {card.temperature:.3g}",
+        ),
     ]
-    return "<br>".join([f"<b>{escape(card.name)}</b>", *(f"<i>{name}:</i> {told}" for name, told in rows)])
+    return "<br>".join(
+        [f"<b>{escape(card.name)}</b>", *(f"<i>{name}:</i> {told}" for name, told in rows)]
+    )
 
 
 def measured(provenance: Mapping[str, object]) -> str:
@@ -46,7 +59,11 @@ def measured(provenance: Mapping[str, object]) -> str:
     data = provenance.get("data")
     told = []
     if isinstance(figures, dict):
-        told.append(", ".join(f"{escape(str(key))} {_figure(value)}" for key, value in list(figures.items())[:4]))
+        told.append(
+            ", ".join(
+                f"{escape(str(key))} {_figure(value)}" for key, value in list(figures.items())[:4]
+            )
+        )
     if isinstance(data, str):
         told.append(f"on {escape(data)}")
     return "; ".join(told) or "not stated"
@@ -54,7 +71,11 @@ def measured(provenance: Mapping[str, object]) -> str:
 
 def _figure(value: object) -> str:
     if isinstance(value, dict):
-        return "(" + ", ".join(f"{escape(str(key))} {_figure(each)}" for key, each in value.items()) + ")"
+        return (
+            "("
+            + ", ".join(f"{escape(str(key))} {_figure(each)}" for key, each in value.items())
+            + ")"
+        )
     return f"{value:.3g}" if isinstance(value, float) else escape(str(value))
 
 
@@ -92,13 +113,19 @@ def _trust(run: ShownRun, row: int) -> str:
     return f"uncertainty {unsure:.2f} ({word}) · {escape(run.tiles.calibration)}"
 
 
-def class_rows(run: ShownRun, threshold: float = 0.5) -> list[tuple[str, tuple[int, int, int], tuple[str, str, str]]]:
+def class_rows(
+    run: ShownRun, threshold: float = 0.5
+) -> list[tuple[str, tuple[int, int, int], tuple[str, str, str]]]:
     """Return for each class its name, its colour, and three figures as text.
 
-    They are its share of the classified tissue, the tiles that it wins, and the tiles whose probability of it reaches
-    the threshold.
+    They are its share of the classified tissue, the tiles that it wins, and the tiles whose
+    probability of it reaches the threshold.
     """
     return [
-        (row.name, row.color, (f"{100 * row.winner_share:.1f} %", f"{row.winners:,}", f"{row.count:,}"))
+        (
+            row.name,
+            row.color,
+            (f"{100 * row.winner_share:.1f} %", f"{row.winners:,}", f"{row.count:,}"),
+        )
         for row in legend(run.tiles, threshold).rows
     ]

@@ -1,7 +1,9 @@
-"""A run's tiles as the cells of one small raster: what makes 100,000 tiles as quick to draw as a thumbnail.
+"""A run's tiles as the cells of one small raster.
 
-Every grid is regular, so each tile has a row and a column; where tiles overlap, a cell is the grid's square around a
-tile's centre.
+What makes 100,000 tiles as quick to draw as a thumbnail.
+
+Every grid is regular, so each tile has a row and a column; where tiles overlap, a cell is the
+grid's square around a tile's centre.
 """
 
 from __future__ import annotations

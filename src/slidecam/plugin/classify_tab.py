@@ -176,7 +176,10 @@ class ClassifyTab(QWidget):
             self.bundle.setCurrentText(folder)
 
     def _name_results(self) -> None:
-        """Fill in where results go, where nobody says it: an empty path would be wherever napari was started."""
+        """Fill in where results go, where nobody says it.
+
+        An empty path would be wherever napari was started.
+        """
         if not self.out.text().strip():
             self.out.setText(str(Path.home() / RESULTS))
 
@@ -189,7 +192,9 @@ class ClassifyTab(QWidget):
             except (SlidecamError, OSError) as error:
                 self.about.setText(f"<b>Not usable:</b> {escape(str(error))}")
         else:
-            self.about.setText(f"There is no folder {escape(text)}." if text else "Choose a model bundle.")
+            self.about.setText(
+                f"There is no folder {escape(text)}." if text else "Choose a model bundle."
+            )
         self.refresh()
 
     def refresh(self) -> None:
@@ -201,13 +206,18 @@ class ClassifyTab(QWidget):
         self._tell_command()
         run = self.desk.recognise(self.out_folder())
         # Nothing is left standing that was told of another slide or model.
-        found = "" if run is None else _recognised(run.is_finished, int(run.table.done.sum()), len(run.table))
+        found = (
+            ""
+            if run is None
+            else _recognised(run.is_finished, int(run.table.done.sum()), len(run.table))
+        )
         self.status.setText(found)
 
     def _tell_command(self, _changed: object = None) -> None:
         facts = self.desk.slide()
         if facts is None or self.card is None or self.region.currentText() != TISSUE:
-            # A region's mask is written when it is run; until then there is no command that means the same.
+            # A region's mask is written when it is run; until then there is no command that means
+            # the same.
             self.command.setText("")
             return
         told = escape(quoted(self._command(facts)))
@@ -215,13 +225,24 @@ class ClassifyTab(QWidget):
 
     def out_folder(self, region: Region | None = None) -> Path:
         """Return the folder of this bundle's runs, and within it those of a region."""
-        name = re.sub(r"[^\w.-]+", "-", self.card.name if self.card else "").strip("-").lower() or "model"
+        name = (
+            re.sub(r"[^\w.-]+", "-", self.card.name if self.card else "").strip("-").lower()
+            or "model"
+        )
         folder = Path(self.out.text()).expanduser() / name
         return folder if region is None else folder / region.name
 
     def _command(self, facts: SlideFacts) -> list[str]:
         spec = self.spec()
-        told = ["slidecam", "predict", facts.path, "-m", self.bundle.currentText(), "-o", str(self.out_folder())]
+        told = [
+            "slidecam",
+            "predict",
+            facts.path,
+            "-m",
+            self.bundle.currentText(),
+            "-o",
+            str(self.out_folder()),
+        ]
         told += ["--resume"]
         told += ["--overlap", f"{spec.overlap:g}"] if spec.overlap else []
         told += ["--heatmap", spec.heatmap] if spec.heatmap != DEFAULT_METHOD else []
@@ -253,7 +274,13 @@ class ClassifyTab(QWidget):
             region = Region(view=self.desk.view())
         elif self.region.currentText() == SHAPES:
             region = Region(rings=self.desk.drawn())
-        return RunOrder(facts.path, Path(self.bundle.currentText()), self.out_folder(region), self.spec(), region)
+        return RunOrder(
+            facts.path,
+            Path(self.bundle.currentText()),
+            self.out_folder(region),
+            self.spec(),
+            region,
+        )
 
     def start(self) -> None:
         """Run what is chosen."""
@@ -269,13 +296,16 @@ class ClassifyTab(QWidget):
         self.job = RunJob(order, awaits=True)
         self.progress.reset()
         self.status.setText("Loading the classifier and finding tissue …")
-        self.worker = in_background(self.job.updates(), self.take, lambda _result: None, self._over, self._failed)
+        self.worker = in_background(
+            self.job.updates(), self.take, lambda _result: None, self._over, self._failed
+        )
         self.refresh()
 
     def take(self, update: Update) -> None:
         """Show one update of a run."""
         if isinstance(update, Began):
-            # Before the overlays are laid, so that the run goes on whatever becomes of them; Qt comes to it after.
+            # Before the overlays are laid, so that the run goes on whatever becomes of them; Qt
+            # comes to it after.
             QTimer.singleShot(0, self._shown)
             self.desk.began(update)
             self.progress.setMaximum(max(1, len(update.run.table)))
@@ -299,7 +329,10 @@ class ClassifyTab(QWidget):
             self._ended(update)
 
     def _drawn(self, begun: float) -> None:
-        """Let the window rest in proportion to what drawing took: without a graphics card it would stand still."""
+        """Let the window rest in proportion to what drawing took.
+
+        Without a graphics card it would stand still.
+        """
         took_ms = 1000 * (time.perf_counter() - begun)
         QTimer.singleShot(round(max(REST_MS, REST_SHARE * took_ms)), self._shown)
 
@@ -317,7 +350,9 @@ class ClassifyTab(QWidget):
             complain(ended.problem)
             self.status.setText(by_hand(ended.problem))
         elif ended.stopped:
-            self.status.setText(f"Stopped at {int(ended.run.table.done.sum())} of {len(ended.run.table)} tiles.")
+            self.status.setText(
+                f"Stopped at {int(ended.run.table.done.sum())} of {len(ended.run.table)} tiles."
+            )
         else:
             self.progress.setMaximum(max(1, len(ended.run.table)))
             self.progress.setValue(len(ended.run.table))

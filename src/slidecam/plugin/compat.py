@@ -25,7 +25,10 @@ def canvas_size(viewer: Any) -> tuple[int, int]:  # noqa: ANN401
 
 
 def in_micrometres(viewer: Any) -> None:  # noqa: ANN401
-    """Show a scale bar; it takes its unit from the layers where napari knows theirs, and from here where not."""
+    """Show a scale bar.
+
+    It takes its unit from the layers where napari knows theirs, and from here where not.
+    """
     bar = scale_bar(viewer)
     bar.visible = True
     if getattr(viewer, "canvas", None) is None:

@@ -1,7 +1,7 @@
 """What lies before the user: a viewer, its slide, one run of it and its overlays. It knows no Qt.
 
-The tabs of the dock act on it and listen to its signals, so that everything but the buttons is tested without a
-screen.
+The tabs of the dock act on it and listen to its signals, so that everything but the buttons is
+tested without a screen.
 """
 
 from __future__ import annotations
@@ -86,7 +86,10 @@ class Desk:
         self._looked_at: SlideFacts | None = None
 
     def slide(self) -> SlideFacts | None:
-        """Return the slide that the user looks at: the active layer's, else the one before, else the topmost one's."""
+        """Return the slide that the user looks at.
+
+        The active layer's, else the one before, else the topmost one's.
+        """
         active = self.viewer.layers.selection.active
         facts = None if active is None else self._facts(active)
         if facts is None:
@@ -100,7 +103,10 @@ class Desk:
         return facts if isinstance(facts, SlideFacts) else self._of_another_reader(layer)
 
     def _of_another_reader(self, layer: Any) -> SlideFacts | None:  # noqa: ANN401  (any layer)
-        """Return the facts of a picture that napari or another plugin opened, where slidecam reads it too."""
+        """Return the facts of a picture that napari or another plugin opened.
+
+        None where slidecam does not read it too.
+        """
         path = layer.source.path
         if not path or not getattr(layer, "rgb", False):
             return None
@@ -116,7 +122,11 @@ class Desk:
         """Yield the layers of the shown run that are of these kinds."""
         for layer in list(self.viewer.layers):
             shown, kind = layer.metadata.get(KEY), layer.metadata.get("kind")
-            if kind in kinds and self.run is not None and getattr(shown, "folder", None) == self.run.folder:
+            if (
+                kind in kinds
+                and self.run is not None
+                and getattr(shown, "folder", None) == self.run.folder
+            ):
                 yield layer
 
     def recognise(self, out: Path) -> ShownRun | None:
@@ -140,8 +150,13 @@ class Desk:
         return run
 
     def _comes_with_its_slide(self, folder: Path) -> bool:
-        """Whether the slide was opened as part of this run: the reader brings the overlays, a moment later."""
-        slides = [layer for layer in self.viewer.layers if isinstance(layer.metadata.get(KEY), SlideFacts)]
+        """Whether the slide was opened as part of this run.
+
+        The reader brings the overlays, a moment later.
+        """
+        slides = [
+            layer for layer in self.viewer.layers if isinstance(layer.metadata.get(KEY), SlideFacts)
+        ]
         opened = [run_folder(Path(layer.source.path)) for layer in slides if layer.source.path]
         return folder.resolve() in [one.resolve() for one in opened if one is not None]
 
@@ -169,10 +184,16 @@ class Desk:
         """What the tabs that are about tiles say while there are none."""
         if self.volume is None:
             return "No result is shown yet: run a model in “Classify”."
-        return "A volume's result is shown: heat on its voxels, and its slices below. This tab is for slides."
+        return (
+            "A volume's result is shown: heat on its voxels, and its slices below. This tab is for"
+            " slides."
+        )
 
     def show(self, run: ShownRun) -> None:
-        """Show a run in the place of the one that was shown before; a run that is open already is taken as it is."""
+        """Show a run in the place of the one that was shown before.
+
+        A run that is open already is taken as it is.
+        """
         if self.run is not None and self.run.folder != run.folder:
             self.clear()
         self.run, self.selected = run, NO_TILE
@@ -235,10 +256,17 @@ class Desk:
         tiles = list(self.overlays(CLASS, PROBABILITY))
         for layer in tiles:
             layer.metadata[KEY] = ended.run
-        # Who has taken the overlays away meanwhile, perhaps with the slide, wants no heatmap either.
+        # Who has taken the overlays away meanwhile, perhaps with the slide, wants no heatmap
+        # either.
         if ended.run.is_finished and tiles:
             paths = enumerate(ended.run.heatmaps)
-            self._add([layer for number, path in paths for layer in heat_layers(path, ended.run, first=number == 0)])
+            self._add(
+                [
+                    layer
+                    for number, path in paths
+                    for layer in heat_layers(path, ended.run, first=number == 0)
+                ]
+            )
         self.run_changed.emit()
 
     def set_threshold(self, threshold: float) -> None:
@@ -258,9 +286,12 @@ class Desk:
             layer.opacity = opacity
 
     def show_class(self, kind: str, name: str) -> None:
-        """Show one class's probability or heatmap, or the classes' own layer, and hide the other overlays."""
+        """Show one class's probability or heatmap, or the classes' own layer; hide the others."""
         for layer in self.overlays(*OVERLAYS):
-            layer.visible = layer.metadata["kind"] == kind and layer.metadata.get("class") in {None, name}
+            layer.visible = layer.metadata["kind"] == kind and layer.metadata.get("class") in {
+                None,
+                name,
+            }
 
     def place_of(self, world: Any) -> tuple[float, float]:  # noqa: ANN401  (napari's cursor position)
         """Return x, y in level-0 pixels of a place in the viewer's world."""
@@ -297,7 +328,12 @@ class Desk:
             self.viewer.layers[SPOT].data = [ring]
             return
         placed = self.run.placing.vectors()
-        look = {"edge_color": "#111111", "face_color": "transparent", "edge_width": edge_width, "opacity": 1.0}
+        look = {
+            "edge_color": "#111111",
+            "face_color": "transparent",
+            "edge_width": edge_width,
+            "opacity": 1.0,
+        }
         self._add([([ring], {"name": SPOT, "shape_type": "polygon", **look, **placed}, "shapes")])
 
     def fly_to(self, row: int) -> None:
@@ -309,7 +345,9 @@ class Desk:
         centre = self.run.placing.to_world(np.array([x + width / 2, y + height / 2]))[0]
         camera, unit = compat.camera(self.viewer), self.run.placing.unit
         camera.center = (0.0, float(centre[0]), float(centre[1]))
-        camera.zoom = min(compat.canvas_size(self.viewer)) / (VIEW_TILES * max(width * unit.x, height * unit.y))
+        camera.zoom = min(compat.canvas_size(self.viewer)) / (
+            VIEW_TILES * max(width * unit.x, height * unit.y)
+        )
 
     def suspicious(self, class_name: str) -> NDArray[np.int64]:
         """Return the classified tiles, the most probable ones of a class first."""
@@ -318,7 +356,10 @@ class Desk:
         return most_suspicious(self.run.tiles, class_name)
 
     def view(self) -> Box:
-        """Return the part of the slide that is on the canvas, in level-0 pixels; UsageError if there is none."""
+        """Return the part of the slide that is on the canvas, in level-0 pixels.
+
+        UsageError if there is none.
+        """
         facts = self.slide()
         if facts is None:
             raise UsageError("no slide is open.", "Open one first.")
@@ -326,13 +367,17 @@ class Desk:
         half = np.array(compat.canvas_size(self.viewer)) / camera.zoom / 2
         centre = np.array(camera.center[-2:])
         corners = facts.placing.to_pixels(np.stack([centre - half, centre + half]))
-        (left, top), (right, bottom) = np.clip(corners, 0, [facts.size.width, facts.size.height]).round().astype(int)
+        (left, top), (right, bottom) = (
+            np.clip(corners, 0, [facts.size.width, facts.size.height]).round().astype(int)
+        )
         if right <= left or bottom <= top:
             raise UsageError("the slide is not in the current view.", "Move the view over it.")
         return Box(int(left), int(top), int(right - left), int(bottom - top))
 
     def drawn(self) -> tuple[NDArray[np.float64], ...]:
-        """Return the selected shapes (all of the active shapes layer, if none is) as rings in level-0 pixels.
+        """Return the selected shapes as rings in level-0 pixels.
+
+        If none is selected, these are all of the active shapes layer.
 
         Raises
         ------
@@ -341,7 +386,10 @@ class Desk:
         """
         layer = self.viewer.layers.selection.active
         if not isinstance(layer, Shapes):
-            raise UsageError("no shapes layer is selected.", "Draw areas in one, and select it in the list of layers.")
+            raise UsageError(
+                "no shapes layer is selected.",
+                "Draw areas in one, and select it in the list of layers.",
+            )
         chosen = sorted(layer.selected_data) or range(len(layer.data))
         rings = [
             self.in_pixels(layer, corners_of(layer.data[number], layer.shape_type[number]))
@@ -349,7 +397,10 @@ class Desk:
             if layer.shape_type[number] in AREA_TYPES
         ]
         if not rings:
-            raise UsageError(f"the layer {layer.name!r} holds no area.", "Draw rectangles, ellipses or polygons in it.")
+            raise UsageError(
+                f"the layer {layer.name!r} holds no area.",
+                "Draw rectangles, ellipses or polygons in it.",
+            )
         return tuple(rings)
 
     def in_pixels(self, layer: Any, ring: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: ANN401  (any layer)

@@ -45,7 +45,11 @@ class PredictAndExplain(QWidget):
     def __init__(self, napari_viewer: Any) -> None:  # noqa: ANN401  (napari's proxy)
         super().__init__()
         self.desk = Desk(napari_viewer)
-        self.classify, self.read, self.save = ClassifyTab(self.desk), ReadTab(self.desk), SaveTab(self.desk)
+        self.classify, self.read, self.save = (
+            ClassifyTab(self.desk),
+            ReadTab(self.desk),
+            SaveTab(self.desk),
+        )
         self.teach = TeachTab(self.desk)
         self.why: WhyPanel | None = None
         self.profile: ProfilePanel | None = None
@@ -89,13 +93,23 @@ class PredictAndExplain(QWidget):
         return QSize(WIDTH, super().sizeHint().height())
 
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802  (Qt's name)
-        """Let go of the viewer when the user closes the dock, which napari takes apart without destroying this."""
+        """Let go of the viewer when the user closes the dock.
+
+        Napari takes the dock apart then without destroying this.
+        """
         super().changeEvent(event)
-        if event is not None and event.type() == QEvent.Type.ParentChange and self.parentWidget() is None:
+        if (
+            event is not None
+            and event.type() == QEvent.Type.ParentChange
+            and self.parentWidget() is None
+        ):
             self.release()
 
     def release(self) -> None:
-        """Stop what runs and let go of the viewer; nothing of Qt is touched, which may be gone already."""
+        """Stop what runs and let go of the viewer.
+
+        Nothing of Qt is touched, which may be gone already.
+        """
         if self._released:
             return
         self._released = True
@@ -187,7 +201,10 @@ class PredictAndExplain(QWidget):
         self._place(self.profile, "Slices")
 
     def _place(self, panel: QWidget, name: str) -> None:
-        """Show a panel below the viewer; one that the user closed has been taken out of its dock by napari."""
+        """Show a panel below the viewer.
+
+        One that the user closed has been taken out of its dock by napari.
+        """
         dock = panel.parentWidget()
         if dock is None:
             self.desk.viewer.window.add_dock_widget(panel, name=name, area="bottom")

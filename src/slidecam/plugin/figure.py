@@ -1,4 +1,7 @@
-"""A picture of what is on the canvas, with what one needs to judge it: scale bar, legend, slide and model."""
+"""A picture of what is on the canvas, with what one needs to judge it.
+
+Scale bar, legend, slide and model.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,9 @@ def write_view(path: Path, pixels: NDArray[np.uint8], desk: Desk) -> None:
     desk
         Whose run is told beside it, and whose camera says how long the scale bar is.
     """
-    per_world = compat.camera(desk.viewer).zoom * pixels.shape[1] / compat.canvas_size(desk.viewer)[1]
+    per_world = (
+        compat.camera(desk.viewer).zoom * pixels.shape[1] / compat.canvas_size(desk.viewer)[1]
+    )
     rows, columns = slide_part(desk, (pixels.shape[0], pixels.shape[1]), per_world)
     pixels = pixels[rows, columns]
     high, wide = pixels.shape[:2]
@@ -66,11 +71,16 @@ def _words(pen: Pen, desk: Desk) -> None:
 
 
 def slide_part(desk: Desk, shape: tuple[int, int], per_world: float) -> tuple[slice, slice]:
-    """Return the rows and columns of a picture of the canvas that the slide is on; all of them where it is not."""
+    """Return the rows and columns of a picture of the canvas that the slide is on.
+
+    All of them where it is not.
+    """
     facts = desk.slide()
     if facts is None:
         return slice(None), slice(None)
-    corners = facts.placing.to_world(np.array([[0, 0], [facts.size.width, facts.size.height]], np.float64))
+    corners = facts.placing.to_world(
+        np.array([[0, 0], [facts.size.width, facts.size.height]], np.float64)
+    )
     middle = np.array(shape) / 2
     edges = (corners - np.array(compat.camera(desk.viewer).center[-2:])) * per_world + middle
     (top, left), (bottom, right) = np.clip(np.rint(edges), 0, shape).astype(int)

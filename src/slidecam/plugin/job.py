@@ -1,7 +1,9 @@
-"""A run as the viewer follows it: the pipeline's own events, gathered a few times a second, paused and stopped.
+"""A run as the viewer follows it.
 
-It knows no Qt. The run lies in the same store as the command line's: stopping here and resuming there, or the other
-way round, goes on where it was.
+The pipeline's own events, gathered a few times a second, paused and stopped.
+
+It knows no Qt. The run lies in the same store as the command line's: stopping here and resuming
+there, or the other way round, goes on where it was.
 """
 
 from __future__ import annotations
@@ -38,13 +40,16 @@ if TYPE_CHECKING:
     from slidecam.plugin.shown import ShownRun
 
 EVERY = 0.2
-"""Seconds between two updates: faster than that nobody sees, and the viewer has other things to do."""
+"""Seconds between two updates: nobody sees faster ones, and the viewer has other things to do."""
 
 HEAT_EVERY = 2.0
 """Seconds before a heatmap is first painted while the run goes on."""
 
 HEAT_SHARE = 20
-"""A heatmap is painted again after so many times the seconds that it took: painting may cost a twentieth."""
+"""A heatmap is painted again after so many times the seconds that it took.
+
+Painting may cost a twentieth.
+"""
 
 HEAT_PIXELS = 40_000_000
 """Raster pixels of all classes up to which a heatmap is painted before the run is over."""
@@ -82,7 +87,7 @@ class RunOrder:
 
 @dataclass(frozen=True, eq=False)
 class Began:
-    """The tiles are laid; ``run`` holds those that an earlier call has done, ``pending`` are left."""
+    """The tiles are laid; ``run`` holds those done by an earlier call, ``pending`` are left."""
 
     run: ShownRun
     pending: int
@@ -90,7 +95,10 @@ class Began:
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """Tiles were classified: boxes (n, 4) and probabilities (n, classes), ``done`` of ``total`` by now."""
+    """Tiles were classified.
+
+    Boxes (n, 4) and probabilities (n, classes), ``done`` of ``total`` by now.
+    """
 
     boxes: NDArray[np.int64]
     probabilities: NDArray[np.float32]
@@ -102,7 +110,10 @@ class Tiles:
 
 @dataclass(frozen=True, eq=False)
 class Heat:
-    """The first method's heatmap as far as it goes: each class's pyramid, and level-0 pixels per raster pixel."""
+    """The first method's heatmap as far as it goes.
+
+    Each class's pyramid, and level-0 pixels per raster pixel.
+    """
 
     levels: tuple[list[NDArray[np.float32]], ...]
     class_names: tuple[str, ...]
@@ -112,7 +123,10 @@ class Heat:
 
 @dataclass(frozen=True)
 class Writing:
-    """All tiles are classified; what is left is painting and writing, which cannot be paused or stopped."""
+    """All tiles are classified.
+
+    What is left is painting and writing, which cannot be paused or stopped.
+    """
 
 
 @dataclass(frozen=True)
@@ -124,9 +138,12 @@ class Said:
 
 @dataclass(frozen=True, eq=False)
 class Ended:
-    """The run is over or was stopped; ``run`` is what there is of it, ``problem`` what kept it from being done.
+    """The run is over or was stopped.
 
-    A volume's run is told by its folder, ``volume``, and has no tiles that could be laid on a slide.
+    ``run`` is what there is of it, ``problem`` what kept it from being done.
+
+    A volume's run is told by its folder, ``volume``, and has no tiles that could be laid on a
+    slide.
     """
 
     run: ShownRun | None
@@ -148,12 +165,15 @@ class RunJob:
     clock
         Seconds; tests bring their own.
     awaits
-        Whether tiles are told only once `shown` was called for those before: where drawing is slow (no graphics
-        card), it must not take all of the processor from the classifier. For the first overlays the classifier
-        waits, or it might be done before anybody sees a tile, and could press *Pause*.
+        Whether tiles are told only once `shown` was called for those before: where drawing is slow
+        (no graphics card), it must not take all of the processor from the classifier. For the first
+        overlays the classifier waits, or it might be done before anybody sees a tile, and could
+        press *Pause*.
     """
 
-    def __init__(self, order: RunOrder, clock: Callable[[], float] = time.monotonic, *, awaits: bool = False) -> None:
+    def __init__(
+        self, order: RunOrder, clock: Callable[[], float] = time.monotonic, *, awaits: bool = False
+    ) -> None:
         self.order = order
         self._awaits, self._shown = awaits, Flag()
         self._shown.set()
@@ -284,16 +304,24 @@ class RunJob:
 
 
 def preview(run: ShownRun) -> Heat | None:
-    """Paint the first method's heatmap of a run that is not over; None where it has none, or it is too large."""
+    """Paint the first method's heatmap of a run that is not over.
+
+    None where it has none, or it is too large.
+    """
     plan = run.record.get("plan", {})
     methods = plan.get("heatmap")
     if not methods:
         return None
     names = tuple(plan["heatmap classes"])
     classes = tuple(run.table.class_names.index(name) for name in names)
-    spec = PaintSpec(0, classes, cast("Activation", run.table.activation), signed=methods[0] in SIGNED)
+    spec = PaintSpec(
+        0, classes, cast("Activation", run.table.activation), signed=methods[0] in SIGNED
+    )
     heatmap = paint(RunStore.open(run.folder), run.size, spec)
-    if heatmap is None or heatmap.raster.size.width * heatmap.raster.size.height * len(names) > HEAT_PIXELS:
+    if (
+        heatmap is None
+        or heatmap.raster.size.width * heatmap.raster.size.height * len(names) > HEAT_PIXELS
+    ):
         return None
     finest = np.concatenate(list(heatmap.bands()), axis=1)
     return Heat(tuple(pyramid_of(each) for each in finest), names, heatmap.raster.pitch, methods[0])

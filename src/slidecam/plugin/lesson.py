@@ -1,4 +1,7 @@
-"""What a person teaches on one slide: areas drawn or painted by class, and tiles corrected by click. It knows no Qt."""
+"""What a person teaches on one slide.
+
+Areas drawn or painted by class, and tiles corrected by click. It knows no Qt.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +102,9 @@ class Lesson:
             shape = (round(self.run.size.height / pitch), round(self.run.size.width / pitch))
             placed = self.run.placing.raster((pitch, pitch))
             kept = {"pitch": pitch, SLIDE: self._slide}
-            layer = Labels(np.zeros(shape, np.uint8), name=PAINTED, opacity=0.5, metadata=kept, **placed)
+            layer = Labels(
+                np.zeros(shape, np.uint8), name=PAINTED, opacity=0.5, metadata=kept, **placed
+            )
             self.desk.viewer.add_layer(layer)
         names = list(self.classes)
         layer.colormap = label_colors(self.classes.values())
@@ -115,14 +120,20 @@ class Lesson:
     def _drawn(self) -> list[Annotation]:
         colors = self.classes
         return [
-            Annotation(str(name), (self.desk.in_pixels(layer, corners_of(data, kind)),), colors.get(str(name)))
+            Annotation(
+                str(name),
+                (self.desk.in_pixels(layer, corners_of(data, kind)),),
+                colors.get(str(name)),
+            )
             for layer in self._areas()
-            for data, kind, name in zip(layer.data, layer.shape_type, layer.features[FEATURE], strict=True)
+            for data, kind, name in zip(
+                layer.data, layer.shape_type, layer.features[FEATURE], strict=True
+            )
             if kind in AREA_TYPES and name
         ]
 
     def _areas(self) -> Iterator[Any]:
-        """Yield the layers of areas by class that are of this slide, those opened from QuPath's files too."""
+        """Yield this slide's layers of areas by class, those opened from QuPath's files too."""
         for layer in self.desk.viewer.layers:
             of_this = layer.metadata.get(SLIDE) == self._slide
             if isinstance(layer, Shapes) and of_this and FEATURE in layer.features:
@@ -134,7 +145,10 @@ class Lesson:
             return ()
         pitch = layer.metadata["pitch"]
         painted = PaintedLabels(
-            np.asarray(layer.data), layer.metadata[FEATURE], scale=(pitch, pitch), colors=self.classes
+            np.asarray(layer.data),
+            layer.metadata[FEATURE],
+            scale=(pitch, pitch),
+            colors=self.classes,
         )
         return painted.annotations()
 
@@ -154,7 +168,7 @@ class Lesson:
         self.show_corrections(corrections)
 
     def carry(self, before: RunTiles) -> None:
-        """Take over the corrections of another run of the same tiles, unless there were some here already."""
+        """Take over the corrections of another run of the same tiles, if there are none yet."""
         mine = self.corrections
         if mine.path.exists() or before.identity != self.run.tiles.identity:
             return
@@ -184,7 +198,9 @@ class Lesson:
             kept = {SLIDE: self._slide, TILES: self.run.tiles.identity}
             look = {"opacity": 0.9, "features": features, "metadata": kept}
             look |= self.run.cells.placed(self.run.placing)
-            layer = Labels(raster, name=CORRECTED, colormap=label_colors(self.classes.values()), **look)
+            layer = Labels(
+                raster, name=CORRECTED, colormap=label_colors(self.classes.values()), **look
+            )
             active = self.desk.viewer.layers.selection.active
             self.desk.viewer.add_layer(layer)
             layer.contour = 1
@@ -201,7 +217,10 @@ class Lesson:
         return self.run.cells.painted(values, UNCLASSIFIED)
 
     def _corrected_layer(self) -> Any:  # noqa: ANN401  (a napari layer)
-        """Return the layer of corrected tiles; one of another grid would show them in wrong places, and is removed."""
+        """Return the layer of corrected tiles.
+
+        One of another grid would show them in wrong places, and is removed.
+        """
         layer = self._layer(CORRECTED, Labels)
         if layer is not None and layer.metadata.get(TILES) != self.run.tiles.identity:
             self.desk.viewer.layers.remove(layer)
@@ -213,7 +232,10 @@ class Lesson:
         return str(self.run.tiles.digest.get("slide"))
 
     def _layer(self, name: str, kind: type[Layer]) -> Any:  # noqa: ANN401  (a napari layer)
-        """Return the layer of this slide that we gave a name; other slides' are no matter of this lesson."""
+        """Return the layer of this slide that we gave a name.
+
+        Other slides' are no matter of this lesson.
+        """
         for layer in self.desk.viewer.layers:
             # napari numbers the names that are there already.
             ours = layer.name.split(" [")[0] == name and layer.metadata.get(SLIDE) == self._slide

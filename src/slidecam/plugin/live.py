@@ -1,6 +1,7 @@
 """Overlays that grow while a run goes on: numpy rasters, written in place and drawn again.
 
-Nothing here is lazy on purpose: napari keeps dask's blocks, and would show tiles as they were before.
+Nothing here is lazy on purpose: napari keeps dask's blocks, and would show tiles as they were
+before.
 """
 
 from __future__ import annotations
@@ -43,7 +44,11 @@ class LiveOverlays:
     def __init__(self, run: ShownRun, layers: Sequence[Any]) -> None:
         self._run = run
         self._classes = next(layer for layer in layers if layer.metadata["kind"] == CLASS)
-        by_name = {layer.metadata["class"]: layer for layer in layers if layer.metadata["kind"] == PROBABILITY}
+        by_name = {
+            layer.metadata["class"]: layer
+            for layer in layers
+            if layer.metadata["kind"] == PROBABILITY
+        }
         self._probabilities = [by_name[name] for name in run.table.class_names]
         self.heats: list[Any] = []
         self._status, self._values = run.table.status.copy(), run.table.probabilities.copy()
@@ -54,14 +59,18 @@ class LiveOverlays:
         table = replace(self._run.table, status=self._status, probabilities=self._values)
         return self._run.with_table(table)
 
-    def add(self, boxes: NDArray[np.int64], probabilities: NDArray[np.float32], threshold: float) -> None:
+    def add(
+        self, boxes: NDArray[np.int64], probabilities: NDArray[np.float32], threshold: float
+    ) -> None:
         """Show the results of some tiles."""
         places = self._run.cells.places_of(boxes)
         rows = self._run.cells.numbers[places]
         known = np.isfinite(probabilities).all(axis=1)
         self._status[rows] = np.where(known, Status.DONE, Status.FAILED)
         self._values[rows] = probabilities
-        few = replace(self._run.table, boxes=boxes, status=self._status[rows], probabilities=probabilities)
+        few = replace(
+            self._run.table, boxes=boxes, status=self._status[rows], probabilities=probabilities
+        )
         self._classes.data[places] = labels_of(few.winners, probabilities, threshold)
         for layer, values in zip(self._probabilities, probabilities.T, strict=True):
             layer.data[places] = values
@@ -73,7 +82,8 @@ class LiveOverlays:
         if not self.heats:
             return [self._heat_layer(heat, number) for number in range(len(heat.class_names))]
         for layer, levels in zip(self.heats, heat.levels, strict=True):
-            # The same arrays are kept: a layer whose data are replaced measures its extent and contrast anew.
+            # The same arrays are kept: a layer whose data are replaced measures its extent and
+            # contrast anew.
             for old, new in zip(layer.data, levels, strict=True):
                 old[...] = new
             redraw(layer)

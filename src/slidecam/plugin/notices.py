@@ -8,7 +8,10 @@ BY_HAND = (
     ("pass --overwrite", "tick “begin anew where a run lies already”"),
     ("Pass another --out", "Choose another folder in “Results”"),
     ("choose another --out", "choose another folder in “Results”"),
-    ("Pass --mpp X (µm per pixel, for example --mpp 0.25) or a CSV with the columns slide,mpp", "Set “µm/px”"),
+    (
+        "Pass --mpp X (µm per pixel, for example --mpp 0.25) or a CSV with the columns slide,mpp",
+        "Set “µm/px”",
+    ),
     (", or pass a smaller --overlap", ""),
     (", or pass a smaller --min-share", ""),
     ("; pass --volume to read another", "; the command line reads others (--volume)"),

@@ -1,4 +1,7 @@
-"""What lies over a slide: each class's probability, the class of each tile, and the heatmaps; all as layer data."""
+"""What lies over a slide: each class's probability, the class of each tile, and the heatmaps.
+
+All as layer data.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +45,15 @@ UNCLASSIFIED = 0
 
 
 def run_layers(run: ShownRun) -> list[LayerData]:
-    """Return all overlays of a run: heatmaps on top of classes, both on top of probabilities, most of them hidden."""
-    heats = [layer for number, path in enumerate(run.heatmaps) for layer in heat_layers(path, run, first=number == 0)]
+    """Return all overlays of a run.
+
+    Heatmaps on top of classes, both on top of probabilities, most of them hidden.
+    """
+    heats = [
+        layer
+        for number, path in enumerate(run.heatmaps)
+        for layer in heat_layers(path, run, first=number == 0)
+    ]
     return [*probability_layers(run), class_layer(run), *heats]
 
 
@@ -70,24 +80,38 @@ def class_layer(run: ShownRun, threshold: float = 0.0) -> LayerData:
 
 
 def class_raster(run: ShownRun, threshold: float) -> NDArray[np.uint8]:
-    """Return each cell's class as its index + 1, 0 where there is none or its probability is below a threshold."""
-    return run.cells.painted(labels_of(run.table.winners, run.table.probabilities, threshold), UNCLASSIFIED)
+    """Return each cell's class as its index + 1.
+
+    0 where there is none or its probability is below a threshold.
+    """
+    return run.cells.painted(
+        labels_of(run.table.winners, run.table.probabilities, threshold), UNCLASSIFIED
+    )
 
 
-def labels_of(winners: NDArray[np.int64], probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
-    """Return winners as labels, `UNCLASSIFIED` where the winner's probability is below a threshold."""
+def labels_of(
+    winners: NDArray[np.int64], probabilities: NDArray[np.float32], threshold: float
+) -> NDArray[np.uint8]:
+    """Return winners as labels, `UNCLASSIFIED` where their probability is below a threshold."""
     best = np.take_along_axis(probabilities, np.maximum(winners, 0)[:, None], axis=1)[:, 0]
-    return np.where((winners >= 0) & (best >= threshold), winners + 1, UNCLASSIFIED).astype(np.uint8)
+    return np.where((winners >= 0) & (best >= threshold), winners + 1, UNCLASSIFIED).astype(
+        np.uint8
+    )
 
 
 def label_colors(colors: Iterable[tuple[int, int, int]]) -> DirectLabelColormap:
     """Return the classes' colours for a labels layer; the background is transparent."""
-    named: dict[int | None, Any] = {index: (*_unit(color), 1.0) for index, color in enumerate(colors, 1)}
+    named: dict[int | None, Any] = {
+        index: (*_unit(color), 1.0) for index, color in enumerate(colors, 1)
+    }
     return DirectLabelColormap(color_dict={**named, UNCLASSIFIED: (0, 0, 0, 0), None: (0, 0, 0, 0)})
 
 
 def probability_layers(run: ShownRun) -> list[LayerData]:
-    """Return each class's probability as an image of one pixel per tile; what is not computed is transparent."""
+    """Return each class's probability as an image of one pixel per tile.
+
+    What is not computed is transparent.
+    """
     table = run.table
     return [
         (
@@ -105,7 +129,9 @@ def probability_layers(run: ShownRun) -> list[LayerData]:
             },
             "image",
         )
-        for index, (name, color) in enumerate(zip(table.class_names, table.class_colors, strict=True))
+        for index, (name, color) in enumerate(
+            zip(table.class_names, table.class_colors, strict=True)
+        )
     ]
 
 
@@ -121,11 +147,15 @@ def heat_colors(*, signed: bool) -> Colormap:
     named = colormaps[SIGNED_COLORMAP]((shares + 1) / 2) if signed else colormaps[COLORMAP](shares)
     colors = np.array(named)
     colors[:, 3] = FAINTEST + (STRONGEST - FAINTEST) * np.sqrt(np.abs(shares))
-    return Colormap(colors, name=f"slidecam {'signed ' if signed else ''}heat", nan_color=(0, 0, 0, 0))
+    return Colormap(
+        colors, name=f"slidecam {'signed ' if signed else ''}heat", nan_color=(0, 0, 0, 0)
+    )
 
 
 def heat_layers(path: Path, run: ShownRun | None = None, *, first: bool = True) -> list[LayerData]:
-    """Return a heatmap on disk as one multiscale image for each class; only the commonest class's is shown at first.
+    """Return a heatmap on disk as one multiscale image for each class.
+
+    Only the commonest class's is shown at first.
 
     Parameters
     ----------
@@ -143,17 +173,24 @@ def heat_layers(path: Path, run: ShownRun | None = None, *, first: bool = True) 
     """
     image = read_heatmap_ome_zarr(path)
     shown = _shown_class(image.spec.class_names, run) if first else ""
-    return [_heat_layer(image, index, path, run, shown) for index in range(len(image.spec.class_names))]
+    return [
+        _heat_layer(image, index, path, run, shown) for index in range(len(image.spec.class_names))
+    ]
 
 
-def _heat_layer(image: HeatmapImage, index: int, path: Path, run: ShownRun | None, shown: str) -> LayerData:
-    # A name of its own at each opening: napari caches dask's blocks by name, and a run may be painted anew.
+def _heat_layer(
+    image: HeatmapImage, index: int, path: Path, run: ShownRun | None, shown: str
+) -> LayerData:
+    # A name of its own at each opening: napari caches dask's blocks by name, and a run may be
+    # painted anew.
     levels = [da.from_zarr(array, name=f"slidecam-{uuid4().hex}")[index] for array in image.levels]  # type: ignore[no-untyped-call]
     name = image.spec.class_names[index]
     return levels, heat_meta(image.spec, path, name, run, visible=name == shown), "image"
 
 
-def heat_meta(spec: RasterSpec, path: Path, class_name: str, run: ShownRun | None, *, visible: bool) -> dict[str, Any]:
+def heat_meta(
+    spec: RasterSpec, path: Path, class_name: str, run: ShownRun | None, *, visible: bool
+) -> dict[str, Any]:
     """Return how a heatmap's layer looks and lies, from the raster's own account."""
     method = str(spec.attributes.get("method", "heatmap"))
     owner = spec.name if run is None else run.folder.name
@@ -166,7 +203,13 @@ def heat_meta(spec: RasterSpec, path: Path, class_name: str, run: ShownRun | Non
         "blending": "translucent",
         "interpolation2d": "linear",
         "visible": visible,
-        "metadata": {KEY: run, "kind": HEAT, "class": class_name, "heatmap": str(path), "method": method},
+        "metadata": {
+            KEY: run,
+            "kind": HEAT,
+            "class": class_name,
+            "heatmap": str(path),
+            "method": method,
+        },
         **Placing(spec.spacing).raster((spec.pitch, spec.pitch), spec.origin),
     }
 

@@ -1,8 +1,8 @@
 """From level-0 pixels to napari's world and back.
 
-napari puts the *centre* of a layer's first pixel at its ``translate``, so a raster whose pixels span ``pitch`` level-0
-pixels begins half a coarse pixel less half a fine one further in than its edge: leave that out and every heatmap lies
-beside its slide.
+napari puts the *centre* of a layer's first pixel at its ``translate``, so a raster whose pixels
+span ``pitch`` level-0 pixels begins half a coarse pixel less half a fine one further in than its
+edge: leave that out and every heatmap lies beside its slide.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ AXES = ("y", "x")
 
 @dataclass(frozen=True)
 class Placing:
-    """The world of one slide: µm from the centre of its first pixel, or pixels where nobody knows the µm.
+    """The world of one slide.
+
+    In µm from the centre of its first pixel, or in pixels where nobody knows the µm.
 
     Attributes
     ----------
@@ -47,8 +49,13 @@ class Placing:
         """The world's unit along y and x, as napari names it."""
         return ("pixel", "pixel") if self.spacing is None else ("um", "um")
 
-    def raster(self, pitch: tuple[float, float] = (1, 1), corner: tuple[float, float] = (0, 0)) -> dict[str, Any]:
-        """Return how a layer is placed whose pixels span ``pitch`` level-0 pixels from ``corner`` on (both x, y)."""
+    def raster(
+        self, pitch: tuple[float, float] = (1, 1), corner: tuple[float, float] = (0, 0)
+    ) -> dict[str, Any]:
+        """Return how a layer of pixels is placed.
+
+        They span ``pitch`` level-0 pixels from ``corner`` on (both x, y).
+        """
         unit, half = self.unit, ((pitch[0] - 1) / 2, (pitch[1] - 1) / 2)
         placed: dict[str, Any] = {
             "scale": (pitch[1] * unit.y, pitch[0] * unit.x),
@@ -58,17 +65,26 @@ class Placing:
         return placed if self.spacing is None else {**placed, "units": self.units}
 
     def vectors(self) -> dict[str, Any]:
-        """Return how a layer of shapes or points is placed whose data are level-0 pixels (row, column) from edges."""
+        """Return how a layer of shapes or points is placed.
+
+        Its data are level-0 pixels (row, column), counted from the slide's edges.
+        """
         placed = self.raster()
         return {**placed, "translate": (-self.unit.y / 2, -self.unit.x / 2)}
 
     def to_world(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return (N, 2) y, x in the world of (N, 2) x, y in level-0 pixels, counted from the slide's edge."""
+        """Return (N, 2) y, x in the world of (N, 2) x, y in level-0 pixels.
+
+        The pixels are counted from the slide's edge.
+        """
         x, y = np.asarray(points, np.float64).reshape(-1, 2).T
         return np.stack([(y - 0.5) * self.unit.y, (x - 0.5) * self.unit.x], axis=1)
 
     def to_pixels(self, world: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return (N, 2) x, y in level-0 pixels, counted from the slide's edge, of (N, 2) y, x in the world."""
+        """Return (N, 2) x, y in level-0 pixels of (N, 2) y, x in the world.
+
+        The pixels are counted from the slide's edge.
+        """
         y, x = np.asarray(world, np.float64).reshape(-1, 2).T
         return np.stack([x / self.unit.x + 0.5, y / self.unit.y + 0.5], axis=1)
 

@@ -1,4 +1,4 @@
-"""A plot of a classifier's probabilities along the slices of a volume; a click turns to the slice."""
+"""A plot of a classifier's probabilities along a volume's slices; a click turns to the slice."""
 
 from __future__ import annotations
 
@@ -34,9 +34,16 @@ class ProfilePanel(QWidget):
         super().__init__()
         self.plot = ProfilePlot(viewer, profile)
         names = zip(profile.table.class_names, profile.colors, strict=True)
-        legend = " &nbsp; ".join(f'<span style="color:rgb{color}">▬</span> {name}' for name, color in names)
+        legend = " &nbsp; ".join(
+            f'<span style="color:rgb{color}">▬</span> {name}' for name, color in names
+        )
         whole = QVBoxLayout(self)
-        whole.addWidget(QLabel(f"<b>Called {profile.called}</b> &nbsp; {legend} &nbsp; (click a slice to turn to it)"))
+        whole.addWidget(
+            QLabel(
+                f"<b>Called {profile.called}</b> &nbsp; {legend} &nbsp; (click a slice to turn"
+                " to it)"
+            )
+        )
         whole.addWidget(self.plot, 1)
 
     def release(self) -> None:
@@ -60,7 +67,9 @@ class ProfilePlot(QWidget):
     @property
     def room(self) -> QRectF:
         """Where the lines are."""
-        return QRectF(LEFT, TOP, max(1, self.width() - LEFT - RIGHT), max(1, self.height() - TOP - BOTTOM))
+        return QRectF(
+            LEFT, TOP, max(1, self.width() - LEFT - RIGHT), max(1, self.height() - TOP - BOTTOM)
+        )
 
     def slice_at(self, x: float) -> int:
         """Return the slice at a place of the plot."""
@@ -87,31 +96,45 @@ class ProfilePlot(QWidget):
     @property
     def shown(self) -> int:
         """The slice that the viewer shows, or that lies nearest."""
-        return int(np.nanargmin(np.abs(self.profile.table.positions - self.viewer.dims.point[self.profile.axis])))
+        return int(
+            np.nanargmin(
+                np.abs(self.profile.table.positions - self.viewer.dims.point[self.profile.axis])
+            )
+        )
 
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: ARG002, N802  (Qt's name)
         """Draw axes, lines and the slice that is shown."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         self._draw_axes(painter)
-        for values, color in zip(self.profile.table.probabilities.T, self.profile.colors, strict=True):
+        for values, color in zip(
+            self.profile.table.probabilities.T, self.profile.colors, strict=True
+        ):
             painter.setPen(QPen(QColor(*color), 2))
             for run in _runs(values):
-                painter.drawPolyline(QPolygonF([self.place_of(number, float(values[number])) for number in run]))
-        painter.setPen(QPen(self.palette().color(QPalette.ColorRole.WindowText), 1, Qt.PenStyle.DashLine))
+                painter.drawPolyline(
+                    QPolygonF([self.place_of(number, float(values[number])) for number in run])
+                )
+        painter.setPen(
+            QPen(self.palette().color(QPalette.ColorRole.WindowText), 1, Qt.PenStyle.DashLine)
+        )
         painter.drawLine(self.place_of(self.shown, 0), self.place_of(self.shown, 1))
         painter.end()
 
     def _draw_axes(self, painter: QPainter) -> None:
         painter.setPen(QPen(QColor(130, 135, 145), 1))
         for value in GRID:
-            painter.drawLine(self.place_of(0, value), self.place_of(len(self.profile.table) - 1, value))
+            painter.drawLine(
+                self.place_of(0, value), self.place_of(len(self.profile.table) - 1, value)
+            )
             painter.drawText(QPointF(6, self.place_of(0, value).y() + 4), f"{100 * value:.0f} %")
         positions = self.profile.table.positions
         for number in (0, len(positions) - 1):
             words = f"{positions[number]:.0f} mm"
             offset = 0 if number == 0 else -painter.fontMetrics().horizontalAdvance(words)
-            painter.drawText(QPointF(self.place_of(number, 0).x() + offset, self.height() - 6), words)
+            painter.drawText(
+                QPointF(self.place_of(number, 0).x() + offset, self.height() - 6), words
+            )
 
 
 def _runs(values: np.ndarray[Any, Any]) -> list[list[int]]:

@@ -47,7 +47,7 @@ class Rate:
             self._began += self._clock() - start
 
     def at(self, done: int, total: int) -> tuple[float, float]:
-        """Return tiles per second, and seconds until ``total`` (infinite where nothing was done yet)."""
+        """Return tiles per second, and seconds until ``total`` (infinite if none is done yet)."""
         per_second = (done - self._done_before) / max(self._clock() - self._began, 1e-6)
         return per_second, (total - done) / per_second if per_second > 0 else float("inf")
 

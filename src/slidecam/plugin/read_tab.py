@@ -37,7 +37,7 @@ PERCENT = 100
 HALF = 50
 """Per cent that the legend counts from where no threshold is set."""
 SUSPICIOUS = ("tumour", "tumor", "cancer", "carcinoma", "malignan", "metasta", "lesion", "idc")
-"""What a class is called that one looks for; else the last one is suggested, and the user chooses."""
+"""What a class is called that one looks for; else the last is suggested, and the user chooses."""
 
 MOST_ROWS = 8
 """Classes that the legend shows without scrolling."""
@@ -139,7 +139,9 @@ class ReadTab(QWidget):
         known = [self.suspect.itemText(index) for index in range(self.suspect.count())]
         if list(names) != known:
             self._fill_choices(names)
-        self.why.setEnabled(run is not None and self.desk.selected != NO_TILE and self.worker is None)
+        self.why.setEnabled(
+            run is not None and self.desk.selected != NO_TILE and self.worker is None
+        )
 
     def _fill_legend(self, run: ShownRun | None) -> None:
         least = self.threshold.value() or HALF
@@ -154,8 +156,12 @@ class ReadTab(QWidget):
                 item = QTableWidgetItem(words)
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 self.legend.setItem(number, column, item)
-        rows_high = sum(self.legend.rowHeight(number) for number in range(min(len(rows), MOST_ROWS)))
-        self.legend.setFixedHeight(self.legend.horizontalHeader().sizeHint().height() + max(rows_high, 30) + 6)
+        rows_high = sum(
+            self.legend.rowHeight(number) for number in range(min(len(rows), MOST_ROWS))
+        )
+        self.legend.setFixedHeight(
+            self.legend.horizontalHeader().sizeHint().height() + max(rows_high, 30) + 6
+        )
 
     def _fill_choices(self, names: tuple[str, ...]) -> None:
         for box in (self.layer, self.suspect):
@@ -220,7 +226,11 @@ class ReadTab(QWidget):
         self.why.setEnabled(False)
         self.why_status.setText("Loading the classifier …")
         self.worker = in_background(
-            now_and_then(explain_tile(run, row)), self._progressed, self._explained, self._over, self._failed
+            now_and_then(explain_tile(run, row)),
+            self._progressed,
+            self._explained,
+            self._over,
+            self._failed,
         )
 
     def _progressed(self, step: Step) -> None:

@@ -1,7 +1,7 @@
 """What napari opens through slidecam: slides, runs, heatmaps, and areas drawn in QuPath.
 
-Here is what a slide or a volume needs, and no more: it lies on the screen before torch would be loaded.
-`slidecam.plugin.results` opens the rest.
+Here is what a slide or a volume needs, and no more: it lies on the screen before torch would be
+loaded. `slidecam.plugin.results` opens the rest.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def get_reader(path: str | Sequence[str]) -> Reader | None:
     Parameters
     ----------
     path
-        A slide, a run's folder (or its ``run.json``), a ``heatmap.ome.zarr``, or a GeoJSON of annotations. A stack
-        of files is none of these.
+        A slide, a run's folder (or its ``run.json``), a ``heatmap.ome.zarr``, or a GeoJSON of
+        annotations. A stack of files is none of these.
     """
     if not isinstance(path, str) or not path:
         return None
@@ -76,11 +76,12 @@ def _is_heatmap(path: Path) -> bool:
 
 
 def _opens(path: str) -> bool:
-    """Whether some reader of slidecam's opens it; napari then asks the next plugin where none does."""
+    """Whether some reader of slidecam's opens it; napari asks the next plugin if none does."""
     try:
         open_source(path).close()
     except SlidecamError as error:
-        # A file that is ours and broken is worth a word: the next plugin's message would be about something else.
+        # A file that is ours and broken is worth a word: the next plugin's message would be about
+        # something else.
         if not Path(path).is_dir():
             warn(str(error))
         return False

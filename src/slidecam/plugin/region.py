@@ -39,7 +39,9 @@ class Region:
     @property
     def name(self) -> str:
         """A short name of its own: runs of different regions are different runs."""
-        told = repr(self.view).encode() + b"".join(np.round(ring, 1).tobytes() for ring in self.rings)
+        told = repr(self.view).encode() + b"".join(
+            np.round(ring, 1).tobytes() for ring in self.rings
+        )
         kind = "view" if self.view is not None else "areas"
         return f"{kind}-{hashlib.sha256(told).hexdigest()[:8]}"
 
@@ -58,12 +60,17 @@ def write_region(region: Region, slide: str, out: Path, mpp: float | None) -> Pa
         facts = source.facts
         if region.view is None:
             path = out / f"{region.name}.geojson"
-            write_annotations(path, [Annotation("", (ring,)) for ring in region.rings], facts.bounds)
+            write_annotations(
+                path, [Annotation("", (ring,)) for ring in region.rings], facts.bounds
+            )
             return path
         tissue = find_foreground(source, settle_spacing(facts, mpp).spacing, ForegroundSpec())
     seen = within(tissue, region.view)
     if not seen.mask.any():
-        raise UsageError("there is no tissue in the current view.", "Move the view to some, or choose another region.")
+        raise UsageError(
+            "there is no tissue in the current view.",
+            "Move the view to some, or choose another region.",
+        )
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{region.name}.png"
     save_foreground(seen, path)

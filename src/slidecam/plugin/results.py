@@ -37,7 +37,8 @@ def _slide_of(run: ShownRun) -> list[LayerData]:
     """Return the run's slide, unless it has been moved since."""
     if not Path(run.tiles.slide_path).exists():
         tell(
-            f"The slide of this run is not at {run.tiles.slide_path} any more: open it yourself, and it will lie below."
+            f"The slide of this run is not at {run.tiles.slide_path} any more: open it yourself,"
+            " and it will lie below."
         )
         return []
     layer, notes = slide_layer(run.tiles.slide_path, run.spacing)

@@ -1,4 +1,4 @@
-"""The tab that saves: for QuPath, for spreadsheets, for other viewers, and a picture of what is seen."""
+"""The tab that saves: for QuPath, spreadsheets, other viewers, and a picture of what is seen."""
 
 from __future__ import annotations
 
@@ -53,7 +53,11 @@ class SaveTab(QWidget):
         """Show what there is to save."""
         run = self.desk.run
         folder = self.desk.volume if run is None else run.folder
-        self.about.setText("No result is shown yet." if folder is None else f"All files of the run lie in {folder}.")
+        self.about.setText(
+            "No result is shown yet."
+            if folder is None
+            else f"All files of the run lie in {folder}."
+        )
         for name, button in self.buttons.items():
             button.setEnabled(run is not None and (name != "zarr" or bool(run.heatmaps)))
 
@@ -61,7 +65,9 @@ class SaveTab(QWidget):
         run = self.desk.run
         if run is None:
             return
-        suggested = str(Path.home() / f"{run.folder.name}-{'heatmap.ome' if name == 'zarr' else 'tiles'}.{name}")
+        suggested = str(
+            Path.home() / f"{run.folder.name}-{'heatmap.ome' if name == 'zarr' else 'tiles'}.{name}"
+        )
         path, _kind = QFileDialog.getSaveFileName(self, "Save as", suggested)
         if path:
             self.save(name, path)
@@ -74,7 +80,10 @@ class SaveTab(QWidget):
             complain(str(error))
             return
         except OSError as error:
-            complain(f"{path} cannot be written: {error.strerror or error}. Choose another place, or make room.")
+            complain(
+                f"{path} cannot be written: {error.strerror or error}. Choose another place, or"
+                " make room."
+            )
             return
         tell(f"Written: {path}")
 
@@ -83,7 +92,9 @@ class SaveTab(QWidget):
         if run is None:
             raise UsageError("no result is shown.", "Run a model, or open a run's folder.")
         if name == "png":
-            pixels = np.asarray(self.desk.viewer.screenshot(canvas_only=True, flash=False))[:, :, :3]
+            pixels = np.asarray(self.desk.viewer.screenshot(canvas_only=True, flash=False))[
+                :, :, :3
+            ]
             write_view(Path(path), pixels, self.desk)
             return
         write: Any = {
@@ -92,4 +103,11 @@ class SaveTab(QWidget):
             "zarr": writing.write_ome_zarr,
         }[name]
         # Of the run, whatever layers of it the user has taken away.
-        write(path, None, {"name": run.folder.name, "metadata": {KEY: run, "heatmap": next(iter(run.heatmaps), None)}})
+        write(
+            path,
+            None,
+            {
+                "name": run.folder.name,
+                "metadata": {KEY: run, "heatmap": next(iter(run.heatmaps), None)},
+            },
+        )

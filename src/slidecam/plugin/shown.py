@@ -1,4 +1,7 @@
-"""A run on disk as the viewer needs it: its tiles as cells of a raster, its heatmaps, and what became of it."""
+"""A run on disk as the viewer needs it.
+
+Its tiles as cells of a raster, its heatmaps, and what became of it.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,8 @@ class ShownRun:
     cells
         The tiles as cells of a raster.
     with_heatmaps
-        Whether the heatmaps that lie beside it are its own: those of a run that goes on are not painted yet.
+        Whether the heatmaps that lie beside it are its own: those of a run that goes on are not
+        painted yet.
     """
 
     tiles: RunTiles
@@ -79,7 +83,10 @@ class ShownRun:
         """The heatmaps that lie beside it, the first method's first."""
         if not self.with_heatmaps:
             return ()
-        return (*self.folder.glob("heatmap.ome.zarr"), *sorted(self.folder.glob("heatmap-*.ome.zarr")))
+        return (
+            *self.folder.glob("heatmap.ome.zarr"),
+            *sorted(self.folder.glob("heatmap-*.ome.zarr")),
+        )
 
     def with_table(self, table: TileTable) -> ShownRun:
         """Return the same run with more results in the same tiles."""
@@ -110,4 +117,6 @@ def _cells(tiles: RunTiles) -> CellGrid:
     """Return the grid of a run; a whole picture is one cell of its own shape."""
     boxes = tiles.table.boxes
     whole = len(boxes) == 1 and boxes[0, 2] != boxes[0, 3]
-    return CellGrid(boxes, (int(boxes[0, 2]), int(boxes[0, 3])) if whole else (tiles.step, tiles.step))
+    return CellGrid(
+        boxes, (int(boxes[0, 2]), int(boxes[0, 3])) if whole else (tiles.step, tiles.step)
+    )

@@ -1,4 +1,4 @@
-"""A slide as one layer: multiscale, lazy, in µm, with all that the file says of itself as metadata."""
+"""A slide as one layer: multiscale, lazy, in µm, with all that its file says as metadata."""
 
 from __future__ import annotations
 
@@ -28,10 +28,13 @@ KEY = "slidecam"
 """Under this name a layer's metadata hold what we must know of it."""
 
 BLOCK = 512
-"""Pixels that napari fetches at once, each way: panning was smooth with 512 and 1024, and not with 256 or 2048."""
+"""Pixels that napari fetches at once, each way.
+
+Panning was smooth with 512 and 1024, and not with 256 or 2048.
+"""
 
 LONGEST_COARSE = 2048
-"""A slide whose coarsest level is longer than this gets one more level, or zooming out would read all of it."""
+"""A slide whose coarsest level is longer than this gets one more, or zooming out reads it all."""
 
 OVERVIEW = 1024
 NO_SPACING = "It is shown in pixels; tell slidecam its µm per pixel before you classify it."
@@ -80,12 +83,20 @@ def facts_of(source: Source, mpp: Spacing | float | None = None) -> tuple[SlideF
     except SpacingError as error:
         spacing, said = None, f"{error.problem} {NO_SPACING}"
     kept = SlideFacts(
-        str(facts.path), facts.name, facts.size, spacing, facts.bounds, facts.fingerprint, facts.stack is not None
+        str(facts.path),
+        facts.name,
+        facts.size,
+        spacing,
+        facts.bounds,
+        facts.fingerprint,
+        facts.stack is not None,
     )
     return kept, said
 
 
-def slide_layer(path: str | Path, mpp: Spacing | float | None = None) -> tuple[LayerData, tuple[str, ...]]:
+def slide_layer(
+    path: str | Path, mpp: Spacing | float | None = None
+) -> tuple[LayerData, tuple[str, ...]]:
     """Open a slide as a layer; its file stays open as long as the layer's data.
 
     Parameters
@@ -122,7 +133,10 @@ def slide_layer(path: str | Path, mpp: Spacing | float | None = None) -> tuple[L
 
 
 class KeptSource(Source):
-    """A source that closes itself when nobody holds its levels any more: napari forgets layers without a word."""
+    """A source that closes itself when nobody holds its levels any more.
+
+    Napari forgets layers without a word.
+    """
 
     def __init__(self, inner: Source) -> None:
         super().__init__(inner.facts)
@@ -158,12 +172,14 @@ def _coarser(source: Source, size: Size) -> da.Array:
     def read(block_info: Mapping[Any, Any] | None = None) -> NDArray[np.uint8]:  # noqa: ARG001  (dask's protocol)
         return fitted(source.overview(OVERVIEW).pixels, shape)
 
-    blocks: da.Array = da.map_blocks(read, chunks=shape, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8), name=name)  # type: ignore[no-untyped-call]  # dask types it in part
+    blocks: da.Array = da.map_blocks(
+        read, chunks=shape, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8), name=name
+    )  # type: ignore[no-untyped-call]  # dask types it in part
     return blocks
 
 
 def fitted(pixels: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Return a picture cut or repeated at its edges by the pixel that rounding may have moved them."""
+    """Return a picture cut or repeated at its edges by the pixel that rounding may cost or add."""
     rows = np.minimum(np.arange(shape[0]), pixels.shape[0] - 1)
     columns = np.minimum(np.arange(shape[1]), pixels.shape[1] - 1)
     return np.asarray(pixels[rows][:, columns])
@@ -184,7 +200,10 @@ def _told(source: Source, kept: SlideFacts) -> dict[str, Any]:
 
 
 def _associated(source: Source) -> dict[str, NDArray[np.uint8]]:
-    """Return the label, macro and thumbnail images that can be read; a damaged one does not keep a slide shut."""
+    """Return the label, macro and thumbnail images that can be read.
+
+    A damaged one does not keep a slide shut.
+    """
     images = {}
     for name in source.facts.associated:
         try:

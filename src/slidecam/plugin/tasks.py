@@ -33,7 +33,8 @@ def in_background(
     Parameters
     ----------
     work
-        What it yields goes to ``on_update``, what it returns to ``on_result``; both run in the viewer's thread.
+        What it yields goes to ``on_update``, what it returns to ``on_result``; both run in the
+        viewer's thread.
     on_update, on_result
         See ``work``.
     on_end
@@ -52,21 +53,28 @@ def in_background(
     worker.errored.connect(on_error)
     worker.errored.connect(_tell)
     worker.finished.connect(on_end)
-    # napari's worker drops a generator that it was told to quit without closing it: threads and locks would stay.
+    # napari's worker drops a generator that it was told to quit without closing it: threads and
+    # locks would stay.
     worker.aborted.connect(work.close)
     worker.start()
     return worker
 
 
 def _tell(error: Exception) -> None:
-    """Tell of an error of ours in its own words, as a traceback mends no folder; any other is napari's to tell."""
+    """Tell of an error of ours in its own words, as a traceback mends no folder.
+
+    Any other is napari's to tell.
+    """
     if not isinstance(error, SlidecamError):
         raise error
     complain(str(error))
 
 
 def now_and_then(work: Generator[Step, None, Any]) -> Generator[Step, None, Any]:
-    """Pass on a step only a few times a second: every word drawn costs the whole window where nothing draws for us."""
+    """Pass on a step only a few times a second.
+
+    Every word drawn costs the whole window where nothing draws for us.
+    """
     told = -EVERY
     try:
         while True:
@@ -83,8 +91,8 @@ def now_and_then(work: Generator[Step, None, Any]) -> Generator[Step, None, Any]
 def guarded(work: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
     """Pass on what a generator yields and returns, and turn a RuntimeError into one of ours.
 
-    napari's workers swallow RuntimeErrors of generators: neither the error nor the end would ever be told, and all
-    that torch raises are such.
+    napari's workers swallow RuntimeErrors of generators: neither the error nor the end would ever
+    be told, and all that torch raises are such.
     """
     try:
         return (yield from work)

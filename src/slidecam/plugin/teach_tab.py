@@ -92,7 +92,11 @@ class TeachTab(QWidget):
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Class", self.classes)
-        rows = [_row(self.draw, self.paint), _row(self.correct, self.undo), _row(self.export, self.tune)]
+        rows = [
+            _row(self.draw, self.paint),
+            _row(self.correct, self.undo),
+            _row(self.export, self.tune),
+        ]
         whole = QVBoxLayout(self)
         whole.addLayout(form)
         whole.addLayout(rows[0])
@@ -106,10 +110,14 @@ class TeachTab(QWidget):
 
     def _connect(self) -> None:
         self.draw.clicked.connect(self.start_drawing)
-        self.paint.clicked.connect(lambda: self._tried(lambda: self.lesson.paint(self.classes.currentText())))
+        self.paint.clicked.connect(
+            lambda: self._tried(lambda: self.lesson.paint(self.classes.currentText()))
+        )
         self.undo.clicked.connect(lambda: self._tried(self.lesson.undo))
         self.suggest.clicked.connect(lambda: self._tried(self._suggest))
-        self.suggestions.itemClicked.connect(lambda item: self.desk.fly_to(item.data(Qt.ItemDataRole.UserRole)))
+        self.suggestions.itemClicked.connect(
+            lambda item: self.desk.fly_to(item.data(Qt.ItemDataRole.UserRole))
+        )
         self.export.clicked.connect(self._ask_export)
         self.tune.clicked.connect(self.fine_tune)
         self.again.clicked.connect(self._run_again)
@@ -162,7 +170,8 @@ class TeachTab(QWidget):
         self.suggestions.clear()
         for each in teaching.suggest(self.lesson.run.tiles, SUGGESTED, exclude=said):
             item = QListWidgetItem(
-                f"tile {each.row}: {' or '.join(each.classes)}? (uncertainty {each.uncertainty:.2f})"
+                f"tile {each.row}: {' or '.join(each.classes)}? (uncertainty"
+                f" {each.uncertainty:.2f})"
             )
             item.setData(Qt.ItemDataRole.UserRole, each.row)
             self.suggestions.addItem(item)
@@ -175,12 +184,18 @@ class TeachTab(QWidget):
     def export_to(self, folder: Path) -> None:
         """Write annotations and labelled tiles into a folder."""
         self._work(
-            lambda: teaching.export_training(self.lesson.run.tiles, folder, self.lesson.annotations()), self._exported
+            lambda: teaching.export_training(
+                self.lesson.run.tiles, folder, self.lesson.annotations()
+            ),
+            self._exported,
         )
 
     def _exported(self, _result: object) -> None:
         self.status.setText("")
-        tell("The training set is written: annotations.geojson, and a folder of tiles for each class.")
+        tell(
+            "The training set is written: annotations.geojson, and a folder of tiles for each"
+            " class."
+        )
 
     def fine_tune(self) -> None:
         """Teach the head what was said of this slide; the new bundle lies beside the run."""
@@ -190,7 +205,9 @@ class TeachTab(QWidget):
             self.before = run.tiles
             out = fresh_folder(run.folder.parent)
             # A name of its own, so that its runs lie beside those of the model it came from.
-            spec = teaching.FineTuneSpec(name=f"{run.tiles.model}, {out.name}", colors=self.lesson.classes)
+            spec = teaching.FineTuneSpec(
+                name=f"{run.tiles.model}, {out.name}", colors=self.lesson.classes
+            )
             return teaching.fine_tune(run.tiles, out, self.lesson.annotations(), spec=spec)
 
         self._work(work, self._tuned)
@@ -204,7 +221,9 @@ class TeachTab(QWidget):
             complain(str(error))
             return
         self.status.setText("Beginning …")
-        self.worker = in_background(now_and_then(steps), self._progressed, on_result, self._over, self._failed)
+        self.worker = in_background(
+            now_and_then(steps), self._progressed, on_result, self._over, self._failed
+        )
         self.refresh()
 
     def _progressed(self, step: Step) -> None:
@@ -233,7 +252,8 @@ class TeachTab(QWidget):
         if run is None or self.before is None or self.tuned is None or not run.is_finished:
             return
         if run.tiles.digest.get("model") == self.tuned.bundle.digest:
-            # What was said of these tiles is as true of them as before, and the next lesson builds on it.
+            # What was said of these tiles is as true of them as before, and the next lesson builds
+            # on it.
             self.lesson.carry(self.before)
             self.compared.setText(compared(compare_runs(self.before, run.tiles)))
 

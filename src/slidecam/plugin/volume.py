@@ -1,8 +1,8 @@
 """Volumes: opened the way radiologists hang them.
 
-Arrays are (S, P, L) and the world is LPS+ mm as (z, y, x): sliced, anterior is up and the patient's right is on the
-left of the screen. In 3-D napari's own handedness would show the mirror image, so the camera is turned for as long as a
-volume lies in the viewer.
+Arrays are (S, P, L) and the world is LPS+ mm as (z, y, x): sliced, anterior is up and the patient's
+right is on the left of the screen. In 3-D napari's own handedness would show the mirror image, so
+the camera is turned for as long as a volume lies in the viewer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HUNG = ("away", "down", "right")
 
 
 def volume_layer(source: VolumeSource) -> LayerData:
-    """Return a volume as a layer in millimetres; the file stays open as long as the layer's data."""
+    """Return a volume as a layer in mm; its file stays open as long as the layer's data."""
     facts = source.facts
     if facts.stack is None:
         raise UsageError(f"{facts.path} is no volume.", "Open it as a slide.")
@@ -33,10 +33,17 @@ def volume_layer(source: VolumeSource) -> LayerData:
     meta = {
         "name": facts.name,
         "rgb": source.is_colour,
-        "metadata": {KEY: facts_of(source)[0], "slide": {"path": str(facts.path), "resampled": shown.resampled}},
+        "metadata": {
+            KEY: facts_of(source)[0],
+            "slide": {"path": str(facts.path), "resampled": shown.resampled},
+        },
         **placed(shown.scale, shown.translate),
     }
-    return shown.array, meta if source.is_colour else {**meta, "contrast_limits": source.limits}, "image"
+    return (
+        shown.array,
+        meta if source.is_colour else {**meta, "contrast_limits": source.limits},
+        "image",
+    )
 
 
 def placed(scale: Any, translate: Any) -> dict[str, Any]:  # noqa: ANN401  (three numbers each)
@@ -51,7 +58,9 @@ def hang(viewer: Any) -> None:  # noqa: ANN401  (napari's viewer or its model)
     before = camera.orientation
 
     def look(_event: Any = None) -> None:  # noqa: ANN401  (napari's event)
-        volumes = [layer for layer in viewer.layers if getattr(layer.metadata.get(KEY), "is_volume", False)]
+        volumes = [
+            layer for layer in viewer.layers if getattr(layer.metadata.get(KEY), "is_volume", False)
+        ]
         camera.orientation = HUNG if volumes else before
         if not volumes:
             viewer.layers.events.removed.disconnect(look)

@@ -32,7 +32,10 @@ def is_volume_run(folder: Path) -> bool:
 
 
 def volume_heat_layers(path: Path, name: str, shown: str | None = None) -> list[LayerData]:
-    """Return a volume's heatmap as one 3-D layer for each class; ``shown`` is the class that is visible at first."""
+    """Return a volume's heatmap as one 3-D layer for each class.
+
+    ``shown`` is the class that is visible at first.
+    """
     heat = read_volume_ome_zarr(path)
     visible = heat.spec.class_names[0] if shown not in heat.spec.class_names else shown
     layers: list[LayerData] = []
@@ -49,14 +52,22 @@ def volume_heat_layers(path: Path, name: str, shown: str | None = None) -> list[
             "opacity": HEAT_OPACITY,
             "contrast_limits": (-1 if heat.spec.signed else 0, 1),
             "visible": class_name == visible,
-            "metadata": {"kind": HEAT, "class": class_name, "heatmap": str(path), "volume run": str(path.parent)},
+            "metadata": {
+                "kind": HEAT,
+                "class": class_name,
+                "heatmap": str(path),
+                "volume run": str(path.parent),
+            },
         }
         layers.append((array, {**look, **place}, "image"))
     return layers
 
 
 def volume_run_layers(folder: Path) -> list[LayerData]:
-    """Return the heatmaps of a volume's run, that of the class it was called on top and alone visible."""
+    """Return the heatmaps of a volume's run.
+
+    That of the class it was called is on top, and alone visible.
+    """
     called = (read_run(folder) or {}).get("volume", {}).get("called")
     paths = [*folder.glob("heatmap.ome.zarr"), *sorted(folder.glob("heatmap-*.ome.zarr"))]
     return [layer for path in paths[:1] for layer in volume_heat_layers(path, folder.name, called)]
@@ -88,6 +99,8 @@ def read_profile(folder: Path) -> Profile:
     """Read the profile of a volume's run."""
     record = read_run(folder) or {}
     table = read_slices_csv(folder / SLICES)
-    colors = tuple((int(red), int(green), int(blue)) for red, green, blue in record["bundle"]["class_colors"])
+    colors = tuple(
+        (int(red), int(green), int(blue)) for red, green, blue in record["bundle"]["class_colors"]
+    )
     called = str(record.get("volume", {}).get("called", "not called"))
     return Profile(table, ANATOMIC[record["input"]["axis"]], colors, called)

@@ -1,4 +1,7 @@
-"""One tile, explained by several methods: the pictures, their scores, and their place on the slide. It knows no Qt."""
+"""One tile, explained by several methods: the pictures, their scores, and their place on the slide.
+
+It knows no Qt.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,11 @@ class Why:
 
 
 def explain_tile(
-    run: ShownRun, row: int, class_name: str | None = None, methods: tuple[str, ...] = (), device: str = "auto"
+    run: ShownRun,
+    row: int,
+    class_name: str | None = None,
+    methods: tuple[str, ...] = (),
+    device: str = "auto",
 ) -> Generator[Step, None, Why]:
     """Explain one tile of a run, for its predicted class or for another, by `METHODS` or by others.
 
@@ -116,8 +123,17 @@ def explain_tile(
 def _why(found: CloseUp, run: ShownRun, box: tuple[int, int, int, int], folder: Path) -> Why:
     index, tile = found.classes[0][0], found.tiles.pixels[0]
     scores = _scores(folder)
-    pictures = tuple(_picture(name, maps[0][0], tile, scores.get(name, {})) for name, maps in found.maps.items())
-    return Why(box, run.table.class_names[index], float(found.probabilities[0, index]), tile, pictures, folder)
+    pictures = tuple(
+        _picture(name, maps[0][0], tile, scores.get(name, {})) for name, maps in found.maps.items()
+    )
+    return Why(
+        box,
+        run.table.class_names[index],
+        float(found.probabilities[0, index]),
+        tile,
+        pictures,
+        folder,
+    )
 
 
 def _scores(folder: Path) -> dict[str, dict[str, Any]]:
@@ -126,11 +142,15 @@ def _scores(folder: Path) -> dict[str, dict[str, Any]]:
     return {curve["method"]: curve for curve in record["curves"]}
 
 
-def _picture(name: str, values: NDArray[np.float32], tile: NDArray[np.uint8], scores: dict[str, Any]) -> WhyPicture:
+def _picture(
+    name: str, values: NDArray[np.float32], tile: NDArray[np.uint8], scores: dict[str, Any]
+) -> WhyPicture:
     method = CATALOGUE[name]
     shown = PanelMap(name, method.title, values, signed=method.signed)
     areas = (float(scores.get(key, np.nan)) for key in ("deletion AUC", "insertion AUC"))
-    return WhyPicture(method.title, name, overlaid(tile, shown, top_of(values)), values, method.signed, *areas)
+    return WhyPicture(
+        method.title, name, overlaid(tile, shown, top_of(values)), values, method.signed, *areas
+    )
 
 
 def top_of(values: NDArray[np.float32]) -> float:
@@ -140,7 +160,9 @@ def top_of(values: NDArray[np.float32]) -> float:
 
 def why_layer(why: Why, picture: WhyPicture, run: ShownRun) -> LayerData:
     """Return one method's map as an image that lies on its tile."""
-    scaled = np.clip(picture.values / top_of(picture.values), -1 if picture.signed else 0, 1).astype(np.float32)
+    scaled = np.clip(
+        picture.values / top_of(picture.values), -1 if picture.signed else 0, 1
+    ).astype(np.float32)
     edge = why.tile.shape[0]
     enlarged = np.asarray(Image.fromarray(scaled).resize((edge, edge), Image.Resampling.BILINEAR))
     x, y, width, height = why.box

@@ -44,8 +44,9 @@ class WhyPanel(QWidget):
         """Show what was found of a tile."""
         x, y, *_size = why.box
         self.title.setText(
-            f"<b>Why {why.class_name}?</b> &nbsp; {100 * why.probability:.1f} % at x {x}, y {y}. "
-            "A faithful map has a small deletion and a large insertion area. Click a map to lay it on the slide."
+            f"<b>Why {why.class_name}?</b> &nbsp; {100 * why.probability:.1f} % at x {x}, y {y}. A"
+            " faithful map has a small deletion and a large insertion area. Click a map to lay it"
+            " on the slide."
         )
         while self.row.count():
             self.row.takeAt(0).widget().deleteLater()

@@ -1,4 +1,7 @@
-"""What napari saves through slidecam: annotations and tiles for QuPath, CSV, a figure, heatmaps as OME-Zarr."""
+"""What napari saves through slidecam.
+
+Annotations and tiles for QuPath, CSV, a figure, heatmaps as OME-Zarr.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,9 @@ def write_annotations(path: str, data: Any, meta: Mapping[str, Any]) -> list[str
     told = meta.get("metadata", {})
     colors = class_colors(names) | told.get(COLORS, {})
     rings = [corners_of(np.asarray(data[number]), kinds[number]) for number in kept]
-    drawn = [Annotation(name, (ring,), colors.get(name)) for name, ring in zip(names, rings, strict=True)]
+    drawn = [
+        Annotation(name, (ring,), colors.get(name)) for name, ring in zip(names, rings, strict=True)
+    ]
     write_areas(Path(path), drawn, told.get(BOUNDS))
     return [path]
 
@@ -62,11 +67,15 @@ def write_ome_zarr(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]: 
     heatmap = meta.get("metadata", {}).get("heatmap")
     if heatmap is None or not Path(heatmap).exists():
         name = meta.get("name", "this layer")
-        raise UsageError(f"{name} is no heatmap of a finished run.", "Save a layer that slidecam made.")
+        raise UsageError(
+            f"{name} is no heatmap of a finished run.", "Save a layer that slidecam made."
+        )
     if Path(heatmap).resolve() == Path(path).resolve():
         return [path]
     if _holds_something_else(Path(path)):
-        raise UsageError(f"{path} is a folder, and no OME-Zarr.", "It was not touched: choose another name.")
+        raise UsageError(
+            f"{path} is a folder, and no OME-Zarr.", "It was not touched: choose another name."
+        )
     with replacing_folder(Path(path)) as fresh:
         shutil.copytree(heatmap, fresh)
     return [path]
@@ -81,5 +90,7 @@ def _run_of(meta: Mapping[str, Any]) -> ShownRun:
     run = meta.get("metadata", {}).get(KEY)
     if not isinstance(run, ShownRun):
         name = meta.get("name", "this layer")
-        raise UsageError(f"{name} shows no run of slidecam.", "Save the layer whose name ends in ': class'.")
+        raise UsageError(
+            f"{name} shows no run of slidecam.", "Save the layer whose name ends in ': class'."
+        )
     return run

@@ -1,4 +1,7 @@
-"""What one slide needs before its first batch: opened, masked, cut into a grid, laid out on disk, prefetching."""
+"""What one slide needs before its first batch.
+
+Opened, masked, cut into a grid, laid out on disk, prefetching.
+"""
 
 from slidecam.preparation.model import LoadedModel, WarmClassifiers, load_model
 from slidecam.preparation.outputs import (

@@ -42,10 +42,12 @@ class LoadedModel:
 
 
 class WarmClassifiers:
-    """The classifiers that were used last, ready on their devices, for programs that live longer than one call.
+    """The classifiers that were used last, ready on their devices.
 
-    A bundle's digest is over its card and weights, so that a bundle that was changed on disk is loaded anew. It may be
-    asked from any thread; what it returns is to be used by one at a time.
+    This is for programs that live longer than one call.
+
+    A bundle's digest is over its card and weights, so that a bundle that was changed on disk is
+    loaded anew. It may be asked from any thread; what it returns is to be used by one at a time.
 
     Parameters
     ----------
@@ -58,8 +60,13 @@ class WarmClassifiers:
         self._kept: OrderedDict[tuple[str, str, str, str], Classifier] = OrderedDict()
         self._lock = Lock()
 
-    def classifier(self, bundle: Bundle, device: torch.device, precision: Precision, backend: Backend) -> Classifier:
-        """Return a bundle's classifier, proven by one tile when it is loaded; see `Bundle.classifier`."""
+    def classifier(
+        self, bundle: Bundle, device: torch.device, precision: Precision, backend: Backend
+    ) -> Classifier:
+        """Return a bundle's classifier, proven by one tile when it is loaded.
+
+        See `Bundle.classifier`.
+        """
         key = bundle.digest, str(device), precision, backend
         with self._lock:
             if key not in self._kept:
@@ -70,7 +77,9 @@ class WarmClassifiers:
             return self._kept[key]
 
 
-def load_model(model: str | Path, spec: PredictSpec, warm: WarmClassifiers | None = None) -> LoadedModel:
+def load_model(
+    model: str | Path, spec: PredictSpec, warm: WarmClassifiers | None = None
+) -> LoadedModel:
     """Open a bundle, put its classifier on the device and settle maps and batch size.
 
     ``warm`` may hold the classifier already, and keeps it for the next call.
@@ -81,13 +90,22 @@ def load_model(model: str | Path, spec: PredictSpec, warm: WarmClassifiers | Non
     wishes = spec.heatmap, spec.heatmap_classes, spec.heatmap_against
     request = request_maps(bundle.card, *wishes, has_map=classifier.has_map)
     shape = map_shape(classifier, request)
-    return LoadedModel(bundle, classifier, request, shape, spec.batch or find_batch_size(classifier, request))
+    return LoadedModel(
+        bundle, classifier, request, shape, spec.batch or find_batch_size(classifier, request)
+    )
 
 
 def _proven(bundle: Bundle, classifier: Classifier) -> Classifier:
-    """Classify one grey tile: weights that have become not-a-number in training are found before the first slide."""
+    """Classify one grey tile.
+
+    Weights that have become not-a-number in training are found before the first slide.
+    """
     edge = bundle.card.input_px
     grey = torch.full((1, edge, edge, 3), 128, dtype=torch.uint8, device=classifier.device)
     if not classifier.run(grey, gradients=False).logits.isfinite().all():
-        raise WeightsError(bundle.path, "the logits of a grey tile are not finite numbers.", "Train or copy it again.")
+        raise WeightsError(
+            bundle.path,
+            "the logits of a grey tile are not finite numbers.",
+            "Train or copy it again.",
+        )
     return classifier

@@ -1,4 +1,7 @@
-"""What lies in a slide's folder: the names, which of them a call leaves, and how they are cleared away."""
+"""What lies in a slide's folder.
+
+The names, which of them a call leaves, and how they are cleared away.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,16 @@ if TYPE_CHECKING:
 HEATMAP = "heatmap.ome.zarr"
 FURTHER_HEATMAPS = "heatmap-*.ome.zarr"
 OUTPUTS = ("tiles.csv", "tiles.geojson", HEATMAP, "overview.png", "mask.png")
-"""What lies in a slide's folder beside `run.json` and `run.zarr`; the names are a contract. Each method after the first
+"""What lies in a slide's folder beside `run.json` and `run.zarr`; the names are a contract.
+
+Each method after the first
 has a heatmap of its own beside these (`heatmap_files`)."""
 
 VOLUME_OUTPUTS = ("slices.csv", HEATMAP, "montage.png", "mask.nii.gz")
-"""The same for a volume. Beside each heatmap lies one NIfTI for each class that is mapped (`nifti_name`)."""
+"""The same for a volume.
+
+Beside each heatmap lies one NIfTI for each class that is mapped (`nifti_name`).
+"""
 
 NIFTIS = "heatmap*.nii.gz"
 
@@ -42,7 +50,9 @@ def heatmap_files(request: MapRequest | None) -> dict[str, str]:
     return {first: HEATMAP, **{method: FURTHER_HEATMAPS.replace("*", method) for method in further}}
 
 
-def output_names(request: MapRequest | None, volume_classes: Sequence[str] | None = None) -> tuple[str, ...]:
+def output_names(
+    request: MapRequest | None, volume_classes: Sequence[str] | None = None
+) -> tuple[str, ...]:
     """Return the names of all outputs in a slide's folder, beside `run.json` and `run.zarr`.
 
     ``volume_classes`` are the classifier's classes where the slide is a volume, else None.
@@ -60,12 +70,15 @@ def output_names(request: MapRequest | None, volume_classes: Sequence[str] | Non
 
 
 def nifti_name(heatmap: str, class_name: str) -> str:
-    """Return the name of a class's NIfTI beside a volume's ``heatmap``; no two classes share one."""
+    """Return the name of a class's NIfTI beside a volume's ``heatmap``, unique to the class."""
     return f"{heatmap.removesuffix('.ome.zarr')}.{quote(class_name, safe=' ')}.nii.gz"
 
 
 def painting(request: MapRequest | None, spec: PredictSpec) -> dict[str, Any]:
-    """Return how heatmaps are painted, as JSON: what may change when a run is continued without classifying again."""
+    """Return how heatmaps are painted, as JSON.
+
+    What may change when a run is continued without classifying again.
+    """
     if request is None:
         return {}
     scales = {method: spec.fixed_scale(method) for method in request.methods}
@@ -74,14 +87,24 @@ def painting(request: MapRequest | None, spec: PredictSpec) -> dict[str, Any]:
         "scales": {method: list(scale) for method, scale in scales.items() if scale is not None},
     }
     if THRESHOLDED.keys() & set(request.methods):
-        told |= {"threshold": spec.heatmap_threshold, "threshold scope": spec.heatmap_threshold_scope}
+        told |= {
+            "threshold": spec.heatmap_threshold,
+            "threshold scope": spec.heatmap_threshold_scope,
+        }
     return told
 
 
 def all_written(
-    folder: Path, record: Mapping[str, Any], request: MapRequest | None, spec: PredictSpec, names: Sequence[str]
+    folder: Path,
+    record: Mapping[str, Any],
+    request: MapRequest | None,
+    spec: PredictSpec,
+    names: Sequence[str],
 ) -> bool:
-    """Whether an earlier call has finished a slide as it is asked for now, and all of its outputs are still there."""
+    """Whether an earlier call has finished a slide as it is wanted now.
+
+    All of its outputs must still be there.
+    """
     same = record.get("status") in FINISHED and record.get("ngff") == spec.ngff
     same = same and record.get("painting") == painting(request, spec)
     return same and all((folder / name).exists() for name in names)
@@ -96,7 +119,7 @@ def clear_outputs(folder: Path) -> None:
 
 
 def clear_heatmaps(folder: Path, kept: Collection[str]) -> None:
-    """Remove the heatmaps of methods that are not asked for any more; ``kept`` are names of files."""
+    """Remove the heatmaps of methods that are not wanted any more; ``kept`` are file names."""
     for path in (folder / HEATMAP, *folder.glob(FURTHER_HEATMAPS), *folder.glob(NIFTIS)):
         if path.name not in kept:
             _remove(path)

@@ -1,4 +1,4 @@
-"""One slide before its first batch: opened, masked, cut into a grid, laid out on disk, prefetching."""
+"""One slide before its first batch: opened, masked, cut to a grid, laid on disk, prefetching."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ class OpenRun:
     lock
         Keeps other processes out until it is released.
     planes
-        int64, (tiles,): the plane of a volume that each tile is on, in grid order; None for a slide.
+        int64, (tiles,): the plane of a volume that each tile is on, in grid order; None for a
+        slide.
     """
 
     store: RunStore
@@ -92,14 +93,15 @@ class Prepared:
     Attributes
     ----------
     source, spacing, foreground, grid
-        The slide and what was settled about it; ``spacing`` is None where nobody knows it and the classifier needs
-        none.
+        The slide and what was settled about it; ``spacing`` is None where nobody knows it and the
+        classifier needs none.
     folder
         Where its outputs go.
     plan
         What decides every result, as in ``run.json``.
     qupath
-        Where QuPath counts from, ``corner_px``, and the size that it shows, ``size_px``, as in ``run.json``.
+        Where QuPath counts from, ``corner_px``, and the size that it shows, ``size_px``, as in
+        ``run.json``.
     run
         The run on disk; None in a dry run.
     """
@@ -127,7 +129,9 @@ class Prepared:
 
     def output_names(self, model: LoadedModel) -> tuple[str, ...]:
         """Return the names of all outputs in its folder, beside `run.json` and `run.zarr`."""
-        return output_names(model.request, model.bundle.card.class_names if self.is_volume else None)
+        return output_names(
+            model.request, model.bundle.card.class_names if self.is_volume else None
+        )
 
     def close(self) -> None:
         """Stop decoding and let the file go."""
@@ -154,14 +158,22 @@ def prepare(path: str, folder: Path, model: LoadedModel, spec: PredictSpec) -> P
 
 def _of_voxels(source: Source) -> tuple[str, ...]:
     share = source.not_numbers if isinstance(source, VolumeSource) else 0.0
-    told = f"About {100 * share:.2g} % of its voxels are no numbers (NaN or infinite); they are shown as air."
+    told = (
+        f"About {100 * share:.2g} % of its voxels are no numbers (NaN or infinite); they are shown"
+        " as air."
+    )
     return (told,) if share else ()
 
 
 def view_of(card: Card, spec: PredictSpec) -> VolumeView:
-    """Return how a volume is shown to a classifier: as its card says, along the axis that is asked for."""
+    """Return how a volume is shown to a classifier.
+
+    As its card says, along the axis that is asked for.
+    """
     seen = card.volume or VolumeCard()
-    return VolumeView(spec.axis or seen.axis, seen.slices, seen.window, spec.volume, spec.keep_identifiers)
+    return VolumeView(
+        spec.axis or seen.axis, seen.slices, seen.window, spec.volume, spec.keep_identifiers
+    )
 
 
 def _prepare(source: Source, folder: Path, model: LoadedModel, spec: PredictSpec) -> Prepared:
@@ -206,7 +218,15 @@ def _laid(
         everything = replace(whole_slide(source.facts.size), origin=WHOLE_PICTURE)
         return everything, grid, {"tile": WHOLE_PICTURE, "input px": card.input_px}
     foreground = _foreground(source, spacing, spec)
-    tiling = TilingSpec(card.tile_px, card.spacing, card.input_px, spec.overlap, spec.edge, spec.grid, spec.min_tissue)
+    tiling = TilingSpec(
+        card.tile_px,
+        card.spacing,
+        card.input_px,
+        spec.overlap,
+        spec.edge,
+        spec.grid,
+        spec.min_tissue,
+    )
     told = {name.replace("_", " "): value for name, value in asdict(tiling).items()}
     return foreground, lay_grid(source.facts, spacing.spacing, foreground, tiling), told
 
@@ -214,7 +234,11 @@ def _laid(
 def _laid_volume(
     source: VolumeSource, spacing: SettledSpacing | None, card: Card, spec: PredictSpec
 ) -> tuple[Foreground, TileGrid, dict[str, Any]]:
-    head = find_head(source) if spec.mask is None else load_head(_mask_file(source, spec.mask, VOLUMES), source)
+    head = (
+        find_head(source)
+        if spec.mask is None
+        else load_head(_mask_file(source, spec.mask, VOLUMES), source)
+    )
     view = source.view
     told: dict[str, Any] = {
         "axis": view.axis,
@@ -224,8 +248,20 @@ def _laid_volume(
     }
     if card.spacing is None or spacing is None:
         grid = lay_planes(source.facts, head, card.input_px, spec.min_tissue)
-        return head, grid, {"tile": WHOLE_SLICE, "input px": card.input_px, "min tissue": spec.min_tissue, **told}
-    tiling = TilingSpec(card.tile_px, card.spacing, card.input_px, spec.overlap, spec.edge, spec.grid, spec.min_tissue)
+        return (
+            head,
+            grid,
+            {"tile": WHOLE_SLICE, "input px": card.input_px, "min tissue": spec.min_tissue, **told},
+        )
+    tiling = TilingSpec(
+        card.tile_px,
+        card.spacing,
+        card.input_px,
+        spec.overlap,
+        spec.edge,
+        spec.grid,
+        spec.min_tissue,
+    )
     told |= {name.replace("_", " "): value for name, value in asdict(tiling).items()}
     return head, lay_tiles_on_planes(source.facts, spacing.spacing, head, tiling), told
 
@@ -236,7 +272,9 @@ def _foreground(source: Source, spacing: SettledSpacing, spec: PredictSpec) -> F
     return load_foreground(_mask_file(source, spec.mask), source.facts.size, _corner(source, spec))
 
 
-def _mask_file(source: Source, mask: Path, suffixes: Sequence[str] = (".geojson", ".json", ".png")) -> Path:
+def _mask_file(
+    source: Source, mask: Path, suffixes: Sequence[str] = (".geojson", ".json", ".png")
+) -> Path:
     if not mask.is_dir():
         return mask
     for suffix in suffixes:
@@ -244,13 +282,15 @@ def _mask_file(source: Source, mask: Path, suffixes: Sequence[str] = (".geojson"
         if path.exists():
             return path
     raise MaskError(
-        f"{mask}: there is no {source.facts.name}{suffixes[0]} or {source.facts.name}{suffixes[-1]} in this folder.",
+        f"{mask}: there is no {source.facts.name}{suffixes[0]} or {source.facts.name}{suffixes[-1]}"
+        " in this folder.",
         "Add one, or leave --mask out to detect the tissue.",
     )
 
 
 def _batch_size(folder: Path, model: LoadedModel, spec: PredictSpec) -> int:
-    # A run goes on with the batches it was begun with, or its last digits would depend on where it was cut off.
+    # A run goes on with the batches it was begun with, or its last digits would depend on where it
+    # was cut off.
     if spec.existing != "resume" or spec.batch is not None:
         return model.batch_size
     try:
@@ -276,10 +316,14 @@ def _plan(
         "µm/px": None if spacing is None else [spacing.spacing.x, spacing.spacing.y],
         "model": model.bundle.digest,
         **tiling,
-        "tissue mask": mask_digest(foreground.volume if isinstance(foreground, VolumeForeground) else foreground.mask),
+        "tissue mask": mask_digest(
+            foreground.volume if isinstance(foreground, VolumeForeground) else foreground.mask
+        ),
         "heatmap": None if mapped is None else list(mapped.raw),
         "heatmap classes": [] if mapped is None else [names[index] for index in mapped.classes],
-        "heatmap against": None if mapped is None or mapped.against is None else names[mapped.against],
+        "heatmap against": (
+            None if mapped is None or mapped.against is None else names[mapped.against]
+        ),
         "backend": model.classifier.backend,
         "batch size": model.batch_size,
     }
@@ -304,32 +348,54 @@ def _open_run(prepared: Prepared, model: LoadedModel, spec: PredictSpec, lock: F
     batches = plan_batches(prepared.source, grid, model.batch_size)
     classes = len(model.bundle.card.class_names)
     planes = grid.planes if prepared.source.facts.stack is not None else None
-    layout = StorePlan(grid.boxes, batches, grid.step, classes, model.map_shape, prepared.plan, planes)
+    layout = StorePlan(
+        grid.boxes, batches, grid.step, classes, model.map_shape, prepared.plan, planes
+    )
     if spec.existing == "overwrite":
         clear_outputs(prepared.folder)
     store = open_or_create(prepared.folder, layout, spec.existing)
     pending = [(index, batches[index]) for index in store.pending_batches()]
     # Two slides are in flight at a time, so each gets half of the memory.
-    stream_spec = StreamSpec(model.batch_size, spec.workers, spec.memory_mb // 2, model.bundle.card.interpolation)
+    stream_spec = StreamSpec(
+        model.batch_size, spec.workers, spec.memory_mb // 2, model.bundle.card.interpolation
+    )
     stream = TileStream(prepared.source, grid, pending, stream_spec)
     record = read_run(prepared.folder) or {}
     done = len(grid) - sum(len(rows) for _index, rows in pending)
     names = prepared.output_names(model)
     complete = not pending and all_written(prepared.folder, record, model.request, spec, names)
     complete = complete and _written_for_qupath(prepared, record)
-    return OpenRun(store, stream, grid.boxes, done, complete, _begun_elsewhere(record, model, done), lock, planes)
+    return OpenRun(
+        store,
+        stream,
+        grid.boxes,
+        done,
+        complete,
+        _begun_elsewhere(record, model, done),
+        lock,
+        planes,
+    )
 
 
 def _written_for_qupath(prepared: Prepared, record: Mapping[str, Any]) -> bool:
-    """Whether what lies there counts from where QuPath counts now, and is there at all if it is wanted."""
+    """Whether what lies there counts from where QuPath does now, and exists at all if wanted."""
     wanted = prepared.qupath["size_px"] is not None
-    return record.get("qupath") == prepared.qupath and (not wanted or (prepared.folder / QUPATH_FOLDER).exists())
+    return record.get("qupath") == prepared.qupath and (
+        not wanted or (prepared.folder / QUPATH_FOLDER).exists()
+    )
 
 
 def _begun_elsewhere(record: Mapping[str, Any], model: LoadedModel, done: int) -> tuple[str, ...]:
     now = {"device": str(model.classifier.device), "torch": version("torch")}
     then = {"device": record.get("device"), "torch": record.get("versions", {}).get("torch")}
-    changed = [f"{key} {then[key]}, now {now[key]}" for key in now if then[key] not in {None, now[key]}]
+    changed = [
+        f"{key} {then[key]}, now {now[key]}" for key in now if then[key] not in {None, now[key]}
+    ]
     if not (done and changed):
         return ()
-    return (f"This run was begun with {' and '.join(changed)}; the last digits of its tiles may differ.",)
+    return (
+        (
+            f"This run was begun with {' and '.join(changed)}; the last digits of its tiles may"
+            " differ."
+        ),
+    )

@@ -34,29 +34,33 @@ class PredictSpec:
     Attributes
     ----------
     heatmap
-        Methods, separated by commas (``gradcam++,cam``), ``none``, or None: ``gradcam++`` where the bundle allows it
-        and has few classes.
+        Methods, separated by commas (``gradcam++,cam``), ``none``, or None: ``gradcam++`` where the
+        bundle allows it and has few classes.
     heatmap_classes
         Names of the classes to map; empty for all.
     heatmap_against
         Name of the class that Finer-CAM compares the others with; None for the other one of two.
     heatmap_scale
-        Raw values that are painted as 0 and as 1 on every slide, by method; the name ``*`` stands for every method.
-        Methods without an entry have a scale of the slide's own.
+        Raw values that are painted as 0 and as 1 on every slide, by method; the name ``*`` stands
+        for every method. Methods without an entry have a scale of the slide's own.
     heatmap_threshold, heatmap_threshold_scope
-        Rule of DT Grad-CAM's threshold (see `parse_threshold`), and whether it is the slide's or each tile's own.
+        Rule of DT Grad-CAM's threshold (see `parse_threshold`), and whether it is the slide's or
+        each tile's own.
     mpp, spacings
-        µm per level-0 pixel for every slide, or by file name or stem; they win over what the files say.
+        µm per level-0 pixel for every slide, or by file name or stem; they win over what the files
+        say.
     overlap, grid, edge, min_tissue
         See `TilingSpec`.
     shown
-        Width and height of slides as QuPath shows them, by file name or stem, or of all of them by the name ``*``.
-        They say where its coordinates begin (see `shown_corner`), and a folder ``qupath`` is written for its scripts.
+        Width and height of slides as QuPath shows them, by file name or stem, or of all of them by
+        the name ``*``. They say where its coordinates begin (see `shown_corner`), and a folder
+        ``qupath`` is written for its scripts.
     mask
-        GeoJSON or PNG that replaces the tissue detection: one file for the only slide, or a folder of
-        ``<stem>.geojson`` / ``<stem>.png``.
+        GeoJSON or PNG that replaces the tissue detection: one file for the only slide, or a folder
+        of ``<stem>.geojson`` / ``<stem>.png``.
     batch, workers, memory_mb
-        Tiles per batch (None: found from memory), decoding threads, and what prefetched pixels may take.
+        Tiles per batch (None: found from memory), decoding threads, and what prefetched pixels may
+        take.
     device, precision, backend
         ``auto``, ``cpu``, ``cuda``; ``fp32``, ``bf16``; ``folded``, ``eager``.
     existing
@@ -70,8 +74,8 @@ class PredictSpec:
     reader
         Name of the reader to use instead of the one that the content suggests.
     axis, volume
-        Of volumes: the axis along which slices are taken (None: the card's), and which volume of a 4-D file, by its
-        number from 0 or its name (None: the first).
+        Of volumes: the axis along which slices are taken (None: the card's), and which volume of a
+        4-D file, by its number from 0 or its name (None: the first).
     keep_identifiers
         Whether outputs may be called after files and folders that are called after a patient.
     """
@@ -116,9 +120,13 @@ class PredictSpec:
         ):
             # Written so that not-a-number is outside too.
             if not low <= value <= high:
-                raise UsageError(f"{name} {value} is out of range.", f"Pass a value from {low:g} to {high:g}.")
+                raise UsageError(
+                    f"{name} {value} is out of range.", f"Pass a value from {low:g} to {high:g}."
+                )
         if self.reader is not None and self.reader not in reader_names():
-            raise UsageError(f"there is no reader {self.reader!r}.", f"Pass one of {', '.join(reader_names())}.")
+            raise UsageError(
+                f"there is no reader {self.reader!r}.", f"Pass one of {', '.join(reader_names())}."
+            )
         if self.axis is not None and self.axis not in AXES:
             raise UsageError(f"there is no axis {self.axis!r}.", f"Pass --axis {', '.join(AXES)}.")
         parse_threshold(self.heatmap_threshold)
@@ -126,19 +134,31 @@ class PredictSpec:
             _check_scale(method, low, high)
 
     def fixed_scale(self, method: str) -> tuple[float, float] | None:
-        """Return the raw values that a method's heatmaps are painted from and to; None for each slide's own scale."""
+        """Return the raw values that a method's heatmaps are painted from and to.
+
+        None for each slide's own scale.
+        """
         return self.heatmap_scale.get(method, self.heatmap_scale.get(EVERY_METHOD))
 
     def of_slide(self, facts: SourceFacts) -> tuple[float | None, Size | None]:
-        """Return what was said of one slide, by its file name or else its stem: µm per pixel, and the size shown."""
+        """Return what was said of one slide, by its file name or else its stem.
+
+        This is µm per pixel, and the size shown.
+        """
         names = (Path(facts.path).name, facts.name)
         mpp = next((self.spacings[name] for name in names if name in self.spacings), self.mpp)
-        shown = next((self.shown[name] for name in (*names, EVERY_SLIDE) if name in self.shown), None)
+        shown = next(
+            (self.shown[name] for name in (*names, EVERY_SLIDE) if name in self.shown), None
+        )
         return mpp, None if shown is None else Size(*shown)
 
 
 def _check_scale(method: str, low: float, high: float) -> None:
     if method != EVERY_METHOD and method not in TITLES:
-        raise UsageError(f"a scale for {method!r}: there is no such heatmap.", f"Use one of {', '.join(TITLES)}.")
+        raise UsageError(
+            f"a scale for {method!r}: there is no such heatmap.", f"Use one of {', '.join(TITLES)}."
+        )
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise UsageError(f"a heatmap cannot run from {low:g} to {high:g}.", "Pass --heatmap-scale LOW,HIGH.")
+        raise UsageError(
+            f"a heatmap cannot run from {low:g} to {high:g}.", "Pass --heatmap-scale LOW,HIGH."
+        )

@@ -1,4 +1,4 @@
-"""A run, read: its tiles, what a legend tells of them, how unsure each is, two runs compared, one as a figure."""
+"""A run, read: its tiles, their legend, how unsure each is, two runs compared, one as a figure."""
 
 from slidecam.run_results.comparison import ChangedTile, ClassChange, RunComparison, compare_runs
 from slidecam.run_results.figure import FigureSpec, write_figure

@@ -1,4 +1,7 @@
-"""Two runs of one slide beside each other: what changed between an old and a new classifier, and where."""
+"""Two runs of one slide beside each other.
+
+What changed between an old and a new classifier, and where.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ NONE = "(none)"
 
 @dataclass(frozen=True)
 class ClassChange:
-    """One class before and after: tiles that it wins, their own area in the legend's unit, its share of the tissue."""
+    """One class before and after.
+
+    Tiles that it wins, their own area in the legend's unit, its share of the tissue.
+    """
 
     name: str
     color: RGB
@@ -126,7 +132,8 @@ class RunComparison:
 def compare_runs(before: RunTiles, after: RunTiles) -> RunComparison:
     """Hold two runs of one slide beside each other.
 
-    Tiles are compared where both runs have the very same box; areas and shares are those of each run as a whole.
+    Tiles are compared where both runs have the very same box; areas and shares are those of each
+    run as a whole.
 
     Raises
     ------
@@ -135,8 +142,8 @@ def compare_runs(before: RunTiles, after: RunTiles) -> RunComparison:
     """
     if before.digest.get("slide") != after.digest.get("slide"):
         raise UsageError(
-            f"{before.folder} is a run of {before.slide_path} and {after.folder} of {after.slide_path}, whose content "
-            "is another.",
+            f"{before.folder} is a run of {before.slide_path} and {after.folder} of"
+            f" {after.slide_path}, whose content is another.",
             "Compare two runs of one slide.",
         )
     old, new = _matched(before, after)
@@ -170,7 +177,9 @@ def _matched(before: RunTiles, after: RunTiles) -> tuple[NDArray[np.int64], NDAr
     return old[both], new[both]
 
 
-def _names(before: RunTiles, after: RunTiles, old: NDArray[np.int64], new: NDArray[np.int64]) -> tuple[str, ...]:
+def _names(
+    before: RunTiles, after: RunTiles, old: NDArray[np.int64], new: NDArray[np.int64]
+) -> tuple[str, ...]:
     names = dict.fromkeys((*before.table.class_names, *after.table.class_names))
     unwon = (before.table.winners[old] < 0).any() or (after.table.winners[new] < 0).any()
     return (*names, *([NONE] if unwon else []))
@@ -178,7 +187,9 @@ def _names(before: RunTiles, after: RunTiles, old: NDArray[np.int64], new: NDArr
 
 def _called(run: RunTiles, rows: NDArray[np.int64], names: tuple[str, ...]) -> NDArray[np.int64]:
     """Return which of ``names`` each tile is; -1, no winner, is the last of the table of places."""
-    places = np.array([*(names.index(name) for name in run.table.class_names), len(names) - 1], np.int64)
+    places = np.array(
+        [*(names.index(name) for name in run.table.class_names), len(names) - 1], np.int64
+    )
     return np.asarray(places[run.table.winners[rows]])
 
 
@@ -198,7 +209,11 @@ def _changed(
         ChangedTile(
             row=int(new[place]),
             row_before=int(old[place]),
-            box=(int(boxes[new[place], 0]), int(boxes[new[place], 1]), *map(int, boxes[new[place], 2:])),  # type: ignore[arg-type]  # four numbers
+            box=(
+                int(boxes[new[place], 0]),
+                int(boxes[new[place], 1]),
+                *map(int, boxes[new[place], 2:]),
+            ),  # type: ignore[arg-type]  # four numbers
             before=names[called[0][place]],
             after=names[called[1][place]],
             p_before=float(sure[0][place]),
@@ -225,11 +240,16 @@ def _kappa(confusion: NDArray[np.int64]) -> float | None:
 
 def _changes(before: RunTiles, after: RunTiles) -> tuple[ClassChange, ...]:
     old, new = ({row.name: row for row in legend(run).rows} for run in (before, after))
-    return tuple(_change(name, old.get(name), new.get(name)) for name in dict.fromkeys((*old, *new)))
+    return tuple(
+        _change(name, old.get(name), new.get(name)) for name in dict.fromkeys((*old, *new))
+    )
 
 
 def _change(name: str, old: LegendRow | None, new: LegendRow | None) -> ClassChange:
-    counts = [(0, 0.0, 0.0) if row is None else (row.winners, row.winner_area, row.winner_share) for row in (old, new)]
+    counts = [
+        (0, 0.0, 0.0) if row is None else (row.winners, row.winner_area, row.winner_share)
+        for row in (old, new)
+    ]
     color = next(row.color for row in (new, old) if row is not None)
     (count, area, share), (count_after, area_after, share_after) = counts
     return ClassChange(name, color, count, count_after, area, area_after, share, share_after)
@@ -239,4 +259,6 @@ def _told(before: RunTiles, after: RunTiles, both: int) -> list[str]:
     total = max(int(before.table.done.sum()), int(after.table.done.sum()))
     if both == total:
         return []
-    return [f"{both} of {total} tiles are in both runs; the others count in areas and shares alone."]
+    return [
+        f"{both} of {total} tiles are in both runs; the others count in areas and shares alone."
+    ]

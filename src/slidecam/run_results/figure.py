@@ -1,4 +1,7 @@
-"""A run as a figure for a paper: the slide or a part of it, with its classes or one class's evidence."""
+"""A run as a figure for a paper.
+
+The slide or a part of it, with its classes or one class's evidence.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,8 @@ class FigureSpec:
     Attributes
     ----------
     show
-        ``classes``: the most probable class of each tile. ``probability`` of one class. ``heatmap`` of one class.
-        ``slide``: the slide alone.
+        ``classes``: the most probable class of each tile. ``probability`` of one class. ``heatmap``
+        of one class. ``slide``: the slide alone.
     class_name
         For ``probability`` and ``heatmap``; None for the first one.
     method
@@ -54,7 +57,8 @@ class FigureSpec:
     region
         Level-0 pixels; None for the whole slide.
     threshold
-        Probability below which a tile is left bare, for ``classes`` and ``probability``; None for none.
+        Probability below which a tile is left bare, for ``classes`` and ``probability``; None for
+        none.
     longest
         Pixels of the picture's longer side, at most.
     title
@@ -71,7 +75,9 @@ class FigureSpec:
 
     def __post_init__(self) -> None:
         if self.show not in get_args(Shown):
-            raise UsageError(f"a figure cannot show {self.show!r}.", f"Use one of {', '.join(get_args(Shown))}.")
+            raise UsageError(
+                f"a figure cannot show {self.show!r}.", f"Use one of {', '.join(get_args(Shown))}."
+            )
         if self.longest < 16:  # noqa: PLR2004  (less is no picture)
             raise UsageError(f"a figure of {self.longest} px shows nothing.", "Pass 16 or more.")
 
@@ -97,7 +103,9 @@ def write_figure(path: Path, run: RunTiles, spec: FigureSpec | None = None) -> N
     """
     spec = spec or FigureSpec()
     if run.planes is not None:
-        raise UsageError(f"{run.folder} is a run of a volume, not of a slide.", "Look at its montage.png.")
+        raise UsageError(
+            f"{run.folder} is a run of a volume, not of a slide.", "Look at its montage.png."
+        )
     region = _region(run, spec)
     overlay = _overlay(run, spec)
     with open_source(run.slide_path) as source:
@@ -118,15 +126,15 @@ def _region(run: RunTiles, spec: FigureSpec) -> Box:
     right, bottom = min(box.right, whole.width), min(box.bottom, whole.height)
     if right <= left or bottom <= top:
         raise UsageError(
-            f"the region {box.x},{box.y},{box.width},{box.height} lies off the slide of {whole.width} x {whole.height} "
-            "px.",
+            f"the region {box.x},{box.y},{box.width},{box.height} lies off the slide of"
+            f" {whole.width} x {whole.height} px.",
             "Pass --region X,Y,WIDTH,HEIGHT in level-0 pixels.",
         )
     return Box(left, top, right - left, bottom - top)
 
 
 def _pixels(source: Source, region: Box, longest: int) -> NDArray[np.uint8]:
-    """Return the region with its longer side at most ``longest`` pixels, read in bands of one level."""
+    """Return the region, its longer side at most ``longest`` pixels, read in bands of one level."""
     shrink = max(1.0, max(region.width, region.height) / longest)
     columns, rows = max(1, round(region.width / shrink)), max(1, round(region.height / shrink))
     level = nearest_better_level(source.facts.levels, shrink)
@@ -134,12 +142,16 @@ def _pixels(source: Source, region: Box, longest: int) -> NDArray[np.uint8]:
     left, right = region.x / level.downsample, region.right / level.downsample
     for first in range(0, rows, BAND):
         last = min(first + BAND, rows)
-        top, bottom = ((region.y + region.height * row / rows) / level.downsample for row in (first, last))
+        top, bottom = (
+            (region.y + region.height * row / rows) / level.downsample for row in (first, last)
+        )
         corner = int(np.floor(left)), int(np.floor(top))
         box = LevelBox(*corner, int(np.ceil(right)) - corner[0], int(np.ceil(bottom)) - corner[1])
         band = Image.fromarray(source.read(level.index, box))
         part = left - corner[0], top - corner[1], right - corner[0], bottom - corner[1]
-        picture[first:last] = np.asarray(band.resize((columns, last - first), Image.Resampling.BOX, box=part))
+        picture[first:last] = np.asarray(
+            band.resize((columns, last - first), Image.Resampling.BOX, box=part)
+        )
     return picture
 
 
@@ -149,28 +161,44 @@ class _Overlay:
     def __init__(self, run: RunTiles, spec: FigureSpec) -> None:
         self._run, self._spec = run, spec
 
-    def __call__(self, pixels: NDArray[np.uint8], region: Box) -> tuple[NDArray[np.uint8], FigureFacts]:
+    def __call__(
+        self, pixels: NDArray[np.uint8], region: Box
+    ) -> tuple[NDArray[np.uint8], FigureFacts]:
         """Return the slide itself."""
         del region
         return pixels, FigureFacts("", "", None)
 
 
 class _Classes(_Overlay):
-    def __call__(self, pixels: NDArray[np.uint8], region: Box) -> tuple[NDArray[np.uint8], FigureFacts]:
+    def __call__(
+        self, pixels: NDArray[np.uint8], region: Box
+    ) -> tuple[NDArray[np.uint8], FigureFacts]:
         table = _sure(_within(self._run, region), self._spec.threshold)
-        labels = class_map(table, Size(region.width, region.height), (pixels.shape[0], pixels.shape[1]))
+        labels = class_map(
+            table, Size(region.width, region.height), (pixels.shape[0], pixels.shape[1])
+        )
         shown = colored(pixels, labels, np.array(table.class_colors, np.uint8))
         inside = replace(self._run, table=_centred(self._run, region))
-        rows = sorted(legend(inside, self._spec.threshold or 0.0).rows, key=lambda row: -row.winner_share)[:LISTED]
+        rows = sorted(
+            legend(inside, self._spec.threshold or 0.0).rows, key=lambda row: -row.winner_share
+        )[:LISTED]
         at = self._spec.threshold
         told = [(row, row.winner_share) if at is None else (row, row.share) for row in rows]
         entries = tuple(FigureClass(row.name, row.color, _percent(share)) for row, share in told)
-        words = "most probable class" if at is None else f"most probable class, from a probability of {at:g}"
-        return shown, FigureFacts("", words, None, entries, "share of tissue", details=_calibration(self._run))
+        words = (
+            "most probable class"
+            if at is None
+            else f"most probable class, from a probability of {at:g}"
+        )
+        return shown, FigureFacts(
+            "", words, None, entries, "share of tissue", details=_calibration(self._run)
+        )
 
 
 class _Probability(_Overlay):
-    def __call__(self, pixels: NDArray[np.uint8], region: Box) -> tuple[NDArray[np.uint8], FigureFacts]:
+    def __call__(
+        self, pixels: NDArray[np.uint8], region: Box
+    ) -> tuple[NDArray[np.uint8], FigureFacts]:
         run, spec = self._run, self._spec
         name = spec.class_name or run.table.class_names[0]
         index, table = run.index_of(name), _within(run, region)
@@ -179,48 +207,79 @@ class _Probability(_Overlay):
         shape = pixels.shape[0], pixels.shape[1]
         heat = value_map(table.boxes[kept], values[kept], Size(region.width, region.height), shape)
         scale = HeatScale(f"probability of {name}")
-        words = f"probability of {name}" + ("" if spec.threshold is None else f", from {spec.threshold:g}")
-        return heated(pixels, heat), FigureFacts("", words, None, heat=scale, details=_calibration(run))
+        words = f"probability of {name}" + (
+            "" if spec.threshold is None else f", from {spec.threshold:g}"
+        )
+        return heated(pixels, heat), FigureFacts(
+            "", words, None, heat=scale, details=_calibration(run)
+        )
 
 
 class _Heatmap(_Overlay):
-    def __call__(self, pixels: NDArray[np.uint8], region: Box) -> tuple[NDArray[np.uint8], FigureFacts]:
+    def __call__(
+        self, pixels: NDArray[np.uint8], region: Box
+    ) -> tuple[NDArray[np.uint8], FigureFacts]:
         run, spec = self._run, self._spec
         record = _heatmap_record(run, spec.method)
         image = read_heatmap_ome_zarr(run.folder / record["file"])
         names = image.spec.class_names
         name = spec.class_name or names[0]
         if name not in names:
-            raise UsageError(f"{record['file']} has no class {name!r}.", f"It has {', '.join(names)}.")
-        wanted = max(pixels.shape[:2]) * max(run.size.width, run.size.height) / max(region.width, region.height)
+            raise UsageError(
+                f"{record['file']} has no class {name!r}.", f"It has {', '.join(names)}."
+            )
+        wanted = (
+            max(pixels.shape[:2])
+            * max(run.size.width, run.size.height)
+            / max(region.width, region.height)
+        )
         level = image.level_for(round(wanted))
-        values, corner, part = _cropped(image.levels[level], names.index(name), region, image.spec.pitch * 2**level)
+        values, corner, part = _cropped(
+            image.levels[level], names.index(name), region, image.spec.pitch * 2**level
+        )
         heat = resampled(values, part, (pixels.shape[0], pixels.shape[1]), corner)
         title = TITLES.get(record["method"], record["method"])
         scale = _heat_scale(title, record, names.index(name), signed=image.spec.signed)
-        return heated(pixels, heat, signed=image.spec.signed), FigureFacts("", f"{title} for {name}", None, heat=scale)
+        return heated(pixels, heat, signed=image.spec.signed), FigureFacts(
+            "", f"{title} for {name}", None, heat=scale
+        )
 
 
 def _heat_scale(title: str, record: dict[str, Any], index: int, *, signed: bool) -> HeatScale:
-    """Return what the colours mean: shares of the slide's scale, or raw values where the scale was fixed."""
+    """Return what the colours mean.
+
+    Shares of the slide's scale, or raw values where the scale was fixed.
+    """
     fixed = record.get("scale") == "fixed"
     high = float(record["raw_at_1"][index]) if fixed else 1.0
     low = -high if signed else float(record["raw_at_0"][index]) if fixed else 0.0
     words = "raw values on a fixed scale" if fixed else "share of the slide's scale"
-    return HeatScale(f"{title}, {words}", (f"{low:g}", f"{(low + high) / 2:g}", f"{high:g}"), signed)
+    return HeatScale(
+        f"{title}, {words}", (f"{low:g}", f"{(low + high) / 2:g}", f"{high:g}"), signed
+    )
 
 
 def _overlay(run: RunTiles, spec: FigureSpec) -> _Overlay:
-    kinds = {"slide": _Overlay, "classes": _Classes, "probability": _Probability, "heatmap": _Heatmap}
+    kinds = {
+        "slide": _Overlay,
+        "classes": _Classes,
+        "probability": _Probability,
+        "heatmap": _Heatmap,
+    }
     return kinds[spec.show](run, spec)
 
 
 def _within(run: RunTiles, region: Box) -> TileTable:
-    """Return the tiles whose own part reaches into a region: that part, counted from the region's corner."""
+    """Return the tiles whose own part reaches into a region.
+
+    That part, counted from the region's corner.
+    """
     own = cells(run.table.boxes, run.step)
     low, high = own[:, :2], own[:, :2] + own[:, 2:]
     inside = np.all((high > (region.x, region.y)) & (low < (region.right, region.bottom)), axis=1)
-    return _some(replace(run.table, boxes=own - np.array([region.x, region.y, 0, 0])), np.asarray(inside))
+    return _some(
+        replace(run.table, boxes=own - np.array([region.x, region.y, 0, 0])), np.asarray(inside)
+    )
 
 
 def _centred(run: RunTiles, region: Box) -> TileTable:
@@ -247,7 +306,11 @@ def _sure(table: TileTable, threshold: float | None) -> TileTable:
 def _heatmap_record(run: RunTiles, method: str | None) -> dict[str, Any]:
     """Return what ``run.json`` says of a method's heatmap."""
     told: list[dict[str, Any]] = (read_run(run.folder) or {}).get("heatmaps") or []
-    found = [one for one in told if method in {None, one.get("method")} and (run.folder / one["file"]).exists()]
+    found = [
+        one
+        for one in told
+        if method in {None, one.get("method")} and (run.folder / one["file"]).exists()
+    ]
     if not found:
         known = ", ".join(str(one.get("method")) for one in told) or "none"
         raise UsageError(
@@ -264,9 +327,13 @@ def _cropped(
     pitch: float,
 ) -> tuple[NDArray[np.float32], tuple[float, float], tuple[float, float]]:
     """Return what a region needs of a heatmap's level, with the region's corner and size in it."""
-    left, top, right, bottom = (edge / pitch for edge in (region.x, region.y, region.right, region.bottom))
+    left, top, right, bottom = (
+        edge / pitch for edge in (region.x, region.y, region.right, region.bottom)
+    )
     x, y = max(int(left) - 1, 0), max(int(top) - 1, 0)
-    values = np.asarray(array[index, y : int(np.ceil(bottom)) + 1, x : int(np.ceil(right)) + 1], np.float32)
+    values = np.asarray(
+        array[index, y : int(np.ceil(bottom)) + 1, x : int(np.ceil(right)) + 1], np.float32
+    )
     return values, (left - x, top - y), (right - left, bottom - top)
 
 
@@ -275,8 +342,17 @@ def _calibration(run: RunTiles) -> tuple[tuple[str, str], ...]:
 
 
 def _details(run: RunTiles, region: Box) -> list[tuple[str, str]]:
-    whole = (region.x, region.y, region.width, region.height) == (0, 0, run.size.width, run.size.height)
-    place = [] if whole else [("Region", f"x {region.x}, y {region.y}; {region.width} x {region.height} px")]
+    whole = (region.x, region.y, region.width, region.height) == (
+        0,
+        0,
+        run.size.width,
+        run.size.height,
+    )
+    place = (
+        []
+        if whole
+        else [("Region", f"x {region.x}, y {region.y}; {region.width} x {region.height} px")]
+    )
     spacing = [] if run.spacing is None else [("Slide", f"{run.spacing.mean:.4g} µm/px")]
     return [*place, *spacing, ("Tiles", f"{int(run.table.done.sum()):,} classified")]
 

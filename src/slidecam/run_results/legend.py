@@ -1,4 +1,7 @@
-"""What a legend tells of each class: how much of the tissue it takes, and how many tiles, at a threshold."""
+"""What a legend tells of each class.
+
+How much of the tissue it takes, and how many tiles, at a threshold.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +33,14 @@ class LegendRow:
     count
         Tiles whose probability of the class is at least the threshold.
     area, share
-        Tissue under any of these tiles, each place counted once however many of them lie over it, and its share of
-        the classified tissue. A place may lie under tiles of two classes, so that shares may add up to more than 1.
+        Tissue under any of these tiles, each place counted once however many of them lie over it,
+        and its share of the classified tissue. A place may lie under tiles of two classes, so that
+        shares may add up to more than 1.
     winners
         Tiles whose most probable class it is, whatever the threshold.
     winner_area, winner_share
-        Tissue in the middles of these tiles, as large as the step from tile to tile: what the class map shows. These
-        add up to 1 at most.
+        Tissue in the middles of these tiles, as large as the step from tile to tile: what the class
+        map shows. These add up to 1 at most.
     """
 
     name: str
@@ -94,7 +98,8 @@ def legend(run: RunTiles, threshold: float = 0.5) -> Legend:
     Parameters
     ----------
     run
-        Its mosaic of tile edges is laid at the first call; later ones cost some milliseconds for 100,000 tiles.
+        Its mosaic of tile edges is laid at the first call; later ones cost some milliseconds for
+        100,000 tiles.
     threshold
         Probability from which a tile counts for a class.
 
@@ -104,7 +109,9 @@ def legend(run: RunTiles, threshold: float = 0.5) -> Legend:
         If ``threshold`` is no number.
     """
     if not np.isfinite(threshold):
-        raise UsageError(f"a threshold of {threshold} parts nothing.", "Pass a probability from 0 to 1.")
+        raise UsageError(
+            f"a threshold of {threshold} parts nothing.", "Pass a probability from 0 to 1."
+        )
     table, own = run.table, own_areas(run)
     classified = run.mosaic.area(table.done)
     rows = []
@@ -138,7 +145,7 @@ def legend(run: RunTiles, threshold: float = 0.5) -> Legend:
 
 
 def own_areas(run: RunTiles) -> NDArray[np.float64]:
-    """Return the tissue in the part of each tile that is its own, in level-0 pixels, float64, (tiles,)."""
+    """Return the tissue in each tile's own part, in level-0 pixels, float64, (tiles,)."""
     own = cells(run.table.boxes, run.step)
     inside = run.tissue_or_slide.coverage(own)
     return np.asarray(inside * own[:, 2] * own[:, 3])

@@ -1,4 +1,7 @@
-"""A run's tiles with all that is known of them, read from its folder; no pixel and no network is needed."""
+"""A run's tiles with all that is known of them, read from its folder.
+
+No pixel and no network is needed.
+"""
 
 from __future__ import annotations
 
@@ -85,17 +88,26 @@ class RunTiles:
 
     @cached_property
     def identity(self) -> str:
-        """SHA-256 of the slide's fingerprint and of all boxes: which tiles these are, whatever a model says of them."""
+        """SHA-256 of the slide's fingerprint and of all boxes.
+
+        Which tiles these are, whatever a model says of them.
+        """
         fingerprint = str(self.digest.get("slide"))
         planes = b"" if self.planes is None else self.planes.astype("<i8").tobytes()
-        return hashlib.sha256(fingerprint.encode() + self.table.boxes.astype("<i8").tobytes() + planes).hexdigest()
+        return hashlib.sha256(
+            fingerprint.encode() + self.table.boxes.astype("<i8").tobytes() + planes
+        ).hexdigest()
 
     @property
     def calibration(self) -> str:
         """Whether the probabilities were calibrated, in words."""
         if self.table.activation == "none":
             return "no probabilities"
-        return "not calibrated" if self.temperature == 1 else f"calibrated (T = {self.temperature:.3g})"
+        return (
+            "not calibrated"
+            if self.temperature == 1
+            else f"calibrated (T = {self.temperature:.3g})"
+        )
 
     @property
     def unit_area(self) -> float:
@@ -118,27 +130,39 @@ class RunTiles:
         return whole_slide(self.size) if self.tissue is None else self.tissue
 
     def index_of(self, class_name: str) -> int:
-        """Return the place of a class among the classifier's; UsageError if it has none of that name."""
+        """Return the place of a class among the classifier's.
+
+        UsageError if it has none of that name.
+        """
         names = self.table.class_names
         if class_name not in names:
-            raise UsageError(f"{self.model} has no class {class_name!r}.", f"Its classes are {', '.join(names[:16])}.")
+            raise UsageError(
+                f"{self.model} has no class {class_name!r}.",
+                f"Its classes are {', '.join(names[:16])}.",
+            )
         return names.index(class_name)
 
     def row_at(self, x: float, y: float, plane: int = 0) -> int | None:
-        """Return the tile at a place in level-0 pixels, the one with the nearest centre where tiles overlap.
+        """Return the tile at a place in level-0 pixels.
+
+        Where tiles overlap, it is the one with the nearest centre.
 
         Of a volume only tiles on ``plane`` are looked at.
         """
         left, top, width, height = self.table.boxes.T
         here = True if self.planes is None else self.planes == plane
-        inside = np.flatnonzero((left <= x) & (x < left + width) & (top <= y) & (y < top + height) & here)
+        inside = np.flatnonzero(
+            (left <= x) & (x < left + width) & (top <= y) & (y < top + height) & here
+        )
         if not len(inside):
             return None
         centres = self.table.boxes[inside, :2] + self.table.boxes[inside, 2:] / 2
         return int(inside[np.square(centres - (x, y)).sum(axis=1).argmin()])
 
 
-def read_run_tiles(folder: Path | str, bundle: Path | str | None = None, slide: str | None = None) -> RunTiles:
+def read_run_tiles(
+    folder: Path | str, bundle: Path | str | None = None, slide: str | None = None
+) -> RunTiles:
     """Read one slide's run, be it finished, partly done or still going on.
 
     Parameters
@@ -146,7 +170,8 @@ def read_run_tiles(folder: Path | str, bundle: Path | str | None = None, slide: 
     folder
         The slide's folder in the output folder of `predict`.
     bundle, slide
-        Where they lie now, if they are not where ``run.json`` says; both are asked for only where they are needed.
+        Where they lie now, if they are not where ``run.json`` says; both are asked for only where
+        they are needed.
 
     Raises
     ------
@@ -159,7 +184,8 @@ def read_run_tiles(folder: Path | str, bundle: Path | str | None = None, slide: 
     record = read_run(folder)
     if record is None:
         raise UsageError(
-            f"{folder}: there is no slide's run here.", "Name the folder of one slide in the --out of slidecam predict."
+            f"{folder}: there is no slide's run here.",
+            "Name the folder of one slide in the --out of slidecam predict.",
         )
     store = RunStore.open(folder)
     path = slide or str(record.get("input", {}).get("path", ""))
@@ -175,7 +201,9 @@ def read_run_tiles(folder: Path | str, bundle: Path | str | None = None, slide: 
             status=store.status,
             probabilities=store.probabilities,
             class_names=tuple(told["class_names"]),
-            class_colors=tuple((int(red), int(green), int(blue)) for red, green, blue in told["class_colors"]),
+            class_colors=tuple(
+                (int(red), int(green), int(blue)) for red, green, blue in told["class_colors"]
+            ),
             activation=told["activation"],
             bounds=bounds,
         ),
@@ -194,23 +222,37 @@ def read_run_tiles(folder: Path | str, bundle: Path | str | None = None, slide: 
 
 
 def _classifier_told(folder: Path, record: Record, bundle: Path | str | None) -> Record:
-    """Return what ``run.json`` says of the classifier; of runs made before it told all, what the bundle says."""
+    """Return what ``run.json`` says of the classifier.
+
+    Of runs made before it told all, what the bundle says.
+    """
     told: Record = record.get("bundle") or {}
     if bundle is None and "class_names" in told:
         return told
     opened = open_bundle(bundle or told.get("path", ""), trust=True)  # only its card is read
     if opened.digest != told.get("digest"):
-        raise StoreError(folder, f"this run was made by another bundle than {opened.path}.", "Name that bundle.")
+        raise StoreError(
+            folder, f"this run was made by another bundle than {opened.path}.", "Name that bundle."
+        )
     card = opened.card
-    named = {"class_names": card.class_names, "class_colors": card.class_colors, "activation": card.activation}
+    named = {
+        "class_names": card.class_names,
+        "class_colors": card.class_colors,
+        "activation": card.activation,
+    }
     return {"name": card.name, "path": str(opened.path), "temperature": card.temperature, **named}
 
 
 def _extent(record: Record, path: str) -> tuple[Size, Box | None]:
-    """Return the slide's size and scanned bounds; runs that do not tell them have their slide opened for its header."""
+    """Return the slide's size and scanned bounds.
+
+    Runs that do not tell them have their slide opened for its header.
+    """
     told = record.get("input", {})
     if "bounds_px" in told:
-        return Size(*told["size_px"]), None if told["bounds_px"] is None else Box(*told["bounds_px"])
+        return Size(*told["size_px"]), None if told["bounds_px"] is None else Box(
+            *told["bounds_px"]
+        )
     with open_source(path) as source:
         return source.facts.size, source.facts.bounds
 
@@ -220,11 +262,15 @@ def _spacing(digest: Mapping[str, Any]) -> Spacing | None:
     return None if told is None else Spacing(*map(float, told))
 
 
-def _tissue(folder: Path, size: Size, digest: Mapping[str, Any]) -> tuple[Foreground | None, tuple[str, ...]]:
+def _tissue(
+    folder: Path, size: Size, digest: Mapping[str, Any]
+) -> tuple[Foreground | None, tuple[str, ...]]:
     try:
         found = load_foreground(folder / MASK, size)
     except MaskError:
         return None, ()
     if mask_digest(found.mask) != digest.get("tissue mask"):
-        return None, (f"{MASK} is not the mask that the tiles were laid on; areas are those of whole tiles.",)
+        return None, (
+            f"{MASK} is not the mask that the tiles were laid on; areas are those of whole tiles.",
+        )
     return found, ()

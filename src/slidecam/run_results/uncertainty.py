@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 Doubt = Literal["entropy", "margin"]
 
 
-def uncertainty(probabilities: NDArray[np.floating], activation: str, kind: Doubt = "entropy") -> NDArray[np.float64]:
+def uncertainty(
+    probabilities: NDArray[np.floating], activation: str, kind: Doubt = "entropy"
+) -> NDArray[np.float64]:
     """Return how unsure the classifier is of each tile, from 0 (sure) to 1 (as unsure as can be).
 
     Parameters
@@ -25,10 +27,11 @@ def uncertainty(probabilities: NDArray[np.floating], activation: str, kind: Doub
     probabilities
         (tiles, classes); a row with not-a-number gives not-a-number.
     activation
-        ``softmax``: one class of all. ``sigmoid``: every class for itself; its least sure class counts.
+        ``softmax``: one class of all. ``sigmoid``: every class for itself; its least sure class
+        counts.
     kind
-        ``entropy``: Shannon's, as a share of the largest. ``margin``: 1 less the distance of the two largest
-        probabilities (of a class and its absence, for a sigmoid).
+        ``entropy``: Shannon's, as a share of the largest. ``margin``: 1 less the distance of the
+        two largest probabilities (of a class and its absence, for a sigmoid).
 
     Raises
     ------
@@ -36,9 +39,13 @@ def uncertainty(probabilities: NDArray[np.floating], activation: str, kind: Doub
         If the classifier gives no probabilities, or there is no such kind.
     """
     if kind not in get_args(Doubt):
-        raise UsageError(f"there is no uncertainty called {kind!r}.", f"Use one of {', '.join(get_args(Doubt))}.")
+        raise UsageError(
+            f"there is no uncertainty called {kind!r}.", f"Use one of {', '.join(get_args(Doubt))}."
+        )
     if activation not in {"softmax", "sigmoid"}:
-        raise UsageError("this classifier gives scores and no probabilities.", "Its tiles have no uncertainty.")
+        raise UsageError(
+            "this classifier gives scores and no probabilities.", "Its tiles have no uncertainty."
+        )
     p = np.asarray(probabilities, np.float64)
     if activation == "softmax":
         return _entropy(p) if kind == "entropy" else _margin(p)
@@ -57,7 +64,9 @@ def _margin(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def most_suspicious(run: RunTiles, class_name: str, least: float = 0.0) -> NDArray[np.int64]:
-    """Return the classified tiles in descending probability of a class; tiles that are equal stay in grid order.
+    """Return the classified tiles in descending probability of a class.
+
+    Tiles that are equal stay in grid order.
 
     Parameters
     ----------
@@ -84,7 +93,9 @@ def most_suspicious(run: RunTiles, class_name: str, least: float = 0.0) -> NDArr
 
 
 def neighbour_in(order: NDArray[np.int64], current: int | None, step: int = 1) -> int | None:
-    """Return the tile so many places after ``current`` in an order; the last or first one where it ends.
+    """Return the tile so many places after ``current`` in an order.
+
+    The last or first one where it ends.
 
     Parameters
     ----------

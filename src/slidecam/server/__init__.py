@@ -1,7 +1,10 @@
-"""A local HTTP door for QuPath and the browser: one warm model, jobs, pictures, slides; for this machine's user alone.
+"""A local HTTP door for QuPath and the browser: one warm model, jobs, pictures, slides.
 
-It listens on 127.0.0.1 only. Whoever calls must know a token, which lies in a file that only the user can read, and
-must call the server by its own name, so that a web page that rebinds its domain to this machine gets nothing.
+For this machine's user alone.
+
+It listens on 127.0.0.1 only. Whoever calls must know a token, which lies in a file that only the
+user can read, and must call the server by its own name, so that a web page that rebinds its domain
+to this machine gets nothing.
 """
 
 from slidecam.server.endpoint import Endpoint, endpoint_path, read_endpoint

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from slidecam.server.service import Service
 
-ABOUT = "Whole slides and pictures, classified and explained by one warm model. Research use only, not for diagnosis."
+ABOUT = (
+    "Whole slides and pictures, classified and explained by one warm model. Research use only, not"
+    " for diagnosis."
+)
 
 
 def make_app(service: Service, token: str, hosts: frozenset[str]) -> Guard:
@@ -37,7 +40,8 @@ def make_app(service: Service, token: str, hosts: frozenset[str]) -> Guard:
         yield
         await anyio.to_thread.run_sync(service.close)
 
-    # FastAPI's own documentation pages load scripts from the network; /openapi.json is enough for programs.
+    # FastAPI's own documentation pages load scripts from the network; /openapi.json is enough for
+    # programs.
     app = FastAPI(
         title="slidecam",
         description=ABOUT,

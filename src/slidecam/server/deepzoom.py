@@ -1,8 +1,9 @@
 """Deep Zoom tiles of a slide, cut from the pyramid level that is fine enough, with bounded memory.
 
-Level ``L`` of ``max_level`` has the slide's size divided by ``2 ** (max_level - L)``, rounded up; tiles of it are
-`TILE` pixels, without overlap. Where the file has no level near that size, coarse tiles come from one small picture of
-the whole slide, since the file would be decoded whole for each of them.
+Level ``L`` of ``max_level`` has the slide's size divided by ``2 ** (max_level - L)``, rounded up;
+tiles of it are `TILE` pixels, without overlap. Where the file has no level near that size, coarse
+tiles come from one small picture of the whole slide, since the file would be decoded whole for each
+of them.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ class DeepZoom:
         """Return the ``.dzi`` description."""
         size = self.size
         return (
-            '<?xml version="1.0" encoding="UTF-8"?>\n'
-            f'<Image xmlns="http://schemas.microsoft.com/deepzoom/2008" Format="jpeg" Overlap="0" TileSize="{TILE}">'
-            f'<Size Width="{size.width}" Height="{size.height}"/></Image>'
+            '<?xml version="1.0" encoding="UTF-8"?>\n<Image'
+            ' xmlns="http://schemas.microsoft.com/deepzoom/2008" Format="jpeg" Overlap="0"'
+            f' TileSize="{TILE}"><Size Width="{size.width}" Height="{size.height}"/></Image>'
         )
 
     def level_size(self, level: int) -> Size:
@@ -86,10 +87,14 @@ class DeepZoom:
     def _box(self, level: int, column: int, row: int) -> LevelBox:
         """Return the box of a tile on its level; RequestError 404 if there is none."""
         if not 0 <= level <= self.max_level:
-            raise RequestError(404, f"there is no level {level}.", f"Levels are 0 to {self.max_level}.")
+            raise RequestError(
+                404, f"there is no level {level}.", f"Levels are 0 to {self.max_level}."
+            )
         box = LevelBox(column * TILE, row * TILE, TILE, TILE).clipped(self.level_size(level))
         if column < 0 or row < 0 or not (box.width and box.height):
-            raise RequestError(404, f"there is no tile {column}_{row} on level {level}.", "Read the .dzi again.")
+            raise RequestError(
+                404, f"there is no tile {column}_{row} on level {level}.", "Read the .dzi again."
+            )
         return box
 
     def _from_whole(self, box: LevelBox, size: Size) -> NDArray[np.uint8]:
@@ -105,7 +110,10 @@ class DeepZoom:
             return self._whole
 
     def _from_level(self, box: LevelBox, shrink: float) -> NDArray[np.uint8]:
-        """Return a box of a Deep Zoom level of that ``shrink``, from the slide's level that is fine enough."""
+        """Return a box of a Deep Zoom level of that ``shrink``.
+
+        It is read from the slide's level that is fine enough.
+        """
         level = nearest_better_level(self.source.facts.levels, shrink)
         factor = shrink / level.downsample
         edges = tuple(edge * factor for edge in (box.x, box.y, box.right, box.bottom))
@@ -115,7 +123,9 @@ class DeepZoom:
         if read.width * read.height > MOST_READ and min(box.width, box.height) > 1:
             return self._by_quarters(box, shrink)
         part = (edges[0] - left, edges[1] - top, edges[2] - left, edges[3] - top)
-        pixels = Image.fromarray(_widened(self.source.read(level.index, read), _up(part[2]), _up(part[3])))
+        pixels = Image.fromarray(
+            _widened(self.source.read(level.index, read), _up(part[2]), _up(part[3]))
+        )
         return np.asarray(pixels.resize((box.width, box.height), _filter(factor), box=part))
 
     def _by_quarters(self, box: LevelBox, shrink: float) -> NDArray[np.uint8]:
@@ -131,7 +141,11 @@ class DeepZoom:
 def _widened(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """Repeat the last column and row: of the last ones of a tile the slide may hold a part only."""
     missing = max(0, height - pixels.shape[0]), max(0, width - pixels.shape[1])
-    return np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge") if any(missing) else pixels
+    return (
+        np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+        if any(missing)
+        else pixels
+    )
 
 
 def _filter(factor: float) -> Image.Resampling:

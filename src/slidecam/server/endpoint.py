@@ -40,7 +40,9 @@ class Endpoint:
     started: str
 
 
-def endpoint_path(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
+def endpoint_path(
+    environment: Mapping[str, str] = os.environ, platform: str = sys.platform
+) -> Path:
     """Return where the file lies: the user's own folder for what programs keep between two runs."""
     if environment.get(VARIABLE):
         return Path(environment[VARIABLE])

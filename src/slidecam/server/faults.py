@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
 
-WRONG_REQUEST = (UsageError, RecipeError, CheckpointError, DeviceError, ExplanationError, TilingError)
+WRONG_REQUEST = (
+    UsageError,
+    RecipeError,
+    CheckpointError,
+    DeviceError,
+    ExplanationError,
+    TilingError,
+)
 """Errors of the call itself, and not of what lies in a file."""
 
 UNFORESEEN = "slidecam did not foresee this; please report it with what the server printed."
@@ -38,7 +45,9 @@ UNFORESEEN = "slidecam did not foresee this; please report it with what the serv
 class RequestError(SlidecamError):
     """A request that is refused; ``status`` is HTTP's, ``headers`` go with the answer."""
 
-    def __init__(self, status: int, problem: str, remedy: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, problem: str, remedy: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(problem, remedy)
         self.status = status
         self.headers = dict(headers or {})
@@ -91,7 +100,9 @@ async def _told(_request: Request, error: Exception) -> JSONResponse:
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  (for the type checker: it was registered so)
     told = "; ".join(_complaint(each) for each in error.errors()[:5])
-    return JSONResponse({"error": f"{told}.", "remedy": "Correct the request; /openapi.json describes it."}, 400)
+    return JSONResponse(
+        {"error": f"{told}.", "remedy": "Correct the request; /openapi.json describes it."}, 400
+    )
 
 
 def _complaint(detail: Mapping[str, Any]) -> str:
@@ -103,15 +114,21 @@ async def _plain(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  (for the type checker: it was registered so)
     told = {
         404: (f"there is nothing at {request.url.path}.", "See /openapi.json for what there is."),
-        405: (f"{request.url.path} does not take {request.method}.", "See /openapi.json for what it takes."),
+        405: (
+            f"{request.url.path} does not take {request.method}.",
+            "See /openapi.json for what it takes.",
+        ),
     }
     problem, remedy = told.get(error.status_code, (f"{error.detail}.", "Correct the request."))
     return JSONResponse({"error": problem, "remedy": remedy}, error.status_code, error.headers)
 
 
 async def _left(_request: Request, _error: Exception) -> JSONResponse:
-    # Nobody is there to read it, unless the guard cut the body off: then it says why in its own words.
-    return JSONResponse({"error": "the request ended in the middle.", "remedy": "Send it again."}, 400)
+    # Nobody is there to read it, unless the guard cut the body off: then it says why in its own
+    # words.
+    return JSONResponse(
+        {"error": "the request ended in the middle.", "remedy": "Send it again."}, 400
+    )
 
 
 async def _unforeseen(_request: Request, error: Exception) -> JSONResponse:

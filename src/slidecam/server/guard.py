@@ -37,7 +37,10 @@ SECURITY = {
 }
 
 DRAINED_SECONDS = 2.0
-"""How long a refused body is read and thrown away: a client that is still sending would not see the answer."""
+"""How long a refused body is read and thrown away.
+
+A client that is still sending would not see the answer.
+"""
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ class Guard:
     token
         That clients must know.
     hosts
-        Names by which the server may be called: ``127.0.0.1:PORT``, ``localhost:PORT``. Another one is a web page's
-        that made its domain point to this machine.
+        Names by which the server may be called: ``127.0.0.1:PORT``, ``localhost:PORT``. Another one
+        is a web page's that made its domain point to this machine.
     limits
         Of bodies.
     """
@@ -77,13 +80,24 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> RequestError | None:
         host = headers.get("host", "")
         if host not in self.hosts:
-            return RequestError(421, f"this server is not called {host!r}.", "Call it by the url in its file.")
+            return RequestError(
+                421, f"this server is not called {host!r}.", "Call it by the url in its file."
+            )
         origin = headers.get("origin")
         if origin is not None and origin.removeprefix("http://") not in self.hosts:
-            return RequestError(403, f"pages of {origin} may not call this server.", "Open the page it serves itself.")
+            return RequestError(
+                403,
+                f"pages of {origin} may not call this server.",
+                "Open the page it serves itself.",
+            )
         if scope["path"].startswith(PROTECTED) and not self._knows_token(headers):
-            remedy = "Send Authorization: Bearer <token>, or open the page by the link that slidecam serve printed."
-            return RequestError(401, "the token is missing or wrong.", remedy, {"WWW-Authenticate": "Bearer"})
+            remedy = (
+                "Send Authorization: Bearer <token>, or open the page by the link that slidecam"
+                " serve printed."
+            )
+            return RequestError(
+                401, "the token is missing or wrong.", remedy, {"WWW-Authenticate": "Bearer"}
+            )
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self.limits.body_bytes:
             return _too_large(self.limits)
@@ -91,12 +105,16 @@ class Guard:
 
     def _knows_token(self, headers: Headers) -> bool:
         scheme, _space, token = headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self.token.encode())
+        return scheme.lower() == "bearer" and hmac.compare_digest(
+            token.strip().encode(), self.token.encode()
+        )
 
 
 def _too_large(limits: Limits) -> RequestError:
     megabytes = limits.body_bytes / 1e6
-    return RequestError(413, f"the request is larger than {megabytes:g} MB.", "Send a smaller picture or mask.")
+    return RequestError(
+        413, f"the request is larger than {megabytes:g} MB.", "Send a smaller picture or mask."
+    )
 
 
 async def _refuse(fault: SlidecamError, receive: Receive, send: Send) -> None:
@@ -104,7 +122,10 @@ async def _refuse(fault: SlidecamError, receive: Receive, send: Send) -> None:
     content = encoded(fault)
     headers = {"content-type": "application/json", "content-length": str(len(content))}
     headers |= fault.headers if isinstance(fault, RequestError) else {}
-    raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (headers | SECURITY).items()]
+    raw = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in (headers | SECURITY).items()
+    ]
     await send({"type": "http.response.start", "status": status_of(fault), "headers": raw})
     await send({"type": "http.response.body", "body": content})
 
@@ -113,14 +134,19 @@ async def drained(receive: Receive) -> None:
     """Read what is left of a body and throw it away, for a moment."""
     try:
         async with asyncio.timeout(DRAINED_SECONDS):
-            while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+            while (message := await receive())["type"] == "http.request" and message.get(
+                "more_body"
+            ):
                 pass
     except TimeoutError:
         return
 
 
 class _Passage:
-    """One request on its way in and out: its body is counted, its answer gets the headers that all have."""
+    """One request on its way in and out.
+
+    Its body is counted, its answer gets the headers that all have.
+    """
 
     def __init__(self, receive: Receive, send: Send, limits: Limits) -> None:
         self._receive, self._send, self._limits = receive, send, limits
@@ -131,14 +157,19 @@ class _Passage:
         self._answered = False
 
     async def receive(self) -> Message:
-        """Return the next piece of the body; after too much or too long, what tells the application to give up."""
+        """Return the next piece of the body.
+
+        After too much or too long, what tells the application to give up.
+        """
         if self._whole:
             return await self._receive()
         try:
             async with asyncio.timeout(max(0.0, self._deadline - monotonic())):
                 message = await self._receive()
         except TimeoutError:
-            return self._given_up(RequestError(408, "the request took too long to come in.", "Send it again."))
+            return self._given_up(
+                RequestError(408, "the request took too long to come in.", "Send it again.")
+            )
         self._bytes += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
         if self._bytes > self._limits.body_bytes:

@@ -1,4 +1,7 @@
-"""One call of the pipeline on behalf of a client: what was ordered, how far it is, and what came of it."""
+"""One call of the pipeline on behalf of a client.
+
+What was ordered, how far it is, and what came of it.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,8 @@ class JobOrder:
     Attributes
     ----------
     slides, out, model
-        As in `slidecam.pipeline.predict`; ``out`` None for a folder named after the job, under ``home``.
+        As in `slidecam.pipeline.predict`; ``out`` None for a folder named after the job, under
+        ``home``.
     spec
         Everything else.
     card
@@ -120,7 +124,10 @@ class Job:
         return True
 
     def cancel(self) -> None:
-        """Stop it: at once if it waits, else after the batch at work. One that has ended is left as it is."""
+        """Stop it: at once if it waits, else after the batch at work.
+
+        One that has ended is left as it is.
+        """
         self.cancelled.set()
         with self._lock:
             waits = self._status == "queued"
@@ -135,9 +142,19 @@ class Job:
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Planned):
-            self._progress |= {"slide": event.slide, "done": event.tiles - event.pending, "total": event.tiles}
-            self._slides[event.slide] = {"slide": event.slide, "path": event.path, "status": "running"}
-            self._live = LiveTiles.of(event, self.out / event.slide, len(self.order.card.class_names))
+            self._progress |= {
+                "slide": event.slide,
+                "done": event.tiles - event.pending,
+                "total": event.tiles,
+            }
+            self._slides[event.slide] = {
+                "slide": event.slide,
+                "path": event.path,
+                "status": "running",
+            }
+            self._live = LiveTiles.of(
+                event, self.out / event.slide, len(self.order.card.class_names)
+            )
         elif isinstance(event, BatchDone):
             self._progress |= {"slide": event.slide, "done": event.done, "total": event.total}
             if self._live is not None:
@@ -148,7 +165,12 @@ class Job:
             self._slides.setdefault(event.slide, {}).update({**told, "remedy": ""})
             self._one_slide_less(event.slide)
         elif isinstance(event, SlideFailed):
-            told = {"slide": event.slide, "path": event.path, "status": "failed", "folder": str(self.out / event.slide)}
+            told = {
+                "slide": event.slide,
+                "path": event.path,
+                "status": "failed",
+                "folder": str(self.out / event.slide),
+            }
             told |= {"tiles": 0, "failed": 0, "reason": event.problem, "remedy": event.remedy}
             self._slides[event.slide] = told
             self._one_slide_less(event.slide)
@@ -176,7 +198,9 @@ class Job:
             self._status = status or OUTCOMES[self._exit_code]
             self._times["ended"] = _told(datetime.now(UTC))
             self._live = None
-        self.journal.write({"event": "JobEnded", "status": self._status, "exit_code": self._exit_code}, last=True)
+        self.journal.write(
+            {"event": "JobEnded", "status": self._status, "exit_code": self._exit_code}, last=True
+        )
 
     def told(self) -> dict[str, Any]:
         """Return what a client is told of it."""

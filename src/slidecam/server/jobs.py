@@ -73,7 +73,10 @@ class JobDesk:
         self._lock = Lock()
 
     def submit(self, order: JobOrder) -> Job:
-        """Put an order in line; RequestError 429 if the line is full, DeviceError if there is no such device."""
+        """Put an order in line.
+
+        RequestError 429 if the line is full, DeviceError if there is no such device.
+        """
         device = str(choose_device(order.spec.device))
         with self._lock:
             waiting = sum(job.status == "queued" for job in self._jobs.values())
@@ -94,15 +97,21 @@ class JobDesk:
         """Return a job; RequestError 404 if it is not known, or not any more."""
         job = self._jobs.get(name)
         if job is None:
-            raise RequestError(404, f"there is no job {name}.", "GET /v1/jobs lists those that are remembered.")
+            raise RequestError(
+                404, f"there is no job {name}.", "GET /v1/jobs lists those that are remembered."
+            )
         return job
 
     def by_key(self, key: str) -> Job:
         """Return the job whose results a link names; RequestError 404 if there is none."""
         with self._lock:
-            found = [job for job in self._jobs.values() if compare_digest(job.key.encode(), key.encode())]
+            found = [
+                job for job in self._jobs.values() if compare_digest(job.key.encode(), key.encode())
+            ]
         if not found:
-            raise RequestError(404, "there are no results of this name.", "Open them from the page again.")
+            raise RequestError(
+                404, "there are no results of this name.", "Open them from the page again."
+            )
         return found[0]
 
     def jobs(self) -> list[Job]:
@@ -111,7 +120,10 @@ class JobDesk:
             return list(reversed(self._jobs.values()))
 
     def close(self) -> None:
-        """Cancel everything and wait until the devices are free; what was classified stays on disk."""
+        """Cancel everything and wait until the devices are free.
+
+        What was classified stays on disk.
+        """
         for job in self.jobs():
             job.cancel()
         self._devices.close()
@@ -129,11 +141,15 @@ class JobDesk:
             job.fail(SlidecamError(f"{type(error).__name__}: {error}.", UNFORESEEN))
         finally:
             # Whatever happened, nobody waits for a job that will never end.
-            job.end(None if job.has_finished else "failed", None if job.has_finished else EXIT_FAILED)
+            job.end(
+                None if job.has_finished else "failed", None if job.has_finished else EXIT_FAILED
+            )
 
     def _follow(self, job: Job, spec: PredictSpec, turns: Turns) -> None:
         order = job.order
-        with closing(predict([str(path) for path in order.slides], order.model, job.out, spec, self._warm)) as events:
+        with closing(
+            predict([str(path) for path in order.slides], order.model, job.out, spec, self._warm)
+        ) as events:
             while not job.cancelled.is_set():
                 with turns.turn():
                     event = next(events, None)

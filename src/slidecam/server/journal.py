@@ -39,7 +39,7 @@ class Journal:
         self._listeners: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
     def write(self, record: Mapping[str, Any], *, last: bool = False) -> None:
-        """Add a line and wake the listeners; after the ``last`` one there is nothing more to come."""
+        """Add a line and wake the listeners; after the ``last`` one nothing more comes."""
         if self._too_soon(record):
             return
         with self._lock:
@@ -65,7 +65,10 @@ class Journal:
             return [line for line in self._lines if line[0] > seq], self._ended
 
     async def follow(self, after: int) -> AsyncGenerator[tuple[int, str] | None]:
-        """Yield number and text of every line after ``after`` until the last; None where it was quiet for long."""
+        """Yield number and text of every line after ``after`` until the last.
+
+        None where it was quiet for long.
+        """
         listener = asyncio.get_running_loop(), asyncio.Event()
         self._listeners.add(listener)
         try:

@@ -16,7 +16,8 @@ class Limits:
     body_seconds
         Until a body has come in whole.
     pixels
-        Of an uploaded picture, as its header says: a small file can hold a picture that fills the memory.
+        Of an uploaded picture, as its header says: a small file can hold a picture that fills the
+        memory.
     image_seconds
         From the decoding of an uploaded picture to the last of its maps.
     waiting_images

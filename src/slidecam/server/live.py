@@ -1,6 +1,7 @@
 """The tiles of a slide that is being classified, as far as they have come.
 
-They are kept from the run's own events: reading the store while another thread writes it would, on Windows, hinder it.
+They are kept from the run's own events: reading the store while another thread writes it would, on
+Windows, hinder it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,11 @@ class LiveTiles:
     """
 
     def __init__(
-        self, slide: str, boxes: NDArray[np.int64], probabilities: NDArray[np.float32], planes: NDArray[np.int64]
+        self,
+        slide: str,
+        boxes: NDArray[np.int64],
+        probabilities: NDArray[np.float32],
+        planes: NDArray[np.int64],
     ) -> None:
         self.slide = slide
         self._boxes, self._probabilities, self._planes = [boxes], [probabilities], [planes]
@@ -41,15 +46,24 @@ class LiveTiles:
 
     @classmethod
     def of(cls, planned: Planned, folder: Path, classes: int) -> LiveTiles:
-        """Return the tiles that a run has when it begins: those of an earlier one that it continues."""
-        empty = np.zeros((0, 4), np.int64), np.zeros((0, classes), np.float32), np.zeros(0, np.int64)
+        """Return the tiles that a run has when it begins.
+
+        Those of an earlier one that it continues.
+        """
+        empty = (
+            np.zeros((0, 4), np.int64),
+            np.zeros((0, classes), np.float32),
+            np.zeros(0, np.int64),
+        )
         if planned.pending < planned.tiles:
             try:
                 store = RunStore.open(folder)
             except StoreError:
                 return cls(planned.slide, *empty)
             done = store.status == Status.DONE
-            return cls(planned.slide, store.boxes[done], store.probabilities[done], store.planes[done])
+            return cls(
+                planned.slide, store.boxes[done], store.probabilities[done], store.planes[done]
+            )
         return cls(planned.slide, *empty)
 
     def add(self, event: BatchDone) -> None:
@@ -57,15 +71,22 @@ class LiveTiles:
         with self._lock:
             self._boxes.append(event.boxes)
             self._probabilities.append(event.probabilities)
-            self._planes.append(np.zeros(len(event.boxes), np.int64) if event.planes is None else event.planes)
+            self._planes.append(
+                np.zeros(len(event.boxes), np.int64) if event.planes is None else event.planes
+            )
 
     def table(self, card: Card) -> tuple[TileTable, NDArray[np.int64]]:
-        """Return them as a table, what could not be read as failed; and the plane of a volume that each is on."""
+        """Return them as a table, what could not be read as failed.
+
+        And the plane of a volume that each is on.
+        """
         with self._lock:
             boxes, probabilities = np.concatenate(self._boxes), np.concatenate(self._probabilities)
             planes = np.concatenate(self._planes)
             self._boxes, self._probabilities, self._planes = [boxes], [probabilities], [planes]
         known = np.isfinite(probabilities).all(axis=1)
         status = np.where(known, np.uint8(Status.DONE), np.uint8(Status.FAILED))
-        table = TileTable(boxes, status, probabilities, card.class_names, card.class_colors, card.activation)
+        table = TileTable(
+            boxes, status, probabilities, card.class_names, card.class_colors, card.activation
+        )
         return table, planes

@@ -48,7 +48,8 @@ class OrderBook:
         Raises
         ------
         SlidecamError
-            If a path is not there or not allowed, an option is impossible, or the bundle cannot be used.
+            If a path is not there or not allowed, an option is impossible, or the bundle cannot be
+            used.
         """
         slides = tuple(self.roots.existing(text) for text in asked.slides)
         for found in find_slides(slides).slides:
@@ -56,7 +57,11 @@ class OrderBook:
             self.roots.existing(found.path)
         outputs = self.roots.with_folder(self.home)
         own = asked.model is None
-        bundle = self.bundle if asked.model is None else open_bundle(self.roots.existing(asked.model), trust=False)
+        bundle = (
+            self.bundle
+            if asked.model is None
+            else open_bundle(self.roots.existing(asked.model), trust=False)
+        )
         return JobOrder(
             slides=slides,
             out=None if asked.out is None else outputs.allowed(asked.out),

@@ -59,7 +59,8 @@ class PictureRequest:
     classes
         Names of the classes to explain; empty for all of a few, else for the predicted one.
     shown
-        Longest side of a copy of the picture, as the classifier saw it, that the answer brings along; 0 for none.
+        Longest side of a copy of the picture, as the classifier saw it, that the answer brings
+        along; 0 for none.
     """
 
     methods: tuple[str, ...]
@@ -68,7 +69,10 @@ class PictureRequest:
 
 
 def default_methods(classifier: Classifier) -> tuple[str, ...]:
-    """Return the two methods that a picture is explained by unless told otherwise; none where there is no map."""
+    """Return the two methods that a picture is explained by unless told otherwise.
+
+    None where there is no map.
+    """
     if not classifier.has_map:
         return ()
     edge = classifier.card.input_px
@@ -104,7 +108,8 @@ def explain_picture(
     Raises
     ------
     SlidecamError
-        If it is no picture, too large, or a method or class is unknown; RequestError 504 if it takes too long.
+        If it is no picture, too large, or a method or class is unknown; RequestError 504 if it
+        takes too long.
     """
     start = time.monotonic()
     methods = choose_methods(asked.methods) if asked.methods else {}
@@ -122,7 +127,10 @@ def explain_picture(
 
 
 def _data_url(picture: Image.Image, longest: int) -> str:
-    """Return a copy that every browser shows: none shows a TIFF, and of 16 bits or CMYK each makes something else."""
+    """Return a copy that every browser shows.
+
+    None shows a TIFF, and of 16 bits or CMYK each makes something else.
+    """
     copy, file = picture.copy(), BytesIO()
     copy.thumbnail((longest, longest))
     copy.save(file, "JPEG", quality=SHOWN_QUALITY)
@@ -130,11 +138,12 @@ def _data_url(picture: Image.Image, longest: int) -> str:
 
 
 def _opened(content: bytes, limits: Limits) -> Image.Image:
-    """Return a picture upright and in RGB, having looked at its header before anything is decoded."""
+    """Return a picture upright and in RGB; its header is checked before anything is decoded."""
     if not content:
         raise RequestError(400, "the picture is empty.", "Send a picture's bytes as the body.")
     with warnings.catch_warnings():
-        # Pillow warns of what is large or odd in a file; what matters of it is an answer here, and no line in a log.
+        # Pillow warns of what is large or odd in a file; what matters of it is an answer here, and
+        # no line in a log.
         warnings.simplefilter("ignore")
         _refuse_by_header(content, limits)
         try:
@@ -176,7 +185,9 @@ def _explained(
         maps = [_map(classifier, pixels, classes, chosen, deadline) for chosen in methods.values()]
         neighbours = _neighbours(classifier, pixels, classes)
     except torch.OutOfMemoryError as error:
-        raise DeviceError("one picture does not fit into the GPU's memory.", "Start with --device cpu.") from error
+        raise DeviceError(
+            "one picture does not fit into the GPU's memory.", "Start with --device cpu."
+        ) from error
     probabilities = classifier.probabilities(logits)[0].tolist()
     rows = zip(card.class_names, card.class_colors, probabilities, logits[0].tolist(), strict=True)
     return {
@@ -193,7 +204,9 @@ def _explained(
 
 def _called(card: Card, best: int, probability: float) -> str | None:
     """Return the predicted class; None where the only one is less likely than not, as of tiles."""
-    return None if len(card.class_names) == 1 and probability < CALLED_FROM else card.class_names[best]
+    return (
+        None if len(card.class_names) == 1 and probability < CALLED_FROM else card.class_names[best]
+    )
 
 
 def _usual_classes(card: Card, best: int) -> tuple[int, ...]:
@@ -202,7 +215,11 @@ def _usual_classes(card: Card, best: int) -> tuple[int, ...]:
 
 
 def _map(
-    classifier: Classifier, pixels: torch.Tensor, classes: Sequence[int], chosen: ChosenMethod, deadline: float
+    classifier: Classifier,
+    pixels: torch.Tensor,
+    classes: Sequence[int],
+    chosen: ChosenMethod,
+    deadline: float,
 ) -> dict[str, Any]:
     start = time.monotonic()
     found = _until(deadline, classifier, pixels, classes, chosen)
@@ -220,7 +237,11 @@ def _map(
 
 
 def _until(
-    deadline: float, classifier: Classifier, pixels: torch.Tensor, classes: Sequence[int], chosen: ChosenMethod
+    deadline: float,
+    classifier: Classifier,
+    pixels: torch.Tensor,
+    classes: Sequence[int],
+    chosen: ChosenMethod,
 ) -> Explanation:
     """Take an explanation to its end, or to the end of its time."""
     with chosen.explainer(classifier) as explainer:
@@ -244,7 +265,9 @@ def _rounded(values: NDArray[np.float32]) -> list[Any]:
     return rounded
 
 
-def _neighbours(classifier: Classifier, pixels: torch.Tensor, classes: Sequence[int]) -> dict[str, Any] | None:
+def _neighbours(
+    classifier: Classifier, pixels: torch.Tensor, classes: Sequence[int]
+) -> dict[str, Any] | None:
     if not has_neighbours(classifier):
         return None
     names = classifier.card.class_names
@@ -256,13 +279,19 @@ def _notes(card: Card, picture: Image.Image) -> list[str]:
     notes = []
     if card.spacing is not None:
         field = f"{card.tile_px * card.spacing:g} µm across"
-        notes.append(f"{card.name} knows tiles {field}; this picture is taken for one, whatever it shows.")
+        notes.append(
+            f"{card.name} knows tiles {field}; this picture is taken for one, whatever it shows."
+        )
     if picture.width != picture.height:
-        notes.append(f"{picture.width} x {picture.height} px: it is stretched to a square, as in training.")
+        notes.append(
+            f"{picture.width} x {picture.height} px: it is stretched to a square, as in training."
+        )
     brightest = max(high for _low, high in picture.getextrema())  # type: ignore[misc]  # RGB has three pairs
     if brightest < DARK:
         told = f"The picture is all but black: its brightest value is {brightest} of 255"
-        notes.append(f"{told}. Where 12 bits were saved as 16, spread them over the whole range first.")
+        notes.append(
+            f"{told}. Where 12 bits were saved as 16, spread them over the whole range first."
+        )
     return notes
 
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 class PlaneZoom(DeepZoom):
-    """A volume as Deep Zoom, plane by plane. Where voxels are no squares, planes are stretched to their true shape.
+    """A volume as Deep Zoom, plane by plane.
+
+    Where voxels are no squares, planes are stretched to their true shape.
 
     Parameters
     ----------
@@ -38,16 +40,29 @@ class PlaneZoom(DeepZoom):
     def tile(self, level: int, column: int, row: int, plane: int = 0) -> NDArray[np.uint8]:
         """Return a tile of a plane; see `DeepZoom.tile`."""
         if not 0 <= plane < self._planes:
-            raise RequestError(404, f"there is no plane {plane}.", f"Planes are 0 to {self._planes - 1}.")
-        box, size, whole = self._box(level, column, row), self.level_size(level), self.source.facts.size
+            raise RequestError(
+                404, f"there is no plane {plane}.", f"Planes are 0 to {self._planes - 1}."
+            )
+        box, size, whole = (
+            self._box(level, column, row),
+            self.level_size(level),
+            self.source.facts.size,
+        )
         across, down = whole.width / size.width, whole.height / size.height
         part = (box.x * across, box.y * down, box.right * across, box.bottom * down)
-        picture = Image.fromarray(self.source.read(0, LevelBox(0, 0, whole.width, whole.height), plane=plane))
-        return np.asarray(picture.resize((box.width, box.height), Image.Resampling.BILINEAR, box=part))
+        picture = Image.fromarray(
+            self.source.read(0, LevelBox(0, 0, whole.width, whole.height), plane=plane)
+        )
+        return np.asarray(
+            picture.resize((box.width, box.height), Image.Resampling.BILINEAR, box=part)
+        )
 
 
 def planes_told(stack: PlaneStack) -> dict[str, Any]:
-    """Return what a viewer needs to know of a volume's planes; they count upwards, backwards or to the left."""
+    """Return what a viewer needs to know of a volume's planes.
+
+    They count upwards, backwards or to the left.
+    """
     planes, rows, columns = stack.shape
     apart, down, across = stack.spacing_mm
     return {

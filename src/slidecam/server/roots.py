@@ -28,7 +28,9 @@ class Roots:
         """Return roots of some folders; UsageError if one is none."""
         for folder in folders:
             if not folder.is_dir():
-                raise UsageError(f"--root {folder} is not a folder.", "Name a folder that holds slides.")
+                raise UsageError(
+                    f"--root {folder} is not a folder.", "Name a folder that holds slides."
+                )
         absolute = tuple(Path(os.path.abspath(folder)) for folder in folders)  # noqa: PTH100  (resolve() follows links)
         return cls(absolute, tuple(folder.resolve() for folder in folders))
 
@@ -42,7 +44,8 @@ class Roots:
         Raises
         ------
         RequestError
-            400 if it is no absolute path, 403 if it leads out of the roots, 404 if there is nothing.
+            400 if it is no absolute path, 403 if it leads out of the roots, 404 if there is
+            nothing.
         """
         path = self.allowed(text)
         if not path.exists():
@@ -50,9 +53,13 @@ class Roots:
         return path
 
     def allowed(self, text: str) -> Path:
-        """Return a path that a client named, which need not be there; RequestError as in `existing`."""
+        """Return a path that a client named, which need not be there.
+
+        RequestError as in `existing`.
+        """
         path = _absolute(text)
-        # Before anything is asked of the disk: on Windows, merely looking at \\server\share logs on to it.
+        # Before anything is asked of the disk: on Windows, merely looking at \\server\share logs on
+        # to it.
         self._refuse_outside(path, text, (*self.given, *self.resolved))
         self._refuse_outside(_resolved(path, text), text, self.resolved)
         return path
@@ -60,7 +67,9 @@ class Roots:
     def _refuse_outside(self, path: Path, text: str, folders: tuple[Path, ...]) -> None:
         if not any(path.is_relative_to(folder) for folder in folders):
             names = ", ".join(map(str, self.given))
-            raise RequestError(403, f"{text} lies outside {names}.", "Start the server with --root FOLDER for it.")
+            raise RequestError(
+                403, f"{text} lies outside {names}.", "Start the server with --root FOLDER for it."
+            )
 
 
 def _absolute(text: str) -> Path:
@@ -75,4 +84,6 @@ def _resolved(path: Path, text: str) -> Path:
     try:
         return path.resolve()
     except (OSError, RuntimeError) as error:
-        raise RequestError(400, f"{text}: this path leads nowhere ({error}).", "Check its links.") from error
+        raise RequestError(
+            400, f"{text}: this path leads nowhere ({error}).", "Check its links."
+        ) from error

@@ -1,4 +1,7 @@
-"""The service's routes. Each parses a request, asks a room below and answers; no logic lives here."""
+"""The service's routes.
+
+Each parses a request, asks a room below and answers; no logic lives here.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ RESULT_POLICY = (
     "sandbox allow-scripts allow-popups allow-downloads; default-src 'none'; img-src 'self' data:; "
     "style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 )
-"""A report names files by what they are called: it gets an origin of its own, which holds no token."""
+"""A report names files by what they are called: it gets an origin of its own, without a token."""
 
 EVENT_STREAM, JSON_LINES = "text/event-stream", "application/x-ndjson"
 NONE = "none"
@@ -54,7 +57,9 @@ async def page_file(name: str) -> Response:
     found = static_files().get(name)
     if found is None:
         raise RequestError(404, f"the page has no file {name!r}.", "Install slidecam again.")
-    return Response(found.content, media_type=found.media_type, headers={"cache-control": "no-cache"})
+    return Response(
+        found.content, media_type=found.media_type, headers={"cache-control": "no-cache"}
+    )
 
 
 @router.get("/v1/status")
@@ -63,7 +68,9 @@ def status(behind: Behind) -> dict[str, Any]:
     return {**behind.told(), "deep_zoom": f"{VIEWER}/openseadragon.min.js" in static_files()}
 
 
-@router.post("/v1/image", openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}}})
+@router.post(
+    "/v1/image", openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}}}
+)
 async def image(
     request: Request,
     behind: Behind,
@@ -75,7 +82,9 @@ async def image(
 
     ``shown`` asks for a copy of what the classifier saw, so large at most, as a data URL.
     """
-    asked = PictureRequest(behind.methods if methods is None else _methods(methods), _names(classes or ""), shown)
+    asked = PictureRequest(
+        behind.methods if methods is None else _methods(methods), _names(classes or ""), shown
+    )
     try:
         behind.admit()
     except RequestError:
@@ -83,14 +92,17 @@ async def image(
         raise
     try:
         if request.headers.get("content-type", "").startswith("multipart/"):
-            raise RequestError(415, "the body is a form.", "Send the picture's bytes themselves as the body.")
+            raise RequestError(
+                415, "the body is a form.", "Send the picture's bytes themselves as the body."
+            )
         return await behind.explain(await request.body(), asked)
     finally:
         behind.admitted.release()
 
 
 def _methods(text: str) -> tuple[str, ...]:
-    # In a query a plus is a space, and people write gradcam++ as it is; no method's name has a space in it.
+    # In a query a plus is a space, and people write gradcam++ as it is; no method's name has a
+    # space in it.
     return _names(",".join(name.lstrip().replace(" ", "+") for name in text.split(",")))
 
 
@@ -120,7 +132,10 @@ def job(name: str, behind: Behind) -> dict[str, Any]:
 
 @router.delete("/v1/jobs/{name}")
 def cancel(name: str, behind: Behind) -> JSONResponse:
-    """Stop a job: at once if it waits, else after the batch at work. What was classified is kept."""
+    """Stop a job: at once if it waits, else after the batch at work.
+
+    What was classified is kept.
+    """
     found = behind.desk.job(name)
     ended = found.has_ended
     found.cancel()
@@ -135,7 +150,10 @@ async def events(
     last_event_id: Annotated[str, Header()] = "",
     after: Annotated[int, Query(ge=0)] = 0,
 ) -> StreamingResponse:
-    """Tell a job's events from the first (or ``after`` one), then follow it to its end; JSON lines, or SSE."""
+    """Tell a job's events from the first (or ``after`` one), then follow it to its end.
+
+    JSON lines, or SSE.
+    """
     journal = behind.desk.job(name).journal
     first = max(after, int(last_event_id) if last_event_id.isdecimal() else 0)
     streamed = EVENT_STREAM in accept
@@ -143,7 +161,9 @@ async def events(
     return StreamingResponse(lines, media_type=EVENT_STREAM if streamed else JSON_LINES)
 
 
-async def _sent(lines: AsyncIterator[tuple[int, str] | None], *, streamed: bool) -> AsyncIterator[str]:
+async def _sent(
+    lines: AsyncIterator[tuple[int, str] | None], *, streamed: bool
+) -> AsyncIterator[str]:
     async for line in lines:
         if line is None:
             yield ": nothing new\n\n" if streamed else "\n"
@@ -157,7 +177,9 @@ def result(name: str, behind: Behind) -> dict[str, Any]:
     found = behind.desk.job(name)
     if not found.has_ended:
         problem = f"job {name} is {found.status}."
-        raise RequestError(409, problem, "Follow its events to the end first.", {"Retry-After": "2"})
+        raise RequestError(
+            409, problem, "Follow its events to the end first.", {"Retry-After": "2"}
+        )
     return result_told(found)
 
 
@@ -187,7 +209,9 @@ def heatmaps(name: str, slide: str, behind: Behind) -> dict[str, Any]:
 
 
 @router.get("/v1/jobs/{name}/slides/{slide}/heatmaps/{heatmap}/{index}")
-def heatmap(name: str, slide: str, heatmap: str, index: int, behind: Behind, plane: Plane = 0) -> Response:
+def heatmap(
+    name: str, slide: str, heatmap: str, index: int, behind: Behind, plane: Plane = 0
+) -> Response:
     """Return one class of a heatmap as int16; of a volume, one plane of it."""
     values = heatmap_values(behind.desk.job(name), slide, heatmap, (index, plane))
     return Response(values, media_type="application/octet-stream")
@@ -195,7 +219,10 @@ def heatmap(name: str, slide: str, heatmap: str, index: int, behind: Behind, pla
 
 @router.get("/v1/slides")
 def folder(behind: Behind, folder: Annotated[str, Query(max_length=4096)] = "") -> dict[str, Any]:
-    """List the slides and folders in a folder; without one, the folders that the server may read."""
+    """List the slides and folders in a folder.
+
+    Without one, the folders that the server may read.
+    """
     return folder_told(behind.orders.roots, folder)
 
 
@@ -212,7 +239,11 @@ def description(name: str, behind: Behind) -> Response:
 
 
 @router.get("/v1/slides/{name}_files/{level}/{column}_{row}.jpeg")
-def tile(name: str, level: int, column: int, row: int, behind: Behind, plane: Plane = 0) -> Response:
+def tile(
+    name: str, level: int, column: int, row: int, behind: Behind, plane: Plane = 0
+) -> Response:
     """Return one Deep Zoom tile; of a volume, of one plane."""
     headers = {"cache-control": f"private, max-age={TILE_SECONDS}"}
-    return Response(behind.shelf.tile(name, level, column, row, plane), media_type="image/jpeg", headers=headers)
+    return Response(
+        behind.shelf.tile(name, level, column, row, plane), media_type="image/jpeg", headers=headers
+    )

@@ -81,7 +81,9 @@ class Service:
             devices=devices,
             desk=JobDesk(warm, devices, limits),
             # Neighbouring slices as colours are for the classifier; people look at one.
-            shelf=SlideShelf(limits.open_slides, replace(view_of(bundle.card, PredictSpec()), slices=1)),
+            shelf=SlideShelf(
+                limits.open_slides, replace(view_of(bundle.card, PredictSpec()), slices=1)
+            ),
             orders=OrderBook(roots, home, bundle, how["trust"], device),
             limits=limits,
             methods=default_methods(classifier),
@@ -95,10 +97,14 @@ class Service:
 
     async def explain(self, content: bytes, asked: PictureRequest) -> dict[str, Any]:
         """Classify a picture on the painter's thread; see `explain_picture`."""
-        return await asyncio.get_running_loop().run_in_executor(self.painter, partial(self._explain, content, asked))
+        return await asyncio.get_running_loop().run_in_executor(
+            self.painter, partial(self._explain, content, asked)
+        )
 
     def _explain(self, content: bytes, asked: PictureRequest) -> dict[str, Any]:
-        return explain_picture(content, self.classifier(), asked, self.limits, self.devices.turns(self.device))
+        return explain_picture(
+            content, self.classifier(), asked, self.limits, self.devices.turns(self.device)
+        )
 
     def admit(self) -> None:
         """Let one more picture in; RequestError 503 if there are enough."""
@@ -114,7 +120,11 @@ class Service:
             "pid": os.getpid(),
             "device": self.device,
             "model": self._model_told(),
-            "methods": {"pictures": list(self.methods), "titles": self._titles(), "slides": dict(TITLES)},
+            "methods": {
+                "pictures": list(self.methods),
+                "titles": self._titles(),
+                "slides": dict(TITLES),
+            },
             "colours": colours_told(),
             "roots": [str(root) for root in self.orders.roots.given],
             "out": str(self.orders.home),

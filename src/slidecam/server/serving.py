@@ -1,4 +1,4 @@
-"""From options to a listening server: bound, told to its user alone, and quiet while nobody calls."""
+"""From options to a listening server: bound, known to its user alone, quiet if nobody calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ import uvicorn
 
 from slidecam.errors import UsageError
 from slidecam.server.app import make_app
-from slidecam.server.endpoint import Endpoint, endpoint_path, read_endpoint, remove_endpoint, write_endpoint
+from slidecam.server.endpoint import (
+    Endpoint,
+    endpoint_path,
+    read_endpoint,
+    remove_endpoint,
+    write_endpoint,
+)
 from slidecam.server.limits import Limits
 from slidecam.server.roots import Roots
 from slidecam.server.service import Service
@@ -31,7 +37,10 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 HIGHEST_PORT = 65535
 PATIENCE = 3
-"""Seconds that open connections get to end when the server stops; those who listen to events would stay forever."""
+"""Seconds that open connections get to end when the server stops.
+
+Those who listen to events would stay forever.
+"""
 
 BACKLOG = 2048
 
@@ -69,21 +78,29 @@ class ServeSpec:
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= HIGHEST_PORT:
-            raise UsageError(f"port {self.port} is out of range.", f"Pass 0 to {HIGHEST_PORT}; 0 finds a free one.")
+            raise UsageError(
+                f"port {self.port} is out of range.",
+                f"Pass 0 to {HIGHEST_PORT}; 0 finds a free one.",
+            )
 
 
 def serve(spec: ServeSpec, ready: Callable[[Endpoint, Path], None]) -> None:
-    """Listen until the process is told to stop; ``ready`` is called once, with what a client must know.
+    """Listen until the process is told to stop.
+
+    ``ready`` is called once, with what a client must know.
 
     Raises
     ------
     SlidecamError
-        If the model cannot be used, a root is no folder, the port is taken or another server runs already.
+        If the model cannot be used, a root is no folder, the port is taken or another server runs
+        already.
     """
     path = spec.file or endpoint_path()
     _refuse_second(path)
     roots = Roots.of(spec.roots)
-    service = Service.of(spec.model, roots, spec.out.absolute(), spec.limits, device=spec.device, trust=spec.trust)
+    service = Service.of(
+        spec.model, roots, spec.out.absolute(), spec.limits, device=spec.device, trust=spec.trust
+    )
     with _listening(spec.port) as listener:
         server, endpoint = make_server(service, listener.getsockname()[1])
         server.on_start = lambda: _announce(path, endpoint, ready)
@@ -115,7 +132,9 @@ def make_server(service: Service, port: int) -> tuple[QuietServer, Endpoint]:
 
 
 class QuietServer(uvicorn.Server):
-    """Uvicorn without its ten ticks a second: it sleeps until somebody calls, or it is told to stop.
+    """Uvicorn without its ten ticks a second.
+
+    It sleeps until somebody calls, or it is told to stop.
 
     Attributes
     ----------
@@ -152,14 +171,18 @@ class QuietServer(uvicorn.Server):
 @contextmanager
 def _listening(port: int) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        # A port that was just left may be taken again; on Windows that option would let another program listen on it
-        # too, and its opposite keeps it out.
+        # A port that was just left may be taken again; on Windows that option would let another
+        # program listen on it too, and its opposite keeps it out.
         exclusive: int | None = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR if exclusive is None else exclusive, 1)
+        listener.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR if exclusive is None else exclusive, 1
+        )
         try:
             listener.bind((HOST, port))
         except OSError as error:
-            raise UsageError(f"port {port} cannot be used: {error.strerror}.", "Pass another --port.") from error
+            raise UsageError(
+                f"port {port} cannot be used: {error.strerror}.", "Pass another --port."
+            ) from error
         yield listener
 
 
@@ -172,13 +195,17 @@ def _refuse_second(path: Path) -> None:
     running = read_endpoint(path)
     if running is not None and _answers(running):
         problem = f"a server runs already: {running.url}, process {running.pid} (told by {path})."
-        raise UsageError(problem, "Use that one, stop it, or set SLIDECAM_SERVER_FILE to another file.")
+        raise UsageError(
+            problem, "Use that one, stop it, or set SLIDECAM_SERVER_FILE to another file."
+        )
 
 
 def _answers(endpoint: Endpoint) -> bool:
     """Whether there is a slidecam at this address; a file may have outlived its server."""
     try:
-        with build_opener(ProxyHandler({})).open(f"{endpoint.url}/openapi.json", timeout=2) as answer:
+        with build_opener(ProxyHandler({})).open(
+            f"{endpoint.url}/openapi.json", timeout=2
+        ) as answer:
             return b'"slidecam"' in answer.read(1_000_000)
     except (URLError, OSError, ValueError):
         return False

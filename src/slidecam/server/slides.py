@@ -57,7 +57,7 @@ class SlideShelf:
         self._lock = Lock()
 
     def open(self, path: Path) -> dict[str, Any]:
-        """Open a slide and return what a viewer needs to know; SlidecamError if it cannot be read."""
+        """Open a slide and return what a viewer needs; SlidecamError if it cannot be read."""
         name = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()[:16]
         with self._lock:
             self._paths[name] = path
@@ -73,7 +73,10 @@ class SlideShelf:
             return zoom.xml()
 
     def tile(self, name: str, level: int, column: int, row: int, plane: int = 0) -> bytes:
-        """Return one tile of a plane as JPEG; RequestError 404 if there is none, RegionReadError if it is damaged."""
+        """Return one tile of a plane as JPEG.
+
+        RequestError 404 if there is none, RegionReadError if it is damaged.
+        """
         with self._reading(name) as zoom:
             pixels = zoom.tile(level, column, row, plane)
         file = BytesIO()
@@ -89,7 +92,7 @@ class SlideShelf:
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[DeepZoom]:
-        """Give a slide that stays open until the reader is done, even if others push it off the shelf."""
+        """Give a slide that stays open until the reader is done, even if pushed off the shelf."""
         opened = self._take(name)
         try:
             yield opened.zoom
@@ -102,7 +105,9 @@ class SlideShelf:
     def _take(self, name: str) -> _Opened:
         with self._lock:
             if name not in self._paths:
-                raise RequestError(404, f"there is no open slide {name}.", "GET /v1/slides/open?path=… opens one.")
+                raise RequestError(
+                    404, f"there is no open slide {name}.", "GET /v1/slides/open?path=… opens one."
+                )
             if name not in self._open:
                 self._open[name] = _Opened(_zoom(open_source(self._paths[name], view=self._view)))
             self._open.move_to_end(name)

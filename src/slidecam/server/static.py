@@ -1,4 +1,7 @@
-"""The page's own files, which come with the package; OpenSeadragon, which is built into it, may be missing."""
+"""The page's own files, which come with the package.
+
+OpenSeadragon, which is built into it, may be missing.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ def static_files() -> dict[str, StaticFile]:
 
 
 def viewer_files() -> list[Path]:
-    """Return the viewer's script and licence, of the wheel or of the working tree; nothing where it was not built."""
+    """Return the viewer's script and licence, of the wheel or of the working tree.
+
+    Nothing where it was not built.
+    """
     installed, tree = PAGE / VIEWER, Path(__file__).parents[3] / FROM_NPM
     for script, licence in (
         (installed / "openseadragon.min.js", installed / "LICENSE.txt"),

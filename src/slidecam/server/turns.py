@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 class Turns:
-    """A lock that is fair: a job that takes it again and again lets a picture in between two of its batches.
+    """A lock that is fair to those who wait.
+
+    A job that takes it again and again lets a picture in between two of its batches.
 
     Explanations hang hooks into the network for a while, so that nobody else may use it meanwhile.
     """

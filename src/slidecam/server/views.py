@@ -1,4 +1,7 @@
-"""What the page lays over a slide: its tiles and heatmaps as numbers, from the run's store and never from pictures."""
+"""What the page lays over a slide.
+
+Its tiles and heatmaps as numbers, from the run's store and never from pictures.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ SHADES = 256
 
 
 def tiles_told(job: Job, name: str) -> dict[str, Any]:
-    """Return a slide's tiles as arrays in base64, little-endian; RequestError 404 if it was not begun."""
+    """Return a slide's tiles as arrays in base64, little-endian.
+
+    RequestError 404 if it was not begun.
+    """
     told = _slide(job, name)
     live = job.live(name)
     folder = Path(told["folder"])
@@ -60,14 +66,17 @@ def tiles_told(job: Job, name: str) -> dict[str, Any]:
 def classes_told(card: Card) -> list[dict[str, Any]]:
     """Return the names and colours of a card's classes."""
     return [
-        {"name": name, "color": list(color)} for name, color in zip(card.class_names, card.class_colors, strict=True)
+        {"name": name, "color": list(color)}
+        for name, color in zip(card.class_names, card.class_colors, strict=True)
     ]
 
 
 def _slide(job: Job, name: str) -> dict[str, Any]:
     told = job.slide_told(name)
     if told is None:
-        raise RequestError(404, f"job {job.id} has not come to a slide {name!r}.", "Wait for its Planned event.")
+        raise RequestError(
+            404, f"job {job.id} has not come to a slide {name!r}.", "Wait for its Planned event."
+        )
     return {**told, "folder": told.get("folder", str(job.out / name))}
 
 
@@ -75,7 +84,9 @@ def _stored(folder: Path, card: Card) -> tuple[TileTable, NDArray[np.int64]]:
     try:
         store = RunStore.open(folder)
     except StoreError as error:
-        raise RequestError(404, error.problem, "The slide gave no results; its event says why.") from error
+        raise RequestError(
+            404, error.problem, "The slide gave no results; its event says why."
+        ) from error
     numbers = store.boxes, store.status, store.probabilities
     return TileTable(*numbers, card.class_names, card.class_colors, card.activation), store.planes
 
@@ -85,7 +96,10 @@ def _packed(values: NDArray[Any], dtype: str) -> str:
 
 
 def heatmaps_told(job: Job, name: str) -> list[dict[str, Any]]:
-    """Return which heatmaps a finished slide or volume has, and how large the rasters are that are given of them."""
+    """Return which heatmaps a finished slide or volume has, and their rasters' sizes.
+
+    The sizes are those of the rasters that are given of them.
+    """
     folder = Path(_slide(job, name)["folder"])
     paths = sorted(folder.glob("heatmap*.ome.zarr"), key=lambda path: (len(path.name), path.name))
     return [_heatmap_told(path, _heatmap(path)) for path in paths]
@@ -109,23 +123,46 @@ def _heatmap_told(path: Path, heatmap: HeatmapImage | VolumeHeatmap) -> dict[str
 
 
 def _raster_told(heatmap: HeatmapImage | VolumeHeatmap) -> dict[str, Any]:
-    """Return the size of what `heatmap_values` gives, and how many pixels of level 0 one of it is."""
+    """Return the size of what `heatmap_values` gives, and the level-0 pixels that one of it is."""
     if isinstance(heatmap, VolumeHeatmap):
         planes, height, width = heatmap.spec.stack.shape
-        return {"width": width, "height": height, "pitch": 1, "planes": planes, "axis": heatmap.spec.stack.axis}
+        return {
+            "width": width,
+            "height": height,
+            "pitch": 1,
+            "planes": planes,
+            "axis": heatmap.spec.stack.axis,
+        }
     level = heatmap.level_for(LONGEST)
     _classes, height, width = heatmap.levels[level].shape
-    return {"width": width, "height": height, "pitch": heatmap.spec.pitch * 2**level, "planes": 1, "axis": None}
+    return {
+        "width": width,
+        "height": height,
+        "pitch": heatmap.spec.pitch * 2**level,
+        "planes": 1,
+        "axis": None,
+    }
 
 
 def heatmap_values(job: Job, name: str, heatmap: str, place: tuple[int, int]) -> bytes:
-    """Return one class of a heatmap on one plane as little-endian int16: `FULL` is 1, `NOTHING` not-a-number."""
+    """Return one class of a heatmap on one plane as little-endian int16.
+
+    `FULL` is 1, `NOTHING` not-a-number.
+    """
     index, plane = place
     known = {told["name"]: told for told in heatmaps_told(job, name)}
     if heatmap not in known or not 0 <= index < len(known[heatmap]["classes"]):
-        raise RequestError(404, f"slide {name!r} has no heatmap {heatmap!r} of class {index}.", "GET …/heatmaps first.")
+        raise RequestError(
+            404,
+            f"slide {name!r} has no heatmap {heatmap!r} of class {index}.",
+            "GET …/heatmaps first.",
+        )
     if not 0 <= plane < known[heatmap]["planes"]:
-        raise RequestError(404, f"heatmap {heatmap!r} has no plane {plane}.", "GET …/heatmaps tells how many it has.")
+        raise RequestError(
+            404,
+            f"heatmap {heatmap!r} has no plane {plane}.",
+            "GET …/heatmaps tells how many it has.",
+        )
     folder = Path(_slide(job, name)["folder"])
     return _as_int16(_values(_heatmap(folder / f"{heatmap}.ome.zarr"), index, plane)).tobytes()
 
@@ -143,11 +180,16 @@ def _as_int16(values: NDArray[np.float32]) -> NDArray[np.int16]:
 
 
 def colours_told() -> dict[str, list[list[int]]]:
-    """Return red, green, blue and cover, 0 to 255, of the heat from 0 to 1, and of signed heat from -1 to 1."""
+    """Return red, green, blue and cover, 0 to 255, of the heat.
+
+    Plain heat runs from 0 to 1, signed heat from -1 to 1.
+    """
     return {"plain": _shades(0, signed=False), "signed": _shades(-1, signed=True)}
 
 
 def _shades(low: float, *, signed: bool) -> list[list[int]]:
     colors, cover = heat_colors(np.linspace(low, 1, SHADES, dtype=np.float32), signed=signed)
-    shades: list[list[int]] = np.rint(np.concatenate([colors, cover * 255], axis=1)).astype(int).tolist()
+    shades: list[list[int]] = (
+        np.rint(np.concatenate([colors, cover * 255], axis=1)).astype(int).tolist()
+    )
     return shades

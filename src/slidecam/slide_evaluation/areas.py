@@ -1,4 +1,7 @@
-"""How much of what was drawn as a class was called what, by area: a tile that a border crosses counts by its parts."""
+"""How much of what was drawn as a class was called what, by area.
+
+A tile that a border crosses counts by its parts.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ if TYPE_CHECKING:
 
 DEFINITIONS: Mapping[str, str] = {
     "sensitivity": "share of the class's classified area that was called so",
-    "precision": "share of the annotated area called so that is so; what nobody annotated does not count",
+    "precision": (
+        "share of the annotated area called so that is so; what nobody annotated does not count"
+    ),
     "Dice": "harmonic mean of both",
     "classified": "share of the class's annotated area that lies under a classified tile",
 }
@@ -32,7 +37,8 @@ class AreaConfusion:
     areas
         float64, (K, K), µm²: a row for each annotated class, a column for each predicted one.
     missed
-        float64, (K,), µm² of each annotated class that no classified tile covers: no tissue, or not readable.
+        float64, (K,), µm² of each annotated class that no classified tile covers: no tissue, or not
+        readable.
     """
 
     class_names: tuple[str, ...]
@@ -45,7 +51,10 @@ class AreaConfusion:
         return _share(float(np.trace(self.areas)), float(self.areas.sum()))
 
     def figures(self) -> dict[str, dict[str, float | None]]:
-        """Return the figures in `DEFINITIONS` of each class; None where there is nothing to be a share of."""
+        """Return the figures in `DEFINITIONS` of each class.
+
+        None where there is nothing to be a share of.
+        """
         told = {}
         for place, name in enumerate(self.class_names):
             right = float(self.areas[place, place])
@@ -79,13 +88,20 @@ def _share(part: float, whole: float) -> float | None:
 
 
 def added(confusions: Sequence[AreaConfusion]) -> AreaConfusion:
-    """Return the areas of several slides as one; there is at least one, and all have the same classes."""
+    """Return the areas of several slides as one.
+
+    There is at least one, and all have the same classes.
+    """
     areas = np.sum([each.areas for each in confusions], axis=0)
-    return AreaConfusion(confusions[0].class_names, areas, np.sum([each.missed for each in confusions], axis=0))
+    return AreaConfusion(
+        confusions[0].class_names, areas, np.sum([each.missed for each in confusions], axis=0)
+    )
 
 
 def cells(boxes: NDArray[np.int64], step: int) -> NDArray[np.int64]:
-    """Return the part of each tile that is its own: all of it, or the middle one where tiles overlap.
+    """Return the part of each tile that is its own.
+
+    All of it, or the middle one where tiles overlap.
 
     Parameters
     ----------

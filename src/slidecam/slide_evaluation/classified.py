@@ -1,4 +1,4 @@
-"""A slide's tiles with what a classifier says of them, from a run on disk or computed here and now."""
+"""A slide's tiles with what a classifier says of them, from a run on disk or computed now."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ class ClassifiedSlide:
     notes: tuple[str, ...]
 
 
-def classify_slide(slide: FoundSlide, model: LoadedModel, spec: PredictSpec) -> Generator[Step, None, ClassifiedSlide]:
+def classify_slide(
+    slide: FoundSlide, model: LoadedModel, spec: PredictSpec
+) -> Generator[Step, None, ClassifiedSlide]:
     """Classify a slide exactly as `predict` would, and leave nothing on disk.
 
     Raises
@@ -86,11 +88,15 @@ def _classified(
     slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec
 ) -> Generator[Step, None, ClassifiedSlide]:
     if ready.spacing is None:
-        raise UsageError(f"{model.bundle.card.name} sees whole pictures, no tiles.", "Name a bundle for slides.")
+        raise UsageError(
+            f"{model.bundle.card.name} sees whole pictures, no tiles.", "Name a bundle for slides."
+        )
     grid, facts = ready.grid, ready.source.facts
     logits = np.full((len(grid), len(model.bundle.card.class_names)), np.nan, np.float32)
     batches = list(enumerate(plan_batches(ready.source, grid, model.batch_size)))
-    stream_spec = StreamSpec(model.batch_size, spec.workers, spec.memory_mb, model.bundle.card.interpolation)
+    stream_spec = StreamSpec(
+        model.batch_size, spec.workers, spec.memory_mb, model.bundle.card.interpolation
+    )
     done = 0
     with TileStream(ready.source, grid, batches, stream_spec) as stream:
         for scored in classify(stream, model.classifier, None):
@@ -116,7 +122,9 @@ def _corner(facts: SourceFacts) -> tuple[float, float]:
 
 
 def read_classified(folder: Path, bundle: Bundle) -> Generator[Step, None, ClassifiedSlide]:
-    """Read a slide's tiles from the run in its output folder; the slide is opened for its size and bounds alone.
+    """Read a slide's tiles from the run in its output folder.
+
+    The slide is opened for its size and bounds alone.
 
     Raises
     ------
@@ -132,7 +140,8 @@ def read_classified(folder: Path, bundle: Bundle) -> Generator[Step, None, Class
         facts = source.facts
     if facts.fingerprint != store.digest.get("slide"):
         raise DataSetError(
-            f"{folder}: {slide.path} is not the slide that was classified.", "Run slidecam predict again."
+            f"{folder}: {slide.path} is not the slide that was classified.",
+            "Run slidecam predict again.",
         )
     done = store.status == Status.DONE
     yield Step(f"reading {slide.name}", len(store), len(store))
@@ -151,6 +160,12 @@ def read_classified(folder: Path, bundle: Bundle) -> Generator[Step, None, Class
 
 def _check_run(folder: Path, spacing: object, store: RunStore, bundle: Bundle) -> None:
     if store.digest.get("model") != bundle.digest:
-        raise DataSetError(f"{folder}: this run was made by another bundle than {bundle.path}.", "Name that bundle.")
+        raise DataSetError(
+            f"{folder}: this run was made by another bundle than {bundle.path}.",
+            "Name that bundle.",
+        )
     if not spacing:
-        raise DataSetError(f"{folder}: a whole picture was classified here, no tiles.", "Evaluate on pictures instead.")
+        raise DataSetError(
+            f"{folder}: a whole picture was classified here, no tiles.",
+            "Evaluate on pictures instead.",
+        )

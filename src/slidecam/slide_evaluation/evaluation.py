@@ -56,7 +56,8 @@ def evaluate_slides(
     slides
         Slides, or folders of slides.
     annotations
-        GeoJSON of the only slide, or a folder with ``<stem>.geojson`` for each; a slide without is passed over.
+        GeoJSON of the only slide, or a folder with ``<stem>.geojson`` for each; a slide without is
+        passed over.
     spec
         Everything else.
 
@@ -72,11 +73,14 @@ def evaluate_slides(
     predict = replace(spec.predict, heatmap="none", heatmap_classes=(), heatmap_against=None)
     model = load_model(bundle, predict)
     if model.sees_pictures:
-        raise UsageError(f"{model.bundle.card.name} sees whole pictures, no tiles.", "Name a bundle for slides.")
+        raise UsageError(
+            f"{model.bundle.card.name} sees whole pictures, no tiles.", "Name a bundle for slides."
+        )
     for note in notes:
         yield Step("slides", 0, len(pairs), message=note)
     jobs = [
-        _Job(slide.name, slide.shown, drawn, partial(classify_slide, slide, model, predict)) for slide, drawn in pairs
+        _Job(slide.name, slide.shown, drawn, partial(classify_slide, slide, model, predict))
+        for slide, drawn in pairs
     ]
     return (yield from _evaluated(model.bundle, jobs, spec))
 
@@ -107,7 +111,12 @@ def evaluate_runs(
     drawn = {folder: annotation_file(annotations, folder.name) for folder in find_runs(runs)}
     for folder, path in drawn.items():
         if path is None:
-            yield Step("slides", 0, len(drawn), message=f"{folder.name} has no annotations and was passed over.")
+            yield Step(
+                "slides",
+                0,
+                len(drawn),
+                message=f"{folder.name} has no annotations and was passed over.",
+            )
     jobs = [
         _Job(folder.name, str(folder), path, partial(read_classified, folder, opened))
         for folder, path in drawn.items()
@@ -128,7 +137,9 @@ def _evaluated(
             slide, measured = measure_slide(classified, job.drawn, bundle.card, spec)
             slide = _with_acquaintance(slide, bundle)
         except SlidecamError as error:
-            slide = EvaluatedSlide(job.name, job.path, problem=f"{error.problem} {error.remedy}".strip())
+            slide = EvaluatedSlide(
+                job.name, job.path, problem=f"{error.problem} {error.remedy}".strip()
+            )
             measured = None
         for message in (*slide.notes, *([slide.problem] if slide.problem else [])):
             yield Step("slides", len(slides), len(jobs), message=message)
@@ -141,12 +152,18 @@ def _evaluated(
 def _with_acquaintance(slide: EvaluatedSlide, bundle: Bundle) -> EvaluatedSlide:
     if not has_learnt_from(bundle.card.provenance, slide.slide):
         return slide
-    told = f"{slide.slide}: the classifier has learnt from this slide or patient, so that these figures flatter it."
+    told = (
+        f"{slide.slide}: the classifier has learnt from this slide or patient, so that these"
+        " figures flatter it."
+    )
     return replace(slide, notes=(*slide.notes, told))
 
 
 def _summed(
-    bundle: Bundle, slides: Sequence[EvaluatedSlide], tiles: Sequence[MeasuredTiles], spec: SlideEvaluationSpec
+    bundle: Bundle,
+    slides: Sequence[EvaluatedSlide],
+    tiles: Sequence[MeasuredTiles],
+    spec: SlideEvaluationSpec,
 ) -> SlideEvaluation:
     _refuse_nothing(slides)
     card = bundle.card
@@ -156,13 +173,19 @@ def _summed(
         logits=np.concatenate([each.logits for each in tiles]),
         class_names=class_names(card),
         names=tuple(name for each in tiles for name in each.names),
-        groups=tuple(slide.slide for slide, each in zip(used, tiles, strict=True) for _name in each.names),
+        groups=tuple(
+            slide.slide for slide, each in zip(used, tiles, strict=True) for _name in each.names
+        ),
         activation=card.activation,
         temperature=card.temperature,
         class_colors=card.class_colors,
     )
-    figures = evaluate_predictions(predictions, EvaluationSpec(intervals=spec.intervals, bundle=bundle.digest))
-    return SlideEvaluation(figures, added([slide.areas for slide in used if slide.areas is not None]), tuple(slides))
+    figures = evaluate_predictions(
+        predictions, EvaluationSpec(intervals=spec.intervals, bundle=bundle.digest)
+    )
+    return SlideEvaluation(
+        figures, added([slide.areas for slide in used if slide.areas is not None]), tuple(slides)
+    )
 
 
 def _refuse_nothing(slides: Sequence[EvaluatedSlide]) -> None:

@@ -24,12 +24,18 @@ if TYPE_CHECKING:
     from slidecam.slide_evaluation.results import SlideEvaluationSpec
 
 OVERLAP = 0.01
-"""Share of the annotated area from which on it is told that classes overlap; less is two lines drawn side by side."""
+"""Share of the annotated area from which on it is told that classes overlap.
+
+Less is two lines drawn side by side.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredTiles:
-    """The tiles of a slide that have a class: labels int64 (N,), logits (N, classes), and their names."""
+    """The tiles of a slide that have a class.
+
+    Labels int64 (N,), logits (N, classes), and their names.
+    """
 
     labels: NDArray[np.int64]
     logits: NDArray[np.float32]
@@ -37,7 +43,10 @@ class MeasuredTiles:
 
 
 def class_names(card: Card) -> tuple[str, ...]:
-    """Return the classes that tiles can be of. A classifier of one logit has two: its class's absence, then itself."""
+    """Return the classes that tiles can be of. A classifier of one logit has two.
+
+    Its class's absence, then itself.
+    """
     if len(card.class_names) > 1:
         return card.class_names
     return (f"not {card.class_names[0]}", card.class_names[0])
@@ -46,7 +55,7 @@ def class_names(card: Card) -> tuple[str, ...]:
 def measure_slide(
     classified: ClassifiedSlide, drawn: Path, card: Card, spec: SlideEvaluationSpec
 ) -> tuple[EvaluatedSlide, MeasuredTiles]:
-    """Return what the classifier got right on one slide, and its tiles for the figures over all slides.
+    """Return what the classifier got right on one slide, and its tiles for the overall figures.
 
     Raises
     ------
@@ -73,7 +82,12 @@ def measure_slide(
         unannotated=len(labels) - len(kept) - ambiguous,
         failed=classified.failed,
         areas=areas,
-        notes=(*classified.notes, *classes.notes, *_strangers(drawn, classes.names, columns), *overlap),
+        notes=(
+            *classified.notes,
+            *classes.notes,
+            *_strangers(drawn, classes.names, columns),
+            *overlap,
+        ),
     )
     corners = classified.boxes[kept, :2].tolist()
     titles = tuple(f"{classified.slide.name} x={x} y={y}" for x, y in corners)
@@ -81,18 +95,22 @@ def measure_slide(
 
 
 def called(logits: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return what each tile was called, (N,): the most probable class, or with one logit whether it is at least 0."""
+    """Return what each tile was called, (N,).
+
+    The most probable class, or with one logit whether it is at least 0.
+    """
     if logits.shape[1] == 1:
         return np.asarray(logits[:, 0] >= 0, np.int64)
     return np.asarray(logits.argmax(axis=1), np.int64)
 
 
 def _columns(drawn: Path, annotated: Sequence[str], card: Card) -> NDArray[np.int64]:
-    """Return the place of each annotated class among the classifier's, -1 where it knows none of that name."""
+    """Return each annotated class's place among the classifier's, -1 where none has its name."""
     known = card.class_names
     if not set(annotated) & set(known):
         raise DataSetError(
-            f"{drawn}: its classes are {', '.join(annotated)}, and {card.name} knows {', '.join(known)}.",
+            f"{drawn}: its classes are {', '.join(annotated)}, and {card.name} knows"
+            f" {', '.join(known)}.",
             f"Say which is which with --map {annotated[0]}={known[0]}.",
         )
     if len(known) == 1:
@@ -100,8 +118,13 @@ def _columns(drawn: Path, annotated: Sequence[str], card: Card) -> NDArray[np.in
     return np.array([known.index(name) if name in known else -1 for name in annotated], np.int64)
 
 
-def _merged(shares: NDArray[np.float64], columns: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """Return shares by the classifier's classes, (N, ``count``), and behind them those of each class it knows not."""
+def _merged(
+    shares: NDArray[np.float64], columns: NDArray[np.int64], count: int
+) -> NDArray[np.float64]:
+    """Return shares by the classifier's classes, (N, ``count``).
+
+    Behind them come those of each class that it does not know.
+    """
     merged = np.zeros((len(shares), count))
     for share, column in zip(shares.T, columns, strict=True):
         if column >= 0:
@@ -110,7 +133,10 @@ def _merged(shares: NDArray[np.float64], columns: NDArray[np.int64], count: int)
 
 
 def _areas(
-    classified: ClassifiedSlide, classes: AnnotatedClasses, columns: NDArray[np.int64], names: tuple[str, ...]
+    classified: ClassifiedSlide,
+    classes: AnnotatedClasses,
+    columns: NDArray[np.int64],
+    names: tuple[str, ...],
 ) -> tuple[AreaConfusion, list[str]]:
     """Return the annotated areas by what they were called, and a sentence if they overlap."""
     pixel = classified.spacing.x * classified.spacing.y
@@ -118,7 +144,9 @@ def _areas(
     whole = np.array([[0, 0, classified.size.width, classified.size.height]], np.int64)
     boxes = np.concatenate([own, whole])
     shares = classes.coverage(boxes)
-    parts = _merged(shares, columns, len(names))[:, : len(names)] * (boxes[:, 2:3] * boxes[:, 3:] * pixel)
+    parts = _merged(shares, columns, len(names))[:, : len(names)] * (
+        boxes[:, 2:3] * boxes[:, 3:] * pixel
+    )
     areas = np.zeros((len(names), len(names)))
     np.add.at(areas.T, called(classified.logits), parts[:-1])
     missed = (parts[-1] - areas.sum(axis=1)).clip(min=0.0)
@@ -130,4 +158,8 @@ def _areas(
 
 def _strangers(drawn: Path, annotated: Sequence[str], columns: NDArray[np.int64]) -> list[str]:
     unknown = [name for name, column in zip(annotated, columns, strict=True) if column < 0]
-    return [f"{drawn.name}: not known to the classifier, and left out: {', '.join(unknown)}."] if unknown else []
+    return (
+        [f"{drawn.name}: not known to the classifier, and left out: {', '.join(unknown)}."]
+        if unknown
+        else []
+    )

@@ -1,4 +1,7 @@
-"""An evaluation on slides on disk: the figures of tiles as of pictures, and a page and a record of the areas."""
+"""An evaluation on slides on disk.
+
+The figures of tiles as of pictures, and a page and a record of the areas.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ SQUARE_MM = 1e6
 """µm² in a mm²."""
 
 
-def write_slide_evaluation(evaluation: SlideEvaluation, folder: Path, title: str = "Evaluation on slides") -> None:
+def write_slide_evaluation(
+    evaluation: SlideEvaluation, folder: Path, title: str = "Evaluation on slides"
+) -> None:
     """Write what is to be kept of an evaluation on slides.
 
     Parameters
@@ -29,8 +34,9 @@ def write_slide_evaluation(evaluation: SlideEvaluation, folder: Path, title: str
     evaluation
         Of one slide or more.
     folder
-        Gets ``evaluation.json``, ``evaluation.html``, ``predictions.csv`` and ``figures/*.png`` of the tiles, as an
-        evaluation on pictures does; ``slides.json`` and ``slides.html`` with the areas and each slide.
+        Gets ``evaluation.json``, ``evaluation.html``, ``predictions.csv`` and ``figures/*.png`` of
+        the tiles, as an evaluation on pictures does; ``slides.json`` and ``slides.html`` with the
+        areas and each slide.
     title
         What was measured: the classifier's name.
     """

@@ -27,7 +27,8 @@ class SlideEvaluationSpec:
     renamed
         What the annotations call a class, and what the classifier calls it.
     predict
-        How slides are classified: tiling, spacings, device. Nothing of it is heeded for runs on disk.
+        How slides are classified: tiling, spacings, device. Nothing of it is heeded for runs on
+        disk.
     intervals
         How intervals are made; slides are drawn, with all their tiles.
     """
@@ -51,7 +52,8 @@ class EvaluatedSlide:
     right
         How many of them were called what they are.
     ambiguous, unannotated, failed
-        Tiles of two classes, of none that the classifier knows, and without a result; they are in no tile figure.
+        Tiles of two classes, of none that the classifier knows, and without a result; they are in
+        no tile figure.
     areas
         What was called what; None where the slide could not be used.
     problem
@@ -111,6 +113,9 @@ class SlideEvaluation:
         return not any(slide.problem or slide.failed for slide in self.slides)
 
     def record(self) -> dict[str, object]:
-        """Return it as JSON values: the tile figures as of pictures, ``areas`` and ``slides`` beside them."""
+        """Return it as JSON values.
+
+        The tile figures as of pictures, ``areas`` and ``slides`` beside them.
+        """
         slides = [slide.record() for slide in self.slides]
         return {**self.tiles.record(), "areas": self.areas.record(), "slides": slides}

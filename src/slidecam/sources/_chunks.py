@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHUNK_EDGE = 1024
-"""About 3 MB of RGB: small enough to hold several per thread, large enough that few tiles straddle two."""
+"""About 3 MB of RGB.
+
+Small enough to hold several per thread, large enough that few tiles straddle two.
+"""
 
 _BAND_PIXELS = 4 * CHUNK_EDGE**2
 _THINNEST_BAND = 64
@@ -19,8 +22,8 @@ _THINNEST_BAND = 64
 def chunk_size(native: Size) -> Size:
     """Return the decoding chunk for a level stored in tiles or strips of ``native`` pixels.
 
-    A chunk is a whole number of native tiles, so that none is decoded twice. Strips, which are as wide as the
-    level, make full-width bands of at most 4 megapixels, but never less than 64 rows.
+    A chunk is a whole number of native tiles, so that none is decoded twice. Strips, which are as
+    wide as the level, make full-width bands of at most 4 megapixels, but never less than 64 rows.
     """
     width = native.width * max(1, round(CHUNK_EDGE / native.width))
     rows = CHUNK_EDGE
@@ -44,6 +47,6 @@ def overlap(one: LevelBox, other: LevelBox) -> LevelBox:
 
 
 def window(box: LevelBox, frame: LevelBox) -> tuple[slice, slice]:
-    """Return the rows and columns of ``box`` in an array whose first pixel is the corner of ``frame``."""
+    """Return the rows and columns of ``box`` in an array that begins at the corner of ``frame``."""
     top, left = box.y - frame.y, box.x - frame.x
     return slice(top, top + box.height), slice(left, left + box.width)

@@ -1,6 +1,7 @@
 """What OpenSlide does not say of DICOM slides: a file's series, and whether its colours are right.
 
-Only the first bytes of a file are looked at, for three known data elements; this is no DICOM parser.
+Only the first bytes of a file are looked at, for three known data elements; this is no DICOM
+parser.
 """
 
 from __future__ import annotations
@@ -35,13 +36,24 @@ def is_dicom(path: Path) -> bool:
 def is_volume(path: Path) -> bool:
     """Whether a DICOM file, or the first in a folder, is a picture and no whole slide."""
     file = first_dicom(path)
-    return file is not None and _element(_head(file), _CLASS_UID) not in {b"", _WHOLE_SLIDE, _DIRECTORY}
+    return file is not None and _element(_head(file), _CLASS_UID) not in {
+        b"",
+        _WHOLE_SLIDE,
+        _DIRECTORY,
+    }
 
 
 def first_dicom(path: Path) -> Path | None:
     """Return a DICOM file itself, or the first of a folder; None where there is none."""
     candidates = sorted(path.iterdir()) if path.is_dir() else [path]
-    return next((each for each in candidates if each.is_file() and is_dicom(each) and not _is_directory(each)), None)
+    return next(
+        (
+            each
+            for each in candidates
+            if each.is_file() and is_dicom(each) and not _is_directory(each)
+        ),
+        None,
+    )
 
 
 def _is_directory(path: Path) -> bool:
@@ -65,8 +77,9 @@ def siblings(path: Path) -> list[Path]:
 def claims_rgb_but_is_ycbcr(path: Path) -> bool:
     """Whether the photometric tag says RGB while the JPEG frames, by their own marks, are YCbCr.
 
-    A frame is YCbCr for certain if it has a JFIF mark, which knows no RGB, or an Adobe mark that says so.
-    OpenSlide believes the tag and gives luminance as red; converting what it gives puts that right.
+    A frame is YCbCr for certain if it has a JFIF mark, which knows no RGB, or an Adobe mark that
+    says so. OpenSlide believes the tag and gives luminance as red; converting what it gives puts
+    that right.
     """
     head = _head(path)
     if _element(head, _PHOTOMETRIC) != b"RGB":
@@ -96,7 +109,7 @@ def _head(path: Path) -> bytes:
 
 
 def _element(head: bytes, tag: bytes) -> bytes:
-    """Return the value of a short text element (little endian, explicit or implicit), or nothing."""
+    """Return a short text element's value (little endian, explicit or implicit), or nothing."""
     at = head.find(tag)
     if at < 0:
         return _implicit(head, tag[:4])

@@ -67,7 +67,9 @@ class Frame:
     @property
     def depth(self) -> float:
         """Where it lies along its normal, mm; its instance number where nothing is known."""
-        return self.order[-1] if self.position is None else float(np.dot(self.position, self.normal))
+        return (
+            self.order[-1] if self.position is None else float(np.dot(self.position, self.normal))
+        )
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,13 @@ def _enhanced(path: Path, header: Dataset) -> Iterator[Frame]:
             _pair(group("PixelMeasuresSequence").get("PixelSpacing")),
             float(values.get("RescaleSlope") or 1),
             float(values.get("RescaleIntercept") or 0),
-            (*_numbers(group("FrameContentSequence"), ("FrameAcquisitionNumber", "TemporalPositionIndex")), number),
+            (
+                *_numbers(
+                    group("FrameContentSequence"),
+                    ("FrameAcquisitionNumber", "TemporalPositionIndex"),
+                ),
+                number,
+            ),
         )
 
 
@@ -137,7 +145,13 @@ def _shape(header: Dataset) -> tuple[int, int, int]:
 
 
 def _order(header: Dataset) -> tuple[float, ...]:
-    names = ("AcquisitionNumber", "EchoTime", "TemporalPositionIdentifier", "DiffusionBValue", "InstanceNumber")
+    names = (
+        "AcquisitionNumber",
+        "EchoTime",
+        "TemporalPositionIdentifier",
+        "DiffusionBValue",
+        "InstanceNumber",
+    )
     return _numbers(header, names)
 
 
@@ -184,18 +198,26 @@ def _alike(one: Frame, other: Frame) -> bool:
 def volumes_of(frames: Sequence[Frame], step_mm: float) -> tuple[list[FrameStack], tuple[str, ...]]:
     """Sort frames of one direction by position into volumes, and tell what is odd about them.
 
-    Frames of one place are of several volumes, in the order of acquisition, echo, time, b-value and instance.
-    ``step_mm`` is the distance of slices that is taken where positions say none.
+    Frames of one place are of several volumes, in the order of acquisition, echo, time, b-value and
+    instance. ``step_mm`` is the distance of slices that is taken where positions say none.
     """
     places: dict[float, list[Frame]] = {}
     tolerance = max(1e-3, 1e-3 * step_mm)
     for frame in sorted(frames, key=lambda each: (each.depth, each.order)):
-        near = next((depth for depth in reversed(places) if abs(depth - frame.depth) <= tolerance), None)
+        near = next(
+            (depth for depth in reversed(places) if abs(depth - frame.depth) <= tolerance), None
+        )
         places.setdefault(frame.depth if near is None else near, []).append(frame)
     counts = [len(there) for there in places.values()]
-    notes = [] if min(counts) == max(counts) else ["Some of its places hold fewer frames than others; those are left."]
+    notes = (
+        []
+        if min(counts) == max(counts)
+        else ["Some of its places hold fewer frames than others; those are left."]
+    )
     ordered = [sorted(there, key=lambda each: each.order) for there in places.values()]
-    stacks = [_stack([there[number] for there in ordered], step_mm) for number in range(min(counts))]
+    stacks = [
+        _stack([there[number] for there in ordered], step_mm) for number in range(min(counts))
+    ]
     return [stack for stack, _told in stacks], (*notes, *stacks[0][1])
 
 
@@ -203,7 +225,13 @@ def _stack(frames: Sequence[Frame], step_mm: float) -> tuple[FrameStack, tuple[s
     first, last = frames[0], frames[-1]
     if first.position is None or last.position is None or len(frames) == 1:
         placed = first.position is not None
-        notes = () if placed else ("The files do not say where their slices lie: they are sorted by instance number.",)
+        notes = (
+            ()
+            if placed
+            else (
+                "The files do not say where their slices lie: they are sorted by instance number.",
+            )
+        )
         return FrameStack(tuple(frames), first.normal * step_mm), notes
     steps = np.diff([frame.depth for frame in frames])
     usual = float(np.median(steps))
@@ -220,7 +248,17 @@ def _stack(frames: Sequence[Frame], step_mm: float) -> tuple[FrameStack, tuple[s
 def _odd(steps: NDArray[np.float64], usual: float, lost: int) -> tuple[str, ...]:
     if lost:
         word = "slice is" if lost == 1 else "slices are"
-        return (f"{lost} {word} missing: the step between neighbours is {usual:g} mm and once {steps.max():g} mm.",)
+        return (
+            (
+                f"{lost} {word} missing: the step between neighbours is {usual:g} mm and once"
+                f" {steps.max():g} mm."
+            ),
+        )
     if float(np.abs(steps - usual).max()) > UNEVEN * usual:
-        return (f"Its slices are unevenly spaced, {steps.min():g} to {steps.max():g} mm: a mean step is taken.",)
+        return (
+            (
+                f"Its slices are unevenly spaced, {steps.min():g} to {steps.max():g} mm: a mean"
+                " step is taken."
+            ),
+        )
     return ()

@@ -1,4 +1,7 @@
-"""A DICOM series as a volume: classic files of one slice each, or enhanced ones of many; pydicom decodes them."""
+"""A DICOM series as a volume: classic files of one slice each, or enhanced ones of many.
+
+Pydicom decodes them.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 def open_slide(probe: Probe) -> VolumeSource:
-    """Open the series in a folder or that of a file; UnreadableSourceError if it makes no volume."""
+    """Open the series in a folder or of a file; UnreadableSourceError if it makes no volume."""
     assert probe.local is not None  # noqa: S101  (the registry asks for local files alone)
     with opening(probe.given, "this is a DICOM series", _AGAIN, (InvalidDicomError,)):
         paths = _paths(probe, probe.local)
@@ -54,13 +57,25 @@ def open_slide(probe: Probe) -> VolumeSource:
         *told_of_volumes(probe, [""] * len(stacks), number),
         *odd,
         *_begins_late(frames),
-        *([f"{others} of its pictures lie in another direction or shape and are left out."] if others else []),
-        *(["Its slices are oblique: they are taken along the series' own axes."] if layout.grid.is_oblique else []),
+        *(
+            [f"{others} of its pictures lie in another direction or shape and are left out."]
+            if others
+            else []
+        ),
+        *(
+            ["Its slices are oblique: they are taken along the series' own axes."]
+            if layout.grid.is_oblique
+            else []
+        ),
     )
     voxels = Voxels(layout, unpack=lambda: _unpacked(stack, layout))
     planes = _planes(layout.grid, stack, probe)
-    facts = volume_facts(probe, planes, ("dicom", _format(header), "PixelSpacing and positions"), fingerprint, notes)
-    return VolumeSource(shown_source(facts, probe.local, keep=probe.view.keep_identifiers), voxels, probe.view)
+    facts = volume_facts(
+        probe, planes, ("dicom", _format(header), "PixelSpacing and positions"), fingerprint, notes
+    )
+    return VolumeSource(
+        shown_source(facts, probe.local, keep=probe.view.keep_identifiers), voxels, probe.view
+    )
 
 
 def _paths(probe: Probe, local: Path) -> Sequence[Path]:
@@ -69,7 +84,9 @@ def _paths(probe: Probe, local: Path) -> Sequence[Path]:
     series = series_files(local)
     if len(series) > 1:
         problem = f"there are {len(series)} DICOM series in this folder."
-        raise UnreadableSourceError(probe.given, problem, "Pass one file of the series that you mean.")
+        raise UnreadableSourceError(
+            probe.given, problem, "Pass one file of the series that you mean."
+        )
     return next(iter(series.values()))
 
 
@@ -101,7 +118,9 @@ def _planes(grid: VolumeGrid, stack: FrameStack, probe: Probe) -> PlaneStack:
     lost = {index for index, frame in enumerate(stack.frames) if frame is None}
     if not (along and lost):
         return planes
-    missing = tuple(plane for plane, index in enumerate(planes.file_indices.tolist()) if index in lost)
+    missing = tuple(
+        plane for plane, index in enumerate(planes.file_indices.tolist()) if index in lost
+    )
     return PlaneStack(grid, probe.view.axis, missing)
 
 
@@ -115,15 +134,23 @@ def _begins_late(frames: Sequence[Frame]) -> tuple[str, ...]:
 def _format(header: Dataset) -> str:
     syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
     many = "enhanced " if "PerFrameFunctionalGroupsSequence" in header else ""
-    return f"{many}dicom {header.get('Modality', '')}, {syntax.name if syntax else 'no transfer syntax'}"
+    return (
+        f"{many}dicom {header.get('Modality', '')},"
+        f" {syntax.name if syntax else 'no transfer syntax'}"
+    )
 
 
 def _unpacked(stack: FrameStack, layout: VoxelLayout) -> Iterator[bytes]:
-    """Yield the frames' intensities by position; a missing slice is as dark as the darkest before it."""
+    """Yield the frames' intensities by position.
+
+    A missing slice is as dark as the darkest before it.
+    """
     darkest = 0.0
     for frame in stack.frames:
         if frame is None:
-            yield np.full(layout.plane_bytes // layout.dtype.itemsize, darkest, layout.dtype).tobytes()
+            yield np.full(
+                layout.plane_bytes // layout.dtype.itemsize, darkest, layout.dtype
+            ).tobytes()
             continue
         values = _decoded(frame)
         if layout.bands == 1:
@@ -132,13 +159,17 @@ def _unpacked(stack: FrameStack, layout: VoxelLayout) -> Iterator[bytes]:
 
 
 def _decoded(frame: Frame) -> NDArray[np.generic]:
-    """Return a frame's intensities, (rows, columns), as its modality means them, or its colours (…, 3)."""
+    """Return a frame's intensities, (rows, columns), as its modality means them.
+
+    Colours are (…, 3).
+    """
     pixels = pixel_array(frame.path, index=frame.number)
     if frame.bands > 1:
         return pixels
     header = dcmread(frame.path, stop_before_pixels=True, specific_tags=list(_STORED))
     values = pixels.astype(np.float32)
     if header.get("PhotometricInterpretation") == "MONOCHROME1":
-        # By the range that the file can hold: by the slice's own, air would be of another grey in each slice.
+        # By the range that the file can hold: by the slice's own, air would be of another grey in
+        # each slice.
         values = np.float32(-1 if header.PixelRepresentation else 2**header.BitsStored - 1) - values
     return np.asarray(values * np.float32(frame.slope) + np.float32(frame.intercept))

@@ -15,7 +15,10 @@ DIGITS = 32
 
 
 def fingerprint_of_stream(stream: BinaryIO) -> str:
-    """Return the digest of a file's size and of 16 evenly spread samples of 64 KiB, its ends included."""
+    """Return the digest of a file's size and of 16 evenly spread samples of 64 KiB.
+
+    The samples include its ends.
+    """
     size = stream.seek(0, 2)
     digest = hashlib.sha256(str(size).encode())
     last = max(0, size - SAMPLE_BYTES)

@@ -34,12 +34,13 @@ DECODING_ERRORS: Errors = (
 )
 """Every exception that a damaged or foreign file has been seen to draw from a decoding library.
 
-The libraries promise no common base class; what is not listed here (MemoryError, KeyboardInterrupt) passes.
+The libraries promise no common base class; what is not listed here (MemoryError, KeyboardInterrupt)
+passes.
 """
 
 
 def reason(error: BaseException) -> str:
-    """Return the first line of what a library said, or the name of its error where it said nothing."""
+    """Return the first line of what a library said, or its error's name where it said nothing."""
     lines = str(error).strip().splitlines()
     text = lines[0].rstrip(".") if lines else type(error).__name__
     if text.startswith("Reading ") and ": " in text:
@@ -84,14 +85,19 @@ def decoding(path: str, level: int, box: LevelBox, also: Errors = ()) -> Iterato
 
 @contextmanager
 def decoding_associated(path: str, name: str, also: Errors = ()) -> Iterator[None]:
-    """Turn whatever a library raises in the block into an `UnreadableSourceError` about a label or macro."""
+    """Turn whatever a library raises in the block into an `UnreadableSourceError`.
+
+    The error is about a label or macro.
+    """
     try:
         yield
     except UsageError:
         raise
     except (*DECODING_ERRORS, *also) as error:
         problem = f"its {name} image cannot be decoded: {reason(error)}."
-        raise UnreadableSourceError(path, problem, "The slide itself may still be readable.") from error
+        raise UnreadableSourceError(
+            path, problem, "The slide itself may still be readable."
+        ) from error
 
 
 def closed(path: str) -> UsageError:

@@ -1,4 +1,4 @@
-"""NIfTI 1 and 2 and MGH, packed or not: nibabel reads the header, the samples are read as they lie."""
+"""NIfTI 1 and 2 and MGH, packed or not: nibabel reads the header, samples are read as they lie."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ _THREE = 3
 
 
 def open_slide(probe: Probe) -> VolumeSource:
-    """Open a NIfTI or MGH volume; UnreadableSourceError if it is damaged or no volume of numbers."""
+    """Open a NIfTI or MGH volume; UnreadableSourceError if damaged or no volume of numbers."""
     if probe.local is None:
-        raise UnreadableSourceError(probe.given, "volumes are not read from URLs.", "Copy it to this machine.")
+        raise UnreadableSourceError(
+            probe.given, "volumes are not read from URLs.", "Copy it to this machine."
+        )
     with opening(probe.given, "this is a NIfTI or MGH volume", _AGAIN, _NOT_OSERRORS):
         image = _image(probe)
         layout, offset, count = _layout(probe, image)
@@ -48,7 +50,9 @@ def open_slide(probe: Probe) -> VolumeSource:
     number = chosen_volume(probe, [""] * count)
     start = offset + number * layout.total_bytes
     packed = probe.head.startswith(GZIP)
-    voxels = Voxels(layout, unpack=lambda: _unpacked(_data_file(image, probe), start, layout.total_bytes))
+    voxels = Voxels(
+        layout, unpack=lambda: _unpacked(_data_file(image, probe), start, layout.total_bytes)
+    )
     if not packed:
         voxels = Voxels(layout, _data_file(image, probe), start)
     stack = PlaneStack(layout.grid, probe.view.axis)
@@ -57,7 +61,9 @@ def open_slide(probe: Probe) -> VolumeSource:
     return VolumeSource(volume_facts(probe, stack, kind, fingerprint, notes), voxels, probe.view)
 
 
-def _image(probe: Probe) -> Any:  # noqa: ANN401  (nibabel's images share no typed base that has them all)
+def _image(
+    probe: Probe,
+) -> Any:  # noqa: ANN401  (nibabel's images share no typed base that has them all)
     """Return nibabel's image by content: `nibabel.load` asks for the right suffix."""
     head = probe.unpacked_head
     kind: Any = MGHImage
@@ -69,23 +75,32 @@ def _image(probe: Probe) -> Any:  # noqa: ANN401  (nibabel's images share no typ
         return nibabel.load(probe.local)  # type: ignore[arg-type]  # a pair of files, found by their names
     files = kind.make_file_map()
     with probe.open() as stream:
-        files["image"].fileobj = gzip.GzipFile(fileobj=stream) if probe.head.startswith(GZIP) else stream
+        files["image"].fileobj = (
+            gzip.GzipFile(fileobj=stream) if probe.head.startswith(GZIP) else stream
+        )
         return kind.from_file_map(files, mmap=False)
 
 
 def _layout(probe: Probe, image: Any) -> tuple[VoxelLayout, int, int]:  # noqa: ANN401
-    """Return how one volume lies, where the first one begins in the (unpacked) file, and how many there are."""
+    """Return how one volume lies, where the first one begins, and how many there are.
+
+    The place is that in the (unpacked) file.
+    """
     proxy = cast("ArrayProxy", image.dataobj)
     shape = [int(length) for length in proxy.shape]
     space, rest = [*shape, 1, 1][:_THREE], shape[_THREE:]
     if len(shape) < 2 or min(shape) < 1:  # noqa: PLR2004  (a picture)
         problem = f"its shape is {'x'.join(map(str, shape)) or 'empty'}, which is no volume."
-        raise UnreadableSourceError(probe.given, problem, "Pass a volume of three or four dimensions.")
+        raise UnreadableSourceError(
+            probe.given, problem, "Pass a volume of three or four dimensions."
+        )
     dtype, bands = _samples(probe, np.dtype(proxy.dtype))
     affine = np.asarray(image.affine, np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:  # noqa: PLR2004  (mm³)
         problem = "its affine is singular, so nobody knows where its voxels lie."
-        raise UnreadableSourceError(probe.given, problem, "Mend its header, for example with nibabel.")
+        raise UnreadableSourceError(
+            probe.given, problem, "Mend its header, for example with nibabel."
+        )
     grid = VolumeGrid((space[0], space[1], space[2]), affine)
     layout = VoxelLayout(grid, dtype, bands, float(proxy.slope), float(proxy.inter))
     return layout, int(proxy.offset), int(np.prod(rest, dtype=np.int64))
@@ -96,7 +111,9 @@ def _samples(probe: Probe, dtype: np.dtype[Any]) -> tuple[np.dtype[Any], int]:
         return np.dtype(np.uint8), len(dtype.names)
     if dtype.kind not in "iuf":
         problem = f"its voxels are {dtype}, not real numbers or colours."
-        raise UnreadableSourceError(probe.given, problem, "Convert it, for example to its magnitude as float32.")
+        raise UnreadableSourceError(
+            probe.given, problem, "Convert it, for example to its magnitude as float32."
+        )
     return dtype, 1
 
 
@@ -120,13 +137,21 @@ def _unpacked(path: Path, start: int, count: int) -> Iterator[bytes]:
 
 
 def _format(image: Any, *, packed: bool) -> str:  # noqa: ANN401
-    name = {MGHImage: "mgh", Nifti1Image: "nifti-1", Nifti2Image: "nifti-2"}.get(type(image), "nifti pair")
+    name = {MGHImage: "mgh", Nifti1Image: "nifti-1", Nifti2Image: "nifti-2"}.get(
+        type(image), "nifti pair"
+    )
     return f"{name}, gzipped" if packed else name
 
 
 def _notes(image: Any, grid: VolumeGrid) -> Iterator[str]:  # noqa: ANN401
     unit = image.header.get_xyzt_units()[0] if hasattr(image.header, "get_xyzt_units") else "mm"
     if unit in {"meter", "micron"}:
-        yield f"Its header states {unit}s; lengths are taken for mm all the same, as viewers take them."
+        yield (
+            f"Its header states {unit}s; lengths are taken for mm all the same, as viewers take"
+            " them."
+        )
     if grid.is_oblique:
-        yield "Its slices are oblique: they are taken along the file's own axes, and positions are of their centres."
+        yield (
+            "Its slices are oblique: they are taken along the file's own axes, and positions are of"
+            " their centres."
+        )

@@ -1,4 +1,7 @@
-"""NRRD: pynrrd reads the header; samples that lie in one piece, packed or not, are read as they lie."""
+"""NRRD: pynrrd reads the header.
+
+Samples that lie in one piece, packed or not, are read as they lie.
+"""
 
 from __future__ import annotations
 
@@ -42,9 +45,13 @@ _THREE = 3
 def open_slide(probe: Probe) -> VolumeSource:
     """Open an NRRD volume; UnreadableSourceError if it is damaged or no volume in space."""
     if probe.local is None:
-        raise UnreadableSourceError(probe.given, "volumes are not read from URLs.", "Copy it to this machine.")
+        raise UnreadableSourceError(
+            probe.given, "volumes are not read from URLs.", "Copy it to this machine."
+        )
     path = probe.local
-    with opening(probe.given, "this is an NRRD volume", _AGAIN, (NRRDError, StopIteration)):  # an empty file
+    with opening(
+        probe.given, "this is an NRRD volume", _AGAIN, (NRRDError, StopIteration)
+    ):  # an empty file
         with path.open("rb") as stream:
             header = nrrd.read_header(stream)
             offset = stream.tell()
@@ -53,17 +60,28 @@ def open_slide(probe: Probe) -> VolumeSource:
     number = chosen_volume(probe, [""] * count)
     start = number * layout.total_bytes
     encoding = str(header.get("encoding", "raw")).lower()
-    attached = not {"data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip"} & set(header)
+    attached = not {
+        "data file",
+        "datafile",
+        "line skip",
+        "lineskip",
+        "byte skip",
+        "byteskip",
+    } & set(header)
     if attached and encoding == "raw":
         voxels = Voxels(layout, path, offset + start)
     elif attached and encoding in _PACKED:
-        voxels = Voxels(layout, unpack=lambda: _unpacked(path, encoding, (offset, start, layout.total_bytes)))
+        voxels = Voxels(
+            layout, unpack=lambda: _unpacked(path, encoding, (offset, start, layout.total_bytes))
+        )
     else:
         voxels = Voxels(layout, unpack=lambda: _by_pynrrd(path, start, layout))
     stack = PlaneStack(layout.grid, probe.view.axis)
     told = (*told_of_volumes(probe, [""] * count, number), *notes)
     return VolumeSource(
-        volume_facts(probe, stack, ("nrrd", f"nrrd, {encoding}", "space directions"), fingerprint, told),
+        volume_facts(
+            probe, stack, ("nrrd", f"nrrd, {encoding}", "space directions"), fingerprint, told
+        ),
         voxels,
         probe.view,
     )
@@ -77,11 +95,20 @@ def _layout(probe: Probe, header: Mapping[str, Any]) -> tuple[VoxelLayout, int, 
         sizes, kinds = sizes[1:], kinds[1:]
     domain = kinds[:_THREE]
     if len(sizes) not in {_THREE, _THREE + 1} or any(kind not in _DOMAIN for kind in domain):
-        problem = f"its axes are {', '.join(map(str, header['sizes']))} ({', '.join(kinds)}), which is no volume."
-        raise UnreadableSourceError(probe.given, problem, "Pass a volume whose first three axes are space.")
+        problem = (
+            f"its axes are {', '.join(map(str, header['sizes']))} ({', '.join(kinds)}), which is no"
+            " volume."
+        )
+        raise UnreadableSourceError(
+            probe.given, problem, "Pass a volume whose first three axes are space."
+        )
     affine, notes = _affine(header)
     grid = VolumeGrid((sizes[0], sizes[1], sizes[2]), affine)
-    return VoxelLayout(grid, _dtype(header), bands or 1), int(np.prod(sizes[_THREE:], dtype=np.int64)), notes
+    return (
+        VoxelLayout(grid, _dtype(header), bands or 1),
+        int(np.prod(sizes[_THREE:], dtype=np.int64)),
+        notes,
+    )
 
 
 def _dtype(header: Mapping[str, Any]) -> np.dtype[Any]:
@@ -91,7 +118,9 @@ def _dtype(header: Mapping[str, Any]) -> np.dtype[Any]:
     return dtype
 
 
-def _affine(header: Mapping[str, Any]) -> tuple[np.ndarray[Any, np.dtype[np.float64]], tuple[str, ...]]:
+def _affine(
+    header: Mapping[str, Any],
+) -> tuple[np.ndarray[Any, np.dtype[np.float64]], tuple[str, ...]]:
     """Return the affine to RAS+ mm, and what had to be assumed."""
     signs = _TO_RAS.get(str(header.get("space", "")).lower())
     directions = header.get("space directions")
@@ -100,8 +129,15 @@ def _affine(header: Mapping[str, Any]) -> tuple[np.ndarray[Any, np.dtype[np.floa
         steps = header.get("spacings", [1.0, 1.0, 1.0])
         given = [float(step) if np.isfinite(step) else 1.0 for step in [*steps][-_THREE:]]
         affine[:3, :3] = np.diag([-1.0, -1.0, 1.0]) @ np.diag(given)
-        return affine, ("The file does not say how it lies in the patient: left, posterior, superior is assumed.",)
-    rows = np.array([row for row in np.asarray(directions, np.float64) if np.isfinite(row).all()])[:_THREE]
+        return affine, (
+            (
+                "The file does not say how it lies in the patient: left, posterior, superior is"
+                " assumed."
+            ),
+        )
+    rows = np.array([row for row in np.asarray(directions, np.float64) if np.isfinite(row).all()])[
+        :_THREE
+    ]
     origin = np.asarray(header.get("space origin", np.zeros(_THREE)), np.float64)
     affine[:3, :3], affine[:3, 3] = rows.T, np.where(np.isfinite(origin), origin, 0)
     return np.diag([*signs, 1.0]) @ affine, ()
@@ -119,13 +155,16 @@ def _unpacked(path: Path, encoding: str, place: tuple[int, int, int]) -> Iterato
                     return
                 count -= len(piece)
                 yield piece
-            while packed.read(COPY_BYTES):  # the checksum stands at the end: damage is told only there
+            while packed.read(
+                COPY_BYTES
+            ):  # the checksum stands at the end: damage is told only there
                 pass
 
 
 def _by_pynrrd(path: Path, start: int, layout: VoxelLayout) -> Iterator[bytes]:
     """Yield the samples of text and of data in other files, which pynrrd reads whole."""
     samples, _header = nrrd.read(str(path), index_order="C")
-    # index order "C" is the file's own, slowest first; what is not native is put back as the layout says it lies
+    # index order "C" is the file's own, slowest first; what is not native is put back as the layout
+    # says it lies
     stored = np.ascontiguousarray(samples, layout.dtype).reshape(-1).view(np.uint8)
     yield stored[start : start + layout.total_bytes].tobytes()

@@ -70,7 +70,10 @@ class Image:
 
 
 def open_slide(probe: Probe) -> Source:
-    """Open an OME-Zarr image; UnreadableSourceError if it is none, or none that can be shown as RGB."""
+    """Open an OME-Zarr image.
+
+    UnreadableSourceError if it is none, or none that can be shown as RGB.
+    """
     with opening(probe.given, "this is a Zarr folder", _REMEDY):
         group = zarr.open_group(_store(probe), mode="r")
         image = _image(probe, group)
@@ -81,7 +84,8 @@ def open_slide(probe: Probe) -> Source:
 class OmeZarrSource(Source):
     """A multiscale image read with zarr, which may be read from any thread.
 
-    Grey becomes RGB, 16 bit is scaled from its full range to 8, and three channels are red, green and blue.
+    Grey becomes RGB, 16 bit is scaled from its full range to 8, and three channels are red, green
+    and blue.
     """
 
     def __init__(self, facts: SourceFacts, image: Image) -> None:
@@ -124,11 +128,15 @@ def _image(probe: Probe, group: zarr.Group) -> Image:
         group = _child(probe, group, "0", zarr.Group)
         attributes = _ome(group)
     if not attributes.get("multiscales"):
-        raise UnreadableSourceError(probe.given, "this Zarr has no OME-Zarr multiscales metadata.", _REMEDY)
+        raise UnreadableSourceError(
+            probe.given, "this Zarr has no OME-Zarr multiscales metadata.", _REMEDY
+        )
     scale = attributes["multiscales"][0]
     axes = tuple(axis if isinstance(axis, str) else axis["name"] for axis in scale["axes"])
     return Image(
-        arrays=tuple(_child(probe, group, dataset["path"], zarr.Array) for dataset in scale["datasets"]),
+        arrays=tuple(
+            _child(probe, group, dataset["path"], zarr.Array) for dataset in scale["datasets"]
+        ),
         axes=axes,
         version=str(attributes.get("version") or scale.get("version") or "0.4"),
         spacing=_spacing(scale, axes),
@@ -145,7 +153,9 @@ def _ome(group: zarr.Group) -> Mapping[str, Any]:
 def _child(probe: Probe, group: zarr.Group, path: str, kind: type[Any]) -> Any:  # noqa: ANN401 - array or group
     child = group.get(path)
     if not isinstance(child, kind):
-        problem = f"its metadata name {path!r}, and there is no {kind.__name__.lower()} of that name."
+        problem = (
+            f"its metadata name {path!r}, and there is no {kind.__name__.lower()} of that name."
+        )
         raise UnreadableSourceError(probe.given, problem, _REMEDY)
     return child
 
@@ -160,7 +170,9 @@ def _check(probe: Probe, image: Image) -> None:
     elif stacked:
         problem = f"it is a stack of planes ({', '.join(stacked)}), not one picture."
     elif image.length("c") not in _CHANNELS:
-        problem = f"it has {image.length('c')} channels, and which are red, green and blue is not said."
+        problem = (
+            f"it has {image.length('c')} channels, and which are red, green and blue is not said."
+        )
     elif image.arrays[0].dtype not in (np.uint8, np.uint16, np.bool_):
         problem = f"its pixels are {image.arrays[0].dtype}, not 8 or 16 bit without sign."
     if problem:
@@ -174,7 +186,10 @@ def _spacing(scale: Mapping[str, Any], axes: Sequence[str]) -> Spacing | None:
     for part in (scale["datasets"][0], scale):
         for transform in part.get("coordinateTransformations") or ():
             if transform["type"] == "scale":
-                factors = [one * float(other) for one, other in zip(factors, transform["scale"], strict=True)]
+                factors = [
+                    one * float(other)
+                    for one, other in zip(factors, transform["scale"], strict=True)
+                ]
     if not all(units.get(axis) in MICROMETRES for axis in "xy"):
         return None
     x, y = (factors[axes.index(axis)] * MICROMETRES[units[axis] or ""] for axis in "xy")
@@ -201,7 +216,10 @@ def _facts(probe: Probe, image: Image) -> SourceFacts:
 
 
 def _fingerprint(image: Image) -> str:
-    """Return a digest of shapes and pixels: listing 100 000 chunks of a remote store would take minutes."""
+    """Return a digest of shapes and pixels.
+
+    Listing 100 000 chunks of a remote store would take minutes.
+    """
     shapes = [[*map(int, array.shape), str(array.dtype)] for array in image.arrays]
     digest = hashlib.sha256(json.dumps([image.axes, shapes]).encode())
     last = len(image.arrays) - 1
@@ -209,14 +227,19 @@ def _fingerprint(image: Image) -> str:
     digest.update(_sample(image, last, LevelBox(0, 0, edge, edge).clipped(image.size(last))))
     size = image.size(0)
     for index in range(_SAMPLES):
-        x, y = ((side - _SAMPLE_EDGE) * index // (_SAMPLES - 1) for side in (size.width, size.height))
+        x, y = (
+            (side - _SAMPLE_EDGE) * index // (_SAMPLES - 1) for side in (size.width, size.height)
+        )
         box = LevelBox(x, y, _SAMPLE_EDGE, _SAMPLE_EDGE).clipped(size)
         digest.update(_sample(image, 0, box))
     return digest.hexdigest()[:DIGITS]
 
 
 def _sample(image: Image, level: int, box: LevelBox) -> bytes:
-    """Return pixels for the digest; what cannot be decoded counts as nothing, and reading it will say so."""
+    """Return pixels for the digest.
+
+    What cannot be decoded counts as nothing, and reading it will say so.
+    """
     try:
         return np.ascontiguousarray(image.read(level, box)).tobytes()
     except DECODING_ERRORS:

@@ -35,8 +35,8 @@ _ERRORS = (openslide.OpenSlideError,)
 _REMEDY = "If another program opens it, export it as OME-TIFF there (QuPath: File > Export images)."
 _OTHER = "Choose another reader, or none to let the content decide."
 _MENDED = (
-    "The file says RGB, but its JPEG frames are YCbCr by their own marks; their colours were converted. "
-    "Viewers that believe the file show it green and pink."
+    "The file says RGB, but its JPEG frames are YCbCr by their own marks; their colours were"
+    " converted. Viewers that believe the file show it green and pink."
 )
 
 
@@ -57,7 +57,9 @@ def open_slide(probe: Probe) -> Source:
     with opening(probe.given, f"this is a slide of the kind {vendor}", _REMEDY, _ERRORS):
         handle = SlideHandle(probe.given, lambda: openslide.OpenSlide(str(path)))
         with handle.lease() as slide:
-            return OpenSlideSource(_facts(probe, path, slide), handle, _background(slide.properties))
+            return OpenSlideSource(
+                _facts(probe, path, slide), handle, _background(slide.properties)
+            )
 
 
 class OpenSlideSource(Source):
@@ -76,8 +78,9 @@ class OpenSlideSource(Source):
     def _assemble(self, slide: Slide, level: int, box: LevelBox) -> NDArray[np.uint8]:
         """Read ``box`` directly where level pixels begin on level-0 pixels, else from whole chunks.
 
-        read_region() takes its corner in level-0 pixels and interpolates where that falls inside a pixel of
-        the level. Reading whole chunks from a fixed grid gives a pixel one value in whatever box it is read.
+        read_region() takes its corner in level-0 pixels and interpolates where that falls inside a
+        pixel of the level. Reading whole chunks from a fixed grid gives a pixel one value in
+        whatever box it is read.
         """
         if _is_whole(slide.level_downsamples[level]):
             return self._region(slide, level, box)
@@ -124,7 +127,9 @@ def _slide_file(probe: Probe) -> Path | None:
     if len(series) > 1:
         examples = ", ".join(files[0].name for files in series.values())
         problem = f"this folder holds {len(series)} DICOM series (one file of each: {examples})."
-        raise UnreadableSourceError(probe.given, problem, "Pass one file of the series that you want.")
+        raise UnreadableSourceError(
+            probe.given, problem, "Pass one file of the series that you want."
+        )
     return next(iter(series.values()))[0] if series else None
 
 
@@ -162,7 +167,9 @@ def _files(path: Path, properties: Mapping[str, str]) -> list[Path]:
 
 def _spacing(properties: Mapping[str, str]) -> Spacing | None:
     try:
-        spacing = Spacing(float(properties["openslide.mpp-x"]), float(properties["openslide.mpp-y"]))
+        spacing = Spacing(
+            float(properties["openslide.mpp-x"]), float(properties["openslide.mpp-y"])
+        )
     except (KeyError, ValueError):
         return None
     return spacing if 0 < spacing.x < np.inf and 0 < spacing.y < np.inf else None
@@ -170,7 +177,9 @@ def _spacing(properties: Mapping[str, str]) -> Spacing | None:
 
 def _bounds(properties: Mapping[str, str]) -> Box | None:
     try:
-        x, y, width, height = (int(properties[f"openslide.bounds-{side}"]) for side in ("x", "y", "width", "height"))
+        x, y, width, height = (
+            int(properties[f"openslide.bounds-{side}"]) for side in ("x", "y", "width", "height")
+        )
     except (KeyError, ValueError):
         return None
     return Box(x, y, width, height)
@@ -185,7 +194,10 @@ def _background(properties: Mapping[str, str]) -> RGB:
 
 
 def _native_tile(level: Level, properties: Mapping[str, str]) -> Size:
-    sides = (properties.get(f"openslide.level[{level.index}].tile-{side}", "0") for side in ("width", "height"))
+    sides = (
+        properties.get(f"openslide.level[{level.index}].tile-{side}", "0")
+        for side in ("width", "height")
+    )
     width, height = (int(side) or _NATIVE_TILE for side in sides)
     return Size(width, height)
 

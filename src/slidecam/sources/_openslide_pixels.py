@@ -1,7 +1,8 @@
 """RGB out of OpenSlide in one pass.
 
-openslide-python hands out straight-alpha RGBA in a Pillow image; making RGB of that took longer than decoding
-the JPEG tiles. OpenSlide itself writes premultiplied ARGB into a buffer, from which RGB is three strided copies.
+openslide-python hands out straight-alpha RGBA in a Pillow image; making RGB of that took longer
+than decoding the JPEG tiles. OpenSlide itself writes premultiplied ARGB into a buffer, from which
+RGB is three strided copies.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _BLUE_FIRST = (2, 1, 0)
 _RED_FIRST = [2, 1, 0, 3]
 _LOWEST_OPAQUE = 0xFF000000
 
-# lowlevel promises nothing; where a later release has moved this function, the public and slower way is taken
+# lowlevel promises nothing; where a later release has moved this function, the public and slower
+# way is taken
 _FILL = getattr(lowlevel, "_read_region", None) if sys.byteorder == "little" else None
 
 

@@ -1,4 +1,7 @@
-"""PNG, JPEG, BMP, GIF and WebP: one level, decoded whole on the first read, upright; of several frames the first."""
+"""PNG, JPEG, BMP, GIF and WebP: one level, decoded whole on the first read, upright.
+
+Of several frames the first.
+"""
 
 from __future__ import annotations
 
@@ -50,14 +53,22 @@ _ALPHA_MODES = {"RGBA", "LA", "PA", "La", "RGBa"}
 
 
 def open_slide(probe: Probe) -> Source:
-    """Open a picture; UnreadableSourceError if its header is broken or it is too large to decode."""
-    with opening(probe.given, "this is a picture", "Copy or download it again."), probe.open() as stream:
+    """Open a picture.
+
+    UnreadableSourceError if its header is broken or it is too large to decode.
+    """
+    with (
+        opening(probe.given, "this is a picture", "Copy or download it again."),
+        probe.open() as stream,
+    ):
         fingerprint = fingerprint_of_stream(stream)
         picture = _header(stream)
         size, kind = _upright_size(picture), str(picture.format).lower()
         frames = getattr(picture, "n_frames", 1)
     if size.width * size.height > MOST_PIXELS:
-        problem = f"{size.width}x{size.height} pixels are too many to decode a {kind.upper()} whole."
+        problem = (
+            f"{size.width}x{size.height} pixels are too many to decode a {kind.upper()} whole."
+        )
         raise UnreadableSourceError(probe.given, problem, _TILED)
     facts = SourceFacts(
         path=probe.given,
@@ -77,7 +88,10 @@ def open_slide(probe: Probe) -> Source:
 
 
 class PictureSource(Source):
-    """A picture, turned upright as its EXIF orientation says: so training reads pictures, and viewers show them."""
+    """A picture, turned upright as its EXIF orientation says.
+
+    So training reads pictures, and viewers show them.
+    """
 
     def __init__(self, facts: SourceFacts, probe: Probe) -> None:
         super().__init__(facts)
@@ -93,7 +107,10 @@ class PictureSource(Source):
         return pixels[box.y : box.bottom, box.x : box.right].copy()
 
     def _whole(self) -> NDArray[np.uint8]:
-        """Return all pixels, decoded by whoever asks first; a picture that failed once is not tried again."""
+        """Return all pixels, decoded by whoever asks first.
+
+        A picture that failed once is not tried again.
+        """
         with self._lock:
             if self._closed:
                 raise closed(self.facts.path)
@@ -122,11 +139,18 @@ class PictureSource(Source):
 
 
 def _header(stream: BinaryIO) -> Image.Image:
-    """Read the header alone. Image.open() would warn of large pictures; open_slide() refuses them itself."""
+    """Read the header alone. Image.open() would warn of large pictures.
+
+    open_slide() refuses them itself.
+    """
     stream.seek(0)
     mark = stream.read(_MARK_BYTES)
     stream.seek(0)
-    return BmpImageFile(stream) if mark.startswith(b"BM") else _PLUGINS.get(mark, JpegImageFile)(stream)
+    return (
+        BmpImageFile(stream)
+        if mark.startswith(b"BM")
+        else _PLUGINS.get(mark, JpegImageFile)(stream)
+    )
 
 
 def _upright_size(picture: Image.Image) -> Size:

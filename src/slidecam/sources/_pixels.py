@@ -16,7 +16,7 @@ RED_GREEN_BLUE = (0, 1, 2)
 
 
 def over_background(pixels: NDArray[np.uint8], background: RGB) -> NDArray[np.uint8]:
-    """Lay straight-alpha RGBA pixels (height, width, 4) over a colour; return (height, width, 3)."""
+    """Lay straight-alpha RGBA pixels (height, width, 4) on a colour; return (height, width, 3)."""
     alpha = pixels[:, :, 3:]
     if (alpha == OPAQUE).all():
         return pick(pixels, RED_GREEN_BLUE)
@@ -29,8 +29,9 @@ def over_background(pixels: NDArray[np.uint8], background: RGB) -> NDArray[np.ui
 def to_uint8(samples: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:
     """Scale samples so that 0 stays 0 and the largest value of ``bits`` bits becomes 255.
 
-    The scale depends on the format alone and never on the content, so that a colour is the same in every box
-    and in every slide of one scanner. A 12-bit camera that stores 16 bits and does not say so comes out dark.
+    The scale depends on the format alone and never on the content, so that a colour is the same in
+    every box and in every slide of one scanner. A 12-bit camera that stores 16 bits and does not
+    say so comes out dark.
     """
     if samples.dtype == np.uint8 and bits == 8:  # noqa: PLR2004 - the bits of the result
         return samples.view(np.uint8)
@@ -41,14 +42,20 @@ def to_uint8(samples: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:
 
 
 def to_rgb(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return (height, width, 1 or ≥ 3) samples as RGB: grey is repeated, what follows blue is left out."""
+    """Return (height, width, 1 or ≥ 3) samples as RGB.
+
+    Grey is repeated, what follows blue is left out.
+    """
     if samples.shape[2] == 1:
         return np.repeat(samples, 3, axis=2)
     return samples if samples.shape[2] == len(RED_GREEN_BLUE) else pick(samples, RED_GREEN_BLUE)
 
 
 def pick(samples: NDArray[np.uint8], bands: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Copy three bands into RGB. Band by band NumPy does this ten times faster than as one slice."""
+    """Copy three bands into RGB.
+
+    Band by band NumPy does this ten times faster than as one slice.
+    """
     pixels = np.empty((*samples.shape[:2], 3), np.uint8)
     for place, band in enumerate(bands):
         pixels[:, :, place] = samples[:, :, band]

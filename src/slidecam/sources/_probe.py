@@ -1,4 +1,7 @@
-"""A first look at a path or URL: enough of its content to choose a reader, and words for what it is."""
+"""A first look at a path or URL.
+
+Enough of its content to choose a reader, and words for what it is.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ _REMOTE = {
     "google.auth.exceptions": ("GoogleAuthError",),
     "azure.core.exceptions": ("AzureError",),
 }
-_ONE_SLIDE = "Pass the path of one slide or volume file, a DICOM series folder or an OME-Zarr folder."
+_ONE_SLIDE = (
+    "Pass the path of one slide or volume file, a DICOM series folder or an OME-Zarr folder."
+)
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer"),
@@ -113,7 +118,7 @@ class Probe:
     @cached_property
     def is_dicom_volume(self) -> bool:
         """Whether this is DICOM, file or folder, and no whole slide."""
-        from slidecam.sources._dicom import is_volume  # noqa: PLC0415 - registry: only where it may be DICOM
+        from slidecam.sources._dicom import is_volume  # noqa: PLC0415 - loaded where it is needed
 
         if self.local is None or self.zarr or not (self.is_folder or self.head[128:132] == b"DICM"):
             return False
@@ -126,8 +131,8 @@ class Probe:
 
     @cached_property
     def tiff_kinds(self) -> frozenset[str]:
-        """What tifffile sees in a TIFF: some of ome, svs, ndpi, scn, philips, bif, qpi and tiled."""
-        from slidecam.sources._tiff_pages import kinds_of  # noqa: PLC0415 - registry: tifffile only for a TIFF
+        """What tifffile sees in a TIFF: some of ome, svs, ndpi, scn, philips, bif, qpi, tiled."""
+        from slidecam.sources._tiff_pages import kinds_of  # noqa: PLC0415 - as above
 
         return kinds_of(self) if self.is_tiff else frozenset()
 
@@ -207,19 +212,23 @@ def _unreachable(given: str, error: Exception) -> UnreadableSourceError:
     if isinstance(error, FileNotFoundError):
         return UnreadableSourceError(given, "there is no such file.", "Check the path.")
     if isinstance(error, PermissionError):
-        return UnreadableSourceError(given, "this may not be read.", "Ask for the right to read it.")
+        return UnreadableSourceError(
+            given, "this may not be read.", "Ask for the right to read it."
+        )
     if isinstance(error, ImportError):
         remedy = "Install the package named there, or copy the slide to this machine."
         return UnreadableSourceError(given, f"this URL needs a package: {reason(error)}.", remedy)
-    return UnreadableSourceError(given, f"this cannot be reached: {reason(error)}.", "Check the path or URL.")
+    return UnreadableSourceError(
+        given, f"this cannot be reached: {reason(error)}.", "Check the path or URL."
+    )
 
 
 def looks_like(probe: Probe) -> tuple[str, str]:
     """Return what an unrecognised file seems to be, as a noun, and the remedy that goes with it."""
     what = _look(probe)
     default = (
-        "slidecam reads OpenSlide formats, DICOM, TIFF, OME-TIFF, OME-Zarr, PNG, JPEG, BMP, GIF, WebP, NIfTI, MGZ and "
-        "NRRD: convert it."
+        "slidecam reads OpenSlide formats, DICOM, TIFF, OME-TIFF, OME-Zarr, PNG, JPEG, BMP, GIF,"
+        " WebP, NIfTI, MGZ and NRRD: convert it."
     )
     return what, _REMEDIES.get(what, default)
 

@@ -1,6 +1,7 @@
 """Who reads what: one entry per reader, each module imported only when its reader is chosen.
 
-To add a reader, write a private module with ``open_slide(probe) -> Source`` and add a line to `READERS`.
+To add a reader, write a private module with ``open_slide(probe) -> Source`` and add a line to
+`READERS`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _TIFFSLIDE_KINDS = frozenset({"svs", "scn", "philips", "qpi"})
 
 @dataclass(frozen=True)
 class Reader:
-    """One reader: its name, how well it suits a file (0 not at all, higher first), and its module."""
+    """One reader: its name, how well it suits a file (0 not at all, higher first), its module."""
 
     name: str
     rank: Callable[[Probe], int]
@@ -34,7 +35,8 @@ class Reader:
 
     def open(self, probe: Probe) -> Source:
         """Open what ``probe`` looked at."""
-        # lazy on purpose: OpenSlide, tifffile, tiffslide and zarr load only for the slides that need them
+        # lazy on purpose: OpenSlide, tifffile, tiffslide and zarr load only for the slides that
+        # need them
         module = import_module(f"slidecam.sources.{self.module}")
         return cast("Source", module.open_slide(probe))
 
@@ -44,7 +46,10 @@ def _rank_ome_zarr(probe: Probe) -> int:
 
 
 def _rank_picture(probe: Probe) -> int:
-    """By the first bytes; BMP's two could begin a text, so that its header's size must be one that there is."""
+    """By the first bytes.
+
+    BMP's two could begin a text, so that its header's size must be one that there is.
+    """
     head = probe.head
     if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")):
         return 50
@@ -56,8 +61,8 @@ def _rank_picture(probe: Probe) -> int:
 def _rank_tiff(probe: Probe) -> int:
     """Before OpenSlide where no vendor is involved, else after all who know the vendor.
 
-    OpenSlide sees no SubIFDs, which hold the levels of an OME-TIFF. Of a TIFF that it calls generic it knows
-    no more than tifffile, which decodes it four times faster and never interpolates.
+    OpenSlide sees no SubIFDs, which hold the levels of an OME-TIFF. Of a TIFF that it calls generic
+    it knows no more than tifffile, which decodes it four times faster and never interpolates.
     """
     if not probe.is_tiff:
         return NOT_MINE
@@ -78,7 +83,7 @@ def _vendor(probe: Probe) -> str | None:
 
 
 def _rank_tiffslide(probe: Probe) -> int:
-    """Vendors' TIFFs that OpenSlide refused, and tiled TIFFs behind a URL, where OpenSlide cannot go."""
+    """Vendors' TIFFs that OpenSlide refused, and tiled ones behind a URL, where it cannot go."""
     if not probe.is_tiff:
         return NOT_MINE
     kinds = probe.tiff_kinds
@@ -101,7 +106,9 @@ def _rank_nifti(probe: Probe) -> int:
     if head[344:347] in {b"n+1", b"ni1"} or head[4:7] in {b"n+2", b"ni2"}:
         return 50
     version, *shape, kind = struct.unpack(">6i", head[:24].ljust(24, b"\0"))
-    is_mgh = version == 1 and kind in _MGH_KINDS and all(0 < length <= _MGH_LONGEST for length in shape)
+    is_mgh = (
+        version == 1 and kind in _MGH_KINDS and all(0 < length <= _MGH_LONGEST for length in shape)
+    )
     return 15 if is_mgh and len(head) >= _MGH_HEADER else NOT_MINE
 
 

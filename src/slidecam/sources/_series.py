@@ -16,7 +16,9 @@ TOLD = 12
 
 
 def chosen_volume(probe: Probe, names: Sequence[str]) -> int:
-    """Return the number of the volume that the view names; ``names`` are those that the file has, or empty texts.
+    """Return the number of the volume that the view names.
+
+    ``names`` are those that the file has, or empty texts.
 
     Raises
     ------
@@ -32,7 +34,9 @@ def chosen_volume(probe: Probe, names: Sequence[str]) -> int:
         if name and name.casefold() == wanted.casefold():
             return number
     problem = f"there is no volume {wanted!r} among its {len(names)}{_listed(names)}."
-    raise UnreadableSourceError(probe.given, problem, f"Pass --volume 0 to {len(names) - 1}, or one of its names.")
+    raise UnreadableSourceError(
+        probe.given, problem, f"Pass --volume 0 to {len(names) - 1}, or one of its names."
+    )
 
 
 def told_of_volumes(probe: Probe, names: Sequence[str], number: int) -> tuple[str, ...]:

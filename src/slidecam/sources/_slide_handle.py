@@ -38,7 +38,9 @@ class Slide(Protocol):
     def associated_images(self) -> Mapping[str, Image.Image]:
         """Label, macro and thumbnail."""
 
-    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
+    def read_region(
+        self, location: tuple[int, int], level: int, size: tuple[int, int]
+    ) -> Image.Image:
         """Return a region as RGBA."""
 
     def close(self) -> None:
@@ -48,10 +50,10 @@ class Slide(Protocol):
 class SlideHandle:
     """An open slide that threads share, replaced when an error has poisoned it.
 
-    OpenSlide's first error on a handle is its last state: every later call on that handle fails, on every
-    thread. So a failed read retires the handle and is tried once more on a fresh one of its own, which tells
-    a region that cannot be read from one that another thread's region took down. A retired handle is closed
-    by the last thread that still reads with it.
+    OpenSlide's first error on a handle is its last state: every later call on that handle fails, on
+    every thread. So a failed read retires the handle and is tried once more on a fresh one of its
+    own, which tells a region that cannot be read from one that another thread's region took down. A
+    retired handle is closed by the last thread that still reads with it.
     """
 
     def __init__(self, path: str, open_handle: Callable[[], Slide]) -> None:
@@ -63,7 +65,10 @@ class SlideHandle:
         self._closed = False
 
     def read(self, work: Callable[[Slide], T]) -> T:
-        """Return what ``work`` gives, tried again on a fresh handle; OpenSlideError if that fails too."""
+        """Return what ``work`` gives, tried again on a fresh handle.
+
+        OpenSlideError if that fails too.
+        """
         failed: Slide | None = None
         try:
             with self.lease() as slide:

@@ -28,8 +28,12 @@ _PHOTOMETRICS = {_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR}
 _PREMULTIPLIED, _STRAIGHT = 1, 2
 _COLOURS, _WITH_ALPHA = 3, 4
 _LARGEST_SEGMENT = 2**31
-_EXPORT = "Export one plane as RGB, 8 or 16 bit (QuPath: File > Export images > OME-TIFF), and use that."
-_RESAVE = "Save it again as a tiled TIFF, for example with `vips tiffsave IN OUT.tif --tile --pyramid`."
+_EXPORT = (
+    "Export one plane as RGB, 8 or 16 bit (QuPath: File > Export images > OME-TIFF), and use that."
+)
+_RESAVE = (
+    "Save it again as a tiled TIFF, for example with `vips tiffsave IN OUT.tif --tile --pyramid`."
+)
 
 
 def open_slide(probe: Probe) -> Source:
@@ -49,11 +53,13 @@ def open_slide(probe: Probe) -> Source:
 class TiffSource(Source):
     """A TIFF read tile by tile with tifffile.
 
-    Grey becomes RGB, 16 bit is scaled from its full (or stated significant) range to 8, alpha lies on white,
-    and three separate channels are red, green and blue.
+    Grey becomes RGB, 16 bit is scaled from its full (or stated significant) range to 8, alpha lies
+    on white, and three separate channels are red, green and blue.
     """
 
-    def __init__(self, facts: SourceFacts, tiff: TiffFile, rasters: tuple[Raster, ...], files: ExitStack) -> None:
+    def __init__(
+        self, facts: SourceFacts, tiff: TiffFile, rasters: tuple[Raster, ...], files: ExitStack
+    ) -> None:
         super().__init__(facts)
         self._rasters = rasters
         self._pages = PageReader(facts.path, tiff)
@@ -67,7 +73,10 @@ class TiffSource(Source):
             return _rgb(raster.keyframe, self._pages.read(raster, box), self._bits)
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
-        """Return the label, macro or thumbnail of an OME-TIFF; KeyError if there is none of that name."""
+        """Return the label, macro or thumbnail of an OME-TIFF.
+
+        KeyError if there is none of that name.
+        """
         series = self._associated[name]
         size = Size(series.keyframe.imagewidth, series.keyframe.imagelength)
         raster = Raster(tuple(series.pages), size)
@@ -103,12 +112,18 @@ def _without_alpha(page: Any, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:  
 
 
 def _rasters(probe: Probe, tiff: TiffFile, series: Any) -> tuple[Raster, ...]:  # noqa: ANN401 - tifffile's series
-    """Return the levels of a series; an error where it is a stack, a volume or spread over files."""
-    extra = {axis: length for axis, length in zip(series.axes, series.shape, strict=True) if axis not in "YXSC"}
+    """Return the levels of a series; an error if it is a stack, a volume or in several files."""
+    extra = {
+        axis: length
+        for axis, length in zip(series.axes, series.shape, strict=True)
+        if axis not in "YXSC"
+    }
     stacked = {axis: length for axis, length in extra.items() if length > 1}
     if stacked:
         what = ", ".join(f"{axis}={length}" for axis, length in stacked.items())
-        raise UnreadableSourceError(probe.given, f"this TIFF is a stack of planes ({what}), not one picture.", _EXPORT)
+        raise UnreadableSourceError(
+            probe.given, f"this TIFF is a stack of planes ({what}), not one picture.", _EXPORT
+        )
     rasters = []
     for level in series.levels:
         if not same_file(level.pages, tiff):
@@ -121,20 +136,29 @@ def _rasters(probe: Probe, tiff: TiffFile, series: Any) -> tuple[Raster, ...]:  
 
 def _refuse_empty(probe: Probe, tiff: TiffFile) -> None:
     if not tiff.series:
-        raise UnreadableSourceError(probe.given, "this TIFF holds no picture.", "Copy or download it again.")
+        raise UnreadableSourceError(
+            probe.given, "this TIFF holds no picture.", "Copy or download it again."
+        )
 
 
 def _check(probe: Probe, raster: Raster) -> None:
-    """Raise where the pixels are none that can honestly be shown as RGB, or cannot be decoded at all."""
+    """Raise where the pixels cannot honestly be shown as RGB, or cannot be decoded at all."""
     page = raster.keyframe
     compression = compression_problem(page)
     if compression:
-        raise UnreadableSourceError(probe.given, f"its pixels cannot be decoded: {compression}.", _RESAVE)
+        raise UnreadableSourceError(
+            probe.given, f"its pixels cannot be decoded: {compression}.", _RESAVE
+        )
     if page.dtype is None or np.dtype(page.dtype) not in (np.uint8, np.uint16, np.bool_):
-        problem = f"its pixels are {page.dtype or 'of an unknown type'}, not 8 or 16 bit without sign."
+        problem = (
+            f"its pixels are {page.dtype or 'of an unknown type'}, not 8 or 16 bit without sign."
+        )
         raise UnreadableSourceError(probe.given, problem, _EXPORT)
     if page.photometric not in _PHOTOMETRICS or page.imagedepth > 1:
-        problem = f"its pixels are {getattr(page.photometric, 'name', page.photometric)}, not grey or RGB."
+        problem = (
+            f"its pixels are {getattr(page.photometric, 'name', page.photometric)}, not grey or"
+            " RGB."
+        )
         raise UnreadableSourceError(probe.given, problem, _EXPORT)
     _check_channels(probe, raster)
     _check_segment(probe, raster)
@@ -156,11 +180,15 @@ def _check_segment(probe: Probe, raster: Raster) -> None:
     """Refuse one huge compressed strip: every read would decode all of it."""
     size = raster.native.width * raster.native.height * raster.keyframe.samplesperpixel
     if size * np.dtype(raster.keyframe.dtype).itemsize > _LARGEST_SEGMENT:
-        problem = f"it is one compressed block of {raster.native.width}x{raster.native.height} pixels."
+        problem = (
+            f"it is one compressed block of {raster.native.width}x{raster.native.height} pixels."
+        )
         raise UnreadableSourceError(probe.given, problem, _RESAVE)
 
 
-def _facts(probe: Probe, tiff: TiffFile, rasters: tuple[Raster, ...], fingerprint: str) -> SourceFacts:
+def _facts(
+    probe: Probe, tiff: TiffFile, rasters: tuple[Raster, ...], fingerprint: str
+) -> SourceFacts:
     spacing, spacing_from = metadata.spacing(tiff)
     bits = metadata.significant_bits(tiff, rasters[0].keyframe)
     return SourceFacts(
@@ -175,5 +203,5 @@ def _facts(probe: Probe, tiff: TiffFile, rasters: tuple[Raster, ...], fingerprin
         chunk=tuple(chunk_size(raster.native) for raster in rasters),
         associated=tuple(sorted(metadata.associated(tiff))),
         fingerprint=fingerprint,
-        notes=(f"Samples of {bits} bits were scaled to 8.",) if bits > 8 else (),  # noqa: PLR2004 - bits of RGB
+        notes=((f"Samples of {bits} bits were scaled to 8.",) if bits > 8 else ()),  # noqa: PLR2004 - bits of RGB
     )

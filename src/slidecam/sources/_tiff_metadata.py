@@ -13,11 +13,16 @@ if TYPE_CHECKING:
 
 MICROMETRES = {
     "Å": 1e-4, "angstrom": 1e-4, "nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3,
-    "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0,
-    "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3, "cm": 1e4, "centimeter": 1e4, "centimetre": 1e4,
+    "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0,
+    "micrometer": 1.0, "micrometre": 1.0,
+    "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3,
+    "cm": 1e4, "centimeter": 1e4, "centimetre": 1e4,
     "m": 1e6, "meter": 1e6, "metre": 1e6, "in": 25_400.0, "inch": 25_400.0,
 }  # fmt: skip
-"""µm in one of each unit, by the names that OME, NGFF and ImageJ write. OME's own default is the µm."""
+"""µm in one of each unit, by the names that OME, NGFF and ImageJ write.
+
+OME's own default is the µm.
+"""
 
 _RESOLUTION_UNIT = {2: ("inch", 25_400.0), 3: ("centimetre", 10_000.0)}
 _X_RESOLUTION, _Y_RESOLUTION, _UNIT, _LARGEST_VALUE = 282, 283, 296, 281
@@ -27,8 +32,9 @@ _ASSOCIATED = {"label": "label", "macro": "macro", "overview": "macro", "thumbna
 def spacing(tiff: TiffFile) -> tuple[Spacing | None, str | None]:
     """Return µm per pixel of the first picture and the property they came from, or (None, None).
 
-    OME-XML comes first, then ImageJ's unit, then the resolution tags where they name inch or centimetre. A
-    resolution without a unit (libvips and tifffile write 1/1) says nothing of the slide.
+    OME-XML comes first, then ImageJ's unit, then the resolution tags where they name inch or
+    centimetre. A resolution without a unit (libvips and tifffile write 1/1) says nothing of the
+    slide.
     """
     for source in (_from_ome, _from_imagej, _from_resolution):
         found, origin = source(tiff)
@@ -41,7 +47,8 @@ def _from_ome(tiff: TiffFile) -> tuple[Spacing | None, str]:
     pixels = _ome_pixels(tiff)
     try:
         x, y = (
-            float(pixels[f"PhysicalSize{axis}"]) * MICROMETRES[pixels.get(f"PhysicalSize{axis}Unit", "µm").strip()]
+            float(pixels[f"PhysicalSize{axis}"])
+            * MICROMETRES[pixels.get(f"PhysicalSize{axis}Unit", "µm").strip()]
             for axis in "XY"
         )
     except (KeyError, ValueError):
@@ -74,7 +81,10 @@ def _per_pixel(page: Any, micrometres: float) -> Spacing | None:  # noqa: ANN401
 
 
 def significant_bits(tiff: TiffFile, page: Any) -> int:  # noqa: ANN401 - tifffile's page
-    """Return how many bits of a sample count: OME's SignificantBits, TIFF's MaxSampleValue, else all."""
+    """Return how many bits of a sample count.
+
+    OME's SignificantBits, TIFF's MaxSampleValue, else all.
+    """
     stored = int(page.bitspersample)
     said = _ome_pixels(tiff).get("SignificantBits", "")
     if said.isdigit() and 0 < int(said) <= stored:
@@ -85,7 +95,7 @@ def significant_bits(tiff: TiffFile, page: Any) -> int:  # noqa: ANN401 - tifffi
 
 
 def associated(tiff: TiffFile) -> dict[str, Any]:
-    """Return the series whose names say label, macro or thumbnail, as OME-TIFF, SVS and NDPI name them."""
+    """Return the series named label, macro or thumbnail, as OME-TIFF, SVS and NDPI name them."""
     found: dict[str, Any] = {}
     for series in tiff.series[1:]:
         for word, name in _ASSOCIATED.items():

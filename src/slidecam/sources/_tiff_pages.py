@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from slidecam.sources._probe import Probe
 
-# tifffile logs what it finds odd in a file; without any handler Python prints that to the user's terminal. A
-# null handler only takes that last resort away: whoever configures logging still gets every record.
+# tifffile logs what it finds odd in a file; without any handler Python prints that to the user's
+# terminal. A null handler only takes that last resort away: whoever configures logging still gets
+# every record.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _JPEG_COMPRESSIONS = {6, 7, 34892, 33007}
@@ -32,7 +33,7 @@ _KINDS = ("ome", "svs", "ndpi", "scn", "philips", "bif", "qpi")
 
 
 def kinds_of(probe: Probe) -> frozenset[str]:
-    """Return what tifffile calls this TIFF: some of ome, svs, ndpi, scn, philips, bif, qpi, tiled."""
+    """Return tifffile's kinds of a TIFF: some of ome, svs, ndpi, scn, philips, bif, qpi, tiled."""
     try:
         with probe.open() as stream, TiffFile(stream) as tiff:
             kinds = {kind for kind in _KINDS if getattr(tiff, f"is_{kind}")}
@@ -65,7 +66,7 @@ class Raster:
 
 
 class PageReader:
-    """Reads boxes of TIFF pages from any thread: reading takes turns, decoding runs side by side."""
+    """Reads boxes of TIFF pages from any thread: reading by turns, decoding side by side."""
 
     def __init__(self, path: str, tiff: TiffFile) -> None:
         self._path = path
@@ -80,13 +81,18 @@ class PageReader:
             self._tiff.close()
 
     def read(self, raster: Raster, box: LevelBox) -> NDArray[np.generic]:
-        """Return ``box`` as stored, (height, width, channels); tiles that the file leaves out are white."""
+        """Return ``box`` as stored, (height, width, channels).
+
+        Tiles that the file leaves out are white.
+        """
         parts = [self._read_page(page, box) for page in raster.pages]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
 
     def _read_page(self, page: Any, box: LevelBox) -> NDArray[np.generic]:  # noqa: ANN401 - as above
         keyframe = page.keyframe
-        pixels = np.full((box.height, box.width, keyframe.samplesperpixel), _white(keyframe), keyframe.dtype)
+        pixels = np.full(
+            (box.height, box.width, keyframe.samplesperpixel), _white(keyframe), keyframe.dtype
+        )
         if _rows_are_apart(keyframe):
             for plane, rows, where in _strip_rows(page, box):
                 pixels[where[0], :, plane] = self._plain_rows(page, rows, box)
@@ -109,7 +115,7 @@ class PageReader:
         pixels[(*window(shared, box), planes)] = decoded[window(shared, tile)]
 
     def _plain_rows(self, page: Any, rows: tuple[int, int], box: LevelBox) -> NDArray[np.generic]:  # noqa: ANN401
-        """Return plain rows of one strip, (rows, box.width, samples), without reading the whole strip."""
+        """Return plain rows of one strip, (rows, box.width, samples), without reading all of it."""
         keyframe = page.keyframe
         samples = 1 if keyframe.planarconfig == _PLANES_APART else keyframe.samplesperpixel
         dtype = np.dtype(keyframe.dtype).newbyteorder(self._tiff.byteorder)
@@ -133,7 +139,9 @@ class PageReader:
 def _segments(keyframe: Any, box: LevelBox) -> Iterator[int]:  # noqa: ANN401 - as above
     """Yield the indices of the tiles or strips that a box touches, plane by plane."""
     width, height = (
-        (keyframe.tilewidth, keyframe.tilelength) if keyframe.is_tiled else (keyframe.imagewidth, keyframe.rowsperstrip)
+        (keyframe.tilewidth, keyframe.tilelength)
+        if keyframe.is_tiled
+        else (keyframe.imagewidth, keyframe.rowsperstrip)
     )
     across, down = -(-keyframe.imagewidth // width), -(-keyframe.imagelength // height)
     planes = keyframe.samplesperpixel if keyframe.planarconfig == _PLANES_APART else 1
@@ -143,8 +151,14 @@ def _segments(keyframe: Any, box: LevelBox) -> Iterator[int]:  # noqa: ANN401 - 
                 yield (plane * down + row) * across + column
 
 
-def _strip_rows(page: Any, box: LevelBox) -> Iterator[tuple[slice, tuple[int, int], tuple[slice, slice]]]:  # noqa: ANN401
-    """Yield the runs of plain rows that a box touches: planes, (file offset, count), place in the box."""
+def _strip_rows(
+    page: Any,  # noqa: ANN401 - as above
+    box: LevelBox,
+) -> Iterator[tuple[slice, tuple[int, int], tuple[slice, slice]]]:
+    """Yield the runs of plain rows that a box touches.
+
+    Planes, (file offset, count), place in the box.
+    """
     keyframe = page.keyframe
     apart = keyframe.planarconfig == _PLANES_APART
     samples = 1 if apart else keyframe.samplesperpixel
@@ -162,7 +176,9 @@ def _strip_rows(page: Any, box: LevelBox) -> Iterator[tuple[slice, tuple[int, in
 def _rows_are_apart(page: Any) -> bool:  # noqa: ANN401 - as above
     """Whether single rows can be read: strips of whole bytes, neither compressed nor predicted."""
     plain = page.compression == 1 and page.predictor == 1 and page.fillorder == 1
-    return bool(plain and not page.is_tiled and page.bitspersample in _BYTES and not page.is_subsampled)
+    return bool(
+        plain and not page.is_tiled and page.bitspersample in _BYTES and not page.is_subsampled
+    )
 
 
 def _tables(page: Any) -> dict[str, bytes | None]:  # noqa: ANN401 - as above

@@ -82,7 +82,10 @@ class TiffSlideSource(Source):
 
 
 def _level0(place: int, downsample: float) -> int:
-    """Return a level-0 coordinate that TIFFSlide, which truncates, maps to exactly ``place`` of the level."""
+    """Return a level-0 coordinate that TIFFSlide maps to exactly ``place`` of the level.
+
+    TIFFSlide truncates.
+    """
     corner = math.ceil(place * downsample)
     return corner if int(corner / downsample) == place else corner + 1
 
@@ -97,11 +100,16 @@ def _check(probe: Probe, slide: TiffSlide) -> None:
     series = slide.ts_tifffile.series[slide.properties.get("tiffslide.series-index") or 0]
     problem = compression_problem(series.keyframe)
     if problem:
-        raise UnreadableSourceError(probe.given, f"its pixels cannot be decoded: {problem}.", _REMEDY)
+        raise UnreadableSourceError(
+            probe.given, f"its pixels cannot be decoded: {problem}.", _REMEDY
+        )
     sizes = dict(zip(series.axes, series.shape, strict=True))
     channels = sizes.get("C", 1) * sizes.get("S", 1)
     if channels not in _CHANNELS or np.dtype(series.dtype) not in (np.uint8, np.uint16):
-        problem = f"it has {channels} channels of {series.dtype}, and which are red, green, blue is not said."
+        problem = (
+            f"it has {channels} channels of {series.dtype}, and which are red, green, blue is not"
+            " said."
+        )
         raise UnreadableSourceError(probe.given, problem, _REMEDY)
 
 

@@ -1,10 +1,11 @@
 """A volume's samples on disk, read slab by slab along any axis in bounded memory.
 
-What is compressed, or spread over files, is unpacked once into a temporary file: gzip has no way to jump to a slice,
-and the window's statistics, the foreground and the stream each need the whole volume, along an axis that need not be
-the file's slowest. (An index into the gzip stream, as indexed_gzip keeps, would unpack the file anew for each of
-them, and for every slab along the other axes.) Samples are read with plain reads and never mapped, so that the
-process does not grow with the file.
+What is compressed, or spread over files, is unpacked once into a temporary file: gzip has no way to
+jump to a slice, and the window's statistics, the foreground and the stream each need the whole
+volume, along an axis that need not be the file's slowest. (An index into the gzip stream, as
+indexed_gzip keeps, would unpack the file anew for each of them, and for every slab along the other
+axes.) Samples are read with plain reads and never mapped, so that the process does not grow with
+the file.
 """
 
 from __future__ import annotations
@@ -104,12 +105,22 @@ class Voxels:
             float32, (i, j, k) in the file's order; uint8, (i, j, k, 3) of colours.
         """
         path = self._ready()
-        parts = [block[_along(axis, start, stop, self.layout.bands)] for block in self._blocks(path, axis, start, stop)]
+        parts = [
+            block[_along(axis, start, stop, self.layout.bands)]
+            for block in self._blocks(path, axis, start, stop)
+        ]
         stored = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return self._meaning(np.moveaxis(stored, (0, 2), (2, 0)) if stored.ndim > COLOURS else stored.T)
+        return self._meaning(
+            np.moveaxis(stored, (0, 2), (2, 0)) if stored.ndim > COLOURS else stored.T
+        )
 
-    def _blocks(self, path: Path, axis: int, start: int, stop: int) -> Iterator[NDArray[np.generic]]:
-        """Yield (k, j, i[, bands]) blocks that hold the slab: its planes, or along i and j all of them."""
+    def _blocks(
+        self, path: Path, axis: int, start: int, stop: int
+    ) -> Iterator[NDArray[np.generic]]:
+        """Yield (k, j, i[, bands]) blocks that hold the slab.
+
+        Its planes, or along i and j all of them.
+        """
         first, last = (start, stop) if axis == COLOURS - 1 else (0, self.layout.grid.shape[2])
         step = max(1, BLOCK_BYTES // max(1, self.layout.plane_bytes))
         with path.open("rb") as stream:
@@ -121,7 +132,11 @@ class Voxels:
         if not content or len(content) % self.layout.plane_bytes:
             raise EOFError("the file ends before its last slice")
         columns, rows, _planes = self.layout.grid.shape
-        shape = (-1, rows, columns) if self.layout.bands == 1 else (-1, rows, columns, self.layout.bands)
+        shape = (
+            (-1, rows, columns)
+            if self.layout.bands == 1
+            else (-1, rows, columns, self.layout.bands)
+        )
         return np.frombuffer(content, self.layout.dtype).reshape(shape)
 
     def _meaning(self, stored: NDArray[np.generic]) -> NDArray[np.float32] | NDArray[np.uint8]:
@@ -174,7 +189,14 @@ def _refuse_short(written: int, wanted: int) -> None:
 
 
 def _along(axis: int, start: int, stop: int, bands: int) -> tuple[slice, ...]:
-    """Return the index of a slab in a (k, j, i[, bands]) block; along k the block is the slab already."""
+    """Return the index of a slab in a (k, j, i[, bands]) block.
+
+    Along k the block is the slab already.
+    """
     whole = slice(None)
-    wanted = {0: (whole, whole, slice(start, stop)), 1: (whole, slice(start, stop), whole), 2: (whole,) * 3}[axis]
+    wanted = {
+        0: (whole, whole, slice(start, stop)),
+        1: (whole, slice(start, stop), whole),
+        2: (whole,) * 3,
+    }[axis]
     return wanted if bands == 1 else (*wanted, whole)

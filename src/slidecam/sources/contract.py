@@ -1,7 +1,7 @@
 """What every reader must keep, as a test suite to inherit from.
 
-It lives in the package so that a reader in another project can be tested as ours are. It imports no pytest:
-pytest collects the ``test_`` methods of the class that inherits from it.
+It lives in the package so that a reader in another project can be tested as ours are. It imports no
+pytest: pytest collects the ``test_`` methods of the class that inherits from it.
 """
 # ruff: noqa: S101 - asserting is what a test suite is for
 # ruff: noqa: D102 - a test's name is its claim
@@ -46,11 +46,13 @@ class SourceCase:
     tolerance
         How far a pixel of level 0 may lie from ``picture``: 0 for lossless formats.
     level_tolerance
-        How far a level and a thumbnail may lie from the area mean of level 0, on average over their pixels.
+        How far a level and a thumbnail may lie from the area mean of level 0, on average over their
+        pixels.
     spacing
         µm per pixel that the file says, or None.
     copy, other
-        The same content in another place and under another name, and another slide of the same format.
+        The same content in another place and under another name, and another slide of the same
+        format.
     """
 
     path: str
@@ -112,7 +114,9 @@ class SourceContract:
         assert pixels.shape == case.picture.shape
         assert int(np.abs(pixels.astype(int) - case.picture).max()) <= case.tolerance
 
-    def test_every_level_is_the_picture_made_smaller(self, source: Source, case: SourceCase) -> None:
+    def test_every_level_is_the_picture_made_smaller(
+        self, source: Source, case: SourceCase
+    ) -> None:
         for level in source.facts.levels:
             pixels = source.read(level.index, _whole(source, level.index))
             rows, columns = (min(_CELLS, side) for side in pixels.shape[:2])
@@ -131,12 +135,16 @@ class SourceContract:
         for level in source.facts.levels:
             size = level.size
             inside = source.read(level.index, LevelBox(size.width - 5, size.height - 4, 5, 4))
-            around = source.read(level.index, LevelBox(size.width - 5, size.height - 4, 12, 9), fill=_INK)
+            around = source.read(
+                level.index, LevelBox(size.width - 5, size.height - 4, 12, 9), fill=_INK
+            )
             np.testing.assert_array_equal(around[:4, :5], inside)
             assert (around[4:] == _INK).all()
             assert (around[:, 5:] == _INK).all()
             before = source.read(level.index, LevelBox(-7, -6, 9, 8), fill=_INK)
-            np.testing.assert_array_equal(before[6:, 7:], source.read(level.index, LevelBox(0, 0, 2, 2)))
+            np.testing.assert_array_equal(
+                before[6:, 7:], source.read(level.index, LevelBox(0, 0, 2, 2))
+            )
             assert (before[:6] == _INK).all()
             assert (before[:, :7] == _INK).all()
 
@@ -168,7 +176,9 @@ class SourceContract:
             thumbnail = source.thumbnail(longest)
             assert max(thumbnail.shape[:2]) == min(longest, max(case.picture.shape[:2]))
             expected = area_mean(case.picture, thumbnail.shape[0], thumbnail.shape[1])
-            assert float(np.abs(thumbnail - expected).mean()) <= case.tolerance + case.level_tolerance
+            assert (
+                float(np.abs(thumbnail - expected).mean()) <= case.tolerance + case.level_tolerance
+            )
 
     def test_the_thumbnail_is_never_enlarged(self, source: Source, case: SourceCase) -> None:
         assert source.thumbnail(10**6).shape == case.picture.shape
@@ -178,7 +188,11 @@ class SourceContract:
 
     def test_threads_read_what_one_alone_reads(self, source: Source) -> None:
         random = np.random.default_rng(1)
-        jobs = [(level.index, box) for level in source.facts.levels for box in _some_boxes(source, level.index, random)]
+        jobs = [
+            (level.index, box)
+            for level in source.facts.levels
+            for box in _some_boxes(source, level.index, random)
+        ]
         alone = [source.read(level, box) for level, box in jobs]
         with ThreadPoolExecutor(_THREADS) as pool:
             together = list(pool.map(lambda job: source.read(*job), jobs * 2))
@@ -199,14 +213,20 @@ class SourceContract:
         assert _raises(UsageError, lambda: source.read(0, LevelBox(0, 0, 4, 4)))
 
     def test_the_fingerprint_is_the_contents(self, source: Source, case: SourceCase) -> None:
-        with open_source(case.copy, case.reader) as copy, open_source(case.other, case.reader) as other:
+        with (
+            open_source(case.copy, case.reader) as copy,
+            open_source(case.other, case.reader) as other,
+        ):
             assert copy.facts.name != source.facts.name
             assert copy.facts.fingerprint == source.facts.fingerprint
             assert other.facts.fingerprint != source.facts.fingerprint
 
 
 def area_mean(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float64]:
-    """Return the mean of ``picture`` over the areas of a grid, by the definition: two weight matrices."""
+    """Return the mean of ``picture`` over the areas of a grid, by the definition.
+
+    Two weight matrices.
+    """
     down, across = _weights(picture.shape[0], rows), _weights(picture.shape[1], columns)
     rows_first: NDArray[np.float64] = np.tensordot(down, picture.astype(np.float64), (1, 0))
     means: NDArray[np.float64] = np.tensordot(rows_first, across, (1, 1))
@@ -214,7 +234,7 @@ def area_mean(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np
 
 
 def _weights(length: int, count: int) -> NDArray[np.float64]:
-    """Return, for each of ``count`` equal intervals, the share of it in each of ``length`` pixels."""
+    """Return the share of each of ``count`` equal intervals in each of ``length`` pixels."""
     edges = np.linspace(0, length, count + 1)
     pixels = np.arange(length)
     starts = np.maximum(edges[:-1, None], pixels)

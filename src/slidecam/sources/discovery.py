@@ -25,7 +25,10 @@ SUFFIXES = frozenset(
     | {".scn", ".svs", ".svslide", ".tif", ".tiff", ".vms", ".vmu", ".zarr"}
     | {".mgh", ".mgz", ".nhdr", ".nii", ".nii.gz", ".nrrd"}
 )
-"""What a file in a folder must be called to be taken for a slide; one that is named itself is always taken."""
+"""What a file in a folder must be called to be taken for a slide.
+
+One that is named itself is always taken.
+"""
 
 TOLD = 5
 """Files named in the message on what was left out."""
@@ -51,9 +54,12 @@ class FoundSlide:
 
     @property
     def shown(self) -> str:
-        """The path as it may be written down: without a patient's name, a URL without password and signed query."""
+        """The path as it may be written down.
+
+        Without a patient's name, a URL without password and signed query.
+        """
         if self.hidden:
-            from slidecam.sources.identifiers import public_path  # noqa: PLC0415 - registry: pydicom only for DICOM
+            from slidecam.sources.identifiers import public_path  # noqa: PLC0415 - loaded if needed
 
             return public_path(self.path, self.hidden)
         if "://" not in self.path:
@@ -86,23 +92,26 @@ class Discovery:
 def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False) -> Discovery:
     """Expand files, URLs and folders into slides.
 
-    A folder that is a slide itself (OME-Zarr, or one DICOM series) is one slide. Any other folder gives the slides
-    that lie directly in it, by their suffix, and the folders in it that are slides; it is not searched deeper. Files
-    of one DICOM series are one slide, named after its first file; or after its content, where a name of the file or
-    folder is one of the patient, unless ``keep_identifiers``. A QuPath project (``.qpproj``) gives
-    its images.
+    A folder that is a slide itself (OME-Zarr, or one DICOM series) is one slide. Any other folder
+    gives the slides that lie directly in it, by their suffix, and the folders in it that are
+    slides; it is not searched deeper. Files of one DICOM series are one slide, named after its
+    first file; or after its content, where a name of the file or folder is one of the patient,
+    unless ``keep_identifiers``. A QuPath project (``.qpproj``) gives its images.
 
     Raises
     ------
     UsageError
-        If there is no such file, nothing is found, or two slides share a stem and so would share an output folder.
+        If there is no such file, nothing is found, or two slides share a stem and so would share an
+        output folder.
     """
     slides: list[FoundSlide] = []
     ignored: list[str] = []
     images: list[ProjectImage] = []
     for given in inputs:
         if not str(given):
-            raise UsageError("one of the inputs is an empty text.", "Is a variable of your shell empty?")
+            raise UsageError(
+                "one of the inputs is an empty text.", "Is a variable of your shell empty?"
+            )
         if "://" in str(given):
             slides.append(FoundSlide(stem_of_url(str(given)), str(given)))
         elif Path(given).suffix.lower() == PROJECT and Path(given).is_file():
@@ -129,7 +138,10 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
 
 
 def slides_in(folder: Path) -> tuple[Path, ...]:
-    """Return the slides directly in a folder, to be chosen from: two may share a stem, and there may be none."""
+    """Return the slides directly in a folder, to be chosen from.
+
+    Two may share a stem, and there may be none.
+    """
     slides: list[FoundSlide] = []
     _expand(folder, slides, [])
     return tuple(Path(slide.path) for slide in slides)
@@ -144,7 +156,11 @@ def _expand(path: Path, slides: list[FoundSlide], ignored: list[str]) -> None:
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     taken = list(_in_folder(path, entries))
     slides.extend(_found(entry) for entry in taken)
-    left = [entry.name for entry in entries if entry.is_file() and not _is_named_like_one(entry) and entry not in taken]
+    left = [
+        entry.name
+        for entry in entries
+        if entry.is_file() and not _is_named_like_one(entry) and entry not in taken
+    ]
     if left:
         more = f" and {len(left) - TOLD} more" if len(left) > TOLD else ""
         ignored.append(f"{path}: not taken for slides: {', '.join(left[:TOLD])}{more}.")
@@ -152,10 +168,14 @@ def _expand(path: Path, slides: list[FoundSlide], ignored: list[str]) -> None:
 
 def _in_folder(folder: Path, entries: Sequence[Path]) -> Iterator[Path]:
     series = series_files(folder).values()
-    first, repeated = {files[0] for files in series}, {path for files in series for path in files[1:]}
+    first, repeated = (
+        {files[0] for files in series},
+        {path for files in series for path in files[1:]},
+    )
     for entry in entries:
         if entry.is_dir():
-            # What may not be looked into (lost+found) is none of the user's slides, and no reason to stop.
+            # What may not be looked into (lost+found) is none of the user's slides, and no reason
+            # to stop.
             with suppress(PermissionError):
                 if is_slide_folder(entry):
                     yield entry
@@ -168,10 +188,15 @@ def _is_named_like_one(entry: Path) -> bool:
 
 
 def is_slide_folder(folder: Path) -> bool:
-    """Whether a folder is one slide or volume: Zarr, or the files of one DICOM series and nothing else."""
+    """Whether a folder is one slide or volume.
+
+    Zarr, or the files of one DICOM series and nothing else.
+    """
     if any((folder / mark).is_file() for mark in ZARR_MARKS):
         return True
-    files = [entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")]
+    files = [
+        entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")
+    ]
     series = series_files(folder)
     return len(series) == 1 and len(next(iter(series.values()))) == len(files)
 
@@ -185,9 +210,13 @@ def _found(path: Path) -> FoundSlide:
 def _unnamed(slide: FoundSlide) -> FoundSlide:
     """Return a slide under a name that no patient is known by."""
     path = Path(slide.path)
-    if "://" in slide.path or not (path.is_dir() or path.suffix.lower() in {".dcm", ".ima", ""}) or not is_volume(path):
+    if (
+        "://" in slide.path
+        or not (path.is_dir() or path.suffix.lower() in {".dcm", ".ima", ""})
+        or not is_volume(path)
+    ):
         return slide
-    from slidecam.sources.identifiers import hidden_parts, public_name  # noqa: PLC0415 - registry: pydicom for DICOM
+    from slidecam.sources.identifiers import hidden_parts, public_name  # noqa: PLC0415 - as above
 
     hidden = hidden_parts(path)
     name = public_name(path) if path.name in hidden else slide.name
@@ -199,7 +228,8 @@ def _refuse_bad_names(slides: Sequence[FoundSlide]) -> None:
     for slide in slides:
         if slide.name in {"", ".", ".."} or set(slide.name) & set("/\\"):
             raise UsageError(
-                f"{slide.path} has no name to call its outputs by.", "Pass a URL that ends in a file name."
+                f"{slide.path} has no name to call its outputs by.",
+                "Pass a URL that ends in a file name.",
             )
 
 
@@ -211,6 +241,7 @@ def _refuse_shared_stems(slides: Sequence[FoundSlide]) -> None:
         first[key] = slide.path
         if other is not None:
             raise UsageError(
-                f"{other} and {slide.path} share the stem {slide.name!r}, and so one output folder.",
+                f"{other} and {slide.path} share the stem {slide.name!r}, and so one output"
+                " folder.",
                 "Rename one of them, or call slidecam once for each with another --out.",
             )

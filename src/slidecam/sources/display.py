@@ -1,7 +1,9 @@
-"""Volumes as viewers want them: (S, P, L) arrays on straight axes, with the size and place of a voxel in LPS+ mm.
+"""Volumes as viewers want them.
 
-A straight volume is shown as it is. An oblique one is resampled onto straight axes, since viewers place slices by scale
-and translation alone; what is saved never is.
+(S, P, L) arrays on straight axes, with the size and place of a voxel in LPS+ mm.
+
+A straight volume is shown as it is. An oblique one is resampled onto straight axes, since viewers
+place slices by scale and translation alone; what is saved never is.
 """
 
 from __future__ import annotations
@@ -79,7 +81,9 @@ def _straight(grid: VolumeGrid) -> tuple[tuple[int, int, int], NDArray[np.float6
     corners = np.array([*product(*((0, length - 1) for length in grid.spl_shape))], np.float64)
     placed = corners @ grid.spl_affine[:3, :3].T + grid.spl_affine[:3, 3]
     low, high = placed.min(axis=0), placed.max(axis=0)
-    up, back, left = (int(np.ceil(span / step)) + 1 for span, step in zip(high - low, grid.scale, strict=True))
+    up, back, left = (
+        int(np.ceil(span / step)) + 1 for span, step in zip(high - low, grid.scale, strict=True)
+    )
     return (up, back, left), low
 
 
@@ -104,7 +108,9 @@ class _Resampled:
         first, last = (planes, planes) if isinstance(planes, int) else (min(planes), max(planes))
         block = self._block(first, last + 1)
         inner: Any = 0 if isinstance(planes, int) else [plane - first for plane in planes]
-        return np.asarray(block[inner][(slice(None), *key[1:]) if not isinstance(planes, int) else tuple(key[1:])])
+        return np.asarray(
+            block[inner][(slice(None), *key[1:]) if not isinstance(planes, int) else tuple(key[1:])]
+        )
 
     def _block(self, start: int, stop: int) -> NDArray[Any]:
         with self._lock:
@@ -115,7 +121,9 @@ class _Resampled:
         order, fill = self._how
         bands = self._whole[..., None] if self.ndim == 3 else self._whole  # noqa: PLR2004  (one band)
         moved = [
-            affine_transform(bands[..., band], self._matrix[:3, :3], offset[:3], shape, order=order, cval=fill)
+            affine_transform(
+                bands[..., band], self._matrix[:3, :3], offset[:3], shape, order=order, cval=fill
+            )
             for band in range(bands.shape[3])
         ]
         return np.asarray(moved[0] if self.ndim == 3 else np.stack(moved, axis=3))  # noqa: PLR2004

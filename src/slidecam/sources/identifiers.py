@@ -1,7 +1,8 @@
 """What names a patient, and paths told without it.
 
-Nothing of a DICOM header is ever written but what a picture needs: shape, place, intensities. What is left are names:
-files and folders are often called after the patient's number or the study's UID, and an output folder after them.
+Nothing of a DICOM header is ever written but what a picture needs: shape, place, intensities. What
+is left are names: files and folders are often called after the patient's number or the study's UID,
+and an output folder after them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ HIDDEN = "hidden"
 """What stands where a part of a path held an identifier."""
 
 SHORTEST = 4
-"""Letters and digits from which on an identifier is found inside of a longer name; shorter ones must be all of it."""
+"""Letters and digits from which on an identifier is found inside of a longer name.
+
+Shorter ones must be all of it.
+"""
 
 NAMING = (
     "PatientName",
@@ -69,14 +73,22 @@ NAMING = (
 )
 
 LONG_NUMBER = re.compile(r"\d{5,}")
-"""What of an identifier is one by itself: folders are called after the number in ``PID987654321``."""
+"""What of an identifier is one by itself.
 
-SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "å": "aa", "ø": "oe", "æ": "ae"})
+Folders are called after the number in ``PID987654321``.
+"""
+
+SPELT_OUT = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "å": "aa", "ø": "oe", "æ": "ae"}
+)
 """How names are spelt where letters of theirs are not to be had."""
 
 
 def identifiers_of(path: Path) -> frozenset[str]:
-    """Return what names the patient in a DICOM file, as `plain` letters and digits; nothing where it is none."""
+    """Return what names the patient in a DICOM file, as `plain` letters and digits.
+
+    Nothing where it is none.
+    """
     try:
         header = dcmread(path, stop_before_pixels=True)
     except NO_DICOM:
@@ -91,7 +103,9 @@ def identifiers_of(path: Path) -> frozenset[str]:
 
 
 def plain(text: str) -> str:
-    """Return the letters and digits of a text, in lower case and without marks: ``VS-SEG_001`` is ``vs seg 001``.
+    """Return the letters and digits of a text, in lower case and without marks.
+
+    ``VS-SEG_001`` is ``vs seg 001``.
 
     File systems keep ``ü`` as one sign or as two, and people leave its dots out.
     """
@@ -101,7 +115,9 @@ def plain(text: str) -> str:
 def names_patient(text: str, identifiers: frozenset[str]) -> bool:
     """Whether a name is an identifier, or holds one that is long enough to be no accident."""
     bare = plain(text)
-    return bare in identifiers or any(len(each) >= SHORTEST and each in bare for each in identifiers)
+    return bare in identifiers or any(
+        len(each) >= SHORTEST and each in bare for each in identifiers
+    )
 
 
 def hidden_parts(path: Path) -> tuple[str, ...]:
@@ -110,7 +126,11 @@ def hidden_parts(path: Path) -> tuple[str, ...]:
     if file is None:
         return ()
     known = identifiers_of(file)
-    return tuple(part for part in path.parts if names_patient(stem_of(Path(part)), known) or names_patient(part, known))
+    return tuple(
+        part
+        for part in path.parts
+        if names_patient(stem_of(Path(part)), known) or names_patient(part, known)
+    )
 
 
 def public_name(path: Path) -> str:

@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from slidecam.viewing import VolumeView
 
 
-def open_source(path: str | Path, reader: str | None = None, view: VolumeView = DEFAULT_VIEW) -> Source:
+def open_source(
+    path: str | Path, reader: str | None = None, view: VolumeView = DEFAULT_VIEW
+) -> Source:
     """Open a slide, a picture or a volume.
 
     Parameters
     ----------
     path
-        A file; a folder with a DICOM series or OME-Zarr in it; or an fsspec URL (``file://``, ``memory://``,
-        ``s3://`` where s3fs is installed, …). The network is used only for URLs that name it.
+        A file; a folder with a DICOM series or OME-Zarr in it; or an fsspec URL (``file://``,
+        ``memory://``, ``s3://`` where s3fs is installed, …). The network is used only for URLs that
+        name it.
     reader
         One of `reader_names` to read it with, instead of the one that suits the content best.
     view
@@ -73,7 +76,7 @@ def _candidates(found: Probe) -> list[Reader]:
 
 
 def _open_first(found: Probe, candidates: list[Reader]) -> Source:
-    """Open with the best candidate that can; where none can, the best one's reason is the user's."""
+    """Open with the best candidate that can; if none can, the user gets the best one's reason."""
     failures: list[UnreadableSourceError] = []
     for reader in candidates:
         try:

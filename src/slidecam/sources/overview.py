@@ -29,8 +29,8 @@ class Overview:
     Attributes
     ----------
     pixels
-        uint8, (rows, columns, 3); pixel (row, column) is the mean over the area
-        [column, column + 1) x size.width / columns by [row, row + 1) x size.height / rows of level 0.
+        uint8, (rows, columns, 3); pixel (row, column) is the mean over the area [column, column +
+        1) x size.width / columns by [row, row + 1) x size.height / rows of level 0.
     level
         The pyramid level it was made from.
     gaps
@@ -45,8 +45,8 @@ class Overview:
 def overview(source: Source, longest: int) -> Overview:
     """Return the whole slide with its longest side at most ``longest`` pixels, never enlarged.
 
-    It is made from the coarsest level that is fine enough. Where chunks of that level cannot be decoded,
-    finer levels are tried, and the one with the smallest gaps wins.
+    It is made from the coarsest level that is fine enough. Where chunks of that level cannot be
+    decoded, finer levels are tried, and the one with the smallest gaps wins.
 
     Raises
     ------
@@ -74,7 +74,9 @@ def overview(source: Source, longest: int) -> Overview:
     return best
 
 
-def _average(source: Source, level: Level, columns: int, rows: int, failures: list[RegionReadError]) -> Overview | None:
+def _average(
+    source: Source, level: Level, columns: int, rows: int, failures: list[RegionReadError]
+) -> Overview | None:
     """Average one level; None where nothing of it can be decoded."""
     across, down = _edges(level.size.width, columns), _edges(level.size.height, rows)
     total = np.zeros((rows, columns, 3), np.float64)
@@ -86,7 +88,9 @@ def _average(source: Source, level: Level, columns: int, rows: int, failures: li
                 gaps.append(box)
             else:
                 decoded += 1
-            whole = np.full((box.height, box.width, 3), _GLASS, np.uint8) if pixels is None else pixels
+            whole = (
+                np.full((box.height, box.width, 3), _GLASS, np.uint8) if pixels is None else pixels
+            )
             _add(total, whole, box, across, down)
     if not decoded:
         return None
@@ -98,7 +102,10 @@ def _average(source: Source, level: Level, columns: int, rows: int, failures: li
 def _salvaged(
     source: Source, level: int, box: LevelBox, failures: list[RegionReadError]
 ) -> Iterator[tuple[LevelBox, NDArray[np.uint8] | None]]:
-    """Yield a chunk, or its quarters where it cannot be decoded, down to `_SMALLEST_PIECE`; None if lost."""
+    """Yield a chunk, or its quarters where it cannot be decoded, down to `_SMALLEST_PIECE`.
+
+    None if lost.
+    """
     try:
         yield box, source.read(level, box)
     except RegionReadError as error:
@@ -138,21 +145,28 @@ def _add(
     top, bottom = _touched(down, box.y, box.bottom)
     left, right = _touched(across, box.x, box.right)
     rows = _sums(pixels, np.clip(down[top : bottom + 1], box.y, box.bottom) - box.y)
-    both = _sums(rows.transpose(1, 0, 2), np.clip(across[left : right + 1], box.x, box.right) - box.x)
+    both = _sums(
+        rows.transpose(1, 0, 2), np.clip(across[left : right + 1], box.x, box.right) - box.x
+    )
     total[top:bottom, left:right] += both.transpose(1, 0, 2)
 
 
-def _sums(values: NDArray[np.uint8] | NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+def _sums(
+    values: NDArray[np.uint8] | NDArray[np.float64], edges: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Sum ``values`` along the first axis between consecutive edges, which may cut through a pixel.
 
-    Whole pixels are summed from the one that holds an edge to the one that holds the next; then the part before
-    each edge is taken from one interval and given to the other.
+    Whole pixels are summed from the one that holds an edge to the one that holds the next; then the
+    part before each edge is taken from one interval and given to the other.
     """
     holders = np.minimum(edges.astype(np.int64), len(values) - 1)
     starts, stops = holders[:-1], holders[1:]
     exact = np.uint32 if values.dtype == np.uint8 else np.float64
-    # reduceat() sums to the next start, the last time to the end, and gives one pixel where two starts are equal
-    sums = np.add.reduceat(values[: max(int(stops[-1]), int(starts[-1]) + 1)], starts, axis=0, dtype=exact)
+    # reduceat() sums to the next start, the last time to the end, and gives one pixel where two
+    # starts are equal
+    sums = np.add.reduceat(
+        values[: max(int(stops[-1]), int(starts[-1]) + 1)], starts, axis=0, dtype=exact
+    )
     sums[starts == stops] = 0
     parts = (edges - holders)[:, None, None] * values[holders]
     return np.asarray(sums + np.diff(parts, axis=0))
@@ -163,7 +177,10 @@ def _edges(length: int, count: int) -> NDArray[np.float64]:
 
 
 def _touched(edges: NDArray[np.float64], start: int, stop: int) -> tuple[int, int]:
-    """Return the first and one past the last interval between ``edges`` that meets [start, stop)."""
+    """Return the first and one past the last interval that meets [start, stop).
+
+    The intervals lie between ``edges``.
+    """
     first = int(np.searchsorted(edges, start, side="right")) - 1
     return first, int(np.searchsorted(edges, stop, side="left"))
 

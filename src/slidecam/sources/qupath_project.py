@@ -1,4 +1,4 @@
-"""The images of a QuPath project, read from its JSON alone: nothing of a project is ever written."""
+"""The images of a QuPath project, read from its JSON alone: no project is ever written to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ SUFFIX = ".qpproj"
 MICRONS = frozenset({"µm", "μm", "um"})
 """What QuPath calls micrometres: it writes the micro sign, and reads the Greek letter too."""
 
-MOVING = frozenset({"rotated", "affine", "cropped", "flipped", "sparse", "sliced", "z_projected", "z_concatenated"})
+MOVING = frozenset(
+    {"rotated", "affine", "cropped", "flipped", "sparse", "sliced", "z_projected", "z_concatenated"}
+)
 """Builders that show pixels in another place than the file has them."""
 
 OPEN_AGAIN = "Open the project in QuPath and save it again, or name the slides themselves."
@@ -57,10 +59,12 @@ class Project:
 
 
 def read_project(path: Path) -> Project:
-    """Read a ``.qpproj``; images are looked for where it says, and then where the project has been moved to.
+    """Read a ``.qpproj``.
 
-    Left out are images that QuPath shows rotated, cropped or otherwise moved, those that are in no local file, and
-    further images of a file that is there already.
+    Images are looked for where it says, and then where the project has been moved to.
+
+    Left out are images that QuPath shows rotated, cropped or otherwise moved, those that are in no
+    local file, and further images of a file that is there already.
 
     Raises
     ------
@@ -72,14 +76,19 @@ def read_project(path: Path) -> Project:
         entries = content["images"]
         told = list(_entries(entries, content.get("uri"), path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{path}: this is no QuPath project that can be read ({error!r}).", OPEN_AGAIN) from error
+        raise UsageError(
+            f"{path}: this is no QuPath project that can be read ({error!r}).", OPEN_AGAIN
+        ) from error
     images: dict[Path, ProjectImage] = {}
     left: list[str] = []
     for image in told:
         if isinstance(image, str):
             left.append(f"{path.name}: {image}")
         elif image.path in images:
-            left.append(f"{path.name}: {image.name} is left out: its file is that of {images[image.path].name}.")
+            left.append(
+                f"{path.name}: {image.name} is left out: its file is that of"
+                f" {images[image.path].name}."
+            )
         else:
             images[image.path] = image
     return Project(tuple(images.values()), tuple(left))
@@ -92,7 +101,10 @@ def _entries(entries: list[Any], saved_at: object, path: Path) -> Iterator[Proje
         try:
             uri, metadata = _innermost(entry["serverBuilder"])
         except _MovedError as error:
-            yield f"{name} is left out: QuPath shows it {error}, so its places are not those of the file."
+            yield (
+                f"{name} is left out: QuPath shows it {error}, so its places are not those of the"
+                " file."
+            )
             continue
         file = _file(uri)
         if file is None:
@@ -106,7 +118,10 @@ class _MovedError(Exception):
 
 
 def _innermost(builder: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Return the URI of a builder and the outermost metadata, walking down through what only changes colours."""
+    """Return the URI of a builder and the outermost metadata.
+
+    The way down goes through what only changes colours.
+    """
     metadata: Mapping[str, Any] = {}
     while True:
         metadata = metadata or builder.get("metadata") or {}
@@ -114,7 +129,9 @@ def _innermost(builder: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
         if kind == "uri":
             return str(builder["uri"]), metadata
         if kind in MOVING or "builder" not in builder:
-            raise _MovedError(f"by a builder {kind!r}" if kind not in MOVING else str(kind).replace("_", " "))
+            raise _MovedError(
+                f"by a builder {kind!r}" if kind not in MOVING else str(kind).replace("_", " ")
+            )
         builder = builder["builder"]
 
 

@@ -8,10 +8,12 @@ from slidecam.errors import UsageError
 
 
 def sample_folder() -> Path:
-    """Return the folder of the sample slide and bundle, in the package or beside the source tree."""
+    """Return the folder of the sample slide and bundle, in the package or by the source tree."""
     for folder in sample_folders():
         return folder
-    raise UsageError("the sample data are not installed.", "Install slidecam from its repository or its wheel.")
+    raise UsageError(
+        "the sample data are not installed.", "Install slidecam from its repository or its wheel."
+    )
 
 
 def sample_folders() -> list[Path]:

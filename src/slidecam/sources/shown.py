@@ -10,14 +10,20 @@ from slidecam.geometry import Size
 if TYPE_CHECKING:
     from slidecam.geometry import Box
 
-_REMEDY = "Open the slide itself there, neither cropped nor rotated, with the reader that the program suggests."
+_REMEDY = (
+    "Open the slide itself there, neither cropped nor rotated, with the reader that the program"
+    " suggests."
+)
 
 
-def shown_corner(path: str, size: Size, bounds: Box | None, shown: Size | None = None) -> tuple[int, int]:
+def shown_corner(
+    path: str, size: Size, bounds: Box | None, shown: Size | None = None
+) -> tuple[int, int]:
     """Return the level-0 pixel that QuPath calls (0, 0).
 
-    QuPath crops what OpenSlide reads to the scanned bounds, unless it was told ``--no-crop``; other readers of it do
-    not crop. The size that it shows tells the two apart, whatever its version writes into its paths.
+    QuPath crops what OpenSlide reads to the scanned bounds, unless it was told ``--no-crop``; other
+    readers of it do not crop. The size that it shows tells the two apart, whatever its version
+    writes into its paths.
 
     Parameters
     ----------
@@ -26,7 +32,8 @@ def shown_corner(path: str, size: Size, bounds: Box | None, shown: Size | None =
     size, bounds
         Its level 0, and the part of it that was scanned (see `SourceFacts`).
     shown
-        Width and height that QuPath shows; None where that is not known: its default, the scanned bounds.
+        Width and height that QuPath shows; None where that is not known: its default, the scanned
+        bounds.
 
     Raises
     ------
@@ -37,7 +44,9 @@ def shown_corner(path: str, size: Size, bounds: Box | None, shown: Size | None =
         return 0, 0
     if shown is None or (bounds is not None and shown == Size(bounds.width, bounds.height)):
         return (0, 0) if bounds is None else (bounds.x, bounds.y)
-    scanned = "" if bounds is None else f" and {bounds.width} x {bounds.height} px of it were scanned"
+    scanned = (
+        "" if bounds is None else f" and {bounds.width} x {bounds.height} px of it were scanned"
+    )
     raise ShownSizeError(
         path,
         f"it is shown as {shown.width} x {shown.height} px, and the slide has "

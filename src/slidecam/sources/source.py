@@ -43,8 +43,8 @@ class SourceFacts:
     spacing, spacing_from
         µm per level-0 pixel and the property it came from, or None where the file says nothing.
     bounds
-        The part of level 0 that holds the scan (``openslide.bounds-*``), or None for all of it. QuPath's
-        coordinates start at its corner.
+        The part of level 0 that holds the scan (``openslide.bounds-*``), or None for all of it.
+        QuPath's coordinates start at its corner.
     chunk
         For each level, the size of the blocks that it is best decoded in, in pixels of that level.
     associated
@@ -52,8 +52,8 @@ class SourceFacts:
     fingerprint
         Digest of the file's size and of samples of its content, stable across copies and renames.
     notes
-        What a careful user wants to know of how the file is read, as sentences: colours that were mended,
-        samples that were scaled.
+        What a careful user wants to know of how the file is read, as sentences: colours that were
+        mended, samples that were scaled.
     stack
         Where the planes of a volume lie; None for a slide or picture, which is one plane.
     """
@@ -86,8 +86,9 @@ class SourceFacts:
 class Source(ABC):
     """A slide that can be read region by region, from any thread.
 
-    A pixel of a level has one value, whatever box it is read in: a reader whose library interpolates must
-    read on a fixed grid. Readers implement `_decode`, `associated_image` and `close`.
+    A pixel of a level has one value, whatever box it is read in: a reader whose library
+    interpolates must read on a fixed grid. Readers implement `_decode`, `associated_image` and
+    `close`.
 
     Examples
     --------
@@ -104,7 +105,10 @@ class Source(ABC):
 
     @abstractmethod
     def associated_image(self, name: str) -> NDArray[np.uint8]:
-        """Return the associated image ``name`` (label, macro, …), (height, width, 3); KeyError if absent."""
+        """Return the associated image ``name`` (label, macro, …), (height, width, 3).
+
+        KeyError if absent.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -127,8 +131,12 @@ class Source(ABC):
             raise IndexError(f"{self.facts.path} has one plane and no plane {plane}")
         return self._decode(level, box)
 
-    def read(self, level: int, box: LevelBox, fill: RGB = GLASS, plane: int = 0) -> NDArray[np.uint8]:
-        """Return RGB pixels of ``box`` in pixels of ``level``; what lies beyond the level is ``fill``.
+    def read(
+        self, level: int, box: LevelBox, fill: RGB = GLASS, plane: int = 0
+    ) -> NDArray[np.uint8]:
+        """Return RGB pixels of ``box`` in pixels of ``level``.
+
+        What lies beyond the level is ``fill``.
 
         Parameters
         ----------
@@ -155,7 +163,9 @@ class Source(ABC):
         pixels = np.full((box.height, box.width, 3), fill, np.uint8)
         if inside.width and inside.height:
             top, left = inside.y - box.y, inside.x - box.x
-            pixels[top : top + inside.height, left : left + inside.width] = self._decode_plane(level, inside, plane)
+            pixels[top : top + inside.height, left : left + inside.width] = self._decode_plane(
+                level, inside, plane
+            )
         return pixels
 
     def chunk_box(self, level: int, row: int, column: int) -> LevelBox:
@@ -172,8 +182,8 @@ class Source(ABC):
         level
             Which.
         least
-            Pixels that a block should span each way. Blocks are one decoding chunk, or whole chunks up to this:
-            viewers pan smoothly over blocks of 512 and stutter over those of 256.
+            Pixels that a block should span each way. Blocks are one decoding chunk, or whole chunks
+            up to this: viewers pan smoothly over blocks of 512 and stutter over those of 256.
         """
         size, chunk = self.facts.levels[level].size, self.facts.chunk[level]
         height, width = (side * -(-least // side) for side in (chunk.height, chunk.width))
@@ -188,7 +198,7 @@ class Source(ABC):
         return array
 
     def overview(self, longest: int) -> Overview:
-        """Return the whole slide with its longest side at most ``longest`` pixels, and the gaps in it.
+        """Return the whole slide, its longest side at most ``longest`` pixels, and its gaps.
 
         One chunk is decoded at a time, so memory does not grow with the slide.
 
@@ -203,8 +213,8 @@ class Source(ABC):
         """Return the whole slide with its longest side at most ``longest`` pixels, never enlarged.
 
         Each pixel is the mean over exactly the area that it covers, size.width / columns by
-        size.height / rows level-0 pixels. Where the file cannot be decoded it is `GLASS`; `overview` says
-        where that is.
+        size.height / rows level-0 pixels. Where the file cannot be decoded it is `GLASS`;
+        `overview` says where that is.
 
         Returns
         -------
@@ -215,9 +225,12 @@ class Source(ABC):
 
 
 class _LevelView:
-    """What Dask needs to slice a level: shape, dtype, slices; nothing is read before a block is asked for.
+    """What Dask needs to slice a level: shape, dtype, slices.
 
-    Dask merges what is asked of an array into the slices of its blocks, steps and single rows included.
+    Nothing is read before a block is asked for.
+
+    Dask merges what is asked of an array into the slices of its blocks, steps and single rows
+    included.
     """
 
     def __init__(self, source: Source, level: int) -> None:
@@ -236,7 +249,7 @@ class _LevelView:
 
 
 def _span(part: slice | int, length: int) -> tuple[int, int, slice | int]:
-    """Return the first place and one past the last that an index touches, and the index within them."""
+    """Return the first place and one past the last that an index touches, and the index in them."""
     if not isinstance(part, slice):
         place = part % length
         return place, place + 1, 0

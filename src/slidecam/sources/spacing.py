@@ -1,4 +1,7 @@
-"""One policy for µm per pixel: an explicit value, else the file's own, else an error with the remedy."""
+"""One policy for µm per pixel.
+
+An explicit value, else the file's own, else an error with the remedy.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,16 @@ if TYPE_CHECKING:
     from slidecam.sources.source import SourceFacts
 
 FINEST, COARSEST = 0.05, 20.0
-"""Between these µm per pixel a spacing is believed: 264.58 is a screen's 96 dpi, 1000 libvips' default."""
+"""Between these µm per pixel a spacing is believed.
+
+264.58 is a screen's 96 dpi, 1000 libvips' default.
+"""
 
 FINEST_VOXEL, COARSEST_VOXEL = 1.0, 50_000.0
 """The same for the voxels of a volume, whose header tells millimetres."""
 
 CONFLICT = 0.05
-"""How far an override may lie from the file's own value, relative to it, before the user is told."""
+"""How far an override may lie from the file's value, relative to it, before a note says so."""
 
 _REMEDY = "Pass --mpp X (µm per pixel, for example --mpp 0.25) or a CSV with the columns slide,mpp."
 
@@ -63,7 +69,9 @@ def settle_spacing(facts: SourceFacts, override: Spacing | float | None = None) 
         If neither says a spacing, or the one that counts lies outside 0.05-20 µm per pixel.
     """
     if override is not None:
-        given = override if isinstance(override, Spacing) else Spacing(float(override), float(override))
+        given = (
+            override if isinstance(override, Spacing) else Spacing(float(override), float(override))
+        )
         if not _believable(given, facts):
             problem = f"the override {_words(given)} is outside {FINEST:g}-{COARSEST:g} µm/px."
             raise SpacingError(facts.path, problem, _REMEDY)
@@ -73,23 +81,28 @@ def settle_spacing(facts: SourceFacts, override: Spacing | float | None = None) 
     if not _believable(facts.spacing, facts):
         low, high = _range(facts)
         found = f"{_words(facts.spacing)} in {facts.spacing_from} is outside {low:g}-{high:g} µm/px"
-        raise SpacingError(facts.path, f"{found}: too far from any slide's to be believed.", _REMEDY)
+        raise SpacingError(
+            facts.path, f"{found}: too far from any slide's to be believed.", _REMEDY
+        )
     return SettledSpacing(facts.spacing, facts.spacing_from or "file", None)
 
 
 def read_spacings(path: str | Path) -> dict[str, float]:
-    """Read overrides from a CSV file: columns ``slide`` (file name or stem) and ``mpp`` (µm per pixel).
+    """Read overrides from a CSV file.
+
+    Columns ``slide`` (file name or stem) and ``mpp`` (µm per pixel).
 
     Returns
     -------
     dict
-        µm per pixel by slide, as the file names them; look up a slide's file name first and then its stem.
+        µm per pixel by slide, as the file names them; look up a slide's file name first and then
+        its stem.
 
     Raises
     ------
     SpacingError
-        If the file cannot be read, lacks a column, names a slide twice, or holds a value that is no number
-        between 0.05 and 20; the message names the line.
+        If the file cannot be read, lacks a column, names a slide twice, or holds a value that is no
+        number between 0.05 and 20; the message names the line.
     """
     spacings: dict[str, float] = {}
     for line, slide, value in _rows(Path(path)):
@@ -100,18 +113,25 @@ def read_spacings(path: str | Path) -> dict[str, float]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Yield line number, slide and mpp of each row; utf-8-sig, as spreadsheets write a byte-order mark."""
+    """Yield line number, slide and mpp of each row.
+
+    Utf-8-sig, as spreadsheets write a byte-order mark.
+    """
     remedy = "The first line is slide,mpp and each further line a file name and its µm per pixel."
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             table = csv.DictReader(stream, restval="")
             missing = {"slide", "mpp"} - set(table.fieldnames or ())
             if missing:
-                raise SpacingError(path, f"the column {' and '.join(sorted(missing))} is missing.", remedy)
+                raise SpacingError(
+                    path, f"the column {' and '.join(sorted(missing))} is missing.", remedy
+                )
             for row in table:
                 if row.get(None):  # csv puts surplus cells there
                     problem = f"line {table.line_num} has more cells than columns."
-                    raise SpacingError(path, problem, "Write decimals with a point, as in 0.25, and quote commas.")
+                    raise SpacingError(
+                        path, problem, "Write decimals with a point, as in 0.25, and quote commas."
+                    )
                 if not row["slide"].strip():
                     raise SpacingError(path, f"line {table.line_num} names no slide.", remedy)
                 yield table.line_num, row["slide"].strip(), row["mpp"].strip()
@@ -127,8 +147,13 @@ def _number(path: str | Path, line: int, text: str) -> float:
     except ValueError:
         value = math.nan
     if not FINEST <= value <= COARSEST:
-        problem = f"line {line} says mpp {text!r}, which is no number between {FINEST:g} and {COARSEST:g}."
-        raise SpacingError(path, problem, "Write µm per pixel with a decimal point, for example 0.25.")
+        problem = (
+            f"line {line} says mpp {text!r}, which is no number between {FINEST:g} and"
+            f" {COARSEST:g}."
+        )
+        raise SpacingError(
+            path, problem, "Write µm per pixel with a decimal point, for example 0.25."
+        )
     return value
 
 

@@ -1,4 +1,7 @@
-"""A volume behind `Source`: its slices along an axis are planes, shown through a window of intensities."""
+"""A volume behind `Source`.
+
+Its slices along an axis are planes, shown through a window of intensities.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
     from slidecam.viewing import VolumeView
 
 SLAB_BYTES = 16_000_000
-"""Intensities that are read at once: neighbouring slices lie together in most files, or are as dear as one."""
+"""Intensities that are read at once.
+
+Neighbouring slices lie together in most files, or are as dear as one.
+"""
 
 MOST_IN_SLAB = 32
 SLABS_KEPT = 3
@@ -37,9 +43,16 @@ WHITE = 255.0
 
 
 def volume_facts(
-    probe: Probe, stack: PlaneStack, kind: tuple[str, str, str], fingerprint: str, notes: tuple[str, ...] = ()
+    probe: Probe,
+    stack: PlaneStack,
+    kind: tuple[str, str, str],
+    fingerprint: str,
+    notes: tuple[str, ...] = (),
 ) -> SourceFacts:
-    """Return the facts of a volume; ``kind`` is its reader, its format and where its spacing comes from."""
+    """Return the facts of a volume.
+
+    ``kind`` is its reader, its format and where its spacing comes from.
+    """
     reader, file_format, spacing_from = kind
     _planes, rows, columns = stack.shape
     _apart, row_mm, column_mm = stack.spacing_mm
@@ -111,11 +124,16 @@ class VolumeSource(Source):
 
     @property
     def not_numbers(self) -> float:
-        """The share of voxels that are not-a-number or infinite, in the sample that the window is found from."""
+        """The share of voxels that are not-a-number or infinite.
+
+        It is counted in the sample that the window is found from.
+        """
         return self._not_numbers if self.limits and not self.is_colour else 0.0
 
     def intensities(self, plane: int) -> NDArray[np.float32] | NDArray[np.uint8]:
-        """Return one plane's intensities as it is hung, float32, (rows, columns); uint8, (…, 3) of colours.
+        """Return one plane's intensities as it is hung, float32, (rows, columns).
+
+        Uint8, (…, 3) of colours.
 
         Raises
         ------
@@ -131,11 +149,14 @@ class VolumeSource(Source):
     def array(self) -> da.Array:
         """Return the volume as a lazy Dask array, float32, (S, P, L), one block for some slices.
 
-        Colours are uint8, (S, P, L, 3). The place of a voxel is ``stack.grid.scale`` and ``stack.grid.translate``.
+        Colours are uint8, (S, P, L, 3). The place of a voxel is ``stack.grid.scale`` and
+        ``stack.grid.translate``.
         """
         place, shape = self.stack.place, self.stack.grid.spl_shape
         bands = (3,) if self.is_colour else ()
-        chunks = tuple(self._thickness if axis == place else length for axis, length in enumerate(shape))
+        chunks = tuple(
+            self._thickness if axis == place else length for axis, length in enumerate(shape)
+        )
         dtype = np.dtype(np.uint8 if self.is_colour else np.float32)
         lazy: da.Array = da.from_array(  # type: ignore[no-untyped-call]  # dask types it in part
             _VolumeView(self, (*shape, *bands), dtype),
@@ -167,14 +188,18 @@ class VolumeSource(Source):
             if self.is_colour:
                 return np.asarray(self.intensities(plane)[rows, columns], np.uint8).copy()
             half, last = self.view.slices // 2, self.stack.shape[0] - 1
-            shown = [min(max(plane + step, 0), last) for step in ((-half, 0, half) if half else (0,))]
+            shown = [
+                min(max(plane + step, 0), last) for step in ((-half, 0, half) if half else (0,))
+            ]
             grey = [self._shown(self.intensities(each)[rows, columns]) for each in shown]
             return np.stack(grey * (1 if half else 3), axis=2)
 
     def _shown(self, values: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.uint8]:
         low, high = self.limits
         # What is not-a-number lies outside of whatever made the volume, as air does.
-        shares = np.nan_to_num((values - np.float32(low)) * np.float32(WHITE / (high - low)), nan=0.0)
+        shares = np.nan_to_num(
+            (values - np.float32(low)) * np.float32(WHITE / (high - low)), nan=0.0
+        )
         return np.asarray(np.rint(np.clip(shares, 0, WHITE)), np.uint8)
 
     @property
@@ -232,7 +257,9 @@ class VolumeSource(Source):
 class _VolumeView:
     """What Dask needs to slice a volume; nothing is read before a block is asked for."""
 
-    def __init__(self, source: VolumeSource, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
+    def __init__(
+        self, source: VolumeSource, shape: tuple[int, ...], dtype: np.dtype[np.generic]
+    ) -> None:
         self.shape, self.dtype, self.ndim = shape, dtype, len(shape)
         self._source = source
 

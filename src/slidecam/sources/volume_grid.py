@@ -1,8 +1,10 @@
-"""Where a volume's voxels lie: from the file's own index order to (S, P, L) order and to millimetres.
+"""Where a volume's voxels lie.
 
-The file's affine leads from its indices to RAS+ mm, as nibabel gives it. All else here is in the world of DICOM and
-ITK, LPS+ mm. ``(s, p, l)`` indices count upwards, backwards and to the patient's left, along the file's axes that are
-nearest to these directions; nothing is interpolated.
+From the file's own index order to (S, P, L) order and to millimetres.
+
+The file's affine leads from its indices to RAS+ mm, as nibabel gives it. All else here is in the
+world of DICOM and ITK, LPS+ mm. ``(s, p, l)`` indices count upwards, backwards and to the patient's
+left, along the file's axes that are nearest to these directions; nothing is interpolated.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from slidecam.viewing import Axis
 
 OBLIQUE = 1e-3
-"""Largest part of a voxel axis off its world axis, as a share of its length, that still counts as straight."""
+"""Largest share of a voxel axis's length off its world axis that still counts as straight."""
 
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _X_Y_Z_REVERSED = np.eye(4)[[2, 1, 0, 3]]
@@ -45,7 +47,7 @@ class VolumeGrid:
 
     @cached_property
     def orientation(self) -> NDArray[np.float64]:
-        """For each axis of the file its place in (S, P, L), and 1 or -1 where it runs the other way; (3, 2)."""
+        """For each axis of the file its place in (S, P, L), and 1 or -1 if reversed; (3, 2)."""
         wanted = axcodes2ornt(("S", "P", "L"))
         own = io_orientation(self.affine)
         return np.asarray(ornt_transform(own, wanted))
@@ -84,7 +86,10 @@ class VolumeGrid:
 
     @property
     def is_oblique(self) -> bool:
-        """Whether the axes are turned against the world's, so that scale and translation alone misplace voxels."""
+        """Whether the axes are turned against the world's.
+
+        Scale and translation alone then misplace voxels.
+        """
         turned = self.spl_affine[:3, :3] / np.array(self.scale)
         return bool(np.abs(turned - np.eye(3)).max() > OBLIQUE)
 
@@ -92,11 +97,15 @@ class VolumeGrid:
         """Return an array (i, j, k, …) of the file's order in (S, P, L, …) order, as a view."""
         rest = range(3, voxels.ndim)
         turned = np.transpose(voxels, (*(self.file_axis(place) for place in range(3)), *rest))
-        return turned[tuple(slice(None, None, -1 if self.flipped(place) else 1) for place in range(3))]
+        return turned[
+            tuple(slice(None, None, -1 if self.flipped(place) else 1) for place in range(3))
+        ]
 
     def from_spl(self, voxels: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Return an array (S, P, L, …) in the file's own order, as a view: the inverse of `to_spl`."""
-        turned = voxels[tuple(slice(None, None, -1 if self.flipped(place) else 1) for place in range(3))]
+        """Return an array (S, P, L, …) in the file's order, as a view: the inverse of `to_spl`."""
+        turned = voxels[
+            tuple(slice(None, None, -1 if self.flipped(place) else 1) for place in range(3))
+        ]
         places = (int(place) for place in self.orientation[:, 0])
         return np.transpose(turned, (*places, *range(3, voxels.ndim)))
 
@@ -105,7 +114,9 @@ class VolumeGrid:
         if self.spl_shape != other.spl_shape:
             return False
         far = np.array([0, 0, 0, 1.0]), np.array([*np.array(self.spl_shape) - 1, 1.0])
-        apart = max(float(np.abs((self.spl_affine - other.spl_affine) @ corner).max()) for corner in far)
+        apart = max(
+            float(np.abs((self.spl_affine - other.spl_affine) @ corner).max()) for corner in far
+        )
         return apart <= min(self.scale) / 100
 
 
@@ -113,9 +124,10 @@ class VolumeGrid:
 class PlaneStack:
     """The planes that a volume is read in, one picture each.
 
-    Pictures are as radiologists hang them: anterior up and the patient's right on the left (axial), superior up
-    (coronal, sagittal), anterior on the left (sagittal). Planes follow each other upwards, backwards or to the left,
-    so that a plane's number is its place along that axis of (S, P, L).
+    Pictures are as radiologists hang them: anterior up and the patient's right on the left (axial),
+    superior up (coronal, sagittal), anterior on the left (sagittal). Planes follow each other
+    upwards, backwards or to the left, so that a plane's number is its place along that axis of (S,
+    P, L).
 
     Attributes
     ----------
@@ -155,7 +167,7 @@ class PlaneStack:
 
     @property
     def positions(self) -> NDArray[np.float64]:
-        """Where each plane's centre lies along its axis in LPS+ mm: z, y or x, float64, (planes,)."""
+        """Where each plane's centre lies on its axis in LPS+ mm: z, y or x, float64, (planes,)."""
         size = np.array(self.grid.spl_shape, np.float64)
         centres = np.repeat((size[None] - 1) / 2, self.shape[0], axis=0)
         centres[:, self.place] = np.arange(self.shape[0])
@@ -174,6 +186,9 @@ class PlaneStack:
         return planes if self.axis == "axial" else planes[:, ::-1]
 
     def from_pictures(self, pictures: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Return pictures (planes, rows, columns, …) as (S, P, L, …) voxels: the inverse of `to_pictures`."""
+        """Return pictures (planes, rows, columns, …) as (S, P, L, …) voxels.
+
+        The inverse of `to_pictures`.
+        """
         planes = pictures if self.axis == "axial" else pictures[:, ::-1]
         return np.moveaxis(planes, 0, self.place)

@@ -1,14 +1,26 @@
-"""One slide's run on disk: a Zarr v3 group that is committed batch by batch, and `run.json` beside it.
+"""One slide's run on disk.
 
-Rows of the store are in streaming order, so that a batch is one contiguous piece. Every write replaces whole files,
-and the status of a batch is written last: a run that is killed at any moment holds only whole batches, and a resumed
-one computes exactly the missing ones, and those again of which tiles had failed.
+A Zarr v3 group that is committed batch by batch, and `run.json` beside it.
 
-The store itself remembers the plan it was made by, so that it does not depend on ``run.json``, which people may open
-and harm. One process at a time works on it: a lock that the system drops with the process keeps others out.
+Rows of the store are in streaming order, so that a batch is one contiguous piece. Every write
+replaces whole files, and the status of a batch is written last: a run that is killed at any moment
+holds only whole batches, and a resumed one computes exactly the missing ones, and those again of
+which tiles had failed.
+
+The store itself remembers the plan it was made by, so that it does not depend on ``run.json``,
+which people may open and harm. One process at a time works on it: a lock that the system drops with
+the process keeps others out.
 """
 
-from slidecam.store.folder import RUN_FILE, find_runs, has_run, lock_run, open_or_create, read_run, write_run
+from slidecam.store.folder import (
+    RUN_FILE,
+    find_runs,
+    has_run,
+    lock_run,
+    open_or_create,
+    read_run,
+    write_run,
+)
 from slidecam.store.results import Status, StorePlan, TileResults
 from slidecam.store.run_store import STORE_FOLDER, RunStore
 

@@ -1,4 +1,4 @@
-"""A slide's output folder: its ``run.json``, its lock, and whether the run in it may be continued."""
+"""A slide's output folder: ``run.json``, lock, and whether the run in it may be continued."""
 
 from __future__ import annotations
 
@@ -48,9 +48,16 @@ def find_runs(folder: Path) -> tuple[Path, ...]:
     """
     if read_run(folder) is not None:
         return (folder,)
-    found = sorted(path for path in folder.iterdir() if read_run(path) is not None) if folder.is_dir() else []
+    found = (
+        sorted(path for path in folder.iterdir() if read_run(path) is not None)
+        if folder.is_dir()
+        else []
+    )
     if not found:
-        raise UsageError(f"{folder}: there is no run of slidecam predict here.", "Pass the folder given as its --out.")
+        raise UsageError(
+            f"{folder}: there is no run of slidecam predict here.",
+            "Pass the folder given as its --out.",
+        )
     return tuple(found)
 
 
@@ -73,7 +80,9 @@ def lock_run(folder: Path) -> FileLock:
         lock.acquire()
     except Timeout as error:
         remedy = "Wait until it is done, or choose another --out."
-        raise RunExistsError(folder, "another slidecam is at work in this folder.", remedy) from error
+        raise RunExistsError(
+            folder, "another slidecam is at work in this folder.", remedy
+        ) from error
     return lock
 
 
@@ -85,7 +94,8 @@ def open_or_create(folder: Path, plan: StorePlan, existing: str) -> RunStore:
     folder
         The slide's output folder.
     plan
-        What to lay out if there is nothing to continue, and what a run that is continued must be equal to.
+        What to lay out if there is nothing to continue, and what a run that is continued must be
+        equal to.
     existing
         ``refuse``, ``resume`` or ``overwrite``.
 
@@ -101,14 +111,19 @@ def open_or_create(folder: Path, plan: StorePlan, existing: str) -> RunStore:
     if existing == "overwrite" or not (folder / STORE_FOLDER).exists() or _was_cut_off(folder):
         return RunStore.create(folder, plan)
     if existing == "refuse":
-        raise RunExistsError(folder, "there is a run here already.", "Pass --resume to continue it or --overwrite.")
+        raise RunExistsError(
+            folder, "there is a run here already.", "Pass --resume to continue it or --overwrite."
+        )
     store = RunStore.open(folder)
     _refuse_other_plan(store, plan)
     return store
 
 
 def _was_cut_off(folder: Path) -> bool:
-    """Whether a run was killed while it was laid out: it holds no batch yet, so there is nothing to lose."""
+    """Whether a run was killed while it was laid out.
+
+    It holds no batch yet, so there is nothing to lose.
+    """
     try:
         group = zarr.open_group(folder / STORE_FOLDER, mode="r")
     except FileNotFoundError:
@@ -124,9 +139,13 @@ def _refuse_other_plan(store: RunStore, plan: StorePlan) -> None:
     if changed:
         told = "; ".join(_change(key, before.get(key), now.get(key)) for key in changed)
         remedy = "Call it as the first time, pass --overwrite, or choose another --out."
-        raise RunMismatchError(store.folder, f"the run here was made by another plan: {told}.", remedy)
+        raise RunMismatchError(
+            store.folder, f"the run here was made by another plan: {told}.", remedy
+        )
     if not store.fits(plan):
-        raise RunMismatchError(store.folder, "its run.zarr is damaged or holds other tiles than these.", BEGIN_ANEW)
+        raise RunMismatchError(
+            store.folder, "its run.zarr is damaged or holds other tiles than these.", BEGIN_ANEW
+        )
 
 
 def _change(key: str, before: object, now: object) -> str:

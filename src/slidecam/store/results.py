@@ -1,4 +1,7 @@
-"""The nouns of a run on disk: what became of a tile, what a batch leaves behind, and how a store is laid out."""
+"""The nouns of a run on disk.
+
+What became of a tile, what a batch leaves behind, and how a store is laid out.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,8 @@ class TileResults:
     logits, probabilities
         float32, (tiles, classes).
     maps
-        Raw class-activation maps, float32, (tiles, methods, mapped classes, height, width), or None. The store keeps
-        them in float16: three digits, at half the size.
+        Raw class-activation maps, float32, (tiles, methods, mapped classes, height, width), or
+        None. The store keeps them in float16: three digits, at half the size.
     failures
         Position in the batch and reason of every tile that failed.
     """
@@ -47,7 +50,9 @@ class TileResults:
         if not self.failures:
             return self
         maps = None if self.maps is None else _blanked(self.maps, self.failures)
-        logits, probabilities = (_blanked(values, self.failures) for values in (self.logits, self.probabilities))
+        logits, probabilities = (
+            _blanked(values, self.failures) for values in (self.logits, self.probabilities)
+        )
         return TileResults(logits, probabilities, maps, self.failures)
 
 
@@ -68,9 +73,11 @@ class StorePlan:
     map_shape
         (methods, mapped classes, height, width) of a tile's raw maps, or None where none are kept.
     digest
-        What decides every result (slide, bundle, tiling, …), as JSON; a run is continued only if it is equal.
+        What decides every result (slide, bundle, tiling, …), as JSON; a run is continued only if it
+        is equal.
     planes
-        int64, (tiles,): the plane of a volume that each tile is on; None for a slide, which is one plane.
+        int64, (tiles,): the plane of a volume that each tile is on; None for a slide, which is one
+        plane.
     """
 
     boxes: NDArray[np.int64]
@@ -84,7 +91,9 @@ class StorePlan:
     @property
     def order(self) -> NDArray[np.int64]:
         """Grid rows in streaming order."""
-        return np.concatenate(self.batches).astype(np.int64) if self.batches else np.zeros(0, np.int64)
+        return (
+            np.concatenate(self.batches).astype(np.int64) if self.batches else np.zeros(0, np.int64)
+        )
 
     @property
     def starts(self) -> NDArray[np.int64]:

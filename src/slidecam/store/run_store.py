@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from slidecam.store.results import StorePlan, TileResults
 
 ROWS_PER_CHUNK = 1024
-"""Rows in one file of the store: few enough files for a network drive, small enough to rewrite at each batch."""
+"""Rows in one file of the store.
+
+Few enough files for a network drive, small enough to rewrite at each batch.
+"""
 
 CHUNK_BYTES = 2_000_000
 """Largest file of raw maps that is rewritten at each batch."""
@@ -53,12 +56,18 @@ class RunStore:
         self.folder = folder
         self._group = group
         # Opened once: looking an array up reads its metadata again, at every batch.
-        self._arrays = {name: _array(group, name) for name in (*ARRAYS, *(each for each in SOMETIMES if each in group))}
+        self._arrays = {
+            name: _array(group, name)
+            for name in (*ARRAYS, *(each for each in SOMETIMES if each in group))
+        }
         self._starts = np.asarray(self._arrays["batch_starts"][:])
 
     @classmethod
     def create(cls, folder: Path, plan: StorePlan) -> RunStore:
-        """Lay out an empty store for ``plan`` in ``folder``; what lay there of an earlier run is removed."""
+        """Lay out an empty store for ``plan`` in ``folder``.
+
+        What lay there of an earlier run is removed.
+        """
         for name in (STORE_FOLDER, FAILURES_FOLDER):
             if (folder / name).exists():
                 shutil.rmtree(folder / name)
@@ -75,7 +84,9 @@ class RunStore:
             if "complete" in group.attrs:
                 return cls(folder, group)
         except (OSError, KeyError, ValueError, TypeError) as error:
-            raise StoreError(folder, f"its run.zarr cannot be read ({error}).", BEGIN_ANEW) from error
+            raise StoreError(
+                folder, f"its run.zarr cannot be read ({error}).", BEGIN_ANEW
+            ) from error
         raise StoreError(folder, "its run.zarr was cut off while it was laid out.", BEGIN_ANEW)
 
     def __len__(self) -> int:
@@ -136,23 +147,36 @@ class RunStore:
         for path in sorted(self._failures_folder.glob("*.json")):
             start = int(self._starts[int(path.stem)])
             reasons = json.loads(path.read_text(encoding="utf-8"))
-            told |= {int(order[start + int(place)]): str(reason) for place, reason in reasons.items()}
+            told |= {
+                int(order[start + int(place)]): str(reason) for place, reason in reasons.items()
+            }
         return told
 
     @property
     def maps(self) -> zarr.Array[Any] | None:
-        """Raw maps in store order (see `order`), float16, (tiles, methods, mapped classes, height, width), unread."""
+        """Raw maps in store order (see `order`), float16, unread.
+
+        Their shape is (tiles, methods, mapped classes, height, width).
+        """
         return self._arrays.get("maps")
 
     def pending_batches(self) -> list[int]:
-        """Return the indices of the batches with a tile that is not done: never committed, or failed the last time."""
+        """Return the indices of the batches with a tile that is not done.
+
+        Never committed, or failed the last time.
+        """
         if not len(self):
             return []
         undone = (np.asarray(self._arrays["status"][:]) != Status.DONE) | self._holes()
-        return [int(batch) for batch in np.flatnonzero(np.logical_or.reduceat(undone, self._starts))]
+        return [
+            int(batch) for batch in np.flatnonzero(np.logical_or.reduceat(undone, self._starts))
+        ]
 
     def _holes(self) -> NDArray[np.bool_]:
-        """Return which rows have no numbers: Zarr gives not-a-number where a chunk's file was lost."""
+        """Return which rows have no numbers.
+
+        Zarr gives not-a-number where a chunk's file was lost.
+        """
         holes = np.isnan(np.asarray(self._arrays["probabilities"][:])).any(axis=1)
         if "maps" in self._arrays:
             holes |= np.isnan(np.asarray(self._arrays["maps"][:, 0, 0, 0, 0]))
@@ -177,10 +201,13 @@ class RunStore:
         return self.folder / FAILURES_FOLDER
 
     def _tell_failures(self, batch: int, failures: Mapping[int, str]) -> None:
-        # A file for each batch that has any: one table for all would be rewritten for every batch of a damaged slide.
+        # A file for each batch that has any: one table for all would be rewritten for every batch
+        # of a damaged slide.
         path = self._failures_folder / f"{batch}.json"
         if failures:
-            replace_text(path, json.dumps({str(place): reason for place, reason in failures.items()}))
+            replace_text(
+                path, json.dumps({str(place): reason for place, reason in failures.items()})
+            )
         else:
             path.unlink(missing_ok=True)
 
@@ -238,7 +265,9 @@ def _empty(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, bat
     row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize
     batches = max(1, min(ROWS_PER_CHUNK // batch, CHUNK_BYTES // max(1, batch * row_bytes)))
     fill: int | float = 0 if dtype == "uint8" else float("nan")
-    group.create_array(name, shape=shape, dtype=dtype, chunks=(batch * batches, *shape[1:]), fill_value=fill)
+    group.create_array(
+        name, shape=shape, dtype=dtype, chunks=(batch * batches, *shape[1:]), fill_value=fill
+    )
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -1,7 +1,15 @@
-"""What a person says of a slide, and a classifier that learns it: annotations, corrections, training, suggestions."""
+"""What a person says of a slide, and a classifier that learns it.
+
+Annotations, corrections, training, suggestions.
+"""
 
 from slidecam.exchange.annotations import Annotation, read_annotations, write_annotations
-from slidecam.teaching.corrections import CORRECTIONS_FILE, Corrections, SavedCorrections, read_corrections
+from slidecam.teaching.corrections import (
+    CORRECTIONS_FILE,
+    Corrections,
+    SavedCorrections,
+    read_corrections,
+)
 from slidecam.teaching.export import ExportSpec, export_training
 from slidecam.teaching.fine_tuning import FineTuned, fine_tune
 from slidecam.teaching.labelling import LabelledTiles, label_tiles

@@ -1,8 +1,9 @@
 """Single tiles that a person put right by clicking on them, kept beside the run they are of.
 
-``corrections.json`` is a list of changes, each of some tiles to one class, or to none. It is read again, added to and
-replaced in one step under a lock for every change: it is never half-written, and two windows on one run lose nothing to
-each other. It names the slide and the grid it is of, and every tile by its box as well.
+``corrections.json`` is a list of changes, each of some tiles to one class, or to none. It is read
+again, added to and replaced in one step under a lock for every change: it is never half-written,
+and two windows on one run lose nothing to each other. It names the slide and the grid it is of, and
+every tile by its box as well.
 """
 
 from __future__ import annotations
@@ -103,7 +104,9 @@ class Corrections:
         labels: dict[int, str | None] = {}
         for change in self._changes:
             labels.update((int(tile[0]), change["class"]) for tile in change["tiles"])
-        return MappingProxyType({row: name for row, name in sorted(labels.items()) if name is not None})
+        return MappingProxyType(
+            {row: name for row, name in sorted(labels.items()) if name is not None}
+        )
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -129,7 +132,10 @@ class Corrections:
         self._add({"class": None, "tiles": self._tiles(rows)})
 
     def undo(self) -> tuple[int, ...]:
-        """Take the last change back and return the rows of its tiles; none where there is nothing to undo."""
+        """Take the last change back and return the rows of its tiles.
+
+        None where there is nothing to undo.
+        """
         with self._alone():
             self._changes = self._read()
             if not self._changes:
@@ -140,7 +146,10 @@ class Corrections:
         return tuple(int(tile[0]) for tile in last["tiles"])
 
     def redo(self) -> tuple[int, ...]:
-        """Make again what `undo` took back, unless something was changed since; return the rows of its tiles."""
+        """Make again what `undo` took back, unless something was changed since.
+
+        Return the rows of its tiles.
+        """
         if not self._undone:
             return ()
         again = self._undone.pop()
@@ -153,9 +162,15 @@ class Corrections:
         wanted = np.atleast_1d(np.asarray(rows, np.int64))
         if not len(wanted) or wanted.min() < 0 or wanted.max() >= len(self._run):
             raise UsageError(
-                f"{self._run.folder} has no tile {wanted.tolist()[:3]}.", f"Its tiles are 0 to {len(self._run) - 1}."
+                f"{self._run.folder} has no tile {wanted.tolist()[:3]}.",
+                f"Its tiles are 0 to {len(self._run) - 1}.",
             )
-        return [[row, *box] for row, box in zip(wanted.tolist(), self._run.table.boxes[wanted].tolist(), strict=True)]
+        return [
+            [row, *box]
+            for row, box in zip(
+                wanted.tolist(), self._run.table.boxes[wanted].tolist(), strict=True
+            )
+        ]
 
     def _add(self, change: Change) -> None:
         with self._alone():
@@ -168,7 +183,9 @@ class Corrections:
         try:
             lock.acquire()
         except Timeout as error:
-            raise StoreError(self.path, "another program holds it.", "Close it there, then try again.") from error
+            raise StoreError(
+                self.path, "another program holds it.", "Close it there, then try again."
+            ) from error
         try:
             yield
         finally:
@@ -180,7 +197,11 @@ class Corrections:
         record = _read_file(self.path)
         if record["identity"] != self._run.identity:
             same = record["slide"] == self._run.digest.get("slide")
-            of = "other tiles of this slide" if same else f"another slide, {record.get('slide_name')}"
+            of = (
+                "other tiles of this slide"
+                if same
+                else f"another slide, {record.get('slide_name')}"
+            )
             raise RunMismatchError(self.path, f"these corrections are of {of}.", MOVE_AWAY)
         changes: list[Change] = record["changes"]
         return changes
@@ -196,7 +217,9 @@ class Corrections:
         }
         try:
             with replacing(self.path) as fresh:
-                fresh.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+                fresh.write_text(
+                    json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+                )
         except OSError as error:
             raise StoreError(
                 self.path, f"it cannot be written: {error}.", "Make room, or let it be written."
@@ -221,8 +244,13 @@ def read_corrections(path: Path) -> SavedCorrections:
     return SavedCorrections(path, str(record["slide"]), boxes, tuple(known.values()))
 
 
-def beside(run: RunTiles, corrections: Corrections | Path | None, *, wanted: bool) -> Corrections | Path | None:
-    """Return the corrections that are named, or else, if ``wanted``, those beside the run; None if there are none."""
+def beside(
+    run: RunTiles, corrections: Corrections | Path | None, *, wanted: bool
+) -> Corrections | Path | None:
+    """Return the corrections that are named, or else, if ``wanted``, those beside the run.
+
+    None if there are none.
+    """
     if corrections is None and wanted and (run.folder / CORRECTIONS_FILE).exists():
         return Corrections.open(run)
     return corrections
@@ -233,7 +261,11 @@ def _read_file(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StoreError(path, f"the corrections cannot be read: {error}.", MOVE_AWAY) from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("version") != VERSION:
+    if (
+        not isinstance(record, dict)
+        or record.get("format") != FORMAT
+        or record.get("version") != VERSION
+    ):
         raise StoreError(path, f"this is no {FORMAT} of version {VERSION}.", MOVE_AWAY)
     try:
         for change in record["changes"]:

@@ -1,4 +1,7 @@
-"""What a classifier's frozen part makes of single tiles of a run, computed once and kept beside the run."""
+"""What a classifier's frozen part makes of single tiles of a run.
+
+It is computed once and kept beside the run.
+"""
 
 from __future__ import annotations
 
@@ -86,18 +89,26 @@ def open_teachable(run: RunTiles, device: torch.device, *, trust: bool = False) 
     bundle = open_bundle(run.bundle_path, trust=trust)
     if bundle.digest != run.digest.get("model"):
         raise RunMismatchError(
-            run.folder, f"{bundle.path} is not the bundle that made this run.", "Name where that lies with --bundle."
+            run.folder,
+            f"{bundle.path} is not the bundle that made this run.",
+            "Name where that lies with --bundle.",
         )
     card = bundle.card
     if card.spacing is None:
-        raise UsageError(f"{card.name} sees whole pictures, no tiles.", "Train on a folder of pictures instead.")
+        raise UsageError(
+            f"{card.name} sees whole pictures, no tiles.", "Train on a folder of pictures instead."
+        )
     if card.activation == "none":
-        raise UsageError(f"{card.name} gives scores and no probabilities.", "Teach a classifier instead.")
+        raise UsageError(
+            f"{card.name} gives scores and no probabilities.", "Teach a classifier instead."
+        )
     classifier = bundle.classifier(device)
     return Teachable(bundle, classifier, find_last_layer(classifier, bundle))
 
 
-def embed_tiles(run: RunTiles, model: Teachable, rows: NDArray[np.int64]) -> Generator[Step, None, Features]:
+def embed_tiles(
+    run: RunTiles, model: Teachable, rows: NDArray[np.int64]
+) -> Generator[Step, None, Features]:
     """Return the features of tiles: those kept beside the run, and the others computed and kept.
 
     Parameters
@@ -128,7 +139,9 @@ def embed_tiles(run: RunTiles, model: Teachable, rows: NDArray[np.int64]) -> Gen
     return Features(kept.rows[places], kept.values[places], kept.logits[places], len(missing))
 
 
-def _computed(run: RunTiles, model: Teachable, rows: NDArray[np.int64]) -> Generator[Step, None, Features]:
+def _computed(
+    run: RunTiles, model: Teachable, rows: NDArray[np.int64]
+) -> Generator[Step, None, Features]:
     card, layer = model.bundle.card, model.layer
     values = np.zeros((len(rows), layer.weight.shape[1]), np.float32)
     logits = np.full((len(rows), len(layer.weight)), np.nan, np.float32)
@@ -140,10 +153,18 @@ def _computed(run: RunTiles, model: Teachable, rows: NDArray[np.int64]) -> Gener
                 f"{run.slide_path} is not the slide that was classified.",
                 "Name where that lies with --slide.",
             )
-        grid = lay_again(source.facts, run.table.boxes[rows], run.step, card.input_px, str(run.digest.get("grid")))
+        grid = lay_again(
+            source.facts,
+            run.table.boxes[rows],
+            run.step,
+            card.input_px,
+            str(run.digest.get("grid")),
+        )
         batches = list(enumerate(plan_batches(source, grid, BATCH)))
         done = 0
-        with TileStream(source, grid, batches, StreamSpec(BATCH, interpolation=card.interpolation)) as stream:
+        with TileStream(
+            source, grid, batches, StreamSpec(BATCH, interpolation=card.interpolation)
+        ) as stream:
             for batch in stream:
                 pixels = torch.from_numpy(batch.pixels).to(model.classifier.device)
                 features, found = layer.embed(model.classifier, pixels)
@@ -158,7 +179,10 @@ def _computed(run: RunTiles, model: Teachable, rows: NDArray[np.int64]) -> Gener
 def _merged(one: Features, other: Features) -> Features:
     rows = np.concatenate([one.rows, other.rows])
     order = np.argsort(rows)
-    values, logits = np.concatenate([one.values, other.values]), np.concatenate([one.logits, other.logits])
+    values, logits = (
+        np.concatenate([one.values, other.values]),
+        np.concatenate([one.logits, other.logits]),
+    )
     return Features(rows[order], values[order], logits[order])
 
 
@@ -176,7 +200,9 @@ def _facts(run: RunTiles, model: Teachable) -> str:
 
 def _read(path: Path, run: RunTiles, model: Teachable) -> Features:
     classes, length = model.layer.weight.shape
-    empty = Features(np.zeros(0, np.int64), np.zeros((0, length), np.float32), np.zeros((0, classes), np.float32))
+    empty = Features(
+        np.zeros(0, np.int64), np.zeros((0, length), np.float32), np.zeros((0, classes), np.float32)
+    )
     try:
         # Opened here: numpy leaves a damaged file open.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:

@@ -19,7 +19,14 @@ from slidecam.sources import open_source
 from slidecam.teaching.corrections import beside
 from slidecam.teaching.labelling import label_tiles
 from slidecam.tile_sets import RECORD, SlideTiles, TileSet, TileSetSpec
-from slidecam.tile_sets.writing import LabelledGrid, Tile, refuse_existing, write_record, write_table, write_tiles
+from slidecam.tile_sets.writing import (
+    LabelledGrid,
+    Tile,
+    refuse_existing,
+    write_record,
+    write_table,
+    write_tiles,
+)
 from slidecam.tiling import lay_again
 
 if TYPE_CHECKING:
@@ -69,10 +76,12 @@ def export_training(
     corrections: Corrections | Path | None = None,
     spec: ExportSpec | None = None,
 ) -> Generator[Step, None, TileSet]:
-    """Write the labelled tiles of a run as `write_tile_set` writes annotated slides, and what was drawn beside them.
+    """Write the labelled tiles of a run as `write_tile_set` writes annotated slides.
 
-    The tiles are the run's own, in their places and with the pixels that its classifier saw. ``annotations.geojson``
-    holds the annotations, and each corrected tile as one more of that name.
+    What was drawn is written beside them.
+
+    The tiles are the run's own, in their places and with the pixels that its classifier saw.
+    ``annotations.geojson`` holds the annotations, and each corrected tile as one more of that name.
 
     Parameters
     ----------
@@ -95,9 +104,13 @@ def export_training(
         Whatever is wrong with the annotations, the slide or the bundle.
     """
     spec = spec or ExportSpec()
-    labelled = label_tiles(run, annotations, beside(run, corrections, wanted=spec.beside), spec.rule, spec.renamed)
+    labelled = label_tiles(
+        run, annotations, beside(run, corrections, wanted=spec.beside), spec.rule, spec.renamed
+    )
     if not len(labelled):
-        raise DataSetError(f"{run.folder}: no tile has a label.", "Draw larger areas, or correct some tiles.")
+        raise DataSetError(
+            f"{run.folder}: no tile has a label.", "Draw larger areas, or correct some tiles."
+        )
     card = open_bundle(run.bundle_path, trust=spec.trust).card
     cut = _tile_set_spec(spec).like(card)
     refuse_existing(out, cut)
@@ -128,7 +141,9 @@ def _written(
         cut = _cut(run, labelled, source, card)
         failed = yield from write_tiles(source, cut, folder, spec, rows)
     if not rows:
-        raise DataSetError(f"{run.slide_path}: none of the labelled tiles could be read.", "Copy the slide again.")
+        raise DataSetError(
+            f"{run.slide_path}: none of the labelled tiles could be read.", "Copy the slide again."
+        )
     written = Counter(row.label for row in rows)
     counts = {name: written[name] for name in cut.names}
     left = cut.ambiguous, cut.unannotated
@@ -141,7 +156,9 @@ def _written(
 def _cut(run: RunTiles, labelled: LabelledTiles, source: Source, card: Card) -> LabelledGrid:
     if source.facts.fingerprint != run.digest.get("slide"):
         raise StoreError(
-            run.folder, f"{run.slide_path} is not the slide that was classified.", "Name where that lies with --slide."
+            run.folder,
+            f"{run.slide_path} is not the slide that was classified.",
+            "Name where that lies with --slide.",
         )
     boxes, kind = run.table.boxes[labelled.rows], str(run.digest.get("grid"))
     return LabelledGrid(
@@ -161,13 +178,21 @@ def _cut(run: RunTiles, labelled: LabelledTiles, source: Source, card: Card) -> 
     )
 
 
-def _drawn(run: RunTiles, annotations: Path | Sequence[Annotation] | None, labelled: LabelledTiles) -> list[Annotation]:
+def _drawn(
+    run: RunTiles, annotations: Path | Sequence[Annotation] | None, labelled: LabelledTiles
+) -> list[Annotation]:
     """Return what was drawn, and every corrected tile as an annotation."""
-    given = read_annotations(annotations, run.table.bounds) if isinstance(annotations, Path) else annotations or ()
+    given = (
+        read_annotations(annotations, run.table.bounds)
+        if isinstance(annotations, Path)
+        else annotations or ()
+    )
     colors = dict(zip(run.table.class_names, run.table.class_colors, strict=True))
     corrected = [
         Annotation(name, (_corners(run, row),), colors.get(name), CORRECTED)
-        for row, name, by_click in zip(labelled.rows, labelled.names, labelled.corrected, strict=True)
+        for row, name, by_click in zip(
+            labelled.rows, labelled.names, labelled.corrected, strict=True
+        )
         if by_click
     ]
     return [*given, *corrected]

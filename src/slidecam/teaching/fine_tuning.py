@@ -1,4 +1,7 @@
-"""A classifier taught by what a person said of one slide's tiles, in seconds: a new bundle beside the old one."""
+"""A classifier taught by what a person said of one slide's tiles, in seconds.
+
+A new bundle beside the old one.
+"""
 
 from __future__ import annotations
 
@@ -50,12 +53,13 @@ class FineTuned:
     changed
         Labelled tiles that are of another class now than before.
     right_before, right_after
-        Shares of the labelled tiles that the old and the new one call right. It learnt from these very tiles: this
-        says nothing of others.
+        Shares of the labelled tiles that the old and the new one call right. It learnt from these
+        very tiles: this says nothing of others.
     measured, why_not
         Figures on places that were left out; or None, and why not.
     rehearsed, embedded
-        Tiles that held the head, and tiles whose features were computed and not found beside the run.
+        Tiles that held the head, and tiles whose features were computed and not found beside the
+        run.
     seconds
         From reading labels to the written bundle.
     notes
@@ -106,8 +110,9 @@ def fine_tune(
 ) -> Generator[Step, None, FineTuned]:
     """Teach a run's classifier what was drawn and said on its slide, and write the new one.
 
-    Only the last linear layer learns (see `slidecam.learning.head_tuning`); a class that the classifier does not know
-    becomes a row more of it. Features of tiles are kept beside the run, so that teaching again embeds nothing twice.
+    Only the last linear layer learns (see `slidecam.learning.head_tuning`); a class that the
+    classifier does not know becomes a row more of it. Features of tiles are kept beside the run, so
+    that teaching again embeds nothing twice.
 
     Parameters
     ----------
@@ -132,8 +137,12 @@ def fine_tune(
     spec = spec or FineTuneSpec()
     start = time.perf_counter()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BundleError(out, "something lies here already.", "Name another folder for the new bundle.")
-    labelled = label_tiles(run, annotations, beside(run, corrections, wanted=spec.beside), spec.rule, spec.renamed)
+        raise BundleError(
+            out, "something lies here already.", "Name another folder for the new bundle."
+        )
+    labelled = label_tiles(
+        run, annotations, beside(run, corrections, wanted=spec.beside), spec.rule, spec.renamed
+    )
     refuse_none(run, labelled, spec)
     model = open_teachable(run, choose_device(spec.device), trust=spec.trust)
     names = head_classes(model.bundle.card, labelled, spec)
@@ -151,7 +160,9 @@ def fine_tune(
     return _result(bundle, model, taught, features, time.perf_counter() - start)
 
 
-def _measured(run: RunTiles, task: Task, spec: FineTuneSpec) -> Generator[Step, None, tuple[HeldOut | None, str]]:
+def _measured(
+    run: RunTiles, task: Task, spec: FineTuneSpec
+) -> Generator[Step, None, tuple[HeldOut | None, str]]:
     names = (f"not {task.names[0]}", task.names[0]) if len(task.names) == 1 else task.names
     places = places_of(run.table.boxes[task.rows])
     why_not = too_few(task.lesson.labels, places, names)
@@ -161,7 +172,9 @@ def _measured(run: RunTiles, task: Task, spec: FineTuneSpec) -> Generator[Step, 
     return (yield from leave_places_out(task.old, task.lesson, spec.head, split)), ""
 
 
-def _result(bundle: Bundle, model: Teachable, taught: Taught, features: Features, seconds: float) -> FineTuned:
+def _result(
+    bundle: Bundle, model: Teachable, taught: Taught, features: Features, seconds: float
+) -> FineTuned:
     before, after = taught.right
     return FineTuned(
         bundle=bundle,

@@ -66,7 +66,9 @@ def label_tiles(
     rule: LabelRule | None = None,
     renamed: Mapping[str, str] | None = None,
 ) -> LabelledTiles:
-    """Return the tiles that annotations and corrections give a class; those that could not be read are left out.
+    """Return the tiles that annotations and corrections give a class.
+
+    Those that could not be read are left out.
 
     Parameters
     ----------
@@ -110,7 +112,9 @@ def label_tiles(
 
 
 def _classes(
-    run: RunTiles, annotations: Path | Sequence[Annotation] | None, renamed: Mapping[str, str] | None
+    run: RunTiles,
+    annotations: Path | Sequence[Annotation] | None,
+    renamed: Mapping[str, str] | None,
 ) -> AnnotatedClasses | None:
     if annotations is None:
         return None
@@ -122,7 +126,9 @@ def _classes(
     return sort_classes(DRAWN, areas, run.size, renamed) if areas else None
 
 
-def _corrected(run: RunTiles, corrections: Corrections | Path | None, notes: list[str]) -> dict[int, str]:
+def _corrected(
+    run: RunTiles, corrections: Corrections | Path | None, notes: list[str]
+) -> dict[int, str]:
     if corrections is None:
         return {}
     if isinstance(corrections, Corrections):
@@ -130,11 +136,18 @@ def _corrected(run: RunTiles, corrections: Corrections | Path | None, notes: lis
     saved = read_corrections(corrections)
     if saved.slide != run.digest.get("slide"):
         raise RunMismatchError(
-            corrections, f"these corrections are of another slide than {run.folder}.", "Name others."
+            corrections,
+            f"these corrections are of another slide than {run.folder}.",
+            "Name others.",
         )
     places = {box: row for row, box in enumerate(map(tuple, run.table.boxes.tolist()))}
     boxes = [tuple(box) for box in saved.boxes.tolist()]
     lost = sum(box not in places for box in boxes)
     if lost:
-        notes.append(f"{corrections}: {lost} of {len(boxes)} corrected tiles are none of this run's, and left out.")
-    return {places[box]: name for box, name in zip(boxes, saved.names, strict=True) if box in places}
+        notes.append(
+            f"{corrections}: {lost} of {len(boxes)} corrected tiles are none of this run's, and"
+            " left out."
+        )
+    return {
+        places[box]: name for box, name in zip(boxes, saved.names, strict=True) if box in places
+    }

@@ -1,4 +1,7 @@
-"""What a classifier is taught: labelled tiles as a lesson for its last layer, and what is to be told of them."""
+"""What a classifier is taught.
+
+Labelled tiles as a lesson for its last layer, and what is to be told of them.
+"""
 
 from __future__ import annotations
 
@@ -32,21 +35,31 @@ def refuse_none(run: RunTiles, labelled: LabelledTiles, spec: FineTuneSpec) -> N
         left = f" ({labelled.ambiguous} lie in areas of two classes)" if labelled.ambiguous else ""
         share = f"covers {spec.rule.min_share:.0%} of one"
         raise DataSetError(
-            f"{run.folder}: no tile has a label{left}: no annotation {share}, and no tile is corrected.",
+            f"{run.folder}: no tile has a label{left}: no annotation {share}, and no tile is"
+            " corrected.",
             "Draw larger areas, correct some tiles, or pass a smaller --min-share.",
         )
 
 
 def head_classes(card: Card, labelled: LabelledTiles, spec: FineTuneSpec) -> tuple[str, ...]:
-    """Return the classes of the new head. One logit stays one: whatever is not its class is its absence."""
+    """Return the classes of the new head. One logit stays one.
+
+    Whatever is not its class is its absence.
+    """
     unknown = tuple(name for name in labelled.counts if name not in card.class_names)
     if len(card.class_names) == 1 or not unknown:
         return card.class_names
-    refused = [] if spec.new_classes is None else [name for name in unknown if name not in spec.new_classes]
+    refused = (
+        []
+        if spec.new_classes is None
+        else [name for name in unknown if name not in spec.new_classes]
+    )
     if refused:
         raise UsageError(
-            f"{card.name} does not know the class {refused[0]!r}; it knows {', '.join(card.class_names)}.",
-            f"Pass --new-class {refused[0]!r} to add it, or --map {refused[0]!r}={card.class_names[0]!r} to rename it.",
+            f"{card.name} does not know the class {refused[0]!r}; it knows"
+            f" {', '.join(card.class_names)}.",
+            f"Pass --new-class {refused[0]!r} to add it, or --map"
+            f" {refused[0]!r}={card.class_names[0]!r} to rename it.",
         )
     return (*card.class_names, *unknown)
 
@@ -54,12 +67,14 @@ def head_classes(card: Card, labelled: LabelledTiles, spec: FineTuneSpec) -> tup
 def rehearsed_rows(run: RunTiles, labelled: LabelledTiles, spec: FineTuneSpec) -> NDArray[np.int64]:
     """Return the tiles that are to hold the head: some that have no label, by chance."""
     free = np.setdiff1d(np.flatnonzero(run.table.done), labelled.rows)
-    return np.sort(np.random.default_rng(spec.seed).permutation(free)[: spec.rehearsed]).astype(np.int64)
+    return np.sort(np.random.default_rng(spec.seed).permutation(free)[: spec.rehearsed]).astype(
+        np.int64
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What is learnt: the old head with rows for new classes, the lesson, and whose tiles it is of."""
+    """What is learnt: the old head with rows for new classes, the lesson, and whose tiles."""
 
     old: Head
     lesson: Lesson
@@ -89,14 +104,21 @@ def make_task(
     rows = labelled.rows[read]
     said = [name for name, known in zip(labelled.names, read.tolist(), strict=True) if known]
     if not said:
-        raise DataSetError(f"{model.bundle.path}: none of the labelled tiles could be read.", "Copy the slide again.")
+        raise DataSetError(
+            f"{model.bundle.path}: none of the labelled tiles could be read.",
+            "Copy the slide again.",
+        )
     held = rehearsed[np.isin(rehearsed, features.rows)]
     new = names[len(card.class_names) :]
     bias = None if layer.bias is None else layer.bias.double().numpy() / card.temperature
-    old = Head(layer.weight.double().numpy() / card.temperature, bias).grown(len(new), card.activation)
+    old = Head(layer.weight.double().numpy() / card.temperature, bias).grown(
+        len(new), card.activation
+    )
     single = len(names) == 1
     labels = [int(name == names[0]) if single else names.index(name) for name in said]
-    lesson = Lesson(features.of(rows), np.array(labels, np.int64), features.of(held), card.activation, len(new))
+    lesson = Lesson(
+        features.of(rows), np.array(labels, np.int64), features.of(held), card.activation, len(new)
+    )
     return Task(old, lesson, rows, _counts(said), int(labelled.corrected[read].sum()), names, new)
 
 
@@ -120,19 +142,32 @@ def notes_of(
         other = [name for name in labelled.counts if name != task.names[0]]
         notes += [f"Taken for the absence of {task.names[0]}: {', '.join(other)}."] if other else []
     if (called(task.old.logits(task.lesson.features)) == task.lesson.labels).all():
-        notes.append("The classifier called every labelled tile right already: nothing was to be learnt.")
+        notes.append(
+            "The classifier called every labelled tile right already: nothing was to be learnt."
+        )
     notes += _deviation(run, features, model)
     return tuple(dict.fromkeys(notes))
 
 
 def _deviation(run: RunTiles, features: Features, model: Teachable) -> list[str]:
-    """Tell if the classifier says something else of a tile now than when it was run: a sign that something differs."""
+    """Tell if the classifier says something else of a tile now than when it was run.
+
+    A sign that something differs.
+    """
     before = run.logits[features.rows]
     known = np.isfinite(before).all(axis=1)
     if not known.any():
         return []
-    far = float(np.abs(before - features.logits)[known].max() / max(float(np.abs(before[known]).max()), 1e-9))
+    far = float(
+        np.abs(before - features.logits)[known].max()
+        / max(float(np.abs(before[known]).max()), 1e-9)
+    )
     if far <= CLOSE:
         return []
     device = model.classifier.backend
-    return [f"Logits differ from the run's by up to {far:.1%} of the largest (here: {device}); the run's stand."]
+    return [
+        (
+            f"Logits differ from the run's by up to {far:.1%} of the largest (here: {device}); the"
+            " run's stand."
+        )
+    ]

@@ -1,4 +1,7 @@
-"""Labels that were painted, pixel by pixel, as areas with exact outlines; and areas as painted labels again."""
+"""Labels that were painted, pixel by pixel, as areas with exact outlines.
+
+And areas as painted labels again.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
     from slidecam.sources.source import RGB
 
 MOVES = ((0, 1), (1, 0), (0, -1), (-1, 0))
-"""Right, down, left, up, as (rows, columns): an outline goes round what it encloses with that on its right."""
+"""Right, down, left, up, as (rows, columns).
+
+An outline goes round what it encloses with that on its right.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +66,15 @@ class PaintedLabels:
         unknown = sorted(set(np.unique(self.labels).tolist()) - {0, *self.classes})
         if unknown:
             raise UsageError(
-                f"the label {unknown[0]} was painted, and no class has it.", f"Name it; known are {dict(self.classes)}."
+                f"the label {unknown[0]} was painted, and no class has it.",
+                f"Name it; known are {dict(self.classes)}.",
             )
 
     def annotations(self) -> tuple[Annotation, ...]:
-        """Return an area with its holes for each connected piece of each class (pixels that share an edge)."""
+        """Return an area with its holes for each connected piece of each class.
+
+        Pixels that share an edge are connected.
+        """
         return tuple(
             Annotation(name, tuple(self._placed(ring) for ring in rings), self.colors.get(name))
             for label, name in self.classes.items()
@@ -98,7 +108,9 @@ def paint_labels(
     for annotation in annotations:
         if annotation.class_name in numbers:
             rings = [(ring - origin) / scale for ring in annotation.area]
-            labels[rasterise([rings], Size(shape[1], shape[0]), 1.0)] = numbers[annotation.class_name]
+            labels[rasterise([rings], Size(shape[1], shape[0]), 1.0)] = numbers[
+                annotation.class_name
+            ]
     colors = {each.class_name: each.color for each in annotations if each.color is not None}
     return PaintedLabels(labels, classes, scale, origin, colors)
 
@@ -108,11 +120,17 @@ def _pieces(mask: NDArray[np.bool_]) -> Iterator[list[NDArray[np.float64]]]:
     found, _count = ndimage.label(mask)
     for number, (rows, columns) in enumerate(ndimage.find_objects(found), 1):
         rings = _outlines(found[rows, columns] == number)
-        yield [np.add(ring, (columns.start, rows.start)) for ring in sorted(rings, key=_turn, reverse=True)]
+        yield [
+            np.add(ring, (columns.start, rows.start))
+            for ring in sorted(rings, key=_turn, reverse=True)
+        ]
 
 
 def _turn(ring: NDArray[np.float64]) -> float:
-    """Return twice the area that a ring goes round clockwise (y points down); holes are gone round the other way."""
+    """Return twice the area that a ring goes round clockwise (y points down).
+
+    Holes are gone round the other way.
+    """
     following = np.roll(ring, -1, axis=0)
     return float((ring[:, 0] * following[:, 1] - following[:, 0] * ring[:, 1]).sum())
 
@@ -137,11 +155,14 @@ def _outlines(piece: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
     return rings
 
 
-def _next_way(edges: set[tuple[int, int, int]], row: int, column: int, way: int, start: tuple[int, int, int]) -> int:
+def _next_way(
+    edges: set[tuple[int, int, int]], row: int, column: int, way: int, start: tuple[int, int, int]
+) -> int:
     """Return the way on: left before straight on before right.
 
-    Where two pixels touch at a corner only, the outline goes on along the other one: what both enclose becomes a hole
-    that touches the outline, as polygons may, and no outline crosses itself, as they may not.
+    Where two pixels touch at a corner only, the outline goes on along the other one: what both
+    enclose becomes a hole that touches the outline, as polygons may, and no outline crosses itself,
+    as they may not.
     """
     for turned in ((way - 1) % 4, way, (way + 1) % 4):
         if (row, column, turned) in edges or (row, column, turned) == start:
@@ -150,7 +171,10 @@ def _next_way(edges: set[tuple[int, int, int]], row: int, column: int, way: int,
 
 
 def _edges(piece: NDArray[np.bool_]) -> set[tuple[int, int, int]]:
-    """Return corner (row, column) and way of every edge that has the piece on its right and none of it on its left."""
+    """Return corner (row, column) and way of every edge of the piece.
+
+    An edge has the piece on its right and none of it on its left.
+    """
     around = np.pad(piece, 1)
     inside = around[1:-1, 1:-1]
     beyond = (around[:-2, 1:-1], around[1:-1, 2:], around[2:, 1:-1], around[1:-1, :-2])

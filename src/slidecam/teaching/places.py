@@ -1,4 +1,7 @@
-"""Which labelled tiles belong to one place: neighbours look alike, and must not be taught and measured on apart."""
+"""Which labelled tiles belong to one place.
+
+Neighbours look alike, and must not be taught and measured on apart.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ BLOCK = 4
 
 
 def places_of(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the place of each tile, (N,), from 0: tiles that touch, in pieces of `BLOCK` x `BLOCK` tiles at most.
+    """Return the place of each tile, (N,), from 0.
+
+    Tiles that touch, in pieces of `BLOCK` x `BLOCK` tiles at most.
 
     Parameters
     ----------
@@ -36,7 +41,10 @@ def places_of(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _pieces(corners: NDArray[np.float64], touching: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return which piece of its group of touching tiles each one lies in, (N, 2), counted from the group's corner."""
+    """Return which piece of its group of touching tiles each one lies in, (N, 2).
+
+    Pieces are counted from the group's corner.
+    """
     first = np.full((touching.max() + 1, 2), np.inf)
     np.minimum.at(first, touching, corners)
     return np.asarray(np.floor((corners - first[touching]) / BLOCK + 1e-9), np.int64)

@@ -57,6 +57,10 @@ class FineTuneSpec:
     trust: bool = False
 
     def __post_init__(self) -> None:
-        for name, value, low in (("rehearsed", self.rehearsed, 0), ("folds", self.folds, 2), ("seed", self.seed, 0)):
+        for name, value, low in (
+            ("rehearsed", self.rehearsed, 0),
+            ("folds", self.folds, 2),
+            ("seed", self.seed, 0),
+        ):
             if value < low:
                 raise UsageError(f"{name} {value} is out of range.", f"Pass {low} or more.")

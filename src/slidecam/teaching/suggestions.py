@@ -1,8 +1,11 @@
-"""Which tiles a person should label next: those that the classifier is least sure of, and not ten of one kind.
+"""Which tiles a person should label next.
 
-Tiles are taken one by one. The value of a tile is its uncertainty times how little it is like any tile that is taken or
-labelled already: ``u_i * (1 - max_j n_ij)``, where the likeness of two tiles is the larger of how near they lie,
-``exp(-(distance / reach)²)``, and how alike they look, ``looks * exp(-(distance of features / usual distance)²)``.
+Those that the classifier is least sure of, and not ten of one kind.
+
+Tiles are taken one by one. The value of a tile is its uncertainty times how little it is like any
+tile that is taken or labelled already: ``u_i * (1 - max_j n_ij)``, where the likeness of two tiles
+is the larger of how near they lie, ``exp(-(distance / reach)²)``, and how alike they look, ``looks
+* exp(-(distance of features / usual distance)²)``.
 """
 
 from __future__ import annotations
@@ -39,7 +42,8 @@ class SuggestionSpec:
     kind
         Of uncertainty.
     reach
-        How far a label speaks for what lies around it, in edges of a tile; in a volume a plane counts as one.
+        How far a label speaks for what lies around it, in edges of a tile; in a volume a plane
+        counts as one.
     looks
         How much looking alike counts, beside lying near: from 0, not at all, to 1, as much.
     seed
@@ -54,7 +58,8 @@ class SuggestionSpec:
     def __post_init__(self) -> None:
         if not (self.reach > 0 and 0 <= self.looks <= 1):
             raise UsageError(
-                f"reach {self.reach} and looks {self.looks} are out of range.", "Pass reach above 0, looks from 0 to 1."
+                f"reach {self.reach} and looks {self.looks} are out of range.",
+                "Pass reach above 0, looks from 0 to 1.",
             )
 
 
@@ -137,9 +142,13 @@ class _Field:
     likeness: Array
 
     @classmethod
-    def of(cls, run: RunTiles, looks: Array, rows: NDArray[np.int64], spec: SuggestionSpec) -> _Field:
+    def of(
+        cls, run: RunTiles, looks: Array, rows: NDArray[np.int64], spec: SuggestionSpec
+    ) -> _Field:
         boxes = run.table.boxes[rows].astype(np.float64)
-        centers = (boxes[:, :2] + boxes[:, 2:] / 2) / boxes[:, 2:].max(axis=1, keepdims=True, initial=1)
+        centers = (boxes[:, :2] + boxes[:, 2:] / 2) / boxes[:, 2:].max(
+            axis=1, keepdims=True, initial=1
+        )
         if run.planes is not None:
             centers = np.concatenate([centers, run.planes[rows, None]], axis=1)
         features = looks[rows]
@@ -150,7 +159,9 @@ class _Field:
 
     def take(self, place: int) -> None:
         """Note that a tile is taken."""
-        near = np.exp(-np.square(self.centers - self.centers[place]).sum(axis=1) / self.spec.reach**2)
+        near = np.exp(
+            -np.square(self.centers - self.centers[place]).sum(axis=1) / self.spec.reach**2
+        )
         far = np.square(self.features - self.features[place]).sum(axis=1)
         alike = self.spec.looks * np.exp(-far / self.usual**2)
         np.maximum(self.likeness, np.maximum(near, alike), out=self.likeness)

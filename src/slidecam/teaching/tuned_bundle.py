@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from slidecam.teaching.spec import FineTuneSpec
 
 UNFITTED = (
-    "1, not fitted: labels that a head learnt from cannot calibrate it. The old head's own was {temperature:.4g}; its "
-    "logits were divided by that for good, so that tiles that nothing changed keep their probabilities"
+    "1, not fitted: labels that a head learnt from cannot calibrate it. The old head's own was"
+    " {temperature:.4g}; its logits were divided by that for good, so that tiles that nothing"
+    " changed keep their probabilities"
 )
 
 
@@ -43,17 +44,24 @@ class Taught:
     def right(self) -> tuple[float, float]:
         """Shares of the labels that the old and the new head call right."""
         features, labels = self.task.lesson.features, self.task.lesson.labels
-        old, new = (float((called(head.logits(features)) == labels).mean()) for head in (self.task.old, self.head))
+        old, new = (
+            float((called(head.logits(features)) == labels).mean())
+            for head in (self.task.old, self.head)
+        )
         return old, new
 
     @property
     def changed(self) -> int:
         """Labelled tiles of another class than before."""
         features = self.task.lesson.features
-        return int((called(self.task.old.logits(features)) != called(self.head.logits(features))).sum())
+        return int(
+            (called(self.task.old.logits(features)) != called(self.head.logits(features))).sum()
+        )
 
 
-def write_taught(run: RunTiles, out: Path, model: Teachable, taught: Taught, spec: FineTuneSpec) -> Bundle:
+def write_taught(
+    run: RunTiles, out: Path, model: Teachable, taught: Taught, spec: FineTuneSpec
+) -> Bundle:
     """Write the taught classifier's bundle into a folder that is not there yet."""
     head = taught.head
     bias = None if head.bias is None else torch.from_numpy(head.bias).float()
@@ -64,7 +72,9 @@ def write_taught(run: RunTiles, out: Path, model: Teachable, taught: Taught, spe
 
 def _card(run: RunTiles, model: Teachable, taught: Taught, spec: FineTuneSpec) -> Card:
     card, task = model.bundle.card, taught.task
-    fresh = iter(color for color in default_colors(len(task.names) * 2) if color not in card.class_colors)
+    fresh = iter(
+        color for color in default_colors(len(task.names) * 2) if color not in card.class_colors
+    )
     colors = [spec.colors.get(name) or next(fresh) for name in task.new_classes]
     return replace(
         card,
@@ -76,7 +86,9 @@ def _card(run: RunTiles, model: Teachable, taught: Taught, spec: FineTuneSpec) -
     )
 
 
-def _provenance(run: RunTiles, model: Teachable, taught: Taught, spec: FineTuneSpec) -> dict[str, object]:
+def _provenance(
+    run: RunTiles, model: Teachable, taught: Taught, spec: FineTuneSpec
+) -> dict[str, object]:
     card, task = model.bundle.card, taught.task
     before, after = taught.right
     return {

@@ -1,6 +1,9 @@
-"""From slides and what was drawn on them to pictures to learn from: how a pathologist teaches a classifier.
+"""From slides and what was drawn on them to pictures to learn from.
 
-The grid, the resize and the pixels are those of `predict`; a tile that is learnt here is seen in the same way there.
+How a pathologist teaches a classifier.
+
+The grid, the resize and the pixels are those of `predict`; a tile that is learnt here is seen in
+the same way there.
 """
 
 from slidecam.tile_sets.annotated import write_tile_set

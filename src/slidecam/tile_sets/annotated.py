@@ -1,6 +1,7 @@
 """From annotated slides to pictures to learn from.
 
-The grid, the resize and the pixels are those of `predict`; a tile that is learnt here is seen in the same way there.
+The grid, the resize and the pixels are those of `predict`; a tile that is learnt here is seen in
+the same way there.
 """
 
 from __future__ import annotations
@@ -50,16 +51,17 @@ def write_tile_set(
 ) -> Generator[Step, None, TileSet]:
     """Cut the annotated tiles of slides and write them as pictures to learn from.
 
-    ``out`` gets a PNG per tile in a folder of its class, ``<class>/<slide>_x<X>_y<Y>.png``, a table of them with the
-    slide as the group, ``pictures.csv``, which `read_picture_set` reads, and ``tile_set.json``, which says how they
-    were made. It appears whole or not at all.
+    ``out`` gets a PNG per tile in a folder of its class, ``<class>/<slide>_x<X>_y<Y>.png``, a table
+    of them with the slide as the group, ``pictures.csv``, which `read_picture_set` reads, and
+    ``tile_set.json``, which says how they were made. It appears whole or not at all.
 
     Parameters
     ----------
     slides
         Slides, or folders of slides.
     annotations
-        GeoJSON of the only slide, or a folder with ``<stem>.geojson`` for each; a slide without is passed over.
+        GeoJSON of the only slide, or a folder with ``<stem>.geojson`` for each; a slide without is
+        passed over.
     out
         A folder that is not there yet, or empty.
     spec
@@ -93,7 +95,10 @@ def write_tile_set(
 def _one_slide(
     slide: FoundSlide, drawn: Path, folder: Path, spec: TileSetSpec, rows: list[Tile]
 ) -> Generator[Step, None, SlideTiles]:
-    """Write the tiles of one slide; what is wrong with it is told, and does not touch the others."""
+    """Write the tiles of one slide.
+
+    What is wrong with it is reported, and does not touch the others.
+    """
     try:
         with open_source(slide.path, spec.reader) as source:
             cut = _cut(source, drawn, spec)
@@ -106,7 +111,17 @@ def _one_slide(
     digest = hashlib.sha256(drawn.read_bytes()).hexdigest()
     facts = {**cut.facts, "annotations": drawn.name, "annotations_sha256": digest}
     counts = {name: written[name] for name in cut.names}
-    return SlideTiles(slide.name, slide.shown, counts, cut.ambiguous, cut.unannotated, failed, "", cut.notes, facts)
+    return SlideTiles(
+        slide.name,
+        slide.shown,
+        counts,
+        cut.ambiguous,
+        cut.unannotated,
+        failed,
+        "",
+        cut.notes,
+        facts,
+    )
 
 
 def _cut(source: Source, drawn: Path, spec: TileSetSpec) -> LabelledGrid:
@@ -117,7 +132,9 @@ def _cut(source: Source, drawn: Path, spec: TileSetSpec) -> LabelledGrid:
     offset = (0.0, 0.0) if bounds is None else (float(bounds.x), float(bounds.y))
     classes = load_classes(drawn, facts.size, offset, spec.renamed)
     whole = whole_slide(facts.size)
-    tissue = find_foreground(source, spacing.spacing, ForegroundSpec()) if spec.min_tissue else whole
+    tissue = (
+        find_foreground(source, spacing.spacing, ForegroundSpec()) if spec.min_tissue else whole
+    )
     grid = lay_grid(facts, spacing.spacing, tissue, spec.tiling)
     labels = spec.rule.labels(classes.coverage(grid.boxes))
     names = _wanted(classes, drawn, spec)

@@ -28,7 +28,8 @@ class TileSetSpec:
     input_px, interpolation
         Edge of what is written, and how a tile is resized to it; None for ``tile_px``.
     overlap, edge, min_tissue
-        See `TilingSpec`. With a ``min_tissue`` of 0 the tissue is not looked for: the annotations alone decide.
+        See `TilingSpec`. With a ``min_tissue`` of 0 the tissue is not looked for: the annotations
+        alone decide.
     rule
         Which class a tile is of.
     classes
@@ -36,9 +37,11 @@ class TileSetSpec:
     renamed
         Other names for annotated classes; two that are given one name become one class.
     group_pattern
-        Regular expression with ``(?P<group>…)`` that finds the patient in a slide's name; else each slide is a group.
+        Regular expression with ``(?P<group>…)`` that finds the patient in a slide's name; else each
+        slide is a group.
     mpp, spacings
-        µm per level-0 pixel for every slide, or by file name or stem; they win over what the files say.
+        µm per level-0 pixel for every slide, or by file name or stem; they win over what the files
+        say.
     workers, memory_mb, reader
         As in `PredictSpec`.
     overwrite
@@ -72,7 +75,9 @@ class TileSetSpec:
     def like(self, card: Card) -> TileSetSpec:
         """Return the same with the tiles that a classifier sees, to teach it more of its kind."""
         if card.spacing is None:
-            raise UsageError(f"{card.name} sees whole pictures, no tiles.", "Name a bundle for slides.")
+            raise UsageError(
+                f"{card.name} sees whole pictures, no tiles.", "Name a bundle for slides."
+            )
         seen = replace(self, tile_px=card.tile_px, spacing=card.spacing, input_px=card.input_px)
         return replace(seen, interpolation=card.interpolation)
 

@@ -40,7 +40,7 @@ UNSAFE = r'[<>:"/\\|?*\x00-\x1f]'
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile: its file below the folder, its class, its slide and patient, and its place there."""
+    """One tile: its file below the folder, its class, slide and patient, and its place there."""
 
     file: str
     label: str
@@ -51,7 +51,10 @@ class Tile:
 
 @dataclass(frozen=True)
 class LabelledGrid:
-    """One slide's tiles to write, the class of each, what was left out, and what the record tells of the slide."""
+    """One slide's tiles to write.
+
+    With the class of each, what was left out, and what the record says of the slide.
+    """
 
     grid: TileGrid
     labels: tuple[str, ...]
@@ -69,8 +72,9 @@ def refuse_existing(out: Path, spec: TileSetSpec) -> None:
         return
     ours = (out / RECORD).is_file()
     if not (ours and spec.overwrite):
+        fault = "there is a tile set here" if ours else "this folder is no tile set, and not empty"
         raise UsageError(
-            f"{out}: {'there is a tile set here' if ours else 'this folder is no tile set, and not empty'}.",
+            f"{out}: {fault}.",
             "Pass --overwrite to replace it." if ours else "Pass another --out.",
         )
 
@@ -78,16 +82,25 @@ def refuse_existing(out: Path, spec: TileSetSpec) -> None:
 def write_tiles(
     source: Source, cut: LabelledGrid, folder: Path, spec: TileSetSpec, rows: list[Tile]
 ) -> Generator[Step, None, dict[str, str]]:
-    """Write a slide's tiles and note them in ``rows``, in the order of the grid; return why some could not be read."""
+    """Write a slide's tiles and note them in ``rows``, in the order of the grid.
+
+    Return why some could not be read.
+    """
     slide = source.facts.name
-    tiles = [_tile(slide, label, box, spec) for label, box in zip(cut.labels, cut.grid.boxes.tolist(), strict=True)]
+    tiles = [
+        _tile(slide, label, box, spec)
+        for label, box in zip(cut.labels, cut.grid.boxes.tolist(), strict=True)
+    ]
     for name in set(cut.labels):
         (folder / safe_name(name)).mkdir(exist_ok=True)
     batches = list(enumerate(plan_batches(source, cut.grid, BATCH)))
     stream_spec = StreamSpec(BATCH, spec.workers, spec.memory_mb, spec.interpolation)
     failed: dict[int, str] = {}
     done = 0
-    with TileStream(source, cut.grid, batches, stream_spec) as stream, ThreadPoolExecutor(spec.workers) as pool:
+    with (
+        TileStream(source, cut.grid, batches, stream_spec) as stream,
+        ThreadPoolExecutor(spec.workers) as pool,
+    ):
         for note in cut.notes:
             yield Step(f"tiles of {slide}", done, len(tiles), message=note)
         for batch in stream:
@@ -96,19 +109,30 @@ def write_tiles(
             done += len(batch.rows)
             yield Step(f"tiles of {slide}", done, len(tiles))
     rows.extend(tile for row, tile in enumerate(tiles) if row not in failed)
-    return {f"x={tiles[row].box[0]}, y={tiles[row].box[1]}": reason for row, reason in sorted(failed.items())}
+    return {
+        f"x={tiles[row].box[0]}, y={tiles[row].box[1]}": reason
+        for row, reason in sorted(failed.items())
+    }
 
 
 def _tile(slide: str, label: str, box: Sequence[int], spec: TileSetSpec) -> Tile:
     x, y, width, height = box
     group = _group(slide, spec.group_pattern) if spec.group_pattern else slide
-    return Tile(f"{safe_name(label)}/{safe_name(slide)}_x{x}_y{y}.png", label, group, slide, (x, y, width, height))
+    return Tile(
+        f"{safe_name(label)}/{safe_name(slide)}_x{x}_y{y}.png",
+        label,
+        group,
+        slide,
+        (x, y, width, height),
+    )
 
 
 def _group(slide: str, pattern: str) -> str:
     match = re.search(pattern, slide)
     if match is None:
-        raise DataSetError(f"{slide}: group_pattern {pattern!r} finds no group in its name.", "Mend the pattern.")
+        raise DataSetError(
+            f"{slide}: group_pattern {pattern!r} finds no group in its name.", "Mend the pattern."
+        )
     return match.group("group")
 
 
@@ -117,7 +141,9 @@ def safe_name(name: str) -> str:
     return re.sub(UNSAFE, "_", name).strip(". ") or "_"
 
 
-def _files(batch: TileBatch, tiles: Sequence[Tile], folder: Path) -> Iterator[tuple[NDArray[np.uint8], Path]]:
+def _files(
+    batch: TileBatch, tiles: Sequence[Tile], folder: Path
+) -> Iterator[tuple[NDArray[np.uint8], Path]]:
     lost = {failure.row for failure in batch.failures}
     for pixels, row in zip(batch.pixels, batch.rows.tolist(), strict=True):
         if row not in lost:
@@ -140,5 +166,9 @@ def write_table(rows: Sequence[Tile], path: Path) -> None:
 
 def write_record(done: Sequence[SlideTiles], spec: TileSetSpec, path: Path) -> None:
     """Write how the tiles were made, and what became of each slide."""
-    record = {"format": "slidecam-tile-set", "spec": asdict(spec), "slides": [asdict(slide) for slide in done]}
+    record = {
+        "format": "slidecam-tile-set",
+        "spec": asdict(spec),
+        "slides": [asdict(slide) for slide in done],
+    }
     path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -37,11 +37,17 @@ class Linear(nn.Module):
 
 @pytest.fixture
 def make_classifier() -> MakeClassifier:
-    """Return a maker of classifiers of small tiles, classes ``A``, ``B``, …, whose colours are centred on grey."""
+    """Return a maker of classifiers of small tiles whose colours are centred on grey.
 
-    def make(network: nn.Module, activation: str = "none", edge: int = EDGE, classes: int = 1) -> Classifier:
+    Their classes are ``A``, ``B``, ….
+    """
+
+    def make(
+        network: nn.Module, activation: str = "none", edge: int = EDGE, classes: int = 1
+    ) -> Classifier:
         card = Card(
-            name="known", architecture="known", class_names=tuple("ABCDE"[:classes]), activation=activation,  # type: ignore[arg-type]  # a test's own
+            name="known", architecture="known", class_names=tuple("ABCDE"[:classes]),
+            activation=activation,  # type: ignore[arg-type]  # a test's own
             tile_px=edge, spacing=None, input_px=edge, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25),
         )  # fmt: skip
         return classifier_for(network, card, torch.device("cpu"), backend="eager")
@@ -71,7 +77,9 @@ def tiles() -> Callable[..., torch.Tensor]:
     """Return a maker of random tiles, uint8 (N, edge, edge, 3)."""
 
     def make(count: int, edge: int = EDGE) -> torch.Tensor:
-        return torch.randint(0, 256, (count, edge, edge, 3), generator=torch.Generator().manual_seed(7)).to(torch.uint8)
+        return torch.randint(
+            0, 256, (count, edge, edge, 3), generator=torch.Generator().manual_seed(7)
+        ).to(torch.uint8)
 
     return make
 

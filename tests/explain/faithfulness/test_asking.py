@@ -1,4 +1,4 @@
-"""Many pictures go through the classifier, few at a time, and answers come back to those who asked."""
+"""Many pictures go through the classifier, few at a time, and each caller gets its answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def classifier(make_classifier: Callable[..., Classifier], linear: Callable[..., nn.Module]) -> Classifier:
+def classifier(
+    make_classifier: Callable[..., Classifier], linear: Callable[..., nn.Module]
+) -> Classifier:
     return make_classifier(linear(classes=3), "softmax", classes=3)
 
 
@@ -49,7 +51,9 @@ def test_pictures_are_made_as_they_are_needed(classifier: Classifier) -> None:
             made.append(place)
             yield picture
 
-    classifier.network.register_forward_hook(lambda _network, given, _logits: seen.append((len(given[0]), made[-1])))
+    classifier.network.register_forward_hook(
+        lambda _network, given, _logits: seen.append((len(given[0]), made[-1]))
+    )
     Witness(classifier, 0, batch=8)(pictures())
     assert seen == [(8, 8), (8, 16), (4, 20)]
 
@@ -62,4 +66,8 @@ def test_each_query_gets_its_own_answers() -> None:
     one = Query([torch.tensor(1.0), torch.tensor(2.0)], 2, lambda answers: answers.logits.tolist())
     none = Query([], 0, lambda answers: answers.logits.tolist())
     two = Query([torch.tensor(3.0)], 1, lambda answers: answers.probabilities.tolist())
-    assert answered(ask, [one, none, two.then(lambda found: [*found, "then"])]) == [[1.0, 2.0], [], [-3.0, "then"]]
+    assert answered(ask, [one, none, two.then(lambda found: [*found, "then"])]) == [
+        [1.0, 2.0],
+        [],
+        [-3.0, "then"],
+    ]

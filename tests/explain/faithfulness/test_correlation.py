@@ -1,4 +1,7 @@
-"""Faithfulness correlation: 1.000 for a linear model's exact attribution, about 0 for a map that knows nothing."""
+"""Faithfulness correlation.
+
+1.000 for a linear model's exact attribution, about 0 for a map that knows nothing.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +40,17 @@ def rng() -> np.random.Generator:
 @pytest.mark.parametrize("baseline", ["zero", "blur", "rise-blur", "black"])
 @pytest.mark.parametrize("size", [1, 20, 157])
 def test_a_linear_models_exact_attribution_scores_one(
-    make_classifier: Callable[..., Classifier], linear: Callable[..., nn.Module], tiles: Callable[..., torch.Tensor],
+    make_classifier: Callable[..., Classifier], linear: Callable[..., nn.Module],
+    tiles: Callable[..., torch.Tensor],
     picture_of: Callable[..., torch.Tensor], edge: int, baseline: str, size: int,
 ) -> None:  # fmt: skip
     classifier = make_classifier(linear(edge), edge=edge)
     picture = picture_of(classifier, tiles(1, edge))
     other = BASELINES[baseline](picture)
     exact = ((picture - other) * next(classifier.network.parameters())[0]).sum(0).detach().numpy()
-    (drops,) = answered(Witness(classifier, 0), [cell_drops(picture, CorrelationSpec(), other, size, 60, rng())])
+    (drops,) = answered(
+        Witness(classifier, 0), [cell_drops(picture, CorrelationSpec(), other, size, 60, rng())]
+    )
     assert drops.correlation(parts_of_cells(exact, 14)) == pytest.approx(1, abs=1e-4)
     assert drops.correlation(parts_of_cells(-3 * exact, 14)) == pytest.approx(-1, abs=1e-4)
     chance = np.random.default_rng(1).permutation(exact.ravel()).reshape(exact.shape)
@@ -54,8 +60,14 @@ def test_a_linear_models_exact_attribution_scores_one(
 def test_quantus_pixels_score_one_where_colours_share_alike(
     make_classifier: Callable[..., Classifier], weighted: Callable[[torch.Tensor], nn.Module]
 ) -> None:
-    weight = torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(0)).expand(1, 3, 28, 28)
-    picture = torch.rand(1, 28, 28, generator=torch.Generator().manual_seed(1)).expand(3, 28, 28).contiguous()
+    weight = torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(0)).expand(
+        1, 3, 28, 28
+    )
+    picture = (
+        torch.rand(1, 28, 28, generator=torch.Generator().manual_seed(1))
+        .expand(3, 28, 28)
+        .contiguous()
+    )
     classifier = make_classifier(weighted(weight.clone()))
     exact = ((picture - picture.min()) * weight[0])[0].numpy()
     (drops,) = answered(Witness(classifier, 0), [value_drops(picture, 50, rng())])
@@ -99,7 +111,10 @@ def test_no_cell_matters_more_for_being_larger(
 def test_subsets_hold_no_part_twice_and_hang_on_the_seed() -> None:
     picture = torch.zeros(3, 28, 28)
     one, same, other = (
-        answered(silent, [cell_drops(picture, CorrelationSpec(), picture, 20, 5, np.random.default_rng(seed))])[0]
+        answered(
+            silent,
+            [cell_drops(picture, CorrelationSpec(), picture, 20, 5, np.random.default_rng(seed))],
+        )[0]
         for seed in (1, 1, 2)
     )
     assert all(len(set(subset)) == 20 for subset in one.subsets.tolist())
@@ -122,15 +137,19 @@ def test_a_classifier_that_never_moves_gives_no_correlation() -> None:
 
 
 def test_probabilities_can_be_what_falls(
-    make_classifier: Callable[..., Classifier], linear: Callable[..., nn.Module], tiles: Callable[..., torch.Tensor],
+    make_classifier: Callable[..., Classifier], linear: Callable[..., nn.Module],
+    tiles: Callable[..., torch.Tensor],
     picture_of: Callable[..., torch.Tensor],
 ) -> None:  # fmt: skip
     classifier = make_classifier(linear(), "sigmoid")
     picture = picture_of(classifier, tiles(1))
     spec = CorrelationSpec(output="probability")
-    (drops,) = answered(Witness(classifier, 0), [cell_drops(picture, spec, torch.zeros_like(picture), 20, 9, rng())])
+    (drops,) = answered(
+        Witness(classifier, 0), [cell_drops(picture, spec, torch.zeros_like(picture), 20, 9, rng())]
+    )
     (logits,) = answered(
-        Witness(classifier, 0), [cell_drops(picture, CorrelationSpec(), torch.zeros_like(picture), 20, 9, rng())]
+        Witness(classifier, 0),
+        [cell_drops(picture, CorrelationSpec(), torch.zeros_like(picture), 20, 9, rng())],
     )
     assert np.abs(drops.drops).max() <= 1
     assert (drops.drops != logits.drops).all()

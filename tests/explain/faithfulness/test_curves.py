@@ -42,7 +42,8 @@ def test_a_step_models_areas_are_known(make_classifier: Callable[..., Classifier
     knows, contrary = np.zeros((EDGE, EDGE), np.float32), np.zeros((EDGE, EDGE), np.float32)
     knows[3, 5], contrary[3, 5] = 1, -1
     deletion, insertion = both(classifier, knows, 28)
-    # Gone, or there, after the first of 28 steps: the trapezoid's half of it is all that is left of the area.
+    # Gone, or there, after the first of 28 steps: the trapezoid's half of it is all that is left of
+    # the area.
     assert deletion.auc == pytest.approx(0.5 / 28)
     assert insertion.auc == pytest.approx(1 - 0.5 / 28)
     deletion, insertion = both(classifier, contrary, 28)
@@ -51,7 +52,9 @@ def test_a_step_models_areas_are_known(make_classifier: Callable[..., Classifier
 
 
 def test_among_equals_pixels_go_row_by_row(make_classifier: Callable[..., Classifier]) -> None:
-    deletion, insertion = both(make_classifier(SwitchedOn(), "sigmoid"), np.zeros((EDGE, EDGE), np.float32), 28)
+    deletion, insertion = both(
+        make_classifier(SwitchedOn(), "sigmoid"), np.zeros((EDGE, EDGE), np.float32), 28
+    )
     # 28 steps of 28 rows: the pixel of row 3 goes in the fourth.
     assert deletion.auc == pytest.approx(3.5 / 28)
     assert insertion.auc == pytest.approx(1 - 3.5 / 28)
@@ -67,7 +70,8 @@ def test_a_linear_models_areas_are_those_of_the_sorted_sum(
     picture = picture_of(classifier, tiles(1))
     gains = (picture * next(classifier.network.parameters())[0]).sum(0).numpy().astype(np.float64)
     (found,) = answered(
-        Witness(classifier, 0), [curves(picture, torch.zeros_like(picture), gains.astype(np.float32), 49)]
+        Witness(classifier, 0),
+        [curves(picture, torch.zeros_like(picture), gains.astype(np.float32), 49)],
     )
     lost = np.concatenate([[0], np.cumsum(np.sort(gains.ravel())[::-1])])[:: EDGE * EDGE // 49]
     np.testing.assert_allclose(found[0].values, gains.sum() - lost, atol=1e-4)
@@ -75,7 +79,8 @@ def test_a_linear_models_areas_are_those_of_the_sorted_sum(
 
 
 def test_curves_equal_rises_own_loop(
-    make_classifier: Callable[..., Classifier], linear: Callable[..., nn.Module], tiles: Callable[..., torch.Tensor],
+    make_classifier: Callable[..., Classifier], linear: Callable[..., nn.Module],
+    tiles: Callable[..., torch.Tensor],
     picture_of: Callable[..., torch.Tensor],
 ) -> None:  # fmt: skip
     classifier = make_classifier(linear(classes=3), "softmax", classes=3)
@@ -97,7 +102,10 @@ def rise(
     finish: torch.Tensor,
     values: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Change a row's worth of pixels at a time, each picture made from the one before, as RISE's code does."""
+    """Change a row's worth of pixels at a time, each picture made from the one before.
+
+    RISE's code does the same.
+    """
     current, said = start.clone(), []
     order = np.argsort(-values.ravel(), kind="stable")
     for step in range(EDGE + 1):

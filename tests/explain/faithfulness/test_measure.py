@@ -1,4 +1,7 @@
-"""A whole measurement on a classifier whose evidence is known: who knows it is told from who does not."""
+"""A whole measurement on a classifier whose evidence is known.
+
+Who knows it is told from who does not.
+"""
 
 from __future__ import annotations
 
@@ -42,9 +45,14 @@ FEW = FaithfulnessSpec(
 
 
 class Mapped(Explainer):
-    """Gives what a function makes of the normalised tiles and the class; counts tiles and open blocks."""
+    """Gives what a function makes of the normalised tiles and the class.
 
-    def __init__(self, classifier: Classifier, give: Callable[[torch.Tensor, int], torch.Tensor]) -> None:
+    Counts tiles and open blocks.
+    """
+
+    def __init__(
+        self, classifier: Classifier, give: Callable[[torch.Tensor, int], torch.Tensor]
+    ) -> None:
         super().__init__(classifier)
         self.give, self.explained, self.open = give, 0, 0
 
@@ -55,7 +63,9 @@ class Mapped(Explainer):
     def __exit__(self, *_exception: object) -> None:
         self.open -= 1
 
-    def steps(self, pixels: torch.Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
+    def steps(
+        self, pixels: torch.Tensor, classes: Sequence[int]
+    ) -> Generator[Step, None, Explanation]:
         assert self.open == 1
         self.explained += len(pixels)
         yield Step("mapping", len(pixels), len(pixels))
@@ -75,7 +85,9 @@ class Case:
 
 @pytest.fixture
 def case(
-    make_classifier: Callable[..., Classifier], linear: Callable[..., nn.Module], tiles: Callable[..., torch.Tensor]
+    make_classifier: Callable[..., Classifier],
+    linear: Callable[..., nn.Module],
+    tiles: Callable[..., torch.Tensor],
 ) -> Case:
     classifier = make_classifier(linear(classes=2), "softmax", classes=2)
     weight = next(classifier.network.parameters()).detach()
@@ -85,7 +97,9 @@ def case(
 
     def chance(pictures: torch.Tensor, _index: int) -> torch.Tensor:
         seeds = [int(picture.abs().sum() * 1000) for picture in pictures]
-        return torch.stack([torch.rand(28, 28, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        return torch.stack(
+            [torch.rand(28, 28, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        )
 
     methods = {
         "Exact": Mapped(classifier, exact),
@@ -97,11 +111,26 @@ def case(
 
 def test_who_knows_the_evidence_is_told_from_who_does_not(case: Case) -> None:
     report = result_of(measure(case.classifier, case.methods, case.tiles, "B", FEW))
-    judged = [name for name in report.measures if name.startswith(("deletion", "insertion", "correlation", "road"))]
-    assert judged == ["deletion:zero", "deletion:blur", "insertion:zero", "insertion:blur", "correlation", "road"]
+    judged = [
+        name
+        for name in report.measures
+        if name.startswith(("deletion", "insertion", "correlation", "road"))
+    ]
+    assert judged == [
+        "deletion:zero",
+        "deletion:blur",
+        "insertion:zero",
+        "insertion:blur",
+        "correlation",
+        "road",
+    ]
     for name in judged:
-        verdicts = {method: finding(report, method, name).differences[0].verdict for method in case.methods}
-        if name == "correlation":  # its logit is one class's alone, and its baseline is blur: the map is near enough
+        verdicts = {
+            method: finding(report, method, name).differences[0].verdict for method in case.methods
+        }
+        if (
+            name == "correlation"
+        ):  # its logit is one class's alone, and its baseline is blur: the map is near enough
             assert verdicts["Exact"] == "better"
         else:
             assert verdicts == {"Exact": "better", "Contrary": "worse", "Chance": "no better"}, name
@@ -118,7 +147,9 @@ def finding(report: Any, method: str, name: str) -> Any:
 
 
 def test_a_linear_models_exact_map_scores_one_in_the_report(
-    make_classifier: Callable[..., Classifier], linear: Callable[..., nn.Module], tiles: Callable[..., torch.Tensor]
+    make_classifier: Callable[..., Classifier],
+    linear: Callable[..., nn.Module],
+    tiles: Callable[..., torch.Tensor],
 ) -> None:
     classifier = make_classifier(linear())
     weight = next(classifier.network.parameters()).detach()
@@ -136,7 +167,9 @@ def test_a_linear_models_exact_map_scores_one_in_the_report(
 
 def test_each_tile_is_explained_once_and_first_ones_again_for_stability(case: Case) -> None:
     steps = list(measure(case.classifier, case.methods, case.tiles, "A", FEW))
-    assert {name: one.explained for name, one in case.methods.items()} == dict.fromkeys(case.methods, 6 + 2 * 3)
+    assert {name: one.explained for name, one in case.methods.items()} == dict.fromkeys(
+        case.methods, 6 + 2 * 3
+    )
     assert [step.done for step in steps if step.phase == "tiles"] == [1, 2, 3, 4, 5, 6]
     assert all(one.open == 0 for one in case.methods.values())
     without = replace(FEW, measures=("road",))
@@ -149,7 +182,9 @@ def test_each_tile_is_explained_once_and_first_ones_again_for_stability(case: Ca
 def test_what_is_lost_with_subsets_is_asked_once_for_all_methods(case: Case) -> None:
     def passes(methods: dict[str, Mapped]) -> int:
         count: list[int] = []
-        hook = case.classifier.network.register_forward_hook(lambda _n, given, _l: count.append(len(given[0])))
+        hook = case.classifier.network.register_forward_hook(
+            lambda _n, given, _l: count.append(len(given[0]))
+        )
         spec = replace(FEW, measures=("correlation",))
         result_of(measure(case.classifier, methods, case.tiles, [0] * 6, spec))
         hook.remove()
@@ -157,14 +192,17 @@ def test_what_is_lost_with_subsets_is_asked_once_for_all_methods(case: Case) -> 
         return sum(count)
 
     one = passes({"Exact": case.methods["Exact"]})
-    # Six tiles, two seeds, forty subsets and the tile itself, and each tile's own logits for its map.
+    # Six tiles, two seeds, forty subsets and the tile itself, and each tile's own logits for its
+    # map.
     assert one == 6 * 2 * 41 + 6
     assert passes(case.methods) == one + 2 * 6
 
 
 def test_a_report_is_the_same_each_time_and_leaves_chance_alone(case: Case) -> None:
     before = torch.random.get_rng_state()
-    one, other = (result_of(measure(case.classifier, case.methods, case.tiles, "A", FEW)) for _ in range(2))
+    one, other = (
+        result_of(measure(case.classifier, case.methods, case.tiles, "A", FEW)) for _ in range(2)
+    )
     for a, b in zip(one.findings, other.findings, strict=True):
         np.testing.assert_array_equal(a.values, b.values)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -173,17 +211,27 @@ def test_a_report_is_the_same_each_time_and_leaves_chance_alone(case: Case) -> N
 def test_chance_has_a_stream_for_each_purpose(case: Case) -> None:
     trial = Trial(torch.zeros(3, 28, 28), Witness(case.classifier, 0), 4, None, FEW)
     streams = [trial.rng(2, purpose) for purpose in (SUBSETS, PIXELS, NOISE, MAPS, CHANGES)]
-    others = [np.random.default_rng((2, 4)), trial.rng(3, SUBSETS), replace(trial, number=5).rng(2, SUBSETS)]
+    others = [
+        np.random.default_rng((2, 4)),
+        trial.rng(3, SUBSETS),
+        replace(trial, number=5).rng(2, SUBSETS),
+    ]
     assert len({float(rng.random()) for rng in (*streams, *others)}) == 8
 
 
 def test_figures_do_not_hang_on_how_tiles_are_batched(case: Case) -> None:
     one, other = (
-        result_of(measure(case.classifier, case.methods, case.tiles, "A", replace(FEW, batch=batch)))
+        result_of(
+            measure(case.classifier, case.methods, case.tiles, "A", replace(FEW, batch=batch))
+        )
         for batch in (2, 16)
     )
     # All but max-sensitivity of the random map, whose maps are drawn by batch.
-    pairs = [pair for pair in zip(one.findings, other.findings, strict=True) if pair[0].measure != "max-sensitivity"]
+    pairs = [
+        pair
+        for pair in zip(one.findings, other.findings, strict=True)
+        if pair[0].measure != "max-sensitivity"
+    ]
     assert len(pairs) > 30
     for a, b in pairs:
         np.testing.assert_allclose(a.values, b.values, atol=1e-5)
@@ -207,7 +255,10 @@ def test_masks_bring_their_measures_and_empty_ones_are_left_out(case: Case) -> N
     assert np.isnan(energy.values[4:]).all()
     assert energy.mean == pytest.approx(64 / 784, abs=0.02)
     assert "8 % of their tiles" in sentences(report)[0]
-    assert "pointing" not in result_of(measure(case.classifier, case.methods, case.tiles, "A", FEW)).measures
+    assert (
+        "pointing"
+        not in result_of(measure(case.classifier, case.methods, case.tiles, "A", FEW)).measures
+    )
 
 
 def test_each_method_is_compared_on_its_own_grid_unless_one_is_named(case: Case) -> None:
@@ -215,9 +266,19 @@ def test_each_method_is_compared_on_its_own_grid_unless_one_is_named(case: Case)
     methods: dict[str, Explainer] = {"Exact": case.methods["Exact"], "Coarse": coarse}
     spec = replace(FEW, measures=("deletion",))
     report = result_of(measure(case.classifier, methods, case.tiles, "A", spec))
-    assert [one.name for one in report.methods] == ["Exact", "Coarse", RANDOM, "random map, 4 x 4", CENTRE]
-    assert finding(report, "Coarse", "deletion:zero").differences[0].reference == "random map, 4 x 4"
-    named = result_of(measure(case.classifier, methods, case.tiles, "A", replace(spec, random_grid=(7, 7))))
+    assert [one.name for one in report.methods] == [
+        "Exact",
+        "Coarse",
+        RANDOM,
+        "random map, 4 x 4",
+        CENTRE,
+    ]
+    assert (
+        finding(report, "Coarse", "deletion:zero").differences[0].reference == "random map, 4 x 4"
+    )
+    named = result_of(
+        measure(case.classifier, methods, case.tiles, "A", replace(spec, random_grid=(7, 7)))
+    )
     assert [one.name for one in named.methods[2:]] == ["random map, 7 x 7", CENTRE]
     assert named.methods[0].passes == 3
 
@@ -238,7 +299,9 @@ def test_tiles_are_explained_for_the_class_that_was_asked_for(case: Case) -> Non
     alone = result_of(measure(case.classifier, case.methods, case.tiles, "B", spec))
     mixed = result_of(measure(case.classifier, case.methods, case.tiles, own[0], spec))
     for name in ("correlation", "deletion:blur"):
-        same = np.isclose(finding(mixed, "Exact", name).values, finding(alone, "Exact", name).values)
+        same = np.isclose(
+            finding(mixed, "Exact", name).values, finding(alone, "Exact", name).values
+        )
         np.testing.assert_array_equal(same, np.asarray(own[0]) == 1)
 
 
@@ -266,7 +329,11 @@ def test_a_map_that_is_no_number_is_refused_with_its_tile(case: Case) -> None:
         return maps
 
     with pytest.raises(ExplanationError, match=r"mapped.*tile 3"):
-        result_of(measure(case.classifier, {"Broken": Mapped(case.classifier, broken)}, case.tiles, "A", FEW))
+        result_of(
+            measure(
+                case.classifier, {"Broken": Mapped(case.classifier, broken)}, case.tiles, "A", FEW
+            )
+        )
 
 
 @pytest.mark.parametrize(
@@ -284,11 +351,20 @@ def test_what_cannot_be_measured_is_refused(case: Case, change: dict[str, Any], 
     values: dict[str, Any] = {"methods": case.methods, "classes": "A", "masks": None} | change
     with pytest.raises(UsageError, match=words):
         result_of(
-            measure(case.classifier, values["methods"], case.tiles, values["classes"], FEW, masks=values["masks"])
+            measure(
+                case.classifier,
+                values["methods"],
+                case.tiles,
+                values["classes"],
+                FEW,
+                masks=values["masks"],
+            )
         )
 
 
-@pytest.mark.parametrize("change", [{"measures": ("delusion",)}, {"seeds": ()}, {"seeds": (-1,)}, {"batch": 0}])
+@pytest.mark.parametrize(
+    "change", [{"measures": ("delusion",)}, {"seeds": ()}, {"seeds": (-1,)}, {"batch": 0}]
+)
 def test_specs_that_mean_nothing_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         replace(FEW, **change)

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 class Brightness(Explainer):
     """Shows the tile and not the classifier."""
 
-    def steps(self, pixels: torch.Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
+    def steps(
+        self, pixels: torch.Tensor, classes: Sequence[int]
+    ) -> Generator[Step, None, Explanation]:
         yield Step("brightness", 1, 1)
         maps = pixels.float().mean(3)[:, None].expand(-1, len(classes), -1, -1)
         return Explanation("brightness", torch.zeros(len(pixels), 3), maps, 1)
@@ -45,7 +47,9 @@ class Brightness(Explainer):
 class Gradient(Explainer):
     """Shows the absolute gradient of the logit."""
 
-    def steps(self, pixels: torch.Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
+    def steps(
+        self, pixels: torch.Tensor, classes: Sequence[int]
+    ) -> Generator[Step, None, Explanation]:
         yield Step("gradient", 1, 1)
         entered = pixels.permute(0, 3, 1, 2).float().div(255).requires_grad_()
         logits = self.classifier.logits_of(entered)
@@ -56,9 +60,13 @@ class Gradient(Explainer):
 class Flat(Explainer):
     """Shows nothing."""
 
-    def steps(self, pixels: torch.Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
+    def steps(
+        self, pixels: torch.Tensor, classes: Sequence[int]
+    ) -> Generator[Step, None, Explanation]:
         yield Step("flat", 1, 1)
-        return Explanation("flat", torch.zeros(len(pixels), 3), torch.zeros(len(pixels), len(classes), 4, 4), 1)
+        return Explanation(
+            "flat", torch.zeros(len(pixels), 3), torch.zeros(len(pixels), len(classes), 4, 4), 1
+        )
 
 
 @pytest.fixture
@@ -88,10 +96,17 @@ def test_maps_of_the_tile_stay_and_maps_of_the_classifier_go(
     before, state = weights(network), torch.random.get_rng_state()
     spec = RandomisationSpec(seeds=(0, 1), batch=2)
     work = randomisation(
-        network, card, {"Brightness": Brightness, "Gradient": Gradient, "Flat": Flat}, tiles(3, 32), (0, 2, 0), spec
+        network,
+        card,
+        {"Brightness": Brightness, "Gradient": Gradient, "Flat": Flat},
+        tiles(3, 32),
+        (0, 2, 0),
+        spec,
     )
     found = {(one.method, one.stage): one for one in result_of(work)}
-    assert list(found) == [(name, stage) for stage in STAGES for name in ("Brightness", "Gradient", "Flat")]
+    assert list(found) == [
+        (name, stage) for stage in STAGES for name in ("Brightness", "Gradient", "Flat")
+    ]
     for stage in STAGES:
         np.testing.assert_allclose(found["Brightness", stage].correlation, np.ones(3), atol=1e-9)
         np.testing.assert_allclose(found["Brightness", stage].structure, np.ones(3), atol=1e-9)
@@ -107,15 +122,25 @@ def test_stages_are_nested_and_seeded(network: nn.Module) -> None:
     touched = [changed(network, nets[stage]) for stage in STAGES]
     assert touched[0] == {"fc.weight", "fc.bias"}
     assert all(fewer < more for fewer, more in pairwise(touched))
-    assert {name for name, _ in network.named_parameters() if name.endswith("0.weight")} <= touched[-1]
-    assert torch.equal(nets["head"].get_parameter("fc.weight"), nets["all"].get_parameter("fc.weight"))
+    assert {name for name, _ in network.named_parameters() if name.endswith("0.weight")} <= touched[
+        -1
+    ]
+    assert torch.equal(
+        nets["head"].get_parameter("fc.weight"), nets["all"].get_parameter("fc.weight")
+    )
     assert not changed(nets["all"], randomised(network, "all", 0))
     assert "fc.weight" in changed(nets["all"], randomised(network, "all", 1))
 
 
 def test_parameters_without_a_way_to_start_are_redrawn_as_large_as_they_were() -> None:
     vit: Any = timm.create_model(
-        "vit_tiny_patch16_224", num_classes=2, img_size=32, embed_dim=48, depth=2, num_heads=3, class_token=True
+        "vit_tiny_patch16_224",
+        num_classes=2,
+        img_size=32,
+        embed_dim=48,
+        depth=2,
+        num_heads=3,
+        class_token=True,
     )
     with torch.no_grad():
         vit.pos_embed.normal_(3, 0.5)
@@ -127,7 +152,13 @@ def test_parameters_without_a_way_to_start_are_redrawn_as_large_as_they_were() -
 
 
 def test_the_head_is_all_linear_layers_that_the_network_ends_in() -> None:
-    layers = [nn.Conv2d(1, 1, 1), nn.Linear(1, 1), nn.BatchNorm1d(1), nn.Linear(1, 1), nn.Linear(1, 1)]
+    layers = [
+        nn.Conv2d(1, 1, 1),
+        nn.Linear(1, 1),
+        nn.BatchNorm1d(1),
+        nn.Linear(1, 1),
+        nn.Linear(1, 1),
+    ]
     assert layers_of_stage(layers, "head") == 2
     assert layers_of_stage(layers[:1], "head") == 1
     assert [layers_of_stage([*layers, *layers], stage) for stage in STAGES] == [2, 2, 5, 10]
@@ -144,7 +175,9 @@ def test_torchscript_cannot_forget() -> None:
 def test_rank_correlation_equals_scipys_with_ties() -> None:
     rng = np.random.default_rng(0)
     one, other = rng.integers(0, 5, (2, 7, 7)).astype(np.float32)
-    assert rank_correlation(one, other) == pytest.approx(spearmanr(one.ravel(), other.ravel()).statistic)
+    assert rank_correlation(one, other) == pytest.approx(
+        spearmanr(one.ravel(), other.ravel()).statistic
+    )
 
 
 def test_structure_does_not_hang_on_the_scale() -> None:

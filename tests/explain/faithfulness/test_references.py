@@ -9,7 +9,12 @@ import pytest
 
 from slidecam.errors import UsageError
 from slidecam.explain.contract import ExplainerCase, ExplainerContract
-from slidecam.explain.faithfulness.references import METHODS, RandomMapSpec, centre_prior, random_map
+from slidecam.explain.faithfulness.references import (
+    METHODS,
+    RandomMapSpec,
+    centre_prior,
+    random_map,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +28,9 @@ RANDOM, CENTRE = METHODS
 
 
 @pytest.fixture
-def classifier(make_classifier: Callable[..., Classifier], linear: Callable[..., nn.Module]) -> Classifier:
+def classifier(
+    make_classifier: Callable[..., Classifier], linear: Callable[..., nn.Module]
+) -> Classifier:
     return make_classifier(linear(classes=3), "softmax", classes=3)
 
 
@@ -55,7 +62,10 @@ def test_random_maps_differ_between_tiles_classes_and_seeds(
     maps = RANDOM.make(classifier, RandomMapSpec()).explain(tiles(2), (0, 1)).maps
     others = RANDOM.make(classifier, RandomMapSpec(seed=1, rows=4)).explain(tiles(2), (0, 1)).maps
     assert (
-        len({float(values[0, 0]) for values in maps.flatten(0, 1)} | {float(v[0, 0]) for v in others.flatten(0, 1)})
+        len(
+            {float(values[0, 0]) for values in maps.flatten(0, 1)}
+            | {float(v[0, 0]) for v in others.flatten(0, 1)}
+        )
         == 8
     )
     assert others.shape == (2, 2, 4, 7)

@@ -29,7 +29,9 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def random_mask(shape: tuple[int, int], share: float) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+def random_mask(
+    shape: tuple[int, int], share: float
+) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
     mask = np.random.default_rng(3).random(shape) < share
     mask[4:9, :7] = True  # a hole at the border, where neighbours are missing
     return mask
@@ -39,12 +41,15 @@ def random_mask(shape: tuple[int, int], share: float) -> np.ndarray[tuple[int, i
 def test_imputation_equals_pytorch_grad_cams(share: float) -> None:
     picture = torch.randn(3, 20, 26, generator=torch.Generator().manual_seed(0))
     mask = random_mask((20, 26), share)
-    # Its system, solved plainly: the class itself hands torch's tensors to NumPy, which no longer bears that.
+    # Its system, solved plainly: the class itself hands torch's tensors to NumPy, which no longer
+    # bears that.
     system, right = NoisyLinearImputer.setup_sparse_system(
         (~mask).astype(np.float32), picture.numpy(), neighbors_weights
     )
     theirs = spsolve(csc_matrix(system), right)
-    np.testing.assert_allclose(imputed(picture, mask, 0.0, rng()).numpy()[:, mask], theirs.T, atol=1e-5)
+    np.testing.assert_allclose(
+        imputed(picture, mask, 0.0, rng()).numpy()[:, mask], theirs.T, atol=1e-5
+    )
 
 
 def test_what_was_not_removed_stays_and_a_slope_is_continued() -> None:
@@ -75,14 +80,23 @@ def test_a_picture_of_one_colour_has_nothing_to_lose(
 def test_the_exact_map_scores_high_and_its_contrary_as_low(
     make_classifier: Callable[..., Classifier], weighted: Callable[[torch.Tensor], nn.Module]
 ) -> None:
-    """A bright disc on black is all that the model sees: imputing it from the black round it removes it whole."""
+    """A bright disc on black is all that the model sees.
+
+    Imputing it from the black round it removes it whole.
+    """
     rows, columns = np.mgrid[:28, :28] - 13.5
-    disc = torch.from_numpy((rows**2 + columns**2 < 60).astype(np.float32)).expand(3, 28, 28).contiguous()
+    disc = (
+        torch.from_numpy((rows**2 + columns**2 < 60).astype(np.float32))
+        .expand(3, 28, 28)
+        .contiguous()
+    )
     classifier = make_classifier(weighted(torch.full((1, 3, 28, 28), 1 / float(disc.sum()))))
     knows = (disc[0].numpy() - 1e-4 * (rows**2 + columns**2)).astype(np.float32)
     witness, spec = Witness(classifier, 0), RoadSpec(shares=(0.3,), noise=0.0)
     (score,) = answered(witness, [road(disc, knows, spec, rng())])
-    assert score == pytest.approx(0.5, abs=1e-3)  # the disc goes whole, or stays whole, and a half is taken of 1
+    assert score == pytest.approx(
+        0.5, abs=1e-3
+    )  # the disc goes whole, or stays whole, and a half is taken of 1
     (contrary,) = answered(witness, [road(disc, -knows, spec, rng())])
     assert contrary == pytest.approx(-score, abs=1e-3)
 
@@ -100,7 +114,9 @@ def test_noise_comes_from_the_given_stream_alone() -> None:
     picture = torch.randn(3, 20, 20, generator=torch.Generator().manual_seed(0))
     values = np.random.default_rng(0).random((20, 20), np.float32)
     before = torch.random.get_rng_state()
-    one, same = (torch.stack(list(road(picture, values, RoadSpec(), rng()).pictures)) for _ in range(2))
+    one, same = (
+        torch.stack(list(road(picture, values, RoadSpec(), rng()).pictures)) for _ in range(2)
+    )
     assert torch.equal(one, same)
     assert torch.equal(torch.random.get_rng_state(), before)
 

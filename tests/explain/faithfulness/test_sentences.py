@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from slidecam.explain.faithfulness.randomisation import Likeness
-from slidecam.explain.faithfulness.report import CENTRE, Difference, FaithfulnessReport, Finding, MeanCurve, MethodFacts
+from slidecam.explain.faithfulness.report import (
+    CENTRE,
+    Difference,
+    FaithfulnessReport,
+    Finding,
+    MeanCurve,
+    MethodFacts,
+)
 from slidecam.explain.faithfulness.sentences import cautions, figure, sentences
 
 if TYPE_CHECKING:
@@ -31,10 +38,15 @@ def found(measure: str, random: Verdict, centre: Verdict = "no better") -> list[
 
 
 def report(findings: Sequence[list[Finding]], **changes: Any) -> FaithfulnessReport:
-    methods = (MethodFacts("Score-CAM", reference=False, grid=(7, 7)), MethodFacts(RANDOM, reference=True))
+    methods = (
+        MethodFacts("Score-CAM", reference=False, grid=(7, 7)),
+        MethodFacts(RANDOM, reference=True),
+    )
     values: dict[str, Any] = {
-        "classifier": "tumour", "output": "softmax probability", "explained": "class B", "tiles": 40,
-        "mask_share": math.nan, "methods": methods, "findings": tuple(one for pair in findings for one in pair),
+        "classifier": "tumour", "output": "softmax probability", "explained": "class B",
+        "tiles": 40,
+        "mask_share": math.nan, "methods": methods,
+        "findings": tuple(one for pair in findings for one in pair),
         "curves": (),
     }  # fmt: skip
     return FaithfulnessReport(**(values | changes))
@@ -52,14 +64,23 @@ def test_better_and_worse_are_counted_and_two_of_each_quoted() -> None:
     names = ("deletion:zero", "deletion:blur", "insertion:zero", "road")
     verdicts: tuple[Verdict, ...] = ("better", "better", "better", "worse")
     (said,) = sentences(report([found(*pair) for pair in zip(names, verdicts, strict=True)]))
-    assert "better by 3 of 4 measures (deletion AUC, zero 0.53 ± 0.02 against 0.54 ± 0.02, deletion AUC, blur" in said
+    assert (
+        "better by 3 of 4 measures (deletion AUC, zero 0.53 ± 0.02 against 0.54 ± 0.02, deletion"
+        " AUC, blur" in said
+    )
     assert "…); worse by 1 of 4 measures (ROAD 0.53 ± 0.02 against 0.54 ± 0.02)." in said
     assert "insertion" not in said
 
 
 def test_what_does_not_judge_is_not_counted() -> None:
     (said,) = sentences(
-        report([found("road", "better"), found("max-sensitivity", "worse"), found("sensitivity-n:5", "worse")])
+        report(
+            [
+                found("road", "better"),
+                found("max-sensitivity", "worse"),
+                found("sensitivity-n:5", "worse"),
+            ]
+        )
     )
     assert "better by the one measure (ROAD" in said
     assert "worse" not in said
@@ -68,13 +89,23 @@ def test_what_does_not_judge_is_not_counted() -> None:
 @pytest.mark.parametrize(
     ("centre", "words"),
     [
-        (("no better", "worse"), "By no measure is it better than a blob in the middle of the tile."),
-        (("better", "no better"), "It is better than a blob in the middle of the tile by 1 of 2 measures."),
+        (
+            ("no better", "worse"),
+            "By no measure is it better than a blob in the middle of the tile.",
+        ),
+        (
+            ("better", "no better"),
+            "It is better than a blob in the middle of the tile by 1 of 2 measures.",
+        ),
     ],
 )
-def test_a_blob_in_the_middle_is_named_where_it_is_as_good(centre: tuple[Verdict, Verdict], words: str) -> None:
+def test_a_blob_in_the_middle_is_named_where_it_is_as_good(
+    centre: tuple[Verdict, Verdict], words: str
+) -> None:
     pairs = zip(("deletion:zero", "road"), centre, strict=True)
-    assert words in sentences(report([found(name, "better", verdict) for name, verdict in pairs]))[0]
+    assert (
+        words in sentences(report([found(name, "better", verdict) for name, verdict in pairs]))[0]
+    )
 
 
 def test_a_blob_that_is_always_worse_is_not_named() -> None:
@@ -94,10 +125,19 @@ def test_energy_is_told_beside_the_masks_share() -> None:
 @pytest.mark.parametrize(
     ("correlation", "words"),
     [
-        (0.9, "hardly another (rank correlation 0.900 ± 0.002): it shows the picture more than the classifier."),
+        (
+            0.9,
+            (
+                "hardly another (rank correlation 0.900 ± 0.002): it shows the picture more than"
+                " the classifier."
+            ),
+        ),
         (
             -0.7,
-            "the same turned round (rank correlation -0.700 ± 0.002): it shows the picture more than the classifier.",
+            (
+                "the same turned round (rank correlation -0.700 ± 0.002): it shows the picture more"
+                " than the classifier."
+            ),
         ),
         (0.3, "in part another (rank correlation 0.300"),
         (-0.05, "is another (rank correlation -0.050"),
@@ -116,15 +156,24 @@ def test_the_randomisation_check_is_put_in_words(correlation: float, words: str)
 
 def test_a_map_that_stays_without_its_head_is_said_to_know_no_classes() -> None:
     def said(correlation: float) -> str:
-        likeness = Likeness("Score-CAM", "head", np.array([correlation, correlation + 0.02]), np.zeros(2))
+        likeness = Likeness(
+            "Score-CAM", "head", np.array([correlation, correlation + 0.02]), np.zeros(2)
+        )
         return sentences(report([found("road", "better")], likenesses=(likeness,)))[0]
 
-    assert "With its head alone made random its map stays (rank correlation 0.98 ± 0.01)" in said(0.97)
+    assert "With its head alone made random its map stays (rank correlation 0.98 ± 0.01)" in said(
+        0.97
+    )
     assert "random its map" not in said(0.8)
 
 
 def test_approximate_maps_are_called_so() -> None:
-    facts = MethodFacts("Score-CAM", reference=False, grid=(7, 7), facts={"approximate": "32 clusters of 512 channels"})
+    facts = MethodFacts(
+        "Score-CAM",
+        reference=False,
+        grid=(7, 7),
+        facts={"approximate": "32 clusters of 512 channels"},
+    )
     (said,) = sentences(report([found("road", "better")], methods=(facts,)))
     assert said.endswith("Its maps are approximate: 32 clusters of 512 channels.")
 
@@ -138,7 +187,9 @@ def test_cautions_name_few_tiles_and_baselines_that_change_nothing() -> None:
     said = cautions(report([found("max-sensitivity", "better")], tiles=8, curves=curves))
     assert said[0] == "8 tiles are few: figures may change with others."
     (replaced,) = [line for line in said if "whole tile replaced" in line]
-    assert replaced.startswith("With the whole tile replaced (blur), the probability falls by 0.020 only")
+    assert replaced.startswith(
+        "With the whole tile replaced (blur), the probability falls by 0.020 only"
+    )
     assert "centre prior never moves" in said[-1]
     assert not any("few" in line for line in cautions(report([])))
 
@@ -155,5 +206,7 @@ def test_cautions_name_few_tiles_and_baselines_that_change_nothing() -> None:
         (12.3, 2.4, "12.30 ± 2.40"),
     ],
 )
-def test_figures_have_the_digits_that_their_error_allows(mean: float, error: float, words: str) -> None:
+def test_figures_have_the_digits_that_their_error_allows(
+    mean: float, error: float, words: str
+) -> None:
     assert figure(mean, error) == words

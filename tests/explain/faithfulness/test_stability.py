@@ -1,4 +1,4 @@
-"""Max-sensitivity: 0 for a map that never moves, the noise's own length for one that shows the pixels."""
+"""Max-sensitivity: 0 for a map that never moves, the noise's length for one showing the pixels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def test_a_constant_explanation_never_moves(tiles: Callable[..., torch.Tensor]) 
     np.testing.assert_array_equal(result_of(max_sensitivity(constant, tiles(3), SPEC, rngs(3))), 0)
 
 
-def test_a_linear_explanation_moves_by_the_length_of_its_noise(tiles: Callable[..., torch.Tensor]) -> None:
+def test_a_linear_explanation_moves_by_the_length_of_its_noise(
+    tiles: Callable[..., torch.Tensor],
+) -> None:
     pixels = tiles(2) // 2 + 60  # nothing leaves the scale
     expected = np.zeros(2)
     noise = rngs(2)
@@ -58,7 +60,9 @@ def test_it_equals_captums_on_the_same_changes(tiles: Callable[..., torch.Tensor
     theirs = sensitivity_max(
         lambda values: (explain(values[0] if isinstance(values, tuple) else values),),
         pixels,
-        perturb_func=lambda values: torch.cat([disturbed(one[None], SPEC.levels, noise) for one in values]),
+        perturb_func=lambda values: torch.cat(
+            [disturbed(one[None], SPEC.levels, noise) for one in values]
+        ),
         n_perturb_samples=SPEC.repeats,
     )
     ours = result_of(max_sensitivity(lambda some: explain(some).numpy(), pixels, SPEC, rngs(1)))
@@ -73,7 +77,12 @@ def test_a_tiles_figure_does_not_hang_on_its_neighbours(tiles: Callable[..., tor
 
 
 def test_changes_stay_within_the_radius_and_the_scale() -> None:
-    pixels = torch.tensor([0, 3, 128, 255], dtype=torch.uint8).view(1, 2, 2, 1).expand(1, 2, 2, 3).contiguous()
+    pixels = (
+        torch.tensor([0, 3, 128, 255], dtype=torch.uint8)
+        .view(1, 2, 2, 1)
+        .expand(1, 2, 2, 3)
+        .contiguous()
+    )
     seen = torch.stack([disturbed(pixels, 5, [np.random.default_rng(seed)]) for seed in range(300)])
     apart = seen.int() - pixels.int()
     assert int(apart.min()) == -5
@@ -83,7 +92,9 @@ def test_changes_stay_within_the_radius_and_the_scale() -> None:
 
 
 def test_a_map_of_zeros_has_no_length_to_move_by(tiles: Callable[..., torch.Tensor]) -> None:
-    found = result_of(max_sensitivity(lambda pixels: 0 * brightness(pixels), tiles(1), SPEC, rngs(1)))
+    found = result_of(
+        max_sensitivity(lambda pixels: 0 * brightness(pixels), tiles(1), SPEC, rngs(1))
+    )
     assert np.isnan(found).all()
 
 

@@ -11,7 +11,13 @@ from scipy.stats import sem, ttest_rel
 
 from slidecam.explain.faithfulness.curves import Curve
 from slidecam.explain.faithfulness.report import CENTRE
-from slidecam.explain.faithfulness.summing import Ledger, compared, mean_and_error, over_seeds, share_of_masks
+from slidecam.explain.faithfulness.summing import (
+    Ledger,
+    compared,
+    mean_and_error,
+    over_seeds,
+    share_of_masks,
+)
 from slidecam.explain.faithfulness.trial import TileFindings
 
 RANDOM = "random map, 7 x 7"
@@ -38,7 +44,9 @@ def test_verdicts_are_those_of_the_paired_t_test(seed: int, shift: float) -> Non
     expected = "no better" if test.pvalue > 0.05 else "better" if test.statistic > 0 else "worse"
     assert found.verdict == expected
     contrary = compared(one + shift, other, RANDOM, high_is_good=False)
-    assert {"better": "worse", "worse": "better", "no better": "no better"}[expected] == contrary.verdict
+    assert {"better": "worse", "worse": "better", "no better": "no better"}[
+        expected
+    ] == contrary.verdict
 
 
 def test_equal_figures_are_no_better_and_one_tile_tells_nothing() -> None:

@@ -27,16 +27,29 @@ METHOD, RANDOM = "<b>Grad-CAM</b> $x^2$", "random map, 7 x 7"
 
 @pytest.fixture(scope="module")
 def report() -> FaithfulnessReport:
-    """Return a report of one method with an awkward name on four tiles; one of its maps was flat."""
+    """Return a report of one method with an awkward name on four tiles; one of its maps is flat."""
     rng, ledger = np.random.default_rng(0), Ledger()
     for tile in range(4):
         found = TileFindings()
         for method, shift in ((METHOD, -0.2), (RANDOM, 0.0), (CENTRE, -0.05)):
-            for name in ("road", "correlation", "sensitivity-n:5", "sensitivity-n", "max-sensitivity", "deletion:zero"):
-                found.add(method, name, math.nan if tile == 2 and method == METHOD else rng.random() / 10 - shift)
+            for name in (
+                "road",
+                "correlation",
+                "sensitivity-n:5",
+                "sensitivity-n",
+                "max-sensitivity",
+                "deletion:zero",
+            ):
+                found.add(
+                    method,
+                    name,
+                    math.nan if tile == 2 and method == METHOD else rng.random() / 10 - shift,
+                )
         ledger.add(found)
     curves = tuple(
-        MeanCurve(method, f"{name}:zero", np.linspace(0, 1, 5), np.linspace(0.9, 0.1, 5), np.full(5, 0.05))
+        MeanCurve(
+            method, f"{name}:zero", np.linspace(0, 1, 5), np.linspace(0.9, 0.1, 5), np.full(5, 0.05)
+        )
         for method in (METHOD, RANDOM, CENTRE)
         for name in ("deletion", "insertion")
     )
@@ -45,7 +58,10 @@ def report() -> FaithfulnessReport:
     return FaithfulnessReport(
         "<i>tumour</i>", "softmax probability", "class B", 4, math.nan, (facts, *references),
         ledger.findings({METHOD: RANDOM}), curves,
-        tuple(Likeness(METHOD, stage, np.array([0.4, math.nan, 0.2]), np.full(3, 0.6)) for stage in STAGES),
+        tuple(
+            Likeness(METHOD, stage, np.array([0.4, math.nan, 0.2]), np.full(3, 0.6))
+            for stage in STAGES
+        ),
         {"seeds": FaithfulnessSpec().seeds},
     )  # fmt: skip
 
@@ -58,37 +74,55 @@ def folder(report: FaithfulnessReport, tmp_path_factory: pytest.TempPathFactory)
     return new
 
 
-def test_everything_is_in_the_json_and_every_number_is_one(report: FaithfulnessReport, folder: Path) -> None:
+def test_everything_is_in_the_json_and_every_number_is_one(
+    report: FaithfulnessReport, folder: Path
+) -> None:
 
     def refuse(name: str) -> None:
         raise AssertionError(name)
 
-    found = json.loads((folder / "faithfulness.json").read_text(encoding="utf-8"), parse_constant=refuse)
+    found = json.loads(
+        (folder / "faithfulness.json").read_text(encoding="utf-8"), parse_constant=refuse
+    )
     assert found == json.loads(json.dumps(report_object(report)))
     assert found["mask_share"] is None
     assert found["methods"][0] == {
         "name": METHOD, "reference": False, "random": RANDOM, "passes": 3, "facts": {"seed": 1},
     }  # fmt: skip
-    finding = next(one for one in found["findings"] if (one["method"], one["measure"]) == (METHOD, "road"))
+    finding = next(
+        one for one in found["findings"] if (one["method"], one["measure"]) == (METHOD, "road")
+    )
     assert finding["values"][2] is None
     assert finding["tiles"] == 3
     assert len(found["sentences"]) == 1
     assert len(found["curves"]) == 6
 
 
-def test_rows_tell_each_finding_and_both_comparisons(report: FaithfulnessReport, folder: Path) -> None:
+def test_rows_tell_each_finding_and_both_comparisons(
+    report: FaithfulnessReport, folder: Path
+) -> None:
     with (folder / "faithfulness.csv").open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     assert tuple(table[0]) == COLUMNS
     assert len(table) == len(rows(report)) == 3 * 6
-    deletion = next(row for row in table if (row["method"], row["measure"]) == (METHOD, "deletion:zero"))
-    assert (deletion["good"], deletion["random"], deletion["beside_random"]) == ("low", RANDOM, "worse")
-    assert float(deletion["minus_random"]) == pytest.approx(report.findings[0].differences[0].mean, abs=1e-6)
+    deletion = next(
+        row for row in table if (row["method"], row["measure"]) == (METHOD, "deletion:zero")
+    )
+    assert (deletion["good"], deletion["random"], deletion["beside_random"]) == (
+        "low",
+        RANDOM,
+        "worse",
+    )
+    assert float(deletion["minus_random"]) == pytest.approx(
+        report.findings[0].differences[0].mean, abs=1e-6
+    )
     assert deletion["se_seeds"] == ""
     assert {row["beside_centre"] for row in table if row["reference"] == "True"} == {""}
 
 
-def test_the_randomisation_check_has_a_table_of_its_own(report: FaithfulnessReport, folder: Path) -> None:
+def test_the_randomisation_check_has_a_table_of_its_own(
+    report: FaithfulnessReport, folder: Path
+) -> None:
     with (folder / "randomisation.csv").open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     assert [row["stage"] for row in table] == list(STAGES)
@@ -128,7 +162,9 @@ def test_a_report_without_curves_or_randomisation_has_a_page_without_them(
     assert not (tmp_path / "randomisation.csv").exists()
 
 
-def test_pictures_show_something_and_are_the_same_each_time(report: FaithfulnessReport, folder: Path) -> None:
+def test_pictures_show_something_and_are_the_same_each_time(
+    report: FaithfulnessReport, folder: Path
+) -> None:
     for draw, name in (
         (curve_picture, "curves"),
         (figure_picture, "figures"),

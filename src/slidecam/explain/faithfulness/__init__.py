@@ -1,7 +1,11 @@
-"""How far to trust a map: measures of faithfulness, always beside a random map and a centre prior."""
+"""Measures of how faithful a map is, always beside a random map and a centre prior."""
 
 from slidecam.explain.faithfulness.measure import measure, with_randomisation
-from slidecam.explain.faithfulness.randomisation import RandomisationSpec, check_randomisable, randomisation
+from slidecam.explain.faithfulness.randomisation import (
+    RandomisationSpec,
+    check_randomisable,
+    randomisation,
+)
 from slidecam.explain.faithfulness.references import centre_prior, random_map
 from slidecam.explain.faithfulness.report import FaithfulnessReport
 from slidecam.explain.faithfulness.sentences import cautions, sentences

@@ -42,7 +42,7 @@ class Answers:
 
 
 class Ask(Protocol):
-    """Whoever can be asked about pictures (3, H, W), normalised, made one by one as they are needed."""
+    """Whoever answers on pictures (3, H, W), normalised, made one by one as they are needed."""
 
     def __call__(self, pictures: Iterable[Tensor]) -> Answers:
         """Return what there is to say of the pictures, in their order."""
@@ -106,7 +106,10 @@ def answered(ask: Ask, queries: Sequence[Query[Found]]) -> list[Found]:
     """Return the findings of several queries, whose pictures share batches."""
     answers = ask(chain.from_iterable(query.pictures for query in queries))
     ends = np.cumsum([query.count for query in queries]).tolist()
-    return [query.conclude(answers[end - query.count : end]) for query, end in zip(queries, ends, strict=True)]
+    return [
+        query.conclude(answers[end - query.count : end])
+        for query, end in zip(queries, ends, strict=True)
+    ]
 
 
 def _batches(pictures: Iterable[Tensor], size: int) -> Iterator[list[Tensor]]:

@@ -1,4 +1,7 @@
-"""Faithfulness correlation and sensitivity-n: whether what a map gives to pixels is what the logit loses with them."""
+"""Faithfulness correlation and sensitivity-n.
+
+Whether what a map gives to pixels is what the logit loses with them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 Output = Literal["logit", "probability"]
 
 QUANTUS_SUBSET = 224
-"""Values that Quantus replaces at a time, of all pixels' three colours: 0.15 % of a tile of 224 px."""
+"""Values Quantus replaces at a time, of all pixels' three colours: 0.15 % of a tile of 224 px."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,9 @@ class CorrelationSpec:
     Attributes
     ----------
     cells
-        The tile is cut into ``cells`` x ``cells``, and whole cells are taken away, all three colours together. Where
-        they do not divide the tile, its border stays: cells are equally large (`cell_numbers`).
+        The tile is cut into ``cells`` x ``cells``, and whole cells are taken away, all three
+        colours together. Where they do not divide the tile, its border stays: cells are equally
+        large (`cell_numbers`).
     size
         Cells in a subset of faithfulness correlation.
     runs
@@ -45,11 +49,13 @@ class CorrelationSpec:
     output
         What is to fall: the logit, of which a linear model is exactly the sum, or the probability.
     sizes
-        Cells in a subset of sensitivity-n, one size after the other, up to 80 % of all as in the paper.
+        Cells in a subset of sensitivity-n, one size after the other, up to 80 % of all as in the
+        paper.
     sensitivity_runs
         Subsets of each size. Fewer than ``runs``, since there are many sizes.
     quantus_compat
-        Whether Quantus' pixel version is measured as well. It takes so little away that it is noise on most maps.
+        Whether Quantus' pixel version is measured as well. It takes so little away that it is noise
+        on most maps.
     """
 
     cells: int = 14
@@ -85,7 +91,9 @@ class Drops:
     drops: NDArray[np.float64]
 
     def correlation(self, parts: NDArray[np.float64]) -> float:
-        """Return Pearson's correlation with the sums of what a map gives to the parts; nan if either never varies.
+        """Return Pearson's correlation with the sums of what a map gives to the parts.
+
+        Nan if either never varies.
 
         Parameters
         ----------
@@ -96,9 +104,16 @@ class Drops:
 
 
 def cell_drops(
-    picture: Tensor, spec: CorrelationSpec, baseline: Tensor, size: int, runs: int, rng: np.random.Generator
+    picture: Tensor,
+    spec: CorrelationSpec,
+    baseline: Tensor,
+    size: int,
+    runs: int,
+    rng: np.random.Generator,
 ) -> Query[Drops]:
-    """Return the question what is lost with random subsets of cells; one answer serves every map of the tile.
+    """Return the question what is lost with random subsets of cells.
+
+    One answer serves every map of the tile.
 
     Parameters
     ----------
@@ -118,16 +133,22 @@ def cell_drops(
 
     Notes
     -----
-    Bhatt et al., *Evaluating and Aggregating Feature-based Model Explanations*, IJCAI 2020 (arXiv:2005.00631),
-    definition 3: the correlation, over random S of one size, of the sum of the attributions in S with ``f(x) -
-    f(x[S := baseline])``. Ancona et al., *Towards better understanding of gradient-based attribution methods*, ICLR
-    2018 (arXiv:1711.06104), section 3.3, asks the same for every size n: sensitivity-n.
+    Bhatt et al., *Evaluating and Aggregating Feature-based Model Explanations*, IJCAI 2020
+    (arXiv:2005.00631), definition 3: the correlation, over random S of one size, of the sum of the
+    attributions in S with ``f(x) - f(x[S := baseline])``. Ancona et al., *Towards better
+    understanding of gradient-based attribution methods*, ICLR 2018 (arXiv:1711.06104), section 3.3,
+    asks the same for every size n: sensitivity-n.
     """
     if min(picture.shape[1:]) < spec.cells:
-        problem = f"tiles of {picture.shape[2]} x {picture.shape[1]} px cannot be cut into {spec.cells} x {spec.cells}."
+        problem = (
+            f"tiles of {picture.shape[2]} x {picture.shape[1]} px cannot be cut into {spec.cells} x"
+            f" {spec.cells}."
+        )
         raise UsageError(problem, "Use fewer cells.")
     subsets = _subsets(rng, spec.cells**2, size, runs)
-    numbers = torch.from_numpy(cell_numbers((picture.shape[1], picture.shape[2]), spec.cells)).to(picture.device)
+    numbers = torch.from_numpy(cell_numbers((picture.shape[1], picture.shape[2]), spec.cells)).to(
+        picture.device
+    )
 
     def pictures() -> Iterator[Tensor]:
         yield picture
@@ -139,13 +160,16 @@ def cell_drops(
     return _drops_query(pictures(), subsets, spec.output)
 
 
-def value_drops(picture: Tensor, runs: int, rng: np.random.Generator, size: int = QUANTUS_SUBSET) -> Query[Drops]:
+def value_drops(
+    picture: Tensor, runs: int, rng: np.random.Generator, size: int = QUANTUS_SUBSET
+) -> Query[Drops]:
     """Return the question what is lost with random values of the tile, as Quantus' defaults ask it.
 
     Parameters
     ----------
     picture
-        (3, H, W), normalised. Single values are taken, of any colour, and set to the smallest of the picture.
+        (3, H, W), normalised. Single values are taken, of any colour, and set to the smallest of
+        the picture.
     runs, size
         Subsets, and values in each.
     rng
@@ -153,9 +177,9 @@ def value_drops(picture: Tensor, runs: int, rng: np.random.Generator, size: int 
 
     Notes
     -----
-    Quantus 0.6 ``FaithfulnessCorrelation`` with its defaults: 100 runs of 224 values, ``perturb_baseline="black"``,
-    logits, the map repeated for the three colours. Its normalisation of the map by the largest value does not change
-    a correlation.
+    Quantus 0.6 ``FaithfulnessCorrelation`` with its defaults: 100 runs of 224 values,
+    ``perturb_baseline="black"``, logits, the map repeated for the three colours. Its normalisation
+    of the map by the largest value does not change a correlation.
     """
     subsets = _subsets(rng, picture.numel(), size, runs)
     lowest = black(picture).flatten()
@@ -177,7 +201,10 @@ def parts_of_cells(values: NDArray[np.float32], cells: int) -> NDArray[np.float6
 
 
 def parts_of_values(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return what a map (H, W) gives to every value of three colours, for `Drops.correlation` after `value_drops`."""
+    """Return what a map (H, W) gives to every value of three colours.
+
+    It is for `Drops.correlation` after `value_drops`.
+    """
     return np.tile(values.ravel().astype(np.float64), 3)
 
 
@@ -186,7 +213,8 @@ def pearson(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     a, b = one - one.mean(), other - other.mean()
     # A series of equal numbers leaves rounding behind, which correlates with anything.
     if any(
-        np.abs(rest).max() <= np.finfo(np.float64).eps * np.abs(all_).max() for rest, all_ in ((a, one), (b, other))
+        np.abs(rest).max() <= np.finfo(np.float64).eps * np.abs(all_).max()
+        for rest, all_ in ((a, one), (b, other))
     ):
         return float("nan")
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
@@ -196,7 +224,9 @@ def _subsets(rng: np.random.Generator, parts: int, size: int, runs: int) -> NDAr
     return np.stack([rng.choice(parts, size, replace=False) for _ in range(runs)])
 
 
-def _drops_query(pictures: Iterator[Tensor], subsets: NDArray[np.int64], output: Output) -> Query[Drops]:
+def _drops_query(
+    pictures: Iterator[Tensor], subsets: NDArray[np.int64], output: Output
+) -> Query[Drops]:
     def conclude(answers: Answers) -> Drops:
         values = answers.logits if output == "logit" else answers.probabilities
         return Drops(subsets, values[0] - values[1:])

@@ -1,4 +1,7 @@
-"""Deletion and insertion: how a class's probability falls and rises as pixels go and come in a map's order."""
+"""Deletion and insertion.
+
+How a class's probability falls and rises as pixels go and come in a map's order.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,12 @@ class CurveSpec:
     Attributes
     ----------
     steps
-        Steps from the whole tile to none of it. 28 moved an area by at most 0.0007 against RISE's own 224 on tiles
-        of 224 px, at an eighth of the cost. ``rise`` takes as many as the tile has rows, so that each step changes as
-        many pixels as a row has.
+        Steps from the whole tile to none of it. 28 moved an area by at most 0.0007 against RISE's
+        own 224 on tiles of 224 px, at an eighth of the cost. ``rise`` takes as many as the tile has
+        rows, so that each step changes as many pixels as a row has.
     baselines
-        What takes the place of pixels; each gives a curve of its own, because it decides much of the area.
+        What takes the place of pixels; each gives a curve of its own, because it decides much of
+        the area.
     """
 
     steps: int | Literal["rise"] = 28
@@ -42,7 +46,9 @@ class CurveSpec:
     def __post_init__(self) -> None:
         check_baselines(self.baselines)
         if self.steps != "rise" and self.steps < 1:
-            raise UsageError(f"curves of {self.steps} steps cannot be drawn.", "Use 1 or more, for example 28.")
+            raise UsageError(
+                f"curves of {self.steps} steps cannot be drawn.", "Use 1 or more, for example 28."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +73,10 @@ class Curve:
 
 
 def curves(
-    picture: Tensor, baseline: Tensor, values: NDArray[np.float32], steps: int | Literal["rise"] = 28
+    picture: Tensor,
+    baseline: Tensor,
+    values: NDArray[np.float32],
+    steps: int | Literal["rise"] = 28,
 ) -> Query[tuple[Curve, Curve]]:
     """Return the question whose finding is (deletion, insertion) of a map on one tile.
 
@@ -82,10 +91,11 @@ def curves(
 
     Notes
     -----
-    Petsiuk et al., *RISE*, BMVC 2018 (arXiv:1806.07421), section 4.1. Deletion replaces pixels by the baseline, the
-    most important first, all three colours at once: a small area is good. Insertion starts from the baseline and puts
-    the tile's pixels back in the same order: a large area is good. RISE's code deletes to zero and inserts into a
-    blur; here each baseline is used for both.
+    Petsiuk et al., *RISE*, BMVC 2018 (arXiv:1806.07421), section 4.1. Deletion replaces pixels by
+    the baseline, the most important first, all three colours at once: a small area is good.
+    Insertion starts from the baseline and puts the tile's pixels back in the same order: a large
+    area is good. RISE's code deletes to zero and inserts into a blur; here each baseline is used
+    for both.
     """
     places = torch.from_numpy(ranks(values)).to(picture.device)
     total = values.size

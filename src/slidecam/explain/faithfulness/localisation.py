@@ -1,4 +1,7 @@
-"""Whether a map lies where a person drew: pointing game, energy inside, overlap of what is above a threshold."""
+"""Whether a map lies where a person drew.
+
+Pointing game, energy inside, overlap of what is above a threshold.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,8 @@ class LocalisationSpec:
 def pointing(values: NDArray[np.float32], mask: NDArray[np.bool_], tolerance: float = 0.0) -> float:
     """Return 1 if the highest value of a map lies in the mask, else 0; nan if the mask is empty.
 
-    Of several highest pixels, the share that lies inside: a flat map points where it hits by chance.
+    Of several highest pixels, the share that lies inside: a flat map points where it hits by
+    chance.
 
     Parameters
     ----------
@@ -44,7 +48,8 @@ def pointing(values: NDArray[np.float32], mask: NDArray[np.bool_], tolerance: fl
 
     Notes
     -----
-    Zhang et al., *Top-down Neural Attention by Excitation Backprop*, ECCV 2016 (arXiv:1608.00507), section 4.1.
+    Zhang et al., *Top-down Neural Attention by Excitation Backprop*, ECCV 2016 (arXiv:1608.00507),
+    section 4.1.
     """
     if not mask.any():
         return float("nan")
@@ -55,8 +60,8 @@ def pointing(values: NDArray[np.float32], mask: NDArray[np.bool_], tolerance: fl
 def energy(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
     """Return the share of a map's positive values that lies in the mask, 0 to 1.
 
-    To be read beside the mask's share of the tile, which is what a flat map scores. nan if the mask is empty or no
-    value is positive.
+    To be read beside the mask's share of the tile, which is what a flat map scores. nan if the mask
+    is empty or no value is positive.
 
     Parameters
     ----------
@@ -65,7 +70,8 @@ def energy(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
 
     Notes
     -----
-    Wang et al., *Score-CAM*, CVPR Workshops 2020 (arXiv:1910.01279), section 4.3: the energy-based pointing game.
+    Wang et al., *Score-CAM*, CVPR Workshops 2020 (arXiv:1910.01279), section 4.3: the energy-based
+    pointing game.
     """
     positive = np.maximum(values, 0).astype(np.float64)
     if not mask.any() or positive.max() <= 0:
@@ -73,8 +79,10 @@ def energy(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
     return float(positive[mask].sum() / positive.sum())
 
 
-def dice(values: NDArray[np.float32], mask: NDArray[np.bool_], threshold: Threshold | None = None) -> float:
-    """Return Dice's overlap ``2 |A ∩ B| / (|A| + |B|)`` of a mask and where a map is at or above a threshold.
+def dice(
+    values: NDArray[np.float32], mask: NDArray[np.bool_], threshold: Threshold | None = None
+) -> float:
+    """Return Dice's ``2 |A ∩ B| / (|A| + |B|)`` of a mask and where a map reaches a threshold.
 
     Parameters
     ----------

@@ -114,20 +114,39 @@ def explained_classes(
 def _own(classes: tuple[int, ...], names: Sequence[str], tiles: int) -> tuple[tuple[int, ...], str]:
     wrong = [index for index in classes if not 0 <= index < len(names)]
     if wrong or len(classes) != tiles:
-        problem = f"there is no class {wrong[0]}." if wrong else f"{len(classes)} classes were given for {tiles} tiles."
+        problem = (
+            f"there is no class {wrong[0]}."
+            if wrong
+            else f"{len(classes)} classes were given for {tiles} tiles."
+        )
         raise UsageError(problem, f"Give each tile one index from 0 to {len(names) - 1}.")
-    return classes, f"class {names[classes[0]]}" if len(set(classes)) == 1 else "each tile's own class"
+    return classes, (
+        f"class {names[classes[0]]}" if len(set(classes)) == 1 else "each tile's own class"
+    )
 
 
 def _same_class(classes: Sequence[int], batch: int) -> list[tuple[int, list[int]]]:
     """Return batches of tiles of one class: the class and the tiles' places."""
-    places = {index: [place for place, one in enumerate(classes) if one == index] for index in dict.fromkeys(classes)}
-    return [(index, some[at : at + batch]) for index, some in places.items() for at in range(0, len(some), batch)]
+    places = {
+        index: [place for place, one in enumerate(classes) if one == index]
+        for index in dict.fromkeys(classes)
+    }
+    return [
+        (index, some[at : at + batch])
+        for index, some in places.items()
+        for at in range(0, len(some), batch)
+    ]
 
 
 def refuse_no_numbers(values: NDArray[np.float32], method: str, tiles: Sequence[int]) -> None:
-    """Refuse maps (N, h, w) with values that are not finite; ExplanationError, naming the method and the tile."""
+    """Refuse maps (N, h, w) with values that are not finite.
+
+    ExplanationError, naming the method and the tile.
+    """
     broken = ~np.isfinite(values).all((1, 2))
     if broken.any():
-        problem = f"{method} gave a map with values that are no numbers for tile {tiles[int(broken.argmax())]}."
+        problem = (
+            f"{method} gave a map with values that are no numbers for tile"
+            f" {tiles[int(broken.argmax())]}."
+        )
         raise ExplanationError(problem, "Leave the method out, or give it other settings.")

@@ -1,4 +1,7 @@
-"""How far to trust maps: every method by every measure on some tiles, beside chance and the middle of the picture."""
+"""How far to trust maps.
+
+Every method by every measure on some tiles, beside chance and the middle of the picture.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,13 @@ from slidecam.errors import UsageError
 from slidecam.explain.faithfulness.asking import Witness
 from slidecam.explain.faithfulness.mapping import PREDICTED, explained_classes, maps_of_tiles
 from slidecam.explain.faithfulness.references import centre_prior, random_map
-from slidecam.explain.faithfulness.report import CENTRE, RANDOM, FaithfulnessReport, MethodFacts, random_title
+from slidecam.explain.faithfulness.report import (
+    CENTRE,
+    RANDOM,
+    FaithfulnessReport,
+    MethodFacts,
+    random_title,
+)
 from slidecam.explain.faithfulness.spec import FaithfulnessSpec
 from slidecam.explain.faithfulness.stability import max_sensitivity
 from slidecam.explain.faithfulness.summing import Ledger, share_of_masks
@@ -46,8 +55,9 @@ def measure(
 ) -> Generator[Step, None, FaithfulnessReport]:
     """Measure step by step how faithful some methods' maps of some tiles are.
 
-    Each tile is explained once by each method, and ``stability.repeats`` times more for max-sensitivity. At any time
-    the maps of ``spec.batch`` tiles are in memory, and as many tampered tiles.
+    Each tile is explained once by each method, and ``stability.repeats`` times more for
+    max-sensitivity. At any time the maps of ``spec.batch`` tiles are in memory, and as many
+    tampered tiles.
 
     Parameters
     ----------
@@ -58,8 +68,8 @@ def measure(
     tiles
         uint8, (N, H, W, 3), red, green, blue; H and W are the card's ``input_px``.
     classes
-        What each tile is explained for: a class's name, ``predicted``, or an index for each tile, such as its true
-        class.
+        What each tile is explained for: a class's name, ``predicted``, or an index for each tile,
+        such as its true class.
     spec
         What to measure, and how; None for the defaults.
     masks
@@ -79,11 +89,17 @@ def measure(
     for start in range(0, len(tiles), spec.batch):
         some = slice(start, start + spec.batch)
         masked = None if masks is None else masks[some]
-        yield from work.take(_Chunk(start, tiles[some].to(classifier.device), indices[some], masked), len(tiles))
-    return work.report(explained, len(tiles), float("nan") if masks is None else share_of_masks(masks))
+        yield from work.take(
+            _Chunk(start, tiles[some].to(classifier.device), indices[some], masked), len(tiles)
+        )
+    return work.report(
+        explained, len(tiles), float("nan") if masks is None else share_of_masks(masks)
+    )
 
 
-def with_randomisation(report: FaithfulnessReport, likenesses: tuple[Likeness, ...]) -> FaithfulnessReport:
+def with_randomisation(
+    report: FaithfulnessReport, likenesses: tuple[Likeness, ...]
+) -> FaithfulnessReport:
     """Return the report with what the randomisation check found on the same tiles."""
     return replace(report, likenesses=likenesses)
 
@@ -116,7 +132,9 @@ class _Measurement:
         """Explain a chunk of tiles by every method, then measure tile by tile."""
         maps: dict[str, Maps] = {}
         for name, explainer in self.methods.items():
-            found = yield from maps_of_tiles(explainer, chunk.pixels, chunk.classes, batch=self.spec.batch)
+            found = yield from maps_of_tiles(
+                explainer, chunk.pixels, chunk.classes, batch=self.spec.batch
+            )
             maps[name] = found.maps
             self._note(name, found)
         for place, trial in enumerate(self._trials(chunk)):
@@ -128,7 +146,10 @@ class _Measurement:
     def report(self, explained: str, tiles: int, mask_share: float) -> FaithfulnessReport:
         """Return everything that was found."""
         activation = self.classifier.card.activation
-        references = [MethodFacts(name, reference=True) for name in (*map(random_title, self._grids()), CENTRE)]
+        references = [
+            MethodFacts(name, reference=True)
+            for name in (*map(random_title, self._grids()), CENTRE)
+        ]
         return FaithfulnessReport(
             classifier=self.classifier.card.name,
             output="logit" if activation == "none" else f"{activation} probability",
@@ -143,7 +164,9 @@ class _Measurement:
 
     def _note(self, name: str, found: TileMaps) -> None:
         grid = self.spec.random_grid or (found.maps.shape[1], found.maps.shape[2])
-        facts = MethodFacts(name, reference=False, grid=grid, passes=found.passes, facts=found.facts)
+        facts = MethodFacts(
+            name, reference=False, grid=grid, passes=found.passes, facts=found.facts
+        )
         self.facts.setdefault(name, facts)
 
     def _grids(self) -> list[Grid]:
@@ -158,31 +181,47 @@ class _Measurement:
             yield Trial(picture, witness, chunk.first + place, mask, self.spec)
 
     def _beside(self, maps: Mapping[str, Maps], place: int, trial: Trial) -> dict[str, list[Maps]]:
-        """Return one tile's maps by method, with those of the references, one for each seed if they are random."""
+        """Return one tile's maps by method, with the references', one per seed if random."""
         seeds = [(seed, trial.number, MAPS) for seed in self.spec.seeds]
-        randoms = {random_title(grid): [random_map(seed, grid) for seed in seeds] for grid in self._grids()}
-        return {name: [found[place]] for name, found in maps.items()} | randoms | {CENTRE: [centre_prior(trial.size)]}
+        randoms = {
+            random_title(grid): [random_map(seed, grid) for seed in seeds] for grid in self._grids()
+        }
+        return (
+            {name: [found[place]] for name, found in maps.items()}
+            | randoms
+            | {CENTRE: [centre_prior(trial.size)]}
+        )
 
     def _shake(self, chunk: _Chunk, maps: Mapping[str, Maps]) -> Generator[Step, None, None]:
-        """Measure max-sensitivity of every method and of the references, which is known but not to everyone."""
+        """Measure max-sensitivity of every method and of the references.
+
+        That of the references is known, but not to everyone.
+        """
         left = self.spec.stability.tiles - chunk.first
         if left <= 0:
             return
         chunk = replace(chunk, pixels=chunk.pixels[:left], classes=chunk.classes[:left], masks=None)
         seed = self.spec.seeds[0]
-        explains = {name: _explains(explainer, chunk, self.spec.batch) for name, explainer in self.methods.items()}
+        explains = {
+            name: _explains(explainer, chunk, self.spec.batch)
+            for name, explainer in self.methods.items()
+        }
         explains |= {random_title(grid): _draws(seed, chunk.first, grid) for grid in self._grids()}
         explains[CENTRE] = lambda pixels: np.ones((len(pixels), 1, 1), np.float32)
         for name, explain in explains.items():
             rngs = [np.random.default_rng((seed, place, CHANGES)) for place in chunk.places]
             original = maps[name][: len(chunk.pixels)] if name in maps else None
-            worst = yield from max_sensitivity(explain, chunk.pixels, self.spec.stability, rngs, original)
+            worst = yield from max_sensitivity(
+                explain, chunk.pixels, self.spec.stability, rngs, original
+            )
             for value in worst:
                 self.ledger.note(name, "max-sensitivity", value)
 
 
 def _explains(explainer: Explainer, chunk: _Chunk, batch: int) -> Callable[[Tensor], Maps]:
-    return lambda pixels: result_of(maps_of_tiles(explainer, pixels, chunk.classes, batch=batch)).maps
+    return lambda pixels: (
+        result_of(maps_of_tiles(explainer, pixels, chunk.classes, batch=batch)).maps
+    )
 
 
 def _draws(seed: int, first: int, grid: Grid) -> Callable[[Tensor], Maps]:
@@ -199,4 +238,6 @@ def _check(methods: Mapping[str, Explainer], tiles: Tensor, masks: Masks | None)
         raise UsageError(problem, "Give a mask of each tile, on the tile's pixels.")
     taken = [name for name in methods if name == CENTRE or name.startswith(RANDOM)]
     if taken:
-        raise UsageError(f"a method is called {taken[0]!r}, as a reference is.", "Call it something else.")
+        raise UsageError(
+            f"a method is called {taken[0]!r}, as a reference is.", "Call it something else."
+        )

@@ -27,7 +27,18 @@ FAMILY = "DejaVu Sans"
 """Comes with matplotlib, so that a picture is the same on every machine."""
 
 INK, MUTED, LINE = "#1b1f24", "#5f6875", "#dde1e7"
-HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f3c8d", "#8c6d31", "#17becf", "#b03a48")
+HUES = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#e69f00",
+    "#7f3c8d",
+    "#8c6d31",
+    "#17becf",
+    "#b03a48",
+)
 """Okabe and Ito's, which colour-blind readers can tell apart, then a few more."""
 
 GREYS = (("#8a929e", "--"), ("#454c57", "--"), ("#b3b9c2", "--"), ("#1b1f24", ":"))
@@ -43,7 +54,9 @@ NAME_LENGTH = 24
 
 
 def curve_picture(report: FaithfulnessReport) -> Image.Image | None:
-    """Return the mean deletion and insertion curves, a panel for each baseline; None if there are none.
+    """Return the mean deletion and insertion curves, a panel for each baseline.
+
+    None if there are none.
 
     Bands are the standard error over tiles.
     """
@@ -62,9 +75,12 @@ def curve_picture(report: FaithfulnessReport) -> Image.Image | None:
 
 
 def figure_picture(report: FaithfulnessReport) -> Image.Image | None:
-    """Return a panel for each measure, whiskers of one standard error over tiles; None without findings.
+    """Return a panel for each measure, whiskers of one standard error over tiles.
 
-    Points and no bars, whose zero would dwarf what differs. The first random map's figure is a line through all.
+    None without findings.
+
+    Points and no bars, whose zero would dwarf what differs. The first random map's figure is a line
+    through all.
     """
     measures = [name for name in report.measures if not name.startswith("sensitivity-n:")]
     if not measures:
@@ -75,21 +91,32 @@ def figure_picture(report: FaithfulnessReport) -> Image.Image | None:
         found = [report.finding(one.name, measure) for one in report.methods]
         _draw_points(panel, report.methods, found, names=place % COLUMNS == 0)
         known = measure_called(measure)
-        panel.set_title(f"{known.title}  ({known.good} is good)", fontsize=8.5, color=INK, loc="left")
+        panel.set_title(
+            f"{known.title}  ({known.good} is good)", fontsize=8.5, color=INK, loc="left"
+        )
     return _picture(figure)
 
 
 def randomisation_picture(report: FaithfulnessReport) -> Image.Image | None:
-    """Return how like maps stay to the original ones as more of the network is random; None if that was not checked."""
+    """Return how like maps stay to the original ones as more of the network is random.
+
+    None if that was not checked.
+    """
     if not report.likenesses:
         return None
     figure, (panel,) = _sheet(1, 1, (PANEL_WIDTH * 1.5, PANEL_HEIGHT))
     stages = [name for name in STAGES if any(one.stage == name for one in report.likenesses)]
     for place, method in enumerate(dict.fromkeys(one.method for one in report.likenesses)):
-        by_stage = {one.stage: mean_and_error(one.correlation) for one in report.likenesses if one.method == method}
+        by_stage = {
+            one.stage: mean_and_error(one.correlation)
+            for one in report.likenesses
+            if one.method == method
+        }
         means, errors = zip(*(by_stage[stage] for stage in stages), strict=True)
         color = HUES[place % len(HUES)]
-        panel.plot(range(len(stages)), means, color=color, marker="o", markersize=4, label=_short(method))
+        panel.plot(
+            range(len(stages)), means, color=color, marker="o", markersize=4, label=_short(method)
+        )
         panel.errorbar(range(len(stages)), means, np.nan_to_num(errors), color=color, capsize=3)
     panel.set_xticks(range(len(stages)), stages)
     panel.set_ylim(-1.05, 1.05)
@@ -106,7 +133,14 @@ def _draw_curves(panel: Axes, report: FaithfulnessReport, measure: str) -> None:
     drawn = {one.method: one for one in report.curves if one.measure == measure}
     for method, color, style in _looks(report.methods):
         curve, finding = drawn[method.name], report.finding(method.name, measure)
-        panel.plot(curve.fractions, curve.mean, color=color, linestyle=style, linewidth=1.5, label=_short(method.name))
+        panel.plot(
+            curve.fractions,
+            curve.mean,
+            color=color,
+            linestyle=style,
+            linewidth=1.5,
+            label=_short(method.name),
+        )
         if finding is not None and np.isfinite(curve.se).all():
             band = (curve.mean - curve.se, curve.mean + curve.se)
             panel.fill_between(curve.fractions, *band, color=color, alpha=0.13, linewidth=0)
@@ -116,11 +150,24 @@ def _draw_curves(panel: Axes, report: FaithfulnessReport, measure: str) -> None:
     panel.set_xlim(0, 1)
 
 
-def _draw_points(panel: Axes, methods: Sequence[MethodFacts], found: Sequence[Finding | None], *, names: bool) -> None:
-    for place, ((_method, color, _style), one) in enumerate(zip(_looks(methods), found, strict=True)):
+def _draw_points(
+    panel: Axes, methods: Sequence[MethodFacts], found: Sequence[Finding | None], *, names: bool
+) -> None:
+    for place, ((_method, color, _style), one) in enumerate(
+        zip(_looks(methods), found, strict=True)
+    ):
         if one is not None and np.isfinite(one.mean):
             error = one.se_tiles if np.isfinite(one.se_tiles) else 0.0
-            panel.errorbar(one.mean, place, xerr=error, color=color, fmt="o", markersize=6, capsize=3, elinewidth=1.6)
+            panel.errorbar(
+                one.mean,
+                place,
+                xerr=error,
+                color=color,
+                fmt="o",
+                markersize=6,
+                capsize=3,
+                elinewidth=1.6,
+            )
     for method, one in zip(methods, found, strict=True):
         if method.reference and one is not None and np.isfinite(one.mean):
             panel.axvline(one.mean, color=MUTED, linewidth=0.9, linestyle=":")
@@ -131,7 +178,7 @@ def _draw_points(panel: Axes, methods: Sequence[MethodFacts], found: Sequence[Fi
 
 
 def _looks(methods: Sequence[MethodFacts]) -> list[tuple[MethodFacts, str, str]]:
-    """Return each method with its colour and line: colours for methods, grey dashes for references."""
+    """Return each method with colour and line: colours for methods, grey dashes for references."""
     own = [one for one in methods if not one.reference]
     others = [one for one in methods if one.reference]
     return [(one, HUES[place % len(HUES)], "-") for place, one in enumerate(own)] + [

@@ -1,4 +1,7 @@
-"""The model-randomisation check: a map that stays when the network forgets what it learnt does not explain it."""
+"""The model-randomisation check.
+
+A map that stays when the network forgets what it learnt does not explain it.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ if TYPE_CHECKING:
     Maps = NDArray[np.float32]
 
 STAGES = ("head", "last quarter", "last half", "all")
-"""How much of the network is made random, from its end: the closing linear layers, shares of all layers, everything."""
+"""How much of the network is made random, from its end.
+
+The closing linear layers, shares of all layers, everything.
+"""
 
 SHARES = {"last quarter": 0.25, "last half": 0.5, "all": 1.0}
 SSIM_EDGE, SSIM_WINDOW = 64, 7
@@ -72,7 +78,8 @@ class Likeness:
     method, stage
         Which maps, and how much of the network was random.
     correlation
-        (N,): Spearman's rank correlation of each tile's two maps, mean over seeds; nan where a map is flat.
+        (N,): Spearman's rank correlation of each tile's two maps, mean over seeds; nan where a map
+        is flat.
     structure
         (N,): structural similarity (SSIM) of both maps, each divided by its largest absolute value.
     """
@@ -116,12 +123,14 @@ def randomisation(
     Raises
     ------
     ExplanationError
-        If the network is TorchScript, whose layers cannot be made random, or a method refuses the classifier.
+        If the network is TorchScript, whose layers cannot be made random, or a method refuses the
+        classifier.
 
     Notes
     -----
-    Adebayo et al., *Sanity Checks for Saliency Maps*, NeurIPS 2018 (arXiv:1810.03292), section 3: cascading
-    randomisation from the top layer down. Layers are taken as the network registers them, last first.
+    Adebayo et al., *Sanity Checks for Saliency Maps*, NeurIPS 2018 (arXiv:1810.03292), section 3:
+    cascading randomisation from the top layer down. Layers are taken as the network registers them,
+    last first.
     """
     spec = spec or RandomisationSpec()
     original = yield from _maps(network, card, methods, (pixels, classes), spec)
@@ -129,7 +138,9 @@ def randomisation(
     rounds = [(stage, seed) for stage in spec.stages for seed in spec.seeds]
     for done, (stage, seed) in enumerate(rounds, 1):
         yield Step("randomisation", done, len(rounds), message=f"{stage} random, seed {seed}")
-        maps = yield from _maps(randomised(network, stage, seed), card, methods, (pixels, classes), spec)
+        maps = yield from _maps(
+            randomised(network, stage, seed), card, methods, (pixels, classes), spec
+        )
         for name in methods:
             found.setdefault((name, stage), []).append(likeness(maps[name], original[name]))
     return tuple(Likeness(*key, *_means(np.stack(values))) for key, values in found.items())
@@ -154,7 +165,11 @@ def randomised(network: nn.Module, stage: str, seed: int) -> nn.Module:
     """
     check_randomisable(network)
     copied = copy.deepcopy(network)
-    layers = [module for module in copied.modules() if next(module.parameters(recurse=False), None) is not None]
+    layers = [
+        module
+        for module in copied.modules()
+        if next(module.parameters(recurse=False), None) is not None
+    ]
     first = len(layers) - layers_of_stage(layers, stage)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for place, layer in enumerate(layers[first:], first):
@@ -166,35 +181,51 @@ def randomised(network: nn.Module, stage: str, seed: int) -> nn.Module:
 def check_randomisable(network: nn.Module) -> None:
     """Refuse a TorchScript network, whose layers cannot be made random; ExplanationError."""
     if isinstance(network, torch.jit.ScriptModule):
-        problem = "the randomisation check makes layers random, and a TorchScript network does not show its layers."
+        problem = (
+            "the randomisation check makes layers random, and a TorchScript network does not show"
+            " its layers."
+        )
         raise ExplanationError(problem, "Pass --no-randomisation, or make a bundle of its weights.")
 
 
 def layers_of_stage(layers: Sequence[nn.Module], stage: str) -> int:
     """Return how many of the layers with weights, from the end, a stage makes random.
 
-    The head is the linear layers that the network ends in, or its last layer if that is no linear one.
+    The head is the linear layers that the network ends in, or its last layer if that is no linear
+    one.
     """
-    head = next((n for n, layer in enumerate(reversed(layers)) if not isinstance(layer, nn.Linear)), len(layers))
+    head = next(
+        (n for n, layer in enumerate(reversed(layers)) if not isinstance(layer, nn.Linear)),
+        len(layers),
+    )
     head = max(head, 1)
     return head if stage == "head" else max(head, round(SHARES[stage] * len(layers)))
 
 
 def likeness(maps: Maps, originals: Maps) -> NDArray[np.float64]:
-    """Return rank correlation and structural similarity (2, N) of maps (N, h, w) with the original ones."""
+    """Return rank correlation and structural similarity (2, N) of maps (N, h, w) to originals."""
     pairs = list(zip(maps, originals, strict=True))
-    return np.asarray([[rank_correlation(*pair) for pair in pairs], [structure(*pair) for pair in pairs]])
+    return np.asarray(
+        [[rank_correlation(*pair) for pair in pairs], [structure(*pair) for pair in pairs]]
+    )
 
 
 def rank_correlation(one: Maps, other: Maps) -> float:
-    """Return Spearman's rank correlation of two maps (h, w), ties at their mean rank; nan if either is flat."""
+    """Return Spearman's rank correlation of two maps (h, w), ties at their mean rank.
+
+    Nan if either is flat.
+    """
     return pearson(rankdata(one), rankdata(other))
 
 
 def structure(one: Maps, other: Maps) -> float:
-    """Return the structural similarity (Wang et al. 2004) of two maps (h, w), each scaled to -1 to 1."""
+    """Return the structural similarity (Wang et al.
+
+    2004) of two maps (h, w), each scaled to -1 to 1.
+    """
     scaled = [
-        enlarged(values / max(float(np.abs(values).max()), 1e-30), (SSIM_EDGE, SSIM_EDGE)) for values in (one, other)
+        enlarged(values / max(float(np.abs(values).max()), 1e-30), (SSIM_EDGE, SSIM_EDGE))
+        for values in (one, other)
     ]
     return float(structural_similarity(*scaled, win_size=SSIM_WINDOW, data_range=2.0))
 
@@ -204,7 +235,8 @@ def _reset(layer: nn.Module) -> None:
     if callable(reset):
         reset()
         return
-    # Tokens, positions and scales that belong to a module without a way to start: random, as large as they were.
+    # Tokens, positions and scales that belong to a module without a way to start: random, as large
+    # as they were.
     for parameter in layer.parameters(recurse=False):
         spread = float(parameter.std(correction=0))
         parameter.copy_(torch.randn_like(parameter) * spread + parameter.mean())

@@ -30,7 +30,7 @@ CENTRE_SPREAD = 0.25
 
 
 def random_map(seed: int | Sequence[int], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Return a map (h, w) of independent values, even between 0 and 1; equal seeds give equal maps."""
+    """Return a map (h, w) of independent values, uniform in 0-1; equal seeds give equal maps."""
     return np.random.default_rng(seed).random(shape, np.float32)
 
 
@@ -45,7 +45,9 @@ def centre_prior(shape: tuple[int, int], spread: float = CENTRE_SPREAD) -> NDArr
         Standard deviation as a share of each edge.
     """
     rows, columns = (((np.arange(edge) + 0.5) / edge - 0.5) / spread for edge in shape)
-    fall: NDArray[np.float32] = np.exp(-(np.square(rows)[:, None] + np.square(columns)[None, :]) / 2)
+    fall: NDArray[np.float32] = np.exp(
+        -(np.square(rows)[:, None] + np.square(columns)[None, :]) / 2
+    )
     return fall.astype(np.float32)
 
 
@@ -56,8 +58,8 @@ class RandomMapSpec:
     Attributes
     ----------
     seed
-        Another one gives other maps. The tile's own bytes are drawn on too, so that tiles have maps of their own,
-        the same whatever stands beside them in a batch.
+        Another one gives other maps. The tile's own bytes are drawn on too, so that tiles have maps
+        of their own, the same whatever stands beside them in a batch.
     rows, columns
         Of the map; 7 by 7 is the grid of most networks on 224 px.
     """
@@ -94,7 +96,9 @@ class RandomMap(Explainer):
         maps = [[self._map(tile, index) for index in classes] for tile in pixels.cpu().numpy()]
         yield Step("random map", len(maps), len(maps))
         facts = {"seed": self.spec.seed}
-        return Explanation("random-map", logits, torch.from_numpy(np.asarray(maps)).to(pixels.device), 1, facts)
+        return Explanation(
+            "random-map", logits, torch.from_numpy(np.asarray(maps)).to(pixels.device), 1, facts
+        )
 
     def _map(self, tile: NDArray[np.uint8], index: int) -> NDArray[np.float32]:
         seed = (self.spec.seed, zlib.crc32(tile.tobytes()), index)
@@ -112,7 +116,9 @@ class CentrePrior(Explainer):
         """Explain nothing; see `Explainer.steps`."""
         check_classes(self.classifier, classes)
         logits = _logits(self.classifier, pixels)
-        prior = torch.from_numpy(centre_prior((self.spec.rows, self.spec.columns), self.spec.spread))
+        prior = torch.from_numpy(
+            centre_prior((self.spec.rows, self.spec.columns), self.spec.spread)
+        )
         yield Step("centre prior", len(pixels), len(pixels))
         maps = prior.to(pixels.device).repeat(len(pixels), len(classes), 1, 1)
         return Explanation("centre-prior", logits, maps, 1, {"spread": self.spec.spread})
@@ -120,11 +126,15 @@ class CentrePrior(Explainer):
 
 def _logits(classifier: Classifier, pixels: Tensor) -> Tensor:
     starts = range(0, len(pixels), BATCH)
-    return torch.cat([classifier.run(pixels[at : at + BATCH], gradients=False).logits for at in starts])
+    return torch.cat(
+        [classifier.run(pixels[at : at + BATCH], gradients=False).logits for at in starts]
+    )
 
 
 METHODS: tuple[Method, ...] = (
     Method("random-map", "Random map", RandomMapSpec, RandomMap, needs_map=False, dear=False),
-    Method("centre-prior", "Centre prior", CentrePriorSpec, CentrePrior, needs_map=False, dear=False),
+    Method(
+        "centre-prior", "Centre prior", CentrePriorSpec, CentrePrior, needs_map=False, dear=False
+    ),
 )
 """The references as methods, for panels; faithfulness measures them in any case."""

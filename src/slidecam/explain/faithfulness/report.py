@@ -35,8 +35,8 @@ class Difference:
     mean, se
         Of the tiles' differences, method minus reference, and its standard error.
     verdict
-        ``better`` or ``worse`` if 0 is outside the 95 % interval of Student's t, else ``no better``; ``unknown`` on
-        fewer than two tiles.
+        ``better`` or ``worse`` if 0 is outside the 95 % interval of Student's t, else ``no
+        better``; ``unknown`` on fewer than two tiles.
     """
 
     reference: str
@@ -54,14 +54,15 @@ class Finding:
     method, measure
         Names; see `measure_called` for what a measure means.
     values
-        (N,): each tile's figure, the mean over seeds; nan where there is none (a flat map, an empty mask).
+        (N,): each tile's figure, the mean over seeds; nan where there is none (a flat map, an empty
+        mask).
     mean
         Of the tiles that have one.
     se_tiles
         Standard error of the mean over tiles: other tiles like these would move it so far.
     se_seeds
-        Standard error over seeds: other random draws on the same tiles would move it so far. nan where chance has no
-        part, or one seed.
+        Standard error over seeds: other random draws on the same tiles would move it so far. nan
+        where chance has no part, or one seed.
     differences
         From the random map on the method's grid and from the centre prior; none for references.
     """
@@ -105,7 +106,8 @@ class MethodFacts:
     reference
         Whether it knows nothing of the classifier.
     grid
-        Rows and columns of the random map that it is compared with: its own map's, unless the spec says otherwise.
+        Rows and columns of the random map that it is compared with: its own map's, unless the spec
+        says otherwise.
     passes, facts
         As in `Explanation`; of the first tiles.
     """
@@ -129,7 +131,8 @@ class FaithfulnessReport:
     Attributes
     ----------
     classifier, output
-        Its name, and what the curves are of: ``softmax probability``, ``sigmoid probability``, ``logit``.
+        Its name, and what the curves are of: ``softmax probability``, ``sigmoid probability``,
+        ``logit``.
     explained
         What the tiles were explained for, in words: ``class tumour``, ``the predicted class``.
     tiles

@@ -14,13 +14,21 @@ from slidecam.explain.faithfulness.summing import mean_and_error
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from slidecam.explain.faithfulness.report import FaithfulnessReport, Finding, MethodFacts, Verdict
+    from slidecam.explain.faithfulness.report import (
+        FaithfulnessReport,
+        Finding,
+        MethodFacts,
+        Verdict,
+    )
 
 FEW = 20
 """Tiles below which a reader is warned."""
 
 SAME, LIKE, UNLIKE = 0.9, 0.5, 0.2
-"""Rank correlation, of either sign, at which a map of a random network is called the same, or below it another."""
+"""Rank correlation, of either sign, at which a map is called the same, or below it another.
+
+The map is that of a random network.
+"""
 
 FEWEST, MOST = 2, 6
 """Digits behind the point."""
@@ -37,7 +45,9 @@ SHOWN = 2
 
 def sentences(report: FaithfulnessReport) -> tuple[str, ...]:
     """Return what there is to say: some sentences about each method, as one text."""
-    return tuple(" ".join(_about(report, method)) for method in report.methods if not method.reference)
+    return tuple(
+        " ".join(_about(report, method)) for method in report.methods if not method.reference
+    )
 
 
 def cautions(report: FaithfulnessReport) -> tuple[str, ...]:
@@ -46,18 +56,29 @@ def cautions(report: FaithfulnessReport) -> tuple[str, ...]:
 
 
 def figure(mean: float, error: float = float("nan")) -> str:
-    """Return a figure with its standard error as people read it: ``0.53 ± 0.02``; a dash where there is none."""
+    """Return a figure with its standard error as people read it: ``0.53 ± 0.02``.
+
+    A dash where there is none.
+    """
     if not math.isfinite(mean):
         return NOTHING
     known = math.isfinite(error)
     # As many digits as the error has to say, in bounds.
-    digits = min(max(-math.floor(math.log10(error)), FEWEST), MOST) if known and error > 0 else FEWEST + 1
+    digits = (
+        min(max(-math.floor(math.log10(error)), FEWEST), MOST)
+        if known and error > 0
+        else FEWEST + 1
+    )
     shown = round(mean, digits) + 0.0  # never -0.00
     return f"{shown:.{digits}f} ± {error:.{digits}f}" if known else f"{shown:.{digits}f}"
 
 
 def _about(report: FaithfulnessReport, method: MethodFacts) -> Iterator[str]:
-    judged = [one for one in report.findings if one.method == method.name and measure_called(one.measure).judged]
+    judged = [
+        one
+        for one in report.findings
+        if one.method == method.name and measure_called(one.measure).judged
+    ]
     if judged:
         yield _against(report, method, judged, method.random)
         yield from _against_centre(judged)
@@ -65,17 +86,29 @@ def _about(report: FaithfulnessReport, method: MethodFacts) -> Iterator[str]:
     yield from _after_randomisation(report, method.name)
     if method.facts.get("approximate"):
         reason = method.facts["approximate"]
-        yield f"Its maps are approximate: {reason}." if isinstance(reason, str) else "Its maps are approximate."
+        yield (
+            f"Its maps are approximate: {reason}."
+            if isinstance(reason, str)
+            else "Its maps are approximate."
+        )
 
 
-def _against(report: FaithfulnessReport, method: MethodFacts, judged: Sequence[Finding], random: str) -> str:
+def _against(
+    report: FaithfulnessReport, method: MethodFacts, judged: Sequence[Finding], random: str
+) -> str:
     on = f"On {'this tile' if report.tiles == 1 else f'these {report.tiles} tiles'}"
     start = f"{on} {method.name} for {report.explained}"
-    by = {verdict: _by(judged, random, verdict) for verdict in ("better", "no better", "worse", "unknown")}
+    by = {
+        verdict: _by(judged, random, verdict)
+        for verdict in ("better", "no better", "worse", "unknown")
+    }
     if by["unknown"] and not by["better"] and not by["worse"] and not by["no better"]:
         return f"{start} cannot be told from a random map: there are too few tiles."
     if not by["better"] and not by["worse"]:
-        return f"{start} is no better than a random map ({_compared(report, by['no better'], random)})."
+        return (
+            f"{start} is no better than a random map"
+            f" ({_compared(report, by['no better'], random)})."
+        )
     parts = [
         f"{words} by {_count(by[verdict], judged)} ({_compared(report, by[verdict], random)})"
         for verdict, words in (("better", "better"), ("no better", "no better"), ("worse", "worse"))
@@ -90,18 +123,28 @@ def _against_centre(judged: Sequence[Finding]) -> Iterator[str]:
     if told and not better:
         yield "By no measure is it better than a blob in the middle of the tile."
     elif told and len(better) < len(told):
-        yield f"It is better than a blob in the middle of the tile by {len(better)} of {len(told)} measures."
+        yield (
+            f"It is better than a blob in the middle of the tile by {len(better)} of {len(told)}"
+            " measures."
+        )
 
 
 def _inside(report: FaithfulnessReport, method: str) -> Iterator[str]:
     found = report.finding(method, "energy")
     if found is not None and math.isfinite(found.mean):
         share = f"{100 * report.mask_share:.0f} %"
-        yield f"{100 * found.mean:.0f} % of the map lies inside the masks, which take {share} of their tiles."
+        yield (
+            f"{100 * found.mean:.0f} % of the map lies inside the masks, which take {share} of"
+            " their tiles."
+        )
 
 
 def _after_randomisation(report: FaithfulnessReport, method: str) -> Iterator[str]:
-    stages = {one.stage: mean_and_error(one.correlation) for one in report.likenesses if one.method == method}
+    stages = {
+        one.stage: mean_and_error(one.correlation)
+        for one in report.likenesses
+        if one.method == method
+    }
     head, whole = (stages.get(stage, (0.0, 0.0)) for stage in ("head", "all"))
     if head[0] >= SAME:
         told = f"With its head alone made random its map stays (rank correlation {figure(*head)})"
@@ -110,9 +153,14 @@ def _after_randomisation(report: FaithfulnessReport, method: str) -> Iterator[st
         yield "With the whole network made random its maps are flat."
     elif "all" in stages:
         told = (
-            f"With the whole network made random its map is {_likeness(whole[0])} (rank correlation {figure(*whole)})"
+            f"With the whole network made random its map is {_likeness(whole[0])} (rank correlation"
+            f" {figure(*whole)})"
         )
-        yield f"{told}: it shows the picture more than the classifier." if abs(whole[0]) >= LIKE else f"{told}."
+        yield (
+            f"{told}: it shows the picture more than the classifier."
+            if abs(whole[0]) >= LIKE
+            else f"{told}."
+        )
 
 
 def _likeness(correlation: float) -> str:
@@ -123,15 +171,24 @@ def _likeness(correlation: float) -> str:
 
 def _cautions(report: FaithfulnessReport) -> Iterator[str]:
     if report.tiles < FEW:
-        yield f"{report.tiles} {'tile is' if report.tiles == 1 else 'tiles are'} few: figures may change with others."
+        yield (
+            f"{report.tiles} {'tile is' if report.tiles == 1 else 'tiles are'} few: figures may"
+            " change with others."
+        )
     if report.tiles > 1:
-        yield "Each comparison stands for itself: of twenty with a map as good as chance, one is told better or worse."
+        yield (
+            "Each comparison stands for itself: of twenty with a map as good as chance, one is told"
+            " better or worse."
+        )
     yield from _narrow(report)
-    shaken = [one for one in report.findings if one.measure == "max-sensitivity" and np.isfinite(one.mean)]
+    shaken = [
+        one for one in report.findings if one.measure == "max-sensitivity" and np.isfinite(one.mean)
+    ]
     if shaken:
         yield (
-            f"Max-sensitivity tells how far a map moves when the tile changes by less than an eye sees, and nothing of "
-            f"whether it is right: the centre prior never moves, and a {RANDOM} always does."
+            "Max-sensitivity tells how far a map moves when the tile changes by less than an eye"
+            " sees, and nothing of whether it is right: the centre prior never moves, and a"
+            f" {RANDOM} always does."
         )
 
 
@@ -142,8 +199,8 @@ def _narrow(report: FaithfulnessReport) -> Iterator[str]:
         family, _, baseline = measure.partition(":")
         if family == "deletion" and span < NARROW and report.output != "logit":
             yield (
-                f"With the whole tile replaced ({baseline}), the probability falls by {span:.3f} only: "
-                f"the curves on this baseline have little to tell."
+                f"With the whole tile replaced ({baseline}), the probability falls by {span:.3f}"
+                " only: the curves on this baseline have little to tell."
             )
 
 
@@ -151,7 +208,9 @@ def _by(judged: Sequence[Finding], reference: str, verdict: Verdict) -> list[Fin
     return [
         one
         for one in judged
-        if any((apart.reference, apart.verdict) == (reference, verdict) for apart in one.differences)
+        if any(
+            (apart.reference, apart.verdict) == (reference, verdict) for apart in one.differences
+        )
     ]
 
 

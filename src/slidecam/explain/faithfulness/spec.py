@@ -35,8 +35,8 @@ class Measure:
     good
         Which end of its scale is the good one.
     judged
-        Whether a method that is no better than a random map fails by it. Not for stability, at which a map that never
-        changes is perfect, and not for single sizes of sensitivity-n.
+        Whether a method that is no better than a random map fails by it. Not for stability, at
+        which a map that never changes is perfect, and not for single sizes of sensitivity-n.
     needs_mask
         Whether somebody must have drawn where the class is.
     """
@@ -69,13 +69,17 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
 
 
 def measure_called(name: str) -> Measure:
-    """Return what is known of a measure, variants such as ``deletion:blur`` and ``sensitivity-n:20`` included."""
+    """Return what is known of a measure or a variant (``deletion:blur``, ``sensitivity-n:20``)."""
     family, _, variant = name.partition(":")
     known = MEASURES[family]
     if not variant:
         return known
     judged = known.judged and family != "sensitivity-n"
-    words = f"{known.title}, n = {variant}" if family == "sensitivity-n" else f"{known.title}, {variant}"
+    words = (
+        f"{known.title}, n = {variant}"
+        if family == "sensitivity-n"
+        else f"{known.title}, {variant}"
+    )
     return Measure(name, words, known.good, judged, known.needs_mask)
 
 
@@ -86,16 +90,19 @@ class FaithfulnessSpec:
     Attributes
     ----------
     measures
-        Of `MEASURES`. Where all are named, those that do not apply are left out: without masks those that need one,
-        and Quantus' pixels unless ``correlation`` says so. Where some are named, each is measured.
+        Of `MEASURES`. Where all are named, those that do not apply are left out: without masks
+        those that need one, and Quantus' pixels unless ``correlation`` says so. Where some are
+        named, each is measured.
     seeds
-        Of whatever is drawn by chance: random maps and subsets. Each is measured on its own, so that the table can
-        tell how much chance moves a figure. ROAD's noise and max-sensitivity's changes are drawn by the first alone.
+        Of whatever is drawn by chance: random maps and subsets. Each is measured on its own, so
+        that the table can tell how much chance moves a figure. ROAD's noise and max-sensitivity's
+        changes are drawn by the first alone.
     batch
         Pictures in one pass, and tiles that are explained together.
     random_grid
-        Rows and columns of the random map; None for a random map on the grid of each method, which is the fair one: a
-        class-activation map of 7 by 7 takes whole regions away, pixels at random leave every region in part.
+        Rows and columns of the random map; None for a random map on the grid of each method, which
+        is the fair one: a class-activation map of 7 by 7 takes whole regions away, pixels at random
+        leave every region in part.
     curves, correlation, stability, road, localisation
         Settings of each measure.
     """
@@ -113,14 +120,21 @@ class FaithfulnessSpec:
     def __post_init__(self) -> None:
         wrong = [name for name in self.measures if name not in MEASURES]
         if wrong:
-            raise UsageError(f"there is no measure {wrong[0]!r}.", f"Use some of {', '.join(MEASURES)}.")
+            raise UsageError(
+                f"there is no measure {wrong[0]!r}.", f"Use some of {', '.join(MEASURES)}."
+            )
         if not self.seeds or min(self.seeds) < 0 or self.batch < 1:
             problem = f"seeds {self.seeds} with batches of {self.batch} cannot be used."
-            raise UsageError(problem, "Name at least one seed, 0 or more, and a batch of 1 or more.")
+            raise UsageError(
+                problem, "Name at least one seed, 0 or more, and a batch of 1 or more."
+            )
 
     @property
     def named(self) -> tuple[str, ...]:
-        """Measures that were chosen rather than left as they are; nothing where all of `MEASURES` are named."""
+        """Measures that were chosen rather than left as they are.
+
+        Nothing where all of `MEASURES` are named.
+        """
         return () if set(self.measures) == set(MEASURES) else self.measures
 
     def wants(self, *measures: str) -> bool:

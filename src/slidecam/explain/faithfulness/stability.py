@@ -29,11 +29,13 @@ class StabilitySpec:
     Attributes
     ----------
     radius
-        Largest change of a pixel's colour, as a share of the full scale: 0.02 is 5 of 255 grey levels.
+        Largest change of a pixel's colour, as a share of the full scale: 0.02 is 5 of 255 grey
+        levels.
     repeats
         Changed tiles of which the worst counts. Each is explained anew.
     tiles
-        Tiles that a report measures so, the first ones: a dear method would take ten times as long as without.
+        Tiles that a report measures so, the first ones: a dear method would take ten times as long
+        as without.
     """
 
     radius: float = 0.02
@@ -42,7 +44,10 @@ class StabilitySpec:
 
     def __post_init__(self) -> None:
         if min(self.levels, self.repeats, self.tiles) < 1:
-            problem = f"{self.repeats} changes of {self.levels} grey levels on {self.tiles} tiles measure nothing."
+            problem = (
+                f"{self.repeats} changes of {self.levels} grey levels on {self.tiles} tiles measure"
+                " nothing."
+            )
             raise UsageError(problem, "Use 1 or more of each; a radius of 0.004 is one grey level.")
 
     @property
@@ -69,21 +74,24 @@ def max_sensitivity(
     spec
         How much to change them, and how often.
     rngs
-        One for each tile draws its changes, so that a tile's figure does not hang on its neighbours.
+        One for each tile draws its changes, so that a tile's figure does not hang on its
+        neighbours.
     original
         Their maps, if they are there already.
 
     Returns
     -------
     NDArray
-        (B,): 0 for a map that stays, 1 for one that moves by its own length; nan where a map is 0 everywhere.
+        (B,): 0 for a map that stays, 1 for one that moves by its own length; nan where a map is 0
+        everywhere.
 
     Notes
     -----
-    Yeh et al., *On the (In)fidelity and Sensitivity of Explanations*, NeurIPS 2019 (arXiv:1901.09392), definition 2,
-    estimated as captum does: the largest of some random ``|Phi(x + d) - Phi(x)| / |Phi(x)|`` with ``|d|∞ <= r`` and
-    the Euclidean norm of maps. Explainers are given bytes, so ``d`` is whole grey levels, and a colour that would
-    leave the scale stops at its end.
+    Yeh et al., *On the (In)fidelity and Sensitivity of Explanations*, NeurIPS 2019
+    (arXiv:1901.09392), definition 2, estimated as captum does: the largest of some random
+    ``|Phi(x + d) - Phi(x)| / |Phi(x)|`` with ``|d|∞ <= r`` and the Euclidean norm of maps.
+    Explainers are given bytes, so ``d`` is whole grey levels, and a colour that would leave the
+    scale stops at its end.
     """
     maps = explain(pixels) if original is None else original
     worst = np.zeros(len(pixels))
@@ -95,9 +103,11 @@ def max_sensitivity(
 
 
 def disturbed(pixels: Tensor, levels: int, rngs: Sequence[np.random.Generator]) -> Tensor:
-    """Return tiles, uint8 (B, H, W, 3), each colour of each pixel changed by at most ``levels``, evenly drawn."""
+    """Return tiles, uint8 (B, H, W, 3), every value changed by at most ``levels``, evenly drawn."""
     shape = pixels.shape[1:]
-    noise = np.stack([rng.integers(-levels, levels, shape, np.int16, endpoint=True) for rng in rngs])
+    noise = np.stack(
+        [rng.integers(-levels, levels, shape, np.int16, endpoint=True) for rng in rngs]
+    )
     changed = pixels.to(torch.int16) + torch.from_numpy(noise).to(pixels.device)
     return changed.clamp_(0, FULL_SCALE).to(torch.uint8)
 

@@ -67,19 +67,26 @@ class Ledger:
         order = {name: place for place, name in enumerate(MEASURES)}
         tables = {key: np.stack(values) for key, values in self.values.items()}
         methods = list(dict.fromkeys(method for method, _measure in tables))
-        keys = sorted(tables, key=lambda key: (methods.index(key[0]), order[key[1].partition(":")[0]]))
+        keys = sorted(
+            tables, key=lambda key: (methods.index(key[0]), order[key[1].partition(":")[0]])
+        )
         return tuple(_finding(key, tables, randoms.get(key[0])) for key in keys)
 
     def mean_curves(self) -> tuple[MeanCurve, ...]:
         """Return the mean curve of every method and measure that has curves."""
         return tuple(
-            MeanCurve(*key, self.fractions[key[1]], np.mean(values, 0), _error_of_mean(np.stack(values)))
+            MeanCurve(
+                *key, self.fractions[key[1]], np.mean(values, 0), _error_of_mean(np.stack(values))
+            )
             for key, values in self.curves.items()
         )
 
 
 def mean_and_error(values: Values) -> tuple[float, float]:
-    """Return the mean and its standard error of the values (N,) that are numbers; nan for what cannot be told."""
+    """Return the mean and its standard error of the values (N,) that are numbers.
+
+    Nan for what cannot be told.
+    """
     known = values[np.isfinite(values)]
     mean = float(known.mean()) if known.size else float("nan")
     return mean, float(_error_of_mean(known)) if known.size else float("nan")
@@ -100,12 +107,18 @@ def compared(method: Values, reference: Values, name: str, *, high_is_good: bool
     apart = method - reference
     mean, error = mean_and_error(apart)
     return Difference(
-        name, mean, error, _verdict(mean if high_is_good else -mean, error, int(np.isfinite(apart).sum()))
+        name,
+        mean,
+        error,
+        _verdict(mean if high_is_good else -mean, error, int(np.isfinite(apart).sum())),
     )
 
 
 def share_of_masks(masks: NDArray[np.bool_]) -> float:
-    """Return the mean share of a tile inside its mask, of masks (N, H, W) that are not empty; nan without one."""
+    """Return the mean share of a tile inside its mask, of masks (N, H, W) that are not empty.
+
+    Nan without one.
+    """
     shares = masks.mean((1, 2))
     return float(shares[shares > 0].mean()) if masks.any() else float("nan")
 
@@ -124,10 +137,18 @@ def _finding(key: Key, tables: Mapping[Key, Values], random: str | None) -> Find
     values = over_seeds(tables[key])
     mean, se_tiles = mean_and_error(values)
     by_seed = over_seeds(tables[key].T)
-    references = [] if random is None else [(name, measure) for name in (random, CENTRE) if (name, measure) in tables]
+    references = (
+        []
+        if random is None
+        else [(name, measure) for name in (random, CENTRE) if (name, measure) in tables]
+    )
     high = measure_called(measure).good == "high"
-    differences = [compared(values, over_seeds(tables[one]), one[0], high_is_good=high) for one in references]
-    return Finding(method, measure, values, mean, se_tiles, mean_and_error(by_seed)[1], tuple(differences))
+    differences = [
+        compared(values, over_seeds(tables[one]), one[0], high_is_good=high) for one in references
+    ]
+    return Finding(
+        method, measure, values, mean, se_tiles, mean_and_error(by_seed)[1], tuple(differences)
+    )
 
 
 def _verdict(gain: float, error: float, tiles: int) -> Verdict:

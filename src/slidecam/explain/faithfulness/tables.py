@@ -26,16 +26,27 @@ COLUMNS = (
     "random", "minus_random", "minus_random_se", "beside_random",
     "minus_centre", "minus_centre_se", "beside_centre",
 )  # fmt: skip
-"""Of the table, one row for each method and measure; an empty field is not known or does not apply."""
+"""The table's columns; the table has one row for each method and measure.
 
-STAGE_COLUMNS = ("method", "stage", "correlation", "correlation_se", "structure", "structure_se", "tiles")
+An empty field is not known or does not apply.
+"""
+
+STAGE_COLUMNS = (
+    "method",
+    "stage",
+    "correlation",
+    "correlation_se",
+    "structure",
+    "structure_se",
+    "tiles",
+)
 """Of the randomisation check's table."""
 
 DIGITS = 6
 
 
 def rows(report: FaithfulnessReport) -> list[dict[str, Any]]:
-    """Return one row for each method and measure, by `COLUMNS`: text, numbers, booleans and None."""
+    """Return one row for each method and measure, by `COLUMNS`: text, numbers, booleans or None."""
     references = {one.name for one in report.methods if one.reference}
     return [_row(one, reference=one.method in references) for one in report.findings]
 
@@ -46,8 +57,12 @@ def stage_rows(report: FaithfulnessReport) -> list[dict[str, Any]]:
         {
             "method": one.method,
             "stage": one.stage,
-            **dict(zip(STAGE_COLUMNS[2:4], map(_number, mean_and_error(one.correlation)), strict=True)),
-            **dict(zip(STAGE_COLUMNS[4:6], map(_number, mean_and_error(one.structure)), strict=True)),
+            **dict(
+                zip(STAGE_COLUMNS[2:4], map(_number, mean_and_error(one.correlation)), strict=True)
+            ),
+            **dict(
+                zip(STAGE_COLUMNS[4:6], map(_number, mean_and_error(one.structure)), strict=True)
+            ),
             "tiles": int(np.isfinite(one.correlation).sum()),
         }
         for one in report.likenesses
@@ -55,7 +70,10 @@ def stage_rows(report: FaithfulnessReport) -> list[dict[str, Any]]:
 
 
 def report_object(report: FaithfulnessReport) -> dict[str, Any]:
-    """Return the whole report as JSON values: sentences, rows, curves, each tile's figures, settings."""
+    """Return the whole report as JSON values.
+
+    Sentences, rows, curves, each tile's figures, settings.
+    """
     return {
         "classifier": report.classifier,
         "output": report.output,
@@ -66,7 +84,8 @@ def report_object(report: FaithfulnessReport) -> dict[str, Any]:
         "cautions": list(cautions(report)),
         "methods": [_method(report, name) for name in (one.name for one in report.methods)],
         "findings": [
-            row | {"values": _numbers(one.values)} for row, one in zip(rows(report), report.findings, strict=True)
+            row | {"values": _numbers(one.values)}
+            for row, one in zip(rows(report), report.findings, strict=True)
         ],
         "curves": [
             {
@@ -97,7 +116,9 @@ def _row(one: Finding, *, reference: bool) -> dict[str, Any]:
         # The random map first, then the centre prior.
         names = COLUMNS[10 + 3 * place : 13 + 3 * place]
         values = (_number(difference.mean), _number(difference.se), difference.verdict)
-        apart |= dict(zip(names, values, strict=True)) | ({} if place else {"random": difference.reference})
+        apart |= dict(zip(names, values, strict=True)) | (
+            {} if place else {"random": difference.reference}
+        )
     return {
         "method": one.method,
         "reference": reference,
@@ -114,7 +135,11 @@ def _row(one: Finding, *, reference: bool) -> dict[str, Any]:
 
 def _method(report: FaithfulnessReport, name: str) -> dict[str, Any]:
     one = next(method for method in report.methods if method.name == name)
-    told = {} if one.reference else {"random": one.random, "passes": one.passes, "facts": dict(one.facts)}
+    told = (
+        {}
+        if one.reference
+        else {"random": one.random, "passes": one.passes, "facts": dict(one.facts)}
+    )
     return {"name": name, "reference": one.reference, **told}
 
 

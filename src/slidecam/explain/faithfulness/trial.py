@@ -10,7 +10,12 @@ import numpy as np
 
 from slidecam.explain.baselines import BASELINES
 from slidecam.explain.faithfulness.asking import Query, answered
-from slidecam.explain.faithfulness.correlation import cell_drops, parts_of_cells, parts_of_values, value_drops
+from slidecam.explain.faithfulness.correlation import (
+    cell_drops,
+    parts_of_cells,
+    parts_of_values,
+    value_drops,
+)
 from slidecam.explain.faithfulness.curves import Curve, curves
 from slidecam.explain.faithfulness.grids import enlarged
 from slidecam.explain.faithfulness.localisation import dice, energy, pointing
@@ -31,7 +36,10 @@ if TYPE_CHECKING:
     """A method, and a measure."""
 
 SUBSETS, PIXELS, NOISE, MAPS, CHANGES = range(1, 6)
-"""What chance is for; each draws from a stream of its own. Not from 0: to NumPy, seeds (1, 2) and (1, 2, 0) are one."""
+"""What chance is for; each draws from a stream of its own. Not from 0.
+
+To NumPy, seeds (1, 2) and (1, 2, 0) are one.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +133,9 @@ def _lost(trial: Trial) -> dict[str, list[Drops]]:
     """Return by measure what is lost with random subsets, for each seed."""
     asked = [pair for seed in trial.spec.seeds for pair in _subset_queries(trial, seed)]
     found: dict[str, list[Drops]] = {}
-    for (name, _query), drops in zip(asked, answered(trial.ask, [query for _name, query in asked]), strict=True):
+    for (name, _query), drops in zip(
+        asked, answered(trial.ask, [query for _name, query in asked]), strict=True
+    ):
         found.setdefault(name, []).append(drops)
     return found
 
@@ -136,18 +146,26 @@ def _subset_queries(trial: Trial, seed: int) -> list[tuple[str, Query[Drops]]]:
     asked = [("correlation", spec.size, spec.runs)] if wants("correlation") else []
     if wants("sensitivity-n"):
         asked += [(f"sensitivity-n:{size}", size, spec.sensitivity_runs) for size in spec.sizes]
-    queries = [(name, cell_drops(trial.picture, spec, baseline, size, runs, rng)) for name, size, runs in asked]
+    queries = [
+        (name, cell_drops(trial.picture, spec, baseline, size, runs, rng))
+        for name, size, runs in asked
+    ]
     if wants(PIXEL_CORRELATION) and (spec.quantus_compat or PIXEL_CORRELATION in trial.spec.named):
-        queries.append((PIXEL_CORRELATION, value_drops(trial.picture, spec.runs, trial.rng(seed, PIXELS))))
+        queries.append(
+            (PIXEL_CORRELATION, value_drops(trial.picture, spec.runs, trial.rng(seed, PIXELS)))
+        )
     return queries
 
 
-def _correlations(full: Sequence[Map], lost: Mapping[str, Sequence[Drops]], cells: int) -> Iterator[tuple[str, float]]:
-    """Yield by measure a correlation for each seed, and for sensitivity-n their mean over all sizes as well."""
+def _correlations(
+    full: Sequence[Map], lost: Mapping[str, Sequence[Drops]], cells: int
+) -> Iterator[tuple[str, float]]:
+    """Yield correlations by measure for each seed, for sensitivity-n also their mean over sizes."""
     sizes: list[list[float]] = []
     for name, drops in lost.items():
         parts = [
-            parts_of_values(values) if name == PIXEL_CORRELATION else parts_of_cells(values, cells) for values in full
+            parts_of_values(values) if name == PIXEL_CORRELATION else parts_of_cells(values, cells)
+            for values in full
         ]
         # A method has one map for all seeds, the random map has one for each.
         several = parts if len(parts) > 1 else parts * len(drops)
@@ -161,13 +179,17 @@ def _ordered_queries(values: Map, trial: Trial) -> Iterator[Query[dict[str, floa
     """Yield what is asked in the order of a map: curves on each baseline, and ROAD."""
     spec = trial.spec
     for name in spec.curves.baselines if spec.wants("deletion", "insertion") else ():
-        yield curves(trial.picture, trial.baselines[name], values, spec.curves.steps).then(partial(_both, name, spec))
+        yield curves(trial.picture, trial.baselines[name], values, spec.curves.steps).then(
+            partial(_both, name, spec)
+        )
     if spec.wants("road"):
         rng = trial.rng(spec.seeds[0], NOISE)
         yield road(trial.picture, values, spec.road, rng).then(lambda score: {"road": score})
 
 
-def _both(baseline: str, spec: FaithfulnessSpec, found: tuple[Curve, Curve]) -> dict[str, float | Curve]:
+def _both(
+    baseline: str, spec: FaithfulnessSpec, found: tuple[Curve, Curve]
+) -> dict[str, float | Curve]:
     pairs = zip(("deletion", "insertion"), found, strict=True)
     return {f"{name}:{baseline}": curve for name, curve in pairs if spec.wants(name)}
 

@@ -1,4 +1,7 @@
-"""A report in a folder: ``faithfulness.html`` for people, ``.json`` and ``.csv`` for programs, and its pictures."""
+"""A report in a folder.
+
+``faithfulness.html`` is for people, ``.json`` and ``.csv`` for programs; its pictures are beside.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,14 @@ from slidecam.explain.faithfulness.plots import curve_picture, figure_picture, r
 from slidecam.explain.faithfulness.sentences import NOTHING, cautions, figure, sentences
 from slidecam.explain.faithfulness.spec import measure_called
 from slidecam.explain.faithfulness.summing import mean_and_error
-from slidecam.explain.faithfulness.tables import COLUMNS, STAGE_COLUMNS, report_object, rows, stage_rows, write_rows
+from slidecam.explain.faithfulness.tables import (
+    COLUMNS,
+    STAGE_COLUMNS,
+    report_object,
+    rows,
+    stage_rows,
+    write_rows,
+)
 from slidecam.pages import picture_uri, write_page
 
 if TYPE_CHECKING:
@@ -27,7 +37,10 @@ WIDTH = 1800
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of the page's table; ``verdict`` is beside the random map, ``hint`` what a pointer is told."""
+    """One figure of the page's table.
+
+    ``verdict`` is beside the random map, ``hint`` what a pointer is told.
+    """
 
     words: str
     verdict: str = ""
@@ -37,9 +50,9 @@ class Cell:
 def write_faithfulness(report: FaithfulnessReport, folder: Path) -> Path:
     """Write a report into a folder and return its page, ``faithfulness.html``.
 
-    Beside it: ``faithfulness.json`` (everything, each tile's figures too), ``faithfulness.csv`` (one row for each
-    method and measure), ``randomisation.csv`` if that was checked, and the pictures. Each file appears whole or not
-    at all; what is there already is replaced.
+    Beside it: ``faithfulness.json`` (everything, each tile's figures too), ``faithfulness.csv``
+    (one row for each method and measure), ``randomisation.csv`` if that was checked, and the
+    pictures. Each file appears whole or not at all; what is there already is replaced.
     """
     with replacing(folder / f"{NAME}.json") as fresh:
         text = json.dumps(report_object(report), indent=1, ensure_ascii=False, allow_nan=False)
@@ -54,13 +67,18 @@ def write_faithfulness(report: FaithfulnessReport, folder: Path) -> Path:
 
 def _values(report: FaithfulnessReport, folder: Path) -> dict[str, Any]:
     # Single sizes of sensitivity-n are in the CSV.
-    measures = [measure_called(name) for name in report.measures if not name.startswith("sensitivity-n:")]
+    measures = [
+        measure_called(name) for name in report.measures if not name.startswith("sensitivity-n:")
+    ]
     return {
         "report": report,
         "sentences": sentences(report),
         "cautions": cautions(report),
         "measures": measures,
-        "table": [(one, [_cell(report.finding(one.name, known.name)) for known in measures]) for one in report.methods],
+        "table": [
+            (one, [_cell(report.finding(one.name, known.name)) for known in measures])
+            for one in report.methods
+        ],
         "mask_share": figure(report.mask_share) if math.isfinite(report.mask_share) else "",
         "pictures": _pictures(report, folder),
         "stages": _stages(report),
@@ -88,7 +106,10 @@ def _cell(found: Finding | None) -> Cell:
     if found is None:
         return Cell(NOTHING)
     lines = [f"± {figure(found.se_tiles)} over tiles, ± {figure(found.se_seeds)} over seeds"]
-    lines += [f"{figure(one.mean, one.se)} from the {one.reference}: {one.verdict}" for one in found.differences]
+    lines += [
+        f"{figure(one.mean, one.se)} from the {one.reference}: {one.verdict}"
+        for one in found.differences
+    ]
     judged = found.differences and measure_called(found.measure).judged
     verdict = found.differences[0].verdict.replace(" ", "-") if judged else ""
     return Cell(figure(found.mean, found.se_tiles), verdict, "\n".join(lines))
