@@ -23,8 +23,8 @@ from material import write_bundle, write_slide
 
 from slidecam.events import BatchDone, Planned, SlideFinished
 from slidecam.models import open_bundle
-from slidecam.pipeline import predict
-from slidecam.preparation import PredictSpec
+from slidecam.prediction.pipeline import predict
+from slidecam.runs.spec import PredictSpec
 
 BATCH = 16
 

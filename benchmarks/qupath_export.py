@@ -14,7 +14,7 @@ import numpy as np
 
 from slidecam.exchange.geojson import write_tiles_geojson
 from slidecam.exchange.qupath import write_tiles_table
-from slidecam.exchange.tiles import TileTable
+from slidecam.runs.tiles import TileTable
 
 CLASSES = ("Tumour", "Stroma", "Other")
 

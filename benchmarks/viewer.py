@@ -24,13 +24,13 @@ from napari.layers import Layer
 from qtpy.QtCore import QEventLoop, QTimer
 from qtpy.QtWidgets import QApplication
 
-from slidecam.exchange.tiles import TileTable
 from slidecam.geometry import Size, Spacing
 from slidecam.plugin.cells import CellGrid
 from slidecam.plugin.live import LiveOverlays
+from slidecam.plugin.open_run import ShownRun
 from slidecam.plugin.overlays import run_layers
-from slidecam.plugin.shown import ShownRun
-from slidecam.run_results import RunTiles
+from slidecam.runs import RunTiles
+from slidecam.runs.tiles import TileTable
 
 TILES = 100_000
 STEP = 224

@@ -18,12 +18,12 @@ from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from slidecam.errors import RegionReadError
-from slidecam.exchange.tiles import TileTable
 from slidecam.foreground import Foreground
 from slidecam.geometry import Box, Level, LevelBox, Size, Spacing
 from slidecam.models import Card, save_bundle
 from slidecam.models.architectures import build_network
-from slidecam.run_results import RunTiles
+from slidecam.runs import RunTiles
+from slidecam.runs.tiles import TileTable
 from slidecam.sources import Source, SourceFacts
 from slidecam.store import Status
 

@@ -10,8 +10,8 @@ import pytest
 from slidecam.events import SlideFailed
 from slidecam.exchange.manifest import SlideReport, SlideStatus, TileCounts
 from slidecam.models import open_bundle
-from slidecam.preparation import PredictSpec
 from slidecam.runlog import RunLog
+from slidecam.runs.spec import PredictSpec
 from slidecam.sources.discovery import FoundSlide
 
 

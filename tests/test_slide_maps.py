@@ -24,8 +24,8 @@ from slidecam.geometry import Size
 from slidecam.heatmap import PaintSpec, paint
 from slidecam.models import Card, open_bundle, save_bundle
 from slidecam.models.architectures import build_network
-from slidecam.pipeline import predict
-from slidecam.preparation import PredictSpec
+from slidecam.prediction.pipeline import predict
+from slidecam.runs.spec import PredictSpec
 from slidecam.store import RunStore, StorePlan, TileResults
 
 if TYPE_CHECKING:

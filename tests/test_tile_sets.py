@@ -19,9 +19,11 @@ from shapely.geometry import shape
 from slidecam.errors import DataSetError, MaskError, UsageError
 from slidecam.foreground import LabelRule
 from slidecam.geometry import Box, LevelBox
-from slidecam.learning.pictures import load_pixels, read_picture_set
+from slidecam.learning.data.pictures import load_pixels, read_picture_set
 from slidecam.models import open_bundle
-from slidecam.preparation import PredictSpec, load_model, prepare
+from slidecam.prediction.model import load_model
+from slidecam.prediction.preparation import prepare
+from slidecam.runs.spec import PredictSpec
 from slidecam.steps import result_of
 from slidecam.streaming import StreamSpec, stream_tiles
 from slidecam.tile_sets import TileSetSpec, annotated, safe_name, write_tile_set

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from slidecam.heatmap import Heatmap, paint
     from slidecam.inference import classify
     from slidecam.models import Bundle, Card, open_bundle, save_bundle
-    from slidecam.pipeline import predict
-    from slidecam.preparation import PredictSpec
+    from slidecam.prediction.pipeline import predict
+    from slidecam.runs.spec import PredictSpec
     from slidecam.sources import Source, open_source, settle_spacing
     from slidecam.store import RunStore
     from slidecam.streaming import StreamSpec, stream_tiles
@@ -34,7 +34,7 @@ _ROOMS = {
     "Foreground": "foreground",
     "Heatmap": "heatmap",
     "LevelBox": "geometry",
-    "PredictSpec": "preparation",
+    "PredictSpec": "runs.spec",
     "RunStore": "store",
     "Size": "geometry",
     "SlidecamError": "errors",
@@ -50,7 +50,7 @@ _ROOMS = {
     "open_bundle": "models",
     "open_source": "sources",
     "paint": "heatmap",
-    "predict": "pipeline",
+    "predict": "prediction.pipeline",
     "save_bundle": "models",
     "settle_spacing": "sources",
     "stream_tiles": "streaming",

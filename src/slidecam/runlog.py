@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from slidecam.events import Finished, SlideFailed, SlideFinished
 from slidecam.exchange.manifest import RunFacts, SlideReport, write_manifest
-from slidecam.exchange.report import write_report
+from slidecam.reports.report import write_report
 from slidecam.sources.identifiers import public_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from slidecam.models import Bundle
-    from slidecam.preparation import PredictSpec
+    from slidecam.runs.spec import PredictSpec
     from slidecam.sources.discovery import FoundSlide
 
 MANIFEST, REPORT = "manifest.json", "report.html"

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from slidecam.cli.app import app
 from slidecam.models import open_bundle
-from slidecam.pipeline import predict
-from slidecam.preparation import PredictSpec
-from slidecam.run_results import read_run_tiles
+from slidecam.prediction.pipeline import predict
+from slidecam.runs import read_run_tiles
+from slidecam.runs.spec import PredictSpec
 from slidecam.teaching import Annotation, Corrections, write_annotations
 
 if TYPE_CHECKING:

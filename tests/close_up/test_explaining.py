@@ -23,8 +23,8 @@ from slidecam.close_up.explaining import wanted_classes
 from slidecam.errors import ExplanationError, SlidecamError, UsageError
 from slidecam.explain.activation_maps import CHEAP, grad_cam, plan_maps
 from slidecam.explain.catalogue import CATALOGUE
-from slidecam.explain.faithfulness import FaithfulnessSpec
 from slidecam.explain.map_methods import MapExplainer
+from slidecam.faithfulness import FaithfulnessSpec
 from slidecam.models import open_bundle
 from slidecam.steps import result_of
 

@@ -23,15 +23,15 @@ from hypothesis import strategies as st
 
 from slidecam.exchange import wsinfer_csv
 from slidecam.exchange.geojson import qupath_class_name, write_tiles_geojson
-from slidecam.exchange.tiles import TileTable
 from slidecam.foreground.annotations import areas_of
 from slidecam.foreground.files import read_content
 from slidecam.geometry import Box
+from slidecam.runs.tiles import TileTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from exchange.conftest import TableMaker
+    from tile_tables import TableMaker
 
     Breaker = Callable[[dict[str, Any]], object]
 

@@ -25,7 +25,7 @@ from slidecam.store import RunStore, StorePlan, TileResults, write_run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from exchange.conftest import TableMaker
+    from tile_tables import TableMaker
 
 NAN = float("nan")
 

@@ -13,19 +13,19 @@ import pytest
 from PIL import Image
 
 from slidecam.errors import StoreError, UsageError
-from slidecam.exchange.montage import (
-    MontageFacts,
-    MontageSlice,
-    decisive_slices,
-    glowing,
-    write_montage_png,
-)
 from slidecam.exchange.nifti import write_nifti
 from slidecam.exchange.slices_csv import SliceTable, read_slices_csv, write_slices_csv
 from slidecam.exchange.volume_zarr import (
     VolumeRasterSpec,
     read_volume_ome_zarr,
     write_volume_ome_zarr,
+)
+from slidecam.reports.montage import (
+    MontageFacts,
+    MontageSlice,
+    decisive_slices,
+    glowing,
+    write_montage_png,
 )
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 

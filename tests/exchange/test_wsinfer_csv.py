@@ -15,7 +15,7 @@ from slidecam.exchange.wsinfer_csv import read_tiles_csv, write_tiles_csv
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from exchange.conftest import TableMaker
+    from tile_tables import TableMaker
 
 
 def test_the_file_is_exactly_wsinfers_layout(make_table: TableMaker, tmp_path: Path) -> None:

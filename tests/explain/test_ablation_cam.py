@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from explain.conftest import MakeSmall, Small
     from slidecam.models import Classifier
+    from small_networks import MakeSmall, Small
 
 ALL = (0, 1, 2, 3)
 

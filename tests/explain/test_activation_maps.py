@@ -198,8 +198,9 @@ def test_gradients_that_are_the_same_everywhere_are_kept_as_one_place() -> None:
     seen: list[tuple[int, ...]] = []
     one = CHEAP["gradcam"]
     spying = type(one)(
-        one.title, lambda given: seen.append(tuple(given.gradient.shape)) or one.compute(given)
-    )  # type: ignore[func-returns-value]
+        one.title,
+        lambda given: seen.append(tuple(given.gradient.shape)) or one.compute(given),  # type: ignore[func-returns-value]
+    )
     MapPlan((spying,), (0, 1))(ClassifierPass(activation, logits))
     MapPlan((spying,), (0,))(curved_pass())
     assert seen == [(2, 1, 5, 1, 1), (2, 1, 5, 1, 1), (2, 1, 5, 3, 4)]

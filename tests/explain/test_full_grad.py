@@ -19,8 +19,8 @@ from slidecam.explain.full_grad import METHODS, FullGrad, FullGradSpec
 from slidecam.models import classifier_for
 
 if TYPE_CHECKING:
-    from explain.conftest import MakeSmall
     from slidecam.models.backbones import Backend
+    from small_networks import MakeSmall
 
 BACKENDS: tuple[Backend, ...] = ("eager", "folded")
 

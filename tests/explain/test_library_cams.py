@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from explain.conftest import MakeSmall, Small
     from slidecam.explain.explainer import Explanation
+    from small_networks import MakeSmall, Small
 
 CLASSES = (0, 2)
 BY_NAME = {method.name: method for method in METHODS}

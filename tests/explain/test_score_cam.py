@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from explain.conftest import MakeSmall, Small
     from slidecam.models import Classifier
     from slidecam.models.backbones import Backend
+    from small_networks import MakeSmall, Small
 
 CLASSES = (0, 2)
 BACKENDS: tuple[Backend, ...] = ("eager", "folded")
@@ -190,8 +190,12 @@ def test_the_facts_tell_what_the_mean_colour_is_taken_for(small: MakeSmall) -> N
 
 
 @pytest.mark.parametrize(
-    ("spec", "named"), [(ScoreCamSpec("best"), "'best'"), (ScoreCamSpec(batch=0), "0 masked")]
-)  # type: ignore[arg-type]
+    ("spec", "named"),
+    [
+        (ScoreCamSpec("best"), "'best'"),  # type: ignore[arg-type]
+        (ScoreCamSpec(batch=0), "0 masked"),
+    ],
+)
 def test_settings_that_cannot_be_are_refused(
     small: MakeSmall, spec: ScoreCamSpec, named: str
 ) -> None:

@@ -21,7 +21,7 @@ from slidecam.models import open_bundle
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from explain.conftest import MakeSmall
+    from small_networks import MakeSmall
 
 CLASSES = (0, 2)
 

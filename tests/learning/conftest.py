@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slidecam.learning.recipe import read_recipe
+from slidecam.learning.recipes.recipe import read_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from slidecam.learning.recipe_tables import Recipe
+    from slidecam.learning.recipes.tables import Recipe
 
 COLORS = {"blue": (50, 60, 160), "green": (60, 150, 70), "red": (170, 60, 50)}
 

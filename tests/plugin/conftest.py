@@ -33,9 +33,9 @@ with warnings.catch_warnings():
 
     import slidecam.plugin.dock  # noqa: F401
 
-from slidecam.pipeline import predict
-from slidecam.plugin.shown import ShownRun, read_shown
-from slidecam.preparation import PredictSpec
+from slidecam.plugin.open_run import ShownRun, read_shown
+from slidecam.prediction.pipeline import predict
+from slidecam.runs.spec import PredictSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

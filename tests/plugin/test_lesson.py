@@ -11,12 +11,12 @@ from napari.layers import Layer
 
 from slidecam.errors import UsageError
 from slidecam.exchange.annotations import write_annotations
-from slidecam.plugin.desk import Desk
 from slidecam.plugin.lesson import CORRECTED, DRAWN, PAINTED, Lesson
+from slidecam.plugin.lesson_text import counts_told
+from slidecam.plugin.open_run import read_shown
 from slidecam.plugin.reading import get_reader
-from slidecam.plugin.shown import read_shown
 from slidecam.plugin.slide import slide_layer
-from slidecam.plugin.told import counts_told
+from slidecam.plugin.viewer_state import Desk
 from slidecam.teaching import Annotation, Corrections
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from napari.components import ViewerModel
 
-    from slidecam.plugin.shown import ShownRun
+    from slidecam.plugin.open_run import ShownRun
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from slidecam.plugin.overlays import class_layer, heat_layers
 from slidecam.plugin.placing import Placing
 
 if TYPE_CHECKING:
-    from slidecam.plugin.shown import ShownRun
+    from slidecam.plugin.open_run import ShownRun
 
 TOP = Path(__file__).parents[2] / "napari.yaml"
 

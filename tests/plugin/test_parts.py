@@ -14,25 +14,25 @@ import numpy as np
 import pytest
 
 import slidecam
-from slidecam.atomic import check_folder
 from slidecam.errors import SpacingError, UsageError, ViewerError
 from slidecam.exchange.annotations import read_annotations
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.exchange.wsinfer_csv import read_tiles_csv
+from slidecam.files import check_folder
 from slidecam.geometry import Box
 from slidecam.models import open_bundle
 from slidecam.plugin.areas import corners_of, shapes_layer
 from slidecam.plugin.cards import bundle_card, class_rows, tile_card
 from slidecam.plugin.classify_tab import quoted
 from slidecam.plugin.compat import camera, canvas_size, scale_bar
-from slidecam.plugin.guard import keep_triton_out
 from slidecam.plugin.job import Began, Ended, RunJob, RunOrder, Tiles, Writing
+from slidecam.plugin.llvm_workaround import keep_triton_out
 from slidecam.plugin.notices import BY_HAND, by_hand
 from slidecam.plugin.overlays import class_layer, heat_colors, heat_layers
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.rate import Rate, duration
 from slidecam.plugin.tasks import guarded, now_and_then
-from slidecam.plugin.why import METHODS, Why, explain_tile, why_layer
+from slidecam.plugin.tile_explanation import METHODS, Why, explain_tile, why_layer
 from slidecam.plugin.writing import (
     write_annotations,
     write_figure,
@@ -40,7 +40,7 @@ from slidecam.plugin.writing import (
     write_tiles_csv,
     write_tiles_geojson,
 )
-from slidecam.preparation import PredictSpec
+from slidecam.runs.spec import PredictSpec
 from slidecam.sources import settle_spacing
 from slidecam.steps import Step, result_of
 from slidecam.store import Status
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from napari.components import ViewerModel
 
-    from slidecam.plugin.shown import ShownRun
+    from slidecam.plugin.open_run import ShownRun
 
 
 class Watch:

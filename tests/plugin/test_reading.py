@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from napari.components import ViewerModel
 
-    from slidecam.plugin.shown import ShownRun
+    from slidecam.plugin.open_run import ShownRun
 
 
 def opened(path: Path) -> list[Layer]:

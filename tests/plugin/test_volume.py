@@ -13,14 +13,14 @@ import pytest
 from napari.layers import Layer
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
-from slidecam.plugin.desk import Desk
 from slidecam.plugin.job import Ended, RunJob, RunOrder, Tiles
 from slidecam.plugin.profile_panel import ProfilePanel
 from slidecam.plugin.reading import get_reader
 from slidecam.plugin.slide import KEY
+from slidecam.plugin.viewer_state import Desk
 from slidecam.plugin.volume import HUNG, hang
 from slidecam.plugin.volume_run import is_volume_run, read_profile
-from slidecam.preparation import PredictSpec
+from slidecam.runs.spec import PredictSpec
 
 if TYPE_CHECKING:
     from pathlib import Path

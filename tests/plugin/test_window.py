@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QApplication
 
 from slidecam.exchange.ome_zarr import RasterSpec, write_heatmap_ome_zarr
 from slidecam.geometry import Size, Spacing
-from slidecam.plugin import why
+from slidecam.plugin import tile_explanation as why
 from slidecam.plugin.compat import camera
 from slidecam.plugin.dock import PredictAndExplain
 from slidecam.plugin.overlays import CLASS, heat_layers
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.plugin.shown import ShownRun
+    from slidecam.plugin.open_run import ShownRun
 
 pytestmark = [pytest.mark.gui]
 

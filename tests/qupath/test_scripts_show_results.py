@@ -15,13 +15,13 @@ import pytest
 import torch
 
 from slidecam.exchange.qupath import QuPathExport, write_for_qupath
-from slidecam.exchange.tiles import TileTable
 from slidecam.foreground import load_classes
 from slidecam.geometry import Size
 from slidecam.models import Card, save_bundle
 from slidecam.models.architectures import build_network
-from slidecam.pipeline import predict
-from slidecam.preparation import PredictSpec
+from slidecam.prediction.pipeline import predict
+from slidecam.runs.spec import PredictSpec
+from slidecam.runs.tiles import TileTable
 from slidecam.sources import read_spacings
 from slidecam.store import RunStore
 from slidecam.tile_sets import TileSetSpec, write_tile_set

@@ -16,11 +16,11 @@ import pytest
 from make_phantom import synthesise, write
 from train_mri_bundle import SEEN, Recipe
 
+from slidecam.evaluation.volumes import evaluate_volume
 from slidecam.models import open_bundle
-from slidecam.pipeline import predict
-from slidecam.preparation import PredictSpec
+from slidecam.prediction.pipeline import predict
+from slidecam.runs.spec import PredictSpec
 from slidecam.store import read_run
-from slidecam.volume_evaluation import evaluate_volume
 
 FOLDER = Path(__file__).parents[2] / "sample_data"
 SEED = 7

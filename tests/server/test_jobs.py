@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
-from slidecam.pipeline import predict
-from slidecam.preparation import PredictSpec
+from slidecam.prediction.pipeline import predict
+from slidecam.runs.spec import PredictSpec
 from slidecam.store import RunStore
 
 from .conftest import LIMITS, finished, running_server

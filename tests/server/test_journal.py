@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from slidecam.server import journal as module
+from slidecam.server.fair_lock import Turns
 from slidecam.server.journal import Journal
-from slidecam.server.turns import Turns
 
 if TYPE_CHECKING:
     import pytest

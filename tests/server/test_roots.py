@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slidecam.errors import UsageError
-from slidecam.server.faults import RequestError
+from slidecam.server.http_errors import RequestError
 from slidecam.server.roots import Roots
 
 if TYPE_CHECKING:

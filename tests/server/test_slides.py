@@ -17,7 +17,7 @@ from slidecam.errors import RegionReadError
 from slidecam.geometry import LevelBox
 from slidecam.server import deepzoom
 from slidecam.server.deepzoom import TILE, DeepZoom
-from slidecam.server.faults import RequestError
+from slidecam.server.http_errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

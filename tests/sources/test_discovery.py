@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slidecam.errors import UsageError
-from slidecam.learning.picture_files import SUFFIXES as TRAINED
+from slidecam.learning.data.picture_files import SUFFIXES as TRAINED
 from slidecam.sources import discovery
 from slidecam.sources.discovery import find_slides
 

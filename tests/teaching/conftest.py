@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import MakeBoxes, MakeRun
-    from slidecam.run_results import RunTiles
+    from slidecam.runs import RunTiles
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from slidecam.teaching import Corrections, read_corrections
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slidecam.run_results import RunTiles
+    from slidecam.runs import RunTiles
 
 
 def test_what_was_said_is_there_when_the_run_is_opened_again(run: RunTiles) -> None:

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from slidecam.errors import DataSetError, UsageError
-from slidecam.learning.pictures import load_pixels, read_picture_set
-from slidecam.pipeline import predict
-from slidecam.preparation import PredictSpec, load_model, prepare
-from slidecam.run_results import read_run_tiles
+from slidecam.learning.data.pictures import load_pixels, read_picture_set
+from slidecam.prediction.model import load_model
+from slidecam.prediction.pipeline import predict
+from slidecam.prediction.preparation import prepare
+from slidecam.runs import read_run_tiles
+from slidecam.runs.spec import PredictSpec
 from slidecam.steps import result_of
 from slidecam.streaming import StreamSpec, stream_tiles
 from slidecam.teaching import Annotation, Corrections, ExportSpec, export_training, read_annotations

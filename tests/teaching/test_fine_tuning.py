@@ -15,16 +15,16 @@ import pytest
 import torch
 
 from slidecam.errors import BundleError, DataSetError, RunMismatchError, UsageError
-from slidecam.learning.head_tuning import Head, called
 from slidecam.models import Card, open_bundle, save_bundle
 from slidecam.models.architectures import build_network
 from slidecam.models.last_layer import LastLayer, find_last_layer, with_last_layer
-from slidecam.pipeline import predict
-from slidecam.preparation import PredictSpec
-from slidecam.run_results import compare_runs, read_run_tiles
+from slidecam.prediction.pipeline import predict
+from slidecam.runs import compare_runs, read_run_tiles
+from slidecam.runs.spec import PredictSpec
 from slidecam.steps import result_of
 from slidecam.teaching import Annotation, Corrections, FineTuneSpec, fine_tune
 from slidecam.teaching.embedding import embed_tiles, open_teachable
+from slidecam.teaching.head_tuning import Head, called
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.models import Bundle
-    from slidecam.run_results import RunTiles
+    from slidecam.runs import RunTiles
     from slidecam.teaching import FineTuned
 
 PLAIN = PredictSpec(heatmap="none")

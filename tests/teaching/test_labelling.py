@@ -17,7 +17,7 @@ from slidecam.teaching import Annotation, Corrections, label_tiles, write_annota
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slidecam.run_results import RunTiles
+    from slidecam.runs import RunTiles
 
 
 def square(name: str, left: float, top: float, right: float, bottom: float) -> Annotation:

@@ -11,12 +11,12 @@ import pytest
 
 from slidecam.errors import UsageError
 from slidecam.geometry import Box, Size
-from slidecam.run_results import uncertainty
+from slidecam.runs import uncertainty
 from slidecam.teaching import SuggestionSpec, suggest
 
 if TYPE_CHECKING:
     from conftest import MakeBoxes, MakeRun
-    from slidecam.run_results import RunTiles
+    from slidecam.runs import RunTiles
 
 
 def slowly(run: RunTiles, count: int, exclude: list[int], spec: SuggestionSpec) -> list[int]:

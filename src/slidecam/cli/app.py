@@ -263,9 +263,9 @@ def predict(
     """
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.cli.telling import heatmap_scales, size_shown
-        from slidecam.pipeline import predict as events
-        from slidecam.preparation import EVERY_SLIDE, PredictSpec
+        from slidecam.cli.output import heatmap_scales, size_shown
+        from slidecam.prediction.pipeline import predict as events
+        from slidecam.runs.spec import EVERY_SLIDE, PredictSpec
         from slidecam.sources import read_spacings
 
         size = size_shown(shown)
@@ -311,7 +311,7 @@ def info(
     json: Json = False,
 ) -> None:
     """Tell what a slide is: reader, levels, spacing and where it comes from."""
-    from slidecam.cli.telling import told_of_source
+    from slidecam.cli.output import told_of_source
 
     terminal = Terminal(json=json)
     with terminal.errors():
@@ -329,7 +329,7 @@ def models(
 
     Without any, in $SLIDECAM_MODELS, here, and in slidecam's own folders.
     """
-    from slidecam.cli.telling import told_of_bundles
+    from slidecam.cli.output import told_of_bundles
 
     terminal = Terminal(json=json)
     with terminal.errors():
@@ -405,7 +405,7 @@ def bundle(
 
     card.json and model.safetensors, proven by one forward pass.
     """
-    from slidecam.cli import telling
+    from slidecam.cli import output
     from slidecam.models import BundleSpec
 
     terminal = Terminal(json=json)
@@ -413,22 +413,22 @@ def bundle(
         spec = BundleSpec(
             architecture=arch,
             weights=weights,
-            class_names=telling.class_names(classes),
+            class_names=output.class_names(classes),
             spacing=mpp,
             tile_px=tile,
-            architecture_args=telling.architecture_arguments(tuple(arch_arg or ())),
+            architecture_args=output.architecture_arguments(tuple(arch_arg or ())),
             name=name,
             activation=None if activation is None else activation.value,
             input_px=resize,
-            mean=telling.three_numbers("--mean", mean),
-            std=telling.three_numbers("--std", std),
+            mean=output.three_numbers("--mean", mean),
+            std=output.three_numbers("--std", std),
             split=split,
             licence=licence,
             weights_format=weights_format.value,
             trust=trust,
             overwrite=overwrite,
         )
-        terminal.table(str(out), telling.told_of_new_bundle(spec, out))
+        terminal.table(str(out), output.told_of_new_bundle(spec, out))
 
 
 @app.command()
@@ -451,8 +451,8 @@ def demo(
     json: Json = False,
 ) -> None:
     """Classify the sample slide with the sample bundle and say where to look."""
-    from slidecam.pipeline import predict as events
-    from slidecam.preparation import PredictSpec
+    from slidecam.prediction.pipeline import predict as events
+    from slidecam.runs.spec import PredictSpec
     from slidecam.sources.samples import sample_folder
 
     terminal = Terminal(json=json)

@@ -14,8 +14,8 @@ from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from slidecam.learning.evaluation import Evaluation
-    from slidecam.slide_evaluation import SlideEvaluation, SlideEvaluationSpec
+    from slidecam.evaluation.slides import SlideEvaluation, SlideEvaluationSpec
+    from slidecam.learning.evaluation.evaluation import Evaluation
     from slidecam.steps import Step
 
     Measuring = Generator[Step, None, Evaluation | SlideEvaluation]
@@ -122,14 +122,14 @@ def evaluate(
     """
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.atomic import check_folder
-        from slidecam.cli.teaching import pairs_of, told_of
+        from slidecam.cli.learning_output import pairs_of, told_of
+        from slidecam.evaluation.slides import SlideEvaluationSpec
+        from slidecam.files import check_folder
         from slidecam.foreground import LabelRule
-        from slidecam.learning.examining import ExaminationSpec, examine
-        from slidecam.learning.preparing import device_for
+        from slidecam.learning.evaluation.bundle import ExaminationSpec, examine
+        from slidecam.learning.training.beginning import device_for
         from slidecam.models import open_bundle
-        from slidecam.preparation import PredictSpec
-        from slidecam.slide_evaluation import SlideEvaluationSpec
+        from slidecam.runs.spec import PredictSpec
 
         if out is not None:
             check_folder(out)
@@ -192,9 +192,9 @@ def _evaluate_volume(
     out: Path | None,
     how: tuple[tuple[str, ...], str, bool],
 ) -> None:
-    from slidecam.cli.teaching import told_of_volume
+    from slidecam.cli.learning_output import told_of_volume
+    from slidecam.evaluation.volumes import evaluate_volume, write_evaluation
     from slidecam.thresholds import parse_threshold
-    from slidecam.volume_evaluation import evaluate_volume, write_evaluation
 
     classes, threshold, json = how
     measured = evaluate_volume(run, mask, classes, parse_threshold(threshold))
@@ -216,8 +216,8 @@ def _on_slides(
     out: Path | None,
 ) -> Measuring:
     """Measure slides, or the runs in a folder, and write what is to be kept."""
+    from slidecam.evaluation.slides import evaluate_runs, evaluate_slides, write_slide_evaluation
     from slidecam.models import open_bundle
-    from slidecam.slide_evaluation import evaluate_runs, evaluate_slides, write_slide_evaluation
 
     if isinstance(material, Path):
         measured = yield from evaluate_runs(bundle, material, annotations, spec)

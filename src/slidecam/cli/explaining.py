@@ -107,9 +107,9 @@ def explain(
     """
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.cli.telling import places
+        from slidecam.cli.output import places
         from slidecam.close_up import CloseUpSpec, TileChoice, compare_models, explain_tiles
-        from slidecam.explain.faithfulness.curves import CurveSpec
+        from slidecam.faithfulness.curves import CurveSpec
 
         choice = TileChoice(
             at=places(at or []),
@@ -185,14 +185,9 @@ def faithfulness(
     """Measure how far to trust methods' maps, beside a random map: faithfulness files."""
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.cli.telling import places
+        from slidecam.cli.output import places
         from slidecam.close_up import MeasureSpec, TileChoice, measure_tiles
-        from slidecam.explain.faithfulness import (
-            MEASURES,
-            FaithfulnessSpec,
-            RandomisationSpec,
-            sentences,
-        )
+        from slidecam.faithfulness import MEASURES, FaithfulnessSpec, RandomisationSpec, sentences
 
         named = at or region or top or random
         choice = TileChoice(

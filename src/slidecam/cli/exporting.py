@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slidecam.cli.app import BundlePath, Json, Shown, SlidePath, Trust, app
-from slidecam.cli.refining import (
+from slidecam.cli.teaching import (
     Annotations,
     CorrectionsPath,
     MinShare,
@@ -105,13 +105,13 @@ def export(
     terminal = Terminal(json=json)
     with terminal.errors():
         if to is Purpose.QUPATH:
-            from slidecam.cli.telling import size_shown
+            from slidecam.cli.output import size_shown
 
             _for_qupath(run, out, tiles.value, size_shown(shown), terminal, json=json)
             return
-        from slidecam.cli.teaching import pairs_of, told_of_tiles
+        from slidecam.cli.learning_output import pairs_of, told_of_tiles
         from slidecam.foreground import LabelRule
-        from slidecam.run_results import read_run_tiles
+        from slidecam.runs import read_run_tiles
         from slidecam.teaching import ExportSpec, export_training
 
         spec = ExportSpec(

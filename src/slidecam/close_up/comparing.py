@@ -22,7 +22,7 @@ from slidecam.close_up.methods import choose_methods
 from slidecam.close_up.tiles import TileChoice, choose_tiles
 from slidecam.errors import UsageError
 from slidecam.inference import choose_device
-from slidecam.learning.folder import BUNDLE_FOLDER
+from slidecam.learning.training.folder import BUNDLE_FOLDER
 from slidecam.models import open_bundle
 from slidecam.steps import Step
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from slidecam.close_up.methods import ChosenMethod
     from slidecam.close_up.tiles import ChosenTiles
-    from slidecam.exchange.panel_rows import PanelRow
     from slidecam.models import Card, Classifier
+    from slidecam.reports.panel_rows import PanelRow
 
 Wanted = tuple[tuple[int, ...], ...]
 

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from slidecam.atomic import check_folder, replacing
 from slidecam.close_up.methods import DEFAULT, choose_methods
 from slidecam.close_up.tiles import BATCH, TileChoice, choose_tiles
 from slidecam.errors import UsageError
 from slidecam.exchange.manifest import strict_json
-from slidecam.exchange.panel import write_panel
-from slidecam.exchange.panel_rows import PanelCurves, PanelMap, PanelRow
 from slidecam.explain.baselines import BASELINES
-from slidecam.explain.faithfulness.asking import Witness, answered
-from slidecam.explain.faithfulness.curves import CurveSpec, curves
-from slidecam.explain.faithfulness.grids import enlarged
-from slidecam.explain.faithfulness.mapping import refuse_no_numbers
 from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
+from slidecam.faithfulness.curves import CurveSpec, curves
+from slidecam.faithfulness.grids import enlarged
+from slidecam.faithfulness.mapping import refuse_no_numbers
+from slidecam.faithfulness.perturbation import Witness, answered
+from slidecam.files import check_folder, replacing
 from slidecam.inference import choose_device
 from slidecam.models import open_bundle
 from slidecam.models.classifier import normalised
+from slidecam.reports.panel import write_panel
+from slidecam.reports.panel_rows import PanelCurves, PanelMap, PanelRow
 from slidecam.steps import Step
 
 if TYPE_CHECKING:

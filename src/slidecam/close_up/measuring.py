@@ -15,7 +15,7 @@ from slidecam.close_up.explaining import class_indices, refuse_existing
 from slidecam.close_up.methods import DEFAULT, choose_methods
 from slidecam.close_up.tiles import TileChoice, choose_tiles, holds_pictures
 from slidecam.errors import UsageError
-from slidecam.explain.faithfulness import (
+from slidecam.faithfulness import (
     MEASURES,
     FaithfulnessSpec,
     RandomisationSpec,
@@ -25,7 +25,7 @@ from slidecam.explain.faithfulness import (
     with_randomisation,
     write_faithfulness,
 )
-from slidecam.explain.faithfulness.mapping import explained_classes
+from slidecam.faithfulness.mapping import explained_classes
 from slidecam.inference import choose_device
 from slidecam.models import open_bundle
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from slidecam.close_up.tiles import ChosenTiles
-    from slidecam.explain.faithfulness import FaithfulnessReport
+    from slidecam.faithfulness import FaithfulnessReport
     from slidecam.models import Card
     from slidecam.steps import Step
 

@@ -20,9 +20,10 @@ from slidecam.foreground.annotations import rasterise
 from slidecam.foreground.classes import load_classes
 from slidecam.geometry import Size
 from slidecam.inference import classify
-from slidecam.learning.picture_files import SUFFIXES
-from slidecam.learning.pictures import load_pictures, read_picture_set
-from slidecam.preparation import PredictSpec, view_of
+from slidecam.learning.data.picture_files import SUFFIXES
+from slidecam.learning.data.pictures import load_pictures, read_picture_set
+from slidecam.prediction.preparation import view_of
+from slidecam.runs.spec import PredictSpec
 from slidecam.sources import open_source, settle_spacing
 from slidecam.sources.discovery import is_slide_folder
 from slidecam.sources.volume import VolumeSource

@@ -12,9 +12,9 @@ from uuid import uuid5
 
 import numpy as np
 
-from slidecam.atomic import replacing
 from slidecam.errors import MaskError
 from slidecam.exchange.geojson import NAMESPACE, qupath_class_name
+from slidecam.files import replacing
 from slidecam.foreground.annotations import EXPORT_AGAIN, drawn_areas_of
 from slidecam.foreground.files import read_content
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from slidecam.errors import StoreError
 from slidecam.exchange.qupath import QuPathExport, write_for_qupath
-from slidecam.exchange.tiles import TileTable
 from slidecam.geometry import Box, Size
+from slidecam.runs.tiles import TileTable
 from slidecam.sources import shown_corner
 from slidecam.store import RunStore, find_runs, read_run
 

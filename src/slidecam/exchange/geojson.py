@@ -20,8 +20,8 @@ from uuid import UUID
 
 import numpy as np
 
-from slidecam.atomic import replacing
 from slidecam.exchange.wsinfer_csv import PROBABILITY, pieces
+from slidecam.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.exchange.tiles import TileTable
+    from slidecam.runs.tiles import TileTable
     from slidecam.sources.source import RGB
 
 NAMESPACE = UUID("8f2b6f0e-5d0c-5a51-9f0b-6a1d1f7c2e90")

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from slidecam.atomic import replacing
+from slidecam.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slidecam.exchange.summary import ClassSummary
+    from slidecam.runs.summary import ClassSummary
 
 FORMAT, VERSION = "slidecam-manifest", 1
 

@@ -12,7 +12,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 
-from slidecam.atomic import replacing
+from slidecam.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

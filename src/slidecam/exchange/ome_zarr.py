@@ -15,8 +15,8 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
-from slidecam.atomic import replacing_folder
 from slidecam.errors import StoreError, UsageError
+from slidecam.files import replacing_folder
 from slidecam.geometry import Size, Spacing
 
 if TYPE_CHECKING:

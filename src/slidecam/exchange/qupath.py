@@ -19,11 +19,11 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
-from slidecam.atomic import replacing_folder
+from slidecam.drawing.heat import heat_colors
 from slidecam.exchange.geojson import MARK, opened, qupath_class_name, write_tiles_geojson
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
-from slidecam.exchange.overlay import heat_colors
 from slidecam.exchange.wsinfer_csv import PROBABILITY, as_text, pieces
+from slidecam.files import replacing_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.exchange.ome_zarr import HeatmapImage
-    from slidecam.exchange.tiles import TileTable
+    from slidecam.runs.tiles import TileTable
 
 INDEX, TABLE, GEOJSON = "slidecam.json", "tiles.csv.gz", "tiles.geojson.gz"
 COLUMNS = ("x", "y", "width", "height", "class")

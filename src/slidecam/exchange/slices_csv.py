@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.atomic import replacing
 from slidecam.errors import UsageError
+from slidecam.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,9 +16,9 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
-from slidecam.atomic import replacing_folder
 from slidecam.errors import StoreError
 from slidecam.exchange.ome_zarr import ATTRIBUTES, BLOSC_V2
+from slidecam.files import replacing_folder
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.atomic import replacing
 from slidecam.errors import UsageError
+from slidecam.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.exchange.tiles import TileTable
+    from slidecam.runs.tiles import TileTable
 
 BOX_COLUMNS = ("minx", "miny", "width", "height")
 PROBABILITY = "prob_"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -116,3 +117,8 @@ class Foreground:
 def whole_slide(size: Size) -> Foreground:
     """Return a foreground that takes every place of a slide of ``size`` for tissue."""
     return Foreground(np.ones((1, 1), np.bool_), size, "the whole slide")
+
+
+def mask_digest(mask: NDArray[np.bool_]) -> str:
+    """Return the digest that a plan knows a tissue mask by."""
+    return hashlib.sha256(repr(mask.shape).encode() + np.packbits(mask).tobytes()).hexdigest()

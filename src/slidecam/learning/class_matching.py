@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.learning.pictures import PictureSet
+    from slidecam.learning.data.pictures import PictureSet
     from slidecam.models.card import RGB, Card
 
 ABSENT_COLOR: RGB = (150, 156, 166)

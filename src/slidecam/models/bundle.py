@@ -17,8 +17,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from slidecam.atomic import check_folder
 from slidecam.errors import BundleError, CardError, MissingBundleError, WeightsError
+from slidecam.files import check_folder
 from slidecam.models.architectures import build_network
 from slidecam.models.card import (
     CARD_FILE,

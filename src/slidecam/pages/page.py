@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from slidecam.atomic import replacing
+from slidecam.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,8 @@ from slidecam.plugin.areas import SLIDE
 from slidecam.plugin.slide import KEY, SlideFacts
 
 if TYPE_CHECKING:
+    from slidecam.plugin.open_run import ShownRun
     from slidecam.plugin.placing import Placing
-    from slidecam.plugin.shown import ShownRun
 
 PLANE = 2
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.exchange.pen import as_hex
-from slidecam.run_results import legend, uncertainty
+from slidecam.drawing.pen import as_hex
+from slidecam.runs import legend, uncertainty
 from slidecam.store import Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slidecam.exchange.tiles import TileTable
     from slidecam.models import Card
-    from slidecam.plugin.shown import ShownRun
+    from slidecam.plugin.open_run import ShownRun
+    from slidecam.runs.tiles import TileTable
 
 SHOWN_CLASSES = 8
 BAR = 12

@@ -37,15 +37,15 @@ from slidecam.plugin.notices import by_hand, complain, tell, warn
 from slidecam.plugin.rate import duration
 from slidecam.plugin.region import Region
 from slidecam.plugin.tasks import in_background
-from slidecam.preparation import PredictSpec
+from slidecam.runs.spec import PredictSpec
 from slidecam.sources import COARSEST
 from slidecam.sources.samples import sample_folders
 
 if TYPE_CHECKING:
     from slidecam.models import Card
-    from slidecam.plugin.desk import Desk
     from slidecam.plugin.job import Update
     from slidecam.plugin.slide import SlideFacts
+    from slidecam.plugin.viewer_state import Desk
 
 TISSUE, VIEW, SHAPES = "Whole tissue", "Tissue in the current view", "Selected shapes"
 RESULTS = "slidecam-results"

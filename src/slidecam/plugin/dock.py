@@ -12,22 +12,22 @@ from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
 from slidecam.plugin import compat
 from slidecam.plugin.cells import NO_TILE
 from slidecam.plugin.classify_tab import ClassifyTab
-from slidecam.plugin.desk import Desk
+from slidecam.plugin.explanation_panel import WhyPanel
+from slidecam.plugin.open_run import ShownRun
 from slidecam.plugin.profile_panel import ProfilePanel
 from slidecam.plugin.read_tab import ReadTab
 from slidecam.plugin.save_tab import SaveTab
-from slidecam.plugin.shown import ShownRun
 from slidecam.plugin.slide import KEY, SlideFacts
 from slidecam.plugin.teach_tab import TeachTab
+from slidecam.plugin.tile_explanation import why_layer
+from slidecam.plugin.viewer_state import Desk
 from slidecam.plugin.volume import hang
 from slidecam.plugin.volume_run import read_profile
-from slidecam.plugin.why import why_layer
-from slidecam.plugin.why_panel import WhyPanel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slidecam.plugin.why import Why, WhyPicture
+    from slidecam.plugin.tile_explanation import Why, WhyPicture
 
 WIDTH, NARROWEST = 430, 320
 """Screen pixels that the dock asks for, and those that it needs where the screen is small."""

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.atomic import replacing
-from slidecam.exchange.pen import INK, MUTED, Pen, Place, Type, as_hex
-from slidecam.exchange.picture import DISCLAIMER, length_words, round_length
+from slidecam.drawing.pen import INK, MUTED, Pen, Place, Type, as_hex
+from slidecam.files import replacing
 from slidecam.plugin import compat
 from slidecam.plugin.cards import class_rows
+from slidecam.reports.picture import DISCLAIMER, length_words, round_length
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from slidecam.plugin.desk import Desk
+    from slidecam.plugin.viewer_state import Desk
 
 LONGEST = 9.0
 """Inches of the picture's longer side."""

@@ -19,13 +19,13 @@ import numpy as np
 from slidecam.events import BatchDone, Planned, SlideFailed, SlideFinished, TileFailed, Warned
 from slidecam.heatmap import PaintSpec, paint
 from slidecam.inference import SIGNED
-from slidecam.pipeline import predict
+from slidecam.plugin.open_run import read_shown
 from slidecam.plugin.overlays import pyramid_of
 from slidecam.plugin.rate import Rate
 from slidecam.plugin.region import Region, write_region
-from slidecam.plugin.shown import read_shown
 from slidecam.plugin.volume_run import is_volume_run
-from slidecam.preparation import PredictSpec
+from slidecam.prediction.pipeline import predict
+from slidecam.runs.spec import PredictSpec
 from slidecam.sources.discovery import find_slides
 from slidecam.store import RunStore
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from slidecam.events import Event
     from slidecam.models.card import Activation
-    from slidecam.plugin.shown import ShownRun
+    from slidecam.plugin.open_run import ShownRun
 
 EVERY = 0.2
 """Seconds between two updates: nobody sees faster ones, and the viewer has other things to do."""

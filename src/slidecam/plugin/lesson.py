@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.plugin.desk import Desk
-    from slidecam.plugin.shown import ShownRun
-    from slidecam.run_results import RunTiles
+    from slidecam.plugin.open_run import ShownRun
+    from slidecam.plugin.viewer_state import Desk
+    from slidecam.runs import RunTiles
 
 RGB = tuple[int, int, int]
 DRAWN, PAINTED, CORRECTED = "annotations", "painting", "corrected tiles"

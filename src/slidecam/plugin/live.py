@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.plugin.job import Heat
-    from slidecam.plugin.shown import ShownRun
+    from slidecam.plugin.open_run import ShownRun
 
 
 class LiveOverlays:

@@ -14,8 +14,8 @@ import pandas as pd
 from matplotlib import colormaps
 from napari.utils.colormaps import Colormap, DirectLabelColormap
 
+from slidecam.drawing.heat import COLORMAP, FAINTEST, SIGNED_COLORMAP, STRONGEST
 from slidecam.exchange.ome_zarr import halved, read_heatmap_ome_zarr
-from slidecam.exchange.overlay import COLORMAP, FAINTEST, SIGNED_COLORMAP, STRONGEST
 from slidecam.inference import TITLES
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.slide import KEY, LayerData
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.exchange.ome_zarr import HeatmapImage, RasterSpec
-    from slidecam.plugin.shown import ShownRun
+    from slidecam.plugin.open_run import ShownRun
 
 CLASS, PROBABILITY, HEAT = "class", "probability", "heatmap"
 """Kinds of overlays, as their metadata say."""

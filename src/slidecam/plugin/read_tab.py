@@ -25,12 +25,12 @@ from slidecam.plugin.cells import NO_TILE
 from slidecam.plugin.notices import by_hand
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
 from slidecam.plugin.tasks import in_background, now_and_then
-from slidecam.plugin.why import explain_tile
+from slidecam.plugin.tile_explanation import explain_tile
 
 if TYPE_CHECKING:
-    from slidecam.plugin.desk import Desk
-    from slidecam.plugin.shown import ShownRun
-    from slidecam.plugin.why import Why
+    from slidecam.plugin.open_run import ShownRun
+    from slidecam.plugin.tile_explanation import Why
+    from slidecam.plugin.viewer_state import Desk
     from slidecam.steps import Step
 
 PERCENT = 100

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from slidecam.plugin.areas import annotation_layer
 from slidecam.plugin.notices import tell, warn
+from slidecam.plugin.open_run import ShownRun, read_shown
 from slidecam.plugin.overlays import heat_layers, run_layers
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.reading import read_slide, run_folder, shown_viewer
-from slidecam.plugin.shown import ShownRun, read_shown
 from slidecam.plugin.slide import KEY, LayerData, SlideFacts, slide_layer
 from slidecam.plugin.volume_run import is_volume_run, volume_heat_layers, volume_run_layers
 from slidecam.store import read_run

@@ -6,10 +6,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from slidecam.pipeline import predict
+from slidecam.plugin.open_run import read_shown
 from slidecam.plugin.overlays import run_layers
-from slidecam.plugin.shown import read_shown
 from slidecam.plugin.slide import LayerData, slide_layer
+from slidecam.prediction.pipeline import predict
 from slidecam.sources.samples import sample_folder
 
 

@@ -15,7 +15,7 @@ from slidecam.plugin.notices import complain, tell
 from slidecam.plugin.slide import KEY
 
 if TYPE_CHECKING:
-    from slidecam.plugin.desk import Desk
+    from slidecam.plugin.viewer_state import Desk
 
 
 class SaveTab(QWidget):

@@ -24,16 +24,16 @@ from qtpy.QtWidgets import (
 from slidecam import teaching
 from slidecam.errors import SlidecamError
 from slidecam.plugin.lesson import Lesson
+from slidecam.plugin.lesson_text import compared, counts_told, tuned_told
 from slidecam.plugin.notices import by_hand, complain, tell
 from slidecam.plugin.tasks import in_background, now_and_then
-from slidecam.plugin.told import compared, counts_told, tuned_told
-from slidecam.run_results import compare_runs
+from slidecam.runs import compare_runs
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from slidecam.plugin.desk import Desk
-    from slidecam.run_results import RunTiles
+    from slidecam.plugin.viewer_state import Desk
+    from slidecam.runs import RunTiles
     from slidecam.steps import Step
     from slidecam.teaching import FineTuned
 

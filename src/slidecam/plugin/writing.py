@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.atomic import replacing_folder
 from slidecam.errors import UsageError
 from slidecam.exchange.annotations import Annotation
 from slidecam.exchange.annotations import write_annotations as write_areas
 from slidecam.exchange.geojson import write_tiles_geojson as tiles_geojson
 from slidecam.exchange.wsinfer_csv import write_tiles_csv as tiles_csv
+from slidecam.files import replacing_folder
 from slidecam.plugin.areas import AREA_TYPES, BOUNDS, COLORS, FEATURE, class_colors, corners_of
-from slidecam.plugin.shown import ShownRun
+from slidecam.plugin.open_run import ShownRun
 from slidecam.plugin.slide import KEY
-from slidecam.run_results import write_figure as figure
+from slidecam.reports.run_figure import write_figure as figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 from fastapi import FastAPI
 
-from slidecam.server.faults import handle_faults
 from slidecam.server.guard import Guard
+from slidecam.server.http_errors import handle_faults
 from slidecam.server.routes import router
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slidecam.atomic import replacing
+from slidecam.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slidecam.server.faults import RequestError
+from slidecam.server.http_errors import RequestError
 from slidecam.sources.discovery import slides_in
 
 if TYPE_CHECKING:

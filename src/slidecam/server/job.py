@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from slidecam.errors import SlidecamError
     from slidecam.events import Event
     from slidecam.models import Card
-    from slidecam.preparation import PredictSpec
+    from slidecam.runs.spec import PredictSpec
 
 JobStatus = Literal["queued", "running", "done", "partly", "failed", "cancelled"]
 
@@ -41,8 +41,8 @@ class JobOrder:
     Attributes
     ----------
     slides, out, model
-        As in `slidecam.pipeline.predict`; ``out`` None for a folder named after the job, under
-        ``home``.
+        As in `slidecam.prediction.pipeline.predict`; ``out`` None for a folder named after the
+        job, under ``home``.
     spec
         Everything else.
     card

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 from slidecam.errors import SlidecamError
 from slidecam.inference import choose_device
-from slidecam.pipeline import SLIDE_ERRORS, predict
-from slidecam.server.faults import UNFORESEEN, RequestError, busy
+from slidecam.prediction.pipeline import SLIDE_ERRORS, predict
+from slidecam.server.fair_lock import Turns
+from slidecam.server.http_errors import UNFORESEEN, RequestError, busy
 from slidecam.server.job import EXIT_FAILED, EXIT_REFUSED, EXIT_STOPPED, Job
-from slidecam.server.turns import Turns
 
 if TYPE_CHECKING:
-    from slidecam.preparation import PredictSpec, WarmClassifiers
+    from slidecam.prediction.model import WarmClassifiers
+    from slidecam.runs.spec import PredictSpec
     from slidecam.server.job import JobOrder
     from slidecam.server.limits import Limits
 

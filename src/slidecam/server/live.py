@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.errors import StoreError
-from slidecam.exchange.tiles import TileTable
+from slidecam.runs.tiles import TileTable
 from slidecam.store import RunStore, Status
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ from PIL import Image
 
 from slidecam.close_up.explaining import class_indices
 from slidecam.close_up.methods import choose_methods
-from slidecam.completion.overview import calibration_words
 from slidecam.errors import DataSetError, DeviceError
-from slidecam.exchange.tiles import CALLED_FROM
 from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
 from slidecam.inference import MANY_CLASSES
-from slidecam.learning.pixels import RESAMPLING, UNREADABLE, read_picture
-from slidecam.server.faults import RequestError
+from slidecam.learning.data.pixels import RESAMPLING, UNREADABLE, read_picture
+from slidecam.prediction.overview import calibration_words
+from slidecam.runs.tiles import CALLED_FROM
+from slidecam.server.http_errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from slidecam.close_up.methods import ChosenMethod
     from slidecam.explain.explainer import Explanation
     from slidecam.models import Card, Classifier
+    from slidecam.server.fair_lock import Turns
     from slidecam.server.limits import Limits
-    from slidecam.server.turns import Turns
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF")
 EXACT_CHANNELS = 128

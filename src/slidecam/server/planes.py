@@ -9,7 +9,7 @@ from PIL import Image
 
 from slidecam.geometry import LevelBox, Size
 from slidecam.server.deepzoom import DeepZoom
-from slidecam.server.faults import RequestError
+from slidecam.server.http_errors import RequestError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

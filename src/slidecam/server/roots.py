@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slidecam.errors import UsageError
-from slidecam.server.faults import RequestError
+from slidecam.server.http_errors import RequestError
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
-from slidecam.server.asked import JobRequest
-from slidecam.server.faults import RequestError
 from slidecam.server.folders import folder_told, result_file, result_told
 from slidecam.server.guard import drained
+from slidecam.server.http_errors import RequestError
 from slidecam.server.pictures import PictureRequest
+from slidecam.server.schemas import JobRequest
 from slidecam.server.service import Service
 from slidecam.server.static import VIEWER, static_files
 from slidecam.server.views import heatmap_values, heatmaps_told, tiles_told

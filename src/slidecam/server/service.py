@@ -12,14 +12,16 @@ from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
 from slidecam.close_up.methods import choose_methods
-from slidecam.completion.overview import calibration_words
 from slidecam.explain.neighbours import has_neighbours
 from slidecam.inference import TITLES, choose_device
 from slidecam.models import open_bundle
-from slidecam.preparation import PredictSpec, WarmClassifiers, view_of
-from slidecam.server.faults import busy
+from slidecam.prediction.model import WarmClassifiers
+from slidecam.prediction.overview import calibration_words
+from slidecam.prediction.preparation import view_of
+from slidecam.runs.spec import PredictSpec
+from slidecam.server.http_errors import busy
+from slidecam.server.job_requests import OrderBook
 from slidecam.server.jobs import Devices, JobDesk
-from slidecam.server.orders import OrderBook
 from slidecam.server.pictures import default_methods, explain_picture
 from slidecam.server.slides import SlideShelf
 from slidecam.server.views import classes_told, colours_told

@@ -14,7 +14,7 @@ from PIL import Image
 
 from slidecam.errors import SpacingError
 from slidecam.server.deepzoom import DeepZoom
-from slidecam.server.faults import RequestError
+from slidecam.server.http_errors import RequestError
 from slidecam.server.planes import PlaneZoom, planes_told
 from slidecam.sources import open_source, settle_spacing
 from slidecam.viewing import DEFAULT_VIEW

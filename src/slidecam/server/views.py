@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slidecam.drawing.heat import heat_colors
 from slidecam.errors import StoreError
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
-from slidecam.exchange.overlay import heat_colors
-from slidecam.exchange.tiles import TileTable
 from slidecam.exchange.volume_zarr import VolumeHeatmap, read_volume_ome_zarr
 from slidecam.inference import TITLES
-from slidecam.server.faults import RequestError
+from slidecam.runs.tiles import TileTable
+from slidecam.server.http_errors import RequestError
 from slidecam.store import RunStore, read_run
 
 if TYPE_CHECKING:

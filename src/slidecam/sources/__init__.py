@@ -2,7 +2,7 @@
 
 from slidecam.sources.opening import open_source, reader_names
 from slidecam.sources.overview import Overview
-from slidecam.sources.shown import shown_corner
+from slidecam.sources.qupath_view import shown_corner
 from slidecam.sources.source import GLASS, RGB, Source, SourceFacts
 from slidecam.sources.spacing import COARSEST, FINEST, SettledSpacing, read_spacings, settle_spacing
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from slidecam.atomic import replacing
 from slidecam.errors import RunMismatchError, StoreError, UsageError
+from slidecam.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.run_results import RunTiles
+    from slidecam.runs import RunTiles
 
 CORRECTIONS_FILE = "corrections.json"
 LOCK_FILE = ".corrections.lock"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from slidecam.atomic import replacing
 from slidecam.errors import RunMismatchError, StoreError, UsageError
+from slidecam.files import replacing
 from slidecam.models import open_bundle
 from slidecam.models.last_layer import LastLayer, find_last_layer
 from slidecam.sources import open_source
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.models import Bundle, Classifier
-    from slidecam.run_results import RunTiles
+    from slidecam.runs import RunTiles
 
 BATCH = 16
 

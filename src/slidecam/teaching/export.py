@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.atomic import replacing_folder
 from slidecam.errors import DataSetError, StoreError
 from slidecam.exchange.annotations import Annotation, read_annotations, write_annotations
+from slidecam.files import replacing_folder
 from slidecam.foreground import LabelRule
-from slidecam.learning.pictures import PICTURE_TABLE
+from slidecam.learning.data.pictures import PICTURE_TABLE
 from slidecam.models import open_bundle
 from slidecam.sources import open_source
 from slidecam.teaching.corrections import beside
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
     from slidecam.models import Card
-    from slidecam.run_results import RunTiles
+    from slidecam.runs import RunTiles
     from slidecam.sources import Source
     from slidecam.steps import Step
     from slidecam.teaching.corrections import Corrections

@@ -13,11 +13,11 @@ import numpy as np
 
 from slidecam.errors import BundleError
 from slidecam.inference import choose_device
-from slidecam.learning.head_tuning import tune_head
-from slidecam.learning.held_out import HeldOut, Split, leave_places_out, too_few
 from slidecam.steps import Step
 from slidecam.teaching.corrections import beside
 from slidecam.teaching.embedding import embed_tiles, open_teachable
+from slidecam.teaching.head_tuning import tune_head
+from slidecam.teaching.held_out import HeldOut, Split, leave_places_out, too_few
 from slidecam.teaching.labelling import label_tiles
 from slidecam.teaching.lessons import head_classes, make_task, notes_of, refuse_none, rehearsed_rows
 from slidecam.teaching.places import places_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from slidecam.exchange.annotations import Annotation
     from slidecam.models import Bundle
-    from slidecam.run_results import RunTiles
+    from slidecam.runs import RunTiles
     from slidecam.teaching.corrections import Corrections
     from slidecam.teaching.embedding import Features, Teachable
     from slidecam.teaching.lessons import Task
@@ -110,7 +110,7 @@ def fine_tune(
 ) -> Generator[Step, None, FineTuned]:
     """Teach a run's classifier what was drawn and said on its slide, and write the new one.
 
-    Only the last linear layer learns (see `slidecam.learning.head_tuning`); a class that the
+    Only the last linear layer learns (see `slidecam.teaching.head_tuning`); a class that the
     classifier does not know becomes a row more of it. Features of tiles are kept beside the run, so
     that teaching again embeds nothing twice.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from slidecam.exchange.annotations import Annotation
     from slidecam.foreground import AnnotatedClasses
-    from slidecam.run_results import RunTiles
+    from slidecam.runs import RunTiles
 
 DRAWN = Path("the annotations")
 """What messages call areas that come from no file."""

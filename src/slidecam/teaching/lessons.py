@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.errors import DataSetError, UsageError
-from slidecam.learning.head_tuning import Head, Lesson, called
+from slidecam.teaching.head_tuning import Head, Lesson, called
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.models import Card
-    from slidecam.run_results import RunTiles
+    from slidecam.runs import RunTiles
     from slidecam.teaching.embedding import Features, Teachable
     from slidecam.teaching.labelling import LabelledTiles
     from slidecam.teaching.spec import FineTuneSpec

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from slidecam.errors import UsageError
 from slidecam.foreground import LabelRule
-from slidecam.learning.head_tuning import TuningSpec
+from slidecam.teaching.head_tuning import TuningSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,15 +17,15 @@ import numpy as np
 
 from slidecam.errors import UsageError
 from slidecam.geometry import Box
-from slidecam.run_results import uncertainty
+from slidecam.runs import uncertainty
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from numpy.typing import NDArray
 
-    from slidecam.run_results import RunTiles
-    from slidecam.run_results.uncertainty import Doubt
+    from slidecam.runs import RunTiles
+    from slidecam.runs.uncertainty import Doubt
 
     Array = NDArray[np.float64]
 

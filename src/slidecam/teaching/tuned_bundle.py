@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from slidecam.learning.head_tuning import Head, called
 from slidecam.models import save_bundle
 from slidecam.models.card import default_colors
 from slidecam.models.last_layer import LastLayer, with_last_layer
+from slidecam.teaching.head_tuning import Head, called
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slidecam.learning.held_out import HeldOut
     from slidecam.models import Bundle, Card
-    from slidecam.run_results import RunTiles
+    from slidecam.runs import RunTiles
     from slidecam.teaching.embedding import Teachable
+    from slidecam.teaching.held_out import HeldOut
     from slidecam.teaching.lessons import Task
     from slidecam.teaching.spec import FineTuneSpec
 

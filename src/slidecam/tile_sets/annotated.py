@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.atomic import replacing_folder
 from slidecam.errors import DataSetError, SlidecamError
+from slidecam.files import replacing_folder
 from slidecam.foreground import (
     AMBIGUOUS,
     ForegroundSpec,
@@ -23,7 +23,7 @@ from slidecam.foreground import (
     pair_annotations,
     whole_slide,
 )
-from slidecam.learning.pictures import PICTURE_TABLE, PictureSpec
+from slidecam.learning.data.pictures import PICTURE_TABLE, PictureSpec
 from slidecam.sources import open_source, settle_spacing
 from slidecam.steps import Step
 from slidecam.tile_sets.spec import SlideTiles, TileSet, TileSetSpec

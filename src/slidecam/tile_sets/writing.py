@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from slidecam.atomic import check_folder
 from slidecam.errors import DataSetError, UsageError
+from slidecam.files import check_folder
 from slidecam.steps import Step
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
 

@@ -1,0 +1,210 @@
+"""What `info`, `models`, `bundle` and `demo` tell, as plain values for people and machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from nibabel.orientations import aff2axcodes
+
+from slidecam.errors import SpacingError, UsageError
+from slidecam.geometry import Size
+from slidecam.models import Bundle, find_bundles, make_bundle
+from slidecam.runs.spec import EVERY_METHOD
+from slidecam.sources import open_source, settle_spacing
+from slidecam.sources.samples import sample_folders
+
+if TYPE_CHECKING:
+    from slidecam.models import BundleSpec
+    from slidecam.sources import Source, SourceFacts
+
+MODELS_VARIABLE = "SLIDECAM_MODELS"
+"""Environment variable with folders of bundles, separated as in PATH."""
+
+
+def told_of_source(file: str, reader: str | None) -> dict[str, Any]:
+    """Return the facts of a slide; a missing or unbelievable spacing is told, not raised."""
+    with open_source(file, reader) as source:
+        facts = source.facts
+        return {
+            "path": facts.path,
+            "reader": facts.reader,
+            "format": facts.format,
+            "size_px": [facts.size.width, facts.size.height],
+            **_spacing_told(source),
+            "levels": [
+                f"{level.size.width}x{level.size.height} (1/{level.downsample:g})"
+                for level in facts.levels
+            ],
+            "bounds": None if facts.bounds is None else str(facts.bounds),
+            "associated_images": list(facts.associated),
+            "fingerprint": facts.fingerprint,
+            **_volume_told(facts),
+            "notes": list(facts.notes),
+        }
+
+
+def _volume_told(facts: SourceFacts) -> dict[str, Any]:
+    """Return where a volume's slices lie; axial ones unless predict is told otherwise."""
+    stack = facts.stack
+    if stack is None:
+        return {}
+    return {
+        "voxels": list(stack.grid.shape),
+        "slices": (
+            f"{stack.shape[0]} {stack.axis}, {stack.positions[0]:.1f} to {stack.positions[-1]:.1f}"
+            " mm (LPS+)"
+        ),
+        "spacing_mm": [round(step, 4) for step in stack.spacing_mm],
+        "orientation": (
+            "".join(aff2axcodes(stack.grid.affine)) + (", oblique" if stack.grid.is_oblique else "")
+        ),
+        "missing_slices": list(stack.missing),
+    }
+
+
+def _spacing_told(source: Source) -> dict[str, Any]:
+    try:
+        settled = settle_spacing(source.facts)
+    except SpacingError as error:
+        return {"spacing_um_px": None, "spacing_from": f"{error.problem} {error.remedy}"}
+    return {"spacing_um_px": [settled.spacing.x, settled.spacing.y], "spacing_from": settled.origin}
+
+
+def told_of_bundles(folders: list[Path]) -> list[dict[str, Any]]:
+    """Return one row for each bundle found; a broken one tells what is wrong with it."""
+    gone = [folder for folder in folders if not folder.is_dir()]
+    if gone:
+        raise UsageError(f"{gone[0]} is not a folder.", "Name folders that hold bundles.")
+    rows = []
+    for found in find_bundles(folders or _usual_folders(), trust=False):
+        if isinstance(found, Bundle):
+            rows.append({**_bundle_told(found), "problem": ""})
+        else:
+            empty = dict.fromkeys(("classes", "tile", "licence"), "")
+            rows.append({"name": "(unusable)", **empty, "path": found.path, "problem": str(found)})
+    return rows
+
+
+def _bundle_told(bundle: Bundle) -> dict[str, Any]:
+    card = bundle.card
+    few = 8
+    names = [*card.class_names[:few], *(["…"] if len(card.class_names) > few else [])]
+    return {
+        "name": card.name,
+        "classes": names,
+        "tile": (
+            "a whole picture"
+            if card.spacing is None
+            else f"{card.tile_px} px at {card.spacing:g} µm/px"
+        ),
+        "licence": card.licence,
+        "path": str(bundle.path),
+    }
+
+
+def _usual_folders() -> list[Path]:
+    named = [Path(part) for part in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if part]
+    usual = [Path.cwd(), Path(typer.get_app_dir("slidecam")) / "models", *sample_folders()]
+    return [folder for folder in [*named, *usual] if folder.is_dir()]
+
+
+def told_of_new_bundle(spec: BundleSpec, out: Path) -> dict[str, Any]:
+    """Make a bundle and return what it is."""
+    bundle = make_bundle(spec, out)
+    card = bundle.card
+    facts = {
+        "architecture": card.architecture,
+        "activation": card.activation,
+        "digest": bundle.digest,
+    }
+    return {**_bundle_told(bundle), **facts}
+
+
+def class_names(text: str) -> tuple[str, ...]:
+    """Return the names in ``A,B,C``, or in the lines of the file named after ``@``."""
+    if not text.startswith("@"):
+        return tuple(name.strip() for name in text.split(","))
+    path = Path(text[1:])
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"--classes {text}: {error}.", "Name a text file with one class per line."
+        ) from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def places(texts: list[str]) -> tuple[tuple[float, float], ...]:
+    """Return places written as ``X,Y``; UsageError if one is not."""
+    return tuple(_place(text) for text in texts)
+
+
+def _place(text: str) -> tuple[float, float]:
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(
+            f"--at {text!r} is no place.", "Write X,Y in level-0 pixels, for example 12000,8000."
+        ) from error
+    return x, y
+
+
+def three_numbers(option: str, text: str | None) -> tuple[float, float, float] | None:
+    """Return the numbers in ``R,G,B``, or None where nothing was said."""
+    if text is None:
+        return None
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(
+            f"{option} {text!r} is not three numbers.", f"Pass {option} 0.5,0.5,0.5."
+        ) from error
+    return red, green, blue
+
+
+def heatmap_scales(texts: tuple[str, ...]) -> dict[str, tuple[float, float]]:
+    """Return the scales in ``[METHOD=]LOW,HIGH`` texts by method.
+
+    One without a name is every method's.
+    """
+    scales: dict[str, tuple[float, float]] = {}
+    for text in texts:
+        method, _equals, numbers = text.rpartition("=")
+        try:
+            low, high = (float(part) for part in numbers.split(","))
+        except ValueError as error:
+            remedy = "Pass --heatmap-scale 0,5 or --heatmap-scale cam=-5,5."
+            raise UsageError(f"--heatmap-scale {text!r} is not LOW,HIGH.", remedy) from error
+        scales[method.strip().lower() or EVERY_METHOD] = low, high
+    return scales
+
+
+def architecture_arguments(pairs: tuple[str, ...]) -> dict[str, object]:
+    """Return what ``KEY=VALUE`` pairs mean; values are JSON where they can be, else text."""
+    arguments: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(
+                f"--arch-arg {pair!r} is not KEY=VALUE.", "Pass --arch-arg pad_type=same."
+            )
+        try:
+            arguments[key] = json.loads(value)
+        except json.JSONDecodeError:
+            arguments[key] = value
+    return arguments
+
+
+def size_shown(text: str | None) -> Size | None:
+    """Return the size in ``WIDTHxHEIGHT``, or None where nothing was said."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,9})x([1-9]\d{0,9})", text.strip().lower())
+    if match is None:
+        raise UsageError(f"--shown {text!r} is no size.", "Pass --shown 40000x30000, in pixels.")
+    return Size(int(match[1]), int(match[2]))

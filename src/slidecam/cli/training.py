@@ -1,0 +1,206 @@
+"""``slidecam train`` and ``tiles``: classifiers made, and what they are made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slidecam.cli.app import Json, Trust, app
+from slidecam.cli.terminal import EXIT_PARTLY, Terminal
+
+Data = Annotated[
+    Path,
+    typer.Option(
+        help="Folder of class folders, of train/val/test folders of them, or a CSV.",
+        show_default=False,
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Existing = Annotated[
+    bool | None,
+    typer.Option(
+        "--resume/--overwrite",
+        help="Where a training was begun: go on with it, or begin anew.",
+        show_default=False,
+    ),
+]
+STOPPED = (
+    "What was trained up to the last whole epoch is safe in --out.",
+    "Repeat the same command with --resume to go on exactly there.",
+)
+STOPPED_EARLY = (
+    "No epoch had ended yet: there is nothing to go on with.",
+    "Repeat the same command to begin anew.",
+)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, a TOML file.", show_default=False)],
+    data: Data,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the outputs.", show_default=False)
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="TABLE.KEY=VALUE over the recipe; repeat for more."),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="File that the network begins from, if the recipe wants one."),
+    ] = None,
+    existing: Existing = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Cross-validate: train as many times, each on another part of the data."
+        ),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Partitions into --folds.")] = 1,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that keeps a recipe's features for further trainings on the same data."
+        ),
+    ] = None,
+    device: Device = "auto",
+    trust: Trust = False,
+    json: Json = False,
+) -> None:
+    """Train a classifier by a recipe.
+
+    Bundle/, evaluation/, history.csv and what else there is to know, in --out.
+    """
+    terminal = Terminal(json=json)
+    with terminal.errors(lambda: _stopped(out)):
+        from slidecam.cli.learning_output import record_of_training, told_of_folds, told_of_training
+        from slidecam.learning.recipes.recipe import read_recipe
+        from slidecam.learning.training.beginning import StartingWeights
+        from slidecam.learning.training.call import TrainingCall
+        from slidecam.learning.training.cross_validation import FoldSpec, cross_validate
+        from slidecam.learning.training.training import train as work
+
+        call = TrainingCall(
+            out=out,
+            weights=StartingWeights(weights, trust),
+            existing="refuse" if existing is None else "resume" if existing else "overwrite",
+            device=device,
+            cache=cache,
+        )
+        read = read_recipe(recipe, settings or ())
+        if folds is None:
+            trained = terminal.walk(work(read, data, call))
+            terminal.table(
+                str(out), record_of_training(trained) if json else told_of_training(trained)
+            )
+            terminal.look_at(*sorted((out / "evaluation").glob("*/evaluation.html")))
+            return
+        pooled, done = terminal.walk(cross_validate(read, data, call, FoldSpec(folds, repeats)))
+        terminal.table(str(out), pooled.record() if json else told_of_folds(pooled, done))
+        terminal.look_at(out / "evaluation" / "evaluation.html")
+
+
+def _stopped(out: Path) -> tuple[str, str]:
+    """Return what is left of a training, or of the trainings of folds, after Ctrl-C."""
+    from slidecam.learning.training.checkpoints import CHECKPOINT_FILE
+
+    kept = [*out.glob(CHECKPOINT_FILE), *out.glob(f"fold-*/{CHECKPOINT_FILE}")]
+    return STOPPED if kept else STOPPED_EARLY
+
+
+@app.command()
+def tiles(
+    slides: Annotated[
+        list[str], typer.Argument(help="Slides, or folders of slides.", show_default=False)
+    ],
+    annotations: Annotated[
+        Path,
+        typer.Option(
+            help="GeoJSON of the only slide, or a folder of <stem>.geojson for each.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.", show_default=False)],
+    tile: Annotated[int, typer.Option(min=8, help="Edge of a tile in pixels at --spacing.")] = 224,
+    spacing: Annotated[float, typer.Option(help="µm per pixel of the tiles.")] = 0.5,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="Bundle whose tiles to cut, instead of --tile, --spacing and --resize."),
+    ] = None,
+    resize: Annotated[
+        int | None,
+        typer.Option(min=8, help="Edge of the pictures that are written. \\[default: --tile]"),
+    ] = None,
+    overlap: Annotated[
+        float, typer.Option(help="Share of a tile that its neighbour repeats, 0 to below 1.")
+    ] = 0.0,
+    min_tissue: Annotated[
+        float, typer.Option(help="Least share of tissue in a tile; 0 does not look for it.")
+    ] = 0.1,
+    min_share: Annotated[
+        float, typer.Option(help="Least share of a tile that is annotated as its class.")
+    ] = 0.5,
+    most_other: Annotated[
+        float, typer.Option(help="Most of a tile that may be annotated as another class.")
+    ] = 0.2,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="Class to take; repeat for more.")
+    ] = None,
+    rename: Annotated[
+        list[str] | None, typer.Option("--map", help="THEIRS=OURS: another name for a class.")
+    ] = None,
+    group_pattern: Annotated[
+        str,
+        typer.Option(
+            help="Regular expression with (?P<group>…) for the patient in a slide's name."
+        ),
+    ] = "",
+    mpp: Annotated[
+        float | None,
+        typer.Option(help="µm per level-0 pixel, where the file does not say or is wrong."),
+    ] = None,
+    mpp_csv: Annotated[
+        Path | None, typer.Option(help="CSV with columns slide,mpp: µm per pixel for each slide.")
+    ] = None,
+    reader: Annotated[
+        str | None, typer.Option(help="Reader to use instead of the one the content suggests.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a tile set that lies there.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Cut annotated slides into pictures to learn from.
+
+    <class>/*.png, pictures.csv and tile_set.json.
+    """
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        from slidecam.cli.learning_output import pairs_of, told_of_tiles
+        from slidecam.foreground import LabelRule
+        from slidecam.models import open_bundle
+        from slidecam.sources import read_spacings
+        from slidecam.tile_sets import TileSetSpec, write_tile_set
+
+        spec = TileSetSpec(
+            tile_px=tile,
+            spacing=spacing,
+            input_px=resize,
+            overlap=overlap,
+            min_tissue=min_tissue,
+            rule=LabelRule(min_share, most_other),
+            classes=tuple(classes or ()),
+            renamed=pairs_of("--map", rename or []),
+            group_pattern=group_pattern,
+            mpp=mpp,
+            spacings=read_spacings(mpp_csv) if mpp_csv else {},
+            reader=reader,
+            overwrite=overwrite,
+        )
+        seen = spec if like is None else spec.like(open_bundle(like).card)
+        made = terminal.walk(write_tile_set(slides, annotations, out, seen))
+        terminal.table(str(out), told_of_tiles(made))
+        if not made.is_whole:
+            raise typer.Exit(EXIT_PARTLY)

@@ -1,0 +1,1 @@
+"""How things are drawn, whoever draws them: the sheet, its fonts and its colours."""

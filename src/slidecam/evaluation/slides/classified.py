@@ -1,0 +1,173 @@
+"""A slide's tiles with what a classifier says of them, from a run on disk or computed now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slidecam.errors import DataSetError, UsageError
+from slidecam.geometry import Spacing
+from slidecam.inference import classify
+from slidecam.prediction.preparation import prepare
+from slidecam.sources import open_source
+from slidecam.sources.discovery import FoundSlide
+from slidecam.steps import Step
+from slidecam.store import RunStore, Status, read_run
+from slidecam.streaming import StreamSpec, TileStream, plan_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from numpy.typing import NDArray
+
+    from slidecam.geometry import Size
+    from slidecam.models import Bundle
+    from slidecam.prediction.model import LoadedModel
+    from slidecam.prediction.preparation import Prepared
+    from slidecam.runs.spec import PredictSpec
+    from slidecam.sources import SourceFacts
+
+NOWHERE = Path()
+"""The output folder of what leaves nothing on disk."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifiedSlide:
+    """The classified tiles of one slide.
+
+    Attributes
+    ----------
+    slide
+        Its name and where it lies.
+    boxes
+        int64, (tiles, 4): x, y, width, height in level-0 pixels.
+    logits
+        float32, (tiles, classes).
+    step
+        Level-0 pixels from one tile to the next.
+    size, spacing
+        Of level 0.
+    offset
+        x, y in level-0 pixels of the corner that QuPath counts from.
+    failed
+        Tiles without a result; they are in neither array.
+    notes
+        What a careful user wants to know, as sentences.
+    """
+
+    slide: FoundSlide
+    boxes: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    step: int
+    size: Size
+    spacing: Spacing
+    offset: tuple[float, float]
+    failed: int
+    notes: tuple[str, ...]
+
+
+def classify_slide(
+    slide: FoundSlide, model: LoadedModel, spec: PredictSpec
+) -> Generator[Step, None, ClassifiedSlide]:
+    """Classify a slide exactly as `predict` would, and leave nothing on disk.
+
+    Raises
+    ------
+    SlidecamError
+        Whatever is wrong with the slide.
+    """
+    ready = prepare(slide.path, NOWHERE, model, replace(spec, dry_run=True))
+    try:
+        return (yield from _classified(slide, ready, model, spec))
+    finally:
+        ready.close()
+
+
+def _classified(
+    slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec
+) -> Generator[Step, None, ClassifiedSlide]:
+    if ready.spacing is None:
+        raise UsageError(
+            f"{model.bundle.card.name} sees whole pictures, no tiles.", "Name a bundle for slides."
+        )
+    grid, facts = ready.grid, ready.source.facts
+    logits = np.full((len(grid), len(model.bundle.card.class_names)), np.nan, np.float32)
+    batches = list(enumerate(plan_batches(ready.source, grid, model.batch_size)))
+    stream_spec = StreamSpec(
+        model.batch_size, spec.workers, spec.memory_mb, model.bundle.card.interpolation
+    )
+    done = 0
+    with TileStream(ready.source, grid, batches, stream_spec) as stream:
+        for scored in classify(stream, model.classifier, None):
+            logits[scored.batch.rows] = scored.results.blanked().logits
+            done += len(scored.batch.rows)
+            yield Step(f"classifying {slide.name}", done, len(grid))
+    known = np.isfinite(logits).all(axis=1)
+    return ClassifiedSlide(
+        slide=slide,
+        boxes=grid.boxes[known],
+        logits=logits[known],
+        step=grid.step,
+        size=facts.size,
+        spacing=ready.spacing.spacing,
+        offset=_corner(facts),
+        failed=int((~known).sum()),
+        notes=ready.warnings,
+    )
+
+
+def _corner(facts: SourceFacts) -> tuple[float, float]:
+    return (0.0, 0.0) if facts.bounds is None else (float(facts.bounds.x), float(facts.bounds.y))
+
+
+def read_classified(folder: Path, bundle: Bundle) -> Generator[Step, None, ClassifiedSlide]:
+    """Read a slide's tiles from the run in its output folder.
+
+    The slide is opened for its size and bounds alone.
+
+    Raises
+    ------
+    DataSetError
+        If the run was made by another bundle, or for whole pictures.
+    SlidecamError
+        If the run or the slide cannot be read.
+    """
+    record, store = read_run(folder) or {}, RunStore.open(folder)
+    _check_run(folder, record.get("spacing"), store, bundle)
+    slide = FoundSlide(folder.name, str(record.get("input", {}).get("path", "")))
+    with open_source(slide.path) as source:
+        facts = source.facts
+    if facts.fingerprint != store.digest.get("slide"):
+        raise DataSetError(
+            f"{folder}: {slide.path} is not the slide that was classified.",
+            "Run slidecam predict again.",
+        )
+    done = store.status == Status.DONE
+    yield Step(f"reading {slide.name}", len(store), len(store))
+    return ClassifiedSlide(
+        slide=slide,
+        boxes=store.boxes[done],
+        logits=store.logits[done],
+        step=store.step,
+        size=facts.size,
+        spacing=Spacing(*map(float, record["spacing"]["um_px"])),
+        offset=_corner(facts),
+        failed=int((~done).sum()),
+        notes=facts.notes,
+    )
+
+
+def _check_run(folder: Path, spacing: object, store: RunStore, bundle: Bundle) -> None:
+    if store.digest.get("model") != bundle.digest:
+        raise DataSetError(
+            f"{folder}: this run was made by another bundle than {bundle.path}.",
+            "Name that bundle.",
+        )
+    if not spacing:
+        raise DataSetError(
+            f"{folder}: a whole picture was classified here, no tiles.",
+            "Evaluate on pictures instead.",
+        )

@@ -1,0 +1,200 @@
+"""Predictions on slides against what a person has drawn on them: by tiles and by area."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slidecam.errors import DataSetError, SlidecamError, UsageError
+from slidecam.evaluation.slides.areas import added
+from slidecam.evaluation.slides.classified import classify_slide, read_classified
+from slidecam.evaluation.slides.measuring import class_names, measure_slide
+from slidecam.evaluation.slides.results import EvaluatedSlide, SlideEvaluation, SlideEvaluationSpec
+from slidecam.foreground import annotation_file, pair_annotations
+from slidecam.learning.evaluation.evaluation import EvaluationSpec, evaluate_predictions
+from slidecam.learning.evaluation.leakage import has_learnt_from
+from slidecam.learning.predictions import Predictions
+from slidecam.models import open_bundle
+from slidecam.prediction.model import load_model
+from slidecam.steps import Step
+from slidecam.store import find_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from pathlib import Path
+
+    from slidecam.evaluation.slides.classified import ClassifiedSlide
+    from slidecam.evaluation.slides.measuring import MeasuredTiles
+    from slidecam.models import Bundle
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One slide: its name, where it or its run lies, its annotations, and how its tiles are got."""
+
+    name: str
+    path: str
+    drawn: Path
+    classify: Callable[[], Generator[Step, None, ClassifiedSlide]]
+
+
+def evaluate_slides(
+    bundle: str | Path,
+    slides: Sequence[str | Path],
+    annotations: Path,
+    spec: SlideEvaluationSpec | None = None,
+) -> Generator[Step, None, SlideEvaluation]:
+    """Classify slides as `predict` would and hold the tiles against annotations.
+
+    Parameters
+    ----------
+    bundle
+        Folder of a bundle for slides.
+    slides
+        Slides, or folders of slides.
+    annotations
+        GeoJSON of the only slide, or a folder with ``<stem>.geojson`` for each; a slide without is
+        passed over.
+    spec
+        Everything else.
+
+    Raises
+    ------
+    UsageError, BundleError, DeviceError
+        If nothing is found or the bundle cannot be used.
+    DataSetError
+        If no tile of any slide has a class that the classifier knows.
+    """
+    spec = spec or SlideEvaluationSpec()
+    pairs, notes = pair_annotations(slides, annotations)
+    predict = replace(spec.predict, heatmap="none", heatmap_classes=(), heatmap_against=None)
+    model = load_model(bundle, predict)
+    if model.sees_pictures:
+        raise UsageError(
+            f"{model.bundle.card.name} sees whole pictures, no tiles.", "Name a bundle for slides."
+        )
+    for note in notes:
+        yield Step("slides", 0, len(pairs), message=note)
+    jobs = [
+        _Job(slide.name, slide.shown, drawn, partial(classify_slide, slide, model, predict))
+        for slide, drawn in pairs
+    ]
+    return (yield from _evaluated(model.bundle, jobs, spec))
+
+
+def evaluate_runs(
+    bundle: str | Path, runs: Path, annotations: Path, spec: SlideEvaluationSpec | None = None
+) -> Generator[Step, None, SlideEvaluation]:
+    """Hold finished runs of `predict` against annotations; only the slides' headers are read.
+
+    Parameters
+    ----------
+    bundle
+        The bundle that the runs were made by.
+    runs
+        What was given to `predict` as its output folder, or one slide's folder in it.
+    annotations, spec
+        As for `evaluate_slides`.
+
+    Raises
+    ------
+    UsageError
+        If there is no run.
+    DataSetError
+        If no tile of any slide has a class that the classifier knows.
+    """
+    spec = spec or SlideEvaluationSpec()
+    opened = open_bundle(bundle, trust=spec.predict.trust)
+    drawn = {folder: annotation_file(annotations, folder.name) for folder in find_runs(runs)}
+    for folder, path in drawn.items():
+        if path is None:
+            yield Step(
+                "slides",
+                0,
+                len(drawn),
+                message=f"{folder.name} has no annotations and was passed over.",
+            )
+    jobs = [
+        _Job(folder.name, str(folder), path, partial(read_classified, folder, opened))
+        for folder, path in drawn.items()
+        if path is not None
+    ]
+    return (yield from _evaluated(opened, jobs, spec))
+
+
+def _evaluated(
+    bundle: Bundle, jobs: Sequence[_Job], spec: SlideEvaluationSpec
+) -> Generator[Step, None, SlideEvaluation]:
+    """Measure slide after slide; what is wrong with one is told, and does not touch the others."""
+    slides: list[EvaluatedSlide] = []
+    tiles: list[MeasuredTiles] = []
+    for job in jobs:
+        try:
+            classified = yield from job.classify()
+            slide, measured = measure_slide(classified, job.drawn, bundle.card, spec)
+            slide = _with_acquaintance(slide, bundle)
+        except SlidecamError as error:
+            slide = EvaluatedSlide(
+                job.name, job.path, problem=f"{error.problem} {error.remedy}".strip()
+            )
+            measured = None
+        for message in (*slide.notes, *([slide.problem] if slide.problem else [])):
+            yield Step("slides", len(slides), len(jobs), message=message)
+        slides.append(slide)
+        tiles.extend([measured] if measured is not None else [])
+        yield Step("slides", len(slides), len(jobs))
+    return _summed(bundle, slides, tiles, spec)
+
+
+def _with_acquaintance(slide: EvaluatedSlide, bundle: Bundle) -> EvaluatedSlide:
+    if not has_learnt_from(bundle.card.provenance, slide.slide):
+        return slide
+    told = (
+        f"{slide.slide}: the classifier has learnt from this slide or patient, so that these"
+        " figures flatter it."
+    )
+    return replace(slide, notes=(*slide.notes, told))
+
+
+def _summed(
+    bundle: Bundle,
+    slides: Sequence[EvaluatedSlide],
+    tiles: Sequence[MeasuredTiles],
+    spec: SlideEvaluationSpec,
+) -> SlideEvaluation:
+    _refuse_nothing(slides)
+    card = bundle.card
+    used = [slide for slide in slides if slide.areas is not None]
+    predictions = Predictions(
+        labels=np.concatenate([each.labels for each in tiles]),
+        logits=np.concatenate([each.logits for each in tiles]),
+        class_names=class_names(card),
+        names=tuple(name for each in tiles for name in each.names),
+        groups=tuple(
+            slide.slide for slide, each in zip(used, tiles, strict=True) for _name in each.names
+        ),
+        activation=card.activation,
+        temperature=card.temperature,
+        class_colors=card.class_colors,
+    )
+    figures = evaluate_predictions(
+        predictions, EvaluationSpec(intervals=spec.intervals, bundle=bundle.digest)
+    )
+    return SlideEvaluation(
+        figures, added([slide.areas for slide in used if slide.areas is not None]), tuple(slides)
+    )
+
+
+def _refuse_nothing(slides: Sequence[EvaluatedSlide]) -> None:
+    if any(sum(slide.tiles.values()) for slide in slides):
+        return
+    problems = [slide.problem for slide in slides if slide.problem]
+    if problems:
+        raise DataSetError(f"no slide could be measured: {problems[0]}", "")
+    raise DataSetError(
+        "no tile of any slide has a class: the annotated areas are too small, or too mixed.",
+        "Annotate larger areas, or pass a smaller --min-share.",
+    )

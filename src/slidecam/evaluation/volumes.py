@@ -1,0 +1,236 @@
+"""A volume's heatmaps against a mask that a person drew: energy inside, pointing game, Dice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+
+from slidecam.errors import DataSetError, StoreError, UsageError
+from slidecam.exchange.slices_csv import read_slices_csv
+from slidecam.exchange.volume_zarr import read_volume_ome_zarr
+from slidecam.faithfulness.localisation import dice, energy, pointing
+from slidecam.files import replacing
+from slidecam.foreground import is_moved, mask_on
+from slidecam.runs.outputs import HEATMAP
+from slidecam.store import read_run
+from slidecam.thresholds import Threshold, threshold_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.exchange.volume_zarr import VolumeHeatmap
+
+OUTPUT = "localisation.json"
+
+MOVED = (
+    "The mask lies on other voxels than the volume and was taken at the nearest of them: do both"
+    " belong together?"
+)
+
+
+@dataclass(frozen=True)
+class MaskFigures:
+    """How one class's heatmap lies to a mask.
+
+    Attributes
+    ----------
+    heatmap, method, class_name
+        What is measured.
+    energy
+        Share of the positive heat of the classified slices that lies in the mask.
+    chance
+        Share of the classified slices' voxels that are the mask's: what even heat would get.
+    chance_in_foreground
+        The same among the voxels of the foreground that was found.
+    pointing
+        1 where the highest voxel of all lies in the mask, else 0; a share where several are as
+        high.
+    peak_distance_mm
+        From the highest voxel to the mask.
+    slices_pointing, slices
+        Share of the slices with mask whose own highest pixel lies in it, and how many these are.
+    dice, threshold, cut
+        Overlap of the mask and where heat is at or above the threshold: its rule, and the heat that
+        it came to.
+    """
+
+    heatmap: str
+    method: str
+    class_name: str
+    energy: float
+    chance: float
+    chance_in_foreground: float
+    pointing: float
+    peak_distance_mm: float
+    slices_pointing: float
+    slices: int
+    dice: float
+    threshold: str
+    cut: float
+
+
+@dataclass(frozen=True)
+class VolumeEvaluation:
+    """A finished run of a volume beside a mask.
+
+    Attributes
+    ----------
+    run, mask
+        The folder of the run and the file of the mask.
+    call
+        What the volume was called, as in ``run.json``.
+    mask_voxels, mask_ml
+        How large the mask is.
+    slices_with_mask, called_with_mask
+        Slices that the mask cuts, and of those that were classified, how many were called each
+        class.
+    figures
+        One row for each heatmap and class.
+    notes
+        What a reader should know.
+    """
+
+    run: str
+    mask: str
+    call: dict[str, Any]
+    mask_voxels: int
+    mask_ml: float
+    slices_with_mask: int
+    called_with_mask: dict[str, int]
+    figures: tuple[MaskFigures, ...]
+    notes: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """Return all of it as JSON; what is not a number is null."""
+        told = asdict(self)
+        told["figures"] = [
+            {
+                key: None if isinstance(value, float) and np.isnan(value) else value
+                for key, value in row.items()
+            }
+            for row in told["figures"]
+        ]
+        return told
+
+
+def evaluate_volume(
+    run: Path, mask: Path, classes: Sequence[str] = (), threshold: Threshold | None = None
+) -> VolumeEvaluation:
+    """Measure how a finished run's heatmaps lie to a mask.
+
+    Parameters
+    ----------
+    run
+        A volume's folder in the output folder of ``predict``.
+    mask
+        A volume (NIfTI, NRRD, MGZ), above 0 where a person marked something; on other voxels it is
+        taken at the nearest.
+    classes
+        Whose heatmaps; empty for all.
+    threshold
+        Where heat begins to count for Dice; None for Otsu's.
+
+    Raises
+    ------
+    StoreError
+        If ``run`` is no finished run of a volume with a heatmap.
+    MaskError
+        If the mask cannot be read or is empty where the volume lies.
+    UsageError
+        If a class has no heatmap.
+    DataSetError
+        If no classified slice has any of the mask.
+    """
+    record = read_run(run)
+    heatmaps = sorted(
+        run.glob("heatmap*.ome.zarr"), key=lambda path: (path.name != HEATMAP, path.name)
+    )
+    if record is None or "volume" not in record or not heatmaps:
+        remedy = "Pass a volume's folder in the --out of predict, not run with --heatmap none."
+        raise StoreError(run, "this is no finished run of a volume with a heatmap.", remedy)
+    read = [(path, read_volume_ome_zarr(path)) for path in heatmaps]
+    stack = read[0][1].spec.stack
+    marked = mask_on(mask, stack)
+    table = read_slices_csv(run / "slices.csv")
+    cut = marked.any(axis=(1, 2))
+    known = table.done
+    if not (cut & known).any():
+        raise DataSetError(
+            f"{mask}: no classified slice has any of it.", "Check that it belongs to this volume."
+        )
+    winners = np.argmax(np.nan_to_num(table.probabilities), axis=1)[cut & known]
+    rule = threshold or Threshold()
+    foreground = (
+        mask_on(run / "mask.nii.gz", stack)
+        if record["foreground"]["share"]
+        else np.zeros_like(marked)
+    )
+    figures = [
+        row
+        for path, heat in read
+        for row in _figures(path, heat, (marked, foreground, known), tuple(classes), rule)
+    ]
+    millilitres = float(marked.sum() * np.prod(stack.spacing_mm) / 1000)
+    lost = int((cut & ~known).sum())
+    notes = [MOVED] if is_moved(mask, stack) else []
+    notes += [f"{lost} slices with mask were not classified and do not count."] if lost else []
+    called = {name: int((winners == index).sum()) for index, name in enumerate(table.class_names)}
+    voxels, cuts = int(marked.sum()), int(cut.sum())
+    call = record["volume"]
+    return VolumeEvaluation(
+        str(run), str(mask), call, voxels, millilitres, cuts, called, tuple(figures), tuple(notes)
+    )
+
+
+def write_evaluation(evaluation: VolumeEvaluation, folder: Path) -> Path:
+    """Write ``localisation.json`` and return its path."""
+    path = folder / OUTPUT
+    with replacing(path) as fresh:
+        fresh.write_text(
+            json.dumps(evaluation.record(), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
+    return path
+
+
+def _figures(
+    path: Path,
+    heat: VolumeHeatmap,
+    places: tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]],
+    classes: tuple[str, ...],
+    rule: Threshold,
+) -> Iterator[MaskFigures]:
+    marked, foreground, known = places
+    unknown = [name for name in classes if name not in heat.spec.class_names]
+    if unknown:
+        listed = ", ".join(heat.spec.class_names)
+        raise UsageError(f"{path.name} has no class {unknown[0]!r}.", f"Its classes are: {listed}.")
+    distance = distance_transform_edt(~marked[known], sampling=heat.spec.stack.spacing_mm)
+    for name in classes or heat.spec.class_names:
+        values = heat.pictures(heat.spec.class_names.index(name), 0, len(marked))[known]
+        inside, body = marked[known], foreground[known]
+        # Where a classified slice has no tile, there is no heat.
+        values = np.nan_to_num(values)
+        peak = float(distance[values == values.max()].mean())
+        each = [pointing(one, own) for one, own in zip(values, inside, strict=True) if own.any()]
+        yield MaskFigures(
+            heatmap=path.name,
+            method=str(heat.spec.attributes.get("method", "")),
+            class_name=name,
+            energy=energy(values, inside),
+            chance=float(inside.mean()),
+            chance_in_foreground=float((inside & body).sum() / max(1, body.sum())),
+            pointing=pointing(values, inside),
+            peak_distance_mm=peak,
+            slices_pointing=float(np.mean(each)),
+            slices=len(each),
+            dice=dice(values, inside, rule),
+            threshold=str(rule),
+            cut=threshold_of(values, rule),
+        )

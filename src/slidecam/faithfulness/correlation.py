@@ -1,0 +1,234 @@
+"""Faithfulness correlation and sensitivity-n.
+
+Whether what a map gives to pixels is what the logit loses with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from slidecam.errors import UsageError
+from slidecam.explain.baselines import black, check_baselines
+from slidecam.faithfulness.grids import cell_numbers, cell_sums
+from slidecam.faithfulness.perturbation import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from slidecam.faithfulness.perturbation import Answers
+
+Output = Literal["logit", "probability"]
+
+QUANTUS_SUBSET = 224
+"""Values Quantus replaces at a time, of all pixels' three colours: 0.15 % of a tile of 224 px."""
+
+
+@dataclass(frozen=True)
+class CorrelationSpec:
+    """Settings of faithfulness correlation and sensitivity-n.
+
+    Attributes
+    ----------
+    cells
+        The tile is cut into ``cells`` x ``cells``, and whole cells are taken away, all three
+        colours together. Where they do not divide the tile, its border stays: cells are equally
+        large (`cell_numbers`).
+    size
+        Cells in a subset of faithfulness correlation.
+    runs
+        Subsets of faithfulness correlation, of each tile and seed.
+    baseline
+        What takes their place. Under ``zero`` the figure moves with the seed.
+    output
+        What is to fall: the logit, of which a linear model is exactly the sum, or the probability.
+    sizes
+        Cells in a subset of sensitivity-n, one size after the other, up to 80 % of all as in the
+        paper.
+    sensitivity_runs
+        Subsets of each size. Fewer than ``runs``, since there are many sizes.
+    quantus_compat
+        Whether Quantus' pixel version is measured as well. It takes so little away that it is noise
+        on most maps.
+    """
+
+    cells: int = 14
+    size: int = 20
+    runs: int = 100
+    baseline: str = "blur"
+    output: Output = "logit"
+    sizes: tuple[int, ...] = (5, 20, 80, 157)
+    sensitivity_runs: int = 30
+    quantus_compat: bool = False
+
+    def __post_init__(self) -> None:
+        check_baselines([self.baseline])
+        wrong = [size for size in (self.size, *self.sizes) if not 1 <= size < self.cells**2]
+        if wrong:
+            remedy = f"Use 1 to {self.cells**2 - 1}, of {self.cells} x {self.cells} cells."
+            raise UsageError(f"a subset of {wrong[0]} cells cannot be drawn.", remedy)
+
+
+@dataclass(frozen=True, eq=False)
+class Drops:
+    """What a classifier lost with some parts of a tile.
+
+    Attributes
+    ----------
+    subsets
+        (runs, size): the numbers of the parts that were taken away.
+    drops
+        (runs,): by how much the output was higher before.
+    """
+
+    subsets: NDArray[np.int64]
+    drops: NDArray[np.float64]
+
+    def correlation(self, parts: NDArray[np.float64]) -> float:
+        """Return Pearson's correlation with the sums of what a map gives to the parts.
+
+        Nan if either never varies.
+
+        Parameters
+        ----------
+        parts
+            (P,): the map's value of every part.
+        """
+        return pearson(parts[self.subsets].sum(1), self.drops)
+
+
+def cell_drops(
+    picture: Tensor,
+    spec: CorrelationSpec,
+    baseline: Tensor,
+    size: int,
+    runs: int,
+    rng: np.random.Generator,
+) -> Query[Drops]:
+    """Return the question what is lost with random subsets of cells.
+
+    One answer serves every map of the tile.
+
+    Parameters
+    ----------
+    picture, baseline
+        (3, H, W), normalised: the tile, and what takes its pixels' place.
+    spec
+        Says how the tile is cut and which output is meant.
+    size, runs
+        Cells in a subset, and subsets.
+    rng
+        Draws the subsets, each without repetition.
+
+    Raises
+    ------
+    UsageError
+        If the tile has fewer pixels than ``spec.cells`` along an edge.
+
+    Notes
+    -----
+    Bhatt et al., *Evaluating and Aggregating Feature-based Model Explanations*, IJCAI 2020
+    (arXiv:2005.00631), definition 3: the correlation, over random S of one size, of the sum of the
+    attributions in S with ``f(x) - f(x[S := baseline])``. Ancona et al., *Towards better
+    understanding of gradient-based attribution methods*, ICLR 2018 (arXiv:1711.06104), section 3.3,
+    asks the same for every size n: sensitivity-n.
+    """
+    if min(picture.shape[1:]) < spec.cells:
+        problem = (
+            f"tiles of {picture.shape[2]} x {picture.shape[1]} px cannot be cut into {spec.cells} x"
+            f" {spec.cells}."
+        )
+        raise UsageError(problem, "Use fewer cells.")
+    subsets = _subsets(rng, spec.cells**2, size, runs)
+    numbers = torch.from_numpy(cell_numbers((picture.shape[1], picture.shape[2]), spec.cells)).to(
+        picture.device
+    )
+
+    def pictures() -> Iterator[Tensor]:
+        yield picture
+        for subset in subsets:
+            gone = torch.zeros(spec.cells**2 + 1, dtype=torch.bool, device=picture.device)
+            gone[torch.from_numpy(subset).to(picture.device)] = True
+            yield torch.where(gone[numbers], baseline, picture)
+
+    return _drops_query(pictures(), subsets, spec.output)
+
+
+def value_drops(
+    picture: Tensor, runs: int, rng: np.random.Generator, size: int = QUANTUS_SUBSET
+) -> Query[Drops]:
+    """Return the question what is lost with random values of the tile, as Quantus' defaults ask it.
+
+    Parameters
+    ----------
+    picture
+        (3, H, W), normalised. Single values are taken, of any colour, and set to the smallest of
+        the picture.
+    runs, size
+        Subsets, and values in each.
+    rng
+        Draws them.
+
+    Notes
+    -----
+    Quantus 0.6 ``FaithfulnessCorrelation`` with its defaults: 100 runs of 224 values,
+    ``perturb_baseline="black"``, logits, the map repeated for the three colours. Its normalisation
+    of the map by the largest value does not change a correlation.
+    """
+    subsets = _subsets(rng, picture.numel(), size, runs)
+    lowest = black(picture).flatten()
+
+    def pictures() -> Iterator[Tensor]:
+        yield picture
+        for subset in subsets:
+            places = torch.from_numpy(subset).to(picture.device)
+            changed = picture.flatten().clone()
+            changed[places] = lowest[places]
+            yield changed.view(picture.shape)
+
+    return _drops_query(pictures(), subsets, "logit")
+
+
+def parts_of_cells(values: NDArray[np.float32], cells: int) -> NDArray[np.float64]:
+    """Return what a map (H, W) gives to every cell, for `Drops.correlation` after `cell_drops`."""
+    return cell_sums(values, cells)
+
+
+def parts_of_values(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return what a map (H, W) gives to every value of three colours.
+
+    It is for `Drops.correlation` after `value_drops`.
+    """
+    return np.tile(values.ravel().astype(np.float64), 3)
+
+
+def pearson(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return Pearson's correlation of two equally long series; nan if either never varies."""
+    a, b = one - one.mean(), other - other.mean()
+    # A series of equal numbers leaves rounding behind, which correlates with anything.
+    if any(
+        np.abs(rest).max() <= np.finfo(np.float64).eps * np.abs(all_).max()
+        for rest, all_ in ((a, one), (b, other))
+    ):
+        return float("nan")
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+def _subsets(rng: np.random.Generator, parts: int, size: int, runs: int) -> NDArray[np.int64]:
+    return np.stack([rng.choice(parts, size, replace=False) for _ in range(runs)])
+
+
+def _drops_query(
+    pictures: Iterator[Tensor], subsets: NDArray[np.int64], output: Output
+) -> Query[Drops]:
+    def conclude(answers: Answers) -> Drops:
+        values = answers.logits if output == "logit" else answers.probabilities
+        return Drops(subsets, values[0] - values[1:])
+
+    return Query(pictures, len(subsets) + 1, conclude)

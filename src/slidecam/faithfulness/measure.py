@@ -1,0 +1,243 @@
+"""How far to trust maps.
+
+Every method by every measure on some tiles, beside chance and the middle of the picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slidecam.errors import UsageError
+from slidecam.faithfulness.mapping import PREDICTED, explained_classes, maps_of_tiles
+from slidecam.faithfulness.perturbation import Witness
+from slidecam.faithfulness.references import centre_prior, random_map
+from slidecam.faithfulness.report import (
+    CENTRE,
+    RANDOM,
+    FaithfulnessReport,
+    MethodFacts,
+    random_title,
+)
+from slidecam.faithfulness.spec import FaithfulnessSpec
+from slidecam.faithfulness.stability import max_sensitivity
+from slidecam.faithfulness.statistics import Ledger, share_of_masks
+from slidecam.faithfulness.tile_measure import CHANGES, MAPS, Trial, tried
+from slidecam.models.classifier import normalised
+from slidecam.steps import Step, result_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from slidecam.explain.explainer import Explainer
+    from slidecam.faithfulness.mapping import TileMaps
+    from slidecam.faithfulness.randomisation import Likeness
+    from slidecam.models import Classifier
+
+    Grid = tuple[int, int]
+    Masks = NDArray[np.bool_]
+    Maps = NDArray[np.float32]
+
+
+def measure(
+    classifier: Classifier,
+    methods: Mapping[str, Explainer],
+    tiles: Tensor,
+    classes: str | Sequence[int] = PREDICTED,
+    spec: FaithfulnessSpec | None = None,
+    *,
+    masks: Masks | None = None,
+) -> Generator[Step, None, FaithfulnessReport]:
+    """Measure step by step how faithful some methods' maps of some tiles are.
+
+    Each tile is explained once by each method, and ``stability.repeats`` times more for
+    max-sensitivity. At any time the maps of ``spec.batch`` tiles are in memory, and as many
+    tampered tiles.
+
+    Parameters
+    ----------
+    classifier
+        On its device.
+    methods
+        Explainers of this classifier by what the report is to call them. They are entered here.
+    tiles
+        uint8, (N, H, W, 3), red, green, blue; H and W are the card's ``input_px``.
+    classes
+        What each tile is explained for: a class's name, ``predicted``, or an index for each tile,
+        such as its true class.
+    spec
+        What to measure, and how; None for the defaults.
+    masks
+        (N, H, W), where the class is; of a tile with an empty mask nothing is said that needs one.
+
+    Raises
+    ------
+    UsageError
+        If there is no tile, no such class, or masks of another shape than the tiles'.
+    ExplanationError
+        If a method refuses the classifier.
+    """
+    _check(methods, tiles, masks)
+    spec = spec or FaithfulnessSpec()
+    indices, explained = explained_classes(classifier, tiles, classes, batch=spec.batch)
+    work = _Measurement(classifier, methods, spec)
+    for start in range(0, len(tiles), spec.batch):
+        some = slice(start, start + spec.batch)
+        masked = None if masks is None else masks[some]
+        yield from work.take(
+            _Chunk(start, tiles[some].to(classifier.device), indices[some], masked), len(tiles)
+        )
+    return work.report(
+        explained, len(tiles), float("nan") if masks is None else share_of_masks(masks)
+    )
+
+
+def with_randomisation(
+    report: FaithfulnessReport, likenesses: tuple[Likeness, ...]
+) -> FaithfulnessReport:
+    """Return the report with what the randomisation check found on the same tiles."""
+    return replace(report, likenesses=likenesses)
+
+
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    """Tiles that are explained together; ``first`` is the first one's place among all."""
+
+    first: int
+    pixels: Tensor
+    classes: Sequence[int]
+    masks: Masks | None
+
+    @property
+    def places(self) -> range:
+        return range(self.first, self.first + len(self.pixels))
+
+
+@dataclass(frozen=True, eq=False)
+class _Measurement:
+    """A measurement under way: who is asked, and what was found so far."""
+
+    classifier: Classifier
+    methods: Mapping[str, Explainer]
+    spec: FaithfulnessSpec
+    ledger: Ledger = field(default_factory=Ledger)
+    facts: dict[str, MethodFacts] = field(default_factory=dict)
+
+    def take(self, chunk: _Chunk, total: int) -> Generator[Step, None, None]:
+        """Explain a chunk of tiles by every method, then measure tile by tile."""
+        maps: dict[str, Maps] = {}
+        for name, explainer in self.methods.items():
+            found = yield from maps_of_tiles(
+                explainer, chunk.pixels, chunk.classes, batch=self.spec.batch
+            )
+            maps[name] = found.maps
+            self._note(name, found)
+        for place, trial in enumerate(self._trials(chunk)):
+            self.ledger.add(tried(trial, self._beside(maps, place, trial)))
+            yield Step("tiles", trial.number + 1, total)
+        if self.spec.wants("max-sensitivity"):
+            yield from self._shake(chunk, maps)
+
+    def report(self, explained: str, tiles: int, mask_share: float) -> FaithfulnessReport:
+        """Return everything that was found."""
+        activation = self.classifier.card.activation
+        references = [
+            MethodFacts(name, reference=True)
+            for name in (*map(random_title, self._grids()), CENTRE)
+        ]
+        return FaithfulnessReport(
+            classifier=self.classifier.card.name,
+            output="logit" if activation == "none" else f"{activation} probability",
+            explained=explained,
+            tiles=tiles,
+            mask_share=mask_share,
+            methods=(*self.facts.values(), *references),
+            findings=self.ledger.findings({name: one.random for name, one in self.facts.items()}),
+            curves=self.ledger.mean_curves(),
+            settings=asdict(self.spec),
+        )
+
+    def _note(self, name: str, found: TileMaps) -> None:
+        grid = self.spec.random_grid or (found.maps.shape[1], found.maps.shape[2])
+        facts = MethodFacts(
+            name, reference=False, grid=grid, passes=found.passes, facts=found.facts
+        )
+        self.facts.setdefault(name, facts)
+
+    def _grids(self) -> list[Grid]:
+        """Return the grids that random maps are drawn on."""
+        return list(dict.fromkeys(one.grid for one in self.facts.values()))
+
+    def _trials(self, chunk: _Chunk) -> Iterator[Trial]:
+        pictures = normalised(chunk.pixels, self.classifier.card)
+        for place, (picture, index) in enumerate(zip(pictures, chunk.classes, strict=True)):
+            mask = None if chunk.masks is None else chunk.masks[place]
+            witness = Witness(self.classifier, index, self.spec.batch)
+            yield Trial(picture, witness, chunk.first + place, mask, self.spec)
+
+    def _beside(self, maps: Mapping[str, Maps], place: int, trial: Trial) -> dict[str, list[Maps]]:
+        """Return one tile's maps by method, with the references', one per seed if random."""
+        seeds = [(seed, trial.number, MAPS) for seed in self.spec.seeds]
+        randoms = {
+            random_title(grid): [random_map(seed, grid) for seed in seeds] for grid in self._grids()
+        }
+        return (
+            {name: [found[place]] for name, found in maps.items()}
+            | randoms
+            | {CENTRE: [centre_prior(trial.size)]}
+        )
+
+    def _shake(self, chunk: _Chunk, maps: Mapping[str, Maps]) -> Generator[Step, None, None]:
+        """Measure max-sensitivity of every method and of the references.
+
+        That of the references is known, but not to everyone.
+        """
+        left = self.spec.stability.tiles - chunk.first
+        if left <= 0:
+            return
+        chunk = replace(chunk, pixels=chunk.pixels[:left], classes=chunk.classes[:left], masks=None)
+        seed = self.spec.seeds[0]
+        explains = {
+            name: _explains(explainer, chunk, self.spec.batch)
+            for name, explainer in self.methods.items()
+        }
+        explains |= {random_title(grid): _draws(seed, chunk.first, grid) for grid in self._grids()}
+        explains[CENTRE] = lambda pixels: np.ones((len(pixels), 1, 1), np.float32)
+        for name, explain in explains.items():
+            rngs = [np.random.default_rng((seed, place, CHANGES)) for place in chunk.places]
+            original = maps[name][: len(chunk.pixels)] if name in maps else None
+            worst = yield from max_sensitivity(
+                explain, chunk.pixels, self.spec.stability, rngs, original
+            )
+            for value in worst:
+                self.ledger.note(name, "max-sensitivity", value)
+
+
+def _explains(explainer: Explainer, chunk: _Chunk, batch: int) -> Callable[[Tensor], Maps]:
+    return lambda pixels: (
+        result_of(maps_of_tiles(explainer, pixels, chunk.classes, batch=batch)).maps
+    )
+
+
+def _draws(seed: int, first: int, grid: Grid) -> Callable[[Tensor], Maps]:
+    """Return a method that draws other maps each time."""
+    rng = np.random.default_rng((seed, first, MAPS))
+    return lambda pixels: rng.random((len(pixels), *grid), np.float32)
+
+
+def _check(methods: Mapping[str, Explainer], tiles: Tensor, masks: Masks | None) -> None:
+    if not methods or not len(tiles):
+        raise UsageError("there is nothing to measure.", "Name at least one method and one tile.")
+    if masks is not None and masks.shape != tuple(tiles.shape[:3]):
+        problem = f"masks are {masks.shape}, and tiles are {tuple(tiles.shape[:3])}."
+        raise UsageError(problem, "Give a mask of each tile, on the tile's pixels.")
+    taken = [name for name in methods if name == CENTRE or name.startswith(RANDOM)]
+    if taken:
+        raise UsageError(
+            f"a method is called {taken[0]!r}, as a reference is.", "Call it something else."
+        )

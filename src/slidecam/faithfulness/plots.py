@@ -1,0 +1,214 @@
+"""Pictures of a report: mean curves with their bands, and figures with their errors."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from slidecam.faithfulness.randomisation import STAGES
+from slidecam.faithfulness.sentences import LIKE
+from slidecam.faithfulness.spec import measure_called
+from slidecam.faithfulness.statistics import mean_and_error
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
+    from slidecam.faithfulness.report import FaithfulnessReport, Finding, MethodFacts
+
+DPI = 130
+FAMILY = "DejaVu Sans"
+"""Comes with matplotlib, so that a picture is the same on every machine."""
+
+INK, MUTED, LINE = "#1b1f24", "#5f6875", "#dde1e7"
+HUES = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#e69f00",
+    "#7f3c8d",
+    "#8c6d31",
+    "#17becf",
+    "#b03a48",
+)
+"""Okabe and Ito's, which colour-blind readers can tell apart, then a few more."""
+
+GREYS = (("#8a929e", "--"), ("#454c57", "--"), ("#b3b9c2", "--"), ("#1b1f24", ":"))
+"""Of the references, and how they are dashed."""
+
+PANEL_WIDTH, PANEL_HEIGHT = 4.6, 3.3
+ROW_HEIGHT, ROW_WIDTH = 0.27, 3.1
+COLUMNS = 3
+"""Inches of a panel with curves, of a method's row in the other panels, and panels side by side."""
+
+NAME_LENGTH = 24
+"""Letters of a method's name that a picture has room for."""
+
+
+def curve_picture(report: FaithfulnessReport) -> Image.Image | None:
+    """Return the mean deletion and insertion curves, a panel for each baseline.
+
+    None if there are none.
+
+    Bands are the standard error over tiles.
+    """
+    measures = list(dict.fromkeys(one.measure for one in report.curves))
+    if not measures:
+        return None
+    columns = max(1, (len(measures) + 1) // 2)
+    figure, panels = _sheet(len(measures), columns, (PANEL_WIDTH, PANEL_HEIGHT))
+    for panel, measure in zip(panels, measures, strict=True):
+        _draw_curves(panel, report, measure)
+        panel.set_xlabel("share of pixels changed", color=MUTED, fontsize=8)
+        panel.set_ylabel(report.output, color=MUTED, fontsize=8)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    return _picture(figure)
+
+
+def figure_picture(report: FaithfulnessReport) -> Image.Image | None:
+    """Return a panel for each measure, whiskers of one standard error over tiles.
+
+    None without findings.
+
+    Points and no bars, whose zero would dwarf what differs. The first random map's figure is a line
+    through all.
+    """
+    measures = [name for name in report.measures if not name.startswith("sensitivity-n:")]
+    if not measures:
+        return None
+    height = ROW_HEIGHT * len(report.methods) + 0.7
+    figure, panels = _sheet(len(measures), min(COLUMNS, len(measures)), (ROW_WIDTH, height))
+    for place, (panel, measure) in enumerate(zip(panels, measures, strict=True)):
+        found = [report.finding(one.name, measure) for one in report.methods]
+        _draw_points(panel, report.methods, found, names=place % COLUMNS == 0)
+        known = measure_called(measure)
+        panel.set_title(
+            f"{known.title}  ({known.good} is good)", fontsize=8.5, color=INK, loc="left"
+        )
+    return _picture(figure)
+
+
+def randomisation_picture(report: FaithfulnessReport) -> Image.Image | None:
+    """Return how like maps stay to the original ones as more of the network is random.
+
+    None if that was not checked.
+    """
+    if not report.likenesses:
+        return None
+    figure, (panel,) = _sheet(1, 1, (PANEL_WIDTH * 1.5, PANEL_HEIGHT))
+    stages = [name for name in STAGES if any(one.stage == name for one in report.likenesses)]
+    for place, method in enumerate(dict.fromkeys(one.method for one in report.likenesses)):
+        by_stage = {
+            one.stage: mean_and_error(one.correlation)
+            for one in report.likenesses
+            if one.method == method
+        }
+        means, errors = zip(*(by_stage[stage] for stage in stages), strict=True)
+        color = HUES[place % len(HUES)]
+        panel.plot(
+            range(len(stages)), means, color=color, marker="o", markersize=4, label=_short(method)
+        )
+        panel.errorbar(range(len(stages)), means, np.nan_to_num(errors), color=color, capsize=3)
+    panel.set_xticks(range(len(stages)), stages)
+    panel.set_ylim(-1.05, 1.05)
+    for end in (-1.05, 1.05):
+        panel.axhspan(LIKE * np.sign(end), end, color=LINE, alpha=0.5, linewidth=0)
+    panel.axhline(0, color=MUTED, linewidth=0.8)
+    panel.set_xlabel("what was made random", color=MUTED, fontsize=8)
+    panel.set_ylabel("rank correlation", color=MUTED, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    return _picture(figure)
+
+
+def _draw_curves(panel: Axes, report: FaithfulnessReport, measure: str) -> None:
+    drawn = {one.method: one for one in report.curves if one.measure == measure}
+    for method, color, style in _looks(report.methods):
+        curve, finding = drawn[method.name], report.finding(method.name, measure)
+        panel.plot(
+            curve.fractions,
+            curve.mean,
+            color=color,
+            linestyle=style,
+            linewidth=1.5,
+            label=_short(method.name),
+        )
+        if finding is not None and np.isfinite(curve.se).all():
+            band = (curve.mean - curve.se, curve.mean + curve.se)
+            panel.fill_between(curve.fractions, *band, color=color, alpha=0.13, linewidth=0)
+    known = measure_called(measure)
+    title = known.title.replace(" AUC", "").capitalize()
+    panel.set_title(f"{title}  (area: {known.good} is good)", fontsize=9.5, color=INK, loc="left")
+    panel.set_xlim(0, 1)
+
+
+def _draw_points(
+    panel: Axes, methods: Sequence[MethodFacts], found: Sequence[Finding | None], *, names: bool
+) -> None:
+    for place, ((_method, color, _style), one) in enumerate(
+        zip(_looks(methods), found, strict=True)
+    ):
+        if one is not None and np.isfinite(one.mean):
+            error = one.se_tiles if np.isfinite(one.se_tiles) else 0.0
+            panel.errorbar(
+                one.mean,
+                place,
+                xerr=error,
+                color=color,
+                fmt="o",
+                markersize=6,
+                capsize=3,
+                elinewidth=1.6,
+            )
+    for method, one in zip(methods, found, strict=True):
+        if method.reference and one is not None and np.isfinite(one.mean):
+            panel.axvline(one.mean, color=MUTED, linewidth=0.9, linestyle=":")
+            break
+    panel.set_yticks(range(len(methods)), [_short(one.name) for one in methods] if names else [])
+    panel.set_ylim(len(methods) - 0.4, -0.6)
+    panel.tick_params(axis="y", length=0)
+
+
+def _looks(methods: Sequence[MethodFacts]) -> list[tuple[MethodFacts, str, str]]:
+    """Return each method with colour and line: colours for methods, grey dashes for references."""
+    own = [one for one in methods if not one.reference]
+    others = [one for one in methods if one.reference]
+    return [(one, HUES[place % len(HUES)], "-") for place, one in enumerate(own)] + [
+        (one, *GREYS[place % len(GREYS)]) for place, one in enumerate(others)
+    ]
+
+
+def _sheet(panels: int, columns: int, inches: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """Return a white sheet with so many panels, each ``inches`` wide and high."""
+    rows = -(-panels // columns)
+    size = (inches[0] * columns, inches[1] * rows + 0.4)
+    figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    made = [figure.add_subplot(rows, columns, place + 1) for place in range(panels)]
+    for panel in made:
+        panel.tick_params(labelsize=8, colors=MUTED, labelfontfamily=FAMILY)
+        panel.grid(color=LINE, linewidth=0.6)
+        panel.set_axisbelow(True)
+        for side in ("top", "right", "left", "bottom"):
+            panel.spines[side].set_color(LINE)
+    return figure, made
+
+
+def _short(name: str) -> str:
+    """Return a name that fits, in letters that matplotlib does not take for a formula."""
+    plain = name.replace("$", r"\$").lstrip("_")
+    return plain if len(plain) <= NAME_LENGTH else f"{plain[: NAME_LENGTH - 1]}…"
+
+
+def _picture(figure: Figure) -> Image.Image:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": "slidecam"})
+    return Image.open(file).convert("RGB")

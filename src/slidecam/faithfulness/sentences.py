@@ -1,0 +1,227 @@
+"""What a measurement says, in plain words."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slidecam.faithfulness.report import CENTRE, RANDOM
+from slidecam.faithfulness.spec import measure_called
+from slidecam.faithfulness.statistics import mean_and_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from slidecam.faithfulness.report import FaithfulnessReport, Finding, MethodFacts, Verdict
+
+FEW = 20
+"""Tiles below which a reader is warned."""
+
+SAME, LIKE, UNLIKE = 0.9, 0.5, 0.2
+"""Rank correlation, of either sign, at which a map is called the same, or below it another.
+
+The map is that of a random network.
+"""
+
+FEWEST, MOST = 2, 6
+"""Digits behind the point."""
+
+NARROW = 0.1
+"""Probability below which there is little to lose or to gain along a curve."""
+
+NOTHING = "\N{EN DASH}"
+"""Stands where there is no figure."""
+
+SHOWN = 2
+"""Measures that a sentence quotes; the table has all."""
+
+
+def sentences(report: FaithfulnessReport) -> tuple[str, ...]:
+    """Return what there is to say: some sentences about each method, as one text."""
+    return tuple(
+        " ".join(_about(report, method)) for method in report.methods if not method.reference
+    )
+
+
+def cautions(report: FaithfulnessReport) -> tuple[str, ...]:
+    """Return what a reader must know before believing any figure."""
+    return tuple(_cautions(report))
+
+
+def figure(mean: float, error: float = float("nan")) -> str:
+    """Return a figure with its standard error as people read it: ``0.53 ± 0.02``.
+
+    A dash where there is none.
+    """
+    if not math.isfinite(mean):
+        return NOTHING
+    known = math.isfinite(error)
+    # As many digits as the error has to say, in bounds.
+    digits = (
+        min(max(-math.floor(math.log10(error)), FEWEST), MOST)
+        if known and error > 0
+        else FEWEST + 1
+    )
+    shown = round(mean, digits) + 0.0  # never -0.00
+    return f"{shown:.{digits}f} ± {error:.{digits}f}" if known else f"{shown:.{digits}f}"
+
+
+def _about(report: FaithfulnessReport, method: MethodFacts) -> Iterator[str]:
+    judged = [
+        one
+        for one in report.findings
+        if one.method == method.name and measure_called(one.measure).judged
+    ]
+    if judged:
+        yield _against(report, method, judged, method.random)
+        yield from _against_centre(judged)
+    yield from _inside(report, method.name)
+    yield from _after_randomisation(report, method.name)
+    if method.facts.get("approximate"):
+        reason = method.facts["approximate"]
+        yield (
+            f"Its maps are approximate: {reason}."
+            if isinstance(reason, str)
+            else "Its maps are approximate."
+        )
+
+
+def _against(
+    report: FaithfulnessReport, method: MethodFacts, judged: Sequence[Finding], random: str
+) -> str:
+    on = f"On {'this tile' if report.tiles == 1 else f'these {report.tiles} tiles'}"
+    start = f"{on} {method.name} for {report.explained}"
+    by = {
+        verdict: _by(judged, random, verdict)
+        for verdict in ("better", "no better", "worse", "unknown")
+    }
+    if by["unknown"] and not by["better"] and not by["worse"] and not by["no better"]:
+        return f"{start} cannot be told from a random map: there are too few tiles."
+    if not by["better"] and not by["worse"]:
+        return (
+            f"{start} is no better than a random map"
+            f" ({_compared(report, by['no better'], random)})."
+        )
+    parts = [
+        f"{words} by {_count(by[verdict], judged)} ({_compared(report, by[verdict], random)})"
+        for verdict, words in (("better", "better"), ("no better", "no better"), ("worse", "worse"))
+        if by[verdict]
+    ]
+    return f"{start} is, beside a random map, {'; '.join(parts)}."
+
+
+def _against_centre(judged: Sequence[Finding]) -> Iterator[str]:
+    better = _by(judged, CENTRE, "better")
+    told = [one for one in judged if any(apart.reference == CENTRE for apart in one.differences)]
+    if told and not better:
+        yield "By no measure is it better than a blob in the middle of the tile."
+    elif told and len(better) < len(told):
+        yield (
+            f"It is better than a blob in the middle of the tile by {len(better)} of {len(told)}"
+            " measures."
+        )
+
+
+def _inside(report: FaithfulnessReport, method: str) -> Iterator[str]:
+    found = report.finding(method, "energy")
+    if found is not None and math.isfinite(found.mean):
+        share = f"{100 * report.mask_share:.0f} %"
+        yield (
+            f"{100 * found.mean:.0f} % of the map lies inside the masks, which take {share} of"
+            " their tiles."
+        )
+
+
+def _after_randomisation(report: FaithfulnessReport, method: str) -> Iterator[str]:
+    stages = {
+        one.stage: mean_and_error(one.correlation)
+        for one in report.likenesses
+        if one.method == method
+    }
+    head, whole = (stages.get(stage, (0.0, 0.0)) for stage in ("head", "all"))
+    if head[0] >= SAME:
+        told = f"With its head alone made random its map stays (rank correlation {figure(*head)})"
+        yield f"{told}: it hardly knows classes."
+    if not math.isfinite(whole[0]):
+        yield "With the whole network made random its maps are flat."
+    elif "all" in stages:
+        told = (
+            f"With the whole network made random its map is {_likeness(whole[0])} (rank correlation"
+            f" {figure(*whole)})"
+        )
+        yield (
+            f"{told}: it shows the picture more than the classifier."
+            if abs(whole[0]) >= LIKE
+            else f"{told}."
+        )
+
+
+def _likeness(correlation: float) -> str:
+    if abs(correlation) >= LIKE:
+        return "hardly another" if correlation > 0 else "the same turned round"
+    return "another" if abs(correlation) < UNLIKE else "in part another"
+
+
+def _cautions(report: FaithfulnessReport) -> Iterator[str]:
+    if report.tiles < FEW:
+        yield (
+            f"{report.tiles} {'tile is' if report.tiles == 1 else 'tiles are'} few: figures may"
+            " change with others."
+        )
+    if report.tiles > 1:
+        yield (
+            "Each comparison stands for itself: of twenty with a map as good as chance, one is told"
+            " better or worse."
+        )
+    yield from _narrow(report)
+    shaken = [
+        one for one in report.findings if one.measure == "max-sensitivity" and np.isfinite(one.mean)
+    ]
+    if shaken:
+        yield (
+            "Max-sensitivity tells how far a map moves when the tile changes by less than an eye"
+            " sees, and nothing of whether it is right: the centre prior never moves, and a"
+            f" {RANDOM} always does."
+        )
+
+
+def _narrow(report: FaithfulnessReport) -> Iterator[str]:
+    """Yield which baselines the classifier hardly tells from the tiles themselves."""
+    spans = {one.measure: float(one.mean[0] - one.mean[-1]) for one in report.curves}
+    for measure, span in spans.items():
+        family, _, baseline = measure.partition(":")
+        if family == "deletion" and span < NARROW and report.output != "logit":
+            yield (
+                f"With the whole tile replaced ({baseline}), the probability falls by {span:.3f}"
+                " only: the curves on this baseline have little to tell."
+            )
+
+
+def _by(judged: Sequence[Finding], reference: str, verdict: Verdict) -> list[Finding]:
+    return [
+        one
+        for one in judged
+        if any(
+            (apart.reference, apart.verdict) == (reference, verdict) for apart in one.differences
+        )
+    ]
+
+
+def _count(some: Sequence[Finding], judged: Sequence[Finding]) -> str:
+    if len(some) == len(judged):
+        return "every measure" if len(judged) > 1 else "the one measure"
+    return f"{len(some)} of {len(judged)} measures"
+
+
+def _compared(report: FaithfulnessReport, some: Sequence[Finding], random: str) -> str:
+    """Return a few of some figures beside those of the random map."""
+    quoted = ", ".join(_one_compared(report, one, random) for one in some[:SHOWN])
+    return f"{quoted}, …" if len(some) > SHOWN else quoted
+
+
+def _one_compared(report: FaithfulnessReport, one: Finding, random: str) -> str:
+    other = report.finding(random, one.measure)
+    against = "" if other is None else f" against {figure(other.mean, other.se_tiles)}"
+    return f"{measure_called(one.measure).title} {figure(one.mean, one.se_tiles)}{against}"

@@ -1,0 +1,336 @@
+"""Graphs of cells that look alike, and graph convolutions trained on them with PyTorch Geometric.
+
+Two protocols are told apart by name, since their figures do not compare:
+
+- *inductive*: the graph holds the training cells alone; each test cell is attached to it by itself,
+  as a new cell in practice is. This network is what a bundle holds (`slidecam.models.cell_graph`),
+  and compares with a CNN.
+- *transductive*: the graph holds the test cells too, in training already, without their labels;
+  test cells then lend each other their pictures. This is how such studies are published, and it
+  needs every test cell beforehand.
+
+Everything runs on the CPU, where the sums of a graph convolution come in the same order each time:
+equal seeds give equal weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from slidecam.errors import UsageError
+from slidecam.learning.cells.node_graphs import NodeGraph, graph_of
+from slidecam.learning.data.balance import class_weights
+from slidecam.learning.recipes.fields import Bounds
+from slidecam.models.cell_graph import nearest_by_cosine, packed_names
+from slidecam.steps import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from slidecam.learning.cells.node_graphs import Cells
+
+INDUCTIVE = "GCN, inductive"
+TRANSDUCTIVE = "GCN, transductive"
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """How the graph is built and the convolutions are trained.
+
+    The study's values where it states them.
+
+    Attributes
+    ----------
+    neighbours
+        Cells of highest cosine similarity that each cell takes edges from; the study does not state
+        how many.
+    symmetric
+        Whether edges go both ways, as in Kipf and Welling's graphs; else a cell hears its
+        neighbours alone, so that a training cell hangs on the graph as a new one does.
+    hidden, dropout
+        Units between the convolutions, and the share of them that is left out in training.
+    epochs, lr, weight_decay
+        Of Adam on the whole graph at once.
+    balance
+        ``weights`` weighs the loss by class, ``none`` does not.
+    keep
+        The weights of the epoch with the lowest validation loss, or the last; the last where there
+        is no validation.
+    transductive
+        Whether the transductive protocol is trained and measured as well.
+    """
+
+    neighbours: Annotated[int, Bounds(1)] = 10
+    symmetric: bool = False
+    hidden: Annotated[int, Bounds(1)] = 128
+    dropout: Annotated[float, Bounds(0, 0.99)] = 0.5
+    epochs: Annotated[int, Bounds(1)] = 400
+    lr: Annotated[float, Bounds(0, above=True)] = 1e-3
+    weight_decay: Annotated[float, Bounds(0)] = 0.0
+    balance: Literal["weights", "none"] = "weights"
+    keep: Literal["best", "last"] = "best"
+    transductive: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What a classifier says of the cells of one part.
+
+    Attributes
+    ----------
+    name, part
+        Of the classifier and its protocol, and of the part.
+    labels
+        (M,).
+    logits
+        (M, K).
+    """
+
+    name: str
+    part: str
+    labels: NDArray[np.int64]
+    logits: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class GraphEpoch:
+    """Mean losses of an epoch; the validation's is not-a-number where there is none."""
+
+    loss: float
+    val_loss: float
+
+
+@dataclass(frozen=True, eq=False)
+class GraphResult:
+    """What training on a graph gives.
+
+    Attributes
+    ----------
+    state
+        Weights and buffers of a `CellGraph` by name, all but its embedder's.
+    scores
+        For each protocol the validation and test part.
+    hidden
+        Hidden states (M, H) of the test cells, attached one by one; for a picture of them.
+    curve, kept
+        The inductive network's losses, and the epoch (from 0) whose weights were kept.
+    """
+
+    state: dict[str, Tensor]
+    scores: tuple[Scored, ...]
+    hidden: Tensor
+    curve: tuple[GraphEpoch, ...]
+    kept: int
+
+
+class GraphNetwork(nn.Module):
+    """Two graph convolutions, ReLU and dropout between them.
+
+    Parameters
+    ----------
+    first, second
+        PyTorch Geometric's ``GCNConv``: D to H, and H to K.
+    dropout
+        Share of the hidden units that is left out in training.
+    """
+
+    def __init__(self, first: nn.Module, second: nn.Module, dropout: float) -> None:
+        super().__init__()
+        self.first, self.second, self.dropout = first, second, dropout
+
+    def states(self, graph: NodeGraph) -> Tensor:
+        """Return hidden states (N, H)."""
+        return torch.relu(self.first(graph.nodes, graph.edges))
+
+    def forward(self, graph: NodeGraph, chance: torch.Generator | None = None) -> Tensor:
+        """Return logits (N, K); with ``chance``, which decides what is left out, as in training."""
+        states = self.states(graph)
+        if chance is not None and self.dropout:
+            kept = torch.rand(states.shape, generator=chance) >= self.dropout
+            states = states * kept / (1 - self.dropout)
+        logits: Tensor = self.second(states, graph.edges)
+        return logits
+
+
+def graph_network(length: int, classes: int, spec: GraphSpec, seed: int) -> GraphNetwork:
+    """Return untrained convolutions for embeddings of a length, equal for equal seeds.
+
+    Raises
+    ------
+    UsageError
+        If PyTorch Geometric is not installed.
+    """
+    convolution = _convolution()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        first, second = convolution(length, spec.hidden), convolution(spec.hidden, classes)
+    return GraphNetwork(first, second, spec.dropout)
+
+
+def train_graph(
+    parts: tuple[Cells, Cells, Cells], classes: int, spec: GraphSpec, seed: int = 0
+) -> Generator[Step, None, GraphResult]:
+    """Train on a graph of cells, and measure by both protocols.
+
+    Parameters
+    ----------
+    parts
+        Training, validation and test cells; the last two may be empty.
+    classes
+        Number of logits.
+    spec
+        How.
+    seed
+        Of the first weights and of dropout.
+
+    Raises
+    ------
+    DataSetError
+        If there are too few training cells.
+    UsageError
+        If PyTorch Geometric is not installed.
+    """
+    train, val, test = parts
+    graph = graph_of(train.embeddings, spec.neighbours, symmetric=spec.symmetric)
+    network = graph_network(train.embeddings.shape[1], classes, spec, seed)
+    lesson = _Exam(graph, slice(0, len(train)), train.labels)
+    exams = {name: _attached(graph, cells, spec) for name, cells in (("val", val), ("test", test))}
+    curve, kept = yield from _fit(network, (lesson, exams["val"]), INDUCTIVE, (spec, seed))
+    scores = [*_scored(network, exams, INDUCTIVE)]
+    if spec.transductive and len(test):
+        scores += yield from _transductive(parts, classes, spec, seed)
+    with torch.no_grad():
+        hidden = network.states(exams["test"].graph)[exams["test"].rows]
+    state = _exported(network, graph, train, spec)
+    return GraphResult(state, tuple(scores), hidden, curve, kept)
+
+
+@dataclass(frozen=True, eq=False)
+class _Exam:
+    """Nodes of a graph whose labels are known to the one who asks."""
+
+    graph: NodeGraph
+    rows: slice
+    labels: Tensor
+
+
+def _attached(graph: NodeGraph, cells: Cells, spec: GraphSpec) -> _Exam:
+    whole = graph.with_queries(cells.embeddings, spec.neighbours) if len(cells) else graph
+    return _Exam(whole, slice(len(graph.nodes), len(whole.nodes)), cells.labels)
+
+
+def _transductive(
+    parts: tuple[Cells, Cells, Cells], classes: int, spec: GraphSpec, seed: int
+) -> Generator[Step, None, list[Scored]]:
+    """Train another network on the graph of all cells, knowing only the training cells' labels."""
+    everything = torch.cat([cells.embeddings for cells in parts])
+    graph = graph_of(everything, spec.neighbours, symmetric=spec.symmetric)
+    network = graph_network(everything.shape[1], classes, spec, seed)
+    ends = torch.tensor([len(cells) for cells in parts]).cumsum(0).tolist()
+    rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+    lesson, val, test = (
+        _Exam(graph, some, cells.labels) for some, cells in zip(rows, parts, strict=True)
+    )
+    yield from _fit(network, (lesson, val), TRANSDUCTIVE, (spec, seed))
+    return [*_scored(network, {"val": val, "test": test}, TRANSDUCTIVE)]
+
+
+def _fit(
+    network: GraphNetwork, exams: tuple[_Exam, _Exam], phase: str, settings: tuple[GraphSpec, int]
+) -> Generator[Step, None, tuple[tuple[GraphEpoch, ...], int]]:
+    """Train ``network`` in place on the first exam; leave it at its best epoch on the second."""
+    (lesson, check), (spec, seed) = exams, settings
+    weights = _weights(lesson.labels, network, spec)
+    optimiser = torch.optim.Adam(network.parameters(), spec.lr, weight_decay=spec.weight_decay)
+    chance = torch.Generator().manual_seed(seed)
+    curve: list[GraphEpoch] = []
+    best, kept, state = math.inf, spec.epochs - 1, network.state_dict()
+    for epoch in range(spec.epochs):
+        optimiser.zero_grad()
+        loss = cross_entropy(network(lesson.graph, chance)[lesson.rows], lesson.labels, weights)
+        torch.autograd.backward(loss)
+        optimiser.step()
+        curve.append(GraphEpoch(float(loss.detach()), _loss(network, check, weights)))
+        if spec.keep == "best" and curve[-1].val_loss < best:
+            best, kept, state = curve[-1].val_loss, epoch, copy.deepcopy(network.state_dict())
+        yield Step(phase, epoch + 1, spec.epochs, _figures(curve[-1]))
+    if best < math.inf:
+        network.load_state_dict(state)
+    return tuple(curve), kept
+
+
+def _weights(labels: Tensor, network: GraphNetwork, spec: GraphSpec) -> Tensor | None:
+    classes = int(network.second.out_channels)  # type: ignore[arg-type]  # PyTorch Geometric's
+    return class_weights(labels, classes) if spec.balance == "weights" else None
+
+
+def _loss(network: GraphNetwork, exam: _Exam, weights: Tensor | None) -> float:
+    if not len(exam.labels):
+        return math.nan
+    with torch.no_grad():
+        return float(cross_entropy(network(exam.graph)[exam.rows], exam.labels, weights))
+
+
+def _figures(epoch: GraphEpoch) -> dict[str, float]:
+    figures = {"loss": epoch.loss, "validation loss": epoch.val_loss}
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def _scored(network: GraphNetwork, exams: dict[str, _Exam], name: str) -> Generator[Scored]:
+    for part, exam in exams.items():
+        if len(exam.labels):
+            with torch.no_grad():
+                logits = network(exam.graph)[exam.rows]
+            yield Scored(name, part, exam.labels.numpy(), logits.numpy())
+
+
+def _exported(
+    network: GraphNetwork, graph: NodeGraph, train: Cells, spec: GraphSpec
+) -> dict[str, Tensor]:
+    """Return what a `CellGraph` needs of a trained network and its closed graph."""
+    first, second = network.first.state_dict(), network.second.state_dict()
+    with torch.no_grad():
+        hidden = network.states(graph)
+    neighbours, _similarities = nearest_by_cosine(
+        graph.nodes, graph.nodes, spec.neighbours, themselves=False
+    )
+    return {
+        "first.weight": first["lin.weight"],
+        "first.bias": first["bias"],
+        "second.weight": second["lin.weight"],
+        "second.bias": second["bias"],
+        "embeddings": graph.nodes,
+        "hidden": hidden,
+        "degrees": graph.degrees(),
+        "neighbours": neighbours,
+        "labels": train.labels,
+        "names": packed_names(train.names or ("",) * len(train)),
+    }
+
+
+def _convolution() -> Any:  # noqa: ANN401  (PyTorch Geometric has no types)
+    """Return PyTorch Geometric's graph convolution.
+
+    Imported when a graph is trained and not before: it is an extra, which nothing else in this room
+    needs.
+    """
+    try:
+        with warnings.catch_warnings():
+            # It compiles with torch.jit, which torch calls deprecated.
+            warnings.simplefilter("ignore")
+            from torch_geometric.nn import GCNConv  # noqa: PLC0415  (see above)
+    except ImportError as error:
+        problem = "training on a graph needs PyTorch Geometric, which is not installed."
+        raise UsageError(problem, 'Install it with pip install "slidecam[train]".') from error
+    return GCNConv

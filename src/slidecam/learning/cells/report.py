@@ -1,0 +1,176 @@
+"""The protocols of a training on a graph side by side.
+
+``protocols.json``, ``protocols.html`` and their figures.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.manifold import TSNE
+
+from slidecam.files import replacing
+from slidecam.learning.cells.baselines import LINEAR, SVM
+from slidecam.learning.cells.graphs import INDUCTIVE, TRANSDUCTIVE
+from slidecam.learning.evaluation.plots import roc_figure, scatter_figure
+from slidecam.pages import picture_uri, write_page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from slidecam.learning.evaluation.evaluation import Evaluation, Figure
+    from slidecam.models.card import Card
+
+RECORD, PAGE = "protocols.json", "protocols.html"
+
+MEANINGS: Mapping[str, str] = MappingProxyType(
+    {
+        INDUCTIVE: (
+            "The graph holds the training cells alone, and each cell is attached to it by itself."
+            " This is the network in the bundle; it compares with a CNN."
+        ),
+        TRANSDUCTIVE: (
+            "The graph holds these cells too, in training already, without their labels. This is"
+            " another network than the bundle's, and does not compare with a CNN, which sees one"
+            " cell at a time."
+        ),
+        LINEAR: (
+            "The embedder as a classifier by itself: a linear layer on its embeddings, without a"
+            " graph."
+        ),
+        SVM: (
+            "A support-vector machine with a radial kernel on the same embeddings. Its scores are"
+            " no probabilities."
+        ),
+    }
+)
+"""What each row is, in words to print beside it."""
+
+COLUMNS = ("accuracy", "balanced accuracy", "macro F1", "weighted F1", "macro AUC")
+
+_FEWEST, _MOST = 8, 3000
+"""Cells that t-SNE is drawn of; of more, so many are drawn by lot."""
+
+_PERPLEXITY = 30.0
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """Cells in the plane: points (n, 2) and their classes (n,)."""
+
+    points: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Protocols:
+    """What is to be told.
+
+    Attributes
+    ----------
+    card
+        Of the bundle.
+    part
+        Of the data that was measured on.
+    evaluations
+        By the names in `MEANINGS`.
+    planes
+        t-SNE pictures by what they are of; None where there were too few cells.
+    """
+
+    card: Card
+    part: str
+    evaluations: Mapping[str, Evaluation]
+    planes: Mapping[str, Plane | None]
+
+
+def plane_of(
+    vectors: NDArray[np.float32], labels: NDArray[np.int64], seed: int = 0
+) -> Plane | None:
+    """Return cells (n, D) laid out by t-SNE (van der Maaten and Hinton, JMLR 2008).
+
+    None if there are too few.
+    """
+    if len(vectors) < _FEWEST:
+        return None
+    lot = np.random.default_rng(seed)
+    rows = (
+        np.sort(lot.choice(len(vectors), _MOST, replace=False))
+        if len(vectors) > _MOST
+        else slice(None)
+    )
+    chosen = vectors[rows]
+    perplexity = min(_PERPLEXITY, (len(chosen) - 1) / 3)
+    layout = TSNE(perplexity=perplexity, init="pca", random_state=seed)
+    return Plane(layout.fit_transform(chosen), labels[rows])
+
+
+def write_protocols(folder: Path, protocols: Protocols) -> None:
+    """Write ``protocols.json``, ``protocols.html`` and ``figures/*.png``, each file whole."""
+    pictures = dict(_pictures(protocols))
+    for name, picture in pictures.items():
+        with replacing(folder / "figures" / file_name(name)) as fresh:
+            picture.save(fresh, format="PNG")
+    rows = [
+        (name, MEANINGS[name], [_told(evaluation.figures[column]) for column in COLUMNS])
+        for name, evaluation in protocols.evaluations.items()
+    ]
+    write_page(
+        "protocols",
+        folder / PAGE,
+        title=protocols.card.name,
+        part=protocols.part,
+        cells=len(next(iter(protocols.evaluations.values())).predictions.labels),
+        columns=COLUMNS,
+        rows=rows,
+        method=next(iter(protocols.evaluations.values())).method,
+        images=[
+            (name, file_name(name), picture_uri(picture, exact=True))
+            for name, picture in pictures.items()
+        ],
+        left_out=[name for name, plane in protocols.planes.items() if plane is None],
+        fewest=_FEWEST,
+    )
+    record = {
+        name: {"meaning": MEANINGS[name], "part": protocols.part, **evaluation.record()}
+        for name, evaluation in protocols.evaluations.items()
+    }
+    with replacing(folder / RECORD) as fresh:
+        fresh.write_text(
+            json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+            encoding="utf-8",
+        )
+
+
+def file_name(title: str) -> str:
+    """Return what a figure's file is called: no shell needs quotes for it."""
+    return f"{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')}.png"
+
+
+def _pictures(protocols: Protocols) -> Iterator[tuple[str, Image.Image]]:
+    for name, evaluation in protocols.evaluations.items():
+        picture = roc_figure(evaluation)
+        if picture is not None:
+            yield f"ROC, {name.replace(':', ',')}", picture
+    names, colors = protocols.card.class_names, protocols.card.class_colors
+    for name, plane in protocols.planes.items():
+        if plane is not None:
+            yield f"t-SNE, {name}", scatter_figure(plane.points, plane.labels, names, colors)
+
+
+def _told(figure: Figure) -> tuple[str, str]:
+    """Return a figure and its interval in words."""
+    value, ends = figure.value, figure.interval
+    return (
+        "none" if value is None else f"{value:.3f}",
+        "" if ends is None else f"{ends.low:.3f} to {ends.high:.3f}",
+    )

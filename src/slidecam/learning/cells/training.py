@@ -1,0 +1,266 @@
+"""From a ``[graph]`` recipe and pictures of cells to a bundle, every protocol's figures beside it.
+
+The embedder is not trained here: it begins from the weights that it is given and stays so. A graph
+is trained in a minute, so that there are no checkpoints and nothing is resumed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from slidecam.errors import RecipeError
+from slidecam.learning.calibration import fit_temperature
+from slidecam.learning.cells.baselines import SVM, linear, svm
+from slidecam.learning.cells.graphs import INDUCTIVE, train_graph
+from slidecam.learning.cells.node_graphs import Cells, check_enough
+from slidecam.learning.cells.report import Protocols, plane_of, write_protocols
+from slidecam.learning.data.dataset import content_digest
+from slidecam.learning.data.inputs import hold_pictures
+from slidecam.learning.evaluation.evaluation import evaluate_predictions
+from slidecam.learning.predictions import Predictions
+from slidecam.learning.training.beginning import card_for, device_for, network_for, weights_facts
+from slidecam.learning.training.folder import claimed, write_history
+from slidecam.learning.training.provenance import Outcome, provenance_of, write_plan
+from slidecam.models.bundle import save_bundle
+from slidecam.models.cell_graph import CellGraph
+from slidecam.models.classifier import normalised
+from slidecam.steps import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping
+
+    from torch import Tensor
+
+    from slidecam.learning.cells.graphs import GraphResult, GraphSpec, Scored
+    from slidecam.learning.data.inputs import Pictures
+    from slidecam.learning.data.pictures import PictureSet
+    from slidecam.learning.evaluation.evaluation import Evaluation
+    from slidecam.learning.recipes.tables import Recipe
+    from slidecam.learning.training.call import TrainingCall
+    from slidecam.learning.training.folder import TrainingFolder
+    from slidecam.models.bundle import Bundle
+    from slidecam.models.card import Card
+
+
+_AT_ONCE = 32
+"""Cells embedded at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class GraphTrained:
+    """What training on a graph has made.
+
+    Attributes
+    ----------
+    bundle
+        The inductive network with the training graph.
+    history
+        One row of figures for each epoch.
+    best_epoch
+        Which of them was kept, counted from 1.
+    protocols
+        Figures on the test cells (on the validation cells where there are none) by protocol and
+        baseline; empty where there are neither.
+    """
+
+    bundle: Bundle
+    history: list[dict[str, Any]]
+    best_epoch: int
+    protocols: Mapping[str, Evaluation]
+
+
+def train_graph_bundle(
+    recipe: Recipe, spec: GraphSpec, pictures: PictureSet, call: TrainingCall
+) -> Generator[Step, None, GraphTrained]:
+    """Embed cells, train graph convolutions on them, measure by every protocol, and leave a bundle.
+
+    Parameters
+    ----------
+    recipe
+        Its architecture is a graph of ours; ``[train]`` says the seed and nothing else.
+    spec
+        Its ``[graph]``.
+    pictures
+        With their parts settled.
+    call
+        As for any training.
+
+    Raises
+    ------
+    RecipeError
+        If the architecture is no graph.
+    DataSetError
+        If there are too few training cells, or a picture cannot be read.
+    UsageError
+        If PyTorch Geometric is not installed.
+    RunExistsError, CheckpointError, DeviceError, WeightsError, UntrustedCodeError
+        As for any training.
+    """
+    device = device_for(call.device)
+    with claimed(call.out, call.existing) as folder:
+        nodes = len(pictures.part("train"))
+        check_enough(nodes, spec.neighbours)
+        sized = _sized(recipe, spec, nodes)
+        network = network_for(sized, len(pictures.class_names), call.weights)
+        if not isinstance(network, CellGraph):
+            problem = (
+                f"{recipe.path}: [graph] is for graphs of cells, and the model is"
+                f" {recipe.model.architecture}."
+            )
+            raise RecipeError(
+                problem,
+                'Set model.architecture to "slidecam/resnet18_gcn" or "slidecam/cell_graph".',
+            )
+        card = card_for(sized, network, pictures.class_names)
+        cells = yield from _cells(network.to(device), card, pictures, recipe.data.memory_mb)
+        result = yield from train_graph(
+            cells, len(pictures.class_names), spec, recipe.phases[0].seed
+        )
+        network.cpu().load_state_dict(result.state, strict=False)
+        folder.clear()
+        write_plan(folder, recipe, pictures)
+        finished = _calibrated(_told(card, recipe, pictures, call, result), result)
+        bundle = save_bundle(folder.bundle, finished, network, overwrite=True)
+        return (yield from _conclude(folder, bundle, pictures, cells, result))
+
+
+def _sized(recipe: Recipe, spec: GraphSpec, nodes: int) -> Recipe:
+    """Return the recipe with the graph's sizes, from data and ``[graph]``, among the arguments."""
+    sizes = {
+        "nodes": nodes,
+        "neighbours": spec.neighbours,
+        "hidden": spec.hidden,
+        "dropout": spec.dropout,
+    }
+    if not recipe.model.architecture.startswith("slidecam/"):
+        return recipe
+    return replace(
+        recipe,
+        model=replace(recipe.model, architecture_args={**recipe.model.architecture_args, **sizes}),
+    )
+
+
+def _cells(
+    network: CellGraph, card: Card, pictures: PictureSet, memory_mb: int
+) -> Generator[Step, None, tuple[Cells, Cells, Cells]]:
+    held = yield from hold_pictures(pictures.paths, card, memory_mb)
+    embeddings = yield from _embeddings(network, card, held, len(pictures))
+    labels, names, parts = (
+        torch.from_numpy(pictures.labels),
+        pictures.names,
+        np.array(pictures.parts),
+    )
+    rows = [np.flatnonzero(parts == part) for part in ("train", "val", "test")]
+    train, val, test = (
+        Cells(embeddings[each], labels[each], tuple(names[row] for row in each)) for each in rows
+    )
+    return train, val, test
+
+
+def _embeddings(
+    network: CellGraph, card: Card, held: Pictures, count: int
+) -> Generator[Step, None, Tensor]:
+    device = next(network.parameters()).device
+    found = []
+    for start in range(0, count, _AT_ONCE):
+        rows = np.arange(start, min(start + _AT_ONCE, count))
+        with torch.no_grad():
+            pixels = normalised(held.batch(rows).to(device), card)
+            found.append(network.embedding(network.forward_features(pixels)).cpu())
+        yield Step("embedding", int(rows[-1]) + 1, count)
+    return torch.cat(found)
+
+
+def _calibrated(card: Card, result: GraphResult) -> Card:
+    val = next(
+        (each for each in result.scores if (each.name, each.part) == (INDUCTIVE, "val")), None
+    )
+    return (
+        card
+        if val is None
+        else replace(card, temperature=fit_temperature(val.logits, val.labels).temperature)
+    )
+
+
+def _told(
+    card: Card, recipe: Recipe, pictures: PictureSet, call: TrainingCall, result: GraphResult
+) -> Card:
+    """Return the card with its provenance."""
+    outcome = Outcome(
+        content=content_digest(pictures),
+        first_weights=weights_facts(recipe, call.weights),
+        epochs=len(result.curve),
+        best_epoch=result.kept + 1,
+        device=device_for(call.device),
+        packages=("torch_geometric",),
+    )
+    return replace(card, provenance=provenance_of(recipe, pictures, outcome))
+
+
+def _conclude(
+    folder: TrainingFolder,
+    bundle: Bundle,
+    pictures: PictureSet,
+    cells: tuple[Cells, Cells, Cells],
+    result: GraphResult,
+) -> Generator[Step, None, GraphTrained]:
+    """Measure every protocol on the test cells, or on the validation cells where there are none."""
+    history = [
+        _row(number, epoch.loss, epoch.val_loss) for number, epoch in enumerate(result.curve, 1)
+    ]
+    write_history(folder.history, history)
+    train, val, test = cells
+    part, measured = ("test", test) if len(test) else ("val", val)
+    if not len(measured):
+        return GraphTrained(bundle, history, result.kept + 1, {})
+    scores = [each for each in result.scores if each.part == part]
+    scores += [
+        baseline(train, val, measured, part, len(pictures.class_names))
+        for baseline in (linear, svm)
+    ]
+    protocols = {}
+    for done, scored in enumerate(scores, 1):
+        protocols[scored.name] = evaluate_predictions(_predictions(scored, bundle.card, pictures))
+        yield Step("measuring protocols", done, len(scores))
+    planes = dict(_planes(measured, result, part))
+    write_protocols(folder.protocols, Protocols(bundle.card, part, protocols, planes))
+    return GraphTrained(bundle, history, result.kept + 1, protocols)
+
+
+def _row(number: int, loss: float, val_loss: float) -> dict[str, Any]:
+    return {
+        "epoch": number,
+        "phase": 0,
+        "train_loss": loss,
+        **({} if np.isnan(val_loss) else {"val_loss": val_loss}),
+    }
+
+
+def _predictions(scored: Scored, card: Card, pictures: PictureSet) -> Predictions:
+    tested = pictures.part("test" if scored.part == "test" else "val")
+    return Predictions(
+        labels=scored.labels,
+        logits=scored.logits,
+        class_names=pictures.class_names,
+        names=tested.names,
+        groups=tested.groups,
+        activation="none" if scored.name == SVM else "softmax",
+        temperature=card.temperature if scored.name == INDUCTIVE else 1.0,
+        paths=tested.paths,
+        class_colors=card.class_colors,
+    )
+
+
+def _planes(measured: Cells, result: GraphResult, part: str) -> Iterator[tuple[str, Any]]:
+    """Yield t-SNE of the cells' embeddings, and of their states in the graph."""
+    seen = {
+        "embeddings": measured.embeddings,
+        "hidden states": result.hidden if part == "test" else None,
+    }
+    for name, vectors in seen.items():
+        if vectors is not None:
+            yield name, plane_of(vectors.numpy(), measured.labels.numpy())

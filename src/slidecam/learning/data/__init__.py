@@ -1,0 +1,1 @@
+"""Pictures to learn from: found, read, parted, held against each other, changed at random."""

@@ -1,0 +1,289 @@
+"""Pictures that are in the data more than once, byte by byte or to the eye.
+
+Above all, those that are in two parts at once.
+
+Near duplicates are found by difference hashes: a picture is made grey and 17 x 16 pixels small, and
+each of 256 bits says whether a pixel is darker than its right neighbour. What differs in few bits
+is the same picture in another size, compression or brightness. Mirrored and turned copies are not
+found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from slidecam.errors import DataSetError
+from slidecam.learning.data.pixels import TOLD_EVERY, in_order, read_picture
+from slidecam.steps import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.learning.data.pictures import Part, PictureSet
+
+HASH_EDGE = 16
+BITS = HASH_EDGE**2
+
+INFORMED = 4
+"""How many times as many neighbours as the bits that may differ must have another grey.
+
+A hash of an even picture says
+nothing, and all of them would be duplicates of each other."""
+
+ROWS_AT_ONCE = 256
+"""Hashes that are compared with all others at a time: 60 MB for 7,000 pictures."""
+
+HELD_OUT: tuple[Part, ...] = ("test", "val", "train", "")
+"""In which part a picture stays that is in more than one."""
+
+TOLD = 5
+"""Clusters that a record lists in full."""
+
+
+@dataclass(frozen=True)
+class DuplicateSpec:
+    """When two pictures are one.
+
+    Attributes
+    ----------
+    bits
+        Of 256, how many may differ; 0 for equal hashes, -1 for byte-identical files only.
+    workers
+        Threads that read pictures.
+    """
+
+    bits: int = 12
+    workers: int = 4
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.bits <= BITS // INFORMED:
+            raise DataSetError(
+                f"{self.bits} differing bits make no duplicate.", f"Pass -1 to {BITS // INFORMED}."
+            )
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """What of a picture set is there more than once.
+
+    Attributes
+    ----------
+    pictures
+        The set that was looked through.
+    clusters
+        Rows of pictures that are duplicates of each other, exact or near, also by way of a third;
+        first row first.
+    exact
+        Rows of byte-identical files.
+    even
+        How many pictures are too even to have a near duplicate told by their hash.
+    """
+
+    pictures: PictureSet
+    clusters: tuple[tuple[int, ...], ...]
+    exact: tuple[tuple[int, ...], ...]
+    even: int
+
+    @property
+    def across(self) -> tuple[tuple[int, ...], ...]:
+        """The clusters with pictures in more than one part."""
+        return tuple(
+            rows for rows in self.clusters if len({self.pictures.parts[row] for row in rows}) > 1
+        )
+
+    @property
+    def disputed(self) -> tuple[tuple[int, ...], ...]:
+        """The clusters with pictures of more than one class."""
+        return tuple(
+            rows
+            for rows in self.clusters
+            if len({int(self.pictures.labels[row]) for row in rows}) > 1
+        )
+
+    def names(self, clusters: Iterable[Sequence[int]]) -> list[list[str]]:
+        """Return clusters by the names of their files."""
+        return [[self.pictures.names[row] for row in rows] for rows in clusters]
+
+    def record(self) -> dict[str, object]:
+        """Return the findings as JSON values.
+
+        Counts, and all files that are in two parts or classes.
+        """
+        return {
+            "clusters": len(self.clusters),
+            "pictures_in_clusters": sum(map(len, self.clusters)),
+            "exact_clusters": len(self.exact),
+            "across_parts": self.names(self.across),
+            "in_two_classes": self.names(self.disputed),
+            "too_even_to_tell": self.even,
+        }
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return what a person should be told; nothing where there are no duplicates."""
+        told = [
+            (len(self.clusters), "In the data more than once", self.clusters),
+            (len(self.across), "In more than one part", self.across),
+            (len(self.disputed), "In more than one class", self.disputed),
+        ]
+        return tuple(
+            f"{what} ({count}): {self._told(clusters)}." for count, what, clusters in told if count
+        )
+
+    def _told(self, clusters: Sequence[Sequence[int]]) -> str:
+        some = "; ".join(" = ".join(names) for names in self.names(clusters[:TOLD]))
+        return some + (f" and {len(clusters) - TOLD} more" if len(clusters) > TOLD else "")
+
+
+def find_duplicates(
+    pictures: PictureSet, spec: DuplicateSpec | None = None
+) -> Generator[Step, None, Duplicates]:
+    """Look for pictures that are there more than once, within parts and across them.
+
+    Raises
+    ------
+    DataSetError
+        Naming the first picture that cannot be read.
+    """
+    spec = spec or DuplicateSpec()
+    prints: list[_Print] = []
+    with closing(in_order(_print_of, pictures.paths, spec.workers)) as found:
+        for row, each in enumerate(found, 1):
+            prints.append(each)
+            if row % TOLD_EVERY == 0 or row == len(pictures):
+                yield Step("looking for duplicates", row, len(pictures))
+    same = _equal_pairs([each.digest for each in prints])
+    hashes = np.array([each.hash for each in prints], np.uint64).reshape(-1, BITS // 64)
+    informed = np.array([each.informed >= INFORMED * spec.bits for each in prints], np.bool_)
+    near = near_pairs(hashes, spec.bits, informed)
+    return Duplicates(
+        pictures=pictures,
+        clusters=_clusters(np.concatenate([same, near]), len(prints)),
+        exact=_clusters(same, len(prints)),
+        even=int((~informed).sum()),
+    )
+
+
+@dataclass(frozen=True)
+class _Print:
+    """What a picture is known by.
+
+    The digest of its file, its difference hash, and how much the hash says.
+    """
+
+    digest: bytes
+    hash: NDArray[np.uint64]
+    informed: int
+
+
+def _print_of(path: Path) -> _Print:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataSetError(
+            f"{path}: this picture cannot be read: {error}.", "Check that it is there."
+        ) from error
+    picture = read_picture(path, content)
+    return _Print(hashlib.sha256(content).digest(), *difference_hash(picture))
+
+
+def difference_hash(picture: Image.Image) -> tuple[NDArray[np.uint64], int]:
+    """Return a picture's 256 bits as four words, and how many neighbours differ in grey at all."""
+    small = picture.convert("L").resize((HASH_EDGE + 1, HASH_EDGE), Image.Resampling.LANCZOS)
+    grey = np.asarray(small, np.int16)
+    steps = np.diff(grey, axis=1)
+    return np.packbits(steps > 0).view(np.uint64), int((steps != 0).sum())
+
+
+def _equal_pairs(digests: Sequence[bytes]) -> NDArray[np.int64]:
+    """Return each row with the first that has its digest, int64, (pairs, 2)."""
+    first: dict[bytes, int] = {}
+    pairs = [(first.setdefault(digest, row), row) for row, digest in enumerate(digests)]
+    return np.array([pair for pair in pairs if pair[0] != pair[1]], np.int64).reshape(-1, 2)
+
+
+def near_pairs(
+    hashes: NDArray[np.uint64], bits: int, informed: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Return every two rows whose hashes differ in at most ``bits`` bits.
+
+    Parameters
+    ----------
+    hashes
+        uint64, (pictures, words).
+    bits
+        How many bits may differ; below 0 there are no pairs.
+    informed
+        bool, (pictures,): whose hashes say something.
+
+    Returns
+    -------
+    ndarray
+        int64, (pairs, 2), the smaller row first.
+    """
+    rows = np.flatnonzero(informed)
+    words = np.ascontiguousarray(hashes[rows].T)
+    found = [np.zeros((0, 2), np.int64)]
+    for start in range(0, len(rows) if bits >= 0 else 0, ROWS_AT_ONCE):
+        some, others = words[:, start : start + ROWS_AT_ONCE, None], words[:, None, start:]
+        apart = sum(
+            np.bitwise_count(one ^ other).astype(np.uint16)
+            for one, other in zip(some, others, strict=True)
+        )
+        left, right = np.nonzero(np.triu(np.asarray(apart) <= bits, 1))
+        found.append(np.stack([rows[start + left], rows[start + right]], axis=1))
+    return np.concatenate(found)
+
+
+def _clusters(pairs: NDArray[np.int64], count: int) -> tuple[tuple[int, ...], ...]:
+    """Return the rows that pairs join, directly or through others."""
+    links = coo_array(
+        (np.ones(len(pairs), np.bool_), (pairs[:, 0], pairs[:, 1])), shape=(count, count)
+    )
+    _number, cluster = connected_components(links, directed=False)
+    members: dict[int, list[int]] = {}
+    for row in np.unique(pairs).tolist():
+        members.setdefault(int(cluster[row]), []).append(row)
+    return tuple(tuple(rows) for rows in members.values())
+
+
+def without_duplicates(found: Duplicates) -> PictureSet:
+    """Return the pictures without their duplicates; the test part is left as it is.
+
+    Of a cluster with pictures in several parts only those in the most held-out one stay: what is
+    tested is not learnt from, nor chosen by. Of several in the training or the validation part, or
+    in no part, the first stays.
+    """
+    pictures = found.pictures
+    dropped: set[int] = set()
+    for rows in found.clusters:
+        part = min((pictures.parts[row] for row in rows), key=HELD_OUT.index)
+        inside = [row for row in rows if pictures.parts[row] == part]
+        kept = inside if part == "test" else inside[:1]
+        dropped.update(row for row in rows if row not in kept)
+    return pictures.rows([row for row in range(len(pictures)) if row not in dropped])
+
+
+def grouped_with_duplicates(found: Duplicates) -> PictureSet:
+    """Return the pictures with duplicates in one group, so that `split` keeps them together.
+
+    Groups that share a duplicate become one. A picture without a group is one by itself.
+    """
+    pictures = found.pictures
+    groups = pictures.groups or tuple(f"picture {row}" for row in range(len(pictures)))
+    names, members = np.unique(np.array(groups), return_inverse=True)
+    pairs = [(members[rows[0]], members[row]) for rows in found.clusters for row in rows[1:]]
+    first = np.arange(len(names))
+    for joined in _clusters(np.array(pairs, np.int64).reshape(-1, 2), len(names)):
+        first[list(joined)] = joined[0]
+    return pictures.with_groups([str(names[first[member]]) for member in members])

@@ -1,0 +1,253 @@
+"""The pictures to learn from: which file is of which class, of which patient, and in which part.
+
+Three layouts are read. Class folders, ``DIR/<class>/**``; parts of class folders,
+``DIR/{train,val,test}/<class>/**``; and a table, ``path,label[,group][,split]``, whose paths are
+relative to its folder. A folder that holds a ``pictures.csv`` is read by that table.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slidecam.errors import DataSetError
+from slidecam.files import replacing
+from slidecam.learning.data.picture_files import (
+    PARTS,
+    PICTURE_TABLE,
+    FoundPicture,
+    Part,
+    PictureSpec,
+    from_folders,
+    from_table,
+    named,
+    some,
+)
+from slidecam.learning.data.pixels import (
+    check_pictures,
+    load_pictures,
+    load_pixels,
+    picture_batches,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "PARTS",
+    "PICTURE_TABLE",
+    "Part",
+    "PictureSet",
+    "PictureSpec",
+    "check_pictures",
+    "load_pictures",
+    "load_pixels",
+    "picture_batches",
+    "read_picture_set",
+    "write_picture_table",
+]
+
+FEWEST_CLASSES = 2
+"""Classes that a training needs."""
+
+
+@dataclass(frozen=True, eq=False)
+class PictureSet:
+    """Pictures with their classes.
+
+    Attributes
+    ----------
+    root
+        The folder that the pictures' names are told from.
+    paths
+        One file each.
+    labels
+        int64, (pictures,): places in ``class_names``.
+    class_names
+        The classes in the order of the logits.
+    groups
+        The patient or slide of each picture, or None where nobody knows.
+    parts
+        ``train``, ``val``, ``test`` for each, or nothing where they are still to be split.
+    notes
+        What a careful user wants to know of how the data were read, as sentences.
+    """
+
+    root: Path
+    paths: tuple[Path, ...]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    groups: tuple[str, ...] | None
+    parts: tuple[Part, ...]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The pictures' paths below ``root`` with forward slashes.
+
+        Whole ones for those that lie elsewhere.
+        """
+        return tuple(named(path, self.root) for path in self.paths)
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the parts are known."""
+        return any(self.parts)
+
+    def part(self, *names: Part) -> PictureSet:
+        """Return the pictures of one part, or of some."""
+        return self.rows(np.flatnonzero([part in names for part in self.parts]))
+
+    def rows(self, rows: NDArray[np.int64] | Sequence[int]) -> PictureSet:
+        """Return these pictures, in this order."""
+        chosen = [int(row) for row in rows]
+        return replace(
+            self,
+            paths=tuple(self.paths[row] for row in chosen),
+            labels=self.labels[chosen],
+            groups=None if self.groups is None else tuple(self.groups[row] for row in chosen),
+            parts=tuple(self.parts[row] for row in chosen),
+        )
+
+    def with_parts(self, parts: Sequence[Part], *notes: str) -> PictureSet:
+        """Return the same pictures in other parts."""
+        return replace(self, parts=tuple(parts), notes=(*self.notes, *notes))
+
+    def with_groups(self, groups: Sequence[str] | None) -> PictureSet:
+        """Return the same pictures with other groups."""
+        return replace(self, groups=None if groups is None else tuple(groups))
+
+    def counts(self) -> dict[str, int]:
+        """Return how many pictures each class has."""
+        found = np.bincount(self.labels, minlength=len(self.class_names)).tolist()
+        return dict(zip(self.class_names, found, strict=True))
+
+
+def read_picture_set(
+    path: Path, spec: PictureSpec | None = None, *, fewest: int = FEWEST_CLASSES
+) -> PictureSet:
+    r"""Read which pictures there are, and of what; no picture is opened.
+
+    Parameters
+    ----------
+    path
+        A folder of class folders, a folder of ``train``, ``val``, ``test`` folders of class
+        folders, or a table.
+    spec
+        How names are to be understood.
+    fewest
+        Classes that there must be: two to learn from, one where nobody learns.
+
+    Raises
+    ------
+    DataSetError
+        If there is nothing to learn from: a missing file, an empty class, fewer classes than
+        ``fewest``, a class that only the test part has, a table without its columns. The message
+        names the file.
+
+    Examples
+    --------
+    >>> pictures = read_picture_set(Path("idc"), PictureSpec(group_pattern=r"^(?P<group>\d+)_idx"))
+    >>> pictures.part("train").counts()
+    """
+    spec = spec or PictureSpec()
+    if not path.exists():
+        raise DataSetError(
+            f"{path}: there is no such file or folder.", "Check the path of the data."
+        )
+    table = path / PICTURE_TABLE if path.is_dir() else path
+    rows, notes = from_table(table, spec) if table.is_file() else from_folders(path, spec)
+    root = table.parent if table.is_file() else path
+    _check_classes(path, sorted({row.label for row in rows}), fewest)
+    return _checked(path, _assembled(root, rows, spec), notes)
+
+
+def _check_classes(path: Path, found: Sequence[str], fewest: int) -> None:
+    if not found:
+        remedy = (
+            "Name a folder that holds pictures, each class's in a folder of its own, or a table of"
+            " them."
+        )
+        raise DataSetError(f"{path}: there is no picture.", remedy)
+    if len(found) < fewest:
+        raise DataSetError(
+            f"{path}: there is one class only, {found[0]!r}.",
+            "A classifier needs pictures of two classes or more, each in a folder of its own or"
+            " labelled in a table.",
+        )
+
+
+def _assembled(root: Path, rows: Sequence[FoundPicture], spec: PictureSpec) -> PictureSet:
+    found = sorted({row.label for row in rows})
+    names = spec.class_names or tuple(found)
+    stranger = next((row for row in rows if row.label not in names), None)
+    if stranger is not None:
+        raise DataSetError(
+            f"{stranger.path}: its class {stranger.label!r} is none of {', '.join(names)}.",
+            "Rename or remove it, or name it among the classes.",
+        )
+    place = {name: index for index, name in enumerate(names)}
+    return PictureSet(
+        root=root,
+        paths=tuple(row.path for row in rows),
+        labels=np.array([place[row.label] for row in rows], np.int64),
+        class_names=tuple(names),
+        groups=tuple(row.group for row in rows) if all(row.group for row in rows) else None,
+        parts=tuple(row.part for row in rows),
+    )
+
+
+def _checked(path: Path, pictures: PictureSet, notes: Sequence[str]) -> PictureSet:
+    """Refuse parts that know other classes than the training; note what is merely missing."""
+    if not pictures.is_split:
+        return replace(pictures, notes=tuple(notes))
+    told = list(notes)
+    trained = {name for name, count in pictures.part("train").counts().items() if count}
+    for part in ("val", "test"):
+        counts = pictures.part(part).counts()
+        strangers = [
+            name for name, count in counts.items() if count and trained and name not in trained
+        ]
+        if strangers:
+            raise DataSetError(
+                f"{path}: {part} has pictures of {strangers[0]!r}, and train has none.",
+                f"Train has {', '.join(sorted(trained))}; name the classes alike in every part.",
+            )
+        missing = [name for name, count in counts.items() if not count and name in trained]
+        if missing and any(counts.values()):
+            told.append(f"{part} has no picture of {', '.join(missing)}, which train has.")
+    return replace(pictures, notes=(*told, *_shared_groups(pictures)))
+
+
+def _shared_groups(pictures: PictureSet) -> Iterator[str]:
+    if pictures.groups is None:
+        return
+    parts_of: dict[str, set[str]] = {}
+    for group, part in zip(pictures.groups, pictures.parts, strict=True):
+        parts_of.setdefault(group, set()).add(part)
+    shared = sorted(group for group, parts in parts_of.items() if len(parts) > 1)
+    if shared:
+        yield f"Patients or slides in more than one part ({len(shared)}): {some(shared)}."
+
+
+def write_picture_table(pictures: PictureSet, path: Path) -> None:
+    """Write each picture's class, group and part as a table that `read_picture_set` reads back."""
+    groups = pictures.groups or ("",) * len(pictures)
+    with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("path", "label", "group", "split"))
+        for picture, label, group, part in zip(
+            pictures.paths, pictures.labels, groups, pictures.parts, strict=True
+        ):
+            name = named(picture.absolute(), path.parent.absolute())
+            table.writerow((name, pictures.class_names[label], group, part))

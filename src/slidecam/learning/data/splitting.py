@@ -1,0 +1,358 @@
+"""Pictures parted into training, validation and test.
+
+Stratified, seeded, and never through a patient.
+
+Without groups every class is shared out by itself. With groups (patients, slides) whole groups are
+dealt out, largest first, to the part that lacks most of their classes; then single groups are moved
+as long as that brings the shares nearer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedGroupKFold
+
+from slidecam.errors import DataSetError
+from slidecam.learning.data.pictures import PARTS
+from slidecam.learning.evaluation.leakage import LEARNT_FROM, group_digests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from slidecam.learning.data.pictures import Part, PictureSet
+
+NEARLY = 1e-6
+"""How far the shares may be from 1 in sum, and how much nearer a move must bring them."""
+
+LOOSELY = 2.0
+"""How many times as large as another a group must be to be dealt out before it for certain."""
+
+
+@dataclass(frozen=True)
+class SplitSpec:
+    """How pictures are to be parted.
+
+    Attributes
+    ----------
+    train, val, test
+        Shares of the pictures, adding up to 1; a part with the share 0 stays empty.
+    seed
+        The same seed parts the same pictures in the same way.
+    by_group
+        Whether a patient or slide stays in one part, where it is known.
+    """
+
+    train: float = 0.7
+    val: float = 0.15
+    test: float = 0.15
+    seed: int = 0
+    by_group: bool = True
+
+    def __post_init__(self) -> None:
+        shares = self.shares
+        if min(shares) < 0 or self.train <= 0 or not abs(sum(shares) - 1) < NEARLY:
+            told = " + ".join(f"{share:g}" for share in shares)
+            raise DataSetError(
+                f"train, val and test are {told} of the data.",
+                "Pass shares that add up to 1, that of train above 0.",
+            )
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """The shares of train, val and test."""
+        return self.train, self.val, self.test
+
+
+def split(pictures: PictureSet, spec: SplitSpec) -> PictureSet:
+    """Return the pictures with a part for each.
+
+    Parts that the data bring (folders, a column) are kept. Where they have no validation part, it
+    is taken out of the training part, which a note tells, and the test part stays untouched.
+
+    Raises
+    ------
+    DataSetError
+        If the training part would be without a class.
+    """
+    if not pictures.is_split:
+        return _parted(pictures, np.arange(len(pictures)), np.array(spec.shares), spec)
+    if "val" in pictures.parts or not spec.val:
+        return pictures
+    parted = _with_val(pictures, spec)
+    taken, given = len(parted.part("val")), len(pictures.part("train"))
+    told = (
+        f"The data have no validation part: {taken} of the {given} pictures to train on are taken"
+        " for it"
+    )
+    return (
+        parted.with_parts(parted.parts, f"{told} (data.val = 0 keeps them).") if taken else parted
+    )
+
+
+def _with_val(pictures: PictureSet, spec: SplitSpec) -> PictureSet:
+    """Return pictures whose validation part is taken out of their training part."""
+    trained = np.flatnonzero([part == "train" for part in pictures.parts])
+    shares = np.array([spec.train, spec.val, 0.0]) / (spec.train + spec.val)
+    return _parted(pictures, trained, shares, spec)
+
+
+def _parted(
+    pictures: PictureSet, rows: NDArray[np.int64], shares: NDArray[np.float64], spec: SplitSpec
+) -> PictureSet:
+    """Return the pictures with new parts for ``rows``; the others keep theirs."""
+    chosen = pictures.rows(rows)
+    random = np.random.default_rng(spec.seed)
+    by_group = chosen.groups is not None and spec.by_group
+    places = _by_group(chosen, shares, random) if by_group else _by_class(chosen, shares, random)
+    parts = list(pictures.parts)
+    for row, place in zip(rows.tolist(), places.tolist(), strict=True):
+        parts[row] = PARTS[place]
+    parted = pictures.with_parts(parts)
+    told = (
+        *_missing(parted, shares),
+        *_empty(parted, chosen if by_group else chosen.with_groups(None), shares),
+    )
+    return parted.with_parts(parts, *told)
+
+
+def _missing(pictures: PictureSet, shares: NDArray[np.float64]) -> Iterator[str]:
+    """Refuse a training part that lacks a class; tell of the others."""
+    present = {name for name, count in pictures.counts().items() if count}
+    for part, share in zip(PARTS, shares, strict=True):
+        lacks = [
+            name
+            for name, count in pictures.part(part).counts().items()
+            if not count and name in present
+        ]
+        if lacks and part == "train":
+            raise DataSetError(
+                f"{pictures.root}: no picture of {lacks[0]!r} is left to train on.",
+                "Add pictures (of other patients), try another seed, or say which part each picture"
+                " is in.",
+            )
+        if lacks and share and len(pictures.part(part)):
+            yield f"{part} has no picture of {', '.join(lacks)}: there are too few to go round."
+
+
+def _empty(pictures: PictureSet, dealt: PictureSet, shares: NDArray[np.float64]) -> Iterator[str]:
+    """Tell of parts that were asked for and got none of the ``dealt`` pictures.
+
+    Why that is, and what follows.
+    """
+    empty = [
+        part
+        for part, share in zip(PARTS, shares, strict=True)
+        if share and not len(pictures.part(part))
+    ]
+    if not empty:
+        return
+    groups = len(set(dealt.groups or ()))
+    cause = f"{len(dealt)} pictures are too few to go round"
+    if groups:
+        of = "one patient or slide" if groups == 1 else f"{groups} patients or slides"
+        cause = (
+            f"all {len(dealt)} pictures are of {of}, and none of them is ever parted: add others"
+        )
+    yield f"{' and '.join(empty)} {'have' if len(empty) > 1 else 'has'} no picture: {cause}."
+    if "val" in empty:
+        yield (
+            "Without a validation part nothing stops the training early, and no temperature is"
+            " fitted."
+        )
+    if not {"val", "test"} & set(pictures.parts):
+        yield "Nothing is measured: how good the classifier is on other patients is not known."
+
+
+def _by_class(
+    pictures: PictureSet, shares: NDArray[np.float64], random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return the part of each picture.
+
+    A class's shares are off by less than a picture or two, all classes' too.
+    """
+    places = np.zeros(len(pictures), np.int64)
+    owed = np.zeros(len(shares))
+    for index in range(len(pictures.class_names)):
+        rows = random.permutation(np.flatnonzero(pictures.labels == index))
+        wanted = shares * len(rows)
+        # What rounding has kept from a part in earlier classes is made up for here.
+        counts = _whole(wanted + owed, len(rows), shares)
+        owed += wanted - counts
+        places[rows] = np.repeat(np.arange(len(shares)), counts)
+    return places
+
+
+def _whole(
+    wanted: NDArray[np.float64], total: int, shares: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return whole counts near ``wanted`` that add up to ``total``, none 0 if there is enough."""
+    asked = shares > 0
+    floor = asked.astype(np.int64) if total >= asked.sum() else np.zeros(len(shares), np.int64)
+    counts = np.maximum(np.floor(wanted).astype(np.int64), floor) * asked
+    while counts.sum() != total:
+        step = 1 if counts.sum() < total else -1
+        lacking = np.where(asked & (counts + step >= floor), (wanted - counts) * step, -np.inf)
+        counts[int(np.argmax(lacking))] += step
+    return counts
+
+
+def _by_group(
+    pictures: PictureSet, shares: NDArray[np.float64], random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return the part of each picture; all pictures of a group have one."""
+    names, members = np.unique(np.array(pictures.groups), return_inverse=True)
+    counts = np.zeros((len(names), len(pictures.class_names)))
+    np.add.at(counts, (members, pictures.labels), 1)
+    # A class counts as much as any other, however many pictures it has.
+    counts /= np.maximum(counts.sum(axis=0), 1)
+    # Large groups first, since the small ones can still make up for them; loosely, so that the seed
+    # has a say.
+    order = np.argsort(-counts.max(axis=1) * random.uniform(1, LOOSELY, len(names)), kind="stable")
+    places = _improved(counts, _dealt(counts, shares, order), shares)
+    chosen: NDArray[np.int64] = places[members]
+    return chosen
+
+
+def _dealt(
+    counts: NDArray[np.float64], shares: NDArray[np.float64], order: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Give each group to the part that it brings nearest to its shares of the classes."""
+    places = np.zeros(len(counts), np.int64)
+    lacking = np.repeat(shares[:, None], counts.shape[1], axis=1)
+    for group in order:
+        gain = ((lacking**2) - (lacking - counts[group]) ** 2).sum(axis=1)
+        best = int(np.argmax(np.where(shares > 0, gain, -np.inf)))
+        places[group] = best
+        lacking[best] -= counts[group]
+    return places
+
+
+def _improved(
+    counts: NDArray[np.float64], places: NDArray[np.int64], shares: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Move single groups to another part as long as the shares come nearer.
+
+    That ends, since each move does.
+    """
+    places = places.copy()
+    lacking = np.repeat(shares[:, None], counts.shape[1], axis=1)
+    np.subtract.at(lacking, places, counts)
+    moved = True
+    while moved:
+        moved = False
+        for group, count in enumerate(counts):
+            here = places[group]
+            loss = (lacking[here] ** 2).sum() - ((lacking[here] + count) ** 2).sum()
+            gain = (lacking**2).sum(axis=1) - ((lacking - count) ** 2).sum(axis=1) + loss
+            gain[here] = 0
+            best = int(np.argmax(np.where(shares > 0, gain, -np.inf)))
+            if gain[best] > NEARLY**2:
+                lacking[here] += count
+                lacking[best] -= count
+                places[group], moved = best, True
+    return places
+
+
+def folds(
+    pictures: PictureSet, k: int, seed: int, repeats: int = 1, val: float = 0.0
+) -> tuple[PictureSet, ...]:
+    """Return the pictures ``k * repeats`` times, each time with another fold as the test part.
+
+    Parameters
+    ----------
+    pictures
+        Parts that they have already are not heeded.
+    k, repeats
+        Folds of one partition, and how many partitions; every picture is tested ``repeats`` times.
+    seed
+        Of the partitions, and of the validation parts.
+    val
+        Share of what is not tested that becomes the validation part, so that nothing is chosen on
+        the test fold.
+
+    Raises
+    ------
+    DataSetError
+        If a class has fewer pictures (or, where groups are known, fewer groups) than there are
+        folds.
+    """
+    check_folds(pictures, k)
+    spec = SplitSpec(1 - val, val, 0.0, seed)
+    return tuple(
+        _with_test(pictures, tested, spec) for tested in _test_rows(pictures, k, seed, repeats)
+    )
+
+
+def check_folds(pictures: PictureSet, k: int) -> None:
+    """Refuse more folds than a class has pictures or, where known, groups; DataSetError."""
+    if k < 2:  # noqa: PLR2004  (one to test on and one to train on)
+        raise DataSetError(f"{k} folds are no cross-validation.", "Ask for 2 or more.")
+    units: tuple[str, ...] = pictures.groups or pictures.names
+    for index, name in enumerate(pictures.class_names):
+        held = {unit for unit, label in zip(units, pictures.labels, strict=True) if label == index}
+        if len(held) < k:
+            what = "pictures" if pictures.groups is None else "groups (patients or slides)"
+            raise DataSetError(
+                f"{pictures.root}: {name!r} has {len(held)} {what}, too few for {k} folds.",
+                "Ask for fewer folds, or add pictures.",
+            )
+
+
+def _test_rows(
+    pictures: PictureSet, k: int, seed: int, repeats: int
+) -> Iterator[NDArray[np.int64]]:
+    rows, labels = np.zeros((len(pictures), 1)), pictures.labels
+    if pictures.groups is None:
+        folding = RepeatedStratifiedKFold(n_splits=k, n_repeats=repeats, random_state=seed)
+        yield from (tested for _rest, tested in folding.split(rows, labels))
+        return
+    for repeat in range(repeats):
+        grouping = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=seed + repeat)
+        yield from (tested for _rest, tested in grouping.split(rows, labels, pictures.groups))
+
+
+def _with_test(pictures: PictureSet, tested: NDArray[np.int64], spec: SplitSpec) -> PictureSet:
+    parts: list[Part] = ["train"] * len(pictures)
+    for row in tested.tolist():
+        parts[row] = "test"
+    parted = pictures.with_parts(parts)
+    return _with_val(parted, spec) if spec.val else parted
+
+
+def split_record(pictures: PictureSet, spec: SplitSpec | None) -> dict[str, object]:
+    """Return what a bundle's provenance says of its data, as JSON values.
+
+    ``spec`` is None for the data's own parts.
+
+    The digest is that of every picture's name, class and part, in any order: the same data, parted
+    in the same way, have the same. The table that `write_picture_table` writes lists them all.
+    Groups that were learnt from, or that chose the epoch, are there as digests: a bundle is passed
+    on, patients' names are not.
+    """
+    rows = zip(pictures.names, pictures.labels.tolist(), pictures.parts, strict=True)
+    lines = sorted(f"{name}\t{pictures.class_names[label]}\t{part}\n" for name, label, part in rows)
+    present: list[Part] = [part for part in PARTS if part in pictures.parts]
+    return {
+        "digest": hashlib.sha256("".join(lines).encode()).hexdigest(),
+        "pictures": len(pictures),
+        "counts": {part: pictures.part(part).counts() for part in present},
+        "groups": None if pictures.groups is None else len(set(pictures.groups)),
+        LEARNT_FROM: _learnt_from(pictures),
+        "shares": None if spec is None else dict(zip(PARTS, spec.shares, strict=True)),
+        "seed": None if spec is None else spec.seed,
+        "by_group": None if spec is None else spec.by_group and pictures.groups is not None,
+    }
+
+
+def _learnt_from(pictures: PictureSet) -> list[str] | None:
+    if pictures.groups is None:
+        return None
+    return group_digests(
+        group for group, part in zip(pictures.groups, pictures.parts, strict=True) if part != "test"
+    )

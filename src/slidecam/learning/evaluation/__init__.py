@@ -1,0 +1,1 @@
+"""How good a classifier is on labelled pictures, and the report that says so."""

@@ -1,0 +1,134 @@
+"""Which pictures a finished bundle may be measured on.
+
+Those that it has not learnt from, where that can be known.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from slidecam.errors import DataSetError
+from slidecam.learning.data.dataset import Material, material_for
+from slidecam.learning.data.pictures import read_picture_set
+from slidecam.learning.data.splitting import split_record
+from slidecam.learning.evaluation.evaluation import EvaluationSpec, evaluate
+from slidecam.learning.evaluation.report import write_evaluation
+from slidecam.learning.recipes.fields import Complaints, settings_of
+from slidecam.learning.recipes.tables import DataSpec
+from slidecam.learning.training.measuring import background_of
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+    from pathlib import Path
+
+    import torch
+
+    from slidecam.learning.evaluation.evaluation import Evaluation
+    from slidecam.models.bundle import Bundle
+    from slidecam.models.card import Card
+    from slidecam.steps import Step
+
+PartChoice = Literal["auto", "train", "val", "test", "all"]
+
+OWN_TEST = (
+    "These are the data of the training: it is measured on the test part that was kept from it."
+)
+ALL = "Every picture is measured: nothing tells that one of them was learnt from."
+
+
+@dataclass(frozen=True)
+class ExaminationSpec:
+    """What a bundle is measured on, and how.
+
+    Attributes
+    ----------
+    part
+        ``auto`` is the test part of data that are parted, or of the data that the bundle was
+        trained on; else all.
+    group_pattern
+        How the patient is found in a picture's name; empty for what the bundle's recipe says.
+    mapping
+        What the data call a class and what the bundle calls it.
+    batch
+        Pictures computed at once.
+    """
+
+    part: PartChoice = "auto"
+    group_pattern: str = ""
+    mapping: Mapping[str, str] | None = None
+    batch: int = 16
+
+
+def examine(
+    bundle: Bundle, data: Path, device: torch.device, spec: ExaminationSpec, out: Path | None
+) -> Generator[Step, None, Evaluation]:
+    """Measure a bundle on labelled pictures and write the report to ``out``, if there is one.
+
+    Raises
+    ------
+    DataSetError
+        If there is no such part, or a class that the bundle does not know.
+    DeviceError, CardError, WeightsError
+        If the bundle cannot run there.
+    """
+    material, note = yield from material_to_measure(data, bundle.card, spec)
+    settings = EvaluationSpec(batch=spec.batch, mapping=spec.mapping or {}, bundle=bundle.digest)
+    evaluation = yield from evaluate(bundle.classifier(device), material.pictures, settings)
+    if out is not None:
+        background = background_of(material, (), f"{data.name}: {note}", bundle.card.name)
+        write_evaluation(evaluation, out, background)
+    return evaluation
+
+
+def material_to_measure(
+    data: Path, card: Card, spec: ExaminationSpec
+) -> Generator[Step, None, tuple[Material, str]]:
+    """Return the pictures to measure on, and in words which they are.
+
+    Data that are not parted are parted again as the bundle's provenance says; if that gives the
+    parting of its training, to the digest, only the test part is measured.
+    """
+    reading = _reading(card, spec)
+    pictures = read_picture_set(data, replace(reading.reading, class_names=()))
+    if spec.part == "all" or pictures.is_split:
+        parted = spec.part if spec.part != "auto" else "test" if "test" in pictures.parts else "all"
+        return _chosen(Material(pictures), parted, data)
+    known: Any = card.provenance.get("data")
+    if isinstance(known, dict) and set(pictures.class_names) == set(card.class_names):
+        again = yield from material_for(data, reading)
+        if split_record(again.pictures, reading.parting)["digest"] == known.get("digest"):
+            material, _words = _chosen(again, "test" if spec.part == "auto" else spec.part, data)
+            return material, OWN_TEST
+    if spec.part != "auto":
+        problem = (
+            f"{data}: these pictures are in no parts, and are not those that the bundle was"
+            " trained on."
+        )
+        raise DataSetError(problem, "Leave --part out to measure on all of them.")
+    return Material(pictures), ALL
+
+
+def _chosen(material: Material, part: PartChoice, data: Path) -> tuple[Material, str]:
+    if part in {"all", "auto"}:
+        return material, ALL
+    pictures = material.pictures.part(part)  # type: ignore[arg-type]  # the others were seen to above
+    if not len(pictures):
+        held = ", ".join(sorted(filter(None, set(material.pictures.parts)))) or "none"
+        raise DataSetError(f"{data}: there is no {part} part.", f"Its parts are: {held}.")
+    return replace(material, pictures=pictures), f"the {part} part"
+
+
+def _reading(card: Card, spec: ExaminationSpec) -> DataSpec:
+    """Return how the bundle's recipe read its data, so that names lead to the same patients."""
+    try:
+        recipe = tomllib.loads(str(card.provenance.get("recipe", "")))
+    except tomllib.TOMLDecodeError:
+        recipe = {}
+    reading = settings_of(DataSpec, recipe.get("data", {}), "data", Complaints()) or DataSpec()
+    return (
+        replace(reading, group_pattern=spec.group_pattern, group_folder=False)
+        if spec.group_pattern
+        else reading
+    )

@@ -1,0 +1,411 @@
+"""How good a classifier is on labelled pictures.
+
+Every figure with its interval, and every picture accounted for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from slidecam.errors import DataSetError
+from slidecam.learning.calibration import ece_by_chance
+from slidecam.learning.class_matching import match_classes
+from slidecam.learning.evaluation.classifying import classify_pictures
+from slidecam.learning.intervals import BOOTSTRAP, Interval, IntervalSpec, bootstrap
+from slidecam.learning.metrics import DEFINITIONS, are_probabilities, measure
+from slidecam.learning.predictions import Predictions
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from slidecam.learning.data.pictures import PictureSet
+    from slidecam.learning.evaluation.classifying import Failure
+    from slidecam.models import Classifier
+    from slidecam.steps import Step
+
+Item = TypeVar("Item")
+
+ECE_BY_CHANCE = "ECE by chance"
+
+BY_CHANCE = (
+    "what a perfectly calibrated classifier of the same confidences would show as ECE on as many"
+    " pictures: the mean, and the range of 95 % of draws"
+)
+FIGURES: Mapping[str, str] = MappingProxyType({**DEFINITIONS, ECE_BY_CHANCE: BY_CHANCE})
+"""Every figure of an evaluation by its name, and what it is."""
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """How a classifier is measured.
+
+    Attributes
+    ----------
+    batch
+        Pictures computed at once.
+    workers
+        Threads that read pictures.
+    mapping
+        What the data call a class and what the classifier calls it, where they differ. Several of
+        the data's classes may become one.
+    intervals
+        How intervals are made.
+    bundle
+        Digest of the bundle that the classifier comes from, for the record.
+    """
+
+    batch: int = 16
+    workers: int = 4
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    intervals: IntervalSpec = field(default_factory=IntervalSpec)
+    bundle: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure.
+
+    Attributes
+    ----------
+    value
+        None where there is no such figure.
+    interval
+        95 %, or None.
+    note
+        Why there is no value or no interval, or what it leaves out.
+    """
+
+    value: float | None
+    interval: Interval | None = None
+    note: str = ""
+
+    def record(self) -> dict[str, object]:
+        """Return it as JSON values."""
+        ends = None if self.interval is None else [self.interval.low, self.interval.high]
+        other = (
+            {}
+            if self.interval is None or self.interval.method == BOOTSTRAP
+            else {"by": self.interval.method}
+        )
+        return {
+            "value": self.value,
+            "ci95": ends,
+            **other,
+            **({"note": self.note} if self.note else {}),
+        }
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure of the folds of a cross-validation one by one.
+
+    ``sd`` divides by folds - 1, None for a single fold.
+    """
+
+    values: tuple[float | None, ...]
+
+    @property
+    def mean(self) -> float | None:
+        """Over the folds that have it."""
+        known = self._known
+        return float(np.mean(known)) if known else None
+
+    @property
+    def sd(self) -> float | None:
+        """Over the folds that have it."""
+        known = self._known
+        return float(np.std(known, ddof=1)) if len(known) > 1 else None
+
+    @property
+    def _known(self) -> list[float]:
+        return [value for value in self.values if value is not None]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Predictions and all that is to be said of them.
+
+    Attributes
+    ----------
+    predictions
+        Of every picture that could be read.
+    figures
+        By the names in `FIGURES`.
+    per_class
+        By class name, then by the names in `CLASS_DEFINITIONS`.
+    support
+        Pictures of each class.
+    confusion
+        Counts, (K, K): a row for each true class, a column for each predicted one.
+    method
+        How the intervals were made.
+    failures
+        Pictures that could not be classified; they are in no figure.
+    data_digest
+        SHA-256 of the pictures' contents and labels, in any order; nothing where it is not known.
+    bundle
+        Digest of the bundle, or nothing.
+    folds
+        Of a cross-validation: the figures fold by fold.
+    """
+
+    predictions: Predictions
+    figures: Mapping[str, Figure]
+    per_class: Mapping[str, Mapping[str, Figure]]
+    support: Mapping[str, int]
+    confusion: NDArray[np.int64]
+    method: str
+    failures: tuple[Failure, ...] = ()
+    data_digest: str = ""
+    bundle: str = ""
+    folds: Mapping[str, Spread] = field(default_factory=dict)
+
+    def record(self) -> dict[str, object]:
+        """Return what ``evaluation.json`` holds, as JSON values."""
+        classes = {
+            name: {
+                "support": self.support[name],
+                **{key: one.record() for key, one in figures.items()},
+            }
+            for name, figures in self.per_class.items()
+        }
+        folds = {
+            name: {"mean": one.mean, "sd": one.sd, "values": list(one.values)}
+            for name, one in self.folds.items()
+        }
+        return {
+            **{name: figure.record() for name, figure in self.figures.items()},
+            "per class": classes,
+            "confusion": {
+                "classes": list(self.predictions.class_names),
+                "rows": "true",
+                "columns": "predicted",
+                "counts": self.confusion.tolist(),
+            },
+            "intervals": self.method,
+            **({"folds": folds} if folds else {}),
+            "data": self._data(),
+            "temperature": self.predictions.temperature,
+            "bundle": self.bundle or None,
+        }
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every picture could be classified."""
+        return not self.failures
+
+    @property
+    def pictures(self) -> int:
+        """How many there are, each once, even if repeated cross-validation predicts it often."""
+        names = self.predictions.names
+        return len(set(names)) if names else len(self.predictions.labels)
+
+    def _data(self) -> dict[str, object]:
+        groups = self.predictions.groups
+        return {
+            "pictures": self.pictures,
+            "predictions": len(self.predictions.labels),
+            "counts": dict(self.support),
+            "groups": None if groups is None else len(set(groups)),
+            "failures": [
+                {"path": failure.name, "reason": failure.reason} for failure in self.failures
+            ],
+            "digest": self.data_digest or None,
+        }
+
+
+def evaluate(
+    classifier: Classifier, pictures: PictureSet, spec: EvaluationSpec | None = None
+) -> Generator[Step, None, Evaluation]:
+    """Classify pictures and return how well that went.
+
+    Whole pictures are resized to the card's ``input_px``, as `predict` does with pictures that are
+    one tile.
+
+    Parameters
+    ----------
+    classifier
+        On its device. One logit is matched with the data's class of its name, and all others are
+        its absence.
+    pictures
+        Their classes are matched with the classifier's by name.
+    spec
+        None for the usual.
+
+    Raises
+    ------
+    DataSetError
+        If the data have a class that the classifier does not know, or no picture can be read.
+    DeviceError
+        If a batch does not fit into the GPU's memory.
+    """
+    spec = spec or EvaluationSpec()
+    if not len(pictures):
+        raise DataSetError(
+            f"{pictures.root}: there is no picture to measure on.", "Name another folder or part."
+        )
+    card = classifier.card
+    matched = match_classes(pictures, card, spec.mapping)
+    found = yield from classify_pictures(classifier, pictures, spec.batch, spec.workers)
+    rows = found.rows
+    predictions = Predictions(
+        labels=matched.labels[rows],
+        logits=found.logits,
+        class_names=matched.names,
+        names=tuple(pictures.names[row] for row in rows),
+        groups=None if pictures.groups is None else tuple(pictures.groups[row] for row in rows),
+        activation=card.activation,
+        temperature=card.temperature,
+        paths=tuple(pictures.paths[row] for row in rows),
+        class_colors=matched.colors,
+    )
+    labelled = (
+        f"{digest} {matched.names[label]}"
+        for digest, label in zip(found.digests, matched.labels, strict=True)
+    )
+    return evaluate_predictions(
+        predictions, spec, failures=found.failures, data_digest=_digest(labelled)
+    )
+
+
+def evaluate_predictions(
+    predictions: Predictions,
+    spec: EvaluationSpec | None = None,
+    *,
+    failures: Sequence[Failure] = (),
+    data_digest: str = "",
+) -> Evaluation:
+    """Return all figures of predictions that were made elsewhere.
+
+    In training, on a slide's tiles, on a graph's nodes.
+
+    Parameters
+    ----------
+    predictions
+        With at least one picture.
+    spec
+        Of its fields ``intervals`` and ``bundle`` are heeded; None for the usual.
+    failures
+        Pictures that could not be classified.
+    data_digest
+        Of the data, if it is known.
+
+    Raises
+    ------
+    DataSetError
+        If there are no predictions, or one of them is not finite.
+    """
+    spec = spec or EvaluationSpec()
+    names, probabilities = predictions.class_names, predictions.probabilities
+    found = measure(predictions.labels, probabilities, names)
+    ends = bootstrap(predictions.labels, probabilities, names, predictions.groups, spec.intervals)
+    notes = {**ends.notes, **found.notes}
+    figures = {
+        name: Figure(
+            value, ends.figures.get(name) if value is not None else None, notes.get(name, "")
+        )
+        for name, value in found.figures.items()
+    }
+    figures[ECE_BY_CHANCE] = _by_chance(probabilities, spec.intervals.seed)
+    per_class = {
+        name: {
+            key: Figure(value, ends.per_class[name].get(key), notes.get(f"{key} of {name}", ""))
+            for key, value in values.items()
+        }
+        for name, values in found.per_class.items()
+    }
+    return Evaluation(
+        predictions=predictions,
+        figures={name: figures[name] for name in FIGURES},
+        per_class=per_class,
+        support=found.support,
+        confusion=found.confusion,
+        method=ends.method,
+        failures=tuple(failures),
+        data_digest=data_digest,
+        bundle=spec.bundle,
+    )
+
+
+def pool_folds(folds: Sequence[Evaluation], spec: EvaluationSpec | None = None) -> Evaluation:
+    """Return one evaluation of a cross-validation's test folds, with each figure's spread.
+
+    Every picture is predicted by a network that has not seen it. The folds' networks are different
+    ones, so that ranks across folds (the area under the curve) are a little worse than in any fold;
+    the spread tells. A picture that is tested more than once, in repeated cross-validation, is one
+    case: all its predictions are drawn together.
+
+    Parameters
+    ----------
+    folds
+        Evaluations of the test folds, all of the same classes; each at its own temperature.
+    spec
+        See `evaluate_predictions`.
+
+    Raises
+    ------
+    DataSetError
+        If there is no fold, or the folds have different classes.
+    """
+    parts = [fold.predictions for fold in folds]
+    if not parts or len({part.class_names for part in parts}) > 1:
+        raise DataSetError(
+            "the folds have different classes, or there is none.", "Pool folds of one data set."
+        )
+    pooled = replace(
+        parts[0],
+        labels=np.concatenate([part.labels for part in parts]),
+        logits=np.concatenate([part.logits / part.temperature for part in parts]),
+        names=_joined(part.names for part in parts),
+        groups=_pooled_groups(parts),
+        temperature=1.0,
+        paths=_joined(part.paths for part in parts),
+    )
+    failures = tuple(dict.fromkeys(failure for fold in folds for failure in fold.failures))
+    digest = (
+        _digest(fold.data_digest for fold in folds)
+        if all(fold.data_digest for fold in folds)
+        else ""
+    )
+    evaluation = evaluate_predictions(pooled, spec, failures=failures, data_digest=digest)
+    spreads = {
+        name: Spread(tuple(fold.figures[name].value for fold in folds)) for name in folds[0].figures
+    }
+    return replace(evaluation, folds=spreads)
+
+
+def _joined(parts: Iterable[tuple[Item, ...]]) -> tuple[Item, ...]:
+    """Return all parts in a row, or nothing if one of them is empty."""
+    found = tuple(parts)
+    return tuple(item for part in found for item in part) if all(found) else ()
+
+
+def _pooled_groups(parts: Sequence[Predictions]) -> tuple[str, ...] | None:
+    """Return the patients or slides.
+
+    Where they are not known, the pictures, if one is tested more than once.
+    """
+    groups = _joined(part.groups or () for part in parts)
+    if groups:
+        return groups
+    names = _joined(part.names for part in parts)
+    return names if len(names) > len(set(names)) else None
+
+
+def _by_chance(probabilities: NDArray[np.float64], seed: int) -> Figure:
+    if not are_probabilities(probabilities):
+        return Figure(None, note="the outputs are no probabilities that sum to one")
+    mean, low, high = ece_by_chance(probabilities, seed)
+    return Figure(mean, Interval(low, high, "draws of perfect calibration"))
+
+
+def _digest(lines: Iterable[str]) -> str:
+    """Return one digest of lines in any order."""
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

@@ -1,0 +1,456 @@
+"""Pictures of an evaluation.
+
+Matplotlib's objects and none of its globals, in colours that the colour-blind can tell.
+
+Every function returns a picture in memory that is readable at the width of a page.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.ft2font import FT2Font
+from matplotlib.patheffects import Stroke
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+from sklearn.metrics import roc_curve
+
+from slidecam.errors import DataSetError
+from slidecam.learning.calibration import BINS, reliability_of
+from slidecam.learning.data.pictures import load_pixels
+from slidecam.learning.intervals import wilson
+from slidecam.learning.metrics import are_probabilities
+from slidecam.models.card import PALETTE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from slidecam.learning.calibration import Reliability
+    from slidecam.learning.evaluation.evaluation import Evaluation
+    from slidecam.learning.predictions import Predictions
+    from slidecam.models.card import RGB
+
+DPI = 150
+FAMILY = "DejaVu Sans"
+"""Comes with matplotlib, so that a picture is the same on every machine."""
+
+INK, MUTED, LINE = "#1b1f24", "#5f6875", "#c9ced6"
+BLUE, ORANGE = "#0072b2", "#d55e00"
+LegendPlace = Literal["lower right", "upper left", "upper center", "best"]
+UNDRAWABLE = "\N{WHITE SQUARE}"
+DASHES = ("-", "--", "-.", ":")
+SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9cc7e0", BLUE, "#003a5c"])
+
+LONGEST = 22
+"""Letters of a name that are shown."""
+
+NUMBERED = 12
+"""Classes up to which the confusion matrix has numbers in its cells."""
+
+SHOWN = 6
+"""Classes that have a curve or a panel of their own.
+
+Of many, those with the smallest area under the curve.
+"""
+
+DARK = 0.55
+"""Share of a row from which numbers in its cell are white."""
+
+SHEET_COLUMNS, THUMB_PX = 4, 224
+
+
+def confusion_figure(evaluation: Evaluation) -> Image.Image:
+    """Return the confusion matrix: counts, and the share of each row."""
+    counts, names = evaluation.confusion, evaluation.predictions.class_names
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    edge = min(9.0, max(5.4, 2.6 + 0.85 * len(names)))
+    figure, axes = _sheet(edge, edge * 0.88)
+    axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    ticks, small = range(len(names)), 10 if len(names) <= NUMBERED else 6
+    slanted = max(map(len, names)) * len(names) > 32  # noqa: PLR2004  (letters that fit side by side)
+    look: dict[str, Any] = (
+        {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+    )
+    axes.set_xticks(ticks, [plain(name) for name in names], fontsize=small, **look)
+    told = [f"{plain(name)}\nn = {total}" for name, total in zip(names, totals[:, 0], strict=True)]
+    axes.set_yticks(
+        ticks, told if len(names) <= NUMBERED else list(map(plain, names)), fontsize=small
+    )
+    axes.tick_params(length=0)
+    axes.set(xlabel="predicted", ylabel="true", title="Confusion: pictures, share of the row")
+    for row, column in np.ndindex(counts.shape) if len(names) <= NUMBERED else ():
+        color = "white" if shares[row, column] > DARK else INK
+        words = f"{counts[row, column]}\n{100 * shares[row, column]:.0f} %"
+        axes.text(column, row, words, ha="center", va="center", color=color, fontsize=10)
+    return _rendered(figure)
+
+
+def roc_figure(evaluation: Evaluation) -> Image.Image | None:
+    """Return the ROC curves of the classes, each against the rest, with area and interval.
+
+    None if there are none.
+    """
+    predictions = evaluation.predictions
+    chosen = _least_separable(evaluation)
+    if not chosen:
+        return None
+    figure, axes = _sheet(6.2, 5.6)
+    axes.plot([0, 1], [0, 1], color=LINE, linewidth=1)
+    for place, index in enumerate(chosen):
+        name = predictions.class_names[index]
+        false, true, _ = roc_curve(predictions.labels == index, predictions.probabilities[:, index])
+        look = _line(_color(predictions, index, place), place)
+        axes.plot(false, true, label=f"{plain(name)}: {_told(evaluation, name)}", **look)
+    few = (
+        ""
+        if len(chosen) == len(predictions.class_names)
+        else f", the {len(chosen)} least separable classes"
+    )
+    title = f"ROC, each class against the rest{few}"
+    axes.set(
+        xlabel="1 - specificity", ylabel="sensitivity", title=title, xlim=(-0.01, 1), ylim=(0, 1.01)
+    )
+    _legend(axes, "lower right", "AUC (95 % interval)")
+    return _rendered(figure)
+
+
+def reliability_figure(evaluation: Evaluation) -> Image.Image | None:
+    """Return how often predictions are right by how sure they are, before and after temperature."""
+    predictions = evaluation.predictions
+    if not are_probabilities(predictions.probabilities):
+        return None
+    figure, axes, below = _two_rows(6.2, 5.6)
+    axes.plot([0, 1], [0, 1], color=LINE, linewidth=1)
+    calibrated = predictions.temperature != 1
+    if calibrated:
+        before = reliability_of(predictions.probabilities_at(1.0), predictions.labels)
+        _draw_reliability(axes, before, "uncalibrated", {"color": ORANGE, "linestyle": "--"})
+    after = reliability_of(predictions.probabilities, predictions.labels)
+    words = f"temperature {predictions.temperature:.2f}" if calibrated else "as predicted"
+    _draw_reliability(axes, after, words, {"color": BLUE})
+    _draw_doubt(axes, after)
+    below.bar((np.arange(BINS) + 0.5) / BINS, after.counts, 0.9 / BINS, color=BLUE)
+    axes.set(
+        ylabel="share that is right",
+        ylim=(0, 1.02),
+        title="Reliability, with 95 % intervals (Wilson)",
+    )
+    below.set(xlabel="probability of the predicted class", ylabel="pictures", xlim=(0, 1))
+    below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    axes.tick_params(labelbottom=False)
+    _legend(axes, "upper left")
+    return _rendered(figure)
+
+
+def probability_figure(evaluation: Evaluation) -> Image.Image:
+    """Return of each class how probable it is said to be where it is true, and where it is not."""
+    predictions = evaluation.predictions
+    probabilities = predictions.probabilities
+    low, high = min(0.0, float(probabilities.min())), max(1.0, float(probabilities.max()))
+    chosen = [1] if len(predictions.class_names) == 2 else _least_separable(evaluation) or [0]  # noqa: PLR2004
+    columns = min(2, len(chosen))
+    rows = math.ceil(len(chosen) / columns)
+    figure, grid = _grid(rows, columns, 6.2, 1.2 + 2.1 * rows)
+    edges = np.linspace(low, high, 21).tolist()
+    for place, (axes, index) in enumerate(zip(grid, chosen, strict=False)):
+        true = predictions.labels == index
+        color = _css(_color(predictions, index, place))
+        axes.hist(
+            probabilities[true, index],
+            edges,
+            histtype="stepfilled",
+            alpha=0.75,
+            color=color,
+            label="true",
+        )
+        # An outline, since bars of the one would hide those of the other wherever they are as high.
+        axes.hist(
+            probabilities[~true, index],
+            edges,
+            histtype="step",
+            color=INK,
+            linewidth=1.2,
+            label="other classes",
+        )
+        axes.set_yscale("symlog", linthresh=1)
+        axes.set_ylim(bottom=0)
+        axes.set_title(plain(predictions.class_names[index]), fontsize=10, loc="left", pad=20)
+        axes.set(xlabel="probability", ylabel="pictures")
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=2,
+            fontsize=8.5,
+            frameon=False,
+            borderaxespad=0.2,
+        )
+    for axes in grid[len(chosen) :]:
+        axes.set_axis_off()
+    figure.suptitle(
+        "Probability of a class, where it is true and where not", fontsize=11, color=INK
+    )
+    return _rendered(figure)
+
+
+def learning_curve(history: Sequence[Mapping[str, Any]]) -> Image.Image | None:
+    """Return losses and shares epoch by epoch; None without a history.
+
+    Parameters
+    ----------
+    history
+        One row for each epoch with its ``epoch``. What ends in ``loss`` is drawn on the left; what
+        ends in ``accuracy`` or ``f1`` on the right. A change of ``phase`` is marked.
+    """
+    losses = _series(history, ("loss",))
+    shares = _series(history, ("accuracy", "f1"))
+    if not losses and not shares:
+        return None
+    figure, grid = _grid(1, 2, 9.6, 3.9)
+    for axes, series, title in zip(
+        grid, (losses, shares), ("Loss", "Accuracy and F1"), strict=True
+    ):
+        for place, (name, points) in enumerate(series.items()):
+            color = ORANGE if name.startswith("train") else _css(_SERIES[place % len(_SERIES)])
+            marker = "o" if len(points) < 2 else ""  # noqa: PLR2004  (a line needs two ends)
+            dash = DASHES[place % len(DASHES)]
+            axes.plot(
+                *zip(*points, strict=True),
+                dash,
+                color=color,
+                marker=marker,
+                label=plain(name.replace("_", " ")),
+            )
+        for epoch in _phase_starts(history):
+            axes.axvline(epoch - 0.5, color=MUTED, linewidth=0.8, linestyle=":")
+        axes.set(title=title, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _legend(axes, "best") if series else axes.set_axis_off()
+    return _rendered(figure)
+
+
+def worst_pictures(evaluation: Evaluation, count: int = 12) -> Image.Image | None:
+    """Return the pictures whose true class was thought least probable, with their names.
+
+    None if all are right.
+    """
+    predictions = evaluation.predictions
+    wrong = np.flatnonzero(predictions.predicted != predictions.labels)
+    true = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
+    worst = wrong[np.argsort(true[wrong], kind="stable")][:count]
+    if not len(worst) or not predictions.paths:
+        return None
+    rows = math.ceil(len(worst) / SHEET_COLUMNS)
+    figure, grid = _grid(rows, SHEET_COLUMNS, 9.6, 0.5 + 2.95 * rows)
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, index in zip(grid, worst, strict=False):
+        axes.imshow(_thumbnail(predictions, index), interpolation="antialiased")
+        axes.set_title(_verdict(predictions, int(index)), fontsize=8, loc="left", color=INK)
+    figure.suptitle(
+        f"The {len(worst)} most wrong of {len(wrong)} wrong predictions", fontsize=11, color=INK
+    )
+    return _rendered(figure)
+
+
+def scatter_figure(
+    points: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    class_names: Sequence[str],
+    colors: Sequence[RGB],
+) -> Image.Image:
+    """Return embeddings in the plane (N, 2), as t-SNE makes them, coloured by class."""
+    figure, axes = _sheet(6.2, 5.6)
+    for index, name in enumerate(class_names):
+        here = points[labels == index]
+        marker = "os^Dv<>P"[index % 8]
+        look: dict[str, Any] = {
+            "color": _css(colors[index]),
+            "edgecolors": INK,
+            "linewidths": 0.3,
+            "s": 16,
+            "marker": marker,
+        }
+        axes.scatter(here[:, 0], here[:, 1], label=plain(name), **look)
+    axes.set(
+        xticks=[], yticks=[], title="Embeddings, t-SNE: distances between clusters mean nothing"
+    )
+    _legend(axes, "best")
+    return _rendered(figure)
+
+
+def plain(words: str, longest: int = LONGEST) -> str:
+    """Return words as matplotlib can draw them.
+
+    No formulas, no glyph that its font lacks, no longer than is shown.
+    """
+    font = FT2Font(str(findfont(FontProperties(family=FAMILY))))
+    drawable = "".join(
+        letter if font.get_char_index(ord(letter)) else UNDRAWABLE for letter in words
+    )
+    short = drawable if len(drawable) <= longest else drawable[: longest - 1].rstrip() + "…"
+    return short.replace("$", r"\$")
+
+
+_SERIES: tuple[RGB, ...] = (
+    (0, 114, 178),
+    (0, 158, 115),
+    (204, 121, 167),
+    (86, 180, 233),
+    (230, 159, 0),
+)
+
+
+def _series(
+    history: Sequence[Mapping[str, Any]], endings: tuple[str, ...]
+) -> dict[str, list[tuple[float, float]]]:
+    names = dict.fromkeys(key for row in history for key in row if key.lower().endswith(endings))
+    found = {
+        name: [(row["epoch"], row[name]) for row in history if row.get(name) is not None]
+        for name in names
+    }
+    return {name: points for name, points in found.items() if points}
+
+
+def _phase_starts(history: Sequence[Mapping[str, Any]]) -> Iterable[float]:
+    for before, after in pairwise(history):
+        if before.get("phase") != after.get("phase"):
+            yield float(after["epoch"])
+
+
+def _draw_reliability(axes: Axes, found: Reliability, words: str, look: Mapping[str, Any]) -> None:
+    filled = found.counts > 0
+    label = f"{words}: ECE {found.error:.3f}"
+    axes.plot(
+        found.confidence[filled],
+        found.accuracy[filled],
+        marker="o",
+        markersize=4,
+        label=label,
+        **look,
+    )
+
+
+def _draw_doubt(axes: Axes, found: Reliability) -> None:
+    """Draw Wilson's interval through each bin's accuracy."""
+    for at in np.flatnonzero(found.counts):
+        ends = wilson(round(found.accuracy[at] * found.counts[at]), int(found.counts[at]))
+        axes.plot(
+            [found.confidence[at]] * 2, [ends.low, ends.high], color=BLUE, linewidth=0.8, marker="_"
+        )
+
+
+def _color(predictions: Predictions, index: int, place: int) -> RGB:
+    """Return a class's colour.
+
+    Of very many classes only those that are shown can have one of their own.
+    """
+    many = len(predictions.class_names) > len(PALETTE)
+    return PALETTE[place] if many else predictions.class_colors[index]
+
+
+def _least_separable(evaluation: Evaluation) -> list[int]:
+    """Return the classes that have a curve, in their order.
+
+    Of many the ones with the smallest area.
+    """
+    areas = [evaluation.per_class[name]["AUC"].value for name in evaluation.predictions.class_names]
+    known = sorted((area, index) for index, area in enumerate(areas) if area is not None)
+    return sorted(index for _area, index in known[:SHOWN])
+
+
+def _told(evaluation: Evaluation, name: str) -> str:
+    figure = evaluation.per_class[name]["AUC"]
+    ends = figure.interval
+    return f"{figure.value:.3f}" + (f" ({ends.low:.3f} to {ends.high:.3f})" if ends else "")
+
+
+def _verdict(predictions: Predictions, index: int) -> str:
+    called = predictions.predicted[index]
+    true, said = (
+        plain(predictions.class_names[at], 14) for at in (predictions.labels[index], called)
+    )
+    name = predictions.titles[index].rsplit("/", 1)[-1]
+    # The end of a file name tells pictures of one patient apart.
+    shown = name if len(name) <= LONGEST else "…" + name[1 - LONGEST :]
+    return f"{plain(shown)}\nis {true}\nsaid {said} {predictions.probabilities[index, called]:.2f}"
+
+
+def _thumbnail(predictions: Predictions, index: int) -> NDArray[np.uint8]:
+    try:
+        return load_pixels(predictions.paths[index], THUMB_PX)
+    except DataSetError:  # gone since it was classified
+        return np.full((THUMB_PX, THUMB_PX, 3), 230, np.uint8)
+
+
+def _line(color: RGB, place: int) -> dict[str, Any]:
+    """Return a line that is seen on white even in yellow, and told from others without colour."""
+    outline = [
+        Stroke(linewidth=2.8, foreground=MUTED),
+        Stroke(linewidth=2.0, foreground=_css(color)),
+    ]
+    return {
+        "color": _css(color),
+        "linewidth": 2.0,
+        "linestyle": DASHES[place % 4],
+        "path_effects": outline,
+    }
+
+
+def _legend(axes: Axes, place: LegendPlace, title: str = "") -> None:
+    legend = axes.legend(
+        loc=place, fontsize=8.5, frameon=True, framealpha=0.85, edgecolor=LINE, title=title or None
+    )
+    legend.get_title().set(fontsize=8.5, color=MUTED)
+
+
+def _sheet(width: float, height: float) -> tuple[Figure, Axes]:
+    figure, grid = _grid(1, 1, width, height)
+    return figure, grid[0]
+
+
+def _two_rows(width: float, height: float) -> tuple[Figure, Axes, Axes]:
+    figure = _blank(width, height)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    return figure, _styled(above), _styled(below)
+
+
+def _grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    figure = _blank(width, height)
+    found = figure.subplots(rows, columns, squeeze=False)
+    return figure, [_styled(axes) for axes in found.ravel()]
+
+
+def _blank(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _styled(axes: Axes) -> Axes:
+    axes.tick_params(labelsize=9, colors=MUTED)
+    for item in (axes.xaxis.label, axes.yaxis.label, axes.title):
+        item.set(fontsize=10, color=INK)
+    for side, spine in axes.spines.items():
+        spine.set(edgecolor=LINE, visible=side in {"left", "bottom"})
+    return axes
+
+
+def _rendered(figure: Figure) -> Image.Image:
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _css(color: RGB) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)

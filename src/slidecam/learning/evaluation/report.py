@@ -1,0 +1,204 @@
+"""An evaluation on disk: a record for programs, a table of all pictures, and a page to read."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from slidecam.files import replacing
+from slidecam.learning.evaluation import plots as draw
+from slidecam.learning.evaluation.evaluation import FIGURES
+from slidecam.learning.intervals import WILSON
+from slidecam.learning.metrics import CLASS_DEFINITIONS
+from slidecam.pages import picture_uri, write_page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from PIL import Image
+
+    from slidecam.learning.evaluation.evaluation import Evaluation, Figure
+
+RECORD, TABLE, PAGE = "evaluation.json", "predictions.csv", "evaluation.html"
+FIGURE_FOLDER = "figures"
+
+HEADLINES = ("accuracy", "balanced accuracy", "weighted F1", "macro AUC")
+"""The figures that are told first."""
+
+LISTED = 50
+"""Unreadable pictures that the page names; the record names all."""
+
+
+@dataclass(frozen=True)
+class Background:
+    """What the report tells beside the figures.
+
+    Attributes
+    ----------
+    title
+        What was measured: the classifier's name.
+    data
+        On what: ``test part of brain_tumor_mri``.
+    facts
+        Label and value of each further fact: how the data were split, how many duplicates were
+        found and what became of them.
+    notes
+        Warnings, as sentences: what a careful reader must know.
+    history
+        The training's rows, for the learning curve; see `figures.learning_curve`.
+    """
+
+    title: str = "Evaluation"
+    data: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    history: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One figure as the page tells it."""
+
+    name: str
+    meaning: str
+    value: str
+    interval: str
+    spread: str
+    note: str
+
+
+def write_evaluation(
+    evaluation: Evaluation, folder: Path, background: Background | None = None
+) -> None:
+    """Write what is to be kept of an evaluation.
+
+    Parameters
+    ----------
+    evaluation
+        Of a classifier, or of a cross-validation's pooled folds.
+    folder
+        Gets ``evaluation.json``, ``predictions.csv``, ``evaluation.html`` and ``figures/*.png``;
+        what is there under these names is replaced, each file whole.
+    background
+        What the page tells beside the figures; None for nothing.
+    """
+    background = background or Background()
+    pictures = dict(_pictures(evaluation, background))
+    for name, picture in pictures.items():
+        with replacing(folder / FIGURE_FOLDER / f"{name}.png") as fresh:
+            picture.save(fresh, format="PNG")
+    write_predictions(evaluation, folder / TABLE)
+    _write_page(evaluation, folder / PAGE, background, pictures)
+    write_record(evaluation, folder / RECORD)
+
+
+def write_record(evaluation: Evaluation, path: Path) -> None:
+    """Write `Evaluation.record` as JSON."""
+    text = json.dumps(evaluation.record(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with replacing(path) as fresh:
+        fresh.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_predictions(evaluation: Evaluation, path: Path) -> None:
+    """Write a row for each picture.
+
+    Path, true, predicted, group where known, and ``prob_<class>`` of each class.
+    """
+    predictions = evaluation.predictions
+    names, groups = predictions.class_names, predictions.groups
+    heading = [
+        "path",
+        "true",
+        "predicted",
+        *(["group"] if groups else []),
+        *(f"prob_{name}" for name in names),
+    ]
+    with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(heading)
+        pairs = zip(predictions.labels, predictions.predicted, strict=True)
+        called = [(names[true], names[said]) for true, said in pairs]
+        for place, row in enumerate(predictions.probabilities):
+            group = [groups[place]] if groups else []
+            table.writerow(
+                [
+                    predictions.titles[place],
+                    *called[place],
+                    *group,
+                    *(f"{value:.6g}" for value in row),
+                ]
+            )
+
+
+def _pictures(evaluation: Evaluation, background: Background) -> Iterator[tuple[str, Image.Image]]:
+    made = {
+        "confusion": draw.confusion_figure(evaluation),
+        "roc": draw.roc_figure(evaluation),
+        "reliability": draw.reliability_figure(evaluation),
+        "probabilities": draw.probability_figure(evaluation),
+        "learning": draw.learning_curve(background.history),
+        "worst": draw.worst_pictures(evaluation),
+    }
+    yield from ((name, picture) for name, picture in made.items() if picture is not None)
+
+
+def _write_page(
+    evaluation: Evaluation, path: Path, background: Background, pictures: Mapping[str, Image.Image]
+) -> None:
+    predictions = evaluation.predictions
+    lines = [
+        _line(name, FIGURES[name], figure, _spread(evaluation, name))
+        for name, figure in evaluation.figures.items()
+    ]
+    classes = [
+        (name, evaluation.support[name], [_line(key, "", one, "") for key, one in figures.items()])
+        for name, figures in evaluation.per_class.items()
+    ]
+    write_page(
+        "evaluation",
+        path,
+        background=background,
+        headlines=[line for line in lines if line.name in HEADLINES],
+        lines=lines,
+        classes=classes,
+        class_definitions=CLASS_DEFINITIONS,
+        method=evaluation.method,
+        folds=max((len(spread.values) for spread in evaluation.folds.values()), default=0),
+        pictures=evaluation.pictures,
+        groups=None if predictions.groups is None else len(set(predictions.groups)),
+        failures=evaluation.failures,
+        listed=LISTED,
+        temperature=predictions.temperature,
+        bundle=evaluation.bundle,
+        digest=evaluation.data_digest,
+        images={
+            name: picture_uri(picture, exact=name != "worst") for name, picture in pictures.items()
+        },
+        record=RECORD,
+        table=TABLE,
+    )
+
+
+def _line(name: str, meaning: str, figure: Figure, spread: str) -> _Line:
+    ends = figure.interval
+    interval = "" if ends is None else f"{ends.low:.3f} to {ends.high:.3f}"
+    if ends is not None and ends.method == WILSON:
+        interval += " (Wilson)"
+    return _Line(
+        name,
+        meaning,
+        "" if figure.value is None else f"{figure.value:.3f}",
+        interval,
+        spread,
+        figure.note,
+    )
+
+
+def _spread(evaluation: Evaluation, name: str) -> str:
+    spread = evaluation.folds.get(name)
+    if spread is None or spread.mean is None:
+        return ""
+    return f"{spread.mean:.3f}" + ("" if spread.sd is None else f" ± {spread.sd:.3f}")

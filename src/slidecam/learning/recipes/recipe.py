@@ -1,0 +1,248 @@
+"""Recipes: one short TOML file says everything about a training but where its pictures lie.
+
+A recipe has the tables ``[model]``, ``[data]``, ``[augment]``, ``[train]`` and, where parts are
+trained one after another, several ``[[phase]]`` that begin from ``[train]`` and say what differs.
+``[features]`` trains the end of a network on the cached output of its frozen beginning, ``[graph]``
+a graph of cells. Every key has a default but ``model.architecture``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import timm
+
+from slidecam.errors import DataSetError, RecipeError
+from slidecam.learning.cells.graphs import GraphSpec
+from slidecam.learning.cells.recipes import check_graph
+from slidecam.learning.data.augmentation import AugmentationSpec
+from slidecam.learning.recipes.fields import Complaints, settings_of, shown
+from slidecam.learning.recipes.tables import DataSpec, FeatureSpec, ModelSpec, Recipe, TrainSpec
+from slidecam.models.architectures import ARCHITECTURES, TIMM, full_name, is_known
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Return the recipe in a file.
+
+    Parameters
+    ----------
+    path
+        A TOML file.
+    overrides
+        ``key=value`` pairs that are set over it: ``train.epochs=2``, ``phase.0.lr=1e-4``,
+        ``augment.flip=true``. Values are TOML where they can be, else text.
+
+    Raises
+    ------
+    RecipeError
+        Listing everything that is wrong: keys that are not known, values that cannot be, tables
+        that contradict each other.
+    """
+    table = _table(path)
+    complaints = Complaints()
+    for pair in overrides:
+        _override(table, pair, complaints)
+    recipe = _recipe(path, table, complaints)
+    if recipe is not None:
+        check_graph(recipe, complaints)
+    if recipe is None or complaints.lines:
+        listed = "\n".join(f"  - {line}" for line in complaints.lines)
+        problem = f"{path}: {len(complaints.lines)} wrong in the recipe:\n{listed}\n"
+        raise RecipeError(problem, "Mend the recipe, or set a value with --set KEY=VALUE.")
+    return recipe
+
+
+def recipe_text(table: Mapping[str, Any]) -> str:
+    """Return a recipe's tables as TOML."""
+    plain = [f"{key} = {_toml(value)}" for key, value in table.items() if not _is_table(value)]
+    blocks = ["\n".join(plain)] if plain else []
+    for name, value in table.items():
+        tables = value if isinstance(value, list) else [value]
+        head = f"[[{name}]]" if isinstance(value, list) else f"[{name}]"
+        if _is_table(value):
+            blocks += [
+                "\n".join([head, *(f"{k} = {_toml(v)}" for k, v in each.items())])
+                for each in tables
+            ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"{path}: the recipe cannot be read: {error}.", "Name a recipe, a TOML file."
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: is not TOML: {error}.", "Mend that line.") from error
+
+
+def _override(table: dict[str, Any], pair: str, complaints: Complaints) -> None:
+    key, equals, value = pair.partition("=")
+    *parents, last = key.strip().split(".")
+    place: Any = table
+    if parents[:1] == ["phase"] and not isinstance(table.get("phase"), list):
+        complaints.add(
+            f"--set {pair}",
+            "is for a phase, and the recipe has no [[phase]]",
+            "Set it in train instead.",
+        )
+        return
+    for name in parents:
+        if isinstance(place, list):
+            place = place[int(name)] if name.isdigit() and int(name) < len(place) else None
+        elif isinstance(place, dict):
+            place = place.setdefault(name, {})
+    if not equals or not parents or not isinstance(place, dict):
+        complaints.add(
+            f"--set {pair}",
+            "sets no key of a table",
+            "Write --set train.epochs=2, or phase.0.epochs=2.",
+        )
+        return
+    place[last] = _toml_value(value)
+
+
+def _toml_value(text: str) -> object:
+    try:
+        value: object = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+    return value
+
+
+def _recipe(path: Path, table: Mapping[str, Any], complaints: Complaints) -> Recipe | None:
+    known = ["model", "data", "augment", "features", "graph", "train", "phase"]
+    for name in table:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            complaints.add(
+                f"[{name}]",
+                "is not known",
+                f"Did you mean [{near[0]}]?" if near else f"Known are {known}.",
+            )
+    model = settings_of(ModelSpec, table.get("model", {}), "model", complaints)
+    data = settings_of(DataSpec, table.get("data", {}), "data", complaints)
+    augment = settings_of(AugmentationSpec, table.get("augment", {}), "augment", complaints)
+    features = (
+        settings_of(FeatureSpec, table["features"], "features", complaints)
+        if "features" in table
+        else None
+    )
+    graph = (
+        settings_of(GraphSpec, table["graph"], "graph", complaints) if "graph" in table else None
+    )
+    phases = _phases(table, complaints)
+    # Each table that could be read is checked, whatever is wrong in another: everything is told at
+    # once.
+    if model is not None:
+        _check_model(model, complaints)
+    if data is not None:
+        _check_data(data, complaints)
+    _check_phases(phases, complaints)
+    if model is None or data is None or augment is None or complaints.lines:
+        return None
+    return Recipe(path, model, data, augment, features, phases, table, graph)
+
+
+def _phases(table: Mapping[str, Any], complaints: Complaints) -> tuple[TrainSpec, ...]:
+    common, listed = table.get("train", {}), table.get("phase", [{}])
+    first = settings_of(TrainSpec, common, "train", complaints)
+    if first is None or not isinstance(listed, list) or not listed:
+        if first is not None:
+            complaints.add("phase", f"is {shown(listed)}", "Write each phase as a [[phase]] table.")
+        return ()
+    if listed == [{}]:
+        return (first,)
+    own = (
+        settings_of(
+            TrainSpec,
+            {**common, **each} if isinstance(each, Mapping) else each,
+            f"phase.{number}",
+            complaints,
+        )
+        for number, each in enumerate(listed)
+    )
+    return tuple(phase for phase in own if phase is not None)
+
+
+def _check_model(model: ModelSpec, complaints: Complaints) -> None:
+    if not is_known(full_name(model.architecture)):
+        known = [*ARCHITECTURES, *timm.list_models()]
+        near = difflib.get_close_matches(
+            model.architecture.removeprefix(TIMM), known, n=3, cutoff=0.5
+        )
+        remedy = (
+            f"Names like it are {', '.join(near)}."
+            if near
+            else f"Own ones are {', '.join(ARCHITECTURES)}."
+        )
+        complaints.add(
+            "model.architecture",
+            f"is {shown(model.architecture)}, which is no network known here",
+            remedy,
+        )
+
+
+def _check_data(data: DataSpec, complaints: Complaints) -> None:
+    for key, part in (("data", "reading"), ("data.train, val and test", "parting")):
+        try:
+            getattr(data, part)
+        except DataSetError as error:
+            complaints.add(key, f"says: {error.problem.rstrip('.')}", error.remedy)
+    if len(data.classes) == 1 or len(set(data.classes)) < len(data.classes):
+        complaints.add(
+            "data.classes",
+            f"is {shown(data.classes)}",
+            "Write two or more different names, or none.",
+        )
+    if (data.spacing is None) != (data.tile_px is None):
+        complaints.add(
+            "data.spacing and tile_px",
+            "are not both there",
+            "Write both for tiles of slides, or neither.",
+        )
+
+
+def _check_phases(phases: Sequence[TrainSpec], complaints: Complaints) -> None:
+    for key in ("seed", "monitor"):
+        if len({getattr(phase, key) for phase in phases}) > 1:
+            complaints.add(
+                f"phase.{key}", "differs between phases", f"Write {key} once, in [train]."
+            )
+    for number, phase in enumerate(phases):
+        if phase.monitor == "last" and phase.patience:
+            complaints.add(
+                "train.patience", f"is {phase.patience}", "With monitor = last it must be 0."
+            )
+        if isinstance(phase.trainable, str) and phase.trainable not in {"all", "head"}:
+            where = "train" if len(phases) == 1 else f"phase.{number}"
+            remedy = f'Write "all", "head", a number of layers, or a list: ["{phase.trainable}"].'
+            complaints.add(f"{where}.trainable", f"is {shown(phase.trainable)}", remedy)
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, Mapping) or (
+        isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
+    )
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, Mapping):
+        return (
+            "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+            if value
+            else "{}"
+        )
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(each) for each in value)}]"
+    return repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,266 @@
+"""The tables of a recipe as settings, and the recipe that they make.
+
+Network, pictures, cached features, training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping  # noqa: TC003  (settings_of reads the types of these dataclasses)
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from slidecam.learning.data.pictures import PictureSpec
+from slidecam.learning.data.splitting import SplitSpec
+from slidecam.learning.recipes.fields import Bounds
+from slidecam.models.card import COARSEST, FINEST
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slidecam.learning.cells.graphs import GraphSpec
+    from slidecam.learning.data.augmentation import AugmentationSpec
+
+Share = Annotated[float, Bounds(0, 1)]
+Positive = Annotated[float, Bounds(0, above=True)]
+Count = Annotated[int, Bounds(0)]
+Three = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The network and where its weights begin.
+
+    Attributes
+    ----------
+    architecture, architecture_args
+        As on a bundle's card: timm's name, or one of slidecam's own, and its keyword arguments.
+    name
+        What to call the classifier; empty for the recipe's name.
+    weights
+        ``none`` for random ones, ``file`` for those passed with ``--weights``, ``hub`` for timm's,
+        which are fetched.
+    weights_format
+        Whose names the tensors of the file have; see `named_as_timm`.
+    head_start
+        Where weights are given, the last layer begins at ``zero``, so that the first steps do not
+        shake what is below it, or at ``random``.
+    licence
+        Under which the weights may be used.
+    """
+
+    architecture: str
+    architecture_args: Mapping[str, object] = field(default_factory=dict)
+    name: str = ""
+    weights: Literal["none", "file", "hub"] = "none"
+    weights_format: Literal["plain", "torchvision", "kimianet"] = "plain"
+    head_start: Literal["zero", "random"] = "zero"
+    licence: str = "not stated"
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """The pictures, how they are parted and what the network sees of them.
+
+    Attributes
+    ----------
+    classes
+        Names in the order of the logits; empty for all that are found, sorted.
+    group_pattern, group_folder, label_pattern, only_pattern
+        How the patient or slide and the class are found in names, and which pictures are taken; see
+        `PictureSpec`.
+    train, val, test
+        Shares of the pictures, where the data are not parted already.
+    split_seed
+        Another number gives another parting.
+    duplicates
+        What becomes of pictures that are there more than once, exactly or nearly: ``group`` keeps
+        them in one part where the data are not parted already, and tells of them; ``drop`` keeps
+        one of each; ``report`` only tells of them; ``ignore`` does not look.
+    input_px, interpolation
+        Edge of what the network sees, and how a picture is resized to it.
+    spacing, tile_px
+        µm per pixel and edge of tiles of a slide; both left out where a picture is the whole.
+    mean, std
+        Normalisation on a scale of 0 to 1; left out for what timm states for the network, else
+        ImageNet's.
+    limit
+        At most so many pictures of a class in each part, for a try; 0 takes all.
+    memory_mb
+        Decoded pictures are kept in memory up to so much, and beyond it decoded anew each time.
+    """
+
+    classes: tuple[str, ...] = ()
+    group_pattern: str = ""
+    group_folder: bool = False
+    label_pattern: str = ""
+    only_pattern: str = ""
+    train: Annotated[float, Bounds(0, 1, above=True)] = 0.7
+    val: Share = 0.15
+    test: Share = 0.15
+    split_seed: Count = 0
+    duplicates: Literal["group", "drop", "report", "ignore"] = "group"
+    input_px: Annotated[int, Bounds(8, 4096)] = 224
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
+    spacing: Annotated[float, Bounds(FINEST, COARSEST)] | None = None
+    tile_px: Annotated[int, Bounds(1)] | None = None
+    mean: Three | None = None
+    std: Annotated[Three, Bounds(0, above=True)] | None = None
+    limit: Count = 0
+    memory_mb: Count = 4096
+
+    @property
+    def reading(self) -> PictureSpec:
+        """How names are understood; DataSetError if a pattern is wrong."""
+        return PictureSpec(
+            self.classes,
+            self.group_pattern,
+            self.group_folder,
+            self.label_pattern,
+            self.only_pattern,
+        )
+
+    @property
+    def parting(self) -> SplitSpec:
+        """How pictures are parted; DataSetError if the shares do not add up to 1."""
+        return SplitSpec(self.train, self.val, self.test, self.split_seed)
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Training on the cached output of the network's frozen beginning.
+
+    Attributes
+    ----------
+    cut
+        Name of the first layer that is trained (``blocks.4``); everything that runs before it is
+        frozen.
+    copies
+        Augmented versions of each training picture that are cached beside the plain one; 0 trains
+        on the plain one.
+    dtype
+        What features are kept as; float16 halves memory and moves them by less than a thousandth.
+    memory_mb
+        Beyond this they are kept in a memory-mapped file.
+    """
+
+    cut: str
+    copies: Count = 8
+    dtype: Literal["float16", "float32"] = "float16"
+    memory_mb: Count = 2048
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """How weights are found.
+
+    Attributes
+    ----------
+    epochs, batch
+        Times that all training pictures are seen, and how many at once.
+    trainable
+        ``all``, ``head``, names of layers (everything whose name begins so), or a number: the last
+        so many layers that hold weights.
+    batch_norm
+        ``train`` lets the batch norms of what is trained follow the data; ``eval`` keeps all their
+        statistics. Those of what is frozen are always kept.
+    optimizer, lr, weight_decay, momentum
+        torch's; ``momentum`` is SGD's.
+    head_factor
+        The classifier's last layer learns so many times faster.
+    schedule, schedule_every, schedule_factor
+        ``step`` multiplies the rate by the factor every so many epochs; ``cosine`` lets it fall to
+        the factor's share.
+    warmup
+        Epochs in which the rate rises from nothing.
+    precision
+        ``bf16`` and ``fp16`` compute what bears it in half precision (AMP); weights stay float32.
+    clip
+        Largest norm of a step's gradient; 0 leaves it.
+    loss, focal_gamma, label_smoothing
+        Cross-entropy or focal loss (Lin et al., ICCV 2017, eq. 4), with smoothed labels (Szegedy et
+        al., CVPR 2016).
+    balance
+        Rare classes: ``weights`` in the loss, ``oversample`` them, or ``none``.
+    mixup
+        Beta distribution's parameter for mixing pairs (Zhang et al., ICLR 2018); 0 mixes nothing.
+    ema
+        Decay per step of the moving average of the weights that is validated and kept; 0 keeps the
+        weights as they are.
+    monitor, patience, min_epochs
+        What tells the best epoch on validation data; training stops after ``patience`` epochs
+        without a better one (0: never), but not before ``min_epochs``. ``last`` keeps the last
+        epoch: of a few dozen pictures, the best of many epochs is the luckiest one.
+    seed
+        Of weights that begin at random, of order, augmentation and dropout.
+    steps
+        At most so many batches an epoch, for a try; 0 takes all.
+    """
+
+    epochs: Annotated[int, Bounds(1)] = 20
+    batch: Annotated[int, Bounds(1)] = 32
+    trainable: str | Annotated[int, Bounds(1)] | tuple[str, ...] = "all"
+    batch_norm: Literal["train", "eval"] = "train"
+    optimizer: Literal["adam", "adamw", "adamax", "sgd"] = "adamw"
+    lr: Positive = 1e-3
+    weight_decay: Annotated[float, Bounds(0)] = 0.0
+    momentum: Share = 0.9
+    head_factor: Positive = 1.0
+    schedule: Literal["none", "step", "cosine"] = "none"
+    schedule_every: Annotated[int, Bounds(1)] = 7
+    schedule_factor: Share = 0.1
+    warmup: Annotated[float, Bounds(0)] = 0.0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    clip: Annotated[float, Bounds(0)] = 0.0
+    loss: Literal["cross-entropy", "focal"] = "cross-entropy"
+    focal_gamma: Annotated[float, Bounds(0)] = 2.0
+    label_smoothing: Annotated[float, Bounds(0, 0.9)] = 0.0
+    balance: Literal["none", "weights", "oversample"] = "none"
+    mixup: Annotated[float, Bounds(0)] = 0.0
+    ema: Annotated[float, Bounds(0, 0.99999)] = 0.0
+    monitor: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "last"] = (
+        "loss"
+    )
+    patience: Count = 0
+    min_epochs: Count = 0
+    seed: Count = 0
+    steps: Count = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe that holds together.
+
+    Attributes
+    ----------
+    path
+        Its file.
+    model, data, augment, features
+        Its tables; ``features`` is None where there is none.
+    phases
+        What is trained, in this order; one phase where the recipe names none.
+    table
+        What was read, with what was set over it.
+    graph
+        How a graph of cells is trained on a frozen embedder; None for every other network.
+    """
+
+    path: Path
+    model: ModelSpec
+    data: DataSpec
+    augment: AugmentationSpec
+    features: FeatureSpec | None
+    phases: tuple[TrainSpec, ...]
+    table: Mapping[str, Any]
+    graph: GraphSpec | None = None
+
+    @property
+    def name(self) -> str:
+        """What the classifier is called."""
+        return self.model.name or self.path.stem
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the recipe says, whatever its comments and order."""
+        return hashlib.sha256(json.dumps(self.table, sort_keys=True).encode()).hexdigest()

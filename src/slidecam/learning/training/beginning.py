@@ -1,0 +1,220 @@
+"""What a training needs before its first epoch, beside pictures.
+
+A network with its first weights, a card, a device.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import timm
+import torch
+
+from slidecam.errors import CardError, DataSetError, DeviceError, RecipeError, UsageError
+from slidecam.learning.training.unfreezing import head_names
+from slidecam.models.architectures import build_network, full_name
+from slidecam.models.backbones import check_device
+from slidecam.models.bundle_maker import IMAGENET_MEAN, IMAGENET_STD
+from slidecam.models.card import Card
+from slidecam.models.pretrained import INNER, load_pretrained
+from slidecam.models.weights import check_weights_file, file_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import nn
+
+    from slidecam.learning.recipes.tables import ModelSpec, Recipe
+
+TILE_SET_FILE = "tile_set.json"
+"""What `slidecam tiles` leaves beside the pictures that it cuts."""
+
+_HUB_REFUSALS = (OSError, RuntimeError, ValueError)
+"""What timm raises where the hub has no such weights or cannot be reached."""
+
+
+@dataclass(frozen=True)
+class StartingWeights:
+    """Where a network begins.
+
+    Attributes
+    ----------
+    file
+        The file of ``--weights``, or None.
+    trust
+        Whether it may be a pickle.
+    """
+
+    file: Path | None = None
+    trust: bool = False
+
+
+def device_for(name: str) -> torch.device:
+    """Return the device called ``name``; ``auto`` prefers a GPU.
+
+    DeviceError if it is not to be had.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(
+            f"there is no device called {name!r}.", "Pass --device auto, cpu or cuda."
+        ) from error
+    check_device(device, "fp32", "eager")
+    return device
+
+
+def network_for(recipe: Recipe, classes: int, weights: StartingWeights) -> nn.Module:
+    """Return the network of a recipe with its first weights, in eval mode, on the CPU.
+
+    Weights that begin at random depend on the recipe's seed alone.
+
+    Raises
+    ------
+    RecipeError
+        If the network cannot be built from its arguments.
+    UsageError
+        If the recipe begins from a file and none is given, or the other way round.
+    WeightsError, UntrustedCodeError
+        If the file does not fit or may not be opened.
+    """
+    model = recipe.model
+    check_weights(recipe, weights)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.phases[0].seed)
+            network = build_network(
+                full_name(model.architecture), model.architecture_args, classes, recipe.path
+            )
+    except CardError as error:
+        problem = error.problem.replace('"architecture_args"', "model.architecture_args")
+        raise RecipeError(problem, "Correct model.architecture_args.") from error
+    if weights.file is not None:
+        load_pretrained(
+            network, weights.file, weights_format=model.weights_format, trust=weights.trust
+        )
+    elif model.weights == "hub":
+        _load_from_hub(network, model)
+    if model.weights != "none" and model.head_start == "zero":
+        _rest_last_layer(network)
+    return network
+
+
+def check_weights(recipe: Recipe, weights: StartingWeights) -> None:
+    """Refuse a file that the recipe does not want, a missing one, and one that may not be opened.
+
+    Raises
+    ------
+    UsageError
+        If the recipe begins from a file and none is given, or the other way round.
+    WeightsError, UntrustedCodeError
+        If the file is not there, of no kind that is known, or a pickle that is not trusted.
+    """
+    kind = recipe.model.weights
+    if kind == "file" and weights.file is None:
+        problem = f"{recipe.path}: the recipe begins from weights in a file, and none is given."
+        raise UsageError(
+            problem, 'Pass --weights FILE, or --set model.weights="none" to begin at random.'
+        )
+    if kind != "file" and weights.file is not None:
+        problem = (
+            f'{recipe.path}: --weights is given, and the recipe says model.weights = "{kind}".'
+        )
+        raise UsageError(
+            problem, 'Pass --set model.weights="file" as well, or leave --weights out.'
+        )
+    if weights.file is not None:
+        check_weights_file(weights.file, trust=weights.trust)
+
+
+def fitted_to(recipe: Recipe, data: Path) -> Recipe:
+    """Return the recipe with spacing and size of tiles cut from slides, as in ``tile_set.json``.
+
+    Raises
+    ------
+    DataSetError
+        If the recipe says otherwise.
+    """
+    path = (data if data.is_dir() else data.parent) / TILE_SET_FILE
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))["spec"]
+        facts: dict[str, Any] = {"spacing": float(told["spacing"]), "tile_px": int(told["tile_px"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return recipe
+    for key, value in facts.items():
+        if getattr(recipe.data, key) not in {None, value}:
+            problem = (
+                f"{path}: its tiles have a {key} of {value}, and {recipe.path} says"
+                f" {getattr(recipe.data, key)}."
+            )
+            raise DataSetError(
+                problem,
+                f"Leave data.{key} out of the recipe, or cut tiles anew with slidecam tiles.",
+            )
+    table = {**recipe.table, "data": {**recipe.table.get("data", {}), **facts}}
+    return replace(recipe, data=replace(recipe.data, **facts), table=table)
+
+
+def card_for(recipe: Recipe, network: nn.Module, class_names: tuple[str, ...]) -> Card:
+    """Return the card of what a recipe makes, as far as it is known before training."""
+    data, model = recipe.data, recipe.model
+    mean, std = _normalisation(network)
+    return Card(
+        name=recipe.name,
+        architecture=full_name(model.architecture),
+        architecture_args=model.architecture_args,
+        class_names=class_names,
+        activation="softmax",
+        tile_px=data.tile_px or data.input_px,
+        spacing=data.spacing,
+        input_px=data.input_px,
+        interpolation=data.interpolation,
+        mean=data.mean or mean,
+        std=data.std or std,
+        licence=model.licence,
+    )
+
+
+def weights_facts(recipe: Recipe, weights: StartingWeights) -> dict[str, Any]:
+    """Return where the first weights come from, for the provenance."""
+    if weights.file is not None:
+        return {"file": weights.file.name, "sha256": file_digest(weights.file)}
+    return {"from": "timm's hub" if recipe.model.weights == "hub" else "random"}
+
+
+def _rest_last_layer(network: nn.Module) -> None:
+    """Set the last layer to zero.
+
+    All classes are equally likely then, and the first gradients are small.
+    """
+    last = head_names(network)[-1].rpartition(".")[0]
+    with torch.no_grad():
+        for parameter in network.get_submodule(last).parameters():
+            parameter.zero_()
+
+
+def _load_from_hub(network: nn.Module, model: ModelSpec) -> None:
+    target: Any = getattr(network, INNER, network)
+    stated = getattr(target, "pretrained_cfg", None) or {}
+    create: Callable[..., nn.Module] = timm.create_model
+    try:
+        fetched = create(
+            stated.get("architecture", ""), pretrained=True, num_classes=0
+        ).state_dict()
+    except _HUB_REFUSALS as error:
+        problem = (
+            f"timm's hub gave no weights for {model.architecture}: {str(error).splitlines()[0]}."
+        )
+        raise UsageError(problem, 'Pass --weights FILE and --set model.weights="file".') from error
+    target.load_state_dict(fetched, strict=False)
+
+
+def _normalisation(network: nn.Module) -> tuple[Any, Any]:
+    inner = getattr(network, INNER, network)
+    stated: Any = getattr(inner, "pretrained_cfg", None) or {}
+    return tuple(stated.get("mean", IMAGENET_MEAN)), tuple(stated.get("std", IMAGENET_STD))

@@ -1,0 +1,242 @@
+"""From a recipe and pictures to a bundle with its measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slidecam.learning.calibration import fit_temperature
+from slidecam.learning.cells.training import train_graph_bundle
+from slidecam.learning.data.dataset import content_digest, material_for
+from slidecam.learning.data.inputs import PixelInputs, hold_pictures
+from slidecam.learning.data.splitting import split_record
+from slidecam.learning.training.beginning import (
+    card_for,
+    check_weights,
+    device_for,
+    fitted_to,
+    network_for,
+    weights_facts,
+)
+from slidecam.learning.training.checkpoints import check_same, read_checkpoint
+from slidecam.learning.training.cutting import cut_network
+from slidecam.learning.training.features import FeaturePlan, cached_features
+from slidecam.learning.training.folder import claimed
+from slidecam.learning.training.loop import Lessons, logits_of
+from slidecam.learning.training.measuring import measured
+from slidecam.learning.training.provenance import Outcome, check_recipe, provenance_of, write_plan
+from slidecam.learning.training.trainer import Course
+from slidecam.models.bundle import save_bundle
+from slidecam.models.classifier import normalised
+from slidecam.steps import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+    from pathlib import Path
+
+    import torch
+    from torch import nn
+
+    from slidecam.learning.data.dataset import Material
+    from slidecam.learning.data.inputs import Inputs, Pictures
+    from slidecam.learning.data.pictures import Part, PictureSet
+    from slidecam.learning.evaluation.evaluation import Evaluation
+    from slidecam.learning.recipes.tables import Recipe
+    from slidecam.learning.training.call import TrainingCall
+    from slidecam.learning.training.checkpoints import Checkpoint
+    from slidecam.learning.training.folder import TrainingFolder
+    from slidecam.learning.training.loop import Progress
+    from slidecam.models.bundle import Bundle
+    from slidecam.models.card import Card
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a training has made.
+
+    Attributes
+    ----------
+    bundle
+        The classifier with its best weights, its card complete.
+    history
+        One row of figures for each epoch.
+    best_epoch
+        Which of them was kept, counted from 1.
+    evaluations
+        Measures of the validation and test parts, those of them that there are.
+    """
+
+    bundle: Bundle
+    history: list[dict[str, Any]]
+    best_epoch: int
+    evaluations: Mapping[Part, Evaluation]
+
+
+def train(recipe: Recipe, data: Path, call: TrainingCall) -> Generator[Step, None, Trained]:
+    """Train a recipe's classifier on the pictures in ``data``, measure it and leave it as a bundle.
+
+    Raises
+    ------
+    DataSetError
+        If there is nothing to learn from, or a picture cannot be read.
+    RecipeError
+        If the recipe does not fit its network, or training runs away.
+    RunExistsError, CheckpointError
+        If ``call.out`` may not be used, or holds another training than the one to resume.
+    DeviceError, UsageError, WeightsError, UntrustedCodeError
+        If the device or the first weights are not to be had.
+
+    Notes
+    -----
+    Closing the generator stops the training; its last checkpoint stays, to be resumed. An error
+    before the first epoch leaves ``call.out`` as it was; one before its end leaves nothing of the
+    training there.
+    """
+    device_for(call.device)
+    check_weights(recipe, call.weights)
+    fitted = fitted_to(recipe, data)
+    check_call(fitted, call)
+    material = yield from material_for(data, recipe.data)
+    return (yield from train_on(fitted, material, call))
+
+
+def check_call(recipe: Recipe, call: TrainingCall) -> None:
+    """Refuse what can be known to be wrong before any picture is looked at.
+
+    The folder, a lock, another recipe.
+
+    Raises
+    ------
+    RunExistsError, CheckpointError, UsageError
+        As `train`.
+    """
+    with claimed(call.out, call.existing) as folder:
+        if call.existing == "resume" and folder.checkpoint.exists():
+            check_recipe(folder, recipe)
+
+
+def train_on(
+    recipe: Recipe, material: Material, call: TrainingCall
+) -> Generator[Step, None, Trained]:
+    """Train on pictures whose parts are settled; see `train`."""
+    for note in material.pictures.notes:
+        yield Step("data", 0, 0, message=note)
+    if recipe.graph is not None:
+        made = yield from train_graph_bundle(recipe, recipe.graph, material.pictures, call)
+        bundle, history, best_epoch = made.bundle, made.history, made.best_epoch
+    else:
+        bundle, progress = yield from _train_network(recipe, material.pictures, call)
+        history, best_epoch = progress.history, progress.best_epoch
+    finished, evaluations = yield from measured(bundle, material, history, call)
+    return Trained(finished, history, best_epoch, evaluations)
+
+
+def _train_network(
+    recipe: Recipe, pictures: PictureSet, call: TrainingCall
+) -> Generator[Step, None, tuple[Bundle, Progress]]:
+    device = device_for(call.device)
+    with claimed(call.out, call.existing) as folder:
+        network = network_for(recipe, len(pictures.class_names), call.weights)
+        card = card_for(recipe, network, pictures.class_names)
+        facts = {
+            "recipe": recipe.digest,
+            "pictures": content_digest(pictures),
+            "split": split_record(pictures, recipe.data.parting)["digest"],
+            "first_weights": weights_facts(recipe, call.weights),
+            "class_names": list(pictures.class_names),
+        }
+        begun = (
+            _begun(folder, facts)
+            if call.existing == "resume" and folder.checkpoint.exists()
+            else None
+        )
+        course = yield from _course(
+            recipe, pictures, call, _Start(network.to(device), card, facts, folder, device)
+        )
+        course.check()
+        if begun is None:
+            folder.clear()
+            write_plan(folder, recipe, pictures)
+        try:
+            yield from course.follow(begun)
+        finally:
+            if not folder.checkpoint.exists():
+                # no epoch has ended: there is nothing to go on with, and nothing to be in the way
+                folder.clear()
+        bundle, progress = _conclude(course, card, recipe, pictures), course.progress
+        del course  # Windows removes no file that is mapped, as features may be
+        folder.clear_features()
+    return bundle, progress
+
+
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """What is settled before anything is computed."""
+
+    network: nn.Module
+    card: Card
+    facts: dict[str, Any]
+    folder: TrainingFolder
+    device: torch.device
+
+
+def _begun(folder: TrainingFolder, facts: dict[str, Any]) -> Checkpoint:
+    checkpoint = read_checkpoint(folder.checkpoint)
+    check_same(checkpoint, facts, folder.checkpoint)
+    return checkpoint
+
+
+def _course(
+    recipe: Recipe, pictures: PictureSet, call: TrainingCall, start: _Start
+) -> Generator[Step, None, Course]:
+    held = yield from hold_pictures(pictures.paths, start.card, recipe.data.memory_mb)
+    parts = np.array(pictures.parts)
+    rows = {part: np.flatnonzero(parts == part) for part in ("train", "val")}
+    running, inputs = start.network, PixelInputs(held, start.card, recipe.augment, start.device)
+    given: Inputs = inputs
+    if recipe.features is not None:
+        running, given = yield from _on_features(recipe, held, rows["train"], call, start)
+    lessons = Lessons(given, pictures.labels, rows["train"], rows["val"], len(pictures.class_names))
+    return Course(
+        start.network, running, lessons, recipe.phases, start.device, start.folder, start.facts
+    )
+
+
+def _on_features(
+    recipe: Recipe,
+    held: Pictures,
+    trained: np.ndarray[Any, np.dtype[np.int64]],
+    call: TrainingCall,
+    start: _Start,
+) -> Generator[Step, None, tuple[nn.Module, Inputs]]:
+    spec = recipe.features
+    assert spec is not None  # noqa: S101  (for the type checker)
+    probe = normalised(held.batch(np.arange(min(2, len(held.paths)))).to(start.device), start.card)
+    cut = cut_network(start.network, spec.cut, probe)
+    kept = replace(spec, memory_mb=0) if call.cache is not None else spec
+    copied = np.arange(len(held.paths)) if call.share else trained
+    plan = FeaturePlan(held, start.card, copied, recipe.augment, recipe.phases[0].seed, kept)
+    source = f"{start.facts['pictures']} {cut.digest}"
+    folder = call.cache or start.folder.features
+    features = yield from cached_features(cut.beginning, plan, start.device, source, folder)
+    return cut.end, features
+
+
+def _conclude(course: Course, card: Card, recipe: Recipe, pictures: PictureSet) -> Bundle:
+    lessons, progress = course.lessons, course.progress
+    temperature = 1.0
+    if len(lessons.val):
+        logits = logits_of(course.running, lessons.inputs, lessons.val)
+        temperature = fit_temperature(logits, lessons.labels[lessons.val]).temperature
+    outcome = Outcome(
+        content=course.facts["pictures"],
+        first_weights=course.facts["first_weights"],
+        epochs=progress.overall,
+        best_epoch=progress.best_epoch,
+        device=course.device,
+    )
+    provenance = provenance_of(recipe, pictures, outcome)
+    finished = replace(card, temperature=temperature, provenance=provenance)
+    return save_bundle(course.folder.bundle, finished, course.network, overwrite=True)

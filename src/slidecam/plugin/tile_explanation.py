@@ -1,0 +1,178 @@
+"""One tile, explained by several methods: the pictures, their scores, and their place on the slide.
+
+It knows no Qt.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from slidecam.close_up import CloseUpSpec, TileChoice, explain_tiles
+from slidecam.explain.catalogue import CATALOGUE
+from slidecam.plugin.overlays import heat_colors
+from slidecam.reports.panel_rows import PanelMap, overlaid
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.close_up.explaining import CloseUp
+    from slidecam.plugin.open_run import ShownRun
+    from slidecam.plugin.slide import LayerData
+    from slidecam.steps import Step
+
+METHODS = ("gradcam++", "score-cam", "lime", "partition-shap")
+SETTINGS = ("lime.samples=500",)
+"""LIME's map hardly changes with more samples, and a person waits for it."""
+
+FOLDER = "close-ups"
+PERCENTILE = 99.5
+EXPLANATION = "explanation.json"
+
+
+@dataclass(frozen=True, eq=False)
+class WhyPicture:
+    """One method's map of the tile.
+
+    Attributes
+    ----------
+    title, method
+        As people and as machines read it.
+    pixels
+        The tile under the map, uint8, (edge, edge, 3).
+    values
+        The raw map, float32, (h, w).
+    signed
+        Whether values below 0 speak against the class.
+    deletion, insertion
+        Areas under both curves: a good map has little of the first and much of the second.
+    """
+
+    title: str
+    method: str
+    pixels: NDArray[np.uint8]
+    values: NDArray[np.float32]
+    signed: bool
+    deletion: float
+    insertion: float
+
+
+@dataclass(frozen=True, eq=False)
+class Why:
+    """All that was found of one tile.
+
+    Attributes
+    ----------
+    box
+        x, y, width, height in level-0 pixels.
+    class_name, probability
+        The class that was explained.
+    tile
+        The tile as the classifier sees it.
+    pictures
+        One for each method.
+    folder
+        Where the whole report lies.
+    """
+
+    box: tuple[int, int, int, int]
+    class_name: str
+    probability: float
+    tile: NDArray[np.uint8]
+    pictures: tuple[WhyPicture, ...]
+    folder: Path
+
+
+def explain_tile(
+    run: ShownRun,
+    row: int,
+    class_name: str | None = None,
+    methods: tuple[str, ...] = (),
+    device: str = "auto",
+) -> Generator[Step, None, Why]:
+    """Explain one tile of a run, for its predicted class or for another, by `METHODS` or by others.
+
+    Raises
+    ------
+    SlidecamError
+        If the slide or the bundle is not where it was any more.
+    """
+    methods = methods or METHODS
+    x, y, width, height = (int(value) for value in run.table.boxes[row])
+    folder = run.folder / FOLDER / f"{x}_{y}"
+    mpp = None if run.spacing is None else run.spacing.mean
+    spec = CloseUpSpec(
+        methods=methods,
+        settings=tuple(each for each in SETTINGS if each.split(".")[0] in methods),
+        classes=() if class_name is None else (class_name,),
+        tiles=TileChoice(at=((x + width / 2, y + height / 2),), mpp=mpp),
+        device=device,
+        overwrite=True,
+    )
+    found = yield from explain_tiles(run.tiles.slide_path, run.tiles.bundle_path, folder, spec)
+    return _why(found, run, (x, y, width, height), folder)
+
+
+def _why(found: CloseUp, run: ShownRun, box: tuple[int, int, int, int], folder: Path) -> Why:
+    index, tile = found.classes[0][0], found.tiles.pixels[0]
+    scores = _scores(folder)
+    pictures = tuple(
+        _picture(name, maps[0][0], tile, scores.get(name, {})) for name, maps in found.maps.items()
+    )
+    return Why(
+        box,
+        run.table.class_names[index],
+        float(found.probabilities[0, index]),
+        tile,
+        pictures,
+        folder,
+    )
+
+
+def _scores(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return each method's scores by the last baseline, which is the one that the panel draws."""
+    record = json.loads((folder / EXPLANATION).read_text(encoding="utf-8"))
+    return {curve["method"]: curve for curve in record["curves"]}
+
+
+def _picture(
+    name: str, values: NDArray[np.float32], tile: NDArray[np.uint8], scores: dict[str, Any]
+) -> WhyPicture:
+    method = CATALOGUE[name]
+    shown = PanelMap(name, method.title, values, signed=method.signed)
+    areas = (float(scores.get(key, np.nan)) for key in ("deletion AUC", "insertion AUC"))
+    return WhyPicture(
+        method.title, name, overlaid(tile, shown, top_of(values)), values, method.signed, *areas
+    )
+
+
+def top_of(values: NDArray[np.float32]) -> float:
+    """Return the raw value that is drawn as 1."""
+    return float(np.percentile(np.abs(values), PERCENTILE)) or 1.0
+
+
+def why_layer(why: Why, picture: WhyPicture, run: ShownRun) -> LayerData:
+    """Return one method's map as an image that lies on its tile."""
+    scaled = np.clip(
+        picture.values / top_of(picture.values), -1 if picture.signed else 0, 1
+    ).astype(np.float32)
+    edge = why.tile.shape[0]
+    enlarged = np.asarray(Image.fromarray(scaled).resize((edge, edge), Image.Resampling.BILINEAR))
+    x, y, width, height = why.box
+    meta = {
+        "name": f"{picture.title} {why.class_name} @ {x}, {y}",
+        "colormap": heat_colors(signed=picture.signed),
+        "contrast_limits": (-1 if picture.signed else 0, 1),
+        "opacity": 0.8,
+        "blending": "translucent",
+        "interpolation2d": "linear",
+        **run.placing.raster((width / edge, height / edge), (x, y)),
+    }
+    return enlarged, meta, "image"

@@ -1,0 +1,409 @@
+"""What lies before the user: a viewer, its slide, one run of it and its overlays. It knows no Qt.
+
+The tabs of the dock act on it and listen to its signals, so that everything but the buttons is
+tested without a screen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Layer, Shapes
+from psygnal import Signal
+
+from slidecam.errors import SlidecamError, UsageError
+from slidecam.geometry import Box
+from slidecam.plugin import compat
+from slidecam.plugin.aligning import align
+from slidecam.plugin.areas import AREA_TYPES, corners_of
+from slidecam.plugin.cells import NO_TILE
+from slidecam.plugin.live import LiveOverlays
+from slidecam.plugin.open_run import read_shown
+from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY, class_raster, heat_layers, run_layers
+from slidecam.plugin.reading import run_folder
+from slidecam.plugin.slide import KEY, SlideFacts, facts_of
+from slidecam.plugin.volume_run import volume_run_layers
+from slidecam.runs import most_suspicious
+from slidecam.runs.outputs import FINISHED
+from slidecam.sources import open_source
+from slidecam.sources.discovery import find_slides
+from slidecam.store import has_run, read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from slidecam.plugin.job import Began, Ended, Heat, Tiles
+    from slidecam.plugin.open_run import ShownRun
+
+OVERLAYS = (CLASS, PROBABILITY, HEAT)
+
+VIEW_TILES = 5
+"""Tiles that fit into the canvas after flying to one."""
+
+SPOT = "selected tile"
+SPOT_WIDTH = 0.06
+"""Of the frame around the selected tile, as a share of the tile."""
+
+
+class Desk:
+    """A viewer and the run that is shown in it.
+
+    Parameters
+    ----------
+    viewer
+        napari's viewer, its model, or the proxy that widgets are given.
+
+    Attributes
+    ----------
+    run
+        What is shown, or None.
+    threshold
+        Probability from which a tile is shown.
+    selected
+        The tile that the user chose, or `NO_TILE`.
+    """
+
+    run_changed = Signal()
+    """Another run is shown, or more of it."""
+
+    tile_selected = Signal(int)
+    volume_shown = Signal(object)
+    """A volume's run is shown, which lies in this folder."""
+
+    def __init__(self, viewer: Any) -> None:  # noqa: ANN401  (the viewer, its model or a proxy)
+        self.viewer = viewer
+        self.run: ShownRun | None = None
+        self.threshold = 0.0
+        self.selected = NO_TILE
+        self.volume: Path | None = None
+        self._live: LiveOverlays | None = None
+        self._opened: dict[str, SlideFacts] = {}
+        self._looked_at: SlideFacts | None = None
+
+    def slide(self) -> SlideFacts | None:
+        """Return the slide that the user looks at.
+
+        The active layer's, else the one before, else the topmost one's.
+        """
+        active = self.viewer.layers.selection.active
+        facts = None if active is None else self._facts(active)
+        if facts is None:
+            open_now = list(filter(None, map(self._facts, reversed(list(self.viewer.layers)))))
+            facts = self._looked_at if self._looked_at in open_now else next(iter(open_now), None)
+        self._looked_at = facts
+        return facts
+
+    def _facts(self, layer: Any) -> SlideFacts | None:  # noqa: ANN401  (any layer)
+        facts = layer.metadata.get(KEY)
+        return facts if isinstance(facts, SlideFacts) else self._of_another_reader(layer)
+
+    def _of_another_reader(self, layer: Any) -> SlideFacts | None:  # noqa: ANN401  (any layer)
+        """Return the facts of a picture that napari or another plugin opened.
+
+        None where slidecam does not read it too.
+        """
+        path = layer.source.path
+        if not path or not getattr(layer, "rgb", False):
+            return None
+        if path not in self._opened:
+            try:
+                with open_source(path) as source:
+                    self._opened[path] = facts_of(source)[0]
+            except SlidecamError:
+                return None
+        return self._opened[path]
+
+    def overlays(self, *kinds: str) -> Iterator[Any]:
+        """Yield the layers of the shown run that are of these kinds."""
+        for layer in list(self.viewer.layers):
+            shown, kind = layer.metadata.get(KEY), layer.metadata.get("kind")
+            if (
+                kind in kinds
+                and self.run is not None
+                and getattr(shown, "folder", None) == self.run.folder
+            ):
+                yield layer
+
+    def recognise(self, out: Path) -> ShownRun | None:
+        """Show the run of the open slide that lies under ``out``, if there is one; return it."""
+        facts = self.slide()
+        folder = None if facts is None else out / find_slides([facts.path]).slides[0].name
+        if facts is None or folder is None or not has_run(folder):
+            return None
+        if self.run is not None and self.run.folder == folder and any(self.overlays(*OVERLAYS)):
+            return self.run
+        if facts.is_volume or self._comes_with_its_slide(folder):
+            self._recognise_volume(folder, facts)
+            return None
+        try:
+            run = read_shown(folder)
+        except SlidecamError:
+            return None
+        if run.tiles.digest.get("slide") != facts.fingerprint:
+            return None
+        self.show(run)
+        return run
+
+    def _comes_with_its_slide(self, folder: Path) -> bool:
+        """Whether the slide was opened as part of this run.
+
+        The reader brings the overlays, a moment later.
+        """
+        slides = [
+            layer for layer in self.viewer.layers if isinstance(layer.metadata.get(KEY), SlideFacts)
+        ]
+        opened = [run_folder(Path(layer.source.path)) for layer in slides if layer.source.path]
+        return folder.resolve() in [one.resolve() for one in opened if one is not None]
+
+    def _recognise_volume(self, folder: Path, facts: SlideFacts) -> None:
+        if not facts.is_volume or self._comes_with_its_slide(folder):
+            return
+        record = read_run(folder) or {}
+        same = record.get("input", {}).get("fingerprint") == facts.fingerprint
+        shown = any(layer.metadata.get("volume run") == str(folder) for layer in self.viewer.layers)
+        if same and record.get("status") in FINISHED and not (shown and folder == self.volume):
+            self.show_volume(folder)
+
+    def show_volume(self, folder: Path) -> None:
+        """Lay the heatmaps of a volume's run over it, and tell of the run."""
+        self.clear()
+        for layer in [one for one in self.viewer.layers if one.metadata.get("volume run")]:
+            self.viewer.layers.remove(layer)
+        self.volume = folder
+        self._add(volume_run_layers(folder))
+        self.volume_shown.emit(folder)
+        self.run_changed.emit()
+
+    @property
+    def why_empty(self) -> str:
+        """What the tabs that are about tiles say while there are none."""
+        if self.volume is None:
+            return "No result is shown yet: run a model in “Classify”."
+        return (
+            "A volume's result is shown: heat on its voxels, and its slices below. This tab is for"
+            " slides."
+        )
+
+    def show(self, run: ShownRun) -> None:
+        """Show a run in the place of the one that was shown before.
+
+        A run that is open already is taken as it is.
+        """
+        if self.run is not None and self.run.folder != run.folder:
+            self.clear()
+        self.run, self.selected = run, NO_TILE
+        align(self.viewer, run)
+        if not any(self.overlays(*OVERLAYS)):
+            self._add(run_layers(run))
+        self.run_changed.emit()
+
+    def clear(self) -> None:
+        """Take the shown run's layers away, and the frame around the tile that was selected."""
+        frames = [layer for layer in self.viewer.layers if layer.name == SPOT]
+        for layer in (*self.overlays(*OVERLAYS), *frames):
+            self.viewer.layers.remove(layer)
+        self.run, self._live = None, None
+
+    def _add(self, layers: list[tuple[Any, dict[str, Any], str]]) -> list[Layer]:
+        active = self.viewer.layers.selection.active
+        made = [Layer.create(*layer) for layer in layers]
+        for layer in made:
+            self.viewer.add_layer(layer)
+        if active is not None:
+            self.viewer.layers.selection.active = active
+        return made
+
+    def began(self, began: Began) -> None:
+        """Lay the overlays of a run that goes on now."""
+        if self.run is not None:
+            self.clear()
+        self.run = began.run
+        align(self.viewer, began.run)
+        layers = run_layers(replace(began.run, with_heatmaps=False))
+        self._live = LiveOverlays(began.run, self._add(layers))
+        self.run_changed.emit()
+
+    def tiles(self, tiles: Tiles) -> None:
+        """Show tiles that were classified just now."""
+        if self._live is not None and self.run is not None:
+            self._live.add(tiles.boxes, tiles.probabilities, self.threshold)
+            self.run = self._live.run
+
+    def heat(self, heat: Heat) -> None:
+        """Show the heatmap as far as it goes."""
+        if self._live is not None and any(self.overlays(*OVERLAYS)):
+            fresh = self._live.heat(heat)
+            self._live.heats += self._add(fresh)
+
+    def ended(self, ended: Ended) -> None:
+        """Show what a run has come to: its heatmaps as they were written, where it is finished."""
+        if ended.volume is not None and not ended.stopped:
+            self.show_volume(ended.volume)
+        if ended.run is None:
+            return
+        if self._live is None or self.run is None:
+            self.show(ended.run)
+            return
+        for layer in self._live.heats:
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+        self.run, self._live = ended.run, None
+        tiles = list(self.overlays(CLASS, PROBABILITY))
+        for layer in tiles:
+            layer.metadata[KEY] = ended.run
+        # Who has taken the overlays away meanwhile, perhaps with the slide, wants no heatmap
+        # either.
+        if ended.run.is_finished and tiles:
+            paths = enumerate(ended.run.heatmaps)
+            self._add(
+                [
+                    layer
+                    for number, path in paths
+                    for layer in heat_layers(path, ended.run, first=number == 0)
+                ]
+            )
+        self.run_changed.emit()
+
+    def set_threshold(self, threshold: float) -> None:
+        """Hide tiles whose probability is below a threshold."""
+        self.threshold = threshold
+        if self.run is None:
+            return
+        for layer in self.overlays(CLASS):
+            layer.data[...] = class_raster(self.run, threshold)
+            layer.refresh(thumbnail=False, extent=False)
+        for layer in self.overlays(PROBABILITY):
+            layer.contrast_limits = (min(threshold, 0.999), 1)
+
+    def set_opacity(self, opacity: float) -> None:
+        """Set how much the overlays cover the slide."""
+        for layer in self.overlays(*OVERLAYS):
+            layer.opacity = opacity
+
+    def show_class(self, kind: str, name: str) -> None:
+        """Show one class's probability or heatmap, or the classes' own layer; hide the others."""
+        for layer in self.overlays(*OVERLAYS):
+            layer.visible = layer.metadata["kind"] == kind and layer.metadata.get("class") in {
+                None,
+                name,
+            }
+
+    def place_of(self, world: Any) -> tuple[float, float]:  # noqa: ANN401  (napari's cursor position)
+        """Return x, y in level-0 pixels of a place in the viewer's world."""
+        placing = self.run.placing if self.run is not None else self._placing()
+        x, y = placing.to_pixels(np.asarray(world, np.float64)[-2:])[0]
+        return float(x), float(y)
+
+    def _placing(self) -> Any:  # noqa: ANN401
+        facts = self.slide()
+        if facts is None:
+            raise UsageError("no slide is open.", "Open one first.")
+        return facts.placing
+
+    def tile_at(self, world: Any) -> int:  # noqa: ANN401  (napari's cursor position)
+        """Return the tile of the shown run at a place in the viewer's world, or `NO_TILE`."""
+        if self.run is None or len(world) < 2:  # noqa: PLR2004  (a plane)
+            return NO_TILE
+        return self.run.cells.tile_at(*self.place_of(world))
+
+    def select(self, row: int) -> None:
+        """Frame one tile, and tell of it."""
+        if self.run is None or not 0 <= row < len(self.run.table):
+            return
+        self.selected = row
+        x, y, width, height = (float(value) for value in self.run.table.boxes[row])
+        ring = np.array([[y, x], [y, x + width], [y + height, x + width], [y + height, x]])
+        self._frame(ring, SPOT_WIDTH * min(width, height))
+        self.tile_selected.emit(row)
+
+    def _frame(self, ring: NDArray[np.float64], edge_width: float) -> None:
+        if self.run is None:
+            return
+        if SPOT in self.viewer.layers:
+            self.viewer.layers[SPOT].data = [ring]
+            return
+        placed = self.run.placing.vectors()
+        look = {
+            "edge_color": "#111111",
+            "face_color": "transparent",
+            "edge_width": edge_width,
+            "opacity": 1.0,
+        }
+        self._add([([ring], {"name": SPOT, "shape_type": "polygon", **look, **placed}, "shapes")])
+
+    def fly_to(self, row: int) -> None:
+        """Select a tile and move the camera to it."""
+        self.select(row)
+        if self.run is None or self.selected != row:
+            return
+        x, y, width, height = (float(value) for value in self.run.table.boxes[row])
+        centre = self.run.placing.to_world(np.array([x + width / 2, y + height / 2]))[0]
+        camera, unit = compat.camera(self.viewer), self.run.placing.unit
+        camera.center = (0.0, float(centre[0]), float(centre[1]))
+        camera.zoom = min(compat.canvas_size(self.viewer)) / (
+            VIEW_TILES * max(width * unit.x, height * unit.y)
+        )
+
+    def suspicious(self, class_name: str) -> NDArray[np.int64]:
+        """Return the classified tiles, the most probable ones of a class first."""
+        if self.run is None or class_name not in self.run.table.class_names:
+            return np.zeros(0, np.int64)
+        return most_suspicious(self.run.tiles, class_name)
+
+    def view(self) -> Box:
+        """Return the part of the slide that is on the canvas, in level-0 pixels.
+
+        UsageError if there is none.
+        """
+        facts = self.slide()
+        if facts is None:
+            raise UsageError("no slide is open.", "Open one first.")
+        camera = compat.camera(self.viewer)
+        half = np.array(compat.canvas_size(self.viewer)) / camera.zoom / 2
+        centre = np.array(camera.center[-2:])
+        corners = facts.placing.to_pixels(np.stack([centre - half, centre + half]))
+        (left, top), (right, bottom) = (
+            np.clip(corners, 0, [facts.size.width, facts.size.height]).round().astype(int)
+        )
+        if right <= left or bottom <= top:
+            raise UsageError("the slide is not in the current view.", "Move the view over it.")
+        return Box(int(left), int(top), int(right - left), int(bottom - top))
+
+    def drawn(self) -> tuple[NDArray[np.float64], ...]:
+        """Return the selected shapes as rings in level-0 pixels.
+
+        If none is selected, these are all of the active shapes layer.
+
+        Raises
+        ------
+        UsageError
+            If no shapes layer is active, or it holds no area.
+        """
+        layer = self.viewer.layers.selection.active
+        if not isinstance(layer, Shapes):
+            raise UsageError(
+                "no shapes layer is selected.",
+                "Draw areas in one, and select it in the list of layers.",
+            )
+        chosen = sorted(layer.selected_data) or range(len(layer.data))
+        rings = [
+            self.in_pixels(layer, corners_of(layer.data[number], layer.shape_type[number]))
+            for number in chosen
+            if layer.shape_type[number] in AREA_TYPES
+        ]
+        if not rings:
+            raise UsageError(
+                f"the layer {layer.name!r} holds no area.",
+                "Draw rectangles, ellipses or polygons in it.",
+            )
+        return tuple(rings)
+
+    def in_pixels(self, layer: Any, ring: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: ANN401  (any layer)
+        """Return x, y of a layer's own data as level-0 pixels of the slide."""
+        world = np.stack([layer.data_to_world(point)[-2:] for point in ring[:, ::-1]])
+        return np.asarray(self._placing().to_pixels(world))

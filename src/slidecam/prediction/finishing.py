@@ -1,0 +1,274 @@
+"""``run.json`` before and after a slide's batches, and the writing of all its outputs."""
+
+from __future__ import annotations
+
+import platform
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from slidecam.errors import SlideFailedError, UsageError
+from slidecam.exchange.geojson import write_tiles_geojson
+from slidecam.exchange.manifest import SlideReport, TileCounts
+from slidecam.exchange.qupath import QuPathExport, write_for_qupath
+from slidecam.exchange.wsinfer_csv import write_tiles_csv
+from slidecam.foreground import save_foreground
+from slidecam.prediction.heatmaps import write_heatmaps
+from slidecam.prediction.overview import calibration_words, write_overview
+from slidecam.prediction.volumes import write_volume
+from slidecam.runs.outputs import QUPATH_FOLDER, clear_leftovers, painting
+from slidecam.runs.summary import summarise_classes
+from slidecam.runs.tiles import TileTable
+from slidecam.store import Status, read_run, write_run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from slidecam.events import SlideFailed
+    from slidecam.exchange.manifest import SlideStatus
+    from slidecam.geometry import Box
+    from slidecam.prediction.model import LoadedModel
+    from slidecam.prediction.preparation import OpenRun, Prepared
+    from slidecam.prediction.timings import Timings
+    from slidecam.runs.spec import PredictSpec
+    from slidecam.sources.discovery import FoundSlide
+
+PACKAGES = (
+    *("slidecam", "torch", "timm", "numpy", "zarr"),
+    *("openslide-python", "tiffslide", "pillow", "nibabel", "pydicom", "pynrrd"),
+)
+"""Whose versions `run.json` records: each of them can move the last digits of a result."""
+
+TRY_AGAIN = "run.json lists the tiles and why. Repeat the call with --resume to try them again."
+
+FACTS = ("input", "spacing", "foreground", "device", "seconds", "volume")
+"""What the manifest repeats of `run.json`."""
+
+FAILURES_TOLD = 100
+"""Failed tiles that `run.json` lists; the store holds all of them."""
+
+
+def begin_slide(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec) -> None:
+    """Write ``run.json`` as it stands before the first batch.
+
+    Nothing is written if an earlier call finished the slide.
+    """
+    if ready.run is not None and not ready.run.complete:
+        clear_leftovers(ready.folder)
+        write_run(ready.folder, _record(slide, ready, model, spec))
+
+
+def fail_slide(folder: Path, failure: SlideFailed) -> None:
+    """Note in ``run.json`` that the slide was given up, where it can still be written."""
+    record = {**(read_run(folder) or {}), "status": "failed", "finished": _now()}
+    with suppress(OSError):
+        write_run(folder, {**record, "reason": failure.problem, "remedy": failure.remedy})
+
+
+def _record(
+    slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec
+) -> dict[str, Any]:
+    before = read_run(ready.folder) or {}
+    facts, spacing, card = ready.source.facts, ready.spacing, model.bundle.card
+    return {
+        "status": "running",
+        "started": before.get("started", _now()),
+        "resumed": before.get("resumed", 0) + 1 if before else 0,
+        "input": {
+            "path": slide.shown,
+            "fingerprint": facts.fingerprint,
+            "reader": facts.reader,
+            "format": facts.format,
+            "size_px": [facts.size.width, facts.size.height],
+            "bounds_px": _numbers(facts.bounds),
+            **_volume_record(ready),
+        },
+        "spacing": (
+            None
+            if spacing is None
+            else {"um_px": [spacing.spacing.x, spacing.spacing.y], "from": spacing.origin}
+        ),
+        "foreground": {"from": ready.foreground.origin, "share": ready.foreground.share},
+        "bundle": {
+            "name": card.name,
+            "path": str(model.bundle.path),
+            "digest": model.bundle.digest,
+            "temperature": card.temperature,
+            "probabilities": calibration_words(card),
+            "activation": card.activation,
+            "class_names": list(card.class_names),
+            "class_colors": [list(color) for color in card.class_colors],
+        },
+        "qupath": dict(ready.qupath),
+        "plan": dict(ready.plan),
+        "ngff": spec.ngff,
+        "painting": painting(model.request, spec),
+        "device": str(model.classifier.device),
+        "machine": {"system": platform.platform(), "python": platform.python_version()},
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def _volume_record(ready: Prepared) -> dict[str, Any]:
+    stack = ready.source.facts.stack
+    if stack is None:
+        return {}
+    return {
+        "axis": stack.axis,
+        "planes": stack.shape[0],
+        "voxels": list(stack.grid.shape),
+        "spacing_mm": list(stack.spacing_mm),
+        "affine_ras_mm": stack.grid.affine.tolist(),
+    }
+
+
+def _numbers(box: Box | None) -> list[int] | None:
+    return None if box is None else [box.x, box.y, box.width, box.height]
+
+
+def finish_slide(
+    slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec, timings: Timings
+) -> SlideReport:
+    """Write a slide's outputs and finish its ``run.json``.
+
+    A slide that was finished before is left as it is.
+
+    Raises
+    ------
+    SlideFailedError
+        If no tile could be read at all.
+    OSError
+        If an output cannot be written.
+    """
+    run = ready.run
+    if run is None:
+        raise UsageError(
+            "a dry run leaves nothing to finish.", "Prepare the slide without dry_run."
+        )
+    table = _table(run, ready, model)
+    _refuse_nothing_read(slide, run, table)
+    status, reason = _outcome(ready, table)
+    if not run.complete:
+        start = time.perf_counter()
+        if ready.is_volume:
+            heatmaps, call = write_volume(ready, model, spec)
+            outcome: dict[str, Any] = {"volume": call}
+        else:
+            heatmaps, outcome = _write_outputs(slide, ready, model, spec, table), {}
+        timings.write += time.perf_counter() - start
+        outcome |= {"status": status, "heatmaps": heatmaps, "seconds": timings.told()}
+        write_run(ready.folder, {**_counts(ready, run, table), **outcome})
+    return _report(slide, ready, table, status, reason, ready.output_names(model))
+
+
+def _report(
+    slide: FoundSlide,
+    ready: Prepared,
+    table: TileTable,
+    status: SlideStatus,
+    reason: str,
+    names: Sequence[str],
+) -> SlideReport:
+    record = read_run(ready.folder) or {}
+    failed = int(table.failed.sum())
+    return SlideReport(
+        slide=slide.name,
+        path=slide.shown,
+        status=status,
+        tiles=TileCounts(int(table.done.sum()), failed, ready.grid.candidates - len(table)),
+        classes=summarise_classes(table),
+        outputs={name: f"{slide.name}/{name}" for name in names if (ready.folder / name).exists()},
+        seconds=record.get("seconds", {}).get("total", 0.0),
+        reason=reason,
+        remedy=TRY_AGAIN if failed else "",
+        warnings=ready.warnings,
+        facts={key: record[key] for key in FACTS if key in record},
+    )
+
+
+def _table(run: OpenRun, ready: Prepared, model: LoadedModel) -> TileTable:
+    card = model.bundle.card
+    return TileTable(
+        boxes=run.store.boxes,
+        status=run.store.status,
+        probabilities=run.store.probabilities,
+        class_names=card.class_names,
+        class_colors=card.class_colors,
+        activation=card.activation,
+        bounds=None if ready.qupath["corner_px"] == [0, 0] else ready.source.facts.bounds,
+    )
+
+
+def _refuse_nothing_read(slide: FoundSlide, run: OpenRun, table: TileTable) -> None:
+    if len(table) and (table.status == Status.FAILED).all():
+        first = next(iter(run.store.failures.values()))
+        raise SlideFailedError(
+            slide.path,
+            f"none of its {len(table)} tiles gave a result: {first}",
+            "Copy the slide again.",
+        )
+
+
+def _outcome(ready: Prepared, table: TileTable) -> tuple[SlideStatus, str]:
+    if not len(table):
+        return "skipped", _why_no_tile(ready)
+    lost = len(table) - int(table.done.sum())
+    return ("partly", f"{lost} of {len(table)} tiles gave no result") if lost else ("done", "")
+
+
+def _why_no_tile(ready: Prepared) -> str:
+    if ready.is_volume:
+        return (
+            f"none of {ready.source.facts.planes} slices holds any foreground"
+            f" ({ready.foreground.origin})"
+        )
+    if ready.foreground.share:
+        return f"none of {ready.grid.candidates} places on the slide holds enough tissue for a tile"
+    return f"no tissue found ({ready.foreground.origin})"
+
+
+def _write_outputs(
+    slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec, table: TileTable
+) -> list[dict[str, Any]]:
+    """Write everything; return what is told of the heatmaps."""
+    folder = ready.folder
+    write_tiles_csv(table, folder / "tiles.csv")
+    write_tiles_geojson(table, folder / "tiles.geojson")
+    save_foreground(ready.foreground, folder / "mask.png")
+    written = write_heatmaps(ready, model, spec)
+    write_overview(folder / "overview.png", slide.name, ready, model, (table, written))
+    if ready.qupath["size_px"] is not None:
+        places = [one.path for one in written]
+        size = tuple(ready.qupath["size_px"])
+        export = QuPathExport(table, places, slide.name, model.bundle.card.name, size_px=size)
+        write_for_qupath(export, folder / QUPATH_FOLDER)
+    return [one.told() for one in written]
+
+
+def _counts(ready: Prepared, run: OpenRun, table: TileTable) -> dict[str, Any]:
+    """Return ``run.json`` as it stood, with how many tiles ended how."""
+    record = read_run(ready.folder) or {}
+    failures = sorted(run.store.failures.items())
+    return {
+        **record,
+        "finished": _now(),
+        "tiles": {"total": len(table), "done": int(table.done.sum()), "failed": len(failures)},
+        "classes": [
+            {
+                "name": each.name,
+                "tiles": each.count,
+                "share": each.share,
+                "mean_probability": each.mean_probability,
+            }
+            for each in summarise_classes(table)
+            if each.count
+        ],
+        "failures": [{"tile": row, "reason": reason} for row, reason in failures[:FAILURES_TOLD]],
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,164 @@
+"""A slide's heatmaps: painted from its store method by method, and told of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from slidecam.exchange.ome_zarr import RasterSpec, write_heatmap_ome_zarr
+from slidecam.heatmap import PaintSpec, paint
+from slidecam.inference import COMPARING, SIGNED, THRESHOLDED, TITLES
+from slidecam.runs.outputs import clear_heatmaps, heatmap_files
+from slidecam.thresholds import parse_threshold
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slidecam.heatmap import Heatmap
+    from slidecam.inference import MapRequest
+    from slidecam.models import Card
+    from slidecam.prediction.model import LoadedModel
+    from slidecam.prediction.preparation import Prepared
+    from slidecam.runs.spec import PredictSpec
+
+SHARE = "share of raw_at_1 over raw_at_0, from 0 to 1"
+SIGNED_SHARE = (
+    "share of raw_at_1, from -1 to 1: above 0 speaks for the class, below 0 against it, 0 is no"
+    " evidence"
+)
+"""What the values of a heatmap mean, for whoever reads the file."""
+
+
+@dataclass(frozen=True)
+class WrittenHeatmap:
+    """One method's heatmap on disk.
+
+    Attributes
+    ----------
+    path, method, class_names
+        Where it lies, what made it, and its channels.
+    heatmap
+        As it was painted: its scales and thresholds.
+    against
+        The class that the others were compared with; empty where none was.
+    """
+
+    path: Path
+    method: str
+    class_names: tuple[str, ...]
+    heatmap: Heatmap
+    against: str = ""
+
+    @property
+    def title(self) -> str:
+        """The method as people read it."""
+        return (
+            f"{TITLES[self.method]} against {self.against}" if self.against else TITLES[self.method]
+        )
+
+    def told(self) -> dict[str, Any]:
+        """Return what ``run.json`` says of it."""
+        return {"file": self.path.name, "classes": list(self.class_names), **attributes(self)}
+
+
+def write_heatmaps(
+    ready: Prepared, model: LoadedModel, spec: PredictSpec
+) -> tuple[WrittenHeatmap, ...]:
+    """Write the heatmap of every method, in their order.
+
+    Those that an earlier call left besides are removed.
+    """
+    request = model.request
+    files = heatmap_files(request)
+    clear_heatmaps(ready.folder, kept=files.values())
+    if request is None:
+        return ()
+    written = (
+        _write(ready.folder / name, method, ready, model, spec) for method, name in files.items()
+    )
+    return tuple(one for one in written if one is not None)
+
+
+def _write(
+    path: Path, method: str, ready: Prepared, model: LoadedModel, spec: PredictSpec
+) -> WrittenHeatmap | None:
+    run, request, card = ready.run, model.request, model.bundle.card
+    if run is None or request is None:
+        return None
+    heatmap = paint(run.store, ready.source.facts.size, paint_spec(method, request, card, spec))
+    if heatmap is None:
+        return None
+    names = tuple(card.class_names[index] for index in request.classes)
+    written = WrittenHeatmap(path, method, names, heatmap, rival(method, request, card))
+    write_heatmap_ome_zarr(path, heatmap.bands(), _raster(written, ready, model, spec))
+    return written
+
+
+def paint_spec(method: str, request: MapRequest, card: Card, spec: PredictSpec) -> PaintSpec:
+    """Return how a method's maps are painted."""
+    return PaintSpec(
+        method=request.place(method),
+        classes=request.classes,
+        activation=card.activation,
+        signed=method in SIGNED,
+        fixed=spec.fixed_scale(method),
+        threshold=parse_threshold(spec.heatmap_threshold) if method in THRESHOLDED else None,
+        scope=spec.heatmap_threshold_scope,
+    )
+
+
+def rival(method: str, request: MapRequest, card: Card) -> str:
+    """Return the class that a method compares the others with; empty where it compares none."""
+    if method not in COMPARING:
+        return ""
+    return "the other class" if request.against is None else card.class_names[request.against]
+
+
+def _raster(
+    written: WrittenHeatmap, ready: Prepared, model: LoadedModel, spec: PredictSpec
+) -> RasterSpec:
+    colors = dict(zip(model.bundle.card.class_names, model.bundle.card.class_colors, strict=True))
+    return RasterSpec(
+        name=ready.source.facts.name,
+        class_names=written.class_names,
+        class_colors=tuple(colors[name] for name in written.class_names),
+        size=written.heatmap.raster.size,
+        pitch=written.heatmap.raster.pitch,
+        spacing=None if ready.spacing is None else ready.spacing.spacing,
+        signed=written.heatmap.spec.signed,
+        ngff=spec.ngff,
+        attributes=attributes(written),
+    )
+
+
+def attributes(written: WrittenHeatmap) -> dict[str, Any]:
+    """Return what a reader of the values must know, as JSON.
+
+    Raw = raw_at_0 + value * (raw_at_1 - raw_at_0).
+
+    There is one raw value per channel: a class that no tile was called has a ``presence`` below 1,
+    and is painted fainter (see `slide_scales`).
+    """
+    painted, spec = written.heatmap, written.heatmap.spec
+    told: dict[str, Any] = {
+        "method": written.method,
+        "values": SIGNED_SHARE if spec.signed else SHARE,
+        "scale": "slide" if spec.fixed is None else "fixed",
+        "raw_at_0": [scale.low for scale in painted.scales],
+        "raw_at_1": [scale.high for scale in painted.scales],
+    }
+    if spec.fixed is None:
+        told["presence"] = [scale.presence for scale in painted.scales]
+    if written.against:
+        told["against"] = written.against
+    if spec.threshold is not None:
+        told |= {
+            "threshold": str(spec.threshold),
+            "threshold_scope": spec.scope,
+            "thresholds": _cuts(painted),
+        }
+    return told
+
+
+def _cuts(painted: Heatmap) -> list[float] | None:
+    return None if painted.cuts is None else list(painted.cuts)

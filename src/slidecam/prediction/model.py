@@ -1,0 +1,111 @@
+"""A bundle on its device, with what is settled once for all slides of a call."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import torch
+
+from slidecam.errors import WeightsError
+from slidecam.inference import choose_device, find_batch_size, map_shape, request_maps
+from slidecam.models import open_bundle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slidecam.inference import MapRequest
+    from slidecam.models import Bundle, Classifier
+    from slidecam.models.backbones import Backend, Precision
+    from slidecam.runs.spec import PredictSpec
+
+KEPT_WARM = 2
+"""Classifiers that a long-lived program keeps on their devices, where memory is scarce."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A bundle on its device, with what was settled about maps and batches once for all slides."""
+
+    bundle: Bundle
+    classifier: Classifier
+    request: MapRequest | None
+    map_shape: tuple[int, int, int, int] | None
+    batch_size: int
+
+    @property
+    def sees_pictures(self) -> bool:
+        """Whether it classifies whole pictures, and not tiles of a slide at some spacing."""
+        return self.bundle.card.spacing is None
+
+
+class WarmClassifiers:
+    """The classifiers that were used last, ready on their devices.
+
+    This is for programs that live longer than one call.
+
+    A bundle's digest is over its card and weights, so that a bundle that was changed on disk is
+    loaded anew. It may be asked from any thread; what it returns is to be used by one at a time.
+
+    Parameters
+    ----------
+    most
+        How many are kept.
+    """
+
+    def __init__(self, most: int = KEPT_WARM) -> None:
+        self._most = most
+        self._kept: OrderedDict[tuple[str, str, str, str], Classifier] = OrderedDict()
+        self._lock = Lock()
+
+    def classifier(
+        self, bundle: Bundle, device: torch.device, precision: Precision, backend: Backend
+    ) -> Classifier:
+        """Return a bundle's classifier, proven by one tile when it is loaded.
+
+        See `Bundle.classifier`.
+        """
+        key = bundle.digest, str(device), precision, backend
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = _proven(bundle, bundle.classifier(device, precision, backend))
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+            return self._kept[key]
+
+
+def load_model(
+    model: str | Path, spec: PredictSpec, warm: WarmClassifiers | None = None
+) -> LoadedModel:
+    """Open a bundle, put its classifier on the device and settle maps and batch size.
+
+    ``warm`` may hold the classifier already, and keeps it for the next call.
+    """
+    bundle = open_bundle(model, trust=spec.trust)
+    warm = WarmClassifiers(1) if warm is None else warm
+    classifier = warm.classifier(bundle, choose_device(spec.device), spec.precision, spec.backend)
+    wishes = spec.heatmap, spec.heatmap_classes, spec.heatmap_against
+    request = request_maps(bundle.card, *wishes, has_map=classifier.has_map)
+    shape = map_shape(classifier, request)
+    return LoadedModel(
+        bundle, classifier, request, shape, spec.batch or find_batch_size(classifier, request)
+    )
+
+
+def _proven(bundle: Bundle, classifier: Classifier) -> Classifier:
+    """Classify one grey tile.
+
+    Weights that have become not-a-number in training are found before the first slide.
+    """
+    edge = bundle.card.input_px
+    grey = torch.full((1, edge, edge, 3), 128, dtype=torch.uint8, device=classifier.device)
+    if not classifier.run(grey, gradients=False).logits.isfinite().all():
+        raise WeightsError(
+            bundle.path,
+            "the logits of a grey tile are not finite numbers.",
+            "Train or copy it again.",
+        )
+    return classifier

@@ -1,0 +1,395 @@
+"""One slide before its first batch: opened, masked, cut to a grid, laid on disk, prefetching."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from slidecam.errors import MaskError, SpacingError, StoreError
+from slidecam.foreground import (
+    ForegroundSpec,
+    VolumeForeground,
+    find_foreground,
+    find_head,
+    load_foreground,
+    load_head,
+    whole_slide,
+)
+from slidecam.foreground.mask import mask_digest
+from slidecam.models.volume_card import VolumeCard
+from slidecam.runs.outputs import QUPATH_FOLDER, all_written, clear_outputs, output_names
+from slidecam.sources import open_source, settle_spacing, shown_corner
+from slidecam.sources.volume import VolumeSource
+from slidecam.store import RunStore, StorePlan, lock_run, open_or_create, read_run
+from slidecam.streaming import StreamSpec, TileStream, plan_batches
+from slidecam.tiling import TilingSpec, lay_grid, lay_planes, lay_tiles_on_planes, lay_whole
+from slidecam.viewing import VolumeView
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from filelock import FileLock
+    from numpy.typing import NDArray
+
+    from slidecam.foreground import Foreground
+    from slidecam.models import Card
+    from slidecam.prediction.model import LoadedModel
+    from slidecam.runs.spec import PredictSpec
+    from slidecam.sources import SettledSpacing, Source
+    from slidecam.tiling import TileGrid
+
+
+WHOLE_PICTURE = "the whole picture"
+WHOLE_SLICE = "the whole slice"
+VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mgz")
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run on disk with its pending batches on their way.
+
+    Attributes
+    ----------
+    store, stream
+        Where results go, and the tiles that have none yet.
+    boxes
+        int64, (tiles, 4), level-0 pixels, in grid order.
+    done
+        Tiles that had a result when the run was opened.
+    complete
+        Whether an earlier call has finished this slide, and all of its outputs are still there.
+    notes
+        What a reader of the results should know of how they came about.
+    lock
+        Keeps other processes out until it is released.
+    planes
+        int64, (tiles,): the plane of a volume that each tile is on, in grid order; None for a
+        slide.
+    """
+
+    store: RunStore
+    stream: TileStream
+    boxes: NDArray[np.int64]
+    done: int
+    complete: bool
+    notes: tuple[str, ...]
+    lock: FileLock
+    planes: NDArray[np.int64] | None = None
+
+    def close(self) -> None:
+        """Stop decoding and let other processes in."""
+        self.stream.close()
+        self.lock.release()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One slide, ready to stream.
+
+    Attributes
+    ----------
+    source, spacing, foreground, grid
+        The slide and what was settled about it; ``spacing`` is None where nobody knows it and the
+        classifier needs none.
+    folder
+        Where its outputs go.
+    plan
+        What decides every result, as in ``run.json``.
+    qupath
+        Where QuPath counts from, ``corner_px``, and the size that it shows, ``size_px``, as in
+        ``run.json``.
+    run
+        The run on disk; None in a dry run.
+    """
+
+    source: Source
+    spacing: SettledSpacing | None
+    foreground: Foreground
+    grid: TileGrid
+    folder: Path
+    plan: Mapping[str, Any]
+    qupath: Mapping[str, Any]
+    run: OpenRun | None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the results should know of the slide."""
+        spacing = (self.spacing.warning,) if self.spacing and self.spacing.warning else ()
+        notes = (*spacing, *self.source.facts.notes, *_of_voxels(self.source))
+        return (*notes, *(self.run.notes if self.run else ()))
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether the source is a volume."""
+        return self.source.facts.stack is not None
+
+    def output_names(self, model: LoadedModel) -> tuple[str, ...]:
+        """Return the names of all outputs in its folder, beside `run.json` and `run.zarr`."""
+        return output_names(
+            model.request, model.bundle.card.class_names if self.is_volume else None
+        )
+
+    def close(self) -> None:
+        """Stop decoding and let the file go."""
+        if self.run is not None:
+            self.run.close()
+        self.source.close()
+
+
+def prepare(path: str, folder: Path, model: LoadedModel, spec: PredictSpec) -> Prepared:
+    """Open a slide, find its tissue, lay its grid, and start to prefetch its pending batches.
+
+    Raises
+    ------
+    SlidecamError
+        Whatever is wrong with the slide, its spacing, its mask or the run that lies in ``folder``.
+    """
+    source = open_source(path, spec.reader, view_of(model.bundle.card, spec))
+    try:
+        return _prepare(source, folder, model, spec)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _of_voxels(source: Source) -> tuple[str, ...]:
+    share = source.not_numbers if isinstance(source, VolumeSource) else 0.0
+    told = (
+        f"About {100 * share:.2g} % of its voxels are no numbers (NaN or infinite); they are shown"
+        " as air."
+    )
+    return (told,) if share else ()
+
+
+def view_of(card: Card, spec: PredictSpec) -> VolumeView:
+    """Return how a volume is shown to a classifier.
+
+    As its card says, along the axis that is asked for.
+    """
+    seen = card.volume or VolumeCard()
+    return VolumeView(
+        spec.axis or seen.axis, seen.slices, seen.window, spec.volume, spec.keep_identifiers
+    )
+
+
+def _prepare(source: Source, folder: Path, model: LoadedModel, spec: PredictSpec) -> Prepared:
+    spacing = _spacing(source, model, spec)
+    qupath = _qupath(source, spec)
+    foreground, grid, tiling = _laid(source, spacing, model, spec)
+    model = replace(model, batch_size=_batch_size(folder, model, spec))
+    plan = _plan(source, spacing, foreground, model, tiling)
+    prepared = Prepared(source, spacing, foreground, grid, folder, plan, qupath, None)
+    return prepared if spec.dry_run else _started(prepared, model, spec)
+
+
+def _spacing(source: Source, model: LoadedModel, spec: PredictSpec) -> SettledSpacing | None:
+    try:
+        return settle_spacing(source.facts, spec.of_slide(source.facts)[0])
+    except SpacingError:
+        if model.sees_pictures:
+            return None
+        raise
+
+
+def _qupath(source: Source, spec: PredictSpec) -> dict[str, Any]:
+    shown = spec.of_slide(source.facts)[1]
+    size = None if shown is None else [shown.width, shown.height]
+    return {"corner_px": list(_corner(source, spec)), "size_px": size}
+
+
+def _corner(source: Source, spec: PredictSpec) -> tuple[int, int]:
+    facts = source.facts
+    return shown_corner(facts.path, facts.size, facts.bounds, spec.of_slide(facts)[1])
+
+
+def _laid(
+    source: Source, spacing: SettledSpacing | None, model: LoadedModel, spec: PredictSpec
+) -> tuple[Foreground, TileGrid, dict[str, Any]]:
+    """Return where there is something to classify, its tiles, and what decided them, in words."""
+    card = model.bundle.card
+    if isinstance(source, VolumeSource):
+        return _laid_volume(source, spacing, card, spec)
+    if card.spacing is None or spacing is None:
+        grid = lay_whole(source.facts, card.input_px)
+        everything = replace(whole_slide(source.facts.size), origin=WHOLE_PICTURE)
+        return everything, grid, {"tile": WHOLE_PICTURE, "input px": card.input_px}
+    foreground = _foreground(source, spacing, spec)
+    tiling = TilingSpec(
+        card.tile_px,
+        card.spacing,
+        card.input_px,
+        spec.overlap,
+        spec.edge,
+        spec.grid,
+        spec.min_tissue,
+    )
+    told = {name.replace("_", " "): value for name, value in asdict(tiling).items()}
+    return foreground, lay_grid(source.facts, spacing.spacing, foreground, tiling), told
+
+
+def _laid_volume(
+    source: VolumeSource, spacing: SettledSpacing | None, card: Card, spec: PredictSpec
+) -> tuple[Foreground, TileGrid, dict[str, Any]]:
+    head = (
+        find_head(source)
+        if spec.mask is None
+        else load_head(_mask_file(source, spec.mask, VOLUMES), source)
+    )
+    view = source.view
+    told: dict[str, Any] = {
+        "axis": view.axis,
+        "volume": view.volume,
+        "slices": view.slices,
+        "window": [view.window.kind, view.window.low, view.window.high],
+    }
+    if card.spacing is None or spacing is None:
+        grid = lay_planes(source.facts, head, card.input_px, spec.min_tissue)
+        return (
+            head,
+            grid,
+            {"tile": WHOLE_SLICE, "input px": card.input_px, "min tissue": spec.min_tissue, **told},
+        )
+    tiling = TilingSpec(
+        card.tile_px,
+        card.spacing,
+        card.input_px,
+        spec.overlap,
+        spec.edge,
+        spec.grid,
+        spec.min_tissue,
+    )
+    told |= {name.replace("_", " "): value for name, value in asdict(tiling).items()}
+    return head, lay_tiles_on_planes(source.facts, spacing.spacing, head, tiling), told
+
+
+def _foreground(source: Source, spacing: SettledSpacing, spec: PredictSpec) -> Foreground:
+    if spec.mask is None:
+        return find_foreground(source, spacing.spacing, ForegroundSpec())
+    return load_foreground(_mask_file(source, spec.mask), source.facts.size, _corner(source, spec))
+
+
+def _mask_file(
+    source: Source, mask: Path, suffixes: Sequence[str] = (".geojson", ".json", ".png")
+) -> Path:
+    if not mask.is_dir():
+        return mask
+    for suffix in suffixes:
+        path = mask / f"{source.facts.name}{suffix}"
+        if path.exists():
+            return path
+    raise MaskError(
+        f"{mask}: there is no {source.facts.name}{suffixes[0]} or {source.facts.name}{suffixes[-1]}"
+        " in this folder.",
+        "Add one, or leave --mask out to detect the tissue.",
+    )
+
+
+def _batch_size(folder: Path, model: LoadedModel, spec: PredictSpec) -> int:
+    # A run goes on with the batches it was begun with, or its last digits would depend on where it
+    # was cut off.
+    if spec.existing != "resume" or spec.batch is not None:
+        return model.batch_size
+    try:
+        stored = RunStore.open(folder).digest.get("batch size")
+    except StoreError:
+        return model.batch_size
+    return stored if isinstance(stored, int) and stored > 0 else model.batch_size
+
+
+def _plan(
+    source: Source,
+    spacing: SettledSpacing | None,
+    foreground: Foreground,
+    model: LoadedModel,
+    tiling: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what decides every result, in words, since people are told of what differs."""
+    names = model.bundle.card.class_names
+    mapped = model.request
+    return {
+        "slide": source.facts.fingerprint,
+        "reader": source.facts.reader,
+        "µm/px": None if spacing is None else [spacing.spacing.x, spacing.spacing.y],
+        "model": model.bundle.digest,
+        **tiling,
+        "tissue mask": mask_digest(
+            foreground.volume if isinstance(foreground, VolumeForeground) else foreground.mask
+        ),
+        "heatmap": None if mapped is None else list(mapped.raw),
+        "heatmap classes": [] if mapped is None else [names[index] for index in mapped.classes],
+        "heatmap against": (
+            None if mapped is None or mapped.against is None else names[mapped.against]
+        ),
+        "backend": model.classifier.backend,
+        "batch size": model.batch_size,
+    }
+
+
+def _started(prepared: Prepared, model: LoadedModel, spec: PredictSpec) -> Prepared:
+    lock = lock_run(prepared.folder)
+    try:
+        return replace(prepared, run=_open_run(prepared, model, spec, lock))
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _open_run(prepared: Prepared, model: LoadedModel, spec: PredictSpec, lock: FileLock) -> OpenRun:
+    grid = prepared.grid
+    batches = plan_batches(prepared.source, grid, model.batch_size)
+    classes = len(model.bundle.card.class_names)
+    planes = grid.planes if prepared.source.facts.stack is not None else None
+    layout = StorePlan(
+        grid.boxes, batches, grid.step, classes, model.map_shape, prepared.plan, planes
+    )
+    if spec.existing == "overwrite":
+        clear_outputs(prepared.folder)
+    store = open_or_create(prepared.folder, layout, spec.existing)
+    pending = [(index, batches[index]) for index in store.pending_batches()]
+    # Two slides are in flight at a time, so each gets half of the memory.
+    stream_spec = StreamSpec(
+        model.batch_size, spec.workers, spec.memory_mb // 2, model.bundle.card.interpolation
+    )
+    stream = TileStream(prepared.source, grid, pending, stream_spec)
+    record = read_run(prepared.folder) or {}
+    done = len(grid) - sum(len(rows) for _index, rows in pending)
+    names = prepared.output_names(model)
+    complete = not pending and all_written(prepared.folder, record, model.request, spec, names)
+    complete = complete and _written_for_qupath(prepared, record)
+    return OpenRun(
+        store,
+        stream,
+        grid.boxes,
+        done,
+        complete,
+        _begun_elsewhere(record, model, done),
+        lock,
+        planes,
+    )
+
+
+def _written_for_qupath(prepared: Prepared, record: Mapping[str, Any]) -> bool:
+    """Whether what lies there counts from where QuPath does now, and exists at all if wanted."""
+    wanted = prepared.qupath["size_px"] is not None
+    return record.get("qupath") == prepared.qupath and (
+        not wanted or (prepared.folder / QUPATH_FOLDER).exists()
+    )
+
+
+def _begun_elsewhere(record: Mapping[str, Any], model: LoadedModel, done: int) -> tuple[str, ...]:
+    now = {"device": str(model.classifier.device), "torch": version("torch")}
+    then = {"device": record.get("device"), "torch": record.get("versions", {}).get("torch")}
+    changed = [
+        f"{key} {then[key]}, now {now[key]}" for key in now if then[key] not in {None, now[key]}
+    ]
+    if not (done and changed):
+        return ()
+    return (
+        (
+            f"This run was begun with {' and '.join(changed)}; the last digits of its tiles may"
+            " differ."
+        ),
+    )

@@ -1,0 +1,281 @@
+"""A volume's outputs: slices' table, call, heatmaps as OME-Zarr and NIfTI, mask and montage."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slidecam.errors import StoreError
+from slidecam.exchange.nifti import write_nifti
+from slidecam.exchange.slices_csv import (
+    DONE,
+    FAILED,
+    MISSING,
+    SKIPPED,
+    SliceTable,
+    write_slices_csv,
+)
+from slidecam.exchange.volume_zarr import (
+    PLANES,
+    VolumeRasterSpec,
+    read_volume_ome_zarr,
+    write_volume_ome_zarr,
+)
+from slidecam.foreground import VolumeForeground
+from slidecam.geometry import LevelBox
+from slidecam.heatmap import paint
+from slidecam.inference import TITLES
+from slidecam.models.volume_card import VolumeCard
+from slidecam.prediction.heatmaps import WrittenHeatmap, attributes, paint_spec, rival
+from slidecam.reports.montage import MontageFacts, MontageSlice, decisive_slices, write_montage_png
+from slidecam.runs.outputs import clear_heatmaps, heatmap_files, nifti_name
+from slidecam.sources.volume import VolumeSource
+from slidecam.store import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.exchange.volume_zarr import VolumeHeatmap
+    from slidecam.models import Card
+    from slidecam.prediction.model import LoadedModel
+    from slidecam.prediction.preparation import Prepared
+    from slidecam.runs.spec import PredictSpec
+    from slidecam.sources.volume_grid import VolumeGrid
+    from slidecam.store import RunStore
+
+BLOCK_VALUES = 5_000_000
+"""Values that are in memory at once while NIfTI is written.
+
+16 planes of 512 x 512, as they lie in a chunk.
+"""
+
+CALLED_FROM = 0.5
+
+
+def slice_table(ready: Prepared, store: RunStore, card: Card) -> SliceTable:
+    """Return what became of each slice; one that is cut into tiles has the mean of them."""
+    source = _volume(ready)
+    stack = source.stack
+    status = np.full(stack.shape[0], SKIPPED, dtype="<U8")
+    status[list(stack.missing)] = MISSING
+    planes, done = store.planes, store.status == Status.DONE
+    status[planes] = FAILED
+    status[planes[done]] = DONE
+    probabilities = np.full((stack.shape[0], len(card.class_names)), np.nan, np.float32)
+    known = store.probabilities
+    for plane in np.unique(planes[done]).tolist():
+        probabilities[plane] = known[done & (planes == plane)].mean(axis=0)
+    told = tuple(str(each) for each in status)
+    return SliceTable(
+        stack.axis, stack.positions, stack.file_indices, told, probabilities, card.class_names
+    )
+
+
+def volume_call(table: SliceTable, card: Card) -> dict[str, Any]:
+    """Return the volume's own probabilities and what it is called, as ``run.json`` tells it."""
+    pooling = (card.volume or VolumeCard()).pooling
+    pooled = pooling.pool(table.probabilities, exclusive=card.activation == "softmax")
+    known = bool(np.isfinite(pooled).all())
+    best = int(np.argmax(pooled)) if known else -1
+    called = known and (len(pooled) > 1 or pooled[0] >= CALLED_FROM)
+    return {
+        "called": table.class_names[best] if called else None,
+        "probabilities": {
+            name: round(float(value), 6) if known else None
+            for name, value in zip(table.class_names, pooled, strict=True)
+        },
+        "pooling": str(pooling),
+        "slices": {status: table.count(status) for status in (DONE, SKIPPED, FAILED, MISSING)},
+    }
+
+
+def write_volume(
+    ready: Prepared, model: LoadedModel, spec: PredictSpec
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Write every output of a volume; return what is said of the heatmaps and of its call."""
+    assert ready.run is not None  # noqa: S101  (for the type checker: a dry run writes nothing)
+    card, folder = model.bundle.card, ready.folder
+    table = slice_table(ready, ready.run.store, card)
+    write_slices_csv(table, folder / "slices.csv")
+    call = volume_call(table, card)
+    _write_mask(ready, folder / "mask.nii.gz")
+    written = _write_heatmaps(ready, model, spec)
+    _write_montage(ready, model, table, call, written)
+    return [_told(one, ready) for one in written], call
+
+
+def _volume(ready: Prepared) -> VolumeSource:
+    if not isinstance(ready.source, VolumeSource):
+        raise StoreError(ready.folder, "this is no run of a volume.", "Pass the folder of one.")
+    return ready.source
+
+
+def _told(written: WrittenHeatmap, ready: Prepared) -> dict[str, Any]:
+    niftis = {name: nifti_name(written.path.name, name) for name in written.class_names}
+    return {**written.told(), "nifti": niftis, "voxels": list(_volume(ready).stack.grid.shape)}
+
+
+def _write_mask(ready: Prepared, path: Path) -> None:
+    stack = _volume(ready).stack
+    assert isinstance(ready.foreground, VolumeForeground)  # noqa: S101  (for the type checker: it is a volume's)
+    small = np.asarray(stack.from_pictures(ready.foreground.volume))
+    # The mask is of every n-th row and column: each voxel has the nearest one before it, as
+    # pictures are hung.
+    places = [
+        _spread(length, of) for length, of in zip(stack.grid.spl_shape, small.shape, strict=True)
+    ]
+    if stack.axis != "axial":
+        places[0] = small.shape[0] - 1 - places[0][::-1]
+
+    def read(where: tuple[slice, ...]) -> NDArray[np.generic]:
+        return small[np.ix_(*(place[part] for place, part in zip(places, where, strict=True)))]
+
+    write_nifti(path, _file_blocks(stack.grid, read), stack.grid, "uint8", "slidecam foreground")
+
+
+def _spread(length: int, of: int) -> NDArray[np.int64]:
+    return np.arange(length) * of // length
+
+
+def _write_heatmaps(ready: Prepared, model: LoadedModel, spec: PredictSpec) -> list[WrittenHeatmap]:
+    request = model.request
+    files = heatmap_files(request)
+    clear_heatmaps(ready.folder, kept=files.values())
+    return [
+        _write_heatmap(ready.folder / name, method, ready, model, spec)
+        for method, name in files.items()
+    ]
+
+
+def _write_heatmap(
+    path: Path, method: str, ready: Prepared, model: LoadedModel, spec: PredictSpec
+) -> WrittenHeatmap:
+    run, request, card, source = ready.run, model.request, model.bundle.card, _volume(ready)
+    assert run is not None  # noqa: S101  (for the type checker)
+    assert request is not None  # noqa: S101  (for the type checker: there are no files without one)
+    heatmap = paint(run.store, source.facts.size, paint_spec(method, request, card, spec))
+    assert heatmap is not None  # noqa: S101  (for the type checker: a run with a request keeps maps)
+    names = tuple(card.class_names[index] for index in request.classes)
+    written = WrittenHeatmap(path, method, names, heatmap, rival(method, request, card))
+    colors = dict(zip(card.class_names, card.class_colors, strict=True))
+    raster = VolumeRasterSpec(
+        source.facts.name,
+        names,
+        tuple(colors[name] for name in names),
+        source.stack,
+        heatmap.spec.signed,
+        spec.ngff,
+        attributes(written),
+    )
+    write_volume_ome_zarr(
+        path, (heatmap.plane(plane) for plane in range(source.facts.planes)), raster
+    )
+    saved = read_volume_ome_zarr(path)
+    for index, name in enumerate(names):
+        told = (
+            f"slidecam {method} {re.sub('[^ -~]', '?', name)}, 0 to 1, 0 where nothing was"
+            " classified"
+        )
+        grid = source.stack.grid
+        write_nifti(
+            path.with_name(nifti_name(path.name, name)),
+            _class_blocks(saved, index),
+            grid,
+            "float32",
+            told,
+        )
+    return written
+
+
+def _class_blocks(saved: VolumeHeatmap, index: int) -> Iterator[NDArray[np.generic]]:
+    return _file_blocks(saved.spec.stack.grid, lambda where: _read(saved, index, where))
+
+
+def _read(saved: VolumeHeatmap, index: int, where: tuple[slice, ...]) -> NDArray[np.generic]:
+    place: list[int | slice] = [index, *where]
+    return np.asarray(saved.array[tuple(place)])
+
+
+def _file_blocks(
+    grid: VolumeGrid, read: Callable[[tuple[slice, ...]], NDArray[np.generic]]
+) -> Iterator[NDArray[np.generic]]:
+    """Yield what ``read`` gives for places in (S, P, L), in the file's own order.
+
+    Each piece is some planes along the file's slowest axis.
+    """
+    place = next(each for each in range(3) if grid.file_axis(each) == 2)  # noqa: PLR2004  (k, the slowest)
+    length = grid.spl_shape[place]
+    step = max(1, BLOCK_VALUES // max(1, grid.shape[0] * grid.shape[1]))
+    step = step // PLANES * PLANES or step  # so that no chunk is read twice
+    for start in range(0, length, step):
+        stop = min(start + step, length)
+        where = [slice(None)] * 3
+        where[place] = (
+            slice(length - stop, length - start) if grid.flipped(place) else slice(start, stop)
+        )
+        yield grid.from_spl(read(tuple(where)))
+
+
+def _write_montage(
+    ready: Prepared,
+    model: LoadedModel,
+    table: SliceTable,
+    call: dict[str, Any],
+    written: Sequence[WrittenHeatmap],
+) -> None:
+    source, card = _volume(ready), model.bundle.card
+    shown = card.class_names.index(call["called"]) if call["called"] in card.class_names else 0
+    numbers = decisive_slices(table, shown) if table.done.any() else []
+    first = written[0] if written and card.class_names[shown] in written[0].class_names else None
+    saved = None if first is None else read_volume_ome_zarr(first.path)
+    channel = 0 if first is None else first.class_names.index(card.class_names[shown])
+    size = source.facts.size
+    slices = [
+        MontageSlice(
+            number,
+            source.read(0, LevelBox(0, 0, size.width, size.height), plane=number),
+            None if saved is None else saved.pictures(channel, number, number + 1)[0],
+        )
+        for number in numbers
+    ]
+    facts = _montage_facts(ready, model, call, first, card.class_names[shown])
+    write_montage_png(ready.folder / "montage.png", slices, table, facts)
+
+
+def _montage_facts(
+    ready: Prepared,
+    model: LoadedModel,
+    call: dict[str, Any],
+    first: WrittenHeatmap | None,
+    shown: str,
+) -> MontageFacts:
+    source, card = _volume(ready), model.bundle.card
+    _apart, row_mm, column_mm = source.stack.spacing_mm
+    low, high = source.limits
+    heat = (
+        "no heatmap"
+        if first is None
+        else f"{TITLES[first.method]} of {shown} (one scale for the volume)"
+    )
+    details = (
+        f"{card.name}   ·   {heat}   ·   {source.stack.axis}, {source.stack.spacing_mm[0]:.3g} mm"
+        f" apart   ·   window {low:.4g} to {high:.4g}   ·   {datetime.now(UTC).date().isoformat()}"
+    )
+    called = call["called"] or "nothing"
+    share = call["probabilities"].get(call["called"])
+    told = "" if share is None else f", {share:.2f}"
+    slices = call["slices"]
+    words = (
+        f"Called {called}{told} ({call['pooling']}; {slices[DONE]} classified, {slices[SKIPPED]}"
+        f" skipped, {slices[FAILED]} failed, {slices[MISSING]} missing)"
+    )
+    size = source.facts.size
+    aspect = size.height * row_mm / (size.width * column_mm)
+    signed = first is not None and first.heatmap.spec.signed
+    return MontageFacts(source.facts.name, details, words, shown, card.class_colors, aspect, signed)

@@ -1,0 +1,226 @@
+"""`montage.png` of a volume.
+
+Its most decisive slices with their heat, and the classes along the axis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from slidecam.drawing.pen import DPI, FAMILY, INK, LINE, MUTED, Pen, Place, Type, as_hex
+from slidecam.exchange.slices_csv import DONE, FAILED, MISSING
+from slidecam.files import replacing
+from slidecam.reports.picture import DISCLAIMER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.exchange.slices_csv import SliceTable
+    from slidecam.sources.source import RGB
+
+SHOWN = 6
+"""Slices that are shown."""
+
+APART = 24
+"""Shown slices lie at least so many-th of the stack apart, not one slice six times."""
+
+SHEET, MARGIN, GAP = 14.0, 0.45, 0.14
+"""Inches: width of the sheet, room round everything, and between pictures."""
+
+HEADER, WORDS, PROFILE, FOOTER = 1.55, 0.3, 2.6, 0.55
+"""Inches above the pictures, for a line of words, of the profile, and below it."""
+
+PICTURE_PX = 480
+"""Longest side of a slice as it is drawn."""
+
+HEAT, SIGNED_HEAT = "inferno", "RdBu_r"
+STRONGEST = 0.75
+"""How much of the anatomy the heat 1 covers."""
+
+WASHED = 0.18
+"""Share of the heat below which the anatomy is bare."""
+
+
+@dataclass(frozen=True, eq=False)
+class MontageSlice:
+    """One slice that is shown.
+
+    Attributes
+    ----------
+    number
+        Its number in the table.
+    picture
+        uint8, (rows, columns, 3).
+    heat
+        float32, (rows, columns), 0 to 1 (-1 to 1 if signed), NaN where there is none; or None.
+    """
+
+    number: int
+    picture: NDArray[np.uint8]
+    heat: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class MontageFacts:
+    """What is told round the slices.
+
+    Attributes
+    ----------
+    name, details
+        The volume, and a line of what made the picture.
+    call
+        The volume-level call in words.
+    shown_class
+        Whose heat is shown.
+    class_colors
+        One per class of the table.
+    aspect
+        Height of a slice over its width, in millimetres.
+    signed
+        Whether heat speaks against the class too.
+    """
+
+    name: str
+    details: str
+    call: str
+    shown_class: str
+    class_colors: tuple[RGB, ...]
+    aspect: float
+    signed: bool = False
+
+
+def decisive_slices(table: SliceTable, index: int) -> list[int]:
+    """Return the slices where a class is most probable, spread along the axis, in their order."""
+    probable = np.where(table.done, table.probabilities[:, index], -1.0)
+    apart = max(1, len(table) // APART)
+    chosen: list[int] = []
+    for number in np.argsort(-probable, kind="stable").tolist():
+        if probable[number] < 0 or len(chosen) == SHOWN:
+            break
+        if all(abs(number - other) >= apart for other in chosen):
+            chosen.append(number)
+    return sorted(chosen)
+
+
+def write_montage_png(
+    path: Path, slices: Sequence[MontageSlice], table: SliceTable, facts: MontageFacts
+) -> None:
+    """Draw a row of slices, the same with heat, and the profile of all classes along the axis."""
+    width = (SHEET - 2 * MARGIN - (SHOWN - 1) * GAP) / SHOWN
+    height = min(width * facts.aspect, 2 * width)
+    rows = 1 + any(one.heat is not None for one in slices)
+    pictures = rows * (height + GAP) + WORDS if slices else WORDS
+    pen = Pen(SHEET, HEADER + pictures + PROFILE + FOOTER)
+    pen.text(MARGIN, 0.56, facts.name, Type(17, INK, "bold"), SHEET - 2 * MARGIN)
+    pen.text(MARGIN, 0.84, facts.call, Type(11.5, INK), SHEET - 2 * MARGIN)
+    pen.text(MARGIN, 1.08, facts.details, Type(9.5, MUTED), SHEET - 2 * MARGIN)
+    for column, one in enumerate(slices):
+        _draw_slice(
+            pen, one, table, facts, Place(MARGIN + column * (width + GAP), HEADER, width, height)
+        )
+    plot = Place(MARGIN, HEADER + pictures, SHEET - 2 * MARGIN, PROFILE)
+    pen.image(
+        plot,
+        profile_picture(table, [one.number for one in slices], facts, (plot.width, plot.height)),
+    )
+    pen.text(MARGIN, pen.height - 0.2, DISCLAIMER, Type(9, MUTED))
+    pen.text(pen.width - MARGIN, pen.height - 0.2, "slidecam", Type(9, MUTED, align="right"))
+    with replacing(path) as fresh:
+        pen.save(fresh)
+
+
+def _draw_slice(
+    pen: Pen, one: MontageSlice, table: SliceTable, facts: MontageFacts, place: Place
+) -> None:
+    names, values = table.class_names, table.probabilities[one.number]
+    best = int(np.nanargmax(values))
+    words = f"{one.number}: {table.positions[one.number]:.1f} mm, {names[best]} {values[best]:.2f}"
+    pen.text(place.left, place.top - 0.08, words, Type(8.5), place.width)
+    shape = (PICTURE_PX, max(1, round(PICTURE_PX / facts.aspect)))
+    picture = np.asarray(_resized(one.picture, shape), np.uint8)
+    pen.image(place, picture)
+    if one.heat is not None:
+        lower = Place(place.left, place.top + place.height + GAP, place.width, place.height)
+        pen.image(
+            lower, glowing(picture, _resized(np.nan_to_num(one.heat), shape), signed=facts.signed)
+        )
+
+
+def _resized(values: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.generic]:
+    picture = Image.fromarray(np.ascontiguousarray(values))
+    return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+
+
+def glowing(
+    picture: NDArray[np.generic], heat: NDArray[np.generic], *, signed: bool = False
+) -> NDArray[np.uint8]:
+    """Lay heat over a dark picture: bare where there is little, ever brighter where there is more.
+
+    Parameters
+    ----------
+    picture
+        uint8, (height, width, 3).
+    heat
+        float32, (height, width), 0 to 1, or -1 to 1 if signed.
+    """
+    values = np.clip(np.asarray(heat, np.float32), -1 if signed else 0, 1)
+    colors = colormaps[SIGNED_HEAT]((values + 1) / 2) if signed else colormaps[HEAT](values)
+    strength = np.clip((np.abs(values) - WASHED) / (1 - WASHED), 0, 1)
+    cover = (STRONGEST * np.sqrt(strength))[..., None]
+    mixed = (
+        np.asarray(picture, np.float32) * (1 - cover)
+        + colors[..., :3].astype(np.float32) * 255 * cover
+    )
+    return np.asarray(np.rint(mixed), np.uint8)
+
+
+def profile_picture(
+    table: SliceTable, shown: Sequence[int], facts: MontageFacts, size: tuple[float, float]
+) -> NDArray[np.uint8]:
+    """Draw each class's probability along the axis, with what was skipped in grey.
+
+    ``size`` in inches.
+    """
+    figure = Figure(figsize=size, dpi=DPI, facecolor="white")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.05, 0.2, 0.82, 0.72))
+    for index, (name, color) in enumerate(zip(table.class_names, facts.class_colors, strict=True)):
+        axes.plot(
+            table.positions,
+            table.probabilities[:, index],
+            color=as_hex(color),
+            lw=1.8,
+            label=name,
+            marker=".",
+        )
+    half = abs(float(np.diff(table.positions[:2])[0])) / 2 if len(table) > 1 else 0.5
+    for number, status in enumerate(table.status):
+        if status != DONE:
+            shade = "#e06c75" if status in {FAILED, MISSING} else "#eceef1"
+            axes.axvspan(
+                table.positions[number] - half, table.positions[number] + half, color=shade, lw=0
+            )
+    for number in shown:
+        axes.axvline(table.positions[number], color=LINE, lw=0.8, zorder=0)
+    axes.set(ylim=(-0.02, 1.02), xlim=(table.positions.min() - half, table.positions.max() + half))
+    words = {"axial": "upwards", "coronal": "backwards", "sagittal": "to the patient's left"}
+    label = (
+        f"{table.axis} slices, mm {words.get(table.axis, '')} (grey: skipped, without foreground)"
+    )
+    axes.set_xlabel(label, fontsize=9, family=FAMILY, color=MUTED)
+    axes.set_ylabel("probability", fontsize=9, family=FAMILY, color=MUTED)
+    axes.tick_params(labelsize=8, colors=MUTED)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="center right", fontsize=9, frameon=False)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]

@@ -1,0 +1,139 @@
+"""A panel: tiles, maps by several methods, the curves that test each, and one scale a method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from slidecam.reports.overlay import heated
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+PERCENTILE = 99.5
+ROUND, HUNDRED = 3, 100
+
+
+@dataclass(frozen=True, eq=False)
+class PanelMap:
+    """One method's map of one tile and class.
+
+    Attributes
+    ----------
+    name, title
+        The method, for machines and for people.
+    values
+        float32, (h, w), raw.
+    signed
+        Whether negative values speak against the class.
+    facts
+        What must be said beside the map.
+    model
+        Whose map it is, where several models are compared.
+    """
+
+    name: str
+    title: str
+    values: NDArray[np.float32]
+    signed: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    model: str = ""
+
+    @property
+    def heading(self) -> str:
+        """The method, after the model if there are several."""
+        return f"{self.model}: {self.title}" if self.model else self.title
+
+
+@dataclass(frozen=True, eq=False)
+class PanelCurves:
+    """How a class's probability falls and rises as pixels go and come in one map's order.
+
+    Attributes
+    ----------
+    method, baseline
+        Whose order, and what takes the pixels' place.
+    fractions, deletion, insertion
+        float64, (steps + 1,).
+    deletion_auc, insertion_auc
+        Areas under both curves.
+    """
+
+    method: str
+    baseline: str
+    fractions: NDArray[np.float64]
+    deletion: NDArray[np.float64]
+    insertion: NDArray[np.float64]
+    deletion_auc: float
+    insertion_auc: float
+
+    def told(self) -> dict[str, Any]:
+        """Return both areas for a JSON file."""
+        return {
+            "method": self.method,
+            "baseline": self.baseline,
+            "deletion AUC": round(self.deletion_auc, 4),
+            "insertion AUC": round(self.insertion_auc, 4),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class PanelRow:
+    """One tile explained for one class.
+
+    Attributes
+    ----------
+    name, explained
+        The tile and the class.
+    captions
+        What is said of them, by each model.
+    pixels
+        uint8, (edge, edge, 3).
+    maps
+        The same methods in every row.
+    curves
+        Maybe none.
+    """
+
+    name: str
+    explained: str
+    captions: tuple[str, ...]
+    pixels: NDArray[np.uint8]
+    maps: tuple[PanelMap, ...]
+    curves: tuple[PanelCurves, ...] = ()
+
+
+def method_scales(rows: Sequence[PanelRow]) -> dict[str, float]:
+    """Return for each method the raw value that is drawn as 1.
+
+    The `PERCENTILE` of all its tiles' magnitudes.
+    """
+    by_method: dict[str, list[NDArray[np.float32]]] = {}
+    for row in rows:
+        for each in row.maps:
+            by_method.setdefault(each.name, []).append(np.abs(each.values).ravel())
+    tops = {
+        name: float(np.percentile(np.concatenate(values), PERCENTILE))
+        for name, values in by_method.items()
+    }
+    return {name: top if top > 0 else 1.0 for name, top in tops.items()}
+
+
+def overlaid(pixels: NDArray[np.uint8], each: PanelMap, top: float) -> NDArray[np.uint8]:
+    """Return a tile under one of its maps, uint8, (edge, edge, 3)."""
+    low = -1.0 if each.signed else 0.0
+    scaled = np.clip(each.values / top, low, 1).astype(np.float32)
+    size = (pixels.shape[1], pixels.shape[0])
+    enlarged = np.asarray(Image.fromarray(scaled).resize(size, Image.Resampling.BILINEAR))
+    return heated(pixels, np.clip(enlarged, low, 1), signed=each.signed)
+
+
+def scale_ends(each: PanelMap, top: float) -> tuple[str, str]:
+    """Return the raw values drawn as the first and the last colour, as people read them."""
+    highest = f"{top:,.0f}" if top >= HUNDRED else f"{top:.{ROUND}g}"
+    return (f"-{highest}" if each.signed else "0"), highest

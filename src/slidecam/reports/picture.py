@@ -1,0 +1,300 @@
+"""`overview.png`: slide, classes and heatmaps side by side, with what one needs to judge them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slidecam.drawing.pen import INK, MUTED, Pen, Place, Type, as_hex
+from slidecam.files import replacing
+from slidecam.reports.overlay import class_map, colored, faded, heated, resampled
+from slidecam.reports.sidebar import WIDTH as SIDEBAR
+from slidecam.reports.sidebar import HeatScale, Sidebar, SidebarFacts
+from slidecam.runs.summary import summarise_classes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.geometry import Size, Spacing
+    from slidecam.runs.summary import ClassSummary
+    from slidecam.runs.tiles import TileTable
+    from slidecam.sources.source import RGB
+
+DISCLAIMER = "Research use only. Not for diagnosis."
+NO_TISSUE = "No tissue found"
+
+HEAT_PANELS = 4
+"""Heatmaps that are drawn; all of them are in the OME-Zarr."""
+
+MARGIN, HEADER, FOOTER = 0.45, 1.15, 0.55
+"""Inches round everything, above and below the panels."""
+
+TITLE, SCALE, GAP = 0.34, 0.42, 0.3
+"""Inches above a panel for its title, below a row for the scale bar, and between columns."""
+
+GRID_WIDTH, GRID_HEIGHT = 13.0, 8.4
+"""Inches that the panels may take together."""
+
+NARROWEST, LOWEST = 2.1, 0.15
+"""Inches of the room of a panel, so that its title fits, and of the height of a very wide slide."""
+
+UM_PER_MM = 1000
+
+BAR_SHARE = 0.3
+"""The scale bar is at most this share of the slide's width, or an inch."""
+
+
+@dataclass(frozen=True)
+class OverviewFacts:
+    """What is told beside the panels.
+
+    Attributes
+    ----------
+    slide, model, method, date
+        As they are to be read; ``method`` is empty where there are no heatmaps.
+    size, spacing
+        Level-0 size of the slide, and its µm per level-0 pixel; without them there is no scale bar.
+    details
+        Further lines of (label, value), such as the tile size.
+    whole_picture
+        Whether the one tile is the whole picture.
+    """
+
+    slide: str
+    model: str
+    method: str
+    date: str
+    size: Size
+    spacing: Spacing | None
+    details: tuple[tuple[str, str], ...] = ()
+    whole_picture: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class OverviewHeat:
+    """One level of a method's heatmap whose corner is the slide's.
+
+    Attributes
+    ----------
+    values
+        float32, (classes, height, width), 0 to 1 (-1 to 1 if signed), NaN where there is nothing.
+    pitch
+        Level-0 pixels per pixel of ``values``.
+    class_names
+        One per channel.
+    label
+        What a value means: ``Grad-CAM++, share of the slide's scale``.
+    title
+        The method, where several are shown.
+    signed
+        Whether values below 0 speak against a class.
+    ticks
+        What stands at the left end, in the middle and at the right end of the colours.
+    notes
+        For each class what a reader must know of its panel, or nothing.
+    """
+
+    values: NDArray[np.float32]
+    pitch: float
+    class_names: tuple[str, ...]
+    label: str
+    title: str = "Heatmap"
+    signed: bool = False
+    ticks: tuple[str, str, str] = ("0", "0.5", "1")
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Panel:
+    title: str
+    pixels: NDArray[np.uint8]
+    color: RGB | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How panels of ``width`` x ``height`` inches stand in rows."""
+
+    columns: int
+    rows: int
+    width: float
+    height: float
+
+    @property
+    def pitch(self) -> tuple[float, float]:
+        """Inches from one panel to the next, across and down."""
+        return max(self.width, NARROWEST) + GAP, self.height + TITLE + GAP
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Inches of all panels together, scale bar included."""
+        return self.columns * self.pitch[0] - GAP, self.rows * self.pitch[1] - GAP + SCALE
+
+    def place(self, index: int) -> Place:
+        """Return where a panel's picture stands."""
+        row, column = divmod(index, self.columns)
+        left = MARGIN + column * self.pitch[0]
+        return Place(left, HEADER + row * self.pitch[1] + TITLE, self.width, self.height)
+
+
+def write_overview_png(
+    path: Path,
+    thumbnail: NDArray[np.uint8],
+    table: TileTable,
+    heats: Sequence[OverviewHeat],
+    facts: OverviewFacts,
+) -> None:
+    """Draw the overview of one slide.
+
+    Parameters
+    ----------
+    path
+        Where to write the PNG.
+    thumbnail
+        The whole slide, uint8, (height, width, 3), about 1000 pixels on its longer side.
+    table
+        The slide's tiles; if there are none, the picture says so.
+    heats
+        For each method a level of its heatmap about as fine as the thumbnail.
+    facts
+        What is told beside the panels.
+    """
+    summary = summarise_classes(table)
+    panels = _first_panels(thumbnail, table, facts)
+    for heat in heats:
+        panels += _heat_panels(thumbnail, heat, facts.size, summary)
+    scales = tuple(HeatScale(heat.label, heat.ticks, heat.signed) for heat in heats)
+    sidebar = Sidebar(table, summary, SidebarFacts(facts.details, scales, facts.whole_picture))
+    layout = plan_panels(len(panels), facts.size)
+    pen = Pen(
+        layout.size[0] + SIDEBAR + 3 * MARGIN + GAP,
+        max(layout.size[1], sidebar.height) + HEADER + FOOTER,
+    )
+    _draw_words(pen, facts)
+    for index, panel in enumerate(panels):
+        _draw_panel(pen, layout, index, panel)
+    _draw_scale_bar(pen, layout, facts)
+    sidebar.draw(pen, pen.width - MARGIN - SIDEBAR, HEADER + 0.15)
+    with replacing(path) as fresh:
+        pen.save(fresh)
+
+
+def plan_panels(count: int, slide: Size) -> Layout:
+    """Return rows and columns in which ``count`` pictures of a slide are large with few holes."""
+    aspect = slide.height / slide.width
+    layouts = [_fit(columns, -(-count // columns), aspect) for columns in range(1, count + 1)]
+    # Holes count double: people would rather read a row of somewhat smaller pictures.
+    return max(
+        layouts, key=lambda one: one.width * one.height * (count / (one.rows * one.columns)) ** 2
+    )
+
+
+def _fit(columns: int, rows: int, aspect: float) -> Layout:
+    room = (GRID_WIDTH + GAP) / columns - GAP, (GRID_HEIGHT + GAP) / rows - GAP - TITLE
+    width = min(room[0], room[1] / aspect)
+    return Layout(columns, rows, width, max(width * aspect, LOWEST))
+
+
+def _first_panels(
+    thumbnail: NDArray[np.uint8], table: TileTable, facts: OverviewFacts
+) -> list[_Panel]:
+    """Return the slide and its classes.
+
+    The class of a whole picture is told beside it, and would only cover it.
+    """
+    if facts.whole_picture and table.done.any():
+        return [_Panel("Picture", thumbnail)]
+    return [_Panel("Slide", thumbnail), _class_panel(thumbnail, table, facts.size)]
+
+
+def _class_panel(thumbnail: NDArray[np.uint8], table: TileTable, slide: Size) -> _Panel:
+    if not len(table):
+        return _Panel("Classes", faded(thumbnail), note=NO_TISSUE)
+    shape = (thumbnail.shape[0], thumbnail.shape[1])
+    labels = class_map(table, slide, shape)
+    note = "" if table.done.any() else "No tile classified"
+    return _Panel(
+        "Classes", colored(thumbnail, labels, np.array(table.class_colors, np.uint8)), note=note
+    )
+
+
+def _heat_panels(
+    thumbnail: NDArray[np.uint8], heat: OverviewHeat, slide: Size, summary: tuple[ClassSummary, ...]
+) -> list[_Panel]:
+    """Return a panel per class; of many, for those that win most tiles, or are most probable."""
+    known = {one.name: one for one in summary}
+    weights = [
+        (-known[name].count, -(known[name].mean_probability or 0)) for name in heat.class_names
+    ]
+    chosen = sorted(sorted(range(len(weights)), key=weights.__getitem__)[:HEAT_PANELS])
+    region = slide.width / heat.pitch, slide.height / heat.pitch
+    shape = (thumbnail.shape[0], thumbnail.shape[1])
+    return [
+        _Panel(
+            f"{heat.title}: {heat.class_names[index]}{_aside(heat, index)}",
+            heated(thumbnail, resampled(heat.values[index], region, shape), signed=heat.signed),
+            known[heat.class_names[index]].color,
+        )
+        for index in chosen
+    ]
+
+
+def _aside(heat: OverviewHeat, index: int) -> str:
+    return f" ({heat.notes[index]})" if heat.notes and heat.notes[index] else ""
+
+
+def _draw_words(pen: Pen, facts: OverviewFacts) -> None:
+    room = pen.width - 2 * MARGIN
+    told = "   ·   ".join(filter(None, (facts.model, facts.method, facts.date)))
+    pen.text(MARGIN, 0.56, facts.slide, Type(17, INK, "bold"), room)
+    pen.text(MARGIN, 0.84, told, Type(10, MUTED), room)
+    pen.text(MARGIN, pen.height - 0.28, DISCLAIMER, Type(9, MUTED))
+    pen.text(pen.width - MARGIN, pen.height - 0.28, "slidecam", Type(9, MUTED, align="right"))
+
+
+def _draw_panel(pen: Pen, layout: Layout, index: int, panel: _Panel) -> None:
+    place = layout.place(index)
+    indent = 0.0
+    if panel.color:
+        indent = 0.2
+        pen.box(Place(place.left, place.top - 0.2, 0.13, 0.13), as_hex(panel.color), 0.02)
+    pen.text(
+        place.left + indent,
+        place.top - 0.09,
+        panel.title,
+        Type(10.5),
+        layout.pitch[0] - GAP - indent,
+    )
+    pen.image(place, panel.pixels)
+    if panel.note:
+        middle = place.left + place.width / 2, place.top + place.height / 2
+        pen.text(*middle, panel.note, Type(13, MUTED, "bold", "center"))
+
+
+def _draw_scale_bar(pen: Pen, layout: Layout, facts: OverviewFacts) -> None:
+    if facts.spacing is None:
+        return
+    place = layout.place((layout.rows - 1) * layout.columns if layout.rows > 1 else 0)
+    um_per_inch = facts.size.width * facts.spacing.x / layout.width
+    length = round_length(max(BAR_SHARE * layout.width, 1.0) * um_per_inch)
+    top = place.top + place.height + 0.17
+    pen.box(Place(place.left, top, length / um_per_inch, 0.055), INK)
+    pen.text(place.left + length / um_per_inch + 0.1, top + 0.075, length_words(length), Type(9.5))
+
+
+def round_length(longest: float) -> float:
+    """Return the longest of 1, 2, 5, 10, … that is no longer than ``longest``."""
+    power = 10.0 ** math.floor(math.log10(longest))
+    return next(step * power for step in (5, 2, 1) if step * power <= longest)
+
+
+def length_words(length: float) -> str:
+    """Return a length in µm as people write it."""
+    return f"{length / UM_PER_MM:g} mm" if length >= UM_PER_MM else f"{length:g} µm"

@@ -1,0 +1,172 @@
+"""`report.html`: one page that tells a person what became of every slide of a run.
+
+The page needs nothing but itself: styles and small pictures are inside, so that it can be mailed
+and printed. Its links lead to the outputs beside it. A page of many slides shows the pictures
+beside it instead, as they come into view, or it would weigh a gigabyte for ten thousand of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from slidecam.pages import picture_uri, write_page
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from slidecam.exchange.manifest import RunFacts, SlideReport
+    from slidecam.runs.summary import ClassSummary
+    from slidecam.sources.source import RGB
+
+OVERVIEWS = ("overview.png", "montage.png")
+"""The output that is shown: of a slide, and of a volume."""
+
+EMBEDDED = 40
+"""Slides up to which the pictures are inside the page."""
+
+LISTED = 8
+"""Classes that a slide's bar tells one by one; the rest share a piece."""
+
+ORDER = {"failed": 0, "partly": 1, "unfinished": 2, "skipped": 3, "done": 4}
+"""What needs attention comes first."""
+
+WORDS = {
+    "failed": "failed",
+    "partly": "partly done",
+    "unfinished": "unfinished",
+    "skipped": "skipped",
+    "done": "done",
+}
+REST: RGB = (176, 182, 191)
+SECONDS_PER_MINUTE = 60
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece of a slide's bar: a class and its share of the tiles, 0 to 1."""
+
+    name: str
+    color: RGB
+    count: int
+    share: float
+
+    @property
+    def css(self) -> str:
+        """The colour as CSS says it."""
+        return "#{:02x}{:02x}{:02x}".format(*self.color)
+
+    @property
+    def percent(self) -> str:
+        """The share as a person reads it."""
+        return "<1 %" if 0 < self.share < 1 / 100 else f"{100 * self.share:.0f} %"
+
+
+class SlideView:
+    """A slide's report as the page tells it."""
+
+    def __init__(
+        self, report: SlideReport, folder: Path, anchor: str, *, embed: bool = True
+    ) -> None:
+        self.report, self.anchor = report, anchor
+        self.status = WORDS[report.status]
+        self.pieces = bar_pieces(report.classes, report.tiles.done)
+        self.took = in_words(report.seconds)
+        self.first_share = report.classes[0].share if report.classes else 0.0
+        # A path is quoted whole, its colon too: no name can become a scheme of its own.
+        self.links = {
+            kind: quote(path, errors="surrogateescape") for kind, path in report.outputs.items()
+        }
+        shown = next((name for name in OVERVIEWS if name in report.outputs), None)
+        self.picture_link = None if shown is None else self.links[shown]
+        self._overview = None if shown is None else folder / report.outputs[shown]
+        self._embed = embed
+
+    @property
+    def picture(self) -> str | None:
+        """The overview as a data URI, made when the page gets to it so that one is in memory.
+
+        Or its link.
+        """
+        if self._overview is None or not self._embed:
+            return self.picture_link
+        return picture_uri(self._overview)
+
+
+def write_report(reports: Sequence[SlideReport], run: RunFacts, path: Path) -> None:
+    """Write ``report.html``.
+
+    ``outputs`` of the reports are relative to its folder, as in the manifest.
+    """
+    ordered = sorted(reports, key=lambda report: ORDER[report.status])
+    embed = len(reports) <= EMBEDDED
+    slides = [
+        SlideView(report, path.parent, f"slide-{n}", embed=embed)
+        for n, report in enumerate(ordered, 1)
+    ]
+    write_page(
+        "report",
+        path,
+        run=run,
+        took=in_words(run.seconds),
+        started=run.started.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        slides=slides,
+        counts=status_counts(reports),
+        legend=legend(reports),
+    )
+
+
+def bar_pieces(classes: Sequence[ClassSummary], classified: int) -> list[Piece]:
+    """Return a slide's bar in pieces, in the classifier's order, so that slides compare easily.
+
+    Of many classes the most frequent have a piece each; the other ones share one, as do tiles of no
+    class.
+    """
+    won = [one for one in classes if one.count]
+    least = sorted((one.count for one in won), reverse=True)[:LISTED][-1] if won else 0
+    shown = [one for one in won if one.count >= least][:LISTED]
+    pieces = [Piece(one.name, one.color, one.count, one.share) for one in shown]
+    rest = {
+        f"{len(won) - len(shown)} other classes": sum(one.count for one in won)
+        - sum(one.count for one in shown),
+        "no class": classified - sum(one.count for one in won),
+    }
+    pieces += [
+        Piece(name, REST, count, count / classified) for name, count in rest.items() if count
+    ]
+    return pieces
+
+
+def legend(reports: Sequence[SlideReport]) -> list[Piece]:
+    """Return a run's classes with their share of all its tiles, in the classifier's order."""
+    totals: dict[str, Piece] = {}
+    tiles = max(1, sum(report.tiles.done for report in reports))
+    for one in (one for report in reports for one in report.classes):
+        count = one.count + (totals[one.name].count if one.name in totals else 0)
+        totals[one.name] = Piece(one.name, one.color, count, count / tiles)
+    if len(totals) <= LISTED:
+        return list(totals.values())
+    frequent = sorted(
+        (piece for piece in totals.values() if piece.count), key=lambda piece: -piece.count
+    )
+    return frequent[:LISTED]
+
+
+def status_counts(reports: Sequence[SlideReport]) -> Mapping[str, int]:
+    """Return how many slides ended how, without those that none did."""
+    counts = {
+        status: sum(report.status == status for report in reports) for status in reversed(ORDER)
+    }
+    return {status: count for status, count in counts.items() if count}
+
+
+def in_words(seconds: float) -> str:
+    """Return a time as a person says it."""
+    if seconds < SECONDS_PER_MINUTE:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), SECONDS_PER_MINUTE)
+    hours, minutes = divmod(minutes, SECONDS_PER_MINUTE)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -1,0 +1,361 @@
+"""A run as a figure for a paper.
+
+The slide or a part of it, with its classes or one class's evidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+from slidecam.errors import UsageError
+from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
+from slidecam.geometry import Box, LevelBox, Size, nearest_better_level
+from slidecam.inference import TITLES
+from slidecam.reports.figure import FigureClass, FigureFacts, write_figure_png
+from slidecam.reports.overlay import class_map, colored, heated, resampled, value_map
+from slidecam.reports.sidebar import HeatScale
+from slidecam.runs.legend import legend
+from slidecam.runs.mosaic import cells
+from slidecam.sources import open_source
+from slidecam.store import Status, read_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.runs.run import RunTiles
+    from slidecam.runs.tiles import TileTable
+    from slidecam.sources import Source
+
+Shown = Literal["classes", "probability", "heatmap", "slide"]
+
+LISTED = 12
+"""Classes in the legend; of more, those of the largest share."""
+
+BAND = 64
+"""Rows of the picture that are read at a time."""
+
+
+@dataclass(frozen=True)
+class FigureSpec:
+    """What a figure shows.
+
+    Attributes
+    ----------
+    show
+        ``classes``: the most probable class of each tile. ``probability`` of one class. ``heatmap``
+        of one class. ``slide``: the slide alone.
+    class_name
+        For ``probability`` and ``heatmap``; None for the first one.
+    method
+        Of the heatmap (``gradcam++``); None for the run's first.
+    region
+        Level-0 pixels; None for the whole slide.
+    threshold
+        Probability below which a tile is left bare, for ``classes`` and ``probability``; None for
+        none.
+    longest
+        Pixels of the picture's longer side, at most.
+    title
+        None for the slide's name.
+    """
+
+    show: Shown = "classes"
+    class_name: str | None = None
+    method: str | None = None
+    region: Box | None = None
+    threshold: float | None = None
+    longest: int = 1600
+    title: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.show not in get_args(Shown):
+            raise UsageError(
+                f"a figure cannot show {self.show!r}.", f"Use one of {', '.join(get_args(Shown))}."
+            )
+        if self.longest < 16:  # noqa: PLR2004  (less is no picture)
+            raise UsageError(f"a figure of {self.longest} px shows nothing.", "Pass 16 or more.")
+
+
+def write_figure(path: Path, run: RunTiles, spec: FigureSpec | None = None) -> None:
+    """Write a run as a PNG figure with scale bar and legend.
+
+    Parameters
+    ----------
+    path
+        The PNG.
+    run
+        Its slide is opened.
+    spec
+        None for the classes of the whole slide.
+
+    Raises
+    ------
+    UsageError
+        If the region lies off the slide, or there is no such class or heatmap.
+    SourceError
+        If the slide cannot be read there.
+    """
+    spec = spec or FigureSpec()
+    if run.planes is not None:
+        raise UsageError(
+            f"{run.folder} is a run of a volume, not of a slide.", "Look at its montage.png."
+        )
+    region = _region(run, spec)
+    overlay = _overlay(run, spec)
+    with open_source(run.slide_path) as source:
+        pixels = _pixels(source, region, spec.longest)
+    shown, facts = overlay(pixels, region)
+    spacing = None if run.spacing is None else run.spacing.x * region.width / pixels.shape[1]
+    subtitle = f"{run.model}   ·   {facts.subtitle}" if facts.subtitle else run.model
+    told = replace(facts, title=spec.title or run.slide, subtitle=subtitle, um_per_px=spacing)
+    write_figure_png(path, shown, replace(told, details=(*facts.details, *_details(run, region))))
+
+
+def _region(run: RunTiles, spec: FigureSpec) -> Box:
+    whole = Box(0, 0, run.size.width, run.size.height)
+    if spec.region is None:
+        return whole
+    box = spec.region
+    left, top = max(box.x, 0), max(box.y, 0)
+    right, bottom = min(box.right, whole.width), min(box.bottom, whole.height)
+    if right <= left or bottom <= top:
+        raise UsageError(
+            f"the region {box.x},{box.y},{box.width},{box.height} lies off the slide of"
+            f" {whole.width} x {whole.height} px.",
+            "Pass --region X,Y,WIDTH,HEIGHT in level-0 pixels.",
+        )
+    return Box(left, top, right - left, bottom - top)
+
+
+def _pixels(source: Source, region: Box, longest: int) -> NDArray[np.uint8]:
+    """Return the region, its longer side at most ``longest`` pixels, read in bands of one level."""
+    shrink = max(1.0, max(region.width, region.height) / longest)
+    columns, rows = max(1, round(region.width / shrink)), max(1, round(region.height / shrink))
+    level = nearest_better_level(source.facts.levels, shrink)
+    picture = np.empty((rows, columns, 3), np.uint8)
+    left, right = region.x / level.downsample, region.right / level.downsample
+    for first in range(0, rows, BAND):
+        last = min(first + BAND, rows)
+        top, bottom = (
+            (region.y + region.height * row / rows) / level.downsample for row in (first, last)
+        )
+        corner = int(np.floor(left)), int(np.floor(top))
+        box = LevelBox(*corner, int(np.ceil(right)) - corner[0], int(np.ceil(bottom)) - corner[1])
+        band = Image.fromarray(source.read(level.index, box))
+        part = left - corner[0], top - corner[1], right - corner[0], bottom - corner[1]
+        picture[first:last] = np.asarray(
+            band.resize((columns, last - first), Image.Resampling.BOX, box=part)
+        )
+    return picture
+
+
+class _Overlay:
+    """What is laid over a region, and what is said of it."""
+
+    def __init__(self, run: RunTiles, spec: FigureSpec) -> None:
+        self._run, self._spec = run, spec
+
+    def __call__(
+        self, pixels: NDArray[np.uint8], region: Box
+    ) -> tuple[NDArray[np.uint8], FigureFacts]:
+        """Return the slide itself."""
+        del region
+        return pixels, FigureFacts("", "", None)
+
+
+class _Classes(_Overlay):
+    def __call__(
+        self, pixels: NDArray[np.uint8], region: Box
+    ) -> tuple[NDArray[np.uint8], FigureFacts]:
+        table = _sure(_within(self._run, region), self._spec.threshold)
+        labels = class_map(
+            table, Size(region.width, region.height), (pixels.shape[0], pixels.shape[1])
+        )
+        shown = colored(pixels, labels, np.array(table.class_colors, np.uint8))
+        inside = replace(self._run, table=_centred(self._run, region))
+        rows = sorted(
+            legend(inside, self._spec.threshold or 0.0).rows, key=lambda row: -row.winner_share
+        )[:LISTED]
+        at = self._spec.threshold
+        told = [(row, row.winner_share) if at is None else (row, row.share) for row in rows]
+        entries = tuple(FigureClass(row.name, row.color, _percent(share)) for row, share in told)
+        words = (
+            "most probable class"
+            if at is None
+            else f"most probable class, from a probability of {at:g}"
+        )
+        return shown, FigureFacts(
+            "", words, None, entries, "share of tissue", details=_calibration(self._run)
+        )
+
+
+class _Probability(_Overlay):
+    def __call__(
+        self, pixels: NDArray[np.uint8], region: Box
+    ) -> tuple[NDArray[np.uint8], FigureFacts]:
+        run, spec = self._run, self._spec
+        name = spec.class_name or run.table.class_names[0]
+        index, table = run.index_of(name), _within(run, region)
+        values = table.probabilities[:, index]
+        kept = table.done & (values >= (spec.threshold or 0.0))
+        shape = pixels.shape[0], pixels.shape[1]
+        heat = value_map(table.boxes[kept], values[kept], Size(region.width, region.height), shape)
+        scale = HeatScale(f"probability of {name}")
+        words = f"probability of {name}" + (
+            "" if spec.threshold is None else f", from {spec.threshold:g}"
+        )
+        return heated(pixels, heat), FigureFacts(
+            "", words, None, heat=scale, details=_calibration(run)
+        )
+
+
+class _Heatmap(_Overlay):
+    def __call__(
+        self, pixels: NDArray[np.uint8], region: Box
+    ) -> tuple[NDArray[np.uint8], FigureFacts]:
+        run, spec = self._run, self._spec
+        record = _heatmap_record(run, spec.method)
+        image = read_heatmap_ome_zarr(run.folder / record["file"])
+        names = image.spec.class_names
+        name = spec.class_name or names[0]
+        if name not in names:
+            raise UsageError(
+                f"{record['file']} has no class {name!r}.", f"It has {', '.join(names)}."
+            )
+        wanted = (
+            max(pixels.shape[:2])
+            * max(run.size.width, run.size.height)
+            / max(region.width, region.height)
+        )
+        level = image.level_for(round(wanted))
+        values, corner, part = _cropped(
+            image.levels[level], names.index(name), region, image.spec.pitch * 2**level
+        )
+        heat = resampled(values, part, (pixels.shape[0], pixels.shape[1]), corner)
+        title = TITLES.get(record["method"], record["method"])
+        scale = _heat_scale(title, record, names.index(name), signed=image.spec.signed)
+        return heated(pixels, heat, signed=image.spec.signed), FigureFacts(
+            "", f"{title} for {name}", None, heat=scale
+        )
+
+
+def _heat_scale(title: str, record: dict[str, Any], index: int, *, signed: bool) -> HeatScale:
+    """Return what the colours mean.
+
+    Shares of the slide's scale, or raw values where the scale was fixed.
+    """
+    fixed = record.get("scale") == "fixed"
+    high = float(record["raw_at_1"][index]) if fixed else 1.0
+    low = -high if signed else float(record["raw_at_0"][index]) if fixed else 0.0
+    words = "raw values on a fixed scale" if fixed else "share of the slide's scale"
+    return HeatScale(
+        f"{title}, {words}", (f"{low:g}", f"{(low + high) / 2:g}", f"{high:g}"), signed
+    )
+
+
+def _overlay(run: RunTiles, spec: FigureSpec) -> _Overlay:
+    kinds = {
+        "slide": _Overlay,
+        "classes": _Classes,
+        "probability": _Probability,
+        "heatmap": _Heatmap,
+    }
+    return kinds[spec.show](run, spec)
+
+
+def _within(run: RunTiles, region: Box) -> TileTable:
+    """Return the tiles whose own part reaches into a region.
+
+    That part, counted from the region's corner.
+    """
+    own = cells(run.table.boxes, run.step)
+    low, high = own[:, :2], own[:, :2] + own[:, 2:]
+    inside = np.all((high > (region.x, region.y)) & (low < (region.right, region.bottom)), axis=1)
+    return _some(
+        replace(run.table, boxes=own - np.array([region.x, region.y, 0, 0])), np.asarray(inside)
+    )
+
+
+def _centred(run: RunTiles, region: Box) -> TileTable:
+    """Return the tiles whose centre lies in a region."""
+    centres = run.table.boxes[:, :2] + run.table.boxes[:, 2:] / 2
+    low, high = (region.x, region.y), (region.right, region.bottom)
+    return _some(run.table, np.asarray(np.all((centres >= low) & (centres < high), axis=1)))
+
+
+def _some(table: TileTable, kept: NDArray[np.bool_]) -> TileTable:
+    boxes, status, probabilities = table.boxes[kept], table.status[kept], table.probabilities[kept]
+    return replace(table, boxes=boxes, status=status, probabilities=probabilities)
+
+
+def _sure(table: TileTable, threshold: float | None) -> TileTable:
+    """Return the table with the tiles below a threshold as if they were not classified."""
+    if threshold is None:
+        return table
+    unsure = ~(table.probabilities.max(axis=1, initial=-np.inf) >= threshold)
+    status = np.where(unsure & table.done, np.uint8(Status.PENDING), table.status).astype(np.uint8)
+    return replace(table, status=status)
+
+
+def _heatmap_record(run: RunTiles, method: str | None) -> dict[str, Any]:
+    """Return what ``run.json`` says of a method's heatmap."""
+    told: list[dict[str, Any]] = (read_run(run.folder) or {}).get("heatmaps") or []
+    found = [
+        one
+        for one in told
+        if method in {None, one.get("method")} and (run.folder / one["file"]).exists()
+    ]
+    if not found:
+        known = ", ".join(str(one.get("method")) for one in told) or "none"
+        raise UsageError(
+            f"{run.folder} has no heatmap{f' by {method}' if method else ''}; it has {known}.",
+            "Repeat slidecam predict with --heatmap METHOD, or show something else.",
+        )
+    return found[0]
+
+
+def _cropped(
+    array: Any,  # noqa: ANN401  (a Zarr array)
+    index: int,
+    region: Box,
+    pitch: float,
+) -> tuple[NDArray[np.float32], tuple[float, float], tuple[float, float]]:
+    """Return what a region needs of a heatmap's level, with the region's corner and size in it."""
+    left, top, right, bottom = (
+        edge / pitch for edge in (region.x, region.y, region.right, region.bottom)
+    )
+    x, y = max(int(left) - 1, 0), max(int(top) - 1, 0)
+    values = np.asarray(
+        array[index, y : int(np.ceil(bottom)) + 1, x : int(np.ceil(right)) + 1], np.float32
+    )
+    return values, (left - x, top - y), (right - left, bottom - top)
+
+
+def _calibration(run: RunTiles) -> tuple[tuple[str, str], ...]:
+    return (("Probabilities", run.calibration),)
+
+
+def _details(run: RunTiles, region: Box) -> list[tuple[str, str]]:
+    whole = (region.x, region.y, region.width, region.height) == (
+        0,
+        0,
+        run.size.width,
+        run.size.height,
+    )
+    place = (
+        []
+        if whole
+        else [("Region", f"x {region.x}, y {region.y}; {region.width} x {region.height} px")]
+    )
+    spacing = [] if run.spacing is None else [("Slide", f"{run.spacing.mean:.4g} µm/px")]
+    return [*place, *spacing, ("Tiles", f"{int(run.table.done.sum()):,} classified")]
+
+
+def _percent(share: float) -> str:
+    return "<1 %" if 0 < share < 0.01 else f"{share:.0%}".replace("%", " %")  # noqa: PLR2004  (one percent)

@@ -1,0 +1,234 @@
+"""The column beside the overview's panels.
+
+Counts, classes, the heat's scale, and the facts of the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slidecam.drawing.pen import INK, MUTED, Pen, Place, Type, as_hex
+from slidecam.reports.overlay import NO_WINNER_COLOR, UNREADABLE_COLOR, heat_scale
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slidecam.runs.summary import ClassSummary
+    from slidecam.runs.tiles import TileTable
+    from slidecam.sources.source import RGB
+
+WIDTH = 3.3
+"""Inches."""
+
+LISTED = 9
+"""Classes that are told one by one; the rest share a line."""
+
+ROW, DETAIL, BLOCK = 0.36, 0.235, 0.3
+"""Inches: a class with its bar, a line of facts, and the space between blocks."""
+
+HEAT_HEADING, HEAT_SCALE = 0.21, 0.74
+"""Inches: the word above the scales of heat, and one of them."""
+
+HEADING = Type(8.5, MUTED, "bold")
+WORDS = Type(9.5)
+FIGURES = Type(9.5, INK, align="right")
+SMALL = Type(8.5, MUTED)
+SMALL_RIGHT = Type(8.5, MUTED, align="right")
+TRACK = "#e9ecf0"
+
+
+@dataclass(frozen=True)
+class HeatScale:
+    """The colours of one method's heat.
+
+    Attributes
+    ----------
+    label
+        What a value means.
+    ticks
+        What stands at the left end, in the middle and at the right end.
+    signed
+        Whether the colours part at the middle.
+    """
+
+    label: str
+    ticks: tuple[str, str, str] = ("0", "0.5", "1")
+    signed: bool = False
+
+
+@dataclass(frozen=True)
+class SidebarFacts:
+    """What the column tells.
+
+    Attributes
+    ----------
+    details
+        Lines of (label, value).
+    scales
+        What each kind of heat means.
+    whole_picture
+        Whether there is one tile, the picture: its probabilities are told then instead of counts of
+        tiles.
+    """
+
+    details: tuple[tuple[str, str], ...]
+    scales: tuple[HeatScale, ...] = ()
+    whole_picture: bool = False
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    color: RGB | None
+    count: int | None
+    share: float | None
+
+
+class Sidebar:
+    """The column, laid out before the sheet is cut, so that the sheet can be as high as it needs.
+
+    Parameters
+    ----------
+    table, summary
+        The slide's tiles and how they divide among the classes.
+    facts
+        What else to tell.
+    """
+
+    def __init__(
+        self, table: TileTable, summary: tuple[ClassSummary, ...], facts: SidebarFacts
+    ) -> None:
+        self._table, self._facts = table, facts
+        if facts.whole_picture and table.done.any():
+            self._rows = _probability_rows(summary, table.activation)
+        else:
+            self._rows = [*_class_rows(summary), *_other_rows(table, summary)]
+
+    @property
+    def height(self) -> float:
+        """Inches that the column takes."""
+        scales = len(self._facts.scales)
+        heat = HEAT_HEADING + HEAT_SCALE * scales + BLOCK if scales else 0
+        return (
+            0.75
+            + ROW * max(len(self._rows), 1)
+            + BLOCK
+            + heat
+            + 0.55
+            + DETAIL * len(self._facts.details)
+        )
+
+    def draw(self, pen: Pen, left: float, top: float) -> None:
+        """Draw the column with its top left corner at a place in inches."""
+        top = self._draw_counts(pen, left, top)
+        for row in self._rows:
+            _draw_row(pen, left, top, row)
+            top += ROW
+        top += BLOCK
+        if self._facts.scales:
+            pen.text(left, top + 0.1, "HEATMAPS", HEADING)
+            top += HEAT_HEADING
+            for scale in self._facts.scales:
+                top = draw_heat_scale(pen, left, top, scale)
+            top += BLOCK
+        _draw_details(pen, left, top, self._facts.details)
+
+    def _draw_counts(self, pen: Pen, left: float, top: float) -> float:
+        classified = int(self._table.done.sum())
+        words = f"{classified:,} {'tile' if classified == 1 else 'tiles'} classified"
+        whole = self._facts.whole_picture
+        pen.text(left, top + 0.1, "CLASSES", HEADING)
+        pen.text(left, top + 0.36, "the whole picture" if whole else words, WORDS)
+        pen.text(
+            left + WIDTH, top + 0.36, "probability" if whole else "share of tiles", SMALL_RIGHT
+        )
+        return top + 0.7
+
+
+def _probability_rows(summary: tuple[ClassSummary, ...], activation: str) -> list[_Row]:
+    """Return the classes of a single picture, with the probability of each.
+
+    Of many, the most probable.
+    """
+    known = activation != "none"
+    rows = [
+        _Row(one.name, one.color, None, one.mean_probability if known else None) for one in summary
+    ]
+    if len(rows) <= LISTED:
+        return rows
+    return sorted(rows, key=lambda row: -(row.share or 0))[:LISTED]
+
+
+def _class_rows(summary: tuple[ClassSummary, ...]) -> list[_Row]:
+    """Return the classes in the classifier's order.
+
+    Of many, the most frequent and a line for the rest.
+    """
+    rows = [_Row(one.name, one.color, one.count, one.share) for one in summary]
+    if len(rows) <= LISTED:
+        return rows
+    rows.sort(key=lambda row: -(row.count or 0))
+    rest = rows[LISTED - 1 :]
+    count, share = sum(row.count or 0 for row in rest), sum(row.share or 0 for row in rest)
+    return [*rows[: LISTED - 1], _Row(f"{len(rest)} other classes", None, count, share)]
+
+
+def _other_rows(table: TileTable, summary: tuple[ClassSummary, ...]) -> Iterator[_Row]:
+    classified, failed = int(table.done.sum()), int(table.failed.sum())
+    undecided = classified - sum(one.count for one in summary)
+    if undecided:
+        yield _Row("No class", NO_WINNER_COLOR, undecided, undecided / classified)
+    if failed:
+        yield _Row("Could not be read", UNREADABLE_COLOR, failed, None)
+
+
+def _draw_row(pen: Pen, left: float, top: float, row: _Row) -> None:
+    color = as_hex(row.color) if row.color else TRACK
+    pen.box(Place(left, top - 0.11, 0.14, 0.14), color, 0.02)
+    pen.text(left + 0.22, top, row.name, WORDS, WIDTH - 1.35)
+    pen.text(left + WIDTH - 0.5, top, "" if row.count is None else f"{row.count:,}", FIGURES)
+    pen.text(left + WIDTH, top, "" if row.share is None else _percent(row.share), FIGURES)
+    pen.box(Place(left + 0.22, top + 0.07, WIDTH - 0.22, 0.05), TRACK, 0.024)
+    if row.count != 0 and row.share is not None:
+        pen.box(
+            Place(left + 0.22, top + 0.07, max(0.05, (WIDTH - 0.22) * row.share), 0.05),
+            color,
+            0.024,
+        )
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    if 0 < percent < 1:
+        return "<1 %"
+    return f"{percent:.0f} %"
+
+
+def draw_heat_scale(pen: Pen, left: float, top: float, scale: HeatScale) -> float:
+    """Draw the colours of one method's heat with its top left corner at a place in inches.
+
+    Return where it ends.
+    """
+    low, middle, high = scale.ticks
+    pen.text(left, top + 0.15, scale.label, WORDS, WIDTH)
+    pen.image(Place(left, top + 0.27, WIDTH, 0.16), heat_scale(256, signed=scale.signed))
+    pen.text(left, top + 0.61, low, SMALL)
+    pen.text(left + WIDTH / 2, top + 0.61, middle, Type(8.5, MUTED, align="center"))
+    pen.text(left + WIDTH, top + 0.61, high, SMALL_RIGHT)
+    return top + HEAT_SCALE
+
+
+def _draw_details(pen: Pen, left: float, top: float, details: tuple[tuple[str, str], ...]) -> None:
+    if details:
+        pen.text(left, top + 0.1, "RUN", HEADING)
+    for index, (label, value) in enumerate(details):
+        base = top + 0.36 + index * DETAIL
+        pen.text(left, base, label, SMALL)
+        pen.text(
+            left + WIDTH,
+            base,
+            value,
+            Type(8.5, INK, align="right"),
+            WIDTH - 0.15 - pen.measure(label, SMALL),
+        )

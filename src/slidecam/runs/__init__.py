@@ -1,0 +1,21 @@
+"""A run: what it may be set to, what it leaves, its tiles read back, and two of them compared."""
+
+from slidecam.runs.comparison import ChangedTile, ClassChange, RunComparison, compare_runs
+from slidecam.runs.legend import Legend, LegendRow, legend
+from slidecam.runs.run import RunTiles, read_run_tiles
+from slidecam.runs.uncertainty import most_suspicious, neighbour_in, uncertainty
+
+__all__ = [
+    "ChangedTile",
+    "ClassChange",
+    "Legend",
+    "LegendRow",
+    "RunComparison",
+    "RunTiles",
+    "compare_runs",
+    "legend",
+    "most_suspicious",
+    "neighbour_in",
+    "read_run_tiles",
+    "uncertainty",
+]

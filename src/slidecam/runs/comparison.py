@@ -1,0 +1,264 @@
+"""Two runs of one slide beside each other.
+
+What changed between an old and a new classifier, and where.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slidecam.errors import UsageError
+from slidecam.runs.legend import legend
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slidecam.runs.legend import LegendRow
+    from slidecam.runs.run import RunTiles
+    from slidecam.sources.source import RGB
+
+NONE = "(none)"
+"""What a classified tile is called that no class wins: a classifier of one output said no."""
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """One class before and after.
+
+    Tiles that it wins, their own area in the legend's unit, its share of the tissue.
+    """
+
+    name: str
+    color: RGB
+    count_before: int
+    count_after: int
+    area_before: float
+    area_after: float
+    share_before: float
+    share_after: float
+
+
+@dataclass(frozen=True)
+class ChangedTile:
+    """A tile of another class than before.
+
+    Attributes
+    ----------
+    row, row_before
+        Its places in the two runs, the new one first.
+    box
+        x, y, width, height in level-0 pixels.
+    before, after
+        The classes.
+    p_before, p_after
+        How probable each was in its own run.
+    """
+
+    row: int
+    row_before: int
+    box: tuple[int, int, int, int]
+    before: str
+    after: str
+    p_before: float
+    p_after: float
+
+
+@dataclass(frozen=True, eq=False)
+class RunComparison:
+    """Two runs of one slide.
+
+    Attributes
+    ----------
+    before, after
+        Their folders.
+    classes
+        Of both classifiers, in the old one's order, new ones behind.
+    rows_before, rows_after
+        int64, (M,): the tiles that both runs classified.
+    changed
+        Those of another class now: first the ones of which both were surest.
+    agreement
+        Share of these tiles that are of the same class; None if there is none.
+    kappa
+        Cohen's: agreement beyond chance; None where chance explains all.
+    confusion
+        int64, (K, K), over ``class_names``: rows before, columns after.
+    class_names
+        Names of ``confusion``; `NONE` among them if tiles are of no class.
+    unit
+        Of areas.
+    notes
+        What a reader should know, as sentences.
+    """
+
+    before: str
+    after: str
+    classes: tuple[ClassChange, ...]
+    rows_before: NDArray[np.int64]
+    rows_after: NDArray[np.int64]
+    changed: tuple[ChangedTile, ...]
+    agreement: float | None
+    kappa: float | None
+    confusion: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    unit: str
+    notes: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "before": self.before,
+            "after": self.after,
+            "tiles": len(self.rows_after),
+            "changed": len(self.changed),
+            "agreement": self.agreement,
+            "kappa": self.kappa,
+            "unit": self.unit,
+            "classes": [asdict(each) for each in self.classes],
+            "confusion": {
+                "classes": list(self.class_names),
+                "rows": "before",
+                "columns": "after",
+                "counts": self.confusion.tolist(),
+            },
+            "changed tiles": [asdict(tile) for tile in self.changed],
+            "notes": list(self.notes),
+        }
+
+
+def compare_runs(before: RunTiles, after: RunTiles) -> RunComparison:
+    """Hold two runs of one slide beside each other.
+
+    Tiles are compared where both runs have the very same box; areas and shares are those of each
+    run as a whole.
+
+    Raises
+    ------
+    UsageError
+        If the runs are of two slides.
+    """
+    if before.digest.get("slide") != after.digest.get("slide"):
+        raise UsageError(
+            f"{before.folder} is a run of {before.slide_path} and {after.folder} of"
+            f" {after.slide_path}, whose content is another.",
+            "Compare two runs of one slide.",
+        )
+    old, new = _matched(before, after)
+    names = _names(before, after, old, new)
+    called = _called(before, old, names), _called(after, new, names)
+    confusion = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(confusion, called, 1)
+    return RunComparison(
+        before=str(before.folder),
+        after=str(after.folder),
+        classes=_changes(before, after),
+        rows_before=old,
+        rows_after=new,
+        changed=_changed(before, after, (old, new), called, names),
+        agreement=float(np.trace(confusion) / len(old)) if len(old) else None,
+        kappa=_kappa(confusion),
+        confusion=confusion,
+        class_names=names,
+        unit=legend(after).unit,
+        notes=tuple(dict.fromkeys((*before.notes, *after.notes, *_told(before, after, len(old))))),
+    )
+
+
+def _matched(before: RunTiles, after: RunTiles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of the tiles that both runs have classified, in the order of the new run."""
+    places = {box: row for row, box in enumerate(map(tuple, before.table.boxes.tolist()))}
+    found = [places.get(box, -1) for box in map(tuple, after.table.boxes.tolist())]
+    old, new = np.array(found, np.int64), np.arange(len(found), dtype=np.int64)
+    both = (old >= 0) & after.table.done
+    both[both] = before.table.done[old[both]]
+    return old[both], new[both]
+
+
+def _names(
+    before: RunTiles, after: RunTiles, old: NDArray[np.int64], new: NDArray[np.int64]
+) -> tuple[str, ...]:
+    names = dict.fromkeys((*before.table.class_names, *after.table.class_names))
+    unwon = (before.table.winners[old] < 0).any() or (after.table.winners[new] < 0).any()
+    return (*names, *([NONE] if unwon else []))
+
+
+def _called(run: RunTiles, rows: NDArray[np.int64], names: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return which of ``names`` each tile is; -1, no winner, is the last of the table of places."""
+    places = np.array(
+        [*(names.index(name) for name in run.table.class_names), len(names) - 1], np.int64
+    )
+    return np.asarray(places[run.table.winners[rows]])
+
+
+def _changed(
+    before: RunTiles,
+    after: RunTiles,
+    rows: tuple[NDArray[np.int64], NDArray[np.int64]],
+    called: tuple[NDArray[np.int64], NDArray[np.int64]],
+    names: tuple[str, ...],
+) -> tuple[ChangedTile, ...]:
+    old, new = rows
+    sure = _certainty(before, old), _certainty(after, new)
+    places = np.flatnonzero(called[0] != called[1])
+    order = places[np.argsort(-(sure[0] + sure[1])[places], kind="stable")]
+    boxes = after.table.boxes
+    return tuple(
+        ChangedTile(
+            row=int(new[place]),
+            row_before=int(old[place]),
+            box=(
+                int(boxes[new[place], 0]),
+                int(boxes[new[place], 1]),
+                *map(int, boxes[new[place], 2:]),
+            ),  # type: ignore[arg-type]  # four numbers
+            before=names[called[0][place]],
+            after=names[called[1][place]],
+            p_before=float(sure[0][place]),
+            p_after=float(sure[1][place]),
+        )
+        for place in order
+    )
+
+
+def _certainty(run: RunTiles, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return how probable each tile's class is; where none wins, how probable that is."""
+    most = run.table.probabilities[rows].max(axis=1, initial=0.0).astype(np.float64)
+    return np.asarray(np.where(run.table.winners[rows] < 0, 1 - most, most))
+
+
+def _kappa(confusion: NDArray[np.int64]) -> float | None:
+    total = confusion.sum()
+    if not total:
+        return None
+    chance = float(confusion.sum(axis=0) @ confusion.sum(axis=1)) / float(total) ** 2
+    agreed = float(np.trace(confusion) / total)
+    return None if chance >= 1 else (agreed - chance) / (1 - chance)
+
+
+def _changes(before: RunTiles, after: RunTiles) -> tuple[ClassChange, ...]:
+    old, new = ({row.name: row for row in legend(run).rows} for run in (before, after))
+    return tuple(
+        _change(name, old.get(name), new.get(name)) for name in dict.fromkeys((*old, *new))
+    )
+
+
+def _change(name: str, old: LegendRow | None, new: LegendRow | None) -> ClassChange:
+    counts = [
+        (0, 0.0, 0.0) if row is None else (row.winners, row.winner_area, row.winner_share)
+        for row in (old, new)
+    ]
+    color = next(row.color for row in (new, old) if row is not None)
+    (count, area, share), (count_after, area_after, share_after) = counts
+    return ClassChange(name, color, count, count_after, area, area_after, share, share_after)
+
+
+def _told(before: RunTiles, after: RunTiles, both: int) -> list[str]:
+    total = max(int(before.table.done.sum()), int(after.table.done.sum()))
+    if both == total:
+        return []
+    return [
+        f"{both} of {total} tiles are in both runs; the others count in areas and shares alone."
+    ]

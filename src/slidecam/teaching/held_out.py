@@ -1,0 +1,166 @@
+"""How well a taught head does on labels that it was not taught: place after place is left out.
+
+Neighbouring tiles look alike, so that leaving single tiles out would measure how well a head
+remembers their neighbours. Whole places are left out instead, and intervals draw whole places. It
+is still one slide: nothing here says how well the head does on another.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slidecam.learning.evaluation.evaluation import Evaluation, EvaluationSpec, evaluate_predictions
+from slidecam.learning.intervals import IntervalSpec
+from slidecam.learning.predictions import Predictions
+from slidecam.steps import Step
+from slidecam.teaching.head_tuning import tune_head
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from numpy.typing import NDArray
+
+    from slidecam.teaching.head_tuning import Head, Lesson, TuningSpec
+
+LEAST_PLACES, LEAST_OF_A_CLASS = 10, 2
+"""Places with labels, and those of each class, below which nothing is measured."""
+
+TOLD = ("accuracy", "balanced accuracy", "macro F1")
+
+WORDS = (
+    "every place was predicted by a head that had learnt from the other places alone; on this"
+    " slide, of the tiles that were labelled, which nobody drew by chance"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Figures of the old and the new head on places that were left out.
+
+    Attributes
+    ----------
+    before, after
+        Of the old head and of heads taught without the place; of the same tiles.
+    places
+        How many places there were.
+    """
+
+    before: Evaluation
+    after: Evaluation
+    places: int
+
+    def record(self) -> dict[str, object]:
+        """Return the first figures as JSON values."""
+        figures = {
+            name: {
+                "before": self.before.figures[name].record(),
+                "after": self.after.figures[name].record(),
+            }
+            for name in TOLD
+        }
+        facts = {
+            "tiles": len(self.after.predictions.labels),
+            "places": self.places,
+            "counts": dict(self.after.support),
+        }
+        return {**facts, **figures, "intervals": self.after.method, "how": WORDS}
+
+
+def too_few(labels: NDArray[np.int64], places: NDArray[np.int64], names: Sequence[str]) -> str:
+    """Return a sentence if the labels are too few to leave some out; nothing if they are enough."""
+    total = len(np.unique(places))
+    of_class = {
+        names[label]: len(np.unique(places[labels == label]))
+        for label in np.unique(labels).tolist()
+    }
+    poor = [f"{name} ({count})" for name, count in of_class.items() if count < LEAST_OF_A_CLASS]
+    if len(of_class) < 2:  # noqa: PLR2004  (a class and another)
+        return "Too few labels to measure: all are of one class."
+    if poor:
+        fewer = ", ".join(poor)
+        need = f"each class needs {LEAST_OF_A_CLASS} places apart, and these have fewer"
+        return f"Too few labels to measure: {need}: {fewer}."
+    if total < LEAST_PLACES:
+        return f"Too few labels to measure: {total} places apart, and it takes {LEAST_PLACES}."
+    return ""
+
+
+def leave_places_out(
+    old: Head, lesson: Lesson, spec: TuningSpec, split: Split
+) -> Generator[Step, None, HeldOut]:
+    """Teach a head without each part of the places in turn, and measure it there.
+
+    Parameters
+    ----------
+    old, lesson, spec
+        As for `tune_head`.
+    split
+        Places and parts; `too_few` has nothing against them.
+    """
+    parts = parts_of(lesson.labels, split)
+    logits = np.zeros((len(lesson.labels), len(old.weight)))
+    for part in range(parts.max() + 1):
+        out = np.flatnonzero(parts == part)
+        head = tune_head(old, lesson.part(np.flatnonzero(parts != part)), spec)
+        logits[out] = head.logits(lesson.features[out])
+        yield Step("leaving out", part + 1, int(parts.max()) + 1)
+    before, after = (
+        _evaluated(values, lesson, split) for values in (old.logits(lesson.features), logits)
+    )
+    return HeldOut(before, after, len(np.unique(split.places)))
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """How places are left out.
+
+    Attributes
+    ----------
+    places
+        int64, (N,): which place each labelled tile belongs to.
+    class_names
+        Of all classes, the new ones behind.
+    folds
+        Parts of about as many places of every class.
+    seed
+        Of the parts and the intervals.
+    """
+
+    places: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    folds: int = 5
+    seed: int = 0
+
+
+def parts_of(labels: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
+    """Return the part that each label is in, (N,).
+
+    Places stay whole, and those of a class are dealt in turn.
+    """
+    places = np.unique(split.places)
+    usual = {place: _most_common(labels[split.places == place]) for place in places.tolist()}
+    drawn = np.random.default_rng(split.seed).permutation(places).tolist()
+    dealt = sorted(drawn, key=lambda place: usual[place])  # stable: by chance within a class
+    part_of = {place: number % min(split.folds, len(dealt)) for number, place in enumerate(dealt)}
+    return np.array([part_of[place] for place in split.places.tolist()], np.int64)
+
+
+def _most_common(labels: NDArray[np.int64]) -> int:
+    return int(Counter(labels.tolist()).most_common(1)[0][0])
+
+
+def _evaluated(logits: NDArray[np.float64], lesson: Lesson, split: Split) -> Evaluation:
+    predictions = Predictions(
+        labels=lesson.labels,
+        logits=logits,
+        class_names=split.class_names,
+        groups=tuple(map(str, split.places.tolist())),
+        activation="sigmoid" if lesson.activation == "sigmoid" else "softmax",
+    )
+    return evaluate_predictions(
+        predictions, EvaluationSpec(intervals=IntervalSpec(seed=split.seed))
+    )

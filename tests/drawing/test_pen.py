@@ -1,0 +1,74 @@
+"""The sheet that pictures are drawn on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from slidecam.drawing.pen import DPI, Pen, Place, Type, as_hex
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+LOOK = Type(10)
+
+
+def pixels(pen: Pen, folder: Path) -> NDArray[np.uint8]:
+    pen.save(folder / "sheet.png")
+    with Image.open(folder / "sheet.png") as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def test_a_box_stands_where_it_was_put_in_inches_from_the_top_left(tmp_path: Path) -> None:
+    pen = Pen(4, 2)
+    pen.box(Place(1, 0.5, 2, 1), "#ff0000")
+    picture = pixels(pen, tmp_path)
+    assert picture.shape == (2 * DPI, 4 * DPI, 3)
+    red = (picture[:, :, 1] == 0).nonzero()
+    assert (red[0].min(), red[0].max() + 1) == pytest.approx((0.5 * DPI, 1.5 * DPI), abs=1)
+    assert (red[1].min(), red[1].max() + 1) == pytest.approx((DPI, 3 * DPI), abs=1)
+
+
+def test_an_image_fills_its_place_right_way_up(tmp_path: Path) -> None:
+    pen = Pen(4, 2)
+    halves = np.zeros((2, 1, 3), np.uint8)
+    halves[0, 0], halves[1, 0] = (255, 0, 0), (0, 0, 255)
+    pen.image(Place(1, 0.5, 2, 1), halves)
+    picture = pixels(pen, tmp_path)
+    assert picture[int(0.7 * DPI), 2 * DPI].tolist() == [255, 0, 0]
+    assert picture[int(1.3 * DPI), 2 * DPI].tolist() == [0, 0, 255]
+    assert picture[int(0.3 * DPI), 2 * DPI].tolist() == [255, 255, 255]
+
+
+def test_words_that_are_too_long_are_cut_to_their_room() -> None:
+    pen = Pen(4, 2)
+    cut = pen._fitted("averylongnameofaslide", LOOK, 1.0)
+    assert cut.startswith("avery")
+    assert cut.endswith("…")
+    assert pen.measure(cut, LOOK) <= 1.0
+    assert pen.measure("averylongnameofaslide"[: len(cut)] + "…", LOOK) > 1.0
+
+
+def test_words_that_fit_are_left_alone() -> None:
+    assert Pen(4, 2)._fitted("short", LOOK, 1.0) == "short"
+
+
+def test_the_measure_of_words_is_what_is_drawn(tmp_path: Path) -> None:
+    pen = Pen(4, 1)
+    pen.text(0.5, 0.6, "Hamburgefonts", Type(14, weight="bold"))
+    dark = (pixels(pen, tmp_path).min(axis=2) < 200).any(axis=0).nonzero()[0]
+    drawn = (dark.max() - dark.min()) / DPI
+    assert pen.measure("Hamburgefonts", Type(14, weight="bold")) == pytest.approx(drawn, abs=0.05)
+
+
+def test_what_the_font_lacks_becomes_a_square() -> None:
+    assert Pen(1, 1)._drawable("a腫\nb") == "a□□b"
+
+
+def test_colours_are_told_in_hexadecimal() -> None:
+    assert as_hex((0, 128, 255)) == "#0080ff"

@@ -1,0 +1,303 @@
+"""Which file is of which class, patient and part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from slidecam.errors import DataSetError
+from slidecam.learning.data.pictures import (
+    PARTS,
+    PictureSpec,
+    check_pictures,
+    read_picture_set,
+    write_picture_table,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def put(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4)).save(path)
+    return root
+
+
+def table(root: Path, *lines: str) -> Path:
+    path = root / "list.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_class_folders_are_read_in_sorted_order(tmp_path: Path) -> None:
+    pictures = read_picture_set(put(tmp_path, "b/2.png", "b/1.JPG", "a/deep/er/3.tif"))
+    assert pictures.class_names == ("a", "b")
+    assert pictures.names == ("a/deep/er/3.tif", "b/1.JPG", "b/2.png")
+    assert pictures.labels.tolist() == [0, 1, 1]
+    assert pictures.labels.dtype == np.int64
+    assert pictures.parts == ("", "", "")
+    assert pictures.groups is None
+    assert not pictures.is_split
+    assert pictures.counts() == {"a": 1, "b": 2}
+
+
+def test_folders_of_parts_are_read_by_their_usual_names(tmp_path: Path) -> None:
+    put(
+        tmp_path, "Training/a/1.png", "Training/b/2.png", "validation/a/3.png", "validation/b/4.png"
+    )
+    pictures = read_picture_set(put(tmp_path, "Testing/a/5.png", "Testing/b/6.png"))
+    assert {part: pictures.part(part).names for part in PARTS} == {
+        "train": ("Training/a/1.png", "Training/b/2.png"),
+        "val": ("validation/a/3.png", "validation/b/4.png"),
+        "test": ("Testing/a/5.png", "Testing/b/6.png"),
+    }
+    assert pictures.is_split
+    assert pictures.notes == ()
+
+
+def test_hidden_files_and_checkpoints_are_passed_over(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        "a/1.png",
+        "b/2.png",
+        "a/.ipynb_checkpoints/1.png",
+        ".ipynb_checkpoints/x.png",
+        "b/.hidden.png",
+    )
+    pictures = read_picture_set(tmp_path)
+    assert pictures.names == ("a/1.png", "b/2.png")
+    assert pictures.notes == ()
+
+
+def test_files_that_are_no_pictures_are_counted(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.png", "b/2.png")
+    (tmp_path / "a" / "Thumbs.db").touch()
+    (tmp_path / "b" / "notes.txt").touch()
+    (note,) = read_picture_set(tmp_path).notes
+    assert note == "Left out, no pictures by their suffix (2): a/Thumbs.db, b/notes.txt."
+
+
+def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.png", "b/2.png")
+    (tmp_path / "c").mkdir()
+    with pytest.raises(DataSetError, match=r"c: there is no picture in this class folder"):
+        read_picture_set(tmp_path)
+
+
+def test_one_class_only_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match=r"one class only, 'a'"):
+        read_picture_set(put(tmp_path, "a/1.png", "a/2.png"))
+
+
+def test_an_empty_folder_and_a_missing_one_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match="there is no picture"):
+        read_picture_set(tmp_path)
+    with pytest.raises(DataSetError, match=r"gone: there is no such file"):
+        read_picture_set(tmp_path / "gone")
+
+
+def test_a_class_that_only_the_test_part_has_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "train/a/1.png", "train/b/2.png", "test/a/3.png", "test/B/4.png")
+    with pytest.raises(DataSetError, match=r"test has pictures of 'B', and train has none"):
+        read_picture_set(tmp_path)
+
+
+def test_a_class_that_the_test_part_lacks_is_told(tmp_path: Path) -> None:
+    put(tmp_path, "train/a/1.png", "train/b/2.png", "test/a/3.png")
+    assert read_picture_set(tmp_path).notes == ("test has no picture of b, which train has.",)
+
+
+def test_a_test_part_alone_is_enough_to_be_measured_on(tmp_path: Path) -> None:
+    pictures = read_picture_set(put(tmp_path, "test/a/3.png", "test/b/4.png"))
+    assert len(pictures.part("test")) == 2
+
+
+def test_a_part_beside_a_class_is_unclear(tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match=r"tumour: this folder lies beside train"):
+        read_picture_set(put(tmp_path, "train/a/1.png", "tumour/2.png"))
+
+
+def test_named_classes_give_the_order_and_refuse_others(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.png", "b/2.png")
+    pictures = read_picture_set(tmp_path, PictureSpec(class_names=("b", "c", "a")))
+    assert pictures.labels.tolist() == [2, 0]
+    assert pictures.counts() == {"b": 1, "c": 0, "a": 1}
+    with pytest.raises(DataSetError, match=r"1\.png: its class 'a' is none of b, c"):
+        read_picture_set(tmp_path, PictureSpec(class_names=("b", "c")))
+
+
+def test_the_patient_is_found_in_the_file_name(tmp_path: Path) -> None:
+    put(tmp_path, "0/10261_idx5_x1_y1.png", "1/10261_idx5_x2_y1.png", "1/10299_idx5_x1_y1.png")
+    pictures = read_picture_set(tmp_path, PictureSpec(group_pattern=r"^(?P<group>\d+)_idx"))
+    assert pictures.groups == ("10261", "10261", "10299")
+    assert pictures.part("").rows([2]).groups == ("10299",)
+
+
+def test_a_pattern_with_a_slash_is_looked_for_in_the_path(tmp_path: Path) -> None:
+    put(tmp_path, "a/P1/x/1.png", "b/P2/x/2.png")
+    assert read_picture_set(tmp_path, PictureSpec(group_pattern=r"/(?P<group>P\d)/")).groups == (
+        "P1",
+        "P2",
+    )
+
+
+def test_the_patient_may_be_a_folder_below_the_class(tmp_path: Path) -> None:
+    put(tmp_path, "a/P1/x/1.png", "b/P2/2.png")
+    assert read_picture_set(tmp_path, PictureSpec(group_folder=True)).groups == ("P1", "P2")
+    put(tmp_path, "b/3.png")
+    with pytest.raises(DataSetError, match=r"3\.png: it lies in no folder of a patient"):
+        read_picture_set(tmp_path, PictureSpec(group_folder=True))
+
+
+def test_a_name_without_a_patient_is_named(tmp_path: Path) -> None:
+    put(tmp_path, "a/7_idx.png", "b/other.png")
+    with pytest.raises(
+        DataSetError, match=r"other\.png: group_pattern .* finds no group in 'other\.png'"
+    ):
+        read_picture_set(tmp_path, PictureSpec(group_pattern=r"^(?P<group>\d+)_idx"))
+
+
+def test_the_class_may_be_anywhere_in_the_path(tmp_path: Path) -> None:
+    put(tmp_path, "fold_0/all/1.png", "fold_0/hem/2.png", "fold_1/hem/3.png")
+    pictures = read_picture_set(
+        tmp_path,
+        PictureSpec(label_pattern=r"/(?P<label>all|hem)/", group_pattern=r"(?P<group>fold_\d)/"),
+    )
+    assert pictures.class_names == ("all", "hem")
+    assert pictures.labels.tolist() == [0, 1, 1]
+    assert pictures.groups == ("fold_0", "fold_0", "fold_1")
+
+
+def test_a_part_of_the_data_can_be_picked(tmp_path: Path) -> None:
+    put(tmp_path, "a/40X/1.png", "a/100X/2.png", "b/40X/3.png", "b/40X/3_mask.png")
+    pictures = read_picture_set(tmp_path, PictureSpec(only_pattern=r"^(?!.*_mask).*/40X/"))
+    assert pictures.names == ("a/40X/1.png", "b/40X/3.png")
+
+
+@pytest.mark.parametrize(
+    ("spec", "word"),
+    [
+        ({"group_pattern": "("}, "no regular expression"),
+        ({"group_pattern": r"^\d+"}, r"no \(\?P<group>…\)"),
+        ({"label_pattern": "x"}, r"no \(\?P<label>…\)"),
+        ({"group_pattern": "(?P<group>x)", "group_folder": True}, "both"),
+    ],
+)
+def test_a_pattern_that_cannot_work_is_refused_at_once(spec: dict[str, str], word: str) -> None:
+    with pytest.raises(DataSetError, match=word):
+        PictureSpec(**spec)  # type: ignore[arg-type]  # text and flags, as parametrised
+
+
+def test_a_table_lists_pictures_relative_to_itself(tmp_path: Path) -> None:
+    put(tmp_path, "x/1.png", "x/2.png", "3.png")
+    path = table(
+        tmp_path,
+        "path,label,group,split,x",
+        "x/1.png,b,P1,train,7",
+        "x/2.png,a,P2,train,7",
+        "3.png,a,P3,Testing,7",
+    )
+    pictures = read_picture_set(path)
+    assert pictures.class_names == ("a", "b")
+    assert pictures.labels.tolist() == [1, 0, 0]
+    assert pictures.groups == ("P1", "P2", "P3")
+    assert pictures.parts == ("train", "train", "test")
+    check_pictures(pictures.paths)
+
+
+def test_a_folder_with_a_table_is_read_by_it(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.png", "b/2.png", "b/not_listed.png")
+    table(tmp_path, "path,label,group", "a/1.png,a,S1", "b/2.png,b,S1").rename(
+        tmp_path / "pictures.csv"
+    )
+    pictures = read_picture_set(tmp_path)
+    assert pictures.names == ("a/1.png", "b/2.png")
+    assert pictures.groups == ("S1", "S1")
+
+
+@pytest.mark.parametrize(
+    ("lines", "word"),
+    [
+        (["path,class", "1.png,a"], r"list\.csv: there is no column 'label' among path, class"),
+        (
+            [""],
+            (
+                r"list\.csv: the table is empty\. List a picture a line, below the columns path and"
+                r" label"
+            ),
+        ),
+        (["path,label", "1.png,a", ",b"], r"line 3: the path or the label is empty"),
+        (
+            ["path,label,split", "1.png,a,train", "2.png,b,holdout"],
+            r"line 3: there is no split 'holdout'",
+        ),
+        (
+            ["path,label", "1.png,a", "gone.png,b"],
+            r"1 of its 2 pictures are not there, the first is .*gone\.png",
+        ),
+        (["path,label", "1.png,a", "1.png,b"], r"1\.png is listed more than once"),
+        (
+            ["path,label,group", "1.png,a,P", "2.png,b,"],
+            r"2\.png has no group, and others have one",
+        ),
+        (
+            ["path,label,split", "1.png,a,", "2.png,b,test"],
+            r"1\.png has no split, and others have one",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_told(tmp_path: Path, lines: list[str], word: str) -> None:
+    put(tmp_path, "1.png", "2.png")
+    with pytest.raises(DataSetError, match=word):
+        read_picture_set(table(tmp_path, *lines))
+
+
+def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(DataSetError, match=r"a\.csv: this is no table"):
+        read_picture_set(tmp_path / "a.csv")
+
+
+def test_a_patient_in_two_parts_is_told(tmp_path: Path) -> None:
+    put(tmp_path, "train/a/7_1.png", "train/b/8_2.png", "test/a/7_3.png", "test/b/9_4.png")
+    (note,) = read_picture_set(tmp_path, PictureSpec(group_pattern=r"^(?P<group>\d)_")).notes
+    assert note == "Patients or slides in more than one part (1): 7."
+
+
+def test_a_written_table_is_read_back(tmp_path: Path) -> None:
+    put(tmp_path / "data", "train/a/7.png", "train/b/8.png", "test/a/9.png", "test/b/10.png")
+    pictures = read_picture_set(tmp_path / "data", PictureSpec(group_pattern=r"(?P<group>\d+)"))
+    write_picture_table(pictures, tmp_path / "data" / "split.csv")
+    again = read_picture_set(tmp_path / "data" / "split.csv")
+    assert again.names == pictures.names
+    assert again.labels.tolist() == pictures.labels.tolist()
+    assert again.groups == pictures.groups
+    assert again.parts == pictures.parts
+
+
+@pytest.mark.shared_data
+def test_the_real_sets_have_the_counts_of_their_readme(shared_data: Path) -> None:
+    mri = read_picture_set(shared_data / "brain_tumor_mri")
+    assert mri.part("train").counts() == {
+        "glioma": 600,
+        "meningioma": 600,
+        "notumor": 362,
+        "pituitary": 600,
+    }
+    assert set(mri.part("val").counts().values()) == {40}
+    assert set(mri.part("test").counts().values()) == {60}
+    idc = read_picture_set(
+        shared_data / "idc_breast_patches", PictureSpec(group_pattern=r"^(?P<group>\d+)_idx")
+    )
+    assert idc.class_names == ("0_nonidc", "1_idc")
+    assert idc.notes == ()
+    busi = read_picture_set(shared_data / "busi")
+    assert busi.counts() == {"benign": 300, "malignant": 107, "normal": 80}
+    for pictures in (mri, idc, busi):
+        check_pictures(pictures.paths)

@@ -1,0 +1,172 @@
+"""Pictures become the pixels that inference would see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from slidecam import streaming
+from slidecam.errors import DataSetError, UsageError
+from slidecam.geometry import LevelBox
+from slidecam.learning.data.pixels import (
+    RESAMPLING,
+    check_pictures,
+    load_pictures,
+    load_pixels,
+    picture_batches,
+)
+from slidecam.sources import open_source
+from slidecam.steps import result_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Noise = Callable[[int, int], NDArray[np.uint8]]
+
+MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+
+
+def picture(mode: str, pixels: NDArray[np.uint8]) -> Image.Image:
+    if mode == "I;16":
+        return Image.fromarray(pixels[:, :, 0].astype(np.uint16) * 257)
+    image = Image.fromarray(pixels)
+    if mode in {"LA", "RGBA"}:
+        image.putalpha(Image.fromarray(pixels[:, :, 2]))
+    return image.convert(mode)
+
+
+def test_the_filters_are_those_of_inference() -> None:
+    assert RESAMPLING == streaming.RESAMPLING
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_kind_of_png_gives_what_inference_reads_from_it(
+    tmp_path: Path, noise: Noise, mode: str
+) -> None:
+    path = tmp_path / "a.png"
+    picture(mode, noise(40, 40)).save(path)
+    with open_source(path) as source:
+        read = source.read(0, LevelBox(0, 0, 40, 40))
+    np.testing.assert_array_equal(load_pixels(path, 40), read)
+
+
+@pytest.mark.parametrize("name", ["nearest", "bilinear", "bicubic"])
+def test_the_whole_picture_is_resized_to_the_square_by_pillow(
+    tmp_path: Path, noise: Noise, name: str
+) -> None:
+    pixels = noise(90, 50)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    expected = np.asarray(Image.fromarray(pixels).resize((24, 24), streaming.RESAMPLING[name]))
+    loaded = load_pixels(tmp_path / "a.png", 24, name)
+    assert loaded.dtype == np.uint8
+    np.testing.assert_array_equal(loaded, expected)
+
+
+def test_a_picture_of_the_right_size_is_left_as_it_is(tmp_path: Path, noise: Noise) -> None:
+    Image.fromarray(noise(32, 32)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(load_pixels(tmp_path / "a.png", 32, "bicubic"), noise(32, 32))
+
+
+def test_what_is_transparent_lies_on_white(tmp_path: Path) -> None:
+    clear = Image.new("RGBA", (4, 4), (200, 0, 0, 0))
+    clear.putpixel((0, 0), (200, 0, 0, 255))
+    clear.save(tmp_path / "a.png")
+    pixels = load_pixels(tmp_path / "a.png", 4)
+    assert pixels[0, 0].tolist() == [200, 0, 0]
+    assert pixels[1, 1].tolist() == [255, 255, 255]
+
+
+def test_a_palette_with_a_transparent_colour_lies_on_white_too(tmp_path: Path) -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "a.png", transparency=1)
+    assert load_pixels(tmp_path / "a.png", 2, "nearest")[0].tolist() == [
+        [10, 20, 30],
+        [255, 255, 255],
+    ]
+
+
+def test_sixteen_bits_keep_their_range(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 32768], [65535, 257]], np.uint16)).save(tmp_path / "a.tif")
+    assert load_pixels(tmp_path / "a.tif", 2)[:, :, 0].tolist() == [[0, 128], [255, 1]]
+
+
+def test_an_exif_rotation_is_applied(tmp_path: Path) -> None:
+    image = Image.new("RGB", (16, 16))
+    image.paste((255, 255, 255), (0, 0, 16, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    image.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    pixels = load_pixels(tmp_path / "a.jpg", 16)
+    assert pixels[:, 12:].min() > 200
+    assert pixels[:, :4].max() < 50
+
+
+def test_cmyk_becomes_red_green_blue(tmp_path: Path) -> None:
+    Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "a.jpg")
+    red, green, _blue = load_pixels(tmp_path / "a.jpg", 4)[0, 0].tolist()
+    assert red > 200
+    assert green < 60
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n\0\0"])
+def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.png").write_bytes(content)
+    with pytest.raises(DataSetError, match=r"bad\.png: this picture cannot be read"):
+        load_pixels(tmp_path / "bad.png", 8)
+    with pytest.raises(DataSetError, match=r"1 of 1 pictures cannot be opened: .*bad\.png"):
+        check_pictures([tmp_path / "bad.png"])
+
+
+def test_a_picture_that_is_cut_off_is_named_when_it_is_loaded(tmp_path: Path, noise: Noise) -> None:
+    Image.fromarray(noise(64, 64)).save(tmp_path / "whole.jpg")
+    content = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "half.jpg").write_bytes(content[: len(content) // 2])
+    check_pictures([tmp_path / "half.jpg"])
+    with pytest.raises(DataSetError, match=r"half\.jpg"):
+        result_of(load_pictures([tmp_path / "whole.jpg", tmp_path / "half.jpg"], 8))
+
+
+def test_fractions_are_refused_with_a_remedy(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(DataSetError, match="save it with 8 or 16 bits"):
+        load_pixels(tmp_path / "a.tif", 4)
+
+
+def test_an_unknown_interpolation_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="bicubic"):
+        load_pixels(tmp_path / "a.png", 4, "lanczos")
+
+
+def test_many_bad_pictures_are_counted(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{index}.png" for index in range(8)]
+    with pytest.raises(DataSetError, match=r"8 of 8 .* \(and 3 more\)"):
+        check_pictures(paths)
+
+
+def test_loaded_together_they_are_what_each_is_alone(tmp_path: Path, noise: Noise) -> None:
+    paths = []
+    for index in range(70):
+        paths.append(tmp_path / f"{index}.png")
+        Image.fromarray(noise(20 + index, 20)).save(paths[-1])
+    alone = torch.from_numpy(np.stack([load_pixels(path, 16) for path in paths]))
+    work = load_pictures(paths, 16, workers=3)
+    steps = [next(work), next(work)]
+    assert [(step.done, step.total) for step in steps] == [(64, 70), (70, 70)]
+    assert torch.equal(result_of(load_pictures(paths, 16)), alone)
+    batches = list(picture_batches(paths, 16, batch=32, workers=2))
+    assert [len(batch) for batch in batches] == [32, 32, 6]
+    assert torch.equal(torch.cat(batches), alone)
+
+
+def test_nothing_to_load_is_an_empty_tensor() -> None:
+    assert result_of(load_pictures([], 8)).shape == (0, 8, 8, 3)
+    assert list(picture_batches([], 8)) == []

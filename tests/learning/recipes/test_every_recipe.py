@@ -1,0 +1,118 @@
+"""Every recipe in training/ is found and says how it is called.
+
+Each trains two steps to a bundle that classifies.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+import torch
+
+from slidecam.learning.recipes.recipe import read_recipe
+from slidecam.learning.training.call import TrainingCall
+from slidecam.learning.training.training import train
+from slidecam.models import open_bundle
+from slidecam.steps import result_of
+
+if TYPE_CHECKING:
+    from slidecam.learning.recipes.tables import Recipe
+
+TRAINING = Path(__file__).parents[2] / "training"
+RECIPES = sorted(TRAINING.rglob("*.toml"))
+NAMES = [path.stem for path in RECIPES]
+
+COUNT = 14
+
+SMALL = [
+    "model.weights=none",
+    "data.input_px=64",
+    "data.train=0.5",
+    "data.val=0.25",
+    "data.test=0.25",
+    *(f"data.{name}_pattern=" for name in ("group", "label", "only")),
+]
+TWO_STEPS = ["train.steps=2", "train.epochs=1", "train.batch=2"]
+
+
+class MakePictures(Protocol):
+    def __call__(
+        self, folder: Path, classes: Any = ..., count: int = ..., edge: int = ...
+    ) -> Path: ...
+
+
+def settings_of(table: dict[str, Any]) -> list[str]:
+    """Return what makes a recipe small enough for a test.
+
+    Its network, unfreezing and loss stay as they are.
+    """
+    settings = [*SMALL, "train.seed=1"]
+    if "graph" in table:
+        return [*settings, "graph.neighbours=3", "graph.epochs=2"]
+    settings += [
+        *TWO_STEPS,
+        *(f"phase.{number}.epochs=1" for number in range(len(table.get("phase", [])))),
+    ]
+    if "features" in table:
+        settings.append("features.copies=1")
+    if table["model"]["architecture"] == "slidecam/simple_cnn":
+        settings.append("model.architecture_args={input_px = 64}")
+    return settings
+
+
+def command_of(path: Path) -> list[str]:
+    """Return the first command in a recipe's header, without its ``#``."""
+    lines = (
+        line.removeprefix("#").strip() for line in path.read_text(encoding="utf-8").splitlines()
+    )
+    return shlex.split(next(line for line in lines if line.startswith("slidecam ")))
+
+
+def test_all_recipes_are_found() -> None:
+    assert len(RECIPES) == COUNT, NAMES
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=NAMES)
+def test_the_header_is_the_command(path: Path) -> None:
+    command = command_of(path)
+    assert command[:2] == ["slidecam", "train"]
+    assert Path(command[2]) == Path("training") / path.relative_to(TRAINING)
+    assert {"--data", "--out"} <= set(command)
+    pairs = [command[place + 1] for place, word in enumerate(command) if word == "--set"]
+    recipe = read_recipe(path, pairs)
+    assert ("--weights" in command) == (recipe.model.weights == "file")
+    assert path.read_text(encoding="utf-8").startswith("#")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=NAMES)
+def test_it_trains_two_steps_to_a_bundle_that_classifies_and_explains(
+    path: Path, tmp_path: Path, make_pictures: MakePictures
+) -> None:
+    if "graph" in tomllib.loads(path.read_text(encoding="utf-8")):
+        pytest.importorskip("torch_geometric")
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    names = table.get("data", {}).get("classes", ["blue", "green", "red"])
+    recipe = read_recipe(path, settings_of(table))
+    data = make_pictures(tmp_path / "data", names, count=8, edge=64)
+    done = result_of(train(recipe, data, TrainingCall(tmp_path / "out", device="cpu", pages=False)))
+    _check(recipe, tmp_path / "out", names, done.history)
+    shutil.rmtree(tmp_path / "out")  # some are of 200 MB
+
+
+def _check(recipe: Recipe, out: Path, names: list[str], history: list[dict[str, Any]]) -> None:
+    bundle = open_bundle(out / "bundle")
+    assert bundle.card.class_names == tuple(names)
+    classifier = bundle.classifier()
+    passed = classifier.run(torch.full((2, 64, 64, 3), 90, dtype=torch.uint8), gradients=True)
+    assert passed.logits.shape == (2, len(names))
+    assert passed.logits.isfinite().all()
+    assert passed.activation is not None
+    (gradient,) = torch.autograd.grad(passed.logits[:, 0].sum(), passed.activation)
+    assert gradient.isfinite().all()
+    assert len(history) == (len(recipe.phases) if recipe.graph is None else 2)
+    assert (out / "evaluation" / "test" / "evaluation.json").is_file()

@@ -1,0 +1,399 @@
+"""The desk: what a run shows in a viewer while it goes, and afterwards; all without a window."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from napari.layers import Layer
+from napari.layers._source import layer_source
+
+from slidecam.errors import UsageError
+from slidecam.geometry import Box, Spacing
+from slidecam.plugin.areas import shapes_layer
+from slidecam.plugin.cells import NO_TILE
+from slidecam.plugin.compat import camera
+from slidecam.plugin.figure import slide_part, write_view
+from slidecam.plugin.job import Began, Ended, Heat, RunJob, RunOrder, Said, Tiles, Writing
+from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
+from slidecam.plugin.placing import Placing
+from slidecam.plugin.region import Region, within
+from slidecam.plugin.slide import slide_layer
+from slidecam.plugin.viewer_state import SPOT, Desk
+from slidecam.prediction.pipeline import predict
+from slidecam.runs.spec import PredictSpec
+from slidecam.store import RunStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari.components import ViewerModel
+
+    from slidecam.plugin.open_run import ShownRun
+
+SPEC = PredictSpec(batch=4, workers=1, device="cpu", existing="resume")
+
+
+@pytest.fixture
+def desk(viewer: ViewerModel, small_slide: Path) -> Desk:
+    viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
+    return Desk(viewer)
+
+
+def follow(desk: Desk, update: Any) -> None:
+    takers: dict[type, Any] = {
+        Began: desk.began,
+        Tiles: desk.tiles,
+        Heat: desk.heat,
+        Ended: desk.ended,
+    }
+    if not isinstance(update, Said | Writing):
+        takers[type(update)](update)
+
+
+def order(slide: Path, bundle: Path, out: Path, region: Region | None = None) -> RunOrder:
+    return RunOrder(str(slide), bundle, out, SPEC, region)
+
+
+def names(desk: Desk) -> list[str]:
+    return [layer.name for layer in desk.viewer.layers]
+
+
+def class_layer(desk: Desk) -> Any:
+    return next(desk.overlays(CLASS))
+
+
+def first_corner(layer: Any) -> Any:
+    """Return where the outer corner of a raster's first pixel lies."""
+    return np.asarray(layer.translate) - np.asarray(layer.scale) / 2
+
+
+class Clock:
+    """Seconds that pass with every look at them."""
+
+    def __init__(self, step: float) -> None:
+        self.now, self.step = 0.0, step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+def test_tiles_appear_while_the_run_goes_and_end_as_the_store_has_them(
+    desk: Desk, small_slide: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    job = RunJob(order(small_slide, tiny_bundle, tmp_path), Clock(0.3))
+    seen = []
+    for update in job.updates():
+        follow(desk, update)
+        if isinstance(update, Tiles):
+            seen.append(int((class_layer(desk).data > 0).sum()))
+    assert len(seen) > 2
+    assert seen == sorted(seen)
+    assert seen[-1] == len(RunStore.open(tmp_path / "small"))
+    run = desk.run
+    assert run is not None
+    assert run.is_finished
+    np.testing.assert_array_equal(class_layer(desk).data[run.cells.places], run.table.winners + 1)
+    for layer in desk.overlays(PROBABILITY):
+        index = run.table.class_names.index(layer.metadata["class"])
+        np.testing.assert_array_equal(
+            layer.data[run.cells.places], run.table.probabilities[:, index]
+        )
+    assert len(list(desk.overlays(HEAT))) == 3
+    assert not [name for name in names(desk) if "so far" in name]
+
+
+def test_a_heatmap_is_painted_before_the_run_is_over(
+    desk: Desk,
+    small_slide: Path,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("slidecam.plugin.job.HEAT_EVERY", 0.5)
+    monkeypatch.setattr("slidecam.plugin.job.HEAT_SHARE", 1)
+    heats = []
+    for update in RunJob(order(small_slide, tiny_bundle, tmp_path), Clock(0.3)).updates():
+        follow(desk, update)
+        if isinstance(update, Heat):
+            heats.append(int(np.isfinite(update.levels[0][0]).sum()))
+            so_far = [name for name in names(desk) if "so far" in name]
+            assert so_far == [f"small: Grad-CAM++ {name} (so far)" for name in "ABC"]
+    assert len(heats) > 1
+    assert heats == sorted(heats)
+
+
+def test_the_same_run_from_the_widget_and_from_the_command_line_gives_equal_stores(
+    desk: Desk, small_slide: Path, small_out: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    for update in RunJob(order(small_slide, tiny_bundle, tmp_path)).updates():
+        follow(desk, update)
+    mine, theirs = RunStore.open(tmp_path / "small"), RunStore.open(small_out / "small")
+    assert mine.digest == theirs.digest
+    for name in ("boxes", "status", "logits", "probabilities", "order"):
+        np.testing.assert_array_equal(getattr(mine, name), getattr(theirs, name))
+    assert mine.maps is not None
+    assert theirs.maps is not None
+    np.testing.assert_array_equal(mine.maps[:], theirs.maps[:])
+
+
+def test_a_run_that_was_stopped_goes_on_from_where_it_was_by_the_other_door(
+    desk: Desk, small_slide: Path, small_out: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    job = RunJob(order(small_slide, tiny_bundle, tmp_path), Clock(0.3))
+    for update in job.updates():
+        follow(desk, update)
+        if isinstance(update, Tiles):
+            job.stop()
+    assert isinstance(update, Ended)
+    assert update.stopped
+    done = int((RunStore.open(tmp_path / "small").status == 1).sum())
+    assert 0 < done < len(RunStore.open(tmp_path / "small"))
+    assert desk.run is not None
+    assert not desk.run.is_finished
+    for _event in predict(small_slide, tiny_bundle, tmp_path, SPEC):
+        pass
+    np.testing.assert_array_equal(
+        RunStore.open(tmp_path / "small").logits, RunStore.open(small_out / "small").logits
+    )
+
+
+def test_what_goes_wrong_ends_the_run_with_its_remedy(
+    tiny_bundle: Path, small_slide: Path, small_out: Path
+) -> None:
+    other = RunOrder(
+        str(small_slide), tiny_bundle, small_out, PredictSpec(overlap=0.5, existing="resume")
+    )
+    (ended,) = [update for update in RunJob(other).updates() if isinstance(update, Ended)]
+    assert ended.run is None
+    assert "overlap was 0.0, is 0.5" in ended.problem
+    assert "--overwrite" in ended.problem
+
+
+def test_a_run_of_the_open_slide_is_recognised_and_shown_at_once(
+    desk: Desk, small_out: Path, tmp_path: Path
+) -> None:
+    assert desk.recognise(tmp_path) is None
+    shown = desk.recognise(small_out)
+    assert shown is not None
+    assert names(desk)[-4:] == ["small: class", *(f"small: Grad-CAM++ {name}" for name in "ABC")]
+    before = names(desk)
+    desk.recognise(small_out)
+    assert names(desk) == before
+
+
+def test_what_was_cleared_while_a_run_went_on_is_shown_with_the_slide_again(
+    desk: Desk, small_slide: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    for update in RunJob(order(small_slide, tiny_bundle, tmp_path), Clock(0.3)).updates():
+        follow(desk, update)
+        if isinstance(update, Tiles):
+            desk.viewer.layers.clear()
+    assert names(desk) == [], "heatmaps of a slide that is gone would lie there alone"
+    desk.viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
+    run = desk.recognise(tmp_path)
+    assert run is not None
+    assert run.is_finished
+    assert len(list(desk.overlays(CLASS, PROBABILITY, HEAT))) == 7
+
+
+def test_the_slide_that_was_chosen_last_stays_the_one_that_is_looked_at(
+    desk: Desk, write_slide: Any, tmp_path: Path
+) -> None:
+    def name() -> str | None:
+        facts = desk.slide()
+        return None if facts is None else facts.name
+
+    first = desk.viewer.layers[0]
+    other = desk.viewer.add_layer(
+        Layer.create(*slide_layer(write_slide(tmp_path / "other.tif", 200, 100))[0])
+    )
+    assert name() == "other"
+    desk.viewer.layers.selection.active = first
+    assert name() == "small"
+    desk.viewer.add_shapes(name="drawn")
+    assert name() == "small", (
+        "shapes are drawn on the slide that was looked at, and not on the topmost"
+    )
+    desk.viewer.layers.remove(first)
+    assert name() == "other"
+    desk.viewer.layers.remove(other)
+    assert name() is None
+
+
+def test_a_run_of_another_slide_of_that_name_is_not(
+    desk: Desk, tmp_path: Path, tiny_bundle: Path, write_slide: Any
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = write_slide(tmp_path / "other" / "small.tif", 300, 300, seed=3)
+    for _event in predict(other, tiny_bundle, tmp_path / "out", SPEC):
+        pass
+    assert desk.recognise(tmp_path / "out") is None
+
+
+def test_the_threshold_hides_what_is_less_probable(desk: Desk, own_run: ShownRun) -> None:
+    desk.show(own_run)
+    best = np.nanmax(own_run.table.probabilities, axis=1)
+    threshold = float(np.median(best))
+    desk.set_threshold(threshold)
+    assert int((class_layer(desk).data > 0).sum()) == int((best >= threshold).sum())
+    assert next(desk.overlays(PROBABILITY)).contrast_limits[0] == pytest.approx(threshold)
+    desk.set_threshold(0)
+    assert int((class_layer(desk).data > 0).sum()) == len(best)
+
+
+def test_one_class_is_shown_alone_and_all_overlays_fade_together(
+    desk: Desk, own_run: ShownRun
+) -> None:
+    desk.show(own_run)
+    desk.show_class(HEAT, "B")
+    shown = [layer.name for layer in desk.overlays(CLASS, PROBABILITY, HEAT) if layer.visible]
+    assert shown == ["small: Grad-CAM++ B"]
+    desk.set_opacity(0.25)
+    assert {layer.opacity for layer in desk.overlays(CLASS, PROBABILITY, HEAT)} == {0.25}
+
+
+def test_flying_to_the_most_suspicious_tile_brings_it_into_view(
+    desk: Desk, own_run: ShownRun
+) -> None:
+    desk.show(own_run)
+    order = desk.suspicious("B")
+    chosen = own_run.table.probabilities[order, 1]
+    assert (np.diff(chosen) <= 0).all()
+    told: list[int] = []
+    desk.tile_selected.connect(told.append)
+    desk.fly_to(int(order[0]))
+    x, y, width, height = own_run.table.boxes[order[0]].tolist()
+    seen = desk.view()
+    assert seen.x <= x
+    assert seen.y <= y
+    assert seen.right >= min(x + width, 400)
+    assert seen.bottom >= min(y + height, 300)
+    assert told == [order[0]]
+    spot = desk.viewer.layers[SPOT]
+    corners = own_run.placing.to_pixels(
+        np.stack([spot.data_to_world(point) for point in spot.data[0]])
+    )
+    assert [corners.min(0).tolist(), corners.max(0).tolist()] == [[x, y], [x + width, y + height]]
+    desk.fly_to(int(order[1]))
+    assert names(desk).count(SPOT) == 1
+
+
+def test_the_frame_around_a_tile_goes_with_its_run(desk: Desk, own_run: ShownRun) -> None:
+    desk.show(own_run)
+    desk.select(3)
+    assert SPOT in desk.viewer.layers
+    desk.clear()
+    assert names(desk) == ["small"]
+
+
+def test_the_tile_under_the_cursor_is_the_one_that_covers_it(desk: Desk, own_run: ShownRun) -> None:
+    assert desk.tile_at((0.0, 0.0)) == NO_TILE
+    desk.show(own_run)
+    for row, (x, y, width, height) in enumerate(own_run.table.boxes.tolist()):
+        world = own_run.placing.to_world(np.array([x + 0.9 * width, y + 0.1 * height]))[0]
+        assert desk.tile_at((0.0, *world)) == row
+    assert desk.tile_at((-50.0, -50.0)) == NO_TILE
+
+
+def test_selected_shapes_become_a_region_in_level_0_pixels(
+    desk: Desk, small_slide: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="no shapes layer is selected"):
+        desk.drawn()
+    facts = desk.slide()
+    assert facts is not None
+    ring = np.array([[60, 50], [60, 180], [200, 180], [200, 50.0]])
+    layer = Layer.create(*shapes_layer("mine", [ring], [""], {}, facts.placing))
+    desk.viewer.add_layer(layer)
+    desk.viewer.layers.selection.active = layer
+    (drawn,) = desk.drawn()
+    np.testing.assert_allclose(drawn, ring[:, ::-1])
+    region = Region(rings=(drawn,))
+    done = list(RunJob(order(small_slide, tiny_bundle, tmp_path, region)).updates())[-1]
+    assert isinstance(done, Ended)
+    assert done.run is not None
+    boxes = done.run.table.boxes
+    assert 0 < len(boxes) < 20
+    assert (boxes[:, 0] < 180).all()
+    assert (boxes[:, 1] < 200).all()
+
+
+def test_a_slide_moves_to_the_spacing_that_was_told_with_all_that_lies_on_it(
+    desk: Desk, small_slide: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    slide = desk.viewer.layers[0]
+    ring = np.array([[40.0, 50], [300, 50], [300, 200]])
+    drawn = desk.viewer.add_shapes(
+        [ring[:, ::-1]], shape_type="polygon", **Placing(Spacing(0.5, 0.5)).vectors()
+    )
+    eye = camera(desk.viewer)
+    eye.center, eye.zoom = (0, 50.0, 100.0), 4.0
+    told = replace(order(small_slide, tiny_bundle, tmp_path), spec=replace(SPEC, mpp=0.25))
+    for update in RunJob(told).updates():
+        follow(desk, update)
+    assert slide.scale.tolist() == [0.25, 0.25], (
+        "or every overlay would lie at half the slide's size"
+    )
+    np.testing.assert_allclose(first_corner(class_layer(desk)), first_corner(slide))
+    assert {str(unit) for layer in desk.viewer.layers for unit in layer.units} == {"micrometer"}
+    np.testing.assert_allclose(desk.in_pixels(drawn, ring), ring)
+    assert (eye.center, eye.zoom) == ((0, 25.0, 50.0), 8.0)
+    facts = desk.slide()
+    assert facts is not None
+    assert facts.spacing == Spacing(0.25, 0.25)
+
+
+def test_a_slide_that_another_reader_opened_in_pixels_moves_below_its_run(
+    viewer: ViewerModel, small_slide: Path, own_run: ShownRun
+) -> None:
+    with layer_source(path=str(small_slide)):
+        picture = viewer.add_image(np.zeros((150, 200, 3), np.uint8), rgb=True)
+    desk = Desk(viewer)
+    desk.show(own_run)
+    assert picture.scale.tolist() == [1, 1], "half the pixels, each twice 0.5 µm wide"
+    assert [str(unit) for unit in picture.units] == ["micrometer"] * 2
+    np.testing.assert_allclose(first_corner(class_layer(desk)), first_corner(picture))
+
+
+def test_only_the_tissue_in_the_view_is_classified(
+    small_slide: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    region = Region(view=Box(0, 0, 200, 300))
+    done = list(RunJob(order(small_slide, tiny_bundle, tmp_path, region)).updates())[-1]
+    assert isinstance(done, Ended)
+    assert done.run is not None
+    boxes = done.run.table.boxes
+    assert len(boxes)
+    assert (boxes[:, 0] < 200).all()
+    assert done.run.tiles.tissue is not None
+    everything = within(done.run.tiles.tissue, Box(0, 0, 400, 300))
+    np.testing.assert_array_equal(everything.mask, done.run.tiles.tissue.mask)
+    nothing = Region(view=Box(0, 0, 10, 10))
+    with pytest.raises(UsageError, match="no tissue in the current view"):
+        list(RunJob(order(small_slide, tiny_bundle, tmp_path / "none", nothing)).updates())
+
+
+def test_regions_have_names_of_their_own() -> None:
+    ring = np.array([[0, 0], [10, 0], [10, 10.0]])
+    assert Region(rings=(ring,)).name == Region(rings=(ring.copy(),)).name
+    assert Region(rings=(ring,)).name != Region(rings=(ring + 1,)).name
+
+
+def test_a_figure_shows_the_part_of_the_canvas_that_the_slide_is_on(
+    desk: Desk, own_run: ShownRun, tmp_path: Path
+) -> None:
+    desk.show(own_run)
+    camera(desk.viewer).center = (0.0, 74.75, 99.75)
+    camera(desk.viewer).zoom = 2.0
+    rows, columns = slide_part(desk, (800, 600), 2.0)
+    assert (rows, columns) == (slice(250, 550), slice(100, 500)), (
+        "400 x 300 px at 0.5 µm, twice enlarged"
+    )
+    write_view(tmp_path / "view.png", np.full((800, 600, 3), 200, np.uint8), desk)
+    assert (tmp_path / "view.png").stat().st_size > 1000
+    camera(desk.viewer).center = (0.0, 9e6, 9e6)
+    assert slide_part(desk, (800, 600), 2.0) == (slice(None), slice(None))

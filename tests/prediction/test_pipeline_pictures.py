@@ -1,0 +1,189 @@
+"""Classifiers that see whole pictures: one tile of whatever shape, no spacing, no tissue."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from slidecam.events import Event, Finished, Planned, SlideFailed, SlideFinished, Warned
+from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
+from slidecam.models import open_bundle, save_bundle
+from slidecam.prediction.pipeline import predict
+from slidecam.runs.outputs import OUTPUTS
+from slidecam.runs.spec import PredictSpec
+from slidecam.store import RunStore, read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+PLAIN = PredictSpec(batch=4, workers=1)
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    opened = open_bundle(tiny_bundle)
+    card = replace(opened.card, spacing=None)
+    return save_bundle(tmp_path_factory.mktemp("pictures") / "bundle", card, opened.network()).path
+
+
+@pytest.fixture(
+    params=[(300, 210), (90, 400), (64, 64), (20, 11)], ids=lambda size: f"{size[0]}x{size[1]}"
+)
+def picture(
+    request: pytest.FixtureRequest, tmp_path: Path, noise: Callable[[int, int], NDArray[np.uint8]]
+) -> Path:
+    width, height = request.param
+    Image.fromarray(noise(width, height)).save(tmp_path / "scan.png")
+    return tmp_path / "scan.png"
+
+
+def size_of(picture: Path) -> tuple[int, int]:
+    with Image.open(picture) as opened:
+        return opened.size
+
+
+def finished(events: list[Event]) -> SlideFinished:
+    (found,) = (event for event in events if isinstance(event, SlideFinished))
+    return found
+
+
+def test_a_picture_is_one_tile_and_all_outputs_are_written(
+    tmp_path: Path, bundle: Path, picture: Path
+) -> None:
+    width, height = size_of(picture)
+    events = list(
+        predict(picture, bundle, tmp_path / "out", replace(PLAIN, heatmap="gradcam++,cam"))
+    )
+    assert (finished(events).status, finished(events).tiles) == ("done", 1)
+    folder = tmp_path / "out" / "scan"
+    assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {
+        "run.json",
+        "run.zarr",
+        "heatmap-cam.ome.zarr",
+        *OUTPUTS,
+    }
+    with (folder / "tiles.csv").open() as lines:
+        (row,) = csv.DictReader(lines)
+    assert [int(row[name]) for name in ("minx", "miny", "width", "height")] == [0, 0, width, height]
+    (tile,) = json.loads((folder / "tiles.geojson").read_text())["features"]
+    assert tile["geometry"]["coordinates"][0][2] == [width, height]
+    assert "scan" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_its_probabilities_are_those_of_the_picture_resized_by_pillow(
+    tmp_path: Path, bundle: Path, picture: Path
+) -> None:
+    list(predict(picture, bundle, tmp_path / "out", PLAIN))
+    with Image.open(picture) as opened:
+        resized = np.asarray(opened.convert("RGB").resize((64, 64), Image.Resampling.BILINEAR))
+    network = open_bundle(bundle)
+    import torch  # noqa: PLC0415  (beside its only use)
+
+    with torch.no_grad():
+        pixels = torch.from_numpy(resized.astype(np.float32)).permute(2, 0, 1)[None] / 255
+        expected = network.network()((pixels - 0.5) / 0.25).softmax(1).numpy()
+    np.testing.assert_allclose(
+        RunStore.open(tmp_path / "out" / "scan").probabilities, expected, atol=1e-5
+    )
+
+
+def test_its_heatmap_covers_it_and_claims_no_micrometres(
+    tmp_path: Path, bundle: Path, picture: Path
+) -> None:
+    width, height = size_of(picture)
+    list(predict(picture, bundle, tmp_path / "out", PLAIN))
+    folder = tmp_path / "out" / "scan"
+    image = read_heatmap_ome_zarr(folder / "heatmap.ome.zarr")
+    assert image.spec.spacing is None
+    assert (image.spec.size.width, image.spec.size.height) == (
+        -(-width // image.spec.pitch),
+        -(-height // image.spec.pitch),
+    )
+    assert not np.isnan(np.asarray(image.levels[0][:])).any()
+    axes = json.loads((folder / "heatmap.ome.zarr" / ".zattrs").read_text())["multiscales"][0][
+        "axes"
+    ]
+    assert not any("unit" in axis for axis in axes)
+
+
+def test_its_record_says_what_it_is(tmp_path: Path, bundle: Path, picture: Path) -> None:
+    events = list(predict(picture, bundle, tmp_path / "out", PLAIN))
+    (planned,) = (event for event in events if isinstance(event, Planned))
+    assert (planned.tiles, planned.spacing, planned.spacing_from) == (1, None, "")
+    record = read_run(tmp_path / "out" / "scan") or {}
+    assert (record["spacing"], record["plan"]["tile"]) == (None, "the whole picture")
+    assert record["foreground"] == {"from": "the whole picture", "share": 1.0}
+
+
+def test_it_is_resumed_like_any_other(tmp_path: Path, bundle: Path, picture: Path) -> None:
+    list(predict(picture, bundle, tmp_path / "out", PLAIN))
+    events = list(predict(picture, bundle, tmp_path / "out", replace(PLAIN, existing="resume")))
+    assert [type(event) for event in events] == [Planned, SlideFinished, Finished]
+
+
+def test_a_slide_is_refused_with_a_remedy_and_the_pictures_beside_it_are_done(
+    tmp_path: Path,
+    bundle: Path,
+    write_slide: Callable[..., Path],
+    noise: Callable[[int, int], NDArray[np.uint8]],
+) -> None:
+    Image.fromarray(noise(50, 40)).save(tmp_path / "scan.png")
+    slides = [write_slide(tmp_path / "slide.tif"), tmp_path / "scan.png"]
+    events = list(predict(slides, bundle, tmp_path / "out", PLAIN))
+    (failed,) = (event for event in events if isinstance(event, SlideFailed))
+    assert (failed.slide, "3 levels is a slide" in failed.problem) == ("slide", True)
+    assert "spacing" in failed.problem
+    assert "µm per pixel" in failed.remedy
+    assert finished(events).slide == "scan"
+    assert isinstance(events[-1], Finished)
+    assert events[-1].exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"overlap": 0.5}, "--overlap without effect"),
+        ({"grid": "wsinfer", "min_tissue": 0.5}, "--grid, --min-tissue without effect"),
+        ({"edge": "drop"}, "--edge without effect"),
+    ],
+)
+def test_options_of_tiling_are_told_to_be_without_effect(
+    tmp_path: Path, bundle: Path, picture: Path, options: dict[str, Any], told: str
+) -> None:
+    events = list(
+        predict(picture, bundle, tmp_path / "out", replace(PLAIN, dry_run=True, **options))
+    )
+    assert any(isinstance(event, Warned) and told in event.message for event in events)
+
+
+def test_a_spacing_that_is_given_is_kept(tmp_path: Path, bundle: Path, picture: Path) -> None:
+    list(predict(picture, bundle, tmp_path / "out", replace(PLAIN, mpp=2.0)))
+    record = read_run(tmp_path / "out" / "scan") or {}
+    assert record["spacing"] == {"um_px": [2.0, 2.0], "from": "override"}
+    assert (
+        read_heatmap_ome_zarr(tmp_path / "out" / "scan" / "heatmap.ome.zarr").spec.spacing
+        is not None
+    )
+
+
+def test_a_broken_picture_fails_alone(
+    tmp_path: Path, bundle: Path, noise: Callable[[int, int], NDArray[np.uint8]]
+) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in "ab":
+        Image.fromarray(noise(200, 150)).save(folder / f"{name}.png")
+    content = (folder / "a.png").read_bytes()
+    (folder / "a.png").write_bytes(content[: len(content) // 2])
+    events = list(predict(folder, bundle, tmp_path / "out", PLAIN))
+    assert [event.slide for event in events if isinstance(event, SlideFailed)] == ["a"]
+    assert finished(events).slide == "b"

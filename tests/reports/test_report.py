@@ -1,0 +1,227 @@
+"""The report is one page that tells what failed first, and no name of a slide can break it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from slidecam.exchange.manifest import RunFacts, SlideReport, TileCounts
+from slidecam.pages import picture_uri
+from slidecam.reports.report import (
+    EMBEDDED,
+    bar_pieces,
+    in_words,
+    legend,
+    status_counts,
+    write_report,
+)
+from slidecam.runs.summary import ClassSummary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RUN = RunFacts(
+    slidecam="0.1.0",
+    bundle="pocket",
+    bundle_digest="ab" * 32,
+    command={"overlap": 0.5, "inputs": "<a & b>"},
+    started=datetime(2026, 11, 21, 10, 0, tzinfo=UTC),
+    finished=datetime(2026, 11, 21, 10, 1, 30, tzinfo=UTC),
+    exit_code=3,
+)
+HOSTILE = "</title><script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+
+
+class _Page(HTMLParser):
+    """What a browser would make of the page: its tags, links, sources and words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+        self.words: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        values = dict(attrs)
+        self.links += [values["href"] or ""] if "href" in values else []
+        self.sources += [values["src"] or ""] if "src" in values else []
+        self.ids += [values["id"] or ""] if "id" in values else []
+
+    def handle_data(self, data: str) -> None:
+        self.words += [data.strip()] if data.strip() else []
+
+
+def classes(*counts: int) -> tuple[ClassSummary, ...]:
+    total = max(sum(counts), 1)
+    return tuple(
+        ClassSummary(f"class {i}", (i % 256, 0, 0), count, count / total, 0.5)
+        for i, count in enumerate(counts)
+    )
+
+
+def done(name: str, **changes: object) -> SlideReport:
+    plain: dict[str, object] = {"tiles": TileCounts(10, 0, 5), "classes": classes(7, 3)}
+    return SlideReport(name, f"/data/{name}.svs", "done", **(plain | changes))  # type: ignore[arg-type]
+
+
+def failed(
+    name: str, reason: str = "cannot be opened.", remedy: str = "Convert it."
+) -> SlideReport:
+    return SlideReport(name, f"/data/{name}.svs", "failed", reason=reason, remedy=remedy)
+
+
+def written(folder: Path, *reports: SlideReport) -> tuple[str, _Page]:
+    write_report(reports, RUN, folder / "report.html")
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    return text, _Page(text)
+
+
+def overview(folder: Path, slide: str) -> dict[str, str]:
+    (folder / slide).mkdir()
+    Image.new("RGB", (2400, 900), (200, 30, 30)).save(folder / slide / "overview.png")
+    return {"overview.png": f"{slide}/overview.png"}
+
+
+def test_failed_slides_come_first_with_reason_and_remedy(tmp_path: Path) -> None:
+    _, page = written(tmp_path, done("good"), failed("bad"))
+    words = page.words
+    assert words.index("bad") < words.index("good")
+    assert "cannot be opened." in words
+    assert words[words.index("What to do:") + 1] == "Convert it."
+
+
+def test_the_page_says_what_model_ran_and_that_it_is_for_research(tmp_path: Path) -> None:
+    text, page = written(tmp_path, done("good"))
+    assert "pocket" in page.words
+    assert "1 min 30 s" in page.words
+    assert "2026-11-21 10:00 UTC" in page.words
+    assert text.count("Research use only") == 2
+
+
+def test_no_name_can_break_the_page(tmp_path: Path) -> None:
+    hostile = SlideReport(
+        HOSTILE,
+        HOSTILE,
+        "failed",
+        tiles=TileCounts(1, 0, 0),
+        classes=(ClassSummary(HOSTILE, (1, 2, 3), 1, 1.0, 1.0),),
+        outputs={HOSTILE: "javascript:alert(1)"},
+        reason=HOSTILE,
+        remedy=HOSTILE,
+        warnings=(HOSTILE,),
+    )
+    _, page = written(tmp_path, hostile)
+    _, tame = written(
+        tmp_path, SlideReport(**{**vars(hostile), "slide": "a", "path": "b", "reason": "c"})
+    )
+    assert page.tags == tame.tags
+    assert page.tags.count("script") == 1
+    assert "img" not in page.tags
+    assert HOSTILE in page.words
+    assert not [link for link in page.links if link.startswith("javascript:")]
+
+
+def test_the_page_fetches_nothing(tmp_path: Path) -> None:
+    text, page = written(tmp_path, done("a", outputs=overview(tmp_path, "a")))
+    assert "link" not in page.tags
+    assert not re.search(r"https?://|@import|url\(", text)
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
+
+
+def test_overviews_are_small_pictures_that_lead_to_the_large_one(tmp_path: Path) -> None:
+    _, page = written(tmp_path, done("a b", outputs=overview(tmp_path, "a b")))
+    (source,) = page.sources
+    with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as picture:
+        assert picture.width == 1100
+        assert picture.height == pytest.approx(1100 * 900 / 2400, abs=1)
+    assert "a%20b/overview.png" in page.links
+
+
+def test_a_page_of_many_slides_shows_the_pictures_beside_it(tmp_path: Path) -> None:
+    reports = [
+        done(f"s{index}", outputs=overview(tmp_path, f"s{index}")) for index in range(EMBEDDED + 1)
+    ]
+    text, _page = written(tmp_path, *reports)
+    assert "data:image" not in text
+    assert text.count('loading="lazy" src="s') == EMBEDDED + 1
+
+
+def test_a_picture_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    assert picture_uri(tmp_path / "broken.png") is None
+    assert picture_uri(tmp_path / "absent.png") is None
+    _, page = written(tmp_path, done("a", outputs={"overview.png": "broken.png"}))
+    assert "img" not in page.tags
+
+
+def test_every_slide_in_the_table_leads_to_its_place(tmp_path: Path) -> None:
+    _, page = written(
+        tmp_path, done("a", outputs={"tiles.csv": "a/tiles.csv"}), failed("b"), failed("c")
+    )
+    anchors = [link[1:] for link in page.links if link.startswith("#")]
+    assert len(anchors) == 3
+    assert set(anchors) <= set(page.ids)
+
+
+def test_a_run_without_slides_is_a_page(tmp_path: Path) -> None:
+    _, page = written(tmp_path)
+    assert "Slide by slide" not in page.words
+
+
+def test_a_bar_keeps_the_classifiers_order_and_adds_up() -> None:
+    pieces = bar_pieces(classes(2, 0, 5), classified=10)
+    assert [(piece.name, piece.count, piece.share) for piece in pieces] == [
+        ("class 0", 2, 2 / 7),
+        ("class 2", 5, 5 / 7),
+        ("no class", 3, 0.3),
+    ]
+
+
+def test_of_many_classes_the_rare_ones_share_a_piece() -> None:
+    counts = [1, 50, 2, 40, 30, 20, 10, 9, 8, 7, 0, 1]
+    pieces = bar_pieces(classes(*counts), classified=sum(counts))
+    assert [piece.name for piece in pieces] == [
+        *(f"class {i}" for i in (1, 3, 4, 5, 6, 7, 8, 9)),
+        "3 other classes",
+    ]
+    assert sum(piece.count for piece in pieces) == sum(counts)
+    assert sum(piece.share for piece in pieces) == pytest.approx(1)
+
+
+def test_the_legend_counts_the_whole_run() -> None:
+    pieces = legend(
+        [done("a", classes=classes(7, 3)), failed("x"), done("b", classes=classes(1, 9))]
+    )
+    assert [(piece.name, piece.count, piece.share) for piece in pieces] == [
+        ("class 0", 8, 0.4),
+        ("class 1", 12, 0.6),
+    ]
+
+
+def test_statuses_that_did_not_happen_are_not_told() -> None:
+    assert status_counts([done("a"), failed("b"), failed("c")]) == {"done": 1, "failed": 2}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.04, "0.0 s"),
+        (59.9, "59.9 s"),
+        (60, "1 min 0 s"),
+        (3599.6, "1 h 0 min"),
+        (7500, "2 h 5 min"),
+    ],
+)
+def test_times_are_told_as_people_say_them(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words

@@ -1,0 +1,98 @@
+"""Areas are those of counting pixels one by one, each place once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from slidecam.errors import UsageError
+from slidecam.geometry import Size
+from slidecam.runs import legend
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from conftest import MakeBoxes, MakeRun
+
+SIZE = Size(100, 76)
+PIXEL = 0.5 * 0.25
+
+
+def some_probabilities(count: int, seed: int = 3) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).dirichlet((1, 1, 1), count).astype(np.float32)
+
+
+def some_mask() -> NDArray[np.bool_]:
+    return np.random.default_rng(1).random((SIZE.height, SIZE.width)) < 0.6
+
+
+@pytest.mark.parametrize(("edge", "step"), [(16, 16), (16, 8), (24, 7)])
+def test_the_area_of_a_class_is_that_of_counting_pixels(
+    made_run: MakeRun, grid_boxes: MakeBoxes, edge: int, step: int
+) -> None:
+    boxes, mask = grid_boxes(SIZE, edge, step), some_mask()
+    probabilities = some_probabilities(len(boxes))
+    run = made_run(boxes, probabilities, size=SIZE, step=step, mask=mask, failed=(2, 5))
+    told = legend(run, 0.4)
+    covered = np.zeros((3, SIZE.height, SIZE.width), bool)
+    anywhere = np.zeros((SIZE.height, SIZE.width), bool)
+    for row, (x, y, width, height) in enumerate(boxes.tolist()):
+        if row in {2, 5}:
+            continue
+        anywhere[y : y + height, x : x + width] = True
+        for index in np.flatnonzero(probabilities[row] >= np.float32(0.4)).tolist():
+            covered[index, y : y + height, x : x + width] = True
+    classified = (anywhere & mask).sum()
+    assert told.classified == pytest.approx(classified * PIXEL)
+    assert told.tissue == pytest.approx(mask.sum() * PIXEL)
+    for index, each in enumerate(told.rows):
+        assert each.area == pytest.approx((covered[index] & mask).sum() * PIXEL)
+        assert each.share == pytest.approx((covered[index] & mask).sum() / classified)
+    assert (told.tiles, told.failed, told.unit) == (len(boxes) - 2, 2, "µm²")
+
+
+def test_overlap_counts_once_and_not_four_times(made_run: MakeRun, grid_boxes: MakeBoxes) -> None:
+    boxes = grid_boxes(SIZE, 20, 10)
+    sure = np.tile(np.array([[1, 0, 0]], np.float32), (len(boxes), 1))
+    row = legend(made_run(boxes, sure, size=SIZE, step=10)).rows[0]
+    assert row.share == pytest.approx(1)
+    assert row.area <= SIZE.width * SIZE.height * PIXEL
+    assert (boxes[:, 2] * boxes[:, 3]).sum() * PIXEL > 3 * row.area
+
+
+def test_winners_share_the_tissue_without_counting_a_place_twice(
+    made_run: MakeRun, grid_boxes: MakeBoxes
+) -> None:
+    boxes, mask = grid_boxes(SIZE, 16, 8), some_mask()
+    probabilities = some_probabilities(len(boxes))
+    told = legend(made_run(boxes, probabilities, size=SIZE, step=8, mask=mask))
+    labels = np.full((SIZE.height, SIZE.width), -1)
+    for (x, y, _width, _height), winner in zip(
+        boxes.tolist(), probabilities.argmax(axis=1), strict=True
+    ):
+        labels[y + 4 : y + 12, x + 4 : x + 12] = winner
+    for index, row in enumerate(told.rows):
+        assert row.winner_area == pytest.approx(((labels == index) & mask).sum() * PIXEL)
+        assert row.winners == int((probabilities.argmax(axis=1) == index).sum())
+    assert sum(row.winner_share for row in told.rows) <= 1
+
+
+def test_what_overhangs_the_slide_has_no_area(made_run: MakeRun) -> None:
+    boxes = np.array([[90, 70, 20, 20]], np.int64)
+    told = legend(made_run(boxes, np.array([[1, 0, 0]], np.float32), size=SIZE, step=20))
+    assert told.rows[0].area == pytest.approx(10 * 6 * PIXEL)
+
+
+def test_a_run_without_tiles_has_a_legend_of_nothing(made_run: MakeRun) -> None:
+    run = made_run(np.zeros((0, 4), np.int64), np.zeros((0, 3), np.float32), size=SIZE, step=16)
+    told = legend(run)
+    assert [(row.count, row.area, row.share) for row in told.rows] == [(0, 0.0, 0.0)] * 3
+    assert told.record()["tiles"] == 0
+
+
+def test_a_threshold_that_is_no_number_is_refused(made_run: MakeRun) -> None:
+    run = made_run(np.zeros((0, 4), np.int64), np.zeros((0, 3), np.float32), size=SIZE, step=16)
+    with pytest.raises(UsageError, match="parts nothing"):
+        legend(run, float("nan"))

@@ -1,0 +1,151 @@
+"""A run is read as it lies on disk, finished or not, and what is missing is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from slidecam.errors import StoreError, UsageError
+from slidecam.events import BatchDone
+from slidecam.models import open_bundle
+from slidecam.prediction.pipeline import predict
+from slidecam.reports.run_figure import write_figure
+from slidecam.runs import legend, read_run_tiles
+from slidecam.runs.spec import PredictSpec
+from slidecam.store import RunStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SPEC = PredictSpec(batch=8, overlap=0.25)
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tiny_bundle: Path, write_slide: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return the folder of a finished run."""
+    folder = tmp_path_factory.mktemp("run")
+    list(predict(write_slide(folder / "a.tif"), tiny_bundle, folder / "out", SPEC))
+    return folder / "out" / "a"
+
+
+def edited(folder: Path, to: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    shutil.copytree(folder, to)
+    record = json.loads((to / "run.json").read_text(encoding="utf-8"))
+    change(record)
+    (to / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    return to
+
+
+def test_a_run_is_read_as_its_store_has_it(finished: Path, tiny_bundle: Path) -> None:
+    run, store, card = (
+        read_run_tiles(finished),
+        RunStore.open(finished),
+        open_bundle(tiny_bundle).card,
+    )
+    np.testing.assert_array_equal(run.table.boxes, store.boxes)
+    np.testing.assert_array_equal(run.logits, store.logits)
+    assert (run.table.class_names, run.table.class_colors) == (card.class_names, card.class_colors)
+    assert (run.slide, run.size.width, run.size.height, run.step) == ("a", 700, 500, 48)
+    assert run.spacing is not None
+    assert run.spacing.x == pytest.approx(0.5)
+    assert run.tissue is not None
+    assert run.calibration == "not calibrated"
+    assert run.notes == ()
+
+
+def test_a_run_that_was_stopped_is_read_too(
+    tiny_bundle: Path, write_slide: Callable[..., Path], tmp_path: Path
+) -> None:
+    with closing(
+        predict(write_slide(tmp_path / "a.tif"), tiny_bundle, tmp_path / "out", SPEC)
+    ) as events:
+        next(event for event in events if isinstance(event, BatchDone))
+    run = read_run_tiles(tmp_path / "out" / "a")
+    assert 0 < run.table.done.sum() < len(run)
+    assert run.tissue is None
+
+
+def test_a_run_that_does_not_name_its_classes_asks_the_bundle(
+    finished: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    def forget(record: dict[str, Any]) -> None:
+        for key in ("class_names", "class_colors", "activation"):
+            del record["bundle"][key]
+        del record["input"]["bounds_px"]
+
+    old = edited(finished, tmp_path / "old", forget)
+    assert read_run_tiles(old).table.class_names == open_bundle(tiny_bundle).card.class_names
+
+
+def test_another_bundle_than_the_runs_is_refused(finished: Path, sample_data: Path) -> None:
+    with pytest.raises(StoreError, match="another bundle"):
+        read_run_tiles(finished, bundle=sample_data / "bundle")
+
+
+def test_an_edited_mask_is_not_taken_for_the_tissue(finished: Path, tmp_path: Path) -> None:
+    copy = edited(finished, tmp_path / "edited", lambda _record: None)
+    pixels = ~np.asarray(Image.open(copy / "mask.png"))
+    Image.fromarray(pixels).save(copy / "mask.png")
+    run = read_run_tiles(copy)
+    assert run.tissue is None
+    assert "not the mask" in run.notes[0]
+
+
+def test_where_there_is_no_run_one_is_told_what_to_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--out of slidecam predict"):
+        read_run_tiles(tmp_path)
+
+
+def test_the_tile_at_a_place_is_the_one_whose_centre_is_nearest(finished: Path) -> None:
+    run = read_run_tiles(finished)
+    rng = np.random.default_rng(0)
+    for x, y in rng.uniform((60, 50), (600, 430), (40, 2)).tolist():
+        holding = [
+            (float(np.hypot(left + width / 2 - x, top + height / 2 - y)), row)
+            for row, (left, top, width, height) in enumerate(run.table.boxes.tolist())
+            if left <= x < left + width and top <= y < top + height
+        ]
+        assert run.row_at(x, y) == min(holding)[1]
+    assert run.row_at(-5, 10) is None
+
+
+def test_the_identity_is_the_slides_and_the_grids(
+    finished: Path, tiny_bundle: Path, write_slide: Callable[..., Path], tmp_path: Path
+) -> None:
+    slide = write_slide(tmp_path / "a.tif")
+    list(
+        predict(
+            slide,
+            tiny_bundle,
+            tmp_path / "same",
+            PredictSpec(batch=5, overlap=0.25, heatmap="none"),
+        )
+    )
+    list(predict(slide, tiny_bundle, tmp_path / "other", PredictSpec(heatmap="none")))
+    identity = read_run_tiles(finished).identity
+    assert read_run_tiles(tmp_path / "same" / "a").identity == identity
+    assert read_run_tiles(tmp_path / "other" / "a").identity != identity
+
+
+def test_a_volumes_tiles_lie_on_planes_and_have_no_areas(finished: Path, tmp_path: Path) -> None:
+    slide = read_run_tiles(finished)
+    planes = np.arange(len(slide), dtype=np.int64)
+    volume = replace(slide, planes=planes)
+    x, y = (slide.table.boxes[5, :2] + 20).tolist()
+    assert volume.row_at(x, y, 5) == 5
+    assert volume.row_at(x, y, 40) is None
+    assert volume.identity != slide.identity
+    with pytest.raises(UsageError, match="run of a volume"):
+        legend(volume)
+    with pytest.raises(UsageError, match="run of a volume"):
+        write_figure(tmp_path / "a.png", volume)

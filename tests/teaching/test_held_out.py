@@ -1,0 +1,63 @@
+"""Places are left out whole, and where there are too few of them nothing is measured."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from slidecam.steps import result_of
+from slidecam.teaching.head_tuning import Head, Lesson, TuningSpec, called, tune_head
+from slidecam.teaching.held_out import Split, leave_places_out, parts_of, too_few
+
+NAMES = ("A", "B")
+
+
+def lesson_of(count: int = 48) -> tuple[Lesson, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) // 2 % 2
+    features = np.stack([labels * 2.0 - 1, np.zeros(count)], axis=1) + rng.normal(size=(count, 2))
+    return Lesson(features, labels, rng.normal(size=(30, 2))), np.arange(count) // 2
+
+
+def test_each_place_is_predicted_by_a_head_that_has_not_seen_it() -> None:
+    lesson, places = lesson_of()
+    old, split = Head(np.eye(2), np.zeros(2)), Split(places, NAMES, folds=4, seed=1)
+    found = result_of(leave_places_out(old, lesson, TuningSpec(), split))
+    parts = parts_of(lesson.labels, split)
+    for row in range(0, len(lesson.labels), 5):
+        head = tune_head(old, lesson.part(np.flatnonzero(parts != parts[row])), TuningSpec())
+        np.testing.assert_allclose(
+            found.after.predictions.logits[row], head.logits(lesson.features[[row]])[0]
+        )
+    right = float((called(found.after.predictions.logits) == lesson.labels).mean())
+    assert found.after.figures["accuracy"].value == pytest.approx(right)
+    before = float((called(old.logits(lesson.features)) == lesson.labels).mean())
+    assert found.before.figures["accuracy"].value == pytest.approx(before)
+    assert found.after.figures["accuracy"].interval is not None
+    record = json.loads(json.dumps(found.record()))
+    assert record["places"] == 24
+    assert "24 groups" in record["intervals"]
+    assert "on this slide" in record["how"]
+
+
+def test_places_stay_whole_and_every_class_stays_in_what_is_learnt() -> None:
+    labels = np.array([0] * 30 + [1] * 4)
+    places = np.concatenate([np.arange(30) // 3, [20, 20, 21, 21]])
+    for seed in range(5):
+        parts = parts_of(labels, Split(places, NAMES, 5, seed))
+        assert parts.max() == 4
+        for place in np.unique(places):
+            assert len(set(parts[places == place])) == 1
+        for part in range(5):
+            assert set(labels[parts != part]) == {0, 1}
+    assert (parts_of(labels, Split(places, NAMES)) == parts_of(labels, Split(places, NAMES))).all()
+
+
+def test_too_few_labels_are_said_to_be_too_few() -> None:
+    many, two = np.arange(20), np.arange(20) % 2
+    assert not too_few(two, many, NAMES)
+    assert "all are of one class" in too_few(np.zeros(20, np.int64), many, NAMES)
+    assert "5 places apart, and it takes 10" in too_few(two, many // 4, NAMES)
+    assert "B (1)" in too_few(np.array([0] * 19 + [1]), many, NAMES)

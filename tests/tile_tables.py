@@ -1,0 +1,38 @@
+"""Tables of tiles that the writers' tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from slidecam.runs.tiles import TileTable
+
+TableMaker = Callable[..., TileTable]
+
+COLORS = ((200, 0, 0), (150, 200, 150), (60, 90, 220), (255, 200, 0))
+
+
+@pytest.fixture
+def make_table() -> TableMaker:
+    """Return a maker of tables: pass the probabilities, and whatever else should not be plain."""
+
+    def make(rows: list[list[float]], /, **changes: Any) -> TileTable:
+        values = np.array(rows, np.float32).reshape(len(rows), -1)
+        count, classes = values.shape
+        plain: dict[str, Any] = {
+            "boxes": np.array([(100 * i, 50, 100, 80) for i in range(count)], np.int64).reshape(
+                -1, 4
+            ),
+            "status": np.ones(count, np.uint8),
+            "probabilities": values,
+            "class_names": ("Tumor", "Stroma", "Fat", "Other")[:classes],
+            "class_colors": COLORS[:classes],
+            "activation": "softmax",
+            "bounds": None,
+        }
+        return TileTable(**(plain | changes))
+
+    return make
