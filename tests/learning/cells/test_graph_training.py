@@ -284,7 +284,7 @@ def test_a_graphs_architecture_needs_a_graph(tmp_path: Path) -> None:
 
 
 def test_the_studys_recipe_is_the_studys() -> None:
-    recipe = read_recipe(Path(__file__).parents[2] / "training" / "cells-resnet18-gcn.toml")
+    recipe = read_recipe(Path(__file__).parents[3] / "training" / "cells-resnet18-gcn.toml")
     assert recipe.graph is not None
     assert (recipe.model.architecture, recipe.data.input_px) == ("slidecam/resnet18_gcn", 128)
     graph = recipe.graph
@@ -299,7 +299,7 @@ def test_the_studys_recipe_is_the_studys() -> None:
 
 @pytest.mark.shared_data
 def test_the_studys_recipe_reads_the_studys_cells(shared_data: Path) -> None:
-    recipe = read_recipe(Path(__file__).parents[2] / "training" / "cells-resnet18-gcn.toml")
+    recipe = read_recipe(Path(__file__).parents[3] / "training" / "cells-resnet18-gcn.toml")
     cells = read_picture_set(shared_data / "small_samples" / "cnmc_examples", recipe.data.reading)
     assert cells.class_names == ("all", "hem")
     assert cells.counts() == {"all": 3, "hem": 2}

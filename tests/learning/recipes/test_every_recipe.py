@@ -23,7 +23,7 @@ from slidecam.steps import result_of
 if TYPE_CHECKING:
     from slidecam.learning.recipes.tables import Recipe
 
-TRAINING = Path(__file__).parents[2] / "training"
+TRAINING = Path(__file__).parents[3] / "training"
 RECIPES = sorted(TRAINING.rglob("*.toml"))
 NAMES = [path.stem for path in RECIPES]
 
