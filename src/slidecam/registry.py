@@ -1,0 +1,201 @@
+"""Registries: what slidecam knows by name, and what other packages add to it.
+
+A registry is a mapping from names to frozen entries. Ours are written in a table; another package
+adds its own by an entry point of the registry's group, whose name is the entry's::
+
+    [project.entry-points."slidecam.readers"]
+    czi = "slidecam_czi:READER"
+
+where ``READER`` is such an entry. Entry points are looked for when a registry is first read, never
+at import. One that cannot be loaded is no entry: it is named in words (`Registry.broken`, which
+``slidecam doctor`` and the messages about unknown names show) and harms nothing else.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+OWN = "slidecam itself"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What every registry tells of one of its members; each registry adds what it needs.
+
+    Attributes
+    ----------
+    name
+        What it is chosen by.
+    help
+        A few words on what it is, for ``--help`` and lists.
+    packages
+        The distributions that it needs, as ``pip`` knows them.
+    check
+        ``module:attribute`` of a function without arguments by which ``slidecam doctor`` tries
+        whether it works here: it returns a detail, or raises. Empty where there is nothing to try.
+    """
+
+    name: str
+    help: str = field(default="", kw_only=True)
+    packages: tuple[str, ...] = field(default=(), kw_only=True)
+    check: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
+class BrokenEntry:
+    """An entry point that gave no entry.
+
+    Attributes
+    ----------
+    group, name
+        As in the other package's metadata.
+    package
+        The package and its version.
+    problem
+        Why, as a clause.
+    """
+
+    group: str
+    name: str
+    package: str
+    problem: str
+
+    def __str__(self) -> str:
+        """Return it as a sentence."""
+        return f"{self.group} {self.name!r} of {self.package} is left out: {self.problem}."
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Registry(Mapping[str, E], Generic[E]):
+    """Entries by name: ours in the order of their table, then other packages' by name.
+
+    Parameters
+    ----------
+    group
+        The group of entry points that adds to it, ``slidecam.readers``.
+    kind
+        The class of its entries.
+    own
+        Our entries.
+
+    Raises
+    ------
+    ValueError
+        If two of our own entries share a name.
+    """
+
+    def __init__(self, group: str, kind: type[E], own: Iterable[E]) -> None:
+        self.group = group
+        self.kind = kind
+        self.own = tuple(own)
+        twice = _repeated(entry.name for entry in self.own)
+        if twice:
+            raise ValueError(f"{group}: the name {twice[0]!r} is given twice.")
+
+    def __getitem__(self, name: str) -> E:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def added(self) -> tuple[E, ...]:
+        """The entries that other packages add."""
+        return tuple(self.values())[len(self.own) :]
+
+    @property
+    def broken(self) -> tuple[BrokenEntry, ...]:
+        """The entry points that gave no entry, and why."""
+        return self._found[1]
+
+    def remedy(self, name: str) -> str:
+        """Return what one can do about ``name``, which is not there: near names, or all."""
+        lost = [str(one) for one in self.broken if one.name == name]
+        near = difflib.get_close_matches(name, self, n=1)
+        hint = [f"Did you mean {near[0]}?"] if near else []
+        return " ".join([*lost, *hint, f"Use one of {', '.join(self)}."])
+
+    def look_again(self) -> None:
+        """Forget what other packages add, so that it is looked for anew."""
+        for name in ("_found", "_entries"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def _entries(self) -> dict[str, E]:
+        return {entry.name: entry for entry in (*self.own, *self._found[0])}
+
+    @cached_property
+    def _found(self) -> tuple[tuple[E, ...], tuple[BrokenEntry, ...]]:
+        points = sorted(entry_points(group=self.group), key=_order)
+        taken = dict.fromkeys((entry.name for entry in self.own), OWN)
+        twice = _repeated(point.name for point in points)
+        added: list[E] = []
+        broken: list[BrokenEntry] = []
+        for point in points:
+            found = self._refusal(point, taken, twice) or self._loaded(point)
+            if isinstance(found, str):
+                broken.append(BrokenEntry(self.group, point.name, _package(point), found))
+            else:
+                added.append(found)
+        return tuple(added), tuple(broken)
+
+    def _refusal(
+        self, point: EntryPoint, taken: Mapping[str, str], twice: Iterable[str]
+    ) -> str | None:
+        """Return why a name may not be used, or None.
+
+        Where two packages claim one name, neither has it: which one was meant nobody can tell.
+        """
+        if point.name in taken:
+            return f"the name is taken by {taken[point.name]}"
+        if point.name in twice:
+            return "several packages claim this name"
+        return None
+
+    def _loaded(self, point: EntryPoint) -> E | str:
+        """Return the entry, or why there is none."""
+        try:
+            entry = point.load()
+        # Another package's import may raise anything; it must not take ours with it.
+        except Exception as error:  # noqa: BLE001
+            return f"{type(error).__name__}: {error}"
+        if not isinstance(entry, self.kind):
+            return f"{point.value} is no {self.kind.__module__}.{self.kind.__name__}"
+        if entry.name != point.name:
+            return f"{point.value} calls itself {entry.name!r}"
+        return entry
+
+
+def load(address: str) -> Any:  # noqa: ANN401  (whatever lies there)
+    """Return what lies at ``module:attribute``, importing the module only now."""
+    module, _, attribute = address.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _order(point: EntryPoint) -> tuple[str, str]:
+    return point.name, _package(point)
+
+
+def _package(point: EntryPoint) -> str:
+    if point.dist is None:
+        return "an unnamed package"
+    return f"{point.dist.name} {point.dist.version}"
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
