@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from slidecam.errors import RegionReadError
+from slidecam.pixels import RESAMPLING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,12 +44,6 @@ Chunk = tuple[int, int, int, int]
 The stripe is that of the tiles that need it: a chunk on the border of two stripes is decoded for
 each of them, or it would wait for the whole height of the slide.
 """
-
-RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
 
 
 @dataclass(frozen=True)

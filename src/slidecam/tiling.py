@@ -17,7 +17,7 @@ import numpy as np
 
 from slidecam.errors import TilingError
 from slidecam.geometry import Box, Size, nearest_better_level
-from slidecam.sources import GLASS
+from slidecam.pixels import GLASS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from slidecam.foreground import Foreground, VolumeForeground
     from slidecam.geometry import Level, LevelBox, Spacing
+    from slidecam.pixels import RGB
     from slidecam.sources import SourceFacts
     from slidecam.sources.volume_grid import PlaneStack
 
-RGB = tuple[int, int, int]
 
 BLACK: RGB = (0, 0, 0)
 """What lies beyond the planes of a volume: air."""

@@ -10,10 +10,10 @@ from PIL import Image
 
 from slidecam.errors import RegionReadError, UnreadableSourceError, UsageError
 from slidecam.geometry import Box, LevelBox, Spacing
+from slidecam.pixels import over_background, premultiplied_over
 from slidecam.sources import open_source
 from slidecam.sources._openslide import _background, _bounds, _spacing
 from slidecam.sources._openslide_pixels import read_rgb
-from slidecam.sources._pixels import over_background, premultiplied_over
 from slidecam.sources._slide_handle import SlideHandle
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.geometry import Box
-    from slidecam.sources.source import RGB
+    from slidecam.pixels import RGB
 
 CORNERS = 3
 """A ring has at least so many."""

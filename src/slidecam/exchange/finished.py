@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slidecam.exchange.qupath import TileFormat
-    from slidecam.sources import RGB
+    from slidecam.pixels import RGB
 
 QUPATH = "qupath"
 """Folder in a slide's folder that is written for QuPath."""

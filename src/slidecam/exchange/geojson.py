@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slidecam.pixels import RGB
     from slidecam.runs.tiles import TileTable
-    from slidecam.sources.source import RGB
 
 NAMESPACE = UUID("8f2b6f0e-5d0c-5a51-9f0b-6a1d1f7c2e90")
 """What our tiles' ids are derived under, so that the same tile has the same id in every run."""

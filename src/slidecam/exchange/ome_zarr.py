@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.sources.source import RGB
+    from slidecam.pixels import RGB
 
 CHUNK = 512
 """Edge of a chunk in pixels: napari pans smoothly over it and a file of it stays small."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.exchange.ome_zarr import Ngff
-    from slidecam.sources.source import RGB
+    from slidecam.pixels import RGB
 
 PLANES = 16
 """Planes of a chunk along the axis that was classified: they are painted and written together."""

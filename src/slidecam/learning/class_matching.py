@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.learning.data.pictures import PictureSet
-    from slidecam.models.card import RGB, Card
+    from slidecam.models.card import Card
+    from slidecam.pixels import RGB
 
 ABSENT_COLOR: RGB = (150, 156, 166)
 """Of whatever a classifier of one logit is not looking for."""

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from slidecam.models.card import RGB, Activation
+    from slidecam.models.card import Activation
+    from slidecam.pixels import RGB
 
 
 @dataclass(frozen=True, eq=False)

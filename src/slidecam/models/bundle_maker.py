@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slidecam.models.bundle import Bundle
-    from slidecam.models.card import RGB, Activation, Interpolation
+    from slidecam.models.card import Activation, Interpolation
     from slidecam.models.weight_formats import WeightsFormat
+    from slidecam.pixels import RGB
 
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)

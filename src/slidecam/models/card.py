@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-RGB = tuple[int, int, int]
+    from slidecam.pixels import RGB
+
 Activation = Literal["softmax", "sigmoid", "none"]
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.geometry import Box
+    from slidecam.pixels import RGB
     from slidecam.plugin.placing import Placing
     from slidecam.plugin.slide import LayerData
 
-RGB = tuple[int, int, int]
 FEATURE = "class"
 BOUNDS, COLORS, SLIDE = "bounds", "class colors", "of slide"
 """What a layer of areas remembers of its slide (scanned bounds, fingerprint) and its classes."""

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slidecam.pixels import RGB
     from slidecam.plugin.open_run import ShownRun
     from slidecam.plugin.viewer_state import Desk
     from slidecam.runs import RunTiles
 
-RGB = tuple[int, int, int]
 DRAWN, PAINTED, CORRECTED = "annotations", "painting", "corrected tiles"
 
 TILES = "of tiles"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from slidecam.sources.source import RGB
+    from slidecam.pixels import RGB
 
 LONGEST, NARROWEST = 7.5, 2.6
 """Inches of the picture's longer side, and the least of its place, so that words fit."""

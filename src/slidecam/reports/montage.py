@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.exchange.slices_csv import SliceTable
-    from slidecam.sources.source import RGB
+    from slidecam.pixels import RGB
 
 SHOWN = 6
 """Slices that are shown."""

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.geometry import Size, Spacing
+    from slidecam.pixels import RGB
     from slidecam.runs.summary import ClassSummary
     from slidecam.runs.tiles import TileTable
-    from slidecam.sources.source import RGB
 
 DISCLAIMER = "Research use only. Not for diagnosis."
 NO_TISSUE = "No tissue found"

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slidecam.exchange.manifest import RunFacts, SlideReport
+    from slidecam.pixels import RGB
     from slidecam.runs.summary import ClassSummary
-    from slidecam.sources.source import RGB
 
 OVERVIEWS = ("overview.png", "montage.png")
 """The output that is shown: of a slide, and of a volume."""

@@ -14,9 +14,9 @@ from slidecam.reports.overlay import NO_WINNER_COLOR, UNREADABLE_COLOR, heat_sca
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from slidecam.pixels import RGB
     from slidecam.runs.summary import ClassSummary
     from slidecam.runs.tiles import TileTable
-    from slidecam.sources.source import RGB
 
 WIDTH = 3.3
 """Inches."""

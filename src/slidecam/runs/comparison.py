@@ -16,9 +16,9 @@ from slidecam.runs.legend import legend
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from slidecam.pixels import RGB
     from slidecam.runs.legend import LegendRow
     from slidecam.runs.run import RunTiles
-    from slidecam.sources.source import RGB
 
 NONE = "(none)"
 """What a classified tile is called that no class wins: a classifier of one output said no."""

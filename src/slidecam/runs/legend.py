@@ -16,8 +16,8 @@ from slidecam.runs.mosaic import cells
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from slidecam.pixels import RGB
     from slidecam.runs.run import RunTiles
-    from slidecam.sources.source import RGB
 
 UM2, PX2 = "µm²", "px²"
 

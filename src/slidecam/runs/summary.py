@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from slidecam.pixels import RGB
     from slidecam.runs.tiles import TileTable
-    from slidecam.sources.source import RGB
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.geometry import Box
-    from slidecam.sources.source import RGB
+    from slidecam.pixels import RGB
 
 CALLED_FROM = 0.5
 """Probability from which a classifier with a single output says yes."""

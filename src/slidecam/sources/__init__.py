@@ -1,9 +1,10 @@
 """Slides and pictures: opened by content, read region by region from any thread."""
 
+from slidecam.pixels import GLASS, RGB
 from slidecam.sources.opening import open_source, reader_names
 from slidecam.sources.overview import Overview
 from slidecam.sources.qupath_view import shown_corner
-from slidecam.sources.source import GLASS, RGB, Source, SourceFacts
+from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import COARSEST, FINEST, SettledSpacing, read_spacings, settle_spacing
 
 __all__ = [

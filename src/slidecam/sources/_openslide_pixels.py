@@ -15,13 +15,13 @@ import numpy as np
 import openslide
 from openslide import lowlevel
 
-from slidecam.sources._pixels import over_background, pick, premultiplied_over
+from slidecam.pixels import over_background, pick, premultiplied_over
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from slidecam.pixels import RGB
     from slidecam.sources._slide_handle import Slide
-    from slidecam.sources.source import RGB
 
 _BLUE_FIRST = (2, 1, 0)
 _RED_FIRST = [2, 1, 0, 3]

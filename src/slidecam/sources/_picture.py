@@ -9,7 +9,6 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import ExifTags, ImageOps
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -18,11 +17,11 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from slidecam.errors import UnreadableSourceError
 from slidecam.geometry import Level, Size
+from slidecam.pixels import picture_in_rgb, upright, upright_size
 from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._fingerprint import fingerprint_of_stream
 from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening, reason
-from slidecam.sources._pixels import over_background, to_rgb, to_uint8
-from slidecam.sources.source import GLASS, Source, SourceFacts
+from slidecam.sources.source import Source, SourceFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,11 +45,6 @@ _PLUGINS: Mapping[bytes, Callable[[BinaryIO], Image.Image]] = {
 }
 """By the first bytes; the others are BMP, which has only two, and JPEG."""
 
-_LYING = (5, 6, 7, 8)
-"""EXIF orientations whose stored rows are the picture's columns."""
-
-_ALPHA_MODES = {"RGBA", "LA", "PA", "La", "RGBa"}
-
 
 def open_slide(probe: Probe) -> Source:
     """Open a picture.
@@ -63,7 +57,7 @@ def open_slide(probe: Probe) -> Source:
     ):
         fingerprint = fingerprint_of_stream(stream)
         picture = _header(stream)
-        size, kind = _upright_size(picture), str(picture.format).lower()
+        size, kind = Size(*upright_size(picture)), str(picture.format).lower()
         frames = getattr(picture, "n_frames", 1)
     if size.width * size.height > MOST_PIXELS:
         problem = (
@@ -123,7 +117,7 @@ class PictureSource(Source):
     def _decoded(self) -> NDArray[np.uint8]:
         try:
             with self._probe.open() as stream:
-                return _rgb(_upright(_header(stream)))
+                return np.asarray(picture_in_rgb(upright(_header(stream))))
         except DECODING_ERRORS as error:
             self._failure = reason(error)
             raise
@@ -146,27 +140,6 @@ def _header(stream: BinaryIO) -> Image.Image:
     stream.seek(0)
     mark = stream.read(_MARK_BYTES)
     stream.seek(0)
-    return (
-        BmpImageFile(stream)
-        if mark.startswith(b"BM")
-        else _PLUGINS.get(mark, JpegImageFile)(stream)
-    )
-
-
-def _upright_size(picture: Image.Image) -> Size:
-    width, height = picture.size
-    # Without EXIF in its header a PNG would be decoded whole in search of some.
-    lies = "exif" in picture.info and picture.getexif().get(ExifTags.Base.Orientation) in _LYING
-    return Size(height, width) if lies else Size(width, height)
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    return ImageOps.exif_transpose(picture) if "exif" in picture.info else picture
-
-
-def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
-    if picture.mode.startswith("I"):
-        return to_rgb(to_uint8(np.asarray(picture)[:, :, np.newaxis].astype(np.uint16), 16))
-    if picture.mode in _ALPHA_MODES or "transparency" in picture.info:
-        return over_background(np.asarray(picture.convert("RGBA")), GLASS)
-    return np.asarray(picture.convert("RGB"))
+    if mark.startswith(b"BM"):
+        return BmpImageFile(stream)
+    return _PLUGINS.get(mark, JpegImageFile)(stream)

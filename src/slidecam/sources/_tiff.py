@@ -10,13 +10,13 @@ from tifffile import TiffFile
 
 from slidecam.errors import UnreadableSourceError
 from slidecam.geometry import LevelBox, Size, pyramid
+from slidecam.pixels import GLASS, over_background, premultiplied_over, to_rgb, to_uint8
 from slidecam.sources import _tiff_metadata as metadata
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._fingerprint import fingerprint_of_stream
 from slidecam.sources._library import decoding, decoding_associated, opening
-from slidecam.sources._pixels import over_background, premultiplied_over, to_rgb, to_uint8
 from slidecam.sources._tiff_pages import PageReader, Raster, compression_problem, same_file
-from slidecam.sources.source import GLASS, Source, SourceFacts
+from slidecam.sources.source import Source, SourceFacts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,6 +9,7 @@ import numpy as np
 
 from slidecam.errors import RegionReadError
 from slidecam.geometry import LevelBox, nearest_better_level
+from slidecam.pixels import GLASS, OPAQUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from slidecam.geometry import Box, Level
     from slidecam.sources.source import Source
 
-_GLASS = 255
 _SMALLEST_PIECE = 128
 
 
@@ -89,13 +89,13 @@ def _average(
             else:
                 decoded += 1
             whole = (
-                np.full((box.height, box.width, 3), _GLASS, np.uint8) if pixels is None else pixels
+                np.full((box.height, box.width, 3), GLASS, np.uint8) if pixels is None else pixels
             )
             _add(total, whole, box, across, down)
     if not decoded:
         return None
     area = np.diff(down)[:, None, None] * np.diff(across)[None, :, None]
-    mean = np.clip(np.rint(total / area), 0, _GLASS).astype(np.uint8)
+    mean = np.clip(np.rint(total / area), 0, OPAQUE).astype(np.uint8)
     return Overview(mean, level.index, tuple(level.to_level0(gap) for gap in gaps))
 
 

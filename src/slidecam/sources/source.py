@@ -10,6 +10,7 @@ import dask.array as da
 import numpy as np
 
 from slidecam.geometry import LevelBox
+from slidecam.pixels import GLASS
 from slidecam.sources.overview import overview
 
 if TYPE_CHECKING:
@@ -18,12 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.geometry import Box, Level, Size, Spacing
+    from slidecam.pixels import RGB
     from slidecam.sources.overview import Overview
     from slidecam.sources.volume_grid import PlaneStack
-
-RGB = tuple[int, int, int]
-GLASS: RGB = (255, 255, 255)
-"""What lies beyond the edge of a slide, and where a scanner stored nothing."""
 
 
 @dataclass(frozen=True)

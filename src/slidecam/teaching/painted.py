@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.sources.source import RGB
+    from slidecam.pixels import RGB
 
 MOVES = ((0, 1), (1, 0), (0, -1), (-1, 0))
 """Right, down, left, up, as (rows, columns).

@@ -12,7 +12,7 @@ from slidecam.teaching.head_tuning import TuningSpec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slidecam.sources.source import RGB
+    from slidecam.pixels import RGB
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from slidecam import streaming
 from slidecam.errors import DataSetError, UsageError
 from slidecam.geometry import LevelBox
 from slidecam.learning.data.pixels import (
-    RESAMPLING,
     check_pictures,
     load_pictures,
     load_pixels,
     picture_batches,
 )
+from slidecam.pixels import RESAMPLING
 from slidecam.sources import open_source
 from slidecam.steps import result_of
 
@@ -42,10 +41,6 @@ def picture(mode: str, pixels: NDArray[np.uint8]) -> Image.Image:
     return image.convert(mode)
 
 
-def test_the_filters_are_those_of_inference() -> None:
-    assert RESAMPLING == streaming.RESAMPLING
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_every_kind_of_png_gives_what_inference_reads_from_it(
     tmp_path: Path, noise: Noise, mode: str
@@ -63,7 +58,7 @@ def test_the_whole_picture_is_resized_to_the_square_by_pillow(
 ) -> None:
     pixels = noise(90, 50)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    expected = np.asarray(Image.fromarray(pixels).resize((24, 24), streaming.RESAMPLING[name]))
+    expected = np.asarray(Image.fromarray(pixels).resize((24, 24), RESAMPLING[name]))
     loaded = load_pixels(tmp_path / "a.png", 24, name)
     assert loaded.dtype == np.uint8
     np.testing.assert_array_equal(loaded, expected)

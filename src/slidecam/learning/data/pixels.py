@@ -7,11 +7,9 @@ network's edge.
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from io import BytesIO
 from itertools import islice
@@ -19,9 +17,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from slidecam.errors import DataSetError, UsageError
+from slidecam.pixels import PILLOW_ERRORS, RESAMPLING, picture_in_rgb, upright
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -32,30 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Result = TypeVar("Result")
-
-RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
-"""The names and filters of inference, which this room cannot import; a test compares both."""
-
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    ArithmeticError,
-    LookupError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow's plugins raise for files that they dislike."""
-
-ALPHA_MODES = {"RGBA", "LA", "PA", "La", "RGBa"}
-WHITE = (255, 255, 255)
-LARGEST_16_BIT = 65535
 
 AHEAD = 4
 """Pictures per thread that are decoded before they are asked for."""
@@ -97,11 +72,9 @@ def load_pixels(path: Path, edge: int, interpolation: str = "bilinear") -> NDArr
             f"there is no interpolation {interpolation!r}.", f"Name one of {', '.join(RESAMPLING)}."
         )
     picture = read_picture(path)
-    return np.asarray(
-        picture
-        if picture.size == (edge, edge)
-        else picture.resize((edge, edge), RESAMPLING[interpolation])
-    )
+    if picture.size != (edge, edge):
+        picture = picture.resize((edge, edge), RESAMPLING[interpolation])
+    return np.asarray(picture)
 
 
 def read_picture(path: Path, content: bytes | None = None) -> Image.Image:
@@ -121,9 +94,8 @@ def read_picture(path: Path, content: bytes | None = None) -> Image.Image:
     """
     try:
         with Image.open(path if content is None else BytesIO(content)) as picture:
-            picture.load()
-            return _rgb(_upright(picture))
-    except UNREADABLE as error:
+            return picture_in_rgb(upright(picture))
+    except PILLOW_ERRORS as error:
         raise DataSetError(
             f"{path}: this picture cannot be read: {_reason(error)}.",
             "Copy it again, or take it out of the data.",
@@ -132,32 +104,6 @@ def read_picture(path: Path, content: bytes | None = None) -> Image.Image:
 
 def _reason(error: Exception) -> str:
     return str(error).strip().rstrip(".") or type(error).__name__
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    # Damaged EXIF is no reason to refuse sound pixels.
-    with suppress(*UNREADABLE):
-        return ImageOps.exif_transpose(picture)
-    return picture
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):
-        return _from_16_bits(picture)
-    if picture.mode == "F":
-        raise ValueError("its values are fractions of unknown range; save it with 8 or 16 bits")
-    if picture.mode in ALPHA_MODES or "transparency" in picture.info:
-        clear = picture.convert("RGBA")
-        paper = Image.new("RGB", picture.size, WHITE)
-        paper.paste(clear, mask=clear.getchannel("A"))
-        return paper
-    return picture.convert("RGB")
-
-
-def _from_16_bits(picture: Image.Image) -> Image.Image:
-    samples = np.clip(np.asarray(picture), 0, LARGEST_16_BIT).astype(np.float32)
-    grey = np.rint(samples * (255 / LARGEST_16_BIT)).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
 
 
 def check_pictures(paths: Sequence[Path], workers: int = 4) -> None:
@@ -183,7 +129,7 @@ def _complaint(path: Path) -> str:
     try:
         with Image.open(path) as picture:
             return "" if min(picture.size) > 0 else f"{path}: it has no pixels"
-    except UNREADABLE as error:
+    except PILLOW_ERRORS as error:
         return f"{path}: {_reason(error)}"
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from slidecam.learning.calibration import Reliability
     from slidecam.learning.evaluation.evaluation import Evaluation
     from slidecam.learning.predictions import Predictions
-    from slidecam.models.card import RGB
+    from slidecam.pixels import RGB
 
 DPI = 150
 FAMILY = "DejaVu Sans"
