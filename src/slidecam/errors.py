@@ -1,40 +1,52 @@
 """Everything that slidecam raises on purpose, as one tree.
 
-SlidecamError
-├── UsageError (ValueError)                 what was asked for contradicts itself or is not there
-├── SourceError
-│   ├── UnknownFormatError (ValueError)     no reader recognises the file's content
-│   ├── UnreadableSourceError (OSError)     a reader recognises the file and cannot open it
-│   ├── RegionReadError (OSError)           the file is open and one of its regions cannot be
-│   │                                       decoded
-│   ├── SpacingError (ValueError)           µm per pixel is missing or not believable
-│   └── ShownSizeError (ValueError)         another program shows the slide in a frame that we do
-│                                           not know
-├── MaskError (ValueError)                  a foreground mask that cannot be read or does not fit
-│                                           its slide
-├── TilingError (ValueError)                a tiling that no slide could be cut by
-├── BundleError
-│   ├── MissingBundleError (FileNotFoundError)  no model bundle in this folder
-│   ├── CardError (ValueError)              card.json or config.json says something impossible
-│   ├── WeightsError (ValueError)           wrong hash, missing key or wrong shape
-│   └── UntrustedCodeError (PermissionError)  the weights could run code and trust was not given
-├── ExplanationError (ValueError)           the classifier has no such class or no map to explain it
-│                                           on
-├── DataSetError (ValueError)               pictures to learn from that are missing, unreadable or
-│                                           of one class only
-├── RecipeError (ValueError)                a recipe that says something impossible; all of it at
-│                                           once
-├── CheckpointError (ValueError)            a training that cannot be continued from this file
-├── DeviceError (ValueError)                the device or precision asked for is not on this machine
-├── ViewerError                             what a library did not foresee while a viewer's widget
-│                                           waited for it
-├── SlideFailedError (OSError)              nothing of a slide could be read, or its outputs not be
-│                                           written
-└── StoreError
-    ├── RunExistsError (FileExistsError)    there is a run already and neither resume nor overwrite
-    │                                       was said
-    └── RunMismatchError (ValueError)       the run that is there was made by another plan
+Each line ends with what the doors make of it: ``2`` where the call was wrong and the command line
+exits with 2 (else 1), and the server's HTTP status.
 
+SlidecamError                                                                           -  422
+├── UsageError (ValueError)                 what was asked for contradicts itself       2  400
+│                                           or is not there
+├── SourceError                                                                         -  422
+│   ├── UnknownFormatError (ValueError)     no reader recognises the file's content     -  415
+│   ├── UnreadableSourceError (OSError)     a reader recognises the file and cannot     -  422
+│   │                                       open it
+│   ├── RegionReadError (OSError)           the file is open and one of its regions     -  422
+│   │                                       cannot be decoded
+│   ├── SpacingError (ValueError)           µm per pixel is missing or not believable   2  400
+│   ├── ShownSizeError (ValueError)         another program shows the slide in a frame  2  400
+│   │                                       that we do not know
+│   └── SlideFailedError (OSError)          nothing of a slide could be read, or its    -  422
+│                                           outputs not be written
+├── MaskError (ValueError)                  a foreground mask that cannot be read or    2  400
+│                                           does not fit its slide
+├── TilingError (ValueError)                a tiling that no slide could be cut by      2  400
+├── BundleError                                                                         -  422
+│   ├── MissingBundleError (FileNotFoundError)  no model bundle in this folder          2  404
+│   ├── CardError (ValueError)              card.json or config.json says something     -  422
+│   │                                       impossible
+│   ├── WeightsError (ValueError)           wrong hash, missing key or wrong shape      -  422
+│   └── UntrustedCodeError (PermissionError)  the weights could run code and trust      2  403
+│                                           was not given
+├── ExplanationError (ValueError)           the classifier has no such class or no map  2  400
+│                                           to explain it on
+├── DataSetError (ValueError)               pictures to learn from that are missing,    -  422
+│                                           unreadable or of one class only
+├── RecipeError (ValueError)                a recipe that says something impossible;    2  400
+│                                           all of it at once
+├── CheckpointError (ValueError)            a training that cannot be continued from    2  400
+│                                           this file
+├── DeviceError (ValueError)                the device or precision asked for is not    2  400
+│                                           on this machine
+├── ViewerError                             what a library did not foresee while a      -  500
+│                                           viewer's widget waited for it
+└── StoreError                                                                          -  422
+    ├── RunExistsError (FileExistsError)    there is a run already and neither resume   2  409
+    │                                       nor overwrite was said
+    └── RunMismatchError (ValueError)       the run that is there was made by another   -  422
+                                            plan
+
+One rule says which: where another option, path or setting would mend it, the call was wrong (400;
+403, 404 and 409 say it closer); where a file must be mended first, the call was right and failed.
 Every message ends with its remedy. No leaf is a RuntimeError: viewers' generator workers swallow
 those.
 """
@@ -58,7 +70,17 @@ class SlidecamError(Exception):
         What is wrong, naming the file and the value.
     remedy
         What the user can do about it: an option to pass, a file to mend.
+
+    Attributes
+    ----------
+    usage
+        Whether the call was wrong, and not what it met: the command line exits with 2, else with 1.
+    status
+        What the server answers, as HTTP counts.
     """
+
+    usage: bool = False
+    status: int = 422
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem} {remedy}".strip())
@@ -68,6 +90,9 @@ class SlidecamError(Exception):
 
 class UsageError(SlidecamError, ValueError):
     """What was asked for contradicts itself or names something that is not there."""
+
+    usage = True
+    status = 400
 
 
 class SourceError(SlidecamError):
@@ -80,6 +105,8 @@ class SourceError(SlidecamError):
 
 class UnknownFormatError(SourceError, ValueError):
     """No reader recognises the content of this file."""
+
+    status = 415
 
 
 class UnreadableSourceError(SourceError, OSError):
@@ -103,6 +130,9 @@ class RegionReadError(SourceError, OSError):
 class SpacingError(SourceError, ValueError):
     """The µm per pixel of a slide are missing or not believable."""
 
+    usage = True
+    status = 400
+
 
 class ShownSizeError(SourceError, ValueError):
     """Another program shows the slide neither whole nor cropped to its scanned bounds.
@@ -110,13 +140,22 @@ class ShownSizeError(SourceError, ValueError):
     So places cannot be matched.
     """
 
+    usage = True
+    status = 400
+
 
 class MaskError(SlidecamError, ValueError):
     """A foreground mask that cannot be read or does not fit its slide."""
 
+    usage = True
+    status = 400
+
 
 class TilingError(SlidecamError, ValueError):
     """A tiling that no slide could be cut by."""
+
+    usage = True
+    status = 400
 
 
 class BundleError(SlidecamError):
@@ -130,6 +169,9 @@ class BundleError(SlidecamError):
 class MissingBundleError(BundleError, FileNotFoundError):
     """There is no model bundle in this folder."""
 
+    usage = True
+    status = 404
+
 
 class CardError(BundleError, ValueError):
     """The card says something impossible or leaves out something needed."""
@@ -142,9 +184,15 @@ class WeightsError(BundleError, ValueError):
 class UntrustedCodeError(BundleError, PermissionError):
     """Loading these weights could run code, and trust was not given."""
 
+    usage = True
+    status = 403
+
 
 class ExplanationError(SlidecamError, ValueError):
     """The classifier has no such class, or no activation map to explain it on."""
+
+    usage = True
+    status = 400
 
 
 class DataSetError(SlidecamError, ValueError):
@@ -154,13 +202,22 @@ class DataSetError(SlidecamError, ValueError):
 class RecipeError(SlidecamError, ValueError):
     """A recipe says something impossible; the message lists everything that is wrong with it."""
 
+    usage = True
+    status = 400
+
 
 class CheckpointError(SlidecamError, ValueError):
     """A training cannot be continued from this file."""
 
+    usage = True
+    status = 400
+
 
 class DeviceError(SlidecamError, ValueError):
     """The device or precision asked for is not to be had on this machine."""
+
+    usage = True
+    status = 400
 
 
 class ViewerError(SlidecamError):
@@ -168,6 +225,8 @@ class ViewerError(SlidecamError):
 
     It is no RuntimeError, which would be swallowed there.
     """
+
+    status = 500
 
 
 class SlideFailedError(SourceError, OSError):
@@ -184,6 +243,9 @@ class StoreError(SlidecamError):
 
 class RunExistsError(StoreError, FileExistsError):
     """There is a run in this folder already, and neither resume nor overwrite was asked for."""
+
+    usage = True
+    status = 409
 
 
 class RunMismatchError(StoreError, ValueError):

@@ -20,20 +20,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from slidecam.errors import (
-    CheckpointError,
-    DeviceError,
-    ExplanationError,
-    MaskError,
-    MissingBundleError,
-    RecipeError,
-    RunExistsError,
-    SlidecamError,
-    SpacingError,
-    TilingError,
-    UntrustedCodeError,
-    UsageError,
-)
+from slidecam.errors import SlidecamError
 from slidecam.events import (
     BatchDone,
     Finished,
@@ -62,24 +49,10 @@ EXIT_FAILED, EXIT_USAGE, EXIT_PARTLY = 1, 2, 3
 EVERY_SECONDS = 1.0
 """How often machines are told of a step of the same phase; a training has thousands."""
 
-WRONG_USAGE = (
-    UsageError,
-    RunExistsError,
-    RecipeError,
-    CheckpointError,
-    DeviceError,
-    ExplanationError,
-    MaskError,
-    SpacingError,
-    TilingError,
-    MissingBundleError,
-    UntrustedCodeError,
-)
-
 
 def exit_code_of(error: SlidecamError) -> int:
     """Return 2 where the call was wrong, 1 where the call was right and failed."""
-    return EXIT_USAGE if isinstance(error, WRONG_USAGE) else EXIT_FAILED
+    return EXIT_USAGE if error.usage else EXIT_FAILED
 
 
 class Terminal:

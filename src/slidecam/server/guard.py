@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 
-from slidecam.server.http_errors import RequestError, encoded, status_of
+from slidecam.server.http_errors import RequestError, encoded
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -126,7 +126,7 @@ async def _refuse(fault: SlidecamError, receive: Receive, send: Send) -> None:
         (name.lower().encode("latin-1"), value.encode("latin-1"))
         for name, value in (headers | SECURITY).items()
     ]
-    await send({"type": "http.response.start", "status": status_of(fault), "headers": raw})
+    await send({"type": "http.response.start", "status": fault.status, "headers": raw})
     await send({"type": "http.response.body", "body": content})
 
 

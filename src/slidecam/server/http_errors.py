@@ -10,34 +10,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
-from slidecam.errors import (
-    CheckpointError,
-    DeviceError,
-    ExplanationError,
-    MissingBundleError,
-    RecipeError,
-    RunExistsError,
-    SlidecamError,
-    TilingError,
-    UnknownFormatError,
-    UsageError,
-)
+from slidecam.errors import SlidecamError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastapi import FastAPI
     from starlette.requests import Request
-
-WRONG_REQUEST = (
-    UsageError,
-    RecipeError,
-    CheckpointError,
-    DeviceError,
-    ExplanationError,
-    TilingError,
-)
-"""Errors of the call itself, and not of what lies in a file."""
 
 UNFORESEEN = "slidecam did not foresee this; please report it with what the server printed."
 
@@ -59,19 +38,6 @@ def busy(status: int, problem: str, seconds: int) -> RequestError:
     return RequestError(status, problem, again, {"Retry-After": str(seconds)})
 
 
-def status_of(error: SlidecamError) -> int:
-    """Return the status that tells a client whose fault an error is."""
-    if isinstance(error, RequestError):
-        return error.status
-    if isinstance(error, RunExistsError):
-        return 409
-    if isinstance(error, UnknownFormatError):
-        return 415
-    if isinstance(error, MissingBundleError):
-        return 404
-    return 400 if isinstance(error, WRONG_REQUEST) else 422
-
-
 def body_of(error: SlidecamError) -> dict[str, str]:
     """Return the body of every refusal."""
     return {"error": error.problem, "remedy": error.remedy}
@@ -84,17 +50,17 @@ def encoded(error: SlidecamError) -> bytes:
 
 def handle_faults(app: FastAPI) -> None:
     """Let ``app`` answer every error in the same form."""
-    app.add_exception_handler(SlidecamError, _told)
+    app.add_exception_handler(SlidecamError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _plain)
     app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _unforeseen)
 
 
-async def _told(_request: Request, error: Exception) -> JSONResponse:
+async def _refused(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SlidecamError)  # noqa: S101  (for the type checker: it was registered so)
     headers = error.headers if isinstance(error, RequestError) else None
-    return JSONResponse(body_of(error), status_of(error), headers)
+    return JSONResponse(body_of(error), error.status, headers)
 
 
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:

@@ -137,7 +137,7 @@ class JobDesk:
                 self._follow(job, _with_mask(job.order, Path(scratch)), self._devices.turns(device))
         except SlidecamError as error:
             job.fail(error)
-            job.end("failed", EXIT_REFUSED)
+            job.end("failed", EXIT_REFUSED if error.usage else EXIT_FAILED)
         except SLIDE_ERRORS as error:
             job.fail(SlidecamError(f"{type(error).__name__}: {error}.", UNFORESEEN))
         finally:

@@ -1,0 +1,75 @@
+"""The tree of errors: what it draws is what the doors do."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import pkgutil
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer
+from fastapi import FastAPI
+
+import slidecam
+from slidecam import errors
+from slidecam.cli.terminal import Terminal
+from slidecam.errors import SlidecamError
+from slidecam.server.http_errors import RequestError, body_of, handle_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CALLS = {400, 403, 404, 409}
+"""HTTP's words for a call that must be changed: bad, forbidden, not there, in conflict."""
+
+LINE = re.compile(r"^[│├└─ ]*(\w+Error)\b.*\s(2|-)  (\d{3})$", re.MULTILINE)
+
+
+def family(parent: type[SlidecamError] = SlidecamError) -> Iterator[type[SlidecamError]]:
+    yield parent
+    for child in parent.__subclasses__():
+        yield from family(child)
+
+
+TREE = sorted(set(family()) - {RequestError}, key=lambda kind: kind.__name__)
+
+
+def an_error(kind: type[SlidecamError]) -> SlidecamError:
+    error = kind.__new__(kind)
+    SlidecamError.__init__(error, "the lamp is off.", "Switch it on.")
+    return error
+
+
+def test_the_drawn_tree_names_every_error_with_its_exit_code_and_status() -> None:
+    drawn = {name: (two == "2", int(status)) for name, two, status in LINE.findall(errors.__doc__)}
+    assert drawn == {kind.__name__: (kind.usage, kind.status) for kind in TREE}
+    assert len(drawn) == 25
+
+
+def test_every_error_of_slidecam_is_in_the_tree() -> None:
+    for module in pkgutil.walk_packages(slidecam.__path__, "slidecam."):
+        if not module.name.startswith(("slidecam.plugin", "slidecam.__main__")):
+            importlib.import_module(module.name)
+    assert {kind.__module__ for kind in family()} == {"slidecam.errors", RequestError.__module__}
+
+
+@pytest.mark.parametrize("kind", TREE)
+def test_a_wrong_call_is_one_in_every_door(kind: type[SlidecamError]) -> None:
+    assert kind.usage == (kind.status in CALLS)
+    with pytest.raises(typer.Exit) as end, Terminal(json=True).errors():
+        raise an_error(kind)
+    assert end.value.exit_code == (2 if kind.usage else 1)
+
+
+@pytest.mark.parametrize("kind", TREE)
+def test_the_server_answers_with_the_errors_own_status(kind: type[SlidecamError]) -> None:
+    app = FastAPI()
+    handle_faults(app)
+    error = an_error(kind)
+    handler: Any = app.exception_handlers[SlidecamError]
+    answer = asyncio.run(handler(None, error))
+    assert answer.status_code == kind.status
+    assert json.loads(answer.body) == body_of(error)
