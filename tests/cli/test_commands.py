@@ -18,12 +18,16 @@ from typer.testing import CliRunner
 from slidecam.cli.app import app
 from slidecam.models import open_bundle
 from slidecam.store import RunStore
+from stopping import stopped_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from typer.testing import Result
+
+COMMIT = "slidecam.store.run_store:RunStore.commit"
+"""Where a batch's results are written."""
 
 
 def slidecam(*arguments: object) -> Result:
@@ -133,21 +137,14 @@ def test_a_process_killed_at_once_is_resumed_and_ends_bit_identical(
         ).returncode
         == 0
     )
-    with subprocess.Popen(  # noqa: S603  (our own command)
-        [*command, str(tmp_path / "parts")], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        for _line in range(4):
-            process.stdout.readline()
+    with stopped_process([*call, str(tmp_path / "parts")], (COMMIT, 4)) as process:
         process.kill()
-    assert process.returncode == -signal.SIGKILL
-    left = RunStore.open(tmp_path / "parts" / "one").pending_batches()
-    assert left
+    assert RunStore.open(tmp_path / "parts" / "one").pending_batches()
     again = [*command, str(tmp_path / "parts"), "--resume"]
     resumed = subprocess.run(again, capture_output=True, text=True, check=False)  # noqa: S603  (our own command)
     assert resumed.returncode == 0
     planned = json.loads(resumed.stdout.splitlines()[0])
-    assert planned["pending"] < planned["tiles"]
+    assert planned["pending"] == planned["tiles"] - 3 * 8
     whole, parts = (RunStore.open(tmp_path / folder / "one") for folder in ("whole", "parts"))
     assert whole.probabilities.tobytes() == parts.probabilities.tobytes()
     assert whole.maps is not None
@@ -171,18 +168,9 @@ def test_a_stop_from_outside_is_clean_and_says_how_to_go_on(
         "--out",
         str(tmp_path / "out"),
     ]
-    with subprocess.Popen(  # noqa: S603  (our own command)
-        [sys.executable, "-m", "slidecam", *call],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
-        process.stdout.readline()
+    with stopped_process(call, (COMMIT, 2)) as process:
         process.send_signal(signal.Signals[name])
-        rest, errors = process.stdout.read(), process.stderr.read()
+        rest, errors = process.communicate("go on")
     assert process.returncode == 3
     assert "Traceback" not in errors
     assert json.loads(rest.splitlines()[-1])["event"] == "Stopped"

@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -20,6 +16,7 @@ from slidecam.cli.app import app
 from slidecam.cli.terminal import Terminal
 from slidecam.models import open_bundle
 from slidecam.steps import Step
+from stopping import stopped_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -270,36 +267,16 @@ def test_what_was_stopped_is_called_safe_only_where_there_is_a_checkpoint(
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(
     tmp_path: Path, data: Path, recipe: Path
 ) -> None:
-    call = [
-        sys.executable,
-        "-m",
-        "slidecam",
-        "train",
-        str(recipe),
-        "--data",
-        str(data),
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    process = subprocess.Popen(  # noqa: S603  (our own interpreter)
-        [*call, "--set", "train.epochs=5000"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not (tmp_path / "out" / "checkpoint.safetensors").exists() and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    try:
-        _out, said = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    call = ["train", str(recipe), "--data", str(data), "--out", str(tmp_path / "out")]
+    written = ("slidecam.learning.training.trainer:write_checkpoint", 1)
+    in_the_midst = ("slidecam.learning.training.loop:train_step", 1)
+    with stopped_process(call, written, in_the_midst) as process:
+        process.send_signal(signal.SIGINT)
+        _out, said = process.communicate("go on")
     assert process.returncode == 3
     assert "--resume" in said
     assert not (tmp_path / "out" / "bundle").exists()
-    torch.set_num_threads(1)
-    resumed = slidecam(*call[3:], "--set", "train.epochs=5000", "--set", "train.lr=0.5", "--resume")
+    resumed = slidecam(*call, "--set", "train.lr=0.5", "--resume")
     assert "another recipe" in " ".join(resumed.stderr.split())
 
 

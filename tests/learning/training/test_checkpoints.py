@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +25,7 @@ from slidecam.learning.training.checkpoints import (
 from slidecam.learning.training.loop import Progress
 from slidecam.learning.training.training import train
 from slidecam.steps import result_of
+from stopping import stopped_process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,10 +69,10 @@ trainable = 12
 """
 
 
-@pytest.fixture
-def recipe(tmp_path: Path) -> Recipe:
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     """Return the recipe in a file, for this process and for others."""
-    path = tmp_path / "all.toml"
+    path = tmp_path_factory.mktemp("recipe") / "all.toml"
     path.write_text(RECIPE)
     return read_recipe(path)
 
@@ -97,57 +96,33 @@ def unbroken(recipe: Recipe, colors: Path, tmp_path: Path) -> dict[str, torch.Te
     return weights_in(tmp_path / "unbroken")
 
 
-def epochs_over(checkpoint: Path) -> int:
-    with suppress(CheckpointError):
-        return read_checkpoint(checkpoint).progress.overall
-    return 0
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""Fresh processes on one thread add numbers in the same order, old ones may not."""
 
 
-def training_process(
-    recipe: Recipe, data: Path, out: Path, *options: str
-) -> subprocess.Popen[bytes]:
-    """Train in a process of its own, on one thread.
+def training(recipe: Recipe, data: Path, out: Path, *options: str) -> list[str]:
+    """Return the command line of a training."""
+    return ["train", str(recipe.path), "--data", str(data), "--out", str(out), *options]
 
-    Fresh processes add numbers in the same order, old ones may not.
-    """
-    call = [
-        sys.executable,
-        "-m",
-        "slidecam",
-        "train",
-        str(recipe.path),
-        "--data",
-        str(data),
-        "--out",
-        str(out),
-        *options,
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    return subprocess.Popen(  # noqa: S603  (our own command)
-        call, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+
+def train_apart(recipe: Recipe, data: Path, out: Path, *options: str) -> None:
+    """Train in a process of its own to the end."""
+    subprocess.run(  # noqa: S603  (our own command)
+        [sys.executable, "-m", "slidecam", *training(recipe, data, out, *options)],
+        env=ONE_THREAD,
+        capture_output=True,
+        check=True,
     )
 
 
-@pytest.fixture
-def unbroken_process(recipe: Recipe, colors: Path, tmp_path: Path) -> dict[str, torch.Tensor]:
+@pytest.fixture(scope="module")
+def unbroken_process(
+    recipe: Recipe, colors: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, torch.Tensor]:
     """Return the weights of a training that nothing stopped, in a process of its own."""
-    out = tmp_path / "unbroken"
-    assert training_process(recipe, colors, out).wait() == 0
+    out = tmp_path_factory.mktemp("unbroken")
+    train_apart(recipe, colors, out)
     return weights_in(out)
-
-
-def killed_after(epochs: int, recipe: Recipe, data: Path, out: Path) -> None:
-    """Train in a process of its own and kill it when so many epochs are over.
-
-    Nothing can catch that kill.
-    """
-    process = training_process(recipe, data, out)
-    try:
-        while epochs_over(out / CHECKPOINT_FILE) < epochs and process.poll() is None:
-            time.sleep(0.01)
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.mark.slow
@@ -160,10 +135,15 @@ def test_a_killed_training_that_is_resumed_gives_the_same_weights_bit_by_bit(
     unbroken_process: dict[str, torch.Tensor],
 ) -> None:
     out = tmp_path / "killed"
-    killed_after(epochs, recipe, colors, out)
+    next_epoch = ("slidecam.learning.training.trainer:train_epoch", epochs + 1)
+    in_the_midst = ("slidecam.learning.training.loop:train_step", 2)
+    with stopped_process(
+        training(recipe, colors, out), next_epoch, in_the_midst, environment=ONE_THREAD
+    ) as process:
+        process.kill()
     assert not (out / "bundle").exists()
-    assert epochs <= epochs_over(out / CHECKPOINT_FILE) < 10
-    assert training_process(recipe, colors, out, "--resume").wait() == 0
+    assert read_checkpoint(out / CHECKPOINT_FILE).progress.overall == epochs
+    train_apart(recipe, colors, out, "--resume")
     assert same(weights_in(out), unbroken_process)
 
 
