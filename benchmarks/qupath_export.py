@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from slidecam.classes import ClassSet
 from slidecam.exchange.geojson import write_tiles_geojson
 from slidecam.exchange.qupath import write_tiles_table
 from slidecam.runs.tiles import TileTable
@@ -29,7 +30,7 @@ def make_table(tiles: int) -> TileTable:
     )
     values = rng.dirichlet(np.ones(len(CLASSES)), tiles).astype(np.float32)
     status, colors = np.ones(tiles, np.uint8), ((200, 0, 0), (150, 200, 150), (255, 200, 0))
-    return TileTable(boxes.astype(np.int64), status, values, CLASSES, colors, "softmax")
+    return TileTable(boxes.astype(np.int64), status, values, ClassSet(CLASSES, "softmax", colors))
 
 
 def main() -> None:

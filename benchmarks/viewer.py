@@ -24,6 +24,7 @@ from napari.layers import Layer
 from qtpy.QtCore import QEventLoop, QTimer
 from qtpy.QtWidgets import QApplication
 
+from slidecam.classes import ClassSet
 from slidecam.geometry import Size, Spacing
 from slidecam.plugin.cells import CellGrid
 from slidecam.plugin.live import LiveOverlays
@@ -49,7 +50,8 @@ def made_up_run(tiles: int, folder: Path) -> Any:
     ).astype(np.int64)
     chances = np.random.default_rng(0).dirichlet((1, 1, 1), tiles).astype(np.float32)
     colors = ((84, 70, 190), (222, 128, 58), (196, 30, 70))
-    table = TileTable(boxes, np.ones(tiles, np.uint8), chances, ("a", "b", "c"), colors, "softmax")
+    classes = ClassSet(("a", "b", "c"), "softmax", colors)
+    table = TileTable(boxes, np.ones(tiles, np.uint8), chances, classes)
     size = Size(columns * STEP, columns * STEP)
     told = RunTiles(
         folder,

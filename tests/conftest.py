@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
+from slidecam.classes import ClassSet
 from slidecam.errors import RegionReadError
 from slidecam.foreground import Foreground
 from slidecam.geometry import Box, Level, LevelBox, Size, Spacing
@@ -474,8 +475,10 @@ def made_run() -> MakeRun:
         status[list(failed)] = Status.FAILED
         known = np.asarray(probabilities, np.float32).copy()
         known[list(failed)] = np.nan
-        activation = "softmax" if len(names) > 1 else "sigmoid"
-        table = TileTable(boxes, status, known, names, RUN_COLORS[: len(names)], activation)
+        classes = ClassSet(
+            names, "softmax" if len(names) > 1 else "sigmoid", RUN_COLORS[: len(names)]
+        )
+        table = TileTable(boxes, status, known, classes)
         with np.errstate(divide="ignore"):
             logits = np.log(known)
         return RunTiles(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from slidecam.classes import ClassSet
 from slidecam.runs.tiles import TileTable
 
 TableMaker = Callable[..., TileTable]
@@ -28,11 +29,15 @@ def make_table() -> TableMaker:
             ),
             "status": np.ones(count, np.uint8),
             "probabilities": values,
-            "class_names": ("Tumor", "Stroma", "Fat", "Other")[:classes],
-            "class_colors": COLORS[:classes],
-            "activation": "softmax",
             "bounds": None,
         }
-        return TileTable(**(plain | changes))
+        named: dict[str, Any] = {
+            "names": ("Tumor", "Stroma", "Fat", "Other")[:classes],
+            "colors": COLORS[:classes],
+        }
+        for key in ("class_names", "class_colors", "activation", "thresholds"):
+            if key in changes:
+                named[key.removeprefix("class_")] = changes.pop(key)
+        return TileTable(**(plain | {"classes": ClassSet(**named)} | changes))
 
     return make

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slidecam.classes import ClassSet
 from slidecam.exchange import wsinfer_csv
 from slidecam.exchange.geojson import qupath_class_name, write_tiles_geojson
 from slidecam.foreground.annotations import areas_of
@@ -271,9 +272,7 @@ def test_whatever_is_written_is_taken_and_every_coordinate_comes_back(
         np.array(boxes, np.int64).reshape(-1, 4),
         np.ones(len(boxes), np.uint8),
         np.array(values, np.float32).reshape(-1, len(names)),
-        tuple(names),
-        colors,
-        "softmax",
+        ClassSet(tuple(names), "softmax", colors),
         Box(*corner, 1, 1),
     )
     with TemporaryDirectory() as folder:

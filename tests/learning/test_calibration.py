@@ -25,7 +25,7 @@ from slidecam.learning.calibration import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from slidecam.models.card import Activation
+    from slidecam.classes import Activation
 
 
 def drawn(seed: int, count: int, classes: int = 3) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

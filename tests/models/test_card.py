@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from slidecam.classes import PALETTE, default_colors
 from slidecam.errors import CardError
 from slidecam.models.card import (
-    PALETTE,
     card_object,
     card_text,
     check_card,
-    default_colors,
     read_card,
 )
 
@@ -170,3 +169,38 @@ def test_a_card_keeps_letters_of_every_language(tmp_path: Path, make_card: MakeC
     path.write_text(card_text(card), encoding="utf-8")
     assert read_card(path).name == "Gewebe µ 组织"
     assert "组织" in path.read_text(encoding="utf-8")
+
+
+def test_thresholds_are_read_and_written_back(written: Path) -> None:
+    change(written, "activation", "sigmoid")
+    change(written, "thresholds", [0.31, 0.5, 0.87])
+    card = read_card(written)
+    assert card.thresholds == card.classes.thresholds == (0.31, 0.5, 0.87)
+    assert card_object(card)["thresholds"] == [0.31, 0.5, 0.87]
+    assert "thresholds" not in card.extra
+
+
+@pytest.mark.parametrize(
+    ("activation", "value", "problem"),
+    [
+        ("sigmoid", [0.3, 0.5], "holds 2 numbers for 3 classes"),
+        ("sigmoid", [0.3, 0.5, 1.2], "a probability is from 0 to 1"),
+        ("sigmoid", [0.3, 0.5, "half"], "not a list of numbers"),
+        ("sigmoid", 0.3, "not a list"),
+        ("softmax", [0.3, 0.5, 0.2], "whose largest is called"),
+        ("none", [0.3, 0.5, 0.2], "whose largest is called"),
+    ],
+)
+def test_thresholds_that_part_nothing_are_refused(
+    written: Path, activation: str, value: object, problem: str
+) -> None:
+    change(written, "activation", activation)
+    change(written, "thresholds", value)
+    with pytest.raises(CardError, match=problem):
+        read_card(written)
+
+
+def test_a_name_in_two_spellings_is_a_name_twice(written: Path) -> None:
+    change(written, "class_names", ["Caf\u00e9", "b", "Cafe\u0301"])
+    with pytest.raises(CardError, match="twice"):
+        read_card(written)

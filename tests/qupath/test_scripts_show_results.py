@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from slidecam.classes import ClassSet
 from slidecam.exchange.qupath import QuPathExport, write_for_qupath
 from slidecam.foreground import load_classes
 from slidecam.geometry import Size
@@ -156,7 +157,9 @@ def _write_by_hand(folder: Path, names: list[str]) -> None:
     boxes = np.array([(100 * place, 0, 100, 100) for place in range(3)], np.int64)
     values = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [np.nan, 0.5, 0.5]], np.float32)
     colors = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
-    table = TileTable(boxes, np.ones(3, np.uint8), values, tuple(names), colors, "softmax")
+    table = TileTable(
+        boxes, np.ones(3, np.uint8), values, ClassSet(tuple(names), "softmax", colors)
+    )
     write_for_qupath(QuPathExport(table), folder)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from slidecam.classes import ClassSet
 from slidecam.errors import UsageError
 from slidecam.runs.tiles import TileTable
 
@@ -45,9 +46,7 @@ def test_an_empty_table_has_no_winners() -> None:
         np.zeros((0, 4), np.int64),
         np.zeros(0, np.uint8),
         np.zeros((0, 2), np.float32),
-        ("a", "b"),
-        ((1, 2, 3), (4, 5, 6)),
-        "softmax",
+        ClassSet(("a", "b")),
     )
     assert len(table) == 0
     assert table.winners.shape == (0,)

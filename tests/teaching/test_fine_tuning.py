@@ -90,14 +90,12 @@ def other_parent(
     made = save_bundle(out / "parent", replace(bundle.card, **card), with_last_layer(bundle, layer))  # type: ignore[arg-type]
     folder = out / "run"
     folder.mkdir()
-    names, colors = made.card.class_names, made.card.class_colors
+    names = made.card.class_names
     probabilities = np.full((len(sample_run), len(names)), 1 / len(names), np.float32)
     table = replace(
         sample_run.table,
-        class_names=names,
-        class_colors=colors,
+        classes=made.card.classes,
         probabilities=probabilities,
-        activation=made.card.activation,
     )
     digest = {**sample_run.digest, "model": made.digest}
     logits = np.full(probabilities.shape, np.nan, np.float32)

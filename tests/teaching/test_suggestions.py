@@ -99,8 +99,9 @@ def test_the_same_seed_gives_the_same_and_another_decides_between_equals(
 def test_no_more_are_suggested_than_there_are_and_none_from_scores(run: RunTiles) -> None:
     assert len(suggest(run, 1000)) == 47
     assert len(suggest(run, 1000, range(40))) == 8
+    scores = replace(run.table.classes, activation="none")
     with pytest.raises(UsageError, match="no probabilities"):
-        suggest(replace(run, table=replace(run.table, activation="none")))
+        suggest(replace(run, table=replace(run.table, classes=scores)))
     with pytest.raises(UsageError, match="none to suggest"):
         suggest(run, 0)
     with pytest.raises(UsageError, match="out of range"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from slidecam.classes import ClassSet
 from slidecam.errors import StoreError
 from slidecam.exchange.qupath import QuPathExport, write_for_qupath
 from slidecam.geometry import Box, Size
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slidecam.exchange.qupath import TileFormat
-    from slidecam.pixels import RGB
 
 QUPATH = "qupath"
 """Folder in a slide's folder that is written for QuPath."""
@@ -72,14 +72,11 @@ def read_table(folder: Path, shown: Size | None = None) -> tuple[TileTable, Mapp
     """
     record, store = read_run(folder) or {}, RunStore.open(folder)
     try:
-        bundle = record["bundle"]
         table = TileTable(
             boxes=store.boxes,
             status=store.status,
             probabilities=store.probabilities,
-            class_names=tuple(bundle["class_names"]),
-            class_colors=tuple(cast("RGB", tuple(color)) for color in bundle["class_colors"]),
-            activation=bundle["activation"],
+            classes=ClassSet.from_record(record["bundle"]),
             bounds=_shown_part(record, shown),
         )
     except (KeyError, TypeError) as error:

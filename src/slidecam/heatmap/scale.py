@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slidecam.classes import Activation
     from slidecam.heatmap.maps import TileMaps
     from slidecam.thresholds import Threshold
-
-Activation = Literal["softmax", "sigmoid", "none"]
 
 PERCENTILE = 99.5
 """The raw value that is painted as 1: robust against the few cells that explode."""

@@ -18,7 +18,7 @@ from slidecam.errors import DataSetError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from slidecam.models.card import Activation
+    from slidecam.classes import Activation
 
 BINS = 15
 """Bins of equal width from 0 to 1, as Guo et al. have them.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from slidecam.classes import default_colors
 from slidecam.errors import DataSetError
 from slidecam.learning.calibration import probabilities_of, two_columns
-from slidecam.models.card import default_colors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from slidecam.models.card import Activation
+    from slidecam.classes import Activation
     from slidecam.pixels import RGB
 
 

@@ -23,8 +23,9 @@ from slidecam.models.weights import load_strictly, weights_from_file
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from slidecam.classes import Activation
     from slidecam.models.bundle import Bundle
-    from slidecam.models.card import Activation, Interpolation
+    from slidecam.models.card import Interpolation
     from slidecam.models.weight_formats import WeightsFormat
     from slidecam.pixels import RGB
 

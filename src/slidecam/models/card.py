@@ -5,13 +5,21 @@ What a classifier was trained on, what it sees and what its outputs mean.
 
 from __future__ import annotations
 
-import colorsys
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Literal, get_args
 
+from slidecam.classes import (
+    CALLED_FROM,
+    Activation,
+    ClassSet,
+    default_colors,
+    doubled_name,
+    normal_name,
+)
 from slidecam.models.fields import JsonFields, is_number, read_json_object
 from slidecam.models.volume_card import (
     VolumeCard,
@@ -26,7 +34,6 @@ if TYPE_CHECKING:
 
     from slidecam.pixels import RGB
 
-Activation = Literal["softmax", "sigmoid", "none"]
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
 CARD_FILE = "card.json"
@@ -39,17 +46,6 @@ FINEST, COARSEST = 0.05, 20.0
 
 COARSEST_VOXEL = 20_000.0
 """The same for the cards of classifiers that see tiles of volumes."""
-
-PALETTE: tuple[RGB, ...] = (
-    (0, 114, 178),
-    (213, 94, 0),
-    (0, 158, 115),
-    (240, 228, 66),
-    (204, 121, 167),
-    (86, 180, 233),
-    (230, 159, 0),
-)
-"""Okabe and Ito's colours, which colour-blind readers can tell apart, without black."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +60,13 @@ class Card:
         ``timm/<name>`` or one of slidecam's own (``slidecam/pocket_resnet``), and its keyword
         arguments.
     class_names, class_colors
-        One unique name and one colour (red, green, blue, 0-255) for each logit, in the logits'
-        order.
+        One unique name, in NFC, and one colour (red, green, blue, 0-255) for each logit, in the
+        logits' order.
     activation
-        What turns logits into probabilities. A classifier of one logit is a sigmoid.
+        What turns logits into probabilities. A classifier of one logit is a sigmoid, or a score.
+    thresholds
+        Output from which each class is called, where classes stand for themselves: of a sigmoid or
+        of one logit. Empty for 0.5 each, and wherever the largest is called.
     tile_px, spacing
         Edge of a tile in pixels, at ``spacing`` µm per pixel. Without a spacing the classifier sees
         whole pictures (an MRI slice, an ultrasound frame, a cell): a picture of whatever size is
@@ -108,6 +107,7 @@ class Card:
     class_colors: tuple[RGB, ...] = ()
     interpolation: Interpolation = "bilinear"
     architecture_args: Mapping[str, object] = field(default_factory=dict)
+    thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
     split: str | None = None
     licence: str = "not stated"
@@ -118,13 +118,20 @@ class Card:
     extra: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "class_names", tuple(map(normal_name, self.class_names)))
         if not self.class_colors:
             object.__setattr__(self, "class_colors", default_colors(len(self.class_names)))
 
-
-def default_colors(count: int) -> tuple[RGB, ...]:
-    """Return ``count`` colours: `PALETTE`, then hues spread by the golden ratio."""
-    return PALETTE[:count] + tuple(_spread_color(index) for index in range(len(PALETTE), count))
+    @cached_property
+    def classes(self) -> ClassSet:
+        """What its outputs mean, and which class they call."""
+        return ClassSet(
+            self.class_names,
+            self.activation,
+            self.class_colors,
+            self.thresholds,
+            self.temperature,
+        )
 
 
 def read_card(path: Path) -> Card:
@@ -155,6 +162,7 @@ def read_card(path: Path) -> Card:
         interpolation=resize.text("interpolation", "bilinear"),  # type: ignore[arg-type]  # checked by check_card
         mean=fields.three("mean", [0.485, 0.456, 0.406]),
         std=fields.three("std", [0.229, 0.224, 0.225]),
+        thresholds=_read_thresholds(fields),
         temperature=1.0
         if fields.values.get("temperature") is None
         else fields.number("temperature", 1.0),
@@ -192,6 +200,7 @@ def card_object(card: Card) -> dict[str, object]:
         "resize": {"size": card.input_px, "interpolation": card.interpolation},
         "mean": list(card.mean),
         "std": list(card.std),
+        **({"thresholds": list(card.thresholds)} if card.thresholds else {}),
         **({} if card.temperature == 1 else {"temperature": card.temperature}),
         "split": card.split,
         "licence": card.licence,
@@ -213,6 +222,7 @@ def check_card(card: Card, path: Path) -> None:
     fields = JsonFields(path, card_object(card))
     _check_classes(card, fields)
     _check_choices(card, fields)
+    _check_thresholds(card, fields)
     _check_sizes(card, fields)
     _check_normalisation(card, fields)
     if card.volume is not None:
@@ -234,19 +244,12 @@ _KEYS = frozenset(
             1,
             (0, 0, 0),
             (1, 1, 1),
+            thresholds=(CALLED_FROM,),
             temperature=2.0,
             volume=VolumeCard(),
         ),
     )
 )
-
-
-def _spread_color(index: int) -> RGB:
-    hue = index * 0.61803398875 % 1.0
-    red, green, blue = colorsys.hsv_to_rgb(
-        hue, 0.55 + 0.3 * (index % 2), 0.65 + 0.25 * (index // 2 % 2)
-    )
-    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def _check_format(fields: JsonFields) -> None:
@@ -274,6 +277,18 @@ def _read_colors(fields: JsonFields) -> tuple[RGB, ...]:
     )
 
 
+def _read_thresholds(fields: JsonFields) -> tuple[float, ...]:
+    if fields.values.get("thresholds") is None:
+        return ()
+    values = fields.array("thresholds", [CALLED_FROM])
+    numbers = tuple(float(value) for value in values if is_number(value))
+    if len(numbers) != len(values):
+        raise fields.error(
+            "thresholds", f"is {json.dumps(values)}, not a list of numbers", "Write one each class."
+        )
+    return numbers
+
+
 def _read_color(fields: JsonFields, color: object) -> RGB:
     parts = [int(part) for part in color if is_number(part)] if isinstance(color, list) else []
     if len(parts) != 3 or parts != color:  # noqa: PLR2004  (red, green, blue)
@@ -296,10 +311,10 @@ def _check_classes(card: Card, fields: JsonFields) -> None:
     if not card.class_names or not all(name.strip() for name in card.class_names):
         problem = f"is {list(card.class_names)}: empty, or with an empty name"
         raise fields.error("class_names", problem, "Write one name for each logit of the network.")
-    twice = sorted({name for name in card.class_names if card.class_names.count(name) > 1})
-    if twice:
+    twice = doubled_name(card.class_names)
+    if twice is not None:
         raise fields.error(
-            "class_names", f"names {twice[0]!r} twice", "Give every class a name of its own."
+            "class_names", f"names {twice!r} twice", "Give every class a name of its own."
         )
     _check_colors(card.class_colors, len(card.class_names), fields)
 
@@ -333,6 +348,23 @@ def _check_choices(card: Card, fields: JsonFields) -> None:
         raise fields.error(
             "resize.interpolation", problem, f"Write one of {', '.join(get_args(Interpolation))}."
         )
+
+
+def _check_thresholds(card: Card, fields: JsonFields) -> None:
+    if not card.thresholds:
+        return
+    count = len(card.class_names)
+    if len(card.thresholds) != count:
+        problem = f"holds {len(card.thresholds)} numbers for {count} classes"
+        raise fields.error(
+            "thresholds", problem, "Write one number for each class, or leave the key out."
+        )
+    if not card.classes.has_thresholds:
+        problem = f"stands beside several classes of {card.activation!r}, whose largest is called"
+        raise fields.error("thresholds", problem, "Leave the key out.")
+    if card.activation == "sigmoid" and not all(0 < value <= 1 for value in card.thresholds):
+        problem = f"is {list(card.thresholds)}, and a probability is from 0 to 1"
+        raise fields.error("thresholds", problem, "Write numbers above 0, and 1 at most.")
 
 
 def _check_sizes(card: Card, fields: JsonFields) -> None:

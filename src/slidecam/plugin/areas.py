@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from slidecam.classes import default_colors
 from slidecam.errors import UsageError
 from slidecam.exchange.annotations import read_annotations
-from slidecam.models.card import default_colors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,7 +12,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from threading import Event as Flag
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.events import Event
-    from slidecam.models.card import Activation
     from slidecam.plugin.open_run import ShownRun
 
 EVERY = 0.2
@@ -314,9 +313,7 @@ def preview(run: ShownRun) -> Heat | None:
         return None
     names = tuple(plan["heatmap classes"])
     classes = tuple(run.table.class_names.index(name) for name in names)
-    spec = PaintSpec(
-        0, classes, cast("Activation", run.table.activation), signed=methods[0] in SIGNED
-    )
+    spec = PaintSpec(0, classes, run.table.activation, signed=methods[0] in SIGNED)
     heatmap = paint(RunStore.open(run.folder), run.size, spec)
     if (
         heatmap is None

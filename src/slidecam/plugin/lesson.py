@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from napari.layers import Labels, Layer, Shapes
 
+from slidecam.classes import default_colors
 from slidecam.errors import UsageError
-from slidecam.models.card import default_colors
 from slidecam.plugin.areas import AREA_TYPES, COLORS, FEATURE, FILL, SLIDE, corners_of, shapes_layer
 from slidecam.plugin.overlays import UNCLASSIFIED, label_colors
 from slidecam.teaching import Annotation, Corrections, PaintedLabels

@@ -16,7 +16,7 @@ from slidecam.exchange.qupath import QuPathExport, write_for_qupath
 from slidecam.exchange.wsinfer_csv import write_tiles_csv
 from slidecam.foreground import save_foreground
 from slidecam.prediction.heatmaps import write_heatmaps
-from slidecam.prediction.overview import calibration_words, write_overview
+from slidecam.prediction.overview import write_overview
 from slidecam.prediction.volumes import write_volume
 from slidecam.runs.outputs import QUPATH_FOLDER, clear_leftovers, painting
 from slidecam.runs.summary import summarise_classes
@@ -96,11 +96,7 @@ def _record(
             "name": card.name,
             "path": str(model.bundle.path),
             "digest": model.bundle.digest,
-            "temperature": card.temperature,
-            "probabilities": calibration_words(card),
-            "activation": card.activation,
-            "class_names": list(card.class_names),
-            "class_colors": [list(color) for color in card.class_colors],
+            **card.classes.record,
         },
         "qupath": dict(ready.qupath),
         "plan": dict(ready.plan),
@@ -190,14 +186,11 @@ def _report(
 
 
 def _table(run: OpenRun, ready: Prepared, model: LoadedModel) -> TileTable:
-    card = model.bundle.card
     return TileTable(
         boxes=run.store.boxes,
         status=run.store.status,
         probabilities=run.store.probabilities,
-        class_names=card.class_names,
-        class_colors=card.class_colors,
-        activation=card.activation,
+        classes=model.bundle.card.classes,
         bounds=None if ready.qupath["corner_px"] == [0, 0] else ready.source.facts.bounds,
     )
 

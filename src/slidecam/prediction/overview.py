@@ -103,7 +103,7 @@ def _ticks(written: WrittenHeatmap) -> tuple[str, str, str]:
 
 def calibration_words(card: Card) -> str:
     """Return whether a classifier's probabilities were calibrated."""
-    return "not calibrated" if card.temperature == 1 else f"calibrated (T = {card.temperature:.3g})"
+    return card.classes.calibration
 
 
 def _facts(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slidecam.classes import ClassSet
 from slidecam.errors import MaskError, StoreError, UsageError
 from slidecam.foreground import load_foreground, whole_slide
 from slidecam.foreground.mask import mask_digest
@@ -101,13 +102,7 @@ class RunTiles:
     @property
     def calibration(self) -> str:
         """Whether the probabilities were calibrated, in words."""
-        if self.table.activation == "none":
-            return "no probabilities"
-        return (
-            "not calibrated"
-            if self.temperature == 1
-            else f"calibrated (T = {self.temperature:.3g})"
-        )
+        return self.table.classes.calibration
 
     @property
     def unit_area(self) -> float:
@@ -200,11 +195,7 @@ def read_run_tiles(
             boxes=store.boxes,
             status=store.status,
             probabilities=store.probabilities,
-            class_names=tuple(told["class_names"]),
-            class_colors=tuple(
-                (int(red), int(green), int(blue)) for red, green, blue in told["class_colors"]
-            ),
-            activation=told["activation"],
+            classes=ClassSet.from_record(told),
             bounds=bounds,
         ),
         logits=store.logits,
@@ -235,12 +226,7 @@ def _classifier_told(folder: Path, record: Record, bundle: Path | str | None) ->
             folder, f"this run was made by another bundle than {opened.path}.", "Name that bundle."
         )
     card = opened.card
-    named = {
-        "class_names": card.class_names,
-        "class_colors": card.class_colors,
-        "activation": card.activation,
-    }
-    return {"name": card.name, "path": str(opened.path), "temperature": card.temperature, **named}
+    return {"name": card.name, "path": str(opened.path), **card.classes.record}
 
 
 def _extent(record: Record, path: str) -> tuple[Size, Box | None]:

@@ -8,20 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slidecam.classes import NO_CLASS
 from slidecam.errors import UsageError
 from slidecam.store import Status
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from slidecam.classes import Activation, ClassSet
     from slidecam.geometry import Box
     from slidecam.pixels import RGB
-
-CALLED_FROM = 0.5
-"""Probability from which a classifier with a single output says yes."""
-
-BYTE = 256
-"""Values of one colour component."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,36 +33,46 @@ class TileTable:
         uint8, (tiles,): a `slidecam.store.Status` each.
     probabilities
         float32, (tiles, classes); NaN where a tile is not done.
-    class_names, class_colors
-        One of each per class.
-    activation
-        ``softmax``, ``sigmoid`` or ``none``.
+    classes
+        What the probabilities are of, and which of them are called.
     bounds
         The part of the slide that QuPath shows, or None for all of it. It counts from its corner.
 
     Raises
     ------
     UsageError
-        If the arrays do not fit each other, or two classes share a name.
+        If the arrays do not fit each other or the classes.
     """
 
     boxes: NDArray[np.int64]
     status: NDArray[np.uint8]
     probabilities: NDArray[np.float32]
-    class_names: tuple[str, ...]
-    class_colors: tuple[RGB, ...]
-    activation: str
+    classes: ClassSet
     bounds: Box | None = None
 
     def __post_init__(self) -> None:
-        tiles, classes = len(self.status), len(self.class_names)
+        tiles, classes = len(self.status), len(self.classes)
         _expect("boxes", self.boxes, (tiles, 4), "int64")
         _expect("status", self.status, (tiles,), "uint8")
         _expect("probabilities", self.probabilities, (tiles, classes), "float32")
-        _check_classes(self.class_names, self.class_colors)
 
     def __len__(self) -> int:
         return len(self.status)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One per class."""
+        return self.classes.names
+
+    @property
+    def class_colors(self) -> tuple[RGB, ...]:
+        """One per class."""
+        return self.classes.colors
+
+    @property
+    def activation(self) -> Activation:
+        """What made the probabilities."""
+        return self.classes.activation
 
     @property
     def corner(self) -> tuple[int, int]:
@@ -84,17 +90,20 @@ class TileTable:
         return np.asarray(self.status == Status.FAILED)
 
     @cached_property
-    def winners(self) -> NDArray[np.int64]:
-        """Index of each tile's most probable class, int64, (tiles,).
+    def called(self) -> NDArray[np.bool_]:
+        """Which classes each tile is called: none, one or several, bool, (tiles, classes).
 
-        It is -1 where there is none: the tile is not done, a probability is not a number, or the
-        only class stays below `CALLED_FROM`.
+        A tile that is not done is called none.
         """
-        known = self.done & np.isfinite(self.probabilities).all(axis=1)
-        if len(self.class_names) == 1:
-            return np.where(known & (self.probabilities[:, 0] >= CALLED_FROM), 0, -1)
-        best = np.argmax(np.where(known[:, None], self.probabilities, 0), axis=1)
-        return np.where(known, best, -1)
+        return np.asarray(self.done[:, None] & self.classes.called(self.probabilities))
+
+    @cached_property
+    def winners(self) -> NDArray[np.int64]:
+        """Index of the most probable class that each tile is called, int64, (tiles,).
+
+        It is -1 where it is called none.
+        """
+        return np.where(self.done, self.classes.winners(self.probabilities), NO_CLASS)
 
 
 def _expect(name: str, array: NDArray[np.generic], shape: tuple[int, ...], dtype: str) -> None:
@@ -102,18 +111,4 @@ def _expect(name: str, array: NDArray[np.generic], shape: tuple[int, ...], dtype
         raise UsageError(
             f"A tile table's {name} are {array.dtype} {array.shape}, not {dtype} {shape}.",
             "Pass one row per tile and one column per class.",
-        )
-
-
-def _check_classes(names: tuple[str, ...], colors: tuple[RGB, ...]) -> None:
-    if not names or len(set(names)) != len(names):
-        raise UsageError(
-            f"The classes are named {list(names)}.", "Give each class a name of its own."
-        )
-    if len(colors) != len(names) or any(
-        not 0 <= value < BYTE for color in colors for value in color
-    ):
-        raise UsageError(
-            f"The classes {list(names)} have the colours {list(colors)}.",
-            "Give each class one colour of three values from 0 to 255.",
         )

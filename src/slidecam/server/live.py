@@ -86,7 +86,4 @@ class LiveTiles:
             self._boxes, self._probabilities, self._planes = [boxes], [probabilities], [planes]
         known = np.isfinite(probabilities).all(axis=1)
         status = np.where(known, np.uint8(Status.DONE), np.uint8(Status.FAILED))
-        table = TileTable(
-            boxes, status, probabilities, card.class_names, card.class_colors, card.activation
-        )
-        return table, planes
+        return TileTable(boxes, status, probabilities, card.classes), planes

@@ -22,7 +22,6 @@ from slidecam.inference import MANY_CLASSES
 from slidecam.learning.data.pixels import read_picture
 from slidecam.pixels import PILLOW_ERRORS, RESAMPLING
 from slidecam.prediction.overview import calibration_words
-from slidecam.runs.tiles import CALLED_FROM
 from slidecam.server.http_errors import RequestError
 
 if TYPE_CHECKING:
@@ -181,38 +180,34 @@ def _explained(
     card = classifier.card
     try:
         logits = classifier.run(pixels, gradients=False).logits
-        best = int(logits[0].argmax())
-        classes = indices or _usual_classes(card, best)
+        probabilities = classifier.probabilities(logits)[0].tolist()
+        called = card.classes.called_names(probabilities)
+        classes = indices or _usual_classes(card, probabilities)
         maps = [_map(classifier, pixels, classes, chosen, deadline) for chosen in methods.values()]
         neighbours = _neighbours(classifier, pixels, classes)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             "one picture does not fit into the GPU's memory.", "Start with --device cpu."
         ) from error
-    probabilities = classifier.probabilities(logits)[0].tolist()
     rows = zip(card.class_names, card.class_colors, probabilities, logits[0].tolist(), strict=True)
     return {
         "classes": [
             {"name": name, "color": color, "probability": probability, "logit": logit}
             for name, color, probability, logit in rows
         ],
-        "predicted": _called(card, best, probabilities[best]),
+        "predicted": called[0] if called else None,
+        "called": list(called),
         "probabilities": "logits" if card.activation == "none" else calibration_words(card),
         "maps": maps,
         "neighbours": neighbours,
     }
 
 
-def _called(card: Card, best: int, probability: float) -> str | None:
-    """Return the predicted class; None where the only one is less likely than not, as of tiles."""
-    return (
-        None if len(card.class_names) == 1 and probability < CALLED_FROM else card.class_names[best]
-    )
-
-
-def _usual_classes(card: Card, best: int) -> tuple[int, ...]:
+def _usual_classes(card: Card, probabilities: list[float]) -> tuple[int, ...]:
     count = len(card.class_names)
-    return tuple(range(count)) if count <= MANY_CLASSES else (best,)
+    if count <= MANY_CLASSES:
+        return tuple(range(count))
+    return (card.classes.foremost(probabilities),)
 
 
 def _map(

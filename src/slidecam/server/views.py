@@ -88,7 +88,7 @@ def _stored(folder: Path, card: Card) -> tuple[TileTable, NDArray[np.int64]]:
             404, error.problem, "The slide gave no results; its event says why."
         ) from error
     numbers = store.boxes, store.status, store.probabilities
-    return TileTable(*numbers, card.class_names, card.class_colors, card.activation), store.planes
+    return TileTable(*numbers, card.classes), store.planes
 
 
 def _packed(values: NDArray[Any], dtype: str) -> str:

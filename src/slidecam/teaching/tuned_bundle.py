@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from slidecam.classes import default_colors
 from slidecam.models import save_bundle
-from slidecam.models.card import default_colors
 from slidecam.models.last_layer import LastLayer, with_last_layer
 from slidecam.teaching.head_tuning import Head, called
 

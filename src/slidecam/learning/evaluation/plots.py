@@ -22,12 +22,12 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from sklearn.metrics import roc_curve
 
+from slidecam.classes import PALETTE
 from slidecam.errors import DataSetError
 from slidecam.learning.calibration import BINS, reliability_of
 from slidecam.learning.data.pictures import load_pixels
 from slidecam.learning.intervals import wilson
 from slidecam.learning.metrics import are_probabilities
-from slidecam.models.card import PALETTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -1,0 +1,267 @@
+"""The classes of a classifier: how they are named, and which of them are called.
+
+The one home of what an output means. Every door asks `ClassSet`: tables, legends, captions, figures
+of an evaluation. A class is called, of outputs that
+
+- exclude each other (``softmax``): if it is the largest;
+- stand for themselves (``sigmoid``): if it is at least the class's threshold, so that none, one or
+  several are called;
+- are raw scores (``none``): if it is the largest of several, or the only one and at least its
+  threshold.
+
+Of equal outputs the one with the lowest index is the largest. What is not a number calls nothing.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+import numpy as np
+from scipy.special import expit, softmax
+
+from slidecam.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from slidecam.pixels import RGB
+
+Activation = Literal["softmax", "sigmoid", "none"]
+"""What turns logits into probabilities; ``none``: outputs stay raw scores."""
+
+CALLED_FROM = 0.5
+"""Output from which a class that stands for itself is called, unless its card says another."""
+
+NO_CLASS = -1
+"""Index of the winner where no class is called."""
+
+PALETTE: tuple[RGB, ...] = (
+    (0, 114, 178),
+    (213, 94, 0),
+    (0, 158, 115),
+    (240, 228, 66),
+    (204, 121, 167),
+    (86, 180, 233),
+    (230, 159, 0),
+)
+"""Okabe and Ito's colours, which colour-blind readers can tell apart, without black."""
+
+_BYTE = 256
+"""Values of one colour component."""
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """The classes of one classifier, in the order of its outputs.
+
+    Attributes
+    ----------
+    names
+        One of its own for each class, in NFC whatever it is made of.
+    activation
+        What turns logits into probabilities.
+    colors
+        One for each class; empty for `default_colors`.
+    thresholds
+        Output from which each class is called; empty for `CALLED_FROM` each. It counts only where
+        a class stands for itself (`has_thresholds`).
+    temperature
+        What logits are divided by before the activation. Raw scores are divided by nothing.
+
+    Raises
+    ------
+    UsageError
+        If there is no class, two share a name, or colours or thresholds do not fit.
+    """
+
+    names: tuple[str, ...]
+    activation: Activation = "softmax"
+    colors: tuple[RGB, ...] = ()
+    thresholds: tuple[float, ...] = ()
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        object.__setattr__(self, "names", tuple(map(normal_name, self.names)))
+        object.__setattr__(self, "colors", self.colors or default_colors(count))
+        object.__setattr__(self, "thresholds", self.thresholds or (CALLED_FROM,) * count)
+        _check_names(self.names)
+        _check_colors(self.names, self.colors)
+        _check_thresholds(self.names, self.thresholds)
+        if self.activation not in get_args(Activation):
+            raise UsageError(
+                f"there is no activation {self.activation!r}.",
+                f"Use one of {', '.join(get_args(Activation))}.",
+            )
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> ClassSet:
+        """Return the classes of a ``record`` as it was made before, by whatever version.
+
+        Records that do not know thresholds or a temperature have those of their time: `CALLED_FROM`
+        and 1.
+        """
+        colors = record.get("class_colors") or ()
+        return cls(
+            names=tuple(map(str, record["class_names"])),
+            activation=cast("Activation", str(record["activation"])),  # checked when it is made
+            colors=tuple((int(red), int(green), int(blue)) for red, green, blue in colors),
+            thresholds=tuple(map(float, record.get("thresholds") or ())),
+            temperature=float(record.get("temperature", 1.0)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether a class is called by its threshold, and not for being the largest."""
+        return self.activation == "sigmoid" or len(self) == 1
+
+    @property
+    def calibration(self) -> str:
+        """Whether the probabilities were calibrated, in words."""
+        if self.activation == "none":
+            return "no probabilities"
+        if self.temperature == 1:
+            return "not calibrated"
+        return f"calibrated (T = {self.temperature:.3g})"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As JSON values, for a run's record; thresholds only where they count."""
+        record: dict[str, Any] = {
+            "temperature": self.temperature,
+            "probabilities": self.calibration,
+            "activation": self.activation,
+            "class_names": list(self.names),
+            "class_colors": [list(color) for color in self.colors],
+        }
+        if self.has_thresholds:
+            record["thresholds"] = list(self.thresholds)
+        return record
+
+    def index(self, name: str) -> int:
+        """Return the place of a class in whatever spelling; ValueError if there is none."""
+        return self.names.index(normal_name(name))
+
+    def probabilities(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return what logits (n, K) become: probabilities, or the scores that they are.
+
+        With the activation ``none`` they are the logits themselves, whatever their scale.
+        """
+        values = np.asarray(logits, np.float64)
+        if self.activation == "none":
+            return values
+        cooled = values / self.temperature
+        if self.activation == "softmax":
+            return np.asarray(softmax(cooled, axis=1))
+        return np.asarray(expit(cooled))
+
+    def called(self, probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Return which classes are called: none, one or several of each row.
+
+        Parameters
+        ----------
+        probabilities
+            (n, K), as `probabilities` makes them. They are compared in float32, as runs keep them,
+            so that a run that is read again calls what was called before.
+
+        Returns
+        -------
+        ndarray
+            bool, (n, K).
+        """
+        values = np.asarray(probabilities, np.float32)
+        known = np.isfinite(values).all(axis=1, keepdims=True)
+        if self.has_thresholds:
+            return np.asarray(known & (values >= np.array(self.thresholds, np.float32)))
+        best = np.argmax(np.where(known, values, 0), axis=1)
+        return np.asarray(known & (np.arange(len(self)) == best[:, None]))
+
+    def winners(self, probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Return the most probable of the called classes, `NO_CLASS` where none is.
+
+        Parameters
+        ----------
+        probabilities
+            (n, K), as `probabilities` makes them.
+
+        Returns
+        -------
+        ndarray
+            int64, (n,).
+        """
+        called = self.called(probabilities)
+        values = np.where(called, np.asarray(probabilities, np.float32), -np.inf)
+        return np.where(called.any(axis=1), np.argmax(values, axis=1), NO_CLASS)
+
+    def foremost(self, probabilities: Sequence[float]) -> int:
+        """Return the class of one row that is looked at first: its winner, else its largest."""
+        row = np.asarray([probabilities], np.float32)
+        winner = int(self.winners(row)[0])
+        return winner if winner != NO_CLASS else int(np.nan_to_num(row[0], nan=-np.inf).argmax())
+
+    def called_names(self, probabilities: Sequence[float]) -> tuple[str, ...]:
+        """Return the names of the classes that one row calls, the most probable first."""
+        row = np.asarray([probabilities], np.float32)
+        places = np.flatnonzero(self.called(row)[0])
+        order = np.argsort(-row[0, places], kind="stable")
+        return tuple(self.names[place] for place in places[order].tolist())
+
+
+def normal_name(name: str) -> str:
+    """Return a class's name as it is compared and kept: NFC, and otherwise as it stands."""
+    return unicodedata.normalize("NFC", name)
+
+
+def default_colors(count: int) -> tuple[RGB, ...]:
+    """Return ``count`` colours: `PALETTE`, then hues spread by the golden ratio."""
+    return PALETTE[:count] + tuple(_spread_color(index) for index in range(len(PALETTE), count))
+
+
+def doubled_name(names: Iterable[str]) -> str | None:
+    """Return a name that stands among ``names`` twice, in whatever spelling; None if none does."""
+    seen: set[str] = set()
+    for name in map(normal_name, names):
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def _spread_color(index: int) -> RGB:
+    hue = index * 0.61803398875 % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(
+        hue, 0.55 + 0.3 * (index % 2), 0.65 + 0.25 * (index // 2 % 2)
+    )
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _check_names(names: tuple[str, ...]) -> None:
+    if not names or doubled_name(names) is not None:
+        raise UsageError(
+            f"The classes are named {list(names)}.", "Give each class a name of its own."
+        )
+
+
+def _check_colors(names: tuple[str, ...], colors: tuple[RGB, ...]) -> None:
+    values = [value for color in colors for value in color]
+    if len(colors) != len(names) or not all(0 <= value < _BYTE for value in values):
+        raise UsageError(
+            f"The classes {list(names)} have the colours {list(colors)}.",
+            "Give each class one colour of three values from 0 to 255.",
+        )
+
+
+def _check_thresholds(names: tuple[str, ...], thresholds: tuple[float, ...]) -> None:
+    if len(thresholds) != len(names) or not np.isfinite(thresholds).all():
+        raise UsageError(
+            f"The classes {list(names)} have the thresholds {list(thresholds)}.",
+            "Give each class one number.",
+        )
