@@ -99,7 +99,7 @@ def test_a_temperature_moves_no_call_at_one_half(logits: list[float], temperatur
     """Guo et al.: dividing logits changes no prediction, but of those made equal by rounding."""
     row = np.array([logits])
     for activation in ("softmax", "sigmoid"):
-        hot = ClassSet(("a", "b", "c"), activation, temperature=temperature)  # type: ignore[arg-type]
+        hot = ClassSet(("a", "b", "c"), activation, temperature=temperature)
         (winner,) = hot.winners(hot.probabilities(row)).tolist()
         if winner != NO_CLASS:
             values = hot.probabilities(row).astype(np.float32)[0]
