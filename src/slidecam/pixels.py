@@ -6,8 +6,6 @@ was taught.
 
 from __future__ import annotations
 
-import struct
-import zlib
 from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -35,19 +33,6 @@ RESAMPLING: Mapping[str, Image.Resampling] = MappingProxyType(
     }
 )
 """Pillow's antialiased filters by the names that cards and recipes give them."""
-
-PILLOW_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    ArithmeticError,
-    LookupError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow's plugins raise for files that they cannot read; they share no base class."""
 
 _LARGEST_16_BIT = 65_535
 _ALPHA_MODES = {"RGBA", "LA", "PA", "La", "RGBa"}
@@ -138,8 +123,8 @@ def upright(picture: Image.Image) -> Image.Image:
     if _orientation(picture) == 1:
         return picture
     picture.load()
-    # Damaged EXIF is no reason to refuse sound pixels.
-    with suppress(*PILLOW_ERRORS):
+    # Damaged EXIF, in whatever way, is no reason to refuse sound pixels.
+    with suppress(Exception):
         return ImageOps.exif_transpose(picture)
     return picture
 
@@ -153,7 +138,7 @@ def upright_size(picture: Image.Image) -> tuple[int, int]:
 
 
 def _orientation(picture: Image.Image) -> int:
-    with suppress(*PILLOW_ERRORS):
+    with suppress(Exception):
         # The method of the base class: a PNG's own decodes all of it in search of EXIF at its end.
         exif = Image.Image.getexif(picture)
         return int(exif.get(ExifTags.Base.Orientation, 1))

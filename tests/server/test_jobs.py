@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.spec import PredictSpec
+from slidecam.server import jobs
 from slidecam.store import RunStore
 
 from .conftest import LIMITS, finished, running_server
@@ -160,6 +161,31 @@ def test_a_mask_may_be_sent_along(client: httpx.Client, server: Running) -> None
     assert 0 < planned["tiles"] < finished(client, whole)[0]["tiles"]
     two = {"slides": [path, str(server.root / "large.tif")], "options": {"mask": mask}}
     assert client.post("/v1/jobs", json=two).status_code == 400
+
+
+class UnforeseenError(Exception):
+    """Derives from nothing that any list of errors could name."""
+
+
+def test_whatever_a_job_throws_ends_it_alone_and_is_told(
+    client: httpx.Client,
+    server: Running,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def throwing(*_anything: object) -> NoReturn:
+        raise UnforeseenError("nobody expected this")
+
+    ask = {"slides": [str(server.root / "small.tif")]}
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "predict", throwing)
+        ill = client.post("/v1/jobs", json=ask).json()
+        *_, error, ended = finished(client, ill)
+    assert error["problem"] == "UnforeseenError: nobody expected this."
+    assert (ended["status"], ended["exit_code"]) == ("failed", 1)
+    assert "Traceback" in caplog.text
+    sound = client.post("/v1/jobs", json=ask).json()
+    assert finished(client, sound)[-1]["status"] == "done"
 
 
 def test_what_cannot_be_done_is_told_by_the_job(client: httpx.Client, server: Running) -> None:

@@ -16,7 +16,6 @@ from PIL import Image
 from slidecam.errors import MaskError
 from slidecam.foreground.annotations import EXPORT_AGAIN, areas_of, rasterise
 from slidecam.foreground.mask import Foreground
-from slidecam.pixels import PILLOW_ERRORS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -192,7 +191,7 @@ def _png(path: Path, content: bytes, size: Size) -> NDArray[np.bool_]:
     _check_aspect(path, columns, rows, size)
     try:
         return _tissue_of(path)
-    except PILLOW_ERRORS as error:
+    except Exception as error:
         raise MaskError(f"{path}: the PNG is damaged: {error}.", "Write the mask again.") from error
 
 

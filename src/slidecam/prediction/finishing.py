@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -25,9 +24,7 @@ from slidecam.store import Status, read_run, write_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from slidecam.events import SlideFailed
     from slidecam.exchange.manifest import SlideStatus
     from slidecam.geometry import Box
     from slidecam.prediction.model import LoadedModel
@@ -59,13 +56,6 @@ def begin_slide(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: Pr
     if ready.run is not None and not ready.run.complete:
         clear_leftovers(ready.folder)
         write_run(ready.folder, _record(slide, ready, model, spec))
-
-
-def fail_slide(folder: Path, failure: SlideFailed) -> None:
-    """Note in ``run.json`` that the slide was given up, where it can still be written."""
-    record = {**(read_run(folder) or {}), "status": "failed", "finished": _now()}
-    with suppress(OSError):
-        write_run(folder, {**record, "reason": failure.problem, "remedy": failure.remedy})
 
 
 def _record(

@@ -11,57 +11,38 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slidecam.errors import RunExistsError, SlidecamError, UsageError
-from slidecam.events import BatchDone, Event, Planned, SlideFailed, TileFailed, Warned
-from slidecam.files import check_folder
-from slidecam.inference import THRESHOLDED, classify
-from slidecam.prediction.finishing import begin_slide, fail_slide, finish_slide
+from slidecam.errors import UsageError
+from slidecam.events import BatchDone, Event, Planned, TileFailed, Warned
+from slidecam.inference import classify
+from slidecam.prediction.boundary import (
+    Failure,
+    let_go,
+    note_failure,
+    note_unopened,
+    slide_boundary,
+)
+from slidecam.prediction.checks import notes_of, refuse_unclear, with_project
+from slidecam.prediction.finishing import begin_slide, finish_slide
 from slidecam.prediction.model import load_model
 from slidecam.prediction.preparation import Prepared, prepare
 from slidecam.prediction.timings import Timings
 from slidecam.runlog import RunLog
-from slidecam.runs.spec import EVERY_METHOD, PredictSpec
+from slidecam.runs.spec import PredictSpec
 from slidecam.sources.discovery import find_slides
-from slidecam.store import has_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
+    from slidecam.exchange.manifest import SlideReport
     from slidecam.inference import ScoredBatch
     from slidecam.prediction.model import LoadedModel, WarmClassifiers
     from slidecam.prediction.preparation import OpenRun
-    from slidecam.sources.discovery import Discovery, FoundSlide
+    from slidecam.sources.discovery import FoundSlide
     from slidecam.store import RunStore
-
-SLIDE_ERRORS = (
-    SlidecamError,
-    OSError,
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    RuntimeError,
-    MemoryError,
-)
-"""What ends one slide and not the run.
-
-Our own errors, full disks, and what libraries raise for data they dislike.
-"""
-
-UNFORESEEN = "slidecam did not foresee this; please report it. Other slides are not touched by it."
-NO_ROOM = (
-    "Check that the output folder can be written and is not full, then repeat the call with"
-    " --resume."
-)
-
-TILING_OPTIONS = ("overlap", "grid", "edge", "min_tissue", "mask")
-"""What says how a slide is cut into tiles."""
-
-VOLUME_OPTIONS = ("min_tissue", "mask")
-"""What of it says which slices of a volume are classified."""
 
 THREADS = ("ahead", "commit", "behind")
 """One thread prepares slides, one commits batches, one writes outputs.
@@ -120,96 +101,19 @@ def predict(
     spec, out = spec or PredictSpec(), Path(out)
     given = [inputs] if isinstance(inputs, str | Path) else inputs
     found = find_slides(given, keep_identifiers=spec.keep_identifiers)
-    _refuse_unclear(found, out, spec)
-    unused = _unused(spec, found)
-    spec = _as_the_project_says(spec, found)
-    loaded = load_model(model, spec, warm)
-    log = RunLog(out, loaded.bundle, spec, found.slides)
-    told = (*found.ignored, *_told_once(loaded, spec), *_without_effect(loaded, spec), *unused)
-    for message in told:
+    refuse_unclear(found, out, spec)
+    completed = with_project(spec, found)
+    loaded = load_model(model, completed, warm)
+    log = RunLog(out, loaded.bundle, completed, found.slides)
+    for message in notes_of(found, loaded, spec):
         yield Warned("", message)
     with ExitStack() as cleanup:
         cleanup.callback(log.write)
         pools = [
             cleanup.enter_context(ThreadPoolExecutor(1, f"slidecam-{name}")) for name in THREADS
         ]
-        yield from _Way(loaded, spec, log, *pools).through(found.slides)
+        yield from _Way(loaded, completed, log, *pools).through(found.slides)
     yield log.summary()
-
-
-def _as_the_project_says(spec: PredictSpec, found: Discovery) -> PredictSpec:
-    """Add what a QuPath project says of its images; what was said in the call wins."""
-    spacings = {} if spec.mpp is not None else found.spacings
-    shown = {name: (size.width, size.height) for name, size in found.shown.items()}
-    return replace(spec, spacings={**spacings, **spec.spacings}, shown={**shown, **spec.shown})
-
-
-def _refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
-    check_folder(out)
-    if spec.mask is not None and not spec.mask.exists():
-        raise UsageError(f"--mask {spec.mask}: there is no such file.", "Check the path.")
-    if spec.mask is not None and spec.mask.is_file() and len(found.slides) > 1:
-        raise UsageError(
-            f"--mask {spec.mask} is one file for {len(found.slides)} slides.",
-            "Pass a folder with one <stem>.geojson or <stem>.png for each.",
-        )
-    begun = [slide.name for slide in found.slides if has_run(out / slide.name)]
-    if begun and spec.existing == "refuse" and not spec.dry_run:
-        raise RunExistsError(
-            out,
-            f"there is a run of {begun[0]} here already ({len(begun)} of {len(found.slides)}"
-            " slides).",
-            "Pass --resume to continue, --overwrite to begin anew, or another --out.",
-        )
-
-
-def _told_once(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
-    card = model.bundle.card
-    if model.request is not None or spec.heatmap is not None:
-        return
-    if not model.classifier.has_map:
-        yield (
-            f"No heatmap: {card.name} has no activation map (TorchScript, or a network that cannot"
-            " be cut in two)."
-        )
-    else:
-        yield (
-            f"No heatmap: {card.name} has {len(card.class_names)} classes. Name those to map with"
-            " --heatmap-class."
-        )
-
-
-def _without_effect(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
-    """Tell which options have nothing to act upon.
-
-    A slide to cut into tiles, a heatmap of that name.
-    """
-    plain = PredictSpec()
-    given = [name for name in TILING_OPTIONS if getattr(spec, name) != getattr(plain, name)]
-    if model.sees_pictures and given:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        but = " but on volumes" if set(given) & set(VOLUME_OPTIONS) else ""
-        yield f"{model.bundle.card.name} sees whole pictures: {options} without effect{but}."
-    methods = () if model.request is None else model.request.methods
-    idle = sorted(spec.heatmap_scale.keys() - {EVERY_METHOD, *methods})
-    if idle:
-        yield f"There is no heatmap by {', '.join(idle)}: --heatmap-scale without effect on it."
-    threshold = (spec.heatmap_threshold, spec.heatmap_threshold_scope)
-    if threshold != (
-        plain.heatmap_threshold,
-        plain.heatmap_threshold_scope,
-    ) and not THRESHOLDED.keys() & set(methods):
-        yield f"--heatmap-threshold without effect: it is of {', '.join(THRESHOLDED)} alone."
-
-
-def _unused(spec: PredictSpec, found: Discovery) -> Iterator[str]:
-    known = {name for slide in found.slides for name in (slide.name, Path(slide.path).name)}
-    unused = sorted(set(spec.spacings) - known)
-    if unused:
-        yield (
-            f"No slide is called {', '.join(unused)}: these rows of the spacing table were not"
-            " used."
-        )
 
 
 @dataclass(frozen=True)
@@ -224,86 +128,98 @@ class _Way:
     behind: ThreadPoolExecutor
 
     def through(self, slides: Sequence[FoundSlide]) -> Iterator[Event]:
-        """Take slide after slide: one is prepared ahead, one on the device, one being written."""
-        finishing: deque[Future[Event]] = deque()
+        """Take slide after slide: one is prepared ahead, one on the device, one being written.
+
+        Every stage of a slide ends at its boundary. The log is written out here, on one thread and
+        outside of it: a manifest that cannot be written concerns all slides.
+        """
+        finishing: deque[Future[SlideReport | Failure]] = deque()
         with closing(_one_ahead(self.ahead, map(self._preparing, slides))) as prepared:
             for slide, ready in zip(slides, prepared, strict=True):
-                if isinstance(ready, SlideFailed):
-                    yield self.log.failed(ready)
+                if isinstance(ready, Failure):
+                    yield self._ended(ready)
                     continue
                 timings = Timings()
-                if (yield from self._classified(slide, ready, timings)):
+                failure = yield from self._classified(slide, ready, timings)
+                if failure is not None:
+                    yield self._ended(failure)
+                elif ready.run is None:
+                    self.log.planned(slide)
+                else:
                     finishing.append(self.behind.submit(self._finish, slide, ready, timings))
                 while finishing and finishing[0].done():
-                    yield finishing.popleft().result()
+                    yield self._ended(finishing.popleft().result())
         while finishing:
-            yield finishing.popleft().result()
+            yield self._ended(finishing.popleft().result())
 
-    def _preparing(self, slide: FoundSlide) -> Callable[[], Prepared | SlideFailed]:
-        def job() -> Prepared | SlideFailed:
-            try:
-                return prepare(slide.path, self.log.out / slide.name, self.model, self.spec)
-            except SLIDE_ERRORS as error:
-                return _failure(slide, error)
+    def _ended(self, fate: SlideReport | Failure) -> Event:
+        if isinstance(fate, Failure):
+            return self.log.failed(fate.event)
+        return self.log.finished(fate)
+
+    def _preparing(self, slide: FoundSlide) -> Callable[[], Prepared | Failure]:
+        def job() -> Prepared | Failure:
+            folder = self.log.out / slide.name
+            with slide_boundary(slide) as outcome:
+                if slide.error is not None:
+                    raise slide.error
+                return prepare(slide.path, folder, self.model, self.spec)
+            failure = outcome.lost()
+            if not self.spec.dry_run:
+                # What goes wrong here comes on top of what is told already.
+                with slide_boundary(slide):
+                    note_unopened(folder, failure)
+            return failure
 
         return job
 
     def _classified(
         self, slide: FoundSlide, ready: Prepared, timings: Timings
-    ) -> Generator[Event, None, bool]:
-        """Classify one slide; return whether there is something to finish."""
+    ) -> Generator[Event, None, Failure | None]:
+        """Classify one slide; return why it failed, if it did. A dry run ends with its plan."""
         try:
-            yield _planned(slide, ready)
-            yield from (Warned(slide.name, message) for message in ready.warnings)
-            if ready.run is not None:
-                begin_slide(slide, ready, self.model, self.spec)
-                yield from _scored(slide.name, ready.run, self.model, self.commit, timings)
-                return True
-        except SLIDE_ERRORS as error:
-            yield self._given_up(slide, ready, error)
-            return False
+            with slide_boundary(slide) as outcome:
+                yield _planned(slide, ready)
+                yield from (Warned(slide.name, message) for message in ready.warnings)
+                if ready.run is None:
+                    ready.close()
+                else:
+                    begin_slide(slide, ready, self.model, self.spec)
+                    yield from _scored(slide.name, ready.run, self.model, self.commit, timings)
+                return None
         except BaseException:
-            ready.close()
+            # The call itself is being stopped.
+            let_go(ready)
             raise
-        self.log.planned(slide)
-        ready.close()
-        return False
+        return self._given_up(slide, ready, outcome.lost())
 
-    def _finish(self, slide: FoundSlide, ready: Prepared, timings: Timings) -> Event:
-        try:
-            event: Event = self.log.finished(
-                finish_slide(slide, ready, self.model, self.spec, timings)
-            )
-        except SLIDE_ERRORS as error:
-            return self._given_up(slide, ready, error)
-        ready.close()
-        return event
+    def _finish(
+        self, slide: FoundSlide, ready: Prepared, timings: Timings
+    ) -> SlideReport | Failure:
+        with slide_boundary(slide) as outcome:
+            report = finish_slide(slide, ready, self.model, self.spec, timings)
+            ready.close()
+            return report
+        return self._given_up(slide, ready, outcome.lost())
 
-    def _given_up(self, slide: FoundSlide, ready: Prepared, error: Exception) -> SlideFailed:
-        failure = _failure(slide, error)
-        fail_slide(ready.folder, failure)
-        ready.close()
-        return self.log.failed(failure)
-
-
-def _failure(slide: FoundSlide, error: Exception) -> SlideFailed:
-    if isinstance(error, SlidecamError):
-        problem, remedy = error.problem, error.remedy
-    elif isinstance(error, OSError):
-        problem, remedy = f"{error}.", NO_ROOM
-    else:
-        problem, remedy = f"{type(error).__name__}: {error}.", UNFORESEEN
-    return SlideFailed(slide.name, slide.shown, problem.replace(slide.path, slide.shown), remedy)
+    def _given_up(self, slide: FoundSlide, ready: Prepared, failure: Failure) -> Failure:
+        """Note a failure in the slide's folder and let the slide go."""
+        if ready.run is not None:
+            # What goes wrong here comes on top of what is told already.
+            with slide_boundary(slide):
+                note_failure(ready.folder, failure)
+        let_go(ready)
+        return failure
 
 
 def _one_ahead(
-    pool: ThreadPoolExecutor, jobs: Iterable[Callable[[], Prepared | SlideFailed]]
-) -> Generator[Prepared | SlideFailed]:
+    pool: ThreadPoolExecutor, jobs: Iterable[Callable[[], Prepared | Failure]]
+) -> Generator[Prepared | Failure]:
     """Yield each job's result while the next job is at work already.
 
     On closing, let go of what was not taken.
     """
-    ahead: deque[Future[Prepared | SlideFailed]] = deque()
+    ahead: deque[Future[Prepared | Failure]] = deque()
     try:
         for job in jobs:
             ahead.append(pool.submit(job))
@@ -315,7 +231,7 @@ def _one_ahead(
         for left in ahead:
             ready = left.result()
             if isinstance(ready, Prepared):
-                ready.close()
+                let_go(ready)
 
 
 def _scored(

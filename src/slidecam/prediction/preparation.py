@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -81,8 +82,10 @@ class OpenRun:
 
     def close(self) -> None:
         """Stop decoding and let other processes in."""
-        self.stream.close()
-        self.lock.release()
+        try:
+            self.stream.close()
+        finally:
+            self.lock.release()
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,10 @@ class Prepared:
 
     def close(self) -> None:
         """Stop decoding and let the file go."""
-        if self.run is not None:
-            self.run.close()
-        self.source.close()
+        with ExitStack() as last:
+            last.callback(self.source.close)
+            if self.run is not None:
+                last.callback(self.run.close)
 
 
 def prepare(path: str, folder: Path, model: LoadedModel, spec: PredictSpec) -> Prepared:

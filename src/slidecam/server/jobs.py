@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from slidecam.errors import SlidecamError
 from slidecam.inference import choose_device
-from slidecam.prediction.pipeline import SLIDE_ERRORS, predict
+from slidecam.prediction.pipeline import predict
 from slidecam.server.fair_lock import Turns
 from slidecam.server.http_errors import UNFORESEEN, RequestError, busy
 from slidecam.server.job import EXIT_FAILED, EXIT_REFUSED, EXIT_STOPPED, Job
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from slidecam.runs.spec import PredictSpec
     from slidecam.server.job import JobOrder
     from slidecam.server.limits import Limits
+
+_LOG = logging.getLogger(__name__)
 
 WAIT_SECONDS = 30
 """When a client should come again that found the queue full."""
@@ -138,7 +141,8 @@ class JobDesk:
         except SlidecamError as error:
             job.fail(error)
             job.end("failed", EXIT_REFUSED if error.usage else EXIT_FAILED)
-        except SLIDE_ERRORS as error:
+        except Exception as error:  # noqa: BLE001  (the boundary of a job: the next one has its turn)
+            _LOG.exception("job %s failed", job.id)
             job.fail(SlidecamError(f"{type(error).__name__}: {error}.", UNFORESEEN))
         finally:
             # Whatever happened, nobody waits for a job that will never end.

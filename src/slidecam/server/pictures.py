@@ -20,7 +20,7 @@ from slidecam.errors import DataSetError, DeviceError
 from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
 from slidecam.inference import MANY_CLASSES
 from slidecam.learning.data.pixels import read_picture
-from slidecam.pixels import PILLOW_ERRORS, RESAMPLING
+from slidecam.pixels import RESAMPLING
 from slidecam.prediction.overview import calibration_words
 from slidecam.server.http_errors import RequestError
 
@@ -158,7 +158,7 @@ def _refuse_by_header(content: bytes, limits: Limits) -> None:
             size = header.size
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(str(error), limits) from error
-    except PILLOW_ERRORS as error:
+    except Exception as error:
         problem = "this is not a picture that slidecam reads."
         raise RequestError(415, problem, f"Send one of {', '.join(FORMATS)}.") from error
     if size[0] * size[1] > limits.pixels:

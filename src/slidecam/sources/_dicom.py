@@ -64,9 +64,19 @@ def series_files(folder: Path) -> dict[bytes, list[Path]]:
     """Return the DICOM files of a folder by their series' identifier, sorted by name."""
     series: dict[bytes, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        if path.is_file() and is_dicom(path) and not _is_directory(path):
-            series.setdefault(_element(_head(path), _SERIES_UID), []).append(path)
+        found = _series_of(path)
+        if found is not None:
+            series.setdefault(found, []).append(path)
     return series
+
+
+def _series_of(path: Path) -> bytes | None:
+    try:
+        if path.is_file() and is_dicom(path) and not _is_directory(path):
+            return _element(_head(path), _SERIES_UID)
+    except Exception:  # noqa: BLE001  (one file of a folder: what is wrong with it is told when it is opened)
+        return None
+    return None
 
 
 def siblings(path: Path) -> list[Path]:

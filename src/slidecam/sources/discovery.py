@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,11 +46,15 @@ class FoundSlide:
         Its path or URL.
     hidden
         Parts of the path that name a patient.
+    error
+        What went wrong when that was looked up; None where nothing did. The slide has failed with
+        it, and all of its path is hidden.
     """
 
     name: str
     path: str
     hidden: tuple[str, ...] = ()
+    error: Exception | None = field(default=None, compare=False)
 
     @property
     def shown(self) -> str:
@@ -174,13 +178,21 @@ def _in_folder(folder: Path, entries: Sequence[Path]) -> Iterator[Path]:
     )
     for entry in entries:
         if entry.is_dir():
-            # What may not be looked into (lost+found) is none of the user's slides, and no reason
-            # to stop.
-            with suppress(PermissionError):
-                if is_slide_folder(entry):
-                    yield entry
+            if _may_be_slide(entry):
+                yield entry
         elif entry in first or (_is_named_like_one(entry) and entry not in repeated):
             yield entry
+
+
+def _may_be_slide(folder: Path) -> bool:
+    try:
+        return is_slide_folder(folder)
+    except PermissionError:
+        # What may not be looked into (lost+found) is none of the user's slides, and no reason to
+        # stop.
+        return False
+    except Exception:  # noqa: BLE001  (one folder: taken for a slide, it fails by name when it is opened)
+        return True
 
 
 def _is_named_like_one(entry: Path) -> bool:
@@ -209,12 +221,20 @@ def _found(path: Path) -> FoundSlide:
 
 def _unnamed(slide: FoundSlide) -> FoundSlide:
     """Return a slide under a name that no patient is known by."""
+    try:
+        return _publicly_named(slide)
+    except Exception as error:  # noqa: BLE001  (the boundary of a slide: it fails when its turn comes)
+        # Nobody knows which part of its path names a patient.
+        parts = [part for part in Path(slide.path).parts if part != Path(slide.path).anchor]
+        digest = hashlib.sha256(slide.path.encode(errors="surrogateescape")).hexdigest()
+        return FoundSlide(f"unnamed-{digest[:8]}", slide.path, tuple(parts), error)
+
+
+def _publicly_named(slide: FoundSlide) -> FoundSlide:
     path = Path(slide.path)
-    if (
-        "://" in slide.path
-        or not (path.is_dir() or path.suffix.lower() in {".dcm", ".ima", ""})
-        or not is_volume(path)
-    ):
+    if "://" in slide.path:
+        return slide
+    if not (path.is_dir() or path.suffix.lower() in {".dcm", ".ima", ""}) or not is_volume(path):
         return slide
     from slidecam.sources.identifiers import hidden_parts, public_name  # noqa: PLC0415 - as above
 

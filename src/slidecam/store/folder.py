@@ -46,13 +46,9 @@ def find_runs(folder: Path) -> tuple[Path, ...]:
     UsageError
         If there is none.
     """
-    if read_run(folder) is not None:
+    if _is_run(folder):
         return (folder,)
-    found = (
-        sorted(path for path in folder.iterdir() if read_run(path) is not None)
-        if folder.is_dir()
-        else []
-    )
+    found = sorted(filter(_is_run, folder.iterdir())) if folder.is_dir() else []
     if not found:
         raise UsageError(
             f"{folder}: there is no run of slidecam predict here.",
@@ -63,7 +59,21 @@ def find_runs(folder: Path) -> tuple[Path, ...]:
 
 def has_run(folder: Path) -> bool:
     """Whether a run was begun in ``folder``."""
-    return (folder / STORE_FOLDER).exists() or (folder / RUN_FILE).exists()
+    if (folder / STORE_FOLDER).exists():
+        return True
+    return (folder / RUN_FILE).exists() and not _came_to_nothing(read_run(folder))
+
+
+def _is_run(folder: Path) -> bool:
+    record = read_run(folder)
+    if record is None:
+        return False
+    return (folder / STORE_FOLDER).exists() or not _came_to_nothing(record)
+
+
+def _came_to_nothing(record: Mapping[str, Any] | None) -> bool:
+    """Whether ``run.json`` without a store tells of a slide that failed before it was begun."""
+    return record is not None and record.get("status") == "failed"
 
 
 def lock_run(folder: Path) -> FileLock:

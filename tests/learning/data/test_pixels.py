@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
 
 from slidecam.errors import DataSetError, UsageError
 from slidecam.geometry import LevelBox
@@ -119,6 +120,49 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes) -> N
         load_pixels(tmp_path / "bad.png", 8)
     with pytest.raises(DataSetError, match=r"1 of 1 pictures cannot be opened: .*bad\.png"):
         check_pictures([tmp_path / "bad.png"])
+
+
+class UnforeseenError(Exception):
+    """Derives from nothing that any list of errors could name."""
+
+
+def throw(*_anything: object, **_named: object) -> NoReturn:
+    raise UnforeseenError("nobody expected this")
+
+
+@pytest.mark.parametrize(
+    ("place", "name"), [(Image, "open"), (PngImageFile, "load"), (Image.Image, "resize")]
+)
+def test_whatever_is_thrown_for_a_picture_is_told_with_its_name(
+    tmp_path: Path, noise: Noise, monkeypatch: pytest.MonkeyPatch, place: object, name: str
+) -> None:
+    Image.fromarray(noise(16, 16)).save(tmp_path / "odd.png")
+    monkeypatch.setattr(place, name, throw)
+    with pytest.raises(DataSetError, match=r"odd\.png: .*read: nobody expected this") as caught:
+        result_of(load_pictures([tmp_path / "odd.png"], 8))
+    assert isinstance(caught.value.__cause__, UnforeseenError)
+
+
+def test_headers_that_throw_whatever_are_told_all_at_once(
+    tmp_path: Path, noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / f"{name}.png" for name in "ab"]
+    for path in paths:
+        Image.fromarray(noise(8, 8)).save(path)
+    monkeypatch.setattr(Image, "open", throw)
+    with pytest.raises(DataSetError, match=r"2 of 2 pictures .*a\.png: nobody .*b\.png: nobody"):
+        check_pictures(paths)
+
+
+def test_damaged_exif_of_any_kind_costs_no_picture(
+    tmp_path: Path, noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 3
+    Image.fromarray(noise(16, 16)).save(tmp_path / "a.png", exif=turned)
+    assert not np.array_equal(load_pixels(tmp_path / "a.png", 16), noise(16, 16))
+    monkeypatch.setattr(ImageOps, "exif_transpose", throw)
+    np.testing.assert_array_equal(load_pixels(tmp_path / "a.png", 16), noise(16, 16))
 
 
 def test_a_picture_that_is_cut_off_is_named_when_it_is_loaded(tmp_path: Path, noise: Noise) -> None:

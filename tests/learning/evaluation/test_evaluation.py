@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from dataclasses import replace
@@ -159,6 +160,27 @@ def test_a_picture_that_vanishes_is_named(colors: Path) -> None:
     found = result_of(evaluate(color_classifier(), pictures, QUICK))
     assert [failure.name for failure in found.failures] == ["blue/0.png"]
     assert "cannot be opened" in found.failures[0].reason
+
+
+class UnforeseenError(Exception):
+    """Derives from nothing that any list of errors could name."""
+
+
+def test_a_picture_that_throws_whatever_is_named_and_in_no_figure(
+    colors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = hashlib.file_digest
+
+    def throwing(file: Any, digest: Any) -> Any:
+        if file.name.endswith("red/0.png"):
+            raise UnforeseenError("nobody expected this")
+        return real(file, digest)
+
+    monkeypatch.setattr(hashlib, "file_digest", throwing)
+    evaluation = measured(color_classifier(), colors)
+    (failure,) = evaluation.failures
+    assert failure.name.endswith("red/0.png")
+    assert failure.reason == "this file cannot be read: nobody expected this"
 
 
 def test_logits_that_are_no_numbers_are_failures(colors: Path) -> None:

@@ -17,6 +17,7 @@ from slidecam.learning.data.duplicates import (
 )
 from slidecam.learning.data.inputs import WORKERS
 from slidecam.learning.data.pictures import check_pictures, read_picture_set
+from slidecam.learning.data.pixels import picture_boundary
 from slidecam.learning.data.splitting import check_folds, folds, split
 
 if TYPE_CHECKING:
@@ -157,9 +158,5 @@ def _limited(pictures: PictureSet, limit: int) -> PictureSet:
 
 
 def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        problem = f"{path}: this picture cannot be read: {error.strerror or error}."
-        raise DataSetError(problem, "Check that it is there and may be read.") from error
+    with picture_boundary(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

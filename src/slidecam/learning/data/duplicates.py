@@ -21,7 +21,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from slidecam.errors import DataSetError
-from slidecam.learning.data.pixels import TOLD_EVERY, in_order, read_picture
+from slidecam.learning.data.pixels import TOLD_EVERY, in_order, picture_boundary, read_picture
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -187,14 +187,10 @@ class _Print:
 
 
 def _print_of(path: Path) -> _Print:
-    try:
+    with picture_boundary(path):
         content = path.read_bytes()
-    except OSError as error:
-        raise DataSetError(
-            f"{path}: this picture cannot be read: {error}.", "Check that it is there."
-        ) from error
-    picture = read_picture(path, content)
-    return _Print(hashlib.sha256(content).digest(), *difference_hash(picture))
+        picture = read_picture(path, content)
+        return _Print(hashlib.sha256(content).digest(), *difference_hash(picture))
 
 
 def difference_hash(picture: Image.Image) -> tuple[NDArray[np.uint64], int]:

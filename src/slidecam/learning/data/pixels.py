@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from io import BytesIO
 from itertools import islice
@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from slidecam.errors import DataSetError, UsageError
-from slidecam.pixels import PILLOW_ERRORS, RESAMPLING, picture_in_rgb, upright
+from slidecam.errors import DataSetError, SlidecamError, UsageError
+from slidecam.pixels import RESAMPLING, picture_in_rgb, upright
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -71,10 +71,26 @@ def load_pixels(path: Path, edge: int, interpolation: str = "bilinear") -> NDArr
         raise UsageError(
             f"there is no interpolation {interpolation!r}.", f"Name one of {', '.join(RESAMPLING)}."
         )
-    picture = read_picture(path)
-    if picture.size != (edge, edge):
-        picture = picture.resize((edge, edge), RESAMPLING[interpolation])
-    return np.asarray(picture)
+    with picture_boundary(path):
+        picture = read_picture(path)
+        if picture.size != (edge, edge):
+            picture = picture.resize((edge, edge), RESAMPLING[interpolation])
+        return np.asarray(picture)
+
+
+@contextmanager
+def picture_boundary(path: Path) -> Iterator[None]:
+    """Name the picture in whatever goes wrong with it, as a `DataSetError`."""
+    try:
+        yield
+    except SlidecamError:
+        raise
+    # Pillow's plugins promise no list of what they raise for files that they dislike.
+    except Exception as error:
+        raise DataSetError(
+            f"{path}: this picture cannot be read: {_reason(error)}.",
+            "Copy it again, or take it out of the data.",
+        ) from error
 
 
 def read_picture(path: Path, content: bytes | None = None) -> Image.Image:
@@ -92,14 +108,11 @@ def read_picture(path: Path, content: bytes | None = None) -> Image.Image:
     DataSetError
         If the file cannot be read.
     """
-    try:
-        with Image.open(path if content is None else BytesIO(content)) as picture:
-            return picture_in_rgb(upright(picture))
-    except PILLOW_ERRORS as error:
-        raise DataSetError(
-            f"{path}: this picture cannot be read: {_reason(error)}.",
-            "Copy it again, or take it out of the data.",
-        ) from error
+    with (
+        picture_boundary(path),
+        Image.open(path if content is None else BytesIO(content)) as picture,
+    ):
+        return picture_in_rgb(upright(picture))
 
 
 def _reason(error: Exception) -> str:
@@ -129,7 +142,7 @@ def _complaint(path: Path) -> str:
     try:
         with Image.open(path) as picture:
             return "" if min(picture.size) > 0 else f"{path}: it has no pixels"
-    except PILLOW_ERRORS as error:
+    except Exception as error:  # noqa: BLE001  (the boundary of a picture: all are told at once)
         return f"{path}: {_reason(error)}"
 
 

@@ -1,0 +1,131 @@
+"""Where whatever goes wrong with one slide stops: its failure, in words and in ``run.json``."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from traceback import TracebackException
+from typing import TYPE_CHECKING
+
+from slidecam.errors import SlidecamError
+from slidecam.events import SlideFailed
+from slidecam.store import lock_run, read_run, write_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from slidecam.prediction.preparation import Prepared
+    from slidecam.sources.discovery import FoundSlide
+
+UNFORESEEN = "slidecam did not foresee this; please report it. Other slides are not touched by it."
+NO_ROOM = (
+    "Check that the output folder can be written and is not full, then repeat the call with"
+    " --resume."
+)
+NO_MEMORY = (
+    "Pass a smaller --batch or --memory-mb, or classify this slide on a larger machine; then repeat"
+    " the call with --resume."
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a slide was given up.
+
+    Attributes
+    ----------
+    event
+        What is told of it.
+    traceback
+        Where it happened, for whoever mends it; empty where slidecam foresaw the error, whose words
+        say all.
+    """
+
+    event: SlideFailed
+    traceback: str = ""
+
+
+@dataclass
+class Outcome:
+    """What came of some stages of a slide; ``failure`` is None where nothing went wrong."""
+
+    failure: Failure | None = None
+
+    def lost(self) -> Failure:
+        """Return the failure, where it is known that there is one."""
+        assert self.failure is not None  # noqa: S101  (for the type checker: asked for after one)
+        return self.failure
+
+
+@contextmanager
+def slide_boundary(slide: FoundSlide) -> Iterator[Outcome]:
+    """Keep to one slide whatever goes wrong with it; the outcome holds its failure.
+
+    That memory ran out is a slide's failure too: the next one may be smaller. What ends the process
+    or the call (KeyboardInterrupt, SystemExit, GeneratorExit) passes.
+    """
+    outcome = Outcome()
+    try:
+        yield outcome
+    # Readers, scikit-image, SciPy, Pillow, zarr and torch promise no list of what they raise, and
+    # every list that was kept here had holes: one TypeError ended a night's run.
+    except Exception as error:  # noqa: BLE001  (the boundary of a slide: it fails alone, and is told)
+        outcome.failure = failure_of(slide, error)
+
+
+def let_go(ready: Prepared) -> None:
+    """Close a slide that is done with, or given up for a reason that is told already.
+
+    That it cannot be closed changes nothing for anybody.
+    """
+    with suppress(Exception):
+        ready.close()
+
+
+def failure_of(slide: FoundSlide, error: Exception) -> Failure:
+    """Return a slide's failure, told without what names a patient or opens a server."""
+    problem, remedy = _words(error)
+    told = SlideFailed(slide.name, slide.shown, _public(problem, slide), remedy)
+    if isinstance(error, SlidecamError):
+        return Failure(told)
+    return Failure(told, _public("".join(TracebackException.from_exception(error).format()), slide))
+
+
+def _words(error: Exception) -> tuple[str, str]:
+    if isinstance(error, SlidecamError):
+        return error.problem, error.remedy
+    said = str(TracebackException.from_exception(error))
+    if isinstance(error, OSError):
+        return f"{said}.", NO_ROOM
+    problem = f"{type(error).__name__}: {said}." if said else f"{type(error).__name__}."
+    if isinstance(error, MemoryError):
+        return problem, NO_MEMORY
+    return problem, UNFORESEEN
+
+
+def _public(text: str, slide: FoundSlide) -> str:
+    return text.replace(slide.path, slide.shown)
+
+
+def note_failure(folder: Path, failure: Failure) -> None:
+    """Note in ``run.json`` that a slide was given up; the caller holds the folder's lock."""
+    record = {**(read_run(folder) or {}), "status": "failed"}
+    record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+    record |= {"reason": failure.event.problem, "remedy": failure.event.remedy}
+    record.pop("traceback", None)
+    if failure.traceback:
+        record["traceback"] = failure.traceback.splitlines()
+    write_run(folder, record)
+
+
+def note_unopened(folder: Path, failure: Failure) -> None:
+    """Note the failure of a slide that never came to a run, where it was not foreseen.
+
+    Its folder holds no more than that. Nothing is noted where another process is at work.
+    """
+    if not failure.traceback:
+        return
+    with lock_run(folder):
+        note_failure(folder, failure)

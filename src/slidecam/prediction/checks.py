@@ -1,0 +1,124 @@
+"""What is refused before the first slide, and what a person is told once for all slides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slidecam.errors import RunExistsError, UsageError
+from slidecam.files import check_folder
+from slidecam.inference import THRESHOLDED
+from slidecam.runs.spec import EVERY_METHOD, PredictSpec
+from slidecam.store import has_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slidecam.prediction.model import LoadedModel
+    from slidecam.sources.discovery import Discovery
+
+TILING_OPTIONS = ("overlap", "grid", "edge", "min_tissue", "mask")
+"""What says how a slide is cut into tiles."""
+
+VOLUME_OPTIONS = ("min_tissue", "mask")
+"""What of it says which slices of a volume are classified."""
+
+
+def with_project(spec: PredictSpec, found: Discovery) -> PredictSpec:
+    """Add what a QuPath project says of its images; what was said in the call wins."""
+    spacings = {} if spec.mpp is not None else found.spacings
+    shown = {name: (size.width, size.height) for name, size in found.shown.items()}
+    return replace(spec, spacings={**spacings, **spec.spacings}, shown={**shown, **spec.shown})
+
+
+def refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
+    """Refuse a call that contradicts itself, before anything is written.
+
+    Raises
+    ------
+    UsageError
+        If the output folder cannot be written, or the mask is not there or is one for many slides.
+    RunExistsError
+        If outputs lie there already and neither resume nor overwrite was said.
+    """
+    check_folder(out)
+    if spec.mask is not None and not spec.mask.exists():
+        raise UsageError(f"--mask {spec.mask}: there is no such file.", "Check the path.")
+    if spec.mask is not None and spec.mask.is_file() and len(found.slides) > 1:
+        raise UsageError(
+            f"--mask {spec.mask} is one file for {len(found.slides)} slides.",
+            "Pass a folder with one <stem>.geojson or <stem>.png for each.",
+        )
+    begun = [slide.name for slide in found.slides if _is_begun(out / slide.name)]
+    if begun and spec.existing == "refuse" and not spec.dry_run:
+        raise RunExistsError(
+            out,
+            f"there is a run of {begun[0]} here already ({len(begun)} of {len(found.slides)}"
+            " slides).",
+            "Pass --resume to continue, --overwrite to begin anew, or another --out.",
+        )
+
+
+def _is_begun(folder: Path) -> bool:
+    try:
+        return has_run(folder)
+    except Exception:  # noqa: BLE001  (one slide's folder: it fails that slide, when it is prepared)
+        return False
+
+
+def notes_of(found: Discovery, model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
+    """Yield what a person should know of the whole run, as sentences."""
+    yield from found.ignored
+    yield from _no_heatmap(model, spec)
+    yield from _without_effect(model, spec)
+    yield from _unused(spec, found)
+
+
+def _no_heatmap(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
+    card = model.bundle.card
+    if model.request is not None or spec.heatmap is not None:
+        return
+    if not model.classifier.has_map:
+        yield (
+            f"No heatmap: {card.name} has no activation map (TorchScript, or a network that cannot"
+            " be cut in two)."
+        )
+    else:
+        yield (
+            f"No heatmap: {card.name} has {len(card.class_names)} classes. Name those to map with"
+            " --heatmap-class."
+        )
+
+
+def _without_effect(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
+    """Tell which options have nothing to act upon.
+
+    A slide to cut into tiles, a heatmap of that name.
+    """
+    plain = PredictSpec()
+    given = [name for name in TILING_OPTIONS if getattr(spec, name) != getattr(plain, name)]
+    if model.sees_pictures and given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        but = " but on volumes" if set(given) & set(VOLUME_OPTIONS) else ""
+        yield f"{model.bundle.card.name} sees whole pictures: {options} without effect{but}."
+    methods = () if model.request is None else model.request.methods
+    idle = sorted(spec.heatmap_scale.keys() - {EVERY_METHOD, *methods})
+    if idle:
+        yield f"There is no heatmap by {', '.join(idle)}: --heatmap-scale without effect on it."
+    threshold = (spec.heatmap_threshold, spec.heatmap_threshold_scope)
+    if threshold != (
+        plain.heatmap_threshold,
+        plain.heatmap_threshold_scope,
+    ) and not THRESHOLDED.keys() & set(methods):
+        yield f"--heatmap-threshold without effect: it is of {', '.join(THRESHOLDED)} alone."
+
+
+def _unused(spec: PredictSpec, found: Discovery) -> Iterator[str]:
+    known = {name for slide in found.slides for name in (slide.name, Path(slide.path).name)}
+    unused = sorted(set(spec.spacings) - known)
+    if unused:
+        yield (
+            f"No slide is called {', '.join(unused)}: these rows of the spacing table were not"
+            " used."
+        )
