@@ -27,7 +27,7 @@ from tissue import CLASS_NAMES
 from torch.nn import functional
 
 from slidecam.models import Card, save_bundle
-from slidecam.models.pocket_resnet import PocketResNet
+from slidecam.models.small_networks import PocketResNet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from slidecam.foreground import find_head
 from slidecam.models import Card, save_bundle
-from slidecam.models.pocket_resnet import PocketResNet
+from slidecam.models.small_networks import PocketResNet
 from slidecam.models.volume_card import Pooling, VolumeCard
 from slidecam.sources import open_source
 from slidecam.streaming import StreamSpec, stream_tiles

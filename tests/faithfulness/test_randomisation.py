@@ -24,7 +24,7 @@ from slidecam.faithfulness.randomisation import (
     rank_correlation,
     structure,
 )
-from slidecam.models.pocket_resnet import PocketResNet
+from slidecam.models.small_networks import PocketResNet
 from slidecam.steps import Step, result_of
 
 if TYPE_CHECKING:

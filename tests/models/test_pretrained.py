@@ -12,10 +12,9 @@ import torchvision
 from torch import nn
 
 from slidecam.errors import UntrustedCodeError, WeightsError
-from slidecam.models.dala_resnet import DALAResNet50
-from slidecam.models.dense_head import DenseHead
-from slidecam.models.pocket_resnet import PocketResNet
 from slidecam.models.pretrained import load_pretrained
+from slidecam.models.small_networks import PocketResNet
+from slidecam.models.timm_networks import DALAResNet50, DenseHead
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -77,8 +77,7 @@ def train(
     with terminal.errors(lambda: _stopped(out)):
         from slidecam.cli.learning_output import record_of_training, told_of_folds, told_of_training
         from slidecam.learning.recipes.recipe import read_recipe
-        from slidecam.learning.training.beginning import StartingWeights
-        from slidecam.learning.training.call import TrainingCall
+        from slidecam.learning.training.beginning import StartingWeights, TrainingCall
         from slidecam.learning.training.cross_validation import FoldSpec, cross_validate
         from slidecam.learning.training.training import train as work
 

@@ -17,8 +17,7 @@ from slidecam.exchange.manifest import strict_json
 from slidecam.explain.baselines import BASELINES
 from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
 from slidecam.faithfulness.curves import CurveSpec, curves
-from slidecam.faithfulness.grids import enlarged
-from slidecam.faithfulness.mapping import refuse_no_numbers
+from slidecam.faithfulness.mapping import enlarged, refuse_no_numbers
 from slidecam.faithfulness.perturbation import Witness, answered
 from slidecam.files import check_folder, replacing
 from slidecam.inference import choose_device

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slidecam.models import Classifier
-    from slidecam.models.splits import Split
+    from slidecam.models.splits import NetworkSplit
 
 NAME, TITLE = "ablation-cam", "Ablation-CAM"
 
@@ -134,7 +134,7 @@ class AblationCam(Explainer):
         again = 0 if isinstance(split, TwoHalves) else len(live)
         return _Drops(activation, logits, logits - without, passes=1 + again)
 
-    def _alone(self, pixels: Tensor) -> Split:
+    def _alone(self, pixels: Tensor) -> NetworkSplit:
         """Return the classifier's split on one tile whose backbone runs once, if there is one."""
         split = self.classifier.split
         return (

@@ -1,10 +1,12 @@
-"""What stands where pixels are taken away.
+"""What stands where pixels are taken away, and what a classifier says of tiles covered so.
 
-Each a picture as large as the tile's, in the network's units.
+A baseline is a picture as large as the tile's, in the network's units. Covered parts are the common
+ground of LIME and SHAP.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from torch import Tensor
+
+    from slidecam.models import Classifier
+
 
 BLUR_KERNEL, BLUR_SIGMA = 51, 10.0
 """Pixels at 224 px. Strong enough that a nucleus is gone, which RISE's own (below) only softens."""
@@ -71,3 +76,42 @@ def _blurred(picture: Tensor, kernel: int, sigma: float) -> Tensor:
     widest = 2 * min(picture.shape[-2:]) - 1
     blurred: Tensor = gaussian_blur(picture[None], [min(kernel, widest)] * 2, [sigma] * 2)[0]
     return blurred
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A tile as parts that can be covered one by one.
+
+    Attributes
+    ----------
+    picture
+        (3, H, W), normalised.
+    baseline
+        (3, H, W): what shows where a part is covered.
+    labels
+        int64, (H, W): the part that each pixel belongs to, from 0.
+    """
+
+    picture: Tensor
+    baseline: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return int(self.labels.max()) + 1
+
+    def shown(self, which: Tensor) -> Tensor:
+        """Return (N, 3, H, W): the tile with the parts that ``which`` leaves uncovered.
+
+        ``which`` is bool (N, parts).
+        """
+        uncovered = which[:, self.labels][:, None]
+        return torch.where(uncovered, self.picture, self.baseline)
+
+    def painted(self, values: Tensor) -> Tensor:
+        """Return (..., H, W) of one value for each part (..., parts)."""
+        return values[..., self.labels]
+
+
+def logits_of_parts(classifier: Classifier, parts: Parts, which: Tensor) -> Tensor:
+    """Return logits (N, K) of a tile with some parts shown, bool (N, parts), in one pass."""
+    return classifier.run_normalised(parts.shown(which), gradients=False).logits

@@ -12,8 +12,7 @@ from sklearn.linear_model import Ridge
 
 from slidecam.errors import ExplanationError
 from slidecam.explain.attributions import check_classes
-from slidecam.explain.baselines import BASELINES, check_baselines
-from slidecam.explain.coverings import Parts, logits_of_parts
+from slidecam.explain.baselines import BASELINES, Parts, check_baselines, logits_of_parts
 from slidecam.explain.explainer import Explainer, Explanation, Method, check_least
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step

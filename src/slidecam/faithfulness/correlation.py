@@ -13,7 +13,7 @@ import torch
 
 from slidecam.errors import UsageError
 from slidecam.explain.baselines import black, check_baselines
-from slidecam.faithfulness.grids import cell_numbers, cell_sums
+from slidecam.faithfulness.mapping import cell_numbers, cell_sums
 from slidecam.faithfulness.perturbation import Query
 
 if TYPE_CHECKING:

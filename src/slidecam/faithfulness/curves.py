@@ -13,7 +13,7 @@ import torch
 
 from slidecam.errors import UsageError
 from slidecam.explain.baselines import check_baselines
-from slidecam.faithfulness.grids import ranks
+from slidecam.faithfulness.mapping import ranks
 from slidecam.faithfulness.perturbation import Query
 
 if TYPE_CHECKING:

@@ -18,12 +18,13 @@ from slidecam.faithfulness.report import (
     CENTRE,
     RANDOM,
     FaithfulnessReport,
+    Ledger,
     MethodFacts,
     random_title,
+    share_of_masks,
 )
 from slidecam.faithfulness.spec import FaithfulnessSpec
 from slidecam.faithfulness.stability import max_sensitivity
-from slidecam.faithfulness.statistics import Ledger, share_of_masks
 from slidecam.faithfulness.tile_measure import CHANGES, MAPS, Trial, tried
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step, result_of

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from slidecam.faithfulness.randomisation import STAGES
+from slidecam.faithfulness.report import mean_and_error
 from slidecam.faithfulness.sentences import LIKE
 from slidecam.faithfulness.spec import measure_called
-from slidecam.faithfulness.statistics import mean_and_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

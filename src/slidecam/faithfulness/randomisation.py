@@ -17,8 +17,7 @@ from torch import nn
 
 from slidecam.errors import ExplanationError, UsageError
 from slidecam.faithfulness.correlation import pearson
-from slidecam.faithfulness.grids import enlarged
-from slidecam.faithfulness.mapping import maps_of_tiles
+from slidecam.faithfulness.mapping import enlarged, maps_of_tiles
 from slidecam.models import classifier_for
 from slidecam.steps import Step
 

@@ -1,17 +1,28 @@
-"""What a measurement found: figures with their errors, each beside those of the references."""
+"""What a measurement found: figures with their errors, each beside those of the references.
+
+`Ledger` takes each tile's figures and makes means, errors and comparisons of them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from scipy.stats import t
+
+from slidecam.faithfulness.spec import MEASURES, measure_called
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from slidecam.faithfulness.randomisation import Likeness
+    from slidecam.faithfulness.tile_measure import Key, TileFindings
+
+    Values = NDArray[np.float64]
+
 
 Verdict = Literal["better", "no better", "worse", "unknown"]
 
@@ -169,3 +180,150 @@ class FaithfulnessReport:
         """Return a method's finding by a measure, or None if there is none."""
         found = (one for one in self.findings if (one.method, one.measure) == (method, measure))
         return next(found, None)
+
+
+CONFIDENCE = 0.95
+AT_LEAST = 2
+"""Tiles without which nothing can be said of a difference."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ledger:
+    """Every tile's figures, as they come in.
+
+    Attributes
+    ----------
+    values
+        By method and measure, for each tile: one value for each seed.
+    curves
+        By method and measure, for each tile: the curve's values, mean over a method's maps.
+    fractions
+        By measure: the shares at which its curves have values.
+    """
+
+    values: dict[Key, list[Values]] = field(default_factory=dict)
+    curves: dict[Key, list[Values]] = field(default_factory=dict)
+    fractions: dict[str, Values] = field(default_factory=dict)
+
+    def add(self, found: TileFindings) -> None:
+        """Note one tile's findings."""
+        for key, values in found.values.items():
+            self.values.setdefault(key, []).append(np.asarray(values))
+        for key, drawn in found.curves.items():
+            self.fractions[key[1]] = drawn[0].fractions
+            self.curves.setdefault(key, []).append(np.mean([curve.values for curve in drawn], 0))
+
+    def note(self, method: str, measure: str, value: float) -> None:
+        """Note one tile's figure that chance has no part in."""
+        self.values.setdefault((method, measure), []).append(np.asarray([value]))
+
+    def findings(self, randoms: Mapping[str, str]) -> tuple[Finding, ...]:
+        """Return all findings, by method and then in the order of `MEASURES`.
+
+        Parameters
+        ----------
+        randoms
+            For each method, the random map it is compared with; references are not in it.
+        """
+        order = {name: place for place, name in enumerate(MEASURES)}
+        tables = {key: np.stack(values) for key, values in self.values.items()}
+        methods = list(dict.fromkeys(method for method, _measure in tables))
+        keys = sorted(
+            tables, key=lambda key: (methods.index(key[0]), order[key[1].partition(":")[0]])
+        )
+        return tuple(_finding(key, tables, randoms.get(key[0])) for key in keys)
+
+    def mean_curves(self) -> tuple[MeanCurve, ...]:
+        """Return the mean curve of every method and measure that has curves."""
+        return tuple(
+            MeanCurve(
+                *key, self.fractions[key[1]], np.mean(values, 0), _error_of_mean(np.stack(values))
+            )
+            for key, values in self.curves.items()
+        )
+
+
+def mean_and_error(values: Values) -> tuple[float, float]:
+    """Return the mean and its standard error of the values (N,) that are numbers.
+
+    Nan for what cannot be told.
+    """
+    known = values[np.isfinite(values)]
+    mean = float(known.mean()) if known.size else float("nan")
+    return mean, float(_error_of_mean(known)) if known.size else float("nan")
+
+
+def compared(method: Values, reference: Values, name: str, *, high_is_good: bool) -> Difference:
+    """Return a method's difference from a reference on the same tiles.
+
+    Parameters
+    ----------
+    method, reference
+        (N,): each tile's figures; tiles where either is nan are left out.
+    name
+        The reference's.
+    high_is_good
+        Whether a positive difference is for the better.
+    """
+    apart = method - reference
+    mean, error = mean_and_error(apart)
+    return Difference(
+        name,
+        mean,
+        error,
+        _verdict(mean if high_is_good else -mean, error, int(np.isfinite(apart).sum())),
+    )
+
+
+def share_of_masks(masks: NDArray[np.bool_]) -> float:
+    """Return the mean share of a tile inside its mask, of masks (N, H, W) that are not empty.
+
+    Nan without one.
+    """
+    shares = masks.mean((1, 2))
+    return float(shares[shares > 0].mean()) if masks.any() else float("nan")
+
+
+def over_seeds(table: Values) -> Values:
+    """Return each tile's mean (N,) over the seeds (N, S) that gave a number; nan where none did."""
+    known = np.isfinite(table)
+    total = np.where(known, table, 0).sum(1)
+    means = np.full(len(table), np.nan)
+    np.divide(total, known.sum(1), out=means, where=known.any(1))
+    return means
+
+
+def _finding(key: Key, tables: Mapping[Key, Values], random: str | None) -> Finding:
+    method, measure = key
+    values = over_seeds(tables[key])
+    mean, se_tiles = mean_and_error(values)
+    by_seed = over_seeds(tables[key].T)
+    references = (
+        []
+        if random is None
+        else [(name, measure) for name in (random, CENTRE) if (name, measure) in tables]
+    )
+    high = measure_called(measure).good == "high"
+    differences = [
+        compared(values, over_seeds(tables[one]), one[0], high_is_good=high) for one in references
+    ]
+    return Finding(
+        method, measure, values, mean, se_tiles, mean_and_error(by_seed)[1], tuple(differences)
+    )
+
+
+def _verdict(gain: float, error: float, tiles: int) -> Verdict:
+    if tiles < AT_LEAST:
+        return "unknown"
+    reach = float(t.ppf((1 + CONFIDENCE) / 2, tiles - 1)) * error
+    if gain > reach:
+        return "better"
+    return "worse" if gain < -reach else "no better"
+
+
+def _error_of_mean(values: Values) -> Values:
+    """Return the standard error of the mean over the first axis; nan for a single value."""
+    if len(values) < AT_LEAST:
+        return np.full(values.shape[1:], np.nan)
+    error: Values = values.std(0, ddof=1) / np.sqrt(len(values))
+    return error

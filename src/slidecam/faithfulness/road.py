@@ -14,7 +14,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from slidecam.errors import UsageError
-from slidecam.faithfulness.grids import ranks
+from slidecam.faithfulness.mapping import ranks
 from slidecam.faithfulness.perturbation import Query
 
 if TYPE_CHECKING:

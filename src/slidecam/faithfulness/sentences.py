@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.faithfulness.report import CENTRE, RANDOM
+from slidecam.faithfulness.report import CENTRE, RANDOM, mean_and_error
 from slidecam.faithfulness.spec import measure_called
-from slidecam.faithfulness.statistics import mean_and_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,8 +16,8 @@ from slidecam.faithfulness.correlation import (
     value_drops,
 )
 from slidecam.faithfulness.curves import Curve, curves
-from slidecam.faithfulness.grids import enlarged
 from slidecam.faithfulness.localisation import dice, energy, pointing
+from slidecam.faithfulness.mapping import enlarged
 from slidecam.faithfulness.perturbation import Query, answered
 from slidecam.faithfulness.road import road
 from slidecam.faithfulness.spec import PIXEL_CORRELATION, FaithfulnessSpec

@@ -17,11 +17,8 @@ import torch
 
 from slidecam.errors import CardError
 from slidecam.models.cell_graph import CellGraph, resnet18_gcn
-from slidecam.models.dala_resnet import DALAResNet50
-from slidecam.models.dense_head import DenseHead
-from slidecam.models.embedders import RESERVED
-from slidecam.models.pocket_resnet import PocketResNet
-from slidecam.models.simple_cnn import SimpleCNN
+from slidecam.models.small_networks import PocketResNet, SimpleCNN
+from slidecam.models.timm_networks import RESERVED, DALAResNet50, DenseHead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

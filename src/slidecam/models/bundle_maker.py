@@ -17,7 +17,7 @@ from slidecam.models.architectures import build_network, full_name
 from slidecam.models.bundle import save_bundle
 from slidecam.models.card import CARD_FILE, Card, check_card
 from slidecam.models.classifier import classifier_for
-from slidecam.models.weight_formats import named_as_timm
+from slidecam.models.pretrained import named_as_timm
 from slidecam.models.weights import load_strictly, weights_from_file
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from slidecam.classes import Activation
     from slidecam.models.bundle import Bundle
     from slidecam.models.card import Interpolation
-    from slidecam.models.weight_formats import WeightsFormat
+    from slidecam.models.pretrained import WeightsFormat
     from slidecam.pixels import RGB
 
 Triple = tuple[float, float, float]

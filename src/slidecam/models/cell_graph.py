@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from slidecam.models.embedders import embedder, embedding_length, map_channels
+from slidecam.models.timm_networks import embedder, embedding_length, map_channels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

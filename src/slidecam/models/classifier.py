@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from slidecam.models.backbones import Backend, Precision
     from slidecam.models.card import Card
     from slidecam.models.linear_head import LinearHead
-    from slidecam.models.splits import ClassifierPass, Split, Through
+    from slidecam.models.splits import ClassifierPass, NetworkSplit, Through
 
 _PROBE_TILES = 2
 
@@ -64,7 +64,7 @@ class Classifier:
     device: torch.device
     backend: str
     has_map: bool
-    split: Split = field(repr=False)
+    split: NetworkSplit = field(repr=False)
     network: nn.Module = field(repr=False)
     channels_last: bool = False
     linear_head: LinearHead | None = field(default=None, repr=False)
@@ -202,7 +202,7 @@ def classifier_for(
     )
 
 
-def _head_of(split: Split, probe: Tensor) -> LinearHead | None:
+def _head_of(split: NetworkSplit, probe: Tensor) -> LinearHead | None:
     passed_through = partial(split, probe, gradients=False)
     return find_linear_head(
         split(probe, gradients=True), lambda through: passed_through(through=through)

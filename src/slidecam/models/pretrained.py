@@ -1,19 +1,138 @@
-"""Weights of another task as a start: all of a network but its classifier, which begins anew."""
+"""Weights of another task as a start: all of a network but its classifier, which begins anew.
+
+Other programs' weights are renamed as timm names its layers first.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import nn
 
-from slidecam.models.weight_formats import named_as_timm
+from slidecam.errors import WeightsError
 from slidecam.models.weights import load_strictly, weights_from_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from slidecam.models.weight_formats import WeightsFormat
+    from torch import Tensor
+
+
+WeightsFormat = Literal["plain", "torchvision", "kimianet"]
+
+_COUNTER = "num_batches_tracked"
+_HEAD_TENSORS = 2
+"""Weight and bias of the last layer, whose shape is another task's."""
+
+_LEGACY_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.\w+)$")
+_KIMIANET_FEATURES = re.compile(r"^(?:model\.)?0\.")
+_KIMIANET_HEAD = re.compile(r"^fc_4\.")
+
+
+def named_as_timm(
+    tensors: Mapping[str, Tensor],
+    weights_format: WeightsFormat,
+    expected: Mapping[str, Tensor],
+    path: Path,
+) -> dict[str, Tensor]:
+    """Return tensors of a file under the names that timm's network has for them.
+
+    Parameters
+    ----------
+    tensors
+        As `weights_from_file` gives them.
+    weights_format
+        ``plain``: the names are timm's. ``torchvision``: torchvision's, which for ResNets and
+        DenseNets are timm's (the DenseNet files on its site have names older than that: ``norm.1``
+        for ``norm1``), and which elsewhere (MobileNetV2, EfficientNet) are matched by order, if all
+        kinds and shapes agree. ``kimianet``: KimiaNet's ``KimiaNetPyTorchWeights.pth``, a
+        DenseNet121 under ``model.0`` and a layer ``fc_4`` of 30 TCGA diagnoses.
+    expected
+        What of the network's own state dict is to come from the file: all of it, or all but the
+        classifier.
+    path
+        The file, for messages.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such format. Names that fit nothing are left as they are, for `load_strictly`
+        to tell of.
+
+    Notes
+    -----
+    KimiaNet averages its map as the last batch norm leaves it, and timm's DenseNet121 as the ReLU
+    after it does. With a classifier that is trained anew that is no matter; but the 30 diagnoses'
+    logits are not KimiaNet's own then.
+    """
+    if weights_format not in get_args(WeightsFormat):
+        known = ", ".join(get_args(WeightsFormat))
+        raise WeightsError(
+            path, f"{weights_format!r} is not a known format of weights.", f"Use one of {known}."
+        )
+    return _RENAMERS[weights_format](tensors, expected)
+
+
+def _plain(tensors: Mapping[str, Tensor], _expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return dict(tensors)
+
+
+def _from_torchvision(
+    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    renamed = {_LEGACY_DENSENET.sub(r"\1\2", name): tensor for name, tensor in tensors.items()}
+    return (
+        renamed
+        if len(renamed.keys() & expected.keys()) > _HEAD_TENSORS
+        else _matched_by_order(renamed, expected)
+    )
+
+
+def _from_kimianet(
+    tensors: Mapping[str, Tensor], _expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    return {
+        _KIMIANET_HEAD.sub("classifier.", _KIMIANET_FEATURES.sub("features.", name)): tensor
+        for name, tensor in tensors.items()
+    }
+
+
+_RENAMERS: Mapping[
+    str, Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]]
+] = MappingProxyType(
+    {"plain": _plain, "torchvision": _from_torchvision, "kimianet": _from_kimianet}
+)
+
+
+def _matched_by_order(
+    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return ``tensors`` under the names of ``expected``, if the two match.
+
+    They match if both list the same kinds and shapes in the same order.
+
+    Both list their layers as they run, so that equal sequences are equal networks. A last layer
+    that is not expected is left out. Where the sequences differ, the names stay.
+    """
+    given, wanted = _without_counters(tensors), _without_counters(expected)
+    same = [_signature(*each) for each in given[: len(wanted)]] == [
+        _signature(*each) for each in wanted
+    ]
+    if not same or len(given) - len(wanted) not in {0, _HEAD_TENSORS}:
+        return dict(tensors)
+    return {name: tensor for (name, _old), (_theirs, tensor) in zip(wanted, given, strict=False)}
+
+
+def _without_counters(tensors: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
+    return [(name, tensor) for name, tensor in tensors.items() if not name.endswith(_COUNTER)]
+
+
+def _signature(name: str, tensor: Tensor) -> tuple[str, tuple[int, ...]]:
+    return name.rpartition(".")[2], tuple(tensor.shape)
+
 
 INNER = "backbone"
 """What our own architectures call the timm network inside them."""

@@ -3,10 +3,14 @@
 The activation between them is a leaf: the backbone runs without autograd, and a backward pass from
 the logits stops there. So class-activation maps cost one backward through the head, and no
 parameter, flag, mode or random state of the network is touched.
+
+A layout says how a network lays out its activation, and how that is one map (B, C, h, w) and back
+again.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -16,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from slidecam.models.backbones import arithmetic, laid_out
-from slidecam.models.layouts import MAP_AXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +27,116 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from slidecam.models.backbones import Backbone, Precision
-    from slidecam.models.layouts import Layout
+
+
+MAP_AXES = 4
+"""Tiles, channels, rows, columns."""
+
+TOKEN_AXES = 3
+"""Tiles, tokens, channels."""
+
+
+class ActivationLayout(Protocol):
+    """The order of axes of one kind of activation."""
+
+    def map_of(self, raw: Tensor) -> Tensor:
+        """Return the activation channels first, (B, C, h, w); as it is if it has no places."""
+
+    def raw_of(self, activation: Tensor, raw: Tensor) -> Tensor:
+        """Return a map as the network lays it out; what is no map in ``raw`` is taken from it."""
+
+
+@dataclass(frozen=True)
+class ChannelsFirst:
+    """The layout (B, C, h, w) itself, and that of vectors and what else has no places."""
+
+    def map_of(self, raw: Tensor) -> Tensor:
+        """Return ``raw``."""
+        return raw
+
+    def raw_of(self, activation: Tensor, raw: Tensor) -> Tensor:  # noqa: ARG002  (others need it)
+        """Return ``activation``."""
+        return activation
+
+
+@dataclass(frozen=True)
+class ChannelsLast:
+    """The layout (B, h, w, C), Swin's and its like's."""
+
+    def map_of(self, raw: Tensor) -> Tensor:
+        """Return (B, C, h, w) of (B, h, w, C)."""
+        return raw.permute(0, 3, 1, 2)
+
+    def raw_of(self, activation: Tensor, raw: Tensor) -> Tensor:  # noqa: ARG002  (others need it)
+        """Return (B, h, w, C) of (B, C, h, w)."""
+        return activation.permute(0, 2, 3, 1)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The layout (B, prefix + h·w, C) of vision transformers.
+
+    A class token and registers, then patches by rows.
+
+    Attributes
+    ----------
+    prefix
+        How many tokens before the patches'. They lie nowhere on the tile, and are no part of the
+        map.
+    grid
+        Rows and columns of patches.
+    """
+
+    prefix: int
+    grid: tuple[int, int]
+
+    def map_of(self, raw: Tensor) -> Tensor:
+        """Return (B, C, h, w) of the patches' tokens."""
+        return raw[:, self.prefix :].transpose(1, 2).reshape(len(raw), -1, *self.grid)
+
+    def raw_of(self, activation: Tensor, raw: Tensor) -> Tensor:
+        """Return (B, prefix + h·w, C), the prefix as it is in ``raw``."""
+        return torch.cat(
+            [raw[:, : self.prefix].to(activation.dtype), activation.flatten(2).transpose(1, 2)], 1
+        )
+
+
+def layout_of(network: nn.Module, activation: Tensor) -> ActivationLayout:
+    """Return how an activation lies, by what the network says of itself.
+
+    timm's networks of channels-last maps say so in ``output_fmt``; otherwise the axis as long as
+    ``num_features`` is the channels', and channels come first if both or neither are.
+    """
+    if activation.ndim != MAP_AXES:
+        return ChannelsFirst()
+    channels = getattr(network, "num_features", None)
+    stated = str(
+        getattr(getattr(network, "output_fmt", None), "value", getattr(network, "output_fmt", None))
+    )
+    if "NHWC" in stated or channels == activation.shape[-1] != activation.shape[1]:
+        return ChannelsLast()
+    return ChannelsFirst()
+
+
+def inner_layout_of(network: nn.Module, activation: Tensor) -> ActivationLayout:
+    """Return how a layer's activation lies.
+
+    As `layout_of` says, or tokens if it is those of a square or known grid.
+
+    The grid is ``patch_embed.grid_size`` or, without one, square. Of the network's
+    ``num_prefix_tokens`` all or none are there: some transformers (CaiT, XCiT) join them to the
+    patches only in their last blocks.
+    """
+    if activation.ndim != TOKEN_AXES:
+        return layout_of(network, activation)
+    grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
+    for prefix in (getattr(network, "num_prefix_tokens", 0), 0):
+        patches = activation.shape[1] - prefix
+        rows, columns = grid or (math.isqrt(max(patches, 0)),) * 2
+        if patches == rows * columns > 0:
+            return Tokens(prefix, (rows, columns))
+    return ChannelsFirst()
+
 
 Through = Callable[[torch.Tensor], torch.Tensor]
 """Changes an activation (B, C, h, w) before the head sees it, and returns one of the same shape."""
@@ -48,7 +160,7 @@ class ClassifierPass:
     logits: Tensor
 
 
-class Split(Protocol):
+class NetworkSplit(Protocol):
     """A network cut in two."""
 
     def __call__(
@@ -74,12 +186,12 @@ class TwoHalves:
 
     backbone: Backbone
     head: Callable[[Tensor], Tensor]
-    layout: Callable[[Tensor], Layout]
+    layout: Callable[[Tensor], ActivationLayout]
 
     def __call__(
         self, pixels: Tensor, *, gradients: bool, through: Through | None = None
     ) -> ClassifierPass:
-        """Return the pass; see `Split`."""
+        """Return the pass; see `NetworkSplit`."""
         raw = self.backbone(pixels)
         with torch.set_grad_enabled(gradients), arithmetic(raw.device, "fp32"):
             layout = self.layout(raw)
@@ -104,7 +216,7 @@ class NamedLayer:
 
     network: nn.Module
     layer: nn.Module
-    layout: Callable[[Tensor], Layout]
+    layout: Callable[[Tensor], ActivationLayout]
     channels_last: bool = False
     precision: Precision = "fp32"
     _alone: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
@@ -112,7 +224,7 @@ class NamedLayer:
     def __call__(
         self, pixels: Tensor, *, gradients: bool, through: Through | None = None
     ) -> ClassifierPass:
-        """Return the pass; see `Split`. Threads take turns, since the hook is the network's."""
+        """Return the pass, one thread after the other: the hook is the network's."""
         leaves: list[Tensor] = []
 
         def cut(_layer: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
@@ -158,7 +270,7 @@ class Whole:
         return ClassifierPass(None, logits.float())
 
 
-def _leaf(raw: Tensor, layout: Layout, *, gradients: bool) -> Tensor:
+def _leaf(raw: Tensor, layout: ActivationLayout, *, gradients: bool) -> Tensor:
     """Return the activation as a leaf.
 
     Float32, channels first, cut off from what it was computed by.
@@ -166,7 +278,9 @@ def _leaf(raw: Tensor, layout: Layout, *, gradients: bool) -> Tensor:
     return layout.map_of(raw.detach()).float().requires_grad_(gradients)
 
 
-def _for_head(leaf: Tensor, raw: Tensor, layout: Layout, through: Through | None) -> Tensor:
+def _for_head(
+    leaf: Tensor, raw: Tensor, layout: ActivationLayout, through: Through | None
+) -> Tensor:
     """Return a copy in the network's own order: what follows may compute in place."""
     seen = leaf if through is None or leaf.ndim != MAP_AXES else through(leaf)
     return layout.raw_of(seen, raw.detach()).clone()

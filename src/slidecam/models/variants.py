@@ -16,8 +16,7 @@ import torch
 
 from slidecam.models.backbones import TorchBackbone
 from slidecam.models.folding import fold_batch_norms
-from slidecam.models.layouts import inner_layout_of, layout_of
-from slidecam.models.splits import NamedLayer, TwoHalves, Whole
+from slidecam.models.splits import NamedLayer, TwoHalves, Whole, inner_layout_of, layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from slidecam.models.backbones import Precision
-    from slidecam.models.splits import ClassifierPass, Split
+    from slidecam.models.splits import ClassifierPass, NetworkSplit
 
 AGREEMENT = 1e-4
 """How far logits and activation may be from the plain network's, relative to the largest.
@@ -61,7 +60,7 @@ class Variant:
     channels_last: bool = False
     whole: bool = False
 
-    def split(self, precision: Precision) -> Split:
+    def split(self, precision: Precision) -> NetworkSplit:
         """Return the network cut in two, where it can be."""
         network = self.network
         if self.whole or not (self.layer or _has_halves(network)):

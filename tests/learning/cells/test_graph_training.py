@@ -14,13 +14,12 @@ import torch
 from PIL import Image
 
 from slidecam.errors import DataSetError, RecipeError, RunExistsError, UsageError
-from slidecam.learning.cells.baselines import LINEAR, SVM
 from slidecam.learning.cells.graphs import INDUCTIVE, TRANSDUCTIVE
-from slidecam.learning.cells.report import MEANINGS, Protocols, write_protocols
+from slidecam.learning.cells.protocols import LINEAR, MEANINGS, SVM, Protocols, write_protocols
 from slidecam.learning.cells.training import GraphTrained, train_graph_bundle
 from slidecam.learning.data.pictures import PictureSet, load_pixels, read_picture_set
 from slidecam.learning.recipes.recipe import read_recipe
-from slidecam.learning.training.call import TrainingCall
+from slidecam.learning.training.beginning import TrainingCall
 from slidecam.learning.training.training import train
 from slidecam.models import open_bundle
 from slidecam.models.cell_graph import CellGraph

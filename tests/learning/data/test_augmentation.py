@@ -15,11 +15,13 @@ from torchvision.transforms import functional as reference
 
 from slidecam.errors import RecipeError
 from slidecam.learning.data import augmentation
-from slidecam.learning.data.augmentation import AugmentationSpec, affine_maps, augment
-from slidecam.learning.data.recoloring import (
+from slidecam.learning.data.augmentation import (
+    AugmentationSpec,
     adjust_contrast,
     adjust_hue,
     adjust_saturation,
+    affine_maps,
+    augment,
     restain,
 )
 

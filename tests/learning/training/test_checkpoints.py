@@ -14,7 +14,7 @@ import torch
 
 from slidecam.errors import CheckpointError
 from slidecam.learning.recipes.recipe import read_recipe
-from slidecam.learning.training.call import TrainingCall
+from slidecam.learning.training.beginning import TrainingCall
 from slidecam.learning.training.checkpoints import (
     CHECKPOINT_FILE,
     Checkpoint,

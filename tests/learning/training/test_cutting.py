@@ -12,9 +12,8 @@ from torch.nn.functional import cross_entropy
 
 from slidecam.errors import RecipeError
 from slidecam.learning.training.cutting import cut_network
-from slidecam.models.dala_resnet import DALAResNet50
-from slidecam.models.dense_head import DenseHead
-from slidecam.models.pocket_resnet import PocketResNet
+from slidecam.models.small_networks import PocketResNet
+from slidecam.models.timm_networks import DALAResNet50, DenseHead
 
 CUTS = [
     ("mobilenetv2_100", "blocks.4"),

@@ -1,20 +1,177 @@
-"""Learning rates against torch's schedulers, averages against sums, groups against the recipe."""
-
 from __future__ import annotations
 
+import math
+
 import pytest
+import timm
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
+from slidecam.errors import RecipeError
 from slidecam.learning.recipes.tables import TrainSpec
 from slidecam.learning.training.optimisation import (
+    Loss,
     WeightAverage,
+    head_names,
+    loss_for,
+    mix_up,
     optimizer_for,
     put_in,
     rate_at,
+    set_modes,
     set_rate,
+    soft_targets,
+    unfreeze,
 )
-from slidecam.models.pocket_resnet import PocketResNet
+from slidecam.models.small_networks import PocketResNet, SimpleCNN
+from slidecam.models.timm_networks import DenseHead
+
+LABELS = torch.tensor([0, 2, 1, 2, 2])
+
+
+def logits() -> torch.Tensor:
+    return torch.randn((5, 3), generator=torch.Generator().manual_seed(0)) * 3
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.2, 3.0, 1.0])])
+def test_cross_entropy_is_torch_s(weights: torch.Tensor | None) -> None:
+    ours = Loss(weights=weights)(logits(), soft_targets(LABELS, 3))
+    assert torch.allclose(ours, cross_entropy(logits(), LABELS, weight=weights))
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+def test_smoothed_labels_are_torch_s(smoothing: float) -> None:
+    ours = Loss(smoothing=smoothing)(logits(), soft_targets(LABELS, 3))
+    assert torch.allclose(ours, cross_entropy(logits(), LABELS, label_smoothing=smoothing))
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_loss_is_the_paper_s_sum(gamma: float) -> None:
+    weights = [0.5, 1.0, 2.0]
+    total = normaliser = 0.0
+    for row, label in zip(logits().tolist(), LABELS.tolist(), strict=True):
+        p = math.exp(row[label]) / sum(map(math.exp, row))
+        total -= weights[label] * (1 - p) ** gamma * math.log(p)
+        normaliser += weights[label]
+    ours = Loss(gamma, weights=torch.tensor(weights))(logits(), soft_targets(LABELS, 3))
+    assert ours.item() == pytest.approx(total / normaliser, rel=1e-5)
+
+
+def test_focal_loss_of_what_is_certain_has_a_finite_gradient() -> None:
+    sure = torch.tensor([[200.0, 0.0, 0.0]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(Loss(0.5)(sure, soft_targets(torch.tensor([0]), 3)), sure)
+    assert gradient.isfinite().all()
+
+
+def test_a_recipe_s_loss_weighs_rare_classes() -> None:
+    loss = loss_for(TrainSpec(balance="weights", loss="focal", focal_gamma=1.5), LABELS, 3)
+    assert loss.gamma == 1.5
+    assert loss.weights is not None
+    assert torch.allclose(loss.weights, torch.tensor([5 / 3, 5 / 3, 5 / 9]))
+    assert loss_for(TrainSpec(), LABELS, 3) == Loss()
+
+
+def test_mixing_keeps_a_picture_and_its_target_together() -> None:
+    pixels = torch.eye(4)
+    mixed, targets = mix_up(pixels, torch.eye(4), 1.0, torch.Generator().manual_seed(2))
+    assert torch.equal(mixed, targets)
+    assert torch.allclose(targets.sum(1), torch.ones(4))
+    assert not torch.equal(mixed, pixels)
+
+
+def test_mixing_is_drawn_from_its_generator_alone() -> None:
+    pixels = torch.rand(4, 3)
+    first, second = (
+        mix_up(pixels, torch.eye(4), 0.4, torch.Generator().manual_seed(5))[0] for _time in range(2)
+    )
+    assert torch.equal(first, second)
+
+
+def made(name: str) -> nn.Module:
+    network: nn.Module = timm.create_model(name, num_classes=3)
+    return network
+
+
+def test_layers_are_named_with_all_below_them() -> None:
+    network = made("resnet18")
+    names = unfreeze(network, ("layer4", "fc"))
+    assert {name.split(".")[0] for name in names} == {"layer4", "fc"}
+    assert [n for n, p in network.named_parameters() if p.requires_grad] == list(names)
+    assert "layer4.1.bn2.weight" in names
+
+
+def test_a_name_is_whole_and_no_beginning_of_another() -> None:
+    network = made("efficientnet_b4")
+    assert not any(name.startswith("blocks.2") for name in unfreeze(network, ("blocks.1",)))
+
+
+def test_all_and_then_less_is_less() -> None:
+    network = made("test_resnet")
+    assert len(unfreeze(network, "all")) == len(list(network.parameters()))
+    assert unfreeze(network, "head") == ("fc.weight", "fc.bias")
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        (PocketResNet(3, widths=(8, 12)), {"fc"}),
+        (SimpleCNN(3, input_px=32), {"classifier.4"}),
+        (DenseHead(3, "test_efficientnet"), {"head.0", "head.3"}),
+        (timm.create_model("densenet121", num_classes=3), {"classifier"}),
+        (timm.create_model("mobilenetv2_100", num_classes=3), {"classifier"}),
+        (timm.create_model("test_vit", num_classes=3), {"head"}),
+    ],
+)
+def test_the_head_is_found(network: nn.Module, expected: set[str]) -> None:
+    assert {name.rpartition(".")[0] for name in head_names(network)} == expected
+
+
+def test_the_last_layers_are_counted_by_their_weights() -> None:
+    network = DenseHead(4, "efficientnet_b4")
+    names = unfreeze(network, 30)
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in names))
+    assert len(layers) == 30
+    assert layers[-4:] == ["backbone.conv_head", "backbone.bn2", "head.0", "head.3"]
+    # Both blocks of the last stage, of eight such layers each, and ten of the stage before.
+    assert [name.split(".")[2] for name in layers[:26]] == ["5"] * 10 + ["6"] * 16
+
+
+@pytest.mark.parametrize("name", ["layer5", "act1"])
+def test_a_layer_without_weights_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match=name):
+        unfreeze(made("resnet18"), (name,))
+
+
+def test_what_is_frozen_keeps_its_statistics_while_the_rest_trains() -> None:
+    network = made("resnet18")
+    unfreeze(network, ("layer4", "fc"))
+    set_modes(network, "train")
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    network(torch.rand(2, 3, 64, 64))
+    changed = {
+        name for name, value in network.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert changed
+    assert all(name.startswith("layer4") for name in changed)
+
+
+def test_batch_norms_can_be_kept_still_everywhere() -> None:
+    network = made("resnet18")
+    unfreeze(network, "all")
+    set_modes(network, "eval")
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    network(torch.rand(2, 3, 64, 64))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert network.get_submodule("layer1").training
+
+
+def test_the_frozen_part_drops_nothing_and_the_head_does() -> None:
+    network = made("efficientnet_b0")
+    unfreeze(network, "head")
+    set_modes(network, "train")
+    assert not any(module.training for module in network.get_submodule("blocks").modules())
+    assert network.training
 
 
 def test_steps_are_torch_s() -> None:

@@ -30,8 +30,13 @@ from slidecam.errors import (
     WeightsError,
 )
 from slidecam.learning.recipes.recipe import read_recipe
-from slidecam.learning.training.beginning import StartingWeights, card_for, device_for, network_for
-from slidecam.learning.training.call import TrainingCall
+from slidecam.learning.training.beginning import (
+    StartingWeights,
+    TrainingCall,
+    card_for,
+    device_for,
+    network_for,
+)
 from slidecam.learning.training.checkpoints import read_checkpoint
 from slidecam.learning.training.cross_validation import FoldSpec, cross_validate
 from slidecam.learning.training.folder import LOCK_FILE, TrainingFolder, check_usable

@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy
 
 from slidecam.errors import UsageError
 from slidecam.learning.cells.node_graphs import NodeGraph, graph_of
-from slidecam.learning.data.balance import class_weights
+from slidecam.learning.data.inputs import class_weights
 from slidecam.learning.recipes.fields import Bounds
 from slidecam.models.cell_graph import nearest_by_cosine, packed_names
 from slidecam.steps import Step

@@ -14,17 +14,21 @@ import torch
 
 from slidecam.errors import RecipeError
 from slidecam.learning.calibration import fit_temperature
-from slidecam.learning.cells.baselines import SVM, linear, svm
 from slidecam.learning.cells.graphs import INDUCTIVE, train_graph
 from slidecam.learning.cells.node_graphs import Cells, check_enough
-from slidecam.learning.cells.report import Protocols, plane_of, write_protocols
+from slidecam.learning.cells.protocols import SVM, Protocols, linear, plane_of, svm, write_protocols
 from slidecam.learning.data.dataset import content_digest
 from slidecam.learning.data.inputs import hold_pictures
 from slidecam.learning.evaluation.evaluation import evaluate_predictions
 from slidecam.learning.predictions import Predictions
 from slidecam.learning.training.beginning import card_for, device_for, network_for, weights_facts
-from slidecam.learning.training.folder import claimed, write_history
-from slidecam.learning.training.provenance import Outcome, provenance_of, write_plan
+from slidecam.learning.training.folder import (
+    Outcome,
+    claimed,
+    provenance_of,
+    write_history,
+    write_plan,
+)
 from slidecam.models.bundle import save_bundle
 from slidecam.models.cell_graph import CellGraph
 from slidecam.models.classifier import normalised
@@ -40,7 +44,7 @@ if TYPE_CHECKING:
     from slidecam.learning.data.pictures import PictureSet
     from slidecam.learning.evaluation.evaluation import Evaluation
     from slidecam.learning.recipes.tables import Recipe
-    from slidecam.learning.training.call import TrainingCall
+    from slidecam.learning.training.beginning import TrainingCall
     from slidecam.learning.training.folder import TrainingFolder
     from slidecam.models.bundle import Bundle
     from slidecam.models.card import Card

@@ -1,19 +1,19 @@
-"""What a training needs before its first epoch, beside pictures.
+"""What a training is given and needs before its first epoch, beside pictures.
 
-A network with its first weights, a card, a device.
+The call, a network with its first weights, a card, a device.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
 
 from slidecam.errors import CardError, DataSetError, DeviceError, RecipeError, UsageError
-from slidecam.learning.training.unfreezing import head_names
+from slidecam.learning.training.optimisation import head_names
 from slidecam.models.architectures import build_network, full_name
 from slidecam.models.backbones import check_device
 from slidecam.models.bundle_maker import IMAGENET_MEAN, IMAGENET_STD
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from slidecam.learning.recipes.tables import ModelSpec, Recipe
+
 
 TILE_SET_FILE = "tile_set.json"
 """What `slidecam tiles` leaves beside the pictures that it cuts."""
@@ -218,3 +219,36 @@ def _normalisation(network: nn.Module) -> tuple[Any, Any]:
     inner = getattr(network, INNER, network)
     stated: Any = getattr(inner, "pretrained_cfg", None) or {}
     return tuple(stated.get("mean", IMAGENET_MEAN)), tuple(stated.get("std", IMAGENET_STD))
+
+
+@dataclass(frozen=True)
+class TrainingCall:
+    """What a training is given beside its recipe.
+
+    Attributes
+    ----------
+    out
+        Folder for what it makes.
+    weights
+        Where the network begins.
+    existing
+        Where a training was begun in ``out``: ``refuse``, ``resume`` or ``overwrite`` it.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    cache
+        Folder where features are kept for other trainings on the same pictures; None keeps them
+        while this one lasts.
+    pages
+        Whether measures get pages and figures beside their records.
+    share
+        Whether those trainings part the pictures otherwise, as folds do: all pictures have
+        augmented copies then.
+    """
+
+    out: Path
+    weights: StartingWeights = field(default_factory=StartingWeights)
+    existing: str = "refuse"
+    device: str = "auto"
+    cache: Path | None = None
+    pages: bool = True
+    share: bool = False

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from slidecam.learning.data.dataset import folds_for
+from slidecam.learning.evaluation.bundle import background_of
 from slidecam.learning.evaluation.evaluation import pool_folds
 from slidecam.learning.evaluation.report import write_evaluation
 from slidecam.learning.training.beginning import check_weights, device_for, fitted_to
 from slidecam.learning.training.folder import TrainingFolder
-from slidecam.learning.training.measuring import background_of
 from slidecam.learning.training.training import check_call, train_on
 from slidecam.steps import Step
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from slidecam.learning.evaluation.evaluation import Evaluation
     from slidecam.learning.recipes.tables import Recipe
-    from slidecam.learning.training.call import TrainingCall
+    from slidecam.learning.training.beginning import TrainingCall
     from slidecam.learning.training.training import Trained
 
 

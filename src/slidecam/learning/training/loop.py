@@ -10,17 +10,19 @@ import numpy as np
 import torch
 
 from slidecam.errors import RecipeError
-from slidecam.learning.data.balance import oversampled, shuffled
-from slidecam.learning.data.inputs import generator_of, made_ahead
-from slidecam.learning.training.losses import Loss, loss_for, mix_up, soft_targets
+from slidecam.learning.data.inputs import generator_of, made_ahead, oversampled, shuffled
 from slidecam.learning.training.optimisation import (
+    Loss,
     WeightAverage,
+    loss_for,
+    mix_up,
     optimizer_for,
     put_in,
     rate_at,
+    set_modes,
     set_rate,
+    soft_targets,
 )
-from slidecam.learning.training.unfreezing import set_modes
 from slidecam.steps import Step
 
 if TYPE_CHECKING:

@@ -1,22 +1,204 @@
-"""How weights move: optimisers, learning rates and moving averages."""
+"""What a training makes small, which weights it moves, and how.
+
+Losses; weights that are trained and those that are kept still; optimisers, learning rates and
+moving averages.
+"""
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from torch.nn.functional import log_softmax, one_hot
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from slidecam.learning.training.unfreezing import head_names
+from slidecam.errors import RecipeError
+from slidecam.learning.data.inputs import class_weights
+from slidecam.models.pretrained import INNER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor, nn
 
     from slidecam.learning.recipes.tables import TrainSpec
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Cross-entropy or focal loss against soft targets.
+
+    With ``p = softmax(logits)`` and targets ``t`` it is ``-sum_k t_k w_k (1 - p_k)^gamma log p_k``,
+    over the batch divided by ``sum t_k w_k``. ``gamma = 0`` is cross-entropy; above 0 it is the
+    focal loss (Lin et al., ICCV 2017, equation 5 with a softmax). With hard targets and weights
+    this is torch's ``cross_entropy`` with ``weight``.
+
+    Attributes
+    ----------
+    gamma
+        How much less a well-classified picture counts.
+    smoothing
+        Share of a target that is spread over all classes (Szegedy et al., CVPR 2016).
+    weights
+        One for each class, (K,), float32, or None.
+    """
+
+    gamma: float = 0.0
+    smoothing: float = 0.0
+    weights: Tensor | None = None
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the float32 loss of logits (B, K) and targets (B, K) whose rows sum to 1.
+
+        The loss is a scalar.
+        """
+        smooth = targets * (1 - self.smoothing) + self.smoothing / targets.shape[1]
+        weighted = smooth if self.weights is None else smooth * self.weights.to(logits.device)
+        log_p = log_softmax(logits.float(), dim=1)
+        unsure = (1 - log_p.exp()).clamp_min(0) ** self.gamma if self.gamma else 1.0
+        return -(weighted * unsure * log_p).sum() / weighted.sum()
+
+
+def loss_for(spec: TrainSpec, labels: Tensor, classes: int) -> Loss:
+    """Return the loss of a recipe, with class weights from the training labels, int64 (N,)."""
+    weights = class_weights(labels, classes) if spec.balance == "weights" else None
+    return Loss(spec.focal_gamma if spec.loss == "focal" else 0.0, spec.label_smoothing, weights)
+
+
+def soft_targets(labels: Tensor, classes: int) -> Tensor:
+    """Return labels (B,) as rows of ones and noughts, (B, K), float32."""
+    return one_hot(labels, classes).float()
+
+
+def mix_up(
+    pixels: Tensor, targets: Tensor, alpha: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return pictures and targets mixed in pairs by one share from Beta(alpha, alpha).
+
+    After Zhang et al., ICLR 2018.
+    """
+    # NumPy draws it: torch's distributions take no generator.
+    seed = int(torch.randint(2**62, (), generator=generator))
+    share = float(np.random.default_rng(seed).beta(alpha, alpha))
+    partner = torch.randperm(len(pixels), generator=generator).to(pixels.device)
+    return pixels.lerp(pixels[partner], 1 - share), targets.lerp(targets[partner], 1 - share)
+
+
+Trainable = str | int | tuple[str, ...]
+
+
+def unfreeze(network: nn.Module, trainable: Trainable) -> tuple[str, ...]:
+    """Let the named part of a network be trained and freeze all else.
+
+    Return the names of what is trained.
+
+    Parameters
+    ----------
+    network
+        Changed in place: the ``requires_grad`` of its parameters.
+    trainable
+        ``all``; ``head``, the classifier's last layer; names of layers, each with everything below
+        it; or a number, the last so many layers that hold weights of their own (convolutions,
+        norms, linear layers), in the order in which the network names them.
+
+    Raises
+    ------
+    RecipeError
+        If a name is of no layer that holds weights.
+    """
+    prefixes = _prefixes(network, trainable)
+    names = []
+    for name, parameter in network.named_parameters():
+        chosen = any(_begins(name, prefix) for prefix in prefixes)
+        parameter.requires_grad_(chosen)
+        if chosen:
+            names.append(name)
+    return tuple(names)
+
+
+def head_names(network: nn.Module) -> tuple[str, ...]:
+    """Return the names of the parameters of a network's classifier.
+
+    Of a network with a ``backbone`` inside that is everything around it; of timm's what it states
+    (``get_classifier``); else the last layer that holds weights, in the order in which the network
+    names them.
+    """
+    if hasattr(network, INNER):
+        return tuple(
+            name for name, _parameter in network.named_parameters() if not _begins(name, INNER)
+        )
+    stated = getattr(network, "get_classifier", None)
+    classifier = stated() if callable(stated) else None
+    found = next((name for name, module in network.named_modules() if module is classifier), "")
+    names = [name for name, _parameter in network.named_parameters()]
+    chosen = [name for name in names if found and _begins(name, found)]
+    last = "".join(_layers(network)[-1:])
+    return tuple(chosen or [name for name in names if _begins(name, last)])
+
+
+def set_modes(network: nn.Module, batch_norm: str) -> None:
+    """Let what is trained train, and what is frozen compute as it will after training.
+
+    A layer all of whose weights are frozen is in eval mode, with everything in it: its batch norms
+    keep their statistics and it drops nothing. With ``batch_norm`` ``eval`` all batch norms keep
+    their statistics.
+    """
+    network.train()
+    for module in network.modules():
+        parameters = list(module.parameters())
+        still = bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+        if still or (batch_norm == "eval" and isinstance(module, _BatchNorm)):
+            module.eval()
+
+
+def _prefixes(network: nn.Module, trainable: Trainable) -> Sequence[str]:
+    if trainable == "all":
+        return ("",)
+    if trainable == "head":
+        return head_names(network)
+    if isinstance(trainable, int):
+        return _layers(network)[-trainable:]
+    names = (trainable,) if isinstance(trainable, str) else trainable
+    for name in names:
+        _check_layer(network, name)
+    return names
+
+
+def _check_layer(network: nn.Module, name: str) -> None:
+    if not any(_begins(parameter, name) for parameter, _value in network.named_parameters()):
+        known = [each for each, _module in network.named_modules() if each]
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        children = ", ".join(each for each, _module in network.named_children())
+        remedy = (
+            f"Names like it are {', '.join(near)}."
+            if near
+            else f"The network's parts are {children}."
+        )
+        raise RecipeError(
+            f"trainable names {name!r}, and no such layer of the network holds weights.", remedy
+        )
+
+
+def _layers(network: nn.Module) -> list[str]:
+    """Return the names of the layers with weights of their own.
+
+    A network's own loose weights are none.
+    """
+    return [
+        name
+        for name, module in network.named_modules()
+        if name and list(module.parameters(recurse=False))
+    ]
+
+
+def _begins(name: str, prefix: str) -> bool:
+    return not prefix or name == prefix or name.startswith(f"{prefix}.")
+
 
 _KINDS: Mapping[str, Callable[..., torch.optim.Optimizer]] = MappingProxyType(
     {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}

@@ -13,7 +13,7 @@ from slidecam.errors import RecipeError
 from slidecam.learning.training.checkpoints import put_back, taken_from, write_checkpoint
 from slidecam.learning.training.folder import write_history
 from slidecam.learning.training.loop import Progress, learner_for, train_epoch, validate
-from slidecam.learning.training.unfreezing import unfreeze
+from slidecam.learning.training.optimisation import unfreeze
 from slidecam.models.backbones import check_device
 from slidecam.steps import Step
 

@@ -12,6 +12,7 @@ from slidecam.learning.cells.training import train_graph_bundle
 from slidecam.learning.data.dataset import content_digest, material_for
 from slidecam.learning.data.inputs import PixelInputs, hold_pictures
 from slidecam.learning.data.splitting import split_record
+from slidecam.learning.evaluation.bundle import measured
 from slidecam.learning.training.beginning import (
     card_for,
     check_weights,
@@ -23,10 +24,14 @@ from slidecam.learning.training.beginning import (
 from slidecam.learning.training.checkpoints import check_same, read_checkpoint
 from slidecam.learning.training.cutting import cut_network
 from slidecam.learning.training.features import FeaturePlan, cached_features
-from slidecam.learning.training.folder import claimed
+from slidecam.learning.training.folder import (
+    Outcome,
+    check_recipe,
+    claimed,
+    provenance_of,
+    write_plan,
+)
 from slidecam.learning.training.loop import Lessons, logits_of
-from slidecam.learning.training.measuring import measured
-from slidecam.learning.training.provenance import Outcome, check_recipe, provenance_of, write_plan
 from slidecam.learning.training.trainer import Course
 from slidecam.models.bundle import save_bundle
 from slidecam.models.classifier import normalised
@@ -44,7 +49,7 @@ if TYPE_CHECKING:
     from slidecam.learning.data.pictures import Part, PictureSet
     from slidecam.learning.evaluation.evaluation import Evaluation
     from slidecam.learning.recipes.tables import Recipe
-    from slidecam.learning.training.call import TrainingCall
+    from slidecam.learning.training.beginning import TrainingCall
     from slidecam.learning.training.checkpoints import Checkpoint
     from slidecam.learning.training.folder import TrainingFolder
     from slidecam.learning.training.loop import Progress

@@ -1,12 +1,10 @@
-"""Classes evened out by weights or by drawing."""
-
 from __future__ import annotations
 
 import numpy as np
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
-from slidecam.learning.data.balance import class_weights, oversampled, shuffled
+from slidecam.learning.data.inputs import class_weights, oversampled, shuffled
 
 LABELS = torch.tensor([0] * 10 + [1] * 3 + [3] * 4)
 

@@ -1,5 +1,3 @@
-"""Baselines on embeddings, against scikit-learn called plainly."""
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -13,8 +11,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from slidecam.learning.cells.baselines import LINEAR, STRENGTHS, SVM, USUAL, linear, svm
 from slidecam.learning.cells.node_graphs import Cells
+from slidecam.learning.cells.protocols import LINEAR, STRENGTHS, SVM, USUAL, linear, plane_of, svm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,3 +83,20 @@ def test_a_class_that_was_never_seen_is_never_said(
     found = baseline(seen, Cells(tested.embeddings, tested.labels * 2), tested, "test", 3)
     assert found.logits.shape == (10, 3)
     assert (found.logits[:, 1] < found.logits[:, [0, 2]].min(1)).all()
+
+
+def test_classes_that_lie_apart_stay_apart_and_the_layout_is_the_same_each_time() -> None:
+    lot, labels = np.random.default_rng(0), np.arange(30) % 2
+    vectors = (lot.normal(size=(30, 8)) + 12 * labels[:, None]).astype(np.float32)
+    plane, again = plane_of(vectors, labels), plane_of(vectors, labels)
+    assert plane is not None
+    assert again is not None
+    assert np.array_equal(plane.points, again.points)
+    assert np.array_equal(plane.labels, labels)
+    centres = [plane.points[labels == index].mean(0) for index in (0, 1)]
+    spread = max(plane.points[labels == index].std() for index in (0, 1))
+    assert np.linalg.norm(centres[0] - centres[1]) > 2 * spread
+
+
+def test_too_few_cells_are_not_laid_out() -> None:
+    assert plane_of(np.zeros((7, 3), np.float32), np.zeros(7, np.int64)) is None

@@ -1,5 +1,3 @@
-"""What an activation's axes mean is found out, and put back."""
-
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -8,12 +6,12 @@ from typing import TYPE_CHECKING, cast
 import pytest
 import torch
 
-from slidecam.models.layouts import ChannelsFirst, ChannelsLast, Tokens, inner_layout_of, layout_of
+from slidecam.models.splits import ChannelsFirst, ChannelsLast, Tokens, inner_layout_of, layout_of
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from slidecam.models.layouts import Layout
+    from slidecam.models.splits import ActivationLayout
 
 
 def network(**says: object) -> nn.Module:
@@ -31,7 +29,7 @@ def network(**says: object) -> nn.Module:
     ({}, (2, 16, 8), ChannelsFirst()),
 ])  # fmt: skip
 def test_the_networks_word_decides_and_then_its_number_of_channels(
-    says: dict[str, object], shape: tuple[int, ...], layout: Layout
+    says: dict[str, object], shape: tuple[int, ...], layout: ActivationLayout
 ) -> None:
     assert layout_of(network(**says), torch.zeros(shape)) == layout
 
@@ -59,7 +57,7 @@ def test_the_networks_word_decides_and_then_its_number_of_channels(
     ({"num_prefix_tokens": 4}, 3, ChannelsFirst()),
 ])  # fmt: skip
 def test_tokens_lie_on_the_known_grid_or_a_square(
-    says: dict[str, object], tokens: int, layout: Layout
+    says: dict[str, object], tokens: int, layout: ActivationLayout
 ) -> None:
     assert inner_layout_of(network(**says), torch.zeros(2, tokens, 8)) == layout
 
@@ -74,7 +72,7 @@ def test_inner_maps_are_read_as_outer_ones() -> None:
     (Tokens(2, (3, 5)), (2, 17, 8), (2, 8, 3, 5)),
 ])  # fmt: skip
 def test_there_and_back_is_the_same(
-    layout: Layout, shape: tuple[int, ...], mapped: tuple[int, ...]
+    layout: ActivationLayout, shape: tuple[int, ...], mapped: tuple[int, ...]
 ) -> None:
     raw = torch.arange(torch.Size(shape).numel()).reshape(shape).float()
     activation = layout.map_of(raw)

@@ -1,5 +1,3 @@
-"""Means, errors and verdicts, beside SciPy's."""
-
 from __future__ import annotations
 
 import math
@@ -10,8 +8,8 @@ import pytest
 from scipy.stats import sem, ttest_rel
 
 from slidecam.faithfulness.curves import Curve
-from slidecam.faithfulness.report import CENTRE
-from slidecam.faithfulness.statistics import (
+from slidecam.faithfulness.report import (
+    CENTRE,
     Ledger,
     compared,
     mean_and_error,

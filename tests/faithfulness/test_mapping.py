@@ -1,12 +1,10 @@
-"""Maps on pixels: where values stand, who goes first, which cell a pixel is in."""
-
 from __future__ import annotations
 
 import cv2
 import numpy as np
 import pytest
 
-from slidecam.faithfulness.grids import cell_numbers, cell_sums, enlarged, ranks
+from slidecam.faithfulness.mapping import cell_numbers, cell_sums, enlarged, ranks
 
 
 def test_enlarging_is_what_opencv_calls_linear() -> None:

@@ -1,0 +1,245 @@
+"""timm networks without their classifier, and our architectures that put another head on them.
+
+`DenseHead` is any timm backbone with a hidden layer before its logits, as in the brain-tumour
+study.
+
+`DALAResNet50` is a residual network with a light attention over the channels of its last stage.
+*DALAResNet50 for breast histopathology* (arXiv:2308.13150) publishes neither code nor the sizes of
+its layers. The paper says: a ResNet50; in its fourth stage an attention of "channel-by-channel
+average pooling, linear transformation, element multiplication, feature fusion, dropout"; dropout
+0.25; two full layers, LeakyReLU after the first and ReLU after the second. Our reading: the linear
+layer keeps the number of channels, a sigmoid makes a gate of it, fusion adds the map to its gated
+self, the full layers have 512 and 256 units, the LeakyReLU's slope is 0.01, and a third linear
+layer gives the logits. All of these but the sigmoid and the gate's width are arguments.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, cast
+
+import timm
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import Tensor
+
+
+RESERVED = frozenset(
+    {
+        "pretrained",
+        "checkpoint_path",
+        "pretrained_cfg",
+        "pretrained_cfg_overlay",
+        "cache_dir",
+        "num_classes",
+    }
+)
+"""What a card may not pass to timm.
+
+These would fetch or unpickle weights, or contradict the class names.
+"""
+
+
+def embedder(backbone: str, args: Mapping[str, object] | None = None) -> nn.Module:
+    """Return timm's ``backbone`` with weights that mean nothing yet.
+
+    Its ``forward_head`` ends with the pooled map.
+
+    Parameters
+    ----------
+    backbone
+        timm's name (``efficientnet_b4``). Hub addresses are refused: nothing is fetched.
+    args
+        Keyword arguments for timm (``{"pad_type": "same"}``).
+
+    Raises
+    ------
+    ValueError
+        If timm has no such network, or ``args`` hold what a card may not set. `build_network` makes
+        a CardError of it.
+    """
+    if not timm.is_model(backbone):
+        raise ValueError(f"timm has no network {backbone!r} (backbone)")
+    forbidden = sorted(RESERVED & set(args or {}))
+    if forbidden:
+        raise ValueError(f"backbone_args hold {forbidden[0]!r}, which a card may not set")
+    create: Callable[..., nn.Module] = timm.create_model
+    return create(backbone, pretrained=False, num_classes=0, **(args or {}))
+
+
+def map_channels(network: nn.Module) -> int:
+    """Return the channels of the activation map that an embedder's ``forward_features`` gives."""
+    return cast("int", network.num_features)
+
+
+def embedding_length(network: nn.Module) -> int:
+    """Return the length of the vector that an embedder's ``forward_head`` gives.
+
+    Some networks (MobileNetV3) widen the pooled map once more, so that it is not the map's
+    channels.
+    """
+    return cast("int", getattr(network, "head_hidden_size", None) or network.num_features)
+
+
+ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
+    {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+)
+"""What can follow the hidden layer, by name."""
+
+
+class DenseHead(nn.Module):
+    """A backbone, its map averaged, one hidden layer with dropout behind it, and the logits.
+
+    As it stands it is the brain-tumour study's network: EfficientNetB4, 256 units with ReLU,
+    dropout 0.45. The activation map is the backbone's; the head sees its average alone, and bends
+    it: Grad-CAM's weights differ from picture to picture, which a single linear layer's do not.
+
+    Parameters
+    ----------
+    num_classes
+        Number of logits.
+    backbone, backbone_args
+        timm's name of the backbone, and keyword arguments for it.
+    hidden
+        Units of the hidden layer.
+    dropout
+        Share of them that is left out in training.
+    activation
+        What follows the hidden layer; one of `ACTIVATIONS`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such backbone or activation.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: str = "efficientnet_b4",
+        hidden: int = 256,
+        dropout: float = 0.45,
+        activation: Literal["relu", "gelu", "silu"] = "relu",
+        backbone_args: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation is {activation!r}, not one of {', '.join(ACTIVATIONS)}")
+        self.backbone = embedder(backbone, backbone_args)
+        self.num_features = map_channels(self.backbone)
+        self.head = nn.Sequential(
+            nn.Linear(embedding_length(self.backbone), hidden),
+            ACTIVATIONS[activation](),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, num_classes),
+        )
+
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        """Return the backbone's map of normalised pixels (B, 3, H, W), in its own order of axes."""
+        features: Tensor = self.backbone.forward_features(pixels)  # type: ignore[operator]  # timm's networks have it
+        return features
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return logits (B, K) of an activation map."""
+        logits: Tensor = self.head(self.backbone.forward_head(features))  # type: ignore[operator]  # as above
+        return logits
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return logits (B, K) of normalised pixels (B, 3, H, W)."""
+        return self.forward_head(self.forward_features(pixels))
+
+
+Fusion = Literal["sum", "product"]
+
+
+class ChannelAttention(nn.Module):
+    """A gate for each channel, found from the averages of all: ``g = sigmoid(W · mean(A) + b)``.
+
+    Fused by ``sum`` the map becomes ``A · g + A``, by ``product`` ``A · g``.
+
+    Parameters
+    ----------
+    channels
+        Of the map, and so of the gate.
+    fusion
+        How the gated map and the map come together.
+
+    Raises
+    ------
+    ValueError
+        If there is no such fusion.
+    """
+
+    def __init__(self, channels: int, fusion: Fusion = "sum") -> None:
+        super().__init__()
+        if fusion not in {"sum", "product"}:
+            raise ValueError(f"fusion is {fusion!r}, not sum or product")
+        self.linear = nn.Linear(channels, channels)
+        self.fusion = fusion
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the map (B, C, h, w) with its channels weighed."""
+        gate = torch.sigmoid(self.linear(features.mean((2, 3))))[:, :, None, None]
+        gated = features * gate
+        return gated + features if self.fusion == "sum" else gated
+
+
+class DALAResNet50(nn.Module):
+    """ResNet50 with channel attention in its last stage; see the module for whose choice is what.
+
+    The activation map is what the last stage gives, attention included, so that explanations see
+    what the classifier sees.
+
+    Parameters
+    ----------
+    num_classes
+        Number of logits.
+    hidden
+        Units of the two full layers.
+    dropout
+        Share of the averaged map that is left out in training.
+    slope
+        Of the LeakyReLU below 0.
+    fusion
+        ``sum`` or ``product``; see `ChannelAttention`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        hidden: Sequence[int] = (512, 256),
+        dropout: float = 0.25,
+        slope: float = 0.01,
+        fusion: Fusion = "sum",
+    ) -> None:
+        super().__init__()
+        self.backbone = embedder("resnet50")
+        self.num_features = embedding_length(self.backbone)
+        self.attention = ChannelAttention(self.num_features, fusion)
+        wide, narrow = hidden
+        self.head = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(self.num_features, wide),
+            nn.LeakyReLU(slope),
+            nn.Linear(wide, narrow),
+            nn.ReLU(),
+            nn.Linear(narrow, num_classes),
+        )
+
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        """Return the attended map (B, 2048, h, w) of normalised pixels (B, 3, H, W)."""
+        features: Tensor = self.attention(self.backbone.forward_features(pixels))  # type: ignore[operator]  # timm's
+        return features
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return logits (B, K) of an attended map (B, 2048, h, w)."""
+        logits: Tensor = self.head(features.mean((2, 3)))
+        return logits
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return logits (B, K) of normalised pixels (B, 3, H, W)."""
+        return self.forward_head(self.forward_features(pixels))
