@@ -23,7 +23,7 @@ import torch
 from material import write_bundle
 from torch import nn
 
-from slidecam.explain import CHEAP, MapPlan, plan_maps
+from slidecam.explain.activation_maps import MapPlan, cheap_maps, plan_maps
 from slidecam.models import open_bundle
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def cheap_methods(classifier: Classifier) -> list[str]:
     """Return the names of the cheap methods that this classifier bears."""
     return [
         name
-        for name, one in CHEAP.items()
+        for name, one in cheap_maps().items()
         if one.needs != "linear head" or classifier.linear_head is not None
     ]
 

@@ -9,13 +9,8 @@ import pytest
 import torch
 
 from slidecam.errors import DeviceError, ExplanationError
-from slidecam.explain.activation_maps import CHEAP
 from slidecam.inference import (
-    COMPARING,
     CPU_BATCH,
-    SIGNED,
-    THRESHOLDED,
-    TITLES,
     MapRequest,
     choose_device,
     classify,
@@ -113,12 +108,6 @@ def test_a_method_with_a_threshold_shares_the_raw_maps_of_the_one_without() -> N
     request = MapRequest(("dt-gradcam", "cam", "gradcam"), (0,))
     assert request.raw == ("gradcam", "cam")
     assert [request.place(method) for method in request.methods] == [0, 1, 0]
-
-
-def test_every_cheap_map_is_offered_and_has_a_title() -> None:
-    assert set(TITLES) == {*CHEAP, "dt-gradcam"}
-    assert [*THRESHOLDED] == ["dt-gradcam"]
-    assert [*SIGNED, *COMPARING] == ["cam", "finer-cam"]
 
 
 def test_all_classes_are_mapped_by_default_unless_they_are_many() -> None:

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from slidecam.errors import DeviceError, ExplanationError
-from slidecam.explain.activation_maps import CHEAP, plan_maps
+from slidecam.explain.activation_maps import plan_maps
+from slidecam.explain.catalogue import method_for, slide_methods, title_of
 from slidecam.store import TileResults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -47,20 +47,6 @@ NOT_A_NUMBER = "the classifier gave a value that is not a finite number"
 DEFAULT_METHOD = "gradcam++"
 NO_METHOD = "none"
 
-THRESHOLDED: Mapping[str, str] = MappingProxyType({"dt-gradcam": "gradcam"})
-"""Methods that are another one's raw maps with a threshold, applied when they are painted."""
-
-TITLES: Mapping[str, str] = MappingProxyType(
-    {**{name: one.title for name, one in CHEAP.items()}, "dt-gradcam": "DT Grad-CAM"}
-)
-"""The titles of methods cheap enough for whole slides, by the name that ``--heatmap`` knows."""
-
-SIGNED = frozenset(name for name, one in CHEAP.items() if one.signed)
-"""Methods of which negative values mean evidence against the class."""
-
-COMPARING = frozenset(name for name, one in CHEAP.items() if one.needs == "rivals")
-"""Methods that explain a class against another one."""
-
 
 @dataclass(frozen=True)
 class MapRequest:
@@ -84,11 +70,11 @@ class MapRequest:
     @property
     def raw(self) -> tuple[str, ...]:
         """The methods whose raw maps are kept, in the order of the maps' axis of methods."""
-        return tuple(dict.fromkeys(THRESHOLDED.get(method, method) for method in self.methods))
+        return tuple(dict.fromkeys(method_for(name).raw for name in self.methods))
 
     def place(self, method: str) -> int:
         """Return where a method's raw maps lie on that axis."""
-        return self.raw.index(THRESHOLDED.get(method, method))
+        return self.raw.index(method_for(method).raw)
 
 
 @dataclass(frozen=True)
@@ -135,8 +121,8 @@ def request_maps(
     card
         The bundle's card.
     methods
-        Names in `TITLES`, separated by commas; ``none``; or None for ``gradcam++`` where that is
-        possible and cheap.
+        Names of `slide_methods`, separated by commas; ``none``; or None for ``gradcam++`` where
+        that is possible and cheap.
     names
         Class names to map; empty for all of them (but ``against``).
     against
@@ -172,33 +158,38 @@ def request_maps(
 
 def _methods(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",")))
+    known = slide_methods()
     for name in names:
         if name == NO_METHOD:
             raise ExplanationError(
                 f"{NO_METHOD} was named beside heatmap methods.", "Name the methods, or none alone."
             )
-        if name not in TITLES:
+        if name not in known:
             raise ExplanationError(
                 f"there is no heatmap method {name!r} for whole slides.",
-                f"Use {NO_METHOD}, or some of {', '.join(TITLES)}, separated by commas.",
+                f"Use {NO_METHOD}, or some of {', '.join(known)}, separated by commas.",
             )
     return names
 
 
 def _rival(card: Card, methods: Sequence[str], against: str | None) -> int | None:
-    comparing = [name for name in methods if name in COMPARING]
+    comparing = [name for name in methods if method_for(name).compares]
     if against is not None and not comparing:
         told = f"--heatmap-against {against}: {', '.join(methods)} compares no classes."
         raise ExplanationError(
-            told, f"Pass --heatmap {' or '.join(sorted(COMPARING))} with it, or leave it out."
+            told, f"Pass --heatmap {' or '.join(_comparing())} with it, or leave it out."
         )
     if comparing and against is None and len(card.class_names) != 2:  # noqa: PLR2004  (a class and the other one)
         raise ExplanationError(
-            f"{TITLES[comparing[0]]} compares two classes, and {card.name} has"
+            f"{title_of(comparing[0])} compares two classes, and {card.name} has"
             f" {len(card.class_names)}.",
             f"Name the one to compare with: --heatmap-against {card.class_names[-1]!r}.",
         )
     return None if against is None else _class_index(card, against)
+
+
+def _comparing() -> list[str]:
+    return sorted(name for name, method in slide_methods().items() if method.compares)
 
 
 def _classes(

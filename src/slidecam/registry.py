@@ -187,6 +187,13 @@ def load(address: str) -> Any:  # noqa: ANN401  (whatever lies there)
     return getattr(import_module(module), attribute)
 
 
+def resolve(given: Any) -> Any:  # noqa: ANN401  (whatever lies there)
+    """Return what an entry's field means: what lies at an address, or the thing itself."""
+    if isinstance(given, str):
+        return load(given)
+    return given
+
+
 def _order(point: EntryPoint) -> tuple[str, str]:
     return point.name, _package(point)
 

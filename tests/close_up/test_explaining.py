@@ -21,7 +21,7 @@ from slidecam.close_up import (
 )
 from slidecam.close_up.explaining import wanted_classes
 from slidecam.errors import ExplanationError, SlidecamError, UsageError
-from slidecam.explain.activation_maps import CHEAP, grad_cam, plan_maps
+from slidecam.explain.activation_maps import cheap_map, grad_cam, plan_maps
 from slidecam.explain.catalogue import CATALOGUE
 from slidecam.explain.map_methods import MapExplainer
 from slidecam.faithfulness import FaithfulnessSpec
@@ -183,10 +183,10 @@ def test_torchscript_is_told_of_the_randomisation_before_anything_is_read(
 def test_a_map_that_is_no_number_is_not_written(
     sample_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = replace(CHEAP["gradcam"], compute=lambda given: grad_cam(given) * torch.nan)
+    broken = replace(cheap_map("gradcam"), compute=lambda given: grad_cam(given) * torch.nan)
     method = replace(
         CATALOGUE["gradcam"],
-        make=lambda classifier, _spec: MapExplainer(classifier, "gradcam", broken),
+        explainer=lambda classifier, _spec: MapExplainer(classifier, "gradcam", broken),
     )
     monkeypatch.setattr(methods, "method_for", lambda _name: method)
     spec = CloseUpSpec(methods=("gradcam",), tiles=TileChoice(at=((3000, 2000),)), curves=None)

@@ -12,7 +12,8 @@ from pytorch_grad_cam import AblationCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from slidecam.errors import ExplanationError
-from slidecam.explain.ablation_cam import METHODS, AblationCam, AblationCamSpec
+from slidecam.explain.ablation_cam import AblationCam, AblationCamSpec
+from slidecam.explain.catalogue import method_for
 from slidecam.explain.contract import ExplainerCase, ExplainerContract
 
 if TYPE_CHECKING:
@@ -124,4 +125,4 @@ def test_settings_that_cannot_be_are_refused(small: MakeSmall) -> None:
 class TestAblationCam(ExplainerContract):
     @pytest.fixture(params=["sequential", "simple", "vit"])
     def case(self, request: pytest.FixtureRequest, small: MakeSmall) -> ExplainerCase:
-        return ExplainerCase(METHODS[0], small(request.param).classifier())
+        return ExplainerCase(method_for("ablation-cam"), small(request.param).classifier())

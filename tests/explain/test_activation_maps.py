@@ -12,8 +12,13 @@ from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_with_sig
 from torch import nn
 
 from slidecam.errors import ExplanationError
-from slidecam.explain import CHEAP, MapPlan, plan_maps
-from slidecam.explain.activation_maps import eigen_cam, grad_cam_plus_plus
+from slidecam.explain.activation_maps import (
+    MapPlan,
+    cheap_maps,
+    eigen_cam,
+    grad_cam_plus_plus,
+    plan_maps,
+)
 from slidecam.explain.gradients import Gradients
 from slidecam.models import Card, ClassifierPass, classifier_for
 from slidecam.models.architectures import build_network
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 EDGE = 32
 CPU = torch.device("cpu")
 LINEAR, DEEP = "slidecam/pocket_resnet", "slidecam/simple_cnn"
+CHEAP = cheap_maps()
 OF_GRADIENTS = [name for name, one in CHEAP.items() if one.needs in {"gradients", "rivals"}]
 
 

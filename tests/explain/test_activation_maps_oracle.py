@@ -18,7 +18,7 @@ from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
 from torch import nn
 
-from slidecam.explain import plan_maps
+from slidecam.explain.activation_maps import plan_maps
 from slidecam.models import Card, classifier_for
 from slidecam.models.architectures import build_network
 from slidecam.models.classifier import normalised

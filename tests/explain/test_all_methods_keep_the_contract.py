@@ -77,7 +77,7 @@ class TestEveryMethod(ExplainerContract):
 
 class TestCheapMethodsOnADeepHead(ExplainerContract):
     @pytest.fixture(
-        params=[method.name for method in METHODS if not method.dear and method.name != "cam"]
+        params=[method.name for method in METHODS if not method.costly and method.name != "cam"]
     )
     def case(self, request: pytest.FixtureRequest) -> ExplainerCase:
         return case_of(request.param, "deep head")
@@ -85,7 +85,7 @@ class TestCheapMethodsOnADeepHead(ExplainerContract):
 
 class TestCheapMethodsOnTokens(ExplainerContract):
     @pytest.fixture(
-        params=[method.name for method in METHODS if not method.dear and method.name != "cam"]
+        params=[method.name for method in METHODS if not method.costly and method.name != "cam"]
     )
     def case(self, request: pytest.FixtureRequest) -> ExplainerCase:
         return case_of(request.param, "tokens")

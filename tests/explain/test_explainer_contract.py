@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from slidecam.explain.catalogue import Method, method_for
 from slidecam.explain.contract import ExplainerCase, ExplainerContract
-from slidecam.explain.explainer import Explainer, Explanation, Method
-from slidecam.explain.map_methods import METHODS
+from slidecam.explain.explainer import Explainer, Explanation
 from slidecam.models import Card, classifier_for
 from slidecam.models.architectures import build_network
 from slidecam.steps import Step
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from slidecam.models import Classifier
 
-GRAD_CAM = METHODS[1]
+GRAD_CAM = method_for("gradcam")
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
+from slidecam.explain.catalogue import method_for
 from slidecam.explain.contract import ExplainerCase, ExplainerContract
-from slidecam.explain.full_grad import METHODS, FullGrad, FullGradSpec
+from slidecam.explain.full_grad import FullGrad, FullGradSpec
 from slidecam.models import classifier_for
 
 if TYPE_CHECKING:
@@ -89,4 +90,4 @@ def test_the_gap_is_told_where_the_network_is_smooth(small: MakeSmall) -> None:
 class TestFullGradWithoutAMap(ExplainerContract):
     @pytest.fixture(params=["sequential", "vit"])
     def case(self, request: pytest.FixtureRequest, small: MakeSmall) -> ExplainerCase:
-        return ExplainerCase(METHODS[0], small(request.param).classifier())
+        return ExplainerCase(method_for("fullgrad"), small(request.param).classifier())

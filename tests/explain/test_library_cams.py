@@ -18,8 +18,9 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 import slidecam
 from slidecam.errors import ExplanationError
+from slidecam.explain.catalogue import CATALOGUE
 from slidecam.explain.contract import ExplainerCase, ExplainerContract
-from slidecam.explain.library_cams import METHODS, FemSpec, KernelPcaSpec
+from slidecam.explain.library_cams import FemSpec, KernelPcaSpec
 from slidecam.models import classifier_for
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from small_networks import MakeSmall, Small
 
 CLASSES = (0, 2)
+METHODS = [method for method in CATALOGUE.own if "grad-cam" in method.packages]
 BY_NAME = {method.name: method for method in METHODS}
 THEIRS: Mapping[str, Any] = {
     "xgradcam": pytorch_grad_cam.XGradCAM,

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from slidecam.errors import ExplanationError
-from slidecam.explain.activation_maps import CHEAP, plan_maps
-from slidecam.explain.map_methods import BATCH, METHODS, FinerCamSpec, GradCamPlusPlusSpec
+from slidecam.explain.activation_maps import cheap_maps, plan_maps
+from slidecam.explain.catalogue import CATALOGUE, method_for
+from slidecam.explain.map_methods import BATCH, FinerCamSpec, GradCamPlusPlusSpec
 from slidecam.models import Card, classifier_for
 from slidecam.models.architectures import build_network
 
 if TYPE_CHECKING:
-    from slidecam.explain.explainer import Method
+    from slidecam.explain.catalogue import Method
     from slidecam.models import Classifier
 
 
@@ -38,14 +39,15 @@ def tiles(count: int) -> torch.Tensor:
 
 
 def named(name: str) -> Method:
-    return next(method for method in METHODS if method.name == name)
+    return method_for(name)
 
 
 def test_every_cheap_map_is_a_method() -> None:
-    assert {method.name for method in METHODS} == set(CHEAP)
+    maps = {name for name, method in CATALOGUE.items() if "map_methods" in str(method.explainer)}
+    assert maps == set(cheap_maps())
 
 
-@pytest.mark.parametrize("name", sorted(CHEAP))
+@pytest.mark.parametrize("name", sorted(cheap_maps()))
 def test_an_explainer_gives_what_a_plan_gives(classifier: Classifier, name: str) -> None:
     spec = FinerCamSpec(against=1) if name == "finer-cam" else named(name).spec()
     found = named(name).make(classifier, spec).explain(tiles(4), (2, 0))

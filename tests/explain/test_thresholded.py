@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from slidecam.errors import ExplanationError
-from slidecam.explain.map_methods import METHODS as CHEAP_METHODS
+from slidecam.explain.catalogue import method_for
 from slidecam.explain.thresholded import DtGradCam, DtGradCamSpec
 from slidecam.models import Card, classifier_for
 from slidecam.models.architectures import build_network
@@ -47,7 +47,7 @@ def tiles() -> torch.Tensor:
 
 
 def grad_cam(classifier: Classifier, tiles: torch.Tensor) -> torch.Tensor:
-    method = next(method for method in CHEAP_METHODS if method.name == "gradcam")
+    method = method_for("gradcam")
     return method.make(classifier, method.spec()).explain(tiles, (2, 0)).maps
 
 

@@ -16,7 +16,8 @@ from slidecam.thresholds import Threshold, parse_threshold
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from slidecam.explain.explainer import Explainer, Method
+    from slidecam.explain.catalogue import Method
+    from slidecam.explain.explainer import Explainer
     from slidecam.models import Classifier
 
 DEFAULT = ("gradcam++", "score-cam-clustered")
@@ -152,7 +153,7 @@ def listed_methods() -> list[dict[str, Any]]:
         {
             "name": method.name,
             "title": method.title,
-            "cost": "dear" if method.dear else "cheap",
+            "cost": "dear" if method.costly else "cheap",
             "signed": "yes" if method.signed else "no",
             "settings": ", ".join(
                 f"{field.name}={_default(field)}" for field in dataclasses.fields(method.spec)

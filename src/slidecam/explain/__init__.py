@@ -1,11 +1,4 @@
-"""Explanations of a classifier's logits.
+"""Explanations of a classifier's logits: `catalogue` has every method by name.
 
-Cheap maps for whole slides here, every method by name in `catalogue`.
-
-The catalogue is not imported here: it loads the libraries that some methods use.
+Nothing is imported here, so that the catalogue can be read without torch.
 """
-
-from slidecam.explain.activation_maps import CHEAP, CheapMap, MapPlan, plan_maps
-from slidecam.explain.explainer import Explainer, Explanation, Method
-
-__all__ = ["CHEAP", "CheapMap", "Explainer", "Explanation", "MapPlan", "Method", "plan_maps"]

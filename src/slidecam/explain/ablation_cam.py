@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from slidecam.errors import ExplanationError
-from slidecam.explain.explainer import Explainer, Explanation, Method, check_classes, check_map
+from slidecam.explain.explainer import Explainer, Explanation, check_classes, check_map
 from slidecam.models.backbones import arithmetic
 from slidecam.models.classifier import normalised
 from slidecam.models.splits import TwoHalves
@@ -167,6 +167,3 @@ def _map_of(activation: Tensor | None) -> Tensor:
             "this pass has no activation map.", "Use a method that needs none, such as occlusion."
         )
     return activation[0]
-
-
-METHODS = (Method(NAME, TITLE, AblationCamSpec, AblationCam),)

@@ -10,21 +10,23 @@ tiles and classes compare.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
 from slidecam.errors import ExplanationError
+from slidecam.explain.catalogue import method_for, slide_methods
 from slidecam.explain.explainer import check_classes, check_map
 from slidecam.explain.gradients import Gradients, class_gradients, no_gradients
 from slidecam.models.backbones import arithmetic
+from slidecam.registry import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from torch import Tensor
 
+    from slidecam.explain.catalogue import Needs
     from slidecam.models import Classifier, ClassifierPass
     from slidecam.models.linear_head import LinearHead
 
@@ -160,7 +162,8 @@ def eigen_cam(activation: Tensor) -> Tensor:
     return turned.reshape(len(activation), *activation.shape[2:]).float().clamp_min(0)
 
 
-def _eigen_cam_of_all(given: Gradients) -> Tensor:
+def eigen_cam_of_all(given: Gradients) -> Tensor:
+    """Return EigenCAM maps (B, 1, h, w), which know of no class; see `eigen_cam`."""
     return eigen_cam(given.activation)[:, None]
 
 
@@ -184,21 +187,18 @@ class CheapMap:
     title: str
     compute: Callable[[Gradients], Tensor]
     signed: bool = False
-    needs: Literal["gradients", "linear head", "rivals", "nothing"] = "gradients"
+    needs: Needs = "gradients"
 
 
-CHEAP: Mapping[str, CheapMap] = MappingProxyType(
-    {
-        "cam": CheapMap("CAM", evidence, signed=True, needs="linear head"),
-        "gradcam": CheapMap("Grad-CAM", grad_cam),
-        "gradcam++": CheapMap("Grad-CAM++", grad_cam_plus_plus),
-        "hirescam": CheapMap("HiResCAM", hires_cam),
-        "layercam": CheapMap("LayerCAM", layer_cam),
-        "eigencam": CheapMap("EigenCAM", _eigen_cam_of_all, needs="nothing"),
-        "finer-cam": CheapMap("Finer-CAM", finer_cam, needs="rivals"),
-    }
-)
-"""By the names that ``--heatmap`` knows them by."""
+def cheap_maps() -> dict[str, CheapMap]:
+    """Return the catalogue's maps for whole slides, by their methods' names."""
+    return {name: cheap_map(name) for name, method in slide_methods().items() if method.slide_map}
+
+
+def cheap_map(name: str) -> CheapMap:
+    """Return the map of the method called ``name``, which has one."""
+    method = method_for(name)
+    return CheapMap(method.title, resolve(method.slide_map), method.signed, method.needs)
 
 
 @dataclass(frozen=True)
@@ -280,7 +280,7 @@ def plan_maps(
     classifier
         On its device.
     methods
-        Names in `CHEAP`.
+        Names in `cheap_maps`.
     classes
         Indices of the logits to explain.
     against
@@ -291,13 +291,14 @@ def plan_maps(
     ExplanationError
         If there is no such method or class, or the classifier lacks what a method needs.
     """
-    unknown = [name for name in methods if name not in CHEAP]
+    known = cheap_maps()
+    unknown = [name for name in methods if name not in known]
     if unknown or not methods:
         problem = (
             f"{unknown[0]!r} is no map for whole slides." if unknown else "no method was named."
         )
-        raise ExplanationError(problem, f"Use one of {', '.join(CHEAP)}.")
-    return plan_of(classifier, [CHEAP[name] for name in methods], classes, against)
+        raise ExplanationError(problem, f"Use one of {', '.join(known)}.")
+    return plan_of(classifier, [known[name] for name in methods], classes, against)
 
 
 def plan_of(

@@ -16,7 +16,7 @@ from captum.attr import IntegratedGradients, NoiseTunnel, Occlusion, Saliency
 
 from slidecam.errors import ExplanationError
 from slidecam.explain.baselines import BASELINES, check_baselines
-from slidecam.explain.explainer import Explainer, Explanation, Method, check_least
+from slidecam.explain.explainer import Explainer, Explanation, check_least
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step
 
@@ -382,34 +382,3 @@ def _check_range(name: str, value: float, above: float, highest: float) -> None:
         raise ExplanationError(
             f"{name} {value:g} is out of range.", f"Use more than {above:g}, up to {highest:g}."
         )
-
-
-METHODS: tuple[Method, ...] = (
-    Method(
-        "occlusion", "Occlusion", OcclusionSpec, OcclusionExplainer, signed=True, needs_map=False
-    ),
-    Method(
-        "integrated-gradients",
-        "Integrated gradients",
-        IntegratedGradientsSpec,
-        IntegratedGradientsExplainer,
-        signed=True,
-        needs_map=False,
-    ),
-    Method(
-        "smoothgrad",
-        "SmoothGrad",
-        SmoothGradSpec,
-        SmoothGradExplainer,
-        signed=True,
-        needs_map=False,
-    ),
-    Method(
-        "gradient-shap",
-        "Gradient SHAP",
-        GradientShapSpec,
-        GradientShap,
-        signed=True,
-        needs_map=False,
-    ),
-)

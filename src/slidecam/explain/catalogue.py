@@ -1,49 +1,330 @@
-"""Every explanation that there is, by name: each module's ``METHODS``, joined.
+"""Every explanation that there is, by name: one entry of a table for each.
 
-To add a method, write a module with an `Explainer`, its settings dataclass and a tuple ``METHODS``,
-and name the tuple here.
+To add a method, write a module with an `Explainer` and its settings dataclass, and an entry in
+`METHODS`; in another package, an entry point of the group ``slidecam.explainers`` that names a
+`Method`. What an entry names is imported when it is used: the table itself loads no torch and no
+library, so that ``--help`` can read it.
 """
 
 from __future__ import annotations
 
-import difflib
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from slidecam.errors import ExplanationError
-from slidecam.explain import (
-    ablation_cam,
-    attributions,
-    full_grad,
-    library_cams,
-    lime,
-    map_methods,
-    partition_shap,
-    score_cam,
-    score_cam_clusters,
-    thresholded,
-)
+from slidecam.registry import Entry, Registry, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
-    from slidecam.explain.explainer import Method
+    from torch import Tensor
+
+    from slidecam.explain.explainer import Explainer
+    from slidecam.explain.gradients import Gradients
+    from slidecam.models import Classifier
+
+Needs = Literal["gradients", "linear head", "rivals", "nothing"]
+
+
+@dataclass(frozen=True)
+class Method(Entry):
+    """One entry of the catalogue.
+
+    What it names may be given as ``module:attribute``, or be there itself.
+
+    Attributes
+    ----------
+    title
+        As people read it (``Score-CAM``); ``name`` is as in ``--methods`` (``score-cam``).
+    settings
+        The dataclass of its settings; every field has a default.
+    explainer
+        Returns the explainer of a classifier under given settings.
+    signed
+        Whether negative values mean evidence against the class; else maps are at least 0.
+    needs_map
+        Whether it works only where `Classifier.has_map`.
+    costly
+        Whether it costs many passes: for single tiles, not for whole slides.
+    slide_map
+        Of a method that whole slides can be mapped by, in the prediction's own pass: what returns
+        raw maps (B, K', h, w), float32, of the activation and its gradients. None for others.
+    needs
+        What ``slide_map`` cannot do without, beside the activation: a linear head, a rival for each
+        class, or gradients. ``nothing`` is the same map for every class.
+    thresholds
+        The method whose raw maps this one keeps above a threshold, which for a whole slide is
+        applied when they are painted; empty for others.
+    """
+
+    title: str
+    settings: type[Any] | str
+    explainer: Callable[[Classifier, Any], Explainer] | str
+    signed: bool = False
+    needs_map: bool = True
+    costly: bool = True
+    slide_map: Callable[[Gradients], Tensor] | str | None = None
+    needs: Needs = "gradients"
+    thresholds: str = ""
+
+    @property
+    def spec(self) -> type[Any]:
+        """The dataclass of its settings."""
+        return cast("type[Any]", resolve(self.settings))
+
+    @property
+    def for_slides(self) -> bool:
+        """Whether whole slides can be mapped by it."""
+        return self.slide_map is not None or bool(self.thresholds)
+
+    @property
+    def compares(self) -> bool:
+        """Whether it explains a class against another one."""
+        return self.needs == "rivals"
+
+    @property
+    def raw(self) -> str:
+        """The name of the method whose raw maps are kept for it."""
+        return self.thresholds or self.name
+
+    def make(self, classifier: Classifier, settings: object) -> Explainer:
+        """Return the explainer of a classifier under given settings."""
+        return cast("Explainer", resolve(self.explainer)(classifier, settings))
+
+
+_HERE = "slidecam.explain"
+_PLAIN = f"{_HERE}.map_methods:NoSettings"
+_LIBRARY = f"{_HERE}.library_cams"
+_SETTLED = f"{_LIBRARY}:LibraryCamSpec"
 
 METHODS: tuple[Method, ...] = (
-    *map_methods.METHODS,
-    *thresholded.METHODS,
-    *library_cams.METHODS,
-    *ablation_cam.METHODS,
-    *full_grad.METHODS,
-    *score_cam_clusters.METHODS,
-    *score_cam.METHODS,
-    *attributions.METHODS,
-    *lime.METHODS,
-    *partition_shap.METHODS,
+    Method(
+        "cam",
+        "CAM",
+        _PLAIN,
+        f"{_HERE}.map_methods:cam",
+        signed=True,
+        costly=False,
+        slide_map=f"{_HERE}.activation_maps:evidence",
+        needs="linear head",
+        help="what each place adds to the logit, for and against",
+    ),
+    Method(
+        "gradcam",
+        "Grad-CAM",
+        _PLAIN,
+        f"{_HERE}.map_methods:gradcam",
+        costly=False,
+        slide_map=f"{_HERE}.activation_maps:grad_cam",
+        help="channels weighted by their mean gradients",
+    ),
+    Method(
+        "gradcam++",
+        "Grad-CAM++",
+        f"{_HERE}.map_methods:GradCamPlusPlusSpec",
+        f"{_HERE}.map_methods:gradcam_plus_plus",
+        costly=False,
+        slide_map=f"{_HERE}.activation_maps:grad_cam_plus_plus",
+        help="Grad-CAM for several places of one class",
+    ),
+    Method(
+        "hirescam",
+        "HiResCAM",
+        _PLAIN,
+        f"{_HERE}.map_methods:hirescam",
+        costly=False,
+        slide_map=f"{_HERE}.activation_maps:hires_cam",
+        help="gradient times activation, place by place",
+    ),
+    Method(
+        "layercam",
+        "LayerCAM",
+        _PLAIN,
+        f"{_HERE}.map_methods:layercam",
+        costly=False,
+        slide_map=f"{_HERE}.activation_maps:layer_cam",
+        help="positive gradients as weights, place by place",
+    ),
+    Method(
+        "eigencam",
+        "EigenCAM",
+        _PLAIN,
+        f"{_HERE}.map_methods:eigencam",
+        costly=False,
+        slide_map=f"{_HERE}.activation_maps:eigen_cam_of_all",
+        needs="nothing",
+        help="the activation's first principal component, of no class",
+    ),
+    Method(
+        "finer-cam",
+        "Finer-CAM",
+        f"{_HERE}.map_methods:FinerCamSpec",
+        f"{_HERE}.map_methods:FinerCam",
+        costly=False,
+        slide_map=f"{_HERE}.activation_maps:finer_cam",
+        needs="rivals",
+        help="what speaks for a class against another one",
+    ),
+    Method(
+        "dt-gradcam",
+        "DT Grad-CAM",
+        f"{_HERE}.thresholded:DtGradCamSpec",
+        f"{_HERE}.thresholded:DtGradCam",
+        costly=False,
+        thresholds="gradcam",
+        help="Grad-CAM above a threshold found from the map",
+    ),
+    Method(
+        "xgradcam",
+        "XGrad-CAM",
+        _SETTLED,
+        f"{_LIBRARY}:xgradcam",
+        costly=False,
+        packages=("grad-cam",),
+        help="gradients weighted by the activation's share",
+    ),
+    Method(
+        "gradcam-elementwise",
+        "Grad-CAM, element-wise",
+        _SETTLED,
+        f"{_LIBRARY}:gradcam_elementwise",
+        costly=False,
+        packages=("grad-cam",),
+        help="positive products of gradient and activation",
+    ),
+    Method(
+        "eigen-gradcam",
+        "EigenGradCAM",
+        _SETTLED,
+        f"{_LIBRARY}:eigen_gradcam",
+        packages=("grad-cam",),
+        help="first principal component of gradient times activation",
+    ),
+    Method(
+        "seg-eigencam",
+        "Seg-Eigen-CAM",
+        _SETTLED,
+        f"{_LIBRARY}:seg_eigencam",
+        packages=("grad-cam",),
+        help="EigenGradCAM with the gradients' signs",
+    ),
+    Method(
+        "shapley-cam",
+        "ShapleyCAM",
+        _SETTLED,
+        f"{_LIBRARY}:shapley_cam",
+        costly=False,
+        packages=("grad-cam",),
+        help="gradients with their second-order part",
+    ),
+    Method(
+        "kpca-cam",
+        "KPCA-CAM",
+        f"{_LIBRARY}:KernelPcaSpec",
+        f"{_LIBRARY}:kpca_cam",
+        packages=("grad-cam", "scikit-learn"),
+        help="first kernel principal component, of no class",
+    ),
+    Method(
+        "fem",
+        "FEM",
+        f"{_LIBRARY}:FemSpec",
+        f"{_LIBRARY}:fem",
+        costly=False,
+        packages=("grad-cam",),
+        help="places of unusually strong activation, of no class",
+    ),
+    Method(
+        "ablation-cam",
+        "Ablation-CAM",
+        f"{_HERE}.ablation_cam:AblationCamSpec",
+        f"{_HERE}.ablation_cam:AblationCam",
+        help="channels weighted by what the logit loses without them",
+    ),
+    Method(
+        "fullgrad",
+        "FullGrad",
+        f"{_HERE}.full_grad:FullGradSpec",
+        f"{_HERE}.full_grad:FullGrad",
+        needs_map=False,
+        help="gradients of the input and of every bias",
+    ),
+    Method(
+        "score-cam-clustered",
+        "Score-CAM, clustered",
+        f"{_HERE}.score_cam_clusters:ClusteredScoreCamSpec",
+        f"{_HERE}.score_cam_clusters:ClusteredScoreCam",
+        help="Score-CAM of groups of channels",
+    ),
+    Method(
+        "score-cam",
+        "Score-CAM",
+        f"{_HERE}.score_cam:ScoreCamSpec",
+        f"{_HERE}.score_cam:ScoreCam",
+        help="channels weighted by the score of the tile behind them",
+    ),
+    Method(
+        "occlusion",
+        "Occlusion",
+        f"{_HERE}.attributions:OcclusionSpec",
+        f"{_HERE}.attributions:OcclusionExplainer",
+        signed=True,
+        needs_map=False,
+        packages=("captum",),
+        help="what the logit loses where the tile is covered",
+    ),
+    Method(
+        "integrated-gradients",
+        "Integrated gradients",
+        f"{_HERE}.attributions:IntegratedGradientsSpec",
+        f"{_HERE}.attributions:IntegratedGradientsExplainer",
+        signed=True,
+        needs_map=False,
+        packages=("captum",),
+        help="gradients summed on the way from a baseline",
+    ),
+    Method(
+        "smoothgrad",
+        "SmoothGrad",
+        f"{_HERE}.attributions:SmoothGradSpec",
+        f"{_HERE}.attributions:SmoothGradExplainer",
+        signed=True,
+        needs_map=False,
+        packages=("captum",),
+        help="the mean gradient of noisy copies",
+    ),
+    Method(
+        "gradient-shap",
+        "Gradient SHAP",
+        f"{_HERE}.attributions:GradientShapSpec",
+        f"{_HERE}.attributions:GradientShap",
+        signed=True,
+        needs_map=False,
+        help="expected gradients between baselines and the tile",
+    ),
+    Method(
+        "lime",
+        "LIME",
+        f"{_HERE}.lime:LimeSpec",
+        f"{_HERE}.lime:Lime",
+        signed=True,
+        needs_map=False,
+        packages=("scikit-image", "scikit-learn"),
+        help="a linear model of which superpixels matter",
+    ),
+    Method(
+        "partition-shap",
+        "Partition SHAP",
+        f"{_HERE}.partition_shap:PartitionShapSpec",
+        f"{_HERE}.partition_shap:PartitionShap",
+        signed=True,
+        needs_map=False,
+        help="Owen values of nested rectangles",
+    ),
 )
-"""In the order in which they are listed to people: the cheap ones first."""
+"""Ours, in the order in which they are listed to people: the cheap ones first."""
 
-CATALOGUE: Mapping[str, Method] = MappingProxyType({method.name: method for method in METHODS})
+CATALOGUE: Registry[Method] = Registry("slidecam.explainers", Method, METHODS)
 """Every method by the name that ``--methods`` knows it by."""
 
 
@@ -51,8 +332,16 @@ def method_for(name: str) -> Method:
     """Return the method called ``name``; ExplanationError, listing the names, if there is none."""
     if name in CATALOGUE:
         return CATALOGUE[name]
-    near = difflib.get_close_matches(name, CATALOGUE, n=1)
-    hint = f"Did you mean {near[0]}? " if near else ""
-    raise ExplanationError(
-        f"there is no explanation called {name!r}.", f"{hint}Use one of {', '.join(CATALOGUE)}."
-    )
+    raise ExplanationError(f"there is no explanation called {name!r}.", CATALOGUE.remedy(name))
+
+
+def slide_methods() -> dict[str, Method]:
+    """Return the methods that whole slides can be mapped by, which ``--heatmap`` takes, by name."""
+    return {name: method for name, method in CATALOGUE.items() if method.for_slides}
+
+
+def title_of(name: str) -> str:
+    """Return a method's title; its name where it is not installed here, as in others' runs."""
+    if name in CATALOGUE:
+        return CATALOGUE[name].title
+    return name

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from slidecam.explain.explainer import Explainer, Explanation, Method
+    from slidecam.explain.catalogue import Method
+    from slidecam.explain.explainer import Explainer, Explanation
     from slidecam.models import Classifier
 
 _TILES = 3
@@ -75,7 +76,7 @@ class ExplainerContract:
     >>> class TestMyMethod(ExplainerContract):
     ...     @pytest.fixture
     ...     def case(self):
-    ...         return ExplainerCase(my_module.METHODS[0], classifier_for(network, card, cpu))
+    ...         return ExplainerCase(my_module.METHOD, classifier_for(network, card, cpu))
     """
 
     def test_there_is_a_map_for_each_tile_and_class(self, case: ExplainerCase) -> None:

@@ -16,7 +16,7 @@ from slidecam.models.backbones import arithmetic
 from slidecam.steps import result_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -99,35 +99,6 @@ class Explainer(ABC):
         """Explain tiles to the end, in float32 whatever the caller's autocast is; see `steps`."""
         with arithmetic(self.classifier.device, "fp32"):
             return result_of(self.steps(pixels, classes))
-
-
-@dataclass(frozen=True)
-class Method:
-    """One entry of the catalogue.
-
-    Attributes
-    ----------
-    name, title
-        As in ``--methods`` (``score-cam``) and as people read it (``Score-CAM``).
-    spec
-        The dataclass of its settings; every field has a default.
-    make
-        Returns the explainer of a classifier under given settings.
-    signed
-        Whether negative values mean evidence against the class; else maps are at least 0.
-    needs_map
-        Whether it works only where `Classifier.has_map`.
-    dear
-        Whether it costs many passes: for single tiles, not for whole slides.
-    """
-
-    name: str
-    title: str
-    spec: type[Any]
-    make: Callable[[Classifier, Any], Explainer]
-    signed: bool = False
-    needs_map: bool = True
-    dear: bool = True
 
 
 def check_classes(classifier: Classifier, classes: Sequence[int]) -> None:

@@ -11,7 +11,7 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 from torch.nn.functional import interpolate
 
-from slidecam.explain.explainer import Explainer, Explanation, Method, check_classes
+from slidecam.explain.explainer import Explainer, Explanation, check_classes
 from slidecam.models.backbones import arithmetic
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step
@@ -160,6 +160,3 @@ def _bias_of(module: nn.Module) -> Tensor | None:
     if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
         return module.bias.detach()
     return None
-
-
-METHODS = (Method(NAME, TITLE, FullGradSpec, FullGrad, needs_map=False),)

@@ -46,7 +46,6 @@ from slidecam.explain.explainer import (
     CLASSLESS,
     Explainer,
     Explanation,
-    Method,
     check_classes,
     check_least,
     check_map,
@@ -99,8 +98,8 @@ class _Recipe:
 
     Attributes
     ----------
-    name, title, spec
-        For the catalogue.
+    name, title
+        As in the catalogue.
     library
         The class whose formula is used; it is made with the settings' fields as keywords.
     gradients
@@ -108,21 +107,17 @@ class _Recipe:
         can be derived once more.
     turned
         Whether the map has no sign of its own, and is turned by the evidence.
-    dear
-        As in `Method`.
     """
 
     name: str
     title: str
     library: type[Any]
     gradients: Literal["none", "first", "second"] = "first"
-    spec: type[Any] = LibraryCamSpec
     turned: bool = False
-    dear: bool = False
 
 
 class LibraryCam(Explainer):
-    """One of pytorch-grad-cam's methods; see `METHODS`, and its source for the formulas.
+    """One of pytorch-grad-cam's methods; each below; see its source for the formulas.
 
     A map is what the library computes before it scales anything, cut at 0 as it does.
     EigenGradCAM's is a principal component, which has no sign of its own, and which the library
@@ -266,24 +261,26 @@ def _numpys_random_state_kept() -> Iterator[None]:
         np.random.set_state(state)  # noqa: NPY002
 
 
-_RECIPES = (
-    _Recipe("xgradcam", "XGrad-CAM", XGradCAM),
-    _Recipe("gradcam-elementwise", "Grad-CAM, element-wise", GradCAMElementWise),
-    _Recipe("eigen-gradcam", "EigenGradCAM", EigenGradCAM, turned=True, dear=True),
-    _Recipe("seg-eigencam", "Seg-Eigen-CAM", SegEigenCAM, dear=True),
-    _Recipe("shapley-cam", "ShapleyCAM", ShapleyCAM, "second"),
-    _Recipe("kpca-cam", "KPCA-CAM", KPCA_CAM, "none", KernelPcaSpec, dear=True),
-    _Recipe("fem", "FEM", FEM, "none", FemSpec),
+xgradcam = partial(LibraryCam, _Recipe("xgradcam", "XGrad-CAM", XGradCAM))
+"""Fu et al. 2020, arXiv:2008.02312."""
+
+gradcam_elementwise = partial(
+    LibraryCam, _Recipe("gradcam-elementwise", "Grad-CAM, element-wise", GradCAMElementWise)
 )
 
-METHODS: tuple[Method, ...] = tuple(
-    Method(recipe.name, recipe.title, recipe.spec, partial(LibraryCam, recipe), dear=recipe.dear)
-    for recipe in _RECIPES
+eigen_gradcam = partial(
+    LibraryCam, _Recipe("eigen-gradcam", "EigenGradCAM", EigenGradCAM, turned=True)
 )
-"""The methods, after the papers below.
+"""Muhammad and Yeasin 2020, after arXiv:2008.00299."""
 
-Fu et al. 2020 (XGrad-CAM, arXiv:2008.02312), Muhammad and Yeasin 2020 (EigenGradCAM, after
-arXiv:2008.00299), Chung and Ying 2025 (Seg-Eigen-CAM, doi 10.3390/app15137562), Cai 2025
-(ShapleyCAM, arXiv:2501.06261), Karmani et al. 2024 (KPCA-CAM, arXiv:2410.00267), Fuad et al. 2020
-(FEM, hal-02963298).
-"""
+seg_eigencam = partial(LibraryCam, _Recipe("seg-eigencam", "Seg-Eigen-CAM", SegEigenCAM))
+"""Chung and Ying 2025, doi 10.3390/app15137562."""
+
+shapley_cam = partial(LibraryCam, _Recipe("shapley-cam", "ShapleyCAM", ShapleyCAM, "second"))
+"""Cai 2025, arXiv:2501.06261."""
+
+kpca_cam = partial(LibraryCam, _Recipe("kpca-cam", "KPCA-CAM", KPCA_CAM, "none"))
+"""Karmani et al. 2024, arXiv:2410.00267."""
+
+fem = partial(LibraryCam, _Recipe("fem", "FEM", FEM, "none"))
+"""Fuad et al. 2020, hal-02963298."""

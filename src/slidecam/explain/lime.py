@@ -13,7 +13,7 @@ from sklearn.linear_model import Ridge
 from slidecam.errors import ExplanationError
 from slidecam.explain.attributions import check_classes
 from slidecam.explain.baselines import BASELINES, Parts, check_baselines, logits_of_parts
-from slidecam.explain.explainer import Explainer, Explanation, Method, check_least
+from slidecam.explain.explainer import Explainer, Explanation, check_least
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step
 
@@ -232,8 +232,3 @@ def _check(spec: LimeSpec) -> None:
         )
     check_least("LIME", spec, segments=1, samples=1, seeds=1, batch=1, seed=0, sigma=0, ridge=0)
     check_least("LIME", spec, above=True, compactness=0, kernel=0)
-
-
-METHODS: tuple[Method, ...] = (
-    Method("lime", "LIME", LimeSpec, Lime, signed=True, needs_map=False),
-)

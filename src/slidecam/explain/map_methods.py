@@ -11,15 +11,15 @@ import torch
 
 from slidecam.errors import ExplanationError
 from slidecam.explain.activation_maps import (
-    CHEAP,
     EPSILON,
     GAMMA,
+    cheap_map,
     check_rival,
     finer_cam,
     grad_cam_plus_plus,
     plan_of,
 )
-from slidecam.explain.explainer import CLASSLESS, Explainer, Explanation, Method, check_least
+from slidecam.explain.explainer import CLASSLESS, Explainer, Explanation, check_least
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class FinerCam(MapExplainer):
 
     def __init__(self, classifier: Classifier, spec: FinerCamSpec) -> None:
         check_least("Finer-CAM", spec, gamma=0)
-        bound = replace(CHEAP["finer-cam"], compute=partial(finer_cam, gamma=spec.gamma))
+        bound = replace(cheap_map("finer-cam"), compute=partial(finer_cam, gamma=spec.gamma))
         against = rival_index(classifier.card, spec.against)
         check_rival(classifier, against)
         facts = {"against": _told_rival(classifier.card, against), "gamma": spec.gamma}
@@ -189,32 +189,26 @@ def _told_rival(card: Card, against: int | None) -> str:
     return f"{name}; {name} itself against each tile's likeliest other class"
 
 
-def _method(name: str, spec: type[Any], make: Callable[[Classifier, Any], Explainer]) -> Method:
-    cheap = CHEAP[name]
-    return Method(name, cheap.title, spec, make, signed=cheap.signed, dear=False)
+def _plain(name: str) -> Callable[[Classifier, NoSettings], MapExplainer]:
+    """Return what makes the explainer of a map without settings."""
+
+    def make(classifier: Classifier, _spec: NoSettings) -> MapExplainer:
+        cheap = cheap_map(name)
+        facts = CLASSLESS if cheap.needs == "nothing" else {}
+        return MapExplainer(classifier, name, cheap, facts)
+
+    return make
 
 
-def _without_settings(name: str) -> Method:
-    facts = CLASSLESS if CHEAP[name].needs == "nothing" else {}
-    return _method(
-        name,
-        NoSettings,
-        lambda classifier, _spec: MapExplainer(classifier, name, CHEAP[name], facts),
-    )
+cam = _plain("cam")
+gradcam = _plain("gradcam")
+hirescam = _plain("hirescam")
+layercam = _plain("layercam")
+eigencam = _plain("eigencam")
 
 
-def _grad_cam_plus_plus(classifier: Classifier, spec: GradCamPlusPlusSpec) -> MapExplainer:
+def gradcam_plus_plus(classifier: Classifier, spec: GradCamPlusPlusSpec) -> MapExplainer:
+    """Return Grad-CAM++ under its settings; ExplanationError if they make no sense."""
     check_least("Grad-CAM++", spec, eps=0)
-    bound = replace(CHEAP["gradcam++"], compute=partial(grad_cam_plus_plus, eps=spec.eps))
+    bound = replace(cheap_map("gradcam++"), compute=partial(grad_cam_plus_plus, eps=spec.eps))
     return MapExplainer(classifier, "gradcam++", bound, asdict(spec))
-
-
-METHODS: tuple[Method, ...] = (
-    _without_settings("cam"),
-    _without_settings("gradcam"),
-    _method("gradcam++", GradCamPlusPlusSpec, _grad_cam_plus_plus),
-    _without_settings("hirescam"),
-    _without_settings("layercam"),
-    _without_settings("eigencam"),
-    _method("finer-cam", FinerCamSpec, FinerCam),
-)

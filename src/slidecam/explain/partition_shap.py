@@ -12,7 +12,7 @@ import torch
 from slidecam.errors import ExplanationError
 from slidecam.explain.attributions import check_classes
 from slidecam.explain.baselines import BASELINES, Parts, check_baselines, logits_of_parts
-from slidecam.explain.explainer import Explainer, Explanation, Method
+from slidecam.explain.explainer import Explainer, Explanation
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step
 
@@ -249,15 +249,3 @@ def _orders(
 def _add(shares: Tensor, piece: Piece) -> None:
     top, bottom, left, right = piece.place
     shares[:, top:bottom, left:right] += (piece.gain / piece.place.size)[:, None, None]
-
-
-METHODS: tuple[Method, ...] = (
-    Method(
-        "partition-shap",
-        "Partition SHAP",
-        PartitionShapSpec,
-        PartitionShap,
-        signed=True,
-        needs_map=False,
-    ),
-)

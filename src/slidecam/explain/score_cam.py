@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from slidecam.errors import ExplanationError
-from slidecam.explain.explainer import Explainer, Explanation, Method, check_classes, check_map
+from slidecam.explain.explainer import Explainer, Explanation, check_classes, check_map
 from slidecam.models.backbones import arithmetic
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step
@@ -253,6 +253,3 @@ def _check(spec: ScoreCamSpec) -> None:
         raise ExplanationError(
             f"{spec.batch} masked tiles in a pass are too few.", "Use 1 or more."
         )
-
-
-METHODS = (Method(ScoreCam.method, ScoreCam.title, ScoreCamSpec, ScoreCam),)

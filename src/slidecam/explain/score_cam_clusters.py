@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from slidecam.errors import ExplanationError
-from slidecam.explain.explainer import Explanation, Method
 from slidecam.explain.score_cam import ScoreCam, ScoreCamSpec, TileMaps
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    from slidecam.explain.explainer import Explanation
     from slidecam.explain.score_cam import TileView
     from slidecam.models import Classifier
     from slidecam.steps import Step
@@ -188,10 +188,3 @@ def _scaled(maps: Tensor) -> Tensor:
     """Return maps (N, h, w), none of which is the same everywhere, each scaled to 0-1."""
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     return (maps - low) / (high - low)
-
-
-METHODS = (
-    Method(
-        ClusteredScoreCam.method, ClusteredScoreCam.title, ClusteredScoreCamSpec, ClusteredScoreCam
-    ),
-)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 
 from slidecam.errors import ExplanationError
-from slidecam.explain.activation_maps import CHEAP
-from slidecam.explain.explainer import Explainer, Method
+from slidecam.explain.activation_maps import cheap_map
+from slidecam.explain.explainer import Explainer
 from slidecam.explain.map_methods import MapExplainer
 from slidecam.thresholds import Threshold, threshold_of
 
@@ -66,9 +66,8 @@ class DtGradCam(Explainer):
                 f"DT Grad-CAM has no scope {spec.scope!r}.", f"Use {' or '.join(get_args(Scope))}."
             )
         self.spec = spec
-        self.grad_cam = MapExplainer(
-            classifier, NAME, replace(CHEAP["gradcam"], title="DT Grad-CAM")
-        )
+        grad_cam = replace(cheap_map("gradcam"), title="DT Grad-CAM")
+        self.grad_cam = MapExplainer(classifier, NAME, grad_cam)
 
     def steps(self, pixels: Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
         """Explain tiles batch by batch; see `Explainer.steps`."""
@@ -91,6 +90,3 @@ class DtGradCam(Explainer):
             for part in by_scope
         ]
         return torch.tensor(found, dtype=maps.dtype, device=maps.device)
-
-
-METHODS: tuple[Method, ...] = (Method(NAME, "DT Grad-CAM", DtGradCamSpec, DtGradCam, dear=False),)

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from slidecam.errors import UsageError
-from slidecam.explain.explainer import Explainer, Explanation, Method, check_classes
+from slidecam.explain.catalogue import Method
+from slidecam.explain.explainer import Explainer, Explanation, check_classes
 from slidecam.faithfulness.perturbation import BATCH
 from slidecam.steps import Step
 
@@ -132,9 +133,9 @@ def _logits(classifier: Classifier, pixels: Tensor) -> Tensor:
 
 
 METHODS: tuple[Method, ...] = (
-    Method("random-map", "Random map", RandomMapSpec, RandomMap, needs_map=False, dear=False),
+    Method("random-map", "Random map", RandomMapSpec, RandomMap, needs_map=False, costly=False),
     Method(
-        "centre-prior", "Centre prior", CentrePriorSpec, CentrePrior, needs_map=False, dear=False
+        "centre-prior", "Centre prior", CentrePriorSpec, CentrePrior, needs_map=False, costly=False
     ),
 )
 """The references as methods, for panels; faithfulness measures them in any case."""

@@ -29,7 +29,8 @@ from qtpy.QtWidgets import (
 )
 
 from slidecam.errors import SlidecamError, UsageError
-from slidecam.inference import DEFAULT_METHOD, NO_METHOD, TITLES
+from slidecam.explain.catalogue import slide_methods
+from slidecam.inference import DEFAULT_METHOD, NO_METHOD
 from slidecam.models import open_bundle
 from slidecam.plugin.cards import bundle_card
 from slidecam.plugin.job import Began, Ended, Heat, RunJob, RunOrder, Said, Tiles, Writing
@@ -100,8 +101,8 @@ class ClassifyTab(QWidget):
         self.region = QComboBox()
         self.region.addItems([TISSUE, VIEW, SHAPES])
         self.method = QComboBox()
-        for name, title in TITLES.items():
-            self.method.addItem(title, name)
+        for name, method in slide_methods().items():
+            self.method.addItem(method.title, name)
         self.method.addItem("none", NO_METHOD)
         self.method.setCurrentIndex(self.method.findData(DEFAULT_METHOD))
         self.overlap = QDoubleSpinBox()

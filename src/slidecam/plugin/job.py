@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.events import BatchDone, Planned, SlideFailed, SlideFinished, TileFailed, Warned
+from slidecam.explain.catalogue import method_for
 from slidecam.heatmap import PaintSpec, paint
-from slidecam.inference import SIGNED
 from slidecam.plugin.open_run import read_shown
 from slidecam.plugin.overlays import pyramid_of
 from slidecam.plugin.rate import Rate
@@ -313,7 +313,8 @@ def preview(run: ShownRun) -> Heat | None:
         return None
     names = tuple(plan["heatmap classes"])
     classes = tuple(run.table.class_names.index(name) for name in names)
-    spec = PaintSpec(0, classes, run.table.activation, signed=methods[0] in SIGNED)
+    signed = method_for(methods[0]).signed
+    spec = PaintSpec(0, classes, run.table.activation, signed=signed)
     heatmap = paint(RunStore.open(run.folder), run.size, spec)
     if (
         heatmap is None

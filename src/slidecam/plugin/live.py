@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.inference import SIGNED, TITLES
+from slidecam.explain.catalogue import method_for, title_of
 from slidecam.plugin.overlays import CLASS, HEAT, OPACITY, PROBABILITY, heat_colors, labels_of
 from slidecam.plugin.slide import KEY, LayerData
 from slidecam.store import Status
@@ -90,9 +90,9 @@ class LiveOverlays:
         return []
 
     def _heat_layer(self, heat: Heat, number: int) -> LayerData:
-        name, signed, run = heat.class_names[number], heat.method in SIGNED, self._run
+        name, signed, run = heat.class_names[number], method_for(heat.method).signed, self._run
         meta = {
-            "name": f"{run.folder.name}: {TITLES[heat.method]} {name} (so far)",
+            "name": f"{run.folder.name}: {title_of(heat.method)} {name} (so far)",
             "multiscale": True,
             "colormap": heat_colors(signed=signed),
             "contrast_limits": (-1 if signed else 0, 1),

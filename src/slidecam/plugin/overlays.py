@@ -16,7 +16,7 @@ from napari.utils.colormaps import Colormap, DirectLabelColormap
 
 from slidecam.drawing.heat import COLORMAP, FAINTEST, SIGNED_COLORMAP, STRONGEST
 from slidecam.exchange.ome_zarr import halved, read_heatmap_ome_zarr
-from slidecam.inference import TITLES
+from slidecam.explain.catalogue import title_of
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.slide import KEY, LayerData
 
@@ -195,7 +195,7 @@ def heat_meta(
     method = str(spec.attributes.get("method", "heatmap"))
     owner = spec.name if run is None else run.folder.name
     return {
-        "name": f"{owner}: {TITLES.get(method, method)} {class_name}",
+        "name": f"{owner}: {title_of(method)} {class_name}",
         "multiscale": True,
         "colormap": heat_colors(signed=spec.signed),
         "contrast_limits": (-1 if spec.signed else 0, 1),

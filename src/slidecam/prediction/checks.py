@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import RunExistsError, UsageError
+from slidecam.explain.catalogue import slide_methods
 from slidecam.files import check_folder
-from slidecam.inference import THRESHOLDED
 from slidecam.runs.spec import EVERY_METHOD, PredictSpec
 from slidecam.store import has_run
 
@@ -107,11 +107,10 @@ def _without_effect(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
     if idle:
         yield f"There is no heatmap by {', '.join(idle)}: --heatmap-scale without effect on it."
     threshold = (spec.heatmap_threshold, spec.heatmap_threshold_scope)
-    if threshold != (
-        plain.heatmap_threshold,
-        plain.heatmap_threshold_scope,
-    ) and not THRESHOLDED.keys() & set(methods):
-        yield f"--heatmap-threshold without effect: it is of {', '.join(THRESHOLDED)} alone."
+    by_default = threshold == (plain.heatmap_threshold, plain.heatmap_threshold_scope)
+    thresholded = [name for name, method in slide_methods().items() if method.thresholds]
+    if not by_default and not set(thresholded) & set(methods):
+        yield f"--heatmap-threshold without effect: it is of {', '.join(thresholded)} alone."
 
 
 def _unused(spec: PredictSpec, found: Discovery) -> Iterator[str]:

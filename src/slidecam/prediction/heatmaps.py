@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slidecam.exchange.ome_zarr import RasterSpec, write_heatmap_ome_zarr
+from slidecam.explain.catalogue import method_for, title_of
 from slidecam.heatmap import PaintSpec, paint
-from slidecam.inference import COMPARING, SIGNED, THRESHOLDED, TITLES
 from slidecam.runs.outputs import clear_heatmaps, heatmap_files
 from slidecam.thresholds import parse_threshold
 
@@ -53,7 +53,9 @@ class WrittenHeatmap:
     def title(self) -> str:
         """The method as people read it."""
         return (
-            f"{TITLES[self.method]} against {self.against}" if self.against else TITLES[self.method]
+            f"{title_of(self.method)} against {self.against}"
+            if self.against
+            else title_of(self.method)
         )
 
     def told(self) -> dict[str, Any]:
@@ -100,16 +102,18 @@ def paint_spec(method: str, request: MapRequest, card: Card, spec: PredictSpec) 
         method=request.place(method),
         classes=request.classes,
         activation=card.activation,
-        signed=method in SIGNED,
+        signed=method_for(method).signed,
         fixed=spec.fixed_scale(method),
-        threshold=parse_threshold(spec.heatmap_threshold) if method in THRESHOLDED else None,
+        threshold=parse_threshold(spec.heatmap_threshold)
+        if method_for(method).thresholds
+        else None,
         scope=spec.heatmap_threshold_scope,
     )
 
 
 def rival(method: str, request: MapRequest, card: Card) -> str:
     """Return the class that a method compares the others with; empty where it compares none."""
-    if method not in COMPARING:
+    if not method_for(method).compares:
         return ""
     return "the other class" if request.against is None else card.class_names[request.against]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from slidecam.errors import RegionReadError
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
-from slidecam.inference import TITLES
+from slidecam.explain.catalogue import title_of
 from slidecam.reports.picture import OverviewFacts, OverviewHeat, write_overview_png
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _heat(written: WrittenHeatmap, label: str, *, alone: bool) -> OverviewHeat:
         pitch=image.spec.pitch * 2**level,
         class_names=written.class_names,
         label=label,
-        title="Heatmap" if alone else TITLES[written.method],
+        title="Heatmap" if alone else title_of(written.method),
         signed=painted.spec.signed,
         ticks=_ticks(written),
         notes=tuple(NOT_CALLED if scale.presence < 1 else "" for scale in painted.scales),
@@ -113,7 +113,7 @@ def _facts(
     return OverviewFacts(
         slide=slide,
         model=model.bundle.card.name,
-        method=", ".join(TITLES[method] for method in methods),
+        method=", ".join(title_of(method) for method in methods),
         date=datetime.now(UTC).date().isoformat(),
         size=ready.source.facts.size,
         spacing=None if ready.spacing is None else ready.spacing.spacing,
@@ -144,7 +144,7 @@ def _scale_told(written: WrittenHeatmap) -> Iterator[tuple[str, str]]:
     if painted.spec.fixed is None:
         unit = " logits" if written.method == "cam" else ""
         yield (
-            TITLES[written.method],
+            title_of(written.method),
             f"1 is raw {min(scale.high for scale in painted.scales):.3g}{unit}",
         )
     if painted.spec.threshold is not None:

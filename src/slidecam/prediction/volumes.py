@@ -24,10 +24,10 @@ from slidecam.exchange.volume_zarr import (
     read_volume_ome_zarr,
     write_volume_ome_zarr,
 )
+from slidecam.explain.catalogue import title_of
 from slidecam.foreground import VolumeForeground
 from slidecam.geometry import LevelBox
 from slidecam.heatmap import paint
-from slidecam.inference import TITLES
 from slidecam.models.volume_card import VolumeCard
 from slidecam.prediction.heatmaps import WrittenHeatmap, attributes, paint_spec, rival
 from slidecam.reports.montage import MontageFacts, MontageSlice, decisive_slices, write_montage_png
@@ -261,7 +261,7 @@ def _montage_facts(
     heat = (
         "no heatmap"
         if first is None
-        else f"{TITLES[first.method]} of {shown} (one scale for the volume)"
+        else f"{title_of(first.method)} of {shown} (one scale for the volume)"
     )
     details = (
         f"{card.name}   ·   {heat}   ·   {source.stack.axis}, {source.stack.spacing_mm[0]:.3g} mm"

@@ -13,8 +13,8 @@ from PIL import Image
 
 from slidecam.errors import UsageError
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
+from slidecam.explain.catalogue import title_of
 from slidecam.geometry import Box, LevelBox, Size, nearest_better_level
-from slidecam.inference import TITLES
 from slidecam.reports.figure import FigureClass, FigureFacts, write_figure_png
 from slidecam.reports.overlay import class_map, colored, heated, resampled, value_map
 from slidecam.reports.sidebar import HeatScale
@@ -238,7 +238,7 @@ class _Heatmap(_Overlay):
             image.levels[level], names.index(name), region, image.spec.pitch * 2**level
         )
         heat = resampled(values, part, (pixels.shape[0], pixels.shape[1]), corner)
-        title = TITLES.get(record["method"], record["method"])
+        title = title_of(record["method"])
         scale = _heat_scale(title, record, names.index(name), signed=image.spec.signed)
         return heated(pixels, heat, signed=image.spec.signed), FigureFacts(
             "", f"{title} for {name}", None, heat=scale

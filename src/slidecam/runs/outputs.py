@@ -9,7 +9,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from slidecam.inference import THRESHOLDED
+from slidecam.explain.catalogue import method_for
 from slidecam.store import RUN_FILE, STORE_FOLDER
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def painting(request: MapRequest | None, spec: PredictSpec) -> dict[str, Any]:
         "methods": list(request.methods),
         "scales": {method: list(scale) for method, scale in scales.items() if scale is not None},
     }
-    if THRESHOLDED.keys() & set(request.methods):
+    if any(method_for(name).thresholds for name in request.methods):
         told |= {
             "threshold": spec.heatmap_threshold,
             "threshold scope": spec.heatmap_threshold_scope,

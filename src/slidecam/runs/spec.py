@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from slidecam.errors import UsageError
+from slidecam.explain.catalogue import slide_methods
 from slidecam.geometry import Size
-from slidecam.inference import TITLES
 from slidecam.sources import COARSEST, FINEST, reader_names
 from slidecam.thresholds import parse_threshold
 from slidecam.viewing import AXES
@@ -154,9 +154,10 @@ class PredictSpec:
 
 
 def _check_scale(method: str, low: float, high: float) -> None:
-    if method != EVERY_METHOD and method not in TITLES:
+    if method != EVERY_METHOD and method not in slide_methods():
         raise UsageError(
-            f"a scale for {method!r}: there is no such heatmap.", f"Use one of {', '.join(TITLES)}."
+            f"a scale for {method!r}: there is no such heatmap.",
+            f"Use one of {', '.join(slide_methods())}.",
         )
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UsageError(

@@ -12,8 +12,9 @@ from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
 from slidecam.close_up.methods import choose_methods
+from slidecam.explain.catalogue import slide_methods
 from slidecam.explain.neighbours import has_neighbours
-from slidecam.inference import TITLES, choose_device
+from slidecam.inference import choose_device
 from slidecam.models import open_bundle
 from slidecam.prediction.model import WarmClassifiers
 from slidecam.prediction.overview import calibration_words
@@ -125,7 +126,7 @@ class Service:
             "methods": {
                 "pictures": list(self.methods),
                 "titles": self._titles(),
-                "slides": dict(TITLES),
+                "slides": {name: one.title for name, one in slide_methods().items()},
             },
             "colours": colours_told(),
             "roots": [str(root) for root in self.orders.roots.given],

@@ -15,7 +15,7 @@ from slidecam.drawing.heat import heat_colors
 from slidecam.errors import StoreError
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.exchange.volume_zarr import VolumeHeatmap, read_volume_ome_zarr
-from slidecam.inference import TITLES
+from slidecam.explain.catalogue import title_of
 from slidecam.runs.tiles import TileTable
 from slidecam.server.http_errors import RequestError
 from slidecam.store import RunStore, read_run
@@ -115,7 +115,7 @@ def _heatmap_told(path: Path, heatmap: HeatmapImage | VolumeHeatmap) -> dict[str
     return {
         "name": path.name.removesuffix(".ome.zarr"),
         "method": method,
-        "title": TITLES.get(method, method),
+        "title": title_of(method),
         "signed": heatmap.spec.signed,
         "classes": list(heatmap.spec.class_names),
         **_raster_told(heatmap),
