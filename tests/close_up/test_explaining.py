@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,6 +65,37 @@ def test_a_close_up_holds_raw_maps_probabilities_and_curves(
     page = (tmp_path / "out/panel.html").read_text(encoding="utf-8")
     assert page.count("data:image/png") == 4 * (4 + 1)
     assert "Research use only" in page
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_what_is_told_of_a_method_is_told_of_every_tile(
+    sample_data: Path, tmp_path: Path, order: tuple[int, int]
+) -> None:
+    places = ((1980, 2240), (300, 300))
+    of_each: list[dict[str, Any]] = []
+    for number, at in enumerate((*((place,) for place in places), [places[i] for i in order])):
+        spec = CloseUpSpec(
+            methods=("dt-gradcam", "lime", "score-cam"),
+            settings=QUICK,
+            tiles=TileChoice(at=tuple(at)),
+            curves=None,
+        )
+        out = tmp_path / str(number)
+        result_of(explain_tiles(sample_data / "slide.tif", sample_data / "bundle", out, spec))
+        of_each.append(json.loads((out / "explanation.json").read_text(encoding="utf-8")))
+    alone, both = of_each[:2], of_each[2]
+    for method, facts in both["facts"].items():
+        assert facts == [alone[place]["facts"][method][0] for place in order]
+    variances = [each["methods"]["lime"]["explained variance"] for each in alone]
+    assert variances[0] != variances[1]
+    told = both["methods"]["lime"]
+    assert told["explained variance"] == min(variances)
+    assert told["typical explained variance"] == pytest.approx(sum(variances) / 2)
+    assert both["methods"]["dt-gradcam"]["thresholds"] == [
+        alone[place]["methods"]["dt-gradcam"]["thresholds"] for place in order
+    ]
+    page = (tmp_path / "2" / "panel.html").read_text(encoding="utf-8")
+    assert f"explained variance: {min(variances):.4g} at worst" in page
 
 
 def test_without_a_class_each_tile_is_explained_for_what_it_was_predicted_as(

@@ -107,7 +107,7 @@ def explain(
     """
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.cli.output import places
+        from slidecam.cli.output import places, spreads_in_words
         from slidecam.close_up import CloseUpSpec, TileChoice, compare_models, explain_tiles
         from slidecam.faithfulness.curves import CurveSpec
 
@@ -134,11 +134,14 @@ def explain(
             overwrite=overwrite,
         )
         if len(model) == 1:
-            found = terminal.walk(explain_tiles(source, model[0], out, spec))
+            looked = {"": terminal.walk(explain_tiles(source, model[0], out, spec))}
         else:
-            found, *_others = terminal.walk(compare_models(source, model, out, spec)).values()
+            looked = terminal.walk(compare_models(source, model, out, spec))
         if json:
-            terminal.line({"event": "Explained", "tiles": len(found.tiles), "out": str(out)})
+            tiles = len(next(iter(looked.values())).tiles)
+            terminal.line({"event": "Explained", "tiles": tiles, "out": str(out)})
+        for line in spreads_in_words(looked):
+            terminal.say(line)
         terminal.look_at(out / "panel.html", out / "panel.png")
 
 

@@ -12,6 +12,7 @@ import typer
 from nibabel.orientations import aff2axcodes
 
 from slidecam.errors import SpacingError, UsageError
+from slidecam.explain.facts import Spread, facts_in_words
 from slidecam.geometry import Size
 from slidecam.models import Bundle, find_bundles, make_bundle
 from slidecam.runs.spec import EVERY_METHOD
@@ -19,6 +20,9 @@ from slidecam.sources import open_source, settle_spacing
 from slidecam.sources.samples import sample_folders
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from slidecam.close_up.explaining import CloseUp
     from slidecam.models import BundleSpec
     from slidecam.sources import Source, SourceFacts
 
@@ -208,3 +212,13 @@ def size_shown(text: str | None) -> Size | None:
     if match is None:
         raise UsageError(f"--shown {text!r} is no size.", "Pass --shown 40000x30000, in pixels.")
     return Size(int(match[1]), int(match[2]))
+
+
+def spreads_in_words(looked: Mapping[str, CloseUp]) -> Iterator[str]:
+    """Yield a line for each method, of each model by name, whose facts differ from tile to tile."""
+    for model, found in looked.items():
+        for method, facts in found.method_facts().items():
+            spreads = {name: each for name, each in facts.items() if isinstance(each, Spread)}
+            if spreads:
+                told = f"{model}: {method}" if model else method
+                yield f"{told}, of {len(found.tiles)} tiles: {facts_in_words(spreads)}"

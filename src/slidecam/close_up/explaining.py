@@ -15,6 +15,7 @@ from slidecam.close_up.tiles import BATCH, TileChoice, choose_tiles
 from slidecam.errors import UsageError
 from slidecam.exchange.manifest import strict_json
 from slidecam.explain.baselines import BASELINES
+from slidecam.explain.facts import facts_of_tiles, facts_record
 from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
 from slidecam.faithfulness.curves import CurveSpec, curves
 from slidecam.faithfulness.mapping import enlarged, refuse_no_numbers
@@ -86,7 +87,7 @@ class CloseUp:
     maps
         By method, of each tile: float32, (classes of the tile, h, w), raw.
     facts
-        By method: passes and whatever must be said beside its maps.
+        By method, of each tile: passes and whatever must be said beside its map.
     neighbours
         Of a graph of cells: for each tile and class what its neighbours add to the logit; else
         empty.
@@ -97,8 +98,12 @@ class CloseUp:
     probabilities: NDArray[np.float32]
     classes: tuple[tuple[int, ...], ...]
     maps: Mapping[str, list[NDArray[np.float32]]]
-    facts: Mapping[str, Mapping[str, Any]]
+    facts: Mapping[str, Sequence[Mapping[str, Any]]]
     neighbours: tuple[tuple[NeighbourAccount, ...], ...] = ()
+
+    def method_facts(self) -> dict[str, dict[str, Any]]:
+        """Return what must be said of each method's maps of all tiles; see `facts_of_tiles`."""
+        return {name: facts_of_tiles(each) for name, each in self.facts.items()}
 
 
 def explain_tiles(
@@ -183,16 +188,16 @@ def explained(
     )
     wanted = choose(logits)
     maps: dict[str, list[NDArray[np.float32]]] = {}
-    facts: dict[str, Mapping[str, Any]] = {}
+    facts: dict[str, list[Mapping[str, Any]]] = {}
     for name, chosen in methods.items():
-        maps[name] = []
+        maps[name], facts[name] = [], []
         for number, tile in enumerate(torch.split(pixels, 1)):
             with chosen.explainer(classifier) as explainer:
                 explanation: Explanation = yield from explainer.steps(tile, wanted[number])
             found = explanation.maps[0].detach().float().cpu().numpy()
             refuse_no_numbers(found, name, [number] * len(found))
             maps[name].append(found)
-            facts[name] = {**explanation.facts, "passes": explanation.passes}
+            facts[name].append({**explanation.facts, "passes": explanation.passes})
     probabilities = classifier.probabilities(logits)
     neighbours = _neighbours(classifier, pixels, wanted) if has_neighbours(classifier) else ()
     return CloseUp(
@@ -218,7 +223,7 @@ def panel_rows(
     spec: CloseUpSpec,
 ) -> list[PanelRow]:
     """Return a row of the panel for each class of one tile."""
-    names, rows = classifier.card.class_names, []
+    names, rows, facts = classifier.card.class_names, [], found.method_facts()
     for place, index in enumerate(found.classes[number]):
         maps = {name: found.maps[name][number][place] for name in methods}
         probability = float(found.probabilities[number, index])
@@ -238,7 +243,7 @@ def panel_rows(
                         method.method.title,
                         maps[name],
                         signed=method.method.signed,
-                        facts=found.facts[name],
+                        facts=facts[name],
                     )
                     for name, method in methods.items()
                 ),
@@ -322,7 +327,8 @@ def _record(card: Card, found: CloseUp) -> dict[str, Any]:
     tiles = found.tiles
     return {
         "model": card.name,
-        "methods": {name: dict(facts) for name, facts in found.facts.items()},
+        "methods": {name: facts_record(facts) for name, facts in found.method_facts().items()},
+        "facts": {name: [dict(each) for each in facts] for name, facts in found.facts.items()},
         "notes": list(tiles.notes),
         "tiles": [
             {

@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from slidecam.errors import ExplanationError, UsageError
+from slidecam.explain.facts import facts_of_tiles, facts_record
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -98,7 +99,7 @@ class TileMaps:
     maps
         (N, h, w), float32, raw.
     passes, facts
-        As in `Explanation`, of the first tiles.
+        As in `Explanation`: the most passes, and the worst beside the typical where tiles differ.
     """
 
     maps: NDArray[np.float32]
@@ -128,18 +129,20 @@ def maps_of_tiles(
         If the method refuses, or gives something that is no number.
     """
     maps: NDArray[np.float32] | None = None
-    first: Explanation | None = None
+    told: list[Explanation] = []
     with explainer:
         for index, some in _same_class(classes, batch):
             explanation = yield from explainer.steps(pixels[some], [index])
             values = explanation.maps[:, 0].detach().float().cpu().numpy()
             refuse_no_numbers(values, explanation.method, some)
-            if maps is None or first is None:
-                maps, first = np.empty((len(classes), *values.shape[1:]), np.float32), explanation
+            if maps is None:
+                maps = np.empty((len(classes), *values.shape[1:]), np.float32)
             maps[some] = values
-    if maps is None or first is None:
+            told.append(explanation)
+    if maps is None:
         raise UsageError("there is no tile to explain.", "Name at least one.")
-    return TileMaps(maps, first.passes, first.facts)
+    facts = facts_record(facts_of_tiles([each.facts for each in told]))
+    return TileMaps(maps, max(each.passes for each in told), facts)
 
 
 def explained_classes(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from slidecam.explain.facts import facts_in_words
 from slidecam.files import replacing
 from slidecam.pages import picture_uri, write_page
 from slidecam.reports.panel_rows import method_scales, overlaid, scale_ends
@@ -55,17 +56,7 @@ def write_panel(rows: Sequence[PanelRow], folder: Path, *, title: str, left_out:
 
 
 def _method_facts(rows: Sequence[PanelRow]) -> list[dict[str, Any]]:
-    return [
-        {
-            "title": each.heading,
-            "facts": ", ".join(f"{key}: {_shown(value)}" for key, value in each.facts.items()),
-        }
-        for each in rows[0].maps
-    ]
-
-
-def _shown(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return [{"title": each.heading, "facts": facts_in_words(each.facts)} for each in rows[0].maps]
 
 
 def _told(row: PanelRow, scales: Mapping[str, float]) -> dict[str, Any]:

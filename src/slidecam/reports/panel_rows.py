@@ -32,7 +32,7 @@ class PanelMap:
     signed
         Whether negative values speak against the class.
     facts
-        What must be said beside the map.
+        What must be said of the method's maps of all tiles; see `facts_of_tiles`.
     model
         Whose map it is, where several models are compared.
     """

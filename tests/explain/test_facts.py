@@ -1,0 +1,44 @@
+"""Facts of several tiles hide none of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from slidecam.explain.facts import Spread, facts_in_words, facts_of_tiles, facts_record
+
+TILES = (
+    {"seed": 3, "explained variance": 0.71, "completeness gap": 0.02, "thresholds": [[0.4]]},
+    {"seed": 3, "explained variance": 0.13, "completeness gap": 0.31, "thresholds": [[0.9]]},
+    {"seed": 3, "explained variance": 0.55, "completeness gap": 0.07, "thresholds": [[0.2]]},
+)
+
+
+def test_the_worst_stands_beside_the_typical_and_lists_keep_every_tile() -> None:
+    assert facts_of_tiles(TILES) == {
+        "seed": 3,
+        "explained variance": Spread(0.13, 0.55),
+        "completeness gap": Spread(0.31, 0.07),
+        "thresholds": [[[0.4]], [[0.9]], [[0.2]]],
+    }
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 0, 1)])
+def test_which_tile_comes_last_changes_nothing(order: tuple[int, ...]) -> None:
+    record = facts_record(facts_of_tiles([TILES[place] for place in order]))
+    assert (record["explained variance"], record["typical explained variance"]) == (0.13, 0.55)
+    assert (record["completeness gap"], record["typical completeness gap"]) == (0.31, 0.07)
+
+
+def test_facts_of_one_tile_are_its_own() -> None:
+    assert facts_record(facts_of_tiles(TILES[:1])) == TILES[0]
+
+
+def test_a_tile_that_could_not_be_measured_leaves_the_others() -> None:
+    facts = facts_of_tiles([{"lowest": None}, {"lowest": 0.8}, {"lowest": 0.6}])
+    assert facts == {"lowest": Spread(0.6, 0.7)}
+
+
+def test_people_read_which_is_which() -> None:
+    assert facts_in_words({"seed": 3, "explained variance": Spread(0.131313, 0.55)}) == (
+        "seed: 3, explained variance: 0.1313 at worst, 0.55 typically"
+    )
