@@ -8,7 +8,7 @@ SCREEN := $(if $(shell command -v xvfb-run 2>/dev/null),xvfb-run -a -s "-screen 
 # A Groovy 4 runtime for the tests of the QuPath scripts: its jars come inside this npm package; Debian's own is too old.
 GROOVY := npm-groovy-lint@15.2.2
 
-.PHONY: demo test lint bench groovy clean
+.PHONY: demo test lint bench groovy manifest clean
 
 demo: $(VENV)/.demo
 	$(BIN)/slidecam demo --out demo-output
@@ -23,6 +23,11 @@ lint: $(VENV)/.test
 	$(BIN)/lint-imports
 
 groovy: .groovy/.$(GROOVY)
+
+# napari.yaml names the files that napari asks slidecam for; they follow from the readers.
+manifest: $(VENV)/.test
+	$(BIN)/python -c "from pathlib import Path; from slidecam.plugin.reading import with_patterns; \
+	path = Path('napari.yaml'); path.write_text(with_patterns(path.read_text('utf-8')), 'utf-8')"
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/end_to_end.py

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.models.backbones import Backend
-
 
 @dataclass(frozen=True)
 class Small:
@@ -53,7 +51,7 @@ class Small:
         """Return a new copy, to do with as one likes."""
         return _network(self)
 
-    def classifier(self, backend: Backend = "folded") -> Classifier:
+    def classifier(self, backend: str = "folded") -> Classifier:
         return classifier_for(_network(self), self.card, torch.device("cpu"), backend=backend)
 
     def tiles(self, count: int) -> torch.Tensor:

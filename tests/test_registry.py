@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from slidecam.explain.catalogue import CATALOGUE
+from slidecam.models.architectures import ARCHITECTURES
+from slidecam.models.backbones import BACKENDS
 from slidecam.registry import Entry, Registry, load
+from slidecam.sources import READERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,3 +147,20 @@ def test_what_is_installed_later_is_found_when_looked_for_again(install: Install
 
 def test_an_address_is_imported_when_it_is_loaded() -> None:
     assert load("math:hypot")(3, 4) == 5
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [*READERS.own, *CATALOGUE.own, *ARCHITECTURES.own, *BACKENDS.own],
+    ids=lambda entry: entry.name,
+)
+def test_every_address_in_our_tables_leads_somewhere(entry: Entry) -> None:
+    found = [value for value in vars(entry).values() if isinstance(value, str) and ":" in value]
+    for address in found:
+        assert callable(load(address))
+    assert found
+
+
+@pytest.mark.parametrize("registry", [READERS, CATALOGUE, ARCHITECTURES, BACKENDS])
+def test_nothing_that_is_installed_here_breaks_a_registry(registry: Registry[Entry]) -> None:
+    assert registry.broken == ()

@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from slidecam.models import Classifier
-    from slidecam.models.backbones import Backend
 
 CLASSES = (0, 2)
 RIVAL = 1
-BACKENDS: tuple[Backend, ...] = ("eager", "folded")
+BACKENDS: tuple[str, ...] = ("eager", "folded")
 CPU = torch.device("cpu")
 
 THEIRS: Mapping[str, Any] = {
@@ -140,7 +139,7 @@ def card_for(case: Case) -> Card:
 
 
 @cache
-def classifier_of(case: Case, backend: Backend) -> Classifier:
+def classifier_of(case: Case, backend: str) -> Classifier:
     return classifier_for(trained_a_little(case), card_for(case), CPU, backend=backend)
 
 
@@ -260,7 +259,7 @@ def scaled(maps: torch.Tensor) -> torch.Tensor:
 
 
 def distances(
-    case: Case, backend: Backend, pixels: torch.Tensor, theirs: Mapping[tuple[str, int], Looked]
+    case: Case, backend: str, pixels: torch.Tensor, theirs: Mapping[tuple[str, int], Looked]
 ) -> np.ndarray[Any, Any]:
     """Return how far each map (methods and classes, B) is from theirs, by its largest value.
 

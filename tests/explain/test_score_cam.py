@@ -24,11 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.models import Classifier
-    from slidecam.models.backbones import Backend
     from small_networks import MakeSmall, Small
 
 CLASSES = (0, 2)
-BACKENDS: tuple[Backend, ...] = ("eager", "folded")
+BACKENDS: tuple[str, ...] = ("eager", "folded")
 
 
 def their_maps(

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models.conftest import MakeCard
-    from slidecam.models.backbones import Backend
 
 CPU = torch.device("cpu")
 BACKENDS = ("eager", "folded")
@@ -70,7 +69,7 @@ def test_pixels_stay_as_they_lie_and_are_not_changed(make_card: MakeCard) -> Non
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_named_layer_splits_a_network_without_halves(
-    gather: nn.Module, make_card: MakeCard, backend: Backend
+    gather: nn.Module, make_card: MakeCard, backend: str
 ) -> None:
     card = make_card(split="features")
     classifier = classifier_for(gather, card, CPU, backend=backend)
@@ -293,7 +292,7 @@ def test_the_callers_autocast_does_not_reach_in(gather: nn.Module, make_card: Ma
 @pytest.mark.parametrize(("architecture", "prefix"), [("timm/test_vit", 1), ("timm/test_vit4", 1)])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_transformers_have_a_map_of_their_patches(
-    make_card: MakeCard, tmp_path: Path, architecture: str, prefix: int, backend: Backend
+    make_card: MakeCard, tmp_path: Path, architecture: str, prefix: int, backend: str
 ) -> None:
     network = build_network(architecture, {"img_size": 32, "patch_size": 8}, 3, tmp_path)
     classifier = classifier_for(network, make_card(), CPU, backend=backend)
@@ -393,7 +392,7 @@ def test_pixels_that_are_normalised_already_give_the_same_pass(
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_logits_hang_on_pixels_that_require_gradients(
-    gather: nn.Module, make_card: MakeCard, backend: Backend, precision: Any
+    gather: nn.Module, make_card: MakeCard, backend: str, precision: Any
 ) -> None:
     classifier = classifier_for(gather, make_card(split="features"), CPU, precision, backend)
     pixels = normalised(tiles(), make_card())
@@ -472,7 +471,7 @@ def test_devices_that_are_not_there_are_refused(gather: nn.Module, make_card: Ma
     with pytest.raises(DeviceError, match="fp8"):
         classifier_for(gather, make_card(), CPU, precision="fp8")  # type: ignore[arg-type]
     with pytest.raises(DeviceError, match="onnx"):
-        classifier_for(gather, make_card(), CPU, backend="onnx")  # type: ignore[arg-type]
+        classifier_for(gather, make_card(), CPU, backend="onnx")
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from npe2 import PluginManager, PluginManifest
 
+from slidecam.plugin import reading
 from slidecam.plugin.areas import shapes_layer
 from slidecam.plugin.overlays import class_layer, heat_layers
 from slidecam.plugin.placing import Placing
+from slidecam.plugin.reading import with_patterns
 
 if TYPE_CHECKING:
     from slidecam.plugin.open_run import ShownRun
@@ -52,6 +54,26 @@ def test_the_manifest_is_valid_and_named_as_the_distribution() -> None:
 def test_every_command_leads_to_something_callable(command: object) -> None:
     module, _, name = str(getattr(command, "python_name", "")).partition(":")
     assert callable(getattr(import_module(module), name))
+
+
+def test_napari_asks_for_what_the_readers_read_and_leaves_pictures_to_others() -> None:
+    text = TOP.read_text(encoding="utf-8")
+    assert with_patterns(text) == text, "make manifest"
+    (reader,) = manifest().contributions.readers or []
+    assert {"*.svs", "*.nii.gz", "*.zarr", "run.json"} < set(reader.filename_patterns)
+    assert not {"*.png", "*.jpg"} & set(reader.filename_patterns)
+
+
+def test_a_reader_that_comes_and_one_that_goes_change_one_line_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = TOP.read_text(encoding="utf-8")
+    without = text.replace("        - '*.ndpi'\n", "        - '*.gone'\n")
+    assert sorted(with_patterns(without).splitlines()) == sorted(text.splitlines())
+    monkeypatch.setattr(reading, "slide_suffixes", lambda **_options: (".czi",))
+    changed = with_patterns(text)
+    assert "        - '*.czi'\n" in changed
+    assert "*.svs" not in changed
 
 
 def test_every_command_is_contributed_somewhere() -> None:

@@ -437,7 +437,7 @@ def doctor(json: Json = False) -> None:
     from slidecam.cli.checkup import examine
 
     findings = examine()
-    Terminal(json=json).rows("checks", [finding.told() for finding in findings])
+    Terminal(json=json).rows("checks", [finding.to_row() for finding in findings])
     raise typer.Exit(
         EXIT_FAILED if any(finding.needed and not finding.well for finding in findings) else 0
     )

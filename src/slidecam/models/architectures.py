@@ -2,23 +2,23 @@
 
 One of our own is any ``nn.Module`` class that takes ``num_classes`` and the card's
 ``architecture_args`` as keywords and has timm's two halves, ``forward_features`` (pixels to
-activation map) and ``forward_head`` (map to logits); to add one, write it in a module here and name
-it in `ARCHITECTURES`.
+activation map) and ``forward_head`` (map to logits). To add one, write it in a module here and name
+it in `ARCHITECTURES`; in another package, name an `Architecture` by an entry point of the group
+``slidecam.architectures``.
 """
 
 from __future__ import annotations
 
 import difflib
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import timm
 import torch
 
 from slidecam.errors import CardError
-from slidecam.models.cell_graph import CellGraph, resnet18_gcn
-from slidecam.models.small_networks import PocketResNet, SimpleCNN
-from slidecam.models.timm_networks import RESERVED, DALAResNet50, DenseHead
+from slidecam.models.timm_networks import RESERVED
+from slidecam.registry import Entry, Registry, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,17 +28,36 @@ if TYPE_CHECKING:
 
 TIMM = "timm/"
 
-ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
-    {
-        "slidecam/pocket_resnet": PocketResNet,
-        "slidecam/simple_cnn": SimpleCNN,
-        "slidecam/dala_resnet50": DALAResNet50,
-        "slidecam/dense_head": DenseHead,
-        "slidecam/resnet18_gcn": resnet18_gcn,
-        "slidecam/cell_graph": CellGraph,
-    }
+
+@dataclass(frozen=True)
+class Architecture(Entry):
+    """A network that cards can name.
+
+    Attributes
+    ----------
+    network
+        The ``nn.Module`` class, or what makes one; or its ``module:attribute``. It takes
+        ``num_classes`` and the card's ``architecture_args`` as keywords.
+    """
+
+    network: Callable[..., nn.Module] | str
+
+
+_HERE = "slidecam.models"
+
+ARCHITECTURES: Registry[Architecture] = Registry(
+    "slidecam.architectures",
+    Architecture,
+    (
+        Architecture("slidecam/pocket_resnet", f"{_HERE}.small_networks:PocketResNet"),
+        Architecture("slidecam/simple_cnn", f"{_HERE}.small_networks:SimpleCNN"),
+        Architecture("slidecam/dala_resnet50", f"{_HERE}.timm_networks:DALAResNet50"),
+        Architecture("slidecam/dense_head", f"{_HERE}.timm_networks:DenseHead"),
+        Architecture("slidecam/resnet18_gcn", f"{_HERE}.cell_graph:resnet18_gcn"),
+        Architecture("slidecam/cell_graph", f"{_HERE}.cell_graph:CellGraph"),
+    ),
 )
-"""Slidecam's own networks by the name that a card gives them."""
+"""Slidecam's own networks, and other packages', by the name that a card gives them."""
 
 _REFUSALS = (TypeError, ValueError, KeyError, AttributeError, AssertionError, RuntimeError)
 """What networks raise for arguments they cannot be built from; timm has no error of its own."""
@@ -51,9 +70,9 @@ def full_name(architecture: str) -> str:
 
 def is_known(architecture: str) -> bool:
     """Whether ``architecture``, as cards write it, can be built."""
-    return architecture in ARCHITECTURES or (
-        architecture.startswith(TIMM) and bool(timm.is_model(architecture.removeprefix(TIMM)))
-    )
+    if architecture in ARCHITECTURES:
+        return True
+    return architecture.startswith(TIMM) and bool(timm.is_model(architecture.removeprefix(TIMM)))
 
 
 def build_network(
@@ -100,7 +119,8 @@ def build_network(
 
 def _build(architecture: str, args: Mapping[str, object], classes: int) -> nn.Module:
     if architecture in ARCHITECTURES:
-        return ARCHITECTURES[architecture](num_classes=classes, **args)
+        build = resolve(ARCHITECTURES[architecture].network)
+        return cast("nn.Module", build(num_classes=classes, **args))
     create: Callable[..., nn.Module] = timm.create_model
     return create(architecture.removeprefix(TIMM), pretrained=False, num_classes=classes, **args)
 

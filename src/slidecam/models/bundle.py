@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from slidecam.models.backbones import Backend, Precision
+    from slidecam.models.backbones import Precision
     from slidecam.models.classifier import Classifier
 
 Kind = Literal["slidecam", "wsinfer", "wsinfer-torchscript"]
@@ -108,7 +108,7 @@ class Bundle:
         self,
         device: torch.device | str = "cpu",
         precision: Precision = "fp32",
-        backend: Backend = "folded",
+        backend: str = "folded",
     ) -> Classifier:
         """Return the classifier, ready to run; see `classifier_for`.
 

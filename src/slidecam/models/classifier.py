@@ -10,24 +10,23 @@ import torch
 from torch.nn.functional import interpolate
 
 from slidecam.errors import CardError, ExplanationError
-from slidecam.models.backbones import arithmetic, check_device, laid_out
+from slidecam.models.backbones import BACKENDS, arithmetic, check_device, laid_out
 from slidecam.models.linear_head import find_linear_head
 from slidecam.models.variants import (
     REFUSALS,
     Variant,
     agrees,
     find_cut,
-    folded,
-    is_script,
     plain_copy,
 )
+from slidecam.registry import resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor, nn
 
-    from slidecam.models.backbones import Backend, Precision
+    from slidecam.models.backbones import Precision
     from slidecam.models.card import Card
     from slidecam.models.linear_head import LinearHead
     from slidecam.models.splits import ClassifierPass, NetworkSplit, Through
@@ -142,7 +141,7 @@ def classifier_for(
     card: Card,
     device: torch.device,
     precision: Precision = "fp32",
-    backend: Backend = "folded",
+    backend: str = "folded",
     *,
     path: Path | str | None = None,
 ) -> Classifier:
@@ -160,10 +159,10 @@ def classifier_for(
     device, precision
         Where and how exactly to compute. ``bf16`` is for the backbone, the head stays in float32.
     backend
-        ``eager`` runs the network as it is; ``folded`` folds batch norms into convolutions and lays
-        memory out channels last. Either is compared with the plain network on two tiles of noise;
-        what differs by more than `variants.AGREEMENT` is not used, and `Classifier.backend` says
-        what is.
+        One of `BACKENDS`: ``eager`` runs the network as it is; ``folded`` folds batch norms into
+        convolutions and lays memory out channels last. Each is compared with the plain network on
+        two tiles of noise; what differs by more than `variants.AGREEMENT` is not used, and
+        `Classifier.backend` says what is.
     path
         The card's file, for messages; None for its name.
 
@@ -184,10 +183,9 @@ def classifier_for(
     if reference is None:
         _refuse_named(card, where)
         chosen = Variant(plain, "torch, eager, not split", whole=True)
-    elif backend == "folded" and not is_script(plain):
-        chosen = next(
-            (way for way in folded(chosen, probe) if agrees(way, probe, reference)), chosen
-        )
+    else:
+        ways = resolve(BACKENDS[backend].variants)(chosen, probe)
+        chosen = next((way for way in ways if agrees(way, probe, reference)), chosen)
     has_map = reference is not None and reference.activation is not None
     head = _head_of(chosen.split("fp32"), probe) if has_map else None
     return Classifier(

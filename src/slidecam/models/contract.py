@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from slidecam.models.backbones import Backend
     from slidecam.models.bundle import Bundle, Kind
     from slidecam.models.classifier import Classifier
 
@@ -51,7 +50,7 @@ class BundleCase:
     kind: Kind
     has_map: bool
     trust: bool = False
-    backend: Backend = "folded"
+    backend: str = "folded"
 
 
 class BundleContract:

@@ -126,8 +126,15 @@ def find_cut(
     return eager, passed
 
 
+def as_it_is(_eager: Variant, _probe: Tensor) -> tuple[Variant, ...]:
+    """Return no other way to run the network."""
+    return ()
+
+
 def folded(eager: Variant, probe: Tensor) -> Iterator[Variant]:
     """Yield faster ways to run the network, fastest first, each on a copy of its own."""
+    if is_script(eager.network):
+        return
     network = copy.deepcopy(eager.network)
     kept = None if eager.layer is None else network.get_submodule(eager.layer)
     with suppress(*REFUSALS):  # code that reads its own batch norms; they stay in place then

@@ -1,23 +1,14 @@
-"""What napari opens through slidecam: slides, runs, heatmaps, and areas drawn in QuPath.
-
-Here is what a slide or a volume needs, and no more: it lies on the screen before torch would be
-loaded. `slidecam.plugin.results` opens the rest.
-"""
+"""What napari opens through slidecam: slides, runs, heatmaps, and areas drawn in QuPath."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from slidecam.errors import SlidecamError, StoreError
-from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
-from slidecam.plugin.notices import tell, warn
-from slidecam.plugin.slide import slide_layer
-from slidecam.plugin.volume import hang, volume_layer
-from slidecam.sources import open_source
-from slidecam.sources.volume import VolumeSource
-from slidecam.store import RUN_FILE, STORE_FOLDER
+from slidecam.errors import SlidecamError
+from slidecam.plugin.notices import warn
+from slidecam.plugin.opening import is_annotations, is_heatmap, read_slide, run_folder
+from slidecam.sources import open_source, slide_suffixes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +17,8 @@ if TYPE_CHECKING:
 
     Reader = Callable[[str | Sequence[str]], list[LayerData]]
 
-GEOJSON = (".geojson", ".geojson.gz")
+RESULTS = ("*.geojson", "*.geojson.gz", "run.json")
+"""Names of what is made of slides, beside the slides' own."""
 
 
 def get_reader(path: str | Sequence[str]) -> Reader | None:
@@ -41,12 +33,8 @@ def get_reader(path: str | Sequence[str]) -> Reader | None:
     if not isinstance(path, str) or not path:
         return None
     where = Path(path)
-    if where.name.lower().endswith(GEOJSON):
-        return _reading(_result("read_annotations"))
-    if where.is_dir() and _is_heatmap(where):
-        return _reading(_result("read_heatmap"))
-    if run_folder(where) is not None:
-        return _reading(_result("read_run_folder"))
+    if is_annotations(where) or is_heatmap(where) or run_folder(where) is not None:
+        return _reading(_read_result)
     return _reading(read_slide) if _opens(path) else None
 
 
@@ -57,22 +45,11 @@ def _reading(read: Callable[[Path], list[LayerData]]) -> Reader:
     return reader
 
 
-def _result(name: str) -> Callable[[Path], list[LayerData]]:
-    """Return a reader of `slidecam.plugin.results`, which is loaded when something is read."""
+def _read_result(path: Path) -> list[LayerData]:
+    """Open what slidecam or QuPath has made of a slide, for which torch is loaded only now."""
+    from slidecam.plugin.results import read_result  # noqa: PLC0415  (loads torch: slides do without)
 
-    def read(path: Path) -> list[LayerData]:
-        layers: list[LayerData] = getattr(import_module("slidecam.plugin.results"), name)(path)
-        return layers
-
-    return read
-
-
-def _is_heatmap(path: Path) -> bool:
-    try:
-        read_heatmap_ome_zarr(path)
-    except StoreError:
-        return False
-    return True
+    return read_result(path)
 
 
 def _opens(path: str) -> bool:
@@ -88,33 +65,19 @@ def _opens(path: str) -> bool:
     return True
 
 
-def read_slide(path: Path) -> list[LayerData]:
-    """Open a slide or a volume, and tell what must be known of it."""
-    source = open_source(path)
-    if isinstance(source, VolumeSource):
-        for note in source.facts.notes:
-            tell(note)
-        viewer = shown_viewer()
-        if viewer is not None:
-            hang(viewer)
-        return [volume_layer(source)]
-    source.close()
-    layer, notes = slide_layer(path)
-    for note in notes:
-        warn(note)
-    return [layer]
+def filename_patterns() -> list[str]:
+    """Return the names of the files that napari asks us for, as `napari.yaml` lists them."""
+    return [*(f"*{suffix}" for suffix in slide_suffixes(for_viewers=True)), *RESULTS]
 
 
-def run_folder(path: Path) -> Path | None:
-    """Return the slide's output folder that ``path`` is or lies in, or None."""
-    for folder in (path, path.parent):
-        if (folder / STORE_FOLDER).is_dir() and (folder / RUN_FILE).is_file():
-            return folder
-    return None
+def with_patterns(manifest: str) -> str:
+    """Return the text of `napari.yaml` with the patterns that the readers call for.
 
-
-def shown_viewer() -> Any:  # noqa: ANN401  (napari's viewer)
-    """Return the viewer that the user looks at, if there is one."""
-    from napari import current_viewer  # noqa: PLC0415  (loads Qt's half of napari, which a reader in a script lacks)
-
-    return current_viewer()
+    Those that are there keep their order. ``make manifest`` writes it; a test compares.
+    """
+    head, mark, rest = manifest.partition("      filename_patterns:\n")
+    lines = rest.splitlines(keepends=True)
+    count = next(number for number, line in enumerate(lines) if not line.startswith("        - "))
+    wanted = [f"        - '{pattern}'\n" for pattern in filename_patterns()]
+    kept = [line for line in lines[:count] if line in wanted]
+    return "".join([head, mark, *dict.fromkeys([*kept, *wanted]), *lines[count:]])

@@ -7,12 +7,27 @@ from pathlib import Path
 from slidecam.plugin.areas import annotation_layer
 from slidecam.plugin.notices import tell, warn
 from slidecam.plugin.open_run import ShownRun, read_shown
+from slidecam.plugin.opening import (
+    is_annotations,
+    is_heatmap,
+    read_slide,
+    run_folder,
+    shown_viewer,
+)
 from slidecam.plugin.overlays import heat_layers, run_layers
 from slidecam.plugin.placing import Placing
-from slidecam.plugin.reading import read_slide, run_folder, shown_viewer
 from slidecam.plugin.slide import KEY, LayerData, SlideFacts, slide_layer
 from slidecam.plugin.volume_run import is_volume_run, volume_heat_layers, volume_run_layers
 from slidecam.store import read_run
+
+
+def read_result(path: Path) -> list[LayerData]:
+    """Open areas by class, a heatmap, or a run."""
+    if is_annotations(path):
+        return read_annotations(path)
+    if is_heatmap(path):
+        return read_heatmap(path)
+    return read_run_folder(path)
 
 
 def read_run_folder(path: Path) -> list[LayerData]:

@@ -22,8 +22,8 @@ from slidecam.plugin.areas import AREA_TYPES, corners_of
 from slidecam.plugin.cells import NO_TILE
 from slidecam.plugin.live import LiveOverlays
 from slidecam.plugin.open_run import read_shown
+from slidecam.plugin.opening import run_folder
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY, class_raster, heat_layers, run_layers
-from slidecam.plugin.reading import run_folder
 from slidecam.plugin.slide import KEY, SlideFacts, facts_of
 from slidecam.plugin.volume_run import volume_run_layers
 from slidecam.runs import most_suspicious

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import SlideFailedError, UsageError
@@ -20,6 +21,7 @@ from slidecam.prediction.volumes import write_volume
 from slidecam.runs.outputs import QUPATH_FOLDER, clear_leftovers, painting
 from slidecam.runs.summary import summarise_classes
 from slidecam.runs.tiles import TileTable
+from slidecam.sources import reader_packages
 from slidecam.store import Status, read_run, write_run
 
 if TYPE_CHECKING:
@@ -33,11 +35,8 @@ if TYPE_CHECKING:
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources.discovery import FoundSlide
 
-PACKAGES = (
-    *("slidecam", "torch", "timm", "numpy", "zarr"),
-    *("openslide-python", "tiffslide", "pillow", "nibabel", "pydicom", "pynrrd"),
-)
-"""Whose versions `run.json` records: each of them can move the last digits of a result."""
+PACKAGES = ("slidecam", "torch", "timm", "numpy", "zarr")
+"""Whose versions `run.json` records beside the readers': each can move a result's last digits."""
 
 TRY_AGAIN = "run.json lists the tiles and why. Repeat the call with --resume to try them again."
 
@@ -94,8 +93,17 @@ def _record(
         "painting": painting(model.request, spec),
         "device": str(model.classifier.device),
         "machine": {"system": platform.platform(), "python": platform.python_version()},
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": _versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what classifies and what reads; a reader may lack its library."""
+    found: dict[str, str] = {}
+    for package in (*PACKAGES, *reader_packages()):
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _volume_record(ready: Prepared) -> dict[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from slidecam.inference import MapRequest
     from slidecam.models import Bundle, Classifier
-    from slidecam.models.backbones import Backend, Precision
+    from slidecam.models.backbones import Precision
     from slidecam.runs.spec import PredictSpec
 
 KEPT_WARM = 2
@@ -61,7 +61,7 @@ class WarmClassifiers:
         self._lock = Lock()
 
     def classifier(
-        self, bundle: Bundle, device: torch.device, precision: Precision, backend: Backend
+        self, bundle: Bundle, device: torch.device, precision: Precision, backend: str
     ) -> Classifier:
         """Return a bundle's classifier, proven by one tile when it is loaded.
 

@@ -1,6 +1,7 @@
 """Slides and pictures: opened by content, read region by region from any thread."""
 
 from slidecam.pixels import GLASS, RGB
+from slidecam.sources._registry import READERS, Reader, reader_packages, slide_suffixes
 from slidecam.sources.opening import open_source, reader_names
 from slidecam.sources.overview import Overview
 from slidecam.sources.qupath_view import shown_corner
@@ -11,14 +12,18 @@ __all__ = [
     "COARSEST",
     "FINEST",
     "GLASS",
+    "READERS",
     "RGB",
     "Overview",
+    "Reader",
     "SettledSpacing",
     "Source",
     "SourceFacts",
     "open_source",
     "read_spacings",
     "reader_names",
+    "reader_packages",
     "settle_spacing",
     "shown_corner",
+    "slide_suffixes",
 ]

@@ -46,6 +46,11 @@ def vendor_of(probe: Probe) -> str | None:
     return openslide.OpenSlide.detect_format(str(path)) if path else None
 
 
+def check() -> str:
+    """Return OpenSlide's version, for ``slidecam doctor``."""
+    return f"OpenSlide {openslide.__library_version__}"
+
+
 def open_slide(probe: Probe) -> Source:
     """Open a slide with OpenSlide; UnreadableSourceError if it cannot."""
     path = _slide_file(probe)

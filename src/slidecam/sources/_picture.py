@@ -5,10 +5,13 @@ Of several frames the first.
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from io import BytesIO
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from numpy.typing import NDArray
-    from PIL import Image
 
     from slidecam.geometry import LevelBox
     from slidecam.sources._probe import Probe
@@ -44,6 +46,23 @@ _PLUGINS: Mapping[bytes, Callable[[BinaryIO], Image.Image]] = {
     b"RIFF": WebPImageFile,
 }
 """By the first bytes; the others are BMP, which has only two, and JPEG."""
+
+
+def check() -> str:
+    """Return Pillow's version, having read a picture, for ``slidecam doctor``.
+
+    Raises
+    ------
+    ValueError
+        If a picture does not come back as it went in.
+    """
+    pixels = np.full((4, 4, 3), 7, np.uint8)
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, "png")
+    with Image.open(stream) as picture:
+        if not np.array_equal(np.asarray(picture), pixels):
+            raise ValueError("a PNG comes back wrong")
+    return f"Pillow {version('pillow')}"
 
 
 def open_slide(probe: Probe) -> Source:

@@ -18,6 +18,8 @@ from urllib.request import url2pathname
 from fsspec.core import url_to_fs
 
 from slidecam.errors import UnreadableSourceError
+from slidecam.registry import load
+from slidecam.sources._dicom import is_volume
 from slidecam.sources._library import DECODING_ERRORS, reason
 from slidecam.viewing import DEFAULT_VIEW, VolumeView
 
@@ -118,8 +120,6 @@ class Probe:
     @cached_property
     def is_dicom_volume(self) -> bool:
         """Whether this is DICOM, file or folder, and no whole slide."""
-        from slidecam.sources._dicom import is_volume  # noqa: PLC0415 - loaded where it is needed
-
         if self.local is None or self.zarr or not (self.is_folder or self.head[128:132] == b"DICM"):
             return False
         return is_volume(self.local)
@@ -132,9 +132,11 @@ class Probe:
     @cached_property
     def tiff_kinds(self) -> frozenset[str]:
         """What tifffile sees in a TIFF: some of ome, svs, ndpi, scn, philips, bif, qpi, tiled."""
-        from slidecam.sources._tiff_pages import kinds_of  # noqa: PLC0415 - as above
-
-        return kinds_of(self) if self.is_tiff else frozenset()
+        if not self.is_tiff:
+            return frozenset()
+        # lazy on purpose, as the registry is: tifffile is loaded for TIFFs only
+        kinds_of = load("slidecam.sources._tiff_pages:kinds_of")
+        return cast("frozenset[str]", kinds_of(self.open))
 
     def open(self) -> BinaryIO:
         """Open the file for reading bytes, wherever it lies; the caller closes it."""
@@ -223,14 +225,13 @@ def _unreachable(given: str, error: Exception) -> UnreadableSourceError:
     )
 
 
-def looks_like(probe: Probe) -> tuple[str, str]:
-    """Return what an unrecognised file seems to be, as a noun, and the remedy that goes with it."""
+def looks_like(probe: Probe, formats: str) -> tuple[str, str]:
+    """Return what an unrecognised file seems to be, as a noun, and the remedy that goes with it.
+
+    ``formats`` are what is read, in words.
+    """
     what = _look(probe)
-    default = (
-        "slidecam reads OpenSlide formats, DICOM, TIFF, OME-TIFF, OME-Zarr, PNG, JPEG, BMP, GIF,"
-        " WebP, NIfTI, MGZ and NRRD: convert it."
-    )
-    return what, _REMEDIES.get(what, default)
+    return what, _REMEDIES.get(what, f"slidecam reads {formats}: convert it.")
 
 
 def _look(probe: Probe) -> str:

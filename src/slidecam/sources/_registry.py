@@ -1,15 +1,18 @@
 """Who reads what: one entry per reader, each module imported only when its reader is chosen.
 
-To add a reader, write a private module with ``open_slide(probe) -> Source`` and add a line to
-`READERS`.
+To add a reader, write a private module with ``open_slide(probe) -> Source`` and an entry in
+`READERS`; in another package, an entry point of the group ``slidecam.readers`` that names a
+`Reader`. What is found in folders, `napari.yaml`, ``slidecam doctor``, ``--help`` and the versions
+in ``run.json`` follow from the entry.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, cast
+
+from slidecam.registry import Entry, Registry, load, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,20 +28,41 @@ _TIFFSLIDE_KINDS = frozenset({"svs", "scn", "philips", "qpi"})
 """Not ndpi and bif, which tifffile alone reads as well and without TIFFSlide's warnings."""
 
 
-@dataclass(frozen=True)
-class Reader:
-    """One reader: its name, how well it suits a file (0 not at all, higher first), its module."""
+_HERE = "slidecam.sources"
 
-    name: str
+
+@dataclass(frozen=True)
+class Reader(Entry):
+    """One reader.
+
+    Attributes
+    ----------
+    rank
+        How well it suits what a first look found: `NOT_MINE`, or a number, higher first. Ours lie
+        between 10 and 50.
+    opener
+        ``module:attribute`` of ``open_slide(probe) -> Source``, or the function itself; an
+        `UnreadableSourceError` from it lets the next reader try.
+    suffixes
+        What its files are called, in lower case with the dot. A folder's files are chosen by them;
+        a file that is named itself is read whatever it is called.
+    formats
+        What it reads, as people call it.
+    viewers
+        Whether napari asks us for files of these suffixes; it opens pictures itself.
+    """
+
     rank: Callable[[Probe], int]
-    module: str
+    opener: Callable[[Probe], Source] | str
+    suffixes: tuple[str, ...]
+    formats: tuple[str, ...] = ()
+    viewers: bool = True
 
     def open(self, probe: Probe) -> Source:
         """Open what ``probe`` looked at."""
         # lazy on purpose: OpenSlide, tifffile, tiffslide and zarr load only for the slides that
         # need them
-        module = import_module(f"slidecam.sources.{self.module}")
-        return cast("Source", module.open_slide(probe))
+        return cast("Source", resolve(self.opener)(probe))
 
 
 def _rank_ome_zarr(probe: Probe) -> int:
@@ -77,9 +101,8 @@ def _vendor(probe: Probe) -> str | None:
     """Return OpenSlide's name of the format, or None."""
     if probe.local is None or probe.zarr:
         return None
-    from slidecam.sources._openslide import vendor_of  # noqa: PLC0415 - registry: OpenSlide only for a local file
-
-    return vendor_of(probe)
+    # lazy on purpose: OpenSlide is loaded for local files only
+    return cast("str | None", load(f"{_HERE}._openslide:vendor_of")(probe))
 
 
 def _rank_tiffslide(probe: Probe) -> int:
@@ -106,19 +129,116 @@ def _rank_nifti(probe: Probe) -> int:
     if head[344:347] in {b"n+1", b"ni1"} or head[4:7] in {b"n+2", b"ni2"}:
         return 50
     version, *shape, kind = struct.unpack(">6i", head[:24].ljust(24, b"\0"))
-    is_mgh = (
-        version == 1 and kind in _MGH_KINDS and all(0 < length <= _MGH_LONGEST for length in shape)
-    )
+    plausible = all(0 < length <= _MGH_LONGEST for length in shape)
+    is_mgh = version == 1 and kind in _MGH_KINDS and plausible
     return 15 if is_mgh and len(head) >= _MGH_HEADER else NOT_MINE
 
 
-READERS: tuple[Reader, ...] = (
-    Reader("ome-zarr", _rank_ome_zarr, "_ome_zarr"),
-    Reader("picture", _rank_picture, "_picture"),
-    Reader("nifti", _rank_nifti, "_nifti"),
-    Reader("nrrd", _rank_nrrd, "_nrrd"),
-    Reader("dicom", _rank_dicom_volume, "_dicom_volume"),
-    Reader("openslide", _rank_openslide, "_openslide"),
-    Reader("tiffslide", _rank_tiffslide, "_tiffslide"),
-    Reader("tiff", _rank_tiff, "_tiff"),
+READERS: Registry[Reader] = Registry(
+    "slidecam.readers",
+    Reader,
+    (
+        Reader(
+            "ome-zarr",
+            _rank_ome_zarr,
+            f"{_HERE}._ome_zarr:open_slide",
+            suffixes=(".zarr",),
+            formats=("OME-Zarr",),
+            packages=("zarr",),
+            help="OME-Zarr images",
+        ),
+        Reader(
+            "picture",
+            _rank_picture,
+            f"{_HERE}._picture:open_slide",
+            suffixes=(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"),
+            formats=("PNG", "JPEG", "BMP", "GIF", "WebP"),
+            packages=("pillow",),
+            check=f"{_HERE}._picture:check",
+            viewers=False,
+            help="single pictures",
+        ),
+        Reader(
+            "nifti",
+            _rank_nifti,
+            f"{_HERE}._nifti:open_slide",
+            suffixes=(".nii", ".nii.gz", ".mgh", ".mgz"),
+            formats=("NIfTI", "MGZ"),
+            packages=("nibabel",),
+            help="NIfTI and FreeSurfer volumes",
+        ),
+        Reader(
+            "nrrd",
+            _rank_nrrd,
+            f"{_HERE}._nrrd:open_slide",
+            suffixes=(".nrrd", ".nhdr"),
+            formats=("NRRD",),
+            packages=("pynrrd",),
+            help="NRRD volumes",
+        ),
+        Reader(
+            "dicom",
+            _rank_dicom_volume,
+            f"{_HERE}._dicom_volume:open_slide",
+            suffixes=(".dcm",),
+            formats=("DICOM",),
+            packages=("pydicom", "python-gdcm"),
+            help="DICOM series as volumes",
+        ),
+        Reader(
+            "openslide",
+            _rank_openslide,
+            f"{_HERE}._openslide:open_slide",
+            suffixes=(".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide"),
+            formats=("OpenSlide formats",),
+            packages=("openslide-python", "openslide-bin"),
+            check=f"{_HERE}._openslide:check",
+            help="slides of Aperio, Hamamatsu, 3DHISTECH, Leica, Ventana and others",
+        ),
+        Reader(
+            "tiffslide",
+            _rank_tiffslide,
+            f"{_HERE}._tiffslide:open_slide",
+            suffixes=(".qptiff",),
+            packages=("tiffslide",),
+            check=f"{_HERE}._tiffslide:check",
+            help="vendors' TIFFs that OpenSlide refuses, and those behind a URL",
+        ),
+        Reader(
+            "tiff",
+            _rank_tiff,
+            f"{_HERE}._tiff:open_slide",
+            suffixes=(".tif", ".tiff"),
+            formats=("TIFF", "OME-TIFF"),
+            packages=("tifffile", "imagecodecs"),
+            check=f"{_HERE}._tiff:check",
+            help="TIFF and OME-TIFF",
+        ),
+    ),
 )
+"""Ours, in the order in which they are listed to people."""
+
+
+def slide_suffixes(*, for_viewers: bool = False) -> tuple[str, ...]:
+    """Return what files are called that the readers open, in the order of the readers.
+
+    ``for_viewers`` leaves out those that a viewer opens itself.
+    """
+    chosen = [reader for reader in READERS.values() if reader.viewers or not for_viewers]
+    return tuple(dict.fromkeys(suffix for reader in chosen for suffix in reader.suffixes))
+
+
+def formats_read() -> str:
+    """Return what is read, as the words of a list: ``TIFF, PNG and NRRD``."""
+    words: list[str] = []
+    for reader in READERS.values():
+        words.extend(reader.formats)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def reader_packages() -> tuple[str, ...]:
+    """Return the distributions that the readers need."""
+    names: list[str] = []
+    for reader in READERS.values():
+        names.extend(reader.packages)
+    return tuple(dict.fromkeys(names))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import imagecodecs
 import numpy as np
 from tifffile import TiffFile
 
@@ -34,6 +36,21 @@ _EXPORT = (
 _RESAVE = (
     "Save it again as a tiled TIFF, for example with `vips tiffsave IN OUT.tif --tile --pyramid`."
 )
+
+
+def check() -> str:
+    """Return who decodes JPEG 2000, having tried it, for ``slidecam doctor``.
+
+    Raises
+    ------
+    ValueError
+        If a picture does not come back as it went in.
+    """
+    picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    encoded = imagecodecs.jpeg2k_encode(picture, level=0)
+    if not np.array_equal(imagecodecs.jpeg2k_decode(encoded), picture):
+        raise ValueError("JPEG 2000 comes back wrong")
+    return f"imagecodecs {version('imagecodecs')} (JPEG 2000, LZW)"
 
 
 def open_slide(probe: Probe) -> Source:

@@ -15,11 +15,10 @@ from slidecam.sources._chunks import overlap, window
 from slidecam.sources._library import DECODING_ERRORS, closed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import BinaryIO
 
     from numpy.typing import NDArray
-
-    from slidecam.sources._probe import Probe
 
 # tifffile logs what it finds odd in a file; without any handler Python prints that to the user's
 # terminal. A null handler only takes that last resort away: whoever configures logging still gets
@@ -32,10 +31,10 @@ _BYTES = {8, 16}
 _KINDS = ("ome", "svs", "ndpi", "scn", "philips", "bif", "qpi")
 
 
-def kinds_of(probe: Probe) -> frozenset[str]:
+def kinds_of(opened: Callable[[], BinaryIO]) -> frozenset[str]:
     """Return tifffile's kinds of a TIFF: some of ome, svs, ndpi, scn, philips, bif, qpi, tiled."""
     try:
-        with probe.open() as stream, TiffFile(stream) as tiff:
+        with opened() as stream, TiffFile(stream) as tiff:
             kinds = {kind for kind in _KINDS if getattr(tiff, f"is_{kind}")}
             return frozenset(kinds | ({"tiled"} if tiff.pages.first.is_tiled else set()))
     except DECODING_ERRORS:

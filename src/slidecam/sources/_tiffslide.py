@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
+from importlib.metadata import version
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,12 @@ _REMEDY = "If another program opens it, export it as OME-TIFF there (QuPath: Fil
 _CHANNELS = {1, 3, 4}
 _WITH_ALPHA = 4
 _NATIVE_TILE = 256
+
+
+def check() -> str:
+    """Return TIFFSlide's version, for ``slidecam doctor``."""
+    import_module("tiffslide")
+    return version("tiffslide")
 
 
 def open_slide(probe: Probe) -> Source:

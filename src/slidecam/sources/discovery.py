@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from slidecam.errors import UsageError
 from slidecam.sources._dicom import is_volume, series_files
 from slidecam.sources._probe import ZARR_MARKS, stem_of, stem_of_url
+from slidecam.sources._registry import slide_suffixes
+from slidecam.sources.identifiers import hidden_parts, public_name, public_path
 from slidecam.sources.qupath_project import SUFFIX as PROJECT
 from slidecam.sources.qupath_project import read_project
 
@@ -19,16 +21,6 @@ if TYPE_CHECKING:
 
     from slidecam.geometry import Size
     from slidecam.sources.qupath_project import ProjectImage
-
-SUFFIXES = frozenset(
-    {".bif", ".bmp", ".dcm", ".gif", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png", ".qptiff", ".webp"}
-    | {".scn", ".svs", ".svslide", ".tif", ".tiff", ".vms", ".vmu", ".zarr"}
-    | {".mgh", ".mgz", ".nhdr", ".nii", ".nii.gz", ".nrrd"}
-)
-"""What a file in a folder must be called to be taken for a slide.
-
-One that is named itself is always taken.
-"""
 
 TOLD = 5
 """Files named in the message on what was left out."""
@@ -63,8 +55,6 @@ class FoundSlide:
         Without a patient's name, a URL without password and signed query.
         """
         if self.hidden:
-            from slidecam.sources.identifiers import public_path  # noqa: PLC0415 - loaded if needed
-
             return public_path(self.path, self.hidden)
         if "://" not in self.path:
             return self.path
@@ -129,9 +119,10 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
     _refuse_bad_names(slides)
     _refuse_shared_stems(slides)
     if not slides:
+        suffixes = " ".join(sorted(slide_suffixes()))
         raise UsageError(
             f"no slide was found in {', '.join(map(str, inputs)) or 'nothing'}.",
-            f"Name slides, or a folder that they lie in directly ({' '.join(sorted(SUFFIXES))}).",
+            f"Name slides, or a folder that they lie in directly ({suffixes}).",
         )
     return Discovery(
         tuple(slides),
@@ -196,7 +187,7 @@ def _may_be_slide(folder: Path) -> bool:
 
 
 def _is_named_like_one(entry: Path) -> bool:
-    return entry.name.lower().endswith(tuple(SUFFIXES))
+    return entry.name.lower().endswith(slide_suffixes())
 
 
 def is_slide_folder(folder: Path) -> bool:
@@ -236,8 +227,6 @@ def _publicly_named(slide: FoundSlide) -> FoundSlide:
         return slide
     if not (path.is_dir() or path.suffix.lower() in {".dcm", ".ima", ""}) or not is_volume(path):
         return slide
-    from slidecam.sources.identifiers import hidden_parts, public_name  # noqa: PLC0415 - as above
-
     hidden = hidden_parts(path)
     name = public_name(path) if path.name in hidden else slide.name
     return FoundSlide(name, slide.path, hidden)

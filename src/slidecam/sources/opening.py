@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from slidecam.errors import UnknownFormatError, UnreadableSourceError, UsageError
 from slidecam.sources._probe import looks_like, probe
-from slidecam.sources._registry import NOT_MINE, READERS
+from slidecam.sources._registry import NOT_MINE, READERS, formats_read
 from slidecam.viewing import DEFAULT_VIEW
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def open_source(
     found = probe(path, view)
     candidates = [_named(reader)] if reader else _candidates(found)
     if not candidates:
-        what, remedy = looks_like(found)
+        what, remedy = looks_like(found, formats_read())
         problem = f"this is {what}, not a slide, picture or volume that slidecam reads."
         raise UnknownFormatError(found.given, problem, remedy)
     return _open_first(found, candidates)
@@ -59,20 +59,19 @@ def open_source(
 
 def reader_names() -> tuple[str, ...]:
     """Return the names that ``open_source(path, reader=...)`` takes."""
-    return tuple(reader.name for reader in READERS)
+    return tuple(READERS)
 
 
 def _named(name: str) -> Reader:
-    for reader in READERS:
-        if reader.name == name:
-            return reader
-    raise UsageError(f"There is no reader {name!r}.", f"Choose one of {', '.join(reader_names())}.")
+    if name in READERS:
+        return READERS[name]
+    raise UsageError(f"There is no reader {name!r}.", READERS.remedy(name))
 
 
 def _candidates(found: Probe) -> list[Reader]:
-    ranks = {reader: reader.rank(found) for reader in READERS}
-    mine = [reader for reader in READERS if ranks[reader] != NOT_MINE]
-    return sorted(mine, key=lambda reader: -ranks[reader])
+    ranks = {name: reader.rank(found) for name, reader in READERS.items()}
+    mine = [name for name in READERS if ranks[name] != NOT_MINE]
+    return [READERS[name] for name in sorted(mine, key=lambda name: -ranks[name])]
 
 
 def _open_first(found: Probe, candidates: list[Reader]) -> Source:

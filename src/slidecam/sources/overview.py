@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -16,10 +16,39 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.geometry import Box, Level
-    from slidecam.sources.source import Source
+    from slidecam.geometry import Box, Level, Size
 
 _SMALLEST_PIECE = 128
+
+
+class PyramidFacts(Protocol):
+    """What must be known of a pyramid to make an overview of it."""
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels, finest first."""
+
+    @property
+    def chunk(self) -> tuple[Size, ...]:
+        """For each level, the size of its decoding chunks."""
+
+    @property
+    def size(self) -> Size:
+        """Width and height of level 0."""
+
+
+class Pyramid(Protocol):
+    """What an overview is made of; every `Source` is one."""
+
+    @property
+    def facts(self) -> PyramidFacts:
+        """Its levels and chunks."""
+
+    def read(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
+        """Return RGB pixels of a box, (height, width, 3)."""
+
+    def chunk_box(self, level: int, row: int, column: int) -> LevelBox:
+        """Return the box of one decoding chunk."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +71,7 @@ class Overview:
     gaps: tuple[Box, ...]
 
 
-def overview(source: Source, longest: int) -> Overview:
+def overview(source: Pyramid, longest: int) -> Overview:
     """Return the whole slide with its longest side at most ``longest`` pixels, never enlarged.
 
     It is made from the coarsest level that is fine enough. Where chunks of that level cannot be
@@ -75,7 +104,7 @@ def overview(source: Source, longest: int) -> Overview:
 
 
 def _average(
-    source: Source, level: Level, columns: int, rows: int, failures: list[RegionReadError]
+    source: Pyramid, level: Level, columns: int, rows: int, failures: list[RegionReadError]
 ) -> Overview | None:
     """Average one level; None where nothing of it can be decoded."""
     across, down = _edges(level.size.width, columns), _edges(level.size.height, rows)
@@ -100,7 +129,7 @@ def _average(
 
 
 def _salvaged(
-    source: Source, level: int, box: LevelBox, failures: list[RegionReadError]
+    source: Pyramid, level: int, box: LevelBox, failures: list[RegionReadError]
 ) -> Iterator[tuple[LevelBox, NDArray[np.uint8] | None]]:
     """Yield a chunk, or its quarters where it cannot be decoded, down to `_SMALLEST_PIECE`.
 
@@ -126,7 +155,7 @@ def _quarters(box: LevelBox) -> Iterator[LevelBox]:
                 yield LevelBox(x, y, width, height)
 
 
-def chunk_boxes(source: Source, level: int) -> Iterator[LevelBox]:
+def chunk_boxes(source: Pyramid, level: int) -> Iterator[LevelBox]:
     """Yield the decoding chunks of a level, row by row; together they are the level."""
     size, chunk = source.facts.levels[level].size, source.facts.chunk[level]
     for row in range(_count(size.height, chunk.height)):
