@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,9 +11,19 @@ import pytest
 from slidecam.classes import ClassSet
 from slidecam.runs.tiles import TileTable
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 TableMaker = Callable[..., TileTable]
 
 COLORS = ((200, 0, 0), (150, 200, 150), (60, 90, 220), (255, 200, 0))
+
+
+def called(logits: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return what logits (n, K) are called; of one 1 for its class and 0 for its absence."""
+    count = logits.shape[1]
+    classes = ClassSet(tuple(map(str, range(count))), "softmax" if count > 1 else "sigmoid")
+    return classes.labels(classes.probabilities(logits))
 
 
 @pytest.fixture

@@ -123,6 +123,15 @@ class ClassSet:
         """Whether a class is called by its threshold, and not for being the largest."""
         return self.activation == "sigmoid" or len(self) == 1
 
+    def grown_thresholds(self, count: int) -> tuple[float, ...]:
+        """Return a card's thresholds with ``count`` classes more, called from `CALLED_FROM`.
+
+        Nothing where that is so of all, or the largest is called.
+        """
+        if not self.has_thresholds or set(self.thresholds) == {CALLED_FROM}:
+            return ()
+        return (*self.thresholds, *(CALLED_FROM,) * count)
+
     @property
     def calibration(self) -> str:
         """Whether the probabilities were calibrated, in words."""
@@ -155,13 +164,7 @@ class ClassSet:
 
         With the activation ``none`` they are the logits themselves, whatever their scale.
         """
-        values = np.asarray(logits, np.float64)
-        if self.activation == "none":
-            return values
-        cooled = values / self.temperature
-        if self.activation == "softmax":
-            return np.asarray(softmax(cooled, axis=1))
-        return np.asarray(expit(cooled))
+        return probabilities_of(logits, self.activation, self.temperature)
 
     def called(self, probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Return which classes are called: none, one or several of each row.
@@ -213,6 +216,69 @@ class ClassSet:
         places = np.flatnonzero(self.called(row)[0])
         order = np.argsort(-row[0, places], kind="stable")
         return tuple(self.names[place] for place in places[order].tolist())
+
+    def call(self, probabilities: Sequence[float]) -> str:
+        """Return what one row calls, in words: all classes, or that it is none."""
+        called = self.called_names(probabilities)
+        if called:
+            return " + ".join(called)
+        return f"not {self.names[0]}" if len(self) == 1 else "none called"
+
+    def caption(self, probabilities: Sequence[float]) -> str:
+        """Return what one row calls and how probable that is, as it stands under a picture.
+
+        ``tumour, 97.1 %``; ``not tumour (2.9 %)`` of one output; ``none called (tumour 2.9 %)`` of
+        several that stand for themselves.
+        """
+        first = self.foremost(probabilities)
+        value, called = self.share(probabilities[first]), self.called_names(probabilities)
+        if len(called) > 1:
+            places = map(self.names.index, called)
+            return " + ".join(
+                f"{self.names[place]} {self.share(probabilities[place])}" for place in places
+            )
+        if called:
+            return f"{called[0]}, {value}"
+        likeliest = "" if len(self) == 1 else f"{self.names[first]} "
+        return f"{self.call(probabilities)} ({likeliest}{value})"
+
+    def share(self, value: float) -> str:
+        """Return one probability in words: per cent, or a raw score as it is."""
+        return f"{value:.3f}" if self.activation == "none" else f"{100 * value:.1f} %"
+
+    def label_names(self, absence: str = "") -> tuple[str, ...]:
+        """Return what labelled data can be of: the classes, or of one its absence and itself.
+
+        ``absence`` names what is not the only class; nothing for ``not`` and its name.
+        """
+        if len(self) > 1:
+            return self.names
+        return (absence or f"not {self.names[0]}", self.names[0])
+
+    def labels(self, probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Return what each row is called, as places among `label_names`, int64, (n,).
+
+        `NO_CLASS` where none of several classes is called; of one, its absence.
+        """
+        winners = self.winners(probabilities)
+        return winners + 1 if len(self) == 1 else winners
+
+
+def probabilities_of(
+    logits: NDArray[np.floating], activation: Activation = "softmax", temperature: float = 1.0
+) -> NDArray[np.float64]:
+    """Return the probabilities (n, K) of logits (n, K), as a classifier's card makes them.
+
+    With the activation ``none`` they are the logits themselves: scores, whatever their scale, and
+    divided by nothing.
+    """
+    values = np.asarray(logits, np.float64)
+    if activation == "none":
+        return values
+    cooled = values / temperature
+    if activation == "softmax":
+        return np.asarray(softmax(cooled, axis=1))
+    return np.asarray(expit(cooled))
 
 
 def normal_name(name: str) -> str:

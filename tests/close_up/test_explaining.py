@@ -231,5 +231,6 @@ def test_a_map_that_is_no_number_is_not_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_class_that_is_named_twice_is_explained_once() -> None:
-    assert wanted_classes(torch.zeros(2, 3), (2, 0, 2)) == ((2, 0), (2, 0))
+def test_a_class_that_is_named_twice_is_explained_once(sample_data: Path) -> None:
+    classifier = open_bundle(sample_data / "bundle").classifier(torch.device("cpu"))
+    assert wanted_classes(classifier, torch.zeros(2, 3), (2, 0, 2)) == ((2, 0), (2, 0))

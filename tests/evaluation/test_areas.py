@@ -14,6 +14,7 @@ CONFUSION = AreaConfusion(
     ("a", "b", "c"),
     np.array([[6.0, 2.0, 0.0], [1.0, 3.0, 0.0], [0.0, 0.0, 0.0]]),
     np.array([2.0, 0.0, 0.0]),
+    np.zeros(3),
 )
 
 
@@ -30,7 +31,18 @@ def test_figures_are_shares_of_areas() -> None:
 
 def test_a_class_that_is_nowhere_has_no_figures() -> None:
     assert set(CONFUSION.figures()["c"].values()) == {None}
-    assert AreaConfusion(("a", "b"), np.zeros((2, 2)), np.zeros(2)).accuracy is None
+    assert AreaConfusion(("a", "b"), np.zeros((2, 2)), np.zeros(2), np.zeros(2)).accuracy is None
+
+
+def test_what_is_called_none_is_classified_and_not_found() -> None:
+    areas = np.array([[6.0, 2.0], [1.0, 3.0]])
+    found = AreaConfusion(("a", "b"), areas, np.array([2.0, 0.0]), np.array([5.0, 0.5]))
+    assert found.accuracy == 9 / 17.5
+    assert found.figures()["a"] == pytest.approx(
+        {"sensitivity": 6 / 13, "precision": 6 / 7, "Dice": 12 / 20, "classified": 13 / 15}
+    )
+    assert added([found, found]).uncalled.tolist() == [10, 1]
+    assert found.record()["confusion"]["called none"] == [5.0, 0.5]  # type: ignore[index]
 
 
 def test_slides_add_up() -> None:

@@ -21,7 +21,7 @@ from slidecam.evaluation.slides import (
     write_slide_evaluation,
 )
 from slidecam.evaluation.slides.classified import ClassifiedSlide
-from slidecam.evaluation.slides.measuring import called, class_names, measure_slide
+from slidecam.evaluation.slides.measuring import measure_slide
 from slidecam.exchange.wsinfer_csv import read_tiles_csv
 from slidecam.foreground import LabelRule
 from slidecam.geometry import Size, Spacing
@@ -184,10 +184,11 @@ def test_classes_are_renamed_to_the_classifiers(tmp_path: Path) -> None:
 
 def test_with_one_logit_every_other_class_is_its_absence(tmp_path: Path) -> None:
     card = replace(CARD, class_names=("Tumor",), class_colors=(), activation="sigmoid")
-    assert class_names(card) == ("not Tumor", "Tumor")
+    assert card.classes.label_names() == ("not Tumor", "Tumor")
     boxes = grid(Size(96, 32), 32, 32)
     logits = np.array([[-1.0], [2.0], [0.0]], np.float32)
-    assert called(logits).tolist() == [0, 1, 1]
+    chances = card.classes.probabilities(logits)
+    assert card.classes.labels(chances).tolist() == [0, 1, 1]
     areas = {"Stroma": (0, 0, 16, 32), "Fat": (16, 0, 64, 32), "Tumor": (64, 0, 96, 32)}
     path = drawn(tmp_path / "s.geojson", areas)
     result, tiles = measure_slide(

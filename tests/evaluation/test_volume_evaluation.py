@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from slidecam.classes import ClassSet
 from slidecam.errors import MaskError, StoreError, UsageError
 from slidecam.evaluation.volumes import MOVED, evaluate_volume, write_evaluation
 from slidecam.exchange.nifti import write_nifti
@@ -54,7 +55,11 @@ def finished(tmp_path: Path, heat: NDArray[np.float32], write_volume: Any) -> Pa
         "axial", stack.positions, stack.file_indices, status, chances, spec.class_names
     )
     write_slices_csv(table, folder / "slices.csv")
-    record = {"volume": {"called": "plain"}, "foreground": {"share": 1.0}}
+    record = {
+        "volume": {"called": "plain"},
+        "foreground": {"share": 1.0},
+        "bundle": ClassSet(spec.class_names).record,
+    }
     (folder / "run.json").write_text(json.dumps(record))
     return folder
 

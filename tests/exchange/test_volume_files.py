@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from slidecam.classes import ClassSet
 from slidecam.errors import StoreError, UsageError
 from slidecam.exchange.nifti import write_nifti
 from slidecam.exchange.slices_csv import SliceTable, read_slices_csv, write_slices_csv
@@ -148,7 +149,8 @@ def test_a_montage_is_drawn_with_and_without_slices(tmp_path: Path, shown: int) 
         MontageSlice(n, np.full((9, 7, 3), 40 * n, np.uint8), np.zeros((9, 7), np.float32))
         for n in range(shown)
     ]
-    facts = MontageFacts("v", "d", "Called a", "a", ((255, 0, 0), (0, 0, 255)), 9 / 7)
+    classes = ClassSet(("a", "b"), "softmax", ((255, 0, 0), (0, 0, 255)))
+    facts = MontageFacts("v", "d", "Called a", "a", classes, 9 / 7)
     write_montage_png(tmp_path / "m.png", slices, table(), facts)
     with Image.open(tmp_path / "m.png") as picture:
         assert picture.size[0] == 2100

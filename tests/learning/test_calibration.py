@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from scipy.special import expit, log_softmax
 
+from slidecam.classes import probabilities_of
 from slidecam.errors import DataSetError
 from slidecam.learning.calibration import (
     ece_by_chance,
     fit_temperature,
     mean_nll,
-    probabilities_of,
     reliability_of,
     two_columns,
 )

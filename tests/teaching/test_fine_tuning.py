@@ -24,7 +24,8 @@ from slidecam.runs.spec import PredictSpec
 from slidecam.steps import result_of
 from slidecam.teaching import Annotation, Corrections, FineTuneSpec, fine_tune
 from slidecam.teaching.embedding import embed_tiles, open_teachable
-from slidecam.teaching.head_tuning import Head, called
+from slidecam.teaching.head_tuning import Head
+from tile_tables import called
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

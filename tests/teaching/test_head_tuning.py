@@ -10,10 +10,13 @@ import pytest
 from scipy.optimize import check_grad, minimize
 
 from slidecam.errors import DataSetError, UsageError
-from slidecam.teaching.head_tuning import Head, Lesson, TuningSpec, _Problem, called, tune_head
+from slidecam.teaching.head_tuning import Head, Lesson, TuningSpec, _Problem, tune_head
+from tile_tables import called
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from slidecam.classes import Activation
 
     Array = NDArray[np.float64]
 
@@ -25,7 +28,9 @@ def some_head(classes: int, length: int, seed: int = 0, *, bias: bool = True) ->
     return Head(rng.normal(size=(classes, length)), rng.normal(size=classes) if bias else None)
 
 
-def some_lesson(count: int, length: int, classes: int, activation: str, new: int = 0) -> Lesson:
+def some_lesson(
+    count: int, length: int, classes: int, activation: Activation, new: int = 0
+) -> Lesson:
     rng = RNG(count)
     labels = rng.integers(0, max(classes, 2), count)
     return Lesson(
@@ -122,7 +127,7 @@ CASES = [
 )
 def test_the_head_is_the_minimum_of_the_equations(
     classes: int,
-    activation: str,
+    activation: Activation,
     new: int,
     bias: bool,  # noqa: FBT001
 ) -> None:
@@ -142,7 +147,7 @@ def test_the_head_is_the_minimum_of_the_equations(
 @pytest.mark.parametrize(("classes", "activation", "new", "bias"), CASES)
 def test_the_gradient_is_that_of_the_value(
     classes: int,
-    activation: str,
+    activation: Activation,
     new: int,
     bias: bool,  # noqa: FBT001
 ) -> None:

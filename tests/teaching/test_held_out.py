@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from slidecam.steps import result_of
-from slidecam.teaching.head_tuning import Head, Lesson, TuningSpec, called, tune_head
+from slidecam.teaching.head_tuning import Head, Lesson, TuningSpec, tune_head
 from slidecam.teaching.held_out import Split, leave_places_out, parts_of, too_few
+from tile_tables import called
 
 NAMES = ("A", "B")
 

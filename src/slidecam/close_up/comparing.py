@@ -92,7 +92,7 @@ def compare_models(
         first = looked[0] if looked else None
         choice = spec.tiles if first is None else same_places(first.found.tiles, spec.tiles)
         tiles = yield from choose_tiles(source, classifier, choice)
-        choose = partial(_wanted, classifier.card, spec, first)
+        choose = partial(_wanted, classifier, spec, first)
         looked.append(
             _Looked(name, classifier, (yield from explained(classifier, methods, tiles, choose)))
         )
@@ -145,13 +145,16 @@ def same_places(tiles: ChosenTiles, choice: TileChoice) -> TileChoice:
     return replace(choice, at=at, region=None, top=None, random=None, of=None)
 
 
-def _wanted(card: Card, spec: CloseUpSpec, first: _Looked | None, logits: Tensor) -> Wanted:
+def _wanted(
+    classifier: Classifier, spec: CloseUpSpec, first: _Looked | None, logits: Tensor
+) -> Wanted:
     """Return which classes of each tile.
 
     Those that were asked for, or those that the first model called.
     """
+    card = classifier.card
     if first is None or spec.classes:
-        return wanted_classes(logits, class_indices(card, spec.classes))
+        return wanted_classes(classifier, logits, class_indices(card, spec.classes))
     known = first.classifier.card.class_names
     return tuple(
         class_indices(card, [known[index] for index in some]) for some in first.found.classes

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slidecam.classes import ClassSet
     from slidecam.close_up.methods import ChosenMethod
     from slidecam.close_up.tiles import ChosenTiles
     from slidecam.explain.explainer import Explanation
@@ -137,7 +138,7 @@ def explain_tiles(
         chosen.explainer(classifier)  # a wrong setting is found before anything is read
     tiles = yield from choose_tiles(source, classifier, spec.tiles)
     found = yield from explained(
-        classifier, methods, tiles, lambda logits: wanted_classes(logits, classes)
+        classifier, methods, tiles, lambda logits: wanted_classes(classifier, logits, classes)
     )
     rows = []
     for number in range(len(tiles)):
@@ -167,12 +168,17 @@ def class_indices(card: Card, names: Sequence[str]) -> tuple[int, ...]:
     return tuple(card.class_names.index(name) for name in names)
 
 
-def wanted_classes(logits: torch.Tensor, classes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+def wanted_classes(
+    classifier: Classifier, logits: torch.Tensor, classes: tuple[int, ...]
+) -> tuple[tuple[int, ...], ...]:
     """Return, for each tile's logits (K,), the classes that were asked for.
 
-    Where none was, the predicted one.
+    Where none was, the predicted one; where none is called, the most probable one.
     """
-    return tuple(tuple(dict.fromkeys(classes)) or (int(row.argmax()),) for row in logits)
+    if classes:
+        return (tuple(dict.fromkeys(classes)),) * len(logits)
+    known = classifier.card.classes
+    return tuple((known.foremost(row),) for row in classifier.probabilities(logits).tolist())
 
 
 def explained(
@@ -223,19 +229,19 @@ def panel_rows(
     spec: CloseUpSpec,
 ) -> list[PanelRow]:
     """Return a row of the panel for each class of one tile."""
-    names, rows, facts = classifier.card.class_names, [], found.method_facts()
+    known, rows = classifier.card.classes, []
+    values, facts = found.probabilities[number].tolist(), found.method_facts()
     for place, index in enumerate(found.classes[number]):
         maps = {name: found.maps[name][number][place] for name in methods}
-        probability = float(found.probabilities[number, index])
-        told = _caption(
-            probability, names[int(found.logits[number].argmax())], found.tiles.labels[number]
-        )
+        caption = f"{known.share(values[index])}; predicted: {_predicted(known, values)}"
+        if found.tiles.labels[number] is not None:
+            caption += f"; labelled: {found.tiles.labels[number]}"
         graph = f"; {found.neighbours[number][place].summary()}" if found.neighbours else ""
         rows.append(
             PanelRow(
                 name=found.tiles.names[number],
-                explained=names[index],
-                captions=(told + graph,),
+                explained=known.names[index],
+                captions=(caption + graph,),
                 pixels=found.tiles.pixels[number],
                 maps=tuple(
                     PanelMap(
@@ -255,9 +261,10 @@ def panel_rows(
     return rows
 
 
-def _caption(probability: float, predicted: str, label: str | None) -> str:
-    told = f"{100 * probability:.1f} %; predicted: {predicted}"
-    return told if label is None else f"{told}; labelled: {label}"
+def _predicted(known: ClassSet, values: Sequence[float]) -> str:
+    """Return what a tile is called; how near the likeliest came, where none of several is."""
+    called = known.call(values)
+    return called if known.called_names(values) or len(known) == 1 else known.caption(values)
 
 
 def _curves(
@@ -337,6 +344,9 @@ def _record(card: Card, found: CloseUp) -> dict[str, Any]:
                 "label": tiles.labels[number],
                 "probabilities": dict(
                     zip(card.class_names, map(float, found.probabilities[number]), strict=True)
+                ),
+                "called_classes": list(
+                    card.classes.called_names(found.probabilities[number].tolist())
                 ),
                 "explained": [card.class_names[index] for index in found.classes[number]],
                 **_neighbour_records(card, found, number),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from slidecam.classes import ClassSet
 from slidecam.errors import DataSetError, StoreError, UsageError
 from slidecam.exchange.slices_csv import read_slices_csv
 from slidecam.exchange.volume_zarr import read_volume_ome_zarr
@@ -165,7 +166,8 @@ def evaluate_volume(
         raise DataSetError(
             f"{mask}: no classified slice has any of it.", "Check that it belongs to this volume."
         )
-    winners = np.argmax(np.nan_to_num(table.probabilities), axis=1)[cut & known]
+    known_classes = ClassSet.from_record(record["bundle"])
+    calls = known_classes.called(table.probabilities[cut & known])
     rule = threshold or Threshold()
     foreground = (
         mask_on(run / "mask.nii.gz", stack)
@@ -181,7 +183,7 @@ def evaluate_volume(
     lost = int((cut & ~known).sum())
     notes = [MOVED] if is_moved(mask, stack) else []
     notes += [f"{lost} slices with mask were not classified and do not count."] if lost else []
-    called = {name: int((winners == index).sum()) for index, name in enumerate(table.class_names)}
+    called = dict(zip(table.class_names, calls.sum(axis=0).tolist(), strict=True))
     voxels, cuts = int(marked.sum()), int(cut.sum())
     call = record["volume"]
     return VolumeEvaluation(

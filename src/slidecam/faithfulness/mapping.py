@@ -16,7 +16,7 @@ from slidecam.errors import ExplanationError, UsageError
 from slidecam.explain.facts import facts_of_tiles, facts_record
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -87,7 +87,7 @@ def _cells_along(edge: int, cells: int) -> NDArray[np.int64]:
 
 
 PREDICTED = "predicted"
-"""Stands for the class that the classifier finds most probable, of each tile."""
+"""Stands for the class that each tile is called; where none is, for the most probable one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +157,8 @@ def explained_classes(
     pixels
         uint8, (N, H, W, 3), on any device.
     classes
-        A class's name; ``predicted``; or an index for each tile, such as its true class.
+        A class's name; ``predicted``, of a tile that is called nothing the most probable class; or
+        an index for each tile, such as its true class.
     batch
         Tiles in one pass, where predictions are needed.
 
@@ -176,8 +177,19 @@ def explained_classes(
         raise UsageError(f"{classifier.card.name} has no class {classes!r}.", remedy)
     starts = range(0, len(pixels), batch)
     chunks = (pixels[start : start + batch].to(classifier.device) for start in starts)
-    parts = [classifier.run(chunk, gradients=False).logits.argmax(1).tolist() for chunk in chunks]
-    return tuple(index for part in parts for index in part), "the predicted class"
+    return _predicted(classifier, chunks)
+
+
+def _predicted(classifier: Classifier, chunks: Iterable[Tensor]) -> tuple[tuple[int, ...], str]:
+    known = classifier.card.classes
+    rows: list[list[float]] = []
+    for chunk in chunks:
+        logits = classifier.run(chunk, gradients=False).logits
+        rows += classifier.probabilities(logits).tolist()
+    indices = tuple(map(known.foremost, rows))
+    if all(map(known.called_names, rows)):
+        return indices, "the predicted class"
+    return indices, "the predicted class, or the most probable one where none is called"
 
 
 def _own(classes: tuple[int, ...], names: Sequence[str], tiles: int) -> tuple[tuple[int, ...], str]:

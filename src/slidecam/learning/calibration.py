@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import log_softmax
 
+from slidecam.classes import probabilities_of
 from slidecam.errors import DataSetError
 
 if TYPE_CHECKING:
@@ -92,20 +93,6 @@ class Reliability:
         )
 
 
-def probabilities_of(
-    logits: NDArray[np.floating], activation: Activation = "softmax", temperature: float = 1.0
-) -> NDArray[np.float64]:
-    """Return the probabilities (N, K) of logits (N, K), as a classifier's card makes them.
-
-    With the activation ``none`` they are the logits themselves: scores, whatever their scale.
-    """
-    cooled = np.asarray(logits, np.float64) / temperature
-    if activation == "softmax":
-        probabilities: NDArray[np.float64] = softmax(cooled, axis=1)
-        return probabilities
-    return expit(cooled) if activation == "sigmoid" else cooled
-
-
 def two_columns(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return logits (N, 2) whose softmax is the sigmoid of one logit (N, 1).
 
@@ -143,12 +130,12 @@ def fit_temperature(
         If there is no picture, a logit is not finite, or a label is none of the classes.
     """
     values, truth = _checked(logits, labels)
+    if activation == "none":
+        nothing = float("nan")
+        note = "The outputs are scores, not probabilities."
+        return Calibration(1.0, nothing, nothing, nothing, nothing, note)
     if values.shape[1] == 1:
         values, activation = two_columns(values), "softmax"
-    if activation == "none":
-        return _calibration(
-            values, truth, activation, 1.0, "The outputs are scores, not probabilities."
-        )
     temperature, note = _best_temperature(values, truth, activation)
     return _calibration(values, truth, activation, temperature, note)
 
@@ -270,8 +257,6 @@ def _calibration(
         for t in (1.0, temperature)
     )
     losses = [mean_nll(logits, labels, activation, t) for t in (1.0, temperature)]
-    if activation == "none":
-        before = after = losses[0] = losses[1] = float("nan")
     return Calibration(temperature, before, after, losses[0], losses[1], note)
 
 

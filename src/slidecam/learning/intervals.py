@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import binomtest
 
-from slidecam.learning.metrics import CLASS_DEFINITIONS
+from slidecam.learning.metrics import CLASS_DEFINITIONS, called_or_largest
 from slidecam.learning.resampling import ResampledFigures, Resampler, resamples
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def bootstrap(
     class_names: Sequence[str],
     groups: Sequence[str] | None = None,
     spec: IntervalSpec | None = None,
+    predicted: NDArray[np.int64] | None = None,
 ) -> Intervals:
     """Return 95 % intervals of the figures that `measure` returns.
 
@@ -110,6 +111,8 @@ def bootstrap(
         Patient or slide of each picture; None where every picture is its own.
     spec
         None for the usual.
+    predicted
+        As for `measure`.
 
     Returns
     -------
@@ -120,8 +123,8 @@ def bootstrap(
     """
     spec = spec or IntervalSpec()
     members = _members(groups, len(labels))
-    drawn = _drawn(Resampler(labels, probabilities), members, spec)
-    predicted = probabilities.argmax(axis=1)
+    called = called_or_largest(probabilities, predicted)
+    drawn = _drawn(Resampler(labels, probabilities, called), members, spec)
     ends = _Ends(members, {"ECE": NO_ECE})
     everyone = np.ones(len(labels), np.bool_)
     figures = {
@@ -130,7 +133,7 @@ def bootstrap(
     }
     per_class = {}
     for index, name in enumerate(class_names):
-        shared = _shared(labels == index, predicted == index)
+        shared = _shared(labels == index, called == index)
         per_class[name] = _known(
             {
                 figure: ends.of(

@@ -104,7 +104,12 @@ class Metrics:
     notes: Mapping[str, str]
 
 
-def measure(labels: Labels, probabilities: Scores, class_names: Sequence[str]) -> Metrics:
+def measure(
+    labels: Labels,
+    probabilities: Scores,
+    class_names: Sequence[str],
+    predicted: NDArray[np.int64] | None = None,
+) -> Metrics:
     """Return all figures of predictions.
 
     Parameters
@@ -116,6 +121,9 @@ def measure(labels: Labels, probabilities: Scores, class_names: Sequence[str]) -
         figures.
     class_names
         K names.
+    predicted
+        What each is called, (N,), -1 for none: wrong, and in no column of the confusion. None for
+        the most probable class.
 
     Returns
     -------
@@ -129,11 +137,11 @@ def measure(labels: Labels, probabilities: Scores, class_names: Sequence[str]) -
     """
     check_shapes(labels, probabilities, class_names)
     present = classes_present(labels, len(class_names))
-    predicted = probabilities.argmax(axis=1)
+    called = called_or_largest(probabilities, predicted)
     notes: dict[str, str] = {}
-    per_class = _per_class(labels, probabilities, class_names, notes)
+    per_class = _per_class((labels, called), probabilities, class_names, notes)
     figures = {
-        **_decision_figures(labels, predicted, present, notes),
+        **_decision_figures(labels, called, present, notes),
         "macro AUC": _macro(figures["AUC"] for figures in per_class.values()),
         **_probability_figures(labels, probabilities, notes),
     }
@@ -143,9 +151,16 @@ def measure(labels: Labels, probabilities: Scores, class_names: Sequence[str]) -
         figures={name: figures[name] for name in DEFINITIONS},
         per_class=per_class,
         support={name: int(count) for name, count in zip(class_names, counts, strict=True)},
-        confusion=confusion_matrix(labels, predicted, labels=range(len(class_names))),
+        confusion=confusion_matrix(labels, called, labels=range(len(class_names))),
         notes=notes,
     )
+
+
+def called_or_largest(
+    probabilities: Scores, predicted: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    """Return what each row of ``probabilities`` (N, K) is called, (N,): the largest if not said."""
+    return np.asarray(probabilities.argmax(axis=1) if predicted is None else predicted, np.int64)
 
 
 def check_shapes(labels: Labels, probabilities: Scores, class_names: Sequence[str]) -> None:
@@ -196,7 +211,7 @@ def brier_terms(labels: Labels, probabilities: Scores) -> NDArray[np.float64]:
 
 
 def _decision_figures(
-    labels: Labels, predicted: NDArray[np.intp], present: NDArray[np.intp], notes: dict[str, str]
+    labels: Labels, predicted: Labels, present: NDArray[np.intp], notes: dict[str, str]
 ) -> dict[str, float | None]:
     of_classes = {"labels": present, "zero_division": 0.0}
     figures: dict[str, float | None] = {
@@ -219,17 +234,20 @@ def _decision_figures(
     }
 
 
-def _iba(labels: Labels, predicted: NDArray[np.intp], present: NDArray[np.intp]) -> float:
+def _iba(labels: Labels, predicted: Labels, present: NDArray[np.intp]) -> float:
     score = make_index_balanced_accuracy(alpha=IBA_ALPHA, squared=True)(geometric_mean_score)
     of_class = score(labels, predicted, labels=present, average=None)
     return float(np.average(of_class, weights=np.bincount(labels)[present]))
 
 
 def _per_class(
-    labels: Labels, probabilities: Scores, class_names: Sequence[str], notes: dict[str, str]
+    called: tuple[Labels, Labels],
+    probabilities: Scores,
+    class_names: Sequence[str],
+    notes: dict[str, str],
 ) -> dict[str, dict[str, float | None]]:
     """Return each class's figures; what has nothing to be counted on is None, and noted."""
-    predicted, every = probabilities.argmax(axis=1), range(probabilities.shape[1])
+    (labels, predicted), every = called, range(probabilities.shape[1])
     shares = precision_recall_fscore_support(labels, predicted, labels=every, zero_division=0.0)
     tables = multilabel_confusion_matrix(labels, predicted, labels=every)
     found: dict[str, dict[str, float | None]] = {}

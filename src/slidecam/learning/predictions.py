@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from slidecam.classes import default_colors
+import numpy as np
+
+from slidecam.classes import NO_CLASS, ClassSet, default_colors, probabilities_of
 from slidecam.errors import DataSetError
-from slidecam.learning.calibration import probabilities_of, two_columns
+from slidecam.learning.calibration import two_columns
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from slidecam.classes import Activation
@@ -37,8 +38,8 @@ class Predictions:
         What each picture is called in tables; empty where they have no names.
     groups
         Patient or slide of each picture; None where every picture is its own.
-    activation, temperature
-        The card's: what makes probabilities of logits.
+    activation, temperature, thresholds
+        The card's: what makes probabilities of logits, and from where a class is called.
     paths
         Where the pictures lie; empty where they are no files of their own (tiles of a slide, nodes
         of a graph).
@@ -55,6 +56,7 @@ class Predictions:
     temperature: float = 1.0
     paths: tuple[Path, ...] = ()
     class_colors: tuple[RGB, ...] = ()
+    thresholds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for key in ("names", "groups", "paths", "logits"):
@@ -81,17 +83,27 @@ class Predictions:
         """Of each class, (N, K)."""
         return self.probabilities_at(self.temperature)
 
-    @property
-    def predicted(self) -> NDArray[np.intp]:
-        """The most probable class of each picture, (N,)."""
-        predicted: NDArray[np.intp] = self.probabilities.argmax(axis=1)
-        return predicted
+    @cached_property
+    def predicted(self) -> NDArray[np.int64]:
+        """What each picture is called, (N,): the most probable of its classes, -1 for none."""
+        outputs = self.class_names[-self.logits.shape[1] :]
+        known = ClassSet(
+            outputs, self.activation, thresholds=self.thresholds, temperature=self.temperature
+        )
+        return known.labels(known.probabilities(self.logits))
+
+    def predicted_name(self, row: int) -> str:
+        """Return the name of what a picture is called; nothing where it is called none."""
+        place = int(self.predicted[row])
+        return "" if place == NO_CLASS else self.class_names[place]
 
     def probabilities_at(self, temperature: float) -> NDArray[np.float64]:
         """Return (N, K) at another temperature than the card's.
 
         1 for what they were before calibration.
         """
+        if self.logits.shape[1] == 1 and self.activation == "none":
+            return np.concatenate([1 - self.logits, self.logits], axis=1, dtype=np.float64)
         if self.logits.shape[1] == 1:
             return probabilities_of(two_columns(self.logits), "softmax", temperature)
         return probabilities_of(self.logits, self.activation, temperature)

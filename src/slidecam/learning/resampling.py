@@ -17,6 +17,7 @@ from slidecam.learning.metrics import (
     IBA_ALPHA,
     are_probabilities,
     brier_terms,
+    called_or_largest,
     classes_present,
     log_likelihoods,
 )
@@ -64,14 +65,22 @@ class Resampler:
         True classes, (N,).
     probabilities
         (N, K).
+    predicted
+        As for `measure`.
     """
 
-    def __init__(self, labels: Labels, probabilities: Scores) -> None:
+    def __init__(
+        self, labels: Labels, probabilities: Scores, predicted: Labels | None = None
+    ) -> None:
         count, self._classes = probabilities.shape
-        cells = labels * self._classes + probabilities.argmax(axis=1)
+        called = called_or_largest(probabilities, predicted)
+        # What is called none has a column of its own behind the classes'.
+        self._columns = self._classes + int((called < 0).any())
+        cells = labels * self._columns + np.where(called < 0, self._classes, called)
         self._present = classes_present(labels, self._classes)
         self._cells = csr_array(
-            (np.ones(count), (np.arange(count), cells)), shape=(count, self._classes**2)
+            (np.ones(count), (np.arange(count), cells)),
+            shape=(count, self._classes * self._columns),
         )
         self._ranked = [
             _Ranked(labels == index, probabilities[:, index]) for index in range(self._classes)
@@ -81,11 +90,11 @@ class Resampler:
             self._terms = np.stack(
                 [-log_likelihoods(labels, probabilities), brier_terms(labels, probabilities)], 1
             )
-        self.width = max(count, self._classes**2)
+        self.width = max(count, self._classes * self._columns)
 
     def figures(self, weights: Floats) -> ResampledFigures:
         """Return the figures of resamples, each a row of ``weights`` (R, N)."""
-        confusion = (weights @ self._cells).reshape(len(weights), self._classes, self._classes)
+        confusion = (weights @ self._cells).reshape(len(weights), self._classes, self._columns)
         per_class = _class_figures(confusion)
         per_class["AUC"] = np.stack([ranked.auc(weights) for ranked in self._ranked], axis=1)
         figures = _decision_figures(confusion, per_class, self._present)
@@ -142,9 +151,8 @@ def resamples(members: NDArray[np.intp], count: int, seed: int, width: int) -> I
 
 
 def _class_figures(confusion: Floats) -> dict[str, Floats]:
-    """Return (R, K) of confusion matrices (R, K, K)."""
-    right = np.einsum("rkk->rk", confusion)
-    support, called = confusion.sum(axis=2), confusion.sum(axis=1)
+    """Return (R, K) of confusion matrices (R, K, K or, with a column for none, K + 1)."""
+    right, support, called = _sums(confusion)
     others = support.sum(axis=1, keepdims=True) - support
     f1 = _share(2 * right, support + called)
     return {
@@ -155,11 +163,16 @@ def _class_figures(confusion: Floats) -> dict[str, Floats]:
     }
 
 
+def _sums(confusion: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return how many of each class are right, are so, and are called so, (R, K) each."""
+    of_classes = confusion[:, :, : confusion.shape[1]]
+    return np.einsum("rkk->rk", of_classes), confusion.sum(axis=2), of_classes.sum(axis=1)
+
+
 def _decision_figures(
     confusion: Floats, per_class: dict[str, Floats], present: NDArray[np.intp]
 ) -> dict[str, Floats]:
-    right = np.einsum("rkk->r", confusion)
-    support, called = confusion.sum(axis=2), confusion.sum(axis=1)
+    right, support, called = _sums(confusion)
     total = support.sum(axis=1)
     shares = support / total[:, None]
     several = (support > 0).sum(axis=1) > 1
@@ -171,11 +184,11 @@ def _decision_figures(
     ):  # a class that is missed has a logarithm of minus infinity, and a mean of 0
         g_mean = np.exp(np.log(sensitivity[:, present]).mean(axis=1))
     return {
-        "accuracy": right / total,
+        "accuracy": right.sum(axis=1) / total,
         "balanced accuracy": sensitivity[:, present].mean(axis=1),
         "macro F1": per_class["F1"][:, present].mean(axis=1),
         "weighted F1": (shares * np.nan_to_num(per_class["F1"])).sum(axis=1),
-        "kappa": np.where(several, _share(right / total - chance, 1 - chance), np.nan),
+        "kappa": np.where(several, _share(right.sum(axis=1) / total - chance, 1 - chance), np.nan),
         "macro AUC": per_class["AUC"][:, present].mean(axis=1),
         "G-mean": g_mean,
         "IBA": np.where(several, (shares * np.nan_to_num(iba)).sum(axis=1), np.nan),

@@ -16,6 +16,7 @@ from slidecam.sources.display import displayed
 from slidecam.store import read_run
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from slidecam.exchange.slices_csv import SliceTable
@@ -102,5 +103,11 @@ def read_profile(folder: Path) -> Profile:
     colors = tuple(
         (int(red), int(green), int(blue)) for red, green, blue in record["bundle"]["class_colors"]
     )
-    called = str(record.get("volume", {}).get("called", "not called"))
+    called = _call(record.get("volume", {}))
     return Profile(table, ANATOMIC[record["input"]["axis"]], colors, called)
+
+
+def _call(volume: Mapping[str, Any]) -> str:
+    """Return what a volume was called, in words; records of before name one class at most."""
+    named = volume.get("called_classes") or [volume.get("called")]
+    return " + ".join(filter(None, named)) or "nothing"

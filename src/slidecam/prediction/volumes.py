@@ -55,8 +55,6 @@ BLOCK_VALUES = 5_000_000
 16 planes of 512 x 512, as they lie in a chunk.
 """
 
-CALLED_FROM = 0.5
-
 
 def slice_table(ready: Prepared, store: RunStore, card: Card) -> SliceTable:
     """Return what became of each slice; one that is cut into tiles has the mean of them."""
@@ -82,10 +80,10 @@ def volume_call(table: SliceTable, card: Card) -> dict[str, Any]:
     pooling = (card.volume or VolumeCard()).pooling
     pooled = pooling.pool(table.probabilities, exclusive=card.activation == "softmax")
     known = bool(np.isfinite(pooled).all())
-    best = int(np.argmax(pooled)) if known else -1
-    called = known and (len(pooled) > 1 or pooled[0] >= CALLED_FROM)
+    called = card.classes.called_names(pooled.tolist())
     return {
-        "called": table.class_names[best] if called else None,
+        "called": called[0] if called else None,
+        "called_classes": list(called),
         "probabilities": {
             name: round(float(value), 6) if known else None
             for name, value in zip(table.class_names, pooled, strict=True)
@@ -267,7 +265,7 @@ def _montage_facts(
         f"{card.name}   ·   {heat}   ·   {source.stack.axis}, {source.stack.spacing_mm[0]:.3g} mm"
         f" apart   ·   window {low:.4g} to {high:.4g}   ·   {datetime.now(UTC).date().isoformat()}"
     )
-    called = call["called"] or "nothing"
+    called = " + ".join(call["called_classes"]) or "nothing"
     share = call["probabilities"].get(call["called"])
     told = "" if share is None else f", {share:.2f}"
     slices = call["slices"]
@@ -278,4 +276,4 @@ def _montage_facts(
     size = source.facts.size
     aspect = size.height * row_mm / (size.width * column_mm)
     signed = first is not None and first.heatmap.spec.signed
-    return MontageFacts(source.facts.name, details, words, shown, card.class_colors, aspect, signed)
+    return MontageFacts(source.facts.name, details, words, shown, card.classes, aspect, signed)

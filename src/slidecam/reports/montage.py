@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slidecam.classes import ClassSet
     from slidecam.exchange.slices_csv import SliceTable
-    from slidecam.pixels import RGB
 
 SHOWN = 6
 """Slices that are shown."""
@@ -82,8 +82,8 @@ class MontageFacts:
         The volume-level call in words.
     shown_class
         Whose heat is shown.
-    class_colors
-        One per class of the table.
+    classes
+        Those of the table.
     aspect
         Height of a slice over its width, in millimetres.
     signed
@@ -94,7 +94,7 @@ class MontageFacts:
     details: str
     call: str
     shown_class: str
-    class_colors: tuple[RGB, ...]
+    classes: ClassSet
     aspect: float
     signed: bool = False
 
@@ -142,9 +142,8 @@ def write_montage_png(
 def _draw_slice(
     pen: Pen, one: MontageSlice, table: SliceTable, facts: MontageFacts, place: Place
 ) -> None:
-    names, values = table.class_names, table.probabilities[one.number]
-    best = int(np.nanargmax(values))
-    words = f"{one.number}: {table.positions[one.number]:.1f} mm, {names[best]} {values[best]:.2f}"
+    called = _call(facts.classes, table.probabilities[one.number].tolist())
+    words = f"{one.number}: {table.positions[one.number]:.1f} mm, {called}"
     pen.text(place.left, place.top - 0.08, words, Type(8.5), place.width)
     shape = (PICTURE_PX, max(1, round(PICTURE_PX / facts.aspect)))
     picture = np.asarray(_resized(one.picture, shape), np.uint8)
@@ -154,6 +153,13 @@ def _draw_slice(
         pen.image(
             lower, glowing(picture, _resized(np.nan_to_num(one.heat), shape), signed=facts.signed)
         )
+
+
+def _call(classes: ClassSet, values: Sequence[float]) -> str:
+    """Return what a slice is called, with its largest probability; that in brackets if none is."""
+    share = f"{values[classes.foremost(values)]:.2f}"
+    called = classes.call(values)
+    return f"{called} {share}" if classes.called_names(values) else f"{called} ({share})"
 
 
 def _resized(values: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.generic]:
@@ -194,7 +200,9 @@ def profile_picture(
     figure = Figure(figsize=size, dpi=DPI, facecolor="white")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0.05, 0.2, 0.82, 0.72))
-    for index, (name, color) in enumerate(zip(table.class_names, facts.class_colors, strict=True)):
+    for index, (name, color) in enumerate(
+        zip(table.class_names, facts.classes.colors, strict=True)
+    ):
         axes.plot(
             table.positions,
             table.probabilities[:, index],

@@ -196,7 +196,9 @@ def _explained(
             for name, color, probability, logit in rows
         ],
         "predicted": called[0] if called else None,
-        "called": list(called),
+        "called_classes": list(called),
+        "foremost": card.class_names[card.classes.foremost(probabilities)],
+        "caption": card.classes.caption(probabilities),
         "probabilities": "logits" if card.activation == "none" else calibration_words(card),
         "maps": maps,
         "neighbours": neighbours,

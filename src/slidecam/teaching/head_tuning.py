@@ -34,10 +34,13 @@ from scipy.optimize import minimize
 from scipy.spatial.distance import cdist, pdist
 from scipy.special import expit, log_expit, log_softmax, softmax
 
+from slidecam.classes import ClassSet
 from slidecam.errors import DataSetError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from slidecam.classes import Activation
 
     Array = NDArray[np.float64]
 
@@ -45,9 +48,6 @@ MOST_STEPS = 1000
 
 ABSENT = -4.0
 """Logit that a new class of a sigmoid starts from everywhere: 2 %."""
-
-SURE = 0.5
-"""Probability from which a single output says yes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +126,8 @@ class Lesson:
         and 0 for its absence.
     rehearsed
         (M, D): features of the tiles that hold.
-    activation
-        ``softmax`` or ``sigmoid``.
+    activation, thresholds
+        The card's: what makes probabilities, and from where a class is called.
     new_classes
         How many of the last classes the old head did not know.
 
@@ -140,8 +140,9 @@ class Lesson:
     features: Array
     labels: NDArray[np.int64]
     rehearsed: Array = field(default_factory=lambda: np.zeros((0, 0)))
-    activation: str = "softmax"
+    activation: Activation = "softmax"
     new_classes: int = 0
+    thresholds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.labels):
@@ -162,14 +163,17 @@ class Lesson:
             self.rehearsed,
             self.activation,
             self.new_classes,
+            self.thresholds,
         )
 
+    def called(self, logits: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Return the class of each tile, (N,); of one logit 1 if it is called, else 0.
 
-def called(logits: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Return the class of each tile, (N,); of one logit 1 if it is at least 0, else 0."""
-    if logits.shape[1] == 1:
-        return np.asarray(logits[:, 0] >= 0, np.int64)
-    return np.asarray(logits.argmax(axis=1), np.int64)
+        -1 where none of several is called.
+        """
+        names = tuple(map(str, range(logits.shape[1])))
+        classes = ClassSet(names, self.activation, thresholds=self.thresholds)
+        return classes.labels(classes.probabilities(logits))
 
 
 def tune_head(old: Head, lesson: Lesson, spec: TuningSpec | None = None) -> Head:
@@ -277,7 +281,7 @@ class _Problem:
 def _targets(old: Head, lesson: Lesson) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Return old logits and targets of the labelled tiles, and which the old head calls wrong."""
     base = old.logits(lesson.features)
-    wrong = called(base) != lesson.labels
+    wrong = lesson.called(base) != lesson.labels
     single = base.shape[1] == 1
     hard = (
         lesson.labels[:, None].astype(np.float64)

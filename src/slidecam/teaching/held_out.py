@@ -159,7 +159,8 @@ def _evaluated(logits: NDArray[np.float64], lesson: Lesson, split: Split) -> Eva
         logits=logits,
         class_names=split.class_names,
         groups=tuple(map(str, split.places.tolist())),
-        activation="sigmoid" if lesson.activation == "sigmoid" else "softmax",
+        activation=lesson.activation,
+        thresholds=lesson.thresholds,
     )
     return evaluate_predictions(
         predictions, EvaluationSpec(intervals=IntervalSpec(seed=split.seed))

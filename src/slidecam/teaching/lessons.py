@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.errors import DataSetError, UsageError
-from slidecam.teaching.head_tuning import Head, Lesson, called
+from slidecam.teaching.head_tuning import Head, Lesson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,7 +117,12 @@ def make_task(
     single = len(names) == 1
     labels = [int(name == names[0]) if single else names.index(name) for name in said]
     lesson = Lesson(
-        features.of(rows), np.array(labels, np.int64), features.of(held), card.activation, len(new)
+        features.of(rows),
+        np.array(labels, np.int64),
+        features.of(held),
+        card.activation,
+        len(new),
+        card.classes.grown_thresholds(len(new)),
     )
     return Task(old, lesson, rows, _counts(said), int(labelled.corrected[read].sum()), names, new)
 
@@ -141,7 +146,8 @@ def notes_of(
     if len(task.names) == 1:
         other = [name for name in labelled.counts if name != task.names[0]]
         notes += [f"Taken for the absence of {task.names[0]}: {', '.join(other)}."] if other else []
-    if (called(task.old.logits(task.lesson.features)) == task.lesson.labels).all():
+    before = task.lesson.called(task.old.logits(task.lesson.features))
+    if (before == task.lesson.labels).all():
         notes.append(
             "The classifier called every labelled tile right already: nothing was to be learnt."
         )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slidecam.classes import NO_CLASS
 from slidecam.errors import UsageError
 from slidecam.geometry import Box
 from slidecam.runs import uncertainty
@@ -171,7 +172,7 @@ def _suggestion(run: RunTiles, row: int, unsure: float) -> Suggestion:
     names, values = run.table.class_names, run.table.probabilities[row]
     if len(names) == 1:
         pair = (names[0], f"not {names[0]}")
-        classes = pair if values[0] >= 0.5 else (pair[1], pair[0])  # noqa: PLR2004  (even)
+        classes = pair if run.table.winners[row] != NO_CLASS else (pair[1], pair[0])
     else:
         first, second = np.argsort(-values, kind="stable")[:2].tolist()
         classes = (names[first], names[second])

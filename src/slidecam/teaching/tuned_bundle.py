@@ -11,14 +11,17 @@ import torch
 from slidecam.classes import default_colors
 from slidecam.models import save_bundle
 from slidecam.models.last_layer import LastLayer, with_last_layer
-from slidecam.teaching.head_tuning import Head, called
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from slidecam.models import Bundle, Card
     from slidecam.runs import RunTiles
     from slidecam.teaching.embedding import Teachable
+    from slidecam.teaching.head_tuning import Head
     from slidecam.teaching.held_out import HeldOut
     from slidecam.teaching.lessons import Task
     from slidecam.teaching.spec import FineTuneSpec
@@ -43,20 +46,18 @@ class Taught:
     @property
     def right(self) -> tuple[float, float]:
         """Shares of the labels that the old and the new head call right."""
-        features, labels = self.task.lesson.features, self.task.lesson.labels
-        old, new = (
-            float((called(head.logits(features)) == labels).mean())
-            for head in (self.task.old, self.head)
-        )
-        return old, new
+        labels = self.task.lesson.labels
+        old, new = (self._called(head) for head in (self.task.old, self.head))
+        return float((old == labels).mean()), float((new == labels).mean())
 
     @property
     def changed(self) -> int:
         """Labelled tiles of another class than before."""
-        features = self.task.lesson.features
-        return int(
-            (called(self.task.old.logits(features)) != called(self.head.logits(features))).sum()
-        )
+        return int((self._called(self.task.old) != self._called(self.head)).sum())
+
+    def _called(self, head: Head) -> NDArray[np.int64]:
+        lesson = self.task.lesson
+        return lesson.called(head.logits(lesson.features))
 
 
 def write_taught(
@@ -81,6 +82,7 @@ def _card(run: RunTiles, model: Teachable, taught: Taught, spec: FineTuneSpec) -
         name=spec.name or f"{card.name}, taught on {run.slide}",
         class_names=task.names,
         class_colors=(*card.class_colors, *colors),
+        thresholds=card.classes.grown_thresholds(len(task.new_classes)),
         temperature=1.0,
         provenance=_provenance(run, model, taught, spec),
     )

@@ -39,16 +39,19 @@ class AreaConfusion:
     missed
         float64, (K,), µm² of each annotated class that no classified tile covers: no tissue, or not
         readable.
+    uncalled
+        float64, (K,), µm² of each annotated class that was classified and called none.
     """
 
     class_names: tuple[str, ...]
     areas: NDArray[np.float64]
     missed: NDArray[np.float64]
+    uncalled: NDArray[np.float64]
 
     @property
     def accuracy(self) -> float | None:
         """Share of the classified annotated area that was called what it is."""
-        return _share(float(np.trace(self.areas)), float(self.areas.sum()))
+        return _share(float(np.trace(self.areas)), float(self.areas.sum() + self.uncalled.sum()))
 
     def figures(self) -> dict[str, dict[str, float | None]]:
         """Return the figures in `DEFINITIONS` of each class.
@@ -58,7 +61,8 @@ class AreaConfusion:
         told = {}
         for place, name in enumerate(self.class_names):
             right = float(self.areas[place, place])
-            true, called = float(self.areas[place].sum()), float(self.areas[:, place].sum())
+            true = float(self.areas[place].sum() + self.uncalled[place])
+            called = float(self.areas[:, place].sum())
             told[name] = {
                 "sensitivity": _share(right, true),
                 "precision": _share(right, called),
@@ -79,6 +83,7 @@ class AreaConfusion:
                 "columns": "predicted",
                 "areas": self.areas.round(3).tolist(),
                 "not classified": self.missed.round(3).tolist(),
+                **({"called none": self.uncalled.round(3).tolist()} if self.uncalled.any() else {}),
             },
         }
 
@@ -92,7 +97,9 @@ def added(confusions: Sequence[AreaConfusion]) -> AreaConfusion:
 
     There is at least one, and all have the same classes.
     """
-    areas = np.sum([each.areas for each in confusions], axis=0)
     return AreaConfusion(
-        confusions[0].class_names, areas, np.sum([each.missed for each in confusions], axis=0)
+        confusions[0].class_names,
+        np.sum([each.areas for each in confusions], axis=0),
+        np.sum([each.missed for each in confusions], axis=0),
+        np.sum([each.uncalled for each in confusions], axis=0),
     )

@@ -11,7 +11,7 @@ import numpy as np
 from slidecam.errors import DataSetError, SlidecamError, UsageError
 from slidecam.evaluation.slides.areas import added
 from slidecam.evaluation.slides.classified import classify_slide, read_classified
-from slidecam.evaluation.slides.measuring import class_names, measure_slide
+from slidecam.evaluation.slides.measuring import measure_slide
 from slidecam.evaluation.slides.results import EvaluatedSlide, SlideEvaluation, SlideEvaluationSpec
 from slidecam.foreground import annotation_file, pair_annotations
 from slidecam.learning.evaluation.evaluation import EvaluationSpec, evaluate_predictions
@@ -171,13 +171,14 @@ def _summed(
     predictions = Predictions(
         labels=np.concatenate([each.labels for each in tiles]),
         logits=np.concatenate([each.logits for each in tiles]),
-        class_names=class_names(card),
+        class_names=card.classes.label_names(),
         names=tuple(name for each in tiles for name in each.names),
         groups=tuple(
             slide.slide for slide, each in zip(used, tiles, strict=True) for _name in each.names
         ),
         activation=card.activation,
         temperature=card.temperature,
+        thresholds=card.thresholds,
         class_colors=card.class_colors,
     )
     figures = evaluate_predictions(

@@ -43,16 +43,6 @@ class MeasuredTiles:
     names: tuple[str, ...]
 
 
-def class_names(card: Card) -> tuple[str, ...]:
-    """Return the classes that tiles can be of. A classifier of one logit has two.
-
-    Its class's absence, then itself.
-    """
-    if len(card.class_names) > 1:
-        return card.class_names
-    return (f"not {card.class_names[0]}", card.class_names[0])
-
-
 def measure_slide(
     classified: ClassifiedSlide, drawn: Path, card: Card, spec: SlideEvaluationSpec
 ) -> tuple[EvaluatedSlide, MeasuredTiles]:
@@ -66,13 +56,14 @@ def measure_slide(
         If they have no class that the classifier knows.
     """
     classes = load_classes(drawn, classified.size, classified.offset, spec.renamed)
-    names = class_names(card)
+    names = card.classes.label_names()
+    called = card.classes.labels(card.classes.probabilities(classified.logits))
     columns = _columns(drawn, classes.names, card)
     labels = spec.rule.labels(_merged(classes.coverage(classified.boxes), columns, len(names)))
     kept = np.flatnonzero((labels >= 0) & (labels < len(names)))
-    right = int((labels[kept] == called(classified.logits[kept])).sum())
+    right = int((labels[kept] == called[kept]).sum())
     counts = np.bincount(labels[kept], minlength=len(names)).tolist()
-    areas, overlap = _areas(classified, classes, columns, names)
+    areas, overlap = _areas(classified, called, classes, columns, names)
     ambiguous = int((labels == AMBIGUOUS).sum())
     result = EvaluatedSlide(
         slide=classified.slide.name,
@@ -93,16 +84,6 @@ def measure_slide(
     corners = classified.boxes[kept, :2].tolist()
     titles = tuple(f"{classified.slide.name} x={x} y={y}" for x, y in corners)
     return result, MeasuredTiles(labels[kept], classified.logits[kept], titles)
-
-
-def called(logits: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return what each tile was called, (N,).
-
-    The most probable class, or with one logit whether it is at least 0.
-    """
-    if logits.shape[1] == 1:
-        return np.asarray(logits[:, 0] >= 0, np.int64)
-    return np.asarray(logits.argmax(axis=1), np.int64)
 
 
 def _columns(drawn: Path, annotated: Sequence[str], card: Card) -> NDArray[np.int64]:
@@ -135,6 +116,7 @@ def _merged(
 
 def _areas(
     classified: ClassifiedSlide,
+    called: NDArray[np.int64],
     classes: AnnotatedClasses,
     columns: NDArray[np.int64],
     names: tuple[str, ...],
@@ -148,13 +130,15 @@ def _areas(
     parts = _merged(shares, columns, len(names))[:, : len(names)] * (
         boxes[:, 2:3] * boxes[:, 3:] * pixel
     )
-    areas = np.zeros((len(names), len(names)))
-    np.add.at(areas.T, called(classified.logits), parts[:-1])
-    missed = (parts[-1] - areas.sum(axis=1)).clip(min=0.0)
+    # What is called none comes to lie in the last column.
+    sums = np.zeros((len(names) + 1, len(names)))
+    np.add.at(sums, called, parts[:-1])
+    areas, uncalled = sums[:-1].T, sums[-1]
+    missed = (parts[-1] - sums.sum(axis=0)).clip(min=0.0)
     annotated = shares[:-1].sum(axis=1)
     overlaps = (annotated - 1).clip(min=0).sum() > OVERLAP * annotated.sum()
     note = f"{classified.slide.name}: areas of two classes overlap; where they do, both count."
-    return AreaConfusion(names, areas, missed), [note] if overlaps else []
+    return AreaConfusion(names, areas, missed, uncalled), [note] if overlaps else []
 
 
 def _strangers(drawn: Path, annotated: Sequence[str], columns: NDArray[np.int64]) -> list[str]:

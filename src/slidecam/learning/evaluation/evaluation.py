@@ -188,6 +188,7 @@ class Evaluation:
                 "rows": "true",
                 "columns": "predicted",
                 "counts": self.confusion.tolist(),
+                **self._called_none(),
             },
             "intervals": self.method,
             **({"folds": folds} if folds else {}),
@@ -206,6 +207,11 @@ class Evaluation:
         """How many there are, each once, even if repeated cross-validation predicts it often."""
         names = self.predictions.names
         return len(set(names)) if names else len(self.predictions.labels)
+
+    def _called_none(self) -> dict[str, object]:
+        """Return how many pictures of each class were called none, if any was."""
+        missing = np.array(list(self.support.values())) - self.confusion.sum(axis=1)
+        return {"called none": missing.tolist()} if missing.any() else {}
 
     def _data(self) -> dict[str, object]:
         groups = self.predictions.groups
@@ -263,6 +269,7 @@ def evaluate(
         groups=None if pictures.groups is None else tuple(pictures.groups[row] for row in rows),
         activation=card.activation,
         temperature=card.temperature,
+        thresholds=card.thresholds,
         paths=tuple(pictures.paths[row] for row in rows),
         class_colors=matched.colors,
     )
@@ -304,8 +311,9 @@ def evaluate_predictions(
     """
     spec = spec or EvaluationSpec()
     names, probabilities = predictions.class_names, predictions.probabilities
-    found = measure(predictions.labels, probabilities, names)
-    ends = bootstrap(predictions.labels, probabilities, names, predictions.groups, spec.intervals)
+    labels, called = predictions.labels, predictions.predicted
+    found = measure(labels, probabilities, names, called)
+    ends = bootstrap(labels, probabilities, names, predictions.groups, spec.intervals, called)
     notes = {**ends.notes, **found.notes}
     figures = {
         name: Figure(

@@ -376,14 +376,19 @@ def _told(evaluation: Evaluation, name: str) -> str:
 
 
 def _verdict(predictions: Predictions, index: int) -> str:
-    called = predictions.predicted[index]
-    true, said = (
-        plain(predictions.class_names[at], 14) for at in (predictions.labels[index], called)
-    )
+    true = plain(predictions.class_names[predictions.labels[index]], 14)
     name = predictions.titles[index].rsplit("/", 1)[-1]
     # The end of a file name tells pictures of one patient apart.
     shown = name if len(name) <= LONGEST else "…" + name[1 - LONGEST :]
-    return f"{plain(shown)}\nis {true}\nsaid {said} {predictions.probabilities[index, called]:.2f}"
+    return f"{plain(shown)}\nis {true}\nsaid {_called(predictions, index)}"
+
+
+def _called(predictions: Predictions, index: int) -> str:
+    said = predictions.predicted_name(index)
+    if not said:
+        return "none"
+    share = predictions.probabilities[index, predictions.predicted[index]]
+    return f"{plain(said, 14)} {share:.2f}"
 
 
 def _thumbnail(predictions: Predictions, index: int) -> NDArray[np.uint8]:

@@ -119,14 +119,13 @@ def write_predictions(evaluation: Evaluation, path: Path) -> None:
     with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(heading)
-        pairs = zip(predictions.labels, predictions.predicted, strict=True)
-        called = [(names[true], names[said]) for true, said in pairs]
         for place, row in enumerate(predictions.probabilities):
             group = [groups[place]] if groups else []
             table.writerow(
                 [
                     predictions.titles[place],
-                    *called[place],
+                    names[predictions.labels[place]],
+                    predictions.predicted_name(place),
                     *group,
                     *(f"{value:.6g}" for value in row),
                 ]

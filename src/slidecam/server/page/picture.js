@@ -78,14 +78,14 @@ async function bitmapOf(answer) {
 }
 
 function show(name, answer, bitmap, waiting) {
-  const winner = answer.classes.find((one) => one.name === answer.predicted) ?? answer.classes[0];
+  const winner = answer.classes.find((one) => one.name === answer.foremost);
   const logits = answer.probabilities === "logits";
   const share = (one) => (logits ? one.logit.toFixed(3) : percent(one.probability));
   current = { answer, bitmap, chosen: winner.name };
   at("picture-result").hidden = false;
   at("drop").classList.remove("empty");
   at("picture-name").textContent = name;
-  at("predicted").textContent = answer.predicted === null ? `not ${winner.name} (${share(winner)})` : `${winner.name}, ${share(winner)}`;
+  at("predicted").textContent = answer.caption;
   at("calibration").textContent = logits ? "Values are logits." : `Probabilities: ${answer.probabilities}.`;
   at("picture-notes").replaceChildren(...answer.notes.map((note) => make("li", {}, note)));
   const order = [...answer.classes].sort((a, b) => b.probability - a.probability).slice(0, 24);

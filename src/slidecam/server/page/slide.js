@@ -284,8 +284,9 @@ async function ended(event, signal) {
 function tellCall() {
   const told = classes?.volume;
   if (!told) return;
+  const called = told.called_classes ?? [told.called].filter(Boolean); // a run of before names one at most
   const shares = Object.entries(told.probabilities).map(([name, share]) => `${name} ${share.toFixed(3)}`);
-  at("called").textContent = `Called ${told.called ?? "nothing"}: ${shares.join(", ")}; ${told.pooling}.`;
+  at("called").textContent = `Called ${called.join(" + ") || "nothing"}: ${shares.join(", ")}; ${told.pooling}.`;
   at("called").hidden = false;
   announce(`${at("outcome").textContent} ${at("called").textContent}`);
 }
