@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from slidecam.errors import UsageError
-from slidecam.files import check_folder, replacing, replacing_folder
+from slidecam.errors import RunExistsError, UsageError
+from slidecam.files import (
+    check_folder,
+    lock_folder,
+    replacing,
+    replacing_folder,
+    strict_json,
+    write_json,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,3 +95,36 @@ def test_a_folder_that_was_never_written_leaves_the_old_one(tmp_path: Path) -> N
     with pytest.raises(FileNotFoundError), replacing_folder(target):
         pass
     assert [path.name for path in target.iterdir()] == ["old"]
+
+
+def test_json_is_strict_and_holds_even_names_that_are_no_text(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(tmp_path / "a.json", {"share": float("nan")})
+    assert not (tmp_path / "a.json").exists()
+    record = strict_json({"share": float("nan"), "slide": "caf\udce9.tif", "of": ("é",)})
+    write_json(tmp_path / "a.json", record)
+    assert (tmp_path / "a.json").read_bytes().endswith(b'"\xc3\xa9"\n  ]\n}\n')
+    read = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert read == {"share": None, "slide": "caf\udce9.tif", "of": ["é"]}
+
+
+def test_a_folder_is_held_by_one_at_a_time_and_free_afterwards(tmp_path: Path) -> None:
+    lock = lock_folder(tmp_path / "new" / "run", "somebody is here.")
+    with pytest.raises(RunExistsError, match="somebody is here"):
+        lock_folder(tmp_path / "new" / "run", "somebody is here.")
+    lock.release()
+    lock_folder(tmp_path / "new" / "run", "somebody is here.").release()
+
+
+def test_a_folder_that_cannot_be_made_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot be made or written in"):
+        lock_folder(tmp_path / "file" / "run", "somebody is here.")
+
+
+def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "one\ntwo\n")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(tmp_path / "a.txt", "\udce9")
+    assert (tmp_path / "a.txt").read_bytes() == b"one\ntwo\n"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]

@@ -1,21 +1,29 @@
-"""Files and folders that appear whole or not at all.
+"""Files and folders that appear whole or not at all, and folders that one process works in.
 
-Written beside their place, then moved into it.
+What is written lies beside its place until it is whole, and is moved there then.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from slidecam.errors import UsageError
+from filelock import FileLock, Timeout
+
+from slidecam.errors import RunExistsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+LOCK_FILE = ".lock"
+"""In a folder that one process at a time may work in."""
 
 
 def check_folder(path: Path) -> None:
@@ -61,6 +69,87 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         _swap(fresh, path)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8 whose lines end alike on every system, whole or not at all."""
+    with replacing(path) as fresh:
+        fresh.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(
+    path: Path,
+    record: object,
+    *,
+    indent: int = 2,
+    ascii_only: bool = False,
+) -> None:
+    """Write JSON that every program reads, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file.
+    record
+        Plain values.
+    indent
+        Spaces of each depth.
+    ascii_only
+        Whether letters beyond ASCII are written as escapes.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite: JSON has no word for it.
+    """
+    text = json.dumps(record, indent=indent, ensure_ascii=ascii_only, allow_nan=False) + "\n"
+    with replacing(path) as fresh:
+        # A file name that is no text in UTF-8 is written as the escape that JSON has for it.
+        fresh.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def strict_json(value: object) -> object:
+    """Return ``value`` with null for every number that JSON cannot write."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): strict_json(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [strict_json(item) for item in value]
+    return value
+
+
+def lock_folder(folder: Path, problem: str) -> FileLock:
+    """Keep other processes out of a folder until the lock is released or this process ends.
+
+    The folder is made if it is not there.
+
+    Parameters
+    ----------
+    folder
+        The folder of ``--out``.
+    problem
+        What is wrong where another process holds it, as a sentence.
+
+    Raises
+    ------
+    RunExistsError
+        If another process holds it.
+    UsageError
+        If the folder cannot be made or written in.
+    """
+    lock = FileLock(folder / LOCK_FILE, timeout=0, thread_local=False)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        remedy = "Wait until it is done, or choose another --out."
+        raise RunExistsError(folder, problem, remedy) from error
+    except OSError as error:
+        problem = f"--out {folder} cannot be made or written in: {error.strerror or error}."
+        remedy = "Name a folder that may be written, or that can be made."
+        raise UsageError(problem, remedy) from error
+    return lock
 
 
 def _swap(fresh: Path, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,13 @@ import torch
 from slidecam.close_up.methods import DEFAULT, choose_methods
 from slidecam.close_up.tiles import BATCH, TileChoice, choose_tiles
 from slidecam.errors import UsageError
-from slidecam.exchange.manifest import strict_json
 from slidecam.explain.baselines import BASELINES
 from slidecam.explain.facts import facts_of_tiles, facts_record
 from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
 from slidecam.faithfulness.curves import CurveSpec, curves
 from slidecam.faithfulness.mapping import enlarged, refuse_no_numbers
 from slidecam.faithfulness.perturbation import Witness, answered
-from slidecam.files import check_folder, replacing
+from slidecam.files import check_folder, replacing, strict_json, write_json
 from slidecam.inference import choose_device
 from slidecam.models import open_bundle
 from slidecam.models.classifier import normalised
@@ -321,11 +319,7 @@ def write_close_up(
         for curve in row.curves
     ]
     told = {**records.get("", {"models": records}), "curves": curves}
-    with replacing(folder / "explanation.json") as fresh:
-        fresh.write_text(
-            json.dumps(strict_json(told), indent=2, ensure_ascii=False, allow_nan=False),
-            encoding="utf-8",
-        )
+    write_json(folder / "explanation.json", strict_json(told))
     title = " · ".join(model or card.name for model, (card, _close_up) in found.items())
     write_panel(rows[:SHOWN], folder, title=title, left_out=len(rows) - SHOWN)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from slidecam.errors import DataSetError, StoreError, UsageError
 from slidecam.exchange.slices_csv import read_slices_csv
 from slidecam.exchange.volume_zarr import read_volume_ome_zarr
 from slidecam.faithfulness.localisation import dice, energy, pointing
-from slidecam.files import replacing
+from slidecam.files import write_json
 from slidecam.foreground import is_moved, mask_on
 from slidecam.runs.outputs import HEATMAP
 from slidecam.store import read_run
@@ -194,10 +193,7 @@ def evaluate_volume(
 def write_evaluation(evaluation: VolumeEvaluation, folder: Path) -> Path:
     """Write ``localisation.json`` and return its path."""
     path = folder / OUTPUT
-    with replacing(path) as fresh:
-        fresh.write_text(
-            json.dumps(evaluation.record(), indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
+    write_json(path, evaluation.record(), ascii_only=True)
     return path
 
 

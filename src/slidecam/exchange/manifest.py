@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from slidecam.files import replacing
+from slidecam.files import strict_json, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from slidecam.runs.summary import ClassSummary
@@ -114,10 +112,7 @@ def write_manifest(reports: Sequence[SlideReport], run: RunFacts, path: Path) ->
         "run": _run_record(run),
         "slides": [*map(asdict, reports)],
     }
-    with replacing(path) as fresh:
-        text = json.dumps(strict_json(record), indent=2, ensure_ascii=False, allow_nan=False)
-        # A file name that is no text in UTF-8 is written as the escape that JSON has for it.
-        fresh.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    write_json(path, strict_json(record))
 
 
 def _run_record(run: RunFacts) -> dict[str, Any]:
@@ -127,14 +122,3 @@ def _run_record(run: RunFacts) -> dict[str, Any]:
 
 def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def strict_json(value: object) -> object:
-    """Return ``value`` with null for every number that JSON cannot write."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): strict_json(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [strict_json(item) for item in value]
-    return value

@@ -17,7 +17,7 @@ from slidecam.faithfulness.plots import curve_picture, figure_picture, randomisa
 from slidecam.faithfulness.report import mean_and_error
 from slidecam.faithfulness.sentences import NOTHING, cautions, figure, sentences
 from slidecam.faithfulness.spec import measure_called
-from slidecam.files import replacing
+from slidecam.files import replacing, write_json
 from slidecam.pages import picture_uri, write_page
 
 if TYPE_CHECKING:
@@ -184,9 +184,7 @@ def write_faithfulness(report: FaithfulnessReport, folder: Path) -> Path:
     (one row for each method and measure), ``randomisation.csv`` if that was checked, and the
     pictures. Each file appears whole or not at all; what is there already is replaced.
     """
-    with replacing(folder / f"{NAME}.json") as fresh:
-        text = json.dumps(report_object(report), indent=1, ensure_ascii=False, allow_nan=False)
-        fresh.write_text(text + "\n", encoding="utf-8", newline="\n")
+    write_json(folder / f"{NAME}.json", report_object(report), indent=1)
     write_rows(rows(report), COLUMNS, folder / f"{NAME}.csv")
     if report.likenesses:
         write_rows(stage_rows(report), STAGE_COLUMNS, folder / "randomisation.csv")

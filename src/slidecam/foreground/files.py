@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import struct
-import uuid
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from slidecam.errors import MaskError
+from slidecam.files import replacing
 from slidecam.foreground.annotations import EXPORT_AGAIN, areas_of, rasterise
 from slidecam.foreground.mask import Foreground
 
@@ -81,17 +81,14 @@ def save_foreground(foreground: Foreground, path: str | Path) -> None:
         If the file cannot be written.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        Image.fromarray(foreground.mask).save(part, format="PNG")
-        part.replace(path)
+        with replacing(path) as fresh:
+            Image.fromarray(foreground.mask).save(fresh, format="PNG")
     except OSError as error:
         raise MaskError(
             f"{path}: the mask cannot be written: {error}.",
             "Give a folder that exists and has room.",
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_content(path: Path) -> bytes:

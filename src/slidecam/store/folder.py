@@ -6,19 +6,20 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import zarr
-from filelock import FileLock, Timeout
 
 from slidecam.errors import RunExistsError, RunMismatchError, UsageError
-from slidecam.store.run_store import BEGIN_ANEW, STORE_FOLDER, RunStore, replace_text
+from slidecam.files import lock_folder, write_json
+from slidecam.store.run_store import BEGIN_ANEW, STORE_FOLDER, RunStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from filelock import FileLock
+
     from slidecam.store.results import StorePlan
 
 RUN_FILE = "run.json"
-LOCK_FILE = ".lock"
 
 DIGESTS = ("slide", "model", "tissue mask")
 """Entries of a plan that are digests of content."""
@@ -35,7 +36,7 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 
 def write_run(folder: Path, record: Mapping[str, Any]) -> None:
     """Replace ``run.json`` in one step."""
-    replace_text(folder / RUN_FILE, json.dumps(record, indent=2, allow_nan=False) + "\n")
+    write_json(folder / RUN_FILE, record, ascii_only=True)
 
 
 def find_runs(folder: Path) -> tuple[Path, ...]:
@@ -84,16 +85,7 @@ def lock_run(folder: Path) -> FileLock:
     RunExistsError
         If another process is at work there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK_FILE, timeout=0, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        remedy = "Wait until it is done, or choose another --out."
-        raise RunExistsError(
-            folder, "another slidecam is at work in this folder.", remedy
-        ) from error
-    return lock
+    return lock_folder(folder, "another slidecam is at work in this folder.")
 
 
 def open_or_create(folder: Path, plan: StorePlan, existing: str) -> RunStore:

@@ -10,6 +10,7 @@ import numpy as np
 import zarr
 
 from slidecam.errors import StoreError
+from slidecam.files import write_text
 from slidecam.store.results import Status
 
 if TYPE_CHECKING:
@@ -205,9 +206,8 @@ class RunStore:
         # of a damaged slide.
         path = self._failures_folder / f"{batch}.json"
         if failures:
-            replace_text(
-                path, json.dumps({str(place): reason for place, reason in failures.items()})
-            )
+            reasons = {str(place): reason for place, reason in failures.items()}
+            write_text(path, json.dumps(reasons))
         else:
             path.unlink(missing_ok=True)
 
@@ -268,11 +268,3 @@ def _empty(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, bat
     group.create_array(
         name, shape=shape, dtype=dtype, chunks=(batch * batches, *shape[1:]), fill_value=fill
     )
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file in one step; missing parent folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.partial")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)

@@ -19,7 +19,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from slidecam.errors import RunMismatchError, StoreError, UsageError
-from slidecam.files import replacing
+from slidecam.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -216,10 +216,7 @@ class Corrections:
             "changes": changes,
         }
         try:
-            with replacing(self.path) as fresh:
-                fresh.write_text(
-                    json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
-                )
+            write_json(self.path, record, indent=1)
         except OSError as error:
             raise StoreError(
                 self.path, f"it cannot be written: {error}.", "Make room, or let it be written."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from slidecam.errors import DataSetError, UsageError
-from slidecam.files import check_folder
+from slidecam.files import check_folder, write_json
 from slidecam.steps import Step
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
 
@@ -171,4 +170,4 @@ def write_record(done: Sequence[SlideTiles], spec: TileSetSpec, path: Path) -> N
         "spec": asdict(spec),
         "slides": [asdict(slide) for slide in done],
     }
-    path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(path, record)

@@ -29,6 +29,7 @@ from slidecam.errors import (
     UsageError,
     WeightsError,
 )
+from slidecam.files import LOCK_FILE
 from slidecam.learning.recipes.recipe import read_recipe
 from slidecam.learning.training.beginning import (
     StartingWeights,
@@ -39,7 +40,7 @@ from slidecam.learning.training.beginning import (
 )
 from slidecam.learning.training.checkpoints import read_checkpoint
 from slidecam.learning.training.cross_validation import FoldSpec, cross_validate
-from slidecam.learning.training.folder import LOCK_FILE, TrainingFolder, check_usable
+from slidecam.learning.training.folder import TrainingFolder, check_usable
 from slidecam.learning.training.training import Trained, train
 from slidecam.models import BundleSpec, make_bundle, open_bundle
 from slidecam.steps import Step, result_of

@@ -5,11 +5,10 @@ The figures of tiles as of pictures, and a page and a record of the areas.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from slidecam.evaluation.slides.areas import DEFINITIONS
-from slidecam.files import replacing
+from slidecam.files import write_json
 from slidecam.learning.evaluation.report import PAGE, Background, write_evaluation
 from slidecam.pages import write_page
 
@@ -58,6 +57,4 @@ def write_slide_evaluation(
         tiles_page=PAGE,
         record=RECORD,
     )
-    text = json.dumps(evaluation.record(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with replacing(folder / RECORD) as fresh:
-        fresh.write_text(text, encoding="utf-8", newline="\n")
+    write_json(folder / RECORD, evaluation.record())

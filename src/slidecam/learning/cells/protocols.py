@@ -6,7 +6,6 @@ and their figures.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -21,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch.nn.functional import cross_entropy
 
-from slidecam.files import replacing
+from slidecam.files import replacing, write_json
 from slidecam.learning.cells.graphs import INDUCTIVE, TRANSDUCTIVE, Scored
 from slidecam.learning.evaluation.plots import roc_figure, scatter_figure
 from slidecam.pages import picture_uri, write_page
@@ -225,11 +224,7 @@ def write_protocols(folder: Path, protocols: Protocols) -> None:
         name: {"meaning": MEANINGS[name], "part": protocols.part, **evaluation.record()}
         for name, evaluation in protocols.evaluations.items()
     }
-    with replacing(folder / RECORD) as fresh:
-        fresh.write_text(
-            json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-            encoding="utf-8",
-        )
+    write_json(folder / RECORD, record)
 
 
 def file_name(title: str) -> str:

@@ -26,7 +26,7 @@ from slidecam.learning.evaluation.report import (
 from slidecam.learning.recipes.fields import Complaints, settings_of
 from slidecam.learning.recipes.tables import DataSpec
 from slidecam.learning.training.beginning import device_for
-from slidecam.learning.training.folder import TrainingFolder, write_json
+from slidecam.learning.training.folder import TrainingFolder
 from slidecam.models.bundle import save_bundle
 
 if TYPE_CHECKING:

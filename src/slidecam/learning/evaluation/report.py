@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from slidecam.files import replacing
+from slidecam.files import replacing, write_json
 from slidecam.learning.evaluation import plots as draw
 from slidecam.learning.evaluation.evaluation import FIGURES
 from slidecam.learning.intervals import WILSON
@@ -97,9 +96,7 @@ def write_evaluation(
 
 def write_record(evaluation: Evaluation, path: Path) -> None:
     """Write `Evaluation.record` as JSON."""
-    text = json.dumps(evaluation.record(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with replacing(path) as fresh:
-        fresh.write_text(text, encoding="utf-8", newline="\n")
+    write_json(path, evaluation.record())
 
 
 def write_predictions(evaluation: Evaluation, path: Path) -> None:

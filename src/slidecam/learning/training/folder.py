@@ -6,7 +6,6 @@ Before a training, what is about to be done; after it, where a bundle comes from
 from __future__ import annotations
 
 import csv
-import json
 import platform
 import shutil
 import tomllib
@@ -17,10 +16,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import torch
-from filelock import FileLock, Timeout
 
-from slidecam.errors import CheckpointError, RunExistsError, UsageError
-from slidecam.files import replacing
+from slidecam.errors import CheckpointError, RunExistsError
+from slidecam.files import LOCK_FILE, lock_folder, replacing, write_json, write_text
 from slidecam.learning.data.pictures import write_picture_table
 from slidecam.learning.data.splitting import split_record
 from slidecam.learning.recipes.fields import shown
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from slidecam.learning.recipes.tables import Recipe
 
 
-LOCK_FILE, BUNDLE_FOLDER = ".lock", "bundle"
+BUNDLE_FOLDER = "bundle"
 
 
 @dataclass(frozen=True)
@@ -163,20 +161,7 @@ def claimed(path: Path, existing: str) -> Iterator[TrainingFolder]:
     """
     folder = TrainingFolder(path)
     check_usable(folder, existing)
-    lock = FileLock(path / LOCK_FILE, timeout=0, thread_local=False)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        remedy = "Wait until it is done, or choose another --out."
-        raise RunExistsError(
-            path, "another slidecam is training in this folder.", remedy
-        ) from error
-    except OSError as error:
-        problem = f"--out {path} cannot be made or written in: {error.strerror or error}."
-        raise UsageError(
-            problem, "Name a folder that may be written, or that can be made."
-        ) from error
+    lock = lock_folder(path, "another slidecam is training in this folder.")
     try:
         yield folder
     finally:
@@ -217,17 +202,6 @@ def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
         table = csv.DictWriter(file, columns, lineterminator="\n")
         table.writeheader()
         table.writerows(history)
-
-
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a JSON object."""
-    write_text(path, json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text, whole or not at all."""
-    with replacing(path) as fresh:
-        fresh.write_text(text, encoding="utf-8", newline="\n")
 
 
 PACKAGES = ("slidecam", "torch", "timm", "numpy", "pillow")
