@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slidecam.drawing.pen import DPI, Pen, Place, Type, as_hex
+from slidecam.drawing.palette import DPI, as_hex
+from slidecam.drawing.pen import Pen, Place, Type, drawable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +68,7 @@ def test_the_measure_of_words_is_what_is_drawn(tmp_path: Path) -> None:
 
 
 def test_what_the_font_lacks_becomes_a_square() -> None:
-    assert Pen(1, 1)._drawable("a腫\nb") == "a□□b"
+    assert drawable("a腫\nb") == "a□□b"
 
 
 def test_colours_are_told_in_hexadecimal() -> None:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from slidecam.classes import ClassSet
+from slidecam.drawing.heat import glowing
 from slidecam.errors import StoreError, UsageError
 from slidecam.exchange.nifti import write_nifti
 from slidecam.exchange.slices_csv import SliceTable, read_slices_csv, write_slices_csv
@@ -25,7 +26,6 @@ from slidecam.reports.montage import (
     MontageFacts,
     MontageSlice,
     decisive_slices,
-    glowing,
     write_montage_png,
 )
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid

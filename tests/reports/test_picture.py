@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from slidecam.drawing.pen import Pen
+from slidecam.drawing.scale import round_length
 from slidecam.geometry import Size, Spacing
 from slidecam.reports import picture as picture_module
 from slidecam.reports.picture import (
     OverviewFacts,
     OverviewHeat,
     plan_panels,
-    round_length,
     write_overview_png,
 )
 

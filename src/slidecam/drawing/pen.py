@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,17 +16,15 @@ from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.ft2font import FT2Font
 from matplotlib.patches import FancyBboxPatch
 
+from slidecam.drawing.palette import DPI, FAMILY, INK, LINE
+from slidecam.drawing.scale import length_words, round_length
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
-DPI = 150
-FAMILY = "DejaVu Sans"
-"""Comes with matplotlib, so that a picture is the same on every machine."""
-
-INK, MUTED, LINE = "#1b1f24", "#5f6875", "#c9ced6"
 UNDRAWABLE = "\N{WHITE SQUARE}"
 
 
@@ -56,6 +55,7 @@ class Pen:
         self.width, self.height = width, height
         self._figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
         FigureCanvasAgg(self._figure)
+        # Fonts of its own: they keep a size, and pictures are drawn in several threads.
         self._fonts = {weight: _font(weight) for weight in ("normal", "bold")}
 
     def text(self, left: float, top: float, words: str, look: Type, width: float = 1000) -> None:
@@ -63,7 +63,7 @@ class Pen:
         self._figure.text(
             left / self.width,
             1 - top / self.height,
-            self._fitted(self._drawable(words), look, width),
+            self._fitted(drawable(words), look, width),
             fontsize=look.points,
             color=look.color,
             weight=look.weight,
@@ -107,6 +107,24 @@ class Pen:
         font.set_text(words)
         return float(font.get_width_height()[0]) / 64 / DPI
 
+    def scale_bar(self, place: Place, width_um: float, share: float) -> None:
+        """Draw a bar of a round length below a picture's place.
+
+        Parameters
+        ----------
+        place
+            Of a picture that is ``width_um`` µm wide.
+        width_um
+            Its width in µm.
+        share
+            Of the width that the bar may take.
+        """
+        length = round_length(share * width_um)
+        inches = length / width_um * place.width
+        top = place.top + place.height + 0.17
+        self.box(Place(place.left, top, inches, 0.055), INK)
+        self.text(place.left + inches + 0.1, top + 0.075, length_words(length), Type(9.5))
+
     def _fitted(self, words: str, look: Type, width: float) -> str:
         if self.measure(words, look) <= width:
             return words
@@ -116,23 +134,26 @@ class Pen:
         )
         return words[:fitting].rstrip() + "…"
 
-    def _drawable(self, words: str) -> str:
-        # matplotlib warns of a glyph that its font lacks; a slide may well be named in Chinese.
-        font = self._fonts["normal"]
-        return "".join(
-            letter if font.get_char_index(ord(letter)) else UNDRAWABLE for letter in words
-        )
-
     def _fractions(self, place: Place) -> tuple[float, float, float, float]:
         """Return left, bottom, width, height as shares of the sheet, as matplotlib counts."""
         bottom = 1 - (place.top + place.height) / self.height
         return place.left / self.width, bottom, place.width / self.width, place.height / self.height
 
 
+def drawable(words: str) -> str:
+    """Return words with a white square for each letter that the font lacks.
+
+    Matplotlib would warn of it, and a slide or a class may well be named in Chinese.
+    """
+    font = _letters()
+    letters = (letter if font.get_char_index(ord(letter)) else UNDRAWABLE for letter in words)
+    return "".join(letters)
+
+
+@lru_cache
+def _letters() -> FT2Font:
+    return _font("normal")
+
+
 def _font(weight: str) -> FT2Font:
     return FT2Font(str(findfont(FontProperties(family=FAMILY, weight=weight))))
-
-
-def as_hex(color: tuple[int, int, int]) -> str:
-    """Return a colour of three values from 0 to 255 as ``#rrggbb``."""
-    return "#{:02x}{:02x}{:02x}".format(*color)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image
 
 from slidecam.drawing.heat import heat_colors
@@ -207,9 +206,7 @@ def _picture(heat: NDArray[np.float32], *, signed: bool) -> Image.Image:
     What is no number is transparent.
     """
     known = np.isfinite(heat)
-    colors, cover = heat_colors(heat[known], signed=signed)
-    if not signed:
-        colors = np.asarray(colormaps[COLORMAP](heat[known])[:, :3] * 255, np.float32)
+    colors, cover = heat_colors(heat[known], signed=signed, colormap=COLORMAP)
     pixels = np.zeros((*heat.shape, 4), np.uint8)
     pixels[known] = np.rint(np.concatenate([colors, cover * 255], axis=1)).astype(np.uint8)
     return Image.fromarray(pixels)

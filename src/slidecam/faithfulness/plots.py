@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from PIL import Image
 
+from slidecam.drawing.charts import blank_figure, picture_of, plain
+from slidecam.drawing.palette import FAMILY, GRID, INK, MORE_HUES, MUTED
 from slidecam.faithfulness.randomisation import STAGES
 from slidecam.faithfulness.report import mean_and_error
 from slidecam.faithfulness.sentences import LIKE
@@ -19,29 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from PIL import Image
 
     from slidecam.faithfulness.report import FaithfulnessReport, Finding, MethodFacts
 
 DPI = 130
-FAMILY = "DejaVu Sans"
-"""Comes with matplotlib, so that a picture is the same on every machine."""
-
-INK, MUTED, LINE = "#1b1f24", "#5f6875", "#dde1e7"
-HUES = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#56b4e9",
-    "#e69f00",
-    "#7f3c8d",
-    "#8c6d31",
-    "#17becf",
-    "#b03a48",
-)
-"""Okabe and Ito's, which colour-blind readers can tell apart, then a few more."""
-
-GREYS = (("#8a929e", "--"), ("#454c57", "--"), ("#b3b9c2", "--"), ("#1b1f24", ":"))
+GREYS = (("#8a929e", "--"), ("#454c57", "--"), ("#b3b9c2", "--"), (INK, ":"))
 """Of the references, and how they are dashed."""
 
 PANEL_WIDTH, PANEL_HEIGHT = 4.6, 3.3
@@ -71,7 +53,7 @@ def curve_picture(report: FaithfulnessReport) -> Image.Image | None:
         panel.set_ylabel(report.output, color=MUTED, fontsize=8)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    return _picture(figure)
+    return picture_of(figure)
 
 
 def figure_picture(report: FaithfulnessReport) -> Image.Image | None:
@@ -94,7 +76,7 @@ def figure_picture(report: FaithfulnessReport) -> Image.Image | None:
         panel.set_title(
             f"{known.title}  ({known.good} is good)", fontsize=8.5, color=INK, loc="left"
         )
-    return _picture(figure)
+    return picture_of(figure)
 
 
 def randomisation_picture(report: FaithfulnessReport) -> Image.Image | None:
@@ -113,20 +95,25 @@ def randomisation_picture(report: FaithfulnessReport) -> Image.Image | None:
             if one.method == method
         }
         means, errors = zip(*(by_stage[stage] for stage in stages), strict=True)
-        color = HUES[place % len(HUES)]
+        color = MORE_HUES[place % len(MORE_HUES)]
         panel.plot(
-            range(len(stages)), means, color=color, marker="o", markersize=4, label=_short(method)
+            range(len(stages)),
+            means,
+            color=color,
+            marker="o",
+            markersize=4,
+            label=_short(method),
         )
         panel.errorbar(range(len(stages)), means, np.nan_to_num(errors), color=color, capsize=3)
     panel.set_xticks(range(len(stages)), stages)
     panel.set_ylim(-1.05, 1.05)
     for end in (-1.05, 1.05):
-        panel.axhspan(LIKE * np.sign(end), end, color=LINE, alpha=0.5, linewidth=0)
+        panel.axhspan(LIKE * np.sign(end), end, color=GRID, alpha=0.5, linewidth=0)
     panel.axhline(0, color=MUTED, linewidth=0.8)
     panel.set_xlabel("what was made random", color=MUTED, fontsize=8)
     panel.set_ylabel("rank correlation", color=MUTED, fontsize=8)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    return _picture(figure)
+    return picture_of(figure)
 
 
 def _draw_curves(panel: Axes, report: FaithfulnessReport, measure: str) -> None:
@@ -181,34 +168,25 @@ def _looks(methods: Sequence[MethodFacts]) -> list[tuple[MethodFacts, str, str]]
     """Return each method with colour and line: colours for methods, grey dashes for references."""
     own = [one for one in methods if not one.reference]
     others = [one for one in methods if one.reference]
-    return [(one, HUES[place % len(HUES)], "-") for place, one in enumerate(own)] + [
+    return [(one, MORE_HUES[place % len(MORE_HUES)], "-") for place, one in enumerate(own)] + [
         (one, *GREYS[place % len(GREYS)]) for place, one in enumerate(others)
     ]
+
+
+def _short(name: str) -> str:
+    return plain(name, NAME_LENGTH)
 
 
 def _sheet(panels: int, columns: int, inches: tuple[float, float]) -> tuple[Figure, list[Axes]]:
     """Return a white sheet with so many panels, each ``inches`` wide and high."""
     rows = -(-panels // columns)
     size = (inches[0] * columns, inches[1] * rows + 0.4)
-    figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(*size, dpi=DPI, layout="constrained")
     made = [figure.add_subplot(rows, columns, place + 1) for place in range(panels)]
     for panel in made:
         panel.tick_params(labelsize=8, colors=MUTED, labelfontfamily=FAMILY)
-        panel.grid(color=LINE, linewidth=0.6)
+        panel.grid(color=GRID, linewidth=0.6)
         panel.set_axisbelow(True)
         for side in ("top", "right", "left", "bottom"):
-            panel.spines[side].set_color(LINE)
+            panel.spines[side].set_color(GRID)
     return figure, made
-
-
-def _short(name: str) -> str:
-    """Return a name that fits, in letters that matplotlib does not take for a formula."""
-    plain = name.replace("$", r"\$").lstrip("_")
-    return plain if len(plain) <= NAME_LENGTH else f"{plain[: NAME_LENGTH - 1]}…"
-
-
-def _picture(figure: Figure) -> Image.Image:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": "slidecam"})
-    return Image.open(file).convert("RGB")

@@ -82,6 +82,7 @@ def save_foreground(foreground: Foreground, path: str | Path) -> None:
     """
     path = Path(path)
     try:
+        path.parent.stat()  # a folder that is not there is a slip of the pen, and is not made
         with replacing(path) as fresh:
             Image.fromarray(foreground.mask).save(fresh, format="PNG")
     except OSError as error:

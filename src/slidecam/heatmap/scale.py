@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from slidecam.drawing.scale import highest
 from slidecam.thresholds import threshold_of
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from slidecam.heatmap.maps import TileMaps
     from slidecam.thresholds import Threshold
 
-PERCENTILE = 99.5
-"""The raw value that is painted as 1: robust against the few cells that explode."""
 
 LEAST_PRESENCE = 1e-6
 """A class less present than this is painted as if it were so present: scales stay finite."""
@@ -111,7 +110,7 @@ def presence(
 def slide_scales(maps: TileMaps, spec: PaintSpec) -> tuple[Scale, ...]:
     """Return the scale of each mapped class: 0, and one raw value for all tiles of a slide.
 
-    For each class that some tile was called, the `PERCENTILE` is taken of its raw cells (their
+    For each class that some tile was called, the `highest` is taken of its raw cells (by their
     size, for a signed method) in the tiles that were called so; the largest of these is the value.
     All classes share it, so that they compare: a class with weak evidence stays weak beside one
     with strong evidence. And a lesion sets it by its own tiles, however few they are, while the
@@ -164,8 +163,7 @@ def _top(maps: TileMaps, called: NDArray[np.bool_]) -> float:
 
 
 def _percentile(maps: TileMaps, index: int, tiles: NDArray[np.int64]) -> float:
-    values = maps.read(maps.spread(tiles))[:, index]
-    return float(np.percentile(np.abs(values), PERCENTILE))
+    return highest(maps.read(maps.spread(tiles))[:, index])
 
 
 def slide_thresholds(maps: TileMaps, threshold: Threshold) -> tuple[float, ...]:

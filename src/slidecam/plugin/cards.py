@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.drawing.pen import as_hex
+from slidecam.drawing.palette import as_hex
 from slidecam.runs import legend, uncertainty
 from slidecam.store import Status
 

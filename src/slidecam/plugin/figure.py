@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.drawing.pen import INK, MUTED, Pen, Place, Type, as_hex
+from slidecam.drawing.palette import INK, MUTED, as_hex
+from slidecam.drawing.pen import Pen, Place, Type
 from slidecam.files import replacing
 from slidecam.plugin import compat
 from slidecam.plugin.cards import class_rows
-from slidecam.reports.picture import DISCLAIMER, length_words, round_length
+from slidecam.reports.picture import DISCLAIMER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +55,9 @@ def write_view(path: Path, pixels: NDArray[np.uint8], desk: Desk) -> None:
     pen = Pen(place.width + LEGEND + 3 * MARGIN, max(place.height, 2.5) + HEADER + FOOTER)
     pen.image(place, pixels)
     _words(pen, desk)
-    _bar(pen, place, desk, wide / per_world)
+    facts = desk.slide()
+    if facts is not None and facts.spacing is not None:
+        pen.scale_bar(place, wide / per_world, BAR_SHARE)
     _legend(pen, place.left + place.width + MARGIN, desk)
     with replacing(path) as fresh:
         pen.save(fresh)
@@ -87,18 +90,6 @@ def slide_part(desk: Desk, shape: tuple[int, int], per_world: float) -> tuple[sl
     if bottom <= top or right <= left:
         return slice(None), slice(None)
     return slice(top, bottom), slice(left, right)
-
-
-def _bar(pen: Pen, place: Place, desk: Desk, width: float) -> None:
-    """Draw a scale bar below a picture that is so many µm wide."""
-    facts = desk.slide()
-    if facts is None or facts.spacing is None:
-        return
-    per_inch = width / place.width
-    length = round_length(BAR_SHARE * place.width * per_inch)
-    top = place.top + place.height + 0.15
-    pen.box(Place(place.left, top, length / per_inch, 0.06), INK)
-    pen.text(place.left + length / per_inch + 0.1, top + 0.08, length_words(length), Type(9.5))
 
 
 def _legend(pen: Pen, left: float, desk: Desk) -> None:

@@ -11,10 +11,10 @@ from uuid import uuid4
 import dask.array as da
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from napari.utils.colormaps import Colormap, DirectLabelColormap
 
-from slidecam.drawing.heat import COLORMAP, FAINTEST, SIGNED_COLORMAP, STRONGEST
+from slidecam.drawing.heat import heat_table
+from slidecam.drawing.scale import lowest_share
 from slidecam.exchange.ome_zarr import halved, read_heatmap_ome_zarr
 from slidecam.explain.catalogue import title_of
 from slidecam.plugin.placing import Placing
@@ -143,13 +143,10 @@ def class_ramp(name: str, color: tuple[int, int, int]) -> Colormap:
 
 def heat_colors(*, signed: bool) -> Colormap:
     """Return the colours that slidecam's pictures have, fainter where there is less heat."""
-    shares = np.linspace(-1 if signed else 0, 1, COLORS)
-    named = colormaps[SIGNED_COLORMAP]((shares + 1) / 2) if signed else colormaps[COLORMAP](shares)
-    colors = np.array(named)
-    colors[:, 3] = FAINTEST + (STRONGEST - FAINTEST) * np.sqrt(np.abs(shares))
-    return Colormap(
-        colors, name=f"slidecam {'signed ' if signed else ''}heat", nan_color=(0, 0, 0, 0)
-    )
+    name = "slidecam heat"
+    if signed:
+        name = "slidecam signed heat"
+    return Colormap(heat_table(COLORS, signed=signed), name=name, nan_color=(0, 0, 0, 0))
 
 
 def heat_layers(path: Path, run: ShownRun | None = None, *, first: bool = True) -> list[LayerData]:
@@ -198,7 +195,7 @@ def heat_meta(
         "name": f"{owner}: {title_of(method)} {class_name}",
         "multiscale": True,
         "colormap": heat_colors(signed=spec.signed),
-        "contrast_limits": (-1 if spec.signed else 0, 1),
+        "contrast_limits": (lowest_share(signed=spec.signed), 1),
         "opacity": OPACITY[HEAT],
         "blending": "translucent",
         "interpolation2d": "linear",

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from slidecam.close_up import CloseUpSpec, TileChoice, explain_tiles
+from slidecam.drawing.heat import enlarged
+from slidecam.drawing.scale import drawn_as_one, lowest_share, shares_of
 from slidecam.explain.catalogue import CATALOGUE
 from slidecam.plugin.overlays import heat_colors
 from slidecam.reports.panel_rows import PanelMap, overlaid
@@ -33,7 +34,6 @@ SETTINGS = ("lime.samples=500",)
 """LIME's map hardly changes with more samples, and a person waits for it."""
 
 FOLDER = "close-ups"
-PERCENTILE = 99.5
 EXPLANATION = "explanation.json"
 
 
@@ -148,31 +148,23 @@ def _picture(
     method = CATALOGUE[name]
     shown = PanelMap(name, method.title, values, signed=method.signed)
     areas = (float(scores.get(key, np.nan)) for key in ("deletion AUC", "insertion AUC"))
-    return WhyPicture(
-        method.title, name, overlaid(tile, shown, top_of(values)), values, method.signed, *areas
-    )
-
-
-def top_of(values: NDArray[np.float32]) -> float:
-    """Return the raw value that is drawn as 1."""
-    return float(np.percentile(np.abs(values), PERCENTILE)) or 1.0
+    pixels = overlaid(tile, shown, drawn_as_one(values))
+    return WhyPicture(method.title, name, pixels, values, method.signed, *areas)
 
 
 def why_layer(why: Why, picture: WhyPicture, run: ShownRun) -> LayerData:
     """Return one method's map as an image that lies on its tile."""
-    scaled = np.clip(
-        picture.values / top_of(picture.values), -1 if picture.signed else 0, 1
-    ).astype(np.float32)
+    values, signed = picture.values, picture.signed
     edge = why.tile.shape[0]
-    enlarged = np.asarray(Image.fromarray(scaled).resize((edge, edge), Image.Resampling.BILINEAR))
+    pixels = enlarged(shares_of(values, drawn_as_one(values), signed=signed), (edge, edge))
     x, y, width, height = why.box
     meta = {
         "name": f"{picture.title} {why.class_name} @ {x}, {y}",
-        "colormap": heat_colors(signed=picture.signed),
-        "contrast_limits": (-1 if picture.signed else 0, 1),
+        "colormap": heat_colors(signed=signed),
+        "contrast_limits": (lowest_share(signed=signed), 1),
         "opacity": 0.8,
         "blending": "translucent",
         "interpolation2d": "linear",
         **run.placing.raster((width / edge, height / edge), (x, y)),
     }
-    return enlarged, meta, "image"
+    return pixels, meta, "image"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slidecam.drawing.pen import INK, MUTED, Pen, Place, Type, as_hex
+from slidecam.drawing.palette import INK, MUTED, as_hex
+from slidecam.drawing.pen import Pen, Place, Type
 from slidecam.files import replacing
-from slidecam.reports.picture import BAR_SHARE, DISCLAIMER, length_words, round_length
+from slidecam.reports.picture import BAR_SHARE, DISCLAIMER
 from slidecam.reports.sidebar import HeatScale, draw_heat_scale
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def write_figure_png(path: Path, pixels: NDArray[np.uint8], facts: FigureFacts) 
     pen.text(MARGIN, 0.75, facts.subtitle, Type(9.5, MUTED), room)
     pen.image(place, pixels)
     if facts.um_per_px is not None:
-        _draw_scale_bar(pen, place, facts.um_per_px * width)
+        pen.scale_bar(place, facts.um_per_px * width, BAR_SHARE)
     _draw_column(pen, column, HEADER, facts)
     pen.text(MARGIN, pen.height - 0.25, DISCLAIMER, Type(8.5, MUTED))
     pen.text(pen.width - MARGIN, pen.height - 0.25, "slidecam", Type(8.5, MUTED, align="right"))
@@ -92,14 +93,6 @@ def write_figure_png(path: Path, pixels: NDArray[np.uint8], facts: FigureFacts) 
 def _column_height(facts: FigureFacts) -> float:
     classes = 0.3 + ROW * len(facts.legend) + 0.2 if facts.legend else 0.0
     return classes + (1.2 if facts.heat else 0.0) + DETAIL * len(facts.details)
-
-
-def _draw_scale_bar(pen: Pen, place: Place, width_um: float) -> None:
-    length = round_length(BAR_SHARE * width_um)
-    inches = length / width_um * place.width
-    top = place.top + place.height + 0.17
-    pen.box(Place(place.left, top, inches, 0.055), INK)
-    pen.text(place.left + inches + 0.1, top + 0.075, length_words(length), Type(9.5))
 
 
 def _draw_column(pen: Pen, left: float, top: float, facts: FigureFacts) -> None:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from PIL import Image
 
-from slidecam.drawing.pen import DPI, FAMILY, INK, LINE, MUTED, Pen, Place, Type, as_hex
+from slidecam.drawing.charts import blank_figure, pixels_of, plain
+from slidecam.drawing.heat import enlarged, glowing
+from slidecam.drawing.palette import FAMILY, INK, LINE, MUTED, as_hex
+from slidecam.drawing.pen import Pen, Place, Type
 from slidecam.exchange.slices_csv import DONE, FAILED, MISSING
 from slidecam.files import replacing
 from slidecam.reports.picture import DISCLAIMER
@@ -42,13 +41,6 @@ HEADER, WORDS, PROFILE, FOOTER = 1.55, 0.3, 2.6, 0.55
 
 PICTURE_PX = 480
 """Longest side of a slice as it is drawn."""
-
-HEAT, SIGNED_HEAT = "inferno", "RdBu_r"
-STRONGEST = 0.75
-"""How much of the anatomy the heat 1 covers."""
-
-WASHED = 0.18
-"""Share of the heat below which the anatomy is bare."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,14 +137,13 @@ def _draw_slice(
     called = _call(facts.classes, table.probabilities[one.number].tolist())
     words = f"{one.number}: {table.positions[one.number]:.1f} mm, {called}"
     pen.text(place.left, place.top - 0.08, words, Type(8.5), place.width)
-    shape = (PICTURE_PX, max(1, round(PICTURE_PX / facts.aspect)))
-    picture = np.asarray(_resized(one.picture, shape), np.uint8)
+    size = (max(1, round(PICTURE_PX / facts.aspect)), PICTURE_PX)
+    picture = enlarged(one.picture, size)
     pen.image(place, picture)
     if one.heat is not None:
         lower = Place(place.left, place.top + place.height + GAP, place.width, place.height)
-        pen.image(
-            lower, glowing(picture, _resized(np.nan_to_num(one.heat), shape), signed=facts.signed)
-        )
+        heat = enlarged(np.nan_to_num(one.heat), size)
+        pen.image(lower, glowing(picture, heat, signed=facts.signed))
 
 
 def _call(classes: ClassSet, values: Sequence[float]) -> str:
@@ -162,34 +153,6 @@ def _call(classes: ClassSet, values: Sequence[float]) -> str:
     return f"{called} {share}" if classes.called_names(values) else f"{called} ({share})"
 
 
-def _resized(values: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.generic]:
-    picture = Image.fromarray(np.ascontiguousarray(values))
-    return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
-
-
-def glowing(
-    picture: NDArray[np.generic], heat: NDArray[np.generic], *, signed: bool = False
-) -> NDArray[np.uint8]:
-    """Lay heat over a dark picture: bare where there is little, ever brighter where there is more.
-
-    Parameters
-    ----------
-    picture
-        uint8, (height, width, 3).
-    heat
-        float32, (height, width), 0 to 1, or -1 to 1 if signed.
-    """
-    values = np.clip(np.asarray(heat, np.float32), -1 if signed else 0, 1)
-    colors = colormaps[SIGNED_HEAT]((values + 1) / 2) if signed else colormaps[HEAT](values)
-    strength = np.clip((np.abs(values) - WASHED) / (1 - WASHED), 0, 1)
-    cover = (STRONGEST * np.sqrt(strength))[..., None]
-    mixed = (
-        np.asarray(picture, np.float32) * (1 - cover)
-        + colors[..., :3].astype(np.float32) * 255 * cover
-    )
-    return np.asarray(np.rint(mixed), np.uint8)
-
-
 def profile_picture(
     table: SliceTable, shown: Sequence[int], facts: MontageFacts, size: tuple[float, float]
 ) -> NDArray[np.uint8]:
@@ -197,8 +160,7 @@ def profile_picture(
 
     ``size`` in inches.
     """
-    figure = Figure(figsize=size, dpi=DPI, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    figure = blank_figure(*size)
     axes = figure.add_axes((0.05, 0.2, 0.82, 0.72))
     for index, (name, color) in enumerate(
         zip(table.class_names, facts.classes.colors, strict=True)
@@ -208,7 +170,7 @@ def profile_picture(
             table.probabilities[:, index],
             color=as_hex(color),
             lw=1.8,
-            label=name,
+            label=plain(name),
             marker=".",
         )
     half = abs(float(np.diff(table.positions[:2])[0])) / 2 if len(table) > 1 else 0.5
@@ -230,5 +192,4 @@ def profile_picture(
     axes.tick_params(labelsize=8, colors=MUTED)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="center right", fontsize=9, frameon=False)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]
+    return pixels_of(figure)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from slidecam.drawing.heat import heat_colors
+from slidecam.drawing.heat import blended, heat_colors
+from slidecam.drawing.scale import lowest_share
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,7 +99,7 @@ def colored(
     palette = np.array([*colors, UNREADABLE_COLOR, NO_WINNER_COLOR, (0, 0, 0)], np.float32)
     picture = faded(thumbnail)
     inside = labels != NO_TILE
-    picture[inside] = _blend(
+    picture[inside] = blended(
         picture[inside], palette[labels[inside]] * _shade(thumbnail)[inside], CLASS_COVER
     )
     return picture
@@ -121,22 +122,15 @@ def heated(
     picture = faded(thumbnail)
     inside = np.isfinite(heat)
     colors, cover = heat_colors(heat[inside], signed=signed)
-    picture[inside] = _blend(picture[inside], colors * _shade(thumbnail)[inside], cover)
+    picture[inside] = blended(picture[inside], colors * _shade(thumbnail)[inside], cover)
     return picture
 
 
 def heat_scale(pixels: int, *, signed: bool = False) -> NDArray[np.uint8]:
     """Return heat's colours from 0 (-1 if signed) to 1 as on glass, uint8, (1, pixels, 3)."""
-    colors, cover = heat_colors(
-        np.linspace(-1 if signed else 0, 1, pixels, dtype=np.float32), signed=signed
-    )
-    return _blend(np.full_like(colors, PALE), colors, cover).astype(np.uint8)[None]
-
-
-def _blend(
-    under: NDArray[Any], over: NDArray[np.float32], cover: float | NDArray[np.float32]
-) -> NDArray[np.float32]:
-    return np.asarray(under * (1 - cover) + over * cover, np.float32)
+    shares = np.linspace(lowest_share(signed=signed), 1, pixels, dtype=np.float32)
+    colors, cover = heat_colors(shares, signed=signed)
+    return blended(np.full_like(colors, PALE), colors, cover).astype(np.uint8)[None]
 
 
 def resampled(

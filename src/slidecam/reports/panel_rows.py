@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
+from slidecam.drawing.heat import enlarged
+from slidecam.drawing.scale import drawn_as_one, shares_of
 from slidecam.reports.overlay import heated
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-PERCENTILE = 99.5
 ROUND, HUNDRED = 3, 100
 
 
@@ -47,7 +47,9 @@ class PanelMap:
     @property
     def heading(self) -> str:
         """The method, after the model if there are several."""
-        return f"{self.model}: {self.title}" if self.model else self.title
+        if not self.model:
+            return self.title
+        return f"{self.model}: {self.title}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,28 +111,19 @@ class PanelRow:
 
 
 def method_scales(rows: Sequence[PanelRow]) -> dict[str, float]:
-    """Return for each method the raw value that is drawn as 1.
-
-    The `PERCENTILE` of all its tiles' magnitudes.
-    """
+    """Return for each method the raw value that is drawn as 1, over all of its tiles."""
     by_method: dict[str, list[NDArray[np.float32]]] = {}
     for row in rows:
         for each in row.maps:
-            by_method.setdefault(each.name, []).append(np.abs(each.values).ravel())
-    tops = {
-        name: float(np.percentile(np.concatenate(values), PERCENTILE))
-        for name, values in by_method.items()
-    }
-    return {name: top if top > 0 else 1.0 for name, top in tops.items()}
+            by_method.setdefault(each.name, []).append(each.values.ravel())
+    return {name: drawn_as_one(np.concatenate(values)) for name, values in by_method.items()}
 
 
 def overlaid(pixels: NDArray[np.uint8], each: PanelMap, top: float) -> NDArray[np.uint8]:
     """Return a tile under one of its maps, uint8, (edge, edge, 3)."""
-    low = -1.0 if each.signed else 0.0
-    scaled = np.clip(each.values / top, low, 1).astype(np.float32)
-    size = (pixels.shape[1], pixels.shape[0])
-    enlarged = np.asarray(Image.fromarray(scaled).resize(size, Image.Resampling.BILINEAR))
-    return heated(pixels, np.clip(enlarged, low, 1), signed=each.signed)
+    shares = enlarged(shares_of(each.values, top, signed=each.signed), pixels.shape[1::-1])
+    # Interpolation may leave the scale by a rounding.
+    return heated(pixels, shares_of(shares, 1, signed=each.signed), signed=each.signed)
 
 
 def scale_ends(each: PanelMap, top: float) -> tuple[str, str]:

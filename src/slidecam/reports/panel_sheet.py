@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 
-from slidecam.drawing.pen import DPI, INK, MUTED, Pen, Place, Type
+from slidecam.drawing.charts import blank_figure, pixels_of
+from slidecam.drawing.palette import HUES, INK, MUTED
+from slidecam.drawing.pen import Pen, Place, Type
 from slidecam.reports.overlay import heat_scale
 from slidecam.reports.panel_rows import overlaid, scale_ends
 from slidecam.reports.picture import DISCLAIMER
@@ -44,8 +44,8 @@ LEGEND: Mapping[str, Any] = MappingProxyType(
     {"frameon": False, "handlelength": 1.2, "labelspacing": 0.3}
 )
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1b1f24")
-"""Okabe and Ito's, one for each method; where there are more methods, matplotlib's twenty."""
+COLORS = (*HUES, INK)
+"""One for each method; where there are more methods, matplotlib's twenty."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,8 +217,7 @@ def curve_picture(row: PanelRow, width: float, height: float) -> NDArray[np.uint
 
     Last baseline alone.
     """
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = blank_figure(width, height, layout="constrained")
     axes = figure.add_subplot()
     _draw_curves(axes, row)
     legend = figure.legend(
@@ -226,8 +225,7 @@ def curve_picture(row: PanelRow, width: float, height: float) -> NDArray[np.uint
     )
     for words in legend.get_texts():
         words.set_parse_math(False)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]
+    return pixels_of(figure)
 
 
 def _fitting(methods: int, height: float) -> float:

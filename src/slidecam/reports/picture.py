@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.drawing.pen import INK, MUTED, Pen, Place, Type, as_hex
+from slidecam.drawing.palette import INK, MUTED, as_hex
+from slidecam.drawing.pen import Pen, Place, Type
 from slidecam.files import replacing
 from slidecam.reports.overlay import class_map, colored, faded, heated, resampled
 from slidecam.reports.sidebar import WIDTH as SIDEBAR
@@ -43,8 +43,6 @@ GRID_WIDTH, GRID_HEIGHT = 13.0, 8.4
 
 NARROWEST, LOWEST = 2.1, 0.15
 """Inches of the room of a panel, so that its title fits, and of the height of a very wide slide."""
-
-UM_PER_MM = 1000
 
 BAR_SHARE = 0.3
 """The scale bar is at most this share of the slide's width, or an inch."""
@@ -282,19 +280,4 @@ def _draw_scale_bar(pen: Pen, layout: Layout, facts: OverviewFacts) -> None:
     if facts.spacing is None:
         return
     place = layout.place((layout.rows - 1) * layout.columns if layout.rows > 1 else 0)
-    um_per_inch = facts.size.width * facts.spacing.x / layout.width
-    length = round_length(max(BAR_SHARE * layout.width, 1.0) * um_per_inch)
-    top = place.top + place.height + 0.17
-    pen.box(Place(place.left, top, length / um_per_inch, 0.055), INK)
-    pen.text(place.left + length / um_per_inch + 0.1, top + 0.075, length_words(length), Type(9.5))
-
-
-def round_length(longest: float) -> float:
-    """Return the longest of 1, 2, 5, 10, … that is no longer than ``longest``."""
-    power = 10.0 ** math.floor(math.log10(longest))
-    return next(step * power for step in (5, 2, 1) if step * power <= longest)
-
-
-def length_words(length: float) -> str:
-    """Return a length in µm as people write it."""
-    return f"{length / UM_PER_MM:g} mm" if length >= UM_PER_MM else f"{length:g} µm"
+    pen.scale_bar(place, facts.size.width * facts.spacing.x, max(BAR_SHARE, 1 / layout.width))

@@ -12,6 +12,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from slidecam.drawing.palette import as_hex
 from slidecam.pages import picture_uri, write_page
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Piece:
     @property
     def css(self) -> str:
         """The colour as CSS says it."""
-        return "#{:02x}{:02x}{:02x}".format(*self.color)
+        return as_hex(self.color)
 
     @property
     def percent(self) -> str:

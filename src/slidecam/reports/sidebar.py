@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slidecam.drawing.pen import INK, MUTED, Pen, Place, Type, as_hex
+from slidecam.drawing.palette import INK, MUTED, as_hex
+from slidecam.drawing.pen import Pen, Place, Type
 from slidecam.reports.overlay import NO_WINNER_COLOR, UNREADABLE_COLOR, heat_scale
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.drawing.heat import heat_colors
+from slidecam.drawing.heat import heat_table
 from slidecam.errors import StoreError
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.exchange.volume_zarr import VolumeHeatmap, read_volume_ome_zarr
@@ -184,12 +184,9 @@ def colours_told() -> dict[str, list[list[int]]]:
 
     Plain heat runs from 0 to 1, signed heat from -1 to 1.
     """
-    return {"plain": _shades(0, signed=False), "signed": _shades(-1, signed=True)}
+    return {"plain": _shades(signed=False), "signed": _shades(signed=True)}
 
 
-def _shades(low: float, *, signed: bool) -> list[list[int]]:
-    colors, cover = heat_colors(np.linspace(low, 1, SHADES, dtype=np.float32), signed=signed)
-    shades: list[list[int]] = (
-        np.rint(np.concatenate([colors, cover * 255], axis=1)).astype(int).tolist()
-    )
+def _shades(*, signed: bool) -> list[list[int]]:
+    shades: list[list[int]] = np.rint(heat_table(SHADES, signed=signed) * 255).astype(int).tolist()
     return shades

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from slidecam.drawing.charts import LONGEST, plain
 from slidecam.learning.evaluation import plots as figures
 from slidecam.learning.evaluation.evaluation import EvaluationSpec, evaluate_predictions
 from slidecam.learning.evaluation.plots import (
-    LONGEST,
     confusion_figure,
     learning_curve,
-    plain,
     probability_figure,
     reliability_figure,
     roc_figure,

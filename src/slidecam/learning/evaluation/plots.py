@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont
-from matplotlib.ft2font import FT2Font
 from matplotlib.patheffects import Stroke
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 from sklearn.metrics import roc_curve
 
 from slidecam.classes import PALETTE
+from slidecam.drawing.charts import (
+    LONGEST,
+    add_legend,
+    grid_of,
+    picture_of,
+    plain,
+    sheet,
+    two_rows,
+)
+from slidecam.drawing.palette import AMBER, BLUE, GREEN, INK, LINE, MUTED, ORANGE, PINK, SKY, as_hex
 from slidecam.errors import DataSetError
 from slidecam.learning.calibration import BINS, reliability_of
 from slidecam.learning.data.pictures import load_pixels
@@ -34,25 +39,18 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+    from PIL import Image
 
     from slidecam.learning.calibration import Reliability
     from slidecam.learning.evaluation.evaluation import Evaluation
     from slidecam.learning.predictions import Predictions
     from slidecam.pixels import RGB
 
-DPI = 150
-FAMILY = "DejaVu Sans"
-"""Comes with matplotlib, so that a picture is the same on every machine."""
-
-INK, MUTED, LINE = "#1b1f24", "#5f6875", "#c9ced6"
-BLUE, ORANGE = "#0072b2", "#d55e00"
-LegendPlace = Literal["lower right", "upper left", "upper center", "best"]
-UNDRAWABLE = "\N{WHITE SQUARE}"
 DASHES = ("-", "--", "-.", ":")
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9cc7e0", BLUE, "#003a5c"])
 
-LONGEST = 22
-"""Letters of a name that are shown."""
+SERIES = (BLUE, GREEN, PINK, SKY, AMBER)
+"""Of a learning curve, whose training set is orange."""
 
 NUMBERED = 12
 """Classes up to which the confusion matrix has numbers in its cells."""
@@ -75,7 +73,7 @@ def confusion_figure(evaluation: Evaluation) -> Image.Image:
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     edge = min(9.0, max(5.4, 2.6 + 0.85 * len(names)))
-    figure, axes = _sheet(edge, edge * 0.88)
+    figure, axes = sheet(edge, edge * 0.88)
     axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     ticks, small = range(len(names)), 10 if len(names) <= NUMBERED else 6
     slanted = max(map(len, names)) * len(names) > 32  # noqa: PLR2004  (letters that fit side by side)
@@ -93,7 +91,7 @@ def confusion_figure(evaluation: Evaluation) -> Image.Image:
         color = "white" if shares[row, column] > DARK else INK
         words = f"{counts[row, column]}\n{100 * shares[row, column]:.0f} %"
         axes.text(column, row, words, ha="center", va="center", color=color, fontsize=10)
-    return _rendered(figure)
+    return picture_of(figure)
 
 
 def roc_figure(evaluation: Evaluation) -> Image.Image | None:
@@ -105,7 +103,7 @@ def roc_figure(evaluation: Evaluation) -> Image.Image | None:
     chosen = _least_separable(evaluation)
     if not chosen:
         return None
-    figure, axes = _sheet(6.2, 5.6)
+    figure, axes = sheet(6.2, 5.6)
     axes.plot([0, 1], [0, 1], color=LINE, linewidth=1)
     for place, index in enumerate(chosen):
         name = predictions.class_names[index]
@@ -121,8 +119,8 @@ def roc_figure(evaluation: Evaluation) -> Image.Image | None:
     axes.set(
         xlabel="1 - specificity", ylabel="sensitivity", title=title, xlim=(-0.01, 1), ylim=(0, 1.01)
     )
-    _legend(axes, "lower right", "AUC (95 % interval)")
-    return _rendered(figure)
+    add_legend(axes, "lower right", "AUC (95 % interval)")
+    return picture_of(figure)
 
 
 def reliability_figure(evaluation: Evaluation) -> Image.Image | None:
@@ -130,7 +128,7 @@ def reliability_figure(evaluation: Evaluation) -> Image.Image | None:
     predictions = evaluation.predictions
     if not are_probabilities(predictions.probabilities):
         return None
-    figure, axes, below = _two_rows(6.2, 5.6)
+    figure, axes, below = two_rows(6.2, 5.6)
     axes.plot([0, 1], [0, 1], color=LINE, linewidth=1)
     calibrated = predictions.temperature != 1
     if calibrated:
@@ -149,8 +147,8 @@ def reliability_figure(evaluation: Evaluation) -> Image.Image | None:
     below.set(xlabel="probability of the predicted class", ylabel="pictures", xlim=(0, 1))
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.tick_params(labelbottom=False)
-    _legend(axes, "upper left")
-    return _rendered(figure)
+    add_legend(axes, "upper left")
+    return picture_of(figure)
 
 
 def probability_figure(evaluation: Evaluation) -> Image.Image:
@@ -161,11 +159,11 @@ def probability_figure(evaluation: Evaluation) -> Image.Image:
     chosen = [1] if len(predictions.class_names) == 2 else _least_separable(evaluation) or [0]  # noqa: PLR2004
     columns = min(2, len(chosen))
     rows = math.ceil(len(chosen) / columns)
-    figure, grid = _grid(rows, columns, 6.2, 1.2 + 2.1 * rows)
+    figure, grid = grid_of(rows, columns, 6.2, 1.2 + 2.1 * rows)
     edges = np.linspace(low, high, 21).tolist()
     for place, (axes, index) in enumerate(zip(grid, chosen, strict=False)):
         true = predictions.labels == index
-        color = _css(_color(predictions, index, place))
+        color = as_hex(_color(predictions, index, place))
         axes.hist(
             probabilities[true, index],
             edges,
@@ -200,7 +198,7 @@ def probability_figure(evaluation: Evaluation) -> Image.Image:
     figure.suptitle(
         "Probability of a class, where it is true and where not", fontsize=11, color=INK
     )
-    return _rendered(figure)
+    return picture_of(figure)
 
 
 def learning_curve(history: Sequence[Mapping[str, Any]]) -> Image.Image | None:
@@ -216,12 +214,12 @@ def learning_curve(history: Sequence[Mapping[str, Any]]) -> Image.Image | None:
     shares = _series(history, ("accuracy", "f1"))
     if not losses and not shares:
         return None
-    figure, grid = _grid(1, 2, 9.6, 3.9)
+    figure, grid = grid_of(1, 2, 9.6, 3.9)
     for axes, series, title in zip(
         grid, (losses, shares), ("Loss", "Accuracy and F1"), strict=True
     ):
         for place, (name, points) in enumerate(series.items()):
-            color = ORANGE if name.startswith("train") else _css(_SERIES[place % len(_SERIES)])
+            color = ORANGE if name.startswith("train") else SERIES[place % len(SERIES)]
             marker = "o" if len(points) < 2 else ""  # noqa: PLR2004  (a line needs two ends)
             dash = DASHES[place % len(DASHES)]
             axes.plot(
@@ -235,8 +233,8 @@ def learning_curve(history: Sequence[Mapping[str, Any]]) -> Image.Image | None:
             axes.axvline(epoch - 0.5, color=MUTED, linewidth=0.8, linestyle=":")
         axes.set(title=title, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _legend(axes, "best") if series else axes.set_axis_off()
-    return _rendered(figure)
+        add_legend(axes, "best") if series else axes.set_axis_off()
+    return picture_of(figure)
 
 
 def worst_pictures(evaluation: Evaluation, count: int = 12) -> Image.Image | None:
@@ -251,7 +249,7 @@ def worst_pictures(evaluation: Evaluation, count: int = 12) -> Image.Image | Non
     if not len(worst) or not predictions.paths:
         return None
     rows = math.ceil(len(worst) / SHEET_COLUMNS)
-    figure, grid = _grid(rows, SHEET_COLUMNS, 9.6, 0.5 + 2.95 * rows)
+    figure, grid = grid_of(rows, SHEET_COLUMNS, 9.6, 0.5 + 2.95 * rows)
     for axes in grid:
         axes.set_axis_off()
     for axes, index in zip(grid, worst, strict=False):
@@ -260,7 +258,7 @@ def worst_pictures(evaluation: Evaluation, count: int = 12) -> Image.Image | Non
     figure.suptitle(
         f"The {len(worst)} most wrong of {len(wrong)} wrong predictions", fontsize=11, color=INK
     )
-    return _rendered(figure)
+    return picture_of(figure)
 
 
 def scatter_figure(
@@ -270,12 +268,12 @@ def scatter_figure(
     colors: Sequence[RGB],
 ) -> Image.Image:
     """Return embeddings in the plane (N, 2), as t-SNE makes them, coloured by class."""
-    figure, axes = _sheet(6.2, 5.6)
+    figure, axes = sheet(6.2, 5.6)
     for index, name in enumerate(class_names):
         here = points[labels == index]
         marker = "os^Dv<>P"[index % 8]
         look: dict[str, Any] = {
-            "color": _css(colors[index]),
+            "color": as_hex(colors[index]),
             "edgecolors": INK,
             "linewidths": 0.3,
             "s": 16,
@@ -285,30 +283,8 @@ def scatter_figure(
     axes.set(
         xticks=[], yticks=[], title="Embeddings, t-SNE: distances between clusters mean nothing"
     )
-    _legend(axes, "best")
-    return _rendered(figure)
-
-
-def plain(words: str, longest: int = LONGEST) -> str:
-    """Return words as matplotlib can draw them.
-
-    No formulas, no glyph that its font lacks, no longer than is shown.
-    """
-    font = FT2Font(str(findfont(FontProperties(family=FAMILY))))
-    drawable = "".join(
-        letter if font.get_char_index(ord(letter)) else UNDRAWABLE for letter in words
-    )
-    short = drawable if len(drawable) <= longest else drawable[: longest - 1].rstrip() + "…"
-    return short.replace("$", r"\$")
-
-
-_SERIES: tuple[RGB, ...] = (
-    (0, 114, 178),
-    (0, 158, 115),
-    (204, 121, 167),
-    (86, 180, 233),
-    (230, 159, 0),
-)
+    add_legend(axes, "best")
+    return picture_of(figure)
 
 
 def _series(
@@ -402,60 +378,11 @@ def _line(color: RGB, place: int) -> dict[str, Any]:
     """Return a line that is seen on white even in yellow, and told from others without colour."""
     outline = [
         Stroke(linewidth=2.8, foreground=MUTED),
-        Stroke(linewidth=2.0, foreground=_css(color)),
+        Stroke(linewidth=2.0, foreground=as_hex(color)),
     ]
     return {
-        "color": _css(color),
+        "color": as_hex(color),
         "linewidth": 2.0,
         "linestyle": DASHES[place % 4],
         "path_effects": outline,
     }
-
-
-def _legend(axes: Axes, place: LegendPlace, title: str = "") -> None:
-    legend = axes.legend(
-        loc=place, fontsize=8.5, frameon=True, framealpha=0.85, edgecolor=LINE, title=title or None
-    )
-    legend.get_title().set(fontsize=8.5, color=MUTED)
-
-
-def _sheet(width: float, height: float) -> tuple[Figure, Axes]:
-    figure, grid = _grid(1, 1, width, height)
-    return figure, grid[0]
-
-
-def _two_rows(width: float, height: float) -> tuple[Figure, Axes, Axes]:
-    figure = _blank(width, height)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    return figure, _styled(above), _styled(below)
-
-
-def _grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    figure = _blank(width, height)
-    found = figure.subplots(rows, columns, squeeze=False)
-    return figure, [_styled(axes) for axes in found.ravel()]
-
-
-def _blank(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _styled(axes: Axes) -> Axes:
-    axes.tick_params(labelsize=9, colors=MUTED)
-    for item in (axes.xaxis.label, axes.yaxis.label, axes.title):
-        item.set(fontsize=10, color=INK)
-    for side, spine in axes.spines.items():
-        spine.set(edgecolor=LINE, visible=side in {"left", "bottom"})
-    return axes
-
-
-def _rendered(figure: Figure) -> Image.Image:
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-
-
-def _css(color: RGB) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)

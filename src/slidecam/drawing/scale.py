@@ -1,0 +1,57 @@
+"""What raw values and lengths are drawn as: the ends of heat's scale, the length of a bar."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PERCENTILE = 99.5
+"""Of raw values, that which is drawn as 1: robust against the few cells that explode."""
+
+UM_PER_MM = 1000
+
+
+def highest(values: NDArray[np.floating]) -> float:
+    """Return the `PERCENTILE` of raw values' magnitudes; 0 where all of them are 0."""
+    return float(np.percentile(np.abs(values), PERCENTILE))
+
+
+def drawn_as_one(values: NDArray[np.floating]) -> float:
+    """Return the raw value that is drawn as 1: `highest`, or 1 where there is no heat at all."""
+    top = highest(values)
+    if top > 0:
+        return top
+    return 1.0
+
+
+def lowest_share(*, signed: bool) -> int:
+    """Return the least value of heat on its scale: 0, or -1 where it speaks against too."""
+    if signed:
+        return -1
+    return 0
+
+
+def shares_of(
+    values: NDArray[np.floating], top: float, *, signed: bool = False
+) -> NDArray[np.float32]:
+    """Return raw values as shares of the one that is drawn as 1, cut to the scale, float32."""
+    shares = np.clip(values / top, lowest_share(signed=signed), 1)
+    return np.asarray(shares, np.float32)
+
+
+def round_length(longest: float) -> float:
+    """Return the longest of 1, 2, 5, 10, … that is no longer than ``longest``."""
+    power = 10.0 ** math.floor(math.log10(longest))
+    return next(step * power for step in (5, 2, 1) if step * power <= longest)
+
+
+def length_words(length: float) -> str:
+    """Return a length in µm as people write it."""
+    if length >= UM_PER_MM:
+        return f"{length / UM_PER_MM:g} mm"
+    return f"{length:g} µm"
