@@ -1,0 +1,71 @@
+"""Heat has one look and one scale, whoever draws it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from slidecam.drawing.heat import blended, glowing, heat_colors, heat_table
+from slidecam.drawing.scale import drawn_as_one, highest, length_words, round_length, shares_of
+from slidecam.exchange.qupath import COLORMAP
+from slidecam.reports.overlay import PALE, heat_scale
+from slidecam.server.views import colours_told
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_page_and_the_reports_show_the_same_heat(signed: bool) -> None:  # noqa: FBT001
+    table = heat_table(256, signed=signed)
+    page = np.array(colours_told()["signed" if signed else "plain"])
+    np.testing.assert_array_equal(page, np.rint(table * 255))
+    on_glass = blended(
+        np.full((256, 3), PALE), (table[:, :3] * 255).astype(np.float32), table[:, 3:]
+    )
+    assert np.abs(on_glass - heat_scale(256, signed=signed)[0]).max() < 1 + 1e-3
+
+
+def test_qupaths_other_colours_cover_the_slide_as_the_usual_ones_do() -> None:
+    heat = np.linspace(0, 1, 37, dtype=np.float32)
+    usual, cover = heat_colors(heat, signed=False)
+    other, same = heat_colors(heat, signed=False, colormap=COLORMAP)
+    np.testing.assert_array_equal(cover, same)
+    assert (usual != other).any()
+
+
+def test_on_a_dark_picture_little_heat_is_bare() -> None:
+    dark = np.full((1, 3, 3), 20, np.uint8)
+    shown = glowing(dark, np.array([[0.0, 0.17, 0.9]], np.float32))
+    np.testing.assert_array_equal(shown[:, :2], dark[:, :2])
+    assert shown[0, 2].max() > 150
+
+
+def test_one_exploding_cell_of_a_thousand_does_not_set_the_scale() -> None:
+    values = np.linspace(-3.3, 2.1, 1000)
+    values[500] = 1e9
+    ordered = np.sort(np.abs(values))
+    place = 0.995 * 999
+    expected = ordered[994] + (place - 994) * (ordered[995] - ordered[994])
+    assert highest(values) == pytest.approx(expected)
+    assert drawn_as_one(np.zeros((4, 4))) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("signed", "expected"), [(False, [0, 0, 0.4, 1]), (True, [-1, -0.2, 0.4, 1])]
+)
+def test_what_leaves_the_scale_is_cut_to_its_ends(signed: bool, expected: list[float]) -> None:  # noqa: FBT001
+    shares = shares_of(np.array([-7.0, -0.5, 1.0, 9.0]), 2.5, signed=signed)
+    assert shares.dtype == np.float32
+    assert shares.tolist() == pytest.approx(expected)
+
+
+def test_a_scale_bar_is_a_round_length_in_the_unit_that_people_use() -> None:
+    lengths = [round_length(longest) for longest in (0.73, 4.99, 731, 19_300)]
+    assert [length_words(length) for length in lengths] == ["0.5 µm", "2 µm", "500 µm", "10 mm"]
+
+
+def test_the_scale_is_known_without_matplotlib() -> None:
+    rooms = "slidecam.drawing.scale, slidecam.heatmap, slidecam.pixels"
+    code = f"import sys, {rooms}; sys.exit('matplotlib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603  (our own interpreter)
