@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from slidecam.geometry import Box, Level, LevelBox, Size, Spacing, nearest_better_level, pyramid
+from slidecam.geometry import (
+    Box,
+    Level,
+    LevelBox,
+    RasterPlace,
+    Size,
+    Spacing,
+    nearest_better_level,
+    pyramid,
+)
 
 PYRAMID = tuple(Level(i, Size(1000, 1000), d) for i, d in enumerate((1.0, 3.9999, 16.0023)))
 
@@ -65,3 +76,24 @@ def test_a_whole_downsample_is_recognised_through_the_rounding_of_sizes(
 def test_the_far_end_of_a_narrow_slide_is_where_it_is() -> None:
     level = pyramid([Size(40000, 2003), Size(5000, 250)])[1]
     assert level.from_level0(Box(38896, 0, 224, 224)) == LevelBox(4862, 0, 28, 28)
+
+
+@given(
+    pitch=st.tuples(st.integers(1, 97), st.integers(1, 97)),
+    corner=st.tuples(st.integers(-300, 300), st.integers(-300, 300)),
+    spacing=st.tuples(st.floats(0.05, 20), st.floats(0.05, 20)),
+)
+def test_a_raster_lies_on_the_mean_of_the_pixels_that_its_first_one_spans(
+    pitch: tuple[int, int], corner: tuple[int, int], spacing: tuple[float, float]
+) -> None:
+    place = RasterPlace(pitch, corner, Spacing(*spacing))
+    columns = [corner[0] + step for step in range(pitch[0])]
+    rows = [corner[1] + step for step in range(pitch[1])]
+    expected = (sum(rows) / len(rows) * spacing[1], sum(columns) / len(columns) * spacing[0])
+    assert place.translation == pytest.approx(expected)
+    assert place.scale == pytest.approx((pitch[1] * spacing[1], pitch[0] * spacing[0]))
+
+
+def test_a_raster_without_spacing_lies_in_pixels() -> None:
+    place = RasterPlace((37, 41), (101, 57), None)
+    assert (place.scale, place.translation) == ((41, 37), (77, 119))

@@ -90,6 +90,39 @@ class Spacing:
         return (self.x + self.y) / 2
 
 
+PIXELS = Spacing(1.0, 1.0)
+"""What places are told in where nobody knows the µm."""
+
+
+@dataclass(frozen=True, slots=True)
+class RasterPlace:
+    """Where a raster lies whose pixels span ``pitch`` level-0 pixels from ``corner`` on (x, y).
+
+    Its world is that of NGFF and napari: µm (level-0 pixels where nobody knows the µm), counted
+    from the centre of level 0's first pixel to the centre of the raster's. A coarse pixel's centre
+    lies half of it less half a fine one further in than its edge: leave that out and every heatmap
+    lies beside its slide.
+    """
+
+    pitch: tuple[float, float]
+    corner: tuple[float, float]
+    spacing: Spacing | None
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """World units per pixel along y and x."""
+        unit = self.spacing or PIXELS
+        return self.pitch[1] * unit.y, self.pitch[0] * unit.x
+
+    @property
+    def translation(self) -> tuple[float, float]:
+        """Where the centre of the first pixel lies, as y, x."""
+        unit = self.spacing or PIXELS
+        across = self.corner[0] + (self.pitch[0] - 1) / 2
+        down = self.corner[1] + (self.pitch[1] - 1) / 2
+        return down * unit.y, across * unit.x
+
+
 @dataclass(frozen=True, slots=True)
 class Level:
     """One pyramid level: its index, its size in its own pixels, and its downsample.

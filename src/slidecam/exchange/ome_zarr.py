@@ -17,7 +17,7 @@ from zarr.codecs import BloscCodec
 
 from slidecam.errors import StoreError, UsageError
 from slidecam.files import replacing_folder
-from slidecam.geometry import Size, Spacing
+from slidecam.geometry import RasterPlace, Size, Spacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -44,9 +44,6 @@ BLOSC_V2: Mapping[str, Any] = {
     "blocksize": 0,
 }
 """Zstd inside Blosc, because QuPath's reader knows no bare Zstd."""
-
-PIXELS = Spacing(1.0, 1.0)
-"""What places are told in where nobody knows the µm."""
 
 Ngff = Literal["0.4", "0.5"]
 _Number = TypeVar("_Number", int, float)
@@ -104,14 +101,15 @@ class RasterSpec:
 
     def level_scale(self, level: int) -> tuple[float, float]:
         """Return a level's µm per pixel as (y, x); level-0 pixels where there is no spacing."""
-        factor, unit = self.pitch * 2**level, self.spacing or PIXELS
-        return factor * unit.y, factor * unit.x
+        return self._place(level).scale
 
     def level_translation(self, level: int) -> tuple[float, float]:
         """Return the centre of a level's first pixel, in µm from that of the slide, as (y, x)."""
-        # A pixel of the slide has its centre at 0, so its edge lies at -1/2.
-        half, unit = (self.pitch * 2**level - 1) / 2, self.spacing or PIXELS
-        return (self.origin[1] + half) * unit.y, (self.origin[0] + half) * unit.x
+        return self._place(level).translation
+
+    def _place(self, level: int) -> RasterPlace:
+        pitch = self.pitch * 2**level
+        return RasterPlace((pitch, pitch), self.origin, self.spacing)
 
 
 @dataclass(frozen=True, eq=False)

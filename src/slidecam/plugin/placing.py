@@ -1,8 +1,6 @@
 """From level-0 pixels to napari's world and back.
 
-napari puts the *centre* of a layer's first pixel at its ``translate``, so a raster whose pixels
-span ``pitch`` level-0 pixels begins half a coarse pixel less half a fine one further in than its
-edge: leave that out and every heatmap lies beside its slide.
+napari puts the *centre* of a layer's first pixel at its ``translate``: see `RasterPlace`.
 """
 
 from __future__ import annotations
@@ -12,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.geometry import Spacing
+from slidecam.geometry import PIXELS, RasterPlace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from slidecam.geometry import Size
-
-PIXELS = Spacing(1.0, 1.0)
-"""What places are told in where nobody knows the µm."""
+    from slidecam.geometry import Size, Spacing
 
 AXES = ("y", "x")
 
@@ -56,13 +51,15 @@ class Placing:
 
         They span ``pitch`` level-0 pixels from ``corner`` on (both x, y).
         """
-        unit, half = self.unit, ((pitch[0] - 1) / 2, (pitch[1] - 1) / 2)
+        place = RasterPlace(pitch, corner, self.spacing)
         placed: dict[str, Any] = {
-            "scale": (pitch[1] * unit.y, pitch[0] * unit.x),
-            "translate": ((corner[1] + half[1]) * unit.y, (corner[0] + half[0]) * unit.x),
+            "scale": place.scale,
+            "translate": place.translation,
             "axis_labels": AXES,
         }
-        return placed if self.spacing is None else {**placed, "units": self.units}
+        if self.spacing is not None:
+            placed["units"] = self.units
+        return placed
 
     def vectors(self) -> dict[str, Any]:
         """Return how a layer of shapes or points is placed.

@@ -63,7 +63,7 @@ def test_every_figure_is_drawn_whole_and_nothing_touches_its_edges(classes: int)
 def test_the_legend_of_probabilities_lies_beside_the_bars_and_no_bar_hides_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(figures, "_rendered", lambda figure: figure)
+    monkeypatch.setattr(figures, "picture_of", lambda figure: figure)
     drawn: Any = probability_figure(evaluation(3))
     drawn.canvas.draw()
     for axes in drawn.axes[:3]:
