@@ -252,7 +252,7 @@ def test_a_tiles_card_and_the_legend_tell_the_runs_own_figures(small_run: ShownR
 
 def test_heat_is_transparent_where_there_is_none_and_covers_more_the_more_there_is() -> None:
     colors = heat_colors(signed=False)
-    np.testing.assert_array_equal(colors.colors[-1], heat_table(9, signed=False)[-1])
+    np.testing.assert_allclose(colors.colors[-1], heat_table(9, signed=False)[-1], rtol=1e-6)
     alpha = colors.map(np.array([0, 0.25, 0.5, 1], np.float32))[:, 3]
     assert (np.diff(alpha) > 0).all()
     assert colors.map(np.array([np.nan], np.float32))[0, 3] == 0
