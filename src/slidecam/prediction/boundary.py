@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from slidecam.prediction.preparation import Prepared
+    from slidecam.prediction.preparation import SlideWork
     from slidecam.sources.discovery import FoundSlide
 
 UNFORESEEN = "slidecam did not foresee this; please report it. Other slides are not touched by it."
@@ -75,13 +75,13 @@ def slide_boundary(slide: FoundSlide) -> Iterator[Outcome]:
         outcome.failure = failure_of(slide, error)
 
 
-def let_go(ready: Prepared) -> None:
+def let_go(work: SlideWork) -> None:
     """Close a slide that is done with, or given up for a reason that is told already.
 
     That it cannot be closed changes nothing for anybody.
     """
     with suppress(Exception):
-        ready.close()
+        work.close()
 
 
 def failure_of(slide: FoundSlide, error: Exception) -> Failure:

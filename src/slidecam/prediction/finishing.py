@@ -29,10 +29,8 @@ if TYPE_CHECKING:
 
     from slidecam.exchange.manifest import SlideStatus
     from slidecam.geometry import Box
-    from slidecam.prediction.model import LoadedModel
-    from slidecam.prediction.preparation import OpenRun, Prepared
+    from slidecam.prediction.preparation import OpenRun, SlideWork
     from slidecam.prediction.timings import Timings
-    from slidecam.runs.spec import PredictSpec
     from slidecam.sources.discovery import FoundSlide
 
 PACKAGES = ("slidecam", "torch", "timm", "numpy", "zarr")
@@ -47,21 +45,19 @@ FAILURES_TOLD = 100
 """Failed tiles that `run.json` lists; the store holds all of them."""
 
 
-def begin_slide(slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec) -> None:
+def begin_slide(slide: FoundSlide, work: SlideWork) -> None:
     """Write ``run.json`` as it stands before the first batch.
 
     Nothing is written if an earlier call finished the slide.
     """
-    if ready.run is not None and not ready.run.complete:
-        clear_leftovers(ready.folder)
-        write_run(ready.folder, _record(slide, ready, model, spec))
+    if work.run is not None and not work.run.complete:
+        clear_leftovers(work.folder)
+        write_run(work.folder, _record(slide, work))
 
 
-def _record(
-    slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec
-) -> dict[str, Any]:
-    before = read_run(ready.folder) or {}
-    facts, spacing, card = ready.source.facts, ready.spacing, model.bundle.card
+def _record(slide: FoundSlide, work: SlideWork) -> dict[str, Any]:
+    before = read_run(work.folder) or {}
+    facts, spacing, card = work.source.facts, work.spacing, work.card
     return {
         "status": "running",
         "started": before.get("started", _now()),
@@ -73,25 +69,25 @@ def _record(
             "format": facts.format,
             "size_px": [facts.size.width, facts.size.height],
             "bounds_px": _numbers(facts.bounds),
-            **_volume_record(ready),
+            **_volume_record(work),
         },
         "spacing": (
             None
             if spacing is None
             else {"um_px": [spacing.spacing.x, spacing.spacing.y], "from": spacing.origin}
         ),
-        "foreground": {"from": ready.foreground.origin, "share": ready.foreground.share},
+        "foreground": {"from": work.foreground.origin, "share": work.foreground.share},
         "bundle": {
             "name": card.name,
-            "path": str(model.bundle.path),
-            "digest": model.bundle.digest,
+            "path": str(work.model.bundle.path),
+            "digest": work.model.bundle.digest,
             **card.classes.record,
         },
-        "qupath": dict(ready.qupath),
-        "plan": dict(ready.plan),
-        "ngff": spec.ngff,
-        "painting": painting(model.request, spec),
-        "device": str(model.classifier.device),
+        "qupath": dict(work.qupath),
+        "plan": dict(work.plan),
+        "ngff": work.spec.ngff,
+        "painting": painting(work.model.request, work.spec),
+        "device": str(work.model.classifier.device),
         "machine": {"system": platform.platform(), "python": platform.python_version()},
         "versions": _versions(),
     }
@@ -106,8 +102,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _volume_record(ready: Prepared) -> dict[str, Any]:
-    stack = ready.source.facts.stack
+def _volume_record(work: SlideWork) -> dict[str, Any]:
+    stack = work.source.facts.stack
     if stack is None:
         return {}
     return {
@@ -123,9 +119,7 @@ def _numbers(box: Box | None) -> list[int] | None:
     return None if box is None else [box.x, box.y, box.width, box.height]
 
 
-def finish_slide(
-    slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec, timings: Timings
-) -> SlideReport:
+def finish_slide(slide: FoundSlide, work: SlideWork, timings: Timings) -> SlideReport:
     """Write a slide's outputs and finish its ``run.json``.
 
     A slide that was finished before is left as it is.
@@ -137,59 +131,59 @@ def finish_slide(
     OSError
         If an output cannot be written.
     """
-    run = ready.run
+    run = work.run
     if run is None:
         raise UsageError(
             "a dry run leaves nothing to finish.", "Prepare the slide without dry_run."
         )
-    table = _table(run, ready, model)
+    table = _table(run, work)
     _refuse_nothing_read(slide, run, table)
-    status, reason = _outcome(ready, table)
+    status, reason = _outcome(work, table)
     if not run.complete:
         start = time.perf_counter()
-        if ready.is_volume:
-            heatmaps, call = write_volume(ready, model, spec)
+        if work.is_volume:
+            heatmaps, call = write_volume(work)
             outcome: dict[str, Any] = {"volume": call}
         else:
-            heatmaps, outcome = _write_outputs(slide, ready, model, spec, table), {}
+            heatmaps, outcome = _write_outputs(slide, work, table), {}
         timings.write += time.perf_counter() - start
         outcome |= {"status": status, "heatmaps": heatmaps, "seconds": timings.told()}
-        write_run(ready.folder, {**_counts(ready, run, table), **outcome})
-    return _report(slide, ready, table, status, reason, ready.output_names(model))
+        write_run(work.folder, {**_counts(work, run, table), **outcome})
+    return _report(slide, work, table, status, reason, work.output_names())
 
 
 def _report(
     slide: FoundSlide,
-    ready: Prepared,
+    work: SlideWork,
     table: TileTable,
     status: SlideStatus,
     reason: str,
     names: Sequence[str],
 ) -> SlideReport:
-    record = read_run(ready.folder) or {}
+    record = read_run(work.folder) or {}
     failed = int(table.failed.sum())
     return SlideReport(
         slide=slide.name,
         path=slide.shown,
         status=status,
-        tiles=TileCounts(int(table.done.sum()), failed, ready.grid.candidates - len(table)),
+        tiles=TileCounts(int(table.done.sum()), failed, work.grid.candidates - len(table)),
         classes=summarise_classes(table),
-        outputs={name: f"{slide.name}/{name}" for name in names if (ready.folder / name).exists()},
+        outputs={name: f"{slide.name}/{name}" for name in names if (work.folder / name).exists()},
         seconds=record.get("seconds", {}).get("total", 0.0),
         reason=reason,
         remedy=TRY_AGAIN if failed else "",
-        warnings=ready.warnings,
+        warnings=work.warnings,
         facts={key: record[key] for key in FACTS if key in record},
     )
 
 
-def _table(run: OpenRun, ready: Prepared, model: LoadedModel) -> TileTable:
+def _table(run: OpenRun, work: SlideWork) -> TileTable:
     return TileTable(
         boxes=run.store.boxes,
         status=run.store.status,
         probabilities=run.store.probabilities,
-        classes=model.bundle.card.classes,
-        bounds=None if ready.qupath["corner_px"] == [0, 0] else ready.source.facts.bounds,
+        classes=work.card.classes,
+        bounds=None if work.qupath["corner_px"] == [0, 0] else work.source.facts.bounds,
     )
 
 
@@ -203,45 +197,43 @@ def _refuse_nothing_read(slide: FoundSlide, run: OpenRun, table: TileTable) -> N
         )
 
 
-def _outcome(ready: Prepared, table: TileTable) -> tuple[SlideStatus, str]:
+def _outcome(work: SlideWork, table: TileTable) -> tuple[SlideStatus, str]:
     if not len(table):
-        return "skipped", _why_no_tile(ready)
+        return "skipped", _why_no_tile(work)
     lost = len(table) - int(table.done.sum())
     return ("partly", f"{lost} of {len(table)} tiles gave no result") if lost else ("done", "")
 
 
-def _why_no_tile(ready: Prepared) -> str:
-    if ready.is_volume:
+def _why_no_tile(work: SlideWork) -> str:
+    if work.is_volume:
         return (
-            f"none of {ready.source.facts.planes} slices holds any foreground"
-            f" ({ready.foreground.origin})"
+            f"none of {work.source.facts.planes} slices holds any foreground"
+            f" ({work.foreground.origin})"
         )
-    if ready.foreground.share:
-        return f"none of {ready.grid.candidates} places on the slide holds enough tissue for a tile"
-    return f"no tissue found ({ready.foreground.origin})"
+    if work.foreground.share:
+        return f"none of {work.grid.candidates} places on the slide holds enough tissue for a tile"
+    return f"no tissue found ({work.foreground.origin})"
 
 
-def _write_outputs(
-    slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec, table: TileTable
-) -> list[dict[str, Any]]:
+def _write_outputs(slide: FoundSlide, work: SlideWork, table: TileTable) -> list[dict[str, Any]]:
     """Write everything; return what is told of the heatmaps."""
-    folder = ready.folder
+    folder = work.folder
     write_tiles_csv(table, folder / "tiles.csv")
     write_tiles_geojson(table, folder / "tiles.geojson")
-    save_foreground(ready.foreground, folder / "mask.png")
-    written = write_heatmaps(ready, model, spec)
-    write_overview(folder / "overview.png", slide.name, ready, model, (table, written))
-    if ready.qupath["size_px"] is not None:
+    save_foreground(work.foreground, folder / "mask.png")
+    written = write_heatmaps(work)
+    write_overview(folder / "overview.png", slide.name, work, (table, written))
+    if work.qupath["size_px"] is not None:
         places = [one.path for one in written]
-        size = tuple(ready.qupath["size_px"])
-        export = QuPathExport(table, places, slide.name, model.bundle.card.name, size_px=size)
+        size = tuple(work.qupath["size_px"])
+        export = QuPathExport(table, places, slide.name, work.card.name, size_px=size)
         write_for_qupath(export, folder / QUPATH_FOLDER)
     return [one.told() for one in written]
 
 
-def _counts(ready: Prepared, run: OpenRun, table: TileTable) -> dict[str, Any]:
+def _counts(work: SlideWork, run: OpenRun, table: TileTable) -> dict[str, Any]:
     """Return ``run.json`` as it stood, with how many tiles ended how."""
-    record = read_run(ready.folder) or {}
+    record = read_run(work.folder) or {}
     failures = sorted(run.store.failures.items())
     return {
         **record,

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from slidecam.heatmap import Heatmap
     from slidecam.inference import MapRequest
     from slidecam.models import Card
-    from slidecam.prediction.model import LoadedModel
-    from slidecam.prediction.preparation import Prepared
+    from slidecam.prediction.preparation import SlideWork
     from slidecam.runs.spec import PredictSpec
 
 SHARE = "share of raw_at_1 over raw_at_0, from 0 to 1"
@@ -63,36 +62,30 @@ class WrittenHeatmap:
         return {"file": self.path.name, "classes": list(self.class_names), **attributes(self)}
 
 
-def write_heatmaps(
-    ready: Prepared, model: LoadedModel, spec: PredictSpec
-) -> tuple[WrittenHeatmap, ...]:
+def write_heatmaps(work: SlideWork) -> tuple[WrittenHeatmap, ...]:
     """Write the heatmap of every method, in their order.
 
     Those that an earlier call left besides are removed.
     """
-    request = model.request
+    request = work.model.request
     files = heatmap_files(request)
-    clear_heatmaps(ready.folder, kept=files.values())
+    clear_heatmaps(work.folder, kept=files.values())
     if request is None:
         return ()
-    written = (
-        _write(ready.folder / name, method, ready, model, spec) for method, name in files.items()
-    )
+    written = (_write(work.folder / name, method, work) for method, name in files.items())
     return tuple(one for one in written if one is not None)
 
 
-def _write(
-    path: Path, method: str, ready: Prepared, model: LoadedModel, spec: PredictSpec
-) -> WrittenHeatmap | None:
-    run, request, card = ready.run, model.request, model.bundle.card
+def _write(path: Path, method: str, work: SlideWork) -> WrittenHeatmap | None:
+    run, request, card = work.run, work.model.request, work.card
     if run is None or request is None:
         return None
-    heatmap = paint(run.store, ready.source.facts.size, paint_spec(method, request, card, spec))
+    heatmap = paint(run.store, work.source.facts.size, paint_spec(method, request, card, work.spec))
     if heatmap is None:
         return None
     names = tuple(card.class_names[index] for index in request.classes)
     written = WrittenHeatmap(path, method, names, heatmap, rival(method, request, card))
-    write_heatmap_ome_zarr(path, heatmap.bands(), _raster(written, ready, model, spec))
+    write_heatmap_ome_zarr(path, heatmap.bands(), _raster(written, work))
     return written
 
 
@@ -118,19 +111,19 @@ def rival(method: str, request: MapRequest, card: Card) -> str:
     return "the other class" if request.against is None else card.class_names[request.against]
 
 
-def _raster(
-    written: WrittenHeatmap, ready: Prepared, model: LoadedModel, spec: PredictSpec
-) -> RasterSpec:
-    colors = dict(zip(model.bundle.card.class_names, model.bundle.card.class_colors, strict=True))
+def _raster(written: WrittenHeatmap, work: SlideWork) -> RasterSpec:
+    colors = dict(
+        zip(work.card.class_names, work.card.class_colors, strict=True)
+    )
     return RasterSpec(
-        name=ready.source.facts.name,
+        name=work.source.facts.name,
         class_names=written.class_names,
         class_colors=tuple(colors[name] for name in written.class_names),
         size=written.heatmap.raster.size,
         pitch=written.heatmap.raster.pitch,
-        spacing=None if ready.spacing is None else ready.spacing.spacing,
+        spacing=None if work.spacing is None else work.spacing.spacing,
         signed=written.heatmap.spec.signed,
-        ngff=spec.ngff,
+        ngff=work.spec.ngff,
         attributes=attributes(written),
     )
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from slidecam.models import Card
     from slidecam.prediction.heatmaps import WrittenHeatmap
-    from slidecam.prediction.model import LoadedModel
-    from slidecam.prediction.preparation import Prepared
+    from slidecam.prediction.preparation import SlideWork
     from slidecam.runs.tiles import TileTable
     from slidecam.sources import Source
 
@@ -37,8 +36,7 @@ NOT_CALLED = "not called"
 def write_overview(
     path: Path,
     slide: str,
-    ready: Prepared,
-    model: LoadedModel,
+    work: SlideWork,
     results: tuple[TileTable, Sequence[WrittenHeatmap]],
 ) -> None:
     """Draw a slide with its classes and heatmaps.
@@ -47,11 +45,9 @@ def write_overview(
     """
     table, written = results
     shown = written if sum(len(one.class_names) for one in written) <= SHOWN else written[:1]
-    whose = "picture" if model.sees_pictures else "slide"
+    whose = "picture" if work.model.sees_pictures else "slide"
     heats = [_heat(one, _label(one, whose), alone=len(shown) == 1) for one in shown]
-    write_overview_png(
-        path, _thumbnail(ready.source), table, heats, _facts(slide, ready, model, written)
-    )
+    write_overview_png(path, _thumbnail(work.source), table, heats, _facts(slide, work, written))
 
 
 def _thumbnail(source: Source) -> NDArray[np.uint8]:
@@ -106,33 +102,31 @@ def calibration_words(card: Card) -> str:
     return card.classes.calibration
 
 
-def _facts(
-    slide: str, ready: Prepared, model: LoadedModel, written: Sequence[WrittenHeatmap]
-) -> OverviewFacts:
-    methods = () if model.request is None else model.request.methods
+def _facts(slide: str, work: SlideWork, written: Sequence[WrittenHeatmap]) -> OverviewFacts:
+    methods = () if work.model.request is None else work.model.request.methods
     return OverviewFacts(
         slide=slide,
-        model=model.bundle.card.name,
+        model=work.card.name,
         method=", ".join(title_of(method) for method in methods),
         date=datetime.now(UTC).date().isoformat(),
-        size=ready.source.facts.size,
-        spacing=None if ready.spacing is None else ready.spacing.spacing,
-        details=tuple(_details(ready, model.bundle.card, written)),
-        whole_picture=model.sees_pictures,
+        size=work.source.facts.size,
+        spacing=None if work.spacing is None else work.spacing.spacing,
+        details=tuple(_details(work, work.card, written)),
+        whole_picture=work.model.sees_pictures,
     )
 
 
 def _details(
-    ready: Prepared, card: Card, written: Sequence[WrittenHeatmap]
+    work: SlideWork, card: Card, written: Sequence[WrittenHeatmap]
 ) -> Iterator[tuple[str, str]]:
     if card.spacing is None:
         yield "Tile", f"the whole picture, as {card.input_px} x {card.input_px} px"
     else:
         yield "Tile", f"{card.tile_px} px at {card.spacing:g} µm/px"
-    if ready.spacing is not None:
-        yield "Slide", f"{ready.spacing.spacing.mean:.4g} µm/px ({ready.spacing.origin})"
+    if work.spacing is not None:
+        yield "Slide", f"{work.spacing.spacing.mean:.4g} µm/px ({work.spacing.origin})"
     if card.spacing is not None:
-        yield "Tissue", ready.foreground.origin
+        yield "Tissue", work.foreground.origin
     if card.activation != "none":
         yield "Probabilities", calibration_words(card)
     for one in written:

@@ -28,7 +28,7 @@ from slidecam.prediction.boundary import (
 from slidecam.prediction.checks import notes_of, refuse_unclear, with_project
 from slidecam.prediction.finishing import begin_slide, finish_slide
 from slidecam.prediction.model import load_model
-from slidecam.prediction.preparation import Prepared, prepare
+from slidecam.prediction.preparation import SlideWork, prepare
 from slidecam.prediction.timings import Timings
 from slidecam.runlog import RunLog
 from slidecam.runs.spec import PredictSpec
@@ -135,18 +135,18 @@ class _Way:
         """
         finishing: deque[Future[SlideReport | Failure]] = deque()
         with closing(_one_ahead(self.ahead, map(self._preparing, slides))) as prepared:
-            for slide, ready in zip(slides, prepared, strict=True):
-                if isinstance(ready, Failure):
-                    yield self._ended(ready)
+            for slide, work in zip(slides, prepared, strict=True):
+                if isinstance(work, Failure):
+                    yield self._ended(work)
                     continue
                 timings = Timings()
-                failure = yield from self._classified(slide, ready, timings)
+                failure = yield from self._classified(slide, work, timings)
                 if failure is not None:
                     yield self._ended(failure)
-                elif ready.run is None:
+                elif work.run is None:
                     self.log.planned(slide)
                 else:
-                    finishing.append(self.behind.submit(self._finish, slide, ready, timings))
+                    finishing.append(self.behind.submit(self._finish, slide, work, timings))
                 while finishing and finishing[0].done():
                     yield self._ended(finishing.popleft().result())
         while finishing:
@@ -157,8 +157,8 @@ class _Way:
             return self.log.failed(fate.event)
         return self.log.finished(fate)
 
-    def _preparing(self, slide: FoundSlide) -> Callable[[], Prepared | Failure]:
-        def job() -> Prepared | Failure:
+    def _preparing(self, slide: FoundSlide) -> Callable[[], SlideWork | Failure]:
+        def job() -> SlideWork | Failure:
             folder = self.log.out / slide.name
             with slide_boundary(slide) as outcome:
                 if slide.error is not None:
@@ -174,52 +174,52 @@ class _Way:
         return job
 
     def _classified(
-        self, slide: FoundSlide, ready: Prepared, timings: Timings
+        self, slide: FoundSlide, work: SlideWork, timings: Timings
     ) -> Generator[Event, None, Failure | None]:
         """Classify one slide; return why it failed, if it did. A dry run ends with its plan."""
         try:
             with slide_boundary(slide) as outcome:
-                yield _planned(slide, ready)
-                yield from (Warned(slide.name, message) for message in ready.warnings)
-                if ready.run is None:
-                    ready.close()
+                yield _planned(slide, work)
+                yield from (Warned(slide.name, message) for message in work.warnings)
+                if work.run is None:
+                    work.close()
                 else:
-                    begin_slide(slide, ready, self.model, self.spec)
-                    yield from _scored(slide.name, ready.run, self.model, self.commit, timings)
+                    begin_slide(slide, work)
+                    yield from _scored(slide.name, work.run, self.model, self.commit, timings)
                 return None
         except BaseException:
             # The call itself is being stopped.
-            let_go(ready)
+            let_go(work)
             raise
-        return self._given_up(slide, ready, outcome.lost())
+        return self._given_up(slide, work, outcome.lost())
 
     def _finish(
-        self, slide: FoundSlide, ready: Prepared, timings: Timings
+        self, slide: FoundSlide, work: SlideWork, timings: Timings
     ) -> SlideReport | Failure:
         with slide_boundary(slide) as outcome:
-            report = finish_slide(slide, ready, self.model, self.spec, timings)
-            ready.close()
+            report = finish_slide(slide, work, timings)
+            work.close()
             return report
-        return self._given_up(slide, ready, outcome.lost())
+        return self._given_up(slide, work, outcome.lost())
 
-    def _given_up(self, slide: FoundSlide, ready: Prepared, failure: Failure) -> Failure:
+    def _given_up(self, slide: FoundSlide, work: SlideWork, failure: Failure) -> Failure:
         """Note a failure in the slide's folder and let the slide go."""
-        if ready.run is not None:
+        if work.run is not None:
             # What goes wrong here comes on top of what is told already.
             with slide_boundary(slide):
-                note_failure(ready.folder, failure)
-        let_go(ready)
+                note_failure(work.folder, failure)
+        let_go(work)
         return failure
 
 
 def _one_ahead(
-    pool: ThreadPoolExecutor, jobs: Iterable[Callable[[], Prepared | Failure]]
-) -> Generator[Prepared | Failure]:
+    pool: ThreadPoolExecutor, jobs: Iterable[Callable[[], SlideWork | Failure]]
+) -> Generator[SlideWork | Failure]:
     """Yield each job's result while the next job is at work already.
 
     On closing, let go of what was not taken.
     """
-    ahead: deque[Future[Prepared | Failure]] = deque()
+    ahead: deque[Future[SlideWork | Failure]] = deque()
     try:
         for job in jobs:
             ahead.append(pool.submit(job))
@@ -229,9 +229,9 @@ def _one_ahead(
             yield ahead.popleft().result()
     finally:
         for left in ahead:
-            ready = left.result()
-            if isinstance(ready, Prepared):
-                let_go(ready)
+            work = left.result()
+            if isinstance(work, SlideWork):
+                let_go(work)
 
 
 def _scored(
@@ -282,17 +282,17 @@ def _landed(writing: deque[tuple[ScoredBatch, Future[float]]], timings: Timings)
     return scored
 
 
-def _planned(slide: FoundSlide, ready: Prepared) -> Planned:
-    grid = ready.grid
+def _planned(slide: FoundSlide, work: SlideWork) -> Planned:
+    grid = work.grid
     return Planned(
         slide=slide.name,
         path=slide.shown,
         tiles=len(grid),
         candidates=grid.candidates,
-        pending=len(grid) - (ready.run.done if ready.run else 0),
-        spacing=None if ready.spacing is None else ready.spacing.spacing.mean,
-        spacing_from="" if ready.spacing is None else ready.spacing.origin,
+        pending=len(grid) - (work.run.done if work.run else 0),
+        spacing=None if work.spacing is None else work.spacing.spacing.mean,
+        spacing_from="" if work.spacing is None else work.spacing.origin,
         tile_px=grid.edge,
         level=grid.level.index,
-        planes=ready.source.facts.planes,
+        planes=work.source.facts.planes,
     )

@@ -89,11 +89,13 @@ class OpenRun:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """One slide, ready to stream.
+class SlideWork:
+    """The work on one slide: what it is, how it is cut, what classifies it, where results go.
 
     Attributes
     ----------
+    model, spec
+        What it is classified with, and how.
     source, spacing, foreground, grid
         The slide and what was settled about it; ``spacing`` is None where nobody knows it and the
         classifier needs none.
@@ -108,6 +110,8 @@ class Prepared:
         The run on disk; None in a dry run.
     """
 
+    model: LoadedModel
+    spec: PredictSpec
     source: Source
     spacing: SettledSpacing | None
     foreground: Foreground
@@ -129,11 +133,14 @@ class Prepared:
         """Whether the source is a volume."""
         return self.source.facts.stack is not None
 
-    def output_names(self, model: LoadedModel) -> tuple[str, ...]:
+    @property
+    def card(self) -> Card:
+        """The classifier's card."""
+        return self.model.bundle.card
+
+    def output_names(self) -> tuple[str, ...]:
         """Return the names of all outputs in its folder, beside `run.json` and `run.zarr`."""
-        return output_names(
-            model.request, model.bundle.card.class_names if self.is_volume else None
-        )
+        return output_names(self.model.request, self.card.class_names if self.is_volume else None)
 
     def close(self) -> None:
         """Stop decoding and let the file go."""
@@ -143,7 +150,7 @@ class Prepared:
                 last.callback(self.run.close)
 
 
-def prepare(path: str, folder: Path, model: LoadedModel, spec: PredictSpec) -> Prepared:
+def prepare(path: str, folder: Path, model: LoadedModel, spec: PredictSpec) -> SlideWork:
     """Open a slide, find its tissue, lay its grid, and start to prefetch its pending batches.
 
     Raises
@@ -179,14 +186,14 @@ def view_of(card: Card, spec: PredictSpec) -> VolumeView:
     )
 
 
-def _prepare(source: Source, folder: Path, model: LoadedModel, spec: PredictSpec) -> Prepared:
+def _prepare(source: Source, folder: Path, model: LoadedModel, spec: PredictSpec) -> SlideWork:
     spacing = _spacing(source, model, spec)
     qupath = _qupath(source, spec)
     foreground, grid, tiling = _laid(source, spacing, model, spec)
     model = replace(model, batch_size=_batch_size(folder, model, spec))
     plan = _plan(source, spacing, foreground, model, tiling)
-    prepared = Prepared(source, spacing, foreground, grid, folder, plan, qupath, None)
-    return prepared if spec.dry_run else _started(prepared, model, spec)
+    work = SlideWork(model, spec, source, spacing, foreground, grid, folder, plan, qupath, run=None)
+    return work if spec.dry_run else _started(work)
 
 
 def _spacing(source: Source, model: LoadedModel, spec: PredictSpec) -> SettledSpacing | None:
@@ -332,37 +339,36 @@ def _plan(
     }
 
 
-def _started(prepared: Prepared, model: LoadedModel, spec: PredictSpec) -> Prepared:
-    lock = lock_run(prepared.folder)
+def _started(work: SlideWork) -> SlideWork:
+    lock = lock_run(work.folder)
     try:
-        return replace(prepared, run=_open_run(prepared, model, spec, lock))
+        return replace(work, run=_open_run(work, lock))
     except BaseException:
         lock.release()
         raise
 
 
-def _open_run(prepared: Prepared, model: LoadedModel, spec: PredictSpec, lock: FileLock) -> OpenRun:
-    grid = prepared.grid
-    batches = plan_batches(prepared.source, grid, model.batch_size)
+def _open_run(work: SlideWork, lock: FileLock) -> OpenRun:
+    model, spec = work.model, work.spec
+    grid = work.grid
+    batches = plan_batches(work.source, grid, model.batch_size)
     classes = len(model.bundle.card.class_names)
-    planes = grid.planes if prepared.source.facts.stack is not None else None
-    layout = StorePlan(
-        grid.boxes, batches, grid.step, classes, model.map_shape, prepared.plan, planes
-    )
+    planes = grid.planes if work.source.facts.stack is not None else None
+    layout = StorePlan(grid.boxes, batches, grid.step, classes, model.map_shape, work.plan, planes)
     if spec.existing == "overwrite":
-        clear_outputs(prepared.folder)
-    store = open_or_create(prepared.folder, layout, spec.existing)
+        clear_outputs(work.folder)
+    store = open_or_create(work.folder, layout, spec.existing)
     pending = [(index, batches[index]) for index in store.pending_batches()]
     # Two slides are in flight at a time, so each gets half of the memory.
     stream_spec = StreamSpec(
         model.batch_size, spec.workers, spec.memory_mb // 2, model.bundle.card.interpolation
     )
-    stream = TileStream(prepared.source, grid, pending, stream_spec)
-    record = read_run(prepared.folder) or {}
+    stream = TileStream(work.source, grid, pending, stream_spec)
+    record = read_run(work.folder) or {}
     done = len(grid) - sum(len(rows) for _index, rows in pending)
-    names = prepared.output_names(model)
-    complete = not pending and all_written(prepared.folder, record, model.request, spec, names)
-    complete = complete and _written_for_qupath(prepared, record)
+    names = work.output_names()
+    complete = not pending and all_written(work.folder, record, model.request, spec, names)
+    complete = complete and _written_for_qupath(work, record)
     return OpenRun(
         store,
         stream,
@@ -375,11 +381,11 @@ def _open_run(prepared: Prepared, model: LoadedModel, spec: PredictSpec, lock: F
     )
 
 
-def _written_for_qupath(prepared: Prepared, record: Mapping[str, Any]) -> bool:
+def _written_for_qupath(work: SlideWork, record: Mapping[str, Any]) -> bool:
     """Whether what lies there counts from where QuPath does now, and exists at all if wanted."""
-    wanted = prepared.qupath["size_px"] is not None
-    return record.get("qupath") == prepared.qupath and (
-        not wanted or (prepared.folder / QUPATH_FOLDER).exists()
+    wanted = work.qupath["size_px"] is not None
+    return record.get("qupath") == work.qupath and (
+        not wanted or (work.folder / QUPATH_FOLDER).exists()
     )
 
 

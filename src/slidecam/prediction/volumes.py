@@ -43,9 +43,7 @@ if TYPE_CHECKING:
 
     from slidecam.exchange.volume_zarr import VolumeHeatmap
     from slidecam.models import Card
-    from slidecam.prediction.model import LoadedModel
-    from slidecam.prediction.preparation import Prepared
-    from slidecam.runs.spec import PredictSpec
+    from slidecam.prediction.preparation import SlideWork
     from slidecam.sources.volume_grid import VolumeGrid
     from slidecam.store import RunStore
 
@@ -56,9 +54,9 @@ BLOCK_VALUES = 5_000_000
 """
 
 
-def slice_table(ready: Prepared, store: RunStore, card: Card) -> SliceTable:
+def slice_table(work: SlideWork, store: RunStore, card: Card) -> SliceTable:
     """Return what became of each slice; one that is cut into tiles has the mean of them."""
-    source = _volume(ready)
+    source = _volume(work)
     stack = source.stack
     status = np.full(stack.shape[0], SKIPPED, dtype="<U8")
     status[list(stack.missing)] = MISSING
@@ -93,36 +91,34 @@ def volume_call(table: SliceTable, card: Card) -> dict[str, Any]:
     }
 
 
-def write_volume(
-    ready: Prepared, model: LoadedModel, spec: PredictSpec
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def write_volume(work: SlideWork) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Write every output of a volume; return what is said of the heatmaps and of its call."""
-    assert ready.run is not None  # noqa: S101  (for the type checker: a dry run writes nothing)
-    card, folder = model.bundle.card, ready.folder
-    table = slice_table(ready, ready.run.store, card)
+    assert work.run is not None  # noqa: S101  (for the type checker: a dry run writes nothing)
+    card, folder = work.card, work.folder
+    table = slice_table(work, work.run.store, card)
     write_slices_csv(table, folder / "slices.csv")
     call = volume_call(table, card)
-    _write_mask(ready, folder / "mask.nii.gz")
-    written = _write_heatmaps(ready, model, spec)
-    _write_montage(ready, model, table, call, written)
-    return [_told(one, ready) for one in written], call
+    _write_mask(work, folder / "mask.nii.gz")
+    written = _write_heatmaps(work)
+    _write_montage(work, table, call, written)
+    return [_told(one, work) for one in written], call
 
 
-def _volume(ready: Prepared) -> VolumeSource:
-    if not isinstance(ready.source, VolumeSource):
-        raise StoreError(ready.folder, "this is no run of a volume.", "Pass the folder of one.")
-    return ready.source
+def _volume(work: SlideWork) -> VolumeSource:
+    if not isinstance(work.source, VolumeSource):
+        raise StoreError(work.folder, "this is no run of a volume.", "Pass the folder of one.")
+    return work.source
 
 
-def _told(written: WrittenHeatmap, ready: Prepared) -> dict[str, Any]:
+def _told(written: WrittenHeatmap, work: SlideWork) -> dict[str, Any]:
     niftis = {name: nifti_name(written.path.name, name) for name in written.class_names}
-    return {**written.told(), "nifti": niftis, "voxels": list(_volume(ready).stack.grid.shape)}
+    return {**written.told(), "nifti": niftis, "voxels": list(_volume(work).stack.grid.shape)}
 
 
-def _write_mask(ready: Prepared, path: Path) -> None:
-    stack = _volume(ready).stack
-    assert isinstance(ready.foreground, VolumeForeground)  # noqa: S101  (for the type checker: it is a volume's)
-    small = np.asarray(stack.from_pictures(ready.foreground.volume))
+def _write_mask(work: SlideWork, path: Path) -> None:
+    stack = _volume(work).stack
+    assert isinstance(work.foreground, VolumeForeground)  # noqa: S101  (for the type checker: it is a volume's)
+    small = np.asarray(stack.from_pictures(work.foreground.volume))
     # The mask is of every n-th row and column: each voxel has the nearest one before it, as
     # pictures are hung.
     places = [
@@ -141,23 +137,18 @@ def _spread(length: int, of: int) -> NDArray[np.int64]:
     return np.arange(length) * of // length
 
 
-def _write_heatmaps(ready: Prepared, model: LoadedModel, spec: PredictSpec) -> list[WrittenHeatmap]:
-    request = model.request
+def _write_heatmaps(work: SlideWork) -> list[WrittenHeatmap]:
+    request = work.model.request
     files = heatmap_files(request)
-    clear_heatmaps(ready.folder, kept=files.values())
-    return [
-        _write_heatmap(ready.folder / name, method, ready, model, spec)
-        for method, name in files.items()
-    ]
+    clear_heatmaps(work.folder, kept=files.values())
+    return [_write_heatmap(work.folder / name, method, work) for method, name in files.items()]
 
 
-def _write_heatmap(
-    path: Path, method: str, ready: Prepared, model: LoadedModel, spec: PredictSpec
-) -> WrittenHeatmap:
-    run, request, card, source = ready.run, model.request, model.bundle.card, _volume(ready)
+def _write_heatmap(path: Path, method: str, work: SlideWork) -> WrittenHeatmap:
+    run, request, card, source = work.run, work.model.request, work.card, _volume(work)
     assert run is not None  # noqa: S101  (for the type checker)
     assert request is not None  # noqa: S101  (for the type checker: there are no files without one)
-    heatmap = paint(run.store, source.facts.size, paint_spec(method, request, card, spec))
+    heatmap = paint(run.store, source.facts.size, paint_spec(method, request, card, work.spec))
     assert heatmap is not None  # noqa: S101  (for the type checker: a run with a request keeps maps)
     names = tuple(card.class_names[index] for index in request.classes)
     written = WrittenHeatmap(path, method, names, heatmap, rival(method, request, card))
@@ -168,7 +159,7 @@ def _write_heatmap(
         tuple(colors[name] for name in names),
         source.stack,
         heatmap.spec.signed,
-        spec.ngff,
+        work.spec.ngff,
         attributes(written),
     )
     write_volume_ome_zarr(
@@ -221,13 +212,12 @@ def _file_blocks(
 
 
 def _write_montage(
-    ready: Prepared,
-    model: LoadedModel,
+    work: SlideWork,
     table: SliceTable,
     call: dict[str, Any],
     written: Sequence[WrittenHeatmap],
 ) -> None:
-    source, card = _volume(ready), model.bundle.card
+    source, card = _volume(work), work.card
     shown = card.class_names.index(call["called"]) if call["called"] in card.class_names else 0
     numbers = decisive_slices(table, shown) if table.done.any() else []
     first = written[0] if written and card.class_names[shown] in written[0].class_names else None
@@ -242,18 +232,17 @@ def _write_montage(
         )
         for number in numbers
     ]
-    facts = _montage_facts(ready, model, call, first, card.class_names[shown])
-    write_montage_png(ready.folder / "montage.png", slices, table, facts)
+    facts = _montage_facts(work, call, first, card.class_names[shown])
+    write_montage_png(work.folder / "montage.png", slices, table, facts)
 
 
 def _montage_facts(
-    ready: Prepared,
-    model: LoadedModel,
+    work: SlideWork,
     call: dict[str, Any],
     first: WrittenHeatmap | None,
     shown: str,
 ) -> MontageFacts:
-    source, card = _volume(ready), model.bundle.card
+    source, card = _volume(work), work.card
     _apart, row_mm, column_mm = source.stack.spacing_mm
     low, high = source.limits
     heat = (

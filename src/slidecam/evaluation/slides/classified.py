@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from slidecam.geometry import Size
     from slidecam.models import Bundle
     from slidecam.prediction.model import LoadedModel
-    from slidecam.prediction.preparation import Prepared
+    from slidecam.prediction.preparation import SlideWork
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources import SourceFacts
 
@@ -87,7 +87,7 @@ def classify_slide(
 
 
 def _classified(
-    slide: FoundSlide, ready: Prepared, model: LoadedModel, spec: PredictSpec
+    slide: FoundSlide, ready: SlideWork, model: LoadedModel, spec: PredictSpec
 ) -> Generator[Step, None, ClassifiedSlide]:
     if ready.spacing is None:
         raise UsageError(
