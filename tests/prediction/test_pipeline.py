@@ -35,7 +35,7 @@ from slidecam.events import (
     Warned,
 )
 from slidecam.models import open_bundle, save_bundle
-from slidecam.prediction import finishing
+from slidecam.prediction import outputs
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.outputs import OUTPUTS
 from slidecam.runs.spec import PredictSpec
@@ -310,7 +310,7 @@ def test_outputs_that_cannot_be_written_fail_their_slide_and_leave_its_tiles(
 
     slide = write_slide(tmp_path / "one.tif")
     with monkeypatch.context() as patch:
-        patch.setattr(finishing, "write_tiles_csv", full)
+        patch.setattr(outputs, "write_tiles_csv", full)
         events = list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
     failed = next(event for event in events if isinstance(event, SlideFailed))
     assert "No space left" in failed.problem

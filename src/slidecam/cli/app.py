@@ -234,6 +234,17 @@ def predict(
     backend: Annotated[
         Backend, typer.Option(help="folded (conv + batch norm, channels last) or eager.")
     ] = Backend.FOLDED,
+    outputs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help=(
+                "What to write for each slide, comma-separated: default, tiles.csv, tiles.geojson,"
+                " heatmap.ome.zarr, overview.png, mask.png, qupath, tiles.parquet; of volumes"
+                " slices.csv, montage.png, mask.nii.gz. \\[default: all but tiles.parquet]"
+            ),
+        ),
+    ] = None,
     ngff: Annotated[Ngff, typer.Option(help="OME-Zarr version of the heatmap.")] = Ngff.V04,
     reader: Annotated[
         str | None, typer.Option(help="Reader to use instead of the one the content suggests.")
@@ -292,6 +303,7 @@ def predict(
             backend=backend.value,
             existing="refuse" if existing is None else "resume" if existing else "overwrite",
             dry_run=dry_run,
+            outputs=tuple(part.strip() for part in outputs.split(",")) if outputs else (),
             ngff=ngff.value,
             trust=trust,
             reader=reader,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from slidecam.errors import RunExistsError, UsageError
 from slidecam.explain.catalogue import slide_methods
 from slidecam.files import check_folder
+from slidecam.runs.outputs import check_packages
 from slidecam.runs.spec import EVERY_METHOD, PredictSpec
 from slidecam.store import has_run
 
@@ -38,11 +39,13 @@ def refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
     Raises
     ------
     UsageError
-        If the output folder cannot be written, or the mask is not there or is one for many slides.
+        If the output folder cannot be written, the mask is not there or is one for many slides, or
+        an output needs a package that is not installed.
     RunExistsError
         If outputs lie there already and neither resume nor overwrite was said.
     """
     check_folder(out)
+    check_packages(spec.outputs)
     if spec.mask is not None and not spec.mask.exists():
         raise UsageError(f"--mask {spec.mask}: there is no such file.", "Check the path.")
     if spec.mask is not None and spec.mask.is_file() and len(found.slides) > 1:

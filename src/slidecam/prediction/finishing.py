@@ -10,15 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import SlideFailedError, UsageError
-from slidecam.exchange.geojson import write_tiles_geojson
 from slidecam.exchange.manifest import SlideReport, TileCounts
-from slidecam.exchange.qupath import QuPathExport, write_for_qupath
-from slidecam.exchange.wsinfer_csv import write_tiles_csv
-from slidecam.foreground import save_foreground
-from slidecam.prediction.heatmaps import write_heatmaps
-from slidecam.prediction.overview import write_overview
-from slidecam.prediction.volumes import write_volume
-from slidecam.runs.outputs import QUPATH_FOLDER, clear_leftovers, painting
+from slidecam.prediction.outputs import heatmap_records, results_of, write_outputs
+from slidecam.runs.outputs import clear_leftovers, painting
 from slidecam.runs.summary import summarise_classes
 from slidecam.runs.tiles import TileTable
 from slidecam.sources import reader_packages
@@ -141,14 +135,14 @@ def finish_slide(slide: FoundSlide, work: SlideWork, timings: Timings) -> SlideR
     status, reason = _outcome(work, table)
     if not run.complete:
         start = time.perf_counter()
-        if work.is_volume:
-            heatmaps, call = write_volume(work)
-            outcome: dict[str, Any] = {"volume": call}
-        else:
-            heatmaps, outcome = _write_outputs(slide, work, table), {}
+        results = results_of(slide.name, work, table)
+        write_outputs(results)
         timings.write += time.perf_counter() - start
-        outcome |= {"status": status, "heatmaps": heatmaps, "seconds": timings.told()}
-        write_run(work.folder, {**_counts(work, run, table), **outcome})
+        record = _counts(work, run, table)
+        if results.of_volume is not None:
+            record["volume"] = results.of_volume.call
+        record |= {"status": status, "heatmaps": heatmap_records(results)}
+        write_run(work.folder, {**record, "seconds": timings.told()})
     return _report(slide, work, table, status, reason, work.output_names())
 
 
@@ -213,22 +207,6 @@ def _why_no_tile(work: SlideWork) -> str:
     if work.foreground.share:
         return f"none of {work.grid.candidates} places on the slide holds enough tissue for a tile"
     return f"no tissue found ({work.foreground.origin})"
-
-
-def _write_outputs(slide: FoundSlide, work: SlideWork, table: TileTable) -> list[dict[str, Any]]:
-    """Write everything; return what is told of the heatmaps."""
-    folder = work.folder
-    write_tiles_csv(table, folder / "tiles.csv")
-    write_tiles_geojson(table, folder / "tiles.geojson")
-    save_foreground(work.foreground, folder / "mask.png")
-    written = write_heatmaps(work)
-    write_overview(folder / "overview.png", slide.name, work, (table, written))
-    if work.qupath["size_px"] is not None:
-        places = [one.path for one in written]
-        size = tuple(work.qupath["size_px"])
-        export = QuPathExport(table, places, slide.name, work.card.name, size_px=size)
-        write_for_qupath(export, folder / QUPATH_FOLDER)
-    return [one.told() for one in written]
 
 
 def _counts(work: SlideWork, run: OpenRun, table: TileTable) -> dict[str, Any]:

@@ -112,9 +112,7 @@ def rival(method: str, request: MapRequest, card: Card) -> str:
 
 
 def _raster(written: WrittenHeatmap, work: SlideWork) -> RasterSpec:
-    colors = dict(
-        zip(work.card.class_names, work.card.class_colors, strict=True)
-    )
+    colors = dict(zip(work.card.class_names, work.card.class_colors, strict=True))
     return RasterSpec(
         name=work.source.facts.name,
         class_names=written.class_names,

@@ -140,7 +140,8 @@ class SlideWork:
 
     def output_names(self) -> tuple[str, ...]:
         """Return the names of all outputs in its folder, beside `run.json` and `run.zarr`."""
-        return output_names(self.model.request, self.card.class_names if self.is_volume else None)
+        volume_classes = self.card.class_names if self.is_volume else None
+        return output_names(self.model.request, volume_classes, self.spec.outputs)
 
     def close(self) -> None:
         """Stop decoding and let the file go."""

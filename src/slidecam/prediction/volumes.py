@@ -16,7 +16,6 @@ from slidecam.exchange.slices_csv import (
     MISSING,
     SKIPPED,
     SliceTable,
-    write_slices_csv,
 )
 from slidecam.exchange.volume_zarr import (
     PLANES,
@@ -91,31 +90,20 @@ def volume_call(table: SliceTable, card: Card) -> dict[str, Any]:
     }
 
 
-def write_volume(work: SlideWork) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Write every output of a volume; return what is said of the heatmaps and of its call."""
-    assert work.run is not None  # noqa: S101  (for the type checker: a dry run writes nothing)
-    card, folder = work.card, work.folder
-    table = slice_table(work, work.run.store, card)
-    write_slices_csv(table, folder / "slices.csv")
-    call = volume_call(table, card)
-    _write_mask(work, folder / "mask.nii.gz")
-    written = _write_heatmaps(work)
-    _write_montage(work, table, call, written)
-    return [_told(one, work) for one in written], call
-
-
 def _volume(work: SlideWork) -> VolumeSource:
     if not isinstance(work.source, VolumeSource):
         raise StoreError(work.folder, "this is no run of a volume.", "Pass the folder of one.")
     return work.source
 
 
-def _told(written: WrittenHeatmap, work: SlideWork) -> dict[str, Any]:
+def heatmap_record(written: WrittenHeatmap, work: SlideWork) -> dict[str, Any]:
+    """Return what ``run.json`` says of a volume's heatmap."""
     niftis = {name: nifti_name(written.path.name, name) for name in written.class_names}
     return {**written.told(), "nifti": niftis, "voxels": list(_volume(work).stack.grid.shape)}
 
 
-def _write_mask(work: SlideWork, path: Path) -> None:
+def write_volume_mask(work: SlideWork, path: Path) -> None:
+    """Write a volume's foreground as NIfTI, on the file's own grid."""
     stack = _volume(work).stack
     assert isinstance(work.foreground, VolumeForeground)  # noqa: S101  (for the type checker: it is a volume's)
     small = np.asarray(stack.from_pictures(work.foreground.volume))
@@ -137,7 +125,8 @@ def _spread(length: int, of: int) -> NDArray[np.int64]:
     return np.arange(length) * of // length
 
 
-def _write_heatmaps(work: SlideWork) -> list[WrittenHeatmap]:
+def write_volume_heatmaps(work: SlideWork) -> list[WrittenHeatmap]:
+    """Write the heatmap of every method, and a NIfTI of each class beside it."""
     request = work.model.request
     files = heatmap_files(request)
     clear_heatmaps(work.folder, kept=files.values())
@@ -211,12 +200,14 @@ def _file_blocks(
         yield grid.from_spl(read(tuple(where)))
 
 
-def _write_montage(
+def write_montage(
+    path: Path,
     work: SlideWork,
     table: SliceTable,
     call: dict[str, Any],
     written: Sequence[WrittenHeatmap],
 ) -> None:
+    """Draw the slices that decided what a volume is called, with the first method's heatmap."""
     source, card = _volume(work), work.card
     shown = card.class_names.index(call["called"]) if call["called"] in card.class_names else 0
     numbers = decisive_slices(table, shown) if table.done.any() else []
@@ -233,7 +224,7 @@ def _write_montage(
         for number in numbers
     ]
     facts = _montage_facts(work, call, first, card.class_names[shown])
-    write_montage_png(work.folder / "montage.png", slices, table, facts)
+    write_montage_png(path, slices, table, facts)
 
 
 def _montage_facts(

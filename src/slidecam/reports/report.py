@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from slidecam.drawing.palette import as_hex
 from slidecam.pages import picture_uri, write_page
+from slidecam.runs.outputs import OUTPUT_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from slidecam.pixels import RGB
     from slidecam.runs.summary import ClassSummary
 
-OVERVIEWS = ("overview.png", "montage.png")
+OVERVIEWS = tuple(row.name for row in OUTPUT_TABLE.own if row.pictured)
 """The output that is shown: of a slide, and of a volume."""
 
 EMBEDDED = 40

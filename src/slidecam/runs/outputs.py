@@ -1,45 +1,96 @@
-"""What lies in a slide's folder.
+"""What lies in a slide's folder: a table of outputs, and which of them a call leaves.
 
-The names, which of them a call leaves, and how they are cleared away.
+An output is a row here and the function that writes it. Other packages add rows by entry points of
+the group ``slidecam.outputs`` (see `slidecam.registry`). Which files are written, whether a call
+before has written all of them, what is cleared away, linked and listed: all of it is read here.
 """
 
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import quote
 
+from slidecam.errors import UsageError
 from slidecam.explain.catalogue import method_for
+from slidecam.registry import Entry, Registry
 from slidecam.store import RUN_FILE, STORE_FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from slidecam.inference import MapRequest
     from slidecam.runs.spec import PredictSpec
+    from slidecam.runs.tiles import TileTable
+
+SourceKind = Literal["slide", "volume"]
 
 HEATMAP = "heatmap.ome.zarr"
 FURTHER_HEATMAPS = "heatmap-*.ome.zarr"
-OUTPUTS = ("tiles.csv", "tiles.geojson", HEATMAP, "overview.png", "mask.png")
-"""What lies in a slide's folder beside `run.json` and `run.zarr`; the names are a contract.
-
-Each method after the first
-has a heatmap of its own beside these (`heatmap_files`)."""
-
-VOLUME_OUTPUTS = ("slices.csv", HEATMAP, "montage.png", "mask.nii.gz")
-"""The same for a volume.
-
-Beside each heatmap lies one NIfTI for each class that is mapped (`nifti_name`).
-"""
-
 NIFTIS = "heatmap*.nii.gz"
 
 QUPATH_FOLDER = "qupath"
 """What our QuPath scripts load, where it was asked for."""
 
+DEFAULT = "default"
+"""Stands for every output that is written where none is named."""
+
 FINISHED = ("done", "partly", "skipped")
 """What ``run.json`` says of a slide whose outputs are all written."""
+
+
+class SlideOutputs(Protocol):
+    """What a writer is given of a slide, at least: see `slidecam.prediction.outputs.Results`."""
+
+    @property
+    def table(self) -> TileTable:
+        """Every tile with what became of it."""
+
+
+@dataclass(frozen=True)
+class Output(Entry):
+    """One row: something that lies in a slide's folder beside ``run.json`` and ``run.zarr``.
+
+    The name is that of its file or folder, and a contract.
+
+    Attributes
+    ----------
+    write
+        ``module:function``, or the function, that is given `SlideOutputs` and the path to write.
+    media
+        Its media type.
+    kinds
+        Of what it is written: slides, volumes.
+    default
+        Whether it is written where no output is named.
+    wanted
+        ``module:function``, or the function, that is given the `SlideWork` and says whether there
+        is anything to write; empty where there always is.
+    files
+        The function that names what it leaves in the folder, given the maps that are computed and
+        the classes of a volume (None of a slide); None for its own name.
+    patterns
+        What is cleared away with it, where that is more than its name.
+    extra
+        Slidecam's optional extra that brings `packages`.
+    pictured
+        Whether ``report.html`` shows it.
+    """
+
+    write: str | Callable[[Any, Path], None]
+    media: str
+    kinds: tuple[SourceKind, ...] = ("slide",)
+    default: bool = True
+    wanted: str | Callable[[Any], bool] = ""
+    files: Callable[[MapRequest | None, Sequence[str] | None], tuple[str, ...]] | None = field(
+        default=None, repr=False
+    )
+    patterns: tuple[str, ...] = ()
+    extra: str = ""
+    pictured: bool = False
 
 
 def heatmap_files(request: MapRequest | None) -> dict[str, str]:
@@ -50,28 +101,202 @@ def heatmap_files(request: MapRequest | None) -> dict[str, str]:
     return {first: HEATMAP, **{method: FURTHER_HEATMAPS.replace("*", method) for method in further}}
 
 
-def output_names(
-    request: MapRequest | None, volume_classes: Sequence[str] | None = None
-) -> tuple[str, ...]:
-    """Return the names of all outputs in a slide's folder, beside `run.json` and `run.zarr`.
-
-    ``volume_classes`` are the classifier's classes where the slide is a volume, else None.
-    """
-    heatmaps = tuple(heatmap_files(request).values())
-    outputs = OUTPUTS if volume_classes is None else VOLUME_OUTPUTS
-    place = outputs.index(HEATMAP)
-    niftis = [
-        nifti_name(name, volume_classes[index])
-        for name in heatmaps
-        for index in (() if request is None or volume_classes is None else request.classes)
-        if volume_classes is not None
-    ]
-    return (*outputs[:place], *heatmaps, *niftis, *outputs[place + 1 :])
-
-
 def nifti_name(heatmap: str, class_name: str) -> str:
     """Return the name of a class's NIfTI beside a volume's ``heatmap``, unique to the class."""
     return f"{heatmap.removesuffix('.ome.zarr')}.{quote(class_name, safe=' ')}.nii.gz"
+
+
+def _heatmaps(request: MapRequest | None, volume_classes: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the heatmaps' names; beside those of a volume lies a NIfTI for each mapped class."""
+    heatmaps = tuple(heatmap_files(request).values())
+    if request is None or volume_classes is None:
+        return heatmaps
+    mapped = [volume_classes[index] for index in request.classes]
+    return (*heatmaps, *(nifti_name(name, one) for name in heatmaps for one in mapped))
+
+
+def _none(_request: MapRequest | None, _classes: Sequence[str] | None) -> tuple[str, ...]:
+    return ()
+
+
+_HERE = "slidecam.prediction.outputs"
+
+OUTPUT_TABLE: Registry[Output] = Registry(
+    "slidecam.outputs",
+    Output,
+    (
+        Output(
+            "tiles.csv",
+            write=f"{_HERE}:tiles_csv",
+            media="text/csv",
+            help="a row for each classified tile, as WSInfer writes it",
+        ),
+        Output(
+            "tiles.geojson",
+            write=f"{_HERE}:tiles_geojson",
+            media="application/geo+json",
+            help="every classified tile as an object of QuPath",
+        ),
+        Output(
+            "slices.csv",
+            write=f"{_HERE}:slices_csv",
+            media="text/csv",
+            kinds=("volume",),
+            help="a row for each slice of a volume",
+        ),
+        Output(
+            HEATMAP,
+            write=f"{_HERE}:heatmaps",
+            media="application/vnd+zarr",
+            kinds=("slide", "volume"),
+            files=_heatmaps,
+            patterns=(HEATMAP, FURTHER_HEATMAPS, NIFTIS),
+            help="the heatmaps, one for each method; of a volume as NIfTI as well",
+        ),
+        Output(
+            "overview.png",
+            write=f"{_HERE}:overview",
+            media="image/png",
+            pictured=True,
+            help="the slide with its classes and heatmaps",
+        ),
+        Output(
+            "montage.png",
+            write=f"{_HERE}:montage",
+            media="image/png",
+            kinds=("volume",),
+            pictured=True,
+            help="the slices that decided what a volume is called",
+        ),
+        Output(
+            "mask.png",
+            write=f"{_HERE}:slide_mask",
+            media="image/png",
+            help="where tissue was found",
+        ),
+        Output(
+            "mask.nii.gz",
+            write=f"{_HERE}:volume_mask",
+            media="application/gzip",
+            kinds=("volume",),
+            help="where a volume's foreground was found",
+        ),
+        Output(
+            QUPATH_FOLDER,
+            write=f"{_HERE}:for_qupath",
+            media="application/json",
+            wanted=f"{_HERE}:is_for_qupath",
+            files=_none,
+            help="what our QuPath scripts load, where --shown says how QuPath shows the slide",
+        ),
+        Output(
+            "tiles.parquet",
+            write="slidecam.exchange.geoparquet:write_output",
+            media="application/vnd.apache.parquet",
+            default=False,
+            packages=("pyarrow",),
+            extra="parquet",
+            help="all tiles as GeoParquet, for DuckDB, pandas and GIS programs",
+        ),
+    ),
+)
+"""Every output, in the order in which they are written."""
+
+
+def _written_always(kind: SourceKind) -> tuple[str, ...]:
+    return tuple(
+        row.name for row in OUTPUT_TABLE.own if kind in row.kinds and row.default and not row.wanted
+    )
+
+
+OUTPUTS = _written_always("slide")
+"""What lies in a slide's folder where nothing else was asked for, beside `run.json` and
+`run.zarr`.
+
+Each method after the first has a heatmap of its own beside these (`heatmap_files`)."""
+
+VOLUME_OUTPUTS = _written_always("volume")
+"""The same for a volume.
+
+Beside each heatmap lies one NIfTI for each class that is mapped (`nifti_name`).
+"""
+
+
+def check_outputs(names: Sequence[str]) -> None:
+    """Refuse names of outputs that there are not; UsageError, listing those that there are."""
+    for name in names:
+        if name != DEFAULT and name not in OUTPUT_TABLE:
+            raise UsageError(
+                f"there is no output {name!r}.",
+                f"{OUTPUT_TABLE.remedy(name)} {DEFAULT!r} stands for those that are written where"
+                " none is named.",
+            )
+
+
+def check_packages(names: Sequence[str]) -> None:
+    """Refuse outputs whose packages are not installed; UsageError."""
+    for name in names:
+        row = OUTPUT_TABLE.get(name)
+        for package in () if row is None else row.packages:
+            if not _is_installed(package):
+                raise _lacking(name, package, "" if row is None else row.extra)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _lacking(name: str, package: str, extra: str) -> UsageError:
+    bring = f"'slidecam[{extra}]'" if extra else package
+    return UsageError(
+        f"{name} needs {package}, which is not installed.",
+        f"Run `pip install {bring}`, or leave {name} out of --outputs.",
+    )
+
+
+def chosen_outputs(names: Sequence[str], *, volume: bool) -> tuple[Output, ...]:
+    """Return the outputs of a slide or a volume that a call leaves.
+
+    Parameters
+    ----------
+    names
+        As in ``--outputs``; empty for the default ones.
+    volume
+        Whether the source is a volume.
+    """
+    kind: SourceKind = "volume" if volume else "slide"
+    wanted = names or (DEFAULT,)
+    return tuple(
+        row
+        for row in OUTPUT_TABLE.values()
+        if kind in row.kinds and (row.name in wanted or (DEFAULT in wanted and row.default))
+    )
+
+
+def output_names(
+    request: MapRequest | None,
+    volume_classes: Sequence[str] | None = None,
+    names: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """Return the names of all outputs in a slide's folder, beside `run.json` and `run.zarr`.
+
+    Parameters
+    ----------
+    request
+        The maps that are computed.
+    volume_classes
+        The classifier's classes where the slide is a volume, else None.
+    names
+        Outputs that were asked for; empty for the default ones.
+    """
+    found: list[str] = []
+    for row in chosen_outputs(names, volume=volume_classes is not None):
+        found += (row.name,) if row.files is None else row.files(request, volume_classes)
+    return tuple(found)
 
 
 def painting(request: MapRequest | None, spec: PredictSpec) -> dict[str, Any]:
@@ -112,10 +337,18 @@ def all_written(
 
 def clear_outputs(folder: Path) -> None:
     """Remove all that an earlier run has left."""
-    for name in (RUN_FILE, STORE_FOLDER, QUPATH_FOLDER, *OUTPUTS, *VOLUME_OUTPUTS):
+    for name in (RUN_FILE, STORE_FOLDER):
         _remove(folder / name)
     clear_leftovers(folder)
-    clear_heatmaps(folder, kept=())
+    clear_others(folder, kept=())
+
+
+def clear_others(folder: Path, kept: Collection[Output]) -> None:
+    """Remove outputs that are not wanted any more, which may tell of other tiles than the run's."""
+    for row in OUTPUT_TABLE.values():
+        if row not in kept:
+            for pattern in row.patterns or (row.name,):
+                _remove_all(folder, pattern)
 
 
 def clear_heatmaps(folder: Path, kept: Collection[str]) -> None:
@@ -128,6 +361,11 @@ def clear_heatmaps(folder: Path, kept: Collection[str]) -> None:
 def clear_leftovers(folder: Path) -> None:
     """Remove what a killed process left half-written."""
     for path in folder.glob(".*.partial"):
+        _remove(path)
+
+
+def _remove_all(folder: Path, pattern: str) -> None:
+    for path in folder.glob(pattern):
         _remove(path)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from slidecam.errors import UsageError
 from slidecam.explain.catalogue import slide_methods
 from slidecam.geometry import Size
+from slidecam.runs.outputs import check_outputs
 from slidecam.sources import COARSEST, FINEST, reader_names
 from slidecam.thresholds import parse_threshold
 from slidecam.viewing import AXES
@@ -67,6 +68,9 @@ class PredictSpec:
         What to do where a run lies already: ``refuse``, ``resume`` or ``overwrite``.
     dry_run
         Plan every slide and write nothing.
+    outputs
+        Names of the outputs to write for each slide (see `slidecam.runs.outputs.OUTPUT_TABLE`);
+        empty, or the name ``default``, for those that are written where none is named.
     ngff
         Version of the heatmap's OME-Zarr: ``0.4`` or ``0.5``.
     trust
@@ -102,6 +106,7 @@ class PredictSpec:
     backend: Literal["folded", "eager"] = "folded"
     existing: Literal["refuse", "resume", "overwrite"] = "refuse"
     dry_run: bool = False
+    outputs: tuple[str, ...] = ()
     ngff: Literal["0.4", "0.5"] = "0.4"
     trust: bool = False
     reader: str | None = None
@@ -130,6 +135,7 @@ class PredictSpec:
         if self.axis is not None and self.axis not in AXES:
             raise UsageError(f"there is no axis {self.axis!r}.", f"Pass --axis {', '.join(AXES)}.")
         parse_threshold(self.heatmap_threshold)
+        check_outputs(self.outputs)
         for method, (low, high) in self.heatmap_scale.items():
             _check_scale(method, low, high)
 

@@ -75,6 +75,7 @@ class OrderBook:
     def _spec(self, options: JobOptions, *, trust: bool) -> PredictSpec:
         told = options.model_dump()
         told["heatmap_classes"] = tuple(options.heatmap_classes)
+        told["outputs"] = tuple(options.outputs)
         told["device"] = options.device or self.device
         told["mask"] = self.roots.existing(options.mask) if isinstance(options.mask, str) else None
         return PredictSpec(**told, trust=trust)

@@ -38,6 +38,7 @@ class JobOptions(_Strict):
     batch: int | None = None
     device: Text | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
+    outputs: list[Text] = []
     ngff: Literal["0.4", "0.5"] = "0.4"
     axis: Literal["axial", "coronal", "sagittal"] | None = None
     volume: Text | None = None
