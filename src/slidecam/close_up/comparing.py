@@ -90,7 +90,10 @@ def compare_models(
     looked: list[_Looked] = []
     for name, classifier in zip(names, classifiers, strict=True):
         first = looked[0] if looked else None
-        choice = spec.tiles if first is None else same_places(first.found.tiles, spec.tiles)
+        if first is None:
+            choice = spec.tiles
+        else:
+            choice = same_places(first.found.tiles, spec.tiles)
         tiles = yield from choose_tiles(source, classifier, choice)
         choose = partial(_wanted, classifier, spec, first)
         looked.append(
@@ -115,7 +118,7 @@ def model_names(models: Sequence[str | Path], cards: Sequence[Card]) -> tuple[st
     for names in (
         tuple(card.name for card in cards),
         folders,
-        tuple(str(model) for model in models),
+        tuple(map(str, models)),
     ):
         if len(set(names)) == len(names):
             return names
@@ -128,7 +131,9 @@ def _folder_name(bundle: Path) -> str:
     Trainings leave theirs in folders that are all called so.
     """
     bundle = bundle.resolve()
-    return bundle.parent.name if bundle.name == BUNDLE_FOLDER else bundle.name
+    if bundle.name == BUNDLE_FOLDER:
+        return bundle.parent.name
+    return bundle.name
 
 
 def same_places(tiles: ChosenTiles, choice: TileChoice) -> TileChoice:

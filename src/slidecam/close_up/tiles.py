@@ -188,7 +188,9 @@ def _pictures(folder: Path, card: Card, choice: TileChoice) -> Generator[Step, N
     if loose and not any(path.is_dir() for path in folder.iterdir()):
         return (yield from _loose_pictures(loose, card, choice))
     pictures = read_picture_set(folder, fewest=1)  # nobody learns here
-    chosen = pictures.part("test") if any(part == "test" for part in pictures.parts) else pictures
+    chosen = pictures
+    if any(part == "test" for part in pictures.parts):
+        chosen = pictures.part("test")
     wanted = min(choice.random or choice.most, len(chosen))
     chosen = chosen.rows(_spread(chosen.labels, wanted, choice.seed))
     pixels = yield from load_pictures(chosen.paths, card.input_px, card.interpolation)
@@ -213,7 +215,10 @@ def _loose_pictures(
     rows = np.sort(np.random.default_rng(choice.seed).permutation(len(paths))[:wanted])
     chosen = [paths[row] for row in rows]
     pixels = yield from load_pictures(chosen, card.input_px, card.interpolation)
-    masks = None if choice.masks is None else _picture_masks(chosen, choice.masks, card.input_px)
+    if choice.masks is None:
+        masks = None
+    else:
+        masks = _picture_masks(chosen, choice.masks, card.input_px)
     return ChosenTiles(
         tuple(path.name for path in chosen),
         np.asarray(pixels),
@@ -347,7 +352,10 @@ def _on_slide(
         return lay_at(facts, spacing, np.array(list(dict.fromkeys(choice.at)), np.float64), tiling)
     if choice.region is not None:
         bounds = facts.bounds
-        offset = (0.0, 0.0) if bounds is None else (float(bounds.x), float(bounds.y))
+        if bounds is None:
+            offset = (0.0, 0.0)
+        else:
+            offset = (float(bounds.x), float(bounds.y))
         area = load_foreground(choice.region, facts.size, offset)
         grid = lay_grid(facts, spacing, area, replace(tiling, min_tissue=0.5))
         if not len(grid):
@@ -409,7 +417,9 @@ def _index(card: Card, name: str | None) -> int:
             f"{card.name} has no class {name!r}.",
             f"Its classes are: {', '.join(card.class_names[:16])}.",
         )
-    return 0 if name is None else card.class_names.index(name)
+    if name is None:
+        return 0
+    return card.class_names.index(name)
 
 
 def _read(source: Source, grid: TileGrid, card: Card) -> Generator[Step, None, NDArray[np.uint8]]:
@@ -436,7 +446,10 @@ def _slide_masks(source: Source, grid: TileGrid, choice: TileChoice) -> NDArray[
     path, name, bounds = choice.masks, choice.of, source.facts.bounds
     if path is None or name is None:
         return None
-    offset = (0.0, 0.0) if bounds is None else (float(bounds.x), float(bounds.y))
+    if bounds is None:
+        offset = (0.0, 0.0)
+    else:
+        offset = (float(bounds.x), float(bounds.y))
     areas = load_classes(path, source.facts.size, offset).areas.get(name, [])
     size, masks = Size(grid.input_px, grid.input_px), []
     for x, y, width, height in grid.boxes.tolist():

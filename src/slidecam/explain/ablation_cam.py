@@ -137,11 +137,9 @@ class AblationCam(Explainer):
     def _alone(self, pixels: Tensor) -> NetworkSplit:
         """Return the classifier's split on one tile whose backbone runs once, if there is one."""
         split = self.classifier.split
-        return (
-            replace(split, backbone=_Known(split.backbone(pixels)))
-            if isinstance(split, TwoHalves)
-            else split
-        )
+        if isinstance(split, TwoHalves):
+            return replace(split, backbone=_Known(split.backbone(pixels)))
+        return split
 
 
 @dataclass(frozen=True)

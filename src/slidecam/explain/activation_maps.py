@@ -317,7 +317,9 @@ def plan_of(
             " has evidence."
         )
         raise ExplanationError(f"CAM: {problem}", "Use hirescam or gradcam.")
-    rivals = _rivals(classifier, classes, against) if "rivals" in needs else None
+    rivals = None
+    if "rivals" in needs:
+        rivals = _rivals(classifier, classes, against)
     return MapPlan(tuple(maps), tuple(classes), rivals, classifier.linear_head)
 
 

@@ -281,7 +281,10 @@ class SmoothGradExplainer(Attribution[SmoothGradSpec]):
     def attributed(self, picture: Tensor, index: int) -> tuple[Tensor, float]:
         """Return the mean gradient; it is no share of the logit, and has no gap."""
         deviation = self.spec.noise * float(picture.max() - picture.min())
-        devices = [picture.device] if picture.device.type == "cuda" else []
+        if picture.device.type == "cuda":
+            devices = [picture.device]
+        else:
+            devices = []
         # captum draws from torch's global state, which is as before afterwards.
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self.spec.seed)
@@ -373,7 +376,9 @@ def check_classes(classifier: Classifier, classes: Sequence[int]) -> None:
     count = len(classifier.card.class_names)
     wrong = [index for index in classes if not 0 <= index < count]
     if wrong or not classes:
-        problem = f"there is no class {wrong[0]}." if wrong else "no class was named."
+        problem = "no class was named."
+        if wrong:
+            problem = f"there is no class {wrong[0]}."
         raise ExplanationError(problem, f"Use indices from 0 to {count - 1}.")
 
 

@@ -59,7 +59,9 @@ class ExplainerCase:
 
     def explainer(self, classifier: Classifier | None = None) -> Explainer:
         """Return a new explainer, of another classifier if one is given."""
-        spec = self.method.spec() if self.spec is None else self.spec
+        spec = self.spec
+        if self.spec is None:
+            spec = self.method.spec()
         return self.method.make(classifier or self.classifier, spec)
 
     def explain(self, tiles: Tensor) -> Explanation:

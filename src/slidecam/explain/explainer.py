@@ -112,7 +112,9 @@ def check_classes(classifier: Classifier, classes: Sequence[int]) -> None:
     count = len(classifier.card.class_names)
     wrong = [index for index in classes if not 0 <= index < count]
     if wrong or not classes:
-        problem = f"there is no class {wrong[0]}." if wrong else "no class was named."
+        problem = "no class was named."
+        if wrong:
+            problem = f"there is no class {wrong[0]}."
         raise ExplanationError(problem, f"Use indices from 0 to {count - 1}.")
 
 
@@ -139,7 +141,10 @@ def check_least(title: str, spec: object, *, above: bool = False, **least: float
         value = getattr(spec, name)
         # Written so that not-a-number is refused too.
         if not (math.isfinite(value) and (value > low if above else value >= low)):
-            remedy = f"Use more than {low:g}." if above else f"Use at least {low:g}."
+            if above:
+                remedy = f"Use more than {low:g}."
+            else:
+                remedy = f"Use at least {low:g}."
             raise ExplanationError(f"{title}'s {name} is {value}.", remedy)
 
 

@@ -100,7 +100,7 @@ class _Terms:
     def __init__(self, pixels: Tensor, biased: list[_Biased], logit: Tensor) -> None:
         outputs = [pixels, *(one.output for one in biased)]
         gradients = torch.autograd.grad(logit, outputs, retain_graph=True, materialize_grads=True)
-        biases = [pixels.detach()[0], *(_in_place(one) for one in biased)]
+        biases = [pixels.detach()[0], *map(_in_place, biased)]
         terms = [values * gradient for values, gradient in zip(biases, gradients, strict=True)]
         self.gap = float(logit.detach().double() - sum(term.double().sum() for term in terms))
         size = (pixels.shape[2], pixels.shape[3])
@@ -110,7 +110,9 @@ class _Terms:
 
 def _in_place(one: _Biased) -> Tensor:
     """Return biases so that they multiply the output: (C, 1, 1) or (C,)."""
-    return one.bias[:, None, None] if one.output.ndim == _MAP_AXES else one.bias
+    if one.output.ndim == _MAP_AXES:
+        return one.bias[:, None, None]
+    return one.bias
 
 
 def _drawn(term: Tensor, size: tuple[int, int]) -> Tensor:
@@ -132,7 +134,9 @@ def _biases_watched(network: nn.Module) -> Iterator[list[_Biased]]:
             bias = _bias_of(module)
             if bias is not None:
                 # A batch norm with its own activation adds its bias before it.
-                place = module.drop if isinstance(module, BatchNormAct2d) else module
+                place = module
+                if isinstance(module, BatchNormAct2d):
+                    place = module.drop
                 stack.callback(place.register_forward_hook(_watching(found, bias)).remove)
         yield found
 
@@ -154,7 +158,8 @@ def _bias_of(module: nn.Module) -> Tensor | None:
         if module.running_mean is None or module.running_var is None:
             return None
         scale = torch.rsqrt(module.running_var + module.eps)
-        scale = scale if module.weight is None else scale * module.weight.detach()
+        if module.weight is not None:
+            scale = scale * module.weight.detach()
         own = 0 if module.bias is None else module.bias.detach()
         return own - module.running_mean * scale
     if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:

@@ -104,12 +104,18 @@ def class_gradients(
     activation = _activation(classifier_pass)
     if head is not None:
         weight = head.weight[None, :, :, None, None] / activation[0, 0].numel()
-        rival = None if rivals is None else weight[:, list(rivals)]
+        if rivals is None:
+            rival = None
+        else:
+            rival = weight[:, list(rivals)]
         yield Gradients(activation, weight[:, list(classes)], rival)
         return
     others = {index: _gradient(classifier_pass, index) for index in sorted(set(rivals or ()))}
     for place, index in enumerate(classes):
-        gradient = others[index] if index in others else _gradient(classifier_pass, index)
+        if index in others:
+            gradient = others[index]
+        else:
+            gradient = _gradient(classifier_pass, index)
         yield Gradients(activation, gradient, None if rivals is None else others[rivals[place]])
 
 
@@ -147,4 +153,6 @@ def _gradient(classifier_pass: ClassifierPass, index: int) -> Tensor:
 def _at_one_place(gradient: Tensor) -> Tensor:
     """Return (B, C, 1, 1) of a gradient (B, C, h, w) that is equal everywhere, others unchanged."""
     first = gradient[:, :, :1, :1]
-    return first if torch.equal(gradient, first.expand_as(gradient)) else gradient
+    if torch.equal(gradient, first.expand_as(gradient)):
+        return first
+    return gradient

@@ -148,7 +148,9 @@ class LibraryCam(Explainer):
             logits.append(passed.logits.detach())
             maps.append(found)
             yield Step(self._recipe.title, number + 1, len(pixels))
-        passes = len(classes) if self._recipe.gradients == "second" else 1
+        passes = 1
+        if self._recipe.gradients == "second":
+            passes = len(classes)
         return Explanation(
             self._recipe.name, torch.cat(logits), torch.stack(maps), passes, self._facts()
         )
@@ -182,7 +184,10 @@ class LibraryCam(Explainer):
 
     def _facts(self) -> dict[str, Any]:
         library = {"library": f"grad-cam {version('grad-cam')}"}
-        classless = CLASSLESS if self._recipe.gradients == "none" else {}
+        if self._recipe.gradients == "none":
+            classless = CLASSLESS
+        else:
+            classless = {}
         return {**library, **classless, **self._settings}
 
 
@@ -244,7 +249,9 @@ def _same_everywhere(activation: Any) -> bool:  # noqa: ANN401  (an array or a t
 def _turned_by(raw: Any, evidence: Any) -> Any:  # noqa: ANN401  (arrays)
     """Return the map (h, w), or its negative if that grows with the evidence (h, w)."""
     together = (raw - raw.mean()) * (evidence - evidence.mean())
-    return -raw if together.sum() < 0 else raw
+    if together.sum() < 0:
+        return -raw
+    return raw
 
 
 @contextmanager

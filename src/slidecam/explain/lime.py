@@ -134,11 +134,10 @@ class Lime(Explainer):
         numbers = torch.from_numpy(
             np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
         ).to(tile.device)
-        baseline = (
-            _averages(picture, numbers)
-            if spec.baseline == AVERAGE
-            else BASELINES[spec.baseline](picture)
-        )
+        if spec.baseline == AVERAGE:
+            baseline = _averages(picture, numbers)
+        else:
+            baseline = BASELINES[spec.baseline](picture)
         return Parts(picture, baseline, numbers)
 
     def _fit(self, parts: Parts, seed: int, classes: list[int]) -> Generator[int, None, LinearFit]:
@@ -152,9 +151,9 @@ class Lime(Explainer):
             done += len(some)
             yield done
         logits = torch.cat(found)
-        scores = (
-            self.classifier.probabilities(logits) if self.spec.target == "probability" else logits
-        )
+        scores = logits
+        if self.spec.target == "probability":
+            scores = self.classifier.probabilities(logits)
         return fit_linear(shown, scores[:, classes].double().cpu().numpy(), self.spec)
 
 

@@ -175,7 +175,9 @@ def rival_index(card: Card, against: str | int | None) -> int | None:
     """
     names = card.class_names
     if not isinstance(against, str) or against in names:
-        return names.index(against) if isinstance(against, str) else against
+        if isinstance(against, str):
+            return names.index(against)
+        return against
     if against.isdecimal():
         return int(against)
     problem = f"Finer-CAM: {card.name} has no class {against!r} to compare with."

@@ -200,9 +200,10 @@ class ScoreCam(Explainer):
         """Return what each channel weighs for each class, (C, K)."""
         probabilities = self.classifier.probabilities
         if self.spec.weights == "pytorch-grad-cam":
-            logits = (
-                scores if bool(live.all()) else self._spread(scores, live, self._of_baseline(view))
-            )
+            if bool(live.all()):
+                logits = scores
+            else:
+                logits = self._spread(scores, live, self._of_baseline(view))
             return logits.softmax(0)
         weights = probabilities(scores)
         if self.spec.weights == "increase":

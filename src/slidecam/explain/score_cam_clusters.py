@@ -147,7 +147,10 @@ class ClusteredScoreCam(ScoreCam):
         points = _scaled(maps).flatten(1)
         chosen = representatives(points, maps.flatten(1).square().sum(1), self.spec.clusters)
         scores = yield from self._scored(view, maps[chosen])
-        everyones = scores if len(chosen) == len(maps) else blended(scores, points, chosen)
+        if len(chosen) == len(maps):
+            everyones = scores
+        else:
+            everyones = blended(scores, points, chosen)
         return TileMaps(self._maps(view, live, everyones, classes), len(chosen))
 
     def _compared(
@@ -181,7 +184,9 @@ def correlation(one: Tensor, other: Tensor) -> float:
     pair = torch.stack([one.flatten(), other.flatten()]).double()
     centred = pair - pair.mean(1, keepdim=True)
     lengths = centred.norm(dim=1).prod()
-    return float((centred[0] @ centred[1]) / lengths) if lengths > 0 else 0.0
+    if lengths > 0:
+        return float((centred[0] @ centred[1]) / lengths)
+    return 0.0
 
 
 def _scaled(maps: Tensor) -> Tensor:

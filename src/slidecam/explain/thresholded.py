@@ -84,7 +84,10 @@ class DtGradCam(Explainer):
 
     def _thresholds(self, maps: Tensor) -> Tensor:
         """Return thresholds (B, K') of maps (B, K', h, w), or (1, K') of all tiles together."""
-        by_scope = maps[None] if self.spec.scope == "batch" else maps[:, None]
+        if self.spec.scope == "batch":
+            by_scope = maps[None]
+        else:
+            by_scope = maps[:, None]
         found = [
             [threshold_of(one.cpu().numpy(), self.spec.threshold) for one in part.unbind(1)]
             for part in by_scope

@@ -228,7 +228,9 @@ def _drops_query(
     pictures: Iterator[Tensor], subsets: NDArray[np.int64], output: Output
 ) -> Query[Drops]:
     def conclude(answers: Answers) -> Drops:
-        values = answers.logits if output == "logit" else answers.probabilities
+        values = answers.probabilities
+        if output == "logit":
+            values = answers.logits
         return Drops(subsets, values[0] - values[1:])
 
     return Query(pictures, len(subsets) + 1, conclude)

@@ -99,7 +99,10 @@ def curves(
     """
     places = torch.from_numpy(ranks(values)).to(picture.device)
     total = values.size
-    parts = values.shape[0] if steps == "rise" else min(steps, total)
+    if steps == "rise":
+        parts = values.shape[0]
+    else:
+        parts = min(steps, total)
     counts = [round(step * total / parts) for step in range(parts + 1)]
     fractions = np.asarray(counts) / total
 

@@ -53,7 +53,9 @@ def pointing(values: NDArray[np.float32], mask: NDArray[np.bool_], tolerance: fl
     """
     if not mask.any():
         return float("nan")
-    near = distance_transform_edt(~mask) <= tolerance if tolerance else mask
+    near = mask
+    if tolerance:
+        near = distance_transform_edt(~mask) <= tolerance
     return float(near[values == values.max()].mean())
 
 

@@ -169,7 +169,7 @@ def explained_classes(
     """
     names = classifier.card.class_names
     if not isinstance(classes, str):
-        return _own(tuple(int(index) for index in classes), names, len(pixels))
+        return _own(tuple(map(int, classes)), names, len(pixels))
     if classes in names:
         return (names.index(classes),) * len(pixels), f"class {classes}"
     if classes != PREDICTED:
@@ -195,11 +195,10 @@ def _predicted(classifier: Classifier, chunks: Iterable[Tensor]) -> tuple[tuple[
 def _own(classes: tuple[int, ...], names: Sequence[str], tiles: int) -> tuple[tuple[int, ...], str]:
     wrong = [index for index in classes if not 0 <= index < len(names)]
     if wrong or len(classes) != tiles:
-        problem = (
-            f"there is no class {wrong[0]}."
-            if wrong
-            else f"{len(classes)} classes were given for {tiles} tiles."
-        )
+        if wrong:
+            problem = f"there is no class {wrong[0]}."
+        else:
+            problem = f"{len(classes)} classes were given for {tiles} tiles."
         raise UsageError(problem, f"Give each tile one index from 0 to {len(names) - 1}.")
     return classes, (
         f"class {names[classes[0]]}" if len(set(classes)) == 1 else "each tile's own class"

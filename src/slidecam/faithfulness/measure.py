@@ -177,7 +177,10 @@ class _Measurement:
     def _trials(self, chunk: _Chunk) -> Iterator[Trial]:
         pictures = normalised(chunk.pixels, self.classifier.card)
         for place, (picture, index) in enumerate(zip(pictures, chunk.classes, strict=True)):
-            mask = None if chunk.masks is None else chunk.masks[place]
+            if chunk.masks is None:
+                mask = None
+            else:
+                mask = chunk.masks[place]
             witness = Witness(self.classifier, index, self.spec.batch)
             yield Trial(picture, witness, chunk.first + place, mask, self.spec)
 
@@ -211,7 +214,9 @@ class _Measurement:
         explains[CENTRE] = lambda pixels: np.ones((len(pixels), 1, 1), np.float32)
         for name, explain in explains.items():
             rngs = [np.random.default_rng((seed, place, CHANGES)) for place in chunk.places]
-            original = maps[name][: len(chunk.pixels)] if name in maps else None
+            original = None
+            if name in maps:
+                original = maps[name][: len(chunk.pixels)]
             worst = yield from max_sensitivity(
                 explain, chunk.pixels, self.spec.stability, rngs, original
             )

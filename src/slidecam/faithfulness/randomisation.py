@@ -64,7 +64,9 @@ class RandomisationSpec:
     def __post_init__(self) -> None:
         wrong = [stage for stage in self.stages if stage not in STAGES]
         if wrong or not self.seeds:
-            problem = f"there is no stage {wrong[0]!r}." if wrong else "no seed was named."
+            problem = "no seed was named."
+            if wrong:
+                problem = f"there is no stage {wrong[0]!r}."
             raise UsageError(problem, f"Stages are {', '.join(STAGES)}; seeds are numbers from 0.")
 
 
@@ -198,7 +200,9 @@ def layers_of_stage(layers: Sequence[nn.Module], stage: str) -> int:
         len(layers),
     )
     head = max(head, 1)
-    return head if stage == "head" else max(head, round(SHARES[stage] * len(layers)))
+    if stage == "head":
+        return head
+    return max(head, round(SHARES[stage] * len(layers)))
 
 
 def likeness(maps: Maps, originals: Maps) -> NDArray[np.float64]:

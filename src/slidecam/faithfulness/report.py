@@ -249,7 +249,10 @@ def mean_and_error(values: Values) -> tuple[float, float]:
     Nan for what cannot be told.
     """
     known = values[np.isfinite(values)]
-    mean = float(known.mean()) if known.size else float("nan")
+    if known.size:
+        mean = float(known.mean())
+    else:
+        mean = float("nan")
     return mean, float(_error_of_mean(known)) if known.size else float("nan")
 
 
@@ -281,7 +284,9 @@ def share_of_masks(masks: NDArray[np.bool_]) -> float:
     Nan without one.
     """
     shares = masks.mean((1, 2))
-    return float(shares[shares > 0].mean()) if masks.any() else float("nan")
+    if masks.any():
+        return float(shares[shares > 0].mean())
+    return float("nan")
 
 
 def over_seeds(table: Values) -> Values:
@@ -298,11 +303,10 @@ def _finding(key: Key, tables: Mapping[Key, Values], random: str | None) -> Find
     values = over_seeds(tables[key])
     mean, se_tiles = mean_and_error(values)
     by_seed = over_seeds(tables[key].T)
-    references = (
-        []
-        if random is None
-        else [(name, measure) for name in (random, CENTRE) if (name, measure) in tables]
-    )
+    if random is None:
+        references = []
+    else:
+        references = [(name, measure) for name in (random, CENTRE) if (name, measure) in tables]
     high = measure_called(measure).good == "high"
     differences = [
         compared(values, over_seeds(tables[one]), one[0], high_is_good=high) for one in references
@@ -318,7 +322,9 @@ def _verdict(gain: float, error: float, tiles: int) -> Verdict:
     reach = float(t.ppf((1 + CONFIDENCE) / 2, tiles - 1)) * error
     if gain > reach:
         return "better"
-    return "worse" if gain < -reach else "no better"
+    if gain < -reach:
+        return "worse"
+    return "no better"
 
 
 def _error_of_mean(values: Values) -> Values:

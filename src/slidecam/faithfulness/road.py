@@ -110,7 +110,9 @@ def imputed(
     colours as right-hand sides.
     """
     if removed.all() or not removed.any():
-        return torch.zeros_like(picture) if removed.all() else picture
+        if removed.all():
+            return torch.zeros_like(picture)
+        return picture
     colours = picture.cpu().numpy().astype(np.float64)
     matrix, right = _system(removed, colours)
     # Orders for symmetric matrices and no pivoting: half the time, or less, of the solver's
@@ -138,7 +140,7 @@ def _system(
         entries.append((np.full(both.sum(), -weight), numbers[here][both], numbers[there][both]))
     diagonal = np.arange(removed.sum())
     entries.append((weights[removed], diagonal, diagonal))
-    values, rows, columns = (np.concatenate(parts) for parts in zip(*entries, strict=True))
+    values, rows, columns = map(np.concatenate, zip(*entries, strict=True))
     return (
         sparse.csc_array((values, (rows, columns)), shape=(len(diagonal),) * 2),
         known[:, removed].T.copy(),

@@ -58,13 +58,14 @@ def figure(mean: float, error: float = float("nan")) -> str:
         return NOTHING
     known = math.isfinite(error)
     # As many digits as the error has to say, in bounds.
-    digits = (
-        min(max(-math.floor(math.log10(error)), FEWEST), MOST)
-        if known and error > 0
-        else FEWEST + 1
-    )
+    if known and error > 0:
+        digits = min(max(-math.floor(math.log10(error)), FEWEST), MOST)
+    else:
+        digits = FEWEST + 1
     shown = round(mean, digits) + 0.0  # never -0.00
-    return f"{shown:.{digits}f} ± {error:.{digits}f}" if known else f"{shown:.{digits}f}"
+    if known:
+        return f"{shown:.{digits}f} ± {error:.{digits}f}"
+    return f"{shown:.{digits}f}"
 
 
 def _about(report: FaithfulnessReport, method: MethodFacts) -> Iterator[str]:
@@ -159,8 +160,12 @@ def _after_randomisation(report: FaithfulnessReport, method: str) -> Iterator[st
 
 def _likeness(correlation: float) -> str:
     if abs(correlation) >= LIKE:
-        return "hardly another" if correlation > 0 else "the same turned round"
-    return "another" if abs(correlation) < UNLIKE else "in part another"
+        if correlation > 0:
+            return "hardly another"
+        return "the same turned round"
+    if abs(correlation) < UNLIKE:
+        return "another"
+    return "in part another"
 
 
 def _cautions(report: FaithfulnessReport) -> Iterator[str]:
@@ -210,17 +215,24 @@ def _by(judged: Sequence[Finding], reference: str, verdict: Verdict) -> list[Fin
 
 def _count(some: Sequence[Finding], judged: Sequence[Finding]) -> str:
     if len(some) == len(judged):
-        return "every measure" if len(judged) > 1 else "the one measure"
+        if len(judged) > 1:
+            return "every measure"
+        return "the one measure"
     return f"{len(some)} of {len(judged)} measures"
 
 
 def _compared(report: FaithfulnessReport, some: Sequence[Finding], random: str) -> str:
     """Return a few of some figures beside those of the random map."""
     quoted = ", ".join(_one_compared(report, one, random) for one in some[:SHOWN])
-    return f"{quoted}, …" if len(some) > SHOWN else quoted
+    if len(some) > SHOWN:
+        return f"{quoted}, …"
+    return quoted
 
 
 def _one_compared(report: FaithfulnessReport, one: Finding, random: str) -> str:
     other = report.finding(random, one.measure)
-    against = "" if other is None else f" against {figure(other.mean, other.se_tiles)}"
+    if other is None:
+        against = ""
+    else:
+        against = f" against {figure(other.mean, other.se_tiles)}"
     return f"{measure_called(one.measure).title} {figure(one.mean, one.se_tiles)}{against}"

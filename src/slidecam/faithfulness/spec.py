@@ -75,11 +75,10 @@ def measure_called(name: str) -> Measure:
     if not variant:
         return known
     judged = known.judged and family != "sensitivity-n"
-    words = (
-        f"{known.title}, n = {variant}"
-        if family == "sensitivity-n"
-        else f"{known.title}, {variant}"
-    )
+    if family == "sensitivity-n":
+        words = f"{known.title}, n = {variant}"
+    else:
+        words = f"{known.title}, {variant}"
     return Measure(name, words, known.good, judged, known.needs_mask)
 
 
@@ -135,7 +134,9 @@ class FaithfulnessSpec:
 
         Nothing where all of `MEASURES` are named.
         """
-        return () if set(self.measures) == set(MEASURES) else self.measures
+        if set(self.measures) == set(MEASURES):
+            return ()
+        return self.measures
 
     def wants(self, *measures: str) -> bool:
         """Whether any of some measures is asked for."""

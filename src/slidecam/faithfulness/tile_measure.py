@@ -101,8 +101,8 @@ class TileFindings:
         """Note a result."""
         if isinstance(result, Curve):
             self.curves.setdefault((method, measure), []).append(result)
-        value = result.auc if isinstance(result, Curve) else result
-        self.values.setdefault((method, measure), []).append(value)
+            result = result.auc
+        self.values.setdefault((method, measure), []).append(result)
 
 
 def tried(trial: Trial, maps: Mapping[str, Sequence[Map]]) -> TileFindings:
@@ -143,7 +143,10 @@ def _lost(trial: Trial) -> dict[str, list[Drops]]:
 def _subset_queries(trial: Trial, seed: int) -> list[tuple[str, Query[Drops]]]:
     spec, wants = trial.spec.correlation, trial.spec.wants
     baseline, rng = trial.baselines[spec.baseline], trial.rng(seed, SUBSETS)
-    asked = [("correlation", spec.size, spec.runs)] if wants("correlation") else []
+    if wants("correlation"):
+        asked = [("correlation", spec.size, spec.runs)]
+    else:
+        asked = []
     if wants("sensitivity-n"):
         asked += [(f"sensitivity-n:{size}", size, spec.sensitivity_runs) for size in spec.sizes]
     queries = [

@@ -143,21 +143,22 @@ def _row(one: Finding, *, reference: bool) -> dict[str, Any]:
 
 def _method(report: FaithfulnessReport, name: str) -> dict[str, Any]:
     one = next(method for method in report.methods if method.name == name)
-    told = (
-        {}
-        if one.reference
-        else {"random": one.random, "passes": one.passes, "facts": dict(one.facts)}
-    )
+    if one.reference:
+        told = {}
+    else:
+        told = {"random": one.random, "passes": one.passes, "facts": dict(one.facts)}
     return {"name": name, "reference": one.reference, **told}
 
 
 def _number(value: float) -> float | None:
     """Return what JSON can say: no number that is none."""
-    return round(float(value), DIGITS) if math.isfinite(value) else None
+    if math.isfinite(value):
+        return round(float(value), DIGITS)
+    return None
 
 
 def _numbers(values: NDArray[np.float64]) -> list[float | None]:
-    return [_number(value) for value in values.tolist()]
+    return list(map(_number, values.tolist()))
 
 
 NAME = "faithfulness"
@@ -239,7 +240,9 @@ def _cell(found: Finding | None) -> Cell:
         for one in found.differences
     ]
     judged = found.differences and measure_called(found.measure).judged
-    verdict = found.differences[0].verdict.replace(" ", "-") if judged else ""
+    verdict = ""
+    if judged:
+        verdict = found.differences[0].verdict.replace(" ", "-")
     return Cell(figure(found.mean, found.se_tiles), verdict, "\n".join(lines))
 
 

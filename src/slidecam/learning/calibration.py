@@ -88,9 +88,9 @@ class Reliability:
         """
         filled = self.counts > 0
         gaps = np.abs(self.confidence - self.accuracy)[filled]
-        return (
-            float(gaps @ self.counts[filled] / self.counts.sum()) if filled.any() else float("nan")
-        )
+        if filled.any():
+            return float(gaps @ self.counts[filled] / self.counts.sum())
+        return float("nan")
 
 
 def two_columns(logits: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -100,7 +100,10 @@ def _one_class(
             f" {', '.join(others)}.",
             f"Say which it is with --map {others[0]}={sought}.",
         )
-    absence = others[0] if len(others) == 1 else f"not {sought}"
+    if len(others) == 1:
+        absence = others[0]
+    else:
+        absence = f"not {sought}"
     is_sought = np.array([name == sought for name in meant])
     labels = is_sought[pictures.labels].astype(np.int64)
     return MatchedClasses(labels, (absence, sought), (ABSENT_COLOR, card.class_colors[0]))

@@ -170,7 +170,7 @@ class _Ends:
         if len(known) < max(2, USABLE * len(values)):
             self.notes[name] = "no interval: most resamples have no such figure"
             return None
-        low, high = (float(end) for end in np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+        low, high = map(float, np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
         if high - low > np.finfo(np.float64).eps:
             return Interval(low, high)
         if shared is not None and low in {0.0, 1.0}:
@@ -181,10 +181,9 @@ class _Ends:
 
 
 def _drawn(resampler: Resampler, members: NDArray[np.intp], spec: IntervalSpec) -> ResampledFigures:
-    chunks = [
-        resampler.figures(weights)
-        for weights in resamples(members, spec.resamples, spec.seed, resampler.width)
-    ]
+    chunks = list(
+        map(resampler.figures, resamples(members, spec.resamples, spec.seed, resampler.width))
+    )
     return ResampledFigures(
         {name: np.concatenate([one.figures[name] for one in chunks]) for name in chunks[0].figures},
         {
@@ -212,11 +211,10 @@ def _members(groups: Sequence[str] | None, count: int) -> NDArray[np.intp]:
 
 def _method(groups: Sequence[str] | None, members: NDArray[np.intp], spec: IntervalSpec) -> str:
     count = int(members.max()) + 1
-    drawn = (
-        f"{count} pictures"
-        if groups is None
-        else f"{count} groups ({GROUPS}) with all their pictures"
-    )
+    if groups is None:
+        drawn = f"{count} pictures"
+    else:
+        drawn = f"{count} groups ({GROUPS}) with all their pictures"
     words = f"95 % percentile bootstrap, {spec.resamples} resamples of {drawn}, seed {spec.seed}"
     few = (
         f"; so few {'pictures' if groups is None else 'groups'} give intervals that are too narrow"

@@ -273,7 +273,9 @@ def _per_class(
 def _reasons(true: NDArray[np.bool_], *, called: bool) -> dict[str, str]:
     """Return of each figure of a class why there is none, or nothing."""
     no_true = "" if true.any() else "no picture is so"
-    no_other = "" if not true.all() else "no picture is of another class"
+    no_other = "no picture is of another class"
+    if not true.all():
+        no_other = ""
     return {
         "precision": "" if called else "no picture was called so",
         "sensitivity": no_true,
@@ -300,7 +302,9 @@ def _probability_figures(
 
 def _macro(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+    if known:
+        return float(np.mean(known))
+    return None
 
 
 def _note_absent(

@@ -76,7 +76,7 @@ class Predictions:
     @cached_property
     def titles(self) -> tuple[str, ...]:
         """Their names, or their numbers from 1."""
-        return self.names or tuple(str(number) for number in range(1, len(self.labels) + 1))
+        return self.names or tuple(map(str, range(1, len(self.labels) + 1)))
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:

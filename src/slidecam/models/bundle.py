@@ -154,7 +154,9 @@ def open_bundle(path: Path | str, *, trust: bool = False) -> Bundle:
     if (folder / CONFIG_FILE).is_file():
         card, kind = read_wsinfer(folder, trust=trust)
         return Bundle(folder, card, kind)
-    problem = f"holds no {CARD_FILE}." if folder.is_dir() else "is not a folder."
+    problem = "is not a folder."
+    if folder.is_dir():
+        problem = f"holds no {CARD_FILE}."
     raise MissingBundleError(
         folder, problem, "Name a bundle's folder (slidecam models lists them)."
     )
@@ -234,7 +236,10 @@ def _open_own(folder: Path) -> Bundle:
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
-    below = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if folder.is_dir():
+        below = sorted(path for path in folder.iterdir() if path.is_dir())
+    else:
+        below = []
     if _looks_like_one(folder) or not folder.is_dir():
         yield folder
     yield from (path for path in below if _looks_like_one(path))

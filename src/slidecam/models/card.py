@@ -193,7 +193,7 @@ def card_object(card: Card) -> dict[str, object]:
         "architecture": card.architecture,
         "architecture_args": dict(card.architecture_args),
         "class_names": list(card.class_names),
-        "class_colors": [list(color) for color in card.class_colors],
+        "class_colors": list(map(list, card.class_colors)),
         "activation": card.activation,
         "tile_px": card.tile_px,
         "spacing_um_px": card.spacing,
@@ -266,7 +266,9 @@ def _check_format(fields: JsonFields) -> None:
 
 
 def _optional_object(fields: JsonFields, key: str) -> Mapping[str, object]:
-    return fields.section(key, {}).values if fields.values.get(key) is not None else {}
+    if fields.values.get(key) is not None:
+        return fields.section(key, {}).values
+    return {}
 
 
 def _read_colors(fields: JsonFields) -> tuple[RGB, ...]:
@@ -290,7 +292,10 @@ def _read_thresholds(fields: JsonFields) -> tuple[float, ...]:
 
 
 def _read_color(fields: JsonFields, color: object) -> RGB:
-    parts = [int(part) for part in color if is_number(part)] if isinstance(color, list) else []
+    if isinstance(color, list):
+        parts = [int(part) for part in color if is_number(part)]
+    else:
+        parts = []
     if len(parts) != 3 or parts != color:  # noqa: PLR2004  (red, green, blue)
         problem = f"holds {json.dumps(color)}, not a colour"
         raise fields.error(
@@ -373,7 +378,9 @@ def _check_sizes(card: Card, fields: JsonFields) -> None:
             raise fields.error(
                 key, f"is {pixels}", "Write the edge in pixels, at least 1, for example 224."
             )
-    coarsest = COARSEST if card.volume is None else COARSEST_VOXEL
+    coarsest = COARSEST_VOXEL
+    if card.volume is None:
+        coarsest = COARSEST
     if card.spacing is not None and not FINEST <= card.spacing <= coarsest:
         problem = f"is {card.spacing:g} µm per pixel, which is outside {FINEST:g} to {coarsest:g}"
         raise fields.error(
@@ -388,7 +395,7 @@ def _check_sizes(card: Card, fields: JsonFields) -> None:
 
 
 def _check_normalisation(card: Card, fields: JsonFields) -> None:
-    if not all(is_number(value) for value in card.mean):
+    if not all(map(is_number, card.mean)):
         raise fields.error(
             "mean", f"is {list(card.mean)}", "Write three finite numbers, on a scale of 0 to 1."
         )

@@ -234,4 +234,4 @@ def packed_names(names: Sequence[str]) -> Tensor:
     The end of those that are longer.
     """
     ends = (name.encode()[-NAME_BYTES:].ljust(NAME_BYTES, b"\0") for name in names)
-    return torch.tensor([list(end) for end in ends], dtype=torch.uint8).reshape(-1, NAME_BYTES)
+    return torch.tensor(list(map(list, ends)), dtype=torch.uint8).reshape(-1, NAME_BYTES)

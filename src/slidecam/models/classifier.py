@@ -120,7 +120,9 @@ class Classifier:
         if self.card.activation == "none":
             return logits
         calibrated = logits / self.card.temperature
-        return calibrated.softmax(1) if self.card.activation == "softmax" else calibrated.sigmoid()
+        if self.card.activation == "softmax":
+            return calibrated.softmax(1)
+        return calibrated.sigmoid()
 
 
 def normalised(pixels: Tensor, card: Card) -> Tensor:
@@ -187,7 +189,9 @@ def classifier_for(
         ways = resolve(BACKENDS[backend].variants)(chosen, probe)
         chosen = next((way for way in ways if agrees(way, probe, reference)), chosen)
     has_map = reference is not None and reference.activation is not None
-    head = _head_of(chosen.split("fp32"), probe) if has_map else None
+    head = None
+    if has_map:
+        head = _head_of(chosen.split("fp32"), probe)
     return Classifier(
         card=card,
         device=device,
@@ -227,7 +231,9 @@ def _plain_logits(network: nn.Module, probe: Tensor, card: Card, where: Path | s
         ) from error
     expected = (_PROBE_TILES, len(card.class_names))
     if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != expected:
-        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        found = type(logits).__name__
+        if isinstance(logits, torch.Tensor):
+            found = str(tuple(logits.shape))
         problem = (
             f"{card.architecture} gives {found} for two tiles, and the card names {expected[1]}"
             " classes."

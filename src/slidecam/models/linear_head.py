@@ -78,13 +78,9 @@ def find_linear_head(
         return None
     usual = float(activation.detach().abs().mean())
     noises = [_noise_like(activation, size) for size in (usual, *_SIZES)]
-    return (
-        head
-        if all(
-            _close(head.logits(noise), passed_through(_always(noise)).logits) for noise in noises
-        )
-        else None
-    )
+    if all(_close(head.logits(noise), passed_through(_always(noise)).logits) for noise in noises):
+        return head
+    return None
 
 
 def _weight(logits: Tensor, activation: Tensor) -> Tensor | None:

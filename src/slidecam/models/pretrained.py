@@ -84,11 +84,9 @@ def _from_torchvision(
     tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     renamed = {_LEGACY_DENSENET.sub(r"\1\2", name): tensor for name, tensor in tensors.items()}
-    return (
-        renamed
-        if len(renamed.keys() & expected.keys()) > _HEAD_TENSORS
-        else _matched_by_order(renamed, expected)
-    )
+    if len(renamed.keys() & expected.keys()) > _HEAD_TENSORS:
+        return renamed
+    return _matched_by_order(renamed, expected)
 
 
 def _from_kimianet(
@@ -201,7 +199,9 @@ def _classifier_names(network: nn.Module) -> tuple[str, ...]:
     config: Any = getattr(network, "pretrained_cfg", None) or {}
     stated = config.get("classifier")
     if stated:
-        return (stated,) if isinstance(stated, str) else tuple(stated)
+        if isinstance(stated, str):
+            return (stated,)
+        return tuple(stated)
     linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     return tuple(linear[-1:])
 

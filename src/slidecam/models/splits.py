@@ -282,7 +282,10 @@ def _for_head(
     leaf: Tensor, raw: Tensor, layout: ActivationLayout, through: Through | None
 ) -> Tensor:
     """Return a copy in the network's own order: what follows may compute in place."""
-    seen = leaf if through is None or leaf.ndim != MAP_AXES else through(leaf)
+    if through is None or leaf.ndim != MAP_AXES:
+        seen = leaf
+    else:
+        seen = through(leaf)
     return layout.raw_of(seen, raw.detach()).clone()
 
 

@@ -185,7 +185,9 @@ class ChannelAttention(nn.Module):
         """Return the map (B, C, h, w) with its channels weighed."""
         gate = torch.sigmoid(self.linear(features.mean((2, 3))))[:, :, None, None]
         gated = features * gate
-        return gated + features if self.fusion == "sum" else gated
+        if self.fusion == "sum":
+            return gated + features
+        return gated
 
 
 class DALAResNet50(nn.Module):

@@ -117,7 +117,10 @@ def find_cut(
         return eager, _agreeing(eager, probe, logits)
     eager = Variant(plain, "torch, eager", layer)
     passed = _agreeing(eager, probe, logits)
-    tokens = None if layer or (passed and passed.activation is not None) else _token_layer(plain)
+    if layer or (passed and passed.activation is not None):
+        tokens = None
+    else:
+        tokens = _token_layer(plain)
     if tokens is not None:
         cut = replace(eager, layer=tokens)
         passed_tokens = _agreeing(cut, probe, logits)
@@ -136,7 +139,10 @@ def folded(eager: Variant, probe: Tensor) -> Iterator[Variant]:
     if is_script(eager.network):
         return
     network = copy.deepcopy(eager.network)
-    kept = None if eager.layer is None else network.get_submodule(eager.layer)
+    if eager.layer is None:
+        kept = None
+    else:
+        kept = network.get_submodule(eager.layer)
     with suppress(*REFUSALS):  # code that reads its own batch norms; they stay in place then
         count = fold_batch_norms(network, probe[:1], kept=kept)
         words = f"torch, {count} batch norms folded, channels last"
@@ -165,7 +171,9 @@ def _agreeing(variant: Variant, probe: Tensor, logits: Tensor) -> ClassifierPass
         passed = variant.split("fp32")(probe, gradients=False)
     except REFUSALS:
         return None
-    return passed if _close(passed.logits, logits) else None
+    if _close(passed.logits, logits):
+        return passed
+    return None
 
 
 def _close(values: Tensor, expected: Tensor) -> bool:
@@ -182,12 +190,11 @@ def _token_layer(network: nn.Module) -> str | None:
     What is behind it hangs on all tokens by attention. Behind the last block the logits hang on the
     class token alone, so that a gradient there is 0 for every patch.
     """
-    names = [
-        name
-        for name, _module in network.named_modules()
-        if re.fullmatch(r"(.*\.)?blocks\.\d+\.norm1", name)
-    ]
-    return names[-1] if names else None
+    last: str | None = None
+    for name, _module in network.named_modules():
+        if re.fullmatch(r"(.*\.)?blocks\.\d+\.norm1", name):
+            last = name
+    return last
 
 
 def _owner(network: nn.Module, layer: str) -> nn.Module:

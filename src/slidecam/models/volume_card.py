@@ -95,10 +95,18 @@ def read_volume_card(fields: JsonFields) -> VolumeCard | None:
         return None
     volume = fields.section("volume", {"axis": "axial"})
     plain = VolumeCard()
-    window = volume.section("window", {"kind": "percentile"}) if "window" in volume.values else None
-    pooling = volume.section("pooling", {"kind": "mean"}) if "pooling" in volume.values else None
-    axis = volume.text("axis", plain.axis) if "axis" in volume.values else plain.axis
-    slices = volume.whole("slices", 1) if "slices" in volume.values else plain.slices
+    window = None
+    if "window" in volume.values:
+        window = volume.section("window", {"kind": "percentile"})
+    pooling = None
+    if "pooling" in volume.values:
+        pooling = volume.section("pooling", {"kind": "mean"})
+    axis: str = plain.axis
+    if "axis" in volume.values:
+        axis = volume.text("axis", plain.axis)
+    slices = plain.slices
+    if "slices" in volume.values:
+        slices = volume.whole("slices", 1)
     return VolumeCard(
         cast("Axis", axis),  # checked by check_volume_card
         slices,
@@ -158,5 +166,7 @@ def _window(fields: JsonFields) -> Window:
 
 
 def _pooling(fields: JsonFields) -> Pooling:
-    k = fields.whole("k", Pooling.k) if "k" in fields.values else Pooling.k
+    k = Pooling.k
+    if "k" in fields.values:
+        k = fields.whole("k", Pooling.k)
     return Pooling(cast("PoolingKind", fields.text("kind", "mean")), k)

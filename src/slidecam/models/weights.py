@@ -156,11 +156,13 @@ def _misfit(name: str, given: Tensor, wanted: Tensor) -> str:
 def _listed(problem: str, names: Sequence[str], few: int = _SHOWN) -> list[str]:
     found = [name for name in names if name]
     shown = [f"{name} {problem}".strip() for name in found[:few]]
-    return [*shown, f"and {len(found) - few} more"] if len(found) > few else shown
+    if len(found) > few:
+        return [*shown, f"and {len(found) - few} more"]
+    return shown
 
 
 def _shape(tensor: Tensor) -> str:
-    return " x ".join(str(edge) for edge in tensor.shape) or "a scalar"
+    return " x ".join(map(str, tensor.shape)) or "a scalar"
 
 
 def _content(path: Path) -> bytes:

@@ -101,7 +101,9 @@ def _choose_weights(folder: Path, fields: JsonFields) -> Path:
 def _card(fields: JsonFields, weights: Path) -> Card:
     tile_px = fields.whole("patch_size_pixels", 224)
     resize, normalize = _transforms(fields)
-    input_px = resize.whole("size", 224) if resize.values else tile_px
+    input_px = tile_px
+    if resize.values:
+        input_px = resize.whole("size", 224)
     return Card(
         name=weights.parent.resolve().name,
         architecture=full_name(fields.text("architecture", "resnet50")),
@@ -157,11 +159,10 @@ def _step(fields: JsonFields, item: object, number: int) -> tuple[str, JsonField
     key = f"transform[{number}]"
     step = JsonFields(fields.path, {key: item}).section(key, {"name": "ToTensor"})
     name = step.text("name", "ToTensor")
-    arguments = (
-        step.section("arguments", {})
-        if step.values.get("arguments")
-        else JsonFields(fields.path, {})
-    )
+    if step.values.get("arguments"):
+        arguments = step.section("arguments", {})
+    else:
+        arguments = JsonFields(fields.path, {})
     if name not in _KNOWN_ARGUMENTS:
         problem = f"is {name!r}, which is not known"
         raise step.error("name", problem, f"Known are {', '.join(_KNOWN_ARGUMENTS)}.")
@@ -180,7 +181,10 @@ def _interpolation(resize: JsonFields) -> Interpolation:
     value = resize.values.get("interpolation", "bilinear")
     numbered: dict[object, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
     named: dict[object, Interpolation] = {name: name for name in numbered.values()}
-    found = numbered.get(value) if is_number(value) else named.get(value)
+    if is_number(value):
+        found = numbered.get(value)
+    else:
+        found = named.get(value)
     if found is None:
         raise resize.error(
             "interpolation", f"is {value!r}", f"Write one of {', '.join(numbered.values())}."

@@ -129,12 +129,15 @@ def _cut(source: Source, drawn: Path, spec: TileSetSpec) -> LabelledGrid:
     override = spec.spacings.get(Path(facts.path).name, spec.spacings.get(facts.name, spec.mpp))
     spacing = settle_spacing(facts, override)
     # QuPath counts from the corner of the scanned bounds.
-    offset = (0.0, 0.0) if bounds is None else (float(bounds.x), float(bounds.y))
+    if bounds is None:
+        offset = (0.0, 0.0)
+    else:
+        offset = (float(bounds.x), float(bounds.y))
     classes = load_classes(drawn, facts.size, offset, spec.renamed)
     whole = whole_slide(facts.size)
-    tissue = (
-        find_foreground(source, spacing.spacing, ForegroundSpec()) if spec.min_tissue else whole
-    )
+    tissue = whole
+    if spec.min_tissue:
+        tissue = find_foreground(source, spacing.spacing, ForegroundSpec())
     grid = lay_grid(facts, spacing.spacing, tissue, spec.tiling)
     labels = spec.rule.labels(classes.coverage(grid.boxes))
     names = _wanted(classes, drawn, spec)

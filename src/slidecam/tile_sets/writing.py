@@ -71,7 +71,9 @@ def refuse_existing(out: Path, spec: TileSetSpec) -> None:
         return
     ours = (out / RECORD).is_file()
     if not (ours and spec.overwrite):
-        fault = "there is a tile set here" if ours else "this folder is no tile set, and not empty"
+        fault = "this folder is no tile set, and not empty"
+        if ours:
+            fault = "there is a tile set here"
         raise UsageError(
             f"{out}: {fault}.",
             "Pass --overwrite to replace it." if ours else "Pass another --out.",
@@ -116,7 +118,9 @@ def write_tiles(
 
 def _tile(slide: str, label: str, box: Sequence[int], spec: TileSetSpec) -> Tile:
     x, y, width, height = box
-    group = _group(slide, spec.group_pattern) if spec.group_pattern else slide
+    group = slide
+    if spec.group_pattern:
+        group = _group(slide, spec.group_pattern)
     return Tile(
         f"{safe_name(label)}/{safe_name(slide)}_x{x}_y{y}.png",
         label,
@@ -168,6 +172,6 @@ def write_record(done: Sequence[SlideTiles], spec: TileSetSpec, path: Path) -> N
     record = {
         "format": "slidecam-tile-set",
         "spec": asdict(spec),
-        "slides": [asdict(slide) for slide in done],
+        "slides": list(map(asdict, done)),
     }
     write_json(path, record)

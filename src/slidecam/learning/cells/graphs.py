@@ -226,7 +226,9 @@ class _Exam:
 
 
 def _attached(graph: NodeGraph, cells: Cells, spec: GraphSpec) -> _Exam:
-    whole = graph.with_queries(cells.embeddings, spec.neighbours) if len(cells) else graph
+    whole = graph
+    if len(cells):
+        whole = graph.with_queries(cells.embeddings, spec.neighbours)
     return _Exam(whole, slice(len(graph.nodes), len(whole.nodes)), cells.labels)
 
 
@@ -237,7 +239,7 @@ def _transductive(
     everything = torch.cat([cells.embeddings for cells in parts])
     graph = graph_of(everything, spec.neighbours, symmetric=spec.symmetric)
     network = graph_network(everything.shape[1], classes, spec, seed)
-    ends = torch.tensor([len(cells) for cells in parts]).cumsum(0).tolist()
+    ends = torch.tensor(list(map(len, parts))).cumsum(0).tolist()
     rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
     lesson, val, test = (
         _Exam(graph, some, cells.labels) for some, cells in zip(rows, parts, strict=True)
@@ -272,7 +274,9 @@ def _fit(
 
 def _weights(labels: Tensor, network: GraphNetwork, spec: GraphSpec) -> Tensor | None:
     classes = int(network.second.out_channels)  # type: ignore[arg-type]  # PyTorch Geometric's
-    return class_weights(labels, classes) if spec.balance == "weights" else None
+    if spec.balance == "weights":
+        return class_weights(labels, classes)
+    return None
 
 
 def _loss(network: GraphNetwork, exam: _Exam, weights: Tensor | None) -> float:

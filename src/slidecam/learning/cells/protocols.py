@@ -74,7 +74,10 @@ def linear(train: Cells, val: Cells, tested: Cells, part: str, classes: int) -> 
         )
         for strength in (STRENGTHS if len(val) else [USUAL])
     ]
-    losses = [_loss(layer, val, classes) for layer in layers] if len(val) else [0.0]
+    if len(val):
+        losses = [_loss(layer, val, classes) for layer in layers]
+    else:
+        losses = [0.0]
     return _scored(layers[int(np.argmin(losses))], tested, part, LINEAR, classes)
 
 
@@ -104,7 +107,9 @@ def _columns(
 
     One column for two classes, and none for a class it has not seen.
     """
-    told = np.stack([-decisions, decisions], 1) / 2 if decisions.ndim == 1 else decisions
+    told = decisions
+    if decisions.ndim == 1:
+        told = np.stack([-decisions, decisions], 1) / 2
     columns = np.full((len(told), classes), told.min() - 1)
     columns[:, known] = told
     return columns.astype(np.float32)
@@ -183,15 +188,13 @@ def plane_of(
     if len(vectors) < _FEWEST:
         return None
     lot = np.random.default_rng(seed)
-    rows = (
-        np.sort(lot.choice(len(vectors), _MOST, replace=False))
-        if len(vectors) > _MOST
-        else slice(None)
-    )
-    chosen = vectors[rows]
-    perplexity = min(_PERPLEXITY, (len(chosen) - 1) / 3)
+    if len(vectors) > _MOST:
+        rows = np.sort(lot.choice(len(vectors), _MOST, replace=False))
+        vectors, labels = vectors[rows], labels[rows]
+
+    perplexity = min(_PERPLEXITY, (len(vectors) - 1) / 3)
     layout = TSNE(perplexity=perplexity, init="pca", random_state=seed)
-    return Plane(layout.fit_transform(chosen), labels[rows])
+    return Plane(layout.fit_transform(vectors), labels)
 
 
 def write_protocols(folder: Path, protocols: Protocols) -> None:

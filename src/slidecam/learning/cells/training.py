@@ -183,11 +183,9 @@ def _calibrated(card: Card, result: GraphResult) -> Card:
     val = next(
         (each for each in result.scores if (each.name, each.part) == (INDUCTIVE, "val")), None
     )
-    return (
-        card
-        if val is None
-        else replace(card, temperature=fit_temperature(val.logits, val.labels).temperature)
-    )
+    if val is None:
+        return card
+    return replace(card, temperature=fit_temperature(val.logits, val.labels).temperature)
 
 
 def _told(

@@ -284,7 +284,9 @@ def _sampled(planes: Tensor, maps: Tensor, spec: AugmentationSpec) -> Tensor:
     grid = functional.affine_grid(back, list(planes.shape), align_corners=False)
     # Without anything between pixels, nearest gives them back bit by bit.
     mode = "bilinear" if spec.is_bent else "nearest"
-    ground = spec.fill_value if spec.fill == "constant" else 0.0
+    ground = 0.0
+    if spec.fill == "constant":
+        ground = spec.fill_value
     sampled = functional.grid_sample(
         planes - ground, grid, mode, PADDING[spec.fill], align_corners=False
     )
@@ -304,9 +306,12 @@ def _recolored(planes: Tensor, spec: AugmentationSpec, generator: torch.Generato
         for limits in (spec.brightness, spec.contrast, spec.saturation)
     )
     brightness, contrast, saturation = factors
-    planes = (planes * brightness).clamp_(0, 255) if spec.brightness != (1, 1) else planes
-    planes = adjust_contrast(planes, contrast) if spec.contrast != (1, 1) else planes
-    planes = adjust_saturation(planes, saturation) if spec.saturation != (1, 1) else planes
+    if spec.brightness != (1, 1):
+        planes = (planes * brightness).clamp_(0, 255)
+    if spec.contrast != (1, 1):
+        planes = adjust_contrast(planes, contrast)
+    if spec.saturation != (1, 1):
+        planes = adjust_saturation(planes, saturation)
     if spec.hue:
         shift = (spec.hue * _either_way(count, generator)).float().to(device).view(-1, 1, 1)
         planes = adjust_hue(planes, shift)

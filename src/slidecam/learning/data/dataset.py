@@ -57,7 +57,9 @@ def material_for(data: Path, spec: DataSpec) -> Generator[Step, None, Material]:
     """
     found = yield from _looked_through(data, spec)
     parted = found.kept(split(found.pictures, spec.parting))
-    limited = _limited(parted, spec.limit) if spec.limit else parted
+    limited = parted
+    if spec.limit:
+        limited = _limited(parted, spec.limit)
     if not len(limited.part("train")):
         raise DataSetError(
             f"{data}: there is no picture to train on.", "Put some into a part called train."
@@ -81,9 +83,7 @@ def folds_for(
     check_folds(read_picture_set(data, spec.reading), count)
     found = yield from _looked_through(data, spec)
     share = spec.val / (spec.train + spec.val)
-    parted = [
-        found.kept(each) for each in folds(found.pictures, count, spec.split_seed, repeats, share)
-    ]
+    parted = list(map(found.kept, folds(found.pictures, count, spec.split_seed, repeats, share)))
     return tuple(Material(each, found.duplicates_of(each)) for each in parted)
 
 
@@ -117,7 +117,9 @@ class _Found:
         """Return parted pictures with their own groups again."""
         own = parted.with_groups(self.groups)
         found = self.duplicates_of(own)
-        return own if found is None else replace(own, notes=(*own.notes, *found.sentences()))
+        if found is None:
+            return own
+        return replace(own, notes=(*own.notes, *found.sentences()))
 
     def duplicates_of(self, parted: PictureSet) -> Duplicates | None:
         """Return the duplicates in the parts that they are in now.
@@ -125,11 +127,9 @@ class _Found:
         Those that were left out in the parts they had.
         """
         found = self.duplicates
-        return (
-            replace(found, pictures=parted)
-            if found is not None and len(found.pictures) == len(parted)
-            else found
-        )
+        if found is not None and len(found.pictures) == len(parted):
+            return replace(found, pictures=parted)
+        return found
 
 
 def _looked_through(data: Path, spec: DataSpec) -> Generator[Step, None, _Found]:

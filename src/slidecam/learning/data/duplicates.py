@@ -250,7 +250,7 @@ def _clusters(pairs: NDArray[np.int64], count: int) -> tuple[tuple[int, ...], ..
     members: dict[int, list[int]] = {}
     for row in np.unique(pairs).tolist():
         members.setdefault(int(cluster[row]), []).append(row)
-    return tuple(tuple(rows) for rows in members.values())
+    return tuple(map(tuple, members.values()))
 
 
 def without_duplicates(found: Duplicates) -> PictureSet:

@@ -153,11 +153,9 @@ def hold_pictures(
         Naming the first picture that cannot be read.
     """
     fits = len(paths) * card.input_px**2 * 3 <= memory_mb * 2**20
-    held = (
-        (yield from load_pictures(paths, card.input_px, card.interpolation, WORKERS))
-        if fits
-        else None
-    )
+    held = None
+    if fits:
+        held = yield from load_pictures(paths, card.input_px, card.interpolation, WORKERS)
     return Pictures(tuple(paths), card.input_px, card.interpolation, held)
 
 

@@ -114,11 +114,10 @@ def from_folders(path: Path, spec: PictureSpec) -> tuple[list[FoundPicture], lis
     parts = _part_folders(path)
     for folder, part in parts.items() or ((path, PART_NAMES[""]),):
         rows.extend(_of_part(folder, part, spec, path, skipped))
-    notes = (
-        [f"Left out, no pictures by their suffix ({len(skipped)}): {some(skipped)}."]
-        if skipped
-        else []
-    )
+    if skipped:
+        notes = [f"Left out, no pictures by their suffix ({len(skipped)}): {some(skipped)}."]
+    else:
+        notes = []
     return rows, notes
 
 
@@ -166,7 +165,10 @@ def _of_class(
         if path.suffix.lower() not in SUFFIXES:
             skipped.append(name)
             continue
-        meant = label if label is not None else _matched(spec.label_pattern, "label", path, name)
+        if label is not None:
+            meant = label
+        else:
+            meant = _matched(spec.label_pattern, "label", path, name)
         yield FoundPicture(path, meant, _group(path, folder, name, spec), part)
 
 
@@ -181,7 +183,9 @@ def _group(path: Path, folder: Path, name: str, spec: PictureSpec) -> str:
             f"{path}: it lies in no folder of a patient or slide.",
             f"Put it into {folder.name}/<patient>/.",
         )
-    return below[0] if spec.group_folder else ""
+    if spec.group_folder:
+        return below[0]
+    return ""
 
 
 def _matched(pattern: str, group: str, path: Path, text: str) -> str:
@@ -257,7 +261,10 @@ def _listed(
             f"{table}, line {line}: there is no split {part!r}.", f"Write {', '.join(PARTS)}."
         )
     if spec.group_pattern and not group:
-        searched = path if "/" in spec.group_pattern else Path(path).name
+        if "/" in spec.group_pattern:
+            searched = path
+        else:
+            searched = Path(path).name
         group = _matched(spec.group_pattern, "group", table.parent / path, searched)
     return FoundPicture(table.parent / path, label, group, PART_NAMES[part.lower()])
 
@@ -289,10 +296,14 @@ def _check_table(table: Path, rows: Sequence[FoundPicture]) -> None:
 
 def some(names: Sequence[str]) -> str:
     """Return the first `TOLD` names, and how many more there are."""
-    more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
+    more = ""
+    if len(names) > TOLD:
+        more = f" and {len(names) - TOLD} more"
     return ", ".join(names[:TOLD]) + more
 
 
 def named(path: Path, root: Path) -> str:
     """Return a path below ``root`` with forward slashes; all of it where it lies elsewhere."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    if path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    return path.as_posix()

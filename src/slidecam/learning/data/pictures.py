@@ -110,7 +110,7 @@ class PictureSet:
 
     def rows(self, rows: NDArray[np.int64] | Sequence[int]) -> PictureSet:
         """Return these pictures, in this order."""
-        chosen = [int(row) for row in rows]
+        chosen = list(map(int, rows))
         return replace(
             self,
             paths=tuple(self.paths[row] for row in chosen),

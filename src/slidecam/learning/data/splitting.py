@@ -90,9 +90,9 @@ def split(pictures: PictureSet, spec: SplitSpec) -> PictureSet:
         f"The data have no validation part: {taken} of the {given} pictures to train on are taken"
         " for it"
     )
-    return (
-        parted.with_parts(parted.parts, f"{told} (data.val = 0 keeps them).") if taken else parted
-    )
+    if taken:
+        return parted.with_parts(parted.parts, f"{told} (data.val = 0 keeps them).")
+    return parted
 
 
 def _with_val(pictures: PictureSet, spec: SplitSpec) -> PictureSet:
@@ -109,7 +109,10 @@ def _parted(
     chosen = pictures.rows(rows)
     random = np.random.default_rng(spec.seed)
     by_group = chosen.groups is not None and spec.by_group
-    places = _by_group(chosen, shares, random) if by_group else _by_class(chosen, shares, random)
+    if by_group:
+        places = _by_group(chosen, shares, random)
+    else:
+        places = _by_class(chosen, shares, random)
     parts = list(pictures.parts)
     for row, place in zip(rows.tolist(), places.tolist(), strict=True):
         parts[row] = PARTS[place]
@@ -155,7 +158,10 @@ def _empty(pictures: PictureSet, dealt: PictureSet, shares: NDArray[np.float64])
     groups = len(set(dealt.groups or ()))
     cause = f"{len(dealt)} pictures are too few to go round"
     if groups:
-        of = "one patient or slide" if groups == 1 else f"{groups} patients or slides"
+        if groups == 1:
+            of = "one patient or slide"
+        else:
+            of = f"{groups} patients or slides"
         cause = (
             f"all {len(dealt)} pictures are of {of}, and none of them is ever parted: add others"
         )
@@ -193,7 +199,10 @@ def _whole(
 ) -> NDArray[np.int64]:
     """Return whole counts near ``wanted`` that add up to ``total``, none 0 if there is enough."""
     asked = shares > 0
-    floor = asked.astype(np.int64) if total >= asked.sum() else np.zeros(len(shares), np.int64)
+    if total >= asked.sum():
+        floor = asked.astype(np.int64)
+    else:
+        floor = np.zeros(len(shares), np.int64)
     counts = np.maximum(np.floor(wanted).astype(np.int64), floor) * asked
     while counts.sum() != total:
         step = 1 if counts.sum() < total else -1
@@ -297,7 +306,9 @@ def check_folds(pictures: PictureSet, k: int) -> None:
     for index, name in enumerate(pictures.class_names):
         held = {unit for unit, label in zip(units, pictures.labels, strict=True) if label == index}
         if len(held) < k:
-            what = "pictures" if pictures.groups is None else "groups (patients or slides)"
+            what = "groups (patients or slides)"
+            if pictures.groups is None:
+                what = "pictures"
             raise DataSetError(
                 f"{pictures.root}: {name!r} has {len(held)} {what}, too few for {k} folds.",
                 "Ask for fewer folds, or add pictures.",
@@ -322,7 +333,9 @@ def _with_test(pictures: PictureSet, tested: NDArray[np.int64], spec: SplitSpec)
     for row in tested.tolist():
         parts[row] = "test"
     parted = pictures.with_parts(parts)
-    return _with_val(parted, spec) if spec.val else parted
+    if spec.val:
+        return _with_val(parted, spec)
+    return parted
 
 
 def split_record(pictures: PictureSet, spec: SplitSpec | None) -> dict[str, object]:

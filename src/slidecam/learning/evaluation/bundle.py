@@ -166,7 +166,10 @@ def material_to_measure(
     reading = _reading(card, spec)
     pictures = read_picture_set(data, replace(reading.reading, class_names=()))
     if spec.part == "all" or pictures.is_split:
-        parted = spec.part if spec.part != "auto" else "test" if "test" in pictures.parts else "all"
+        if spec.part != "auto":
+            parted = spec.part
+        else:
+            parted = "test" if "test" in pictures.parts else "all"
         return _chosen(Material(pictures), parted, data)
     known: Any = card.provenance.get("data")
     if isinstance(known, dict) and set(pictures.class_names) == set(card.class_names):
@@ -200,8 +203,6 @@ def _reading(card: Card, spec: ExaminationSpec) -> DataSpec:
     except tomllib.TOMLDecodeError:
         recipe = {}
     reading = settings_of(DataSpec, recipe.get("data", {}), "data", Complaints()) or DataSpec()
-    return (
-        replace(reading, group_pattern=spec.group_pattern, group_folder=False)
-        if spec.group_pattern
-        else reading
-    )
+    if spec.group_pattern:
+        return replace(reading, group_pattern=spec.group_pattern, group_folder=False)
+    return reading

@@ -88,12 +88,14 @@ class Figure:
 
     def record(self) -> dict[str, object]:
         """Return it as JSON values."""
-        ends = None if self.interval is None else [self.interval.low, self.interval.high]
-        other = (
-            {}
-            if self.interval is None or self.interval.method == BOOTSTRAP
-            else {"by": self.interval.method}
-        )
+        if self.interval is None:
+            ends = None
+        else:
+            ends = [self.interval.low, self.interval.high]
+        if self.interval is None or self.interval.method == BOOTSTRAP:
+            other = {}
+        else:
+            other = {"by": self.interval.method}
         return {
             "value": self.value,
             "ci95": ends,
@@ -115,13 +117,17 @@ class Spread:
     def mean(self) -> float | None:
         """Over the folds that have it."""
         known = self._known
-        return float(np.mean(known)) if known else None
+        if known:
+            return float(np.mean(known))
+        return None
 
     @property
     def sd(self) -> float | None:
         """Over the folds that have it."""
         known = self._known
-        return float(np.std(known, ddof=1)) if len(known) > 1 else None
+        if len(known) > 1:
+            return float(np.std(known, ddof=1))
+        return None
 
     @property
     def _known(self) -> list[float]:
@@ -206,7 +212,9 @@ class Evaluation:
     def pictures(self) -> int:
         """How many there are, each once, even if repeated cross-validation predicts it often."""
         names = self.predictions.names
-        return len(set(names)) if names else len(self.predictions.labels)
+        if names:
+            return len(set(names))
+        return len(self.predictions.labels)
 
     def _called_none(self) -> dict[str, object]:
         """Return how many pictures of each class were called none, if any was."""
@@ -377,11 +385,9 @@ def pool_folds(folds: Sequence[Evaluation], spec: EvaluationSpec | None = None) 
         paths=_joined(part.paths for part in parts),
     )
     failures = tuple(dict.fromkeys(failure for fold in folds for failure in fold.failures))
-    digest = (
-        _digest(fold.data_digest for fold in folds)
-        if all(fold.data_digest for fold in folds)
-        else ""
-    )
+    digest = ""
+    if all(fold.data_digest for fold in folds):
+        digest = _digest(fold.data_digest for fold in folds)
     evaluation = evaluate_predictions(pooled, spec, failures=failures, data_digest=digest)
     spreads = {
         name: Spread(tuple(fold.figures[name].value for fold in folds)) for name in folds[0].figures
@@ -392,7 +398,9 @@ def pool_folds(folds: Sequence[Evaluation], spec: EvaluationSpec | None = None) 
 def _joined(parts: Iterable[tuple[Item, ...]]) -> tuple[Item, ...]:
     """Return all parts in a row, or nothing if one of them is empty."""
     found = tuple(parts)
-    return tuple(item for part in found for item in part) if all(found) else ()
+    if all(found):
+        return tuple(item for part in found for item in part)
+    return ()
 
 
 def _pooled_groups(parts: Sequence[Predictions]) -> tuple[str, ...] | None:
@@ -404,7 +412,9 @@ def _pooled_groups(parts: Sequence[Predictions]) -> tuple[str, ...] | None:
     if groups:
         return groups
     names = _joined(part.names for part in parts)
-    return names if len(names) > len(set(names)) else None
+    if len(names) > len(set(names)):
+        return names
+    return None
 
 
 def _by_chance(probabilities: NDArray[np.float64], seed: int) -> Figure:

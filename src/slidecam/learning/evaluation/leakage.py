@@ -27,7 +27,7 @@ def group_digests(groups: Iterable[str]) -> list[str]:
 
     Digests, and no names.
     """
-    return sorted({_digest(group) for group in groups})
+    return sorted(set(map(_digest, groups)))
 
 
 def has_learnt_from(provenance: Mapping[str, object], slide: str) -> bool:
@@ -43,9 +43,13 @@ def has_learnt_from(provenance: Mapping[str, object], slide: str) -> bool:
         The slide's name, without its suffix.
     """
     data, parent = provenance.get("data"), provenance.get("parent")
-    known = data.get(LEARNT_FROM) if isinstance(data, dict) else None
+    known = None
+    if isinstance(data, dict):
+        known = data.get(LEARNT_FROM)
     own = isinstance(known, list) and any(_digest(name) in known for name in _beginnings(slide))
-    inherited = parent.get("provenance") if isinstance(parent, dict) else None
+    inherited = None
+    if isinstance(parent, dict):
+        inherited = parent.get("provenance")
     return (
         own
         or provenance.get("slide") == slide

@@ -180,7 +180,10 @@ def _write_page(
 
 def _line(name: str, meaning: str, figure: Figure, spread: str) -> _Line:
     ends = figure.interval
-    interval = "" if ends is None else f"{ends.low:.3f} to {ends.high:.3f}"
+    if ends is None:
+        interval = ""
+    else:
+        interval = f"{ends.low:.3f} to {ends.high:.3f}"
     if ends is not None and ends.method == WILSON:
         interval += " (Wilson)"
     return _Line(

@@ -72,7 +72,9 @@ class Beginning:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return the features (B, …), float32, of normalised pixels (B, 3, H, W)."""
-        order = torch.channels_last if self.channels_last else torch.contiguous_format
+        order = torch.contiguous_format
+        if self.channels_last:
+            order = torch.channels_last
         with torch.no_grad(), _stop_at(self.layer):
             try:
                 self.network(pixels.contiguous(memory_format=order))
@@ -135,11 +137,10 @@ def _layer(network: nn.Module, cut: str) -> nn.Module:
     known: dict[str, nn.Module] = dict(network.named_modules())
     if not cut or cut not in known:
         near = difflib.get_close_matches(cut, list(known), n=3, cutoff=0.5)
-        remedy = (
-            f"Names like it are {', '.join(near)}."
-            if near
-            else f"Name one of {', '.join(list(known)[1:20])}."
-        )
+        if near:
+            remedy = f"Names like it are {', '.join(near)}."
+        else:
+            remedy = f"Name one of {', '.join(list(known)[1:20])}."
         raise RecipeError(f"features.cut is {cut!r}, and the network has no such layer.", remedy)
     return known[cut]
 

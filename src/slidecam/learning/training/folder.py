@@ -180,7 +180,9 @@ def check_usable(folder: TrainingFolder, existing: str) -> None:
         return
     if existing == "resume" and not folder.checkpoint.exists():
         begun = folder.bundle.exists()
-        remedy = "Pass --overwrite to begin anew." if begun else "Leave --resume out to begin one."
+        remedy = "Leave --resume out to begin one."
+        if begun:
+            remedy = "Pass --overwrite to begin anew."
         raise CheckpointError(
             f"{path}: there is no training to resume: no {CHECKPOINT_FILE}.", remedy
         )
@@ -263,11 +265,9 @@ def _keys(table: Mapping[str, Any]) -> dict[str, object]:
     """Return a recipe's values by key: ``train.lr``, ``phase.0.lr``."""
     found: dict[str, object] = {}
     for name, value in table.items():
-        tables = (
-            {f"{name}.{place}": each for place, each in enumerate(value)}
-            if isinstance(value, list)
-            else None
-        )
+        tables = None
+        if isinstance(value, list):
+            tables = {f"{name}.{place}": each for place, each in enumerate(value)}
         for where, each in ({name: value} if tables is None else tables).items():
             found |= (
                 {f"{where}.{key}": one for key, one in each.items()}
@@ -278,13 +278,17 @@ def _keys(table: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _shown(table: Mapping[str, object], key: str) -> str:
-    return shown(table[key]) if key in table else "left out"
+    if key in table:
+        return shown(table[key])
+    return "left out"
 
 
 def provenance_of(recipe: Recipe, pictures: PictureSet, outcome: Outcome) -> dict[str, Any]:
     """Return where a bundle comes from, as JSON values: recipe, data, weights, versions, time."""
     device = outcome.device
-    place = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    place = "cpu"
+    if device.type == "cuda":
+        place = torch.cuda.get_device_name(device)
     versions = {name: version(name) for name in (*PACKAGES, *outcome.packages)}
     return {
         "recipe": recipe_text(recipe.table),

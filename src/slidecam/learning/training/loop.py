@@ -224,7 +224,10 @@ def train_step(learner: Learner, pixels: Tensor, targets: Tensor, chance: torch.
     spec = learner.spec
     if spec.mixup:
         pixels, targets = mix_up(pixels, targets, spec.mixup, chance)
-    cuda = [learner.device] if learner.device.type == "cuda" else []
+    if learner.device.type == "cuda":
+        cuda = [learner.device]
+    else:
+        cuda = []
     with torch.random.fork_rng(cuda):
         torch.manual_seed(int(torch.randint(2**62, (), generator=chance)))
         with torch.autocast(
@@ -251,16 +254,17 @@ def epoch_batches(lessons: Lessons, spec: TrainSpec, epoch: int) -> list[NDArray
     """
     chance = generator_of(spec.seed, epoch, _ORDER)
     even = spec.balance == "oversample"
-    order = (
-        oversampled(lessons.targets(lessons.train), chance)
-        if even
-        else shuffled(len(lessons.train), chance)
-    )
+    if even:
+        order = oversampled(lessons.targets(lessons.train), chance)
+    else:
+        order = shuffled(len(lessons.train), chance)
     rows = lessons.train[order.numpy()]
     batches = [rows[start : start + spec.batch] for start in range(0, len(rows), spec.batch)]
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches.pop()
-    return batches[: spec.steps] if spec.steps else batches
+    if spec.steps:
+        return batches[: spec.steps]
+    return batches
 
 
 def validate(learner: Learner, lessons: Lessons) -> dict[str, float]:
@@ -270,7 +274,10 @@ def validate(learner: Learner, lessons: Lessons) -> dict[str, float]:
     """
     if not len(lessons.val):
         return {}
-    own = put_in(learner.running, learner.average.weights) if learner.average is not None else {}
+    if learner.average is not None:
+        own = put_in(learner.running, learner.average.weights)
+    else:
+        own = {}
     logits = logits_of(learner.running, lessons.inputs, lessons.val)
     put_in(learner.running, own)
     return {

@@ -58,15 +58,22 @@ class Loss:
         The loss is a scalar.
         """
         smooth = targets * (1 - self.smoothing) + self.smoothing / targets.shape[1]
-        weighted = smooth if self.weights is None else smooth * self.weights.to(logits.device)
+        weighted = smooth
+        if self.weights is not None:
+            weighted = smooth * self.weights.to(logits.device)
+
         log_p = log_softmax(logits.float(), dim=1)
-        unsure = (1 - log_p.exp()).clamp_min(0) ** self.gamma if self.gamma else 1.0
+        unsure: Tensor | float = 1.0
+        if self.gamma:
+            unsure = (1 - log_p.exp()).clamp_min(0) ** self.gamma
         return -(weighted * unsure * log_p).sum() / weighted.sum()
 
 
 def loss_for(spec: TrainSpec, labels: Tensor, classes: int) -> Loss:
     """Return the loss of a recipe, with class weights from the training labels, int64 (N,)."""
-    weights = class_weights(labels, classes) if spec.balance == "weights" else None
+    weights = None
+    if spec.balance == "weights":
+        weights = class_weights(labels, classes)
     return Loss(spec.focal_gamma if spec.loss == "focal" else 0.0, spec.label_smoothing, weights)
 
 
@@ -163,7 +170,9 @@ def _prefixes(network: nn.Module, trainable: Trainable) -> Sequence[str]:
         return head_names(network)
     if isinstance(trainable, int):
         return _layers(network)[-trainable:]
-    names = (trainable,) if isinstance(trainable, str) else trainable
+    names = trainable
+    if isinstance(trainable, str):
+        names = (trainable,)
     for name in names:
         _check_layer(network, name)
     return names
@@ -174,11 +183,10 @@ def _check_layer(network: nn.Module, name: str) -> None:
         known = [each for each, _module in network.named_modules() if each]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         children = ", ".join(each for each, _module in network.named_children())
-        remedy = (
-            f"Names like it are {', '.join(near)}."
-            if near
-            else f"The network's parts are {children}."
-        )
+        if near:
+            remedy = f"Names like it are {', '.join(near)}."
+        else:
+            remedy = f"The network's parts are {children}."
         raise RecipeError(
             f"trainable names {name!r}, and no such layer of the network holds weights.", remedy
         )

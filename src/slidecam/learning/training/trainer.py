@@ -143,7 +143,7 @@ def snapshot(network: nn.Module, learner: Learner) -> dict[str, Tensor]:
 
     Averaged weights take the place of the last where there are any.
     """
-    averaged = {} if learner.average is None else learner.average.weights
+    averaged = learner.average.weights if learner.average else {}
     return {
         name: averaged.get(name, tensor).detach().clone()
         for name, tensor in network.state_dict().items()

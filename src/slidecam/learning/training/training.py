@@ -152,11 +152,9 @@ def _train_network(
             "first_weights": weights_facts(recipe, call.weights),
             "class_names": list(pictures.class_names),
         }
-        begun = (
-            _begun(folder, facts)
-            if call.existing == "resume" and folder.checkpoint.exists()
-            else None
-        )
+        begun = None
+        if call.existing == "resume" and folder.checkpoint.exists():
+            begun = _begun(folder, facts)
         course = yield from _course(
             recipe, pictures, call, _Start(network.to(device), card, facts, folder, device)
         )
@@ -220,8 +218,12 @@ def _on_features(
     assert spec is not None  # noqa: S101  (for the type checker)
     probe = normalised(held.batch(np.arange(min(2, len(held.paths)))).to(start.device), start.card)
     cut = cut_network(start.network, spec.cut, probe)
-    kept = replace(spec, memory_mb=0) if call.cache is not None else spec
-    copied = np.arange(len(held.paths)) if call.share else trained
+    kept = spec
+    if call.cache is not None:
+        kept = replace(spec, memory_mb=0)
+    copied = trained
+    if call.share:
+        copied = np.arange(len(held.paths))
     plan = FeaturePlan(held, start.card, copied, recipe.augment, recipe.phases[0].seed, kept)
     source = f"{start.facts['pictures']} {cut.digest}"
     folder = call.cache or start.folder.features
