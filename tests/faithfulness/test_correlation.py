@@ -22,7 +22,7 @@ from slidecam.faithfulness.correlation import (
     pearson,
     value_drops,
 )
-from slidecam.faithfulness.perturbation import Witness, answered
+from slidecam.faithfulness.perturbation import ClassScorer, run_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,8 +48,8 @@ def test_a_linear_models_exact_attribution_scores_one(
     picture = picture_of(classifier, tiles(1, edge))
     other = BASELINES[baseline](picture)
     exact = ((picture - other) * next(classifier.network.parameters())[0]).sum(0).detach().numpy()
-    (drops,) = answered(
-        Witness(classifier, 0), [cell_drops(picture, CorrelationSpec(), other, size, 60, rng())]
+    (drops,) = run_all(
+        ClassScorer(classifier, 0), [cell_drops(picture, CorrelationSpec(), other, size, 60, rng())]
     )
     assert drops.correlation(parts_of_cells(exact, 14)) == pytest.approx(1, abs=1e-4)
     assert drops.correlation(parts_of_cells(-3 * exact, 14)) == pytest.approx(-1, abs=1e-4)
@@ -70,15 +70,15 @@ def test_quantus_pixels_score_one_where_colours_share_alike(
     )
     classifier = make_classifier(weighted(weight.clone()))
     exact = ((picture - picture.min()) * weight[0])[0].numpy()
-    (drops,) = answered(Witness(classifier, 0), [value_drops(picture, 50, rng())])
+    (drops,) = run_all(ClassScorer(classifier, 0), [value_drops(picture, 50, rng())])
     assert drops.subsets.shape == (50, 224)
     assert drops.correlation(parts_of_values(exact)) == pytest.approx(1, abs=1e-4)
 
 
 def test_single_values_are_set_to_the_pictures_smallest() -> None:
     picture = torch.randn(3, 28, 28, generator=torch.Generator().manual_seed(2))
-    query = value_drops(picture, 3, rng(), size=10)
-    original, *changed = list(query.pictures)
+    perturbation = value_drops(picture, 3, rng(), size=10)
+    original, *changed = list(perturbation.pictures)
     assert torch.equal(original, picture)
     for one in changed:
         moved = one != picture
@@ -88,9 +88,9 @@ def test_single_values_are_set_to_the_pictures_smallest() -> None:
 
 def test_whole_cells_go_and_the_border_stays() -> None:
     picture = torch.rand(3, 31, 31, generator=torch.Generator().manual_seed(2)) + 1
-    query = cell_drops(picture, CorrelationSpec(), torch.zeros_like(picture), 20, 2, rng())
-    assert query.count == 3
-    for one in list(query.pictures)[1:]:
+    perturbation = cell_drops(picture, CorrelationSpec(), torch.zeros_like(picture), 20, 2, rng())
+    assert perturbation.count == 3
+    for one in list(perturbation.pictures)[1:]:
         gone = (one == 0).all(0)
         assert int(gone.sum()) == 20 * 4
         assert not gone[0].any()
@@ -103,15 +103,15 @@ def test_no_cell_matters_more_for_being_larger(
 ) -> None:
     classifier = make_classifier(weighted(torch.ones(1, 3, 33, 33)), edge=33)
     picture = torch.full((3, 33, 33), 0.5)
-    query = cell_drops(picture, CorrelationSpec(), torch.zeros_like(picture), 20, 30, rng())
-    (drops,) = answered(Witness(classifier, 0), [query])
+    perturbation = cell_drops(picture, CorrelationSpec(), torch.zeros_like(picture), 20, 30, rng())
+    (drops,) = run_all(ClassScorer(classifier, 0), [perturbation])
     np.testing.assert_allclose(drops.drops, 20 * 4 * 3 * 0.5, rtol=1e-4)
 
 
 def test_subsets_hold_no_part_twice_and_hang_on_the_seed() -> None:
     picture = torch.zeros(3, 28, 28)
     one, same, other = (
-        answered(
+        run_all(
             silent,
             [cell_drops(picture, CorrelationSpec(), picture, 20, 5, np.random.default_rng(seed))],
         )[0]
@@ -123,15 +123,15 @@ def test_subsets_hold_no_part_twice_and_hang_on_the_seed() -> None:
 
 
 def silent(pictures: Any) -> Any:
-    from slidecam.faithfulness.perturbation import Answers  # noqa: PLC0415  (only here)
+    from slidecam.faithfulness.perturbation import ClassScores  # noqa: PLC0415  (only here)
 
     count = len(list(pictures))
-    return Answers(np.zeros(count), np.zeros(count))
+    return ClassScores(np.zeros(count), np.zeros(count))
 
 
 def test_a_classifier_that_never_moves_gives_no_correlation() -> None:
     picture = torch.zeros(3, 28, 28)
-    (drops,) = answered(silent, [cell_drops(picture, CorrelationSpec(), picture, 20, 5, rng())])
+    (drops,) = run_all(silent, [cell_drops(picture, CorrelationSpec(), picture, 20, 5, rng())])
     assert np.isnan(drops.correlation(np.arange(196.0)))
     assert np.isnan(Drops(drops.subsets, np.arange(5.0)).correlation(np.full(196, 0.1)))
 
@@ -144,11 +144,12 @@ def test_probabilities_can_be_what_falls(
     classifier = make_classifier(linear(), "sigmoid")
     picture = picture_of(classifier, tiles(1))
     spec = CorrelationSpec(output="probability")
-    (drops,) = answered(
-        Witness(classifier, 0), [cell_drops(picture, spec, torch.zeros_like(picture), 20, 9, rng())]
+    (drops,) = run_all(
+        ClassScorer(classifier, 0),
+        [cell_drops(picture, spec, torch.zeros_like(picture), 20, 9, rng())],
     )
-    (logits,) = answered(
-        Witness(classifier, 0),
+    (logits,) = run_all(
+        ClassScorer(classifier, 0),
         [cell_drops(picture, CorrelationSpec(), torch.zeros_like(picture), 20, 9, rng())],
     )
     assert np.abs(drops.drops).max() <= 1

@@ -11,7 +11,7 @@ from torch import nn
 
 from slidecam.errors import UsageError
 from slidecam.faithfulness.curves import Curve, CurveSpec, curves
-from slidecam.faithfulness.perturbation import Witness, answered
+from slidecam.faithfulness.perturbation import ClassScorer, run_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ def both(
 ) -> tuple[Curve, Curve]:
     """Return the curves of a bright picture on a dark baseline."""
     picture, baseline = torch.ones(3, EDGE, EDGE), torch.zeros(3, EDGE, EDGE)
-    (found,) = answered(Witness(classifier, 0), [curves(picture, baseline, values, steps)])
+    (found,) = run_all(ClassScorer(classifier, 0), [curves(picture, baseline, values, steps)])
     return found
 
 
@@ -69,8 +69,8 @@ def test_a_linear_models_areas_are_those_of_the_sorted_sum(
     classifier = make_classifier(linear())
     picture = picture_of(classifier, tiles(1))
     gains = (picture * next(classifier.network.parameters())[0]).sum(0).numpy().astype(np.float64)
-    (found,) = answered(
-        Witness(classifier, 0),
+    (found,) = run_all(
+        ClassScorer(classifier, 0),
         [curves(picture, torch.zeros_like(picture), gains.astype(np.float32), 49)],
     )
     lost = np.concatenate([[0], np.cumsum(np.sort(gains.ravel())[::-1])])[:: EDGE * EDGE // 49]
@@ -87,7 +87,7 @@ def test_curves_equal_rises_own_loop(
     picture = picture_of(classifier, tiles(1))
     baseline = torch.full_like(picture, 0.3)
     values = np.random.default_rng(0).random((EDGE, EDGE), np.float32)
-    (found,) = answered(Witness(classifier, 1), [curves(picture, baseline, values, "rise")])
+    (found,) = run_all(ClassScorer(classifier, 1), [curves(picture, baseline, values, "rise")])
     for curve, start, finish in ((found[0], picture, baseline), (found[1], baseline, picture)):
         expected = rise(classifier, start, finish, values)
         np.testing.assert_allclose(curve.values, expected, atol=1e-6)
@@ -118,8 +118,8 @@ def rise(
 
 def test_more_steps_than_pixels_are_as_many_as_pixels() -> None:
     picture = torch.zeros(3, 2, 2)
-    query = curves(picture, picture, np.zeros((2, 2), np.float32), 28)
-    assert query.count == len(list(query.pictures)) == 8
+    perturbation = curves(picture, picture, np.zeros((2, 2), np.float32), 28)
+    assert perturbation.count == len(list(perturbation.pictures)) == 8
 
 
 def test_the_spec_refuses_what_cannot_be_drawn() -> None:

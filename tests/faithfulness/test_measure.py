@@ -20,11 +20,11 @@ from slidecam.faithfulness import FaithfulnessSpec, measure, sentences
 from slidecam.faithfulness.correlation import CorrelationSpec
 from slidecam.faithfulness.curves import CurveSpec
 from slidecam.faithfulness.mapping import explained_classes
-from slidecam.faithfulness.perturbation import Witness
+from slidecam.faithfulness.perturbation import ClassScorer
 from slidecam.faithfulness.report import CENTRE
 from slidecam.faithfulness.road import RoadSpec
 from slidecam.faithfulness.stability import StabilitySpec
-from slidecam.faithfulness.tile_measure import CHANGES, MAPS, NOISE, PIXELS, SUBSETS, Trial
+from slidecam.faithfulness.tile_measure import CHANGES, MAPS, NOISE, PIXELS, SUBSETS, MeasuredTile
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step, result_of
 
@@ -209,12 +209,12 @@ def test_a_report_is_the_same_each_time_and_leaves_chance_alone(case: Case) -> N
 
 
 def test_chance_has_a_stream_for_each_purpose(case: Case) -> None:
-    trial = Trial(torch.zeros(3, 28, 28), Witness(case.classifier, 0), 4, None, FEW)
-    streams = [trial.rng(2, purpose) for purpose in (SUBSETS, PIXELS, NOISE, MAPS, CHANGES)]
+    tile = MeasuredTile(torch.zeros(3, 28, 28), ClassScorer(case.classifier, 0), 4, None, FEW)
+    streams = [tile.rng(2, purpose) for purpose in (SUBSETS, PIXELS, NOISE, MAPS, CHANGES)]
     others = [
         np.random.default_rng((2, 4)),
-        trial.rng(3, SUBSETS),
-        replace(trial, number=5).rng(2, SUBSETS),
+        tile.rng(3, SUBSETS),
+        replace(tile, number=5).rng(2, SUBSETS),
     ]
     assert len({float(rng.random()) for rng in (*streams, *others)}) == 8
 

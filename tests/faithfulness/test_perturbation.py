@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from slidecam.faithfulness.perturbation import Answers, Query, Witness, answered
+from slidecam.faithfulness.perturbation import (
+    ClassScorer,
+    ClassScores,
+    Perturbation,
+    run_all,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,16 +35,16 @@ def some_pictures(count: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
-def test_answers_are_the_classifiers_in_order(classifier: Classifier, batch: int) -> None:
+def test_scores_are_the_classifiers_in_order(classifier: Classifier, batch: int) -> None:
     pictures = some_pictures(7)
     expected = classifier.run_normalised(pictures, gradients=False).logits
-    answers = Witness(classifier, 1, batch)(iter(pictures))
-    np.testing.assert_allclose(answers.logits, expected[:, 1], rtol=1e-5)
-    np.testing.assert_allclose(answers.probabilities, expected.softmax(1)[:, 1], rtol=1e-5)
+    scores = ClassScorer(classifier, 1, batch)(iter(pictures))
+    np.testing.assert_allclose(scores.logits, expected[:, 1], rtol=1e-5)
+    np.testing.assert_allclose(scores.probabilities, expected.softmax(1)[:, 1], rtol=1e-5)
 
 
-def test_nobody_asked_nothing_said(classifier: Classifier) -> None:
-    assert Witness(classifier, 0)(iter(())).logits.shape == (0,)
+def test_no_pictures_have_no_scores(classifier: Classifier) -> None:
+    assert ClassScorer(classifier, 0)(iter(())).logits.shape == (0,)
 
 
 def test_pictures_are_made_as_they_are_needed(classifier: Classifier) -> None:
@@ -54,20 +59,22 @@ def test_pictures_are_made_as_they_are_needed(classifier: Classifier) -> None:
     classifier.network.register_forward_hook(
         lambda _network, given, _logits: seen.append((len(given[0]), made[-1]))
     )
-    Witness(classifier, 0, batch=8)(pictures())
+    ClassScorer(classifier, 0, batch=8)(pictures())
     assert seen == [(8, 8), (8, 16), (4, 20)]
 
 
-def test_each_query_gets_its_own_answers() -> None:
-    def ask(pictures: object) -> Answers:
+def test_each_perturbation_gets_its_own_scores() -> None:
+    def score(pictures: object) -> ClassScores:
         values = np.asarray([float(picture) for picture in pictures])  # type: ignore[attr-defined]
-        return Answers(values, -values)
+        return ClassScores(values, -values)
 
-    one = Query([torch.tensor(1.0), torch.tensor(2.0)], 2, lambda answers: answers.logits.tolist())
-    none = Query([], 0, lambda answers: answers.logits.tolist())
-    two = Query([torch.tensor(3.0)], 1, lambda answers: answers.probabilities.tolist())
-    assert answered(ask, [one, none, two.then(lambda found: [*found, "then"])]) == [
+    one = Perturbation(
+        [torch.tensor(1.0), torch.tensor(2.0)], 2, lambda scores: scores.logits.tolist()
+    )
+    none = Perturbation([], 0, lambda scores: scores.logits.tolist())
+    two = Perturbation([torch.tensor(3.0)], 1, lambda scores: scores.probabilities.tolist())
+    assert run_all(score, [one, none, two]) == [
         [1.0, 2.0],
         [],
-        [-3.0, "then"],
+        [-3.0],
     ]

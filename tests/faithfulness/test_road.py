@@ -12,7 +12,7 @@ from scipy.sparse import csc_matrix
 from scipy.sparse.linalg import spsolve
 
 from slidecam.errors import UsageError
-from slidecam.faithfulness.perturbation import Witness, answered
+from slidecam.faithfulness.perturbation import ClassScorer, run_all
 from slidecam.faithfulness.road import RoadSpec, imputed, road
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def test_a_picture_of_one_colour_has_nothing_to_lose(
     make_classifier: Callable[..., Classifier], linear: Callable[..., nn.Module]
 ) -> None:
     values = np.random.default_rng(0).random((28, 28), np.float32)
-    query = road(torch.full((3, 28, 28), 0.7), values, SILENT, rng())
-    (score,) = answered(Witness(make_classifier(linear()), 0), [query])
+    perturbation = road(torch.full((3, 28, 28), 0.7), values, SILENT, rng())
+    (score,) = run_all(ClassScorer(make_classifier(linear()), 0), [perturbation])
     assert score == pytest.approx(0, abs=1e-5)
 
 
@@ -92,12 +92,12 @@ def test_the_exact_map_scores_high_and_its_contrary_as_low(
     )
     classifier = make_classifier(weighted(torch.full((1, 3, 28, 28), 1 / float(disc.sum()))))
     knows = (disc[0].numpy() - 1e-4 * (rows**2 + columns**2)).astype(np.float32)
-    witness, spec = Witness(classifier, 0), RoadSpec(shares=(0.3,), noise=0.0)
-    (score,) = answered(witness, [road(disc, knows, spec, rng())])
+    scorer, spec = ClassScorer(classifier, 0), RoadSpec(shares=(0.3,), noise=0.0)
+    (score,) = run_all(scorer, [road(disc, knows, spec, rng())])
     assert score == pytest.approx(
         0.5, abs=1e-3
     )  # the disc goes whole, or stays whole, and a half is taken of 1
-    (contrary,) = answered(witness, [road(disc, -knows, spec, rng())])
+    (contrary,) = run_all(scorer, [road(disc, -knows, spec, rng())])
     assert contrary == pytest.approx(-score, abs=1e-3)
 
 

@@ -126,7 +126,7 @@ def evaluate(
         from slidecam.evaluation.slides import SlideEvaluationSpec
         from slidecam.files import check_folder
         from slidecam.foreground import LabelRule
-        from slidecam.learning.evaluation.bundle import ExaminationSpec, examine
+        from slidecam.learning.evaluation.bundle import BundleEvaluationSpec, evaluate_bundle
         from slidecam.learning.training.beginning import device_for
         from slidecam.models import open_bundle
         from slidecam.runs.spec import PredictSpec
@@ -140,9 +140,9 @@ def evaluate(
         _check_material(data, slides, runs, annotations)
         renamed = pairs_of("--map", rename or [])
         if data is not None:
-            asked = ExaminationSpec(part.value, group_pattern, renamed, batch)
+            asked = BundleEvaluationSpec(part.value, group_pattern, renamed, batch)
             opened = open_bundle(bundle, trust=trust)
-            work: Measuring = examine(opened, data, device_for(device), asked, out)
+            work: Measuring = evaluate_bundle(opened, data, device_for(device), asked, out)
         else:
             predict = PredictSpec(mpp=mpp, batch=batch, device=device, trust=trust)
             spec = SlideEvaluationSpec(LabelRule(min_share, most_other), renamed, predict)

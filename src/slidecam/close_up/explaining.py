@@ -283,7 +283,7 @@ def _curves(
         queries = [
             curves(picture, under, enlarged(values, size), spec.steps) for values in maps.values()
         ]
-        pairs = answered(Witness(classifier, index), queries)
+        pairs = run_all(ClassScorer(classifier, index), queries)
         drawn += [
             PanelCurves(
                 name,

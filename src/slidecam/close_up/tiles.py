@@ -236,13 +236,13 @@ def _spread(labels: NDArray[np.int64], wanted: int, seed: int) -> list[int]:
     queues = [
         draw.permutation(np.flatnonzero(labels == label)).tolist() for label in np.unique(labels)
     ]
-    turns = [
+    rounds = [
         row
-        for turn in range(max(map(len, queues)))
+        for place in range(max(map(len, queues)))
         for queue in queues
-        for row in queue[turn : turn + 1]
+        for row in queue[place : place + 1]
     ]
-    return sorted(turns[:wanted])
+    return sorted(rounds[:wanted])
 
 
 def _picture_masks(paths: Sequence[Path], folder: Path, edge: int) -> NDArray[np.bool_]:

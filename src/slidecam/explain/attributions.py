@@ -146,7 +146,7 @@ class Attribution(Explainer, Generic[Spec]):
                 gaps.append(abs(gap))
                 yield Step(self.title, len(maps), total)
         stacked = torch.stack(maps).view(len(pixels), len(classes), *maps[0].shape)
-        facts = {**asdict(self.spec), **self.told(max(gaps))}
+        facts = {**asdict(self.spec), **self.run_facts(max(gaps))}
         return Explanation(
             self.name, torch.cat(logits), stacked, self.passes(pixels.shape[1]), facts
         )
@@ -164,7 +164,7 @@ class Attribution(Explainer, Generic[Spec]):
     def passes(self, edge: int) -> int:
         """Return the forward passes for one tile of ``edge`` px and one class."""
 
-    def told(self, gap: float) -> dict[str, Any]:
+    def run_facts(self, gap: float) -> dict[str, Any]:
         """Return what is said beside the settings.
 
         ``completeness gap``, in logits, the largest of all tiles.
@@ -215,7 +215,7 @@ class OcclusionExplainer(Attribution[OcclusionSpec]):
         window, stride = self._window(edge)
         return 1 + (1 + -(-(edge - window) // stride)) ** 2
 
-    def told(self, gap: float) -> dict[str, Any]:  # noqa: ARG002  (losses do not add up to anything)
+    def run_facts(self, gap: float) -> dict[str, Any]:  # noqa: ARG002  (losses do not add up to anything)
         """Return nothing more."""
         return {}
 
@@ -303,7 +303,7 @@ class SmoothGradExplainer(Attribution[SmoothGradSpec]):
         """Return the copies, and the tile itself."""
         return self.spec.samples + 1
 
-    def told(self, gap: float) -> dict[str, Any]:  # noqa: ARG002  (gradients do not add up to anything)
+    def run_facts(self, gap: float) -> dict[str, Any]:  # noqa: ARG002  (gradients do not add up to anything)
         """Return nothing more."""
         return {}
 

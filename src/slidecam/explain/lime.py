@@ -103,7 +103,7 @@ class Lime(Explainer):
         """Explain tile by tile; see `Explainer.steps`."""
         check_classes(self.classifier, classes)
         total = len(pixels) * self.spec.seeds * self.spec.samples
-        maps, logits, told = [], [], []
+        maps, logits, tile_facts = [], [], []
         for number, tile in enumerate(pixels.split(1)):  # type: ignore[no-untyped-call]
             parts = self._parts(tile)
             fits = []
@@ -115,8 +115,11 @@ class Lime(Explainer):
                 self.classifier.run_normalised(parts.picture[None], gradients=False).logits
             )
             maps.append(parts.painted(torch.from_numpy(fits[0].weights).float().to(pixels.device)))
-            told.append(_told(parts, fits))
-        facts = {**asdict(self.spec), **{key: min(each[key] for each in told) for key in told[0]}}
+            tile_facts.append(_facts_of_fits(parts, fits))
+        facts = {
+            **asdict(self.spec),
+            **{key: min(each[key] for each in tile_facts) for key in tile_facts[0]},
+        }
         passes = self.spec.seeds * self.spec.samples + 1
         return Explanation(self.name, torch.cat(logits), torch.stack(maps), passes, facts)
 
@@ -201,14 +204,14 @@ def _counted(
         yield Step(phase, before + done, total)
 
 
-def _told(parts: Parts, fits: Sequence[LinearFit]) -> dict[str, Any]:
-    told: dict[str, Any] = {
+def _facts_of_fits(parts: Parts, fits: Sequence[LinearFit]) -> dict[str, Any]:
+    facts: dict[str, Any] = {
         "superpixels": len(parts),
         "explained variance": float(min(fit.explained.min() for fit in fits)),
     }
     if len(fits) > 1:
-        told["between-seed correlation"] = min(between_seeds(fits[0], other) for other in fits[1:])
-    return told
+        facts["between-seed correlation"] = min(between_seeds(fits[0], other) for other in fits[1:])
+    return facts
 
 
 def between_seeds(one: LinearFit, other: LinearFit) -> float:

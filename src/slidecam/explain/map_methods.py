@@ -135,7 +135,7 @@ class FinerCam(MapExplainer):
         bound = replace(cheap_map("finer-cam"), compute=partial(finer_cam, gamma=spec.gamma))
         against = rival_index(classifier.card, spec.against)
         check_rival(classifier, against)
-        facts = {"against": _told_rival(classifier.card, against), "gamma": spec.gamma}
+        facts = {"against": _rival_text(classifier.card, against), "gamma": spec.gamma}
         super().__init__(classifier, "finer-cam", bound, facts, against)
 
     def steps(self, pixels: Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
@@ -184,7 +184,7 @@ def rival_index(card: Card, against: str | int | None) -> int | None:
     raise ExplanationError(problem, f"Its classes are: {', '.join(names[:16])}.")
 
 
-def _told_rival(card: Card, against: int | None) -> str:
+def _rival_text(card: Card, against: int | None) -> str:
     if against is None:
         return "the other class"
     name = card.class_names[against]

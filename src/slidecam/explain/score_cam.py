@@ -126,7 +126,7 @@ class ScoreCam(Explainer):
         for number, tile in enumerate(pixels[:, None]):
             views.append(self._view(tile))
             shares = self._explained(views[-1], list(classes))
-            found.append((yield from self._told(shares, number, len(pixels))))
+            found.append((yield from self._as_steps(shares, number, len(pixels))))
         return Explanation(
             method=self.method,
             logits=torch.stack([view.logits for view in views]),
@@ -144,7 +144,7 @@ class ScoreCam(Explainer):
             ]
         return facts
 
-    def _told(
+    def _as_steps(
         self, work: Generator[float, None, TileMaps], number: int, tiles: int
     ) -> Generator[Step, None, TileMaps]:
         """Tell shares of one tile's work as steps of all tiles'; a tile counts for a hundred."""

@@ -14,7 +14,7 @@ import torch
 from slidecam.errors import UsageError
 from slidecam.explain.baselines import black, check_baselines
 from slidecam.faithfulness.mapping import cell_numbers, cell_sums
-from slidecam.faithfulness.perturbation import Query
+from slidecam.faithfulness.perturbation import Perturbation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from slidecam.faithfulness.perturbation import Answers
+    from slidecam.faithfulness.perturbation import ClassScores
 
 Output = Literal["logit", "probability"]
 
@@ -110,7 +110,7 @@ def cell_drops(
     size: int,
     runs: int,
     rng: np.random.Generator,
-) -> Query[Drops]:
+) -> Perturbation[Drops]:
     """Return the question what is lost with random subsets of cells.
 
     One answer serves every map of the tile.
@@ -162,7 +162,7 @@ def cell_drops(
 
 def value_drops(
     picture: Tensor, runs: int, rng: np.random.Generator, size: int = QUANTUS_SUBSET
-) -> Query[Drops]:
+) -> Perturbation[Drops]:
     """Return the question what is lost with random values of the tile, as Quantus' defaults ask it.
 
     Parameters
@@ -226,11 +226,11 @@ def _subsets(rng: np.random.Generator, parts: int, size: int, runs: int) -> NDAr
 
 def _drops_query(
     pictures: Iterator[Tensor], subsets: NDArray[np.int64], output: Output
-) -> Query[Drops]:
-    def conclude(answers: Answers) -> Drops:
-        values = answers.probabilities
+) -> Perturbation[Drops]:
+    def conclude(scores: ClassScores) -> Drops:
+        values = scores.probabilities
         if output == "logit":
-            values = answers.logits
+            values = scores.logits
         return Drops(subsets, values[0] - values[1:])
 
-    return Query(pictures, len(subsets) + 1, conclude)
+    return Perturbation(pictures, len(subsets) + 1, conclude)

@@ -14,7 +14,7 @@ import torch
 from slidecam.errors import UsageError
 from slidecam.explain.baselines import check_baselines
 from slidecam.faithfulness.mapping import ranks
-from slidecam.faithfulness.perturbation import Query
+from slidecam.faithfulness.perturbation import Perturbation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from slidecam.faithfulness.perturbation import Answers
+    from slidecam.faithfulness.perturbation import ClassScores
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def curves(
     baseline: Tensor,
     values: NDArray[np.float32],
     steps: int | Literal["rise"] = 28,
-) -> Query[tuple[Curve, Curve]]:
+) -> Perturbation[tuple[Curve, Curve]]:
     """Return the question whose finding is (deletion, insertion) of a map on one tile.
 
     Parameters
@@ -111,9 +111,9 @@ def curves(
         # Where insertion begins, deletion has ended, and the other way round.
         yield from (torch.where(places < count, picture, baseline) for count in counts[1:-1])
 
-    def conclude(answers: Answers) -> tuple[Curve, Curve]:
-        deleted, inserted = answers.probabilities[: parts + 1], answers.probabilities[parts + 1 :]
+    def conclude(scores: ClassScores) -> tuple[Curve, Curve]:
+        deleted, inserted = scores.probabilities[: parts + 1], scores.probabilities[parts + 1 :]
         restored = np.concatenate([deleted[-1:], inserted, deleted[:1]])
         return Curve(fractions, deleted), Curve(fractions, restored)
 
-    return Query(pictures(), 2 * parts, conclude)
+    return Perturbation(pictures(), 2 * parts, conclude)

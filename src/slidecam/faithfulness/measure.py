@@ -12,7 +12,7 @@ import numpy as np
 
 from slidecam.errors import UsageError
 from slidecam.faithfulness.mapping import PREDICTED, explained_classes, maps_of_tiles
-from slidecam.faithfulness.perturbation import Witness
+from slidecam.faithfulness.perturbation import ClassScorer
 from slidecam.faithfulness.references import centre_prior, random_map
 from slidecam.faithfulness.report import (
     CENTRE,
@@ -25,7 +25,7 @@ from slidecam.faithfulness.report import (
 )
 from slidecam.faithfulness.spec import FaithfulnessSpec
 from slidecam.faithfulness.stability import max_sensitivity
-from slidecam.faithfulness.tile_measure import CHANGES, MAPS, Trial, tried
+from slidecam.faithfulness.tile_measure import CHANGES, MAPS, MeasuredTile, measure_tile
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step, result_of
 
@@ -138,9 +138,9 @@ class _Measurement:
             )
             maps[name] = found.maps
             self._note(name, found)
-        for place, trial in enumerate(self._trials(chunk)):
-            self.ledger.add(tried(trial, self._beside(maps, place, trial)))
-            yield Step("tiles", trial.number + 1, total)
+        for place, tile in enumerate(self._tiles(chunk)):
+            self.ledger.add(measure_tile(tile, self._beside(maps, place, tile)))
+            yield Step("tiles", tile.number + 1, total)
         if self.spec.wants("max-sensitivity"):
             yield from self._shake(chunk, maps)
 
@@ -174,26 +174,28 @@ class _Measurement:
         """Return the grids that random maps are drawn on."""
         return list(dict.fromkeys(one.grid for one in self.facts.values()))
 
-    def _trials(self, chunk: _Chunk) -> Iterator[Trial]:
+    def _tiles(self, chunk: _Chunk) -> Iterator[MeasuredTile]:
         pictures = normalised(chunk.pixels, self.classifier.card)
         for place, (picture, index) in enumerate(zip(pictures, chunk.classes, strict=True)):
             if chunk.masks is None:
                 mask = None
             else:
                 mask = chunk.masks[place]
-            witness = Witness(self.classifier, index, self.spec.batch)
-            yield Trial(picture, witness, chunk.first + place, mask, self.spec)
+            scorer = ClassScorer(self.classifier, index, self.spec.batch)
+            yield MeasuredTile(picture, scorer, chunk.first + place, mask, self.spec)
 
-    def _beside(self, maps: Mapping[str, Maps], place: int, trial: Trial) -> dict[str, list[Maps]]:
+    def _beside(
+        self, maps: Mapping[str, Maps], place: int, tile: MeasuredTile
+    ) -> dict[str, list[Maps]]:
         """Return one tile's maps by method, with the references', one per seed if random."""
-        seeds = [(seed, trial.number, MAPS) for seed in self.spec.seeds]
+        seeds = [(seed, tile.number, MAPS) for seed in self.spec.seeds]
         randoms = {
             random_title(grid): [random_map(seed, grid) for seed in seeds] for grid in self._grids()
         }
         return (
             {name: [found[place]] for name, found in maps.items()}
             | randoms
-            | {CENTRE: [centre_prior(trial.size)]}
+            | {CENTRE: [centre_prior(tile.size)]}
         )
 
     def _shake(self, chunk: _Chunk, maps: Mapping[str, Maps]) -> Generator[Step, None, None]:

@@ -1,4 +1,4 @@
-"""What a classifier says of a tile that was tampered with: many pictures, few at a time."""
+"""What a classifier says of a tile whose pixels were changed: many pictures, few at a time."""
 
 from __future__ import annotations
 
@@ -21,36 +21,35 @@ BATCH = 16
 """Pictures in one pass; the fastest size on a CPU."""
 
 Found = TypeVar("Found")
-Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What was said of N pictures.
+class ClassScores:
+    """What a classifier says of one class on N pictures.
 
     Attributes
     ----------
     logits, probabilities
-        (N,), of the class in question; probabilities by the card's activation.
+        (N,); probabilities by the card's activation.
     """
 
     logits: NDArray[np.float64]
     probabilities: NDArray[np.float64]
 
-    def __getitem__(self, some: slice) -> Answers:
-        return Answers(self.logits[some], self.probabilities[some])
+    def __getitem__(self, some: slice) -> ClassScores:
+        return ClassScores(self.logits[some], self.probabilities[some])
 
 
-class Ask(Protocol):
-    """Whoever answers on pictures (3, H, W), normalised, made one by one as they are needed."""
+class Scorer(Protocol):
+    """Scores pictures (3, H, W), normalised, that are made one by one as they are needed."""
 
-    def __call__(self, pictures: Iterable[Tensor]) -> Answers:
-        """Return what there is to say of the pictures, in their order."""
+    def __call__(self, pictures: Iterable[Tensor]) -> ClassScores:
+        """Return the scores of the pictures, in their order."""
 
 
 @dataclass(frozen=True)
-class Witness:
-    """A classifier that is asked about one class.
+class ClassScorer:
+    """A classifier's scores of one class.
 
     Attributes
     ----------
@@ -66,22 +65,23 @@ class Witness:
     index: int
     batch: int = BATCH
 
-    def __call__(self, pictures: Iterable[Tensor]) -> Answers:
-        """Return logits and probabilities of the class; see `Ask`."""
-        said = [self._logits(torch.stack(some)) for some in _batches(pictures, self.batch)]
-        if not said:
-            return Answers(np.zeros(0), np.zeros(0))
-        logits = torch.cat(said)
+    def __call__(self, pictures: Iterable[Tensor]) -> ClassScores:
+        """Return logits and probabilities of the class; see `Scorer`."""
+        parts = [self._logits(torch.stack(some)) for some in _batches(pictures, self.batch)]
+        if not parts:
+            return ClassScores(np.zeros(0), np.zeros(0))
+
+        logits = torch.cat(parts)
         probabilities = self.classifier.probabilities(logits)
-        return Answers(*(_column(values, self.index) for values in (logits, probabilities)))
+        return ClassScores(_column(logits, self.index), _column(probabilities, self.index))
 
     def _logits(self, pictures: Tensor) -> Tensor:
         return self.classifier.run_normalised(pictures, gradients=False).logits.detach()
 
 
 @dataclass(frozen=True, eq=False)
-class Query(Generic[Found]):
-    """Pictures to ask about, and what is to be made of the answers.
+class Perturbation(Generic[Found]):
+    """Changed pictures of one tile, and what is concluded from their scores.
 
     Attributes
     ----------
@@ -90,26 +90,23 @@ class Query(Generic[Found]):
     count
         How many there are.
     conclude
-        Makes a finding of their answers.
+        Makes a finding of their scores.
     """
 
     pictures: Iterable[Tensor]
     count: int
-    conclude: Callable[[Answers], Found]
-
-    def then(self, tell: Callable[[Found], Told]) -> Query[Told]:
-        """Return the same question, of whose finding something else is made."""
-        return Query(self.pictures, self.count, lambda answers: tell(self.conclude(answers)))
+    conclude: Callable[[ClassScores], Found]
 
 
-def answered(ask: Ask, queries: Sequence[Query[Found]]) -> list[Found]:
-    """Return the findings of several queries, whose pictures share batches."""
-    answers = ask(chain.from_iterable(query.pictures for query in queries))
-    ends = np.cumsum([query.count for query in queries]).tolist()
-    return [
-        query.conclude(answers[end - query.count : end])
-        for query, end in zip(queries, ends, strict=True)
-    ]
+def run_all(score: Scorer, perturbations: Sequence[Perturbation[Found]]) -> list[Found]:
+    """Return the findings of several perturbations, whose pictures share batches."""
+    scores = score(chain.from_iterable(one.pictures for one in perturbations))
+    found = []
+    start = 0
+    for one in perturbations:
+        found.append(one.conclude(scores[start : start + one.count]))
+        start += one.count
+    return found
 
 
 def _batches(pictures: Iterable[Tensor], size: int) -> Iterator[list[Tensor]]:

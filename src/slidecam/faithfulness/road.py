@@ -15,7 +15,7 @@ from scipy.sparse.linalg import splu
 
 from slidecam.errors import UsageError
 from slidecam.faithfulness.mapping import ranks
-from slidecam.faithfulness.perturbation import Query
+from slidecam.faithfulness.perturbation import Perturbation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from slidecam.faithfulness.perturbation import Answers
+    from slidecam.faithfulness.perturbation import ClassScores
 
 NEIGHBOURS = (
     ((0, 1), 1 / 6), ((0, -1), 1 / 6), ((1, 0), 1 / 6), ((-1, 0), 1 / 6),
@@ -59,7 +59,7 @@ class RoadSpec:
 
 def road(
     picture: Tensor, values: NDArray[np.float32], spec: RoadSpec, rng: np.random.Generator
-) -> Query[float]:
+) -> Perturbation[float]:
     """Return the question whose finding is ROAD's combined score of a map on one tile.
 
     Large is good.
@@ -91,11 +91,11 @@ def road(
     def pictures() -> Iterator[Tensor]:
         return (imputed(picture, mask, spec.noise, rng) for mask in removed)
 
-    def conclude(answers: Answers) -> float:
-        least, most = np.split(answers.probabilities, 2)
+    def conclude(scores: ClassScores) -> float:
+        least, most = np.split(scores.probabilities, 2)
         return float((least - most).mean() / 2)
 
-    return Query(pictures(), len(removed), conclude)
+    return Perturbation(pictures(), len(removed), conclude)
 
 
 def imputed(

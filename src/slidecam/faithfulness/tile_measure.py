@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from slidecam.faithfulness.correlation import (
 from slidecam.faithfulness.curves import Curve, curves
 from slidecam.faithfulness.localisation import dice, energy, pointing
 from slidecam.faithfulness.mapping import enlarged
-from slidecam.faithfulness.perturbation import Query, answered
+from slidecam.faithfulness.perturbation import Perturbation, run_all
 from slidecam.faithfulness.road import road
 from slidecam.faithfulness.spec import PIXEL_CORRELATION, FaithfulnessSpec
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slidecam.faithfulness.correlation import Drops
-    from slidecam.faithfulness.perturbation import Ask
+    from slidecam.faithfulness.perturbation import Scorer
 
     Map = NDArray[np.float32]
     Key = tuple[str, str]
@@ -43,17 +43,17 @@ To NumPy, seeds (1, 2) and (1, 2, 0) are one.
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
-    """A tile, and who is asked about it.
+class MeasuredTile:
+    """A tile, and the scores of its class.
 
     Attributes
     ----------
     picture
         (3, H, W), normalised.
-    ask
-        The classifier, about the class in question.
+    score
+        Of the class in question, on any pictures.
     number
-        The tile's place among all, which random draws hang on.
+        The tile's place among all, on which random draws depend.
     mask
         (H, W), where the class is, or None if nobody drew it.
     spec
@@ -61,7 +61,7 @@ class Trial:
     """
 
     picture: Tensor
-    ask: Ask
+    score: Scorer
     number: int
     mask: NDArray[np.bool_] | None
     spec: FaithfulnessSpec
@@ -105,59 +105,59 @@ class TileFindings:
         self.values.setdefault((method, measure), []).append(result)
 
 
-def tried(trial: Trial, maps: Mapping[str, Sequence[Map]]) -> TileFindings:
+def measure_tile(tile: MeasuredTile, maps: Mapping[str, Sequence[Map]]) -> TileFindings:
     """Return what is found of maps on one tile.
 
     Parameters
     ----------
-    trial
-        The tile. What is lost with subsets of it is asked once for all maps.
+    tile
+        What is lost with subsets of it is computed once for all maps.
     maps
         By method: one map (h, w), or one for each seed.
     """
-    found, lost = TileFindings(), _lost(trial)
+    found = TileFindings()
+    lost = _losses_of_subsets(tile)
     for method, grids in maps.items():
-        full = [enlarged(grid, trial.size) for grid in grids]
-        queries = [query for values in full for query in _ordered_queries(values, trial)]
-        results = [
-            *_correlations(full, lost, trial.spec.correlation.cells),
-            *(pair for told in answered(trial.ask, queries) for pair in told.items()),
-            *(pair for values in full for pair in _localised(values, trial).items()),
-        ]
-        for measure, result in results:
+        full = [enlarged(grid, tile.size) for grid in grids]
+        for measure, value in _correlations(full, lost, tile.spec.correlation.cells):
+            found.add(method, measure, value)
+        for measure, result in _in_order(full, tile):
             found.add(method, measure, result)
+        for values in full:
+            for measure, value in _localised(values, tile):
+                found.add(method, measure, value)
     return found
 
 
-def _lost(trial: Trial) -> dict[str, list[Drops]]:
+def _losses_of_subsets(tile: MeasuredTile) -> dict[str, list[Drops]]:
     """Return by measure what is lost with random subsets, for each seed."""
-    asked = [pair for seed in trial.spec.seeds for pair in _subset_queries(trial, seed)]
+    names: list[str] = []
+    perturbations: list[Perturbation[Drops]] = []
+    for seed in tile.spec.seeds:
+        for name, perturbation in _subsets(tile, seed):
+            names.append(name)
+            perturbations.append(perturbation)
+
     found: dict[str, list[Drops]] = {}
-    for (name, _query), drops in zip(
-        asked, answered(trial.ask, [query for _name, query in asked]), strict=True
-    ):
+    for name, drops in zip(names, run_all(tile.score, perturbations), strict=True):
         found.setdefault(name, []).append(drops)
     return found
 
 
-def _subset_queries(trial: Trial, seed: int) -> list[tuple[str, Query[Drops]]]:
-    spec, wants = trial.spec.correlation, trial.spec.wants
-    baseline, rng = trial.baselines[spec.baseline], trial.rng(seed, SUBSETS)
-    if wants("correlation"):
-        asked = [("correlation", spec.size, spec.runs)]
-    else:
-        asked = []
+def _subsets(tile: MeasuredTile, seed: int) -> Iterator[tuple[str, Perturbation[Drops]]]:
+    """Yield each measure's perturbation by random subsets under a seed."""
+    spec, wants = tile.spec.correlation, tile.spec.wants
+    baseline, rng = tile.baselines[spec.baseline], tile.rng(seed, SUBSETS)
+    sizes = {"correlation": (spec.size, spec.runs)} if wants("correlation") else {}
     if wants("sensitivity-n"):
-        asked += [(f"sensitivity-n:{size}", size, spec.sensitivity_runs) for size in spec.sizes]
-    queries = [
-        (name, cell_drops(trial.picture, spec, baseline, size, runs, rng))
-        for name, size, runs in asked
-    ]
-    if wants(PIXEL_CORRELATION) and (spec.quantus_compat or PIXEL_CORRELATION in trial.spec.named):
-        queries.append(
-            (PIXEL_CORRELATION, value_drops(trial.picture, spec.runs, trial.rng(seed, PIXELS)))
-        )
-    return queries
+        for size in spec.sizes:
+            sizes[f"sensitivity-n:{size}"] = (size, spec.sensitivity_runs)
+
+    for name, (size, runs) in sizes.items():
+        yield name, cell_drops(tile.picture, spec, baseline, size, runs, rng)
+    if wants(PIXEL_CORRELATION) and (spec.quantus_compat or PIXEL_CORRELATION in tile.spec.named):
+        pixels = value_drops(tile.picture, spec.runs, tile.rng(seed, PIXELS))
+        yield PIXEL_CORRELATION, pixels
 
 
 def _correlations(
@@ -166,44 +166,56 @@ def _correlations(
     """Yield correlations by measure for each seed, for sensitivity-n also their mean over sizes."""
     sizes: list[list[float]] = []
     for name, drops in lost.items():
-        parts = [
-            parts_of_values(values) if name == PIXEL_CORRELATION else parts_of_cells(values, cells)
-            for values in full
-        ]
+        if name == PIXEL_CORRELATION:
+            parts = list(map(parts_of_values, full))
+        else:
+            parts = [parts_of_cells(values, cells) for values in full]
         # A method has one map for all seeds, the random map has one for each.
-        several = parts if len(parts) > 1 else parts * len(drops)
-        values = [one.correlation(part) for one, part in zip(drops, several, strict=True)]
-        sizes += [values] if name.startswith("sensitivity-n") else []
-        yield from ((name, value) for value in values)
-    yield from (("sensitivity-n", float(value)) for value in (np.mean(sizes, 0) if sizes else ()))
+        if len(parts) == 1:
+            parts *= len(drops)
+
+        values = [one.correlation(part) for one, part in zip(drops, parts, strict=True)]
+        if name.startswith("sensitivity-n"):
+            sizes.append(values)
+        for value in values:
+            yield name, value
+
+    if sizes:
+        for mean in np.mean(sizes, 0):
+            yield "sensitivity-n", float(mean)
 
 
-def _ordered_queries(values: Map, trial: Trial) -> Iterator[Query[dict[str, float | Curve]]]:
-    """Yield what is asked in the order of a map: curves on each baseline, and ROAD."""
-    spec = trial.spec
-    for name in spec.curves.baselines if spec.wants("deletion", "insertion") else ():
-        yield curves(trial.picture, trial.baselines[name], values, spec.curves.steps).then(
-            partial(_both, name, spec)
-        )
-    if spec.wants("road"):
-        rng = trial.rng(spec.seeds[0], NOISE)
-        yield road(trial.picture, values, spec.road, rng).then(lambda score: {"road": score})
+def _in_order(full: Sequence[Map], tile: MeasuredTile) -> Iterator[tuple[str, float | Curve]]:
+    """Yield what is found in the order of maps: curves on each baseline, and ROAD."""
+    measures: list[tuple[str, ...]] = []
+    perturbations: list[Perturbation[Any]] = []
+    spec = tile.spec
+    for values in full:
+        if spec.wants("deletion", "insertion"):
+            for name in spec.curves.baselines:
+                baseline = tile.baselines[name]
+                measures.append((f"deletion:{name}", f"insertion:{name}"))
+                perturbations.append(curves(tile.picture, baseline, values, spec.curves.steps))
+        if spec.wants("road"):
+            rng = tile.rng(spec.seeds[0], NOISE)
+            measures.append(("road",))
+            perturbations.append(road(tile.picture, values, spec.road, rng))
+
+    for names, found in zip(measures, run_all(tile.score, perturbations), strict=True):
+        results = found if isinstance(found, tuple) else (found,)
+        for name, result in zip(names, results, strict=True):
+            if spec.wants(name.partition(":")[0]):
+                yield name, result
 
 
-def _both(
-    baseline: str, spec: FaithfulnessSpec, found: tuple[Curve, Curve]
-) -> dict[str, float | Curve]:
-    pairs = zip(("deletion", "insertion"), found, strict=True)
-    return {f"{name}:{baseline}": curve for name, curve in pairs if spec.wants(name)}
-
-
-def _localised(values: Map, trial: Trial) -> dict[str, float]:
-    if trial.mask is None:
-        return {}
-    mask, spec = trial.mask, trial.spec.localisation
-    found = {
-        "pointing": pointing(values, mask, spec.tolerance),
-        "energy": energy(values, mask),
-        "dice": dice(values, mask, spec.threshold),
-    }
-    return {name: value for name, value in found.items() if trial.spec.wants(name)}
+def _localised(values: Map, tile: MeasuredTile) -> Iterator[tuple[str, float]]:
+    """Yield how a map lies to the mask, where there is one."""
+    if tile.mask is None:
+        return
+    spec = tile.spec.localisation
+    if tile.spec.wants("pointing"):
+        yield "pointing", pointing(values, tile.mask, spec.tolerance)
+    if tile.spec.wants("energy"):
+        yield "energy", energy(values, tile.mask)
+    if tile.spec.wants("dice"):
+        yield "dice", dice(values, tile.mask, spec.threshold)

@@ -144,10 +144,10 @@ def _row(one: Finding, *, reference: bool) -> dict[str, Any]:
 def _method(report: FaithfulnessReport, name: str) -> dict[str, Any]:
     one = next(method for method in report.methods if method.name == name)
     if one.reference:
-        told = {}
+        facts = {}
     else:
-        told = {"random": one.random, "passes": one.passes, "facts": dict(one.facts)}
-    return {"name": name, "reference": one.reference, **told}
+        facts = {"random": one.random, "passes": one.passes, "facts": dict(one.facts)}
+    return {"name": name, "reference": one.reference, **facts}
 
 
 def _number(value: float) -> float | None:

@@ -73,12 +73,12 @@ def match_classes(
     ]
     if len(card.class_names) == 1:
         return _one_class(pictures, card, meant, used)
-    strangers = [name for name in dict.fromkeys(used) if name not in card.class_names]
-    if strangers:
+    unknown = [name for name in dict.fromkeys(used) if name not in card.class_names]
+    if unknown:
         raise DataSetError(
-            f"{pictures.root}: the data have a class {strangers[0]!r} that {card.name} does not"
+            f"{pictures.root}: the data have a class {unknown[0]!r} that {card.name} does not"
             f" know; it knows {', '.join(card.class_names)}.",
-            f"Say which it is with --map {strangers[0]}=CLASS, or leave these pictures out.",
+            f"Say which it is with --map {unknown[0]}=CLASS, or leave these pictures out.",
         )
     places = np.array(
         [card.class_names.index(name) if name in card.class_names else -1 for name in meant]

@@ -39,11 +39,11 @@ class Pooling:
 
     def __str__(self) -> str:
         """Return it in words."""
-        told = {
+        texts = {
             "mean": "mean over the classified slices",
             "max": "each class's most probable slice",
         }
-        return told.get(self.kind, f"mean of each class's {self.k} most probable slices")
+        return texts.get(self.kind, f"mean of each class's {self.k} most probable slices")
 
     def pool(self, probabilities: NDArray[np.float32], *, exclusive: bool) -> NDArray[np.float64]:
         """Return the volume's probabilities, float64, (classes,); NaN where no slice has any.

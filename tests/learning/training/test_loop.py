@@ -17,8 +17,8 @@ from slidecam.errors import RecipeError
 from slidecam.learning.recipes.tables import TrainSpec
 from slidecam.learning.training.loop import (
     Learner,
-    Lessons,
     Progress,
+    Samples,
     epoch_batches,
     learner_for,
     logits_of,
@@ -52,11 +52,11 @@ class Rows:
         return self.vectors[rows]
 
 
-def lessons(count: int = 41) -> Lessons:
+def samples(count: int = 41) -> Samples:
     labels = np.arange(count) % 5 // 2  # 2 : 2 : 1
     vectors = torch.randn((count, 6), generator=torch.Generator().manual_seed(1))
     vectors[torch.arange(count), labels] += 2
-    return Lessons(Rows(vectors), labels, np.arange(count - 9), np.arange(count - 9, count), 3)
+    return Samples(Rows(vectors), labels, np.arange(count - 9), np.arange(count - 9, count), 3)
 
 
 def network() -> nn.Module:
@@ -65,9 +65,9 @@ def network() -> nn.Module:
 
 
 def learner(
-    spec: TrainSpec, given: Lessons | None = None, model: nn.Module | None = None
+    spec: TrainSpec, given: Samples | None = None, model: nn.Module | None = None
 ) -> Learner:
-    return learner_for(model or network(), spec, given or lessons(), CPU)
+    return learner_for(model or network(), spec, given or samples(), CPU)
 
 
 def weights(of: Learner) -> torch.Tensor:
@@ -75,21 +75,21 @@ def weights(of: Learner) -> torch.Tensor:
 
 
 def test_an_epoch_sees_every_training_picture_once_and_no_other() -> None:
-    given = lessons()
+    given = samples()
     result_of(train_epoch(learner(TrainSpec(batch=7), given), given, Progress()))
     assert isinstance(given.inputs, Rows)
     assert sorted(given.inputs.asked) == given.train.tolist()
 
 
 def test_oversampling_shows_every_class_as_often() -> None:
-    given = lessons()
+    given = samples()
     rows = np.concatenate(epoch_batches(given, TrainSpec(batch=7, balance="oversample"), 0))
     counts = np.bincount(given.labels[rows])
     assert set(counts) == {np.bincount(given.labels[given.train]).max()}
 
 
 def test_orders_differ_between_epochs_and_seeds_and_not_between_calls() -> None:
-    given = lessons()
+    given = samples()
 
     def order(epoch: int, seed: int) -> list[int]:
         return [
@@ -102,10 +102,10 @@ def test_orders_differ_between_epochs_and_seeds_and_not_between_calls() -> None:
 
 
 def test_a_last_batch_of_one_is_left_out_and_steps_are_counted() -> None:
-    assert [len(rows) for rows in epoch_batches(lessons(42), TrainSpec(batch=16), 0)] == [16, 16]
-    assert [len(rows) for rows in epoch_batches(lessons(41), TrainSpec(batch=16), 0)] == [16, 16]
-    assert [len(rows) for rows in epoch_batches(lessons(43), TrainSpec(batch=16), 0)] == [16, 16, 2]
-    assert len(epoch_batches(lessons(41), TrainSpec(batch=4, steps=2), 0)) == 2
+    assert [len(rows) for rows in epoch_batches(samples(42), TrainSpec(batch=16), 0)] == [16, 16]
+    assert [len(rows) for rows in epoch_batches(samples(41), TrainSpec(batch=16), 0)] == [16, 16]
+    assert [len(rows) for rows in epoch_batches(samples(43), TrainSpec(batch=16), 0)] == [16, 16, 2]
+    assert len(epoch_batches(samples(41), TrainSpec(batch=4, steps=2), 0)) == 2
 
 
 def test_a_step_is_torch_s_own() -> None:
@@ -127,7 +127,7 @@ def test_a_step_is_torch_s_own() -> None:
 
 
 def test_training_learns() -> None:
-    given = lessons(400)
+    given = samples(400)
     pupil, progress = learner(TrainSpec(optimizer="adam", lr=0.02, batch=32), given), Progress()
     before = validate(pupil, given)
     for _epoch in range(8):
@@ -141,7 +141,7 @@ def test_training_learns() -> None:
 def test_equal_seeds_give_equal_weights_whatever_was_drawn_before(
     changes: dict[str, object],
 ) -> None:
-    given = lessons()
+    given = samples()
     spec = replace(TrainSpec(batch=8, lr=0.01), **changes)  # type: ignore[arg-type]
     pupils = [learner(spec, given) for _time in range(3)]
     for number, pupil in enumerate(pupils):
@@ -152,7 +152,7 @@ def test_equal_seeds_give_equal_weights_whatever_was_drawn_before(
 
 
 def test_global_chance_is_left_alone() -> None:
-    given = lessons()
+    given = samples()
     work = train_epoch(learner(TrainSpec(mixup=0.2), given), given, Progress())
     torch.manual_seed(3)
     expected = torch.rand(4)
@@ -163,7 +163,7 @@ def test_global_chance_is_left_alone() -> None:
 
 
 def test_a_loss_that_runs_away_names_epoch_step_and_remedy() -> None:
-    given = lessons()
+    given = samples()
     pupil = learner(TrainSpec(batch=8), given)
     torch.nn.init.constant_(next(pupil.running.parameters()), math.nan)
     with pytest.raises(RecipeError, match=r"epoch 4, step 1, the loss is nan") as caught:
@@ -172,7 +172,7 @@ def test_a_loss_that_runs_away_names_epoch_step_and_remedy() -> None:
 
 
 def test_validation_uses_averaged_weights_and_gives_back_the_others() -> None:
-    given = lessons()
+    given = samples()
     pupil = learner(TrainSpec(ema=0.9, lr=0.05, batch=8), given)
     result_of(train_epoch(pupil, given, Progress()))
     own = weights(pupil)
@@ -191,7 +191,7 @@ def replace_average(pupil: Learner) -> Learner:
 
 
 def test_without_a_validation_part_there_are_no_figures_and_the_last_epoch_is_best() -> None:
-    given = replace(lessons(), val=np.arange(0))
+    given = replace(samples(), val=np.arange(0))
     assert validate(learner(TrainSpec(), given), given) == {}
     progress = Progress()
     assert all(progress.note({"train_loss": loss}, "loss") for loss in (1.0, 2.0, 3.0))

@@ -107,11 +107,11 @@ def _columns(
 
     One column for two classes, and none for a class it has not seen.
     """
-    told = decisions
+    scores = decisions
     if decisions.ndim == 1:
-        told = np.stack([-decisions, decisions], 1) / 2
-    columns = np.full((len(told), classes), told.min() - 1)
-    columns[:, known] = told
+        scores = np.stack([-decisions, decisions], 1) / 2
+    columns = np.full((len(scores), classes), scores.min() - 1)
+    columns[:, known] = scores
     return columns.astype(np.float32)
 
 
@@ -204,7 +204,7 @@ def write_protocols(folder: Path, protocols: Protocols) -> None:
         with replacing(folder / "figures" / file_name(name)) as fresh:
             picture.save(fresh, format="PNG")
     rows = [
-        (name, MEANINGS[name], [_told(evaluation.figures[column]) for column in COLUMNS])
+        (name, MEANINGS[name], [_described(evaluation.figures[column]) for column in COLUMNS])
         for name, evaluation in protocols.evaluations.items()
     ]
     write_page(
@@ -246,7 +246,7 @@ def _pictures(protocols: Protocols) -> Iterator[tuple[str, Image.Image]]:
             yield f"t-SNE, {name}", scatter_figure(plane.points, plane.labels, names, colors)
 
 
-def _told(figure: Figure) -> tuple[str, str]:
+def _described(figure: Figure) -> tuple[str, str]:
     """Return a figure and its interval in words."""
     value, ends = figure.value, figure.interval
     return (

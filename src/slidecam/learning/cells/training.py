@@ -127,7 +127,7 @@ def train_graph_bundle(
         network.cpu().load_state_dict(result.state, strict=False)
         folder.clear()
         write_plan(folder, recipe, pictures)
-        finished = _calibrated(_told(card, recipe, pictures, call, result), result)
+        finished = _calibrated(_facts(card, recipe, pictures, call, result), result)
         bundle = save_bundle(folder.bundle, finished, network, overwrite=True)
         return (yield from _conclude(folder, bundle, pictures, cells, result))
 
@@ -188,7 +188,7 @@ def _calibrated(card: Card, result: GraphResult) -> Card:
     return replace(card, temperature=fit_temperature(val.logits, val.labels).temperature)
 
 
-def _told(
+def _facts(
     card: Card, recipe: Recipe, pictures: PictureSet, call: TrainingCall, result: GraphResult
 ) -> Card:
     """Return the card with its provenance."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class Dataset:
     """What a training learns from and is measured on.
 
     Attributes
@@ -46,7 +46,7 @@ class Material:
     duplicates: Duplicates | None = None
 
 
-def material_for(data: Path, spec: DataSpec) -> Generator[Step, None, Material]:
+def dataset_for(data: Path, spec: DataSpec) -> Generator[Step, None, Dataset]:
     """Return the pictures in ``data``, each seen to open, in the parts that a recipe asks for.
 
     Raises
@@ -64,12 +64,12 @@ def material_for(data: Path, spec: DataSpec) -> Generator[Step, None, Material]:
         raise DataSetError(
             f"{data}: there is no picture to train on.", "Put some into a part called train."
         )
-    return Material(limited, found.duplicates_of(parted))
+    return Dataset(limited, found.duplicates_of(parted))
 
 
 def folds_for(
     data: Path, spec: DataSpec, count: int, repeats: int
-) -> Generator[Step, None, tuple[Material, ...]]:
+) -> Generator[Step, None, tuple[Dataset, ...]]:
     """Return the pictures in ``data`` in as many partings as folds, each tested on another fold.
 
     The validation part, the recipe's share of what is not tested, is taken from the training part:
@@ -78,13 +78,13 @@ def folds_for(
     Raises
     ------
     DataSetError
-        As for `material_for`; and if a class has fewer pictures, or patients, than there are folds.
+        As for `dataset_for`; and if a class has fewer pictures, or patients, than there are folds.
     """
     check_folds(read_picture_set(data, spec.reading), count)
     found = yield from _looked_through(data, spec)
     share = spec.val / (spec.train + spec.val)
     parted = list(map(found.kept, folds(found.pictures, count, spec.split_seed, repeats, share)))
-    return tuple(Material(each, found.duplicates_of(each)) for each in parted)
+    return tuple(Dataset(each, found.duplicates_of(each)) for each in parted)
 
 
 def content_digest(pictures: PictureSet) -> str:

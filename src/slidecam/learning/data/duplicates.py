@@ -47,7 +47,7 @@ ROWS_AT_ONCE = 256
 HELD_OUT: tuple[Part, ...] = ("test", "val", "train", "")
 """In which part a picture stays that is in more than one."""
 
-TOLD = 5
+NAMED = 5
 """Clusters that a record lists in full."""
 
 
@@ -131,18 +131,22 @@ class Duplicates:
 
     def sentences(self) -> tuple[str, ...]:
         """Return what a person should be told; nothing where there are no duplicates."""
-        told = [
-            (len(self.clusters), "In the data more than once", self.clusters),
-            (len(self.across), "In more than one part", self.across),
-            (len(self.disputed), "In more than one class", self.disputed),
-        ]
+        kinds = {
+            "In the data more than once": self.clusters,
+            "In more than one part": self.across,
+            "In more than one class": self.disputed,
+        }
         return tuple(
-            f"{what} ({count}): {self._told(clusters)}." for count, what, clusters in told if count
+            f"{kind} ({len(clusters)}): {self._described(clusters)}."
+            for kind, clusters in kinds.items()
+            if clusters
         )
 
-    def _told(self, clusters: Sequence[Sequence[int]]) -> str:
-        some = "; ".join(" = ".join(names) for names in self.names(clusters[:TOLD]))
-        return some + (f" and {len(clusters) - TOLD} more" if len(clusters) > TOLD else "")
+    def _described(self, clusters: Sequence[Sequence[int]]) -> str:
+        text = "; ".join(map(" = ".join, self.names(clusters[:NAMED])))
+        if len(clusters) > NAMED:
+            text += f" and {len(clusters) - NAMED} more"
+        return text
 
 
 def find_duplicates(

@@ -190,10 +190,10 @@ def _check_classes(path: Path, found: Sequence[str], fewest: int) -> None:
 def _assembled(root: Path, rows: Sequence[FoundPicture], spec: PictureSpec) -> PictureSet:
     found = sorted({row.label for row in rows})
     names = spec.class_names or tuple(found)
-    stranger = next((row for row in rows if row.label not in names), None)
-    if stranger is not None:
+    unknown = next((row for row in rows if row.label not in names), None)
+    if unknown is not None:
         raise DataSetError(
-            f"{stranger.path}: its class {stranger.label!r} is none of {', '.join(names)}.",
+            f"{unknown.path}: its class {unknown.label!r} is none of {', '.join(names)}.",
             "Rename or remove it, or name it among the classes.",
         )
     place = {name: index for index, name in enumerate(names)}
@@ -211,22 +211,22 @@ def _checked(path: Path, pictures: PictureSet, notes: Sequence[str]) -> PictureS
     """Refuse parts that know other classes than the training; note what is merely missing."""
     if not pictures.is_split:
         return replace(pictures, notes=tuple(notes))
-    told = list(notes)
+    collected = list(notes)
     trained = {name for name, count in pictures.part("train").counts().items() if count}
     for part in ("val", "test"):
         counts = pictures.part(part).counts()
-        strangers = [
+        unknown = [
             name for name, count in counts.items() if count and trained and name not in trained
         ]
-        if strangers:
+        if unknown:
             raise DataSetError(
-                f"{path}: {part} has pictures of {strangers[0]!r}, and train has none.",
+                f"{path}: {part} has pictures of {unknown[0]!r}, and train has none.",
                 f"Train has {', '.join(sorted(trained))}; name the classes alike in every part.",
             )
         missing = [name for name, count in counts.items() if not count and name in trained]
         if missing and any(counts.values()):
-            told.append(f"{part} has no picture of {', '.join(missing)}, which train has.")
-    return replace(pictures, notes=(*told, *_shared_groups(pictures)))
+            collected.append(f"{part} has no picture of {', '.join(missing)}, which train has.")
+    return replace(pictures, notes=(*collected, *_shared_groups(pictures)))
 
 
 def _shared_groups(pictures: PictureSet) -> Iterator[str]:

@@ -57,9 +57,9 @@ class SplitSpec:
     def __post_init__(self) -> None:
         shares = self.shares
         if min(shares) < 0 or self.train <= 0 or not abs(sum(shares) - 1) < NEARLY:
-            told = " + ".join(f"{share:g}" for share in shares)
+            note = " + ".join(f"{share:g}" for share in shares)
             raise DataSetError(
-                f"train, val and test are {told} of the data.",
+                f"train, val and test are {note} of the data.",
                 "Pass shares that add up to 1, that of train above 0.",
             )
 
@@ -86,12 +86,12 @@ def split(pictures: PictureSet, spec: SplitSpec) -> PictureSet:
         return pictures
     parted = _with_val(pictures, spec)
     taken, given = len(parted.part("val")), len(pictures.part("train"))
-    told = (
+    note = (
         f"The data have no validation part: {taken} of the {given} pictures to train on are taken"
         " for it"
     )
     if taken:
-        return parted.with_parts(parted.parts, f"{told} (data.val = 0 keeps them).")
+        return parted.with_parts(parted.parts, f"{note} (data.val = 0 keeps them).")
     return parted
 
 
@@ -117,30 +117,30 @@ def _parted(
     for row, place in zip(rows.tolist(), places.tolist(), strict=True):
         parts[row] = PARTS[place]
     parted = pictures.with_parts(parts)
-    told = (
+    note = (
         *_missing(parted, shares),
         *_empty(parted, chosen if by_group else chosen.with_groups(None), shares),
     )
-    return parted.with_parts(parts, *told)
+    return parted.with_parts(parts, *note)
 
 
 def _missing(pictures: PictureSet, shares: NDArray[np.float64]) -> Iterator[str]:
     """Refuse a training part that lacks a class; tell of the others."""
     present = {name for name, count in pictures.counts().items() if count}
     for part, share in zip(PARTS, shares, strict=True):
-        lacks = [
+        missing = [
             name
             for name, count in pictures.part(part).counts().items()
             if not count and name in present
         ]
-        if lacks and part == "train":
+        if missing and part == "train":
             raise DataSetError(
-                f"{pictures.root}: no picture of {lacks[0]!r} is left to train on.",
+                f"{pictures.root}: no picture of {missing[0]!r} is left to train on.",
                 "Add pictures (of other patients), try another seed, or say which part each picture"
                 " is in.",
             )
-        if lacks and share and len(pictures.part(part)):
-            yield f"{part} has no picture of {', '.join(lacks)}: there are too few to go round."
+        if missing and share and len(pictures.part(part)):
+            yield f"{part} has no picture of {', '.join(missing)}: there are too few to go round."
 
 
 def _empty(pictures: PictureSet, dealt: PictureSet, shares: NDArray[np.float64]) -> Iterator[str]:
@@ -198,16 +198,16 @@ def _whole(
     wanted: NDArray[np.float64], total: int, shares: NDArray[np.float64]
 ) -> NDArray[np.int64]:
     """Return whole counts near ``wanted`` that add up to ``total``, none 0 if there is enough."""
-    asked = shares > 0
-    if total >= asked.sum():
-        floor = asked.astype(np.int64)
+    used = shares > 0
+    if total >= used.sum():
+        floor = used.astype(np.int64)
     else:
         floor = np.zeros(len(shares), np.int64)
-    counts = np.maximum(np.floor(wanted).astype(np.int64), floor) * asked
+    counts = np.maximum(np.floor(wanted).astype(np.int64), floor) * used
     while counts.sum() != total:
         step = 1 if counts.sum() < total else -1
-        lacking = np.where(asked & (counts + step >= floor), (wanted - counts) * step, -np.inf)
-        counts[int(np.argmax(lacking))] += step
+        gain = np.where(used & (counts + step >= floor), (wanted - counts) * step, -np.inf)
+        counts[int(np.argmax(gain))] += step
     return counts
 
 
@@ -233,12 +233,12 @@ def _dealt(
 ) -> NDArray[np.int64]:
     """Give each group to the part that it brings nearest to its shares of the classes."""
     places = np.zeros(len(counts), np.int64)
-    lacking = np.repeat(shares[:, None], counts.shape[1], axis=1)
+    gain = np.repeat(shares[:, None], counts.shape[1], axis=1)
     for group in order:
-        gain = ((lacking**2) - (lacking - counts[group]) ** 2).sum(axis=1)
+        gain = ((gain**2) - (gain - counts[group]) ** 2).sum(axis=1)
         best = int(np.argmax(np.where(shares > 0, gain, -np.inf)))
         places[group] = best
-        lacking[best] -= counts[group]
+        gain[best] -= counts[group]
     return places
 
 
@@ -250,20 +250,20 @@ def _improved(
     That ends, since each move does.
     """
     places = places.copy()
-    lacking = np.repeat(shares[:, None], counts.shape[1], axis=1)
-    np.subtract.at(lacking, places, counts)
+    gain = np.repeat(shares[:, None], counts.shape[1], axis=1)
+    np.subtract.at(gain, places, counts)
     moved = True
     while moved:
         moved = False
         for group, count in enumerate(counts):
             here = places[group]
-            loss = (lacking[here] ** 2).sum() - ((lacking[here] + count) ** 2).sum()
-            gain = (lacking**2).sum(axis=1) - ((lacking - count) ** 2).sum(axis=1) + loss
+            loss = (gain[here] ** 2).sum() - ((gain[here] + count) ** 2).sum()
+            gain = (gain**2).sum(axis=1) - ((gain - count) ** 2).sum(axis=1) + loss
             gain[here] = 0
             best = int(np.argmax(np.where(shares > 0, gain, -np.inf)))
             if gain[best] > NEARLY**2:
-                lacking[here] += count
-                lacking[best] -= count
+                gain[here] += count
+                gain[best] -= count
                 places[group], moved = best, True
     return places
 

@@ -49,7 +49,7 @@ MEASURED: Mapping[Part, str] = {"val": "validation part", "test": "test part"}
 
 
 def measured(
-    bundle: Bundle, material: Material, history: Sequence[Mapping[str, Any]], call: TrainingCall
+    bundle: Bundle, dataset: Dataset, history: Sequence[Mapping[str, Any]], call: TrainingCall
 ) -> Generator[Step, None, tuple[Bundle, dict[Part, Evaluation]]]:
     """Measure a bundle on the validation and the test part, as inference runs it.
 
@@ -60,7 +60,7 @@ def measured(
         found, by part. The reports are in ``evaluation/val`` and ``evaluation/test`` of the
         training's folder.
     """
-    folder, pictures = TrainingFolder(call.out), material.pictures
+    folder, pictures = TrainingFolder(call.out), dataset.pictures
     classifier = bundle.classifier(device_for(call.device))
     found: dict[Part, Evaluation] = {}
     for part in MEASURED:
@@ -73,25 +73,25 @@ def measured(
     card = replace(bundle.card, provenance={**bundle.card.provenance, "measured": figures})
     finished = save_bundle(bundle.path, card, bundle.network(), overwrite=True)
     for part, evaluation in found.items():
-        told = replace(evaluation, bundle=finished.digest)
+        sealed = replace(evaluation, bundle=finished.digest)
         if call.pages:
             background = background_of(
-                material, history, f"{MEASURED[part]} of {pictures.root.name}", card.name
+                dataset, history, f"{MEASURED[part]} of {pictures.root.name}", card.name
             )
-            write_evaluation(told, folder.evaluation / part, background)
+            write_evaluation(sealed, folder.evaluation / part, background)
         else:
-            write_record(told, folder.evaluation / part / RECORD)
-            write_predictions(told, folder.evaluation / part / TABLE)
-    if material.duplicates is not None:
-        write_json(folder.duplicates, material.duplicates.record())
+            write_record(sealed, folder.evaluation / part / RECORD)
+            write_predictions(sealed, folder.evaluation / part / TABLE)
+    if dataset.duplicates is not None:
+        write_json(folder.duplicates, dataset.duplicates.record())
     return finished, found
 
 
 def background_of(
-    material: Material, history: Sequence[Mapping[str, Any]], data: str, title: str
+    dataset: Dataset, history: Sequence[Mapping[str, Any]], data: str, title: str
 ) -> Background:
     """Return what a report tells beside its figures."""
-    pictures, duplicates = material.pictures, material.duplicates
+    pictures, duplicates = dataset.pictures, dataset.duplicates
     facts = {"Pictures": ", ".join(f"{len(pictures.part(part))} {part}" for part in PARTS)}
     facts["Patients or slides"] = (
         "not known" if pictures.groups is None else str(len(set(pictures.groups)))
@@ -112,7 +112,7 @@ ALL = "Every picture is measured: nothing tells that one of them was learnt from
 
 
 @dataclass(frozen=True)
-class ExaminationSpec:
+class BundleEvaluationSpec:
     """What a bundle is measured on, and how.
 
     Attributes
@@ -134,8 +134,8 @@ class ExaminationSpec:
     batch: int = 16
 
 
-def examine(
-    bundle: Bundle, data: Path, device: torch.device, spec: ExaminationSpec, out: Path | None
+def evaluate_bundle(
+    bundle: Bundle, data: Path, device: torch.device, spec: BundleEvaluationSpec, out: Path | None
 ) -> Generator[Step, None, Evaluation]:
     """Measure a bundle on labelled pictures and write the report to ``out``, if there is one.
 
@@ -146,18 +146,18 @@ def examine(
     DeviceError, CardError, WeightsError
         If the bundle cannot run there.
     """
-    material, note = yield from material_to_measure(data, bundle.card, spec)
+    dataset, note = yield from dataset_to_evaluate(data, bundle.card, spec)
     settings = EvaluationSpec(batch=spec.batch, mapping=spec.mapping or {}, bundle=bundle.digest)
-    evaluation = yield from evaluate(bundle.classifier(device), material.pictures, settings)
+    evaluation = yield from evaluate(bundle.classifier(device), dataset.pictures, settings)
     if out is not None:
-        background = background_of(material, (), f"{data.name}: {note}", bundle.card.name)
+        background = background_of(dataset, (), f"{data.name}: {note}", bundle.card.name)
         write_evaluation(evaluation, out, background)
     return evaluation
 
 
-def material_to_measure(
-    data: Path, card: Card, spec: ExaminationSpec
-) -> Generator[Step, None, tuple[Material, str]]:
+def dataset_to_evaluate(
+    data: Path, card: Card, spec: BundleEvaluationSpec
+) -> Generator[Step, None, tuple[Dataset, str]]:
     """Return the pictures to measure on, and in words which they are.
 
     Data that are not parted are parted again as the bundle's provenance says; if that gives the
@@ -170,33 +170,33 @@ def material_to_measure(
             parted = spec.part
         else:
             parted = "test" if "test" in pictures.parts else "all"
-        return _chosen(Material(pictures), parted, data)
+        return _chosen(Dataset(pictures), parted, data)
     known: Any = card.provenance.get("data")
     if isinstance(known, dict) and set(pictures.class_names) == set(card.class_names):
-        again = yield from material_for(data, reading)
+        again = yield from dataset_for(data, reading)
         if split_record(again.pictures, reading.parting)["digest"] == known.get("digest"):
-            material, _words = _chosen(again, "test" if spec.part == "auto" else spec.part, data)
-            return material, OWN_TEST
+            dataset, _words = _chosen(again, "test" if spec.part == "auto" else spec.part, data)
+            return dataset, OWN_TEST
     if spec.part != "auto":
         problem = (
             f"{data}: these pictures are in no parts, and are not those that the bundle was"
             " trained on."
         )
         raise DataSetError(problem, "Leave --part out to measure on all of them.")
-    return Material(pictures), ALL
+    return Dataset(pictures), ALL
 
 
-def _chosen(material: Material, part: PartChoice, data: Path) -> tuple[Material, str]:
+def _chosen(dataset: Dataset, part: PartChoice, data: Path) -> tuple[Dataset, str]:
     if part in {"all", "auto"}:
-        return material, ALL
-    pictures = material.pictures.part(part)  # type: ignore[arg-type]  # the others were seen to above
+        return dataset, ALL
+    pictures = dataset.pictures.part(part)  # type: ignore[arg-type]  # the others were seen to above
     if not len(pictures):
-        held = ", ".join(sorted(filter(None, set(material.pictures.parts)))) or "none"
+        held = ", ".join(sorted(filter(None, set(dataset.pictures.parts)))) or "none"
         raise DataSetError(f"{data}: there is no {part} part.", f"Its parts are: {held}.")
-    return replace(material, pictures=pictures), f"the {part} part"
+    return replace(dataset, pictures=pictures), f"the {part} part"
 
 
-def _reading(card: Card, spec: ExaminationSpec) -> DataSpec:
+def _reading(card: Card, spec: BundleEvaluationSpec) -> DataSpec:
     """Return how the bundle's recipe read its data, so that names lead to the same patients."""
     try:
         recipe = tomllib.loads(str(card.provenance.get("recipe", "")))

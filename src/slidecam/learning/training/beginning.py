@@ -143,8 +143,11 @@ def fitted_to(recipe: Recipe, data: Path) -> Recipe:
     """
     path = (data if data.is_dir() else data.parent) / TILE_SET_FILE
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))["spec"]
-        facts: dict[str, Any] = {"spacing": float(told["spacing"]), "tile_px": int(told["tile_px"])}
+        tile_spec = json.loads(path.read_text(encoding="utf-8"))["spec"]
+        facts: dict[str, Any] = {
+            "spacing": float(tile_spec["spacing"]),
+            "tile_px": int(tile_spec["tile_px"]),
+        }
     except (OSError, ValueError, KeyError, TypeError):
         return recipe
     for key, value in facts.items():

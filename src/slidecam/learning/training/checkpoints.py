@@ -114,7 +114,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
                 tensors[f"{_OPTIMIZER}/{place}/{key}"] = value
             else:
                 plain.setdefault(str(place), {})[key] = value
-    told = {
+    record = {
         "format": _FORMAT,
         "version": _VERSION,
         "progress": asdict(checkpoint.progress),
@@ -128,7 +128,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
     }
     with replacing(path) as fresh:
-        fresh.write_bytes(safetensors.torch.save(apart, {"slidecam": json.dumps(told)}))
+        fresh.write_bytes(safetensors.torch.save(apart, {"slidecam": json.dumps(record)}))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -141,24 +141,24 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         with safe_open(path, "pt") as file:
-            told = json.loads((file.metadata() or {}).get("slidecam", "{}"))
+            record = json.loads((file.metadata() or {}).get("slidecam", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(
             f"{path}: cannot be read: {error}.", "Begin the training anew with --overwrite."
         ) from error
-    if told.get("format") != _FORMAT or told.get("version") != _VERSION:
+    if record.get("format") != _FORMAT or record.get("version") != _VERSION:
         problem = f"{path}: is no checkpoint of this version of slidecam."
         raise CheckpointError(problem, "Begin the training anew with --overwrite.")
     return Checkpoint(
-        progress=Progress(**told["progress"]),
-        facts=told["facts"],
+        progress=Progress(**record["progress"]),
+        facts=record["facts"],
         network=_named(tensors, _NETWORK),
         best=_named(tensors, _BEST),
         average=_named(tensors, _AVERAGE),
-        average_steps=told["average_steps"],
-        optimizer=_optimizer(tensors, told["optimizer"]),
-        scaler=told["scaler"],
+        average_steps=record["average_steps"],
+        optimizer=_optimizer(tensors, record["optimizer"]),
+        scaler=record["scaler"],
     )
 
 

@@ -68,18 +68,18 @@ def cross_validate(
     check_call(fitted, _call_of(call, 1))
     with suppress(OSError):  # it was there before, or holds something
         call.out.rmdir()
-    materials = yield from folds_for(data, recipe.data, spec.count, spec.repeats)
+    datasets = yield from folds_for(data, recipe.data, spec.count, spec.repeats)
     done: list[Trained] = []
-    for number, material in enumerate(materials, 1):
-        trained = yield from train_on(fitted, material, _call_of(call, number))
+    for number, dataset in enumerate(datasets, 1):
+        trained = yield from train_on(fitted, dataset, _call_of(call, number))
         done.append(trained)
         figures = trained.evaluations["test"].figures
-        told = {name: figures[name].value or 0.0 for name in ("accuracy", "weighted F1")}
-        yield Step("fold", number, len(materials), told)
+        shown = {name: figures[name].value or 0.0 for name in ("accuracy", "weighted F1")}
+        yield Step("fold", number, len(datasets), shown)
     pooled = pool_folds([trained.evaluations["test"] for trained in done])
     title = f"{recipe.name}, {spec.repeats} x {spec.count} folds"
     background = background_of(
-        materials[0], (), f"all of {data.name}, each picture by a network without it", title
+        datasets[0], (), f"all of {data.name}, each picture by a network without it", title
     )
     folder = TrainingFolder(call.out)
     write_evaluation(pooled, folder.evaluation, background)

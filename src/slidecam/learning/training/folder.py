@@ -254,10 +254,10 @@ def check_recipe(folder: TrainingFolder, recipe: Recipe) -> None:
     was, now = _keys(before), _keys(tomllib.loads(recipe_text(recipe.table)))
     changed = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
     if changed:
-        told = ", ".join(
+        differences = ", ".join(
             f"{key} (was {_shown(was, key)}, is {_shown(now, key)})" for key in changed
         )
-        problem = f"{folder.path}: this training was begun with another recipe: {told}."
+        problem = f"{folder.path}: this training was begun with another recipe: {differences}."
         raise CheckpointError(problem, "Call it as it was begun, or begin anew with --overwrite.")
 
 

@@ -41,7 +41,7 @@ _ORDER, _AUGMENT, _DROPOUT = 1, 2, 3
 
 
 @dataclass(frozen=True, eq=False)
-class Lessons:
+class Samples:
     """What is learnt from and what is validated on.
 
     Attributes
@@ -152,7 +152,7 @@ class Progress:
 
 
 def learner_for(
-    running: nn.Module, spec: TrainSpec, lessons: Lessons, device: torch.device
+    running: nn.Module, spec: TrainSpec, samples: Samples, device: torch.device
 ) -> Learner:
     """Return a network at the beginning of a phase.
 
@@ -162,7 +162,7 @@ def learner_for(
         running=running,
         spec=spec,
         device=device,
-        loss=loss_for(spec, lessons.targets(lessons.train), lessons.classes),
+        loss=loss_for(spec, samples.targets(samples.train), samples.classes),
         optimizer=optimizer_for(running, spec),
         scaler=torch.amp.GradScaler(device.type, enabled=spec.precision == "fp16"),
         average=WeightAverage(spec.ema) if spec.ema else None,
@@ -170,7 +170,7 @@ def learner_for(
 
 
 def train_epoch(
-    learner: Learner, lessons: Lessons, progress: Progress
+    learner: Learner, samples: Samples, progress: Progress
 ) -> Generator[Step, None, dict[str, float]]:
     """Train one epoch and return its mean loss and last learning rate.
 
@@ -183,18 +183,18 @@ def train_epoch(
         If the loss is no longer a finite number.
     """
     spec, epoch = learner.spec, progress.overall
-    batches = epoch_batches(lessons, spec, epoch)
+    batches = epoch_batches(samples, spec, epoch)
     augmenting = generator_of(spec.seed, epoch, _AUGMENT)
     ahead = learner.device.type == "cuda"
     given = made_ahead(
-        lambda rows: lessons.inputs.training(rows, epoch, augmenting), batches, apart=ahead
+        lambda rows: samples.inputs.training(rows, epoch, augmenting), batches, apart=ahead
     )
     set_modes(learner.running, spec.batch_norm)
     total = 0.0
     for step, (rows, pixels) in enumerate(zip(batches, given, strict=True)):
         share = rate_at(spec, progress.epoch + step / len(batches))
         set_rate(learner.optimizer, share)
-        targets = soft_targets(lessons.targets(rows), lessons.classes).to(learner.device)
+        targets = soft_targets(samples.targets(rows), samples.classes).to(learner.device)
         chance = generator_of(spec.seed, epoch, _DROPOUT, step)
         loss = train_step(learner, pixels, targets, chance)
         if not math.isfinite(loss):
@@ -247,7 +247,7 @@ def train_step(learner: Learner, pixels: Tensor, targets: Tensor, chance: torch.
     return float(loss.detach())
 
 
-def epoch_batches(lessons: Lessons, spec: TrainSpec, epoch: int) -> list[NDArray[np.int64]]:
+def epoch_batches(samples: Samples, spec: TrainSpec, epoch: int) -> list[NDArray[np.int64]]:
     """Return the rows of an epoch's batches.
 
     A last batch of a single picture, which batch norm cannot bear, is left out.
@@ -255,10 +255,10 @@ def epoch_batches(lessons: Lessons, spec: TrainSpec, epoch: int) -> list[NDArray
     chance = generator_of(spec.seed, epoch, _ORDER)
     even = spec.balance == "oversample"
     if even:
-        order = oversampled(lessons.targets(lessons.train), chance)
+        order = oversampled(samples.targets(samples.train), chance)
     else:
-        order = shuffled(len(lessons.train), chance)
-    rows = lessons.train[order.numpy()]
+        order = shuffled(len(samples.train), chance)
+    rows = samples.train[order.numpy()]
     batches = [rows[start : start + spec.batch] for start in range(0, len(rows), spec.batch)]
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches.pop()
@@ -267,22 +267,22 @@ def epoch_batches(lessons: Lessons, spec: TrainSpec, epoch: int) -> list[NDArray
     return batches
 
 
-def validate(learner: Learner, lessons: Lessons) -> dict[str, float]:
+def validate(learner: Learner, samples: Samples) -> dict[str, float]:
     """Return the figures of the validation part, by the averaged weights where there are any.
 
     None if it is empty.
     """
-    if not len(lessons.val):
+    if not len(samples.val):
         return {}
     if learner.average is not None:
         own = put_in(learner.running, learner.average.weights)
     else:
         own = {}
-    logits = logits_of(learner.running, lessons.inputs, lessons.val)
+    logits = logits_of(learner.running, samples.inputs, samples.val)
     put_in(learner.running, own)
     return {
         f"val_{name}": value
-        for name, value in quick_figures(logits, lessons.labels[lessons.val]).items()
+        for name, value in quick_figures(logits, samples.labels[samples.val]).items()
     }
 
 

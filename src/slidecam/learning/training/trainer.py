@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from slidecam.learning.recipes.tables import TrainSpec
     from slidecam.learning.training.checkpoints import Checkpoint
     from slidecam.learning.training.folder import TrainingFolder
-    from slidecam.learning.training.loop import Learner, Lessons
+    from slidecam.learning.training.loop import Learner, Samples
 
 _SHOWN = ("train_loss", "val_loss", "val_accuracy", "val_macro_f1")
 
 
 @dataclass(eq=False)
-class Course:
+class Trainer:
     """A training under way.
 
     Attributes
     ----------
     network, running
         The whole network, and what of it is run: itself, or its end, which shares its weights.
-    lessons
+    samples
         What it learns from.
     phases
         How, one after another.
@@ -57,7 +57,7 @@ class Course:
 
     network: nn.Module
     running: nn.Module
-    lessons: Lessons
+    samples: Samples
     phases: tuple[TrainSpec, ...]
     device: torch.device
     folder: TrainingFolder
@@ -108,7 +108,7 @@ class Course:
         free_for(self.network, self.running, spec)
         if self.best:
             self.network.load_state_dict(self.best)
-        learner = learner_for(self.running, spec, self.lessons, self.device)
+        learner = learner_for(self.running, spec, self.samples, self.device)
         if checkpoint is not None and self.progress.epoch:
             put_back(checkpoint, learner, self.network)
         return learner
@@ -117,8 +117,8 @@ class Course:
         total = sum(spec.epochs for spec in self.phases)
         while not self.progress.phase_is_over(learner.spec):
             start = time.perf_counter()
-            figures = yield from train_epoch(learner, self.lessons, self.progress)
-            figures |= validate(learner, self.lessons)
+            figures = yield from train_epoch(learner, self.samples, self.progress)
+            figures |= validate(learner, self.samples)
             figures["seconds"] = round(time.perf_counter() - start, 2)
             if self.progress.note(figures, learner.spec.monitor):
                 self.best = snapshot(self.network, learner)

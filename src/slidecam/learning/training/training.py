@@ -9,7 +9,7 @@ import numpy as np
 
 from slidecam.learning.calibration import fit_temperature
 from slidecam.learning.cells.training import train_graph_bundle
-from slidecam.learning.data.dataset import content_digest, material_for
+from slidecam.learning.data.dataset import content_digest, dataset_for
 from slidecam.learning.data.inputs import PixelInputs, hold_pictures
 from slidecam.learning.data.splitting import split_record
 from slidecam.learning.evaluation.bundle import measured
@@ -31,8 +31,8 @@ from slidecam.learning.training.folder import (
     provenance_of,
     write_plan,
 )
-from slidecam.learning.training.loop import Lessons, logits_of
-from slidecam.learning.training.trainer import Course
+from slidecam.learning.training.loop import Samples, logits_of
+from slidecam.learning.training.trainer import Trainer
 from slidecam.models.bundle import save_bundle
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from slidecam.learning.data.dataset import Material
+    from slidecam.learning.data.dataset import Dataset
     from slidecam.learning.data.inputs import Inputs, Pictures
     from slidecam.learning.data.pictures import Part, PictureSet
     from slidecam.learning.evaluation.evaluation import Evaluation
@@ -103,8 +103,8 @@ def train(recipe: Recipe, data: Path, call: TrainingCall) -> Generator[Step, Non
     check_weights(recipe, call.weights)
     fitted = fitted_to(recipe, data)
     check_call(fitted, call)
-    material = yield from material_for(data, recipe.data)
-    return (yield from train_on(fitted, material, call))
+    dataset = yield from dataset_for(data, recipe.data)
+    return (yield from train_on(fitted, dataset, call))
 
 
 def check_call(recipe: Recipe, call: TrainingCall) -> None:
@@ -123,18 +123,18 @@ def check_call(recipe: Recipe, call: TrainingCall) -> None:
 
 
 def train_on(
-    recipe: Recipe, material: Material, call: TrainingCall
+    recipe: Recipe, dataset: Dataset, call: TrainingCall
 ) -> Generator[Step, None, Trained]:
     """Train on pictures whose parts are settled; see `train`."""
-    for note in material.pictures.notes:
+    for note in dataset.pictures.notes:
         yield Step("data", 0, 0, message=note)
     if recipe.graph is not None:
-        made = yield from train_graph_bundle(recipe, recipe.graph, material.pictures, call)
+        made = yield from train_graph_bundle(recipe, recipe.graph, dataset.pictures, call)
         bundle, history, best_epoch = made.bundle, made.history, made.best_epoch
     else:
-        bundle, progress = yield from _train_network(recipe, material.pictures, call)
+        bundle, progress = yield from _train_network(recipe, dataset.pictures, call)
         history, best_epoch = progress.history, progress.best_epoch
-    finished, evaluations = yield from measured(bundle, material, history, call)
+    finished, evaluations = yield from measured(bundle, dataset, history, call)
     return Trained(finished, history, best_epoch, evaluations)
 
 
@@ -155,21 +155,21 @@ def _train_network(
         begun = None
         if call.existing == "resume" and folder.checkpoint.exists():
             begun = _begun(folder, facts)
-        course = yield from _course(
+        trainer = yield from _trainer(
             recipe, pictures, call, _Start(network.to(device), card, facts, folder, device)
         )
-        course.check()
+        trainer.check()
         if begun is None:
             folder.clear()
             write_plan(folder, recipe, pictures)
         try:
-            yield from course.follow(begun)
+            yield from trainer.follow(begun)
         finally:
             if not folder.checkpoint.exists():
                 # no epoch has ended: there is nothing to go on with, and nothing to be in the way
                 folder.clear()
-        bundle, progress = _conclude(course, card, recipe, pictures), course.progress
-        del course  # Windows removes no file that is mapped, as features may be
+        bundle, progress = _conclude(trainer, card, recipe, pictures), trainer.progress
+        del trainer  # Windows removes no file that is mapped, as features may be
         folder.clear_features()
     return bundle, progress
 
@@ -191,9 +191,9 @@ def _begun(folder: TrainingFolder, facts: dict[str, Any]) -> Checkpoint:
     return checkpoint
 
 
-def _course(
+def _trainer(
     recipe: Recipe, pictures: PictureSet, call: TrainingCall, start: _Start
-) -> Generator[Step, None, Course]:
+) -> Generator[Step, None, Trainer]:
     held = yield from hold_pictures(pictures.paths, start.card, recipe.data.memory_mb)
     parts = np.array(pictures.parts)
     rows = {part: np.flatnonzero(parts == part) for part in ("train", "val")}
@@ -201,9 +201,9 @@ def _course(
     given: Inputs = inputs
     if recipe.features is not None:
         running, given = yield from _on_features(recipe, held, rows["train"], call, start)
-    lessons = Lessons(given, pictures.labels, rows["train"], rows["val"], len(pictures.class_names))
-    return Course(
-        start.network, running, lessons, recipe.phases, start.device, start.folder, start.facts
+    samples = Samples(given, pictures.labels, rows["train"], rows["val"], len(pictures.class_names))
+    return Trainer(
+        start.network, running, samples, recipe.phases, start.device, start.folder, start.facts
     )
 
 
@@ -231,19 +231,19 @@ def _on_features(
     return cut.end, features
 
 
-def _conclude(course: Course, card: Card, recipe: Recipe, pictures: PictureSet) -> Bundle:
-    lessons, progress = course.lessons, course.progress
+def _conclude(trainer: Trainer, card: Card, recipe: Recipe, pictures: PictureSet) -> Bundle:
+    samples, progress = trainer.samples, trainer.progress
     temperature = 1.0
-    if len(lessons.val):
-        logits = logits_of(course.running, lessons.inputs, lessons.val)
-        temperature = fit_temperature(logits, lessons.labels[lessons.val]).temperature
+    if len(samples.val):
+        logits = logits_of(trainer.running, samples.inputs, samples.val)
+        temperature = fit_temperature(logits, samples.labels[samples.val]).temperature
     outcome = Outcome(
-        content=course.facts["pictures"],
-        first_weights=course.facts["first_weights"],
+        content=trainer.facts["pictures"],
+        first_weights=trainer.facts["first_weights"],
         epochs=progress.overall,
         best_epoch=progress.best_epoch,
-        device=course.device,
+        device=trainer.device,
     )
     provenance = provenance_of(recipe, pictures, outcome)
     finished = replace(card, temperature=temperature, provenance=provenance)
-    return save_bundle(course.folder.bundle, finished, course.network, overwrite=True)
+    return save_bundle(trainer.folder.bundle, finished, trainer.network, overwrite=True)
