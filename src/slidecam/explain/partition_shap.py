@@ -69,7 +69,7 @@ class Rectangle(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class CellBlock:
     """A rectangle in one context: what is shown beside it, and the logits without and with it.
 
     Attributes
@@ -106,13 +106,13 @@ class Piece:
 class _Queue:
     """Pieces, those first that bring most; equals in the order in which they came."""
 
-    entries: list[tuple[float, int, Piece]] = field(default_factory=list)
+    entries: list[tuple[float, int, CellBlock]] = field(default_factory=list)
     numbers: count[int] = field(default_factory=count)
 
-    def push(self, piece: Piece) -> None:
+    def push(self, piece: CellBlock) -> None:
         heapq.heappush(self.entries, (-float(piece.gain.abs().max()), next(self.numbers), piece))
 
-    def pop(self) -> Piece:
+    def pop(self) -> CellBlock:
         return heapq.heappop(self.entries)[2]
 
 
@@ -171,16 +171,16 @@ class PartitionShap(Explainer):
     def _cells(self, edge: int) -> int:
         return min(self.spec.cells, edge)
 
-    def _whole(self, tile: Tensor) -> Piece:
+    def _whole(self, tile: Tensor) -> CellBlock:
         """Return the piece that is the whole tile, over nothing."""
         parts, cells = self._parts(tile), self._cells(tile.shape[1])
         nothing = torch.zeros((cells, cells), dtype=torch.bool, device=tile.device)
         which = torch.stack([nothing.flatten(), ~nothing.flatten()])
         logits = logits_of_parts(self.classifier, parts, which)
-        return Piece(Rectangle(0, cells, 0, cells), nothing, logits[0], logits[1], 1.0)
+        return CellBlock(Rectangle(0, cells, 0, cells), nothing, logits[0], logits[1], 1.0)
 
     def _shared(
-        self, parts: Parts, whole: Piece, before: int, tiles: int
+        self, parts: Parts, whole: CellBlock, before: int, tiles: int
     ) -> Generator[Step, None, Tensor]:
         """Return shares (K, cells, cells)."""
         shares = whole.within.new_zeros((len(whole.within), *whole.shown.shape))
@@ -199,12 +199,12 @@ class PartitionShap(Explainer):
             _add(shares, piece)
         return shares
 
-    def _next(self, queue: _Queue, shares: Tensor, allowed: int) -> list[Piece]:
+    def _next(self, queue: _Queue, shares: Tensor, allowed: int) -> list[CellBlock]:
         """Take the pieces to halve next off the queue.
 
         Those of one cell are put to the shares instead.
         """
-        pieces: list[Piece] = []
+        pieces: list[CellBlock] = []
         while queue.entries and len(pieces) < min(allowed, max(1, self.spec.batch // 2)):
             piece = queue.pop()
             if piece.place.size > 1:
@@ -213,7 +213,7 @@ class PartitionShap(Explainer):
                 _add(shares, piece)
         return pieces
 
-    def _halved(self, parts: Parts, pieces: Sequence[Piece]) -> list[Piece]:
+    def _halved(self, parts: Parts, pieces: Sequence[CellBlock]) -> list[CellBlock]:
         halves = [piece.place.halves() for piece in pieces]
         contexts = [
             piece.uncovered(half)
@@ -234,18 +234,21 @@ class PartitionShap(Explainer):
 
 
 def _orders(
-    piece: Piece, halves: tuple[Rectangle, Rectangle], contexts: Sequence[Tensor], logits: Tensor
-) -> list[Piece]:
+    piece: CellBlock,
+    halves: tuple[Rectangle, Rectangle],
+    contexts: Sequence[Tensor],
+    logits: Tensor,
+) -> list[CellBlock]:
     """Return both halves, each as the first and as the second to be uncovered."""
     (one, other), weight = halves, piece.weight / 2
     return [
-        Piece(one, piece.shown, piece.without, logits[0], weight),
-        Piece(one, contexts[1], logits[1], piece.within, weight),
-        Piece(other, piece.shown, piece.without, logits[1], weight),
-        Piece(other, contexts[0], logits[0], piece.within, weight),
+        CellBlock(one, piece.shown, piece.without, logits[0], weight),
+        CellBlock(one, contexts[1], logits[1], piece.within, weight),
+        CellBlock(other, piece.shown, piece.without, logits[1], weight),
+        CellBlock(other, contexts[0], logits[0], piece.within, weight),
     ]
 
 
-def _add(shares: Tensor, piece: Piece) -> None:
+def _add(shares: Tensor, piece: CellBlock) -> None:
     top, bottom, left, right = piece.place
     shares[:, top:bottom, left:right] += (piece.gain / piece.place.size)[:, None, None]

@@ -83,7 +83,7 @@ class TileView:
 
 
 @dataclass(frozen=True)
-class TileMaps:
+class ScoredMaps:
     """What was found for one tile: maps (K', h, w), and the masked tiles that it took."""
 
     maps: Tensor
@@ -145,22 +145,22 @@ class ScoreCam(Explainer):
         return facts
 
     def _as_steps(
-        self, work: Generator[float, None, TileMaps], number: int, tiles: int
-    ) -> Generator[Step, None, TileMaps]:
+        self, work: Generator[float, None, ScoredMaps], number: int, tiles: int
+    ) -> Generator[Step, None, ScoredMaps]:
         """Tell shares of one tile's work as steps of all tiles'; a tile counts for a hundred."""
         while True:
             try:
                 share = next(work)
             except StopIteration as end:
-                found: TileMaps = end.value
+                found: ScoredMaps = end.value
                 return found
             yield Step(self.title, int(100 * (number + share)), 100 * tiles)
 
-    def _explained(self, view: TileView, classes: list[int]) -> Generator[float, None, TileMaps]:
+    def _explained(self, view: TileView, classes: list[int]) -> Generator[float, None, ScoredMaps]:
         """Yield the share that is done, and return the tile's maps."""
         live = view.live
         scores = yield from self._scored(view, view.activation[live])
-        return TileMaps(self._maps(view, live, scores, classes), len(scores))
+        return ScoredMaps(self._maps(view, live, scores, classes), len(scores))
 
     def _view(self, tile: Tensor) -> TileView:
         scaled = normalised(tile, self.classifier.card)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from slidecam.errors import ExplanationError
-from slidecam.explain.score_cam import ScoreCam, ScoreCamSpec, TileMaps
+from slidecam.explain.score_cam import ScoreCam, ScoreCamSpec, ScoredMaps
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -139,7 +139,7 @@ class ClusteredScoreCam(ScoreCam):
         compared = yield from self._compared(pixels[: self.spec.check], classes, found.maps)
         return replace(found, facts={**label, **compared, **found.facts})
 
-    def _explained(self, view: TileView, classes: list[int]) -> Generator[float, None, TileMaps]:
+    def _explained(self, view: TileView, classes: list[int]) -> Generator[float, None, ScoredMaps]:
         live = view.live
         maps = view.activation[live]
         if not len(maps):
@@ -151,7 +151,7 @@ class ClusteredScoreCam(ScoreCam):
             everyones = scores
         else:
             everyones = blended(scores, points, chosen)
-        return TileMaps(self._maps(view, live, everyones, classes), len(chosen))
+        return ScoredMaps(self._maps(view, live, everyones, classes), len(chosen))
 
     def _compared(
         self, pixels: Tensor, classes: Sequence[int], maps: Tensor

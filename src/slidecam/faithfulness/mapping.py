@@ -91,7 +91,7 @@ PREDICTED = "predicted"
 
 
 @dataclass(frozen=True, eq=False)
-class TileMaps:
+class MethodMaps:
     """One method's maps of N tiles.
 
     Attributes
@@ -109,7 +109,7 @@ class TileMaps:
 
 def maps_of_tiles(
     explainer: Explainer, pixels: Tensor, classes: Sequence[int], *, batch: int
-) -> Generator[Step, None, TileMaps]:
+) -> Generator[Step, None, MethodMaps]:
     """Explain tiles step by step, each for its own class.
 
     Parameters
@@ -142,7 +142,7 @@ def maps_of_tiles(
     if maps is None:
         raise UsageError("there is no tile to explain.", "Name at least one.")
     facts = facts_record(facts_of_tiles([each.facts for each in told]))
-    return TileMaps(maps, max(each.passes for each in told), facts)
+    return MethodMaps(maps, max(each.passes for each in told), facts)
 
 
 def explained_classes(

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slidecam.explain.explainer import Explainer
-    from slidecam.faithfulness.mapping import TileMaps
+    from slidecam.faithfulness.mapping import MethodMaps
     from slidecam.faithfulness.randomisation import Likeness
     from slidecam.models import Classifier
 
@@ -163,7 +163,7 @@ class _Measurement:
             settings=asdict(self.spec),
         )
 
-    def _note(self, name: str, found: TileMaps) -> None:
+    def _note(self, name: str, found: MethodMaps) -> None:
         grid = self.spec.random_grid or (found.maps.shape[1], found.maps.shape[2])
         facts = MethodFacts(
             name, reference=False, grid=grid, passes=found.passes, facts=found.facts

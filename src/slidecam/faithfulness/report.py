@@ -225,35 +225,37 @@ class Ledger:
         randoms
             For each method, the random map it is compared with; references are not in it.
         """
-        order = {name: place for place, name in enumerate(MEASURES)}
         tables = {key: np.stack(values) for key, values in self.values.items()}
         methods = list(dict.fromkeys(method for method, _measure in tables))
-        keys = sorted(
-            tables, key=lambda key: (methods.index(key[0]), order[key[1].partition(":")[0]])
+        measures = list(MEASURES)
+
+        def place(key: Key) -> tuple[int, int]:
+            method, measure = key
+            return methods.index(method), measures.index(measure.partition(":")[0])
+
+        return tuple(
+            _finding(key, tables, randoms.get(key[0])) for key in sorted(tables, key=place)
         )
-        return tuple(_finding(key, tables, randoms.get(key[0])) for key in keys)
 
     def mean_curves(self) -> tuple[MeanCurve, ...]:
         """Return the mean curve of every method and measure that has curves."""
-        return tuple(
-            MeanCurve(
-                *key, self.fractions[key[1]], np.mean(values, 0), _error_of_mean(np.stack(values))
-            )
-            for key, values in self.curves.items()
-        )
+        return tuple(self._mean_curve(*key) for key in self.curves)
+
+    def _mean_curve(self, method: str, measure: str) -> MeanCurve:
+        values = np.stack(self.curves[method, measure])
+        error = _error_of_mean(values)
+        return MeanCurve(method, measure, self.fractions[measure], np.mean(values, 0), error)
 
 
 def mean_and_error(values: Values) -> tuple[float, float]:
     """Return the mean and its standard error of the values (N,) that are numbers.
 
-    Nan for what cannot be told.
+    Nan for what is unknown.
     """
     known = values[np.isfinite(values)]
-    if known.size:
-        mean = float(known.mean())
-    else:
-        mean = float("nan")
-    return mean, float(_error_of_mean(known)) if known.size else float("nan")
+    if not known.size:
+        return float("nan"), float("nan")
+    return float(known.mean()), float(_error_of_mean(known))
 
 
 def compared(method: Values, reference: Values, name: str, *, high_is_good: bool) -> Difference:
@@ -269,13 +271,10 @@ def compared(method: Values, reference: Values, name: str, *, high_is_good: bool
         Whether a positive difference is for the better.
     """
     apart = method - reference
+    tiles = int(np.isfinite(apart).sum())
     mean, error = mean_and_error(apart)
-    return Difference(
-        name,
-        mean,
-        error,
-        _verdict(mean if high_is_good else -mean, error, int(np.isfinite(apart).sum())),
-    )
+    gain = mean if high_is_good else -mean
+    return Difference(name, mean, error, _verdict(gain, error, tiles))
 
 
 def share_of_masks(masks: NDArray[np.bool_]) -> float:
@@ -303,17 +302,16 @@ def _finding(key: Key, tables: Mapping[Key, Values], random: str | None) -> Find
     values = over_seeds(tables[key])
     mean, se_tiles = mean_and_error(values)
     by_seed = over_seeds(tables[key].T)
-    if random is None:
-        references = []
-    else:
-        references = [(name, measure) for name in (random, CENTRE) if (name, measure) in tables]
+    se_seeds = mean_and_error(by_seed)[1]
     high = measure_called(measure).good == "high"
-    differences = [
-        compared(values, over_seeds(tables[one]), one[0], high_is_good=high) for one in references
-    ]
-    return Finding(
-        method, measure, values, mean, se_tiles, mean_and_error(by_seed)[1], tuple(differences)
-    )
+
+    differences = []
+    if random is not None:
+        for name in (random, CENTRE):
+            if (name, measure) in tables:
+                reference = over_seeds(tables[name, measure])
+                differences.append(compared(values, reference, name, high_is_good=high))
+    return Finding(method, measure, values, mean, se_tiles, se_seeds, tuple(differences))
 
 
 def _verdict(gain: float, error: float, tiles: int) -> Verdict:

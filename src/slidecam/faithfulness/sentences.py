@@ -79,49 +79,52 @@ def _about(report: FaithfulnessReport, method: MethodFacts) -> Iterator[str]:
         yield from _against_centre(judged)
     yield from _inside(report, method.name)
     yield from _after_randomisation(report, method.name)
-    if method.facts.get("approximate"):
-        reason = method.facts["approximate"]
-        yield (
-            f"Its maps are approximate: {reason}."
-            if isinstance(reason, str)
-            else "Its maps are approximate."
-        )
+    reason = method.facts.get("approximate")
+    if isinstance(reason, str) and reason:
+        yield f"Its maps are approximate: {reason}."
+    elif reason:
+        yield "Its maps are approximate."
 
 
 def _against(
     report: FaithfulnessReport, method: MethodFacts, judged: Sequence[Finding], random: str
 ) -> str:
-    on = f"On {'this tile' if report.tiles == 1 else f'these {report.tiles} tiles'}"
-    start = f"{on} {method.name} for {report.explained}"
-    by = {
-        verdict: _by(judged, random, verdict)
-        for verdict in ("better", "no better", "worse", "unknown")
-    }
-    if by["unknown"] and not by["better"] and not by["worse"] and not by["no better"]:
+    tiles = "this tile"
+    if report.tiles != 1:
+        tiles = f"these {report.tiles} tiles"
+    start = f"On {tiles} {method.name} for {report.explained}"
+    unknown = _by(judged, random, "unknown")
+    better = _by(judged, random, "better")
+    no_better = _by(judged, random, "no better")
+    worse = _by(judged, random, "worse")
+
+    if unknown and not (better or worse or no_better):
         return f"{start} cannot be told from a random map: there are too few tiles."
-    if not by["better"] and not by["worse"]:
-        return (
-            f"{start} is no better than a random map"
-            f" ({_compared(report, by['no better'], random)})."
-        )
-    parts = [
-        f"{words} by {_count(by[verdict], judged)} ({_compared(report, by[verdict], random)})"
-        for verdict, words in (("better", "better"), ("no better", "no better"), ("worse", "worse"))
-        if by[verdict]
-    ]
+    if not better and not worse:
+        return f"{start} is no better than a random map ({_compared(report, no_better, random)})."
+
+    parts = []
+    for verdict, some in (("better", better), ("no better", no_better), ("worse", worse)):
+        if some:
+            compared = _compared(report, some, random)
+            parts.append(f"{verdict} by {_count(some, judged)} ({compared})")
     return f"{start} is, beside a random map, {'; '.join(parts)}."
 
 
 def _against_centre(judged: Sequence[Finding]) -> Iterator[str]:
     better = _by(judged, CENTRE, "better")
-    told = [one for one in judged if any(apart.reference == CENTRE for apart in one.differences)]
-    if told and not better:
+    beside = [one for one in judged if _is_beside(one, CENTRE)]
+    if beside and not better:
         yield "By no measure is it better than a blob in the middle of the tile."
-    elif told and len(better) < len(told):
+    elif len(better) < len(beside):
         yield (
-            f"It is better than a blob in the middle of the tile by {len(better)} of {len(told)}"
+            f"It is better than a blob in the middle of the tile by {len(better)} of {len(beside)}"
             " measures."
         )
+
+
+def _is_beside(finding: Finding, reference: str) -> bool:
+    return any(apart.reference == reference for apart in finding.differences)
 
 
 def _inside(report: FaithfulnessReport, method: str) -> Iterator[str]:
@@ -142,19 +145,19 @@ def _after_randomisation(report: FaithfulnessReport, method: str) -> Iterator[st
     }
     head, whole = (stages.get(stage, (0.0, 0.0)) for stage in ("head", "all"))
     if head[0] >= SAME:
-        told = f"With its head alone made random its map stays (rank correlation {figure(*head)})"
-        yield f"{told}: it hardly knows classes."
+        yield (
+            f"With its head alone made random its map stays (rank correlation {figure(*head)}): it"
+            " hardly knows classes."
+        )
     if not math.isfinite(whole[0]):
         yield "With the whole network made random its maps are flat."
     elif "all" in stages:
-        told = (
-            f"With the whole network made random its map is {_likeness(whole[0])} (rank correlation"
-            f" {figure(*whole)})"
-        )
+        shows = ""
+        if abs(whole[0]) >= LIKE:
+            shows = ": it shows the picture more than the classifier"
         yield (
-            f"{told}: it shows the picture more than the classifier."
-            if abs(whole[0]) >= LIKE
-            else f"{told}."
+            f"With the whole network made random its map is {_likeness(whole[0])} (rank correlation"
+            f" {figure(*whole)}){shows}."
         )
 
 
@@ -170,20 +173,16 @@ def _likeness(correlation: float) -> str:
 
 def _cautions(report: FaithfulnessReport) -> Iterator[str]:
     if report.tiles < FEW:
-        yield (
-            f"{report.tiles} {'tile is' if report.tiles == 1 else 'tiles are'} few: figures may"
-            " change with others."
-        )
+        few = "1 tile is" if report.tiles == 1 else f"{report.tiles} tiles are"
+        yield f"{few} few: figures may change with others."
     if report.tiles > 1:
         yield (
             "Each comparison stands for itself: of twenty with a map as good as chance, one is told"
             " better or worse."
         )
     yield from _narrow(report)
-    shaken = [
-        one for one in report.findings if one.measure == "max-sensitivity" and np.isfinite(one.mean)
-    ]
-    if shaken:
+    shaken = [one for one in report.findings if one.measure == "max-sensitivity"]
+    if any(np.isfinite(one.mean) for one in shaken):
         yield (
             "Max-sensitivity tells how far a map moves when the tile changes by less than an eye"
             " sees, and nothing of whether it is right: the centre prior never moves, and a"
@@ -204,13 +203,12 @@ def _narrow(report: FaithfulnessReport) -> Iterator[str]:
 
 
 def _by(judged: Sequence[Finding], reference: str, verdict: Verdict) -> list[Finding]:
-    return [
-        one
-        for one in judged
-        if any(
-            (apart.reference, apart.verdict) == (reference, verdict) for apart in one.differences
-        )
-    ]
+    found = []
+    for one in judged:
+        verdicts = {apart.reference: apart.verdict for apart in one.differences}
+        if verdicts.get(reference) == verdict:
+            found.append(one)
+    return found
 
 
 def _count(some: Sequence[Finding], judged: Sequence[Finding]) -> str:

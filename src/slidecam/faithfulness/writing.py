@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.faithfulness.report import FaithfulnessReport, Finding
+    from slidecam.faithfulness.randomisation import Likeness
+    from slidecam.faithfulness.report import FaithfulnessReport, Finding, MeanCurve, MethodFacts
 
 
 COLUMNS = (
@@ -61,20 +62,21 @@ def rows(report: FaithfulnessReport) -> list[dict[str, Any]]:
 
 def stage_rows(report: FaithfulnessReport) -> list[dict[str, Any]]:
     """Return one row for each method and stage of the randomisation check, by `STAGE_COLUMNS`."""
-    return [
-        {
-            "method": one.method,
-            "stage": one.stage,
-            **dict(
-                zip(STAGE_COLUMNS[2:4], map(_number, mean_and_error(one.correlation)), strict=True)
-            ),
-            **dict(
-                zip(STAGE_COLUMNS[4:6], map(_number, mean_and_error(one.structure)), strict=True)
-            ),
-            "tiles": int(np.isfinite(one.correlation).sum()),
-        }
-        for one in report.likenesses
-    ]
+    return list(map(_stage_row, report.likenesses))
+
+
+def _stage_row(one: Likeness) -> dict[str, Any]:
+    correlation, correlation_se = map(_number, mean_and_error(one.correlation))
+    structure, structure_se = map(_number, mean_and_error(one.structure))
+    return {
+        "method": one.method,
+        "stage": one.stage,
+        "correlation": correlation,
+        "correlation_se": correlation_se,
+        "structure": structure,
+        "structure_se": structure_se,
+        "tiles": int(np.isfinite(one.correlation).sum()),
+    }
 
 
 def report_object(report: FaithfulnessReport) -> dict[str, Any]:
@@ -90,21 +92,12 @@ def report_object(report: FaithfulnessReport) -> dict[str, Any]:
         "mask_share": _number(report.mask_share),
         "sentences": list(sentences(report)),
         "cautions": list(cautions(report)),
-        "methods": [_method(report, name) for name in (one.name for one in report.methods)],
+        "methods": list(map(_method, report.methods)),
         "findings": [
             row | {"values": _numbers(one.values)}
             for row, one in zip(rows(report), report.findings, strict=True)
         ],
-        "curves": [
-            {
-                "method": one.method,
-                "measure": one.measure,
-                "fractions": _numbers(one.fractions),
-                "mean": _numbers(one.mean),
-                "se": _numbers(one.se),
-            }
-            for one in report.curves
-        ],
+        "curves": list(map(_curve, report.curves)),
         "randomisation": stage_rows(report),
         "settings": dict(report.settings),
     }
@@ -124,9 +117,9 @@ def _row(one: Finding, *, reference: bool) -> dict[str, Any]:
         # The random map first, then the centre prior.
         names = COLUMNS[10 + 3 * place : 13 + 3 * place]
         values = (_number(difference.mean), _number(difference.se), difference.verdict)
-        apart |= dict(zip(names, values, strict=True)) | (
-            {} if place else {"random": difference.reference}
-        )
+        apart |= dict(zip(names, values, strict=True))
+        if place == 0:
+            apart["random"] = difference.reference
     return {
         "method": one.method,
         "reference": reference,
@@ -141,13 +134,21 @@ def _row(one: Finding, *, reference: bool) -> dict[str, Any]:
     }
 
 
-def _method(report: FaithfulnessReport, name: str) -> dict[str, Any]:
-    one = next(method for method in report.methods if method.name == name)
-    if one.reference:
-        facts = {}
-    else:
-        facts = {"random": one.random, "passes": one.passes, "facts": dict(one.facts)}
-    return {"name": name, "reference": one.reference, **facts}
+def _method(one: MethodFacts) -> dict[str, Any]:
+    known: dict[str, Any] = {"name": one.name, "reference": one.reference}
+    if not one.reference:
+        known |= {"random": one.random, "passes": one.passes, "facts": dict(one.facts)}
+    return known
+
+
+def _curve(one: MeanCurve) -> dict[str, Any]:
+    return {
+        "method": one.method,
+        "measure": one.measure,
+        "fractions": _numbers(one.fractions),
+        "mean": _numbers(one.mean),
+        "se": _numbers(one.se),
+    }
 
 
 def _number(value: float) -> float | None:
@@ -239,9 +240,8 @@ def _cell(found: Finding | None) -> Cell:
         f"{figure(one.mean, one.se)} from the {one.reference}: {one.verdict}"
         for one in found.differences
     ]
-    judged = found.differences and measure_called(found.measure).judged
     verdict = ""
-    if judged:
+    if found.differences and measure_called(found.measure).judged:
         verdict = found.differences[0].verdict.replace(" ", "-")
     return Cell(figure(found.mean, found.se_tiles), verdict, "\n".join(lines))
 

@@ -17,7 +17,7 @@ from torch import nn
 from slidecam.errors import DataSetError
 from slidecam.learning.class_matching import match_classes
 from slidecam.learning.data.pictures import PictureSet, read_picture_set
-from slidecam.learning.evaluation.classifying import Failure
+from slidecam.learning.evaluation.classifying import UnreadPicture
 from slidecam.learning.evaluation.evaluation import (
     FIGURES,
     EvaluationSpec,
@@ -405,7 +405,7 @@ def test_folds_without_names_are_not_taken_for_repeats() -> None:
 
 def test_folds_keep_their_groups_and_failures() -> None:
     groups = tuple(f"patient {number // 4}" for number in range(40))
-    failure = Failure("x.png", "broken")
+    failure = UnreadPicture("x.png", "broken")
     fold = evaluate_predictions(predictions(0, groups=groups), QUICK, failures=[failure])
     pooled = pool_folds([fold, fold], QUICK)
     assert pooled.predictions.groups == groups * 2

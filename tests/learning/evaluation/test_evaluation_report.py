@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slidecam.learning.evaluation.classifying import Failure
+from slidecam.learning.evaluation.classifying import UnreadPicture
 from slidecam.learning.evaluation.evaluation import EvaluationSpec, evaluate_predictions, pool_folds
 from slidecam.learning.evaluation.report import LISTED, Background, write_evaluation
 from slidecam.learning.intervals import IntervalSpec
@@ -169,7 +169,7 @@ def test_no_name_can_break_the_files(tmp_path: Path) -> None:
 def test_pictures_that_could_not_be_classified_are_named_and_many_are_counted(
     tmp_path: Path,
 ) -> None:
-    failures = [Failure(f"red/{number}.png", "broken off") for number in range(LISTED + 7)]
+    failures = [UnreadPicture(f"red/{number}.png", "broken off") for number in range(LISTED + 7)]
     found = evaluate_predictions(evaluation().predictions, QUICK, failures=failures)
     write_evaluation(found, tmp_path)
     words = page_of(tmp_path).words

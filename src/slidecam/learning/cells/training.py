@@ -23,7 +23,7 @@ from slidecam.learning.evaluation.evaluation import evaluate_predictions
 from slidecam.learning.predictions import Predictions
 from slidecam.learning.training.beginning import card_for, device_for, network_for, weights_facts
 from slidecam.learning.training.folder import (
-    Outcome,
+    TrainingOutcome,
     claimed,
     provenance_of,
     write_history,
@@ -192,7 +192,7 @@ def _facts(
     card: Card, recipe: Recipe, pictures: PictureSet, call: TrainingCall, result: GraphResult
 ) -> Card:
     """Return the card with its provenance."""
-    outcome = Outcome(
+    outcome = TrainingOutcome(
         content=content_digest(pictures),
         first_weights=weights_facts(recipe, call.weights),
         epochs=len(result.curve),

@@ -27,7 +27,7 @@ NOT_A_NUMBER = "the classifier gave a value that is not a finite number"
 
 
 @dataclass(frozen=True)
-class Failure:
+class UnreadPicture:
     """A picture that could not be classified: its name, and why."""
 
     name: str
@@ -52,7 +52,7 @@ class Classified:
 
     rows: NDArray[np.int64]
     logits: NDArray[np.float32]
-    failures: tuple[Failure, ...]
+    failures: tuple[UnreadPicture, ...]
     digests: tuple[str, ...]
 
 
@@ -90,7 +90,7 @@ def classify_pictures(
         for one, sound in zip(read, finite, strict=True)
     ]
     failures = tuple(
-        Failure(name, why) for name, why in zip(pictures.names, reasons, strict=True) if why
+        UnreadPicture(name, why) for name, why in zip(pictures.names, reasons, strict=True) if why
     )
     if len(failures) == len(pictures):
         problem = (

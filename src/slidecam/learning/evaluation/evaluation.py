@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.learning.data.pictures import PictureSet
-    from slidecam.learning.evaluation.classifying import Failure
+    from slidecam.learning.evaluation.classifying import UnreadPicture
     from slidecam.models import Classifier
     from slidecam.steps import Step
 
@@ -105,7 +105,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Spread:
+class FoldSpread:
     """A figure of the folds of a cross-validation one by one.
 
     ``sd`` divides by folds - 1, None for a single fold.
@@ -168,10 +168,10 @@ class Evaluation:
     support: Mapping[str, int]
     confusion: NDArray[np.int64]
     method: str
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[UnreadPicture, ...] = ()
     data_digest: str = ""
     bundle: str = ""
-    folds: Mapping[str, Spread] = field(default_factory=dict)
+    folds: Mapping[str, FoldSpread] = field(default_factory=dict)
 
     def record(self) -> dict[str, object]:
         """Return what ``evaluation.json`` holds, as JSON values."""
@@ -294,7 +294,7 @@ def evaluate_predictions(
     predictions: Predictions,
     spec: EvaluationSpec | None = None,
     *,
-    failures: Sequence[Failure] = (),
+    failures: Sequence[UnreadPicture] = (),
     data_digest: str = "",
 ) -> Evaluation:
     """Return all figures of predictions that were made elsewhere.
@@ -390,7 +390,8 @@ def pool_folds(folds: Sequence[Evaluation], spec: EvaluationSpec | None = None) 
         digest = _digest(fold.data_digest for fold in folds)
     evaluation = evaluate_predictions(pooled, spec, failures=failures, data_digest=digest)
     spreads = {
-        name: Spread(tuple(fold.figures[name].value for fold in folds)) for name in folds[0].figures
+        name: FoldSpread(tuple(fold.figures[name].value for fold in folds))
+        for name in folds[0].figures
     }
     return replace(evaluation, folds=spreads)
 

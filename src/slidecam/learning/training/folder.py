@@ -210,7 +210,7 @@ PACKAGES = ("slidecam", "torch", "timm", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingOutcome:
     """What a training came to, for the provenance.
 
     Attributes
@@ -283,7 +283,7 @@ def _shown(table: Mapping[str, object], key: str) -> str:
     return "left out"
 
 
-def provenance_of(recipe: Recipe, pictures: PictureSet, outcome: Outcome) -> dict[str, Any]:
+def provenance_of(recipe: Recipe, pictures: PictureSet, outcome: TrainingOutcome) -> dict[str, Any]:
     """Return where a bundle comes from, as JSON values: recipe, data, weights, versions, time."""
     device = outcome.device
     place = "cpu"

@@ -25,7 +25,7 @@ from slidecam.learning.training.checkpoints import check_same, read_checkpoint
 from slidecam.learning.training.cutting import cut_network
 from slidecam.learning.training.features import FeaturePlan, cached_features
 from slidecam.learning.training.folder import (
-    Outcome,
+    TrainingOutcome,
     check_recipe,
     claimed,
     provenance_of,
@@ -237,7 +237,7 @@ def _conclude(trainer: Trainer, card: Card, recipe: Recipe, pictures: PictureSet
     if len(samples.val):
         logits = logits_of(trainer.running, samples.inputs, samples.val)
         temperature = fit_temperature(logits, samples.labels[samples.val]).temperature
-    outcome = Outcome(
+    outcome = TrainingOutcome(
         content=trainer.facts["pictures"],
         first_weights=trainer.facts["first_weights"],
         epochs=progress.overall,
