@@ -86,13 +86,13 @@ def split(pictures: PictureSet, spec: SplitSpec) -> PictureSet:
         return pictures
     parted = _with_val(pictures, spec)
     taken, given = len(parted.part("val")), len(pictures.part("train"))
+    if not taken:
+        return parted
     note = (
         f"The data have no validation part: {taken} of the {given} pictures to train on are taken"
-        " for it"
+        " for it (data.val = 0 keeps them)."
     )
-    if taken:
-        return parted.with_parts(parted.parts, f"{note} (data.val = 0 keeps them).")
-    return parted
+    return parted.with_parts(parted.parts, note)
 
 
 def _with_val(pictures: PictureSet, spec: SplitSpec) -> PictureSet:
@@ -117,11 +117,11 @@ def _parted(
     for row, place in zip(rows.tolist(), places.tolist(), strict=True):
         parts[row] = PARTS[place]
     parted = pictures.with_parts(parts)
-    note = (
+    notes = (
         *_missing(parted, shares),
         *_empty(parted, chosen if by_group else chosen.with_groups(None), shares),
     )
-    return parted.with_parts(parts, *note)
+    return parted.with_parts(parts, *notes)
 
 
 def _missing(pictures: PictureSet, shares: NDArray[np.float64]) -> Iterator[str]:
@@ -233,12 +233,12 @@ def _dealt(
 ) -> NDArray[np.int64]:
     """Give each group to the part that it brings nearest to its shares of the classes."""
     places = np.zeros(len(counts), np.int64)
-    gain = np.repeat(shares[:, None], counts.shape[1], axis=1)
+    deficit = np.repeat(shares[:, None], counts.shape[1], axis=1)
     for group in order:
-        gain = ((gain**2) - (gain - counts[group]) ** 2).sum(axis=1)
+        gain = ((deficit**2) - (deficit - counts[group]) ** 2).sum(axis=1)
         best = int(np.argmax(np.where(shares > 0, gain, -np.inf)))
         places[group] = best
-        gain[best] -= counts[group]
+        deficit[best] -= counts[group]
     return places
 
 
@@ -250,20 +250,20 @@ def _improved(
     That ends, since each move does.
     """
     places = places.copy()
-    gain = np.repeat(shares[:, None], counts.shape[1], axis=1)
-    np.subtract.at(gain, places, counts)
+    deficit = np.repeat(shares[:, None], counts.shape[1], axis=1)
+    np.subtract.at(deficit, places, counts)
     moved = True
     while moved:
         moved = False
         for group, count in enumerate(counts):
             here = places[group]
-            loss = (gain[here] ** 2).sum() - ((gain[here] + count) ** 2).sum()
-            gain = (gain**2).sum(axis=1) - ((gain - count) ** 2).sum(axis=1) + loss
+            loss = (deficit[here] ** 2).sum() - ((deficit[here] + count) ** 2).sum()
+            gain = (deficit**2).sum(axis=1) - ((deficit - count) ** 2).sum(axis=1) + loss
             gain[here] = 0
             best = int(np.argmax(np.where(shares > 0, gain, -np.inf)))
             if gain[best] > NEARLY**2:
-                gain[here] += count
-                gain[best] -= count
+                deficit[here] += count
+                deficit[best] -= count
                 places[group], moved = best, True
     return places
 
