@@ -17,7 +17,7 @@ from slidecam.explain.facts import facts_of_tiles, facts_record
 from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
 from slidecam.faithfulness.curves import CurveSpec, curves
 from slidecam.faithfulness.mapping import enlarged, refuse_no_numbers
-from slidecam.faithfulness.perturbation import Witness, answered
+from slidecam.faithfulness.perturbation import ClassScorer, run_all
 from slidecam.files import check_folder, replacing, strict_json, write_json
 from slidecam.inference import choose_device
 from slidecam.models import open_bundle

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from slidecam.errors import DataSetError
 from slidecam.files import write_json
-from slidecam.learning.data.dataset import Material, material_for
+from slidecam.learning.data.dataset import Dataset, dataset_for
 from slidecam.learning.data.pictures import PARTS, read_picture_set
 from slidecam.learning.data.splitting import split_record
 from slidecam.learning.evaluation.evaluation import EvaluationSpec, evaluate
