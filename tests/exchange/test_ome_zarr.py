@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
+from ngff import multiscale_of, places_of
 from slidecam.errors import StoreError, UsageError
 from slidecam.exchange import ome_zarr
 from slidecam.exchange.ome_zarr import (
@@ -63,6 +64,26 @@ def test_what_was_painted_comes_back(ngff: ome_zarr.Ngff, tmp_path: Path) -> Non
     assert heatmap.spec == spec
     assert [level.shape for level in heatmap.levels] == [(2, 301, 700), (2, 151, 350), (2, 76, 175)]
     np.testing.assert_array_equal(np.asarray(heatmap.levels[0][:]), values)
+
+
+@pytest.mark.parametrize("ngff", ["0.4", "0.5"])
+@pytest.mark.parametrize("spacing", [Spacing(0.5, 0.25), None])
+def test_ngffs_own_models_read_the_same_image_at_the_same_place(
+    ngff: ome_zarr.Ngff, spacing: Spacing | None, tmp_path: Path
+) -> None:
+    spec = replace(SPEC, ngff=ngff, spacing=spacing, pitch=7, signed=True)
+    write_heatmap_ome_zarr(tmp_path / "h.ome.zarr", bands(raster()), spec)
+    found = multiscale_of(tmp_path / "h.ome.zarr")
+    unit = "micrometer" if spacing else None
+    axes = [(axis.name, axis.type, axis.unit) for axis in found.axes]
+    assert axes == [("c", "channel", None), ("y", "space", unit), ("x", "space", unit)]
+    y, x = (spacing.y, spacing.x) if spacing else (1.0, 1.0)
+    for level, (scale, moved) in enumerate(places_of(found)):
+        pitch = 7 * 2**level
+        assert scale == pytest.approx([1, pitch * y, pitch * x])
+        # The mean of the centres of the slide's pixels that the first one covers.
+        middle = sum(range(pitch)) / pitch
+        assert moved == pytest.approx([0, (32 + middle) * y, (16 + middle) * x])
 
 
 def test_each_level_is_the_mean_of_the_finer_one_across_chunks(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ngff import multiscale_of, places_of
 from slidecam.classes import ClassSet
 from slidecam.drawing.heat import glowing
 from slidecam.errors import StoreError, UsageError
@@ -72,6 +73,11 @@ def test_heat_comes_back_plane_by_plane(tmp_path: Path, axis: Any, ngff: Any) ->
     )
     assert found.spec.attributes == {"method": "cam"}
     np.testing.assert_array_equal(found.spec.stack.grid.affine, TURNED)
+    told = multiscale_of(tmp_path / "h")
+    assert [axis.unit for axis in told.axes] == [None, "millimeter", "millimeter", "millimeter"]
+    ((scale, moved),) = places_of(told)
+    assert scale[1:] == pytest.approx(found.scale)
+    assert moved[1:] == pytest.approx(found.translate)
     assert found.scale == pytest.approx((0.9, 0.8, 2.0))  # up along j, back along i, left along k
     assert found.translate == pytest.approx(tuple(stack.grid.translate))
 

@@ -104,7 +104,13 @@ def write_ome_zarr(url: str, picture: Pixels, version: str, axes: str = "cyx") -
         chunks = tuple(
             256 if axis in "yx" else length for axis, length in zip(axes, data.shape, strict=True)
         )
-        array = group.create_array(str(index), shape=data.shape, chunks=chunks, dtype=data.dtype)
+        array = group.create_array(
+            str(index),
+            shape=data.shape,
+            chunks=chunks,
+            dtype=data.dtype,
+            dimension_names=None if version == "0.4" else tuple(axes),
+        )
         array[:] = data
         scale = [SPACING * 2**index if axis in "yx" else 1.0 for axis in axes]
         datasets.append(

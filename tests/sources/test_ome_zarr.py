@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import zarr
 
+from ngff import multiscale_of, places_of
 from slidecam.errors import RegionReadError, UnreadableSourceError
 from slidecam.geometry import LevelBox, Spacing
 from slidecam.sources import open_source
@@ -46,6 +47,21 @@ def test_any_order_of_axes_gives_the_picture(
     with open_source(tmp_path / "a.zarr") as source:
         assert source.facts.format == f"ome-zarr {version}"
         np.testing.assert_array_equal(source.read(0, BOX), RGB)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("axes", ["cyx", "tczyx", "czyx"])
+def test_levels_and_spacing_are_those_that_ngffs_own_models_tell(
+    tmp_path: Path, write: Any, version: str, axes: str
+) -> None:
+    write.ome_zarr(str(tmp_path / "a.zarr"), RGB, version, axes)
+    scales = [scale[-2:] for scale, _moved in places_of(multiscale_of(tmp_path / "a.zarr"))]
+    with open_source(tmp_path / "a.zarr") as source:
+        spacing, levels = source.facts.spacing, source.facts.levels
+    assert spacing is not None
+    assert (spacing.y, spacing.x) == pytest.approx(scales[0])
+    told = [scale[0] / scales[0][0] for scale in scales]
+    assert [level.downsample for level in levels] == pytest.approx(told)
 
 
 def test_grey_without_a_channel_axis_becomes_rgb(tmp_path: Path) -> None:

