@@ -12,6 +12,7 @@ from slidecam.explain.catalogue import CATALOGUE
 from slidecam.models.architectures import ARCHITECTURES
 from slidecam.models.backbones import BACKENDS
 from slidecam.registry import Entry, Registry, load
+from slidecam.runs.outputs import OUTPUT_TABLE
 from slidecam.sources import READERS
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def test_an_address_is_imported_when_it_is_loaded() -> None:
 
 @pytest.mark.parametrize(
     "entry",
-    [*READERS.own, *CATALOGUE.own, *ARCHITECTURES.own, *BACKENDS.own],
+    [*READERS.own, *CATALOGUE.own, *ARCHITECTURES.own, *BACKENDS.own, *OUTPUT_TABLE.own],
     ids=lambda entry: entry.name,
 )
 def test_every_address_in_our_tables_leads_somewhere(entry: Entry) -> None:
@@ -161,6 +162,6 @@ def test_every_address_in_our_tables_leads_somewhere(entry: Entry) -> None:
     assert found
 
 
-@pytest.mark.parametrize("registry", [READERS, CATALOGUE, ARCHITECTURES, BACKENDS])
+@pytest.mark.parametrize("registry", [READERS, CATALOGUE, ARCHITECTURES, BACKENDS, OUTPUT_TABLE])
 def test_nothing_that_is_installed_here_breaks_a_registry(registry: Registry[Entry]) -> None:
     assert registry.broken == ()

@@ -13,6 +13,7 @@ from slidecam.explain.catalogue import CATALOGUE
 from slidecam.models.architectures import ARCHITECTURES
 from slidecam.models.backbones import BACKENDS
 from slidecam.registry import load
+from slidecam.runs.outputs import OUTPUT_TABLE
 from slidecam.sources import READERS
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ REGISTRIES: tuple[tuple[str, Registry[Any]], ...] = (
     ("method", CATALOGUE),
     ("architecture", ARCHITECTURES),
     ("backend", BACKENDS),
+    ("output", OUTPUT_TABLE),
 )
 """What other packages can add to, by the word for one entry."""
 

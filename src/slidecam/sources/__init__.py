@@ -1,6 +1,7 @@
 """Slides and pictures: opened by content, read region by region from any thread."""
 
 from slidecam.pixels import GLASS, RGB
+from slidecam.sources._probe import Probe
 from slidecam.sources._registry import READERS, Reader, reader_packages, slide_suffixes
 from slidecam.sources.opening import open_source, reader_names
 from slidecam.sources.overview import Overview
@@ -15,6 +16,7 @@ __all__ = [
     "READERS",
     "RGB",
     "Overview",
+    "Probe",
     "Reader",
     "SettledSpacing",
     "Source",
