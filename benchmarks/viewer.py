@@ -25,12 +25,13 @@ from qtpy.QtCore import QEventLoop, QTimer
 from qtpy.QtWidgets import QApplication
 
 from slidecam.classes import ClassSet
-from slidecam.geometry import Size, Spacing
+from slidecam.geometry import Size
 from slidecam.plugin.cells import CellGrid
 from slidecam.plugin.live import LiveOverlays
 from slidecam.plugin.open_run import ShownRun
 from slidecam.plugin.overlays import run_layers
-from slidecam.runs import RunTiles
+from slidecam.runs import Run, RunRecord
+from slidecam.runs.record_parts import RecordedBundle, RecordedInput
 from slidecam.runs.tiles import TileTable
 
 TILES = 100_000
@@ -53,22 +54,9 @@ def made_up_run(tiles: int, folder: Path) -> Any:
     classes = ClassSet(("a", "b", "c"), "softmax", colors)
     table = TileTable(boxes, np.ones(tiles, np.uint8), chances, classes)
     size = Size(columns * STEP, columns * STEP)
-    told = RunTiles(
-        folder,
-        "made-up",
-        "",
-        table,
-        chances,
-        STEP,
-        size,
-        Spacing(0.25, 0.25),
-        None,
-        {},
-        "",
-        "",
-        1.0,
-    )
-    return ShownRun(told, {}, CellGrid(boxes, (STEP, STEP)), with_heatmaps=False)
+    record = RunRecord(RecordedInput("made-up", size=size), RecordedBundle("made-up"))
+    stored = Run(folder, record, table, chances, STEP, {"µm/px": [0.25, 0.25]})
+    return ShownRun(stored, CellGrid(boxes, (STEP, STEP)), with_heatmaps=False)
 
 
 def drawn(viewer: Any) -> None:

@@ -23,7 +23,8 @@ from slidecam.foreground import Foreground
 from slidecam.geometry import Box, Level, LevelBox, Size, Spacing
 from slidecam.models import Card, save_bundle
 from slidecam.models.architectures import build_network
-from slidecam.runs import RunTiles
+from slidecam.runs import Run, RunRecord
+from slidecam.runs.record_parts import RecordedBundle, RecordedInput
 from slidecam.runs.tiles import TileTable
 from slidecam.sources import Source, SourceFacts
 from slidecam.store import Status
@@ -454,7 +455,7 @@ class MakeRun(Protocol):
         names: tuple[str, ...] = ...,
         mask: NDArray[np.bool_] | None = None,
         failed: tuple[int, ...] = (),
-    ) -> RunTiles: ...
+    ) -> Run: ...
 
 
 @pytest.fixture(scope="session")
@@ -470,7 +471,7 @@ def made_run() -> MakeRun:
         names: tuple[str, ...] = RUN_CLASSES,
         mask: NDArray[np.bool_] | None = None,
         failed: tuple[int, ...] = (),
-    ) -> RunTiles:
+    ) -> Run:
         status = np.full(len(boxes), Status.DONE, np.uint8)
         status[list(failed)] = Status.FAILED
         known = np.asarray(probabilities, np.float32).copy()
@@ -481,20 +482,15 @@ def made_run() -> MakeRun:
         table = TileTable(boxes, status, known, classes)
         with np.errstate(divide="ignore"):
             logits = np.log(known)
-        return RunTiles(
+        bundle = RecordedBundle("three", "bundle", "m", classes)
+        return Run(
             folder=Path("run"),
-            slide="s",
-            slide_path="s.tif",
-            table=table,
+            record=RunRecord(RecordedInput("s.tif", "s", size=size), bundle),
+            tiles=table,
             logits=logits,
             step=step,
-            size=size,
-            spacing=Spacing(0.5, 0.25),
             tissue=None if mask is None else Foreground(mask, size, "drawn"),
-            digest={"slide": "s", "model": "m"},
-            bundle_path="bundle",
-            model="three",
-            temperature=1.0,
+            digest={"slide": "s", "model": "m", "µm/px": [0.5, 0.25]},
         )
 
     return make

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from slidecam.inference import classify
     from slidecam.models import Bundle, Card, open_bundle, save_bundle
     from slidecam.prediction.pipeline import predict
+    from slidecam.runs import Run
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources import Source, open_source, settle_spacing
     from slidecam.store import RunStore
@@ -35,6 +36,7 @@ _ROOMS = {
     "Heatmap": "heatmap",
     "LevelBox": "geometry",
     "PredictSpec": "runs.spec",
+    "Run": "runs",
     "RunStore": "store",
     "Size": "geometry",
     "SlidecamError": "errors",
@@ -64,6 +66,7 @@ __all__ = [
     "Heatmap",
     "LevelBox",
     "PredictSpec",
+    "Run",
     "RunStore",
     "Size",
     "SlidecamError",

@@ -12,8 +12,8 @@ from slidecam.classes import ClassSet
 from slidecam.errors import MaskError, StoreError, UsageError
 from slidecam.evaluation.volumes import MOVED, evaluate_volume, write_evaluation
 from slidecam.exchange.nifti import write_nifti
-from slidecam.exchange.slices_csv import SliceTable, write_slices_csv
 from slidecam.exchange.volume_zarr import VolumeRasterSpec, write_volume_ome_zarr
+from slidecam.runs.slices import SliceTable, write_slices_csv
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 from slidecam.thresholds import parse_threshold
 

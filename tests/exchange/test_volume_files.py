@@ -17,7 +17,6 @@ from slidecam.classes import ClassSet
 from slidecam.drawing.heat import glowing
 from slidecam.errors import StoreError, UsageError
 from slidecam.exchange.nifti import write_nifti
-from slidecam.exchange.slices_csv import SliceTable, read_slices_csv, write_slices_csv
 from slidecam.exchange.volume_zarr import (
     VolumeRasterSpec,
     read_volume_ome_zarr,
@@ -29,6 +28,7 @@ from slidecam.reports.montage import (
     decisive_slices,
     write_montage_png,
 )
+from slidecam.runs.slices import SliceTable, read_slices_csv, write_slices_csv
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
 if TYPE_CHECKING:

@@ -71,14 +71,14 @@ def test_what_is_painted_covers_the_pixels_that_were_painted(lesson: Lesson) -> 
 def test_a_click_corrects_a_tile_on_disk_and_the_same_click_takes_it_back(lesson: Lesson) -> None:
     lesson.correct(3, "A")
     lesson.correct(5, "new")
-    assert dict(Corrections.open(lesson.run.tiles).labels) == {3: "A", 5: "new"}
+    assert dict(Corrections.open(lesson.run.stored).labels) == {3: "A", 5: "new"}
     raster = lesson.desk.viewer.layers[CORRECTED].data
     assert raster[tuple(places[3] for places in lesson.run.cells.places)] == 1
     assert raster[tuple(places[5] for places in lesson.run.cells.places)] == 4
     lesson.correct(3, "A")
     lesson.undo()
     lesson.undo()
-    assert dict(Corrections.open(lesson.run.tiles).labels) == {3: "A"}
+    assert dict(Corrections.open(lesson.run.stored).labels) == {3: "A"}
 
 
 def test_areas_opened_from_a_file_teach_too_and_those_of_another_slide_do_not(
@@ -105,7 +105,7 @@ def test_corrections_go_along_to_the_new_models_run_of_the_same_tiles(
 ) -> None:
     lesson.correct(3, "A")
     lesson.correct(5, "new")
-    before = lesson.run.tiles
+    before = lesson.run.stored
     shutil.copytree(small_out, tmp_path / "again")
     lesson.desk.show(read_shown(tmp_path / "again" / "small"))
     lesson.carry(before)

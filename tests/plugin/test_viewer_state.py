@@ -369,9 +369,9 @@ def test_only_the_tissue_in_the_view_is_classified(
     boxes = done.run.table.boxes
     assert len(boxes)
     assert (boxes[:, 0] < 200).all()
-    assert done.run.tiles.tissue is not None
-    everything = within(done.run.tiles.tissue, Box(0, 0, 400, 300))
-    np.testing.assert_array_equal(everything.mask, done.run.tiles.tissue.mask)
+    assert done.run.stored.tissue is not None
+    everything = within(done.run.stored.tissue, Box(0, 0, 400, 300))
+    np.testing.assert_array_equal(everything.mask, done.run.stored.tissue.mask)
     nothing = Region(view=Box(0, 0, 10, 10))
     with pytest.raises(UsageError, match="no tissue in the current view"):
         list(RunJob(order(small_slide, tiny_bundle, tmp_path / "none", nothing)).updates())

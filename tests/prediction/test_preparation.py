@@ -126,7 +126,7 @@ def test_the_size_that_qupath_shows_says_where_masks_and_results_count_from(
     (tmp_path / "mask.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
     spec = PredictSpec(mask=tmp_path / "mask.geojson", dry_run=True, shown=shown, min_tissue=0.01)
     ready = prepare("memory.tif", tmp_path / "out", model, spec)
-    assert ready.qupath["corner_px"] == corner
+    assert list(ready.qupath.corner) == corner
     places = np.argwhere(ready.foreground.mask)[0][::-1] * 400 / ready.foreground.mask.shape[0]
     assert places.tolist() == pytest.approx([corner[0] + 100, corner[1]], abs=2)
 

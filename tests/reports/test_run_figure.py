@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.reports.figure import FigureFacts
-    from slidecam.runs import RunTiles
+    from slidecam.runs import Run
 
 
 @pytest.fixture(scope="module")
 def run(
     tiny_bundle: Path, write_slide: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
-) -> RunTiles:
+) -> Run:
     """Return a run whose tiles are of classes A, B and C by columns."""
     folder = tmp_path_factory.mktemp("run")
     list(
@@ -43,13 +43,13 @@ def run(
         )
     )
     read = read_run_tiles(folder / "out" / "a")
-    column = read.table.boxes[:, 0] // 64 % 3
+    column = read.tiles.boxes[:, 0] // 64 % 3
     sure = (np.eye(3)[column] * 0.8 + 0.1).astype(np.float32)
-    return replace(read, table=replace(read.table, probabilities=sure))
+    return replace(read, tiles=replace(read.tiles, probabilities=sure))
 
 
 def drawn(
-    run: RunTiles, spec: FigureSpec, monkeypatch: pytest.MonkeyPatch
+    run: Run, spec: FigureSpec, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[NDArray[np.uint8], FigureFacts]:
     """Return what is handed to the pen."""
     kept = []
@@ -60,21 +60,19 @@ def drawn(
     return kept[0]
 
 
-def test_each_place_has_the_colour_of_its_class(
-    run: RunTiles, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_place_has_the_colour_of_its_class(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     region = Box(200, 100, 280, 140)
     pixels, facts = drawn(run, FigureSpec(region=region, longest=280), monkeypatch)
     assert pixels.shape == (140, 280, 3)
     assert facts.um_per_px == pytest.approx(0.5)
-    colors = np.array(run.table.class_colors)
+    colors = np.array(run.tiles.class_colors)
     for x in range(205, 475, 9):
         here = pixels[60, x - 200].astype(float)
         if x % 64 not in {0, 62, 63}:
             assert np.abs(colors - here).sum(axis=1).argmin() == x // 64 % 3
 
 
-def test_the_slide_is_shown_as_it_is(run: RunTiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_slide_is_shown_as_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     region = Box(101, 53, 400, 300)
     pixels, _facts = drawn(run, FigureSpec("slide", region=region, longest=200), monkeypatch)
     with open_source(run.slide_path) as source:
@@ -83,14 +81,14 @@ def test_the_slide_is_shown_as_it_is(run: RunTiles, monkeypatch: pytest.MonkeyPa
     assert np.abs(pixels.astype(float).mean(axis=(0, 1)) - level.mean(axis=(0, 1))).max() < 2
 
 
-def test_the_legend_is_of_the_region(run: RunTiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_legend_is_of_the_region(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     _pixels, facts = drawn(run, FigureSpec(region=Box(192, 64, 64, 256)), monkeypatch)
     told = {each.name: each.told for each in facts.legend}
     assert told["A"] == "100 %"
     assert told["B"] == told["C"] == "0 %"
 
 
-def test_tiles_below_a_threshold_stay_bare(run: RunTiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_below_a_threshold_stay_bare(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     bare, _facts = drawn(run, FigureSpec(threshold=0.95), monkeypatch)
     shown, facts = drawn(run, FigureSpec("probability", "B", threshold=0.5), monkeypatch)
     assert (bare.max(axis=2).astype(int) - bare.min(axis=2) == 0).all()
@@ -102,7 +100,7 @@ def test_tiles_below_a_threshold_stay_bare(run: RunTiles, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("method", ["cam", "gradcam++"])
 def test_a_heatmap_of_a_region_is_a_part_of_the_whole_ones(
-    run: RunTiles, monkeypatch: pytest.MonkeyPatch, method: str
+    run: Run, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     whole, _facts = drawn(run, FigureSpec("heatmap", "B", method, longest=700), monkeypatch)
     part, facts = drawn(
@@ -113,7 +111,7 @@ def test_a_heatmap_of_a_region_is_a_part_of_the_whole_ones(
     assert facts.heat.signed == (method == "cam")
 
 
-def test_the_file_is_a_picture_with_room_for_all_words(run: RunTiles, tmp_path: Path) -> None:
+def test_the_file_is_a_picture_with_room_for_all_words(run: Run, tmp_path: Path) -> None:
     write_figure(tmp_path / "a.png", run, FigureSpec(title="x" * 300))
     with Image.open(tmp_path / "a.png") as image:
         width, height = image.size
@@ -122,7 +120,7 @@ def test_the_file_is_a_picture_with_room_for_all_words(run: RunTiles, tmp_path: 
     assert (edge == 255).all()
 
 
-def test_what_cannot_be_shown_is_refused(run: RunTiles, tmp_path: Path) -> None:
+def test_what_cannot_be_shown_is_refused(run: Run, tmp_path: Path) -> None:
     for spec, told in (
         (FigureSpec(region=Box(5000, 0, 10, 10)), "off the slide"),
         (FigureSpec("probability", "Z"), "no class 'Z'"),

@@ -35,7 +35,7 @@ def test_changes_are_those_of_going_through_the_tiles(
     after = made_run(boxes, second, size=SIZE, step=8, failed=(7,))
     found = compare_runs(before, after)
     both = [row for row in range(len(boxes)) if row not in {3, 7}]
-    names = before.table.class_names
+    names = before.tiles.class_names
     changed = {
         row: (names[first[row].argmax()], names[second[row].argmax()])
         for row in both

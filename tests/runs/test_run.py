@@ -52,9 +52,9 @@ def test_a_run_is_read_as_its_store_has_it(finished: Path, tiny_bundle: Path) ->
         RunStore.open(finished),
         open_bundle(tiny_bundle).card,
     )
-    np.testing.assert_array_equal(run.table.boxes, store.boxes)
+    np.testing.assert_array_equal(run.tiles.boxes, store.boxes)
     np.testing.assert_array_equal(run.logits, store.logits)
-    assert (run.table.class_names, run.table.class_colors) == (card.class_names, card.class_colors)
+    assert (run.tiles.class_names, run.tiles.class_colors) == (card.class_names, card.class_colors)
     assert (run.slide, run.size.width, run.size.height, run.step) == ("a", 700, 500, 48)
     assert run.spacing is not None
     assert run.spacing.x == pytest.approx(0.5)
@@ -71,7 +71,7 @@ def test_a_run_that_was_stopped_is_read_too(
     ) as events:
         next(event for event in events if isinstance(event, BatchDone))
     run = read_run_tiles(tmp_path / "out" / "a")
-    assert 0 < run.table.done.sum() < len(run)
+    assert 0 < run.tiles.done.sum() < len(run)
     assert run.tissue is None
 
 
@@ -82,9 +82,10 @@ def test_a_run_that_does_not_name_its_classes_asks_the_bundle(
         for key in ("class_names", "class_colors", "activation"):
             del record["bundle"][key]
         del record["input"]["bounds_px"]
+        del record["version"]
 
     old = edited(finished, tmp_path / "old", forget)
-    assert read_run_tiles(old).table.class_names == open_bundle(tiny_bundle).card.class_names
+    assert read_run_tiles(old).tiles.class_names == open_bundle(tiny_bundle).card.class_names
 
 
 def test_another_bundle_than_the_runs_is_refused(finished: Path, sample_data: Path) -> None:
@@ -112,7 +113,7 @@ def test_the_tile_at_a_place_is_the_one_whose_centre_is_nearest(finished: Path) 
     for x, y in rng.uniform((60, 50), (600, 430), (40, 2)).tolist():
         holding = [
             (float(np.hypot(left + width / 2 - x, top + height / 2 - y)), row)
-            for row, (left, top, width, height) in enumerate(run.table.boxes.tolist())
+            for row, (left, top, width, height) in enumerate(run.tiles.boxes.tolist())
             if left <= x < left + width and top <= y < top + height
         ]
         assert run.row_at(x, y) == min(holding)[1]
@@ -141,7 +142,7 @@ def test_a_volumes_tiles_lie_on_planes_and_have_no_areas(finished: Path, tmp_pat
     slide = read_run_tiles(finished)
     planes = np.arange(len(slide), dtype=np.int64)
     volume = replace(slide, planes=planes)
-    x, y = (slide.table.boxes[5, :2] + 20).tolist()
+    x, y = (slide.tiles.boxes[5, :2] + 20).tolist()
     assert volume.row_at(x, y, 5) == 5
     assert volume.row_at(x, y, 40) is None
     assert volume.identity != slide.identity

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import MakeBoxes, MakeRun
-    from slidecam.runs import RunTiles
+    from slidecam.runs import Run
 
 
 @pytest.fixture
-def run(made_run: MakeRun, grid_boxes: MakeBoxes, tmp_path: Path) -> RunTiles:
+def run(made_run: MakeRun, grid_boxes: MakeBoxes, tmp_path: Path) -> Run:
     """Return a run of 8 x 6 tiles of 10 px in a folder of its own."""
     size = Size(80, 60)
     boxes = grid_boxes(size, 10, 10)

@@ -16,10 +16,10 @@ from slidecam.teaching import Corrections, read_corrections
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slidecam.runs import RunTiles
+    from slidecam.runs import Run
 
 
-def test_what_was_said_is_there_when_the_run_is_opened_again(run: RunTiles) -> None:
+def test_what_was_said_is_there_when_the_run_is_opened_again(run: Run) -> None:
     corrections = Corrections.open(run)
     assert not corrections.path.exists()
     corrections.set(3, "A")
@@ -32,7 +32,7 @@ def test_what_was_said_is_there_when_the_run_is_opened_again(run: RunTiles) -> N
     assert len(again) == 2
 
 
-def test_undo_goes_back_one_change_at_a_time_and_redo_forth(run: RunTiles) -> None:
+def test_undo_goes_back_one_change_at_a_time_and_redo_forth(run: Run) -> None:
     corrections = Corrections.open(run)
     corrections.set(1, "A")
     corrections.set([1, 2], "B")
@@ -50,7 +50,7 @@ def test_undo_goes_back_one_change_at_a_time_and_redo_forth(run: RunTiles) -> No
     assert dict(corrections.labels) == {1: "A", 7: "C"}
 
 
-def test_two_windows_on_one_run_lose_nothing_to_each_other(run: RunTiles) -> None:
+def test_two_windows_on_one_run_lose_nothing_to_each_other(run: Run) -> None:
     one, other = Corrections.open(run), Corrections.open(run)
     one.set(1, "A")
     other.set(2, "B")
@@ -59,7 +59,7 @@ def test_two_windows_on_one_run_lose_nothing_to_each_other(run: RunTiles) -> Non
     assert dict(Corrections.open(run).labels) == dict(one.labels)
 
 
-def test_changes_made_at_once_wait_for_each_other(run: RunTiles) -> None:
+def test_changes_made_at_once_wait_for_each_other(run: Run) -> None:
     def correct(rows: range) -> None:
         corrections = Corrections.open(run)
         for row in rows:
@@ -70,12 +70,12 @@ def test_changes_made_at_once_wait_for_each_other(run: RunTiles) -> None:
     assert sorted(Corrections.open(run).labels) == list(range(40))
 
 
-def test_corrections_of_other_tiles_or_another_slide_are_refused_and_kept(run: RunTiles) -> None:
+def test_corrections_of_other_tiles_or_another_slide_are_refused_and_kept(run: Run) -> None:
     Corrections.open(run).set(1, "A")
     content = (run.folder / "corrections.json").read_bytes()
-    moved = replace(run.table, boxes=run.table.boxes + np.array([1, 0, 0, 0]))
+    moved = replace(run.tiles, boxes=run.tiles.boxes + np.array([1, 0, 0, 0]))
     for other, told in (
-        (replace(run, table=moved), "other tiles of this slide"),
+        (replace(run, tiles=moved), "other tiles of this slide"),
         (replace(run, digest={"slide": "t"}), "another slide"),
     ):
         with pytest.raises(RunMismatchError, match=told):
@@ -86,7 +86,7 @@ def test_corrections_of_other_tiles_or_another_slide_are_refused_and_kept(run: R
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "other"}', None])
-def test_a_damaged_file_is_told_and_not_written_over(run: RunTiles, content: str | None) -> None:
+def test_a_damaged_file_is_told_and_not_written_over(run: Run, content: str | None) -> None:
     path = run.folder / "corrections.json"
     Corrections.open(run).set(1, "A")
     if content is None:
@@ -103,9 +103,7 @@ def test_a_damaged_file_is_told_and_not_written_over(run: RunTiles, content: str
     assert path.read_text(encoding="utf-8") == content
 
 
-def test_a_write_that_fails_leaves_the_old_file(
-    run: RunTiles, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_that_fails_leaves_the_old_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     corrections = Corrections.open(run)
     corrections.set(1, "A")
 
@@ -121,7 +119,7 @@ def test_a_write_that_fails_leaves_the_old_file(
     assert [path.name for path in run.folder.iterdir() if path.suffix == ".partial"] == []
 
 
-def test_a_tile_that_is_not_there_and_a_class_without_a_name_are_refused(run: RunTiles) -> None:
+def test_a_tile_that_is_not_there_and_a_class_without_a_name_are_refused(run: Run) -> None:
     corrections = Corrections.open(run)
     none: list[int] = []
     for rows in (-1, len(run), none):
@@ -132,7 +130,7 @@ def test_a_tile_that_is_not_there_and_a_class_without_a_name_are_refused(run: Ru
     assert not corrections.path.exists()
 
 
-def test_a_file_says_its_tiles_by_their_boxes(run: RunTiles) -> None:
+def test_a_file_says_its_tiles_by_their_boxes(run: Run) -> None:
     corrections = Corrections.open(run)
     corrections.set([5, 2], "A")
     corrections.set(2, "B")
@@ -141,4 +139,4 @@ def test_a_file_says_its_tiles_by_their_boxes(run: RunTiles) -> None:
     saved = read_corrections(corrections.path)
     assert saved.slide == "s"
     found = dict(zip(map(tuple, saved.boxes.tolist()), saved.names, strict=True))
-    assert found == {tuple(run.table.boxes[5]): "A", tuple(run.table.boxes[2]): "B"}
+    assert found == {tuple(run.tiles.boxes[5]): "A", tuple(run.tiles.boxes[2]): "B"}

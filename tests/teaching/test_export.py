@@ -60,12 +60,12 @@ def test_a_runs_labelled_tiles_are_what_predict_saw(
     assert pictures.counts() == made.tiles
     assert made.tiles["fat/lipid"] == 1
     assert set(pictures.groups or ()) == {"a"}
-    again = read_annotations(tmp_path / "set" / "annotations.geojson", run.table.bounds)
+    again = read_annotations(tmp_path / "set" / "annotations.geojson", run.tiles.bounds)
     assert [(each.class_name, each.name) for each in again] == [
         ("A", ""),
         ("fat/lipid", "corrected tile"),
     ]
-    x, y, width, height = run.table.boxes[-1].tolist()
+    x, y, width, height = run.tiles.boxes[-1].tolist()
     np.testing.assert_array_equal(again[1].area[0][[0, 2]], [[x, y], [x + width, y + height]])
     with pytest.raises(UsageError, match="tile set here"):
         result_of(export_training(run, tmp_path / "set", drawn))

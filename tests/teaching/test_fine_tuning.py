@@ -20,6 +20,7 @@ from slidecam.models.architectures import build_network
 from slidecam.models.last_layer import LastLayer, find_last_layer, with_last_layer
 from slidecam.prediction.pipeline import predict
 from slidecam.runs import compare_runs, read_run_tiles
+from slidecam.runs.record_parts import RecordedBundle
 from slidecam.runs.spec import PredictSpec
 from slidecam.steps import result_of
 from slidecam.teaching import Annotation, Corrections, FineTuneSpec, fine_tune
@@ -34,20 +35,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.models import Bundle
-    from slidecam.runs import RunTiles
+    from slidecam.runs import Run
     from slidecam.teaching import FineTuned
 
 PLAIN = PredictSpec(heatmap="none")
 TUMOUR = 2
 
 
-def run_of(slide: Path, bundle: Path, out: Path, spec: PredictSpec = PLAIN) -> RunTiles:
+def run_of(slide: Path, bundle: Path, out: Path, spec: PredictSpec = PLAIN) -> Run:
     list(predict(slide, bundle, out, spec))
     return read_run_tiles(out / slide.stem)
 
 
 @pytest.fixture(scope="module")
-def sample_run(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunTiles:
+def sample_run(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Return the run of the sample slide by the sample bundle.
 
     The bundle's classes are right on 98.9 % of its tiles.
@@ -58,7 +59,7 @@ def sample_run(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> R
 
 
 @pytest.fixture(scope="module")
-def looks(sample_run: RunTiles) -> NDArray[np.float64]:
+def looks(sample_run: Run) -> NDArray[np.float64]:
     """Return the features of all tiles of the sample slide.
 
     The sample bundle's descendants share them.
@@ -76,9 +77,7 @@ def head_of(bundle: Bundle) -> Head:
     return Head(layer.weight.double().numpy(), layer.bias.double().numpy())
 
 
-def other_parent(
-    sample_run: RunTiles, out: Path, head: Head, card: Mapping[str, object]
-) -> RunTiles:
+def other_parent(sample_run: Run, out: Path, head: Head, card: Mapping[str, object]) -> Run:
     """Return the sample run as if a classifier with another head had made it.
 
     Its features are not known yet.
@@ -89,28 +88,29 @@ def other_parent(
         "fc", torch.from_numpy(head.weight).float(), torch.from_numpy(head.bias).float()
     )
     made = save_bundle(out / "parent", replace(bundle.card, **card), with_last_layer(bundle, layer))  # type: ignore[arg-type]
-    folder = out / "run"
+    folder = out / "slide"
     folder.mkdir()
     names = made.card.class_names
     probabilities = np.full((len(sample_run), len(names)), 1 / len(names), np.float32)
     table = replace(
-        sample_run.table,
+        sample_run.tiles,
         classes=made.card.classes,
         probabilities=probabilities,
     )
     digest = {**sample_run.digest, "model": made.digest}
+    recorded = RecordedBundle("made", str(made.path), made.digest)
     logits = np.full(probabilities.shape, np.nan, np.float32)
     return replace(
         sample_run,
         folder=folder,
-        table=table,
+        record=replace(sample_run.record, bundle=recorded),
+        tiles=table,
         logits=logits,
         digest=digest,
-        bundle_path=str(made.path),
     )
 
 
-def said(run: RunTiles, labels: Mapping[int, str]) -> Corrections:
+def said(run: Run, labels: Mapping[int, str]) -> Corrections:
     """Return corrections that say these labels."""
     corrections = Corrections.open(run)
     for name in sorted(set(labels.values())):
@@ -118,13 +118,13 @@ def said(run: RunTiles, labels: Mapping[int, str]) -> Corrections:
     return corrections
 
 
-def own_labels(run: RunTiles, count: int, seed: int = 0) -> dict[int, str]:
+def own_labels(run: Run, count: int, seed: int = 0) -> dict[int, str]:
     rows = np.random.default_rng(seed).permutation(len(run))[:count].tolist()
-    return {row: run.table.class_names[run.table.winners[row]] for row in rows}
+    return {row: run.tiles.class_names[run.tiles.winners[row]] for row in rows}
 
 
 def taught(
-    run: RunTiles, out: Path, labels: Mapping[int, str], spec: FineTuneSpec | None = None
+    run: Run, out: Path, labels: Mapping[int, str], spec: FineTuneSpec | None = None
 ) -> FineTuned:
     for row in list(Corrections.open(run).labels):
         Corrections.open(run).clear(row)
@@ -133,22 +133,22 @@ def taught(
 
 
 def test_fine_tuning_on_the_parents_own_labels_changes_no_decision(
-    sample_run: RunTiles, sample_data: Path, tmp_path: Path
+    sample_run: Run, sample_data: Path, tmp_path: Path
 ) -> None:
     found = taught(sample_run, tmp_path / "new", own_labels(sample_run, 60))
     again = run_of(sample_data / "slide.tif", tmp_path / "new", tmp_path / "out")
     compared = compare_runs(sample_run, again)
     assert (compared.agreement, compared.changed) == (1.0, ())
     assert (found.right_before, found.right_after, found.changed) == (1, 1, 0)
-    np.testing.assert_allclose(again.table.probabilities, sample_run.table.probabilities, atol=1e-6)
+    np.testing.assert_allclose(again.tiles.probabilities, sample_run.tiles.probabilities, atol=1e-6)
     assert any("nothing was to be learnt" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_new_class_is_learned_from_ten_tiles(
-    sample_run: RunTiles, looks: NDArray[np.float64], tmp_path: Path, seed: int
+    sample_run: Run, looks: NDArray[np.float64], tmp_path: Path, seed: int
 ) -> None:
-    truth = sample_run.table.winners
+    truth = sample_run.tiles.winners
     full = head_of(open_bundle(sample_run.bundle_path))
     assert full.bias is not None
     parent = {"class_names": ("lymphoid", "stroma"), "class_colors": ((1, 2, 3), (4, 5, 6))}
@@ -166,9 +166,9 @@ def test_a_new_class_is_learned_from_ten_tiles(
 
 
 def test_ten_corrections_mend_their_like_and_leave_the_rest(
-    sample_run: RunTiles, looks: NDArray[np.float64], tmp_path: Path
+    sample_run: Run, looks: NDArray[np.float64], tmp_path: Path
 ) -> None:
-    truth = sample_run.table.winners
+    truth = sample_run.tiles.winners
     full = head_of(open_bundle(sample_run.bundle_path))
     assert full.bias is not None
     blind = Head(full.weight, full.bias - np.array([0, 0, 8.0]))
@@ -185,7 +185,7 @@ def test_ten_corrections_mend_their_like_and_leave_the_rest(
 
 
 def test_teaching_again_embeds_nothing_and_gives_the_same_weights(
-    sample_run: RunTiles, tmp_path: Path
+    sample_run: Run, tmp_path: Path
 ) -> None:
     labels = {**own_labels(sample_run, 30), 0: "tumour", 1: "stroma", 2: "lymphoid"}
     first = taught(sample_run, tmp_path / "one", labels)
@@ -200,7 +200,7 @@ def test_teaching_again_embeds_nothing_and_gives_the_same_weights(
 
 
 def test_enough_labels_are_measured_on_places_that_were_left_out(
-    sample_run: RunTiles, tmp_path: Path
+    sample_run: Run, tmp_path: Path
 ) -> None:
     found = taught(sample_run, tmp_path / "new", own_labels(sample_run, 80))
     assert found.measured is not None
@@ -215,7 +215,7 @@ def test_enough_labels_are_measured_on_places_that_were_left_out(
 
 
 def test_the_card_says_where_it_comes_from_and_that_it_is_not_calibrated(
-    sample_run: RunTiles, looks: NDArray[np.float64], tmp_path: Path
+    sample_run: Run, looks: NDArray[np.float64], tmp_path: Path
 ) -> None:
     full = head_of(open_bundle(sample_run.bundle_path))
     run = other_parent(sample_run, tmp_path, full, {"temperature": 2.5})
@@ -233,7 +233,7 @@ def test_the_card_says_where_it_comes_from_and_that_it_is_not_calibrated(
     same = taught(
         run,
         tmp_path / "same",
-        {row: run.table.class_names[called(full.logits(looks))[row]] for row in (5, 6)},
+        {row: run.tiles.class_names[called(full.logits(looks))[row]] for row in (5, 6)},
     )
     np.testing.assert_allclose(
         head_of(same.bundle).logits(looks), full.logits(looks) / 2.5, atol=1e-4
@@ -241,7 +241,7 @@ def test_the_card_says_where_it_comes_from_and_that_it_is_not_calibrated(
 
 
 def test_what_would_be_lost_or_makes_no_sense_is_refused(
-    sample_run: RunTiles, sample_data: Path, tmp_path: Path
+    sample_run: Run, sample_data: Path, tmp_path: Path
 ) -> None:
     Corrections.open(sample_run).set(0, "tumour")
     with pytest.raises(BundleError, match="something lies here already"):
@@ -255,7 +255,7 @@ def test_what_would_be_lost_or_makes_no_sense_is_refused(
         )
     with pytest.raises(DataSetError, match="no tile has a label"):
         result_of(fine_tune(sample_run, tmp_path / "a", spec=FineTuneSpec(beside=False)))
-    with pytest.raises(RunMismatchError, match="not the bundle"):
+    with pytest.raises(RunMismatchError, match="another bundle"):
         result_of(
             fine_tune(
                 replace(sample_run, digest={**sample_run.digest, "model": "x"}), tmp_path / "a"
@@ -266,7 +266,7 @@ def test_what_would_be_lost_or_makes_no_sense_is_refused(
             FineTuneSpec(**wrong)  # type: ignore[arg-type]
 
 
-def test_closing_it_leaves_nothing(sample_run: RunTiles, tmp_path: Path) -> None:
+def test_closing_it_leaves_nothing(sample_run: Run, tmp_path: Path) -> None:
     Corrections.open(sample_run).set(0, "tumour")
     with closing(fine_tune(sample_run, tmp_path / "new")) as work:
         while next(work).phase != "writing":
@@ -312,7 +312,7 @@ def test_whatever_the_network_only_its_last_layer_learns(
     run = run_of(write_slide(tmp_path / "a.tif"), parent.path, tmp_path / "out")
     labels: dict[int, str] = {}
     for row in range(0, 40, 4):
-        labels |= {row: "new", row + 1: run.table.class_names[run.table.winners[row + 1]]}
+        labels |= {row: "new", row + 1: run.tiles.class_names[run.tiles.winners[row + 1]]}
     found = taught(run, tmp_path / "new", labels)
     before, after = parent.network().state_dict(), found.bundle.network().state_dict()
     assert before.keys() == after.keys()
@@ -327,9 +327,9 @@ def test_whatever_the_network_only_its_last_layer_learns(
 
 
 def test_a_classifier_of_one_output_learns_what_its_class_is_not(
-    sample_run: RunTiles, looks: NDArray[np.float64], tmp_path: Path
+    sample_run: Run, looks: NDArray[np.float64], tmp_path: Path
 ) -> None:
-    full, truth = head_of(open_bundle(sample_run.bundle_path)), sample_run.table.winners == TUMOUR
+    full, truth = head_of(open_bundle(sample_run.bundle_path)), sample_run.tiles.winners == TUMOUR
     assert full.bias is not None
     pulls = np.array([-0.5, -0.5, 1.0])
     single = Head((pulls @ full.weight)[None], np.array([pulls @ full.bias + 6]))

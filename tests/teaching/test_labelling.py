@@ -17,7 +17,7 @@ from slidecam.teaching import Annotation, Corrections, label_tiles, write_annota
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slidecam.runs import RunTiles
+    from slidecam.runs import Run
 
 
 def square(name: str, left: float, top: float, right: float, bottom: float) -> Annotation:
@@ -29,10 +29,10 @@ def square(name: str, left: float, top: float, right: float, bottom: float) -> A
 DRAWN = (square("A", 0, 0, 33, 26), square("B", 36, 0, 80, 30), square("C", 0, 40, 80, 47))
 
 
-def test_a_tile_is_of_the_class_that_covers_half_of_it(run: RunTiles) -> None:
+def test_a_tile_is_of_the_class_that_covers_half_of_it(run: Run) -> None:
     found = label_tiles(run, DRAWN)
     expected = {}
-    for row, (x, y, width, height) in enumerate(run.table.boxes.tolist()):
+    for row, (x, y, width, height) in enumerate(run.tiles.boxes.tolist()):
         tile = box(x, y, x + width, y + height)
         for each in DRAWN:
             if tile.intersection(Polygon(each.area[0])).area >= 50:
@@ -43,7 +43,7 @@ def test_a_tile_is_of_the_class_that_covers_half_of_it(run: RunTiles) -> None:
     assert not found.corrected.any()
 
 
-def test_a_correction_wins_over_a_drawing_and_adds_what_was_not_drawn(run: RunTiles) -> None:
+def test_a_correction_wins_over_a_drawing_and_adds_what_was_not_drawn(run: Run) -> None:
     corrections = Corrections.open(run)
     corrections.set(0, "B")
     corrections.set(47, "new")
@@ -53,40 +53,40 @@ def test_a_correction_wins_over_a_drawing_and_adds_what_was_not_drawn(run: RunTi
     assert found.rows[found.corrected].tolist() == [0, 47]
 
 
-def test_a_file_from_qupath_is_shifted_by_the_scanned_bounds(run: RunTiles, tmp_path: Path) -> None:
+def test_a_file_from_qupath_is_shifted_by_the_scanned_bounds(run: Run, tmp_path: Path) -> None:
     bounds = Box(20, 10, 60, 50)
-    moved = replace(run, table=replace(run.table, bounds=bounds))
+    moved = replace(run, tiles=replace(run.tiles, bounds=bounds))
     write_annotations(tmp_path / "a.geojson", DRAWN, bounds)
     assert label_tiles(moved, tmp_path / "a.geojson").counts == label_tiles(run, DRAWN).counts
 
 
-def test_the_rule_and_other_names_are_heeded(run: RunTiles) -> None:
+def test_the_rule_and_other_names_are_heeded(run: Run) -> None:
     assert "C" not in label_tiles(run, DRAWN, rule=LabelRule(0.9)).counts
     found = label_tiles(run, DRAWN, renamed={"B": "A"})
     assert set(found.counts) == {"A", "C"}
 
 
-def test_a_tile_of_two_classes_is_of_none(run: RunTiles) -> None:
+def test_a_tile_of_two_classes_is_of_none(run: Run) -> None:
     found = label_tiles(run, (square("A", 0, 0, 10, 10), square("B", 5, 0, 10, 10)))
     assert (len(found), found.ambiguous) == (0, 1)
 
 
-def test_corrections_of_another_run_of_the_slide_are_found_by_their_boxes(run: RunTiles) -> None:
+def test_corrections_of_another_run_of_the_slide_are_found_by_their_boxes(run: Run) -> None:
     corrections = Corrections.open(run)
     corrections.set([1, 40], "A")
-    other = replace(run, table=replace(run.table, boxes=run.table.boxes[::-1].copy()))
+    other = replace(run, tiles=replace(run.tiles, boxes=run.tiles.boxes[::-1].copy()))
     shifted = replace(
-        run.table, boxes=run.table.boxes + np.array([0, 0, 1, 1]) * (np.arange(48) == 40)[:, None]
+        run.tiles, boxes=run.tiles.boxes + np.array([0, 0, 1, 1]) * (np.arange(48) == 40)[:, None]
     )
     assert label_tiles(other, corrections=corrections.path).rows.tolist() == [7, 46]
-    some = label_tiles(replace(run, table=shifted), corrections=corrections.path)
+    some = label_tiles(replace(run, tiles=shifted), corrections=corrections.path)
     assert some.rows.tolist() == [1]
     assert "1 of 2 corrected tiles" in some.notes[0]
     with pytest.raises(RunMismatchError, match="another slide"):
         label_tiles(replace(run, digest={"slide": "t"}), corrections=corrections.path)
 
 
-def test_nothing_said_is_no_tile_and_what_lies_off_the_slide_an_error(run: RunTiles) -> None:
+def test_nothing_said_is_no_tile_and_what_lies_off_the_slide_an_error(run: Run) -> None:
     assert len(label_tiles(run)) == len(label_tiles(run, ())) == 0
     with pytest.raises(MaskError, match="none lies on the slide"):
         label_tiles(run, (square("A", 500, 500, 600, 600),))

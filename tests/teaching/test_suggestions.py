@@ -16,20 +16,20 @@ from slidecam.teaching import SuggestionSpec, suggest
 
 if TYPE_CHECKING:
     from conftest import MakeBoxes, MakeRun
-    from slidecam.runs import RunTiles
+    from slidecam.runs import Run
 
 
-def slowly(run: RunTiles, count: int, exclude: list[int], spec: SuggestionSpec) -> list[int]:
+def slowly(run: Run, count: int, exclude: list[int], spec: SuggestionSpec) -> list[int]:
     """Take the formula of the module pair by pair."""
-    unsure = uncertainty(run.table.probabilities, run.table.activation, spec.kind)
-    rows = [row for row in range(len(run)) if run.table.done[row]]
+    unsure = uncertainty(run.tiles.probabilities, run.tiles.activation, spec.kind)
+    rows = [row for row in range(len(run)) if run.tiles.done[row]]
     pairs = [
         np.linalg.norm(run.logits[i].astype(float) - run.logits[j]) for i in rows for j in rows
     ]
     usual = float(np.median([pair for pair in pairs if pair > 0]))
 
     def like(i: int, j: int) -> float:
-        apart = (run.table.boxes[i, :2] - run.table.boxes[j, :2]) / run.table.boxes[i, 2]
+        apart = (run.tiles.boxes[i, :2] - run.tiles.boxes[j, :2]) / run.tiles.boxes[i, 2]
         looks = float(np.linalg.norm(run.logits[i].astype(float) - run.logits[j]))
         near = math.exp(-float(apart @ apart) / spec.reach**2)
         return max(near, spec.looks * math.exp(-((looks / usual) ** 2)))
@@ -47,23 +47,23 @@ def slowly(run: RunTiles, count: int, exclude: list[int], spec: SuggestionSpec) 
 
 
 @pytest.mark.parametrize("exclude", [[], [3, 17, 40]])
-def test_suggestions_are_those_of_the_formula(run: RunTiles, exclude: list[int]) -> None:
+def test_suggestions_are_those_of_the_formula(run: Run, exclude: list[int]) -> None:
     spec = SuggestionSpec(reach=2)
     found = suggest(run, 8, exclude, spec)
     assert [one.row for one in found] == slowly(run, 8, exclude, spec)
-    unsure = uncertainty(run.table.probabilities, "softmax")
+    unsure = uncertainty(run.tiles.probabilities, "softmax")
     for one in found:
         assert one.row not in {*exclude, 9}
         assert one.uncertainty == pytest.approx(unsure[one.row])
-        assert one.box == Box(*run.table.boxes[one.row].tolist())
-        order = np.argsort(-run.table.probabilities[one.row])
-        assert one.classes == tuple(run.table.class_names[index] for index in order[:2])
+        assert one.box == Box(*run.tiles.boxes[one.row].tolist())
+        order = np.argsort(-run.tiles.probabilities[one.row])
+        assert one.classes == tuple(run.tiles.class_names[index] for index in order[:2])
 
 
-def test_the_first_is_the_least_sure_of_all(run: RunTiles) -> None:
-    unsure = np.where(run.table.done, uncertainty(run.table.probabilities, "softmax"), -1)
+def test_the_first_is_the_least_sure_of_all(run: Run) -> None:
+    unsure = np.where(run.tiles.done, uncertainty(run.tiles.probabilities, "softmax"), -1)
     assert suggest(run, 1)[0].row == unsure.argmax()
-    margin = np.where(run.table.done, uncertainty(run.table.probabilities, "softmax", "margin"), -1)
+    margin = np.where(run.tiles.done, uncertainty(run.tiles.probabilities, "softmax", "margin"), -1)
     assert suggest(run, 1, spec=SuggestionSpec(kind="margin"))[0].row == margin.argmax()
 
 
@@ -96,12 +96,12 @@ def test_the_same_seed_gives_the_same_and_another_decides_between_equals(
     assert rows[0] == rows[1] != rows[2]
 
 
-def test_no_more_are_suggested_than_there_are_and_none_from_scores(run: RunTiles) -> None:
+def test_no_more_are_suggested_than_there_are_and_none_from_scores(run: Run) -> None:
     assert len(suggest(run, 1000)) == 47
     assert len(suggest(run, 1000, range(40))) == 8
-    scores = replace(run.table.classes, activation="none")
+    scores = replace(run.tiles.classes, activation="none")
     with pytest.raises(UsageError, match="no probabilities"):
-        suggest(replace(run, table=replace(run.table, classes=scores)))
+        suggest(replace(run, tiles=replace(run.tiles, classes=scores)))
     with pytest.raises(UsageError, match="none to suggest"):
         suggest(run, 0)
     with pytest.raises(UsageError, match="out of range"):

@@ -10,13 +10,13 @@ from scipy.ndimage import distance_transform_edt
 
 from slidecam.classes import ClassSet
 from slidecam.errors import DataSetError, StoreError, UsageError
-from slidecam.exchange.slices_csv import read_slices_csv
 from slidecam.exchange.volume_zarr import read_volume_ome_zarr
 from slidecam.faithfulness.localisation import dice, energy, pointing
 from slidecam.files import write_json
 from slidecam.foreground import is_moved, mask_on
-from slidecam.runs.outputs import HEATMAP
-from slidecam.store import read_run
+from slidecam.runs import RunRecord
+from slidecam.runs.run import find_heatmaps
+from slidecam.runs.slices import read_slices_csv
 from slidecam.thresholds import Threshold, threshold_of
 
 if TYPE_CHECKING:
@@ -148,11 +148,8 @@ def evaluate_volume(
     DataSetError
         If no classified slice has any of the mask.
     """
-    record = read_run(run)
-    heatmaps = sorted(
-        run.glob("heatmap*.ome.zarr"), key=lambda path: (path.name != HEATMAP, path.name)
-    )
-    if record is None or "volume" not in record or not heatmaps:
+    record, heatmaps = RunRecord.find(run), find_heatmaps(run)
+    if record is None or record.call is None or not heatmaps:
         remedy = "Pass a volume's folder in the --out of predict, not run with --heatmap none."
         raise StoreError(run, "this is no finished run of a volume with a heatmap.", remedy)
     read = [(path, read_volume_ome_zarr(path)) for path in heatmaps]
@@ -170,7 +167,7 @@ def evaluate_volume(
     rule = threshold or Threshold()
     foreground = (
         mask_on(run / "mask.nii.gz", stack)
-        if record["foreground"]["share"]
+        if record.foreground is not None and record.foreground.share
         else np.zeros_like(marked)
     )
     figures = [
@@ -184,7 +181,7 @@ def evaluate_volume(
     notes += [f"{lost} slices with mask were not classified and do not count."] if lost else []
     called = dict(zip(table.class_names, calls.sum(axis=0).tolist(), strict=True))
     voxels, cuts = int(marked.sum()), int(cut.sum())
-    call = record["volume"]
+    call = dict(record.call.facts)
     return VolumeEvaluation(
         str(run), str(mask), call, voxels, millilitres, cuts, called, tuple(figures), tuple(notes)
     )

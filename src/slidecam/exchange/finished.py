@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from slidecam.classes import ClassSet
-from slidecam.errors import StoreError
 from slidecam.exchange.qupath import QuPathExport, write_for_qupath
-from slidecam.geometry import Box, Size
-from slidecam.runs.tiles import TileTable
+from slidecam.geometry import Box
+from slidecam.runs import Run
+from slidecam.runs.outputs import QUPATH_FOLDER
 from slidecam.sources import shown_corner
-from slidecam.store import RunStore, find_runs, read_run
+from slidecam.sources.qupath_view import QuPathView
+from slidecam.store import find_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from slidecam.exchange.qupath import TileFormat
-
-QUPATH = "qupath"
-"""Folder in a slide's folder that is written for QuPath."""
+    from slidecam.geometry import Size
+    from slidecam.runs.tiles import TileTable
 
 
 def export_for_qupath(
@@ -49,49 +49,26 @@ def export_for_qupath(
         If a run is damaged or too old to say what is needed.
     """
     for folder in find_runs(runs):
-        table, record = read_table(folder, shown)
-        heatmaps = [folder / told["file"] for told in record.get("heatmaps", ())]
+        run = Run.open(folder)
+        table = _as_shown(run, shown)
+        heatmaps = [folder / heatmap.file for heatmap in run.record.heatmaps]
+        part = table.bounds or Box(0, 0, run.size.width, run.size.height)
         export = QuPathExport(
             table=table,
             heatmaps=[path for path in heatmaps if path.is_dir()],
-            slide=folder.resolve().name,
-            model=record["bundle"]["name"],
+            slide=run.slide,
+            model=run.model,
             tiles=tiles,
-            size_px=tuple(record["input"]["size_px"])
-            if table.bounds is None
-            else (table.bounds.width, table.bounds.height),
+            size_px=(part.width, part.height),
         )
-        place = folder / QUPATH if out is None else out / export.slide
+        place = folder / QUPATH_FOLDER if out is None else out / export.slide
         yield {"folder": str(place), **write_for_qupath(export, place)}
 
 
-def read_table(folder: Path, shown: Size | None = None) -> tuple[TileTable, Mapping[str, Any]]:
-    """Return the tiles of the run in a slide's folder, and its ``run.json``.
-
-    See `export_for_qupath`.
-    """
-    record, store = read_run(folder) or {}, RunStore.open(folder)
-    try:
-        table = TileTable(
-            boxes=store.boxes,
-            status=store.status,
-            probabilities=store.probabilities,
-            classes=ClassSet.from_record(record["bundle"]),
-            bounds=_shown_part(record, shown),
-        )
-    except (KeyError, TypeError) as error:
-        remedy = "Run predict again with --overwrite."
-        raise StoreError(
-            folder, f"its run.json lacks {error}: another version wrote it.", remedy
-        ) from error
-    return table, record
-
-
-def _shown_part(record: Mapping[str, Any], shown: Size | None) -> Box | None:
-    """Return the part of the slide that QuPath shows: as it says now, or as the run was told."""
-    told = record["input"]
-    bounds = None if told["bounds_px"] is None else Box(*told["bounds_px"])
-    corner = tuple(record["qupath"]["corner_px"])
-    if shown is not None:
-        corner = shown_corner(told["path"], Size(*told["size_px"]), bounds, shown)
-    return None if corner == (0, 0) else bounds
+def _as_shown(run: Run, shown: Size | None) -> TileTable:
+    """Return the tiles as QuPath shows the slide now, or as it did when the run was made."""
+    if shown is None:
+        return run.tiles
+    size, bounds = run.size, run.record.input.bounds
+    view = QuPathView(shown_corner(run.slide_path, size, bounds, shown), shown)
+    return replace(run.tiles, bounds=view.part(size, bounds))

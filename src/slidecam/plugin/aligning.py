@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slidecam.errors import SlidecamError
 from slidecam.plugin import compat
 from slidecam.plugin.areas import SLIDE
 from slidecam.plugin.slide import KEY, SlideFacts
@@ -30,22 +31,29 @@ def align(viewer: Any, run: ShownRun) -> None:  # noqa: ANN401  (napari's viewer
     ----------
     viewer
         Where the slide lies. One that slidecam opened is known by its fingerprint, one that napari
-        or another plugin opened by its path.
+        or another plugin opened by that of its file.
     run
         Whose overlays are about to be laid.
     """
     for layer in [one for one in viewer.layers if one.ndim == PLANE]:
         facts = layer.metadata.get(KEY)
         if isinstance(facts, SlideFacts):
-            if facts.fingerprint == run.tiles.digest.get("slide") and facts.spacing != run.spacing:
+            if facts.fingerprint == run.stored.fingerprint and facts.spacing != run.spacing:
                 _rescale(viewer, facts, run.placing)
                 layer.metadata[KEY] = replace(facts, spacing=run.spacing)
-        elif (
-            facts is None
-            and layer.source.path == run.tiles.slide_path
-            and getattr(layer, "rgb", False)
-        ):
+        elif facts is None and getattr(layer, "rgb", False) and _shows(layer.source.path, run):
             _stretch(layer, run)
+
+
+def _shows(path: str | None, run: ShownRun) -> bool:
+    """Whether a file that another reader opened is the run's slide, by its content."""
+    if not path:
+        return False
+    try:
+        with replace(run.stored, given_slide=str(path)).open_slide():
+            return True
+    except SlidecamError:
+        return False
 
 
 def _rescale(viewer: Any, facts: SlideFacts, after: Placing) -> None:  # noqa: ANN401

@@ -110,7 +110,7 @@ def _bars(table: TileTable, row: int) -> list[str]:
 def _trust(run: ShownRun, row: int) -> str:
     unsure = float(uncertainty(run.table.probabilities[row : row + 1], run.table.activation)[0])
     word = next(word for limit, word in LEVELS if unsure < limit)
-    return f"uncertainty {unsure:.2f} ({word}) · {escape(run.tiles.calibration)}"
+    return f"uncertainty {unsure:.2f} ({word}) · {escape(run.stored.calibration)}"
 
 
 def class_rows(
@@ -127,5 +127,5 @@ def class_rows(
             row.color,
             (f"{100 * row.winner_share:.1f} %", f"{row.winners:,}", f"{row.count:,}"),
         )
-        for row in legend(run.tiles, threshold).rows
+        for row in legend(run.stored, threshold).rows
     ]

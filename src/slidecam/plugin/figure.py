@@ -66,7 +66,7 @@ def write_view(path: Path, pixels: NDArray[np.uint8], desk: Desk) -> None:
 def _words(pen: Pen, desk: Desk) -> None:
     run = desk.run
     if run is not None:
-        model = run.tiles.model
+        model = run.stored.model
         pen.text(MARGIN, 0.45, run.folder.name, Type(15, INK, "bold"), pen.width - 2 * MARGIN)
         told = f"{model}   ·   {datetime.now(UTC).date().isoformat()}"
         pen.text(MARGIN, 0.7, told, Type(9, MUTED), pen.width - 2 * MARGIN)

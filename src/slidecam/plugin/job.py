@@ -27,7 +27,7 @@ from slidecam.plugin.volume_run import is_volume_run
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.discovery import find_slides
-from slidecam.store import RunStore
+from slidecam.store import RunStore, has_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -298,7 +298,7 @@ class RunJob:
         problem = outcome.reason if isinstance(outcome, SlideFinished) else ""
         if is_volume_run(self.order.folder):
             return Ended(None, stopped=outcome is None, problem=problem, volume=self.order.folder)
-        run = read_shown(self.order.folder) if (self.order.folder / "run.json").exists() else None
+        run = read_shown(self.order.folder) if has_run(self.order.folder) else None
         return Ended(run, stopped=outcome is None, problem=problem)
 
 
@@ -307,11 +307,9 @@ def preview(run: ShownRun) -> Heat | None:
 
     None where it has none, or it is too large.
     """
-    plan = run.record.get("plan", {})
-    methods = plan.get("heatmap")
+    methods, names = run.stored.map_methods, run.stored.map_classes
     if not methods:
         return None
-    names = tuple(plan["heatmap classes"])
     classes = tuple(run.table.class_names.index(name) for name in names)
     signed = method_for(methods[0]).signed
     spec = PaintSpec(0, classes, run.table.activation, signed=signed)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from slidecam.pixels import RGB
     from slidecam.plugin.open_run import ShownRun
     from slidecam.plugin.viewer_state import Desk
-    from slidecam.runs import RunTiles
+    from slidecam.runs import Run
 
 DRAWN, PAINTED, CORRECTED = "annotations", "painting", "corrected tiles"
 
@@ -155,7 +155,7 @@ class Lesson:
     @property
     def corrections(self) -> Corrections:
         """The corrected tiles of the run, as they lie beside it."""
-        return Corrections.open(self.run.tiles)
+        return Corrections.open(self.run.stored)
 
     def correct(self, row: int, class_name: str) -> None:
         """Say of which class a tile is; once more the same takes it back."""
@@ -167,10 +167,10 @@ class Lesson:
             corrections.set(row, class_name)
         self.show_corrections(corrections)
 
-    def carry(self, before: RunTiles) -> None:
+    def carry(self, before: Run) -> None:
         """Take over the corrections of another run of the same tiles, if there are none yet."""
         mine = self.corrections
-        if mine.path.exists() or before.identity != self.run.tiles.identity:
+        if mine.path.exists() or before.identity != self.run.stored.identity:
             return
         theirs = Corrections.open(before)
         for name in theirs.counts:
@@ -195,7 +195,7 @@ class Lesson:
             if not labels:
                 return
             features = pd.DataFrame({"index": range(len(names) + 1), "corrected to": ["", *names]})
-            kept = {SLIDE: self._slide, TILES: self.run.tiles.identity}
+            kept = {SLIDE: self._slide, TILES: self.run.stored.identity}
             look = {"opacity": 0.9, "features": features, "metadata": kept}
             look |= self.run.cells.placed(self.run.placing)
             layer = Labels(
@@ -222,14 +222,14 @@ class Lesson:
         One of another grid would show them in wrong places, and is removed.
         """
         layer = self._layer(CORRECTED, Labels)
-        if layer is not None and layer.metadata.get(TILES) != self.run.tiles.identity:
+        if layer is not None and layer.metadata.get(TILES) != self.run.stored.identity:
             self.desk.viewer.layers.remove(layer)
             return None
         return layer
 
     @property
     def _slide(self) -> str:
-        return str(self.run.tiles.digest.get("slide"))
+        return str(self.run.stored.fingerprint)
 
     def _layer(self, name: str, kind: type[Layer]) -> Any:  # noqa: ANN401  (a napari layer)
         """Return the layer of this slide that we gave a name.

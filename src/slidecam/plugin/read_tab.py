@@ -250,7 +250,7 @@ class ReadTab(QWidget):
 
 
 def _about(run: ShownRun) -> str:
-    name = run.tiles.model
+    name = run.stored.model
     done = int(run.table.done.sum())
     state = "" if run.is_finished else f" (unfinished: {done:,} of {len(run.table):,} tiles)"
     return f"<b>{run.folder.name}</b> by {name}{state}"

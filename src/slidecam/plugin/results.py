@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from slidecam.errors import SourceError, StoreError
 from slidecam.plugin.areas import annotation_layer
 from slidecam.plugin.notices import tell, warn
 from slidecam.plugin.open_run import ShownRun, read_shown
@@ -18,7 +20,10 @@ from slidecam.plugin.overlays import heat_layers, run_layers
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.slide import KEY, LayerData, SlideFacts, slide_layer
 from slidecam.plugin.volume_run import is_volume_run, volume_heat_layers, volume_run_layers
-from slidecam.store import read_run
+from slidecam.runs import Run
+
+if TYPE_CHECKING:
+    from slidecam.geometry import Box
 
 
 def read_result(path: Path) -> list[LayerData]:
@@ -40,26 +45,35 @@ def read_run_folder(path: Path) -> list[LayerData]:
 
 
 def _volume_run(folder: Path) -> list[LayerData]:
-    record = read_run(folder) or {}
-    path = Path(str(record.get("input", {}).get("path", "")))
-    below = read_slide(path) if path.exists() else []
-    if not below:
-        tell(f"The volume of this run is not at {path} any more: open it yourself.")
+    run = Run.open(folder)
+    path = _found(run, "volume")
+    below = [] if path is None else read_slide(path)
     return [*below, *volume_run_layers(folder)]
 
 
 def _slide_of(run: ShownRun) -> list[LayerData]:
-    """Return the run's slide, unless it has been moved since."""
-    if not Path(run.tiles.slide_path).exists():
-        tell(
-            f"The slide of this run is not at {run.tiles.slide_path} any more: open it yourself,"
-            " and it will lie below."
-        )
+    """Return the run's slide, unless it has been moved or replaced since."""
+    path = _found(run.stored, "slide")
+    if path is None:
         return []
-    layer, notes = slide_layer(run.tiles.slide_path, run.spacing)
+    layer, notes = slide_layer(path, run.spacing, run.stored.reader)
     for note in notes:
         warn(note)
     return [layer]
+
+
+def _found(run: Run, kind: str) -> Path | None:
+    """Return where the slide of a run lies; None, and a word of it, where it lies nowhere."""
+    try:
+        return Path(run.find_slide())
+    except StoreError as error:
+        warn(f"{error.problem} The run is shown without it.")
+    except SourceError:
+        below = "" if kind == "volume" else ", and it will lie below"
+        tell(
+            f"The {kind} of this run is not at {run.slide_path} any more: open it yourself{below}."
+        )
+    return None
 
 
 def read_heatmap(path: Path) -> list[LayerData]:
@@ -74,10 +88,21 @@ def read_annotations(path: Path) -> list[LayerData]:
     """Open areas by class on the slide that is open."""
     facts = _open_slide()
     if facts is not None:
-        return [annotation_layer(path, facts.placing, facts.bounds, facts.fingerprint)]
+        bounds = _shown_part(facts)
+        return [annotation_layer(path, facts.placing, bounds, facts.fingerprint)]
     layer = annotation_layer(path, Placing(None), None)
     warn("No slide is open, so these areas are shown in pixels: open their slide first.")
     return [layer]
+
+
+def _shown_part(facts: SlideFacts) -> Box | None:
+    """Return the part of a slide that QuPath shows: as its run was told, else the scanned one."""
+    viewer = shown_viewer()
+    kept = [] if viewer is None else [layer.metadata.get(KEY) for layer in viewer.layers]
+    for run in kept:
+        if isinstance(run, ShownRun) and run.stored.fingerprint == facts.fingerprint:
+            return run.table.bounds
+    return facts.bounds
 
 
 def _open_slide() -> SlideFacts | None:

@@ -95,7 +95,7 @@ def facts_of(source: Source, mpp: Spacing | float | None = None) -> tuple[SlideF
 
 
 def slide_layer(
-    path: str | Path, mpp: Spacing | float | None = None
+    path: str | Path, mpp: Spacing | float | None = None, reader: str | None = None
 ) -> tuple[LayerData, tuple[str, ...]]:
     """Open a slide as a layer; its file stays open as long as the layer's data.
 
@@ -105,6 +105,8 @@ def slide_layer(
         Whatever `open_source` opens.
     mpp
         µm per level-0 pixel, where the file does not say or is wrong.
+    reader
+        Who reads it; None for whoever suits it best.
 
     Returns
     -------
@@ -116,7 +118,7 @@ def slide_layer(
     SourceError
         If it cannot be opened.
     """
-    source = KeptSource(open_source(path))
+    source = KeptSource(open_source(path, reader))
     kept, said = facts_of(source, mpp)
     levels = _levels(source)
     metadata = {KEY: kept, "slide": _told(source, kept), "associated images": _associated(source)}

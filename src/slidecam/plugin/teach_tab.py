@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from slidecam.plugin.viewer_state import Desk
-    from slidecam.runs import RunTiles
+    from slidecam.runs import Run
     from slidecam.steps import Step
     from slidecam.teaching import FineTuned
 
@@ -59,7 +59,7 @@ class TeachTab(QWidget):
         super().__init__()
         self.desk, self.lesson = desk, Lesson(desk)
         self.worker: Any = None
-        self.before: RunTiles | None = None
+        self.before: Run | None = None
         self.tuned: FineTuned | None = None
         self._make_fields()
         self._lay_out()
@@ -168,7 +168,7 @@ class TeachTab(QWidget):
     def _suggest(self) -> None:
         said = set(self.lesson.corrections.labels)
         self.suggestions.clear()
-        for each in teaching.suggest(self.lesson.run.tiles, SUGGESTED, exclude=said):
+        for each in teaching.suggest(self.lesson.run.stored, SUGGESTED, exclude=said):
             item = QListWidgetItem(
                 f"tile {each.row}: {' or '.join(each.classes)}? (uncertainty"
                 f" {each.uncertainty:.2f})"
@@ -185,7 +185,7 @@ class TeachTab(QWidget):
         """Write annotations and labelled tiles into a folder."""
         self._work(
             lambda: teaching.export_training(
-                self.lesson.run.tiles, folder, self.lesson.annotations()
+                self.lesson.run.stored, folder, self.lesson.annotations()
             ),
             self._exported,
         )
@@ -202,13 +202,13 @@ class TeachTab(QWidget):
 
         def work() -> Generator[Step, None, FineTuned]:
             run = self.lesson.run
-            self.before = run.tiles
+            self.before = run.stored
             out = fresh_folder(run.folder.parent)
             # A name of its own, so that its runs lie beside those of the model it came from.
             spec = teaching.FineTuneSpec(
-                name=f"{run.tiles.model}, {out.name}", colors=self.lesson.classes
+                name=f"{run.stored.model}, {out.name}", colors=self.lesson.classes
             )
-            return teaching.fine_tune(run.tiles, out, self.lesson.annotations(), spec=spec)
+            return teaching.fine_tune(run.stored, out, self.lesson.annotations(), spec=spec)
 
         self._work(work, self._tuned)
 
@@ -251,11 +251,11 @@ class TeachTab(QWidget):
         run = self.desk.run
         if run is None or self.before is None or self.tuned is None or not run.is_finished:
             return
-        if run.tiles.digest.get("model") == self.tuned.bundle.digest:
+        if run.stored.bundle_digest == self.tuned.bundle.digest:
             # What was said of these tiles is as true of them as before, and the next lesson builds
             # on it.
             self.lesson.carry(self.before)
-            self.compared.setText(compared(compare_runs(self.before, run.tiles)))
+            self.compared.setText(compared(compare_runs(self.before, run.stored)))
 
 
 def fresh_folder(beside: Path) -> Path:

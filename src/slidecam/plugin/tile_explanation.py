@@ -102,21 +102,22 @@ def explain_tile(
     Raises
     ------
     SlidecamError
-        If the slide or the bundle is not where it was any more.
+        If the slide or the bundle is not where it was any more, or is another one.
     """
     methods = methods or METHODS
     x, y, width, height = (int(value) for value in run.table.boxes[row])
     folder = run.folder / FOLDER / f"{x}_{y}"
     mpp = None if run.spacing is None else run.spacing.mean
+    slide, bundle = run.stored.find_slide(), run.stored.open_bundle()
     spec = CloseUpSpec(
         methods=methods,
         settings=tuple(each for each in SETTINGS if each.split(".")[0] in methods),
         classes=() if class_name is None else (class_name,),
-        tiles=TileChoice(at=((x + width / 2, y + height / 2),), mpp=mpp),
+        tiles=TileChoice(at=((x + width / 2, y + height / 2),), mpp=mpp, reader=run.stored.reader),
         device=device,
         overwrite=True,
     )
-    found = yield from explain_tiles(run.tiles.slide_path, run.tiles.bundle_path, folder, spec)
+    found = yield from explain_tiles(slide, bundle.path, folder, spec)
     return _why(found, run, (x, y, width, height), folder)
 
 

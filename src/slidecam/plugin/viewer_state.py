@@ -26,11 +26,10 @@ from slidecam.plugin.opening import run_folder
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY, class_raster, heat_layers, run_layers
 from slidecam.plugin.slide import KEY, SlideFacts, facts_of
 from slidecam.plugin.volume_run import volume_run_layers
-from slidecam.runs import most_suspicious
-from slidecam.runs.outputs import FINISHED
+from slidecam.runs import RunRecord, most_suspicious
 from slidecam.sources import open_source
 from slidecam.sources.discovery import find_slides
-from slidecam.store import has_run, read_run
+from slidecam.store import has_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,7 +143,7 @@ class Desk:
             run = read_shown(folder)
         except SlidecamError:
             return None
-        if run.tiles.digest.get("slide") != facts.fingerprint:
+        if run.stored.fingerprint != facts.fingerprint:
             return None
         self.show(run)
         return run
@@ -163,10 +162,11 @@ class Desk:
     def _recognise_volume(self, folder: Path, facts: SlideFacts) -> None:
         if not facts.is_volume or self._comes_with_its_slide(folder):
             return
-        record = read_run(folder) or {}
-        same = record.get("input", {}).get("fingerprint") == facts.fingerprint
+        record = RunRecord.find(folder)
+        if record is None or record.input.fingerprint != facts.fingerprint:
+            return
         shown = any(layer.metadata.get("volume run") == str(folder) for layer in self.viewer.layers)
-        if same and record.get("status") in FINISHED and not (shown and folder == self.volume):
+        if record.is_finished and not (shown and folder == self.volume):
             self.show_volume(folder)
 
     def show_volume(self, folder: Path) -> None:
@@ -353,7 +353,7 @@ class Desk:
         """Return the classified tiles, the most probable ones of a class first."""
         if self.run is None or class_name not in self.run.table.class_names:
             return np.zeros(0, np.int64)
-        return most_suspicious(self.run.tiles, class_name)
+        return most_suspicious(self.run.stored, class_name)
 
     def view(self) -> Box:
         """Return the part of the slide that is on the canvas, in level-0 pixels.

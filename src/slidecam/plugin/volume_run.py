@@ -8,28 +8,29 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from slidecam.exchange.slices_csv import read_slices_csv
+from slidecam.errors import StoreError
 from slidecam.exchange.volume_zarr import read_volume_ome_zarr
 from slidecam.plugin.overlays import HEAT, heat_colors
 from slidecam.plugin.volume import placed
+from slidecam.runs import Run, RunRecord
+from slidecam.runs.record import RUN_AGAIN
+from slidecam.runs.run import find_heatmaps
 from slidecam.sources.display import displayed
-from slidecam.store import read_run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from slidecam.exchange.slices_csv import SliceTable
     from slidecam.plugin.slide import LayerData
+    from slidecam.runs.slices import SliceTable
 
 HEAT_OPACITY = 0.6
-SLICES = "slices.csv"
 ANATOMIC = {"axial": 0, "coronal": 1, "sagittal": 2}
 
 
 def is_volume_run(folder: Path) -> bool:
     """Whether a run is of a volume's slices and not of a slide's tiles."""
-    return bool((read_run(folder) or {}).get("input", {}).get("planes"))
+    record = RunRecord.find(folder)
+    return record is not None and record.is_volume
 
 
 def volume_heat_layers(path: Path, name: str, shown: str | None = None) -> list[LayerData]:
@@ -69,9 +70,10 @@ def volume_run_layers(folder: Path) -> list[LayerData]:
 
     That of the class it was called is on top, and alone visible.
     """
-    called = (read_run(folder) or {}).get("volume", {}).get("called")
-    paths = [*folder.glob("heatmap.ome.zarr"), *sorted(folder.glob("heatmap-*.ome.zarr"))]
-    return [layer for path in paths[:1] for layer in volume_heat_layers(path, folder.name, called)]
+    heatmaps, call = find_heatmaps(folder), RunRecord.read(folder).call
+    if not heatmaps:
+        return []
+    return volume_heat_layers(heatmaps[0], folder.name, None if call is None else call.called)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,17 +99,10 @@ class Profile:
 
 
 def read_profile(folder: Path) -> Profile:
-    """Read the profile of a volume's run."""
-    record = read_run(folder) or {}
-    table = read_slices_csv(folder / SLICES)
-    colors = tuple(
-        (int(red), int(green), int(blue)) for red, green, blue in record["bundle"]["class_colors"]
-    )
-    called = _call(record.get("volume", {}))
-    return Profile(table, ANATOMIC[record["input"]["axis"]], colors, called)
-
-
-def _call(volume: Mapping[str, Any]) -> str:
-    """Return what a volume was called, in words; records of before name one class at most."""
-    named = volume.get("called_classes") or [volume.get("called")]
-    return " + ".join(filter(None, named)) or "nothing"
+    """Read the profile of a volume's run; StoreError if it is none, or damaged."""
+    run = Run.open(folder)
+    volume, table, call = run.record.input.volume, run.slices, run.record.call
+    if volume is None or table is None:
+        raise StoreError(folder, "this is no finished run of a volume.", RUN_AGAIN)
+    called = "nothing" if call is None else call.words
+    return Profile(table, ANATOMIC[volume.axis], run.tiles.class_colors, called)

@@ -58,7 +58,7 @@ def write_tiles_csv(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
 
 def write_figure(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:  # noqa: ANN401, ARG001
     """Draw the slide with the class of each tile, scale bar and legend."""
-    figure(Path(path), _run_of(meta).tiles)
+    figure(Path(path), _run_of(meta).stored)
     return [path]
 
 

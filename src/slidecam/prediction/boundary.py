@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from slidecam.errors import SlidecamError
 from slidecam.events import SlideFailed
-from slidecam.store import lock_run, read_run, write_run
+from slidecam.runs.record import write_failure
+from slidecam.runs.record_parts import RecordedOutcome
+from slidecam.store import lock_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +68,7 @@ def slide_boundary(slide: FoundSlide) -> Iterator[Outcome]:
     That memory ran out is a slide's failure too: the next one may be smaller. What ends the process
     or the call (KeyboardInterrupt, SystemExit, GeneratorExit) passes.
     """
-    outcome = Outcome()
+    outcome = RecordedOutcome()
     try:
         yield outcome
     # Readers, scikit-image, SciPy, Pillow, zarr and torch promise no list of what they raise, and
@@ -111,13 +113,13 @@ def _public(text: str, slide: FoundSlide) -> str:
 
 def note_failure(folder: Path, failure: Failure) -> None:
     """Note in ``run.json`` that a slide was given up; the caller holds the folder's lock."""
-    record = {**(read_run(folder) or {}), "status": "failed"}
-    record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-    record |= {"reason": failure.event.problem, "remedy": failure.event.remedy}
-    record.pop("traceback", None)
-    if failure.traceback:
-        record["traceback"] = failure.traceback.splitlines()
-    write_run(folder, record)
+    outcome = RecordedOutcome(
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        reason=failure.event.problem,
+        remedy=failure.event.remedy,
+        traceback=tuple(failure.traceback.splitlines()),
+    )
+    write_failure(folder, outcome)
 
 
 def note_unopened(folder: Path, failure: Failure) -> None:

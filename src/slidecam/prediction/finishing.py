@@ -5,24 +5,38 @@ from __future__ import annotations
 import platform
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from slidecam.errors import SlideFailedError, UsageError
 from slidecam.exchange.manifest import SlideReport, TileCounts
 from slidecam.prediction.outputs import heatmap_records, results_of, write_outputs
 from slidecam.runs.outputs import clear_leftovers, painting
+from slidecam.runs.record import RunRecord
+from slidecam.runs.record_parts import (
+    RecordedBundle,
+    RecordedCall,
+    RecordedForeground,
+    RecordedHeatmap,
+    RecordedInput,
+    RecordedOutcome,
+    RecordedSpacing,
+    RecordedVolume,
+)
 from slidecam.runs.summary import summarise_classes
 from slidecam.runs.tiles import TileTable
 from slidecam.sources import reader_packages
-from slidecam.store import Status, read_run, write_run
+from slidecam.sources.identifiers import hidden_parts
+from slidecam.store import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slidecam.exchange.manifest import SlideStatus
-    from slidecam.geometry import Box
+    from slidecam.prediction.outputs import Results
     from slidecam.prediction.preparation import OpenRun, SlideWork
     from slidecam.prediction.timings import Timings
     from slidecam.sources.discovery import FoundSlide
@@ -31,9 +45,6 @@ PACKAGES = ("slidecam", "torch", "timm", "numpy", "zarr")
 """Whose versions `run.json` records beside the readers': each can move a result's last digits."""
 
 TRY_AGAIN = "run.json lists the tiles and why. Repeat the call with --resume to try them again."
-
-FACTS = ("input", "spacing", "foreground", "device", "seconds", "volume")
-"""What the manifest repeats of `run.json`."""
 
 FAILURES_TOLD = 100
 """Failed tiles that `run.json` lists; the store holds all of them."""
@@ -46,45 +57,49 @@ def begin_slide(slide: FoundSlide, work: SlideWork) -> None:
     """
     if work.run is not None and not work.run.complete:
         clear_leftovers(work.folder)
-        write_run(work.folder, _record(slide, work))
+        _record(slide, work).write(work.folder)
 
 
-def _record(slide: FoundSlide, work: SlideWork) -> dict[str, Any]:
-    before = read_run(work.folder) or {}
-    facts, spacing, card = work.source.facts, work.spacing, work.card
-    return {
-        "status": "running",
-        "started": before.get("started", _now()),
-        "resumed": before.get("resumed", 0) + 1 if before else 0,
-        "input": {
-            "path": slide.shown,
-            "fingerprint": facts.fingerprint,
-            "reader": facts.reader,
-            "format": facts.format,
-            "size_px": [facts.size.width, facts.size.height],
-            "bounds_px": _numbers(facts.bounds),
-            **_volume_record(work),
-        },
-        "spacing": (
-            None
-            if spacing is None
-            else {"um_px": [spacing.spacing.x, spacing.spacing.y], "from": spacing.origin}
+def _record(slide: FoundSlide, work: SlideWork) -> RunRecord:
+    """Return the record of a slide before its first batch."""
+    before = RunRecord.find(work.folder)
+    facts, spacing, bundle = work.source.facts, work.spacing, work.model.bundle
+    return RunRecord(
+        status="running",
+        started=_now() if before is None else before.started,
+        resumed=0 if before is None else before.resumed + 1,
+        made_in=_working_folder(slide),
+        input=RecordedInput(
+            path=slide.shown,
+            fingerprint=facts.fingerprint,
+            reader=facts.reader,
+            format=facts.format,
+            size=facts.size,
+            bounds=facts.bounds,
+            volume=_volume(work),
         ),
-        "foreground": {"from": work.foreground.origin, "share": work.foreground.share},
-        "bundle": {
-            "name": card.name,
-            "path": str(work.model.bundle.path),
-            "digest": work.model.bundle.digest,
-            **card.classes.record,
-        },
-        "qupath": dict(work.qupath),
-        "plan": dict(work.plan),
-        "ngff": work.spec.ngff,
-        "painting": painting(work.model.request, work.spec),
-        "device": str(work.model.classifier.device),
-        "machine": {"system": platform.platform(), "python": platform.python_version()},
-        "versions": _versions(),
-    }
+        spacing=None if spacing is None else RecordedSpacing(spacing.spacing, spacing.origin),
+        foreground=RecordedForeground(work.foreground.origin, work.foreground.share),
+        bundle=RecordedBundle(work.card.name, str(bundle.path), bundle.digest, work.card.classes),
+        qupath=work.qupath,
+        plan=work.plan,
+        ngff=work.spec.ngff,
+        painting=painting(work.model.request, work.spec),
+        device=str(work.model.classifier.device),
+        machine={"system": platform.platform(), "python": platform.python_version()},
+        versions=_versions(),
+    )
+
+
+def _working_folder(slide: FoundSlide) -> str | None:
+    """Return the folder that relative paths count from; None where it may not be written down.
+
+    A folder above a DICOM series may be called after its patient.
+    """
+    folder = Path.cwd()
+    if "://" in slide.path:
+        return str(folder)
+    return None if hidden_parts(folder / slide.path) else str(folder)
 
 
 def _versions() -> dict[str, str]:
@@ -96,21 +111,17 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _volume_record(work: SlideWork) -> dict[str, Any]:
+def _volume(work: SlideWork) -> RecordedVolume | None:
     stack = work.source.facts.stack
     if stack is None:
-        return {}
-    return {
-        "axis": stack.axis,
-        "planes": stack.shape[0],
-        "voxels": list(stack.grid.shape),
-        "spacing_mm": list(stack.spacing_mm),
-        "affine_ras_mm": stack.grid.affine.tolist(),
-    }
-
-
-def _numbers(box: Box | None) -> list[int] | None:
-    return None if box is None else [box.x, box.y, box.width, box.height]
+        return None
+    return RecordedVolume(
+        axis=stack.axis,
+        planes=stack.shape[0],
+        voxels=tuple(stack.grid.shape),
+        spacing_mm=tuple(stack.spacing_mm),
+        affine_ras_mm=tuple(map(tuple, stack.grid.affine.tolist())),
+    )
 
 
 def finish_slide(slide: FoundSlide, work: SlideWork, timings: Timings) -> SlideReport:
@@ -138,11 +149,9 @@ def finish_slide(slide: FoundSlide, work: SlideWork, timings: Timings) -> SlideR
         results = results_of(slide.name, work, table)
         write_outputs(results)
         timings.write += time.perf_counter() - start
-        record = _counts(work, run, table)
-        if results.of_volume is not None:
-            record["volume"] = results.of_volume.call
-        record |= {"status": status, "heatmaps": heatmap_records(results)}
-        write_run(work.folder, {**record, "seconds": timings.told()})
+        begun = RunRecord.find(work.folder) or _record(slide, work)
+        outcome = _recorded(results, run, timings)
+        replace(begun, status=status, outcome=outcome).write(work.folder)
     return _report(slide, work, table, status, reason, work.output_names())
 
 
@@ -154,7 +163,8 @@ def _report(
     reason: str,
     names: Sequence[str],
 ) -> SlideReport:
-    record = read_run(work.folder) or {}
+    record = RunRecord.read(work.folder)
+    seconds = {} if record.outcome is None else record.outcome.seconds
     failed = int(table.failed.sum())
     return SlideReport(
         slide=slide.name,
@@ -163,11 +173,11 @@ def _report(
         tiles=TileCounts(int(table.done.sum()), failed, work.grid.candidates - len(table)),
         classes=summarise_classes(table),
         outputs={name: f"{slide.name}/{name}" for name in names if (work.folder / name).exists()},
-        seconds=record.get("seconds", {}).get("total", 0.0),
+        seconds=seconds.get("total", 0.0),
         reason=reason,
         remedy=TRY_AGAIN if failed else "",
         warnings=work.warnings,
-        facts={key: record[key] for key in FACTS if key in record},
+        facts=record.manifest_facts(),
     )
 
 
@@ -177,7 +187,7 @@ def _table(run: OpenRun, work: SlideWork) -> TileTable:
         status=run.store.status,
         probabilities=run.store.probabilities,
         classes=work.card.classes,
-        bounds=None if work.qupath["corner_px"] == [0, 0] else work.source.facts.bounds,
+        bounds=work.qupath.part(work.source.facts.size, work.source.facts.bounds),
     )
 
 
@@ -209,15 +219,14 @@ def _why_no_tile(work: SlideWork) -> str:
     return f"no tissue found ({work.foreground.origin})"
 
 
-def _counts(work: SlideWork, run: OpenRun, table: TileTable) -> dict[str, Any]:
-    """Return ``run.json`` as it stood, with how many tiles ended how."""
-    record = read_run(work.folder) or {}
-    failures = sorted(run.store.failures.items())
-    return {
-        **record,
-        "finished": _now(),
-        "tiles": {"total": len(table), "done": int(table.done.sum()), "failed": len(failures)},
-        "classes": [
+def _recorded(results: Results, run: OpenRun, timings: Timings) -> RecordedOutcome:
+    """Return what became of a slide whose outputs are written."""
+    table, failures = results.table, sorted(run.store.failures.items())
+    call = None if results.of_volume is None else results.of_volume.call
+    return RecordedOutcome(
+        finished=_now(),
+        tiles={"total": len(table), "done": int(table.done.sum()), "failed": len(failures)},
+        classes=[
             {
                 "name": each.name,
                 "tiles": each.count,
@@ -227,8 +236,11 @@ def _counts(work: SlideWork, run: OpenRun, table: TileTable) -> dict[str, Any]:
             for each in summarise_classes(table)
             if each.count
         ],
-        "failures": [{"tile": row, "reason": reason} for row, reason in failures[:FAILURES_TOLD]],
-    }
+        failures=[{"tile": row, "reason": reason} for row, reason in failures[:FAILURES_TOLD]],
+        heatmaps=tuple(map(RecordedHeatmap.from_json, heatmap_records(results))),
+        seconds=timings.told(),
+        call=None if call is None else RecordedCall.from_json(call),
+    )
 
 
 def _now() -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from slidecam.exchange.geojson import write_tiles_geojson
 from slidecam.exchange.qupath import QuPathExport, write_for_qupath
-from slidecam.exchange.slices_csv import write_slices_csv
 from slidecam.exchange.wsinfer_csv import write_tiles_csv
 from slidecam.foreground import save_foreground
 from slidecam.prediction import volumes
@@ -15,13 +14,14 @@ from slidecam.prediction.heatmaps import write_heatmaps
 from slidecam.prediction.overview import write_overview
 from slidecam.registry import resolve
 from slidecam.runs.outputs import chosen_outputs, clear_others
+from slidecam.runs.slices import write_slices_csv
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slidecam.exchange.slices_csv import SliceTable
     from slidecam.prediction.heatmaps import WrittenHeatmap
     from slidecam.prediction.preparation import SlideWork
+    from slidecam.runs.slices import SliceTable
     from slidecam.runs.tiles import TileTable
 
 
@@ -141,12 +141,15 @@ def volume_mask(results: Results, path: Path) -> None:
 
 def is_for_qupath(work: SlideWork) -> bool:
     """Whether the call says how QuPath shows the slide."""
-    return work.qupath["size_px"] is not None
+    return work.qupath.size is not None
 
 
 def for_qupath(results: Results, path: Path) -> None:
     """Write what our QuPath scripts load."""
     places = [one.path for one in results.written]
-    size = tuple(results.work.qupath["size_px"])
-    export = QuPathExport(results.table, places, results.name, results.work.card.name, size_px=size)
+    size = results.work.qupath.size
+    size_px = () if size is None else (size.width, size.height)
+    export = QuPathExport(
+        results.table, places, results.name, results.work.card.name, size_px=size_px
+    )
     write_for_qupath(export, path)

@@ -97,11 +97,6 @@ def _ticks(written: WrittenHeatmap) -> tuple[str, str, str]:
     return f"{low:g}", f"{(low + high) / 2:g}", f"{high:g}"
 
 
-def calibration_words(card: Card) -> str:
-    """Return whether a classifier's probabilities were calibrated."""
-    return card.classes.calibration
-
-
 def _facts(slide: str, work: SlideWork, written: Sequence[WrittenHeatmap]) -> OverviewFacts:
     methods = () if work.model.request is None else work.model.request.methods
     return OverviewFacts(
@@ -128,7 +123,7 @@ def _details(
     if card.spacing is not None:
         yield "Tissue", work.foreground.origin
     if card.activation != "none":
-        yield "Probabilities", calibration_words(card)
+        yield "Probabilities", card.classes.calibration
     for one in written:
         yield from _scale_told(one)
 

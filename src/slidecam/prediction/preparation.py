@@ -20,9 +20,11 @@ from slidecam.foreground import (
 from slidecam.foreground.mask import mask_digest
 from slidecam.models.volume_card import VolumeCard
 from slidecam.runs.outputs import QUPATH_FOLDER, all_written, clear_outputs, output_names
+from slidecam.runs.record import RunRecord
 from slidecam.sources import open_source, settle_spacing, shown_corner
+from slidecam.sources.qupath_view import QuPathView
 from slidecam.sources.volume import VolumeSource
-from slidecam.store import RunStore, StorePlan, lock_run, open_or_create, read_run
+from slidecam.store import RunStore, StorePlan, lock_run, open_or_create
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
 from slidecam.tiling import TilingSpec, lay_grid, lay_planes, lay_tiles_on_planes, lay_whole
 from slidecam.viewing import VolumeView
@@ -118,7 +120,7 @@ class SlideWork:
     grid: TileGrid
     folder: Path
     plan: Mapping[str, Any]
-    qupath: Mapping[str, Any]
+    qupath: QuPathView
     run: OpenRun | None
 
     @property
@@ -206,10 +208,8 @@ def _spacing(source: Source, model: LoadedModel, spec: PredictSpec) -> SettledSp
         raise
 
 
-def _qupath(source: Source, spec: PredictSpec) -> dict[str, Any]:
-    shown = spec.of_slide(source.facts)[1]
-    size = None if shown is None else [shown.width, shown.height]
-    return {"corner_px": list(_corner(source, spec)), "size_px": size}
+def _qupath(source: Source, spec: PredictSpec) -> QuPathView:
+    return QuPathView(_corner(source, spec), spec.of_slide(source.facts)[1])
 
 
 def _corner(source: Source, spec: PredictSpec) -> tuple[int, int]:
@@ -365,11 +365,11 @@ def _open_run(work: SlideWork, lock: FileLock) -> OpenRun:
         model.batch_size, spec.workers, spec.memory_mb // 2, model.bundle.card.interpolation
     )
     stream = TileStream(work.source, grid, pending, stream_spec)
-    record = read_run(work.folder) or {}
+    record = RunRecord.find(work.folder)
     done = len(grid) - sum(len(rows) for _index, rows in pending)
     names = work.output_names()
     complete = not pending and all_written(work.folder, record, model.request, spec, names)
-    complete = complete and _written_for_qupath(work, record)
+    complete = complete and record is not None and _written_for_qupath(work, record)
     return OpenRun(
         store,
         stream,
@@ -382,19 +382,19 @@ def _open_run(work: SlideWork, lock: FileLock) -> OpenRun:
     )
 
 
-def _written_for_qupath(work: SlideWork, record: Mapping[str, Any]) -> bool:
+def _written_for_qupath(work: SlideWork, record: RunRecord) -> bool:
     """Whether what lies there counts from where QuPath does now, and exists at all if wanted."""
-    wanted = work.qupath["size_px"] is not None
-    return record.get("qupath") == work.qupath and (
-        not wanted or (work.folder / QUPATH_FOLDER).exists()
-    )
+    wanted = work.qupath.size is not None
+    return record.qupath == work.qupath and (not wanted or (work.folder / QUPATH_FOLDER).exists())
 
 
-def _begun_elsewhere(record: Mapping[str, Any], model: LoadedModel, done: int) -> tuple[str, ...]:
+def _begun_elsewhere(record: RunRecord | None, model: LoadedModel, done: int) -> tuple[str, ...]:
+    if record is None:
+        return ()
     now = {"device": str(model.classifier.device), "torch": version("torch")}
-    then = {"device": record.get("device"), "torch": record.get("versions", {}).get("torch")}
+    then = {"device": record.device, "torch": record.versions.get("torch", "")}
     changed = [
-        f"{key} {then[key]}, now {now[key]}" for key in now if then[key] not in {None, now[key]}
+        f"{key} {then[key]}, now {now[key]}" for key in now if then[key] not in {"", now[key]}
     ]
     if not (done and changed):
         return ()

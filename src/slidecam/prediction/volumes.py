@@ -10,13 +10,6 @@ import numpy as np
 
 from slidecam.errors import StoreError
 from slidecam.exchange.nifti import write_nifti
-from slidecam.exchange.slices_csv import (
-    DONE,
-    FAILED,
-    MISSING,
-    SKIPPED,
-    SliceTable,
-)
 from slidecam.exchange.volume_zarr import (
     PLANES,
     VolumeRasterSpec,
@@ -31,6 +24,13 @@ from slidecam.models.volume_card import VolumeCard
 from slidecam.prediction.heatmaps import WrittenHeatmap, attributes, paint_spec, rival
 from slidecam.reports.montage import MontageFacts, MontageSlice, decisive_slices, write_montage_png
 from slidecam.runs.outputs import clear_heatmaps, heatmap_files, nifti_name
+from slidecam.runs.slices import (
+    DONE,
+    FAILED,
+    MISSING,
+    SKIPPED,
+    SliceTable,
+)
 from slidecam.sources.volume import VolumeSource
 from slidecam.store import Status
 

@@ -14,9 +14,9 @@ from slidecam.drawing.charts import blank_figure, pixels_of, plain
 from slidecam.drawing.heat import enlarged, glowing
 from slidecam.drawing.palette import FAMILY, INK, LINE, MUTED, as_hex
 from slidecam.drawing.pen import Pen, Place, Type
-from slidecam.exchange.slices_csv import DONE, FAILED, MISSING
 from slidecam.files import replacing
 from slidecam.reports.picture import DISCLAIMER
+from slidecam.runs.slices import DONE, FAILED, MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.classes import ClassSet
-    from slidecam.exchange.slices_csv import SliceTable
+    from slidecam.runs.slices import SliceTable
 
 SHOWN = 6
 """Slices that are shown."""

@@ -20,15 +20,15 @@ from slidecam.reports.overlay import class_map, colored, heated, resampled, valu
 from slidecam.reports.sidebar import HeatScale
 from slidecam.runs.legend import legend
 from slidecam.runs.mosaic import cells
-from slidecam.sources import open_source
-from slidecam.store import Status, read_run
+from slidecam.store import Status
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from slidecam.runs.run import RunTiles
+    from slidecam.runs.record_parts import RecordedHeatmap
+    from slidecam.runs.run import Run
     from slidecam.runs.tiles import TileTable
     from slidecam.sources import Source
 
@@ -82,7 +82,7 @@ class FigureSpec:
             raise UsageError(f"a figure of {self.longest} px shows nothing.", "Pass 16 or more.")
 
 
-def write_figure(path: Path, run: RunTiles, spec: FigureSpec | None = None) -> None:
+def write_figure(path: Path, run: Run, spec: FigureSpec | None = None) -> None:
     """Write a run as a PNG figure with scale bar and legend.
 
     Parameters
@@ -98,17 +98,19 @@ def write_figure(path: Path, run: RunTiles, spec: FigureSpec | None = None) -> N
     ------
     UsageError
         If the region lies off the slide, or there is no such class or heatmap.
+    StoreError
+        If another slide lies where the run's lay.
     SourceError
         If the slide cannot be read there.
     """
     spec = spec or FigureSpec()
-    if run.planes is not None:
+    if run.is_volume:
         raise UsageError(
             f"{run.folder} is a run of a volume, not of a slide.", "Look at its montage.png."
         )
     region = _region(run, spec)
     overlay = _overlay(run, spec)
-    with open_source(run.slide_path) as source:
+    with run.open_slide() as source:
         pixels = _pixels(source, region, spec.longest)
     shown, facts = overlay(pixels, region)
     spacing = None if run.spacing is None else run.spacing.x * region.width / pixels.shape[1]
@@ -117,7 +119,7 @@ def write_figure(path: Path, run: RunTiles, spec: FigureSpec | None = None) -> N
     write_figure_png(path, shown, replace(told, details=(*facts.details, *_details(run, region))))
 
 
-def _region(run: RunTiles, spec: FigureSpec) -> Box:
+def _region(run: Run, spec: FigureSpec) -> Box:
     whole = Box(0, 0, run.size.width, run.size.height)
     if spec.region is None:
         return whole
@@ -158,7 +160,7 @@ def _pixels(source: Source, region: Box, longest: int) -> NDArray[np.uint8]:
 class _Overlay:
     """What is laid over a region, and what is said of it."""
 
-    def __init__(self, run: RunTiles, spec: FigureSpec) -> None:
+    def __init__(self, run: Run, spec: FigureSpec) -> None:
         self._run, self._spec = run, spec
 
     def __call__(
@@ -178,7 +180,7 @@ class _Classes(_Overlay):
             table, Size(region.width, region.height), (pixels.shape[0], pixels.shape[1])
         )
         shown = colored(pixels, labels, np.array(table.class_colors, np.uint8))
-        inside = replace(self._run, table=_centred(self._run, region))
+        inside = replace(self._run, tiles=_centred(self._run, region))
         rows = sorted(
             legend(inside, self._spec.threshold or 0.0).rows, key=lambda row: -row.winner_share
         )[:LISTED]
@@ -200,7 +202,7 @@ class _Probability(_Overlay):
         self, pixels: NDArray[np.uint8], region: Box
     ) -> tuple[NDArray[np.uint8], FigureFacts]:
         run, spec = self._run, self._spec
-        name = spec.class_name or run.table.class_names[0]
+        name = spec.class_name or run.tiles.class_names[0]
         index, table = run.index_of(name), _within(run, region)
         values = table.probabilities[:, index]
         kept = table.done & (values >= (spec.threshold or 0.0))
@@ -221,13 +223,11 @@ class _Heatmap(_Overlay):
     ) -> tuple[NDArray[np.uint8], FigureFacts]:
         run, spec = self._run, self._spec
         record = _heatmap_record(run, spec.method)
-        image = read_heatmap_ome_zarr(run.folder / record["file"])
+        image = read_heatmap_ome_zarr(run.folder / record.file)
         names = image.spec.class_names
         name = spec.class_name or names[0]
         if name not in names:
-            raise UsageError(
-                f"{record['file']} has no class {name!r}.", f"It has {', '.join(names)}."
-            )
+            raise UsageError(f"{record.file} has no class {name!r}.", f"It has {', '.join(names)}.")
         wanted = (
             max(pixels.shape[:2])
             * max(run.size.width, run.size.height)
@@ -238,28 +238,30 @@ class _Heatmap(_Overlay):
             image.levels[level], names.index(name), region, image.spec.pitch * 2**level
         )
         heat = resampled(values, part, (pixels.shape[0], pixels.shape[1]), corner)
-        title = title_of(record["method"])
+        title = title_of(record.method)
         scale = _heat_scale(title, record, names.index(name), signed=image.spec.signed)
         return heated(pixels, heat, signed=image.spec.signed), FigureFacts(
             "", f"{title} for {name}", None, heat=scale
         )
 
 
-def _heat_scale(title: str, record: dict[str, Any], index: int, *, signed: bool) -> HeatScale:
+def _heat_scale(title: str, record: RecordedHeatmap, index: int, *, signed: bool) -> HeatScale:
     """Return what the colours mean.
 
     Shares of the slide's scale, or raw values where the scale was fixed.
     """
-    fixed = record.get("scale") == "fixed"
-    high = float(record["raw_at_1"][index]) if fixed else 1.0
-    low = -high if signed else float(record["raw_at_0"][index]) if fixed else 0.0
-    words = "raw values on a fixed scale" if fixed else "share of the slide's scale"
+    limits, words = record.raw_limits(index), "raw values on a fixed scale"
+    if limits is None:
+        limits, words = (0.0, 1.0), "share of the slide's scale"
+    low, high = limits
+    if signed:
+        low = -high
     return HeatScale(
         f"{title}, {words}", (f"{low:g}", f"{(low + high) / 2:g}", f"{high:g}"), signed
     )
 
 
-def _overlay(run: RunTiles, spec: FigureSpec) -> _Overlay:
+def _overlay(run: Run, spec: FigureSpec) -> _Overlay:
     kinds = {
         "slide": _Overlay,
         "classes": _Classes,
@@ -269,24 +271,24 @@ def _overlay(run: RunTiles, spec: FigureSpec) -> _Overlay:
     return kinds[spec.show](run, spec)
 
 
-def _within(run: RunTiles, region: Box) -> TileTable:
+def _within(run: Run, region: Box) -> TileTable:
     """Return the tiles whose own part reaches into a region.
 
     That part, counted from the region's corner.
     """
-    own = cells(run.table.boxes, run.step)
+    own = cells(run.tiles.boxes, run.step)
     low, high = own[:, :2], own[:, :2] + own[:, 2:]
     inside = np.all((high > (region.x, region.y)) & (low < (region.right, region.bottom)), axis=1)
     return _some(
-        replace(run.table, boxes=own - np.array([region.x, region.y, 0, 0])), np.asarray(inside)
+        replace(run.tiles, boxes=own - np.array([region.x, region.y, 0, 0])), np.asarray(inside)
     )
 
 
-def _centred(run: RunTiles, region: Box) -> TileTable:
+def _centred(run: Run, region: Box) -> TileTable:
     """Return the tiles whose centre lies in a region."""
-    centres = run.table.boxes[:, :2] + run.table.boxes[:, 2:] / 2
+    centres = run.tiles.boxes[:, :2] + run.tiles.boxes[:, 2:] / 2
     low, high = (region.x, region.y), (region.right, region.bottom)
-    return _some(run.table, np.asarray(np.all((centres >= low) & (centres < high), axis=1)))
+    return _some(run.tiles, np.asarray(np.all((centres >= low) & (centres < high), axis=1)))
 
 
 def _some(table: TileTable, kept: NDArray[np.bool_]) -> TileTable:
@@ -303,21 +305,17 @@ def _sure(table: TileTable, threshold: float | None) -> TileTable:
     return replace(table, status=status)
 
 
-def _heatmap_record(run: RunTiles, method: str | None) -> dict[str, Any]:
+def _heatmap_record(run: Run, method: str | None) -> RecordedHeatmap:
     """Return what ``run.json`` says of a method's heatmap."""
-    told: list[dict[str, Any]] = (read_run(run.folder) or {}).get("heatmaps") or []
-    found = [
-        one
-        for one in told
-        if method in {None, one.get("method")} and (run.folder / one["file"]).exists()
-    ]
-    if not found:
-        known = ", ".join(str(one.get("method")) for one in told) or "none"
-        raise UsageError(
-            f"{run.folder} has no heatmap{f' by {method}' if method else ''}; it has {known}.",
-            "Repeat slidecam predict with --heatmap METHOD, or show something else.",
-        )
-    return found[0]
+    recorded = run.record.heatmaps
+    for heatmap in recorded:
+        if method in {None, heatmap.method} and (run.folder / heatmap.file).exists():
+            return heatmap
+    by, known = f" by {method}" if method else "", [heatmap.method for heatmap in recorded]
+    raise UsageError(
+        f"{run.folder} has no heatmap{by}; it has {', '.join(known) or 'none'}.",
+        "Repeat slidecam predict with --heatmap METHOD, or show something else.",
+    )
 
 
 def _cropped(
@@ -337,11 +335,11 @@ def _cropped(
     return values, (left - x, top - y), (right - left, bottom - top)
 
 
-def _calibration(run: RunTiles) -> tuple[tuple[str, str], ...]:
+def _calibration(run: Run) -> tuple[tuple[str, str], ...]:
     return (("Probabilities", run.calibration),)
 
 
-def _details(run: RunTiles, region: Box) -> list[tuple[str, str]]:
+def _details(run: Run, region: Box) -> list[tuple[str, str]]:
     whole = (region.x, region.y, region.width, region.height) == (
         0,
         0,
@@ -354,7 +352,7 @@ def _details(run: RunTiles, region: Box) -> list[tuple[str, str]]:
         else [("Region", f"x {region.x}, y {region.y}; {region.width} x {region.height} px")]
     )
     spacing = [] if run.spacing is None else [("Slide", f"{run.spacing.mean:.4g} µm/px")]
-    return [*place, *spacing, ("Tiles", f"{int(run.table.done.sum()):,} classified")]
+    return [*place, *spacing, ("Tiles", f"{int(run.tiles.done.sum()):,} classified")]
 
 
 def _percent(share: float) -> str:

@@ -2,7 +2,8 @@
 
 from slidecam.runs.comparison import ChangedTile, ClassChange, RunComparison, compare_runs
 from slidecam.runs.legend import Legend, LegendRow, legend
-from slidecam.runs.run import RunTiles, read_run_tiles
+from slidecam.runs.record import RunRecord
+from slidecam.runs.run import Run, read_run_tiles
 from slidecam.runs.uncertainty import most_suspicious, neighbour_in, uncertainty
 
 __all__ = [
@@ -10,8 +11,9 @@ __all__ = [
     "ClassChange",
     "Legend",
     "LegendRow",
+    "Run",
     "RunComparison",
-    "RunTiles",
+    "RunRecord",
     "compare_runs",
     "legend",
     "most_suspicious",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from slidecam.pixels import RGB
     from slidecam.runs.legend import LegendRow
-    from slidecam.runs.run import RunTiles
+    from slidecam.runs.run import Run
 
 NONE = "(none)"
 """What a classified tile is called that no class wins: a classifier of one output said no."""
@@ -129,7 +129,7 @@ class RunComparison:
         }
 
 
-def compare_runs(before: RunTiles, after: RunTiles) -> RunComparison:
+def compare_runs(before: Run, after: Run) -> RunComparison:
     """Hold two runs of one slide beside each other.
 
     Tiles are compared where both runs have the very same box; areas and shares are those of each
@@ -140,7 +140,7 @@ def compare_runs(before: RunTiles, after: RunTiles) -> RunComparison:
     UsageError
         If the runs are of two slides.
     """
-    if before.digest.get("slide") != after.digest.get("slide"):
+    if before.fingerprint != after.fingerprint:
         raise UsageError(
             f"{before.folder} is a run of {before.slide_path} and {after.folder} of"
             f" {after.slide_path}, whose content is another.",
@@ -167,35 +167,35 @@ def compare_runs(before: RunTiles, after: RunTiles) -> RunComparison:
     )
 
 
-def _matched(before: RunTiles, after: RunTiles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _matched(before: Run, after: Run) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows of the tiles that both runs have classified, in the order of the new run."""
-    places = {box: row for row, box in enumerate(map(tuple, before.table.boxes.tolist()))}
-    found = [places.get(box, -1) for box in map(tuple, after.table.boxes.tolist())]
+    places = {box: row for row, box in enumerate(map(tuple, before.tiles.boxes.tolist()))}
+    found = [places.get(box, -1) for box in map(tuple, after.tiles.boxes.tolist())]
     old, new = np.array(found, np.int64), np.arange(len(found), dtype=np.int64)
-    both = (old >= 0) & after.table.done
-    both[both] = before.table.done[old[both]]
+    both = (old >= 0) & after.tiles.done
+    both[both] = before.tiles.done[old[both]]
     return old[both], new[both]
 
 
 def _names(
-    before: RunTiles, after: RunTiles, old: NDArray[np.int64], new: NDArray[np.int64]
+    before: Run, after: Run, old: NDArray[np.int64], new: NDArray[np.int64]
 ) -> tuple[str, ...]:
-    names = dict.fromkeys((*before.table.class_names, *after.table.class_names))
-    unwon = (before.table.winners[old] < 0).any() or (after.table.winners[new] < 0).any()
+    names = dict.fromkeys((*before.tiles.class_names, *after.tiles.class_names))
+    unwon = (before.tiles.winners[old] < 0).any() or (after.tiles.winners[new] < 0).any()
     return (*names, *([NONE] if unwon else []))
 
 
-def _called(run: RunTiles, rows: NDArray[np.int64], names: tuple[str, ...]) -> NDArray[np.int64]:
+def _called(run: Run, rows: NDArray[np.int64], names: tuple[str, ...]) -> NDArray[np.int64]:
     """Return which of ``names`` each tile is; -1, no winner, is the last of the table of places."""
     places = np.array(
-        [*(names.index(name) for name in run.table.class_names), len(names) - 1], np.int64
+        [*(names.index(name) for name in run.tiles.class_names), len(names) - 1], np.int64
     )
-    return np.asarray(places[run.table.winners[rows]])
+    return np.asarray(places[run.tiles.winners[rows]])
 
 
 def _changed(
-    before: RunTiles,
-    after: RunTiles,
+    before: Run,
+    after: Run,
     rows: tuple[NDArray[np.int64], NDArray[np.int64]],
     called: tuple[NDArray[np.int64], NDArray[np.int64]],
     names: tuple[str, ...],
@@ -204,7 +204,7 @@ def _changed(
     sure = _certainty(before, old), _certainty(after, new)
     places = np.flatnonzero(called[0] != called[1])
     order = places[np.argsort(-(sure[0] + sure[1])[places], kind="stable")]
-    boxes = after.table.boxes
+    boxes = after.tiles.boxes
     return tuple(
         ChangedTile(
             row=int(new[place]),
@@ -223,10 +223,10 @@ def _changed(
     )
 
 
-def _certainty(run: RunTiles, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def _certainty(run: Run, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return how probable each tile's class is; where none wins, how probable that is."""
-    most = run.table.probabilities[rows].max(axis=1, initial=0.0).astype(np.float64)
-    return np.asarray(np.where(run.table.winners[rows] < 0, 1 - most, most))
+    most = run.tiles.probabilities[rows].max(axis=1, initial=0.0).astype(np.float64)
+    return np.asarray(np.where(run.tiles.winners[rows] < 0, 1 - most, most))
 
 
 def _kappa(confusion: NDArray[np.int64]) -> float | None:
@@ -238,7 +238,7 @@ def _kappa(confusion: NDArray[np.int64]) -> float | None:
     return None if chance >= 1 else (agreed - chance) / (1 - chance)
 
 
-def _changes(before: RunTiles, after: RunTiles) -> tuple[ClassChange, ...]:
+def _changes(before: Run, after: Run) -> tuple[ClassChange, ...]:
     old, new = ({row.name: row for row in legend(run).rows} for run in (before, after))
     return tuple(
         _change(name, old.get(name), new.get(name)) for name in dict.fromkeys((*old, *new))
@@ -255,8 +255,8 @@ def _change(name: str, old: LegendRow | None, new: LegendRow | None) -> ClassCha
     return ClassChange(name, color, count, count_after, area, area_after, share, share_after)
 
 
-def _told(before: RunTiles, after: RunTiles, both: int) -> list[str]:
-    total = max(int(before.table.done.sum()), int(after.table.done.sum()))
+def _told(before: Run, after: Run, both: int) -> list[str]:
+    total = max(int(before.tiles.done.sum()), int(after.tiles.done.sum()))
     if both == total:
         return []
     return [

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.pixels import RGB
-    from slidecam.runs.run import RunTiles
+    from slidecam.runs.run import Run
 
 UM2, PX2 = "µm²", "px²"
 
@@ -92,7 +92,7 @@ class Legend:
         return asdict(self)
 
 
-def legend(run: RunTiles, threshold: float = 0.5) -> Legend:
+def legend(run: Run, threshold: float = 0.5) -> Legend:
     """Return how a run's tissue divides among the classes at a threshold.
 
     Parameters
@@ -112,7 +112,7 @@ def legend(run: RunTiles, threshold: float = 0.5) -> Legend:
         raise UsageError(
             f"a threshold of {threshold} parts nothing.", "Pass a probability from 0 to 1."
         )
-    table, own = run.table, own_areas(run)
+    table, own = run.tiles, own_areas(run)
     classified = run.mosaic.area(table.done)
     rows = []
     for index, (name, color) in enumerate(zip(table.class_names, table.class_colors, strict=True)):
@@ -144,12 +144,12 @@ def legend(run: RunTiles, threshold: float = 0.5) -> Legend:
     )
 
 
-def own_areas(run: RunTiles) -> NDArray[np.float64]:
+def own_areas(run: Run) -> NDArray[np.float64]:
     """Return the tissue in each tile's own part, in level-0 pixels, float64, (tiles,)."""
-    own = cells(run.table.boxes, run.step)
+    own = cells(run.tiles.boxes, run.step)
     inside = run.tissue_or_slide.coverage(own)
     return np.asarray(inside * own[:, 2] * own[:, 3])
 
 
-def _tissue(run: RunTiles) -> float:
+def _tissue(run: Run) -> float:
     return run.tissue_or_slide.share * run.size.width * run.size.height

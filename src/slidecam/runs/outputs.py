@@ -19,10 +19,11 @@ from slidecam.registry import Entry, Registry
 from slidecam.store import RUN_FILE, STORE_FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from slidecam.inference import MapRequest
+    from slidecam.runs.record import RunRecord
     from slidecam.runs.spec import PredictSpec
     from slidecam.runs.tiles import TileTable
 
@@ -37,9 +38,6 @@ QUPATH_FOLDER = "qupath"
 
 DEFAULT = "default"
 """Stands for every output that is written where none is named."""
-
-FINISHED = ("done", "partly", "skipped")
-"""What ``run.json`` says of a slide whose outputs are all written."""
 
 
 class SlideOutputs(Protocol):
@@ -321,7 +319,7 @@ def painting(request: MapRequest | None, spec: PredictSpec) -> dict[str, Any]:
 
 def all_written(
     folder: Path,
-    record: Mapping[str, Any],
+    record: RunRecord | None,
     request: MapRequest | None,
     spec: PredictSpec,
     names: Sequence[str],
@@ -330,8 +328,9 @@ def all_written(
 
     All of its outputs must still be there.
     """
-    same = record.get("status") in FINISHED and record.get("ngff") == spec.ngff
-    same = same and record.get("painting") == painting(request, spec)
+    if record is None or not record.is_finished:
+        return False
+    same = record.ngff == spec.ngff and record.painting == painting(request, spec)
     return same and all((folder / name).exists() for name in names)
 
 

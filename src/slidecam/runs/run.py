@@ -1,28 +1,30 @@
-"""A run's tiles with all that is known of them, read from its folder.
+"""One slide's run, read from its folder: its record, its tiles, and what lies beside them.
 
-No pixel and no network is needed.
+No pixel and no network is needed to open one. Whoever wants pixels, or the classifier, asks the run
+for them (`Run.open_slide`, `Run.open_bundle`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.classes import ClassSet
-from slidecam.errors import MaskError, StoreError, UsageError
+from slidecam.errors import BundleError, MaskError, SourceError, StoreError, UsageError
 from slidecam.foreground import load_foreground, whole_slide
 from slidecam.foreground.mask import mask_digest
-from slidecam.geometry import Box, Size, Spacing
-from slidecam.models import open_bundle
+from slidecam.geometry import Size, Spacing
+from slidecam.runs.located import open_recorded_bundle, open_recorded_slide
 from slidecam.runs.mosaic import Mosaic, lay_mosaic
+from slidecam.runs.outputs import FURTHER_HEATMAPS, HEATMAP
+from slidecam.runs.record import RUN_AGAIN, RunRecord
+from slidecam.runs.slices import read_slices_csv
 from slidecam.runs.tiles import TileTable
-from slidecam.sources import open_source
-from slidecam.store import RunStore, read_run
+from slidecam.store import RunStore, has_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,62 +32,190 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.foreground import Foreground
+    from slidecam.models import Bundle
+    from slidecam.runs.slices import SliceTable
+    from slidecam.sources import Source
 
 MASK = "mask.png"
-
-Record = dict[str, Any]
+SLICES = "slices.csv"
 
 
 @dataclass(frozen=True, eq=False)
-class RunTiles:
-    """Every tile of one slide's run, finished or not.
+class Run:
+    """One slide's run, finished or not. Make one with `Run.open`.
 
     Attributes
     ----------
     folder
         The slide's output folder.
-    slide, slide_path
-        Its name and where it lies.
-    table
-        Boxes, status, probabilities, classes and their colours, in grid order.
+    record
+        ``run.json``; what an older run does not say was asked of its bundle or slide.
+    tiles
+        Boxes, status, probabilities, classes and their colours, in grid order; and where QuPath
+        counts from.
     logits
         float32, (tiles, classes); NaN where a tile is not done.
     step
         Level-0 pixels from one tile to the next.
-    size, spacing
-        Of level 0; ``spacing`` in µm, None where nobody knows it.
-    tissue
-        The mask that the tiles were laid on; None if its file was lost or edited since.
     digest
         What decided every result, as the store has it (see `StorePlan`).
-    bundle_path, model
-        Folder and name of the classifier.
-    temperature
-        What the classifier's logits were divided by; 1 where probabilities were never calibrated.
+    tissue
+        The mask that the tiles were laid on; None if its file was lost or edited since.
     notes
         What a reader should know, as sentences.
     planes
         int64, (tiles,): the plane of a volume that each tile lies on; None on a slide.
+    given_slide, given_bundle
+        Where they lie now, if not where the record says.
     """
 
     folder: Path
-    slide: str
-    slide_path: str
-    table: TileTable
+    record: RunRecord
+    tiles: TileTable
     logits: NDArray[np.float32]
     step: int
-    size: Size
-    spacing: Spacing | None
-    tissue: Foreground | None
     digest: Mapping[str, Any]
-    bundle_path: str
-    model: str
-    temperature: float
+    tissue: Foreground | None = None
     notes: tuple[str, ...] = ()
     planes: NDArray[np.int64] | None = None
+    given_slide: str | None = None
+    given_bundle: Path | str | None = None
+
+    @classmethod
+    def open(
+        cls, folder: Path | str, bundle: Path | str | None = None, slide: str | None = None
+    ) -> Run:
+        """Read one slide's run, be it finished, partly done or still going on.
+
+        Parameters
+        ----------
+        folder
+            The slide's folder in the output folder of `predict`.
+        bundle, slide
+            Where they lie now, if they are not where ``run.json`` says; both are asked for only
+            where they are needed.
+
+        Raises
+        ------
+        UsageError
+            If there is no run in ``folder``.
+        StoreError
+            If the run cannot be read, or ``bundle`` is not the one that made it.
+        """
+        folder = Path(folder)
+        if not has_run(folder):
+            raise UsageError(
+                f"{folder}: there is no slide's run here.",
+                "Name the folder of one slide in the --out of slidecam predict.",
+            )
+        record, store = RunRecord.read(folder), RunStore.open(folder)
+        if bundle is not None or record.bundle.classes is None:
+            record = _with_classes(folder, record, store.digest, bundle)
+        if record.input.size is None:
+            record = _with_extent(folder, record, store.digest, slide)
+        tissue, notes = _tissue(folder, record, store.digest)
+        return cls(
+            folder=folder,
+            record=record,
+            tiles=_tiles(folder, record, store),
+            logits=store.logits,
+            step=store.step,
+            digest=store.digest,
+            tissue=tissue,
+            notes=notes,
+            planes=store.planes if store.is_volume else None,
+            given_slide=slide,
+            given_bundle=bundle,
+        )
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.tiles)
+
+    @property
+    def slide(self) -> str:
+        """The slide's name, after which its folder is called."""
+        return self.folder.resolve().name
+
+    @property
+    def slide_path(self) -> str:
+        """Where the slide lies, as it was given or written down: for people to read."""
+        return self.record.input.path if self.given_slide is None else self.given_slide
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the slide's content."""
+        return str(self.digest.get("slide", self.record.input.fingerprint))
+
+    @property
+    def bundle_path(self) -> str:
+        """Where the bundle lies, as it was given or written down: for people to read."""
+        return str(self.record.bundle.path if self.given_bundle is None else self.given_bundle)
+
+    @property
+    def bundle_digest(self) -> str:
+        """What the classifier is known by."""
+        return str(self.digest.get("model", self.record.bundle.digest))
+
+    @property
+    def map_methods(self) -> tuple[str, ...]:
+        """Methods whose raw maps the store keeps, in its order."""
+        return tuple(self.digest.get("heatmap") or ())
+
+    @property
+    def map_classes(self) -> tuple[str, ...]:
+        """The classes that are mapped."""
+        return tuple(self.digest.get("heatmap classes", ()))
+
+    @property
+    def reader(self) -> str | None:
+        """Name of the reader that opened the slide."""
+        reader = self.digest.get("reader", self.record.input.reader)
+        return None if reader is None else str(reader)
+
+    @property
+    def grid_kind(self) -> str:
+        """Whose grid its tiles lie on, as `TilingSpec.grid`."""
+        return str(self.digest.get("grid"))
+
+    @property
+    def size(self) -> Size:
+        """Of the slide's level 0; StoreError where nobody knows it."""
+        size = self.record.input.size
+        if size is None:
+            raise StoreError(self.folder, "its run.json does not tell the slide's size.", RUN_AGAIN)
+        return size
+
+    @property
+    def spacing(self) -> Spacing | None:
+        """µm per level-0 pixel; None where nobody knows it."""
+        um_px = self.digest.get("µm/px")
+        return None if um_px is None else Spacing(*map(float, um_px))
+
+    @property
+    def model(self) -> str:
+        """Name of the classifier."""
+        return self.record.bundle.name
+
+    @property
+    def status(self) -> str:
+        """What became of it, as `RunRecord.status`."""
+        return self.record.status
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether its tiles lie on the planes of a volume."""
+        return self.planes is not None
+
+    @property
+    def heatmaps(self) -> tuple[Path, ...]:
+        """The heatmaps that lie beside it, the first method's first."""
+        return find_heatmaps(self.folder)
+
+    @property
+    def slices(self) -> SliceTable | None:
+        """The slices of a volume; None of a slide, or before they are written."""
+        path = self.folder / SLICES
+        return read_slices_csv(path) if path.exists() else None
 
     @cached_property
     def identity(self) -> str:
@@ -93,16 +223,15 @@ class RunTiles:
 
         Which tiles these are, whatever a model says of them.
         """
-        fingerprint = str(self.digest.get("slide"))
         planes = b"" if self.planes is None else self.planes.astype("<i8").tobytes()
         return hashlib.sha256(
-            fingerprint.encode() + self.table.boxes.astype("<i8").tobytes() + planes
+            self.fingerprint.encode() + self.tiles.boxes.astype("<i8").tobytes() + planes
         ).hexdigest()
 
     @property
     def calibration(self) -> str:
         """Whether the probabilities were calibrated, in words."""
-        return self.table.classes.calibration
+        return self.tiles.classes.calibration
 
     @property
     def unit_area(self) -> float:
@@ -112,24 +241,60 @@ class RunTiles:
     @cached_property
     def mosaic(self) -> Mosaic:
         """The slide's tissue cut along the edges of all tiles, for areas of unions."""
-        if self.planes is not None:
+        if self.is_volume:
             raise UsageError(
                 f"{self.folder} is a run of a volume, and areas are those of a slide.",
                 "The volume's own call and its slices.csv tell of it.",
             )
-        return lay_mosaic(self.table.boxes, self.tissue_or_slide)
+        return lay_mosaic(self.tiles.boxes, self.tissue_or_slide)
 
     @property
     def tissue_or_slide(self) -> Foreground:
         """The tissue, or the whole slide where its mask is not known."""
         return whole_slide(self.size) if self.tissue is None else self.tissue
 
+    def open_slide(self) -> Source:
+        """Open the slide as the run did: the one gate to its pixels.
+
+        Raises
+        ------
+        StoreError
+            If another slide lies where it lay.
+        SourceError
+            If it cannot be opened.
+        """
+        _place, source = self._located()
+        return source
+
+    def find_slide(self) -> str:
+        """Return where the slide lies now; raises as `open_slide` does."""
+        place, source = self._located()
+        source.close()
+        return place
+
+    def _located(self) -> tuple[str, Source]:
+        return open_recorded_slide(self.folder, self.record, self.digest, self.given_slide)
+
+    def open_bundle(self, *, trust: bool = False) -> Bundle:
+        """Open the classifier that made the run.
+
+        Raises
+        ------
+        RunMismatchError
+            If another bundle lies where it lay.
+        BundleError
+            If it cannot be opened.
+        """
+        return open_recorded_bundle(
+            self.folder, self.record, self.digest, self.given_bundle, trust=trust
+        )
+
     def index_of(self, class_name: str) -> int:
         """Return the place of a class among the classifier's.
 
         UsageError if it has none of that name.
         """
-        names = self.table.class_names
+        names = self.tiles.class_names
         if class_name not in names:
             raise UsageError(
                 f"{self.model} has no class {class_name!r}.",
@@ -144,115 +309,85 @@ class RunTiles:
 
         Of a volume only tiles on ``plane`` are looked at.
         """
-        left, top, width, height = self.table.boxes.T
+        left, top, width, height = self.tiles.boxes.T
         here = True if self.planes is None else self.planes == plane
         inside = np.flatnonzero(
             (left <= x) & (x < left + width) & (top <= y) & (y < top + height) & here
         )
         if not len(inside):
             return None
-        centres = self.table.boxes[inside, :2] + self.table.boxes[inside, 2:] / 2
+        centres = self.tiles.boxes[inside, :2] + self.tiles.boxes[inside, 2:] / 2
         return int(inside[np.square(centres - (x, y)).sum(axis=1).argmin()])
 
 
 def read_run_tiles(
     folder: Path | str, bundle: Path | str | None = None, slide: str | None = None
-) -> RunTiles:
-    """Read one slide's run, be it finished, partly done or still going on.
+) -> Run:
+    """Read one slide's run: `Run.open` by an older name."""
+    return Run.open(folder, bundle, slide)
 
-    Parameters
-    ----------
-    folder
-        The slide's folder in the output folder of `predict`.
-    bundle, slide
-        Where they lie now, if they are not where ``run.json`` says; both are asked for only where
-        they are needed.
 
-    Raises
-    ------
-    UsageError
-        If there is no run in ``folder``.
-    StoreError
-        If the run cannot be read, or ``bundle`` is not the one that made it.
-    """
-    folder = Path(folder)
-    record = read_run(folder)
-    if record is None:
-        raise UsageError(
-            f"{folder}: there is no slide's run here.",
-            "Name the folder of one slide in the --out of slidecam predict.",
-        )
-    store = RunStore.open(folder)
-    path = slide or str(record.get("input", {}).get("path", ""))
-    told = _classifier_told(folder, record, bundle)
-    size, bounds = _extent(record, path)
-    tissue, notes = _tissue(folder, size, store.digest)
-    return RunTiles(
-        folder=folder,
-        slide=folder.resolve().name,
-        slide_path=path,
-        table=TileTable(
+def find_heatmaps(folder: Path) -> tuple[Path, ...]:
+    """Return the heatmaps that lie in a slide's folder, the first method's first."""
+    return (*folder.glob(HEATMAP), *sorted(folder.glob(FURTHER_HEATMAPS)))
+
+
+def _tiles(folder: Path, record: RunRecord, store: RunStore) -> TileTable:
+    """Return the tiles of a store with the classes and the shift of its record."""
+    classes = record.bundle.classes
+    if classes is None:
+        raise StoreError(folder, "its run.json does not name the classes.", RUN_AGAIN)
+    try:
+        return TileTable(
             boxes=store.boxes,
             status=store.status,
             probabilities=store.probabilities,
-            classes=ClassSet.from_record(told),
-            bounds=bounds,
-        ),
-        logits=store.logits,
-        step=store.step,
-        size=size,
-        spacing=_spacing(store.digest),
-        tissue=tissue,
-        digest=store.digest,
-        bundle_path=str(bundle or told["path"]),
-        model=str(told["name"]),
-        temperature=float(told["temperature"]),
-        notes=notes,
-        planes=store.planes if store.is_volume else None,
-    )
-
-
-def _classifier_told(folder: Path, record: Record, bundle: Path | str | None) -> Record:
-    """Return what ``run.json`` says of the classifier.
-
-    Of runs made before it told all, what the bundle says.
-    """
-    told: Record = record.get("bundle") or {}
-    if bundle is None and "class_names" in told:
-        return told
-    opened = open_bundle(bundle or told.get("path", ""), trust=True)  # only its card is read
-    if opened.digest != told.get("digest"):
-        raise StoreError(
-            folder, f"this run was made by another bundle than {opened.path}.", "Name that bundle."
+            classes=classes,
+            bounds=record.shown_part,
         )
+    except UsageError as error:
+        problem = f"its run.json does not belong to its run.zarr: {error.problem}"
+        raise StoreError(folder, problem, RUN_AGAIN) from error
+
+
+def _with_classes(
+    folder: Path, record: RunRecord, plan: Mapping[str, Any], bundle: Path | str | None
+) -> RunRecord:
+    """Return a record with what the bundle says of its classes."""
+    try:
+        # Trusted, since only its card is read.
+        opened = open_recorded_bundle(folder, record, plan, bundle, trust=True)
+    except BundleError as error:
+        if record.bundle.classes is not None:
+            raise
+        problem = f"its run.json lacks class_names, as an older version wrote it: {error.problem}"
+        raise StoreError(folder, problem, error.remedy) from error
     card = opened.card
-    return {"name": card.name, "path": str(opened.path), **card.classes.record}
+    known = replace(record.bundle, name=card.name, path=str(opened.path), classes=card.classes)
+    return replace(record, bundle=known)
 
 
-def _extent(record: Record, path: str) -> tuple[Size, Box | None]:
-    """Return the slide's size and scanned bounds.
-
-    Runs that do not tell them have their slide opened for its header.
-    """
-    told = record.get("input", {})
-    if "bounds_px" in told:
-        return Size(*told["size_px"]), None if told["bounds_px"] is None else Box(
-            *told["bounds_px"]
-        )
-    with open_source(path) as source:
-        return source.facts.size, source.facts.bounds
-
-
-def _spacing(digest: Mapping[str, Any]) -> Spacing | None:
-    told = digest.get("µm/px")
-    return None if told is None else Spacing(*map(float, told))
+def _with_extent(
+    folder: Path, record: RunRecord, plan: Mapping[str, Any], slide: str | None
+) -> RunRecord:
+    """Return a record with the size and scanned bounds that the slide's header says."""
+    try:
+        _place, source = open_recorded_slide(folder, record, plan, slide)
+    except SourceError as error:
+        problem = f"its run.json lacks bounds_px, as an older version wrote it: {error.problem}"
+        raise StoreError(folder, problem, error.remedy) from error
+    source.close()
+    known = replace(record.input, size=source.facts.size, bounds=source.facts.bounds)
+    return replace(record, input=known)
 
 
 def _tissue(
-    folder: Path, size: Size, digest: Mapping[str, Any]
+    folder: Path, record: RunRecord, digest: Mapping[str, Any]
 ) -> tuple[Foreground | None, tuple[str, ...]]:
+    if record.input.size is None:
+        return None, ()
     try:
-        found = load_foreground(folder / MASK, size)
+        found = load_foreground(folder / MASK, record.input.size)
     except MaskError:
         return None, ()
     if mask_digest(found.mask) != digest.get("tissue mask"):

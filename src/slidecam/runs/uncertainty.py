@@ -12,7 +12,7 @@ from slidecam.errors import UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from slidecam.runs.run import RunTiles
+    from slidecam.runs.run import Run
 
 Doubt = Literal["entropy", "margin"]
 
@@ -63,7 +63,7 @@ def _margin(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(1 - (first - second))
 
 
-def most_suspicious(run: RunTiles, class_name: str, least: float = 0.0) -> NDArray[np.int64]:
+def most_suspicious(run: Run, class_name: str, least: float = 0.0) -> NDArray[np.int64]:
     """Return the classified tiles in descending probability of a class.
 
     Tiles that are equal stay in grid order.
@@ -87,8 +87,8 @@ def most_suspicious(run: RunTiles, class_name: str, least: float = 0.0) -> NDArr
     UsageError
         If the classifier has no such class.
     """
-    values = run.table.probabilities[:, run.index_of(class_name)]
-    rows = np.flatnonzero(run.table.done & np.isfinite(values) & (values >= least))
+    values = run.tiles.probabilities[:, run.index_of(class_name)]
+    rows = np.flatnonzero(run.tiles.done & np.isfinite(values) & (values >= least))
     return np.asarray(rows[np.argsort(-values[rows], kind="stable")], np.int64)
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.errors import StoreError
+from slidecam.errors import StoreError, UsageError
+from slidecam.runs import Run
 from slidecam.runs.tiles import TileTable
-from slidecam.store import RunStore, Status
+from slidecam.store import Status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,13 +58,13 @@ class LiveTiles:
         )
         if planned.pending < planned.tiles:
             try:
-                store = RunStore.open(folder)
-            except StoreError:
+                run = Run.open(folder)
+            except (StoreError, UsageError):
                 return cls(planned.slide, *empty)
-            done = store.status == Status.DONE
-            return cls(
-                planned.slide, store.boxes[done], store.probabilities[done], store.planes[done]
-            )
+            done = run.tiles.done
+            planes = np.zeros(len(run), np.int64) if run.planes is None else run.planes
+            tiles = run.tiles
+            return cls(planned.slide, tiles.boxes[done], tiles.probabilities[done], planes[done])
         return cls(planned.slide, *empty)
 
     def add(self, event: BatchDone) -> None:

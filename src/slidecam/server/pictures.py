@@ -21,7 +21,6 @@ from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_acc
 from slidecam.inference import MANY_CLASSES
 from slidecam.learning.data.pixels import read_picture
 from slidecam.pixels import RESAMPLING
-from slidecam.prediction.overview import calibration_words
 from slidecam.server.http_errors import RequestError
 
 if TYPE_CHECKING:
@@ -199,7 +198,7 @@ def _explained(
         "called_classes": list(called),
         "foremost": card.class_names[card.classes.foremost(probabilities)],
         "caption": card.classes.caption(probabilities),
-        "probabilities": "logits" if card.activation == "none" else calibration_words(card),
+        "probabilities": "logits" if card.activation == "none" else card.classes.calibration,
         "maps": maps,
         "neighbours": neighbours,
     }

@@ -17,7 +17,6 @@ from slidecam.explain.neighbours import has_neighbours
 from slidecam.inference import choose_device
 from slidecam.models import open_bundle
 from slidecam.prediction.model import WarmClassifiers
-from slidecam.prediction.overview import calibration_words
 from slidecam.prediction.preparation import view_of
 from slidecam.runs.spec import PredictSpec
 from slidecam.server.http_errors import busy
@@ -152,7 +151,7 @@ class Service:
             "digest": self.bundle.digest,
             "classes": classes_told(card),
             "activation": card.activation,
-            "probabilities": "logits" if card.activation == "none" else calibration_words(card),
+            "probabilities": "logits" if card.activation == "none" else card.classes.calibration,
             "sees_pictures": card.spacing is None,
             "tile_px": card.tile_px,
             "input_px": card.input_px,

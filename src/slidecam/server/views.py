@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.drawing.heat import heat_table
-from slidecam.errors import StoreError
+from slidecam.errors import StoreError, UsageError
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.exchange.volume_zarr import VolumeHeatmap, read_volume_ome_zarr
 from slidecam.explain.catalogue import title_of
-from slidecam.runs.tiles import TileTable
+from slidecam.runs import Run, RunRecord
 from slidecam.server.http_errors import RequestError
-from slidecam.store import RunStore, read_run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.exchange.ome_zarr import HeatmapImage
     from slidecam.models import Card
+    from slidecam.runs import Run, RunRecord
     from slidecam.server.job import Job
 
 LONGEST = 1500
@@ -47,7 +47,7 @@ def tiles_told(job: Job, name: str) -> dict[str, Any]:
     told = _slide(job, name)
     live = job.live(name)
     folder = Path(told["folder"])
-    table, planes = _stored(folder, job.order.card) if live is None else live.table(job.order.card)
+    table, planes = _stored(folder) if live is None else live.table(job.order.card)
     known = table.done | table.failed
     return {
         "slide": name,
@@ -59,8 +59,15 @@ def tiles_told(job: Job, name: str) -> dict[str, Any]:
         "failed": _packed(table.failed[known], "u1"),
         "probabilities": _packed(table.probabilities[known], "<f4"),
         "planes": _packed(planes[known], "<i4"),
-        "volume": None if live is not None else (read_run(folder) or {}).get("volume"),
+        "volume": None if live is not None else _call(folder),
     }
+
+
+def _call(folder: Path) -> dict[str, Any] | None:
+    """Return what a volume was called; None of a slide."""
+    record = RunRecord.find(folder)
+    call = None if record is None else record.call
+    return None if call is None else dict(call.facts)
 
 
 def classes_told(card: Card) -> list[dict[str, Any]]:
@@ -80,15 +87,15 @@ def _slide(job: Job, name: str) -> dict[str, Any]:
     return {**told, "folder": told.get("folder", str(job.out / name))}
 
 
-def _stored(folder: Path, card: Card) -> tuple[TileTable, NDArray[np.int64]]:
+def _stored(folder: Path) -> tuple[TileTable, NDArray[np.int64]]:
     try:
-        store = RunStore.open(folder)
-    except StoreError as error:
+        run = Run.open(folder)
+    except (StoreError, UsageError) as error:
         raise RequestError(
             404, error.problem, "The slide gave no results; its event says why."
         ) from error
-    numbers = store.boxes, store.status, store.probabilities
-    return TileTable(*numbers, card.classes), store.planes
+    planes = np.zeros(len(run), np.int64) if run.planes is None else run.planes
+    return run.tiles, planes
 
 
 def _packed(values: NDArray[Any], dtype: str) -> str:
@@ -106,8 +113,10 @@ def heatmaps_told(job: Job, name: str) -> list[dict[str, Any]]:
 
 
 def _heatmap(path: Path) -> HeatmapImage | VolumeHeatmap:
-    of_volume = (read_run(path.parent) or {}).get("input", {}).get("planes")
-    return read_volume_ome_zarr(path) if of_volume else read_heatmap_ome_zarr(path)
+    record = RunRecord.find(path.parent)
+    if record is not None and record.is_volume:
+        return read_volume_ome_zarr(path)
+    return read_heatmap_ome_zarr(path)
 
 
 def _heatmap_told(path: Path, heatmap: HeatmapImage | VolumeHeatmap) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slidecam.errors import ShownSizeError
@@ -14,6 +15,35 @@ _REMEDY = (
     "Open the slide itself there, neither cropped nor rotated, with the reader that the program"
     " suggests."
 )
+
+
+@dataclass(frozen=True)
+class QuPathView:
+    """How QuPath shows a slide; the one place that says where its coordinates begin.
+
+    Attributes
+    ----------
+    corner
+        x, y of the level-0 pixel that it calls (0, 0).
+    size
+        Width and height that it is known to show; None where nobody said.
+    """
+
+    corner: tuple[int, int] = (0, 0)
+    size: Size | None = None
+
+    def part(self, size: Size | None, bounds: Box | None) -> Box | None:
+        """Return the part of a slide that it shows; None for all of it.
+
+        Parameters
+        ----------
+        size, bounds
+            Of the slide's level 0, and the part of it that was scanned.
+        """
+        if bounds is None or self.corner != (bounds.x, bounds.y):
+            return None
+        is_whole = self.size is not None and self.size == size
+        return None if is_whole else bounds
 
 
 def shown_corner(

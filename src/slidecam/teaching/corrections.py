@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.runs import RunTiles
+    from slidecam.runs import Run
 
 CORRECTIONS_FILE = "corrections.json"
 LOCK_FILE = ".corrections.lock"
@@ -74,14 +74,14 @@ class Corrections:
         ``corrections.json`` in the run's folder. It is there once something has been corrected.
     """
 
-    def __init__(self, run: RunTiles) -> None:
+    def __init__(self, run: Run) -> None:
         self.path = run.folder / CORRECTIONS_FILE
         self._run = run
         self._changes: list[Change] = []
         self._undone: list[Change] = []
 
     @classmethod
-    def open(cls, run: RunTiles) -> Corrections:
+    def open(cls, run: Run) -> Corrections:
         """Return the corrections beside a run, as many as there are.
 
         Raises
@@ -168,7 +168,7 @@ class Corrections:
         return [
             [row, *box]
             for row, box in zip(
-                wanted.tolist(), self._run.table.boxes[wanted].tolist(), strict=True
+                wanted.tolist(), self._run.tiles.boxes[wanted].tolist(), strict=True
             )
         ]
 
@@ -196,7 +196,7 @@ class Corrections:
             return []
         record = _read_file(self.path)
         if record["identity"] != self._run.identity:
-            same = record["slide"] == self._run.digest.get("slide")
+            same = record["slide"] == self._run.fingerprint
             of = (
                 "other tiles of this slide"
                 if same
@@ -211,7 +211,7 @@ class Corrections:
             "format": FORMAT,
             "version": VERSION,
             "slide_name": self._run.slide,
-            "slide": self._run.digest.get("slide"),
+            "slide": self._run.fingerprint,
             "identity": self._run.identity,
             "changes": changes,
         }
@@ -242,7 +242,7 @@ def read_corrections(path: Path) -> SavedCorrections:
 
 
 def beside(
-    run: RunTiles, corrections: Corrections | Path | None, *, wanted: bool
+    run: Run, corrections: Corrections | Path | None, *, wanted: bool
 ) -> Corrections | Path | None:
     """Return the corrections that are named, or else, if ``wanted``, those beside the run.
 

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from slidecam.errors import RunMismatchError, StoreError, UsageError
+from slidecam.errors import UsageError
 from slidecam.files import replacing
-from slidecam.models import open_bundle
 from slidecam.models.last_layer import LastLayer, find_last_layer
-from slidecam.sources import open_source
 from slidecam.steps import Step
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
 from slidecam.tiling import lay_again
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.models import Bundle, Classifier
-    from slidecam.runs import RunTiles
+    from slidecam.runs import Run
 
 BATCH = 16
 
@@ -74,7 +72,7 @@ class Features:
         return self.values[np.searchsorted(self.rows, rows)].astype(np.float64)
 
 
-def open_teachable(run: RunTiles, device: torch.device, *, trust: bool = False) -> Teachable:
+def open_teachable(run: Run, device: torch.device, *, trust: bool = False) -> Teachable:
     """Return a run's classifier, ready to be taught.
 
     Raises
@@ -86,13 +84,7 @@ def open_teachable(run: RunTiles, device: torch.device, *, trust: bool = False) 
     UsageError
         If it sees whole pictures, or its outputs are scores.
     """
-    bundle = open_bundle(run.bundle_path, trust=trust)
-    if bundle.digest != run.digest.get("model"):
-        raise RunMismatchError(
-            run.folder,
-            f"{bundle.path} is not the bundle that made this run.",
-            "Name where that lies with --bundle.",
-        )
+    bundle = run.open_bundle(trust=trust)
     card = bundle.card
     if card.spacing is None:
         raise UsageError(
@@ -107,7 +99,7 @@ def open_teachable(run: RunTiles, device: torch.device, *, trust: bool = False) 
 
 
 def embed_tiles(
-    run: RunTiles, model: Teachable, rows: NDArray[np.int64]
+    run: Run, model: Teachable, rows: NDArray[np.int64]
 ) -> Generator[Step, None, Features]:
     """Return the features of tiles: those kept beside the run, and the others computed and kept.
 
@@ -140,25 +132,18 @@ def embed_tiles(
 
 
 def _computed(
-    run: RunTiles, model: Teachable, rows: NDArray[np.int64]
+    run: Run, model: Teachable, rows: NDArray[np.int64]
 ) -> Generator[Step, None, Features]:
     card, layer = model.bundle.card, model.layer
     values = np.zeros((len(rows), layer.weight.shape[1]), np.float32)
     logits = np.full((len(rows), len(layer.weight)), np.nan, np.float32)
-    reader = run.digest.get("reader")
-    with open_source(run.slide_path, None if reader is None else str(reader)) as source:
-        if source.facts.fingerprint != run.digest.get("slide"):
-            raise StoreError(
-                run.folder,
-                f"{run.slide_path} is not the slide that was classified.",
-                "Name where that lies with --slide.",
-            )
+    with run.open_slide() as source:
         grid = lay_again(
             source.facts,
-            run.table.boxes[rows],
+            run.tiles.boxes[rows],
             run.step,
             card.input_px,
-            str(run.digest.get("grid")),
+            run.grid_kind,
         )
         batches = list(enumerate(plan_batches(source, grid, BATCH)))
         done = 0
@@ -186,7 +171,7 @@ def _merged(one: Features, other: Features) -> Features:
     return Features(rows[order], values[order], logits[order])
 
 
-def _facts(run: RunTiles, model: Teachable) -> str:
+def _facts(run: Run, model: Teachable) -> str:
     """Return what features hang on; the backend too, since its rounding is its own."""
     facts = {
         "format": FORMAT,
@@ -198,7 +183,7 @@ def _facts(run: RunTiles, model: Teachable) -> str:
     return json.dumps(facts, sort_keys=True)
 
 
-def _read(path: Path, run: RunTiles, model: Teachable) -> Features:
+def _read(path: Path, run: Run, model: Teachable) -> Features:
     classes, length = model.layer.weight.shape
     empty = Features(
         np.zeros(0, np.int64), np.zeros((0, length), np.float32), np.zeros((0, classes), np.float32)
@@ -213,7 +198,7 @@ def _read(path: Path, run: RunTiles, model: Teachable) -> Features:
         return empty
 
 
-def _write(path: Path, known: Features, run: RunTiles, model: Teachable) -> None:
+def _write(path: Path, known: Features, run: Run, model: Teachable) -> None:
     with replacing(path) as fresh, fresh.open("wb") as file:
         facts = np.array(_facts(run, model))
         np.savez(file, facts=facts, rows=known.rows, features=known.values, logits=known.logits)

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.errors import DataSetError, StoreError
+from slidecam.errors import DataSetError
 from slidecam.exchange.annotations import Annotation, read_annotations, write_annotations
 from slidecam.files import replacing_folder
 from slidecam.foreground import LabelRule
 from slidecam.learning.data.pictures import PICTURE_TABLE
-from slidecam.models import open_bundle
-from slidecam.sources import open_source
 from slidecam.teaching.corrections import beside
 from slidecam.teaching.labelling import label_tiles
 from slidecam.tile_sets import RECORD, SlideTiles, TileSet, TileSetSpec
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
     from slidecam.models import Card
-    from slidecam.runs import RunTiles
+    from slidecam.runs import Run
     from slidecam.sources import Source
     from slidecam.steps import Step
     from slidecam.teaching.corrections import Corrections
@@ -70,7 +68,7 @@ class ExportSpec:
 
 
 def export_training(
-    run: RunTiles,
+    run: Run,
     out: Path,
     annotations: Path | Sequence[Annotation] | None = None,
     corrections: Corrections | Path | None = None,
@@ -111,13 +109,13 @@ def export_training(
         raise DataSetError(
             f"{run.folder}: no tile has a label.", "Draw larger areas, or correct some tiles."
         )
-    card = open_bundle(run.bundle_path, trust=spec.trust).card
+    card = run.open_bundle(trust=spec.trust).card
     cut = _tile_set_spec(spec).like(card)
     refuse_existing(out, cut)
     with replacing_folder(out) as fresh:
         fresh.mkdir()
         slide = yield from _written(run, labelled, fresh, cut, card)
-        write_annotations(fresh / DRAWN_FILE, _drawn(run, annotations, labelled), run.table.bounds)
+        write_annotations(fresh / DRAWN_FILE, _drawn(run, annotations, labelled), run.tiles.bounds)
     return TileSet(out, (slide,))
 
 
@@ -133,11 +131,10 @@ def _tile_set_spec(spec: ExportSpec) -> TileSetSpec:
 
 
 def _written(
-    run: RunTiles, labelled: LabelledTiles, folder: Path, spec: TileSetSpec, card: Card
+    run: Run, labelled: LabelledTiles, folder: Path, spec: TileSetSpec, card: Card
 ) -> Generator[Step, None, SlideTiles]:
     rows: list[Tile] = []
-    reader = run.digest.get("reader")
-    with open_source(run.slide_path, None if reader is None else str(reader)) as source:
+    with run.open_slide() as source:
         cut = _cut(run, labelled, source, card)
         failed = yield from write_tiles(source, cut, folder, spec, rows)
     if not rows:
@@ -153,14 +150,8 @@ def _written(
     return slide
 
 
-def _cut(run: RunTiles, labelled: LabelledTiles, source: Source, card: Card) -> LabelledGrid:
-    if source.facts.fingerprint != run.digest.get("slide"):
-        raise StoreError(
-            run.folder,
-            f"{run.slide_path} is not the slide that was classified.",
-            "Name where that lies with --slide.",
-        )
-    boxes, kind = run.table.boxes[labelled.rows], str(run.digest.get("grid"))
+def _cut(run: Run, labelled: LabelledTiles, source: Source, card: Card) -> LabelledGrid:
+    boxes, kind, spacing = run.tiles.boxes[labelled.rows], run.grid_kind, run.spacing
     return LabelledGrid(
         grid=lay_again(source.facts, boxes, run.step, card.input_px, kind),
         labels=labelled.names,
@@ -169,7 +160,7 @@ def _cut(run: RunTiles, labelled: LabelledTiles, source: Source, card: Card) -> 
         unannotated=len(run) - len(labelled) - labelled.ambiguous,
         facts={
             "fingerprint": source.facts.fingerprint,
-            "um_px": run.digest.get("µm/px"),
+            "um_px": None if spacing is None else [spacing.x, spacing.y],
             "um_px_from": "the run",
             "run": run.identity,
             "corrected": int(labelled.corrected.sum()),
@@ -179,15 +170,15 @@ def _cut(run: RunTiles, labelled: LabelledTiles, source: Source, card: Card) -> 
 
 
 def _drawn(
-    run: RunTiles, annotations: Path | Sequence[Annotation] | None, labelled: LabelledTiles
+    run: Run, annotations: Path | Sequence[Annotation] | None, labelled: LabelledTiles
 ) -> list[Annotation]:
     """Return what was drawn, and every corrected tile as an annotation."""
     given = (
-        read_annotations(annotations, run.table.bounds)
+        read_annotations(annotations, run.tiles.bounds)
         if isinstance(annotations, Path)
         else annotations or ()
     )
-    colors = dict(zip(run.table.class_names, run.table.class_colors, strict=True))
+    colors = dict(zip(run.tiles.class_names, run.tiles.class_colors, strict=True))
     corrected = [
         Annotation(name, (_corners(run, row),), colors.get(name), CORRECTED)
         for row, name, by_click in zip(
@@ -198,6 +189,6 @@ def _drawn(
     return [*given, *corrected]
 
 
-def _corners(run: RunTiles, row: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    x, y, width, height = run.table.boxes[row].tolist()
+def _corners(run: Run, row: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    x, y, width, height = run.tiles.boxes[row].tolist()
     return np.array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)], np.float64)

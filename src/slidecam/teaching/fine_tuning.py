@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from slidecam.exchange.annotations import Annotation
     from slidecam.models import Bundle
-    from slidecam.runs import RunTiles
+    from slidecam.runs import Run
     from slidecam.teaching.corrections import Corrections
     from slidecam.teaching.embedding import Features, Teachable
     from slidecam.teaching.lessons import Task
@@ -102,7 +102,7 @@ class FineTuned:
 
 
 def fine_tune(
-    run: RunTiles,
+    run: Run,
     out: Path,
     annotations: Path | Sequence[Annotation] | None = None,
     corrections: Corrections | Path | None = None,
@@ -161,10 +161,10 @@ def fine_tune(
 
 
 def _measured(
-    run: RunTiles, task: Task, spec: FineTuneSpec
+    run: Run, task: Task, spec: FineTuneSpec
 ) -> Generator[Step, None, tuple[HeldOut | None, str]]:
     names = (f"not {task.names[0]}", task.names[0]) if len(task.names) == 1 else task.names
-    places = places_of(run.table.boxes[task.rows])
+    places = places_of(run.tiles.boxes[task.rows])
     why_not = too_few(task.lesson.labels, places, names)
     if why_not:
         return None, why_not

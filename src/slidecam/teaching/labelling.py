@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from slidecam.exchange.annotations import Annotation
     from slidecam.foreground import AnnotatedClasses
-    from slidecam.runs import RunTiles
+    from slidecam.runs import Run
 
 DRAWN = Path("the annotations")
 """What messages call areas that come from no file."""
@@ -60,7 +60,7 @@ class LabelledTiles:
 
 
 def label_tiles(
-    run: RunTiles,
+    run: Run,
     annotations: Path | Sequence[Annotation] | None = None,
     corrections: Corrections | Path | None = None,
     rule: LabelRule | None = None,
@@ -95,13 +95,13 @@ def label_tiles(
     ambiguous = 0
     classes = _classes(run, annotations, renamed)
     if classes is not None:
-        labels = (rule or LabelRule()).labels(classes.coverage(run.table.boxes))
+        labels = (rule or LabelRule()).labels(classes.coverage(run.tiles.boxes))
         found = {int(row): classes.names[labels[row]] for row in np.flatnonzero(labels >= 0)}
         ambiguous = int((labels == AMBIGUOUS).sum())
         notes += classes.notes
     corrected = _corrected(run, corrections, notes)
     found |= {row: (renamed or {}).get(name, name) for row, name in corrected.items()}
-    rows = [row for row in sorted(found) if not run.table.failed[row]]
+    rows = [row for row in sorted(found) if not run.tiles.failed[row]]
     return LabelledTiles(
         rows=np.array(rows, np.int64),
         names=tuple(found[row] for row in rows),
@@ -112,35 +112,34 @@ def label_tiles(
 
 
 def _classes(
-    run: RunTiles,
+    run: Run,
     annotations: Path | Sequence[Annotation] | None,
     renamed: Mapping[str, str] | None,
 ) -> AnnotatedClasses | None:
     if annotations is None:
         return None
     if isinstance(annotations, Path):
-        bounds = run.table.bounds
-        offset = (0.0, 0.0) if bounds is None else (float(bounds.x), float(bounds.y))
-        return load_classes(annotations, run.size, offset, renamed)
+        left, top = run.tiles.corner
+        return load_classes(annotations, run.size, (float(left), float(top)), renamed)
     areas = [(each.class_name, list(each.area)) for each in annotations]
     return sort_classes(DRAWN, areas, run.size, renamed) if areas else None
 
 
 def _corrected(
-    run: RunTiles, corrections: Corrections | Path | None, notes: list[str]
+    run: Run, corrections: Corrections | Path | None, notes: list[str]
 ) -> dict[int, str]:
     if corrections is None:
         return {}
     if isinstance(corrections, Corrections):
         return dict(corrections.labels)
     saved = read_corrections(corrections)
-    if saved.slide != run.digest.get("slide"):
+    if saved.slide != run.fingerprint:
         raise RunMismatchError(
             corrections,
             f"these corrections are of another slide than {run.folder}.",
             "Name others.",
         )
-    places = {box: row for row, box in enumerate(map(tuple, run.table.boxes.tolist()))}
+    places = {box: row for row, box in enumerate(map(tuple, run.tiles.boxes.tolist()))}
     boxes = [tuple(box) for box in saved.boxes.tolist()]
     lost = sum(box not in places for box in boxes)
     if lost:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.models import Card
-    from slidecam.runs import RunTiles
+    from slidecam.runs import Run
     from slidecam.teaching.embedding import Features, Teachable
     from slidecam.teaching.labelling import LabelledTiles
     from slidecam.teaching.spec import FineTuneSpec
@@ -29,7 +29,7 @@ CLOSE = 0.02
 """How far logits computed again may be from the run's, relative to the largest, without a word."""
 
 
-def refuse_none(run: RunTiles, labelled: LabelledTiles, spec: FineTuneSpec) -> None:
+def refuse_none(run: Run, labelled: LabelledTiles, spec: FineTuneSpec) -> None:
     """Refuse to teach nothing."""
     if not len(labelled):
         left = f" ({labelled.ambiguous} lie in areas of two classes)" if labelled.ambiguous else ""
@@ -64,9 +64,9 @@ def head_classes(card: Card, labelled: LabelledTiles, spec: FineTuneSpec) -> tup
     return (*card.class_names, *unknown)
 
 
-def rehearsed_rows(run: RunTiles, labelled: LabelledTiles, spec: FineTuneSpec) -> NDArray[np.int64]:
+def rehearsed_rows(run: Run, labelled: LabelledTiles, spec: FineTuneSpec) -> NDArray[np.int64]:
     """Return the tiles that are to hold the head: some that have no label, by chance."""
-    free = np.setdiff1d(np.flatnonzero(run.table.done), labelled.rows)
+    free = np.setdiff1d(np.flatnonzero(run.tiles.done), labelled.rows)
     return np.sort(np.random.default_rng(spec.seed).permutation(free)[: spec.rehearsed]).astype(
         np.int64
     )
@@ -132,7 +132,7 @@ def _counts(names: Sequence[str]) -> dict[str, int]:
 
 
 def notes_of(
-    run: RunTiles, labelled: LabelledTiles, features: Features, task: Task, model: Teachable
+    run: Run, labelled: LabelledTiles, features: Features, task: Task, model: Teachable
 ) -> tuple[str, ...]:
     """Return what a careful user wants to know of a lesson, as sentences."""
     notes = [*run.notes, *labelled.notes]
@@ -155,7 +155,7 @@ def notes_of(
     return tuple(dict.fromkeys(notes))
 
 
-def _deviation(run: RunTiles, features: Features, model: Teachable) -> list[str]:
+def _deviation(run: Run, features: Features, model: Teachable) -> list[str]:
     """Tell if the classifier says something else of a tile now than when it was run.
 
     A sign that something differs.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.runs import RunTiles
+    from slidecam.runs import Run
     from slidecam.runs.uncertainty import Doubt
 
     Array = NDArray[np.float64]
@@ -85,7 +85,7 @@ class Suggestion:
 
 
 def suggest(
-    run: RunTiles,
+    run: Run,
     count: int = 20,
     exclude: Collection[int] = (),
     spec: SuggestionSpec | None = None,
@@ -114,9 +114,9 @@ def suggest(
     spec = spec or SuggestionSpec()
     if count < 1:
         raise UsageError(f"{count} tiles are none to suggest.", "Pass 1 or more.")
-    unsure = uncertainty(run.table.probabilities, run.table.activation, spec.kind)
+    unsure = uncertainty(run.tiles.probabilities, run.tiles.activation, spec.kind)
     looks = run.logits if features is None else np.asarray(features)
-    known = run.table.done & np.isfinite(unsure) & np.isfinite(looks).all(axis=1)
+    known = run.tiles.done & np.isfinite(unsure) & np.isfinite(looks).all(axis=1)
     rows = np.random.default_rng(spec.seed).permutation(np.flatnonzero(known))
     field = _Field.of(run, looks.astype(np.float64), rows, spec)
     taken = np.isin(rows, np.array(sorted(exclude), np.int64))
@@ -143,10 +143,8 @@ class _Field:
     likeness: Array
 
     @classmethod
-    def of(
-        cls, run: RunTiles, looks: Array, rows: NDArray[np.int64], spec: SuggestionSpec
-    ) -> _Field:
-        boxes = run.table.boxes[rows].astype(np.float64)
+    def of(cls, run: Run, looks: Array, rows: NDArray[np.int64], spec: SuggestionSpec) -> _Field:
+        boxes = run.tiles.boxes[rows].astype(np.float64)
         centers = (boxes[:, :2] + boxes[:, 2:] / 2) / boxes[:, 2:].max(
             axis=1, keepdims=True, initial=1
         )
@@ -168,12 +166,12 @@ class _Field:
         np.maximum(self.likeness, np.maximum(near, alike), out=self.likeness)
 
 
-def _suggestion(run: RunTiles, row: int, unsure: float) -> Suggestion:
-    names, values = run.table.class_names, run.table.probabilities[row]
+def _suggestion(run: Run, row: int, unsure: float) -> Suggestion:
+    names, values = run.tiles.class_names, run.tiles.probabilities[row]
     if len(names) == 1:
         pair = (names[0], f"not {names[0]}")
         classes = pair if run.table.winners[row] != NO_CLASS else (pair[1], pair[0])
     else:
         first, second = np.argsort(-values, kind="stable")[:2].tolist()
         classes = (names[first], names[second])
-    return Suggestion(row, Box(*run.table.boxes[row].tolist()), unsure, classes)
+    return Suggestion(row, Box(*run.tiles.boxes[row].tolist()), unsure, classes)

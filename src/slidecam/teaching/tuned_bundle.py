@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.models import Bundle, Card
-    from slidecam.runs import RunTiles
+    from slidecam.runs import Run
     from slidecam.teaching.embedding import Teachable
     from slidecam.teaching.head_tuning import Head
     from slidecam.teaching.held_out import HeldOut
@@ -61,7 +61,7 @@ class Taught:
 
 
 def write_taught(
-    run: RunTiles, out: Path, model: Teachable, taught: Taught, spec: FineTuneSpec
+    run: Run, out: Path, model: Teachable, taught: Taught, spec: FineTuneSpec
 ) -> Bundle:
     """Write the taught classifier's bundle into a folder that is not there yet."""
     head = taught.head
@@ -71,7 +71,7 @@ def write_taught(
     return save_bundle(out, _card(run, model, taught, spec), weights)
 
 
-def _card(run: RunTiles, model: Teachable, taught: Taught, spec: FineTuneSpec) -> Card:
+def _card(run: Run, model: Teachable, taught: Taught, spec: FineTuneSpec) -> Card:
     card, task = model.bundle.card, taught.task
     fresh = iter(
         color for color in default_colors(len(task.names) * 2) if color not in card.class_colors
@@ -89,7 +89,7 @@ def _card(run: RunTiles, model: Teachable, taught: Taught, spec: FineTuneSpec) -
 
 
 def _provenance(
-    run: RunTiles, model: Teachable, taught: Taught, spec: FineTuneSpec
+    run: Run, model: Teachable, taught: Taught, spec: FineTuneSpec
 ) -> dict[str, object]:
     card, task = model.bundle.card, taught.task
     before, after = taught.right
@@ -97,7 +97,7 @@ def _provenance(
         "command": "slidecam fine-tune",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "slide": run.slide,
-        "slide_fingerprint": run.digest.get("slide"),
+        "slide_fingerprint": run.fingerprint,
         "labelled_tiles": dict(task.labelled),
         "corrected_one_by_one": task.corrected,
         "new_classes": list(task.new_classes),

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.errors import DataSetError, UsageError
-from slidecam.geometry import Spacing
 from slidecam.inference import classify
 from slidecam.prediction.preparation import prepare
-from slidecam.sources import open_source
+from slidecam.runs import Run
 from slidecam.sources.discovery import FoundSlide
 from slidecam.steps import Step
-from slidecam.store import RunStore, Status, read_run
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
 
 if TYPE_CHECKING:
@@ -23,12 +21,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.geometry import Size
+    from slidecam.geometry import Size, Spacing
     from slidecam.models import Bundle
     from slidecam.prediction.model import LoadedModel
     from slidecam.prediction.preparation import SlideWork
     from slidecam.runs.spec import PredictSpec
-    from slidecam.sources import SourceFacts
 
 NOWHERE = Path()
 """The output folder of what leaves nothing on disk."""
@@ -113,20 +110,21 @@ def _classified(
         step=grid.step,
         size=facts.size,
         spacing=ready.spacing.spacing,
-        offset=_corner(facts),
+        offset=_as_offset(ready.qupath.corner),
         failed=int((~known).sum()),
         notes=ready.warnings,
     )
 
 
-def _corner(facts: SourceFacts) -> tuple[float, float]:
-    return (0.0, 0.0) if facts.bounds is None else (float(facts.bounds.x), float(facts.bounds.y))
+def _as_offset(corner: tuple[int, int]) -> tuple[float, float]:
+    left, top = corner
+    return float(left), float(top)
 
 
 def read_classified(folder: Path, bundle: Bundle) -> Generator[Step, None, ClassifiedSlide]:
     """Read a slide's tiles from the run in its output folder.
 
-    The slide is opened for its size and bounds alone.
+    The slide is opened for its size and notes alone.
 
     Raises
     ------
@@ -135,39 +133,36 @@ def read_classified(folder: Path, bundle: Bundle) -> Generator[Step, None, Class
     SlidecamError
         If the run or the slide cannot be read.
     """
-    record, store = read_run(folder) or {}, RunStore.open(folder)
-    _check_run(folder, record.get("spacing"), store, bundle)
-    slide = FoundSlide(folder.name, str(record.get("input", {}).get("path", "")))
-    with open_source(slide.path) as source:
+    run = Run.open(folder)
+    spacing = _checked_spacing(run, bundle)
+    with run.open_slide() as source:
         facts = source.facts
-    if facts.fingerprint != store.digest.get("slide"):
-        raise DataSetError(
-            f"{folder}: {slide.path} is not the slide that was classified.",
-            "Run slidecam predict again.",
-        )
-    done = store.status == Status.DONE
-    yield Step(f"reading {slide.name}", len(store), len(store))
+    slide = FoundSlide(folder.name, run.slide_path)
+    done = run.tiles.done
+    yield Step(f"reading {slide.name}", len(run), len(run))
     return ClassifiedSlide(
         slide=slide,
-        boxes=store.boxes[done],
-        logits=store.logits[done],
-        step=store.step,
+        boxes=run.tiles.boxes[done],
+        logits=run.logits[done],
+        step=run.step,
         size=facts.size,
-        spacing=Spacing(*map(float, record["spacing"]["um_px"])),
-        offset=_corner(facts),
+        spacing=spacing,
+        offset=_as_offset(run.tiles.corner),
         failed=int((~done).sum()),
         notes=facts.notes,
     )
 
 
-def _check_run(folder: Path, spacing: object, store: RunStore, bundle: Bundle) -> None:
-    if store.digest.get("model") != bundle.digest:
+def _checked_spacing(run: Run, bundle: Bundle) -> Spacing:
+    """Return the spacing of a run that a bundle made of tiles; DataSetError if it did not."""
+    if run.bundle_digest != bundle.digest:
         raise DataSetError(
-            f"{folder}: this run was made by another bundle than {bundle.path}.",
+            f"{run.folder}: this run was made by another bundle than {bundle.path}.",
             "Name that bundle.",
         )
-    if not spacing:
+    if run.spacing is None:
         raise DataSetError(
-            f"{folder}: a whole picture was classified here, no tiles.",
+            f"{run.folder}: a whole picture was classified here, no tiles.",
             "Evaluate on pictures instead.",
         )
+    return run.spacing

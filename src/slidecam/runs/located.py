@@ -1,0 +1,149 @@
+"""The gate to a run's slide and classifier: where they lie now, held against what they were.
+
+A path that was written down means another file elsewhere. Whatever is opened for a run is known by
+its content: a slide by its fingerprint, a bundle by its digest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slidecam.errors import BundleError, RunMismatchError, SourceError, StoreError
+from slidecam.models import open_bundle
+from slidecam.sources import open_source
+from slidecam.viewing import DEFAULT_VIEW, VolumeView, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from slidecam.models import Bundle
+    from slidecam.runs.record import RunRecord
+    from slidecam.sources import Source
+
+NAME_SLIDE = "Name where that lies with --slide."
+NAME_BUNDLE = "Name where that lies with --bundle."
+
+
+def places_of(written: str, folder: Path, made_in: str | None) -> Iterator[str]:
+    """Yield where a path of a record may lie now, the likeliest first.
+
+    A relative one counts from where the run was made. Where nobody knows that, or all was moved
+    together, it is looked for from the present folder and from each folder above the run.
+    """
+    if "://" in written or Path(written).is_absolute():
+        yield written
+        return
+    if made_in is not None:
+        yield str(Path(made_in) / written)
+    yield written
+    for above in folder.resolve().parents:
+        yield str(above / written)
+
+
+def open_recorded_slide(
+    folder: Path, record: RunRecord, plan: Mapping[str, Any], given: str | None = None
+) -> tuple[str, Source]:
+    """Open the slide of a run with the reader and the view that the run had; and say where it lies.
+
+    Parameters
+    ----------
+    folder, record, plan
+        Of the run; ``plan`` is the store's.
+    given
+        Where the slide lies now; None for where it was.
+
+    Raises
+    ------
+    StoreError
+        If what lies there is another slide.
+    SourceError
+        If nothing lies there, or it cannot be opened.
+    """
+    expected = plan.get("slide", record.input.fingerprint)
+    reader = plan.get("reader", record.input.reader)
+    view = recorded_view(plan)
+    written = record.input.path if given is None else given
+    other = None
+    for place in _existing(written, folder, record.made_in, given):
+        try:
+            source = open_source(place, None if reader is None else str(reader), view)
+        except SourceError:
+            if place == written:
+                raise
+            continue
+        if source.facts.fingerprint == expected:
+            return place, source
+        source.close()
+        other = other or place
+    if other is None:
+        # Nothing lies anywhere: opened all the same, for the reader's own words.
+        return written, open_source(written, None if reader is None else str(reader), view)
+    raise StoreError(folder, f"{other} is not the slide that was classified.", NAME_SLIDE)
+
+
+def recorded_view(plan: Mapping[str, Any]) -> VolumeView:
+    """Return how a run saw its volume; a slide knows nothing of it."""
+    if "window" not in plan:
+        return DEFAULT_VIEW
+    kind, low, high = plan["window"]
+    return VolumeView(
+        axis=plan["axis"],
+        slices=int(plan["slices"]),
+        window=Window(kind, float(low), float(high)),
+        volume=plan.get("volume"),
+    )
+
+
+def open_recorded_bundle(
+    folder: Path,
+    record: RunRecord,
+    plan: Mapping[str, Any],
+    given: Path | str | None = None,
+    *,
+    trust: bool = False,
+) -> Bundle:
+    """Open the bundle that made a run.
+
+    Parameters
+    ----------
+    folder, record, plan
+        Of the run; ``plan`` is the store's.
+    given
+        Where the bundle lies now; None for where it was.
+    trust
+        Whether one that can run code may be opened.
+
+    Raises
+    ------
+    RunMismatchError
+        If another bundle lies there.
+    BundleError
+        If none does, or it cannot be opened.
+    """
+    written = record.bundle.path if given is None else str(given)
+    other = None
+    for place in _existing(written, folder, record.made_in, given):
+        try:
+            bundle = open_bundle(place, trust=trust)
+        except BundleError:
+            if place == written:
+                raise
+            continue
+        if bundle.digest == plan.get("model", record.bundle.digest):
+            return bundle
+        other = other or bundle
+    if other is None:
+        return open_bundle(written, trust=trust)
+    raise RunMismatchError(
+        folder, f"this run was made by another bundle than {other.path}.", NAME_BUNDLE
+    )
+
+
+def _existing(
+    written: str, folder: Path, made_in: str | None, given: object | None
+) -> Iterator[str]:
+    places = [written] if given is not None else places_of(written, folder, made_in)
+    for place in places:
+        if "://" in place or Path(place).exists():
+            yield place

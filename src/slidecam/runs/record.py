@@ -1,0 +1,248 @@
+"""``run.json`` as a typed record: the one place that knows its keys.
+
+Every version that was ever written is brought to the present one by `migrated`. What an older run
+does not say (see `RecordedBundle.classes`, `RecordedInput.size`) is asked of the bundle or the
+slide when the run is opened. What is damaged is refused with a remedy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from slidecam.errors import StoreError
+from slidecam.geometry import Size
+from slidecam.runs.record_parts import (
+    DAMAGES,
+    RecordedBundle,
+    RecordedCall,
+    RecordedForeground,
+    RecordedHeatmap,
+    RecordedInput,
+    RecordedOutcome,
+    RecordedSpacing,
+)
+from slidecam.sources.qupath_view import QuPathView
+from slidecam.store import RUN_FILE, read_run, write_run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from slidecam.geometry import Box
+
+VERSION = 2
+"""Of what `RunRecord.to_json` writes; 1 is a file without a version."""
+
+RUN_AGAIN = "Run slidecam predict on the slide again, with --overwrite."
+
+FINISHED = ("done", "partly", "skipped")
+"""Status of a slide whose outputs are all written."""
+
+MANIFEST_FACTS = ("input", "spacing", "foreground", "device", "seconds", "volume")
+"""What the manifest repeats of a run."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """All that ``run.json`` says of one slide's run.
+
+    Attributes
+    ----------
+    status
+        ``running``, ``failed`` or one of `FINISHED`.
+    started, resumed
+        When the first call began, ISO 8601, and how many calls continued it.
+    made_in
+        Folder that relative paths count from; None where it is not known, or names a patient.
+    input, spacing, foreground, bundle
+        What was classified, and by what.
+    qupath
+        Where QuPath counts from: the one shift of everything that is exchanged with it. None where
+        a run of version 1 does not say: from the scanned bounds.
+    plan, painting, ngff
+        What decides results and heatmaps, as JSON (see `StorePlan`).
+    device, machine, versions
+        What it was computed on.
+    outcome
+        None until the slide is finished or given up.
+    """
+
+    input: RecordedInput
+    bundle: RecordedBundle
+    status: str = "running"
+    started: str = ""
+    resumed: int = 0
+    made_in: str | None = None
+    spacing: RecordedSpacing | None = None
+    foreground: RecordedForeground | None = None
+    qupath: QuPathView | None = None
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    ngff: str = ""
+    painting: Mapping[str, Any] | None = None
+    device: str = ""
+    machine: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    outcome: RecordedOutcome | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing of it is left to do."""
+        return self.status in FINISHED
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether the slices of a volume were classified."""
+        return self.input.volume is not None
+
+    @property
+    def heatmaps(self) -> tuple[RecordedHeatmap, ...]:
+        """Its heatmaps, the first method's first; none while it is not finished."""
+        return () if self.outcome is None else self.outcome.heatmaps
+
+    @property
+    def call(self) -> RecordedCall | None:
+        """What a volume was called; None of a slide, or while that is not known."""
+        return None if self.outcome is None else self.outcome.call
+
+    @property
+    def shown_part(self) -> Box | None:
+        """The part of the slide that QuPath shows, from whose corner it counts; None for all."""
+        if self.qupath is None:
+            return self.input.bounds
+        return self.qupath.part(self.input.size, self.input.bounds)
+
+    @classmethod
+    def read(cls, folder: Path) -> RunRecord:
+        """Read the record in a slide's output folder.
+
+        Raises
+        ------
+        StoreError
+            If there is none, it is damaged, or a later slidecam wrote it.
+        """
+        data = read_run(folder)
+        if data is None:
+            raise StoreError(folder, f"its {RUN_FILE} is missing or damaged.", RUN_AGAIN)
+        try:
+            return _parsed(migrated(data))
+        except DAMAGES as error:
+            problem = f"its {RUN_FILE} is damaged ({type(error).__name__}: {error})."
+            raise StoreError(folder, problem, RUN_AGAIN) from error
+
+    @classmethod
+    def find(cls, folder: Path) -> RunRecord | None:
+        """Return the record in a folder; None where there is none that can be read."""
+        try:
+            return cls.read(folder)
+        except StoreError:
+            return None
+
+    def write(self, folder: Path) -> None:
+        """Replace ``run.json`` in one step."""
+        write_run(folder, self.to_json())
+
+    def failed(self, outcome: RecordedOutcome) -> RunRecord:
+        """Return the record of a slide that was given up."""
+        return replace(self, status="failed", outcome=outcome)
+
+    def manifest_facts(self) -> dict[str, Any]:
+        """Return what the manifest repeats, as JSON."""
+        data = self.to_json()
+        return {key: data[key] for key in MANIFEST_FACTS if key in data}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as ``run.json`` holds it."""
+        spacing, found, view = self.spacing, self.foreground, self.qupath
+        return {
+            "version": VERSION,
+            "status": self.status,
+            "started": self.started,
+            "resumed": self.resumed,
+            "made_in": self.made_in,
+            "input": self.input.to_json(),
+            "spacing": None if spacing is None else spacing.to_json(),
+            "foreground": None if found is None else found.to_json(),
+            "bundle": self.bundle.to_json(),
+            "qupath": None if view is None else _view_json(view),
+            "plan": dict(self.plan),
+            "ngff": self.ngff,
+            "painting": self.painting,
+            "device": self.device,
+            "machine": dict(self.machine),
+            "versions": dict(self.versions),
+            **({} if self.outcome is None else self.outcome.to_json()),
+        }
+
+
+def write_failure(folder: Path, outcome: RecordedOutcome) -> None:
+    """Note that a slide was given up, whatever ``run.json`` says so far.
+
+    OSError if it cannot be written.
+    """
+    record = RunRecord.find(folder)
+    if record is None:
+        # Nothing of the slide is known yet, or its record is damaged: the reason still must be.
+        write_run(folder, {"version": VERSION, "status": "failed", **outcome.to_json()})
+        return
+    record.failed(outcome).write(folder)
+
+
+def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what any slidecam wrote as `VERSION` has it; what is not known becomes null.
+
+    Raises
+    ------
+    ValueError
+        If a later slidecam wrote it.
+    KeyError, TypeError, AttributeError
+        If it is damaged.
+    """
+    version = data.get("version", 1)
+    if version == VERSION:
+        return dict(data)
+    if version != 1:
+        raise ValueError(f"version {version!r}, and this slidecam knows {VERSION}")
+    source, bundle, plan = dict(data["input"]), dict(data["bundle"]), dict(data.get("plan") or {})
+    source.setdefault("fingerprint", plan.get("slide"))
+    source.setdefault("reader", plan.get("reader"))
+    if "bounds_px" not in source:
+        # The size alone does not say where QuPath counts from: both are asked of the slide.
+        source |= {"size_px": None, "bounds_px": None}
+    if "class_names" not in bundle:
+        bundle["class_names"] = []
+    changed = {"input": source, "bundle": bundle, "plan": plan}
+    return {"qupath": None, **data, **changed, "version": VERSION, "made_in": None}
+
+
+def _parsed(data: Mapping[str, Any]) -> RunRecord:
+    spacing, found, view = data.get("spacing"), data.get("foreground"), data["qupath"]
+    return RunRecord(
+        input=RecordedInput.from_json(data["input"]),
+        bundle=RecordedBundle.from_json(data["bundle"]),
+        status=str(data.get("status", "running")),
+        started=str(data.get("started", "")),
+        resumed=int(data.get("resumed", 0)),
+        made_in=data.get("made_in"),
+        spacing=None if spacing is None else RecordedSpacing.from_json(spacing),
+        foreground=None if found is None else RecordedForeground.from_json(found),
+        qupath=None if view is None else _view(view),
+        plan=dict(data["plan"]),
+        ngff=str(data.get("ngff", "")),
+        painting=data.get("painting"),
+        device=str(data.get("device", "")),
+        machine=dict(data.get("machine", {})),
+        versions=dict(data.get("versions", {})),
+        outcome=RecordedOutcome.from_json(data),
+    )
+
+
+def _view(data: Mapping[str, Any]) -> QuPathView:
+    left, top = data["corner_px"]
+    size = data["size_px"]
+    return QuPathView((int(left), int(top)), None if size is None else Size(*map(int, size)))
+
+
+def _view_json(view: QuPathView) -> dict[str, Any]:
+    size = None if view.size is None else [view.size.width, view.size.height]
+    return {"corner_px": list(view.corner), "size_px": size}

@@ -1,0 +1,302 @@
+"""The parts of a run's record: its slide, classifier, heatmaps and outcome, to JSON and back.
+
+Reading one from values of another kind than were written raises one of `DAMAGES`; `RunRecord.read`
+makes one message of them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from slidecam.classes import ClassSet
+from slidecam.geometry import Box, Size, Spacing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+DAMAGES = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+"""What reading values of another kind than were written raises."""
+
+
+@dataclass(frozen=True)
+class RecordedVolume:
+    """How a volume was cut into slices: along ``axis``, its voxels' shape, spacing and affine."""
+
+    axis: str
+    planes: int
+    voxels: tuple[int, ...] = ()
+    spacing_mm: tuple[float, ...] = ()
+    affine_ras_mm: tuple[tuple[float, ...], ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RecordedVolume | None:
+        """Return what ``input`` says of a volume; None where it is a slide."""
+        if not data.get("planes"):
+            return None
+        return cls(
+            axis=str(data["axis"]),
+            planes=int(data["planes"]),
+            voxels=tuple(int(length) for length in data.get("voxels", ())),
+            spacing_mm=tuple(float(length) for length in data.get("spacing_mm", ())),
+            affine_ras_mm=tuple(tuple(map(float, row)) for row in data.get("affine_ras_mm", ())),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as part of ``input``."""
+        return {
+            "axis": self.axis,
+            "planes": self.planes,
+            "voxels": list(self.voxels),
+            "spacing_mm": list(self.spacing_mm),
+            "affine_ras_mm": [list(row) for row in self.affine_ras_mm],
+        }
+
+
+@dataclass(frozen=True)
+class RecordedInput:
+    """The slide that was classified.
+
+    Attributes
+    ----------
+    path
+        As it was given, without what names a patient; a relative one counts from
+        `RunRecord.made_in`.
+    fingerprint
+        Of its content.
+    reader, format
+        Who read it, and what it is.
+    size, bounds
+        Of level 0, and the part of it that was scanned; ``size`` is None where a run of version 1
+        does not say.
+    volume
+        None for a slide.
+    """
+
+    path: str
+    fingerprint: str | None = None
+    reader: str | None = None
+    format: str = ""
+    size: Size | None = None
+    bounds: Box | None = None
+    volume: RecordedVolume | None = None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RecordedInput:
+        """Return what ``input`` says."""
+        size, bounds = data["size_px"], data["bounds_px"]
+        return cls(
+            path=str(data["path"]),
+            fingerprint=data.get("fingerprint"),
+            reader=data.get("reader"),
+            format=str(data.get("format", "")),
+            size=None if size is None else Size(*map(int, size)),
+            bounds=None if bounds is None else Box(*map(int, bounds)),
+            volume=RecordedVolume.from_json(data),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as ``input``."""
+        box = self.bounds
+        return {
+            "path": self.path,
+            "fingerprint": self.fingerprint,
+            "reader": self.reader,
+            "format": self.format,
+            "size_px": None if self.size is None else [self.size.width, self.size.height],
+            "bounds_px": None if box is None else [box.x, box.y, box.width, box.height],
+            **({} if self.volume is None else self.volume.to_json()),
+        }
+
+
+@dataclass(frozen=True)
+class RecordedSpacing:
+    """µm per level-0 pixel, and who said so."""
+
+    spacing: Spacing
+    origin: str
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RecordedSpacing:
+        """Return what ``spacing`` says."""
+        return cls(Spacing(*map(float, data["um_px"])), str(data["from"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as ``spacing``."""
+        return {"um_px": [self.spacing.x, self.spacing.y], "from": self.origin}
+
+
+@dataclass(frozen=True)
+class RecordedForeground:
+    """Where the tissue mask came from, and the share of the slide that it covers."""
+
+    origin: str
+    share: float
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RecordedForeground:
+        """Return what ``foreground`` says."""
+        return cls(str(data["from"]), float(data["share"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as ``foreground``."""
+        return {"from": self.origin, "share": self.share}
+
+
+@dataclass(frozen=True)
+class RecordedBundle:
+    """The classifier.
+
+    Attributes
+    ----------
+    name, path, digest
+        Its name; its folder, which may be relative as `RecordedInput.path`; what it is known by.
+    classes
+        None where a run of version 1 does not say them.
+    """
+
+    name: str
+    path: str = ""
+    digest: str | None = None
+    classes: ClassSet | None = None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RecordedBundle:
+        """Return what ``bundle`` says."""
+        return cls(
+            name=str(data["name"]),
+            path=str(data.get("path", "")),
+            digest=data.get("digest"),
+            classes=ClassSet.from_record(data) if data["class_names"] else None,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as ``bundle``."""
+        classes = {"class_names": []} if self.classes is None else self.classes.record
+        return {"name": self.name, "path": self.path, "digest": self.digest, **classes}
+
+
+@dataclass(frozen=True)
+class RecordedHeatmap:
+    """One method's heatmap beside the run.
+
+    Attributes
+    ----------
+    file, method
+        Its name in the run's folder, and what made it.
+    facts
+        All that is written of it, these two among it, as JSON.
+    """
+
+    file: str
+    method: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RecordedHeatmap:
+        """Return what an entry of ``heatmaps`` says."""
+        return cls(str(data["file"]), str(data.get("method", "")), dict(data))
+
+    def raw_limits(self, channel: int) -> tuple[float, float] | None:
+        """Return the raw values that are drawn as 0 and 1 on a fixed scale.
+
+        None on the slide's own scale.
+        """
+        if self.facts.get("scale") != "fixed":
+            return None
+        return float(self.facts["raw_at_0"][channel]), float(self.facts["raw_at_1"][channel])
+
+
+@dataclass(frozen=True)
+class RecordedCall:
+    """What a volume was called.
+
+    Attributes
+    ----------
+    called
+        The class; None where it was none.
+    facts
+        All of it (``called``, ``probabilities``, ``pooling``, ``slices``), as JSON.
+    """
+
+    called: str | None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """What it was called, in words; records of before name one class at most."""
+        named = self.facts.get("called_classes") or [self.called]
+        return " + ".join(filter(None, named)) or "nothing"
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RecordedCall:
+        """Return what ``volume`` says."""
+        called = data["called"]
+        return cls(None if called is None else str(called), dict(data))
+
+
+@dataclass(frozen=True)
+class RecordedOutcome:
+    """What became of a slide.
+
+    Attributes
+    ----------
+    finished
+        When, ISO 8601.
+    reason, remedy, traceback
+        Of a slide that was given up: what was wrong, what to do, and where in our code.
+    tiles, classes, failures, seconds
+        Counts of tiles; rows by class; some of the tiles that failed, and why; the time that each
+        stage took. As JSON.
+    heatmaps
+        In the order of the methods.
+    call
+        Of a volume.
+    """
+
+    finished: str
+    reason: str = ""
+    remedy: str = ""
+    traceback: tuple[str, ...] = ()
+    tiles: Mapping[str, int] = field(default_factory=dict)
+    classes: Sequence[Mapping[str, Any]] = ()
+    failures: Sequence[Mapping[str, Any]] = ()
+    heatmaps: tuple[RecordedHeatmap, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    call: RecordedCall | None = None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RecordedOutcome | None:
+        """Return what a record says of its end; None while there is none."""
+        if "finished" not in data:
+            return None
+        call = data.get("volume")
+        return cls(
+            finished=str(data["finished"]),
+            reason=str(data.get("reason", "")),
+            remedy=str(data.get("remedy", "")),
+            traceback=tuple(data.get("traceback", ())),
+            tiles=dict(data.get("tiles", {})),
+            classes=tuple(data.get("classes", ())),
+            failures=tuple(data.get("failures", ())),
+            heatmaps=tuple(RecordedHeatmap.from_json(one) for one in data.get("heatmaps", ())),
+            seconds=dict(data.get("seconds", {})),
+            call=None if call is None else RecordedCall.from_json(call),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as part of the record: a failure's words, or what was written."""
+        if self.reason:
+            words = {"reason": self.reason, "remedy": self.remedy}
+            traceback = {"traceback": list(self.traceback)} if self.traceback else {}
+            return {"finished": self.finished, **words, **traceback}
+        volume = {} if self.call is None else {"volume": dict(self.call.facts)}
+        return {
+            "finished": self.finished,
+            "tiles": dict(self.tiles),
+            "classes": [dict(row) for row in self.classes],
+            "failures": [dict(row) for row in self.failures],
+            **volume,
+            "heatmaps": [dict(heatmap.facts) for heatmap in self.heatmaps],
+            "seconds": dict(self.seconds),
+        }
