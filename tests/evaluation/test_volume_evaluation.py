@@ -13,6 +13,14 @@ from slidecam.errors import MaskError, StoreError, UsageError
 from slidecam.evaluation.volumes import MOVED, evaluate_volume, write_evaluation
 from slidecam.exchange.nifti import write_nifti
 from slidecam.exchange.volume_zarr import VolumeRasterSpec, write_volume_ome_zarr
+from slidecam.runs.record import RunRecord
+from slidecam.runs.record_parts import (
+    RecordedBundle,
+    RecordedCall,
+    RecordedForeground,
+    RecordedInput,
+    RecordedOutcome,
+)
 from slidecam.runs.slices import SliceTable, write_slices_csv
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 from slidecam.thresholds import parse_threshold
@@ -55,12 +63,11 @@ def finished(tmp_path: Path, heat: NDArray[np.float32], write_volume: Any) -> Pa
         "axial", stack.positions, stack.file_indices, status, chances, spec.class_names
     )
     write_slices_csv(table, folder / "slices.csv")
-    record = {
-        "volume": {"called": "plain"},
-        "foreground": {"share": 1.0},
-        "bundle": ClassSet(spec.class_names).record,
-    }
-    (folder / "run.json").write_text(json.dumps(record))
+    outcome = RecordedOutcome("2026-01-01", call=RecordedCall("plain", {"called": "plain"}))
+    bundle = RecordedBundle("b", classes=ClassSet(spec.class_names))
+    RunRecord(
+        RecordedInput("a.nii"), bundle, foreground=RecordedForeground("", 1.0), outcome=outcome
+    ).write(folder)
     return folder
 
 

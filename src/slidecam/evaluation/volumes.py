@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from slidecam.classes import ClassSet
 from slidecam.errors import DataSetError, StoreError, UsageError
 from slidecam.exchange.volume_zarr import read_volume_ome_zarr
 from slidecam.faithfulness.localisation import dice, energy, pointing
 from slidecam.files import write_json
 from slidecam.foreground import is_moved, mask_on
 from slidecam.runs import RunRecord
+from slidecam.runs.record import RUN_AGAIN
 from slidecam.runs.run import find_heatmaps
 from slidecam.runs.slices import read_slices_csv
 from slidecam.thresholds import Threshold, threshold_of
@@ -162,7 +162,9 @@ def evaluate_volume(
         raise DataSetError(
             f"{mask}: no classified slice has any of it.", "Check that it belongs to this volume."
         )
-    known_classes = ClassSet.from_record(record["bundle"])
+    known_classes = record.bundle.classes
+    if known_classes is None:
+        raise StoreError(run, "its run.json does not name the classes.", RUN_AGAIN)
     calls = known_classes.called(table.probabilities[cut & known])
     rule = threshold or Threshold()
     foreground = (

@@ -68,7 +68,7 @@ def slide_boundary(slide: FoundSlide) -> Iterator[Outcome]:
     That memory ran out is a slide's failure too: the next one may be smaller. What ends the process
     or the call (KeyboardInterrupt, SystemExit, GeneratorExit) passes.
     """
-    outcome = RecordedOutcome()
+    outcome = Outcome()
     try:
         yield outcome
     # Readers, scikit-image, SciPy, Pillow, zarr and torch promise no list of what they raise, and

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from slidecam.exchange.ome_zarr import HeatmapImage
     from slidecam.models import Card
-    from slidecam.runs import Run, RunRecord
+    from slidecam.runs.tiles import TileTable
     from slidecam.server.job import Job
 
 LONGEST = 1500
