@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from hypothesis import HealthCheck, settings
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
@@ -47,6 +48,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--save-leaked-object-graph", action="store_true", default=False, help="draw what leaked"
     )
 
+
+# A loaded machine is no failure, and the same examples are tried every time.
+settings.register_profile(
+    "slidecam",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("slidecam")
 
 # Tests run side by side, each on networks too small to share between threads.
 torch.set_num_threads(1)

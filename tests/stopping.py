@@ -1,7 +1,7 @@
-"""``slidecam`` in a process of its own that stops at a point which a test names, and waits there.
+"""Processes and threads that stop at a call which a test names, and wait there.
 
-A test that kills or interrupts a process must not race it: however fast the one and slow the
-other, the signal comes between two steps that the test has chosen.
+A test that kills, interrupts or cancels must not race what it stops: however fast the one and slow
+the other, it comes between two steps that the test has chosen.
 """
 
 from __future__ import annotations
@@ -12,10 +12,16 @@ import sys
 from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
+from itertools import count
+from threading import Event
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+PATIENCE = 180
+"""Seconds until a test that waits for what never comes is given up; no test depends on it."""
 
 REACHED = "the process waits where the test wanted it\n"
 
@@ -55,6 +61,51 @@ def stopped_process(
             yield process
         finally:
             process.kill()
+
+
+class Gate:
+    """Where a thread waits until a test lets it go on."""
+
+    def __init__(self) -> None:
+        self._reached, self._open = Event(), Event()
+
+    def wait_reached(self) -> None:
+        """Return once a thread waits here."""
+        assert self._reached.wait(PATIENCE), "nobody came to the gate"
+
+    def is_reached(self) -> bool:
+        """Whether a thread waits here or has passed."""
+        return self._reached.is_set()
+
+    def open(self) -> None:
+        """Let everybody pass, now and later."""
+        self._open.set()
+
+    def hold(self) -> None:
+        """Wait here, if it is not open."""
+        self._reached.set()
+        self._open.wait()
+
+
+@contextmanager
+def gate_before(owner: Any, name: str, call: int) -> Iterator[Gate]:
+    """Hold the thread that makes so many a call of ``owner``'s function until the gate is opened.
+
+    It is open at the end.
+    """
+    gate, function, calls = Gate(), getattr(owner, name), count(1)
+
+    @wraps(function)
+    def gated(*args: Any, **options: Any) -> Any:
+        if next(calls) == call:
+            gate.hold()
+        return function(*args, **options)
+
+    with patch.object(owner, name, gated):
+        try:
+            yield gate
+        finally:
+            gate.open()
 
 
 def _wait() -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from slidecam.exchange.wsinfer_csv import read_tiles_csv
 from slidecam.files import check_folder
 from slidecam.geometry import Box
 from slidecam.models import open_bundle
+from slidecam.plugin import tasks
 from slidecam.plugin.areas import corners_of, shapes_layer
 from slidecam.plugin.cards import bundle_card, class_rows, tile_card
 from slidecam.plugin.classify_tab import quoted
@@ -45,6 +47,7 @@ from slidecam.runs.spec import PredictSpec
 from slidecam.sources import settle_spacing
 from slidecam.steps import Step, result_of
 from slidecam.store import Status
+from stopping import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -107,10 +110,16 @@ def test_a_runtime_error_leaves_a_background_generator_as_one_of_ours() -> None:
     assert not issubclass(ViewerError, RuntimeError)
 
 
-def test_steps_are_told_now_and_then_and_the_result_is_kept() -> None:
+def test_steps_are_told_now_and_then_and_the_result_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(tasks, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
     def work() -> Generator[Step, None, str]:
-        for number in range(1000):
-            yield Step("counting", number, 1000)
+        for number in range(20):
+            yield Step("counting", number, 20)
+            clock.now += 0.07
         return "done"
 
     told = []
@@ -122,11 +131,11 @@ def test_steps_are_told_now_and_then_and_the_result_is_kept() -> None:
                 step = next(steps)
             except StopIteration as end:
                 return str(end.value)
-            told.append(step)
+            told.append(step.done)
             yield step
 
     assert result_of(count()) == "done"
-    assert 1 <= len(told) < 100
+    assert told == [0, 5, 10, 15]
 
 
 def test_a_run_waits_while_it_is_held_and_goes_on(
@@ -147,7 +156,7 @@ def test_a_run_waits_while_it_is_held_and_goes_on(
     assert follower.is_alive()
     assert not any(isinstance(update, Ended) for update in later)
     job.go_on()
-    follower.join(60)
+    follower.join(PATIENCE)
     ended = later[-1]
     assert isinstance(ended, Ended)
     assert ended.run is not None
@@ -184,7 +193,7 @@ def test_no_tile_is_classified_before_the_first_are_on_a_slow_screen(
     follower.join(0.5)
     assert (follower.is_alive(), later) == (True, []), "what is pressed now is pressed in time"
     job.stop()
-    follower.join(60)
+    follower.join(PATIENCE)
     ended = later[-1]
     assert isinstance(ended, Ended)
     assert ended.stopped

@@ -22,6 +22,8 @@ from slidecam.plugin.dock import PredictAndExplain
 from slidecam.plugin.overlays import CLASS, heat_layers
 from slidecam.plugin.reading import get_reader
 from slidecam.plugin.slide import slide_layer
+from slidecam.store import RunStore
+from stopping import PATIENCE, gate_before
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,12 +35,10 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.gui]
 
-SECONDS = 120
 
-
-def until(condition: Callable[[], object], seconds: float = SECONDS) -> None:
+def until(condition: Callable[[], object]) -> None:
     """Let Qt work until something is so."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         QApplication.processEvents()
@@ -124,10 +124,13 @@ def test_the_dock_runs_stops_goes_on_reads_and_explains(
     assert classify.command.text() == "", "there is none for a view"
     classify.region.setCurrentIndex(0)
     classify.overlap.setValue(0)
-    classify.run.click()
-    until(lambda: classify.progress.value() > 0 or classify.job is None)
-    classify.cancel.click()
-    until(lambda: classify.job is None)
+    with gate_before(RunStore, "commit", 2) as gate:
+        classify.run.click()
+        until(gate.is_reached)
+        classify.cancel.click()
+        gate.open()
+        until(lambda: classify.job is None)
+    assert "Stopped" in classify.status.text()
     classify.run.click()
     until(lambda: classify.job is None)
     run = dock.desk.run

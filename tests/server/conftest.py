@@ -18,6 +18,7 @@ from slidecam.server.limits import Limits
 from slidecam.server.roots import Roots
 from slidecam.server.service import Service
 from slidecam.server.serving import _listening, make_server
+from stopping import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 LIMITS = Limits(
     body_bytes=300_000,
-    body_seconds=2.0,
+    body_seconds=60.0,
     pixels=200_000,
     waiting_images=4,
     waiting_jobs=3,
@@ -48,7 +49,7 @@ class Running:
     def client(self, **headers: str) -> httpx.Client:
         """Return a client that knows the token."""
         told = {"Authorization": f"Bearer {self.token}", **headers}
-        return httpx.Client(base_url=self.url, headers=told, timeout=60, trust_env=False)
+        return httpx.Client(base_url=self.url, headers=told, timeout=PATIENCE, trust_env=False)
 
 
 @contextmanager
@@ -63,7 +64,7 @@ def running_server(
         server.on_start = started.set
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        assert started.wait(30)
+        assert started.wait(PATIENCE)
         try:
             yield Running(endpoint.url, endpoint.token, root, home, service)
         finally:
@@ -72,7 +73,7 @@ def running_server(
 
 def stop(server: QuietServer, thread: threading.Thread) -> None:
     server.stop()
-    thread.join(60)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
 
 

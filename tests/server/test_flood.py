@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import httpx
 import psutil
 
+from stopping import PATIENCE
+
 from .conftest import picture
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ async def wave(server: Running, count: int) -> list[tuple[str, int]]:
     limits = httpx.Limits(max_connections=count, max_keepalive_connections=0)
     headers = {"Authorization": f"Bearer {server.token}"}
     async with httpx.AsyncClient(
-        base_url=server.url, headers=headers, limits=limits, timeout=120, trust_env=False
+        base_url=server.url, headers=headers, limits=limits, timeout=PATIENCE, trust_env=False
     ) as client:
         return await asyncio.gather(
             *(send(client, kind) for kind in islice(cycle(EXPECTED), count))

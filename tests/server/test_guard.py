@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .conftest import LIMITS, picture
+from stopping import PATIENCE
+
+from .conftest import LIMITS, picture, running_server
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import httpx
 
     from .conftest import Running
@@ -86,14 +91,19 @@ def test_a_body_that_says_no_length_is_counted(client: httpx.Client) -> None:
     assert_told(client.post("/v1/jobs", content=(b" " * 50_000 for _piece in range(12))), 413)
 
 
-def test_a_body_that_never_ends_is_not_waited_for(server: Running) -> None:
-    head = (
-        f"POST /v1/image HTTP/1.1\r\nHost: {server.url[7:]}\r\nAuthorization: Bearer"
-        f" {server.token}\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), 10) as line:
-        line.sendall(f"{head}Content-Length: 1000\r\n\r\nabc".encode())
-        answer = line.recv(4096).decode()
+def test_a_body_that_never_ends_is_not_waited_for(
+    tiny_bundle: Path, slides: Path, tmp_path: Path
+) -> None:
+    hasty = replace(LIMITS, body_seconds=0.3)
+    with running_server(tiny_bundle, slides, tmp_path, hasty) as server:
+        head = (
+            f"POST /v1/image HTTP/1.1\r\nHost: {server.url[7:]}\r\nAuthorization: Bearer"
+            f" {server.token}\r\n"
+        )
+        port = int(server.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as line:
+            line.sendall(f"{head}Content-Length: 1000\r\n\r\nabc".encode())
+            answer = line.recv(4096).decode()
     assert answer.startswith("HTTP/1.1 408")
 
 
@@ -104,7 +114,7 @@ def test_a_client_that_leaves_in_the_middle_of_a_body_frees_its_place(server: Ru
     )
     for _time in range(2 * LIMITS.waiting_images):
         with socket.create_connection(
-            ("127.0.0.1", int(server.url.rpartition(":")[2])), 10
+            ("127.0.0.1", int(server.url.rpartition(":")[2])), PATIENCE
         ) as line:
             line.sendall(f"{head}Content-Length: 1000\r\n\r\nabc".encode())
     with server.client() as client:

@@ -12,6 +12,8 @@ import pytest
 
 from slidecam.server import routes
 from slidecam.server.static import static_files, viewer_files
+from slidecam.store import RunStore
+from stopping import PATIENCE, gate_before
 
 from .conftest import picture, running_server
 from .test_pictures import cells
@@ -36,7 +38,6 @@ QUIET = [
     "--disable-sync",
     "--no-first-run",
 ]
-SLOW = 60_000
 NAMELESS = """() => [
     ...document.querySelectorAll('button, input, select, a, canvas:not([aria-hidden])')
 ].filter(one =>
@@ -63,9 +64,12 @@ class Visit:
     """A page that was opened by its link, and what it asked for and complained of."""
 
     def __init__(self, browser: Browser, server: Running) -> None:
-        self.context = browser.new_context(viewport={"width": 1100, "height": 760})
+        self.context = browser.new_context(
+            viewport={"width": 1100, "height": 760},
+            reduced_motion="reduce",  # nothing is looked at while it still moves
+        )
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(SLOW)
+        self.page.set_default_timeout(1000 * PATIENCE)
         self.asked: list[str] = []
         self.complaints: list[str] = []
         self.page.on("request", lambda request: self.asked.append(request.url))
@@ -231,13 +235,12 @@ def test_a_slide_is_shown_classified_and_asked_place_by_place(visit: Visit) -> N
         assert sum(counts) == job["progress"]["total"]
     page.wait_for_selector(".view.pale")
     assert page.is_checked("#show-heat")
-    page.wait_for_timeout(700)
     box = page.locator("#viewer").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.locator("#values", has_text="Grad-CAM++ of").wait_for()
     told = page.inner_text("#values")
     assert_values_are_the_stores(told, Path(job["out"]) / "small")
-    assert "Grad-CAM++ of" in told
     heated = pixels_of(page, "#overlay")
     page.fill("#heat-opacity", "20")
     assert pixels_of(page, "#overlay") != heated
@@ -254,7 +257,6 @@ def test_the_ruler_is_as_long_as_it_says(visit: Visit) -> None:
     needs_viewer()
     page = visit.open()
     open_slide(page, "small.tif")
-    page.wait_for_timeout(700)
     box = page.locator("#viewer").bounding_box()
     assert box is not None
     places = []
@@ -271,8 +273,6 @@ def test_the_ruler_is_as_long_as_it_says(visit: Visit) -> None:
 
 
 def assert_values_are_the_stores(told: str, folder: Path) -> None:
-    from slidecam.store import RunStore  # noqa: PLC0415  (next to its use)
-
     x, y = map(int, re.findall(r"(\d+), (\d+) px", told)[0])
     store = RunStore.open(folder)
     inside = [
@@ -293,15 +293,19 @@ def test_a_run_goes_on_over_a_reload_and_can_be_cancelled(visit: Visit) -> None:
     page = visit.open()
     open_slide(page, "large.tif")
     page.select_option("#overlap", "0.5")
-    page.click("#start")
-    page.locator("#stage", has_text=" of ").wait_for()
-    page.reload()
-    page.wait_for_selector("#cancel:visible")
-    assert page.inner_text("#slide-name") == "large"
-    page.locator("#stage", has_text=" of ").wait_for()
-    page.wait_for_selector("#legend li")
-    page.click("#cancel")
-    page.wait_for_selector("#outcome:visible")
+    with gate_before(RunStore, "commit", 4) as gate:
+        page.click("#start")
+        page.locator("#stage", has_text=" of ").wait_for()
+        gate.wait_reached()
+        page.reload()
+        page.wait_for_selector("#cancel:visible")
+        assert page.inner_text("#slide-name") == "large"
+        page.locator("#stage", has_text=" of ").wait_for()
+        page.wait_for_selector("#legend li")
+        with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+            page.click("#cancel")
+        gate.open()
+        page.wait_for_selector("#outcome:visible")
     assert page.inner_text("#outcome").startswith("Cancelled")
     assert page.is_visible("#start")
 
@@ -377,13 +381,14 @@ def test_a_volume_is_turned_through_slice_by_slice_with_its_heat(
         page.wait_for_selector("#called:visible")
         assert page.inner_text("#called").startswith("Called ")
         assert not page.is_visible("#slide-error")
+        page.focus("#plane")
+        page.keyboard.press("End")
         heats = set()
-        for key in ("Home", "End", "ArrowLeft", "ArrowLeft", "ArrowLeft"):
-            page.focus("#plane")
-            page.keyboard.press(key)
-            page.wait_for_timeout(400)
+        for number in (11, 10, 9):
+            page.keyboard.press("ArrowLeft")
+            page.locator("#values", has_text=re.compile(rf"slice {number}\b.*Grad-CAM")).wait_for()
             heats.add(pixels_of(page, "#overlay"))
-        assert len(heats) > 2
+        assert len(heats) == 3
         told = page.inner_text("#plane-told")
         assert told.startswith("Slice 9 of 12")
         assert page.get_attribute("#plane", "aria-valuetext") == told.replace(" · ", ", ")
