@@ -8,13 +8,23 @@ SCREEN := $(if $(shell command -v xvfb-run 2>/dev/null),xvfb-run -a -s "-screen 
 # A Groovy 4 runtime for the tests of the QuPath scripts: its jars come inside this npm package; Debian's own is too old.
 GROOVY := npm-groovy-lint@15.2.2
 
-.PHONY: demo test lint bench groovy manifest clean
+.PHONY: demo test test-all lint bench groovy manifest clean
 
 demo: $(VENV)/.demo
 	$(BIN)/slidecam demo --out demo-output
 
-test: $(VENV)/.test web/node_modules/.done
-	$(SCREEN) $(BIN)/python -m pytest -n 2 --dist loadfile
+# As many at once as there are processors and memory for (tests/conftest.py); WORKERS=1 for one.
+WORKERS ?= auto
+PYTEST := $(SCREEN) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+# What the tests bring along; without npm or java the tests that need it are skipped, and say so.
+NEEDS := $(VENV)/.test web/node_modules/.done $(if $(shell command -v npm && command -v java),groovy,)
+
+test: $(NEEDS)
+	$(PYTEST) --fast
+
+# With those that take long: what CI runs.
+test-all: $(NEEDS)
+	$(PYTEST)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

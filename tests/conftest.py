@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import nibabel
 import nrrd
 import numpy as np
+import psutil
 import pytest
 import tifffile
 import torch
@@ -35,18 +38,51 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+WORKER_BYTES = 3 * 2**30
+"""What one worker needs at most, napari and its JVM, browser or server beside it."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Take the options that napari's fixtures ask for.
+    """Add an option of ours, and those that napari's fixtures ask for.
 
     Its pytest plugin is switched off in pyproject.toml.
     """
+    parser.addoption(
+        "--fast", action="store_true", default=False, help="leave out the tests that take long"
+    )
     parser.addoption(
         "--show-napari-viewer", action="store_true", default=False, help="show the viewers of tests"
     )
     parser.addoption(
         "--save-leaked-object-graph", action="store_true", default=False, help="draw what leaked"
     )
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return as many for ``-n auto`` as there are processors and memory for."""
+    processors = psutil.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        processors = len(os.sched_getaffinity(0))
+    room = int(psutil.virtual_memory().available // WORKER_BYTES)
+    return max(1, min(processors, room))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what takes long, if that is wanted."""
+    if config.getoption("--fast"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: make test-all runs it"))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say last of all how many tests were skipped and why."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    skipped = [] if reporter is None else reporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
+    if reasons:
+        told = "; ".join(f"{count} ({reason})" for reason, count in reasons.most_common())
+        reporter.write_line(f"skipped: {told}")
 
 
 # A loaded machine is no failure, and the same examples are tried every time.

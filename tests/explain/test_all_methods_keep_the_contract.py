@@ -62,7 +62,9 @@ in it.
 """
 
 
+@cache
 def case_of(name: str, kind: str) -> ExplainerCase:
+    """Return the one case of a method on a network, which all promises share."""
     tolerance = TOLERANCES.get((name, kind), 1e-6)
     return ExplainerCase(
         method_for(name), classifier_on(kind), SETTINGS.get(name), tolerance=tolerance
@@ -92,7 +94,7 @@ class TestCheapMethodsOnTokens(ExplainerContract):
 
 
 class TestThresholdedByAnotherRule(ExplainerContract):
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     def case(self) -> ExplainerCase:
         spec = DtGradCamSpec(Threshold("mean", 0.5))
         return ExplainerCase(method_for("dt-gradcam"), classifier_on("linear head"), spec)

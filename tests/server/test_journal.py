@@ -89,13 +89,13 @@ def test_the_oldest_lines_are_forgotten_first() -> None:
 
 def test_a_device_is_given_in_the_order_in_which_it_was_asked_for() -> None:
     turns, order = Turns(), []
-    turns._queue = Announced()
+    queue = turns._queue = Announced()
 
     def greedy() -> None:
         for _batch in range(3):
             with turns.turn():
                 order.append("job")
-                turns._queue.both.wait()
+                queue.both.wait()
 
     def once() -> None:
         with turns.turn():
@@ -103,7 +103,7 @@ def test_a_device_is_given_in_the_order_in_which_it_was_asked_for() -> None:
 
     job, picture = threading.Thread(target=greedy), threading.Thread(target=once)
     job.start()
-    turns._queue.one.wait()
+    queue.one.wait()
     picture.start()
     job.join()
     picture.join()
