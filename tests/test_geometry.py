@@ -65,6 +65,9 @@ def test_the_mean_spacing_is_that_of_both_axes() -> None:
         ([(1001, 1001), (501, 501), (251, 251)], [1.0, 2.0, 4.0]),
         ([(3000, 3000), (2000, 2000)], [1.0, 1.5]),
         ([(1000, 1000), (260, 260)], [1.0, 1000 / 260]),
+        # One axis alone explains nothing, whichever it is.
+        ([(1000, 1000), (125, 118)], [1.0, (8 + 1000 / 118) / 2]),
+        ([(1000, 1000), (118, 125)], [1.0, (8 + 1000 / 118) / 2]),
     ],
 )
 def test_a_whole_downsample_is_recognised_through_the_rounding_of_sizes(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from shapely import Point
 from shapely.geometry import box as rectangle
 from shapely.ops import unary_union
@@ -114,6 +117,57 @@ def test_the_wsinfer_grid_is_its_formula_on_a_spacing_that_does_not_divide(
     ]
     assert lay_grid(facts, Spacing(mpp, mpp), foreground, wsinfer).boxes.tolist() == expected
     assert 0 < len(expected) < 30
+
+
+@given(
+    tile_px=st.integers(20, 200),
+    spacing=st.floats(0.2, 1.0),
+    mpp=st.tuples(st.floats(0.3, 1.0), st.floats(0.3, 1.0)),
+    overlap=st.floats(0, 0.8),
+    grid=st.sampled_from(["slidecam", "wsinfer"]),
+)
+@example(tile_px=96, spacing=0.5, mpp=(0.2886, 0.2886), overlap=0.3, grid="slidecam")
+@example(tile_px=99, spacing=0.5, mpp=(0.5, 0.5), overlap=0.25, grid="wsinfer")
+def test_tiles_have_the_nearest_whole_edge_and_step_on_any_spacing(
+    array_source: MakeSource,
+    tile_px: int,
+    spacing: float,
+    mpp: tuple[float, float],
+    overlap: float,
+    grid: str,
+) -> None:
+    facts = array_source(blank(900, 700)).facts
+    asked = spec(tile_px=tile_px, spacing=spacing, overlap=overlap, grid=grid)
+    laid = lay_grid(facts, Spacing(*mpp), everywhere(900, 700), asked)
+    exact = tile_px * spacing / (sum(mpp) / 2)
+    edges = {*laid.boxes[:, 2].tolist(), *laid.boxes[:, 3].tolist()}
+    assert edges <= {laid.edge}
+    assert abs(laid.edge - exact) <= 0.5 * (1 + 1e-9)
+    assert abs(laid.step - (1 - overlap) * laid.edge) <= 0.5 * (1 + 1e-9)
+    # WSInfer rounds half an odd edge to the even neighbour: 99 / 2 is 50, 97 / 2 is 48.
+    first = Decimal(laid.edge) / 2 if grid == "wsinfer" else Decimal(0)
+    half = int(first.to_integral_value(ROUND_HALF_EVEN))
+    if len(laid):
+        assert laid.boxes[:, :2].min(axis=0).tolist() == [0, 0]
+        assert {*np.diff(np.unique(laid.boxes[:, 0])).tolist()} <= {laid.step}
+    if grid == "wsinfer":
+        assert laid.candidates == len(range(half, 900, laid.step)) * len(
+            range(half, 700, laid.step)
+        )
+
+
+@pytest.mark.parametrize("edge", [95, 96, 97, 98, 99])
+def test_the_wsinfer_grid_looks_for_tissue_half_an_edge_rounded_to_even_from_the_corner(
+    array_source: MakeSource, edge: int
+) -> None:
+    half = {95: 48, 96: 48, 97: 48, 98: 49, 99: 50}[edge]
+    mask = np.zeros((300, 300), np.bool_)
+    mask[half, half + edge] = True
+    there = Foreground(mask, Size(300, 300), "one pixel")
+    laid = lay_grid(
+        array_source(blank(300, 300)).facts, HALF, there, spec(tile_px=edge, grid="wsinfer")
+    )
+    assert laid.boxes.tolist() == [[edge, 0, edge, edge]]
 
 
 def test_the_wsinfer_grid_keeps_what_a_tissue_polygon_contains(array_source: MakeSource) -> None:

@@ -232,3 +232,17 @@ def test_ink_round_a_real_tumour_is_left_out_and_its_tissue_is_kept(shared_data:
     assert share(found.mask, teal) < 0.02
     assert share(found.mask, pink) > 0.95
     assert 0.35 < found.share < 0.5
+
+
+def test_pale_tissue_counts_where_it_hangs_together_with_dark_tissue_and_nowhere_else() -> None:
+    dark, joined, apart = (X > 40) & (X < 90), (X >= 90) & (X < 130), (X > 180) & (X < 220)
+    rows = (Y > 60) & (Y < 180)
+    picture = glass()
+    picture[dark & rows] = (220, 140, 175)
+    for pale in (joined, apart):
+        picture[pale & rows] = (244, 221, 232)  # a chroma of 0.1, between the two thresholds
+    mask, _origin = segment(shown(picture), PIXEL)
+    well_inside = (Y > 70) & (Y < 170) & (X % 40 != 0)
+    assert share(mask, dark & rows) > 0.95
+    assert share(mask, joined & well_inside & (X < 122)) == 1
+    assert share(mask, apart & rows) == 0

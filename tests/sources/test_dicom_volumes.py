@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydicom import dcmread
 
 from slidecam.errors import UnreadableSourceError
 from slidecam.geometry import LevelBox
@@ -205,3 +209,32 @@ def test_other_spellings_numbers_and_days_name_a_patient_too(
     with open_source(series) as source:
         assert folder not in source.facts.path
         assert source.facts.name.startswith("dicom-")
+
+
+@settings(max_examples=6)
+@given(
+    voxel=st.tuples(*[st.floats(0.31, 3.7).map(lambda mm: round(mm, 3))] * 3),
+    numbers=st.permutations(range(5)),
+)
+@example(voxel=(0.613, 1.127, 2.39), numbers=[4, 3, 2, 1, 0])
+@example(voxel=(1.9, 0.7, 0.41), numbers=[0, 2, 4, 1, 3])
+def test_oblong_voxels_lie_where_they_are_whatever_the_instances_numbers(
+    tmp_path_factory: pytest.TempPathFactory,
+    write_volume: Any,
+    voxel: tuple[float, float, float],
+    numbers: list[int],
+) -> None:
+    folder, writer = tmp_path_factory.mktemp("oblong"), copy(write_volume)
+    writer.voxel = voxel
+    voxels = np.random.default_rng(5).integers(0, 900, (6, 4, 5)).astype(np.int16)
+    nifti, series = writer.nifti(folder / "a.nii", voxels), writer.dicom(folder / "series", voxels)
+    for path in series.iterdir():
+        header = dcmread(path)
+        header.InstanceNumber = 11 + numbers[header.InstanceNumber - 1]
+        header.save_as(path, enforce_file_format=True)
+    with open_source(nifti) as expected, open_source(series) as found:
+        assert stack(found).spacing_mm == pytest.approx((voxel[2], voxel[1], voxel[0]))
+        np.testing.assert_array_equal(volume(found), volume(expected))
+        np.testing.assert_allclose(
+            stack(found).grid.spl_affine, stack(expected).grid.spl_affine, atol=1e-5
+        )

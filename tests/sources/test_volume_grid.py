@@ -1,0 +1,78 @@
+"""Where voxels lie, whichever way the file counts and however long they are along each axis."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
+from slidecam.viewing import AXES, Axis
+
+MILLIMETRES = st.floats(0.3, 5)
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> VolumeGrid:
+    """Draw a grid of oblong voxels whose axes are permuted and reversed against the world's."""
+    affine = np.eye(4)
+    turned = np.eye(3)[draw(st.permutations(range(3)))]
+    signs = draw(st.tuples(*[st.sampled_from((-1.0, 1.0))] * 3))
+    lengths = draw(st.tuples(*[MILLIMETRES] * 3))
+    affine[:3, :3] = turned * np.array(signs) * np.array(lengths)
+    affine[:3, 3] = draw(st.tuples(*[st.floats(-90, 90)] * 3))
+    shape = draw(st.tuples(*[st.integers(1, 5)] * 3))
+    return VolumeGrid(shape, affine)
+
+
+def numbered(shape: tuple[int, ...]) -> np.ndarray:  # type: ignore[type-arg]  # any numbers
+    return np.arange(np.prod(shape)).reshape(shape)
+
+
+@given(grids())
+def test_every_voxel_keeps_its_place_in_the_world(grid: VolumeGrid) -> None:
+    turned = grid.to_spl(numbered(grid.shape))
+    for indices in np.ndindex(grid.spl_shape):
+        i, j, k = np.argwhere(numbered(grid.shape) == turned[indices])[0]
+        right, front, up = (grid.affine @ (i, j, k, 1))[:3]
+        np.testing.assert_allclose(
+            (grid.spl_affine @ (*indices, 1))[:3], (up, -front, -right), atol=1e-9
+        )
+
+
+@given(grids())
+def test_what_is_turned_back_is_as_the_file_has_it(grid: VolumeGrid) -> None:
+    voxels = numbered((*grid.shape, 2))
+    np.testing.assert_array_equal(grid.from_spl(grid.to_spl(voxels)), voxels)
+    turned = numbered(grid.spl_shape)
+    np.testing.assert_array_equal(grid.to_spl(grid.from_spl(turned)), turned)
+
+
+@given(grids(), st.sampled_from(AXES))
+def test_planes_have_the_spacing_the_order_and_the_places_of_their_voxels(
+    grid: VolumeGrid, axis: Axis
+) -> None:
+    stack = PlaneStack(grid, axis)
+    voxels = numbered(grid.spl_shape)
+    pictures = stack.to_pictures(voxels)
+    assert pictures.shape == stack.shape
+    np.testing.assert_array_equal(stack.from_pictures(pictures), voxels)
+    rows, columns = (grid.scale[place] for place in range(3) if place != stack.place)
+    assert stack.spacing_mm == (grid.scale[stack.place], rows, columns)
+    if len(stack.positions) > 1:
+        assert np.diff(stack.positions) == pytest.approx(stack.spacing_mm[0])
+    own = np.moveaxis(numbered(grid.shape), grid.file_axis(stack.place), 0)[stack.file_indices]
+    for plane, there in zip(pictures, own, strict=True):
+        np.testing.assert_array_equal(
+            np.sort(plane, axis=None), np.sort(grid_values(grid, there, stack), axis=None)
+        )
+
+
+def grid_values(grid: VolumeGrid, there: np.ndarray, stack: PlaneStack) -> np.ndarray:  # type: ignore[type-arg]  # any numbers
+    """Return the (S, P, L) numbers of voxels that are known by the numbers of the file's order."""
+    turned = grid.to_spl(numbered(grid.shape))
+    numbers = np.empty(turned.size, np.int64)
+    numbers[turned.ravel()] = numbered(grid.spl_shape).ravel()
+    assert stack.grid is grid
+    return np.asarray(numbers[there])
