@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
-from slidecam.viewing import AXES, Axis
+from slidecam.viewing import AXES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slidecam.viewing import Axis
 
 MILLIMETRES = st.floats(0.3, 5)
 
@@ -26,7 +33,7 @@ def grids(draw: st.DrawFn) -> VolumeGrid:
     return VolumeGrid(shape, affine)
 
 
-def numbered(shape: tuple[int, ...]) -> np.ndarray:  # type: ignore[type-arg]  # any numbers
+def numbered(shape: tuple[int, ...]) -> NDArray[np.int64]:
     return np.arange(np.prod(shape)).reshape(shape)
 
 
@@ -62,17 +69,7 @@ def test_planes_have_the_spacing_the_order_and_the_places_of_their_voxels(
     assert stack.spacing_mm == (grid.scale[stack.place], rows, columns)
     if len(stack.positions) > 1:
         assert np.diff(stack.positions) == pytest.approx(stack.spacing_mm[0])
+    turned = stack.to_pictures(grid.to_spl(numbered(grid.shape)))
     own = np.moveaxis(numbered(grid.shape), grid.file_axis(stack.place), 0)[stack.file_indices]
-    for plane, there in zip(pictures, own, strict=True):
-        np.testing.assert_array_equal(
-            np.sort(plane, axis=None), np.sort(grid_values(grid, there, stack), axis=None)
-        )
-
-
-def grid_values(grid: VolumeGrid, there: np.ndarray, stack: PlaneStack) -> np.ndarray:  # type: ignore[type-arg]  # any numbers
-    """Return the (S, P, L) numbers of voxels that are known by the numbers of the file's order."""
-    turned = grid.to_spl(numbered(grid.shape))
-    numbers = np.empty(turned.size, np.int64)
-    numbers[turned.ravel()] = numbered(grid.spl_shape).ravel()
-    assert stack.grid is grid
-    return np.asarray(numbers[there])
+    for plane, there in zip(turned, own, strict=True):
+        np.testing.assert_array_equal(np.sort(plane, axis=None), np.sort(there, axis=None))
