@@ -8,10 +8,21 @@ lives here. Axis order is x, y in every type and y, x in every array.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+FINEST, COARSEST = 0.05, 20.0
+"""Between these µm per pixel a spacing is believed, in files, calls and cards.
+
+264.58 is a screen's 96 dpi, 1000 libvips' default.
+"""
+
+Axis = Literal["axial", "coronal", "sagittal"]
+"""Which way a volume's slices follow each other: upwards, backwards, or to the patient's left."""
+
+AXES: tuple[Axis, ...] = get_args(Axis)
 
 LEVEL_TOLERANCE = 0.01
 """How much coarser than asked a level may be and still count as fine enough.

@@ -15,16 +15,13 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from slidecam.errors import UsageError
+from slidecam.geometry import AXES, Axis
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Axis = Literal["axial", "coronal", "sagittal"]
-"""Which way slices follow each other: upwards, backwards, or to the patient's left."""
-
 WindowKind = Literal["percentile", "zscore", "fixed"]
 
-AXES: tuple[Axis, ...] = get_args(Axis)
 WINDOW_KINDS: tuple[WindowKind, ...] = get_args(WindowKind)
 
 EXAMPLES = '{"kind": "percentile", "low": 1, "high": 99.5}'

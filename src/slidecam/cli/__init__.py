@@ -1,5 +1,12 @@
 """The command line: parses, calls the pipeline, draws progress; no logic of its own."""
 
+from slidecam.cli import predicting
+
+# isort: split
+# After it, so that help lists first what is called most.
+from slidecam.cli import inventory
+
+# isort: split
 from slidecam.cli import evaluating, explaining, exporting, runs, serving, teaching, training
 from slidecam.cli.app import main
 
@@ -7,7 +14,9 @@ __all__ = [
     "evaluating",
     "explaining",
     "exporting",
+    "inventory",
     "main",
+    "predicting",
     "runs",
     "serving",
     "teaching",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from slidecam.cli.app import Json, Trust, app
+from slidecam.cli.app import Device, Json, Trust, app
 from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 
 if TYPE_CHECKING:
@@ -21,14 +20,8 @@ if TYPE_CHECKING:
     Measuring = Generator[Step, None, Evaluation | SlideEvaluation]
 
 
-class Part(StrEnum):
-    """Part of a data set."""
-
-    AUTO = "auto"
-    TRAIN = "train"
-    VAL = "val"
-    TEST = "test"
-    ALL = "all"
+# As in slidecam.learning, which loads torch; a test holds the two together.
+Part = Literal["auto", "train", "val", "test", "all"]
 
 
 @app.command(
@@ -86,7 +79,7 @@ def evaluate(
         typer.Option(
             help="Part of --data. auto: the test part, of the bundle's own data too; else all."
         ),
-    ] = Part.AUTO,
+    ] = "auto",
     rename: Annotated[
         list[str] | None,
         typer.Option(
@@ -112,7 +105,7 @@ def evaluate(
         ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures or tiles computed at once.")] = 16,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     trust: Trust = False,
     json: Json = False,
 ) -> None:
@@ -140,7 +133,7 @@ def evaluate(
         _check_material(data, slides, runs, annotations)
         renamed = pairs_of("--map", rename or [])
         if data is not None:
-            asked = BundleEvaluationSpec(part.value, group_pattern, renamed, batch)
+            asked = BundleEvaluationSpec(part, group_pattern, renamed, batch)
             opened = open_bundle(bundle, trust=trust)
             work: Measuring = evaluate_bundle(opened, data, device_for(device), asked, out)
         else:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from slidecam.cli.app import Json, SliceAxis, Trust, app
+from slidecam.cli.app import Device, Json, Mpp, Reader, Trust, app
 from slidecam.cli.terminal import Terminal
+from slidecam.geometry import Axis  # noqa: TC001  (typer reads annotations at run time)
 
 Model = Annotated[
     str, typer.Option("--model", "-m", help="Folder of the model bundle.", show_default=False)
@@ -47,14 +48,6 @@ Random = Annotated[
     typer.Option(min=1, help="N tiles of the tissue, or N pictures of a folder, by chance."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Of --random.")]
-Mpp = Annotated[
-    float | None,
-    typer.Option(help="µm per level-0 pixel, where the file does not say or is wrong."),
-]
-Reader = Annotated[
-    str | None, typer.Option(help="Reader to use instead of the one the content suggests.")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result in --out.")]
 Masks = Annotated[
     Path | None,
@@ -89,9 +82,7 @@ def explain(
         list[int] | None,
         typer.Option("--slice", help="Of a volume: this slice, as in slices.csv; repeat for more."),
     ] = None,
-    axis: Annotated[
-        SliceAxis | None, typer.Option(help="Of a volume. \\[default: the card's]")
-    ] = None,
+    axis: Annotated[Axis | None, typer.Option(help="Of a volume. \\[default: the card's]")] = None,
     seed: Seed = 0,
     curves: Annotated[bool, typer.Option(help="Deletion and insertion curves of each map.")] = True,
     mpp: Mpp = None,
@@ -121,7 +112,7 @@ def explain(
             mpp=mpp,
             reader=reader,
             slices=tuple(slices or ()),
-            axis=None if axis is None else axis.value,
+            axis=axis,
         )
         spec = CloseUpSpec(
             methods=_names(methods),

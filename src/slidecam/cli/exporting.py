@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -25,20 +24,9 @@ if TYPE_CHECKING:
     from slidecam.exchange.qupath import TileFormat
 
 
-class Purpose(StrEnum):
-    """What for."""
-
-    TRAINING = "training"
-    QUPATH = "qupath"
-
-
-class Tiles(StrEnum):
-    """How tiles are written for QuPath."""
-
-    AUTO = "auto"
-    GEOJSON = "geojson"
-    CSV = "csv"
-
+Purpose = Literal["training", "qupath"]
+# As in slidecam.exchange, which loads zarr; a test holds the two together.
+Tiles = Literal["auto", "geojson", "csv"]
 
 Runs = Annotated[
     Path,
@@ -69,7 +57,7 @@ def export(
         typer.Option(
             help="training: tiles with their labels, to train on. qupath: what QuPath loads."
         ),
-    ] = Purpose.TRAINING,
+    ] = "training",
     out: Out = None,
     annotations: Annotations = None,
     corrections: CorrectionsPath = None,
@@ -97,17 +85,17 @@ def export(
                 " few."
             )
         ),
-    ] = Tiles.AUTO,
+    ] = "auto",
     shown: Shown = None,
     json: Json = False,
 ) -> None:
     """Write a run's labelled tiles as slidecam tiles does, or its tiles and heatmaps for QuPath."""
     terminal = Terminal(json=json)
     with terminal.errors():
-        if to is Purpose.QUPATH:
+        if to == "qupath":
             from slidecam.cli.output import size_shown
 
-            _for_qupath(run, out, tiles.value, size_shown(shown), terminal, json=json)
+            _for_qupath(run, out, tiles, size_shown(shown), terminal, json=json)
             return
         from slidecam.cli.learning_output import pairs_of, told_of_tiles
         from slidecam.foreground import LabelRule

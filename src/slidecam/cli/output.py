@@ -1,4 +1,4 @@
-"""What `info`, `models`, `bundle` and `demo` tell, as plain values for people and machines."""
+"""What `info`, `models` and `bundle` print, and how the command line's texts are read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from slidecam.errors import SpacingError, UsageError
 from slidecam.explain.facts import Spread, facts_in_words
 from slidecam.geometry import Size
 from slidecam.models import Bundle, find_bundles, make_bundle
-from slidecam.runs.spec import EVERY_METHOD
+from slidecam.options import EVERY_METHOD
+from slidecam.settings import NotTakenError, from_text, words_of
 from slidecam.sources import open_source, settle_spacing
 from slidecam.sources.samples import sample_folders
 
@@ -24,14 +25,18 @@ if TYPE_CHECKING:
 
     from slidecam.close_up.explaining import CloseUp
     from slidecam.models import BundleSpec
+    from slidecam.settings import Hint
     from slidecam.sources import Source, SourceFacts
+
+Pair = tuple[float, float]
+Three = tuple[float, float, float]
 
 MODELS_VARIABLE = "SLIDECAM_MODELS"
 """Environment variable with folders of bundles, separated as in PATH."""
 
 
-def told_of_source(file: str, reader: str | None) -> dict[str, Any]:
-    """Return the facts of a slide; a missing or unbelievable spacing is told, not raised."""
+def describe_source(file: str, reader: str | None) -> dict[str, Any]:
+    """Return the facts of a slide; a missing or unbelievable spacing is among them, not raised."""
     with open_source(file, reader) as source:
         facts = source.facts
         return {
@@ -39,7 +44,7 @@ def told_of_source(file: str, reader: str | None) -> dict[str, Any]:
             "reader": facts.reader,
             "format": facts.format,
             "size_px": [facts.size.width, facts.size.height],
-            **_spacing_told(source),
+            **_spacing_facts(source),
             "levels": [
                 f"{level.size.width}x{level.size.height} (1/{level.downsample:g})"
                 for level in facts.levels
@@ -47,12 +52,12 @@ def told_of_source(file: str, reader: str | None) -> dict[str, Any]:
             "bounds": None if facts.bounds is None else str(facts.bounds),
             "associated_images": list(facts.associated),
             "fingerprint": facts.fingerprint,
-            **_volume_told(facts),
+            **_volume_facts(facts),
             "notes": list(facts.notes),
         }
 
 
-def _volume_told(facts: SourceFacts) -> dict[str, Any]:
+def _volume_facts(facts: SourceFacts) -> dict[str, Any]:
     """Return where a volume's slices lie; axial ones unless predict is told otherwise."""
     stack = facts.stack
     if stack is None:
@@ -71,7 +76,7 @@ def _volume_told(facts: SourceFacts) -> dict[str, Any]:
     }
 
 
-def _spacing_told(source: Source) -> dict[str, Any]:
+def _spacing_facts(source: Source) -> dict[str, Any]:
     try:
         settled = settle_spacing(source.facts)
     except SpacingError as error:
@@ -79,7 +84,7 @@ def _spacing_told(source: Source) -> dict[str, Any]:
     return {"spacing_um_px": [settled.spacing.x, settled.spacing.y], "spacing_from": settled.origin}
 
 
-def told_of_bundles(folders: list[Path]) -> list[dict[str, Any]]:
+def describe_bundles(folders: list[Path]) -> list[dict[str, Any]]:
     """Return one row for each bundle found; a broken one tells what is wrong with it."""
     gone = [folder for folder in folders if not folder.is_dir()]
     if gone:
@@ -87,14 +92,14 @@ def told_of_bundles(folders: list[Path]) -> list[dict[str, Any]]:
     rows = []
     for found in find_bundles(folders or _usual_folders(), trust=False):
         if isinstance(found, Bundle):
-            rows.append({**_bundle_told(found), "problem": ""})
+            rows.append({**_bundle_facts(found), "problem": ""})
         else:
             empty = dict.fromkeys(("classes", "tile", "licence"), "")
             rows.append({"name": "(unusable)", **empty, "path": found.path, "problem": str(found)})
     return rows
 
 
-def _bundle_told(bundle: Bundle) -> dict[str, Any]:
+def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
     card = bundle.card
     few = 8
     names = [*card.class_names[:few], *(["…"] if len(card.class_names) > few else [])]
@@ -117,7 +122,7 @@ def _usual_folders() -> list[Path]:
     return [folder for folder in [*named, *usual] if folder.is_dir()]
 
 
-def told_of_new_bundle(spec: BundleSpec, out: Path) -> dict[str, Any]:
+def make_and_describe_bundle(spec: BundleSpec, out: Path) -> dict[str, Any]:
     """Make a bundle and return what it is."""
     bundle = make_bundle(spec, out)
     card = bundle.card
@@ -126,7 +131,7 @@ def told_of_new_bundle(spec: BundleSpec, out: Path) -> dict[str, Any]:
         "activation": card.activation,
         "digest": bundle.digest,
     }
-    return {**_bundle_told(bundle), **facts}
+    return {**_bundle_facts(bundle), **facts}
 
 
 def class_names(text: str) -> tuple[str, ...]:
@@ -144,31 +149,13 @@ def class_names(text: str) -> tuple[str, ...]:
 
 
 def places(texts: list[str]) -> tuple[tuple[float, float], ...]:
-    """Return places written as ``X,Y``; UsageError if one is not."""
-    return tuple(_place(text) for text in texts)
-
-
-def _place(text: str) -> tuple[float, float]:
-    try:
-        x, y = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(
-            f"--at {text!r} is no place.", "Write X,Y in level-0 pixels, for example 12000,8000."
-        ) from error
-    return x, y
+    """Return places written as ``X,Y``, level-0 pixels; UsageError if one is not."""
+    return tuple(_read("--at", text, Pair, "12000,8000") for text in texts)
 
 
 def three_numbers(option: str, text: str | None) -> tuple[float, float, float] | None:
     """Return the numbers in ``R,G,B``, or None where nothing was said."""
-    if text is None:
-        return None
-    try:
-        red, green, blue = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(
-            f"{option} {text!r} is not three numbers.", f"Pass {option} 0.5,0.5,0.5."
-        ) from error
-    return red, green, blue
+    return None if text is None else _read(option, text, Three, "0.5,0.5,0.5")
 
 
 def heatmap_scales(texts: tuple[str, ...]) -> dict[str, tuple[float, float]]:
@@ -179,13 +166,18 @@ def heatmap_scales(texts: tuple[str, ...]) -> dict[str, tuple[float, float]]:
     scales: dict[str, tuple[float, float]] = {}
     for text in texts:
         method, _equals, numbers = text.rpartition("=")
-        try:
-            low, high = (float(part) for part in numbers.split(","))
-        except ValueError as error:
-            remedy = "Pass --heatmap-scale 0,5 or --heatmap-scale cam=-5,5."
-            raise UsageError(f"--heatmap-scale {text!r} is not LOW,HIGH.", remedy) from error
-        scales[method.strip().lower() or EVERY_METHOD] = low, high
+        low_high = _read("--heatmap-scale", numbers, Pair, "0,5 or cam=-5,5")
+        scales[method.strip().lower() or EVERY_METHOD] = low_high
     return scales
+
+
+def _read(option: str, text: str, kind: Hint, example: str) -> Any:  # noqa: ANN401  (of that kind)
+    try:
+        return from_text(text, kind)
+    except NotTakenError as error:
+        raise UsageError(
+            f"{option} {text!r} is not {words_of(kind)}.", f"Pass {option} {example}."
+        ) from error
 
 
 def architecture_arguments(pairs: tuple[str, ...]) -> dict[str, object]:
@@ -194,9 +186,8 @@ def architecture_arguments(pairs: tuple[str, ...]) -> dict[str, object]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise UsageError(
-                f"--arch-arg {pair!r} is not KEY=VALUE.", "Pass --arch-arg pad_type=same."
-            )
+            problem = f"--arch-arg {pair!r} is not KEY=VALUE."
+            raise UsageError(problem, "Pass --arch-arg pad_type=same.")
         try:
             arguments[key] = json.loads(value)
         except json.JSONDecodeError:

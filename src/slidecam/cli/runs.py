@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,13 +13,8 @@ from slidecam.cli.terminal import Terminal
 Picture = Annotated[Path, typer.Option("--out", "-o", help="PNG to write.", show_default=False)]
 
 
-class Shown(StrEnum):
-    """What a figure shows."""
-
-    CLASSES = "classes"
-    PROBABILITY = "probability"
-    HEATMAP = "heatmap"
-    SLIDE = "slide"
+# As in slidecam.reports, which loads matplotlib; a test holds the two together.
+Shown = Literal["classes", "probability", "heatmap", "slide"]
 
 
 @app.command(
@@ -81,7 +75,7 @@ def compare(
 def figure(
     run: Run,
     out: Picture,
-    show: Annotated[Shown, typer.Option(help="What to lay over the slide.")] = Shown.CLASSES,
+    show: Annotated[Shown, typer.Option(help="What to lay over the slide.")] = "classes",
     class_: Annotated[
         str | None,
         typer.Option("--class", help="For probability and heatmap. \\[default: the first]"),
@@ -110,7 +104,7 @@ def figure(
         from slidecam.reports.run_figure import FigureSpec, write_figure
         from slidecam.runs import read_run_tiles
 
-        spec = FigureSpec(show.value, class_, method, box_of(region), threshold, longest, title)
+        spec = FigureSpec(show, class_, method, box_of(region), threshold, longest, title)
         write_figure(out, read_run_tiles(run, bundle, slide), spec)
         if json:
             terminal.line({"event": "Drawn", "out": str(out)})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slidecam.cli.app import Json, Trust, app
+from slidecam.cli.app import Device, Json, Trust, app
 from slidecam.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def serve(
     open_page: Annotated[
         bool, typer.Option("--open", help="Open the page in the browser.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     trust: Trust = False,
     json: Json = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slidecam.cli.app import BundlePath, Json, Run, SlidePath, Trust, app
+from slidecam.cli.app import BundlePath, Device, Json, Run, SlidePath, Trust, app
 from slidecam.cli.terminal import Terminal
 
 Annotations = Annotated[
@@ -56,7 +56,7 @@ def fine_tune(
         int, typer.Option(min=0, help="Other tiles of the slide that hold the head.")
     ] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     bundle: BundlePath = None,
     slide: SlidePath = None,
     trust: Trust = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slidecam.cli.app import Json, Trust, app
+from slidecam.cli.app import Device, Json, Mpp, MppCsv, Reader, Trust, app
 from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 
 Data = Annotated[
@@ -17,7 +17,6 @@ Data = Annotated[
         show_default=False,
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Existing = Annotated[
     bool | None,
     typer.Option(
@@ -156,16 +155,9 @@ def tiles(
             help="Regular expression with (?P<group>…) for the patient in a slide's name."
         ),
     ] = "",
-    mpp: Annotated[
-        float | None,
-        typer.Option(help="µm per level-0 pixel, where the file does not say or is wrong."),
-    ] = None,
-    mpp_csv: Annotated[
-        Path | None, typer.Option(help="CSV with columns slide,mpp: µm per pixel for each slide.")
-    ] = None,
-    reader: Annotated[
-        str | None, typer.Option(help="Reader to use instead of the one the content suggests.")
-    ] = None,
+    mpp: Mpp = None,
+    mpp_csv: MppCsv = None,
+    reader: Reader = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a tile set that lies there.")
     ] = False,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
 from dataclasses import dataclass
-from types import MappingProxyType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from slidecam.errors import ExplanationError, UsageError
 from slidecam.explain.catalogue import CATALOGUE, method_for
+from slidecam.settings import NotTakenError, from_text, nearest, words_of
 from slidecam.thresholds import Threshold, parse_threshold
 
 if TYPE_CHECKING:
@@ -88,9 +87,7 @@ def _settled(method: Method, told: Mapping[str, str]) -> Any:  # noqa: ANN401  (
     kinds = get_type_hints(method.spec, localns=_names_of(method))
     for key in told:
         if key not in kinds:
-            near = difflib.get_close_matches(key, kinds, n=1)
-            known = f"Did you mean {near[0]}?" if near else f"It has {', '.join(kinds) or 'none'}."
-            raise UsageError(f"{method.name} has no setting {key!r}.", known)
+            raise UsageError(f"{method.name} has no setting {key!r}.", nearest(key, list(kinds)))
     return method.spec(
         **{key: _value(f"{method.name}.{key}", text, kinds[key]) for key, text in told.items()}
     )
@@ -100,51 +97,16 @@ def _names_of(method: Method) -> Mapping[str, Any]:
     return MappingProxyType(vars(__import__(method.spec.__module__, fromlist=["_"])))
 
 
-def _value(place: str, text: str, kind: Any) -> Any:  # noqa: ANN401  (whatever the field is of)
+def _value(place: str, text: str, hint: Any) -> Any:  # noqa: ANN401  (whatever the field is of)
     """Return text as a field's type; UsageError if it is none."""
-    if get_origin(kind) in (Union, UnionType):
-        kinds = [one for one in get_args(kind) if one is not type(None)]
-        return (
-            None
-            if text.lower() == "none" and type(None) in get_args(kind)
-            else _value(place, text, kinds[0])
-        )
-    if get_origin(kind) is tuple:
-        return tuple(_value(place, part, get_args(kind)[0]) for part in text.split(","))
-    if get_origin(kind) is Literal:
-        return _one_of(place, text, get_args(kind))
-    if kind is bool:
-        return _one_of(place, text.lower(), ("true", "false")) == "true"
-    if kind is Threshold:
-        return _threshold(place, text)
     try:
-        value = kind(text)
-    except (TypeError, ValueError) as error:
+        return from_text(text, hint, {Threshold: parse_threshold})
+    except NotTakenError as error:
         raise UsageError(
-            f"--set {place}={text}: {text!r} is no {kind.__name__}.", "Write another value."
+            f"--set {place}={text}: {text!r} is not {words_of(hint)}.", "Write another value."
         ) from error
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(
-            f"--set {place}={text}: {text!r} is no finite number.", "Write another value."
-        )
-    return value
-
-
-def _threshold(place: str, text: str) -> Threshold:
-    try:
-        return parse_threshold(text)
     except UsageError as error:
         raise UsageError(f"--set {place}={text}: {error.problem}", error.remedy) from error
-
-
-def _one_of(place: str, text: str, choices: Sequence[Any]) -> Any:  # noqa: ANN401  (a literal's value)
-    for choice in choices:
-        if str(choice) == text:
-            return choice
-    raise UsageError(
-        f"--set {place}={text} is none of its values.",
-        f"Use one of {', '.join(map(str, choices))}.",
-    )
 
 
 def listed_methods() -> list[dict[str, Any]]:

@@ -37,11 +37,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.foreground import Foreground
-    from slidecam.geometry import Spacing
+    from slidecam.geometry import Axis, Spacing
     from slidecam.models import Card, Classifier
     from slidecam.sources import Source
     from slidecam.tiling import TileGrid
-    from slidecam.viewing import Axis
 
 BATCH = 16
 MOST = 64

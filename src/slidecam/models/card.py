@@ -20,6 +20,7 @@ from slidecam.classes import (
     doubled_name,
     normal_name,
 )
+from slidecam.geometry import COARSEST, FINEST
 from slidecam.models.fields import JsonFields, is_number, read_json_object
 from slidecam.models.volume_card import (
     VolumeCard,
@@ -41,11 +42,8 @@ WEIGHTS_FILE = "model.safetensors"
 CARD_FORMAT = "slidecam-bundle"
 CARD_VERSION = 1
 
-FINEST, COARSEST = 0.05, 20.0
-"""µm per pixel outside which a spacing is not believable, for cards as for slides."""
-
 COARSEST_VOXEL = 20_000.0
-"""The same for the cards of classifiers that see tiles of volumes."""
+"""What `COARSEST` is to slides, for the cards of classifiers that see tiles of volumes."""
 
 
 @dataclass(frozen=True)

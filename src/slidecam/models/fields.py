@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from slidecam.errors import CardError
+from slidecam.settings import NotTakenError, shown, taken
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
+
+    from slidecam.settings import Hint
+
+
+SHOWN_LENGTH = 80
+"""Characters of a wrong value that a message repeats."""
 
 
 @dataclass(frozen=True)
@@ -44,61 +51,54 @@ class JsonFields:
 
     def text(self, key: str, example: str) -> str:
         """Return a string."""
-        value = self._value(key, example)
-        if not isinstance(value, str):
-            raise self._wrong(key, "a string", example)
-        return value
+        found: str = self._taken(key, str, "a string", example)
+        return found
 
     def whole(self, key: str, example: int) -> int:
         """Return a whole number; ``224.0`` counts as one, ``true`` does not."""
-        value = self._value(key, example)
-        if not is_number(value) or value != int(value):
-            raise self._wrong(key, "a whole number", example)
-        return int(value)
+        found: int = self._taken(key, int, "a whole number", example)
+        return found
 
     def number(self, key: str, example: float) -> float:
         """Return a finite number."""
-        value = self._value(key, example)
-        if not is_number(value):
-            raise self._wrong(key, "a number", example)
-        return float(value)
+        found: float = self._taken(key, float, "a number", example)
+        return found
 
     def array(self, key: str, example: object) -> list[object]:
         """Return a list of anything."""
-        value = self._value(key, example)
-        if not isinstance(value, list):
-            raise self._wrong(key, "a list", example)
-        return value
+        found: list[object] = self._taken(key, list[object], "a list", example)
+        return found
 
     def texts(self, key: str, example: list[str]) -> tuple[str, ...]:
         """Return a list of strings."""
-        texts = tuple(item for item in self.array(key, example) if isinstance(item, str))
-        if len(texts) != len(self.array(key, example)):
-            raise self._wrong(key, "a list of strings", example)
-        return texts
+        self.array(key, example)
+        found: tuple[str, ...] = self._taken(key, tuple[str, ...], "a list of strings", example)
+        return found
 
     def three(self, key: str, example: list[float]) -> tuple[float, float, float]:
         """Return three finite numbers, one for each of red, green and blue."""
-        numbers = [float(item) for item in self.array(key, example) if is_number(item)]
-        if len(self.array(key, example)) != 3 or len(numbers) != 3:  # noqa: PLR2004  (red, green, blue)
-            raise self._wrong(key, "three numbers", example)
-        return numbers[0], numbers[1], numbers[2]
+        self.array(key, example)
+        found: tuple[float, float, float] = self._taken(
+            key, tuple[float, float, float], "three numbers", example
+        )
+        return found
 
     def section(self, key: str, example: Mapping[str, object]) -> JsonFields:
         """Return an object inside this one."""
-        value = self._value(key, example)
-        if not isinstance(value, dict):
-            raise self._wrong(key, "an object", example)
-        return JsonFields(self.path, value, f"{self.prefix}{key}.")
+        found = self._taken(key, Mapping[str, object], "an object", example)
+        return JsonFields(self.path, found, f"{self.prefix}{key}.")
 
-    def _value(self, key: str, example: object) -> object:
+    def _taken(self, key: str, kind: Hint, words: str, example: object) -> Any:  # noqa: ANN401  (of that kind)
         if key not in self.values:
-            raise self.error(key, "is missing", f'Add "{key}", for example {_shown(example)}.')
-        return self.values[key]
-
-    def _wrong(self, key: str, wanted: str, example: object) -> CardError:
-        problem = f"is {_shown(self.values[key])}, not {wanted}"
-        return self.error(key, problem, f"Write {wanted}, for example {_shown(example)}.")
+            raise self.error(
+                key, "is missing", f'Add "{key}", for example {shown(example, SHOWN_LENGTH)}.'
+            )
+        try:
+            return taken(self.values[key], kind)
+        except NotTakenError as error:
+            problem = f"is {shown(self.values[key], SHOWN_LENGTH)}, not {words}"
+            remedy = f"Write {words}, for example {shown(example, SHOWN_LENGTH)}."
+            raise self.error(key, problem, remedy) from error
 
 
 def read_json_object(path: Path) -> JsonFields:
@@ -111,7 +111,9 @@ def read_json_object(path: Path) -> JsonFields:
         ) from error
     if not isinstance(values, dict):
         raise CardError(
-            path, f"holds {_shown(values)}, not a JSON object.", "Put its keys between { and }."
+            path,
+            f"holds {shown(values, SHOWN_LENGTH)}, not a JSON object.",
+            "Put its keys between { and }.",
         )
     return JsonFields(path, values)
 
@@ -119,8 +121,3 @@ def read_json_object(path: Path) -> JsonFields:
 def is_number(value: object) -> TypeGuard[int | float]:
     """Whether ``value`` is a finite int or float; bools are not numbers here."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _shown(value: object, longest: int = 80) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"

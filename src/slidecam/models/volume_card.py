@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 import numpy as np
 
 from slidecam.errors import UsageError
-from slidecam.viewing import WINDOW_KINDS, Axis, VolumeView, Window
+from slidecam.viewing import WINDOW_KINDS, VolumeView, Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from slidecam.geometry import Axis
     from slidecam.models.fields import JsonFields
 
 PoolingKind = Literal["mean", "top-k", "max"]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
-import subprocess
-import sys
 import time
 from functools import partial
 from html import escape
@@ -30,16 +27,17 @@ from qtpy.QtWidgets import (
 
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.explain.catalogue import slide_methods
+from slidecam.geometry import COARSEST
 from slidecam.inference import DEFAULT_METHOD, NO_METHOD
 from slidecam.models import open_bundle
+from slidecam.options import option_of
 from slidecam.plugin.cards import bundle_card
-from slidecam.plugin.job import Began, Ended, Heat, RunJob, RunOrder, Said, Tiles, Writing
+from slidecam.plugin.job import Began, Ended, Heat, RunJob, RunOrder, Said, Tiles, Writing, quoted
 from slidecam.plugin.notices import by_hand, complain, tell, warn
 from slidecam.plugin.rate import duration
 from slidecam.plugin.region import Region
 from slidecam.plugin.tasks import in_background
 from slidecam.runs.spec import PredictSpec
-from slidecam.sources import COARSEST
 from slidecam.sources.samples import sample_folders
 
 if TYPE_CHECKING:
@@ -74,7 +72,7 @@ class ClassifyTab(QWidget):
         self.job: RunJob | None = None
         self.worker: Any = None
         self.card: Card | None = None
-        self.told: SlideFacts | None = None
+        self.facts: SlideFacts | None = None
         self._make_fields()
         self._lay_out()
         self._connect()
@@ -93,10 +91,8 @@ class ClassifyTab(QWidget):
         self.about = QLabel("Choose a model bundle.")
         self.about.setWordWrap(True)
         self.about.setTextFormat(Qt.TextFormat.RichText)
-        self.mpp = QDoubleSpinBox()
-        self.mpp.setRange(0, COARSEST)
+        self.mpp = _spin(COARSEST, 0.05)
         self.mpp.setDecimals(4)
-        self.mpp.setSingleStep(0.05)
         self.mpp.setSpecialValueText("as the file says")
         self.region = QComboBox()
         self.region.addItems([TISSUE, VIEW, SHAPES])
@@ -105,14 +101,21 @@ class ClassifyTab(QWidget):
             self.method.addItem(method.title, name)
         self.method.addItem("none", NO_METHOD)
         self.method.setCurrentIndex(self.method.findData(DEFAULT_METHOD))
-        self.overlap = QDoubleSpinBox()
-        self.overlap.setRange(0, MOST_OVERLAP)
-        self.overlap.setSingleStep(0.25)
+        self.overlap = _spin(MOST_OVERLAP, 0.25)
         self.device = QComboBox()
         self.device.addItems(["auto", "cpu", "cuda"])
         self.out = QLineEdit()
         self._name_results()
         self.anew = QCheckBox("begin anew where a run lies already")
+        self.options: dict[str, QWidget] = {
+            "heatmap": self.method,
+            "mpp": self.mpp,
+            "overlap": self.overlap,
+            "device": self.device,
+            "existing": self.anew,
+        }
+        for name, widget in self.options.items():
+            widget.setToolTip(option_of(name).shown.help)
         self.run = QPushButton("Run")
         self.hold = QPushButton("Pause")
         self.cancel = QPushButton("Cancel")
@@ -169,6 +172,8 @@ class ClassifyTab(QWidget):
         self.mpp.valueChanged.connect(self._tell_command)
         self.overlap.valueChanged.connect(self._tell_command)
         self.method.currentIndexChanged.connect(self._tell_command)
+        self.device.currentIndexChanged.connect(self._tell_command)
+        self.anew.toggled.connect(self._tell_command)
         self.region.currentIndexChanged.connect(self._tell_command)
 
     def _browse(self) -> None:
@@ -221,8 +226,8 @@ class ClassifyTab(QWidget):
             # the same.
             self.command.setText("")
             return
-        told = escape(quoted(self._command(facts)))
-        self.command.setText(f"<small>On the command line: <code>{told}</code></small>")
+        command = escape(quoted(self.order().command))
+        self.command.setText(f"<small>On the command line: <code>{command}</code></small>")
 
     def out_folder(self, region: Region | None = None) -> Path:
         """Return the folder of this bundle's runs, and within it those of a region."""
@@ -232,22 +237,6 @@ class ClassifyTab(QWidget):
         )
         folder = Path(self.out.text()).expanduser() / name
         return folder if region is None else folder / region.name
-
-    def _command(self, facts: SlideFacts) -> list[str]:
-        spec = self.spec()
-        told = [
-            "slidecam",
-            "predict",
-            facts.path,
-            "-m",
-            self.bundle.currentText(),
-            "-o",
-            str(self.out_folder()),
-        ]
-        told += ["--resume"]
-        told += ["--overlap", f"{spec.overlap:g}"] if spec.overlap else []
-        told += ["--heatmap", spec.heatmap] if spec.heatmap != DEFAULT_METHOD else []
-        return told + (["--mpp", f"{spec.mpp:g}"] if spec.mpp else [])
 
     def spec(self) -> PredictSpec:
         """Return what is chosen, as the pipeline takes it."""
@@ -373,8 +362,8 @@ class ClassifyTab(QWidget):
     def refresh_buttons(self) -> None:
         """Name the slide, and set which buttons can be pressed."""
         facts, busy = self.desk.slide(), self.job is not None
-        self.told = facts
-        self.slide.setText("none is open" if facts is None else _slide_words(facts))
+        self.facts = facts
+        self.slide.setText("none is open" if facts is None else facts.in_words)
         self.mpp.setEnabled(not busy)
         self.run.setEnabled(not busy and self.card is not None and facts is not None)
         self.hold.setEnabled(busy)
@@ -403,16 +392,11 @@ class ClassifyTab(QWidget):
             self.job.stop()
 
 
-def quoted(words: list[str]) -> str:
-    """Return a command as this system's shell takes it, whatever blanks its paths hold."""
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
-
-
-def _slide_words(facts: SlideFacts) -> str:
-    if facts.is_volume:
-        return f"{facts.name} (volume; its slices are classified)"
-    spacing = "µm per pixel unknown" if facts.spacing is None else f"{facts.spacing.mean:.4g} µm/px"
-    return f"{facts.name} ({facts.size.width} x {facts.size.height} px, {spacing})"
+def _spin(most: float, step: float) -> QDoubleSpinBox:
+    spin = QDoubleSpinBox()
+    spin.setRange(0, most)
+    spin.setSingleStep(step)
+    return spin
 
 
 def _recognised(finished: bool, done: int, total: int) -> str:  # noqa: FBT001  (two words for one fact)

@@ -163,7 +163,7 @@ class PredictAndExplain(QWidget):
 
     def _another_chosen(self, _event: Any = None) -> None:  # noqa: ANN401  (napari's event)
         """Tell of the slide that *Run* would take, which is that of the chosen layer."""
-        if self.classify.job is None and self.desk.slide() != self.classify.told:
+        if self.classify.job is None and self.desk.slide() != self.classify.facts:
             self.classify.refresh()
 
     def _hover(self, _viewer: Any, event: Any) -> None:  # noqa: ANN401

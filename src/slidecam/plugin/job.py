@@ -8,6 +8,9 @@ there, or the other way round, goes on where it was.
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 import time
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -19,6 +22,7 @@ import numpy as np
 from slidecam.events import BatchDone, Planned, SlideFailed, SlideFinished, TileFailed, Warned
 from slidecam.explain.catalogue import method_for
 from slidecam.heatmap import PaintSpec, paint
+from slidecam.options import command_words
 from slidecam.plugin.open_run import read_shown
 from slidecam.plugin.overlays import pyramid_of
 from slidecam.plugin.rate import Rate
@@ -77,6 +81,12 @@ class RunOrder:
     out: Path
     spec: PredictSpec = field(default_factory=PredictSpec)
     region: Region | None = None
+
+    @property
+    def command(self) -> list[str]:
+        """The same run as words of the command line; of a region, once its mask is written."""
+        call = ["slidecam", "predict", self.slide, "-m", str(self.bundle), "-o", str(self.out)]
+        return [*call, *command_words(self.spec)]
 
     @property
     def folder(self) -> Path:
@@ -300,6 +310,11 @@ class RunJob:
             return Ended(None, stopped=outcome is None, problem=problem, volume=self.order.folder)
         run = read_shown(self.order.folder) if has_run(self.order.folder) else None
         return Ended(run, stopped=outcome is None, problem=problem)
+
+
+def quoted(words: list[str]) -> str:
+    """Return a command as this system's shell takes it, whatever blanks its paths hold."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def preview(run: ShownRun) -> Heat | None:

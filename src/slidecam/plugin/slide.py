@@ -73,6 +73,16 @@ class SlideFacts:
         """Where the slide lies in napari's world."""
         return Placing(self.spacing)
 
+    @property
+    def in_words(self) -> str:
+        """Its name, its size and its µm per pixel, in a line."""
+        if self.is_volume:
+            return f"{self.name} (volume; its slices are classified)"
+        size = f"{self.size.width} x {self.size.height} px"
+        if self.spacing is None:
+            return f"{self.name} ({size}, µm per pixel unknown)"
+        return f"{self.name} ({size}, {self.spacing.mean:.4g} µm/px)"
+
 
 def facts_of(source: Source, mpp: Spacing | float | None = None) -> tuple[SlideFacts, str]:
     """Return what is kept of a slide, and what the user must hear of its spacing (or nothing)."""

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from slidecam.errors import RunExistsError, UsageError
 from slidecam.explain.catalogue import slide_methods
 from slidecam.files import check_folder
+from slidecam.options import EVERY_METHOD
 from slidecam.runs.outputs import check_packages
-from slidecam.runs.spec import EVERY_METHOD, PredictSpec
+from slidecam.runs.spec import PredictSpec
 from slidecam.store import has_run
 
 if TYPE_CHECKING:

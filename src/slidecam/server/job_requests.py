@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slidecam.models import open_bundle
 from slidecam.runs.spec import PredictSpec
@@ -13,11 +13,12 @@ from slidecam.server.job import JobOrder
 from slidecam.sources.discovery import find_slides
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from slidecam.models import Bundle
     from slidecam.server.roots import Roots
-    from slidecam.server.schemas import JobOptions, JobRequest
+    from slidecam.server.schemas import JobRequest
 
 
 @dataclass(frozen=True)
@@ -72,17 +73,16 @@ class OrderBook:
             mask=_sent_mask(asked),
         )
 
-    def _spec(self, options: JobOptions, *, trust: bool) -> PredictSpec:
-        told = options.model_dump()
-        told["heatmap_classes"] = tuple(options.heatmap_classes)
-        told["outputs"] = tuple(options.outputs)
-        told["device"] = options.device or self.device
-        told["mask"] = self.roots.existing(options.mask) if isinstance(options.mask, str) else None
-        return PredictSpec(**told, trust=trust)
+    def _spec(self, options: Mapping[str, Any], *, trust: bool) -> PredictSpec:
+        settings = dict(options)
+        settings["device"] = settings.get("device") or self.device
+        mask = settings.get("mask")
+        settings["mask"] = self.roots.existing(mask) if isinstance(mask, str) else None
+        return PredictSpec(**settings, trust=trust)
 
 
 def _sent_mask(asked: JobRequest) -> str:
-    mask = asked.options.mask
+    mask = asked.options.get("mask")
     if not isinstance(mask, dict):
         return ""
     if len(asked.slides) > 1:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
 from slidecam.server.folders import folder_told, result_file, result_told
 from slidecam.server.guard import drained
 from slidecam.server.http_errors import RequestError
 from slidecam.server.pictures import PictureRequest
-from slidecam.server.schemas import JobRequest
+from slidecam.server.schemas import read_request, request_schema
 from slidecam.server.service import Service
 from slidecam.server.static import VIEWER, static_files
 from slidecam.server.views import heatmap_values, heatmaps_told, tiles_told
@@ -111,10 +111,14 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name and name != NONE))
 
 
-@router.post("/v1/jobs", status_code=202)
-def submit(asked: JobRequest, behind: Behind) -> JSONResponse:
+@router.post(
+    "/v1/jobs",
+    status_code=202,
+    openapi_extra={"requestBody": {"content": {"application/json": {"schema": request_schema()}}}},
+)
+def submit(body: Annotated[object, Body()], behind: Behind) -> JSONResponse:
     """Put slides in line to be classified."""
-    job = behind.desk.submit(behind.orders.order(asked))
+    job = behind.desk.submit(behind.orders.order(read_request(body)))
     return JSONResponse(job.told(), 202, {"Location": f"/v1/jobs/{job.id}"})
 
 

@@ -7,11 +7,9 @@ from slidecam.sources.opening import open_source, reader_names
 from slidecam.sources.overview import Overview
 from slidecam.sources.qupath_view import shown_corner
 from slidecam.sources.source import Source, SourceFacts
-from slidecam.sources.spacing import COARSEST, FINEST, SettledSpacing, read_spacings, settle_spacing
+from slidecam.sources.spacing import SettledSpacing, read_spacings, settle_spacing
 
 __all__ = [
-    "COARSEST",
-    "FINEST",
     "GLASS",
     "READERS",
     "RGB",

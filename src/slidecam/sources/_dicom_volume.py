@@ -13,6 +13,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import pixel_array
 
 from slidecam.errors import UnreadableSourceError
+from slidecam.geometry import AXES
 from slidecam.sources._dicom import series_files, siblings
 from slidecam.sources._dicom_frames import frames_of, largest_stack, volumes_of
 from slidecam.sources._fingerprint import fingerprint_of_files
@@ -22,7 +23,6 @@ from slidecam.sources._voxels import VoxelLayout, Voxels
 from slidecam.sources.identifiers import shown_source
 from slidecam.sources.volume import VolumeSource, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
-from slidecam.viewing import AXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

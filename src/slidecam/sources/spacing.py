@@ -12,21 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import SpacingError
-from slidecam.geometry import Spacing
+from slidecam.geometry import COARSEST, FINEST, Spacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slidecam.sources.source import SourceFacts
 
-FINEST, COARSEST = 0.05, 20.0
-"""Between these µm per pixel a spacing is believed.
-
-264.58 is a screen's 96 dpi, 1000 libvips' default.
-"""
-
 FINEST_VOXEL, COARSEST_VOXEL = 1.0, 50_000.0
-"""The same for the voxels of a volume, whose header tells millimetres."""
+"""What `FINEST` and `COARSEST` are to pixels, for a volume's voxels: its header tells mm."""
 
 CONFLICT = 0.05
 """How far an override may lie from the file's value, relative to it, before a note says so."""

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
-from slidecam.viewing import AXES
+from slidecam.geometry import AXES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from slidecam.viewing import Axis
+    from slidecam.geometry import Axis
 
 OBLIQUE = 1e-3
 """Largest share of a voxel axis's length off its world axis that still counts as straight."""

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from slidecam.errors import UsageError
 from slidecam.learning.cells.node_graphs import NodeGraph, graph_of
 from slidecam.learning.data.inputs import class_weights
-from slidecam.learning.recipes.fields import Bounds
 from slidecam.models.cell_graph import nearest_by_cosine, packed_names
 from slidecam.steps import Step
 
@@ -71,13 +71,13 @@ class GraphSpec:
         Whether the transductive protocol is trained and measured as well.
     """
 
-    neighbours: Annotated[int, Bounds(1)] = 10
+    neighbours: Annotated[int, Ge(1)] = 10
     symmetric: bool = False
-    hidden: Annotated[int, Bounds(1)] = 128
-    dropout: Annotated[float, Bounds(0, 0.99)] = 0.5
-    epochs: Annotated[int, Bounds(1)] = 400
-    lr: Annotated[float, Bounds(0, above=True)] = 1e-3
-    weight_decay: Annotated[float, Bounds(0)] = 0.0
+    hidden: Annotated[int, Ge(1)] = 128
+    dropout: Annotated[float, Ge(0), Le(0.99)] = 0.5
+    epochs: Annotated[int, Ge(1)] = 400
+    lr: Annotated[float, Gt(0)] = 1e-3
+    weight_decay: Annotated[float, Ge(0)] = 0.0
     balance: Literal["weights", "none"] = "weights"
     keep: Literal["best", "last"] = "best"
     transductive: bool = True

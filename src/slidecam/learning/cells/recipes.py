@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from slidecam.models.architectures import full_name
 
 if TYPE_CHECKING:
-    from slidecam.learning.recipes.fields import Complaints
     from slidecam.learning.recipes.tables import Recipe
+    from slidecam.settings import Complaints
 
 GRAPHS = frozenset({"slidecam/resnet18_gcn", "slidecam/cell_graph"})
 """Architectures that ``[graph]`` trains, and nothing else does."""

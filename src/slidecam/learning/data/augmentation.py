@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Gt, Le
 from torch import Tensor
 from torch.nn import functional
 
 from slidecam.errors import RecipeError
-from slidecam.learning.recipes.fields import Bounds
 
 GREY = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601), with torchvision's digits."""
@@ -102,9 +102,11 @@ def restain(planes: Tensor, scales: Tensor, shifts: Tensor) -> Tensor:
     return light.clamp_(0, 255)
 
 
-Degrees = Annotated[float, Bounds(0, 180)]
-Chance = Annotated[float, Bounds(0, 1)]
-Factors = Annotated[tuple[float, float], Bounds(0, 10)]
+Scale = Annotated[float, Gt(0), Le(10)]
+Degrees = Annotated[float, Ge(0), Le(180)]
+Chance = Annotated[float, Ge(0), Le(1)]
+Factor = Annotated[float, Ge(0), Le(10)]
+Factors = tuple[Factor, Factor]
 
 PADDING = {"nearest": "border", "reflect": "reflection", "constant": "zeros"}
 """What each fill is called by ``grid_sample``."""
@@ -147,18 +149,18 @@ class AugmentationSpec:
 
     rotation: Degrees = 0.0
     shift: Chance = 0.0
-    shear: Annotated[float, Bounds(0, STEEPEST)] = 0.0
-    scale: Annotated[tuple[float, float], Bounds(0, 10, above=True)] = (1.0, 1.0)
+    shear: Annotated[float, Ge(0), Le(STEEPEST)] = 0.0
+    scale: tuple[Scale, Scale] = (1.0, 1.0)
     hflip: Chance = 0.0
     vflip: Chance = 0.0
     quarter_turns: bool = False
     brightness: Factors = (1.0, 1.0)
     contrast: Factors = (1.0, 1.0)
     saturation: Factors = (1.0, 1.0)
-    hue: Annotated[float, Bounds(0, 0.5)] = 0.0
-    stain: Annotated[float, Bounds(0, 1)] = 0.0
+    hue: Annotated[float, Ge(0), Le(0.5)] = 0.0
+    stain: Annotated[float, Ge(0), Le(1)] = 0.0
     fill: Literal["nearest", "reflect", "constant"] = "nearest"
-    fill_value: Annotated[float, Bounds(0, 255)] = 0.0
+    fill_value: Annotated[float, Ge(0), Le(255)] = 0.0
 
     def __post_init__(self) -> None:
         for name in ("scale", "brightness", "contrast", "saturation"):

@@ -24,11 +24,11 @@ from slidecam.learning.evaluation.report import (
     write_predictions,
     write_record,
 )
-from slidecam.learning.recipes.fields import Complaints, settings_of
 from slidecam.learning.recipes.tables import DataSpec
 from slidecam.learning.training.beginning import device_for
 from slidecam.learning.training.folder import TrainingFolder
 from slidecam.models.bundle import save_bundle
+from slidecam.settings import Complaints, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -202,7 +202,7 @@ def _reading(card: Card, spec: BundleEvaluationSpec) -> DataSpec:
         recipe = tomllib.loads(str(card.provenance.get("recipe", "")))
     except tomllib.TOMLDecodeError:
         recipe = {}
-    reading = settings_of(DataSpec, recipe.get("data", {}), "data", Complaints()) or DataSpec()
+    reading = read_settings(DataSpec, recipe.get("data", {}), "data", Complaints()) or DataSpec()
     if spec.group_pattern:
         return replace(reading, group_pattern=spec.group_pattern, group_folder=False)
     return reading

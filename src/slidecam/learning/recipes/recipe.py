@@ -20,13 +20,16 @@ from slidecam.errors import DataSetError, RecipeError
 from slidecam.learning.cells.graphs import GraphSpec
 from slidecam.learning.cells.recipes import check_graph
 from slidecam.learning.data.augmentation import AugmentationSpec
-from slidecam.learning.recipes.fields import Complaints, settings_of, shown
 from slidecam.learning.recipes.tables import DataSpec, FeatureSpec, ModelSpec, Recipe, TrainSpec
 from slidecam.models.architectures import ARCHITECTURES, TIMM, full_name, is_known
+from slidecam.settings import Complaints, nearest, read_settings, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+
+TABLES = ("model", "data", "augment", "features", "graph", "train", "phase")
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -121,25 +124,20 @@ def _toml_value(text: str) -> object:
 
 
 def _recipe(path: Path, table: Mapping[str, Any], complaints: Complaints) -> Recipe | None:
-    known = ["model", "data", "augment", "features", "graph", "train", "phase"]
+    known = [f"[{name}]" for name in TABLES]
     for name in table:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            complaints.add(
-                f"[{name}]",
-                "is not known",
-                f"Did you mean [{near[0]}]?" if near else f"Known are {known}.",
-            )
-    model = settings_of(ModelSpec, table.get("model", {}), "model", complaints)
-    data = settings_of(DataSpec, table.get("data", {}), "data", complaints)
-    augment = settings_of(AugmentationSpec, table.get("augment", {}), "augment", complaints)
+        if name not in TABLES:
+            complaints.add(f"[{name}]", "is not known", nearest(f"[{name}]", known))
+    model = read_settings(ModelSpec, table.get("model", {}), "model", complaints)
+    data = read_settings(DataSpec, table.get("data", {}), "data", complaints)
+    augment = read_settings(AugmentationSpec, table.get("augment", {}), "augment", complaints)
     features = (
-        settings_of(FeatureSpec, table["features"], "features", complaints)
+        read_settings(FeatureSpec, table["features"], "features", complaints)
         if "features" in table
         else None
     )
     graph = (
-        settings_of(GraphSpec, table["graph"], "graph", complaints) if "graph" in table else None
+        read_settings(GraphSpec, table["graph"], "graph", complaints) if "graph" in table else None
     )
     phases = _phases(table, complaints)
     # Each table that could be read is checked, whatever is wrong in another: everything is told at
@@ -156,7 +154,7 @@ def _recipe(path: Path, table: Mapping[str, Any], complaints: Complaints) -> Rec
 
 def _phases(table: Mapping[str, Any], complaints: Complaints) -> tuple[TrainSpec, ...]:
     common, listed = table.get("train", {}), table.get("phase", [{}])
-    first = settings_of(TrainSpec, common, "train", complaints)
+    first = read_settings(TrainSpec, common, "train", complaints)
     if first is None or not isinstance(listed, list) or not listed:
         if first is not None:
             complaints.add("phase", f"is {shown(listed)}", "Write each phase as a [[phase]] table.")
@@ -164,7 +162,7 @@ def _phases(table: Mapping[str, Any], complaints: Complaints) -> tuple[TrainSpec
     if listed == [{}]:
         return (first,)
     own = (
-        settings_of(
+        read_settings(
             TrainSpec,
             {**common, **each} if isinstance(each, Mapping) else each,
             f"phase.{number}",

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping  # noqa: TC003  (settings_of reads the types of these dataclasses)
+from collections.abc import Mapping  # noqa: TC003  (read_settings reads the types of these dataclasses)
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from annotated_types import Ge, Gt, Le
+
+from slidecam.geometry import COARSEST, FINEST
 from slidecam.learning.data.pictures import PictureSpec
 from slidecam.learning.data.splitting import SplitSpec
-from slidecam.learning.recipes.fields import Bounds
-from slidecam.models.card import COARSEST, FINEST
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from slidecam.learning.cells.graphs import GraphSpec
     from slidecam.learning.data.augmentation import AugmentationSpec
 
-Share = Annotated[float, Bounds(0, 1)]
-Positive = Annotated[float, Bounds(0, above=True)]
-Count = Annotated[int, Bounds(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+Positive = Annotated[float, Gt(0)]
+Count = Annotated[int, Ge(0)]
 Three = tuple[float, float, float]
 
 
@@ -96,17 +97,17 @@ class DataSpec:
     group_folder: bool = False
     label_pattern: str = ""
     only_pattern: str = ""
-    train: Annotated[float, Bounds(0, 1, above=True)] = 0.7
+    train: Annotated[float, Gt(0), Le(1)] = 0.7
     val: Share = 0.15
     test: Share = 0.15
     split_seed: Count = 0
     duplicates: Literal["group", "drop", "report", "ignore"] = "group"
-    input_px: Annotated[int, Bounds(8, 4096)] = 224
+    input_px: Annotated[int, Ge(8), Le(4096)] = 224
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
-    spacing: Annotated[float, Bounds(FINEST, COARSEST)] | None = None
-    tile_px: Annotated[int, Bounds(1)] | None = None
+    spacing: Annotated[float, Ge(FINEST), Le(COARSEST)] | None = None
+    tile_px: Annotated[int, Ge(1)] | None = None
     mean: Three | None = None
-    std: Annotated[Three, Bounds(0, above=True)] | None = None
+    std: tuple[Positive, Positive, Positive] | None = None
     limit: Count = 0
     memory_mb: Count = 4096
 
@@ -198,27 +199,27 @@ class TrainSpec:
         At most so many batches an epoch, for a try; 0 takes all.
     """
 
-    epochs: Annotated[int, Bounds(1)] = 20
-    batch: Annotated[int, Bounds(1)] = 32
-    trainable: str | Annotated[int, Bounds(1)] | tuple[str, ...] = "all"
+    epochs: Annotated[int, Ge(1)] = 20
+    batch: Annotated[int, Ge(1)] = 32
+    trainable: str | Annotated[int, Ge(1)] | tuple[str, ...] = "all"
     batch_norm: Literal["train", "eval"] = "train"
     optimizer: Literal["adam", "adamw", "adamax", "sgd"] = "adamw"
     lr: Positive = 1e-3
-    weight_decay: Annotated[float, Bounds(0)] = 0.0
+    weight_decay: Annotated[float, Ge(0)] = 0.0
     momentum: Share = 0.9
     head_factor: Positive = 1.0
     schedule: Literal["none", "step", "cosine"] = "none"
-    schedule_every: Annotated[int, Bounds(1)] = 7
+    schedule_every: Annotated[int, Ge(1)] = 7
     schedule_factor: Share = 0.1
-    warmup: Annotated[float, Bounds(0)] = 0.0
+    warmup: Annotated[float, Ge(0)] = 0.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    clip: Annotated[float, Bounds(0)] = 0.0
+    clip: Annotated[float, Ge(0)] = 0.0
     loss: Literal["cross-entropy", "focal"] = "cross-entropy"
-    focal_gamma: Annotated[float, Bounds(0)] = 2.0
-    label_smoothing: Annotated[float, Bounds(0, 0.9)] = 0.0
+    focal_gamma: Annotated[float, Ge(0)] = 2.0
+    label_smoothing: Annotated[float, Ge(0), Le(0.9)] = 0.0
     balance: Literal["none", "weights", "oversample"] = "none"
-    mixup: Annotated[float, Bounds(0)] = 0.0
-    ema: Annotated[float, Bounds(0, 0.99999)] = 0.0
+    mixup: Annotated[float, Ge(0)] = 0.0
+    ema: Annotated[float, Ge(0), Le(0.99999)] = 0.0
     monitor: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "last"] = (
         "loss"
     )

@@ -1,0 +1,154 @@
+"""``slidecam info``, ``models``, ``bundle`` and ``doctor``: what there is, and a new bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003  (typer reads annotations at run time)
+from typing import Annotated, Literal
+
+import typer
+
+from slidecam.cli.app import Json, Reader, Trust, app
+from slidecam.cli.terminal import EXIT_FAILED, Terminal
+
+# As in slidecam.models, which loads torch; a test holds the two together.
+WeightNames = Literal["plain", "torchvision", "kimianet"]
+Activation = Literal["softmax", "sigmoid", "none"]
+
+
+@app.command()
+def info(
+    file: Annotated[str, typer.Argument(help="A slide, picture, or URL.", show_default=False)],
+    reader: Reader = None,
+    json: Json = False,
+) -> None:
+    """Tell what a slide is: reader, levels, spacing and where it comes from."""
+    from slidecam.cli.output import describe_source
+
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        terminal.table(file, describe_source(file, reader))
+
+
+@app.command()
+def models(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Where to look.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the bundles in FOLDERS.
+
+    Without any, in $SLIDECAM_MODELS, here, and in slidecam's own folders.
+    """
+    from slidecam.cli.output import describe_bundles
+
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        terminal.rows("bundles", describe_bundles(folders or []))
+
+
+@app.command()
+def bundle(
+    arch: Annotated[
+        str,
+        typer.Option(
+            help="Architecture: a timm name, or one of slidecam's own.", show_default=False
+        ),
+    ],
+    weights: Annotated[
+        Path,
+        typer.Option(
+            help="Local file: .safetensors, or a pickle with --trust.", show_default=False
+        ),
+    ],
+    classes: Annotated[
+        str,
+        typer.Option(
+            help="Names, comma-separated, or @FILE with one per line.", show_default=False
+        ),
+    ],
+    tile: Annotated[
+        int, typer.Option(min=1, help="Edge of a tile in pixels at --mpp.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.", show_default=False)],
+    mpp: Annotated[
+        float | None,
+        typer.Option(
+            help=(
+                "µm per pixel that the classifier was trained at; leave it out for one that sees"
+                " whole pictures."
+            ),
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the classifier. \\[default: the folder's]")
+    ] = None,
+    resize: Annotated[
+        int | None, typer.Option(min=1, help="Edge that tiles are resized to. \\[default: --tile]")
+    ] = None,
+    activation: Annotated[
+        Activation | None, typer.Option(help="\\[default: sigmoid for one class, else softmax]")
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Mean of R,G,B on 0…1. \\[default: timm's for --arch]")
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="Deviation of R,G,B. \\[default: timm's for --arch]")
+    ] = None,
+    arch_arg: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE for the architecture; repeat for more.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Layer that ends the backbone, where timm does not know it.")
+    ] = None,
+    weights_format: Annotated[
+        WeightNames, typer.Option(help="Whose names the weights have.")
+    ] = "plain",
+    licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "not stated",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a bundle that lies there.")
+    ] = False,
+    trust: Trust = False,
+    json: Json = False,
+) -> None:
+    """Make a bundle from local weights.
+
+    card.json and model.safetensors, proven by one forward pass.
+    """
+    from slidecam.cli import output
+    from slidecam.models import BundleSpec
+
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        spec = BundleSpec(
+            architecture=arch,
+            weights=weights,
+            class_names=output.class_names(classes),
+            spacing=mpp,
+            tile_px=tile,
+            architecture_args=output.architecture_arguments(tuple(arch_arg or ())),
+            name=name,
+            activation=activation,
+            input_px=resize,
+            mean=output.three_numbers("--mean", mean),
+            std=output.three_numbers("--std", std),
+            split=split,
+            licence=licence,
+            weights_format=weights_format,
+            trust=trust,
+            overwrite=overwrite,
+        )
+        terminal.table(str(out), output.make_and_describe_bundle(spec, out))
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Say what is installed, which readers and devices work, and what to do about what does not."""
+    from slidecam.cli.checkup import examine
+
+    findings = examine()
+    Terminal(json=json).rows("checks", [finding.to_row() for finding in findings])
+    raise typer.Exit(
+        EXIT_FAILED if any(finding.needed and not finding.well for finding in findings) else 0
+    )

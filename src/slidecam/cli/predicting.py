@@ -1,0 +1,176 @@
+"""``slidecam predict`` and ``slidecam demo``: slides classified.
+
+The options of `predict` are made from `PredictOptions`; here stands only what a shell's text
+becomes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slidecam.cli.app import Json, app
+from slidecam.cli.terminal import Terminal
+from slidecam.options import EVERY_SLIDE, options_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from slidecam.options import NamedOption
+
+TYPED: Mapping[str, Any] = {
+    "heatmap_classes": list[str] | None,
+    "heatmap_scale": list[str] | None,
+    "spacings": Path | None,
+    "shown": str | None,
+    "existing": bool | None,
+    "outputs": str | None,
+}
+"""What a shell passes for the fields that no single word can say."""
+
+Slides = Annotated[
+    list[str],
+    typer.Argument(help="Slides, URLs, folders of slides, or QuPath projects.", show_default=False),
+]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="Folder of the model bundle.", show_default=False)
+]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", help="Folder for the outputs.", show_default=False)
+]
+
+
+def predict(
+    slides: list[str], model: str, out: Path, *, json: bool = False, **options: object
+) -> None:
+    """Classify slides, and write one report of them all.
+
+    Each slide has tiles.csv, tiles.geojson, heatmap.ome.zarr and overview.png.
+    """
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        from slidecam.prediction.pipeline import predict as events
+        from slidecam.runs.spec import PredictSpec
+
+        spec = PredictSpec(**_settings(options))
+        raise typer.Exit(terminal.follow(events(slides, model, out, spec), out))
+
+
+def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the options say as fields; those that say nothing keep their defaults."""
+    settings: dict[str, Any] = {}
+    for name, value in options.items():
+        if value is not None:
+            read = READ.get(name)
+            settings[name] = value if read is None else read(value)
+    return settings
+
+
+def _scales(texts: list[str]) -> Mapping[str, tuple[float, float]]:
+    from slidecam.cli.output import heatmap_scales
+
+    return heatmap_scales(tuple(texts))
+
+
+def _spacings(path: Path) -> Mapping[str, float]:
+    from slidecam.sources import read_spacings
+
+    return read_spacings(path)
+
+
+def _size_of_every_slide(text: str) -> Mapping[str, tuple[int, int]]:
+    from slidecam.cli.output import size_shown
+
+    size = size_shown(text)
+    return {} if size is None else {EVERY_SLIDE: (size.width, size.height)}
+
+
+def _existing(resume: bool) -> str:
+    return "resume" if resume else "overwrite"
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",")) if text else ()
+
+
+READ: Mapping[str, Callable[[Any], Any]] = {
+    "heatmap_classes": tuple,
+    "heatmap_scale": _scales,
+    "spacings": _spacings,
+    "shown": _size_of_every_slide,
+    "existing": _existing,
+    "outputs": _names,
+}
+"""From what a shell passes to the field's own type."""
+
+
+def _parameters() -> Iterator[inspect.Parameter]:
+    yield _parameter("slides", Slides)
+    yield _parameter("model", Model)
+    yield _parameter("out", Out)
+    for each in options_of("cli"):
+        default = None if each.name in TYPED else each.default
+        yield _parameter(each.name, Annotated[_typed(each), _shown(each)], default)
+    yield _parameter("json", Json, False)  # noqa: FBT003  (a parameter's default)
+
+
+def _parameter(
+    name: str,
+    annotation: Any,  # noqa: ANN401  (a type)
+    default: object = inspect.Parameter.empty,
+) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
+
+
+def _typed(each: NamedOption) -> Any:  # noqa: ANN401  (a type)
+    return TYPED.get(each.name, each.kind)
+
+
+def _shown(each: NamedOption) -> Any:  # noqa: ANN401  (typer's own)
+    shown = each.shown
+    default = f" \\[default: {shown.unset}]" if shown.unset else ""
+    # A share or a spacing out of range is told by PredictSpec, in the words of every door.
+    counts = isinstance(shown.low, int)
+    return typer.Option(
+        each.flag,
+        help=shown.help + default,
+        metavar=shown.metavar,
+        min=shown.low if counts else None,
+        show_default=each.default not in ((), {}) and each.name not in TYPED,
+    )
+
+
+# Typer reads a command's options from its signature.
+predict.__signature__ = inspect.Signature(list(_parameters()))  # type: ignore[attr-defined]
+app.command(
+    help=(
+        "Classify slides: tiles.csv, tiles.geojson, heatmap.ome.zarr and overview.png for each,"
+        " and one report."
+    )
+)(predict)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the outputs.")] = Path(
+        "demo-output"
+    ),
+    json: Json = False,
+) -> None:
+    """Classify the sample slide with the sample bundle and say where to look."""
+    from slidecam.prediction.pipeline import predict as events
+    from slidecam.runs.spec import PredictSpec
+    from slidecam.sources.samples import sample_folder
+
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        sample = sample_folder()
+        spec = PredictSpec(overlap=0.5, existing="overwrite")
+        code = terminal.follow(events(sample / "slide.tif", sample / "bundle", out, spec), out)
+        terminal.look_at(out / "report.html", out / "slide" / "overview.png")
+        raise typer.Exit(code)

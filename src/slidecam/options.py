@@ -1,0 +1,412 @@
+"""What `predict` may be set to, said once: every door makes its options from these fields.
+
+The command line's options, the server's job options, napari's form and ``docs/options.md`` are read
+from `PredictOptions`. A door that leaves a field out says why in the field itself. Nothing heavy is
+imported here, so that ``slidecam --help`` answers at once; `slidecam.runs.spec.PredictSpec` adds
+the checks that need readers and methods.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path  # noqa: TC003  (the doors read the types of the fields)
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
+
+from slidecam.geometry import COARSEST, FINEST, Axis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Value = TypeVar("Value")
+
+Door = Literal["cli", "server", "napari"]
+DOORS: tuple[Door, ...] = get_args(Door)
+
+LARGEST_NUMBER = 1_000_000
+"""Of tiles per batch, threads and megabytes: what lies beyond is a slip of the finger."""
+
+EVERY_METHOD = EVERY_SLIDE = "*"
+"""What stands for every method where scales are set, and for every slide where sizes are."""
+
+OWN_KEY = "slidecam"
+"""Under which a field's `Option` lies in its metadata."""
+
+BY_COMMAND = "the tab keeps to what is set often; the command line, which it shows, has it"
+OF_THE_MACHINE = "threads and memory are the machine's, and its jobs share them"
+ONE_SLIDE = "it is for several slides, and the tab runs the one that is open"
+
+
+HEADING = """# The options of `predict`, door by door
+
+Made from the fields of `slidecam.options.PredictOptions` by
+`python -m slidecam.options > docs/options.md`; a test holds the page to them.
+
+| field, `options.…` of a job | command line | server | napari | default | what it does |
+|---|---|---|---|---|---|"""
+
+
+@dataclass(frozen=True)
+class Option:
+    """How doors show one field.
+
+    Attributes
+    ----------
+    help
+        One line of what it does.
+    unset
+        What holds where nothing is said, where the default's value does not tell: ``all``.
+    flag
+        The command line's name for it, where that is not the field's own.
+    metavar
+        What the command line shows in place of its value.
+    low, high
+        From where to where a number may lie, ends included; None where any will do.
+    without
+        The doors that leave it out, each with its reason.
+    """
+
+    help: str
+    unset: str = ""
+    flag: str = ""
+    metavar: str | None = None
+    low: float | None = None
+    high: float | None = None
+    without: Mapping[Door, str] = field(default_factory=dict)
+
+
+def option(
+    default: Value | Callable[[], Value],
+    help: str,  # noqa: A002  (what typer calls it)
+    **shown: Any,  # noqa: ANN401  (the other fields of `Option`, which checks their names)
+) -> Value:
+    """Return a dataclass's field with its `Option`; a callable default is called for each."""
+    metadata = {OWN_KEY: Option(help, **shown)}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """The fields of `slidecam.runs.spec.PredictSpec`; what each means is its option's help."""
+
+    heatmap: str | None = option(
+        None,
+        "cam, gradcam, gradcam++, hirescam, layercam, eigencam, finer-cam, dt-gradcam, or none.",
+        unset="gradcam++ up to 16 classes",
+        metavar="METHOD[,METHOD]",
+    )
+    heatmap_classes: tuple[str, ...] = option(
+        (),
+        "Class to map; repeat for more.",
+        unset="all",
+        flag="--heatmap-class",
+        without={"napari": "the tab maps all classes, and each is a layer to show or hide"},
+    )
+    heatmap_against: str | None = option(
+        None,
+        "Class that finer-cam compares with.",
+        unset="the other one of two",
+        without={"napari": BY_COMMAND},
+    )
+    heatmap_scale: Mapping[str, tuple[float, float]] = option(
+        dict,
+        "Raw values painted as 0 and 1 on every slide; repeat for more.",
+        unset="a scale for each slide",
+        metavar="[METHOD=]LOW,HIGH",
+        without={"napari": ONE_SLIDE},
+    )
+    heatmap_threshold: str = option(
+        "otsu",
+        "dt-gradcam's threshold: otsu, mean+1.5, quantile:0.9 or fraction:0.5.",
+        without={"napari": BY_COMMAND},
+    )
+    heatmap_threshold_scope: Literal["slide", "tile"] = option(
+        "slide",
+        "Whether that is one threshold of the slide or each tile's own.",
+        without={"napari": BY_COMMAND},
+    )
+    mpp: float | None = option(
+        None,
+        "µm per level-0 pixel, where the file does not say or is wrong.",
+        low=FINEST,
+        high=COARSEST,
+    )
+    spacings: Mapping[str, float] = option(
+        dict,
+        "CSV with columns slide,mpp: µm per pixel for each slide.",
+        flag="--mpp-csv",
+        without={"napari": ONE_SLIDE},
+    )
+    shown: Mapping[str, tuple[int, int]] = option(
+        dict,
+        "Size of the slide as QuPath shows it, for its scripts.",
+        unset="the scanned bounds",
+        metavar="WIDTHxHEIGHT",
+        without={"napari": "it is for QuPath's scripts, which call the command line"},
+    )
+    overlap: float = option(
+        0.0, "Share of a tile that its neighbour repeats, 0 to below 1.", low=0.0, high=0.999
+    )
+    grid: Literal["slidecam", "wsinfer"] = option(
+        "slidecam", "slidecam's grid, or exactly WSInfer's.", without={"napari": BY_COMMAND}
+    )
+    edge: Literal["pad", "drop"] = option(
+        "pad",
+        "Tiles that overhang the slide: pad them, or drop them.",
+        without={"napari": BY_COMMAND},
+    )
+    min_tissue: float = option(
+        0.1,
+        "Least share of tissue in a tile (slidecam grid).",
+        low=0.0,
+        high=1.0,
+        without={"napari": BY_COMMAND},
+    )
+    mask: Path | None = option(
+        None,
+        "GeoJSON or PNG of the tissue, or a folder of <stem>.geojson / <stem>.png.",
+        without={"napari": "the tab's Region is the mask: the view, or shapes that are drawn"},
+    )
+    batch: int | None = option(
+        None,
+        "Tiles per batch.",
+        unset="found from memory",
+        low=1,
+        high=LARGEST_NUMBER,
+        without={"napari": BY_COMMAND},
+    )
+    workers: int = option(
+        4,
+        "Threads that decode.",
+        low=1,
+        high=LARGEST_NUMBER,
+        without={"server": OF_THE_MACHINE, "napari": BY_COMMAND},
+    )
+    memory_mb: int = option(
+        512,
+        "MB for prefetched pixels.",
+        flag="--memory",
+        low=1,
+        high=LARGEST_NUMBER,
+        without={"server": OF_THE_MACHINE, "napari": BY_COMMAND},
+    )
+    device: str = option("auto", "auto, cpu, cuda or cuda:N.")
+    precision: Literal["fp32", "bf16"] = option(
+        "fp32", "Number format of the backbone.", without={"napari": BY_COMMAND}
+    )
+    backend: Literal["folded", "eager"] = option(
+        "folded",
+        "folded (conv + batch norm, channels last) or eager.",
+        without={"napari": BY_COMMAND},
+    )
+    existing: Literal["refuse", "resume", "overwrite"] = option(
+        "refuse", "Where a run exists: continue it, or begin anew.", flag="--resume/--overwrite"
+    )
+    dry_run: bool = option(
+        False,  # noqa: FBT003  (a field's default)
+        "Plan every slide, write nothing.",
+        without={
+            "server": "a job is sent for what it writes, and this writes nothing",
+            "napari": "the tab shows tiles, and this classifies none",
+        },
+    )
+    outputs: tuple[str, ...] = option(
+        (),
+        "What to write for each slide, comma-separated: default, tiles.csv, tiles.geojson,"
+        " heatmap.ome.zarr, overview.png, mask.png, qupath, tiles.parquet; of volumes"
+        " slices.csv, montage.png, mask.nii.gz.",
+        unset="all but tiles.parquet",
+        metavar="NAME,...",
+        without={"napari": BY_COMMAND},
+    )
+    ngff: Literal["0.4", "0.5"] = option(
+        "0.4", "OME-Zarr version of the heatmap.", without={"napari": BY_COMMAND}
+    )
+    trust: bool = option(
+        False,  # noqa: FBT003  (a field's default)
+        "Load weights that can run code (TorchScript, pickles). Only from a source you trust.",
+        without={
+            "server": "only who starts the server may say so, of its own bundle: serve --trust",
+            "napari": "trust is given in a command that is read, not by a tick in passing",
+        },
+    )
+    reader: str | None = option(
+        None,
+        "Reader to use instead of the one the content suggests.",
+        without={"napari": "napari's own menu chooses who opens a file"},
+    )
+    axis: Axis | None = option(
+        None,
+        "Of volumes: along which slices are taken.",
+        unset="the card's",
+        without={"napari": BY_COMMAND},
+    )
+    volume: str | None = option(
+        None,
+        "Which volume of a 4-D file, from 0.",
+        unset="the first",
+        metavar="N|NAME",
+        without={"napari": BY_COMMAND},
+    )
+    keep_identifiers: bool = option(
+        False,  # noqa: FBT003  (a field's default)
+        "Call outputs after files that are called after a patient.",
+        without={"napari": BY_COMMAND},
+    )
+
+
+@dataclass(frozen=True)
+class NamedOption:
+    """One field of `PredictOptions` with its `Option`.
+
+    Attributes
+    ----------
+    name, kind, default
+        The field's name, its type and what holds where nothing is said.
+    shown
+        How doors show it.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    shown: Option
+
+    @property
+    def flag(self) -> str:
+        """The command line's name for it: ``--heatmap-scale``, ``--resume/--overwrite``."""
+        return self.shown.flag or f"--{self.name.replace('_', '-')}"
+
+
+def options_of(door: Door | None = None) -> tuple[NamedOption, ...]:
+    """Return the options that a door has, in the order of the fields; all of them for None."""
+    return tuple(each for each in _OPTIONS.values() if door not in each.shown.without)
+
+
+def option_of(name: str) -> NamedOption:
+    """Return the option of one field; KeyError if there is none."""
+    return _OPTIONS[name]
+
+
+def _named_options() -> Iterator[NamedOption]:
+    kinds = get_type_hints(PredictOptions)
+    for each in fields(PredictOptions):
+        yield NamedOption(each.name, kinds[each.name], _default(each), each.metadata[OWN_KEY])
+
+
+def _default(each: Field[Any]) -> Any:  # noqa: ANN401  (whatever the field is of)
+    if each.default_factory is not MISSING:
+        return each.default_factory()
+    return each.default
+
+
+_OPTIONS = MappingProxyType({each.name: each for each in _named_options()})
+
+
+def command_words(spec: PredictOptions) -> list[str]:
+    """Return what ``slidecam predict`` must be told for ``spec``: each option off its default.
+
+    ``spacings`` and sizes of single slides stand in files and folders, and are not among them.
+    """
+    words: list[str] = []
+    for each in options_of("cli"):
+        value = getattr(spec, each.name)
+        if value != each.default:
+            words += _words(each, value)
+    return words
+
+
+def _words(each: NamedOption, value: Any) -> list[str]:  # noqa: ANN401  (any field's value)
+    if each.name == "existing":
+        return [f"--{value}"]
+    if value is True:
+        return [each.flag]
+    if each.name == "outputs":
+        return [each.flag, ",".join(value)]
+    if isinstance(value, tuple):
+        return [word for part in value for word in (each.flag, part)]
+    if isinstance(value, Mapping):
+        return [word for key in value for word in _keyed_words(each, key, value[key])]
+    return [each.flag, _number_or_text(value)]
+
+
+def _keyed_words(each: NamedOption, key: str, value: Any) -> list[str]:  # noqa: ANN401  (as above)
+    if each.name == "heatmap_scale":
+        low, high = (_number_or_text(part) for part in value)
+        method = "" if key == EVERY_METHOD else f"{key}="
+        return [each.flag, f"{method}{low},{high}"]
+    if each.name == "shown" and key == EVERY_SLIDE:
+        return [each.flag, f"{value[0]}x{value[1]}"]
+    return []
+
+
+def _number_or_text(value: object) -> str:
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    return str(value)
+
+
+def options_page() -> str:
+    """Return the options of every door as a page of Markdown: what ``docs/options.md`` holds."""
+    rows: list[str] = []
+    reasons: list[str] = []
+    for each in options_of():
+        cells = [
+            f"`{each.name}`",
+            _cell(each, "cli", f"`{each.flag}`", reasons),
+            _cell(each, "server", "yes", reasons),
+            _cell(each, "napari", "yes", reasons),
+            _default_words(each),
+            _escaped(f"{each.shown.help} {_choices(each.kind)}"),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    notes = [f"{number}. {reason}." for number, reason in enumerate(reasons, 1)]
+    return "\n".join([HEADING, *rows, "", "Left out because", "", *notes]) + "\n"
+
+
+def _cell(each: NamedOption, door: Door, name: str, reasons: list[str]) -> str:
+    """Return a door's name for an option, or the number of the reason why it has none."""
+    reason = each.shown.without.get(door)
+    if reason is None:
+        return name
+    if reason not in reasons:
+        reasons.append(reason)
+    return f"no ({reasons.index(reason) + 1})"
+
+
+def _default_words(each: NamedOption) -> str:
+    if each.shown.unset:
+        return each.shown.unset
+    if each.default in (None, (), {}):
+        return "none"
+    return f"`{_number_or_text(each.default)}`"
+
+
+def _choices(kind: Any) -> str:  # noqa: ANN401  (a type)
+    choices = literal_choices(kind)
+    if not choices:
+        return ""
+    return f"One of {', '.join(f'`{each}`' for each in choices)}."
+
+
+def literal_choices(kind: Any) -> tuple[str, ...]:  # noqa: ANN401  (a type)
+    """Return what a ``Literal`` (or one in a union with None) may be; nothing for other types."""
+    arguments = get_args(kind)
+    if arguments and all(isinstance(each, str) for each in arguments):
+        return arguments
+    for each in arguments:
+        if found := literal_choices(each):
+            return found
+    return ()
+
+
+def _escaped(text: str) -> str:
+    return text.strip().replace("|", "\\|").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(options_page())

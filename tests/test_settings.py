@@ -1,0 +1,169 @@
+"""One validator: strict about types, and all at once about mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+from annotated_types import Ge, Gt, Le
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slidecam.errors import UsageError
+from slidecam.settings import (
+    Complaints,
+    NotTakenError,
+    from_text,
+    json_schema,
+    read_settings,
+    taken,
+    words_of,
+)
+
+Share = Annotated[float, Ge(0), Le(1)]
+Layers = str | Annotated[int, Ge(1)] | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Oven:
+    heat: Annotated[float, Gt(0), Le(300)]
+    racks: int = 2
+    mode: Literal["fan", "grill"] = "fan"
+    timer: float | None = None
+    names: tuple[str, ...] = ()
+    extra: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.mode == "grill" and self.racks > 1:
+            raise UsageError("a grill heats one rack.", "Set racks = 1.")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("3", int), ("3", float), (True, int), (True, float), (1, bool), ("true", bool),
+        (3.5, int), (3, str), (float("nan"), float), (float("inf"), float | None),
+        (float("nan"), int), ("ab", tuple[str, ...]), ([1, 2, 3], tuple[float, float]),
+        ([1, "2"], tuple[float, ...]), ({"a": "1"}, Mapping[str, float]), (1.25, Share),
+        (0, Annotated[float, Gt(0)]), (0, Layers), ("oven", Literal["fan", "grill"]),
+        (None, float),
+    ],
+)  # fmt: skip
+def test_nothing_passes_for_what_it_is_not(value: object, kind: Any) -> None:
+    with pytest.raises(NotTakenError):
+        taken(value, kind)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "found"),
+    [
+        (3, float, 3.0), (224.0, int, 224), ([1, 2.5], tuple[float, float], (1.0, 2.5)),
+        ({"cam": [0, 7]}, Mapping[str, tuple[float, float]], {"cam": (0.0, 7.0)}),
+        (None, float | None, None), ("head", Layers, "head"), (3, Layers, 3),
+        (["a"], Layers, ("a",)), (0.15, Share, 0.15),
+    ],
+)  # fmt: skip
+def test_what_fits_becomes_the_fields_own_type(value: object, kind: Any, found: object) -> None:
+    made = taken(value, kind)
+    assert made == found
+    assert type(made) is type(found)
+
+
+@given(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text())
+def test_numbers_and_texts_are_kept_as_they_are(whole: int, number: float, text: str) -> None:
+    assert taken(whole, int) == whole
+    assert taken(number, float) == number
+    assert taken(text, str) == text
+
+
+@given(
+    st.integers(-(10**9), 10**9),
+    st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1),
+)
+def test_a_text_is_read_as_the_value_that_it_was_written_from(
+    whole: int, numbers: list[float]
+) -> None:
+    assert from_text(str(whole), int) == whole
+    assert from_text(",".join(map(repr, numbers)), tuple[float, ...]) == tuple(numbers)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "found"),
+    [
+        ("none", float | None, None), ("none", str, "none"), ("TRUE", bool, True),
+        ("false", bool, False), ("0.7", Literal["0.4", "0.7"], "0.7"), ("3", str, "3"),
+        ("a, b", tuple[str, ...], ("a", "b")), ("1,2.5", tuple[float, float], (1.0, 2.5)),
+        ("0.25", Share | None, 0.25), ("3", Literal[3, 7], 3),
+    ],
+)  # fmt: skip
+def test_a_text_means_what_its_field_may_hold(text: str, kind: Any, found: object) -> None:
+    assert from_text(text, kind) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("many", int), ("3.5", int), ("yes", bool), ("nan", float), ("1,2,3", tuple[float, float]),
+        ("1,x", tuple[float, float]), ("7", Share), ("other", Literal["fan"]),
+    ],
+)  # fmt: skip
+def test_a_text_that_means_nothing_to_its_field_is_refused(text: str, kind: Any) -> None:
+    with pytest.raises(NotTakenError):
+        from_text(text, kind)
+
+
+def test_a_parser_of_its_owner_reads_a_type() -> None:
+    assert from_text("a/b", Path | None, {Path: Path}) == Path("a/b")
+    assert from_text("None", Path | None, {Path: Path}) is None
+
+
+def test_everything_wrong_is_told_at_once_with_key_value_and_what_may_stand_there() -> None:
+    complaints = Complaints()
+    table = {"racks": "2", "mode": "steam", "timer": True, "name": [], "extra": {"a": [1]}}
+    assert read_settings(Oven, table, "oven", complaints) is None
+    assert sorted(complaints.lines) == [
+        'oven.extra is {"a": [1]}. Write a table.',
+        "oven.heat is missing. Write a number above 0 to 300.",
+        'oven.mode is "steam". Write one of "fan", "grill".',
+        "oven.name is not known. Did you mean names?",
+        'oven.racks is "2". Write a whole number.',
+        "oven.timer is true. Write a number.",
+    ]
+
+
+def test_what_only_several_keys_get_wrong_is_told_in_the_dataclasss_words() -> None:
+    complaints = Complaints()
+    assert read_settings(Oven, {"heat": 180, "mode": "grill"}, "oven", complaints) is None
+    assert complaints.lines == ["oven contradicts itself: a grill heats one rack. Set racks = 1."]
+
+
+def test_a_table_that_is_none_is_told() -> None:
+    complaints = Complaints()
+    assert read_settings(Oven, [3], "oven", complaints) is None
+    assert complaints.lines == ["oven is [3], not a table. Write [oven] on a line of its own."]
+
+
+def test_a_right_table_becomes_the_dataclass() -> None:
+    table = {"heat": 187, "racks": 3.0, "extra": {"a": [1, 2]}, "names": ["x"]}
+    assert read_settings(Oven, table, "oven", Complaints()) == Oven(
+        187.0, 3, names=("x",), extra={"a": (1.0, 2.0)}
+    )
+
+
+def test_words_say_what_a_field_may_hold() -> None:
+    assert words_of(Layers) == "a string, or a whole number from 1, or a list, each a string"
+    assert words_of(tuple[Share, Share]) == "a list of 2, each a number from 0 to 1"
+    assert words_of(float | None) == "a number"
+
+
+def test_a_json_schema_says_the_same() -> None:
+    schema = json_schema("Oven", {"heat": Share, "racks": int}, {"racks": 2}, {"heat": "Of it."})
+    assert schema["required"] == ["heat"]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["racks"]["default"] == 2
+    assert schema["properties"]["heat"] == {
+        "description": "Of it.", "maximum": 1, "minimum": 0, "title": "Heat", "type": "number",
+    }  # fmt: skip
