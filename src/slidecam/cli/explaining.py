@@ -209,8 +209,8 @@ def faithfulness(
             overwrite=overwrite,
         )
         report = terminal.walk(measure_tiles(source, model, out, spec))
-        told = {str(number): sentence for number, sentence in enumerate(sentences(report), 1)}
-        terminal.table("What was found", told)
+        found = {str(number): sentence for number, sentence in enumerate(sentences(report), 1)}
+        terminal.table("What was found", found)
         terminal.look_at(out / "faithfulness.html")
 
 

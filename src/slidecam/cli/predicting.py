@@ -134,7 +134,7 @@ def _typed(each: NamedOption) -> Any:  # noqa: ANN401  (a type)
 def _shown(each: NamedOption) -> Any:  # noqa: ANN401  (typer's own)
     shown = each.shown
     default = f" \\[default: {shown.unset}]" if shown.unset else ""
-    # A share or a spacing out of range is told by PredictSpec, in the words of every door.
+    # A share or a spacing out of range is refused by PredictSpec, in the words of every door.
     counts = isinstance(shown.low, int)
     return typer.Option(
         each.flag,

@@ -97,8 +97,8 @@ class Terminal:
         if self._json:
             self.line({"event": "Error", "error": kind, "problem": problem, "remedy": remedy})
             return
-        told = f"[red]Error:[/] {escape(problem)}\n[green]Remedy:[/] {escape(remedy)}"
-        self._err.print(told, highlight=False, soft_wrap=True)
+        message = f"[red]Error:[/] {escape(problem)}\n[green]Remedy:[/] {escape(remedy)}"
+        self._err.print(message, highlight=False, soft_wrap=True)
 
     def follow(self, events: Generator[Event], out: Path) -> int:
         """Show a run's events to its end and return the exit code; Ctrl-C stops it cleanly."""
@@ -231,14 +231,14 @@ class _StepLines(_Quiet):
 
     def __init__(self, terminal: Terminal, *, silent: bool) -> None:
         self._terminal, self._silent = terminal, silent
-        self._told: dict[str, float] = {}
+        self._shown_at: dict[str, float] = {}
 
     def tell(self, step: Step) -> None:
         """Print one step as one line, unless the last one is too young."""
         now = time.monotonic()
-        waited = now - self._told.get(step.phase, -math.inf) >= EVERY_SECONDS
+        waited = now - self._shown_at.get(step.phase, -math.inf) >= EVERY_SECONDS
         if not self._silent and (waited or step.message or step.done == step.total):
-            self._told[step.phase] = now
+            self._shown_at[step.phase] = now
             self._terminal.line({"event": "Step", **asdict(step)})
 
 

@@ -57,19 +57,18 @@ def choose_methods(names: Sequence[str], settings: Iterable[str] = ()) -> dict[s
     if not names:
         raise UsageError("no method was named.", f"Use some of {', '.join(CATALOGUE)}.")
     chosen = {name: method_for(name) for name in names}
-    told = [_parted(text) for text in settings]
-    stray = [name for name, _key, _value in told if name not in chosen]
+    written = [_parted(text) for text in settings]
+    stray = [name for name, _key, _value in written if name not in chosen]
     if stray:
         raise UsageError(
             f"--set {stray[0]}.…: {stray[0]} was not chosen.",
             f"Methods chosen: {', '.join(chosen)}.",
         )
-    return {
-        name: ChosenMethod(
-            method, _settled(method, {key: value for of, key, value in told if of == name})
-        )
-        for name, method in chosen.items()
-    }
+    methods = {}
+    for name, method in chosen.items():
+        own = {key: value for of, key, value in written if of == name}
+        methods[name] = ChosenMethod(method, _settled(method, own))
+    return methods
 
 
 def _parted(text: str) -> tuple[str, str, str]:
@@ -83,14 +82,15 @@ def _parted(text: str) -> tuple[str, str, str]:
     return name, key, value
 
 
-def _settled(method: Method, told: Mapping[str, str]) -> Any:  # noqa: ANN401  (each method has its own)
-    kinds = get_type_hints(method.spec, localns=_names_of(method))
-    for key in told:
-        if key not in kinds:
-            raise UsageError(f"{method.name} has no setting {key!r}.", nearest(key, list(kinds)))
-    return method.spec(
-        **{key: _value(f"{method.name}.{key}", text, kinds[key]) for key, text in told.items()}
-    )
+def _settled(method: Method, texts: Mapping[str, str]) -> Any:  # noqa: ANN401  (each method has its own)
+    """Return a method's settings with what was written of them; UsageError if it cannot be."""
+    hints = get_type_hints(method.spec, localns=_names_of(method))
+    values = {}
+    for key, text in texts.items():
+        if key not in hints:
+            raise UsageError(f"{method.name} has no setting {key!r}.", nearest(key, list(hints)))
+        values[key] = _value(f"{method.name}.{key}", text, hints[key])
+    return method.spec(**values)
 
 
 def _names_of(method: Method) -> Mapping[str, Any]:

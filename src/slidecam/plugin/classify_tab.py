@@ -211,13 +211,8 @@ class ClassifyTab(QWidget):
             return
         self._tell_command()
         run = self.desk.recognise(self.out_folder())
-        # Nothing is left standing that was told of another slide or model.
-        found = (
-            ""
-            if run is None
-            else _recognised(run.is_finished, int(run.table.done.sum()), len(run.table))
-        )
-        self.status.setText(found)
+        # Nothing is left standing that was said of another slide or model.
+        self.status.setText("" if run is None else run.in_words)
 
     def _tell_command(self, _changed: object = None) -> None:
         facts = self.desk.slide()
@@ -397,9 +392,3 @@ def _spin(most: float, step: float) -> QDoubleSpinBox:
     spin.setRange(0, most)
     spin.setSingleStep(step)
     return spin
-
-
-def _recognised(finished: bool, done: int, total: int) -> str:  # noqa: FBT001  (two words for one fact)
-    if finished:
-        return "This slide was classified before: its results are shown."
-    return f"A run of this slide lies here with {done} of {total} tiles: Run goes on with it."

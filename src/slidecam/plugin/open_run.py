@@ -69,6 +69,14 @@ class ShownRun:
         return self.stored.record.is_finished
 
     @property
+    def in_words(self) -> str:
+        """How far it is, in a line."""
+        if self.is_finished:
+            return "This slide was classified before: its results are shown."
+        done, total = int(self.table.done.sum()), len(self.table)
+        return f"A run of this slide lies here with {done} of {total} tiles: Run goes on with it."
+
+    @property
     def heatmaps(self) -> tuple[Path, ...]:
         """The heatmaps that lie beside it, the first method's first."""
         return self.stored.heatmaps if self.with_heatmaps else ()

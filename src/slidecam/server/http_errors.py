@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
 
+SEE = "Correct the request; /openapi.json describes it."
 UNFORESEEN = "slidecam did not foresee this; please report it with what the server printed."
 
 
@@ -65,10 +66,8 @@ async def _refused(_request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  (for the type checker: it was registered so)
-    told = "; ".join(_complaint(each) for each in error.errors()[:5])
-    return JSONResponse(
-        {"error": f"{told}.", "remedy": "Correct the request; /openapi.json describes it."}, 400
-    )
+    complaints = "; ".join(_complaint(each) for each in error.errors()[:5])
+    return JSONResponse({"error": f"{complaints}.", "remedy": SEE}, 400)
 
 
 def _complaint(detail: Mapping[str, Any]) -> str:
@@ -78,14 +77,14 @@ def _complaint(detail: Mapping[str, Any]) -> str:
 
 async def _plain(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  (for the type checker: it was registered so)
-    told = {
+    known = {
         404: (f"there is nothing at {request.url.path}.", "See /openapi.json for what there is."),
         405: (
             f"{request.url.path} does not take {request.method}.",
             "See /openapi.json for what it takes.",
         ),
     }
-    problem, remedy = told.get(error.status_code, (f"{error.detail}.", "Correct the request."))
+    problem, remedy = known.get(error.status_code, (f"{error.detail}.", "Correct the request."))
     return JSONResponse({"error": problem, "remedy": remedy}, error.status_code, error.headers)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from annotated_types import MaxLen, MinLen
 
 from slidecam.options import options_of
-from slidecam.server.http_errors import RequestError
+from slidecam.server.http_errors import SEE, RequestError
 from slidecam.settings import Complaints, hints_of, json_schema, read_settings, read_values
 
 Text = Annotated[str, MinLen(1), MaxLen(4096)]
@@ -26,8 +26,6 @@ JOB_OPTIONS: Mapping[str, Any] = {
     each.name: OTHERWISE.get(each.name, each.kind) for each in options_of("server")
 }
 """The type of each option of a job, by name; a field that is left out says why itself."""
-
-SEE = "Correct the request; /openapi.json describes it."
 
 
 @dataclass(frozen=True)
