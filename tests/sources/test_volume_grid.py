@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slidecam.geometry import AXES
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
-from slidecam.viewing import AXES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from slidecam.viewing import Axis
+    from slidecam.geometry import Axis
 
 MILLIMETRES = st.floats(0.3, 5)
 
