@@ -10,7 +10,7 @@ import pytest
 
 from slidecam.explain.catalogue import CATALOGUE
 from slidecam.models.architectures import ARCHITECTURES
-from slidecam.models.backbones import BACKENDS
+from slidecam.models.backends import BACKENDS
 from slidecam.registry import Entry, Registry, load
 from slidecam.runs.outputs import OUTPUT_TABLE
 from slidecam.sources import READERS

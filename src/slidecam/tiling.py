@@ -1,6 +1,4 @@
-"""Where the tiles lie: pure arithmetic on a slide's facts and its foreground.
-
-No pixel is read here.
+"""Where the tiles lie: pure arithmetic on a slide's facts and its foreground; no pixel is read.
 
 Two grids. ``slidecam``: tiles start at the corner of the scanned region, row by row, and stay where
 enough of the tile is tissue. ``wsinfer``: exactly the boxes that WSInfer computes, column by
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 
 
 BLACK: RGB = (0, 0, 0)
-"""What lies beyond the planes of a volume: air."""
+"""What lies beyond the planes of a volume, which is air, and beyond a slide for WSInfer."""
 
 LARGEST_PICTURE = 4096
 """Pixels of the longer side up to which a picture is believed to be one picture and not a slide."""
@@ -71,19 +69,15 @@ class TilingSpec:
 
     def __post_init__(self) -> None:
         if self.tile_px < 1 or self.input_px < 1 or self.spacing <= 0:
-            raise TilingError(
-                f"a tile of {self.tile_px} px at {self.spacing} µm/px fed as {self.input_px} px is"
-                " no tile.",
-                "All three must be positive; look at the bundle's card.",
-            )
+            tile = f"a tile of {self.tile_px} px at {self.spacing} µm/px fed as {self.input_px} px"
+            remedy = "All three must be positive; look at the bundle's card."
+            raise TilingError(f"{tile} is no tile.", remedy)
         if not 0 <= self.overlap < 1:
-            raise TilingError(
-                f"overlap {self.overlap} is out of range.", "Pass --overlap from 0 to below 1."
-            )
+            problem = f"overlap {self.overlap} is out of range."
+            raise TilingError(problem, "Pass --overlap from 0 to below 1.")
         if not 0 <= self.min_tissue <= 1:
-            raise TilingError(
-                f"min_tissue {self.min_tissue} is out of range.", "Pass a share from 0 to 1."
-            )
+            problem = f"min_tissue {self.min_tissue} is out of range."
+            raise TilingError(problem, "Pass a share from 0 to 1.")
 
 
 @dataclass(frozen=True)
@@ -178,7 +172,7 @@ def lay_grid(
         step=step,
         level=nearest_better_level(facts.levels, edge / spec.input_px),
         input_px=spec.input_px,
-        fill=(0, 0, 0) if spec.grid == "wsinfer" else GLASS,
+        fill=_fill(spec.grid),
     )
 
 
@@ -201,18 +195,16 @@ def lay_at(
     """
     edge = round(spec.tile_px * spec.spacing / spacing.mean)
     if edge < 1:
-        raise TilingError(
-            f"{facts.path}: a tile is {edge} px wide at {spacing.mean:g} µm/px.", "Check --mpp."
-        )
+        problem = f"{facts.path}: a tile is {edge} px wide at {spacing.mean:g} µm/px."
+        raise TilingError(problem, "Check --mpp.")
     for x, y in points.tolist():
         if not (0 <= x < facts.size.width and 0 <= y < facts.size.height):
             size = f"{facts.size.width} x {facts.size.height}"
-            raise TilingError(
-                f"{facts.path}: {x:g},{y:g} lies beyond the slide of {size} px.", "Check the place."
-            )
+            problem = f"{facts.path}: {x:g},{y:g} lies beyond the slide of {size} px."
+            raise TilingError(problem, "Check the place.")
     corners = np.rint(points - edge / 2).astype(np.int64)
     level = nearest_better_level(facts.levels, edge / spec.input_px)
-    boxes = _squares(corners[:, 0], corners[:, 1], edge)
+    boxes = _boxes(corners[:, 0], corners[:, 1], Size(edge, edge))
     return TileGrid(boxes, len(boxes), edge, level, spec.input_px, GLASS)
 
 
@@ -234,9 +226,11 @@ def lay_again(
     """
     edge = int(boxes[0, 2:].max()) if len(boxes) else input_px
     level = nearest_better_level(facts.levels, edge / input_px)
-    return TileGrid(
-        boxes, len(boxes), step, level, input_px, (0, 0, 0) if grid == "wsinfer" else GLASS
-    )
+    return TileGrid(boxes, len(boxes), step, level, input_px, _fill(grid))
+
+
+def _fill(grid: str) -> RGB:
+    return BLACK if grid == "wsinfer" else GLASS
 
 
 def lay_whole(facts: SourceFacts, input_px: int) -> TileGrid:
@@ -316,19 +310,24 @@ def lay_tiles_on_planes(
         If it is no volume, or a tile would be smaller than a voxel.
     """
     stack = _stack_of(facts)
-    grids = []
-    boxes = _slidecam_boxes(facts, _edges(facts, spacing, spec), spec)
+    edges = _edges(facts, spacing, spec)
+    boxes = _slidecam_boxes(facts, edges, spec)
+    kept, on = [boxes[:0]], [np.zeros(0, np.int64)]
     for plane in range(facts.planes):
-        kept = (
-            boxes[:0]
-            if plane in stack.missing
-            else boxes[_in_tissue(boxes, foreground.of_plane(plane), spec)]
-        )
-        grids.append((len(boxes), kept, np.full(len(kept), plane, np.int64)))
-    counts, boxes_kept, planes = zip(*grids, strict=True)
-    step = _edges(facts, spacing, spec)[1].width
-    level, on = facts.levels[0], np.concatenate(planes)
-    return TileGrid(np.concatenate(boxes_kept), sum(counts), step, level, spec.input_px, BLACK, on)
+        if plane in stack.missing:
+            continue
+        found = boxes[_in_tissue(boxes, foreground.of_plane(plane), spec)]
+        kept.append(found)
+        on.append(np.full(len(found), plane, np.int64))
+    return TileGrid(
+        boxes=np.concatenate(kept),
+        candidates=len(boxes) * facts.planes,
+        step=edges[1].width,
+        level=facts.levels[0],
+        input_px=spec.input_px,
+        fill=BLACK,
+        planes=np.concatenate(on),
+    )
 
 
 def _edges(facts: SourceFacts, spacing: Spacing, spec: TilingSpec) -> tuple[Size, Size]:
@@ -347,9 +346,8 @@ def _edges(facts: SourceFacts, spacing: Spacing, spec: TilingSpec) -> tuple[Size
 
 def _stack_of(facts: SourceFacts) -> PlaneStack:
     if facts.stack is None:
-        raise TilingError(
-            f"{facts.path}: this is no volume.", "Lay a slide's grid with lay_grid or lay_whole."
-        )
+        problem = f"{facts.path}: this is no volume."
+        raise TilingError(problem, "Lay a slide's grid with lay_grid or lay_whole.")
     return facts.stack
 
 
@@ -365,10 +363,10 @@ def _slidecam_boxes(
 
 
 def _starts(first: int, end: int, edge: int, step: int, policy: str) -> NDArray[np.int64]:
-    # With overlap, a padded tile must bring at least one column that its predecessor has not
-    # covered.
-    last = end - edge + 1 if policy == "drop" else max(first + 1, end - (edge - step))
-    return np.arange(first, last, step, dtype=np.int64)
+    if policy == "drop":
+        return np.arange(first, end - edge + 1, step, dtype=np.int64)
+    # With overlap, a padded tile must bring at least one column that its predecessor lacks.
+    return np.arange(first, max(first + 1, end - (edge - step)), step, dtype=np.int64)
 
 
 def _wsinfer_boxes(
@@ -381,15 +379,11 @@ def _wsinfer_boxes(
         np.arange(half, facts.size.height, step, dtype=np.int64),
         indexing="ij",
     )
-    boxes = _squares(x.ravel() - half, y.ravel() - half, edge)
+    boxes = _boxes(x.ravel() - half, y.ravel() - half, edges[0])
     if spec.edge == "pad":
         return boxes
-    right, bottom = boxes[:, 0] + edge, boxes[:, 1] + edge
-    return boxes[(right <= facts.size.width) & (bottom <= facts.size.height)]
-
-
-def _squares(x: NDArray[np.int64], y: NDArray[np.int64], edge: int) -> NDArray[np.int64]:
-    return _boxes(x, y, Size(edge, edge))
+    ends = boxes[:, :2] + edge
+    return boxes[(ends <= (facts.size.width, facts.size.height)).all(axis=1)]
 
 
 def _boxes(x: NDArray[np.int64], y: NDArray[np.int64], edge: Size) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from slidecam.explain.catalogue import CATALOGUE
 from slidecam.models.architectures import ARCHITECTURES
-from slidecam.models.backbones import BACKENDS
+from slidecam.models.backends import BACKENDS
 from slidecam.registry import load
 from slidecam.runs.outputs import OUTPUT_TABLE
 from slidecam.sources import READERS

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import UsageError
 from slidecam.evaluation.slides import SlideEvaluation
+from slidecam.geometry import Box
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slidecam.evaluation.volumes import VolumeEvaluation
-    from slidecam.geometry import Box
     from slidecam.learning.evaluation.evaluation import Evaluation, Figure
     from slidecam.learning.training.training import Trained
     from slidecam.runs import Legend, RunComparison
@@ -177,8 +177,6 @@ def told_of_suggestions(suggestions: Sequence[Suggestion]) -> list[dict[str, Any
 
 def box_of(text: str | None) -> Box | None:
     """Return the box in ``X,Y,WIDTH,HEIGHT``, or None where nothing was said."""
-    from slidecam.geometry import Box  # noqa: PLC0415  (commands tell their help without it)
-
     if text is None:
         return None
     try:

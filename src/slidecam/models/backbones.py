@@ -11,51 +11,12 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 
-from slidecam.errors import DeviceError
-from slidecam.registry import Entry, Registry
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
-    from slidecam.models.variants import Variant
-
 Precision = Literal["fp32", "bf16"]
-
-
-@dataclass(frozen=True)
-class Backend(Entry):
-    """One way to run networks, as `BACKENDS` has them by name.
-
-    Attributes
-    ----------
-    variants
-        Yields the `variants.Variant`s to try of a network that is cut already, best first, given
-        that one and two normalised tiles (2, 3, H, W); or the function's ``module:attribute``. Each
-        is compared with the plain network; the first that agrees is used, and the plain one where
-        none does.
-    devices
-        Where it runs: types of torch's devices.
-    """
-
-    variants: Callable[[Variant, Tensor], Iterable[Variant]] | str
-    devices: tuple[str, ...] = ("cpu", "cuda")
-
-
-BACKENDS: Registry[Backend] = Registry(
-    "slidecam.backends",
-    Backend,
-    (
-        Backend(
-            "folded",
-            "slidecam.models.variants:folded",
-            help="batch norms folded into convolutions, channels last",
-        ),
-        Backend("eager", "slidecam.models.variants:as_it_is", help="the network as it is"),
-    ),
-)
-"""Every way to run a network; another package adds one by the group ``slidecam.backends``."""
 
 
 class Backbone(Protocol):
@@ -120,31 +81,3 @@ def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
             }
             stack.enter_context(cudnn.flags(**as_before, allow_tf32=False))
         yield
-
-
-def check_device(device: torch.device, precision: str, backend: str) -> None:
-    """Refuse what this machine does not have.
-
-    Raises
-    ------
-    DeviceError
-        If the device is no CPU or CUDA device of this machine, or it cannot compute in
-        ``precision``, or there is no such backend.
-    """
-    if device.type not in {"cpu", "cuda"}:
-        raise DeviceError(f"device {str(device)!r} is not supported.", "Use cpu or cuda.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(
-            f"this machine has no {device} device.", "Use cpu, or see slidecam doctor."
-        )
-    if precision not in {"fp32", "bf16"}:
-        raise DeviceError(f"precision {precision!r} is not known.", "Use fp32 or bf16.")
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise DeviceError(
-            f"{torch.cuda.get_device_name(device)} cannot compute in bf16.", "Use fp32."
-        )
-    if backend not in BACKENDS:
-        raise DeviceError(f"backend {backend!r} is not known.", BACKENDS.remedy(backend))
-    if device.type not in BACKENDS[backend].devices:
-        remedy = f"Use --device {' or '.join(BACKENDS[backend].devices)}, or another --backend."
-        raise DeviceError(f"backend {backend} does not run on {device.type}.", remedy)

@@ -10,7 +10,8 @@ import torch
 from torch.nn.functional import interpolate
 
 from slidecam.errors import CardError, ExplanationError
-from slidecam.models.backbones import BACKENDS, arithmetic, check_device, laid_out
+from slidecam.models.backbones import arithmetic, laid_out
+from slidecam.models.backends import BACKENDS, check_device
 from slidecam.models.linear_head import find_linear_head
 from slidecam.models.variants import (
     REFUSALS,

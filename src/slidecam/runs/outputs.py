@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from slidecam.inference import MapRequest
     from slidecam.runs.record import RunRecord
-    from slidecam.runs.spec import PredictSpec
     from slidecam.runs.tiles import TileTable
 
 SourceKind = Literal["slide", "volume"]
@@ -38,6 +37,25 @@ QUPATH_FOLDER = "qupath"
 
 DEFAULT = "default"
 """Stands for every output that is written where none is named."""
+
+
+class HeatmapSettings(Protocol):
+    """What of a `PredictSpec` decides how heatmaps are painted and written."""
+
+    @property
+    def ngff(self) -> str:
+        """The version of their OME-Zarr."""
+
+    @property
+    def heatmap_threshold(self) -> str:
+        """The rule of thresholded methods."""
+
+    @property
+    def heatmap_threshold_scope(self) -> str:
+        """Over what it is found."""
+
+    def fixed_scale(self, method: str) -> tuple[float, float] | None:
+        """Return the raw values that a method is painted from and to, where they are fixed."""
 
 
 class SlideOutputs(Protocol):
@@ -297,7 +315,7 @@ def output_names(
     return tuple(found)
 
 
-def painting(request: MapRequest | None, spec: PredictSpec) -> dict[str, Any]:
+def painting(request: MapRequest | None, spec: HeatmapSettings) -> dict[str, Any]:
     """Return how heatmaps are painted, as JSON.
 
     What may change when a run is continued without classifying again.
@@ -321,7 +339,7 @@ def all_written(
     folder: Path,
     record: RunRecord | None,
     request: MapRequest | None,
-    spec: PredictSpec,
+    spec: HeatmapSettings,
     names: Sequence[str],
 ) -> bool:
     """Whether an earlier call has finished a slide as it is wanted now.

@@ -15,7 +15,7 @@ import torch
 from slidecam.errors import CardError, DataSetError, DeviceError, RecipeError, UsageError
 from slidecam.learning.training.optimisation import head_names
 from slidecam.models.architectures import build_network, full_name
-from slidecam.models.backbones import check_device
+from slidecam.models.backends import check_device
 from slidecam.models.bundle_maker import IMAGENET_MEAN, IMAGENET_STD
 from slidecam.models.card import Card
 from slidecam.models.pretrained import INNER, load_pretrained

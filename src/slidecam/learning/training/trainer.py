@@ -14,7 +14,7 @@ from slidecam.learning.training.checkpoints import put_back, taken_from, write_c
 from slidecam.learning.training.folder import write_history
 from slidecam.learning.training.loop import Progress, learner_for, train_epoch, validate
 from slidecam.learning.training.optimisation import unfreeze
-from slidecam.models.backbones import check_device
+from slidecam.models.backends import check_device
 from slidecam.steps import Step
 
 if TYPE_CHECKING:

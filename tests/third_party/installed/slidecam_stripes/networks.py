@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from slidecam.models.architectures import Architecture
-from slidecam.models.backbones import Backend
+from slidecam.models.backends import Backend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
