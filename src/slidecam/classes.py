@@ -15,6 +15,7 @@ Of equal outputs the one with the lowest index is the largest. What is not a num
 from __future__ import annotations
 
 import colorsys
+import csv
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -159,6 +160,10 @@ class ClassSet:
         """Return the place of a class in whatever spelling; ValueError if there is none."""
         return self.names.index(normal_name(name))
 
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a class of this name, in whatever spelling."""
+        return normal_name(name) in self.names
+
     def probabilities(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return what logits (n, K) become: probabilities, or the scores that they are.
 
@@ -284,6 +289,15 @@ def probabilities_of(
 def normal_name(name: str) -> str:
     """Return a class's name as it is compared and kept: NFC, and otherwise as it stands."""
     return unicodedata.normalize("NFC", name)
+
+
+def listed_names(text: str) -> tuple[str, ...]:
+    """Return the names in ``A,B,C``; one with a comma stands in quotes: ``"a, b",c``.
+
+    As in a row of CSV: a quote inside quotes is doubled.
+    """
+    row = next(csv.reader([text], skipinitialspace=True), [])
+    return tuple(normal_name(name.strip()) for name in row)
 
 
 def default_colors(count: int) -> tuple[RGB, ...]:

@@ -218,10 +218,10 @@ def _classes(
 
 
 def _class_index(card: Card, name: str) -> int:
-    if name not in card.class_names:
+    if name not in card.classes:
         known = ", ".join(card.class_names[:MANY_CLASSES])
         raise ExplanationError(f"{card.name} has no class {name!r}.", f"Its classes are: {known}.")
-    return card.class_names.index(name)
+    return card.classes.index(name)
 
 
 def map_shape(

@@ -64,7 +64,11 @@ def bundle(
     classes: Annotated[
         str,
         typer.Option(
-            help="Names, comma-separated, or @FILE with one per line.", show_default=False
+            help=(
+                "Names, comma-separated (one with a comma in quotes: '\\"a, b\\",c'), or @FILE with"
+                " one per line."
+            ),
+            show_default=False,
         ),
     ],
     tile: Annotated[

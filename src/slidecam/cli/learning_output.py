@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from slidecam.classes import normal_name
 from slidecam.errors import UsageError
 from slidecam.evaluation.slides import SlideEvaluation
 from slidecam.geometry import Box
@@ -199,7 +200,7 @@ def pairs_of(option: str, pairs: Sequence[str]) -> dict[str, str]:
             raise UsageError(
                 f"{option} {pair!r} is not THEIRS=OURS.", f"Pass {option} carcinoma=tumour."
             )
-    return {theirs: ours for theirs, _equals, ours in split}
+    return {normal_name(theirs): normal_name(ours) for theirs, _equals, ours in split}
 
 
 def _told(figure: Figure) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from nibabel.orientations import aff2axcodes
 
+from slidecam.classes import listed_names, normal_name
 from slidecam.errors import SpacingError, UsageError
 from slidecam.explain.facts import Spread, facts_in_words
 from slidecam.geometry import Size
@@ -135,9 +136,12 @@ def make_and_describe_bundle(spec: BundleSpec, out: Path) -> dict[str, Any]:
 
 
 def class_names(text: str) -> tuple[str, ...]:
-    """Return the names in ``A,B,C``, or in the lines of the file named after ``@``."""
+    """Return the names in ``A,B,C``, or in the lines of the file named after ``@``.
+
+    A name with a comma stands in quotes (see `listed_names`), or on a line of the file.
+    """
     if not text.startswith("@"):
-        return tuple(name.strip() for name in text.split(","))
+        return listed_names(text)
     path = Path(text[1:])
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -145,7 +149,7 @@ def class_names(text: str) -> tuple[str, ...]:
         raise UsageError(
             f"--classes {text}: {error}.", "Name a text file with one class per line."
         ) from error
-    return tuple(line.strip() for line in lines if line.strip())
+    return tuple(normal_name(line.strip()) for line in lines if line.strip())
 
 
 def places(texts: list[str]) -> tuple[tuple[float, float], ...]:

@@ -160,10 +160,10 @@ def refuse_existing(folder: Path, names: Sequence[str], *, overwrite: bool) -> N
 def class_indices(card: Card, names: Sequence[str]) -> tuple[int, ...]:
     """Return the places of some classes; UsageError, listing them, if one is not the card's."""
     for name in names:
-        if name not in card.class_names:
+        if name not in card.classes:
             known = ", ".join(card.class_names[:16])
             raise UsageError(f"{card.name} has no class {name!r}.", f"Its classes are: {known}.")
-    return tuple(card.class_names.index(name) for name in names)
+    return tuple(map(card.classes.index, names))
 
 
 def wanted_classes(

@@ -411,14 +411,14 @@ def _top(
 
 
 def _index(card: Card, name: str | None) -> int:
-    if name is not None and name not in card.class_names:
+    if name is not None and name not in card.classes:
         raise UsageError(
             f"{card.name} has no class {name!r}.",
             f"Its classes are: {', '.join(card.class_names[:16])}.",
         )
     if name is None:
         return 0
-    return card.class_names.index(name)
+    return card.classes.index(name)
 
 
 def _read(source: Source, grid: TileGrid, card: Card) -> Generator[Step, None, NDArray[np.uint8]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from slidecam.classes import normal_name
 from slidecam.errors import DataSetError, StoreError, UsageError
 from slidecam.exchange.volume_zarr import read_volume_ome_zarr
 from slidecam.faithfulness.localisation import dice, energy, pointing
@@ -204,6 +205,7 @@ def _figures(
     rule: Threshold,
 ) -> Iterator[MaskFigures]:
     marked, foreground, known = places
+    classes = tuple(map(normal_name, classes))
     unknown = [name for name in classes if name not in heat.spec.class_names]
     if unknown:
         listed = ", ".join(heat.spec.class_names)

@@ -167,11 +167,13 @@ def explained_classes(
     UsageError
         If there is no such class, or not one index for each tile.
     """
-    names = classifier.card.class_names
+    known = classifier.card.classes
+    names = known.names
     if not isinstance(classes, str):
         return _own(tuple(map(int, classes)), names, len(pixels))
-    if classes in names:
-        return (names.index(classes),) * len(pixels), f"class {classes}"
+    if classes in known:
+        index = known.index(classes)
+        return (index,) * len(pixels), f"class {names[index]}"
     if classes != PREDICTED:
         remedy = f"Use {PREDICTED!r}, or one of {', '.join(names)}."
         raise UsageError(f"{classifier.card.name} has no class {classes!r}.", remedy)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slidecam.classes import normal_name
 from slidecam.errors import MaskError
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _class_name(path: Path, told: object) -> str:
         names = told.get("names")
         told = ": ".join(map(str, names)) if isinstance(names, list) else told.get("name")
     if told is None or isinstance(told, str):
-        return (told or "").strip()
+        return normal_name((told or "").strip())
     raise MaskError(f"{path}: {str(told)[:60]!r} is no name of a class.", EXPORT_AGAIN)
 
 

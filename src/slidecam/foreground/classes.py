@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slidecam.classes import normal_name
 from slidecam.errors import MaskError, UsageError
 from slidecam.foreground.annotations import EXPORT_AGAIN, classed_areas_of, pixel_of, rasterise
 from slidecam.foreground.files import offset_of, read_content
@@ -184,9 +185,10 @@ def sort_classes(
     MaskError
         If none has a class, or none lies on the slide.
     """
+    others = {normal_name(theirs): normal_name(ours) for theirs, ours in (renamed or {}).items()}
     areas: dict[str, list[Area]] = {}
     for name, area in found:
-        areas.setdefault((renamed or {}).get(name, name), []).append(area)
+        areas.setdefault(others.get(name, name), []).append(area)
     classes = {name: each for name, each in areas.items() if name and not name.endswith(STAR)}
     starred = [name for name in areas if name.endswith(STAR)]
     ignored = [area for name in starred if name.lower().startswith(IGNORE) for area in areas[name]]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from slidecam.classes import CALLED_FROM, ClassSet
 from slidecam.drawing.scale import highest
 from slidecam.thresholds import threshold_of
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from slidecam.heatmap.maps import TileMaps
     from slidecam.thresholds import Threshold
 
+
+TINY = float(np.finfo(np.float64).tiny)
 
 LEAST_PRESENCE = 1e-6
 """A class less present than this is painted as if it were so present: scales stay finite."""
@@ -35,8 +38,9 @@ class PaintSpec:
     classes
         For each mapped class, its place among all classes of the classifier; empty for all, in
         their order.
-    activation
-        What made the stored probabilities.
+    activation, thresholds
+        What made the stored probabilities, and from where each class of the classifier is called;
+        without thresholds, from where all are usually.
     signed
         Whether negative raw values mean evidence against the class. They are painted from -1 to 1
         then, else all from 0 to 1.
@@ -52,6 +56,7 @@ class PaintSpec:
     method: int = 0
     classes: tuple[int, ...] = ()
     activation: Activation = "softmax"
+    thresholds: tuple[float, ...] = ()
     signed: bool = False
     fixed: tuple[float, float] | None = None
     threshold: Threshold | None = None
@@ -69,21 +74,27 @@ class Scale:
     presence
         How near the class came to being called on any tile of the slide; below 1 it is painted
         fainter for that.
+    called
+        Whether some tile of the slide was called so.
     """
 
     low: float
     high: float
     presence: float = 1.0
+    called: bool = True
 
 
 def presence(
-    probabilities: NDArray[np.float32], classes: Sequence[int], activation: Activation
+    probabilities: NDArray[np.float32],
+    classes: Sequence[int],
+    activation: Activation,
+    thresholds: Sequence[float] = (),
 ) -> NDArray[np.float64]:
     """Return how near each tile is to being called each class, from 0 to 1, where 1 is called.
 
     It is the odds of the class against what was called instead: its probability as a share of the
-    most probable class's (``softmax``) or of its own opposite's (``sigmoid``), at most 1. What is
-    no probability (``none``) counts as called.
+    most probable class's (``softmax``), or of its own opposite's, against the odds from which it is
+    called (``sigmoid``), at most 1. What is no probability (``none``) counts as called.
 
     Parameters
     ----------
@@ -93,6 +104,8 @@ def presence(
         Which of them.
     activation
         What made the probabilities.
+    thresholds
+        Of all classes; none for the usual.
 
     Returns
     -------
@@ -104,7 +117,10 @@ def presence(
         return np.ones_like(chosen)
     if activation == "softmax":
         return np.asarray(chosen / np.max(probabilities, axis=1, keepdims=True, initial=1e-12))
-    return np.asarray(chosen / np.maximum(chosen, 1 - chosen))
+    each = thresholds or (CALLED_FROM,) * np.shape(probabilities)[1]
+    least = np.array([each[index] for index in classes])
+    ours, opposite = chosen * (1 - least), (1 - chosen) * least
+    return np.asarray(ours / np.maximum(np.maximum(ours, opposite), TINY))
 
 
 def slide_scales(maps: TileMaps, spec: PaintSpec) -> tuple[Scale, ...]:
@@ -124,16 +140,26 @@ def slide_scales(maps: TileMaps, spec: PaintSpec) -> tuple[Scale, ...]:
     """
     if spec.fixed is not None:
         return (_fixed(spec.fixed, signed=spec.signed),) * maps.shape[0]
-    near = presence(maps.probabilities, spec.classes or range(maps.shape[0]), spec.activation)
+    classes = spec.classes or tuple(range(maps.shape[0]))
+    near = presence(maps.probabilities, classes, spec.activation, spec.thresholds)
+    called = _called(maps.probabilities, spec)[:, list(classes)]
+    near = np.where(called, 1.0, near)
+    called_any = np.any(called, axis=0)
     top = _top(maps, near >= 1)
     highs = np.full(maps.shape[0], top)
     best = np.maximum(near.max(axis=0), LEAST_PRESENCE) if len(maps) else np.ones(maps.shape[0])
     if (best < 1).any():
         highs = np.where(best < 1, np.maximum(top, _peaks(maps)) / best, top)
     return tuple(
-        Scale(0.0, float(high), min(1.0, float(share)))
-        for high, share in zip(highs, best, strict=True)
+        Scale(0.0, float(high), min(1.0, float(share)), bool(called_any[place]))
+        for place, (high, share) in enumerate(zip(highs, best, strict=True))
     )
+
+
+def _called(probabilities: NDArray[np.float32], spec: PaintSpec) -> NDArray[np.bool_]:
+    """Return which classes of all each tile was called, (tiles, classes)."""
+    names = tuple(map(str, range(probabilities.shape[1])))
+    return ClassSet(names, spec.activation, thresholds=spec.thresholds).called(probabilities)
 
 
 def _peaks(maps: TileMaps) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slidecam.classes import normal_name
 from slidecam.errors import DataSetError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def match_classes(
         If a class of the data is none of the card's (with one logit: if none of them is), or
         ``mapping`` names a class that neither knows.
     """
-    mapping = mapping or {}
+    mapping = {normal_name(theirs): normal_name(ours) for theirs, ours in (mapping or {}).items()}
     _check_mapping(pictures, card, mapping)
     meant = [mapping.get(name, name) for name in pictures.class_names]
     used = [

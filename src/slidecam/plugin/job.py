@@ -327,7 +327,8 @@ def preview(run: ShownRun) -> Heat | None:
         return None
     classes = tuple(run.table.class_names.index(name) for name in names)
     signed = method_for(methods[0]).signed
-    spec = PaintSpec(0, classes, run.table.activation, signed=signed)
+    known = run.table.classes
+    spec = PaintSpec(0, classes, known.activation, known.thresholds, signed=signed)
     heatmap = paint(RunStore.open(run.folder), run.size, spec)
     if (
         heatmap is None

@@ -95,6 +95,7 @@ def paint_spec(method: str, request: MapRequest, card: Card, spec: PredictSpec) 
         method=request.place(method),
         classes=request.classes,
         activation=card.activation,
+        thresholds=card.thresholds,
         signed=method_for(method).signed,
         fixed=spec.fixed_scale(method),
         threshold=parse_threshold(spec.heatmap_threshold)

@@ -79,7 +79,7 @@ def _heat(written: WrittenHeatmap, label: str, *, alone: bool) -> OverviewHeat:
         title="Heatmap" if alone else title_of(written.method),
         signed=painted.spec.signed,
         ticks=_ticks(written),
-        notes=tuple(NOT_CALLED if scale.presence < 1 else "" for scale in painted.scales),
+        notes=tuple("" if scale.called else NOT_CALLED for scale in painted.scales),
     )
 
 

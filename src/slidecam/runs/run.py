@@ -294,13 +294,13 @@ class Run:
 
         UsageError if it has none of that name.
         """
-        names = self.tiles.class_names
-        if class_name not in names:
+        classes = self.tiles.classes
+        if class_name not in classes:
             raise UsageError(
                 f"{self.model} has no class {class_name!r}.",
-                f"Its classes are {', '.join(names[:16])}.",
+                f"Its classes are {', '.join(classes.names[:16])}.",
             )
-        return names.index(class_name)
+        return classes.index(class_name)
 
     def row_at(self, x: float, y: float, plane: int = 0) -> int | None:
         """Return the tile at a place in level-0 pixels.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
+from slidecam.classes import listed_names
 from slidecam.server.folders import folder_told, result_file, result_told
 from slidecam.server.guard import drained
 from slidecam.server.http_errors import RequestError
@@ -83,7 +84,9 @@ async def image(
     ``shown`` asks for a copy of what the classifier saw, so large at most, as a data URL.
     """
     asked = PictureRequest(
-        behind.methods if methods is None else _methods(methods), _names(classes or ""), shown
+        behind.methods if methods is None else _methods(methods),
+        tuple(filter(None, listed_names(classes or ""))),
+        shown,
     )
     try:
         behind.admit()

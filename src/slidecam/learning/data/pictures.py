@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slidecam.classes import doubled_name, normal_name
 from slidecam.errors import DataSetError
 from slidecam.files import replacing
 from slidecam.learning.data.picture_files import (
@@ -168,7 +169,7 @@ def read_picture_set(
     table = path / PICTURE_TABLE if path.is_dir() else path
     rows, notes = from_table(table, spec) if table.is_file() else from_folders(path, spec)
     root = table.parent if table.is_file() else path
-    _check_classes(path, sorted({row.label for row in rows}), fewest)
+    _check_classes(path, sorted({normal_name(row.label) for row in rows}), fewest)
     return _checked(path, _assembled(root, rows, spec), notes)
 
 
@@ -187,10 +188,18 @@ def _check_classes(path: Path, found: Sequence[str], fewest: int) -> None:
         )
 
 
+def _refuse_doubled(root: Path, names: Sequence[str]) -> None:
+    twice = doubled_name(names)
+    if twice is not None:
+        raise DataSetError(f"{root}: the class {twice!r} is named twice.", "Name it once.")
+
+
 def _assembled(root: Path, rows: Sequence[FoundPicture], spec: PictureSpec) -> PictureSet:
-    found = sorted({row.label for row in rows})
-    names = spec.class_names or tuple(found)
-    unknown = next((row for row in rows if row.label not in names), None)
+    labels = [normal_name(row.label) for row in rows]
+    names = tuple(map(normal_name, spec.class_names)) or tuple(sorted(set(labels)))
+    _refuse_doubled(root, names)
+    pairs = zip(rows, labels, strict=True)
+    unknown = next((row for row, label in pairs if label not in names), None)
     if unknown is not None:
         raise DataSetError(
             f"{unknown.path}: its class {unknown.label!r} is none of {', '.join(names)}.",
@@ -200,8 +209,8 @@ def _assembled(root: Path, rows: Sequence[FoundPicture], spec: PictureSpec) -> P
     return PictureSet(
         root=root,
         paths=tuple(row.path for row in rows),
-        labels=np.array([place[row.label] for row in rows], np.int64),
-        class_names=tuple(names),
+        labels=np.array([place[label] for label in labels], np.int64),
+        class_names=names,
         groups=tuple(row.group for row in rows) if all(row.group for row in rows) else None,
         parts=tuple(row.part for row in rows),
     )
