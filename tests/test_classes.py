@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
-from slidecam.classes import NO_CLASS, ClassSet, doubled_name, normal_name
+from slidecam.classes import NO_CLASS, ClassSet, doubled_name, listed_names, normal_name
 from slidecam.errors import UsageError
 
 if TYPE_CHECKING:
@@ -144,3 +144,10 @@ def test_two_spellings_of_a_name_are_one_name() -> None:
 def test_classes_that_do_not_fit_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         ClassSet(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_list_of_names_may_hold_names_with_commas() -> None:
+    assert listed_names('stroma, "a, b",c/d') == ("stroma", "a, b", "c/d")
+    assert listed_names('"he said ""no"""') == ('he said "no"',)
+    assert listed_names(f"{DECOMPOSED},b") == (COMPOSED, "b")
+    assert listed_names("") == ()

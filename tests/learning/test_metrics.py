@@ -14,6 +14,7 @@ from sklearn import metrics as sk
 
 from slidecam.errors import DataSetError
 from slidecam.learning.metrics import CLASS_DEFINITIONS, DEFINITIONS, measure
+from slidecam.learning.resampling import Resampler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,7 +80,7 @@ def test_every_figure_is_the_libraries_own(seed: int, classes: int) -> None:
         "balanced accuracy": sk.balanced_accuracy_score(labels, called),
         "macro F1": sk.f1_score(labels, called, average="macro"),
         "weighted F1": sk.f1_score(labels, called, average="weighted"),
-        "kappa": sk.cohen_kappa_score(labels, called),
+        "kappa": sk.sk.cohen_kappa_score(labels, called),
         "macro AUC": sk.roc_auc_score(labels, scores, multi_class="ovr", average="macro"),
         "G-mean": geometric_mean_score(labels, called),
         "IBA": report["avg_iba"],
@@ -196,3 +197,23 @@ def test_what_cannot_be_measured_is_refused(
 ) -> None:
     with pytest.raises(DataSetError, match=problem):
         measure(np.array(labels, np.int64), probabilities, names)
+
+
+def test_what_is_called_none_is_wrong_as_scikit_learn_counts_a_class_of_its_own() -> None:
+    rng = np.random.default_rng(11)
+    labels, values = rng.integers(0, 3, 61), rng.uniform(size=(61, 3))
+    called = np.where(values.max(axis=1) < 0.62, -1, values.argmax(axis=1))
+    assert (called < 0).sum() > 5
+    found = measure(labels, values, "abc", called)
+    assert found.figures["accuracy"] == pytest.approx((called == labels).mean())
+    assert found.figures["kappa"] == pytest.approx(sk.cohen_kappa_score(labels, called))
+    assert found.figures["balanced accuracy"] == pytest.approx(
+        np.mean([(called[labels == index] == index).mean() for index in range(3)])
+    )
+    assert found.confusion.sum() == (called >= 0).sum()
+    one = Resampler(labels, values, called).figures(np.ones((1, len(labels))))
+    for name in ("accuracy", "balanced accuracy", "macro F1", "weighted F1", "kappa"):
+        assert one.figures[name][0] == pytest.approx(found.figures[name]), name
+    for name in ("precision", "sensitivity", "specificity", "F1"):
+        mine = [found.per_class[each][name] for each in "abc"]
+        assert one.per_class[name][0].tolist() == pytest.approx(mine), name
