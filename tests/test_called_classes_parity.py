@@ -149,11 +149,11 @@ def test_a_slides_doors_call_alike(
     run = read_run_tiles(folder)
     count = len(run)
     assert count > 0
-    assert run.table.called.sum(axis=0).tolist() == [
+    assert run.tiles.called.sum(axis=0).tolist() == [
         count * (name in said.called) for name in said.names
     ]
     winner = said.names.index(said.winner) if said.winner else -1
-    assert set(run.table.winners.tolist()) == {winner}
+    assert set(run.tiles.winners.tolist()) == {winner}
     assert [row.winners for row in legend(run).rows] == [
         count * (name == said.winner) for name in said.names
     ]

@@ -41,12 +41,7 @@ def bundle_card(card: Card) -> str:
         ("network", escape(card.architecture)),
         ("licence", escape(card.licence)),
         ("measured", measured(card.provenance)),
-        (
-            "probabilities",
-            "not calibrated"
-            if card.temperature == 1
-            else f"calibrated, T = {card.temperature:.3g}",
-        ),
+        ("probabilities", card.classes.calibration),
     ]
     return "<br>".join(
         [f"<b>{escape(card.name)}</b>", *(f"<i>{name}:</i> {told}" for name, told in rows)]

@@ -43,10 +43,11 @@ class WhyPanel(QWidget):
     def show_why(self, why: Why) -> None:
         """Show what was found of a tile."""
         x, y, *_size = why.box
+        called = "" if why.call in {"", why.class_name} else f" (called: {why.call})"
         self.title.setText(
-            f"<b>Why {why.class_name}?</b> &nbsp; {100 * why.probability:.1f} % at x {x}, y {y}. A"
-            " faithful map has a small deletion and a large insertion area. Click a map to lay it"
-            " on the slide."
+            f"<b>Why {why.class_name}?</b> &nbsp; {100 * why.probability:.1f} %{called} at x"
+            f" {x}, y {y}. A faithful map has a small deletion and a large insertion area. Click a"
+            " map to lay it on the slide."
         )
         while self.row.count():
             self.row.takeAt(0).widget().deleteLater()

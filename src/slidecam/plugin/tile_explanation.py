@@ -80,6 +80,8 @@ class Why:
         One for each method.
     folder
         Where the whole report lies.
+    call
+        What the tile is called, in words.
     """
 
     box: tuple[int, int, int, int]
@@ -88,6 +90,7 @@ class Why:
     tile: NDArray[np.uint8]
     pictures: tuple[WhyPicture, ...]
     folder: Path
+    call: str = ""
 
 
 def explain_tile(
@@ -134,6 +137,7 @@ def _why(found: CloseUp, run: ShownRun, box: tuple[int, int, int, int], folder: 
         tile,
         pictures,
         folder,
+        run.table.classes.call(found.probabilities[0].tolist()),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slidecam.classes import normal_name
 from slidecam.errors import RunMismatchError
 from slidecam.foreground import AMBIGUOUS, LabelRule, load_classes, sort_classes
 from slidecam.teaching.corrections import Corrections, read_corrections
@@ -35,7 +36,7 @@ class LabelledTiles:
     rows
         int64, (M,), ascending.
     names
-        The class of each.
+        The class of each, in NFC.
     corrected
         bool, (M,): which were corrected one by one; a correction wins over an annotation.
     ambiguous
@@ -49,6 +50,9 @@ class LabelledTiles:
     corrected: NDArray[np.bool_]
     ambiguous: int = 0
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(map(normal_name, self.names)))
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slidecam.classes import normal_name
 from slidecam.errors import DataSetError, UsageError
 from slidecam.teaching.head_tuning import Head, Lesson
 
@@ -49,11 +50,8 @@ def head_classes(card: Card, labelled: LabelledTiles, spec: FineTuneSpec) -> tup
     unknown = tuple(name for name in labelled.counts if name not in card.class_names)
     if len(card.class_names) == 1 or not unknown:
         return card.class_names
-    refused = (
-        []
-        if spec.new_classes is None
-        else [name for name in unknown if name not in spec.new_classes]
-    )
+    allowed = unknown if spec.new_classes is None else tuple(map(normal_name, spec.new_classes))
+    refused = [name for name in unknown if name not in allowed]
     if refused:
         raise UsageError(
             f"{card.name} does not know the class {refused[0]!r}; it knows"
