@@ -65,7 +65,7 @@ def bundle(
         str,
         typer.Option(
             help=(
-                "Names, comma-separated (one with a comma in quotes: '\\"a, b\\",c'), or @FILE with"
+                "Names, comma-separated (one with a comma in quotes: '\"a, b\",c'), or @FILE with"
                 " one per line."
             ),
             show_default=False,
