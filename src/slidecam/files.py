@@ -115,7 +115,7 @@ def strict_json(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): strict_json(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [strict_json(item) for item in value]
+        return list(map(strict_json, value))
     return value
 
 

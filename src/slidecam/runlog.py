@@ -117,7 +117,9 @@ class RunLog:
         fates = {report.status for report in self.reports}
         if fates == {"failed"}:
             return FAILED
-        return PARTLY if fates & {"failed", "partly"} else ALL_DONE
+        if fates & {"failed", "partly"}:
+            return PARTLY
+        return ALL_DONE
 
     def write(self) -> None:
         """Write ``manifest.json`` and ``report.html``, as far as the run has come.
@@ -144,9 +146,10 @@ class RunLog:
     def summary(self) -> Finished:
         """Return the run's last event."""
         failed = sum(report.status == "failed" for report in self.reports)
-        places = (
-            ("", "") if self.spec.dry_run else (str(self.out / MANIFEST), str(self.out / REPORT))
-        )
+        if self.spec.dry_run:
+            places = ("", "")
+        else:
+            places = (str(self.out / MANIFEST), str(self.out / REPORT))
         return Finished(*places, len(self.reports), failed, self.exit_code)
 
 

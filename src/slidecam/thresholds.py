@@ -67,7 +67,9 @@ class Threshold:
         """Return the rule as `parse_threshold` reads it."""
         if self.rule == "otsu":
             return self.rule
-        return f"{self.rule}{self.value:+g}" if self.rule == MEAN else f"{self.rule}:{self.value:g}"
+        if self.rule == MEAN:
+            return f"{self.rule}{self.value:+g}"
+        return f"{self.rule}:{self.value:g}"
 
 
 def parse_threshold(text: str) -> Threshold:

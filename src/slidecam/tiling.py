@@ -122,7 +122,9 @@ class TileGrid:
     @property
     def edge(self) -> int:
         """Edge of a tile in level-0 pixels, the longer one; 0 where there is no tile."""
-        return int(self.boxes[0, 2:].max()) if len(self.boxes) else 0
+        if len(self.boxes):
+            return int(self.boxes[0, 2:].max())
+        return 0
 
     def only(self, rows: NDArray[np.int64] | Sequence[int]) -> TileGrid:
         """Return the grid with some of its tiles alone, in the order of ``rows``."""
@@ -131,7 +133,7 @@ class TileGrid:
 
     def level_box(self, row: int) -> LevelBox:
         """Return the box of one tile in pixels of the grid's level."""
-        return self.level.from_level0(Box(*(int(value) for value in self.boxes[row])))
+        return self.level.from_level0(Box(*map(int, self.boxes[row])))
 
 
 def lay_grid(
@@ -163,7 +165,10 @@ def lay_grid(
             " µm/px.",
             "Check --mpp, or pass a smaller --overlap.",
         )
-    lay = _wsinfer_boxes if spec.grid == "wsinfer" else _slidecam_boxes
+    if spec.grid == "wsinfer":
+        lay = _wsinfer_boxes
+    else:
+        lay = _slidecam_boxes
     candidates = lay(facts, (Size(edge, edge), Size(step, step)), spec)
     kept = _in_tissue(candidates, foreground, spec)
     return TileGrid(
@@ -224,7 +229,10 @@ def lay_again(
     grid
         Which kind of grid it was.
     """
-    edge = int(boxes[0, 2:].max()) if len(boxes) else input_px
+    if len(boxes):
+        edge = int(boxes[0, 2:].max())
+    else:
+        edge = input_px
     level = nearest_better_level(facts.levels, edge / input_px)
     return TileGrid(boxes, len(boxes), step, level, input_px, _fill(grid))
 
@@ -246,7 +254,9 @@ def lay_whole(facts: SourceFacts, input_px: int) -> TileGrid:
     """
     size = facts.size
     if len(facts.levels) > 1 or max(size.width, size.height) > LARGEST_PICTURE:
-        levels = f"{len(facts.levels)} levels" if len(facts.levels) > 1 else "one level"
+        levels = "one level"
+        if len(facts.levels) > 1:
+            levels = f"{len(facts.levels)} levels"
         raise TilingError(
             f"{facts.path}: {size.width}x{size.height} px in {levels} is a slide, and this"
             " classifier sees whole pictures (its card has no spacing).",
@@ -333,7 +343,7 @@ def lay_tiles_on_planes(
 def _edges(facts: SourceFacts, spacing: Spacing, spec: TilingSpec) -> tuple[Size, Size]:
     """Return a tile's size and the steps from tile to tile, in pixels of each axis."""
     sides = [spec.tile_px * spec.spacing / pixel for pixel in (spacing.x, spacing.y)]
-    edge = Size(*(round(side) for side in sides))
+    edge = Size(*map(round, sides))
     step = Size(*(round((1 - spec.overlap) * side) for side in (edge.width, edge.height)))
     if min(edge.width, edge.height, step.width, step.height) < 1:
         raise TilingError(

@@ -51,7 +51,7 @@ def grid_of(rows: int, columns: int, width: float, height: float) -> tuple[Figur
     """Return a figure and its axes, row by row."""
     figure = blank_figure(width, height, layout="constrained")
     found = figure.subplots(rows, columns, squeeze=False)
-    return figure, [styled(axes) for axes in found.ravel()]
+    return figure, list(map(styled, found.ravel()))
 
 
 def styled(axes: Axes) -> Axes:

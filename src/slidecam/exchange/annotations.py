@@ -62,7 +62,7 @@ class Annotation:
     def __post_init__(self) -> None:
         if not self.area:
             raise MaskError(f"an annotation of {self.class_name!r} has no ring.", "Draw an area.")
-        object.__setattr__(self, "area", tuple(_open_ring(ring) for ring in self.area))
+        object.__setattr__(self, "area", tuple(map(_open_ring, self.area)))
 
 
 def _open_ring(ring: NDArray[Any]) -> NDArray[np.float64]:
@@ -107,9 +107,10 @@ def write_annotations(
 
 def _feature(number: int, annotation: Annotation, corner: NDArray[np.float64]) -> dict[str, Any]:
     rings = [(ring - corner).tolist() for ring in annotation.area]
-    classification = (
-        {"classification": _classification(annotation)} if annotation.class_name else {}
-    )
+    if annotation.class_name:
+        classification = {"classification": _classification(annotation)}
+    else:
+        classification = {}
     return {
         "type": "Feature",
         "id": str(uuid5(NAMESPACE, f"{number} {annotation.class_name} {rings[0]}")),

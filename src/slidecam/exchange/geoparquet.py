@@ -105,7 +105,7 @@ def _geo(table: TileTable) -> dict[str, Any]:
 def _piece(table: TileTable, rows: slice, schema: pa.Schema) -> pa.Table:
     boxes, status = table.boxes[rows], table.status[rows]
     unknown = status != Status.DONE
-    columns = [pa.array(side) for side in boxes.T]
+    columns = list(map(pa.array, boxes.T))
     columns += [
         pa.array(values, mask=unknown | np.isnan(values)) for values in table.probabilities[rows].T
     ]

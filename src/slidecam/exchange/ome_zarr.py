@@ -268,7 +268,7 @@ def _attributes(spec: RasterSpec) -> dict[str, Any]:
         "spacing_um_px": None if spec.spacing is None else [spec.spacing.x, spec.spacing.y],
         "signed": spec.signed,
         "size": [spec.size.width, spec.size.height],
-        "class_colors": [list(color) for color in spec.class_colors],
+        "class_colors": list(map(list, spec.class_colors)),
     }
     multiscale = {
         "name": spec.name,
@@ -288,7 +288,10 @@ def _attributes(spec: RasterSpec) -> dict[str, Any]:
 
 
 def _axes(spec: RasterSpec) -> list[dict[str, str]]:
-    unit = {} if spec.spacing is None else {"unit": "micrometer"}
+    if spec.spacing is None:
+        unit = {}
+    else:
+        unit = {"unit": "micrometer"}
     space = [{"name": axis, "type": "space", **unit} for axis in "yx"]
     return [{"name": "c", "type": "channel"}, *space]
 

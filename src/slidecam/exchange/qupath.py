@@ -107,8 +107,8 @@ def write_tiles_table(table: TileTable, path: Path) -> None:
     The header is ``x,y,width,height,class,prob_<class>…``. A tile without a winner has an empty
     class; a probability that is not a number is empty.
     """
-    names = [qupath_class_name(name) for name in table.class_names]
-    cells = [*(_cell(name) for name in names), ""]  # the last one serves the winner -1: none
+    names = list(map(qupath_class_name, table.class_names))
+    cells = [*map(_cell, names), ""]  # the last one serves the winner -1: none
     header = ",".join(
         [*COLUMNS, *(_cell(PROBABILITY + " ".join(name.split())) for name in table.class_names)]
     )
@@ -195,7 +195,7 @@ def _cut_out(
     if not rows.size:
         return None
     pitch = round(image.spec.pitch * 2**level)
-    x, y = (round(edge) for edge in image.spec.origin)
+    x, y = map(round, image.spec.origin)
     part = heat[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return part, (x + int(columns[0]) * pitch, y + int(rows[0]) * pitch, pitch)
 

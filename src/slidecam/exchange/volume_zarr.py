@@ -193,7 +193,7 @@ def _attributes(spec: VolumeRasterSpec) -> dict[str, Any]:
         "file_shape": list(grid.shape),
         "affine_ras_mm": grid.affine.tolist(),
         "oblique": grid.is_oblique,
-        "class_colors": [list(color) for color in spec.class_colors],
+        "class_colors": list(map(list, spec.class_colors)),
     }
     places = [
         {"type": "scale", "scale": [1.0, *grid.scale]},

@@ -294,9 +294,9 @@ def plan_maps(
     known = cheap_maps()
     unknown = [name for name in methods if name not in known]
     if unknown or not methods:
-        problem = (
-            f"{unknown[0]!r} is no map for whole slides." if unknown else "no method was named."
-        )
+        problem = "no method was named."
+        if unknown:
+            problem = f"{unknown[0]!r} is no map for whole slides."
         raise ExplanationError(problem, f"Use one of {', '.join(known)}.")
     return plan_of(classifier, [known[name] for name in methods], classes, against)
 

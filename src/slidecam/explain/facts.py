@@ -50,7 +50,10 @@ def _of_tiles(name: str, values: list[Any]) -> object:
     numbers = [value for value in values if value is not None]
     if not all(isinstance(value, int | float) for value in numbers):
         return values
-    worst = max(numbers) if name in HIGH_IS_WORSE else min(numbers)
+    if name in HIGH_IS_WORSE:
+        worst = max(numbers)
+    else:
+        worst = min(numbers)
     return Spread(worst, statistics.median(numbers))
 
 

@@ -144,7 +144,9 @@ def _draw_points(
         zip(_looks(methods), found, strict=True)
     ):
         if one is not None and np.isfinite(one.mean):
-            error = one.se_tiles if np.isfinite(one.se_tiles) else 0.0
+            error = 0.0
+            if np.isfinite(one.se_tiles):
+                error = one.se_tiles
             panel.errorbar(
                 one.mean,
                 place,

@@ -173,7 +173,10 @@ def _likeness(correlation: float) -> str:
 
 def _cautions(report: FaithfulnessReport) -> Iterator[str]:
     if report.tiles < FEW:
-        few = "1 tile is" if report.tiles == 1 else f"{report.tiles} tiles are"
+        if report.tiles == 1:
+            few = "1 tile is"
+        else:
+            few = f"{report.tiles} tiles are"
         yield f"{few} few: figures may change with others."
     if report.tiles > 1:
         yield (

@@ -148,7 +148,10 @@ def _subsets(tile: MeasuredTile, seed: int) -> Iterator[tuple[str, Perturbation[
     """Yield each measure's perturbation by random subsets under a seed."""
     spec, wants = tile.spec.correlation, tile.spec.wants
     baseline, rng = tile.baselines[spec.baseline], tile.rng(seed, SUBSETS)
-    sizes = {"correlation": (spec.size, spec.runs)} if wants("correlation") else {}
+    if wants("correlation"):
+        sizes = {"correlation": (spec.size, spec.runs)}
+    else:
+        sizes = {}
     if wants("sensitivity-n"):
         for size in spec.sizes:
             sizes[f"sensitivity-n:{size}"] = (size, spec.sensitivity_runs)

@@ -105,7 +105,9 @@ def find_foreground(
         mask[
             top : -(-gap.bottom * rows // size.height), left : -(-gap.right * columns // size.width)
         ] = True
-    unread = f"; {len(overview.gaps)} unreadable blocks count as tissue" if overview.gaps else ""
+    unread = ""
+    if overview.gaps:
+        unread = f"; {len(overview.gaps)} unreadable blocks count as tissue"
     return Foreground(mask, size, origin + unread)
 
 
@@ -137,7 +139,10 @@ def segment(
     counted = surface.values[surface.counts]
     # Otsu needs two values; where there is one, no threshold lies between tissue and glass.
     flat = counted.size == 0 or counted.min() == counted.max()
-    otsu = surface.ceiling if flat else float(threshold_otsu(counted))
+    if flat:
+        otsu = surface.ceiling
+    else:
+        otsu = float(threshold_otsu(counted))
     sure = min(max(otsu, surface.floor), surface.ceiling)
     pale = max(sure / 2, surface.floor)
     tissue = apply_hysteresis_threshold(np.where(surface.counts, surface.values, 0), pale, sure)
@@ -159,7 +164,10 @@ def _surface(pixels: NDArray[np.uint8], pixel: Spacing, spec: ForegroundSpec) ->
         return _Surface(
             density.mean(axis=2), ~padding, *DARKNESS, "otsu on darkness (grey picture)", nothing
         )
-    ink = find_ink(density, pixel, spec) if spec.pen else nothing
+    if spec.pen:
+        ink = find_ink(density, pixel, spec)
+    else:
+        ink = nothing
     counts = ~padding & ~with_halo(ink, pixel)
     origin = "otsu on saturation" + (
         f", {ink.mean():.2%} left out as pen marks" if ink.any() else ""

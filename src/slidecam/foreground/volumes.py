@@ -94,7 +94,10 @@ def find_head(source: VolumeSource) -> VolumeForeground:
     if min(mask.shape) >= OPENING_FROM:
         mask = binary_opening(mask)
     mask = _large_pieces(mask)
-    filled = np.stack([binary_fill_holes(plane) for plane in mask]) if len(mask) else mask
+    if len(mask):
+        filled = np.stack(list(map(binary_fill_holes, mask)))
+    else:
+        filled = mask
     return _foreground(filled, source, "brighter than air")
 
 
@@ -119,11 +122,12 @@ def mask_on(path: Path, stack: PlaneStack) -> NDArray[np.bool_]:
             if opened.facts.stack is None:
                 raise MaskError(f"{path}: this is no volume.", remedy)
             own: VolumeSource = opened  # type: ignore[assignment]  # what has a stack is one
-            planes = [own.intensities(plane) for plane in range(own.facts.planes)]
+            planes = list(map(own.intensities, range(own.facts.planes)))
             marked = np.stack([_grey(plane) > 0 for plane in planes])
-            mask = (
-                marked if own.stack.grid.lies_like(stack.grid) else _moved(marked, own.stack, stack)
-            )
+            if own.stack.grid.lies_like(stack.grid):
+                mask = marked
+            else:
+                mask = _moved(marked, own.stack, stack)
     except SourceError as error:
         raise MaskError(f"{path}: the mask cannot be read: {error}", remedy) from error
     if not mask.any():
@@ -160,7 +164,7 @@ def _reduced(source: VolumeSource) -> NDArray[np.float32]:
     """
     _planes, rows, columns = source.stack.shape
     down, across = -(-rows // LONGEST), -(-columns // LONGEST)
-    read = (source.intensities(plane) for plane in range(source.facts.planes))
+    read = map(source.intensities, range(source.facts.planes))
     return np.stack([np.nan_to_num(_grey(plane[::down, ::across])) for plane in read])
 
 

@@ -95,9 +95,15 @@ def paint(store: RunStore, slide: Size, spec: PaintSpec | None = None) -> Heatma
     spec = spec or PaintSpec()
     maps = TileMaps(store, store.maps, spec.method)
     rule = spec.threshold if spec.scope == "slide" else None
-    cuts = None if rule is None else slide_thresholds(maps, rule)
+    if rule is None:
+        cuts = None
+    else:
+        cuts = slide_thresholds(maps, rule)
     # The heatmap of a volume has the volume's own voxels; all of its planes share one scale.
-    raster = Raster(1, slide) if store.is_volume else plan_raster(maps, slide)
+    if store.is_volume:
+        raster = Raster(1, slide)
+    else:
+        raster = plan_raster(maps, slide)
     return Heatmap(maps, raster, slide_scales(maps, spec), spec, cuts)
 
 
@@ -109,7 +115,10 @@ def plan_raster(maps: TileMaps, slide: Size) -> Raster:
     cells = maps.shape[2]
     whole = len(maps) == 1 and maps.boxes[0].tolist() == [0, 0, slide.width, slide.height]
     finer = max(1, round((SAMPLES_PER_PICTURE if whole else SAMPLES_PER_TILE) / cells))
-    edge = int(maps.boxes[0, 2:].max()) if len(maps) else cells * finer
+    if len(maps):
+        edge = int(maps.boxes[0, 2:].max())
+    else:
+        edge = cells * finer
     pitch = max(1, round(edge / (cells * finer)))
     return Raster(pitch, Size(-(-slide.width // pitch), -(-slide.height // pitch)))
 
@@ -201,7 +210,7 @@ class _Canvas:
         self, box: NDArray[np.int64], values: NDArray[np.float32], window: NDArray[np.float32]
     ) -> None:
         """Add one tile's samples; ``values`` is (classes, height, width)."""
-        x, y, width, height = (int(value) for value in box)
+        x, y, width, height = map(int, box)
         pitch = self._raster.pitch
         first_row, down = _tents(y, height, values.shape[1], pitch)
         first_column, across = _tents(x, width, values.shape[2], pitch)

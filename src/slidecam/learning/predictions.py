@@ -95,7 +95,9 @@ class Predictions:
     def predicted_name(self, row: int) -> str:
         """Return the name of what a picture is called; nothing where it is called none."""
         place = int(self.predicted[row])
-        return "" if place == NO_CLASS else self.class_names[place]
+        if place == NO_CLASS:
+            return ""
+        return self.class_names[place]
 
     def probabilities_at(self, temperature: float) -> NDArray[np.float64]:
         """Return (N, K) at another temperature than the card's.

@@ -65,7 +65,9 @@ _REFUSALS = (TypeError, ValueError, KeyError, AttributeError, AssertionError, Ru
 
 def full_name(architecture: str) -> str:
     """Return ``architecture`` as cards write it: a bare name is one of timm's."""
-    return architecture if "/" in architecture else f"{TIMM}{architecture}"
+    if "/" in architecture:
+        return architecture
+    return f"{TIMM}{architecture}"
 
 
 def is_known(architecture: str) -> bool:
@@ -128,8 +130,6 @@ def _build(architecture: str, args: Mapping[str, object], classes: int) -> nn.Mo
 def _near(architecture: str) -> str:
     known = [*ARCHITECTURES, *(f"{TIMM}{name}" for name in timm.list_models())]
     near = difflib.get_close_matches(full_name(architecture), known, n=3, cutoff=0.5)
-    return (
-        f"Names like it are {', '.join(near)}."
-        if near
-        else f"Own ones are {', '.join(ARCHITECTURES)}; or timm/NAME."
-    )
+    if near:
+        return f"Names like it are {', '.join(near)}."
+    return f"Own ones are {', '.join(ARCHITECTURES)}; or timm/NAME."

@@ -111,7 +111,9 @@ def corners_of(data: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
     if kind not in AREA_TYPES:
         raise UsageError(f"a {kind} holds no area.", "Draw rectangles, ellipses or polygons.")
     ring = np.asarray(data, np.float64)[:, -2:][:, ::-1]
-    return _ellipse(ring) if kind == "ellipse" else ring
+    if kind == "ellipse":
+        return _ellipse(ring)
+    return ring
 
 
 def _ellipse(box: NDArray[np.float64]) -> NDArray[np.float64]:

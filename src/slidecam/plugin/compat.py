@@ -8,13 +8,17 @@ from typing import Any
 def camera(viewer: Any) -> Any:  # noqa: ANN401  (napari's models differ by version)
     """Return the viewer's camera."""
     scene = getattr(viewer, "scene", None)
-    return viewer.camera if scene is None else scene.camera
+    if scene is None:
+        return viewer.camera
+    return scene.camera
 
 
 def scale_bar(viewer: Any) -> Any:  # noqa: ANN401
     """Return the viewer's scale bar."""
     canvas = getattr(viewer, "canvas", None)
-    return viewer.scale_bar if canvas is None else canvas.overlays.scale_bar
+    if canvas is None:
+        return viewer.scale_bar
+    return canvas.overlays.scale_bar
 
 
 def canvas_size(viewer: Any) -> tuple[int, int]:  # noqa: ANN401

@@ -32,7 +32,10 @@ def tuned_told(tuned: FineTuned) -> str:
     """Return what came of fine-tuning, with its own warning of what that is worth."""
     labelled = ", ".join(f"{count} {escape(name)}" for name, count in tuned.labelled.items())
     right = f"{100 * tuned.right_before:.0f} % right before, {100 * tuned.right_after:.0f} % now"
-    held = "" if tuned.measured is not None else f" Not measured: {escape(tuned.why_not)}"
+    if tuned.measured is not None:
+        held = ""
+    else:
+        held = f" Not measured: {escape(tuned.why_not)}"
     return (
         f"<b>New model in {tuned.seconds:.1f} s</b>: {escape(str(tuned.bundle.path))}<br>Taught"
         f" {labelled}; {right} (on the very tiles it learnt from, which measures nothing).{held}"
@@ -47,9 +50,10 @@ def compared(comparison: RunComparison) -> str:
         f'<td align="right">{100 * each.share_after:.1f} %</td></tr>'
         for each in comparison.classes[:MOST]
     ]
-    agreement = (
-        "" if comparison.agreement is None else f", {100 * comparison.agreement:.1f} % agree"
-    )
+    if comparison.agreement is None:
+        agreement = ""
+    else:
+        agreement = f", {100 * comparison.agreement:.1f} % agree"
     head = (
         f"<b>Old and new:</b> {len(comparison.changed)} of {len(comparison.rows_after)} tiles"
         f" changed{agreement}"

@@ -169,7 +169,9 @@ def heat_layers(path: Path, run: ShownRun | None = None, *, first: bool = True) 
         If it is no heatmap of slidecam.
     """
     image = read_heatmap_ome_zarr(path)
-    shown = _shown_class(image.spec.class_names, run) if first else ""
+    shown = ""
+    if first:
+        shown = _shown_class(image.spec.class_names, run)
     return [
         _heat_layer(image, index, path, run, shown) for index in range(len(image.spec.class_names))
     ]

@@ -42,7 +42,9 @@ class Placing:
     @property
     def units(self) -> tuple[str, str]:
         """The world's unit along y and x, as napari names it."""
-        return ("pixel", "pixel") if self.spacing is None else ("um", "um")
+        if self.spacing is None:
+            return ("pixel", "pixel")
+        return ("um", "um")
 
     def raster(
         self, pitch: tuple[float, float] = (1, 1), corner: tuple[float, float] = (0, 0)

@@ -131,7 +131,10 @@ class ProfilePlot(QWidget):
         positions = self.profile.table.positions
         for number in (0, len(positions) - 1):
             words = f"{positions[number]:.0f} mm"
-            offset = 0 if number == 0 else -painter.fontMetrics().horizontalAdvance(words)
+            if number == 0:
+                offset = 0
+            else:
+                offset = -painter.fontMetrics().horizontalAdvance(words)
             painter.drawText(
                 QPointF(self.place_of(number, 0).x() + offset, self.height() - 6), words
             )

@@ -35,7 +35,9 @@ def get_reader(path: str | Sequence[str]) -> Reader | None:
     where = Path(path)
     if is_annotations(where) or is_heatmap(where) or run_folder(where) is not None:
         return _reading(_read_result)
-    return _reading(read_slide) if _opens(path) else None
+    if _opens(path):
+        return _reading(read_slide)
+    return None
 
 
 def _reading(read: Callable[[Path], list[LayerData]]) -> Reader:

@@ -91,7 +91,9 @@ def write_figure_png(path: Path, pixels: NDArray[np.uint8], facts: FigureFacts) 
 
 
 def _column_height(facts: FigureFacts) -> float:
-    classes = 0.3 + ROW * len(facts.legend) + 0.2 if facts.legend else 0.0
+    classes = 0.0
+    if facts.legend:
+        classes = 0.3 + ROW * len(facts.legend) + 0.2
     return classes + (1.2 if facts.heat else 0.0) + DETAIL * len(facts.details)
 
 

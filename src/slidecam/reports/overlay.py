@@ -187,7 +187,9 @@ def _cells(boxes: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _step(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> float:
     steps = np.diff(np.unique(starts))
-    return float(np.median(steps)) if steps.size else float(lengths.max())
+    if steps.size:
+        return float(np.median(steps))
+    return float(lengths.max())
 
 
 def _paint(labels: NDArray[Any], edges: NDArray[np.int64], values: NDArray[Any]) -> None:

@@ -82,7 +82,7 @@ class _Sheet:
     @property
     def width(self) -> float:
         """Inches of everything."""
-        columns = 1 + max(len(line) for line in self.lines)
+        columns = 1 + max(map(len, self.lines))
         return max(
             NARROWEST, 2 * MARGIN + columns * (EDGE + GAP) - GAP + (CURVE_WIDTH + GAP) * self.curved
         )
@@ -101,7 +101,7 @@ class _Sheet:
 
     def curves(self, number: int) -> Place:
         """Return where a row's curves stand: as high as two lines, if there are two."""
-        first = self.place(number, 0, 1 + max(len(line) for line in self.lines))
+        first = self.place(number, 0, 1 + max(map(len, self.lines)))
         return Place(first.left, first.top, CURVE_WIDTH, EDGE + (len(self.lines) > 1) * self.line)
 
 

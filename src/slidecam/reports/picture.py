@@ -245,7 +245,9 @@ def _heat_panels(
 
 
 def _aside(heat: OverviewHeat, index: int) -> str:
-    return f" ({heat.notes[index]})" if heat.notes and heat.notes[index] else ""
+    if heat.notes and heat.notes[index]:
+        return f" ({heat.notes[index]})"
+    return ""
 
 
 def _draw_words(pen: Pen, facts: OverviewFacts) -> None:

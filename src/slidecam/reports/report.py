@@ -64,7 +64,9 @@ class Piece:
     @property
     def percent(self) -> str:
         """The share as a person reads it."""
-        return "<1 %" if 0 < self.share < 1 / 100 else f"{100 * self.share:.0f} %"
+        if 0 < self.share < 1 / 100:
+            return "<1 %"
+        return f"{100 * self.share:.0f} %"
 
 
 class SlideView:
@@ -128,7 +130,9 @@ def bar_pieces(classes: Sequence[ClassSummary], classified: int) -> list[Piece]:
     class.
     """
     won = [one for one in classes if one.count]
-    least = sorted((one.count for one in won), reverse=True)[:LISTED][-1] if won else 0
+    least = 0
+    if won:
+        least = sorted((one.count for one in won), reverse=True)[:LISTED][-1]
     shown = [one for one in won if one.count >= least][:LISTED]
     pieces = [Piece(one.name, one.color, one.count, one.share) for one in shown]
     rest = {
@@ -171,4 +175,6 @@ def in_words(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), SECONDS_PER_MINUTE)
     hours, minutes = divmod(minutes, SECONDS_PER_MINUTE)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s"

@@ -56,4 +56,6 @@ def summarise_classes(table: TileTable) -> tuple[ClassSummary, ...]:
 def _mean(table: TileTable, index: int) -> float | None:
     values = table.probabilities[table.done, index]
     finite = values[np.isfinite(values)]
-    return float(finite.mean(dtype=np.float64)) if finite.size else None
+    if finite.size:
+        return float(finite.mean(dtype=np.float64))
+    return None

@@ -77,7 +77,9 @@ class TileTable:
     @property
     def corner(self) -> tuple[int, int]:
         """Where QuPath counts from, in level-0 pixels."""
-        return (0, 0) if self.bounds is None else (self.bounds.x, self.bounds.y)
+        if self.bounds is None:
+            return (0, 0)
+        return (self.bounds.x, self.bounds.y)
 
     @property
     def done(self) -> NDArray[np.bool_]:

@@ -141,15 +141,15 @@ class DeepZoom:
 def _widened(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """Repeat the last column and row: of the last ones of a tile the slide may hold a part only."""
     missing = max(0, height - pixels.shape[0]), max(0, width - pixels.shape[1])
-    return (
-        np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-        if any(missing)
-        else pixels
-    )
+    if any(missing):
+        return np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+    return pixels
 
 
 def _filter(factor: float) -> Image.Resampling:
-    return Image.Resampling.BOX if factor > 1 else Image.Resampling.BILINEAR
+    if factor > 1:
+        return Image.Resampling.BOX
+    return Image.Resampling.BILINEAR
 
 
 def _up(value: float) -> int:

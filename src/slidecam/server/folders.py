@@ -31,18 +31,21 @@ def folder_told(roots: Roots, folder: str) -> dict[str, Any]:
         return {
             "folder": None,
             "parent": None,
-            "folders": [_entry(path) for path in roots.given],
+            "folders": list(map(_entry, roots.given)),
             "slides": [],
         }
     path = roots.existing(folder)
     if not path.is_dir():
         raise RequestError(400, f"{path} is a file.", "Name its folder.")
-    slides = [_entry(each) for each in slides_in(path)]
+    slides = list(map(_entry, slides_in(path)))
     taken = {slide["path"] for slide in slides}
     inner = sorted(
         each for each in path.iterdir() if each.is_dir() and not each.name.startswith(".")
     )
-    parent = None if path in roots.given else str(path.parent)
+    if path in roots.given:
+        parent = None
+    else:
+        parent = str(path.parent)
     folders = [_entry(each) for each in inner if str(each) not in taken][:MOST]
     return {"folder": str(path), "parent": parent, "folders": folders, "slides": slides[:MOST]}
 

@@ -35,7 +35,9 @@ class RequestError(SlidecamError):
 
 def busy(status: int, problem: str, seconds: int) -> RequestError:
     """Return the fault of a server that has enough to do: 429 or 503, and when to come again."""
-    again = f"Try again in {seconds} s." if seconds > 1 else "Try again in a second."
+    again = "Try again in a second."
+    if seconds > 1:
+        again = f"Try again in {seconds} s."
     return RequestError(status, problem, again, {"Retry-After": str(seconds)})
 
 
@@ -60,7 +62,9 @@ def handle_faults(app: FastAPI) -> None:
 
 async def _refused(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SlidecamError)  # noqa: S101  (for the type checker: it was registered so)
-    headers = error.headers if isinstance(error, RequestError) else None
+    headers = None
+    if isinstance(error, RequestError):
+        headers = error.headers
     return JSONResponse(body_of(error), error.status, headers)
 
 
@@ -72,7 +76,9 @@ async def _invalid(_request: Request, error: Exception) -> JSONResponse:
 
 def _complaint(detail: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in detail["loc"] if part not in {"body", "query", "path"})
-    return f"{place}: {detail['msg']}" if place else str(detail["msg"])
+    if place:
+        return f"{place}: {detail['msg']}"
+    return str(detail["msg"])
 
 
 async def _plain(request: Request, error: Exception) -> JSONResponse:

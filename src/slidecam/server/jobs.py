@@ -153,7 +153,7 @@ class JobDesk:
     def _follow(self, job: Job, spec: PredictSpec, turns: Turns) -> None:
         order = job.order
         with closing(
-            predict([str(path) for path in order.slides], order.model, job.out, spec, self._warm)
+            predict(list(map(str, order.slides)), order.model, job.out, spec, self._warm)
         ) as events:
             while not job.cancelled.is_set():
                 with turns.turn():

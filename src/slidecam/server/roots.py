@@ -65,7 +65,7 @@ class Roots:
         return path
 
     def _refuse_outside(self, path: Path, text: str, folders: tuple[Path, ...]) -> None:
-        if not any(path.is_relative_to(folder) for folder in folders):
+        if not any(map(path.is_relative_to, folders)):
             names = ", ".join(map(str, self.given))
             raise RequestError(
                 403, f"{text} lies outside {names}.", "Start the server with --root FOLDER for it."

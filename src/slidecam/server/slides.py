@@ -125,7 +125,9 @@ class SlideShelf:
 
 
 def _zoom(source: Source) -> DeepZoom:
-    return DeepZoom(source) if source.facts.stack is None else PlaneZoom(source, source.facts.stack)
+    if source.facts.stack is None:
+        return DeepZoom(source)
+    return PlaneZoom(source, source.facts.stack)
 
 
 def _facts(zoom: DeepZoom) -> dict[str, Any]:

@@ -45,7 +45,10 @@ def is_volume(path: Path) -> bool:
 
 def first_dicom(path: Path) -> Path | None:
     """Return a DICOM file itself, or the first of a folder; None where there is none."""
-    candidates = sorted(path.iterdir()) if path.is_dir() else [path]
+    if path.is_dir():
+        candidates = sorted(path.iterdir())
+    else:
+        candidates = [path]
     return next(
         (
             each

@@ -34,7 +34,9 @@ def fingerprint_of_files(files: Iterable[Path]) -> str:
     for file in files:
         with file.open("rb") as stream:
             parts.append(fingerprint_of_stream(stream))
-    return parts[0] if len(parts) == 1 else fingerprint_of_text("\n".join(sorted(parts)))
+    if len(parts) == 1:
+        return parts[0]
+    return fingerprint_of_text("\n".join(sorted(parts)))
 
 
 def fingerprint_of_text(text: str) -> str:

@@ -42,10 +42,15 @@ passes.
 def reason(error: BaseException) -> str:
     """Return the first line of what a library said, or its error's name where it said nothing."""
     lines = str(error).strip().splitlines()
-    text = lines[0].rstrip(".") if lines else type(error).__name__
+    if lines:
+        text = lines[0].rstrip(".")
+    else:
+        text = type(error).__name__
     if text.startswith("Reading ") and ": " in text:
         text = text.split(": ", 1)[1]  # OpenSlide names the file, as our message does already
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST - 3]}..."
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def _layout(probe: Probe, image: Any) -> tuple[VoxelLayout, int, int]:  # noqa: 
     The place is that in the (unpacked) file.
     """
     proxy = cast("ArrayProxy", image.dataobj)
-    shape = [int(length) for length in proxy.shape]
+    shape = list(map(int, proxy.shape))
     space, rest = [*shape, 1, 1][:_THREE], shape[_THREE:]
     if len(shape) < 2 or min(shape) < 1:  # noqa: PLR2004  (a picture)
         problem = f"its shape is {'x'.join(map(str, shape)) or 'empty'}, which is no volume."
@@ -120,7 +120,9 @@ def _samples(probe: Probe, dtype: np.dtype[Any]) -> tuple[np.dtype[Any], int]:
 def _data_file(image: Any, probe: Probe) -> Path:  # noqa: ANN401
     name = image.file_map["image"].filename
     assert probe.local is not None  # noqa: S101  (for the type checker)
-    return probe.local if name is None else type(probe.local)(name)
+    if name is None:
+        return probe.local
+    return type(probe.local)(name)
 
 
 def _unpacked(path: Path, start: int, count: int) -> Iterator[bytes]:
@@ -140,11 +142,15 @@ def _format(image: Any, *, packed: bool) -> str:  # noqa: ANN401
     name = {MGHImage: "mgh", Nifti1Image: "nifti-1", Nifti2Image: "nifti-2"}.get(
         type(image), "nifti pair"
     )
-    return f"{name}, gzipped" if packed else name
+    if packed:
+        return f"{name}, gzipped"
+    return name
 
 
 def _notes(image: Any, grid: VolumeGrid) -> Iterator[str]:  # noqa: ANN401
-    unit = image.header.get_xyzt_units()[0] if hasattr(image.header, "get_xyzt_units") else "mm"
+    unit = "mm"
+    if hasattr(image.header, "get_xyzt_units"):
+        unit = image.header.get_xyzt_units()[0]
     if unit in {"meter", "micron"}:
         yield (
             f"Its header states {unit}s; lengths are taken for mm all the same, as viewers take"

@@ -88,7 +88,7 @@ def open_slide(probe: Probe) -> VolumeSource:
 
 
 def _layout(probe: Probe, header: Mapping[str, Any]) -> tuple[VoxelLayout, int, tuple[str, ...]]:
-    sizes = [int(size) for size in header["sizes"]]
+    sizes = list(map(int, header["sizes"]))
     kinds = [str(kind).lower() for kind in header.get("kinds", ["domain"] * len(sizes))]
     bands = _COLOUR_KINDS.get(kinds[0], 0) if kinds else 0
     if bands and bands == sizes[0]:

@@ -47,7 +47,9 @@ class Image:
 
     def length(self, axis: str) -> int:
         """Return the length of an axis in the finest array; 1 for an axis that is not there."""
-        return int(self.arrays[0].shape[self.axes.index(axis)]) if axis in self.axes else 1
+        if axis in self.axes:
+            return int(self.arrays[0].shape[self.axes.index(axis)])
+        return 1
 
     def size(self, level: int) -> Size:
         """Return width and height of a level."""
@@ -66,7 +68,7 @@ class Image:
         kept = [axis for axis in self.axes if axis in places]
         if "c" not in kept:
             pixels, kept = pixels[..., np.newaxis], [*kept, "c"]
-        return pixels.transpose([kept.index(axis) for axis in "yxc"])
+        return pixels.transpose(list(map(kept.index, "yxc")))
 
 
 def open_slide(probe: Probe) -> Source:
@@ -147,7 +149,9 @@ def _ome(group: zarr.Group) -> Mapping[str, Any]:
     """Return the OME metadata: under "ome" since 0.5, at the top before."""
     attributes: Mapping[str, Any] = group.attrs.asdict()
     newer: Mapping[str, Any] | None = attributes.get("ome")
-    return attributes if newer is None else newer
+    if newer is None:
+        return attributes
+    return newer
 
 
 def _child(probe: Probe, group: zarr.Group, path: str, kind: type[Any]) -> Any:  # noqa: ANN401 - array or group
@@ -193,11 +197,13 @@ def _spacing(scale: Mapping[str, Any], axes: Sequence[str]) -> Spacing | None:
     if not all(units.get(axis) in MICROMETRES for axis in "xy"):
         return None
     x, y = (factors[axes.index(axis)] * MICROMETRES[units[axis] or ""] for axis in "xy")
-    return Spacing(x, y) if 0 < x < math.inf and 0 < y < math.inf else None
+    if 0 < x < math.inf and 0 < y < math.inf:
+        return Spacing(x, y)
+    return None
 
 
 def _facts(probe: Probe, image: Image) -> SourceFacts:
-    sizes = [image.size(index) for index in range(len(image.arrays))]
+    sizes = list(map(image.size, range(len(image.arrays))))
     bits = _bits(image.arrays[0].dtype)
     return SourceFacts(
         path=probe.given,
@@ -247,4 +253,6 @@ def _sample(image: Image, level: int, box: LevelBox) -> bytes:
 
 
 def _bits(dtype: np.dtype[Any]) -> int:
-    return 1 if dtype.kind == "b" else 8 * dtype.itemsize
+    if dtype.kind == "b":
+        return 1
+    return 8 * dtype.itemsize

@@ -43,7 +43,9 @@ _MENDED = (
 def vendor_of(probe: Probe) -> str | None:
     """Return OpenSlide's name of the format, or None if OpenSlide does not know it."""
     path = _slide_file(probe)
-    return openslide.OpenSlide.detect_format(str(path)) if path else None
+    if path:
+        return openslide.OpenSlide.detect_format(str(path))
+    return None
 
 
 def check() -> str:
@@ -135,7 +137,9 @@ def _slide_file(probe: Probe) -> Path | None:
         raise UnreadableSourceError(
             probe.given, problem, "Pass one file of the series that you want."
         )
-    return next(iter(series.values()))[0] if series else None
+    if series:
+        return next(iter(series.values()))[0]
+    return None
 
 
 def _facts(probe: Probe, path: Path, slide: Slide) -> SourceFacts:
@@ -177,7 +181,9 @@ def _spacing(properties: Mapping[str, str]) -> Spacing | None:
         )
     except (KeyError, ValueError):
         return None
-    return spacing if 0 < spacing.x < np.inf and 0 < spacing.y < np.inf else None
+    if 0 < spacing.x < np.inf and 0 < spacing.y < np.inf:
+        return spacing
+    return None
 
 
 def _bounds(properties: Mapping[str, str]) -> Box | None:

@@ -66,7 +66,9 @@ class Reader(Entry):
 
 
 def _rank_ome_zarr(probe: Probe) -> int:
-    return 50 if probe.zarr else NOT_MINE
+    if probe.zarr:
+        return 50
+    return NOT_MINE
 
 
 def _rank_picture(probe: Probe) -> int:
@@ -79,7 +81,9 @@ def _rank_picture(probe: Probe) -> int:
         return 50
     is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
     is_bmp = head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
-    return 50 if is_webp or is_bmp else NOT_MINE
+    if is_webp or is_bmp:
+        return 50
+    return NOT_MINE
 
 
 def _rank_tiff(probe: Probe) -> int:
@@ -90,11 +94,15 @@ def _rank_tiff(probe: Probe) -> int:
     """
     if not probe.is_tiff:
         return NOT_MINE
-    return 40 if "ome" in probe.tiff_kinds or _vendor(probe) == "generic-tiff" else 10
+    if "ome" in probe.tiff_kinds or _vendor(probe) == "generic-tiff":
+        return 40
+    return 10
 
 
 def _rank_openslide(probe: Probe) -> int:
-    return 30 if _vendor(probe) else NOT_MINE
+    if _vendor(probe):
+        return 30
+    return NOT_MINE
 
 
 def _vendor(probe: Probe) -> str | None:
@@ -111,16 +119,22 @@ def _rank_tiffslide(probe: Probe) -> int:
         return NOT_MINE
     kinds = probe.tiff_kinds
     remote = probe.local is None and "tiled" in kinds and not kinds & {"ndpi", "bif"}
-    return 20 if remote or kinds & _TIFFSLIDE_KINDS else NOT_MINE
+    if remote or kinds & _TIFFSLIDE_KINDS:
+        return 20
+    return NOT_MINE
 
 
 def _rank_dicom_volume(probe: Probe) -> int:
     """Before OpenSlide, which opens DICOM whole slides alone."""
-    return 35 if probe.is_dicom_volume else NOT_MINE
+    if probe.is_dicom_volume:
+        return 35
+    return NOT_MINE
 
 
 def _rank_nrrd(probe: Probe) -> int:
-    return 50 if probe.head.startswith(b"NRRD000") else NOT_MINE
+    if probe.head.startswith(b"NRRD000"):
+        return 50
+    return NOT_MINE
 
 
 def _rank_nifti(probe: Probe) -> int:
@@ -131,7 +145,9 @@ def _rank_nifti(probe: Probe) -> int:
     version, *shape, kind = struct.unpack(">6i", head[:24].ljust(24, b"\0"))
     plausible = all(0 < length <= _MGH_LONGEST for length in shape)
     is_mgh = version == 1 and kind in _MGH_KINDS and plausible
-    return 15 if is_mgh and len(head) >= _MGH_HEADER else NOT_MINE
+    if is_mgh and len(head) >= _MGH_HEADER:
+        return 15
+    return NOT_MINE
 
 
 READERS: Registry[Reader] = Registry(

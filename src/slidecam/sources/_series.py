@@ -43,11 +43,18 @@ def told_of_volumes(probe: Probe, names: Sequence[str], number: int) -> tuple[st
     """Return the sentence on which of several volumes is read; nothing where there is one."""
     if len(names) == 1:
         return ()
-    which = f"{number} ({names[number]})" if names[number] else str(number)
-    asked = "" if probe.view.volume is not None else "; pass --volume to read another"
+    if names[number]:
+        which = f"{number} ({names[number]})"
+    else:
+        which = str(number)
+    asked = "; pass --volume to read another"
+    if probe.view.volume is not None:
+        asked = ""
     return (f"It holds {len(names)} volumes{_listed(names)}: volume {which} is read{asked}.",)
 
 
 def _listed(names: Sequence[str]) -> str:
     shown = [name for name in names if name][:TOLD]
-    return f" ({', '.join(shown)}{', …' if len(names) > TOLD else ''})" if shown else ""
+    if shown:
+        return f" ({', '.join(shown)}{', …' if len(names) > TOLD else ''})"
+    return ""

@@ -120,7 +120,9 @@ def _rgb(page: Any, samples: NDArray[np.generic], bits: int) -> NDArray[np.uint8
 
 
 def _without_alpha(page: Any, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:  # noqa: ANN401 - tifffile's page
-    kind = page.extrasamples[0] if page.extrasamples and pixels.shape[2] == _WITH_ALPHA else None
+    kind = None
+    if page.extrasamples and pixels.shape[2] == _WITH_ALPHA:
+        kind = page.extrasamples[0]
     if kind == _STRAIGHT:
         return over_background(pixels, GLASS)
     if kind == _PREMULTIPLIED:

@@ -90,8 +90,11 @@ def significant_bits(tiff: TiffFile, page: Any) -> int:  # noqa: ANN401 - tifffi
     if said.isdigit() and 0 < int(said) <= stored:
         return int(said)
     largest = page.tags.valueof(_LARGEST_VALUE)
-    largest = max(largest) if isinstance(largest, tuple) else largest
-    return min(stored, int(largest).bit_length()) if largest else stored
+    if isinstance(largest, tuple):
+        largest = max(largest)
+    if largest:
+        return min(stored, int(largest).bit_length())
+    return stored
 
 
 def associated(tiff: TiffFile) -> dict[str, Any]:

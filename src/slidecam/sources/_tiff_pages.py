@@ -85,7 +85,9 @@ class PageReader:
         Tiles that the file leaves out are white.
         """
         parts = [self._read_page(page, box) for page in raster.pages]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate(parts, axis=2)
 
     def _read_page(self, page: Any, box: LevelBox) -> NDArray[np.generic]:  # noqa: ANN401 - as above
         keyframe = page.keyframe
@@ -116,7 +118,10 @@ class PageReader:
     def _plain_rows(self, page: Any, rows: tuple[int, int], box: LevelBox) -> NDArray[np.generic]:  # noqa: ANN401
         """Return plain rows of one strip, (rows, box.width, samples), without reading all of it."""
         keyframe = page.keyframe
-        samples = 1 if keyframe.planarconfig == _PLANES_APART else keyframe.samplesperpixel
+        if keyframe.planarconfig == _PLANES_APART:
+            samples = 1
+        else:
+            samples = keyframe.samplesperpixel
         dtype = np.dtype(keyframe.dtype).newbyteorder(self._tiff.byteorder)
         offset, count = rows
         row_bytes = keyframe.imagewidth * samples * dtype.itemsize
@@ -143,7 +148,9 @@ def _segments(keyframe: Any, box: LevelBox) -> Iterator[int]:  # noqa: ANN401 - 
         else (keyframe.imagewidth, keyframe.rowsperstrip)
     )
     across, down = -(-keyframe.imagewidth // width), -(-keyframe.imagelength // height)
-    planes = keyframe.samplesperpixel if keyframe.planarconfig == _PLANES_APART else 1
+    planes = 1
+    if keyframe.planarconfig == _PLANES_APART:
+        planes = keyframe.samplesperpixel
     for plane in range(planes):
         for row in range(box.y // height, -(-box.bottom // height)):
             for column in range(box.x // width, -(-box.right // width)):
@@ -188,7 +195,9 @@ def _tables(page: Any) -> dict[str, bytes | None]:  # noqa: ANN401 - as above
 
 def _white(page: Any) -> int | bool:  # noqa: ANN401 - as above
     dtype = np.dtype(page.dtype)
-    return True if dtype.kind == "b" else int(np.iinfo(dtype).max)
+    if dtype.kind == "b":
+        return True
+    return int(np.iinfo(dtype).max)
 
 
 def compression_problem(page: Any) -> str | None:  # noqa: ANN401 - as above

@@ -95,12 +95,16 @@ def _level0(place: int, downsample: float) -> int:
     TIFFSlide truncates.
     """
     corner = math.ceil(place * downsample)
-    return corner if int(corner / downsample) == place else corner + 1
+    if int(corner / downsample) == place:
+        return corner
+    return corner + 1
 
 
 def _rgb(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
     pixels8 = to_uint8(pixels, 8 * pixels.dtype.itemsize)
-    return over_background(pixels8, GLASS) if pixels8.shape[2] == _WITH_ALPHA else to_rgb(pixels8)
+    if pixels8.shape[2] == _WITH_ALPHA:
+        return over_background(pixels8, GLASS)
+    return to_rgb(pixels8)
 
 
 def _check(probe: Probe, slide: TiffSlide) -> None:

@@ -115,7 +115,8 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
             ignored.extend(project.left_out)
         else:
             _expand(Path(given), slides, ignored)
-    slides = slides if keep_identifiers else [_unnamed(slide) for slide in slides]
+    if not keep_identifiers:
+        slides = list(map(_unnamed, slides))
     _refuse_bad_names(slides)
     _refuse_shared_stems(slides)
     if not slides:
@@ -150,14 +151,16 @@ def _expand(path: Path, slides: list[FoundSlide], ignored: list[str]) -> None:
         return
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     taken = list(_in_folder(path, entries))
-    slides.extend(_found(entry) for entry in taken)
+    slides.extend(map(_found, taken))
     left = [
         entry.name
         for entry in entries
         if entry.is_file() and not _is_named_like_one(entry) and entry not in taken
     ]
     if left:
-        more = f" and {len(left) - TOLD} more" if len(left) > TOLD else ""
+        more = ""
+        if len(left) > TOLD:
+            more = f" and {len(left) - TOLD} more"
         ignored.append(f"{path}: not taken for slides: {', '.join(left[:TOLD])}{more}.")
 
 
@@ -206,7 +209,10 @@ def is_slide_folder(folder: Path) -> bool:
 
 def _found(path: Path) -> FoundSlide:
     # A link is called what the user calls it, not what it leads to.
-    named = path if path.name not in {"", ".."} else path.resolve()
+    if path.name not in {"", ".."}:
+        named = path
+    else:
+        named = path.resolve()
     return FoundSlide(stem_of(named), str(path))
 
 
@@ -228,7 +234,10 @@ def _publicly_named(slide: FoundSlide) -> FoundSlide:
     if not (path.is_dir() or path.suffix.lower() in {".dcm", ".ima", ""}) or not is_volume(path):
         return slide
     hidden = hidden_parts(path)
-    name = public_name(path) if path.name in hidden else slide.name
+    if path.name in hidden:
+        name = public_name(path)
+    else:
+        name = slide.name
     return FoundSlide(name, slide.path, hidden)
 
 

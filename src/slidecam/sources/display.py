@@ -72,7 +72,7 @@ def displayed(array: Any, grid: VolumeGrid, order: int = 1, fill: float = 0.0) -
     view = _Resampled(array, matrix, shape, (order, fill))
     chunks = (min(BLOCK, shape[0]), *shape[1:], *array.shape[3:])
     lazy = da.from_array(view, chunks=chunks, asarray=False, fancy=False)  # type: ignore[no-untyped-call]
-    up, back, left = (float(value) for value in first)
+    up, back, left = map(float, first)
     return DisplayedVolume(lazy, grid.scale, (up, back, left), resampled=True)
 
 

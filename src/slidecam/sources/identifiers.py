@@ -154,5 +154,8 @@ def shown_source(facts: SourceFacts, path: Path, *, keep: bool) -> SourceFacts:
     hidden = () if keep else hidden_parts(path)
     if not hidden:
         return facts
-    name = public_name(path) if path.name in hidden else facts.name
+    if path.name in hidden:
+        name = public_name(path)
+    else:
+        name = facts.name
     return replace(facts, path=public_path(facts.path, hidden), name=name)

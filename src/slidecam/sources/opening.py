@@ -49,7 +49,10 @@ def open_source(
         If there is no reader of that name.
     """
     found = probe(path, view)
-    candidates = [_named(reader)] if reader else _candidates(found)
+    if reader:
+        candidates = [_named(reader)]
+    else:
+        candidates = _candidates(found)
     if not candidates:
         what, remedy = looks_like(found, formats_read())
         problem = f"this is {what}, not a slide, picture or volume that slidecam reads."

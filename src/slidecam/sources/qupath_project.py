@@ -140,7 +140,9 @@ def _file(uri: object) -> Path | None:
     parts = urlsplit(str(uri))
     if parts.scheme != "file":
         return None
-    host = f"//{parts.netloc}" if parts.netloc not in {"", "localhost"} else ""
+    host = ""
+    if parts.netloc not in {"", "localhost"}:
+        host = f"//{parts.netloc}"
     return Path(url2pathname(host + parts.path))
 
 
@@ -153,8 +155,13 @@ def _found(file: Path, saved_at: object, project: Path) -> Path:
     for up, folder in enumerate(before.parents):
         if file.is_relative_to(folder):
             here = project.resolve().parents
-            moved = here[up] / file.relative_to(folder) if up < len(here) else file
-            return moved if moved.exists() else file
+            if up < len(here):
+                moved = here[up] / file.relative_to(folder)
+            else:
+                moved = file
+            if moved.exists():
+                return moved
+            return file
     return file
 
 
@@ -169,4 +176,6 @@ def _mpp(metadata: Mapping[str, Any]) -> float | None:
 
 def _shown(metadata: Mapping[str, Any]) -> Size | None:
     width, height = metadata.get("width"), metadata.get("height")
-    return Size(int(width), int(height)) if width and height else None
+    if width and height:
+        return Size(int(width), int(height))
+    return None

@@ -73,7 +73,9 @@ class SourceFacts:
     @property
     def planes(self) -> int:
         """How many planes there are, each of them a picture of ``size``: a slide has one."""
-        return 1 if self.stack is None else self.stack.shape[0]
+        if self.stack is None:
+            return 1
+        return self.stack.shape[0]
 
     @property
     def size(self) -> Size:

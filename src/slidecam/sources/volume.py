@@ -128,7 +128,9 @@ class VolumeSource(Source):
 
         It is counted in the sample that the window is found from.
         """
-        return self._not_numbers if self.limits and not self.is_colour else 0.0
+        if self.limits and not self.is_colour:
+            return self._not_numbers
+        return 0.0
 
     def intensities(self, plane: int) -> NDArray[np.float32] | NDArray[np.uint8]:
         """Return one plane's intensities as it is hung, float32, (rows, columns).
@@ -267,10 +269,13 @@ class _VolumeView:
         place, stack = self._source.stack.place, self._source.stack
         wanted = key[place]
         planes = range(self.shape[place])[wanted]
-        numbers = [planes] if isinstance(planes, int) else list(planes)
+        if isinstance(planes, int):
+            numbers = [planes]
+        else:
+            numbers = list(planes)
         if not numbers:
             return np.empty(self.shape, self.dtype)[key]
-        read = np.stack([self._source.intensities(number) for number in numbers])
+        read = np.stack(list(map(self._source.intensities, numbers)))
         volume = stack.from_pictures(read)
         inner: slice | int = 0 if isinstance(wanted, int) else slice(None)
         return volume[tuple(inner if axis == place else part for axis, part in enumerate(key))]

@@ -31,7 +31,9 @@ def read_run(folder: Path) -> dict[str, Any] | None:
         record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) else None
+    if isinstance(record, dict):
+        return record
+    return None
 
 
 def write_run(folder: Path, record: Mapping[str, Any]) -> None:
@@ -49,7 +51,10 @@ def find_runs(folder: Path) -> tuple[Path, ...]:
     """
     if _is_run(folder):
         return (folder,)
-    found = sorted(filter(_is_run, folder.iterdir())) if folder.is_dir() else []
+    if folder.is_dir():
+        found = sorted(filter(_is_run, folder.iterdir()))
+    else:
+        found = []
     if not found:
         raise UsageError(
             f"{folder}: there is no run of slidecam predict here.",
@@ -152,4 +157,6 @@ def _refuse_other_plan(store: RunStore, plan: StorePlan) -> None:
 
 def _change(key: str, before: object, now: object) -> str:
     # A digest says nothing to a person but that it differs.
-    return f"{key} has changed" if key in DIGESTS else f"{key} was {before!r}, is {now!r}"
+    if key in DIGESTS:
+        return f"{key} has changed"
+    return f"{key} was {before!r}, is {now!r}"

@@ -49,7 +49,10 @@ class TileResults:
         """Return the same with not-a-number in every row of a failed tile."""
         if not self.failures:
             return self
-        maps = None if self.maps is None else _blanked(self.maps, self.failures)
+        if self.maps is None:
+            maps = None
+        else:
+            maps = _blanked(self.maps, self.failures)
         logits, probabilities = (
             _blanked(values, self.failures) for values in (self.logits, self.probabilities)
         )
@@ -91,14 +94,14 @@ class StorePlan:
     @property
     def order(self) -> NDArray[np.int64]:
         """Grid rows in streaming order."""
-        return (
-            np.concatenate(self.batches).astype(np.int64) if self.batches else np.zeros(0, np.int64)
-        )
+        if self.batches:
+            return np.concatenate(self.batches).astype(np.int64)
+        return np.zeros(0, np.int64)
 
     @property
     def starts(self) -> NDArray[np.int64]:
         """Where each batch begins in `order`."""
-        sizes = [len(batch) for batch in self.batches]
+        sizes = list(map(len, self.batches))
         return np.cumsum([0, *sizes[:-1]], dtype=np.int64)[: len(sizes)]
 
 

@@ -117,7 +117,9 @@ class RunStore:
     @property
     def planes(self) -> NDArray[np.int64]:
         """The plane that each tile is on, in grid order, int64, (tiles,); 0 on a slide."""
-        return self._in_grid_order("planes") if self.is_volume else np.zeros(len(self), np.int64)
+        if self.is_volume:
+            return self._in_grid_order("planes")
+        return np.zeros(len(self), np.int64)
 
     @property
     def status(self) -> NDArray[np.uint8]:
@@ -169,9 +171,7 @@ class RunStore:
         if not len(self):
             return []
         undone = (np.asarray(self._arrays["status"][:]) != Status.DONE) | self._holes()
-        return [
-            int(batch) for batch in np.flatnonzero(np.logical_or.reduceat(undone, self._starts))
-        ]
+        return list(map(int, np.flatnonzero(np.logical_or.reduceat(undone, self._starts))))
 
     def _holes(self) -> NDArray[np.bool_]:
         """Return which rows have no numbers.
@@ -235,7 +235,7 @@ def _halved(maps: NDArray[np.float32]) -> NDArray[np.float16]:
 
 def _lay_out(group: zarr.Group, plan: StorePlan) -> None:
     order, rows = plan.order, len(plan.boxes)
-    batch = max((len(each) for each in plan.batches), default=1)
+    batch = max(map(len, plan.batches), default=1)
     _filled(group, "grid_row", order)
     _filled(group, "boxes", plan.boxes[order].astype(np.int64))
     _filled(group, "batch_starts", plan.starts)

@@ -71,13 +71,17 @@ class Head:
         """
         if not more:
             return self
-        rows = (
-            self.weight.mean(axis=0) if activation == "softmax" else np.zeros(self.weight.shape[1])
-        )
+        if activation == "softmax":
+            rows = self.weight.mean(axis=0)
+        else:
+            rows = np.zeros(self.weight.shape[1])
         weight = np.concatenate([self.weight, np.tile(rows, (more, 1))])
         if self.bias is None:
             return Head(weight, None)
-        start = self.bias.mean() if activation == "softmax" else ABSENT
+        if activation == "softmax":
+            start = self.bias.mean()
+        else:
+            start = ABSENT
         return Head(weight, np.concatenate([self.bias, np.full(more, start)]))
 
 
@@ -218,14 +222,26 @@ class _Problem:
 
     @classmethod
     def of(cls, old: Head, lesson: Lesson, spec: TuningSpec) -> _Problem:
-        usual = lesson.rehearsed if len(lesson.rehearsed) > 1 else lesson.features
-        center = usual.mean(axis=0) if old.bias is not None else np.zeros(usual.shape[1])
+        if len(lesson.rehearsed) > 1:
+            usual = lesson.rehearsed
+        else:
+            usual = lesson.features
+        if old.bias is not None:
+            center = usual.mean(axis=0)
+        else:
+            center = np.zeros(usual.shape[1])
         scale = float(np.sqrt(np.square(usual - center).sum(axis=1).mean())) or 1.0
         base, targets, wrong = _targets(old, lesson)
-        weights = _balanced(lesson.labels) if spec.balance else np.full(len(base), 1 / len(base))
+        if spec.balance:
+            weights = _balanced(lesson.labels)
+        else:
+            weights = np.full(len(base), 1 / len(base))
         weights = weights * len(base) / (len(base) + spec.doubt)
         held = len(lesson.rehearsed) if spec.hold else 0
-        features = np.concatenate([lesson.features, lesson.rehearsed]) if held else lesson.features
+        if held:
+            features = np.concatenate([lesson.features, lesson.rehearsed])
+        else:
+            features = lesson.features
         if held:
             kept = _kept_probabilities(old, lesson.rehearsed, lesson)
             release = _release(lesson.rehearsed, lesson.features[wrong])
@@ -283,11 +299,10 @@ def _targets(old: Head, lesson: Lesson) -> tuple[Array, Array, NDArray[np.bool_]
     base = old.logits(lesson.features)
     wrong = lesson.called(base) != lesson.labels
     single = base.shape[1] == 1
-    hard = (
-        lesson.labels[:, None].astype(np.float64)
-        if single
-        else np.eye(base.shape[1])[lesson.labels]
-    )
+    if single:
+        hard = lesson.labels[:, None].astype(np.float64)
+    else:
+        hard = np.eye(base.shape[1])[lesson.labels]
     kept = _kept_probabilities(old, lesson.features, lesson)
     return base, np.where(wrong[:, None], hard, kept), wrong
 

@@ -76,7 +76,7 @@ class PaintedLabels:
         Pixels that share an edge are connected.
         """
         return tuple(
-            Annotation(name, tuple(self._placed(ring) for ring in rings), self.colors.get(name))
+            Annotation(name, tuple(map(self._placed, rings)), self.colors.get(name))
             for label, name in self.classes.items()
             for rings in _pieces(self.labels == label)
         )

@@ -89,7 +89,9 @@ class AreaConfusion:
 
 
 def _share(part: float, whole: float) -> float | None:
-    return part / whole if whole > 0 else None
+    if whole > 0:
+        return part / whole
+    return None
 
 
 def added(confusions: Sequence[AreaConfusion]) -> AreaConfusion:

@@ -143,8 +143,6 @@ def _areas(
 
 def _strangers(drawn: Path, annotated: Sequence[str], columns: NDArray[np.int64]) -> list[str]:
     unknown = [name for name, column in zip(annotated, columns, strict=True) if column < 0]
-    return (
-        [f"{drawn.name}: not known to the classifier, and left out: {', '.join(unknown)}."]
-        if unknown
-        else []
-    )
+    if unknown:
+        return [f"{drawn.name}: not known to the classifier, and left out: {', '.join(unknown)}."]
+    return []

@@ -131,7 +131,9 @@ def check_pictures(paths: Sequence[Path], workers: int = 4) -> None:
     with closing(in_order(_complaint, paths, workers)) as complaints:
         bad = [complaint for complaint in complaints if complaint]
     if bad:
-        more = f" (and {len(bad) - TOLD} more)" if len(bad) > TOLD else ""
+        more = ""
+        if len(bad) > TOLD:
+            more = f" (and {len(bad) - TOLD} more)"
         raise DataSetError(
             f"{len(bad)} of {len(paths)} pictures cannot be opened: {'; '.join(bad[:TOLD])}{more}.",
             "Copy them again, or take them out of the data.",
@@ -141,7 +143,9 @@ def check_pictures(paths: Sequence[Path], workers: int = 4) -> None:
 def _complaint(path: Path) -> str:
     try:
         with Image.open(path) as picture:
-            return "" if min(picture.size) > 0 else f"{path}: it has no pixels"
+            if min(picture.size) > 0:
+                return ""
+            return f"{path}: it has no pixels"
     except Exception as error:  # noqa: BLE001  (the boundary of a picture: all are told at once)
         return f"{path}: {_reason(error)}"
 

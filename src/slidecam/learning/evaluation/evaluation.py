@@ -219,7 +219,9 @@ class Evaluation:
     def _called_none(self) -> dict[str, object]:
         """Return how many pictures of each class were called none, if any was."""
         missing = np.array(list(self.support.values())) - self.confusion.sum(axis=1)
-        return {"called none": missing.tolist()} if missing.any() else {}
+        if missing.any():
+            return {"called none": missing.tolist()}
+        return {}
 
     def _data(self) -> dict[str, object]:
         groups = self.predictions.groups

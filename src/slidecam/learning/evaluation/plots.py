@@ -80,7 +80,7 @@ def confusion_figure(evaluation: Evaluation) -> Image.Image:
     look: dict[str, Any] = (
         {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
     )
-    axes.set_xticks(ticks, [plain(name) for name in names], fontsize=small, **look)
+    axes.set_xticks(ticks, list(map(plain, names)), fontsize=small, **look)
     told = [f"{plain(name)}\nn = {total}" for name, total in zip(names, totals[:, 0], strict=True)]
     axes.set_yticks(
         ticks, told if len(names) <= NUMBERED else list(map(plain, names)), fontsize=small
@@ -110,11 +110,10 @@ def roc_figure(evaluation: Evaluation) -> Image.Image | None:
         false, true, _ = roc_curve(predictions.labels == index, predictions.probabilities[:, index])
         look = _line(_color(predictions, index, place), place)
         axes.plot(false, true, label=f"{plain(name)}: {_told(evaluation, name)}", **look)
-    few = (
-        ""
-        if len(chosen) == len(predictions.class_names)
-        else f", the {len(chosen)} least separable classes"
-    )
+    if len(chosen) == len(predictions.class_names):
+        few = ""
+    else:
+        few = f", the {len(chosen)} least separable classes"
     title = f"ROC, each class against the rest{few}"
     axes.set(
         xlabel="1 - specificity", ylabel="sensitivity", title=title, xlim=(-0.01, 1), ylim=(0, 1.01)
@@ -135,7 +134,9 @@ def reliability_figure(evaluation: Evaluation) -> Image.Image | None:
         before = reliability_of(predictions.probabilities_at(1.0), predictions.labels)
         _draw_reliability(axes, before, "uncalibrated", {"color": ORANGE, "linestyle": "--"})
     after = reliability_of(predictions.probabilities, predictions.labels)
-    words = f"temperature {predictions.temperature:.2f}" if calibrated else "as predicted"
+    words = "as predicted"
+    if calibrated:
+        words = f"temperature {predictions.temperature:.2f}"
     _draw_reliability(axes, after, words, {"color": BLUE})
     _draw_doubt(axes, after)
     below.bar((np.arange(BINS) + 0.5) / BINS, after.counts, 0.9 / BINS, color=BLUE)
@@ -219,7 +220,10 @@ def learning_curve(history: Sequence[Mapping[str, Any]]) -> Image.Image | None:
         grid, (losses, shares), ("Loss", "Accuracy and F1"), strict=True
     ):
         for place, (name, points) in enumerate(series.items()):
-            color = ORANGE if name.startswith("train") else SERIES[place % len(SERIES)]
+            if name.startswith("train"):
+                color = ORANGE
+            else:
+                color = SERIES[place % len(SERIES)]
             marker = "o" if len(points) < 2 else ""  # noqa: PLR2004  (a line needs two ends)
             dash = DASHES[place % len(DASHES)]
             axes.plot(
@@ -332,7 +336,9 @@ def _color(predictions: Predictions, index: int, place: int) -> RGB:
     Of very many classes only those that are shown can have one of their own.
     """
     many = len(predictions.class_names) > len(PALETTE)
-    return PALETTE[place] if many else predictions.class_colors[index]
+    if many:
+        return PALETTE[place]
+    return predictions.class_colors[index]
 
 
 def _least_separable(evaluation: Evaluation) -> list[int]:
@@ -355,7 +361,10 @@ def _verdict(predictions: Predictions, index: int) -> str:
     true = plain(predictions.class_names[predictions.labels[index]], 14)
     name = predictions.titles[index].rsplit("/", 1)[-1]
     # The end of a file name tells pictures of one patient apart.
-    shown = name if len(name) <= LONGEST else "…" + name[1 - LONGEST :]
+    if len(name) <= LONGEST:
+        shown = name
+    else:
+        shown = "…" + name[1 - LONGEST :]
     return f"{plain(shown)}\nis {true}\nsaid {_called(predictions, index)}"
 
 

@@ -143,7 +143,10 @@ def snapshot(network: nn.Module, learner: Learner) -> dict[str, Tensor]:
 
     Averaged weights take the place of the last where there are any.
     """
-    averaged = learner.average.weights if learner.average else {}
+    if learner.average:
+        averaged = learner.average.weights
+    else:
+        averaged = {}
     return {
         name: averaged.get(name, tensor).detach().clone()
         for name, tensor in network.state_dict().items()
