@@ -146,7 +146,7 @@ def test_a_run_waits_while_it_is_held_and_goes_on(
         )
     )
     updates = job.updates()
-    next(update for update in updates if isinstance(update, Tiles))
+    next(update for update in updates if isinstance(update, NewTiles))
     job.hold()
     later: list[object] = []
     follower = threading.Thread(target=lambda: later.extend(updates))
@@ -172,7 +172,7 @@ def test_tiles_wait_for_a_screen_that_is_slow(
     updates = job.updates()
     next(update for update in updates if isinstance(update, Began))
     job.shown()
-    never_drawn = [update for update in updates if isinstance(update, Tiles)]
+    never_drawn = [update for update in updates if isinstance(update, NewTiles)]
     assert len(never_drawn) <= 2, "the first ones, and all others together at the end"
     assert sum(len(update.boxes) for update in never_drawn) == never_drawn[-1].total
 
@@ -211,7 +211,7 @@ def test_the_end_of_a_run_is_told_before_its_files_are_written(
         if isinstance(update, Writing):
             break
     assert not (tmp_path / "small" / "tiles.csv").exists()
-    last = [update for update in told if isinstance(update, Tiles)][-1]
+    last = [update for update in told if isinstance(update, NewTiles)][-1]
     assert last.done == last.total, "and no tile is left untold"
     updates.close()
 

@@ -16,7 +16,7 @@ from slidecam.plugin.areas import shapes_layer
 from slidecam.plugin.cells import NO_TILE
 from slidecam.plugin.compat import camera
 from slidecam.plugin.figure import slide_part, write_view
-from slidecam.plugin.job import Began, Ended, Heat, RunJob, RunOrder, Said, Tiles, Writing
+from slidecam.plugin.job import Began, Ended, Heat, NewTiles, RunJob, RunOrder, Said, Writing
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.region import Region, within
@@ -45,7 +45,7 @@ def desk(viewer: ViewerModel, small_slide: Path) -> Desk:
 def follow(desk: Desk, update: Any) -> None:
     takers: dict[type, Any] = {
         Began: desk.began,
-        Tiles: desk.tiles,
+        NewTiles: desk.tiles,
         Heat: desk.heat,
         Ended: desk.ended,
     }
@@ -88,7 +88,7 @@ def test_tiles_appear_while_the_run_goes_and_end_as_the_store_has_them(
     seen = []
     for update in job.updates():
         follow(desk, update)
-        if isinstance(update, Tiles):
+        if isinstance(update, NewTiles):
             seen.append(int((class_layer(desk).data > 0).sum()))
     assert len(seen) > 2
     assert seen == sorted(seen)
@@ -146,7 +146,7 @@ def test_a_run_that_was_stopped_goes_on_from_where_it_was_by_the_other_door(
     job = RunJob(order(small_slide, tiny_bundle, tmp_path), Clock(0.3))
     for update in job.updates():
         follow(desk, update)
-        if isinstance(update, Tiles):
+        if isinstance(update, NewTiles):
             job.stop()
     assert isinstance(update, Ended)
     assert update.stopped
@@ -190,7 +190,7 @@ def test_what_was_cleared_while_a_run_went_on_is_shown_with_the_slide_again(
 ) -> None:
     for update in RunJob(order(small_slide, tiny_bundle, tmp_path), Clock(0.3)).updates():
         follow(desk, update)
-        if isinstance(update, Tiles):
+        if isinstance(update, NewTiles):
             desk.viewer.layers.clear()
     assert names(desk) == [], "heatmaps of a slide that is gone would lie there alone"
     desk.viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))

@@ -13,7 +13,7 @@ import pytest
 from napari.layers import Layer
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
-from slidecam.plugin.job import Ended, RunJob, RunOrder, Tiles
+from slidecam.plugin.job import Ended, NewTiles, RunJob, RunOrder
 from slidecam.plugin.profile_panel import ProfilePanel
 from slidecam.plugin.reading import get_reader
 from slidecam.plugin.slide import KEY
@@ -85,7 +85,7 @@ def test_a_volume_is_run_from_the_viewer_and_recognised_afterwards(
     told: list[Any] = []
     desk.volume_shown.connect(told.append)
     updates = list(RunJob(RunOrder(str(volume), slice_bundle, tmp_path / "mine", SPEC)).updates())
-    tiles = [update for update in updates if isinstance(update, Tiles)]
+    tiles = [update for update in updates if isinstance(update, NewTiles)]
     assert tiles[-1].done == tiles[-1].total
     ended = updates[-1]
     assert isinstance(ended, Ended)

@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import check_grad, minimize
 
 from slidecam.errors import DataSetError, UsageError
-from slidecam.teaching.head_tuning import Head, Lesson, TuningSpec, _Problem, tune_head
+from slidecam.teaching.head_tuning import Head, LabelledEmbeddings, TuningSpec, _Problem, tune_head
 from tile_tables import called
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ def some_head(classes: int, length: int, seed: int = 0, *, bias: bool = True) ->
 
 def some_lesson(
     count: int, length: int, classes: int, activation: Activation, new: int = 0
-) -> Lesson:
+) -> LabelledEmbeddings:
     rng = RNG(count)
     labels = rng.integers(0, max(classes, 2), count)
-    return Lesson(
+    return LabelledEmbeddings(
         rng.normal(size=(count, length)), labels, rng.normal(size=(7, length)) + 1, activation, new
     )
 
@@ -52,7 +52,7 @@ def loss(target: list[float], logits: list[float], activation: str) -> float:
     return -sum(t * math.log(q) + (1 - t) * math.log(1 - q) for t, q in zip(target, p, strict=True))
 
 
-def slowly(old: Head, lesson: Lesson, spec: TuningSpec) -> Head:
+def slowly(old: Head, lesson: LabelledEmbeddings, spec: TuningSpec) -> Head:
     """Follow the module's equations tile by tile.
 
     Another method finds the minimum, without a gradient.
@@ -163,7 +163,7 @@ def test_the_gradient_is_that_of_the_value(
 def test_labels_that_the_head_gets_right_change_nothing() -> None:
     old = some_head(3, 5)
     features = RNG(1).normal(size=(30, 5))
-    lesson = Lesson(features, called(old.logits(features)), features + 1)
+    lesson = LabelledEmbeddings(features, called(old.logits(features)), features + 1)
     assert tune_head(old, lesson) is old
 
 
@@ -180,7 +180,7 @@ def test_what_is_wrong_is_mended_and_the_rest_is_held() -> None:
     old, features, truth = clustered()
     before = called(old.logits(features))
     wrong = np.flatnonzero((before != truth) & (truth == 2))[:10]
-    lesson = Lesson(features[wrong], truth[wrong], features[200:])
+    lesson = LabelledEmbeddings(features[wrong], truth[wrong], features[200:])
     after = called(tune_head(old, lesson).logits(features))
     assert (before == truth).mean() < 0.85
     assert (after == truth).mean() > 0.9
@@ -189,7 +189,7 @@ def test_what_is_wrong_is_mended_and_the_rest_is_held() -> None:
 def test_one_slip_of_the_hand_does_not_turn_the_rest_over() -> None:
     _blind, features, truth = clustered()
     old = Head(4 * np.eye(3, 6), np.zeros(3))
-    lesson = Lesson(features[:1], (truth[:1] + 1) % 3, features[200:])
+    lesson = LabelledEmbeddings(features[:1], (truth[:1] + 1) % 3, features[200:])
     after = called(tune_head(old, lesson).logits(features))
     assert (after == truth).mean() > 0.9
 
@@ -218,7 +218,7 @@ def test_a_new_class_is_called_nowhere_before_it_is_taught(activation: str) -> N
 def test_balanced_classes_weigh_the_same_however_many_labels_they_have() -> None:
     old = Head(np.zeros((2, 1)), np.array([0.0, 1.0]))
     features = np.array([[0.0]] * 9 + [[0.0]])
-    lesson = Lesson(features, np.array([0] * 9 + [1]), np.array([[0.0], [1.0]]))
+    lesson = LabelledEmbeddings(features, np.array([0] * 9 + [1]), np.array([[0.0], [1.0]]))
     even, uneven = (
         tune_head(old, lesson, TuningSpec(hold=0, balance=balance)) for balance in (True, False)
     )
@@ -227,9 +227,9 @@ def test_balanced_classes_weigh_the_same_however_many_labels_they_have() -> None
 
 def test_nothing_to_learn_and_what_is_not_finite_are_refused() -> None:
     with pytest.raises(DataSetError, match="no tile has a label"):
-        Lesson(np.zeros((0, 2)), np.zeros(0, np.int64))
+        LabelledEmbeddings(np.zeros((0, 2)), np.zeros(0, np.int64))
     with pytest.raises(DataSetError, match="not finite"):
-        Lesson(np.array([[np.nan]]), np.array([0]))
+        LabelledEmbeddings(np.array([[np.nan]]), np.array([0]))
     with pytest.raises(UsageError, match="pull 0"):
         TuningSpec(pull=0)
     with pytest.raises(UsageError, match="out of range"):

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from slidecam.steps import result_of
-from slidecam.teaching.head_tuning import Head, Lesson, TuningSpec, tune_head
+from slidecam.teaching.head_tuning import Head, LabelledEmbeddings, TuningSpec, tune_head
 from slidecam.teaching.held_out import Split, leave_places_out, parts_of, too_few
 from tile_tables import called
 
 NAMES = ("A", "B")
 
 
-def lesson_of(count: int = 48) -> tuple[Lesson, np.ndarray]:
+def lesson_of(count: int = 48) -> tuple[LabelledEmbeddings, np.ndarray]:
     rng = np.random.default_rng(0)
     labels = np.arange(count) // 2 % 2
     features = np.stack([labels * 2.0 - 1, np.zeros(count)], axis=1) + rng.normal(size=(count, 2))
-    return Lesson(features, labels, rng.normal(size=(30, 2))), np.arange(count) // 2
+    return LabelledEmbeddings(features, labels, rng.normal(size=(30, 2))), np.arange(count) // 2
 
 
 def test_each_place_is_predicted_by_a_head_that_has_not_seen_it() -> None:

@@ -43,7 +43,7 @@ REGISTRIES: tuple[tuple[str, Registry[Any]], ...] = (
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One thing looked at; ``needed`` is whether slidecam is unusable without it."""
 
     what: str
@@ -69,31 +69,31 @@ class Finding:
         return "absent"
 
 
-def examine() -> list[Finding]:
+def examine() -> list[CheckResult]:
     """Look at everything slidecam works with."""
     return [*_platform(), *_packages(), *_entries(), *_devices(), *_extras()]
 
 
-def _platform() -> Iterator[Finding]:
+def _platform() -> Iterator[CheckResult]:
     running = f"{platform.python_version()} on {platform.platform()}"
-    yield Finding("python", well=True, detail=running)
-    yield Finding("processors", well=True, detail=str(os.cpu_count()))
+    yield CheckResult("python", well=True, detail=running)
+    yield CheckResult("processors", well=True, detail=str(os.cpu_count()))
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[CheckResult]:
     for name in PACKAGES:
         yield _installed(name)
 
 
-def _installed(name: str) -> Finding:
+def _installed(name: str) -> CheckResult:
     try:
-        return Finding(name, well=True, detail=version(name), needed=True)
+        return CheckResult(name, well=True, detail=version(name), needed=True)
     except PackageNotFoundError:
         remedy = f"pip install {name}"
-        return Finding(name, well=False, detail="not installed", remedy=remedy, needed=True)
+        return CheckResult(name, well=False, detail="not installed", remedy=remedy, needed=True)
 
 
-def _entries() -> Iterator[Finding]:
+def _entries() -> Iterator[CheckResult]:
     """Try every entry; tell of readers, of what other packages add, and of what does not work."""
     for noun, registry in REGISTRIES:
         for entry in registry.values():
@@ -102,7 +102,7 @@ def _entries() -> Iterator[Finding]:
             if not found.well or registry is READERS or not own:
                 yield found
         for lost in registry.broken:
-            yield Finding(
+            yield CheckResult(
                 f"{noun} {lost.name}",
                 well=False,
                 detail=str(lost),
@@ -111,15 +111,15 @@ def _entries() -> Iterator[Finding]:
             )
 
 
-def _tried(what: str, entry: Entry, *, needed: bool) -> Finding:
+def _tried(what: str, entry: Entry, *, needed: bool) -> CheckResult:
     packages = " ".join(entry.packages)
     remedy = f"pip install --force-reinstall {packages}" if packages else ""
     try:
         detail = load(entry.check)() if entry.check else _versions(entry)
     # What a library, or another package's own check, raises is not ours to know.
     except Exception as error:  # noqa: BLE001
-        return Finding(what, well=False, detail=_words(error), remedy=remedy, needed=needed)
-    return Finding(what, well=True, detail=str(detail), needed=needed)
+        return CheckResult(what, well=False, detail=_words(error), remedy=remedy, needed=needed)
+    return CheckResult(what, well=True, detail=str(detail), needed=needed)
 
 
 def _words(error: Exception) -> str:
@@ -134,27 +134,31 @@ def _versions(entry: Entry) -> str:
     return ", ".join(f"{package} {version(package)}" for package in entry.packages)
 
 
-def _devices() -> Iterator[Finding]:
+def _devices() -> Iterator[CheckResult]:
     torch = import_module("torch")
-    yield Finding("device cpu", well=True, detail=f"{torch.get_num_threads()} threads", needed=True)
+    yield CheckResult(
+        "device cpu", well=True, detail=f"{torch.get_num_threads()} threads", needed=True
+    )
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             name = torch.cuda.get_device_name(index)
-            yield Finding(f"device cuda:{index}", well=True, detail=name)
+            yield CheckResult(f"device cuda:{index}", well=True, detail=name)
         return
     built = torch.version.cuda
     detail = "torch was built without CUDA"
     if built:
         detail = f"torch has CUDA {built}, but no driver answers"
     remedy = "Without an NVIDIA GPU this is as it should be; with one, install its driver"
-    yield Finding("device cuda", well=False, detail=detail, remedy=f"{remedy} (see nvidia-smi).")
+    yield CheckResult(
+        "device cuda", well=False, detail=detail, remedy=f"{remedy} (see nvidia-smi)."
+    )
 
 
-def _extras() -> Iterator[Finding]:
+def _extras() -> Iterator[CheckResult]:
     for extra, package in EXTRAS.items():
         what = f"extra {extra}"
         try:
-            yield Finding(what, well=True, detail=f"{package} {version(package)}")
+            yield CheckResult(what, well=True, detail=f"{package} {version(package)}")
         except PackageNotFoundError:
             remedy = f'pip install "slidecam[{extra}]"'
-            yield Finding(what, well=False, detail="absent", remedy=remedy)
+            yield CheckResult(what, well=False, detail="absent", remedy=remedy)

@@ -294,7 +294,7 @@ class ClassifyTab(QWidget):
             QTimer.singleShot(0, self._shown)
             self.desk.began(update)
             self.progress.setMaximum(max(1, len(update.run.table)))
-        elif isinstance(update, Tiles):
+        elif isinstance(update, NewTiles):
             self.desk.tiles(update)
             self.progress.setMaximum(max(1, update.total))
             self.progress.setValue(update.done)

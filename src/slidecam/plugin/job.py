@@ -103,7 +103,7 @@ class Began:
 
 
 @dataclass(frozen=True, eq=False)
-class Tiles:
+class NewTiles:
     """Tiles were classified.
 
     Boxes (n, 4) and probabilities (n, classes), ``done`` of ``total`` by now.
@@ -161,7 +161,7 @@ class Ended:
     volume: Path | None = None
 
 
-Update = Began | Tiles | Heat | Writing | Said | Ended
+Update = Began | NewTiles | Heat | Writing | Said | Ended
 
 
 class RunJob:
@@ -285,7 +285,7 @@ class RunJob:
         self._gathered.clear()
         if self._awaits:
             self._shown.clear()
-        yield Tiles(boxes, probabilities, last.done, last.total, per_second, left)
+        yield NewTiles(boxes, probabilities, last.done, last.total, per_second, left)
 
     def _heat(self) -> Iterator[Update]:
         start = self._clock()

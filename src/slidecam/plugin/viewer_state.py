@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.plugin.job import Began, Ended, Heat, Tiles
+    from slidecam.plugin.job import Began, Ended, Heat, NewTiles
     from slidecam.plugin.open_run import ShownRun
 
 OVERLAYS = (CLASS, PROBABILITY, HEAT)
@@ -228,7 +228,7 @@ class Desk:
         self._live = LiveOverlays(began.run, self._add(layers))
         self.run_changed.emit()
 
-    def tiles(self, tiles: Tiles) -> None:
+    def tiles(self, tiles: NewTiles) -> None:
         """Show tiles that were classified just now."""
         if self._live is not None and self.run is not None:
             self._live.add(tiles.boxes, tiles.probabilities, self.threshold)

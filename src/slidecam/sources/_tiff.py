@@ -17,7 +17,7 @@ from slidecam.sources import _tiff_metadata as metadata
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._fingerprint import fingerprint_of_stream
 from slidecam.sources._library import decoding, decoding_associated, opening
-from slidecam.sources._tiff_pages import PageReader, Raster, compression_problem, same_file
+from slidecam.sources._tiff_pages import PageRaster, PageReader, compression_problem, same_file
 from slidecam.sources.source import Source, SourceFacts
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class TiffSource(Source):
     """
 
     def __init__(
-        self, facts: SourceFacts, tiff: TiffFile, rasters: tuple[Raster, ...], files: ExitStack
+        self, facts: SourceFacts, tiff: TiffFile, rasters: tuple[PageRaster, ...], files: ExitStack
     ) -> None:
         super().__init__(facts)
         self._rasters = rasters
@@ -96,7 +96,7 @@ class TiffSource(Source):
         """
         series = self._associated[name]
         size = Size(series.keyframe.imagewidth, series.keyframe.imagelength)
-        raster = Raster(tuple(series.pages), size)
+        raster = PageRaster(tuple(series.pages), size)
         whole = LevelBox(0, 0, size.width, size.height)
         with decoding_associated(self.facts.path, name):
             samples = self._pages.read(raster, whole)
@@ -130,7 +130,7 @@ def _without_alpha(page: Any, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:  
     return to_rgb(pixels)
 
 
-def _rasters(probe: Probe, tiff: TiffFile, series: Any) -> tuple[Raster, ...]:  # noqa: ANN401 - tifffile's series
+def _rasters(probe: Probe, tiff: TiffFile, series: Any) -> tuple[PageRaster, ...]:  # noqa: ANN401 - tifffile's series
     """Return the levels of a series; an error if it is a stack, a volume or in several files."""
     extra = {
         axis: length
@@ -149,7 +149,7 @@ def _rasters(probe: Probe, tiff: TiffFile, series: Any) -> tuple[Raster, ...]:  
             problem = "this TIFF is spread over several files, or planes of it are missing."
             raise UnreadableSourceError(probe.given, problem, _EXPORT)
         page = level.keyframe
-        rasters.append(Raster(tuple(level.pages), Size(page.imagewidth, page.imagelength)))
+        rasters.append(PageRaster(tuple(level.pages), Size(page.imagewidth, page.imagelength)))
     return tuple(sorted(rasters, key=lambda raster: -raster.size.width))
 
 
@@ -160,7 +160,7 @@ def _refuse_empty(probe: Probe, tiff: TiffFile) -> None:
         )
 
 
-def _check(probe: Probe, raster: Raster) -> None:
+def _check(probe: Probe, raster: PageRaster) -> None:
     """Raise where the pixels cannot honestly be shown as RGB, or cannot be decoded at all."""
     page = raster.keyframe
     compression = compression_problem(page)
@@ -183,7 +183,7 @@ def _check(probe: Probe, raster: Raster) -> None:
     _check_segment(probe, raster)
 
 
-def _check_channels(probe: Probe, raster: Raster) -> None:
+def _check_channels(probe: Probe, raster: PageRaster) -> None:
     """Refuse channels that are not grey, RGB or RGBA: leaving some out silently would be a loss."""
     per_page = raster.keyframe.samplesperpixel
     channels = len(raster.pages) * per_page
@@ -195,7 +195,7 @@ def _check_channels(probe: Probe, raster: Raster) -> None:
     raise UnreadableSourceError(probe.given, problem, _EXPORT)
 
 
-def _check_segment(probe: Probe, raster: Raster) -> None:
+def _check_segment(probe: Probe, raster: PageRaster) -> None:
     """Refuse one huge compressed strip: every read would decode all of it."""
     size = raster.native.width * raster.native.height * raster.keyframe.samplesperpixel
     if size * np.dtype(raster.keyframe.dtype).itemsize > _LARGEST_SEGMENT:
@@ -206,7 +206,7 @@ def _check_segment(probe: Probe, raster: Raster) -> None:
 
 
 def _facts(
-    probe: Probe, tiff: TiffFile, rasters: tuple[Raster, ...], fingerprint: str
+    probe: Probe, tiff: TiffFile, rasters: tuple[PageRaster, ...], fingerprint: str
 ) -> SourceFacts:
     spacing, spacing_from = metadata.spacing(tiff)
     bits = metadata.significant_bits(tiff, rasters[0].keyframe)

@@ -42,7 +42,7 @@ def kinds_of(opened: Callable[[], BinaryIO]) -> frozenset[str]:
 
 
 @dataclass(frozen=True)
-class Raster:
+class PageRaster:
     """One picture of a level: its pages (one for all channels, or one per channel) and its size."""
 
     pages: tuple[Any, ...]
@@ -79,7 +79,7 @@ class PageReader:
             self._closed = True
             self._tiff.close()
 
-    def read(self, raster: Raster, box: LevelBox) -> NDArray[np.generic]:
+    def read(self, raster: PageRaster, box: LevelBox) -> NDArray[np.generic]:
         """Return ``box`` as stored, (height, width, channels).
 
         Tiles that the file leaves out are white.

@@ -17,7 +17,7 @@ from slidecam.pixels import GLASS, over_background, to_rgb, to_uint8
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._fingerprint import fingerprint_of_stream
 from slidecam.sources._library import closed, decoding, decoding_associated, opening
-from slidecam.sources._tiff_pages import Raster, compression_problem
+from slidecam.sources._tiff_pages import PageRaster, compression_problem
 from slidecam.sources.source import Source, SourceFacts
 
 if TYPE_CHECKING:
@@ -163,4 +163,4 @@ def _native_tile(slide: TiffSlide, level: Level) -> Size:
     series = slide.ts_tifffile.series[slide.properties.get("tiffslide.series-index") or 0]
     if len(series.levels) <= level.index:
         return Size(_NATIVE_TILE, _NATIVE_TILE)
-    return Raster(tuple(series.levels[level.index].pages), level.size).native
+    return PageRaster(tuple(series.levels[level.index].pages), level.size).native

@@ -118,7 +118,7 @@ class TuningSpec:
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class LabelledEmbeddings:
     """What a head is taught.
 
     Attributes
@@ -159,9 +159,9 @@ class Lesson:
                 "features of some tiles are not finite numbers.", "Check the bundle."
             )
 
-    def part(self, rows: NDArray[np.intp]) -> Lesson:
+    def part(self, rows: NDArray[np.intp]) -> LabelledEmbeddings:
         """Return the lesson of some of the labels."""
-        return Lesson(
+        return LabelledEmbeddings(
             self.features[rows],
             self.labels[rows],
             self.rehearsed,
@@ -180,7 +180,7 @@ class Lesson:
         return classes.labels(classes.probabilities(logits))
 
 
-def tune_head(old: Head, lesson: Lesson, spec: TuningSpec | None = None) -> Head:
+def tune_head(old: Head, lesson: LabelledEmbeddings, spec: TuningSpec | None = None) -> Head:
     """Return the head that a lesson makes of an old one.
 
     Parameters
@@ -221,7 +221,7 @@ class _Problem:
     moves: bool
 
     @classmethod
-    def of(cls, old: Head, lesson: Lesson, spec: TuningSpec) -> _Problem:
+    def of(cls, old: Head, lesson: LabelledEmbeddings, spec: TuningSpec) -> _Problem:
         if len(lesson.rehearsed) > 1:
             usual = lesson.rehearsed
         else:
@@ -294,7 +294,7 @@ class _Problem:
         return slopes, 0.0 if self.old.bias is None else vector[classes * length :]
 
 
-def _targets(old: Head, lesson: Lesson) -> tuple[Array, Array, NDArray[np.bool_]]:
+def _targets(old: Head, lesson: LabelledEmbeddings) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Return old logits and targets of the labelled tiles, and which the old head calls wrong."""
     base = old.logits(lesson.features)
     wrong = lesson.called(base) != lesson.labels
@@ -307,7 +307,7 @@ def _targets(old: Head, lesson: Lesson) -> tuple[Array, Array, NDArray[np.bool_]
     return base, np.where(wrong[:, None], hard, kept), wrong
 
 
-def _kept_probabilities(old: Head, features: Array, lesson: Lesson) -> Array:
+def _kept_probabilities(old: Head, features: Array, lesson: LabelledEmbeddings) -> Array:
     """Return what the old head said before classes were added; new ones have a probability of 0."""
     logits = old.logits(features)
     known = logits.shape[1] - lesson.new_classes

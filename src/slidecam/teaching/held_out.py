@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.teaching.head_tuning import Head, Lesson, TuningSpec
+    from slidecam.teaching.head_tuning import Head, LabelledEmbeddings, TuningSpec
 
 LEAST_PLACES, LEAST_OF_A_CLASS = 10, 2
 """Places with labels, and those of each class, below which nothing is measured."""
@@ -90,7 +90,7 @@ def too_few(labels: NDArray[np.int64], places: NDArray[np.int64], names: Sequenc
 
 
 def leave_places_out(
-    old: Head, lesson: Lesson, spec: TuningSpec, split: Split
+    old: Head, lesson: LabelledEmbeddings, spec: TuningSpec, split: Split
 ) -> Generator[Step, None, HeldOut]:
     """Teach a head without each part of the places in turn, and measure it there.
 
@@ -153,7 +153,7 @@ def _most_common(labels: NDArray[np.int64]) -> int:
     return int(Counter(labels.tolist()).most_common(1)[0][0])
 
 
-def _evaluated(logits: NDArray[np.float64], lesson: Lesson, split: Split) -> Evaluation:
+def _evaluated(logits: NDArray[np.float64], lesson: LabelledEmbeddings, split: Split) -> Evaluation:
     predictions = Predictions(
         labels=lesson.labels,
         logits=logits,

@@ -13,7 +13,7 @@ import numpy as np
 
 from slidecam.classes import normal_name
 from slidecam.errors import DataSetError, UsageError
-from slidecam.teaching.head_tuning import Head, Lesson
+from slidecam.teaching.head_tuning import Head, LabelledEmbeddings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ class Task:
     """What is learnt: the old head with rows for new classes, the lesson, and whose tiles."""
 
     old: Head
-    lesson: Lesson
+    lesson: LabelledEmbeddings
     rows: NDArray[np.int64]
     labelled: Mapping[str, int]
     corrected: int
@@ -114,7 +114,7 @@ def make_task(
     )
     single = len(names) == 1
     labels = [int(name == names[0]) if single else names.index(name) for name in said]
-    lesson = Lesson(
+    lesson = LabelledEmbeddings(
         features.of(rows),
         np.array(labels, np.int64),
         features.of(held),

@@ -1,0 +1,124 @@
+"""The house keeps its own rules: names of the field, one thought a line, modules of a size to read."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+
+import slidecam
+
+ROOT = Path(slidecam.__file__).parent
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+DIALECT = {"dear", "examining", "strangers", "stranger", "lacks"}
+"""Words that no pathologist and no engineer looks for, nowhere a name."""
+
+MODEL_WING = ("models", "explain", "faithfulness", "learning", "tile_sets")
+MODEL_WING_DIALECT = DIALECT | {"asked", "course", "material", "told", "turns", "witness"}
+
+LONGEST_MODULE = 520
+MOST_MODULES = 336
+WIDEST = 37.2
+"""Characters of a code line, on average."""
+
+MOST_TERNARIES, MOST_COMPREHENSIONS = 22, 37
+"""In 1,000 lines of code."""
+
+MOST_NESTED, MOST_DENSE = 3, 4
+"""Ternaries in a ternary, and comprehensions of several thoughts, that are left to undo."""
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Return the syntax of every module by its path within the package."""
+    return {
+        path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted(ROOT.rglob("*.py"))
+    }
+
+
+def code_lines(path: str, tree: ast.Module) -> list[str]:
+    """Return a module's lines without blank ones, comments and docstrings."""
+    documented: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                documented.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
+    lines = enumerate((ROOT / path).read_text(encoding="utf-8").splitlines(), 1)
+    bare = [line.strip() for number, line in lines if number not in documented]
+    return [line for line in bare if line and not line.startswith("#")]
+
+
+def places(kind: type[ast.AST] | tuple[type[ast.AST], ...]) -> list[tuple[str, ast.AST]]:
+    """Return every node of a kind with its module."""
+    return [
+        (path, node)
+        for path, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, kind)
+    ]
+
+
+def names_in(tree: ast.Module) -> set[str]:
+    """Return every identifier that a module makes or uses."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.arg | ast.keyword) and node.arg:
+            found.add(node.arg)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+    return found
+
+
+def test_no_public_class_has_its_name_twice() -> None:
+    homes: defaultdict[str, list[str]] = defaultdict(list)
+    for path, node in places(ast.ClassDef):
+        assert isinstance(node, ast.ClassDef)
+        if not node.name.startswith("_"):
+            homes[node.name].append(path)
+    twice = {name for name, several in homes.items() if len(several) > 1}
+    assert twice - {"Backend"} == set()  # the command line's choices of it
+
+
+def test_no_ternary_stands_in_a_ternary() -> None:
+    nested = []
+    for path, node in places(ast.IfExp):
+        assert isinstance(node, ast.IfExp)
+        if isinstance(node.body, ast.IfExp) or isinstance(node.orelse, ast.IfExp):
+            nested.append(f"{path}:{node.lineno}")
+    assert len(nested) <= MOST_NESTED, nested
+
+
+def test_a_comprehension_has_one_condition_and_no_more_than_two_clauses() -> None:
+    dense = []
+    for path, node in places(COMPREHENSIONS):
+        clauses = node.generators  # type: ignore[attr-defined]
+        conditions = sum(len(clause.ifs) for clause in clauses)
+        if len(clauses) > 2 or conditions > 1:
+            dense.append(f"{path}:{node.lineno}")  # type: ignore[attr-defined]
+    assert len(dense) <= MOST_DENSE, dense
+
+
+def test_names_are_the_fields() -> None:
+    for path, tree in trees().items():
+        words = MODEL_WING_DIALECT if path.startswith(MODEL_WING) else DIALECT
+        spoken = {part for name in names_in(tree) for part in name.strip("_").lower().split("_")}
+        assert spoken & words == set(), path
+
+
+def test_modules_are_few_and_can_be_read_at_a_sitting() -> None:
+    lengths = {path: len((ROOT / path).read_text().splitlines()) for path in trees()}
+    assert len(lengths) <= MOST_MODULES
+    assert {path for path, length in lengths.items() if length > LONGEST_MODULE} == set()
+
+
+def test_a_line_of_code_holds_one_thought() -> None:
+    lines = [line for path, tree in trees().items() for line in code_lines(path, tree)]
+    assert sum(map(len, lines)) / len(lines) <= WIDEST
+    assert 1000 * len(places(ast.IfExp)) / len(lines) <= MOST_TERNARIES
+    assert 1000 * len(places(COMPREHENSIONS)) / len(lines) <= MOST_COMPREHENSIONS
