@@ -1,4 +1,4 @@
-"""The house keeps its own rules: names of the field, one thought a line, modules of a size to read."""
+"""The house keeps its rules: names of the field, one thought a line, modules of a size to read."""
 
 from __future__ import annotations
 
