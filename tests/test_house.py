@@ -12,7 +12,7 @@ import slidecam
 ROOT = Path(slidecam.__file__).parent
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
-DIALECT = {"dear", "examining", "strangers", "stranger", "lacks"}
+DIALECT = {"dear", "examining", "lacks"}
 """Words that no pathologist and no engineer looks for, nowhere a name."""
 
 MODEL_WING = ("models", "explain", "faithfulness", "learning", "tile_sets")

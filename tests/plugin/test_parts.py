@@ -27,7 +27,7 @@ from slidecam.plugin import tasks
 from slidecam.plugin.areas import corners_of, shapes_layer
 from slidecam.plugin.cards import bundle_card, class_rows, tile_card
 from slidecam.plugin.compat import camera, canvas_size, scale_bar
-from slidecam.plugin.job import Began, Ended, RunJob, RunOrder, Tiles, Writing, quoted
+from slidecam.plugin.job import Began, Ended, NewTiles, RunJob, RunOrder, Writing, quoted
 from slidecam.plugin.llvm_workaround import keep_triton_out
 from slidecam.plugin.notices import BY_HAND, by_hand
 from slidecam.plugin.overlays import class_layer, heat_colors, heat_layers

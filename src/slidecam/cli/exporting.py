@@ -78,7 +78,7 @@ def export(
     ] = False,
     trust: Trust = False,
     tiles: Annotated[
-        TilesFormat,
+        Tiles,
         typer.Option(
             help=(
                 "For QuPath: geojson to drag onto the slide beside our scripts' table; auto: if"

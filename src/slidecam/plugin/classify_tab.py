@@ -32,7 +32,17 @@ from slidecam.inference import DEFAULT_METHOD, NO_METHOD
 from slidecam.models import open_bundle
 from slidecam.options import option_of
 from slidecam.plugin.cards import bundle_card
-from slidecam.plugin.job import Began, Ended, Heat, RunJob, RunOrder, Said, Tiles, Writing, quoted
+from slidecam.plugin.job import (
+    Began,
+    Ended,
+    Heat,
+    NewTiles,
+    RunJob,
+    RunOrder,
+    Said,
+    Writing,
+    quoted,
+)
 from slidecam.plugin.notices import by_hand, complain, tell, warn
 from slidecam.plugin.rate import duration
 from slidecam.plugin.region import Region
