@@ -1,0 +1,145 @@
+"""What run.json says is typed, whatever version wrote it; what is damaged is refused in words."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slidecam.classes import ClassSet
+from slidecam.errors import StoreError
+from slidecam.geometry import Box, Size, Spacing
+from slidecam.runs.record import VERSION, RunRecord, write_failure
+from slidecam.runs.record_parts import (
+    RecordedBundle,
+    RecordedCall,
+    RecordedForeground,
+    RecordedHeatmap,
+    RecordedInput,
+    RecordedOutcome,
+    RecordedSpacing,
+    RecordedVolume,
+)
+from slidecam.sources import shown_corner
+from slidecam.sources.qupath_view import QuPathView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+AFFINE = ((0.0, -0.7, 0.0, 11.3), (0.9, 0.0, 0.0, -4.1), (0.0, 0.0, 2.3, 7.9), (0.0, 0.0, 0.0, 1.0))
+
+FAILED = RecordedOutcome("2026-02-03", "no room.", "Make some.", ("line 1", "line 2"))
+
+
+def made() -> RunRecord:
+    """Return a finished record in which no two numbers are alike."""
+    heatmap = {"file": "heatmap.ome.zarr", "method": "cam", "scale": "fixed", "raw_at_0": [-1.25]}
+    return RunRecord(
+        input=RecordedInput("s.mrxs", "f" * 8, "openslide", "mirax", Size(713, 509), BOUNDS),
+        bundle=RecordedBundle("b", "bundles/b", "d" * 8, ClassSet(("A", "B"), "sigmoid")),
+        status="done",
+        started="2026-01-01",
+        resumed=3,
+        made_in="/somewhere",
+        spacing=RecordedSpacing(Spacing(0.243, 0.251), "file"),
+        foreground=RecordedForeground("found", 0.37),
+        qupath=QuPathView((0, 0), Size(713, 509)),
+        plan={"slide": "f" * 8, "reader": "openslide"},
+        ngff="0.5",
+        painting={"methods": ["cam"]},
+        outcome=RecordedOutcome(
+            "2026-01-02",
+            tiles={"total": 5, "done": 4, "failed": 1},
+            heatmaps=(RecordedHeatmap.from_json({**heatmap, "raw_at_1": [3.75]}),),
+            seconds={"total": 1.5},
+            call=RecordedCall.from_json({"called": "A", "pooling": "mean"}),
+        ),
+    )
+
+
+BOUNDS = Box(37, 53, 601, 411)
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    volume = RecordedVolume("coronal", 7, (9, 7, 5), (2.3, 0.9, 0.7), AFFINE)
+    slide, failed = made(), made().failed(FAILED)
+    for record in (slide, failed, replace(slide, input=RecordedInput("v.nii", volume=volume))):
+        record.write(tmp_path)
+        assert RunRecord.read(tmp_path) == record
+    assert slide.heatmaps[0].raw_limits(0) == (-1.25, 3.75)
+
+
+def test_a_record_of_the_first_version_is_brought_to_this_one(tmp_path: Path) -> None:
+    old = made().to_json()
+    del old["version"], old["made_in"]
+    (tmp_path / "run.json").write_text(json.dumps(old))
+    assert RunRecord.read(tmp_path) == replace(made(), made_in=None)
+    for key in ("class_names", "class_colors", "activation"):
+        del old["bundle"][key]
+    del old["input"]["bounds_px"], old["input"]["fingerprint"], old["qupath"]
+    (tmp_path / "run.json").write_text(json.dumps(old))
+    read = RunRecord.read(tmp_path)
+    assert (read.bundle.classes, read.input.size, read.qupath) == (None, None, None)
+    assert read.input.fingerprint == "f" * 8
+    asked = replace(read, input=replace(read.input, size=Size(713, 509), bounds=BOUNDS))
+    assert asked.shown_part == BOUNDS
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data.pop("input"),
+        lambda data: data.update(input=[]),
+        lambda data: data["input"].update(size_px="large"),
+        lambda data: data["bundle"].update(activation="tanh"),
+        lambda data: data["qupath"].update(corner_px=[1]),
+        lambda data: data.update(version=VERSION + 1),
+    ],
+)
+def test_a_damaged_or_later_record_is_refused_with_a_remedy(
+    tmp_path: Path, damage: Callable[[dict[str, Any]], None]
+) -> None:
+    data = made().to_json()
+    damage(data)
+    (tmp_path / "run.json").write_text(json.dumps(data))
+    with pytest.raises(StoreError, match=r"run\.json is damaged .*--overwrite"):
+        RunRecord.read(tmp_path)
+    assert RunRecord.find(tmp_path) is None
+
+
+def test_a_failure_is_noted_whatever_lies_there(tmp_path: Path) -> None:
+    write_failure(tmp_path, FAILED)
+    data = json.loads((tmp_path / "run.json").read_text())
+    assert (data["status"], data["reason"], data["traceback"]) == (
+        "failed",
+        "no room.",
+        ["line 1", "line 2"],
+    )
+    made().write(tmp_path)
+    write_failure(tmp_path, FAILED)
+    assert RunRecord.read(tmp_path) == replace(made(), status="failed", outcome=FAILED)
+
+
+@given(
+    corner=st.tuples(st.integers(0, 9973), st.integers(0, 9973)),
+    scanned=st.tuples(st.integers(1, 7919), st.integers(1, 7919)),
+    beyond=st.tuples(st.integers(0, 997), st.integers(0, 997)),
+    whole=st.booleans(),
+)
+def test_qupath_counts_from_the_corner_of_what_it_shows(
+    corner: tuple[int, int], scanned: tuple[int, int], beyond: tuple[int, int], *, whole: bool
+) -> None:
+    bounds = Box(*corner, *scanned)
+    size = Size(bounds.right + beyond[0], bounds.bottom + beyond[1])
+    shown = size if whole else Size(bounds.width, bounds.height)
+    view = QuPathView(shown_corner("s", size, bounds, shown), shown)
+    part = view.part(size, bounds) or Box(0, 0, size.width, size.height)
+    assert Size(part.width, part.height) == shown
+    assert (part.x, part.y) == ((0, 0) if shown == size else corner)
+    unsaid = QuPathView(shown_corner("s", size, bounds)).part(size, bounds)
+    assert unsaid == bounds
