@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from slidecam.prediction.preparation import SlideWork
+    from slidecam.prediction.work import SlideWork
     from slidecam.sources.discovery import FoundSlide
 
 UNFORESEEN = "slidecam did not foresee this; please report it. Other slides are not touched by it."
@@ -89,10 +89,11 @@ def let_go(work: SlideWork) -> None:
 def failure_of(slide: FoundSlide, error: Exception) -> Failure:
     """Return a slide's failure, told without what names a patient or opens a server."""
     problem, remedy = _words(error)
-    told = SlideFailed(slide.name, slide.shown, _public(problem, slide), remedy)
+    event = SlideFailed(slide.name, slide.shown, _public(problem, slide), remedy)
     if isinstance(error, SlidecamError):
-        return Failure(told)
-    return Failure(told, _public("".join(TracebackException.from_exception(error).format()), slide))
+        return Failure(event)
+    lines = TracebackException.from_exception(error).format()
+    return Failure(event, _public("".join(lines), slide))
 
 
 def _words(error: Exception) -> tuple[str, str]:
@@ -101,7 +102,7 @@ def _words(error: Exception) -> tuple[str, str]:
     said = str(TracebackException.from_exception(error))
     if isinstance(error, OSError):
         return f"{said}.", NO_ROOM
-    problem = f"{type(error).__name__}: {said}." if said else f"{type(error).__name__}."
+    problem = ": ".join(filter(None, (type(error).__name__, said))) + "."
     if isinstance(error, MemoryError):
         return problem, NO_MEMORY
     return problem, UNFORESEEN

@@ -106,7 +106,7 @@ def _without_effect(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         but = " but on volumes" if set(given) & set(VOLUME_OPTIONS) else ""
         yield f"{model.bundle.card.name} sees whole pictures: {options} without effect{but}."
-    methods = () if model.request is None else model.request.methods
+    methods = model.methods
     idle = sorted(spec.heatmap_scale.keys() - {EVERY_METHOD, *methods})
     if idle:
         yield f"There is no heatmap by {', '.join(idle)}: --heatmap-scale without effect on it."

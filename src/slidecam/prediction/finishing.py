@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 
     from slidecam.exchange.manifest import SlideStatus
     from slidecam.prediction.outputs import Results
-    from slidecam.prediction.preparation import OpenRun, SlideWork
-    from slidecam.prediction.timings import Timings
+    from slidecam.prediction.work import OpenRun, SlideWork, Timings
     from slidecam.sources.discovery import FoundSlide
 
 PACKAGES = ("slidecam", "torch", "timm", "numpy", "zarr")
@@ -203,12 +202,14 @@ def _refuse_nothing_read(slide: FoundSlide, run: OpenRun, table: TileTable) -> N
 
 def _outcome(work: SlideWork, table: TileTable) -> tuple[SlideStatus, str]:
     if not len(table):
-        return "skipped", _why_no_tile(work)
+        return "skipped", _no_tile_reason(work)
     lost = len(table) - int(table.done.sum())
-    return ("partly", f"{lost} of {len(table)} tiles gave no result") if lost else ("done", "")
+    if lost:
+        return "partly", f"{lost} of {len(table)} tiles gave no result"
+    return "done", ""
 
 
-def _why_no_tile(work: SlideWork) -> str:
+def _no_tile_reason(work: SlideWork) -> str:
     if work.is_volume:
         return (
             f"none of {work.source.facts.planes} slices holds any foreground"
@@ -238,7 +239,7 @@ def _recorded(results: Results, run: OpenRun, timings: Timings) -> RecordedOutco
         ],
         failures=[{"tile": row, "reason": reason} for row, reason in failures[:FAILURES_TOLD]],
         heatmaps=tuple(map(RecordedHeatmap.from_json, heatmap_records(results))),
-        seconds=timings.told(),
+        seconds=timings.record(),
         call=None if call is None else RecordedCall.from_json(call),
     )
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from slidecam.heatmap import Heatmap
     from slidecam.inference import MapRequest
     from slidecam.models import Card
-    from slidecam.prediction.preparation import SlideWork
+    from slidecam.prediction.work import SlideWork
     from slidecam.runs.spec import PredictSpec
 
 SHARE = "share of raw_at_1 over raw_at_0, from 0 to 1"
@@ -57,7 +57,7 @@ class WrittenHeatmap:
             else title_of(self.method)
         )
 
-    def told(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """Return what ``run.json`` says of it."""
         return {"file": self.path.name, "classes": list(self.class_names), **attributes(self)}
 
@@ -120,7 +120,7 @@ def _raster(written: WrittenHeatmap, work: SlideWork) -> RasterSpec:
         class_colors=tuple(colors[name] for name in written.class_names),
         size=written.heatmap.raster.size,
         pitch=written.heatmap.raster.pitch,
-        spacing=None if work.spacing is None else work.spacing.spacing,
+        spacing=work.um_per_pixel,
         signed=written.heatmap.spec.signed,
         ngff=work.spec.ngff,
         attributes=attributes(written),
@@ -136,7 +136,7 @@ def attributes(written: WrittenHeatmap) -> dict[str, Any]:
     and is painted fainter (see `slide_scales`).
     """
     painted, spec = written.heatmap, written.heatmap.spec
-    told: dict[str, Any] = {
+    record: dict[str, Any] = {
         "method": written.method,
         "values": SIGNED_SHARE if spec.signed else SHARE,
         "scale": "slide" if spec.fixed is None else "fixed",
@@ -144,16 +144,16 @@ def attributes(written: WrittenHeatmap) -> dict[str, Any]:
         "raw_at_1": [scale.high for scale in painted.scales],
     }
     if spec.fixed is None:
-        told["presence"] = [scale.presence for scale in painted.scales]
+        record["presence"] = [scale.presence for scale in painted.scales]
     if written.against:
-        told["against"] = written.against
+        record["against"] = written.against
     if spec.threshold is not None:
-        told |= {
+        record |= {
             "threshold": str(spec.threshold),
             "threshold_scope": spec.scope,
             "thresholds": _cuts(painted),
         }
-    return told
+    return record
 
 
 def _cuts(painted: Heatmap) -> list[float] | None:

@@ -36,6 +36,11 @@ class LoadedModel:
     batch_size: int
 
     @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that heatmaps are made by."""
+        return () if self.request is None else self.request.methods
+
+    @property
     def sees_pictures(self) -> bool:
         """Whether it classifies whole pictures, and not tiles of a slide at some spacing."""
         return self.bundle.card.spacing is None
@@ -85,7 +90,7 @@ def load_model(
     ``warm`` may hold the classifier already, and keeps it for the next call.
     """
     bundle = open_bundle(model, trust=spec.trust)
-    warm = WarmClassifiers(1) if warm is None else warm
+    warm = warm or WarmClassifiers(1)
     classifier = warm.classifier(bundle, choose_device(spec.device), spec.precision, spec.backend)
     wishes = spec.heatmap, spec.heatmap_classes, spec.heatmap_against
     request = request_maps(bundle.card, *wishes, has_map=classifier.has_map)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slidecam.prediction.heatmaps import WrittenHeatmap
-    from slidecam.prediction.preparation import SlideWork
+    from slidecam.prediction.work import SlideWork
     from slidecam.runs.slices import SliceTable
     from slidecam.runs.tiles import TileTable
 
@@ -93,7 +93,7 @@ def write_outputs(results: Results) -> None:
 def heatmap_records(results: Results) -> list[dict[str, Any]]:
     """Return what ``run.json`` says of the heatmaps."""
     if results.of_volume is None:
-        return [one.told() for one in results.written]
+        return [one.record() for one in results.written]
     return [volumes.heatmap_record(one, results.work) for one in results.written]
 
 

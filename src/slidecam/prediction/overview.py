@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from slidecam.models import Card
     from slidecam.prediction.heatmaps import WrittenHeatmap
-    from slidecam.prediction.preparation import SlideWork
+    from slidecam.prediction.work import SlideWork
     from slidecam.runs.tiles import TileTable
     from slidecam.sources import Source
 
@@ -98,14 +98,13 @@ def _ticks(written: WrittenHeatmap) -> tuple[str, str, str]:
 
 
 def _facts(slide: str, work: SlideWork, written: Sequence[WrittenHeatmap]) -> OverviewFacts:
-    methods = () if work.model.request is None else work.model.request.methods
     return OverviewFacts(
         slide=slide,
         model=work.card.name,
-        method=", ".join(title_of(method) for method in methods),
+        method=", ".join(title_of(method) for method in work.model.methods),
         date=datetime.now(UTC).date().isoformat(),
         size=work.source.facts.size,
-        spacing=None if work.spacing is None else work.spacing.spacing,
+        spacing=work.um_per_pixel,
         details=tuple(_details(work, work.card, written)),
         whole_picture=work.model.sees_pictures,
     )
@@ -125,10 +124,10 @@ def _details(
     if card.activation != "none":
         yield "Probabilities", card.classes.calibration
     for one in written:
-        yield from _scale_told(one)
+        yield from _scale_rows(one)
 
 
-def _scale_told(written: WrittenHeatmap) -> Iterator[tuple[str, str]]:
+def _scale_rows(written: WrittenHeatmap) -> Iterator[tuple[str, str]]:
     painted = written.heatmap
     if painted.spec.fixed is None:
         unit = " logits" if written.method == "cam" else ""

@@ -28,8 +28,8 @@ from slidecam.prediction.boundary import (
 from slidecam.prediction.checks import notes_of, refuse_unclear, with_project
 from slidecam.prediction.finishing import begin_slide, finish_slide
 from slidecam.prediction.model import load_model
-from slidecam.prediction.preparation import SlideWork, prepare
-from slidecam.prediction.timings import Timings
+from slidecam.prediction.preparation import prepare
+from slidecam.prediction.work import SlideWork, Timings
 from slidecam.runlog import RunLog
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.discovery import find_slides
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from slidecam.exchange.manifest import SlideReport
     from slidecam.inference import ScoredBatch
     from slidecam.prediction.model import LoadedModel, WarmClassifiers
-    from slidecam.prediction.preparation import OpenRun
+    from slidecam.prediction.work import OpenRun
     from slidecam.sources.discovery import FoundSlide
     from slidecam.store import RunStore
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,8 @@ from slidecam.foreground import (
 )
 from slidecam.foreground.mask import mask_digest
 from slidecam.models.volume_card import VolumeCard
-from slidecam.runs.outputs import QUPATH_FOLDER, all_written, clear_outputs, output_names
+from slidecam.prediction.work import OpenRun, SlideWork
+from slidecam.runs.outputs import QUPATH_FOLDER, all_written, clear_outputs
 from slidecam.runs.record import RunRecord
 from slidecam.sources import open_source, settle_spacing, shown_corner
 from slidecam.sources.qupath_view import QuPathView
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
     from filelock import FileLock
-    from numpy.typing import NDArray
 
     from slidecam.foreground import Foreground
     from slidecam.models import Card
@@ -48,109 +46,6 @@ if TYPE_CHECKING:
 WHOLE_PICTURE = "the whole picture"
 WHOLE_SLICE = "the whole slice"
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mgz")
-
-
-@dataclass(frozen=True)
-class OpenRun:
-    """A run on disk with its pending batches on their way.
-
-    Attributes
-    ----------
-    store, stream
-        Where results go, and the tiles that have none yet.
-    boxes
-        int64, (tiles, 4), level-0 pixels, in grid order.
-    done
-        Tiles that had a result when the run was opened.
-    complete
-        Whether an earlier call has finished this slide, and all of its outputs are still there.
-    notes
-        What a reader of the results should know of how they came about.
-    lock
-        Keeps other processes out until it is released.
-    planes
-        int64, (tiles,): the plane of a volume that each tile is on, in grid order; None for a
-        slide.
-    """
-
-    store: RunStore
-    stream: TileStream
-    boxes: NDArray[np.int64]
-    done: int
-    complete: bool
-    notes: tuple[str, ...]
-    lock: FileLock
-    planes: NDArray[np.int64] | None = None
-
-    def close(self) -> None:
-        """Stop decoding and let other processes in."""
-        try:
-            self.stream.close()
-        finally:
-            self.lock.release()
-
-
-@dataclass(frozen=True)
-class SlideWork:
-    """The work on one slide: what it is, how it is cut, what classifies it, where results go.
-
-    Attributes
-    ----------
-    model, spec
-        What it is classified with, and how.
-    source, spacing, foreground, grid
-        The slide and what was settled about it; ``spacing`` is None where nobody knows it and the
-        classifier needs none.
-    folder
-        Where its outputs go.
-    plan
-        What decides every result, as in ``run.json``.
-    qupath
-        Where QuPath counts from, ``corner_px``, and the size that it shows, ``size_px``, as in
-        ``run.json``.
-    run
-        The run on disk; None in a dry run.
-    """
-
-    model: LoadedModel
-    spec: PredictSpec
-    source: Source
-    spacing: SettledSpacing | None
-    foreground: Foreground
-    grid: TileGrid
-    folder: Path
-    plan: Mapping[str, Any]
-    qupath: QuPathView
-    run: OpenRun | None
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a reader of the results should know of the slide."""
-        spacing = (self.spacing.warning,) if self.spacing and self.spacing.warning else ()
-        notes = (*spacing, *self.source.facts.notes, *_of_voxels(self.source))
-        return (*notes, *(self.run.notes if self.run else ()))
-
-    @property
-    def is_volume(self) -> bool:
-        """Whether the source is a volume."""
-        return self.source.facts.stack is not None
-
-    @property
-    def card(self) -> Card:
-        """The classifier's card."""
-        return self.model.bundle.card
-
-    def output_names(self) -> tuple[str, ...]:
-        """Return the names of all outputs in its folder, beside `run.json` and `run.zarr`."""
-        volume_classes = self.card.class_names if self.is_volume else None
-        return output_names(self.model.request, volume_classes, self.spec.outputs)
-
-    def close(self) -> None:
-        """Stop decoding and let the file go."""
-        with ExitStack() as last:
-            last.callback(self.source.close)
-            if self.run is not None:
-                last.callback(self.run.close)
 
 
 def prepare(path: str, folder: Path, model: LoadedModel, spec: PredictSpec) -> SlideWork:
@@ -167,15 +62,6 @@ def prepare(path: str, folder: Path, model: LoadedModel, spec: PredictSpec) -> S
     except BaseException:
         source.close()
         raise
-
-
-def _of_voxels(source: Source) -> tuple[str, ...]:
-    share = source.not_numbers if isinstance(source, VolumeSource) else 0.0
-    told = (
-        f"About {100 * share:.2g} % of its voxels are no numbers (NaN or infinite); they are shown"
-        " as air."
-    )
-    return (told,) if share else ()
 
 
 def view_of(card: Card, spec: PredictSpec) -> VolumeView:
@@ -196,7 +82,9 @@ def _prepare(source: Source, folder: Path, model: LoadedModel, spec: PredictSpec
     model = replace(model, batch_size=_batch_size(folder, model, spec))
     plan = _plan(source, spacing, foreground, model, tiling)
     work = SlideWork(model, spec, source, spacing, foreground, grid, folder, plan, qupath, run=None)
-    return work if spec.dry_run else _started(work)
+    if spec.dry_run:
+        return work
+    return _started(work)
 
 
 def _spacing(source: Source, model: LoadedModel, spec: PredictSpec) -> SettledSpacing | None:
@@ -238,8 +126,8 @@ def _laid(
         spec.grid,
         spec.min_tissue,
     )
-    told = {name.replace("_", " "): value for name, value in asdict(tiling).items()}
-    return foreground, lay_grid(source.facts, spacing.spacing, foreground, tiling), told
+    settled = {name.replace("_", " "): value for name, value in asdict(tiling).items()}
+    return foreground, lay_grid(source.facts, spacing.spacing, foreground, tiling), settled
 
 
 def _laid_volume(
@@ -251,7 +139,7 @@ def _laid_volume(
         else load_head(_mask_file(source, spec.mask, VOLUMES), source)
     )
     view = source.view
-    told: dict[str, Any] = {
+    settled: dict[str, Any] = {
         "axis": view.axis,
         "volume": view.volume,
         "slices": view.slices,
@@ -262,7 +150,12 @@ def _laid_volume(
         return (
             head,
             grid,
-            {"tile": WHOLE_SLICE, "input px": card.input_px, "min tissue": spec.min_tissue, **told},
+            {
+                "tile": WHOLE_SLICE,
+                "input px": card.input_px,
+                "min tissue": spec.min_tissue,
+                **settled,
+            },
         )
     tiling = TilingSpec(
         card.tile_px,
@@ -273,8 +166,8 @@ def _laid_volume(
         spec.grid,
         spec.min_tissue,
     )
-    told |= {name.replace("_", " "): value for name, value in asdict(tiling).items()}
-    return head, lay_tiles_on_planes(source.facts, spacing.spacing, head, tiling), told
+    settled |= {name.replace("_", " "): value for name, value in asdict(tiling).items()}
+    return head, lay_tiles_on_planes(source.facts, spacing.spacing, head, tiling), settled
 
 
 def _foreground(source: Source, spacing: SettledSpacing, spec: PredictSpec) -> Foreground:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from slidecam.exchange.volume_zarr import VolumeHeatmap
     from slidecam.models import Card
-    from slidecam.prediction.preparation import SlideWork
+    from slidecam.prediction.work import SlideWork
     from slidecam.sources.volume_grid import VolumeGrid
     from slidecam.store import RunStore
 
@@ -66,9 +66,9 @@ def slice_table(work: SlideWork, store: RunStore, card: Card) -> SliceTable:
     known = store.probabilities
     for plane in np.unique(planes[done]).tolist():
         probabilities[plane] = known[done & (planes == plane)].mean(axis=0)
-    told = tuple(str(each) for each in status)
+    words = tuple(str(each) for each in status)
     return SliceTable(
-        stack.axis, stack.positions, stack.file_indices, told, probabilities, card.class_names
+        stack.axis, stack.positions, stack.file_indices, words, probabilities, card.class_names
     )
 
 
@@ -99,7 +99,7 @@ def _volume(work: SlideWork) -> VolumeSource:
 def heatmap_record(written: WrittenHeatmap, work: SlideWork) -> dict[str, Any]:
     """Return what ``run.json`` says of a volume's heatmap."""
     niftis = {name: nifti_name(written.path.name, name) for name in written.class_names}
-    return {**written.told(), "nifti": niftis, "voxels": list(_volume(work).stack.grid.shape)}
+    return {**written.record(), "nifti": niftis, "voxels": list(_volume(work).stack.grid.shape)}
 
 
 def write_volume_mask(work: SlideWork, path: Path) -> None:
@@ -156,7 +156,7 @@ def _write_heatmap(path: Path, method: str, work: SlideWork) -> WrittenHeatmap:
     )
     saved = read_volume_ome_zarr(path)
     for index, name in enumerate(names):
-        told = (
+        description = (
             f"slidecam {method} {re.sub('[^ -~]', '?', name)}, 0 to 1, 0 where nothing was"
             " classified"
         )
@@ -166,7 +166,7 @@ def _write_heatmap(path: Path, method: str, work: SlideWork) -> WrittenHeatmap:
             _class_blocks(saved, index),
             grid,
             "float32",
-            told,
+            description,
         )
     return written
 
@@ -247,11 +247,11 @@ def _montage_facts(
     )
     called = " + ".join(call["called_classes"]) or "nothing"
     share = call["probabilities"].get(call["called"])
-    told = "" if share is None else f", {share:.2f}"
+    certainty = "" if share is None else f", {share:.2f}"
     slices = call["slices"]
     words = (
-        f"Called {called}{told} ({call['pooling']}; {slices[DONE]} classified, {slices[SKIPPED]}"
-        f" skipped, {slices[FAILED]} failed, {slices[MISSING]} missing)"
+        f"Called {called}{certainty} ({call['pooling']}; {slices[DONE]} classified,"
+        f" {slices[SKIPPED]} skipped, {slices[FAILED]} failed, {slices[MISSING]} missing)"
     )
     size = source.facts.size
     aspect = size.height * row_mm / (size.width * column_mm)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from slidecam.geometry import Size, Spacing
     from slidecam.models import Bundle
     from slidecam.prediction.model import LoadedModel
-    from slidecam.prediction.preparation import SlideWork
+    from slidecam.prediction.work import SlideWork
     from slidecam.runs.spec import PredictSpec
 
 NOWHERE = Path()

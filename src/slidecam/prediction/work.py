@@ -1,0 +1,185 @@
+"""The nouns of a run at work: one slide with all that was settled, its run on disk, its seconds."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from slidecam.runs.outputs import output_names
+from slidecam.sources.volume import VolumeSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import numpy as np
+    from filelock import FileLock
+    from numpy.typing import NDArray
+
+    from slidecam.foreground import Foreground
+    from slidecam.geometry import Spacing
+    from slidecam.inference import ScoredBatch
+    from slidecam.models import Card
+    from slidecam.prediction.model import LoadedModel
+    from slidecam.runs.spec import PredictSpec
+    from slidecam.sources import SettledSpacing, Source
+    from slidecam.sources.qupath_view import QuPathView
+    from slidecam.store import RunStore
+    from slidecam.streaming import TileStream
+    from slidecam.tiling import TileGrid
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run on disk with its pending batches on their way.
+
+    Attributes
+    ----------
+    store, stream
+        Where results go, and the tiles that have none yet.
+    boxes
+        int64, (tiles, 4), level-0 pixels, in grid order.
+    done
+        Tiles that had a result when the run was opened.
+    complete
+        Whether an earlier call has finished this slide, and all of its outputs are still there.
+    notes
+        What a reader of the results should know of how they came about.
+    lock
+        Keeps other processes out until it is released.
+    planes
+        int64, (tiles,): the plane of a volume that each tile is on, in grid order; None for a
+        slide.
+    """
+
+    store: RunStore
+    stream: TileStream
+    boxes: NDArray[np.int64]
+    done: int
+    complete: bool
+    notes: tuple[str, ...]
+    lock: FileLock
+    planes: NDArray[np.int64] | None = None
+
+    def close(self) -> None:
+        """Stop decoding and let other processes in."""
+        try:
+            self.stream.close()
+        finally:
+            self.lock.release()
+
+
+@dataclass(frozen=True)
+class SlideWork:
+    """The work on one slide: what it is, how it is cut, what classifies it, where results go.
+
+    Attributes
+    ----------
+    model, spec
+        What it is classified with, and how.
+    source, spacing, foreground, grid
+        The slide and what was settled about it; ``spacing`` is None where nobody knows it and the
+        classifier needs none.
+    folder
+        Where its outputs go.
+    plan
+        What decides every result, as in ``run.json``.
+    qupath
+        Where QuPath counts from, ``corner_px``, and the size that it shows, ``size_px``, as in
+        ``run.json``.
+    run
+        The run on disk; None in a dry run.
+    """
+
+    model: LoadedModel
+    spec: PredictSpec
+    source: Source
+    spacing: SettledSpacing | None
+    foreground: Foreground
+    grid: TileGrid
+    folder: Path
+    plan: Mapping[str, Any]
+    qupath: QuPathView
+    run: OpenRun | None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the results should know of the slide."""
+        return tuple(self._warnings())
+
+    def _warnings(self) -> Iterator[str]:
+        if self.spacing is not None and self.spacing.warning:
+            yield self.spacing.warning
+        yield from self.source.facts.notes
+        if isinstance(self.source, VolumeSource) and self.source.not_numbers:
+            yield (
+                f"About {100 * self.source.not_numbers:.2g} % of its voxels are no numbers (NaN or"
+                " infinite); they are shown as air."
+            )
+        if self.run is not None:
+            yield from self.run.notes
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether the source is a volume."""
+        return self.source.facts.stack is not None
+
+    @property
+    def um_per_pixel(self) -> Spacing | None:
+        """Its spacing at level 0, in µm, where anybody knows it."""
+        return None if self.spacing is None else self.spacing.spacing
+
+    @property
+    def card(self) -> Card:
+        """The classifier's card."""
+        return self.model.bundle.card
+
+    def output_names(self) -> tuple[str, ...]:
+        """Return the names of all outputs in its folder, beside `run.json` and `run.zarr`."""
+        volume_classes = self.card.class_names if self.is_volume else None
+        return output_names(self.model.request, volume_classes, self.spec.outputs)
+
+    def close(self) -> None:
+        """Stop decoding and let the file go."""
+        with ExitStack() as last:
+            last.callback(self.source.close)
+            if self.run is not None:
+                last.callback(self.run.close)
+
+
+@dataclass
+class Timings:
+    """Seconds of one slide, added up over its batches.
+
+    ``decode`` counts thread seconds, which run beside the others; ``transfer`` and ``model`` are
+    the device's, ``write`` the store's and the outputs'.
+    """
+
+    decode: float = 0.0
+    transfer: float = 0.0
+    model: float = 0.0
+    write: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    def add(self, scored: ScoredBatch) -> None:
+        """Add one batch."""
+        self.decode += scored.batch.decode_seconds
+        self.transfer += scored.transfer_seconds
+        self.model += scored.model_seconds
+
+    def record(self) -> dict[str, float]:
+        """Return all of them, rounded to milliseconds, with the seconds since the slide began."""
+        parts = {
+            "decode": self.decode,
+            "transfer": self.transfer,
+            "model": self.model,
+            "write": self.write,
+        }
+        return {name: round(value, 3) for name, value in {**parts, "total": self.seconds}.items()}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the slide was begun."""
+        return time.perf_counter() - self.started
