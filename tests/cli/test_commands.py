@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import inspect
 import json
 import signal
 import subprocess
@@ -16,9 +15,8 @@ import tifffile
 from PIL import Image
 from typer.testing import CliRunner
 
-from slidecam.cli.app import app, predict
+from slidecam.cli.app import app
 from slidecam.models import open_bundle
-from slidecam.runs.outputs import OUTPUT_TABLE
 from slidecam.store import RunStore
 from stopping import stopped_process
 
@@ -389,12 +387,6 @@ def test_info_of_a_slide_without_spacing_says_what_to_pass(tmp_path: Path) -> No
     told = json.loads(slidecam("info", tmp_path / "a.png", "--json").stdout)
     assert told["spacing_um_px"] is None
     assert "--mpp" in told["spacing_from"]
-
-
-def test_the_help_names_every_output_that_there_is() -> None:
-    parameter = inspect.signature(predict).parameters["outputs"]
-    told = parameter.annotation.__metadata__[0].help
-    assert all(row.name in told for row in OUTPUT_TABLE.own)
 
 
 def test_outputs_are_named_with_commas_and_wrong_names_are_refused(
