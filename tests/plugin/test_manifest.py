@@ -70,7 +70,7 @@ def test_a_reader_that_comes_and_one_that_goes_change_one_line_each(
     text = TOP.read_text(encoding="utf-8")
     without = text.replace("        - '*.ndpi'\n", "        - '*.gone'\n")
     assert sorted(with_patterns(without).splitlines()) == sorted(text.splitlines())
-    monkeypatch.setattr(reading, "slide_suffixes", lambda **_options: (".czi",))
+    monkeypatch.setattr(reading, "suffixes_for_viewers", lambda: (".czi",))
     changed = with_patterns(text)
     assert "        - '*.czi'\n" in changed
     assert "*.svs" not in changed

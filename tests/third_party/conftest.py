@@ -17,9 +17,12 @@ INSTALLED = Path(__file__).parent / "installed"
 PACKAGE = "slidecam_stripes"
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _installed() -> Iterator[None]:
-    """Install the package for the tests of this folder, and for no others."""
+    """Install the package for a module of this folder, and for no other tests.
+
+    A package's scope would last to the end: without ``__init__.py`` this folder is none.
+    """
     sys.path.insert(0, str(INSTALLED))
     _look_again()
     yield

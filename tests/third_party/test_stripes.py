@@ -20,7 +20,8 @@ from slidecam.explain.catalogue import method_for, slide_methods
 from slidecam.explain.contract import ExplainerCase, ExplainerContract
 from slidecam.models import Card, classifier_for
 from slidecam.models.architectures import build_network, is_known
-from slidecam.sources import open_source, reader_names
+from slidecam.plugin.reading import filename_patterns
+from slidecam.sources import open_source, reader_names, slide_suffixes, suffixes_for_viewers
 from slidecam.sources.contract import SourceCase, SourceContract
 from slidecam.sources.discovery import find_slides
 
@@ -109,6 +110,12 @@ def test_their_reader_is_named_wherever_readers_are(tmp_path: Path) -> None:
     (tmp_path / "odd.bin").write_bytes(bytes(range(256)))
     with pytest.raises(UnknownFormatError, match="OME-TIFF and stripes: convert it"):
         open_source(tmp_path / "odd.bin")
+
+
+def test_our_manifest_names_our_readers_files_alone() -> None:
+    assert ".stripes" in slide_suffixes()
+    assert ".stripes" not in suffixes_for_viewers()
+    assert "*.stripes" not in filename_patterns()
 
 
 def test_their_method_is_listed_and_offered_for_whole_slides() -> None:

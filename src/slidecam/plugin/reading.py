@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from slidecam.errors import SlidecamError
 from slidecam.plugin.notices import warn
 from slidecam.plugin.opening import is_annotations, is_heatmap, read_slide, run_folder
-from slidecam.sources import open_source, slide_suffixes
+from slidecam.sources import open_source, suffixes_for_viewers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,7 +69,7 @@ def _opens(path: str) -> bool:
 
 def filename_patterns() -> list[str]:
     """Return the names of the files that napari asks us for, as `napari.yaml` lists them."""
-    return [*(f"*{suffix}" for suffix in slide_suffixes(for_viewers=True)), *RESULTS]
+    return [*(f"*{suffix}" for suffix in suffixes_for_viewers()), *RESULTS]
 
 
 def with_patterns(manifest: str) -> str:

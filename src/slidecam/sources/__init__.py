@@ -2,7 +2,13 @@
 
 from slidecam.pixels import GLASS, RGB
 from slidecam.sources._probe import Probe
-from slidecam.sources._registry import READERS, Reader, reader_packages, slide_suffixes
+from slidecam.sources._registry import (
+    READERS,
+    Reader,
+    reader_packages,
+    slide_suffixes,
+    suffixes_for_viewers,
+)
 from slidecam.sources.opening import open_source, reader_names
 from slidecam.sources.overview import Overview
 from slidecam.sources.qupath_view import shown_corner
@@ -26,4 +32,5 @@ __all__ = [
     "settle_spacing",
     "shown_corner",
     "slide_suffixes",
+    "suffixes_for_viewers",
 ]

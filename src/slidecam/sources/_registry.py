@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from slidecam.registry import Entry, Registry, load, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from slidecam.sources._probe import Probe
     from slidecam.sources.source import Source
@@ -235,13 +235,24 @@ READERS: Registry[Reader] = Registry(
 """Ours, in the order in which they are listed to people."""
 
 
-def slide_suffixes(*, for_viewers: bool = False) -> tuple[str, ...]:
-    """Return what files are called that the readers open, in the order of the readers.
+def slide_suffixes() -> tuple[str, ...]:
+    """Return what files are called that the readers open, in the order of the readers."""
+    return _suffixes(READERS.values())
 
-    ``for_viewers`` leaves out those that a viewer opens itself.
+
+def suffixes_for_viewers() -> tuple[str, ...]:
+    """Return the suffixes of our own readers' files, but of those that a viewer opens itself.
+
+    Another package names its own in a manifest of its own.
     """
-    chosen = [reader for reader in READERS.values() if reader.viewers or not for_viewers]
-    return tuple(dict.fromkeys(suffix for reader in chosen for suffix in reader.suffixes))
+    return _suffixes(reader for reader in READERS.own if reader.viewers)
+
+
+def _suffixes(readers: Iterable[Reader]) -> tuple[str, ...]:
+    found: list[str] = []
+    for reader in readers:
+        found.extend(reader.suffixes)
+    return tuple(dict.fromkeys(found))
 
 
 def formats_read() -> str:
