@@ -15,12 +15,14 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
+from slidecam.drawing.palette import as_hex
+from slidecam.drawing.scale import lowest_share
 from slidecam.errors import StoreError, UsageError
 from slidecam.files import replacing_folder
 from slidecam.geometry import RasterPlace, Size, Spacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -150,11 +152,12 @@ def write_heatmap_ome_zarr(
         If the bands do not add up to ``spec.size``.
     """
     with replacing_folder(path) as fresh:
-        group = zarr.open_group(fresh, mode="w", zarr_format=2 if spec.ngff == "0.4" else 3)
+        group = open_group(fresh, spec.ngff)
         group.attrs.update(_attributes(spec))
-        levels = [
-            _empty(group, str(index), size, spec) for index, size in enumerate(spec.level_sizes)
-        ]
+        levels = []
+        for index, size in enumerate(spec.level_sizes):
+            shape = (len(spec.class_names), size.height, size.width)
+            levels.append(empty_array(group, str(index), shape, (1, CHUNK, CHUNK), spec.ngff))
         _fill(levels[0], bands)
         for finer, coarser in pairwise(levels):
             _halve(finer, coarser)
@@ -183,14 +186,21 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     return array
 
 
-def _empty(group: zarr.Group, name: str, size: Size, spec: RasterSpec) -> zarr.Array[Any]:
-    shape = (len(spec.class_names), size.height, size.width)
-    if spec.ngff == "0.4":
+def open_group(path: Path, ngff: Ngff) -> zarr.Group:
+    """Begin a group in the Zarr format of a version of NGFF."""
+    return zarr.open_group(path, mode="w", zarr_format=2 if ngff == "0.4" else 3)
+
+
+def empty_array(
+    group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], ngff: Ngff
+) -> zarr.Array[Any]:
+    """Lay out an array of float32, whose axes are the last of c, z, y, x and c in front."""
+    if ngff == "0.4":
         # The fill value is 0, because Java's JSON knows no NaN.
         return group.create_array(
             name,
             shape=shape,
-            chunks=(1, CHUNK, CHUNK),
+            chunks=chunks,
             dtype="<f4",
             compressors=BLOSC_V2,
             chunk_key_encoding={"name": "v2", "separator": "/"},
@@ -199,10 +209,10 @@ def _empty(group: zarr.Group, name: str, size: Size, spec: RasterSpec) -> zarr.A
     return group.create_array(
         name,
         shape=shape,
-        chunks=(1, CHUNK, CHUNK),
+        chunks=chunks,
         dtype="float32",
         compressors=BloscCodec(typesize=4, cname="zstd", clevel=5, shuffle="shuffle"),
-        dimension_names=("c", "y", "x"),
+        dimension_names=("c", *"zyx"[1 - len(shape) :]),
         fill_value=0,
     )
 
@@ -270,55 +280,65 @@ def _attributes(spec: RasterSpec) -> dict[str, Any]:
         "size": [spec.size.width, spec.size.height],
         "class_colors": list(map(list, spec.class_colors)),
     }
-    multiscale = {
-        "name": spec.name,
-        "axes": _axes(spec),
-        "datasets": _datasets(spec),
-        "type": "mean",
-    }
-    low = -1.0 if spec.signed else 0.0
-    omero = {
-        "channels": [
-            _channel(*told, low) for told in zip(spec.class_names, spec.class_colors, strict=True)
-        ]
-    }
-    if spec.ngff == "0.4":
-        return {"multiscales": [{"version": "0.4", **multiscale}], "omero": omero, ATTRIBUTES: own}
-    return {"ome": {"version": "0.5", "multiscales": [multiscale], "omero": omero}, ATTRIBUTES: own}
-
-
-def _axes(spec: RasterSpec) -> list[dict[str, str]]:
-    if spec.spacing is None:
-        unit = {}
-    else:
-        unit = {"unit": "micrometer"}
-    space = [{"name": axis, "type": "space", **unit} for axis in "yx"]
-    return [{"name": "c", "type": "channel"}, *space]
-
-
-def _datasets(spec: RasterSpec) -> list[dict[str, Any]]:
-    return [
-        {
-            "path": str(level),
-            "coordinateTransformations": [
-                {"type": "scale", "scale": [1.0, *spec.level_scale(level)]},
-                {"type": "translation", "translation": [0.0, *spec.level_translation(level)]},
-            ],
-        }
+    places = [
+        (spec.level_scale(level), spec.level_translation(level))
         for level in range(len(spec.level_sizes))
     ]
+    unit = None if spec.spacing is None else "micrometer"
+    multiscale = multiscale_object(spec.name, places, unit) | {"type": "mean"}
+    channels = channels_object(spec.class_names, spec.class_colors, signed=spec.signed)
+    return ngff_attributes(spec.ngff, multiscale, channels, own)
 
 
-def _channel(name: str, color: RGB, low: float) -> dict[str, Any]:
+def multiscale_object(
+    name: str, places: Sequence[tuple[tuple[float, ...], tuple[float, ...]]], unit: str | None
+) -> dict[str, Any]:
+    """Return an NGFF multiscale image of channels and of y, x or z, y, x.
+
+    Parameters
+    ----------
+    name
+        Of the slide or volume.
+    places
+        Scale and translation of each level, along the axes after c.
+    unit
+        Of both, as NGFF names it; None where nobody knows it.
+    """
+    with_unit = {} if unit is None else {"unit": unit}
+    names = "zyx"[-len(places[0][0]) :]
+    axes = [{"name": "c", "type": "channel"}]
+    axes += [{"name": axis, "type": "space", **with_unit} for axis in names]
+    datasets = []
+    for level, (scale, translation) in enumerate(places):
+        transformations = [
+            {"type": "scale", "scale": [1.0, *scale]},
+            {"type": "translation", "translation": [0.0, *translation]},
+        ]
+        datasets.append({"path": str(level), "coordinateTransformations": transformations})
+    return {"name": name, "axes": axes, "datasets": datasets}
+
+
+def channels_object(names: Sequence[str], colors: Sequence[RGB], *, signed: bool) -> dict[str, Any]:
+    """Return NGFF's account of the channels: their names, colours, and range of values."""
     # Viewers draw a channel from black to its colour, so that what speaks against a class is hidden
     # at first.
-    window = {"min": low, "max": 1.0, "start": 0.0, "end": 1.0}
-    return {
-        "label": name,
-        "color": "{:02X}{:02X}{:02X}".format(*color),
-        "active": True,
-        "window": window,
-    }
+    window = {"min": float(lowest_share(signed=signed)), "max": 1.0, "start": 0.0, "end": 1.0}
+    channels = []
+    for name, color in zip(names, colors, strict=True):
+        shown = as_hex(color)[1:].upper()
+        channels.append({"label": name, "color": shown, "active": True, "window": window})
+    return {"channels": channels}
+
+
+def ngff_attributes(
+    ngff: Ngff, multiscale: dict[str, Any], channels: dict[str, Any], own: dict[str, Any]
+) -> dict[str, Any]:
+    """Return a group's attributes: the image and its channels as NGFF says it, and our own."""
+    if ngff == "0.4":
+        image = {"multiscales": [{"version": "0.4", **multiscale}], "omero": channels}
+        return image | {ATTRIBUTES: own}
+    image = {"version": "0.5", "multiscales": [multiscale], "omero": channels}
+    return {"ome": image, ATTRIBUTES: own}
 
 
 def _spec_from(ome: Mapping[str, Any], own: Mapping[str, Any]) -> RasterSpec:

@@ -14,10 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec
 
 from slidecam.errors import StoreError
-from slidecam.exchange.ome_zarr import ATTRIBUTES, BLOSC_V2
+from slidecam.exchange.ome_zarr import (
+    ATTRIBUTES,
+    channels_object,
+    empty_array,
+    multiscale_object,
+    ngff_attributes,
+    open_group,
+)
 from slidecam.files import replacing_folder
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
@@ -116,7 +122,7 @@ def write_volume_ome_zarr(
         What the heatmap is and where it lies.
     """
     with replacing_folder(path) as fresh:
-        group = zarr.open_group(fresh, mode="w", zarr_format=2 if spec.ngff == "0.4" else 3)
+        group = open_group(fresh, spec.ngff)
         group.attrs.update(_attributes(spec))
         array = _empty(group, spec)
         for start, slab in _slabs(planes):
@@ -159,29 +165,10 @@ def _slabs(planes: Iterable[NDArray[np.float32]]) -> Iterator[tuple[int, NDArray
 
 def _empty(group: zarr.Group, spec: VolumeRasterSpec) -> zarr.Array[Any]:
     lengths = spec.stack.grid.spl_shape
-    shape = (len(spec.class_names), *lengths)
-    edges = (PLANES if place == spec.stack.place else CHUNK for place in range(3))
-    chunks = (1, *(min(length, edge) for length, edge in zip(lengths, edges, strict=True)))
-    if spec.ngff == "0.4":
-        # The fill value is 0, because Java's JSON knows no NaN.
-        return group.create_array(
-            "0",
-            shape=shape,
-            chunks=chunks,
-            dtype="<f4",
-            compressors=BLOSC_V2,
-            chunk_key_encoding={"name": "v2", "separator": "/"},
-            fill_value=0,
-        )
-    return group.create_array(
-        "0",
-        shape=shape,
-        chunks=chunks,
-        dtype="float32",
-        compressors=BloscCodec(typesize=4, cname="zstd", clevel=5, shuffle="shuffle"),
-        dimension_names=("c", "z", "y", "x"),
-        fill_value=0,
-    )
+    edges = [CHUNK] * 3
+    edges[spec.stack.place] = PLANES
+    chunks = (1, *map(min, lengths, edges))
+    return empty_array(group, "0", (len(spec.class_names), *lengths), chunks, spec.ngff)
 
 
 def _attributes(spec: VolumeRasterSpec) -> dict[str, Any]:
@@ -195,29 +182,9 @@ def _attributes(spec: VolumeRasterSpec) -> dict[str, Any]:
         "oblique": grid.is_oblique,
         "class_colors": list(map(list, spec.class_colors)),
     }
-    places = [
-        {"type": "scale", "scale": [1.0, *grid.scale]},
-        {"type": "translation", "translation": [0.0, *grid.translate]},
-    ]
-    axes = [{"name": "c", "type": "channel"}]
-    axes += [{"name": name, "type": "space", "unit": "millimeter"} for name in "zyx"]
-    datasets = [{"path": "0", "coordinateTransformations": places}]
-    multiscale = {"name": spec.name, "axes": axes, "datasets": datasets}
-    window = {"min": -1.0 if spec.signed else 0.0, "max": 1.0, "start": 0.0, "end": 1.0}
-    omero = {
-        "channels": [
-            {
-                "label": name,
-                "color": "{:02X}{:02X}{:02X}".format(*color),
-                "active": True,
-                "window": window,
-            }
-            for name, color in zip(spec.class_names, spec.class_colors, strict=True)
-        ]
-    }
-    if spec.ngff == "0.4":
-        return {"multiscales": [{"version": "0.4", **multiscale}], "omero": omero, ATTRIBUTES: own}
-    return {"ome": {"version": "0.5", "multiscales": [multiscale], "omero": omero}, ATTRIBUTES: own}
+    multiscale = multiscale_object(spec.name, [(grid.scale, grid.translate)], "millimeter")
+    channels = channels_object(spec.class_names, spec.class_colors, signed=spec.signed)
+    return ngff_attributes(spec.ngff, multiscale, channels, own)
 
 
 def _spec_from(ome: Mapping[str, Any], own: Mapping[str, Any]) -> VolumeRasterSpec:
