@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from slidecam.drawing.heat import blended, glowing, heat_colors, heat_table
-from slidecam.drawing.scale import drawn_as_one, highest, length_words, round_length, shares_of
+from slidecam.drawing.scale import (
+    drawn_as_one,
+    highest,
+    length_words,
+    percent_words,
+    round_length,
+    shares_of,
+)
 from slidecam.exchange.qupath import COLORMAP
 from slidecam.reports.overlay import PALE, heat_scale
 from slidecam.server.views import colours_told
@@ -69,3 +76,10 @@ def test_the_scale_is_known_without_matplotlib() -> None:
     rooms = "slidecam.drawing.scale, slidecam.heatmap, slidecam.pixels"
     code = f"import sys, {rooms}; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603  (our own interpreter)
+
+
+def test_a_share_is_told_in_whole_percents_and_never_as_none_where_there_is_one() -> None:
+    shares = [0.0, 0.0004, 0.00999, 0.0149, 0.555, 1.0]
+    assert [percent_words(share) for share in shares] == [
+        "0 %", "<1 %", "<1 %", "1 %", "56 %", "100 %",
+    ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What raw values and lengths are drawn as: the ends of heat's scale, the length of a bar."""
+"""What numbers are drawn as: the ends of heat's scale, the length of a bar, a share in words."""
 
 from __future__ import annotations
 
@@ -55,3 +55,11 @@ def length_words(length: float) -> str:
     if length >= UM_PER_MM:
         return f"{length / UM_PER_MM:g} mm"
     return f"{length:g} µm"
+
+
+def percent_words(share: float) -> str:
+    """Return a share as people read it: in whole percents, and never as none where there is one."""
+    percent = 100 * share
+    if 0 < percent < 1:
+        return "<1 %"
+    return f"{percent:.0f} %"

@@ -128,8 +128,9 @@ def overlaid(pixels: NDArray[np.uint8], each: PanelMap, top: float) -> NDArray[n
 
 def scale_ends(each: PanelMap, top: float) -> tuple[str, str]:
     """Return the raw values drawn as the first and the last colour, as people read them."""
+    high = f"{top:.{ROUND}g}"
     if top >= HUNDRED:
-        highest = f"{top:,.0f}"
-    else:
-        highest = f"{top:.{ROUND}g}"
-    return (f"-{highest}" if each.signed else "0"), highest
+        high = f"{top:,.0f}"
+    if each.signed:
+        return f"-{high}", high
+    return "0", high

@@ -7,12 +7,14 @@ beside it instead, as they come into view, or it would weigh a gigabyte for ten 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from slidecam.drawing.palette import as_hex
+from slidecam.drawing.scale import percent_words
 from slidecam.pages import picture_uri, write_page
 from slidecam.runs.outputs import OUTPUT_TABLE
 
@@ -64,9 +66,7 @@ class Piece:
     @property
     def percent(self) -> str:
         """The share as a person reads it."""
-        if 0 < self.share < 1 / 100:
-            return "<1 %"
-        return f"{100 * self.share:.0f} %"
+        return percent_words(self.share)
 
 
 class SlideView:
@@ -130,19 +130,14 @@ def bar_pieces(classes: Sequence[ClassSummary], classified: int) -> list[Piece]:
     class.
     """
     won = [one for one in classes if one.count]
-    least = 0
-    if won:
-        least = sorted((one.count for one in won), reverse=True)[:LISTED][-1]
-    shown = [one for one in won if one.count >= least][:LISTED]
+    most = sorted((one.count for one in won), reverse=True)[:LISTED]
+    shown = [one for one in won if one.count >= most[-1]][:LISTED]
     pieces = [Piece(one.name, one.color, one.count, one.share) for one in shown]
-    rest = {
-        f"{len(won) - len(shown)} other classes": sum(one.count for one in won)
-        - sum(one.count for one in shown),
-        "no class": classified - sum(one.count for one in won),
-    }
-    pieces += [
-        Piece(name, REST, count, count / classified) for name, count in rest.items() if count
-    ]
+    called, listed = sum(one.count for one in won), sum(one.count for one in shown)
+    others = f"{len(won) - len(shown)} other classes"
+    for name, count in ((others, called - listed), ("no class", classified - called)):
+        if count:
+            pieces.append(Piece(name, REST, count, count / classified))
     return pieces
 
 
@@ -150,9 +145,12 @@ def legend(reports: Sequence[SlideReport]) -> list[Piece]:
     """Return a run's classes with their share of all its tiles, in the classifier's order."""
     totals: dict[str, Piece] = {}
     tiles = max(1, sum(report.tiles.done for report in reports))
-    for one in (one for report in reports for one in report.classes):
-        count = one.count + (totals[one.name].count if one.name in totals else 0)
-        totals[one.name] = Piece(one.name, one.color, count, count / tiles)
+    counts: Counter[str] = Counter()
+    for report in reports:
+        for one in report.classes:
+            counts[one.name] += one.count
+            count = counts[one.name]
+            totals[one.name] = Piece(one.name, one.color, count, count / tiles)
     if len(totals) <= LISTED:
         return list(totals.values())
     frequent = sorted(

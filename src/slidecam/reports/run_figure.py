@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
+from slidecam.drawing.scale import percent_words
 from slidecam.errors import UsageError
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.explain.catalogue import title_of
@@ -184,13 +185,13 @@ class _Classes(_Overlay):
         rows = sorted(
             legend(inside, self._spec.threshold or 0.0).rows, key=lambda row: -row.winner_share
         )[:LISTED]
-        at = self._spec.threshold
-        told = [(row, row.winner_share) if at is None else (row, row.share) for row in rows]
-        entries = tuple(FigureClass(row.name, row.color, _percent(share)) for row, share in told)
-        words = (
-            "most probable class"
-            if at is None
-            else f"most probable class, from a probability of {at:g}"
+        words, shares = "most probable class", [row.winner_share for row in rows]
+        if self._spec.threshold is not None:
+            words += f", from a probability of {self._spec.threshold:g}"
+            shares = [row.share for row in rows]
+        entries = tuple(
+            FigureClass(row.name, row.color, percent_words(share))
+            for row, share in zip(rows, shares, strict=True)
         )
         return shown, FigureFacts(
             "", words, None, entries, "share of tissue", details=_calibration(self._run)
@@ -209,9 +210,9 @@ class _Probability(_Overlay):
         shape = pixels.shape[0], pixels.shape[1]
         heat = value_map(table.boxes[kept], values[kept], Size(region.width, region.height), shape)
         scale = HeatScale(f"probability of {name}")
-        words = f"probability of {name}" + (
-            "" if spec.threshold is None else f", from {spec.threshold:g}"
-        )
+        words = f"probability of {name}"
+        if spec.threshold is not None:
+            words += f", from {spec.threshold:g}"
         return heated(pixels, heat), FigureFacts(
             "", words, None, heat=scale, details=_calibration(run)
         )
@@ -340,20 +341,10 @@ def _calibration(run: Run) -> tuple[tuple[str, str], ...]:
 
 
 def _details(run: Run, region: Box) -> list[tuple[str, str]]:
-    whole = (region.x, region.y, region.width, region.height) == (
-        0,
-        0,
-        run.size.width,
-        run.size.height,
-    )
-    place = (
-        []
-        if whole
-        else [("Region", f"x {region.x}, y {region.y}; {region.width} x {region.height} px")]
-    )
-    spacing = [] if run.spacing is None else [("Slide", f"{run.spacing.mean:.4g} µm/px")]
-    return [*place, *spacing, ("Tiles", f"{int(run.tiles.done.sum()):,} classified")]
-
-
-def _percent(share: float) -> str:
-    return "<1 %" if 0 < share < 0.01 else f"{share:.0%}".replace("%", " %")  # noqa: PLR2004  (one percent)
+    told = []
+    if region != Box(0, 0, run.size.width, run.size.height):
+        place = f"x {region.x}, y {region.y}; {region.width} x {region.height} px"
+        told.append(("Region", place))
+    if run.spacing is not None:
+        told.append(("Slide", f"{run.spacing.mean:.4g} µm/px"))
+    return [*told, ("Tiles", f"{int(run.tiles.done.sum()):,} classified")]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from slidecam.drawing.palette import INK, MUTED, as_hex
 from slidecam.drawing.pen import Pen, Place, Type
+from slidecam.drawing.scale import percent_words
 from slidecam.reports.overlay import NO_WINNER_COLOR, UNREADABLE_COLOR, heat_scale
 
 if TYPE_CHECKING:
@@ -137,13 +138,14 @@ class Sidebar:
 
     def _draw_counts(self, pen: Pen, left: float, top: float) -> float:
         classified = int(self._table.done.sum())
-        words = f"{classified:,} {'tile' if classified == 1 else 'tiles'} classified"
-        whole = self._facts.whole_picture
+        words, figures = f"{classified:,} tiles classified", "share of tiles"
+        if classified == 1:
+            words = "1 tile classified"
+        if self._facts.whole_picture:
+            words, figures = "the whole picture", "probability"
         pen.text(left, top + 0.1, "CLASSES", HEADING)
-        pen.text(left, top + 0.36, "the whole picture" if whole else words, WORDS)
-        pen.text(
-            left + WIDTH, top + 0.36, "probability" if whole else "share of tiles", SMALL_RIGHT
-        )
+        pen.text(left, top + 0.36, words, WORDS)
+        pen.text(left + WIDTH, top + 0.36, figures, SMALL_RIGHT)
         return top + 0.7
 
 
@@ -185,11 +187,15 @@ def _other_rows(table: TileTable, summary: tuple[ClassSummary, ...]) -> Iterator
 
 
 def _draw_row(pen: Pen, left: float, top: float, row: _Row) -> None:
-    color = as_hex(row.color) if row.color else TRACK
+    color = TRACK
+    if row.color:
+        color = as_hex(row.color)
     pen.box(Place(left, top - 0.11, 0.14, 0.14), color, 0.02)
     pen.text(left + 0.22, top, row.name, WORDS, WIDTH - 1.35)
-    pen.text(left + WIDTH - 0.5, top, "" if row.count is None else f"{row.count:,}", FIGURES)
-    pen.text(left + WIDTH, top, "" if row.share is None else _percent(row.share), FIGURES)
+    if row.count is not None:
+        pen.text(left + WIDTH - 0.5, top, f"{row.count:,}", FIGURES)
+    if row.share is not None:
+        pen.text(left + WIDTH, top, percent_words(row.share), FIGURES)
     pen.box(Place(left + 0.22, top + 0.07, WIDTH - 0.22, 0.05), TRACK, 0.024)
     if row.count != 0 and row.share is not None:
         pen.box(
@@ -197,13 +203,6 @@ def _draw_row(pen: Pen, left: float, top: float, row: _Row) -> None:
             color,
             0.024,
         )
-
-
-def _percent(share: float) -> str:
-    percent = 100 * share
-    if 0 < percent < 1:
-        return "<1 %"
-    return f"{percent:.0f} %"
 
 
 def draw_heat_scale(pen: Pen, left: float, top: float, scale: HeatScale) -> float:
