@@ -61,7 +61,7 @@ SLIDE_STAGES = {
     "heatmap": (heatmaps, "write_heatmap_ome_zarr"),
     "overview": (overview, "write_overview_png"),
     "qupath": (outputs, "write_for_qupath"),
-    "finishing": (finishing, "_counts"),
+    "finishing": (finishing, "_recorded"),
     "closing": (TiffSource, "close"),
 }
 
