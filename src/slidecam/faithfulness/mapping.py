@@ -129,7 +129,7 @@ def maps_of_tiles(
         If the method refuses, or gives something that is no number.
     """
     maps: NDArray[np.float32] | None = None
-    told: list[Explanation] = []
+    explanations: list[Explanation] = []
     with explainer:
         for index, some in _same_class(classes, batch):
             explanation = yield from explainer.steps(pixels[some], [index])
@@ -138,11 +138,11 @@ def maps_of_tiles(
             if maps is None:
                 maps = np.empty((len(classes), *values.shape[1:]), np.float32)
             maps[some] = values
-            told.append(explanation)
+            explanations.append(explanation)
     if maps is None:
         raise UsageError("there is no tile to explain.", "Name at least one.")
-    facts = facts_record(facts_of_tiles([each.facts for each in told]))
-    return MethodMaps(maps, max(each.passes for each in told), facts)
+    facts = facts_record(facts_of_tiles([each.facts for each in explanations]))
+    return MethodMaps(maps, max(each.passes for each in explanations), facts)
 
 
 def explained_classes(
