@@ -23,6 +23,7 @@ from slidecam.explain.catalogue import slide_methods
 from slidecam.geometry import AXES
 from slidecam.learning.evaluation.bundle import PartChoice
 from slidecam.learning.recipes.tables import ModelSpec
+from slidecam.models.backends import BACKENDS
 from slidecam.options import (
     DOORS,
     PredictOptions,
@@ -145,6 +146,11 @@ def test_a_spec_of_defaults_needs_no_words() -> None:
 def test_help_names_every_heatmap_method() -> None:
     words = option_of("heatmap").shown.help.rstrip(".").replace("or ", "").split(", ")
     assert words == [*slide_methods(), "none"]
+
+
+def test_help_names_every_backend() -> None:
+    words = option_of("backend").shown.help
+    assert all(name in words for name in (backend.name for backend in BACKENDS.own))
 
 
 def test_choices_that_are_written_again_are_those_of_their_owner() -> None:

@@ -198,9 +198,9 @@ class PredictOptions:
     precision: Literal["fp32", "bf16"] = option(
         "fp32", "Number format of the backbone.", without={"napari": BY_COMMAND}
     )
-    backend: Literal["folded", "eager"] = option(
+    backend: str = option(
         "folded",
-        "folded (conv + batch norm, channels last) or eager.",
+        "folded (conv + batch norm, channels last) or eager, or another package's.",
         without={"napari": BY_COMMAND},
     )
     existing: Literal["refuse", "resume", "overwrite"] = option(

@@ -20,7 +20,6 @@ from slidecam.explain.catalogue import method_for, slide_methods
 from slidecam.explain.contract import ExplainerCase, ExplainerContract
 from slidecam.models import Card, classifier_for
 from slidecam.models.architectures import build_network, is_known
-from slidecam.plugin.reading import filename_patterns
 from slidecam.sources import open_source, reader_names, slide_suffixes, suffixes_for_viewers
 from slidecam.sources.contract import SourceCase, SourceContract
 from slidecam.sources.discovery import find_slides
@@ -115,7 +114,6 @@ def test_their_reader_is_named_wherever_readers_are(tmp_path: Path) -> None:
 def test_our_manifest_names_our_readers_files_alone() -> None:
     assert ".stripes" in slide_suffixes()
     assert ".stripes" not in suffixes_for_viewers()
-    assert "*.stripes" not in filename_patterns()
 
 
 def test_their_method_is_listed_and_offered_for_whole_slides() -> None:
@@ -146,7 +144,7 @@ def test_a_whole_run_goes_through_what_they_add(tmp_path: Path, sample_data: Pat
     out = tmp_path / "out"
     call = ["predict", slide, "--model", sample_data / "bundle", "--out", out]
     options = ["--heatmap", "stripe-cam", "--reader", "stripes", "--workers", "1"]
-    options += ["--outputs", "default,counts.txt", "--backend", "eager"]
+    options += ["--outputs", "default,counts.txt", "--backend", "stripes-twice"]
     result = CliRunner().invoke(app, [*map(str, call), *options])
     assert result.exit_code == 0, result.output
     record: dict[str, Any] = json.loads((out / "theirs" / "run.json").read_text())
@@ -156,3 +154,4 @@ def test_a_whole_run_goes_through_what_they_add(tmp_path: Path, sample_data: Pat
     assert [one["method"] for one in record["heatmaps"]] == ["stripe-cam"]
     done = record["tiles"]["done"]
     assert (out / "theirs" / "counts.txt").read_text() == f"{done} of {done}\n"
+    assert record["plan"]["backend"] == "stripes, twice, fp32"
