@@ -16,7 +16,7 @@ DIALECT = {"dear", "examining", "lacks"}
 """Words that no pathologist and no engineer looks for, nowhere a name."""
 
 MODEL_WING = ("models", "explain", "faithfulness", "learning", "tile_sets")
-MODEL_WING_DIALECT = DIALECT | {"asked", "course", "material", "told", "turns", "witness"}
+MODEL_WING_DIALECT = DIALECT | {"asked", "course", "material", "told", "witness"}
 
 LONGEST_MODULE = 520
 MOST_MODULES = 336

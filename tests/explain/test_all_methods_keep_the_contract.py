@@ -93,8 +93,13 @@ class TestCheapMethodsOnTokens(ExplainerContract):
         return case_of(request.param, "tokens")
 
 
+@cache
+def thresholded_by_another_rule() -> ExplainerCase:
+    spec = DtGradCamSpec(Threshold("mean", 0.5))
+    return ExplainerCase(method_for("dt-gradcam"), classifier_on("linear head"), spec)
+
+
 class TestThresholdedByAnotherRule(ExplainerContract):
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def case(self) -> ExplainerCase:
-        spec = DtGradCamSpec(Threshold("mean", 0.5))
-        return ExplainerCase(method_for("dt-gradcam"), classifier_on("linear head"), spec)
+        return thresholded_by_another_rule()

@@ -80,7 +80,7 @@ def test_every_figure_is_the_libraries_own(seed: int, classes: int) -> None:
         "balanced accuracy": sk.balanced_accuracy_score(labels, called),
         "macro F1": sk.f1_score(labels, called, average="macro"),
         "weighted F1": sk.f1_score(labels, called, average="weighted"),
-        "kappa": sk.sk.cohen_kappa_score(labels, called),
+        "kappa": sk.cohen_kappa_score(labels, called),
         "macro AUC": sk.roc_auc_score(labels, scores, multi_class="ovr", average="macro"),
         "G-mean": geometric_mean_score(labels, called),
         "IBA": report["avg_iba"],

@@ -381,6 +381,8 @@ def test_a_volume_is_turned_through_slice_by_slice_with_its_heat(
         page.wait_for_selector("#called:visible")
         assert page.inner_text("#called").startswith("Called ")
         assert not page.is_visible("#slide-error")
+        # Its heat comes last, on the slice that decided most; before, the page turns to that one.
+        page.locator("#values", has_text="Grad-CAM").wait_for()
         page.focus("#plane")
         page.keyboard.press("End")
         heats = set()

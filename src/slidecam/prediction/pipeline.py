@@ -196,10 +196,15 @@ class _Way:
     def _finish(
         self, slide: FoundSlide, work: SlideWork, timings: Timings
     ) -> SlideReport | Failure:
-        with slide_boundary(slide) as outcome:
-            report = finish_slide(slide, work, timings)
-            work.close()
-            return report
+        try:
+            with slide_boundary(slide) as outcome:
+                report = finish_slide(slide, work, timings)
+                work.close()
+                return report
+        except BaseException:
+            # The process is being ended.
+            let_go(work)
+            raise
         return self._given_up(slide, work, outcome.lost())
 
     def _given_up(self, slide: FoundSlide, work: SlideWork, failure: Failure) -> Failure:

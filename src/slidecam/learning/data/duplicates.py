@@ -21,7 +21,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from slidecam.errors import DataSetError
-from slidecam.learning.data.pixels import TOLD_EVERY, in_order, picture_boundary, read_picture
+from slidecam.learning.data.pixels import REPORT_EVERY, in_order, picture_boundary, read_picture
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def find_duplicates(
     with closing(in_order(_print_of, pictures.paths, spec.workers)) as found:
         for row, each in enumerate(found, 1):
             prints.append(each)
-            if row % TOLD_EVERY == 0 or row == len(pictures):
+            if row % REPORT_EVERY == 0 or row == len(pictures):
                 yield Step("looking for duplicates", row, len(pictures))
     same = _equal_pairs([each.digest for each in prints])
     hashes = np.array([each.hash for each in prints], np.uint64).reshape(-1, BITS // 64)

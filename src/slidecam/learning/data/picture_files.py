@@ -38,7 +38,7 @@ SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", 
 PICTURE_TABLE = "pictures.csv"
 """The table that a folder is read by if it lies there."""
 
-TOLD = 5
+LISTED = 5
 """Files that a message names; it counts the others."""
 
 
@@ -295,11 +295,11 @@ def _check_table(table: Path, rows: Sequence[FoundPicture]) -> None:
 
 
 def some(names: Sequence[str]) -> str:
-    """Return the first `TOLD` names, and how many more there are."""
+    """Return the first `LISTED` names, and how many more there are."""
     more = ""
-    if len(names) > TOLD:
-        more = f" and {len(names) - TOLD} more"
-    return ", ".join(names[:TOLD]) + more
+    if len(names) > LISTED:
+        more = f" and {len(names) - LISTED} more"
+    return ", ".join(names[:LISTED]) + more
 
 
 def named(path: Path, root: Path) -> str:

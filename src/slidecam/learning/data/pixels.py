@@ -35,10 +35,10 @@ Result = TypeVar("Result")
 AHEAD = 4
 """Pictures per thread that are decoded before they are asked for."""
 
-TOLD_EVERY = 64
+REPORT_EVERY = 64
 """Pictures between two steps of `load_pictures`."""
 
-TOLD = 5
+LISTED = 5
 """Files that a message names; it counts the others."""
 
 
@@ -132,10 +132,11 @@ def check_pictures(paths: Sequence[Path], workers: int = 4) -> None:
         bad = [complaint for complaint in complaints if complaint]
     if bad:
         more = ""
-        if len(bad) > TOLD:
-            more = f" (and {len(bad) - TOLD} more)"
+        if len(bad) > LISTED:
+            more = f" (and {len(bad) - LISTED} more)"
+        listed = "; ".join(bad[:LISTED])
         raise DataSetError(
-            f"{len(bad)} of {len(paths)} pictures cannot be opened: {'; '.join(bad[:TOLD])}{more}.",
+            f"{len(bad)} of {len(paths)} pictures cannot be opened: {listed}{more}.",
             "Copy them again, or take them out of the data.",
         )
 
@@ -172,7 +173,7 @@ def load_pictures(
     with closing(in_order(load, paths, workers)) as loaded:
         for row, picture in enumerate(loaded):
             pixels[row] = picture
-            if (row + 1) % TOLD_EVERY == 0 or row + 1 == len(paths):
+            if (row + 1) % REPORT_EVERY == 0 or row + 1 == len(paths):
                 yield Step("reading pictures", row + 1, len(paths))
     return torch.from_numpy(pixels)
 

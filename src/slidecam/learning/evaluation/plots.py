@@ -81,9 +81,11 @@ def confusion_figure(evaluation: Evaluation) -> Image.Image:
         {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
     )
     axes.set_xticks(ticks, list(map(plain, names)), fontsize=small, **look)
-    told = [f"{plain(name)}\nn = {total}" for name, total in zip(names, totals[:, 0], strict=True)]
+    labels = [
+        f"{plain(name)}\nn = {total}" for name, total in zip(names, totals[:, 0], strict=True)
+    ]
     axes.set_yticks(
-        ticks, told if len(names) <= NUMBERED else list(map(plain, names)), fontsize=small
+        ticks, labels if len(names) <= NUMBERED else list(map(plain, names)), fontsize=small
     )
     axes.tick_params(length=0)
     axes.set(xlabel="predicted", ylabel="true", title="Confusion: pictures, share of the row")
@@ -109,7 +111,7 @@ def roc_figure(evaluation: Evaluation) -> Image.Image | None:
         name = predictions.class_names[index]
         false, true, _ = roc_curve(predictions.labels == index, predictions.probabilities[:, index])
         look = _line(_color(predictions, index, place), place)
-        axes.plot(false, true, label=f"{plain(name)}: {_told(evaluation, name)}", **look)
+        axes.plot(false, true, label=f"{plain(name)}: {_with_figure(evaluation, name)}", **look)
     if len(chosen) == len(predictions.class_names):
         few = ""
     else:
@@ -351,7 +353,7 @@ def _least_separable(evaluation: Evaluation) -> list[int]:
     return sorted(index for _area, index in known[:SHOWN])
 
 
-def _told(evaluation: Evaluation, name: str) -> str:
+def _with_figure(evaluation: Evaluation, name: str) -> str:
     figure = evaluation.per_class[name]["AUC"]
     ends = figure.interval
     return f"{figure.value:.3f}" + (f" ({ends.low:.3f} to {ends.high:.3f})" if ends else "")
