@@ -370,15 +370,25 @@ class VolumeWriter:
         return path
 
     def dicom(
-        self, folder: Path, voxels: NDArray[Any], skip: tuple[int, ...] = (), **tags: Any
+        self,
+        folder: Path,
+        voxels: NDArray[Any],
+        skip: tuple[int, ...] = (),
+        numbers: tuple[int, ...] | None = None,
+        **tags: Any,
     ) -> Path:
-        """Write a series of one file for each slice, in names that do not follow their places."""
+        """Write a series of one file for each slice, in names that do not follow their places.
+
+        ``numbers`` are the slices' instance numbers; by default they follow the places.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         count = voxels.shape[2]
         for number in range(count):
             if number in skip:
                 continue
             slice_ = self._slice(voxels, number, tags)
+            if numbers is not None:
+                slice_.InstanceNumber = numbers[number]
             slice_.save_as(folder / f"IM{(number * 7) % count:04d}.dcm", enforce_file_format=True)
         return folder
 
