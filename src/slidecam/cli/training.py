@@ -70,7 +70,7 @@ def train(
 ) -> None:
     """Train a classifier by a recipe.
 
-    Bundle/, evaluation/, history.csv and what else there is to know, in --out.
+    bundle/, evaluation/, history.csv and what else there is to know, in --out.
     """
     terminal = Terminal(json=json)
     with terminal.errors(lambda: _stopped(out)):
