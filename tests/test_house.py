@@ -18,15 +18,15 @@ DIALECT = {"dear", "examining", "lacks"}
 MODEL_WING = ("models", "explain", "faithfulness", "learning", "tile_sets")
 MODEL_WING_DIALECT = DIALECT | {"asked", "course", "material", "told", "witness"}
 
-LONGEST_MODULE = 520
+LONGEST_MODULE = 465
 MOST_MODULES = 336
-WIDEST = 37.2
+WIDEST = 36.95
 """Characters of a code line, on average."""
 
-MOST_TERNARIES, MOST_COMPREHENSIONS = 22, 37
+MOST_TERNARIES, MOST_COMPREHENSIONS = 16.7, 34
 """In 1,000 lines of code."""
 
-MOST_NESTED, MOST_DENSE = 3, 4
+MOST_NESTED, MOST_DENSE = 1, 4
 """Ternaries in a ternary, and comprehensions of several thoughts, that are left to undo."""
 
 
@@ -82,7 +82,7 @@ def test_no_public_class_has_its_name_twice() -> None:
         if not node.name.startswith("_"):
             homes[node.name].append(path)
     twice = {name for name, several in homes.items() if len(several) > 1}
-    assert twice - {"Backend"} == set()  # the command line's choices of it
+    assert twice == set()
 
 
 def test_no_ternary_stands_in_a_ternary() -> None:

@@ -189,6 +189,7 @@ def _png(path: Path, content: bytes, size: Size) -> NDArray[np.bool_]:
     _check_aspect(path, columns, rows, size)
     try:
         return _tissue_of(path)
+    # The boundary of a picture: Pillow's plugins promise no list of what they raise.
     except Exception as error:
         raise MaskError(f"{path}: the PNG is damaged: {error}.", "Write the mask again.") from error
 

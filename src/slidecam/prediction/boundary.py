@@ -86,6 +86,16 @@ def let_go(work: SlideWork) -> None:
         work.close()
 
 
+@contextmanager
+def let_go_if_stopped(work: SlideWork) -> Iterator[None]:
+    """Close a slide if the call itself, or the process, is being ended meanwhile."""
+    try:
+        yield
+    except BaseException:
+        let_go(work)
+        raise
+
+
 def failure_of(slide: FoundSlide, error: Exception) -> Failure:
     """Return a slide's failure, told without what names a patient or opens a server."""
     problem, remedy = _words(error)

@@ -21,6 +21,7 @@ from slidecam.inference import classify
 from slidecam.prediction.boundary import (
     Failure,
     let_go,
+    let_go_if_stopped,
     note_failure,
     note_unopened,
     slide_boundary,
@@ -177,34 +178,24 @@ class _Way:
         self, slide: FoundSlide, work: SlideWork, timings: Timings
     ) -> Generator[Event, None, Failure | None]:
         """Classify one slide; return why it failed, if it did. A dry run ends with its plan."""
-        try:
-            with slide_boundary(slide) as outcome:
-                yield _planned(slide, work)
-                yield from (Warned(slide.name, message) for message in work.warnings)
-                if work.run is None:
-                    work.close()
-                else:
-                    begin_slide(slide, work)
-                    yield from _scored(slide.name, work.run, self.model, self.commit, timings)
-                return None
-        except BaseException:
-            # The call itself is being stopped.
-            let_go(work)
-            raise
+        with let_go_if_stopped(work), slide_boundary(slide) as outcome:
+            yield _planned(slide, work)
+            yield from (Warned(slide.name, message) for message in work.warnings)
+            if work.run is None:
+                work.close()
+            else:
+                begin_slide(slide, work)
+                yield from _scored(slide.name, work.run, self.model, self.commit, timings)
+            return None
         return self._given_up(slide, work, outcome.lost())
 
     def _finish(
         self, slide: FoundSlide, work: SlideWork, timings: Timings
     ) -> SlideReport | Failure:
-        try:
-            with slide_boundary(slide) as outcome:
-                report = finish_slide(slide, work, timings)
-                work.close()
-                return report
-        except BaseException:
-            # The process is being ended.
-            let_go(work)
-            raise
+        with let_go_if_stopped(work), slide_boundary(slide) as outcome:
+            report = finish_slide(slide, work, timings)
+            work.close()
+            return report
         return self._given_up(slide, work, outcome.lost())
 
     def _given_up(self, slide: FoundSlide, work: SlideWork, failure: Failure) -> Failure:

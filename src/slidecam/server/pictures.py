@@ -157,6 +157,7 @@ def _refuse_by_header(content: bytes, limits: Limits) -> None:
             size = header.size
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(str(error), limits) from error
+    # The boundary of a picture: Pillow's plugins promise no list of what they raise.
     except Exception as error:
         problem = "this is not a picture that slidecam reads."
         raise RequestError(415, problem, f"Send one of {', '.join(FORMATS)}.") from error
