@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from importlib.metadata import version
+
+import pytest
 
 import slidecam
+
+EVENTS = (
+    "BatchDone",
+    "Finished",
+    "Planned",
+    "SlideFailed",
+    "SlideFinished",
+    "TileFailed",
+    "Warned",
+)
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -35,8 +49,25 @@ def test_help_loads_no_torch() -> None:
 
 def test_the_public_names_are_sorted_and_all_there() -> None:
     assert slidecam.__all__ == sorted(slidecam.__all__)
-    assert set(slidecam.__all__) == set(slidecam._ROOMS)
-    assert all(getattr(slidecam, name) is not None for name in slidecam.__all__)
+    assert set(slidecam.__all__) == {*slidecam._ROOMS, "events", "__version__"}
+
+
+@pytest.mark.parametrize("name", slidecam.__all__)
+def test_every_public_name_imports_and_says_what_it_is(name: str) -> None:
+    assert inspect.getdoc(getattr(slidecam, name))
+
+
+def test_what_the_readme_uses_is_public() -> None:
+    verbs = {"evaluate", "explain_tiles", "fine_tune", "predict", "train"}
+    assert verbs | {"Run", "events", *EVENTS} <= set(slidecam.__all__)
+    assert slidecam.__version__ == version("slidecam")
+    assert {name: getattr(slidecam, name) for name in EVENTS} == {
+        name: getattr(slidecam.events, name) for name in EVENTS
+    }
+
+
+def test_a_public_name_is_looked_up_when_it_is_used() -> None:
+    assert "torch" not in loaded_after("import slidecam; slidecam.__version__, slidecam.Planned")
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
