@@ -19,7 +19,7 @@ from .conftest import picture, running_server
 from .test_pictures import cells
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Browser, Page
 
@@ -308,6 +308,24 @@ def test_a_run_goes_on_over_a_reload_and_can_be_cancelled(visit: Visit) -> None:
         page.wait_for_selector("#outcome:visible")
     assert page.inner_text("#outcome").startswith("Cancelled")
     assert page.is_visible("#start")
+
+
+def test_a_run_is_not_laid_over_another_slide_that_lies_under_its_path(
+    visit: Visit, write_slide: Callable[..., Path]
+) -> None:
+    needs_viewer()
+    path = write_slide(visit.server.root / "exchanged.tif", seed=5)
+    page = visit.open()
+    open_slide(page, path.name)
+    page.click("#start")
+    page.wait_for_selector("#outcome:visible")
+    page.wait_for_selector("#legend li")
+    assert not page.is_visible("#slide-error")
+    write_slide(path, seed=6)
+    page.reload()
+    page.locator("#slide-error", has_text="Another slide than the one that was").wait_for()
+    assert not page.is_visible("#layers")
+    path.unlink()
 
 
 def test_who_opens_a_folder_with_the_keyboard_stands_in_it(visit: Visit) -> None:

@@ -18,6 +18,9 @@ from slidecam.geometry import LevelBox
 from slidecam.server import deepzoom
 from slidecam.server.deepzoom import TILE, DeepZoom
 from slidecam.server.http_errors import RequestError
+from slidecam.server.slides import SlideShelf
+
+from .conftest import finished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,6 +169,55 @@ def test_only_some_slides_stay_open_and_those_pushed_out_open_again(
         assert tile.status_code == 200
     for path in paths:
         path.unlink()
+
+
+def test_a_runs_slide_is_opened_and_another_one_under_its_path_is_refused_in_words(
+    client: httpx.Client, server: Running, write_slide: Callable[..., Path]
+) -> None:
+    path = write_slide(server.root / "mine.tif", seed=3)
+    job = client.post(
+        "/v1/jobs", json={"slides": [str(path)], "options": {"heatmap": "none"}}
+    ).json()
+    finished(client, job)
+    query = {"path": str(path), "job": job["id"], "slide": "mine"}
+    plain = client.get("/v1/slides/open", params={"path": str(path)}).json()
+    assert client.get("/v1/slides/open", params=query).json() == plain
+    write_slide(path, seed=4)
+    refusal = client.get("/v1/slides/open", params=query)
+    assert refusal.status_code == 409
+    assert refusal.json() == {
+        "error": f"Another slide than the one that was classified lies at {path}.",
+        "remedy": "Put that one back, or classify this one.",
+    }
+    other = client.get("/v1/slides/open", params={"path": str(path)}).json()
+    assert other["id"] != plain["id"]
+    path.unlink()
+    assert client.get("/v1/slides/open", params=query).status_code == 404
+
+
+def test_a_slide_that_was_never_begun_has_no_run_to_be_opened_for(
+    client: httpx.Client, server: Running
+) -> None:
+    path = server.root / "small.tif"
+    job = client.post(
+        "/v1/jobs", json={"slides": [str(path)], "options": {"heatmap": "none"}}
+    ).json()
+    finished(client, job)
+    query = {"path": str(path), "job": job["id"], "slide": "large"}
+    assert client.get("/v1/slides/open", params=query).status_code == 404
+
+
+def test_a_slide_that_was_exchanged_while_it_was_put_away_is_not_cut_under_its_old_name(
+    tmp_path: Path, write_slide: Callable[..., Path]
+) -> None:
+    shelf = SlideShelf(most=1)
+    paths = [write_slide(tmp_path / "a.tif", seed=1), write_slide(tmp_path / "b.tif", seed=2)]
+    first, _second = (shelf.open(path)["id"] for path in paths)
+    write_slide(paths[0], seed=3)
+    with pytest.raises(RequestError, match="Another slide than before lies at") as refusal:
+        shelf.tile(first, 0, 0, 0)
+    assert refusal.value.status == 409
+    shelf.close()
 
 
 def test_folders_are_listed_as_far_as_the_roots_reach(

@@ -18,7 +18,7 @@ from slidecam.server.pictures import PictureRequest
 from slidecam.server.schemas import read_request, request_schema
 from slidecam.server.service import Service
 from slidecam.server.static import VIEWER, static_files
-from slidecam.server.views import heatmap_values, heatmaps_told, tiles_told
+from slidecam.server.views import heatmap_values, heatmaps_told, slide_folder, tiles_told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -234,9 +234,20 @@ def folder(behind: Behind, folder: Annotated[str, Query(max_length=4096)] = "") 
 
 
 @router.get("/v1/slides/open")
-def open_slide(path: Annotated[str, Query(max_length=4096)], behind: Behind) -> dict[str, Any]:
-    """Open a slide for viewing."""
-    return behind.shelf.open(behind.orders.roots.existing(path))
+def open_slide(
+    path: Annotated[str, Query(max_length=4096)],
+    behind: Behind,
+    job: str = "",
+    slide: Annotated[str, Query(max_length=4096)] = "",
+) -> dict[str, Any]:
+    """Open a slide for viewing.
+
+    With a ``job`` and a ``slide`` of it, only if that is the one that was classified.
+    """
+    place = behind.orders.roots.existing(path)
+    if not job:
+        return behind.shelf.open(place)
+    return behind.shelf.open_of_run(place, slide_folder(behind.desk.job(job), slide))
 
 
 @router.get("/v1/slides/{name}.dzi")

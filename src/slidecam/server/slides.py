@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from slidecam.errors import SpacingError
+from slidecam.errors import SpacingError, StoreError
+from slidecam.runs.located import open_recorded_slide
+from slidecam.runs.record import RunRecord
 from slidecam.server.deepzoom import DeepZoom
 from slidecam.server.http_errors import RequestError
 from slidecam.server.planes import PlaneZoom, planes_told
@@ -27,6 +29,14 @@ if TYPE_CHECKING:
     from slidecam.viewing import VolumeView
 
 QUALITY = 85
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A slide that was opened once: where it lay, and which one it was."""
+
+    path: Path
+    fingerprint: str
 
 
 @dataclass
@@ -52,18 +62,58 @@ class SlideShelf:
 
     def __init__(self, most: int, view: VolumeView = DEFAULT_VIEW) -> None:
         self._most, self._view = most, view
-        self._paths: OrderedDict[str, Path] = OrderedDict()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
         self._open: OrderedDict[str, _Opened] = OrderedDict()
         self._lock = Lock()
 
     def open(self, path: Path) -> dict[str, Any]:
         """Open a slide and return what a viewer needs; SlidecamError if it cannot be read."""
-        name = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()[:16]
+        return self._shelved(path, open_source(path, view=self._view))
+
+    def open_of_run(self, path: Path, folder: Path) -> dict[str, Any]:
+        """Open the slide that a run classified, for its tiles and heatmaps to be laid over it.
+
+        Parameters
+        ----------
+        path
+            Where the slide lies.
+        folder
+            The run's.
+
+        Raises
+        ------
+        RequestError
+            409 if another slide lies there now.
+        SlidecamError
+            If it cannot be read, or there is no run.
+        """
+        record = RunRecord.read(folder)
+        try:
+            # The record's plan and not the store's: on Windows, reading the store would hinder the
+            # thread that writes it.
+            _place, seen_by_run = open_recorded_slide(folder, record, record.plan, str(path))
+        except StoreError as error:
+            raise _another_slide(path) from error
+        seen_by_run.close()
+        source = open_source(path, view=self._view)
+        if source.facts.fingerprint != seen_by_run.facts.fingerprint:
+            source.close()
+            raise _another_slide(path)
+        return self._shelved(path, source)
+
+    def _shelved(self, path: Path, source: Source) -> dict[str, Any]:
+        """Put a slide on the shelf, unless it stands there, and return what a viewer needs."""
+        known = _Known(path, source.facts.fingerprint)
+        name = _name_of(known)
         with self._lock:
-            self._paths[name] = path
-            self._paths.move_to_end(name)
-            while len(self._paths) > self._most * 64:
-                self._paths.popitem(last=False)
+            self._known[name] = known
+            self._known.move_to_end(name)
+            while len(self._known) > self._most * 64:
+                self._known.popitem(last=False)
+            if name in self._open:
+                source.close()
+            else:
+                self._open[name] = _Opened(_zoom(source))
         with self._reading(name) as zoom:
             return {"id": name, **_facts(zoom), "dzi": f"/v1/slides/{name}.dzi"}
 
@@ -104,17 +154,27 @@ class SlideShelf:
 
     def _take(self, name: str) -> _Opened:
         with self._lock:
-            if name not in self._paths:
+            known = self._known.get(name)
+            if known is None:
                 raise RequestError(
-                    404, f"there is no open slide {name}.", "GET /v1/slides/open?path=… opens one."
+                    404, f"There is no open slide {name}.", "GET /v1/slides/open?path=… opens one."
                 )
             if name not in self._open:
-                self._open[name] = _Opened(_zoom(open_source(self._paths[name], view=self._view)))
+                self._open[name] = _Opened(_zoom(self._reopened(known)))
             self._open.move_to_end(name)
             opened = self._open[name]
             opened.readers += 1
             self._put_away()
             return opened
+
+    def _reopened(self, known: _Known) -> Source:
+        source = open_source(known.path, view=self._view)
+        if source.facts.fingerprint == known.fingerprint:
+            return source
+        source.close()
+        raise RequestError(
+            409, f"Another slide than before lies at {known.path}.", "Open it once more."
+        )
 
     def _put_away(self) -> None:
         while len(self._open) > self._most:
@@ -122,6 +182,19 @@ class SlideShelf:
             old.unwanted = True
             if not old.readers:
                 old.zoom.source.close()
+
+
+def _name_of(known: _Known) -> str:
+    content = f"{known.path}\0{known.fingerprint}".encode(errors="surrogateescape")
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _another_slide(path: Path) -> RequestError:
+    return RequestError(
+        409,
+        f"Another slide than the one that was classified lies at {path}.",
+        "Put that one back, or classify this one.",
+    )
 
 
 def _zoom(source: Source) -> DeepZoom:

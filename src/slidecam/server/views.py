@@ -44,9 +44,8 @@ def tiles_told(job: Job, name: str) -> dict[str, Any]:
 
     RequestError 404 if it was not begun.
     """
-    told = _slide(job, name)
+    folder = slide_folder(job, name)
     live = job.live(name)
-    folder = Path(told["folder"])
     table, planes = _stored(folder) if live is None else live.table(job.order.card)
     known = table.done | table.failed
     return {
@@ -78,13 +77,14 @@ def classes_told(card: Card) -> list[dict[str, Any]]:
     ]
 
 
-def _slide(job: Job, name: str) -> dict[str, Any]:
+def slide_folder(job: Job, name: str) -> Path:
+    """Return the folder of a slide's run; RequestError 404 if the job has not come to it."""
     told = job.slide_told(name)
     if told is None:
         raise RequestError(
-            404, f"job {job.id} has not come to a slide {name!r}.", "Wait for its Planned event."
+            404, f"Job {job.id} has not come to a slide {name!r}.", "Wait for its Planned event."
         )
-    return {**told, "folder": told.get("folder", str(job.out / name))}
+    return Path(told.get("folder", job.out / name))
 
 
 def _stored(folder: Path) -> tuple[TileTable, NDArray[np.int64]]:
@@ -107,7 +107,7 @@ def heatmaps_told(job: Job, name: str) -> list[dict[str, Any]]:
 
     The sizes are those of the rasters that are given of them.
     """
-    folder = Path(_slide(job, name)["folder"])
+    folder = slide_folder(job, name)
     paths = sorted(folder.glob("heatmap*.ome.zarr"), key=lambda path: (len(path.name), path.name))
     return [_heatmap_told(path, _heatmap(path)) for path in paths]
 
@@ -172,7 +172,7 @@ def heatmap_values(job: Job, name: str, heatmap: str, place: tuple[int, int]) ->
             f"heatmap {heatmap!r} has no plane {plane}.",
             "GET …/heatmaps tells how many it has.",
         )
-    folder = Path(_slide(job, name)["folder"])
+    folder = slide_folder(job, name)
     return _as_int16(_values(_heatmap(folder / f"{heatmap}.ome.zarr"), index, plane)).tobytes()
 
 

@@ -9,6 +9,7 @@ import { extent, openSlide, redraw, showPlane, tell } from "./viewer.js";
 
 const REFRESH = 1200;
 const POLL = 700;
+const CONFLICT = 409;
 let status;
 let slide = null;
 let job = null;
@@ -16,6 +17,7 @@ let classes = null;
 let heat = null;
 let heatmaps = [];
 let following = null;
+let checked = null;
 let fetching = null;
 
 export async function openSlides(told) {
@@ -104,18 +106,29 @@ async function choose(path, { keep = false } = {}) {
   showProblem(at("slide-error"), null);
   if (!keep) forgetRun();
   try {
-    slide = await get(`/v1/slides/open?path=${encodeURIComponent(path)}`);
-    slide.path = path;
+    await show(await get(`/v1/slides/open?${new URLSearchParams({ path })}`), path, keep);
     memory.set("slide", path);
-    usePlanes(status.deep_zoom ? slide.volume : null, keep);
-    describe();
-    if (status.deep_zoom) await openSlide(slide, visible, tellValues, currentPlane());
     announce(`${slide.name} is open, ${slide.width} by ${slide.height} pixels`);
   } catch (error) {
     memory.set("slide", null);
     showProblem(at("slide-error"), error);
   }
   mark();
+}
+
+async function show(opened, path, keep) {
+  slide = { ...opened, path };
+  usePlanes(status.deep_zoom ? slide.volume : null, keep);
+  describe();
+  if (status.deep_zoom) await openSlide(slide, visible, tellValues, currentPlane());
+}
+
+/** Hold what lies under the path against the run: its tiles are of one slide, and are laid over no other. */
+async function showClassified() {
+  const query = new URLSearchParams({ path: slide.path, job: job.id, slide: job.slide });
+  const opened = await get(`/v1/slides/open?${query}`);
+  if (opened.id !== slide.id) await show(opened, slide.path, true);
+  checked = job.id;
 }
 
 function describe() {
@@ -151,7 +164,7 @@ function followProfile() {
 
 function forgetRun() {
   following?.abort();
-  [job, classes, heat, heatmaps] = [null, null, null, []];
+  [job, classes, heat, heatmaps, checked] = [null, null, null, [], null];
   memory.set("job", null);
   for (const id of ["layers", "progress", "outcome", "called", "report"]) at(id).hidden = true;
   at("run-form").hidden = false;
@@ -264,7 +277,12 @@ async function ended(event, signal) {
   if (job.report) at("report").href = job.report;
   announce(OUTCOMES[event.status]);
   if (!name) return;
-  await showTiles().catch(() => {});
+  checked = null; // held against the run once more, now that all of it is laid over the slide
+  try {
+    await showTiles();
+  } catch (error) {
+    if (error.status === CONFLICT) return refuse(error);
+  }
   tellCall();
   if (event.status === "failed" || event.status === "cancelled") return;
   heatmaps = (await get(`${base()}/heatmaps`)).heatmaps;
@@ -278,6 +296,14 @@ async function ended(event, signal) {
   followProfile();
   if (isVolume()) turnTo(decisivePlane());
   await loadHeat();
+}
+
+/** Another slide lies under the path: nothing of the run is shown over it. */
+function refuse(error) {
+  [classes, heat, heatmaps] = [null, null, []];
+  at("layers").hidden = true;
+  repaint();
+  showProblem(at("slide-error"), error);
 }
 
 /** Of a volume, what it was called as a whole. */
@@ -294,6 +320,7 @@ function tellCall() {
 const base = () => `/v1/jobs/${job.id}/slides/${encodeURIComponent(job.slide)}`;
 
 async function showTiles() {
+  if (checked !== job.id) await showClassified();
   classes = new ClassLayer(await get(`${base()}/tiles`), slide);
   classes.turn(currentPlane());
   followProfile();
