@@ -10,9 +10,12 @@ import pytest
 from slidecam.events import SlideFailed
 from slidecam.exchange.manifest import SlideReport, SlideStatus, TileCounts
 from slidecam.models import open_bundle
+from slidecam.reports import report
 from slidecam.runlog import RunLog
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.discovery import FoundSlide
+
+HIDDEN = "/data/Doe^John/series"
 
 
 def log_of(
@@ -90,3 +93,63 @@ def test_slides_that_a_stopped_run_did_not_reach_are_in_the_manifest(
     assert [slide["status"] for slide in manifest["slides"]] == ["done", "unfinished", "unfinished"]
     assert "--resume" in manifest["slides"][2]["remedy"]
     assert "s2" in (tmp_path / "report.html").read_text()
+
+
+class UnforeseenError(Exception):
+    """Derives from nothing that any list of errors could name."""
+
+
+def test_a_report_that_cannot_be_rendered_is_a_failed_output_and_takes_nothing_with_it(
+    tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unforeseen(*_given: object, **_named: object) -> None:
+        raise UnforeseenError(f"nobody expected {HIDDEN}")
+
+    (tmp_path / "report.html").write_text("of an earlier call")
+    monkeypatch.setattr(report, "write_page", unforeseen)
+    log = log_of(tmp_path, tiny_bundle, ["done", "done"], 2)
+    log.slides = [FoundSlide("s0", HIDDEN, hidden=("Doe^John",)), log.slides[1]]
+    log.write()
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (failed,) = manifest["run"]["failed_outputs"]
+    assert (failed["output"], failed["slide"]) == ("report.html", "")
+    assert failed["reason"].startswith("UnforeseenError: nobody expected ")
+    assert "please report it" in failed["remedy"]
+    assert failed["traceback"][0] == "Traceback (most recent call last):"
+    assert "Doe" not in json.dumps(manifest)
+    assert [slide["status"] for slide in manifest["slides"]] == ["done", "done"]
+    assert manifest["run"]["exit_code"] == 3
+    assert not (tmp_path / "report.html").exists()
+    assert (log.summary().exit_code, log.summary().report) == (3, "")
+    (warned,) = log.warnings()
+    assert warned.message.startswith("report.html is not complete: UnforeseenError")
+
+
+def test_a_picture_that_nobody_foresaw_is_left_out_and_every_slide_is_in_the_report(
+    tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(path: Path) -> str:
+        if path.parent.name == "s0":
+            raise UnforeseenError("no such chunk")
+        return "data:image/png;base64,AAAA"
+
+    monkeypatch.setattr(report, "picture_uri", odd)
+    log = log_of(tmp_path, tiny_bundle, [], 2)
+    for name in ("s0", "s1"):
+        outputs = {"overview.png": f"{name}/overview.png"}
+        log.finished(SlideReport(name, f"{name}.svs", "done", TileCounts(3), outputs=outputs))
+    log.write()
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64,AAAA") == 1
+    assert 'href="s0/overview.png"' in page
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert [one["slide"] for one in manifest["run"]["failed_outputs"]] == ["s0"]
+    assert log.exit_code == 3
+    assert log.summary().report == str(tmp_path / "report.html")
+
+
+def test_a_whole_report_leaves_no_word_of_failed_outputs(tmp_path: Path, tiny_bundle: Path) -> None:
+    log = log_of(tmp_path, tiny_bundle, ["done"], 1)
+    log.write()
+    assert "failed_outputs" not in json.loads((tmp_path / "manifest.json").read_text())["run"]
+    assert log.warnings() == []

@@ -6,14 +6,17 @@ Every slide's fate, kept as it goes and written when the run ends or is stopped.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from traceback import TracebackException
 from typing import TYPE_CHECKING, Any
 
-from slidecam.events import Finished, SlideFailed, SlideFinished
-from slidecam.exchange.manifest import RunFacts, SlideReport, write_manifest
+from slidecam.errors import SlidecamError
+from slidecam.events import Finished, SlideFailed, SlideFinished, Warned
+from slidecam.exchange.manifest import FailedOutput, RunFacts, SlideReport, write_manifest
 from slidecam.reports.report import write_report
 from slidecam.sources.identifiers import public_path
 
@@ -29,6 +32,16 @@ MANIFEST, REPORT = "manifest.json", "report.html"
 
 STOPPED = "the run was stopped before this slide was finished"
 GO_ON = "Repeat the call with --resume."
+
+UNFORESEEN = "slidecam did not foresee this; please report it. Other slides are not touched by it."
+NO_ROOM = (
+    "Check that the output folder can be written and is not full, then repeat the call with"
+    " --resume."
+)
+NO_MEMORY = (
+    "Pass a smaller --batch or --memory-mb, or classify this slide on a larger machine; then repeat"
+    " the call with --resume."
+)
 
 WRITE_EVERY = 30.0
 """Seconds after which the manifest is written anew during a run, for whoever looks in on it."""
@@ -51,6 +64,8 @@ class RunLog:
         Every slide of the call.
     reports
         The slides that have come to their end, in that order.
+    failed_outputs
+        What of the report could not be written.
     """
 
     out: Path
@@ -58,6 +73,7 @@ class RunLog:
     spec: PredictSpec
     slides: Sequence[FoundSlide]
     reports: list[SlideReport] = field(default_factory=list)
+    failed_outputs: list[FailedOutput] = field(default_factory=list)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     _written: float = field(default_factory=time.monotonic)
 
@@ -117,20 +133,59 @@ class RunLog:
         fates = {report.status for report in self.reports}
         if fates == {"failed"}:
             return FAILED
-        if fates & {"failed", "partly"}:
+        if fates & {"failed", "partly"} or self.failed_outputs:
             return PARTLY
         return ALL_DONE
 
     def write(self) -> None:
         """Write ``manifest.json`` and ``report.html``, as far as the run has come.
 
-        Nothing in a dry run.
+        Nothing in a dry run. A report that cannot be written, or not with all of its pictures, is
+        noted in the manifest and takes nothing else with it.
         """
         if self.spec.dry_run:
             return
         reports, facts = self._all(), self._facts()
+        # First, so that it lies there even if the process is ended while the report is rendered.
         write_manifest(reports, facts, self.out / MANIFEST)
-        write_report(reports, facts, self.out / REPORT)
+        self._write_report(reports, facts)
+        if self.failed_outputs:
+            write_manifest(reports, self._facts(), self.out / MANIFEST)
+
+    def _write_report(self, reports: Sequence[SlideReport], facts: RunFacts) -> None:
+        report = self.out / REPORT
+        try:
+            for slide, error in write_report(reports, facts, report).items():
+                self._fail_report(error, slide)
+        # The boundary of the report: Jinja and Pillow promise no list of what they raise, and every
+        # slide's results lie there already.
+        except Exception as error:  # noqa: BLE001  (it is recorded with its traceback)
+            self._fail_report(error)
+            # One of an earlier call would tell of other results.
+            with suppress(OSError):
+                report.unlink(missing_ok=True)
+
+    def _fail_report(self, error: Exception, slide: str = "") -> None:
+        problem, remedy = error_words(error)
+        lines = "".join(TracebackException.from_exception(error).format()).splitlines()
+        public = tuple(map(self._public, lines))
+        failed = FailedOutput(REPORT, slide, self._public(problem), remedy, public)
+        self.failed_outputs.append(failed)
+
+    def _public(self, text: str) -> str:
+        """Return a text without what names a patient or opens a server."""
+        for slide in self.slides:
+            text = text.replace(slide.path, slide.shown)
+        return text
+
+    def warnings(self) -> list[Warned]:
+        """Return what a person should know of the report."""
+        return [
+            Warned(
+                failed.slide, f"{failed.output} is not complete: {failed.reason} {failed.remedy}"
+            )
+            for failed in self.failed_outputs
+        ]
 
     def _facts(self) -> RunFacts:
         return RunFacts(
@@ -141,16 +196,18 @@ class RunLog:
             started=self.started,
             finished=datetime.now(UTC),
             exit_code=self.exit_code,
+            failed_outputs=tuple(self.failed_outputs),
         )
 
     def summary(self) -> Finished:
         """Return the run's last event."""
         failed = sum(report.status == "failed" for report in self.reports)
-        if self.spec.dry_run:
-            places = ("", "")
-        else:
-            places = (str(self.out / MANIFEST), str(self.out / REPORT))
-        return Finished(*places, len(self.reports), failed, self.exit_code)
+        manifest, report = "", ""
+        if not self.spec.dry_run:
+            manifest = str(self.out / MANIFEST)
+            if all(each.slide for each in self.failed_outputs):
+                report = str(self.out / REPORT)
+        return Finished(manifest, report, len(self.reports), failed, self.exit_code)
 
 
 def _plain(spec: PredictSpec, hidden: Collection[str]) -> dict[str, Any]:
@@ -160,3 +217,16 @@ def _plain(spec: PredictSpec, hidden: Collection[str]) -> dict[str, Any]:
         key: public_path(str(value), tuple(hidden)) if isinstance(value, Path) else value
         for key, value in told.items()
     }
+
+
+def error_words(error: Exception) -> tuple[str, str]:
+    """Return what is wrong and what to do about it, of whatever was raised."""
+    if isinstance(error, SlidecamError):
+        return error.problem, error.remedy
+    said = str(TracebackException.from_exception(error))
+    if isinstance(error, OSError):
+        return f"{said}.", NO_ROOM
+    problem = ": ".join(filter(None, (type(error).__name__, said))) + "."
+    if isinstance(error, MemoryError):
+        return problem, NO_MEMORY
+    return problem, UNFORESEEN

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slidecam import runlog, streaming
-from slidecam.events import Event, Finished, SlideFailed, SlideFinished
+from slidecam.events import Event, Finished, SlideFailed, SlideFinished, Warned
 from slidecam.prediction import (
-    boundary,
     checks,
     finishing,
     heatmaps,
@@ -129,7 +128,7 @@ def check_told(events: list[Event], out: Path) -> None:
         "failed",
         "UnforeseenError: nobody expected this.",
     )
-    assert told["remedy"] == boundary.UNFORESEEN
+    assert told["remedy"] == runlog.UNFORESEEN
     record = read_run(out / ILL)
     assert record is not None
     assert {key: record[key] for key in ("status", "reason", "remedy")} == {
@@ -281,7 +280,27 @@ def test_memory_that_is_too_small_for_one_slide_may_do_for_the_next(
     ailing(monkeypatch, *SLIDE_STAGES["foreground"], MemoryError)
     events = list(predict(inputs, tiny_bundle, out, PredictSpec(batch=8, workers=1)))
     assert fates(events) == {ILL: "failed", SOUND: "done"}
-    assert in_manifest(out)[ILL]["remedy"] == boundary.NO_MEMORY
+    assert in_manifest(out)[ILL]["remedy"] == runlog.NO_MEMORY
+
+
+def test_a_report_that_nobody_foresaw_to_fail_leaves_every_slide_done(
+    tmp_path: Path,
+    tiny_bundle: Path,
+    write_slide: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unforeseen(*_given: object) -> None:
+        raise UnforeseenError("nobody expected this")
+
+    inputs, out = slides(tmp_path, write_slide), tmp_path / "out"
+    monkeypatch.setattr(runlog, "write_report", unforeseen)
+    events = list(predict(inputs, tiny_bundle, out, PredictSpec(batch=8, workers=1)))
+    assert fates(events) == {ILL: "done", SOUND: "done"}
+    assert exit_code(events) == 3
+    assert isinstance(events[-2], Warned)
+    assert "report.html is not complete: UnforeseenError" in events[-2].message
+    (failed,) = json.loads((out / "manifest.json").read_text())["run"]["failed_outputs"]
+    assert failed["traceback"][-1].endswith("UnforeseenError: nobody expected this")
 
 
 @pytest.mark.parametrize("stage", ["opening", "classify", "overview"])

@@ -73,6 +73,27 @@ class SlideReport:
 
 
 @dataclass(frozen=True)
+class FailedOutput:
+    """An output of the whole run that could not be written, or not with all slides.
+
+    Attributes
+    ----------
+    output, slide
+        Its name; and the slide that it failed on, or nothing where that is not known.
+    reason, remedy
+        What was wrong, and what to do about it.
+    traceback
+        Where it happened, line by line.
+    """
+
+    output: str
+    slide: str
+    reason: str
+    remedy: str
+    traceback: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """What holds for all slides of a run.
 
@@ -88,6 +109,8 @@ class RunFacts:
         With a time zone.
     exit_code
         0 all done, 1 nothing done, 3 partly done.
+    failed_outputs
+        Outputs of the whole run that failed; in the manifest only where there is one.
     """
 
     slidecam: str
@@ -97,6 +120,7 @@ class RunFacts:
     started: datetime
     finished: datetime
     exit_code: int
+    failed_outputs: tuple[FailedOutput, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -116,8 +140,11 @@ def write_manifest(reports: Sequence[SlideReport], run: RunFacts, path: Path) ->
 
 
 def _run_record(run: RunFacts) -> dict[str, Any]:
-    times = {"started": _iso(run.started), "finished": _iso(run.finished), "seconds": run.seconds}
-    return asdict(run) | times
+    record = asdict(run)
+    record |= {"started": _iso(run.started), "finished": _iso(run.finished), "seconds": run.seconds}
+    if not run.failed_outputs:
+        del record["failed_outputs"]
+    return record
 
 
 def _iso(moment: datetime) -> str:

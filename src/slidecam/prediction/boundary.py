@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from slidecam.errors import SlidecamError
 from slidecam.events import SlideFailed
+from slidecam.runlog import error_words
 from slidecam.runs.record import write_failure
 from slidecam.runs.record_parts import RecordedOutcome
 from slidecam.store import lock_run
@@ -20,16 +21,6 @@ if TYPE_CHECKING:
 
     from slidecam.prediction.work import SlideWork
     from slidecam.sources.discovery import FoundSlide
-
-UNFORESEEN = "slidecam did not foresee this; please report it. Other slides are not touched by it."
-NO_ROOM = (
-    "Check that the output folder can be written and is not full, then repeat the call with"
-    " --resume."
-)
-NO_MEMORY = (
-    "Pass a smaller --batch or --memory-mb, or classify this slide on a larger machine; then repeat"
-    " the call with --resume."
-)
 
 
 @dataclass(frozen=True)
@@ -98,24 +89,12 @@ def let_go_if_stopped(work: SlideWork) -> Iterator[None]:
 
 def failure_of(slide: FoundSlide, error: Exception) -> Failure:
     """Return a slide's failure, told without what names a patient or opens a server."""
-    problem, remedy = _words(error)
+    problem, remedy = error_words(error)
     event = SlideFailed(slide.name, slide.shown, _public(problem, slide), remedy)
     if isinstance(error, SlidecamError):
         return Failure(event)
     lines = TracebackException.from_exception(error).format()
     return Failure(event, _public("".join(lines), slide))
-
-
-def _words(error: Exception) -> tuple[str, str]:
-    if isinstance(error, SlidecamError):
-        return error.problem, error.remedy
-    said = str(TracebackException.from_exception(error))
-    if isinstance(error, OSError):
-        return f"{said}.", NO_ROOM
-    problem = ": ".join(filter(None, (type(error).__name__, said))) + "."
-    if isinstance(error, MemoryError):
-        return problem, NO_MEMORY
-    return problem, UNFORESEEN
 
 
 def _public(text: str, slide: FoundSlide) -> str:

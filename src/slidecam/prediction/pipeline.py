@@ -114,6 +114,7 @@ def predict(
             cleanup.enter_context(ThreadPoolExecutor(1, f"slidecam-{name}")) for name in THREADS
         ]
         yield from _Way(loaded, completed, log, *pools).through(found.slides)
+    yield from log.warnings()
     yield log.summary()
 
 

@@ -88,22 +88,34 @@ class SlideView:
         self.picture_link = None if shown is None else self.links[shown]
         self._overview = None if shown is None else folder / report.outputs[shown]
         self._embed = embed
+        self.error: Exception | None = None
 
     @property
     def picture(self) -> str | None:
         """The overview as a data URI, made when the page gets to it so that one is in memory.
 
-        Or its link.
+        Or its link. None where the picture cannot be read; what nobody foresaw is kept in
+        ``error``.
         """
         if self._overview is None or not self._embed:
             return self.picture_link
-        return picture_uri(self._overview)
+        try:
+            return picture_uri(self._overview)
+        # The boundary of one slide's picture: Pillow promises no list of what it raises.
+        except Exception as error:  # noqa: BLE001  (the caller records it)
+            self.error = error
+            return None
 
 
-def write_report(reports: Sequence[SlideReport], run: RunFacts, path: Path) -> None:
+def write_report(reports: Sequence[SlideReport], run: RunFacts, path: Path) -> dict[str, Exception]:
     """Write ``report.html``.
 
     ``outputs`` of the reports are relative to its folder, as in the manifest.
+
+    Returns
+    -------
+    dict
+        By the names of slides that are shown without their picture, what was raised by it.
     """
     ordered = sorted(reports, key=lambda report: ORDER[report.status])
     embed = len(reports) <= EMBEDDED
@@ -121,6 +133,7 @@ def write_report(reports: Sequence[SlideReport], run: RunFacts, path: Path) -> N
         counts=status_counts(reports),
         legend=legend(reports),
     )
+    return {slide.report.slide: slide.error for slide in slides if slide.error is not None}
 
 
 def bar_pieces(classes: Sequence[ClassSummary], classified: int) -> list[Piece]:
