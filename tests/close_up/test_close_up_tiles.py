@@ -196,7 +196,7 @@ def test_an_area_too_small_for_a_tile_is_named(
     }
     (tmp_path / "small.geojson").write_text(json.dumps(drawn), encoding="utf-8")
     with pytest.raises(
-        UsageError, match=r"small\.geojson: no tile of .* lies in this area .*--at X,Y"
+        UsageError, match=r"no tile lies .* in the area of .*small\.geojson\. .*--at X,Y"
     ):
         chosen(sample_data / "slide.tif", classifier, TileChoice(region=tmp_path / "small.geojson"))
 

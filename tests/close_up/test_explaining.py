@@ -16,6 +16,7 @@ from slidecam.close_up import (
     CloseUpSpec,
     MeasureSpec,
     TileChoice,
+    compare_models,
     explain_tiles,
     measure_tiles,
     methods,
@@ -26,9 +27,11 @@ from slidecam.explain.activation_maps import cheap_map, grad_cam, plan_maps
 from slidecam.explain.catalogue import CATALOGUE
 from slidecam.explain.map_methods import MapExplainer
 from slidecam.faithfulness import FaithfulnessSpec
-from slidecam.models import open_bundle
+from slidecam.models import Card, open_bundle, save_bundle
 from slidecam.steps import result_of
 
+# Of several models.
+BOTH = CloseUpSpec(methods=("gradcam++", "cam"), tiles=TileChoice(at=((3000, 2000), (1500, 1500))))
 QUICK = ("lime.samples=20", "lime.seeds=1")
 
 
@@ -173,7 +176,7 @@ def test_a_slides_tiles_have_no_labels(sample_data: Path, tmp_path: Path) -> Non
         (
             "predicted",
             TileChoice(random=2, masks=Path("gone.geojson")),
-            "gone.geojson: there is no such file",
+            "there is no such file or folder: --masks gone.geojson",
         ),
         (
             "predicted",
@@ -234,3 +237,69 @@ def test_a_map_that_is_no_number_is_not_written(
 def test_a_class_that_is_named_twice_is_explained_once(sample_data: Path) -> None:
     classifier = open_bundle(sample_data / "bundle").classifier(torch.device("cpu"))
     assert wanted_classes(classifier, torch.zeros(2, 3), (2, 0, 2)) == ((2, 0), (2, 0))
+
+
+def copied(sample_data: Path, folder: Path, **changes: object) -> Path:
+    """Save the toy bundle anew with another card."""
+    bundle = open_bundle(sample_data / "bundle")
+    card: Card = replace(bundle.card, **changes)  # type: ignore[arg-type]
+    return save_bundle(folder, card, bundle.network()).path
+
+
+def test_each_model_shows_what_it_shows_alone(sample_data: Path, tmp_path: Path) -> None:
+    slide, first = sample_data / "slide.tif", sample_data / "bundle"
+    other = copied(sample_data, tmp_path / "coarse", name="coarse", spacing=1.0)
+    found = result_of(compare_models(slide, [first, other], tmp_path / "both", BOTH))
+    name = open_bundle(first).card.name
+    assert list(found) == [name, "coarse"]
+    wanted = [found[name].classes[number] for number in range(2)]
+    with np.load(tmp_path / "both" / "maps.npz") as both:
+        for model, path in ((name, first), ("coarse", other)):
+            classes = tuple(
+                dict.fromkeys(
+                    open_bundle(path).card.class_names[index] for row in wanted for index in row
+                )
+            )
+            spec = replace(BOTH, classes=classes, curves=None)
+            alone = result_of(explain_tiles(slide, path, tmp_path / model.replace(" ", "_"), spec))
+            for number, (index,) in enumerate(wanted):
+                place = alone.classes[number].index(index)
+                expected = alone.maps["cam"][number][place]
+                np.testing.assert_allclose(
+                    both[f"{model}/cam/{number}"][0], expected, rtol=1e-4, atol=1e-4
+                )
+    record = json.loads((tmp_path / "both" / "explanation.json").read_text(encoding="utf-8"))
+    assert list(record["models"]) == [name, "coarse"]
+    assert {curve["method"].partition("/")[0] for curve in record["curves"]} == {name, "coarse"}
+    one, other_boxes = (
+        np.array([tile["box"] for tile in record["models"][model]["tiles"]])
+        for model in (name, "coarse")
+    )
+    np.testing.assert_allclose(
+        one[:, :2] + one[:, 2:] / 2, other_boxes[:, :2] + other_boxes[:, 2:] / 2, atol=1
+    )
+
+
+def test_a_class_that_one_model_does_not_know_is_refused_before_anything_is_written(
+    sample_data: Path, tmp_path: Path
+) -> None:
+    names = tuple(
+        f"other {number}"
+        for number in range(len(open_bundle(sample_data / "bundle").card.class_names))
+    )
+    other = copied(sample_data, tmp_path / "other", name="other", class_names=names)
+    with pytest.raises(UsageError, match="other has no class"):
+        result_of(
+            compare_models(
+                sample_data / "slide.tif", [sample_data / "bundle", other], tmp_path / "out", BOTH
+            )
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_bundle_named_twice_is_refused(sample_data: Path, tmp_path: Path) -> None:
+    bundle = sample_data / "bundle"
+    with pytest.raises(UsageError, match="named twice"):
+        result_of(
+            compare_models(sample_data / "slide.tif", [bundle, bundle], tmp_path / "out", BOTH)
+        )

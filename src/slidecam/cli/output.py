@@ -24,7 +24,7 @@ from slidecam.sources.samples import sample_folders
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from slidecam.close_up.explaining import CloseUp
+    from slidecam.close_up.findings import CloseUp
     from slidecam.models import BundleSpec
     from slidecam.settings import Hint
     from slidecam.sources import Source, SourceFacts

@@ -1,7 +1,6 @@
 """Close-up: some tiles or pictures explained by costly methods, and how far to trust the maps."""
 
-from slidecam.close_up.comparing import compare_models
-from slidecam.close_up.explaining import CloseUpSpec, explain_tiles
+from slidecam.close_up.explaining import CloseUpSpec, compare_models, explain_tiles
 from slidecam.close_up.measuring import MeasureSpec, measure_tiles
 from slidecam.close_up.tiles import ChosenTiles, TileChoice, choose_tiles
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from slidecam.close_up.explaining import class_indices, refuse_existing
-from slidecam.close_up.methods import DEFAULT, choose_methods
-from slidecam.close_up.tiles import TileChoice, choose_tiles, holds_pictures
+from slidecam.close_up.explaining import refuse_existing
+from slidecam.close_up.methods import DEFAULT, choose_methods, class_indices
+from slidecam.close_up.tiles import ChosenTiles, TileChoice, choose_tiles, holds_pictures
 from slidecam.errors import UsageError
 from slidecam.faithfulness import (
     MEASURES,
+    FaithfulnessReport,
     FaithfulnessSpec,
     RandomisationSpec,
     check_randomisable,
@@ -25,26 +26,23 @@ from slidecam.faithfulness import (
     with_randomisation,
     write_faithfulness,
 )
-from slidecam.faithfulness.mapping import explained_classes
+from slidecam.faithfulness.mapping import PREDICTED, explained_classes
 from slidecam.inference import choose_device
-from slidecam.models import open_bundle
+from slidecam.models import Card, open_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from slidecam.close_up.tiles import ChosenTiles
-    from slidecam.faithfulness import FaithfulnessReport
-    from slidecam.models import Card
     from slidecam.steps import Step
 
 OUTPUTS = ("faithfulness.html", "faithfulness.json", "faithfulness.csv")
-PREDICTED, LABELLED = "predicted", "labelled"
+LABELLED = "labelled"
 NO_LABELS, NAME_A_CLASS = "the tiles of a slide have no labels.", "Pass --class NAME, or predicted."
 
 
 @dataclass(frozen=True)
 class MeasureSpec:
-    """What `measure_tiles` may be told.
+    """What `measure_tiles` may be given.
 
     Attributes
     ----------
@@ -109,16 +107,15 @@ def measure_tiles(
     explainers = {name: chosen.explainer(classifier) for name, chosen in methods.items()}
     tiles = yield from choose_tiles(source, classifier, spec.tiles)
     pixels = torch.from_numpy(tiles.pixels).to(classifier.device)
-    wanted: str | tuple[int, ...] = (
-        _labelled(tiles, bundle.card) if spec.explained == LABELLED else spec.explained
-    )
+    wanted: str | tuple[int, ...] = spec.explained
+    if spec.explained == LABELLED:
+        wanted = _labelled(tiles, bundle.card)
     report = yield from measure(
         classifier, explainers, pixels, wanted, spec.faithfulness, masks=tiles.masks
     )
     if spec.randomisation is not None:
-        indices, _words = explained_classes(
-            classifier, pixels, wanted, batch=spec.faithfulness.batch
-        )
+        batch = spec.faithfulness.batch
+        indices, _words = explained_classes(classifier, pixels, wanted, batch=batch)
         makers = {name: chosen.explainer for name, chosen in methods.items()}
         likenesses = yield from randomisation(
             bundle.network(), bundle.card, makers, pixels, indices, spec.randomisation
@@ -137,11 +134,8 @@ def _refuse_unmeasurable(source: Path, spec: MeasureSpec) -> None:
         raise UsageError(NO_LABELS, NAME_A_CLASS)
     masked = [name for name in spec.faithfulness.named if MEASURES[name].needs_mask]
     if masked and spec.tiles.masks is None:
-        remedy = "Pass --masks FILE and --class NAME, or leave the measure out."
-        raise UsageError(
-            f"{masked[0]} asks whether a map lies where the class is, and nobody said where.",
-            remedy,
-        )
+        problem = f"{masked[0]} asks whether a map lies where the class is, and nobody said where."
+        raise UsageError(problem, "Pass --masks FILE and --class NAME, or leave the measure out.")
 
 
 def _labelled(tiles: ChosenTiles, card: Card) -> tuple[int, ...]:

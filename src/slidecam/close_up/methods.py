@@ -1,10 +1,11 @@
-"""Methods with their settings as a person writes them: ``lime``, ``--set lime.samples=1000``."""
+"""Methods with their settings, and classes, by the names that a person writes.
+
+``lime``, ``--set lime.samples=1000``.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import MISSING, Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from slidecam.errors import ExplanationError, UsageError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from slidecam.explain.catalogue import Method
     from slidecam.explain.explainer import Explainer
-    from slidecam.models import Classifier
+    from slidecam.models import Card, Classifier
 
 DEFAULT = ("gradcam++", "score-cam-clustered")
 
@@ -60,15 +61,22 @@ def choose_methods(names: Sequence[str], settings: Iterable[str] = ()) -> dict[s
     written = [_parted(text) for text in settings]
     stray = [name for name, _key, _value in written if name not in chosen]
     if stray:
-        raise UsageError(
-            f"--set {stray[0]}.…: {stray[0]} was not chosen.",
-            f"Methods chosen: {', '.join(chosen)}.",
-        )
+        problem = f"--set {stray[0]}.…: {stray[0]} was not chosen."
+        raise UsageError(problem, f"Methods chosen: {', '.join(chosen)}.")
     methods = {}
     for name, method in chosen.items():
         own = {key: value for of, key, value in written if of == name}
         methods[name] = ChosenMethod(method, _settled(method, own))
     return methods
+
+
+def class_indices(card: Card, names: Sequence[str]) -> tuple[int, ...]:
+    """Return the places of some classes; UsageError, listing them, if one is not the card's."""
+    for name in names:
+        if name not in card.classes:
+            known = ", ".join(card.class_names[:16])
+            raise UsageError(f"{card.name} has no class {name!r}.", f"Its classes are: {known}.")
+    return tuple(map(card.classes.index, names))
 
 
 def _parted(text: str) -> tuple[str, str, str]:
@@ -84,17 +92,13 @@ def _parted(text: str) -> tuple[str, str, str]:
 
 def _settled(method: Method, texts: Mapping[str, str]) -> Any:  # noqa: ANN401  (each method has its own)
     """Return a method's settings with what was written of them; UsageError if it cannot be."""
-    hints = get_type_hints(method.spec, localns=_names_of(method))
+    hints = get_type_hints(method.spec)
     values = {}
     for key, text in texts.items():
         if key not in hints:
             raise UsageError(f"{method.name} has no setting {key!r}.", nearest(key, list(hints)))
         values[key] = _value(f"{method.name}.{key}", text, hints[key])
     return method.spec(**values)
-
-
-def _names_of(method: Method) -> Mapping[str, Any]:
-    return MappingProxyType(vars(__import__(method.spec.__module__, fromlist=["_"])))
 
 
 def _value(place: str, text: str, hint: Any) -> Any:  # noqa: ANN401  (whatever the field is of)
@@ -110,21 +114,22 @@ def _value(place: str, text: str, hint: Any) -> Any:  # noqa: ANN401  (whatever 
 
 
 def listed_methods() -> list[dict[str, Any]]:
-    """Return what ``slidecam methods`` tells: every method with its settings and their defaults."""
-    return [
-        {
-            "name": method.name,
-            "title": method.title,
-            "cost": "dear" if method.costly else "cheap",
-            "signed": "yes" if method.signed else "no",
-            "settings": ", ".join(
-                f"{field.name}={_default(field)}" for field in dataclasses.fields(method.spec)
-            ),
-        }
-        for method in CATALOGUE.values()
-    ]
+    """Return what ``slidecam methods`` lists: every method with its settings and their defaults."""
+    rows = []
+    for method in CATALOGUE.values():
+        row = {"name": method.name, "title": method.title, "cost": "cheap", "signed": "no"}
+        if method.costly:
+            row["cost"] = "dear"
+        if method.signed:
+            row["signed"] = "yes"
+        row["settings"] = ", ".join(map(_default, fields(method.spec)))
+        rows.append(row)
+    return rows
 
 
-def _default(field: dataclasses.Field[Any]) -> str:
-    value = field.default if field.default is not dataclasses.MISSING else "…"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _default(field: Field[Any]) -> str:
+    if field.default is MISSING:
+        return f"{field.name}=…"
+    if isinstance(field.default, float):
+        return f"{field.name}={field.default:.4g}"
+    return f"{field.name}={field.default}"

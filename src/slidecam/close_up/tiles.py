@@ -1,6 +1,4 @@
-"""Which tiles are looked at closely: of a slide, at places, in an area, or the most suspicious.
-
-Or whole pictures.
+"""Which tiles of a slide, slices of a volume, or whole pictures are looked at closely.
 
 A tile's pixels are those that ``predict`` would see: they come through the same stream.
 """
@@ -14,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slidecam.close_up.methods import class_indices
 from slidecam.errors import SlideFailedError, UsageError
 from slidecam.foreground import ForegroundSpec, find_foreground, find_head, load_foreground
-from slidecam.foreground.annotations import rasterise
 from slidecam.foreground.classes import load_classes
 from slidecam.geometry import Size
 from slidecam.inference import classify
@@ -36,15 +34,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.foreground import Foreground
     from slidecam.geometry import Axis, Spacing
     from slidecam.models import Card, Classifier
-    from slidecam.sources import Source
+    from slidecam.sources import Source, SourceFacts
     from slidecam.tiling import TileGrid
 
 BATCH = 16
 MOST = 64
-"""Tiles of one close-up: dear methods take seconds to minutes for each."""
+"""Tiles of one close-up: costly methods take seconds to minutes for each."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +87,8 @@ class TileChoice:
     axis: Axis | None = None
 
     def __post_init__(self) -> None:
-        said = [
-            bool(self.at or self.slices),
-            self.region is not None,
-            self.top is not None,
-            self.random is not None,
-        ]
-        if sum(said) > 1:
+        one_each = (self.at or self.slices or None, self.region, self.top, self.random)
+        if len(one_each) - one_each.count(None) > 1:
             raise UsageError(
                 "several ways to choose tiles were named.",
                 "Pass one of --at, --region, --top, --random.",
@@ -162,7 +154,7 @@ def choose_tiles(
     """
     if choice.masks is not None and not choice.masks.exists():
         raise UsageError(
-            f"--masks {choice.masks}: there is no such file or folder.", "Check the path."
+            f"there is no such file or folder: --masks {choice.masks}.", "Check the path."
         )
     if holds_pictures(Path(source)):
         return (yield from _pictures(Path(source), classifier.card, choice))
@@ -180,50 +172,42 @@ def holds_pictures(path: Path) -> bool:
 
 def _pictures(folder: Path, card: Card, choice: TileChoice) -> Generator[Step, None, ChosenTiles]:
     if choice.at or choice.region is not None or choice.top is not None:
-        raise UsageError(
-            f"{folder} holds pictures, which have no places.", "Pass --random N, or name one slide."
-        )
-    loose = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if loose and not any(path.is_dir() for path in folder.iterdir()):
-        return (yield from _loose_pictures(loose, card, choice))
+        problem = f"pictures have no places to choose: {folder}."
+        raise UsageError(problem, "Pass --random N, or name one slide.")
+    inside = sorted(folder.iterdir())
+    loose = [path for path in inside if path.suffix.lower() in SUFFIXES]
+    if loose and not any(map(Path.is_dir, inside)):
+        rows = _drawn(len(loose), choice.random or choice.most, choice.seed)
+        paths = [loose[row] for row in rows]
+        names = tuple(path.name for path in paths)
+        # Nobody says of which class they are.
+        return (yield from _loaded(paths, names, (None,) * len(paths), card, choice))
+
     pictures = read_picture_set(folder, fewest=1)  # nobody learns here
-    chosen = pictures
-    if any(part == "test" for part in pictures.parts):
-        chosen = pictures.part("test")
-    wanted = min(choice.random or choice.most, len(chosen))
-    chosen = chosen.rows(_spread(chosen.labels, wanted, choice.seed))
-    pixels = yield from load_pictures(chosen.paths, card.input_px, card.interpolation)
-    return ChosenTiles(
-        names=chosen.names,
-        pixels=np.asarray(pixels),
-        labels=tuple(chosen.class_names[label] for label in chosen.labels),
-        masks=(
-            None
-            if choice.masks is None
-            else _picture_masks(chosen.paths, choice.masks, card.input_px)
-        ),
-        notes=("from the test part",) if any(part == "test" for part in pictures.parts) else (),
-    )
+    notes: tuple[str, ...] = ()
+    if "test" in pictures.parts:
+        pictures, notes = pictures.part("test"), ("from the test part",)
+    chosen = pictures.rows(_spread(pictures.labels, choice.random or choice.most, choice.seed))
+    labels = tuple(chosen.class_names[label] for label in chosen.labels)
+    tiles = yield from _loaded(chosen.paths, chosen.names, labels, card, choice)
+    return replace(tiles, notes=notes)
 
 
-def _loose_pictures(
-    paths: Sequence[Path], card: Card, choice: TileChoice
+def _loaded(
+    paths: Sequence[Path],
+    names: tuple[str, ...],
+    labels: tuple[str | None, ...],
+    card: Card,
+    choice: TileChoice,
 ) -> Generator[Step, None, ChosenTiles]:
-    """Return pictures that lie in a folder by themselves: nobody says of which class they are."""
-    wanted = min(choice.random or choice.most, len(paths))
-    rows = np.sort(np.random.default_rng(choice.seed).permutation(len(paths))[:wanted])
-    chosen = [paths[row] for row in rows]
-    pixels = yield from load_pictures(chosen, card.input_px, card.interpolation)
-    if choice.masks is None:
-        masks = None
-    else:
-        masks = _picture_masks(chosen, choice.masks, card.input_px)
-    return ChosenTiles(
-        tuple(path.name for path in chosen),
-        np.asarray(pixels),
-        labels=(None,) * wanted,
-        masks=masks,
-    )
+    pixels = yield from load_pictures(paths, card.input_px, card.interpolation)
+    masks = _picture_masks(paths, choice.masks, card.input_px)
+    return ChosenTiles(names, np.asarray(pixels), labels=labels, masks=masks)
+
+
+def _drawn(rows: int, wanted: int, seed: int) -> NDArray[np.int64]:
+    """Return the numbers of some rows drawn without replacement, in their order."""
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:wanted])
 
 
 def _spread(labels: NDArray[np.int64], wanted: int, seed: int) -> list[int]:
@@ -232,31 +216,30 @@ def _spread(labels: NDArray[np.int64], wanted: int, seed: int) -> list[int]:
     A measurement of one class alone says little.
     """
     draw = np.random.default_rng(seed)
-    queues = [
-        draw.permutation(np.flatnonzero(labels == label)).tolist() for label in np.unique(labels)
-    ]
-    rounds = [
-        row
-        for place in range(max(map(len, queues)))
-        for queue in queues
-        for row in queue[place : place + 1]
-    ]
-    return sorted(rounds[:wanted])
+    rounds = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        queue = draw.permutation(np.flatnonzero(labels == label))
+        rounds[queue] = np.arange(len(queue))
+    # In one round the classes come in their order.
+    order: list[int] = np.lexsort((labels, rounds)).tolist()
+    return sorted(order[:wanted])
 
 
-def _picture_masks(paths: Sequence[Path], folder: Path, edge: int) -> NDArray[np.bool_]:
+def _picture_masks(
+    paths: Sequence[Path], folder: Path | None, edge: int
+) -> NDArray[np.bool_] | None:
+    """Return the masks that lie in a folder under the pictures' names; empty where one has none."""
+    if folder is None:
+        return None
     found = np.zeros((len(paths), edge, edge), np.bool_)
+    y, x = np.mgrid[0:edge, 0:edge] + 0.5
+    middles = np.stack([x.ravel(), y.ravel()], 1)
     for number, path in enumerate(paths):
         mask = folder / f"{path.stem}.png"
         if mask.exists():
             drawn = load_foreground(mask, Size(edge, edge))
-            found[number] = _fitted(drawn, edge)
+            found[number] = drawn.contains(middles).reshape(edge, edge)
     return found
-
-
-def _fitted(drawn: Foreground, edge: int) -> NDArray[np.bool_]:
-    y, x = np.mgrid[0:edge, 0:edge] + 0.5
-    return drawn.contains(np.stack([x.ravel(), y.ravel()], 1)).reshape(edge, edge)
 
 
 def _of_slide(
@@ -273,73 +256,72 @@ def _of_slide(
         grid = yield from _on_slide(source, spacing.spacing, tiling, classifier, choice)
     if not len(grid):
         raise UsageError(
-            f"{facts.path}: no tile was chosen.", "Choose another area, or check the tissue."
+            f"no tile was chosen of {facts.path}.", "Choose another area, or check the tissue."
         )
     pixels = yield from _read(source, grid, card)
+    masks = None
+    if choice.masks is not None and choice.of is not None:
+        drawn = load_classes(choice.masks, facts.size, _corner(facts))
+        masks = drawn.masks(choice.of, grid.boxes, grid.input_px)
     return ChosenTiles(
         names=_names(source, grid, card),
         pixels=pixels,
         boxes=grid.boxes,
         labels=(None,) * len(grid),
-        masks=_slide_masks(source, grid, choice),
+        masks=masks,
         notes=facts.notes,
         slices=() if facts.stack is None else tuple(grid.planes.tolist()),
     )
 
 
+def _corner(facts: SourceFacts) -> tuple[float, float]:
+    """Return where QuPath counts from, level-0 pixels: the corner of the scanned bounds."""
+    if facts.bounds is None:
+        return 0.0, 0.0
+    return float(facts.bounds.x), float(facts.bounds.y)
+
+
 def _names(source: Source, grid: TileGrid, card: Card) -> tuple[str, ...]:
-    name = source.facts.name
-    if source.facts.stack is not None:
-        return tuple(
-            f"{name} {source.facts.stack.axis} slice {plane}" for plane in grid.planes.tolist()
-        )
+    name, stack = source.facts.name, source.facts.stack
+    if stack is not None:
+        return tuple(f"{name} {stack.axis} slice {plane}" for plane in grid.planes.tolist())
     if card.spacing is None:
         return (name,)
-    return tuple(f"{name} x={x} y={y}" for x, y, *_size in grid.boxes.tolist())
+    return tuple(f"{name} x={x} y={y}" for x, y in grid.boxes[:, :2].tolist())
 
 
 def _on_volume(
     source: VolumeSource, classifier: Classifier, choice: TileChoice
 ) -> Generator[Step, None, TileGrid]:
     """Return whole slices: those named, the likeliest, some by chance, or the one in the middle."""
-    if (
-        choice.at
-        or choice.region is not None
-        or choice.masks is not None
-        or classifier.card.spacing is not None
-    ):
-        problem = f"{source.facts.path} is a volume, of which whole slices are explained."
-        raise UsageError(
-            problem, "Pass --slice N, --top N or --random N, and a bundle that sees whole pictures."
-        )
-    grid = lay_planes(
-        source.facts, find_head(source), classifier.card.input_px, PredictSpec().min_tissue
-    )
+    card, facts = classifier.card, source.facts
+    places = choice.at or choice.region is not None or choice.masks is not None
+    if places or card.spacing is not None:
+        remedy = "Pass --slice N, --top N or --random N, and a bundle that sees whole pictures."
+        raise UsageError(f"of a volume whole slices are explained: {facts.path}.", remedy)
+    grid = lay_planes(facts, find_head(source), card.input_px, PredictSpec().min_tissue)
     if choice.top is not None:
         return (yield from _top(source, grid, classifier, choice))
     if choice.random is not None:
-        return grid.only(
-            np.sort(np.random.default_rng(choice.seed).permutation(len(grid))[: choice.random])
-        )
+        return grid.only(_drawn(len(grid), choice.random, choice.seed))
     if not choice.slices:
-        return grid.only([len(grid) // 2] if len(grid) else [])
-    rows = {int(plane): row for row, plane in enumerate(grid.planes)}
-    empty = [plane for plane in choice.slices if plane not in rows]
-    if empty:
-        problem = (
-            f"{source.facts.path}: slice {empty[0]} of {source.facts.planes} is none or holds no"
-            " foreground."
-        )
-        raise UsageError(problem, "Look into slices.csv, where its status is done.")
-    return grid.only([rows[plane] for plane in choice.slices])
+        return grid.only([len(grid) // 2][: len(grid)])  # none of none
+
+    planes = grid.planes.tolist()
+    rows = []
+    for plane in choice.slices:
+        if plane not in planes:
+            problem = f"slice {plane} of {facts.planes} is none or holds no foreground"
+            remedy = "Look into slices.csv, where its status is done."
+            raise UsageError(f"{problem}: {facts.path}.", remedy)
+        rows.append(planes.index(plane))
+    return grid.only(rows)
 
 
 def _whole_picture(source: Source, card: Card, choice: TileChoice) -> TileGrid:
     if choice.at or choice.region is not None or choice.top is not None:
-        raise UsageError(
-            f"{card.name} sees whole pictures, in which no tile is chosen.",
-            "Name the picture alone.",
-        )
+        problem = f"{card.name} sees whole pictures, in which no tile is chosen."
+        raise UsageError(problem, "Name the picture alone.")
     return lay_whole(source.facts, card.input_px)
 
 
@@ -350,40 +332,29 @@ def _on_slide(
     if choice.at:
         return lay_at(facts, spacing, np.array(list(dict.fromkeys(choice.at)), np.float64), tiling)
     if choice.region is not None:
-        bounds = facts.bounds
-        if bounds is None:
-            offset = (0.0, 0.0)
-        else:
-            offset = (float(bounds.x), float(bounds.y))
-        area = load_foreground(choice.region, facts.size, offset)
-        grid = lay_grid(facts, spacing, area, replace(tiling, min_tissue=0.5))
-        if not len(grid):
-            problem = (
-                f"{choice.region}: no tile of {facts.path} lies in this area by more than half."
-            )
-            raise UsageError(
-                problem, "Draw a larger area, or pass --at X,Y: a tile round that place."
-            )
-        return _at_most(grid, source, choice)
+        area = load_foreground(choice.region, facts.size, _corner(facts))
+        return _at_most(lay_grid(facts, spacing, area, replace(tiling, min_tissue=0.5)), choice)
     tissue = find_foreground(source, spacing, ForegroundSpec())
     grid = lay_grid(facts, spacing, tissue, tiling)
     if choice.top is not None:
         return (yield from _top(source, grid, classifier, choice))
     if choice.random is None:
+        problem = f"tiles must be chosen of what is a slide: {facts.path}."
+        raise UsageError(problem, "Pass --at X,Y, --region FILE, --top N or --random N.")
+    return grid.only(_drawn(len(grid), choice.random, choice.seed))
+
+
+def _at_most(grid: TileGrid, choice: TileChoice) -> TileGrid:
+    if not len(grid):
         raise UsageError(
-            f"{facts.path} is a slide.", "Pass --at X,Y, --region FILE, --top N or --random N."
+            f"no tile lies by more than half in the area of {choice.region}.",
+            "Draw a larger area, or pass --at X,Y: a tile round that place.",
         )
-    rows = np.random.default_rng(choice.seed).permutation(len(grid))[: choice.random]
-    return grid.only(np.sort(rows))
-
-
-def _at_most(grid: TileGrid, source: Source, choice: TileChoice) -> TileGrid:
     if len(grid) > choice.most:
-        problem = (
-            f"{source.facts.path}: {len(grid)} tiles lie in {choice.region}, more than"
-            f" {choice.most}."
+        raise UsageError(
+            f"{len(grid)} tiles, more than {choice.most}, lie in the area of {choice.region}.",
+            "Draw a smaller area, or pass --most.",
         )
-        raise UsageError(problem, "Draw a smaller area, or pass --most.")
     return grid
 
 
@@ -391,7 +362,9 @@ def _top(
     source: Source, grid: TileGrid, classifier: Classifier, choice: TileChoice
 ) -> Generator[Step, None, TileGrid]:
     """Return the tiles of the highest probability, having asked the classifier of all."""
-    index = _index(classifier.card, choice.of)
+    index = 0
+    if choice.of is not None:
+        (index,) = class_indices(classifier.card, [choice.of])
     probabilities = np.full(len(grid), -np.inf)
     batches = list(enumerate(plan_batches(source, grid, BATCH)))
     spec = StreamSpec(BATCH, interpolation=classifier.card.interpolation)
@@ -405,61 +378,19 @@ def _top(
             probabilities[scored.batch.rows] = np.where(np.isfinite(blanked), blanked, -np.inf)
             done += len(scored.batch.rows)
             yield Step("looking for the top tiles", done, len(grid))
-    order = np.argsort(-probabilities, kind="stable")
-    kept = [row for row in order[: choice.top] if np.isfinite(probabilities[row])]
-    return grid.only(kept)
-
-
-def _index(card: Card, name: str | None) -> int:
-    if name is not None and name not in card.classes:
-        raise UsageError(
-            f"{card.name} has no class {name!r}.",
-            f"Its classes are: {', '.join(card.class_names[:16])}.",
-        )
-    if name is None:
-        return 0
-    return card.classes.index(name)
+    order = np.argsort(-probabilities, kind="stable")[: choice.top]
+    return grid.only(order[np.isfinite(probabilities[order])])
 
 
 def _read(source: Source, grid: TileGrid, card: Card) -> Generator[Step, None, NDArray[np.uint8]]:
     pixels = np.zeros((len(grid), card.input_px, card.input_px, 3), np.uint8)
     batches = list(enumerate(plan_batches(source, grid, BATCH)))
-    with TileStream(
-        source, grid, batches, StreamSpec(BATCH, interpolation=card.interpolation)
-    ) as stream:
+    spec = StreamSpec(BATCH, interpolation=card.interpolation)
+    with TileStream(source, grid, batches, spec) as stream:
         for batch in stream:
             if batch.failures:
-                raise SlideFailedError(
-                    source.facts.path, batch.failures[0].reason, "Choose other tiles."
-                )
+                reason = batch.failures[0].reason
+                raise SlideFailedError(source.facts.path, reason, "Choose other tiles.")
             pixels[batch.rows] = batch.pixels
             yield Step("reading tiles", batch.index + 1, len(batches))
     return pixels
-
-
-def _slide_masks(source: Source, grid: TileGrid, choice: TileChoice) -> NDArray[np.bool_] | None:
-    """Return where a class was drawn on each tile, on the tile's own pixels.
-
-    None where nobody drew it.
-    """
-    path, name, bounds = choice.masks, choice.of, source.facts.bounds
-    if path is None or name is None:
-        return None
-    if bounds is None:
-        offset = (0.0, 0.0)
-    else:
-        offset = (float(bounds.x), float(bounds.y))
-    areas = load_classes(path, source.facts.size, offset).areas.get(name, [])
-    size, masks = Size(grid.input_px, grid.input_px), []
-    for x, y, width, height in grid.boxes.tolist():
-        scale = np.array([grid.input_px / width, grid.input_px / height])
-        moved = [[(ring - (x, y)) * scale for ring in area] for area in areas]
-        near = [area for area in moved if _meets(area[0], grid.input_px)]
-        masks.append(
-            rasterise(near, size, 1.0) if near else np.zeros((size.height, size.width), np.bool_)
-        )
-    return np.stack(masks)
-
-
-def _meets(ring: NDArray[np.float64], edge: int) -> bool:
-    return bool((ring.max(0) > 0).all() and (ring.min(0) < edge).all())

@@ -16,6 +16,7 @@ from slidecam.errors import MaskError, UsageError
 from slidecam.foreground.annotations import EXPORT_AGAIN, classed_areas_of, pixel_of, rasterise
 from slidecam.foreground.files import offset_of, read_content
 from slidecam.foreground.mask import Foreground
+from slidecam.geometry import Size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.foreground.annotations import Area
-    from slidecam.geometry import Size
 
 STAR = "*"
 """What the names of classes end in that QuPath leaves out of its own measurements.
@@ -130,6 +130,23 @@ class AnnotatedClasses:
             mask = rasterise(self.areas[name], self.size, pixel) & kept
             shares[:, place] = Foreground(mask, self.size, name).coverage(boxes)
         return shares
+
+    def masks(self, name: str, boxes: NDArray[np.int64], edge: int) -> NDArray[np.bool_]:
+        """Return where a class was drawn in each box, bool (N, edge, edge); nowhere if it was not.
+
+        Boxes are int64, (N, 4): x, y, width, height in level-0 pixels.
+        """
+        size = Size(edge, edge)
+        masks = np.zeros((len(boxes), edge, edge), np.bool_)
+        for mask, (x, y, width, height) in zip(masks, boxes.tolist(), strict=True):
+            scale = np.array([edge / width, edge / height])
+            near: list[Area] = []
+            for area in self.areas.get(name, []):
+                rings = [(ring - (x, y)) * scale for ring in area]
+                if (rings[0].max(0) > 0).all() and (rings[0].min(0) < edge).all():
+                    near.append(rings)
+            mask[:] = rasterise(near, size, 1.0)
+        return masks
 
 
 def load_classes(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.close_up.explaining import CloseUp
+    from slidecam.close_up.findings import CloseUp
     from slidecam.plugin.open_run import ShownRun
     from slidecam.plugin.slide import LayerData
     from slidecam.steps import Step

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from slidecam.close_up.explaining import class_indices
-from slidecam.close_up.methods import choose_methods
+from slidecam.close_up.methods import choose_methods, class_indices
 from slidecam.errors import DataSetError, DeviceError
 from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
 from slidecam.inference import MANY_CLASSES

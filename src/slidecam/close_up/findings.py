@@ -1,0 +1,225 @@
+"""What a close-up found: maps and facts of each tile, the panel's rows, and the files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from slidecam.close_up.tiles import BATCH, ChosenTiles
+from slidecam.explain.baselines import BASELINES
+from slidecam.explain.facts import facts_of_tiles, facts_record
+from slidecam.explain.neighbours import (
+    EXPLAINED,
+    NeighbourAccount,
+    has_neighbours,
+    neighbour_accounts,
+)
+from slidecam.faithfulness.curves import CurveSpec, curves
+from slidecam.faithfulness.mapping import enlarged, refuse_no_numbers
+from slidecam.faithfulness.perturbation import ClassScorer, run_all
+from slidecam.files import replacing, strict_json, write_json
+from slidecam.models.classifier import Classifier, normalised
+from slidecam.reports.panel import write_panel
+from slidecam.reports.panel_rows import PanelCurves, PanelMap, PanelRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.classes import ClassSet
+    from slidecam.close_up.methods import ChosenMethod
+    from slidecam.models import Card
+    from slidecam.steps import Step
+
+    Map = NDArray[np.float32]
+
+SHOWN = 24
+"""Rows of the panel; all maps are in ``maps.npz``."""
+
+
+@dataclass(frozen=True, eq=False)
+class CloseUp:
+    """What was found.
+
+    Attributes
+    ----------
+    tiles
+        What was looked at.
+    logits, probabilities
+        float32, (N, K).
+    classes
+        Indices that were explained of each tile.
+    maps
+        By method, of each tile: float32, (classes of the tile, h, w), raw.
+    facts
+        By method, of each tile: passes and whatever must be said beside its map.
+    neighbours
+        Of a graph of cells: for each tile and class what its neighbours add to the logit; else
+        empty.
+    """
+
+    tiles: ChosenTiles
+    logits: Map
+    probabilities: Map
+    classes: tuple[tuple[int, ...], ...]
+    maps: Mapping[str, list[Map]]
+    facts: Mapping[str, Sequence[Mapping[str, Any]]]
+    neighbours: tuple[tuple[NeighbourAccount, ...], ...] = ()
+
+    def method_facts(self) -> dict[str, dict[str, Any]]:
+        """Return what must be said of each method's maps of all tiles; see `facts_of_tiles`."""
+        return {name: facts_of_tiles(each) for name, each in self.facts.items()}
+
+
+def explained(
+    classifier: Classifier,
+    methods: Mapping[str, ChosenMethod],
+    tiles: ChosenTiles,
+    choose: Callable[[torch.Tensor], tuple[tuple[int, ...], ...]],
+) -> Generator[Step, None, CloseUp]:
+    """Explain tiles; ``choose`` says by logits (N, K) which classes of each tile."""
+    pixels = torch.from_numpy(tiles.pixels).to(classifier.device)
+    batches = torch.split(pixels, BATCH)
+    logits = torch.cat([classifier.run(some, gradients=False).logits for some in batches])
+    wanted = choose(logits)
+    each_tile = torch.split(pixels, 1)
+    maps: dict[str, list[Map]] = {}
+    facts: dict[str, list[Mapping[str, Any]]] = {}
+    for name, chosen in methods.items():
+        maps[name], facts[name] = [], []
+        for number, tile in enumerate(each_tile):
+            with chosen.explainer(classifier) as explainer:
+                explanation = yield from explainer.steps(tile, wanted[number])
+            found = explanation.maps[0].detach().float().cpu().numpy()
+            refuse_no_numbers(found, name, [number] * len(found))
+            maps[name].append(found)
+            facts[name].append({**explanation.facts, "passes": explanation.passes})
+    probabilities = classifier.probabilities(logits).cpu().numpy()
+    neighbours: list[tuple[NeighbourAccount, ...]] = []
+    if has_neighbours(classifier):
+        for tile, some in zip(each_tile, wanted, strict=True):
+            neighbours += neighbour_accounts(classifier, tile, some)
+    return CloseUp(
+        tiles, logits.cpu().numpy(), probabilities, wanted, maps, facts, tuple(neighbours)
+    )
+
+
+def panel_rows(
+    classifier: Classifier,
+    found: CloseUp,
+    number: int,
+    methods: Mapping[str, ChosenMethod],
+    spec: CurveSpec | None,
+) -> list[PanelRow]:
+    """Return a row of the panel for each class of one tile; without curves where spec is None."""
+    facts = found.method_facts()
+    rows = []
+    for place, index in enumerate(found.classes[number]):
+        maps = []
+        for name, chosen in methods.items():
+            values, method = found.maps[name][number][place], chosen.method
+            maps.append(PanelMap(name, method.title, values, method.signed, facts[name]))
+        drawn: list[PanelCurves] = []
+        if spec is not None:
+            drawn = _curves(ClassScorer(classifier, index), found.tiles.pixels[number], maps, spec)
+        rows.append(
+            PanelRow(
+                name=found.tiles.names[number],
+                explained=classifier.card.class_names[index],
+                captions=(_caption(classifier.card.classes, found, number, place),),
+                pixels=found.tiles.pixels[number],
+                maps=tuple(maps),
+                curves=tuple(drawn),
+            )
+        )
+    return rows
+
+
+def _caption(known: ClassSet, found: CloseUp, number: int, place: int) -> str:
+    """Return how probable a class of a tile is, what the tile is called, and what it hangs on."""
+    values, label = found.probabilities[number].tolist(), found.tiles.labels[number]
+    called = known.call(values)
+    if not known.called_names(values) and len(known) > 1:
+        called = known.caption(values)  # how near the likeliest came, where none of several is
+    parts = [known.share(values[found.classes[number][place]]), f"predicted: {called}"]
+    if label is not None:
+        parts.append(f"labelled: {label}")
+    if found.neighbours:
+        parts.append(found.neighbours[number][place].summary())
+    return "; ".join(parts)
+
+
+def _curves(
+    scorer: ClassScorer, tile: NDArray[np.uint8], maps: Sequence[PanelMap], spec: CurveSpec
+) -> list[PanelCurves]:
+    """Return each method's deletion and insertion curve on one tile, for each baseline."""
+    classifier = scorer.classifier
+    picture = normalised(torch.from_numpy(tile[None]).to(classifier.device), classifier.card)[0]
+    size = (picture.shape[1], picture.shape[2])
+    full = [enlarged(one.values, size) for one in maps]
+    drawn = []
+    for name in spec.baselines:
+        under = BASELINES[name](picture)
+        pairs = run_all(scorer, [curves(picture, under, values, spec.steps) for values in full])
+        for one, (deletion, insertion) in zip(maps, pairs, strict=True):
+            values = (deletion.fractions, deletion.values, insertion.values)
+            drawn.append(PanelCurves(one.name, name, *values, deletion.auc, insertion.auc))
+    return drawn
+
+
+def write_close_up(
+    folder: Path, found: Mapping[str, tuple[Card, CloseUp]], rows: Sequence[PanelRow]
+) -> None:
+    """Write the four files of one close-up, or of several models' by name; one needs no name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {}
+    records = {}
+    for model, (card, close_up) in found.items():
+        records[model] = _record(card, close_up)
+        for name, maps in close_up.maps.items():
+            for number, values in enumerate(maps):
+                arrays[f"{model}/{name}/{number}".lstrip("/")] = values
+    with replacing(folder / "maps.npz") as fresh, fresh.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    drawn = []
+    for row in rows:
+        tile = {"tile": row.name, "class": row.explained}
+        drawn += [tile | curve.told() for curve in row.curves]
+    record = {**records.get("", {"models": records}), "curves": drawn}
+    write_json(folder / "explanation.json", strict_json(record))
+    title = " · ".join(model or card.name for model, (card, _close_up) in found.items())
+    write_panel(rows[:SHOWN], folder, title=title, left_out=len(rows) - SHOWN)
+
+
+def _record(card: Card, found: CloseUp) -> dict[str, Any]:
+    record = {
+        "model": card.name,
+        "methods": {name: facts_record(facts) for name, facts in found.method_facts().items()},
+        "facts": {name: list(map(dict, facts)) for name, facts in found.facts.items()},
+        "notes": list(found.tiles.notes),
+        "tiles": [_tile_record(card, found, number) for number in range(len(found.tiles))],
+    }
+    if found.neighbours:
+        record["neighbours"] = EXPLAINED
+    return record
+
+
+def _tile_record(card: Card, found: CloseUp, number: int) -> dict[str, Any]:
+    tiles, probabilities = found.tiles, found.probabilities[number].tolist()
+    record = {
+        "name": tiles.names[number],
+        "box": None if tiles.boxes is None else tiles.boxes[number].tolist(),
+        "label": tiles.labels[number],
+        "probabilities": dict(zip(card.class_names, probabilities, strict=True)),
+        "called_classes": list(card.classes.called_names(probabilities)),
+        "explained": [card.class_names[index] for index in found.classes[number]],
+    }
+    if found.neighbours:
+        accounts = found.neighbours[number]
+        record["neighbours"] = [account.record(card.class_names) for account in accounts]
+    return record
