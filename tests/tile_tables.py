@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from slidecam.classes import ClassSet
 from slidecam.runs.tiles import TileTable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 TableMaker = Callable[..., TileTable]
@@ -51,3 +55,24 @@ def make_table() -> TableMaker:
         return TileTable(**(plain | {"classes": ClassSet(**named)} | changes))
 
     return make
+
+
+@dataclass(frozen=True, eq=False)
+class CsvTiles:
+    """What a `tiles.csv` says.
+
+    Boxes int64 (tiles, 4), probabilities float32 (tiles, classes), names.
+    """
+
+    boxes: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    class_names: tuple[str, ...]
+
+
+def read_tiles_csv(path: Path) -> CsvTiles:
+    """Read a ``tiles.csv`` by its columns' places alone."""
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    values = np.array(rows, np.float64).reshape(-1, len(header))
+    names = tuple(column.removeprefix("prob_") for column in header[4:])
+    return CsvTiles(values[:, :4].astype(np.int64), values[:, 4:].astype(np.float32), names)

@@ -22,7 +22,6 @@ from slidecam.evaluation.slides import (
 )
 from slidecam.evaluation.slides.classified import ClassifiedSlide
 from slidecam.evaluation.slides.measuring import measure_slide
-from slidecam.exchange.wsinfer_csv import read_tiles_csv
 from slidecam.foreground import LabelRule
 from slidecam.geometry import Size, Spacing
 from slidecam.learning.evaluation.leakage import group_digests
@@ -32,6 +31,7 @@ from slidecam.prediction.pipeline import predict
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.discovery import FoundSlide
 from slidecam.steps import result_of
+from tile_tables import read_tiles_csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

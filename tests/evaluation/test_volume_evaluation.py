@@ -11,8 +11,7 @@ import pytest
 from slidecam.classes import ClassSet
 from slidecam.errors import MaskError, StoreError, UsageError
 from slidecam.evaluation.volumes import MOVED, evaluate_volume, write_evaluation
-from slidecam.exchange.nifti import write_nifti
-from slidecam.exchange.volume_zarr import VolumeRasterSpec, write_volume_ome_zarr
+from slidecam.exchange.volumes import VolumeRasterSpec, write_nifti, write_volume_ome_zarr
 from slidecam.runs.record import RunRecord
 from slidecam.runs.record_parts import (
     RecordedBundle,

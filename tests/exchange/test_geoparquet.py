@@ -15,11 +15,11 @@ from slidecam.classes import ClassSet
 from slidecam.exchange import geoparquet
 from slidecam.exchange.geojson import write_tiles_geojson
 from slidecam.exchange.geoparquet import write_tiles_parquet
-from slidecam.exchange.wsinfer_csv import read_tiles_csv, write_tiles_csv
+from slidecam.exchange.wsinfer_csv import write_tiles_csv
 from slidecam.geometry import Box
 from slidecam.runs.tiles import TileTable
 from slidecam.store import Status
-from tile_tables import COLORS
+from tile_tables import COLORS, read_tiles_csv
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,9 +16,13 @@ from PIL import Image
 
 from slidecam.errors import ShownSizeError, StoreError, UsageError
 from slidecam.exchange import qupath
-from slidecam.exchange.finished import export_for_qupath
 from slidecam.exchange.ome_zarr import RasterSpec, write_heatmap_ome_zarr
-from slidecam.exchange.qupath import QuPathExport, write_for_qupath, write_tiles_table
+from slidecam.exchange.qupath import (
+    QuPathExport,
+    export_for_qupath,
+    write_for_qupath,
+    write_tiles_table,
+)
 from slidecam.geometry import Box, Size
 from slidecam.store import RunStore, StorePlan, TileResults, write_run
 

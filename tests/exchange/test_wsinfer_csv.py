@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from slidecam.errors import UsageError
 from slidecam.exchange import wsinfer_csv
-from slidecam.exchange.wsinfer_csv import read_tiles_csv, write_tiles_csv
+from slidecam.exchange.wsinfer_csv import write_tiles_csv
+from tile_tables import read_tiles_csv
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,15 +96,3 @@ def test_pieces_join_without_a_gap(
     assert [len(rows) for rows in wsinfer_csv.pieces(table)] == [4, 4, 4, 4, 4, 3]
     write_tiles_csv(table, tmp_path / "tiles.csv")
     assert np.array_equal(read_tiles_csv(tmp_path / "tiles.csv").boxes, table.boxes)
-
-
-def test_wsinfers_own_floating_boxes_are_read(tmp_path: Path) -> None:
-    text = "minx,miny,width,height,prob_Tumor\n350.0,700.0,350.0,350.0,0.5\n"
-    (tmp_path / "theirs.csv").write_text(text, encoding="utf-8")
-    assert read_tiles_csv(tmp_path / "theirs.csv").boxes.tolist() == [[350, 700, 350, 350]]
-
-
-def test_another_table_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "other.csv").write_text("x,y\n1,2\n", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"other\.csv.*'x', 'y'.*minx,miny,width,height"):
-        read_tiles_csv(tmp_path / "other.csv")

@@ -10,7 +10,7 @@ import pytest
 from napari.layers import Layer
 
 from slidecam.errors import UsageError
-from slidecam.exchange.annotations import write_annotations
+from slidecam.exchange.geojson import write_annotations
 from slidecam.plugin.lesson import CORRECTED, DRAWN, PAINTED, Lesson
 from slidecam.plugin.lesson_text import counts_told
 from slidecam.plugin.open_run import read_shown

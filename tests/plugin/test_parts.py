@@ -17,9 +17,8 @@ import pytest
 import slidecam
 from slidecam.drawing.heat import heat_table
 from slidecam.errors import SpacingError, UsageError, ViewerError
-from slidecam.exchange.annotations import read_annotations
+from slidecam.exchange.geojson import read_annotations
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
-from slidecam.exchange.wsinfer_csv import read_tiles_csv
 from slidecam.files import check_folder
 from slidecam.geometry import Box
 from slidecam.models import open_bundle
@@ -47,6 +46,7 @@ from slidecam.sources import settle_spacing
 from slidecam.steps import Step, result_of
 from slidecam.store import Status
 from stopping import PATIENCE
+from tile_tables import read_tiles_csv
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -16,7 +16,7 @@ import tifffile
 from napari.layers import Layer
 
 from slidecam.errors import UnreadableSourceError
-from slidecam.exchange.annotations import Annotation, write_annotations
+from slidecam.exchange.geojson import Annotation, write_annotations
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.reading import get_reader
 from slidecam.plugin.slide import KEY, KeptSource, SlideFacts, slide_layer

@@ -23,7 +23,7 @@ from nibabel.orientations import (
 
 from slidecam.errors import UsageError
 from slidecam.events import BatchDone, Finished, Planned, SlideFailed, SlideFinished, Warned
-from slidecam.exchange.volume_zarr import read_volume_ome_zarr
+from slidecam.exchange.volumes import read_volume_ome_zarr
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.slices import read_slices_csv
 from slidecam.runs.spec import PredictSpec

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slidecam.exchange.volume_zarr import read_volume_ome_zarr
+from slidecam.exchange.volumes import read_volume_ome_zarr
 from slidecam.geometry import LevelBox
 from slidecam.sources import open_source
 from slidecam.store import RunStore

@@ -133,7 +133,7 @@ def _for_qupath(
     *,
     json: bool,
 ) -> None:
-    from slidecam.exchange.finished import export_for_qupath
+    from slidecam.exchange.qupath import export_for_qupath
 
     for told in export_for_qupath(run, out, size, tiles):
         if json:

@@ -1,7 +1,8 @@
-"""`tiles.geojson`: every classified tile as a QuPath tile object.
+"""GeoJSON that QuPath reads: `tiles.geojson`, and the annotations that a person drew.
 
-Drag it onto the slide in QuPath, plain or gzipped. Beyond some 100,000 tiles QuPath takes minutes
-and gigabytes for it; `slidecam.exchange.qupath` writes a table that our script loads in seconds.
+Drag `tiles.geojson` onto the slide in QuPath, plain or gzipped. Beyond some 100,000 tiles QuPath
+takes minutes and gigabytes for it; `slidecam.exchange.qupath` writes a table that our script loads
+in seconds.
 
 QuPath refuses a whole file for one bad feature, so what it dislikes is never written: a
 classification without a colour, a name that is null or blank or holds a line break, a measurement
@@ -14,23 +15,29 @@ import gzip
 import io
 import json
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha1
-from typing import IO, TYPE_CHECKING
-from uuid import UUID
+from typing import IO, TYPE_CHECKING, Any
+from uuid import UUID, uuid5
 
 import numpy as np
 
+from slidecam.errors import MaskError
 from slidecam.exchange.wsinfer_csv import PROBABILITY, pieces
 from slidecam.files import replacing
+from slidecam.foreground.annotations import EXPORT_AGAIN, drawn_areas_of
+from slidecam.foreground.files import read_content
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from slidecam.geometry import Box
     from slidecam.pixels import RGB
     from slidecam.runs.tiles import TileTable
+
 
 NAMESPACE = UUID("8f2b6f0e-5d0c-5a51-9f0b-6a1d1f7c2e90")
 """What our tiles' ids are derived under, so that the same tile has the same id in every run."""
@@ -79,14 +86,18 @@ def qupath_class_name(name: str) -> str:
     A colon separates a class from its subclass there, and a part that is blank or holds a line
     break makes QuPath refuse the file.
     """
-    parts = [" ".join(part.split()) for part in name.split(":")]
-    return ": ".join(part for part in parts if part) or UNNAMED
+    parts: list[str] = []
+    for part in name.split(":"):
+        words = part.split()
+        if words:
+            parts.append(" ".join(words))
+    return ": ".join(parts) or UNNAMED
 
 
 def _features(table: TileTable, rows: NDArray[np.int64]) -> Iterator[str]:
     # The empty last one serves the winner -1: none.
     classes = [*map(_classification, table.class_names, table.class_colors), ""]
-    winners = (classes[winner] for winner in table.winners[rows].tolist())
+    winners = map(classes.__getitem__, table.winners[rows].tolist())
     return map(_feature, rows.tolist(), _corners(table, rows), winners, _measurements(table, rows))
 
 
@@ -102,34 +113,32 @@ def _uuid5(name: str) -> str:
 
 def _classification(name: str, color: RGB) -> str:
     red, green, blue = color
-    told = json.dumps(qupath_class_name(name))
-    return f'"classification":{{"name":{told},"color":[{red},{green},{blue}]}},'
+    text = json.dumps(qupath_class_name(name))
+    return f'"classification":{{"name":{text},"color":[{red},{green},{blue}]}},'
 
 
-def _corners(table: TileTable, rows: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
+def _corners(table: TileTable, rows: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
     """Return left, top, right, bottom in QuPath's pixels."""
     low = table.boxes[rows, :2] - table.corner
     corners = np.concatenate([low, low + table.boxes[rows, 2:]], axis=1)
-    return [(left, top, right, bottom) for left, top, right, bottom in corners.tolist()]
+    return map(tuple, corners.tolist())
 
 
 def _measurements(table: TileTable, rows: NDArray[np.int64]) -> list[str]:
-    columns = [
-        _measurement(json.dumps(PROBABILITY + name), values)
-        for name, values in zip(table.class_names, table.probabilities[rows].T, strict=True)
-    ]
+    columns = map(_measurement, table.class_names, table.probabilities[rows].T)
     return [",".join(filter(None, row)) for row in zip(*columns, strict=True)]
 
 
-def _measurement(key: str, values: NDArray[np.float32]) -> list[str]:
-    finite = np.isfinite(values).tolist()
-    texts = values.astype(np.str_).tolist()
-    return [f"{key}:{text}" if known else "" for text, known in zip(texts, finite, strict=True)]
+def _measurement(name: str, values: NDArray[np.float32]) -> list[str]:
+    """Return a class's ``name:probability`` of each tile, empty where it is no number."""
+    key = json.dumps(PROBABILITY + name)
+    texts: list[str] = np.strings.add(f"{key}:", values.astype(np.str_)).tolist()
+    for place in np.flatnonzero(~np.isfinite(values)).tolist():
+        texts[place] = ""
+    return texts
 
 
-def _feature(
-    row: int, corners: tuple[int, int, int, int], classification: str, measurements: str
-) -> str:
+def _feature(row: int, corners: tuple[int, ...], classification: str, measurements: str) -> str:
     left, top, right, bottom = corners
     identity = _uuid5(f"{row} {corners} {measurements}")
     return (
@@ -138,3 +147,142 @@ def _feature(
         f'"properties":{{"objectType":"tile","name":"{MARK}",{classification}"isLocked":true,'
         f'"measurements":{{{measurements}}}}}}}'
     )
+
+
+CORNERS = 3
+"""A ring has at least so many."""
+
+
+@dataclass(frozen=True, eq=False)
+class Annotation:
+    """One area of one class.
+
+    Attributes
+    ----------
+    class_name
+        As QuPath can hold it: parts of a name are separated by a colon and a blank (see
+        `qupath_class_name`). Empty for an area without a class.
+    area
+        Rings, float64, (corners, 2): x and y in level-0 pixels of the whole slide. The outer one
+        first, then holes; the first corner is not repeated at the end.
+    color
+        Red, green, blue; None for none.
+    name
+        Of this area, or nothing.
+
+    Raises
+    ------
+    MaskError
+        If a ring is no ring.
+    """
+
+    class_name: str
+    area: tuple[NDArray[np.float64], ...]
+    color: RGB | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.area:
+            raise MaskError(f"An annotation of {self.class_name!r} has no ring.", "Draw an area.")
+        object.__setattr__(self, "area", tuple(map(_open_ring, self.area)))
+
+
+def _open_ring(ring: NDArray[Any]) -> NDArray[np.float64]:
+    corners = np.asarray(ring, np.float64)
+    if corners.ndim == 2 and len(corners) > 1 and (corners[0] == corners[-1]).all():  # noqa: PLR2004  (corners, x and y)
+        corners = corners[:-1]
+    if (
+        corners.ndim != 2  # noqa: PLR2004  (corners, x and y)
+        or corners.shape[1] != 2  # noqa: PLR2004  (corners, x and y)
+        or len(corners) < CORNERS
+        or not np.isfinite(corners).all()
+    ):
+        raise MaskError(
+            f"{np.asarray(ring).shape} numbers are no ring of x, y corners.",
+            "Draw an area of three corners or more.",
+        )
+    return corners
+
+
+def write_annotations(
+    path: Path, annotations: Sequence[Annotation], bounds: Box | None = None
+) -> None:
+    """Write annotations as a FeatureCollection that QuPath imports, all or nothing.
+
+    Parameters
+    ----------
+    path
+        The file, plain GeoJSON.
+    annotations
+        In any number, also none.
+    bounds
+        The part of the slide that holds the scan (`SourceFacts.bounds`): QuPath counts from its
+        corner.
+    """
+    corner = _corner(bounds)
+    features: list[str] = []
+    for number, annotation in enumerate(annotations):
+        features.append(json.dumps(_annotation_feature(number, annotation, corner)))
+    with replacing(path) as fresh, fresh.open("w", encoding="ascii", newline="\n") as file:
+        file.write('{"type":"FeatureCollection","features":[\n' + ",\n".join(features) + "\n]}\n")
+
+
+def _corner(bounds: Box | None) -> NDArray[np.float64]:
+    """Return x, y of the level-0 pixel that QuPath counts from."""
+    if bounds is None:
+        return np.zeros(2)
+    return np.array((bounds.x, bounds.y), np.float64)
+
+
+def _annotation_feature(
+    number: int, annotation: Annotation, corner: NDArray[np.float64]
+) -> dict[str, Any]:
+    rings = [(ring - corner).tolist() for ring in annotation.area]
+    identity = uuid5(NAMESPACE, f"{number} {annotation.class_name} {rings[0]}")
+    for ring in rings:
+        ring.append(ring[0])
+    properties: dict[str, Any] = {"objectType": "annotation"}
+    if annotation.name:
+        properties["name"] = annotation.name
+    if annotation.class_name:
+        properties["classification"] = _annotation_class(annotation)
+    return {
+        "type": "Feature",
+        "id": str(identity),
+        "geometry": {"type": "Polygon", "coordinates": rings},
+        "properties": properties,
+    }
+
+
+def _annotation_class(annotation: Annotation) -> dict[str, Any]:
+    # QuPath refuses a class without a colour; this is what it gives one that it does not know.
+    color = annotation.color or (128, 128, 128)
+    return {"name": qupath_class_name(annotation.class_name), "color": list(color)}
+
+
+def read_annotations(path: Path, bounds: Box | None = None) -> tuple[Annotation, ...]:
+    """Read annotations that `write_annotations` or QuPath wrote.
+
+    Detections, tiles and cells are passed over.
+
+    Parameters
+    ----------
+    path, bounds
+        As in `write_annotations`. What lies right of and below the corner of ``bounds`` comes back
+        to the last digit.
+
+    Raises
+    ------
+    MaskError
+        If the file cannot be read or is no GeoJSON.
+    """
+    corner = _corner(bounds)
+    try:
+        drawn = drawn_areas_of(path, read_content(path).decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise MaskError(f"The text is not UTF-8: {error} ({path}).", EXPORT_AGAIN) from error
+    annotations: list[Annotation] = []
+    for one in drawn:
+        area = tuple(ring + corner for ring in one.area)
+        annotations.append(Annotation(one.class_name, area, one.color, one.name))
+    return tuple(annotations)

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from slidecam.runs.outputs import SlideOutputs
     from slidecam.runs.tiles import TileTable
 
-GEOMETRY, STATUS, CLASSIFICATION = "geometry", "status", "classification"
+GEOMETRY = "geometry"
 
 ROWS_PER_GROUP = 65_536
 """Tiles that are in memory as Arrow's arrays at any time."""
 
-STATUS_WORDS = {status: status.name.lower() for status in Status}
+STATUS_WORDS = {status.value: status.name.lower() for status in Status}
 
 POLYGON = np.dtype(
     [
@@ -76,26 +76,25 @@ def _groups(count: int) -> Iterator[slice]:
 
 
 def _schema(table: TileTable) -> pa.Schema:
-    fields = [
-        *(pa.field(name, pa.int64(), nullable=False) for name in BOX_COLUMNS),
-        *(pa.field(PROBABILITY + name, pa.float32()) for name in table.class_names),
-        pa.field(STATUS, pa.string(), nullable=False),
-        pa.field(CLASSIFICATION, pa.string()),
-        pa.field(GEOMETRY, pa.binary(), nullable=False),
-    ]
+    fields = [pa.field(name, pa.int64(), nullable=False) for name in BOX_COLUMNS]
+    fields += [pa.field(PROBABILITY + name, pa.float32()) for name in table.class_names]
+    fields.append(pa.field("status", pa.string(), nullable=False))
+    fields.append(pa.field("classification", pa.string()))
+    fields.append(pa.field(GEOMETRY, pa.binary(), nullable=False))
     return pa.schema(fields, metadata={"geo": json.dumps(_geo(table))})
 
 
 def _geo(table: TileTable) -> dict[str, Any]:
-    """Return GeoParquet's metadata; its rings are told to run as `_outlines` lays them."""
+    """Return GeoParquet's metadata; its rings run as `_outlines` lays them."""
     column: dict[str, Any] = {
         "encoding": "WKB",
-        "geometry_types": ["Polygon"] if len(table) else [],
+        "geometry_types": [],
         "crs": None,
         "edges": "planar",
         "orientation": "counterclockwise",
     }
     if len(table):
+        column["geometry_types"] = ["Polygon"]
         low = table.boxes[:, :2] - table.corner
         high = low + table.boxes[:, 2:]
         column["bbox"] = [*map(float, low.min(axis=0)), *map(float, high.max(axis=0))]
@@ -106,11 +105,10 @@ def _piece(table: TileTable, rows: slice, schema: pa.Schema) -> pa.Table:
     boxes, status = table.boxes[rows], table.status[rows]
     unknown = status != Status.DONE
     columns = list(map(pa.array, boxes.T))
-    columns += [
-        pa.array(values, mask=unknown | np.isnan(values)) for values in table.probabilities[rows].T
-    ]
+    probabilities = table.probabilities[rows].T
+    columns += [pa.array(values, mask=unknown | np.isnan(values)) for values in probabilities]
     names = np.array([*table.class_names, None], dtype=object)  # the last one serves the winner -1
-    columns.append(pa.array([STATUS_WORDS[Status(each)] for each in status.tolist()]))
+    columns.append(pa.array(list(map(STATUS_WORDS.__getitem__, status.tolist()))))
     columns.append(pa.array(names[table.winners[rows]].tolist(), pa.string()))
     columns.append(_outlines(boxes, table.corner))
     return pa.Table.from_arrays(columns, schema=schema)

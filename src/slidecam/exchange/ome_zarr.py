@@ -22,7 +22,7 @@ from slidecam.files import replacing_folder
 from slidecam.geometry import RasterPlace, Size, Spacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -46,6 +46,9 @@ BLOSC_V2: Mapping[str, Any] = {
     "blocksize": 0,
 }
 """Zstd inside Blosc, because QuPath's reader knows no bare Zstd."""
+
+PLACED = ("pitch", "origin", "spacing_um_px", "signed", "size", "class_colors")
+"""Attributes of ours that become fields of `RasterSpec`."""
 
 Ngff = Literal["0.4", "0.5"]
 _Number = TypeVar("_Number", int, float)
@@ -123,10 +126,11 @@ class HeatmapImage:
 
     def level_for(self, longest: int) -> int:
         """Return the coarsest level whose longer side is >= ``longest`` pixels, else the finest."""
-        fine_enough = [
-            index for index, array in enumerate(self.levels) if max(array.shape[1:]) >= longest
-        ]
-        return max(fine_enough, default=0)
+        chosen = 0
+        for index, array in enumerate(self.levels):
+            if max(array.shape[1:]) >= longest:
+                chosen = index
+        return chosen
 
 
 def write_heatmap_ome_zarr(
@@ -171,18 +175,16 @@ def read_heatmap_ome_zarr(path: Path) -> HeatmapImage:
         spec = _spec_from(attributes.get("ome", attributes), attributes[ATTRIBUTES])
     except (FileNotFoundError, KeyError, IndexError) as error:
         remedy = "Choose a heatmap.ome.zarr that slidecam wrote."
-        raise StoreError(path, f"this is no heatmap of slidecam ({error!r}).", remedy) from error
-    return HeatmapImage(
-        spec, tuple(_array(group, str(level)) for level in range(len(spec.level_sizes)))
-    )
+        raise StoreError(path, f"This is no heatmap of slidecam ({error!r}).", remedy) from error
+    levels = tuple(stored_array(path, group, level) for level in range(len(spec.level_sizes)))
+    return HeatmapImage(spec, levels)
 
 
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    array = group[name]
+def stored_array(path: Path, group: zarr.Group, level: int) -> zarr.Array[Any]:
+    """Return a level of a heatmap, unread; StoreError if it is no array."""
+    array = group[str(level)]
     if not isinstance(array, zarr.Array):
-        raise StoreError(
-            str(group.store_path), f"{name} is not an array.", "Write the heatmap again."
-        )
+        raise StoreError(path, f"Level {level} is not an array.", "Write the heatmap again.")
     return array
 
 
@@ -243,7 +245,8 @@ def _halve(finer: zarr.Array[Any], coarser: zarr.Array[Any]) -> None:
 
 
 def _chunks(length: int) -> Iterator[slice]:
-    return (slice(start, min(start + CHUNK, length)) for start in range(0, length, CHUNK))
+    for start in range(0, length, CHUNK):
+        yield slice(start, min(start + CHUNK, length))
 
 
 def _doubled(pixels: slice) -> slice:
@@ -272,19 +275,19 @@ def _sum_of_four(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _attributes(spec: RasterSpec) -> dict[str, Any]:
+    unit, spacing = None, None
+    if spec.spacing is not None:
+        unit, spacing = "micrometer", [spec.spacing.x, spec.spacing.y]
     own = dict(spec.attributes) | {
         "pitch": spec.pitch,
         "origin": list(spec.origin),
-        "spacing_um_px": None if spec.spacing is None else [spec.spacing.x, spec.spacing.y],
+        "spacing_um_px": spacing,
         "signed": spec.signed,
         "size": [spec.size.width, spec.size.height],
         "class_colors": list(map(list, spec.class_colors)),
     }
-    places = [
-        (spec.level_scale(level), spec.level_translation(level))
-        for level in range(len(spec.level_sizes))
-    ]
-    unit = None if spec.spacing is None else "micrometer"
+    levels = range(len(spec.level_sizes))
+    places = [(spec.level_scale(level), spec.level_translation(level)) for level in levels]
     multiscale = multiscale_object(spec.name, places, unit) | {"type": "mean"}
     channels = channels_object(spec.class_names, spec.class_colors, signed=spec.signed)
     return ngff_attributes(spec.ngff, multiscale, channels, own)
@@ -304,10 +307,12 @@ def multiscale_object(
     unit
         Of both, as NGFF names it; None where nobody knows it.
     """
-    with_unit = {} if unit is None else {"unit": unit}
-    names = "zyx"[-len(places[0][0]) :]
     axes = [{"name": "c", "type": "channel"}]
-    axes += [{"name": axis, "type": "space", **with_unit} for axis in names]
+    for name_of_axis in "zyx"[-len(places[0][0]) :]:
+        axis = {"name": name_of_axis, "type": "space"}
+        if unit is not None:
+            axis["unit"] = unit
+        axes.append(axis)
     datasets = []
     for level, (scale, translation) in enumerate(places):
         transformations = [
@@ -344,20 +349,36 @@ def ngff_attributes(
 def _spec_from(ome: Mapping[str, Any], own: Mapping[str, Any]) -> RasterSpec:
     multiscale = ome["multiscales"][0]
     ngff: Ngff = "0.5" if "version" in ome else "0.4"
-    placed = ("pitch", "origin", "spacing_um_px", "signed", "size", "class_colors")
-    spacing = own["spacing_um_px"]
+    class_names, class_colors = channels_of(ome, own)
+    spacing = None
+    if own["spacing_um_px"] is not None:
+        spacing = Spacing(*_pair(own["spacing_um_px"]))
     return RasterSpec(
         name=multiscale["name"],
-        class_names=tuple(channel["label"] for channel in ome["omero"]["channels"]),
-        class_colors=tuple((red, green, blue) for red, green, blue in own["class_colors"]),
+        class_names=class_names,
+        class_colors=class_colors,
         size=Size(*_pair(own["size"])),
         pitch=own["pitch"],
-        spacing=None if spacing is None else Spacing(*_pair(spacing)),
+        spacing=spacing,
         origin=_pair(own["origin"]),
         signed=own.get("signed", False),
         ngff=ngff,
-        attributes={key: value for key, value in own.items() if key not in placed},
+        attributes=without(own, PLACED),
     )
+
+
+def channels_of(
+    ome: Mapping[str, Any], own: Mapping[str, Any]
+) -> tuple[tuple[str, ...], tuple[RGB, ...]]:
+    """Return the names and colours of a heatmap's classes from its attributes."""
+    names = tuple(channel["label"] for channel in ome["omero"]["channels"])
+    colors = tuple((red, green, blue) for red, green, blue in own["class_colors"])
+    return names, colors
+
+
+def without(own: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """Return what attributes hold beside ``keys``."""
+    return {key: value for key, value in own.items() if key not in keys}
 
 
 def _pair(values: list[_Number]) -> tuple[_Number, _Number]:

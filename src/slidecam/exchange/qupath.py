@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,8 +21,14 @@ from PIL import Image
 from slidecam.drawing.heat import heat_colors
 from slidecam.exchange.geojson import MARK, opened, qupath_class_name, write_tiles_geojson
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
-from slidecam.exchange.wsinfer_csv import PROBABILITY, as_text, pieces
+from slidecam.exchange.wsinfer_csv import PROBABILITY, as_text, lines, pieces
 from slidecam.files import replacing_folder
+from slidecam.geometry import Box
+from slidecam.runs import Run
+from slidecam.runs.outputs import QUPATH_FOLDER
+from slidecam.sources import shown_corner
+from slidecam.sources.qupath_view import QuPathView
+from slidecam.store import find_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +37,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.exchange.ome_zarr import HeatmapImage
+    from slidecam.geometry import Size
     from slidecam.runs.tiles import TileTable
+
 
 INDEX, TABLE, GEOJSON = "slidecam.json", "tiles.csv.gz", "tiles.geojson.gz"
 COLUMNS = ("x", "y", "width", "height", "class")
@@ -107,18 +115,20 @@ def write_tiles_table(table: TileTable, path: Path) -> None:
     The header is ``x,y,width,height,class,prob_<class>…``. A tile without a winner has an empty
     class; a probability that is not a number is empty.
     """
-    names = list(map(qupath_class_name, table.class_names))
+    names = map(qupath_class_name, table.class_names)
     cells = [*map(_cell, names), ""]  # the last one serves the winner -1: none
-    header = ",".join(
-        [*COLUMNS, *(_cell(PROBABILITY + " ".join(name.split())) for name in table.class_names)]
-    )
+    header = [*COLUMNS, *map(_probability_column, table.class_names)]
     with opened(path, gzipped=True) as file:
-        file.write(header + "\n")
+        file.write(",".join(header) + "\n")
         for rows in pieces(table):
             boxes = table.boxes[rows] - (*table.corner, 0, 0)
-            classes = [cells[winner] for winner in table.winners[rows].tolist()]
+            classes = map(cells.__getitem__, table.winners[rows].tolist())
             columns = [*as_text(boxes), classes, *map(_known, table.probabilities[rows].T)]
-            file.writelines(",".join(row) + "\n" for row in zip(*columns, strict=True))
+            file.writelines(lines(columns))
+
+
+def _probability_column(class_name: str) -> str:
+    return _cell(PROBABILITY + " ".join(class_name.split()))
 
 
 def _known(values: NDArray[np.float32]) -> list[str]:
@@ -135,23 +145,25 @@ def _cell(text: str) -> str:
 def _write_tiles(export: QuPathExport, folder: Path) -> dict[str, Any]:
     count = int(export.table.done.sum())
     write_tiles_table(export.table, folder / TABLE)
-    wanted = export.tiles == "geojson" or (export.tiles == "auto" and count <= GEOJSON_UP_TO)
-    if wanted:
+    geojson = None
+    if export.tiles == "geojson" or (export.tiles == "auto" and count <= GEOJSON_UP_TO):
         write_tiles_geojson(export.table, folder / GEOJSON)
-    return {"file": TABLE, "geojson": GEOJSON if wanted else None, "count": count}
+        geojson = GEOJSON
+    return {"file": TABLE, "geojson": geojson, "count": count}
 
 
 def _classes(table: TileTable) -> list[dict[str, Any]]:
     """Return each class as trained, as QuPath can call it, its colour, its measurement's name."""
-    return [
-        {
+    classes = []
+    for name, color in zip(table.class_names, table.class_colors, strict=True):
+        row = {
             "name": name,
             "qupath": qupath_class_name(name),
             "color": list(color),
             "measurement": PROBABILITY + name,
         }
-        for name, color in zip(table.class_names, table.class_colors, strict=True)
-    ]
+        classes.append(row)
+    return classes
 
 
 def _write_heatmaps(export: QuPathExport, folder: Path) -> Iterator[dict[str, Any]]:
@@ -185,10 +197,7 @@ def _cut_out(
 
     Edges and pixels are in level-0 pixels.
     """
-    level = next(
-        (level for level, array in enumerate(image.levels) if max(array.shape[1:]) <= LONGEST),
-        len(image.levels) - 1,
-    )
+    level = _level_for_picture(image)
     heat = np.asarray(image.levels[level][channel], np.float32)
     known = np.isfinite(heat)
     rows, columns = np.flatnonzero(known.any(axis=1)), np.flatnonzero(known.any(axis=0))
@@ -198,6 +207,14 @@ def _cut_out(
     x, y = map(round, image.spec.origin)
     part = heat[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return part, (x + int(columns[0]) * pitch, y + int(rows[0]) * pitch, pitch)
+
+
+def _level_for_picture(image: HeatmapImage) -> int:
+    """Return the finest level that is no longer than `LONGEST`, else the coarsest."""
+    for level, array in enumerate(image.levels):
+        if max(array.shape[1:]) <= LONGEST:
+            return level
+    return len(image.levels) - 1
 
 
 def _picture(heat: NDArray[np.float32], *, signed: bool) -> Image.Image:
@@ -210,3 +227,57 @@ def _picture(heat: NDArray[np.float32], *, signed: bool) -> Image.Image:
     pixels = np.zeros((*heat.shape, 4), np.uint8)
     pixels[known] = np.rint(np.concatenate([colors, cover * 255], axis=1)).astype(np.uint8)
     return Image.fromarray(pixels)
+
+
+def export_for_qupath(
+    runs: Path, out: Path | None = None, shown: Size | None = None, tiles: TileFormat = "auto"
+) -> Iterator[dict[str, Any]]:
+    """Write what QuPath loads for each slide of a run; yield its index with its ``folder``.
+
+    Parameters
+    ----------
+    runs
+        What was given to `predict` as its output folder, or one slide's folder in it.
+    out
+        Where to write, ``OUT/<slide>/``; None for ``qupath`` in each slide's folder.
+    shown
+        Width and height as QuPath shows the slide; None for the size that the run was given,
+        or that of the scanned bounds.
+    tiles
+        See `QuPathExport`.
+
+    Raises
+    ------
+    UsageError
+        If there is no run.
+    ShownSizeError
+        If ``shown`` is not the slide's size nor that of its scanned bounds.
+    StoreError
+        If a run is damaged or too old to say what is needed.
+    """
+    for folder in find_runs(runs):
+        run = Run.open(folder)
+        table = _as_shown(run, shown)
+        heatmaps = [folder / heatmap.file for heatmap in run.record.heatmaps]
+        part = table.bounds or Box(0, 0, run.size.width, run.size.height)
+        export = QuPathExport(
+            table=table,
+            heatmaps=[path for path in heatmaps if path.is_dir()],
+            slide=run.slide,
+            model=run.model,
+            tiles=tiles,
+            size_px=(part.width, part.height),
+        )
+        place = folder / QUPATH_FOLDER
+        if out is not None:
+            place = out / export.slide
+        yield {"folder": str(place), **write_for_qupath(export, place)}
+
+
+def _as_shown(run: Run, shown: Size | None) -> TileTable:
+    """Return the tiles as QuPath shows the slide now, or as it did when the run was made."""
+    if shown is None:
+        return run.tiles
+    size, bounds = run.size, run.record.input.bounds
+    view = QuPathView(shown_corner(run.slide_path, size, bounds, shown), shown)
+    return replace(run.tiles, bounds=view.part(size, bounds))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from slidecam.classes import default_colors
 from slidecam.errors import UsageError
-from slidecam.exchange.annotations import read_annotations
+from slidecam.exchange.geojson import read_annotations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.errors import UsageError
-from slidecam.exchange.annotations import Annotation, write_annotations
+from slidecam.exchange.geojson import Annotation, write_annotations
 from slidecam.foreground import Foreground, ForegroundSpec, find_foreground, save_foreground
 from slidecam.sources import open_source, settle_spacing
 

@@ -9,7 +9,7 @@ import dask.array as da
 import numpy as np
 
 from slidecam.errors import StoreError
-from slidecam.exchange.volume_zarr import read_volume_ome_zarr
+from slidecam.exchange.volumes import read_volume_ome_zarr
 from slidecam.plugin.overlays import HEAT, heat_colors
 from slidecam.plugin.volume import placed
 from slidecam.runs import Run, RunRecord

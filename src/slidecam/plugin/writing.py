@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.errors import UsageError
-from slidecam.exchange.annotations import Annotation
-from slidecam.exchange.annotations import write_annotations as write_areas
+from slidecam.exchange.geojson import Annotation
+from slidecam.exchange.geojson import write_annotations as write_areas
 from slidecam.exchange.geojson import write_tiles_geojson as tiles_geojson
 from slidecam.exchange.wsinfer_csv import write_tiles_csv as tiles_csv
 from slidecam.files import replacing_folder

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.errors import StoreError
-from slidecam.exchange.nifti import write_nifti
-from slidecam.exchange.volume_zarr import (
+from slidecam.exchange.volumes import (
     PLANES,
     VolumeRasterSpec,
     read_volume_ome_zarr,
+    write_nifti,
     write_volume_ome_zarr,
 )
 from slidecam.explain.catalogue import title_of
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.exchange.volume_zarr import VolumeHeatmap
+    from slidecam.exchange.volumes import VolumeHeatmap
     from slidecam.models import Card
     from slidecam.prediction.work import SlideWork
     from slidecam.sources.volume_grid import VolumeGrid

@@ -14,7 +14,7 @@ import numpy as np
 from slidecam.drawing.heat import heat_table
 from slidecam.errors import StoreError, UsageError
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
-from slidecam.exchange.volume_zarr import VolumeHeatmap, read_volume_ome_zarr
+from slidecam.exchange.volumes import VolumeHeatmap, read_volume_ome_zarr
 from slidecam.explain.catalogue import title_of
 from slidecam.runs import Run, RunRecord
 from slidecam.server.http_errors import RequestError

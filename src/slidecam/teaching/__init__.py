@@ -3,7 +3,7 @@
 Annotations, corrections, training, suggestions.
 """
 
-from slidecam.exchange.annotations import Annotation, read_annotations, write_annotations
+from slidecam.exchange.geojson import Annotation, read_annotations, write_annotations
 from slidecam.teaching.corrections import (
     CORRECTIONS_FILE,
     Corrections,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.errors import DataSetError
-from slidecam.exchange.annotations import Annotation, read_annotations, write_annotations
+from slidecam.exchange.geojson import Annotation, read_annotations, write_annotations
 from slidecam.files import replacing_folder
 from slidecam.foreground import LabelRule
 from slidecam.learning.data.pictures import PICTURE_TABLE

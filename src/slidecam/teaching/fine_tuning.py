@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
     from pathlib import Path
 
-    from slidecam.exchange.annotations import Annotation
+    from slidecam.exchange.geojson import Annotation
     from slidecam.models import Bundle
     from slidecam.runs import Run
     from slidecam.teaching.corrections import Corrections

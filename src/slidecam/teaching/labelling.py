@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.exchange.annotations import Annotation
+    from slidecam.exchange.geojson import Annotation
     from slidecam.foreground import AnnotatedClasses
     from slidecam.runs import Run
 

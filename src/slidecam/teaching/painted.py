@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from slidecam.errors import UsageError
-from slidecam.exchange.annotations import Annotation
+from slidecam.exchange.geojson import Annotation
 from slidecam.foreground.annotations import rasterise
 from slidecam.geometry import Size
 

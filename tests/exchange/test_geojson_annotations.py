@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from slidecam.errors import MaskError
-from slidecam.exchange.annotations import Annotation, read_annotations, write_annotations
+from slidecam.exchange.geojson import Annotation, read_annotations, write_annotations
 from slidecam.geometry import Box
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from ngff import multiscale_of, places_of
 from slidecam.classes import ClassSet
 from slidecam.drawing.heat import glowing
 from slidecam.errors import StoreError, UsageError
-from slidecam.exchange.nifti import write_nifti
-from slidecam.exchange.volume_zarr import (
+from slidecam.exchange.volumes import (
     VolumeRasterSpec,
     read_volume_ome_zarr,
+    write_nifti,
     write_volume_ome_zarr,
 )
 from slidecam.reports.montage import (

@@ -1,30 +1,37 @@
-"""`heatmap.ome.zarr` of a volume.
+"""The heatmap of a volume: `heatmap.ome.zarr` and NIfTI, on the volume's own voxels.
 
-One channel per class, in (S, P, L) order, on the volume's own voxels, in mm.
+The Zarr has one channel per class, in (S, P, L) order, in mm: NGFF as for slides, with the axes c,
+z, y, x. Scale is the size of a voxel, translation the place of the first one's centre in LPS+ mm.
+NGFF 0.4 knows no turned axes: where a volume is oblique, both are of its own grid, and
+``slidecam.affine_ras_mm`` leads from the file's indices to the world.
 
-NGFF as for slides, with the axes c, z, y, x: scale is the size of a voxel, translation the place of
-the first one's centre in LPS+ mm. NGFF 0.4 knows no turned axes: where a volume is oblique, both
-are of its own grid, and ``slidecam.affine_ras_mm`` leads from the file's indices to the world.
+NIfTI has the file's own voxel order and affine, and is written block by block.
 """
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
 
 from slidecam.errors import StoreError
 from slidecam.exchange.ome_zarr import (
     ATTRIBUTES,
     channels_object,
+    channels_of,
     empty_array,
     multiscale_object,
     ngff_attributes,
     open_group,
+    stored_array,
+    without,
 )
-from slidecam.files import replacing_folder
+from slidecam.files import replacing, replacing_folder
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
 if TYPE_CHECKING:
@@ -36,11 +43,75 @@ if TYPE_CHECKING:
     from slidecam.exchange.ome_zarr import Ngff
     from slidecam.pixels import RGB
 
+
+NIFTI_1_LONGEST = 32_767
+"""Voxels along an axis that NIfTI-1 can count."""
+
+SCANNER = 1
+"""Code of an affine that leads to the scanner's millimetres."""
+
+GZIP_LEVEL = 2
+"""Heat hardly shrinks any more beyond it, and takes several times as long."""
+
+DESCRIPTION_LETTERS = 79
+"""Letters of a NIfTI description."""
+
+
+def write_nifti(
+    path: Path, blocks: Iterator[NDArray[np.generic]], grid: VolumeGrid, kind: str, description: str
+) -> None:
+    """Write a volume on the voxels of ``grid``; all of it or nothing.
+
+    Parameters
+    ----------
+    path
+        Ends in ``.nii.gz``.
+    blocks
+        (i, j, any number of k) each, in the file's own order; not-a-number is written as 0, which
+        all viewers know.
+    grid
+        Shape and affine; the affine is stored as float32, which is all that NIfTI-1 holds.
+    kind
+        ``float32`` or ``uint8``.
+    description
+        One line of the header.
+    """
+    header = _header(grid, kind, description)
+    # Without the time and the name, the same heat gives the same bytes.
+    with (
+        replacing(path) as fresh,
+        fresh.open("wb") as stream,
+        gzip.GzipFile("", "wb", GZIP_LEVEL, stream, mtime=0) as packed,
+    ):
+        header.write_to(packed)
+        for block in blocks:
+            packed.write(np.ascontiguousarray(np.nan_to_num(block).T, kind).tobytes())
+
+
+def _header(grid: VolumeGrid, kind: str, description: str) -> Nifti1Header:
+    header = Nifti1Header()
+    if max(grid.shape) > NIFTI_1_LONGEST:
+        header = Nifti2Header()
+    header.set_data_shape(grid.shape)
+    header.set_data_dtype(np.dtype(kind))
+    header.set_xyzt_units("mm")
+    header["descrip"] = description[:DESCRIPTION_LETTERS].encode("ascii", "replace")
+    header["vox_offset"] = header.single_vox_offset
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    header.set_qform(grid.affine, code=SCANNER, strip_shears=True)
+    header.set_sform(grid.affine, code=SCANNER)
+    return header
+
+
 PLANES = 16
 """Planes of a chunk along the axis that was classified: they are painted and written together."""
 
 CHUNK = 128
 """Edge of a chunk along the two other axes."""
+
+
+PLACED = ("axis", "signed", "order", "file_shape", "affine_ras_mm", "oblique", "class_colors")
+"""Attributes of ours that say what `VolumeRasterSpec` says, or follow from it."""
 
 
 @dataclass(frozen=True)
@@ -126,12 +197,10 @@ def write_volume_ome_zarr(
         group.attrs.update(_attributes(spec))
         array = _empty(group, spec)
         for start, slab in _slabs(planes):
-            voxels = np.stack(
-                [np.asarray(spec.stack.from_pictures(each)) for each in np.moveaxis(slab, 1, 0)]
-            )
             place: list[slice] = [slice(None)] * 4
             place[1 + spec.stack.place] = slice(start, start + len(slab))
-            array[tuple(place)] = voxels
+            classes = np.moveaxis(slab, 1, 0)
+            array[tuple(place)] = np.stack(list(map(spec.stack.from_pictures, classes)))
 
 
 def read_volume_ome_zarr(path: Path) -> VolumeHeatmap:
@@ -140,15 +209,11 @@ def read_volume_ome_zarr(path: Path) -> VolumeHeatmap:
         group = zarr.open_group(path, mode="r")
         attributes: dict[str, Any] = dict(group.attrs)
         spec = _spec_from(attributes.get("ome", attributes), attributes[ATTRIBUTES])
-        array = group["0"]
+        return VolumeHeatmap(spec, stored_array(path, group, 0))
     except (FileNotFoundError, KeyError, IndexError) as error:
+        problem = f"This is no volume's heatmap of slidecam ({error!r})."
         remedy = "Choose the heatmap.ome.zarr of a volume that slidecam wrote."
-        raise StoreError(
-            path, f"this is no volume's heatmap of slidecam ({error!r}).", remedy
-        ) from error
-    if not isinstance(array, zarr.Array):
-        raise StoreError(path, "its level 0 is not an array.", "Write the heatmap again.")
-    return VolumeHeatmap(spec, array)
+        raise StoreError(path, problem, remedy) from error
 
 
 def _slabs(planes: Iterable[NDArray[np.float32]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
@@ -190,13 +255,13 @@ def _attributes(spec: VolumeRasterSpec) -> dict[str, Any]:
 def _spec_from(ome: Mapping[str, Any], own: Mapping[str, Any]) -> VolumeRasterSpec:
     first, second, third = own["file_shape"]
     grid = VolumeGrid((first, second, third), np.array(own["affine_ras_mm"], np.float64))
-    placed = ("axis", "signed", "order", "file_shape", "affine_ras_mm", "oblique", "class_colors")
+    class_names, class_colors = channels_of(ome, own)
     return VolumeRasterSpec(
         name=ome["multiscales"][0]["name"],
-        class_names=tuple(channel["label"] for channel in ome["omero"]["channels"]),
-        class_colors=tuple((red, green, blue) for red, green, blue in own["class_colors"]),
+        class_names=class_names,
+        class_colors=class_colors,
         stack=PlaneStack(grid, own["axis"]),
         signed=own["signed"],
         ngff="0.5" if "version" in ome else "0.4",
-        attributes={key: value for key, value in own.items() if key not in placed},
+        attributes=without(own, PLACED),
     )
