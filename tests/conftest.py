@@ -15,7 +15,6 @@ import numpy as np
 import psutil
 import pytest
 import tifffile
-import torch
 from hypothesis import HealthCheck, settings
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
@@ -25,11 +24,6 @@ from slidecam.classes import ClassSet
 from slidecam.errors import RegionReadError
 from slidecam.foreground import Foreground
 from slidecam.geometry import Box, Level, LevelBox, Size, Spacing
-from slidecam.models import Card, save_bundle
-from slidecam.models.architectures import build_network
-from slidecam.runs import Run, RunRecord
-from slidecam.runs.record_parts import RecordedBundle, RecordedInput
-from slidecam.runs.tiles import TileTable
 from slidecam.sources import Source, SourceFacts
 from slidecam.store import Status
 
@@ -37,6 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from slidecam.models import Card
+    from slidecam.runs import Run
+
+# torch, and what loads it, is imported by the fixtures that need it: a light test pays nothing.
 
 WORKER_BYTES = 3 * 2**30
 """What one worker needs at most, napari and its JVM, browser or server beside it."""
@@ -97,8 +96,9 @@ settings.register_profile(
 )
 settings.load_profile("slidecam")
 
-# Tests run side by side, each on networks too small to share between threads.
-torch.set_num_threads(1)
+# Tests run side by side, each on networks too small to share between threads. Set before torch is
+# loaded, and for the processes that tests start too.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")
@@ -223,8 +223,8 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     64 px tiles at 0.5 µm/px, an 8x8 or so map.
     """
-    torch.manual_seed(5)
-    network = build_network("slidecam/pocket_resnet", {"widths": [8, 12, 16]}, 3, Path("tiny"))
+    from slidecam.models import Card
+
     card = Card(
         name="tiny",
         architecture="slidecam/pocket_resnet",
@@ -237,20 +237,34 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
     )
-    return save_bundle(tmp_path_factory.mktemp("bundle") / "tiny", card, network).path
+    return _untrained(tmp_path_factory.mktemp("bundle") / "tiny", card, seed=5)
 
 
-class MeanRed(torch.nn.Module):
-    """The smallest network with one logit: how red a tile is."""
+def _untrained(folder: Path, card: Card, seed: int) -> Path:
+    """Save a bundle of a card with random weights, and return where."""
+    import torch
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return (tiles, 1) logits."""
-        return pixels[:, :1].mean((2, 3))
+    from slidecam.models import save_bundle
+    from slidecam.models.architectures import build_network
+
+    torch.manual_seed(seed)
+    args, classes = dict(card.architecture_args), len(card.class_names)
+    network = build_network(card.architecture, args, classes, folder)
+    return save_bundle(folder, card, network).path
 
 
 @pytest.fixture(scope="session")
 def wsinfer_torchscript(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder as in the WSInfer zoo, with one class in TorchScript."""
+    import torch
+
+    class MeanRed(torch.nn.Module):
+        """The smallest network with one logit: how red a tile is."""
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            """Return (tiles, 1) logits."""
+            return pixels[:, :1].mean((2, 3))
+
     folder = tmp_path_factory.mktemp("zoo") / "red"
     folder.mkdir()
     config = {
@@ -480,8 +494,8 @@ def head() -> NDArray[np.int16]:
 @pytest.fixture(scope="session")
 def slice_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a bundle of two classes with random weights that sees whole slices, as 32 px."""
-    torch.manual_seed(6)
-    network = build_network("slidecam/pocket_resnet", {"widths": [8, 12]}, 2, Path("slices"))
+    from slidecam.models import Card
+
     card = Card(
         name="slices",
         architecture="slidecam/pocket_resnet",
@@ -494,7 +508,7 @@ def slice_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
     )
-    return save_bundle(tmp_path_factory.mktemp("slice-bundle") / "slices", card, network).path
+    return _untrained(tmp_path_factory.mktemp("slice-bundle") / "slices", card, seed=6)
 
 
 RUN_CLASSES = ("A", "B", "C")
@@ -520,6 +534,9 @@ class MakeRun(Protocol):
 @pytest.fixture(scope="session")
 def made_run() -> MakeRun:
     """Return a maker of runs on a slide of 0.5 x 0.25 µm pixels."""
+    from slidecam.runs import Run, RunRecord
+    from slidecam.runs.record_parts import RecordedBundle, RecordedInput
+    from slidecam.runs.tiles import TileTable
 
     def make(
         boxes: NDArray[np.int64],

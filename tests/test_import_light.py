@@ -6,10 +6,13 @@ import inspect
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 import slidecam
+
+TESTS = str(Path(__file__).parent)
 
 EVENTS = (
     "BatchDone",
@@ -41,6 +44,10 @@ def test_the_pixel_wing_loads_no_torch() -> None:
         " slidecam.store, slidecam.heatmap"
     )
     assert not {"torch", "timm"} & loaded_after(f"import {rooms}")
+
+
+def test_the_fixtures_of_all_rooms_load_no_torch() -> None:
+    assert "torch" not in loaded_after(f"sys.path.insert(0, {TESTS!r}); import conftest")
 
 
 def test_help_loads_no_torch() -> None:
