@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from slidecam.faithfulness.correlation import (
     CorrelationSpec,
     Drops,
     cell_drops,
-    parts_of_cells,
-    parts_of_values,
+    cell_numbers,
+    cell_sums,
+    mean_of_known,
     pearson,
     value_drops,
+    value_parts,
 )
 from slidecam.faithfulness.perturbation import ClassScorer, run_all
 
@@ -51,10 +54,10 @@ def test_a_linear_models_exact_attribution_scores_one(
     (drops,) = run_all(
         ClassScorer(classifier, 0), [cell_drops(picture, CorrelationSpec(), other, size, 60, rng())]
     )
-    assert drops.correlation(parts_of_cells(exact, 14)) == pytest.approx(1, abs=1e-4)
-    assert drops.correlation(parts_of_cells(-3 * exact, 14)) == pytest.approx(-1, abs=1e-4)
+    assert drops.correlation(cell_sums(exact, 14)) == pytest.approx(1, abs=1e-4)
+    assert drops.correlation(cell_sums(-3 * exact, 14)) == pytest.approx(-1, abs=1e-4)
     chance = np.random.default_rng(1).permutation(exact.ravel()).reshape(exact.shape)
-    assert abs(drops.correlation(parts_of_cells(chance, 14))) < 0.45
+    assert abs(drops.correlation(cell_sums(chance, 14))) < 0.45
 
 
 def test_quantus_pixels_score_one_where_colours_share_alike(
@@ -72,7 +75,7 @@ def test_quantus_pixels_score_one_where_colours_share_alike(
     exact = ((picture - picture.min()) * weight[0])[0].numpy()
     (drops,) = run_all(ClassScorer(classifier, 0), [value_drops(picture, 50, rng())])
     assert drops.subsets.shape == (50, 224)
-    assert drops.correlation(parts_of_values(exact)) == pytest.approx(1, abs=1e-4)
+    assert drops.correlation(value_parts(exact)) == pytest.approx(1, abs=1e-4)
 
 
 def test_single_values_are_set_to_the_pictures_smallest() -> None:
@@ -169,3 +172,29 @@ def test_subsets_as_large_as_the_tile_are_refused() -> None:
 def test_tiles_smaller_than_the_cells_are_refused() -> None:
     with pytest.raises(UsageError, match="12 x 40 px"):
         cell_drops(torch.zeros(3, 40, 12), CorrelationSpec(), torch.zeros(3, 40, 12), 20, 5, rng())
+
+
+@pytest.mark.parametrize(("size", "pixels"), [((28, 28), 4), ((64, 96), 24), ((17, 31), 2)])
+def test_cells_are_equally_large_whatever_the_tile(size: tuple[int, int], pixels: int) -> None:
+    counts = np.bincount(cell_numbers(size, 14).ravel(), minlength=197)
+    assert set(counts[:196]) == {pixels}
+    assert counts[196] == size[0] * size[1] - 196 * pixels
+
+
+def test_the_border_that_is_left_lies_on_both_sides() -> None:
+    along = cell_numbers((7, 7), 3)[3]
+    np.testing.assert_array_equal(along, [3, 3, 4, 4, 5, 5, 9])
+
+
+def test_sums_are_those_of_the_cells_pixels() -> None:
+    values = np.random.default_rng(0).random((10, 13), np.float32)
+    sums, numbers = cell_sums(values, 3), cell_numbers((10, 13), 3)
+    for cell in range(9):
+        assert sums[cell] == pytest.approx(values[numbers == cell].sum())
+
+
+def test_the_mean_over_seeds_leaves_out_what_is_no_number() -> None:
+    table = np.array([[1.0, 3.0], [np.nan, 5.0], [np.nan, np.nan]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(mean_of_known(table, 1), [2.0, 5.0, np.nan])

@@ -18,11 +18,11 @@ from slidecam.errors import ExplanationError, UsageError
 from slidecam.explain.explainer import Explainer, Explanation
 from slidecam.faithfulness import FaithfulnessSpec, measure, sentences
 from slidecam.faithfulness.correlation import CorrelationSpec
-from slidecam.faithfulness.curves import CurveSpec
 from slidecam.faithfulness.mapping import explained_classes
+from slidecam.faithfulness.measure import centre_prior, random_map
 from slidecam.faithfulness.perturbation import ClassScorer
+from slidecam.faithfulness.removal import CurveSpec, RoadSpec
 from slidecam.faithfulness.report import CENTRE
-from slidecam.faithfulness.road import RoadSpec
 from slidecam.faithfulness.stability import StabilitySpec
 from slidecam.faithfulness.tile_measure import CHANGES, MAPS, NOISE, PIXELS, SUBSETS, MeasuredTile
 from slidecam.models.classifier import normalised
@@ -368,3 +368,19 @@ def test_what_cannot_be_measured_is_refused(case: Case, change: dict[str, Any], 
 def test_specs_that_mean_nothing_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         replace(FEW, **change)
+
+
+def test_random_maps_are_even_and_hang_on_their_seed() -> None:
+    values = random_map(3, (100, 100))
+    assert values.dtype == np.float32
+    assert np.histogram(values, 4, (0, 1))[0].min() > 2300
+    np.testing.assert_array_equal(values, random_map(3, (100, 100)))
+    assert (values != random_map((3, 1), (100, 100))).all()
+
+
+def test_the_prior_falls_from_the_middle_alike_on_all_sides() -> None:
+    values = centre_prior((7, 9))
+    assert values[3, 4] == 1 == values.max()
+    np.testing.assert_allclose(values, values[::-1, ::-1])
+    assert (np.diff(values[3, 4:]) < 0).all()
+    assert values[0, 4] == pytest.approx(np.exp(-((3 / 7 / 0.25) ** 2) / 2))

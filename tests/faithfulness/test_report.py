@@ -1,19 +1,17 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 import pytest
 from scipy.stats import sem, ttest_rel
 
-from slidecam.faithfulness.curves import Curve
+from slidecam.faithfulness.removal import Curve
 from slidecam.faithfulness.report import (
     CENTRE,
     Ledger,
     compared,
     mean_and_error,
-    over_seeds,
     share_of_masks,
 )
 from slidecam.faithfulness.tile_measure import TileFindings
@@ -57,13 +55,6 @@ def test_equal_figures_are_no_better_and_one_tile_tells_nothing() -> None:
 def test_tiles_without_a_figure_are_left_out_of_both() -> None:
     one, other = np.array([1.0, 2.0, np.nan, 4.0]), np.array([0.0, np.nan, 3.0, 1.0])
     assert compared(one, other, RANDOM, high_is_good=True).mean == 2.0
-
-
-def test_the_mean_over_seeds_leaves_out_what_is_no_number() -> None:
-    table = np.array([[1.0, 3.0], [np.nan, 5.0], [np.nan, np.nan]])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        np.testing.assert_array_equal(over_seeds(table), [2.0, 5.0, np.nan])
 
 
 def filled() -> Ledger:

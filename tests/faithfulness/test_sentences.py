@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from slidecam.faithfulness.randomisation import Likeness
 from slidecam.faithfulness.report import (
     CENTRE,
     Difference,
@@ -18,6 +17,7 @@ from slidecam.faithfulness.report import (
     MethodFacts,
 )
 from slidecam.faithfulness.sentences import cautions, figure, sentences
+from slidecam.faithfulness.stability import Likeness
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

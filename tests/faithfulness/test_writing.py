@@ -13,8 +13,8 @@ from PIL import Image
 
 from slidecam.faithfulness import FaithfulnessSpec, write_faithfulness
 from slidecam.faithfulness.plots import curve_picture, figure_picture, randomisation_picture
-from slidecam.faithfulness.randomisation import STAGES, Likeness
 from slidecam.faithfulness.report import CENTRE, FaithfulnessReport, Ledger, MeanCurve, MethodFacts
+from slidecam.faithfulness.stability import STAGES, Likeness
 from slidecam.faithfulness.tile_measure import TileFindings
 from slidecam.faithfulness.writing import COLUMNS, report_object, rows, stage_rows
 

@@ -100,7 +100,7 @@ def explain(
     with terminal.errors():
         from slidecam.cli.output import places, spreads_in_words
         from slidecam.close_up import CloseUpSpec, TileChoice, compare_models, explain_tiles
-        from slidecam.faithfulness.curves import CurveSpec
+        from slidecam.faithfulness.removal import CurveSpec
 
         choice = TileChoice(
             at=places(at or []),

@@ -11,7 +11,7 @@ from slidecam.close_up.findings import CloseUp, explained, panel_rows, write_clo
 from slidecam.close_up.methods import DEFAULT, choose_methods, class_indices
 from slidecam.close_up.tiles import ChosenTiles, TileChoice, choose_tiles
 from slidecam.errors import UsageError
-from slidecam.faithfulness.curves import CurveSpec
+from slidecam.faithfulness.removal import CurveSpec
 from slidecam.files import check_folder
 from slidecam.inference import choose_device
 from slidecam.learning.training.folder import BUNDLE_FOLDER

@@ -17,9 +17,9 @@ from slidecam.explain.neighbours import (
     has_neighbours,
     neighbour_accounts,
 )
-from slidecam.faithfulness.curves import CurveSpec, curves
 from slidecam.faithfulness.mapping import enlarged, refuse_no_numbers
 from slidecam.faithfulness.perturbation import ClassScorer, run_all
+from slidecam.faithfulness.removal import CurveSpec, curves
 from slidecam.files import replacing, strict_json, write_json
 from slidecam.models.classifier import Classifier, normalised
 from slidecam.reports.panel import write_panel

@@ -5,7 +5,7 @@ How far to trust methods on some tiles, with a table, plots and plain sentences.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,6 @@ from slidecam.faithfulness import (
     check_randomisable,
     measure,
     randomisation,
-    with_randomisation,
     write_faithfulness,
 )
 from slidecam.faithfulness.mapping import PREDICTED, explained_classes
@@ -120,7 +119,7 @@ def measure_tiles(
         likenesses = yield from randomisation(
             bundle.network(), bundle.card, makers, pixels, indices, spec.randomisation
         )
-        report = with_randomisation(report, likenesses)
+        report = replace(report, likenesses=likenesses)
     write_faithfulness(report, folder)
     return report
 

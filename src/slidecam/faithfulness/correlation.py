@@ -13,16 +13,13 @@ import torch
 
 from slidecam.errors import UsageError
 from slidecam.explain.baselines import black, check_baselines
-from slidecam.faithfulness.mapping import cell_numbers, cell_sums
-from slidecam.faithfulness.perturbation import Perturbation
+from slidecam.faithfulness.perturbation import ClassScores, Perturbation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
     from torch import Tensor
-
-    from slidecam.faithfulness.perturbation import ClassScores
 
 Output = Literal["logit", "probability"]
 
@@ -69,10 +66,10 @@ class CorrelationSpec:
 
     def __post_init__(self) -> None:
         check_baselines([self.baseline])
-        wrong = [size for size in (self.size, *self.sizes) if not 1 <= size < self.cells**2]
-        if wrong:
-            remedy = f"Use 1 to {self.cells**2 - 1}, of {self.cells} x {self.cells} cells."
-            raise UsageError(f"a subset of {wrong[0]} cells cannot be drawn.", remedy)
+        for size in (self.size, *self.sizes):
+            if not 1 <= size < self.cells**2:
+                remedy = f"Use 1 to {self.cells**2 - 1}, of {self.cells} x {self.cells} cells."
+                raise UsageError(f"a subset of {size} cells cannot be drawn.", remedy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,22 +136,19 @@ def cell_drops(
     understanding of gradient-based attribution methods*, ICLR 2018 (arXiv:1711.06104), section 3.3,
     asks the same for every size n: sensitivity-n.
     """
-    if min(picture.shape[1:]) < spec.cells:
-        problem = (
-            f"tiles of {picture.shape[2]} x {picture.shape[1]} px cannot be cut into {spec.cells} x"
-            f" {spec.cells}."
-        )
+    _colours, height, width = picture.shape
+    cells, device = spec.cells, picture.device
+    if min(height, width) < cells:
+        problem = f"tiles of {width} x {height} px cannot be cut into {cells} x {cells}."
         raise UsageError(problem, "Use fewer cells.")
-    subsets = _subsets(rng, spec.cells**2, size, runs)
-    numbers = torch.from_numpy(cell_numbers((picture.shape[1], picture.shape[2]), spec.cells)).to(
-        picture.device
-    )
+    subsets = _subsets(rng, cells**2, size, runs)
+    numbers = torch.from_numpy(cell_numbers((height, width), cells)).to(device)
 
     def pictures() -> Iterator[Tensor]:
         yield picture
         for subset in subsets:
-            gone = torch.zeros(spec.cells**2 + 1, dtype=torch.bool, device=picture.device)
-            gone[torch.from_numpy(subset).to(picture.device)] = True
+            gone = torch.zeros(cells**2 + 1, dtype=torch.bool, device=device)
+            gone[torch.from_numpy(subset).to(device)] = True
             yield torch.where(gone[numbers], baseline, picture)
 
     return _drops_query(pictures(), subsets, spec.output)
@@ -195,12 +189,39 @@ def value_drops(
     return _drops_query(pictures(), subsets, "logit")
 
 
-def parts_of_cells(values: NDArray[np.float32], cells: int) -> NDArray[np.float64]:
-    """Return what a map (H, W) gives to every cell, for `Drops.correlation` after `cell_drops`."""
-    return cell_sums(values, cells)
+def cell_numbers(size: tuple[int, ...], cells: int) -> NDArray[np.int64]:
+    """Return for every pixel (H, W) the number of its cell, of ``cells`` x ``cells``, row by row.
+
+    All cells are equally large: a larger one would matter more to any classifier, and get more from
+    any map, so that even a random map would seem to know something. What is left at the tile's
+    border, less than a cell's share, is numbered ``cells * cells``.
+    """
+    row, column = _cells_along(size[0], cells)[:, None], _cells_along(size[1], cells)
+    return np.where((row < cells) & (column < cells), row * cells + column, cells * cells)
 
 
-def parts_of_values(values: NDArray[np.float32]) -> NDArray[np.float64]:
+def cell_sums(values: NDArray[np.float32], cells: int) -> NDArray[np.float64]:
+    """Return the sum of a map (H, W) over each of its cells, for `Drops.correlation`.
+
+    (cells * cells,), after `cell_drops`. The border left over is in none. Sums, and not means, add
+    up to what a whole subset of cells is given.
+    """
+    numbers = cell_numbers(values.shape, cells).ravel()
+    sums = np.bincount(numbers, values.ravel(), cells * cells)
+    return sums[: cells * cells].astype(np.float64)
+
+
+def _cells_along(edge: int, cells: int) -> NDArray[np.int64]:
+    """Return the number of each pixel's cell along an edge.
+
+    ``cells`` for those at either end that are in none.
+    """
+    pixels = edge // cells
+    places = np.arange(edge) - (edge - pixels * cells) // 2
+    return np.where((places >= 0) & (places < pixels * cells), places // pixels, cells)
+
+
+def value_parts(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return what a map (H, W) gives to every value of three colours.
 
     It is for `Drops.correlation` after `value_drops`.
@@ -211,13 +232,20 @@ def parts_of_values(values: NDArray[np.float32]) -> NDArray[np.float64]:
 def pearson(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Return Pearson's correlation of two equally long series; nan if either never varies."""
     a, b = one - one.mean(), other - other.mean()
-    # A series of equal numbers leaves rounding behind, which correlates with anything.
-    if any(
-        np.abs(rest).max() <= np.finfo(np.float64).eps * np.abs(all_).max()
-        for rest, all_ in ((a, one), (b, other))
-    ):
-        return float("nan")
+    for rest, values in ((a, one), (b, other)):
+        # A series of equal numbers leaves rounding behind, which correlates with anything.
+        if np.abs(rest).max() <= np.finfo(np.float64).eps * np.abs(values).max():
+            return float("nan")
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+def mean_of_known(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Return the mean along an axis of the values that are numbers; nan where none is."""
+    known = np.isfinite(values)
+    total = np.where(known, values, 0).sum(axis)
+    means = np.full(total.shape, np.nan)
+    np.divide(total, known.sum(axis), out=means, where=known.any(axis))
+    return means
 
 
 def _subsets(rng: np.random.Generator, parts: int, size: int, runs: int) -> NDArray[np.int64]:

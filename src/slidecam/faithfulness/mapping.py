@@ -1,7 +1,4 @@
-"""The maps of many tiles, each explained for a class of its own.
-
-They are enlarged to the pixels of their tile, put in order and summed over cells.
-"""
+"""The maps of many tiles, each explained for a class of its own, on the pixels of their tile."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from slidecam.errors import ExplanationError, UsageError
 from slidecam.explain.facts import facts_of_tiles, facts_record
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -35,55 +32,6 @@ def enlarged(grid: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.flo
         return grid
     values = torch.from_numpy(np.ascontiguousarray(grid, np.float32))[None, None]
     return np.asarray(interpolate(values, size, mode="bilinear", align_corners=False)[0, 0])
-
-
-def ranks(values: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the place of every pixel in the order of a map (H, W): 0 for the highest.
-
-    Pixels of equal value go row by row from the top left: maps are flat wherever they were cut off
-    at 0, and the order there must not be the sort's whim.
-    """
-    order = np.argsort(-values, axis=None, kind="stable")
-    places = np.empty(order.size, np.int64)
-    places[order] = np.arange(order.size)
-    return places.reshape(values.shape)
-
-
-def cell_numbers(size: tuple[int, int], cells: int) -> NDArray[np.int64]:
-    """Return for every pixel (H, W) the number of its cell, of ``cells`` x ``cells``, row by row.
-
-    All cells are equally large: a larger one would matter more to any classifier, and get more from
-    any map, so that even a random map would seem to know something. What is left at the tile's
-    border, less than a cell's share, is numbered ``cells * cells``.
-    """
-    rows, columns = (_cells_along(edge, cells) for edge in size)
-    numbers = rows[:, None] * cells + columns[None, :]
-    return np.where((rows[:, None] < cells) & (columns[None, :] < cells), numbers, cells * cells)
-
-
-def cell_sums(values: NDArray[np.float32], cells: int) -> NDArray[np.float64]:
-    """Return the sum of a map (H, W) over each of its cells, (cells * cells,).
-
-    The border left over is in none.
-
-    Sums, and not means, add up to what a whole subset of cells is given.
-    """
-    height, width = values.shape
-    numbers = cell_numbers((height, width), cells)
-    sums: NDArray[np.float64] = np.bincount(numbers.ravel(), values.ravel(), cells * cells).astype(
-        np.float64
-    )
-    return sums[: cells * cells]
-
-
-def _cells_along(edge: int, cells: int) -> NDArray[np.int64]:
-    """Return the number of each pixel's cell along an edge.
-
-    ``cells`` for those at either end that are in none.
-    """
-    pixels = edge // cells
-    places = np.arange(edge) - (edge - pixels * cells) // 2
-    return np.where((places >= 0) & (places < pixels * cells), places // pixels, cells)
 
 
 PREDICTED = "predicted"
@@ -168,56 +116,44 @@ def explained_classes(
         If there is no such class, or not one index for each tile.
     """
     known = classifier.card.classes
-    names = known.names
     if not isinstance(classes, str):
-        return _own(tuple(map(int, classes)), names, len(pixels))
+        indices = tuple(map(int, classes))
+        return indices, _own_classes(indices, known.names, len(pixels))
     if classes in known:
         index = known.index(classes)
-        return (index,) * len(pixels), f"class {names[index]}"
+        return (index,) * len(pixels), f"class {known.names[index]}"
     if classes != PREDICTED:
-        remedy = f"Use {PREDICTED!r}, or one of {', '.join(names)}."
+        remedy = f"Use {PREDICTED!r}, or one of {', '.join(known.names)}."
         raise UsageError(f"{classifier.card.name} has no class {classes!r}.", remedy)
-    starts = range(0, len(pixels), batch)
-    chunks = (pixels[start : start + batch].to(classifier.device) for start in starts)
-    return _predicted(classifier, chunks)
-
-
-def _predicted(classifier: Classifier, chunks: Iterable[Tensor]) -> tuple[tuple[int, ...], str]:
-    known = classifier.card.classes
     rows: list[list[float]] = []
-    for chunk in chunks:
-        logits = classifier.run(chunk, gradients=False).logits
+    for chunk in pixels.split(batch):  # type: ignore[no-untyped-call]
+        logits = classifier.run(chunk.to(classifier.device), gradients=False).logits
         rows += classifier.probabilities(logits).tolist()
-    indices = tuple(map(known.foremost, rows))
-    if all(map(known.called_names, rows)):
-        return indices, "the predicted class"
-    return indices, "the predicted class, or the most probable one where none is called"
+    words = "the predicted class"
+    if not all(map(known.called_names, rows)):
+        words += ", or the most probable one where none is called"
+    return tuple(map(known.foremost, rows)), words
 
 
-def _own(classes: tuple[int, ...], names: Sequence[str], tiles: int) -> tuple[tuple[int, ...], str]:
-    wrong = [index for index in classes if not 0 <= index < len(names)]
-    if wrong or len(classes) != tiles:
-        if wrong:
-            problem = f"there is no class {wrong[0]}."
-        else:
-            problem = f"{len(classes)} classes were given for {tiles} tiles."
-        raise UsageError(problem, f"Give each tile one index from 0 to {len(names) - 1}.")
-    return classes, (
-        f"class {names[classes[0]]}" if len(set(classes)) == 1 else "each tile's own class"
-    )
+def _own_classes(indices: tuple[int, ...], names: Sequence[str], tiles: int) -> str:
+    """Return how a sentence calls a class of each tile; UsageError if that cannot be."""
+    remedy = f"Give each tile one index from 0 to {len(names) - 1}."
+    for index in indices:
+        if not 0 <= index < len(names):
+            raise UsageError(f"there is no class {index}.", remedy)
+    if len(indices) != tiles:
+        raise UsageError(f"{len(indices)} classes were given for {tiles} tiles.", remedy)
+    if len(set(indices)) == 1:
+        return f"class {names[indices[0]]}"
+    return "each tile's own class"
 
 
-def _same_class(classes: Sequence[int], batch: int) -> list[tuple[int, list[int]]]:
-    """Return batches of tiles of one class: the class and the tiles' places."""
-    places = {
-        index: [place for place, one in enumerate(classes) if one == index]
-        for index in dict.fromkeys(classes)
-    }
-    return [
-        (index, some[at : at + batch])
-        for index, some in places.items()
-        for at in range(0, len(some), batch)
-    ]
+def _same_class(classes: Sequence[int], batch: int) -> Iterator[tuple[int, list[int]]]:
+    """Yield batches of tiles of one class: the class and the tiles' places."""
+    for index in dict.fromkeys(classes):
+        places: list[int] = np.flatnonzero(np.equal(classes, index)).tolist()
+        for start in range(0, len(places), batch):
+            yield index, places[start : start + batch]
 
 
 def refuse_no_numbers(values: NDArray[np.float32], method: str, tiles: Sequence[int]) -> None:
@@ -227,8 +163,6 @@ def refuse_no_numbers(values: NDArray[np.float32], method: str, tiles: Sequence[
     """
     broken = ~np.isfinite(values).all((1, 2))
     if broken.any():
-        problem = (
-            f"{method} gave a map with values that are no numbers for tile"
-            f" {tiles[int(broken.argmax())]}."
-        )
+        tile = tiles[int(broken.argmax())]
+        problem = f"{method} gave a map with values that are no numbers for tile {tile}."
         raise ExplanationError(problem, "Leave the method out, or give it other settings.")

@@ -1,19 +1,24 @@
-"""How far to trust maps.
+"""How far to trust maps: every method by every measure on some tiles, beside two references.
 
-Every method by every measure on some tiles, beside chance and the middle of the picture.
+A method that is no better than chance, or than the middle of the picture, explains nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from slidecam.errors import UsageError
-from slidecam.faithfulness.mapping import PREDICTED, explained_classes, maps_of_tiles
+from slidecam.faithfulness.mapping import (
+    PREDICTED,
+    MethodMaps,
+    explained_classes,
+    maps_of_tiles,
+)
 from slidecam.faithfulness.perturbation import ClassScorer
-from slidecam.faithfulness.references import centre_prior, random_map
 from slidecam.faithfulness.report import (
     CENTRE,
     RANDOM,
@@ -26,7 +31,7 @@ from slidecam.faithfulness.report import (
 from slidecam.faithfulness.spec import FaithfulnessSpec
 from slidecam.faithfulness.stability import max_sensitivity
 from slidecam.faithfulness.tile_measure import CHANGES, MAPS, MeasuredTile, measure_tile
-from slidecam.models.classifier import normalised
+from slidecam.models.classifier import Classifier, normalised
 from slidecam.steps import Step, result_of
 
 if TYPE_CHECKING:
@@ -36,13 +41,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slidecam.explain.explainer import Explainer
-    from slidecam.faithfulness.mapping import MethodMaps
-    from slidecam.faithfulness.randomisation import Likeness
-    from slidecam.models import Classifier
 
     Grid = tuple[int, int]
     Masks = NDArray[np.bool_]
     Maps = NDArray[np.float32]
+
+CENTRE_SPREAD = 0.25
+"""Standard deviation of the centre prior as a share of each edge."""
 
 
 def measure(
@@ -87,22 +92,31 @@ def measure(
     spec = spec or FaithfulnessSpec()
     indices, explained = explained_classes(classifier, tiles, classes, batch=spec.batch)
     work = _Measurement(classifier, methods, spec)
+    mask_share = float("nan")
+    if masks is not None:
+        mask_share = share_of_masks(masks)
+    masked = None
     for start in range(0, len(tiles), spec.batch):
         some = slice(start, start + spec.batch)
-        masked = None if masks is None else masks[some]
-        yield from work.take(
-            _Chunk(start, tiles[some].to(classifier.device), indices[some], masked), len(tiles)
-        )
-    return work.report(
-        explained, len(tiles), float("nan") if masks is None else share_of_masks(masks)
-    )
+        if masks is not None:
+            masked = masks[some]
+        chunk = _Chunk(start, tiles[some].to(classifier.device), indices[some], masked)
+        yield from work.take(chunk, len(tiles))
+    return work.report(explained, len(tiles), mask_share)
 
 
-def with_randomisation(
-    report: FaithfulnessReport, likenesses: tuple[Likeness, ...]
-) -> FaithfulnessReport:
-    """Return the report with what the randomisation check found on the same tiles."""
-    return replace(report, likenesses=likenesses)
+def random_map(seed: int | Sequence[int], shape: Grid) -> Maps:
+    """Return a map (h, w) of independent values, uniform in 0-1; equal seeds give equal maps."""
+    return np.random.default_rng(seed).random(shape, np.float32)
+
+
+def centre_prior(shape: Grid) -> Maps:
+    """Return a map (h, w) that is 1 in the middle and falls to its borders as a Gaussian."""
+    height, width = shape
+    rows = ((np.arange(height) + 0.5) / height - 0.5) / CENTRE_SPREAD
+    columns = ((np.arange(width) + 0.5) / width - 0.5) / CENTRE_SPREAD
+    fall: NDArray[np.float64] = np.exp(-(np.square(rows)[:, None] + np.square(columns)) / 2)
+    return fall.astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +135,7 @@ class _Chunk:
 
 @dataclass(frozen=True, eq=False)
 class _Measurement:
-    """A measurement under way: who is asked, and what was found so far."""
+    """A measurement under way: by which methods, and what was found so far."""
 
     classifier: Classifier
     methods: Mapping[str, Explainer]
@@ -146,14 +160,14 @@ class _Measurement:
 
     def report(self, explained: str, tiles: int, mask_share: float) -> FaithfulnessReport:
         """Return everything that was found."""
-        activation = self.classifier.card.activation
-        references = [
-            MethodFacts(name, reference=True)
-            for name in (*map(random_title, self._grids()), CENTRE)
-        ]
+        output = "logit"
+        if self.classifier.card.activation != "none":
+            output = f"{self.classifier.card.activation} probability"
+        titles = [*map(random_title, self._grids()), CENTRE]
+        references = [MethodFacts(name, reference=True) for name in titles]
         return FaithfulnessReport(
             classifier=self.classifier.card.name,
-            output="logit" if activation == "none" else f"{activation} probability",
+            output=output,
             explained=explained,
             tiles=tiles,
             mask_share=mask_share,
@@ -176,10 +190,9 @@ class _Measurement:
 
     def _tiles(self, chunk: _Chunk) -> Iterator[MeasuredTile]:
         pictures = normalised(chunk.pixels, self.classifier.card)
+        mask = None
         for place, (picture, index) in enumerate(zip(pictures, chunk.classes, strict=True)):
-            if chunk.masks is None:
-                mask = None
-            else:
+            if chunk.masks is not None:
                 mask = chunk.masks[place]
             scorer = ClassScorer(self.classifier, index, self.spec.batch)
             yield MeasuredTile(picture, scorer, chunk.first + place, mask, self.spec)
@@ -188,15 +201,12 @@ class _Measurement:
         self, maps: Mapping[str, Maps], place: int, tile: MeasuredTile
     ) -> dict[str, list[Maps]]:
         """Return one tile's maps by method, with the references', one per seed if random."""
-        seeds = [(seed, tile.number, MAPS) for seed in self.spec.seeds]
-        randoms = {
-            random_title(grid): [random_map(seed, grid) for seed in seeds] for grid in self._grids()
-        }
-        return (
-            {name: [found[place]] for name, found in maps.items()}
-            | randoms
-            | {CENTRE: [centre_prior(tile.size)]}
-        )
+        beside = {name: [found[place]] for name, found in maps.items()}
+        for grid in self._grids():
+            drawn = [random_map((seed, tile.number, MAPS), grid) for seed in self.spec.seeds]
+            beside[random_title(grid)] = drawn
+        beside[CENTRE] = [centre_prior(tile.size)]
+        return beside
 
     def _shake(self, chunk: _Chunk, maps: Mapping[str, Maps]) -> Generator[Step, None, None]:
         """Measure max-sensitivity of every method and of the references.
@@ -208,11 +218,12 @@ class _Measurement:
             return
         chunk = replace(chunk, pixels=chunk.pixels[:left], classes=chunk.classes[:left], masks=None)
         seed = self.spec.seeds[0]
-        explains = {
-            name: _explains(explainer, chunk, self.spec.batch)
-            for name, explainer in self.methods.items()
-        }
-        explains |= {random_title(grid): _draws(seed, chunk.first, grid) for grid in self._grids()}
+        explains: dict[str, Callable[[Tensor], Maps]] = {}
+        for name, explainer in self.methods.items():
+            explains[name] = partial(_explain_anew, explainer, chunk.classes, self.spec.batch)
+        for grid in self._grids():
+            rng = np.random.default_rng((seed, chunk.first, MAPS))
+            explains[random_title(grid)] = partial(_draw, rng, grid)
         explains[CENTRE] = lambda pixels: np.ones((len(pixels), 1, 1), np.float32)
         for name, explain in explains.items():
             rngs = [np.random.default_rng((seed, place, CHANGES)) for place in chunk.places]
@@ -226,16 +237,13 @@ class _Measurement:
                 self.ledger.note(name, "max-sensitivity", value)
 
 
-def _explains(explainer: Explainer, chunk: _Chunk, batch: int) -> Callable[[Tensor], Maps]:
-    return lambda pixels: (
-        result_of(maps_of_tiles(explainer, pixels, chunk.classes, batch=batch)).maps
-    )
+def _explain_anew(explainer: Explainer, classes: Sequence[int], batch: int, pixels: Tensor) -> Maps:
+    return result_of(maps_of_tiles(explainer, pixels, classes, batch=batch)).maps
 
 
-def _draws(seed: int, first: int, grid: Grid) -> Callable[[Tensor], Maps]:
-    """Return a method that draws other maps each time."""
-    rng = np.random.default_rng((seed, first, MAPS))
-    return lambda pixels: rng.random((len(pixels), *grid), np.float32)
+def _draw(rng: np.random.Generator, grid: Grid, pixels: Tensor) -> Maps:
+    """Return other random maps each time."""
+    return rng.random((len(pixels), *grid), np.float32)
 
 
 def _check(methods: Mapping[str, Explainer], tiles: Tensor, masks: Masks | None) -> None:
@@ -244,8 +252,7 @@ def _check(methods: Mapping[str, Explainer], tiles: Tensor, masks: Masks | None)
     if masks is not None and masks.shape != tuple(tiles.shape[:3]):
         problem = f"masks are {masks.shape}, and tiles are {tuple(tiles.shape[:3])}."
         raise UsageError(problem, "Give a mask of each tile, on the tile's pixels.")
-    taken = [name for name in methods if name == CENTRE or name.startswith(RANDOM)]
-    if taken:
-        raise UsageError(
-            f"a method is called {taken[0]!r}, as a reference is.", "Call it something else."
-        )
+    for name in methods:
+        if name == CENTRE or name.startswith(RANDOM):
+            problem = f"a method is called {name!r}, as a reference is."
+            raise UsageError(problem, "Call it something else.")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from slidecam.drawing.charts import blank_figure, picture_of, plain
 from slidecam.drawing.palette import FAMILY, GRID, INK, MORE_HUES, MUTED
-from slidecam.faithfulness.randomisation import STAGES
-from slidecam.faithfulness.report import mean_and_error
 from slidecam.faithfulness.sentences import LIKE
 from slidecam.faithfulness.spec import measure_called
+from slidecam.faithfulness.stability import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
-    from slidecam.faithfulness.report import FaithfulnessReport, Finding, MethodFacts
+    from slidecam.faithfulness.report import FaithfulnessReport, MethodFacts
 
 DPI = 130
 GREYS = (("#8a929e", "--"), ("#454c57", "--"), ("#b3b9c2", "--"), (INK, ":"))
@@ -64,18 +64,18 @@ def figure_picture(report: FaithfulnessReport) -> Image.Image | None:
     Points and no bars, whose zero would dwarf what differs. The first random map's figure is a line
     through all.
     """
-    measures = [name for name in report.measures if not name.startswith("sensitivity-n:")]
+    measures = report.shown_measures
     if not measures:
         return None
     height = ROW_HEIGHT * len(report.methods) + 0.7
     figure, panels = _sheet(len(measures), min(COLUMNS, len(measures)), (ROW_WIDTH, height))
     for place, (panel, measure) in enumerate(zip(panels, measures, strict=True)):
-        found = [report.finding(one.name, measure) for one in report.methods]
-        _draw_points(panel, report.methods, found, names=place % COLUMNS == 0)
+        _draw_points(panel, report, measure)
+        if place % COLUMNS:
+            panel.set_yticklabels([])
         known = measure_called(measure)
-        panel.set_title(
-            f"{known.title}  ({known.good} is good)", fontsize=8.5, color=INK, loc="left"
-        )
+        title = f"{known.title}  ({known.good} is good)"
+        panel.set_title(title, fontsize=8.5, color=INK, loc="left")
     return picture_of(figure)
 
 
@@ -87,14 +87,11 @@ def randomisation_picture(report: FaithfulnessReport) -> Image.Image | None:
     if not report.likenesses:
         return None
     figure, (panel,) = _sheet(1, 1, (PANEL_WIDTH * 1.5, PANEL_HEIGHT))
-    stages = [name for name in STAGES if any(one.stage == name for one in report.likenesses)]
+    checked = {one.stage for one in report.likenesses}
+    stages = [name for name in STAGES if name in checked]
     for place, method in enumerate(dict.fromkeys(one.method for one in report.likenesses)):
-        by_stage = {
-            one.stage: mean_and_error(one.correlation)
-            for one in report.likenesses
-            if one.method == method
-        }
-        means, errors = zip(*(by_stage[stage] for stage in stages), strict=True)
+        by_stage = report.likenesses_of(method)
+        means, errors = np.transpose([by_stage[stage] for stage in stages])
         color = MORE_HUES[place % len(MORE_HUES)]
         panel.plot(
             range(len(stages)),
@@ -137,42 +134,43 @@ def _draw_curves(panel: Axes, report: FaithfulnessReport, measure: str) -> None:
     panel.set_xlim(0, 1)
 
 
-def _draw_points(
-    panel: Axes, methods: Sequence[MethodFacts], found: Sequence[Finding | None], *, names: bool
-) -> None:
-    for place, ((_method, color, _style), one) in enumerate(
-        zip(_looks(methods), found, strict=True)
-    ):
-        if one is not None and np.isfinite(one.mean):
-            error = 0.0
-            if np.isfinite(one.se_tiles):
-                error = one.se_tiles
-            panel.errorbar(
-                one.mean,
-                place,
-                xerr=error,
-                color=color,
-                fmt="o",
-                markersize=6,
-                capsize=3,
-                elinewidth=1.6,
-            )
-    for method, one in zip(methods, found, strict=True):
-        if method.reference and one is not None and np.isfinite(one.mean):
-            panel.axvline(one.mean, color=MUTED, linewidth=0.9, linestyle=":")
-            break
-    panel.set_yticks(range(len(methods)), [_short(one.name) for one in methods] if names else [])
-    panel.set_ylim(len(methods) - 0.4, -0.6)
+def _draw_points(panel: Axes, report: FaithfulnessReport, measure: str) -> None:
+    names = []
+    chance = None
+    for place, (method, color, _style) in enumerate(_looks(report.methods)):
+        names.append(_short(method.name))
+        one = report.finding(method.name, measure)
+        if one is None or not np.isfinite(one.mean):
+            continue
+        panel.errorbar(
+            one.mean,
+            place,
+            xerr=np.nan_to_num(one.se_tiles),
+            color=color,
+            fmt="o",
+            markersize=6,
+            capsize=3,
+            elinewidth=1.6,
+        )
+        if method.reference and chance is None:
+            chance = one.mean
+    if chance is not None:
+        panel.axvline(chance, color=MUTED, linewidth=0.9, linestyle=":")
+    panel.set_yticks(range(len(names)), names)
+    panel.set_ylim(len(names) - 0.4, -0.6)
     panel.tick_params(axis="y", length=0)
 
 
 def _looks(methods: Sequence[MethodFacts]) -> list[tuple[MethodFacts, str, str]]:
     """Return each method with colour and line: colours for methods, grey dashes for references."""
-    own = [one for one in methods if not one.reference]
-    others = [one for one in methods if one.reference]
-    return [(one, MORE_HUES[place % len(MORE_HUES)], "-") for place, one in enumerate(own)] + [
-        (one, *GREYS[place % len(GREYS)]) for place, one in enumerate(others)
-    ]
+    hues, greys = cycle(MORE_HUES), cycle(GREYS)
+    looks = []
+    for one in methods:  # the references stand last
+        if one.reference:
+            looks.append((one, *next(greys)))
+        else:
+            looks.append((one, next(hues), "-"))
+    return looks
 
 
 def _short(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy.stats import t
 
+from slidecam.faithfulness.correlation import mean_of_known
 from slidecam.faithfulness.spec import MEASURES, measure_called
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.faithfulness.randomisation import Likeness
+    from slidecam.faithfulness.stability import Likeness
     from slidecam.faithfulness.tile_measure import Key, TileFindings
 
     Values = NDArray[np.float64]
@@ -155,7 +156,7 @@ class FaithfulnessReport:
     findings, curves
         Every method by every measure.
     likenesses
-        What the randomisation check found, if it was made; `with_randomisation` adds it.
+        What the randomisation check found, if it was made; `randomisation`.
     settings
         The spec, as JSON values.
     """
@@ -176,10 +177,25 @@ class FaithfulnessReport:
         """The measures that there are figures of, in the order in which they were measured."""
         return tuple(dict.fromkeys(finding.measure for finding in self.findings))
 
+    @property
+    def shown_measures(self) -> list[str]:
+        """Those that pages show: single sizes of sensitivity-n are in the CSV alone."""
+        return [name for name in self.measures if not name.startswith("sensitivity-n:")]
+
     def finding(self, method: str, measure: str) -> Finding | None:
         """Return a method's finding by a measure, or None if there is none."""
-        found = (one for one in self.findings if (one.method, one.measure) == (method, measure))
-        return next(found, None)
+        for finding in self.findings:
+            if (finding.method, finding.measure) == (method, measure):
+                return finding
+        return None
+
+    def likenesses_of(self, method: str) -> dict[str, tuple[float, float]]:
+        """Return a method's mean rank correlation and its standard error, by stage."""
+        found = {}
+        for one in self.likenesses:
+            if one.method == method:
+                found[one.stage] = mean_and_error(one.correlation)
+        return found
 
 
 CONFIDENCE = 0.95
@@ -233,18 +249,17 @@ class Ledger:
             method, measure = key
             return methods.index(method), measures.index(measure.partition(":")[0])
 
-        return tuple(
-            _finding(key, tables, randoms.get(key[0])) for key in sorted(tables, key=place)
-        )
+        keys = sorted(tables, key=place)
+        return tuple(_finding(key, tables, randoms.get(key[0])) for key in keys)
 
     def mean_curves(self) -> tuple[MeanCurve, ...]:
         """Return the mean curve of every method and measure that has curves."""
-        return tuple(self._mean_curve(*key) for key in self.curves)
-
-    def _mean_curve(self, method: str, measure: str) -> MeanCurve:
-        values = np.stack(self.curves[method, measure])
-        error = _error_of_mean(values)
-        return MeanCurve(method, measure, self.fractions[measure], np.mean(values, 0), error)
+        means = []
+        for (method, measure), drawn in self.curves.items():
+            values = np.stack(drawn)
+            mean, error = np.mean(values, 0), _error_of_mean(values)
+            means.append(MeanCurve(method, measure, self.fractions[measure], mean, error))
+        return tuple(means)
 
 
 def mean_and_error(values: Values) -> tuple[float, float]:
@@ -273,7 +288,9 @@ def compared(method: Values, reference: Values, name: str, *, high_is_good: bool
     apart = method - reference
     tiles = int(np.isfinite(apart).sum())
     mean, error = mean_and_error(apart)
-    gain = mean if high_is_good else -mean
+    gain = mean
+    if not high_is_good:
+        gain = -mean
     return Difference(name, mean, error, _verdict(gain, error, tiles))
 
 
@@ -288,28 +305,18 @@ def share_of_masks(masks: NDArray[np.bool_]) -> float:
     return float("nan")
 
 
-def over_seeds(table: Values) -> Values:
-    """Return each tile's mean (N,) over the seeds (N, S) that gave a number; nan where none did."""
-    known = np.isfinite(table)
-    total = np.where(known, table, 0).sum(1)
-    means = np.full(len(table), np.nan)
-    np.divide(total, known.sum(1), out=means, where=known.any(1))
-    return means
-
-
 def _finding(key: Key, tables: Mapping[Key, Values], random: str | None) -> Finding:
     method, measure = key
-    values = over_seeds(tables[key])
+    values = mean_of_known(tables[key], 1)
     mean, se_tiles = mean_and_error(values)
-    by_seed = over_seeds(tables[key].T)
-    se_seeds = mean_and_error(by_seed)[1]
+    _mean, se_seeds = mean_and_error(mean_of_known(tables[key].T, 1))
     high = measure_called(measure).good == "high"
 
     differences = []
     if random is not None:
         for name in (random, CENTRE):
             if (name, measure) in tables:
-                reference = over_seeds(tables[name, measure])
+                reference = mean_of_known(tables[name, measure], 1)
                 differences.append(compared(values, reference, name, high_is_good=high))
     return Finding(method, measure, values, mean, se_tiles, se_seeds, tuple(differences))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.faithfulness.report import CENTRE, RANDOM, mean_and_error
+from slidecam.faithfulness.report import CENTRE, RANDOM
 from slidecam.faithfulness.spec import measure_called
 
 if TYPE_CHECKING:
@@ -39,9 +39,8 @@ SHOWN = 2
 
 def sentences(report: FaithfulnessReport) -> tuple[str, ...]:
     """Return what there is to say: some sentences about each method, as one text."""
-    return tuple(
-        " ".join(_about(report, method)) for method in report.methods if not method.reference
-    )
+    methods = [method for method in report.methods if not method.reference]
+    return tuple(" ".join(_about(report, method)) for method in methods)
 
 
 def cautions(report: FaithfulnessReport) -> tuple[str, ...]:
@@ -58,10 +57,9 @@ def figure(mean: float, error: float = float("nan")) -> str:
         return NOTHING
     known = math.isfinite(error)
     # As many digits as the error has to say, in bounds.
+    digits = FEWEST + 1
     if known and error > 0:
         digits = min(max(-math.floor(math.log10(error)), FEWEST), MOST)
-    else:
-        digits = FEWEST + 1
     shown = round(mean, digits) + 0.0  # never -0.00
     if known:
         return f"{shown:.{digits}f} ± {error:.{digits}f}"
@@ -69,13 +67,10 @@ def figure(mean: float, error: float = float("nan")) -> str:
 
 
 def _about(report: FaithfulnessReport, method: MethodFacts) -> Iterator[str]:
-    judged = [
-        one
-        for one in report.findings
-        if one.method == method.name and measure_called(one.measure).judged
-    ]
+    own = [one for one in report.findings if one.method == method.name]
+    judged = [one for one in own if measure_called(one.measure).judged]
     if judged:
-        yield _against(report, method, judged, method.random)
+        yield _against(report, method, judged)
         yield from _against_centre(judged)
     yield from _inside(report, method.name)
     yield from _after_randomisation(report, method.name)
@@ -86,9 +81,8 @@ def _about(report: FaithfulnessReport, method: MethodFacts) -> Iterator[str]:
         yield "Its maps are approximate."
 
 
-def _against(
-    report: FaithfulnessReport, method: MethodFacts, judged: Sequence[Finding], random: str
-) -> str:
+def _against(report: FaithfulnessReport, method: MethodFacts, judged: Sequence[Finding]) -> str:
+    random = method.random
     tiles = "this tile"
     if report.tiles != 1:
         tiles = f"these {report.tiles} tiles"
@@ -113,7 +107,7 @@ def _against(
 
 def _against_centre(judged: Sequence[Finding]) -> Iterator[str]:
     better = _by(judged, CENTRE, "better")
-    beside = [one for one in judged if _is_beside(one, CENTRE)]
+    beside = [one for one in judged if CENTRE in _verdicts(one)]
     if beside and not better:
         yield "By no measure is it better than a blob in the middle of the tile."
     elif len(better) < len(beside):
@@ -121,10 +115,6 @@ def _against_centre(judged: Sequence[Finding]) -> Iterator[str]:
             f"It is better than a blob in the middle of the tile by {len(better)} of {len(beside)}"
             " measures."
         )
-
-
-def _is_beside(finding: Finding, reference: str) -> bool:
-    return any(apart.reference == reference for apart in finding.differences)
 
 
 def _inside(report: FaithfulnessReport, method: str) -> Iterator[str]:
@@ -138,12 +128,8 @@ def _inside(report: FaithfulnessReport, method: str) -> Iterator[str]:
 
 
 def _after_randomisation(report: FaithfulnessReport, method: str) -> Iterator[str]:
-    stages = {
-        one.stage: mean_and_error(one.correlation)
-        for one in report.likenesses
-        if one.method == method
-    }
-    head, whole = (stages.get(stage, (0.0, 0.0)) for stage in ("head", "all"))
+    stages = report.likenesses_of(method)
+    head, whole = stages.get("head", (0.0, 0.0)), stages.get("all", (0.0, 0.0))
     if head[0] >= SAME:
         yield (
             f"With its head alone made random its map stays (rank correlation {figure(*head)}): it"
@@ -173,10 +159,9 @@ def _likeness(correlation: float) -> str:
 
 def _cautions(report: FaithfulnessReport) -> Iterator[str]:
     if report.tiles < FEW:
+        few = f"{report.tiles} tiles are"
         if report.tiles == 1:
             few = "1 tile is"
-        else:
-            few = f"{report.tiles} tiles are"
         yield f"{few} few: figures may change with others."
     if report.tiles > 1:
         yield (
@@ -184,8 +169,8 @@ def _cautions(report: FaithfulnessReport) -> Iterator[str]:
             " better or worse."
         )
     yield from _narrow(report)
-    shaken = [one for one in report.findings if one.measure == "max-sensitivity"]
-    if any(np.isfinite(one.mean) for one in shaken):
+    shaken = [one.mean for one in report.findings if one.measure == "max-sensitivity"]
+    if np.isfinite(shaken).any():
         yield (
             "Max-sensitivity tells how far a map moves when the tile changes by less than an eye"
             " sees, and nothing of whether it is right: the centre prior never moves, and a"
@@ -206,12 +191,12 @@ def _narrow(report: FaithfulnessReport) -> Iterator[str]:
 
 
 def _by(judged: Sequence[Finding], reference: str, verdict: Verdict) -> list[Finding]:
-    found = []
-    for one in judged:
-        verdicts = {apart.reference: apart.verdict for apart in one.differences}
-        if verdicts.get(reference) == verdict:
-            found.append(one)
-    return found
+    return [one for one in judged if _verdicts(one).get(reference) == verdict]
+
+
+def _verdicts(finding: Finding) -> dict[str, Verdict]:
+    """Return what came of the comparison with each reference."""
+    return {apart.reference: apart.verdict for apart in finding.differences}
 
 
 def _count(some: Sequence[Finding], judged: Sequence[Finding]) -> str:
@@ -231,9 +216,8 @@ def _compared(report: FaithfulnessReport, some: Sequence[Finding], random: str) 
 
 
 def _one_compared(report: FaithfulnessReport, one: Finding, random: str) -> str:
+    words = f"{measure_called(one.measure).title} {figure(one.mean, one.se_tiles)}"
     other = report.finding(random, one.measure)
     if other is None:
-        against = ""
-    else:
-        against = f" against {figure(other.mean, other.se_tiles)}"
-    return f"{measure_called(one.measure).title} {figure(one.mean, one.se_tiles)}{against}"
+        return words
+    return f"{words} against {figure(other.mean, other.se_tiles)}"

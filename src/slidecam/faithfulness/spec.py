@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from slidecam.errors import UsageError
 from slidecam.faithfulness.correlation import CorrelationSpec
-from slidecam.faithfulness.curves import CurveSpec
 from slidecam.faithfulness.localisation import LocalisationSpec
 from slidecam.faithfulness.perturbation import BATCH
-from slidecam.faithfulness.road import RoadSpec
+from slidecam.faithfulness.removal import CurveSpec, RoadSpec
 from slidecam.faithfulness.stability import StabilitySpec
 
 if TYPE_CHECKING:
@@ -74,12 +73,9 @@ def measure_called(name: str) -> Measure:
     known = MEASURES[family]
     if not variant:
         return known
-    judged = known.judged and family != "sensitivity-n"
     if family == "sensitivity-n":
-        words = f"{known.title}, n = {variant}"
-    else:
-        words = f"{known.title}, {variant}"
-    return Measure(name, words, known.good, judged, known.needs_mask)
+        return replace(known, name=name, title=f"{known.title}, n = {variant}", judged=False)
+    return replace(known, name=name, title=f"{known.title}, {variant}")
 
 
 @dataclass(frozen=True)
@@ -117,15 +113,14 @@ class FaithfulnessSpec:
     localisation: LocalisationSpec = field(default_factory=LocalisationSpec)
 
     def __post_init__(self) -> None:
-        wrong = [name for name in self.measures if name not in MEASURES]
-        if wrong:
-            raise UsageError(
-                f"there is no measure {wrong[0]!r}.", f"Use some of {', '.join(MEASURES)}."
-            )
+        for name in self.measures:
+            if name not in MEASURES:
+                remedy = f"Use some of {', '.join(MEASURES)}."
+                raise UsageError(f"there is no measure {name!r}.", remedy)
         if not self.seeds or min(self.seeds) < 0 or self.batch < 1:
-            problem = f"seeds {self.seeds} with batches of {self.batch} cannot be used."
             raise UsageError(
-                problem, "Name at least one seed, 0 or more, and a batch of 1 or more."
+                f"seeds {self.seeds} with batches of {self.batch} cannot be used.",
+                "Name at least one seed, 0 or more, and a batch of 1 or more.",
             )
 
     @property
@@ -139,5 +134,5 @@ class FaithfulnessSpec:
         return self.measures
 
     def wants(self, *measures: str) -> bool:
-        """Whether any of some measures is asked for."""
+        """Whether any of some measures is wanted."""
         return not set(measures).isdisjoint(self.measures)

@@ -10,16 +10,16 @@ import numpy as np
 
 from slidecam.explain.baselines import BASELINES
 from slidecam.faithfulness.correlation import (
+    Drops,
     cell_drops,
-    parts_of_cells,
-    parts_of_values,
+    cell_sums,
     value_drops,
+    value_parts,
 )
-from slidecam.faithfulness.curves import Curve, curves
 from slidecam.faithfulness.localisation import dice, energy, pointing
 from slidecam.faithfulness.mapping import enlarged
-from slidecam.faithfulness.perturbation import Perturbation, run_all
-from slidecam.faithfulness.road import road
+from slidecam.faithfulness.perturbation import Perturbation, Scorer, run_all
+from slidecam.faithfulness.removal import Curve, curves, road
 from slidecam.faithfulness.spec import PIXEL_CORRELATION, FaithfulnessSpec
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from torch import Tensor
-
-    from slidecam.faithfulness.correlation import Drops
-    from slidecam.faithfulness.perturbation import Scorer
 
     Map = NDArray[np.float32]
     Key = tuple[str, str]
@@ -148,10 +145,9 @@ def _subsets(tile: MeasuredTile, seed: int) -> Iterator[tuple[str, Perturbation[
     """Yield each measure's perturbation by random subsets under a seed."""
     spec, wants = tile.spec.correlation, tile.spec.wants
     baseline, rng = tile.baselines[spec.baseline], tile.rng(seed, SUBSETS)
+    sizes = {}
     if wants("correlation"):
-        sizes = {"correlation": (spec.size, spec.runs)}
-    else:
-        sizes = {}
+        sizes["correlation"] = (spec.size, spec.runs)
     if wants("sensitivity-n"):
         for size in spec.sizes:
             sizes[f"sensitivity-n:{size}"] = (size, spec.sensitivity_runs)
@@ -159,8 +155,7 @@ def _subsets(tile: MeasuredTile, seed: int) -> Iterator[tuple[str, Perturbation[
     for name, (size, runs) in sizes.items():
         yield name, cell_drops(tile.picture, spec, baseline, size, runs, rng)
     if wants(PIXEL_CORRELATION) and (spec.quantus_compat or PIXEL_CORRELATION in tile.spec.named):
-        pixels = value_drops(tile.picture, spec.runs, tile.rng(seed, PIXELS))
-        yield PIXEL_CORRELATION, pixels
+        yield PIXEL_CORRELATION, value_drops(tile.picture, spec.runs, tile.rng(seed, PIXELS))
 
 
 def _correlations(
@@ -169,10 +164,9 @@ def _correlations(
     """Yield correlations by measure for each seed, for sensitivity-n also their mean over sizes."""
     sizes: list[list[float]] = []
     for name, drops in lost.items():
+        parts = [cell_sums(values, cells) for values in full]
         if name == PIXEL_CORRELATION:
-            parts = list(map(parts_of_values, full))
-        else:
-            parts = [parts_of_cells(values, cells) for values in full]
+            parts = list(map(value_parts, full))
         # A method has one map for all seeds, the random map has one for each.
         if len(parts) == 1:
             parts *= len(drops)
@@ -205,7 +199,8 @@ def _in_order(full: Sequence[Map], tile: MeasuredTile) -> Iterator[tuple[str, fl
             perturbations.append(road(tile.picture, values, spec.road, rng))
 
     for names, found in zip(measures, run_all(tile.score, perturbations), strict=True):
-        results = found if isinstance(found, tuple) else (found,)
+        # The curves' finding is a pair, ROAD's a figure.
+        results = found if len(names) > 1 else [found]
         for name, result in zip(names, results, strict=True):
             if spec.wants(name.partition(":")[0]):
                 yield name, result

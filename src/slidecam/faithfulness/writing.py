@@ -14,20 +14,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.faithfulness.plots import curve_picture, figure_picture, randomisation_picture
-from slidecam.faithfulness.report import mean_and_error
+from slidecam.faithfulness.report import (
+    Difference,
+    FaithfulnessReport,
+    Finding,
+    MeanCurve,
+    MethodFacts,
+    mean_and_error,
+)
 from slidecam.faithfulness.sentences import NOTHING, cautions, figure, sentences
 from slidecam.faithfulness.spec import measure_called
 from slidecam.files import replacing, write_json
 from slidecam.pages import picture_uri, write_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-    from slidecam.faithfulness.randomisation import Likeness
-    from slidecam.faithfulness.report import FaithfulnessReport, Finding, MeanCurve, MethodFacts
 
 
 COLUMNS = (
@@ -40,17 +44,6 @@ COLUMNS = (
 An empty field is not known or does not apply.
 """
 
-STAGE_COLUMNS = (
-    "method",
-    "stage",
-    "correlation",
-    "correlation_se",
-    "structure",
-    "structure_se",
-    "tiles",
-)
-"""Of the randomisation check's table."""
-
 DIGITS = 6
 
 
@@ -61,22 +54,15 @@ def rows(report: FaithfulnessReport) -> list[dict[str, Any]]:
 
 
 def stage_rows(report: FaithfulnessReport) -> list[dict[str, Any]]:
-    """Return one row for each method and stage of the randomisation check, by `STAGE_COLUMNS`."""
-    return list(map(_stage_row, report.likenesses))
-
-
-def _stage_row(one: Likeness) -> dict[str, Any]:
-    correlation, correlation_se = map(_number, mean_and_error(one.correlation))
-    structure, structure_se = map(_number, mean_and_error(one.structure))
-    return {
-        "method": one.method,
-        "stage": one.stage,
-        "correlation": correlation,
-        "correlation_se": correlation_se,
-        "structure": structure,
-        "structure_se": structure_se,
-        "tiles": int(np.isfinite(one.correlation).sum()),
-    }
+    """Return one row for each method and stage of the randomisation check."""
+    found = []
+    for one in report.likenesses:
+        row: dict[str, Any] = {"method": one.method, "stage": one.stage}
+        for name, values in (("correlation", one.correlation), ("structure", one.structure)):
+            row[name], row[f"{name}_se"] = map(_number, mean_and_error(values))
+        row["tiles"] = int(np.isfinite(one.correlation).sum())
+        found.append(row)
+    return found
 
 
 def report_object(report: FaithfulnessReport) -> dict[str, Any]:
@@ -84,6 +70,9 @@ def report_object(report: FaithfulnessReport) -> dict[str, Any]:
 
     Sentences, rows, curves, each tile's figures, settings.
     """
+    findings = rows(report)
+    for row, one in zip(findings, report.findings, strict=True):
+        row["values"] = _numbers(one.values)
     return {
         "classifier": report.classifier,
         "output": report.output,
@@ -93,33 +82,30 @@ def report_object(report: FaithfulnessReport) -> dict[str, Any]:
         "sentences": list(sentences(report)),
         "cautions": list(cautions(report)),
         "methods": list(map(_method, report.methods)),
-        "findings": [
-            row | {"values": _numbers(one.values)}
-            for row, one in zip(rows(report), report.findings, strict=True)
-        ],
+        "findings": findings,
         "curves": list(map(_curve, report.curves)),
         "randomisation": stage_rows(report),
         "settings": dict(report.settings),
     }
 
 
-def write_rows(table: Iterable[dict[str, Any]], columns: Iterable[str], path: Path) -> None:
+def _write_rows(table: list[dict[str, Any]], columns: Collection[str], path: Path) -> None:
     """Write rows as CSV in UTF-8, whole or not at all."""
     with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(table)
 
 
 def _row(one: Finding, *, reference: bool) -> dict[str, Any]:
     known, apart = measure_called(one.measure), dict.fromkeys(COLUMNS[9:])
-    for place, difference in enumerate(one.differences):
-        # The random map first, then the centre prior.
-        names = COLUMNS[10 + 3 * place : 13 + 3 * place]
-        values = (_number(difference.mean), _number(difference.se), difference.verdict)
-        apart |= dict(zip(names, values, strict=True))
-        if place == 0:
-            apart["random"] = difference.reference
+    # The random map first, then the centre prior.
+    for name, difference in zip(("random", "centre"), one.differences, strict=False):
+        apart[f"minus_{name}"] = _number(difference.mean)
+        apart[f"minus_{name}_se"] = _number(difference.se)
+        apart[f"beside_{name}"] = difference.verdict
+    if one.differences:
+        apart["random"] = one.differences[0].reference
     return {
         "method": one.method,
         "reference": reference,
@@ -171,7 +157,7 @@ WIDTH = 1800
 class Cell:
     """One figure of the page's table.
 
-    ``verdict`` is beside the random map, ``hint`` what a pointer is told.
+    ``verdict`` is beside the random map, ``hint`` what a pointer shows.
     """
 
     words: str
@@ -187,29 +173,31 @@ def write_faithfulness(report: FaithfulnessReport, folder: Path) -> Path:
     pictures. Each file appears whole or not at all; what is there already is replaced.
     """
     write_json(folder / f"{NAME}.json", report_object(report), indent=1)
-    write_rows(rows(report), COLUMNS, folder / f"{NAME}.csv")
+    _write_rows(rows(report), COLUMNS, folder / f"{NAME}.csv")
     if report.likenesses:
-        write_rows(stage_rows(report), STAGE_COLUMNS, folder / "randomisation.csv")
+        stages = stage_rows(report)
+        _write_rows(stages, stages[0], folder / "randomisation.csv")
     page = folder / f"{NAME}.html"
     write_page(NAME, page, **_values(report, folder))
     return page
 
 
 def _values(report: FaithfulnessReport, folder: Path) -> dict[str, Any]:
-    # Single sizes of sensitivity-n are in the CSV.
-    measures = [
-        measure_called(name) for name in report.measures if not name.startswith("sensitivity-n:")
-    ]
+    measures = list(map(measure_called, report.shown_measures))
+    table = []
+    for one in report.methods:
+        cells = [_cell(report.finding(one.name, known.name)) for known in measures]
+        table.append((one, cells))
+    mask_share = ""
+    if math.isfinite(report.mask_share):
+        mask_share = figure(report.mask_share)
     return {
         "report": report,
         "sentences": sentences(report),
         "cautions": cautions(report),
         "measures": measures,
-        "table": [
-            (one, [_cell(report.finding(one.name, known.name)) for known in measures])
-            for one in report.methods
-        ],
-        "mask_share": figure(report.mask_share) if math.isfinite(report.mask_share) else "",
+        "table": table,
+        "mask_share": mask_share,
         "pictures": _pictures(report, folder),
         "stages": _stages(report),
         "settings": json.dumps(dict(report.settings), indent=1, ensure_ascii=False),
@@ -236,14 +224,15 @@ def _cell(found: Finding | None) -> Cell:
     if found is None:
         return Cell(NOTHING)
     lines = [f"± {figure(found.se_tiles)} over tiles, ± {figure(found.se_seeds)} over seeds"]
-    lines += [
-        f"{figure(one.mean, one.se)} from the {one.reference}: {one.verdict}"
-        for one in found.differences
-    ]
+    lines += map(_difference, found.differences)
     verdict = ""
     if found.differences and measure_called(found.measure).judged:
         verdict = found.differences[0].verdict.replace(" ", "-")
     return Cell(figure(found.mean, found.se_tiles), verdict, "\n".join(lines))
+
+
+def _difference(one: Difference) -> str:
+    return f"{figure(one.mean, one.se)} from the {one.reference}: {one.verdict}"
 
 
 def _stages(report: FaithfulnessReport) -> dict[str, list[tuple[str, str, str]]]:
