@@ -7,6 +7,7 @@ the other, it comes between two steps that the test has chosen.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -152,6 +153,8 @@ class _Way:
 def main() -> None:
     """Run the command that follows the stops on the command line."""
     del sys.path[0]  # this folder: its rooms bear the names of modules of others
+    # Where the tests run in a shell's background, Ctrl-C is ignored by all that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     stops: list[Stop] = [(place, number) for place, number in json.loads(sys.argv.pop(1))]
     way = _Way(stops)
     for place in sorted({place for place, _number in stops}):

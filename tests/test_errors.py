@@ -16,7 +16,7 @@ from fastapi import FastAPI
 import slidecam
 from slidecam import errors
 from slidecam.cli.terminal import Terminal
-from slidecam.errors import SlidecamError
+from slidecam.errors import BundleError, MaskError, SlidecamError, SourceError, StoreError
 from slidecam.server.http_errors import RequestError, body_of, handle_faults
 
 if TYPE_CHECKING:
@@ -73,3 +73,20 @@ def test_the_server_answers_with_the_errors_own_status(kind: type[SlidecamError]
     answer = asyncio.run(handler(None, error))
     assert answer.status_code == kind.status
     assert json.loads(answer.body) == body_of(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SourceError("ward 3/slide.svs", "The lamp is off.", "Switch it on."),
+        BundleError("ward 3/slide.svs", "The lamp is off.", "Switch it on."),
+        StoreError("ward 3/slide.svs", "The lamp is off.", "Switch it on."),
+        MaskError("The lamp is off.", "Switch it on.", "ward 3/slide.svs"),
+    ],
+)
+def test_a_message_begins_with_what_is_wrong_and_names_the_file_behind_it(
+    error: SlidecamError,
+) -> None:
+    # A viewer's notice shows some 40 characters: with the path first, none of them said anything.
+    assert error.problem == "The lamp is off (ward 3/slide.svs)."
+    assert str(error) == "The lamp is off (ward 3/slide.svs). Switch it on."

@@ -18,7 +18,7 @@ DIALECT = {"dear", "examining", "lacks"}
 MODEL_WING = ("models", "explain", "faithfulness", "learning", "tile_sets")
 MODEL_WING_DIALECT = DIALECT | {"asked", "course", "material", "told", "witness"}
 
-LONGEST_MODULE = 465
+LONGEST_MODULE = 480
 MOST_MODULES = 336
 WIDEST = 36.95
 """Characters of a code line, on average."""

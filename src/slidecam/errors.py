@@ -67,9 +67,11 @@ class SlidecamError(Exception):
     Parameters
     ----------
     problem
-        What is wrong, naming the file and the value.
+        What is wrong, from its first word on: a viewer shows no more of a message.
     remedy
         What the user can do about it: an option to pass, a file to mend.
+    path
+        The file or folder that it is about; it stands at the problem's end.
 
     Attributes
     ----------
@@ -82,7 +84,9 @@ class SlidecamError(Exception):
     usage: bool = False
     status: int = 422
 
-    def __init__(self, problem: str, remedy: str) -> None:
+    def __init__(self, problem: str, remedy: str, path: str | Path | None = None) -> None:
+        if path is not None:
+            problem = f"{problem.removesuffix('.')} ({path})."
         super().__init__(f"{problem} {remedy}".strip())
         self.problem = problem
         self.remedy = remedy
@@ -99,7 +103,7 @@ class SourceError(SlidecamError):
     """Something about one slide or picture; ``path`` names it."""
 
     def __init__(self, path: str | Path, problem: str, remedy: str) -> None:
-        super().__init__(f"{path}: {problem}", remedy)
+        super().__init__(problem, remedy, path)
         self.path = str(path)
 
 
@@ -162,7 +166,7 @@ class BundleError(SlidecamError):
     """Something about one model bundle; ``path`` names it."""
 
     def __init__(self, path: str | Path, problem: str, remedy: str) -> None:
-        super().__init__(f"{path}: {problem}", remedy)
+        super().__init__(problem, remedy, path)
         self.path = str(path)
 
 
@@ -237,7 +241,7 @@ class StoreError(SlidecamError):
     """Something about the run store in ``path``."""
 
     def __init__(self, path: str | Path, problem: str, remedy: str) -> None:
-        super().__init__(f"{path}: {problem}", remedy)
+        super().__init__(problem, remedy, path)
         self.path = str(path)
 
 

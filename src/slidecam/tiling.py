@@ -161,9 +161,9 @@ def lay_grid(
     step = round((1 - spec.overlap) * edge)
     if edge < 1 or step < 1:
         raise TilingError(
-            f"{facts.path}: a tile is {edge} px wide and its step {step} px at {spacing.mean:g}"
-            " µm/px.",
+            f"a tile is {edge} px wide and its step {step} px at {spacing.mean:g} µm/px.",
             "Check --mpp, or pass a smaller --overlap.",
+            facts.path,
         )
     if spec.grid == "wsinfer":
         lay = _wsinfer_boxes
@@ -200,13 +200,13 @@ def lay_at(
     """
     edge = round(spec.tile_px * spec.spacing / spacing.mean)
     if edge < 1:
-        problem = f"{facts.path}: a tile is {edge} px wide at {spacing.mean:g} µm/px."
-        raise TilingError(problem, "Check --mpp.")
+        problem = f"a tile is {edge} px wide at {spacing.mean:g} µm/px."
+        raise TilingError(problem, "Check --mpp.", facts.path)
     for x, y in points.tolist():
         if not (0 <= x < facts.size.width and 0 <= y < facts.size.height):
             size = f"{facts.size.width} x {facts.size.height}"
-            problem = f"{facts.path}: {x:g},{y:g} lies beyond the slide of {size} px."
-            raise TilingError(problem, "Check the place.")
+            problem = f"{x:g},{y:g} lies beyond the slide of {size} px."
+            raise TilingError(problem, "Check the place.", facts.path)
     corners = np.rint(points - edge / 2).astype(np.int64)
     level = nearest_better_level(facts.levels, edge / spec.input_px)
     boxes = _boxes(corners[:, 0], corners[:, 1], Size(edge, edge))
@@ -258,10 +258,11 @@ def lay_whole(facts: SourceFacts, input_px: int) -> TileGrid:
         if len(facts.levels) > 1:
             levels = f"{len(facts.levels)} levels"
         raise TilingError(
-            f"{facts.path}: {size.width}x{size.height} px in {levels} is a slide, and this"
+            f"{size.width}x{size.height} px in {levels} is a slide, and this"
             " classifier sees whole pictures (its card has no spacing).",
             f"Pass pictures of one level up to {LARGEST_PICTURE} px, or a bundle whose card states"
             " µm per pixel.",
+            facts.path,
         )
     boxes = np.array([[0, 0, size.width, size.height]], np.int64)
     return TileGrid(boxes, 1, max(size.width, size.height), facts.levels[0], input_px, GLASS)
@@ -347,17 +348,17 @@ def _edges(facts: SourceFacts, spacing: Spacing, spec: TilingSpec) -> tuple[Size
     step = Size(*(round((1 - spec.overlap) * side) for side in (edge.width, edge.height)))
     if min(edge.width, edge.height, step.width, step.height) < 1:
         raise TilingError(
-            f"{facts.path}: a tile is {edge.width} x {edge.height} voxels at {spacing.x:g} x"
-            f" {spacing.y:g} µm.",
+            f"a tile is {edge.width} x {edge.height} voxels at {spacing.x:g} x {spacing.y:g} µm.",
             "Use a bundle of coarser spacing, or pass a smaller --overlap.",
+            facts.path,
         )
     return edge, step
 
 
 def _stack_of(facts: SourceFacts) -> PlaneStack:
     if facts.stack is None:
-        problem = f"{facts.path}: this is no volume."
-        raise TilingError(problem, "Lay a slide's grid with lay_grid or lay_whole.")
+        remedy = "Lay a slide's grid with lay_grid or lay_whole."
+        raise TilingError("this is no volume.", remedy, facts.path)
     return facts.stack
 
 

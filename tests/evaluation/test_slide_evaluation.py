@@ -175,7 +175,7 @@ def test_classes_are_renamed_to_the_classifiers(tmp_path: Path) -> None:
     )
     path = drawn(tmp_path / "s.geojson", {"Tumor": (0, 0, 9, 9)})
     with pytest.raises(
-        DataSetError, match=r"its classes are Tumor, and three knows A, B, C.*--map Tumor=A"
+        DataSetError, match=r"the areas' classes are Tumor, and three knows A, B, C.*--map Tumor=A"
     ):
         measure_slide(classified, path, CARD, SlideEvaluationSpec())
     renamed = SlideEvaluationSpec(renamed={"Tumor": "C"})

@@ -125,7 +125,7 @@ def test_what_cannot_be_shown_is_refused(run: Run, tmp_path: Path) -> None:
         (FigureSpec(region=Box(5000, 0, 10, 10)), "off the slide"),
         (FigureSpec("probability", "Z"), "no class 'Z'"),
         (FigureSpec("heatmap", "Z"), "no class 'Z'"),
-        (FigureSpec("heatmap", method="lime"), "no heatmap by lime; it has cam, gradcam"),
+        (FigureSpec("heatmap", method="lime"), "no heatmap by lime; the run has cam, gradcam"),
     ):
         with pytest.raises(UsageError, match=told):
             write_figure(tmp_path / "a.png", run, spec)

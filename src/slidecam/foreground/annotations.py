@@ -80,12 +80,13 @@ def areas_of(path: Path, text: str) -> list[Area]:
             [_ring(path, ring) for ring in rings] for rings in _polygons(path, json.loads(text))
         ]
     except (json.JSONDecodeError, RecursionError) as error:
-        raise MaskError(f"{path}: the JSON is damaged: {error}.", EXPORT_AGAIN) from error
+        raise MaskError(f"the JSON is damaged: {error}.", EXPORT_AGAIN, path) from error
     if not any(areas):
         raise MaskError(
-            f"{path}: there is no area in this GeoJSON, at most points and lines.",
+            "there is no area in this GeoJSON, at most points and lines.",
             "Draw polygons, rectangles or ellipses round what is to be classified, and export"
             " those.",
+            path,
         )
     return [area for area in areas if area]
 
@@ -128,7 +129,7 @@ def drawn_areas_of(path: Path, text: str) -> list[DrawnArea]:
             if rings
         ]
     except (json.JSONDecodeError, RecursionError) as error:
-        raise MaskError(f"{path}: the JSON is damaged: {error}.", EXPORT_AGAIN) from error
+        raise MaskError(f"the JSON is damaged: {error}.", EXPORT_AGAIN, path) from error
 
 
 def _annotations(node: object) -> Iterator[tuple[dict[str, Any], object]]:
@@ -174,7 +175,7 @@ def _class_name(path: Path, told: object) -> str:
         told = ": ".join(map(str, names)) if isinstance(names, list) else told.get("name")
     if told is None or isinstance(told, str):
         return normal_name((told or "").strip())
-    raise MaskError(f"{path}: {str(told)[:60]!r} is no name of a class.", EXPORT_AGAIN)
+    raise MaskError(f"{str(told)[:60]!r} is no name of a class.", EXPORT_AGAIN, path)
 
 
 def _polygons(path: Path, node: object) -> Iterator[Sequence[object]]:
@@ -185,7 +186,7 @@ def _polygons(path: Path, node: object) -> Iterator[Sequence[object]]:
         return
     if not isinstance(node, dict):
         raise MaskError(
-            f"{path}: {str(node)[:60]!r} stands where a GeoJSON object should.", EXPORT_AGAIN
+            f"{str(node)[:60]!r} stands where a GeoJSON object should.", EXPORT_AGAIN, path
         )
     kind = str(node.get("type"))
     if kind == "Polygon":
@@ -196,13 +197,13 @@ def _polygons(path: Path, node: object) -> Iterator[Sequence[object]]:
         # A feature may have no geometry: null, by the standard.
         yield from _polygons(path, node.get(MEMBERS[kind]) or [])
     elif kind not in WITHOUT_AREA:
-        raise MaskError(f"{path}: {kind!r} is no type of GeoJSON object.", EXPORT_AGAIN)
+        raise MaskError(f"{kind!r} is no type of GeoJSON object.", EXPORT_AGAIN, path)
 
 
 def _listed(path: Path, coordinates: object) -> Sequence[object]:
     if not isinstance(coordinates, list):
         raise MaskError(
-            f"{path}: a polygon has the coordinates {str(coordinates)[:60]!r}.", EXPORT_AGAIN
+            f"a polygon has the coordinates {str(coordinates)[:60]!r}.", EXPORT_AGAIN, path
         )
     return coordinates
 
@@ -213,10 +214,10 @@ def _ring(path: Path, corners: object) -> Ring:
         ring = np.asarray([corner[:2] for corner in corners], np.float64)  # type: ignore[attr-defined]
     except (TypeError, ValueError, KeyError) as error:
         raise MaskError(
-            f"{path}: {str(corners)[:60]!r} is no ring of x, y corners.", EXPORT_AGAIN
+            f"{str(corners)[:60]!r} is no ring of x, y corners.", EXPORT_AGAIN, path
         ) from error
     if ring.ndim != 2 or ring.shape[0] < 3 or ring.shape[1] != 2 or not np.isfinite(ring).all():  # noqa: PLR2004  a ring has 3 corners of 2 coordinates
-        raise MaskError(f"{path}: {str(corners)[:60]!r} is no ring of x, y corners.", EXPORT_AGAIN)
+        raise MaskError(f"{str(corners)[:60]!r} is no ring of x, y corners.", EXPORT_AGAIN, path)
     return ring
 
 

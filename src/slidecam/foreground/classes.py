@@ -181,7 +181,7 @@ def load_classes(
         content = read_content(path)
         found = classed_areas_of(path, content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise MaskError(f"{path}: the text is not UTF-8: {error}.", EXPORT_AGAIN) from error
+        raise MaskError(f"the text is not UTF-8: {error}.", EXPORT_AGAIN, path) from error
     corner = np.asarray(offset_of(path, content, size, offset), np.float64)
     moved = [(name, [ring + corner for ring in area]) for name, area in found]
     return sort_classes(path, moved, size, renamed)
@@ -219,8 +219,9 @@ def sort_classes(
 def _check_on_slide(path: Path, classes: Mapping[str, list[Area]], size: Size) -> None:
     if not classes:
         raise MaskError(
-            f"{path}: no area in it has a class.",
+            "no area in it has a class.",
             "Give each annotation its class (in QuPath: Set class) and export.",
+            path,
         )
     corners = np.concatenate(
         [ring for areas in classes.values() for area in areas for ring in area]
@@ -228,7 +229,8 @@ def _check_on_slide(path: Path, classes: Mapping[str, list[Area]], size: Size) -
     (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
     if right <= 0 or bottom <= 0 or left >= size.width or top >= size.height:
         raise MaskError(
-            f"{path}: its areas span x {left:.0f}..{right:.0f} and y {top:.0f}..{bottom:.0f}, "
+            f"the areas span x {left:.0f}..{right:.0f} and y {top:.0f}..{bottom:.0f}, "
             f"and none lies on the slide of {size.width} x {size.height} px.",
             "Check that it belongs to this slide and is in pixels of the full resolution.",
+            path,
         )

@@ -64,8 +64,9 @@ def load_foreground(
         mask = _geojson(path, content, size, offset)
     else:
         raise MaskError(
-            f"{path}: this is neither GeoJSON nor PNG ({len(content)} bytes).",
+            f"this is neither GeoJSON nor PNG ({len(content)} bytes).",
             "Give a GeoJSON of areas, as QuPath exports it, or a PNG in which tissue is not 0.",
+            path,
         )
     return Foreground(mask, size, f"file {path.name}")
 
@@ -87,8 +88,9 @@ def save_foreground(foreground: Foreground, path: str | Path) -> None:
             Image.fromarray(foreground.mask).save(fresh, format="PNG")
     except OSError as error:
         raise MaskError(
-            f"{path}: the mask cannot be written: {error}.",
+            f"the mask cannot be written: {error}.",
             "Give a folder that exists and has room.",
+            path,
         ) from error
 
 
@@ -99,8 +101,9 @@ def read_content(path: Path) -> bytes:
         return gzip.decompress(content) if content.startswith(GZIP) else content
     except (OSError, EOFError, zlib.error) as error:
         raise MaskError(
-            f"{path}: the mask cannot be read: {error}.",
+            f"the mask cannot be read: {error}.",
             "Check the path, and that the file is whole.",
+            path,
         ) from error
 
 
@@ -140,10 +143,11 @@ def offset_of(
         or corner[1] + shown[1] > size.height
     ):
         raise MaskError(
-            f"{path}: it was drawn on an image of {shown[0]} x {shown[1]} px, and the slide has "
+            f"the areas were drawn on an image of {shown[0]} x {shown[1]} px, and the slide has "
             f"{size.width} x {size.height} px.",
             "Give the annotations of this slide, drawn on it neither cropped nor rotated nor at"
             " another resolution.",
+            path,
         )
     return corner
 
@@ -164,7 +168,7 @@ def _geojson(
     try:
         areas = areas_of(path, content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise MaskError(f"{path}: the text is not UTF-8: {error}.", EXPORT_AGAIN) from error
+        raise MaskError(f"the text is not UTF-8: {error}.", EXPORT_AGAIN, path) from error
     moved = np.asarray(offset_of(path, content, size, offset), np.float64)
     areas = [[ring + moved for ring in area] for area in areas]
     mask = rasterise(areas, size)
@@ -172,9 +176,10 @@ def _geojson(
         corners = np.concatenate([ring for area in areas for ring in area])
         (left, top), (right, bottom) = corners.min(axis=0).round(), corners.max(axis=0).round()
         raise MaskError(
-            f"{path}: its areas span x {left:.0f}..{right:.0f} and y {top:.0f}..{bottom:.0f}, "
+            f"the areas span x {left:.0f}..{right:.0f} and y {top:.0f}..{bottom:.0f}, "
             f"and none lies on the slide of {size.width} x {size.height} px.",
             "Check that it belongs to this slide and is in pixels of the full resolution.",
+            path,
         )
     return mask
 
@@ -183,15 +188,16 @@ def _png(path: Path, content: bytes, size: Size) -> NDArray[np.bool_]:
     columns, rows = struct.unpack(">II", content[16:24].ljust(8, b"\0"))
     if columns * rows > MOST_PIXELS:
         raise MaskError(
-            f"{path}: the mask has {columns} x {rows} px, more than {MOST_PIXELS}.",
+            f"the mask has {columns} x {rows} px, more than {MOST_PIXELS}.",
             "Scale it down: 4096 px along the longest side are plenty.",
+            path,
         )
     _check_aspect(path, columns, rows, size)
     try:
         return _tissue_of(path)
     # The boundary of a picture: Pillow's plugins promise no list of what they raise.
     except Exception as error:
-        raise MaskError(f"{path}: the PNG is damaged: {error}.", "Write the mask again.") from error
+        raise MaskError(f"the PNG is damaged: {error}.", "Write the mask again.", path) from error
 
 
 def _check_aspect(path: Path, columns: int, rows: int, size: Size) -> None:
@@ -200,9 +206,10 @@ def _check_aspect(path: Path, columns: int, rows: int, size: Size) -> None:
         or _near(columns, rows * size.width / size.height)
     ):
         raise MaskError(
-            f"{path}: the mask has {columns} x {rows} px, and the slide has {size.width} x"
+            f"the mask has {columns} x {rows} px, and the slide has {size.width} x"
             f" {size.height} px: another shape.",
             "Give a mask of the whole slide, not of a part of it, neither rotated nor cropped.",
+            path,
         )
 
 

@@ -120,7 +120,7 @@ def mask_on(path: Path, stack: PlaneStack) -> NDArray[np.bool_]:
     try:
         with open_source(path, view=VolumeView(axis=stack.axis)) as opened:
             if opened.facts.stack is None:
-                raise MaskError(f"{path}: this is no volume.", remedy)
+                raise MaskError("this is no volume.", remedy, path)
             own: VolumeSource = opened  # type: ignore[assignment]  # what has a stack is one
             planes = list(map(own.intensities, range(own.facts.planes)))
             marked = np.stack([_grey(plane) > 0 for plane in planes])
@@ -129,11 +129,12 @@ def mask_on(path: Path, stack: PlaneStack) -> NDArray[np.bool_]:
             else:
                 mask = _moved(marked, own.stack, stack)
     except SourceError as error:
-        raise MaskError(f"{path}: the mask cannot be read: {error}", remedy) from error
+        raise MaskError(f"the mask cannot be read: {error}", remedy, path) from error
     if not mask.any():
         raise MaskError(
-            f"{path}: nothing in it is above 0 where the volume lies.",
+            "nothing in it is above 0 where the volume lies.",
             "Check that both belong together.",
+            path,
         )
     return mask
 

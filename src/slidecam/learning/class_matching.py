@@ -77,9 +77,10 @@ def match_classes(
     unknown = [name for name in dict.fromkeys(used) if name not in card.class_names]
     if unknown:
         raise DataSetError(
-            f"{pictures.root}: the data have a class {unknown[0]!r} that {card.name} does not"
+            f"the data have a class {unknown[0]!r} that {card.name} does not"
             f" know; it knows {', '.join(card.class_names)}.",
             f"Say which it is with --map {unknown[0]}=CLASS, or leave these pictures out.",
+            pictures.root,
         )
     places = np.array(
         [card.class_names.index(name) if name in card.class_names else -1 for name in meant]
@@ -97,9 +98,9 @@ def _one_class(
     others = sorted({name for name in used if name != sought})
     if sought not in used:
         raise DataSetError(
-            f"{pictures.root}: {card.name} looks for {sought!r}, and the data have"
-            f" {', '.join(others)}.",
+            f"{card.name} looks for {sought!r}, and the data have {', '.join(others)}.",
             f"Say which it is with --map {others[0]}={sought}.",
+            pictures.root,
         )
     if len(others) == 1:
         absence = others[0]
@@ -114,9 +115,9 @@ def _check_mapping(pictures: PictureSet, card: Card, mapping: Mapping[str, str])
     unknown = [name for name in mapping if name not in pictures.class_names]
     if unknown:
         raise DataSetError(
-            f"{pictures.root}: there is no class {unknown[0]!r} in the data to call"
-            f" {mapping[unknown[0]]!r}.",
+            f"there is no class {unknown[0]!r} in the data to call {mapping[unknown[0]]!r}.",
             f"The data's classes are {', '.join(pictures.class_names)}.",
+            pictures.root,
         )
     wrong = [
         name

@@ -74,7 +74,7 @@ def write_ome_zarr(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]: 
         return [path]
     if _holds_something_else(Path(path)):
         raise UsageError(
-            f"{path} is a folder, and no OME-Zarr.", "It was not touched: choose another name."
+            "this is a folder, and no OME-Zarr.", "It was not touched: choose another name.", path
         )
     with replacing_folder(Path(path)) as fresh:
         shutil.copytree(heatmap, fresh)

@@ -186,9 +186,10 @@ def _mask_file(
         if path.exists():
             return path
     raise MaskError(
-        f"{mask}: there is no {source.facts.name}{suffixes[0]} or {source.facts.name}{suffixes[-1]}"
+        f"there is no {source.facts.name}{suffixes[0]} or {source.facts.name}{suffixes[-1]}"
         " in this folder.",
         "Add one, or leave --mask out to detect the tissue.",
+        mask,
     )
 
 

@@ -107,7 +107,7 @@ def write_figure(path: Path, run: Run, spec: FigureSpec | None = None) -> None:
     spec = spec or FigureSpec()
     if run.is_volume:
         raise UsageError(
-            f"{run.folder} is a run of a volume, not of a slide.", "Look at its montage.png."
+            "this is a run of a volume, not of a slide.", "Look at its montage.png.", run.folder
         )
     region = _region(run, spec)
     overlay = _overlay(run, spec)
@@ -314,8 +314,9 @@ def _heatmap_record(run: Run, method: str | None) -> RecordedHeatmap:
             return heatmap
     by, known = f" by {method}" if method else "", [heatmap.method for heatmap in recorded]
     raise UsageError(
-        f"{run.folder} has no heatmap{by}; it has {', '.join(known) or 'none'}.",
+        f"there is no heatmap{by}; the run has {', '.join(known) or 'none'}.",
         "Repeat slidecam predict with --heatmap METHOD, or show something else.",
+        run.folder,
     )
 
 

@@ -142,8 +142,8 @@ def compare_runs(before: Run, after: Run) -> RunComparison:
     """
     if before.fingerprint != after.fingerprint:
         raise UsageError(
-            f"{before.folder} is a run of {before.slide_path} and {after.folder} of"
-            f" {after.slide_path}, whose content is another.",
+            f"two runs of different slides: {before.folder} is of {before.slide_path} and"
+            f" {after.folder} of {after.slide_path}, whose content is another.",
             "Compare two runs of one slide.",
         )
     old, new = _matched(before, after)

@@ -105,8 +105,9 @@ class Run:
         folder = Path(folder)
         if not has_run(folder):
             raise UsageError(
-                f"{folder}: there is no slide's run here.",
+                "there is no slide's run here.",
                 "Name the folder of one slide in the --out of slidecam predict.",
+                folder,
             )
         record, store = RunRecord.read(folder), RunStore.open(folder)
         if bundle is not None or record.bundle.classes is None:
@@ -243,8 +244,9 @@ class Run:
         """The slide's tissue cut along the edges of all tiles, for areas of unions."""
         if self.is_volume:
             raise UsageError(
-                f"{self.folder} is a run of a volume, and areas are those of a slide.",
+                "areas are those of a slide, and this is a run of a volume.",
                 "The volume's own call and its slices.csv tell of it.",
+                self.folder,
             )
         return lay_mosaic(self.tiles.boxes, self.tissue_or_slide)
 

@@ -86,8 +86,9 @@ def read_slices_csv(path: Path) -> SliceTable:
         name.startswith(PREFIX) for name in head[len(COLUMNS) :]
     ):
         raise UsageError(
-            f"{path}: its columns are {', '.join(head)}.",
+            f"the columns are {', '.join(head)}.",
             "Choose a slices.csv that slidecam wrote.",
+            path,
         )
     names = tuple(name.removeprefix(PREFIX) for name in head[len(COLUMNS) :])
     values = [[float(cell) if cell else np.nan for cell in row[len(COLUMNS) :]] for row in rows]

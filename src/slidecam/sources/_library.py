@@ -107,4 +107,4 @@ def decoding_associated(path: str, name: str, also: Errors = ()) -> Iterator[Non
 
 def closed(path: str) -> UsageError:
     """Return the error of reading from a source after `Source.close`."""
-    return UsageError(f"{path}: this source is closed.", "Open it again with open_source().")
+    return UsageError("this source is closed.", "Open it again with open_source().", path)

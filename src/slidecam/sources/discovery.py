@@ -145,7 +145,7 @@ def slides_in(folder: Path) -> tuple[Path, ...]:
 
 def _expand(path: Path, slides: list[FoundSlide], ignored: list[str]) -> None:
     if not path.exists():
-        raise UsageError(f"{path}: there is no such file or folder.", "Check the path.")
+        raise UsageError("there is no such file or folder.", "Check the path.", path)
     if not path.is_dir() or is_slide_folder(path):
         slides.append(_found(path))
         return
@@ -246,8 +246,9 @@ def _refuse_bad_names(slides: Sequence[FoundSlide]) -> None:
     for slide in slides:
         if slide.name in {"", ".", ".."} or set(slide.name) & set("/\\"):
             raise UsageError(
-                f"{slide.path} has no name to call its outputs by.",
+                "the slide has no name to call its outputs by.",
                 "Pass a URL that ends in a file name.",
+                slide.path,
             )
 
 

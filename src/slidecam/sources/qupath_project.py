@@ -77,7 +77,7 @@ def read_project(path: Path) -> Project:
         told = list(_entries(entries, content.get("uri"), path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
-            f"{path}: this is no QuPath project that can be read ({error!r}).", OPEN_AGAIN
+            f"this is no QuPath project that can be read ({error!r}).", OPEN_AGAIN, path
         ) from error
     images: dict[Path, ProjectImage] = {}
     left: list[str] = []

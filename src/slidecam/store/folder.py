@@ -57,8 +57,9 @@ def find_runs(folder: Path) -> tuple[Path, ...]:
         found = []
     if not found:
         raise UsageError(
-            f"{folder}: there is no run of slidecam predict here.",
+            "there is no run of slidecam predict here.",
             "Pass the folder given as its --out.",
+            folder,
         )
     return tuple(found)
 

@@ -162,8 +162,9 @@ class Corrections:
         wanted = np.atleast_1d(np.asarray(rows, np.int64))
         if not len(wanted) or wanted.min() < 0 or wanted.max() >= len(self._run):
             raise UsageError(
-                f"{self._run.folder} has no tile {wanted.tolist()[:3]}.",
-                f"Its tiles are 0 to {len(self._run) - 1}.",
+                f"there is no tile {wanted.tolist()[:3]}.",
+                f"The run's tiles are 0 to {len(self._run) - 1}.",
+                self._run.folder,
             )
         return [
             [row, *box]

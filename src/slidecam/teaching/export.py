@@ -107,7 +107,7 @@ def export_training(
     )
     if not len(labelled):
         raise DataSetError(
-            f"{run.folder}: no tile has a label.", "Draw larger areas, or correct some tiles."
+            "no tile has a label.", "Draw larger areas, or correct some tiles.", run.folder
         )
     card = run.open_bundle(trust=spec.trust).card
     cut = _tile_set_spec(spec).like(card)
@@ -139,7 +139,7 @@ def _written(
         failed = yield from write_tiles(source, cut, folder, spec, rows)
     if not rows:
         raise DataSetError(
-            f"{run.slide_path}: none of the labelled tiles could be read.", "Copy the slide again."
+            "none of the labelled tiles could be read.", "Copy the slide again.", run.slide_path
         )
     written = Counter(row.label for row in rows)
     counts = {name: written[name] for name in cut.names}

@@ -36,9 +36,9 @@ def refuse_none(run: Run, labelled: LabelledTiles, spec: FineTuneSpec) -> None:
         left = f" ({labelled.ambiguous} lie in areas of two classes)" if labelled.ambiguous else ""
         share = f"covers {spec.rule.min_share:.0%} of one"
         raise DataSetError(
-            f"{run.folder}: no tile has a label{left}: no annotation {share}, and no tile is"
-            " corrected.",
+            f"no tile has a label{left}: no annotation {share}, and no tile is corrected.",
             "Draw larger areas, correct some tiles, or pass a smaller --min-share.",
+            run.folder,
         )
 
 
@@ -103,8 +103,9 @@ def make_task(
     said = [name for name, known in zip(labelled.names, read.tolist(), strict=True) if known]
     if not said:
         raise DataSetError(
-            f"{model.bundle.path}: none of the labelled tiles could be read.",
+            "none of the labelled tiles could be read.",
             "Copy the slide again.",
+            model.bundle.path,
         )
     held = rehearsed[np.isin(rehearsed, features.rows)]
     new = names[len(card.class_names) :]

@@ -161,8 +161,9 @@ def _wanted(classes: AnnotatedClasses, drawn: Path, spec: TileSetSpec) -> tuple[
     names = tuple(name for name in classes.names if not spec.classes or name in spec.classes)
     if not names:
         raise DataSetError(
-            f"{drawn}: none of its classes {', '.join(classes.names)} is among those asked for.",
+            f"none of its classes {', '.join(classes.names)} is among those asked for.",
             f"Annotate some of {', '.join(spec.classes)}, or ask for others.",
+            drawn,
         )
     return names
 

@@ -75,8 +75,9 @@ def refuse_existing(out: Path, spec: TileSetSpec) -> None:
         if ours:
             fault = "there is a tile set here"
         raise UsageError(
-            f"{out}: {fault}.",
+            f"{fault}.",
             "Pass --overwrite to replace it." if ours else "Pass another --out.",
+            out,
         )
 
 
@@ -134,7 +135,7 @@ def _group(slide: str, pattern: str) -> str:
     match = re.search(pattern, slide)
     if match is None:
         raise DataSetError(
-            f"{slide}: group_pattern {pattern!r} finds no group in its name.", "Mend the pattern."
+            f"group_pattern {pattern!r} finds no group in its name.", "Mend the pattern.", slide
         )
     return match.group("group")
 

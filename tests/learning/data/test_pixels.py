@@ -116,7 +116,7 @@ def test_cmyk_becomes_red_green_blue(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n\0\0"])
 def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.png").write_bytes(content)
-    with pytest.raises(DataSetError, match=r"bad\.png: this picture cannot be read"):
+    with pytest.raises(DataSetError, match=r"this picture cannot be read.*bad\.png"):
         load_pixels(tmp_path / "bad.png", 8)
     with pytest.raises(DataSetError, match=r"1 of 1 pictures cannot be opened: .*bad\.png"):
         check_pictures([tmp_path / "bad.png"])
@@ -138,7 +138,7 @@ def test_whatever_is_thrown_for_a_picture_is_told_with_its_name(
 ) -> None:
     Image.fromarray(noise(16, 16)).save(tmp_path / "odd.png")
     monkeypatch.setattr(place, name, throw)
-    with pytest.raises(DataSetError, match=r"odd\.png: .*read: nobody expected this") as caught:
+    with pytest.raises(DataSetError, match=r"read: nobody expected this \(.*odd\.png") as caught:
         result_of(load_pictures([tmp_path / "odd.png"], 8))
     assert isinstance(caught.value.__cause__, UnforeseenError)
 

@@ -157,12 +157,14 @@ def _checked_spacing(run: Run, bundle: Bundle) -> Spacing:
     """Return the spacing of a run that a bundle made of tiles; DataSetError if it did not."""
     if run.bundle_digest != bundle.digest:
         raise DataSetError(
-            f"{run.folder}: this run was made by another bundle than {bundle.path}.",
+            f"this run was made by another bundle than {bundle.path}.",
             "Name that bundle.",
+            run.folder,
         )
     if run.spacing is None:
         raise DataSetError(
-            f"{run.folder}: a whole picture was classified here, no tiles.",
+            "a whole picture was classified here, no tiles.",
             "Evaluate on pictures instead.",
+            run.folder,
         )
     return run.spacing

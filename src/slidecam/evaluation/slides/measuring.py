@@ -91,9 +91,10 @@ def _columns(drawn: Path, annotated: Sequence[str], card: Card) -> NDArray[np.in
     known = card.class_names
     if not set(annotated) & set(known):
         raise DataSetError(
-            f"{drawn}: its classes are {', '.join(annotated)}, and {card.name} knows"
+            f"the areas' classes are {', '.join(annotated)}, and {card.name} knows"
             f" {', '.join(known)}.",
             f"Say which is which with --map {annotated[0]}={known[0]}.",
+            drawn,
         )
     if len(known) == 1:
         return np.array([int(name == known[0]) for name in annotated], np.int64)

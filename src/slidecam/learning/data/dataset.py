@@ -62,7 +62,7 @@ def dataset_for(data: Path, spec: DataSpec) -> Generator[Step, None, Dataset]:
         limited = _limited(parted, spec.limit)
     if not len(limited.part("train")):
         raise DataSetError(
-            f"{data}: there is no picture to train on.", "Put some into a part called train."
+            "there is no picture to train on.", "Put some into a part called train.", data
         )
     return Dataset(limited, found.duplicates_of(parted))
 

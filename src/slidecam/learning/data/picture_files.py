@@ -131,10 +131,10 @@ def _part_folders(path: Path) -> dict[Path, Part]:
     others = [folder for folder in folders if folder not in parts]
     if parts and others:
         raise DataSetError(
-            f"{others[0]}: this folder lies beside {next(iter(parts)).name}, which is a part of the"
-            " data.",
+            f"this folder lies beside {next(iter(parts)).name}, which is a part of the data.",
             "Keep either parts (train, val, test) or classes side by side, or list the pictures in"
             " a table.",
+            others[0],
         )
     return parts
 
@@ -149,8 +149,9 @@ def _of_part(
         rows = list(_of_class(class_folder, class_folder.name, part, spec, root, skipped))
         if not rows:
             raise DataSetError(
-                f"{class_folder}: there is no picture in this class folder.",
+                "there is no picture in this class folder.",
                 f"Fill it ({' '.join(sorted(SUFFIXES))}) or remove it.",
+                class_folder,
             )
         yield from rows
 
@@ -180,8 +181,9 @@ def _group(path: Path, folder: Path, name: str, spec: PictureSpec) -> str:
     below = path.relative_to(folder).parts
     if spec.group_folder and len(below) == 1:
         raise DataSetError(
-            f"{path}: it lies in no folder of a patient or slide.",
+            "this picture lies in no folder of a patient or slide.",
             f"Put it into {folder.name}/<patient>/.",
+            path,
         )
     if spec.group_folder:
         return below[0]
@@ -192,8 +194,9 @@ def _matched(pattern: str, group: str, path: Path, text: str) -> str:
     match = re.search(pattern, text)
     if match is None or not match.group(group):
         raise DataSetError(
-            f"{path}: {group}_pattern {pattern!r} finds no {group} in {text!r}.",
+            f"{group}_pattern {pattern!r} finds no {group} in {text!r}.",
             "Mend the pattern.",
+            path,
         )
     return match.group(group)
 
@@ -227,7 +230,7 @@ def from_table(table: Path, spec: PictureSpec) -> tuple[list[FoundPicture], list
             rows = [_listed(table, line, values, spec) for line, values in enumerate(reader, 2)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataSetError(
-            f"{table}: this is no table of text: {error}.", "Save it as CSV in UTF-8."
+            f"this is no table of text: {error}.", "Save it as CSV in UTF-8.", table
         ) from error
     rows = [row for row in rows if re.search(spec.only_pattern, named(row.path, table.parent))]
     _check_table(table, rows)
@@ -237,14 +240,16 @@ def from_table(table: Path, spec: PictureSpec) -> tuple[list[FoundPicture], list
 def _check_columns(table: Path, columns: Sequence[str]) -> None:
     if not columns:
         raise DataSetError(
-            f"{table}: the table is empty.",
+            "the table is empty.",
             "List a picture a line, below the columns path and label.",
+            table,
         )
     for column in ("path", "label"):
         if column not in columns:
             raise DataSetError(
-                f"{table}: there is no column {column!r} among {', '.join(columns)}.",
+                f"there is no column {column!r} among {', '.join(columns)}.",
                 "The first line names the columns path, label and, if known, group and split.",
+                table,
             )
 
 
@@ -273,14 +278,14 @@ def _check_table(table: Path, rows: Sequence[FoundPicture]) -> None:
     gone = [row.path for row in rows if not row.path.is_file()]
     if gone:
         raise DataSetError(
-            f"{table}: {len(gone)} of its {len(rows)} pictures are not there, the first is"
-            f" {gone[0]}.",
+            f"{len(gone)} of its {len(rows)} pictures are not there, the first is {gone[0]}.",
             "Paths are relative to the table's folder.",
+            table,
         )
     twice = [path for path, count in Counter(row.path for row in rows).items() if count > 1]
     if twice:
         raise DataSetError(
-            f"{table}: {twice[0]} is listed more than once.", "Keep one line for each picture."
+            f"{twice[0]} is listed more than once.", "Keep one line for each picture.", table
         )
     for column, known in (
         ("group", [row.group for row in rows]),
@@ -289,8 +294,9 @@ def _check_table(table: Path, rows: Sequence[FoundPicture]) -> None:
         if any(known) and not all(known):
             empty = known.index("")
             raise DataSetError(
-                f"{table}: {rows[empty].path.name} has no {column}, and others have one.",
+                f"{rows[empty].path.name} has no {column}, and others have one.",
                 f"Fill the column {column} for all pictures or for none.",
+                table,
             )
 
 

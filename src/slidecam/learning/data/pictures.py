@@ -163,9 +163,7 @@ def read_picture_set(
     """
     spec = spec or PictureSpec()
     if not path.exists():
-        raise DataSetError(
-            f"{path}: there is no such file or folder.", "Check the path of the data."
-        )
+        raise DataSetError("there is no such file or folder.", "Check the path of the data.", path)
     table = path / PICTURE_TABLE if path.is_dir() else path
     rows, notes = from_table(table, spec) if table.is_file() else from_folders(path, spec)
     root = table.parent if table.is_file() else path
@@ -179,19 +177,20 @@ def _check_classes(path: Path, found: Sequence[str], fewest: int) -> None:
             "Name a folder that holds pictures, each class's in a folder of its own, or a table of"
             " them."
         )
-        raise DataSetError(f"{path}: there is no picture.", remedy)
+        raise DataSetError("there is no picture.", remedy, path)
     if len(found) < fewest:
         raise DataSetError(
-            f"{path}: there is one class only, {found[0]!r}.",
+            f"there is one class only, {found[0]!r}.",
             "A classifier needs pictures of two classes or more, each in a folder of its own or"
             " labelled in a table.",
+            path,
         )
 
 
 def _refuse_doubled(root: Path, names: Sequence[str]) -> None:
     twice = doubled_name(names)
     if twice is not None:
-        raise DataSetError(f"{root}: the class {twice!r} is named twice.", "Name it once.")
+        raise DataSetError(f"the class {twice!r} is named twice.", "Name it once.", root)
 
 
 def _assembled(root: Path, rows: Sequence[FoundPicture], spec: PictureSpec) -> PictureSet:
@@ -202,8 +201,9 @@ def _assembled(root: Path, rows: Sequence[FoundPicture], spec: PictureSpec) -> P
     unknown = next((row for row, label in pairs if label not in names), None)
     if unknown is not None:
         raise DataSetError(
-            f"{unknown.path}: its class {unknown.label!r} is none of {', '.join(names)}.",
+            f"this picture's class {unknown.label!r} is none of {', '.join(names)}.",
             "Rename or remove it, or name it among the classes.",
+            unknown.path,
         )
     place = {name: index for index, name in enumerate(names)}
     return PictureSet(
@@ -229,8 +229,9 @@ def _checked(path: Path, pictures: PictureSet, notes: Sequence[str]) -> PictureS
         ]
         if unknown:
             raise DataSetError(
-                f"{path}: {part} has pictures of {unknown[0]!r}, and train has none.",
+                f"{part} has pictures of {unknown[0]!r}, and train has none.",
                 f"Train has {', '.join(sorted(trained))}; name the classes alike in every part.",
+                path,
             )
         missing = [name for name, count in counts.items() if not count and name in trained]
         if missing and any(counts.values()):

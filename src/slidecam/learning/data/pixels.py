@@ -88,8 +88,9 @@ def picture_boundary(path: Path) -> Iterator[None]:
     # Pillow's plugins promise no list of what they raise for files that they dislike.
     except Exception as error:
         raise DataSetError(
-            f"{path}: this picture cannot be read: {_reason(error)}.",
+            f"this picture cannot be read: {_reason(error)}.",
             "Copy it again, or take it out of the data.",
+            path,
         ) from error
 
 

@@ -135,9 +135,10 @@ def _missing(pictures: PictureSet, shares: NDArray[np.float64]) -> Iterator[str]
         ]
         if missing and part == "train":
             raise DataSetError(
-                f"{pictures.root}: no picture of {missing[0]!r} is left to train on.",
+                f"no picture of {missing[0]!r} is left to train on.",
                 "Add pictures (of other patients), try another seed, or say which part each picture"
                 " is in.",
+                pictures.root,
             )
         if missing and share and len(pictures.part(part)):
             yield f"{part} has no picture of {', '.join(missing)}: there are too few to go round."
@@ -310,8 +311,9 @@ def check_folds(pictures: PictureSet, k: int) -> None:
             if pictures.groups is None:
                 what = "pictures"
             raise DataSetError(
-                f"{pictures.root}: {name!r} has {len(held)} {what}, too few for {k} folds.",
+                f"{name!r} has {len(held)} {what}, too few for {k} folds.",
                 "Ask for fewer folds, or add pictures.",
+                pictures.root,
             )
 
 

@@ -192,7 +192,7 @@ def _chosen(dataset: Dataset, part: PartChoice, data: Path) -> tuple[Dataset, st
     pictures = dataset.pictures.part(part)  # type: ignore[arg-type]  # the others were seen to above
     if not len(pictures):
         held = ", ".join(sorted(filter(None, set(dataset.pictures.parts)))) or "none"
-        raise DataSetError(f"{data}: there is no {part} part.", f"Its parts are: {held}.")
+        raise DataSetError(f"there is no {part} part.", f"Its parts are: {held}.", data)
     return replace(dataset, pictures=pictures), f"the {part} part"
 
 

@@ -147,7 +147,7 @@ def _read(path: Path, edge: int, interpolation: str) -> _Read:
 
 def _reason(error: DataSetError, path: Path) -> str:
     """Return what is wrong without the folders above the file, which no report should show."""
-    said = error.problem.removeprefix(f"{path}: ").rstrip(".")
+    said = error.problem.removesuffix(f" ({path}).")
     for written in (repr(str(path))[1:-1], str(path)):
         said = said.replace(written, path.name)
     return said

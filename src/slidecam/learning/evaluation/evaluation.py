@@ -265,7 +265,7 @@ def evaluate(
     spec = spec or EvaluationSpec()
     if not len(pictures):
         raise DataSetError(
-            f"{pictures.root}: there is no picture to measure on.", "Name another folder or part."
+            "there is no picture to measure on.", "Name another folder or part.", pictures.root
         )
     card = classifier.card
     matched = match_classes(pictures, card, spec.mapping)

@@ -58,7 +58,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         check_graph(recipe, complaints)
     if recipe is None or complaints.lines:
         listed = "\n".join(f"  - {line}" for line in complaints.lines)
-        problem = f"{path}: {len(complaints.lines)} wrong in the recipe:\n{listed}\n"
+        problem = f"{len(complaints.lines)} wrong in the recipe ({path}):\n{listed}\n"
         raise RecipeError(problem, "Mend the recipe, or set a value with --set KEY=VALUE.")
     return recipe
 
@@ -83,10 +83,10 @@ def _table(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
-            f"{path}: the recipe cannot be read: {error}.", "Name a recipe, a TOML file."
+            f"the recipe cannot be read: {error}.", "Name a recipe, a TOML file.", path
         ) from error
     except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path}: is not TOML: {error}.", "Mend that line.") from error
+        raise RecipeError(f"the recipe is not TOML: {error}.", "Mend that line.", path) from error
 
 
 def _override(table: dict[str, Any], pair: str, complaints: Complaints) -> None:

@@ -118,16 +118,16 @@ def check_weights(recipe: Recipe, weights: StartingWeights) -> None:
     """
     kind = recipe.model.weights
     if kind == "file" and weights.file is None:
-        problem = f"{recipe.path}: the recipe begins from weights in a file, and none is given."
         raise UsageError(
-            problem, 'Pass --weights FILE, or --set model.weights="none" to begin at random.'
+            "the recipe begins from weights in a file, and none is given.",
+            'Pass --weights FILE, or --set model.weights="none" to begin at random.',
+            recipe.path,
         )
     if kind != "file" and weights.file is not None:
-        problem = (
-            f'{recipe.path}: --weights is given, and the recipe says model.weights = "{kind}".'
-        )
         raise UsageError(
-            problem, 'Pass --set model.weights="file" as well, or leave --weights out.'
+            f'--weights is given, and the recipe says model.weights = "{kind}".',
+            'Pass --set model.weights="file" as well, or leave --weights out.',
+            recipe.path,
         )
     if weights.file is not None:
         check_weights_file(weights.file, trust=weights.trust)
@@ -152,13 +152,11 @@ def fitted_to(recipe: Recipe, data: Path) -> Recipe:
         return recipe
     for key, value in facts.items():
         if getattr(recipe.data, key) not in {None, value}:
-            problem = (
-                f"{path}: its tiles have a {key} of {value}, and {recipe.path} says"
-                f" {getattr(recipe.data, key)}."
-            )
             raise DataSetError(
-                problem,
+                f"the tiles have a {key} of {value}, and {recipe.path} says"
+                f" {getattr(recipe.data, key)}.",
                 f"Leave data.{key} out of the recipe, or cut tiles anew with slidecam tiles.",
+                path,
             )
     table = {**recipe.table, "data": {**recipe.table.get("data", {}), **facts}}
     return replace(recipe, data=replace(recipe.data, **facts), table=table)

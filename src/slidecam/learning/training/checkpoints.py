@@ -145,11 +145,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(
-            f"{path}: cannot be read: {error}.", "Begin the training anew with --overwrite."
+            f"the checkpoint cannot be read: {error}.",
+            "Begin the training anew with --overwrite.",
+            path,
         ) from error
     if record.get("format") != _FORMAT or record.get("version") != _VERSION:
-        problem = f"{path}: is no checkpoint of this version of slidecam."
-        raise CheckpointError(problem, "Begin the training anew with --overwrite.")
+        problem = "this is no checkpoint of this version of slidecam."
+        raise CheckpointError(problem, "Begin the training anew with --overwrite.", path)
     return Checkpoint(
         progress=Progress(**record["progress"]),
         facts=record["facts"],
@@ -174,10 +176,11 @@ def check_same(checkpoint: Checkpoint, facts: Mapping[str, Any], path: Path) -> 
         key for key in facts if checkpoint.facts.get(key) != json.loads(json.dumps(facts[key]))
     )
     if other:
-        problem = (
-            f"{path}: this training was begun with another {' and '.join(other).replace('_', ' ')}."
+        raise CheckpointError(
+            f"this training was begun with another {' and '.join(other).replace('_', ' ')}.",
+            "Call it as it was begun, or begin anew with --overwrite.",
+            path,
         )
-        raise CheckpointError(problem, "Call it as it was begun, or begin anew with --overwrite.")
 
 
 def _named(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:

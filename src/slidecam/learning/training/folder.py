@@ -184,7 +184,7 @@ def check_usable(folder: TrainingFolder, existing: str) -> None:
         if begun:
             remedy = "Pass --overwrite to begin anew."
         raise CheckpointError(
-            f"{path}: there is no training to resume: no {CHECKPOINT_FILE}.", remedy
+            f"there is no training to resume: no {CHECKPOINT_FILE}.", remedy, path
         )
     if existing != "refuse" or not path.exists():
         return
@@ -257,8 +257,11 @@ def check_recipe(folder: TrainingFolder, recipe: Recipe) -> None:
         differences = ", ".join(
             f"{key} (was {_shown(was, key)}, is {_shown(now, key)})" for key in changed
         )
-        problem = f"{folder.path}: this training was begun with another recipe: {differences}."
-        raise CheckpointError(problem, "Call it as it was begun, or begin anew with --overwrite.")
+        raise CheckpointError(
+            f"this training was begun with another recipe: {differences}.",
+            "Call it as it was begun, or begin anew with --overwrite.",
+            folder.path,
+        )
 
 
 def _keys(table: Mapping[str, Any]) -> dict[str, object]:
