@@ -53,6 +53,51 @@ def test_clipping_keeps_what_lies_inside(box: LevelBox, inside: LevelBox) -> Non
     assert box.clipped(Size(100, 50)) == inside
 
 
+@given(
+    box=st.builds(
+        LevelBox,
+        st.integers(-40, 60),
+        st.integers(-40, 60),
+        st.integers(0, 50),
+        st.integers(0, 50),
+    ),
+    size=st.builds(Size, st.integers(1, 37), st.integers(1, 41)),
+)
+def test_clipping_keeps_the_pixels_of_a_box_that_the_level_has(box: LevelBox, size: Size) -> None:
+    inside = box.clipped(size)
+    columns = [x for x in range(box.x, box.right) if 0 <= x < size.width]
+    rows = [y for y in range(box.y, box.bottom) if 0 <= y < size.height]
+    assert [*range(inside.x, inside.right)] == columns
+    assert [*range(inside.y, inside.bottom)] == rows
+    assert min(inside.width, inside.height) >= 0
+
+
+@given(
+    box=st.builds(
+        Box,
+        st.integers(-5_000, 100_000),
+        st.integers(-5_000, 100_000),
+        st.integers(1, 9_000),
+        st.integers(1, 9_000),
+    ),
+    downsample=st.floats(1, 70),
+)
+def test_a_levels_box_is_the_nearest_to_that_of_level_0_and_back(
+    box: Box, downsample: float
+) -> None:
+    level = Level(1, Size(100_000, 100_000), downsample)
+    there = level.from_level0(box)
+    for found, full in ((there.x, box.x), (there.y, box.y)):
+        assert abs(found * downsample - full) <= downsample * (0.5 + 1e-9)
+    for found, full in ((there.width, box.width), (there.height, box.height)):
+        assert abs(found * downsample - full) <= downsample * (0.5 + 1e-9) or found == 1
+    back = level.to_level0(there)
+    for full, found in ((back.x, there.x), (back.y, there.y)):
+        assert abs(full - found * downsample) <= 0.5 + 1e-6
+    for full, found in ((back.width, there.width), (back.height, there.height)):
+        assert abs(full - found * downsample) <= 0.5 + 1e-6
+
+
 def test_the_mean_spacing_is_that_of_both_axes() -> None:
     assert Spacing(0.25, 0.75).mean == 0.5
 

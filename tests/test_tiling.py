@@ -16,7 +16,7 @@ from shapely.ops import unary_union
 from slidecam.errors import TilingError
 from slidecam.foreground import Foreground
 from slidecam.geometry import Box, Size, Spacing
-from slidecam.tiling import TilingSpec, lay_grid, lay_whole
+from slidecam.tiling import TilingSpec, lay_at, lay_grid, lay_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -168,6 +168,44 @@ def test_the_wsinfer_grid_looks_for_tissue_half_an_edge_rounded_to_even_from_the
         array_source(blank(300, 300)).facts, HALF, there, spec(tile_px=edge, grid="wsinfer")
     )
     assert laid.boxes.tolist() == [[edge, 0, edge, edge]]
+
+
+@pytest.mark.parametrize("edge", [95, 96, 97, 98, 99])
+def test_the_wsinfer_grid_has_a_column_for_every_centre_on_the_slide(
+    array_source: MakeSource, edge: int
+) -> None:
+    half = {95: 48, 96: 48, 97: 48, 98: 49, 99: 50}[edge]
+    wsinfer = spec(tile_px=edge, grid="wsinfer")
+    for width, columns in ((half + edge, 1), (half + edge + 1, 2)):
+        facts = array_source(blank(width, half + 1)).facts
+        laid = lay_grid(facts, HALF, everywhere(width, half + 1), wsinfer)
+        assert laid.candidates == columns
+
+
+@given(
+    tile_px=st.integers(3, 90),
+    spacing=st.floats(0.2, 1.0),
+    mpp=st.tuples(st.floats(0.3, 1.0), st.floats(0.3, 1.0)),
+    place=st.tuples(st.floats(0, 240), st.floats(0, 180)),
+)
+@example(tile_px=96, spacing=0.5, mpp=(0.2886, 0.2886), place=(31.0, 47.0))
+def test_a_tile_round_a_place_has_the_nearest_whole_edge_and_corner(
+    array_source: MakeSource,
+    tile_px: int,
+    spacing: float,
+    mpp: tuple[float, float],
+    place: tuple[float, float],
+) -> None:
+    facts = array_source(blank(250, 190), downsamples=(1, 2)).facts
+    asked = spec(tile_px=tile_px, spacing=spacing, input_px=tile_px)
+    laid = lay_at(facts, Spacing(*mpp), np.array([place]), asked)
+    x, y, width, height = laid.boxes[0].tolist()
+    assert width == height == laid.edge == laid.step
+    assert abs(width - tile_px * spacing / (sum(mpp) / 2)) <= 0.5 * (1 + 1e-9)
+    assert abs(x + width / 2 - place[0]) <= 0.5 + 1e-6
+    assert abs(y + height / 2 - place[1]) <= 0.5 + 1e-6
+    # Level 1 is read where the tile need not be enlarged from it: LEVEL_TOLERANCE is for scanners.
+    assert laid.level.index == int(width / tile_px * 1.01 >= 2)
 
 
 def test_the_wsinfer_grid_keeps_what_a_tissue_polygon_contains(array_source: MakeSource) -> None:
