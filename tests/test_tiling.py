@@ -16,7 +16,7 @@ from shapely.ops import unary_union
 from slidecam.errors import TilingError
 from slidecam.foreground import Foreground
 from slidecam.geometry import Box, Size, Spacing
-from slidecam.tiling import TilingSpec, lay_at, lay_grid, lay_whole
+from slidecam.tiling import TilingSpec, lay_again, lay_at, lay_grid, lay_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -168,6 +168,75 @@ def test_the_wsinfer_grid_looks_for_tissue_half_an_edge_rounded_to_even_from_the
         array_source(blank(300, 300)).facts, HALF, there, spec(tile_px=edge, grid="wsinfer")
     )
     assert laid.boxes.tolist() == [[edge, 0, edge, edge]]
+
+
+def starts_of(first: int, end: int, edge: int, step: int, policy: str) -> list[int]:
+    """Return where tiles start, one after the other, by what each of them holds."""
+    starts: list[int] = []
+    start = first
+    while policy == "drop" and start + edge <= end:
+        starts.append(start)
+        start += step
+    # A padded tile must hold a pixel that its predecessor does not reach.
+    while policy == "pad" and (not starts or starts[-1] + edge < end):
+        starts.append(start)
+        start += step
+    return starts
+
+
+@given(
+    edge=st.integers(3, 40),
+    tiles=st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    rest=st.tuples(*[st.one_of(st.integers(-1, 3), st.integers(-40, -1))] * 2),
+    corner=st.tuples(st.integers(0, 30), st.integers(0, 30)),
+    overlap=st.floats(0, 0.6),
+    policy=st.sampled_from(["pad", "drop"]),
+)
+def test_tiles_start_where_a_walk_along_the_bounds_comes_to(
+    array_source: MakeSource,
+    edge: int,
+    tiles: tuple[int, int],
+    rest: tuple[int, int],
+    corner: tuple[int, int],
+    overlap: float,
+    policy: str,
+) -> None:
+    step = max(1, round((1 - overlap) * edge))
+    # The bounds end with a tile, a pixel or some away from that, or within their first tile.
+    wide, high = (
+        max(1, edge + count * step + pixels) for count, pixels in zip(tiles, rest, strict=True)
+    )
+    bounds = Box(*corner, wide, high)
+    facts = array_source(blank(300, 290), bounds=bounds).facts
+    asked = spec(tile_px=edge, overlap=overlap, edge=policy)
+    laid = lay_grid(facts, HALF, everywhere(300, 290), asked)
+    assert laid.step == step
+    expected = [
+        [x, y, edge, edge]
+        for y in starts_of(bounds.y, bounds.bottom, edge, step, policy)
+        for x in starts_of(bounds.x, bounds.right, edge, step, policy)
+    ]
+    assert laid.candidates == len(expected)
+    assert laid.boxes.tolist() == expected
+
+
+@pytest.mark.parametrize("grid", ["slidecam", "wsinfer"])
+def test_tiles_laid_again_are_read_as_they_were(array_source: MakeSource, grid: str) -> None:
+    facts = array_source(blank(411, 307), downsamples=(1, 2, 4)).facts
+    for mpp in (0.41, 0.23, 0.113):
+        asked = spec(tile_px=29, input_px=29, grid=grid)
+        laid = lay_grid(facts, Spacing(mpp, mpp), everywhere(411, 307), asked)
+        again = lay_again(facts, laid.boxes[1:], laid.step, 29, grid)
+        assert (again.level, again.step, again.fill) == (laid.level, laid.step, laid.fill)
+        assert (again.boxes == laid.boxes[1:]).all()
+
+
+def test_an_oblong_tile_laid_again_is_read_as_finely_as_its_longer_side_needs(
+    array_source: MakeSource,
+) -> None:
+    facts = array_source(blank(411, 307), downsamples=(1, 2, 4)).facts
+    for box in ([7, 3, 130, 61], [7, 3, 61, 130]):
+        assert lay_again(facts, np.array([box]), 130, 31).level.index == 2
 
 
 @pytest.mark.parametrize("edge", [95, 96, 97, 98, 99])
