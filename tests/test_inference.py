@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from slidecam.errors import DeviceError, ExplanationError
+from slidecam.errors import ExplanationError
 from slidecam.inference import (
     CPU_BATCH,
     MapRequest,
-    choose_device,
     classify,
     find_batch_size,
     map_shape,
@@ -162,14 +161,6 @@ def test_a_class_is_compared_with_the_other_of_two_and_else_with_a_named_one() -
 
 def test_a_classifier_without_a_map_predicts_by_default() -> None:
     assert request_maps(card(3), None, (), has_map=False) is None
-
-
-def test_devices_are_found_or_named_in_the_error() -> None:
-    assert choose_device("cpu") == torch.device("cpu")
-    assert choose_device("auto").type in {"cpu", "cuda"}
-    for name in ("cuda:99", "abacus", "meta"):
-        with pytest.raises(DeviceError, match=name):
-            choose_device(name)
 
 
 @pytest.mark.gpu

@@ -18,6 +18,7 @@ import torch
 from slidecam.errors import DeviceError, ExplanationError
 from slidecam.explain.activation_maps import plan_maps
 from slidecam.explain.catalogue import method_for, slide_methods, title_of
+from slidecam.models.classifier import NOT_A_NUMBER
 from slidecam.store import TileResults
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ LARGEST_BATCH = 512
 
 MANY_CLASSES = 16
 """Up to so many classes are mapped unless told otherwise; ImageNet's thousand would fill a disk."""
-
-NOT_A_NUMBER = "the classifier gave a value that is not a finite number"
 
 
 DEFAULT_METHOD = "gradcam++"
@@ -85,25 +84,6 @@ class ScoredBatch:
     results: TileResults
     transfer_seconds: float
     model_seconds: float
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device called ``name``; ``auto`` prefers a GPU. DeviceError if it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise DeviceError(
-            f"there is no device called {name!r}.", "Pass --device auto, cpu or cuda."
-        ) from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(
-            f"this machine has no {name} device.", "Pass --device cpu, or see slidecam doctor."
-        )
-    if device.type not in {"cpu", "cuda"}:
-        raise DeviceError(f"device {name!r} is not supported.", "Pass --device auto, cpu or cuda.")
-    return device
 
 
 def request_maps(

@@ -12,6 +12,7 @@ from torchvision.transforms import v2
 from slidecam.errors import CardError, DeviceError, ExplanationError
 from slidecam.models import classifier_for
 from slidecam.models.architectures import build_network
+from slidecam.models.backends import choose_device
 from slidecam.models.classifier import normalised
 
 if TYPE_CHECKING:
@@ -517,3 +518,11 @@ def test_cuda_computes_what_the_cpu_does(
             tiles().cuda(), gradients=True
         )
         torch.testing.assert_close(there.logits.cpu(), here.logits, rtol=0, atol=tolerance)
+
+
+def test_devices_are_found_or_named_in_the_error() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type in {"cpu", "cuda"}
+    for name in ("cuda:99", "abacus", "meta", "tpu", "mps"):
+        with pytest.raises(DeviceError, match=name):
+            choose_device(name)

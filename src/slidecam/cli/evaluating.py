@@ -120,8 +120,8 @@ def evaluate(
         from slidecam.files import check_folder
         from slidecam.foreground import LabelRule
         from slidecam.learning.evaluation.bundle import BundleEvaluationSpec, evaluate_bundle
-        from slidecam.learning.training.beginning import device_for
         from slidecam.models import open_bundle
+        from slidecam.models.backends import choose_device
         from slidecam.runs.spec import PredictSpec
 
         if out is not None:
@@ -135,7 +135,7 @@ def evaluate(
         if data is not None:
             asked = BundleEvaluationSpec(part, group_pattern, renamed, batch)
             opened = open_bundle(bundle, trust=trust)
-            work: Measuring = evaluate_bundle(opened, data, device_for(device), asked, out)
+            work: Measuring = evaluate_bundle(opened, data, choose_device(device), asked, out)
         else:
             predict = PredictSpec(mpp=mpp, batch=batch, device=device, trust=trust)
             spec = SlideEvaluationSpec(LabelRule(min_share, most_other), renamed, predict)

@@ -10,7 +10,7 @@ import typer
 from slidecam.cli.app import Json, Reader, Trust, app
 from slidecam.cli.terminal import EXIT_FAILED, Terminal
 
-# As in slidecam.models, which loads torch; a test holds the two together.
+# As in slidecam.models and .classes, which load torch and numpy; a test holds each pair together.
 WeightNames = Literal["plain", "torchvision", "kimianet"]
 Activation = Literal["softmax", "sigmoid", "none"]
 

@@ -13,9 +13,9 @@ from slidecam.close_up.tiles import ChosenTiles, TileChoice, choose_tiles
 from slidecam.errors import UsageError
 from slidecam.faithfulness.removal import CurveSpec
 from slidecam.files import check_folder
-from slidecam.inference import choose_device
 from slidecam.learning.training.folder import BUNDLE_FOLDER
 from slidecam.models import Card, Classifier, open_bundle
+from slidecam.models.backends import choose_device
 from slidecam.steps import Step
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from slidecam.faithfulness import (
     write_faithfulness,
 )
 from slidecam.faithfulness.mapping import PREDICTED, explained_classes
-from slidecam.inference import choose_device
 from slidecam.models import Card, open_bundle
+from slidecam.models.backends import choose_device
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -52,6 +52,21 @@ BACKENDS: Registry[Backend] = Registry(
 """Every way to run a network; another package adds one by the group ``slidecam.backends``."""
 
 
+_DEVICES = "Pass --device auto, cpu or cuda."
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device called ``name``; ``auto`` prefers a GPU. DeviceError if it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"there is no device called {name!r}.", _DEVICES) from error
+    check_device(device, "fp32", "eager")
+    return device
+
+
 def check_device(device: torch.device, precision: str, backend: str) -> None:
     """Refuse what this machine does not have.
 
@@ -62,10 +77,12 @@ def check_device(device: torch.device, precision: str, backend: str) -> None:
         ``precision``, or there is no such backend.
     """
     if device.type not in {"cpu", "cuda"}:
-        raise DeviceError(f"device {str(device)!r} is not supported.", "Use cpu or cuda.")
+        raise DeviceError(
+            f"device {str(device)!r} is not supported.", "Pass --device auto, cpu or cuda."
+        )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise DeviceError(
-            f"this machine has no {device} device.", "Use cpu, or see slidecam doctor."
+            f"this machine has no {device} device.", "Pass --device cpu, or see slidecam doctor."
         )
     if precision not in {"fp32", "bf16"}:
         raise DeviceError(f"precision {precision!r} is not known.", "Use fp32 or bf16.")

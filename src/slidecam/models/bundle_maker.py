@@ -124,7 +124,7 @@ def make_bundle(spec: BundleSpec, directory: Path | str) -> Bundle:
 
 
 def _card(spec: BundleSpec, network: nn.Module, architecture: str, folder: Path) -> Card:
-    mean, std = _normalisation(network)
+    mean, std = normalisation_of(network)
     return Card(
         name=spec.name or folder.resolve().name,
         architecture=architecture,
@@ -144,7 +144,8 @@ def _card(spec: BundleSpec, network: nn.Module, architecture: str, folder: Path)
     )
 
 
-def _normalisation(network: nn.Module) -> tuple[Triple, Triple]:
+def normalisation_of(network: nn.Module) -> tuple[Triple, Triple]:
+    """Return mean and deviation that timm states for a network's weights, else ImageNet's."""
     stated: Any = getattr(network, "pretrained_cfg", None) or {}
     return tuple(stated.get("mean", IMAGENET_MEAN)), tuple(stated.get("std", IMAGENET_STD))
 

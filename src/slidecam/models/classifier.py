@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 _PROBE_TILES = 2
 
+NOT_A_NUMBER = "the classifier gave a value that is not a finite number"
+"""Why a tile, slice or picture has no result."""
+
 
 @dataclass(frozen=True)
 class Classifier:

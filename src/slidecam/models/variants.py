@@ -32,7 +32,14 @@ AGREEMENT = 1e-4
 Usual is 1e-6.
 """
 
-REFUSALS = (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)
+REFUSALS = (
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 """What networks raise for inputs that they cannot take, or after a change unexpected by them."""
 
 

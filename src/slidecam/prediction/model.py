@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from slidecam.errors import WeightsError
-from slidecam.inference import choose_device, find_batch_size, map_shape, request_maps
+from slidecam.inference import find_batch_size, map_shape, request_maps
 from slidecam.models import open_bundle
+from slidecam.models.backends import choose_device
 
 if TYPE_CHECKING:
     from pathlib import Path

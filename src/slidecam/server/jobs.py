@@ -14,7 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from slidecam.errors import SlidecamError
-from slidecam.inference import choose_device
+from slidecam.models.backends import choose_device
 from slidecam.prediction.pipeline import predict
 from slidecam.server.fair_lock import Turns
 from slidecam.server.http_errors import UNFORESEEN, RequestError, busy

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from slidecam.close_up.methods import choose_methods
 from slidecam.explain.catalogue import slide_methods
 from slidecam.explain.neighbours import has_neighbours
-from slidecam.inference import choose_device
 from slidecam.models import open_bundle
+from slidecam.models.backends import choose_device
 from slidecam.prediction.model import WarmClassifiers
 from slidecam.prediction.preparation import view_of
 from slidecam.runs.spec import PredictSpec

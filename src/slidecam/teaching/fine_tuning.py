@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.errors import BundleError
-from slidecam.inference import choose_device
+from slidecam.models.backends import choose_device
 from slidecam.steps import Step
 from slidecam.teaching.corrections import beside
 from slidecam.teaching.embedding import embed_tiles, open_teachable

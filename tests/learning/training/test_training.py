@@ -21,7 +21,6 @@ from PIL import Image
 from slidecam.errors import (
     CheckpointError,
     DataSetError,
-    DeviceError,
     RecipeError,
     RunExistsError,
     SlidecamError,
@@ -35,7 +34,6 @@ from slidecam.learning.training.beginning import (
     StartingWeights,
     TrainingCall,
     card_for,
-    device_for,
     network_for,
 )
 from slidecam.learning.training.checkpoints import read_checkpoint
@@ -696,12 +694,6 @@ def test_normalisation_is_what_the_network_states_unless_the_recipe_says_otherwi
     path.write_text('[model]\narchitecture = "test_vit"\n')
     bare = card_for(read_recipe(path), network, ("a", "b"))
     assert (bare.mean, bare.std) == (stated["mean"], stated["std"])
-
-
-@pytest.mark.parametrize("name", ["cuda:99", "tpu", "mps"])
-def test_a_device_that_is_not_there_is_an_error(name: str) -> None:
-    with pytest.raises(DeviceError):
-        device_for(name)
 
 
 def test_a_training_on_features_is_resumed_exactly(

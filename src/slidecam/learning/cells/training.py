@@ -21,7 +21,7 @@ from slidecam.learning.data.dataset import content_digest
 from slidecam.learning.data.inputs import hold_pictures
 from slidecam.learning.evaluation.evaluation import evaluate_predictions
 from slidecam.learning.predictions import Predictions
-from slidecam.learning.training.beginning import card_for, device_for, network_for, weights_facts
+from slidecam.learning.training.beginning import card_for, network_for, weights_facts
 from slidecam.learning.training.folder import (
     TrainingOutcome,
     claimed,
@@ -29,6 +29,7 @@ from slidecam.learning.training.folder import (
     write_history,
     write_plan,
 )
+from slidecam.models.backends import choose_device
 from slidecam.models.bundle import save_bundle
 from slidecam.models.cell_graph import CellGraph
 from slidecam.models.classifier import normalised
@@ -104,7 +105,7 @@ def train_graph_bundle(
     RunExistsError, CheckpointError, DeviceError, WeightsError, UntrustedCodeError
         As for any training.
     """
-    device = device_for(call.device)
+    device = choose_device(call.device)
     with claimed(call.out, call.existing) as folder:
         nodes = len(pictures.part("train"))
         check_enough(nodes, spec.neighbours)
@@ -197,7 +198,7 @@ def _facts(
         first_weights=weights_facts(recipe, call.weights),
         epochs=len(result.curve),
         best_epoch=result.kept + 1,
-        device=device_for(call.device),
+        device=choose_device(call.device),
         packages=("torch_geometric",),
     )
     return replace(card, provenance=provenance_of(recipe, pictures, outcome))

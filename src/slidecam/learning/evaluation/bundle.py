@@ -25,8 +25,8 @@ from slidecam.learning.evaluation.report import (
     write_record,
 )
 from slidecam.learning.recipes.tables import DataSpec
-from slidecam.learning.training.beginning import device_for
 from slidecam.learning.training.folder import TrainingFolder
+from slidecam.models.backends import choose_device
 from slidecam.models.bundle import save_bundle
 from slidecam.settings import Complaints, read_settings
 
@@ -61,7 +61,7 @@ def measured(
         training's folder.
     """
     folder, pictures = TrainingFolder(call.out), dataset.pictures
-    classifier = bundle.classifier(device_for(call.device))
+    classifier = bundle.classifier(choose_device(call.device))
     found: dict[Part, Evaluation] = {}
     for part in MEASURED:
         if len(pictures.part(part)):

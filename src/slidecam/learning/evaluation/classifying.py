@@ -12,6 +12,7 @@ import torch
 
 from slidecam.errors import DataSetError, DeviceError
 from slidecam.learning.data.pictures import load_pixels
+from slidecam.models.classifier import NOT_A_NUMBER
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from slidecam.learning.data.pictures import PictureSet
     from slidecam.models import Card, Classifier
-
-NOT_A_NUMBER = "the classifier gave a value that is not a finite number"
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import timm
 import torch
 
-from slidecam.errors import CardError, DataSetError, DeviceError, RecipeError, UsageError
+from slidecam.errors import CardError, DataSetError, RecipeError, UsageError
 from slidecam.learning.training.optimisation import head_names
 from slidecam.models.architectures import build_network, full_name
-from slidecam.models.backends import check_device
-from slidecam.models.bundle_maker import IMAGENET_MEAN, IMAGENET_STD
+from slidecam.models.bundle_maker import normalisation_of
 from slidecam.models.card import Card
 from slidecam.models.pretrained import INNER, load_pretrained
 from slidecam.models.weights import check_weights_file, file_digest
@@ -51,23 +50,6 @@ class StartingWeights:
 
     file: Path | None = None
     trust: bool = False
-
-
-def device_for(name: str) -> torch.device:
-    """Return the device called ``name``; ``auto`` prefers a GPU.
-
-    DeviceError if it is not to be had.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise DeviceError(
-            f"there is no device called {name!r}.", "Pass --device auto, cpu or cuda."
-        ) from error
-    check_device(device, "fp32", "eager")
-    return device
 
 
 def network_for(recipe: Recipe, classes: int, weights: StartingWeights) -> nn.Module:
@@ -165,7 +147,7 @@ def fitted_to(recipe: Recipe, data: Path) -> Recipe:
 def card_for(recipe: Recipe, network: nn.Module, class_names: tuple[str, ...]) -> Card:
     """Return the card of what a recipe makes, as far as it is known before training."""
     data, model = recipe.data, recipe.model
-    mean, std = _normalisation(network)
+    mean, std = normalisation_of(getattr(network, INNER, network))
     return Card(
         name=recipe.name,
         architecture=full_name(model.architecture),
@@ -214,12 +196,6 @@ def _load_from_hub(network: nn.Module, model: ModelSpec) -> None:
         )
         raise UsageError(problem, 'Pass --weights FILE and --set model.weights="file".') from error
     target.load_state_dict(fetched, strict=False)
-
-
-def _normalisation(network: nn.Module) -> tuple[Any, Any]:
-    inner = getattr(network, INNER, network)
-    stated: Any = getattr(inner, "pretrained_cfg", None) or {}
-    return tuple(stated.get("mean", IMAGENET_MEAN)), tuple(stated.get("std", IMAGENET_STD))
 
 
 @dataclass(frozen=True)

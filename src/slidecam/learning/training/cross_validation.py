@@ -13,9 +13,10 @@ from slidecam.learning.data.dataset import folds_for
 from slidecam.learning.evaluation.bundle import background_of
 from slidecam.learning.evaluation.evaluation import pool_folds
 from slidecam.learning.evaluation.report import write_evaluation
-from slidecam.learning.training.beginning import check_weights, device_for, fitted_to
+from slidecam.learning.training.beginning import check_weights, fitted_to
 from slidecam.learning.training.folder import TrainingFolder
 from slidecam.learning.training.training import check_call, train_on
+from slidecam.models.backends import choose_device
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def cross_validate(
     DataSetError
         If a class has fewer pictures, or patients, than there are folds. Else as `train`.
     """
-    device_for(call.device)
+    choose_device(call.device)
     check_weights(recipe, call.weights)
     fitted = fitted_to(recipe, data)
     check_call(fitted, _call_of(call, 1))

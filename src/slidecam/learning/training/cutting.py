@@ -21,6 +21,7 @@ from torch import nn
 
 from slidecam.errors import RecipeError
 from slidecam.models.folding import fold_batch_norms
+from slidecam.models.variants import REFUSALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 CLOSE = 1e-4
 """How far outputs may be apart, relative to the largest; folding batch norms moves them by 1e-6."""
-
-_REFUSALS = (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)
-"""What a network's code raises where it needs more of a layer than its output."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +183,7 @@ def _without(network: nn.Module, names: list[str]) -> nn.Module:
 
 
 def _agrees(network: nn.Module, end: nn.Module, features: Tensor, probe: Tensor) -> bool:
-    with torch.no_grad(), suppress(*_REFUSALS):
+    with torch.no_grad(), suppress(*REFUSALS):
         logits: Tensor = end(features)
         return _close(logits, network(probe))
     return False
@@ -194,7 +192,7 @@ def _agrees(network: nn.Module, end: nn.Module, features: Tensor, probe: Tensor)
 def _fast(network: nn.Module, cut: str, probe: Tensor, features: Tensor) -> Beginning:
     """Return the beginning, norms folded and memory channels last, if that computes the same."""
     own = copy.deepcopy(network).requires_grad_(requires_grad=False)
-    with suppress(*_REFUSALS):
+    with suppress(*REFUSALS):
         fold_batch_norms(own, probe[:1])
         fast = Beginning(
             own.to(memory_format=torch.channels_last), own.get_submodule(cut), channels_last=True

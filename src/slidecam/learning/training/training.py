@@ -16,7 +16,6 @@ from slidecam.learning.evaluation.bundle import measured
 from slidecam.learning.training.beginning import (
     card_for,
     check_weights,
-    device_for,
     fitted_to,
     network_for,
     weights_facts,
@@ -33,6 +32,7 @@ from slidecam.learning.training.folder import (
 )
 from slidecam.learning.training.loop import Samples, logits_of
 from slidecam.learning.training.trainer import Trainer
+from slidecam.models.backends import choose_device
 from slidecam.models.bundle import save_bundle
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step
@@ -99,7 +99,7 @@ def train(recipe: Recipe, data: Path, call: TrainingCall) -> Generator[Step, Non
     before the first epoch leaves ``call.out`` as it was; one before its end leaves nothing of the
     training there.
     """
-    device_for(call.device)
+    choose_device(call.device)
     check_weights(recipe, call.weights)
     fitted = fitted_to(recipe, data)
     check_call(fitted, call)
@@ -141,7 +141,7 @@ def train_on(
 def _train_network(
     recipe: Recipe, pictures: PictureSet, call: TrainingCall
 ) -> Generator[Step, None, tuple[Bundle, Progress]]:
-    device = device_for(call.device)
+    device = choose_device(call.device)
     with claimed(call.out, call.existing) as folder:
         network = network_for(recipe, len(pictures.class_names), call.weights)
         card = card_for(recipe, network, pictures.class_names)
