@@ -26,7 +26,7 @@ from slidecam.prediction.preparation import prepare
 from slidecam.runs.spec import PredictSpec
 from slidecam.steps import result_of
 from slidecam.streaming import StreamSpec, stream_tiles
-from slidecam.tile_sets import TileSetSpec, annotated, safe_name, write_tile_set
+from slidecam.tile_sets import TileSetSpec, safe_name, write_tile_set, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -242,7 +242,7 @@ def test_qupaths_corner_of_the_scanned_bounds_is_heeded(
 ) -> None:
     pixels = noise(400, 400)
     source = array_source(pixels, bounds=Box(100, 200, 200, 100))
-    monkeypatch.setattr(annotated, "open_source", lambda *_arguments: source)
+    monkeypatch.setattr(writing, "open_source", lambda *_arguments: source)
     (tmp_path / "memory.tif").touch()
     annotations = drawn(tmp_path / "a.json", {"A": (0, 0, 64, 64)})
     made = result_of(
@@ -261,7 +261,7 @@ def test_a_tile_that_cannot_be_read_is_told_and_not_listed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = array_source(noise(256, 128), broken=LevelBox(70, 10, 5, 5))
-    monkeypatch.setattr(annotated, "open_source", lambda *_arguments: source)
+    monkeypatch.setattr(writing, "open_source", lambda *_arguments: source)
     (tmp_path / "memory.tif").touch()
     annotations = drawn(tmp_path / "a.json", {"A": (0, 0, 256, 128)})
     made = result_of(
@@ -315,7 +315,7 @@ def test_classes_can_be_chosen_and_renamed(
         "x": 1,
     }
     wrong = TileSetSpec(tile_px=64, min_tissue=0, classes=("D",))
-    with pytest.raises(DataSetError, match="none of its classes A, B, C is among those asked for"):
+    with pytest.raises(DataSetError, match="None of its classes A, B, C is among those asked for"):
         result_of(write_tile_set([slide], annotations, tmp_path / "other", wrong))
     assert not (tmp_path / "other").exists()
 
@@ -342,7 +342,7 @@ def test_what_lies_there_is_replaced_only_if_asked_and_only_if_it_is_a_tile_set(
     slide = write_slide(tmp_path / "a.tif")
     annotations, out = drawn(tmp_path / "a.json", {"A": (64, 64, 192, 192)}), tmp_path / "out"
     result_of(write_tile_set([slide], annotations, out, SMALL))
-    with pytest.raises(UsageError, match="there is a tile set here"):
+    with pytest.raises(UsageError, match="There is a tile set here"):
         result_of(write_tile_set([slide], annotations, out, SMALL))
     again = TileSetSpec(tile_px=128, min_tissue=0, overwrite=True)
     result_of(write_tile_set([slide], drawn(annotations, {"B": (0, 0, 256, 256)}), out, again))
@@ -370,7 +370,7 @@ def test_slides_without_a_tile_are_an_error(
 ) -> None:
     slide = write_slide(tmp_path / "a.tif")
     small = drawn(tmp_path / "a.json", {"A": (70, 70, 80, 80)})
-    with pytest.raises(DataSetError, match=r"no tile of 64 px at 0\.5 µm/px has a class"):
+    with pytest.raises(DataSetError, match=r"No tile of 64 px at 0\.5 µm/px has a class"):
         result_of(write_tile_set([slide], small, tmp_path / "out", SMALL))
     outside = drawn(tmp_path / "b.json", {"A": (7000, 70, 8000, 80)})
     with pytest.raises((DataSetError, MaskError), match="none lies on the slide"):

@@ -319,7 +319,7 @@ def test_what_cannot_be_evaluated_is_refused(
     path = drawn(tmp_path / "a.geojson", {"A": (100, 100, 110, 110)})
     with pytest.raises(DataSetError, match="no tile of any slide has a class"):
         result_of(evaluate_slides(tiny_bundle, [slide], path, QUICK))
-    with pytest.raises(UsageError, match="there is no run of slidecam predict here"):
+    with pytest.raises(UsageError, match="There is no run of slidecam predict here"):
         result_of(evaluate_runs(tiny_bundle, tmp_path, path, QUICK))
     outside = drawn(tmp_path / "b.geojson", {"A": (9000, 100, 9010, 110)})
     with pytest.raises((DataSetError, MaskError), match="none lies on the slide"):

@@ -25,7 +25,7 @@ from slidecam.runs.record_parts import (
     RecordedVolume,
 )
 from slidecam.sources import shown_corner
-from slidecam.sources.qupath_view import QuPathView
+from slidecam.sources.qupath import QuPathView
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,7 @@ from slidecam.geometry import Box, LevelBox, Spacing
 from slidecam.pixels import over_background, premultiplied_over
 from slidecam.sources import open_source
 from slidecam.sources._openslide import _background, _bounds, _spacing
-from slidecam.sources._openslide_pixels import read_rgb
-from slidecam.sources._slide_handle import SlideHandle
+from slidecam.sources._openslide_handle import SlideHandle, read_rgb
 
 if TYPE_CHECKING:
     from pathlib import Path

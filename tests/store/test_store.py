@@ -157,7 +157,7 @@ def test_a_reader_that_meets_a_batch_in_the_making_sees_no_status_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = RunStore.create(tmp_path, PLAN)
-    monkeypatch.setattr(store, "_tell_failures", _raise_full)
+    monkeypatch.setattr(store, "_write_failures", _raise_full)
     with pytest.raises(OSError, match="full"):
         store.commit(0, results(0, 2))
     assert store.pending_batches() == [0, 1, 2]
@@ -170,7 +170,7 @@ def _raise_full(*_anything: object) -> None:
 
 def test_two_processes_do_not_work_in_one_folder(tmp_path: Path) -> None:
     lock = lock_run(tmp_path)
-    with pytest.raises(RunExistsError, match="another slidecam"):
+    with pytest.raises(RunExistsError, match="Another slidecam"):
         lock_run(tmp_path)
     lock.release()
     lock_run(tmp_path).release()

@@ -19,7 +19,7 @@ from slidecam.models import Bundle, find_bundles, make_bundle
 from slidecam.options import EVERY_METHOD
 from slidecam.settings import NotTakenError, from_text, words_of
 from slidecam.sources import open_source, settle_spacing
-from slidecam.sources.samples import sample_folders
+from slidecam.sources.discovery import sample_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

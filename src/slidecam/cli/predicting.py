@@ -165,7 +165,7 @@ def demo(
     """Classify the sample slide with the sample bundle and say where to look."""
     from slidecam.prediction.pipeline import predict as events
     from slidecam.runs.spec import PredictSpec
-    from slidecam.sources.samples import sample_folder
+    from slidecam.sources.discovery import sample_folder
 
     terminal = Terminal(json=json)
     with terminal.errors():

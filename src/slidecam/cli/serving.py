@@ -43,7 +43,7 @@ def serve(
     terminal = Terminal(json=json)
     with terminal.errors():
         from slidecam.errors import UsageError
-        from slidecam.sources.samples import sample_folder
+        from slidecam.sources.discovery import sample_folder
 
         try:
             from slidecam.server import ServeSpec

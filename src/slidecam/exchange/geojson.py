@@ -280,7 +280,7 @@ def read_annotations(path: Path, bounds: Box | None = None) -> tuple[Annotation,
     try:
         drawn = drawn_areas_of(path, read_content(path).decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise MaskError(f"the text is not UTF-8: {error}.", EXPORT_AGAIN, path) from error
+        raise MaskError(f"The text is not UTF-8: {error}.", EXPORT_AGAIN, path) from error
     annotations: list[Annotation] = []
     for one in drawn:
         area = tuple(ring + corner for ring in one.area)

@@ -27,7 +27,7 @@ from slidecam.geometry import Box
 from slidecam.runs import Run
 from slidecam.runs.outputs import QUPATH_FOLDER
 from slidecam.sources import shown_corner
-from slidecam.sources.qupath_view import QuPathView
+from slidecam.sources.qupath import QuPathView
 from slidecam.store import find_runs
 
 if TYPE_CHECKING:

@@ -8,11 +8,14 @@ from slidecam.foreground.classes import (
     load_classes,
     sort_classes,
 )
-from slidecam.foreground.files import load_foreground, save_foreground
+from slidecam.foreground.files import (
+    annotation_file,
+    load_foreground,
+    pair_annotations,
+    save_foreground,
+)
 from slidecam.foreground.mask import Foreground, whole_slide
-from slidecam.foreground.pairing import annotation_file, pair_annotations
-from slidecam.foreground.spec import ForegroundSpec
-from slidecam.foreground.tissue import find_foreground
+from slidecam.foreground.tissue import ForegroundSpec, find_foreground
 from slidecam.foreground.volumes import VolumeForeground, find_head, is_moved, load_head, mask_on
 
 __all__ = [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,20 +77,28 @@ def areas_of(path: Path, text: str) -> list[Area]:
     MaskError
         If the text is no GeoJSON, or has no area.
     """
-    try:
-        areas = [
-            [_ring(path, ring) for ring in rings] for rings in _polygons(path, json.loads(text))
-        ]
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise MaskError(f"the JSON is damaged: {error}.", EXPORT_AGAIN, path) from error
-    if not any(areas):
+    with _json_boundary(path):
+        areas = [_area(path, rings) for rings in _polygons(path, json.loads(text)) if rings]
+    if not areas:
         raise MaskError(
-            "there is no area in this GeoJSON, at most points and lines.",
+            "There is no area in this GeoJSON, at most points and lines.",
             "Draw polygons, rectangles or ellipses round what is to be classified, and export"
             " those.",
             path,
         )
-    return [area for area in areas if area]
+    return areas
+
+
+@contextmanager
+def _json_boundary(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise MaskError(f"The JSON is damaged: {error}.", EXPORT_AGAIN, path) from error
+
+
+def _area(path: Path, rings: Sequence[object]) -> Area:
+    return [_ring(path, ring) for ring in rings]
 
 
 def classed_areas_of(path: Path, text: str) -> list[tuple[str, Area]]:
@@ -116,20 +126,21 @@ def drawn_areas_of(path: Path, text: str) -> list[DrawnArea]:
 
     See `classed_areas_of`.
     """
-    try:
-        return [
-            DrawnArea(
-                class_name=_class_name(path, properties.get("classification")),
-                area=[_ring(path, ring) for ring in rings],
-                color=_color(properties),
-                name=str(properties.get("name") or ""),
-            )
-            for properties, geometry in _annotations(json.loads(text))
-            for rings in _polygons(path, geometry)
-            if rings
-        ]
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise MaskError(f"the JSON is damaged: {error}.", EXPORT_AGAIN, path) from error
+    drawn: list[DrawnArea] = []
+    with _json_boundary(path):
+        for properties, geometry in _annotations(json.loads(text)):
+            polygons = filter(None, _polygons(path, geometry))
+            drawn.extend(_drawn(path, properties, rings) for rings in polygons)
+    return drawn
+
+
+def _drawn(path: Path, properties: dict[str, Any], rings: Sequence[object]) -> DrawnArea:
+    return DrawnArea(
+        class_name=_class_name(path, properties.get("classification")),
+        area=_area(path, rings),
+        color=_color(properties),
+        name=str(properties.get("name") or ""),
+    )
 
 
 def _annotations(node: object) -> Iterator[tuple[dict[str, Any], object]]:
@@ -140,12 +151,18 @@ def _annotations(node: object) -> Iterator[tuple[dict[str, Any], object]]:
     elif isinstance(node, dict) and node.get("type") == "FeatureCollection":
         yield from _annotations(node.get("features") or [])
     elif isinstance(node, dict) and node.get("type") == "Feature":
-        told = node.get("properties")
-        properties = told if isinstance(told, dict) else {}
+        properties = _object(node.get("properties"))
         if properties.get("objectType") not in NOT_DRAWN:
             yield properties, node.get("geometry") or []
     else:
         yield {}, node
+
+
+def _object(value: object) -> dict[str, Any]:
+    """Return a JSON object; an empty one for whatever else stands in its place."""
+    if isinstance(value, dict):
+        return value
+    return {}
 
 
 def _color(properties: dict[str, Any]) -> tuple[int, int, int] | None:
@@ -155,9 +172,8 @@ def _color(properties: dict[str, Any]) -> tuple[int, int, int] | None:
 
     QuPath writes three numbers; versions before 0.4 one signed number of 32 bits, ``colorRGB``.
     """
-    classification = properties.get("classification")
-    for told in (classification if isinstance(classification, dict) else {}, properties):
-        color, packed = told.get("color"), told.get("colorRGB")
+    for owner in (_object(properties.get("classification")), properties):
+        color, packed = owner.get("color"), owner.get("colorRGB")
         if (
             isinstance(color, list)
             and len(color) == 3  # noqa: PLR2004  (red, green and blue)
@@ -169,13 +185,22 @@ def _color(properties: dict[str, Any]) -> tuple[int, int, int] | None:
     return None
 
 
-def _class_name(path: Path, told: object) -> str:
-    if isinstance(told, dict):
-        names = told.get("names")
-        told = ": ".join(map(str, names)) if isinstance(names, list) else told.get("name")
-    if told is None or isinstance(told, str):
-        return normal_name((told or "").strip())
-    raise MaskError(f"{str(told)[:60]!r} is no name of a class.", EXPORT_AGAIN, path)
+def _class_name(path: Path, classification: object) -> str:
+    name = classification
+    if isinstance(classification, dict):
+        names = classification.get("names")
+        name = classification.get("name")
+        if isinstance(names, list):
+            name = ": ".join(map(str, names))
+    if name is None:
+        return ""
+    if isinstance(name, str):
+        return normal_name(name.strip())
+    raise MaskError(f"{_excerpt(name)} is no name of a class.", EXPORT_AGAIN, path)
+
+
+def _excerpt(value: object) -> str:
+    return repr(str(value)[:60])
 
 
 def _polygons(path: Path, node: object) -> Iterator[Sequence[object]]:
@@ -185,14 +210,14 @@ def _polygons(path: Path, node: object) -> Iterator[Sequence[object]]:
             yield from _polygons(path, member)
         return
     if not isinstance(node, dict):
-        raise MaskError(
-            f"{str(node)[:60]!r} stands where a GeoJSON object should.", EXPORT_AGAIN, path
-        )
+        problem = f"{_excerpt(node)} stands where a GeoJSON object should."
+        raise MaskError(problem, EXPORT_AGAIN, path)
     kind = str(node.get("type"))
     if kind == "Polygon":
         yield _listed(path, node.get("coordinates"))
     elif kind == "MultiPolygon":
-        yield from (_listed(path, rings) for rings in _listed(path, node.get("coordinates")))
+        for rings in _listed(path, node.get("coordinates")):
+            yield _listed(path, rings)
     elif kind in MEMBERS:
         # A feature may have no geometry: null, by the standard.
         yield from _polygons(path, node.get(MEMBERS[kind]) or [])
@@ -202,23 +227,32 @@ def _polygons(path: Path, node: object) -> Iterator[Sequence[object]]:
 
 def _listed(path: Path, coordinates: object) -> Sequence[object]:
     if not isinstance(coordinates, list):
-        raise MaskError(
-            f"a polygon has the coordinates {str(coordinates)[:60]!r}.", EXPORT_AGAIN, path
-        )
+        problem = f"A polygon has the coordinates {_excerpt(coordinates)}."
+        raise MaskError(problem, EXPORT_AGAIN, path)
     return coordinates
 
 
 def _ring(path: Path, corners: object) -> Ring:
     """Return (N, 2) x, y of one ring; heights and a repeated last corner do no harm."""
+    problem = f"{_excerpt(corners)} is no ring of x, y corners."
     try:
         ring = np.asarray([corner[:2] for corner in corners], np.float64)  # type: ignore[attr-defined]
     except (TypeError, ValueError, KeyError) as error:
-        raise MaskError(
-            f"{str(corners)[:60]!r} is no ring of x, y corners.", EXPORT_AGAIN, path
-        ) from error
+        raise MaskError(problem, EXPORT_AGAIN, path) from error
     if ring.ndim != 2 or ring.shape[0] < 3 or ring.shape[1] != 2 or not np.isfinite(ring).all():  # noqa: PLR2004  a ring has 3 corners of 2 coordinates
-        raise MaskError(f"{str(corners)[:60]!r} is no ring of x, y corners.", EXPORT_AGAIN, path)
+        raise MaskError(problem, EXPORT_AGAIN, path)
     return ring
+
+
+def moved_area(area: Area, by: NDArray[np.float64]) -> Area:
+    """Return an area's rings, moved by x, y."""
+    return [ring + by for ring in area]
+
+
+def extent_of(areas: Sequence[Area]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the least and the largest x, y of all corners."""
+    corners = np.concatenate([*chain(*areas)])
+    return corners.min(axis=0), corners.max(axis=0)
 
 
 def rasterise(areas: Sequence[Area], size: Size, pixel: float | None = None) -> NDArray[np.bool_]:
@@ -280,7 +314,8 @@ def _crossings(area: Area, top: int, bottom: int) -> tuple[NDArray[np.intp], NDA
     start = np.concatenate(area)
     end = np.concatenate([np.roll(ring, -1, axis=0) for ring in area])
     low, high = np.minimum(start[:, 1], end[:, 1]), np.maximum(start[:, 1], end[:, 1])
-    first, last = (np.clip(np.ceil(y - 0.5), top, bottom).astype(np.intp) for y in (low, high))
+    first = np.clip(np.ceil(low - 0.5), top, bottom).astype(np.intp)
+    last = np.clip(np.ceil(high - 0.5), top, bottom).astype(np.intp)
     edge = np.repeat(np.arange(len(start)), last - first)
     row = np.arange(len(edge)) - np.repeat(np.cumsum(last - first) - last, last - first)
     along = (row + 0.5 - start[edge, 1]) / (end[edge, 1] - start[edge, 1])

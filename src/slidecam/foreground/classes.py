@@ -6,6 +6,7 @@ The areas of each class, and how much of a place belongs to which.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,14 @@ import numpy as np
 
 from slidecam.classes import normal_name
 from slidecam.errors import MaskError, UsageError
-from slidecam.foreground.annotations import EXPORT_AGAIN, classed_areas_of, pixel_of, rasterise
-from slidecam.foreground.files import offset_of, read_content
+from slidecam.foreground.annotations import (
+    classed_areas_of,
+    extent_of,
+    moved_area,
+    pixel_of,
+    rasterise,
+)
+from slidecam.foreground.files import off_the_slide, offset_of, read_content, text_of
 from slidecam.foreground.mask import Foreground
 from slidecam.geometry import Size
 
@@ -71,15 +78,14 @@ class LabelRule:
         shares
             float64, (N, classes), as from `AnnotatedClasses.coverage`.
         """
-        best = shares.argmax(axis=1)
+        labels: NDArray[np.int64] = shares.argmax(axis=1).astype(np.int64)
         others = shares.copy()
-        most = np.take_along_axis(others, best[:, None], 1)[:, 0]
-        np.put_along_axis(others, best[:, None], 0.0, 1)
+        most = np.take_along_axis(others, labels[:, None], 1)[:, 0]
+        np.put_along_axis(others, labels[:, None], 0.0, 1)
         second = others.max(axis=1)
-        unclear = (second > self.most_other) | (second == most)
-        return np.where(
-            most < self.min_share, UNANNOTATED, np.where(unclear, AMBIGUOUS, best)
-        ).astype(np.int64)
+        labels[(second > self.most_other) | (second == most)] = AMBIGUOUS
+        labels[most < self.min_share] = UNANNOTATED
+        return labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,12 +128,11 @@ class AnnotatedClasses:
             float64, (N, classes), 0 to 1, in the order of `names`. Where areas of two classes
             overlap, both count.
         """
-        everything = [area for areas in self.areas.values() for area in areas]
-        pixel = pixel_of([*everything, *self.ignored], self.size)
-        kept = ~rasterise(self.ignored, self.size, pixel) if self.ignored else True
+        pixel = pixel_of([*chain(*self.areas.values()), *self.ignored], self.size)
+        ignored = rasterise(self.ignored, self.size, pixel)
         shares = np.zeros((len(boxes), len(self.areas)))
         for place, name in enumerate(self.names):
-            mask = rasterise(self.areas[name], self.size, pixel) & kept
+            mask = rasterise(self.areas[name], self.size, pixel) & ~ignored
             shares[:, place] = Foreground(mask, self.size, name).coverage(boxes)
         return shares
 
@@ -177,13 +182,10 @@ def load_classes(
         If the file cannot be read or has no area with a class on the slide.
     """
     path = Path(path)
-    try:
-        content = read_content(path)
-        found = classed_areas_of(path, content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise MaskError(f"the text is not UTF-8: {error}.", EXPORT_AGAIN, path) from error
+    content = read_content(path)
+    found = classed_areas_of(path, text_of(path, content))
     corner = np.asarray(offset_of(path, content, size, offset), np.float64)
-    moved = [(name, [ring + corner for ring in area]) for name, area in found]
+    moved = [(name, moved_area(area, corner)) for name, area in found]
     return sort_classes(path, moved, size, renamed)
 
 
@@ -202,35 +204,32 @@ def sort_classes(
     MaskError
         If none has a class, or none lies on the slide.
     """
-    others = {normal_name(theirs): normal_name(ours) for theirs, ours in (renamed or {}).items()}
+    new_names = {normal_name(old): normal_name(new) for old, new in (renamed or {}).items()}
     areas: dict[str, list[Area]] = {}
     for name, area in found:
-        areas.setdefault(others.get(name, name), []).append(area)
-    classes = {name: each for name, each in areas.items() if name and not name.endswith(STAR)}
-    starred = [name for name in areas if name.endswith(STAR)]
-    ignored = [area for name in starred if name.lower().startswith(IGNORE) for area in areas[name]]
-    _check_on_slide(path, classes, size)
-    unnamed = len(areas.get("", ()))
-    notes = [f"{path.name}: areas without a class, passed over: {unnamed}."] if unnamed else []
-    notes += [f"{path.name}: the class {name} is left out, as in QuPath." for name in starred]
-    return AnnotatedClasses(classes, ignored, size, tuple(notes))
-
-
-def _check_on_slide(path: Path, classes: Mapping[str, list[Area]], size: Size) -> None:
-    if not classes:
+        areas.setdefault(new_names.get(name, name), []).append(area)
+    unnamed = areas.pop("", [])
+    notes: list[str] = []
+    if unnamed:
+        notes.append(f"{path.name}: areas without a class, passed over: {len(unnamed)}.")
+    ignored: list[Area] = []
+    for name in [name for name in areas if name.endswith(STAR)]:
+        starred = areas.pop(name)
+        if name.lower().startswith(IGNORE):
+            ignored.extend(starred)
+        notes.append(f"{path.name}: the class {name} is left out, as in QuPath.")
+    drawn = [*chain(*areas.values())]
+    if not drawn:
         raise MaskError(
-            "no area in it has a class.",
+            "No area has a class.",
             "Give each annotation its class (in QuPath: Set class) and export.",
             path,
         )
-    corners = np.concatenate(
-        [ring for areas in classes.values() for area in areas for ring in area]
-    )
-    (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
-    if right <= 0 or bottom <= 0 or left >= size.width or top >= size.height:
-        raise MaskError(
-            f"the areas span x {left:.0f}..{right:.0f} and y {top:.0f}..{bottom:.0f}, "
-            f"and none lies on the slide of {size.width} x {size.height} px.",
-            "Check that it belongs to this slide and is in pixels of the full resolution.",
-            path,
-        )
+    if not _reach_the_slide(drawn, size):
+        raise off_the_slide(path, drawn, size)
+    return AnnotatedClasses(areas, ignored, size, tuple(notes))
+
+
+def _reach_the_slide(areas: Sequence[Area], size: Size) -> bool:
+    (left, top), (right, bottom) = extent_of(areas)
+    return bool(right > 0 and bottom > 0 and left < size.width and top < size.height)

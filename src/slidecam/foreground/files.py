@@ -1,4 +1,4 @@
-"""Masks on disk: read from GeoJSON or PNG, written as PNG."""
+"""Masks and annotations on disk: GeoJSON or PNG, and which file belongs to which slide."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from slidecam.errors import MaskError
+from slidecam.errors import MaskError, UsageError
 from slidecam.files import replacing
-from slidecam.foreground.annotations import EXPORT_AGAIN, areas_of, rasterise
+from slidecam.foreground.annotations import EXPORT_AGAIN, areas_of, extent_of, moved_area, rasterise
 from slidecam.foreground.mask import Foreground
+from slidecam.sources.discovery import find_slides
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from slidecam.foreground.annotations import Area
     from slidecam.geometry import Size
+    from slidecam.sources.discovery import FoundSlide
+
 
 PNG = b"\x89PNG\r\n\x1a\n"
 GZIP = b"\x1f\x8b"
@@ -64,7 +70,7 @@ def load_foreground(
         mask = _geojson(path, content, size, offset)
     else:
         raise MaskError(
-            f"this is neither GeoJSON nor PNG ({len(content)} bytes).",
+            f"This is neither GeoJSON nor PNG, of {len(content)} bytes.",
             "Give a GeoJSON of areas, as QuPath exports it, or a PNG in which tissue is not 0.",
             path,
         )
@@ -88,7 +94,7 @@ def save_foreground(foreground: Foreground, path: str | Path) -> None:
             Image.fromarray(foreground.mask).save(fresh, format="PNG")
     except OSError as error:
         raise MaskError(
-            f"the mask cannot be written: {error}.",
+            f"The mask cannot be written: {error}.",
             "Give a folder that exists and has room.",
             path,
         ) from error
@@ -98,13 +104,23 @@ def read_content(path: Path) -> bytes:
     """Return the bytes of a file, unpacked if it is gzipped; MaskError if it cannot be read."""
     try:
         content = path.read_bytes()
-        return gzip.decompress(content) if content.startswith(GZIP) else content
+        if content.startswith(GZIP):
+            return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise MaskError(
-            f"the mask cannot be read: {error}.",
+            f"The mask cannot be read: {error}.",
             "Check the path, and that the file is whole.",
             path,
         ) from error
+    return content
+
+
+def text_of(path: Path, content: bytes) -> str:
+    """Return the text of a GeoJSON; MaskError if it is not UTF-8."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MaskError(f"The text is not UTF-8: {error}.", EXPORT_AGAIN, path) from error
 
 
 def offset_of(
@@ -143,7 +159,7 @@ def offset_of(
         or corner[1] + shown[1] > size.height
     ):
         raise MaskError(
-            f"the areas were drawn on an image of {shown[0]} x {shown[1]} px, and the slide has "
+            f"It was drawn on an image of {shown[0]} x {shown[1]} px, and the slide has "
             f"{size.width} x {size.height} px.",
             "Give the annotations of this slide, drawn on it neither cropped nor rotated nor at"
             " another resolution.",
@@ -165,30 +181,31 @@ def _shown_size(content: bytes) -> tuple[int, int] | None:
 def _geojson(
     path: Path, content: bytes, size: Size, offset: tuple[float, float]
 ) -> NDArray[np.bool_]:
-    try:
-        areas = areas_of(path, content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise MaskError(f"the text is not UTF-8: {error}.", EXPORT_AGAIN, path) from error
-    moved = np.asarray(offset_of(path, content, size, offset), np.float64)
-    areas = [[ring + moved for ring in area] for area in areas]
+    areas = areas_of(path, text_of(path, content))
+    corner = np.asarray(offset_of(path, content, size, offset), np.float64)
+    areas = [moved_area(area, corner) for area in areas]
     mask = rasterise(areas, size)
     if not mask.any():
-        corners = np.concatenate([ring for area in areas for ring in area])
-        (left, top), (right, bottom) = corners.min(axis=0).round(), corners.max(axis=0).round()
-        raise MaskError(
-            f"the areas span x {left:.0f}..{right:.0f} and y {top:.0f}..{bottom:.0f}, "
-            f"and none lies on the slide of {size.width} x {size.height} px.",
-            "Check that it belongs to this slide and is in pixels of the full resolution.",
-            path,
-        )
+        raise off_the_slide(path, areas, size)
     return mask
+
+
+def off_the_slide(path: Path, areas: Sequence[Area], size: Size) -> MaskError:
+    """Return the error of areas of which none lies on a slide of ``size``."""
+    (left, top), (right, bottom) = extent_of(areas)
+    return MaskError(
+        f"Its areas span x {left:.0f}..{right:.0f} and y {top:.0f}..{bottom:.0f}, "
+        f"and none lies on the slide of {size.width} x {size.height} px.",
+        "Check that it belongs to this slide and is in pixels of the full resolution.",
+        path,
+    )
 
 
 def _png(path: Path, content: bytes, size: Size) -> NDArray[np.bool_]:
     columns, rows = struct.unpack(">II", content[16:24].ljust(8, b"\0"))
     if columns * rows > MOST_PIXELS:
         raise MaskError(
-            f"the mask has {columns} x {rows} px, more than {MOST_PIXELS}.",
+            f"The mask has {columns} x {rows} px, more than {MOST_PIXELS}.",
             "Scale it down: 4096 px along the longest side are plenty.",
             path,
         )
@@ -197,7 +214,7 @@ def _png(path: Path, content: bytes, size: Size) -> NDArray[np.bool_]:
         return _tissue_of(path)
     # The boundary of a picture: Pillow's plugins promise no list of what they raise.
     except Exception as error:
-        raise MaskError(f"the PNG is damaged: {error}.", "Write the mask again.", path) from error
+        raise MaskError(f"The PNG is damaged: {error}.", "Write the mask again.", path) from error
 
 
 def _check_aspect(path: Path, columns: int, rows: int, size: Size) -> None:
@@ -206,7 +223,7 @@ def _check_aspect(path: Path, columns: int, rows: int, size: Size) -> None:
         or _near(columns, rows * size.width / size.height)
     ):
         raise MaskError(
-            f"the mask has {columns} x {rows} px, and the slide has {size.width} x"
+            f"The mask has {columns} x {rows} px, and the slide has {size.width} x"
             f" {size.height} px: another shape.",
             "Give a mask of the whole slide, not of a part of it, neither rotated nor cropped.",
             path,
@@ -226,3 +243,65 @@ def _tissue_of(path: Path) -> NDArray[np.bool_]:
     if "A" in bands:
         tissue = tissue[..., :-1] & tissue[..., -1:]
     return np.asarray(tissue.any(axis=2), np.bool_)
+
+
+SUFFIXES = (".geojson", ".json", ".geojson.gz")
+
+
+def pair_annotations(
+    slides: Sequence[str | Path], annotations: Path
+) -> tuple[list[tuple[FoundSlide, Path]], list[str]]:
+    """Return each slide with its annotations, and sentences on what has none.
+
+    Parameters
+    ----------
+    slides
+        Slides, or folders of slides.
+    annotations
+        GeoJSON of the only slide, or a folder with ``<stem>.geojson`` (``.json``, ``.geojson.gz``)
+        for each.
+
+    Raises
+    ------
+    UsageError
+        If no slide or no annotations are found, or one file is given for several slides.
+    """
+    found = find_slides(slides)
+    if not annotations.exists():
+        problem = "There is no such file for --annotations."
+        raise UsageError(problem, "Check the path.", annotations)
+    if annotations.is_file() and len(found.slides) > 1:
+        raise UsageError(
+            f"--annotations is one file for {len(found.slides)} slides.",
+            "Pass a folder with one <stem>.geojson for each.",
+            annotations,
+        )
+    pairs: list[tuple[FoundSlide, Path]] = []
+    notes = list(found.ignored)
+    for slide in found.slides:
+        path = annotation_file(annotations, slide.name)
+        if path is None:
+            notes.append(f"{slide.name} has no annotations and was passed over.")
+        else:
+            pairs.append((slide, path))
+    if not pairs:
+        raise UsageError(
+            f"There is no {found.slides[0].name}.geojson in the folder of --annotations.",
+            "Call each file like its slide.",
+            annotations,
+        )
+    return pairs, notes
+
+
+def annotation_file(annotations: Path, name: str) -> Path | None:
+    """Return the annotations of the slide called ``name``.
+
+    The file itself, or ``<name>.geojson`` in a folder.
+    """
+    if not annotations.is_dir():
+        return annotations
+    for suffix in SUFFIXES:
+        path = annotations / f"{name}{suffix}"
+        if path.is_file():
+            return path
+    return None

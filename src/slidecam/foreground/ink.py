@@ -22,7 +22,6 @@ from skimage.morphology import isotropic_dilation
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from slidecam.foreground.spec import ForegroundSpec
     from slidecam.geometry import Spacing
 
 HALO_UM = 8.0
@@ -48,7 +47,7 @@ RED_STROKE, RED_EDGE = 1.0, 0.25
 
 
 def find_ink(
-    density: NDArray[np.float32], pixel: Spacing, spec: ForegroundSpec
+    density: NDArray[np.float32], pixel: Spacing, stained: float, least_um2: float
 ) -> NDArray[np.bool_]:
     """Return where there is ink.
 
@@ -60,20 +59,22 @@ def find_ink(
         (rows, columns, 3) optical density of red, green and blue above that of glass.
     pixel
         µm per pixel of ``density``.
-    spec
-        ``ink_um2`` is used.
+    stained
+        Density of the densest channel above which a pixel counts as stained.
+    least_um2
+        Least area of an ink-coloured piece.
 
     Returns
     -------
     ndarray
         (rows, columns) bool.
     """
-    stained = int((density.max(axis=2) > spec.ceiling).sum())
-    least = spec.ink_um2 / (pixel.x * pixel.y)
+    most = int((density.max(axis=2) > stained).sum()) / 2
+    least = least_um2 / (pixel.x * pixel.y)
     pieces = (_pieces(*_cool(density), least), _pieces(*_red(density), least * RED_AREA))
     ink = np.zeros(density.shape[:2], np.bool_)
     for piece in pieces:
-        if piece.sum() <= stained / 2:
+        if piece.sum() <= most:
             ink |= piece
     return ink
 

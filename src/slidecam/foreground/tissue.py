@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +11,9 @@ from skimage.filters import apply_hysteresis_threshold, threshold_otsu
 from skimage.measure import label
 from skimage.morphology import isotropic_closing
 
+from slidecam.errors import UsageError
 from slidecam.foreground.ink import find_ink, with_halo
 from slidecam.foreground.mask import Foreground
-from slidecam.foreground.spec import ForegroundSpec
 from slidecam.geometry import Spacing
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from slidecam.sources.source import Source
 
-DEFAULT_SPEC = ForegroundSpec()
 
 PADDING = 12
 """Brightest value of what a scanner writes where it did not scan: black, give or take JPEG."""
@@ -55,6 +54,84 @@ BRIGHT, TINT = 200, 20
 
 GLASS_SHARE = 0.05
 """Least share of a slide that must look like glass before its tint is measured."""
+
+
+@dataclass(frozen=True)
+class ForegroundSpec:
+    """Settings of `find_foreground`.
+
+    Lengths in µm, areas in µm², so that they mean the same on every slide.
+
+    Attributes
+    ----------
+    resolution_um
+        µm per mask pixel aimed at: a tile of 100 µm still spans a dozen mask pixels.
+    longest_px
+        The mask's longest side at most: beyond it a whole slide costs seconds and no tile changes.
+    least_px
+        The mask's longest side at least, where the slide has it: a small crop gets a finer mask.
+    smoothing_um
+        Sigma of the Gaussian before any threshold: nuclei and pale stroma between them become one
+        surface.
+    floor
+        Least chroma (optical density) of tissue: below lie the tints of glass, JPEG and scanner.
+    ceiling
+        Most chroma asked of tissue: on a slide full of tissue, Otsu would split it in two.
+    closing_um
+        Gaps up to twice this wide are closed: hairlines, and what removed ink leaves between two
+        tissues.
+    hole_um2
+        Holes up to this area are filled: lumina and fat within tissue belong to it.
+    speck_um2
+        Pieces smaller than this are dropped: dust and cell debris, a fraction of one tile.
+    pen
+        Whether to leave out pen marks; switch it off for stains that are blue or green by
+        themselves.
+    ink_um2
+        Least area of an ink-coloured piece that is taken for a pen mark rather than for a cell or a
+        fringe.
+
+    Raises
+    ------
+    UsageError
+        If a value is outside its range.
+    """
+
+    resolution_um: float = 8.0
+    longest_px: int = 2048
+    least_px: int = 1024
+    smoothing_um: float = 4.0
+    floor: float = 0.06
+    ceiling: float = 0.14
+    closing_um: float = 12.0
+    hole_um2: float = 30_000.0
+    speck_um2: float = 3_000.0
+    pen: bool = True
+    ink_um2: float = 500.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not 0 <= value < float("inf"):
+                raise UsageError(
+                    f"ForegroundSpec.{field.name} is {value}.",
+                    "Give a finite number of at least 0.",
+                )
+        if self.resolution_um == 0 or not 1 <= self.least_px <= self.longest_px:
+            raise UsageError(
+                f"ForegroundSpec has resolution_um {self.resolution_um}, least_px {self.least_px}"
+                f" and longest_px {self.longest_px}.",
+                "Give a resolution above 0 and 1 <= least_px <= longest_px.",
+            )
+        if self.floor > self.ceiling:
+            raise UsageError(
+                f"ForegroundSpec.floor {self.floor} is above ForegroundSpec.ceiling"
+                f" {self.ceiling}.",
+                "Give floor <= ceiling.",
+            )
+
+
+DEFAULT_SPEC = ForegroundSpec()
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +179,9 @@ def find_foreground(
     mask, origin = segment(overview.pixels, pixel, spec)
     for gap in overview.gaps:
         left, top = gap.x * columns // size.width, gap.y * rows // size.height
-        mask[
-            top : -(-gap.bottom * rows // size.height), left : -(-gap.right * columns // size.width)
-        ] = True
+        right = -(-gap.right * columns // size.width)
+        bottom = -(-gap.bottom * rows // size.height)
+        mask[top:bottom, left:right] = True
     unread = ""
     if overview.gaps:
         unread = f"; {len(overview.gaps)} unreadable blocks count as tissue"
@@ -137,11 +214,9 @@ def segment(
     """
     surface = _surface(pixels, pixel, spec)
     counted = surface.values[surface.counts]
+    otsu = surface.ceiling
     # Otsu needs two values; where there is one, no threshold lies between tissue and glass.
-    flat = counted.size == 0 or counted.min() == counted.max()
-    if flat:
-        otsu = surface.ceiling
-    else:
+    if counted.size and counted.min() < counted.max():
         otsu = float(threshold_otsu(counted))
     sure = min(max(otsu, surface.floor), surface.ceiling)
     pale = max(sure / 2, surface.floor)
@@ -154,24 +229,20 @@ def _surface(pixels: NDArray[np.uint8], pixel: Spacing, spec: ForegroundSpec) ->
     nothing = np.zeros(padding.shape, np.bool_)
     if _dark_background(pixels, padding):
         contrast = _contrast(_smoothed(pixels, pixel, 4 * spec.smoothing_um))
-        return _Surface(
-            contrast, ~nothing, *CONTRAST, "otsu on brightness (dark background)", nothing
-        )
+        origin = "otsu on brightness (dark background)"
+        return _Surface(contrast, ~nothing, *CONTRAST, origin, nothing)
     # Padding becomes glass, or smoothing would draw a grey rim of tissue round it.
     light = _smoothed(np.where(padding[..., None], np.uint8(255), pixels), pixel, spec.smoothing_um)
     density = _density_above_glass(light)
     if np.ptp(pixels, axis=2).max() <= GREY:
-        return _Surface(
-            density.mean(axis=2), ~padding, *DARKNESS, "otsu on darkness (grey picture)", nothing
-        )
+        origin = "otsu on darkness (grey picture)"
+        return _Surface(density.mean(axis=2), ~padding, *DARKNESS, origin, nothing)
+    ink, origin = nothing, "otsu on saturation"
     if spec.pen:
-        ink = find_ink(density, pixel, spec)
-    else:
-        ink = nothing
+        ink = find_ink(density, pixel, spec.ceiling, spec.ink_um2)
+    if ink.any():
+        origin += f", {ink.mean():.2%} left out as pen marks"
     counts = ~padding & ~with_halo(ink, pixel)
-    origin = "otsu on saturation" + (
-        f", {ink.mean():.2%} left out as pen marks" if ink.any() else ""
-    )
     return _Surface(np.ptp(density, axis=2), counts, spec.floor, spec.ceiling, origin, ink)
 
 

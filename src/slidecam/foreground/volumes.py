@@ -94,11 +94,9 @@ def find_head(source: VolumeSource) -> VolumeForeground:
     if min(mask.shape) >= OPENING_FROM:
         mask = binary_opening(mask)
     mask = _large_pieces(mask)
-    if len(mask):
-        filled = np.stack(list(map(binary_fill_holes, mask)))
-    else:
-        filled = mask
-    return _foreground(filled, source, "brighter than air")
+    for plane in mask:
+        plane[:] = binary_fill_holes(plane)
+    return _foreground(mask, source, "brighter than air")
 
 
 def load_head(path: Path, source: VolumeSource) -> VolumeForeground:
@@ -120,19 +118,17 @@ def mask_on(path: Path, stack: PlaneStack) -> NDArray[np.bool_]:
     try:
         with open_source(path, view=VolumeView(axis=stack.axis)) as opened:
             if opened.facts.stack is None:
-                raise MaskError("this is no volume.", remedy, path)
+                raise MaskError("This is no volume.", remedy, path)
             own: VolumeSource = opened  # type: ignore[assignment]  # what has a stack is one
-            planes = list(map(own.intensities, range(own.facts.planes)))
-            marked = np.stack([_grey(plane) > 0 for plane in planes])
-            if own.stack.grid.lies_like(stack.grid):
-                mask = marked
-            else:
-                mask = _moved(marked, own.stack, stack)
+            planes = map(own.intensities, range(own.facts.planes))
+            mask = np.stack([_grey(plane) > 0 for plane in planes])
+            if not own.stack.grid.lies_like(stack.grid):
+                mask = _moved(mask, own.stack, stack)
     except SourceError as error:
-        raise MaskError(f"the mask cannot be read: {error}", remedy, path) from error
+        raise MaskError(f"The mask cannot be read: {error}", remedy, path) from error
     if not mask.any():
         raise MaskError(
-            "nothing in it is above 0 where the volume lies.",
+            "Nothing in this mask is above 0 where the volume lies.",
             "Check that both belong together.",
             path,
         )
@@ -155,7 +151,9 @@ def _moved(marked: NDArray[np.bool_], own: PlaneStack, stack: PlaneStack) -> NDA
 
 
 def _grey(plane: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.asarray(plane @ GREY if plane.ndim > 2 else plane, np.float32)  # noqa: PLR2004  (rows, columns, colours)
+    if plane.ndim == 3:  # noqa: PLR2004  (rows, columns, colours)
+        plane = plane @ GREY
+    return np.asarray(plane, np.float32)
 
 
 def _reduced(source: VolumeSource) -> NDArray[np.float32]:

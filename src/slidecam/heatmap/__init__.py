@@ -9,9 +9,15 @@ All tiles of a slide share one scale (`slide_scales`). Scaling every tile by its
 normal tissue glow like tumour.
 """
 
-from slidecam.heatmap.maps import TileMaps
+from slidecam.heatmap.maps import (
+    PaintSpec,
+    Scale,
+    TileMaps,
+    presence,
+    slide_scales,
+    slide_thresholds,
+)
 from slidecam.heatmap.painting import Heatmap, Raster, paint, paint_bands, plan_raster
-from slidecam.heatmap.scale import PaintSpec, Scale, presence, slide_scales, slide_thresholds
 
 __all__ = [
     "Heatmap",

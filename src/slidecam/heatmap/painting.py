@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slidecam.drawing.scale import lowest_share
 from slidecam.geometry import Size
-from slidecam.heatmap.maps import TileMaps
-from slidecam.heatmap.scale import PaintSpec, above_their_own, slide_scales, slide_thresholds
+from slidecam.heatmap.maps import (
+    PaintSpec,
+    TileMaps,
+    above_their_own,
+    slide_scales,
+    slide_thresholds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from slidecam.heatmap.scale import Scale
+    from slidecam.heatmap.maps import Scale
     from slidecam.store import RunStore
 
 BAND = 512
@@ -94,15 +100,12 @@ def paint(store: RunStore, slide: Size, spec: PaintSpec | None = None) -> Heatma
         return None
     spec = spec or PaintSpec()
     maps = TileMaps(store, store.maps, spec.method)
-    rule = spec.threshold if spec.scope == "slide" else None
-    if rule is None:
-        cuts = None
-    else:
-        cuts = slide_thresholds(maps, rule)
+    cuts = None
+    if spec.threshold is not None and spec.scope == "slide":
+        cuts = slide_thresholds(maps, spec.threshold)
     # The heatmap of a volume has the volume's own voxels; all of its planes share one scale.
-    if store.is_volume:
-        raster = Raster(1, slide)
-    else:
+    raster = Raster(1, slide)
+    if not store.is_volume:
         raster = plan_raster(maps, slide)
     return Heatmap(maps, raster, slide_scales(maps, spec), spec, cuts)
 
@@ -113,12 +116,13 @@ def plan_raster(maps: TileMaps, slide: Size) -> Raster:
     A tile that is the whole picture gets about `SAMPLES_PER_PICTURE`.
     """
     cells = maps.shape[2]
-    whole = len(maps) == 1 and maps.boxes[0].tolist() == [0, 0, slide.width, slide.height]
-    finer = max(1, round((SAMPLES_PER_PICTURE if whole else SAMPLES_PER_TILE) / cells))
+    samples = SAMPLES_PER_TILE
+    if len(maps) == 1 and maps.boxes[0].tolist() == [0, 0, slide.width, slide.height]:
+        samples = SAMPLES_PER_PICTURE
+    finer = max(1, round(samples / cells))
+    edge = cells * finer
     if len(maps):
         edge = int(maps.boxes[0, 2:].max())
-    else:
-        edge = cells * finer
     pitch = max(1, round(edge / (cells * finer)))
     return Raster(pitch, Size(-(-slide.width // pitch), -(-slide.height // pitch)))
 
@@ -156,13 +160,11 @@ def _scaled(means: NDArray[np.float32], heatmap: Heatmap) -> NDArray[np.float32]
 
     What is not-a-number stays so.
     """
-    low, high = (
-        np.array(ends)[:, None, None]
-        for ends in zip(*((s.low, s.high) for s in heatmap.scales), strict=True)
-    )
+    ends = np.array([(scale.low, scale.high) for scale in heatmap.scales])
+    low, high = ends.T[:, :, None, None]
     if heatmap.cuts is not None:
         means = np.where(means < np.array(heatmap.cuts)[:, None, None], np.float32(0), means)
-    shares = np.clip((means - low) / (high - low), -1 if heatmap.spec.signed else 0, 1)
+    shares = np.clip((means - low) / (high - low), lowest_share(signed=heatmap.spec.signed), 1)
     return np.asarray(shares, np.float32)
 
 

@@ -48,7 +48,7 @@ from slidecam.plugin.rate import duration
 from slidecam.plugin.region import Region
 from slidecam.plugin.tasks import in_background
 from slidecam.runs.spec import PredictSpec
-from slidecam.sources.samples import sample_folders
+from slidecam.sources.discovery import sample_folders
 
 if TYPE_CHECKING:
     from slidecam.models import Card

@@ -10,7 +10,7 @@ from slidecam.plugin.open_run import read_shown
 from slidecam.plugin.overlays import run_layers
 from slidecam.plugin.slide import LayerData, slide_layer
 from slidecam.prediction.pipeline import predict
-from slidecam.sources.samples import sample_folder
+from slidecam.sources.discovery import sample_folder
 
 
 def sample_slide() -> list[LayerData]:

@@ -22,7 +22,7 @@ from slidecam.prediction.work import OpenRun, SlideWork
 from slidecam.runs.outputs import QUPATH_FOLDER, all_written, clear_outputs
 from slidecam.runs.record import RunRecord
 from slidecam.sources import open_source, settle_spacing, shown_corner
-from slidecam.sources.qupath_view import QuPathView
+from slidecam.sources.qupath import QuPathView
 from slidecam.sources.volume import VolumeSource
 from slidecam.store import RunStore, StorePlan, lock_run, open_or_create
 from slidecam.streaming import StreamSpec, TileStream, plan_batches

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from slidecam.prediction.model import LoadedModel
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources import SettledSpacing, Source
-    from slidecam.sources.qupath_view import QuPathView
+    from slidecam.sources.qupath import QuPathView
     from slidecam.store import RunStore
     from slidecam.streaming import TileStream
     from slidecam.tiling import TileGrid

@@ -22,7 +22,7 @@ from slidecam.runs.record_parts import (
     RecordedOutcome,
     RecordedSpacing,
 )
-from slidecam.sources.qupath_view import QuPathView
+from slidecam.sources.qupath import QuPathView
 from slidecam.store import RUN_FILE, read_run, write_run
 
 if TYPE_CHECKING:

@@ -16,12 +16,11 @@ from slidecam.errors import UnreadableSourceError
 from slidecam.geometry import AXES
 from slidecam.sources._dicom import series_files, siblings
 from slidecam.sources._dicom_frames import frames_of, largest_stack, volumes_of
-from slidecam.sources._fingerprint import fingerprint_of_files
 from slidecam.sources._library import opening
-from slidecam.sources._series import chosen_volume, told_of_volumes
+from slidecam.sources._probe import fingerprint_of_files
 from slidecam.sources._voxels import VoxelLayout, Voxels
 from slidecam.sources.identifiers import shown_source
-from slidecam.sources.volume import VolumeSource, volume_facts
+from slidecam.sources.volume import VolumeSource, chosen_volume, told_of_volumes, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
 if TYPE_CHECKING:

@@ -15,12 +15,10 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from slidecam.errors import UnreadableSourceError
-from slidecam.sources._fingerprint import fingerprint_of_stream
 from slidecam.sources._library import opening
-from slidecam.sources._probe import GZIP
-from slidecam.sources._series import chosen_volume, told_of_volumes
+from slidecam.sources._probe import GZIP, fingerprint_of_stream
 from slidecam.sources._voxels import COPY_BYTES, VoxelLayout, Voxels
-from slidecam.sources.volume import VolumeSource, volume_facts
+from slidecam.sources.volume import VolumeSource, chosen_volume, told_of_volumes, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
 if TYPE_CHECKING:

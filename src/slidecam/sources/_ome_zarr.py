@@ -17,10 +17,10 @@ from slidecam.errors import UnreadableSourceError
 from slidecam.geometry import LevelBox, Size, Spacing, pyramid
 from slidecam.pixels import to_rgb, to_uint8
 from slidecam.sources._chunks import chunk_size
-from slidecam.sources._fingerprint import DIGITS
 from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening
-from slidecam.sources._tiff_metadata import MICROMETRES
+from slidecam.sources._probe import DIGITS
 from slidecam.sources.source import Source, SourceFacts
+from slidecam.sources.spacing import MICROMETRES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,10 +13,9 @@ from slidecam.geometry import Box, Level, LevelBox, Size, Spacing, pyramid
 from slidecam.pixels import GLASS, over_background
 from slidecam.sources import _dicom
 from slidecam.sources._chunks import cells, chunk_size, overlap, window
-from slidecam.sources._fingerprint import fingerprint_of_files
 from slidecam.sources._library import decoding, decoding_associated, opening
-from slidecam.sources._openslide_pixels import read_rgb
-from slidecam.sources._slide_handle import SlideHandle
+from slidecam.sources._openslide_handle import SlideHandle, read_rgb
+from slidecam.sources._probe import fingerprint_of_files
 from slidecam.sources.source import Source, SourceFacts
 
 if TYPE_CHECKING:
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.pixels import RGB
+    from slidecam.sources._openslide_handle import Slide
     from slidecam.sources._probe import Probe
-    from slidecam.sources._slide_handle import Slide
 
 _NATIVE_TILE = 256
 _WHOLE = 1e-9

@@ -22,8 +22,8 @@ from slidecam.errors import UnreadableSourceError
 from slidecam.geometry import Level, Size
 from slidecam.pixels import picture_in_rgb, upright, upright_size
 from slidecam.sources._chunks import CHUNK_EDGE
-from slidecam.sources._fingerprint import fingerprint_of_stream
 from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening, reason
+from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources.source import Source, SourceFacts
 
 if TYPE_CHECKING:

@@ -1,17 +1,15 @@
-"""A first look at a path or URL.
-
-Enough of its content to choose a reader, and words for what it is.
-"""
+"""A first look at a path or URL: enough to choose a reader, words for what it is, and a digest."""
 
 from __future__ import annotations
 
+import hashlib
 import stat
 import sys
 import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath, PurePosixPath
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -22,6 +20,10 @@ from slidecam.registry import load
 from slidecam.sources._dicom import is_volume
 from slidecam.sources._library import DECODING_ERRORS, reason
 from slidecam.viewing import DEFAULT_VIEW, VolumeView
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 HEAD_BYTES = 4096
 GZIP = b"\x1f\x8b"
@@ -251,3 +253,38 @@ def _look(probe: Probe) -> str:
 def _is_text(head: bytes) -> bool:
     printable = sum(32 <= byte < 127 or byte in b"\t\n\r" for byte in head)  # noqa: PLR2004 - ASCII's printable part
     return printable >= 0.95 * len(head)
+
+
+SAMPLES = 16
+SAMPLE_BYTES = 65_536
+DIGITS = 32
+
+
+def fingerprint_of_stream(stream: BinaryIO) -> str:
+    """Return the digest of a file's size and of 16 evenly spread samples of 64 KiB.
+
+    The samples include its ends.
+    """
+    size = stream.seek(0, 2)
+    digest = hashlib.sha256(str(size).encode())
+    last = max(0, size - SAMPLE_BYTES)
+    for offset in sorted({round(last * index / (SAMPLES - 1)) for index in range(SAMPLES)}):
+        stream.seek(offset)
+        digest.update(stream.read(SAMPLE_BYTES))
+    return digest.hexdigest()[:DIGITS]
+
+
+def fingerprint_of_files(files: Iterable[Path]) -> str:
+    """Return the digest of several files together, whatever their names and order."""
+    parts = []
+    for file in files:
+        with file.open("rb") as stream:
+            parts.append(fingerprint_of_stream(stream))
+    if len(parts) == 1:
+        return parts[0]
+    return fingerprint_of_text("\n".join(sorted(parts)))
+
+
+def fingerprint_of_text(text: str) -> str:
+    """Return the digest of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]

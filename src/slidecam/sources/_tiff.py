@@ -1,29 +1,35 @@
-"""TIFF and OME-TIFF: plain, tiled, in SubIFD pyramids; grey, RGB, 8 and 16 bit."""
+"""TIFF and OME-TIFF: plain, tiled, in SubIFD pyramids; grey, RGB, 8 and 16 bit.
+
+And what a TIFF says of itself beside its pixels: spacing, significant bits, label and macro.
+"""
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 import imagecodecs
 import numpy as np
 from tifffile import TiffFile
 
 from slidecam.errors import UnreadableSourceError
-from slidecam.geometry import LevelBox, Size, pyramid
+from slidecam.geometry import LevelBox, Size, Spacing, pyramid
 from slidecam.pixels import GLASS, over_background, premultiplied_over, to_rgb, to_uint8
-from slidecam.sources import _tiff_metadata as metadata
 from slidecam.sources._chunks import chunk_size
-from slidecam.sources._fingerprint import fingerprint_of_stream
 from slidecam.sources._library import decoding, decoding_associated, opening
+from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._tiff_pages import PageRaster, PageReader, compression_problem, same_file
 from slidecam.sources.source import Source, SourceFacts
+from slidecam.sources.spacing import MICROMETRES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.sources._probe import Probe
+
 
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _PHOTOMETRICS = {_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR}
@@ -81,8 +87,8 @@ class TiffSource(Source):
         self._rasters = rasters
         self._pages = PageReader(facts.path, tiff)
         self._files = files
-        self._bits = metadata.significant_bits(tiff, rasters[0].keyframe)
-        self._associated = metadata.associated(tiff)
+        self._bits = _significant_bits(tiff, rasters[0].keyframe)
+        self._associated = _associated_series(tiff)
 
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
         raster = self._rasters[level]
@@ -208,8 +214,8 @@ def _check_segment(probe: Probe, raster: PageRaster) -> None:
 def _facts(
     probe: Probe, tiff: TiffFile, rasters: tuple[PageRaster, ...], fingerprint: str
 ) -> SourceFacts:
-    spacing, spacing_from = metadata.spacing(tiff)
-    bits = metadata.significant_bits(tiff, rasters[0].keyframe)
+    spacing, spacing_from = _stated_spacing(tiff)
+    bits = _significant_bits(tiff, rasters[0].keyframe)
     return SourceFacts(
         path=probe.given,
         name=probe.name,
@@ -220,7 +226,104 @@ def _facts(
         spacing_from=spacing_from,
         bounds=None,
         chunk=tuple(chunk_size(raster.native) for raster in rasters),
-        associated=tuple(sorted(metadata.associated(tiff))),
+        associated=tuple(sorted(_associated_series(tiff))),
         fingerprint=fingerprint,
         notes=((f"Samples of {bits} bits were scaled to 8.",) if bits > 8 else ()),  # noqa: PLR2004 - bits of RGB
     )
+
+
+_RESOLUTION_UNIT = {2: ("inch", 25_400.0), 3: ("centimetre", 10_000.0)}
+_X_RESOLUTION, _Y_RESOLUTION, _UNIT, _LARGEST_VALUE = 282, 283, 296, 281
+_ASSOCIATED = {"label": "label", "macro": "macro", "overview": "macro", "thumbnail": "thumbnail"}
+
+
+def _stated_spacing(tiff: TiffFile) -> tuple[Spacing | None, str | None]:
+    """Return µm per pixel of the first picture and the property they came from, or (None, None).
+
+    OME-XML comes first, then ImageJ's unit, then the resolution tags where they name inch or
+    centimetre. A resolution without a unit (libvips and tifffile write 1/1) says nothing of the
+    slide.
+    """
+    for source in (_from_ome, _from_imagej, _from_resolution):
+        found, origin = source(tiff)
+        if found is not None and all(0 < value < math.inf for value in (found.x, found.y)):
+            return found, origin
+    return None, None
+
+
+def _from_ome(tiff: TiffFile) -> tuple[Spacing | None, str]:
+    pixels = _ome_pixels(tiff)
+    try:
+        x, y = (
+            float(pixels[f"PhysicalSize{axis}"])
+            * MICROMETRES[pixels.get(f"PhysicalSize{axis}Unit", "µm").strip()]
+            for axis in "XY"
+        )
+    except (KeyError, ValueError):
+        return None, ""
+    return Spacing(x, y), "OME PhysicalSizeX"
+
+
+def _from_imagej(tiff: TiffFile) -> tuple[Spacing | None, str]:
+    unit = str((tiff.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "µ")
+    if unit not in MICROMETRES:
+        return None, ""
+    return _per_pixel(tiff.pages.first, MICROMETRES[unit]), f"ImageJ resolution per {unit}"
+
+
+def _from_resolution(tiff: TiffFile) -> tuple[Spacing | None, str]:
+    page: Any = tiff.pages.first
+    unit = page.tags.valueof(_UNIT)
+    if unit not in _RESOLUTION_UNIT:
+        return None, ""
+    name, micrometres = _RESOLUTION_UNIT[unit]
+    return _per_pixel(page, micrometres), f"TIFF resolution per {name}"
+
+
+def _per_pixel(page: Any, micrometres: float) -> Spacing | None:  # noqa: ANN401 - tifffile's page
+    """Return µm per pixel from the resolution tags, which are fractions of pixels per unit."""
+    x, y = page.tags.valueof(_X_RESOLUTION), page.tags.valueof(_Y_RESOLUTION)
+    if not x or not y or not all((*x, *y)):
+        return None
+    return Spacing(micrometres * x[1] / x[0], micrometres * y[1] / y[0])
+
+
+def _significant_bits(tiff: TiffFile, page: Any) -> int:  # noqa: ANN401 - tifffile's page
+    """Return how many bits of a sample count.
+
+    OME's SignificantBits, TIFF's MaxSampleValue, else all.
+    """
+    stored = int(page.bitspersample)
+    said = _ome_pixels(tiff).get("SignificantBits", "")
+    if said.isdigit() and 0 < int(said) <= stored:
+        return int(said)
+    largest = page.tags.valueof(_LARGEST_VALUE)
+    if isinstance(largest, tuple):
+        largest = max(largest)
+    if largest:
+        return min(stored, int(largest).bit_length())
+    return stored
+
+
+def _associated_series(tiff: TiffFile) -> dict[str, Any]:
+    """Return the series named label, macro or thumbnail, as OME-TIFF, SVS and NDPI name them."""
+    found: dict[str, Any] = {}
+    for series in tiff.series[1:]:
+        for word, name in _ASSOCIATED.items():
+            if word in series.name.lower():
+                found.setdefault(name, series)
+    return found
+
+
+def _ome_pixels(tiff: TiffFile) -> dict[str, str]:
+    """Return the attributes of the first Pixels element, or nothing."""
+    if not tiff.is_ome:
+        return {}
+    try:
+        root = ET.fromstring(tiff.ome_metadata or "")  # noqa: S314 - expat refuses entity bombs since 2.4.1
+    except ET.ParseError:
+        return {}
+    for element in root.iter():
+        if element.tag.endswith("}Pixels") or element.tag == "Pixels":
+            return dict(element.attrib)
+    return {}

@@ -1,4 +1,4 @@
-"""From what a user names on a command line to the slides meant by it."""
+"""From what a user names on a command line to the slides meant by it, and our sample slide."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from slidecam.errors import UsageError
 from slidecam.sources._dicom import is_volume, series_files
 from slidecam.sources._probe import ZARR_MARKS, stem_of, stem_of_url
-from slidecam.sources._registry import slide_suffixes
 from slidecam.sources.identifiers import hidden_parts, public_name, public_path
-from slidecam.sources.qupath_project import SUFFIX as PROJECT
-from slidecam.sources.qupath_project import read_project
+from slidecam.sources.opening import slide_suffixes
+from slidecam.sources.qupath import PROJECT_SUFFIX, read_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from slidecam.geometry import Size
-    from slidecam.sources.qupath_project import ProjectImage
+    from slidecam.sources.qupath import ProjectImage
+
 
 TOLD = 5
 """Files named in the message on what was left out."""
@@ -108,7 +108,7 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
             )
         if "://" in str(given):
             slides.append(FoundSlide(stem_of_url(str(given)), str(given)))
-        elif Path(given).suffix.lower() == PROJECT and Path(given).is_file():
+        elif Path(given).suffix.lower() == PROJECT_SUFFIX and Path(given).is_file():
             project = read_project(Path(given))
             slides.extend(_found(image.path) for image in project.images)
             images.extend(project.images)
@@ -264,3 +264,19 @@ def _refuse_shared_stems(slides: Sequence[FoundSlide]) -> None:
                 " folder.",
                 "Rename one of them, or call slidecam once for each with another --out.",
             )
+
+
+def sample_folder() -> Path:
+    """Return the folder of the sample slide and bundle, in the package or by the source tree."""
+    for folder in sample_folders():
+        return folder
+    raise UsageError(
+        "the sample data are not installed.", "Install slidecam from its repository or its wheel."
+    )
+
+
+def sample_folders() -> list[Path]:
+    """Return the folders with the sample slide: in the package, or beside the source tree."""
+    package = Path(__file__).parents[1]
+    candidates = (package / "sample_data", package.parents[1] / "sample_data")
+    return [folder for folder in candidates if (folder / "slide.tif").is_file()]

@@ -17,9 +17,8 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
 from slidecam.sources._dicom import first_dicom
-from slidecam.sources._fingerprint import fingerprint_of_files
 from slidecam.sources._library import DECODING_ERRORS, Errors
-from slidecam.sources._probe import stem_of
+from slidecam.sources._probe import fingerprint_of_files, stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

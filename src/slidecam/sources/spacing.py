@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 FINEST_VOXEL, COARSEST_VOXEL = 1.0, 50_000.0
 """What `FINEST` and `COARSEST` are to pixels, for a volume's voxels: its header tells mm."""
 
+MICROMETRES = {
+    "Å": 1e-4, "angstrom": 1e-4, "nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3,
+    "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0,
+    "micrometer": 1.0, "micrometre": 1.0,
+    "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3,
+    "cm": 1e4, "centimeter": 1e4, "centimetre": 1e4,
+    "m": 1e6, "meter": 1e6, "metre": 1e6, "in": 25_400.0, "inch": 25_400.0,
+}  # fmt: skip
+"""µm in one of each unit, by the names that OME, NGFF and ImageJ write.
+
+OME's own default is the µm.
+"""
+
 CONFLICT = 0.05
 """How far an override may lie from the file's value, relative to it, before a note says so."""
 

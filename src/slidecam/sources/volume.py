@@ -12,18 +12,22 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
+from slidecam.errors import UnreadableSourceError
 from slidecam.geometry import Level, LevelBox, Size, Spacing
 from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._library import closed, decoding
 from slidecam.sources.source import Source, SourceFacts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from slidecam.sources._probe import Probe
     from slidecam.sources._voxels import Voxels
     from slidecam.sources.volume_grid import PlaneStack
     from slidecam.viewing import VolumeView
+
 
 SLAB_BYTES = 16_000_000
 """Intensities that are read at once.
@@ -279,3 +283,52 @@ class _VolumeView:
         volume = stack.from_pictures(read)
         inner: slice | int = 0 if isinstance(wanted, int) else slice(None)
         return volume[tuple(inner if axis == place else part for axis, part in enumerate(key))]
+
+
+TOLD = 12
+"""Names that a message lists."""
+
+
+def chosen_volume(probe: Probe, names: Sequence[str]) -> int:
+    """Return the number of the volume that the view names.
+
+    ``names`` are those that the file has, or empty texts.
+
+    Raises
+    ------
+    UnreadableSourceError
+        If there is no such volume.
+    """
+    wanted = probe.view.volume
+    if wanted is None:
+        return 0
+    if wanted.isdecimal() and int(wanted) < len(names):
+        return int(wanted)
+    for number, name in enumerate(names):
+        if name and name.casefold() == wanted.casefold():
+            return number
+    problem = f"there is no volume {wanted!r} among its {len(names)}{_listed(names)}."
+    raise UnreadableSourceError(
+        probe.given, problem, f"Pass --volume 0 to {len(names) - 1}, or one of its names."
+    )
+
+
+def told_of_volumes(probe: Probe, names: Sequence[str], number: int) -> tuple[str, ...]:
+    """Return the sentence on which of several volumes is read; nothing where there is one."""
+    if len(names) == 1:
+        return ()
+    if names[number]:
+        which = f"{number} ({names[number]})"
+    else:
+        which = str(number)
+    asked = "; pass --volume to read another"
+    if probe.view.volume is not None:
+        asked = ""
+    return (f"It holds {len(names)} volumes{_listed(names)}: volume {which} is read{asked}.",)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [name for name in names if name][:TOLD]
+    if shown:
+        return f" ({', '.join(shown)}{', …' if len(names) > TOLD else ''})"
+    return ""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from filelock import FileLock
 
-    from slidecam.store.results import StorePlan
+    from slidecam.store.run_store import StorePlan
 
 RUN_FILE = "run.json"
 
@@ -51,13 +51,12 @@ def find_runs(folder: Path) -> tuple[Path, ...]:
     """
     if _is_run(folder):
         return (folder,)
+    found: list[Path] = []
     if folder.is_dir():
         found = sorted(filter(_is_run, folder.iterdir()))
-    else:
-        found = []
     if not found:
         raise UsageError(
-            "there is no run of slidecam predict here.",
+            "There is no run of slidecam predict here.",
             "Pass the folder given as its --out.",
             folder,
         )
@@ -91,7 +90,7 @@ def lock_run(folder: Path) -> FileLock:
     RunExistsError
         If another process is at work there.
     """
-    return lock_folder(folder, "another slidecam is at work in this folder.")
+    return lock_folder(folder, "Another slidecam is at work in this folder.")
 
 
 def open_or_create(folder: Path, plan: StorePlan, existing: str) -> RunStore:
@@ -120,7 +119,7 @@ def open_or_create(folder: Path, plan: StorePlan, existing: str) -> RunStore:
         return RunStore.create(folder, plan)
     if existing == "refuse":
         raise RunExistsError(
-            folder, "there is a run here already.", "Pass --resume to continue it or --overwrite."
+            folder, "There is a run here already.", "Pass --resume to continue it or --overwrite."
         )
     store = RunStore.open(folder)
     _refuse_other_plan(store, plan)
@@ -145,15 +144,13 @@ def _refuse_other_plan(store: RunStore, plan: StorePlan) -> None:
     before, now = store.digest, json.loads(json.dumps(dict(plan.digest)))
     changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
     if changed:
-        told = "; ".join(_change(key, before.get(key), now.get(key)) for key in changed)
+        changes = "; ".join(_change(key, before.get(key), now.get(key)) for key in changed)
+        problem = f"The run here was made by another plan: {changes}."
         remedy = "Call it as the first time, pass --overwrite, or choose another --out."
-        raise RunMismatchError(
-            store.folder, f"the run here was made by another plan: {told}.", remedy
-        )
+        raise RunMismatchError(store.folder, problem, remedy)
     if not store.fits(plan):
-        raise RunMismatchError(
-            store.folder, "its run.zarr is damaged or holds other tiles than these.", BEGIN_ANEW
-        )
+        problem = "The run.zarr is damaged or holds other tiles than these."
+        raise RunMismatchError(store.folder, problem, BEGIN_ANEW)
 
 
 def _change(key: str, before: object, now: object) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,15 +13,103 @@ import zarr
 
 from slidecam.errors import StoreError
 from slidecam.files import write_text
-from slidecam.store.results import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from slidecam.store.results import StorePlan, TileResults
+
+class Status(IntEnum):
+    """What became of a tile."""
+
+    PENDING = 0
+    DONE = 1
+    FAILED = 2
+
+
+@dataclass(frozen=True)
+class TileResults:
+    """What one batch leaves behind; rows of failed tiles mean nothing until they are `blanked`.
+
+    Attributes
+    ----------
+    logits, probabilities
+        float32, (tiles, classes).
+    maps
+        Raw class-activation maps, float32, (tiles, methods, mapped classes, height, width), or
+        None. The store keeps them in float16: three digits, at half the size.
+    failures
+        Position in the batch and reason of every tile that failed.
+    """
+
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    maps: NDArray[np.float32] | None
+    failures: Mapping[int, str]
+
+    def blanked(self) -> TileResults:
+        """Return the same with not-a-number in every row of a failed tile."""
+        if not self.failures:
+            return self
+        maps = self.maps
+        if maps is not None:
+            maps = self._blank(maps)
+        logits, probabilities = self._blank(self.logits), self._blank(self.probabilities)
+        return TileResults(logits, probabilities, maps, self.failures)
+
+    def _blank(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        blank = values.copy()
+        blank[list(self.failures)] = np.nan
+        return blank
+
+
+@dataclass(frozen=True)
+class StorePlan:
+    """The shape of a run, fixed before its first batch.
+
+    Attributes
+    ----------
+    boxes
+        int64, (tiles, 4), level-0 pixels, in grid order.
+    batches
+        Grid rows of each batch, in streaming order.
+    step
+        Level-0 pixels from one tile to the next.
+    classes
+        How many classes there are.
+    map_shape
+        (methods, mapped classes, height, width) of a tile's raw maps, or None where none are kept.
+    digest
+        What decides every result (slide, bundle, tiling, …), as JSON; a run is continued only if it
+        is equal.
+    planes
+        int64, (tiles,): the plane of a volume that each tile is on; None for a slide, which is one
+        plane.
+    """
+
+    boxes: NDArray[np.int64]
+    batches: Sequence[NDArray[np.int64]]
+    step: int
+    classes: int
+    map_shape: tuple[int, int, int, int] | None
+    digest: Mapping[str, Any] = field(default_factory=dict)
+    planes: NDArray[np.int64] | None = None
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """Grid rows in streaming order."""
+        if self.batches:
+            return np.concatenate(self.batches).astype(np.int64)
+        return np.zeros(0, np.int64)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Where each batch begins in `order`."""
+        sizes = list(map(len, self.batches))
+        return np.cumsum([0, *sizes[:-1]], dtype=np.int64)[: len(sizes)]
+
 
 ROWS_PER_CHUNK = 1024
 """Rows in one file of the store.
@@ -57,10 +147,8 @@ class RunStore:
         self.folder = folder
         self._group = group
         # Opened once: looking an array up reads its metadata again, at every batch.
-        self._arrays = {
-            name: _array(group, name)
-            for name in (*ARRAYS, *(each for each in SOMETIMES if each in group))
-        }
+        present = [*ARRAYS, *filter(group.__contains__, SOMETIMES)]
+        self._arrays = {name: _array(group, name) for name in present}
         self._starts = np.asarray(self._arrays["batch_starts"][:])
 
     @classmethod
@@ -86,9 +174,9 @@ class RunStore:
                 return cls(folder, group)
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise StoreError(
-                folder, f"its run.zarr cannot be read ({error}).", BEGIN_ANEW
+                folder, f"The run.zarr cannot be read: {error}.", BEGIN_ANEW
             ) from error
-        raise StoreError(folder, "its run.zarr was cut off while it was laid out.", BEGIN_ANEW)
+        raise StoreError(folder, "The run.zarr was cut off while it was laid out.", BEGIN_ANEW)
 
     def __len__(self) -> int:
         return int(self._arrays["status"].shape[0])
@@ -146,14 +234,13 @@ class RunStore:
     def failures(self) -> dict[int, str]:
         """Why each failed tile failed, by grid row."""
         order = self.order
-        told: dict[int, str] = {}
+        failures: dict[int, str] = {}
         for path in sorted(self._failures_folder.glob("*.json")):
             start = int(self._starts[int(path.stem)])
             reasons = json.loads(path.read_text(encoding="utf-8"))
-            told |= {
-                int(order[start + int(place)]): str(reason) for place, reason in reasons.items()
-            }
-        return told
+            for place, reason in reasons.items():
+                failures[int(order[start + int(place)])] = str(reason)
+        return failures
 
     @property
     def maps(self) -> zarr.Array[Any] | None:
@@ -194,14 +281,14 @@ class RunStore:
         self._arrays["probabilities"][rows] = blanked.probabilities
         if blanked.maps is not None:
             self._arrays["maps"][rows] = _halved(blanked.maps)
-        self._tell_failures(batch, results.failures)
+        self._write_failures(batch, results.failures)
         self._arrays["status"][rows] = status
 
     @property
     def _failures_folder(self) -> Path:
         return self.folder / FAILURES_FOLDER
 
-    def _tell_failures(self, batch: int, failures: Mapping[int, str]) -> None:
+    def _write_failures(self, batch: int, failures: Mapping[int, str]) -> None:
         # A file for each batch that has any: one table for all would be rewritten for every batch
         # of a damaged slide.
         path = self._failures_folder / f"{batch}.json"

@@ -6,9 +6,8 @@ The grid, the resize and the pixels are those of `predict`; a tile that is learn
 the same way there.
 """
 
-from slidecam.tile_sets.annotated import write_tile_set
 from slidecam.tile_sets.spec import SlideTiles, TileSet, TileSetSpec
-from slidecam.tile_sets.writing import RECORD, safe_name
+from slidecam.tile_sets.writing import RECORD, safe_name, write_tile_set
 
 __all__ = [
     "RECORD",

@@ -76,7 +76,8 @@ class TileSetSpec:
         """Return the same with the tiles that a classifier sees, to teach it more of its kind."""
         if card.spacing is None:
             raise UsageError(
-                f"{card.name} sees whole pictures, no tiles.", "Name a bundle for slides."
+                f"The bundle {card.name} sees whole pictures, no tiles.",
+                "Name a bundle for slides.",
             )
         seen = replace(self, tile_px=card.tile_px, spacing=card.spacing, input_px=card.input_px)
         return replace(seen, interpolation=card.interpolation)

@@ -1,31 +1,192 @@
-"""Labelled tiles of slides as a folder of pictures: files, table and record."""
+"""From annotated slides to pictures to learn from: a folder of tiles, their table and a record.
+
+The grid, the resize and the pixels are those of `predict`; a tile that is learnt here is seen in
+the same way there.
+"""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image
 
-from slidecam.errors import DataSetError, UsageError
-from slidecam.files import check_folder, write_json
+from slidecam.errors import DataSetError, SlidecamError, UsageError
+from slidecam.files import check_folder, replacing_folder, write_json
+from slidecam.foreground import (
+    AMBIGUOUS,
+    ForegroundSpec,
+    find_foreground,
+    load_classes,
+    pair_annotations,
+    whole_slide,
+)
+from slidecam.learning.data.pictures import PICTURE_TABLE, PictureSpec
+from slidecam.sources import open_source, settle_spacing
 from slidecam.steps import Step
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
+from slidecam.tile_sets.spec import SlideTiles, TileSet, TileSetSpec
+from slidecam.tiling import lay_grid
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
-    from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
+    from slidecam.foreground import AnnotatedClasses
     from slidecam.sources import Source
+    from slidecam.sources.discovery import FoundSlide
     from slidecam.streaming import TileBatch
-    from slidecam.tile_sets.spec import SlideTiles, TileSetSpec
     from slidecam.tiling import TileGrid
+
+
+def write_tile_set(
+    slides: Sequence[str | Path], annotations: Path, out: Path, spec: TileSetSpec | None = None
+) -> Generator[Step, None, TileSet]:
+    """Cut the annotated tiles of slides and write them as pictures to learn from.
+
+    ``out`` gets a PNG per tile in a folder of its class, ``<class>/<slide>_x<X>_y<Y>.png``, a table
+    of them with the slide as the group, ``pictures.csv``, which `read_picture_set` reads, and
+    ``tile_set.json``, which says how they were made. It appears whole or not at all.
+
+    Parameters
+    ----------
+    slides
+        Slides, or folders of slides.
+    annotations
+        GeoJSON of the only slide, or a folder with ``<stem>.geojson`` for each; a slide without is
+        passed over.
+    out
+        A folder that is not there yet, or empty.
+    spec
+        Everything else.
+
+    Raises
+    ------
+    UsageError
+        If nothing is found, or something lies in ``out``.
+    SlidecamError
+        Whatever is wrong with the slide, if no slide gives a tile.
+    """
+    spec = spec or TileSetSpec()
+    PictureSpec(group_pattern=spec.group_pattern)
+    pairs, notes = pair_annotations(slides, annotations)
+    refuse_existing(out, spec)
+    done: list[SlideTiles] = []
+    rows: list[Tile] = []
+    with replacing_folder(out) as fresh:
+        fresh.mkdir()
+        for note in notes:
+            yield Step("tiles", 0, len(pairs), message=note)
+        for slide, drawn in pairs:
+            done.append((yield from _one_slide(slide, drawn, fresh, spec, rows)))
+        _refuse_nothing(done, spec)
+        write_table(rows, fresh / PICTURE_TABLE)
+        write_record(done, spec, fresh / RECORD)
+    return TileSet(out, tuple(done))
+
+
+def _one_slide(
+    slide: FoundSlide, drawn: Path, folder: Path, spec: TileSetSpec, rows: list[Tile]
+) -> Generator[Step, None, SlideTiles]:
+    """Write the tiles of one slide.
+
+    What is wrong with it is reported, and does not touch the others.
+    """
+    try:
+        with open_source(slide.path, spec.reader) as source:
+            cut = _cut(source, drawn, spec)
+            failed = yield from write_tiles(source, cut, folder, spec, rows)
+    except SlidecamError as error:
+        problem = SlideTiles(slide.name, slide.shown, problem=f"{error.problem} {error.remedy}")
+        yield Step(f"tiles of {slide.name}", 0, 0, message=problem.problem)
+        return problem
+    written = Counter(row.label for row in rows if row.slide == slide.name)
+    digest = hashlib.sha256(drawn.read_bytes()).hexdigest()
+    facts = {**cut.facts, "annotations": drawn.name, "annotations_sha256": digest}
+    return SlideTiles(
+        slide.name,
+        slide.shown,
+        tiles={name: written[name] for name in cut.names},
+        ambiguous=cut.ambiguous,
+        unannotated=cut.unannotated,
+        failed=failed,
+        notes=cut.notes,
+        facts=facts,
+    )
+
+
+def _cut(source: Source, drawn: Path, spec: TileSetSpec) -> LabelledGrid:
+    facts, bounds = source.facts, source.facts.bounds
+    override = spec.spacings.get(Path(facts.path).name, spec.spacings.get(facts.name, spec.mpp))
+    spacing = settle_spacing(facts, override)
+    # QuPath counts from the corner of the scanned bounds.
+    offset = (0.0, 0.0)
+    if bounds is not None:
+        offset = (float(bounds.x), float(bounds.y))
+    classes = load_classes(drawn, facts.size, offset, spec.renamed)
+    whole = whole_slide(facts.size)
+    tissue = whole
+    if spec.min_tissue:
+        tissue = find_foreground(source, spacing.spacing, ForegroundSpec())
+    grid = lay_grid(facts, spacing.spacing, tissue, spec.tiling)
+    labels = spec.rule.labels(classes.coverage(grid.boxes))
+    names = _wanted(classes, drawn, spec)
+    kept = np.flatnonzero(np.isin(labels, list(map(classes.names.index, names))))
+    ambiguous = int((labels == AMBIGUOUS).sum())
+    notes = (*facts.notes, *classes.notes)
+    if spacing.warning:
+        notes = (spacing.warning, *notes)
+    return LabelledGrid(
+        grid=grid.only(kept),
+        labels=tuple(classes.names[label] for label in labels[kept]),
+        names=names,
+        ambiguous=ambiguous,
+        unannotated=len(labels) - len(kept) - ambiguous,
+        facts={
+            "fingerprint": facts.fingerprint,
+            "um_px": [spacing.spacing.x, spacing.spacing.y],
+            "um_px_from": spacing.origin,
+        },
+        notes=notes,
+    )
+
+
+def _wanted(classes: AnnotatedClasses, drawn: Path, spec: TileSetSpec) -> tuple[str, ...]:
+    if not spec.classes:
+        return classes.names
+    names = tuple(name for name in classes.names if name in spec.classes)
+    if not names:
+        raise DataSetError(
+            f"None of its classes {', '.join(classes.names)} is among those asked for.",
+            f"Annotate some of {', '.join(spec.classes)}, or ask for others.",
+            drawn,
+        )
+    return names
+
+
+def _refuse_nothing(done: Sequence[SlideTiles], spec: TileSetSpec) -> None:
+    ambiguous = 0
+    for slide in done:
+        if any(slide.tiles.values()):
+            return
+        ambiguous += slide.ambiguous
+    problems = [slide.problem for slide in done if slide.problem]
+    if problems:
+        raise DataSetError(f"No slide gave a tile: {problems[0]}", "")
+    raise DataSetError(
+        f"No tile of {spec.tile_px} px at {spec.spacing:g} µm/px has a class: {ambiguous} are of"
+        " two classes, the others of none.",
+        "Annotate larger areas, or pass smaller tiles or a smaller --min-share.",
+    )
+
 
 RECORD = "tile_set.json"
 COLUMNS = ("path", "label", "group", "slide", "x", "y", "width", "height")
@@ -69,16 +230,12 @@ def refuse_existing(out: Path, spec: TileSetSpec) -> None:
     check_folder(out)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    ours = (out / RECORD).is_file()
-    if not (ours and spec.overwrite):
-        fault = "this folder is no tile set, and not empty"
-        if ours:
-            fault = "there is a tile set here"
-        raise UsageError(
-            f"{fault}.",
-            "Pass --overwrite to replace it." if ours else "Pass another --out.",
-            out,
-        )
+    if not (out / RECORD).is_file():
+        problem = "This folder is no tile set, and not empty."
+        raise UsageError(problem, "Pass another --out.", out)
+    if not spec.overwrite:
+        problem = "There is a tile set here."
+        raise UsageError(problem, "Pass --overwrite to replace it.", out)
 
 
 def write_tiles(
@@ -111,10 +268,11 @@ def write_tiles(
             done += len(batch.rows)
             yield Step(f"tiles of {slide}", done, len(tiles))
     rows.extend(tile for row, tile in enumerate(tiles) if row not in failed)
-    return {
-        f"x={tiles[row].box[0]}, y={tiles[row].box[1]}": reason
-        for row, reason in sorted(failed.items())
-    }
+    by_place: dict[str, str] = {}
+    for row, reason in sorted(failed.items()):
+        x, y, _width, _height = tiles[row].box
+        by_place[f"x={x}, y={y}"] = reason
+    return by_place
 
 
 def _tile(slide: str, label: str, box: Sequence[int], spec: TileSetSpec) -> Tile:
@@ -135,7 +293,8 @@ def _group(slide: str, pattern: str) -> str:
     match = re.search(pattern, slide)
     if match is None:
         raise DataSetError(
-            f"group_pattern {pattern!r} finds no group in its name.", "Mend the pattern.", slide
+            f"The group_pattern {pattern!r} finds no group in the name {slide}.",
+            "Mend the pattern.",
         )
     return match.group("group")
 
@@ -165,7 +324,8 @@ def write_table(rows: Sequence[Tile], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
-        table.writerows((row.file, row.label, row.group, row.slide, *row.box) for row in rows)
+        for row in rows:
+            table.writerow((row.file, row.label, row.group, row.slide, *row.box))
 
 
 def write_record(done: Sequence[SlideTiles], spec: TileSetSpec, path: Path) -> None:

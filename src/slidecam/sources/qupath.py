@@ -1,4 +1,7 @@
-"""The images of a QuPath project, read from its JSON alone: no project is ever written to."""
+"""QuPath's projects, and where its view of a slide begins.
+
+A project is read from its JSON alone, and none is ever written to.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from slidecam.errors import UsageError
+from slidecam.errors import ShownSizeError, UsageError
 from slidecam.geometry import Size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-SUFFIX = ".qpproj"
+    from slidecam.geometry import Box
+
+
+PROJECT_SUFFIX = ".qpproj"
 
 MICRONS = frozenset({"µm", "μm", "um"})
 """What QuPath calls micrometres: it writes the micro sign, and reads the Greek letter too."""
@@ -179,3 +185,77 @@ def _shown(metadata: Mapping[str, Any]) -> Size | None:
     if width and height:
         return Size(int(width), int(height))
     return None
+
+
+_REMEDY = (
+    "Open the slide itself there, neither cropped nor rotated, with the reader that the program"
+    " suggests."
+)
+
+
+@dataclass(frozen=True)
+class QuPathView:
+    """How QuPath shows a slide; the one place that says where its coordinates begin.
+
+    Attributes
+    ----------
+    corner
+        x, y of the level-0 pixel that it calls (0, 0).
+    size
+        Width and height that it is known to show; None where nobody said.
+    """
+
+    corner: tuple[int, int] = (0, 0)
+    size: Size | None = None
+
+    def part(self, size: Size | None, bounds: Box | None) -> Box | None:
+        """Return the part of a slide that it shows; None for all of it.
+
+        Parameters
+        ----------
+        size, bounds
+            Of the slide's level 0, and the part of it that was scanned.
+        """
+        if bounds is None or self.corner != (bounds.x, bounds.y):
+            return None
+        is_whole = self.size is not None and self.size == size
+        return None if is_whole else bounds
+
+
+def shown_corner(
+    path: str, size: Size, bounds: Box | None, shown: Size | None = None
+) -> tuple[int, int]:
+    """Return the level-0 pixel that QuPath calls (0, 0).
+
+    QuPath crops what OpenSlide reads to the scanned bounds, unless it was told ``--no-crop``; other
+    readers of it do not crop. The size that it shows tells the two apart, whatever its version
+    writes into its paths.
+
+    Parameters
+    ----------
+    path
+        The slide, for the message.
+    size, bounds
+        Its level 0, and the part of it that was scanned (see `SourceFacts`).
+    shown
+        Width and height that QuPath shows; None where that is not known: its default, the scanned
+        bounds.
+
+    Raises
+    ------
+    ShownSizeError
+        If ``shown`` is neither the size of the slide nor that of its scanned bounds.
+    """
+    if shown == size:
+        return 0, 0
+    if shown is None or (bounds is not None and shown == Size(bounds.width, bounds.height)):
+        return (0, 0) if bounds is None else (bounds.x, bounds.y)
+    scanned = (
+        "" if bounds is None else f" and {bounds.width} x {bounds.height} px of it were scanned"
+    )
+    raise ShownSizeError(
+        path,
+        f"it is shown as {shown.width} x {shown.height} px, and the slide has "
+        f"{size.width} x {size.height} px{scanned}.",
+        _REMEDY,
+    )
