@@ -28,7 +28,7 @@ from slidecam.faithfulness.stability import (
     rank_correlation,
     structure,
 )
-from slidecam.models.small_networks import PocketResNet
+from slidecam.models.networks import PocketResNet
 from slidecam.steps import Step, result_of
 
 if TYPE_CHECKING:

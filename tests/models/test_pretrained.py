@@ -12,9 +12,8 @@ import torchvision
 from torch import nn
 
 from slidecam.errors import UntrustedCodeError, WeightsError
+from slidecam.models.networks import DALAResNet50, DenseHead, PocketResNet
 from slidecam.models.pretrained import load_pretrained
-from slidecam.models.small_networks import PocketResNet
-from slidecam.models.timm_networks import DALAResNet50, DenseHead
 
 if TYPE_CHECKING:
     from collections.abc import Callable

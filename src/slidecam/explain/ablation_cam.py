@@ -10,9 +10,8 @@ import torch
 
 from slidecam.errors import ExplanationError
 from slidecam.explain.explainer import Explainer, Explanation, check_classes, check_map
-from slidecam.models.backbones import arithmetic
 from slidecam.models.classifier import normalised
-from slidecam.models.splits import TwoHalves
+from slidecam.models.splits import TwoHalves, arithmetic
 from slidecam.steps import Step
 
 if TYPE_CHECKING:

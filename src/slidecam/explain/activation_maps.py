@@ -18,7 +18,7 @@ from slidecam.errors import ExplanationError
 from slidecam.explain.catalogue import method_for, slide_methods
 from slidecam.explain.explainer import check_classes, check_map
 from slidecam.explain.gradients import Gradients, class_gradients, no_gradients
-from slidecam.models.backbones import arithmetic
+from slidecam.models.splits import arithmetic
 from slidecam.registry import resolve
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from slidecam.explain.catalogue import Needs
     from slidecam.models import Classifier, ClassifierPass
-    from slidecam.models.linear_head import LinearHead
+    from slidecam.models.classifier import LinearHead
 
 EPSILON = 1e-6
 """pytorch-grad-cam's, absolute.

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from slidecam.errors import ExplanationError
-from slidecam.models.backbones import arithmetic
+from slidecam.models.splits import arithmetic
 from slidecam.steps import result_of
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from slidecam.explain.explainer import Explainer, Explanation, check_classes
-from slidecam.models.backbones import arithmetic
 from slidecam.models.classifier import normalised
+from slidecam.models.splits import arithmetic
 from slidecam.steps import Step
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slidecam.models import ClassifierPass
-    from slidecam.models.linear_head import LinearHead
+    from slidecam.models.classifier import LinearHead
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,7 +50,7 @@ from slidecam.explain.explainer import (
     check_least,
     check_map,
 )
-from slidecam.models.backbones import arithmetic
+from slidecam.models.splits import arithmetic
 from slidecam.steps import Step
 
 if TYPE_CHECKING:

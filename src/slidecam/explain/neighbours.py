@@ -29,9 +29,9 @@ import torch
 
 from slidecam.errors import ExplanationError
 from slidecam.explain.explainer import check_classes
-from slidecam.models.backbones import arithmetic, laid_out
 from slidecam.models.cell_graph import CellGraph
 from slidecam.models.classifier import normalised
+from slidecam.models.splits import arithmetic, laid_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -10,8 +10,8 @@ from torch.nn.functional import interpolate
 
 from slidecam.errors import ExplanationError
 from slidecam.explain.explainer import Explainer, Explanation, check_classes, check_map
-from slidecam.models.backbones import arithmetic
 from slidecam.models.classifier import normalised
+from slidecam.models.splits import arithmetic
 from slidecam.steps import Step
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import timm
 import torch
 
 from slidecam.errors import CardError
-from slidecam.models.timm_networks import RESERVED
+from slidecam.models.networks import forbidden_argument, timm_network
 from slidecam.registry import Entry, Registry, resolve
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ ARCHITECTURES: Registry[Architecture] = Registry(
     "slidecam.architectures",
     Architecture,
     (
-        Architecture("slidecam/pocket_resnet", f"{_HERE}.small_networks:PocketResNet"),
-        Architecture("slidecam/simple_cnn", f"{_HERE}.small_networks:SimpleCNN"),
-        Architecture("slidecam/dala_resnet50", f"{_HERE}.timm_networks:DALAResNet50"),
-        Architecture("slidecam/dense_head", f"{_HERE}.timm_networks:DenseHead"),
+        Architecture("slidecam/pocket_resnet", f"{_HERE}.networks:PocketResNet"),
+        Architecture("slidecam/simple_cnn", f"{_HERE}.networks:SimpleCNN"),
+        Architecture("slidecam/dala_resnet50", f"{_HERE}.networks:DALAResNet50"),
+        Architecture("slidecam/dense_head", f"{_HERE}.networks:DenseHead"),
         Architecture("slidecam/resnet18_gcn", f"{_HERE}.cell_graph:resnet18_gcn"),
         Architecture("slidecam/cell_graph", f"{_HERE}.cell_graph:CellGraph"),
     ),
@@ -102,33 +102,30 @@ def build_network(
     state is left as it was.
     """
     if not is_known(architecture):
-        raise CardError(
-            path, f'"architecture" is {architecture!r}, which is not known.', _near(architecture)
-        )
-    forbidden = sorted(RESERVED & set(args))
+        problem = f'"architecture" is {architecture!r}, which is not known.'
+        raise CardError(path, problem, _near(architecture))
+    forbidden = forbidden_argument(args)
     if forbidden:
-        problem = f'"architecture_args" holds {forbidden[0]!r}, which a card may not set.'
+        problem = f'"architecture_args" holds {forbidden!r}, which a card may not set.'
         raise CardError(path, problem, "Leave it out; weights come from the bundle.")
     try:
         with torch.random.fork_rng(devices=[]):
             return _build(architecture, args, classes).eval()
     except _REFUSALS as error:
         problem = f"{architecture} cannot be built with {dict(args)}: {error}."
-        raise CardError(
-            path, problem, 'Correct "architecture_args" (slidecam bundle --arch-arg NAME=VALUE).'
-        ) from error
+        remedy = 'Correct "architecture_args" (slidecam bundle --arch-arg NAME=VALUE).'
+        raise CardError(path, problem, remedy) from error
 
 
 def _build(architecture: str, args: Mapping[str, object], classes: int) -> nn.Module:
     if architecture in ARCHITECTURES:
         build = resolve(ARCHITECTURES[architecture].network)
         return cast("nn.Module", build(num_classes=classes, **args))
-    create: Callable[..., nn.Module] = timm.create_model
-    return create(architecture.removeprefix(TIMM), pretrained=False, num_classes=classes, **args)
+    return timm_network(architecture.removeprefix(TIMM), classes, args)
 
 
 def _near(architecture: str) -> str:
-    known = [*ARCHITECTURES, *(f"{TIMM}{name}" for name in timm.list_models())]
+    known = [*ARCHITECTURES, *map(full_name, timm.list_models())]
     near = difflib.get_close_matches(full_name(architecture), known, n=3, cutoff=0.5)
     if near:
         return f"Names like it are {', '.join(near)}."

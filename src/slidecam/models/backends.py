@@ -77,19 +77,15 @@ def check_device(device: torch.device, precision: str, backend: str) -> None:
         ``precision``, or there is no such backend.
     """
     if device.type not in {"cpu", "cuda"}:
-        raise DeviceError(
-            f"device {str(device)!r} is not supported.", "Pass --device auto, cpu or cuda."
-        )
+        raise DeviceError(f"device {str(device)!r} is not supported.", _DEVICES)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(
-            f"this machine has no {device} device.", "Pass --device cpu, or see slidecam doctor."
-        )
+        problem = f"this machine has no {device} device."
+        raise DeviceError(problem, "Pass --device cpu, or see slidecam doctor.")
     if precision not in {"fp32", "bf16"}:
         raise DeviceError(f"precision {precision!r} is not known.", "Use fp32 or bf16.")
     if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise DeviceError(
-            f"{torch.cuda.get_device_name(device)} cannot compute in bf16.", "Use fp32."
-        )
+        problem = f"{torch.cuda.get_device_name(device)} cannot compute in bf16."
+        raise DeviceError(problem, "Use fp32.")
     if backend not in BACKENDS:
         raise DeviceError(f"backend {backend!r} is not known.", BACKENDS.remedy(backend))
     if device.type not in BACKENDS[backend].devices:

@@ -10,14 +10,15 @@ import shutil
 import tempfile
 import warnings
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from slidecam.errors import BundleError, CardError, MissingBundleError, WeightsError
+from slidecam.errors import BundleError, CardError, MissingBundleError
 from slidecam.files import check_folder
 from slidecam.models.architectures import build_network
 from slidecam.models.card import (
@@ -29,23 +30,21 @@ from slidecam.models.card import (
     check_card,
     read_card,
 )
-from slidecam.models.classifier import classifier_for
+from slidecam.models.classifier import Classifier, classifier_for
 from slidecam.models.weights import (
     check_digest,
     checked_bytes,
     file_digest,
     load_strictly,
     tensors_from_bytes,
+    unreadable_as,
 )
 from slidecam.models.wsinfer import CONFIG_FILE, is_wsinfer, read_wsinfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from torch import Tensor
-
-    from slidecam.models.backbones import Precision
-    from slidecam.models.classifier import Classifier
+    from slidecam.models.splits import Precision
 
 Kind = Literal["slidecam", "wsinfer", "wsinfer-torchscript"]
 
@@ -76,14 +75,16 @@ class Bundle:
 
         The name is left out, since a WSInfer model is called what its folder is called.
         """
-        named = card_object(self.card)
-        canonical = json.dumps({**named, "name": None}, sort_keys=True, ensure_ascii=False)
+        nameless = {**card_object(self.card), "name": None}
+        canonical = json.dumps(nameless, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @property
     def card_path(self) -> Path:
         """The file that the card was read from."""
-        return self.path / (CARD_FILE if self.kind == "slidecam" else CONFIG_FILE)
+        if self.kind == "slidecam":
+            return self.path / CARD_FILE
+        return self.path / CONFIG_FILE
 
     def network(self) -> nn.Module:
         """Return the network with its weights, in eval mode, float32, on the CPU.
@@ -154,12 +155,11 @@ def open_bundle(path: Path | str, *, trust: bool = False) -> Bundle:
     if (folder / CONFIG_FILE).is_file():
         card, kind = read_wsinfer(folder, trust=trust)
         return Bundle(folder, card, kind)
-    problem = "is not a folder."
+    problem = "This is not a folder."
     if folder.is_dir():
-        problem = f"holds no {CARD_FILE}."
-    raise MissingBundleError(
-        folder, problem, "Name a bundle's folder (slidecam models lists them)."
-    )
+        problem = f"The folder holds no {CARD_FILE}."
+    remedy = "Name a bundle's folder (slidecam models lists them)."
+    raise MissingBundleError(folder, problem, remedy)
 
 
 def save_bundle(
@@ -193,9 +193,8 @@ def save_bundle(
     """
     folder = Path(directory)
     if not overwrite and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BundleError(
-            folder, "exists already.", "Pass --overwrite to replace the bundle in it."
-        )
+        remedy = "Pass --overwrite to replace the bundle in it."
+        raise BundleError(folder, "The folder exists already.", remedy)
     check_card(card, folder / CARD_FILE)
     check_folder(folder.parent)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -213,22 +212,23 @@ def find_bundles(
 ) -> list[Bundle | BundleError]:
     """Return the bundles in ``folders`` and right below them, sorted by path within each.
 
-    A folder that looks like a bundle and is none gives the error that says why; so does one that is
-    not there.
+    A folder that looks like a bundle and is none gives the error that says what is wrong; so does
+    one that is not there.
     """
-    return [
-        _bundle_or_error(path, trust=trust)
-        for folder in folders
-        for path in _candidates(Path(folder))
-    ]
+    found: list[Bundle | BundleError] = []
+    for path in chain.from_iterable(map(_candidates, map(Path, folders))):
+        try:
+            found.append(open_bundle(path, trust=trust))
+        except BundleError as error:
+            found.append(error)
+    return found
 
 
 def _open_own(folder: Path) -> Bundle:
     card = read_card(folder / CARD_FILE)
     if not card.weights_file.endswith(".safetensors"):
-        problem = (
-            f'"weights.file" is {card.weights_file!r}, and a bundle\'s weights are safetensors.'
-        )
+        name = repr(card.weights_file)
+        problem = f'"weights.file" is {name}, and a bundle\'s weights are safetensors.'
         raise CardError(folder / CARD_FILE, problem, "Make the bundle with slidecam bundle.")
     weights = folder / card.weights_file
     check_digest(weights, file_digest(weights), card.weights_sha256)
@@ -236,32 +236,23 @@ def _open_own(folder: Path) -> Bundle:
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        below = sorted(path for path in folder.iterdir() if path.is_dir())
-    else:
-        below = []
     if _looks_like_one(folder) or not folder.is_dir():
         yield folder
-    yield from (path for path in below if _looks_like_one(path))
+    if folder.is_dir():
+        yield from filter(_looks_like_one, sorted(folder.iterdir()))
 
 
 def _looks_like_one(folder: Path) -> bool:
     return (folder / CARD_FILE).is_file() or is_wsinfer(folder)
 
 
-def _bundle_or_error(path: Path, *, trust: bool) -> Bundle | BundleError:
-    try:
-        return open_bundle(path, trust=trust)
-    except BundleError as error:
-        return error
-
-
 def _write(folder: Path, card: Card, weights: nn.Module | Mapping[str, Tensor]) -> None:
-    tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
-    # Cloned: safetensors refuses tensors that share memory, as tied weights do.
-    apart = {
-        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
-    }
+    if isinstance(weights, nn.Module):
+        weights = weights.state_dict()
+    apart = {}
+    for name, tensor in weights.items():
+        # Cloned: safetensors refuses tensors that share memory, as tied weights do.
+        apart[name] = tensor.detach().to("cpu", copy=True).contiguous()
     # Not save_file, which makes the file readable by its owner alone.
     (folder / WEIGHTS_FILE).write_bytes(safetensors.torch.save(apart))
     digest = file_digest(folder / WEIGHTS_FILE)
@@ -269,9 +260,8 @@ def _write(folder: Path, card: Card, weights: nn.Module | Mapping[str, Tensor]) 
     try:
         text = card_text(sealed)
     except (TypeError, ValueError) as error:
-        raise CardError(
-            folder, f"the card cannot be written as JSON: {error}.", "Use plain JSON values."
-        ) from error
+        problem = f"The card cannot be written as JSON: {error}."
+        raise CardError(folder, problem, "Use plain JSON values.") from error
     (folder / CARD_FILE).write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -293,12 +283,9 @@ def _torchscript(content: bytes, path: Path) -> nn.Module:
     try:
         with warnings.catch_warnings():
             # torch calls its own format deprecated; WSInfer's zoo is made of it.
-            warnings.filterwarnings("ignore", r".*torch\.jit\.load", category=FutureWarning)
-            warnings.filterwarnings("ignore", r".*torch\.jit\.load", category=DeprecationWarning)
+            for kind in (FutureWarning, DeprecationWarning):
+                warnings.filterwarnings("ignore", r".*torch\.jit\.load", category=kind)
             network = load(io.BytesIO(content), map_location="cpu")
     except (RuntimeError, ValueError) as error:
-        problem = f"is not readable as TorchScript: {str(error).splitlines()[0]}."
-        raise WeightsError(
-            path, problem, "The file is damaged or of another kind; copy it again."
-        ) from error
+        raise unreadable_as("TorchScript", path, error) from error
     return network.eval()

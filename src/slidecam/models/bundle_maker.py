@@ -14,19 +14,16 @@ from torch import nn
 
 from slidecam.errors import WeightsError
 from slidecam.models.architectures import build_network, full_name
-from slidecam.models.bundle import save_bundle
-from slidecam.models.card import CARD_FILE, Card, check_card
+from slidecam.models.bundle import Bundle, save_bundle
+from slidecam.models.card import CARD_FILE, Card, Interpolation, check_card
 from slidecam.models.classifier import classifier_for
-from slidecam.models.pretrained import named_as_timm
+from slidecam.models.pretrained import WeightsFormat, named_as_timm
 from slidecam.models.weights import load_strictly, weights_from_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slidecam.classes import Activation
-    from slidecam.models.bundle import Bundle
-    from slidecam.models.card import Interpolation
-    from slidecam.models.pretrained import WeightsFormat
     from slidecam.pixels import RGB
 
 Triple = tuple[float, float, float]
@@ -125,16 +122,22 @@ def make_bundle(spec: BundleSpec, directory: Path | str) -> Bundle:
 
 def _card(spec: BundleSpec, network: nn.Module, architecture: str, folder: Path) -> Card:
     mean, std = normalisation_of(network)
+    activation: Activation = "softmax"
+    if len(spec.class_names) == 1:
+        activation = "sigmoid"
+    input_px = spec.tile_px
+    if spec.input_px is not None:
+        input_px = spec.input_px
     return Card(
         name=spec.name or folder.resolve().name,
         architecture=architecture,
         architecture_args=spec.architecture_args,
         class_names=spec.class_names,
         class_colors=spec.class_colors,
-        activation=spec.activation or ("sigmoid" if len(spec.class_names) == 1 else "softmax"),
+        activation=spec.activation or activation,
         tile_px=spec.tile_px,
         spacing=spec.spacing,
-        input_px=spec.tile_px if spec.input_px is None else spec.input_px,
+        input_px=input_px,
         interpolation=spec.interpolation,
         mean=spec.mean or mean,
         std=spec.std or std,
@@ -155,5 +158,5 @@ def _try(network: nn.Module, card: Card, weights: Path, card_path: Path) -> None
     classifier = classifier_for(network, card, torch.device("cpu"), backend="eager", path=card_path)
     grey = torch.full((1, card.input_px, card.input_px, 3), 128, dtype=torch.uint8)
     if not classifier.run(grey, gradients=False).logits.isfinite().all():
-        problem = "with these weights the logits of a grey tile are not finite."
+        problem = "With these weights the logits of a grey tile are not finite."
         raise WeightsError(weights, problem, "Check the file, and the mean and std.")

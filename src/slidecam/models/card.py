@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Literal, get_args
 
 from slidecam.classes import (
@@ -31,7 +31,6 @@ from slidecam.models.volume_card import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from slidecam.pixels import RGB
 
@@ -145,6 +144,13 @@ def read_card(path: Path) -> Card:
     _check_format(fields)
     weights = fields.section("weights", {"file": WEIGHTS_FILE, "sha256": "…"})
     resize = fields.section("resize", {"size": 224, "interpolation": "bilinear"})
+    spacing, temperature, split = None, 1.0, None
+    if fields.values.get("spacing_um_px", 0) is not None:  # null is no spacing, no key an error
+        spacing = fields.number("spacing_um_px", 0.5)
+    if fields.has("temperature"):
+        temperature = fields.number("temperature", 1.0)
+    if fields.has("split"):
+        split = fields.text("split", "layer4")
     card = Card(
         name=fields.text("name", "colorectal tissue"),
         architecture=fields.text("architecture", "timm/resnet50"),
@@ -153,24 +159,20 @@ def read_card(path: Path) -> Card:
         class_colors=_read_colors(fields),
         activation=fields.text("activation", "softmax"),  # type: ignore[arg-type]  # checked by check_card
         tile_px=fields.whole("tile_px", 224),
-        spacing=None
-        if fields.values.get("spacing_um_px", 0) is None
-        else fields.number("spacing_um_px", 0.5),
+        spacing=spacing,
         input_px=resize.whole("size", 224),
         interpolation=resize.text("interpolation", "bilinear"),  # type: ignore[arg-type]  # checked by check_card
         mean=fields.three("mean", [0.485, 0.456, 0.406]),
         std=fields.three("std", [0.229, 0.224, 0.225]),
         thresholds=_read_thresholds(fields),
-        temperature=1.0
-        if fields.values.get("temperature") is None
-        else fields.number("temperature", 1.0),
-        split=None if fields.values.get("split") is None else fields.text("split", "layer4"),
+        temperature=temperature,
+        split=split,
         licence=fields.text("licence", "CC-BY-4.0"),
         provenance=_optional_object(fields, "provenance"),
         volume=read_volume_card(fields),
         weights_file=weights.text("file", WEIGHTS_FILE),
         weights_sha256=weights.text("sha256", "…"),
-        extra={key: value for key, value in fields.values.items() if key not in _KEYS},
+        extra={key: fields.values[key] for key in fields.values if key not in _KEYS},
     )
     check_card(card, path)
     _check_digest(card, path)
@@ -184,7 +186,7 @@ def card_text(card: Card) -> str:
 
 def card_object(card: Card) -> dict[str, object]:
     """Return what ``card.json`` holds, as JSON values."""
-    return {
+    values: dict[str, object] = {
         "format": CARD_FORMAT,
         "version": CARD_VERSION,
         "name": card.name,
@@ -198,15 +200,19 @@ def card_object(card: Card) -> dict[str, object]:
         "resize": {"size": card.input_px, "interpolation": card.interpolation},
         "mean": list(card.mean),
         "std": list(card.std),
-        **({"thresholds": list(card.thresholds)} if card.thresholds else {}),
-        **({} if card.temperature == 1 else {"temperature": card.temperature}),
-        "split": card.split,
-        "licence": card.licence,
-        "provenance": dict(card.provenance),
-        **({} if card.volume is None else {"volume": volume_object(card.volume)}),
-        "weights": {"file": card.weights_file, "sha256": card.weights_sha256},
-        **card.extra,
     }
+    # What a card of an earlier version does not have is left out where it changes nothing.
+    if card.thresholds:
+        values["thresholds"] = list(card.thresholds)
+    if card.temperature != 1:
+        values["temperature"] = card.temperature
+    values["split"] = card.split
+    values["licence"] = card.licence
+    values["provenance"] = dict(card.provenance)
+    if card.volume is not None:
+        values["volume"] = volume_object(card.volume)
+    values["weights"] = {"file": card.weights_file, "sha256": card.weights_sha256}
+    return {**values, **card.extra}
 
 
 def check_card(card: Card, path: Path) -> None:
@@ -230,22 +236,10 @@ def check_card(card: Card, path: Path) -> None:
         raise fields.error("weights.file", problem, f"Write {WEIGHTS_FILE!r}, without folders.")
 
 
+_PLAIN = Card("", "", (), "none", 1, 1.0, 1, (0, 0, 0), (1, 1, 1))
 _KEYS = frozenset(
     card_object(
-        Card(
-            "",
-            "",
-            (),
-            "none",
-            1,
-            1.0,
-            1,
-            (0, 0, 0),
-            (1, 1, 1),
-            thresholds=(CALLED_FROM,),
-            temperature=2.0,
-            volume=VolumeCard(),
-        ),
+        replace(_PLAIN, thresholds=(CALLED_FROM,), temperature=2.0, volume=VolumeCard()),
     )
 )
 
@@ -253,18 +247,16 @@ _KEYS = frozenset(
 def _check_format(fields: JsonFields) -> None:
     kind, version = fields.text("format", CARD_FORMAT), fields.whole("version", CARD_VERSION)
     if kind != CARD_FORMAT:
-        raise fields.error(
-            "format", f"is {kind!r}, not {CARD_FORMAT!r}", "Make the bundle with slidecam bundle."
-        )
+        problem = f"is {kind!r}, not {CARD_FORMAT!r}"
+        raise fields.error("format", problem, "Make the bundle with slidecam bundle.")
     if version != CARD_VERSION:
         problem = f"is {version}, and this slidecam reads {CARD_VERSION}"
-        raise fields.error(
-            "version", problem, "Install a slidecam that knows it, or make the bundle anew."
-        )
+        remedy = "Install a slidecam that knows it, or make the bundle anew."
+        raise fields.error("version", problem, remedy)
 
 
 def _optional_object(fields: JsonFields, key: str) -> Mapping[str, object]:
-    if fields.values.get(key) is not None:
+    if fields.has(key):
         return fields.section(key, {}).values
     return {}
 
@@ -272,33 +264,29 @@ def _optional_object(fields: JsonFields, key: str) -> Mapping[str, object]:
 def _read_colors(fields: JsonFields) -> tuple[RGB, ...]:
     if not fields.values.get("class_colors"):
         return ()
-    return tuple(
-        _read_color(fields, color) for color in fields.array("class_colors", [[213, 94, 0]])
-    )
+    colors = fields.array("class_colors", [[213, 94, 0]])
+    return tuple(_read_color(fields, color) for color in colors)
 
 
 def _read_thresholds(fields: JsonFields) -> tuple[float, ...]:
-    if fields.values.get("thresholds") is None:
+    if not fields.has("thresholds"):
         return ()
     values = fields.array("thresholds", [CALLED_FROM])
     numbers = tuple(float(value) for value in values if is_number(value))
     if len(numbers) != len(values):
-        raise fields.error(
-            "thresholds", f"is {json.dumps(values)}, not a list of numbers", "Write one each class."
-        )
+        problem = f"is {json.dumps(values)}, not a list of numbers"
+        raise fields.error("thresholds", problem, "Write one each class.")
     return numbers
 
 
 def _read_color(fields: JsonFields, color: object) -> RGB:
+    parts: list[int] = []
     if isinstance(color, list):
         parts = [int(part) for part in color if is_number(part)]
-    else:
-        parts = []
     if len(parts) != 3 or parts != color:  # noqa: PLR2004  (red, green, blue)
         problem = f"holds {json.dumps(color)}, not a colour"
-        raise fields.error(
-            "class_colors", problem, "Write three whole numbers 0-255, for example [213, 94, 0]."
-        )
+        remedy = "Write three whole numbers 0-255, for example [213, 94, 0]."
+        raise fields.error("class_colors", problem, remedy)
     return parts[0], parts[1], parts[2]
 
 
@@ -316,41 +304,30 @@ def _check_classes(card: Card, fields: JsonFields) -> None:
         raise fields.error("class_names", problem, "Write one name for each logit of the network.")
     twice = doubled_name(card.class_names)
     if twice is not None:
-        raise fields.error(
-            "class_names", f"names {twice!r} twice", "Give every class a name of its own."
-        )
+        remedy = "Give every class a name of its own."
+        raise fields.error("class_names", f"names {twice!r} twice", remedy)
     _check_colors(card.class_colors, len(card.class_names), fields)
 
 
 def _check_colors(colors: Sequence[RGB], classes: int, fields: JsonFields) -> None:
     if len(colors) != classes:
         problem = f"holds {len(colors)} colours for {classes} classes"
-        raise fields.error(
-            "class_colors", problem, "Write one colour for each class, or leave the key out."
-        )
+        remedy = "Write one colour for each class, or leave the key out."
+        raise fields.error("class_colors", problem, remedy)
     for color in colors:
-        if not all(0 <= part <= 255 for part in color):  # noqa: PLR2004  (one byte)
-            raise fields.error(
-                "class_colors", f"holds {list(color)}", "Write numbers from 0 to 255."
-            )
+        if min(color) < 0 or max(color) > 255:  # noqa: PLR2004  (one byte)
+            problem = f"holds {list(color)}"
+            raise fields.error("class_colors", problem, "Write numbers from 0 to 255.")
 
 
 def _check_choices(card: Card, fields: JsonFields) -> None:
     if not card.name.strip():
         raise fields.error("name", "is empty", "Write what the classifier is called.")
-    if card.activation not in get_args(Activation):
-        problem = f"is {card.activation!r}"
-        raise fields.error(
-            "activation", problem, f"Write one of {', '.join(get_args(Activation))}."
-        )
+    fields.check_choice("activation", card.activation, get_args(Activation))
     if card.activation == "softmax" and len(card.class_names) == 1:
         problem = 'is "softmax" with one class, whose probability is then always 1'
         raise fields.error("activation", problem, 'Write "sigmoid", or name every class.')
-    if card.interpolation not in get_args(Interpolation):
-        problem = f"is {card.interpolation!r}"
-        raise fields.error(
-            "resize.interpolation", problem, f"Write one of {', '.join(get_args(Interpolation))}."
-        )
+    fields.check_choice("resize.interpolation", card.interpolation, get_args(Interpolation))
 
 
 def _check_thresholds(card: Card, fields: JsonFields) -> None:
@@ -359,9 +336,8 @@ def _check_thresholds(card: Card, fields: JsonFields) -> None:
     count = len(card.class_names)
     if len(card.thresholds) != count:
         problem = f"holds {len(card.thresholds)} numbers for {count} classes"
-        raise fields.error(
-            "thresholds", problem, "Write one number for each class, or leave the key out."
-        )
+        remedy = "Write one number for each class, or leave the key out."
+        raise fields.error("thresholds", problem, remedy)
     if not card.classes.has_thresholds:
         problem = f"stands beside several classes of {card.activation!r}, whose largest is called"
         raise fields.error("thresholds", problem, "Leave the key out.")
@@ -373,36 +349,27 @@ def _check_thresholds(card: Card, fields: JsonFields) -> None:
 def _check_sizes(card: Card, fields: JsonFields) -> None:
     for key, pixels in (("tile_px", card.tile_px), ("resize.size", card.input_px)):
         if pixels < 1:
-            raise fields.error(
-                key, f"is {pixels}", "Write the edge in pixels, at least 1, for example 224."
-            )
+            remedy = "Write the edge in pixels, at least 1, for example 224."
+            raise fields.error(key, f"is {pixels}", remedy)
     coarsest = COARSEST_VOXEL
     if card.volume is None:
         coarsest = COARSEST
     if card.spacing is not None and not FINEST <= card.spacing <= coarsest:
         problem = f"is {card.spacing:g} µm per pixel, which is outside {FINEST:g} to {coarsest:g}"
-        raise fields.error(
-            "spacing_um_px",
-            problem,
-            "Write the spacing of the tiles that the network was trained on.",
-        )
+        remedy = "Write the spacing of the tiles that the network was trained on."
+        raise fields.error("spacing_um_px", problem, remedy)
     if not card.temperature > 0:
-        raise fields.error(
-            "temperature", f"is {card.temperature}", "Write a number above 0; 1 changes nothing."
-        )
+        remedy = "Write a number above 0; 1 changes nothing."
+        raise fields.error("temperature", f"is {card.temperature}", remedy)
 
 
 def _check_normalisation(card: Card, fields: JsonFields) -> None:
     if not all(map(is_number, card.mean)):
-        raise fields.error(
-            "mean", f"is {list(card.mean)}", "Write three finite numbers, on a scale of 0 to 1."
-        )
-    if not all(is_number(value) and value > 0 for value in card.std):
-        raise fields.error(
-            "std",
-            f"is {list(card.std)}",
-            "Write three numbers above 0; 1 leaves pixels as they are.",
-        )
+        remedy = "Write three finite numbers, on a scale of 0 to 1."
+        raise fields.error("mean", f"is {list(card.mean)}", remedy)
+    if not all(map(is_number, card.std)) or min(card.std) <= 0:
+        remedy = "Write three numbers above 0; 1 leaves pixels as they are."
+        raise fields.error("std", f"is {list(card.std)}", remedy)
 
 
 def _is_plain_name(name: str) -> bool:

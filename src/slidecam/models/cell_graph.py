@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from slidecam.models.timm_networks import embedder, embedding_length, map_channels
+from slidecam.models.networks import SplitNetwork, embedder, embedding_length, map_channels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,7 +74,7 @@ class Attachment:
         return self.own * states + torch.einsum("bk,bkd->bd", self.weights, nodes[self.indices])
 
 
-class CellGraph(nn.Module):
+class CellGraph(SplitNetwork):
     """An embedder, the graph of the training cells, and two graph convolutions.
 
     See the module for the equations.
@@ -135,9 +135,8 @@ class CellGraph(nn.Module):
     ) -> None:
         super().__init__()
         if not 1 <= neighbours <= nodes:
-            raise ValueError(
-                f"neighbours is {neighbours}, not from 1 to the number of nodes, {nodes}"
-            )
+            problem = f"neighbours is {neighbours}, not from 1 to the number of nodes, {nodes}"
+            raise ValueError(problem)
         self.backbone = embedder(backbone, backbone_args)
         self.num_features = map_channels(self.backbone)
         length = embedding_length(self.backbone)
@@ -158,10 +157,6 @@ class CellGraph(nn.Module):
     def forward_head(self, features: Tensor) -> Tensor:
         """Return logits (B, K) of an activation map."""
         return self.graph_logits(self.embedding(features))
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits (B, K) of normalised pixels (B, 3, H, W)."""
-        return self.forward_head(self.forward_features(pixels))
 
     def embedding(self, features: Tensor) -> Tensor:
         """Return embeddings (B, D) of an activation map: its average, for most embedders."""
@@ -218,14 +213,16 @@ def nearest_by_cosine(
         (M, count), int64 and float32.
     """
     directions = nn.functional.normalize(nodes, dim=1).T
-    found = []
+    indices, similarities = [], []
     for start in range(0, len(queries), at_once):
         part = nn.functional.normalize(queries[start : start + at_once], dim=1) @ directions
         if not themselves:
             rows = torch.arange(len(part), device=part.device)
             part[rows, rows + start] = -torch.inf
-        found.append(part.topk(count, dim=1))
-    return torch.cat([top.indices for top in found]), torch.cat([top.values for top in found])
+        top = part.topk(count, dim=1)
+        indices.append(top.indices)
+        similarities.append(top.values)
+    return torch.cat(indices), torch.cat(similarities)
 
 
 def packed_names(names: Sequence[str]) -> Tensor:
@@ -233,5 +230,5 @@ def packed_names(names: Sequence[str]) -> Tensor:
 
     The end of those that are longer.
     """
-    ends = (name.encode()[-NAME_BYTES:].ljust(NAME_BYTES, b"\0") for name in names)
-    return torch.tensor(list(map(list, ends)), dtype=torch.uint8).reshape(-1, NAME_BYTES)
+    ends = b"".join(name.encode()[-NAME_BYTES:].ljust(NAME_BYTES, b"\0") for name in names)
+    return torch.tensor(list(ends), dtype=torch.uint8).reshape(-1, NAME_BYTES)

@@ -7,12 +7,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from slidecam.errors import CardError, ExplanationError
-from slidecam.models.backbones import arithmetic, laid_out
 from slidecam.models.backends import BACKENDS, check_device
-from slidecam.models.linear_head import find_linear_head
+from slidecam.models.splits import (
+    ClassifierPass,
+    NetworkSplit,
+    Precision,
+    Through,
+    arithmetic,
+    laid_out,
+)
 from slidecam.models.variants import (
     REFUSALS,
     Variant,
@@ -23,16 +30,16 @@ from slidecam.models.variants import (
 from slidecam.registry import resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import nn
 
-    from slidecam.models.backbones import Precision
     from slidecam.models.card import Card
-    from slidecam.models.linear_head import LinearHead
-    from slidecam.models.splits import ClassifierPass, NetworkSplit, Through
 
 _PROBE_TILES = 2
+_FEW = 12
+"""Layers that a message lists."""
 
 NOT_A_NUMBER = "the classifier gave a value that is not a finite number"
 """Why a tile, slice or picture has no result."""
@@ -92,18 +99,16 @@ class Classifier:
         ExplanationError
             If ``gradients`` or ``through`` are asked for and there is no map.
         """
-        return self.run_normalised(
-            normalised(pixels, self.card), gradients=gradients, through=through
-        )
+        scaled = normalised(pixels, self.card)
+        return self.run_normalised(scaled, gradients=gradients, through=through)
 
     def run_normalised(
         self, pixels: Tensor, *, gradients: bool, through: Through | None = None
     ) -> ClassifierPass:
         """Return what `run` does, of pixels as `normalised` returns them: (B, 3, H, W), float32."""
         if (gradients or through is not None) and not self.has_map:
-            raise ExplanationError(
-                f"{self.card.name} has no activation map.", "Pass --heatmap none."
-            )
+            problem = f"{self.card.name} has no activation map."
+            raise ExplanationError(problem, "Pass --heatmap none.")
         return self.split(pixels, gradients=gradients, through=through)
 
     def logits_of(self, pixels: Tensor) -> Tensor:
@@ -116,7 +121,9 @@ class Classifier:
             given = laid_out(pixels, channels_last=self.channels_last)
             # A copy, because what requires gradients may not be computed on in place, and networks
             # do that.
-            logits: Tensor = self.network(given.clone() if pixels.requires_grad else given)
+            if pixels.requires_grad:
+                given = given.clone()
+            logits: Tensor = self.network(given)
         return logits.float()
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -135,11 +142,9 @@ def normalised(pixels: Tensor, card: Card) -> Tensor:
     The memory stays as it lies, which is what torch calls channels last.
     """
     scaled = pixels.permute(0, 3, 1, 2).float().div_(255)
-    mean, std = (
-        torch.tensor(values, device=pixels.device).view(1, 3, 1, 1)
-        for values in (card.mean, card.std)
-    )
-    return scaled.sub_(mean).div_(std)
+    mean = torch.tensor(card.mean, device=pixels.device)
+    std = torch.tensor(card.std, device=pixels.device)
+    return scaled.sub_(mean.view(1, 3, 1, 1)).div_(std.view(1, 3, 1, 1))
 
 
 def classifier_for(
@@ -195,7 +200,7 @@ def classifier_for(
     has_map = reference is not None and reference.activation is not None
     head = None
     if has_map:
-        head = _head_of(chosen.split("fp32"), probe)
+        head = _head_of(chosen.split("fp32"), probe, device)
     return Classifier(
         card=card,
         device=device,
@@ -204,46 +209,46 @@ def classifier_for(
         network=chosen.network.to(device),
         split=chosen.split(precision),
         channels_last=chosen.channels_last,
-        linear_head=None if head is None else head.to(device),
+        linear_head=head,
     )
 
 
-def _head_of(split: NetworkSplit, probe: Tensor) -> LinearHead | None:
-    passed_through = partial(split, probe, gradients=False)
-    return find_linear_head(
-        split(probe, gradients=True), lambda through: passed_through(through=through)
-    )
+def _head_of(split: NetworkSplit, probe: Tensor, device: torch.device) -> LinearHead | None:
+    def passed_through(through: Through) -> ClassifierPass:
+        return split(probe, gradients=False, through=through)
+
+    head = find_linear_head(split(probe, gradients=True), passed_through)
+    if head is None:
+        return None
+    return LinearHead(head.weight.to(device), head.bias.to(device))
 
 
 def _plain_logits(network: nn.Module, probe: Tensor, card: Card, where: Path | str) -> Tensor:
     """Return the plain network's logits of two tiles of noise, having checked that it runs."""
     if card.split is not None and card.split not in dict(network.named_modules()):
-        raise CardError(
-            where,
-            f'"split" is {card.split!r}, and the network has no such layer.',
-            _layers(network),
-        )
+        problem = f'"split" is {card.split!r}, and the network has no such layer.'
+        names = [name for name, _child in network.named_children()]
+        remedy = f"Name one of {', '.join(names[:_FEW])}, or a layer inside one."
+        raise CardError(where, problem, remedy)
     try:
         with torch.no_grad():
             logits = network(probe.contiguous())  # laid out as the eager backend lays it out
     except REFUSALS as error:
-        problem = (
-            f"{card.architecture} cannot run on tiles of {card.input_px} px: {_first_line(error)}."
-        )
-        raise CardError(
-            where, problem, 'Correct "resize.size" or "architecture_args" on the card.'
-        ) from error
+        line = (str(error) or type(error).__name__).splitlines()[0]
+        problem = f"{card.architecture} cannot run on tiles of {card.input_px} px: {line}."
+        remedy = 'Correct "resize.size" or "architecture_args" on the card.'
+        raise CardError(where, problem, remedy) from error
     expected = (_PROBE_TILES, len(card.class_names))
-    if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != expected:
-        found = type(logits).__name__
-        if isinstance(logits, torch.Tensor):
-            found = str(tuple(logits.shape))
-        problem = (
-            f"{card.architecture} gives {found} for two tiles, and the card names {expected[1]}"
-            " classes."
-        )
-        raise CardError(where, problem, "Name one class for each logit.")
-    return logits.float()
+    found: object = type(logits).__name__
+    if isinstance(logits, Tensor):
+        found = tuple(logits.shape)
+        if found == expected:
+            return logits.float()
+    problem = (
+        f"{card.architecture} gives {found} for two tiles, and the card names {expected[1]}"
+        " classes."
+    )
+    raise CardError(where, problem, "Name one class for each logit.")
 
 
 def _refuse_named(card: Card, where: Path | str) -> None:
@@ -253,15 +258,6 @@ def _refuse_named(card: Card, where: Path | str) -> None:
             " tensor."
         )
         raise CardError(where, problem, "Name a layer that gives one activation map.")
-
-
-def _layers(network: nn.Module, few: int = 12) -> str:
-    names = [name for name, _child in network.named_children()]
-    return f"Name one of {', '.join(names[:few])}, or a layer inside one."
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _noise(edge: int) -> Tensor:
@@ -274,3 +270,91 @@ def _noise(edge: int) -> Tensor:
     coarse = torch.rand((_PROBE_TILES, 3, 8, 8), generator=generator)
     smooth = interpolate(coarse, (edge, edge), mode="bilinear", align_corners=False)
     return (smooth * 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+_AGREEMENT = 1e-4
+"""How far logits may be from the linear head's, relative to the largest; usual is 1e-6."""
+
+_SIZES = (1e3, 1e7)
+"""Of maps that drive every unit behind the average to both of its ends, be its bend near or far."""
+
+
+@dataclass(frozen=True, eq=False)
+class LinearHead:
+    """``logits = weight @ mean(activation) + bias``, the mean over the map's places.
+
+    Attributes
+    ----------
+    weight
+        (K, C), float32.
+    bias
+        (K,), float32.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def logits(self, activation: Tensor) -> Tensor:
+        """Return logits (B, K) of activation maps (B, C, h, w)."""
+        return activation.mean((2, 3)) @ self.weight.T + self.bias
+
+
+def find_linear_head(
+    passed: ClassifierPass, passed_through: Callable[[Through], ClassifierPass]
+) -> LinearHead | None:
+    """Return the head by which a pass's logits hang on its activation, or None if it is not linear.
+
+    The pass is one with gradients.
+
+    Parameters
+    ----------
+    passed
+        A pass over at least two different tiles.
+    passed_through
+        Returns another pass over the same tiles whose activation went through something.
+
+    Notes
+    -----
+    Weight and bias are read off one tile's gradients. The head is then tried on the other tiles and
+    on maps of noise: with values below 0, which a rectifier between map and average would not let
+    pass, and so large that every unit behind the average is driven to both of its ends, which a
+    network of small activations never does by itself.
+    """
+    activation = passed.activation
+    if activation is None:
+        return None
+    weight = _weight(passed.logits, activation)
+    if weight is None:
+        return None
+    bias = passed.logits[0].detach() - weight @ activation[0].detach().mean((1, 2))
+    head = LinearHead(weight, bias)
+    if not _close(head.logits(activation.detach()), passed.logits):
+        return None
+    usual = float(activation.detach().abs().mean())
+    plain = torch.randn(activation.shape, generator=torch.Generator().manual_seed(1))
+    for size in (usual, *_SIZES):
+        noise = plain * size
+        passed = passed_through(partial(_replaced, noise))
+        if not _close(head.logits(noise), passed.logits):
+            return None
+    return head
+
+
+def _weight(logits: Tensor, activation: Tensor) -> Tensor | None:
+    rows = []
+    for index in range(logits.shape[1]):
+        gradient = torch.autograd.grad(logits[0, index], activation, retain_graph=True)[0][0]
+        first = gradient[:, :1, :1].expand_as(gradient)
+        if not torch.allclose(gradient, first, rtol=_AGREEMENT, atol=0):
+            return None
+        rows.append(gradient.sum((1, 2)))
+    return torch.stack(rows)
+
+
+def _replaced(noise: Tensor, _activation: Tensor) -> Tensor:
+    return noise
+
+
+def _close(values: Tensor, expected: Tensor) -> bool:
+    expected = expected.detach()
+    return bool((values - expected).abs().max() <= _AGREEMENT * expected.abs().max())

@@ -15,16 +15,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from slidecam.errors import ExplanationError
-from slidecam.models.bundle import open_bundle
-from slidecam.models.classifier import normalised
+from slidecam.models.bundle import Bundle, Kind, open_bundle
+from slidecam.models.classifier import Classifier, normalised
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-    from slidecam.models.bundle import Bundle, Kind
-    from slidecam.models.classifier import Classifier
 
 _TILES = 3
 _TOLERANCE = 1e-5

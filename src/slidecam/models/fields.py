@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from slidecam.errors import CardError
-from slidecam.settings import NotTakenError, shown, taken
+from slidecam.settings import Hint, NotTakenError, shown, taken
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from slidecam.settings import Hint
 
 
 SHOWN_LENGTH = 80
@@ -48,6 +46,15 @@ class JsonFields:
     def error(self, key: str, problem: str, remedy: str) -> CardError:
         """Return the error for ``key``: what is wrong with it and what to write instead."""
         return CardError(self.path, f'"{self.prefix}{key}" {problem}.', remedy)
+
+    def has(self, key: str) -> bool:
+        """Whether there is a value under ``key`` that is not null."""
+        return self.values.get(key) is not None
+
+    def check_choice(self, key: str, value: str, choices: Iterable[str]) -> None:
+        """Refuse a value read from ``key`` that is none of some; CardError, listing them."""
+        if value not in choices:
+            raise self.error(key, f"is {value!r}", f"Write one of {', '.join(choices)}.")
 
     def text(self, key: str, example: str) -> str:
         """Return a string."""
@@ -89,16 +96,14 @@ class JsonFields:
         return JsonFields(self.path, found, f"{self.prefix}{key}.")
 
     def _taken(self, key: str, kind: Hint, words: str, example: object) -> Any:  # noqa: ANN401  (of that kind)
+        like = f"for example {shown(example, SHOWN_LENGTH)}."
         if key not in self.values:
-            raise self.error(
-                key, "is missing", f'Add "{key}", for example {shown(example, SHOWN_LENGTH)}.'
-            )
+            raise self.error(key, "is missing", f'Add "{key}", {like}')
         try:
             return taken(self.values[key], kind)
         except NotTakenError as error:
             problem = f"is {shown(self.values[key], SHOWN_LENGTH)}, not {words}"
-            remedy = f"Write {words}, for example {shown(example, SHOWN_LENGTH)}."
-            raise self.error(key, problem, remedy) from error
+            raise self.error(key, problem, f"Write {words}, {like}") from error
 
 
 def read_json_object(path: Path) -> JsonFields:
@@ -106,15 +111,11 @@ def read_json_object(path: Path) -> JsonFields:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CardError(
-            path, f"is not readable as JSON: {error}.", "Mend the file, or make it anew."
-        ) from error
+        problem = f"The card is not readable as JSON: {error}."
+        raise CardError(path, problem, "Mend the file, or make it anew.") from error
     if not isinstance(values, dict):
-        raise CardError(
-            path,
-            f"holds {shown(values, SHOWN_LENGTH)}, not a JSON object.",
-            "Put its keys between { and }.",
-        )
+        problem = f"The card holds {shown(values, SHOWN_LENGTH)}, not a JSON object."
+        raise CardError(path, problem, "Put its keys between { and }.")
     return JsonFields(path, values)
 
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from slidecam.errors import BundleError
 from slidecam.models.architectures import build_network
@@ -19,8 +18,6 @@ from slidecam.models.weights import load_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from torch import Tensor
 
     from slidecam.models.bundle import Bundle
     from slidecam.models.classifier import Classifier
@@ -52,14 +49,11 @@ class LastLayer:
 
         Both are float32 on the CPU.
         """
-        given: dict[str, Tensor] = {}
-        layer = classifier.network.get_submodule(self.name)
-        handle = layer.register_forward_hook(partial(_note_input, given, self.name))
-        try:
+        inputs: dict[str, Tensor] = {}
+        with ExitStack() as hooks:
+            _watch(classifier.network, self.name, hooks, inputs, {})
             passed = classifier.run(pixels, gradients=False)
-        finally:
-            handle.remove()
-        return given[self.name].detach().float().cpu(), passed.logits.detach().cpu()
+        return inputs[self.name].detach().float().cpu(), passed.logits.detach().cpu()
 
 
 def find_last_layer(classifier: Classifier, bundle: Bundle) -> LastLayer:
@@ -70,17 +64,13 @@ def find_last_layer(classifier: Classifier, bundle: Bundle) -> LastLayer:
     BundleError
         If there is none: TorchScript, or a network that does more to its logits.
     """
-    edge = classifier.card.input_px
-    noise = torch.randint(
-        0, 256, (2, edge, edge, 3), generator=torch.Generator().manual_seed(0)
-    ).to(torch.uint8)
+    edge, generator = classifier.card.input_px, torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 256, (2, edge, edge, 3), generator=generator).to(torch.uint8)
     outputs: dict[str, Tensor] = {}
     with ExitStack() as hooks:
         for name, module in classifier.network.named_modules():
             if isinstance(module, nn.Linear):
-                hooks.callback(
-                    module.register_forward_hook(partial(_note_output, outputs, name)).remove
-                )
+                _watch(classifier.network, name, hooks, {}, outputs)
         logits = classifier.run(noise.to(classifier.device), gradients=False).logits
     found = [name for name, output in outputs.items() if _same(output, logits)]
     if not found:
@@ -91,34 +81,32 @@ def find_last_layer(classifier: Classifier, bundle: Bundle) -> LastLayer:
             "Train a classifier instead: slidecam tiles, then slidecam train.",
         )
     layer = classifier.network.get_submodule(found[-1])
-    bias = layer.bias
-    return LastLayer(
-        name=found[-1],
-        weight=layer.weight.detach().float().cpu(),  # type: ignore[operator]  # a linear layer's
-        bias=bias.detach().float().cpu() if isinstance(bias, torch.Tensor) else None,
-    )
+    weight, bias = layer.weight.detach().float().cpu(), layer.bias  # type: ignore[operator]  # a linear layer's
+    if isinstance(bias, torch.Tensor):
+        return LastLayer(found[-1], weight, bias.detach().float().cpu())
+    return LastLayer(found[-1], weight, None)
 
 
-def _note_input(
-    given: dict[str, Tensor], name: str, _layer: nn.Module, inputs: tuple[Tensor, ...], _out: Tensor
-) -> None:
-    given[name] = inputs[0]
-
-
-def _note_output(
-    outputs: dict[str, Tensor],
+def _watch(
+    network: nn.Module,
     name: str,
-    _layer: nn.Module,
-    _inputs: tuple[Tensor, ...],
-    output: Tensor,
+    hooks: ExitStack,
+    inputs: dict[str, Tensor],
+    outputs: dict[str, Tensor],
 ) -> None:
-    outputs[name] = output
+    """Note what a layer is given and returns, until the hooks are removed."""
+
+    def note(_layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        inputs[name], outputs[name] = given[0], output
+
+    hooks.callback(network.get_submodule(name).register_forward_hook(note).remove)
 
 
 def _same(output: Tensor, logits: Tensor) -> bool:
-    return output.shape == logits.shape and bool(
-        (output.float() - logits).abs().max() <= AGREEMENT * logits.abs().max().clamp(min=AGREEMENT)
-    )
+    if output.shape != logits.shape:
+        return False
+    most = AGREEMENT * logits.abs().max().clamp(min=AGREEMENT)
+    return bool((output.float() - logits).abs().max() <= most)
 
 
 def with_last_layer(bundle: Bundle, layer: LastLayer) -> Mapping[str, Tensor]:
@@ -136,13 +124,11 @@ def with_last_layer(bundle: Bundle, layer: LastLayer) -> Mapping[str, Tensor]:
         taught[f"{layer.name}.bias"] = layer.bias
     unknown = sorted(taught.keys() - weights.keys())
     if unknown:
-        raise BundleError(
-            bundle.path, f"its weights hold no {unknown[0]}.", "Train a classifier instead."
-        )
-    weights |= {name: tensor.to(weights[name].dtype) for name, tensor in taught.items()}
-    card = bundle.card
-    network = build_network(
-        card.architecture, card.architecture_args, len(layer.weight), bundle.card_path
-    )
-    load_strictly(network, weights, bundle.card_path)
+        problem = f"The bundle's weights hold no {unknown[0]}."
+        raise BundleError(bundle.path, problem, "Train a classifier instead.")
+    for name, tensor in taught.items():
+        weights[name] = tensor.to(weights[name].dtype)
+    card, path = bundle.card, bundle.card_path
+    network = build_network(card.architecture, card.architecture_args, len(layer.weight), path)
+    load_strictly(network, weights, path)
     return weights

@@ -6,24 +6,20 @@ Other programs' weights are renamed as timm names its layers first.
 from __future__ import annotations
 
 import re
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from torch import nn
+from torch import Tensor, nn
 
 from slidecam.errors import WeightsError
-from slidecam.models.weights import load_strictly, weights_from_file
+from slidecam.models.weights import COUNTER, load_strictly, weights_from_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
-
-    from torch import Tensor
 
 
 WeightsFormat = Literal["plain", "torchvision", "kimianet"]
 
-_COUNTER = "num_batches_tracked"
 _HEAD_TENSORS = 2
 """Weight and bias of the last layer, whose shape is another task's."""
 
@@ -69,40 +65,25 @@ def named_as_timm(
     logits are not KimiaNet's own then.
     """
     if weights_format not in get_args(WeightsFormat):
-        known = ", ".join(get_args(WeightsFormat))
-        raise WeightsError(
-            path, f"{weights_format!r} is not a known format of weights.", f"Use one of {known}."
-        )
-    return _RENAMERS[weights_format](tensors, expected)
-
-
-def _plain(tensors: Mapping[str, Tensor], _expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return dict(tensors)
+        problem = f"{weights_format!r} is not a known format of weights."
+        raise WeightsError(path, problem, f"Use one of {', '.join(get_args(WeightsFormat))}.")
+    if weights_format == "torchvision":
+        return _from_torchvision(tensors, expected)
+    renamed = dict(tensors)
+    if weights_format == "kimianet":
+        for name in tensors:
+            ours = _KIMIANET_FEATURES.sub("features.", name)
+            renamed[_KIMIANET_HEAD.sub("classifier.", ours)] = renamed.pop(name)
+    return renamed
 
 
 def _from_torchvision(
     tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    renamed = {_LEGACY_DENSENET.sub(r"\1\2", name): tensor for name, tensor in tensors.items()}
+    renamed = {_LEGACY_DENSENET.sub(r"\1\2", name): tensors[name] for name in tensors}
     if len(renamed.keys() & expected.keys()) > _HEAD_TENSORS:
         return renamed
     return _matched_by_order(renamed, expected)
-
-
-def _from_kimianet(
-    tensors: Mapping[str, Tensor], _expected: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    return {
-        _KIMIANET_HEAD.sub("classifier.", _KIMIANET_FEATURES.sub("features.", name)): tensor
-        for name, tensor in tensors.items()
-    }
-
-
-_RENAMERS: Mapping[
-    str, Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]]
-] = MappingProxyType(
-    {"plain": _plain, "torchvision": _from_torchvision, "kimianet": _from_kimianet}
-)
 
 
 def _matched_by_order(
@@ -115,21 +96,18 @@ def _matched_by_order(
     Both list their layers as they run, so that equal sequences are equal networks. A last layer
     that is not expected is left out. Where the sequences differ, the names stay.
     """
-    given, wanted = _without_counters(tensors), _without_counters(expected)
-    same = [_signature(*each) for each in given[: len(wanted)]] == [
-        _signature(*each) for each in wanted
-    ]
-    if not same or len(given) - len(wanted) not in {0, _HEAD_TENSORS}:
+    theirs = [name for name in tensors if not name.endswith(COUNTER)]
+    ours = [name for name in expected if not name.endswith(COUNTER)]
+    if len(theirs) - len(ours) not in {0, _HEAD_TENSORS}:
         return dict(tensors)
-    return {name: tensor for (name, _old), (_theirs, tensor) in zip(wanted, given, strict=False)}
-
-
-def _without_counters(tensors: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
-    return [(name, tensor) for name, tensor in tensors.items() if not name.endswith(_COUNTER)]
-
-
-def _signature(name: str, tensor: Tensor) -> tuple[str, tuple[int, ...]]:
-    return name.rpartition(".")[2], tuple(tensor.shape)
+    matched = {}
+    for name, old in zip(ours, theirs, strict=False):
+        tensor = tensors[old]
+        same_kind = name.rpartition(".")[2] == old.rpartition(".")[2]
+        if not same_kind or tensor.shape != expected[name].shape:
+            return dict(tensors)
+        matched[name] = tensor
+    return matched
 
 
 INNER = "backbone"
@@ -167,10 +145,9 @@ def load_pretrained(
     tensors = weights_from_file(path, trust=trust)
     part, prefix = _part_for(network, tensors)
     heads = _classifier_names(part)
-    kept = {name: tensor for name, tensor in part.state_dict().items() if _within(name, heads)}
-    trunk = {name: tensor for name, tensor in part.state_dict().items() if name not in kept}
+    kept, trunk = _parted(part.state_dict(), heads)
     renamed = named_as_timm(tensors, weights_format, trunk, path)
-    given = {name: tensor for name, tensor in renamed.items() if not _within(name, heads)}
+    _theirs, given = _parted(renamed, heads)
     load_strictly(part, kept | given, path)
     taken = {prefix + name for name in trunk}
     return tuple(name for name in network.state_dict() if name not in taken)
@@ -206,5 +183,15 @@ def _classifier_names(network: nn.Module) -> tuple[str, ...]:
     return tuple(linear[-1:])
 
 
-def _within(name: str, layers: Iterable[str]) -> bool:
-    return any(name.startswith(f"{layer}.") for layer in layers)
+def _parted(
+    tensors: Mapping[str, Tensor], layers: tuple[str, ...]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the tensors of some layers, and the rest."""
+    prefixes = tuple(f"{layer}." for layer in layers)
+    inside, rest = {}, {}
+    for name, tensor in tensors.items():
+        if name.startswith(prefixes):
+            inside[name] = tensor
+        else:
+            rest[name] = tensor
+    return inside, rest

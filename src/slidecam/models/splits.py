@@ -2,7 +2,8 @@
 
 The activation between them is a leaf: the backbone runs without autograd, and a backward pass from
 the logits stops there. So class-activation maps cost one backward through the head, and no
-parameter, flag, mode or random state of the network is touched.
+parameter, flag, mode or random state of the network is touched. The backbone may be whatever runs
+fast and knows no gradients.
 
 A layout says how a network lays out its activation, and how that is one map (B, C, h, w) and back
 again.
@@ -12,21 +13,80 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 
-from slidecam.models.backbones import arithmetic, laid_out
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torch import Tensor, nn
 
-    from slidecam.models.backbones import Backbone, Precision
+Precision = Literal["fp32", "bf16"]
+
+
+class Backbone(Protocol):
+    """Anything that turns pixels into an activation map: torch, a compiled graph, OpenVINO."""
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return the activation, as its network has it, of normalised float32 pixels (B, 3, H, W).
+
+        The result is on the device of ``pixels``, of any floating type, and belongs to no autograd
+        graph.
+        """
+
+
+@dataclass(frozen=True)
+class TorchBackbone:
+    """A `Backbone` in torch.
+
+    Attributes
+    ----------
+    features
+        The network's ``forward_features``.
+    channels_last
+        Whether the pixels are laid out channels last, which convolutions on a CPU prefer.
+    precision
+        ``bf16`` computes what bears it in bfloat16.
+    """
+
+    features: Callable[[Tensor], Tensor]
+    channels_last: bool = False
+    precision: Precision = "fp32"
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return the activation; see `Backbone`."""
+        with torch.no_grad(), arithmetic(pixels.device, self.precision):
+            return self.features(laid_out(pixels, channels_last=self.channels_last))
+
+
+def laid_out(pixels: Tensor, *, channels_last: bool) -> Tensor:
+    """Return ``pixels`` (B, 3, H, W) in the given memory order, copied only if in another."""
+    if channels_last:
+        return pixels.contiguous(memory_format=torch.channels_last)
+    return pixels.contiguous()
+
+
+@contextmanager
+def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
+    """Compute in ``precision`` inside, whatever the caller's autocast, and as before afterwards.
+
+    On CUDA, torch lets convolutions round float32 to TF32 (10 bits), which moves probabilities by
+    more than 1e-5; ``fp32`` means float32 here.
+    """
+    with ExitStack() as stack:
+        low = precision == "bf16"
+        stack.enter_context(torch.autocast(device.type, torch.bfloat16, enabled=low))
+        if precision == "fp32" and device.type == "cuda":
+            cudnn = torch.backends.cudnn
+            as_before = {
+                "enabled": cudnn.enabled,
+                "benchmark": cudnn.benchmark,
+                "deterministic": cudnn.deterministic,
+            }
+            stack.enter_context(cudnn.flags(**as_before, allow_tf32=False))
+        yield
 
 
 MAP_AXES = 4
@@ -96,9 +156,8 @@ class Tokens:
 
     def raw_of(self, activation: Tensor, raw: Tensor) -> Tensor:
         """Return (B, prefix + h·w, C), the prefix as it is in ``raw``."""
-        return torch.cat(
-            [raw[:, : self.prefix].to(activation.dtype), activation.flatten(2).transpose(1, 2)], 1
-        )
+        prefix = raw[:, : self.prefix].to(activation.dtype)
+        return torch.cat([prefix, activation.flatten(2).transpose(1, 2)], 1)
 
 
 def layout_of(network: nn.Module, activation: Tensor) -> ActivationLayout:
@@ -110,10 +169,9 @@ def layout_of(network: nn.Module, activation: Tensor) -> ActivationLayout:
     if activation.ndim != MAP_AXES:
         return ChannelsFirst()
     channels = getattr(network, "num_features", None)
-    stated = str(
-        getattr(getattr(network, "output_fmt", None), "value", getattr(network, "output_fmt", None))
-    )
-    if "NHWC" in stated or channels == activation.shape[-1] != activation.shape[1]:
+    stated = getattr(network, "output_fmt", None)
+    stated = getattr(stated, "value", stated)
+    if "NHWC" in str(stated) or channels == activation.shape[-1] != activation.shape[1]:
         return ChannelsLast()
     return ChannelsFirst()
 
@@ -197,7 +255,7 @@ class TwoHalves:
             layout = self.layout(raw)
             leaf = _leaf(raw, layout, gradients=gradients)
             logits = self.head(_for_head(leaf, raw, layout, through))
-        return ClassifierPass(leaf if leaf.ndim == MAP_AXES else None, logits.float())
+        return _pass_of(leaf, logits)
 
 
 @dataclass(frozen=True)
@@ -243,8 +301,7 @@ class NamedLayer:
             arithmetic(pixels.device, self.precision),
         ):
             logits = self.network(laid_out(pixels, channels_last=self.channels_last))
-        leaf = leaves[-1]
-        return ClassifierPass(leaf if leaf.ndim == MAP_AXES else None, logits.float())
+        return _pass_of(leaves[-1], logits)
 
 
 @dataclass(frozen=True)
@@ -278,13 +335,18 @@ def _leaf(raw: Tensor, layout: ActivationLayout, *, gradients: bool) -> Tensor:
     return layout.map_of(raw.detach()).float().requires_grad_(gradients)
 
 
+def _pass_of(leaf: Tensor, logits: Tensor) -> ClassifierPass:
+    if leaf.ndim != MAP_AXES:
+        return ClassifierPass(None, logits.float())
+    return ClassifierPass(leaf, logits.float())
+
+
 def _for_head(
     leaf: Tensor, raw: Tensor, layout: ActivationLayout, through: Through | None
 ) -> Tensor:
     """Return a copy in the network's own order: what follows may compute in place."""
-    if through is None or leaf.ndim != MAP_AXES:
-        seen = leaf
-    else:
+    seen = leaf
+    if through is not None and leaf.ndim == MAP_AXES:
         seen = through(leaf)
     return layout.raw_of(seen, raw.detach()).clone()
 

@@ -5,13 +5,13 @@ How slices become pictures, and how their probabilities become one call.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import numpy as np
 
 from slidecam.errors import UsageError
-from slidecam.viewing import WINDOW_KINDS, VolumeView, Window
+from slidecam.viewing import WINDOW_KINDS, VolumeView, Window, WindowKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,7 +62,9 @@ class Pooling:
             return np.full(probabilities.shape[1], np.nan)
         count = {"mean": len(known), "max": 1}.get(self.kind, min(self.k, len(known)))
         pooled = np.sort(known, axis=0)[-count:].mean(axis=0)
-        return np.asarray(pooled / pooled.sum() if exclusive else pooled)
+        if exclusive:
+            pooled = pooled / pooled.sum()
+        return np.asarray(pooled)
 
 
 @dataclass(frozen=True)
@@ -92,28 +94,20 @@ def read_volume_card(fields: JsonFields) -> VolumeCard | None:
 
     CardError where it is impossible.
     """
-    if fields.values.get("volume") is None:
+    if not fields.has("volume"):
         return None
     volume = fields.section("volume", {"axis": "axial"})
-    plain = VolumeCard()
-    window = None
-    if "window" in volume.values:
-        window = volume.section("window", {"kind": "percentile"})
-    pooling = None
-    if "pooling" in volume.values:
-        pooling = volume.section("pooling", {"kind": "mean"})
-    axis: str = plain.axis
+    card = VolumeCard()
     if "axis" in volume.values:
-        axis = volume.text("axis", plain.axis)
-    slices = plain.slices
+        axis = volume.text("axis", card.axis)
+        card = replace(card, axis=cast("Axis", axis))  # checked by check_volume_card
     if "slices" in volume.values:
-        slices = volume.whole("slices", 1)
-    return VolumeCard(
-        cast("Axis", axis),  # checked by check_volume_card
-        slices,
-        plain.window if window is None else _window(window),
-        plain.pooling if pooling is None else _pooling(pooling),
-    )
+        card = replace(card, slices=volume.whole("slices", 1))
+    if "window" in volume.values:
+        card = replace(card, window=_window(volume.section("window", {"kind": "percentile"})))
+    if "pooling" in volume.values:
+        card = replace(card, pooling=_pooling(volume.section("pooling", {"kind": "mean"})))
+    return card
 
 
 def check_volume_card(card: VolumeCard, fields: JsonFields) -> None:
@@ -121,18 +115,13 @@ def check_volume_card(card: VolumeCard, fields: JsonFields) -> None:
     try:
         VolumeView(card.axis, card.slices, card.window)
     except UsageError as error:
-        raise fields.error(
-            "volume", f"says something impossible: {error.problem}", error.remedy
-        ) from error
-    if card.pooling.kind not in get_args(PoolingKind):
-        problem = f"is {card.pooling.kind!r}"
-        raise fields.error(
-            "volume.pooling.kind", problem, f"Write one of {', '.join(get_args(PoolingKind))}."
-        )
-    if card.pooling.k < 1:
-        raise fields.error(
-            "volume.pooling.k", f"is {card.pooling.k}", "Write a number of slices, at least 1."
-        )
+        problem = f"says something impossible: {error.problem}"
+        raise fields.error("volume", problem, error.remedy) from error
+    pooling = card.pooling
+    fields.check_choice("volume.pooling.kind", pooling.kind, get_args(PoolingKind))
+    if pooling.k < 1:
+        remedy = "Write a number of slices, at least 1."
+        raise fields.error("volume.pooling.k", f"is {pooling.k}", remedy)
 
 
 def volume_object(card: VolumeCard) -> dict[str, object]:
@@ -150,20 +139,18 @@ def volume_object(card: VolumeCard) -> dict[str, object]:
 
 def _window(fields: JsonFields) -> Window:
     kind = fields.text("kind", "percentile")
-    if kind not in WINDOW_KINDS:
-        raise fields.error("kind", f"is {kind!r}", f"Write one of {', '.join(WINDOW_KINDS)}.")
+    fields.check_choice("kind", kind, WINDOW_KINDS)
+    # without numbers, those of the kind that everybody uses
+    known = {"percentile": {"low": 1.0, "high": 99.5}, "zscore": {"low": -2.0, "high": 2.0}}
+    ends = known.get(kind, {})
+    for key, example in (("low", 1.0), ("high", 99.5)):
+        if key in fields.values or key not in ends:
+            ends[key] = fields.number(key, example)
     try:
-        # without numbers, those of the kind that everybody uses
-        low, high = {"percentile": (1.0, 99.5), "zscore": (-2.0, 2.0)}.get(kind, (None, None))
-        return Window(
-            kind,
-            fields.number("low", 1.0) if "low" in fields.values or low is None else low,
-            fields.number("high", 99.5) if "high" in fields.values or high is None else high,
-        )
+        return Window(cast("WindowKind", kind), **ends)
     except UsageError as error:
-        raise fields.error(
-            "kind", f"makes an impossible window: {error.problem}", error.remedy
-        ) from error
+        problem = f"makes an impossible window: {error.problem}"
+        raise fields.error("kind", problem, error.remedy) from error
 
 
 def _pooling(fields: JsonFields) -> Pooling:

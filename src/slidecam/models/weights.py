@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch import Tensor, nn
 
 from slidecam.errors import UntrustedCodeError, WeightsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from torch import Tensor, nn
 
 SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
@@ -28,7 +28,7 @@ _BEST = "best/"
 """What names of the best weights begin with in a checkpoint of `slidecam train`."""
 
 _SHOWN = 4
-_COUNTER = "num_batches_tracked"
+COUNTER = "num_batches_tracked"
 """Batch norm's step counter: old files lack it, and inference never reads it."""
 
 
@@ -43,10 +43,7 @@ def file_digest(path: Path) -> str:
 
 def checked_bytes(path: Path, sha256: str) -> bytes:
     """Return the content of ``path``, loaded next; WeightsError if its SHA-256 is another."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    content = _content(path)
     check_digest(path, hashlib.sha256(content).hexdigest(), sha256)
     return content
 
@@ -54,10 +51,9 @@ def checked_bytes(path: Path, sha256: str) -> bytes:
 def check_digest(path: Path, found: str, expected: str) -> None:
     """Refuse a file that is not the one its card was written for; WeightsError."""
     if found != expected:
-        problem = f"its SHA-256 is {found[:12]}…, and the card says {expected[:12]}…."
-        raise WeightsError(
-            path, problem, "The file is damaged or belongs to another card; copy the bundle again."
-        )
+        problem = f"Its SHA-256 is {found[:12]}…, and the card says {expected[:12]}…."
+        remedy = "The file is damaged or belongs to another card; copy the bundle again."
+        raise WeightsError(path, problem, remedy)
 
 
 def tensors_from_bytes(content: bytes, path: Path) -> dict[str, Tensor]:
@@ -65,11 +61,14 @@ def tensors_from_bytes(content: bytes, path: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = safetensors.torch.load(content)
     except SafetensorError as error:
-        problem = f"is not readable as safetensors: {error}."
-        raise WeightsError(
-            path, problem, "The file is damaged or of another kind; copy it again."
-        ) from error
+        raise unreadable_as("safetensors", path, error) from error
     return tensors
+
+
+def unreadable_as(kind: str, path: Path, error: Exception) -> WeightsError:
+    """Return the error of a file of weights that is not of the kind that it should be."""
+    problem = f"The file is not readable as {kind}: {str(error).splitlines()[0]}."
+    return WeightsError(path, problem, "It is damaged or of another kind; copy it again.")
 
 
 def weights_from_file(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
@@ -104,15 +103,15 @@ def check_weights_file(path: Path, *, trust: bool = False) -> None:
     """
     if path.suffix not in {SAFETENSORS, *PICKLES}:
         known = ", ".join((SAFETENSORS, *PICKLES))
-        raise WeightsError(
-            path, f"{path.suffix or 'no ending'} is not a kind of weights.", f"Known are {known}."
-        )
+        ending = path.suffix or "no ending"
+        raise WeightsError(path, f"{ending} is not a kind of weights.", f"Known are {known}.")
     if not path.is_file():
-        raise WeightsError(path, "cannot be read: there is no such file.", "Check the path.")
+        problem = "The weights cannot be read: there is no such file."
+        raise WeightsError(path, problem, "Check the path.")
     if path.suffix != SAFETENSORS and not trust:
         raise UntrustedCodeError(
             path,
-            "is a pickle, and unpickling can run any code that its maker put there.",
+            "The file is a pickle, and unpickling can run any code that its maker put there.",
             "Pass --trust if you trust its maker (only tensors are unpickled), or convert it to"
             " safetensors.",
         )
@@ -128,37 +127,33 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], path: Path)
         unchanged.
     """
     expected = network.state_dict()
-    problems = [
-        *_listed(
-            "is missing", [n for n in expected if n not in tensors and not n.endswith(_COUNTER)]
-        ),
-        *_listed("is not in the network", sorted(name for name in tensors if name not in expected)),
-        *_listed(
-            "", [_misfit(n, tensors[n], expected[n]) for n in expected if n in tensors], few=_SHOWN
-        ),
-    ]
+    missing, misfits = [], []
+    for name, wanted in expected.items():
+        if name in tensors:
+            misfits += _misfits(name, tensors[name], wanted)
+        elif not name.endswith(COUNTER):
+            missing.append(f"{name} is missing")
+    unknown = [f"{name} is not in the network" for name in sorted(tensors.keys() - expected.keys())]
+    problems = [*_few(missing), *_few(unknown), *_few(misfits)]
     if problems:
+        problem = f"The weights do not fit the network: {'; '.join(problems)}."
         remedy = "Check the architecture, its arguments and the number of classes."
-        raise WeightsError(
-            path, f"the weights do not fit the network: {'; '.join(problems)}.", remedy
-        )
+        raise WeightsError(path, problem, remedy)
     network.load_state_dict(dict(tensors), strict=True)
 
 
-def _misfit(name: str, given: Tensor, wanted: Tensor) -> str:
+def _misfits(name: str, given: Tensor, wanted: Tensor) -> list[str]:
     if given.shape != wanted.shape:
-        return f"{name} is {_shape(given)}, the network's is {_shape(wanted)}"
+        return [f"{name} is {_shape(given)}, the network's is {_shape(wanted)}"]
     if given.is_floating_point() != wanted.is_floating_point():
-        return f"{name} holds {given.dtype}, the network's {wanted.dtype}"
-    return ""
+        return [f"{name} holds {given.dtype}, the network's {wanted.dtype}"]
+    return []
 
 
-def _listed(problem: str, names: Sequence[str], few: int = _SHOWN) -> list[str]:
-    found = [name for name in names if name]
-    shown = [f"{name} {problem}".strip() for name in found[:few]]
-    if len(found) > few:
-        return [*shown, f"and {len(found) - few} more"]
-    return shown
+def _few(problems: list[str]) -> list[str]:
+    if len(problems) > _SHOWN:
+        return [*problems[:_SHOWN], f"and {len(problems) - _SHOWN} more"]
+    return problems
 
 
 def _shape(tensor: Tensor) -> str:
@@ -176,52 +171,46 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        problem = f"holds more than tensors, or is damaged: {str(error).splitlines()[0]}"
+        line = str(error).splitlines()[0]
+        problem = f"The file holds more than tensors, or is damaged: {line}"
         raise WeightsError(path, problem, "Save its state_dict() alone, as safetensors.") from error
-    return _state_dict(content, path)
-
-
-def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
     tensors = _tensors_of(content)
     if not tensors and isinstance(content, dict):
-        nested = (_tensors_of(content[key]) for key in _NESTINGS if key in content)
+        nested = (_tensors_of(content.get(key)) for key in _NESTINGS)
         tensors = next(filter(None, nested), {})
     if not tensors:
-        raise WeightsError(
-            path, "holds no state dict.", f"Save one, alone or under {', '.join(_NESTINGS)}."
-        )
+        remedy = f"Save one, alone or under {', '.join(_NESTINGS)}."
+        raise WeightsError(path, "The file holds no state dict.", remedy)
     return tensors
 
 
 def _tensors_of(content: object) -> dict[str, Tensor]:
-    if not isinstance(content, dict) or not all(
-        isinstance(value, torch.Tensor) for value in content.values()
-    ):
+    if not isinstance(content, dict):
         return {}
+    for value in content.values():
+        if not isinstance(value, Tensor):
+            return {}
     return dict(content)
 
 
 def _best_of_training(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the best weights of a checkpoint that marks them so; all tensors of any other file."""
-    best = {
-        name.removeprefix(_BEST): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(_BEST)
-    }
+    best = {}
+    for name, tensor in tensors.items():
+        if name.startswith(_BEST):
+            best[name.removeprefix(_BEST)] = tensor
     return best or tensors
 
 
 def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     for prefix in _PREFIXES:
         if tensors and all(name.startswith(prefix) for name in tensors):
-            return _without_prefix(
-                {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-            )
+            shorter = {name.removeprefix(prefix): tensors[name] for name in tensors}
+            return _without_prefix(shorter)
     return tensors
 
 
 def _unreadable(path: Path, error: OSError) -> WeightsError:
     reason = error.strerror or str(error)
-    return WeightsError(
-        path, f"the weights cannot be read: {reason}.", "Put the file beside its card."
-    )
+    problem = f"The weights cannot be read: {reason}."
+    return WeightsError(path, problem, "Put the file beside its card.")

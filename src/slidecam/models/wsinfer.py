@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from slidecam.errors import MissingBundleError, UntrustedCodeError
 from slidecam.models.architectures import full_name, is_known
-from slidecam.models.card import WEIGHTS_FILE, Card, check_card
+from slidecam.models.card import WEIGHTS_FILE, Card, Interpolation, check_card
 from slidecam.models.fields import JsonFields, is_number, read_json_object
 from slidecam.models.weights import file_digest
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from slidecam.models.card import Interpolation
+    from slidecam.classes import Activation
 
 CONFIG_FILE = "config.json"
 TORCHSCRIPT_FILE = "torchscript_model.pt"
@@ -60,21 +60,19 @@ def read_wsinfer(
     fields = read_json_object(path)
     version = fields.text("spec_version", SPEC_VERSION)
     if version != SPEC_VERSION:
-        raise fields.error(
-            "spec_version",
-            f"is {version!r}, not {SPEC_VERSION!r}",
-            "Use a model of that specification.",
-        )
+        problem = f"is {version!r}, not {SPEC_VERSION!r}"
+        raise fields.error("spec_version", problem, "Use a model of that specification.")
     weights = _choose_weights(folder, fields)
-    if weights.name == TORCHSCRIPT_FILE and not trust:
-        raise UntrustedCodeError(
-            weights,
-            "is TorchScript, a program that can read and write whatever you can.",
-            "Pass --trust if you trust its maker, or use the model's model.safetensors.",
-        )
+    script = weights.name == TORCHSCRIPT_FILE
+    if script and not trust:
+        problem = "The weights are TorchScript, a program that can read and write whatever you can."
+        remedy = "Pass --trust if you trust its maker, or use the model's model.safetensors."
+        raise UntrustedCodeError(weights, problem, remedy)
     card = _card(fields, weights)
     check_card(card, path)
-    return card, "wsinfer-torchscript" if weights.name == TORCHSCRIPT_FILE else "wsinfer"
+    if script:
+        return card, "wsinfer-torchscript"
+    return card, "wsinfer"
 
 
 def is_wsinfer(folder: Path) -> bool:
@@ -82,8 +80,8 @@ def is_wsinfer(folder: Path) -> bool:
 
     A configuration beside weights of either kind.
     """
-    weights = (folder / WEIGHTS_FILE, folder / TORCHSCRIPT_FILE)
-    return (folder / CONFIG_FILE).is_file() and any(path.is_file() for path in weights)
+    weights = (folder / WEIGHTS_FILE).is_file() or (folder / TORCHSCRIPT_FILE).is_file()
+    return weights and (folder / CONFIG_FILE).is_file()
 
 
 def _choose_weights(folder: Path, fields: JsonFields) -> Path:
@@ -93,9 +91,8 @@ def _choose_weights(folder: Path, fields: JsonFields) -> Path:
         return plain
     if script.is_file():
         return script
-    raise MissingBundleError(
-        folder, "has config.json and no weights.", f"Put {WEIGHTS_FILE} beside it."
-    )
+    problem = f"The folder has {CONFIG_FILE} and no weights."
+    raise MissingBundleError(folder, problem, f"Put {WEIGHTS_FILE} beside it.")
 
 
 def _card(fields: JsonFields, weights: Path) -> Card:
@@ -104,11 +101,14 @@ def _card(fields: JsonFields, weights: Path) -> Card:
     input_px = tile_px
     if resize.values:
         input_px = resize.whole("size", 224)
+    activation: Activation = "softmax"
+    if fields.whole("num_classes", 2) == 1:
+        activation = "sigmoid"
     return Card(
         name=weights.parent.resolve().name,
         architecture=full_name(fields.text("architecture", "resnet50")),
         class_names=_class_names(fields),
-        activation="sigmoid" if fields.whole("num_classes", 2) == 1 else "softmax",
+        activation=activation,
         tile_px=tile_px,
         spacing=fields.number("spacing_um_px", 0.5),
         input_px=input_px,
@@ -135,34 +135,27 @@ def _transforms(fields: JsonFields) -> tuple[JsonFields, JsonFields]:
 
     There are none if Resize is absent, and those of one that does nothing if Normalize is.
     """
-    steps = [
-        _step(fields, item, number) for number, item in enumerate(fields.array("transform", []))
-    ]
-    names = [name for name, _arguments in steps]
-    if (
-        len(set(names)) != len(names)
-        or "ToTensor" not in names
-        or "Normalize" in names[: names.index("ToTensor")]
-    ):
-        problem = f"is {', '.join(names) or 'empty'}"
-        raise fields.error(
-            "transform", problem, "Write Resize, ToTensor, Normalize, in this order and each once."
-        )
+    items = enumerate(fields.array("transform", []))
+    steps = [_step(fields, item, number) for number, item in items]
     arguments = dict(steps)
-    return (
-        arguments.get("Resize", JsonFields(fields.path, {})),
-        arguments.get("Normalize", JsonFields(fields.path, _AS_THEY_ARE)),
-    )
+    names = [name for name, _arguments in steps]
+    once = len(arguments) == len(names) and "ToTensor" in names
+    if not once or "Normalize" in names[: names.index("ToTensor")]:
+        problem = f"is {', '.join(names) or 'empty'}"
+        remedy = "Write Resize, ToTensor, Normalize, in this order and each once."
+        raise fields.error("transform", problem, remedy)
+    nothing = JsonFields(fields.path, {})
+    unchanged = JsonFields(fields.path, _AS_THEY_ARE)
+    return arguments.get("Resize", nothing), arguments.get("Normalize", unchanged)
 
 
 def _step(fields: JsonFields, item: object, number: int) -> tuple[str, JsonFields]:
     key = f"transform[{number}]"
     step = JsonFields(fields.path, {key: item}).section(key, {"name": "ToTensor"})
     name = step.text("name", "ToTensor")
+    arguments = JsonFields(fields.path, {})
     if step.values.get("arguments"):
         arguments = step.section("arguments", {})
-    else:
-        arguments = JsonFields(fields.path, {})
     if name not in _KNOWN_ARGUMENTS:
         problem = f"is {name!r}, which is not known"
         raise step.error("name", problem, f"Known are {', '.join(_KNOWN_ARGUMENTS)}.")
@@ -180,13 +173,10 @@ def _interpolation(resize: JsonFields) -> Interpolation:
     """
     value = resize.values.get("interpolation", "bilinear")
     numbered: dict[object, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
-    named: dict[object, Interpolation] = {name: name for name in numbered.values()}
     if is_number(value):
-        found = numbered.get(value)
-    else:
-        found = named.get(value)
-    if found is None:
-        raise resize.error(
-            "interpolation", f"is {value!r}", f"Write one of {', '.join(numbered.values())}."
-        )
-    return found
+        value = numbered.get(value, value)
+    for name in numbered.values():
+        if value == name:
+            return name
+    remedy = f"Write one of {', '.join(numbered.values())}."
+    raise resize.error("interpolation", f"is {value!r}", remedy)

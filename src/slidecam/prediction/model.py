@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from slidecam.inference import MapRequest
     from slidecam.models import Bundle, Classifier
-    from slidecam.models.backbones import Precision
+    from slidecam.models.splits import Precision
     from slidecam.runs.spec import PredictSpec
 
 KEPT_WARM = 2

@@ -12,8 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from slidecam.errors import RecipeError
 from slidecam.learning.training.cutting import cut_network
-from slidecam.models.small_networks import PocketResNet
-from slidecam.models.timm_networks import DALAResNet50, DenseHead
+from slidecam.models.networks import DALAResNet50, DenseHead, PocketResNet
 
 CUTS = [
     ("mobilenetv2_100", "blocks.4"),

@@ -24,8 +24,7 @@ from slidecam.learning.training.optimisation import (
     soft_targets,
     unfreeze,
 )
-from slidecam.models.small_networks import PocketResNet, SimpleCNN
-from slidecam.models.timm_networks import DenseHead
+from slidecam.models.networks import DenseHead, PocketResNet, SimpleCNN
 
 LABELS = torch.tensor([0, 2, 1, 2, 2])
 

@@ -20,8 +20,7 @@ import torch
 from torch import nn
 
 from slidecam.errors import RecipeError
-from slidecam.models.folding import fold_batch_norms
-from slidecam.models.variants import REFUSALS
+from slidecam.models.variants import REFUSALS, fold_batch_norms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from slidecam.models.timm_networks import ChannelAttention, DALAResNet50, DenseHead
+from slidecam.models.networks import ChannelAttention, DALAResNet50, DenseHead
 
 
 def test_its_defaults_are_the_brain_tumour_studys() -> None:

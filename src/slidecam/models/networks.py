@@ -1,4 +1,7 @@
-"""timm networks without their classifier, and our architectures that put another head on them.
+"""Networks of our own, built from scratch or on timm's without their classifier.
+
+`SimpleCNN` is that of the breast ultrasound comparison; `PocketResNet` is a residual network small
+enough to travel inside a repository.
 
 `DenseHead` is any timm backbone with a hidden layer before its logits, as in the brain-tumour
 study.
@@ -15,20 +18,156 @@ layer gives the logits. All of these but the sigmoid and the gate's width are ar
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, cast
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from torch import Tensor
+
+class SplitNetwork(nn.Module):
+    """A network of timm's two halves: pixels to activation map, and map to logits."""
+
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        """Return the activation map of normalised pixels (B, 3, H, W)."""
+        raise NotImplementedError
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return logits (B, K) of an activation map."""
+        raise NotImplementedError
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return logits (B, K) of normalised pixels (B, 3, H, W)."""
+        return self.forward_head(self.forward_features(pixels))
 
 
-RESERVED = frozenset(
+_WIDTHS = (16, 32)
+_HALVINGS = len(_WIDTHS)
+
+
+class SimpleCNN(SplitNetwork):
+    """Two convolutions, two poolings and three full layers.
+
+    3 → 16 → 32 channels by 3 by 3 convolutions with padding 1, each with ReLU and a 2 by 2
+    max-pool; then the whole map, 56 · 56 · 32 values for 224 px, goes to 512, to 128 (ReLU after
+    each) and to the logits. The map that explanations use is that of the second pooling. It is
+    fine, a cell for 4 by 4 pixels, and nearly all of the 51.5 million weights lie behind it:
+    explaining costs more here than in networks that average their map.
+
+    Parameters
+    ----------
+    num_classes
+        Number of logits.
+    input_px
+        Edge of the pictures it is for; the first full layer is made for that size and takes no
+        other.
+    """
+
+    def __init__(self, num_classes: int, input_px: int = 224) -> None:
+        super().__init__()
+        self.num_features = _WIDTHS[-1]
+        self.features = nn.Sequential(*_convolution(3, _WIDTHS[0]), *_convolution(*_WIDTHS))
+        edge = input_px // 2**_HALVINGS
+        self.classifier = nn.Sequential(
+            nn.Linear(edge * edge * self.num_features, 512),
+            nn.ReLU(inplace=True),
+            nn.Linear(512, 128),
+            nn.ReLU(inplace=True),
+            nn.Linear(128, num_classes),
+        )
+
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        """Return the activation map (B, 32, H / 4, W / 4) of normalised pixels (B, 3, H, W)."""
+        features: Tensor = self.features(pixels)
+        return features
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return logits (B, K) of an activation map (B, 32, h, w)."""
+        logits: Tensor = self.classifier(features.flatten(1))
+        return logits
+
+
+def _convolution(narrow: int, wide: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(narrow, wide, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2)
+
+
+class PocketResNet(SplitNetwork):
+    """Residual CNN with one linear layer on the average of its map: 173,000 weights as it stands.
+
+    The map has one cell for every 8 by 8 pixels with three widths (12 by 12 for a tile of 96 px);
+    each width more halves it.
+
+    Parameters
+    ----------
+    num_classes
+        Number of logits.
+    widths
+        Channels of the stages; the last is the map's.
+    depth
+        Residual blocks in each stage.
+    """
+
+    def __init__(
+        self, num_classes: int, widths: Sequence[int] = (24, 48, 96), depth: int = 1
+    ) -> None:
+        super().__init__()
+        self.num_features = widths[-1]
+        self.stem = nn.Sequential(*_conv_norm(3, widths[0], stride=2), nn.ReLU(inplace=True))
+        stages = [_stage(widths[0], widths[0], depth, stride=1)]
+        stages += [_stage(narrow, wide, depth, stride=2) for narrow, wide in pairwise(widths)]
+        self.stages = nn.Sequential(*stages)
+        self.fc = nn.Linear(widths[-1], num_classes)
+
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        """Return the activation map (B, C, h, w) of normalised pixels (B, 3, H, W)."""
+        features: Tensor = self.stages(self.stem(pixels))
+        return features
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return logits (B, K) of an activation map (B, C, h, w)."""
+        logits: Tensor = self.fc(features.mean((2, 3)))
+        return logits
+
+
+class _ResidualBlock(nn.Module):
+    """Two 3-by-3 convolutions beside a shortcut; the first of them strides."""
+
+    def __init__(self, narrow: int, wide: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *_conv_norm(narrow, wide, stride=stride),
+            nn.ReLU(inplace=True),
+            *_conv_norm(wide, wide, stride=1),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if narrow != wide or stride != 1:
+            self.shortcut = nn.Sequential(*_conv_norm(narrow, wide, stride=stride, kernel=1))
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (B, wide, h / stride, w / stride) of (B, narrow, h, w)."""
+        activated: Tensor = self.act(self.body(features) + self.shortcut(features))
+        return activated
+
+
+def _conv_norm(
+    narrow: int, wide: int, *, stride: int, kernel: int = 3
+) -> tuple[nn.Module, nn.Module]:
+    conv = nn.Conv2d(narrow, wide, kernel, stride=stride, padding=kernel // 2, bias=False)
+    return conv, nn.BatchNorm2d(wide)
+
+
+def _stage(narrow: int, wide: int, depth: int, *, stride: int) -> nn.Sequential:
+    later = (_ResidualBlock(wide, wide, 1) for _ in range(depth - 1))
+    return nn.Sequential(_ResidualBlock(narrow, wide, stride), *later)
+
+
+_RESERVED = frozenset(
     {
         "pretrained",
         "checkpoint_path",
@@ -64,11 +203,21 @@ def embedder(backbone: str, args: Mapping[str, object] | None = None) -> nn.Modu
     """
     if not timm.is_model(backbone):
         raise ValueError(f"timm has no network {backbone!r} (backbone)")
-    forbidden = sorted(RESERVED & set(args or {}))
+    forbidden = forbidden_argument(args or {})
     if forbidden:
-        raise ValueError(f"backbone_args hold {forbidden[0]!r}, which a card may not set")
+        raise ValueError(f"backbone_args hold {forbidden!r}, which a card may not set")
+    return timm_network(backbone, 0, args or {})
+
+
+def timm_network(name: str, classes: int, args: Mapping[str, object]) -> nn.Module:
+    """Return one of timm's networks; 0 ``classes`` for one whose head ends with the pooled map."""
     create: Callable[..., nn.Module] = timm.create_model
-    return create(backbone, pretrained=False, num_classes=0, **(args or {}))
+    return create(name, pretrained=False, num_classes=classes, **args)
+
+
+def forbidden_argument(args: Mapping[str, object]) -> str | None:
+    """Return the first keyword that a card may not pass to timm, or None."""
+    return min(_RESERVED & args.keys(), default=None)
 
 
 def map_channels(network: nn.Module) -> int:
@@ -91,7 +240,7 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
 """What can follow the hidden layer, by name."""
 
 
-class DenseHead(nn.Module):
+class DenseHead(SplitNetwork):
     """A backbone, its map averaged, one hidden layer with dropout behind it, and the logits.
 
     As it stands it is the brain-tumour study's network: EfficientNetB4, 256 units with ReLU,
@@ -148,10 +297,6 @@ class DenseHead(nn.Module):
         logits: Tensor = self.head(self.backbone.forward_head(features))  # type: ignore[operator]  # as above
         return logits
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits (B, K) of normalised pixels (B, 3, H, W)."""
-        return self.forward_head(self.forward_features(pixels))
-
 
 Fusion = Literal["sum", "product"]
 
@@ -190,7 +335,7 @@ class ChannelAttention(nn.Module):
         return gated
 
 
-class DALAResNet50(nn.Module):
+class DALAResNet50(SplitNetwork):
     """ResNet50 with channel attention in its last stage; see the module for whose choice is what.
 
     The activation map is what the last stage gives, attention included, so that explanations see
@@ -241,7 +386,3 @@ class DALAResNet50(nn.Module):
         """Return logits (B, K) of an attended map (B, 2048, h, w)."""
         logits: Tensor = self.head(features.mean((2, 3)))
         return logits
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits (B, K) of normalised pixels (B, 3, H, W)."""
-        return self.forward_head(self.forward_features(pixels))
