@@ -26,10 +26,10 @@ from qtpy.QtWidgets import QApplication
 
 from slidecam.classes import ClassSet
 from slidecam.geometry import Size
-from slidecam.plugin.cells import CellGrid
 from slidecam.plugin.live import LiveOverlays
 from slidecam.plugin.open_run import ShownRun
 from slidecam.plugin.overlays import run_layers
+from slidecam.plugin.placing import CellGrid
 from slidecam.runs import Run, RunRecord
 from slidecam.runs.record_parts import RecordedBundle, RecordedInput
 from slidecam.runs.tiles import TileTable
@@ -120,7 +120,7 @@ def stalls(viewer: Any, overlap: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         classify.out.setText(folder)
         classify.bundle.setCurrentText(str(SAMPLE / "bundle"))
-        classify.overlap.setValue(overlap)
+        classify.options["overlap"].widget.setValue(overlap)
         classify.run.click()
         while classify.progress.value() == 0 and classify.job is not None:
             QApplication.processEvents()
@@ -133,7 +133,7 @@ def stalls(viewer: Any, overlap: float) -> dict[str, float]:
         loop.exec()
         seconds = time.perf_counter() - began
         timer.stop()
-        tiles = len(widget.desk.run.table)
+        tiles = len(widget.state.run.table)
         widget.release()
     waits = 1000 * np.maximum(np.array(late), 0)
     return {

@@ -91,7 +91,7 @@ class Tour:
         """Run, stop in the middle, go on."""
         tab = self.dock.classify
         tab.bundle.setCurrentText(str(self.bundle))
-        tab.overlap.setValue(OVERLAP)
+        tab.options["overlap"].widget.setValue(OVERLAP)
         self.picture("model")
         tab.run.click()
         self.until(lambda: tab.progress.value() > 0, "first tiles")
@@ -113,19 +113,19 @@ class Tour:
         read = self.dock.read
         read.next.click()
         start = time.monotonic()
-        read.why.click()
-        self.until(lambda: read.worker is None and self.dock.why is not None, "explaining")
+        read.explain_button.click()
+        self.until(lambda: read.worker is None and self.dock.explanation is not None, "explaining")
         print(f"explained in {time.monotonic() - start:.1f} s", flush=True)
         self.picture("why")
 
     def teach(self) -> None:
         """Draw two areas, correct two tiles, fine-tune, run again, compare."""
-        self.dock.why.parentWidget().close()
+        self.dock.explanation.parentWidget().close()
         self.viewer.reset_view()
         self.tab(2)
-        teach, desk = self.dock.teach, self.dock.desk
-        boxes, names = desk.run.table.boxes, desk.run.table.class_names
-        order = desk.suspicious(names[-1])
+        teach, state = self.dock.teach, self.dock.state
+        boxes, names = state.run.table.boxes, state.run.table.class_names
+        order = state.suspicious(names[-1])
         for name, row in ((names[0], order[-1]), (names[-1], order[0])):
             x, y, width, height = boxes[row].astype(float)
             teach.classes.setCurrentText(name)
@@ -133,11 +133,11 @@ class Tour:
             ring = np.array(
                 [[y, x], [y, x + 2 * width], [y + 2 * height, x + 2.4 * width], [y + 2 * height, x]]
             )
-            teach.lesson.draw(name).add(ring, shape_type="polygon")
+            teach.layers.draw(name).add(ring, shape_type="polygon")
         teach.correct.setChecked(True)
         teach.classes.setCurrentText(names[0])
         for row in order[len(order) // 2 : len(order) // 2 + 3]:
-            desk.select(int(row))
+            state.select(int(row))
         teach.correct.setChecked(False)
         teach.suggest.click()
         self.picture("teach")
@@ -168,7 +168,7 @@ class Tour:
         tab = self.dock.classify
         self.tab(0)
         self.viewer.open(str(shutil.copy(VOLUME, self.room)), plugin="slidecam")
-        tab.overlap.setValue(0)
+        tab.options["overlap"].widget.setValue(0)
         tab.bundle.setCurrentText(str(shutil.copytree(VOLUME_BUNDLE, self.room / "mri-bundle")))
         tab.run.click()
         self.until(lambda: tab.job is None, "the slices")

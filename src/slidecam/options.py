@@ -64,6 +64,8 @@ class Option:
         What the command line shows in place of its value.
     low, high
         From where to where a number may lie, ends included; None where any will do.
+    step
+        By how much a form's arrows change it.
     without
         The doors that leave it out, each with its reason.
     """
@@ -74,6 +76,7 @@ class Option:
     metavar: str | None = None
     low: float | None = None
     high: float | None = None
+    step: float | None = None
     without: Mapping[Door, str] = field(default_factory=dict)
 
 
@@ -132,8 +135,10 @@ class PredictOptions:
     mpp: float | None = option(
         None,
         "µm per level-0 pixel, where the file does not say or is wrong.",
+        unset="as the file says",
         low=FINEST,
         high=COARSEST,
+        step=0.05,
     )
     spacings: Mapping[str, float] = option(
         dict,
@@ -149,7 +154,11 @@ class PredictOptions:
         without={"napari": "it is for QuPath's scripts, which call the command line"},
     )
     overlap: float = option(
-        0.0, "Share of a tile that its neighbour repeats, 0 to below 1.", low=0.0, high=0.999
+        0.0,
+        "Share of a tile that its neighbour repeats, 0 to below 1.",
+        low=0.0,
+        high=0.999,
+        step=0.25,
     )
     grid: Literal["slidecam", "wsinfer"] = option(
         "slidecam", "slidecam's grid, or exactly WSInfer's.", without={"napari": BY_COMMAND}

@@ -164,12 +164,12 @@ def volume_run(volume: Path, slice_bundle: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the words that the user is told, as they come."""
-    told: list[str] = []
+    """Return the words that the user reads, as they come."""
+    said: list[str] = []
 
     def show(words: str) -> None:
-        told.append(words)
+        said.append(words)
 
     for name in ("show_error", "show_info", "show_warning"):
         monkeypatch.setattr(f"slidecam.plugin.notices.{name}", show)
-    return told
+    return said

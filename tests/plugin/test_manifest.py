@@ -43,9 +43,9 @@ def test_npe2_finds_the_installed_manifest_and_it_is_the_top_level_one() -> None
 
 
 def test_the_manifest_is_valid_and_named_as_the_distribution() -> None:
-    told = manifest()
-    told.validate_imports()
-    assert told.name == "slidecam"
+    found = manifest()
+    found.validate_imports()
+    assert found.name == "slidecam"
 
 
 @pytest.mark.parametrize(
@@ -77,15 +77,15 @@ def test_a_reader_that_comes_and_one_that_goes_change_one_line_each(
 
 
 def test_every_command_is_contributed_somewhere() -> None:
-    told = manifest().contributions
+    found = manifest().contributions
     listed = [
-        *(told.readers or []),
-        *(told.writers or []),
-        *(told.widgets or []),
-        *(told.sample_data or []),
+        *(found.readers or []),
+        *(found.writers or []),
+        *(found.widgets or []),
+        *(found.sample_data or []),
     ]
     used = {getattr(each, "command", None) for each in listed}
-    assert {command.id for command in told.commands or []} == used
+    assert {command.id for command in found.commands or []} == used
 
 
 @pytest.fixture
@@ -107,9 +107,9 @@ def test_napari_opens_slides_runs_and_folders_through_the_manifest(
 def test_the_menus_samples_open(manager: PluginManager) -> None:
     samples = {
         each.key: each
-        for name, told in manager.iter_sample_data()
+        for name, found in manager.iter_sample_data()
         if name == "slidecam"
-        for each in told
+        for each in found
     }
     assert set(samples) == {"slide", "run"}
     assert len(samples["slide"].open()) == 1

@@ -25,15 +25,19 @@ from slidecam.models import open_bundle
 from slidecam.plugin import tasks
 from slidecam.plugin.areas import corners_of, shapes_layer
 from slidecam.plugin.cards import bundle_card, class_rows, tile_card
-from slidecam.plugin.compat import camera, canvas_size, scale_bar
-from slidecam.plugin.job import Began, Ended, NewTiles, RunJob, RunOrder, Writing, quoted
-from slidecam.plugin.llvm_workaround import keep_triton_out
-from slidecam.plugin.notices import BY_HAND, by_hand
+from slidecam.plugin.compat import camera, canvas_size, keep_triton_out, scale_bar
+from slidecam.plugin.job import Began, Ended, NewTiles, Rate, RunJob, Writing, duration
+from slidecam.plugin.notices import VIEWER_WORDS, in_viewer_words
 from slidecam.plugin.overlays import class_layer, heat_colors, heat_layers
 from slidecam.plugin.placing import Placing
-from slidecam.plugin.rate import Rate, duration
+from slidecam.plugin.run_request import RunRequest, quoted
 from slidecam.plugin.tasks import guarded, now_and_then
-from slidecam.plugin.tile_explanation import METHODS, Why, explain_tile, why_layer
+from slidecam.plugin.tile_explanation import (
+    METHODS,
+    TileExplanation,
+    explain_tile,
+    explanation_layer,
+)
 from slidecam.plugin.writing import (
     write_annotations,
     write_figure,
@@ -75,9 +79,9 @@ def test_a_rate_leaves_pauses_and_what_was_done_before_out() -> None:
     assert rate.at(100, 400)[1] == float("inf")
 
 
-def test_durations_are_told_as_people_say_them() -> None:
-    told = [duration(seconds) for seconds in (4.4, 200, 7500, float("inf"))]
-    assert told == ["4 s", "3 min 20 s", "2 h 5 min", "unknown"]
+def test_durations_are_written_as_people_say_them() -> None:
+    words = [duration(seconds) for seconds in (4.4, 200, 7500, float("inf"))]
+    assert words == ["4 s", "3 min 20 s", "2 h 5 min", "unknown"]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +113,7 @@ def test_a_runtime_error_leaves_a_background_generator_as_one_of_ours() -> None:
     assert not issubclass(ViewerError, RuntimeError)
 
 
-def test_steps_are_told_now_and_then_and_the_result_is_kept(
+def test_steps_are_shown_now_and_then_and_the_result_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = SimpleNamespace(now=0.0)
@@ -121,7 +125,7 @@ def test_steps_are_told_now_and_then_and_the_result_is_kept(
             clock.now += 0.07
         return "done"
 
-    told = []
+    shown = []
 
     def count() -> Generator[Step, None, str]:
         steps = now_and_then(work())
@@ -130,18 +134,18 @@ def test_steps_are_told_now_and_then_and_the_result_is_kept(
                 step = next(steps)
             except StopIteration as end:
                 return str(end.value)
-            told.append(step.done)
+            shown.append(step.done)
             yield step
 
     assert result_of(count()) == "done"
-    assert told == [0, 5, 10, 15]
+    assert shown == [0, 5, 10, 15]
 
 
 def test_a_run_waits_while_it_is_held_and_goes_on(
     small_slide: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     job = RunJob(
-        RunOrder(
+        RunRequest(
             str(small_slide), tiny_bundle, tmp_path, PredictSpec(batch=4, workers=1, device="cpu")
         )
     )
@@ -165,10 +169,10 @@ def test_a_run_waits_while_it_is_held_and_goes_on(
 def test_tiles_wait_for_a_screen_that_is_slow(
     small_slide: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    order = RunOrder(
+    request = RunRequest(
         str(small_slide), tiny_bundle, tmp_path, PredictSpec(batch=4, workers=1, device="cpu")
     )
-    job = RunJob(order, awaits=True)
+    job = RunJob(request, awaits=True)
     updates = job.updates()
     next(update for update in updates if isinstance(update, Began))
     job.shown()
@@ -180,10 +184,10 @@ def test_tiles_wait_for_a_screen_that_is_slow(
 def test_no_tile_is_classified_before_the_first_are_on_a_slow_screen(
     small_slide: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    order = RunOrder(
+    request = RunRequest(
         str(small_slide), tiny_bundle, tmp_path, PredictSpec(batch=4, workers=1, device="cpu")
     )
-    job = RunJob(order, awaits=True)
+    job = RunJob(request, awaits=True)
     updates = job.updates()
     next(update for update in updates if isinstance(update, Began))
     later: list[object] = []
@@ -198,37 +202,37 @@ def test_no_tile_is_classified_before_the_first_are_on_a_slow_screen(
     assert ended.stopped
 
 
-def test_the_end_of_a_run_is_told_before_its_files_are_written(
+def test_the_end_of_a_run_is_said_before_its_files_are_written(
     small_slide: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    order = RunOrder(
+    request = RunRequest(
         str(small_slide), tiny_bundle, tmp_path, PredictSpec(batch=4, workers=1, device="cpu")
     )
-    updates = RunJob(order).updates()
-    told = []
+    updates = RunJob(request).updates()
+    passed_on = []
     for update in updates:
-        told.append(update)
+        passed_on.append(update)
         if isinstance(update, Writing):
             break
     assert not (tmp_path / "small" / "tiles.csv").exists()
-    last = [update for update in told if isinstance(update, NewTiles)][-1]
-    assert last.done == last.total, "and no tile is left untold"
+    last = [update for update in passed_on if isinstance(update, NewTiles)][-1]
+    assert last.done == last.total, "and no tile is left out"
     updates.close()
 
 
-def test_remedies_are_told_as_they_are_had_in_the_viewer(
+def test_remedies_are_worded_as_they_are_had_in_the_viewer(
     tmp_path: Path, array_source: Any, noise: Any
 ) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError) as blocked:
         check_folder(tmp_path / "file" / "out")
-    assert by_hand(str(blocked.value)).endswith("Choose another folder in “Results”.")
+    assert in_viewer_words(str(blocked.value)).endswith("Choose another folder in “Results”.")
     with pytest.raises(SpacingError) as unknown:
         settle_spacing(replace(array_source(noise(64, 64)).facts, spacing=None))
-    assert by_hand(str(unknown.value)).endswith("Set “µm/px”.")
+    assert in_viewer_words(str(unknown.value)).endswith("Set “µm/px”.")
 
 
-def test_the_told_command_is_taken_by_a_shell_whatever_its_paths_hold() -> None:
+def test_the_shown_command_is_taken_by_a_shell_whatever_its_paths_hold() -> None:
     words = ["slidecam", "predict", "my slides/it's <1> & 2.svs"]
     if sys.platform != "win32":
         assert shlex.split(quoted(words)) == words
@@ -236,7 +240,7 @@ def test_the_told_command_is_taken_by_a_shell_whatever_its_paths_hold() -> None:
 
 
 def test_a_bundles_card_says_what_one_must_know(sample_data: Path) -> None:
-    told = bundle_card(open_bundle(sample_data / "bundle").card)
+    card = bundle_card(open_bundle(sample_data / "bundle").card)
     for words in (
         "tumour",
         "128 px tiles at 0.5 µm/px",
@@ -244,14 +248,14 @@ def test_a_bundles_card_says_what_one_must_know(sample_data: Path) -> None:
         "validation_accuracy 0.978",
         "synthetic",
     ):
-        assert words in told
+        assert words in card
 
 
 def test_a_tiles_card_and_the_legend_tell_the_runs_own_figures(small_run: ShownRun) -> None:
-    told = tile_card(small_run, 0)
+    card = tile_card(small_run, 0)
     best = float(small_run.table.probabilities[0].max())
-    assert f"{100 * best:.1f} %" in told
-    assert "not calibrated" in told
+    assert f"{100 * best:.1f} %" in card
+    assert "not calibrated" in card
     rows = class_rows(small_run)
     assert [row[0] for row in rows] == ["A", "B", "C"]
     assert sum(int(row[2][1]) for row in rows) == len(small_run.table)
@@ -357,22 +361,22 @@ def test_what_is_not_ours_is_refused_with_a_word(tmp_path: Path) -> None:
 
 
 def test_a_tile_is_explained_by_all_methods_and_each_map_lies_on_it(own_run: ShownRun) -> None:
-    why: Why = result_of(explain_tile(own_run, 2, "B", device="cpu"))
-    assert [picture.method for picture in why.pictures] == list(METHODS)
-    assert why.class_name == "B"
-    assert why.probability == pytest.approx(float(own_run.table.probabilities[2, 1]), abs=1e-4)
-    for picture in why.pictures:
+    found: TileExplanation = result_of(explain_tile(own_run, 2, "B", device="cpu"))
+    assert [picture.method for picture in found.pictures] == list(METHODS)
+    assert found.class_name == "B"
+    assert found.probability == pytest.approx(float(own_run.table.probabilities[2, 1]), abs=1e-4)
+    for picture in found.pictures:
         assert 0 <= picture.deletion <= 1
         assert 0 <= picture.insertion <= 1
-        assert picture.pixels.shape == why.tile.shape
-    data, meta, _kind = why_layer(why, why.pictures[0], own_run)
+        assert picture.pixels.shape == found.tile.shape
+    data, meta, _kind = explanation_layer(found, found.pictures[0], own_run)
     scale, translate = np.array(meta["scale"]), np.array(meta["translate"])
     corners = own_run.placing.to_pixels(
         np.stack([translate - scale / 2, translate + scale * (data.shape[0] - 0.5)])
     )
     x, y, width, height = own_run.table.boxes[2].tolist()
     np.testing.assert_allclose(corners, [[x, y], [x + width, y + height]])
-    assert (why.folder / "panel.html").exists()
+    assert (found.folder / "panel.html").exists()
 
 
 def test_a_remedy_that_is_said_otherwise_in_the_viewer_is_one_that_the_pipeline_has() -> None:
@@ -381,4 +385,4 @@ def test_a_remedy_that_is_said_otherwise_in_the_viewer_is_one_that_the_pipeline_
         path for path in source.rglob("*.py") if "plugin" not in path.relative_to(source).parts
     ]
     words = "".join(path.read_text(encoding="utf-8") for path in outside)
-    assert [typed for typed, _clicked in BY_HAND if typed not in words] == []
+    assert [typed for typed, _clicked in VIEWER_WORDS if typed not in words] == []

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from slidecam.geometry import Spacing
-from slidecam.plugin.cells import NO_TILE, CellGrid
-from slidecam.plugin.placing import Placing
+from slidecam.plugin.placing import NO_TILE, CellGrid, Placing
 
 
 def edges(placed: dict[str, tuple[float, float]], shape: tuple[int, int]) -> list[float]:

@@ -141,7 +141,7 @@ def test_a_slide_without_coarse_levels_gets_one(tmp_path: Path) -> None:
 def test_what_is_not_ours_is_left_to_others(tmp_path: Path, notices: list[str]) -> None:
     (tmp_path / "notes.tif").write_text("no slide")
     assert get_reader(str(tmp_path / "notes.tif")) is None
-    assert "notes.tif" in notices[0], "why it was not opened is told"
+    assert "notes.tif" in notices[0], "the reason is given"
     (tmp_path / "empty").mkdir()
     notices.clear()
     assert get_reader(str(tmp_path / "empty")) is None

@@ -1,4 +1,4 @@
-"""The desk: what a run shows in a viewer while it goes, and afterwards; all without a window."""
+"""What a run shows in a viewer while it goes, and afterwards; all without a window."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from napari.layers._source import layer_source
 
 from slidecam.errors import UsageError
 from slidecam.geometry import Box, Spacing
-from slidecam.plugin.areas import shapes_layer
-from slidecam.plugin.cells import NO_TILE
+from slidecam.plugin.areas import ring_in_pixels, shapes_layer
 from slidecam.plugin.compat import camera
-from slidecam.plugin.figure import slide_part, write_view
-from slidecam.plugin.job import Began, Ended, Heat, NewTiles, RunJob, RunOrder, Said, Writing
+from slidecam.plugin.job import Began, Ended, Heat, NewTiles, RunJob, Said, Writing
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
-from slidecam.plugin.placing import Placing
-from slidecam.plugin.region import Region, within
+from slidecam.plugin.placing import NO_TILE, Placing
+from slidecam.plugin.run_request import Region, RunRequest, drawn_region, region_in_view, within
 from slidecam.plugin.slide import slide_layer
-from slidecam.plugin.viewer_state import SPOT, Desk
+from slidecam.plugin.viewer_state import SPOT, ViewerState
+from slidecam.plugin.writing import slide_part, write_view
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.spec import PredictSpec
 from slidecam.store import RunStore
@@ -37,32 +36,32 @@ SPEC = PredictSpec(batch=4, workers=1, device="cpu", existing="resume")
 
 
 @pytest.fixture
-def desk(viewer: ViewerModel, small_slide: Path) -> Desk:
+def state(viewer: ViewerModel, small_slide: Path) -> ViewerState:
     viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
-    return Desk(viewer)
+    return ViewerState(viewer)
 
 
-def follow(desk: Desk, update: Any) -> None:
+def follow(state: ViewerState, update: Any) -> None:
     takers: dict[type, Any] = {
-        Began: desk.began,
-        NewTiles: desk.tiles,
-        Heat: desk.heat,
-        Ended: desk.ended,
+        Began: state.began,
+        NewTiles: state.tiles,
+        Heat: state.heat,
+        Ended: state.ended,
     }
     if not isinstance(update, Said | Writing):
         takers[type(update)](update)
 
 
-def order(slide: Path, bundle: Path, out: Path, region: Region | None = None) -> RunOrder:
-    return RunOrder(str(slide), bundle, out, SPEC, region)
+def request(slide: Path, bundle: Path, out: Path, region: Region | None = None) -> RunRequest:
+    return RunRequest(str(slide), bundle, out, SPEC, region)
 
 
-def names(desk: Desk) -> list[str]:
-    return [layer.name for layer in desk.viewer.layers]
+def names(state: ViewerState) -> list[str]:
+    return [layer.name for layer in state.viewer.layers]
 
 
-def class_layer(desk: Desk) -> Any:
-    return next(desk.overlays(CLASS))
+def class_layer(state: ViewerState) -> Any:
+    return next(state.overlays(CLASS))
 
 
 def first_corner(layer: Any) -> Any:
@@ -82,32 +81,32 @@ class Clock:
 
 
 def test_tiles_appear_while_the_run_goes_and_end_as_the_store_has_them(
-    desk: Desk, small_slide: Path, tiny_bundle: Path, tmp_path: Path
+    state: ViewerState, small_slide: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    job = RunJob(order(small_slide, tiny_bundle, tmp_path), Clock(0.3))
+    job = RunJob(request(small_slide, tiny_bundle, tmp_path), Clock(0.3))
     seen = []
     for update in job.updates():
-        follow(desk, update)
+        follow(state, update)
         if isinstance(update, NewTiles):
-            seen.append(int((class_layer(desk).data > 0).sum()))
+            seen.append(int((class_layer(state).data > 0).sum()))
     assert len(seen) > 2
     assert seen == sorted(seen)
     assert seen[-1] == len(RunStore.open(tmp_path / "small"))
-    run = desk.run
+    run = state.run
     assert run is not None
     assert run.is_finished
-    np.testing.assert_array_equal(class_layer(desk).data[run.cells.places], run.table.winners + 1)
-    for layer in desk.overlays(PROBABILITY):
+    np.testing.assert_array_equal(class_layer(state).data[run.cells.places], run.table.winners + 1)
+    for layer in state.overlays(PROBABILITY):
         index = run.table.class_names.index(layer.metadata["class"])
         np.testing.assert_array_equal(
             layer.data[run.cells.places], run.table.probabilities[:, index]
         )
-    assert len(list(desk.overlays(HEAT))) == 3
-    assert not [name for name in names(desk) if "so far" in name]
+    assert len(list(state.overlays(HEAT))) == 3
+    assert not [name for name in names(state) if "so far" in name]
 
 
 def test_a_heatmap_is_painted_before_the_run_is_over(
-    desk: Desk,
+    state: ViewerState,
     small_slide: Path,
     tiny_bundle: Path,
     tmp_path: Path,
@@ -116,21 +115,21 @@ def test_a_heatmap_is_painted_before_the_run_is_over(
     monkeypatch.setattr("slidecam.plugin.job.HEAT_EVERY", 0.5)
     monkeypatch.setattr("slidecam.plugin.job.HEAT_SHARE", 1)
     heats = []
-    for update in RunJob(order(small_slide, tiny_bundle, tmp_path), Clock(0.3)).updates():
-        follow(desk, update)
+    for update in RunJob(request(small_slide, tiny_bundle, tmp_path), Clock(0.3)).updates():
+        follow(state, update)
         if isinstance(update, Heat):
             heats.append(int(np.isfinite(update.levels[0][0]).sum()))
-            so_far = [name for name in names(desk) if "so far" in name]
+            so_far = [name for name in names(state) if "so far" in name]
             assert so_far == [f"small: Grad-CAM++ {name} (so far)" for name in "ABC"]
     assert len(heats) > 1
     assert heats == sorted(heats)
 
 
 def test_the_same_run_from_the_widget_and_from_the_command_line_gives_equal_stores(
-    desk: Desk, small_slide: Path, small_out: Path, tiny_bundle: Path, tmp_path: Path
+    state: ViewerState, small_slide: Path, small_out: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    for update in RunJob(order(small_slide, tiny_bundle, tmp_path)).updates():
-        follow(desk, update)
+    for update in RunJob(request(small_slide, tiny_bundle, tmp_path)).updates():
+        follow(state, update)
     mine, theirs = RunStore.open(tmp_path / "small"), RunStore.open(small_out / "small")
     assert mine.digest == theirs.digest
     for name in ("boxes", "status", "logits", "probabilities", "order"):
@@ -141,19 +140,19 @@ def test_the_same_run_from_the_widget_and_from_the_command_line_gives_equal_stor
 
 
 def test_a_run_that_was_stopped_goes_on_from_where_it_was_by_the_other_door(
-    desk: Desk, small_slide: Path, small_out: Path, tiny_bundle: Path, tmp_path: Path
+    state: ViewerState, small_slide: Path, small_out: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    job = RunJob(order(small_slide, tiny_bundle, tmp_path), Clock(0.3))
+    job = RunJob(request(small_slide, tiny_bundle, tmp_path), Clock(0.3))
     for update in job.updates():
-        follow(desk, update)
+        follow(state, update)
         if isinstance(update, NewTiles):
             job.stop()
     assert isinstance(update, Ended)
     assert update.stopped
     done = int((RunStore.open(tmp_path / "small").status == 1).sum())
     assert 0 < done < len(RunStore.open(tmp_path / "small"))
-    assert desk.run is not None
-    assert not desk.run.is_finished
+    assert state.run is not None
+    assert not state.run.is_finished
     for _event in predict(small_slide, tiny_bundle, tmp_path, SPEC):
         pass
     np.testing.assert_array_equal(
@@ -164,7 +163,7 @@ def test_a_run_that_was_stopped_goes_on_from_where_it_was_by_the_other_door(
 def test_what_goes_wrong_ends_the_run_with_its_remedy(
     tiny_bundle: Path, small_slide: Path, small_out: Path
 ) -> None:
-    other = RunOrder(
+    other = RunRequest(
         str(small_slide), tiny_bundle, small_out, PredictSpec(overlap=0.5, existing="resume")
     )
     (ended,) = [update for update in RunJob(other).updates() if isinstance(update, Ended)]
@@ -173,147 +172,175 @@ def test_what_goes_wrong_ends_the_run_with_its_remedy(
     assert "--overwrite" in ended.problem
 
 
-def test_a_run_of_the_open_slide_is_recognised_and_shown_at_once(
-    desk: Desk, small_out: Path, tmp_path: Path
+def test_an_error_of_a_library_ends_the_run_as_failed_and_the_next_call_goes_on(
+    small_slide: Path,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    assert desk.recognise(tmp_path) is None
-    shown = desk.recognise(small_out)
+    def broken(*_given: object) -> None:
+        raise TypeError("unsupported operand")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("slidecam.plugin.job.preview", broken)
+        patched.setattr("slidecam.plugin.job.HEAT_EVERY", 0.0)
+        *_before, ended = RunJob(request(small_slide, tiny_bundle, tmp_path)).updates()
+    assert isinstance(ended, Ended)
+    assert (ended.run, ended.stopped) == (None, False)
+    assert ended.problem.startswith("TypeError: unsupported operand. Please report it")
+    assert "in broken" in caplog.text, "the traceback is there for whoever mends it"
+    *_before, ended = RunJob(request(small_slide, tiny_bundle, tmp_path)).updates()
+    assert isinstance(ended, Ended)
+    assert ended.run is not None
+    assert ended.run.is_finished
+
+
+def test_a_run_of_the_open_slide_is_recognised_and_shown_at_once(
+    state: ViewerState, small_out: Path, tmp_path: Path
+) -> None:
+    assert state.recognise(tmp_path) is None
+    shown = state.recognise(small_out)
     assert shown is not None
-    assert names(desk)[-4:] == ["small: class", *(f"small: Grad-CAM++ {name}" for name in "ABC")]
-    before = names(desk)
-    desk.recognise(small_out)
-    assert names(desk) == before
+    assert names(state)[-4:] == ["small: class", *(f"small: Grad-CAM++ {name}" for name in "ABC")]
+    before = names(state)
+    state.recognise(small_out)
+    assert names(state) == before
 
 
 def test_what_was_cleared_while_a_run_went_on_is_shown_with_the_slide_again(
-    desk: Desk, small_slide: Path, tiny_bundle: Path, tmp_path: Path
+    state: ViewerState, small_slide: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    for update in RunJob(order(small_slide, tiny_bundle, tmp_path), Clock(0.3)).updates():
-        follow(desk, update)
+    for update in RunJob(request(small_slide, tiny_bundle, tmp_path), Clock(0.3)).updates():
+        follow(state, update)
         if isinstance(update, NewTiles):
-            desk.viewer.layers.clear()
-    assert names(desk) == [], "heatmaps of a slide that is gone would lie there alone"
-    desk.viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
-    run = desk.recognise(tmp_path)
+            state.viewer.layers.clear()
+    assert names(state) == [], "heatmaps of a slide that is gone would lie there alone"
+    state.viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
+    run = state.recognise(tmp_path)
     assert run is not None
     assert run.is_finished
-    assert len(list(desk.overlays(CLASS, PROBABILITY, HEAT))) == 7
+    assert len(list(state.overlays(CLASS, PROBABILITY, HEAT))) == 7
 
 
 def test_the_slide_that_was_chosen_last_stays_the_one_that_is_looked_at(
-    desk: Desk, write_slide: Any, tmp_path: Path
+    state: ViewerState, write_slide: Any, tmp_path: Path
 ) -> None:
     def name() -> str | None:
-        facts = desk.slide()
+        facts = state.slide()
         return None if facts is None else facts.name
 
-    first = desk.viewer.layers[0]
-    other = desk.viewer.add_layer(
+    first = state.viewer.layers[0]
+    other = state.viewer.add_layer(
         Layer.create(*slide_layer(write_slide(tmp_path / "other.tif", 200, 100))[0])
     )
     assert name() == "other"
-    desk.viewer.layers.selection.active = first
+    state.viewer.layers.selection.active = first
     assert name() == "small"
-    desk.viewer.add_shapes(name="drawn")
+    state.viewer.add_shapes(name="drawn")
     assert name() == "small", (
         "shapes are drawn on the slide that was looked at, and not on the topmost"
     )
-    desk.viewer.layers.remove(first)
+    state.viewer.layers.remove(first)
     assert name() == "other"
-    desk.viewer.layers.remove(other)
+    state.viewer.layers.remove(other)
     assert name() is None
 
 
 def test_a_run_of_another_slide_of_that_name_is_not(
-    desk: Desk, tmp_path: Path, tiny_bundle: Path, write_slide: Any
+    state: ViewerState, tmp_path: Path, tiny_bundle: Path, write_slide: Any
 ) -> None:
     (tmp_path / "other").mkdir()
     other = write_slide(tmp_path / "other" / "small.tif", 300, 300, seed=3)
     for _event in predict(other, tiny_bundle, tmp_path / "out", SPEC):
         pass
-    assert desk.recognise(tmp_path / "out") is None
+    assert state.recognise(tmp_path / "out") is None
 
 
-def test_the_threshold_hides_what_is_less_probable(desk: Desk, own_run: ShownRun) -> None:
-    desk.show(own_run)
+def test_the_threshold_hides_what_is_less_probable(state: ViewerState, own_run: ShownRun) -> None:
+    state.show(own_run)
     best = np.nanmax(own_run.table.probabilities, axis=1)
     threshold = float(np.median(best))
-    desk.set_threshold(threshold)
-    assert int((class_layer(desk).data > 0).sum()) == int((best >= threshold).sum())
-    assert next(desk.overlays(PROBABILITY)).contrast_limits[0] == pytest.approx(threshold)
-    desk.set_threshold(0)
-    assert int((class_layer(desk).data > 0).sum()) == len(best)
+    state.set_threshold(threshold)
+    assert int((class_layer(state).data > 0).sum()) == int((best >= threshold).sum())
+    assert next(state.overlays(PROBABILITY)).contrast_limits[0] == pytest.approx(threshold)
+    state.set_threshold(0)
+    assert int((class_layer(state).data > 0).sum()) == len(best)
 
 
 def test_one_class_is_shown_alone_and_all_overlays_fade_together(
-    desk: Desk, own_run: ShownRun
+    state: ViewerState, own_run: ShownRun
 ) -> None:
-    desk.show(own_run)
-    desk.show_class(HEAT, "B")
-    shown = [layer.name for layer in desk.overlays(CLASS, PROBABILITY, HEAT) if layer.visible]
+    state.show(own_run)
+    state.show_class(HEAT, "B")
+    shown = [layer.name for layer in state.overlays(CLASS, PROBABILITY, HEAT) if layer.visible]
     assert shown == ["small: Grad-CAM++ B"]
-    desk.set_opacity(0.25)
-    assert {layer.opacity for layer in desk.overlays(CLASS, PROBABILITY, HEAT)} == {0.25}
+    state.set_opacity(0.25)
+    assert {layer.opacity for layer in state.overlays(CLASS, PROBABILITY, HEAT)} == {0.25}
 
 
 def test_flying_to_the_most_suspicious_tile_brings_it_into_view(
-    desk: Desk, own_run: ShownRun
+    state: ViewerState, own_run: ShownRun
 ) -> None:
-    desk.show(own_run)
-    order = desk.suspicious("B")
+    state.show(own_run)
+    order = state.suspicious("B")
     chosen = own_run.table.probabilities[order, 1]
     assert (np.diff(chosen) <= 0).all()
-    told: list[int] = []
-    desk.tile_selected.connect(told.append)
-    desk.fly_to(int(order[0]))
+    selected: list[int] = []
+    state.tile_selected.connect(selected.append)
+    state.fly_to(int(order[0]))
     x, y, width, height = own_run.table.boxes[order[0]].tolist()
-    seen = desk.view()
+    facts = state.slide()
+    assert facts is not None
+    seen = region_in_view(state.viewer, facts).view
+    assert seen is not None
     assert seen.x <= x
     assert seen.y <= y
     assert seen.right >= min(x + width, 400)
     assert seen.bottom >= min(y + height, 300)
-    assert told == [order[0]]
-    spot = desk.viewer.layers[SPOT]
+    assert selected == [order[0]]
+    spot = state.viewer.layers[SPOT]
     corners = own_run.placing.to_pixels(
         np.stack([spot.data_to_world(point) for point in spot.data[0]])
     )
     assert [corners.min(0).tolist(), corners.max(0).tolist()] == [[x, y], [x + width, y + height]]
-    desk.fly_to(int(order[1]))
-    assert names(desk).count(SPOT) == 1
+    state.fly_to(int(order[1]))
+    assert names(state).count(SPOT) == 1
 
 
-def test_the_frame_around_a_tile_goes_with_its_run(desk: Desk, own_run: ShownRun) -> None:
-    desk.show(own_run)
-    desk.select(3)
-    assert SPOT in desk.viewer.layers
-    desk.clear()
-    assert names(desk) == ["small"]
+def test_the_frame_around_a_tile_goes_with_its_run(state: ViewerState, own_run: ShownRun) -> None:
+    state.show(own_run)
+    state.select(3)
+    assert SPOT in state.viewer.layers
+    state.clear()
+    assert names(state) == ["small"]
 
 
-def test_the_tile_under_the_cursor_is_the_one_that_covers_it(desk: Desk, own_run: ShownRun) -> None:
-    assert desk.tile_at((0.0, 0.0)) == NO_TILE
-    desk.show(own_run)
+def test_the_tile_under_the_cursor_is_the_one_that_covers_it(
+    state: ViewerState, own_run: ShownRun
+) -> None:
+    assert state.tile_at((0.0, 0.0)) == NO_TILE
+    state.show(own_run)
     for row, (x, y, width, height) in enumerate(own_run.table.boxes.tolist()):
         world = own_run.placing.to_world(np.array([x + 0.9 * width, y + 0.1 * height]))[0]
-        assert desk.tile_at((0.0, *world)) == row
-    assert desk.tile_at((-50.0, -50.0)) == NO_TILE
+        assert state.tile_at((0.0, *world)) == row
+    assert state.tile_at((-50.0, -50.0)) == NO_TILE
 
 
 def test_selected_shapes_become_a_region_in_level_0_pixels(
-    desk: Desk, small_slide: Path, tiny_bundle: Path, tmp_path: Path
+    state: ViewerState, small_slide: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="no shapes layer is selected"):
-        desk.drawn()
-    facts = desk.slide()
+    facts = state.slide()
     assert facts is not None
+    with pytest.raises(UsageError, match="No shapes layer is selected"):
+        drawn_region(state.viewer, facts.placing)
     ring = np.array([[60, 50], [60, 180], [200, 180], [200, 50.0]])
     layer = Layer.create(*shapes_layer("mine", [ring], [""], {}, facts.placing))
-    desk.viewer.add_layer(layer)
-    desk.viewer.layers.selection.active = layer
-    (drawn,) = desk.drawn()
-    np.testing.assert_allclose(drawn, ring[:, ::-1])
-    region = Region(rings=(drawn,))
-    done = list(RunJob(order(small_slide, tiny_bundle, tmp_path, region)).updates())[-1]
+    state.viewer.add_layer(layer)
+    state.viewer.layers.selection.active = layer
+    region = drawn_region(state.viewer, facts.placing)
+    np.testing.assert_allclose(region.rings[0], ring[:, ::-1])
+    done = list(RunJob(request(small_slide, tiny_bundle, tmp_path, region)).updates())[-1]
     assert isinstance(done, Ended)
     assert done.run is not None
     boxes = done.run.table.boxes
@@ -322,27 +349,27 @@ def test_selected_shapes_become_a_region_in_level_0_pixels(
     assert (boxes[:, 1] < 200).all()
 
 
-def test_a_slide_moves_to_the_spacing_that_was_told_with_all_that_lies_on_it(
-    desk: Desk, small_slide: Path, tiny_bundle: Path, tmp_path: Path
+def test_a_slide_moves_to_the_spacing_that_was_given_with_all_that_lies_on_it(
+    state: ViewerState, small_slide: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    slide = desk.viewer.layers[0]
+    slide = state.viewer.layers[0]
     ring = np.array([[40.0, 50], [300, 50], [300, 200]])
-    drawn = desk.viewer.add_shapes(
+    drawn = state.viewer.add_shapes(
         [ring[:, ::-1]], shape_type="polygon", **Placing(Spacing(0.5, 0.5)).vectors()
     )
-    eye = camera(desk.viewer)
+    eye = camera(state.viewer)
     eye.center, eye.zoom = (0, 50.0, 100.0), 4.0
-    told = replace(order(small_slide, tiny_bundle, tmp_path), spec=replace(SPEC, mpp=0.25))
-    for update in RunJob(told).updates():
-        follow(desk, update)
+    finer = replace(request(small_slide, tiny_bundle, tmp_path), spec=replace(SPEC, mpp=0.25))
+    for update in RunJob(finer).updates():
+        follow(state, update)
     assert slide.scale.tolist() == [0.25, 0.25], (
         "or every overlay would lie at half the slide's size"
     )
-    np.testing.assert_allclose(first_corner(class_layer(desk)), first_corner(slide))
-    assert {str(unit) for layer in desk.viewer.layers for unit in layer.units} == {"micrometer"}
-    np.testing.assert_allclose(desk.in_pixels(drawn, ring), ring)
+    np.testing.assert_allclose(first_corner(class_layer(state)), first_corner(slide))
+    assert {str(unit) for layer in state.viewer.layers for unit in layer.units} == {"micrometer"}
+    np.testing.assert_allclose(ring_in_pixels(drawn, ring, state.placing()), ring)
     assert (eye.center, eye.zoom) == ((0, 25.0, 50.0), 8.0)
-    facts = desk.slide()
+    facts = state.slide()
     assert facts is not None
     assert facts.spacing == Spacing(0.25, 0.25)
 
@@ -352,18 +379,18 @@ def test_a_slide_that_another_reader_opened_in_pixels_moves_below_its_run(
 ) -> None:
     with layer_source(path=str(small_slide)):
         picture = viewer.add_image(np.zeros((150, 200, 3), np.uint8), rgb=True)
-    desk = Desk(viewer)
-    desk.show(own_run)
+    state = ViewerState(viewer)
+    state.show(own_run)
     assert picture.scale.tolist() == [1, 1], "half the pixels, each twice 0.5 µm wide"
     assert [str(unit) for unit in picture.units] == ["micrometer"] * 2
-    np.testing.assert_allclose(first_corner(class_layer(desk)), first_corner(picture))
+    np.testing.assert_allclose(first_corner(class_layer(state)), first_corner(picture))
 
 
 def test_only_the_tissue_in_the_view_is_classified(
     small_slide: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     region = Region(view=Box(0, 0, 200, 300))
-    done = list(RunJob(order(small_slide, tiny_bundle, tmp_path, region)).updates())[-1]
+    done = list(RunJob(request(small_slide, tiny_bundle, tmp_path, region)).updates())[-1]
     assert isinstance(done, Ended)
     assert done.run is not None
     boxes = done.run.table.boxes
@@ -373,8 +400,8 @@ def test_only_the_tissue_in_the_view_is_classified(
     everything = within(done.run.stored.tissue, Box(0, 0, 400, 300))
     np.testing.assert_array_equal(everything.mask, done.run.stored.tissue.mask)
     nothing = Region(view=Box(0, 0, 10, 10))
-    with pytest.raises(UsageError, match="no tissue in the current view"):
-        list(RunJob(order(small_slide, tiny_bundle, tmp_path / "none", nothing)).updates())
+    with pytest.raises(UsageError, match="There is no tissue in the current view"):
+        list(RunJob(request(small_slide, tiny_bundle, tmp_path / "none", nothing)).updates())
 
 
 def test_regions_have_names_of_their_own() -> None:
@@ -384,16 +411,16 @@ def test_regions_have_names_of_their_own() -> None:
 
 
 def test_a_figure_shows_the_part_of_the_canvas_that_the_slide_is_on(
-    desk: Desk, own_run: ShownRun, tmp_path: Path
+    state: ViewerState, own_run: ShownRun, tmp_path: Path
 ) -> None:
-    desk.show(own_run)
-    camera(desk.viewer).center = (0.0, 74.75, 99.75)
-    camera(desk.viewer).zoom = 2.0
-    rows, columns = slide_part(desk, (800, 600), 2.0)
+    state.show(own_run)
+    camera(state.viewer).center = (0.0, 74.75, 99.75)
+    camera(state.viewer).zoom = 2.0
+    rows, columns = slide_part(state, (800, 600), 2.0)
     assert (rows, columns) == (slice(250, 550), slice(100, 500)), (
         "400 x 300 px at 0.5 µm, twice enlarged"
     )
-    write_view(tmp_path / "view.png", np.full((800, 600, 3), 200, np.uint8), desk)
+    write_view(tmp_path / "view.png", np.full((800, 600, 3), 200, np.uint8), state)
     assert (tmp_path / "view.png").stat().st_size > 1000
-    camera(desk.viewer).center = (0.0, 9e6, 9e6)
-    assert slide_part(desk, (800, 600), 2.0) == (slice(None), slice(None))
+    camera(state.viewer).center = (0.0, 9e6, 9e6)
+    assert slide_part(state, (800, 600), 2.0) == (slice(None), slice(None))

@@ -13,13 +13,13 @@ import pytest
 from napari.layers import Layer
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
-from slidecam.plugin.job import Ended, NewTiles, RunJob, RunOrder
-from slidecam.plugin.profile_panel import ProfilePanel
+from slidecam.plugin.job import Ended, NewTiles, RunJob
+from slidecam.plugin.overlays import is_volume_run
+from slidecam.plugin.panels import ProfilePanel, read_profile
 from slidecam.plugin.reading import get_reader
-from slidecam.plugin.slide import KEY
-from slidecam.plugin.viewer_state import Desk
-from slidecam.plugin.volume import HUNG, hang
-from slidecam.plugin.volume_run import is_volume_run, read_profile
+from slidecam.plugin.run_request import RunRequest
+from slidecam.plugin.slide import HUNG, KEY, hang
+from slidecam.plugin.viewer_state import ViewerState
 from slidecam.runs.spec import PredictSpec
 
 if TYPE_CHECKING:
@@ -81,18 +81,18 @@ def test_a_volume_is_run_from_the_viewer_and_recognised_afterwards(
     volume: Path, slice_bundle: Path, tmp_path: Path, viewer: ViewerModel
 ) -> None:
     viewer.add_layer(opened(volume)[0])
-    desk = Desk(viewer)
-    told: list[Any] = []
-    desk.volume_shown.connect(told.append)
-    updates = list(RunJob(RunOrder(str(volume), slice_bundle, tmp_path / "mine", SPEC)).updates())
+    state = ViewerState(viewer)
+    shown: list[Any] = []
+    state.volume_shown.connect(shown.append)
+    updates = list(RunJob(RunRequest(str(volume), slice_bundle, tmp_path / "mine", SPEC)).updates())
     tiles = [update for update in updates if isinstance(update, NewTiles)]
     assert tiles[-1].done == tiles[-1].total
     ended = updates[-1]
     assert isinstance(ended, Ended)
-    desk.ended(ended)
-    assert told == [ended.volume]
+    state.ended(ended)
+    assert shown == [ended.volume]
     names = [layer.name for layer in viewer.layers]
-    again = Desk(viewer)
+    again = ViewerState(viewer)
     again.recognise(tmp_path / "mine")
     assert again.volume == ended.volume
     assert [layer.name for layer in viewer.layers] == names

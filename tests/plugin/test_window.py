@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QApplication
 
 from slidecam.exchange.ome_zarr import RasterSpec, write_heatmap_ome_zarr
 from slidecam.geometry import Size, Spacing
-from slidecam.plugin import tile_explanation as why
+from slidecam.plugin import tile_explanation
 from slidecam.plugin.compat import camera
 from slidecam.plugin.dock import PredictAndExplain
 from slidecam.plugin.overlays import CLASS, heat_layers
@@ -106,7 +106,7 @@ def test_the_dock_runs_stops_goes_on_reads_and_explains(
     notices: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(why, "METHODS", ("gradcam++", "lime"))
+    monkeypatch.setattr(tile_explanation, "METHODS", ("gradcam++", "lime"))
     viewer = make_napari_viewer_proxy(show=True)
     viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
     dock = PredictAndExplain(viewer)
@@ -118,12 +118,12 @@ def test_the_dock_runs_stops_goes_on_reads_and_explains(
     assert "tiny" in classify.about.text()
     assert classify.run.isEnabled()
     assert "predict" in classify.command.text()
-    classify.overlap.setValue(0.5)
+    classify.options["overlap"].widget.setValue(0.5)
     assert "--overlap 0.5" in classify.command.text()
     classify.region.setCurrentIndex(1)
     assert classify.command.text() == "", "there is none for a view"
     classify.region.setCurrentIndex(0)
-    classify.overlap.setValue(0)
+    classify.options["overlap"].widget.setValue(0)
     with gate_before(RunStore, "commit", 2) as gate:
         classify.run.click()
         until(gate.is_reached)
@@ -133,22 +133,22 @@ def test_the_dock_runs_stops_goes_on_reads_and_explains(
     assert "Stopped" in classify.status.text()
     classify.run.click()
     until(lambda: classify.job is None)
-    run = dock.desk.run
+    run = dock.state.run
     assert run is not None
     assert run.is_finished
     assert "Done" in classify.status.text()
     assert read.legend.rowCount() == 3
     read.threshold.setValue(40)
-    assert (next(dock.desk.overlays(CLASS)).data > 0).sum() == (
+    assert (next(dock.state.overlays(CLASS)).data > 0).sum() == (
         run.table.probabilities.max(axis=1) >= 0.4
     ).sum()
     read.next.click()
-    assert dock.desk.selected == dock.desk.suspicious(read.suspect.currentText())[0]
-    assert f"tile {dock.desk.selected}" in read.card.text()
-    read.why.click()
-    until(lambda: dock.why is not None and read.worker is None)
-    assert dock.why is not None
-    assert dock.why.row.count() > 2
+    assert dock.state.selected == dock.state.suspicious(read.suspect.currentText())[0]
+    assert f"tile {dock.state.selected}" in read.card.text()
+    read.explain_button.click()
+    until(lambda: dock.explanation is not None and read.worker is None)
+    assert dock.explanation is not None
+    assert dock.explanation.row.count() > 2
     for kind in ("csv", "geojson", "zarr", "png"):
         dock.save.save(kind, str(tmp_path / f"saved.{kind}"))
         assert (tmp_path / f"saved.{kind}").exists()
@@ -157,7 +157,7 @@ def test_the_dock_runs_stops_goes_on_reads_and_explains(
     assert not viewer.mouse_move_callbacks
 
 
-def test_a_wrong_wish_is_told_with_its_remedy(
+def test_a_wrong_wish_is_refused_with_its_remedy(
     make_napari_viewer_proxy: Any,
     small_slide: Path,
     tiny_bundle: Path,
@@ -172,7 +172,7 @@ def test_a_wrong_wish_is_told_with_its_remedy(
     dock.classify.bundle.setCurrentText(str(tiny_bundle))
     dock.classify.region.setCurrentText("Selected shapes")
     dock.classify.start()
-    assert "no shapes layer is selected. Draw areas" in notices[-1]
+    assert "No shapes layer is selected. Draw areas" in notices[-1]
     dock.release()
     dock.deleteLater()
 
@@ -199,11 +199,11 @@ def test_what_keeps_a_run_from_going_on_stands_on_the_tab(
     tab.run.click()
     tab.start()
     assert "A run is going on" in notices[-1]
-    assert not tab.mpp.isEnabled()
+    assert not tab.options["mpp"].widget.isEnabled()
     until(lambda: tab.job is None)
     assert "is not a folder" in tab.status.text()
     assert tab.status.text() == notices[-1]
-    assert tab.mpp.isEnabled()
+    assert tab.options["mpp"].widget.isEnabled()
     assert tab.run.isEnabled()
     viewer.layers.clear()
     assert not tab.run.isEnabled(), "there is no slide any more"
@@ -211,7 +211,38 @@ def test_what_keeps_a_run_from_going_on_stands_on_the_tab(
     dock.deleteLater()
 
 
-def test_the_dock_tells_of_the_slide_that_is_chosen_in_the_list_of_layers(
+def test_an_error_that_nobody_foresaw_ends_the_run_in_words_and_the_next_one_can_begin(
+    make_napari_viewer_proxy: Any,
+    small_slide: Path,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    notices: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_given: object) -> Any:
+        raise TypeError("unsupported operand")
+
+    viewer = make_napari_viewer_proxy()
+    viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
+    dock = PredictAndExplain(viewer)
+    tab = dock.classify
+    tab.bundle.setCurrentText(str(tiny_bundle))
+    tab.out.setText(str(tmp_path / "out"))
+    with monkeypatch.context() as patched:
+        patched.setattr("slidecam.plugin.job.read_shown", broken)
+        tab.run.click()
+        until(lambda: tab.job is None)
+    assert tab.status.text().startswith("TypeError: unsupported operand. Please report it")
+    assert notices == [tab.status.text()]
+    assert tab.run.isEnabled()
+    tab.run.click()
+    until(lambda: tab.job is None)
+    assert tab.status.text().startswith("Done")
+    dock.release()
+    dock.deleteLater()
+
+
+def test_the_dock_names_the_slide_that_is_chosen_in_the_list_of_layers(
     make_napari_viewer_proxy: Any,
     small_slide: Path,
     tiny_bundle: Path,
@@ -230,7 +261,7 @@ def test_the_dock_tells_of_the_slide_that_is_chosen_in_the_list_of_layers(
     dock.classify.status.setText("This slide was classified before.")
     viewer.layers.selection.active = first
     assert dock.classify.slide.text().startswith("small (400 x 300")
-    assert dock.classify.status.text() == "", "it was told of the other slide"
+    assert dock.classify.status.text() == "", "it was said of the other slide"
     dock.release()
     dock.deleteLater()
 
@@ -240,7 +271,7 @@ def test_a_run_is_saved_whatever_became_of_its_layers(
 ) -> None:
     viewer = make_napari_viewer_proxy()
     dock = PredictAndExplain(viewer)
-    dock.desk.show(own_run)
+    dock.state.show(own_run)
     viewer.layers.clear()
     for kind in ("csv", "geojson", "zarr"):
         dock.save.save(kind, str(tmp_path / f"saved.{kind}"))
@@ -273,7 +304,7 @@ def test_a_run_that_is_opened_beside_its_own_dock_is_not_laid_twice(
         for layer in made:
             viewer.add_layer(layer)
         assert list(viewer.layers) == made
-    assert dock.desk.volume == volume_run
+    assert dock.state.volume == volume_run
     assert dock.profile is not None
     dock.release()
     dock.profile.deleteLater()
@@ -306,24 +337,24 @@ def test_a_panel_that_the_user_closed_comes_again_when_there_is_more_to_show(
     dock = PredictAndExplain(viewer)
     viewer.window.add_dock_widget(dock)
     tile = np.zeros((8, 8, 3), np.uint8)
-    found = why.Why((0, 0, 8, 8), "A", 0.5, tile, (), own_run.folder)
+    found = tile_explanation.TileExplanation((0, 0, 8, 8), "A", 0.5, tile, (), own_run.folder)
     for _twice in range(2):
-        dock.show_why(found)
+        dock.show_explanation(found)
         dock.show_profile(volume_run)
-        for panel in (dock.why, dock.profile):
+        for panel in (dock.explanation, dock.profile):
             assert panel is not None
             assert panel.parentWidget() is not None
             viewer.window.remove_dock_widget(panel)
             assert panel.parentWidget() is None
     assert "No result" in dock.read.about.text()
-    dock.desk.show_volume(volume_run)
-    for told in (dock.read.about, dock.teach.about):
-        assert "A volume's result is shown" in told.text()
+    dock.state.show_volume(volume_run)
+    for label in (dock.read.about, dock.teach.about):
+        assert "A volume's result is shown" in label.text()
     assert str(volume_run) in dock.save.about.text()
-    assert dock.why is not None
+    assert dock.explanation is not None
     assert dock.profile is not None
     dock.release()
-    dock.why.deleteLater()
+    dock.explanation.deleteLater()
     dock.profile.deleteLater()
     dock.deleteLater()
 
@@ -337,7 +368,7 @@ def test_a_run_that_lies_open_is_taken_by_the_dock(
     for layer in reader(str(own_run.folder)):
         viewer.add_layer(Layer.create(*layer))
     dock = PredictAndExplain(viewer)
-    assert dock.desk.run is not None
+    assert dock.state.run is not None
     assert dock.read.legend.rowCount() == 3
     assert notices == []
     dock.release()

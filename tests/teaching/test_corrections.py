@@ -74,11 +74,11 @@ def test_corrections_of_other_tiles_or_another_slide_are_refused_and_kept(run: R
     Corrections.open(run).set(1, "A")
     content = (run.folder / "corrections.json").read_bytes()
     moved = replace(run.tiles, boxes=run.tiles.boxes + np.array([1, 0, 0, 0]))
-    for other, told in (
+    for other, words in (
         (replace(run, tiles=moved), "other tiles of this slide"),
         (replace(run, digest={"slide": "t"}), "another slide"),
     ):
-        with pytest.raises(RunMismatchError, match=told):
+        with pytest.raises(RunMismatchError, match=words):
             Corrections.open(other)
         with pytest.raises(RunMismatchError):
             Corrections(other).set(2, "B")

@@ -24,7 +24,7 @@ from slidecam.runs.record_parts import RecordedBundle
 from slidecam.runs.spec import PredictSpec
 from slidecam.steps import result_of
 from slidecam.teaching import Annotation, Corrections, FineTuneSpec, fine_tune
-from slidecam.teaching.embedding import embed_tiles, open_teachable
+from slidecam.teaching.embedding import embed_tiles, open_tunable
 from slidecam.teaching.head_tuning import Head
 from tile_tables import called
 
@@ -65,9 +65,7 @@ def looks(sample_run: Run) -> NDArray[np.float64]:
     The sample bundle's descendants share them.
     """
     rows = np.arange(len(sample_run))
-    known = result_of(
-        embed_tiles(sample_run, open_teachable(sample_run, torch.device("cpu")), rows)
-    )
+    known = result_of(embed_tiles(sample_run, open_tunable(sample_run, torch.device("cpu")), rows))
     return known.of(rows)
 
 
@@ -181,7 +179,7 @@ def test_ten_corrections_mend_their_like_and_leave_the_rest(
     assert (before == truth).mean() < 0.75
     assert (after == truth).mean() > 0.95
     assert (found.changed, found.right_before, found.right_after) == (10, 0, 1)
-    assert (found.measured, "all are of one class" in found.why_not) == (None, True)
+    assert (found.measured, "all are of one class" in found.unmeasured) == (None, True)
 
 
 def test_teaching_again_embeds_nothing_and_gives_the_same_weights(
@@ -204,7 +202,7 @@ def test_enough_labels_are_measured_on_places_that_were_left_out(
 ) -> None:
     found = taught(sample_run, tmp_path / "new", own_labels(sample_run, 80))
     assert found.measured is not None
-    assert found.why_not == ""
+    assert found.unmeasured == ""
     assert found.measured.after.figures["accuracy"].interval is not None
     held_out = found.bundle.card.provenance["held_out"]
     assert isinstance(held_out, dict)
@@ -221,15 +219,19 @@ def test_the_card_says_where_it_comes_from_and_that_it_is_not_calibrated(
     run = other_parent(sample_run, tmp_path, full, {"temperature": 2.5})
     found = taught(run, tmp_path / "new", dict.fromkeys(range(3), "tumour"))
     card, parent = found.bundle.card, open_bundle(run.bundle_path)
-    told = card.provenance
+    provenance = card.provenance
     assert card.name == f"{parent.card.name}, taught on slide"
     assert card.temperature == 1
-    assert "not fitted" in str(told["temperature"])
-    assert told["labelled_tiles"] == {"tumour": 3}
-    assert (told["slide"], told["seed"], told["corrected_one_by_one"]) == ("slide", 0, 3)
-    assert isinstance(told["parent"], dict)
-    assert told["parent"]["digest"] == parent.digest == found.parent
-    assert told["parent"]["provenance"] == parent.card.provenance
+    assert "not fitted" in str(provenance["temperature"])
+    assert provenance["labelled_tiles"] == {"tumour": 3}
+    assert (provenance["slide"], provenance["seed"], provenance["corrected_one_by_one"]) == (
+        "slide",
+        0,
+        3,
+    )
+    assert isinstance(provenance["parent"], dict)
+    assert provenance["parent"]["digest"] == parent.digest == found.parent
+    assert provenance["parent"]["provenance"] == parent.card.provenance
     same = taught(
         run,
         tmp_path / "same",

@@ -28,7 +28,7 @@ def some_head(classes: int, length: int, seed: int = 0, *, bias: bool = True) ->
     return Head(rng.normal(size=(classes, length)), rng.normal(size=classes) if bias else None)
 
 
-def some_lesson(
+def some_examples(
     count: int, length: int, classes: int, activation: Activation, new: int = 0
 ) -> LabelledEmbeddings:
     rng = RNG(count)
@@ -52,45 +52,49 @@ def loss(target: list[float], logits: list[float], activation: str) -> float:
     return -sum(t * math.log(q) + (1 - t) * math.log(1 - q) for t, q in zip(target, p, strict=True))
 
 
-def slowly(old: Head, lesson: LabelledEmbeddings, spec: TuningSpec) -> Head:
+def slowly(old: Head, examples: LabelledEmbeddings, spec: TuningSpec) -> Head:
     """Follow the module's equations tile by tile.
 
     Another method finds the minimum, without a gradient.
     """
     classes, length = old.weight.shape
-    mean = lesson.rehearsed.mean(axis=0) if old.bias is not None else np.zeros(length)
-    scale = math.sqrt(np.mean([((f - mean) ** 2).sum() for f in lesson.rehearsed]))
-    before = [row.tolist() for row in old.logits(lesson.features)]
-    known = classes - lesson.new_classes
+    mean = examples.rehearsed.mean(axis=0) if old.bias is not None else np.zeros(length)
+    scale = math.sqrt(np.mean([((f - mean) ** 2).sum() for f in examples.rehearsed]))
+    before = [row.tolist() for row in old.logits(examples.features)]
+    known = classes - examples.new_classes
 
     def held(logits: list[float]) -> list[float]:
-        return activated(logits[:known], lesson.activation) + [0.0] * lesson.new_classes
+        return activated(logits[:known], examples.activation) + [0.0] * examples.new_classes
 
     def right(logits: list[float], label: int) -> bool:
         return (logits[0] >= 0) == bool(label) if classes == 1 else max(logits) == logits[label]
 
     hard = [
         [float(label)] if classes == 1 else [float(k == label) for k in range(classes)]
-        for label in lesson.labels
+        for label in examples.labels
     ]
-    good = [right(z, int(label)) for z, label in zip(before, lesson.labels, strict=True)]
+    good = [right(z, int(label)) for z, label in zip(before, examples.labels, strict=True)]
     targets = [held(z) if ok else t for z, ok, t in zip(before, good, hard, strict=True)]
-    counts = {label: int((lesson.labels == label).sum()) for label in set(lesson.labels.tolist())}
+    counts = {
+        label: int((examples.labels == label).sum()) for label in set(examples.labels.tolist())
+    }
     trust = len(good) / (len(good) + spec.doubt)
-    weights = [trust / (counts[label] * len(counts)) for label in lesson.labels.tolist()]
+    weights = [trust / (counts[label] * len(counts)) for label in examples.labels.tolist()]
     pairs = [
-        np.linalg.norm(a - b) for i, a in enumerate(lesson.rehearsed) for b in lesson.rehearsed[:i]
+        np.linalg.norm(a - b)
+        for i, a in enumerate(examples.rehearsed)
+        for b in examples.rehearsed[:i]
     ]
-    bad = [f for f, ok in zip(lesson.features, good, strict=True) if not ok]
+    bad = [f for f, ok in zip(examples.features, good, strict=True) if not ok]
 
     def value(vector: Array) -> float:
         slopes = vector[: classes * length].reshape(classes, length)
         shifts = vector[classes * length :] if old.bias is not None else np.zeros(classes)
         total = 0.0
-        for features, target, weight in zip(lesson.features, targets, weights, strict=True):
+        for features, target, weight in zip(examples.features, targets, weights, strict=True):
             z = old.logits(features[None])[0] + slopes @ ((features - mean) / scale) + shifts
-            total += weight * loss(target, z.tolist(), lesson.activation)
-        for features in lesson.rehearsed:
+            total += weight * loss(target, z.tolist(), examples.activation)
+        for features in examples.rehearsed:
             z = old.logits(features[None])[0] + slopes @ ((features - mean) / scale) + shifts
             alike = [
                 math.exp(-((np.linalg.norm(features - f) / (np.median(pairs) / 2)) ** 2))
@@ -101,8 +105,8 @@ def slowly(old: Head, lesson: LabelledEmbeddings, spec: TuningSpec) -> Head:
             total += (
                 spec.hold
                 * release
-                * loss(target, z.tolist(), lesson.activation)
-                / len(lesson.rehearsed)
+                * loss(target, z.tolist(), examples.activation)
+                / len(examples.rehearsed)
             )
         return total + spec.pull / 2 * float((vector**2).sum())
 
@@ -132,11 +136,11 @@ def test_the_head_is_the_minimum_of_the_equations(
     bias: bool,  # noqa: FBT001
 ) -> None:
     old = some_head(classes - new, 2, bias=bias).grown(new, activation)
-    lesson, spec = (
-        some_lesson(9, 2, classes, activation, new),
+    examples, spec = (
+        some_examples(9, 2, classes, activation, new),
         TuningSpec(pull=0.05, hold=0.7, doubt=4),
     )
-    expected, found = slowly(old, lesson, spec), tune_head(old, lesson, spec)
+    expected, found = slowly(old, examples, spec), tune_head(old, examples, spec)
     np.testing.assert_allclose(found.weight, expected.weight, atol=2e-3)
     if bias:
         assert found.bias is not None
@@ -152,7 +156,7 @@ def test_the_gradient_is_that_of_the_value(
     bias: bool,  # noqa: FBT001
 ) -> None:
     old = some_head(classes - new, 4, bias=bias).grown(new, activation)
-    problem = _Problem.of(old, some_lesson(12, 4, classes, activation, new), TuningSpec())
+    problem = _Problem.of(old, some_examples(12, 4, classes, activation, new), TuningSpec())
     for seed in range(3):
         vector = RNG(seed).normal(size=problem.size)
         assert (
@@ -163,8 +167,8 @@ def test_the_gradient_is_that_of_the_value(
 def test_labels_that_the_head_gets_right_change_nothing() -> None:
     old = some_head(3, 5)
     features = RNG(1).normal(size=(30, 5))
-    lesson = LabelledEmbeddings(features, called(old.logits(features)), features + 1)
-    assert tune_head(old, lesson) is old
+    examples = LabelledEmbeddings(features, called(old.logits(features)), features + 1)
+    assert tune_head(old, examples) is old
 
 
 def clustered() -> tuple[Head, Array, NDArray[np.int64]]:
@@ -180,8 +184,8 @@ def test_what_is_wrong_is_mended_and_the_rest_is_held() -> None:
     old, features, truth = clustered()
     before = called(old.logits(features))
     wrong = np.flatnonzero((before != truth) & (truth == 2))[:10]
-    lesson = LabelledEmbeddings(features[wrong], truth[wrong], features[200:])
-    after = called(tune_head(old, lesson).logits(features))
+    examples = LabelledEmbeddings(features[wrong], truth[wrong], features[200:])
+    after = called(tune_head(old, examples).logits(features))
     assert (before == truth).mean() < 0.85
     assert (after == truth).mean() > 0.9
 
@@ -189,15 +193,15 @@ def test_what_is_wrong_is_mended_and_the_rest_is_held() -> None:
 def test_one_slip_of_the_hand_does_not_turn_the_rest_over() -> None:
     _blind, features, truth = clustered()
     old = Head(4 * np.eye(3, 6), np.zeros(3))
-    lesson = LabelledEmbeddings(features[:1], (truth[:1] + 1) % 3, features[200:])
-    after = called(tune_head(old, lesson).logits(features))
+    examples = LabelledEmbeddings(features[:1], (truth[:1] + 1) % 3, features[200:])
+    after = called(tune_head(old, examples).logits(features))
     assert (after == truth).mean() > 0.9
 
 
 def test_a_harder_pull_moves_less() -> None:
-    old, lesson = some_head(3, 4), some_lesson(20, 4, 3, "softmax")
+    old, examples = some_head(3, 4), some_examples(20, 4, 3, "softmax")
     moved = [
-        float(np.abs(tune_head(old, lesson, TuningSpec(pull=pull)).weight - old.weight).max())
+        float(np.abs(tune_head(old, examples, TuningSpec(pull=pull)).weight - old.weight).max())
         for pull in (0.001, 0.1, 10)
     ]
     assert moved[0] > 2 * moved[1] > 4 * moved[2] > 0
@@ -218,9 +222,9 @@ def test_a_new_class_is_called_nowhere_before_it_is_taught(activation: str) -> N
 def test_balanced_classes_weigh_the_same_however_many_labels_they_have() -> None:
     old = Head(np.zeros((2, 1)), np.array([0.0, 1.0]))
     features = np.array([[0.0]] * 9 + [[0.0]])
-    lesson = LabelledEmbeddings(features, np.array([0] * 9 + [1]), np.array([[0.0], [1.0]]))
+    examples = LabelledEmbeddings(features, np.array([0] * 9 + [1]), np.array([[0.0], [1.0]]))
     even, uneven = (
-        tune_head(old, lesson, TuningSpec(hold=0, balance=balance)) for balance in (True, False)
+        tune_head(old, examples, TuningSpec(hold=0, balance=balance)) for balance in (True, False)
     )
     assert uneven.logits(features)[0] @ [1, -1] > even.logits(features)[0] @ [1, -1]
 

@@ -9,13 +9,49 @@ import pytest
 
 from slidecam.steps import result_of
 from slidecam.teaching.head_tuning import Head, LabelledEmbeddings, TuningSpec, tune_head
-from slidecam.teaching.held_out import Split, leave_places_out, parts_of, too_few
+from slidecam.teaching.held_out import BLOCK, Split, leave_places_out, parts_of, places_of, too_few
 from tile_tables import called
+
+
+@pytest.mark.parametrize("step", [10, 5])
+def test_tiles_that_touch_are_one_place(step: int) -> None:
+    rng = np.random.default_rng(step)
+    corners = np.unique(rng.integers(0, 60, (45, 2)), axis=0) * step
+    boxes = np.concatenate([corners, np.full_like(corners, 10)], axis=1)
+    group = list(range(len(boxes)))
+    for _round in boxes:
+        for i, (x, y, _w, _h) in enumerate(boxes.tolist()):
+            for j, (u, v, _a, _b) in enumerate(boxes.tolist()):
+                if abs(x - u) <= 10 and abs(y - v) <= 10:
+                    group[i] = group[j] = min(group[i], group[j])
+    found = places_of(boxes)
+    for i in range(len(boxes)):
+        for j in range(i):
+            near = np.abs(boxes[i, :2] - boxes[j, :2]).max() < BLOCK * 10
+            if found[i] == found[j]:
+                assert group[i] == group[j]
+                assert near
+    assert len(set(found.tolist())) >= len(set(group))
+
+
+def test_a_large_area_is_cut_into_pieces() -> None:
+    y, x = (axis.ravel() for axis in np.mgrid[0:8, 0:10])
+    boxes = np.stack([x * 10 + 3, y * 10 + 7, np.full(80, 10), np.full(80, 10)], axis=1)
+    found = places_of(boxes)
+    assert len(set(found.tolist())) == 2 * 3
+    for place in set(found.tolist()):
+        assert np.ptp(x[found == place]) < BLOCK
+        assert np.ptp(y[found == place]) < BLOCK
+
+
+def test_no_tile_is_in_no_place() -> None:
+    assert places_of(np.zeros((0, 4), np.int64)).tolist() == []
+
 
 NAMES = ("A", "B")
 
 
-def lesson_of(count: int = 48) -> tuple[LabelledEmbeddings, np.ndarray]:
+def examples_of(count: int = 48) -> tuple[LabelledEmbeddings, np.ndarray]:
     rng = np.random.default_rng(0)
     labels = np.arange(count) // 2 % 2
     features = np.stack([labels * 2.0 - 1, np.zeros(count)], axis=1) + rng.normal(size=(count, 2))
@@ -23,18 +59,18 @@ def lesson_of(count: int = 48) -> tuple[LabelledEmbeddings, np.ndarray]:
 
 
 def test_each_place_is_predicted_by_a_head_that_has_not_seen_it() -> None:
-    lesson, places = lesson_of()
+    examples, places = examples_of()
     old, split = Head(np.eye(2), np.zeros(2)), Split(places, NAMES, folds=4, seed=1)
-    found = result_of(leave_places_out(old, lesson, TuningSpec(), split))
-    parts = parts_of(lesson.labels, split)
-    for row in range(0, len(lesson.labels), 5):
-        head = tune_head(old, lesson.part(np.flatnonzero(parts != parts[row])), TuningSpec())
+    found = result_of(leave_places_out(old, examples, TuningSpec(), split))
+    parts = parts_of(examples.labels, split)
+    for row in range(0, len(examples.labels), 5):
+        head = tune_head(old, examples.part(np.flatnonzero(parts != parts[row])), TuningSpec())
         np.testing.assert_allclose(
-            found.after.predictions.logits[row], head.logits(lesson.features[[row]])[0]
+            found.after.predictions.logits[row], head.logits(examples.features[[row]])[0]
         )
-    right = float((called(found.after.predictions.logits) == lesson.labels).mean())
+    right = float((called(found.after.predictions.logits) == examples.labels).mean())
     assert found.after.figures["accuracy"].value == pytest.approx(right)
-    before = float((called(old.logits(lesson.features)) == lesson.labels).mean())
+    before = float((called(old.logits(examples.features)) == examples.labels).mean())
     assert found.before.figures["accuracy"].value == pytest.approx(before)
     assert found.after.figures["accuracy"].interval is not None
     record = json.loads(json.dumps(found.record()))

@@ -35,7 +35,7 @@ def slowly(run: Run, count: int, exclude: list[int], spec: SuggestionSpec) -> li
         return max(near, spec.looks * math.exp(-((looks / usual) ** 2)))
 
     taken, chosen = list(exclude), []
-    for _turn in range(count):
+    for _round in range(count):
         free = [row for row in rows if row not in taken]
         best = max(
             free,

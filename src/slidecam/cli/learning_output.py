@@ -145,7 +145,7 @@ def told_of_fine_tuning(tuned: FineTuned) -> dict[str, Any]:
         "right on its own labels": (
             f"{tuned.right_before:.1%}, now {tuned.right_after:.1%} (no measure of others)"
         ),
-        "left out": tuned.why_not,
+        "left out": tuned.unmeasured,
         "seconds": f"{tuned.seconds:.1f} ({tuned.embedded} tiles embedded)",
         "temperature": "1, not fitted",
     }

@@ -4,7 +4,7 @@ Qt, napari and magicgui are imported here and nowhere else. What makes layers an
 knows no Qt: it is tested on `ViewerModel`, without a screen.
 """
 
-from slidecam.plugin.llvm_workaround import keep_triton_out
+from slidecam.plugin.compat import keep_triton_out
 
 # Before anything of the plugin imports torch.
 keep_triton_out()

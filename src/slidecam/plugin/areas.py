@@ -58,10 +58,10 @@ def annotation_layer(
     """
     found = read_annotations(path, bounds)
     names = [each.class_name for each in found]
-    told = {each.class_name: each.color for each in found if each.color is not None}
+    own_colors = {each.class_name: each.color for each in found if each.color is not None}
     shapes = [each.area[0][:, ::-1] for each in found]
     data, meta, kind = shapes_layer(
-        path.name.split(".")[0], shapes, names, class_colors(names) | told, placing, bounds
+        path.name.split(".")[0], shapes, names, class_colors(names) | own_colors, placing, bounds
     )
     meta["metadata"][SLIDE] = slide
     return data, meta, kind
@@ -116,11 +116,21 @@ def corners_of(data: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
     return ring
 
 
+def ring_in_pixels(
+    layer: Any,  # noqa: ANN401  (a napari layer)
+    ring: NDArray[np.float64],
+    placing: Placing,
+) -> NDArray[np.float64]:
+    """Return x, y of a layer's own data as level-0 pixels of the slide, wherever the layer lies."""
+    world = np.stack([layer.data_to_world(point)[-2:] for point in ring[:, ::-1]])
+    return placing.to_pixels(world)
+
+
 def _ellipse(box: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the ellipse within the four corners of a box, turned or not."""
-    turns = np.linspace(0, 2 * np.pi, ELLIPSE_CORNERS, endpoint=False)
+    angles = np.linspace(0, 2 * np.pi, ELLIPSE_CORNERS, endpoint=False)
     centre, across, down = box.mean(axis=0), (box[1] - box[0]) / 2, (box[3] - box[0]) / 2
-    return np.asarray(centre + np.cos(turns)[:, None] * across + np.sin(turns)[:, None] * down)
+    return np.asarray(centre + np.cos(angles)[:, None] * across + np.sin(angles)[:, None] * down)
 
 
 def _unit(color: RGB) -> tuple[float, float, float]:

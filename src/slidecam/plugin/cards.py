@@ -1,7 +1,11 @@
-"""What is told beside the pixels, as rich text: a bundle's card, one tile, the classes of a run."""
+"""What stands beside the pixels, as rich text.
+
+A bundle's card, one tile, the classes of a run, and what came of fine-tuning.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -12,11 +16,14 @@ from slidecam.runs import legend, uncertainty
 from slidecam.store import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from slidecam.models import Card
     from slidecam.plugin.open_run import ShownRun
+    from slidecam.runs import RunComparison
     from slidecam.runs.tiles import TileTable
+    from slidecam.teaching import Annotation, Corrections, FineTuned
+
 
 SHOWN_CLASSES = 8
 BAR = 12
@@ -44,7 +51,7 @@ def bundle_card(card: Card) -> str:
         ("probabilities", card.classes.calibration),
     ]
     return "<br>".join(
-        [f"<b>{escape(card.name)}</b>", *(f"<i>{name}:</i> {told}" for name, told in rows)]
+        [f"<b>{escape(card.name)}</b>", *(f"<i>{name}:</i> {words}" for name, words in rows)]
     )
 
 
@@ -52,16 +59,16 @@ def measured(provenance: Mapping[str, object]) -> str:
     """Return where a classifier was measured and how well it did, as its provenance says."""
     figures = provenance.get("figures") or provenance.get("metrics") or provenance.get("measured")
     data = provenance.get("data")
-    told = []
+    words = []
     if isinstance(figures, dict):
-        told.append(
+        words.append(
             ", ".join(
                 f"{escape(str(key))} {_figure(value)}" for key, value in list(figures.items())[:4]
             )
         )
     if isinstance(data, str):
-        told.append(f"on {escape(data)}")
-    return "; ".join(told) or "not stated"
+        words.append(f"on {escape(data)}")
+    return "; ".join(words) or "not stated"
 
 
 def _figure(value: object) -> str:
@@ -124,3 +131,50 @@ def class_rows(
         )
         for row in legend(run.stored, threshold).rows
     ]
+
+
+MOST_COMPARED = 8
+
+
+def labels_in_words(annotations: Sequence[Annotation], corrections: Corrections) -> str:
+    """Return how many areas and tiles of each class were said to be so."""
+    areas = Counter(each.class_name for each in annotations)
+    counts = [
+        f"{count} {'area' if count == 1 else 'areas'} of {name}"
+        for name, count in sorted(areas.items())
+    ]
+    counts += [f"{count} corrected to {name}" for name, count in corrections.counts.items()]
+    return "Said so far: " + (", ".join(counts) or "nothing") + "."
+
+
+def tuned_in_words(tuned: FineTuned) -> str:
+    """Return what came of fine-tuning, with its own warning of what that is worth."""
+    labelled = ", ".join(f"{count} {escape(name)}" for name, count in tuned.labelled.items())
+    right = f"{100 * tuned.right_before:.0f} % right before, {100 * tuned.right_after:.0f} % now"
+    if tuned.measured is not None:
+        held = ""
+    else:
+        held = f" Not measured: {escape(tuned.unmeasured)}"
+    return (
+        f"<b>New model in {tuned.seconds:.1f} s</b>: {escape(str(tuned.bundle.path))}<br>Taught"
+        f" {labelled}; {right} (on the very tiles it learnt from, which measures nothing).{held}"
+    )
+
+
+def comparison_table(comparison: RunComparison) -> str:
+    """Return what two runs see otherwise."""
+    rows = [
+        f"<tr><td>{swatch(each.color, each.name)}&nbsp;&nbsp;</td>"
+        f'<td align="right">{100 * each.share_before:.1f} % →&nbsp;</td>'
+        f'<td align="right">{100 * each.share_after:.1f} %</td></tr>'
+        for each in comparison.classes[:MOST_COMPARED]
+    ]
+    if comparison.agreement is None:
+        agreement = ""
+    else:
+        agreement = f", {100 * comparison.agreement:.1f} % agree"
+    head = (
+        f"<b>Old and new:</b> {len(comparison.changed)} of {len(comparison.rows_after)} tiles"
+        f" changed{agreement}"
+    )
+    return f"{head}<table>{''.join(rows)}</table>"

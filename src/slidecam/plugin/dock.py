@@ -10,24 +10,21 @@ from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from slidecam.plugin import compat
-from slidecam.plugin.cells import NO_TILE
 from slidecam.plugin.classify_tab import ClassifyTab
-from slidecam.plugin.explanation_panel import WhyPanel
 from slidecam.plugin.open_run import ShownRun
-from slidecam.plugin.profile_panel import ProfilePanel
+from slidecam.plugin.panels import ExplanationPanel, ProfilePanel, read_profile
+from slidecam.plugin.placing import NO_TILE
 from slidecam.plugin.read_tab import ReadTab
 from slidecam.plugin.save_tab import SaveTab
-from slidecam.plugin.slide import KEY, SlideFacts
+from slidecam.plugin.slide import KEY, SlideFacts, hang
 from slidecam.plugin.teach_tab import TeachTab
-from slidecam.plugin.tile_explanation import why_layer
-from slidecam.plugin.viewer_state import Desk
-from slidecam.plugin.volume import hang
-from slidecam.plugin.volume_run import read_profile
+from slidecam.plugin.tile_explanation import explanation_layer
+from slidecam.plugin.viewer_state import ViewerState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slidecam.plugin.tile_explanation import Why, WhyPicture
+    from slidecam.plugin.tile_explanation import MethodMap, TileExplanation
 
 WIDTH, NARROWEST = 430, 320
 """Screen pixels that the dock asks for, and those that it needs where the screen is small."""
@@ -44,14 +41,14 @@ class PredictAndExplain(QWidget):
 
     def __init__(self, napari_viewer: Any) -> None:  # noqa: ANN401  (napari's proxy)
         super().__init__()
-        self.desk = Desk(napari_viewer)
+        self.state = ViewerState(napari_viewer)
         self.classify, self.read, self.save = (
-            ClassifyTab(self.desk),
-            ReadTab(self.desk),
-            SaveTab(self.desk),
+            ClassifyTab(self.state),
+            ReadTab(self.state),
+            SaveTab(self.state),
         )
-        self.teach = TeachTab(self.desk)
-        self.why: WhyPanel | None = None
+        self.teach = TeachTab(self.state)
+        self.explanation: ExplanationPanel | None = None
         self.profile: ProfilePanel | None = None
         self._released = False
         self.tabs = QTabWidget()
@@ -74,7 +71,7 @@ class PredictAndExplain(QWidget):
         self._take_what_is_open()
 
     def _listen(self) -> None:
-        viewer = self.desk.viewer
+        viewer = self.state.viewer
         viewer.layers.events.inserted.connect(self._layers_changed)
         viewer.layers.events.removed.connect(self._layers_changed)
         viewer.layers.selection.events.active.connect(self._another_chosen)
@@ -82,10 +79,10 @@ class PredictAndExplain(QWidget):
         viewer.mouse_drag_callbacks.append(self._click)
         viewer.bind_key("n", self._key_next, overwrite=True)
         viewer.bind_key("p", self._key_previous, overwrite=True)
-        self.read.explained.connect(self.show_why)
+        self.read.explained.connect(self.show_explanation)
         # A method of what is destroyed would never be called.
         self.destroyed.connect(lambda _gone=None: self.release())
-        self.desk.volume_shown.connect(self.show_profile)
+        self.state.volume_shown.connect(self.show_profile)
         self.teach.taught.connect(self.run_taught)
 
     def sizeHint(self) -> QSize:  # noqa: N802  (Qt's name)
@@ -116,7 +113,7 @@ class PredictAndExplain(QWidget):
         self.classify.halt()
         if self.profile is not None:
             self.profile.release()
-        viewer = self.desk.viewer
+        viewer = self.state.viewer
         viewer.layers.events.inserted.disconnect(self._layers_changed)
         viewer.layers.events.removed.disconnect(self._layers_changed)
         viewer.layers.selection.events.active.disconnect(self._another_chosen)
@@ -131,30 +128,30 @@ class PredictAndExplain(QWidget):
 
     def _take_what_is_open(self) -> None:
         """Show the legend of a run that was opened before this dock."""
-        for layer in self.desk.viewer.layers:
+        for layer in self.state.viewer.layers:
             if layer.metadata.get("volume run"):
                 self._take_volume(Path(layer.metadata["volume run"]))
                 return
             if isinstance(layer.metadata.get(KEY), ShownRun):
-                self.desk.show(layer.metadata[KEY])
-                compat.in_micrometres(self.desk.viewer)
+                self.state.show(layer.metadata[KEY])
+                compat.in_micrometres(self.state.viewer)
                 return
 
     def _take_volume(self, folder: Path) -> None:
         """Show the profile of a volume's run whose heat lies in the viewer."""
-        self.desk.volume = folder
+        self.state.volume = folder
         self.show_profile(folder)
-        self.desk.run_changed.emit()
+        self.state.run_changed.emit()
 
     def _layers_changed(self, event: Any = None) -> None:  # noqa: ANN401  (napari's event)
         layer = getattr(event, "value", None)
         run = layer.metadata.get(KEY) if isinstance(layer, Layer) else None
         if isinstance(run, SlideFacts) and run.is_volume:
-            hang(self.desk.viewer)
-        if isinstance(run, ShownRun) and self.desk.run is None:
-            self.desk.show(run)
+            hang(self.state.viewer)
+        if isinstance(run, ShownRun) and self.state.run is None:
+            self.state.show(run)
         heat_of = layer.metadata.get("volume run") if isinstance(layer, Layer) else None
-        if heat_of and event.type == "inserted" and Path(heat_of) != self.desk.volume:
+        if heat_of and event.type == "inserted" and Path(heat_of) != self.state.volume:
             self._take_volume(Path(heat_of))
         # What we lay over a slide ourselves changes nothing about what is open.
         opened = isinstance(run, SlideFacts) or getattr(layer, "rgb", False)
@@ -163,19 +160,19 @@ class PredictAndExplain(QWidget):
 
     def _another_chosen(self, _event: Any = None) -> None:  # noqa: ANN401  (napari's event)
         """Tell of the slide that *Run* would take, which is that of the chosen layer."""
-        if self.classify.job is None and self.desk.slide() != self.classify.facts:
+        if self.classify.job is None and self.state.slide() != self.classify.facts:
             self.classify.refresh()
 
     def _hover(self, _viewer: Any, event: Any) -> None:  # noqa: ANN401
-        self.read.hover(self.desk.tile_at(event.position))
+        self.read.hover(self.state.tile_at(event.position))
 
     def _click(self, _viewer: Any, event: Any) -> Iterator[None]:  # noqa: ANN401
         """Select the tile that was clicked; a drag moves the view and selects nothing."""
         yield
         if event.type == "mouse_release":
-            row = self.desk.tile_at(event.position)
+            row = self.state.tile_at(event.position)
             if row != NO_TILE:
-                self.desk.select(row)
+                self.state.select(row)
 
     def _key_next(self, _viewer: Any) -> None:  # noqa: ANN401
         self.read.step(1)
@@ -183,21 +180,21 @@ class PredictAndExplain(QWidget):
     def _key_previous(self, _viewer: Any) -> None:  # noqa: ANN401
         self.read.step(-1)
 
-    def show_why(self, why: Why) -> None:
+    def show_explanation(self, found: TileExplanation) -> None:
         """Show an explained tile below the viewer."""
-        if self.why is None:
-            self.why = WhyPanel()
-            self.why.chosen.connect(self._lay_on_slide)
-        self._place(self.why, "Why this tile")
-        self.why.show_why(why)
+        if self.explanation is None:
+            self.explanation = ExplanationPanel()
+            self.explanation.chosen.connect(self._lay_on_slide)
+        self._place(self.explanation, "Why this tile")
+        self.explanation.show_explanation(found)
 
     def show_profile(self, folder: Path) -> None:
         """Show the profile of a volume's run below the viewer."""
         if self.profile is not None:
             self.profile.release()
             if self.profile.parentWidget() is not None:
-                self.desk.viewer.window.remove_dock_widget(self.profile)
-        self.profile = ProfilePanel(self.desk.viewer, read_profile(folder))
+                self.state.viewer.window.remove_dock_widget(self.profile)
+        self.profile = ProfilePanel(self.state.viewer, read_profile(folder))
         self._place(self.profile, "Slices")
 
     def _place(self, panel: QWidget, name: str) -> None:
@@ -207,7 +204,7 @@ class PredictAndExplain(QWidget):
         """
         dock = panel.parentWidget()
         if dock is None:
-            self.desk.viewer.window.add_dock_widget(panel, name=name, area="bottom")
+            self.state.viewer.window.add_dock_widget(panel, name=name, area="bottom")
         else:
             dock.show()
 
@@ -216,7 +213,9 @@ class PredictAndExplain(QWidget):
         self.classify.bundle.setCurrentText(bundle)
         self.classify.start()
 
-    def _lay_on_slide(self, chosen: tuple[Why, WhyPicture]) -> None:
-        why, picture = chosen
-        if self.desk.run is not None:
-            self.desk.viewer.add_layer(Layer.create(*why_layer(why, picture, self.desk.run)))
+    def _lay_on_slide(self, chosen: tuple[TileExplanation, MethodMap]) -> None:
+        found, picture = chosen
+        if self.state.run is not None:
+            self.state.viewer.add_layer(
+                Layer.create(*explanation_layer(found, picture, self.state.run))
+            )

@@ -8,29 +8,24 @@ there, or the other way round, goes on where it was.
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-import sys
+import logging
 import time
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from threading import Event as Flag
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.events import BatchDone, Planned, SlideFailed, SlideFinished, TileFailed, Warned
+from slidecam.errors import SlidecamError
+from slidecam.events import BatchDone, Planned, SlideFailed, SlideFinished, Warned
 from slidecam.explain.catalogue import method_for
 from slidecam.heatmap import PaintSpec, paint
-from slidecam.options import command_words
+from slidecam.plugin.notices import UNFORESEEN
 from slidecam.plugin.open_run import read_shown
-from slidecam.plugin.overlays import pyramid_of
-from slidecam.plugin.rate import Rate
-from slidecam.plugin.region import Region, write_region
-from slidecam.plugin.volume_run import is_volume_run
+from slidecam.plugin.overlays import is_volume_run, pyramid_of
+from slidecam.plugin.run_request import RunRequest, write_region
 from slidecam.prediction.pipeline import predict
-from slidecam.runs.spec import PredictSpec
-from slidecam.sources.discovery import find_slides
 from slidecam.store import RunStore, has_run
 
 if TYPE_CHECKING:
@@ -41,6 +36,65 @@ if TYPE_CHECKING:
 
     from slidecam.events import Event
     from slidecam.plugin.open_run import ShownRun
+
+
+_LOG = logging.getLogger(__name__)
+
+MINUTE, HOUR = 60, 3600
+
+
+class Rate:
+    """A stopwatch for tiles.
+
+    Parameters
+    ----------
+    clock
+        Seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._began = self._last_due = clock()
+        self._done_before = 0
+
+    def start(self, done: int) -> None:
+        """Count from now on; ``done`` tiles were there already."""
+        self._began, self._done_before = self._clock(), done
+
+    def is_due(self, every: float) -> bool:
+        """Whether ``every`` seconds have passed since this was last so."""
+        now = self._clock()
+        if now - self._last_due < every:
+            return False
+        self._last_due = now
+        return True
+
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """Leave the time out that passes meanwhile."""
+        start = self._clock()
+        try:
+            yield
+        finally:
+            self._began += self._clock() - start
+
+    def at(self, done: int, total: int) -> tuple[float, float]:
+        """Return tiles per second, and seconds until ``total`` (infinite if none is done yet)."""
+        per_second = (done - self._done_before) / max(self._clock() - self._began, 1e-6)
+        return per_second, (total - done) / per_second if per_second > 0 else float("inf")
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as a person says them: ``42 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds == float("inf"):
+        return "unknown"
+    whole = round(seconds)
+    if whole < MINUTE:
+        return f"{whole} s"
+    if whole < HOUR:
+        return f"{whole // MINUTE} min {whole % MINUTE} s"
+    return f"{whole // HOUR} h {whole % HOUR // MINUTE} min"
+
 
 EVERY = 0.2
 """Seconds between two updates: nobody sees faster ones, and the viewer has other things to do."""
@@ -58,40 +112,6 @@ HEAT_PIXELS = 40_000_000
 """Raster pixels of all classes up to which a heatmap is painted before the run is over."""
 
 PAUSE = 0.05
-
-
-@dataclass(frozen=True)
-class RunOrder:
-    """What is to be run.
-
-    Attributes
-    ----------
-    slide, bundle
-        Paths.
-    out
-        The folder that a call of the command line would be given as ``--out``.
-    spec
-        Everything else.
-    region
-        Where on the slide; None for all of its tissue.
-    """
-
-    slide: str
-    bundle: Path
-    out: Path
-    spec: PredictSpec = field(default_factory=PredictSpec)
-    region: Region | None = None
-
-    @property
-    def command(self) -> list[str]:
-        """The same run as words of the command line; of a region, once its mask is written."""
-        call = ["slidecam", "predict", self.slide, "-m", str(self.bundle), "-o", str(self.out)]
-        return [*call, *command_words(self.spec)]
-
-    @property
-    def folder(self) -> Path:
-        """The slide's own folder in ``out``."""
-        return self.out / find_slides([self.slide]).slides[0].name
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +160,7 @@ class Writing:
 
 @dataclass(frozen=True)
 class Said:
-    """Something that the user should be told."""
+    """Something that the user should read."""
 
     message: str
 
@@ -151,7 +171,7 @@ class Ended:
 
     ``run`` is what there is of it, ``problem`` what kept it from being done.
 
-    A volume's run is told by its folder, ``volume``, and has no tiles that could be laid on a
+    A volume's run is named by its folder, ``volume``, and has no tiles that could be laid on a
     slide.
     """
 
@@ -169,21 +189,25 @@ class RunJob:
 
     Parameters
     ----------
-    order
+    request
         What to run.
     clock
         Seconds; tests bring their own.
     awaits
-        Whether tiles are told only once `shown` was called for those before: where drawing is slow
-        (no graphics card), it must not take all of the processor from the classifier. For the first
-        overlays the classifier waits, or it might be done before anybody sees a tile, and could
-        press *Pause*.
+        Whether tiles are passed on only once `shown` was called for those before: where drawing is
+        slow (no graphics card), it must not take all of the processor from the classifier. For the
+        first overlays the classifier waits, or it might be done before anybody sees a tile, and
+        could press *Pause*.
     """
 
     def __init__(
-        self, order: RunOrder, clock: Callable[[], float] = time.monotonic, *, awaits: bool = False
+        self,
+        request: RunRequest,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        awaits: bool = False,
     ) -> None:
-        self.order = order
+        self.request = request
         self._awaits, self._shown = awaits, Flag()
         self._shown.set()
         self._clock = clock
@@ -192,7 +216,6 @@ class RunJob:
         self._begun: ShownRun | None = None
         self._rate = Rate(clock)
         self._heat_due = clock() + HEAT_EVERY
-        self._failures = 0
 
     def shown(self) -> None:
         """Tell that the last tiles are on the screen."""
@@ -213,59 +236,70 @@ class RunJob:
 
     @property
     def is_held(self) -> bool:
-        """Whether it was told to pause."""
+        """Whether it is to pause."""
         return self._hold.is_set()
 
     def updates(self) -> Generator[Update]:
-        """Run, and tell of it; the last update is `Ended`.
+        """Run, and report it; the last update is `Ended`, whatever went wrong on the way.
 
         Raises
         ------
         SlidecamError
             If the bundle, the region or the folder cannot be used.
         """
-        order = self.order
-        spec = order.spec
-        if order.region is not None:
-            spec = replace(spec, mask=write_region(order.region, order.slide, order.out, spec.mpp))
+        try:
+            yield from self._follow()
+        except SlidecamError:
+            raise
+        # The boundary of a run in the viewer: what zarr, SciPy or a reader throws while a region is
+        # written or a heatmap is previewed ends this run in words, not its thread without any.
+        except Exception as error:  # noqa: BLE001  (the boundary of a run: its end is said)
+            _LOG.exception("the run of %s failed", self.request.slide)
+            yield Ended(None, problem=f"{type(error).__name__}: {error}. {UNFORESEEN}")
+
+    def _follow(self) -> Iterator[Update]:
+        request = self.request
+        spec = request.spec
+        if request.region is not None:
+            mask = write_region(request.region, request.slide, request.out, spec.mpp)
+            spec = replace(spec, mask=mask)
         outcome: SlideFinished | SlideFailed | None = None
-        with closing(predict(order.slide, order.bundle, order.out, spec)) as events:
+        with closing(predict(request.slide, request.bundle, request.out, spec)) as events:
             for event in events:
-                outcome = event if isinstance(event, SlideFinished | SlideFailed) else outcome
-                yield from self._told(event)
+                if isinstance(event, SlideFinished | SlideFailed):
+                    outcome = event
+                yield from self._updates_of(event)
                 yield from self._pausing()
                 if self._stop.is_set():
                     break
-        yield from self._rest()
+        yield from self._flush()
         yield self._ended(outcome)
 
-    def _told(self, event: Event) -> Iterator[Update]:
+    def _updates_of(self, event: Event) -> Iterator[Update]:
         if isinstance(event, Warned):
             yield Said(event.message)
         elif isinstance(event, Planned):
             self._rate.start(event.tiles - event.pending)
-        elif isinstance(event, TileFailed):
-            self._failures += 1
         elif isinstance(event, BatchDone):
             yield from self._gather(event)
 
     def _gather(self, event: BatchDone) -> Iterator[Update]:
         if self._begun is None and event.planes is None:
             # run.json is there from the first batch on.
-            self._begun = read_shown(self.order.folder)
+            self._begun = read_shown(self.request.folder)
             if self._awaits:
                 self._shown.clear()
             yield Began(self._begun, event.total - event.done)
             self._await_overlays()
         self._gathered.append(event)
         if event.done == event.total:
-            yield from self._rest()
+            yield from self._flush()
             yield Writing()
             return
         if not self._shown.is_set():
             return
         if self._rate.is_due(EVERY):
-            yield from self._rest()
+            yield from self._flush()
         if self._clock() >= self._heat_due:
             yield from self._heat()
 
@@ -274,7 +308,7 @@ class RunJob:
             while not self._shown.wait(PAUSE) and not self._stop.is_set():
                 pass
 
-    def _rest(self) -> Iterator[Update]:
+    def _flush(self) -> Iterator[Update]:
         """Tell what was gathered."""
         if not self._gathered:
             return
@@ -297,7 +331,7 @@ class RunJob:
     def _pausing(self) -> Iterator[Update]:
         if not self.is_held:
             return
-        yield from self._rest()
+        yield from self._flush()
         with self._rate.standing():
             while self.is_held and not self._stop.is_set():
                 time.sleep(PAUSE)
@@ -306,15 +340,10 @@ class RunJob:
         if isinstance(outcome, SlideFailed):
             return Ended(None, problem=f"{outcome.problem} {outcome.remedy}".strip())
         problem = outcome.reason if isinstance(outcome, SlideFinished) else ""
-        if is_volume_run(self.order.folder):
-            return Ended(None, stopped=outcome is None, problem=problem, volume=self.order.folder)
-        run = read_shown(self.order.folder) if has_run(self.order.folder) else None
+        if is_volume_run(self.request.folder):
+            return Ended(None, stopped=outcome is None, problem=problem, volume=self.request.folder)
+        run = read_shown(self.request.folder) if has_run(self.request.folder) else None
         return Ended(run, stopped=outcome is None, problem=problem)
-
-
-def quoted(words: list[str]) -> str:
-    """Return a command as this system's shell takes it, whatever blanks its paths hold."""
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def preview(run: ShownRun) -> Heat | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from napari.utils.notifications import show_error, show_info, show_warning
 
-BY_HAND = (
+VIEWER_WORDS = (
     ("pass --overwrite", "tick “begin anew where a run lies already”"),
     ("Pass another --out", "Choose another folder in “Results”"),
     ("choose another --out", "choose another folder in “Results”"),
@@ -18,24 +18,27 @@ BY_HAND = (
 )
 """Remedies as the pipeline words them, for the command line, and what the same is in the viewer."""
 
+UNFORESEEN = "Please report it; what was committed before is safe."
+"""What to do about an error of a kind that slidecam does not raise itself."""
 
-def by_hand(words: str) -> str:
+
+def in_viewer_words(words: str) -> str:
     """Return what went wrong with its remedy as it is had in the viewer."""
-    for typed, clicked in BY_HAND:
+    for typed, clicked in VIEWER_WORDS:
         words = words.replace(typed, clicked)
     return words
 
 
-def tell(words: str) -> None:
+def inform(words: str) -> None:
     """Tell something that is worth knowing."""
-    show_info(by_hand(words))
+    show_info(in_viewer_words(words))
 
 
 def warn(words: str) -> None:
     """Tell something that the user should look at."""
-    show_warning(by_hand(words))
+    show_warning(in_viewer_words(words))
 
 
-def complain(words: str) -> None:
+def report_error(words: str) -> None:
     """Tell that something went wrong, and what to do."""
-    show_error(by_hand(words))
+    show_error(in_viewer_words(words))

@@ -1,6 +1,6 @@
-"""What lies over a slide: each class's probability, the class of each tile, and the heatmaps.
+"""What lies over a slide or a volume, as layer data.
 
-All as layer data.
+Each class's probability, the class of each tile, and the heatmaps.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ from napari.utils.colormaps import Colormap, DirectLabelColormap
 from slidecam.drawing.heat import heat_table
 from slidecam.drawing.scale import lowest_share
 from slidecam.exchange.ome_zarr import halved, read_heatmap_ome_zarr
+from slidecam.exchange.volumes import read_volume_ome_zarr
 from slidecam.explain.catalogue import title_of
 from slidecam.plugin.placing import Placing
-from slidecam.plugin.slide import KEY, LayerData
+from slidecam.plugin.slide import KEY, LayerData, volume_place
+from slidecam.runs import RunRecord
+from slidecam.runs.run import find_heatmaps
+from slidecam.sources.display import displayed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
     from slidecam.exchange.ome_zarr import HeatmapImage, RasterSpec
     from slidecam.plugin.open_run import ShownRun
+
 
 CLASS, PROBABILITY, HEAT = "class", "probability", "heatmap"
 """Kinds of overlays, as their metadata say."""
@@ -234,3 +239,55 @@ def _shown_class(names: Sequence[str], run: ShownRun | None) -> str:
 def _unit(color: tuple[int, int, int]) -> tuple[float, float, float]:
     red, green, blue = color
     return red / 255, green / 255, blue / 255
+
+
+VOLUME_OPACITY = 0.6
+
+
+def is_volume_run(folder: Path) -> bool:
+    """Whether a run is of a volume's slices and not of a slide's tiles."""
+    record = RunRecord.find(folder)
+    return record is not None and record.is_volume
+
+
+def volume_heat_layers(path: Path, name: str, shown: str | None = None) -> list[LayerData]:
+    """Return a volume's heatmap as one 3-D layer for each class.
+
+    ``shown`` is the class that is visible at first.
+    """
+    heat = read_volume_ome_zarr(path)
+    visible = heat.spec.class_names[0] if shown not in heat.spec.class_names else shown
+    layers: list[LayerData] = []
+    for index, class_name in enumerate(heat.spec.class_names):
+        array: Any = da.from_zarr(heat.array)[index]  # type: ignore[no-untyped-call]
+        place = volume_place(heat.scale, heat.translate)
+        if heat.spec.stack.grid.is_oblique:
+            straight = displayed(np.nan_to_num(np.asarray(heat.array[index])), heat.spec.stack.grid)
+            array, place = straight.array, volume_place(straight.scale, straight.translate)
+        look = {
+            "name": f"{name}: heat {class_name}",
+            "colormap": heat_colors(signed=heat.spec.signed),
+            "blending": "translucent_no_depth",
+            "opacity": VOLUME_OPACITY,
+            "contrast_limits": (-1 if heat.spec.signed else 0, 1),
+            "visible": class_name == visible,
+            "metadata": {
+                "kind": HEAT,
+                "class": class_name,
+                "heatmap": str(path),
+                "volume run": str(path.parent),
+            },
+        }
+        layers.append((array, {**look, **place}, "image"))
+    return layers
+
+
+def volume_run_layers(folder: Path) -> list[LayerData]:
+    """Return the heatmaps of a volume's run.
+
+    That of the class it was called is on top, and alone visible.
+    """
+    heatmaps, call = find_heatmaps(folder), RunRecord.read(folder).call
+    if not heatmaps:
+        return []
+    return volume_heat_layers(heatmaps[0], folder.name, None if call is None else call.called)

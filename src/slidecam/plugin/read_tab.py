@@ -1,4 +1,4 @@
-"""The tab that reads a result: legend, threshold, opacity, the next suspicious tile, and why."""
+"""The tab that reads a result: legend, threshold, opacity, suspicious tiles, explanations."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from qtpy.QtWidgets import (
 )
 
 from slidecam.plugin.cards import class_rows, tile_card
-from slidecam.plugin.cells import NO_TILE
-from slidecam.plugin.notices import by_hand
+from slidecam.plugin.notices import in_viewer_words
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
+from slidecam.plugin.placing import NO_TILE
 from slidecam.plugin.tasks import in_background, now_and_then
 from slidecam.plugin.tile_explanation import explain_tile
 
 if TYPE_CHECKING:
     from slidecam.plugin.open_run import ShownRun
-    from slidecam.plugin.tile_explanation import Why
-    from slidecam.plugin.viewer_state import Desk
+    from slidecam.plugin.tile_explanation import TileExplanation
+    from slidecam.plugin.viewer_state import ViewerState
     from slidecam.steps import Step
 
 PERCENT = 100
@@ -50,19 +50,19 @@ class ReadTab(QWidget):
 
     Parameters
     ----------
-    desk
+    state
         The viewer and what lies in it.
     """
 
     explained = Signal(object)
-    """A `Why` is ready."""
+    """A `TileExplanation` is ready."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, state: ViewerState) -> None:
         super().__init__()
-        self.desk = desk
+        self.state = state
         self.worker: Any = None
         self._place = -1
-        self._told = (NO_TILE, 0)
+        self._shown = (NO_TILE, 0)
         self._make_fields()
         self._lay_out()
         self._connect()
@@ -81,7 +81,7 @@ class ReadTab(QWidget):
         self.threshold.setRange(0, PERCENT)
         self.opacity.setRange(0, PERCENT)
         self.opacity.setValue(60)
-        self.threshold_told = QLabel("0 %")
+        self.threshold_label = QLabel("0 %")
         self.suspect = QComboBox()
         self.previous, self.next = QPushButton("◀ Previous (P)"), QPushButton("Next (N) ▶")
         self.ranked = QLabel()
@@ -90,16 +90,16 @@ class ReadTab(QWidget):
         self.card.setWordWrap(True)
         self.card.setMinimumHeight(110)
         self.card.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.why = QPushButton("Explain this tile")
-        self.why_status = QLabel()
-        self.why_status.setWordWrap(True)
+        self.explain_button = QPushButton("Explain this tile")
+        self.explain_status = QLabel()
+        self.explain_status.setWordWrap(True)
 
     def _lay_out(self) -> None:
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         cut = QHBoxLayout()
         cut.addWidget(self.threshold, 1)
-        cut.addWidget(self.threshold_told)
+        cut.addWidget(self.threshold_label)
         for title, field in (
             ("Show", self.layer),
             ("Threshold", cut),
@@ -115,32 +115,32 @@ class ReadTab(QWidget):
         whole.addWidget(self.legend)
         whole.addLayout(form)
         whole.addLayout(steps)
-        for field in (self.ranked, self.card, self.why, self.why_status):
+        for field in (self.ranked, self.card, self.explain_button, self.explain_status):
             whole.addWidget(field)
         whole.addStretch(1)
 
     def _connect(self) -> None:
         self.layer.currentIndexChanged.connect(self._show_layer)
         self.threshold.valueChanged.connect(self._set_threshold)
-        self.opacity.valueChanged.connect(lambda value: self.desk.set_opacity(value / PERCENT))
+        self.opacity.valueChanged.connect(lambda value: self.state.set_opacity(value / PERCENT))
         self.suspect.currentTextChanged.connect(self._start_over)
         self.next.clicked.connect(lambda: self.step(1))
         self.previous.clicked.connect(lambda: self.step(-1))
-        self.why.clicked.connect(self.explain)
-        self.desk.run_changed.connect(self.refresh)
-        self.desk.tile_selected.connect(self.show_tile)
+        self.explain_button.clicked.connect(self.explain)
+        self.state.run_changed.connect(self.refresh)
+        self.state.tile_selected.connect(self.show_tile)
 
     def refresh(self) -> None:
-        """Show the run that is on the desk now."""
-        run = self.desk.run
-        self.about.setText(self.desk.why_empty if run is None else _about(run))
+        """Show the run that is shown now."""
+        run = self.state.run
+        self.about.setText(self.state.empty_text if run is None else _about(run))
         self._fill_legend(run)
         names = () if run is None else run.table.class_names
         known = [self.suspect.itemText(index) for index in range(self.suspect.count())]
         if list(names) != known:
             self._fill_choices(names)
-        self.why.setEnabled(
-            run is not None and self.desk.selected != NO_TILE and self.worker is None
+        self.explain_button.setEnabled(
+            run is not None and self.state.selected != NO_TILE and self.worker is None
         )
 
     def _fill_legend(self, run: ShownRun | None) -> None:
@@ -182,12 +182,12 @@ class ReadTab(QWidget):
     def _show_layer(self, _index: int) -> None:
         chosen = self.layer.currentData()
         if chosen is not None:
-            self.desk.show_class(*chosen)
+            self.state.show_class(*chosen)
 
     def _set_threshold(self, value: int) -> None:
-        self.threshold_told.setText(f"{value} %")
-        self.desk.set_threshold(value / PERCENT)
-        self._fill_legend(self.desk.run)
+        self.threshold_label.setText(f"{value} %")
+        self.state.set_threshold(value / PERCENT)
+        self._fill_legend(self.state.run)
 
     def _start_over(self, _text: str = "") -> None:
         self._place = -1
@@ -195,36 +195,36 @@ class ReadTab(QWidget):
 
     def step(self, by: int) -> None:
         """Fly to the next most suspicious tile, or to the one before."""
-        run, order = self.desk.run, self.desk.suspicious(self.suspect.currentText())
+        run, order = self.state.run, self.state.suspicious(self.suspect.currentText())
         if run is None or not len(order):
             return
         self._place = min(max(self._place + by, 0), len(order) - 1)
         row, name = int(order[self._place]), self.suspect.currentText()
-        self.desk.fly_to(row)
+        self.state.fly_to(row)
         chosen = run.table.probabilities[row, self.suspect.currentIndex()]
         self.ranked.setText(f"{self._place + 1} of {len(order)} for {name}: {100 * chosen:.1f} %")
 
     def hover(self, row: int) -> None:
         """Tell of the tile under the cursor; of the selected one where there is none."""
-        shown = row if row != NO_TILE else self.desk.selected
-        run = self.desk.run
-        if (shown, id(run)) == self._told:
+        shown = row if row != NO_TILE else self.state.selected
+        run = self.state.run
+        if (shown, id(run)) == self._shown:
             return
-        self._told = shown, id(run)
+        self._shown = shown, id(run)
         self.card.setText(HINT if run is None or shown == NO_TILE else tile_card(run, shown))
 
     def show_tile(self, row: int) -> None:
         """Tell of the tile that was selected."""
         self.hover(row)
-        self.why.setEnabled(self.worker is None)
+        self.explain_button.setEnabled(self.worker is None)
 
     def explain(self) -> None:
         """Explain the selected tile by several methods."""
-        run, row = self.desk.run, self.desk.selected
+        run, row = self.state.run, self.state.selected
         if run is None or row == NO_TILE or self.worker is not None:
             return
-        self.why.setEnabled(False)
-        self.why_status.setText("Loading the classifier …")
+        self.explain_button.setEnabled(False)
+        self.explain_status.setText("Loading the classifier …")
         self.worker = in_background(
             now_and_then(explain_tile(run, row)),
             self._progressed,
@@ -235,18 +235,18 @@ class ReadTab(QWidget):
 
     def _progressed(self, step: Step) -> None:
         of = f" of {step.total}" if step.total else ""
-        self.why_status.setText(f"{step.phase}: {step.done}{of}")
+        self.explain_status.setText(f"{step.phase}: {step.done}{of}")
 
-    def _explained(self, why: Why) -> None:
-        self.why_status.setText("")
-        self.explained.emit(why)
+    def _explained(self, found: TileExplanation) -> None:
+        self.explain_status.setText("")
+        self.explained.emit(found)
 
     def _failed(self, error: Exception) -> None:
-        self.why_status.setText(by_hand(str(error)))
+        self.explain_status.setText(in_viewer_words(str(error)))
 
     def _over(self) -> None:
         self.worker = None
-        self.why.setEnabled(self.desk.selected != NO_TILE)
+        self.explain_button.setEnabled(self.state.selected != NO_TILE)
 
 
 def _about(run: ShownRun) -> str:

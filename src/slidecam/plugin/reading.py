@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from slidecam.errors import SlidecamError
 from slidecam.plugin.notices import warn
-from slidecam.plugin.opening import is_annotations, is_heatmap, read_slide, run_folder
+from slidecam.plugin.slide import is_annotations, is_heatmap, read_slide, run_folder
 from slidecam.sources import open_source, suffixes_for_viewers
 
 if TYPE_CHECKING:

@@ -7,19 +7,27 @@ from typing import TYPE_CHECKING
 
 from slidecam.errors import SourceError, StoreError
 from slidecam.plugin.areas import annotation_layer
-from slidecam.plugin.notices import tell, warn
+from slidecam.plugin.notices import inform, warn
 from slidecam.plugin.open_run import ShownRun, read_shown
-from slidecam.plugin.opening import (
+from slidecam.plugin.overlays import (
+    heat_layers,
+    is_volume_run,
+    run_layers,
+    volume_heat_layers,
+    volume_run_layers,
+)
+from slidecam.plugin.placing import Placing
+from slidecam.plugin.slide import (
+    KEY,
+    LayerData,
+    SlideFacts,
     is_annotations,
     is_heatmap,
     read_slide,
     run_folder,
     shown_viewer,
+    slide_layer,
 )
-from slidecam.plugin.overlays import heat_layers, run_layers
-from slidecam.plugin.placing import Placing
-from slidecam.plugin.slide import KEY, LayerData, SlideFacts, slide_layer
-from slidecam.plugin.volume_run import is_volume_run, volume_heat_layers, volume_run_layers
 from slidecam.runs import Run
 
 if TYPE_CHECKING:
@@ -70,7 +78,7 @@ def _found(run: Run, kind: str) -> Path | None:
         warn(f"{error.problem} The run is shown without it.")
     except SourceError:
         below = "" if kind == "volume" else ", and it will lie below"
-        tell(
+        inform(
             f"The {kind} of this run is not at {run.slide_path} any more: open it yourself{below}."
         )
     return None
@@ -96,7 +104,7 @@ def read_annotations(path: Path) -> list[LayerData]:
 
 
 def _shown_part(facts: SlideFacts) -> Box | None:
-    """Return the part of a slide that QuPath shows: as its run was told, else the scanned one."""
+    """Return the part of a slide that QuPath shows: its run's, else the scanned one."""
     viewer = shown_viewer()
     kept = [] if viewer is None else [layer.metadata.get(KEY) for layer in viewer.layers]
     for run in kept:
@@ -106,7 +114,7 @@ def _shown_part(facts: SlideFacts) -> Box | None:
 
 
 def _open_slide() -> SlideFacts | None:
-    """Return the slide of the viewer that the user looks at: annotations are told in its pixels."""
+    """Return the slide of the viewer that the user looks at: annotations lie in its pixels."""
     viewer = shown_viewer()
     kept = [] if viewer is None else [layer.metadata.get(KEY) for layer in viewer.layers]
     return next((facts for facts in reversed(kept) if isinstance(facts, SlideFacts)), None)

@@ -10,12 +10,12 @@ from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidge
 
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.plugin import writing
-from slidecam.plugin.figure import write_view
-from slidecam.plugin.notices import complain, tell
+from slidecam.plugin.notices import inform, report_error
 from slidecam.plugin.slide import KEY
+from slidecam.plugin.writing import write_view
 
 if TYPE_CHECKING:
-    from slidecam.plugin.viewer_state import Desk
+    from slidecam.plugin.viewer_state import ViewerState
 
 
 class SaveTab(QWidget):
@@ -23,13 +23,13 @@ class SaveTab(QWidget):
 
     Parameters
     ----------
-    desk
+    state
         The viewer and what lies in it.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, state: ViewerState) -> None:
         super().__init__()
-        self.desk = desk
+        self.state = state
         self.about = QLabel()
         self.about.setWordWrap(True)
         whole = QVBoxLayout(self)
@@ -46,13 +46,13 @@ class SaveTab(QWidget):
             self.buttons[name] = button
             whole.addWidget(button)
         whole.addStretch(1)
-        desk.run_changed.connect(self.refresh)
+        state.run_changed.connect(self.refresh)
         self.refresh()
 
     def refresh(self) -> None:
         """Show what there is to save."""
-        run = self.desk.run
-        folder = self.desk.volume if run is None else run.folder
+        run = self.state.run
+        folder = self.state.volume if run is None else run.folder
         self.about.setText(
             "No result is shown yet."
             if folder is None
@@ -62,7 +62,7 @@ class SaveTab(QWidget):
             button.setEnabled(run is not None and (name != "zarr" or bool(run.heatmaps)))
 
     def _ask(self, name: str) -> None:
-        run = self.desk.run
+        run = self.state.run
         if run is None:
             return
         suggested = str(
@@ -73,29 +73,29 @@ class SaveTab(QWidget):
             self.save(name, path)
 
     def save(self, name: str, path: str) -> None:
-        """Write one kind of file; what goes wrong is told."""
+        """Write one kind of file; what goes wrong is said."""
         try:
             self._write(name, path)
         except SlidecamError as error:
-            complain(str(error))
+            report_error(str(error))
             return
         except OSError as error:
-            complain(
+            report_error(
                 f"{path} cannot be written: {error.strerror or error}. Choose another place, or"
                 " make room."
             )
             return
-        tell(f"Written: {path}")
+        inform(f"Written: {path}")
 
     def _write(self, name: str, path: str) -> None:
-        run = self.desk.run
+        run = self.state.run
         if run is None:
-            raise UsageError("no result is shown.", "Run a model, or open a run's folder.")
+            raise UsageError("No result is shown.", "Run a model, or open a run's folder.")
         if name == "png":
-            pixels = np.asarray(self.desk.viewer.screenshot(canvas_only=True, flash=False))[
+            pixels = np.asarray(self.state.viewer.screenshot(canvas_only=True, flash=False))[
                 :, :, :3
             ]
-            write_view(Path(path), pixels, self.desk)
+            write_view(Path(path), pixels, self.state)
             return
         write: Any = {
             "geojson": writing.write_tiles_geojson,

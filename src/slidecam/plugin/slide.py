@@ -1,4 +1,12 @@
-"""A slide as one layer: multiscale, lazy, in µm, with all that its file says as metadata."""
+"""A slide or a volume as one layer, with all that its file says as metadata; and where a run lies.
+
+A slide is multiscale, lazy and in µm. A volume lies the way radiologists hang it: arrays are
+(S, P, L) and the world is LPS+ mm as (z, y, x); sliced, anterior is up and the patient's right is
+on the left of the screen. In 3-D napari's own handedness would show the mirror image, so the camera
+is turned for as long as a volume lies in the viewer.
+
+It lies on the screen before torch would be loaded, so that nothing here may need that.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +17,15 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from slidecam.errors import SourceError, SpacingError
+from slidecam.errors import SourceError, SpacingError, StoreError, UsageError
+from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
+from slidecam.plugin import compat
+from slidecam.plugin.notices import inform, warn
 from slidecam.plugin.placing import Placing
 from slidecam.sources import Source, open_source, settle_spacing
+from slidecam.sources.display import displayed
+from slidecam.sources.volume import VolumeSource
+from slidecam.store import RUN_FILE, STORE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.geometry import Box, LevelBox, Size, Spacing
+
 
 LayerData = tuple[Any, dict[str, Any], str]
 """What napari makes a layer of: data, keyword arguments, and the type's name."""
@@ -121,7 +136,7 @@ def slide_layer(
     Returns
     -------
     tuple
-        The layer, and sentences that the user should be told.
+        The layer, and sentences that the user should read.
 
     Raises
     ------
@@ -131,7 +146,11 @@ def slide_layer(
     source = KeptSource(open_source(path, reader))
     kept, said = facts_of(source, mpp)
     levels = _levels(source)
-    metadata = {KEY: kept, "slide": _told(source, kept), "associated images": _associated(source)}
+    metadata = {
+        KEY: kept,
+        "slide": _described(source, kept),
+        "associated images": _associated(source),
+    }
     meta = {
         "name": kept.name,
         "rgb": True,
@@ -197,7 +216,7 @@ def fitted(pixels: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np
     return np.asarray(pixels[rows][:, columns])
 
 
-def _told(source: Source, kept: SlideFacts) -> dict[str, Any]:
+def _described(source: Source, kept: SlideFacts) -> dict[str, Any]:
     facts = source.facts
     return {
         "path": kept.path,
@@ -223,3 +242,106 @@ def _associated(source: Source) -> dict[str, NDArray[np.uint8]]:
         except (SourceError, KeyError):
             continue
     return images
+
+
+VOLUME_AXES = ("S", "P", "L")
+HUNG = ("away", "down", "right")
+"""Camera orientation in which (S, P, L) is not mirrored in 3-D."""
+
+
+def volume_layer(source: VolumeSource) -> LayerData:
+    """Return a volume as a layer in mm; its file stays open as long as the layer's data."""
+    facts = source.facts
+    if facts.stack is None:
+        raise UsageError(f"{facts.path} is no volume.", "Open it as a slide.")
+    shown = displayed(source.array(), facts.stack.grid)
+    weakref.finalize(shown.array, source.close)
+    meta = {
+        "name": facts.name,
+        "rgb": source.is_colour,
+        "metadata": {
+            KEY: facts_of(source)[0],
+            "slide": {"path": str(facts.path), "resampled": shown.resampled},
+        },
+        **volume_place(shown.scale, shown.translate),
+    }
+    return (
+        shown.array,
+        meta if source.is_colour else {**meta, "contrast_limits": source.limits},
+        "image",
+    )
+
+
+def volume_place(scale: Any, translate: Any) -> dict[str, Any]:  # noqa: ANN401  (three numbers each)
+    """Return where a layer of (S, P, L) lies, in millimetres, as napari takes it."""
+    place = {"scale": tuple(map(float, scale)), "translate": tuple(map(float, translate))}
+    return {**place, "axis_labels": VOLUME_AXES, "units": ("mm",) * 3}
+
+
+def hang(viewer: Any) -> None:  # noqa: ANN401  (napari's viewer or its model)
+    """Turn the camera so that volumes are not mirrored in 3-D, until the last one is taken away."""
+    camera = compat.camera(viewer)
+    before = camera.orientation
+
+    def look(_event: Any = None) -> None:  # noqa: ANN401  (napari's event)
+        volumes = [
+            layer for layer in viewer.layers if getattr(layer.metadata.get(KEY), "is_volume", False)
+        ]
+        camera.orientation = HUNG if volumes else before
+        if not volumes:
+            viewer.layers.events.removed.disconnect(look)
+
+    if tuple(map(str, before)) != HUNG:
+        camera.orientation = HUNG
+        viewer.layers.events.removed.connect(look)
+
+
+GEOJSON = (".geojson", ".geojson.gz")
+
+
+def read_slide(path: Path) -> list[LayerData]:
+    """Open a slide or a volume, and say what must be known of it."""
+    source = open_source(path)
+    if isinstance(source, VolumeSource):
+        for note in source.facts.notes:
+            inform(note)
+        viewer = shown_viewer()
+        if viewer is not None:
+            hang(viewer)
+        return [volume_layer(source)]
+    source.close()
+    layer, notes = slide_layer(path)
+    for note in notes:
+        warn(note)
+    return [layer]
+
+
+def run_folder(path: Path) -> Path | None:
+    """Return the slide's output folder that ``path`` is or lies in, or None."""
+    for folder in (path, path.parent):
+        if (folder / STORE_FOLDER).is_dir() and (folder / RUN_FILE).is_file():
+            return folder
+    return None
+
+
+def is_annotations(path: Path) -> bool:
+    """Whether a file is called as areas drawn in QuPath are."""
+    return path.name.lower().endswith(GEOJSON)
+
+
+def is_heatmap(path: Path) -> bool:
+    """Whether a folder is a heatmap of ours."""
+    if not path.is_dir():
+        return False
+    try:
+        read_heatmap_ome_zarr(path)
+    except StoreError:
+        return False
+    return True
+
+
+def shown_viewer() -> Any:  # noqa: ANN401  (napari's viewer)
+    """Return the viewer that the user looks at, if there is one."""
+    from napari import current_viewer  # noqa: PLC0415  (loads Qt's half of napari, which a reader in a script lacks)
+
+    return current_viewer()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari.qt.threading import create_worker
 
 from slidecam.errors import SlidecamError, ViewerError
-from slidecam.plugin.notices import complain
+from slidecam.plugin.notices import UNFORESEEN, report_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from slidecam.steps import Step
 
 EVERY = 0.3
-"""Seconds between two steps that are told."""
-
-REPORT = "Please report it; what was committed before is safe."
+"""Seconds between two steps that are shown."""
 
 
 def in_background(
@@ -40,7 +38,7 @@ def in_background(
     on_end
         Called last, whether it went well or not.
     on_error
-        Given what went wrong; the user is told of it here.
+        Given what went wrong; it is shown to the user here.
 
     Returns
     -------
@@ -51,23 +49,23 @@ def in_background(
     worker.yielded.connect(on_update)
     worker.returned.connect(on_result)
     worker.errored.connect(on_error)
-    worker.errored.connect(_tell)
+    worker.errored.connect(_report)
     worker.finished.connect(on_end)
-    # napari's worker drops a generator that it was told to quit without closing it: threads and
+    # napari's worker drops a generator that is to quit without closing it: threads and
     # locks would stay.
     worker.aborted.connect(work.close)
     worker.start()
     return worker
 
 
-def _tell(error: Exception) -> None:
-    """Tell of an error of ours in its own words, as a traceback mends no folder.
+def _report(error: Exception) -> None:
+    """Show an error of ours in its own words, as a traceback mends no folder.
 
-    Any other is napari's to tell.
+    Any other is napari's to show.
     """
     if not isinstance(error, SlidecamError):
         raise error
-    complain(str(error))
+    report_error(str(error))
 
 
 def now_and_then(work: Generator[Step, None, Any]) -> Generator[Step, None, Any]:
@@ -75,12 +73,12 @@ def now_and_then(work: Generator[Step, None, Any]) -> Generator[Step, None, Any]
 
     Every word drawn costs the whole window where nothing draws for us.
     """
-    told = -EVERY
+    passed_on = -EVERY
     try:
         while True:
             step = next(work)
-            if time.monotonic() - told >= EVERY:
-                told = time.monotonic()
+            if time.monotonic() - passed_on >= EVERY:
+                passed_on = time.monotonic()
                 yield step
     except StopIteration as end:
         return end.value
@@ -92,9 +90,9 @@ def guarded(work: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
     """Pass on what a generator yields and returns, and turn a RuntimeError into one of ours.
 
     napari's workers swallow RuntimeErrors of generators: neither the error nor the end would ever
-    be told, and all that torch raises are such.
+    be shown, and all that torch raises are such.
     """
     try:
         return (yield from work)
     except RuntimeError as error:
-        raise ViewerError(f"{type(error).__name__}: {error}.", REPORT) from error
+        raise ViewerError(f"{type(error).__name__}: {error}.", UNFORESEEN) from error

@@ -23,24 +23,24 @@ from qtpy.QtWidgets import (
 
 from slidecam import teaching
 from slidecam.errors import SlidecamError
-from slidecam.plugin.lesson import Lesson
-from slidecam.plugin.lesson_text import compared, counts_told, tuned_told
-from slidecam.plugin.notices import by_hand, complain, tell
+from slidecam.plugin.annotation_layers import AnnotationLayers
+from slidecam.plugin.cards import comparison_table, labels_in_words, tuned_in_words
+from slidecam.plugin.notices import in_viewer_words, inform, report_error
 from slidecam.plugin.tasks import in_background, now_and_then
 from slidecam.runs import compare_runs
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from slidecam.plugin.viewer_state import Desk
+    from slidecam.plugin.viewer_state import ViewerState
     from slidecam.runs import Run
     from slidecam.steps import Step
     from slidecam.teaching import FineTuned
 
 SUGGESTED = 12
 LIST_HEIGHT = 150
-TOLD_HEIGHT = 96
-"""Room for what is told at the end: Qt makes none for a label that grows by a line."""
+STATUS_HEIGHT = 96
+"""Room for what is said at the end: Qt makes none for a label that grows by a line."""
 
 
 class TeachTab(QWidget):
@@ -48,16 +48,16 @@ class TeachTab(QWidget):
 
     Parameters
     ----------
-    desk
+    state
         The viewer and what lies in it.
     """
 
     taught = Signal(str)
     """A new bundle lies in this folder."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, state: ViewerState) -> None:
         super().__init__()
-        self.desk, self.lesson = desk, Lesson(desk)
+        self.state, self.layers = state, AnnotationLayers(state)
         self.worker: Any = None
         self.before: Run | None = None
         self.tuned: FineTuned | None = None
@@ -86,7 +86,7 @@ class TeachTab(QWidget):
             label.setWordWrap(True)
             label.setTextFormat(Qt.TextFormat.RichText)
             label.setAlignment(Qt.AlignmentFlag.AlignTop)
-            label.setMinimumHeight(TOLD_HEIGHT)
+            label.setMinimumHeight(STATUS_HEIGHT)
 
     def _lay_out(self) -> None:
         form = QFormLayout()
@@ -111,45 +111,45 @@ class TeachTab(QWidget):
     def _connect(self) -> None:
         self.draw.clicked.connect(self.start_drawing)
         self.paint.clicked.connect(
-            lambda: self._tried(lambda: self.lesson.paint(self.classes.currentText()))
+            lambda: self._tried(lambda: self.layers.paint(self.classes.currentText()))
         )
-        self.undo.clicked.connect(lambda: self._tried(self.lesson.undo))
+        self.undo.clicked.connect(lambda: self._tried(self.layers.undo))
         self.suggest.clicked.connect(lambda: self._tried(self._suggest))
         self.suggestions.itemClicked.connect(
-            lambda item: self.desk.fly_to(item.data(Qt.ItemDataRole.UserRole))
+            lambda item: self.state.fly_to(item.data(Qt.ItemDataRole.UserRole))
         )
         self.export.clicked.connect(self._ask_export)
         self.tune.clicked.connect(self.fine_tune)
         self.again.clicked.connect(self._run_again)
-        self.desk.run_changed.connect(self.refresh)
-        self.desk.tile_selected.connect(self._clicked)
+        self.state.run_changed.connect(self.refresh)
+        self.state.tile_selected.connect(self._clicked)
 
     def _tried(self, action: Any) -> None:  # noqa: ANN401  (what the buttons do)
-        """Do what a button says; what goes wrong is told."""
+        """Do what a button says; what goes wrong is said."""
         try:
             action()
         except SlidecamError as error:
-            complain(str(error))
+            report_error(str(error))
         self.refresh()
 
     def refresh(self) -> None:
         """Show what was said of the run so far."""
-        run = self.desk.run
+        run = self.state.run
         ready = run is not None and self.worker is None
         for button in (self.draw, self.paint, self.undo, self.suggest, self.export, self.tune):
             button.setEnabled(ready)
         self.again.setVisible(self.tuned is not None)
         if run is None:
-            self.about.setText(self.desk.why_empty)
+            self.about.setText(self.state.empty_text)
             return
-        names, chosen = list(self.lesson.classes), self.classes.currentText()
+        names, chosen = list(self.layers.classes), self.classes.currentText()
         if names != [self.classes.itemText(index) for index in range(self.classes.count())]:
             self.classes.clear()
             self.classes.addItems(names)
             self.classes.setCurrentText(chosen or names[0])
         try:
             self._compare()
-            self.about.setText(counts_told(self.lesson.annotations(), self.lesson.corrections))
+            self.about.setText(labels_in_words(self.layers.annotations(), self.layers.corrections))
         except SlidecamError as error:
             self.about.setText(str(error))
 
@@ -157,18 +157,18 @@ class TeachTab(QWidget):
         """Make the layer of annotations active, with polygons of the chosen class."""
 
         def start() -> None:
-            self.lesson.draw(self.classes.currentText()).mode = "add_polygon"
+            self.layers.draw(self.classes.currentText()).mode = "add_polygon"
 
         self._tried(start)
 
     def _clicked(self, row: int) -> None:
-        if self.correct.isChecked() and self.desk.run is not None:
-            self._tried(lambda: self.lesson.correct(row, self.classes.currentText()))
+        if self.correct.isChecked() and self.state.run is not None:
+            self._tried(lambda: self.layers.correct(row, self.classes.currentText()))
 
     def _suggest(self) -> None:
-        said = set(self.lesson.corrections.labels)
+        said = set(self.layers.corrections.labels)
         self.suggestions.clear()
-        for each in teaching.suggest(self.lesson.run.stored, SUGGESTED, exclude=said):
+        for each in teaching.suggest(self.layers.run.stored, SUGGESTED, exclude=said):
             item = QListWidgetItem(
                 f"tile {each.row}: {' or '.join(each.classes)}? (uncertainty"
                 f" {each.uncertainty:.2f})"
@@ -185,14 +185,14 @@ class TeachTab(QWidget):
         """Write annotations and labelled tiles into a folder."""
         self._work(
             lambda: teaching.export_training(
-                self.lesson.run.stored, folder, self.lesson.annotations()
+                self.layers.run.stored, folder, self.layers.annotations()
             ),
             self._exported,
         )
 
     def _exported(self, _result: object) -> None:
         self.status.setText("")
-        tell(
+        inform(
             "The training set is written: annotations.geojson, and a folder of tiles for each"
             " class."
         )
@@ -201,14 +201,14 @@ class TeachTab(QWidget):
         """Teach the head what was said of this slide; the new bundle lies beside the run."""
 
         def work() -> Generator[Step, None, FineTuned]:
-            run = self.lesson.run
+            run = self.layers.run
             self.before = run.stored
             out = fresh_folder(run.folder.parent)
             # A name of its own, so that its runs lie beside those of the model it came from.
             spec = teaching.FineTuneSpec(
-                name=f"{run.stored.model}, {out.name}", colors=self.lesson.classes
+                name=f"{run.stored.model}, {out.name}", colors=self.layers.classes
             )
-            return teaching.fine_tune(run.stored, out, self.lesson.annotations(), spec=spec)
+            return teaching.fine_tune(run.stored, out, self.layers.annotations(), spec=spec)
 
         self._work(work, self._tuned)
 
@@ -218,7 +218,7 @@ class TeachTab(QWidget):
         try:
             steps = make()
         except SlidecamError as error:
-            complain(str(error))
+            report_error(str(error))
             return
         self.status.setText("Beginning …")
         self.worker = in_background(
@@ -233,10 +233,10 @@ class TeachTab(QWidget):
     def _tuned(self, tuned: FineTuned) -> None:
         self.tuned = tuned
         self.compared.setText("")
-        self.status.setText(tuned_told(tuned))
+        self.status.setText(tuned_in_words(tuned))
 
     def _failed(self, error: Exception) -> None:
-        self.status.setText(escape(by_hand(str(error))))
+        self.status.setText(escape(in_viewer_words(str(error))))
 
     def _over(self) -> None:
         self.worker = None
@@ -248,14 +248,14 @@ class TeachTab(QWidget):
 
     def _compare(self) -> None:
         """Tell what the new model sees otherwise, once its run is over."""
-        run = self.desk.run
+        run = self.state.run
         if run is None or self.before is None or self.tuned is None or not run.is_finished:
             return
         if run.stored.bundle_digest == self.tuned.bundle.digest:
-            # What was said of these tiles is as true of them as before, and the next lesson builds
+            # What was said of these tiles is as true of them as before, and the next tuning builds
             # on it.
-            self.lesson.carry(self.before)
-            self.compared.setText(compared(compare_runs(self.before, run.stored)))
+            self.layers.carry(self.before)
+            self.compared.setText(comparison_table(compare_runs(self.before, run.stored)))
 
 
 def fresh_folder(beside: Path) -> Path:

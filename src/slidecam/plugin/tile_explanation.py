@@ -38,7 +38,7 @@ EXPLANATION = "explanation.json"
 
 
 @dataclass(frozen=True, eq=False)
-class WhyPicture:
+class MethodMap:
     """One method's map of the tile.
 
     Attributes
@@ -65,7 +65,7 @@ class WhyPicture:
 
 
 @dataclass(frozen=True, eq=False)
-class Why:
+class TileExplanation:
     """All that was found of one tile.
 
     Attributes
@@ -88,7 +88,7 @@ class Why:
     class_name: str
     probability: float
     tile: NDArray[np.uint8]
-    pictures: tuple[WhyPicture, ...]
+    pictures: tuple[MethodMap, ...]
     folder: Path
     call: str = ""
 
@@ -99,7 +99,7 @@ def explain_tile(
     class_name: str | None = None,
     methods: tuple[str, ...] = (),
     device: str = "auto",
-) -> Generator[Step, None, Why]:
+) -> Generator[Step, None, TileExplanation]:
     """Explain one tile of a run, for its predicted class or for another, by `METHODS` or by others.
 
     Raises
@@ -121,16 +121,18 @@ def explain_tile(
         overwrite=True,
     )
     found = yield from explain_tiles(slide, bundle.path, folder, spec)
-    return _why(found, run, (x, y, width, height), folder)
+    return _explanation(found, run, (x, y, width, height), folder)
 
 
-def _why(found: CloseUp, run: ShownRun, box: tuple[int, int, int, int], folder: Path) -> Why:
+def _explanation(
+    found: CloseUp, run: ShownRun, box: tuple[int, int, int, int], folder: Path
+) -> TileExplanation:
     index, tile = found.classes[0][0], found.tiles.pixels[0]
     scores = _scores(folder)
     pictures = tuple(
         _picture(name, maps[0][0], tile, scores.get(name, {})) for name, maps in found.maps.items()
     )
-    return Why(
+    return TileExplanation(
         box,
         run.table.class_names[index],
         float(found.probabilities[0, index]),
@@ -149,22 +151,22 @@ def _scores(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _picture(
     name: str, values: NDArray[np.float32], tile: NDArray[np.uint8], scores: dict[str, Any]
-) -> WhyPicture:
+) -> MethodMap:
     method = CATALOGUE[name]
     shown = PanelMap(name, method.title, values, signed=method.signed)
     areas = (float(scores.get(key, np.nan)) for key in ("deletion AUC", "insertion AUC"))
     pixels = overlaid(tile, shown, drawn_as_one(values))
-    return WhyPicture(method.title, name, pixels, values, method.signed, *areas)
+    return MethodMap(method.title, name, pixels, values, method.signed, *areas)
 
 
-def why_layer(why: Why, picture: WhyPicture, run: ShownRun) -> LayerData:
+def explanation_layer(found: TileExplanation, picture: MethodMap, run: ShownRun) -> LayerData:
     """Return one method's map as an image that lies on its tile."""
     values, signed = picture.values, picture.signed
-    edge = why.tile.shape[0]
+    edge = found.tile.shape[0]
     pixels = enlarged(shares_of(values, drawn_as_one(values), signed=signed), (edge, edge))
-    x, y, width, height = why.box
+    x, y, width, height = found.box
     meta = {
-        "name": f"{picture.title} {why.class_name} @ {x}, {y}",
+        "name": f"{picture.title} {found.class_name} @ {x}, {y}",
         "colormap": heat_colors(signed=signed),
         "contrast_limits": (lowest_share(signed=signed), 1),
         "opacity": 0.8,

@@ -11,21 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Layer, Shapes
+from napari.layers import Layer
 from psygnal import Signal
 
 from slidecam.errors import SlidecamError, UsageError
-from slidecam.geometry import Box
 from slidecam.plugin import compat
-from slidecam.plugin.aligning import align
-from slidecam.plugin.areas import AREA_TYPES, corners_of
-from slidecam.plugin.cells import NO_TILE
 from slidecam.plugin.live import LiveOverlays
-from slidecam.plugin.open_run import read_shown
-from slidecam.plugin.opening import run_folder
-from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY, class_raster, heat_layers, run_layers
-from slidecam.plugin.slide import KEY, SlideFacts, facts_of
-from slidecam.plugin.volume_run import volume_run_layers
+from slidecam.plugin.open_run import align, read_shown
+from slidecam.plugin.overlays import (
+    CLASS,
+    HEAT,
+    PROBABILITY,
+    class_raster,
+    heat_layers,
+    run_layers,
+    volume_run_layers,
+)
+from slidecam.plugin.placing import NO_TILE
+from slidecam.plugin.slide import KEY, SlideFacts, facts_of, run_folder
 from slidecam.runs import RunRecord, most_suspicious
 from slidecam.sources import open_source
 from slidecam.sources.discovery import find_slides
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
     from slidecam.plugin.job import Began, Ended, Heat, NewTiles
     from slidecam.plugin.open_run import ShownRun
+    from slidecam.plugin.placing import Placing
 
 OVERLAYS = (CLASS, PROBABILITY, HEAT)
 
@@ -49,7 +53,7 @@ SPOT_WIDTH = 0.06
 """Of the frame around the selected tile, as a share of the tile."""
 
 
-class Desk:
+class ViewerState:
     """A viewer and the run that is shown in it.
 
     Parameters
@@ -180,7 +184,7 @@ class Desk:
         self.run_changed.emit()
 
     @property
-    def why_empty(self) -> str:
+    def empty_text(self) -> str:
         """What the tabs that are about tiles say while there are none."""
         if self.volume is None:
             return "No result is shown yet: run a model in “Classify”."
@@ -295,14 +299,15 @@ class Desk:
 
     def place_of(self, world: Any) -> tuple[float, float]:  # noqa: ANN401  (napari's cursor position)
         """Return x, y in level-0 pixels of a place in the viewer's world."""
-        placing = self.run.placing if self.run is not None else self._placing()
+        placing = self.run.placing if self.run is not None else self.placing()
         x, y = placing.to_pixels(np.asarray(world, np.float64)[-2:])[0]
         return float(x), float(y)
 
-    def _placing(self) -> Any:  # noqa: ANN401
+    def placing(self) -> Placing:
+        """Return where the slide that the user looks at lies; UsageError if none is open."""
         facts = self.slide()
         if facts is None:
-            raise UsageError("no slide is open.", "Open one first.")
+            raise UsageError("No slide is open.", "Open one first.")
         return facts.placing
 
     def tile_at(self, world: Any) -> int:  # noqa: ANN401  (napari's cursor position)
@@ -354,56 +359,3 @@ class Desk:
         if self.run is None or class_name not in self.run.table.class_names:
             return np.zeros(0, np.int64)
         return most_suspicious(self.run.stored, class_name)
-
-    def view(self) -> Box:
-        """Return the part of the slide that is on the canvas, in level-0 pixels.
-
-        UsageError if there is none.
-        """
-        facts = self.slide()
-        if facts is None:
-            raise UsageError("no slide is open.", "Open one first.")
-        camera = compat.camera(self.viewer)
-        half = np.array(compat.canvas_size(self.viewer)) / camera.zoom / 2
-        centre = np.array(camera.center[-2:])
-        corners = facts.placing.to_pixels(np.stack([centre - half, centre + half]))
-        (left, top), (right, bottom) = (
-            np.clip(corners, 0, [facts.size.width, facts.size.height]).round().astype(int)
-        )
-        if right <= left or bottom <= top:
-            raise UsageError("the slide is not in the current view.", "Move the view over it.")
-        return Box(int(left), int(top), int(right - left), int(bottom - top))
-
-    def drawn(self) -> tuple[NDArray[np.float64], ...]:
-        """Return the selected shapes as rings in level-0 pixels.
-
-        If none is selected, these are all of the active shapes layer.
-
-        Raises
-        ------
-        UsageError
-            If no shapes layer is active, or it holds no area.
-        """
-        layer = self.viewer.layers.selection.active
-        if not isinstance(layer, Shapes):
-            raise UsageError(
-                "no shapes layer is selected.",
-                "Draw areas in one, and select it in the list of layers.",
-            )
-        chosen = sorted(layer.selected_data) or range(len(layer.data))
-        rings = [
-            self.in_pixels(layer, corners_of(layer.data[number], layer.shape_type[number]))
-            for number in chosen
-            if layer.shape_type[number] in AREA_TYPES
-        ]
-        if not rings:
-            raise UsageError(
-                f"the layer {layer.name!r} holds no area.",
-                "Draw rectangles, ellipses or polygons in it.",
-            )
-        return tuple(rings)
-
-    def in_pixels(self, layer: Any, ring: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: ANN401  (any layer)
-        """Return x, y of a layer's own data as level-0 pixels of the slide."""
-        world = np.stack([layer.data_to_world(point)[-2:] for point in ring[:, ::-1]])
-        return np.asarray(self._placing().to_pixels(world))

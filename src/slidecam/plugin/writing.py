@@ -1,46 +1,57 @@
 """What napari saves through slidecam.
 
-Annotations and tiles for QuPath, CSV, a figure, heatmaps as OME-Zarr.
+Annotations and tiles for QuPath, CSV, heatmaps as OME-Zarr, a run's figure; and a picture of what
+is on the canvas, with what one needs to judge it: scale bar, legend, slide and model.
 """
 
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slidecam.drawing.palette import INK, MUTED, as_hex
+from slidecam.drawing.pen import Pen, Place, Type
 from slidecam.errors import UsageError
 from slidecam.exchange.geojson import Annotation
 from slidecam.exchange.geojson import write_annotations as write_areas
 from slidecam.exchange.geojson import write_tiles_geojson as tiles_geojson
 from slidecam.exchange.wsinfer_csv import write_tiles_csv as tiles_csv
-from slidecam.files import replacing_folder
+from slidecam.files import replacing, replacing_folder
+from slidecam.plugin import compat
 from slidecam.plugin.areas import AREA_TYPES, BOUNDS, COLORS, FEATURE, class_colors, corners_of
+from slidecam.plugin.cards import class_rows
 from slidecam.plugin.open_run import ShownRun
 from slidecam.plugin.slide import KEY
+from slidecam.reports.picture import DISCLAIMER
 from slidecam.reports.run_figure import write_figure as figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
+    from slidecam.plugin.viewer_state import ViewerState
+
 
 def write_annotations(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:  # noqa: ANN401  (npe2's protocol)
-    """Write the areas of a shapes layer that is told in a slide's pixels as QuPath annotations."""
-    told_kinds = meta.get("shape_type", "polygon")
-    kinds = [told_kinds] * len(data) if isinstance(told_kinds, str) else told_kinds
-    kept = [number for number, kind in enumerate(kinds) if kind in AREA_TYPES]
+    """Write the areas of a shapes layer that lies in a slide's pixels as QuPath annotations."""
+    given_kinds = meta.get("shape_type", "polygon")
+    kinds = [given_kinds] * len(data) if isinstance(given_kinds, str) else given_kinds
+    areas = [number for number, kind in enumerate(kinds) if kind in AREA_TYPES]
     features = meta.get("features", {})
     classes = list(features[FEATURE]) if FEATURE in features else [""] * len(data)
-    names = [str(classes[number] or "") for number in kept]
-    told = meta.get("metadata", {})
-    colors = class_colors(names) | told.get(COLORS, {})
-    rings = [corners_of(np.asarray(data[number]), kinds[number]) for number in kept]
+    names = [str(classes[number] or "") for number in areas]
+    metadata = meta.get("metadata", {})
+    colors = class_colors(names) | metadata.get(COLORS, {})
+    rings = [corners_of(np.asarray(data[number]), kinds[number]) for number in areas]
     drawn = [
         Annotation(name, (ring,), colors.get(name)) for name, ring in zip(names, rings, strict=True)
     ]
-    write_areas(Path(path), drawn, told.get(BOUNDS))
+    write_areas(Path(path), drawn, metadata.get(BOUNDS))
     return [path]
 
 
@@ -94,3 +105,87 @@ def _run_of(meta: Mapping[str, Any]) -> ShownRun:
             f"{name} shows no run of slidecam.", "Save the layer whose name ends in ': class'."
         )
     return run
+
+
+LONGEST = 9.0
+"""Inches of the picture's longer side."""
+
+MARGIN, HEADER, FOOTER, LEGEND = 0.4, 0.9, 0.75, 2.6
+ROW = 0.26
+BAR_SHARE = 0.25
+
+
+def write_view(path: Path, pixels: NDArray[np.uint8], state: ViewerState) -> None:
+    """Write a figure of the canvas.
+
+    Parameters
+    ----------
+    path
+        The PNG to write.
+    pixels
+        The canvas, uint8, (height, width, 3).
+    state
+        Whose run stands beside it, and whose camera says how long the scale bar is.
+    """
+    per_world = (
+        compat.camera(state.viewer).zoom * pixels.shape[1] / compat.canvas_size(state.viewer)[1]
+    )
+    rows, columns = slide_part(state, (pixels.shape[0], pixels.shape[1]), per_world)
+    pixels = pixels[rows, columns]
+    high, wide = pixels.shape[:2]
+    inch = LONGEST / max(high, wide)
+    place = Place(MARGIN, HEADER, wide * inch, high * inch)
+    pen = Pen(place.width + LEGEND + 3 * MARGIN, max(place.height, 2.5) + HEADER + FOOTER)
+    pen.image(place, pixels)
+    _words(pen, state)
+    facts = state.slide()
+    if facts is not None and facts.spacing is not None:
+        pen.scale_bar(place, wide / per_world, BAR_SHARE)
+    _legend(pen, place.left + place.width + MARGIN, state)
+    with replacing(path) as fresh:
+        pen.save(fresh)
+
+
+def _words(pen: Pen, state: ViewerState) -> None:
+    run = state.run
+    if run is not None:
+        model = run.stored.model
+        pen.text(MARGIN, 0.45, run.folder.name, Type(15, INK, "bold"), pen.width - 2 * MARGIN)
+        line = f"{model}   ·   {datetime.now(UTC).date().isoformat()}"
+        pen.text(MARGIN, 0.7, line, Type(9, MUTED), pen.width - 2 * MARGIN)
+    pen.text(MARGIN, pen.height - 0.15, DISCLAIMER, Type(8, MUTED))
+
+
+def slide_part(state: ViewerState, shape: tuple[int, int], per_world: float) -> tuple[slice, slice]:
+    """Return the rows and columns of a picture of the canvas that the slide is on.
+
+    All of them where it is not.
+    """
+    facts = state.slide()
+    if facts is None:
+        return slice(None), slice(None)
+    corners = facts.placing.to_world(
+        np.array([[0, 0], [facts.size.width, facts.size.height]], np.float64)
+    )
+    middle = np.array(shape) / 2
+    edges = (corners - np.array(compat.camera(state.viewer).center[-2:])) * per_world + middle
+    (top, left), (bottom, right) = np.clip(np.rint(edges), 0, shape).astype(int)
+    if bottom <= top or right <= left:
+        return slice(None), slice(None)
+    return slice(top, bottom), slice(left, right)
+
+
+def _legend(pen: Pen, left: float, state: ViewerState) -> None:
+    if state.run is None:
+        return
+    pen.text(left, HEADER + 0.12, "Class, share of the tissue", Type(9.5, INK, "bold"), LEGEND)
+    for number, (name, color, figures) in enumerate(class_rows(state.run), 1):
+        top = HEADER + 0.12 + number * ROW
+        pen.box(Place(left, top - 0.11, 0.13, 0.13), as_hex(color), 0.02)
+        pen.text(left + 0.2, top, name, Type(9.5), LEGEND - 0.95)
+        pen.text(left + LEGEND, top, figures[0], Type(9.5, align="right"))
+    shown = [layer.name for layer in state.viewer.layers if layer.visible]
+    top = HEADER + 0.12 + (len(state.run.table.class_names) + 1.6) * ROW
+    pen.text(left, top, "Shown", Type(9.5, INK, "bold"), LEGEND)
+    for number, name in enumerate(shown[-6:], 1):
+        pen.text(left, top + number * ROW * 0.8, name, Type(8, MUTED), LEGEND)

@@ -10,12 +10,11 @@ from slidecam.teaching.corrections import (
     SavedCorrections,
     read_corrections,
 )
-from slidecam.teaching.export import ExportSpec, export_training
 from slidecam.teaching.fine_tuning import FineTuned, fine_tune
-from slidecam.teaching.labelling import LabelledTiles, label_tiles
+from slidecam.teaching.labelling import ExportSpec, LabelledTiles, export_training, label_tiles
 from slidecam.teaching.painted import PaintedLabels, paint_labels
-from slidecam.teaching.spec import FineTuneSpec
 from slidecam.teaching.suggestions import Suggestion, SuggestionSpec, suggest
+from slidecam.teaching.tuning_task import FineTuneSpec
 
 __all__ = [
     "CORRECTIONS_FILE",

@@ -268,7 +268,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         for change in record["changes"]:
             if not all(len(tile) == 5 for tile in change["tiles"]) or "class" not in change:  # noqa: PLR2004  (row and box)
-                raise ValueError("a change is not whole")  # noqa: TRY301  (told below, with what else is wrong)
+                raise ValueError("a change is not whole")  # noqa: TRY301  (said below, with what else is wrong)
         return {**record, "slide": record["slide"], "identity": record["identity"]}
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(path, f"the corrections are damaged: {error!r}.", MOVE_AWAY) from error

@@ -38,7 +38,7 @@ UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, eq=False)
-class Teachable:
+class TunableClassifier:
     """A run's classifier on its device, with the layer that can be taught."""
 
     bundle: Bundle
@@ -72,7 +72,7 @@ class Features:
         return self.values[np.searchsorted(self.rows, rows)].astype(np.float64)
 
 
-def open_teachable(run: Run, device: torch.device, *, trust: bool = False) -> Teachable:
+def open_tunable(run: Run, device: torch.device, *, trust: bool = False) -> TunableClassifier:
     """Return a run's classifier, ready to be taught.
 
     Raises
@@ -95,11 +95,11 @@ def open_teachable(run: Run, device: torch.device, *, trust: bool = False) -> Te
             f"{card.name} gives scores and no probabilities.", "Teach a classifier instead."
         )
     classifier = bundle.classifier(device)
-    return Teachable(bundle, classifier, find_last_layer(classifier, bundle))
+    return TunableClassifier(bundle, classifier, find_last_layer(classifier, bundle))
 
 
 def embed_tiles(
-    run: Run, model: Teachable, rows: NDArray[np.int64]
+    run: Run, model: TunableClassifier, rows: NDArray[np.int64]
 ) -> Generator[Step, None, Features]:
     """Return the features of tiles: those kept beside the run, and the others computed and kept.
 
@@ -108,7 +108,7 @@ def embed_tiles(
     run
         Whose tiles; its slide is opened only if some have to be computed.
     model
-        Of `open_teachable`.
+        Of `open_tunable`.
     rows
         int64, (M,), in any order. Tiles that cannot be read are left out of what is returned.
 
@@ -132,7 +132,7 @@ def embed_tiles(
 
 
 def _computed(
-    run: Run, model: Teachable, rows: NDArray[np.int64]
+    run: Run, model: TunableClassifier, rows: NDArray[np.int64]
 ) -> Generator[Step, None, Features]:
     card, layer = model.bundle.card, model.layer
     values = np.zeros((len(rows), layer.weight.shape[1]), np.float32)
@@ -171,7 +171,7 @@ def _merged(one: Features, other: Features) -> Features:
     return Features(rows[order], values[order], logits[order])
 
 
-def _facts(run: Run, model: Teachable) -> str:
+def _facts(run: Run, model: TunableClassifier) -> str:
     """Return what features hang on; the backend too, since its rounding is its own."""
     facts = {
         "format": FORMAT,
@@ -183,7 +183,7 @@ def _facts(run: Run, model: Teachable) -> str:
     return json.dumps(facts, sort_keys=True)
 
 
-def _read(path: Path, run: Run, model: Teachable) -> Features:
+def _read(path: Path, run: Run, model: TunableClassifier) -> Features:
     classes, length = model.layer.weight.shape
     empty = Features(
         np.zeros(0, np.int64), np.zeros((0, length), np.float32), np.zeros((0, classes), np.float32)
@@ -198,7 +198,7 @@ def _read(path: Path, run: Run, model: Teachable) -> Features:
         return empty
 
 
-def _write(path: Path, known: Features, run: Run, model: Teachable) -> None:
+def _write(path: Path, known: Features, run: Run, model: TunableClassifier) -> None:
     with replacing(path) as fresh, fresh.open("wb") as file:
         facts = np.array(_facts(run, model))
         np.savez(file, facts=facts, rows=known.rows, features=known.values, logits=known.logits)

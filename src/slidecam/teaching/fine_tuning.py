@@ -1,39 +1,142 @@
 """A classifier taught by what a person said of one slide's tiles, in seconds.
 
-A new bundle beside the old one.
+A new bundle beside the old one, with a card that says how it came about.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
+from slidecam.classes import default_colors
 from slidecam.errors import BundleError
+from slidecam.models import save_bundle
 from slidecam.models.backends import choose_device
+from slidecam.models.last_layer import LastLayer, with_last_layer
 from slidecam.steps import Step
 from slidecam.teaching.corrections import beside
-from slidecam.teaching.embedding import embed_tiles, open_teachable
+from slidecam.teaching.embedding import embed_tiles, open_tunable
 from slidecam.teaching.head_tuning import tune_head
-from slidecam.teaching.held_out import HeldOut, Split, leave_places_out, too_few
+from slidecam.teaching.held_out import HeldOut, Split, leave_places_out, places_of, too_few
 from slidecam.teaching.labelling import label_tiles
-from slidecam.teaching.lessons import head_classes, make_task, notes_of, refuse_none, rehearsed_rows
-from slidecam.teaching.places import places_of
-from slidecam.teaching.spec import FineTuneSpec
-from slidecam.teaching.tuned_bundle import Taught, write_taught
+from slidecam.teaching.tuning_task import (
+    FineTuneSpec,
+    head_classes,
+    make_task,
+    notes_of,
+    refuse_none,
+    rehearsed_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from slidecam.exchange.geojson import Annotation
-    from slidecam.models import Bundle
+    from slidecam.models import Bundle, Card
     from slidecam.runs import Run
     from slidecam.teaching.corrections import Corrections
-    from slidecam.teaching.embedding import Features, Teachable
-    from slidecam.teaching.lessons import Task
+    from slidecam.teaching.embedding import Features, TunableClassifier
+    from slidecam.teaching.head_tuning import Head
+    from slidecam.teaching.tuning_task import TuningTask
+
+
+UNFITTED = (
+    "1, not fitted: labels that a head learnt from cannot calibrate it. The old head's own was"
+    " {temperature:.4g}; its logits were divided by that for good, so that tiles that nothing"
+    " changed keep their probabilities"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TunedHead:
+    """The new head, and what is known of it."""
+
+    task: TuningTask
+    head: Head
+    measured: HeldOut | None
+    unmeasured: str
+    notes: tuple[str, ...]
+
+    @property
+    def right(self) -> tuple[float, float]:
+        """Shares of the labels that the old and the new head call right."""
+        labels = self.task.examples.labels
+        old, new = (self._called(head) for head in (self.task.old, self.head))
+        return float((old == labels).mean()), float((new == labels).mean())
+
+    @property
+    def changed(self) -> int:
+        """Labelled tiles of another class than before."""
+        return int((self._called(self.task.old) != self._called(self.head)).sum())
+
+    def _called(self, head: Head) -> NDArray[np.int64]:
+        examples = self.task.examples
+        return examples.called(head.logits(examples.features))
+
+
+def write_tuned_bundle(
+    run: Run, out: Path, model: TunableClassifier, taught: TunedHead, spec: FineTuneSpec
+) -> Bundle:
+    """Write the taught classifier's bundle into a folder that is not there yet."""
+    head = taught.head
+    bias = None if head.bias is None else torch.from_numpy(head.bias).float()
+    layer = LastLayer(model.layer.name, torch.from_numpy(head.weight).float(), bias)
+    weights = with_last_layer(model.bundle, layer)
+    return save_bundle(out, _card(run, model, taught, spec), weights)
+
+
+def _card(run: Run, model: TunableClassifier, taught: TunedHead, spec: FineTuneSpec) -> Card:
+    card, task = model.bundle.card, taught.task
+    fresh = iter(
+        color for color in default_colors(len(task.names) * 2) if color not in card.class_colors
+    )
+    colors = [spec.colors.get(name) or next(fresh) for name in task.new_classes]
+    return replace(
+        card,
+        name=spec.name or f"{card.name}, taught on {run.slide}",
+        class_names=task.names,
+        class_colors=(*card.class_colors, *colors),
+        thresholds=card.classes.grown_thresholds(len(task.new_classes)),
+        temperature=1.0,
+        provenance=_provenance(run, model, taught, spec),
+    )
+
+
+def _provenance(
+    run: Run, model: TunableClassifier, taught: TunedHead, spec: FineTuneSpec
+) -> dict[str, object]:
+    card, task = model.bundle.card, taught.task
+    before, after = taught.right
+    return {
+        "command": "slidecam fine-tune",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "slide": run.slide,
+        "slide_fingerprint": run.fingerprint,
+        "labelled_tiles": dict(task.labelled),
+        "corrected_one_by_one": task.corrected,
+        "new_classes": list(task.new_classes),
+        "rehearsed_tiles": len(task.examples.rehearsed),
+        "taught_layer": model.layer.name,
+        "settings": asdict(spec.head),
+        "seed": spec.seed,
+        "temperature": UNFITTED.format(temperature=card.temperature),
+        "right_on_its_own_labels": {"before": before, "after": after},
+        "held_out": taught.unmeasured if taught.measured is None else taught.measured.record(),
+        "parent": {
+            "name": card.name,
+            "digest": model.bundle.digest,
+            "temperature": card.temperature,
+            "provenance": dict(card.provenance),
+        },
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +158,8 @@ class FineTuned:
     right_before, right_after
         Shares of the labelled tiles that the old and the new one call right. It learnt from these
         very tiles: this says nothing of others.
-    measured, why_not
-        Figures on places that were left out; or None, and why not.
+    measured, unmeasured
+        Figures on places that were left out; or None, and the reason.
     rehearsed, embedded
         Tiles that held the head, and tiles whose features were computed and not found beside the
         run.
@@ -74,7 +177,7 @@ class FineTuned:
     right_before: float
     right_after: float
     measured: HeldOut | None
-    why_not: str
+    unmeasured: str
     rehearsed: int
     embedded: int
     seconds: float
@@ -93,7 +196,7 @@ class FineTuned:
             "right_before": self.right_before,
             "right_after": self.right_after,
             "held_out": None if self.measured is None else self.measured.record(),
-            "why_not": self.why_not,
+            "why_not": self.unmeasured,
             "rehearsed": self.rehearsed,
             "embedded": self.embedded,
             "seconds": self.seconds,
@@ -144,36 +247,38 @@ def fine_tune(
         run, annotations, beside(run, corrections, wanted=spec.beside), spec.rule, spec.renamed
     )
     refuse_none(run, labelled, spec)
-    model = open_teachable(run, choose_device(spec.device), trust=spec.trust)
+    model = open_tunable(run, choose_device(spec.device), trust=spec.trust)
     names = head_classes(model.bundle.card, labelled, spec)
     rehearsed = rehearsed_rows(run, labelled, spec)
     features = yield from embed_tiles(run, model, np.concatenate([labelled.rows, rehearsed]))
     task = make_task(model, labelled, rehearsed, features, names)
     yield Step("training", 0, 1)
-    head = tune_head(task.old, task.lesson, spec.head)
+    head = tune_head(task.old, task.examples, spec.head)
     yield Step("training", 1, 1)
-    measured, why_not = yield from _measured(run, task, spec)
-    taught = Taught(task, head, measured, why_not, notes_of(run, labelled, features, task, model))
+    measured, unmeasured = yield from _measured(run, task, spec)
+    taught = TunedHead(
+        task, head, measured, unmeasured, notes_of(run, labelled, features, task, model)
+    )
     yield Step("writing", 0, 1)
-    bundle = write_taught(run, out, model, taught, spec)
+    bundle = write_tuned_bundle(run, out, model, taught, spec)
     yield Step("writing", 1, 1)
     return _result(bundle, model, taught, features, time.perf_counter() - start)
 
 
 def _measured(
-    run: Run, task: Task, spec: FineTuneSpec
+    run: Run, task: TuningTask, spec: FineTuneSpec
 ) -> Generator[Step, None, tuple[HeldOut | None, str]]:
     names = (f"not {task.names[0]}", task.names[0]) if len(task.names) == 1 else task.names
     places = places_of(run.tiles.boxes[task.rows])
-    why_not = too_few(task.lesson.labels, places, names)
-    if why_not:
-        return None, why_not
+    unmeasured = too_few(task.examples.labels, places, names)
+    if unmeasured:
+        return None, unmeasured
     split = Split(places, names, spec.folds, spec.seed)
-    return (yield from leave_places_out(task.old, task.lesson, spec.head, split)), ""
+    return (yield from leave_places_out(task.old, task.examples, spec.head, split)), ""
 
 
 def _result(
-    bundle: Bundle, model: Teachable, taught: Taught, features: Features, seconds: float
+    bundle: Bundle, model: TunableClassifier, taught: TunedHead, features: Features, seconds: float
 ) -> FineTuned:
     before, after = taught.right
     return FineTuned(
@@ -185,8 +290,8 @@ def _result(
         right_before=before,
         right_after=after,
         measured=taught.measured,
-        why_not=taught.why_not,
-        rehearsed=len(taught.task.lesson.rehearsed),
+        unmeasured=taught.unmeasured,
+        rehearsed=len(taught.task.examples.rehearsed),
         embedded=features.computed,
         seconds=seconds,
         notes=taught.notes,

@@ -160,7 +160,7 @@ class LabelledEmbeddings:
             )
 
     def part(self, rows: NDArray[np.intp]) -> LabelledEmbeddings:
-        """Return the lesson of some of the labels."""
+        """Return the examples of some of the labels."""
         return LabelledEmbeddings(
             self.features[rows],
             self.labels[rows],
@@ -180,19 +180,19 @@ class LabelledEmbeddings:
         return classes.labels(classes.probabilities(logits))
 
 
-def tune_head(old: Head, lesson: LabelledEmbeddings, spec: TuningSpec | None = None) -> Head:
-    """Return the head that a lesson makes of an old one.
+def tune_head(old: Head, examples: LabelledEmbeddings, spec: TuningSpec | None = None) -> Head:
+    """Return the head that labelled embeddings make of an old one.
 
     Parameters
     ----------
     old
         With rows for new classes (see `Head.grown`).
-    lesson
+    examples
         Labels and what holds.
     spec
         None for the usual.
     """
-    problem = _Problem.of(old, lesson, spec or TuningSpec())
+    problem = _Problem.of(old, examples, spec or TuningSpec())
     if not problem.moves:
         return old
     found = minimize(
@@ -221,31 +221,31 @@ class _Problem:
     moves: bool
 
     @classmethod
-    def of(cls, old: Head, lesson: LabelledEmbeddings, spec: TuningSpec) -> _Problem:
-        if len(lesson.rehearsed) > 1:
-            usual = lesson.rehearsed
+    def of(cls, old: Head, examples: LabelledEmbeddings, spec: TuningSpec) -> _Problem:
+        if len(examples.rehearsed) > 1:
+            usual = examples.rehearsed
         else:
-            usual = lesson.features
+            usual = examples.features
         if old.bias is not None:
             center = usual.mean(axis=0)
         else:
             center = np.zeros(usual.shape[1])
         scale = float(np.sqrt(np.square(usual - center).sum(axis=1).mean())) or 1.0
-        base, targets, wrong = _targets(old, lesson)
+        base, targets, wrong = _targets(old, examples)
         if spec.balance:
-            weights = _balanced(lesson.labels)
+            weights = _balanced(examples.labels)
         else:
             weights = np.full(len(base), 1 / len(base))
         weights = weights * len(base) / (len(base) + spec.doubt)
-        held = len(lesson.rehearsed) if spec.hold else 0
+        held = len(examples.rehearsed) if spec.hold else 0
         if held:
-            features = np.concatenate([lesson.features, lesson.rehearsed])
+            features = np.concatenate([examples.features, examples.rehearsed])
         else:
-            features = lesson.features
+            features = examples.features
         if held:
-            kept = _kept_probabilities(old, lesson.rehearsed, lesson)
-            release = _release(lesson.rehearsed, lesson.features[wrong])
-            base = np.concatenate([base, old.logits(lesson.rehearsed)])
+            kept = _kept_probabilities(old, examples.rehearsed, examples)
+            release = _release(examples.rehearsed, examples.features[wrong])
+            base = np.concatenate([base, old.logits(examples.rehearsed)])
             targets = np.concatenate([targets, kept])
             weights = np.concatenate([weights, spec.hold * release / held])
         x = (features - center) / scale
@@ -257,7 +257,7 @@ class _Problem:
             weights,
             center,
             scale,
-            lesson.activation,
+            examples.activation,
             spec.pull,
             bool(wrong.any()),
         )
@@ -294,27 +294,27 @@ class _Problem:
         return slopes, 0.0 if self.old.bias is None else vector[classes * length :]
 
 
-def _targets(old: Head, lesson: LabelledEmbeddings) -> tuple[Array, Array, NDArray[np.bool_]]:
+def _targets(old: Head, examples: LabelledEmbeddings) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Return old logits and targets of the labelled tiles, and which the old head calls wrong."""
-    base = old.logits(lesson.features)
-    wrong = lesson.called(base) != lesson.labels
+    base = old.logits(examples.features)
+    wrong = examples.called(base) != examples.labels
     single = base.shape[1] == 1
     if single:
-        hard = lesson.labels[:, None].astype(np.float64)
+        hard = examples.labels[:, None].astype(np.float64)
     else:
-        hard = np.eye(base.shape[1])[lesson.labels]
-    kept = _kept_probabilities(old, lesson.features, lesson)
+        hard = np.eye(base.shape[1])[examples.labels]
+    kept = _kept_probabilities(old, examples.features, examples)
     return base, np.where(wrong[:, None], hard, kept), wrong
 
 
-def _kept_probabilities(old: Head, features: Array, lesson: LabelledEmbeddings) -> Array:
+def _kept_probabilities(old: Head, features: Array, examples: LabelledEmbeddings) -> Array:
     """Return what the old head said before classes were added; new ones have a probability of 0."""
     logits = old.logits(features)
-    known = logits.shape[1] - lesson.new_classes
+    known = logits.shape[1] - examples.new_classes
     kept = np.zeros_like(logits)
     kept[:, :known] = (
         softmax(logits[:, :known], axis=1)
-        if lesson.activation == "softmax"
+        if examples.activation == "softmax"
         else expit(logits[:, :known])
     )
     return kept

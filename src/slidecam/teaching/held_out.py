@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from slidecam.learning.evaluation.evaluation import Evaluation, EvaluationSpec, evaluate_predictions
 from slidecam.learning.intervals import IntervalSpec
@@ -26,10 +29,51 @@ if TYPE_CHECKING:
 
     from slidecam.teaching.head_tuning import Head, LabelledEmbeddings, TuningSpec
 
+
+BLOCK = 4
+"""Tiles along an edge of the pieces that large places are cut into."""
+
+
+def places_of(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the place of each tile, (N,), from 0.
+
+    Tiles that touch, in pieces of `BLOCK` x `BLOCK` tiles at most.
+
+    Parameters
+    ----------
+    boxes
+        int64, (N, 4), level-0 pixels, all of one size.
+    """
+    if not len(boxes):
+        return np.zeros(0, np.int64)
+    edges = boxes[0, 2:]
+    corners = boxes[:, :2] / edges
+    # Corners one edge apart along both axes: the tiles touch, at a corner at least.
+    pairs = cKDTree(corners).query_pairs(1 + 1e-9, p=np.inf, output_type="ndarray")
+    graph = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(boxes), len(boxes)))
+    _count, touching = connected_components(graph, directed=False)
+    return _numbered(np.concatenate([touching[:, None], _pieces(corners, touching)], axis=1))
+
+
+def _pieces(corners: NDArray[np.float64], touching: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return which piece of its group of touching tiles each one lies in, (N, 2).
+
+    Pieces are counted from the group's corner.
+    """
+    first = np.full((touching.max() + 1, 2), np.inf)
+    np.minimum.at(first, touching, corners)
+    return np.asarray(np.floor((corners - first[touching]) / BLOCK + 1e-9), np.int64)
+
+
+def _numbered(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    _keys, numbers = np.unique(keys, axis=0, return_inverse=True)
+    return np.asarray(numbers.ravel(), np.int64)
+
+
 LEAST_PLACES, LEAST_OF_A_CLASS = 10, 2
 """Places with labels, and those of each class, below which nothing is measured."""
 
-TOLD = ("accuracy", "balanced accuracy", "macro F1")
+REPORTED = ("accuracy", "balanced accuracy", "macro F1")
 
 WORDS = (
     "every place was predicted by a head that had learnt from the other places alone; on this"
@@ -60,7 +104,7 @@ class HeldOut:
                 "before": self.before.figures[name].record(),
                 "after": self.after.figures[name].record(),
             }
-            for name in TOLD
+            for name in REPORTED
         }
         facts = {
             "tiles": len(self.after.predictions.labels),
@@ -90,26 +134,26 @@ def too_few(labels: NDArray[np.int64], places: NDArray[np.int64], names: Sequenc
 
 
 def leave_places_out(
-    old: Head, lesson: LabelledEmbeddings, spec: TuningSpec, split: Split
+    old: Head, examples: LabelledEmbeddings, spec: TuningSpec, split: Split
 ) -> Generator[Step, None, HeldOut]:
     """Teach a head without each part of the places in turn, and measure it there.
 
     Parameters
     ----------
-    old, lesson, spec
+    old, examples, spec
         As for `tune_head`.
     split
         Places and parts; `too_few` has nothing against them.
     """
-    parts = parts_of(lesson.labels, split)
-    logits = np.zeros((len(lesson.labels), len(old.weight)))
+    parts = parts_of(examples.labels, split)
+    logits = np.zeros((len(examples.labels), len(old.weight)))
     for part in range(parts.max() + 1):
         out = np.flatnonzero(parts == part)
-        head = tune_head(old, lesson.part(np.flatnonzero(parts != part)), spec)
-        logits[out] = head.logits(lesson.features[out])
+        head = tune_head(old, examples.part(np.flatnonzero(parts != part)), spec)
+        logits[out] = head.logits(examples.features[out])
         yield Step("leaving out", part + 1, int(parts.max()) + 1)
     before, after = (
-        _evaluated(values, lesson, split) for values in (old.logits(lesson.features), logits)
+        _evaluated(values, examples, split) for values in (old.logits(examples.features), logits)
     )
     return HeldOut(before, after, len(np.unique(split.places)))
 
@@ -153,14 +197,16 @@ def _most_common(labels: NDArray[np.int64]) -> int:
     return int(Counter(labels.tolist()).most_common(1)[0][0])
 
 
-def _evaluated(logits: NDArray[np.float64], lesson: LabelledEmbeddings, split: Split) -> Evaluation:
+def _evaluated(
+    logits: NDArray[np.float64], examples: LabelledEmbeddings, split: Split
+) -> Evaluation:
     predictions = Predictions(
-        labels=lesson.labels,
+        labels=examples.labels,
         logits=logits,
         class_names=split.class_names,
         groups=tuple(map(str, split.places.tolist())),
-        activation=lesson.activation,
-        thresholds=lesson.thresholds,
+        activation=examples.activation,
+        thresholds=examples.thresholds,
     )
     return evaluate_predictions(
         predictions, EvaluationSpec(intervals=IntervalSpec(seed=split.seed))

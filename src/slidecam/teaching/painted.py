@@ -122,11 +122,11 @@ def _pieces(mask: NDArray[np.bool_]) -> Iterator[list[NDArray[np.float64]]]:
         rings = _outlines(found[rows, columns] == number)
         yield [
             np.add(ring, (columns.start, rows.start))
-            for ring in sorted(rings, key=_turn, reverse=True)
+            for ring in sorted(rings, key=_signed_area, reverse=True)
         ]
 
 
-def _turn(ring: NDArray[np.float64]) -> float:
+def _signed_area(ring: NDArray[np.float64]) -> float:
     """Return twice the area that a ring goes round clockwise (y points down).
 
     Holes are gone round the other way.

@@ -123,7 +123,7 @@ def suggest(
     chosen = []
     for place in np.flatnonzero(taken):
         field.take(int(place))
-    for _turn in range(min(count, int((~taken).sum()))):
+    for _round in range(min(count, int((~taken).sum()))):
         value = np.where(taken, -1.0, unsure[rows] * (1 - field.likeness))
         best = int(value.argmax())
         taken[best] = True

@@ -1,22 +1,143 @@
-"""A plot of a classifier's probabilities along a volume's slices; a click turns to the slice."""
+"""The panels below the viewer: one explained tile's pictures, and a profile along slices."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QPointF, QRectF, Qt
-from qtpy.QtGui import QColor, QPainter, QPalette, QPen, QPolygonF
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtCore import QPointF, QRectF, Qt, Signal
+from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QPen, QPixmap, QPolygonF
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+
+from slidecam.errors import StoreError
+from slidecam.runs import Run
+from slidecam.runs.record import RUN_AGAIN
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
     from qtpy.QtGui import QMouseEvent, QPaintEvent
 
-    from slidecam.plugin.volume_run import Profile
+    from slidecam.plugin.tile_explanation import MethodMap, TileExplanation
+    from slidecam.runs.slices import SliceTable
+
+
+EDGE = 224
+"""Screen pixels of a picture."""
+
+
+class ExplanationPanel(QWidget):
+    """A row of pictures, the tile itself first."""
+
+    chosen = Signal(object)
+    """A method's picture was clicked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.title = QLabel("Click a tile, then “Explain this tile”.")
+        self.row = QHBoxLayout()
+        self.row.setAlignment(Qt.AlignmentFlag.AlignLeft)
+        inner = QWidget()
+        inner.setLayout(self.row)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setWidget(inner)
+        area.setMinimumHeight(EDGE + 90)
+        whole = QVBoxLayout(self)
+        whole.addWidget(self.title)
+        whole.addWidget(area)
+
+    def show_explanation(self, found: TileExplanation) -> None:
+        """Show what was found of a tile."""
+        x, y, *_size = found.box
+        called = "" if found.call in {"", found.class_name} else f" (called: {found.call})"
+        self.title.setText(
+            f"<b>Why {found.class_name}?</b> &nbsp; {100 * found.probability:.1f} %{called} at x"
+            f" {x}, y {y}. A faithful map has a small deletion and a large insertion area. Click a"
+            " map to lay it on the slide."
+        )
+        while self.row.count():
+            self.row.takeAt(0).widget().deleteLater()
+        self.row.addWidget(_Picture(found.tile, "the tile", ""))
+        for picture in found.pictures:
+            shown = _Picture(picture.pixels, picture.title, _scores(picture))
+            shown.pressed.connect(
+                lambda _=None, picture=picture: self.chosen.emit((found, picture))
+            )
+            self.row.addWidget(shown)
+
+
+class _Picture(QWidget):
+    """One picture with its name above and its scores below."""
+
+    pressed = Signal()
+
+    def __init__(self, pixels: NDArray[np.uint8], title: str, scores: str) -> None:
+        super().__init__()
+        column = QVBoxLayout(self)
+        column.setSpacing(2)
+        picture = QLabel()
+        picture.setPixmap(pixmap(pixels))
+        for label in (QLabel(f"<b>{title}</b>"), picture, QLabel(scores)):
+            label.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+            column.addWidget(label)
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802  (Qt's name)
+        """Tell that it was clicked."""
+        super().mousePressEvent(event)
+        self.pressed.emit()
+
+
+def pixmap(pixels: NDArray[np.uint8], edge: int = EDGE) -> QPixmap:
+    """Return a picture, uint8 (height, width, 3), as Qt shows it."""
+    height, width, _bands = pixels.shape
+    image = QImage(pixels.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
+    smooth = Qt.TransformationMode.SmoothTransformation
+    return QPixmap.fromImage(image).scaled(edge, edge, Qt.AspectRatioMode.KeepAspectRatio, smooth)
+
+
+def _scores(picture: MethodMap) -> str:
+    return f"deletion {picture.deletion:.2f} · insertion {picture.insertion:.2f}"
+
 
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 10, 26
 HEIGHT = 170
 GRID = (0.0, 0.5, 1.0)
+ANATOMIC = {"axial": 0, "coronal": 1, "sagittal": 2}
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """A classifier's probabilities along the slices of a volume.
+
+    Attributes
+    ----------
+    table
+        One row for each slice.
+    axis
+        Which of napari's axes it runs along: 0 S, 1 P, 2 L.
+    colors
+        Of the classes.
+    called
+        What the volume was called, in words.
+    """
+
+    table: SliceTable
+    axis: int
+    colors: tuple[tuple[int, int, int], ...]
+    called: str
+
+
+def read_profile(folder: Path) -> Profile:
+    """Read the profile of a volume's run; StoreError if it is none, or damaged."""
+    run = Run.open(folder)
+    volume, table, call = run.record.input.volume, run.slices, run.record.call
+    if volume is None or table is None:
+        raise StoreError(folder, "this is no finished run of a volume.", RUN_AGAIN)
+    called = "nothing" if call is None else call.words
+    return Profile(table, ANATOMIC[volume.axis], run.tiles.class_colors, called)
 
 
 class ProfilePanel(QWidget):

@@ -1,19 +1,20 @@
-"""What a classifier is taught.
+"""What a classifier is fine-tuned on, and how.
 
-Labelled tiles as a lesson for its last layer, and what is to be told of them.
+Labelled tiles as examples for its last layer, and the notes on them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from slidecam.classes import normal_name
 from slidecam.errors import DataSetError, UsageError
-from slidecam.teaching.head_tuning import Head, LabelledEmbeddings
+from slidecam.foreground import LabelRule
+from slidecam.teaching.head_tuning import Head, LabelledEmbeddings, TuningSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,10 +22,62 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.models import Card
+    from slidecam.pixels import RGB
     from slidecam.runs import Run
-    from slidecam.teaching.embedding import Features, Teachable
+    from slidecam.teaching.embedding import Features, TunableClassifier
     from slidecam.teaching.labelling import LabelledTiles
-    from slidecam.teaching.spec import FineTuneSpec
+
+
+@dataclass(frozen=True)
+class FineTuneSpec:
+    """How a classifier is taught.
+
+    Attributes
+    ----------
+    rule, renamed
+        As for `label_tiles`.
+    new_classes
+        Classes that may be added to the classifier's; None for all that were drawn or said.
+    colors
+        Of new classes, by name.
+    name
+        Of the new classifier; None for the old one's with the slide's.
+    head
+        How hard the old head holds.
+    rehearsed
+        Other tiles of the slide that hold the head where it is, drawn by ``seed``.
+    folds, seed
+        Parts in which places are left out to measure, and the seed of all chance.
+    beside
+        Whether corrections beside the run are taken where none are named.
+    device
+        Where tiles are embedded.
+    trust
+        Whether a bundle that can run code may be loaded.
+    """
+
+    rule: LabelRule = field(default_factory=LabelRule)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    new_classes: tuple[str, ...] | None = None
+    colors: Mapping[str, RGB] = field(default_factory=dict)
+    name: str | None = None
+    head: TuningSpec = field(default_factory=TuningSpec)
+    rehearsed: int = 256
+    folds: int = 5
+    seed: int = 0
+    beside: bool = True
+    device: str = "auto"
+    trust: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, low in (
+            ("rehearsed", self.rehearsed, 0),
+            ("folds", self.folds, 2),
+            ("seed", self.seed, 0),
+        ):
+            if value < low:
+                raise UsageError(f"{name} {value} is out of range.", f"Pass {low} or more.")
+
 
 CLOSE = 0.02
 """How far logits computed again may be from the run's, relative to the largest, without a word."""
@@ -71,11 +124,11 @@ def rehearsed_rows(run: Run, labelled: LabelledTiles, spec: FineTuneSpec) -> NDA
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """What is learnt: the old head with rows for new classes, the lesson, and whose tiles."""
+class TuningTask:
+    """What is learnt: the old head with rows for new classes, the examples, and whose tiles."""
 
     old: Head
-    lesson: LabelledEmbeddings
+    examples: LabelledEmbeddings
     rows: NDArray[np.int64]
     labelled: Mapping[str, int]
     corrected: int
@@ -84,12 +137,12 @@ class Task:
 
 
 def make_task(
-    model: Teachable,
+    model: TunableClassifier,
     labelled: LabelledTiles,
     rehearsed: NDArray[np.int64],
     features: Features,
     names: tuple[str, ...],
-) -> Task:
+) -> TuningTask:
     """Return what is to be learnt; tiles that could not be read are left out.
 
     Raises
@@ -115,7 +168,7 @@ def make_task(
     )
     single = len(names) == 1
     labels = [int(name == names[0]) if single else names.index(name) for name in said]
-    lesson = LabelledEmbeddings(
+    examples = LabelledEmbeddings(
         features.of(rows),
         np.array(labels, np.int64),
         features.of(held),
@@ -123,7 +176,8 @@ def make_task(
         len(new),
         card.classes.grown_thresholds(len(new)),
     )
-    return Task(old, lesson, rows, _counts(said), int(labelled.corrected[read].sum()), names, new)
+    corrected = int(labelled.corrected[read].sum())
+    return TuningTask(old, examples, rows, _counts(said), corrected, names, new)
 
 
 def _counts(names: Sequence[str]) -> dict[str, int]:
@@ -131,9 +185,13 @@ def _counts(names: Sequence[str]) -> dict[str, int]:
 
 
 def notes_of(
-    run: Run, labelled: LabelledTiles, features: Features, task: Task, model: Teachable
+    run: Run,
+    labelled: LabelledTiles,
+    features: Features,
+    task: TuningTask,
+    model: TunableClassifier,
 ) -> tuple[str, ...]:
-    """Return what a careful user wants to know of a lesson, as sentences."""
+    """Return what a careful user wants to know of the examples, as sentences."""
     notes = [*run.notes, *labelled.notes]
     if labelled.ambiguous:
         notes.append(f"{labelled.ambiguous} tiles lie in areas of two classes and were left out.")
@@ -145,8 +203,8 @@ def notes_of(
     if len(task.names) == 1:
         other = [name for name in labelled.counts if name != task.names[0]]
         notes += [f"Taken for the absence of {task.names[0]}: {', '.join(other)}."] if other else []
-    before = task.lesson.called(task.old.logits(task.lesson.features))
-    if (before == task.lesson.labels).all():
+    before = task.examples.called(task.old.logits(task.examples.features))
+    if (before == task.examples.labels).all():
         notes.append(
             "The classifier called every labelled tile right already: nothing was to be learnt."
         )
@@ -154,7 +212,7 @@ def notes_of(
     return tuple(dict.fromkeys(notes))
 
 
-def _deviation(run: Run, features: Features, model: Teachable) -> list[str]:
+def _deviation(run: Run, features: Features, model: TunableClassifier) -> list[str]:
     """Tell if the classifier says something else of a tile now than when it was run.
 
     A sign that something differs.

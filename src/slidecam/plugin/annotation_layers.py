@@ -13,7 +13,16 @@ from napari.layers import Labels, Layer, Shapes
 
 from slidecam.classes import default_colors
 from slidecam.errors import UsageError
-from slidecam.plugin.areas import AREA_TYPES, COLORS, FEATURE, FILL, SLIDE, corners_of, shapes_layer
+from slidecam.plugin.areas import (
+    AREA_TYPES,
+    COLORS,
+    FEATURE,
+    FILL,
+    SLIDE,
+    corners_of,
+    ring_in_pixels,
+    shapes_layer,
+)
 from slidecam.plugin.overlays import UNCLASSIFIED, label_colors
 from slidecam.teaching import Annotation, Corrections, PaintedLabels
 
@@ -24,7 +33,7 @@ if TYPE_CHECKING:
 
     from slidecam.pixels import RGB
     from slidecam.plugin.open_run import ShownRun
-    from slidecam.plugin.viewer_state import Desk
+    from slidecam.plugin.viewer_state import ViewerState
     from slidecam.runs import Run
 
 DRAWN, PAINTED, CORRECTED = "annotations", "painting", "corrected tiles"
@@ -36,25 +45,25 @@ PAINT_LONGEST = 2048
 """Longest side of a layer to paint on, in its own pixels."""
 
 
-class Lesson:
-    """The annotations and corrections of the run on a desk.
+class AnnotationLayers:
+    """The annotations and corrections of the run in a viewer.
 
     Parameters
     ----------
-    desk
+    state
         The viewer and what lies in it.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, state: ViewerState) -> None:
+        self.state = state
         self._new: list[str] = []
 
     @property
     def run(self) -> ShownRun:
         """The run that is taught; UsageError if none is shown."""
-        if self.desk.run is None:
-            raise UsageError("no result is shown.", "Run a model, or open a run's folder.")
-        return self.desk.run
+        if self.state.run is None:
+            raise UsageError("No result is shown.", "Run a model, or open a run's folder.")
+        return self.state.run
 
     @property
     def classes(self) -> dict[str, RGB]:
@@ -80,7 +89,7 @@ class Lesson:
         layer.feature_defaults = {FEATURE: class_name}
         layer.current_edge_color = (*color, 1.0)
         layer.current_face_color = (*color, FILL)
-        self.desk.viewer.layers.selection.active = layer
+        self.state.viewer.layers.selection.active = layer
         return layer
 
     def _add_drawn(self) -> Any:  # noqa: ANN401
@@ -90,7 +99,7 @@ class Lesson:
         meta["metadata"][SLIDE] = self._slide
         width = max(run.size.width, run.size.height) / 500
         layer = Shapes(data or None, **{**meta, "ndim": 2, "edge_width": width})
-        self.desk.viewer.add_layer(layer)
+        self.state.viewer.add_layer(layer)
         return layer
 
     def paint(self, class_name: str) -> Any:  # noqa: ANN401  (a napari layer)
@@ -105,12 +114,12 @@ class Lesson:
             layer = Labels(
                 np.zeros(shape, np.uint8), name=PAINTED, opacity=0.5, metadata=kept, **placed
             )
-            self.desk.viewer.add_layer(layer)
+            self.state.viewer.add_layer(layer)
         names = list(self.classes)
         layer.colormap = label_colors(self.classes.values())
         layer.selected_label = names.index(class_name) + 1
         layer.metadata[FEATURE] = dict(enumerate(names, 1))
-        self.desk.viewer.layers.selection.active = layer
+        self.state.viewer.layers.selection.active = layer
         return layer
 
     def annotations(self) -> tuple[Annotation, ...]:
@@ -118,11 +127,11 @@ class Lesson:
         return (*self._drawn(), *self._painted())
 
     def _drawn(self) -> list[Annotation]:
-        colors = self.classes
+        colors, placing = self.classes, self.run.placing
         return [
             Annotation(
                 str(name),
-                (self.desk.in_pixels(layer, corners_of(data, kind)),),
+                (ring_in_pixels(layer, corners_of(data, kind), placing),),
                 colors.get(str(name)),
             )
             for layer in self._areas()
@@ -134,7 +143,7 @@ class Lesson:
 
     def _areas(self) -> Iterator[Any]:
         """Yield this slide's layers of areas by class, those opened from QuPath's files too."""
-        for layer in self.desk.viewer.layers:
+        for layer in self.state.viewer.layers:
             of_this = layer.metadata.get(SLIDE) == self._slide
             if isinstance(layer, Shapes) and of_this and FEATURE in layer.features:
                 yield layer
@@ -201,10 +210,10 @@ class Lesson:
             layer = Labels(
                 raster, name=CORRECTED, colormap=label_colors(self.classes.values()), **look
             )
-            active = self.desk.viewer.layers.selection.active
-            self.desk.viewer.add_layer(layer)
+            active = self.state.viewer.layers.selection.active
+            self.state.viewer.add_layer(layer)
             layer.contour = 1
-            self.desk.viewer.layers.selection.active = active
+            self.state.viewer.layers.selection.active = active
             return
         layer.data = raster
         layer.colormap = label_colors(self.classes.values())
@@ -223,7 +232,7 @@ class Lesson:
         """
         layer = self._layer(CORRECTED, Labels)
         if layer is not None and layer.metadata.get(TILES) != self.run.stored.identity:
-            self.desk.viewer.layers.remove(layer)
+            self.state.viewer.layers.remove(layer)
             return None
         return layer
 
@@ -234,9 +243,9 @@ class Lesson:
     def _layer(self, name: str, kind: type[Layer]) -> Any:  # noqa: ANN401  (a napari layer)
         """Return the layer of this slide that we gave a name.
 
-        Other slides' are no matter of this lesson.
+        Other slides' are left alone.
         """
-        for layer in self.desk.viewer.layers:
+        for layer in self.state.viewer.layers:
             # napari numbers the names that are there already.
             ours = layer.name.split(" [")[0] == name and layer.metadata.get(SLIDE) == self._slide
             if isinstance(layer, kind) and ours:

@@ -1,0 +1,182 @@
+"""What is to be run, and where on the slide: all tissue, that in the view, or drawn areas."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Shapes
+
+from slidecam.errors import UsageError
+from slidecam.exchange.geojson import Annotation, write_annotations
+from slidecam.foreground import Foreground, ForegroundSpec, find_foreground, save_foreground
+from slidecam.geometry import Box
+from slidecam.options import command_words
+from slidecam.plugin import compat
+from slidecam.plugin.areas import AREA_TYPES, corners_of, ring_in_pixels
+from slidecam.runs.spec import PredictSpec
+from slidecam.sources import open_source, settle_spacing
+from slidecam.sources.discovery import find_slides
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.plugin.placing import Placing
+    from slidecam.plugin.slide import SlideFacts
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Part of a slide.
+
+    Attributes
+    ----------
+    rings
+        Areas as drawn, (N, 2) x, y in level-0 pixels each: all that lies in them is classified.
+    view
+        A box of which only the tissue is classified; None where areas were drawn.
+    """
+
+    rings: tuple[NDArray[np.float64], ...] = ()
+    view: Box | None = None
+
+    @property
+    def name(self) -> str:
+        """A short name of its own: runs of different regions are different runs."""
+        places = repr(self.view).encode() + b"".join(
+            np.round(ring, 1).tobytes() for ring in self.rings
+        )
+        kind = "view" if self.view is not None else "areas"
+        return f"{kind}-{hashlib.sha256(places).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What is to be run.
+
+    Attributes
+    ----------
+    slide, bundle
+        Paths.
+    out
+        The folder that a call of the command line would be given as ``--out``.
+    spec
+        Everything else.
+    region
+        Where on the slide; None for all of its tissue.
+    """
+
+    slide: str
+    bundle: Path
+    out: Path
+    spec: PredictSpec = field(default_factory=PredictSpec)
+    region: Region | None = None
+
+    @property
+    def command(self) -> list[str]:
+        """The same run as words of the command line; of a region, once its mask is written."""
+        call = ["slidecam", "predict", self.slide, "-m", str(self.bundle), "-o", str(self.out)]
+        return [*call, *command_words(self.spec)]
+
+    @property
+    def folder(self) -> Path:
+        """The slide's own folder in ``out``."""
+        return self.out / find_slides([self.slide]).slides[0].name
+
+
+def quoted(words: list[str]) -> str:
+    """Return a command as this system's shell takes it, whatever blanks its paths hold."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+
+
+def region_in_view(viewer: Any, facts: SlideFacts) -> Region:  # noqa: ANN401  (the viewer, its model or a proxy)
+    """Return the part of a slide that is on the canvas.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    camera = compat.camera(viewer)
+    half = np.array(compat.canvas_size(viewer)) / camera.zoom / 2
+    centre = np.array(camera.center[-2:])
+    corners = facts.placing.to_pixels(np.stack([centre - half, centre + half]))
+    inside = np.clip(corners, 0, [facts.size.width, facts.size.height]).round().astype(int)
+    (left, top), (right, bottom) = inside.tolist()
+    if right <= left or bottom <= top:
+        raise UsageError("The slide is not in the current view.", "Move the view over it.")
+    return Region(view=Box(left, top, right - left, bottom - top))
+
+
+def drawn_region(viewer: Any, placing: Placing) -> Region:  # noqa: ANN401  (as above)
+    """Return the selected shapes; if none is selected, all of the active shapes layer.
+
+    Raises
+    ------
+    UsageError
+        If no shapes layer is active, or it holds no area.
+    """
+    layer = viewer.layers.selection.active
+    if not isinstance(layer, Shapes):
+        raise UsageError(
+            "No shapes layer is selected.",
+            "Draw areas in one, and select it in the list of layers.",
+        )
+    rings: list[NDArray[np.float64]] = []
+    for number in sorted(layer.selected_data) or range(len(layer.data)):
+        kind = layer.shape_type[number]
+        if kind in AREA_TYPES:
+            rings.append(ring_in_pixels(layer, corners_of(layer.data[number], kind), placing))
+    if not rings:
+        raise UsageError(
+            f"The layer {layer.name!r} holds no area.",
+            "Draw rectangles, ellipses or polygons in it.",
+        )
+    return Region(rings=tuple(rings))
+
+
+def write_region(region: Region, slide: str, out: Path, mpp: float | None) -> Path:
+    """Write the mask that `predict` takes for a region, and return where it lies.
+
+    Raises
+    ------
+    UsageError
+        If there is no tissue in the view.
+    SlidecamError
+        If the slide cannot be read.
+    """
+    with open_source(slide) as source:
+        facts = source.facts
+        if region.view is None:
+            path = out / f"{region.name}.geojson"
+            write_annotations(
+                path, [Annotation("", (ring,)) for ring in region.rings], facts.bounds
+            )
+            return path
+        tissue = find_foreground(source, settle_spacing(facts, mpp).spacing, ForegroundSpec())
+    seen = within(tissue, region.view)
+    if not seen.mask.any():
+        raise UsageError(
+            "There is no tissue in the current view.",
+            "Move the view to some, or choose another region.",
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{region.name}.png"
+    save_foreground(seen, path)
+    return path
+
+
+def within(tissue: Foreground, view: Box) -> Foreground:
+    """Return the tissue whose mask pixels have their centres in a box of level-0 pixels."""
+    rows, columns = tissue.mask.shape
+    y = (np.arange(rows) + 0.5) * tissue.size.height / rows
+    x = (np.arange(columns) + 0.5) * tissue.size.width / columns
+    inside = np.outer((y >= view.y) & (y < view.bottom), (x >= view.x) & (x < view.right))
+    return Foreground(tissue.mask & inside, tissue.size, f"{tissue.origin}, in the current view")

@@ -1,0 +1,63 @@
+"""The form of the tab that runs: its fields are napari's options, with the options' own ranges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from napari.layers import Layer
+
+from slidecam.options import option_of, options_of
+from slidecam.plugin.classify_tab import ClassifyTab
+from slidecam.plugin.slide import slide_layer
+from slidecam.plugin.viewer_state import ViewerState
+from slidecam.runs.spec import PredictSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.gui]
+
+
+@pytest.fixture
+def tab(make_napari_viewer_proxy: Any, small_slide: Path, tiny_bundle: Path) -> Iterator[Any]:
+    viewer = make_napari_viewer_proxy()
+    viewer.add_layer(Layer.create(*slide_layer(small_slide)[0]))
+    made = ClassifyTab(ViewerState(viewer))
+    made.bundle.setCurrentText(str(tiny_bundle))
+    yield made
+    made.deleteLater()
+
+
+def test_the_form_has_the_options_that_napari_does_not_leave_out_for_a_reason(tab: Any) -> None:
+    assert list(tab.options) == [option.name for option in options_of("napari")]
+    left_out = [option for option in options_of() if option.name not in tab.options]
+    assert left_out
+    for option in left_out:
+        assert option.shown.without["napari"], f"{option.name} is left out without a word"
+    for name, field in tab.options.items():
+        assert field.widget.toolTip() == option_of(name).shown.help
+
+
+def test_numbers_of_the_form_have_the_ranges_of_the_options(tab: Any) -> None:
+    for name in ("mpp", "overlap"):
+        widget, shown = tab.options[name].widget, option_of(name).shown
+        assert widget.maximum() == shown.high
+        assert widget.singleStep() == shown.step
+    assert tab.options["overlap"].widget.minimum() == option_of("overlap").shown.low
+
+
+def test_what_is_not_touched_is_what_every_door_does_but_that_a_run_goes_on(tab: Any) -> None:
+    assert tab.spec() == PredictSpec(heatmap="gradcam++", existing="resume")
+    assert tab.options["mpp"].widget.text() == "as the file says"
+    tab.options["mpp"].widget.setValue(0.2527)
+    tab.options["existing"].widget.setChecked(True)
+    assert tab.options["mpp"].widget.text() == "0.2527"
+    assert tab.spec() == PredictSpec(heatmap="gradcam++", mpp=0.2527, existing="overwrite")
+
+
+def test_a_spacing_that_nobody_can_believe_is_refused_where_the_command_stands(tab: Any) -> None:
+    assert "slidecam predict" in tab.command.text()
+    tab.options["mpp"].widget.setValue(0.0123)
+    assert tab.command.text() == "mpp 0.0123 is out of range. Pass a value from 0.05 to 20."
