@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from annotations import CLASS_COLORS
 from make_slide import SPACING, synthesise
-from slidecam.models.small_networks import PocketResNet
 from tiles import EDGE, balanced, cut_tiles, grid_corners, random_corners, through_jpeg
 from tissue import CLASS_NAMES
 from torch.nn import functional
 
 from slidecam.models import Card, save_bundle
+from slidecam.models.networks import PocketResNet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import torch
 from make_phantom import synthesise, write
-from slidecam.models.small_networks import PocketResNet
 from torch.nn import functional
 
 from slidecam.foreground import find_head
 from slidecam.models import Card, save_bundle
+from slidecam.models.networks import PocketResNet
 from slidecam.models.volume_card import Pooling, VolumeCard
 from slidecam.sources import open_source
 from slidecam.streaming import StreamSpec, stream_tiles
