@@ -22,7 +22,8 @@ from slidecam.evaluation.volumes import evaluate_volume
 from slidecam.faithfulness.mapping import explained_classes
 from slidecam.foreground import LabelRule
 from slidecam.learning.data.pictures import read_picture_set
-from slidecam.learning.evaluation.evaluation import EvaluationSpec, evaluate
+from slidecam.learning.evaluation.classifying import evaluate
+from slidecam.learning.evaluation.evaluation import EvaluationSpec
 from slidecam.learning.intervals import IntervalSpec
 from slidecam.models import Card, open_bundle, save_bundle
 from slidecam.models.architectures import build_network

@@ -19,7 +19,8 @@ from shapely.geometry import shape
 from slidecam.errors import DataSetError, MaskError, UsageError
 from slidecam.foreground import LabelRule
 from slidecam.geometry import Box, LevelBox
-from slidecam.learning.data.pictures import load_pixels, read_picture_set
+from slidecam.learning.data.pictures import read_picture_set
+from slidecam.learning.data.pixels import load_pixels
 from slidecam.models import open_bundle
 from slidecam.prediction.model import load_model
 from slidecam.prediction.preparation import prepare

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from slidecam.geometry import Box, LevelBox, Size, Spacing
     from slidecam.heatmap import Heatmap, paint
     from slidecam.inference import classify
-    from slidecam.learning.evaluation.evaluation import evaluate
+    from slidecam.learning.evaluation.classifying import evaluate
     from slidecam.learning.training.training import train
     from slidecam.models import Bundle, Card, open_bundle, save_bundle
     from slidecam.prediction.pipeline import predict
@@ -73,7 +73,7 @@ _ROOMS = {
     "TilingSpec": "tiling",
     "Warned": "events",
     "classify": "inference",
-    "evaluate": "learning.evaluation.evaluation",
+    "evaluate": "learning.evaluation.classifying",
     "explain_tiles": "close_up",
     "find_foreground": "foreground",
     "fine_tune": "teaching",

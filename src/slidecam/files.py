@@ -5,6 +5,7 @@ What is written lies beside its place until it is whole, and is moved there then
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -19,7 +20,7 @@ from filelock import FileLock, Timeout
 from slidecam.errors import RunExistsError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 LOCK_FILE = ".lock"
@@ -55,6 +56,12 @@ def replacing(path: Path) -> Iterator[Path]:
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write a table, its heading first, as CSV in UTF-8 in place of what is there."""
+    with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 @contextmanager

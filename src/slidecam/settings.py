@@ -294,6 +294,14 @@ def nearest(key: str, known: typing.Sequence[str]) -> str:
     return f"Known are {', '.join(known) or 'none'}."
 
 
+def names_like(name: str, known: typing.Sequence[str], otherwise: str) -> str:
+    """Return a remedy: the known names that look like ``name``, or ``otherwise``."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        return f"Names like it are {', '.join(near)}."
+    return otherwise
+
+
 @cache
 def strict(hint: Hint) -> Hint:
     """Return ``hint`` as a type that pydantic takes strictly, whatever lies in it."""

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from slidecam.evaluation.slides.areas import AreaConfusion, added
+from slidecam.evaluation.slides.results import AreaConfusion, added
 from slidecam.runs.mosaic import cells
 
 CONFUSION = AreaConfusion(

@@ -20,11 +20,10 @@ from slidecam.evaluation.slides import (
     evaluate_slides,
     write_slide_evaluation,
 )
-from slidecam.evaluation.slides.classified import ClassifiedSlide
-from slidecam.evaluation.slides.measuring import measure_slide
+from slidecam.evaluation.slides.measuring import ClassifiedSlide, measure_slide
 from slidecam.foreground import LabelRule
 from slidecam.geometry import Size, Spacing
-from slidecam.learning.evaluation.leakage import group_digests
+from slidecam.learning.data.dataset import group_digests
 from slidecam.learning.intervals import IntervalSpec
 from slidecam.models import Card, open_bundle, save_bundle
 from slidecam.prediction.pipeline import predict

@@ -5,7 +5,6 @@ The calibration error is what it says.
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,11 +38,16 @@ def drawn(seed: int, count: int, classes: int = 3) -> tuple[NDArray[np.float64],
 @pytest.mark.parametrize("temperature", [0.4, 1.7, 6.0])
 def test_the_temperature_of_scaled_true_logits_is_found(temperature: float) -> None:
     log_p, labels = drawn(0, 20_000)
-    found = fit_temperature(temperature * log_p, labels)
+    logits = temperature * log_p
+    found = fit_temperature(logits, labels)
     assert found.temperature == pytest.approx(temperature, rel=0.04)
-    assert found.ece_after < 0.015
-    assert found.ece_before > 0.03
-    assert found.nll_after < found.nll_before
+    before, after = (
+        reliability_of(probabilities_of(logits, "softmax", each), labels).error
+        for each in (1.0, found.temperature)
+    )
+    assert after < 0.015
+    assert before > 0.03
+    assert mean_nll(logits, labels, temperature=found.temperature) < mean_nll(logits, labels)
     assert not found.note
 
 
@@ -61,7 +65,8 @@ def test_the_temperature_is_the_best_of_a_fine_grid(activation: Activation) -> N
     grid = np.exp(np.linspace(np.log(0.1), np.log(50), 3000))
     losses = [mean_nll(4 * log_p, labels, activation, temperature) for temperature in grid]
     assert found.temperature == pytest.approx(grid[int(np.argmin(losses))], rel=5e-3)
-    assert found.nll_after <= min(losses) + 1e-9
+    lowest = mean_nll(4 * log_p, labels, activation, found.temperature)
+    assert lowest <= min(losses) + 1e-9
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -70,8 +75,9 @@ def test_the_loss_never_rises(seed: int) -> None:
     logits, labels = rng.normal(size=(30, 3)) * rng.uniform(0.1, 10), rng.integers(3, size=30)
     logits[np.arange(30), labels] += rng.uniform(0, 3)
     found = fit_temperature(logits, labels)
-    assert found.nll_after <= found.nll_before
-    assert np.isfinite(astuple(found)[:5]).all()
+    assert np.isfinite(found.temperature)
+    after = mean_nll(logits, labels, temperature=found.temperature)
+    assert after <= mean_nll(logits, labels)
 
 
 def test_validation_without_an_error_tells_no_temperature() -> None:
@@ -79,7 +85,6 @@ def test_validation_without_an_error_tells_no_temperature() -> None:
     found = fit_temperature(np.eye(2)[labels] * 3, labels)
     assert found.temperature == 1
     assert "every prediction is right" in found.note
-    assert found.nll_after == found.nll_before
 
 
 def test_predictions_that_are_worse_than_chance_tell_no_temperature() -> None:
@@ -104,7 +109,6 @@ def test_a_calibrated_classifier_is_left_almost_alone() -> None:
 def test_scores_have_no_temperature() -> None:
     found = fit_temperature(np.array([[1.0, 2.0]]), [1], "none")
     assert found.temperature == 1
-    assert np.isnan(found.ece_before)
     assert "scores" in found.note
 
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from slidecam.learning import resampling
-from slidecam.learning.intervals import IntervalSpec, bootstrap, wilson
+from slidecam.learning import intervals
+from slidecam.learning.intervals import IntervalSpec, Resampler, bootstrap, resamples, wilson
 from slidecam.learning.metrics import CLASS_DEFINITIONS, DEFINITIONS, measure
-from slidecam.learning.resampling import Resampler, resamples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -179,7 +178,7 @@ def test_how_many_resamples_are_computed_at_once_changes_nothing(
 ) -> None:
     data = simulated(np.random.default_rng(0), 51, 3)
     whole = bootstrap(*data, "abc", None, IntervalSpec(101)).figures
-    monkeypatch.setattr(resampling, "CHUNK", 51 * 7)
+    monkeypatch.setattr(intervals, "CHUNK", 51 * 7)
     assert bootstrap(*data, "abc", None, IntervalSpec(101)).figures == pytest.approx(whole)
 
 

@@ -13,7 +13,8 @@ from shapely import Polygon, box
 from slidecam.errors import DataSetError, MaskError, RunMismatchError, UsageError
 from slidecam.foreground import LabelRule
 from slidecam.geometry import Box
-from slidecam.learning.data.pictures import load_pixels, read_picture_set
+from slidecam.learning.data.pictures import read_picture_set
+from slidecam.learning.data.pixels import load_pixels
 from slidecam.prediction.model import load_model
 from slidecam.prediction.pipeline import predict
 from slidecam.prediction.preparation import prepare

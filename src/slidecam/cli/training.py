@@ -77,7 +77,7 @@ def train(
         from slidecam.cli.learning_output import record_of_training, told_of_folds, told_of_training
         from slidecam.learning.recipes.recipe import read_recipe
         from slidecam.learning.training.beginning import StartingWeights, TrainingCall
-        from slidecam.learning.training.cross_validation import FoldSpec, cross_validate
+        from slidecam.learning.training.training import FoldSpec, cross_validate
         from slidecam.learning.training.training import train as work
 
         call = TrainingCall(
@@ -102,7 +102,7 @@ def train(
 
 def _stopped(out: Path) -> tuple[str, str]:
     """Return what is left of a training, or of the trainings of folds, after Ctrl-C."""
-    from slidecam.learning.training.checkpoints import CHECKPOINT_FILE
+    from slidecam.learning.training.folder import CHECKPOINT_FILE
 
     kept = [*out.glob(CHECKPOINT_FILE), *out.glob(f"fold-*/{CHECKPOINT_FILE}")]
     return STOPPED if kept else STOPPED_EARLY

@@ -19,7 +19,8 @@ from slidecam.foreground.classes import load_classes
 from slidecam.geometry import Size
 from slidecam.inference import classify
 from slidecam.learning.data.picture_files import SUFFIXES
-from slidecam.learning.data.pictures import load_pictures, read_picture_set
+from slidecam.learning.data.pictures import read_picture_set
+from slidecam.learning.data.pixels import load_pictures
 from slidecam.prediction.preparation import view_of
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources import open_source, settle_spacing

@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 
 from slidecam.classes import normal_name
 from slidecam.errors import DataSetError, StoreError, UsageError
-from slidecam.exchange.volumes import read_volume_ome_zarr
+from slidecam.exchange.volumes import VolumeHeatmap, read_volume_ome_zarr
 from slidecam.faithfulness.localisation import dice, energy, pointing
 from slidecam.files import write_json
 from slidecam.foreground import is_moved, mask_on
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.exchange.volumes import VolumeHeatmap
 
 OUTPUT = "localisation.json"
 

@@ -13,13 +13,13 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from slidecam.classes import probabilities_of
 from slidecam.errors import DataSetError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from slidecam.classes import Activation
+
 
 BINS = 15
 """Bins of equal width from 0 to 1, as Guo et al. have them.
@@ -39,25 +39,17 @@ WORTHWHILE = 1e-6
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a temperature does to the data that it was fitted on.
+    """The temperature of a classifier.
 
     Attributes
     ----------
     temperature
         What logits are to be divided by; 1 where nothing is to be gained.
-    ece_before, ece_after
-        Expected calibration error, 0 to 1, at a temperature of 1 and at ``temperature``.
-    nll_before, nll_after
-        Negative log-likelihood in nats per picture.
     note
         Why the temperature is 1, or nothing.
     """
 
     temperature: float
-    ece_before: float
-    ece_after: float
-    nll_before: float
-    nll_after: float
     note: str = ""
 
 
@@ -131,13 +123,10 @@ def fit_temperature(
     """
     values, truth = _checked(logits, labels)
     if activation == "none":
-        nothing = float("nan")
-        note = "The outputs are scores, not probabilities."
-        return Calibration(1.0, nothing, nothing, nothing, nothing, note)
+        return Calibration(1.0, "The outputs are scores, not probabilities.")
     if values.shape[1] == 1:
         values, activation = two_columns(values), "softmax"
-    temperature, note = _best_temperature(values, truth, activation)
-    return _calibration(values, truth, activation, temperature, note)
+    return _best_temperature(values, truth, activation)
 
 
 def reliability_of(
@@ -216,7 +205,7 @@ def mean_nll(
 
 def _best_temperature(
     logits: NDArray[np.float64], labels: NDArray[np.int64], activation: Activation
-) -> tuple[float, str]:
+) -> Calibration:
     """Return the temperature, and why it is 1 where it is.
 
     The loss is convex in 1 / temperature (Guo et al., section 4.2), so that it has one valley only.
@@ -228,36 +217,14 @@ def _best_temperature(
     bounds = float(np.log(COLDEST)), float(np.log(HOTTEST))
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
     if (logits.argmax(axis=1) == labels).all():
-        return (
-            1.0,
-            (
-                "The data cannot tell a temperature: every prediction is right, and the colder the"
-                " better."
-            ),
-        )
+        note = "every prediction is right, and the colder the better."
+        return Calibration(1.0, f"The data cannot tell a temperature: {note}")
     if not bounds[0] + _MARGIN < found.x < bounds[1] - _MARGIN:
-        return (
-            1.0,
-            f"The data cannot tell a temperature: the best is beyond {COLDEST:g} to {HOTTEST:g}.",
-        )
+        note = f"the best is beyond {COLDEST:g} to {HOTTEST:g}."
+        return Calibration(1.0, f"The data cannot tell a temperature: {note}")
     if loss(0) - found.fun < WORTHWHILE:
-        return 1.0, "No temperature is better than none."
-    return float(np.exp(found.x)), ""
-
-
-def _calibration(
-    logits: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    activation: Activation,
-    temperature: float,
-    note: str,
-) -> Calibration:
-    before, after = (
-        reliability_of(probabilities_of(logits, activation, t), labels).error
-        for t in (1.0, temperature)
-    )
-    losses = [mean_nll(logits, labels, activation, t) for t in (1.0, temperature)]
-    return Calibration(temperature, before, after, losses[0], losses[1], note)
+        return Calibration(1.0, "No temperature is better than none.")
+    return Calibration(float(np.exp(found.x)))
 
 
 def _checked(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

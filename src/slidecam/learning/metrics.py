@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from imblearn.metrics import geometric_mean_score, make_index_balanced_accuracy
+from numpy.typing import NDArray
 from sklearn.metrics import (
     accuracy_score,
     cohen_kappa_score,
@@ -27,12 +28,11 @@ from slidecam.errors import DataSetError
 from slidecam.learning.calibration import BINS, reliability_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
 
-    Labels = NDArray[np.int64]
-    Scores = NDArray[np.floating]
+Labels = NDArray[np.int64]
+Scores = NDArray[np.floating]
 
 DEFINITIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -142,15 +142,15 @@ def measure(
     per_class = _per_class((labels, called), probabilities, class_names, notes)
     figures = {
         **_decision_figures(labels, called, present, notes),
-        "macro AUC": _macro(figures["AUC"] for figures in per_class.values()),
+        "macro AUC": _macro_auc(per_class),
         **_probability_figures(labels, probabilities, notes),
     }
     _note_absent(class_names, present, figures, notes)
-    counts = np.bincount(labels, minlength=len(class_names))
+    counts = np.bincount(labels, minlength=len(class_names)).tolist()
     return Metrics(
         figures={name: figures[name] for name in DEFINITIONS},
         per_class=per_class,
-        support={name: int(count) for name, count in zip(class_names, counts, strict=True)},
+        support=dict(zip(class_names, counts, strict=True)),
         confusion=confusion_matrix(labels, called, labels=range(len(class_names))),
         notes=notes,
     )
@@ -160,7 +160,9 @@ def called_or_largest(
     probabilities: Scores, predicted: NDArray[np.int64] | None
 ) -> NDArray[np.int64]:
     """Return what each row of ``probabilities`` (N, K) is called, (N,): the largest if not said."""
-    return np.asarray(probabilities.argmax(axis=1) if predicted is None else predicted, np.int64)
+    if predicted is None:
+        predicted = probabilities.argmax(axis=1)
+    return np.asarray(predicted, np.int64)
 
 
 def check_shapes(labels: Labels, probabilities: Scores, class_names: Sequence[str]) -> None:
@@ -263,21 +265,25 @@ def _per_class(
         reasons = _reasons(labels == index, called=bool(wrongly + positive))
         if not reasons["AUC"]:
             figures["AUC"] = float(roc_auc_score(labels == index, probabilities[:, index]))
-        found[name] = {
-            figure: None if reasons[figure] else figures[figure] for figure in CLASS_DEFINITIONS
-        }
-        notes |= {f"{figure} of {name}": why for figure, why in reasons.items() if why}
+        for figure, reason in reasons.items():
+            if reason:
+                figures[figure] = None
+                notes[f"{figure} of {name}"] = reason
+        found[name] = figures
     return found
 
 
 def _reasons(true: NDArray[np.bool_], *, called: bool) -> dict[str, str]:
     """Return of each figure of a class why there is none, or nothing."""
-    no_true = "" if true.any() else "no picture is so"
-    no_other = "no picture is of another class"
-    if not true.all():
-        no_other = ""
+    no_called = no_true = no_other = ""
+    if not called:
+        no_called = "no picture was called so"
+    if not true.any():
+        no_true = "no picture is so"
+    if true.all():
+        no_other = "no picture is of another class"
     return {
-        "precision": "" if called else "no picture was called so",
+        "precision": no_called,
         "sensitivity": no_true,
         "specificity": no_other,
         "F1": no_true,
@@ -300,8 +306,9 @@ def _probability_figures(
     }
 
 
-def _macro(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
+def _macro_auc(per_class: Mapping[str, Mapping[str, float | None]]) -> float | None:
+    areas = (figures["AUC"] for figures in per_class.values())
+    known = [area for area in areas if area is not None]
     if known:
         return float(np.mean(known))
     return None
@@ -314,8 +321,9 @@ def _note_absent(
     notes: dict[str, str],
 ) -> None:
     absent = [name for index, name in enumerate(class_names) if index not in present]
-    means = ("balanced accuracy", "macro F1", "macro AUC", "G-mean")
     if figures["macro AUC"] is None:
         notes["macro AUC"] = "all pictures are of one class"
-    for name in means if absent else ():
+    if not absent:
+        return
+    for name in ("balanced accuracy", "macro F1", "macro AUC", "G-mean"):
         notes.setdefault(name, f"without {', '.join(absent)}, of which there is no picture")

@@ -8,17 +8,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.classes import NO_CLASS, ClassSet, default_colors, probabilities_of
+from slidecam.classes import NO_CLASS, Activation, ClassSet, default_colors, probabilities_of
 from slidecam.errors import DataSetError
 from slidecam.learning.calibration import two_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from slidecam.classes import Activation
     from slidecam.pixels import RGB
+
+
+def group_count(groups: Sequence[str] | None) -> int | None:
+    """Return how many patients or slides there are; None where nobody knows."""
+    if groups is None:
+        return None
+    return len(set(groups))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +66,18 @@ class Predictions:
     thresholds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for key in ("names", "groups", "paths", "logits"):
-            values = getattr(self, key)
-            if (
-                values is not None
-                and (key == "logits" or len(values))
-                and len(values) != len(self.labels)
-            ):
+        labels = len(self.labels)
+        # Names, groups and paths may be left out.
+        counts = {
+            "names": len(self.names) or labels,
+            "groups": len(self.groups or ()) or labels,
+            "paths": len(self.paths) or labels,
+            "logits": len(self.logits),
+        }
+        for key, count in counts.items():
+            if count != labels:
                 raise DataSetError(
-                    f"there are {len(self.labels)} labels and {len(values)} {key}.",
-                    "Give one for each picture.",
+                    f"There are {labels} labels and {count} {key}.", "Give one for each picture."
                 )
         if len(self.class_colors) != len(self.class_names):
             object.__setattr__(self, "class_colors", default_colors(len(self.class_names)))

@@ -9,7 +9,6 @@ it in `ARCHITECTURES`; in another package, name an `Architecture` by an entry po
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +18,7 @@ import torch
 from slidecam.errors import CardError
 from slidecam.models.networks import forbidden_argument, timm_network
 from slidecam.registry import Entry, Registry, resolve
+from slidecam.settings import names_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -126,7 +126,5 @@ def _build(architecture: str, args: Mapping[str, object], classes: int) -> nn.Mo
 
 def _near(architecture: str) -> str:
     known = [*ARCHITECTURES, *map(full_name, timm.list_models())]
-    near = difflib.get_close_matches(full_name(architecture), known, n=3, cutoff=0.5)
-    if near:
-        return f"Names like it are {', '.join(near)}."
-    return f"Own ones are {', '.join(ARCHITECTURES)}; or timm/NAME."
+    otherwise = f"Own ones are {', '.join(ARCHITECTURES)}; or timm/NAME."
+    return names_like(full_name(architecture), known, otherwise)

@@ -17,7 +17,7 @@ from slidecam.errors import DataSetError, RunMismatchError
 from slidecam.exchange.geojson import Annotation, read_annotations, write_annotations
 from slidecam.files import replacing_folder
 from slidecam.foreground import AMBIGUOUS, LabelRule, load_classes, sort_classes
-from slidecam.learning.data.pictures import PICTURE_TABLE
+from slidecam.learning.data.picture_files import PICTURE_TABLE
 from slidecam.teaching.corrections import Corrections, beside, read_corrections
 from slidecam.tile_sets import RECORD, SlideTiles, TileSet, TileSetSpec
 from slidecam.tile_sets.writing import (

@@ -28,7 +28,7 @@ from slidecam.foreground import (
     pair_annotations,
     whole_slide,
 )
-from slidecam.learning.data.pictures import PICTURE_TABLE, PictureSpec
+from slidecam.learning.data.picture_files import PICTURE_TABLE, PictureSpec
 from slidecam.sources import open_source, settle_spacing
 from slidecam.steps import Step
 from slidecam.streaming import StreamSpec, TileStream, plan_batches

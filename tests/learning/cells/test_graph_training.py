@@ -17,7 +17,8 @@ from slidecam.errors import DataSetError, RecipeError, RunExistsError, UsageErro
 from slidecam.learning.cells.graphs import INDUCTIVE, TRANSDUCTIVE
 from slidecam.learning.cells.protocols import LINEAR, MEANINGS, SVM, Protocols, write_protocols
 from slidecam.learning.cells.training import GraphTrained, train_graph_bundle
-from slidecam.learning.data.pictures import PictureSet, load_pixels, read_picture_set
+from slidecam.learning.data.pictures import PictureSet, read_picture_set
+from slidecam.learning.data.pixels import load_pixels
 from slidecam.learning.recipes.recipe import read_recipe
 from slidecam.learning.training.beginning import TrainingCall
 from slidecam.learning.training.training import train

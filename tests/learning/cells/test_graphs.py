@@ -14,13 +14,15 @@ from slidecam.errors import DataSetError, UsageError
 from slidecam.learning.cells.graphs import (
     INDUCTIVE,
     TRANSDUCTIVE,
+    Cells,
     GraphNetwork,
     GraphResult,
-    GraphSpec,
+    NodeGraph,
     graph_network,
+    graph_of,
     train_graph,
 )
-from slidecam.learning.cells.node_graphs import Cells, NodeGraph, graph_of
+from slidecam.learning.recipes.tables import GraphSpec
 from slidecam.models.cell_graph import CellGraph
 from slidecam.steps import Step, result_of
 

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from slidecam.learning.cells.node_graphs import Cells
+from slidecam.learning.cells.graphs import Cells
 from slidecam.learning.cells.protocols import LINEAR, STRENGTHS, SVM, USUAL, linear, plane_of, svm
 
 if TYPE_CHECKING:

@@ -14,21 +14,21 @@ from scipy import ndimage
 from slidecam.errors import DataSetError
 from slidecam.learning.data.duplicates import (
     Duplicates,
-    DuplicateSpec,
     difference_hash,
     find_duplicates,
     grouped_with_duplicates,
     near_pairs,
     without_duplicates,
 )
-from slidecam.learning.data.pictures import PictureSet, PictureSpec, read_picture_set
+from slidecam.learning.data.picture_files import PictureSpec
+from slidecam.learning.data.pictures import PictureSet, read_picture_set
 from slidecam.learning.data.splitting import SplitSpec, split
 from slidecam.steps import result_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slidecam.learning.data.pictures import Part
+    from slidecam.learning.data.picture_files import Part
 
 ALL_PARTS: tuple[Part, ...] = ("train", "val", "test")
 
@@ -88,7 +88,7 @@ def test_a_copy_and_a_retouched_copy_are_found_across_parts(tmp_path: Path) -> N
     record = found.record()
     assert json.loads(json.dumps(record)) == record
     assert record["across_parts"] == [["test/b/x.jpg", "train/b/3.png"]]
-    exact_only = result_of(find_duplicates(pictures, DuplicateSpec(bits=-1)))
+    exact_only = result_of(find_duplicates(pictures, bits=-1))
     assert exact_only.clusters == exact_only.exact == found.exact
 
 
@@ -186,12 +186,6 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "b" / "2.png").write_bytes(b"\x89PNG")
     with pytest.raises(DataSetError, match=r"this picture cannot be read.*2\.png"):
         result_of(find_duplicates(read_picture_set(tmp_path)))
-
-
-@pytest.mark.parametrize("bits", [-2, 65])
-def test_a_threshold_that_means_nothing_is_refused(bits: int) -> None:
-    with pytest.raises(DataSetError, match="Pass -1 to 64"):
-        DuplicateSpec(bits=bits)
 
 
 @pytest.mark.shared_data

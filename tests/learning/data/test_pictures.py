@@ -9,13 +9,9 @@ import pytest
 from PIL import Image
 
 from slidecam.errors import DataSetError
-from slidecam.learning.data.pictures import (
-    PARTS,
-    PictureSpec,
-    check_pictures,
-    read_picture_set,
-    write_picture_table,
-)
+from slidecam.learning.data.picture_files import PARTS, PictureSpec
+from slidecam.learning.data.pictures import read_picture_set, write_picture_table
+from slidecam.learning.data.pixels import check_pictures
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,6 @@ from slidecam.learning.data.pixels import (
     check_pictures,
     load_pictures,
     load_pixels,
-    picture_batches,
 )
 from slidecam.pixels import RESAMPLING
 from slidecam.sources import open_source
@@ -201,11 +200,7 @@ def test_loaded_together_they_are_what_each_is_alone(tmp_path: Path, noise: Nois
     steps = [next(work), next(work)]
     assert [(step.done, step.total) for step in steps] == [(64, 70), (70, 70)]
     assert torch.equal(result_of(load_pictures(paths, 16)), alone)
-    batches = list(picture_batches(paths, 16, batch=32, workers=2))
-    assert [len(batch) for batch in batches] == [32, 32, 6]
-    assert torch.equal(torch.cat(batches), alone)
 
 
 def test_nothing_to_load_is_an_empty_tensor() -> None:
     assert result_of(load_pictures([], 8)).shape == (0, 8, 8, 3)
-    assert list(picture_batches([], 8)) == []

@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slidecam.errors import DataSetError
-from slidecam.learning.data.pictures import PARTS, PictureSet
-from slidecam.learning.data.splitting import SplitSpec, folds, split, split_record
-from slidecam.learning.evaluation.leakage import group_digests
+from slidecam.learning.data.dataset import group_digests, split_record
+from slidecam.learning.data.picture_files import PARTS
+from slidecam.learning.data.pictures import PictureSet
+from slidecam.learning.data.splitting import SplitSpec, folds, split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slidecam.learning.data.pictures import Part
+    from slidecam.learning.data.picture_files import Part
 
 
 def pictures_of(

@@ -15,13 +15,12 @@ from PIL import Image
 from torch import nn
 
 from slidecam.errors import DataSetError
-from slidecam.learning.class_matching import match_classes
 from slidecam.learning.data.pictures import PictureSet, read_picture_set
-from slidecam.learning.evaluation.classifying import UnreadPicture
+from slidecam.learning.evaluation.classifying import evaluate, match_classes
 from slidecam.learning.evaluation.evaluation import (
     FIGURES,
     EvaluationSpec,
-    evaluate,
+    UnreadPicture,
     evaluate_predictions,
     pool_folds,
 )

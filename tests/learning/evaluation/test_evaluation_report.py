@@ -14,8 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slidecam.learning.evaluation.classifying import UnreadPicture
-from slidecam.learning.evaluation.evaluation import EvaluationSpec, evaluate_predictions, pool_folds
+from slidecam.learning.evaluation.evaluation import (
+    EvaluationSpec,
+    UnreadPicture,
+    evaluate_predictions,
+    pool_folds,
+)
 from slidecam.learning.evaluation.report import LISTED, Background, write_evaluation
 from slidecam.learning.intervals import IntervalSpec
 from slidecam.learning.predictions import Predictions

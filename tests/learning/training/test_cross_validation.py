@@ -10,7 +10,7 @@ import pytest
 
 from slidecam.errors import DataSetError
 from slidecam.learning.training.beginning import TrainingCall
-from slidecam.learning.training.cross_validation import FoldSpec, cross_validate
+from slidecam.learning.training.training import FoldSpec, cross_validate
 from slidecam.steps import result_of
 
 if TYPE_CHECKING:

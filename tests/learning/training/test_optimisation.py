@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import timm
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -13,14 +15,17 @@ from slidecam.learning.recipes.tables import TrainSpec
 from slidecam.learning.training.optimisation import (
     Loss,
     WeightAverage,
+    class_weights,
     head_names,
     loss_for,
     mix_up,
     optimizer_for,
+    oversampled,
     put_in,
     rate_at,
     set_modes,
     set_rate,
+    shuffled,
     soft_targets,
     unfreeze,
 )
@@ -241,3 +246,48 @@ def test_weights_that_are_put_in_give_back_what_they_replaced() -> None:
     assert torch.equal(network.weight, torch.ones(2, 2))
     put_in(network, before)
     assert torch.equal(network.weight, own)
+
+
+UNEVEN = torch.tensor([0] * 10 + [1] * 3 + [3] * 4)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_weights_are_scikit_learns_balanced_ones() -> None:
+    labels = UNEVEN[UNEVEN != 3]
+    expected = compute_class_weight("balanced", classes=np.array([0, 1]), y=labels.numpy())
+    np.testing.assert_allclose(class_weights(labels, 2).numpy(), expected, rtol=1e-6)
+
+
+def test_a_class_without_pictures_weighs_nothing_and_the_mean_weight_is_one() -> None:
+    weights = class_weights(UNEVEN, 5)
+    assert weights[[2, 4]].tolist() == [0, 0]
+    assert torch.isclose(weights[UNEVEN].mean(), torch.tensor(1.0))
+
+
+def test_an_oversampled_epoch_has_every_class_as_often_as_the_largest() -> None:
+    rows = oversampled(UNEVEN, seeded())
+    assert torch.bincount(UNEVEN[rows]).tolist() == [10, 10, 0, 10]
+    times = torch.bincount(rows)
+    assert times[:10].tolist() == [1] * 10
+    assert sorted(times[10:13].tolist()) == [3, 3, 4]
+    assert sorted(times[13:].tolist()) == [2, 2, 3, 3]
+
+
+def test_the_generator_alone_decides_and_moves_on() -> None:
+    torch.manual_seed(1)
+    used = seeded()
+    first, second = oversampled(UNEVEN, used), oversampled(UNEVEN, used)
+    torch.manual_seed(2)
+    assert torch.equal(first, oversampled(UNEVEN, seeded()))
+    assert not torch.equal(first, second)
+    assert not torch.equal(first.sort().values, first)
+
+
+def test_a_shuffled_epoch_has_every_picture_once() -> None:
+    rows = shuffled(50, seeded(3))
+    assert rows.sort().values.tolist() == list(range(50))
+    assert torch.equal(rows, shuffled(50, seeded(3)))
+    assert not torch.equal(rows, shuffled(50, seeded(4)))

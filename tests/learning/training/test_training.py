@@ -36,10 +36,9 @@ from slidecam.learning.training.beginning import (
     card_for,
     network_for,
 )
-from slidecam.learning.training.checkpoints import read_checkpoint
-from slidecam.learning.training.cross_validation import FoldSpec, cross_validate
 from slidecam.learning.training.folder import TrainingFolder, check_usable
-from slidecam.learning.training.training import Trained, train
+from slidecam.learning.training.trainer import read_checkpoint
+from slidecam.learning.training.training import FoldSpec, Trained, cross_validate, train
 from slidecam.models import BundleSpec, make_bundle, open_bundle
 from slidecam.steps import Step, result_of
 

@@ -9,15 +9,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.errors import DataSetError, SlidecamError, UsageError
-from slidecam.evaluation.slides.areas import added
-from slidecam.evaluation.slides.classified import classify_slide, read_classified
-from slidecam.evaluation.slides.measuring import measure_slide
-from slidecam.evaluation.slides.results import EvaluatedSlide, SlideEvaluation, SlideEvaluationSpec
+from slidecam.evaluation.slides.measuring import (
+    ClassifiedSlide,
+    MeasuredTiles,
+    classify_slide,
+    measure_slide,
+    read_classified,
+)
+from slidecam.evaluation.slides.results import (
+    EvaluatedSlide,
+    SlideEvaluation,
+    SlideEvaluationSpec,
+    added,
+)
 from slidecam.foreground import annotation_file, pair_annotations
+from slidecam.learning.data.dataset import has_learnt_from
 from slidecam.learning.evaluation.evaluation import EvaluationSpec, evaluate_predictions
-from slidecam.learning.evaluation.leakage import has_learnt_from
 from slidecam.learning.predictions import Predictions
-from slidecam.models import open_bundle
+from slidecam.models import Bundle, open_bundle
 from slidecam.prediction.model import load_model
 from slidecam.steps import Step
 from slidecam.store import find_runs
@@ -25,10 +34,6 @@ from slidecam.store import find_runs
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
-
-    from slidecam.evaluation.slides.classified import ClassifiedSlide
-    from slidecam.evaluation.slides.measuring import MeasuredTiles
-    from slidecam.models import Bundle
 
 
 @dataclass(frozen=True)

@@ -19,16 +19,14 @@ import copy
 import math
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
-from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from slidecam.errors import UsageError
-from slidecam.learning.cells.node_graphs import NodeGraph, graph_of
-from slidecam.learning.data.inputs import class_weights
+from slidecam.errors import DataSetError, UsageError
+from slidecam.learning.training.optimisation import class_weights
 from slidecam.models.cell_graph import nearest_by_cosine, packed_names
 from slidecam.steps import Step
 
@@ -38,49 +36,100 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from slidecam.learning.cells.node_graphs import Cells
-
-INDUCTIVE = "GCN, inductive"
-TRANSDUCTIVE = "GCN, transductive"
+    from slidecam.learning.recipes.tables import GraphSpec
 
 
-@dataclass(frozen=True)
-class GraphSpec:
-    """How the graph is built and the convolutions are trained.
-
-    The study's values where it states them.
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Embedded cells of one part of the data.
 
     Attributes
     ----------
-    neighbours
-        Cells of highest cosine similarity that each cell takes edges from; the study does not state
-        how many.
-    symmetric
-        Whether edges go both ways, as in Kipf and Welling's graphs; else a cell hears its
-        neighbours alone, so that a training cell hangs on the graph as a new one does.
-    hidden, dropout
-        Units between the convolutions, and the share of them that is left out in training.
-    epochs, lr, weight_decay
-        Of Adam on the whole graph at once.
-    balance
-        ``weights`` weighs the loss by class, ``none`` does not.
-    keep
-        The weights of the epoch with the lowest validation loss, or the last; the last where there
-        is no validation.
-    transductive
-        Whether the transductive protocol is trained and measured as well.
+    embeddings
+        (M, D), float32.
+    labels
+        (M,), int64.
+    names
+        One for each, or none.
     """
 
-    neighbours: Annotated[int, Ge(1)] = 10
-    symmetric: bool = False
-    hidden: Annotated[int, Ge(1)] = 128
-    dropout: Annotated[float, Ge(0), Le(0.99)] = 0.5
-    epochs: Annotated[int, Ge(1)] = 400
-    lr: Annotated[float, Gt(0)] = 1e-3
-    weight_decay: Annotated[float, Ge(0)] = 0.0
-    balance: Literal["weights", "none"] = "weights"
-    keep: Literal["best", "last"] = "best"
-    transductive: bool = True
+    embeddings: Tensor
+    labels: Tensor
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class NodeGraph:
+    """Nodes and directed edges between them, without loops: convolutions add those.
+
+    Attributes
+    ----------
+    nodes
+        (N, D), float32: embeddings.
+    edges
+        (2, E), int64: from the nodes in the first row to those in the second.
+    """
+
+    nodes: Tensor
+    edges: Tensor
+
+    def degrees(self) -> Tensor:
+        """Return how many edges come in at each node, its loop included, (N,), float32."""
+        return torch.bincount(self.edges[1], minlength=len(self.nodes)).float() + 1
+
+    def with_queries(self, queries: Tensor, neighbours: int) -> NodeGraph:
+        """Return this graph with more nodes (M, D), each hanging on its nearest.
+
+        The edges lead to the new node alone.
+        """
+        sources, _similarities = nearest_by_cosine(queries, self.nodes, neighbours)
+        targets = torch.arange(len(queries)).repeat_interleave(neighbours) + len(self.nodes)
+        edges = torch.stack([sources.flatten(), targets])
+        return NodeGraph(torch.cat([self.nodes, queries]), torch.cat([self.edges, edges], 1))
+
+
+def graph_of(embeddings: Tensor, neighbours: int, *, symmetric: bool = False) -> NodeGraph:
+    """Return the exact cosine k-nearest-neighbour graph of cells.
+
+    Parameters
+    ----------
+    embeddings
+        (N, D), float32.
+    neighbours
+        ``k``: edges that come in at each cell from the others most like it.
+    symmetric
+        Whether every edge also leads back (each pair once).
+
+    Raises
+    ------
+    DataSetError
+        If there are not more cells than ``neighbours``.
+    """
+    check_enough(len(embeddings), neighbours)
+    sources, _similarities = nearest_by_cosine(embeddings, embeddings, neighbours, themselves=False)
+    targets = torch.arange(len(embeddings)).repeat_interleave(neighbours)
+    edges = torch.stack([sources.flatten(), targets])
+    return NodeGraph(embeddings, _both_ways(edges) if symmetric else edges)
+
+
+def _both_ways(edges: Tensor) -> Tensor:
+    both = torch.cat([edges, edges.flip(0)], 1)
+    found: Tensor = torch.unique(both, dim=1)
+    return found
+
+
+def check_enough(cells: int, neighbours: int) -> None:
+    """Refuse to give so few cells so many neighbours; DataSetError."""
+    if cells <= neighbours:
+        problem = f"{cells} training cells cannot each have {neighbours} neighbours."
+        raise DataSetError(problem, "Train on more, or set graph.neighbours lower.")
+
+
+INDUCTIVE = "GCN, inductive"
+TRANSDUCTIVE = "GCN, transductive"
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from sklearn.svm import SVC
 from torch.nn.functional import cross_entropy
 
 from slidecam.files import replacing, write_json
-from slidecam.learning.cells.graphs import INDUCTIVE, TRANSDUCTIVE, Scored
+from slidecam.learning.cells.graphs import INDUCTIVE, TRANSDUCTIVE, Cells, Scored
 from slidecam.learning.evaluation.plots import roc_figure, scatter_figure
 from slidecam.pages import picture_uri, write_page
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from slidecam.learning.cells.node_graphs import Cells
     from slidecam.learning.evaluation.evaluation import Evaluation, Figure
     from slidecam.models.card import Card
 
@@ -68,20 +67,20 @@ def linear(train: Cells, val: Cells, tested: Cells, part: str, classes: int) -> 
     much its weights are held small decides how good it is; what gives the validation cells the
     lowest loss is taken.
     """
-    layers = [
-        _fitted(
-            LogisticRegression(C=strength, class_weight="balanced", max_iter=_ITERATIONS), train
-        )
-        for strength in (STRENGTHS if len(val) else [USUAL])
-    ]
-    if len(val):
-        losses = [_loss(layer, val, classes) for layer in layers]
-    else:
-        losses = [0.0]
+    if not len(val):
+        return _scored(_layer(USUAL, train), tested, part, LINEAR, classes)
+    layers = [_layer(strength, train) for strength in STRENGTHS]
+    losses = [_loss(layer, val, classes) for layer in layers]
     return _scored(layers[int(np.argmin(losses))], tested, part, LINEAR, classes)
 
 
-def _fitted(classifier: Any, train: Cells) -> Any:  # noqa: ANN401  (scikit-learn has no types)
+def _layer(strength: float, train: Cells) -> Any:  # noqa: ANN401  (scikit-learn has no types)
+    return _fitted(
+        LogisticRegression(C=strength, class_weight="balanced", max_iter=_ITERATIONS), train
+    )
+
+
+def _fitted(classifier: Any, train: Cells) -> Any:  # noqa: ANN401  (as above)
     return make_pipeline(StandardScaler(), classifier).fit(
         train.embeddings.numpy(), train.labels.numpy()
     )
@@ -93,11 +92,8 @@ def _scored(fitted: Any, tested: Cells, part: str, name: str, classes: int) -> S
 
 
 def _loss(fitted: Any, val: Cells, classes: int) -> float:  # noqa: ANN401  (as above)
-    return float(
-        cross_entropy(
-            torch.from_numpy(_scored(fitted, val, "val", LINEAR, classes).logits), val.labels
-        )
-    )
+    logits = _scored(fitted, val, "val", LINEAR, classes).logits
+    return float(cross_entropy(torch.from_numpy(logits), val.labels))
 
 
 def _columns(
@@ -201,36 +197,35 @@ def write_protocols(folder: Path, protocols: Protocols) -> None:
     """Write ``protocols.json``, ``protocols.html`` and ``figures/*.png``, each file whole."""
     pictures = dict(_pictures(protocols))
     for name, picture in pictures.items():
-        with replacing(folder / "figures" / file_name(name)) as fresh:
+        with replacing(folder / "figures" / _file_name(name)) as fresh:
             picture.save(fresh, format="PNG")
-    rows = [
-        (name, MEANINGS[name], [_described(evaluation.figures[column]) for column in COLUMNS])
-        for name, evaluation in protocols.evaluations.items()
-    ]
+    rows, record = [], {}
+    for name, evaluation in protocols.evaluations.items():
+        cells = [_described(evaluation.figures[column]) for column in COLUMNS]
+        rows.append((name, MEANINGS[name], cells))
+        facts = {"meaning": MEANINGS[name], "part": protocols.part}
+        record[name] = {**facts, **evaluation.record()}
+    images = []
+    for name, picture in pictures.items():
+        images.append((name, _file_name(name), picture_uri(picture, exact=True)))
+    first = next(iter(protocols.evaluations.values()))
     write_page(
         "protocols",
         folder / PAGE,
         title=protocols.card.name,
         part=protocols.part,
-        cells=len(next(iter(protocols.evaluations.values())).predictions.labels),
+        cells=len(first.predictions.labels),
         columns=COLUMNS,
         rows=rows,
-        method=next(iter(protocols.evaluations.values())).method,
-        images=[
-            (name, file_name(name), picture_uri(picture, exact=True))
-            for name, picture in pictures.items()
-        ],
+        method=first.method,
+        images=images,
         left_out=[name for name, plane in protocols.planes.items() if plane is None],
         fewest=_FEWEST,
     )
-    record = {
-        name: {"meaning": MEANINGS[name], "part": protocols.part, **evaluation.record()}
-        for name, evaluation in protocols.evaluations.items()
-    }
     write_json(folder / RECORD, record)
 
 
-def file_name(title: str) -> str:
+def _file_name(title: str) -> str:
     """Return what a figure's file is called: no shell needs quotes for it."""
     return f"{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')}.png"
 
@@ -248,8 +243,9 @@ def _pictures(protocols: Protocols) -> Iterator[tuple[str, Image.Image]]:
 
 def _described(figure: Figure) -> tuple[str, str]:
     """Return a figure and its interval in words."""
-    value, ends = figure.value, figure.interval
-    return (
-        "none" if value is None else f"{value:.3f}",
-        "" if ends is None else f"{ends.low:.3f} to {ends.high:.3f}",
-    )
+    value, interval = "none", ""
+    if figure.value is not None:
+        value = f"{figure.value:.3f}"
+    if figure.interval is not None:
+        interval = str(figure.interval)
+    return value, interval

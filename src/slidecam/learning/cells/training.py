@@ -14,15 +14,27 @@ import torch
 
 from slidecam.errors import RecipeError
 from slidecam.learning.calibration import fit_temperature
-from slidecam.learning.cells.graphs import INDUCTIVE, train_graph
-from slidecam.learning.cells.node_graphs import Cells, check_enough
+from slidecam.learning.cells.graphs import (
+    INDUCTIVE,
+    Cells,
+    GraphResult,
+    Scored,
+    check_enough,
+    train_graph,
+)
 from slidecam.learning.cells.protocols import SVM, Protocols, linear, plane_of, svm, write_protocols
 from slidecam.learning.data.dataset import content_digest
-from slidecam.learning.data.inputs import hold_pictures
-from slidecam.learning.evaluation.evaluation import evaluate_predictions
+from slidecam.learning.data.pixels import Pictures, hold_pictures
+from slidecam.learning.evaluation.evaluation import Evaluation, evaluate_predictions
 from slidecam.learning.predictions import Predictions
-from slidecam.learning.training.beginning import card_for, network_for, weights_facts
+from slidecam.learning.training.beginning import (
+    TrainingCall,
+    card_for,
+    network_for,
+    weights_facts,
+)
 from slidecam.learning.training.folder import (
+    TrainingFolder,
     TrainingOutcome,
     claimed,
     provenance_of,
@@ -30,7 +42,7 @@ from slidecam.learning.training.folder import (
     write_plan,
 )
 from slidecam.models.backends import choose_device
-from slidecam.models.bundle import save_bundle
+from slidecam.models.bundle import Bundle, save_bundle
 from slidecam.models.cell_graph import CellGraph
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step
@@ -40,14 +52,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from slidecam.learning.cells.graphs import GraphResult, GraphSpec, Scored
-    from slidecam.learning.data.inputs import Pictures
     from slidecam.learning.data.pictures import PictureSet
-    from slidecam.learning.evaluation.evaluation import Evaluation
-    from slidecam.learning.recipes.tables import Recipe
-    from slidecam.learning.training.beginning import TrainingCall
-    from slidecam.learning.training.folder import TrainingFolder
-    from slidecam.models.bundle import Bundle
+    from slidecam.learning.recipes.tables import GraphSpec, Recipe
     from slidecam.models.card import Card
 
 
@@ -112,13 +118,10 @@ def train_graph_bundle(
         sized = _sized(recipe, spec, nodes)
         network = network_for(sized, len(pictures.class_names), call.weights)
         if not isinstance(network, CellGraph):
-            problem = (
-                f"{recipe.path}: [graph] is for graphs of cells, and the model is"
-                f" {recipe.model.architecture}."
-            )
             raise RecipeError(
-                problem,
+                f"[graph] is for graphs of cells, and the model is {recipe.model.architecture}.",
                 'Set model.architecture to "slidecam/resnet18_gcn" or "slidecam/cell_graph".',
+                recipe.path,
             )
         card = card_for(sized, network, pictures.class_names)
         cells = yield from _cells(network.to(device), card, pictures, recipe.data.memory_mb)

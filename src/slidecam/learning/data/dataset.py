@@ -1,31 +1,34 @@
-"""The pictures of a training, from the folder they lie in to the part that each is in."""
+"""The pictures of a training, from the folder they lie in to the part that each is in.
+
+And what a bundle remembers of them: where it comes from, and which slides and patients it has
+learnt from: its figures on these say nothing about new ones.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
+import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from slidecam.errors import DataSetError
 from slidecam.learning.data.duplicates import (
+    Duplicates,
     find_duplicates,
     grouped_with_duplicates,
     without_duplicates,
 )
-from slidecam.learning.data.inputs import WORKERS
-from slidecam.learning.data.pictures import check_pictures, read_picture_set
-from slidecam.learning.data.pixels import picture_boundary
-from slidecam.learning.data.splitting import check_folds, folds, split
+from slidecam.learning.data.picture_files import PARTS
+from slidecam.learning.data.pictures import PictureSet, read_picture_set
+from slidecam.learning.data.pixels import WORKERS, check_pictures, in_order, picture_boundary
+from slidecam.learning.data.splitting import SplitSpec, check_folds, folds, split
+from slidecam.learning.predictions import group_count
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from slidecam.learning.data.duplicates import Duplicates
-    from slidecam.learning.data.pictures import PictureSet
     from slidecam.learning.recipes.tables import DataSpec
     from slidecam.steps import Step
 
@@ -57,9 +60,7 @@ def dataset_for(data: Path, spec: DataSpec) -> Generator[Step, None, Dataset]:
     """
     found = yield from _looked_through(data, spec)
     parted = found.kept(split(found.pictures, spec.parting))
-    limited = parted
-    if spec.limit:
-        limited = _limited(parted, spec.limit)
+    limited = _limited(parted, spec.limit)
     if not len(limited.part("train")):
         raise DataSetError(
             "there is no picture to train on.", "Put some into a part called train.", data
@@ -89,8 +90,7 @@ def folds_for(
 
 def content_digest(pictures: PictureSet) -> str:
     """Return SHA-256 over every picture's name, class and content, whatever part it is in."""
-    with ThreadPoolExecutor(WORKERS) as pool:
-        digests = list(pool.map(_digest, pictures.paths))
+    digests = in_order(_file_digest, pictures.paths, WORKERS)
     rows = zip(pictures.names, pictures.labels.tolist(), digests, strict=True)
     return hashlib.sha256(repr((pictures.class_names, sorted(rows))).encode()).hexdigest()
 
@@ -142,21 +142,119 @@ def _looked_through(data: Path, spec: DataSpec) -> Generator[Step, None, _Found]
         single = without_duplicates(found)
         return _Found(single, single.groups, found)
     # Without any there is nothing to group, and single pictures need no groups.
-    together = spec.duplicates == "group" and bool(found.clusters)
-    return _Found(grouped_with_duplicates(found) if together else pictures, pictures.groups, found)
+    if spec.duplicates == "group" and found.clusters:
+        return _Found(grouped_with_duplicates(found), pictures.groups, found)
+    return _Found(pictures, pictures.groups, found)
 
 
 def _limited(pictures: PictureSet, limit: int) -> PictureSet:
-    keys = np.array(
-        [
-            f"{part}/{label}"
-            for part, label in zip(pictures.parts, pictures.labels.tolist(), strict=True)
-        ]
-    )
-    rows = np.concatenate([np.flatnonzero(keys == key)[:limit] for key in np.unique(keys)])
-    return pictures.rows(np.sort(rows))
+    """Return at most ``limit`` pictures of a class in each part, the first ones."""
+    if not limit:
+        return pictures
+    rows: list[int] = []
+    taken: Counter[tuple[str, int]] = Counter()
+    for row, key in enumerate(zip(pictures.parts, pictures.labels.tolist(), strict=True)):
+        taken[key] += 1
+        if taken[key] <= limit:
+            rows.append(row)
+    return pictures.rows(rows)
 
 
-def _digest(path: Path) -> str:
+def _file_digest(path: Path) -> str:
     with picture_boundary(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def split_record(pictures: PictureSet, spec: SplitSpec | None) -> dict[str, object]:
+    """Return what a bundle's provenance says of its data, as JSON values.
+
+    ``spec`` is None for the data's own parts.
+
+    The digest is that of every picture's name, class and part, in any order: the same data, parted
+    in the same way, have the same. The table that `write_picture_table` writes lists them all.
+    Groups that were learnt from, or that chose the epoch, are there as digests: a bundle is passed
+    on, patients' names are not.
+    """
+    lines = []
+    for name, label, part in zip(pictures.names, pictures.labels, pictures.parts, strict=True):
+        lines.append(f"{name}\t{pictures.class_names[label]}\t{part}\n")
+    counts = {}
+    for part in PARTS:
+        if part in pictures.parts:
+            counts[part] = pictures.part(part).counts()
+    record: dict[str, object] = {
+        "digest": hashlib.sha256("".join(sorted(lines)).encode()).hexdigest(),
+        "pictures": len(pictures),
+        "counts": counts,
+        "groups": group_count(pictures.groups),
+        LEARNT_FROM: _learnt_from(pictures),
+        "shares": None,
+        "seed": None,
+        "by_group": None,
+    }
+    if spec is not None:
+        record["shares"] = dict(zip(PARTS, spec.shares, strict=True))
+        record["seed"] = spec.seed
+        record["by_group"] = spec.by_group and pictures.groups is not None
+    return record
+
+
+def _learnt_from(pictures: PictureSet) -> list[str] | None:
+    if pictures.groups is None:
+        return None
+    learnt = pictures.part("train", "val", "")
+    return group_digests(learnt.groups or ())
+
+
+LEARNT_FROM = "learnt_from"
+"""Where a provenance's ``data`` lists the digests.
+
+A slide that a head was tuned on stands in ``slide``, by name.
+"""
+
+_DIGITS = 16
+_WORD_ENDS = re.compile(r"[\s_.,-]")
+
+
+def group_digests(groups: Iterable[str]) -> list[str]:
+    """Return what slides and patients are known by in a bundle that is passed on.
+
+    Digests, and no names.
+    """
+    return sorted(set(map(_name_digest, groups)))
+
+
+def has_learnt_from(provenance: Mapping[str, object], slide: str) -> bool:
+    """Whether a bundle, or one that it was made from, was trained on a slide or its patient.
+
+    The patient is known by the name that begins the slide's.
+
+    Parameters
+    ----------
+    provenance
+        The card's.
+    slide
+        The slide's name, without its suffix.
+    """
+    data, parent = provenance.get("data"), provenance.get("parent")
+    known = None
+    if isinstance(data, dict):
+        known = data.get(LEARNT_FROM)
+    own = provenance.get("slide") == slide
+    if isinstance(known, list):
+        own |= any(digest in known for digest in group_digests(_beginnings(slide)))
+    inherited = None
+    if isinstance(parent, dict):
+        inherited = parent.get("provenance")
+    return own or (isinstance(inherited, dict) and has_learnt_from(inherited, slide))
+
+
+def _beginnings(slide: str) -> Iterator[str]:
+    """Yield the name and what precedes each of its gaps: ``P1_block2`` is a slide of ``P1``."""
+    yield slide
+    for gap in _WORD_ENDS.finditer(slide):
+        yield slide[: gap.start()]
+
+
+def _name_digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,8 +21,13 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from slidecam.errors import DataSetError
-from slidecam.learning.data.pixels import REPORT_EVERY, in_order, picture_boundary, read_picture
+from slidecam.learning.data.pixels import (
+    REPORT_EVERY,
+    WORKERS,
+    in_order,
+    picture_boundary,
+    read_picture,
+)
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -30,7 +36,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.learning.data.pictures import Part, PictureSet
+    from slidecam.learning.data.picture_files import Part
+    from slidecam.learning.data.pictures import PictureSet
 
 HASH_EDGE = 16
 BITS = HASH_EDGE**2
@@ -44,33 +51,14 @@ nothing, and all of them would be duplicates of each other."""
 ROWS_AT_ONCE = 256
 """Hashes that are compared with all others at a time: 60 MB for 7,000 pictures."""
 
+NEAR_BITS = 12
+"""How many bits of near duplicates' hashes differ at most."""
+
 HELD_OUT: tuple[Part, ...] = ("test", "val", "train", "")
 """In which part a picture stays that is in more than one."""
 
 NAMED = 5
 """Clusters that a record lists in full."""
-
-
-@dataclass(frozen=True)
-class DuplicateSpec:
-    """When two pictures are one.
-
-    Attributes
-    ----------
-    bits
-        Of 256, how many may differ; 0 for equal hashes, -1 for byte-identical files only.
-    workers
-        Threads that read pictures.
-    """
-
-    bits: int = 12
-    workers: int = 4
-
-    def __post_init__(self) -> None:
-        if not -1 <= self.bits <= BITS // INFORMED:
-            raise DataSetError(
-                f"{self.bits} differing bits make no duplicate.", f"Pass -1 to {BITS // INFORMED}."
-            )
 
 
 @dataclass(frozen=True)
@@ -98,22 +86,24 @@ class Duplicates:
     @property
     def across(self) -> tuple[tuple[int, ...], ...]:
         """The clusters with pictures in more than one part."""
-        return tuple(
-            rows for rows in self.clusters if len({self.pictures.parts[row] for row in rows}) > 1
-        )
+        return self._mixed(self.pictures.parts)
 
     @property
     def disputed(self) -> tuple[tuple[int, ...], ...]:
         """The clusters with pictures of more than one class."""
-        return tuple(
-            rows
-            for rows in self.clusters
-            if len({int(self.pictures.labels[row]) for row in rows}) > 1
-        )
+        return self._mixed(self.pictures.labels.tolist())
+
+    def _mixed(self, values: Sequence[object]) -> tuple[tuple[int, ...], ...]:
+        """Return the clusters whose pictures do not all have the same of ``values``."""
+
+        def is_mixed(rows: tuple[int, ...]) -> bool:
+            return len({values[row] for row in rows}) > 1
+
+        return tuple(filter(is_mixed, self.clusters))
 
     def names(self, clusters: Iterable[Sequence[int]]) -> list[list[str]]:
         """Return clusters by the names of their files."""
-        return [[self.pictures.names[row] for row in rows] for rows in clusters]
+        return [list(self.pictures.rows(rows).names) for rows in clusters]
 
     def record(self) -> dict[str, object]:
         """Return the findings as JSON values.
@@ -136,11 +126,11 @@ class Duplicates:
             "In more than one part": self.across,
             "In more than one class": self.disputed,
         }
-        return tuple(
-            f"{kind} ({len(clusters)}): {self._described(clusters)}."
-            for kind, clusters in kinds.items()
-            if clusters
-        )
+        found = []
+        for kind, clusters in kinds.items():
+            if clusters:
+                found.append(f"{kind} ({len(clusters)}): {self._described(clusters)}.")
+        return tuple(found)
 
     def _described(self, clusters: Sequence[Sequence[int]]) -> str:
         text = "; ".join(map(" = ".join, self.names(clusters[:NAMED])))
@@ -150,26 +140,28 @@ class Duplicates:
 
 
 def find_duplicates(
-    pictures: PictureSet, spec: DuplicateSpec | None = None
+    pictures: PictureSet, bits: int = NEAR_BITS
 ) -> Generator[Step, None, Duplicates]:
     """Look for pictures that are there more than once, within parts and across them.
+
+    Of 256 bits, ``bits`` may differ; 0 for equal hashes, -1 for byte-identical files only.
 
     Raises
     ------
     DataSetError
         Naming the first picture that cannot be read.
     """
-    spec = spec or DuplicateSpec()
     prints: list[_Print] = []
-    with closing(in_order(_print_of, pictures.paths, spec.workers)) as found:
+    with closing(in_order(_print_of, pictures.paths, WORKERS)) as found:
         for row, each in enumerate(found, 1):
             prints.append(each)
             if row % REPORT_EVERY == 0 or row == len(pictures):
                 yield Step("looking for duplicates", row, len(pictures))
     same = _equal_pairs([each.digest for each in prints])
     hashes = np.array([each.hash for each in prints], np.uint64).reshape(-1, BITS // 64)
-    informed = np.array([each.informed >= INFORMED * spec.bits for each in prints], np.bool_)
-    near = near_pairs(hashes, spec.bits, informed)
+    neighbours = np.array([each.informed for each in prints], np.int64)
+    informed = neighbours >= INFORMED * bits
+    near = near_pairs(hashes, bits, informed)
     return Duplicates(
         pictures=pictures,
         clusters=_clusters(np.concatenate([same, near]), len(prints)),
@@ -208,8 +200,12 @@ def difference_hash(picture: Image.Image) -> tuple[NDArray[np.uint64], int]:
 def _equal_pairs(digests: Sequence[bytes]) -> NDArray[np.int64]:
     """Return each row with the first that has its digest, int64, (pairs, 2)."""
     first: dict[bytes, int] = {}
-    pairs = [(first.setdefault(digest, row), row) for row, digest in enumerate(digests)]
-    return np.array([pair for pair in pairs if pair[0] != pair[1]], np.int64).reshape(-1, 2)
+    pairs = []
+    for row, digest in enumerate(digests):
+        earlier = first.setdefault(digest, row)
+        if earlier != row:
+            pairs.append((earlier, row))
+    return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def near_pairs(
@@ -234,13 +230,12 @@ def near_pairs(
     rows = np.flatnonzero(informed)
     words = np.ascontiguousarray(hashes[rows].T)
     found = [np.zeros((0, 2), np.int64)]
-    for start in range(0, len(rows) if bits >= 0 else 0, ROWS_AT_ONCE):
+    for start in range(0, len(rows), ROWS_AT_ONCE):
         some, others = words[:, start : start + ROWS_AT_ONCE, None], words[:, None, start:]
-        apart = sum(
-            np.bitwise_count(one ^ other).astype(np.uint16)
-            for one, other in zip(some, others, strict=True)
-        )
-        left, right = np.nonzero(np.triu(np.asarray(apart) <= bits, 1))
+        differing = np.zeros((), np.uint16)
+        for one, other in zip(some, others, strict=True):
+            differing = differing + np.bitwise_count(one ^ other).astype(np.uint16)
+        left, right = np.nonzero(np.triu(differing <= bits, 1))
         found.append(np.stack([rows[start + left], rows[start + right]], axis=1))
     return np.concatenate(found)
 
@@ -269,9 +264,10 @@ def without_duplicates(found: Duplicates) -> PictureSet:
     for rows in found.clusters:
         part = min((pictures.parts[row] for row in rows), key=HELD_OUT.index)
         inside = [row for row in rows if pictures.parts[row] == part]
-        kept = inside if part == "test" else inside[:1]
-        dropped.update(row for row in rows if row not in kept)
-    return pictures.rows([row for row in range(len(pictures)) if row not in dropped])
+        if part != "test":
+            inside = inside[:1]
+        dropped |= {*rows} - {*inside}
+    return pictures.rows(sorted({*range(len(pictures))} - dropped))
 
 
 def grouped_with_duplicates(found: Duplicates) -> PictureSet:
@@ -282,8 +278,11 @@ def grouped_with_duplicates(found: Duplicates) -> PictureSet:
     pictures = found.pictures
     groups = pictures.groups or tuple(f"picture {row}" for row in range(len(pictures)))
     names, members = np.unique(np.array(groups), return_inverse=True)
-    pairs = [(members[rows[0]], members[row]) for rows in found.clusters for row in rows[1:]]
+    pairs: list[tuple[int, ...]] = []
+    for rows in found.clusters:
+        joined = members[list(rows)].tolist()
+        pairs.extend(product(joined[:1], joined[1:]))
     first = np.arange(len(names))
     for joined in _clusters(np.array(pairs, np.int64).reshape(-1, 2), len(names)):
         first[list(joined)] = joined[0]
-    return pictures.with_groups([str(names[first[member]]) for member in members])
+    return pictures.with_groups(names[first[members]].tolist())

@@ -9,13 +9,13 @@ import csv
 import re
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from slidecam.errors import DataSetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 Part = Literal["train", "val", "test", ""]
 
@@ -114,21 +114,19 @@ def from_folders(path: Path, spec: PictureSpec) -> tuple[list[FoundPicture], lis
     parts = _part_folders(path)
     for folder, part in parts.items() or ((path, PART_NAMES[""]),):
         rows.extend(_of_part(folder, part, spec, path, skipped))
-    if skipped:
-        notes = [f"Left out, no pictures by their suffix ({len(skipped)}): {some(skipped)}."]
-    else:
-        notes = []
-    return rows, notes
+    if not skipped:
+        return rows, []
+    return rows, [f"Left out, no pictures by their suffix ({len(skipped)}): {some(skipped)}."]
 
 
 def _part_folders(path: Path) -> dict[Path, Part]:
-    folders = list(_folders(path))
-    parts = {
-        folder: PART_NAMES[folder.name.lower()]
-        for folder in folders
-        if folder.name.lower() in PART_NAMES
-    }
-    others = [folder for folder in folders if folder not in parts]
+    parts: dict[Path, Part] = {}
+    others: list[Path] = []
+    for folder in _folders(path):
+        if folder.name.lower() in PART_NAMES:
+            parts[folder] = PART_NAMES[folder.name.lower()]
+        else:
+            others.append(folder)
     if parts and others:
         raise DataSetError(
             f"this folder lies beside {next(iter(parts)).name}, which is a part of the data.",
@@ -143,7 +141,7 @@ def _of_part(
     folder: Path, part: Part, spec: PictureSpec, root: Path, skipped: list[str]
 ) -> Iterator[FoundPicture]:
     if spec.label_pattern:
-        yield from _of_class(folder, None, part, spec, root, skipped)
+        yield from _of_class(folder, "", part, spec, root, skipped)
         return
     for class_folder in _folders(folder):
         rows = list(_of_class(class_folder, class_folder.name, part, spec, root, skipped))
@@ -157,7 +155,7 @@ def _of_part(
 
 
 def _of_class(
-    folder: Path, label: str | None, part: Part, spec: PictureSpec, root: Path, skipped: list[str]
+    folder: Path, label: str, part: Part, spec: PictureSpec, root: Path, skipped: list[str]
 ) -> Iterator[FoundPicture]:
     for path in _files(folder):
         name = named(path, root)
@@ -166,18 +164,13 @@ def _of_class(
         if path.suffix.lower() not in SUFFIXES:
             skipped.append(name)
             continue
-        if label is not None:
-            meant = label
-        else:
-            meant = _matched(spec.label_pattern, "label", path, name)
-        yield FoundPicture(path, meant, _group(path, folder, name, spec), part)
+        found = label or _matched(spec.label_pattern, "label", path, name)
+        yield FoundPicture(path, found, _group(path, folder, name, spec), part)
 
 
 def _group(path: Path, folder: Path, name: str, spec: PictureSpec) -> str:
     if spec.group_pattern:
-        return _matched(
-            spec.group_pattern, "group", path, name if "/" in spec.group_pattern else path.name
-        )
+        return _group_by_pattern(spec, path, name)
     below = path.relative_to(folder).parts
     if spec.group_folder and len(below) == 1:
         raise DataSetError(
@@ -188,6 +181,13 @@ def _group(path: Path, folder: Path, name: str, spec: PictureSpec) -> str:
     if spec.group_folder:
         return below[0]
     return ""
+
+
+def _group_by_pattern(spec: PictureSpec, path: Path, name: str) -> str:
+    """Find the patient in a picture's name, or in its path where the pattern holds a ``/``."""
+    if "/" not in spec.group_pattern:
+        name = path.name
+    return _matched(spec.group_pattern, "group", path, name)
 
 
 def _matched(pattern: str, group: str, path: Path, text: str) -> str:
@@ -202,23 +202,26 @@ def _matched(pattern: str, group: str, path: Path, text: str) -> str:
 
 
 def _folders(path: Path) -> Iterator[Path]:
-    yield from (
-        entry
-        for entry in sorted(path.iterdir())
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
+    """Yield the folders in a folder, sorted."""
+    for entry in _entries(path):
+        if entry.is_dir():
+            yield entry
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """Yield what lies in a folder, sorted; what is hidden is passed over."""
+    for entry in sorted(folder.iterdir()):
+        if not entry.name.startswith("."):
+            yield entry
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder, sorted.
-
-    What is hidden, ``.ipynb_checkpoints`` too, is passed over.
-    """
-    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
-    yield from (entry for entry in entries if entry.is_file())
-    for entry in entries:
-        if entry.is_dir():
-            yield from _files(entry)
+    """Yield all files below a folder, sorted, its own before those of its folders."""
+    for entry in _entries(folder):
+        if entry.is_file():
+            yield entry
+    for below in _folders(folder):
+        yield from _files(below)
 
 
 def from_table(table: Path, spec: PictureSpec) -> tuple[list[FoundPicture], list[str]]:
@@ -266,11 +269,7 @@ def _listed(
             f"{table}, line {line}: there is no split {part!r}.", f"Write {', '.join(PARTS)}."
         )
     if spec.group_pattern and not group:
-        if "/" in spec.group_pattern:
-            searched = path
-        else:
-            searched = Path(path).name
-        group = _matched(spec.group_pattern, "group", table.parent / path, searched)
+        group = _group_by_pattern(spec, table.parent / path, path)
     return FoundPicture(table.parent / path, label, group, PART_NAMES[part.lower()])
 
 
@@ -282,15 +281,13 @@ def _check_table(table: Path, rows: Sequence[FoundPicture]) -> None:
             "Paths are relative to the table's folder.",
             table,
         )
-    twice = [path for path, count in Counter(row.path for row in rows).items() if count > 1]
-    if twice:
-        raise DataSetError(
-            f"{twice[0]} is listed more than once.", "Keep one line for each picture.", table
-        )
-    for column, known in (
-        ("group", [row.group for row in rows]),
-        ("split", [row.part for row in rows]),
-    ):
+    for path, count in Counter(row.path for row in rows).items():
+        if count > 1:
+            raise DataSetError(
+                f"{path} is listed more than once.", "Keep one line for each picture.", table
+            )
+    groups, parts = [row.group for row in rows], [row.part for row in rows]
+    for column, known in (("group", groups), ("split", parts)):
         if any(known) and not all(known):
             empty = known.index("")
             raise DataSetError(

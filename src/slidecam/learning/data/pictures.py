@@ -7,7 +7,6 @@ relative to its folder. A folder that holds a ``pictures.csv`` is read by that t
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,9 +15,8 @@ import numpy as np
 
 from slidecam.classes import doubled_name, normal_name
 from slidecam.errors import DataSetError
-from slidecam.files import replacing
+from slidecam.files import write_csv
 from slidecam.learning.data.picture_files import (
-    PARTS,
     PICTURE_TABLE,
     FoundPicture,
     Part,
@@ -28,32 +26,12 @@ from slidecam.learning.data.picture_files import (
     named,
     some,
 )
-from slidecam.learning.data.pixels import (
-    check_pictures,
-    load_pictures,
-    load_pixels,
-    picture_batches,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-__all__ = [
-    "PARTS",
-    "PICTURE_TABLE",
-    "Part",
-    "PictureSet",
-    "PictureSpec",
-    "check_pictures",
-    "load_pictures",
-    "load_pixels",
-    "picture_batches",
-    "read_picture_set",
-    "write_picture_table",
-]
 
 FEWEST_CLASSES = 2
 """Classes that a training needs."""
@@ -112,11 +90,14 @@ class PictureSet:
     def rows(self, rows: NDArray[np.int64] | Sequence[int]) -> PictureSet:
         """Return these pictures, in this order."""
         chosen = list(map(int, rows))
+        groups = self.groups
+        if groups is not None:
+            groups = tuple(groups[row] for row in chosen)
         return replace(
             self,
             paths=tuple(self.paths[row] for row in chosen),
             labels=self.labels[chosen],
-            groups=None if self.groups is None else tuple(self.groups[row] for row in chosen),
+            groups=groups,
             parts=tuple(self.parts[row] for row in chosen),
         )
 
@@ -126,12 +107,18 @@ class PictureSet:
 
     def with_groups(self, groups: Sequence[str] | None) -> PictureSet:
         """Return the same pictures with other groups."""
-        return replace(self, groups=None if groups is None else tuple(groups))
+        if groups is not None:
+            groups = tuple(groups)
+        return replace(self, groups=groups)
 
     def counts(self) -> dict[str, int]:
         """Return how many pictures each class has."""
         found = np.bincount(self.labels, minlength=len(self.class_names)).tolist()
         return dict(zip(self.class_names, found, strict=True))
+
+    def present(self) -> tuple[str, ...]:
+        """Return the classes of which there is a picture, in their order."""
+        return tuple(name for name, count in self.counts().items() if count)
 
 
 def read_picture_set(
@@ -164,9 +151,13 @@ def read_picture_set(
     spec = spec or PictureSpec()
     if not path.exists():
         raise DataSetError("there is no such file or folder.", "Check the path of the data.", path)
-    table = path / PICTURE_TABLE if path.is_dir() else path
-    rows, notes = from_table(table, spec) if table.is_file() else from_folders(path, spec)
-    root = table.parent if table.is_file() else path
+    table, root = path, path.parent
+    if path.is_dir():
+        table, root = path / PICTURE_TABLE, path
+    if table.is_file():
+        rows, notes = from_table(table, spec)
+    else:
+        rows, notes = from_folders(path, spec)
     _check_classes(path, sorted({normal_name(row.label) for row in rows}), fewest)
     return _checked(path, _assembled(root, rows, spec), notes)
 
@@ -197,21 +188,22 @@ def _assembled(root: Path, rows: Sequence[FoundPicture], spec: PictureSpec) -> P
     labels = [normal_name(row.label) for row in rows]
     names = tuple(map(normal_name, spec.class_names)) or tuple(sorted(set(labels)))
     _refuse_doubled(root, names)
-    pairs = zip(rows, labels, strict=True)
-    unknown = next((row for row, label in pairs if label not in names), None)
-    if unknown is not None:
-        raise DataSetError(
-            f"this picture's class {unknown.label!r} is none of {', '.join(names)}.",
-            "Rename or remove it, or name it among the classes.",
-            unknown.path,
-        )
-    place = {name: index for index, name in enumerate(names)}
+    for row, label in zip(rows, labels, strict=True):
+        if label not in names:
+            raise DataSetError(
+                f"this picture's class {row.label!r} is none of {', '.join(names)}.",
+                "Rename or remove it, or name it among the classes.",
+                row.path,
+            )
+    groups: tuple[str, ...] | None = tuple(row.group for row in rows)
+    if not all(groups or ()):
+        groups = None
     return PictureSet(
         root=root,
         paths=tuple(row.path for row in rows),
-        labels=np.array([place[label] for label in labels], np.int64),
+        labels=np.array([names.index(label) for label in labels], np.int64),
         class_names=names,
-        groups=tuple(row.group for row in rows) if all(row.group for row in rows) else None,
+        groups=groups,
         parts=tuple(row.part for row in rows),
     )
 
@@ -221,20 +213,18 @@ def _checked(path: Path, pictures: PictureSet, notes: Sequence[str]) -> PictureS
     if not pictures.is_split:
         return replace(pictures, notes=tuple(notes))
     collected = list(notes)
-    trained = {name for name, count in pictures.part("train").counts().items() if count}
+    trained = pictures.part("train").present()
     for part in ("val", "test"):
-        counts = pictures.part(part).counts()
-        unknown = [
-            name for name, count in counts.items() if count and trained and name not in trained
-        ]
-        if unknown:
+        measured = pictures.part(part).present()
+        unknown = [name for name in measured if name not in trained]
+        if unknown and trained:
             raise DataSetError(
                 f"{part} has pictures of {unknown[0]!r}, and train has none.",
                 f"Train has {', '.join(sorted(trained))}; name the classes alike in every part.",
                 path,
             )
-        missing = [name for name, count in counts.items() if not count and name in trained]
-        if missing and any(counts.values()):
+        missing = [name for name in trained if name not in measured]
+        if missing and measured:
             collected.append(f"{part} has no picture of {', '.join(missing)}, which train has.")
     return replace(pictures, notes=(*collected, *_shared_groups(pictures)))
 
@@ -245,19 +235,17 @@ def _shared_groups(pictures: PictureSet) -> Iterator[str]:
     parts_of: dict[str, set[str]] = {}
     for group, part in zip(pictures.groups, pictures.parts, strict=True):
         parts_of.setdefault(group, set()).add(part)
-    shared = sorted(group for group, parts in parts_of.items() if len(parts) > 1)
+    shared = [group for group, parts in sorted(parts_of.items()) if len(parts) > 1]
     if shared:
         yield f"Patients or slides in more than one part ({len(shared)}): {some(shared)}."
 
 
 def write_picture_table(pictures: PictureSet, path: Path) -> None:
     """Write each picture's class, group and part as a table that `read_picture_set` reads back."""
+    rows = [("path", "label", "group", "split")]
     groups = pictures.groups or ("",) * len(pictures)
-    with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("path", "label", "group", "split"))
-        for picture, label, group, part in zip(
-            pictures.paths, pictures.labels, groups, pictures.parts, strict=True
-        ):
-            name = named(picture.absolute(), path.parent.absolute())
-            table.writerow((name, pictures.class_names[label], group, part))
+    pairs = zip(pictures.paths, pictures.labels, groups, pictures.parts, strict=True)
+    for picture, label, group, part in pairs:
+        name = named(picture.absolute(), path.parent.absolute())
+        rows.append((name, pictures.class_names[label], group, part))
+    write_csv(path, rows)

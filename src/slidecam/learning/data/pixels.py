@@ -2,34 +2,41 @@
 
 Training reads pictures as inference does: grey is repeated, 16 bits are scaled by the format alone,
 what is transparent lies on white, and Pillow's antialiased resize takes the whole picture to the
-network's edge.
+network's edge. In training they are decoded once, augmented anew each time, and normalised.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 
 from slidecam.errors import DataSetError, SlidecamError, UsageError
+from slidecam.learning.data.augmentation import AugmentationSpec, augment
+from slidecam.models.classifier import normalised
 from slidecam.pixels import RESAMPLING, picture_in_rgb, upright
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-    from concurrent.futures import Future
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
+    from slidecam.models.card import Card
+
+
+Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 AHEAD = 4
@@ -179,41 +186,126 @@ def load_pictures(
     return torch.from_numpy(pixels)
 
 
-def picture_batches(
-    paths: Sequence[Path],
-    edge: int,
-    interpolation: str = "bilinear",
-    batch: int = 32,
-    workers: int = 4,
-) -> Generator[torch.Tensor]:
-    """Yield pictures batch by batch, decoded ahead in parallel, where all are too many for memory.
-
-    Yields
-    ------
-    Tensor
-        uint8, (≤ batch, edge, edge, 3), in the order of ``paths``.
-    """
-    load = partial(load_pixels, edge=edge, interpolation=interpolation)
-    with closing(in_order(load, paths, workers, ahead=batch)) as loaded:
-        while some := list(islice(loaded, batch)):
-            yield torch.from_numpy(np.stack(some))
-
-
 def in_order(
-    job: Callable[[Path], Result], paths: Iterable[Path], workers: int, ahead: int = 0
+    job: Callable[[Given], Result], items: Iterable[Given], workers: int, ahead: int = 0
 ) -> Generator[Result]:
     """Yield each job's result in order, with a bounded number of them done ahead.
 
     Closing cancels the rest.
     """
-    waiting = iter(paths)
+    waiting = iter(items)
     running: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="slidecam-pictures")
     try:
-        running.extend(pool.submit(job, path) for path in islice(waiting, AHEAD * workers + ahead))
+        for item in islice(waiting, AHEAD * workers + ahead):
+            running.append(pool.submit(job, item))
         while running:
             result = running.popleft().result()
-            running.extend(pool.submit(job, path) for path in islice(waiting, 1))
+            for item in islice(waiting, 1):
+                running.append(pool.submit(job, item))
             yield result
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+WORKERS = 4
+"""Threads that decode."""
+
+
+class Inputs(Protocol):
+    """Pictures by their rows, as the network that is trained takes them."""
+
+    def training(self, rows: NDArray[np.int64], epoch: int, generator: torch.Generator) -> Tensor:
+        """Return augmented pictures, float32 (B, …), on the network's device.
+
+        ``generator`` is the only source of chance; ``epoch`` counts from 0 over all phases.
+        """
+
+    def plain(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return pictures as inference sees them, float32 (B, …), on the network's device."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Pictures at the network's size, by rows: from memory where they fit, else decoded each time.
+
+    Attributes
+    ----------
+    paths
+        One file each.
+    edge, interpolation
+        As on the card.
+    held
+        All of them, uint8 (N, edge, edge, 3), or None.
+    """
+
+    paths: tuple[Path, ...]
+    edge: int
+    interpolation: str
+    held: Tensor | None = None
+
+    def batch(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return uint8 (B, edge, edge, 3)."""
+        if self.held is not None:
+            return self.held[torch.from_numpy(rows)]
+        load = partial(load_pixels, edge=self.edge, interpolation=self.interpolation)
+        paths = [self.paths[row] for row in rows]
+        return torch.from_numpy(np.stack(list(in_order(load, paths, WORKERS))))
+
+
+def hold_pictures(
+    paths: Sequence[Path], card: Card, memory_mb: int
+) -> Generator[Step, None, Pictures]:
+    """Decode all pictures, if they fit into ``memory_mb`` at the card's size.
+
+    Raises
+    ------
+    DataSetError
+        Naming the first picture that cannot be read.
+    """
+    fits = len(paths) * card.input_px**2 * 3 <= memory_mb * 2**20
+    held = None
+    if fits:
+        held = yield from load_pictures(paths, card.input_px, card.interpolation, WORKERS)
+    return Pictures(tuple(paths), card.input_px, card.interpolation, held)
+
+
+@dataclass(frozen=True, eq=False)
+class PixelInputs:
+    """`Inputs` of a network that sees pixels.
+
+    Attributes
+    ----------
+    pictures
+        Where they come from.
+    card
+        How they are normalised.
+    augmentation
+        What is done to them in training.
+    device
+        Where they are wanted.
+    """
+
+    pictures: Pictures
+    card: Card
+    augmentation: AugmentationSpec
+    device: torch.device
+
+    def training(self, rows: NDArray[np.int64], epoch: int, generator: torch.Generator) -> Tensor:  # noqa: ARG002  (each epoch draws anew)
+        """Return augmented pictures (B, 3, H, W); see `Inputs`."""
+        pixels = self.pictures.batch(rows).to(self.device)
+        return normalised(augment(pixels, self.augmentation, generator), self.card)
+
+    def plain(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return pictures (B, 3, H, W); see `Inputs`."""
+        return normalised(self.pictures.batch(rows).to(self.device), self.card)
+
+
+def generator_of(*numbers: int) -> torch.Generator:
+    """Return a generator that depends on these numbers alone: a seed, an epoch, a batch.
+
+    Seeding every epoch anew, instead of carrying a state from one to the next, is what lets a
+    training that was killed be resumed exactly.
+    """
+    state = np.random.SeedSequence(numbers).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))

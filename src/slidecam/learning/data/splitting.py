@@ -9,7 +9,6 @@ as long as that brings the shares nearer.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,15 +16,15 @@ import numpy as np
 from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedGroupKFold
 
 from slidecam.errors import DataSetError
-from slidecam.learning.data.pictures import PARTS
-from slidecam.learning.evaluation.leakage import LEARNT_FROM, group_digests
+from slidecam.learning.data.picture_files import PARTS, Part
+from slidecam.learning.predictions import group_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from slidecam.learning.data.pictures import Part, PictureSet
+    from slidecam.learning.data.pictures import PictureSet
 
 NEARLY = 1e-6
 """How far the shares may be from 1 in sum, and how much nearer a move must bring them."""
@@ -97,7 +96,7 @@ def split(pictures: PictureSet, spec: SplitSpec) -> PictureSet:
 
 def _with_val(pictures: PictureSet, spec: SplitSpec) -> PictureSet:
     """Return pictures whose validation part is taken out of their training part."""
-    trained = np.flatnonzero([part == "train" for part in pictures.parts])
+    trained = np.flatnonzero(np.array(pictures.parts) == "train")
     shares = np.array([spec.train, spec.val, 0.0]) / (spec.train + spec.val)
     return _parted(pictures, trained, shares, spec)
 
@@ -108,8 +107,9 @@ def _parted(
     """Return the pictures with new parts for ``rows``; the others keep theirs."""
     chosen = pictures.rows(rows)
     random = np.random.default_rng(spec.seed)
-    by_group = chosen.groups is not None and spec.by_group
-    if by_group:
+    if not spec.by_group:
+        chosen = chosen.with_groups(None)
+    if chosen.groups is not None:
         places = _by_group(chosen, shares, random)
     else:
         places = _by_class(chosen, shares, random)
@@ -117,22 +117,14 @@ def _parted(
     for row, place in zip(rows.tolist(), places.tolist(), strict=True):
         parts[row] = PARTS[place]
     parted = pictures.with_parts(parts)
-    notes = (
-        *_missing(parted, shares),
-        *_empty(parted, chosen if by_group else chosen.with_groups(None), shares),
-    )
-    return parted.with_parts(parts, *notes)
+    return parted.with_parts(parts, *_missing(parted, shares), *_empty(parted, chosen, shares))
 
 
 def _missing(pictures: PictureSet, shares: NDArray[np.float64]) -> Iterator[str]:
     """Refuse a training part that lacks a class; tell of the others."""
-    present = {name for name, count in pictures.counts().items() if count}
     for part, share in zip(PARTS, shares, strict=True):
-        missing = [
-            name
-            for name, count in pictures.part(part).counts().items()
-            if not count and name in present
-        ]
+        found = pictures.part(part).present()
+        missing = [name for name in pictures.present() if name not in found]
         if missing and part == "train":
             raise DataSetError(
                 f"no picture of {missing[0]!r} is left to train on.",
@@ -149,24 +141,16 @@ def _empty(pictures: PictureSet, dealt: PictureSet, shares: NDArray[np.float64])
 
     Why that is, and what follows.
     """
-    empty = [
-        part
-        for part, share in zip(PARTS, shares, strict=True)
-        if share and not len(pictures.part(part))
-    ]
+    empty = []
+    for part, share in zip(PARTS, shares, strict=True):
+        if share and part not in pictures.parts:
+            empty.append(part)
     if not empty:
         return
-    groups = len(set(dealt.groups or ()))
-    cause = f"{len(dealt)} pictures are too few to go round"
-    if groups:
-        if groups == 1:
-            of = "one patient or slide"
-        else:
-            of = f"{groups} patients or slides"
-        cause = (
-            f"all {len(dealt)} pictures are of {of}, and none of them is ever parted: add others"
-        )
-    yield f"{' and '.join(empty)} {'have' if len(empty) > 1 else 'has'} no picture: {cause}."
+    verb = "has"
+    if len(empty) > 1:
+        verb = "have"
+    yield f"{' and '.join(empty)} {verb} no picture: {_cause(dealt)}."
     if "val" in empty:
         yield (
             "Without a validation part nothing stops the training early, and no temperature is"
@@ -174,6 +158,16 @@ def _empty(pictures: PictureSet, dealt: PictureSet, shares: NDArray[np.float64])
         )
     if not {"val", "test"} & set(pictures.parts):
         yield "Nothing is measured: how good the classifier is on other patients is not known."
+
+
+def _cause(dealt: PictureSet) -> str:
+    groups = group_count(dealt.groups)
+    if not groups:
+        return f"{len(dealt)} pictures are too few to go round"
+    owners = f"{groups} patients or slides"
+    if groups == 1:
+        owners = "one patient or slide"
+    return f"all {len(dealt)} pictures are of {owners}, and none of them is ever parted: add others"
 
 
 def _by_class(
@@ -206,7 +200,7 @@ def _whole(
         floor = np.zeros(len(shares), np.int64)
     counts = np.maximum(np.floor(wanted).astype(np.int64), floor) * used
     while counts.sum() != total:
-        step = 1 if counts.sum() < total else -1
+        step = int(np.sign(total - counts.sum()))
         gain = np.where(used & (counts + step >= floor), (wanted - counts) * step, -np.inf)
         counts[int(np.argmax(gain))] += step
     return counts
@@ -294,9 +288,8 @@ def folds(
     """
     check_folds(pictures, k)
     spec = SplitSpec(1 - val, val, 0.0, seed)
-    return tuple(
-        _with_test(pictures, tested, spec) for tested in _test_rows(pictures, k, seed, repeats)
-    )
+    tested = _test_rows(pictures, k, seed, repeats)
+    return tuple(_with_test(pictures, rows, spec) for rows in tested)
 
 
 def check_folds(pictures: PictureSet, k: int) -> None:
@@ -305,13 +298,13 @@ def check_folds(pictures: PictureSet, k: int) -> None:
         raise DataSetError(f"{k} folds are no cross-validation.", "Ask for 2 or more.")
     units: tuple[str, ...] = pictures.groups or pictures.names
     for index, name in enumerate(pictures.class_names):
-        held = {unit for unit, label in zip(units, pictures.labels, strict=True) if label == index}
-        if len(held) < k:
-            what = "groups (patients or slides)"
+        found = {units[row] for row in np.flatnonzero(pictures.labels == index)}
+        if len(found) < k:
+            unit = "groups (patients or slides)"
             if pictures.groups is None:
-                what = "pictures"
+                unit = "pictures"
             raise DataSetError(
-                f"{name!r} has {len(held)} {what}, too few for {k} folds.",
+                f"{name!r} has {len(found)} {unit}, too few for {k} folds.",
                 "Ask for fewer folds, or add pictures.",
                 pictures.root,
             )
@@ -323,11 +316,13 @@ def _test_rows(
     rows, labels = np.zeros((len(pictures), 1)), pictures.labels
     if pictures.groups is None:
         folding = RepeatedStratifiedKFold(n_splits=k, n_repeats=repeats, random_state=seed)
-        yield from (tested for _rest, tested in folding.split(rows, labels))
+        for _rest, tested in folding.split(rows, labels):
+            yield tested
         return
     for repeat in range(repeats):
         grouping = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=seed + repeat)
-        yield from (tested for _rest, tested in grouping.split(rows, labels, pictures.groups))
+        for _rest, tested in grouping.split(rows, labels, pictures.groups):
+            yield tested
 
 
 def _with_test(pictures: PictureSet, tested: NDArray[np.int64], spec: SplitSpec) -> PictureSet:
@@ -338,36 +333,3 @@ def _with_test(pictures: PictureSet, tested: NDArray[np.int64], spec: SplitSpec)
     if spec.val:
         return _with_val(parted, spec)
     return parted
-
-
-def split_record(pictures: PictureSet, spec: SplitSpec | None) -> dict[str, object]:
-    """Return what a bundle's provenance says of its data, as JSON values.
-
-    ``spec`` is None for the data's own parts.
-
-    The digest is that of every picture's name, class and part, in any order: the same data, parted
-    in the same way, have the same. The table that `write_picture_table` writes lists them all.
-    Groups that were learnt from, or that chose the epoch, are there as digests: a bundle is passed
-    on, patients' names are not.
-    """
-    rows = zip(pictures.names, pictures.labels.tolist(), pictures.parts, strict=True)
-    lines = sorted(f"{name}\t{pictures.class_names[label]}\t{part}\n" for name, label, part in rows)
-    present: list[Part] = [part for part in PARTS if part in pictures.parts]
-    return {
-        "digest": hashlib.sha256("".join(lines).encode()).hexdigest(),
-        "pictures": len(pictures),
-        "counts": {part: pictures.part(part).counts() for part in present},
-        "groups": None if pictures.groups is None else len(set(pictures.groups)),
-        LEARNT_FROM: _learnt_from(pictures),
-        "shares": None if spec is None else dict(zip(PARTS, spec.shares, strict=True)),
-        "seed": None if spec is None else spec.seed,
-        "by_group": None if spec is None else spec.by_group and pictures.groups is not None,
-    }
-
-
-def _learnt_from(pictures: PictureSet) -> list[str] | None:
-    if pictures.groups is None:
-        return None
-    return group_digests(
-        group for group, part in zip(pictures.groups, pictures.parts, strict=True) if part != "test"
-    )

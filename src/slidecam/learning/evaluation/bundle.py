@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from slidecam.errors import DataSetError
 from slidecam.files import write_json
-from slidecam.learning.data.dataset import Dataset, dataset_for
-from slidecam.learning.data.pictures import PARTS, read_picture_set
-from slidecam.learning.data.splitting import split_record
-from slidecam.learning.evaluation.evaluation import EvaluationSpec, evaluate
+from slidecam.learning.data.dataset import Dataset, dataset_for, split_record
+from slidecam.learning.data.picture_files import PARTS, Part
+from slidecam.learning.data.pictures import read_picture_set
+from slidecam.learning.evaluation.classifying import evaluate
+from slidecam.learning.evaluation.evaluation import Evaluation, EvaluationSpec, records_of
 from slidecam.learning.evaluation.report import (
     RECORD,
     TABLE,
@@ -24,10 +25,11 @@ from slidecam.learning.evaluation.report import (
     write_predictions,
     write_record,
 )
+from slidecam.learning.predictions import group_count
 from slidecam.learning.recipes.tables import DataSpec
 from slidecam.learning.training.folder import TrainingFolder
 from slidecam.models.backends import choose_device
-from slidecam.models.bundle import save_bundle
+from slidecam.models.bundle import Bundle, save_bundle
 from slidecam.settings import Complaints, read_settings
 
 if TYPE_CHECKING:
@@ -36,10 +38,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from slidecam.learning.data.pictures import Part
-    from slidecam.learning.evaluation.evaluation import Evaluation
     from slidecam.learning.training.beginning import TrainingCall
-    from slidecam.models.bundle import Bundle
     from slidecam.models.card import Card
     from slidecam.steps import Step
 
@@ -66,10 +65,7 @@ def measured(
     for part in MEASURED:
         if len(pictures.part(part)):
             found[part] = yield from evaluate(classifier, pictures.part(part))
-    figures = {
-        part: {name: one.record() for name, one in each.figures.items()}
-        for part, each in found.items()
-    }
+    figures = {part: records_of(each.figures) for part, each in found.items()}
     card = replace(bundle.card, provenance={**bundle.card.provenance, "measured": figures})
     finished = save_bundle(bundle.path, card, bundle.network(), overwrite=True)
     for part, evaluation in found.items():
@@ -92,10 +88,10 @@ def background_of(
 ) -> Background:
     """Return what a report tells beside its figures."""
     pictures, duplicates = dataset.pictures, dataset.duplicates
-    facts = {"Pictures": ", ".join(f"{len(pictures.part(part))} {part}" for part in PARTS)}
-    facts["Patients or slides"] = (
-        "not known" if pictures.groups is None else str(len(set(pictures.groups)))
-    )
+    facts = {
+        "Pictures": ", ".join(f"{len(pictures.part(part))} {part}" for part in PARTS),
+        "Patients or slides": str(group_count(pictures.groups) or "not known"),
+    }
     if duplicates is not None:
         facts["Duplicates"] = (
             f"{len(duplicates.clusters)} clusters, {len(duplicates.across)} of them across parts"
@@ -166,23 +162,22 @@ def dataset_to_evaluate(
     reading = _reading(card, spec)
     pictures = read_picture_set(data, replace(reading.reading, class_names=()))
     if spec.part == "all" or pictures.is_split:
-        if spec.part != "auto":
-            parted = spec.part
-        else:
-            parted = "test" if "test" in pictures.parts else "all"
-        return _chosen(Dataset(pictures), parted, data)
+        part = spec.part
+        if part == "auto" and "test" in pictures.parts:
+            part = "test"
+        return _chosen(Dataset(pictures), part, data)
     known: Any = card.provenance.get("data")
     if isinstance(known, dict) and set(pictures.class_names) == set(card.class_names):
         again = yield from dataset_for(data, reading)
         if split_record(again.pictures, reading.parting)["digest"] == known.get("digest"):
-            dataset, _words = _chosen(again, "test" if spec.part == "auto" else spec.part, data)
+            part = spec.part
+            if part == "auto":
+                part = "test"
+            dataset, _note = _chosen(again, part, data)
             return dataset, OWN_TEST
     if spec.part != "auto":
-        problem = (
-            f"{data}: these pictures are in no parts, and are not those that the bundle was"
-            " trained on."
-        )
-        raise DataSetError(problem, "Leave --part out to measure on all of them.")
+        problem = "these pictures are in no parts, and the bundle was not trained on them."
+        raise DataSetError(problem, "Leave --part out to measure on all of them.", data)
     return Dataset(pictures), ALL
 
 

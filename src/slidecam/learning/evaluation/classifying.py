@@ -1,36 +1,44 @@
-"""Pictures on disk in, logits out; an unreadable picture is reported by name and stops nothing."""
+"""Labelled pictures on disk in, a classifier's evaluation out.
+
+The data's classes and the classifier's are matched by name, never by their order, which differs
+silently. An unreadable picture is reported by name and stops nothing.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from slidecam.classes import normal_name
 from slidecam.errors import DataSetError, DeviceError
-from slidecam.learning.data.pictures import load_pixels
+from slidecam.learning.data.pixels import in_order, load_pixels
+from slidecam.learning.evaluation.evaluation import (
+    Evaluation,
+    EvaluationSpec,
+    UnreadPicture,
+    digest_of_lines,
+    evaluate_predictions,
+)
+from slidecam.learning.predictions import Predictions
 from slidecam.models.classifier import NOT_A_NUMBER
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from slidecam.learning.data.pictures import PictureSet
     from slidecam.models import Card, Classifier
-
-
-@dataclass(frozen=True)
-class UnreadPicture:
-    """A picture that could not be classified: its name, and why."""
-
-    name: str
-    reason: str
+    from slidecam.pixels import RGB
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,14 +91,15 @@ def classify_pictures(
         logits.append(_logits(classifier, np.stack([one.pixels for one in some])))
         yield Step("classifying", len(read), len(pictures))
     values = np.concatenate(logits)
-    finite = [bool(np.isfinite(row).all()) for row in values]
-    reasons = [
-        one.reason or ("" if sound else NOT_A_NUMBER)
-        for one, sound in zip(read, finite, strict=True)
-    ]
-    failures = tuple(
-        UnreadPicture(name, why) for name, why in zip(pictures.names, reasons, strict=True) if why
-    )
+    rows: list[int] = []
+    failures: list[UnreadPicture] = []
+    for row, (name, one) in enumerate(zip(pictures.names, read, strict=True)):
+        if one.reason:
+            failures.append(UnreadPicture(name, one.reason))
+        elif not np.isfinite(values[row]).all():
+            failures.append(UnreadPicture(name, NOT_A_NUMBER))
+        else:
+            rows.append(row)
     if len(failures) == len(pictures):
         problem = (
             f"none of {len(pictures)} pictures could be classified; {failures[0].name}:"
@@ -99,8 +108,8 @@ def classify_pictures(
         raise DataSetError(
             problem, "Check that these are pictures, and that the bundle predicts at all."
         )
-    rows = np.flatnonzero([not why for why in reasons])
-    return Classified(rows, values[rows], failures, tuple(one.digest for one in read))
+    digests = tuple(one.digest for one in read)
+    return Classified(np.array(rows), values[rows], tuple(failures), digests)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,18 +123,10 @@ def _read_ahead(
     card: Card, paths: Sequence[Path], batch: int, workers: int
 ) -> Iterator[list[_Read]]:
     """Yield pictures batch by batch, the next batch being read meanwhile."""
-    parts = [paths[start : start + batch] for start in range(0, len(paths), batch)]
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="slidecam-pictures")
-    try:
-        coming = [pool.submit(_read, path, card.input_px, card.interpolation) for path in parts[0]]
-        for following in [*parts[1:], ()]:
-            here = coming
-            coming = [
-                pool.submit(_read, path, card.input_px, card.interpolation) for path in following
-            ]
-            yield [one.result() for one in here]
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    read = partial(_read, edge=card.input_px, interpolation=card.interpolation)
+    with closing(in_order(read, paths, workers, ahead=batch)) as pictures:
+        while some := list(islice(pictures, batch)):
+            yield some
 
 
 def _read(path: Path, edge: int, interpolation: str) -> _Read:
@@ -164,3 +165,154 @@ def _logits(classifier: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.flo
         ) from error
     landed: NDArray[np.float32] = logits.detach().float().cpu().numpy()
     return landed
+
+
+def evaluate(
+    classifier: Classifier, pictures: PictureSet, spec: EvaluationSpec | None = None
+) -> Generator[Step, None, Evaluation]:
+    """Classify pictures and return how well that went.
+
+    Whole pictures are resized to the card's ``input_px``, as `predict` does with pictures that are
+    one tile.
+
+    Parameters
+    ----------
+    classifier
+        On its device. One logit is matched with the data's class of its name, and all others are
+        its absence.
+    pictures
+        Their classes are matched with the classifier's by name.
+    spec
+        None for the usual.
+
+    Raises
+    ------
+    DataSetError
+        If the data have a class that the classifier does not know, or no picture can be read.
+    DeviceError
+        If a batch does not fit into the GPU's memory.
+    """
+    spec = spec or EvaluationSpec()
+    if not len(pictures):
+        raise DataSetError(
+            "there is no picture to measure on.", "Name another folder or part.", pictures.root
+        )
+    card = classifier.card
+    matched = match_classes(pictures, card, spec.mapping)
+    found = yield from classify_pictures(classifier, pictures, spec.batch, spec.workers)
+    classified = pictures.rows(found.rows)
+    predictions = Predictions(
+        labels=matched.labels[found.rows],
+        logits=found.logits,
+        class_names=matched.names,
+        names=classified.names,
+        groups=classified.groups,
+        activation=card.activation,
+        temperature=card.temperature,
+        thresholds=card.thresholds,
+        paths=classified.paths,
+        class_colors=matched.colors,
+    )
+    labelled = []
+    for digest, label in zip(found.digests, matched.labels, strict=True):
+        labelled.append(f"{digest} {matched.names[label]}")
+    return evaluate_predictions(
+        predictions, spec, failures=found.failures, data_digest=digest_of_lines(labelled)
+    )
+
+
+ABSENT_COLOR: RGB = (150, 156, 166)
+"""Of whatever a classifier of one logit is not looking for."""
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedClasses:
+    """The data's labels as the classifier counts.
+
+    Attributes
+    ----------
+    labels
+        int64, (N,): places in ``names``.
+    names, colors
+        One for each class. A classifier of one logit has two: the absence of its class, then its
+        class.
+    """
+
+    labels: NDArray[np.int64]
+    names: tuple[str, ...]
+    colors: tuple[RGB, ...]
+
+
+def match_classes(
+    pictures: PictureSet, card: Card, mapping: Mapping[str, str] | None = None
+) -> MatchedClasses:
+    """Return the pictures' labels in the order of a card's classes.
+
+    Parameters
+    ----------
+    pictures
+        Only classes that have pictures are looked at.
+    card
+        The classifier's. A class of its that the data lack is no error: its figures are None.
+    mapping
+        What the data call a class, and what the card calls it.
+
+    Raises
+    ------
+    DataSetError
+        If a class of the data is none of the card's (with one logit: if none of them is), or
+        ``mapping`` names a class that neither knows.
+    """
+    mapping = {normal_name(theirs): normal_name(ours) for theirs, ours in (mapping or {}).items()}
+    _check_mapping(pictures, card, mapping)
+    names = [mapping.get(name, name) for name in pictures.class_names]
+    used = [mapping.get(name, name) for name, count in pictures.counts().items() if count]
+    if len(card.class_names) == 1:
+        return _one_class(pictures, card, names, used)
+    unknown = [name for name in used if name not in card.class_names]
+    if unknown:
+        raise DataSetError(
+            f"the data have a class {unknown[0]!r} that {card.name} does not"
+            f" know; it knows {', '.join(card.class_names)}.",
+            f"Say which it is with --map {unknown[0]}=CLASS, or leave these pictures out.",
+            pictures.root,
+        )
+    known = {name: place for place, name in enumerate(card.class_names)}
+    places = np.array([known.get(name, -1) for name in names], np.int64)
+    return MatchedClasses(places[pictures.labels], card.class_names, card.class_colors)
+
+
+def _one_class(
+    pictures: PictureSet, card: Card, names: list[str], used: list[str]
+) -> MatchedClasses:
+    """Everything that is not the one class is its absence."""
+    sought = card.class_names[0]
+    others = sorted({*used} - {sought})
+    if sought not in used:
+        raise DataSetError(
+            f"{card.name} looks for {sought!r}, and the data have {', '.join(others)}.",
+            f"Say which it is with --map {others[0]}={sought}.",
+            pictures.root,
+        )
+    absence = f"not {sought}"
+    if len(others) == 1:
+        absence = others[0]
+    is_sought = np.array([name == sought for name in names])
+    labels = is_sought[pictures.labels].astype(np.int64)
+    return MatchedClasses(labels, (absence, sought), (ABSENT_COLOR, card.class_colors[0]))
+
+
+def _check_mapping(pictures: PictureSet, card: Card, mapping: Mapping[str, str]) -> None:
+    unknown = [name for name in mapping if name not in pictures.class_names]
+    if unknown:
+        raise DataSetError(
+            f"there is no class {unknown[0]!r} in the data to call {mapping[unknown[0]]!r}.",
+            f"The data's classes are {', '.join(pictures.class_names)}.",
+            pictures.root,
+        )
+    wrong = [name for name in mapping.values() if name not in card.class_names]
+    if wrong and len(card.class_names) > 1:
+        raise DataSetError(
+            f"{card.name} has no class {wrong[0]!r}.",
+            f"Its classes are {', '.join(card.class_names)}.",
+        )

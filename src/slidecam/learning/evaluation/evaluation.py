@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,21 +15,15 @@ import numpy as np
 
 from slidecam.errors import DataSetError
 from slidecam.learning.calibration import ece_by_chance
-from slidecam.learning.class_matching import match_classes
-from slidecam.learning.evaluation.classifying import classify_pictures
 from slidecam.learning.intervals import BOOTSTRAP, Interval, IntervalSpec, bootstrap
 from slidecam.learning.metrics import DEFINITIONS, are_probabilities, measure
-from slidecam.learning.predictions import Predictions
+from slidecam.learning.predictions import Predictions, group_count
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from slidecam.learning.data.pictures import PictureSet
-    from slidecam.learning.evaluation.classifying import UnreadPicture
-    from slidecam.models import Classifier
-    from slidecam.steps import Step
 
 Item = TypeVar("Item")
 
@@ -40,6 +35,14 @@ BY_CHANCE = (
 )
 FIGURES: Mapping[str, str] = MappingProxyType({**DEFINITIONS, ECE_BY_CHANCE: BY_CHANCE})
 """Every figure of an evaluation by its name, and what it is."""
+
+
+@dataclass(frozen=True)
+class UnreadPicture:
+    """A picture that could not be classified: its name, and why."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -88,20 +91,14 @@ class Figure:
 
     def record(self) -> dict[str, object]:
         """Return it as JSON values."""
-        if self.interval is None:
-            ends = None
-        else:
-            ends = [self.interval.low, self.interval.high]
-        if self.interval is None or self.interval.method == BOOTSTRAP:
-            other = {}
-        else:
-            other = {"by": self.interval.method}
-        return {
-            "value": self.value,
-            "ci95": ends,
-            **other,
-            **({"note": self.note} if self.note else {}),
-        }
+        values: dict[str, object] = {"value": self.value, "ci95": None}
+        if self.interval is not None:
+            values["ci95"] = [self.interval.low, self.interval.high]
+            if self.interval.method != BOOTSTRAP:
+                values["by"] = self.interval.method
+        if self.note:
+            values["note"] = self.note
+        return values
 
 
 @dataclass(frozen=True)
@@ -132,6 +129,15 @@ class FoldSpread:
     @property
     def _known(self) -> list[float]:
         return [value for value in self.values if value is not None]
+
+    def record(self) -> dict[str, object]:
+        """Return it as JSON values."""
+        return {"mean": self.mean, "sd": self.sd, "values": list(self.values)}
+
+
+def records_of(figures: Mapping[str, Figure | FoldSpread]) -> dict[str, dict[str, object]]:
+    """Return figures by name as JSON values."""
+    return {name: figure.record() for name, figure in figures.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,19 +181,11 @@ class Evaluation:
 
     def record(self) -> dict[str, object]:
         """Return what ``evaluation.json`` holds, as JSON values."""
-        classes = {
-            name: {
-                "support": self.support[name],
-                **{key: one.record() for key, one in figures.items()},
-            }
-            for name, figures in self.per_class.items()
-        }
-        folds = {
-            name: {"mean": one.mean, "sd": one.sd, "values": list(one.values)}
-            for name, one in self.folds.items()
-        }
-        return {
-            **{name: figure.record() for name, figure in self.figures.items()},
+        classes = {}
+        for name, figures in self.per_class.items():
+            classes[name] = {"support": self.support[name], **records_of(figures)}
+        record: dict[str, object] = {
+            **records_of(self.figures),
             "per class": classes,
             "confusion": {
                 "classes": list(self.predictions.class_names),
@@ -197,7 +195,11 @@ class Evaluation:
                 **self._called_none(),
             },
             "intervals": self.method,
-            **({"folds": folds} if folds else {}),
+        }
+        if self.folds:
+            record["folds"] = records_of(self.folds)
+        return {
+            **record,
             "data": self._data(),
             "temperature": self.predictions.temperature,
             "bundle": self.bundle or None,
@@ -224,72 +226,15 @@ class Evaluation:
         return {}
 
     def _data(self) -> dict[str, object]:
-        groups = self.predictions.groups
+        failures = [{"path": each.name, "reason": each.reason} for each in self.failures]
         return {
             "pictures": self.pictures,
             "predictions": len(self.predictions.labels),
             "counts": dict(self.support),
-            "groups": None if groups is None else len(set(groups)),
-            "failures": [
-                {"path": failure.name, "reason": failure.reason} for failure in self.failures
-            ],
+            "groups": group_count(self.predictions.groups),
+            "failures": failures,
             "digest": self.data_digest or None,
         }
-
-
-def evaluate(
-    classifier: Classifier, pictures: PictureSet, spec: EvaluationSpec | None = None
-) -> Generator[Step, None, Evaluation]:
-    """Classify pictures and return how well that went.
-
-    Whole pictures are resized to the card's ``input_px``, as `predict` does with pictures that are
-    one tile.
-
-    Parameters
-    ----------
-    classifier
-        On its device. One logit is matched with the data's class of its name, and all others are
-        its absence.
-    pictures
-        Their classes are matched with the classifier's by name.
-    spec
-        None for the usual.
-
-    Raises
-    ------
-    DataSetError
-        If the data have a class that the classifier does not know, or no picture can be read.
-    DeviceError
-        If a batch does not fit into the GPU's memory.
-    """
-    spec = spec or EvaluationSpec()
-    if not len(pictures):
-        raise DataSetError(
-            "there is no picture to measure on.", "Name another folder or part.", pictures.root
-        )
-    card = classifier.card
-    matched = match_classes(pictures, card, spec.mapping)
-    found = yield from classify_pictures(classifier, pictures, spec.batch, spec.workers)
-    rows = found.rows
-    predictions = Predictions(
-        labels=matched.labels[rows],
-        logits=found.logits,
-        class_names=matched.names,
-        names=tuple(pictures.names[row] for row in rows),
-        groups=None if pictures.groups is None else tuple(pictures.groups[row] for row in rows),
-        activation=card.activation,
-        temperature=card.temperature,
-        thresholds=card.thresholds,
-        paths=tuple(pictures.paths[row] for row in rows),
-        class_colors=matched.colors,
-    )
-    labelled = (
-        f"{digest} {matched.names[label]}"
-        for digest, label in zip(found.digests, matched.labels, strict=True)
-    )
-    return evaluate_predictions(
-        predictions, spec, failures=found.failures, data_digest=_digest(labelled)
-    )
 
 
 def evaluate_predictions(
@@ -325,20 +270,11 @@ def evaluate_predictions(
     found = measure(labels, probabilities, names, called)
     ends = bootstrap(labels, probabilities, names, predictions.groups, spec.intervals, called)
     notes = {**ends.notes, **found.notes}
-    figures = {
-        name: Figure(
-            value, ends.figures.get(name) if value is not None else None, notes.get(name, "")
-        )
-        for name, value in found.figures.items()
-    }
+    figures = _with_intervals(found.figures, ends.figures, notes)
     figures[ECE_BY_CHANCE] = _by_chance(probabilities, spec.intervals.seed)
-    per_class = {
-        name: {
-            key: Figure(value, ends.per_class[name].get(key), notes.get(f"{key} of {name}", ""))
-            for key, value in values.items()
-        }
-        for name, values in found.per_class.items()
-    }
+    per_class = {}
+    for name, values in found.per_class.items():
+        per_class[name] = _with_intervals(values, ends.per_class[name], notes, f" of {name}")
     return Evaluation(
         predictions=predictions,
         figures={name: figures[name] for name in FIGURES},
@@ -350,6 +286,22 @@ def evaluate_predictions(
         data_digest=data_digest,
         bundle=spec.bundle,
     )
+
+
+def _with_intervals(
+    values: Mapping[str, float | None],
+    intervals: Mapping[str, Interval],
+    notes: Mapping[str, str],
+    suffix: str = "",
+) -> dict[str, Figure]:
+    """Return figures with their intervals; ``suffix`` follows a figure's name in ``notes``."""
+    figures = {}
+    for name, value in values.items():
+        interval = None
+        if value is not None:
+            interval = intervals.get(name)
+        figures[name] = Figure(value, interval, notes.get(name + suffix, ""))
+    return figures
 
 
 def pool_folds(folds: Sequence[Evaluation], spec: EvaluationSpec | None = None) -> Evaluation:
@@ -386,15 +338,14 @@ def pool_folds(folds: Sequence[Evaluation], spec: EvaluationSpec | None = None) 
         temperature=1.0,
         paths=_joined(part.paths for part in parts),
     )
-    failures = tuple(dict.fromkeys(failure for fold in folds for failure in fold.failures))
+    failures = tuple(dict.fromkeys(chain.from_iterable(fold.failures for fold in folds)))
     digest = ""
     if all(fold.data_digest for fold in folds):
-        digest = _digest(fold.data_digest for fold in folds)
+        digest = digest_of_lines(fold.data_digest for fold in folds)
     evaluation = evaluate_predictions(pooled, spec, failures=failures, data_digest=digest)
-    spreads = {
-        name: FoldSpread(tuple(fold.figures[name].value for fold in folds))
-        for name in folds[0].figures
-    }
+    spreads = {}
+    for name in folds[0].figures:
+        spreads[name] = FoldSpread(tuple(fold.figures[name].value for fold in folds))
     return replace(evaluation, folds=spreads)
 
 
@@ -402,7 +353,7 @@ def _joined(parts: Iterable[tuple[Item, ...]]) -> tuple[Item, ...]:
     """Return all parts in a row, or nothing if one of them is empty."""
     found = tuple(parts)
     if all(found):
-        return tuple(item for part in found for item in part)
+        return tuple(chain.from_iterable(found))
     return ()
 
 
@@ -427,6 +378,6 @@ def _by_chance(probabilities: NDArray[np.float64], seed: int) -> Figure:
     return Figure(mean, Interval(low, high, "draws of perfect calibration"))
 
 
-def _digest(lines: Iterable[str]) -> str:
+def digest_of_lines(lines: Iterable[str]) -> str:
     """Return one digest of lines in any order."""
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

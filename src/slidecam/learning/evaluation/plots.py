@@ -29,8 +29,8 @@ from slidecam.drawing.charts import (
 )
 from slidecam.drawing.palette import AMBER, BLUE, GREEN, INK, LINE, MUTED, ORANGE, PINK, SKY, as_hex
 from slidecam.errors import DataSetError
-from slidecam.learning.calibration import BINS, reliability_of
-from slidecam.learning.data.pictures import load_pixels
+from slidecam.learning.calibration import BINS, Reliability, reliability_of
+from slidecam.learning.data.pixels import load_pixels
 from slidecam.learning.intervals import wilson
 from slidecam.learning.metrics import are_probabilities
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from slidecam.learning.calibration import Reliability
     from slidecam.learning.evaluation.evaluation import Evaluation
     from slidecam.learning.predictions import Predictions
     from slidecam.pixels import RGB
@@ -355,8 +354,9 @@ def _least_separable(evaluation: Evaluation) -> list[int]:
 
 def _with_figure(evaluation: Evaluation, name: str) -> str:
     figure = evaluation.per_class[name]["AUC"]
-    ends = figure.interval
-    return f"{figure.value:.3f}" + (f" ({ends.low:.3f} to {ends.high:.3f})" if ends else "")
+    if figure.interval is None:
+        return f"{figure.value:.3f}"
+    return f"{figure.value:.3f} ({figure.interval})"
 
 
 def _verdict(predictions: Predictions, index: int) -> str:

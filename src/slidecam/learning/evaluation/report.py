@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from slidecam.files import replacing, write_json
+from slidecam.files import replacing, write_csv, write_json
 from slidecam.learning.evaluation import plots as draw
-from slidecam.learning.evaluation.evaluation import FIGURES
+from slidecam.learning.evaluation.evaluation import FIGURES, Evaluation, Figure
 from slidecam.learning.intervals import WILSON
 from slidecam.learning.metrics import CLASS_DEFINITIONS
+from slidecam.learning.predictions import Predictions, group_count
 from slidecam.pages import picture_uri, write_page
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from slidecam.learning.evaluation.evaluation import Evaluation, Figure
 
 RECORD, TABLE, PAGE = "evaluation.json", "predictions.csv", "evaluation.html"
 FIGURE_FOLDER = "figures"
@@ -85,7 +84,7 @@ def write_evaluation(
         What the page tells beside the figures; None for nothing.
     """
     background = background or Background()
-    pictures = dict(_pictures(evaluation, background))
+    pictures = _pictures(evaluation, background)
     for name, picture in pictures.items():
         with replacing(folder / FIGURE_FOLDER / f"{name}.png") as fresh:
             picture.save(fresh, format="PNG")
@@ -104,32 +103,24 @@ def write_predictions(evaluation: Evaluation, path: Path) -> None:
 
     Path, true, predicted, group where known, and ``prob_<class>`` of each class.
     """
-    predictions = evaluation.predictions
+    write_csv(path, _rows(evaluation.predictions))
+
+
+def _rows(predictions: Predictions) -> Iterator[list[str]]:
     names, groups = predictions.class_names, predictions.groups
-    heading = [
-        "path",
-        "true",
-        "predicted",
-        *(["group"] if groups else []),
-        *(f"prob_{name}" for name in names),
-    ]
-    with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(heading)
-        for place, row in enumerate(predictions.probabilities):
-            group = [groups[place]] if groups else []
-            table.writerow(
-                [
-                    predictions.titles[place],
-                    names[predictions.labels[place]],
-                    predictions.predicted_name(place),
-                    *group,
-                    *(f"{value:.6g}" for value in row),
-                ]
-            )
+    heading = ["path", "true", "predicted"]
+    if groups:
+        heading.append("group")
+    yield heading + [f"prob_{name}" for name in names]
+    for place, probabilities in enumerate(predictions.probabilities):
+        true = names[predictions.labels[place]]
+        row = [predictions.titles[place], true, predictions.predicted_name(place)]
+        if groups:
+            row.append(groups[place])
+        yield row + [f"{value:.6g}" for value in probabilities]
 
 
-def _pictures(evaluation: Evaluation, background: Background) -> Iterator[tuple[str, Image.Image]]:
+def _pictures(evaluation: Evaluation, background: Background) -> dict[str, Image.Image]:
     made = {
         "confusion": draw.confusion_figure(evaluation),
         "roc": draw.roc_figure(evaluation),
@@ -138,21 +129,23 @@ def _pictures(evaluation: Evaluation, background: Background) -> Iterator[tuple[
         "learning": draw.learning_curve(background.history),
         "worst": draw.worst_pictures(evaluation),
     }
-    yield from ((name, picture) for name, picture in made.items() if picture is not None)
+    return {name: picture for name, picture in made.items() if picture is not None}
 
 
 def _write_page(
     evaluation: Evaluation, path: Path, background: Background, pictures: Mapping[str, Image.Image]
 ) -> None:
     predictions = evaluation.predictions
-    lines = [
-        _line(name, FIGURES[name], figure, _spread(evaluation, name))
-        for name, figure in evaluation.figures.items()
-    ]
-    classes = [
-        (name, evaluation.support[name], [_line(key, "", one, "") for key, one in figures.items()])
-        for name, figures in evaluation.per_class.items()
-    ]
+    lines = []
+    for name, figure in evaluation.figures.items():
+        lines.append(_line(name, figure, FIGURES[name], _spread(evaluation, name)))
+    classes = []
+    for name, figures in evaluation.per_class.items():
+        cells = [_line(key, figure) for key, figure in figures.items()]
+        classes.append((name, evaluation.support[name], cells))
+    images = {}
+    for name, picture in pictures.items():
+        images[name] = picture_uri(picture, exact=name != "worst")
     write_page(
         "evaluation",
         path,
@@ -164,40 +157,33 @@ def _write_page(
         method=evaluation.method,
         folds=max((len(spread.values) for spread in evaluation.folds.values()), default=0),
         pictures=evaluation.pictures,
-        groups=None if predictions.groups is None else len(set(predictions.groups)),
+        groups=group_count(predictions.groups),
         failures=evaluation.failures,
         listed=LISTED,
         temperature=predictions.temperature,
         bundle=evaluation.bundle,
         digest=evaluation.data_digest,
-        images={
-            name: picture_uri(picture, exact=name != "worst") for name, picture in pictures.items()
-        },
+        images=images,
         record=RECORD,
         table=TABLE,
     )
 
 
-def _line(name: str, meaning: str, figure: Figure, spread: str) -> _Line:
-    ends = figure.interval
-    if ends is None:
-        interval = ""
-    else:
-        interval = f"{ends.low:.3f} to {ends.high:.3f}"
-    if ends is not None and ends.method == WILSON:
-        interval += " (Wilson)"
-    return _Line(
-        name,
-        meaning,
-        "" if figure.value is None else f"{figure.value:.3f}",
-        interval,
-        spread,
-        figure.note,
-    )
+def _line(name: str, figure: Figure, meaning: str = "", spread: str = "") -> _Line:
+    value = interval = ""
+    if figure.value is not None:
+        value = f"{figure.value:.3f}"
+    if figure.interval is not None:
+        interval = str(figure.interval)
+        if figure.interval.method == WILSON:
+            interval += " (Wilson)"
+    return _Line(name, meaning, value, interval, spread, figure.note)
 
 
 def _spread(evaluation: Evaluation, name: str) -> str:
     spread = evaluation.folds.get(name)
     if spread is None or spread.mean is None:
         return ""
-    return f"{spread.mean:.3f}" + ("" if spread.sd is None else f" ± {spread.sd:.3f}")
+    if spread.sd is None:
+        return f"{spread.mean:.3f}"
+    return f"{spread.mean:.3f} ± {spread.sd:.3f}"

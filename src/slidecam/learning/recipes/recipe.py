@@ -11,21 +11,25 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import timm
 
 from slidecam.errors import DataSetError, RecipeError
-from slidecam.learning.cells.graphs import GraphSpec
-from slidecam.learning.cells.recipes import check_graph
 from slidecam.learning.data.augmentation import AugmentationSpec
-from slidecam.learning.recipes.tables import DataSpec, FeatureSpec, ModelSpec, Recipe, TrainSpec
+from slidecam.learning.recipes.tables import (
+    DataSpec,
+    FeatureSpec,
+    GraphSpec,
+    ModelSpec,
+    Recipe,
+    TrainSpec,
+)
 from slidecam.models.architectures import ARCHITECTURES, TIMM, full_name, is_known
 from slidecam.settings import Complaints, nearest, read_settings, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -244,3 +248,47 @@ def _toml(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml(each) for each in value)}]"
     return repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+
+
+GRAPHS = frozenset({"slidecam/resnet18_gcn", "slidecam/cell_graph"})
+"""Architectures that ``[graph]`` trains, and nothing else does."""
+
+SIZES = ("nodes", "neighbours", "hidden", "dropout")
+"""Arguments of theirs that the data and ``[graph]`` decide."""
+
+
+def check_graph(recipe: Recipe, complaints: Complaints) -> None:
+    """Note what does not go with a ``[graph]``, or with a graph's architecture without one."""
+    is_graph = full_name(recipe.model.architecture) in GRAPHS
+    if recipe.graph is None:
+        if is_graph:
+            remedy = "Write a [graph] table; an empty one takes the study's values."
+            complaints.add(
+                "[graph]",
+                f"is missing, and {recipe.model.architecture} is a graph of cells",
+                remedy,
+            )
+        return
+    if not is_graph:
+        remedy = f"Write one of {', '.join(sorted(GRAPHS))}, or leave [graph] out."
+        complaints.add(
+            "model.architecture", f'is "{recipe.model.architecture}", which has no graph', remedy
+        )
+    for name in ("augment", "features", "phase"):
+        if name in recipe.table:
+            remedy = "Leave it out: the embedder of a graph is not trained."
+            complaints.add(f"[{name}]", "has no meaning beside [graph]", remedy)
+    for key in recipe.table.get("train", {}):
+        if key != "seed":
+            complaints.add(
+                f"train.{key}",
+                "has no meaning beside [graph]",
+                "Write it into [graph], or leave it out.",
+            )
+    for key in SIZES:
+        if key in recipe.model.architecture_args:
+            complaints.add(
+                f"model.architecture_args.{key}",
+                "is decided elsewhere",
+                "Leave it out; see [graph].",
+            )

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le
 
 from slidecam.geometry import COARSEST, FINEST
-from slidecam.learning.data.pictures import PictureSpec
+from slidecam.learning.data.picture_files import PictureSpec
 from slidecam.learning.data.splitting import SplitSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slidecam.learning.cells.graphs import GraphSpec
     from slidecam.learning.data.augmentation import AugmentationSpec
 
 Share = Annotated[float, Ge(0), Le(1)]
@@ -150,6 +149,45 @@ class FeatureSpec:
     copies: Count = 8
     dtype: Literal["float16", "float32"] = "float16"
     memory_mb: Count = 2048
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """How the graph is built and the convolutions are trained.
+
+    The study's values where it states them.
+
+    Attributes
+    ----------
+    neighbours
+        Cells of highest cosine similarity that each cell takes edges from; the study does not state
+        how many.
+    symmetric
+        Whether edges go both ways, as in Kipf and Welling's graphs; else a cell hears its
+        neighbours alone, so that a training cell hangs on the graph as a new one does.
+    hidden, dropout
+        Units between the convolutions, and the share of them that is left out in training.
+    epochs, lr, weight_decay
+        Of Adam on the whole graph at once.
+    balance
+        ``weights`` weighs the loss by class, ``none`` does not.
+    keep
+        The weights of the epoch with the lowest validation loss, or the last; the last where there
+        is no validation.
+    transductive
+        Whether the transductive protocol is trained and measured as well.
+    """
+
+    neighbours: Annotated[int, Ge(1)] = 10
+    symmetric: bool = False
+    hidden: Annotated[int, Ge(1)] = 128
+    dropout: Annotated[float, Ge(0), Le(0.99)] = 0.5
+    epochs: Annotated[int, Ge(1)] = 400
+    lr: Annotated[float, Gt(0)] = 1e-3
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    balance: Literal["weights", "none"] = "weights"
+    keep: Literal["best", "last"] = "best"
+    transductive: bool = True
 
 
 @dataclass(frozen=True)

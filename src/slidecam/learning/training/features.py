@@ -5,23 +5,33 @@ Of every picture, and of augmented copies.
 Training on them costs what the end of the network costs: for MobileNetV2 cut before ``blocks.5`` a
 tenth of the whole. The price is that augmentation comes from a fixed number of copies, and that
 features are rounded to float16.
+
+The network is cut in two at one of its layers: a beginning that is frozen, and an end that is
+trained on its output. Which layers run before the cut is not guessed from names: one pass is
+watched. The end is the network itself, its weights and all, with those layers replaced by nothing;
+that this is the same function is seen on a probe and not taken for granted.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import ExitStack, contextmanager, suppress
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from slidecam.errors import RecipeError
 from slidecam.files import replacing
-from slidecam.learning.data.augmentation import augment
-from slidecam.learning.data.inputs import generator_of
+from slidecam.learning.data.augmentation import AugmentationSpec, augment
+from slidecam.learning.data.pixels import Pictures, generator_of
 from slidecam.models.classifier import normalised
+from slidecam.models.variants import REFUSALS, fold_batch_norms
+from slidecam.settings import names_like
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -29,12 +39,188 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
-    from slidecam.learning.data.augmentation import AugmentationSpec
-    from slidecam.learning.data.inputs import Pictures
     from slidecam.learning.recipes.tables import FeatureSpec
     from slidecam.models.card import Card
+
+
+CLOSE = 1e-4
+"""How far outputs may be apart, relative to the largest; folding batch norms moves them by 1e-6."""
+
+
+@dataclass(frozen=True)
+class CutNetwork:
+    """Two halves that make up a network.
+
+    Attributes
+    ----------
+    beginning
+        Frozen, on a copy of its own: normalised pixels (B, 3, H, W) to features (B, …).
+    end
+        Features to logits (B, K). Its weights and buffers are the network's own: training one
+        trains the other.
+    digest
+        SHA-256 of the beginning's weights and of where it ends.
+    """
+
+    beginning: Beginning
+    end: nn.Module
+    digest: str
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a network computes before one of its layers.
+
+    Attributes
+    ----------
+    network, layer
+        The whole, and the layer in it whose input is wanted; what comes after is not run.
+    layout
+        How the pixels lie in memory.
+    """
+
+    network: nn.Module
+    layer: nn.Module
+    layout: torch.memory_format = torch.contiguous_format
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return the features (B, …), float32, of normalised pixels (B, 3, H, W)."""
+        with torch.no_grad(), _stop_at(self.layer):
+            try:
+                self.network(pixels.contiguous(memory_format=self.layout))
+            except _ReachedError as reached:
+                return reached.features
+        raise RecipeError("features.cut names a layer that does not run.", "Name another.")
+
+
+def cut_network(network: nn.Module, cut: str, probe: Tensor) -> CutNetwork:
+    """Cut a network before the layer called ``cut``.
+
+    Parameters
+    ----------
+    network
+        In eval mode.
+    cut
+        Name of the first layer of the end.
+    probe
+        Normalised pixels (B, 3, H, W) to try both halves on.
+
+    Raises
+    ------
+    RecipeError
+        If there is no such layer, it is not given one tensor, or the network is not a chain there
+        (a shortcut runs past the cut, or its code does more between layers than call them).
+    """
+    layer = _layer(network, cut)
+    plain = Beginning(network, layer)
+    names = _names_before(network, layer, probe)
+    features = plain(probe)
+    end = _without(network, names)
+    if not _agrees(network, end, features, probe):
+        problem = (
+            f"features.cut is {cut!r}, and the network cannot be cut there: it is no chain of"
+            " layers at that place."
+        )
+        raise RecipeError(
+            problem, "Name the first layer of a stage, for example blocks.4, layer4 or denseblock4."
+        )
+    return CutNetwork(_fast(network, cut, probe, features), end, _digest(network, names, cut))
+
+
+def _digest(network: nn.Module, names: list[str], cut: str) -> str:
+    found = hashlib.sha256(cut.encode())
+    prefixes = tuple(f"{before}." for before in names)
+    for name, tensor in network.state_dict().items():
+        if name.startswith(prefixes):
+            found.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+class _ReachedError(Exception):
+    """A pass has come to the layer whose input was wanted."""
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__("reached")
+        self.features = features
+
+
+def _layer(network: nn.Module, cut: str) -> nn.Module:
+    layers: dict[str, nn.Module] = dict(network.named_modules())
+    if not cut or cut not in layers:
+        known = list(layers)
+        remedy = names_like(cut, known, f"Name one of {', '.join(known[1:20])}.")
+        raise RecipeError(f"features.cut is {cut!r}, and the network has no such layer.", remedy)
+    return layers[cut]
+
+
+@contextmanager
+def _stop_at(layer: nn.Module) -> Iterator[None]:
+    def stop(_layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor):
+            problem = "features.cut names a layer that is not given one tensor."
+            raise RecipeError(problem, "Name the first layer of a stage.")
+        raise _ReachedError(inputs[0].detach().float())
+
+    handle = layer.register_forward_pre_hook(stop)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _names_before(network: nn.Module, layer: nn.Module, probe: Tensor) -> list[str]:
+    """Return the names of layers that have ended before ``layer`` begins, outermost only."""
+    over: set[nn.Module] = set()
+
+    def note(module: nn.Module, _inputs: Any, _output: Any) -> None:  # noqa: ANN401  (a hook's arguments)
+        over.add(module)
+
+    with ExitStack() as hooks:
+        for module in network.modules():
+            hooks.callback(module.register_forward_hook(note).remove)
+        Beginning(network, layer)(probe)
+    names = [name for name, module in network.named_modules() if module in over]
+    inside = tuple(f"{name}." for name in names)
+    return [name for name in names if not name.startswith(inside)]
+
+
+def _without(network: nn.Module, names: list[str]) -> nn.Module:
+    """Return a copy that shares all tensors with ``network``, some layers replaced by nothing."""
+    shared: dict[int, Tensor] = {}
+    for tensor in (*network.parameters(), *network.buffers()):
+        shared[id(tensor)] = tensor
+    end: nn.Module = deepcopy(network, shared)
+    for name in names:
+        end.set_submodule(name, nn.Identity())
+    return end
+
+
+def _agrees(network: nn.Module, end: nn.Module, features: Tensor, probe: Tensor) -> bool:
+    with torch.no_grad(), suppress(*REFUSALS):
+        logits: Tensor = end(features)
+        return _close(logits, network(probe))
+    return False
+
+
+def _fast(network: nn.Module, cut: str, probe: Tensor, features: Tensor) -> Beginning:
+    """Return the beginning, norms folded and memory channels last, if that computes the same."""
+    own = deepcopy(network).requires_grad_(requires_grad=False)
+    with suppress(*REFUSALS):
+        fold_batch_norms(own, probe[:1])
+        layout = torch.channels_last
+        fast = Beginning(own.to(memory_format=layout), own.get_submodule(cut), layout)
+        if _close(fast(probe), features):
+            return fast
+    own = deepcopy(network).requires_grad_(requires_grad=False)
+    return Beginning(own, own.get_submodule(cut))
+
+
+def _close(values: Tensor, expected: Tensor) -> bool:
+    return values.shape == expected.shape and bool(
+        (values - expected).abs().max() <= CLOSE * expected.abs().max()
+    )
+
 
 _AT_ONCE = 16
 """Pictures per pass; more overflow a CPU's caches."""
@@ -68,14 +254,9 @@ class FeaturePlan:
 
         ``source`` tells the pictures' and network's content.
         """
-        facts = [source, len(self.pictures.paths), self.card.input_px, self.card.interpolation]
-        facts += [
-            self.card.mean,
-            self.card.std,
-            self.trained.tolist(),
-            asdict(self.augmentation),
-            self.seed,
-        ]
+        card = self.card
+        facts = [source, len(self.pictures.paths), card.input_px, card.interpolation]
+        facts += [card.mean, card.std, self.trained.tolist(), asdict(self.augmentation), self.seed]
         facts += [self.spec.copies, self.spec.dtype]
         return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
 
@@ -200,6 +381,8 @@ def _passes(plan: FeaturePlan) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Yield batches of rows in the array's order; copy 0 is the plain picture."""
     everything = np.arange(len(plan.pictures.paths))
     for copy in range(plan.spec.copies + 1):
-        rows = plan.trained if copy else everything
+        rows = everything
+        if copy:
+            rows = plan.trained
         for start in range(0, len(rows), _AT_ONCE):
             yield copy, rows[start : start + _AT_ONCE]

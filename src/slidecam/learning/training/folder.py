@@ -19,21 +19,20 @@ import torch
 
 from slidecam.errors import CheckpointError, RunExistsError
 from slidecam.files import LOCK_FILE, lock_folder, replacing, write_json, write_text
-from slidecam.learning.data.pictures import write_picture_table
-from slidecam.learning.data.splitting import split_record
+from slidecam.learning.data.dataset import split_record
+from slidecam.learning.data.pictures import PictureSet, write_picture_table
 from slidecam.learning.recipes.recipe import recipe_text
-from slidecam.learning.training.checkpoints import CHECKPOINT_FILE
 from slidecam.settings import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from slidecam.learning.data.pictures import PictureSet
     from slidecam.learning.recipes.tables import Recipe
 
 
 BUNDLE_FOLDER = "bundle"
+CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)

@@ -10,28 +10,29 @@ import numpy as np
 import torch
 
 from slidecam.errors import RecipeError
-from slidecam.learning.data.inputs import generator_of, made_ahead, oversampled, shuffled
+from slidecam.learning.data.pixels import Inputs, generator_of, in_order
 from slidecam.learning.training.optimisation import (
     Loss,
     WeightAverage,
     loss_for,
     mix_up,
     optimizer_for,
+    oversampled,
     put_in,
     rate_at,
     set_modes,
     set_rate,
+    shuffled,
     soft_targets,
 )
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from slidecam.learning.data.inputs import Inputs
     from slidecam.learning.recipes.tables import TrainSpec
 
 VALIDATION_BATCH = 32
@@ -128,11 +129,12 @@ class Progress:
         self.epoch, self.overall = self.epoch + 1, self.overall + 1
         self.history.append({"phase": self.phase, "epoch": self.overall, **figures})
         figure = figures.get(f"val_{monitor}")
-        better = (
-            figure is None
-            or self.best is None
-            or (figure < self.best if monitor == "loss" else figure > self.best)
-        )
+        if figure is None or self.best is None:
+            better = True
+        elif monitor == "loss":
+            better = bool(figure < self.best)
+        else:
+            better = bool(figure > self.best)
         if better:
             self.best, self.best_epoch, self.stale = figure, self.overall, 0
         else:
@@ -185,10 +187,15 @@ def train_epoch(
     spec, epoch = learner.spec, progress.overall
     batches = epoch_batches(samples, spec, epoch)
     augmenting = generator_of(spec.seed, epoch, _AUGMENT)
-    ahead = learner.device.type == "cuda"
-    given = made_ahead(
-        lambda rows: samples.inputs.training(rows, epoch, augmenting), batches, apart=ahead
-    )
+
+    def augmented(rows: NDArray[np.int64]) -> Tensor:
+        return samples.inputs.training(rows, epoch, augmenting)
+
+    if learner.device.type == "cuda":
+        # One thread, so that chance is drawn in the order of the batches.
+        given: Iterable[Tensor] = in_order(augmented, batches, workers=1)
+    else:
+        given = map(augmented, batches)
     set_modes(learner.running, spec.batch_norm)
     total = 0.0
     for step, (rows, pixels) in enumerate(zip(batches, given, strict=True)):
@@ -224,11 +231,8 @@ def train_step(learner: Learner, pixels: Tensor, targets: Tensor, chance: torch.
     spec = learner.spec
     if spec.mixup:
         pixels, targets = mix_up(pixels, targets, spec.mixup, chance)
-    if learner.device.type == "cuda":
-        cuda = [learner.device]
-    else:
-        cuda = []
-    with torch.random.fork_rng(cuda):
+    cuda = learner.device.type == "cuda"
+    with torch.random.fork_rng([learner.device] * cuda):
         torch.manual_seed(int(torch.randint(2**62, (), generator=chance)))
         with torch.autocast(
             learner.device.type, _PRECISIONS[spec.precision], enabled=spec.precision != "fp32"
@@ -239,7 +243,9 @@ def train_step(learner: Learner, pixels: Tensor, targets: Tensor, chance: torch.
         torch.autograd.backward(learner.scaler.scale(loss))
     if spec.clip:
         learner.scaler.unscale_(learner.optimizer)
-        torch.nn.utils.clip_grad_norm_(list(_free(learner)), spec.clip)
+        # What is frozen may have a gradient from an earlier phase.
+        free = [each for each in learner.running.parameters() if each.requires_grad]
+        torch.nn.utils.clip_grad_norm_(free, spec.clip)
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     if learner.average is not None:
@@ -253,8 +259,7 @@ def epoch_batches(samples: Samples, spec: TrainSpec, epoch: int) -> list[NDArray
     A last batch of a single picture, which batch norm cannot bear, is left out.
     """
     chance = generator_of(spec.seed, epoch, _ORDER)
-    even = spec.balance == "oversample"
-    if even:
+    if spec.balance == "oversample":
         order = oversampled(samples.targets(samples.train), chance)
     else:
         order = shuffled(len(samples.train), chance)
@@ -274,26 +279,23 @@ def validate(learner: Learner, samples: Samples) -> dict[str, float]:
     """
     if not len(samples.val):
         return {}
+    own: dict[str, Tensor] = {}
     if learner.average is not None:
         own = put_in(learner.running, learner.average.weights)
-    else:
-        own = {}
     logits = logits_of(learner.running, samples.inputs, samples.val)
     put_in(learner.running, own)
-    return {
-        f"val_{name}": value
-        for name, value in quick_figures(logits, samples.labels[samples.val]).items()
-    }
+    figures = quick_figures(logits, samples.labels[samples.val])
+    return {f"val_{name}": value for name, value in figures.items()}
 
 
 def logits_of(running: nn.Module, inputs: Inputs, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return logits (N, K) of pictures as inference sees them, in float32 throughout."""
     running.eval()
-    parts = [
-        rows[start : start + VALIDATION_BATCH] for start in range(0, len(rows), VALIDATION_BATCH)
-    ]
+    logits = []
     with torch.no_grad():
-        logits = [running(inputs.plain(part)).float().cpu().numpy() for part in parts]
+        for start in range(0, len(rows), VALIDATION_BATCH):
+            batch = inputs.plain(rows[start : start + VALIDATION_BATCH])
+            logits.append(running(batch).float().cpu().numpy())
     return np.concatenate(logits)
 
 
@@ -318,7 +320,3 @@ def quick_figures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dic
         "macro_f1": float(f1.mean()),
         "weighted_f1": float((f1 * true[present]).sum() / len(labels)),
     }
-
-
-def _free(learner: Learner) -> list[Tensor]:
-    return [parameter for parameter in learner.running.parameters() if parameter.requires_grad]

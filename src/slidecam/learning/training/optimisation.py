@@ -6,7 +6,6 @@ moving averages.
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -18,8 +17,8 @@ from torch.nn.functional import log_softmax, one_hot
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from slidecam.errors import RecipeError
-from slidecam.learning.data.inputs import class_weights
 from slidecam.models.pretrained import INNER
+from slidecam.settings import names_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -74,12 +73,76 @@ def loss_for(spec: TrainSpec, labels: Tensor, classes: int) -> Loss:
     weights = None
     if spec.balance == "weights":
         weights = class_weights(labels, classes)
-    return Loss(spec.focal_gamma if spec.loss == "focal" else 0.0, spec.label_smoothing, weights)
+    gamma = 0.0
+    if spec.loss == "focal":
+        gamma = spec.focal_gamma
+    return Loss(gamma, spec.label_smoothing, weights)
+
+
+def class_weights(labels: Tensor, classes: int) -> Tensor:
+    """Return a weight for each class.
+
+    As scikit-learn's ``balanced``, pictures / (classes * pictures of the class).
+
+    Parameters
+    ----------
+    labels
+        int64, (pictures,).
+    classes
+        How many classes there are; one without any picture has the weight 0, and is not counted
+        among them.
+
+    Returns
+    -------
+    Tensor
+        float32, (classes,). The mean weight of a picture is 1.
+    """
+    counts = torch.bincount(labels, minlength=classes).float()
+    present = (counts > 0).sum()
+    return torch.where(counts > 0, len(labels) / (present * counts.clamp(min=1)), 0.0)
 
 
 def soft_targets(labels: Tensor, classes: int) -> Tensor:
     """Return labels (B,) as rows of ones and noughts, (B, K), float32."""
     return one_hot(labels, classes).float()
+
+
+def oversampled(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the rows of one epoch in which every class comes as often as the largest.
+
+    Each picture of a class comes equally often, or once more than another; which of them do, and
+    the order, is drawn from ``generator`` alone, so that a training that is continued goes on as it
+    would have.
+
+    Parameters
+    ----------
+    labels
+        int64, (pictures,).
+
+    Returns
+    -------
+    Tensor
+        int64, (classes present * pictures of the largest,), shuffled.
+    """
+    counts = torch.bincount(labels)
+    most = int(counts.max())
+    parts = []
+    for index in counts.nonzero():
+        rows_of_class = torch.nonzero(labels == index)[:, 0]
+        parts.append(_repeated(rows_of_class, most, generator))
+    rows = torch.cat(parts)
+    return rows[torch.randperm(len(rows), generator=generator)]
+
+
+def shuffled(count: int, generator: torch.Generator) -> Tensor:
+    """Return the rows of one epoch in which every picture comes once, int64, (count,)."""
+    return torch.randperm(count, generator=generator)
+
+
+def _repeated(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    whole, rest = divmod(most, len(rows))
+    some = rows[torch.randperm(len(rows), generator=generator)[:rest]]
+    return torch.cat([rows.repeat(whole), some])
 
 
 def mix_up(
@@ -135,17 +198,18 @@ def head_names(network: nn.Module) -> tuple[str, ...]:
     (``get_classifier``); else the last layer that holds weights, in the order in which the network
     names them.
     """
-    if hasattr(network, INNER):
-        return tuple(
-            name for name, _parameter in network.named_parameters() if not _begins(name, INNER)
-        )
-    stated = getattr(network, "get_classifier", None)
-    classifier = stated() if callable(stated) else None
-    found = next((name for name, module in network.named_modules() if module is classifier), "")
     names = [name for name, _parameter in network.named_parameters()]
-    chosen = [name for name in names if found and _begins(name, found)]
+    if hasattr(network, INNER):
+        return tuple(name for name in names if not _begins(name, INNER))
     last = "".join(_layers(network)[-1:])
-    return tuple(chosen or [name for name in names if _begins(name, last)])
+    stated = getattr(network, "get_classifier", None)
+    if callable(stated):
+        classifier = stated()
+        for name, module in network.named_modules():
+            if name and module is classifier and list(module.parameters()):
+                last = name
+                break
+    return tuple(name for name in names if _begins(name, last))
 
 
 def set_modes(network: nn.Module, batch_norm: str) -> None:
@@ -157,8 +221,8 @@ def set_modes(network: nn.Module, batch_norm: str) -> None:
     """
     network.train()
     for module in network.modules():
-        parameters = list(module.parameters())
-        still = bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+        trained = [parameter.requires_grad for parameter in module.parameters()]
+        still = bool(trained) and not any(trained)
         if still or (batch_norm == "eval" and isinstance(module, _BatchNorm)):
             module.eval()
 
@@ -170,25 +234,20 @@ def _prefixes(network: nn.Module, trainable: Trainable) -> Sequence[str]:
         return head_names(network)
     if isinstance(trainable, int):
         return _layers(network)[-trainable:]
-    names = trainable
     if isinstance(trainable, str):
-        names = (trainable,)
-    for name in names:
+        trainable = (trainable,)
+    for name in trainable:
         _check_layer(network, name)
-    return names
+    return trainable
 
 
 def _check_layer(network: nn.Module, name: str) -> None:
-    if not any(_begins(parameter, name) for parameter, _value in network.named_parameters()):
-        known = [each for each, _module in network.named_modules() if each]
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        children = ", ".join(each for each, _module in network.named_children())
-        if near:
-            remedy = f"Names like it are {', '.join(near)}."
-        else:
-            remedy = f"The network's parts are {children}."
+    if not any(_begins(parameter, name) for parameter in dict(network.named_parameters())):
+        known = list(dict(network.named_modules()))[1:]
+        parts = f"The network's parts are {', '.join(dict(network.named_children()))}."
         raise RecipeError(
-            f"trainable names {name!r}, and no such layer of the network holds weights.", remedy
+            f"trainable names {name!r}, and no such layer of the network holds weights.",
+            names_like(name, known, parts),
         )
 
 
@@ -197,11 +256,12 @@ def _layers(network: nn.Module) -> list[str]:
 
     A network's own loose weights are none.
     """
-    return [
-        name
-        for name, module in network.named_modules()
-        if name and list(module.parameters(recurse=False))
-    ]
+    layers = []
+    for name, module in network.named_modules():
+        own = list(module.parameters(recurse=False))
+        if name and own:
+            layers.append(name)
+    return layers
 
 
 def _begins(name: str, prefix: str) -> bool:
@@ -223,15 +283,13 @@ def optimizer_for(network: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
     heads = set(head_names(network))
     groups: list[dict[str, Any]] = []
     for factor, in_head in ((1.0, False), (spec.head_factor, True)):
-        chosen = [
-            p
-            for name, p in network.named_parameters()
-            if p.requires_grad and (name in heads) == in_head
-        ]
+        chosen = []
+        for name, parameter in network.named_parameters():
+            if parameter.requires_grad and (name in heads) == in_head:
+                chosen.append(parameter)
         if chosen:
-            groups.append(
-                {"params": chosen, "lr": spec.lr * factor, "initial_lr": spec.lr * factor}
-            )
+            rate = spec.lr * factor
+            groups.append({"params": chosen, "lr": rate, "initial_lr": rate})
     if spec.optimizer == "sgd":
         return torch.optim.SGD(
             groups, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay

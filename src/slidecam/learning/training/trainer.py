@@ -1,32 +1,45 @@
-"""A training from its first epoch to its last.
+"""A training from its first epoch to its last: phases, early stopping, the best weights.
 
-Phases, early stopping, checkpoints, the best weights.
+And on disk, so that one that was stopped or killed goes on exactly where it was. One safetensors
+file holds the network, its best weights so far, the optimiser's state and the moving average; its
+header holds how far the training is, as JSON. It is replaced as a whole after every epoch. Nothing
+random is in it: every epoch seeds its own chance from the recipe.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from slidecam.errors import RecipeError
-from slidecam.learning.training.checkpoints import put_back, taken_from, write_checkpoint
-from slidecam.learning.training.folder import write_history
-from slidecam.learning.training.loop import Progress, learner_for, train_epoch, validate
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+
+from slidecam.errors import CheckpointError, RecipeError
+from slidecam.files import replacing
+from slidecam.learning.training.folder import TrainingFolder, write_history
+from slidecam.learning.training.loop import (
+    Learner,
+    Progress,
+    Samples,
+    learner_for,
+    train_epoch,
+    validate,
+)
 from slidecam.learning.training.optimisation import unfreeze
 from slidecam.models.backends import check_device
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
+    from pathlib import Path
 
-    import torch
     from torch import Tensor, nn
 
     from slidecam.learning.recipes.tables import TrainSpec
-    from slidecam.learning.training.checkpoints import Checkpoint
-    from slidecam.learning.training.folder import TrainingFolder
-    from slidecam.learning.training.loop import Learner, Samples
+
 
 _SHOWN = ("train_loss", "val_loss", "val_accuracy", "val_macro_f1")
 
@@ -171,3 +184,176 @@ def free_for(network: nn.Module, running: nn.Module, spec: TrainSpec) -> None:
         raise RecipeError(problem, "Cut earlier, or train only what comes after the cut.")
     if len(lost) == len(chosen):
         raise RecipeError("no weights are left to train after features.cut.", "Cut earlier.")
+
+
+_FORMAT, _VERSION = "slidecam-training", 1
+_NETWORK, _BEST, _AVERAGE, _OPTIMIZER = "network", "best", "average", "optimizer"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A training as it was after an epoch.
+
+    Attributes
+    ----------
+    progress
+        How far it is.
+    facts
+        Whose training it is: the recipe, the data's digest, the class names. Resuming another is
+        refused.
+    network, best
+        Weights and buffers by name.
+    average, average_steps
+        The moving average of the weights; empty where there is none.
+    optimizer
+        Each parameter's state, by its place in the optimiser's order.
+    scaler
+        State of the gradient scaler.
+    """
+
+    progress: Progress
+    facts: Mapping[str, Any]
+    network: Mapping[str, Tensor]
+    best: Mapping[str, Tensor]
+    average: Mapping[str, Tensor] = field(default_factory=dict)
+    average_steps: int = 0
+    optimizer: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    scaler: Mapping[str, Any] = field(default_factory=dict)
+
+
+def taken_from(
+    learner: Learner,
+    network: nn.Module,
+    best: Mapping[str, Tensor],
+    progress: Progress,
+    facts: Mapping[str, Any],
+) -> Checkpoint:
+    """Return what is to be kept of a training after an epoch."""
+    average = learner.average
+    return Checkpoint(
+        progress=progress,
+        facts=facts,
+        network=network.state_dict(),
+        best=best,
+        average={} if average is None else average.weights,
+        average_steps=0 if average is None else average.steps,
+        optimizer=learner.optimizer.state_dict()["state"],
+        scaler=learner.scaler.state_dict(),
+    )
+
+
+def put_back(checkpoint: Checkpoint, learner: Learner, network: nn.Module) -> None:
+    """Bring a learner, fresh from its recipe, to where it was in the midst of a phase."""
+    network.load_state_dict(dict(checkpoint.network))
+    state = learner.optimizer.state_dict()
+    learner.optimizer.load_state_dict({**state, "state": dict(checkpoint.optimizer)})
+    if checkpoint.scaler:
+        learner.scaler.load_state_dict(dict(checkpoint.scaler))
+    if learner.average is not None:
+        learner.average.steps = checkpoint.average_steps
+        learner.average.weights = {
+            name: t.to(learner.device) for name, t in checkpoint.average.items()
+        }
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint in place of the one that is there: a kill leaves the one or the other."""
+    tensors: dict[str, Tensor] = {}
+    for kind, named in (
+        (_NETWORK, checkpoint.network),
+        (_BEST, checkpoint.best),
+        (_AVERAGE, checkpoint.average),
+    ):
+        tensors |= {f"{kind}/{name}": tensor for name, tensor in named.items()}
+    plain: dict[str, dict[str, Any]] = {}
+    for place, state in checkpoint.optimizer.items():
+        for key, value in state.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{_OPTIMIZER}/{place}/{key}"] = value
+            else:
+                plain.setdefault(str(place), {})[key] = value
+    record = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "progress": asdict(checkpoint.progress),
+        "facts": dict(checkpoint.facts),
+        "average_steps": checkpoint.average_steps,
+        "optimizer": plain,
+        "scaler": dict(checkpoint.scaler),
+    }
+    # Copied, since safetensors refuses tensors that share memory, as tied weights do.
+    apart = {
+        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
+    }
+    with replacing(path) as fresh:
+        fresh.write_bytes(safetensors.torch.save(apart, {"slidecam": json.dumps(record)}))
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Return the checkpoint in a file, its tensors on the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be read or is none.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            record = json.loads((file.metadata() or {}).get("slidecam", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"the checkpoint cannot be read: {error}.",
+            "Begin the training anew with --overwrite.",
+            path,
+        ) from error
+    if record.get("format") != _FORMAT or record.get("version") != _VERSION:
+        problem = "this is no checkpoint of this version of slidecam."
+        raise CheckpointError(problem, "Begin the training anew with --overwrite.", path)
+    return Checkpoint(
+        progress=Progress(**record["progress"]),
+        facts=record["facts"],
+        network=_named(tensors, _NETWORK),
+        best=_named(tensors, _BEST),
+        average=_named(tensors, _AVERAGE),
+        average_steps=record["average_steps"],
+        optimizer=_optimizer(tensors, record["optimizer"]),
+        scaler=record["scaler"],
+    )
+
+
+def check_same(checkpoint: Checkpoint, facts: Mapping[str, Any], path: Path) -> None:
+    """Refuse to go on with another recipe, data or starting weights than the checkpoint's.
+
+    Raises
+    ------
+    CheckpointError
+        Naming what differs.
+    """
+    other = sorted(
+        key for key in facts if checkpoint.facts.get(key) != json.loads(json.dumps(facts[key]))
+    )
+    if other:
+        raise CheckpointError(
+            f"this training was begun with another {' and '.join(other).replace('_', ' ')}.",
+            "Call it as it was begun, or begin anew with --overwrite.",
+            path,
+        )
+
+
+def _named(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(f"{kind}/"): t
+        for name, t in tensors.items()
+        if name.startswith(f"{kind}/")
+    }
+
+
+def _optimizer(
+    tensors: Mapping[str, Tensor], plain: Mapping[str, Mapping[str, Any]]
+) -> dict[int, dict[str, Any]]:
+    state: dict[int, dict[str, Any]] = {int(place): dict(values) for place, values in plain.items()}
+    for name, tensor in _named(tensors, _OPTIMIZER).items():
+        place, key = name.split("/", 1)
+        state.setdefault(int(place), {})[key] = tensor
+    return state

@@ -1,7 +1,8 @@
-"""From a recipe and pictures to a bundle with its measures."""
+"""From a recipe and pictures to a bundle with its measures, or to those of a cross-validation."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,31 +10,38 @@ import numpy as np
 
 from slidecam.learning.calibration import fit_temperature
 from slidecam.learning.cells.training import train_graph_bundle
-from slidecam.learning.data.dataset import content_digest, dataset_for
-from slidecam.learning.data.inputs import PixelInputs, hold_pictures
-from slidecam.learning.data.splitting import split_record
-from slidecam.learning.evaluation.bundle import measured
+from slidecam.learning.data.dataset import (
+    Dataset,
+    content_digest,
+    dataset_for,
+    folds_for,
+    split_record,
+)
+from slidecam.learning.data.pixels import Inputs, Pictures, PixelInputs, hold_pictures
+from slidecam.learning.evaluation.bundle import background_of, measured
+from slidecam.learning.evaluation.evaluation import Evaluation, pool_folds
+from slidecam.learning.evaluation.report import write_evaluation
 from slidecam.learning.training.beginning import (
+    TrainingCall,
     card_for,
     check_weights,
     fitted_to,
     network_for,
     weights_facts,
 )
-from slidecam.learning.training.checkpoints import check_same, read_checkpoint
-from slidecam.learning.training.cutting import cut_network
-from slidecam.learning.training.features import FeaturePlan, cached_features
+from slidecam.learning.training.features import FeaturePlan, cached_features, cut_network
 from slidecam.learning.training.folder import (
+    TrainingFolder,
     TrainingOutcome,
     check_recipe,
     claimed,
     provenance_of,
     write_plan,
 )
-from slidecam.learning.training.loop import Samples, logits_of
-from slidecam.learning.training.trainer import Trainer
+from slidecam.learning.training.loop import Progress, Samples, logits_of
+from slidecam.learning.training.trainer import Checkpoint, Trainer, check_same, read_checkpoint
 from slidecam.models.backends import choose_device
-from slidecam.models.bundle import save_bundle
+from slidecam.models.bundle import Bundle, save_bundle
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step
 
@@ -44,16 +52,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from slidecam.learning.data.dataset import Dataset
-    from slidecam.learning.data.inputs import Inputs, Pictures
-    from slidecam.learning.data.pictures import Part, PictureSet
-    from slidecam.learning.evaluation.evaluation import Evaluation
+    from slidecam.learning.data.picture_files import Part
+    from slidecam.learning.data.pictures import PictureSet
     from slidecam.learning.recipes.tables import Recipe
-    from slidecam.learning.training.beginning import TrainingCall
-    from slidecam.learning.training.checkpoints import Checkpoint
-    from slidecam.learning.training.folder import TrainingFolder
-    from slidecam.learning.training.loop import Progress
-    from slidecam.models.bundle import Bundle
     from slidecam.models.card import Card
 
 
@@ -247,3 +248,76 @@ def _conclude(trainer: Trainer, card: Card, recipe: Recipe, pictures: PictureSet
     provenance = provenance_of(recipe, pictures, outcome)
     finished = replace(card, temperature=temperature, provenance=provenance)
     return save_bundle(trainer.folder.bundle, finished, trainer.network, overwrite=True)
+
+
+@dataclass(frozen=True)
+class FoldSpec:
+    """How often, and on what, a recipe is trained.
+
+    Attributes
+    ----------
+    count, repeats
+        Folds of a partition, and how many partitions.
+    """
+
+    count: int = 5
+    repeats: int = 1
+
+
+def cross_validate(
+    recipe: Recipe, data: Path, call: TrainingCall, spec: FoldSpec
+) -> Generator[Step, None, tuple[Evaluation, list[Trained]]]:
+    """Train and measure a recipe on every fold.
+
+    Each fold is a training of its own in ``call.out/fold-<n>``, with its own validation part and
+    temperature; a fold that is finished, or was stopped, is gone on with by ``resume``. Parts that
+    the data bring are not heeded.
+
+    Returns
+    -------
+    evaluation, folds
+        Of the test folds' predictions together, written to ``call.out/evaluation``; and each fold's
+        training.
+
+    Raises
+    ------
+    DataSetError
+        If a class has fewer pictures, or patients, than there are folds. Else as `train`.
+    """
+    choose_device(call.device)
+    check_weights(recipe, call.weights)
+    fitted = fitted_to(recipe, data)
+    check_call(fitted, _call_of(call, 1))
+    with suppress(OSError):  # it was there before, or holds something
+        call.out.rmdir()
+    datasets = yield from folds_for(data, recipe.data, spec.count, spec.repeats)
+    done: list[Trained] = []
+    for number, dataset in enumerate(datasets, 1):
+        trained = yield from train_on(fitted, dataset, _call_of(call, number))
+        done.append(trained)
+        figures = trained.evaluations["test"].figures
+        shown = {name: figures[name].value or 0.0 for name in ("accuracy", "weighted F1")}
+        yield Step("fold", number, len(datasets), shown)
+    pooled = pool_folds([trained.evaluations["test"] for trained in done])
+    title = f"{recipe.name}, {spec.repeats} x {spec.count} folds"
+    background = background_of(
+        datasets[0], (), f"all of {data.name}, each picture by a network without it", title
+    )
+    folder = TrainingFolder(call.out)
+    write_evaluation(pooled, folder.evaluation, background)
+    folder.clear_features()
+    return pooled, done
+
+
+def _call_of(call: TrainingCall, number: int) -> TrainingCall:
+    """Return the call of one fold; features are the same for all, and one page tells of all."""
+    folder = TrainingFolder(call.out / f"fold-{number}")
+    fresh = call.existing == "resume" and not folder.checkpoint.exists()
+    return replace(
+        call,
+        out=folder.path,
+        existing="refuse" if fresh else call.existing,
+        cache=call.cache or TrainingFolder(call.out).features,
+        pages=False,
+        share=True,
+    )

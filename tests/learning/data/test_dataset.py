@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from slidecam.learning.evaluation.leakage import LEARNT_FROM, group_digests, has_learnt_from
+from slidecam.learning.data.dataset import LEARNT_FROM, group_digests, has_learnt_from
 
 
 def provenance(*groups: str) -> dict[str, object]:

@@ -15,14 +15,14 @@ import torch
 from slidecam.errors import CheckpointError
 from slidecam.learning.recipes.recipe import read_recipe
 from slidecam.learning.training.beginning import TrainingCall
-from slidecam.learning.training.checkpoints import (
-    CHECKPOINT_FILE,
+from slidecam.learning.training.folder import CHECKPOINT_FILE
+from slidecam.learning.training.loop import Progress
+from slidecam.learning.training.trainer import (
     Checkpoint,
     check_same,
     read_checkpoint,
     write_checkpoint,
 )
-from slidecam.learning.training.loop import Progress
 from slidecam.learning.training.training import train
 from slidecam.steps import result_of
 from stopping import stopped_process
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slidecam.learning.recipes.tables import Recipe
+
 
 # Everything that holds a state is in it: dropout, batch norms, averages, momenta, mixing, two
 # phases, a schedule.
