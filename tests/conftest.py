@@ -67,11 +67,20 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what takes long, if that is wanted."""
-    if config.getoption("--fast"):
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="slow: make test-all runs it"))
+    """Skip what takes long, if that is wanted; no promise of a published contract may."""
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    for item in slow:
+        if _is_promise(item):
+            raise pytest.UsageError(f"{item.nodeid} is a promise of a contract, and marked slow")
+        if config.getoption("--fast"):
+            item.add_marker(pytest.mark.skip(reason="slow: make test-all runs it"))
+
+
+def _is_promise(item: pytest.Item) -> bool:
+    """Tell if a test is inherited from one of the package's contract suites."""
+    made_of = item.cls.__mro__ if isinstance(item, pytest.Function) and item.cls else ()
+    homes = [kind.__module__ for kind in made_of]
+    return any(home.startswith("slidecam.") and home.endswith(".contract") for home in homes)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

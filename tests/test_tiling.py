@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,24 @@ from shapely.geometry import box as rectangle
 from shapely.ops import unary_union
 
 from slidecam.errors import TilingError
-from slidecam.foreground import Foreground
+from slidecam.foreground import Foreground, VolumeForeground
 from slidecam.geometry import Box, Size, Spacing
-from slidecam.tiling import TilingSpec, lay_again, lay_at, lay_grid, lay_whole
+from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
+from slidecam.tiling import (
+    TilingSpec,
+    lay_again,
+    lay_at,
+    lay_grid,
+    lay_planes,
+    lay_tiles_on_planes,
+    lay_whole,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from conftest import MakeSource
+    from slidecam.sources import SourceFacts
 
 SPEC = TilingSpec(tile_px=100, spacing=0.5, input_px=100)
 HALF = Spacing(0.5, 0.5)
@@ -338,3 +349,90 @@ def test_a_slide_is_no_whole_picture(array_source: MakeSource) -> None:
     with pytest.raises(TilingError, match="5000x10 px in one level is a slide") as caught:
         lay_whole(array_source(blank(5000, 10)).facts, 64)
     assert "4096" in caught.value.remedy
+
+
+def axial(
+    array_source: MakeSource,
+    shape: tuple[int, int, int],
+    voxel: tuple[float, float, float],
+    missing: tuple[int, ...] = (),
+) -> SourceFacts:
+    """Return the facts of a volume of ``shape`` (columns, rows, planes), voxels in mm."""
+    grid = VolumeGrid(shape, np.diag([*voxel, 1.0]))
+    facts = array_source(blank(shape[0], shape[1])).facts
+    return replace(facts, stack=PlaneStack(grid, "axial", missing))
+
+
+def filled(shape: tuple[int, int, int], counts: list[int]) -> VolumeForeground:
+    """Return a foreground of so many voxels in each plane, row by row."""
+    planes = np.zeros((shape[2], shape[1] * shape[0]), np.bool_)
+    for plane, count in zip(planes, counts, strict=True):
+        plane[:count] = True
+    volume = planes.reshape(shape[2], shape[1], shape[0])
+    return VolumeForeground(volume.any(axis=0), Size(shape[0], shape[1]), "filled", volume)
+
+
+SHAPES = st.tuples(st.integers(2, 40), st.integers(2, 40), st.integers(1, 6))
+VOXELS = st.tuples(*[st.floats(0.3, 5)] * 3)
+
+
+@given(shape=SHAPES, voxel=VOXELS, min_share=st.floats(0, 1), data=st.data())
+def test_a_planes_tile_is_the_square_in_mm_round_its_middle_and_lies_where_enough_is_head(
+    array_source: MakeSource,
+    shape: tuple[int, int, int],
+    voxel: tuple[float, float, float],
+    min_share: float,
+    data: st.DataObject,
+) -> None:
+    columns, rows, planes = shape
+    counts = [data.draw(st.integers(0, columns * rows)) for _ in range(planes)]
+    missing = tuple(place for place in range(planes) if data.draw(st.integers(0, 4)) == 0)
+    facts = axial(array_source, shape, voxel, missing)
+    laid = lay_planes(facts, filled(shape, counts), 32, min_share)
+    side = max(columns * voxel[0], rows * voxel[1])
+    for x, y, width, height in laid.boxes.tolist():
+        assert abs(width * voxel[0] - side) <= voxel[0] * (0.5 + 1e-9)
+        assert abs(height * voxel[1] - side) <= voxel[1] * (0.5 + 1e-9)
+        assert abs(x + width / 2 - columns / 2) <= 0.5
+        assert abs(y + height / 2 - rows / 2) <= 0.5
+        assert laid.step == max(width, height)
+    least = min_share * max(counts)
+    there = [place for place, count in enumerate(counts) if count and place not in missing]
+    assert laid.planes.tolist() == [
+        place for place in there if counts[place] >= least * (1 - 1e-12)
+    ]
+    assert (laid.candidates, laid.input_px, laid.fill) == (planes, 32, (0, 0, 0))
+
+
+@given(
+    shape=SHAPES,
+    voxel=VOXELS,
+    tile_mm=st.floats(6, 60),
+    overlap=st.floats(0, 0.6),
+    policy=st.sampled_from(["pad", "drop"]),
+)
+def test_tiles_on_planes_are_squares_in_mm_on_every_plane_that_is_there(
+    array_source: MakeSource,
+    shape: tuple[int, int, int],
+    voxel: tuple[float, float, float],
+    tile_mm: float,
+    overlap: float,
+    policy: str,
+) -> None:
+    facts = axial(array_source, shape, voxel, missing=(shape[2] // 2,))
+    um = Spacing(voxel[0] * 1000, voxel[1] * 1000)
+    asked = spec(tile_px=20, spacing=tile_mm * 50, overlap=overlap, edge=policy, min_tissue=0.0)
+    full = filled(shape, [shape[0] * shape[1]] * shape[2])
+    laid = lay_tiles_on_planes(facts, um, full, asked)
+    width, height = (round(tile_mm / edge) for edge in voxel[:2])
+    steps = [round((1 - overlap) * edge) for edge in (width, height)]
+    expected = [
+        [x, y, width, height]
+        for y in starts_of(0, shape[1], height, steps[1], policy)
+        for x in starts_of(0, shape[0], width, steps[0], policy)
+    ]
+    there = [plane for plane in range(shape[2]) if plane != shape[2] // 2]
+    assert laid.boxes.tolist() == expected * len(there)
+    assert laid.planes.tolist() == [plane for plane in there for _ in expected]
+    assert laid.candidates == len(expected) * shape[2]
+    assert laid.step == steps[0]

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 ALL = (0, 1, 2, 3)
 
 
-@pytest.mark.parametrize("network", ["resnet18", "pocket", "sequential", "simple"])
+@pytest.mark.parametrize(
+    "network",
+    [pytest.param("resnet18", marks=pytest.mark.slow), "pocket", "sequential", "simple"],
+)
 def test_maps_are_pytorch_grad_cams_where_the_logit_is_above_0(
     small: MakeSmall,
     hooked: Callable[[nn.Module, Small], nn.Module],

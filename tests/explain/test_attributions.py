@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from slidecam.errors import ExplanationError, UsageError
@@ -23,6 +25,7 @@ from slidecam.explain.attributions import (
     SmoothGradExplainer,
     SmoothGradSpec,
 )
+from slidecam.explain.baselines import BASELINES
 from slidecam.explain.catalogue import method_for
 from slidecam.models import Card, Classifier, classifier_for
 from slidecam.models.classifier import normalised
@@ -61,6 +64,23 @@ class Linear(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return torch.einsum("bchw,kchw->bk", pixels, self.weight)
+
+
+class Cubic(Linear):
+    """Logits whose gradient is the square of a pixel times its weight, in the first class."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return super().forward(pixels**3 / 3)
+
+
+class Counting(Linear):
+    """As `Linear`, counting the pictures that it is shown."""
+
+    shown = 0
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        self.shown += len(pixels)
+        return super().forward(pixels)
 
 
 class Bent(Linear):
@@ -116,6 +136,70 @@ def test_occlusion_of_a_linear_model_is_what_its_window_held(tiles: Tensor) -> N
     windows = shares.view(3, 7, 2, 7, 2).sum((2, 4))
     torch.testing.assert_close(found.maps[:, 0, ::2, ::2], windows, rtol=1e-4, atol=1e-5)
     assert found.passes == 50
+
+
+@pytest.mark.parametrize(("window", "stride"), [(4, 3), (5, 4), (3, 2), (5, 5), (14, 3), (1, 1)])
+def test_occlusions_passes_are_its_windows_and_the_tile(
+    tiles: Tensor, window: int, stride: int
+) -> None:
+    spec = OcclusionSpec(window=window / EDGE, stride=stride / EDGE)
+    classifier = classifier_of(Counting())
+    network: Any = classifier.network
+    network.shown = 0
+    found = OcclusionExplainer(classifier, spec).explain(tiles[:1], [0])
+    along = 1
+    while (along - 1) * stride + window < EDGE:
+        along += 1
+    # captum looks at the tile as well.
+    assert found.passes == along**2 + 1 == network.shown - 1
+
+
+def test_smoothgrads_noise_is_a_share_of_the_tiles_range(tiles: Tensor) -> None:
+    network = Cubic()
+    classifier = classifier_of(network)
+    narrow = tiles // 8 + 150
+    found = SmoothGradExplainer(classifier, SmoothGradSpec(samples=300, noise=0.4)).explain(
+        narrow, [0]
+    )
+    pixels = normalised(narrow, classifier.card)
+    weight = network.weight[0].detach()
+    for tile, heat in zip(pixels, found.maps[:, 0], strict=True):
+        deviation = 0.4 * float(tile.max() - tile.min())
+        added = heat - (weight * tile.square()).sum(0)
+        # The mean of (x + noise)² is x² and the noise's variance.
+        expected = weight.sum(0) * deviation**2
+        slope = float((added * expected).sum() / expected.square().sum())
+        assert abs(slope - 1) < 0.2
+
+
+def test_gradient_shaps_gap_is_how_far_the_shares_are_from_the_mean_gain(tiles: Tensor) -> None:
+    classifier = classifier_of(Bent())
+    bright = tiles // 2 + 120
+    names = ("black", "zero", "blur")
+    spec = GradientShapSpec(samples=3, baselines=names)
+    found = GradientShap(classifier, spec).explain(bright, [1])
+    gaps = []
+    for tile, heat in zip(normalised(bright, classifier.card), found.maps[:, 0], strict=True):
+        others = torch.stack([BASELINES[name](tile) for name in names])
+        logits = classifier.logits_of(torch.cat([tile[None], others]))[:, 1]
+        gaps.append(abs(float(heat.sum() - logits[0] + logits[1:].sum() / len(names))))
+    assert found.facts["completeness gap"] == pytest.approx(max(gaps), rel=1e-3)
+
+
+@pytest.mark.parametrize(("name", "kernel", "sigma"), [("blur", 51, 10), ("rise-blur", 11, 5)])
+@pytest.mark.parametrize("edge", [5, 9, 23, 71])
+def test_a_blurred_picture_is_scipys_over_mirrored_borders(
+    name: str, kernel: int, sigma: float, edge: int
+) -> None:
+    picture = torch.rand((3, edge, edge + 2), generator=torch.Generator().manual_seed(edge))
+    # A picture is mirrored once, so that the window reaches over no more than the whole of it.
+    radius = min(kernel // 2, edge - 1)
+    expected = [
+        gaussian_filter(band.double().numpy(), sigma, mode="mirror", radius=radius)
+        for band in picture
+    ]
+    found = BASELINES[name](picture)
+    torch.testing.assert_close(found.double(), torch.tensor(np.stack(expected)), atol=1e-5, rtol=0)
 
 
 def test_integrated_gradients_are_complete_on_a_bent_model(tiles: Tensor) -> None:

@@ -43,7 +43,11 @@ THEIRS: Mapping[str, Any] = {
     "kpca-cam": pytorch_grad_cam.KPCA_CAM,
     "fem": pytorch_grad_cam.FEM,
 }
-NETWORKS = ("resnet18 of 9 places", "sequential", "simple")
+NETWORKS = (
+    pytest.param("resnet18 of 9 places", marks=pytest.mark.slow),
+    "sequential",
+    "simple",
+)
 MULTIPLE = 3
 
 

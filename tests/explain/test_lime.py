@@ -5,6 +5,7 @@ It equals the authors' own regression.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -147,3 +148,16 @@ def test_steps_count_every_covering(classifier: Classifier, tile: Tensor) -> Non
 def test_impossible_settings_are_refused(classifier: Classifier, spec: LimeSpec) -> None:
     with pytest.raises(ExplanationError):
         Lime(classifier, spec)
+
+
+def test_the_map_is_the_first_seeds_whatever_others_are_compared_with(
+    classifier: Classifier, tile: Tensor
+) -> None:
+    spec = LimeSpec(samples=40, seeds=3, seed=7)
+    three = Lime(classifier, spec).explain(tile, [0]).maps
+    first, second = (
+        Lime(classifier, replace(spec, seeds=1, seed=seed)).explain(tile, [0]).maps
+        for seed in (7, 8)
+    )
+    assert torch.equal(three, first)
+    assert not torch.equal(three, second)

@@ -71,6 +71,21 @@ def orders(place: Rectangle) -> Iterator[list[tuple[int, int]]]:
         yield second + first
 
 
+@pytest.mark.parametrize(
+    ("place", "halves"),
+    [
+        ((0, 4, 4, 8), ((0, 4, 4, 6), (0, 4, 6, 8))),
+        ((2, 5, 1, 8), ((2, 5, 1, 4), (2, 5, 4, 8))),
+        ((2, 9, 1, 4), ((2, 5, 1, 4), (5, 9, 1, 4))),
+        ((3, 4, 7, 9), ((3, 4, 7, 8), (3, 4, 8, 9))),
+    ],
+)
+def test_the_longer_side_is_halved_and_a_square_into_left_and_right(
+    place: tuple[int, int, int, int], halves: tuple[tuple[int, int, int, int], ...]
+) -> None:
+    assert Rectangle(*place).halves() == halves
+
+
 def test_shares_are_owen_values_by_their_definition(classifier: Classifier, tile: Tensor) -> None:
     found = PartitionShap(
         classifier, PartitionShapSpec(cells=2, evaluations=1000, baseline="zero")
@@ -122,6 +137,7 @@ def test_a_class_has_one_answer_whatever_other_classes_are_asked_for(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
 def test_shares_equal_those_of_shap(classifier: Classifier, tile: Tensor) -> None:
     shap = pytest.importorskip("shap")

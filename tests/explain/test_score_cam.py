@@ -40,7 +40,9 @@ def their_maps(
     return maps
 
 
-@pytest.mark.parametrize("name", ["pocket", "sequential", "resnet18"])
+@pytest.mark.parametrize(
+    "name", ["pocket", "sequential", pytest.param("resnet18", marks=pytest.mark.slow)]
+)
 def test_maps_equal_pytorch_grad_cams(
     small: MakeSmall,
     hooked: Callable[[nn.Module, Small], nn.Module],
