@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from slidecam.errors import RegionReadError
@@ -72,6 +74,40 @@ def test_each_chunk_is_decoded_once(array_source: MakeSource, noise: Noise) -> N
     stream(source, grid_over(source, overlap=0.5))
     assert Counter(source.decoded).most_common(1)[0][1] == 1
     assert len(source.decoded) == 100
+
+
+@given(
+    size=st.tuples(st.integers(5, 120), st.integers(5, 120)),
+    chunk=st.tuples(st.integers(8, 40), st.integers(8, 40)),
+    tile=st.tuples(st.integers(2, 60), st.integers(2, 60)),
+    level=st.integers(0, 1),
+    data=st.data(),
+)
+def test_the_chunks_that_hold_a_tiles_pixels_are_decoded_and_no_others(
+    array_source: MakeSource,
+    noise: Noise,
+    size: tuple[int, int],
+    chunk: tuple[int, int],
+    tile: tuple[int, int],
+    level: int,
+    data: st.DataObject,
+) -> None:
+    source = array_source(noise(*size), downsamples=(1, 3))
+    source.facts = replace(source.facts, chunk=(Size(*chunk),) * 2)
+    corners = st.tuples(*[st.integers(0, edge - 1) for edge in size])
+    boxes = np.array([[*data.draw(corners), *tile] for _ in range(3)], np.int64)
+    grid = TileGrid(boxes, 3, 5, source.facts.levels[level], 11, (255, 255, 255))
+    stream(source, grid)
+    extent = source.facts.levels[level].size
+    needed = set()
+    for row in range(3):
+        box = grid.level_box(row)
+        # A tile whose corner is rounded past the level's end is cut from the last pixel's chunk.
+        across = [min(x, extent.width - 1) for x in range(box.x, box.right)]
+        down = [min(y, extent.height - 1) for y in range(box.y, box.bottom)]
+        needed |= {(y // chunk[1], x // chunk[0]) for y in down for x in across}
+    expected = [(level, source.chunk_box(level, *place)) for place in needed]
+    assert Counter(source.decoded) == Counter(expected)
 
 
 def test_chunks_are_let_go_of_when_their_last_tile_is_cut(

@@ -73,3 +73,32 @@ def test_planes_have_the_spacing_the_order_and_the_places_of_their_voxels(
     own = np.moveaxis(numbered(grid.shape), grid.file_axis(stack.place), 0)[stack.file_indices]
     for plane, there in zip(turned, own, strict=True):
         np.testing.assert_array_equal(np.sort(plane, axis=None), np.sort(there, axis=None))
+
+
+@given(
+    grids(),
+    st.sampled_from(AXES),
+    st.tuples(*[st.floats(-0.4, 0.4)] * 6),
+)
+def test_a_planes_position_is_the_mean_of_its_voxels_along_the_axis_however_oblique(
+    straight: VolumeGrid, axis: Axis, shears: tuple[float, ...]
+) -> None:
+    affine = straight.affine.copy()
+    lean = np.eye(3)
+    lean[~np.eye(3, dtype=bool)] += np.array(shears) / 3
+    affine[:3, :3] = lean @ affine[:3, :3]
+    grid = VolumeGrid(straight.shape, affine)
+    stack = PlaneStack(grid, axis)
+    place = AXES.index(axis)
+    # z, y and x in LPS: upwards, backwards, to the left.
+    places = np.zeros((*grid.spl_shape, 3))
+    numbers = grid.to_spl(numbered(grid.shape))
+    for indices in np.ndindex(grid.spl_shape):
+        i, j, k = np.argwhere(numbered(grid.shape) == numbers[indices])[0]
+        right, front, up = (affine @ (i, j, k, 1))[:3]
+        places[indices] = (up, -front, -right)
+    means = np.moveaxis(places[..., place], place, 0).reshape(stack.shape[0], -1).mean(axis=1)
+    np.testing.assert_allclose(stack.positions, means, atol=1e-9)
+    apart = np.moveaxis(places, place, 0)
+    for step in np.linalg.norm(apart[1:] - apart[:-1], axis=-1).ravel():
+        assert stack.spacing_mm[0] == pytest.approx(step)
