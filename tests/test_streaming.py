@@ -110,6 +110,18 @@ def test_the_chunks_that_hold_a_tiles_pixels_are_decoded_and_no_others(
     assert Counter(source.decoded) == Counter(expected)
 
 
+@pytest.mark.parametrize("place", [(29, 3), (3, 29)])
+def test_a_tile_that_is_rounded_onto_the_next_chunk_needs_that_one_alone(
+    array_source: MakeSource, noise: Noise, place: tuple[int, int]
+) -> None:
+    source = array_source(noise(120, 120), downsamples=(1, 3), chunk=10)
+    boxes = np.array([[*place, 12, 12]], np.int64)
+    stream(source, TileGrid(boxes, 1, 12, source.facts.levels[1], 4, (255, 255, 255)))
+    # 29 / 3 is 9.7: nearer to the 10 that the second chunk begins with.
+    chunks = [edge // 29 for edge in place]
+    assert source.decoded == [(1, source.chunk_box(1, chunks[1], chunks[0]))]
+
+
 def test_chunks_are_let_go_of_when_their_last_tile_is_cut(
     array_source: MakeSource, noise: Noise
 ) -> None:

@@ -102,3 +102,19 @@ def test_a_planes_position_is_the_mean_of_its_voxels_along_the_axis_however_obli
     apart = np.moveaxis(places, place, 0)
     for step in np.linalg.norm(apart[1:] - apart[:-1], axis=-1).ravel():
         assert stack.spacing_mm[0] == pytest.approx(step)
+
+
+@given(
+    grids(),
+    st.one_of(st.floats(0, 0.009), st.floats(0.011, 0.9)),
+    st.integers(0, 2),
+    st.sampled_from((-1, 1)),
+)
+def test_grids_lie_alike_up_to_a_hundredth_of_their_shortest_voxel(
+    grid: VolumeGrid, share: float, axis: int, sign: int
+) -> None:
+    affine = grid.affine.copy()
+    affine[axis, 3] += sign * share * min(grid.scale)
+    assert grid.lies_like(VolumeGrid(grid.shape, affine)) == (share < 0.01)
+    longer = VolumeGrid((grid.shape[0] + 1, *grid.shape[1:]), grid.affine)
+    assert not grid.lies_like(longer)
