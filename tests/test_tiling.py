@@ -369,7 +369,9 @@ def filled(shape: tuple[int, int, int], counts: list[int]) -> VolumeForeground:
     for plane, count in zip(planes, counts, strict=True):
         plane[:count] = True
     volume = planes.reshape(shape[2], shape[1], shape[0])
-    return VolumeForeground(volume.any(axis=0), Size(shape[0], shape[1]), "filled", volume)
+    return VolumeForeground(
+        np.asarray(volume.any(axis=0)), Size(shape[0], shape[1]), "filled", volume
+    )
 
 
 SHAPES = st.tuples(st.integers(2, 40), st.integers(2, 40), st.integers(1, 6))

@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from slidecam.errors import SpacingError
 from slidecam.geometry import Level, Size, Spacing
@@ -52,6 +54,18 @@ def test_an_override_that_agrees_or_meets_nothing_believable_draws_no_warning(
     own: Spacing | None,
 ) -> None:
     assert settle_spacing(facts(own), 0.25).warning is None
+
+
+@given(
+    own=st.tuples(st.floats(0.1, 2), st.floats(0.1, 2)),
+    off=st.tuples(*[st.one_of(st.floats(-0.049, 0.049), st.floats(0.051, 0.3))] * 2),
+)
+def test_an_override_is_in_conflict_where_either_axis_is_off_by_more_than_a_twentieth(
+    own: tuple[float, float], off: tuple[float, float]
+) -> None:
+    given_ = Spacing(own[0] * (1 + off[0]), own[1] * (1 + off[1]))
+    told = settle_spacing(facts(Spacing(*own)), given_).warning is not None
+    assert told == (max(off) > 0.05)
 
 
 def test_a_missing_spacing_says_what_to_pass() -> None:
