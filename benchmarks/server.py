@@ -26,7 +26,6 @@ import httpx
 import numpy as np
 import psutil
 from PIL import Image
-
 from slidecam.server.endpoint import Endpoint, read_endpoint
 
 if TYPE_CHECKING:

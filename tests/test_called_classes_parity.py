@@ -28,10 +28,10 @@ from slidecam.learning.intervals import IntervalSpec
 from slidecam.models import Card, open_bundle, save_bundle
 from slidecam.models.architectures import build_network
 from slidecam.prediction.pipeline import predict
-from slidecam.runs import legend, read_run_tiles
+from slidecam.runs import Run, legend
 from slidecam.runs.spec import PredictSpec
-from slidecam.server.fair_lock import Turns
-from slidecam.server.limits import Limits
+from slidecam.server.devices import FairLock
+from slidecam.server.guard import Limits
 from slidecam.server.pictures import PictureRequest, explain_picture
 from slidecam.steps import result_of
 from slidecam.store import read_run
@@ -147,7 +147,7 @@ def test_a_slides_doors_call_alike(
     list(predict(slide, bundle, tmp_path / "out", spec))
     folder = tmp_path / "out" / "s"
 
-    run = read_run_tiles(folder)
+    run = Run.open(folder)
     count = len(run)
     assert count > 0
     assert run.tiles.called.sum(axis=0).tolist() == [
@@ -206,7 +206,7 @@ def test_a_pictures_doors_call_alike(said: Said, tmp_path: Path) -> None:
     assert ("none is called" in sentence) == (not said.called)
 
     answer = explain_picture(
-        (folder / "p.png").read_bytes(), classifier, PictureRequest((), ()), Limits(), Turns()
+        (folder / "p.png").read_bytes(), classifier, PictureRequest((), ()), Limits(), FairLock()
     )
     assert answer["predicted"] == said.winner
     assert tuple(answer["called_classes"]) == said.called

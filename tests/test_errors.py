@@ -17,7 +17,7 @@ import slidecam
 from slidecam import errors
 from slidecam.cli.terminal import Terminal
 from slidecam.errors import BundleError, MaskError, SlidecamError, SourceError, StoreError
-from slidecam.server.http_errors import RequestError, body_of, handle_faults
+from slidecam.server.http_errors import RequestError, body_of, handle_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ def test_a_wrong_call_is_one_in_every_door(kind: type[SlidecamError]) -> None:
 @pytest.mark.parametrize("kind", TREE)
 def test_the_server_answers_with_the_errors_own_status(kind: type[SlidecamError]) -> None:
     app = FastAPI()
-    handle_faults(app)
+    handle_errors(app)
     error = an_error(kind)
     handler: Any = app.exception_handlers[SlidecamError]
     answer = asyncio.run(handler(None, error))

@@ -16,8 +16,8 @@ from slidecam import classes
 from slidecam.cli import predicting, runs
 from slidecam.cli.app import app
 from slidecam.cli.evaluating import Part
-from slidecam.cli.exporting import Tiles
 from slidecam.cli.inventory import Activation, WeightNames
+from slidecam.cli.runs import Tiles
 from slidecam.exchange.qupath import TileFormat
 from slidecam.explain.catalogue import slide_methods
 from slidecam.geometry import AXES
@@ -25,7 +25,7 @@ from slidecam.learning.evaluation.bundle import PartChoice
 from slidecam.learning.recipes.tables import ModelSpec
 from slidecam.models.backends import BACKENDS
 from slidecam.options import (
-    DOORS,
+    Door,
     PredictOptions,
     command_words,
     option_of,
@@ -35,7 +35,7 @@ from slidecam.options import (
 from slidecam.reports import run_figure
 from slidecam.runs.spec import PredictSpec
 from slidecam.server.http_errors import RequestError
-from slidecam.server.schemas import JOB_OPTIONS, read_request, request_schema
+from slidecam.server.job_requests import JOB_OPTIONS, read_request, request_schema
 from slidecam.settings import hints_of
 
 NAMES = [each.name for each in fields(PredictSpec)]
@@ -62,7 +62,7 @@ def test_the_spec_has_no_field_that_is_no_option() -> None:
 def test_each_field_is_an_option_of_every_door_or_left_out_with_a_reason(name: str) -> None:
     shown = option_of(name).shown
     assert shown.help.endswith(".")
-    assert set(shown.without) <= set(DOORS)
+    assert set(shown.without) <= set(get_args(Door))
     assert all(len(reason.split()) > 4 for reason in shown.without.values())
     flags = {word for each in command().params for word in (*each.opts, *each.secondary_opts)}
     assert ("cli" in shown.without) != (set(option_of(name).flag.split("/")) <= flags)
@@ -157,7 +157,7 @@ def test_choices_that_are_written_again_are_those_of_their_owner() -> None:
     assert get_args(WeightNames) == get_args(hints_of(ModelSpec)["weights_format"])
     assert get_args(Part) == get_args(PartChoice)
     assert get_args(Tiles) == get_args(TileFormat)
-    assert get_args(runs.Shown) == get_args(run_figure.Shown)
+    assert get_args(runs.Overlaid) == get_args(run_figure.Shown)
     assert get_args(Activation) == get_args(classes.Activation)
 
 

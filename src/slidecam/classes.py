@@ -18,6 +18,7 @@ import colorsys
 import csv
 import unicodedata
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
@@ -96,7 +97,7 @@ class ClassSet:
         _check_thresholds(self.names, self.thresholds)
         if self.activation not in get_args(Activation):
             raise UsageError(
-                f"there is no activation {self.activation!r}.",
+                f"There is no activation {self.activation!r}.",
                 f"Use one of {', '.join(get_args(Activation))}.",
             )
 
@@ -213,7 +214,9 @@ class ClassSet:
         """Return the class of one row that is looked at first: its winner, else its largest."""
         row = np.asarray([probabilities], np.float32)
         winner = int(self.winners(row)[0])
-        return winner if winner != NO_CLASS else int(np.nan_to_num(row[0], nan=-np.inf).argmax())
+        if winner != NO_CLASS:
+            return winner
+        return int(np.nan_to_num(row[0], nan=-np.inf).argmax())
 
     def called_names(self, probabilities: Sequence[float]) -> tuple[str, ...]:
         """Return the names of the classes that one row calls, the most probable first."""
@@ -227,7 +230,9 @@ class ClassSet:
         called = self.called_names(probabilities)
         if called:
             return " + ".join(called)
-        return f"not {self.names[0]}" if len(self) == 1 else "none called"
+        if len(self) == 1:
+            return f"not {self.names[0]}"
+        return "none called"
 
     def caption(self, probabilities: Sequence[float]) -> str:
         """Return what one row calls and how probable that is, as it stands under a picture.
@@ -244,12 +249,15 @@ class ClassSet:
             )
         if called:
             return f"{called[0]}, {value}"
-        likeliest = "" if len(self) == 1 else f"{self.names[first]} "
-        return f"{self.call(probabilities)} ({likeliest}{value})"
+        if len(self) > 1:
+            value = f"{self.names[first]} {value}"
+        return f"{self.call(probabilities)} ({value})"
 
     def share(self, value: float) -> str:
         """Return one probability in words: per cent, or a raw score as it is."""
-        return f"{value:.3f}" if self.activation == "none" else f"{100 * value:.1f} %"
+        if self.activation == "none":
+            return f"{value:.3f}"
+        return f"{100 * value:.1f} %"
 
     def label_names(self, absence: str = "") -> tuple[str, ...]:
         """Return what labelled data can be of: the classes, or of one its absence and itself.
@@ -266,7 +274,9 @@ class ClassSet:
         `NO_CLASS` where none of several classes is called; of one, its absence.
         """
         winners = self.winners(probabilities)
-        return winners + 1 if len(self) == 1 else winners
+        if len(self) == 1:
+            return winners + 1
+        return winners
 
 
 def probabilities_of(
@@ -331,8 +341,8 @@ def _check_names(names: tuple[str, ...]) -> None:
 
 
 def _check_colors(names: tuple[str, ...], colors: tuple[RGB, ...]) -> None:
-    values = [value for color in colors for value in color]
-    if len(colors) != len(names) or not all(0 <= value < _BYTE for value in values):
+    in_range = all(0 <= value < _BYTE for value in chain.from_iterable(colors))
+    if len(colors) != len(names) or not in_range:
         raise UsageError(
             f"The classes {list(names)} have the colours {list(colors)}.",
             "Give each class one colour of three values from 0 to 255.",

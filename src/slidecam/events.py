@@ -136,7 +136,7 @@ Event = Planned | BatchDone | TileFailed | Warned | SlideFinished | SlideFailed 
 def as_json(event: Event) -> dict[str, Any]:
     """Return an event as plain JSON values.
 
-    A batch is told by its counts alone, its numbers lie in the store.
+    Of a batch the counts alone: its numbers lie in the store.
     """
     if isinstance(event, BatchDone):
         return {

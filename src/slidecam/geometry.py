@@ -25,7 +25,7 @@ Axis = Literal["axial", "coronal", "sagittal"]
 AXES: tuple[Axis, ...] = get_args(Axis)
 
 LEVEL_TOLERANCE = 0.01
-"""How much coarser than asked a level may be and still count as fine enough.
+"""How much coarser than wanted a level may be and still count as fine enough.
 
 Scanners write 4.0023 for 4.
 """
@@ -102,7 +102,7 @@ class Spacing:
 
 
 PIXELS = Spacing(1.0, 1.0)
-"""What places are told in where nobody knows the µm."""
+"""What places are counted in where nobody knows the µm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,9 @@ def _downsample(full: Size, size: Size) -> float:
     whole = max(1, round(quotient))
     pairs = ((full.width, size.width), (full.height, size.height))
     explained = all(long // whole <= short <= -(-long // whole) for long, short in pairs)
-    return float(whole) if explained else quotient
+    if explained:
+        return float(whole)
+    return quotient
 
 
 def nearest_better_level(levels: Sequence[Level], downsample: float) -> Level:

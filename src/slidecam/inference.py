@@ -40,7 +40,7 @@ LARGEST_BATCH = 512
 """Beyond this a GPU gains nothing and results come late."""
 
 MANY_CLASSES = 16
-"""Up to so many classes are mapped unless told otherwise; ImageNet's thousand would fill a disk."""
+"""Up to so many classes are mapped where none is named; ImageNet's thousand would fill a disk."""
 
 
 DEFAULT_METHOD = "gradcam++"
@@ -113,7 +113,7 @@ def request_maps(
     Raises
     ------
     ExplanationError
-        If a method or a class is unknown, or maps were asked for by name and cannot be had.
+        If a method or a class is unknown, or maps are named and cannot be had.
     """
     if methods == NO_METHOD:
         if names or against:
@@ -133,7 +133,9 @@ def request_maps(
     wanted = _methods(DEFAULT_METHOD if methods is None else methods)
     rival = _rival(card, wanted, against)
     classes = _classes(card, names, rival, by_default=methods is None)
-    return None if classes is None else MapRequest(wanted, classes, rival)
+    if classes is None:
+        return None
+    return MapRequest(wanted, classes, rival)
 
 
 def _methods(text: str) -> tuple[str, ...]:
@@ -146,7 +148,7 @@ def _methods(text: str) -> tuple[str, ...]:
             )
         if name not in known:
             raise ExplanationError(
-                f"there is no heatmap method {name!r} for whole slides.",
+                f"There is no heatmap method {name!r} for whole slides.",
                 f"Use {NO_METHOD}, or some of {', '.join(known)}, separated by commas.",
             )
     return names
@@ -155,9 +157,9 @@ def _methods(text: str) -> tuple[str, ...]:
 def _rival(card: Card, methods: Sequence[str], against: str | None) -> int | None:
     comparing = [name for name in methods if method_for(name).compares]
     if against is not None and not comparing:
-        told = f"--heatmap-against {against}: {', '.join(methods)} compares no classes."
         raise ExplanationError(
-            told, f"Pass --heatmap {' or '.join(_comparing())} with it, or leave it out."
+            f"{', '.join(methods)} compares no classes, as --heatmap-against {against} wants.",
+            f"Pass --heatmap {' or '.join(_comparing())} with it, or leave it out.",
         )
     if comparing and against is None and len(card.class_names) != 2:  # noqa: PLR2004  (a class and the other one)
         raise ExplanationError(
@@ -165,7 +167,9 @@ def _rival(card: Card, methods: Sequence[str], against: str | None) -> int | Non
             f" {len(card.class_names)}.",
             f"Name the one to compare with: --heatmap-against {card.class_names[-1]!r}.",
         )
-    return None if against is None else _class_index(card, against)
+    if against is None:
+        return None
+    return _class_index(card, against)
 
 
 def _comparing() -> list[str]:
@@ -177,7 +181,7 @@ def _classes(
 ) -> tuple[int, ...] | None:
     """Return the indices of the classes to map.
 
-    None where nothing was asked for and there are too many.
+    None where no class is named and there are too many.
     """
     if names:
         chosen = tuple(dict.fromkeys(_class_index(card, name) for name in names))
@@ -212,7 +216,7 @@ def map_shape(
     Raises
     ------
     ExplanationError
-        If the classifier lacks what a method needs.
+        If the classifier has not what a method needs.
     """
     plan = _plan(classifier, request)
     if plan is None:
@@ -271,7 +275,7 @@ def classify(
     ScoredBatch
         With a GPU one batch behind what is being computed, so that neither waits for the other.
     """
-    ahead = 1 if classifier.device.type == "cuda" else 0
+    ahead = int(classifier.device.type == "cuda")
     plan = _plan(classifier, request)
     flying: list[Callable[[], ScoredBatch]] = []
     for batch in batches:
@@ -297,8 +301,9 @@ def _launch(
             "Pass a smaller --batch.",
         ) from error
     landed = [_to_host(tensor) for tensor in (logits, probabilities, maps)]
-    done = torch.cuda.Event() if classifier.device.type == "cuda" else None  # type: ignore[no-untyped-call]
-    if done is not None:
+    done = None
+    if classifier.device.type == "cuda":
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         done.record()
     launched = time.perf_counter()
 
@@ -315,8 +320,12 @@ def _launch(
 def _score(
     classifier: Classifier, pixels: torch.Tensor, plan: MapPlan | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    passed = classifier.run(pixels, gradients=plan is not None and plan.gradients)
-    maps = None if plan is None else plan(passed)
+    maps = None
+    if plan is None:
+        passed = classifier.run(pixels, gradients=False)
+    else:
+        passed = classifier.run(pixels, gradients=plan.gradients)
+        maps = plan(passed)
     logits = passed.logits.detach()
     return logits, classifier.probabilities(logits), maps
 

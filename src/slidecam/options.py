@@ -1,16 +1,16 @@
 """What `predict` may be set to, said once: every door makes its options from these fields.
 
 The command line's options, the server's job options, napari's form and ``docs/options.md`` are read
-from `PredictOptions`. A door that leaves a field out says why in the field itself. Nothing heavy is
-imported here, so that ``slidecam --help`` answers at once; `slidecam.runs.spec.PredictSpec` adds
-the checks that need readers and methods.
+from `PredictOptions`. A field names the doors that leave it out, each with its reason. Nothing
+heavy is imported here, so that ``slidecam --help`` answers at once: `slidecam.runs.spec` adds the
+checks that need readers and methods.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path  # noqa: TC003  (the doors read the types of the fields)
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 Door = Literal["cli", "server", "napari"]
-DOORS: tuple[Door, ...] = get_args(Door)
 
-LARGEST_NUMBER = 1_000_000
+COUNT: Mapping[str, int] = MappingProxyType({"low": 1, "high": 1_000_000})
 """Of tiles per batch, threads and megabytes: what lies beyond is a slip of the finger."""
 
 EVERY_METHOD = EVERY_SLIDE = "*"
@@ -37,7 +36,6 @@ OWN_KEY = "slidecam"
 BY_COMMAND = "the tab keeps to what is set often; the command line, which it shows, has it"
 OF_THE_MACHINE = "threads and memory are the machine's, and its jobs share them"
 ONE_SLIDE = "it is for several slides, and the tab runs the one that is open"
-
 
 HEADING = """# The options of `predict`, door by door
 
@@ -184,23 +182,17 @@ class PredictOptions:
         None,
         "Tiles per batch.",
         unset="found from memory",
-        low=1,
-        high=LARGEST_NUMBER,
+        **COUNT,
         without={"napari": BY_COMMAND},
     )
     workers: int = option(
-        4,
-        "Threads that decode.",
-        low=1,
-        high=LARGEST_NUMBER,
-        without={"server": OF_THE_MACHINE, "napari": BY_COMMAND},
+        4, "Threads that decode.", **COUNT, without={"server": OF_THE_MACHINE, "napari": BY_COMMAND}
     )
     memory_mb: int = option(
         512,
         "MB for prefetched pixels.",
         flag="--memory",
-        low=1,
-        high=LARGEST_NUMBER,
+        **COUNT,
         without={"server": OF_THE_MACHINE, "napari": BY_COMMAND},
     )
     device: str = option("auto", "auto, cpu, cuda or cuda:N.")
@@ -302,22 +294,17 @@ def option_of(name: str) -> NamedOption:
 
 
 def _named_options() -> Iterator[NamedOption]:
-    kinds = get_type_hints(PredictOptions)
+    kinds, plain = get_type_hints(PredictOptions), PredictOptions()
     for each in fields(PredictOptions):
-        yield NamedOption(each.name, kinds[each.name], _default(each), each.metadata[OWN_KEY])
-
-
-def _default(each: Field[Any]) -> Any:  # noqa: ANN401  (whatever the field is of)
-    if each.default_factory is not MISSING:
-        return each.default_factory()
-    return each.default
+        default = getattr(plain, each.name)
+        yield NamedOption(each.name, kinds[each.name], default, each.metadata[OWN_KEY])
 
 
 _OPTIONS = MappingProxyType({each.name: each for each in _named_options()})
 
 
 def command_words(spec: PredictOptions) -> list[str]:
-    """Return what ``slidecam predict`` must be told for ``spec``: each option off its default.
+    """Return what ``slidecam predict`` needs for ``spec``: each option off its default.
 
     ``spacings`` and sizes of single slides stand in files and folders, and are not among them.
     """
@@ -336,18 +323,23 @@ def _words(each: NamedOption, value: Any) -> list[str]:  # noqa: ANN401  (any fi
         return [each.flag]
     if each.name == "outputs":
         return [each.flag, ",".join(value)]
-    if isinstance(value, tuple):
-        return [word for part in value for word in (each.flag, part)]
-    if isinstance(value, Mapping):
-        return [word for key in value for word in _keyed_words(each, key, value[key])]
-    return [each.flag, _number_or_text(value)]
+    if not isinstance(value, tuple | Mapping):
+        return [each.flag, _number_or_text(value)]
+    words: list[str] = []
+    for part in value:
+        if isinstance(value, tuple):
+            words += [each.flag, part]
+        else:
+            words += _keyed_words(each, part, value[part])
+    return words
 
 
 def _keyed_words(each: NamedOption, key: str, value: Any) -> list[str]:  # noqa: ANN401  (as above)
     if each.name == "heatmap_scale":
         low, high = (_number_or_text(part) for part in value)
-        method = "" if key == EVERY_METHOD else f"{key}="
-        return [each.flag, f"{method}{low},{high}"]
+        if key == EVERY_METHOD:
+            return [each.flag, f"{low},{high}"]
+        return [each.flag, f"{key}={low},{high}"]
     if each.name == "shown" and key == EVERY_SLIDE:
         return [each.flag, f"{value[0]}x{value[1]}"]
     return []
@@ -370,7 +362,7 @@ def options_page() -> str:
             _cell(each, "server", "yes", reasons),
             _cell(each, "napari", "yes", reasons),
             _default_words(each),
-            _escaped(f"{each.shown.help} {_choices(each.kind)}"),
+            _meaning(each),
         ]
         rows.append(f"| {' | '.join(cells)} |")
     notes = [f"{number}. {reason}." for number, reason in enumerate(reasons, 1)]
@@ -378,7 +370,7 @@ def options_page() -> str:
 
 
 def _cell(each: NamedOption, door: Door, name: str, reasons: list[str]) -> str:
-    """Return a door's name for an option, or the number of the reason why it has none."""
+    """Return a door's name for an option, or the number of the reason for having none."""
     reason = each.shown.without.get(door)
     if reason is None:
         return name
@@ -395,11 +387,11 @@ def _default_words(each: NamedOption) -> str:
     return f"`{_number_or_text(each.default)}`"
 
 
-def _choices(kind: Any) -> str:  # noqa: ANN401  (a type)
-    choices = literal_choices(kind)
-    if not choices:
-        return ""
-    return f"One of {', '.join(f'`{each}`' for each in choices)}."
+def _meaning(each: NamedOption) -> str:
+    words = each.shown.help
+    if choices := literal_choices(each.kind):
+        words += f" One of {', '.join(f'`{choice}`' for choice in choices)}."
+    return words.replace("|", "\\|").replace("<", "&lt;")
 
 
 def literal_choices(kind: Any) -> tuple[str, ...]:  # noqa: ANN401  (a type)
@@ -411,10 +403,6 @@ def literal_choices(kind: Any) -> tuple[str, ...]:  # noqa: ANN401  (a type)
         if found := literal_choices(each):
             return found
     return ()
-
-
-def _escaped(text: str) -> str:
-    return text.strip().replace("|", "\\|").replace("<", "&lt;")
 
 
 if __name__ == "__main__":

@@ -120,15 +120,15 @@ class Registry(Mapping[str, E], Generic[E]):
 
     @property
     def broken(self) -> tuple[BrokenEntry, ...]:
-        """The entry points that gave no entry, and why."""
+        """The entry points that gave no entry, each with the reason."""
         return self._found[1]
 
     def remedy(self, name: str) -> str:
         """Return what one can do about ``name``, which is not there: near names, or all."""
         lost = [str(one) for one in self.broken if one.name == name]
         near = difflib.get_close_matches(name, self, n=1)
-        hint = [f"Did you mean {near[0]}?"] if near else []
-        return " ".join([*lost, *hint, f"Use one of {', '.join(self)}."])
+        hints = [f"Did you mean {one}?" for one in near]
+        return " ".join([*lost, *hints, f"Use one of {', '.join(self)}."])
 
     def look_again(self) -> None:
         """Forget what other packages add, so that it is looked for anew."""
@@ -157,7 +157,7 @@ class Registry(Mapping[str, E], Generic[E]):
     def _refusal(
         self, point: EntryPoint, taken: Mapping[str, str], twice: Iterable[str]
     ) -> str | None:
-        """Return why a name may not be used, or None.
+        """Return for what reason a name may not be used, or None.
 
         Where two packages claim one name, neither has it: which one was meant nobody can tell.
         """
@@ -168,7 +168,7 @@ class Registry(Mapping[str, E], Generic[E]):
         return None
 
     def _loaded(self, point: EntryPoint) -> E | str:
-        """Return the entry, or why there is none."""
+        """Return the entry, or the reason for there being none."""
         try:
             entry = point.load()
         # Another package's import may raise anything; it must not take ours with it.

@@ -1,4 +1,4 @@
-"""What is told of a whole run.
+"""What is recorded of a whole run.
 
 Every slide's fate, kept as it goes and written when the run ends or is stopped.
 """
@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from traceback import TracebackException
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from slidecam.reports.report import write_report
 from slidecam.sources.identifiers import public_path
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Iterable, Sequence
 
     from slidecam.models import Bundle
     from slidecam.runs.spec import PredictSpec
@@ -192,7 +193,7 @@ class RunLog:
             slidecam=version("slidecam"),
             bundle=self.bundle.card.name,
             bundle_digest=self.bundle.digest,
-            command=_plain(self.spec, {part for slide in self.slides for part in slide.hidden}),
+            command=_plain(self.spec, chain.from_iterable(slide.hidden for slide in self.slides)),
             started=self.started,
             finished=datetime.now(UTC),
             exit_code=self.exit_code,
@@ -210,13 +211,14 @@ class RunLog:
         return Finished(manifest, report, len(self.reports), failed, self.exit_code)
 
 
-def _plain(spec: PredictSpec, hidden: Collection[str]) -> dict[str, Any]:
+def _plain(spec: PredictSpec, hidden: Iterable[str]) -> dict[str, Any]:
     """Return the settings as JSON; a mask may lie in a folder that is called after the patient."""
-    told = {each.name: getattr(spec, each.name) for each in fields(spec)}
-    return {
-        key: public_path(str(value), tuple(hidden)) if isinstance(value, Path) else value
-        for key, value in told.items()
-    }
+    settings = {each.name: getattr(spec, each.name) for each in fields(spec)}
+    parts = tuple(hidden)
+    for name, value in settings.items():
+        if isinstance(value, Path):
+            settings[name] = public_path(str(value), parts)
+    return settings
 
 
 def error_words(error: Exception) -> tuple[str, str]:

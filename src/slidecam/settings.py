@@ -3,8 +3,8 @@
 A dataclass is the schema: a field's type says what may stand there, ``Ge``, ``Le``, ``Gt`` in an
 ``Annotated`` type how large it may be, and its default what holds where the key is left out.
 pydantic holds each value against its type, strictly: ``"3"`` is no number, ``true`` is none, and
-only a whole float passes for an int. Everything that is wrong is told at once, in one wording: the
-key, what stands there and what may; or the known key that is nearest.
+only a whole float passes for an int. Everything that is wrong is reported at once, in one wording:
+the key, what stands there and what may; or the known key that is nearest.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ UNIONS = {Union, types.UnionType}
 
 
 def _whole(value: object) -> object:
-    is_whole = isinstance(value, float) and math.isfinite(value) and value.is_integer()
-    return int(value) if is_whole else value  # type: ignore[call-overload]  # a float, as was asked
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        return int(value)
+    return value
 
 
 STRICT: Mapping[Hint, Hint] = {
@@ -128,7 +129,9 @@ def read_values(
     if not isinstance(table, Mapping):
         problem = f"is {shown(table, SHOWN_LENGTH)}, not a table"
         # Only TOML has tables with names; a body of HTTP is one without.
-        remedy = f"Write [{where}] on a line of its own." if where else "Write an object."
+        remedy = "Write an object."
+        if where:
+            remedy = f"Write [{where}] on a line of its own."
         complaints.add(where or "this", problem, remedy)
         return {}
     values = {}
@@ -261,9 +264,9 @@ def _bare_words(hint: Hint, limits: str) -> str:
     if origin is Literal:
         return f"one of {', '.join(shown(each) for each in arguments)}"
     if origin in {tuple, list}:
-        is_open = origin is list or arguments[-1] is Ellipsis
-        count = limits if is_open else f" of {len(arguments)}"
-        return f"a list{count}, each {words_of(arguments[0])}"
+        if origin is tuple and arguments[-1] is not Ellipsis:
+            limits = f" of {len(arguments)}"
+        return f"a list{limits}, each {words_of(arguments[0])}"
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return "a table"
     return WORDS.get(hint, str(hint)) + limits
@@ -331,7 +334,9 @@ def _optional(hint: Hint) -> Hint:
     if origin not in UNIONS or type(None) not in arguments:
         return hint
     rest = [each for each in arguments if each is not type(None)]
-    return rest[0] if len(rest) == 1 else Union[tuple(rest)]  # noqa: UP007  (made of a tuple)
+    if len(rest) == 1:
+        return rest[0]
+    return Union[tuple(rest)]  # noqa: UP007  (made of a tuple)
 
 
 def required(kind: type) -> set[str]:
@@ -341,4 +346,6 @@ def required(kind: type) -> set[str]:
 
 
 def _key(where: str, name: str) -> str:
-    return f"{where}.{name}" if where else name
+    if where:
+        return f"{where}.{name}"
+    return name

@@ -15,6 +15,7 @@ import time
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, product
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -71,7 +72,7 @@ class StreamSpec:
 
 @dataclass(frozen=True)
 class TileFailure:
-    """One tile that could not be read: its row in the grid, and why."""
+    """One tile that could not be read: its row in the grid, and the reason."""
 
     row: int
     reason: str
@@ -129,23 +130,21 @@ class _Spans:
 
     def chunks_of(self, rows: NDArray[np.int64]) -> dict[Chunk, None]:
         """Return the chunks under these tiles, each once, in reading order."""
-        sides = (
-            side[rows].tolist()
-            for side in (self.plane, self.top, self.bottom, self.left, self.right)
-        )
-        return dict.fromkeys(
-            (plane, left // STRIPE, row, column)
-            for plane, top, bottom, left, right in zip(*sides, strict=True)
-            for row in range(top, bottom + 1)
-            for column in range(left, right + 1)
-        )
+        chunks: dict[Chunk, None] = {}
+        sides = (self.plane, self.top, self.bottom, self.left, self.right)
+        for plane, top, bottom, left, right in np.stack(sides, axis=1)[rows].tolist():
+            for row, column in product(range(top, bottom + 1), range(left, right + 1)):
+                chunks[plane, left // STRIPE, row, column] = None
+        return chunks
 
 
 def _spans(source: Source, grid: TileGrid) -> _Spans:
     chunk, size = source.facts.chunk[grid.level.index], grid.level.size
     corners = np.rint(grid.boxes[:, :2] / grid.level.downsample).astype(np.int64)
-    edge = grid.level_box(0) if len(grid) else None
-    width, height = (edge.width, edge.height) if edge else (1, 1)
+    width, height = 1, 1
+    if len(grid):
+        edge = grid.level_box(0)
+        width, height = edge.width, edge.height
     first_x, last_x = (
         np.clip(corners[:, 0], 0, size.width - 1),
         np.clip(corners[:, 0] + width - 1, 0, size.width - 1),
@@ -200,7 +199,7 @@ class TileStream:
         self._cutter = _Cutter(source, grid, spec)
         spans = _spans(source, grid)
         self._needs = {index: spans.chunks_of(rows) for index, rows in batches}
-        self._users = Counter(key for keys in self._needs.values() for key in keys)
+        self._users = Counter(chain.from_iterable(self._needs.values()))
         self._waiting = deque(batches)
         self._pool = ThreadPoolExecutor(spec.workers, thread_name_prefix="slidecam-decode")
         self._chunks: dict[Chunk, Future[_Decoded]] = {}

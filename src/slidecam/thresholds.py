@@ -1,7 +1,7 @@
 """Where a heatmap begins to count: four rules that turn raw values into one threshold.
 
 Dynamic thresholding (DT Grad-CAM, arXiv:2308.13150) keeps of a map what lies at or above such a
-threshold. The paper's text does not state its formula, so the rule is a choice here and is told
+threshold. The paper's text does not state its formula, so the rule is a choice here and is named
 wherever its result is shown.
 """
 
@@ -56,11 +56,14 @@ class Threshold:
 
     def __post_init__(self) -> None:
         if self.rule not in get_args(Rule):
-            raise UsageError(f"there is no threshold rule {self.rule!r}.", f"Write {EXAMPLES}.")
+            raise UsageError(f"There is no threshold rule {self.rule!r}.", f"Write {EXAMPLES}.")
         # Written so that not-a-number is refused too.
-        if not (np.isfinite(self.value) if self.rule == MEAN else 0 <= self.value <= 1):
+        in_range = 0 <= self.value <= 1
+        if self.rule == MEAN:
+            in_range = bool(np.isfinite(self.value))
+        if not in_range:
             raise UsageError(
-                f"threshold {self}: its number is out of range.", "Write a number from 0 to 1."
+                f"The number of threshold {self} is out of range.", "Write a number from 0 to 1."
             )
 
     def __str__(self) -> str:

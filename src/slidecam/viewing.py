@@ -87,7 +87,9 @@ class Window:
             mean, deviation = float(body.mean(dtype=np.float64)), float(body.std(dtype=np.float64))
             low, high = mean + self.low * deviation, mean + self.high * deviation
         # A mask of one value has no contrast: it is shown white on black.
-        return (low, high) if high > low else (low - 1.0, low)
+        if high > low:
+            return low, high
+        return low - 1.0, low
 
 
 def air_below(values: NDArray[np.float32]) -> float:
@@ -120,7 +122,7 @@ class VolumeView:
     volume
         Which volume of a 4-D file: its number from 0 or its name; None for the first.
     keep_identifiers
-        Whether names and paths that hold a patient's identifiers may be told.
+        Whether names and paths that hold a patient's identifiers may be shown.
 
     Raises
     ------
@@ -136,10 +138,10 @@ class VolumeView:
 
     def __post_init__(self) -> None:
         if self.axis not in AXES:
-            raise UsageError(f"there is no axis {self.axis!r}.", f"Pass one of {', '.join(AXES)}.")
+            raise UsageError(f"There is no axis {self.axis!r}.", f"Pass one of {', '.join(AXES)}.")
         if self.slices < 1 or self.slices % 2 == 0:
             raise UsageError(
-                f"a window of {self.slices} slices has no middle.", "Pass an odd number of slices."
+                f"A window of {self.slices} slices has no middle.", "Pass an odd number of slices."
             )
 
 

@@ -395,5 +395,5 @@ def test_outputs_are_named_with_commas_and_wrong_names_are_refused(
     call = ["predict", str(sample_data / "slide.tif"), "-m", str(sample_data / "bundle")]
     result = CliRunner().invoke(app, [*call, "-o", str(tmp_path), "--outputs", "tiles.csv,x"])
     assert result.exit_code == 2
-    assert "there is no output 'x'" in result.output
+    assert "There is no output 'x'" in result.output
     assert list(tmp_path.iterdir()) == []

@@ -83,8 +83,8 @@ def test_people_are_told_of_tiles_areas_and_slides(
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    ((), "what to measure on is not clear"),
-    (("--data", "d", "--slides", "s"), "what to measure on is not clear"),
+    ((), "What to measure on is not clear"),
+    (("--data", "d", "--slides", "s"), "What to measure on is not clear"),
     (("--slides", "s"), "Pass --annotations"),
     (("--data", "d", "--annotations", "a"), "--annotations says nothing of --data"),
 ])  # fmt: skip

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from slidecam.cli.app import app
 from slidecam.models import open_bundle
 from slidecam.prediction.pipeline import predict
-from slidecam.runs import read_run_tiles
+from slidecam.runs import Run as SlideRun
 from slidecam.runs.spec import PredictSpec
 from slidecam.teaching import Annotation, Corrections, write_annotations
 
@@ -44,7 +44,7 @@ def run(
             write_slide(folder / "a.tif"), tiny_bundle, folder / "out", PredictSpec(heatmap="none")
         )
     )
-    read = read_run_tiles(folder / "out" / "a")
+    read = SlideRun.open(folder / "out" / "a")
     area = [[100, 100], [300, 100], [300, 300], [100, 300]]
     write_annotations(folder / "a.geojson", [Annotation("A", (area,))])  # type: ignore[arg-type]  # made an array
     Corrections.open(read).set([0, 1, 2], "fat")
@@ -83,7 +83,7 @@ def test_fine_tune_makes_a_bundle_that_predict_takes_and_compare_tells_of(
     slide = run.parents[1] / "a.tif"
     list(predict(slide, tmp_path / "new", tmp_path / "again", PredictSpec(heatmap="none")))
     (compared,) = lines_of(slidecam("compare", run, tmp_path / "again" / "a", "--json"))
-    assert compared["tiles"] == len(read_run_tiles(run))
+    assert compared["tiles"] == len(SlideRun.open(run))
     assert [one["name"] for one in compared["classes"]] == ["A", "B", "C", "fat"]
     people = slidecam("compare", run, tmp_path / "again" / "a")
     assert people.exit_code == 0
@@ -96,7 +96,7 @@ def test_fine_tune_makes_a_bundle_that_predict_takes_and_compare_tells_of(
 def test_suggest_leaves_out_what_is_labelled(run: Path) -> None:
     (told,) = lines_of(slidecam("suggest", run, "-n", 1000, "--json"))
     rows = {one["tile"] for one in told["suggestions"]}
-    assert rows == set(range(3, len(read_run_tiles(run))))
+    assert rows == set(range(3, len(SlideRun.open(run))))
     (everything,) = lines_of(slidecam("suggest", run, "-n", 1000, "--no-corrections", "--json"))
     assert len(everything["suggestions"]) == len(rows) + 3
 

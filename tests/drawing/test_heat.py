@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from slidecam.drawing.heat import blended, glowing, heat_colors, heat_table
-from slidecam.drawing.scale import (
+from slidecam.drawing.style import (
     drawn_as_one,
     highest,
     length_words,
@@ -19,13 +19,13 @@ from slidecam.drawing.scale import (
 )
 from slidecam.exchange.qupath import COLORMAP
 from slidecam.reports.overlay import PALE, heat_scale
-from slidecam.server.views import colours_told
+from slidecam.server.views import heat_colours
 
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_the_page_and_the_reports_show_the_same_heat(signed: bool) -> None:  # noqa: FBT001
     table = heat_table(256, signed=signed)
-    page = np.array(colours_told()["signed" if signed else "plain"])
+    page = np.array(heat_colours()["signed" if signed else "plain"])
     np.testing.assert_array_equal(page, np.rint(table * 255))
     on_glass = blended(
         np.full((256, 3), PALE), (table[:, :3] * 255).astype(np.float32), table[:, 3:]
@@ -73,7 +73,7 @@ def test_a_scale_bar_is_a_round_length_in_the_unit_that_people_use() -> None:
 
 
 def test_the_scale_is_known_without_matplotlib() -> None:
-    rooms = "slidecam.drawing.scale, slidecam.heatmap, slidecam.pixels"
+    rooms = "slidecam.drawing.style, slidecam.heatmap, slidecam.pixels"
     code = f"import sys, {rooms}; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603  (our own interpreter)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slidecam.drawing.palette import DPI, as_hex
 from slidecam.drawing.pen import Pen, Place, Type, drawable
+from slidecam.drawing.style import DPI, as_hex
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from slidecam.evaluation.slides.results import AreaConfusion, added
-from slidecam.runs.mosaic import cells
+from slidecam.runs.tiles import cells
 
 CONFUSION = AreaConfusion(
     ("a", "b", "c"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slidecam.exchange.manifest import RunFacts, SlideReport, TileCounts, write_manifest
-from slidecam.runs.summary import ClassSummary
+from slidecam.runs.tiles import ClassSummary
 
 if TYPE_CHECKING:
     from pathlib import Path

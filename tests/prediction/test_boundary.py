@@ -11,10 +11,8 @@ from slidecam import runlog, streaming
 from slidecam.events import Event, Finished, SlideFailed, SlideFinished, Warned
 from slidecam.prediction import (
     checks,
-    finishing,
-    heatmaps,
     outputs,
-    overview,
+    pictures,
     pipeline,
     preparation,
     volumes,
@@ -56,11 +54,11 @@ SLIDE_STAGES = {
     "tiles.csv": (outputs, "write_tiles_csv"),
     "tiles.geojson": (outputs, "write_tiles_geojson"),
     "mask.png": (outputs, "save_foreground"),
-    "painting": (heatmaps, "paint"),
-    "heatmap": (heatmaps, "write_heatmap_ome_zarr"),
-    "overview": (overview, "write_overview_png"),
+    "painting": (pictures, "paint"),
+    "heatmap": (pictures, "write_heatmap_ome_zarr"),
+    "overview": (pictures, "write_overview_png"),
     "qupath": (outputs, "write_for_qupath"),
-    "finishing": (finishing, "_recorded"),
+    "finishing": (outputs, "_recorded"),
     "closing": (TiffSource, "close"),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, PackageNotFoundError
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -99,10 +99,13 @@ def test_an_output_that_there_is_not_is_refused_with_those_that_there_are() -> N
         PredictSpec(outputs=("tiles.csv", "tiles.xls"))
 
 
-def test_a_package_that_is_missing_is_told_before_the_run(
+def test_a_package_that_is_missing_is_named_before_the_run(
     tmp_path: Path, tiny_bundle: Path, slide: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outputs, "_is_installed", lambda _package: False)
+    def missing(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(outputs, "version", missing)
     with pytest.raises(UsageError, match=r"needs pyarrow.*pip install 'slidecam\[parquet\]'"):
         list(
             predict(

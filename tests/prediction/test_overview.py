@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from slidecam.models import open_bundle, save_bundle
-from slidecam.prediction import overview
+from slidecam.prediction import pictures
 from slidecam.prediction.pipeline import predict
 from slidecam.reports.picture import OverviewFacts, OverviewHeat
 from slidecam.runs.spec import PredictSpec
@@ -42,7 +42,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Drawn]:
         told.append((list(heats), facts))
         Image.new("RGB", (1, 1)).save(path)
 
-    monkeypatch.setattr(overview, "write_overview_png", listen)
+    monkeypatch.setattr(pictures, "write_overview_png", listen)
     return told
 
 

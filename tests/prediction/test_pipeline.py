@@ -294,7 +294,7 @@ def test_a_slide_of_which_nothing_can_be_read_has_failed(
         predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(mask=tmp_path / "mask.png"))
     )
     failed = next(event for event in events if isinstance(event, SlideFailed))
-    assert "none of its" in failed.problem
+    assert "None of its" in failed.problem
     assert failed.remedy not in failed.problem
     assert last(events).exit_code == 1
 

@@ -25,8 +25,8 @@ from slidecam.errors import UsageError
 from slidecam.events import BatchDone, Finished, Planned, SlideFailed, SlideFinished, Warned
 from slidecam.exchange.volumes import read_volume_ome_zarr
 from slidecam.prediction.pipeline import predict
-from slidecam.runs.slices import read_slices_csv
 from slidecam.runs.spec import PredictSpec
+from slidecam.runs.tiles import read_slices_csv
 from slidecam.store import RunStore
 
 if TYPE_CHECKING:

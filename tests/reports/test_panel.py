@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from slidecam.reports.panel import write_panel
+from slidecam.reports.panel import EDGE, curve_picture, draw_panel, lines_of, write_panel
 from slidecam.reports.panel_rows import (
     PanelCurves,
     PanelMap,
@@ -17,7 +17,6 @@ from slidecam.reports.panel_rows import (
     overlaid,
     scale_ends,
 )
-from slidecam.reports.panel_sheet import EDGE, curve_picture, draw_panel, lines_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from slidecam.drawing.pen import Pen
-from slidecam.drawing.scale import round_length
+from slidecam.drawing.style import round_length
 from slidecam.geometry import Size, Spacing
 from slidecam.reports import picture as picture_module
 from slidecam.reports.picture import (

@@ -22,7 +22,7 @@ from slidecam.reports.report import (
     status_counts,
     write_report,
 )
-from slidecam.runs.summary import ClassSummary
+from slidecam.runs.tiles import ClassSummary
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from slidecam.geometry import Box
 from slidecam.prediction.pipeline import predict
 from slidecam.reports import run_figure as figure
 from slidecam.reports.run_figure import FigureSpec, write_figure
-from slidecam.runs import read_run_tiles
+from slidecam.runs import Run
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources import open_source
 
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.reports.figure import FigureFacts
-    from slidecam.runs import Run
+    from slidecam.reports.picture import FigureFacts
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +41,7 @@ def run(
             PredictSpec(heatmap="cam,gradcam++"),
         )
     )
-    read = read_run_tiles(folder / "out" / "a")
+    read = Run.open(folder / "out" / "a")
     column = read.tiles.boxes[:, 0] // 64 % 3
     sure = (np.eye(3)[column] * 0.8 + 0.1).astype(np.float32)
     return replace(read, tiles=replace(read.tiles, probabilities=sure))
@@ -83,7 +82,7 @@ def test_the_slide_is_shown_as_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_legend_is_of_the_region(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     _pixels, facts = drawn(run, FigureSpec(region=Box(192, 64, 64, 256)), monkeypatch)
-    told = {each.name: each.told for each in facts.legend}
+    told = {each.name: each.said for each in facts.legend}
     assert told["A"] == "100 %"
     assert told["B"] == told["C"] == "0 %"
 
@@ -125,7 +124,7 @@ def test_what_cannot_be_shown_is_refused(run: Run, tmp_path: Path) -> None:
         (FigureSpec(region=Box(5000, 0, 10, 10)), "off the slide"),
         (FigureSpec("probability", "Z"), "no class 'Z'"),
         (FigureSpec("heatmap", "Z"), "no class 'Z'"),
-        (FigureSpec("heatmap", method="lime"), "no heatmap by lime; the run has cam, gradcam"),
+        (FigureSpec("heatmap", method="lime"), "no heatmap by lime but by cam, gradcam"),
     ):
         with pytest.raises(UsageError, match=told):
             write_figure(tmp_path / "a.png", run, spec)

@@ -17,7 +17,7 @@ from slidecam.events import BatchDone
 from slidecam.models import open_bundle
 from slidecam.prediction.pipeline import predict
 from slidecam.reports.run_figure import write_figure
-from slidecam.runs import legend, read_run_tiles
+from slidecam.runs import Run, legend
 from slidecam.runs.spec import PredictSpec
 from slidecam.store import RunStore
 
@@ -48,7 +48,7 @@ def edited(folder: Path, to: Path, change: Callable[[dict[str, Any]], None]) -> 
 
 def test_a_run_is_read_as_its_store_has_it(finished: Path, tiny_bundle: Path) -> None:
     run, store, card = (
-        read_run_tiles(finished),
+        Run.open(finished),
         RunStore.open(finished),
         open_bundle(tiny_bundle).card,
     )
@@ -70,7 +70,7 @@ def test_a_run_that_was_stopped_is_read_too(
         predict(write_slide(tmp_path / "a.tif"), tiny_bundle, tmp_path / "out", SPEC)
     ) as events:
         next(event for event in events if isinstance(event, BatchDone))
-    run = read_run_tiles(tmp_path / "out" / "a")
+    run = Run.open(tmp_path / "out" / "a")
     assert 0 < run.tiles.done.sum() < len(run)
     assert run.tissue is None
 
@@ -85,39 +85,26 @@ def test_a_run_that_does_not_name_its_classes_asks_the_bundle(
         del record["version"]
 
     old = edited(finished, tmp_path / "old", forget)
-    assert read_run_tiles(old).tiles.class_names == open_bundle(tiny_bundle).card.class_names
+    assert Run.open(old).tiles.class_names == open_bundle(tiny_bundle).card.class_names
 
 
 def test_another_bundle_than_the_runs_is_refused(finished: Path, sample_data: Path) -> None:
     with pytest.raises(StoreError, match="another bundle"):
-        read_run_tiles(finished, bundle=sample_data / "bundle")
+        Run.open(finished, bundle=sample_data / "bundle")
 
 
 def test_an_edited_mask_is_not_taken_for_the_tissue(finished: Path, tmp_path: Path) -> None:
     copy = edited(finished, tmp_path / "edited", lambda _record: None)
     pixels = ~np.asarray(Image.open(copy / "mask.png"))
     Image.fromarray(pixels).save(copy / "mask.png")
-    run = read_run_tiles(copy)
+    run = Run.open(copy)
     assert run.tissue is None
     assert "not the mask" in run.notes[0]
 
 
 def test_where_there_is_no_run_one_is_told_what_to_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--out of slidecam predict"):
-        read_run_tiles(tmp_path)
-
-
-def test_the_tile_at_a_place_is_the_one_whose_centre_is_nearest(finished: Path) -> None:
-    run = read_run_tiles(finished)
-    rng = np.random.default_rng(0)
-    for x, y in rng.uniform((60, 50), (600, 430), (40, 2)).tolist():
-        holding = [
-            (float(np.hypot(left + width / 2 - x, top + height / 2 - y)), row)
-            for row, (left, top, width, height) in enumerate(run.tiles.boxes.tolist())
-            if left <= x < left + width and top <= y < top + height
-        ]
-        assert run.row_at(x, y) == min(holding)[1]
-    assert run.row_at(-5, 10) is None
+        Run.open(tmp_path)
 
 
 def test_the_identity_is_the_slides_and_the_grids(
@@ -133,18 +120,17 @@ def test_the_identity_is_the_slides_and_the_grids(
         )
     )
     list(predict(slide, tiny_bundle, tmp_path / "other", PredictSpec(heatmap="none")))
-    identity = read_run_tiles(finished).identity
-    assert read_run_tiles(tmp_path / "same" / "a").identity == identity
-    assert read_run_tiles(tmp_path / "other" / "a").identity != identity
+    identity = Run.open(finished).identity
+    assert Run.open(tmp_path / "same" / "a").identity == identity
+    assert Run.open(tmp_path / "other" / "a").identity != identity
 
 
 def test_a_volumes_tiles_lie_on_planes_and_have_no_areas(finished: Path, tmp_path: Path) -> None:
-    slide = read_run_tiles(finished)
+    slide = Run.open(finished)
     planes = np.arange(len(slide), dtype=np.int64)
     volume = replace(slide, planes=planes)
-    x, y = (slide.tiles.boxes[5, :2] + 20).tolist()
-    assert volume.row_at(x, y, 5) == 5
-    assert volume.row_at(x, y, 40) is None
+    np.testing.assert_array_equal(volume.plane_numbers, planes)
+    np.testing.assert_array_equal(slide.plane_numbers, 0 * planes)
     assert volume.identity != slide.identity
     with pytest.raises(UsageError, match="run of a volume"):
         legend(volume)

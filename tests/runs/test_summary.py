@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from slidecam.runs.summary import ClassSummary, summarise_classes
+from slidecam.runs.tiles import ClassSummary, summarise_classes
 
 if TYPE_CHECKING:
     from tile_tables import TableMaker

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slidecam.server.limits import Limits
-from slidecam.server.roots import Roots
+from slidecam.server.folders import Roots
+from slidecam.server.guard import Limits
 from slidecam.server.service import Service
 from slidecam.server.serving import _listening, make_server
 from stopping import PATIENCE

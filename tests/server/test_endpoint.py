@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slidecam.server.endpoint import (
+from slidecam.server.serving import (
     Endpoint,
     endpoint_path,
     read_endpoint,

@@ -39,7 +39,7 @@ def done(server: Running) -> dict[str, Any]:
         return {
             **job,
             "told": finished(client, job),
-            "result_told": client.get(job["result"]).json(),
+            "result_record": client.get(job["result"]).json(),
         }
 
 
@@ -47,7 +47,7 @@ def test_a_jobs_results_are_those_of_predict(
     done: dict[str, Any], server: Running, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     list(predict(server.root / "small.tif", tiny_bundle, tmp_path, PredictSpec(device="cpu")))
-    found = Path(done["result_told"]["slides"][0]["files"]["tiles.csv"])
+    found = Path(done["result_record"]["slides"][0]["files"]["tiles.csv"])
     assert found.read_bytes() == (tmp_path / "small" / "tiles.csv").read_bytes()
 
 
@@ -85,7 +85,7 @@ def test_events_are_told_again_from_any_place_and_as_a_stream(
 def test_a_result_tells_its_files_and_gives_them(
     client: httpx.Client, done: dict[str, Any], server: Running
 ) -> None:
-    slide = done["result_told"]["slides"][0]
+    slide = done["result_record"]["slides"][0]
     assert {"tiles.csv", "tiles.geojson", "overview.png", "run.json", "heatmap.ome.zarr"} <= set(
         slide["files"]
     )
@@ -114,7 +114,7 @@ def unpacked(text: str, dtype: str) -> np.ndarray[Any, Any]:
 
 def test_a_viewers_numbers_are_the_stores(client: httpx.Client, done: dict[str, Any]) -> None:
     told = client.get(f"/v1/jobs/{done['id']}/slides/small/tiles").json()
-    store = RunStore.open(Path(done["result_told"]["slides"][0]["folder"]))
+    store = RunStore.open(Path(done["result_record"]["slides"][0]["folder"]))
     assert told["final"] is True
     np.testing.assert_array_equal(unpacked(told["boxes"], "<i4").reshape(-1, 4), store.boxes)
     np.testing.assert_array_equal(
@@ -131,7 +131,7 @@ def test_a_viewers_heatmap_is_the_written_one(client: httpx.Client, done: dict[s
     )
     written = np.asarray(
         read_heatmap_ome_zarr(
-            Path(done["result_told"]["slides"][0]["files"]["heatmap.ome.zarr"])
+            Path(done["result_record"]["slides"][0]["files"]["heatmap.ome.zarr"])
         ).levels[0][1]
     )
     shown = np.where(values == -32768, np.nan, values / 32767)

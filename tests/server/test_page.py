@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slidecam.server import routes
+from slidecam.server import app
 from slidecam.server.static import static_files, viewer_files
 from slidecam.store import RunStore
 from stopping import PATIENCE, gate_before
@@ -373,7 +373,7 @@ def test_an_installation_without_the_viewer_says_so_and_still_classifies(
     own = {
         name: file for name, file in static_files().items() if not name.startswith("openseadragon/")
     }
-    monkeypatch.setattr(routes, "static_files", lambda: own)
+    monkeypatch.setattr(app, "static_files", lambda: own)
     page = visit.open()
     page.click("#tab-slide")
     assert "no slide viewer" in page.inner_text("#blank")

@@ -18,9 +18,9 @@ from slidecam.explain.activation_maps import plan_maps
 from slidecam.models import Card, open_bundle, save_bundle
 from slidecam.models.architectures import build_network
 from slidecam.models.cell_graph import CellGraph, packed_names
-from slidecam.server.fair_lock import Turns
+from slidecam.server.devices import FairLock
+from slidecam.server.guard import Limits
 from slidecam.server.http_errors import RequestError
-from slidecam.server.limits import Limits
 from slidecam.server.pictures import PictureRequest, explain_picture
 
 from .conftest import picture, running_server
@@ -104,7 +104,7 @@ def test_the_only_class_is_not_predicted_where_it_is_less_likely_than_not(
     tmp_path: Path, bias: float, predicted: str | None
 ) -> None:
     classifier = open_bundle(yes_or_no(tmp_path / "lesion", bias)).classifier()
-    told = explain_picture(picture(), classifier, PictureRequest((), ()), Limits(), Turns())
+    told = explain_picture(picture(), classifier, PictureRequest((), ()), Limits(), FairLock())
     assert told["predicted"] == predicted
     assert told["classes"][0]["logit"] == pytest.approx(bias, abs=1e-4)
 
@@ -177,7 +177,7 @@ def test_an_explanation_that_takes_too_long_is_stopped_and_leaves_no_trace(
     before = [len(module._forward_hooks) for module in classifier.network.modules()]
     asked = PictureRequest(("lime",), ())
     with pytest.raises(RequestError) as refusal:
-        explain_picture(picture(), classifier, asked, Limits(image_seconds=0.0), Turns())
+        explain_picture(picture(), classifier, asked, Limits(image_seconds=0.0), FairLock())
     assert refusal.value.status == 504
     assert [len(module._forward_hooks) for module in classifier.network.modules()] == before
 

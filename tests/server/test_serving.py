@@ -18,8 +18,13 @@ import psutil
 import pytest
 
 from slidecam.errors import UsageError
-from slidecam.server.endpoint import Endpoint, read_endpoint, write_endpoint
-from slidecam.server.serving import ServeSpec, _refuse_second
+from slidecam.server.serving import (
+    Endpoint,
+    ServeSpec,
+    _refuse_second,
+    read_endpoint,
+    write_endpoint,
+)
 from stopping import PATIENCE
 
 if TYPE_CHECKING:

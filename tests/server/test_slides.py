@@ -18,7 +18,7 @@ from slidecam.geometry import LevelBox
 from slidecam.server import deepzoom
 from slidecam.server.deepzoom import TILE, DeepZoom
 from slidecam.server.http_errors import RequestError
-from slidecam.server.slides import SlideShelf
+from slidecam.server.slides import SlideCache
 
 from .conftest import finished
 
@@ -163,7 +163,7 @@ def test_only_some_slides_stay_open_and_those_pushed_out_open_again(
         Image.new("RGB", (20 + index, 20)).save(server.root / f"picture{index}.png")
     paths = [server.root / f"picture{index}.png" for index in range(4)]
     told = [client.get("/v1/slides/open", params={"path": str(path)}).json() for path in paths]
-    assert len(server.service.shelf._open) == 2
+    assert len(server.service.slides._open) == 2
     for one in told:
         tile = client.get(f"/v1/slides/{one['id']}_files/0/0_0.jpeg")
         assert tile.status_code == 200
@@ -210,7 +210,7 @@ def test_a_slide_that_was_never_begun_has_no_run_to_be_opened_for(
 def test_a_slide_that_was_exchanged_while_it_was_put_away_is_not_cut_under_its_old_name(
     tmp_path: Path, write_slide: Callable[..., Path]
 ) -> None:
-    shelf = SlideShelf(most=1)
+    shelf = SlideCache(most=1)
     paths = [write_slide(tmp_path / "a.tif", seed=1), write_slide(tmp_path / "b.tif", seed=2)]
     first, _second = (shelf.open(path)["id"] for path in paths)
     write_slide(paths[0], seed=3)

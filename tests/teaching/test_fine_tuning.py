@@ -19,7 +19,7 @@ from slidecam.models import Card, open_bundle, save_bundle
 from slidecam.models.architectures import build_network
 from slidecam.models.last_layer import LastLayer, find_last_layer, with_last_layer
 from slidecam.prediction.pipeline import predict
-from slidecam.runs import compare_runs, read_run_tiles
+from slidecam.runs import Run, compare_runs
 from slidecam.runs.record_parts import RecordedBundle
 from slidecam.runs.spec import PredictSpec
 from slidecam.steps import result_of
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.models import Bundle
-    from slidecam.runs import Run
     from slidecam.teaching import FineTuned
 
 PLAIN = PredictSpec(heatmap="none")
@@ -44,7 +43,7 @@ TUMOUR = 2
 
 def run_of(slide: Path, bundle: Path, out: Path, spec: PredictSpec = PLAIN) -> Run:
     list(predict(slide, bundle, out, spec))
-    return read_run_tiles(out / slide.stem)
+    return Run.open(out / slide.stem)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from slidecam.learning.data.pixels import load_pixels
 from slidecam.prediction.model import load_model
 from slidecam.prediction.pipeline import predict
 from slidecam.prediction.preparation import prepare
-from slidecam.runs import read_run_tiles
+from slidecam.runs import Run
 from slidecam.runs.spec import PredictSpec
 from slidecam.steps import result_of
 from slidecam.streaming import StreamSpec, stream_tiles
@@ -121,7 +121,7 @@ def test_a_runs_labelled_tiles_are_what_predict_saw(
 ) -> None:
     slide = write_slide(tmp_path / "a.tif")
     list(predict(slide, tiny_bundle, tmp_path / "out", SPEC))
-    run = read_run_tiles(tmp_path / "out" / "a")
+    run = Run.open(tmp_path / "out" / "a")
     drawn = [Annotation("A", (np.array([[0, 0], [300, 0], [300, 500], [0, 500]]),), (1, 2, 3))]
     Corrections.open(run).set([len(run) - 1], "fat/lipid")
     made = result_of(export_training(run, tmp_path / "set", drawn))

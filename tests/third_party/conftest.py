@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slidecam.cli.checkup import REGISTRIES
+from slidecam.cli.facts import REGISTRIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

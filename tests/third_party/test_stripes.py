@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 from slidecam.cli.app import app
-from slidecam.cli.checkup import examine
+from slidecam.cli.facts import examine
 from slidecam.close_up.methods import listed_methods
 from slidecam.errors import UnknownFormatError
 from slidecam.explain.catalogue import method_for, slide_methods

@@ -7,13 +7,12 @@ from slidecam.cli import predicting
 from slidecam.cli import inventory
 
 # isort: split
-from slidecam.cli import evaluating, explaining, exporting, runs, serving, teaching, training
+from slidecam.cli import evaluating, explaining, runs, serving, teaching, training
 from slidecam.cli.app import main
 
 __all__ = [
     "evaluating",
     "explaining",
-    "exporting",
     "inventory",
     "main",
     "predicting",

@@ -50,7 +50,7 @@ Trust = Annotated[
     typer.Option("--trust", help=option_of("trust").shown.help),
 ]
 
-Run = Annotated[
+RunFolder = Annotated[
     Path,
     typer.Argument(help="One slide's folder in the --out of slidecam predict.", show_default=False),
 ]

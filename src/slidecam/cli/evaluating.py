@@ -115,8 +115,8 @@ def evaluate(
     """
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.cli.learning_output import pairs_of, told_of
-        from slidecam.evaluation.slides import SlideEvaluationSpec
+        from slidecam.cli.output import evaluation_facts, pairs_of, slide_evaluation_facts
+        from slidecam.evaluation.slides import SlideEvaluation, SlideEvaluationSpec
         from slidecam.files import check_folder
         from slidecam.foreground import LabelRule
         from slidecam.learning.evaluation.bundle import BundleEvaluationSpec, evaluate_bundle
@@ -130,32 +130,37 @@ def evaluate(
             _check_alone(data, slides, runs, annotations)
             _evaluate_volume(terminal, bundle, mask, out, (tuple(classes or ()), threshold, json))
             return
-        _check_material(data, slides, runs, annotations)
+        _check_inputs(data, slides, runs, annotations)
         renamed = pairs_of("--map", rename or [])
         if data is not None:
-            asked = BundleEvaluationSpec(part, group_pattern, renamed, batch)
+            of_data = BundleEvaluationSpec(part, group_pattern, renamed, batch)
             opened = open_bundle(bundle, trust=trust)
-            work: Measuring = evaluate_bundle(opened, data, choose_device(device), asked, out)
+            work: Measuring = evaluate_bundle(opened, data, choose_device(device), of_data, out)
         else:
             predict = PredictSpec(mpp=mpp, batch=batch, device=device, trust=trust)
             spec = SlideEvaluationSpec(LabelRule(min_share, most_other), renamed, predict)
             work = _on_slides(bundle, runs or slides or (), annotations or Path(), spec, out)
         measured = terminal.walk(work, silent=True)
-        terminal.table(str(bundle), measured.record() if json else told_of(measured))
+        if json:
+            terminal.line(measured.record())
+        elif isinstance(measured, SlideEvaluation):
+            terminal.table(str(bundle), slide_evaluation_facts(measured))
+        else:
+            terminal.table(str(bundle), evaluation_facts(measured))
         if out is not None:
             terminal.look_at(out / "evaluation.html", *out.glob("slides.html"))
         if not measured.is_whole:
             raise typer.Exit(EXIT_PARTLY)
 
 
-def _check_material(
+def _check_inputs(
     data: Path | None, slides: Sequence[str] | None, runs: Path | None, annotations: Path | None
 ) -> None:
     from slidecam.errors import UsageError
 
     if sum(map(bool, (data, slides, runs))) != 1:
         raise UsageError(
-            "what to measure on is not clear.", "Pass one of --data, --slides, --runs and --mask."
+            "What to measure on is not clear.", "Pass one of --data, --slides, --runs and --mask."
         )
     if data is None and annotations is None:
         raise UsageError(
@@ -185,7 +190,7 @@ def _evaluate_volume(
     out: Path | None,
     how: tuple[tuple[str, ...], str, bool],
 ) -> None:
-    from slidecam.cli.learning_output import told_of_volume
+    from slidecam.cli.output import volume_facts
     from slidecam.evaluation.volumes import evaluate_volume, write_evaluation
     from slidecam.thresholds import parse_threshold
 
@@ -194,7 +199,7 @@ def _evaluate_volume(
     if json:
         terminal.line(measured.record())
     else:
-        facts, rows = told_of_volume(measured)
+        facts, rows = volume_facts(measured)
         terminal.table(str(run), facts)
         terminal.rows("figures", rows)
     if out is not None:
@@ -203,7 +208,7 @@ def _evaluate_volume(
 
 def _on_slides(
     bundle: Path,
-    material: Path | Sequence[str],
+    slides_or_runs: Path | Sequence[str],
     annotations: Path,
     spec: SlideEvaluationSpec,
     out: Path | None,
@@ -212,10 +217,10 @@ def _on_slides(
     from slidecam.evaluation.slides import evaluate_runs, evaluate_slides, write_slide_evaluation
     from slidecam.models import open_bundle
 
-    if isinstance(material, Path):
-        measured = yield from evaluate_runs(bundle, material, annotations, spec)
+    if isinstance(slides_or_runs, Path):
+        measured = yield from evaluate_runs(bundle, slides_or_runs, annotations, spec)
     else:
-        measured = yield from evaluate_slides(bundle, material, annotations, spec)
+        measured = yield from evaluate_slides(bundle, slides_or_runs, annotations, spec)
     if out is not None:
         write_slide_evaluation(
             measured, out, open_bundle(bundle, trust=spec.predict.trust).card.name

@@ -22,7 +22,7 @@ def info(
     json: Json = False,
 ) -> None:
     """Tell what a slide is: reader, levels, spacing and where it comes from."""
-    from slidecam.cli.output import describe_source
+    from slidecam.cli.facts import describe_source
 
     terminal = Terminal(json=json)
     with terminal.errors():
@@ -40,7 +40,7 @@ def models(
 
     Without any, in $SLIDECAM_MODELS, here, and in slidecam's own folders.
     """
-    from slidecam.cli.output import describe_bundles
+    from slidecam.cli.facts import describe_bundles
 
     terminal = Terminal(json=json)
     with terminal.errors():
@@ -121,6 +121,7 @@ def bundle(
     card.json and model.safetensors, proven by one forward pass.
     """
     from slidecam.cli import output
+    from slidecam.cli.facts import make_and_describe_bundle
     from slidecam.models import BundleSpec
 
     terminal = Terminal(json=json)
@@ -143,16 +144,15 @@ def bundle(
             trust=trust,
             overwrite=overwrite,
         )
-        terminal.table(str(out), output.make_and_describe_bundle(spec, out))
+        terminal.table(str(out), make_and_describe_bundle(spec, out))
 
 
 @app.command()
 def doctor(json: Json = False) -> None:
     """Say what is installed, which readers and devices work, and what to do about what does not."""
-    from slidecam.cli.checkup import examine
+    from slidecam.cli.facts import examine
 
     findings = examine()
     Terminal(json=json).rows("checks", [finding.to_row() for finding in findings])
-    raise typer.Exit(
-        EXIT_FAILED if any(finding.needed and not finding.well for finding in findings) else 0
-    )
+    if any(finding.needed and not finding.well for finding in findings):
+        raise typer.Exit(EXIT_FAILED)

@@ -1,138 +1,37 @@
-"""What `info`, `models` and `bundle` print, and how the command line's texts are read."""
+"""How the command line's texts are read, and in what words its results are shown."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-from nibabel.orientations import aff2axcodes
-
 from slidecam.classes import listed_names, normal_name
-from slidecam.errors import SpacingError, UsageError
+from slidecam.errors import UsageError
 from slidecam.explain.facts import Spread, facts_in_words
-from slidecam.geometry import Size
-from slidecam.models import Bundle, find_bundles, make_bundle
+from slidecam.geometry import Box, Size
 from slidecam.options import EVERY_METHOD
 from slidecam.settings import NotTakenError, from_text, words_of
-from slidecam.sources import open_source, settle_spacing
-from slidecam.sources.discovery import sample_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from slidecam.close_up.findings import CloseUp
-    from slidecam.models import BundleSpec
+    from slidecam.evaluation.slides import SlideEvaluation
+    from slidecam.evaluation.volumes import MaskFigures, VolumeEvaluation
+    from slidecam.learning.evaluation.evaluation import Evaluation, Figure
+    from slidecam.learning.training.training import Trained
+    from slidecam.runs import Legend, RunComparison
     from slidecam.settings import Hint
-    from slidecam.sources import Source, SourceFacts
+    from slidecam.teaching import FineTuned, Suggestion
+    from slidecam.tile_sets import TileSet
 
 Pair = tuple[float, float]
 Three = tuple[float, float, float]
 
-MODELS_VARIABLE = "SLIDECAM_MODELS"
-"""Environment variable with folders of bundles, separated as in PATH."""
-
-
-def describe_source(file: str, reader: str | None) -> dict[str, Any]:
-    """Return the facts of a slide; a missing or unbelievable spacing is among them, not raised."""
-    with open_source(file, reader) as source:
-        facts = source.facts
-        return {
-            "path": facts.path,
-            "reader": facts.reader,
-            "format": facts.format,
-            "size_px": [facts.size.width, facts.size.height],
-            **_spacing_facts(source),
-            "levels": [
-                f"{level.size.width}x{level.size.height} (1/{level.downsample:g})"
-                for level in facts.levels
-            ],
-            "bounds": None if facts.bounds is None else str(facts.bounds),
-            "associated_images": list(facts.associated),
-            "fingerprint": facts.fingerprint,
-            **_volume_facts(facts),
-            "notes": list(facts.notes),
-        }
-
-
-def _volume_facts(facts: SourceFacts) -> dict[str, Any]:
-    """Return where a volume's slices lie; axial ones unless predict is told otherwise."""
-    stack = facts.stack
-    if stack is None:
-        return {}
-    return {
-        "voxels": list(stack.grid.shape),
-        "slices": (
-            f"{stack.shape[0]} {stack.axis}, {stack.positions[0]:.1f} to {stack.positions[-1]:.1f}"
-            " mm (LPS+)"
-        ),
-        "spacing_mm": [round(step, 4) for step in stack.spacing_mm],
-        "orientation": (
-            "".join(aff2axcodes(stack.grid.affine)) + (", oblique" if stack.grid.is_oblique else "")
-        ),
-        "missing_slices": list(stack.missing),
-    }
-
-
-def _spacing_facts(source: Source) -> dict[str, Any]:
-    try:
-        settled = settle_spacing(source.facts)
-    except SpacingError as error:
-        return {"spacing_um_px": None, "spacing_from": f"{error.problem} {error.remedy}"}
-    return {"spacing_um_px": [settled.spacing.x, settled.spacing.y], "spacing_from": settled.origin}
-
-
-def describe_bundles(folders: list[Path]) -> list[dict[str, Any]]:
-    """Return one row for each bundle found; a broken one tells what is wrong with it."""
-    gone = [folder for folder in folders if not folder.is_dir()]
-    if gone:
-        raise UsageError(f"{gone[0]} is not a folder.", "Name folders that hold bundles.")
-    rows = []
-    for found in find_bundles(folders or _usual_folders(), trust=False):
-        if isinstance(found, Bundle):
-            rows.append({**_bundle_facts(found), "problem": ""})
-        else:
-            empty = dict.fromkeys(("classes", "tile", "licence"), "")
-            rows.append({"name": "(unusable)", **empty, "path": found.path, "problem": str(found)})
-    return rows
-
-
-def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
-    card = bundle.card
-    few = 8
-    names = [*card.class_names[:few], *(["…"] if len(card.class_names) > few else [])]
-    return {
-        "name": card.name,
-        "classes": names,
-        "tile": (
-            "a whole picture"
-            if card.spacing is None
-            else f"{card.tile_px} px at {card.spacing:g} µm/px"
-        ),
-        "licence": card.licence,
-        "path": str(bundle.path),
-    }
-
-
-def _usual_folders() -> list[Path]:
-    named = [Path(part) for part in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if part]
-    usual = [Path.cwd(), Path(typer.get_app_dir("slidecam")) / "models", *sample_folders()]
-    return [folder for folder in [*named, *usual] if folder.is_dir()]
-
-
-def make_and_describe_bundle(spec: BundleSpec, out: Path) -> dict[str, Any]:
-    """Make a bundle and return what it is."""
-    bundle = make_bundle(spec, out)
-    card = bundle.card
-    facts = {
-        "architecture": card.architecture,
-        "activation": card.activation,
-        "digest": bundle.digest,
-    }
-    return {**_bundle_facts(bundle), **facts}
+FIRST_FIGURES = ("accuracy", "balanced accuracy", "weighted F1", "macro F1", "macro AUC", "ECE")
+"""The figures that the terminal shows; the report has them all."""
 
 
 def class_names(text: str) -> tuple[str, ...]:
@@ -159,7 +58,10 @@ def places(texts: list[str]) -> tuple[tuple[float, float], ...]:
 
 def three_numbers(option: str, text: str | None) -> tuple[float, float, float] | None:
     """Return the numbers in ``R,G,B``, or None where nothing was said."""
-    return None if text is None else _read(option, text, Three, "0.5,0.5,0.5")
+    if text is None:
+        return None
+    three: Three = _read(option, text, Three, "0.5,0.5,0.5")
+    return three
 
 
 def heatmap_scales(texts: tuple[str, ...]) -> dict[str, tuple[float, float]]:
@@ -209,11 +111,236 @@ def size_shown(text: str | None) -> Size | None:
     return Size(int(match[1]), int(match[2]))
 
 
+def box_of(text: str | None) -> Box | None:
+    """Return the box in ``X,Y,WIDTH,HEIGHT``, or None where nothing was said."""
+    if text is None:
+        return None
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError as error:
+        remedy = "Write X,Y,WIDTH,HEIGHT in level-0 pixels, for example 1000,700,1500,1000."
+        raise UsageError(f"--region {text!r} is no region.", remedy) from error
+    return Box(x, y, width, height)
+
+
+def pairs_of(option: str, pairs: Sequence[str]) -> dict[str, str]:
+    """Return what ``THEIRS=OURS`` pairs say."""
+    split = [pair.partition("=") for pair in pairs]
+    for pair, (theirs, equals, ours) in zip(pairs, split, strict=True):
+        if not (theirs and equals and ours):
+            raise UsageError(
+                f"{option} {pair!r} is not THEIRS=OURS.", f"Pass {option} carcinoma=tumour."
+            )
+    return {normal_name(theirs): normal_name(ours) for theirs, _equals, ours in split}
+
+
 def spreads_in_words(looked: Mapping[str, CloseUp]) -> Iterator[str]:
     """Yield a line for each method, of each model by name, whose facts differ from tile to tile."""
     for model, found in looked.items():
         for method, facts in found.method_facts().items():
             spreads = {name: each for name, each in facts.items() if isinstance(each, Spread)}
             if spreads:
-                told = f"{model}: {method}" if model else method
-                yield f"{told}, of {len(found.tiles)} tiles: {facts_in_words(spreads)}"
+                name = f"{model}: {method}" if model else method
+                yield f"{name}, of {len(found.tiles)} tiles: {facts_in_words(spreads)}"
+
+
+def training_facts(trained: Trained) -> dict[str, Any]:
+    """Return what a training has made, and its first figures."""
+    facts: dict[str, Any] = {
+        "bundle": str(trained.bundle.path),
+        "epochs": len(trained.history),
+        "best_epoch": trained.best_epoch,
+        "temperature": trained.bundle.card.temperature,
+    }
+    for part, evaluation in trained.evaluations.items():
+        facts |= {
+            f"{part} {name}": _with_interval(evaluation.figures[name]) for name in FIRST_FIGURES
+        }
+    return facts
+
+
+def training_record(trained: Trained) -> dict[str, Any]:
+    """Return the same for machines: every figure with its interval."""
+    return {
+        "event": "Trained",
+        "bundle": str(trained.bundle.path),
+        "digest": trained.bundle.digest,
+        "epochs": len(trained.history),
+        "best_epoch": trained.best_epoch,
+        "temperature": trained.bundle.card.temperature,
+        **{part: evaluation.record() for part, evaluation in trained.evaluations.items()},
+    }
+
+
+def fold_facts(pooled: Evaluation, done: Sequence[Trained]) -> dict[str, Any]:
+    """Return the first figures of a cross-validation, and of each fold."""
+    facts: dict[str, Any] = {name: _with_interval(pooled.figures[name]) for name in FIRST_FIGURES}
+    for name in FIRST_FIGURES[:3]:
+        facts[f"{name} of each fold"] = [
+            _short(trained.evaluations["test"].figures[name].value) for trained in done
+        ]
+    return facts
+
+
+def slide_evaluation_facts(measured: SlideEvaluation) -> dict[str, Any]:
+    """Return the tile figures, each class's areas, and what became of every slide."""
+    facts = evaluation_facts(measured.tiles)
+    facts["tiles"] = facts.pop("pictures")
+    facts["area accuracy"] = _short(measured.areas.accuracy)
+    for name, figures in measured.areas.figures().items():
+        facts[f"area of {name}"] = ", ".join(
+            f"{figure} {_short(value)}" for figure, value in figures.items()
+        )
+    for slide in measured.slides:
+        facts[slide.slide] = (
+            slide.problem or f"{slide.right} of {sum(slide.tiles.values())} tiles right"
+        )
+    return facts
+
+
+def evaluation_facts(evaluation: Evaluation) -> dict[str, Any]:
+    """Return an evaluation's figures in words."""
+    facts: dict[str, Any] = {"pictures": evaluation.pictures}
+    for name, figure in evaluation.figures.items():
+        if figure.value is not None:
+            facts[name] = _with_interval(figure)
+    for failure in evaluation.failures:
+        facts[f"not read: {failure.name}"] = failure.reason
+    return facts
+
+
+def tile_set_facts(made: TileSet) -> dict[str, Any]:
+    """Return how many tiles there are of each class, and what became of every slide."""
+    facts: dict[str, Any] = {"tiles": sum(made.tiles.values()), **made.tiles}
+    for slide in made.slides:
+        counts = [
+            f"{sum(slide.tiles.values())} tiles",
+            f"{slide.ambiguous} ambiguous",
+            f"{slide.unannotated} not annotated",
+        ]
+        if slide.failed:
+            counts.append(f"{len(slide.failed)} failed")
+        facts[slide.slide] = slide.problem or ", ".join(counts)
+    return facts
+
+
+def legend_facts(legend: Legend) -> dict[str, Any]:
+    """Return each class's tiles and tissue at a threshold, in words."""
+    facts: dict[str, Any] = {"tiles": f"{legend.tiles} classified, {legend.failed} failed"}
+    for row in legend.rows:
+        area = _area(row.area, legend.unit)
+        facts[row.name] = (
+            f"{row.count} tiles from {legend.threshold:g}, {area} ({row.share:.1%} of the tissue)"
+        )
+    facts["tissue"] = _area(legend.tissue, legend.unit)
+    return facts | _notes(legend.notes)
+
+
+def comparison_facts(compared: RunComparison) -> dict[str, Any]:
+    """Return what changed between two runs, in words."""
+    facts: dict[str, Any] = {
+        "tiles in both": len(compared.rows_after),
+        "of another class": len(compared.changed),
+        "agreement": _short(compared.agreement),
+        "kappa": _short(compared.kappa),
+    }
+    for one in compared.classes:
+        share = f"{one.share_before:.1%} to {one.share_after:.1%} of the tissue"
+        facts[one.name] = f"{one.count_before} to {one.count_after} tiles, {share}"
+    return facts | _notes(compared.notes)
+
+
+def fine_tuning_facts(tuned: FineTuned) -> dict[str, Any]:
+    """Return what a classifier learnt, in words."""
+    facts: dict[str, Any] = {
+        "labelled tiles": ", ".join(f"{name} {count}" for name, count in tuned.labelled.items()),
+        "new classes": list(tuned.new_classes),
+        "labelled tiles of another class now": tuned.changed,
+        "right on its own labels": (
+            f"{tuned.right_before:.1%}, now {tuned.right_after:.1%} (no measure of others)"
+        ),
+        "left out": tuned.unmeasured,
+        "seconds": f"{tuned.seconds:.1f} ({tuned.embedded} tiles embedded)",
+        "temperature": "1, not fitted",
+    }
+    if tuned.measured is not None:
+        before = _with_interval(tuned.measured.before.figures["accuracy"])
+        now = _with_interval(tuned.measured.after.figures["accuracy"])
+        places = f"{tuned.measured.places} places"
+        facts["left out"] = f"{places}: accuracy {before}, now {now}, on this slide"
+    return facts | _notes(tuned.notes)
+
+
+def _notes(notes: Sequence[str]) -> dict[str, Any]:
+    if notes:
+        return {"note": " ".join(notes)}
+    return {}
+
+
+def suggestion_rows(suggestions: Sequence[Suggestion]) -> list[dict[str, Any]]:
+    """Return a row for each tile."""
+    return [
+        {
+            "tile": one.row,
+            "x": one.box.x,
+            "y": one.box.y,
+            "width": one.box.width,
+            "height": one.box.height,
+            "uncertainty": round(one.uncertainty, 4),
+            "classes": list(one.classes),
+        }
+        for one in suggestions
+    ]
+
+
+def _area(area: float, unit: str) -> str:
+    if unit == "µm²":
+        return f"{area / 1e6:.4g} mm²"
+    return f"{area:.4g} {unit}"
+
+
+def _with_interval(figure: Figure) -> str:
+    if figure.interval is None:
+        return _short(figure.value)
+    return (
+        f"{_short(figure.value)} ({_short(figure.interval.low)} to {_short(figure.interval.high)})"
+    )
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return "none"
+    return f"{value:.4g}"
+
+
+def volume_facts(measured: VolumeEvaluation) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return how a volume's heatmaps lie to a mask.
+
+    Its facts, and one row for each heatmap and class.
+    """
+    called = [f"{count} {name}" for name, count in measured.called_with_mask.items() if count]
+    facts: dict[str, Any] = {
+        "mask": measured.mask,
+        "mask_size": (
+            f"{measured.mask_voxels} voxels, {measured.mask_ml:.3g} ml, in"
+            f" {measured.slices_with_mask} slices"
+        ),
+        "volume_called": measured.call["called"],
+        "slices_with_mask_called": ", ".join(called),
+    }
+    facts |= _notes(measured.notes)
+    return facts, [_volume_row(one) for one in measured.figures]
+
+
+def _volume_row(one: MaskFigures) -> dict[str, Any]:
+    peak = f"{one.peak_distance_mm:.0f} mm off"
+    if one.pointing:
+        peak = "in it"
+    return {
+        "method": one.method,
+        "class": one.class_name,
+        "energy (chance)": f"{one.energy:.4f} ({one.chance_in_foreground:.4f})",
+        "peak": peak,
+        "slices hit": f"{one.slices_pointing * one.slices:.0f}/{one.slices}",
+        "Dice": f"{one.dice:.4f}",
+    }

@@ -1,20 +1,156 @@
-"""``slidecam legend``, ``compare`` and ``figure``: runs, read."""
+"""``slidecam export``, ``legend``, ``compare`` and ``figure``: finished runs read and passed on."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from slidecam.cli.app import BundlePath, Json, Run, SlidePath, app
-from slidecam.cli.terminal import Terminal
+from slidecam.cli.app import BundlePath, Json, RunFolder, Shown, SlidePath, Trust, app
+from slidecam.cli.teaching import (
+    Annotations,
+    CorrectionsPath,
+    MinShare,
+    MostOther,
+    NoCorrections,
+    Renamed,
+)
+from slidecam.cli.terminal import EXIT_PARTLY, Terminal
+from slidecam.errors import UsageError
+from slidecam.geometry import Size
+
+if TYPE_CHECKING:
+    from slidecam.exchange.qupath import TileFormat
+
+Purpose = Literal["training", "qupath"]
+# As in slidecam.exchange, which loads zarr; a test holds the two together.
+Tiles = Literal["auto", "geojson", "csv"]
+
+Runs = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        help="One slide's folder in the --out of predict; for QuPath also the --out.",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", "-o", help="Folder to make. \\[default for QuPath: qupath in each slide's]"
+    ),
+]
+
+
+@app.command(
+    help=(
+        "Write a run's labelled tiles as slidecam tiles does, or its tiles and heatmaps for QuPath"
+        " (--to qupath)."
+    )
+)
+def export(
+    run: Runs,
+    to: Annotated[
+        Purpose,
+        typer.Option(
+            help="training: tiles with their labels, to train on. qupath: what QuPath loads."
+        ),
+    ] = "training",
+    out: Out = None,
+    annotations: Annotations = None,
+    corrections: CorrectionsPath = None,
+    no_corrections: NoCorrections = False,
+    rename: Renamed = None,
+    min_share: MinShare = 0.5,
+    most_other: MostOther = 0.2,
+    group_pattern: Annotated[
+        str,
+        typer.Option(
+            help="Regular expression with (?P<group>…) for the patient in the slide's name."
+        ),
+    ] = "",
+    bundle: BundlePath = None,
+    slide: SlidePath = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a tile set that lies there.")
+    ] = False,
+    trust: Trust = False,
+    tiles: Annotated[
+        Tiles,
+        typer.Option(
+            help=(
+                "For QuPath: geojson to drag onto the slide beside our scripts' table; auto: if"
+                " few."
+            )
+        ),
+    ] = "auto",
+    shown: Shown = None,
+    json: Json = False,
+) -> None:
+    """Write a run's labelled tiles as slidecam tiles does, or its tiles and heatmaps for QuPath."""
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        if to == "qupath":
+            from slidecam.cli.output import size_shown
+
+            _for_qupath(run, out, tiles, size_shown(shown), terminal, json=json)
+            return
+        from slidecam.cli.output import pairs_of, tile_set_facts
+        from slidecam.foreground import LabelRule
+        from slidecam.runs import Run
+        from slidecam.teaching import ExportSpec, export_training
+
+        spec = ExportSpec(
+            rule=LabelRule(min_share, most_other),
+            renamed=pairs_of("--map", rename or []),
+            group_pattern=group_pattern,
+            overwrite=overwrite,
+            beside=not no_corrections,
+            trust=trust,
+        )
+        folder = _needed(out)
+        read = Run.open(run, bundle, slide)
+        made = terminal.walk(export_training(read, folder, annotations, corrections, spec))
+        terminal.table(str(folder), tile_set_facts(made))
+        if not made.is_whole:
+            raise typer.Exit(EXIT_PARTLY)
+
+
+def _needed(out: Path | None) -> Path:
+    if out is None:
+        raise UsageError("No folder is named for the tiles.", "Pass --out.")
+    return out
+
+
+def _for_qupath(
+    run: Path,
+    out: Path | None,
+    tiles: TileFormat,
+    size: Size | None,
+    terminal: Terminal,
+    *,
+    json: bool,
+) -> None:
+    from slidecam.exchange.qupath import export_for_qupath
+
+    for exported in export_for_qupath(run, out, size, tiles):
+        if json:
+            terminal.line({"event": "Exported", "to": "qupath", **exported})
+            continue
+        counts = {
+            "tiles": exported["tiles"]["count"],
+            "as GeoJSON": exported["tiles"]["geojson"] or "no",
+            "heatmaps": len(exported["heatmaps"]),
+        }
+        terminal.table(exported["folder"], counts)
+
 
 Picture = Annotated[Path, typer.Option("--out", "-o", help="PNG to write.", show_default=False)]
 
 
 # As in slidecam.reports, which loads matplotlib; a test holds the two together.
-Shown = Literal["classes", "probability", "heatmap", "slide"]
+Overlaid = Literal["classes", "probability", "heatmap", "slide"]
 
 
 @app.command(
@@ -24,7 +160,7 @@ Shown = Literal["classes", "probability", "heatmap", "slide"]
     )
 )
 def legend(
-    run: Run,
+    run: RunFolder,
     threshold: Annotated[
         float, typer.Option(help="Probability from which a tile counts for a class.")
     ] = 0.5,
@@ -34,15 +170,15 @@ def legend(
     """Tell how a run's tissue divides among the classes; overlapping places count once."""
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.cli.learning_output import told_of_legend
+        from slidecam.cli.output import legend_facts
+        from slidecam.runs import Run
         from slidecam.runs import legend as legend_of
-        from slidecam.runs import read_run_tiles
 
-        found = legend_of(read_run_tiles(run, bundle), threshold)
+        found = legend_of(Run.open(run, bundle), threshold)
         if json:
             terminal.line(found.record())
         else:
-            terminal.table(f"{run} (probabilities {found.calibration})", told_of_legend(found))
+            terminal.table(f"{run} (probabilities {found.calibration})", legend_facts(found))
 
 
 @app.command()
@@ -61,21 +197,21 @@ def compare(
     """
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.cli.learning_output import told_of_comparison
-        from slidecam.runs import compare_runs, read_run_tiles
+        from slidecam.cli.output import comparison_facts
+        from slidecam.runs import Run, compare_runs
 
-        found = compare_runs(read_run_tiles(before), read_run_tiles(after))
+        found = compare_runs(Run.open(before), Run.open(after))
         if json:
             terminal.line(found.record())
         else:
-            terminal.table(f"{before} and {after}", told_of_comparison(found))
+            terminal.table(f"{before} and {after}", comparison_facts(found))
 
 
 @app.command()
 def figure(
-    run: Run,
+    run: RunFolder,
     out: Picture,
-    show: Annotated[Shown, typer.Option(help="What to lay over the slide.")] = "classes",
+    show: Annotated[Overlaid, typer.Option(help="What to lay over the slide.")] = "classes",
     class_: Annotated[
         str | None,
         typer.Option("--class", help="For probability and heatmap. \\[default: the first]"),
@@ -100,12 +236,12 @@ def figure(
     """Draw a run, or a part of it, as a figure with scale bar and legend."""
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.cli.learning_output import box_of
+        from slidecam.cli.output import box_of
         from slidecam.reports.run_figure import FigureSpec, write_figure
-        from slidecam.runs import read_run_tiles
+        from slidecam.runs import Run
 
         spec = FigureSpec(show, class_, method, box_of(region), threshold, longest, title)
-        write_figure(out, read_run_tiles(run, bundle, slide), spec)
+        write_figure(out, Run.open(run, bundle, slide), spec)
         if json:
             terminal.line({"event": "Drawn", "out": str(out)})
         terminal.look_at(out)

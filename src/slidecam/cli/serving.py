@@ -50,14 +50,16 @@ def serve(
             from slidecam.server import serve as listen
         except ImportError as error:
             raise UsageError(
-                f"the server is not installed ({error}).", 'pip install "slidecam[server]"'
+                f"The server is not installed ({error}).", 'pip install "slidecam[server]"'
             ) from error
-        bundle = Path(model) if model else sample_folder() / "bundle"
-        roots = tuple(root or ([Path()] if model else [sample_folder(), Path()]))
+        bundle, usual = sample_folder() / "bundle", [sample_folder(), Path()]
+        if model:
+            bundle, usual = Path(model), [Path()]
+        roots = tuple(root or usual)
         spec = ServeSpec(bundle, roots, out, port, device=device, trust=trust)
 
         def ready(endpoint: Endpoint, file: Path) -> None:
-            _tell(terminal, endpoint, file, json=json)
+            _announce(terminal, endpoint, file, json=json)
             if open_page:
                 typer.launch(_page(endpoint))
 
@@ -68,7 +70,7 @@ def serve(
             raise typer.Exit(0) from None
 
 
-def _tell(terminal: Terminal, endpoint: Endpoint, file: Path, *, json: bool) -> None:
+def _announce(terminal: Terminal, endpoint: Endpoint, file: Path, *, json: bool) -> None:
     if json:
         terminal.line({"event": "Serving", "url": endpoint.url, "file": str(file)})
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slidecam.cli.app import BundlePath, Device, Json, Run, SlidePath, Trust, app
+from slidecam.cli.app import BundlePath, Device, Json, RunFolder, SlidePath, Trust, app
 from slidecam.cli.terminal import Terminal
 
 Annotations = Annotated[
@@ -34,7 +34,7 @@ MostOther = Annotated[
 
 @app.command(name="fine-tune")
 def fine_tune(
-    run: Run,
+    run: RunFolder,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of the new bundle.", show_default=False)
     ],
@@ -70,9 +70,9 @@ def fine_tune(
     with terminal.errors(
         ("Nothing was written but features beside the run.", "Repeat the command.")
     ):
-        from slidecam.cli.learning_output import pairs_of, told_of_fine_tuning
+        from slidecam.cli.output import fine_tuning_facts, pairs_of
         from slidecam.foreground import LabelRule
-        from slidecam.runs import read_run_tiles
+        from slidecam.runs import Run
         from slidecam.teaching import FineTuneSpec
         from slidecam.teaching import fine_tune as work
         from slidecam.teaching.head_tuning import TuningSpec
@@ -90,17 +90,17 @@ def fine_tune(
             trust=trust,
         )
         tuned = terminal.walk(
-            work(read_run_tiles(run, bundle, slide), out, annotations, corrections, spec)
+            work(Run.open(run, bundle, slide), out, annotations, corrections, spec)
         )
         if json:
             terminal.line({"event": "FineTuned", **tuned.record()})
         else:
-            terminal.table(str(out), told_of_fine_tuning(tuned))
+            terminal.table(str(out), fine_tuning_facts(tuned))
 
 
 @app.command()
 def suggest(
-    run: Run,
+    run: RunFolder,
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="Tiles to suggest.")] = 20,
     annotations: Annotations = None,
     corrections: CorrectionsPath = None,
@@ -115,15 +115,15 @@ def suggest(
     """
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.cli.learning_output import told_of_suggestions
-        from slidecam.runs import read_run_tiles
+        from slidecam.cli.output import suggestion_rows
+        from slidecam.runs import Run
         from slidecam.teaching import SuggestionSpec, label_tiles
         from slidecam.teaching import suggest as suggestions
         from slidecam.teaching.corrections import beside
 
-        read = read_run_tiles(run, bundle)
+        read = Run.open(run, bundle)
         labelled = label_tiles(
             read, annotations, beside(read, corrections, wanted=not no_corrections)
         )
         found = suggestions(read, number, labelled.rows.tolist(), SuggestionSpec(seed=seed))
-        terminal.rows("suggestions", told_of_suggestions(found))
+        terminal.rows("suggestions", suggestion_rows(found))

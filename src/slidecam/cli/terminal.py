@@ -47,12 +47,14 @@ EXIT_FAILED, EXIT_USAGE, EXIT_PARTLY = 1, 2, 3
 """Beside 0: the run failed, wrong usage, partly done (the manifest lists what was not)."""
 
 EVERY_SECONDS = 1.0
-"""How often machines are told of a step of the same phase; a training has thousands."""
+"""How often machines get a step of the same phase; a training has thousands."""
 
 
 def exit_code_of(error: SlidecamError) -> int:
     """Return 2 where the call was wrong, 1 where the call was right and failed."""
-    return EXIT_USAGE if error.usage else EXIT_FAILED
+    if error.usage:
+        return EXIT_USAGE
+    return EXIT_FAILED
 
 
 class Terminal:
@@ -102,13 +104,14 @@ class Terminal:
 
     def follow(self, events: Generator[Event], out: Path) -> int:
         """Show a run's events to its end and return the exit code; Ctrl-C stops it cleanly."""
-        show = _Lines(self) if self._json else _Bars(self._err)
+        shown = _Lines(self) if self._json else _Bars(self._err)
         code = EXIT_FAILED
         try:
-            with show, closing(events) as running:
+            with shown, closing(events) as running:
                 for event in running:
-                    show.tell(event)
-                    code = event.exit_code if isinstance(event, Finished) else code
+                    shown.show(event)
+                    if isinstance(event, Finished):
+                        code = event.exit_code
         except KeyboardInterrupt:
             self._stopped(
                 f"What was classified so far is safe in {out}.",
@@ -124,15 +127,15 @@ class Terminal:
 
         ``silent`` prints nothing for machines, for commands whose only line is their result.
         """
-        show = _StepLines(self, silent=silent) if self._json else _StepBars(self._err)
-        with closing(work), show:
+        shown = _StepLines(self, silent=silent) if self._json else _StepBars(self._err)
+        with closing(work), shown:
             while True:
                 try:
                     step = next(work)
                 except StopIteration as end:
                     result: Result = end.value
                     return result
-                show.tell(step)
+                shown.show(step)
 
     def table(self, title: str, facts: Mapping[str, Any]) -> None:
         """Print one thing's facts."""
@@ -191,7 +194,9 @@ class Terminal:
 def _plain(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_plain, value)) or "none"
-    return "" if value is None else str(value)
+    if value is None:
+        return ""
+    return str(value)
 
 
 class _Quiet:
@@ -233,7 +238,7 @@ class _StepLines(_Quiet):
         self._terminal, self._silent = terminal, silent
         self._shown_at: dict[str, float] = {}
 
-    def tell(self, step: Step) -> None:
+    def show(self, step: Step) -> None:
         """Print one step as one line, unless the last one is too young."""
         now = time.monotonic()
         waited = now - self._shown_at.get(step.phase, -math.inf) >= EVERY_SECONDS
@@ -248,8 +253,8 @@ class _StepBars(_Drawn):
     def __init__(self, console: Console) -> None:
         super().__init__(console, "figures")
 
-    def tell(self, step: Step) -> None:
-        """Move the phase's bar, and print what a person should be told.
+    def show(self, step: Step) -> None:
+        """Move the phase's bar, and print what a person should know.
 
         A step of nothing is a message alone.
         """
@@ -272,7 +277,7 @@ class _Lines(_Quiet):
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
 
-    def tell(self, event: Event) -> None:
+    def show(self, event: Event) -> None:
         """Print one event as one line."""
         self._terminal.line(as_json(event))
 
@@ -283,7 +288,7 @@ class _Bars(_Drawn):
     def __init__(self, console: Console) -> None:
         super().__init__(console, "speed")
 
-    def tell(self, event: Event) -> None:
+    def show(self, event: Event) -> None:
         """Show one event."""
         if isinstance(event, Planned):
             self._planned(event)
@@ -310,7 +315,8 @@ class _Bars(_Drawn):
 def _plan(event: Planned) -> str:
     done = event.tiles - event.pending
     if event.spacing is None:
-        return f"one tile, the whole picture{', done before' if done else ''}"
+        before = ", done before" if done else ""
+        return f"one tile, the whole picture{before}"
     again = f", {done} of them done before" if done else ""
     return (
         f"{event.tiles} tiles of {event.tile_px} px{again} ({event.candidates - event.tiles} of the"
@@ -324,23 +330,28 @@ def _sentence(event: Event) -> str:
         x, y, *_size = event.box
         return f"[yellow]{escape(event.slide)}: tile at {x},{y} failed:[/] {escape(event.reason)}"
     if isinstance(event, Warned):
-        return (
-            "[yellow]Note:[/]"
-            f" {escape(f'{event.slide}: ' if event.slide else '')}{escape(event.message)}"
-        )
+        slide = f"{event.slide}: " if event.slide else ""
+        return f"[yellow]Note:[/] {escape(slide + event.message)}"
     if isinstance(event, SlideFailed):
         return (
             f"[red]{escape(event.slide)} failed:[/] {escape(event.problem)}"
             f" [green]{escape(event.remedy)}[/]"
         )
     if isinstance(event, SlideFinished):
-        why = f" ({escape(event.reason)})" if event.reason else ""
-        lost = f", {event.failed} of them failed" if event.failed else ""
-        return (
-            f"[green]{escape(event.slide)} {event.status}[/]{why}: {event.tiles} tiles{lost} in "
-            f"{event.seconds:.1f} s → {escape(event.folder)}"
-        )
+        return _finished(event)
     if isinstance(event, Finished):
         slides = "1 slide" if event.slides == 1 else f"{event.slides} slides"
         return f"{slides}, {event.failed} failed. {escape(event.report)}"
     return ""
+
+
+def _finished(event: SlideFinished) -> str:
+    reason, lost = "", ""
+    if event.reason:
+        reason = f" ({escape(event.reason)})"
+    if event.failed:
+        lost = f", {event.failed} of them failed"
+    return (
+        f"[green]{escape(event.slide)} {event.status}[/]{reason}: {event.tiles} tiles{lost} in "
+        f"{event.seconds:.1f} s → {escape(event.folder)}"
+    )

@@ -74,7 +74,7 @@ def train(
     """
     terminal = Terminal(json=json)
     with terminal.errors(lambda: _stopped(out)):
-        from slidecam.cli.learning_output import record_of_training, told_of_folds, told_of_training
+        from slidecam.cli.output import fold_facts, training_facts, training_record
         from slidecam.learning.recipes.recipe import read_recipe
         from slidecam.learning.training.beginning import StartingWeights, TrainingCall
         from slidecam.learning.training.training import FoldSpec, cross_validate
@@ -83,21 +83,27 @@ def train(
         call = TrainingCall(
             out=out,
             weights=StartingWeights(weights, trust),
-            existing="refuse" if existing is None else "resume" if existing else "overwrite",
+            existing=_what_of_existing(existing),
             device=device,
             cache=cache,
         )
         read = read_recipe(recipe, settings or ())
         if folds is None:
             trained = terminal.walk(work(read, data, call))
-            terminal.table(
-                str(out), record_of_training(trained) if json else told_of_training(trained)
-            )
+            terminal.table(str(out), training_record(trained) if json else training_facts(trained))
             terminal.look_at(*sorted((out / "evaluation").glob("*/evaluation.html")))
             return
         pooled, done = terminal.walk(cross_validate(read, data, call, FoldSpec(folds, repeats)))
-        terminal.table(str(out), pooled.record() if json else told_of_folds(pooled, done))
+        terminal.table(str(out), pooled.record() if json else fold_facts(pooled, done))
         terminal.look_at(out / "evaluation" / "evaluation.html")
+
+
+def _what_of_existing(resume: bool | None) -> str:
+    if resume is None:
+        return "refuse"
+    if resume:
+        return "resume"
+    return "overwrite"
 
 
 def _stopped(out: Path) -> tuple[str, str]:
@@ -105,7 +111,9 @@ def _stopped(out: Path) -> tuple[str, str]:
     from slidecam.learning.training.folder import CHECKPOINT_FILE
 
     kept = [*out.glob(CHECKPOINT_FILE), *out.glob(f"fold-*/{CHECKPOINT_FILE}")]
-    return STOPPED if kept else STOPPED_EARLY
+    if kept:
+        return STOPPED
+    return STOPPED_EARLY
 
 
 @app.command()
@@ -169,7 +177,7 @@ def tiles(
     """
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.cli.learning_output import pairs_of, told_of_tiles
+        from slidecam.cli.output import pairs_of, tile_set_facts
         from slidecam.foreground import LabelRule
         from slidecam.models import open_bundle
         from slidecam.sources import read_spacings
@@ -192,6 +200,6 @@ def tiles(
         )
         seen = spec if like is None else spec.like(open_bundle(like).card)
         made = terminal.walk(write_tile_set(slides, annotations, out, seen))
-        terminal.table(str(out), told_of_tiles(made))
+        terminal.table(str(out), tile_set_facts(made))
         if not made.is_whole:
             raise typer.Exit(EXIT_PARTLY)

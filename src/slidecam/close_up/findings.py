@@ -189,7 +189,7 @@ def write_close_up(
     drawn = []
     for row in rows:
         tile = {"tile": row.name, "class": row.explained}
-        drawn += [tile | curve.told() for curve in row.curves]
+        drawn += [tile | curve.record() for curve in row.curves]
     record = {**records.get("", {"models": records}), "curves": drawn}
     write_json(folder / "explanation.json", strict_json(record))
     title = " · ".join(model or card.name for model, (card, _close_up) in found.items())

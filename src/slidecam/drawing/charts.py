@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from slidecam.drawing.palette import DPI, INK, LINE, MUTED
 from slidecam.drawing.pen import drawable
+from slidecam.drawing.style import DPI, INK, LINE, MUTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
-from slidecam.drawing.scale import lowest_share
+from slidecam.drawing.style import lowest_share
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,8 +16,7 @@ from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.ft2font import FT2Font
 from matplotlib.patches import FancyBboxPatch
 
-from slidecam.drawing.palette import DPI, FAMILY, INK, LINE
-from slidecam.drawing.scale import length_words, round_length
+from slidecam.drawing.style import DPI, FAMILY, INK, LINE, length_words, round_length
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from slidecam.foreground import is_moved, mask_on
 from slidecam.runs import RunRecord
 from slidecam.runs.record import RUN_AGAIN
 from slidecam.runs.run import find_heatmaps
-from slidecam.runs.slices import read_slices_csv
+from slidecam.runs.tiles import read_slices_csv
 from slidecam.thresholds import Threshold, threshold_of
 
 if TYPE_CHECKING:

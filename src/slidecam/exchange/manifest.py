@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from slidecam.runs.summary import ClassSummary
+    from slidecam.runs.tiles import ClassSummary
 
 FORMAT, VERSION = "slidecam-manifest", 1
 

@@ -15,8 +15,7 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
-from slidecam.drawing.palette import as_hex
-from slidecam.drawing.scale import lowest_share
+from slidecam.drawing.style import as_hex, lowest_share
 from slidecam.errors import StoreError, UsageError
 from slidecam.files import replacing_folder
 from slidecam.geometry import RasterPlace, Size, Spacing

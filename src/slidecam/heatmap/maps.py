@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from slidecam.classes import CALLED_FROM, ClassSet
-from slidecam.drawing.scale import highest
+from slidecam.drawing.style import highest
 from slidecam.store import Status
 from slidecam.thresholds import threshold_of
 

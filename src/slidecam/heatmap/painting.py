@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.drawing.scale import lowest_share
+from slidecam.drawing.style import lowest_share
 from slidecam.geometry import Size
 from slidecam.heatmap.maps import (
     PaintSpec,

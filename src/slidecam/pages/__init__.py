@@ -1,5 +1,85 @@
 """Pages for people: one style, each file complete in itself, to be mailed and printed."""
 
-from slidecam.pages.page import picture_uri, write_page
+from __future__ import annotations
 
-__all__ = ["picture_uri", "write_page"]
+import base64
+import io
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from slidecam.files import replacing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PICTURE_WIDTH = 1100
+"""Pixels across of the pictures inside a page: readable, and about 100 kB each."""
+
+
+def write_page(template: str, path: Path, /, **values: object) -> None:
+    """Fill the template ``<template>.html.jinja`` and write it to ``path``, whole or not at all.
+
+    Parameters
+    ----------
+    template
+        A file in ``pages/templates`` that extends ``page.html.jinja``.
+    path
+        The page; missing parent folders are made.
+    values
+        What the template names; leaving one out is an error.
+    """
+    page = _environment().get_template(f"{template}.html.jinja")
+    with (
+        replacing(path) as fresh,
+        fresh.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
+    ):
+        file.writelines(page.stream(slidecam=version("slidecam"), **values))
+
+
+def picture_uri(
+    picture: Path | Image.Image, width: int = PICTURE_WIDTH, *, exact: bool = False
+) -> str | None:
+    """Return a picture as a data URI, or None where there is no readable one.
+
+    It is at most ``width`` pixels across.
+
+    Parameters
+    ----------
+    picture
+        A file or a picture in memory.
+    width
+        Longest side; smaller pictures stay as they are.
+    exact
+        PNG, for maps and curves; else JPEG, a tenth of the size.
+    """
+    try:
+        small = _opened(picture)
+    except OSError:
+        return None
+    small.thumbnail((width, width), Image.Resampling.LANCZOS)
+    file, kind = io.BytesIO(), "jpeg"
+    if exact:
+        kind = "png"
+    # PNG knows no quality, and Pillow passes it over there.
+    small.save(file, kind, quality=82, optimize=True)
+    return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _opened(picture: Path | Image.Image) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return picture.convert("RGB")
+    with Image.open(picture) as file:
+        return file.convert("RGB")
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("slidecam.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

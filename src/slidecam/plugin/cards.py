@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.drawing.palette import as_hex
+from slidecam.drawing.style import as_hex
 from slidecam.runs import legend, uncertainty
 from slidecam.store import Status
 

@@ -14,7 +14,7 @@ import pandas as pd
 from napari.utils.colormaps import Colormap, DirectLabelColormap
 
 from slidecam.drawing.heat import heat_table
-from slidecam.drawing.scale import lowest_share
+from slidecam.drawing.style import lowest_share
 from slidecam.exchange.ome_zarr import halved, read_heatmap_ome_zarr
 from slidecam.exchange.volumes import read_volume_ome_zarr
 from slidecam.explain.catalogue import title_of

@@ -13,7 +13,7 @@ import numpy as np
 
 from slidecam.close_up import CloseUpSpec, TileChoice, explain_tiles
 from slidecam.drawing.heat import enlarged
-from slidecam.drawing.scale import drawn_as_one, lowest_share, shares_of
+from slidecam.drawing.style import drawn_as_one, lowest_share, shares_of
 from slidecam.explain.catalogue import CATALOGUE
 from slidecam.plugin.overlays import heat_colors
 from slidecam.reports.panel_rows import PanelMap, overlaid

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.drawing.palette import INK, MUTED, as_hex
 from slidecam.drawing.pen import Pen, Place, Type
+from slidecam.drawing.style import INK, MUTED, as_hex
 from slidecam.errors import UsageError
 from slidecam.exchange.geojson import Annotation
 from slidecam.exchange.geojson import write_annotations as write_areas

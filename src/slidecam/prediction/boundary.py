@@ -30,7 +30,7 @@ class Failure:
     Attributes
     ----------
     event
-        What is told of it.
+        What the run says of it.
     traceback
         Where it happened, for whoever mends it; empty where slidecam foresaw the error, whose words
         say all.
@@ -48,7 +48,7 @@ class Outcome:
 
     def lost(self) -> Failure:
         """Return the failure, where it is known that there is one."""
-        assert self.failure is not None  # noqa: S101  (for the type checker: asked for after one)
+        assert self.failure is not None  # noqa: S101  (for the type checker: called after one)
         return self.failure
 
 
@@ -64,12 +64,12 @@ def slide_boundary(slide: FoundSlide) -> Iterator[Outcome]:
         yield outcome
     # Readers, scikit-image, SciPy, Pillow, zarr and torch promise no list of what they raise, and
     # every list that was kept here had holes: one TypeError ended a night's run.
-    except Exception as error:  # noqa: BLE001  (the boundary of a slide: it fails alone, and is told)
+    except Exception as error:  # noqa: BLE001  (the boundary of a slide: it fails alone, and is recorded)
         outcome.failure = failure_of(slide, error)
 
 
 def let_go(work: SlideWork) -> None:
-    """Close a slide that is done with, or given up for a reason that is told already.
+    """Close a slide that is done with, or given up for a reason that is recorded already.
 
     That it cannot be closed changes nothing for anybody.
     """
@@ -88,7 +88,7 @@ def let_go_if_stopped(work: SlideWork) -> Iterator[None]:
 
 
 def failure_of(slide: FoundSlide, error: Exception) -> Failure:
-    """Return a slide's failure, told without what names a patient or opens a server."""
+    """Return a slide's failure, worded without what names a patient or opens a server."""
     problem, remedy = error_words(error)
     event = SlideFailed(slide.name, slide.shown, _public(problem, slide), remedy)
     if isinstance(error, SlidecamError):

@@ -1,4 +1,4 @@
-"""What is refused before the first slide, and what a person is told once for all slides."""
+"""What is refused before the first slide, and what a person should know once for all slides."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ VOLUME_OPTIONS = ("min_tissue", "mask")
 
 def with_project(spec: PredictSpec, found: Discovery) -> PredictSpec:
     """Add what a QuPath project says of its images; what was said in the call wins."""
-    spacings = {} if spec.mpp is not None else found.spacings
     shown = {name: (size.width, size.height) for name, size in found.shown.items()}
-    return replace(spec, spacings={**spacings, **spec.spacings}, shown={**shown, **spec.shown})
+    spec = replace(spec, shown={**shown, **spec.shown})
+    if spec.mpp is not None:
+        return spec
+    return replace(spec, spacings={**found.spacings, **spec.spacings})
 
 
 def refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
@@ -48,17 +50,17 @@ def refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
     check_folder(out)
     check_packages(spec.outputs)
     if spec.mask is not None and not spec.mask.exists():
-        raise UsageError(f"--mask {spec.mask}: there is no such file.", "Check the path.")
+        raise UsageError(f"There is no file for --mask: {spec.mask}.", "Check the path.")
     if spec.mask is not None and spec.mask.is_file() and len(found.slides) > 1:
         raise UsageError(
-            f"--mask {spec.mask} is one file for {len(found.slides)} slides.",
+            f"One file cannot be the --mask of {len(found.slides)} slides: {spec.mask}.",
             "Pass a folder with one <stem>.geojson or <stem>.png for each.",
         )
     begun = [slide.name for slide in found.slides if _is_begun(out / slide.name)]
     if begun and spec.existing == "refuse" and not spec.dry_run:
         raise RunExistsError(
             out,
-            f"there is a run of {begun[0]} here already ({len(begun)} of {len(found.slides)}"
+            f"There is a run of {begun[0]} here already ({len(begun)} of {len(found.slides)}"
             " slides).",
             "Pass --resume to continue, --overwrite to begin anew, or another --out.",
         )
@@ -96,16 +98,15 @@ def _no_heatmap(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
 
 
 def _without_effect(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
-    """Tell which options have nothing to act upon.
-
-    A slide to cut into tiles, a heatmap of that name.
-    """
+    """Yield which options have nothing to act upon: no slide to cut, no heatmap of that name."""
     plain = PredictSpec()
     given = [name for name in TILING_OPTIONS if getattr(spec, name) != getattr(plain, name)]
     if model.sees_pictures and given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        but = " but on volumes" if set(given) & set(VOLUME_OPTIONS) else ""
-        yield f"{model.bundle.card.name} sees whole pictures: {options} without effect{but}."
+        effect = "without effect"
+        if set(given) & set(VOLUME_OPTIONS):
+            effect = "without effect but on volumes"
+        yield f"{model.bundle.card.name} sees whole pictures: {options} {effect}."
     methods = model.methods
     idle = sorted(spec.heatmap_scale.keys() - {EVERY_METHOD, *methods})
     if idle:
@@ -118,10 +119,9 @@ def _without_effect(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
 
 
 def _unused(spec: PredictSpec, found: Discovery) -> Iterator[str]:
-    known = {name for slide in found.slides for name in (slide.name, Path(slide.path).name)}
-    unused = sorted(set(spec.spacings) - known)
+    unused = set(spec.spacings)
+    for slide in found.slides:
+        unused -= {slide.name, Path(slide.path).name}
     if unused:
-        yield (
-            f"No slide is called {', '.join(unused)}: these rows of the spacing table were not"
-            " used."
-        )
+        names = ", ".join(sorted(unused))
+        yield f"No slide is called {names}: these rows of the spacing table were not used."

@@ -39,7 +39,9 @@ class LoadedModel:
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods that heatmaps are made by."""
-        return () if self.request is None else self.request.methods
+        if self.request is None:
+            return ()
+        return self.request.methods
 
     @property
     def sees_pictures(self) -> bool:
@@ -53,7 +55,7 @@ class WarmClassifiers:
     This is for programs that live longer than one call.
 
     A bundle's digest is over its card and weights, so that a bundle that was changed on disk is
-    loaded anew. It may be asked from any thread; what it returns is to be used by one at a time.
+    loaded anew. Any thread may use it; what it returns is to be used by one at a time.
 
     Parameters
     ----------
@@ -93,8 +95,13 @@ def load_model(
     bundle = open_bundle(model, trust=spec.trust)
     warm = warm or WarmClassifiers(1)
     classifier = warm.classifier(bundle, choose_device(spec.device), spec.precision, spec.backend)
-    wishes = spec.heatmap, spec.heatmap_classes, spec.heatmap_against
-    request = request_maps(bundle.card, *wishes, has_map=classifier.has_map)
+    request = request_maps(
+        bundle.card,
+        spec.heatmap,
+        spec.heatmap_classes,
+        spec.heatmap_against,
+        has_map=classifier.has_map,
+    )
     shape = map_shape(classifier, request)
     return LoadedModel(
         bundle, classifier, request, shape, spec.batch or find_batch_size(classifier, request)
@@ -111,7 +118,7 @@ def _proven(bundle: Bundle, classifier: Classifier) -> Classifier:
     if not classifier.run(grey, gradients=False).logits.isfinite().all():
         raise WeightsError(
             bundle.path,
-            "the logits of a grey tile are not finite numbers.",
+            "The logits of a grey tile are not finite numbers.",
             "Train or copy it again.",
         )
     return classifier

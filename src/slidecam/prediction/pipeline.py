@@ -27,8 +27,8 @@ from slidecam.prediction.boundary import (
     slide_boundary,
 )
 from slidecam.prediction.checks import notes_of, refuse_unclear, with_project
-from slidecam.prediction.finishing import begin_slide, finish_slide
 from slidecam.prediction.model import load_model
+from slidecam.prediction.outputs import begin_slide, finish_slide
 from slidecam.prediction.preparation import prepare
 from slidecam.prediction.work import SlideWork, Timings
 from slidecam.runlog import RunLog
@@ -59,7 +59,7 @@ def predict(
     spec: PredictSpec | None = None,
     warm: WarmClassifiers | None = None,
 ) -> Generator[Event]:
-    """Classify slides and write their outputs, telling each step as an event.
+    """Classify slides and write their outputs, yielding each step as an event.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def predict(
     UsageError
         If two inputs share a stem, or nothing was found, before anything is written.
     BundleError, DeviceError, ExplanationError
-        If the model cannot be used as asked.
+        If the model cannot be used as the settings say.
     RunExistsError
         If outputs lie there already and neither resume nor overwrite was said.
 
@@ -97,11 +97,12 @@ def predict(
     """
     if not str(out):
         raise UsageError(
-            "the output folder is an empty text.", "Is a variable of your shell empty?"
+            "The output folder is an empty text.", "Is a variable of your shell empty?"
         )
     spec, out = spec or PredictSpec(), Path(out)
-    given = [inputs] if isinstance(inputs, str | Path) else inputs
-    found = find_slides(given, keep_identifiers=spec.keep_identifiers)
+    if isinstance(inputs, str | Path):
+        inputs = [inputs]
+    found = find_slides(inputs, keep_identifiers=spec.keep_identifiers)
     refuse_unclear(found, out, spec)
     completed = with_project(spec, found)
     loaded = load_model(model, completed, warm)
@@ -113,13 +114,13 @@ def predict(
         pools = [
             cleanup.enter_context(ThreadPoolExecutor(1, f"slidecam-{name}")) for name in THREADS
         ]
-        yield from _Way(loaded, completed, log, *pools).through(found.slides)
+        yield from _SlidesOnTheirWay(loaded, completed, log, *pools).through(found.slides)
     yield from log.warnings()
     yield log.summary()
 
 
 @dataclass(frozen=True)
-class _Way:
+class _SlidesOnTheirWay:
     """The way of all slides of one call, on three threads beside the device's."""
 
     model: LoadedModel
@@ -168,7 +169,7 @@ class _Way:
                 return prepare(slide.path, folder, self.model, self.spec)
             failure = outcome.lost()
             if not self.spec.dry_run:
-                # What goes wrong here comes on top of what is told already.
+                # What goes wrong here comes on top of what is reported already.
                 with slide_boundary(slide):
                     note_unopened(folder, failure)
             return failure
@@ -178,7 +179,7 @@ class _Way:
     def _classified(
         self, slide: FoundSlide, work: SlideWork, timings: Timings
     ) -> Generator[Event, None, Failure | None]:
-        """Classify one slide; return why it failed, if it did. A dry run ends with its plan."""
+        """Classify one slide; return its failure, if it did fail. A dry run ends with its plan."""
         with let_go_if_stopped(work), slide_boundary(slide) as outcome:
             yield _planned(slide, work)
             yield from (Warned(slide.name, message) for message in work.warnings)
@@ -202,7 +203,7 @@ class _Way:
     def _given_up(self, slide: FoundSlide, work: SlideWork, failure: Failure) -> Failure:
         """Note a failure in the slide's folder and let the slide go."""
         if work.run is not None:
-            # What goes wrong here comes on top of what is told already.
+            # What goes wrong here comes on top of what is reported already.
             with slide_boundary(slide):
                 note_failure(work.folder, failure)
         let_go(work)
@@ -234,7 +235,7 @@ def _one_ahead(
 def _scored(
     name: str, run: OpenRun, model: LoadedModel, pool: ThreadPoolExecutor, timings: Timings
 ) -> Iterator[Event]:
-    """Classify the pending batches of one slide; each is told once it is on disk."""
+    """Classify the pending batches of one slide; each is reported once it is on disk."""
     done = run.done
     with closing(classify(run.stream, model.classifier, model.request)) as batches:
         for scored in _committed(batches, run.store, pool, timings):
@@ -243,10 +244,11 @@ def _scored(
             for place, reason in scored.results.failures.items():
                 x, y, width, height = (int(value) for value in boxes[place])
                 yield TileFailed(name, (x, y, width, height), reason)
-            planes = None if run.planes is None else run.planes[scored.batch.rows]
-            yield BatchDone(
-                name, done, len(run.store), boxes, scored.results.blanked().probabilities, planes
-            )
+            planes = None
+            if run.planes is not None:
+                planes = run.planes[scored.batch.rows]
+            probabilities = scored.results.blanked().probabilities
+            yield BatchDone(name, done, len(run.store), boxes, probabilities, planes)
 
 
 def _committed(
@@ -281,14 +283,19 @@ def _landed(writing: deque[tuple[ScoredBatch, Future[float]]], timings: Timings)
 
 def _planned(slide: FoundSlide, work: SlideWork) -> Planned:
     grid = work.grid
+    pending, spacing, origin = len(grid), None, ""
+    if work.run is not None:
+        pending -= work.run.done
+    if work.spacing is not None:
+        spacing, origin = work.spacing.spacing.mean, work.spacing.origin
     return Planned(
         slide=slide.name,
         path=slide.shown,
         tiles=len(grid),
         candidates=grid.candidates,
-        pending=len(grid) - (work.run.done if work.run else 0),
-        spacing=None if work.spacing is None else work.spacing.spacing.mean,
-        spacing_from="" if work.spacing is None else work.spacing.origin,
+        pending=pending,
+        spacing=spacing,
+        spacing_from=origin,
         tile_px=grid.edge,
         level=grid.level.index,
         planes=work.source.facts.planes,

@@ -67,7 +67,7 @@ def prepare(path: str, folder: Path, model: LoadedModel, spec: PredictSpec) -> S
 def view_of(card: Card, spec: PredictSpec) -> VolumeView:
     """Return how a volume is shown to a classifier.
 
-    As its card says, along the axis that is asked for.
+    As its card says, along the axis that the call names.
     """
     seen = card.volume or VolumeCard()
     return VolumeView(
@@ -117,27 +117,17 @@ def _laid(
         everything = replace(whole_slide(source.facts.size), origin=WHOLE_PICTURE)
         return everything, grid, {"tile": WHOLE_PICTURE, "input px": card.input_px}
     foreground = _foreground(source, spacing, spec)
-    tiling = TilingSpec(
-        card.tile_px,
-        card.spacing,
-        card.input_px,
-        spec.overlap,
-        spec.edge,
-        spec.grid,
-        spec.min_tissue,
-    )
-    settled = {name.replace("_", " "): value for name, value in asdict(tiling).items()}
-    return foreground, lay_grid(source.facts, spacing.spacing, foreground, tiling), settled
+    tiling = _tiling(card.spacing, card, spec)
+    return foreground, lay_grid(source.facts, spacing.spacing, foreground, tiling), _words(tiling)
 
 
 def _laid_volume(
     source: VolumeSource, spacing: SettledSpacing | None, card: Card, spec: PredictSpec
 ) -> tuple[Foreground, TileGrid, dict[str, Any]]:
-    head = (
-        find_head(source)
-        if spec.mask is None
-        else load_head(_mask_file(source, spec.mask, VOLUMES), source)
-    )
+    if spec.mask is None:
+        head = find_head(source)
+    else:
+        head = load_head(_mask_file(source, spec.mask, VOLUMES), source)
     view = source.view
     settled: dict[str, Any] = {
         "axis": view.axis,
@@ -147,27 +137,32 @@ def _laid_volume(
     }
     if card.spacing is None or spacing is None:
         grid = lay_planes(source.facts, head, card.input_px, spec.min_tissue)
-        return (
-            head,
-            grid,
-            {
-                "tile": WHOLE_SLICE,
-                "input px": card.input_px,
-                "min tissue": spec.min_tissue,
-                **settled,
-            },
-        )
-    tiling = TilingSpec(
-        card.tile_px,
-        card.spacing,
-        card.input_px,
-        spec.overlap,
-        spec.edge,
-        spec.grid,
-        spec.min_tissue,
-    )
-    settled |= {name.replace("_", " "): value for name, value in asdict(tiling).items()}
+        whole = {
+            "tile": WHOLE_SLICE,
+            "input px": card.input_px,
+            "min tissue": spec.min_tissue,
+        }
+        return head, grid, whole | settled
+    tiling = _tiling(card.spacing, card, spec)
+    settled |= _words(tiling)
     return head, lay_tiles_on_planes(source.facts, spacing.spacing, head, tiling), settled
+
+
+def _tiling(spacing: float, card: Card, spec: PredictSpec) -> TilingSpec:
+    return TilingSpec(
+        tile_px=card.tile_px,
+        spacing=spacing,
+        input_px=card.input_px,
+        overlap=spec.overlap,
+        edge=spec.edge,
+        grid=spec.grid,
+        min_tissue=spec.min_tissue,
+    )
+
+
+def _words(tiling: TilingSpec) -> dict[str, Any]:
+    """Return a tiling as the plan has it."""
+    return {name.replace("_", " "): value for name, value in asdict(tiling).items()}
 
 
 def _foreground(source: Source, spacing: SettledSpacing, spec: PredictSpec) -> Foreground:
@@ -186,8 +181,8 @@ def _mask_file(
         if path.exists():
             return path
     raise MaskError(
-        f"there is no {source.facts.name}{suffixes[0]} or {source.facts.name}{suffixes[-1]}"
-        " in this folder.",
+        f"There is no {source.facts.name}{suffixes[0]} or {source.facts.name}{suffixes[-1]} in the"
+        " folder of masks.",
         "Add one, or leave --mask out to detect the tissue.",
         mask,
     )
@@ -202,7 +197,9 @@ def _batch_size(folder: Path, model: LoadedModel, spec: PredictSpec) -> int:
         stored = RunStore.open(folder).digest.get("batch size")
     except StoreError:
         return model.batch_size
-    return stored if isinstance(stored, int) and stored > 0 else model.batch_size
+    if isinstance(stored, int) and stored > 0:
+        return stored
+    return model.batch_size
 
 
 def _plan(
@@ -212,25 +209,38 @@ def _plan(
     model: LoadedModel,
     tiling: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return what decides every result, in words, since people are told of what differs."""
-    names = model.bundle.card.class_names
-    mapped = model.request
+    """Return what decides every result, in words, since people read what differs."""
+    um_per_pixel = None
+    if spacing is not None:
+        um_per_pixel = [spacing.spacing.x, spacing.spacing.y]
+    mask = foreground.mask
+    if isinstance(foreground, VolumeForeground):
+        mask = foreground.volume
     return {
         "slide": source.facts.fingerprint,
         "reader": source.facts.reader,
-        "µm/px": None if spacing is None else [spacing.spacing.x, spacing.spacing.y],
+        "µm/px": um_per_pixel,
         "model": model.bundle.digest,
         **tiling,
-        "tissue mask": mask_digest(
-            foreground.volume if isinstance(foreground, VolumeForeground) else foreground.mask
-        ),
-        "heatmap": None if mapped is None else list(mapped.raw),
-        "heatmap classes": [] if mapped is None else [names[index] for index in mapped.classes],
-        "heatmap against": (
-            None if mapped is None or mapped.against is None else names[mapped.against]
-        ),
+        "tissue mask": mask_digest(mask),
+        **_mapped(model),
         "backend": model.classifier.backend,
         "batch size": model.batch_size,
+    }
+
+
+def _mapped(model: LoadedModel) -> dict[str, Any]:
+    """Return which maps a run keeps, as its plan has them."""
+    names, request = model.bundle.card.class_names, model.request
+    if request is None:
+        return {"heatmap": None, "heatmap classes": [], "heatmap against": None}
+    against = None
+    if request.against is not None:
+        against = names[request.against]
+    return {
+        "heatmap": list(request.raw),
+        "heatmap classes": [names[index] for index in request.classes],
+        "heatmap against": against,
     }
 
 
@@ -248,7 +258,9 @@ def _open_run(work: SlideWork, lock: FileLock) -> OpenRun:
     grid = work.grid
     batches = plan_batches(work.source, grid, model.batch_size)
     classes = len(model.bundle.card.class_names)
-    planes = grid.planes if work.source.facts.stack is not None else None
+    planes = None
+    if work.is_volume:
+        planes = grid.planes
     layout = StorePlan(grid.boxes, batches, grid.step, classes, model.map_shape, work.plan, planes)
     if spec.existing == "overwrite":
         clear_outputs(work.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,10 @@ from slidecam.foreground import VolumeForeground
 from slidecam.geometry import LevelBox
 from slidecam.heatmap import paint
 from slidecam.models.volume_card import VolumeCard
-from slidecam.prediction.heatmaps import WrittenHeatmap, attributes, paint_spec, rival
+from slidecam.prediction.pictures import WrittenHeatmap, attributes, paint_spec, rival
 from slidecam.reports.montage import MontageFacts, MontageSlice, decisive_slices, write_montage_png
 from slidecam.runs.outputs import clear_heatmaps, heatmap_files, nifti_name
-from slidecam.runs.slices import (
+from slidecam.runs.tiles import (
     DONE,
     FAILED,
     MISSING,
@@ -53,6 +54,21 @@ BLOCK_VALUES = 5_000_000
 """
 
 
+@dataclass(frozen=True)
+class VolumeResults:
+    """What became of a volume: its slices, and what it is called as ``run.json`` has it."""
+
+    slices: SliceTable
+    call: dict[str, Any]
+
+
+def volume_results(work: SlideWork) -> VolumeResults:
+    """Return what became of a volume whose tiles are all on disk."""
+    assert work.run is not None  # noqa: S101  (for the type checker: a dry run writes nothing)
+    slices = slice_table(work, work.run.store, work.card)
+    return VolumeResults(slices, volume_call(slices, work.card))
+
+
 def slice_table(work: SlideWork, store: RunStore, card: Card) -> SliceTable:
     """Return what became of each slice; one that is cut into tiles has the mean of them."""
     source = _volume(work)
@@ -73,18 +89,18 @@ def slice_table(work: SlideWork, store: RunStore, card: Card) -> SliceTable:
 
 
 def volume_call(table: SliceTable, card: Card) -> dict[str, Any]:
-    """Return the volume's own probabilities and what it is called, as ``run.json`` tells it."""
+    """Return the volume's own probabilities and what it is called, as ``run.json`` has it."""
     pooling = (card.volume or VolumeCard()).pooling
     pooled = pooling.pool(table.probabilities, exclusive=card.activation == "softmax")
-    known = bool(np.isfinite(pooled).all())
+    probabilities: dict[str, float | None] = dict.fromkeys(table.class_names)
+    if np.isfinite(pooled).all():
+        for name, value in zip(table.class_names, pooled, strict=True):
+            probabilities[name] = round(float(value), 6)
     called = card.classes.called_names(pooled.tolist())
     return {
-        "called": called[0] if called else None,
+        "called": next(iter(called), None),
         "called_classes": list(called),
-        "probabilities": {
-            name: round(float(value), 6) if known else None
-            for name, value in zip(table.class_names, pooled, strict=True)
-        },
+        "probabilities": probabilities,
         "pooling": str(pooling),
         "slices": {status: table.count(status) for status in (DONE, SKIPPED, FAILED, MISSING)},
     }
@@ -92,7 +108,7 @@ def volume_call(table: SliceTable, card: Card) -> dict[str, Any]:
 
 def _volume(work: SlideWork) -> VolumeSource:
     if not isinstance(work.source, VolumeSource):
-        raise StoreError(work.folder, "this is no run of a volume.", "Pass the folder of one.")
+        raise StoreError(work.folder, "This is no run of a volume.", "Pass the folder of one.")
     return work.source
 
 
@@ -194,9 +210,9 @@ def _file_blocks(
     for start in range(0, length, step):
         stop = min(start + step, length)
         where = [slice(None)] * 3
-        where[place] = (
-            slice(length - stop, length - start) if grid.flipped(place) else slice(start, stop)
-        )
+        where[place] = slice(start, stop)
+        if grid.flipped(place):
+            where[place] = slice(length - stop, length - start)
         yield grid.from_spl(read(tuple(where)))
 
 
@@ -208,23 +224,29 @@ def write_montage(
     written: Sequence[WrittenHeatmap],
 ) -> None:
     """Draw the slices that decided what a volume is called, with the first method's heatmap."""
-    source, card = _volume(work), work.card
-    shown = card.class_names.index(call["called"]) if call["called"] in card.class_names else 0
-    numbers = decisive_slices(table, shown) if table.done.any() else []
-    first = written[0] if written and card.class_names[shown] in written[0].class_names else None
-    saved = None if first is None else read_volume_ome_zarr(first.path)
-    channel = 0 if first is None else first.class_names.index(card.class_names[shown])
-    size = source.facts.size
-    slices = [
-        MontageSlice(
-            number,
-            source.read(0, LevelBox(0, 0, size.width, size.height), plane=number),
-            None if saved is None else saved.pictures(channel, number, number + 1)[0],
-        )
-        for number in numbers
+    names, numbers, shown = work.card.class_names, [], 0
+    if call["called"] in names:
+        shown = names.index(call["called"])
+    if table.done.any():
+        numbers = decisive_slices(table, shown)
+    first = None
+    if written and names[shown] in written[0].class_names:
+        first = written[0]
+    slices = _montage_slices(_volume(work), numbers, first, names[shown])
+    write_montage_png(path, slices, table, _montage_facts(work, call, first, names[shown]))
+
+
+def _montage_slices(
+    source: VolumeSource, numbers: Sequence[int], written: WrittenHeatmap | None, shown: str
+) -> list[MontageSlice]:
+    whole = LevelBox(0, 0, source.facts.size.width, source.facts.size.height)
+    slices = [MontageSlice(number, source.read(0, whole, plane=number), None) for number in numbers]
+    if written is None:
+        return slices
+    saved, channel = read_volume_ome_zarr(written.path), written.class_names.index(shown)
+    return [
+        replace(one, heat=saved.pictures(channel, one.number, one.number + 1)[0]) for one in slices
     ]
-    facts = _montage_facts(work, call, first, card.class_names[shown])
-    write_montage_png(path, slices, table, facts)
 
 
 def _montage_facts(
@@ -236,18 +258,17 @@ def _montage_facts(
     source, card = _volume(work), work.card
     _apart, row_mm, column_mm = source.stack.spacing_mm
     low, high = source.limits
-    heat = (
-        "no heatmap"
-        if first is None
-        else f"{title_of(first.method)} of {shown} (one scale for the volume)"
-    )
+    heat, certainty = "no heatmap", ""
+    if first is not None:
+        heat = f"{title_of(first.method)} of {shown} (one scale for the volume)"
     details = (
         f"{card.name}   ·   {heat}   ·   {source.stack.axis}, {source.stack.spacing_mm[0]:.3g} mm"
         f" apart   ·   window {low:.4g} to {high:.4g}   ·   {datetime.now(UTC).date().isoformat()}"
     )
     called = " + ".join(call["called_classes"]) or "nothing"
     share = call["probabilities"].get(call["called"])
-    certainty = "" if share is None else f", {share:.2f}"
+    if share is not None:
+        certainty = f", {share:.2f}"
     slices = call["slices"]
     words = (
         f"Called {called}{certainty} ({call['pooling']}; {slices[DONE]} classified,"

@@ -129,7 +129,9 @@ class SlideWork:
     @property
     def um_per_pixel(self) -> Spacing | None:
         """Its spacing at level 0, in µm, where anybody knows it."""
-        return None if self.spacing is None else self.spacing.spacing
+        if self.spacing is None:
+            return None
+        return self.spacing.spacing
 
     @property
     def card(self) -> Card:
@@ -138,7 +140,9 @@ class SlideWork:
 
     def output_names(self) -> tuple[str, ...]:
         """Return the names of all outputs in its folder, beside `run.json` and `run.zarr`."""
-        volume_classes = self.card.class_names if self.is_volume else None
+        volume_classes = None
+        if self.is_volume:
+            volume_classes = self.card.class_names
         return output_names(self.model.request, volume_classes, self.spec.outputs)
 
     def close(self) -> None:

@@ -12,11 +12,11 @@ import numpy as np
 
 from slidecam.drawing.charts import blank_figure, pixels_of, plain
 from slidecam.drawing.heat import enlarged, glowing
-from slidecam.drawing.palette import FAMILY, INK, LINE, MUTED, as_hex
 from slidecam.drawing.pen import Pen, Place, Type
+from slidecam.drawing.style import FAMILY, INK, LINE, MUTED, as_hex
 from slidecam.files import replacing
 from slidecam.reports.picture import DISCLAIMER
-from slidecam.runs.slices import DONE, FAILED, MISSING
+from slidecam.runs.tiles import FAILED, MISSING, SKIPPED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.classes import ClassSet
-    from slidecam.runs.slices import SliceTable
+    from slidecam.runs.tiles import SliceTable
 
 SHOWN = 6
 """Slices that are shown."""
@@ -38,6 +38,9 @@ SHEET, MARGIN, GAP = 14.0, 0.45, 0.14
 
 HEADER, WORDS, PROFILE, FOOTER = 1.55, 0.3, 2.6, 0.55
 """Inches above the pictures, for a line of words, of the profile, and below it."""
+
+SHADES = {FAILED: "#e06c75", MISSING: "#e06c75", SKIPPED: "#eceef1"}
+"""What lies behind the slices that have no probability."""
 
 PICTURE_PX = 480
 """Longest side of a slice as it is drawn."""
@@ -64,7 +67,7 @@ class MontageSlice:
 
 @dataclass(frozen=True)
 class MontageFacts:
-    """What is told round the slices.
+    """What stands round the slices.
 
     Attributes
     ----------
@@ -111,7 +114,9 @@ def write_montage_png(
     width = (SHEET - 2 * MARGIN - (SHOWN - 1) * GAP) / SHOWN
     height = min(width * facts.aspect, 2 * width)
     rows = 1 + any(one.heat is not None for one in slices)
-    pictures = rows * (height + GAP) + WORDS if slices else WORDS
+    pictures = WORDS
+    if slices:
+        pictures += rows * (height + GAP)
     pen = Pen(SHEET, HEADER + pictures + PROFILE + FOOTER)
     pen.text(MARGIN, 0.56, facts.name, Type(17, INK, "bold"), SHEET - 2 * MARGIN)
     pen.text(MARGIN, 0.84, facts.call, Type(11.5, INK), SHEET - 2 * MARGIN)
@@ -150,7 +155,9 @@ def _call(classes: ClassSet, values: Sequence[float]) -> str:
     """Return what a slice is called, with its largest probability; that in brackets if none is."""
     share = f"{values[classes.foremost(values)]:.2f}"
     called = classes.call(values)
-    return f"{called} {share}" if classes.called_names(values) else f"{called} ({share})"
+    if classes.called_names(values):
+        return f"{called} {share}"
+    return f"{called} ({share})"
 
 
 def profile_picture(
@@ -173,13 +180,12 @@ def profile_picture(
             label=plain(name),
             marker=".",
         )
-    half = abs(float(np.diff(table.positions[:2])[0])) / 2 if len(table) > 1 else 0.5
-    for number, status in enumerate(table.status):
-        if status != DONE:
-            shade = "#e06c75" if status in {FAILED, MISSING} else "#eceef1"
-            axes.axvspan(
-                table.positions[number] - half, table.positions[number] + half, color=shade, lw=0
-            )
+    half = 0.5
+    if len(table) > 1:
+        half = abs(float(np.diff(table.positions[:2])[0])) / 2
+    for place, status in zip(table.positions.tolist(), table.status, strict=True):
+        if status in SHADES:
+            axes.axvspan(place - half, place + half, color=SHADES[status], lw=0)
     for number in shown:
         axes.axvline(table.positions[number], color=LINE, lw=0.8, zorder=0)
     axes.set(ylim=(-0.02, 1.02), xlim=(table.positions.min() - half, table.positions.max() + half))

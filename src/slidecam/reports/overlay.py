@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from slidecam.drawing.heat import blended, heat_colors
-from slidecam.drawing.scale import lowest_share
+from slidecam.drawing.style import lowest_share
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

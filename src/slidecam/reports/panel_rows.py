@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.drawing.heat import enlarged
-from slidecam.drawing.scale import drawn_as_one, shares_of
+from slidecam.drawing.style import drawn_as_one, shares_of
 from slidecam.reports.overlay import heated
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class PanelCurves:
     deletion_auc: float
     insertion_auc: float
 
-    def told(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """Return both areas for a JSON file."""
         return {
             "method": self.method,

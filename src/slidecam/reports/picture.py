@@ -1,4 +1,8 @@
-"""`overview.png`: slide, classes and heatmaps side by side, with what one needs to judge them."""
+"""A slide's pictures with words round them: ``overview.png``, and the figure of a part of it.
+
+Slide, classes and heatmaps side by side, with what one needs to judge them: title, scale bar,
+legend and facts.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.drawing.palette import INK, MUTED, as_hex
 from slidecam.drawing.pen import Pen, Place, Type
+from slidecam.drawing.style import INK, MUTED, as_hex
 from slidecam.files import replacing
 from slidecam.reports.overlay import class_map, colored, faded, heated, resampled
 from slidecam.reports.sidebar import WIDTH as SIDEBAR
-from slidecam.reports.sidebar import HeatScale, Sidebar, SidebarFacts
-from slidecam.runs.summary import summarise_classes
+from slidecam.reports.sidebar import HeatScale, Sidebar, SidebarFacts, draw_heat_scale
+from slidecam.runs.tiles import summarise_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +27,7 @@ if TYPE_CHECKING:
 
     from slidecam.geometry import Size, Spacing
     from slidecam.pixels import RGB
-    from slidecam.runs.summary import ClassSummary
-    from slidecam.runs.tiles import TileTable
+    from slidecam.runs.tiles import ClassSummary, TileTable
 
 DISCLAIMER = "Research use only. Not for diagnosis."
 NO_TISSUE = "No tissue found"
@@ -50,7 +53,7 @@ BAR_SHARE = 0.3
 
 @dataclass(frozen=True)
 class OverviewFacts:
-    """What is told beside the panels.
+    """What stands beside the panels.
 
     Attributes
     ----------
@@ -162,7 +165,7 @@ def write_overview_png(
     heats
         For each method a level of its heatmap about as fine as the thumbnail.
     facts
-        What is told beside the panels.
+        What stands beside the panels.
     """
     summary = summarise_classes(table)
     panels = _first_panels(thumbnail, table, facts)
@@ -205,7 +208,7 @@ def _first_panels(
 ) -> list[_Panel]:
     """Return the slide and its classes.
 
-    The class of a whole picture is told beside it, and would only cover it.
+    The class of a whole picture stands beside it, and would only cover it.
     """
     if facts.whole_picture and table.done.any():
         return [_Panel("Picture", thumbnail)]
@@ -217,7 +220,9 @@ def _class_panel(thumbnail: NDArray[np.uint8], table: TileTable, slide: Size) ->
         return _Panel("Classes", faded(thumbnail), note=NO_TISSUE)
     shape = (thumbnail.shape[0], thumbnail.shape[1])
     labels = class_map(table, slide, shape)
-    note = "" if table.done.any() else "No tile classified"
+    note = ""
+    if not table.done.any():
+        note = "No tile classified"
     return _Panel(
         "Classes", colored(thumbnail, labels, np.array(table.class_colors, np.uint8)), note=note
     )
@@ -252,9 +257,9 @@ def _aside(heat: OverviewHeat, index: int) -> str:
 
 def _draw_words(pen: Pen, facts: OverviewFacts) -> None:
     room = pen.width - 2 * MARGIN
-    told = "   ·   ".join(filter(None, (facts.model, facts.method, facts.date)))
+    made_by = "   ·   ".join(filter(None, (facts.model, facts.method, facts.date)))
     pen.text(MARGIN, 0.56, facts.slide, Type(17, INK, "bold"), room)
-    pen.text(MARGIN, 0.84, told, Type(10, MUTED), room)
+    pen.text(MARGIN, 0.84, made_by, Type(10, MUTED), room)
     pen.text(MARGIN, pen.height - 0.28, DISCLAIMER, Type(9, MUTED))
     pen.text(pen.width - MARGIN, pen.height - 0.28, "slidecam", Type(9, MUTED, align="right"))
 
@@ -281,5 +286,114 @@ def _draw_panel(pen: Pen, layout: Layout, index: int, panel: _Panel) -> None:
 def _draw_scale_bar(pen: Pen, layout: Layout, facts: OverviewFacts) -> None:
     if facts.spacing is None:
         return
-    place = layout.place((layout.rows - 1) * layout.columns if layout.rows > 1 else 0)
+    place = layout.place((layout.rows - 1) * layout.columns)
     pen.scale_bar(place, facts.size.width * facts.spacing.x, max(BAR_SHARE, 1 / layout.width))
+
+
+FIGURE_LONGEST, FIGURE_NARROWEST = 7.5, 2.6
+"""Inches of the picture's longer side, and the least of its place, so that words fit."""
+
+FIGURE_MARGIN, FIGURE_HEADER, FIGURE_FOOTER, LEGEND_WIDTH, FIGURE_GAP = 0.4, 0.95, 0.85, 3.3, 0.35
+"""Inches round everything, above and below the picture, of the legend's column, and before it."""
+
+LEGEND_ROW, LEGEND_DETAIL = 0.3, 0.23
+"""Inches of a class and of a line of facts."""
+
+HEADING = Type(8.5, MUTED, "bold")
+
+
+@dataclass(frozen=True)
+class FigureClass:
+    """A class in the legend: its name and colour, and what stands behind it."""
+
+    name: str
+    color: RGB
+    said: str
+
+
+@dataclass(frozen=True)
+class FigureFacts:
+    """What is said round the picture.
+
+    Attributes
+    ----------
+    title, subtitle
+        Above it.
+    um_per_px
+        µm per pixel of the picture; None for no scale bar.
+    legend
+        Classes that it shows.
+    legend_title
+        What stands behind each class.
+    heat
+        What its colours mean, if it shows heat.
+    details
+        Further lines of (label, value).
+    """
+
+    title: str
+    subtitle: str
+    um_per_px: float | None
+    legend: tuple[FigureClass, ...] = ()
+    legend_title: str = ""
+    heat: HeatScale | None = None
+    details: tuple[tuple[str, str], ...] = ()
+
+
+def write_figure_png(path: Path, pixels: NDArray[np.uint8], facts: FigureFacts) -> None:
+    """Draw a picture, uint8 (height, width, 3), with its scale bar and legend, all or nothing."""
+    height, width = pixels.shape[:2]
+    scale = FIGURE_LONGEST / max(height, width)
+    place = Place(FIGURE_MARGIN, FIGURE_HEADER, width * scale, height * scale)
+    column = FIGURE_MARGIN + max(place.width, FIGURE_NARROWEST) + FIGURE_GAP
+    height = max(place.height, _column_height(facts))
+    pen = Pen(column + LEGEND_WIDTH + FIGURE_MARGIN, FIGURE_HEADER + height + FIGURE_FOOTER)
+    room = pen.width - 2 * FIGURE_MARGIN
+    pen.text(FIGURE_MARGIN, 0.5, facts.title, Type(15, INK, "bold"), room)
+    pen.text(FIGURE_MARGIN, 0.75, facts.subtitle, Type(9.5, MUTED), room)
+    pen.image(place, pixels)
+    if facts.um_per_px is not None:
+        pen.scale_bar(place, facts.um_per_px * width, BAR_SHARE)
+    _draw_column(pen, column, FIGURE_HEADER, facts)
+    pen.text(FIGURE_MARGIN, pen.height - 0.25, DISCLAIMER, Type(8.5, MUTED))
+    pen.text(
+        pen.width - FIGURE_MARGIN, pen.height - 0.25, "slidecam", Type(8.5, MUTED, align="right")
+    )
+    with replacing(path) as fresh:
+        pen.save(fresh)
+
+
+def _column_height(facts: FigureFacts) -> float:
+    classes = 0.0
+    if facts.legend:
+        classes = 0.3 + LEGEND_ROW * len(facts.legend) + 0.2
+    heat = 0.0
+    if facts.heat:
+        heat = 1.2
+    return classes + heat + LEGEND_DETAIL * len(facts.details)
+
+
+def _draw_column(pen: Pen, left: float, top: float, facts: FigureFacts) -> None:
+    if facts.legend:
+        pen.text(left, top + 0.1, "CLASSES", HEADING)
+        pen.text(
+            left + LEGEND_WIDTH, top + 0.1, facts.legend_title, Type(8.5, MUTED, align="right")
+        )
+        top += 0.3
+        top = _draw_classes(pen, left, top, facts.legend) + 0.2
+    if facts.heat:
+        pen.text(left, top + 0.1, "COLOURS", HEADING)
+        top = draw_heat_scale(pen, left, top + 0.21, facts.heat) + 0.25
+    for label, value in facts.details:
+        pen.text(left, top + 0.1, label, Type(8.5, MUTED))
+        pen.text(left + 1.05, top + 0.1, value, Type(8.5), LEGEND_WIDTH - 1.05)
+        top += LEGEND_DETAIL
+
+
+def _draw_classes(pen: Pen, left: float, top: float, classes: Sequence[FigureClass]) -> float:
+    for one in classes:
+        pen.box(Place(left, top, 0.16, 0.16), as_hex(one.color), 0.02)
+        pen.text(left + 0.26, top + 0.135, one.name, Type(9.5), 1.75)
+        pen.text(left + LEGEND_WIDTH, top + 0.135, one.said, Type(9.5, INK, align="right"))
+        top += LEGEND_ROW
+    return top

@@ -1,4 +1,4 @@
-"""`report.html`: one page that tells a person what became of every slide of a run.
+"""`report.html`: one page that shows a person what became of every slide of a run.
 
 The page needs nothing but itself: styles and small pictures are inside, so that it can be mailed
 and printed. Its links lead to the outputs beside it. A page of many slides shows the pictures
@@ -13,8 +13,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from slidecam.drawing.palette import as_hex
-from slidecam.drawing.scale import percent_words
+from slidecam.drawing.style import as_hex, percent_words
 from slidecam.pages import picture_uri, write_page
 from slidecam.runs.outputs import OUTPUT_TABLE
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from slidecam.exchange.manifest import RunFacts, SlideReport
     from slidecam.pixels import RGB
-    from slidecam.runs.summary import ClassSummary
+    from slidecam.runs.tiles import ClassSummary
 
 OVERVIEWS = tuple(row.name for row in OUTPUT_TABLE.own if row.pictured)
 """The output that is shown: of a slide, and of a volume."""
@@ -33,7 +32,7 @@ EMBEDDED = 40
 """Slides up to which the pictures are inside the page."""
 
 LISTED = 8
-"""Classes that a slide's bar tells one by one; the rest share a piece."""
+"""Classes that a slide's bar lists one by one; the rest share a piece."""
 
 ORDER = {"failed": 0, "partly": 1, "unfinished": 2, "skipped": 3, "done": 4}
 """What needs attention comes first."""
@@ -70,7 +69,7 @@ class Piece:
 
 
 class SlideView:
-    """A slide's report as the page tells it."""
+    """A slide's report as the page shows it."""
 
     def __init__(
         self, report: SlideReport, folder: Path, anchor: str, *, embed: bool = True
@@ -79,14 +78,18 @@ class SlideView:
         self.status = WORDS[report.status]
         self.pieces = bar_pieces(report.classes, report.tiles.done)
         self.took = in_words(report.seconds)
-        self.first_share = report.classes[0].share if report.classes else 0.0
+        self.first_share = 0.0
+        if report.classes:
+            self.first_share = report.classes[0].share
         # A path is quoted whole, its colon too: no name can become a scheme of its own.
         self.links = {
             kind: quote(path, errors="surrogateescape") for kind, path in report.outputs.items()
         }
         shown = next((name for name in OVERVIEWS if name in report.outputs), None)
-        self.picture_link = None if shown is None else self.links[shown]
-        self._overview = None if shown is None else folder / report.outputs[shown]
+        self.picture_link: str | None = None
+        self._overview: Path | None = None
+        if shown is not None:
+            self.picture_link, self._overview = self.links[shown], folder / report.outputs[shown]
         self._embed = embed
         self.error: Exception | None = None
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
-from slidecam.drawing.scale import percent_words
+from slidecam.drawing.style import percent_words
 from slidecam.errors import UsageError
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.explain.catalogue import title_of
 from slidecam.geometry import Box, LevelBox, Size, nearest_better_level
-from slidecam.reports.figure import FigureClass, FigureFacts, write_figure_png
 from slidecam.reports.overlay import class_map, colored, heated, resampled, value_map
+from slidecam.reports.picture import FigureClass, FigureFacts, write_figure_png
 from slidecam.reports.sidebar import HeatScale
 from slidecam.runs.legend import legend
-from slidecam.runs.mosaic import cells
+from slidecam.runs.tiles import cells
 from slidecam.store import Status
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class FigureSpec:
                 f"a figure cannot show {self.show!r}.", f"Use one of {', '.join(get_args(Shown))}."
             )
         if self.longest < 16:  # noqa: PLR2004  (less is no picture)
-            raise UsageError(f"a figure of {self.longest} px shows nothing.", "Pass 16 or more.")
+            raise UsageError(f"A figure of {self.longest} px shows nothing.", "Pass 16 or more.")
 
 
 def write_figure(path: Path, run: Run, spec: FigureSpec | None = None) -> None:
@@ -107,17 +107,28 @@ def write_figure(path: Path, run: Run, spec: FigureSpec | None = None) -> None:
     spec = spec or FigureSpec()
     if run.is_volume:
         raise UsageError(
-            "this is a run of a volume, not of a slide.", "Look at its montage.png.", run.folder
+            "A figure shows a slide, and this is a run of a volume.",
+            "Look at its montage.png.",
+            run.folder,
         )
     region = _region(run, spec)
     overlay = _overlay(run, spec)
     with run.open_slide() as source:
         pixels = _pixels(source, region, spec.longest)
     shown, facts = overlay(pixels, region)
-    spacing = None if run.spacing is None else run.spacing.x * region.width / pixels.shape[1]
-    subtitle = f"{run.model}   ·   {facts.subtitle}" if facts.subtitle else run.model
-    told = replace(facts, title=spec.title or run.slide, subtitle=subtitle, um_per_px=spacing)
-    write_figure_png(path, shown, replace(told, details=(*facts.details, *_details(run, region))))
+    spacing, subtitle = None, run.model
+    if run.spacing is not None:
+        spacing = run.spacing.x * region.width / pixels.shape[1]
+    if facts.subtitle:
+        subtitle += f"   ·   {facts.subtitle}"
+    facts = replace(
+        facts,
+        title=spec.title or run.slide,
+        subtitle=subtitle,
+        um_per_px=spacing,
+        details=(*facts.details, *_details(run, region)),
+    )
+    write_figure_png(path, shown, facts)
 
 
 def _region(run: Run, spec: FigureSpec) -> Box:
@@ -312,9 +323,14 @@ def _heatmap_record(run: Run, method: str | None) -> RecordedHeatmap:
     for heatmap in recorded:
         if method in {None, heatmap.method} and (run.folder / heatmap.file).exists():
             return heatmap
-    by, known = f" by {method}" if method else "", [heatmap.method for heatmap in recorded]
+    wanted = "heatmap"
+    if method:
+        wanted = f"heatmap by {method}"
+    known = ", ".join(heatmap.method for heatmap in recorded)
+    if known:
+        wanted += f" but by {known}"
     raise UsageError(
-        f"there is no heatmap{by}; the run has {', '.join(known) or 'none'}.",
+        f"There is no {wanted}.",
         "Repeat slidecam predict with --heatmap METHOD, or show something else.",
         run.folder,
     )
@@ -342,10 +358,10 @@ def _calibration(run: Run) -> tuple[tuple[str, str], ...]:
 
 
 def _details(run: Run, region: Box) -> list[tuple[str, str]]:
-    told = []
+    details = []
     if region != Box(0, 0, run.size.width, run.size.height):
         place = f"x {region.x}, y {region.y}; {region.width} x {region.height} px"
-        told.append(("Region", place))
+        details.append(("Region", place))
     if run.spacing is not None:
-        told.append(("Slide", f"{run.spacing.mean:.4g} µm/px"))
-    return [*told, ("Tiles", f"{int(run.tiles.done.sum()):,} classified")]
+        details.append(("Slide", f"{run.spacing.mean:.4g} µm/px"))
+    return [*details, ("Tiles", f"{int(run.tiles.done.sum()):,} classified")]

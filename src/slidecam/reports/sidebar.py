@@ -5,26 +5,24 @@ Counts, classes, the heat's scale, and the facts of the run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from slidecam.drawing.palette import INK, MUTED, as_hex
 from slidecam.drawing.pen import Pen, Place, Type
-from slidecam.drawing.scale import percent_words
+from slidecam.drawing.style import INK, MUTED, as_hex, percent_words
 from slidecam.reports.overlay import NO_WINNER_COLOR, UNREADABLE_COLOR, heat_scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slidecam.pixels import RGB
-    from slidecam.runs.summary import ClassSummary
-    from slidecam.runs.tiles import TileTable
+    from slidecam.runs.tiles import ClassSummary, TileTable
 
 WIDTH = 3.3
 """Inches."""
 
 LISTED = 9
-"""Classes that are told one by one; the rest share a line."""
+"""Classes that are listed one by one; the rest share a line."""
 
 ROW, DETAIL, BLOCK = 0.36, 0.235, 0.3
 """Inches: a class with its bar, a line of facts, and the space between blocks."""
@@ -70,8 +68,8 @@ class SidebarFacts:
     scales
         What each kind of heat means.
     whole_picture
-        Whether there is one tile, the picture: its probabilities are told then instead of counts of
-        tiles.
+        Whether there is one tile, the picture: then its probabilities are shown instead of counts
+        of tiles.
     """
 
     details: tuple[tuple[str, str], ...]
@@ -110,8 +108,9 @@ class Sidebar:
     @property
     def height(self) -> float:
         """Inches that the column takes."""
-        scales = len(self._facts.scales)
-        heat = HEAT_HEADING + HEAT_SCALE * scales + BLOCK if scales else 0
+        heat = 0.0
+        if self._facts.scales:
+            heat = HEAT_HEADING + HEAT_SCALE * len(self._facts.scales) + BLOCK
         return (
             0.75
             + ROW * max(len(self._rows), 1)
@@ -154,10 +153,9 @@ def _probability_rows(summary: tuple[ClassSummary, ...], activation: str) -> lis
 
     Of many, the most probable.
     """
-    known = activation != "none"
-    rows = [
-        _Row(one.name, one.color, None, one.mean_probability if known else None) for one in summary
-    ]
+    rows = [_Row(one.name, one.color, None, one.mean_probability) for one in summary]
+    if activation == "none":
+        rows = [replace(row, share=None) for row in rows]
     if len(rows) <= LISTED:
         return rows
     return sorted(rows, key=lambda row: -(row.share or 0))[:LISTED]

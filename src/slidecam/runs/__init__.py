@@ -3,7 +3,7 @@
 from slidecam.runs.comparison import ChangedTile, ClassChange, RunComparison, compare_runs
 from slidecam.runs.legend import Legend, LegendRow, legend
 from slidecam.runs.record import RunRecord
-from slidecam.runs.run import Run, read_run_tiles
+from slidecam.runs.run import Run
 from slidecam.runs.uncertainty import most_suspicious, neighbour_in, uncertainty
 
 __all__ = [
@@ -18,6 +18,5 @@ __all__ = [
     "legend",
     "most_suspicious",
     "neighbour_in",
-    "read_run_tiles",
     "uncertainty",
 ]

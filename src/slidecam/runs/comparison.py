@@ -142,8 +142,8 @@ def compare_runs(before: Run, after: Run) -> RunComparison:
     """
     if before.fingerprint != after.fingerprint:
         raise UsageError(
-            f"two runs of different slides: {before.folder} is of {before.slide_path} and"
-            f" {after.folder} of {after.slide_path}, whose content is another.",
+            f"The runs are of two slides: {before.slide_path} in {before.folder} and"
+            f" {after.slide_path} in {after.folder}.",
             "Compare two runs of one slide.",
         )
     old, new = _matched(before, after)
@@ -151,6 +151,9 @@ def compare_runs(before: Run, after: Run) -> RunComparison:
     called = _called(before, old, names), _called(after, new, names)
     confusion = np.zeros((len(names), len(names)), np.int64)
     np.add.at(confusion, called, 1)
+    agreement = None
+    if len(old):
+        agreement = float(np.trace(confusion) / len(old))
     return RunComparison(
         before=str(before.folder),
         after=str(after.folder),
@@ -158,12 +161,12 @@ def compare_runs(before: Run, after: Run) -> RunComparison:
         rows_before=old,
         rows_after=new,
         changed=_changed(before, after, (old, new), called, names),
-        agreement=float(np.trace(confusion) / len(old)) if len(old) else None,
+        agreement=agreement,
         kappa=_kappa(confusion),
         confusion=confusion,
         class_names=names,
         unit=legend(after).unit,
-        notes=tuple(dict.fromkeys((*before.notes, *after.notes, *_told(before, after, len(old))))),
+        notes=tuple(dict.fromkeys((*before.notes, *after.notes, *_notes(before, after, len(old))))),
     )
 
 
@@ -181,8 +184,9 @@ def _names(
     before: Run, after: Run, old: NDArray[np.int64], new: NDArray[np.int64]
 ) -> tuple[str, ...]:
     names = dict.fromkeys((*before.tiles.class_names, *after.tiles.class_names))
-    unwon = (before.tiles.winners[old] < 0).any() or (after.tiles.winners[new] < 0).any()
-    return (*names, *([NONE] if unwon else []))
+    if (before.tiles.winners[old] < 0).any() or (after.tiles.winners[new] < 0).any():
+        names[NONE] = None
+    return tuple(names)
 
 
 def _called(run: Run, rows: NDArray[np.int64], names: tuple[str, ...]) -> NDArray[np.int64]:
@@ -235,7 +239,9 @@ def _kappa(confusion: NDArray[np.int64]) -> float | None:
         return None
     chance = float(confusion.sum(axis=0) @ confusion.sum(axis=1)) / float(total) ** 2
     agreed = float(np.trace(confusion) / total)
-    return None if chance >= 1 else (agreed - chance) / (1 - chance)
+    if chance >= 1:
+        return None
+    return (agreed - chance) / (1 - chance)
 
 
 def _changes(before: Run, after: Run) -> tuple[ClassChange, ...]:
@@ -246,16 +252,20 @@ def _changes(before: Run, after: Run) -> tuple[ClassChange, ...]:
 
 
 def _change(name: str, old: LegendRow | None, new: LegendRow | None) -> ClassChange:
-    counts = [
-        (0, 0.0, 0.0) if row is None else (row.winners, row.winner_area, row.winner_share)
-        for row in (old, new)
-    ]
-    color = next(row.color for row in (new, old) if row is not None)
-    (count, area, share), (count_after, area_after, share_after) = counts
-    return ClassChange(name, color, count, count_after, area, area_after, share, share_after)
+    known = new or old
+    assert known is not None  # noqa: S101  (for the type checker: the name is one of both runs')
+    count, area, share = _won(old)
+    count_after, area_after, share_after = _won(new)
+    return ClassChange(name, known.color, count, count_after, area, area_after, share, share_after)
 
 
-def _told(before: Run, after: Run, both: int) -> list[str]:
+def _won(row: LegendRow | None) -> tuple[int, float, float]:
+    if row is None:
+        return 0, 0.0, 0.0
+    return row.winners, row.winner_area, row.winner_share
+
+
+def _notes(before: Run, after: Run, both: int) -> list[str]:
     total = max(int(before.tiles.done.sum()), int(after.tiles.done.sum()))
     if both == total:
         return []

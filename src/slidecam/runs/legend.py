@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.errors import UsageError
-from slidecam.runs.mosaic import cells
+from slidecam.runs.tiles import cells
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,7 +62,7 @@ class Legend:
     rows
         In the classifier's order.
     threshold
-        As it was asked for.
+        As the caller gave it.
     tissue
         Tissue of the slide, in ``unit``: all that the mask holds.
     classified
@@ -110,10 +110,13 @@ def legend(run: Run, threshold: float = 0.5) -> Legend:
     """
     if not np.isfinite(threshold):
         raise UsageError(
-            f"a threshold of {threshold} parts nothing.", "Pass a probability from 0 to 1."
+            f"A threshold of {threshold} parts nothing.", "Pass a probability from 0 to 1."
         )
     table, own = run.tiles, own_areas(run)
     classified = run.mosaic.area(table.done)
+    unit = UM2
+    if run.spacing is None:
+        unit = PX2
     rows = []
     for index, (name, color) in enumerate(zip(table.class_names, table.class_colors, strict=True)):
         called = table.done & (table.probabilities[:, index] >= threshold)
@@ -125,10 +128,10 @@ def legend(run: Run, threshold: float = 0.5) -> Legend:
                 color=color,
                 count=int(called.sum()),
                 area=area * run.unit_area,
-                share=area / classified if classified else 0.0,
+                share=_share(area, classified),
                 winners=int(won.sum()),
                 winner_area=won_area * run.unit_area,
-                winner_share=won_area / classified if classified else 0.0,
+                winner_share=_share(won_area, classified),
             )
         )
     return Legend(
@@ -136,12 +139,18 @@ def legend(run: Run, threshold: float = 0.5) -> Legend:
         threshold=threshold,
         tissue=_tissue(run) * run.unit_area,
         classified=classified * run.unit_area,
-        unit=PX2 if run.spacing is None else UM2,
+        unit=unit,
         calibration=run.calibration,
         tiles=int(table.done.sum()),
         failed=int(table.failed.sum()),
         notes=run.notes,
     )
+
+
+def _share(area: float, classified: float) -> float:
+    if not classified:
+        return 0.0
+    return area / classified
 
 
 def own_areas(run: Run) -> NDArray[np.float64]:

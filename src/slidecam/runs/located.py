@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import BundleError, RunMismatchError, SourceError, StoreError
 from slidecam.models import open_bundle
+from slidecam.runs.record_parts import if_known
 from slidecam.sources import open_source
 from slidecam.viewing import DEFAULT_VIEW, VolumeView, Window
 
@@ -61,13 +62,14 @@ def open_recorded_slide(
         If nothing lies there, or it cannot be opened.
     """
     expected = plan.get("slide", record.input.fingerprint)
-    reader = plan.get("reader", record.input.reader)
+    reader = if_known(plan.get("reader", record.input.reader), str)
     view = recorded_view(plan)
-    written = record.input.path if given is None else given
-    other = None
+    written, other = record.input.path, None
+    if given is not None:
+        written = given
     for place in _existing(written, folder, record.made_in, given):
         try:
-            source = open_source(place, None if reader is None else str(reader), view)
+            source = open_source(place, reader, view)
         except SourceError:
             if place == written:
                 raise
@@ -78,7 +80,7 @@ def open_recorded_slide(
         other = other or place
     if other is None:
         # Nothing lies anywhere: opened all the same, for the reader's own words.
-        return written, open_source(written, None if reader is None else str(reader), view)
+        return written, open_source(written, reader, view)
     raise StoreError(folder, f"{other} is not the slide that was classified.", NAME_SLIDE)
 
 
@@ -121,8 +123,9 @@ def open_recorded_bundle(
     BundleError
         If none does, or it cannot be opened.
     """
-    written = record.bundle.path if given is None else str(given)
-    other = None
+    written, other = record.bundle.path, None
+    if given is not None:
+        written = str(given)
     for place in _existing(written, folder, record.made_in, given):
         try:
             bundle = open_bundle(place, trust=trust)
@@ -136,14 +139,16 @@ def open_recorded_bundle(
     if other is None:
         return open_bundle(written, trust=trust)
     raise RunMismatchError(
-        folder, f"this run was made by another bundle than {other.path}.", NAME_BUNDLE
+        folder, f"This run was made by another bundle than {other.path}.", NAME_BUNDLE
     )
 
 
 def _existing(
     written: str, folder: Path, made_in: str | None, given: object | None
 ) -> Iterator[str]:
-    places = [written] if given is not None else places_of(written, folder, made_in)
+    places = places_of(written, folder, made_in)
+    if given is not None:
+        places = iter([written])
     for place in places:
         if "://" in place or Path(place).exists():
             yield place

@@ -33,7 +33,7 @@ FURTHER_HEATMAPS = "heatmap-*.ome.zarr"
 NIFTIS = "heatmap*.nii.gz"
 
 QUPATH_FOLDER = "qupath"
-"""What our QuPath scripts load, where it was asked for."""
+"""What our QuPath scripts load, where the call says how QuPath shows it."""
 
 DEFAULT = "default"
 """Stands for every output that is written where none is named."""
@@ -127,8 +127,10 @@ def _heatmaps(request: MapRequest | None, volume_classes: Sequence[str] | None) 
     heatmaps = tuple(heatmap_files(request).values())
     if request is None or volume_classes is None:
         return heatmaps
-    mapped = [volume_classes[index] for index in request.classes]
-    return (*heatmaps, *(nifti_name(name, one) for name in heatmaps for one in mapped))
+    niftis: list[str] = []
+    for name in heatmaps:
+        niftis += [nifti_name(name, volume_classes[index]) for index in request.classes]
+    return (*heatmaps, *niftis)
 
 
 def _none(_request: MapRequest | None, _classes: Sequence[str] | None) -> tuple[str, ...]:
@@ -226,7 +228,7 @@ def _written_always(kind: SourceKind) -> tuple[str, ...]:
 
 
 OUTPUTS = _written_always("slide")
-"""What lies in a slide's folder where nothing else was asked for, beside `run.json` and
+"""What lies in a slide's folder where the call names nothing else, beside `run.json` and
 `run.zarr`.
 
 Each method after the first has a heatmap of its own beside these (`heatmap_files`)."""
@@ -243,7 +245,7 @@ def check_outputs(names: Sequence[str]) -> None:
     for name in names:
         if name != DEFAULT and name not in OUTPUT_TABLE:
             raise UsageError(
-                f"there is no output {name!r}.",
+                f"There is no output {name!r}.",
                 f"{OUTPUT_TABLE.remedy(name)} {DEFAULT!r} stands for those that are written where"
                 " none is named.",
             )
@@ -253,21 +255,19 @@ def check_packages(names: Sequence[str]) -> None:
     """Refuse outputs whose packages are not installed; UsageError."""
     for name in names:
         row = OUTPUT_TABLE.get(name)
-        for package in () if row is None else row.packages:
-            if not _is_installed(package):
-                raise _lacking(name, package, "" if row is None else row.extra)
+        if row is None:
+            continue
+        for package in row.packages:
+            try:
+                version(package)
+            except PackageNotFoundError as error:
+                raise _not_installed(name, package, row.extra) from error
 
 
-def _is_installed(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
-
-
-def _lacking(name: str, package: str, extra: str) -> UsageError:
-    bring = f"'slidecam[{extra}]'" if extra else package
+def _not_installed(name: str, package: str, extra: str) -> UsageError:
+    bring = package
+    if extra:
+        bring = f"'slidecam[{extra}]'"
     return UsageError(
         f"{name} needs {package}, which is not installed.",
         f"Run `pip install {bring}`, or leave {name} out of --outputs.",
@@ -284,13 +284,16 @@ def chosen_outputs(names: Sequence[str], *, volume: bool) -> tuple[Output, ...]:
     volume
         Whether the source is a volume.
     """
-    kind: SourceKind = "volume" if volume else "slide"
+    kind: SourceKind = "slide"
+    if volume:
+        kind = "volume"
     wanted = names or (DEFAULT,)
-    return tuple(
-        row
-        for row in OUTPUT_TABLE.values()
-        if kind in row.kinds and (row.name in wanted or (DEFAULT in wanted and row.default))
-    )
+    chosen = []
+    for row in OUTPUT_TABLE.values():
+        named = row.name in wanted or (DEFAULT in wanted and row.default)
+        if named and kind in row.kinds:
+            chosen.append(row)
+    return tuple(chosen)
 
 
 def output_names(
@@ -307,11 +310,14 @@ def output_names(
     volume_classes
         The classifier's classes where the slide is a volume, else None.
     names
-        Outputs that were asked for; empty for the default ones.
+        Outputs that a call names; empty for the default ones.
     """
     found: list[str] = []
     for row in chosen_outputs(names, volume=volume_classes is not None):
-        found += (row.name,) if row.files is None else row.files(request, volume_classes)
+        if row.files is None:
+            found.append(row.name)
+        else:
+            found += row.files(request, volume_classes)
     return tuple(found)
 
 
@@ -323,16 +329,16 @@ def painting(request: MapRequest | None, spec: HeatmapSettings) -> dict[str, Any
     if request is None:
         return {}
     scales = {method: spec.fixed_scale(method) for method in request.methods}
-    told: dict[str, Any] = {
+    record: dict[str, Any] = {
         "methods": list(request.methods),
         "scales": {method: list(scale) for method, scale in scales.items() if scale is not None},
     }
     if any(method_for(name).thresholds for name in request.methods):
-        told |= {
+        record |= {
             "threshold": spec.heatmap_threshold,
             "threshold scope": spec.heatmap_threshold_scope,
         }
-    return told
+    return record
 
 
 def all_written(
@@ -361,11 +367,12 @@ def clear_outputs(folder: Path) -> None:
 
 
 def clear_others(folder: Path, kept: Collection[Output]) -> None:
-    """Remove outputs that are not wanted any more, which may tell of other tiles than the run's."""
+    """Remove outputs that are not wanted any more, which may be of other tiles than the run's."""
     for row in OUTPUT_TABLE.values():
         if row not in kept:
             for pattern in row.patterns or (row.name,):
-                _remove_all(folder, pattern)
+                for path in folder.glob(pattern):
+                    _remove(path)
 
 
 def clear_heatmaps(folder: Path, kept: Collection[str]) -> None:
@@ -378,11 +385,6 @@ def clear_heatmaps(folder: Path, kept: Collection[str]) -> None:
 def clear_leftovers(folder: Path) -> None:
     """Remove what a killed process left half-written."""
     for path in folder.glob(".*.partial"):
-        _remove(path)
-
-
-def _remove_all(folder: Path, pattern: str) -> None:
-    for path in folder.glob(pattern):
         _remove(path)
 
 

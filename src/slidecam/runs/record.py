@@ -21,6 +21,7 @@ from slidecam.runs.record_parts import (
     RecordedInput,
     RecordedOutcome,
     RecordedSpacing,
+    if_known,
 )
 from slidecam.sources.qupath import QuPathView
 from slidecam.store import RUN_FILE, read_run, write_run
@@ -98,12 +99,14 @@ class RunRecord:
     @property
     def heatmaps(self) -> tuple[RecordedHeatmap, ...]:
         """Its heatmaps, the first method's first; none while it is not finished."""
-        return () if self.outcome is None else self.outcome.heatmaps
+        if self.outcome is None:
+            return ()
+        return self.outcome.heatmaps
 
     @property
     def call(self) -> RecordedCall | None:
         """What a volume was called; None of a slide, or while that is not known."""
-        return None if self.outcome is None else self.outcome.call
+        return if_known(self.outcome, lambda outcome: outcome.call)
 
     @property
     def shown_part(self) -> Box | None:
@@ -123,11 +126,11 @@ class RunRecord:
         """
         data = read_run(folder)
         if data is None:
-            raise StoreError(folder, f"its {RUN_FILE} is missing or damaged.", RUN_AGAIN)
+            raise StoreError(folder, f"Its {RUN_FILE} is missing or damaged.", RUN_AGAIN)
         try:
             return _parsed(migrated(data))
         except DAMAGES as error:
-            problem = f"its {RUN_FILE} is damaged ({type(error).__name__}: {error})."
+            problem = f"Its {RUN_FILE} is damaged ({type(error).__name__}: {error})."
             raise StoreError(folder, problem, RUN_AGAIN) from error
 
     @classmethod
@@ -153,7 +156,9 @@ class RunRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as ``run.json`` holds it."""
-        spacing, found, view = self.spacing, self.foreground, self.qupath
+        outcome = {}
+        if self.outcome is not None:
+            outcome = self.outcome.to_json()
         return {
             "version": VERSION,
             "status": self.status,
@@ -161,17 +166,17 @@ class RunRecord:
             "resumed": self.resumed,
             "made_in": self.made_in,
             "input": self.input.to_json(),
-            "spacing": None if spacing is None else spacing.to_json(),
-            "foreground": None if found is None else found.to_json(),
+            "spacing": if_known(self.spacing, RecordedSpacing.to_json),
+            "foreground": if_known(self.foreground, RecordedForeground.to_json),
             "bundle": self.bundle.to_json(),
-            "qupath": None if view is None else _view_json(view),
+            "qupath": if_known(self.qupath, _view_json),
             "plan": dict(self.plan),
             "ngff": self.ngff,
             "painting": self.painting,
             "device": self.device,
             "machine": dict(self.machine),
             "versions": dict(self.versions),
-            **({} if self.outcome is None else self.outcome.to_json()),
+            **outcome,
         }
 
 
@@ -216,7 +221,6 @@ def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parsed(data: Mapping[str, Any]) -> RunRecord:
-    spacing, found, view = data.get("spacing"), data.get("foreground"), data["qupath"]
     return RunRecord(
         input=RecordedInput.from_json(data["input"]),
         bundle=RecordedBundle.from_json(data["bundle"]),
@@ -224,9 +228,9 @@ def _parsed(data: Mapping[str, Any]) -> RunRecord:
         started=str(data.get("started", "")),
         resumed=int(data.get("resumed", 0)),
         made_in=data.get("made_in"),
-        spacing=None if spacing is None else RecordedSpacing.from_json(spacing),
-        foreground=None if found is None else RecordedForeground.from_json(found),
-        qupath=None if view is None else _view(view),
+        spacing=if_known(data.get("spacing"), RecordedSpacing.from_json),
+        foreground=if_known(data.get("foreground"), RecordedForeground.from_json),
+        qupath=if_known(data["qupath"], _view),
         plan=dict(data["plan"]),
         ngff=str(data.get("ngff", "")),
         painting=data.get("painting"),
@@ -239,10 +243,10 @@ def _parsed(data: Mapping[str, Any]) -> RunRecord:
 
 def _view(data: Mapping[str, Any]) -> QuPathView:
     left, top = data["corner_px"]
-    size = data["size_px"]
-    return QuPathView((int(left), int(top)), None if size is None else Size(*map(int, size)))
+    size = if_known(data["size_px"], lambda size: Size(*map(int, size)))
+    return QuPathView((int(left), int(top)), size)
 
 
 def _view_json(view: QuPathView) -> dict[str, Any]:
-    size = None if view.size is None else [view.size.width, view.size.height]
+    size = if_known(view.size, lambda size: [size.width, size.height])
     return {"corner_px": list(view.corner), "size_px": size}

@@ -7,16 +7,26 @@ makes one message of them all.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from slidecam.classes import ClassSet
 from slidecam.geometry import Box, Size, Spacing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+V = TypeVar("V")
+R = TypeVar("R")
 
 DAMAGES = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 """What reading values of another kind than were written raises."""
+
+
+def if_known(value: V | None, convert: Callable[[V], R]) -> R | None:
+    """Return a value converted; None where nobody knows it."""
+    if value is None:
+        return None
+    return convert(value)
 
 
 @dataclass(frozen=True)
@@ -84,28 +94,29 @@ class RecordedInput:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RecordedInput:
         """Return what ``input`` says."""
-        size, bounds = data["size_px"], data["bounds_px"]
         return cls(
             path=str(data["path"]),
             fingerprint=data.get("fingerprint"),
             reader=data.get("reader"),
             format=str(data.get("format", "")),
-            size=None if size is None else Size(*map(int, size)),
-            bounds=None if bounds is None else Box(*map(int, bounds)),
+            size=if_known(data["size_px"], lambda size: Size(*map(int, size))),
+            bounds=if_known(data["bounds_px"], lambda box: Box(*map(int, box))),
             volume=RecordedVolume.from_json(data),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return it as ``input``."""
-        box = self.bounds
+        volume = {}
+        if self.volume is not None:
+            volume = self.volume.to_json()
         return {
             "path": self.path,
             "fingerprint": self.fingerprint,
             "reader": self.reader,
             "format": self.format,
-            "size_px": None if self.size is None else [self.size.width, self.size.height],
-            "bounds_px": None if box is None else [box.x, box.y, box.width, box.height],
-            **({} if self.volume is None else self.volume.to_json()),
+            "size_px": if_known(self.size, lambda size: [size.width, size.height]),
+            "bounds_px": if_known(self.bounds, lambda box: [box.x, box.y, box.width, box.height]),
+            **volume,
         }
 
 
@@ -163,16 +174,21 @@ class RecordedBundle:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RecordedBundle:
         """Return what ``bundle`` says."""
+        classes = None
+        if data["class_names"]:
+            classes = ClassSet.from_record(data)
         return cls(
             name=str(data["name"]),
             path=str(data.get("path", "")),
             digest=data.get("digest"),
-            classes=ClassSet.from_record(data) if data["class_names"] else None,
+            classes=classes,
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return it as ``bundle``."""
-        classes = {"class_names": []} if self.classes is None else self.classes.record
+        classes: Mapping[str, Any] = {"class_names": []}
+        if self.classes is not None:
+            classes = self.classes.record
         return {"name": self.name, "path": self.path, "digest": self.digest, **classes}
 
 
@@ -231,8 +247,7 @@ class RecordedCall:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RecordedCall:
         """Return what ``volume`` says."""
-        called = data["called"]
-        return cls(None if called is None else str(called), dict(data))
+        return cls(if_known(data["called"], str), dict(data))
 
 
 @dataclass(frozen=True)
@@ -270,7 +285,6 @@ class RecordedOutcome:
         """Return what a record says of its end; None while there is none."""
         if "finished" not in data:
             return None
-        call = data.get("volume")
         return cls(
             finished=str(data["finished"]),
             reason=str(data.get("reason", "")),
@@ -281,22 +295,28 @@ class RecordedOutcome:
             failures=tuple(data.get("failures", ())),
             heatmaps=tuple(RecordedHeatmap.from_json(one) for one in data.get("heatmaps", ())),
             seconds=dict(data.get("seconds", {})),
-            call=None if call is None else RecordedCall.from_json(call),
+            call=if_known(data.get("volume"), RecordedCall.from_json),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return it as part of the record: a failure's words, or what was written."""
         if self.reason:
-            words = {"reason": self.reason, "remedy": self.remedy}
-            traceback = {"traceback": list(self.traceback)} if self.traceback else {}
-            return {"finished": self.finished, **words, **traceback}
-        volume = {} if self.call is None else {"volume": dict(self.call.facts)}
-        return {
+            words: dict[str, Any] = {
+                "finished": self.finished,
+                "reason": self.reason,
+                "remedy": self.remedy,
+            }
+            if self.traceback:
+                words["traceback"] = list(self.traceback)
+            return words
+        record: dict[str, Any] = {
             "finished": self.finished,
             "tiles": dict(self.tiles),
             "classes": [dict(row) for row in self.classes],
             "failures": [dict(row) for row in self.failures],
-            **volume,
-            "heatmaps": [dict(heatmap.facts) for heatmap in self.heatmaps],
-            "seconds": dict(self.seconds),
         }
+        if self.call is not None:
+            record["volume"] = dict(self.call.facts)
+        record["heatmaps"] = [dict(heatmap.facts) for heatmap in self.heatmaps]
+        record["seconds"] = dict(self.seconds)
+        return record

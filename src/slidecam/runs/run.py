@@ -19,11 +19,10 @@ from slidecam.foreground import load_foreground, whole_slide
 from slidecam.foreground.mask import mask_digest
 from slidecam.geometry import Size, Spacing
 from slidecam.runs.located import open_recorded_bundle, open_recorded_slide
-from slidecam.runs.mosaic import Mosaic, lay_mosaic
 from slidecam.runs.outputs import FURTHER_HEATMAPS, HEATMAP
 from slidecam.runs.record import RUN_AGAIN, RunRecord
-from slidecam.runs.slices import read_slices_csv
-from slidecam.runs.tiles import TileTable
+from slidecam.runs.record_parts import if_known
+from slidecam.runs.tiles import Mosaic, TileTable, lay_mosaic, read_slices_csv
 from slidecam.store import RunStore, has_run
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
     from slidecam.foreground import Foreground
     from slidecam.models import Bundle
-    from slidecam.runs.slices import SliceTable
+    from slidecam.runs.tiles import SliceTable
     from slidecam.sources import Source
 
 MASK = "mask.png"
@@ -92,7 +91,7 @@ class Run:
         folder
             The slide's folder in the output folder of `predict`.
         bundle, slide
-            Where they lie now, if they are not where ``run.json`` says; both are asked for only
+            Where they lie now, if they are not where ``run.json`` says; they are looked for only
             where they are needed.
 
         Raises
@@ -105,7 +104,7 @@ class Run:
         folder = Path(folder)
         if not has_run(folder):
             raise UsageError(
-                "there is no slide's run here.",
+                "There is no slide's run here.",
                 "Name the folder of one slide in the --out of slidecam predict.",
                 folder,
             )
@@ -140,7 +139,9 @@ class Run:
     @property
     def slide_path(self) -> str:
         """Where the slide lies, as it was given or written down: for people to read."""
-        return self.record.input.path if self.given_slide is None else self.given_slide
+        if self.given_slide is None:
+            return self.record.input.path
+        return self.given_slide
 
     @property
     def fingerprint(self) -> str:
@@ -150,7 +151,9 @@ class Run:
     @property
     def bundle_path(self) -> str:
         """Where the bundle lies, as it was given or written down: for people to read."""
-        return str(self.record.bundle.path if self.given_bundle is None else self.given_bundle)
+        if self.given_bundle is None:
+            return self.record.bundle.path
+        return str(self.given_bundle)
 
     @property
     def bundle_digest(self) -> str:
@@ -170,8 +173,7 @@ class Run:
     @property
     def reader(self) -> str | None:
         """Name of the reader that opened the slide."""
-        reader = self.digest.get("reader", self.record.input.reader)
-        return None if reader is None else str(reader)
+        return if_known(self.digest.get("reader", self.record.input.reader), str)
 
     @property
     def grid_kind(self) -> str:
@@ -183,14 +185,13 @@ class Run:
         """Of the slide's level 0; StoreError where nobody knows it."""
         size = self.record.input.size
         if size is None:
-            raise StoreError(self.folder, "its run.json does not tell the slide's size.", RUN_AGAIN)
+            raise StoreError(self.folder, "Its run.json does not say the slide's size.", RUN_AGAIN)
         return size
 
     @property
     def spacing(self) -> Spacing | None:
         """µm per level-0 pixel; None where nobody knows it."""
-        um_px = self.digest.get("µm/px")
-        return None if um_px is None else Spacing(*map(float, um_px))
+        return if_known(self.digest.get("µm/px"), lambda um_px: Spacing(*map(float, um_px)))
 
     @property
     def model(self) -> str:
@@ -208,6 +209,13 @@ class Run:
         return self.planes is not None
 
     @property
+    def plane_numbers(self) -> NDArray[np.int64]:
+        """The plane that each tile lies on, int64, (tiles,); a slide is one plane, 0."""
+        if self.planes is None:
+            return np.zeros(len(self), np.int64)
+        return self.planes
+
+    @property
     def heatmaps(self) -> tuple[Path, ...]:
         """The heatmaps that lie beside it, the first method's first."""
         return find_heatmaps(self.folder)
@@ -216,7 +224,9 @@ class Run:
     def slices(self) -> SliceTable | None:
         """The slices of a volume; None of a slide, or before they are written."""
         path = self.folder / SLICES
-        return read_slices_csv(path) if path.exists() else None
+        if not path.exists():
+            return None
+        return read_slices_csv(path)
 
     @cached_property
     def identity(self) -> str:
@@ -224,10 +234,11 @@ class Run:
 
         Which tiles these are, whatever a model says of them.
         """
-        planes = b"" if self.planes is None else self.planes.astype("<i8").tobytes()
-        return hashlib.sha256(
-            self.fingerprint.encode() + self.tiles.boxes.astype("<i8").tobytes() + planes
-        ).hexdigest()
+        digest = hashlib.sha256(self.fingerprint.encode())
+        digest.update(self.tiles.boxes.astype("<i8").tobytes())
+        if self.planes is not None:
+            digest.update(self.planes.astype("<i8").tobytes())
+        return digest.hexdigest()
 
     @property
     def calibration(self) -> str:
@@ -237,15 +248,17 @@ class Run:
     @property
     def unit_area(self) -> float:
         """Area of one level-0 pixel: in µm², or 1 where there is no spacing."""
-        return 1.0 if self.spacing is None else self.spacing.x * self.spacing.y
+        if self.spacing is None:
+            return 1.0
+        return self.spacing.x * self.spacing.y
 
     @cached_property
     def mosaic(self) -> Mosaic:
         """The slide's tissue cut along the edges of all tiles, for areas of unions."""
         if self.is_volume:
             raise UsageError(
-                "areas are those of a slide, and this is a run of a volume.",
-                "The volume's own call and its slices.csv tell of it.",
+                "Areas are those of a slide, and this is a run of a volume.",
+                "See the volume's own call and its slices.csv.",
                 self.folder,
             )
         return lay_mosaic(self.tiles.boxes, self.tissue_or_slide)
@@ -253,7 +266,9 @@ class Run:
     @property
     def tissue_or_slide(self) -> Foreground:
         """The tissue, or the whole slide where its mask is not known."""
-        return whole_slide(self.size) if self.tissue is None else self.tissue
+        if self.tissue is None:
+            return whole_slide(self.size)
+        return self.tissue
 
     def open_slide(self) -> Source:
         """Open the slide as the run did: the one gate to its pixels.
@@ -304,30 +319,6 @@ class Run:
             )
         return classes.index(class_name)
 
-    def row_at(self, x: float, y: float, plane: int = 0) -> int | None:
-        """Return the tile at a place in level-0 pixels.
-
-        Where tiles overlap, it is the one with the nearest centre.
-
-        Of a volume only tiles on ``plane`` are looked at.
-        """
-        left, top, width, height = self.tiles.boxes.T
-        here = True if self.planes is None else self.planes == plane
-        inside = np.flatnonzero(
-            (left <= x) & (x < left + width) & (top <= y) & (y < top + height) & here
-        )
-        if not len(inside):
-            return None
-        centres = self.tiles.boxes[inside, :2] + self.tiles.boxes[inside, 2:] / 2
-        return int(inside[np.square(centres - (x, y)).sum(axis=1).argmin()])
-
-
-def read_run_tiles(
-    folder: Path | str, bundle: Path | str | None = None, slide: str | None = None
-) -> Run:
-    """Read one slide's run: `Run.open` by an older name."""
-    return Run.open(folder, bundle, slide)
-
 
 def find_heatmaps(folder: Path) -> tuple[Path, ...]:
     """Return the heatmaps that lie in a slide's folder, the first method's first."""
@@ -338,7 +329,7 @@ def _tiles(folder: Path, record: RunRecord, store: RunStore) -> TileTable:
     """Return the tiles of a store with the classes and the shift of its record."""
     classes = record.bundle.classes
     if classes is None:
-        raise StoreError(folder, "its run.json does not name the classes.", RUN_AGAIN)
+        raise StoreError(folder, "Its run.json does not name the classes.", RUN_AGAIN)
     try:
         return TileTable(
             boxes=store.boxes,
@@ -348,7 +339,7 @@ def _tiles(folder: Path, record: RunRecord, store: RunStore) -> TileTable:
             bounds=record.shown_part,
         )
     except UsageError as error:
-        problem = f"its run.json does not belong to its run.zarr: {error.problem}"
+        problem = f"Its run.json does not belong to its run.zarr: {error.problem}"
         raise StoreError(folder, problem, RUN_AGAIN) from error
 
 
@@ -362,7 +353,7 @@ def _with_classes(
     except BundleError as error:
         if record.bundle.classes is not None:
             raise
-        problem = f"its run.json lacks class_names, as an older version wrote it: {error.problem}"
+        problem = f"Its run.json lacks class_names, as an older version wrote it: {error.problem}"
         raise StoreError(folder, problem, error.remedy) from error
     card = opened.card
     known = replace(record.bundle, name=card.name, path=str(opened.path), classes=card.classes)
@@ -376,7 +367,7 @@ def _with_extent(
     try:
         _place, source = open_recorded_slide(folder, record, plan, slide)
     except SourceError as error:
-        problem = f"its run.json lacks bounds_px, as an older version wrote it: {error.problem}"
+        problem = f"Its run.json lacks bounds_px, as an older version wrote it: {error.problem}"
         raise StoreError(folder, problem, error.remedy) from error
     source.close()
     known = replace(record.input, size=source.facts.size, bounds=source.facts.bounds)

@@ -1,4 +1,4 @@
-"""What `predict` may be told."""
+"""What `predict` may be set to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PredictSpec(PredictOptions):
-    """What `predict` may be told: the fields of `PredictOptions`, checked.
+    """What `predict` may be set to: the fields of `PredictOptions`, checked.
 
     Some of them need more words than an option has room for:
 
@@ -51,10 +51,10 @@ class PredictSpec(PredictOptions):
             _check_range(each, getattr(self, each.name))
         if self.reader is not None and self.reader not in reader_names():
             raise UsageError(
-                f"there is no reader {self.reader!r}.", f"Pass one of {', '.join(reader_names())}."
+                f"There is no reader {self.reader!r}.", f"Pass one of {', '.join(reader_names())}."
             )
         if self.axis is not None and self.axis not in AXES:
-            raise UsageError(f"there is no axis {self.axis!r}.", f"Pass --axis {', '.join(AXES)}.")
+            raise UsageError(f"There is no axis {self.axis!r}.", f"Pass --axis {', '.join(AXES)}.")
         parse_threshold(self.heatmap_threshold)
         check_outputs(self.outputs)
         for method, (low, high) in self.heatmap_scale.items():
@@ -74,10 +74,10 @@ class PredictSpec(PredictOptions):
         """
         names = (Path(facts.path).name, facts.name)
         mpp = next((self.spacings[name] for name in names if name in self.spacings), self.mpp)
-        shown = next(
-            (self.shown[name] for name in (*names, EVERY_SLIDE) if name in self.shown), None
-        )
-        return mpp, None if shown is None else Size(*shown)
+        for name in (*names, EVERY_SLIDE):
+            if name in self.shown:
+                return mpp, Size(*self.shown[name])
+        return mpp, None
 
 
 def _check_range(each: NamedOption, value: float | None) -> None:
@@ -94,10 +94,10 @@ def _check_range(each: NamedOption, value: float | None) -> None:
 def _check_scale(method: str, low: float, high: float) -> None:
     if method != EVERY_METHOD and method not in slide_methods():
         raise UsageError(
-            f"a scale for {method!r}: there is no such heatmap.",
+            f"There is no heatmap {method!r} to scale.",
             f"Use one of {', '.join(slide_methods())}.",
         )
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UsageError(
-            f"a heatmap cannot run from {low:g} to {high:g}.", "Pass --heatmap-scale LOW,HIGH."
+            f"A heatmap cannot run from {low:g} to {high:g}.", "Pass --heatmap-scale LOW,HIGH."
         )

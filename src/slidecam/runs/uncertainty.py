@@ -40,18 +40,18 @@ def uncertainty(
     """
     if kind not in get_args(Doubt):
         raise UsageError(
-            f"there is no uncertainty called {kind!r}.", f"Use one of {', '.join(get_args(Doubt))}."
+            f"There is no uncertainty called {kind!r}.", f"Use one of {', '.join(get_args(Doubt))}."
         )
     if activation not in {"softmax", "sigmoid"}:
         raise UsageError(
-            "this classifier gives scores and no probabilities.", "Its tiles have no uncertainty."
+            "This classifier gives scores and no probabilities.", "Its tiles have no uncertainty."
         )
     p = np.asarray(probabilities, np.float64)
+    measure = {"entropy": _entropy, "margin": _margin}[kind]
     if activation == "softmax":
-        return _entropy(p) if kind == "entropy" else _margin(p)
+        return measure(p)
     pairs = np.stack([p, 1 - p], axis=-1).reshape(-1, 2)
-    each = _entropy(pairs) if kind == "entropy" else _margin(pairs)
-    return np.asarray(each.reshape(p.shape).max(axis=1, initial=0.0))
+    return np.asarray(measure(pairs).reshape(p.shape).max(axis=1, initial=0.0))
 
 
 def _entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -113,7 +113,7 @@ def neighbour_in(order: NDArray[np.int64], current: int | None, step: int = 1) -
     """
     if not len(order):
         return None
-    found = np.flatnonzero(order == current) if current is not None else np.zeros(0, np.int64)
-    if not len(found):
+    if current is None or current not in order:
         return int(order[0])
+    found = np.flatnonzero(order == current)
     return int(order[min(max(int(found[0]) + step, 0), len(order) - 1)])

@@ -7,8 +7,7 @@ user can read, and must call the server by its own name, so that a web page that
 to this machine gets nothing.
 """
 
-from slidecam.server.endpoint import Endpoint, endpoint_path, read_endpoint
-from slidecam.server.limits import Limits
-from slidecam.server.serving import ServeSpec, serve
+from slidecam.server.guard import Limits
+from slidecam.server.serving import Endpoint, ServeSpec, endpoint_path, read_endpoint, serve
 
 __all__ = ["Endpoint", "Limits", "ServeSpec", "endpoint_path", "read_endpoint", "serve"]

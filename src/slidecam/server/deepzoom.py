@@ -1,15 +1,17 @@
-"""Deep Zoom tiles of a slide, cut from the pyramid level that is fine enough, with bounded memory.
+"""Deep Zoom tiles of a slide or of a volume's planes, with bounded memory.
 
-Level ``L`` of ``max_level`` has the slide's size divided by ``2 ** (max_level - L)``, rounded up;
-tiles of it are `TILE` pixels, without overlap. Where the file has no level near that size, coarse
-tiles come from one small picture of the whole slide, since the file would be decoded whole for each
-of them.
+They are cut from the pyramid level that is fine enough. Level ``L`` of ``max_level`` has the
+slide's size divided by ``2 ** (max_level - L)``, rounded up; tiles of it are `TILE` pixels, without
+overlap. Where the file has no level near that size, coarse tiles come from one small picture of the
+whole slide, since the file would be decoded whole for each of them.
+
+A volume's plane is one small picture, shown with square pixels.
 """
 
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.sources import Source
+    from slidecam.sources.volume_grid import PlaneStack
 
 TILE = 512
 WHOLE = 2048
@@ -34,19 +37,19 @@ MOST_READ = 4096 * 4096
 
 
 class DeepZoom:
-    """A slide as Deep Zoom; it may be asked from any thread.
+    """A slide as Deep Zoom; any thread may use it.
 
     Attributes
     ----------
     source
         The slide.
     size
-        Of the finest level: that of level 0, unless told otherwise.
+        Of the finest level: that of level 0, where no other is given.
     """
 
     def __init__(self, source: Source, size: Size | None = None) -> None:
         self.source = source
-        self.size = source.facts.size if size is None else size
+        self.size = size or source.facts.size
         self.max_level = (max(self.size.width, self.size.height) - 1).bit_length()
         self._whole: Image.Image | None = None
         self._lock = Lock()
@@ -76,7 +79,7 @@ class DeepZoom:
             If the file is damaged there.
         """
         if plane:
-            raise RequestError(404, f"there is no plane {plane}.", "A slide has plane 0 alone.")
+            raise RequestError(404, f"There is no plane {plane}.", "A slide has plane 0 alone.")
         box, shrink = self._box(level, column, row), float(1 << (self.max_level - level))
         size = self.level_size(level)
         finest = nearest_better_level(self.source.facts.levels, shrink)
@@ -88,12 +91,12 @@ class DeepZoom:
         """Return the box of a tile on its level; RequestError 404 if there is none."""
         if not 0 <= level <= self.max_level:
             raise RequestError(
-                404, f"there is no level {level}.", f"Levels are 0 to {self.max_level}."
+                404, f"There is no level {level}.", f"Levels are 0 to {self.max_level}."
             )
         box = LevelBox(column * TILE, row * TILE, TILE, TILE).clipped(self.level_size(level))
         if column < 0 or row < 0 or not (box.width and box.height):
             raise RequestError(
-                404, f"there is no tile {column}_{row} on level {level}.", "Read the .dzi again."
+                404, f"There is no tile {column}_{row} on level {level}.", "Read the .dzi again."
             )
         return box
 
@@ -154,3 +157,67 @@ def _filter(factor: float) -> Image.Resampling:
 
 def _up(value: float) -> int:
     return -int(-value // 1)
+
+
+class PlaneZoom(DeepZoom):
+    """A volume as Deep Zoom, plane by plane.
+
+    Where voxels are no squares, planes are stretched to their true shape.
+
+    Parameters
+    ----------
+    source
+        The volume.
+    stack
+        Its planes.
+    """
+
+    def __init__(self, source: Source, stack: PlaneStack) -> None:
+        _planes, rows, columns = stack.shape
+        across, down = _stretch(stack)
+        super().__init__(source, Size(max(1, round(columns * across)), max(1, round(rows * down))))
+        self._planes = stack.shape[0]
+
+    def tile(self, level: int, column: int, row: int, plane: int = 0) -> NDArray[np.uint8]:
+        """Return a tile of a plane; see `DeepZoom.tile`."""
+        if not 0 <= plane < self._planes:
+            raise RequestError(
+                404, f"There is no plane {plane}.", f"Planes are 0 to {self._planes - 1}."
+            )
+        box, size, whole = (
+            self._box(level, column, row),
+            self.level_size(level),
+            self.source.facts.size,
+        )
+        across, down = whole.width / size.width, whole.height / size.height
+        part = (box.x * across, box.y * down, box.right * across, box.bottom * down)
+        picture = Image.fromarray(
+            self.source.read(0, LevelBox(0, 0, whole.width, whole.height), plane=plane)
+        )
+        return np.asarray(
+            picture.resize((box.width, box.height), Image.Resampling.BILINEAR, box=part)
+        )
+
+
+def plane_facts(stack: PlaneStack) -> dict[str, Any]:
+    """Return what a viewer needs to know of a volume's planes.
+
+    They count upwards, backwards or to the left.
+    """
+    planes, rows, columns = stack.shape
+    apart, down, across = stack.spacing_mm
+    return {
+        "axis": stack.axis,
+        "planes": planes,
+        "voxels": [columns, rows, planes],
+        "spacing_mm": [across, down, apart],
+        "stretch": list(_stretch(stack)),
+        "positions_mm": [round(float(place), 3) for place in stack.positions],
+        "missing": list(stack.missing),
+    }
+
+
+def _stretch(stack: PlaneStack) -> tuple[float, float]:
+    """Return how many pixels a voxel is wide and high; the shorter of both is 1."""
+    _apart, down, across = stack.spacing_mm
+    return across / min(across, down), down / min(across, down)

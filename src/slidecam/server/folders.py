@@ -1,25 +1,108 @@
-"""Which slides lie where.
-
-What the page shows of the folders that the server may read, and of a job's results.
-"""
+"""Which files of this machine a client may see: slides under some folders, and a job's results."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slidecam.errors import UsageError
 from slidecam.server.http_errors import RequestError
 from slidecam.sources.discovery import slides_in
 
 if TYPE_CHECKING:
-    from slidecam.server.job import Job
-    from slidecam.server.roots import Roots
+    from slidecam.server.jobs import Job
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Folders under which paths may lie.
+
+    Attributes
+    ----------
+    given, resolved
+        As they were named, and with every link followed.
+    """
+
+    given: tuple[Path, ...]
+    resolved: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, folders: tuple[Path, ...]) -> Roots:
+        """Return roots of some folders; UsageError if one is none."""
+        for folder in folders:
+            if not folder.is_dir():
+                raise UsageError(
+                    f"There is no folder for --root: {folder}.", "Name a folder that holds slides."
+                )
+        absolute = tuple(Path(os.path.abspath(folder)) for folder in folders)  # noqa: PTH100  (resolve() follows links)
+        return cls(absolute, tuple(folder.resolve() for folder in folders))
+
+    def with_folder(self, folder: Path) -> Roots:
+        """Return the same roots and one more folder, which need not be there yet."""
+        return Roots((*self.given, folder.absolute()), (*self.resolved, folder.resolve()))
+
+    def existing(self, text: str) -> Path:
+        """Return a path that a client named and that is there.
+
+        Raises
+        ------
+        RequestError
+            400 if it is no absolute path, 403 if it leads out of the roots, 404 if there is
+            nothing.
+        """
+        path = self.allowed(text)
+        if not path.exists():
+            raise RequestError(404, f"There is no such file or folder: {text}.", "Check the path.")
+        return path
+
+    def allowed(self, text: str) -> Path:
+        """Return a path that a client named, which need not be there.
+
+        RequestError as in `existing`.
+        """
+        path = _absolute(text)
+        # Before the disk is looked at: on Windows, merely looking at \\server\share logs on
+        # to it.
+        self._refuse_outside(path, text, (*self.given, *self.resolved))
+        self._refuse_outside(_resolved(path, text), text, self.resolved)
+        return path
+
+    def _refuse_outside(self, path: Path, text: str, folders: tuple[Path, ...]) -> None:
+        if not any(map(path.is_relative_to, folders)):
+            names = ", ".join(map(str, self.given))
+            raise RequestError(
+                403,
+                f"The path lies outside {names}: {text}.",
+                "Start the server with --root FOLDER for it.",
+            )
+
+
+def _absolute(text: str) -> Path:
+    if "://" in text:
+        raise RequestError(
+            403, f"A URL is no file of this machine: {text}.", "Name a file on this machine."
+        )
+    if "\0" in text or not Path(text).is_absolute():
+        raise RequestError(400, f"The path is not absolute: {text!r}.", "Write the whole path.")
+    return Path(os.path.normpath(text))
+
+
+def _resolved(path: Path, text: str) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise RequestError(
+            400, f"The path leads nowhere ({error}): {text}.", "Check its links."
+        ) from error
+
 
 MOST = 2000
-"""Entries of a folder that are told."""
+"""Entries of a folder that are listed."""
 
 
-def folder_told(roots: Roots, folder: str) -> dict[str, Any]:
+def folder_listing(roots: Roots, folder: str) -> dict[str, Any]:
     """Return the folders and slides in a folder; of no folder, the roots themselves.
 
     Raises
@@ -36,7 +119,7 @@ def folder_told(roots: Roots, folder: str) -> dict[str, Any]:
         }
     path = roots.existing(folder)
     if not path.is_dir():
-        raise RequestError(400, f"{path} is a file.", "Name its folder.")
+        raise RequestError(400, f"A file is no folder: {path}.", "Name its folder.")
     slides = list(map(_entry, slides_in(path)))
     taken = {slide["path"] for slide in slides}
     inner = sorted(
@@ -54,17 +137,17 @@ def _entry(path: Path) -> dict[str, str]:
     return {"name": path.name or str(path), "path": str(path)}
 
 
-def result_told(job: Job) -> dict[str, Any]:
+def result_record(job: Job) -> dict[str, Any]:
     """Return what came of a job, with the absolute paths of what lies on disk."""
-    told = job.told()
+    record = job.record()
     slides = [
         {**slide, "files": _files(Path(slide["folder"]))}
-        for slide in job.slides_told()
+        for slide in job.slide_records()
         if "folder" in slide
     ]
     manifest, report = job.out / "manifest.json", job.out / "report.html"
     return {
-        **{name: told[name] for name in ("id", "status", "exit_code", "out", "error")},
+        **{name: record[name] for name in ("id", "status", "exit_code", "out", "error")},
         "manifest": str(manifest) if manifest.is_file() else None,
         "report": str(report) if report.is_file() else None,
         "slides": slides,
@@ -86,7 +169,7 @@ def result_file(job: Job, inner: str) -> Path:
     """
     home = job.out.resolve()
     missing = RequestError(
-        404, f"job {job.id} has no file {inner!r}.", "GET its result for those that it has."
+        404, f"Job {job.id} has no file {inner!r}.", "GET its result for those that it has."
     )
     if "\0" in inner or any(part.startswith(".") for part in Path(inner).parts):
         raise missing
@@ -102,5 +185,5 @@ def result_file(job: Job, inner: str) -> Path:
 
 def _is_ours(job: Job, path: Path) -> bool:
     """Whether a file is of this job and not of another that wrote into the same folder."""
-    mine = {slide["slide"] for slide in job.slides_told()} | {"manifest.json", "report.html"}
+    mine = {slide["slide"] for slide in job.slide_records()} | {"manifest.json", "report.html"}
     return path.parts[0] in mine

@@ -16,7 +16,45 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from slidecam.errors import SlidecamError
-    from slidecam.server.limits import Limits
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of requests; what lies beyond is refused with a remedy.
+
+    Attributes
+    ----------
+    body_bytes
+        Of a request: an uploaded picture, or a job with a mask in it.
+    body_seconds
+        Until a body has come in whole.
+    pixels
+        Of an uploaded picture, as its header says: a small file can hold a picture that fills the
+        memory.
+    image_seconds
+        From the decoding of an uploaded picture to the last of its maps.
+    waiting_images
+        Pictures that are received, waiting or at work; each holds its bytes in memory.
+    waiting_jobs
+        Jobs that wait for a device.
+    kept_jobs
+        Jobs that are remembered after their end; their results stay on disk.
+    kept_lines
+        Events of a job that are remembered.
+    open_slides
+        Slides that stay open for viewers.
+    """
+
+    body_bytes: int = 64_000_000
+    body_seconds: float = 60.0
+    pixels: int = 50_000_000
+    image_seconds: float = 120.0
+    waiting_images: int = 8
+    waiting_jobs: int = 32
+    kept_jobs: int = 200
+    kept_lines: int = 50_000
+    open_slides: int = 4
+
 
 PROTECTED = "/v1/"
 """What needs the token; the page itself and the description of the service hold no secret."""
@@ -81,13 +119,13 @@ class Guard:
         host = headers.get("host", "")
         if host not in self.hosts:
             return RequestError(
-                421, f"this server is not called {host!r}.", "Call it by the url in its file."
+                421, f"This server is not called {host!r}.", "Call it by the url in its file."
             )
         origin = headers.get("origin")
         if origin is not None and origin.removeprefix("http://") not in self.hosts:
             return RequestError(
                 403,
-                f"pages of {origin} may not call this server.",
+                f"Pages of {origin} may not call this server.",
                 "Open the page it serves itself.",
             )
         if scope["path"].startswith(PROTECTED) and not self._knows_token(headers):
@@ -96,7 +134,7 @@ class Guard:
                 " serve printed."
             )
             return RequestError(
-                401, "the token is missing or wrong.", remedy, {"WWW-Authenticate": "Bearer"}
+                401, "The token is missing or wrong.", remedy, {"WWW-Authenticate": "Bearer"}
             )
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self.limits.body_bytes:
@@ -113,7 +151,7 @@ class Guard:
 def _too_large(limits: Limits) -> RequestError:
     megabytes = limits.body_bytes / 1e6
     return RequestError(
-        413, f"the request is larger than {megabytes:g} MB.", "Send a smaller picture or mask."
+        413, f"The request is larger than {megabytes:g} MB.", "Send a smaller picture or mask."
     )
 
 
@@ -168,7 +206,7 @@ class _Passage:
                 message = await self._receive()
         except TimeoutError:
             return self._given_up(
-                RequestError(408, "the request took too long to come in.", "Send it again.")
+                RequestError(408, "The request took too long to come in.", "Send it again.")
             )
         self._bytes += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)

@@ -51,7 +51,7 @@ def encoded(error: SlidecamError) -> bytes:
     return json.dumps(body_of(error), ensure_ascii=False).encode()
 
 
-def handle_faults(app: FastAPI) -> None:
+def handle_errors(app: FastAPI) -> None:
     """Let ``app`` answer every error in the same form."""
     app.add_exception_handler(SlidecamError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -84,7 +84,7 @@ def _complaint(detail: Mapping[str, Any]) -> str:
 async def _plain(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  (for the type checker: it was registered so)
     known = {
-        404: (f"there is nothing at {request.url.path}.", "See /openapi.json for what there is."),
+        404: (f"There is nothing at {request.url.path}.", "See /openapi.json for what there is."),
         405: (
             f"{request.url.path} does not take {request.method}.",
             "See /openapi.json for what it takes.",
@@ -98,7 +98,7 @@ async def _left(_request: Request, _error: Exception) -> JSONResponse:
     # Nobody is there to read it, unless the guard cut the body off: then it says why in its own
     # words.
     return JSONResponse(
-        {"error": "the request ended in the middle.", "remedy": "Send it again."}, 400
+        {"error": "The request ended in the middle.", "remedy": "Send it again."}, 400
     )
 
 

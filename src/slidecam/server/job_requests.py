@@ -1,28 +1,116 @@
-"""From a request for a job to an order that can be carried out, everything in it checked."""
+"""What a client may ask for, and the job that it amounts to, everything in it checked."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import MaxLen, MinLen
 
 from slidecam.models import open_bundle
+from slidecam.options import options_of
 from slidecam.runs.spec import PredictSpec
-from slidecam.server.http_errors import RequestError
-from slidecam.server.job import JobOrder
+from slidecam.server.http_errors import SEE, RequestError
+from slidecam.server.jobs import JobSpec
+from slidecam.settings import Complaints, hints_of, json_schema, read_settings, read_values
 from slidecam.sources.discovery import find_slides
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from slidecam.models import Bundle
-    from slidecam.server.roots import Roots
-    from slidecam.server.schemas import JobRequest
+    from slidecam.server.folders import Roots
+
+Text = Annotated[str, MinLen(1), MaxLen(4096)]
+
+OTHERWISE: Mapping[str, Any] = {
+    # A path, or GeoJSON itself.
+    "mask": Text | Mapping[str, object] | None,
+    # None is the server's own.
+    "device": Text | None,
+}
+"""What JSON passes for the fields that mean something else here than in `PredictOptions`."""
+
+JOB_OPTIONS: Mapping[str, Any] = {
+    each.name: OTHERWISE.get(each.name, each.kind) for each in options_of("server")
+}
+"""The type of each option of a job, by name; a field that is left out says the reason itself."""
 
 
 @dataclass(frozen=True)
-class OrderBook:
+class JobRequest:
+    """Slides to classify, where the results go, and with which bundle.
+
+    Attributes
+    ----------
+    slides
+        Paths of slides, folders or projects.
+    out
+        Where results go; None for a folder of the server's own.
+    model
+        Folder of a bundle; None for the server's own.
+    options
+        Those of `JOB_OPTIONS` that are not as their defaults say.
+    """
+
+    slides: Annotated[tuple[Text, ...], MinLen(1), MaxLen(10_000)]
+    out: Text | None = None
+    model: Text | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_request(body: object) -> JobRequest:
+    """Return what a body asks for.
+
+    Raises
+    ------
+    RequestError
+        400, with everything that is wrong with it.
+    """
+    complaints = Complaints()
+    request = read_settings(JobRequest, body, "", complaints)
+    options = body.get("options", {}) if isinstance(body, Mapping) else {}
+    values: dict[str, Any] = {}
+    if isinstance(options, Mapping):
+        known = _without_others(options, complaints)
+        values = read_values(JOB_OPTIONS, known, "options", complaints)
+    if request is None or complaints.lines:
+        raise RequestError(400, " ".join(complaints.lines), SEE)
+    return JobRequest(request.slides, request.out, request.model, values)
+
+
+def _without_others(options: Mapping[str, Any], complaints: Complaints) -> dict[str, Any]:
+    """Return the options without those that only other doors have, and complain of those."""
+    kept = dict(options)
+    for each in options_of():
+        reason = each.shown.without.get("server")
+        if reason is not None and each.name in kept:
+            del kept[each.name]
+            complaints.add(
+                f"options.{each.name}", "is no option of a job", f"{reason.capitalize()}."
+            )
+    return kept
+
+
+def request_schema() -> dict[str, Any]:
+    """Return the JSON schema of `JobRequest`."""
+    options = options_of("server")
+    schema = json_schema(
+        "JobRequest", hints_of(JobRequest), {"out": None, "model": None, "options": {}}, {}
+    )
+    schema["properties"]["options"] = json_schema(
+        "JobOptions",
+        JOB_OPTIONS,
+        {each.name: None if each.name in OTHERWISE else each.default for each in options},
+        {each.name: each.shown.help for each in options},
+    )
+    return schema
+
+
+@dataclass(frozen=True)
+class JobDefaults:
     """What a server adds to a request: where paths may lie, its own model and device.
 
     Attributes
@@ -43,7 +131,7 @@ class OrderBook:
     trust: bool
     device: str
 
-    def order(self, asked: JobRequest) -> JobOrder:
+    def job_of(self, request: JobRequest) -> JobSpec:
         """Return what a request amounts to.
 
         Raises
@@ -52,40 +140,43 @@ class OrderBook:
             If a path is not there or not allowed, an option is impossible, or the bundle cannot be
             used.
         """
-        slides = tuple(self.roots.existing(text) for text in asked.slides)
+        slides = tuple(self.roots.existing(text) for text in request.slides)
         for found in find_slides(slides).slides:
             # A folder's links and a project's images may lead elsewhere.
             self.roots.existing(found.path)
         outputs = self.roots.with_folder(self.home)
-        own = asked.model is None
-        bundle = (
-            self.bundle
-            if asked.model is None
-            else open_bundle(self.roots.existing(asked.model), trust=False)
-        )
-        return JobOrder(
+        # Only the server's own bundle may run code, where it was started so.
+        bundle, trust = self.bundle, self.trust
+        if request.model is not None:
+            bundle, trust = open_bundle(self.roots.existing(request.model), trust=False), False
+        out = None
+        if request.out is not None:
+            out = outputs.allowed(request.out)
+        return JobSpec(
             slides=slides,
-            out=None if asked.out is None else outputs.allowed(asked.out),
+            out=out,
             model=bundle.path,
-            spec=self._spec(asked.options, trust=self.trust and own),
+            predict=self._predict_spec(request.options, trust=trust),
             card=bundle.card,
             home=self.home,
-            mask=_sent_mask(asked),
+            mask=_sent_mask(request),
         )
 
-    def _spec(self, options: Mapping[str, Any], *, trust: bool) -> PredictSpec:
+    def _predict_spec(self, options: Mapping[str, Any], *, trust: bool) -> PredictSpec:
         settings = dict(options)
         settings["device"] = settings.get("device") or self.device
         mask = settings.get("mask")
-        settings["mask"] = self.roots.existing(mask) if isinstance(mask, str) else None
+        settings["mask"] = None
+        if isinstance(mask, str):
+            settings["mask"] = self.roots.existing(mask)
         return PredictSpec(**settings, trust=trust)
 
 
-def _sent_mask(asked: JobRequest) -> str:
-    mask = asked.options.get("mask")
+def _sent_mask(request: JobRequest) -> str:
+    mask = request.options.get("mask")
     if not isinstance(mask, dict):
         return ""
-    if len(asked.slides) > 1:
-        problem = f"options.mask is one GeoJSON for {len(asked.slides)} slides."
+    if len(request.slides) > 1:
+        problem = f"One GeoJSON cannot be options.mask of {len(request.slides)} slides."
         raise RequestError(400, problem, "Send a job for each slide, or name a folder of masks.")
     return json.dumps(mask)

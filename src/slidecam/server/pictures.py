@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from slidecam.close_up.methods import ChosenMethod
     from slidecam.explain.explainer import Explanation
     from slidecam.models import Card, Classifier
-    from slidecam.server.fair_lock import Turns
-    from slidecam.server.limits import Limits
+    from slidecam.server.devices import FairLock
+    from slidecam.server.guard import Limits
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF")
 EXACT_CHANNELS = 128
@@ -48,7 +48,7 @@ DIGITS = 5
 
 @dataclass(frozen=True)
 class PictureRequest:
-    """What is asked of a picture.
+    """What a client wants of a picture.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class PictureRequest:
 
 
 def default_methods(classifier: Classifier) -> tuple[str, ...]:
-    """Return the two methods that a picture is explained by unless told otherwise.
+    """Return the two methods that a picture is explained by where a request names none.
 
     None where there is no map.
     """
@@ -76,12 +76,17 @@ def default_methods(classifier: Classifier) -> tuple[str, ...]:
     edge = classifier.card.input_px
     grey = torch.full((1, edge, edge, 3), 128, dtype=torch.uint8, device=classifier.device)
     activation = classifier.run(grey, gradients=False).activation
-    few = activation is not None and activation.shape[1] <= EXACT_CHANNELS
-    return "gradcam++", "score-cam" if few else "score-cam-clustered"
+    if activation is not None and activation.shape[1] <= EXACT_CHANNELS:
+        return "gradcam++", "score-cam"
+    return "gradcam++", "score-cam-clustered"
 
 
 def explain_picture(
-    content: bytes, classifier: Classifier, asked: PictureRequest, limits: Limits, turns: Turns
+    content: bytes,
+    classifier: Classifier,
+    request: PictureRequest,
+    limits: Limits,
+    device: FairLock,
 ) -> dict[str, Any]:
     """Classify a picture and explain it.
 
@@ -91,12 +96,12 @@ def explain_picture(
         A file's bytes.
     classifier
         On its device.
-    asked
+    request
         Methods and classes.
     limits
         Of pixels and seconds.
-    turns
-        Of the device.
+    device
+        Of the classifier.
 
     Returns
     -------
@@ -110,18 +115,27 @@ def explain_picture(
         takes too long.
     """
     start = time.monotonic()
-    methods = choose_methods(asked.methods) if asked.methods else {}
-    indices = class_indices(classifier.card, asked.classes)
+    methods: Mapping[str, ChosenMethod] = {}
+    if request.methods:
+        methods = choose_methods(request.methods)
+    indices = class_indices(classifier.card, request.classes)
     picture = _opened(content, limits)
     card = classifier.card
     fitted = picture.resize((card.input_px, card.input_px), RESAMPLING[card.interpolation])
     pixels = torch.from_numpy(np.array(fitted)[None]).to(classifier.device)
-    with turns.turn():
-        told = _explained(classifier, pixels, indices, methods, start + limits.image_seconds)
-    size = [picture.width, picture.height]
-    shown = _data_url(picture, asked.shown) if asked.shown else None
-    about = {"shown": shown, "notes": _notes(card, picture), "seconds": _since(start)}
-    return {"model": card.name, "size": size, **told, **about}
+    with device.held():
+        explained = _explained(classifier, pixels, indices, methods, start + limits.image_seconds)
+    shown = None
+    if request.shown:
+        shown = _data_url(picture, request.shown)
+    return {
+        "model": card.name,
+        "size": [picture.width, picture.height],
+        **explained,
+        "shown": shown,
+        "notes": _notes(card, picture),
+        "seconds": _since(start),
+    }
 
 
 def _data_url(picture: Image.Image, longest: int) -> str:
@@ -138,7 +152,7 @@ def _data_url(picture: Image.Image, longest: int) -> str:
 def _opened(content: bytes, limits: Limits) -> Image.Image:
     """Return a picture upright and in RGB; its header is checked before anything is decoded."""
     if not content:
-        raise RequestError(400, "the picture is empty.", "Send a picture's bytes as the body.")
+        raise RequestError(400, "The picture is empty.", "Send a picture's bytes as the body.")
     with warnings.catch_warnings():
         # Pillow warns of what is large or odd in a file; what matters of it is an answer here, and
         # no line in a log.
@@ -158,14 +172,14 @@ def _refuse_by_header(content: bytes, limits: Limits) -> None:
         raise _too_many_pixels(str(error), limits) from error
     # The boundary of a picture: Pillow's plugins promise no list of what they raise.
     except Exception as error:
-        problem = "this is not a picture that slidecam reads."
+        problem = "This is not a picture that slidecam reads."
         raise RequestError(415, problem, f"Send one of {', '.join(FORMATS)}.") from error
     if size[0] * size[1] > limits.pixels:
         raise _too_many_pixels(f"it has {size[0]} x {size[1]} pixels", limits)
 
 
-def _too_many_pixels(told: str, limits: Limits) -> RequestError:
-    problem = f"the picture is too large: {told}; the most is {limits.pixels / 1e6:g} megapixels."
+def _too_many_pixels(said: str, limits: Limits) -> RequestError:
+    problem = f"The picture is too large: {said}; the most is {limits.pixels / 1e6:g} megapixels."
     return RequestError(413, problem, "Open it as a slide, or send a smaller one.")
 
 
@@ -186,7 +200,7 @@ def _explained(
         neighbours = _neighbours(classifier, pixels, classes)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
-            "one picture does not fit into the GPU's memory.", "Start with --device cpu."
+            "One picture does not fit into the GPU's memory.", "Start with --device cpu."
         ) from error
     rows = zip(card.class_names, card.class_colors, probabilities, logits[0].tolist(), strict=True)
     return {
@@ -194,7 +208,7 @@ def _explained(
             {"name": name, "color": color, "probability": probability, "logit": logit}
             for name, color, probability, logit in rows
         ],
-        "predicted": called[0] if called else None,
+        "predicted": next(iter(called), None),
         "called_classes": list(called),
         "foremost": card.class_names[card.classes.foremost(probabilities)],
         "caption": card.classes.caption(probabilities),
@@ -257,7 +271,9 @@ def _until(
 def _rounded(values: NDArray[np.float32]) -> list[Any]:
     """Return maps as lists of short numbers: five digits of each map's largest value."""
     largest = float(np.abs(values).max())
-    decimals = DIGITS if largest == 0 else DIGITS - int(np.floor(np.log10(largest)))
+    decimals = DIGITS
+    if largest > 0:
+        decimals -= int(np.floor(np.log10(largest)))
     rounded: list[Any] = np.round(values.astype(np.float64), decimals).tolist()
     return rounded
 
@@ -285,9 +301,9 @@ def _notes(card: Card, picture: Image.Image) -> list[str]:
         )
     brightest = max(high for _low, high in picture.getextrema())  # type: ignore[misc]  # RGB has three pairs
     if brightest < DARK:
-        told = f"The picture is all but black: its brightest value is {brightest} of 255"
         notes.append(
-            f"{told}. Where 12 bits were saved as 16, spread them over the whole range first."
+            f"The picture is all but black: its brightest value is {brightest} of 255. Where 12"
+            " bits were saved as 16, spread them over the whole range first."
         )
     return notes
 

@@ -19,20 +19,21 @@ from slidecam.models.backends import choose_device
 from slidecam.prediction.model import WarmClassifiers
 from slidecam.prediction.preparation import view_of
 from slidecam.runs.spec import PredictSpec
+from slidecam.server.devices import Devices
 from slidecam.server.http_errors import busy
-from slidecam.server.job_requests import OrderBook
-from slidecam.server.jobs import Devices, JobDesk
+from slidecam.server.job_requests import JobDefaults
+from slidecam.server.jobs import JobQueue
 from slidecam.server.pictures import default_methods, explain_picture
-from slidecam.server.slides import SlideShelf
-from slidecam.server.views import classes_told, colours_told
+from slidecam.server.slides import SlideCache
+from slidecam.server.views import class_records, heat_colours
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from slidecam.models import Bundle, Classifier
-    from slidecam.server.limits import Limits
+    from slidecam.server.folders import Roots
+    from slidecam.server.guard import Limits
     from slidecam.server.pictures import PictureRequest
-    from slidecam.server.roots import Roots
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,12 @@ class Service:
         Where it is.
     warm
         It, ready to run, and the one that a job brought along last.
-    devices, desk, shelf, orders, limits
+    devices, jobs, slides, defaults, limits
         See their classes.
     methods
-        What a picture is explained by unless told otherwise.
-    painter
-        The thread on which pictures are explained.
+        What a picture is explained by where a request names no method.
+    picture_thread
+        Where pictures are explained.
     admitted
         Pictures that may still come in.
     """
@@ -61,12 +62,12 @@ class Service:
     device: str
     warm: WarmClassifiers
     devices: Devices
-    desk: JobDesk
-    shelf: SlideShelf
-    orders: OrderBook
+    jobs: JobQueue
+    slides: SlideCache
+    defaults: JobDefaults
     limits: Limits
     methods: tuple[str, ...]
-    painter: ThreadPoolExecutor
+    picture_thread: ThreadPoolExecutor
     admitted: BoundedSemaphore
 
     @classmethod
@@ -81,15 +82,15 @@ class Service:
             device=device,
             warm=warm,
             devices=devices,
-            desk=JobDesk(warm, devices, limits),
+            jobs=JobQueue(warm, devices, limits),
             # Neighbouring slices as colours are for the classifier; people look at one.
-            shelf=SlideShelf(
+            slides=SlideCache(
                 limits.open_slides, replace(view_of(bundle.card, PredictSpec()), slices=1)
             ),
-            orders=OrderBook(roots, home, bundle, how["trust"], device),
+            defaults=JobDefaults(roots, home, bundle, how["trust"], device),
             limits=limits,
             methods=default_methods(classifier),
-            painter=ThreadPoolExecutor(1, "slidecam-picture"),
+            picture_thread=ThreadPoolExecutor(1, "slidecam-picture"),
             admitted=BoundedSemaphore(limits.waiting_images),
         )
 
@@ -97,15 +98,15 @@ class Service:
         """Return the server's own classifier, which is loaded again where a job's pushed it out."""
         return self.warm.classifier(self.bundle, choose_device(self.device), "fp32", "folded")
 
-    async def explain(self, content: bytes, asked: PictureRequest) -> dict[str, Any]:
-        """Classify a picture on the painter's thread; see `explain_picture`."""
+    async def explain(self, content: bytes, request: PictureRequest) -> dict[str, Any]:
+        """Classify a picture on the pictures' thread; see `explain_picture`."""
         return await asyncio.get_running_loop().run_in_executor(
-            self.painter, partial(self._explain, content, asked)
+            self.picture_thread, partial(self._explain, content, request)
         )
 
-    def _explain(self, content: bytes, asked: PictureRequest) -> dict[str, Any]:
+    def _explain(self, content: bytes, request: PictureRequest) -> dict[str, Any]:
         return explain_picture(
-            content, self.classifier(), asked, self.limits, self.devices.turns(self.device)
+            content, self.classifier(), request, self.limits, self.devices.lock(self.device)
         )
 
     def admit(self) -> None:
@@ -113,23 +114,23 @@ class Service:
         if not self.admitted.acquire(blocking=False):
             raise busy(503, f"{self.limits.waiting_images} pictures are waiting already.", 1)
 
-    def told(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """Return what ``GET /v1/status`` answers."""
-        jobs = [job.status for job in self.desk.jobs()]
+        statuses = [job.status for job in self.jobs.all()]
         limits = self.limits
         return {
             "slidecam": version("slidecam"),
             "pid": os.getpid(),
             "device": self.device,
-            "model": self._model_told(),
+            "model": self._model_facts(),
             "methods": {
                 "pictures": list(self.methods),
                 "titles": self._titles(),
                 "slides": {name: one.title for name, one in slide_methods().items()},
             },
-            "colours": colours_told(),
-            "roots": [str(root) for root in self.orders.roots.given],
-            "out": str(self.orders.home),
+            "colours": heat_colours(),
+            "roots": [str(root) for root in self.defaults.roots.given],
+            "out": str(self.defaults.home),
             "limits": {
                 "body_bytes": limits.body_bytes,
                 "pixels": limits.pixels,
@@ -137,19 +138,19 @@ class Service:
                 "waiting_jobs": limits.waiting_jobs,
                 "waiting_images": limits.waiting_images,
             },
-            "jobs": {"running": jobs.count("running"), "waiting": jobs.count("queued")},
+            "jobs": {"running": statuses.count("running"), "waiting": statuses.count("queued")},
         }
 
     def _titles(self) -> dict[str, str]:
         return {name: chosen.method.title for name, chosen in choose_methods(self.methods).items()}
 
-    def _model_told(self) -> dict[str, Any]:
+    def _model_facts(self) -> dict[str, Any]:
         card, classifier = self.bundle.card, self.classifier()
         return {
             "name": card.name,
             "path": str(self.bundle.path),
             "digest": self.bundle.digest,
-            "classes": classes_told(card),
+            "classes": class_records(card),
             "activation": card.activation,
             "probabilities": "logits" if card.activation == "none" else card.classes.calibration,
             "sees_pictures": card.spacing is None,
@@ -163,6 +164,6 @@ class Service:
 
     def close(self) -> None:
         """Stop what is at work and let everything go."""
-        self.desk.close()
-        self.painter.shutdown(wait=True, cancel_futures=True)
-        self.shelf.close()
+        self.jobs.close()
+        self.picture_thread.shutdown(wait=True, cancel_futures=True)
+        self.slides.close()

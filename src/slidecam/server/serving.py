@@ -1,38 +1,107 @@
-"""From options to a listening server: bound, known to its user alone, quiet if nobody calls."""
+"""From options to a listening server: bound, known to its user alone, quiet if nobody calls.
+
+The file by which other programs find a running server is one that only its user can read.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import socket
+import sys
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 import uvicorn
 
 from slidecam.errors import UsageError
+from slidecam.files import replacing
 from slidecam.server.app import make_app
-from slidecam.server.endpoint import (
-    Endpoint,
-    endpoint_path,
-    read_endpoint,
-    remove_endpoint,
-    write_endpoint,
-)
-from slidecam.server.limits import Limits
-from slidecam.server.roots import Roots
+from slidecam.server.folders import Roots
+from slidecam.server.guard import Limits
 from slidecam.server.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
+
+FORMAT, VERSION = "slidecam-server", 1
+VARIABLE = "SLIDECAM_SERVER_FILE"
+"""Environment variable that names the file, where the usual place will not do."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a server listens, and what a client must send.
+
+    Attributes
+    ----------
+    url
+        ``http://127.0.0.1:PORT``.
+    token
+        For ``Authorization: Bearer …``.
+    pid, slidecam, started
+        Which process of which version, since when.
+    """
+
+    url: str
+    token: str
+    pid: int
+    slidecam: str
+    started: str
+
+
+def endpoint_path(
+    environment: Mapping[str, str] = os.environ, platform: str = sys.platform
+) -> Path:
+    """Return where the file lies: the user's own folder for what programs keep between two runs."""
+    if environment.get(VARIABLE):
+        return Path(environment[VARIABLE])
+    return _state_folder(environment, platform) / "slidecam" / "server.json"
+
+
+def _state_folder(environment: Mapping[str, str], platform: str) -> Path:
+    if platform == "win32":
+        return Path(environment.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    return Path(environment.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+
+
+def write_endpoint(path: Path, endpoint: Endpoint) -> None:
+    """Write the file in one step, readable by nobody else from its first byte on."""
+    record = {"format": FORMAT, "version": VERSION, **asdict(endpoint)}
+    with replacing(path) as fresh:
+        # Windows knows no such bits: there the user's profile is closed to other users.
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(record, file, indent=2)
+
+
+def read_endpoint(path: Path) -> Endpoint | None:
+    """Return what the file says, or None where there is none that this version understands."""
+    try:
+        record: Any = json.loads(path.read_text(encoding="utf-8"))
+        if (record["format"], record["version"]) != (FORMAT, VERSION):
+            return None
+        return Endpoint(**{name: record[name] for name in Endpoint.__dataclass_fields__})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def remove_endpoint(path: Path, endpoint: Endpoint) -> None:
+    """Remove the file if it is still this server's."""
+    if read_endpoint(path) == endpoint:
+        path.unlink(missing_ok=True)
+
 
 HOST = "127.0.0.1"
 HIGHEST_PORT = 65535
@@ -47,7 +116,7 @@ BACKLOG = 2048
 
 @dataclass(frozen=True)
 class ServeSpec:
-    """What `serve` may be told.
+    """What `serve` may be set to.
 
     Attributes
     ----------
@@ -79,13 +148,13 @@ class ServeSpec:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= HIGHEST_PORT:
             raise UsageError(
-                f"port {self.port} is out of range.",
+                f"Port {self.port} is out of range.",
                 f"Pass 0 to {HIGHEST_PORT}; 0 finds a free one.",
             )
 
 
 def serve(spec: ServeSpec, ready: Callable[[Endpoint, Path], None]) -> None:
-    """Listen until the process is told to stop.
+    """Listen until the process is stopped.
 
     ``ready`` is called once, with what a client must know.
 
@@ -134,7 +203,7 @@ def make_server(service: Service, port: int) -> tuple[QuietServer, Endpoint]:
 class QuietServer(uvicorn.Server):
     """Uvicorn without its ten ticks a second.
 
-    It sleeps until somebody calls, or it is told to stop.
+    It sleeps until somebody calls, or stops it.
 
     Attributes
     ----------
@@ -173,15 +242,13 @@ def _listening(port: int) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         # A port that was just left may be taken again; on Windows that option would let another
         # program listen on it too, and its opposite keeps it out.
-        exclusive: int | None = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
-        listener.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR if exclusive is None else exclusive, 1
-        )
+        option: int = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+        listener.setsockopt(socket.SOL_SOCKET, option, 1)
         try:
             listener.bind((HOST, port))
         except OSError as error:
             raise UsageError(
-                f"port {port} cannot be used: {error.strerror}.", "Pass another --port."
+                f"Port {port} cannot be used: {error.strerror}.", "Pass another --port."
             ) from error
         yield listener
 
@@ -194,7 +261,9 @@ def _announce(path: Path, endpoint: Endpoint, ready: Callable[[Endpoint, Path], 
 def _refuse_second(path: Path) -> None:
     running = read_endpoint(path)
     if running is not None and _answers(running):
-        problem = f"a server runs already: {running.url}, process {running.pid} (told by {path})."
+        problem = (
+            f"A server runs already: {running.url}, process {running.pid} (according to {path})."
+        )
         raise UsageError(
             problem, "Use that one, stop it, or set SLIDECAM_SERVER_FILE to another file."
         )

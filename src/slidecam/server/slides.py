@@ -15,9 +15,8 @@ from PIL import Image
 from slidecam.errors import SpacingError, StoreError
 from slidecam.runs.located import open_recorded_slide
 from slidecam.runs.record import RunRecord
-from slidecam.server.deepzoom import DeepZoom
+from slidecam.server.deepzoom import DeepZoom, PlaneZoom, plane_facts
 from slidecam.server.http_errors import RequestError
-from slidecam.server.planes import PlaneZoom, planes_told
 from slidecam.sources import open_source, settle_spacing
 from slidecam.viewing import DEFAULT_VIEW
 
@@ -49,7 +48,7 @@ class _Opened:
     lock: Lock = field(default_factory=Lock)
 
 
-class SlideShelf:
+class SlideCache:
     """The slides that were looked at last.
 
     Parameters
@@ -68,7 +67,7 @@ class SlideShelf:
 
     def open(self, path: Path) -> dict[str, Any]:
         """Open a slide and return what a viewer needs; SlidecamError if it cannot be read."""
-        return self._shelved(path, open_source(path, view=self._view))
+        return self._cached(path, open_source(path, view=self._view))
 
     def open_of_run(self, path: Path, folder: Path) -> dict[str, Any]:
         """Open the slide that a run classified, for its tiles and heatmaps to be laid over it.
@@ -99,9 +98,9 @@ class SlideShelf:
         if source.facts.fingerprint != seen_by_run.facts.fingerprint:
             source.close()
             raise _another_slide(path)
-        return self._shelved(path, source)
+        return self._cached(path, source)
 
-    def _shelved(self, path: Path, source: Source) -> dict[str, Any]:
+    def _cached(self, path: Path, source: Source) -> dict[str, Any]:
         """Put a slide on the shelf, unless it stands there, and return what a viewer needs."""
         known = _Known(path, source.facts.fingerprint)
         name = _name_of(known)
@@ -205,17 +204,20 @@ def _zoom(source: Source) -> DeepZoom:
 
 def _facts(zoom: DeepZoom) -> dict[str, Any]:
     facts = zoom.source.facts
-    told = {
+    volume = None
+    if facts.stack is not None:
+        volume = plane_facts(facts.stack)
+    record = {
         "name": facts.name,
         "path": facts.path,
         "width": zoom.size.width,
         "height": zoom.size.height,
-        "volume": None if facts.stack is None else planes_told(facts.stack),
+        "volume": volume,
         "reader": facts.reader,
         "notes": list(facts.notes),
     }
     try:
         settled = settle_spacing(facts)
     except SpacingError as error:
-        return {**told, "spacing_um_px": None, "spacing_from": f"{error.problem} {error.remedy}"}
-    return {**told, "spacing_um_px": settled.spacing.mean, "spacing_from": settled.origin}
+        return {**record, "spacing_um_px": None, "spacing_from": f"{error.problem} {error.remedy}"}
+    return {**record, "spacing_um_px": settled.spacing.mean, "spacing_from": settled.origin}

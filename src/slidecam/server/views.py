@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from slidecam.exchange.ome_zarr import HeatmapImage
     from slidecam.models import Card
     from slidecam.runs.tiles import TileTable
-    from slidecam.server.job import Job
+    from slidecam.server.jobs import Job
 
 LONGEST = 1500
 """Pixels that a heatmap's longer side has at least, where it has so many."""
@@ -39,37 +39,41 @@ NOTHING = -32768
 SHADES = 256
 
 
-def tiles_told(job: Job, name: str) -> dict[str, Any]:
+def tiles_record(job: Job, name: str) -> dict[str, Any]:
     """Return a slide's tiles as arrays in base64, little-endian.
 
     RequestError 404 if it was not begun.
     """
     folder = slide_folder(job, name)
     live = job.live(name)
-    table, planes = _stored(folder) if live is None else live.table(job.order.card)
+    if live is None:
+        (table, planes), volume = _stored(folder), _call(folder)
+    else:
+        (table, planes), volume = live.table(job.spec.card), None
     known = table.done | table.failed
     return {
         "slide": name,
         "final": live is None,
         "tiles": int(known.sum()),
-        "classes": classes_told(job.order.card),
+        "classes": class_records(job.spec.card),
         "boxes": _packed(table.boxes[known], "<i4"),
         "winners": _packed(table.winners[known], "<i2"),
         "failed": _packed(table.failed[known], "u1"),
         "probabilities": _packed(table.probabilities[known], "<f4"),
         "planes": _packed(planes[known], "<i4"),
-        "volume": None if live is not None else _call(folder),
+        "volume": volume,
     }
 
 
 def _call(folder: Path) -> dict[str, Any] | None:
     """Return what a volume was called; None of a slide."""
     record = RunRecord.find(folder)
-    call = None if record is None else record.call
-    return None if call is None else dict(call.facts)
+    if record is None or record.call is None:
+        return None
+    return dict(record.call.facts)
 
 
-def classes_told(card: Card) -> list[dict[str, Any]]:
+def class_records(card: Card) -> list[dict[str, Any]]:
     """Return the names and colours of a card's classes."""
     return [
         {"name": name, "color": list(color)}
@@ -79,12 +83,12 @@ def classes_told(card: Card) -> list[dict[str, Any]]:
 
 def slide_folder(job: Job, name: str) -> Path:
     """Return the folder of a slide's run; RequestError 404 if the job has not come to it."""
-    told = job.slide_told(name)
-    if told is None:
+    slide = job.slide_record(name)
+    if slide is None:
         raise RequestError(
             404, f"Job {job.id} has not come to a slide {name!r}.", "Wait for its Planned event."
         )
-    return Path(told.get("folder", job.out / name))
+    return Path(slide.get("folder", job.out / name))
 
 
 def _stored(folder: Path) -> tuple[TileTable, NDArray[np.int64]]:
@@ -94,22 +98,21 @@ def _stored(folder: Path) -> tuple[TileTable, NDArray[np.int64]]:
         raise RequestError(
             404, error.problem, "The slide gave no results; its event says why."
         ) from error
-    planes = np.zeros(len(run), np.int64) if run.planes is None else run.planes
-    return run.tiles, planes
+    return run.tiles, run.plane_numbers
 
 
 def _packed(values: NDArray[Any], dtype: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes()).decode("ascii")
 
 
-def heatmaps_told(job: Job, name: str) -> list[dict[str, Any]]:
+def heatmap_records(job: Job, name: str) -> list[dict[str, Any]]:
     """Return which heatmaps a finished slide or volume has, and their rasters' sizes.
 
     The sizes are those of the rasters that are given of them.
     """
     folder = slide_folder(job, name)
     paths = sorted(folder.glob("heatmap*.ome.zarr"), key=lambda path: (len(path.name), path.name))
-    return [_heatmap_told(path, _heatmap(path)) for path in paths]
+    return [_heatmap_record(path, _heatmap(path)) for path in paths]
 
 
 def _heatmap(path: Path) -> HeatmapImage | VolumeHeatmap:
@@ -119,7 +122,7 @@ def _heatmap(path: Path) -> HeatmapImage | VolumeHeatmap:
     return read_heatmap_ome_zarr(path)
 
 
-def _heatmap_told(path: Path, heatmap: HeatmapImage | VolumeHeatmap) -> dict[str, Any]:
+def _heatmap_record(path: Path, heatmap: HeatmapImage | VolumeHeatmap) -> dict[str, Any]:
     method = str(heatmap.spec.attributes.get("method", ""))
     return {
         "name": path.name.removesuffix(".ome.zarr"),
@@ -127,11 +130,11 @@ def _heatmap_told(path: Path, heatmap: HeatmapImage | VolumeHeatmap) -> dict[str
         "title": title_of(method),
         "signed": heatmap.spec.signed,
         "classes": list(heatmap.spec.class_names),
-        **_raster_told(heatmap),
+        **_raster_facts(heatmap),
     }
 
 
-def _raster_told(heatmap: HeatmapImage | VolumeHeatmap) -> dict[str, Any]:
+def _raster_facts(heatmap: HeatmapImage | VolumeHeatmap) -> dict[str, Any]:
     """Return the size of what `heatmap_values` gives, and the level-0 pixels that one of it is."""
     if isinstance(heatmap, VolumeHeatmap):
         planes, height, width = heatmap.spec.stack.shape
@@ -159,18 +162,18 @@ def heatmap_values(job: Job, name: str, heatmap: str, place: tuple[int, int]) ->
     `FULL` is 1, `NOTHING` not-a-number.
     """
     index, plane = place
-    known = {told["name"]: told for told in heatmaps_told(job, name)}
+    known = {record["name"]: record for record in heatmap_records(job, name)}
     if heatmap not in known or not 0 <= index < len(known[heatmap]["classes"]):
         raise RequestError(
             404,
-            f"slide {name!r} has no heatmap {heatmap!r} of class {index}.",
+            f"Slide {name!r} has no heatmap {heatmap!r} of class {index}.",
             "GET …/heatmaps first.",
         )
     if not 0 <= plane < known[heatmap]["planes"]:
         raise RequestError(
             404,
-            f"heatmap {heatmap!r} has no plane {plane}.",
-            "GET …/heatmaps tells how many it has.",
+            f"Heatmap {heatmap!r} has no plane {plane}.",
+            "GET …/heatmaps says how many it has.",
         )
     folder = slide_folder(job, name)
     return _as_int16(_values(_heatmap(folder / f"{heatmap}.ome.zarr"), index, plane)).tobytes()
@@ -188,7 +191,7 @@ def _as_int16(values: NDArray[np.float32]) -> NDArray[np.int16]:
     return np.where(finite, scaled, NOTHING).astype("<i2")
 
 
-def colours_told() -> dict[str, list[list[int]]]:
+def heat_colours() -> dict[str, list[list[int]]]:
     """Return red, green, blue and cover, 0 to 255, of the heat.
 
     Plain heat runs from 0 to 1, signed heat from -1 to 1.

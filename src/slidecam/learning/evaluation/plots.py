@@ -27,7 +27,7 @@ from slidecam.drawing.charts import (
     sheet,
     two_rows,
 )
-from slidecam.drawing.palette import AMBER, BLUE, GREEN, INK, LINE, MUTED, ORANGE, PINK, SKY, as_hex
+from slidecam.drawing.style import AMBER, BLUE, GREEN, INK, LINE, MUTED, ORANGE, PINK, SKY, as_hex
 from slidecam.errors import DataSetError
 from slidecam.learning.calibration import BINS, Reliability, reliability_of
 from slidecam.learning.data.pixels import load_pixels

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.server import journal as module
-from slidecam.server.fair_lock import Turns
-from slidecam.server.journal import Journal
+from slidecam.server import progress as module
+from slidecam.server.devices import FairLock
+from slidecam.server.progress import Journal
 
 if TYPE_CHECKING:
     import pytest
@@ -88,17 +88,17 @@ def test_the_oldest_lines_are_forgotten_first() -> None:
 
 
 def test_a_device_is_given_in_the_order_in_which_it_was_asked_for() -> None:
-    turns, order = Turns(), []
-    queue = turns._queue = Announced()
+    lock, order = FairLock(), []
+    queue = lock._queue = Announced()
 
     def greedy() -> None:
         for _batch in range(3):
-            with turns.turn():
+            with lock.held():
                 order.append("job")
                 queue.both.wait()
 
     def once() -> None:
-        with turns.turn():
+        with lock.held():
             order.append("picture")
 
     job, picture = threading.Thread(target=greedy), threading.Thread(target=once)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slidecam.errors import UsageError
+from slidecam.server.folders import Roots
 from slidecam.server.http_errors import RequestError
-from slidecam.server.roots import Roots
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +80,7 @@ def test_links_that_lead_nowhere_are_refused(places: Path) -> None:
 
 
 def test_a_root_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="not a folder"):
+    with pytest.raises(UsageError, match="no folder for --root"):
         Roots.of((tmp_path / "missing",))
 
 

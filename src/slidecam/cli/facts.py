@@ -1,4 +1,7 @@
-"""`slidecam doctor`: what is installed, which readers and devices work, and how to mend others."""
+"""What `info`, `models`, `bundle` and `doctor` find: slides, bundles, and what is installed.
+
+Which readers and devices work, and how to mend others.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,31 @@ import platform
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+from nibabel.orientations import aff2axcodes
+
+from slidecam.errors import SpacingError, UsageError
 from slidecam.explain.catalogue import CATALOGUE
+from slidecam.models import Bundle, find_bundles, make_bundle
 from slidecam.models.architectures import ARCHITECTURES
 from slidecam.models.backends import BACKENDS
 from slidecam.registry import load
 from slidecam.runs.outputs import OUTPUT_TABLE
-from slidecam.sources import READERS
+from slidecam.sources import READERS, open_source, settle_spacing
+from slidecam.sources.discovery import sample_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from slidecam.models import BundleSpec
     from slidecam.registry import Entry, Registry
+    from slidecam.sources import Source, SourceFacts
+
+MODELS_VARIABLE = "SLIDECAM_MODELS"
+"""Environment variable with folders of bundles, separated as in PATH."""
 
 EXTRAS = {
     "napari": "napari",
@@ -94,7 +109,7 @@ def _installed(name: str) -> CheckResult:
 
 
 def _entries() -> Iterator[CheckResult]:
-    """Try every entry; tell of readers, of what other packages add, and of what does not work."""
+    """Try every entry; report readers, what other packages add, and what does not work."""
     for noun, registry in REGISTRIES:
         for entry in registry.values():
             own = entry in registry.own
@@ -162,3 +177,104 @@ def _extras() -> Iterator[CheckResult]:
         except PackageNotFoundError:
             remedy = f'pip install "slidecam[{extra}]"'
             yield CheckResult(what, well=False, detail="absent", remedy=remedy)
+
+
+def describe_source(file: str, reader: str | None) -> dict[str, Any]:
+    """Return the facts of a slide; a missing or unbelievable spacing is among them, not raised."""
+    with open_source(file, reader) as source:
+        facts = source.facts
+        return {
+            "path": facts.path,
+            "reader": facts.reader,
+            "format": facts.format,
+            "size_px": [facts.size.width, facts.size.height],
+            **_spacing_facts(source),
+            "levels": [
+                f"{level.size.width}x{level.size.height} (1/{level.downsample:g})"
+                for level in facts.levels
+            ],
+            "bounds": None if facts.bounds is None else str(facts.bounds),
+            "associated_images": list(facts.associated),
+            "fingerprint": facts.fingerprint,
+            **_volume_facts(facts),
+            "notes": list(facts.notes),
+        }
+
+
+def _volume_facts(facts: SourceFacts) -> dict[str, Any]:
+    """Return where a volume's slices lie; axial ones, as predict has them by default."""
+    stack = facts.stack
+    if stack is None:
+        return {}
+    orientation = "".join(aff2axcodes(stack.grid.affine))
+    if stack.grid.is_oblique:
+        orientation += ", oblique"
+    return {
+        "voxels": list(stack.grid.shape),
+        "slices": (
+            f"{stack.shape[0]} {stack.axis}, {stack.positions[0]:.1f} to {stack.positions[-1]:.1f}"
+            " mm (LPS+)"
+        ),
+        "spacing_mm": [round(step, 4) for step in stack.spacing_mm],
+        "orientation": orientation,
+        "missing_slices": list(stack.missing),
+    }
+
+
+def _spacing_facts(source: Source) -> dict[str, Any]:
+    try:
+        settled = settle_spacing(source.facts)
+    except SpacingError as error:
+        return {"spacing_um_px": None, "spacing_from": f"{error.problem} {error.remedy}"}
+    return {"spacing_um_px": [settled.spacing.x, settled.spacing.y], "spacing_from": settled.origin}
+
+
+def describe_bundles(folders: list[Path]) -> list[dict[str, Any]]:
+    """Return one row for each bundle found; of a broken one, what is wrong with it."""
+    gone = [folder for folder in folders if not folder.is_dir()]
+    if gone:
+        raise UsageError(f"There is no folder {gone[0]}.", "Name folders that hold bundles.")
+    rows = []
+    for found in find_bundles(folders or _usual_folders(), trust=False):
+        if isinstance(found, Bundle):
+            rows.append({**_bundle_facts(found), "problem": ""})
+        else:
+            empty = dict.fromkeys(("classes", "tile", "licence"), "")
+            rows.append({"name": "(unusable)", **empty, "path": found.path, "problem": str(found)})
+    return rows
+
+
+def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
+    card = bundle.card
+    few = 8
+    names = list(card.class_names[:few])
+    if len(card.class_names) > few:
+        names.append("…")
+    tile = "a whole picture"
+    if card.spacing is not None:
+        tile = f"{card.tile_px} px at {card.spacing:g} µm/px"
+    return {
+        "name": card.name,
+        "classes": names,
+        "tile": tile,
+        "licence": card.licence,
+        "path": str(bundle.path),
+    }
+
+
+def _usual_folders() -> list[Path]:
+    named = filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep))
+    usual = [Path.cwd(), Path(typer.get_app_dir("slidecam")) / "models", *sample_folders()]
+    return [folder for folder in [*map(Path, named), *usual] if folder.is_dir()]
+
+
+def make_and_describe_bundle(spec: BundleSpec, out: Path) -> dict[str, Any]:
+    """Make a bundle and return what it is."""
+    bundle = make_bundle(spec, out)
+    card = bundle.card
+    facts = {
+        "architecture": card.architecture,
+        "activation": card.activation,
+        "digest": bundle.digest,
+    }
+    return {**_bundle_facts(bundle), **facts}
