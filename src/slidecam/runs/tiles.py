@@ -323,7 +323,7 @@ def read_slices_csv(path: Path) -> SliceTable:
     own, of_classes = tuple(head[: len(COLUMNS)]), head[len(COLUMNS) :]
     if own != COLUMNS or not all(name.startswith(PREFIX) for name in of_classes):
         raise UsageError(
-            f"The columns {', '.join(head)} are not those of a slices.csv.",
+            f"The columns are {', '.join(head)}, not those of a slices.csv.",
             "Choose a slices.csv that slidecam wrote.",
             path,
         )
