@@ -179,11 +179,7 @@ class PredictOptions:
         without={"napari": "the tab's Region is the mask: the view, or shapes that are drawn"},
     )
     batch: int | None = option(
-        None,
-        "Tiles per batch.",
-        unset="found from memory",
-        **COUNT,
-        without={"napari": BY_COMMAND},
+        None, "Tiles per batch.", unset="found from memory", **COUNT, without={"napari": BY_COMMAND}
     )
     workers: int = option(
         4, "Threads that decode.", **COUNT, without={"server": OF_THE_MACHINE, "napari": BY_COMMAND}

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.runs import Run
-
 
 def square(name: str, left: float, top: float, right: float, bottom: float) -> Annotation:
     return Annotation(
