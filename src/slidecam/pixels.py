@@ -1,7 +1,7 @@
 """From what files hold to red, green and blue: grey, 16 bits, alpha, turned cameras, resampling.
 
 Slides and training pictures are read by these functions alike, so that a network is shown what it
-was taught.
+was taught; and what a library says of a file that it cannot read is worded alike.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ RESAMPLING: Mapping[str, Image.Resampling] = MappingProxyType(
 """Pillow's antialiased filters by the names that cards and recipes give them."""
 
 _LARGEST_16_BIT = 65_535
+_LONGEST_REASON = 200
+"""Letters of what a library said that a message repeats."""
+
 _ALPHA_MODES = {"RGBA", "LA", "PA", "La", "RGBa"}
 _LYING = (5, 6, 7, 8)
 """EXIF orientations whose stored rows are the picture's columns."""
@@ -135,6 +138,19 @@ def upright_size(picture: Image.Image) -> tuple[int, int]:
     if _orientation(picture) in _LYING:
         return height, width
     return width, height
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of what a library said, or its error's name where it said nothing."""
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    text = lines[0].rstrip(".")
+    if text.startswith("Reading ") and ": " in text:
+        text = text.split(": ", 1)[1]  # OpenSlide names the file, as our message does already
+    if len(text) > _LONGEST_REASON:
+        return f"{text[: _LONGEST_REASON - 3]}..."
+    return text
 
 
 def _orientation(picture: Image.Image) -> int:

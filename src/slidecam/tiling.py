@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from slidecam.sources import SourceFacts
     from slidecam.sources.volume_grid import PlaneStack
 
-
 BLACK: RGB = (0, 0, 0)
 """What lies beyond the planes of a volume, which is air, and beyond a slide for WSInfer."""
 
@@ -69,14 +68,14 @@ class TilingSpec:
 
     def __post_init__(self) -> None:
         if self.tile_px < 1 or self.input_px < 1 or self.spacing <= 0:
-            tile = f"a tile of {self.tile_px} px at {self.spacing} µm/px fed as {self.input_px} px"
+            tile = f"A tile of {self.tile_px} px at {self.spacing} µm/px fed as {self.input_px} px"
             remedy = "All three must be positive; look at the bundle's card."
             raise TilingError(f"{tile} is no tile.", remedy)
         if not 0 <= self.overlap < 1:
-            problem = f"overlap {self.overlap} is out of range."
+            problem = f"The overlap {self.overlap} is out of range."
             raise TilingError(problem, "Pass --overlap from 0 to below 1.")
         if not 0 <= self.min_tissue <= 1:
-            problem = f"min_tissue {self.min_tissue} is out of range."
+            problem = f"The min_tissue {self.min_tissue} is out of range."
             raise TilingError(problem, "Pass a share from 0 to 1.")
 
 
@@ -122,9 +121,7 @@ class TileGrid:
     @property
     def edge(self) -> int:
         """Edge of a tile in level-0 pixels, the longer one; 0 where there is no tile."""
-        if len(self.boxes):
-            return int(self.boxes[0, 2:].max())
-        return 0
+        return int(self.boxes[:1, 2:].max(initial=0))
 
     def only(self, rows: NDArray[np.int64] | Sequence[int]) -> TileGrid:
         """Return the grid with some of its tiles alone, in the order of ``rows``."""
@@ -160,15 +157,11 @@ def lay_grid(
     edge = round(spec.tile_px * spec.spacing / spacing.mean)
     step = round((1 - spec.overlap) * edge)
     if edge < 1 or step < 1:
-        raise TilingError(
-            f"a tile is {edge} px wide and its step {step} px at {spacing.mean:g} µm/px.",
-            "Check --mpp, or pass a smaller --overlap.",
-            facts.path,
-        )
+        problem = f"A tile is {edge} px wide and its step {step} px at {spacing.mean:g} µm/px."
+        raise TilingError(problem, "Check --mpp, or pass a smaller --overlap.", facts.path)
+    lay = _slidecam_boxes
     if spec.grid == "wsinfer":
         lay = _wsinfer_boxes
-    else:
-        lay = _slidecam_boxes
     candidates = lay(facts, (Size(edge, edge), Size(step, step)), spec)
     kept = _in_tissue(candidates, foreground, spec)
     return TileGrid(
@@ -200,17 +193,16 @@ def lay_at(
     """
     edge = round(spec.tile_px * spec.spacing / spacing.mean)
     if edge < 1:
-        problem = f"a tile is {edge} px wide at {spacing.mean:g} µm/px."
+        problem = f"A tile is {edge} px wide at {spacing.mean:g} µm/px."
         raise TilingError(problem, "Check --mpp.", facts.path)
     for x, y in points.tolist():
         if not (0 <= x < facts.size.width and 0 <= y < facts.size.height):
             size = f"{facts.size.width} x {facts.size.height}"
-            problem = f"{x:g},{y:g} lies beyond the slide of {size} px."
+            problem = f"The place {x:g},{y:g} lies beyond the slide of {size} px."
             raise TilingError(problem, "Check the place.", facts.path)
     corners = np.rint(points - edge / 2).astype(np.int64)
-    level = nearest_better_level(facts.levels, edge / spec.input_px)
     boxes = _boxes(corners[:, 0], corners[:, 1], Size(edge, edge))
-    return TileGrid(boxes, len(boxes), edge, level, spec.input_px, GLASS)
+    return lay_again(facts, boxes, edge, spec.input_px)
 
 
 def lay_again(
@@ -229,16 +221,16 @@ def lay_again(
     grid
         Which kind of grid it was.
     """
+    level = facts.levels[0]
     if len(boxes):
-        edge = int(boxes[0, 2:].max())
-    else:
-        edge = input_px
-    level = nearest_better_level(facts.levels, edge / input_px)
+        level = nearest_better_level(facts.levels, int(boxes[0, 2:].max()) / input_px)
     return TileGrid(boxes, len(boxes), step, level, input_px, _fill(grid))
 
 
 def _fill(grid: str) -> RGB:
-    return BLACK if grid == "wsinfer" else GLASS
+    if grid == "wsinfer":
+        return BLACK
+    return GLASS
 
 
 def lay_whole(facts: SourceFacts, input_px: int) -> TileGrid:
@@ -304,8 +296,8 @@ def lay_planes(
     kept = np.flatnonzero(full)
     box = [(columns - width) // 2, (rows - height) // 2, width, height]
     boxes = np.tile(np.array(box, np.int64), (len(kept), 1))
-    level = facts.levels[0]
-    return TileGrid(boxes, len(shares), max(width, height), level, input_px, BLACK, kept)
+    step, level = max(width, height), facts.levels[0]
+    return TileGrid(boxes, len(shares), step, level, input_px, BLACK, kept)
 
 
 def lay_tiles_on_planes(
@@ -343,22 +335,21 @@ def lay_tiles_on_planes(
 
 def _edges(facts: SourceFacts, spacing: Spacing, spec: TilingSpec) -> tuple[Size, Size]:
     """Return a tile's size and the steps from tile to tile, in pixels of each axis."""
-    sides = [spec.tile_px * spec.spacing / pixel for pixel in (spacing.x, spacing.y)]
-    edge = Size(*map(round, sides))
-    step = Size(*(round((1 - spec.overlap) * side) for side in (edge.width, edge.height)))
+    side = spec.tile_px * spec.spacing
+    edge = Size(round(side / spacing.x), round(side / spacing.y))
+    kept = 1 - spec.overlap
+    step = Size(round(kept * edge.width), round(kept * edge.height))
     if min(edge.width, edge.height, step.width, step.height) < 1:
-        raise TilingError(
-            f"a tile is {edge.width} x {edge.height} voxels at {spacing.x:g} x {spacing.y:g} µm.",
-            "Use a bundle of coarser spacing, or pass a smaller --overlap.",
-            facts.path,
-        )
+        tile = f"A tile is {edge.width} x {edge.height} voxels"
+        remedy = "Use a bundle of coarser spacing, or pass a smaller --overlap."
+        raise TilingError(f"{tile} at {spacing.x:g} x {spacing.y:g} µm.", remedy, facts.path)
     return edge, step
 
 
 def _stack_of(facts: SourceFacts) -> PlaneStack:
     if facts.stack is None:
         remedy = "Lay a slide's grid with lay_grid or lay_whole."
-        raise TilingError("this is no volume.", remedy, facts.path)
+        raise TilingError("This is no volume.", remedy, facts.path)
     return facts.stack
 
 
@@ -376,7 +367,7 @@ def _slidecam_boxes(
 def _starts(first: int, end: int, edge: int, step: int, policy: str) -> NDArray[np.int64]:
     if policy == "drop":
         return np.arange(first, end - edge + 1, step, dtype=np.int64)
-    # With overlap, a padded tile must bring at least one column that its predecessor lacks.
+    # With overlap, a padded tile must bring at least one column that its predecessor does not.
     return np.arange(first, max(first + 1, end - (edge - step)), step, dtype=np.int64)
 
 
@@ -385,11 +376,9 @@ def _wsinfer_boxes(
 ) -> NDArray[np.int64]:
     edge, step = edges[0].width, edges[1].width
     half = round(edge / 2)
-    x, y = np.meshgrid(
-        np.arange(half, facts.size.width, step, dtype=np.int64),
-        np.arange(half, facts.size.height, step, dtype=np.int64),
-        indexing="ij",
-    )
+    xs = np.arange(half, facts.size.width, step, dtype=np.int64)
+    ys = np.arange(half, facts.size.height, step, dtype=np.int64)
+    x, y = np.meshgrid(xs, ys, indexing="ij")
     boxes = _boxes(x.ravel() - half, y.ravel() - half, edges[0])
     if spec.edge == "pad":
         return boxes
@@ -405,7 +394,7 @@ def _in_tissue(
     boxes: NDArray[np.int64], foreground: Foreground, spec: TilingSpec
 ) -> NDArray[np.bool_]:
     if spec.grid == "wsinfer":
-        half = round(int(boxes[0, 2]) / 2) if len(boxes) else 0
+        half = np.rint(boxes[:, 2:3] / 2).astype(np.int64)
         return foreground.contains((boxes[:, :2] + half).astype(np.float64))
     # The floor keeps tiles without any tissue out when min_tissue is 0.
     return foreground.coverage(boxes) >= max(spec.min_tissue, 1e-9)

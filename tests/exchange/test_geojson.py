@@ -341,7 +341,7 @@ def test_a_slide_without_tiles_is_an_empty_collection(
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "written"),
     [
         ("Tumor", "Tumor"),
         ("Tumor: Ki67", "Tumor: Ki67"),
@@ -351,5 +351,5 @@ def test_a_slide_without_tiles_is_an_empty_collection(
         ("", "Unnamed"),
     ],
 )
-def test_class_names_are_told_as_qupath_takes_them(name: str, told: str) -> None:
-    assert qupath_class_name(name) == told
+def test_class_names_are_written_as_qupath_takes_them(name: str, written: str) -> None:
+    assert qupath_class_name(name) == written

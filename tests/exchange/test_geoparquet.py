@@ -82,11 +82,11 @@ def test_outlines_and_classes_are_those_of_the_geojson(tmp_path: Path) -> None:
         outline = shapely.from_wkb(read["geometry"][place])
         drawn = [list(corner) for corner in outline.exterior.coords]
         assert drawn == feature["geometry"]["coordinates"][0]
-        told = feature["properties"].get("classification", {}).get("name")
-        assert read["classification"][place] == told
+        class_name = feature["properties"].get("classification", {}).get("name")
+        assert read["classification"][place] == class_name
 
 
-def test_every_tile_is_told_with_what_became_of_it(tmp_path: Path) -> None:
+def test_every_tile_stands_with_what_became_of_it(tmp_path: Path) -> None:
     read = written(some_tiles(), tmp_path)
     assert read["status"].to_pylist() == [
         *("done", "failed", "done", "pending") * 3,

@@ -32,7 +32,7 @@ def written(folder: Path, *reports: SlideReport, run: RunFacts = RUN) -> dict[st
     return record
 
 
-def test_a_finished_slide_is_told_in_full(tmp_path: Path) -> None:
+def test_a_finished_slide_is_reported_in_full(tmp_path: Path) -> None:
     report = SlideReport(
         slide="a",
         path="/data/a.svs",
@@ -70,7 +70,7 @@ def test_a_finished_slide_is_told_in_full(tmp_path: Path) -> None:
     }
 
 
-def test_the_run_is_told_with_times_in_utc(tmp_path: Path) -> None:
+def test_the_run_is_written_with_times_in_utc(tmp_path: Path) -> None:
     record = written(tmp_path)
     assert (record["format"], record["version"], record["slides"]) == ("slidecam-manifest", 1, [])
     assert record["run"] == {

@@ -88,8 +88,8 @@ def test_a_heatmap_is_cut_to_its_numbers_and_lies_at_their_outer_edges(
     index = write_for_qupath(
         QuPathExport(make_table([[1.0]], bounds=Box(10, 4, 900, 900)), [heat]), tmp_path / "q"
     )
-    (told,) = index["heatmaps"]
-    assert told == {
+    (written,) = index["heatmaps"]
+    assert written == {
         "file": "heatmap-1.png", "method": "cam", "class": "A", "signed": False,
         "x": 16 - 10, "y": 16 - 4, "width": 32, "height": 32,
     }  # fmt: skip
@@ -106,10 +106,10 @@ def test_a_large_heatmap_is_taken_from_a_coarser_level_without_moving(
     heat = np.full((10, 600), NAN)
     heat[2:6, 100:400] = 0.5
     path = write_heat(tmp_path / "h.zarr", heat.tolist())
-    (told,) = write_for_qupath(QuPathExport(make_table([[1.0]]), [path]), tmp_path / "q")[
+    (written,) = write_for_qupath(QuPathExport(make_table([[1.0]]), [path]), tmp_path / "q")[
         "heatmaps"
     ]
-    assert [told[side] for side in ("x", "y", "width", "height")] == [1600, 32, 4800, 64]
+    assert [written[side] for side in ("x", "y", "width", "height")] == [1600, 32, 4800, 64]
     with Image.open(tmp_path / "q" / "heatmap-1.png") as picture:
         assert picture.size == (150, 2)
 
@@ -146,10 +146,10 @@ def make_run(folder: Path, **changes: Any) -> Path:
 
 def test_a_finished_run_is_exported_without_slide_and_model(tmp_path: Path) -> None:
     make_run(tmp_path / "out" / "a")
-    (told,) = export_for_qupath(tmp_path / "out")
-    assert (told["slide"], told["model"], told["tiles"]["count"]) == ("a", "a model", 2)
+    (written,) = export_for_qupath(tmp_path / "out")
+    assert (written["slide"], written["model"], written["tiles"]["count"]) == ("a", "a model", 2)
     folder = tmp_path / "out" / "a" / "qupath"
-    assert told["folder"] == str(folder)
+    assert written["folder"] == str(folder)
     assert [(row["x"], row["y"], row["class"]) for row in rows_of(folder / "tiles.csv.gz")] == [
         ("0", "0", "B"),
         ("64", "0", "A"),
@@ -163,8 +163,8 @@ def test_the_size_that_qupath_shows_says_where_it_counts_from(
     tmp_path: Path, shown: Size, x: str
 ) -> None:
     make_run(tmp_path / "a")
-    (told,) = export_for_qupath(tmp_path / "a", tmp_path / "for qupath", shown, "csv")
-    assert told["size_px"] == [shown.width, shown.height]
+    (written,) = export_for_qupath(tmp_path / "a", tmp_path / "for qupath", shown, "csv")
+    assert written["size_px"] == [shown.width, shown.height]
     folder = tmp_path / "for qupath" / "a"
     assert rows_of(folder / "tiles.csv.gz")[0]["x"] == x
     assert not (folder / "tiles.geojson.gz").exists()

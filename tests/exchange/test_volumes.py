@@ -73,9 +73,9 @@ def test_heat_comes_back_plane_by_plane(tmp_path: Path, axis: Any, ngff: Any) ->
     )
     assert found.spec.attributes == {"method": "cam"}
     np.testing.assert_array_equal(found.spec.stack.grid.affine, TURNED)
-    told = multiscale_of(tmp_path / "h")
-    assert [axis.unit for axis in told.axes] == [None, "millimeter", "millimeter", "millimeter"]
-    ((scale, moved),) = places_of(told)
+    image = multiscale_of(tmp_path / "h")
+    assert [axis.unit for axis in image.axes] == [None, "millimeter", "millimeter", "millimeter"]
+    ((scale, moved),) = places_of(image)
     assert scale[1:] == pytest.approx(found.scale)
     assert moved[1:] == pytest.approx(found.translate)
     assert found.scale == pytest.approx((0.9, 0.8, 2.0))  # up along j, back along i, left along k
@@ -103,12 +103,12 @@ def test_nifti_has_the_affine_and_the_voxels(tmp_path: Path) -> None:
     values = np.random.default_rng(1).random(SHAPE).astype(np.float32)
     values[0, 0, 0] = np.nan
     blocks = iter([values[:, :, :10], values[:, :, 10:]])
-    write_nifti(tmp_path / "a.nii.gz", blocks, VolumeGrid(SHAPE, TURNED), "float32", "told")
+    write_nifti(tmp_path / "a.nii.gz", blocks, VolumeGrid(SHAPE, TURNED), "float32", "heat")
     image = nibabel.nifti1.load(tmp_path / "a.nii.gz")
     np.testing.assert_array_equal(np.asarray(image.dataobj), np.nan_to_num(values))
     np.testing.assert_allclose(image.affine, TURNED, atol=1e-6)
     assert image.header.get_xyzt_units()[0] == "mm"
-    assert bytes(image.header["descrip"].tobytes()).startswith(b"told")
+    assert bytes(image.header["descrip"].tobytes()).startswith(b"heat")
 
 
 def test_what_nifti_1_cannot_count_is_nifti_2(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_results_are_no_annotations(tmp_path: Path) -> None:
     assert load_classes(path, SIZE).names == ("a",)
 
 
-def test_what_has_no_class_is_passed_over_and_told(tmp_path: Path) -> None:
+def test_what_has_no_class_is_passed_over_and_noted(tmp_path: Path) -> None:
     bare = {"type": "Polygon", "coordinates": [square(9, 9, 9)]}
     path = written(
         tmp_path, feature(square(0, 0, 50), None), feature(square(50, 0, 50), TUMOUR), bare

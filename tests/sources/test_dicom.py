@@ -35,7 +35,7 @@ def test_a_truncated_frame_is_no_evidence() -> None:
 
 
 @pytest.mark.shared_data
-def test_wrong_colours_are_mended_and_the_user_is_told(shared_data: Path) -> None:
+def test_wrong_colours_are_mended_and_noted(shared_data: Path) -> None:
     slides = shared_data / "slides"
     with (
         open_source(slides / "dicom_7levels_wrong_colour") as mended,

@@ -1,4 +1,4 @@
-"""DICOM series: sorted by place, with what is odd about them told, and patients' names kept out."""
+"""DICOM series: sorted by place, what is odd about them noted, patients' names kept out."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_folder_of_two_series_asks_which(
         open_source(folder)
 
 
-def test_a_folder_named_after_its_patient_is_told_without(
+def test_a_folder_named_after_its_patient_is_named_without(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
 ) -> None:
     folder = write_volume.dicom(tmp_path / "vs_0815" / "t1", head, **PATIENT)
@@ -181,14 +181,14 @@ def test_a_file_that_is_cut_off_is_an_error_without_its_name(
 def test_dark_on_light_is_turned_by_the_files_range_and_air_stays_the_same_in_all_slices(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
 ) -> None:
-    told = {
+    header = {
         "PhotometricInterpretation": "MONOCHROME1",
         "BitsStored": 12,
         "HighBit": 11,
         "PixelRepresentation": 0,
     }
     plain_series = write_volume.dicom(tmp_path / "plain", head)
-    turned = write_volume.dicom(tmp_path / "turned", (4095 - head).astype(np.int16), **told)
+    turned = write_volume.dicom(tmp_path / "turned", (4095 - head).astype(np.int16), **header)
     with open_source(plain_series) as one, open_source(turned) as other:
         np.testing.assert_array_equal(volume(one), volume(other))
 
@@ -199,13 +199,13 @@ def test_dark_on_light_is_turned_by_the_files_range_and_air_stays_the_same_in_al
 def test_other_spellings_numbers_and_days_name_a_patient_too(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16], folder: str
 ) -> None:
-    told = {
+    header = {
         "PatientName": "Müller^Jürgen",
         "PatientID": "PID987654321",
         "StudyDate": "20191224",
         "SpecificCharacterSet": "ISO_IR 192",
     }
-    series = write_volume.dicom(tmp_path / folder, head[:, :, :3], **told)
+    series = write_volume.dicom(tmp_path / folder, head[:, :, :3], **header)
     with open_source(series) as source:
         assert folder not in source.facts.path
         assert source.facts.name.startswith("dicom-")

@@ -85,7 +85,7 @@ def test_a_slide_that_is_named_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no slide was found"):
+    with pytest.raises(UsageError, match="No slide was found"):
         names(tmp_path)
 
 

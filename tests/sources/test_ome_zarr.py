@@ -60,8 +60,8 @@ def test_levels_and_spacing_are_those_that_ngffs_own_models_tell(
         spacing, levels = source.facts.spacing, source.facts.levels
     assert spacing is not None
     assert (spacing.y, spacing.x) == pytest.approx(scales[0])
-    told = [scale[0] / scales[0][0] for scale in scales]
-    assert [level.downsample for level in levels] == pytest.approx(told)
+    expected = [scale[0] / scales[0][0] for scale in scales]
+    assert [level.downsample for level in levels] == pytest.approx(expected)
 
 
 def test_grey_without_a_channel_axis_becomes_rgb(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_grey_without_a_channel_axis_becomes_rgb(tmp_path: Path) -> None:
         np.testing.assert_array_equal(source.read(0, BOX), np.dstack([RGB[:, :, 0]] * 3))
 
 
-def test_sixteen_bits_are_scaled_and_the_user_is_told(tmp_path: Path) -> None:
+def test_sixteen_bits_are_scaled_and_noted(tmp_path: Path) -> None:
     path = with_metadata(tmp_path / "a.zarr", multiscale("yxc"), RGB.astype(np.uint16) * 257)
     with open_source(path) as source:
         np.testing.assert_array_equal(source.read(0, BOX), RGB)

@@ -153,7 +153,7 @@ def test_a_corrupt_slide_opens_and_its_region_is_named_in_the_error(shared_data:
             ) as caught:
                 slide.read(0, LevelBox(0, 0, 16, 16))
             assert caught.value.box == LevelBox(0, 0, 16, 16)
-        with pytest.raises(UnreadableSourceError, match="its thumbnail image"):
+        with pytest.raises(UnreadableSourceError, match="The thumbnail image"):
             slide.associated_image("thumbnail")
 
 

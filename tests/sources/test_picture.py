@@ -79,7 +79,7 @@ def test_what_training_reads_is_read_as_a_slide(tmp_path: Path, suffix: str) -> 
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp"])
-def test_of_several_frames_the_first_is_read_and_that_is_told(tmp_path: Path, suffix: str) -> None:
+def test_of_several_frames_the_first_is_read_and_that_is_noted(tmp_path: Path, suffix: str) -> None:
     path, frames = (
         tmp_path / f"moving{suffix}",
         [Image.new("RGB", (40, 30), color) for color in ("red", "blue")],
@@ -92,7 +92,7 @@ def test_of_several_frames_the_first_is_read_and_that_is_told(tmp_path: Path, su
 
 def test_a_text_that_begins_like_a_bitmap_is_none(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("BMI and age of all patients")
-    with pytest.raises(UnknownFormatError, match="this is text"):
+    with pytest.raises(UnknownFormatError, match="This is text"):
         open_source(tmp_path / "notes.txt")
 
 

@@ -45,13 +45,13 @@ def image(
 
 def write_project(path: Path, *images: dict[str, Any], saved_at: Path | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = {
+    content = {
         "version": "0.7.0",
         "uri": (saved_at or path).as_uri(),
         "lastID": len(images),
         "images": list(images),
     }
-    path.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     return path
 
 
@@ -168,8 +168,8 @@ def test_the_size_tells_a_crop_to_the_bounds_from_the_whole_slide(
 
 
 @pytest.mark.parametrize(
-    ("bounds", "told"), [(None, "700 x 500"), (SCANNED, "500 x 400 px of it were scanned")]
+    ("bounds", "words"), [(None, "700 x 500"), (SCANNED, "500 x 400 px of it were scanned")]
 )
-def test_any_other_size_is_refused(bounds: Box | None, told: str) -> None:
-    with pytest.raises(ShownSizeError, match=told):
+def test_any_other_size_is_refused(bounds: Box | None, words: str) -> None:
+    with pytest.raises(ShownSizeError, match=words):
         shown_corner("a.mrxs", WHOLE, bounds, Size(350, 250))

@@ -38,7 +38,7 @@ def test_the_files_own_spacing_is_taken_with_its_origin() -> None:
 
 
 @pytest.mark.parametrize("override", [0.5, Spacing(0.5, 0.5), 1])
-def test_an_override_wins_over_the_file_and_a_conflict_is_told(override: Spacing | float) -> None:
+def test_an_override_wins_over_the_file_and_a_conflict_is_noted(override: Spacing | float) -> None:
     settled = settle_spacing(facts(Spacing(0.25, 0.25)), override)
     assert settled.spacing.x == (override.x if isinstance(override, Spacing) else override)
     assert settled.origin == "override"
@@ -69,7 +69,7 @@ def test_an_override_is_in_conflict_where_either_axis_is_off_by_more_than_a_twen
 
 
 def test_a_missing_spacing_says_what_to_pass() -> None:
-    with pytest.raises(SpacingError, match=r"the file says nothing.*slide\.svs.*--mpp X"):
+    with pytest.raises(SpacingError, match=r"The file says nothing.*slide\.svs.*--mpp X"):
         settle_spacing(facts(None))
 
 
@@ -81,7 +81,7 @@ def test_an_implausible_spacing_is_refused_with_its_value_and_origin(value: floa
 
 @pytest.mark.parametrize("value", [0.0, -1.0, 0.01, 25.0, float("nan"), float("inf")])
 def test_an_implausible_override_is_refused_too(value: float) -> None:
-    with pytest.raises(SpacingError, match="the override"):
+    with pytest.raises(SpacingError, match="The override"):
         settle_spacing(facts(Spacing(0.25, 0.25)), value)
 
 
@@ -109,13 +109,13 @@ def test_a_csv_gives_overrides_by_slide(tmp_path: Path) -> None:
         ("slide;mpp\na;1\n", "column mpp and slide is missing"),
         ("name,mpp\na,1\n", "column slide is missing"),
         ("", "column mpp and slide is missing"),
-        ("slide,mpp\na,0.5\nb,fast\n", "line 3 says mpp 'fast'"),
-        ("slide,mpp\na,\n", "line 2 says mpp ''"),
-        ("slide,mpp\na\n", "line 2 says mpp ''"),
-        ("slide,mpp\na,500\n", "line 2 says mpp '500'"),
-        ('slide,mpp\na,"0,5"\n', "line 2 says mpp '0,5'"),
-        ("slide,mpp\n,0.5\n", "line 2 names no slide"),
-        ("slide,mpp\na,0.5\na,0.25\n", "line 3 names a again"),
+        ("slide,mpp\na,0.5\nb,fast\n", "Line 3 says mpp 'fast'"),
+        ("slide,mpp\na,\n", "Line 2 says mpp ''"),
+        ("slide,mpp\na\n", "Line 2 says mpp ''"),
+        ("slide,mpp\na,500\n", "Line 2 says mpp '500'"),
+        ('slide,mpp\na,"0,5"\n', "Line 2 says mpp '0,5'"),
+        ("slide,mpp\n,0.5\n", "Line 2 names no slide"),
+        ("slide,mpp\na,0.5\na,0.25\n", "Line 3 names a again"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, text: str, says: str) -> None:

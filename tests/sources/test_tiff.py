@@ -41,7 +41,7 @@ def test_where_min_is_white_dark_is_light(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels[:, :, 0], 255 - GREY)
 
 
-def test_sixteen_bits_are_scaled_from_their_full_range_and_the_user_is_told(tmp_path: Path) -> None:
+def test_sixteen_bits_are_scaled_from_their_full_range_and_noted(tmp_path: Path) -> None:
     data = (RGB.astype(np.uint16)) * 257
     path = written(tmp_path / "a.tif", data, photometric="rgb")
     np.testing.assert_array_equal(read(path), RGB)

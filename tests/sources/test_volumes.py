@@ -295,7 +295,7 @@ def test_nothing_unpacked_is_left_behind(
     assert not [*(tmp_path / "spool").iterdir()]
 
 
-def test_a_header_in_other_units_is_told(tmp_path: Path, head: NDArray[np.int16]) -> None:
+def test_a_header_in_other_units_is_noted(tmp_path: Path, head: NDArray[np.int16]) -> None:
     image = nibabel.Nifti1Image(head, np.diag([500, 500, 900, 1]))
     image.header.set_xyzt_units("micron")
     nibabel.save(image, tmp_path / "um.nii")

@@ -76,7 +76,7 @@ class ForegroundSpec:
     floor
         Least chroma (optical density) of tissue: below lie the tints of glass, JPEG and scanner.
     ceiling
-        Most chroma asked of tissue: on a slide full of tissue, Otsu would split it in two.
+        Most chroma that tissue must have: on a slide full of tissue, Otsu would split it in two.
     closing_um
         Gaps up to twice this wide are closed: hairlines, and what removed ink leaves between two
         tissues.
@@ -151,9 +151,9 @@ def find_foreground(
 ) -> Foreground:
     """Find the tissue of a slide on a thumbnail.
 
-    Stained tissue is told from the slide's own glass by its saturation (the spread of the optical
-    densities of red, green and blue, which the tint of glass does not disturb), grey pictures by
-    darkness, slides with a dark background by brightness. Otsu's threshold is kept within limits,
+    Stained tissue differs from the slide's own glass in its saturation (the spread of the optical
+    densities of red, green and blue, which the tint of glass does not disturb), grey pictures in
+    darkness, slides with a dark background in brightness. Otsu's threshold is kept within limits,
     so that neither a white slide nor one full of tissue is cut in two, and what is paler counts
     where it is connected to what is above the threshold. ``origin`` says which it was.
 

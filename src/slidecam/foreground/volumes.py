@@ -1,4 +1,4 @@
-"""The foreground of a volume: the head, or whatever was scanned, told from air.
+"""The foreground of a volume: the head, or whatever was scanned, without the air.
 
 Or a mask of the user's own.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from slidecam.sources.volume_grid import PlaneStack
 
 LONGEST = 160
-"""Rows and columns of the mask at most: a slice of air is told from one of head on far fewer."""
+"""Rows and columns of the mask at most: far fewer tell a slice of air from one of head."""
 
 LEAST_PIECE = 0.1
 """Pieces of the foreground smaller than this share of the largest are dropped.

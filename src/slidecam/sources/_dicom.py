@@ -45,22 +45,15 @@ def is_volume(path: Path) -> bool:
 
 def first_dicom(path: Path) -> Path | None:
     """Return a DICOM file itself, or the first of a folder; None where there is none."""
+    candidates = [path]
     if path.is_dir():
         candidates = sorted(path.iterdir())
-    else:
-        candidates = [path]
-    return next(
-        (
-            each
-            for each in candidates
-            if each.is_file() and is_dicom(each) and not _is_directory(each)
-        ),
-        None,
-    )
+    return next(filter(_is_picture_file, candidates), None)
 
 
-def _is_directory(path: Path) -> bool:
-    return path.name.upper() == "DICOMDIR"
+def _is_picture_file(path: Path) -> bool:
+    """Whether a file is DICOM and not the directory of a medium."""
+    return path.is_file() and path.name.upper() != "DICOMDIR" and is_dicom(path)
 
 
 def series_files(folder: Path) -> dict[bytes, list[Path]]:
@@ -75,9 +68,9 @@ def series_files(folder: Path) -> dict[bytes, list[Path]]:
 
 def _series_of(path: Path) -> bytes | None:
     try:
-        if path.is_file() and is_dicom(path) and not _is_directory(path):
+        if _is_picture_file(path):
             return _element(_head(path), _SERIES_UID)
-    except Exception:  # noqa: BLE001  (one file of a folder: what is wrong with it is told when it is opened)
+    except Exception:  # noqa: BLE001  (one file of a folder: opening it says what is wrong with it)
         return None
     return None
 
@@ -132,7 +125,7 @@ def _element(head: bytes, tag: bytes) -> bytes:
 
 
 def _implicit(head: bytes, tag: bytes) -> bytes:
-    """Return the value of a UID whose type is not told: four bytes of length follow its tag."""
+    """Return the value of a UID whose type is not written: four bytes of length follow its tag."""
     for found in re.finditer(re.escape(tag), head):
         length = int.from_bytes(head[found.end() : found.end() + 4], "little")
         value = head[found.end() + 4 : found.end() + 4 + length].rstrip(b" \0")

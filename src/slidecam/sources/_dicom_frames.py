@@ -9,7 +9,7 @@ import numpy as np
 from pydicom import dcmread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -22,7 +22,7 @@ GAP = 1.5
 """Of the usual step: from there on a slice is missing between two."""
 
 UNEVEN = 0.05
-"""Share of the usual step by which others may differ before it is told."""
+"""Share of the usual step by which others may differ before a note says so."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class Frame:
     @property
     def depth(self) -> float:
         """Where it lies along its normal, mm; its instance number where nothing is known."""
-        return (
-            self.order[-1] if self.position is None else float(np.dot(self.position, self.normal))
-        )
+        if self.position is None:
+            return self.order[-1]
+        return float(np.dot(self.position, self.normal))
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,7 @@ def _enhanced(path: Path, header: Dataset) -> Iterator[Frame]:
             return (own.get(name) or shared[0].get(name) or [{}])[0]
 
         values = group("PixelValueTransformationSequence")
+        times = ("FrameAcquisitionNumber", "TemporalPositionIndex")
         yield Frame(
             path,
             number,
@@ -130,13 +131,7 @@ def _enhanced(path: Path, header: Dataset) -> Iterator[Frame]:
             _pair(group("PixelMeasuresSequence").get("PixelSpacing")),
             float(values.get("RescaleSlope") or 1),
             float(values.get("RescaleIntercept") or 0),
-            (
-                *_numbers(
-                    group("FrameContentSequence"),
-                    ("FrameAcquisitionNumber", "TemporalPositionIndex"),
-                ),
-                number,
-            ),
+            (*_numbers(group("FrameContentSequence"), times), number),
         )
 
 
@@ -162,17 +157,17 @@ def _numbers(header: Any, names: Sequence[str]) -> tuple[float, ...]:  # noqa: A
 def _triple(values: Any) -> tuple[float, float, float] | None:  # noqa: ANN401
     if not values:
         return None
-    x, y, z = (float(value) for value in values)
+    x, y, z = map(float, values)
     return x, y, z
 
 
 def _directions(values: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:  # noqa: ANN401
-    numbers = [float(value) for value in values or (1, 0, 0, 0, 1, 0)]
+    numbers = list(map(float, values or (1, 0, 0, 0, 1, 0)))
     return tuple(numbers[:3]), tuple(numbers[3:])
 
 
 def _pair(values: Any) -> tuple[float, float]:  # noqa: ANN401
-    rows, columns = (float(value) for value in values or (1, 1))
+    rows, columns = map(float, values or (1, 1))
     return rows, columns
 
 
@@ -196,7 +191,7 @@ def _alike(one: Frame, other: Frame) -> bool:
 
 
 def volumes_of(frames: Sequence[Frame], step_mm: float) -> tuple[list[FrameStack], tuple[str, ...]]:
-    """Sort frames of one direction by position into volumes, and tell what is odd about them.
+    """Sort frames of one direction by position into volumes; return them and notes on what is odd.
 
     Frames of one place are of several volumes, in the order of acquisition, echo, time, b-value and
     instance. ``step_mm`` is the distance of slices that is taken where positions say none.
@@ -204,38 +199,38 @@ def volumes_of(frames: Sequence[Frame], step_mm: float) -> tuple[list[FrameStack
     places: dict[float, list[Frame]] = {}
     tolerance = max(1e-3, 1e-3 * step_mm)
     for frame in sorted(frames, key=lambda each: (each.depth, each.order)):
-        near = next(
-            (depth for depth in reversed(places) if abs(depth - frame.depth) <= tolerance), None
-        )
-        places.setdefault(frame.depth if near is None else near, []).append(frame)
-    counts = [len(there) for there in places.values()]
-    notes = (
-        []
-        if min(counts) == max(counts)
-        else ["Some of its places hold fewer frames than others; those are left."]
-    )
-    ordered = [sorted(there, key=lambda each: each.order) for there in places.values()]
-    stacks = [
-        _stack([there[number] for there in ordered], step_mm) for number in range(min(counts))
-    ]
-    return [stack for stack, _told in stacks], (*notes, *stacks[0][1])
+        places.setdefault(_place_of(frame.depth, places, tolerance), []).append(frame)
+    counts = list(map(len, places.values()))
+    notes: tuple[str, ...] = ()
+    if min(counts) < max(counts):
+        notes = ("Some of its places hold fewer frames than others; those are left.",)
+    for there in places.values():
+        there.sort(key=lambda each: each.order)
+    volumes = zip(*places.values(), strict=False)  # as many as the place of fewest frames has
+    stacks = [_stack(volume, step_mm) for volume in volumes]
+    return [stack for stack, _odd in stacks], (*notes, *stacks[0][1])
+
+
+def _place_of(depth: float, places: Iterable[float], tolerance: float) -> float:
+    """Return the place that a depth is at: one that is known already, or itself."""
+    near = [place for place in places if abs(place - depth) <= tolerance]
+    if near:
+        return near[-1]
+    return depth
 
 
 def _stack(frames: Sequence[Frame], step_mm: float) -> tuple[FrameStack, tuple[str, ...]]:
     first, last = frames[0], frames[-1]
     if first.position is None or last.position is None or len(frames) == 1:
-        placed = first.position is not None
-        notes = (
-            ()
-            if placed
-            else (
+        notes: tuple[str, ...] = ()
+        if first.position is None:
+            notes = (
                 "The files do not say where their slices lie: they are sorted by instance number.",
             )
-        )
         return FrameStack(tuple(frames), first.normal * step_mm), notes
     steps = np.diff([frame.depth for frame in frames])
     usual = float(np.median(steps))
-    lost = [max(0, round(step / usual) - 1) if step > GAP * usual else 0 for step in steps]
+    lost = [_lost_within(step, usual) for step in steps]
     count = len(frames) - 1 + sum(lost)
     # From end to end, so that a stack that is sheared against its normal keeps its places.
     step = (np.array(last.position) - np.array(first.position)) / count
@@ -245,20 +240,21 @@ def _stack(frames: Sequence[Frame], step_mm: float) -> tuple[FrameStack, tuple[s
     return FrameStack(tuple(filled), step), _odd(steps, usual, sum(lost))
 
 
+def _lost_within(step: float, usual: float) -> int:
+    """Return how many slices are missing between two neighbours."""
+    if step <= GAP * usual:
+        return 0
+    return max(0, round(step / usual) - 1)
+
+
 def _odd(steps: NDArray[np.float64], usual: float, lost: int) -> tuple[str, ...]:
     if lost:
-        word = "slice is" if lost == 1 else "slices are"
-        return (
-            (
-                f"{lost} {word} missing: the step between neighbours is {usual:g} mm and once"
-                f" {steps.max():g} mm."
-            ),
-        )
+        word = "slices are"
+        if lost == 1:
+            word = "slice is"
+        note = f"{lost} {word} missing: the step between neighbours is {usual:g} mm and once"
+        return (f"{note} {steps.max():g} mm.",)
     if float(np.abs(steps - usual).max()) > UNEVEN * usual:
-        return (
-            (
-                f"Its slices are unevenly spaced, {steps.min():g} to {steps.max():g} mm: a mean"
-                " step is taken."
-            ),
-        )
+        note = f"Its slices are unevenly spaced, {steps.min():g} to {steps.max():g} mm"
+        return (f"{note}: a mean step is taken.",)
     return ()

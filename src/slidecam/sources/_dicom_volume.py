@@ -5,7 +5,7 @@ Pydicom decodes them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydicom import dcmread
@@ -20,7 +20,7 @@ from slidecam.sources._library import opening
 from slidecam.sources._probe import fingerprint_of_files
 from slidecam.sources._voxels import VoxelLayout, Voxels
 from slidecam.sources.identifiers import shown_source
-from slidecam.sources.volume import VolumeSource, chosen_volume, told_of_volumes, volume_facts
+from slidecam.sources.volume import VolumeSource, chosen_volume, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _AGAIN = "Copy the series again, or convert it with dcm2niix."
 _STORED = ("PhotometricInterpretation", "PixelRepresentation", "BitsStored")
-"""What is asked of a frame beside its pixels."""
+"""What is read of a frame beside its pixels."""
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -43,38 +43,28 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 def open_slide(probe: Probe) -> VolumeSource:
     """Open the series in a folder or of a file; UnreadableSourceError if it makes no volume."""
     assert probe.local is not None  # noqa: S101  (the registry asks for local files alone)
-    with opening(probe.given, "this is a DICOM series", _AGAIN, (InvalidDicomError,)):
+    with opening(probe.given, "This is a DICOM series", _AGAIN, (InvalidDicomError,)):
         paths = _paths(probe, probe.local)
         header = dcmread(paths[0], stop_before_pixels=True)
         frames, others = largest_stack([*frames_of(paths)])
         stacks, odd = volumes_of(frames, _step(header, frames))
         fingerprint = fingerprint_of_files(paths)
         layout = _layout(probe, stacks[0])
-    number = chosen_volume(probe, [""] * len(stacks))
+    number, which = chosen_volume(probe, len(stacks))
     stack = stacks[number]
-    notes = (
-        *told_of_volumes(probe, [""] * len(stacks), number),
-        *odd,
-        *_begins_late(frames),
-        *(
-            [f"{others} of its pictures lie in another direction or shape and are left out."]
-            if others
-            else []
-        ),
-        *(
-            ["Its slices are oblique: they are taken along the series' own axes."]
-            if layout.grid.is_oblique
-            else []
-        ),
-    )
+    notes = [*which, *odd, *_begins_late(frames)]
+    if others:
+        notes.append(
+            f"{others} of its pictures lie in another direction or shape and are left out."
+        )
+    if layout.grid.is_oblique:
+        notes.append("Its slices are oblique: they are taken along the series' own axes.")
     voxels = Voxels(layout, unpack=lambda: _unpacked(stack, layout))
     planes = _planes(layout.grid, stack, probe)
-    facts = volume_facts(
-        probe, planes, ("dicom", _format(header), "PixelSpacing and positions"), fingerprint, notes
-    )
-    return VolumeSource(
-        shown_source(facts, probe.local, keep=probe.view.keep_identifiers), voxels, probe.view
-    )
+    kind = ("dicom", _format(header), "PixelSpacing and positions")
+    facts = volume_facts(probe, planes, kind, fingerprint, notes)
+    facts = shown_source(facts, probe.local, keep=probe.view.keep_identifiers)
+    return VolumeSource(facts, voxels, probe.view)
 
 
 def _paths(probe: Probe, local: Path) -> Sequence[Path]:
@@ -82,7 +72,7 @@ def _paths(probe: Probe, local: Path) -> Sequence[Path]:
         return siblings(local)
     series = series_files(local)
     if len(series) > 1:
-        problem = f"there are {len(series)} DICOM series in this folder."
+        problem = f"There are {len(series)} DICOM series in this folder."
         raise UnreadableSourceError(
             probe.given, problem, "Pass one file of the series that you mean."
         )
@@ -97,7 +87,7 @@ def _step(header: Dataset, frames: Sequence[Frame]) -> float:
 def _layout(probe: Probe, stack: FrameStack) -> VoxelLayout:
     first = next(frame for frame in stack.frames if frame is not None)
     if first.bands not in {1, 3}:
-        problem = f"its pixels have {first.bands} samples, neither grey nor colour."
+        problem = f"The pixels have {first.bands} samples, neither grey nor colour."
         raise UnreadableSourceError(probe.given, problem, "Export it as grey or RGB.")
     affine = np.eye(4)
     across, down = (np.array(direction) for direction in first.directions)
@@ -106,7 +96,9 @@ def _layout(probe: Probe, stack: FrameStack) -> VoxelLayout:
     affine[:3, :3] = _LPS_TO_RAS @ lps
     affine[:3, 3] = _LPS_TO_RAS @ np.array(first.position or (0.0, 0.0, 0.0))
     grid = VolumeGrid((first.columns, first.rows, len(stack.frames)), affine)
-    dtype = np.dtype(np.float32) if first.bands == 1 else np.dtype(np.uint8)
+    dtype: np.dtype[Any] = np.dtype(np.uint8)
+    if first.bands == 1:
+        dtype = np.dtype(np.float32)
     return VoxelLayout(grid, dtype, first.bands)
 
 
@@ -114,13 +106,11 @@ def _planes(grid: VolumeGrid, stack: FrameStack, probe: Probe) -> PlaneStack:
     """Return the planes of the view, without those of missing slices where it looks along them."""
     planes = PlaneStack(grid, probe.view.axis)
     along = grid.file_axis(AXES.index(probe.view.axis)) == 2  # noqa: PLR2004  (slices are the last axis)
-    lost = {index for index, frame in enumerate(stack.frames) if frame is None}
-    if not (along and lost):
+    if not along:
         return planes
-    missing = tuple(
-        plane for plane, index in enumerate(planes.file_indices.tolist()) if index in lost
-    )
-    return PlaneStack(grid, probe.view.axis, missing)
+    lost = np.array([frame is None for frame in stack.frames])
+    missing = np.flatnonzero(lost[planes.file_indices]).tolist()
+    return PlaneStack(grid, probe.view.axis, tuple(missing))
 
 
 def _begins_late(frames: Sequence[Frame]) -> tuple[str, ...]:
@@ -131,12 +121,13 @@ def _begins_late(frames: Sequence[Frame]) -> tuple[str, ...]:
 
 
 def _format(header: Dataset) -> str:
-    syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
-    many = "enhanced " if "PerFrameFunctionalGroupsSequence" in header else ""
-    return (
-        f"{many}dicom {header.get('Modality', '')},"
-        f" {syntax.name if syntax else 'no transfer syntax'}"
-    )
+    name, encoding = "dicom", "no transfer syntax"
+    if "PerFrameFunctionalGroupsSequence" in header:
+        name = "enhanced dicom"
+    syntax = getattr(header, "file_meta", {}).get("TransferSyntaxUID")
+    if syntax:
+        encoding = syntax.name
+    return f"{name} {header.get('Modality', '')}, {encoding}"
 
 
 def _unpacked(stack: FrameStack, layout: VoxelLayout) -> Iterator[bytes]:
@@ -147,9 +138,8 @@ def _unpacked(stack: FrameStack, layout: VoxelLayout) -> Iterator[bytes]:
     darkest = 0.0
     for frame in stack.frames:
         if frame is None:
-            yield np.full(
-                layout.plane_bytes // layout.dtype.itemsize, darkest, layout.dtype
-            ).tobytes()
+            samples = layout.plane_bytes // layout.dtype.itemsize
+            yield np.full(samples, darkest, layout.dtype).tobytes()
             continue
         values = _decoded(frame)
         if layout.bands == 1:
@@ -170,5 +160,8 @@ def _decoded(frame: Frame) -> NDArray[np.generic]:
     if header.get("PhotometricInterpretation") == "MONOCHROME1":
         # By the range that the file can hold: by the slice's own, air would be of another grey in
         # each slice.
-        values = np.float32(-1 if header.PixelRepresentation else 2**header.BitsStored - 1) - values
+        lowest_and_highest = 2**header.BitsStored - 1
+        if header.PixelRepresentation:  # signed: from -2^(bits - 1) to 2^(bits - 1) - 1
+            lowest_and_highest = -1
+        values = np.float32(lowest_and_highest) - values
     return np.asarray(values * np.float32(frame.slope) + np.float32(frame.intercept))

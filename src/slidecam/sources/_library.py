@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from slidecam.errors import RegionReadError, UnreadableSourceError, UsageError
+from slidecam.pixels import reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slidecam.geometry import LevelBox
 
-_LONGEST = 200
 Errors = tuple[type[Exception], ...]
 
 DECODING_ERRORS: Errors = (
     OSError,  # Pillow, OpenSlide's cousins, every file system
     ValueError,  # tifffile, zarr, JSON
     RuntimeError,  # imagecodecs derives all of its codecs' errors from it
-    LookupError,  # a tag, key or level that a damaged file lacks
+    LookupError,  # a tag, key or level that a damaged file does not have
     TypeError,  # tifffile and tiffslide on tags of the wrong type
     AttributeError,  # tifffile and tiffslide on tags that are absent
     ArithmeticError,  # a resolution of x/0
@@ -39,20 +39,6 @@ passes.
 """
 
 
-def reason(error: BaseException) -> str:
-    """Return the first line of what a library said, or its error's name where it said nothing."""
-    lines = str(error).strip().splitlines()
-    if lines:
-        text = lines[0].rstrip(".")
-    else:
-        text = type(error).__name__
-    if text.startswith("Reading ") and ": " in text:
-        text = text.split(": ", 1)[1]  # OpenSlide names the file, as our message does already
-    if len(text) <= _LONGEST:
-        return text
-    return f"{text[: _LONGEST - 3]}..."
-
-
 @contextmanager
 def opening(path: str, what: str, remedy: str, also: Errors = ()) -> Iterator[None]:
     """Turn whatever a library raises in the block into an `UnreadableSourceError`.
@@ -62,7 +48,7 @@ def opening(path: str, what: str, remedy: str, also: Errors = ()) -> Iterator[No
     path
         The file, as the user named it.
     what
-        What the file is, as a clause: ``"this is a TIFF"``.
+        What the file is, as the sentence begins: ``"This is a TIFF"``.
     remedy
         What the user can do.
     also
@@ -99,7 +85,7 @@ def decoding_associated(path: str, name: str, also: Errors = ()) -> Iterator[Non
     except UsageError:
         raise
     except (*DECODING_ERRORS, *also) as error:
-        problem = f"its {name} image cannot be decoded: {reason(error)}."
+        problem = f"The {name} image cannot be decoded: {reason(error)}."
         raise UnreadableSourceError(
             path, problem, "The slide itself may still be readable."
         ) from error
@@ -107,4 +93,4 @@ def decoding_associated(path: str, name: str, also: Errors = ()) -> Iterator[Non
 
 def closed(path: str) -> UsageError:
     """Return the error of reading from a source after `Source.close`."""
-    return UsageError("this source is closed.", "Open it again with open_source().", path)
+    return UsageError("This source is closed.", "Open it again with open_source().", path)

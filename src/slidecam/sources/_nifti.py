@@ -18,7 +18,7 @@ from slidecam.errors import UnreadableSourceError
 from slidecam.sources._library import opening
 from slidecam.sources._probe import GZIP, fingerprint_of_stream
 from slidecam.sources._voxels import COPY_BYTES, VoxelLayout, Voxels
-from slidecam.sources.volume import VolumeSource, chosen_volume, told_of_volumes, volume_facts
+from slidecam.sources.volume import VolumeSource, chosen_volume, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
 if TYPE_CHECKING:
@@ -38,24 +38,22 @@ def open_slide(probe: Probe) -> VolumeSource:
     """Open a NIfTI or MGH volume; UnreadableSourceError if damaged or no volume of numbers."""
     if probe.local is None:
         raise UnreadableSourceError(
-            probe.given, "volumes are not read from URLs.", "Copy it to this machine."
+            probe.given, "Volumes are not read from URLs.", "Copy it to this machine."
         )
-    with opening(probe.given, "this is a NIfTI or MGH volume", _AGAIN, _NOT_OSERRORS):
+    with opening(probe.given, "This is a NIfTI or MGH volume", _AGAIN, _NOT_OSERRORS):
         image = _image(probe)
         layout, offset, count = _layout(probe, image)
         with probe.open() as stream:
             fingerprint = fingerprint_of_stream(stream)
-    number = chosen_volume(probe, [""] * count)
+    number, which = chosen_volume(probe, count)
     start = offset + number * layout.total_bytes
-    packed = probe.head.startswith(GZIP)
-    voxels = Voxels(
-        layout, unpack=lambda: _unpacked(_data_file(image, probe), start, layout.total_bytes)
-    )
-    if not packed:
-        voxels = Voxels(layout, _data_file(image, probe), start)
+    packed, file = probe.head.startswith(GZIP), _data_file(image, probe)
+    voxels = Voxels(layout, file, start)
+    if packed:
+        voxels = Voxels(layout, unpack=lambda: _unpacked(file, start, layout.total_bytes))
     stack = PlaneStack(layout.grid, probe.view.axis)
     kind = ("nifti", _format(image, packed=packed), "the affine")
-    notes = (*told_of_volumes(probe, [""] * count, number), *_notes(image, layout.grid))
+    notes = (*which, *_notes(image, layout.grid))
     return VolumeSource(volume_facts(probe, stack, kind, fingerprint, notes), voxels, probe.view)
 
 
@@ -73,9 +71,9 @@ def _image(
         return nibabel.load(probe.local)  # type: ignore[arg-type]  # a pair of files, found by their names
     files = kind.make_file_map()
     with probe.open() as stream:
-        files["image"].fileobj = (
-            gzip.GzipFile(fileobj=stream) if probe.head.startswith(GZIP) else stream
-        )
+        files["image"].fileobj = stream
+        if probe.head.startswith(GZIP):
+            files["image"].fileobj = gzip.GzipFile(fileobj=stream)
         return kind.from_file_map(files, mmap=False)
 
 
@@ -88,14 +86,14 @@ def _layout(probe: Probe, image: Any) -> tuple[VoxelLayout, int, int]:  # noqa: 
     shape = list(map(int, proxy.shape))
     space, rest = [*shape, 1, 1][:_THREE], shape[_THREE:]
     if len(shape) < 2 or min(shape) < 1:  # noqa: PLR2004  (a picture)
-        problem = f"its shape is {'x'.join(map(str, shape)) or 'empty'}, which is no volume."
+        problem = f"The shape is {'x'.join(map(str, shape)) or 'empty'}, which is no volume."
         raise UnreadableSourceError(
             probe.given, problem, "Pass a volume of three or four dimensions."
         )
     dtype, bands = _samples(probe, np.dtype(proxy.dtype))
     affine = np.asarray(image.affine, np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:  # noqa: PLR2004  (mm³)
-        problem = "its affine is singular, so nobody knows where its voxels lie."
+        problem = "The affine is singular, so nobody knows where its voxels lie."
         raise UnreadableSourceError(
             probe.given, problem, "Mend its header, for example with nibabel."
         )
@@ -108,7 +106,7 @@ def _samples(probe: Probe, dtype: np.dtype[Any]) -> tuple[np.dtype[Any], int]:
     if dtype.names is not None and all(dtype[name] == np.uint8 for name in dtype.names):
         return np.dtype(np.uint8), len(dtype.names)
     if dtype.kind not in "iuf":
-        problem = f"its voxels are {dtype}, not real numbers or colours."
+        problem = f"The voxels are {dtype}, not real numbers or colours."
         raise UnreadableSourceError(
             probe.given, problem, "Convert it, for example to its magnitude as float32."
         )
@@ -132,7 +130,7 @@ def _unpacked(path: Path, start: int, count: int) -> Iterator[bytes]:
                 return
             count -= len(piece)
             yield piece
-        while stream.read(COPY_BYTES):  # the checksum stands at the end: damage is told only there
+        while stream.read(COPY_BYTES):  # the checksum stands at the end: damage shows only there
             pass
 
 
@@ -150,12 +148,8 @@ def _notes(image: Any, grid: VolumeGrid) -> Iterator[str]:  # noqa: ANN401
     if hasattr(image.header, "get_xyzt_units"):
         unit = image.header.get_xyzt_units()[0]
     if unit in {"meter", "micron"}:
-        yield (
-            f"Its header states {unit}s; lengths are taken for mm all the same, as viewers take"
-            " them."
-        )
+        note = f"Its header states {unit}s; lengths are taken for mm all the same"
+        yield f"{note}, as viewers take them."
     if grid.is_oblique:
-        yield (
-            "Its slices are oblique: they are taken along the file's own axes, and positions are of"
-            " their centres."
-        )
+        note = "Its slices are oblique: they are taken along the file's own axes"
+        yield f"{note}, and positions are of their centres."

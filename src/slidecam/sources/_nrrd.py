@@ -17,7 +17,7 @@ from slidecam.errors import UnreadableSourceError
 from slidecam.sources._library import opening
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._voxels import COPY_BYTES, VoxelLayout, Voxels
-from slidecam.sources.volume import VolumeSource, chosen_volume, told_of_volumes, volume_facts
+from slidecam.sources.volume import VolumeSource, chosen_volume, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
 if TYPE_CHECKING:
@@ -37,7 +37,10 @@ _TO_RAS = {
 }
 _COLOUR_KINDS = {"rgb-color": 3, "rgba-color": 4, "3-color": 3, "4-color": 4}
 _PACKED: dict[str, Any] = {"gzip": gzip.open, "gz": gzip.open, "bzip2": bz2.open, "bz2": bz2.open}
-_DOMAIN = ("domain", "space")
+_ELSEWHERE = {"data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip"}
+"""Fields of a header whose samples do not follow it in one piece."""
+
+_DOMAIN = {"domain", "space"}
 _THREE = 3
 
 
@@ -45,69 +48,51 @@ def open_slide(probe: Probe) -> VolumeSource:
     """Open an NRRD volume; UnreadableSourceError if it is damaged or no volume in space."""
     if probe.local is None:
         raise UnreadableSourceError(
-            probe.given, "volumes are not read from URLs.", "Copy it to this machine."
+            probe.given, "Volumes are not read from URLs.", "Copy it to this machine."
         )
     path = probe.local
     with opening(
-        probe.given, "this is an NRRD volume", _AGAIN, (NRRDError, StopIteration)
+        probe.given, "This is an NRRD volume", _AGAIN, (NRRDError, StopIteration)
     ):  # an empty file
         with path.open("rb") as stream:
             header = nrrd.read_header(stream)
             offset = stream.tell()
             fingerprint = fingerprint_of_stream(stream)
         layout, count, notes = _layout(probe, header)
-    number = chosen_volume(probe, [""] * count)
+    number, which = chosen_volume(probe, count)
     start = number * layout.total_bytes
     encoding = str(header.get("encoding", "raw")).lower()
-    attached = not {
-        "data file",
-        "datafile",
-        "line skip",
-        "lineskip",
-        "byte skip",
-        "byteskip",
-    } & set(header)
+    attached = not _ELSEWHERE & set(header)
     if attached and encoding == "raw":
         voxels = Voxels(layout, path, offset + start)
     elif attached and encoding in _PACKED:
-        voxels = Voxels(
-            layout, unpack=lambda: _unpacked(path, encoding, (offset, start, layout.total_bytes))
-        )
+        place = (offset, start, layout.total_bytes)
+        voxels = Voxels(layout, unpack=lambda: _unpacked(path, encoding, place))
     else:
         voxels = Voxels(layout, unpack=lambda: _by_pynrrd(path, start, layout))
     stack = PlaneStack(layout.grid, probe.view.axis)
-    told = (*told_of_volumes(probe, [""] * count, number), *notes)
-    return VolumeSource(
-        volume_facts(
-            probe, stack, ("nrrd", f"nrrd, {encoding}", "space directions"), fingerprint, told
-        ),
-        voxels,
-        probe.view,
-    )
+    kind = ("nrrd", f"nrrd, {encoding}", "space directions")
+    facts = volume_facts(probe, stack, kind, fingerprint, (*which, *notes))
+    return VolumeSource(facts, voxels, probe.view)
 
 
 def _layout(probe: Probe, header: Mapping[str, Any]) -> tuple[VoxelLayout, int, tuple[str, ...]]:
     sizes = list(map(int, header["sizes"]))
     kinds = [str(kind).lower() for kind in header.get("kinds", ["domain"] * len(sizes))]
-    bands = _COLOUR_KINDS.get(kinds[0], 0) if kinds else 0
+    bands = 0
+    if kinds:
+        bands = _COLOUR_KINDS.get(kinds[0], 0)
     if bands and bands == sizes[0]:
         sizes, kinds = sizes[1:], kinds[1:]
-    domain = kinds[:_THREE]
-    if len(sizes) not in {_THREE, _THREE + 1} or any(kind not in _DOMAIN for kind in domain):
-        problem = (
-            f"its axes are {', '.join(map(str, header['sizes']))} ({', '.join(kinds)}), which is no"
-            " volume."
-        )
-        raise UnreadableSourceError(
-            probe.given, problem, "Pass a volume whose first three axes are space."
-        )
+    if len(sizes) not in {_THREE, _THREE + 1} or not _DOMAIN.issuperset(kinds[:_THREE]):
+        axes = ", ".join(map(str, header["sizes"]))
+        problem = f"The axes are {axes} ({', '.join(kinds)}), which is no volume."
+        remedy = "Pass a volume whose first three axes are space."
+        raise UnreadableSourceError(probe.given, problem, remedy)
     affine, notes = _affine(header)
     grid = VolumeGrid((sizes[0], sizes[1], sizes[2]), affine)
-    return (
-        VoxelLayout(grid, _dtype(header), bands or 1),
-        int(np.prod(sizes[_THREE:], dtype=np.int64)),
-        notes,
-    )
+    layout = VoxelLayout(grid, _dtype(header), bands or 1)
+    return layout, int(np.prod(sizes[_THREE:], dtype=np.int64)), notes
 
 
 def _dtype(header: Mapping[str, Any]) -> np.dtype[Any]:
@@ -125,18 +110,13 @@ def _affine(
     directions = header.get("space directions")
     affine = np.eye(4)
     if directions is None or signs is None:
-        steps = header.get("spacings", [1.0, 1.0, 1.0])
-        given = [float(step) if np.isfinite(step) else 1.0 for step in [*steps][-_THREE:]]
-        affine[:3, :3] = np.diag([-1.0, -1.0, 1.0]) @ np.diag(given)
-        return affine, (
-            (
-                "The file does not say how it lies in the patient: left, posterior, superior is"
-                " assumed."
-            ),
-        )
-    rows = np.array([row for row in np.asarray(directions, np.float64) if np.isfinite(row).all()])[
-        :_THREE
-    ]
+        steps = np.array([*header.get("spacings", [1.0, 1.0, 1.0])][-_THREE:], np.float64)
+        steps[~np.isfinite(steps)] = 1.0
+        affine[:3, :3] = np.diag([-1.0, -1.0, 1.0]) @ np.diag(steps)
+        note = "The file does not say how it lies in the patient"
+        return affine, (f"{note}: left, posterior, superior is assumed.",)
+    rows = np.asarray(directions, np.float64)
+    rows = rows[np.isfinite(rows).all(axis=1)][:_THREE]
     origin = np.asarray(header.get("space origin", np.zeros(_THREE)), np.float64)
     affine[:3, :3], affine[:3, 3] = rows.T, np.where(np.isfinite(origin), origin, 0)
     return np.diag([*signs, 1.0]) @ affine, ()
@@ -154,9 +134,7 @@ def _unpacked(path: Path, encoding: str, place: tuple[int, int, int]) -> Iterato
                     return
                 count -= len(piece)
                 yield piece
-            while packed.read(
-                COPY_BYTES
-            ):  # the checksum stands at the end: damage is told only there
+            while packed.read(COPY_BYTES):  # the checksum at the end shows damage only now
                 pass
 
 

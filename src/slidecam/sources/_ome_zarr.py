@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,8 @@ from slidecam.pixels import to_rgb, to_uint8
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening
 from slidecam.sources._probe import DIGITS
-from slidecam.sources.source import Source, SourceFacts
-from slidecam.sources.spacing import MICROMETRES
+from slidecam.sources.source import Source, SourceFacts, note_on_bits
+from slidecam.sources.spacing import MICROMETRES, spacing_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,7 +75,7 @@ def open_slide(probe: Probe) -> Source:
 
     UnreadableSourceError if it is none, or none that can be shown as RGB.
     """
-    with opening(probe.given, "this is a Zarr folder", _REMEDY):
+    with opening(probe.given, "This is a Zarr folder", _REMEDY):
         group = zarr.open_group(_store(probe), mode="r")
         image = _image(probe, group)
         _check(probe, image)
@@ -125,24 +124,29 @@ def _image(probe: Probe, group: zarr.Group) -> Image:
     attributes = _ome(group)
     if "plate" in attributes:
         remedy = "Pass one image of it, for example PLATE.zarr/A/1/0."
-        raise UnreadableSourceError(probe.given, "this OME-Zarr is a plate of many images.", remedy)
+        raise UnreadableSourceError(probe.given, "This OME-Zarr is a plate of many images.", remedy)
     if "bioformats2raw.layout" in attributes and "multiscales" not in attributes:
         group = _child(probe, group, "0", zarr.Group)
         attributes = _ome(group)
     if not attributes.get("multiscales"):
-        raise UnreadableSourceError(
-            probe.given, "this Zarr has no OME-Zarr multiscales metadata.", _REMEDY
-        )
+        problem = "This Zarr has no OME-Zarr multiscales metadata."
+        raise UnreadableSourceError(probe.given, problem, _REMEDY)
     scale = attributes["multiscales"][0]
-    axes = tuple(axis if isinstance(axis, str) else axis["name"] for axis in scale["axes"])
+    axes = tuple(_axis(axis)["name"] for axis in scale["axes"])
+    paths = [dataset["path"] for dataset in scale["datasets"]]
     return Image(
-        arrays=tuple(
-            _child(probe, group, dataset["path"], zarr.Array) for dataset in scale["datasets"]
-        ),
+        arrays=tuple(_child(probe, group, path, zarr.Array) for path in paths),
         axes=axes,
         version=str(attributes.get("version") or scale.get("version") or "0.4"),
         spacing=_spacing(scale, axes),
     )
+
+
+def _axis(axis: Mapping[str, str] | str) -> Mapping[str, str]:
+    """Return an axis with its name and maybe its unit; the first versions gave the name alone."""
+    if isinstance(axis, str):
+        return {"name": axis}
+    return axis
 
 
 def _ome(group: zarr.Group) -> Mapping[str, Any]:
@@ -157,54 +161,51 @@ def _ome(group: zarr.Group) -> Mapping[str, Any]:
 def _child(probe: Probe, group: zarr.Group, path: str, kind: type[Any]) -> Any:  # noqa: ANN401 - array or group
     child = group.get(path)
     if not isinstance(child, kind):
-        problem = (
-            f"its metadata name {path!r}, and there is no {kind.__name__.lower()} of that name."
-        )
+        problem = f"There is no {kind.__name__.lower()} {path!r}, which its metadata name."
         raise UnreadableSourceError(probe.given, problem, _REMEDY)
     return child
 
 
 def _check(probe: Probe, image: Image) -> None:
     """Raise where the pixels are none that can honestly be shown as RGB."""
-    extra = {axis: image.length(axis) for axis in image.axes if axis not in "yxc"}
-    stacked = [f"{axis}={length}" for axis, length in extra.items() if length > 1]
+    others = [axis for axis in image.axes if axis not in "yxc"]
+    stacked = [f"{axis}={image.length(axis)}" for axis in others if image.length(axis) > 1]
     problem = None
     if not {"y", "x"} <= set(image.axes):
-        problem = f"its axes are {', '.join(image.axes)}, without y and x."
+        problem = f"The axes are {', '.join(image.axes)}, without y and x."
     elif stacked:
-        problem = f"it is a stack of planes ({', '.join(stacked)}), not one picture."
+        problem = f"This is a stack of planes ({', '.join(stacked)}), not one picture."
     elif image.length("c") not in _CHANNELS:
-        problem = (
-            f"it has {image.length('c')} channels, and which are red, green and blue is not said."
-        )
+        channels = image.length("c")
+        problem = f"Which of its {channels} channels are red, green and blue is not said."
     elif image.arrays[0].dtype not in (np.uint8, np.uint16, np.bool_):
-        problem = f"its pixels are {image.arrays[0].dtype}, not 8 or 16 bit without sign."
+        problem = f"The pixels are {image.arrays[0].dtype}, not 8 or 16 bit without sign."
     if problem:
         raise UnreadableSourceError(probe.given, problem, _EXPORT)
 
 
 def _spacing(scale: Mapping[str, Any], axes: Sequence[str]) -> Spacing | None:
     """Return µm per pixel of the first dataset, or None where the x or y axis names no unit."""
-    units = {axis["name"]: axis.get("unit") for axis in scale["axes"] if isinstance(axis, dict)}
     factors = [1.0] * len(axes)
     for part in (scale["datasets"][0], scale):
         for transform in part.get("coordinateTransformations") or ():
             if transform["type"] == "scale":
-                factors = [
-                    one * float(other)
-                    for one, other in zip(factors, transform["scale"], strict=True)
-                ]
-    if not all(units.get(axis) in MICROMETRES for axis in "xy"):
-        return None
-    x, y = (factors[axes.index(axis)] * MICROMETRES[units[axis] or ""] for axis in "xy")
-    if 0 < x < math.inf and 0 < y < math.inf:
-        return Spacing(x, y)
-    return None
+                pairs = zip(factors, transform["scale"], strict=True)
+                factors = [one * float(other) for one, other in pairs]
+    units = {axis["name"]: axis.get("unit", "") for axis in map(_axis, scale["axes"])}
+    lengths: list[float] = []
+    for axis in "xy":
+        if units.get(axis) not in MICROMETRES:
+            return None
+        lengths.append(factors[axes.index(axis)] * MICROMETRES[units[axis]])
+    return spacing_of(*lengths)
 
 
 def _facts(probe: Probe, image: Image) -> SourceFacts:
     sizes = list(map(image.size, range(len(image.arrays))))
-    bits = _bits(image.arrays[0].dtype)
+    spacing_from = None
+    if image.spacing is not None:
+        spacing_from = "OME-Zarr scale"
     return SourceFacts(
         path=probe.given,
         name=probe.name,
@@ -212,12 +213,12 @@ def _facts(probe: Probe, image: Image) -> SourceFacts:
         format=f"ome-zarr {image.version}",
         levels=pyramid(sizes),
         spacing=image.spacing,
-        spacing_from="OME-Zarr scale" if image.spacing else None,
+        spacing_from=spacing_from,
         bounds=None,
         chunk=tuple(chunk_size(image.native(index)) for index in range(len(sizes))),
         associated=(),
         fingerprint=_fingerprint(image),
-        notes=(f"Samples of {bits} bits were scaled to 8.",) if bits > 8 else (),  # noqa: PLR2004 - bits of RGB
+        notes=note_on_bits(_bits(image.arrays[0].dtype)),
     )
 
 
@@ -233,9 +234,8 @@ def _fingerprint(image: Image) -> str:
     digest.update(_sample(image, last, LevelBox(0, 0, edge, edge).clipped(image.size(last))))
     size = image.size(0)
     for index in range(_SAMPLES):
-        x, y = (
-            (side - _SAMPLE_EDGE) * index // (_SAMPLES - 1) for side in (size.width, size.height)
-        )
+        x = (size.width - _SAMPLE_EDGE) * index // (_SAMPLES - 1)
+        y = (size.height - _SAMPLE_EDGE) * index // (_SAMPLES - 1)
         box = LevelBox(x, y, _SAMPLE_EDGE, _SAMPLE_EDGE).clipped(size)
         digest.update(_sample(image, 0, box))
     return digest.hexdigest()[:DIGITS]

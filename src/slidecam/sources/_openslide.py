@@ -17,6 +17,7 @@ from slidecam.sources._library import decoding, decoding_associated, opening
 from slidecam.sources._openslide_handle import SlideHandle, read_rgb
 from slidecam.sources._probe import fingerprint_of_files
 from slidecam.sources.source import Source, SourceFacts
+from slidecam.sources.spacing import spacing_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,12 +61,11 @@ def open_slide(probe: Probe) -> Source:
     vendor = openslide.OpenSlide.detect_format(str(path))
     if vendor is None:
         raise UnreadableSourceError(probe.given, "OpenSlide does not know this format.", _OTHER)
-    with opening(probe.given, f"this is a slide of the kind {vendor}", _REMEDY, _ERRORS):
+    with opening(probe.given, f"This is a slide of the kind {vendor}", _REMEDY, _ERRORS):
         handle = SlideHandle(probe.given, lambda: openslide.OpenSlide(str(path)))
         with handle.lease() as slide:
-            return OpenSlideSource(
-                _facts(probe, path, slide), handle, _background(slide.properties)
-            )
+            facts, background = _facts(probe, path, slide), _background(slide.properties)
+            return OpenSlideSource(facts, handle, background)
 
 
 class OpenSlideSource(Source):
@@ -132,21 +132,23 @@ def _slide_file(probe: Probe) -> Path | None:
     series = _dicom.series_files(probe.local)
     if len(series) > 1:
         examples = ", ".join(files[0].name for files in series.values())
-        problem = f"this folder holds {len(series)} DICOM series (one file of each: {examples})."
-        raise UnreadableSourceError(
-            probe.given, problem, "Pass one file of the series that you want."
-        )
-    if series:
-        return next(iter(series.values()))[0]
+        problem = f"This folder holds {len(series)} DICOM series (one file of each: {examples})."
+        remedy = "Pass one file of the series that you want."
+        raise UnreadableSourceError(probe.given, problem, remedy)
+    for files in series.values():
+        return files[0]
     return None
 
 
 def _facts(probe: Probe, path: Path, slide: Slide) -> SourceFacts:
     properties = slide.properties
     levels = pyramid([Size(*size) for size in slide.level_dimensions])
-    spacing = _spacing(properties)
-    files = _files(path, properties)
-    mended = properties.get("openslide.vendor") == "dicom" and _dicom.claims_rgb_but_is_ycbcr(path)
+    spacing, spacing_from = _spacing(properties), None
+    if spacing is not None:
+        spacing_from = "openslide.mpp-x"
+    notes: tuple[str, ...] = ()
+    if properties.get("openslide.vendor") == "dicom" and _dicom.claims_rgb_but_is_ycbcr(path):
+        notes = (_MENDED,)
     return SourceFacts(
         path=probe.given,
         name=probe.name,
@@ -154,12 +156,12 @@ def _facts(probe: Probe, path: Path, slide: Slide) -> SourceFacts:
         format=properties.get("openslide.vendor", "unknown"),
         levels=levels,
         spacing=spacing,
-        spacing_from="openslide.mpp-x" if spacing else None,
+        spacing_from=spacing_from,
         bounds=_bounds(properties),
         chunk=tuple(chunk_size(_native_tile(level, properties)) for level in levels),
         associated=tuple(sorted(slide.associated_images)),
-        fingerprint=fingerprint_of_files(files),
-        notes=(_MENDED,) if mended else (),
+        fingerprint=fingerprint_of_files(_files(path, properties)),
+        notes=notes,
     )
 
 
@@ -175,24 +177,18 @@ def _files(path: Path, properties: Mapping[str, str]) -> list[Path]:
 
 def _spacing(properties: Mapping[str, str]) -> Spacing | None:
     try:
-        spacing = Spacing(
-            float(properties["openslide.mpp-x"]), float(properties["openslide.mpp-y"])
-        )
+        x, y = float(properties["openslide.mpp-x"]), float(properties["openslide.mpp-y"])
     except (KeyError, ValueError):
         return None
-    if 0 < spacing.x < np.inf and 0 < spacing.y < np.inf:
-        return spacing
-    return None
+    return spacing_of(x, y)
 
 
 def _bounds(properties: Mapping[str, str]) -> Box | None:
+    sides = ("x", "y", "width", "height")
     try:
-        x, y, width, height = (
-            int(properties[f"openslide.bounds-{side}"]) for side in ("x", "y", "width", "height")
-        )
+        return Box(*(int(properties[f"openslide.bounds-{side}"]) for side in sides))
     except (KeyError, ValueError):
         return None
-    return Box(x, y, width, height)
 
 
 def _background(properties: Mapping[str, str]) -> RGB:
@@ -204,12 +200,9 @@ def _background(properties: Mapping[str, str]) -> RGB:
 
 
 def _native_tile(level: Level, properties: Mapping[str, str]) -> Size:
-    sides = (
-        properties.get(f"openslide.level[{level.index}].tile-{side}", "0")
-        for side in ("width", "height")
-    )
-    width, height = (int(side) or _NATIVE_TILE for side in sides)
-    return Size(width, height)
+    prefix = f"openslide.level[{level.index}].tile"
+    width, height = (properties.get(f"{prefix}-{side}", "0") for side in ("width", "height"))
+    return Size(int(width) or _NATIVE_TILE, int(height) or _NATIVE_TILE)
 
 
 def _is_whole(downsample: float) -> bool:

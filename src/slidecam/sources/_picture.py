@@ -20,9 +20,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from slidecam.errors import UnreadableSourceError
 from slidecam.geometry import Level, Size
-from slidecam.pixels import picture_in_rgb, upright, upright_size
+from slidecam.pixels import picture_in_rgb, reason, upright, upright_size
 from slidecam.sources._chunks import CHUNK_EDGE
-from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening, reason
+from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources.source import Source, SourceFacts
 
@@ -71,7 +71,7 @@ def open_slide(probe: Probe) -> Source:
     UnreadableSourceError if its header is broken or it is too large to decode.
     """
     with (
-        opening(probe.given, "this is a picture", "Copy or download it again."),
+        opening(probe.given, "This is a picture", "Copy or download it again."),
         probe.open() as stream,
     ):
         fingerprint = fingerprint_of_stream(stream)
@@ -79,10 +79,12 @@ def open_slide(probe: Probe) -> Source:
         size, kind = Size(*upright_size(picture)), str(picture.format).lower()
         frames = getattr(picture, "n_frames", 1)
     if size.width * size.height > MOST_PIXELS:
-        problem = (
-            f"{size.width}x{size.height} pixels are too many to decode a {kind.upper()} whole."
-        )
+        pixels = f"{size.width}x{size.height} pixels"
+        problem = f"{pixels} are too many to decode a {kind.upper()} whole."
         raise UnreadableSourceError(probe.given, problem, _TILED)
+    notes: tuple[str, ...] = ()
+    if frames > 1:
+        notes = (f"Of its {frames} frames the first is read.",)
     facts = SourceFacts(
         path=probe.given,
         name=probe.name,
@@ -95,7 +97,7 @@ def open_slide(probe: Probe) -> Source:
         chunk=(Size(CHUNK_EDGE, CHUNK_EDGE),),
         associated=(),
         fingerprint=fingerprint,
-        notes=(f"Of its {frames} frames the first is read.",) if frames > 1 else (),
+        notes=notes,
     )
     return PictureSource(facts, probe)
 

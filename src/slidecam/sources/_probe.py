@@ -16,9 +16,10 @@ from urllib.request import url2pathname
 from fsspec.core import url_to_fs
 
 from slidecam.errors import UnreadableSourceError
+from slidecam.pixels import reason
 from slidecam.registry import load
 from slidecam.sources._dicom import is_volume
-from slidecam.sources._library import DECODING_ERRORS, reason
+from slidecam.sources._library import DECODING_ERRORS
 from slidecam.viewing import DEFAULT_VIEW, VolumeView
 
 if TYPE_CHECKING:
@@ -151,8 +152,10 @@ class Probe:
 def stem_of(path: PurePath) -> str:
     """Return a file's name without its suffix; ``.nii.gz`` is one."""
     lower = path.name.lower()
-    packed = next((suffix for suffix in PACKED if lower.endswith(suffix) and lower != suffix), None)
-    return path.stem if packed is None else path.name[: -len(packed)]
+    for suffix in PACKED:
+        if lower.endswith(suffix) and lower != suffix:
+            return path.name[: -len(suffix)]
+    return path.stem
 
 
 def stem_of_url(url: str) -> str:
@@ -170,8 +173,10 @@ def probe(path: str | Path, view: VolumeView = DEFAULT_VIEW) -> Probe:
     """
     given = str(path)
     try:
-        remote = "://" in given and not given.startswith("file:")
-        return replace(_probe_url(given) if remote else _probe_local(given), view=view)
+        look = _probe_local
+        if "://" in given and not given.startswith("file:"):
+            look = _probe_url
+        return replace(look(given), view=view)
     except (*DECODING_ERRORS, *_of_remote_stores()) as error:
         if isinstance(error, UnreadableSourceError):
             raise
@@ -180,23 +185,24 @@ def probe(path: str | Path, view: VolumeView = DEFAULT_VIEW) -> Probe:
 
 def _of_remote_stores() -> tuple[type[Exception], ...]:
     """Return the errors of those back ends of fsspec that are loaded; they share no base class."""
-    return tuple(
-        getattr(sys.modules[module], name)
-        for module, names in _REMOTE.items()
-        if module in sys.modules
-        for name in names
-    )
+    errors: list[type[Exception]] = []
+    for module, names in _REMOTE.items():
+        if module in sys.modules:
+            errors.extend(getattr(sys.modules[module], name) for name in names)
+    return tuple(errors)
 
 
 def _probe_local(given: str) -> Probe:
-    local = Path(url2pathname(urlsplit(given).path)) if given.startswith("file:") else Path(given)
+    local = Path(given)
+    if given.startswith("file:"):
+        local = Path(url2pathname(urlsplit(given).path))
     if local.name in {"", ".."}:
         local = local.resolve()  # "." has no name, and outputs need one
     mode = local.stat().st_mode
     if stat.S_ISDIR(mode):
         return Probe(given, local, b"", zarr=any((local / mark).is_file() for mark in ZARR_MARKS))
     if not stat.S_ISREG(mode):
-        raise UnreadableSourceError(given, "this is neither a file nor a folder.", _ONE_SLIDE)
+        raise UnreadableSourceError(given, "This is neither a file nor a folder.", _ONE_SLIDE)
     with local.open("rb") as stream:
         return Probe(given, local, stream.read(HEAD_BYTES), zarr=False)
 
@@ -211,20 +217,19 @@ def _probe_url(given: str) -> Probe:
 
 def _unreachable(given: str, error: Exception) -> UnreadableSourceError:
     if isinstance(error, FileNotFoundError) and "://" in given:
-        problem = "there is no such file, or its server cannot be reached."
+        problem = "There is no such file, or its server cannot be reached."
         return UnreadableSourceError(given, problem, "Check the URL and the network.")
     if isinstance(error, FileNotFoundError):
-        return UnreadableSourceError(given, "there is no such file.", "Check the path.")
+        return UnreadableSourceError(given, "There is no such file.", "Check the path.")
     if isinstance(error, PermissionError):
         return UnreadableSourceError(
-            given, "this may not be read.", "Ask for the right to read it."
+            given, "This may not be read.", "Ask for the right to read it."
         )
     if isinstance(error, ImportError):
         remedy = "Install the package named there, or copy the slide to this machine."
-        return UnreadableSourceError(given, f"this URL needs a package: {reason(error)}.", remedy)
-    return UnreadableSourceError(
-        given, f"this cannot be reached: {reason(error)}.", "Check the path or URL."
-    )
+        return UnreadableSourceError(given, f"This URL needs a package: {reason(error)}.", remedy)
+    problem = f"This cannot be reached: {reason(error)}."
+    return UnreadableSourceError(given, problem, "Check the path or URL.")
 
 
 def looks_like(probe: Probe, formats: str) -> tuple[str, str]:
@@ -238,7 +243,10 @@ def looks_like(probe: Probe, formats: str) -> tuple[str, str]:
 
 def _look(probe: Probe) -> str:
     if probe.local is not None and probe.is_folder:
-        return _MIRAX_DATA if (probe.local / "Slidedat.ini").is_file() else _FOLDER
+        what = _FOLDER
+        if (probe.local / "Slidedat.ini").is_file():
+            what = _MIRAX_DATA
+        return what
     if not probe.head:
         return "an empty file"
     start = probe.head.lstrip()[:32]
@@ -247,7 +255,10 @@ def _look(probe: Probe) -> str:
             return what
     if probe.head[128:132] == b"DICM":
         return "a DICOM file without a picture in it"
-    return "text" if _is_text(probe.head) else "a binary file of a kind slidecam does not know"
+    what = "a binary file of a kind slidecam does not know"
+    if _is_text(probe.head):
+        what = "text"
+    return what
 
 
 def _is_text(head: bytes) -> bool:

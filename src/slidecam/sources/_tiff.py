@@ -5,7 +5,6 @@ And what a TIFF says of itself beside its pixels: spacing, significant bits, lab
 
 from __future__ import annotations
 
-import math
 from contextlib import ExitStack
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -22,10 +21,12 @@ from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._tiff_pages import PageRaster, PageReader, compression_problem, same_file
-from slidecam.sources.source import Source, SourceFacts
-from slidecam.sources.spacing import MICROMETRES
+from slidecam.sources.source import Source, SourceFacts, note_on_bits
+from slidecam.sources.spacing import MICROMETRES, spacing_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from slidecam.sources._probe import Probe
@@ -61,7 +62,7 @@ def check() -> str:
 
 def open_slide(probe: Probe) -> Source:
     """Open a TIFF; UnreadableSourceError if its pixels are none that can be shown as RGB."""
-    with opening(probe.given, "this is a TIFF", _RESAVE), ExitStack() as undo:
+    with opening(probe.given, "This is a TIFF", _RESAVE), ExitStack() as undo:
         stream = undo.enter_context(probe.open())
         fingerprint = fingerprint_of_stream(stream)
         stream.seek(0)
@@ -147,12 +148,12 @@ def _rasters(probe: Probe, tiff: TiffFile, series: Any) -> tuple[PageRaster, ...
     if stacked:
         what = ", ".join(f"{axis}={length}" for axis, length in stacked.items())
         raise UnreadableSourceError(
-            probe.given, f"this TIFF is a stack of planes ({what}), not one picture.", _EXPORT
+            probe.given, f"This TIFF is a stack of planes ({what}), not one picture.", _EXPORT
         )
     rasters = []
     for level in series.levels:
         if not same_file(level.pages, tiff):
-            problem = "this TIFF is spread over several files, or planes of it are missing."
+            problem = "This TIFF is spread over several files, or planes of it are missing."
             raise UnreadableSourceError(probe.given, problem, _EXPORT)
         page = level.keyframe
         rasters.append(PageRaster(tuple(level.pages), Size(page.imagewidth, page.imagelength)))
@@ -161,9 +162,8 @@ def _rasters(probe: Probe, tiff: TiffFile, series: Any) -> tuple[PageRaster, ...
 
 def _refuse_empty(probe: Probe, tiff: TiffFile) -> None:
     if not tiff.series:
-        raise UnreadableSourceError(
-            probe.given, "this TIFF holds no picture.", "Copy or download it again."
-        )
+        problem, remedy = "This TIFF holds no picture.", "Copy or download it again."
+        raise UnreadableSourceError(probe.given, problem, remedy)
 
 
 def _check(probe: Probe, raster: PageRaster) -> None:
@@ -171,19 +171,15 @@ def _check(probe: Probe, raster: PageRaster) -> None:
     page = raster.keyframe
     compression = compression_problem(page)
     if compression:
-        raise UnreadableSourceError(
-            probe.given, f"its pixels cannot be decoded: {compression}.", _RESAVE
-        )
+        problem = f"The pixels cannot be decoded: {compression}."
+        raise UnreadableSourceError(probe.given, problem, _RESAVE)
     if page.dtype is None or np.dtype(page.dtype) not in (np.uint8, np.uint16, np.bool_):
-        problem = (
-            f"its pixels are {page.dtype or 'of an unknown type'}, not 8 or 16 bit without sign."
-        )
+        found = page.dtype or "of an unknown type"
+        problem = f"The pixels are {found}, not 8 or 16 bit without sign."
         raise UnreadableSourceError(probe.given, problem, _EXPORT)
     if page.photometric not in _PHOTOMETRICS or page.imagedepth > 1:
-        problem = (
-            f"its pixels are {getattr(page.photometric, 'name', page.photometric)}, not grey or"
-            " RGB."
-        )
+        found = getattr(page.photometric, "name", page.photometric)
+        problem = f"The pixels are {found}, not grey or RGB."
         raise UnreadableSourceError(probe.given, problem, _EXPORT)
     _check_channels(probe, raster)
     _check_segment(probe, raster)
@@ -197,7 +193,7 @@ def _check_channels(probe: Probe, raster: PageRaster) -> None:
     alpha = len(raster.pages) == 1 and raster.keyframe.photometric in {_RGB, _YCBCR}
     if whole and (channels in {1, _COLOURS} or (channels > _COLOURS and alpha)):
         return
-    problem = f"it has {channels} channels, and which are red, green and blue is not said."
+    problem = f"Which of its {channels} channels are red, green and blue is not said."
     raise UnreadableSourceError(probe.given, problem, _EXPORT)
 
 
@@ -205,9 +201,8 @@ def _check_segment(probe: Probe, raster: PageRaster) -> None:
     """Refuse one huge compressed strip: every read would decode all of it."""
     size = raster.native.width * raster.native.height * raster.keyframe.samplesperpixel
     if size * np.dtype(raster.keyframe.dtype).itemsize > _LARGEST_SEGMENT:
-        problem = (
-            f"it is one compressed block of {raster.native.width}x{raster.native.height} pixels."
-        )
+        block = f"{raster.native.width}x{raster.native.height}"
+        problem = f"The picture is one compressed block of {block} pixels."
         raise UnreadableSourceError(probe.given, problem, _RESAVE)
 
 
@@ -216,11 +211,14 @@ def _facts(
 ) -> SourceFacts:
     spacing, spacing_from = _stated_spacing(tiff)
     bits = _significant_bits(tiff, rasters[0].keyframe)
+    form = "tiff"
+    if tiff.is_ome:
+        form = "ome-tiff"
     return SourceFacts(
         path=probe.given,
         name=probe.name,
         reader="tiff",
-        format="ome-tiff" if tiff.is_ome else "tiff",
+        format=form,
         levels=pyramid([raster.size for raster in rasters]),
         spacing=spacing,
         spacing_from=spacing_from,
@@ -228,7 +226,7 @@ def _facts(
         chunk=tuple(chunk_size(raster.native) for raster in rasters),
         associated=tuple(sorted(_associated_series(tiff))),
         fingerprint=fingerprint,
-        notes=((f"Samples of {bits} bits were scaled to 8.",) if bits > 8 else ()),  # noqa: PLR2004 - bits of RGB
+        notes=note_on_bits(bits),
     )
 
 
@@ -246,7 +244,7 @@ def _stated_spacing(tiff: TiffFile) -> tuple[Spacing | None, str | None]:
     """
     for source in (_from_ome, _from_imagej, _from_resolution):
         found, origin = source(tiff)
-        if found is not None and all(0 < value < math.inf for value in (found.x, found.y)):
+        if found is not None and spacing_of(found.x, found.y):
             return found, origin
     return None, None
 
@@ -254,14 +252,14 @@ def _stated_spacing(tiff: TiffFile) -> tuple[Spacing | None, str | None]:
 def _from_ome(tiff: TiffFile) -> tuple[Spacing | None, str]:
     pixels = _ome_pixels(tiff)
     try:
-        x, y = (
-            float(pixels[f"PhysicalSize{axis}"])
-            * MICROMETRES[pixels.get(f"PhysicalSize{axis}Unit", "µm").strip()]
-            for axis in "XY"
-        )
+        spacing = Spacing(*(_ome_length(pixels, f"PhysicalSize{axis}") for axis in "XY"))
     except (KeyError, ValueError):
         return None, ""
-    return Spacing(x, y), "OME PhysicalSizeX"
+    return spacing, "OME PhysicalSizeX"
+
+
+def _ome_length(pixels: Mapping[str, str], name: str) -> float:
+    return float(pixels[name]) * MICROMETRES[pixels.get(f"{name}Unit", "µm").strip()]
 
 
 def _from_imagej(tiff: TiffFile) -> tuple[Spacing | None, str]:

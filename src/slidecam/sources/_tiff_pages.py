@@ -36,7 +36,9 @@ def kinds_of(opened: Callable[[], BinaryIO]) -> frozenset[str]:
     try:
         with opened() as stream, TiffFile(stream) as tiff:
             kinds = {kind for kind in _KINDS if getattr(tiff, f"is_{kind}")}
-            return frozenset(kinds | ({"tiled"} if tiff.pages.first.is_tiled else set()))
+            if tiff.pages.first.is_tiled:
+                kinds.add("tiled")
+            return frozenset(kinds)
     except DECODING_ERRORS:
         return frozenset()
 
@@ -118,10 +120,7 @@ class PageReader:
     def _plain_rows(self, page: Any, rows: tuple[int, int], box: LevelBox) -> NDArray[np.generic]:  # noqa: ANN401
         """Return plain rows of one strip, (rows, box.width, samples), without reading all of it."""
         keyframe = page.keyframe
-        if keyframe.planarconfig == _PLANES_APART:
-            samples = 1
-        else:
-            samples = keyframe.samplesperpixel
+        samples = _samples_together(keyframe)
         dtype = np.dtype(keyframe.dtype).newbyteorder(self._tiff.byteorder)
         offset, count = rows
         row_bytes = keyframe.imagewidth * samples * dtype.itemsize
@@ -142,16 +141,11 @@ class PageReader:
 
 def _segments(keyframe: Any, box: LevelBox) -> Iterator[int]:  # noqa: ANN401 - as above
     """Yield the indices of the tiles or strips that a box touches, plane by plane."""
-    width, height = (
-        (keyframe.tilewidth, keyframe.tilelength)
-        if keyframe.is_tiled
-        else (keyframe.imagewidth, keyframe.rowsperstrip)
-    )
+    width, height = keyframe.imagewidth, keyframe.rowsperstrip
+    if keyframe.is_tiled:
+        width, height = keyframe.tilewidth, keyframe.tilelength
     across, down = -(-keyframe.imagewidth // width), -(-keyframe.imagelength // height)
-    planes = 1
-    if keyframe.planarconfig == _PLANES_APART:
-        planes = keyframe.samplesperpixel
-    for plane in range(planes):
+    for plane in range(keyframe.samplesperpixel // _samples_together(keyframe)):
         for row in range(box.y // height, -(-box.bottom // height)):
             for column in range(box.x // width, -(-box.right // width)):
                 yield (plane * down + row) * across + column
@@ -166,8 +160,7 @@ def _strip_rows(
     Planes, (file offset, count), place in the box.
     """
     keyframe = page.keyframe
-    apart = keyframe.planarconfig == _PLANES_APART
-    samples = 1 if apart else keyframe.samplesperpixel
+    samples = _samples_together(keyframe)
     row_bytes = keyframe.imagewidth * samples * np.dtype(keyframe.dtype).itemsize
     strips = -(-keyframe.imagelength // keyframe.rowsperstrip)
     for index in _segments(keyframe, box):
@@ -177,6 +170,13 @@ def _strip_rows(
         offset = page.dataoffsets[index] + (shared.y - frame.y) * row_bytes
         if page.dataoffsets[index]:
             yield slice(plane, plane + samples), (offset, shared.height), window(shared, box)
+
+
+def _samples_together(keyframe: Any) -> int:  # noqa: ANN401 - as above
+    """Return how many samples of a pixel lie beside each other."""
+    if keyframe.planarconfig == _PLANES_APART:
+        return 1
+    return int(keyframe.samplesperpixel)
 
 
 def _rows_are_apart(page: Any) -> bool:  # noqa: ANN401 - as above

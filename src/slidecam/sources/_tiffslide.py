@@ -19,6 +19,7 @@ from slidecam.sources._library import closed, decoding, decoding_associated, ope
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._tiff_pages import PageRaster, compression_problem
 from slidecam.sources.source import Source, SourceFacts
+from slidecam.sources.spacing import spacing_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +31,7 @@ _REMEDY = "If another program opens it, export it as OME-TIFF there (QuPath: Fil
 _CHANNELS = {1, 3, 4}
 _WITH_ALPHA = 4
 _NATIVE_TILE = 256
+_BOUNDS = tuple(f"tiffslide.bounds-{side}" for side in ("x", "y", "width", "height"))
 
 
 def check() -> str:
@@ -40,10 +42,10 @@ def check() -> str:
 
 def open_slide(probe: Probe) -> Source:
     """Open a slide with TIFFSlide; UnreadableSourceError if it cannot."""
-    with opening(probe.given, "this is a TIFF slide", _REMEDY):
+    with opening(probe.given, "This is a TIFF slide", _REMEDY):
         with probe.open() as stream:
             fingerprint = fingerprint_of_stream(stream)
-        slide = TiffSlide(str(probe.local) if probe.local else probe.given)
+        slide = TiffSlide(str(probe.local or probe.given))
         try:
             _check(probe, slide)
             return TiffSlideSource(_facts(probe, slide, fingerprint), slide)
@@ -112,22 +114,21 @@ def _check(probe: Probe, slide: TiffSlide) -> None:
     series = slide.ts_tifffile.series[slide.properties.get("tiffslide.series-index") or 0]
     problem = compression_problem(series.keyframe)
     if problem:
-        raise UnreadableSourceError(
-            probe.given, f"its pixels cannot be decoded: {problem}.", _REMEDY
-        )
+        problem = f"The pixels cannot be decoded: {problem}."
+        raise UnreadableSourceError(probe.given, problem, _REMEDY)
     sizes = dict(zip(series.axes, series.shape, strict=True))
     channels = sizes.get("C", 1) * sizes.get("S", 1)
     if channels not in _CHANNELS or np.dtype(series.dtype) not in (np.uint8, np.uint16):
-        problem = (
-            f"it has {channels} channels of {series.dtype}, and which are red, green, blue is not"
-            " said."
-        )
+        problem = f"Which of its {channels} channels of {series.dtype} are red, green, blue"
+        problem = f"{problem} is not said."
         raise UnreadableSourceError(probe.given, problem, _REMEDY)
 
 
 def _facts(probe: Probe, slide: TiffSlide, fingerprint: str) -> SourceFacts:
     levels = pyramid([Size(*size) for size in slide.level_dimensions])
-    spacing = _spacing(slide.properties)
+    spacing, spacing_from = _spacing(slide.properties), None
+    if spacing is not None:
+        spacing_from = "tiffslide.mpp-x"
     return SourceFacts(
         path=probe.given,
         name=probe.name,
@@ -135,7 +136,7 @@ def _facts(probe: Probe, slide: TiffSlide, fingerprint: str) -> SourceFacts:
         format=str(slide.properties.get("tiffslide.vendor") or "tiff"),
         levels=levels,
         spacing=spacing,
-        spacing_from="tiffslide.mpp-x" if spacing else None,
+        spacing_from=spacing_from,
         bounds=_bounds(slide.properties),
         chunk=tuple(chunk_size(_native_tile(slide, level)) for level in levels),
         associated=tuple(sorted(slide.associated_images)),
@@ -145,17 +146,16 @@ def _facts(probe: Probe, slide: TiffSlide, fingerprint: str) -> SourceFacts:
 
 def _spacing(properties: dict[str, Any]) -> Spacing | None:
     x, y = properties.get("tiffslide.mpp-x"), properties.get("tiffslide.mpp-y")
-    if not x or not y or not (0 < float(x) < math.inf and 0 < float(y) < math.inf):
+    if not x or not y:
         return None
-    return Spacing(float(x), float(y))
+    return spacing_of(float(x), float(y))
 
 
 def _bounds(properties: dict[str, Any]) -> Box | None:
-    sides = [properties.get(f"tiffslide.bounds-{side}") for side in ("x", "y", "width", "height")]
-    if any(side is None for side in sides):
+    sides: list[Any] = list(map(properties.get, _BOUNDS))
+    if None in sides:
         return None
-    x, y, width, height = (int(side) for side in sides if side is not None)
-    return Box(x, y, width, height)
+    return Box(*map(int, sides))
 
 
 def _native_tile(slide: TiffSlide, level: Level) -> Size:

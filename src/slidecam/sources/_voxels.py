@@ -30,6 +30,8 @@ BLOCK_BYTES = 8_000_000
 
 COPY_BYTES = 1 << 20
 COLOURS = 3
+SLOWEST = 2
+"""The axis k, whose planes follow each other in a file."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Voxels:
     path, offset
         The file that holds them as they are, and where in it they begin; or
     unpack
-        What yields their bytes in order. They are unpacked when they are first asked for.
+        What yields their bytes in order. They are unpacked when they are first read.
     """
 
     def __init__(
@@ -104,15 +106,12 @@ class Voxels:
         ndarray
             float32, (i, j, k) in the file's order; uint8, (i, j, k, 3) of colours.
         """
-        path = self._ready()
-        parts = [
-            block[_along(axis, start, stop, self.layout.bands)]
-            for block in self._blocks(path, axis, start, stop)
-        ]
-        stored = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return self._meaning(
-            np.moveaxis(stored, (0, 2), (2, 0)) if stored.ndim > COLOURS else stored.T
-        )
+        where = _along(axis, start, stop)
+        parts = [block[where] for block in self._blocks(self._ready(), axis, start, stop)]
+        stored = parts[0]
+        if len(parts) > 1:
+            stored = np.concatenate(parts)
+        return self._meaning(np.swapaxes(stored, 0, 2))
 
     def _blocks(
         self, path: Path, axis: int, start: int, stop: int
@@ -121,7 +120,9 @@ class Voxels:
 
         Its planes, or along i and j all of them.
         """
-        first, last = (start, stop) if axis == COLOURS - 1 else (0, self.layout.grid.shape[2])
+        first, last = 0, self.layout.grid.shape[2]
+        if axis == SLOWEST:
+            first, last = start, stop
         step = max(1, BLOCK_BYTES // max(1, self.layout.plane_bytes))
         with path.open("rb") as stream:
             stream.seek(self._offset + first * self.layout.plane_bytes)
@@ -132,12 +133,10 @@ class Voxels:
         if not content or len(content) % self.layout.plane_bytes:
             raise EOFError("the file ends before its last slice")
         columns, rows, _planes = self.layout.grid.shape
-        shape = (
-            (-1, rows, columns)
-            if self.layout.bands == 1
-            else (-1, rows, columns, self.layout.bands)
-        )
-        return np.frombuffer(content, self.layout.dtype).reshape(shape)
+        samples = np.frombuffer(content, self.layout.dtype)
+        if self.layout.bands == 1:
+            return samples.reshape(-1, rows, columns)
+        return samples.reshape(-1, rows, columns, self.layout.bands)
 
     def _meaning(self, stored: NDArray[np.generic]) -> NDArray[np.float32] | NDArray[np.uint8]:
         if self.is_colour:
@@ -164,7 +163,7 @@ class Voxels:
         with tempfile.NamedTemporaryFile(prefix="slidecam-", suffix=".raw", delete=False) as stream:
             path = Path(stream.name)
             try:
-                written = sum(stream.write(piece) for piece in self._unpack())
+                written = sum(map(stream.write, self._unpack()))
                 _refuse_short(written, self.layout.total_bytes)
             except BaseException as error:
                 stream.close()
@@ -188,15 +187,12 @@ def _refuse_short(written: int, wanted: int) -> None:
         raise EOFError("the file ends before its last slice")
 
 
-def _along(axis: int, start: int, stop: int, bands: int) -> tuple[slice, ...]:
+def _along(axis: int, start: int, stop: int) -> tuple[slice, ...]:
     """Return the index of a slab in a (k, j, i[, bands]) block.
 
     Along k the block is the slab already.
     """
-    whole = slice(None)
-    wanted = {
-        0: (whole, whole, slice(start, stop)),
-        1: (whole, slice(start, stop), whole),
-        2: (whole,) * 3,
-    }[axis]
-    return wanted if bands == 1 else (*wanted, whole)
+    where = [slice(None)] * 3
+    if axis != SLOWEST:
+        where[2 - axis] = slice(start, stop)
+    return tuple(where)

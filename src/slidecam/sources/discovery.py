@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from slidecam.sources.qupath import ProjectImage
 
 
-TOLD = 5
+LISTED = 5
 """Files named in the message on what was left out."""
 
 
@@ -103,9 +103,8 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
     images: list[ProjectImage] = []
     for given in inputs:
         if not str(given):
-            raise UsageError(
-                "one of the inputs is an empty text.", "Is a variable of your shell empty?"
-            )
+            problem = "One of the inputs is an empty text."
+            raise UsageError(problem, "Is a variable of your shell empty?")
         if "://" in str(given):
             slides.append(FoundSlide(stem_of_url(str(given)), str(given)))
         elif Path(given).suffix.lower() == PROJECT_SUFFIX and Path(given).is_file():
@@ -122,15 +121,18 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
     if not slides:
         suffixes = " ".join(sorted(slide_suffixes()))
         raise UsageError(
-            f"no slide was found in {', '.join(map(str, inputs)) or 'nothing'}.",
+            f"No slide was found in {', '.join(map(str, inputs)) or 'nothing'}.",
             f"Name slides, or a folder that they lie in directly ({suffixes}).",
         )
-    return Discovery(
-        tuple(slides),
-        tuple(ignored),
-        {_found(image.path).name: image.mpp for image in images if image.mpp is not None},
-        {_found(image.path).name: image.shown for image in images if image.shown is not None},
-    )
+    spacings: dict[str, float] = {}
+    shown: dict[str, Size] = {}
+    for image in images:
+        name = _found(image.path).name
+        if image.mpp is not None:
+            spacings[name] = image.mpp
+        if image.shown is not None:
+            shown[name] = image.shown
+    return Discovery(tuple(slides), tuple(ignored), spacings, shown)
 
 
 def slides_in(folder: Path) -> tuple[Path, ...]:
@@ -145,31 +147,28 @@ def slides_in(folder: Path) -> tuple[Path, ...]:
 
 def _expand(path: Path, slides: list[FoundSlide], ignored: list[str]) -> None:
     if not path.exists():
-        raise UsageError("there is no such file or folder.", "Check the path.", path)
+        raise UsageError("There is no such file or folder.", "Check the path.", path)
     if not path.is_dir() or is_slide_folder(path):
         slides.append(_found(path))
         return
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     taken = list(_in_folder(path, entries))
     slides.extend(map(_found, taken))
-    left = [
-        entry.name
-        for entry in entries
-        if entry.is_file() and not _is_named_like_one(entry) and entry not in taken
-    ]
+    others = filter(Path.is_file, sorted({*entries} - {*taken}))
+    left = [entry.name for entry in others if not _is_named_like_one(entry)]
     if left:
         more = ""
-        if len(left) > TOLD:
-            more = f" and {len(left) - TOLD} more"
-        ignored.append(f"{path}: not taken for slides: {', '.join(left[:TOLD])}{more}.")
+        if len(left) > LISTED:
+            more = f" and {len(left) - LISTED} more"
+        ignored.append(f"{path}: not taken for slides: {', '.join(left[:LISTED])}{more}.")
 
 
 def _in_folder(folder: Path, entries: Sequence[Path]) -> Iterator[Path]:
-    series = series_files(folder).values()
-    first, repeated = (
-        {files[0] for files in series},
-        {path for files in series for path in files[1:]},
-    )
+    first: set[Path] = set()
+    repeated: set[Path] = set()
+    for files in series_files(folder).values():
+        first.add(files[0])
+        repeated.update(files[1:])
     for entry in entries:
         if entry.is_dir():
             if _may_be_slide(entry):
@@ -200,18 +199,16 @@ def is_slide_folder(folder: Path) -> bool:
     """
     if any((folder / mark).is_file() for mark in ZARR_MARKS):
         return True
-    files = [
-        entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")
-    ]
+    visible = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    files = list(filter(Path.is_file, visible))
     series = series_files(folder)
     return len(series) == 1 and len(next(iter(series.values()))) == len(files)
 
 
 def _found(path: Path) -> FoundSlide:
     # A link is called what the user calls it, not what it leads to.
-    if path.name not in {"", ".."}:
-        named = path
-    else:
+    named = path
+    if path.name in {"", ".."}:
         named = path.resolve()
     return FoundSlide(stem_of(named), str(path))
 
@@ -233,11 +230,9 @@ def _publicly_named(slide: FoundSlide) -> FoundSlide:
         return slide
     if not (path.is_dir() or path.suffix.lower() in {".dcm", ".ima", ""}) or not is_volume(path):
         return slide
-    hidden = hidden_parts(path)
+    hidden, name = hidden_parts(path), slide.name
     if path.name in hidden:
         name = public_name(path)
-    else:
-        name = slide.name
     return FoundSlide(name, slide.path, hidden)
 
 
@@ -246,7 +241,7 @@ def _refuse_bad_names(slides: Sequence[FoundSlide]) -> None:
     for slide in slides:
         if slide.name in {"", ".", ".."} or set(slide.name) & set("/\\"):
             raise UsageError(
-                "the slide has no name to call its outputs by.",
+                "The slide has no name to call its outputs by.",
                 "Pass a URL that ends in a file name.",
                 slide.path,
             )
@@ -260,18 +255,19 @@ def _refuse_shared_stems(slides: Sequence[FoundSlide]) -> None:
         first[key] = slide.path
         if other is not None:
             raise UsageError(
-                f"{other} and {slide.path} share the stem {slide.name!r}, and so one output"
-                " folder.",
+                f"Two inputs share the stem {slide.name!r}, and so one output folder: {other} and"
+                f" {slide.path}.",
                 "Rename one of them, or call slidecam once for each with another --out.",
             )
 
 
 def sample_folder() -> Path:
     """Return the folder of the sample slide and bundle, in the package or by the source tree."""
-    for folder in sample_folders():
-        return folder
+    folders = sample_folders()
+    if folders:
+        return folders[0]
     raise UsageError(
-        "the sample data are not installed.", "Install slidecam from its repository or its wheel."
+        "The sample data are not installed.", "Install slidecam from its repository or its wheel."
     )
 
 

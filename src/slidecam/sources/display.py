@@ -63,7 +63,9 @@ def displayed(array: Any, grid: VolumeGrid, order: int = 1, fill: float = 0.0) -
         What lies beyond an oblique volume.
     """
     if not grid.is_oblique:
-        lazy = array if isinstance(array, da.Array) else da.from_array(array)  # type: ignore[no-untyped-call]
+        lazy = array
+        if not isinstance(array, da.Array):
+            lazy = da.from_array(array)  # type: ignore[no-untyped-call]
         return DisplayedVolume(lazy, grid.scale, grid.translate, resampled=False)
     shape, first = _straight(grid)
     target = np.eye(4)
@@ -78,17 +80,16 @@ def displayed(array: Any, grid: VolumeGrid, order: int = 1, fill: float = 0.0) -
 
 def _straight(grid: VolumeGrid) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
     """Return the shape and first voxel (z, y, x) of the straight grid that holds an oblique one."""
-    corners = np.array([*product(*((0, length - 1) for length in grid.spl_shape))], np.float64)
+    ends = [(0, length - 1) for length in grid.spl_shape]
+    corners = np.array([*product(*ends)], np.float64)
     placed = corners @ grid.spl_affine[:3, :3].T + grid.spl_affine[:3, 3]
     low, high = placed.min(axis=0), placed.max(axis=0)
-    up, back, left = (
-        int(np.ceil(span / step)) + 1 for span, step in zip(high - low, grid.scale, strict=True)
-    )
+    up, back, left = (np.ceil((high - low) / grid.scale).astype(int) + 1).tolist()
     return (up, back, left), low
 
 
 class _Resampled:
-    """What Dask needs of an oblique volume; it is read whole when the first block is asked for."""
+    """What Dask needs of an oblique volume; it is read whole with the first block."""
 
     def __init__(
         self,
@@ -105,12 +106,11 @@ class _Resampled:
 
     def __getitem__(self, key: tuple[slice | int, ...]) -> NDArray[Any]:
         planes = range(self.shape[0])[key[0]]
-        first, last = (planes, planes) if isinstance(planes, int) else (min(planes), max(planes))
-        block = self._block(first, last + 1)
-        inner: Any = 0 if isinstance(planes, int) else [plane - first for plane in planes]
-        return np.asarray(
-            block[inner][(slice(None), *key[1:]) if not isinstance(planes, int) else tuple(key[1:])]
-        )
+        if isinstance(planes, int):
+            return np.asarray(self._block(planes, planes + 1)[0, *key[1:]])
+        first = min(planes)
+        block = self._block(first, max(planes) + 1)
+        return np.asarray(block[np.array(planes) - first][:, *key[1:]])
 
     def _block(self, start: int, stop: int) -> NDArray[Any]:
         with self._lock:
@@ -119,11 +119,12 @@ class _Resampled:
         offset = self._matrix @ np.array([start, 0, 0, 1.0])
         shape = (stop - start, *self.shape[1:3])
         order, fill = self._how
-        bands = self._whole[..., None] if self.ndim == 3 else self._whole  # noqa: PLR2004  (one band)
-        moved = [
-            affine_transform(
-                bands[..., band], self._matrix[:3, :3], offset[:3], shape, order=order, cval=fill
-            )
-            for band in range(bands.shape[3])
-        ]
-        return np.asarray(moved[0] if self.ndim == 3 else np.stack(moved, axis=3))  # noqa: PLR2004
+        turned, moved = self._matrix[:3, :3], offset[:3]
+
+        def resampled(band: NDArray[Any]) -> NDArray[Any]:
+            found = affine_transform(band, turned, moved, shape, order=order, cval=fill)
+            return np.asarray(found)
+
+        if self.ndim == len(shape):
+            return resampled(self._whole)
+        return np.stack(list(map(resampled, np.moveaxis(self._whole, 3, 0))), axis=3)

@@ -1,4 +1,4 @@
-"""What names a patient, and paths told without it.
+"""What names a patient, and paths written without it.
 
 Nothing of a DICOM header is ever written but what a picture needs: shape, place, intensities. What
 is left are names: files and folders are often called after the patient's number or the study's UID,
@@ -21,8 +21,6 @@ from slidecam.sources._library import DECODING_ERRORS, Errors
 from slidecam.sources._probe import fingerprint_of_files, stem_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from slidecam.sources.source import SourceFacts
 
 NO_DICOM: Errors = (*DECODING_ERRORS, InvalidDicomError)
@@ -92,13 +90,15 @@ def identifiers_of(path: Path) -> frozenset[str]:
         header = dcmread(path, stop_before_pixels=True)
     except NO_DICOM:
         return frozenset()
-    values = [str(header.get(name) or "") for name in NAMING]
-    # Doe^Jane^^Dr. is a patient called Doe, Jane and both together.
-    parts = [part for value in values for part in re.split(r"[\^= ,]+", value)]
-    named = [*values, *parts]
-    numbers = [number for value in values for number in LONG_NUMBER.findall(value)]
-    spelt = [unicodedata.normalize("NFC", each).casefold().translate(SPELT_OUT) for each in named]
-    return frozenset(filter(None, map(plain, [*named, *numbers, *spelt])))
+    found: set[str] = set()
+    for name in NAMING:
+        value = str(header.get(name) or "")
+        # Doe^Jane^^Dr. is a patient called Doe, Jane and both together.
+        for part in (value, *re.split(r"[\^= ,]+", value)):
+            spelt = unicodedata.normalize("NFC", part).casefold().translate(SPELT_OUT)
+            found.update((plain(part), plain(spelt)))
+        found.update(map(plain, LONG_NUMBER.findall(value)))
+    return frozenset(found - {""})
 
 
 def plain(text: str) -> str:
@@ -114,9 +114,8 @@ def plain(text: str) -> str:
 def names_patient(text: str, identifiers: frozenset[str]) -> bool:
     """Whether a name is an identifier, or holds one that is long enough to be no accident."""
     bare = plain(text)
-    return bare in identifiers or any(
-        len(each) >= SHORTEST and each in bare for each in identifiers
-    )
+    long = [each for each in identifiers if len(each) >= SHORTEST]
+    return bare in identifiers or any(each in bare for each in long)
 
 
 def hidden_parts(path: Path) -> tuple[str, ...]:
@@ -125,11 +124,11 @@ def hidden_parts(path: Path) -> tuple[str, ...]:
     if file is None:
         return ()
     known = identifiers_of(file)
-    return tuple(
-        part
-        for part in path.parts
-        if names_patient(stem_of(Path(part)), known) or names_patient(part, known)
-    )
+
+    def is_named(part: str) -> bool:
+        return names_patient(stem_of(Path(part)), known) or names_patient(part, known)
+
+    return tuple(filter(is_named, path.parts))
 
 
 def public_name(path: Path) -> str:
@@ -141,20 +140,20 @@ def public_path(path: str, hidden: tuple[str, ...]) -> str:
     """Return a path with `HIDDEN` for its parts that name a patient."""
     if not hidden:
         return path
-    return str(Path(*_told(Path(path), hidden)))
-
-
-def _told(path: Path, hidden: tuple[str, ...]) -> Iterator[str]:
-    return (HIDDEN if part in hidden else part for part in path.parts)
+    parts = list(Path(path).parts)
+    for place, part in enumerate(parts):
+        if part in hidden:
+            parts[place] = HIDDEN
+    return str(Path(*parts))
 
 
 def shown_source(facts: SourceFacts, path: Path, *, keep: bool) -> SourceFacts:
-    """Return the facts of a series with a name and a path that may be told."""
-    hidden = () if keep else hidden_parts(path)
+    """Return the facts of a series with a name and a path that may be written."""
+    if keep:
+        return facts
+    hidden, name = hidden_parts(path), facts.name
     if not hidden:
         return facts
     if path.name in hidden:
         name = public_name(path)
-    else:
-        name = facts.name
     return replace(facts, path=public_path(facts.path, hidden), name=name)

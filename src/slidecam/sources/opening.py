@@ -315,7 +315,7 @@ def open_source(
         candidates = _candidates(found)
     if not candidates:
         what, remedy = looks_like(found, formats_read())
-        problem = f"this is {what}, not a slide, picture or volume that slidecam reads."
+        problem = f"This is {what}, not a slide, picture or volume that slidecam reads."
         raise UnknownFormatError(found.given, problem, remedy)
     return _open_first(found, candidates)
 
@@ -332,9 +332,9 @@ def _named(name: str) -> Reader:
 
 
 def _candidates(found: Probe) -> list[Reader]:
-    ranks = {name: reader.rank(found) for name, reader in READERS.items()}
-    mine = [name for name in READERS if ranks[name] != NOT_MINE]
-    return [READERS[name] for name in sorted(mine, key=lambda name: -ranks[name])]
+    ranked = [(reader.rank(found), reader) for reader in READERS.values()]
+    ranked.sort(key=lambda each: -each[0])
+    return [reader for rank, reader in ranked if rank != NOT_MINE]
 
 
 def _open_first(found: Probe, candidates: list[Reader]) -> Source:

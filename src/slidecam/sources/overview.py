@@ -86,10 +86,8 @@ def overview(source: Pyramid, longest: int) -> Overview:
     shrink = max(1.0, max(size.width, size.height) / longest)
     columns, rows = max(1, round(size.width / shrink)), max(1, round(size.height / shrink))
     first = nearest_better_level(source.facts.levels, shrink)
-    finer = sorted(
-        (level for level in source.facts.levels if level.downsample <= first.downsample),
-        key=lambda level: -level.downsample,
-    )
+    finer = [level for level in source.facts.levels if level.downsample <= first.downsample]
+    finer.sort(key=lambda level: -level.downsample)
     failures: list[RegionReadError] = []
     best: Overview | None = None
     for level in finer:
@@ -113,14 +111,13 @@ def _average(
     decoded = 0
     for chunk in chunk_boxes(source, level.index):
         for box, pixels in _salvaged(source, level.index, chunk, failures):
-            if pixels is None:
+            shown = pixels
+            if shown is None:
                 gaps.append(box)
+                shown = np.full((box.height, box.width, 3), GLASS, np.uint8)
             else:
                 decoded += 1
-            whole = (
-                np.full((box.height, box.width, 3), GLASS, np.uint8) if pixels is None else pixels
-            )
-            _add(total, whole, box, across, down)
+            _add(total, shown, box, across, down)
     if not decoded:
         return None
     area = np.diff(down)[:, None, None] * np.diff(across)[None, :, None]
@@ -174,9 +171,8 @@ def _add(
     top, bottom = _touched(down, box.y, box.bottom)
     left, right = _touched(across, box.x, box.right)
     rows = _sums(pixels, np.clip(down[top : bottom + 1], box.y, box.bottom) - box.y)
-    both = _sums(
-        rows.transpose(1, 0, 2), np.clip(across[left : right + 1], box.x, box.right) - box.x
-    )
+    columns = np.clip(across[left : right + 1], box.x, box.right) - box.x
+    both = _sums(rows.transpose(1, 0, 2), columns)
     total[top:bottom, left:right] += both.transpose(1, 0, 2)
 
 
@@ -190,12 +186,13 @@ def _sums(
     """
     holders = np.minimum(edges.astype(np.int64), len(values) - 1)
     starts, stops = holders[:-1], holders[1:]
-    exact = np.uint32 if values.dtype == np.uint8 else np.float64
+    exact: type[np.generic] = np.float64
+    if values.dtype == np.uint8:
+        exact = np.uint32
+    end = max(int(stops[-1]), int(starts[-1]) + 1)
     # reduceat() sums to the next start, the last time to the end, and gives one pixel where two
     # starts are equal
-    sums = np.add.reduceat(
-        values[: max(int(stops[-1]), int(starts[-1]) + 1)], starts, axis=0, dtype=exact
-    )
+    sums = np.add.reduceat(values[:end], starts, axis=0, dtype=exact)
     sums[starts == stops] = 0
     parts = (edges - holders)[:, None, None] * values[holders]
     return np.asarray(sums + np.diff(parts, axis=0))

@@ -80,21 +80,19 @@ def read_project(path: Path) -> Project:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         entries = content["images"]
-        told = list(_entries(entries, content.get("uri"), path))
+        found = list(_entries(entries, content.get("uri"), path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
-            f"this is no QuPath project that can be read ({error!r}).", OPEN_AGAIN, path
+            f"This is no QuPath project that can be read ({error!r}).", OPEN_AGAIN, path
         ) from error
     images: dict[Path, ProjectImage] = {}
     left: list[str] = []
-    for image in told:
+    for image in found:
         if isinstance(image, str):
             left.append(f"{path.name}: {image}")
         elif image.path in images:
-            left.append(
-                f"{path.name}: {image.name} is left out: its file is that of"
-                f" {images[image.path].name}."
-            )
+            other = images[image.path].name
+            left.append(f"{path.name}: {image.name} is left out: its file is that of {other}.")
         else:
             images[image.path] = image
     return Project(tuple(images.values()), tuple(left))
@@ -107,10 +105,8 @@ def _entries(entries: list[Any], saved_at: object, path: Path) -> Iterator[Proje
         try:
             uri, metadata = _innermost(entry["serverBuilder"])
         except _MovedError as error:
-            yield (
-                f"{name} is left out: QuPath shows it {error}, so its places are not those of the"
-                " file."
-            )
+            shown = f"QuPath shows it {error}, so its places are not those of the file"
+            yield f"{name} is left out: {shown}."
             continue
         file = _file(uri)
         if file is None:
@@ -134,10 +130,10 @@ def _innermost(builder: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
         kind = builder.get("builderType")
         if kind == "uri":
             return str(builder["uri"]), metadata
-        if kind in MOVING or "builder" not in builder:
-            raise _MovedError(
-                f"by a builder {kind!r}" if kind not in MOVING else str(kind).replace("_", " ")
-            )
+        if kind in MOVING:
+            raise _MovedError(str(kind).replace("_", " "))
+        if "builder" not in builder:
+            raise _MovedError(f"by a builder {kind!r}")
         builder = builder["builder"]
 
 
@@ -163,10 +159,8 @@ def _found(file: Path, saved_at: object, project: Path) -> Path:
             here = project.resolve().parents
             if up < len(here):
                 moved = here[up] / file.relative_to(folder)
-            else:
-                moved = file
-            if moved.exists():
-                return moved
+                if moved.exists():
+                    return moved
             return file
     return file
 
@@ -218,8 +212,9 @@ class QuPathView:
         """
         if bounds is None or self.corner != (bounds.x, bounds.y):
             return None
-        is_whole = self.size is not None and self.size == size
-        return None if is_whole else bounds
+        if self.size is not None and self.size == size:
+            return None
+        return bounds
 
 
 def shown_corner(
@@ -227,9 +222,9 @@ def shown_corner(
 ) -> tuple[int, int]:
     """Return the level-0 pixel that QuPath calls (0, 0).
 
-    QuPath crops what OpenSlide reads to the scanned bounds, unless it was told ``--no-crop``; other
-    readers of it do not crop. The size that it shows tells the two apart, whatever its version
-    writes into its paths.
+    QuPath crops what OpenSlide reads to the scanned bounds, unless it is run with ``--no-crop``;
+    other readers of it do not crop. The size that it shows tells the two apart, whatever its
+    version writes into its paths.
 
     Parameters
     ----------
@@ -248,14 +243,16 @@ def shown_corner(
     """
     if shown == size:
         return 0, 0
-    if shown is None or (bounds is not None and shown == Size(bounds.width, bounds.height)):
-        return (0, 0) if bounds is None else (bounds.x, bounds.y)
-    scanned = (
-        "" if bounds is None else f" and {bounds.width} x {bounds.height} px of it were scanned"
-    )
+    scanned = ""
+    if bounds is not None:
+        if shown in {None, Size(bounds.width, bounds.height)}:
+            return bounds.x, bounds.y
+        scanned = f" and {bounds.width} x {bounds.height} px of it were scanned"
+    if shown is None:
+        return 0, 0
     raise ShownSizeError(
         path,
-        f"it is shown as {shown.width} x {shown.height} px, and the slide has "
+        f"The slide is shown as {shown.width} x {shown.height} px, and it has "
         f"{size.width} x {size.height} px{scanned}.",
         _REMEDY,
     )

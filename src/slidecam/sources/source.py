@@ -83,6 +83,13 @@ class SourceFacts:
         return self.levels[0].size
 
 
+def note_on_bits(bits: int) -> tuple[str, ...]:
+    """Return the note of samples that are scaled to the 8 bits of RGB; nothing where they fit."""
+    if bits > 8:  # noqa: PLR2004 - bits of RGB
+        return (f"Samples of {bits} bits were scaled to 8.",)
+    return ()
+
+
 class Source(ABC):
     """A slide that can be read region by region, from any thread.
 
@@ -186,7 +193,8 @@ class Source(ABC):
             up to this: viewers pan smoothly over blocks of 512 and stutter over those of 256.
         """
         size, chunk = self.facts.levels[level].size, self.facts.chunk[level]
-        height, width = (side * -(-least // side) for side in (chunk.height, chunk.width))
+        height = chunk.height * -(-least // chunk.height)
+        width = chunk.width * -(-least // chunk.width)
         array: da.Array = da.from_array(  # type: ignore[no-untyped-call]  # dask types it in part
             _LevelView(self, level),
             chunks=(min(height, size.height), min(width, size.width), 3),
@@ -229,7 +237,7 @@ class _LevelView:
 
     Nothing is read before a block is asked for.
 
-    Dask merges what is asked of an array into the slices of its blocks, steps and single rows
+    Dask merges what is wanted of an array into the slices of its blocks, steps and single rows
     included.
     """
 

@@ -41,6 +41,13 @@ CONFLICT = 0.05
 _REMEDY = "Pass --mpp X (µm per pixel, for example --mpp 0.25) or a CSV with the columns slide,mpp."
 
 
+def spacing_of(x: float, y: float) -> Spacing | None:
+    """Return what a file says of µm per pixel; None where it is no length."""
+    if 0 < x < math.inf and 0 < y < math.inf:
+        return Spacing(x, y)
+    return None
+
+
 @dataclass(frozen=True)
 class SettledSpacing:
     """The spacing to work with, where it came from, and what the user should hear about it.
@@ -76,21 +83,21 @@ def settle_spacing(facts: SourceFacts, override: Spacing | float | None = None) 
         If neither says a spacing, or the one that counts lies outside 0.05-20 µm per pixel.
     """
     if override is not None:
-        given = (
-            override if isinstance(override, Spacing) else Spacing(float(override), float(override))
-        )
+        given = override
+        if not isinstance(given, Spacing):
+            given = Spacing(float(given), float(given))
         if not _believable(given, facts):
-            problem = f"the override {_words(given)} is outside {FINEST:g}-{COARSEST:g} µm/px."
+            problem = f"The override {_words(given)} is outside {FINEST:g}-{COARSEST:g} µm/px."
             raise SpacingError(facts.path, problem, _REMEDY)
         return SettledSpacing(given, "override", _conflict(facts, given))
     if facts.spacing is None:
-        raise SpacingError(facts.path, "the file says nothing of its µm per pixel.", _REMEDY)
+        raise SpacingError(facts.path, "The file says nothing of its µm per pixel.", _REMEDY)
     if not _believable(facts.spacing, facts):
         low, high = _range(facts)
-        found = f"{_words(facts.spacing)} in {facts.spacing_from} is outside {low:g}-{high:g} µm/px"
-        raise SpacingError(
-            facts.path, f"{found}: too far from any slide's to be believed.", _REMEDY
-        )
+        found = f"{_words(facts.spacing)} in {facts.spacing_from}"
+        found = f"{found} is outside {low:g}-{high:g} µm/px"
+        problem = f"{found}: too far from any slide's to be believed."
+        raise SpacingError(facts.path, problem, _REMEDY)
     return SettledSpacing(facts.spacing, facts.spacing_from or "file", None)
 
 
@@ -108,13 +115,13 @@ def read_spacings(path: str | Path) -> dict[str, float]:
     Raises
     ------
     SpacingError
-        If the file cannot be read, lacks a column, names a slide twice, or holds a value that is no
-        number between 0.05 and 20; the message names the line.
+        If the file cannot be read, has a column missing, names a slide twice, or holds a value that
+        is no number between 0.05 and 20; the message names the line.
     """
     spacings: dict[str, float] = {}
     for line, slide, value in _rows(Path(path)):
         if slide in spacings:
-            raise SpacingError(path, f"line {line} names {slide} again.", "Keep one row per slide.")
+            raise SpacingError(path, f"Line {line} names {slide} again.", "Keep one row per slide.")
         spacings[slide] = _number(path, line, value)
     return spacings
 
@@ -130,22 +137,20 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
             table = csv.DictReader(stream, restval="")
             missing = {"slide", "mpp"} - set(table.fieldnames or ())
             if missing:
-                raise SpacingError(
-                    path, f"the column {' and '.join(sorted(missing))} is missing.", remedy
-                )
+                problem = f"The column {' and '.join(sorted(missing))} is missing."
+                raise SpacingError(path, problem, remedy)
             for row in table:
                 if row.get(None):  # csv puts surplus cells there
-                    problem = f"line {table.line_num} has more cells than columns."
-                    raise SpacingError(
-                        path, problem, "Write decimals with a point, as in 0.25, and quote commas."
-                    )
+                    problem = f"Line {table.line_num} has more cells than columns."
+                    hint = "Write decimals with a point, as in 0.25, and quote commas."
+                    raise SpacingError(path, problem, hint)
                 if not row["slide"].strip():
-                    raise SpacingError(path, f"line {table.line_num} names no slide.", remedy)
+                    raise SpacingError(path, f"Line {table.line_num} names no slide.", remedy)
                 yield table.line_num, row["slide"].strip(), row["mpp"].strip()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         if isinstance(error, SpacingError):
             raise
-        raise SpacingError(path, f"this is no readable CSV file: {error}.", remedy) from error
+        raise SpacingError(path, f"This is no readable CSV file: {error}.", remedy) from error
 
 
 def _number(path: str | Path, line: int, text: str) -> float:
@@ -154,23 +159,22 @@ def _number(path: str | Path, line: int, text: str) -> float:
     except ValueError:
         value = math.nan
     if not FINEST <= value <= COARSEST:
-        problem = (
-            f"line {line} says mpp {text!r}, which is no number between {FINEST:g} and"
-            f" {COARSEST:g}."
-        )
-        raise SpacingError(
-            path, problem, "Write µm per pixel with a decimal point, for example 0.25."
-        )
+        limits = f"{FINEST:g} and {COARSEST:g}"
+        problem = f"Line {line} says mpp {text!r}, which is no number between {limits}."
+        remedy = "Write µm per pixel with a decimal point, for example 0.25."
+        raise SpacingError(path, problem, remedy)
     return value
 
 
 def _believable(spacing: Spacing, facts: SourceFacts) -> bool:
     low, high = _range(facts)
-    return all(low <= value <= high for value in (spacing.x, spacing.y))
+    return low <= spacing.x <= high and low <= spacing.y <= high
 
 
 def _range(facts: SourceFacts) -> tuple[float, float]:
-    return (FINEST, COARSEST) if facts.stack is None else (FINEST_VOXEL, COARSEST_VOXEL)
+    if facts.stack is None:
+        return FINEST, COARSEST
+    return FINEST_VOXEL, COARSEST_VOXEL
 
 
 def _conflict(facts: SourceFacts, given: Spacing) -> str | None:

@@ -19,7 +19,7 @@ from slidecam.sources._library import closed, decoding
 from slidecam.sources.source import Source, SourceFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SLAB_BYTES = 16_000_000
 """Intensities that are read at once.
 
-Neighbouring slices lie together in most files, or are as dear as one.
+Neighbouring slices lie together in most files, or cost as much as one.
 """
 
 MOST_IN_SLAB = 32
@@ -51,7 +51,7 @@ def volume_facts(
     stack: PlaneStack,
     kind: tuple[str, str, str],
     fingerprint: str,
-    notes: tuple[str, ...] = (),
+    notes: Iterable[str] = (),
 ) -> SourceFacts:
     """Return the facts of a volume.
 
@@ -73,7 +73,7 @@ def volume_facts(
         chunk=(Size(min(CHUNK_EDGE, columns), min(CHUNK_EDGE, rows)),),
         associated=(),
         fingerprint=fingerprint,
-        notes=notes,
+        notes=tuple(notes),
         stack=stack,
     )
 
@@ -123,7 +123,8 @@ class VolumeSource(Source):
             if self._limits is None:
                 sample = self._sample()
                 self._limits = self.view.window.limits(sample)
-                self._not_numbers = 1 - float(np.isfinite(sample).mean()) if sample.size else 0.0
+                if sample.size:
+                    self._not_numbers = 1 - float(np.isfinite(sample).mean())
             return self._limits
 
     @property
@@ -159,11 +160,12 @@ class VolumeSource(Source):
         ``stack.grid.translate``.
         """
         place, shape = self.stack.place, self.stack.grid.spl_shape
-        bands = (3,) if self.is_colour else ()
-        chunks = tuple(
-            self._thickness if axis == place else length for axis, length in enumerate(shape)
-        )
-        dtype = np.dtype(np.uint8 if self.is_colour else np.float32)
+        bands: tuple[int, ...] = ()
+        dtype: np.dtype[Any] = np.dtype(np.float32)
+        if self.is_colour:
+            bands, dtype = (3,), np.dtype(np.uint8)
+        chunks = [*shape]
+        chunks[place] = self._thickness
         lazy: da.Array = da.from_array(  # type: ignore[no-untyped-call]  # dask types it in part
             _VolumeView(self, (*shape, *bands), dtype),
             chunks=(*chunks, *bands),
@@ -194,11 +196,12 @@ class VolumeSource(Source):
             if self.is_colour:
                 return np.asarray(self.intensities(plane)[rows, columns], np.uint8).copy()
             half, last = self.view.slices // 2, self.stack.shape[0] - 1
-            shown = [
-                min(max(plane + step, 0), last) for step in ((-half, 0, half) if half else (0,))
-            ]
-            grey = [self._shown(self.intensities(each)[rows, columns]) for each in shown]
-            return np.stack(grey * (1 if half else 3), axis=2)
+            shown = np.clip([plane - half, plane, plane + half], 0, last).tolist()
+            grey = {
+                each: self._shown(self.intensities(each)[rows, columns])
+                for each in dict.fromkeys(shown)
+            }
+            return np.stack([grey[each] for each in shown], axis=2)
 
     def _shown(self, values: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.uint8]:
         low, high = self.limits
@@ -247,17 +250,14 @@ class VolumeSource(Source):
         columns, rows, planes = self.stack.grid.shape
         step = max(1, int(np.cbrt(columns * rows * planes / SAMPLED_VOXELS)))
         missing = self._missing_in_file()
-        parts = [
-            self._in_file(2, plane, plane + 1)[::step, ::step].ravel()
-            for plane in range(0, planes, step)
-            if plane not in missing
-        ]
+        kept = [plane for plane in range(0, planes, step) if plane not in missing]
+        parts = [self._in_file(2, plane, plane + 1)[::step, ::step].ravel() for plane in kept]
         return np.concatenate(parts).astype(np.float32)
 
     def _missing_in_file(self) -> frozenset[int]:
         if self.stack.grid.file_axis(self.stack.place) != 2:  # noqa: PLR2004  (the slowest axis of the file)
             return frozenset()
-        return frozenset(int(self.stack.file_indices[plane]) for plane in self.stack.missing)
+        return frozenset(self.stack.file_indices[list(self.stack.missing)].tolist())
 
 
 class _VolumeView:
@@ -270,29 +270,20 @@ class _VolumeView:
         self._source = source
 
     def __getitem__(self, key: tuple[slice | int, ...]) -> NDArray[np.generic]:
-        place, stack = self._source.stack.place, self._source.stack
-        wanted = key[place]
-        planes = range(self.shape[place])[wanted]
+        stack, inner = self._source.stack, [*key]
+        planes = range(self.shape[stack.place])[key[stack.place]]
+        inner[stack.place] = slice(None)
         if isinstance(planes, int):
-            numbers = [planes]
-        else:
-            numbers = list(planes)
-        if not numbers:
+            planes = range(planes, planes + 1)
+            inner[stack.place] = 0
+        if not planes:
             return np.empty(self.shape, self.dtype)[key]
-        read = np.stack(list(map(self._source.intensities, numbers)))
-        volume = stack.from_pictures(read)
-        inner: slice | int = 0 if isinstance(wanted, int) else slice(None)
-        return volume[tuple(inner if axis == place else part for axis, part in enumerate(key))]
+        read = np.stack(list(map(self._source.intensities, planes)))
+        return stack.from_pictures(read)[tuple(inner)]
 
 
-TOLD = 12
-"""Names that a message lists."""
-
-
-def chosen_volume(probe: Probe, names: Sequence[str]) -> int:
-    """Return the number of the volume that the view names.
-
-    ``names`` are those that the file has, or empty texts.
+def chosen_volume(probe: Probe, count: int) -> tuple[int, tuple[str, ...]]:
+    """Return which of a file's volumes is read, from 0, and a note on it where there are several.
 
     Raises
     ------
@@ -300,35 +291,13 @@ def chosen_volume(probe: Probe, names: Sequence[str]) -> int:
         If there is no such volume.
     """
     wanted = probe.view.volume
+    if wanted is not None and not (wanted.isdecimal() and int(wanted) < count):
+        problem = f"There is no volume {wanted!r} among its {count}."
+        raise UnreadableSourceError(probe.given, problem, f"Pass --volume 0 to {count - 1}.")
+    number = int(wanted or 0)
+    if count == 1:
+        return number, ()
+    hint = ""
     if wanted is None:
-        return 0
-    if wanted.isdecimal() and int(wanted) < len(names):
-        return int(wanted)
-    for number, name in enumerate(names):
-        if name and name.casefold() == wanted.casefold():
-            return number
-    problem = f"there is no volume {wanted!r} among its {len(names)}{_listed(names)}."
-    raise UnreadableSourceError(
-        probe.given, problem, f"Pass --volume 0 to {len(names) - 1}, or one of its names."
-    )
-
-
-def told_of_volumes(probe: Probe, names: Sequence[str], number: int) -> tuple[str, ...]:
-    """Return the sentence on which of several volumes is read; nothing where there is one."""
-    if len(names) == 1:
-        return ()
-    if names[number]:
-        which = f"{number} ({names[number]})"
-    else:
-        which = str(number)
-    asked = "; pass --volume to read another"
-    if probe.view.volume is not None:
-        asked = ""
-    return (f"It holds {len(names)} volumes{_listed(names)}: volume {which} is read{asked}.",)
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = [name for name in names if name][:TOLD]
-    if shown:
-        return f" ({', '.join(shown)}{', …' if len(names) > TOLD else ''})"
-    return ""
+        hint = "; pass --volume to read another"
+    return number, (f"It holds {count} volumes: volume {number} is read{hint}.",)

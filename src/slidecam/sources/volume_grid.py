@@ -63,8 +63,19 @@ class VolumeGrid:
     @property
     def spl_shape(self) -> tuple[int, int, int]:
         """Voxels upwards, backwards and to the left."""
-        up, back, left = (self.shape[self.file_axis(place)] for place in range(3))
+        up, back, left = (self.shape[axis] for axis in self._file_axes)
         return up, back, left
+
+    @property
+    def _file_axes(self) -> tuple[int, ...]:
+        """The file's axes that are S, P and L."""
+        return tuple(map(self.file_axis, range(3)))
+
+    @property
+    def _directions(self) -> tuple[slice, ...]:
+        """How the file's axes count along S, P and L: forwards or backwards."""
+        ways = {False: slice(None), True: slice(None, None, -1)}
+        return tuple(ways[self.flipped(place)] for place in range(3))
 
     @cached_property
     def spl_affine(self) -> NDArray[np.float64]:
@@ -75,13 +86,13 @@ class VolumeGrid:
     @property
     def scale(self) -> tuple[float, float, float]:
         """Size of a voxel along S, P and L in mm."""
-        up, back, left = (float(value) for value in np.linalg.norm(self.spl_affine[:3, :3], axis=0))
+        up, back, left = np.linalg.norm(self.spl_affine[:3, :3], axis=0).tolist()
         return up, back, left
 
     @property
     def translate(self) -> tuple[float, float, float]:
         """Where the centre of voxel (0, 0, 0) of (S, P, L) lies: z, y, x in LPS+ mm."""
-        z, y, x = (float(value) for value in self.spl_affine[:3, 3])
+        z, y, x = self.spl_affine[:3, 3].tolist()
         return z, y, x
 
     @property
@@ -95,29 +106,21 @@ class VolumeGrid:
 
     def to_spl(self, voxels: NDArray[np.generic]) -> NDArray[np.generic]:
         """Return an array (i, j, k, …) of the file's order in (S, P, L, …) order, as a view."""
-        rest = range(3, voxels.ndim)
-        turned = np.transpose(voxels, (*(self.file_axis(place) for place in range(3)), *rest))
-        return turned[
-            tuple(slice(None, None, -1 if self.flipped(place) else 1) for place in range(3))
-        ]
+        turned = np.transpose(voxels, (*self._file_axes, *range(3, voxels.ndim)))
+        return turned[self._directions]
 
     def from_spl(self, voxels: NDArray[np.generic]) -> NDArray[np.generic]:
         """Return an array (S, P, L, …) in the file's order, as a view: the inverse of `to_spl`."""
-        turned = voxels[
-            tuple(slice(None, None, -1 if self.flipped(place) else 1) for place in range(3))
-        ]
-        places = (int(place) for place in self.orientation[:, 0])
-        return np.transpose(turned, (*places, *range(3, voxels.ndim)))
+        places = self.orientation[:, 0].astype(int).tolist()
+        return np.transpose(voxels[self._directions], (*places, *range(3, voxels.ndim)))
 
     def lies_like(self, other: VolumeGrid) -> bool:
         """Whether both have the same voxels at the same places, to a hundredth of a voxel."""
         if self.spl_shape != other.spl_shape:
             return False
-        far = np.array([0, 0, 0, 1.0]), np.array([*np.array(self.spl_shape) - 1, 1.0])
-        apart = max(
-            float(np.abs((self.spl_affine - other.spl_affine) @ corner).max()) for corner in far
-        )
-        return apart <= min(self.scale) / 100
+        first, last = (0, 0, 0, 1), (*np.array(self.spl_shape) - 1, 1)
+        apart = (self.spl_affine - other.spl_affine) @ np.array([first, last], np.float64).T
+        return bool(np.abs(apart).max() <= min(self.scale) / 100)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,14 +154,16 @@ class PlaneStack:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Planes, and rows and columns of each."""
-        rows, columns = (self.grid.spl_shape[place] for place in self._in_plane)
-        return self.grid.spl_shape[self.place], rows, columns
+        down, across = self._in_plane
+        shape = self.grid.spl_shape
+        return shape[self.place], shape[down], shape[across]
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Millimetres from plane to plane, row to row and column to column."""
-        rows, columns = (self.grid.scale[place] for place in self._in_plane)
-        return self.grid.scale[self.place], rows, columns
+        down, across = self._in_plane
+        scale = self.grid.scale
+        return scale[self.place], scale[down], scale[across]
 
     @property
     def _in_plane(self) -> tuple[int, int]:
@@ -178,17 +183,23 @@ class PlaneStack:
     def file_indices(self) -> NDArray[np.int64]:
         """Each plane's index along the file's own axis, int64, (planes,)."""
         order = np.arange(self.shape[0])
-        return order[::-1].copy() if self.grid.flipped(self.place) else order
+        if self.grid.flipped(self.place):
+            return order[::-1].copy()
+        return order
 
     def to_pictures(self, voxels: NDArray[np.generic]) -> NDArray[np.generic]:
         """Return (S, P, L, …) voxels as pictures (planes, rows, columns, …), as a view."""
         planes = np.moveaxis(voxels, self.place, 0)
-        return planes if self.axis == "axial" else planes[:, ::-1]
+        if self.axis == "axial":
+            return planes
+        return planes[:, ::-1]
 
     def from_pictures(self, pictures: NDArray[np.generic]) -> NDArray[np.generic]:
         """Return pictures (planes, rows, columns, …) as (S, P, L, …) voxels.
 
         The inverse of `to_pictures`.
         """
-        planes = pictures if self.axis == "axial" else pictures[:, ::-1]
+        planes = pictures
+        if self.axis != "axial":
+            planes = pictures[:, ::-1]
         return np.moveaxis(planes, 0, self.place)

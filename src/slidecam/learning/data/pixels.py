@@ -23,7 +23,7 @@ from PIL import Image
 from slidecam.errors import DataSetError, SlidecamError, UsageError
 from slidecam.learning.data.augmentation import AugmentationSpec, augment
 from slidecam.models.classifier import normalised
-from slidecam.pixels import RESAMPLING, picture_in_rgb, upright
+from slidecam.pixels import RESAMPLING, picture_in_rgb, reason, upright
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def picture_boundary(path: Path) -> Iterator[None]:
     # Pillow's plugins promise no list of what they raise for files that they dislike.
     except Exception as error:
         raise DataSetError(
-            f"this picture cannot be read: {_reason(error)}.",
+            f"this picture cannot be read: {reason(error)}.",
             "Copy it again, or take it out of the data.",
             path,
         ) from error
@@ -121,10 +121,6 @@ def read_picture(path: Path, content: bytes | None = None) -> Image.Image:
         Image.open(path if content is None else BytesIO(content)) as picture,
     ):
         return picture_in_rgb(upright(picture))
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip().rstrip(".") or type(error).__name__
 
 
 def check_pictures(paths: Sequence[Path], workers: int = 4) -> None:
@@ -156,7 +152,7 @@ def _complaint(path: Path) -> str:
                 return ""
             return f"{path}: it has no pixels"
     except Exception as error:  # noqa: BLE001  (the boundary of a picture: all are told at once)
-        return f"{path}: {_reason(error)}"
+        return f"{path}: {reason(error)}"
 
 
 def load_pictures(
