@@ -26,7 +26,8 @@ import httpx
 import numpy as np
 import psutil
 from PIL import Image
-from slidecam.server.endpoint import Endpoint, read_endpoint
+
+from slidecam.server import Endpoint, read_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
