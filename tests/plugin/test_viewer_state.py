@@ -160,42 +160,6 @@ def test_a_run_that_was_stopped_goes_on_from_where_it_was_by_the_other_door(
     )
 
 
-def test_what_goes_wrong_ends_the_run_with_its_remedy(
-    tiny_bundle: Path, small_slide: Path, small_out: Path
-) -> None:
-    other = RunRequest(
-        str(small_slide), tiny_bundle, small_out, PredictSpec(overlap=0.5, existing="resume")
-    )
-    (ended,) = [update for update in RunJob(other).updates() if isinstance(update, Ended)]
-    assert ended.run is None
-    assert "overlap was 0.0, is 0.5" in ended.problem
-    assert "--overwrite" in ended.problem
-
-
-def test_an_error_of_a_library_ends_the_run_as_failed_and_the_next_call_goes_on(
-    small_slide: Path,
-    tiny_bundle: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    def broken(*_given: object) -> None:
-        raise TypeError("unsupported operand")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("slidecam.plugin.job.preview", broken)
-        patched.setattr("slidecam.plugin.job.HEAT_EVERY", 0.0)
-        *_before, ended = RunJob(request(small_slide, tiny_bundle, tmp_path)).updates()
-    assert isinstance(ended, Ended)
-    assert (ended.run, ended.stopped) == (None, False)
-    assert ended.problem.startswith("TypeError: unsupported operand. Please report it")
-    assert "in broken" in caplog.text, "the traceback is there for whoever mends it"
-    *_before, ended = RunJob(request(small_slide, tiny_bundle, tmp_path)).updates()
-    assert isinstance(ended, Ended)
-    assert ended.run is not None
-    assert ended.run.is_finished
-
-
 def test_a_run_of_the_open_slide_is_recognised_and_shown_at_once(
     state: ViewerState, small_out: Path, tmp_path: Path
 ) -> None:

@@ -277,7 +277,8 @@ def test_a_run_is_saved_whatever_became_of_its_layers(
         dock.save.save(kind, str(tmp_path / f"saved.{kind}"))
         assert (tmp_path / f"saved.{kind}").exists()
     dock.save.save("csv", str(tmp_path))
-    assert notices[-1].startswith(f"{tmp_path} cannot be written: ")
+    assert notices[-1].startswith("The file cannot be written: ")
+    assert f" ({tmp_path}). Choose" in notices[-1]
     dock.release()
     dock.deleteLater()
 

@@ -22,6 +22,7 @@ from slidecam.plugin.areas import (
     corners_of,
     ring_in_pixels,
     shapes_layer,
+    unit_color,
 )
 from slidecam.plugin.overlays import UNCLASSIFIED, label_colors
 from slidecam.teaching import Annotation, Corrections, PaintedLabels
@@ -83,7 +84,7 @@ class AnnotationLayers:
         """Return the layer to draw areas in, ready for areas of one class."""
         self.name_class(class_name)
         layer = self._layer(DRAWN, Shapes) or self._add_drawn()
-        color = np.array(self.classes[class_name]) / 255
+        color = unit_color(self.classes[class_name])
         layer.selected_data = set()
         layer.metadata[COLORS] = self.classes
         layer.feature_defaults = {FEATURE: class_name}
@@ -128,18 +129,14 @@ class AnnotationLayers:
 
     def _drawn(self) -> list[Annotation]:
         colors, placing = self.classes, self.run.placing
-        return [
-            Annotation(
-                str(name),
-                (ring_in_pixels(layer, corners_of(data, kind), placing),),
-                colors.get(str(name)),
-            )
-            for layer in self._areas()
-            for data, kind, name in zip(
-                layer.data, layer.shape_type, layer.features[FEATURE], strict=True
-            )
-            if kind in AREA_TYPES and name
-        ]
+        drawn: list[Annotation] = []
+        for layer in self._areas():
+            names = layer.features[FEATURE]
+            for data, kind, name in zip(layer.data, layer.shape_type, names, strict=True):
+                if kind in AREA_TYPES and name:
+                    ring = ring_in_pixels(layer, corners_of(data, kind), placing)
+                    drawn.append(Annotation(str(name), (ring,), colors.get(str(name))))
+        return drawn
 
     def _areas(self) -> Iterator[Any]:
         """Yield this slide's layers of areas by class, those opened from QuPath's files too."""

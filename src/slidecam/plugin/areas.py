@@ -82,7 +82,7 @@ def shapes_layer(
     bounds: Box | None = None,
 ) -> LayerData:
     """Return areas as a shapes layer in the slide's pixels, each outlined in its class's colour."""
-    faces = [(*_unit(colors.get(name, GREY)), FILL) for name in names]
+    faces = [(*unit_color(colors.get(name, GREY)), FILL) for name in names]
     meta: dict[str, Any] = {
         "name": name,
         "shape_type": "polygon",
@@ -94,7 +94,7 @@ def shapes_layer(
     }
     if len(shapes):
         meta |= {
-            "edge_color": [(*_unit(colors.get(name, GREY)), 1.0) for name in names],
+            "edge_color": [(*unit_color(colors.get(name, GREY)), 1.0) for name in names],
             "face_color": faces,
         }
     return list(shapes), meta, "shapes"
@@ -133,6 +133,7 @@ def _ellipse(box: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(centre + np.cos(angles)[:, None] * across + np.sin(angles)[:, None] * down)
 
 
-def _unit(color: RGB) -> tuple[float, float, float]:
+def unit_color(color: RGB) -> tuple[float, float, float]:
+    """Return a colour as napari takes it, from 0 to 1."""
     red, green, blue = color
     return red / 255, green / 255, blue / 255

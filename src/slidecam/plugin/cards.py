@@ -37,11 +37,10 @@ def bundle_card(card: Card) -> str:
     classes = " ".join(
         swatch(color, name) for name, color in zip(card.class_names, card.class_colors, strict=True)
     )
-    tile = (
-        "whole pictures"
-        if card.spacing is None
-        else f"{card.tile_px} px tiles at {card.spacing:g} µm/px"
-    )
+    if card.spacing is None:
+        tile = "whole pictures"
+    else:
+        tile = f"{card.tile_px} px tiles at {card.spacing:g} µm/px"
     rows = [
         ("classes", classes),
         ("sees", f"{tile}, as {card.input_px} px"),
@@ -78,7 +77,9 @@ def _figure(value: object) -> str:
             + ", ".join(f"{escape(str(key))} {_figure(each)}" for key, each in value.items())
             + ")"
         )
-    return f"{value:.3g}" if isinstance(value, float) else escape(str(value))
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return escape(str(value))
 
 
 def swatch(color: tuple[int, int, int], name: str) -> str:
@@ -100,13 +101,16 @@ def tile_card(run: ShownRun, row: int) -> str:
 
 def _bars(table: TileTable, row: int) -> list[str]:
     order = np.argsort(-table.probabilities[row], kind="stable")[:SHOWN_CLASSES]
-    return [
-        f"<tr><td>{swatch(table.class_colors[index], table.class_names[index])}&nbsp;</td>"
-        f'<td align="right">{100 * float(table.probabilities[row, index]):.1f} %&nbsp;</td>'
-        f'<td><span style="color:{as_hex(table.class_colors[index])}">'
-        f"{'▬' * max(0, round(BAR * float(table.probabilities[row, index])))}</span></td></tr>"
-        for index in order
-    ]
+    bars: list[str] = []
+    for index in order.tolist():
+        color, share = table.class_colors[index], float(table.probabilities[row, index])
+        bar = "▬" * max(0, round(BAR * share))
+        bars.append(
+            f"<tr><td>{swatch(color, table.class_names[index])}&nbsp;</td>"
+            f'<td align="right">{100 * share:.1f} %&nbsp;</td>'
+            f'<td><span style="color:{as_hex(color)}">{bar}</span></td></tr>'
+        )
+    return bars
 
 
 def _trust(run: ShownRun, row: int) -> str:

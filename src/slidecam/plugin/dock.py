@@ -145,12 +145,13 @@ class PredictAndExplain(QWidget):
 
     def _layers_changed(self, event: Any = None) -> None:  # noqa: ANN401  (napari's event)
         layer = getattr(event, "value", None)
-        run = layer.metadata.get(KEY) if isinstance(layer, Layer) else None
+        run = heat_of = None
+        if isinstance(layer, Layer):
+            run, heat_of = layer.metadata.get(KEY), layer.metadata.get("volume run")
         if isinstance(run, SlideFacts) and run.is_volume:
             hang(self.state.viewer)
         if isinstance(run, ShownRun) and self.state.run is None:
             self.state.show(run)
-        heat_of = layer.metadata.get("volume run") if isinstance(layer, Layer) else None
         if heat_of and event.type == "inserted" and Path(heat_of) != self.state.volume:
             self._take_volume(Path(heat_of))
         # What we lay over a slide ourselves changes nothing about what is open.

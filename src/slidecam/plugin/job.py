@@ -323,7 +323,9 @@ class RunJob:
 
     def _heat(self) -> Iterator[Update]:
         start = self._clock()
-        painted = preview(self._begun) if self._begun is not None else None
+        painted = None
+        if self._begun is not None:
+            painted = preview(self._begun)
         self._heat_due = self._clock() + max(HEAT_EVERY, HEAT_SHARE * (self._clock() - start))
         if painted is not None:
             yield painted
@@ -342,7 +344,9 @@ class RunJob:
         problem = outcome.reason if isinstance(outcome, SlideFinished) else ""
         if is_volume_run(self.request.folder):
             return Ended(None, stopped=outcome is None, problem=problem, volume=self.request.folder)
-        run = read_shown(self.request.folder) if has_run(self.request.folder) else None
+        run = None
+        if has_run(self.request.folder):
+            run = read_shown(self.request.folder)
         return Ended(run, stopped=outcome is None, problem=problem)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.explain.catalogue import method_for, title_of
-from slidecam.plugin.overlays import CLASS, HEAT, OPACITY, PROBABILITY, heat_colors, labels_of
+from slidecam.plugin.overlays import CLASS, HEAT, OPACITY, PROBABILITY, heat_look, labels_of
 from slidecam.plugin.slide import KEY, LayerData
 from slidecam.store import Status
 
@@ -90,16 +90,13 @@ class LiveOverlays:
         return []
 
     def _heat_layer(self, heat: Heat, number: int) -> LayerData:
-        name, signed, run = heat.class_names[number], method_for(heat.method).signed, self._run
+        name, run = heat.class_names[number], self._run
         meta = {
             "name": f"{run.folder.name}: {title_of(heat.method)} {name} (so far)",
             "multiscale": True,
-            "colormap": heat_colors(signed=signed),
-            "contrast_limits": (-1 if signed else 0, 1),
             "opacity": OPACITY[HEAT],
-            "blending": "translucent",
-            "interpolation2d": "linear",
             "visible": False,
+            **heat_look(signed=method_for(heat.method).signed),
             "metadata": {KEY: run, "kind": HEAT, "class": name},
             **run.placing.raster((heat.pitch, heat.pitch)),
         }

@@ -18,6 +18,7 @@ from slidecam.drawing.style import lowest_share
 from slidecam.exchange.ome_zarr import halved, read_heatmap_ome_zarr
 from slidecam.exchange.volumes import read_volume_ome_zarr
 from slidecam.explain.catalogue import title_of
+from slidecam.plugin.areas import unit_color
 from slidecam.plugin.placing import Placing
 from slidecam.plugin.slide import KEY, LayerData, volume_place
 from slidecam.runs import RunRecord
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.exchange.ome_zarr import HeatmapImage, RasterSpec
+    from slidecam.exchange.ome_zarr import HeatmapImage
     from slidecam.plugin.open_run import ShownRun
 
 
@@ -54,12 +55,15 @@ def run_layers(run: ShownRun) -> list[LayerData]:
 
     Heatmaps on top of classes, both on top of probabilities, most of them hidden.
     """
-    heats = [
-        layer
-        for number, path in enumerate(run.heatmaps)
-        for layer in heat_layers(path, run, first=number == 0)
-    ]
-    return [*probability_layers(run), class_layer(run), *heats]
+    return [*probability_layers(run), class_layer(run), *heatmap_layers(run)]
+
+
+def heatmap_layers(run: ShownRun) -> list[LayerData]:
+    """Return the heatmaps that lie beside a run, all methods' and classes'."""
+    layers: list[LayerData] = []
+    for number, path in enumerate(run.heatmaps):
+        layers += heat_layers(path, run, first=number == 0)
+    return layers
 
 
 def class_layer(run: ShownRun, threshold: float = 0.0) -> LayerData:
@@ -107,7 +111,7 @@ def labels_of(
 def label_colors(colors: Iterable[tuple[int, int, int]]) -> DirectLabelColormap:
     """Return the classes' colours for a labels layer; the background is transparent."""
     named: dict[int | None, Any] = {
-        index: (*_unit(color), 1.0) for index, color in enumerate(colors, 1)
+        index: (*unit_color(color), 1.0) for index, color in enumerate(colors, 1)
     }
     return DirectLabelColormap(color_dict={**named, UNCLASSIFIED: (0, 0, 0, 0), None: (0, 0, 0, 0)})
 
@@ -118,31 +122,27 @@ def probability_layers(run: ShownRun) -> list[LayerData]:
     What is not computed is transparent.
     """
     table = run.table
-    return [
-        (
-            run.cells.painted(table.probabilities[:, index], np.nan),
-            {
-                "name": f"{run.folder.name}: P({name})",
-                "colormap": class_ramp(name, color),
-                "contrast_limits": (0, 1),
-                "opacity": OPACITY[PROBABILITY],
-                "blending": "translucent",
-                "interpolation2d": "nearest",
-                "visible": False,
-                "metadata": {KEY: run, "kind": PROBABILITY, "class": name},
-                **run.cells.placed(run.placing),
-            },
-            "image",
-        )
-        for index, (name, color) in enumerate(
-            zip(table.class_names, table.class_colors, strict=True)
-        )
-    ]
+    layers: list[LayerData] = []
+    for index, name in enumerate(table.class_names):
+        meta = {
+            "name": f"{run.folder.name}: P({name})",
+            "colormap": class_ramp(name, table.class_colors[index]),
+            "contrast_limits": (0, 1),
+            "opacity": OPACITY[PROBABILITY],
+            "blending": "translucent",
+            "interpolation2d": "nearest",
+            "visible": False,
+            "metadata": {KEY: run, "kind": PROBABILITY, "class": name},
+            **run.cells.placed(run.placing),
+        }
+        raster = run.cells.painted(table.probabilities[:, index], np.nan)
+        layers.append((raster, meta, "image"))
+    return layers
 
 
 def class_ramp(name: str, color: tuple[int, int, int]) -> Colormap:
     """Return a colour map from nothing to a class's colour."""
-    low, high = (*_unit(color), 0.0), (*_unit(color), 1.0)
+    low, high = (*unit_color(color), 0.0), (*unit_color(color), 1.0)
     return Colormap([low, high], name=f"slidecam {name}", nan_color=(0, 0, 0, 0))
 
 
@@ -152,6 +152,16 @@ def heat_colors(*, signed: bool) -> Colormap:
     if signed:
         name = "slidecam signed heat"
     return Colormap(heat_table(COLORS, signed=signed), name=name, nan_color=(0, 0, 0, 0))
+
+
+def heat_look(*, signed: bool) -> dict[str, Any]:
+    """Return the colours of a layer of heat, as napari takes them."""
+    return {
+        "colormap": heat_colors(signed=signed),
+        "contrast_limits": (lowest_share(signed=signed), 1),
+        "blending": "translucent",
+        "interpolation2d": "linear",
+    }
 
 
 def heat_layers(path: Path, run: ShownRun | None = None, *, first: bool = True) -> list[LayerData]:
@@ -188,34 +198,22 @@ def _heat_layer(
     # A name of its own at each opening: napari caches dask's blocks by name, and a run may be
     # painted anew.
     levels = [da.from_zarr(array, name=f"slidecam-{uuid4().hex}")[index] for array in image.levels]  # type: ignore[no-untyped-call]
-    name = image.spec.class_names[index]
-    return levels, heat_meta(image.spec, path, name, run, visible=name == shown), "image"
-
-
-def heat_meta(
-    spec: RasterSpec, path: Path, class_name: str, run: ShownRun | None, *, visible: bool
-) -> dict[str, Any]:
-    """Return how a heatmap's layer looks and lies, from the raster's own account."""
+    spec, name = image.spec, image.spec.class_names[index]
     method = str(spec.attributes.get("method", "heatmap"))
-    owner = spec.name if run is None else run.folder.name
-    return {
-        "name": f"{owner}: {title_of(method)} {class_name}",
+    owner = spec.name
+    if run is not None:
+        owner = run.folder.name
+    kept = {KEY: run, "kind": HEAT, "class": name, "heatmap": str(path), "method": method}
+    meta = {
+        "name": f"{owner}: {title_of(method)} {name}",
         "multiscale": True,
-        "colormap": heat_colors(signed=spec.signed),
-        "contrast_limits": (lowest_share(signed=spec.signed), 1),
         "opacity": OPACITY[HEAT],
-        "blending": "translucent",
-        "interpolation2d": "linear",
-        "visible": visible,
-        "metadata": {
-            KEY: run,
-            "kind": HEAT,
-            "class": class_name,
-            "heatmap": str(path),
-            "method": method,
-        },
+        "visible": name == shown,
+        "metadata": kept,
+        **heat_look(signed=spec.signed),
         **Placing(spec.spacing).raster((spec.pitch, spec.pitch), spec.origin),
     }
+    return levels, meta, "image"
 
 
 def pyramid_of(finest: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -236,11 +234,6 @@ def _shown_class(names: Sequence[str], run: ShownRun | None) -> str:
     return ranked[0]
 
 
-def _unit(color: tuple[int, int, int]) -> tuple[float, float, float]:
-    red, green, blue = color
-    return red / 255, green / 255, blue / 255
-
-
 VOLUME_OPACITY = 0.6
 
 
@@ -256,7 +249,9 @@ def volume_heat_layers(path: Path, name: str, shown: str | None = None) -> list[
     ``shown`` is the class that is visible at first.
     """
     heat = read_volume_ome_zarr(path)
-    visible = heat.spec.class_names[0] if shown not in heat.spec.class_names else shown
+    visible = shown
+    if shown not in heat.spec.class_names:
+        visible = heat.spec.class_names[0]
     layers: list[LayerData] = []
     for index, class_name in enumerate(heat.spec.class_names):
         array: Any = da.from_zarr(heat.array)[index]  # type: ignore[no-untyped-call]
@@ -269,7 +264,7 @@ def volume_heat_layers(path: Path, name: str, shown: str | None = None) -> list[
             "colormap": heat_colors(signed=heat.spec.signed),
             "blending": "translucent_no_depth",
             "opacity": VOLUME_OPACITY,
-            "contrast_limits": (-1 if heat.spec.signed else 0, 1),
+            "contrast_limits": (lowest_share(signed=heat.spec.signed), 1),
             "visible": class_name == visible,
             "metadata": {
                 "kind": HEAT,
@@ -290,4 +285,6 @@ def volume_run_layers(folder: Path) -> list[LayerData]:
     heatmaps, call = find_heatmaps(folder), RunRecord.read(folder).call
     if not heatmaps:
         return []
-    return volume_heat_layers(heatmaps[0], folder.name, None if call is None else call.called)
+    if call is None:
+        return volume_heat_layers(heatmaps[0], folder.name)
+    return volume_heat_layers(heatmaps[0], folder.name, call.called)

@@ -16,7 +16,7 @@ from slidecam.geometry import PIXELS, RasterPlace
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from slidecam.geometry import Size, Spacing
+    from slidecam.geometry import Spacing
 
 
 AXES = ("y", "x")
@@ -88,11 +88,6 @@ class Placing:
         """
         y, x = np.asarray(world, np.float64).reshape(-1, 2).T
         return np.stack([x / self.unit.x + 0.5, y / self.unit.y + 0.5], axis=1)
-
-
-def inside(size: Size, point: tuple[float, float]) -> bool:
-    """Whether x, y in level-0 pixels lies on a slide."""
-    return 0 <= point[0] < size.width and 0 <= point[1] < size.height
 
 
 NO_TILE = -1

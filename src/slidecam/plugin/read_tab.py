@@ -24,7 +24,7 @@ from slidecam.plugin.cards import class_rows, tile_card
 from slidecam.plugin.notices import in_viewer_words
 from slidecam.plugin.overlays import CLASS, HEAT, PROBABILITY
 from slidecam.plugin.placing import NO_TILE
-from slidecam.plugin.tasks import in_background, now_and_then
+from slidecam.plugin.tasks import in_background, now_and_then, step_in_words
 from slidecam.plugin.tile_explanation import explain_tile
 
 if TYPE_CHECKING:
@@ -133,9 +133,13 @@ class ReadTab(QWidget):
     def refresh(self) -> None:
         """Show the run that is shown now."""
         run = self.state.run
-        self.about.setText(self.state.empty_text if run is None else _about(run))
+        names: tuple[str, ...] = ()
+        if run is None:
+            self.about.setText(self.state.empty_text)
+        else:
+            self.about.setText(_about(run))
+            names = run.table.class_names
         self._fill_legend(run)
-        names = () if run is None else run.table.class_names
         known = [self.suspect.itemText(index) for index in range(self.suspect.count())]
         if list(names) != known:
             self._fill_choices(names)
@@ -206,12 +210,16 @@ class ReadTab(QWidget):
 
     def hover(self, row: int) -> None:
         """Tell of the tile under the cursor; of the selected one where there is none."""
-        shown = row if row != NO_TILE else self.state.selected
-        run = self.state.run
+        shown, run = row, self.state.run
+        if row == NO_TILE:
+            shown = self.state.selected
         if (shown, id(run)) == self._shown:
             return
         self._shown = shown, id(run)
-        self.card.setText(HINT if run is None or shown == NO_TILE else tile_card(run, shown))
+        if run is None or shown == NO_TILE:
+            self.card.setText(HINT)
+        else:
+            self.card.setText(tile_card(run, shown))
 
     def show_tile(self, row: int) -> None:
         """Tell of the tile that was selected."""
@@ -234,8 +242,7 @@ class ReadTab(QWidget):
         )
 
     def _progressed(self, step: Step) -> None:
-        of = f" of {step.total}" if step.total else ""
-        self.explain_status.setText(f"{step.phase}: {step.done}{of}")
+        self.explain_status.setText(step_in_words(step))
 
     def _explained(self, found: TileExplanation) -> None:
         self.explain_status.setText("")
@@ -252,5 +259,7 @@ class ReadTab(QWidget):
 def _about(run: ShownRun) -> str:
     name = run.stored.model
     done = int(run.table.done.sum())
-    state = "" if run.is_finished else f" (unfinished: {done:,} of {len(run.table):,} tiles)"
-    return f"<b>{run.folder.name}</b> by {name}{state}"
+    words = f"<b>{run.folder.name}</b> by {name}"
+    if run.is_finished:
+        return words
+    return f"{words} (unfinished: {done:,} of {len(run.table):,} tiles)"

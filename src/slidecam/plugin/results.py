@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import SourceError, StoreError
 from slidecam.plugin.areas import annotation_layer
@@ -54,9 +54,11 @@ def read_run_folder(path: Path) -> list[LayerData]:
 
 def _volume_run(folder: Path) -> list[LayerData]:
     run = Run.open(folder)
+    layers: list[LayerData] = []
     path = _found(run, "volume")
-    below = [] if path is None else read_slide(path)
-    return [*below, *volume_run_layers(folder)]
+    if path is not None:
+        layers += read_slide(path)
+    return [*layers, *volume_run_layers(folder)]
 
 
 def _slide_of(run: ShownRun) -> list[LayerData]:
@@ -89,7 +91,9 @@ def read_heatmap(path: Path) -> list[LayerData]:
     folder = run_folder(path)
     if folder is not None and is_volume_run(folder):
         return volume_heat_layers(path, folder.name)
-    return heat_layers(path, None if folder is None else read_shown(folder))
+    if folder is None:
+        return heat_layers(path)
+    return heat_layers(path, read_shown(folder))
 
 
 def read_annotations(path: Path) -> list[LayerData]:
@@ -105,9 +109,7 @@ def read_annotations(path: Path) -> list[LayerData]:
 
 def _shown_part(facts: SlideFacts) -> Box | None:
     """Return the part of a slide that QuPath shows: its run's, else the scanned one."""
-    viewer = shown_viewer()
-    kept = [] if viewer is None else [layer.metadata.get(KEY) for layer in viewer.layers]
-    for run in kept:
+    for run in _kept_in_layers():
         if isinstance(run, ShownRun) and run.stored.fingerprint == facts.fingerprint:
             return run.table.bounds
     return facts.bounds
@@ -115,6 +117,15 @@ def _shown_part(facts: SlideFacts) -> Box | None:
 
 def _open_slide() -> SlideFacts | None:
     """Return the slide of the viewer that the user looks at: annotations lie in its pixels."""
+    for facts in reversed(_kept_in_layers()):
+        if isinstance(facts, SlideFacts):
+            return facts
+    return None
+
+
+def _kept_in_layers() -> list[Any]:
+    """Return what the layers of the viewer keep for slidecam, from the lowest on."""
     viewer = shown_viewer()
-    kept = [] if viewer is None else [layer.metadata.get(KEY) for layer in viewer.layers]
-    return next((facts for facts in reversed(kept) if isinstance(facts, SlideFacts)), None)
+    if viewer is None:
+        return []
+    return [layer.metadata.get(KEY) for layer in viewer.layers]

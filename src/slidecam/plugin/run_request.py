@@ -53,8 +53,10 @@ class Region:
         places = repr(self.view).encode() + b"".join(
             np.round(ring, 1).tobytes() for ring in self.rings
         )
-        kind = "view" if self.view is not None else "areas"
-        return f"{kind}-{hashlib.sha256(places).hexdigest()[:8]}"
+        short = hashlib.sha256(places).hexdigest()[:8]
+        if self.view is not None:
+            return f"view-{short}"
+        return f"areas-{short}"
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ class RunRequest:
 
 def quoted(words: list[str]) -> str:
     """Return a command as this system's shell takes it, whatever blanks its paths hold."""
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+    if sys.platform == "win32":
+        return subprocess.list2cmdline(words)
+    return shlex.join(words)
 
 
 def region_in_view(viewer: Any, facts: SlideFacts) -> Region:  # noqa: ANN401  (the viewer, its model or a proxy)

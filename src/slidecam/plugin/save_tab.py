@@ -52,12 +52,13 @@ class SaveTab(QWidget):
     def refresh(self) -> None:
         """Show what there is to save."""
         run = self.state.run
-        folder = self.state.volume if run is None else run.folder
-        self.about.setText(
-            "No result is shown yet."
-            if folder is None
-            else f"All files of the run lie in {folder}."
-        )
+        folder = self.state.volume
+        if run is not None:
+            folder = run.folder
+        if folder is None:
+            self.about.setText("No result is shown yet.")
+        else:
+            self.about.setText(f"All files of the run lie in {folder}.")
         for name, button in self.buttons.items():
             button.setEnabled(run is not None and (name != "zarr" or bool(run.heatmaps)))
 
@@ -65,10 +66,10 @@ class SaveTab(QWidget):
         run = self.state.run
         if run is None:
             return
-        suggested = str(
-            Path.home() / f"{run.folder.name}-{'heatmap.ome' if name == 'zarr' else 'tiles'}.{name}"
-        )
-        path, _kind = QFileDialog.getSaveFileName(self, "Save as", suggested)
+        suggested = f"{run.folder.name}-tiles.{name}"
+        if name == "zarr":
+            suggested = f"{run.folder.name}-heatmap.ome.zarr"
+        path, _kind = QFileDialog.getSaveFileName(self, "Save as", str(Path.home() / suggested))
         if path:
             self.save(name, path)
 
@@ -81,8 +82,8 @@ class SaveTab(QWidget):
             return
         except OSError as error:
             report_error(
-                f"{path} cannot be written: {error.strerror or error}. Choose another place, or"
-                " make room."
+                f"The file cannot be written: {error.strerror or error} ({path}). Choose another"
+                " place, or make room."
             )
             return
         inform(f"Written: {path}")

@@ -253,10 +253,10 @@ def volume_layer(source: VolumeSource) -> LayerData:
     """Return a volume as a layer in mm; its file stays open as long as the layer's data."""
     facts = source.facts
     if facts.stack is None:
-        raise UsageError(f"{facts.path} is no volume.", "Open it as a slide.")
+        raise UsageError("This is no volume.", "Open it as a slide.", facts.path)
     shown = displayed(source.array(), facts.stack.grid)
     weakref.finalize(shown.array, source.close)
-    meta = {
+    meta: dict[str, Any] = {
         "name": facts.name,
         "rgb": source.is_colour,
         "metadata": {
@@ -265,11 +265,9 @@ def volume_layer(source: VolumeSource) -> LayerData:
         },
         **volume_place(shown.scale, shown.translate),
     }
-    return (
-        shown.array,
-        meta if source.is_colour else {**meta, "contrast_limits": source.limits},
-        "image",
-    )
+    if not source.is_colour:
+        meta["contrast_limits"] = source.limits
+    return shown.array, meta, "image"
 
 
 def volume_place(scale: Any, translate: Any) -> dict[str, Any]:  # noqa: ANN401  (three numbers each)

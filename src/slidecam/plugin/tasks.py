@@ -86,6 +86,13 @@ def now_and_then(work: Generator[Step, None, Any]) -> Generator[Step, None, Any]
         work.close()
 
 
+def step_in_words(step: Step) -> str:
+    """Return how far a piece of work is: ``embedding: 32 of 180``."""
+    if not step.total:
+        return f"{step.phase}: {step.done}"
+    return f"{step.phase}: {step.done} of {step.total}"
+
+
 def guarded(work: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
     """Pass on what a generator yields and returns, and turn a RuntimeError into one of ours.
 

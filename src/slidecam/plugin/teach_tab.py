@@ -26,7 +26,7 @@ from slidecam.errors import SlidecamError
 from slidecam.plugin.annotation_layers import AnnotationLayers
 from slidecam.plugin.cards import comparison_table, labels_in_words, tuned_in_words
 from slidecam.plugin.notices import in_viewer_words, inform, report_error
-from slidecam.plugin.tasks import in_background, now_and_then
+from slidecam.plugin.tasks import in_background, now_and_then, step_in_words
 from slidecam.runs import compare_runs
 
 if TYPE_CHECKING:
@@ -227,8 +227,7 @@ class TeachTab(QWidget):
         self.refresh()
 
     def _progressed(self, step: Step) -> None:
-        of = f" of {step.total}" if step.total else ""
-        self.status.setText(f"{step.phase}: {step.done}{of}")
+        self.status.setText(step_in_words(step))
 
     def _tuned(self, tuned: FineTuned) -> None:
         self.tuned = tuned

@@ -13,9 +13,9 @@ import numpy as np
 
 from slidecam.close_up import CloseUpSpec, TileChoice, explain_tiles
 from slidecam.drawing.heat import enlarged
-from slidecam.drawing.style import drawn_as_one, lowest_share, shares_of
+from slidecam.drawing.style import drawn_as_one, shares_of
 from slidecam.explain.catalogue import CATALOGUE
-from slidecam.plugin.overlays import heat_colors
+from slidecam.plugin.overlays import heat_look
 from slidecam.reports.panel_rows import PanelMap, overlaid
 
 if TYPE_CHECKING:
@@ -167,11 +167,8 @@ def explanation_layer(found: TileExplanation, picture: MethodMap, run: ShownRun)
     x, y, width, height = found.box
     meta = {
         "name": f"{picture.title} {found.class_name} @ {x}, {y}",
-        "colormap": heat_colors(signed=signed),
-        "contrast_limits": (lowest_share(signed=signed), 1),
         "opacity": 0.8,
-        "blending": "translucent",
-        "interpolation2d": "linear",
+        **heat_look(signed=signed),
         **run.placing.raster((width / edge, height / edge), (x, y)),
     }
     return pixels, meta, "image"

@@ -23,7 +23,7 @@ from slidecam.plugin.overlays import (
     HEAT,
     PROBABILITY,
     class_raster,
-    heat_layers,
+    heatmap_layers,
     run_layers,
     volume_run_layers,
 )
@@ -94,16 +94,22 @@ class ViewerState:
         The active layer's, else the one before, else the topmost one's.
         """
         active = self.viewer.layers.selection.active
-        facts = None if active is None else self._facts(active)
+        facts = None
+        if active is not None:
+            facts = self._facts(active)
         if facts is None:
             open_now = list(filter(None, map(self._facts, reversed(list(self.viewer.layers)))))
-            facts = self._looked_at if self._looked_at in open_now else next(iter(open_now), None)
+            if self._looked_at not in open_now:
+                self._looked_at = next(iter(open_now), None)
+            return self._looked_at
         self._looked_at = facts
         return facts
 
     def _facts(self, layer: Any) -> SlideFacts | None:  # noqa: ANN401  (any layer)
         facts = layer.metadata.get(KEY)
-        return facts if isinstance(facts, SlideFacts) else self._of_another_reader(layer)
+        if isinstance(facts, SlideFacts):
+            return facts
+        return self._of_another_reader(layer)
 
     def _of_another_reader(self, layer: Any) -> SlideFacts | None:  # noqa: ANN401  (any layer)
         """Return the facts of a picture that napari or another plugin opened.
@@ -135,21 +141,19 @@ class ViewerState:
     def recognise(self, out: Path) -> ShownRun | None:
         """Show the run of the open slide that lies under ``out``, if there is one; return it."""
         facts = self.slide()
-        folder = None if facts is None else out / find_slides([facts.path]).slides[0].name
-        if facts is None or folder is None or not has_run(folder):
+        if facts is None:
+            return None
+        folder = out / find_slides([facts.path]).slides[0].name
+        if not has_run(folder):
             return None
         if self.run is not None and self.run.folder == folder and any(self.overlays(*OVERLAYS)):
             return self.run
         if facts.is_volume or self._comes_with_its_slide(folder):
             self._recognise_volume(folder, facts)
             return None
-        try:
-            run = read_shown(folder)
-        except SlidecamError:
-            return None
-        if run.stored.fingerprint != facts.fingerprint:
-            return None
-        self.show(run)
+        run = _run_of(facts, folder)
+        if run is not None:
+            self.show(run)
         return run
 
     def _comes_with_its_slide(self, folder: Path) -> bool:
@@ -263,14 +267,7 @@ class ViewerState:
         # Who has taken the overlays away meanwhile, perhaps with the slide, wants no heatmap
         # either.
         if ended.run.is_finished and tiles:
-            paths = enumerate(ended.run.heatmaps)
-            self._add(
-                [
-                    layer
-                    for number, path in paths
-                    for layer in heat_layers(path, ended.run, first=number == 0)
-                ]
-            )
+            self._add(heatmap_layers(ended.run))
         self.run_changed.emit()
 
     def set_threshold(self, threshold: float) -> None:
@@ -299,7 +296,10 @@ class ViewerState:
 
     def place_of(self, world: Any) -> tuple[float, float]:  # noqa: ANN401  (napari's cursor position)
         """Return x, y in level-0 pixels of a place in the viewer's world."""
-        placing = self.run.placing if self.run is not None else self.placing()
+        if self.run is not None:
+            placing = self.run.placing
+        else:
+            placing = self.placing()
         x, y = placing.to_pixels(np.asarray(world, np.float64)[-2:])[0]
         return float(x), float(y)
 
@@ -359,3 +359,14 @@ class ViewerState:
         if self.run is None or class_name not in self.run.table.class_names:
             return np.zeros(0, np.int64)
         return most_suspicious(self.run.stored, class_name)
+
+
+def _run_of(facts: SlideFacts, folder: Path) -> ShownRun | None:
+    """Return the run in a folder; None where it cannot be read, or is of another slide."""
+    try:
+        run = read_shown(folder)
+    except SlidecamError:
+        return None
+    if run.stored.fingerprint != facts.fingerprint:
+        return None
+    return run

@@ -78,7 +78,6 @@ class Corrections:
         self.path = run.folder / CORRECTIONS_FILE
         self._run = run
         self._changes: list[Change] = []
-        self._undone: list[Change] = []
 
     @classmethod
     def open(cls, run: Run) -> Corrections:
@@ -103,7 +102,7 @@ class Corrections:
         """The class of each corrected tile, by its row, as it stands."""
         labels: dict[int, str | None] = {}
         for change in self._changes:
-            labels.update((int(tile[0]), change["class"]) for tile in change["tiles"])
+            labels.update(dict.fromkeys(_rows_of(change), change["class"]))
         return MappingProxyType(
             {row: name for row, name in sorted(labels.items()) if name is not None}
         )
@@ -142,21 +141,7 @@ class Corrections:
                 return ()
             *kept, last = self._changes
             self._write(kept)
-            self._undone.append(last)
-        return tuple(int(tile[0]) for tile in last["tiles"])
-
-    def redo(self) -> tuple[int, ...]:
-        """Make again what `undo` took back, unless something was changed since.
-
-        Return the rows of its tiles.
-        """
-        if not self._undone:
-            return ()
-        again = self._undone.pop()
-        rest = self._undone
-        self._add(again)
-        self._undone = rest
-        return tuple(int(tile[0]) for tile in again["tiles"])
+        return _rows_of(last)
 
     def _tiles(self, rows: int | Sequence[int]) -> list[list[int]]:
         wanted = np.atleast_1d(np.asarray(rows, np.int64))
@@ -166,17 +151,12 @@ class Corrections:
                 f"The run's tiles are 0 to {len(self._run) - 1}.",
                 self._run.folder,
             )
-        return [
-            [row, *box]
-            for row, box in zip(
-                wanted.tolist(), self._run.tiles.boxes[wanted].tolist(), strict=True
-            )
-        ]
+        tiles: list[list[int]] = np.column_stack([wanted, self._run.tiles.boxes[wanted]]).tolist()
+        return tiles
 
     def _add(self, change: Change) -> None:
         with self._alone():
             self._write([*self._read(), change])
-        self._undone = []
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -185,7 +165,9 @@ class Corrections:
             lock.acquire()
         except Timeout as error:
             raise StoreError(
-                self.path, "another program holds it.", "Close it there, then try again."
+                self.path,
+                "another program holds the corrections.",
+                "Close it there, then try again.",
             ) from error
         try:
             yield
@@ -197,12 +179,9 @@ class Corrections:
             return []
         record = _read_file(self.path)
         if record["identity"] != self._run.identity:
-            same = record["slide"] == self._run.fingerprint
-            of = (
-                "other tiles of this slide"
-                if same
-                else f"another slide, {record.get('slide_name')}"
-            )
+            of = "other tiles of this slide"
+            if record["slide"] != self._run.fingerprint:
+                of = f"another slide, {record.get('slide_name')}"
             raise RunMismatchError(self.path, f"these corrections are of {of}.", MOVE_AWAY)
         changes: list[Change] = record["changes"]
         return changes
@@ -220,7 +199,9 @@ class Corrections:
             write_json(self.path, record, indent=1)
         except OSError as error:
             raise StoreError(
-                self.path, f"it cannot be written: {error}.", "Make room, or let it be written."
+                self.path,
+                f"the corrections cannot be written: {error}.",
+                "Make room, or let it be written.",
             ) from error
         self._changes = changes
 
@@ -252,6 +233,10 @@ def beside(
     if corrections is None and wanted and (run.folder / CORRECTIONS_FILE).exists():
         return Corrections.open(run)
     return corrections
+
+
+def _rows_of(change: Change) -> tuple[int, ...]:
+    return tuple(int(tile[0]) for tile in change["tiles"])
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -87,7 +87,9 @@ def write_tuned_bundle(
 ) -> Bundle:
     """Write the taught classifier's bundle into a folder that is not there yet."""
     head = taught.head
-    bias = None if head.bias is None else torch.from_numpy(head.bias).float()
+    bias = None
+    if head.bias is not None:
+        bias = torch.from_numpy(head.bias).float()
     layer = LastLayer(model.layer.name, torch.from_numpy(head.weight).float(), bias)
     weights = with_last_layer(model.bundle, layer)
     return save_bundle(out, _card(run, model, taught, spec), weights)
@@ -268,7 +270,9 @@ def fine_tune(
 def _measured(
     run: Run, task: TuningTask, spec: FineTuneSpec
 ) -> Generator[Step, None, tuple[HeldOut | None, str]]:
-    names = (f"not {task.names[0]}", task.names[0]) if len(task.names) == 1 else task.names
+    names = task.names
+    if len(names) == 1:
+        names = (f"not {names[0]}", names[0])
     places = places_of(run.tiles.boxes[task.rows])
     unmeasured = too_few(task.examples.labels, places, names)
     if unmeasured:

@@ -312,11 +312,10 @@ def _kept_probabilities(old: Head, features: Array, examples: LabelledEmbeddings
     logits = old.logits(features)
     known = logits.shape[1] - examples.new_classes
     kept = np.zeros_like(logits)
-    kept[:, :known] = (
-        softmax(logits[:, :known], axis=1)
-        if examples.activation == "softmax"
-        else expit(logits[:, :known])
-    )
+    if examples.activation == "softmax":
+        kept[:, :known] = softmax(logits[:, :known], axis=1)
+    else:
+        kept[:, :known] = expit(logits[:, :known])
     return kept
 
 

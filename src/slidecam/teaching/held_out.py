@@ -189,8 +189,10 @@ def parts_of(labels: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
     usual = {place: _most_common(labels[split.places == place]) for place in places.tolist()}
     drawn = np.random.default_rng(split.seed).permutation(places).tolist()
     dealt = sorted(drawn, key=lambda place: usual[place])  # stable: by chance within a class
-    part_of = {place: number % min(split.folds, len(dealt)) for number, place in enumerate(dealt)}
-    return np.array([part_of[place] for place in split.places.tolist()], np.int64)
+    parts = np.empty(len(split.places), np.int64)
+    for number, place in enumerate(dealt):
+        parts[split.places == place] = number % min(split.folds, len(dealt))
+    return parts
 
 
 def _most_common(labels: NDArray[np.int64]) -> int:

@@ -144,8 +144,10 @@ def _classes(
     if isinstance(annotations, Path):
         left, top = run.tiles.corner
         return load_classes(annotations, run.size, (float(left), float(top)), renamed)
+    if not annotations:
+        return None
     areas = [(each.class_name, list(each.area)) for each in annotations]
-    return sort_classes(DRAWN, areas, run.size, renamed) if areas else None
+    return sort_classes(DRAWN, areas, run.size, renamed)
 
 
 def _corrected(
@@ -162,17 +164,21 @@ def _corrected(
             f"these corrections are of another slide than {run.folder}.",
             "Name others.",
         )
-    places = {box: row for row, box in enumerate(map(tuple, run.tiles.boxes.tolist()))}
-    boxes = [tuple(box) for box in saved.boxes.tolist()]
-    lost = sum(box not in places for box in boxes)
+    rows = {box: row for row, box in enumerate(map(tuple, run.tiles.boxes.tolist()))}
+    corrected: dict[int, str] = {}
+    lost = 0
+    for box, name in zip(saved.boxes.tolist(), saved.names, strict=True):
+        row = rows.get(tuple(box))
+        if row is None:
+            lost += 1
+        else:
+            corrected[row] = name
     if lost:
         notes.append(
-            f"{corrections}: {lost} of {len(boxes)} corrected tiles are none of this run's, and"
-            " left out."
+            f"{lost} of {len(saved.names)} corrected tiles are none of this run's, and left out"
+            f" ({corrections})."
         )
-    return {
-        places[box]: name for box, name in zip(boxes, saved.names, strict=True) if box in places
-    }
+    return corrected
 
 
 DRAWN_FILE = "annotations.geojson"
@@ -313,20 +319,16 @@ def _drawn_areas(
     run: Run, annotations: Path | Sequence[Annotation] | None, labelled: LabelledTiles
 ) -> list[Annotation]:
     """Return what was drawn, and every corrected tile as an annotation."""
-    given = (
-        read_annotations(annotations, run.tiles.bounds)
-        if isinstance(annotations, Path)
-        else annotations or ()
-    )
+    areas: list[Annotation] = []
+    if isinstance(annotations, Path):
+        areas += read_annotations(annotations, run.tiles.bounds)
+    elif annotations is not None:
+        areas += annotations
     colors = dict(zip(run.tiles.class_names, run.tiles.class_colors, strict=True))
-    corrected = [
-        Annotation(name, (_corners(run, row),), colors.get(name), CORRECTED)
-        for row, name, by_click in zip(
-            labelled.rows, labelled.names, labelled.corrected, strict=True
-        )
-        if by_click
-    ]
-    return [*given, *corrected]
+    for place in np.flatnonzero(labelled.corrected).tolist():
+        name, corners = labelled.names[place], _corners(run, labelled.rows[place])
+        areas.append(Annotation(name, (corners,), colors.get(name), CORRECTED))
+    return areas
 
 
 def _corners(run: Run, row: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

@@ -169,8 +169,9 @@ class _Field:
 def _suggestion(run: Run, row: int, unsure: float) -> Suggestion:
     names, values = run.tiles.class_names, run.tiles.probabilities[row]
     if len(names) == 1:
-        pair = (names[0], f"not {names[0]}")
-        classes = pair if run.tiles.winners[row] != NO_CLASS else (pair[1], pair[0])
+        classes = (names[0], f"not {names[0]}")
+        if run.tiles.winners[row] == NO_CLASS:
+            classes = (classes[1], classes[0])
     else:
         first, second = np.argsort(-values, kind="stable")[:2].tolist()
         classes = (names[first], names[second])

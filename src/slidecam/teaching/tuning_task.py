@@ -103,7 +103,9 @@ def head_classes(card: Card, labelled: LabelledTiles, spec: FineTuneSpec) -> tup
     unknown = tuple(name for name in labelled.counts if name not in card.class_names)
     if len(card.class_names) == 1 or not unknown:
         return card.class_names
-    allowed = unknown if spec.new_classes is None else tuple(map(normal_name, spec.new_classes))
+    allowed = unknown
+    if spec.new_classes is not None:
+        allowed = tuple(map(normal_name, spec.new_classes))
     refused = [name for name in unknown if name not in allowed]
     if refused:
         raise UsageError(
@@ -162,12 +164,16 @@ def make_task(
         )
     held = rehearsed[np.isin(rehearsed, features.rows)]
     new = names[len(card.class_names) :]
-    bias = None if layer.bias is None else layer.bias.double().numpy() / card.temperature
+    bias = None
+    if layer.bias is not None:
+        bias = layer.bias.double().numpy() / card.temperature
     old = Head(layer.weight.double().numpy() / card.temperature, bias).grown(
         len(new), card.activation
     )
-    single = len(names) == 1
-    labels = [int(name == names[0]) if single else names.index(name) for name in said]
+    if len(names) == 1:
+        labels = [int(name == names[0]) for name in said]
+    else:
+        labels = [names.index(name) for name in said]
     examples = LabelledEmbeddings(
         features.of(rows),
         np.array(labels, np.int64),
@@ -202,7 +208,8 @@ def notes_of(
         notes.append(f"New classes: {', '.join(task.new_classes)}.")
     if len(task.names) == 1:
         other = [name for name in labelled.counts if name != task.names[0]]
-        notes += [f"Taken for the absence of {task.names[0]}: {', '.join(other)}."] if other else []
+        if other:
+            notes.append(f"Taken for the absence of {task.names[0]}: {', '.join(other)}.")
     before = task.examples.called(task.old.logits(task.examples.features))
     if (before == task.examples.labels).all():
         notes.append(
