@@ -110,12 +110,15 @@ class ClassifyTab(QWidget):
         chosen = QHBoxLayout()
         chosen.addWidget(self.bundle, 1)
         chosen.addWidget(self.browse)
+        titled = {name: field for name, field in self.options.items() if field.title}
+        untitled = [field for field in self.options.values() if not field.title]
         form.addRow("Slide", self.slide)
+        # The slide's own, so it stands beside it; the others follow in the options' order.
+        spacing = titled.pop("mpp")
+        form.addRow(spacing.title, spacing.widget)
         form.addRow("Model", chosen)
         form.addRow("Region", self.region)
-        titled = [field for field in self.options.values() if field.title]
-        untitled = [field for field in self.options.values() if not field.title]
-        for field in titled:
+        for field in titled.values():
             form.addRow(field.title, field.widget)
         form.addRow("Results", self.out)
         buttons = QHBoxLayout()
