@@ -222,32 +222,23 @@ class _Problem:
 
     @classmethod
     def of(cls, old: Head, examples: LabelledEmbeddings, spec: TuningSpec) -> _Problem:
+        usual = examples.features
         if len(examples.rehearsed) > 1:
             usual = examples.rehearsed
-        else:
-            usual = examples.features
+        # Without a bias there is nothing that a shift could go into.
+        center = np.zeros(usual.shape[1])
         if old.bias is not None:
             center = usual.mean(axis=0)
-        else:
-            center = np.zeros(usual.shape[1])
         scale = float(np.sqrt(np.square(usual - center).sum(axis=1).mean())) or 1.0
         base, targets, wrong = _targets(old, examples)
-        if spec.balance:
-            weights = _balanced(examples.labels)
-        else:
-            weights = np.full(len(base), 1 / len(base))
-        weights = weights * len(base) / (len(base) + spec.doubt)
-        held = len(examples.rehearsed) if spec.hold else 0
-        if held:
-            features = np.concatenate([examples.features, examples.rehearsed])
-        else:
-            features = examples.features
-        if held:
+        features, weights = examples.features, _label_weights(examples.labels, spec)
+        if len(examples.rehearsed) and spec.hold:
             kept = _kept_probabilities(old, examples.rehearsed, examples)
-            release = _release(examples.rehearsed, examples.features[wrong])
+            release = _release(examples.rehearsed, features[wrong])
+            weights = np.concatenate([weights, spec.hold * release / len(examples.rehearsed)])
+            features = np.concatenate([features, examples.rehearsed])
             base = np.concatenate([base, old.logits(examples.rehearsed)])
             targets = np.concatenate([targets, kept])
-            weights = np.concatenate([weights, spec.hold * release / held])
         x = (features - center) / scale
         return cls(
             old,
@@ -328,9 +319,13 @@ def _cross_entropy(targets: Array, z: Array, activation: str) -> tuple[Array, Ar
     return losses, expit(z) - targets
 
 
-def _balanced(labels: NDArray[np.int64]) -> Array:
-    counts = np.bincount(labels)
-    return np.asarray(1 / (counts[labels] * (counts > 0).sum()))
+def _label_weights(labels: NDArray[np.int64], spec: TuningSpec) -> Array:
+    """Return what each label weighs: together N / (N + doubt)."""
+    weights = np.full(len(labels), 1 / len(labels))
+    if spec.balance:
+        counts = np.bincount(labels)
+        weights = 1 / (counts[labels] * (counts > 0).sum())
+    return np.asarray(weights * len(labels) / (len(labels) + spec.doubt))
 
 
 def _release(rehearsed: Array, wrong: Array) -> Array:
