@@ -12,7 +12,7 @@ from slidecam.classes import normal_name
 from slidecam.errors import DataSetError, StoreError, UsageError
 from slidecam.exchange.volumes import VolumeHeatmap, read_volume_ome_zarr
 from slidecam.faithfulness.localisation import dice, energy, pointing
-from slidecam.files import write_json
+from slidecam.files import strict_json, write_json
 from slidecam.foreground import is_moved, mask_on
 from slidecam.runs import RunRecord
 from slidecam.runs.record import RUN_AGAIN
@@ -109,15 +109,7 @@ class VolumeEvaluation:
 
     def record(self) -> dict[str, Any]:
         """Return all of it as JSON; what is not a number is null."""
-        told = asdict(self)
-        told["figures"] = [
-            {
-                key: None if isinstance(value, float) and np.isnan(value) else value
-                for key, value in row.items()
-            }
-            for row in told["figures"]
-        ]
-        return told
+        return {key: strict_json(value) for key, value in asdict(self).items()}
 
 
 def evaluate_volume(
@@ -167,20 +159,19 @@ def evaluate_volume(
         raise StoreError(run, "its run.json does not name the classes.", RUN_AGAIN)
     calls = known_classes.called(table.probabilities[cut & known])
     rule = threshold or Threshold()
-    foreground = (
-        mask_on(run / "mask.nii.gz", stack)
-        if record.foreground is not None and record.foreground.share
-        else np.zeros_like(marked)
-    )
-    figures = [
-        row
-        for path, heat in read
-        for row in _figures(path, heat, (marked, foreground, known), tuple(classes), rule)
-    ]
+    foreground = np.zeros_like(marked)
+    if record.foreground is not None and record.foreground.share:
+        foreground = mask_on(run / "mask.nii.gz", stack)
+    figures: list[MaskFigures] = []
+    for path, heat in read:
+        figures += _figures(path, heat, (marked, foreground, known), tuple(classes), rule)
     millilitres = float(marked.sum() * np.prod(stack.spacing_mm) / 1000)
     lost = int((cut & ~known).sum())
-    notes = [MOVED] if is_moved(mask, stack) else []
-    notes += [f"{lost} slices with mask were not classified and do not count."] if lost else []
+    notes = []
+    if is_moved(mask, stack):
+        notes.append(MOVED)
+    if lost:
+        notes.append(f"{lost} slices with mask were not classified and do not count.")
     called = dict(zip(table.class_names, calls.sum(axis=0).tolist(), strict=True))
     voxels, cuts = int(marked.sum()), int(cut.sum())
     call = dict(record.call.facts)

@@ -133,35 +133,37 @@ def evaluate_runs(
 def _evaluated(
     bundle: Bundle, jobs: Sequence[_Job], spec: SlideEvaluationSpec
 ) -> Generator[Step, None, SlideEvaluation]:
-    """Measure slide after slide; what is wrong with one is told, and does not touch the others."""
+    """Measure slide after slide; what is wrong with one is reported, and stops no other."""
     slides: list[EvaluatedSlide] = []
     tiles: list[MeasuredTiles] = []
     for job in jobs:
         try:
             classified = yield from job.classify()
             slide, measured = measure_slide(classified, job.drawn, bundle.card, spec)
-            slide = _with_acquaintance(slide, bundle)
+            slide = _with_leakage(slide, bundle)
         except SlidecamError as error:
             slide = EvaluatedSlide(
                 job.name, job.path, problem=f"{error.problem} {error.remedy}".strip()
             )
             measured = None
-        for message in (*slide.notes, *([slide.problem] if slide.problem else [])):
+        for message in filter(None, (*slide.notes, slide.problem)):
             yield Step("slides", len(slides), len(jobs), message=message)
         slides.append(slide)
-        tiles.extend([measured] if measured is not None else [])
+        if measured is not None:
+            tiles.append(measured)
         yield Step("slides", len(slides), len(jobs))
     return _summed(bundle, slides, tiles, spec)
 
 
-def _with_acquaintance(slide: EvaluatedSlide, bundle: Bundle) -> EvaluatedSlide:
+def _with_leakage(slide: EvaluatedSlide, bundle: Bundle) -> EvaluatedSlide:
+    """Return the slide with a note where the classifier was trained on it."""
     if not has_learnt_from(bundle.card.provenance, slide.slide):
         return slide
-    told = (
+    note = (
         f"{slide.slide}: the classifier has learnt from this slide or patient, so that these"
         " figures flatter it."
     )
-    return replace(slide, notes=(*slide.notes, told))
+    return replace(slide, notes=(*slide.notes, note))
 
 
 def _summed(
@@ -172,15 +174,17 @@ def _summed(
 ) -> SlideEvaluation:
     _refuse_nothing(slides)
     card = bundle.card
-    used = [slide for slide in slides if slide.areas is not None]
+    names: list[str] = []
+    groups: list[str] = []
+    for each in tiles:
+        names += each.names
+        groups += [each.slide] * len(each.names)
     predictions = Predictions(
         labels=np.concatenate([each.labels for each in tiles]),
         logits=np.concatenate([each.logits for each in tiles]),
         class_names=card.classes.label_names(),
-        names=tuple(name for each in tiles for name in each.names),
-        groups=tuple(
-            slide.slide for slide, each in zip(used, tiles, strict=True) for _name in each.names
-        ),
+        names=tuple(names),
+        groups=tuple(groups),
         activation=card.activation,
         temperature=card.temperature,
         thresholds=card.thresholds,
@@ -189,9 +193,8 @@ def _summed(
     figures = evaluate_predictions(
         predictions, EvaluationSpec(intervals=spec.intervals, bundle=bundle.digest)
     )
-    return SlideEvaluation(
-        figures, added([slide.areas for slide in used if slide.areas is not None]), tuple(slides)
-    )
+    areas = added([slide.areas for slide in slides if slide.areas is not None])
+    return SlideEvaluation(figures, areas, tuple(slides))
 
 
 def _refuse_nothing(slides: Sequence[EvaluatedSlide]) -> None:

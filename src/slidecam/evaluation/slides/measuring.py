@@ -185,9 +185,10 @@ Less is two lines drawn side by side.
 class MeasuredTiles:
     """The tiles of a slide that have a class.
 
-    Labels int64 (N,), logits (N, classes), and their names.
+    The slide's name, labels int64 (N,), logits (N, classes), and the tiles' names.
     """
 
+    slide: str
     labels: NDArray[np.int64]
     logits: NDArray[np.float32]
     names: tuple[str, ...]
@@ -227,13 +228,13 @@ def measure_slide(
         notes=(
             *classified.notes,
             *classes.notes,
-            *_strangers(drawn, classes.names, columns),
+            *_unknown(drawn, classes.names, columns),
             *overlap,
         ),
     )
-    corners = classified.boxes[kept, :2].tolist()
-    titles = tuple(f"{classified.slide.name} x={x} y={y}" for x, y in corners)
-    return result, MeasuredTiles(labels[kept], classified.logits[kept], titles)
+    name = classified.slide.name
+    titles = tuple(f"{name} x={x} y={y}" for x, y in classified.boxes[kept, :2].tolist())
+    return result, MeasuredTiles(name, labels[kept], classified.logits[kept], titles)
 
 
 def _columns(drawn: Path, annotated: Sequence[str], card: Card) -> NDArray[np.int64]:
@@ -248,7 +249,8 @@ def _columns(drawn: Path, annotated: Sequence[str], card: Card) -> NDArray[np.in
         )
     if len(known) == 1:
         return np.array([int(name == known[0]) for name in annotated], np.int64)
-    return np.array([known.index(name) if name in known else -1 for name in annotated], np.int64)
+    places = {name: place for place, name in enumerate(known)}
+    return np.array([places.get(name, -1) for name in annotated], np.int64)
 
 
 def _merged(
@@ -288,11 +290,14 @@ def _areas(
     missed = (parts[-1] - sums.sum(axis=0)).clip(min=0.0)
     annotated = shares[:-1].sum(axis=1)
     overlaps = (annotated - 1).clip(min=0).sum() > OVERLAP * annotated.sum()
-    note = f"{classified.slide.name}: areas of two classes overlap; where they do, both count."
-    return AreaConfusion(names, areas, missed, uncalled), [note] if overlaps else []
+    notes = []
+    if overlaps:
+        name = classified.slide.name
+        notes.append(f"{name}: areas of two classes overlap; where they do, both count.")
+    return AreaConfusion(names, areas, missed, uncalled), notes
 
 
-def _strangers(drawn: Path, annotated: Sequence[str], columns: NDArray[np.int64]) -> list[str]:
+def _unknown(drawn: Path, annotated: Sequence[str], columns: NDArray[np.int64]) -> list[str]:
     unknown = [name for name, column in zip(annotated, columns, strict=True) if column < 0]
     if unknown:
         return [f"{drawn.name}: not known to the classifier, and left out: {', '.join(unknown)}."]

@@ -70,33 +70,35 @@ class AreaConfusion:
 
         None where there is nothing to be a share of.
         """
-        told = {}
+        figures = {}
         for place, name in enumerate(self.class_names):
             right = float(self.areas[place, place])
             true = float(self.areas[place].sum() + self.uncalled[place])
             called = float(self.areas[:, place].sum())
-            told[name] = {
+            figures[name] = {
                 "sensitivity": _share(right, true),
                 "precision": _share(right, called),
                 "Dice": _share(2 * right, true + called),
                 "classified": _share(true, true + float(self.missed[place])),
             }
-        return told
+        return figures
 
     def record(self) -> dict[str, object]:
         """Return it as JSON values."""
+        confusion: dict[str, object] = {
+            "classes": list(self.class_names),
+            "rows": "annotated",
+            "columns": "predicted",
+            "areas": self.areas.round(3).tolist(),
+            "not classified": self.missed.round(3).tolist(),
+        }
+        if self.uncalled.any():
+            confusion["called none"] = self.uncalled.round(3).tolist()
         return {
             "unit": "µm²",
             "accuracy": self.accuracy,
             "per class": self.figures(),
-            "confusion": {
-                "classes": list(self.class_names),
-                "rows": "annotated",
-                "columns": "predicted",
-                "areas": self.areas.round(3).tolist(),
-                "not classified": self.missed.round(3).tolist(),
-                **({"called none": self.uncalled.round(3).tolist()} if self.uncalled.any() else {}),
-            },
+            "confusion": confusion,
         }
 
 
@@ -248,8 +250,11 @@ def write_slide_evaluation(
     """
     used = [slide for slide in evaluation.slides if not slide.problem]
     notes = [f"{slide.slide}: {slide.problem}" for slide in evaluation.slides if slide.problem]
-    notes += [note for slide in used for note in slide.notes]
-    data = f"the annotated tiles of {len(used)} {'slide' if len(used) == 1 else 'slides'}"
+    for slide in used:
+        notes += slide.notes
+    data = f"the annotated tiles of {len(used)} slides"
+    if len(used) == 1:
+        data = "the annotated tiles of 1 slide"
     write_evaluation(evaluation.tiles, folder, Background(title, data, notes=notes))
     write_page(
         "slides",

@@ -253,32 +253,37 @@ def train_graph(
     train, val, test = parts
     graph = graph_of(train.embeddings, spec.neighbours, symmetric=spec.symmetric)
     network = graph_network(train.embeddings.shape[1], classes, spec, seed)
-    lesson = _Exam(graph, slice(0, len(train)), train.labels)
-    exams = {name: _attached(graph, cells, spec) for name, cells in (("val", val), ("test", test))}
-    curve, kept = yield from _fit(network, (lesson, exams["val"]), INDUCTIVE, (spec, seed))
-    scores = [*_scored(network, exams, INDUCTIVE)]
+    trained = _Labelled(graph, slice(0, len(train)), train.labels)
+    checked, tested = _attached(graph, val, spec), _attached(graph, test, spec)
+    curve, kept = yield from _fit(network, (trained, checked), INDUCTIVE, spec, seed)
+    scores = _scored(network, checked, tested, INDUCTIVE)
     if spec.transductive and len(test):
         scores += yield from _transductive(parts, classes, spec, seed)
     with torch.no_grad():
-        hidden = network.states(exams["test"].graph)[exams["test"].rows]
+        hidden = network.states(tested.graph)[tested.rows]
     state = _exported(network, graph, train, spec)
     return GraphResult(state, tuple(scores), hidden, curve, kept)
 
 
 @dataclass(frozen=True, eq=False)
-class _Exam:
-    """Nodes of a graph whose labels are known to the one who asks."""
+class _Labelled:
+    """Nodes of a graph that are trained or measured on."""
 
     graph: NodeGraph
     rows: slice
     labels: Tensor
 
+    def logits(self, network: GraphNetwork, chance: torch.Generator | None = None) -> Tensor:
+        """Return their logits (M, K); see `GraphNetwork.forward`."""
+        logits: Tensor = network(self.graph, chance)
+        return logits[self.rows]
 
-def _attached(graph: NodeGraph, cells: Cells, spec: GraphSpec) -> _Exam:
+
+def _attached(graph: NodeGraph, cells: Cells, spec: GraphSpec) -> _Labelled:
     whole = graph
     if len(cells):
         whole = graph.with_queries(cells.embeddings, spec.neighbours)
-    return _Exam(whole, slice(len(graph.nodes), len(whole.nodes)), cells.labels)
+    return _Labelled(whole, slice(len(graph.nodes), len(whole.nodes)), cells.labels)
 
 
 def _transductive(
@@ -288,31 +293,37 @@ def _transductive(
     everything = torch.cat([cells.embeddings for cells in parts])
     graph = graph_of(everything, spec.neighbours, symmetric=spec.symmetric)
     network = graph_network(everything.shape[1], classes, spec, seed)
-    ends = torch.tensor(list(map(len, parts))).cumsum(0).tolist()
-    rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-    lesson, val, test = (
-        _Exam(graph, some, cells.labels) for some, cells in zip(rows, parts, strict=True)
-    )
-    yield from _fit(network, (lesson, val), TRANSDUCTIVE, (spec, seed))
-    return [*_scored(network, {"val": val, "test": test}, TRANSDUCTIVE)]
+    found = []
+    start = 0
+    for cells in parts:
+        rows = slice(start, start + len(cells))
+        found.append(_Labelled(graph, rows, cells.labels))
+        start = rows.stop
+    trained, checked, tested = found
+    yield from _fit(network, (trained, checked), TRANSDUCTIVE, spec, seed)
+    return _scored(network, checked, tested, TRANSDUCTIVE)
 
 
 def _fit(
-    network: GraphNetwork, exams: tuple[_Exam, _Exam], phase: str, settings: tuple[GraphSpec, int]
+    network: GraphNetwork,
+    nodes: tuple[_Labelled, _Labelled],
+    phase: str,
+    spec: GraphSpec,
+    seed: int,
 ) -> Generator[Step, None, tuple[tuple[GraphEpoch, ...], int]]:
-    """Train ``network`` in place on the first exam; leave it at its best epoch on the second."""
-    (lesson, check), (spec, seed) = exams, settings
-    weights = _weights(lesson.labels, network, spec)
+    """Train ``network`` in place on the first nodes; leave it at its best epoch on the others."""
+    trained, checked = nodes
+    weights = _weights(trained.labels, network, spec)
     optimiser = torch.optim.Adam(network.parameters(), spec.lr, weight_decay=spec.weight_decay)
     chance = torch.Generator().manual_seed(seed)
     curve: list[GraphEpoch] = []
     best, kept, state = math.inf, spec.epochs - 1, network.state_dict()
     for epoch in range(spec.epochs):
         optimiser.zero_grad()
-        loss = cross_entropy(network(lesson.graph, chance)[lesson.rows], lesson.labels, weights)
+        loss = cross_entropy(trained.logits(network, chance), trained.labels, weights)
         torch.autograd.backward(loss)
         optimiser.step()
-        curve.append(GraphEpoch(float(loss.detach()), _loss(network, check, weights)))
+        curve.append(GraphEpoch(float(loss.detach()), _loss(network, checked, weights)))
         if spec.keep == "best" and curve[-1].val_loss < best:
             best, kept, state = curve[-1].val_loss, epoch, copy.deepcopy(network.state_dict())
         yield Step(phase, epoch + 1, spec.epochs, _figures(curve[-1]))
@@ -328,11 +339,11 @@ def _weights(labels: Tensor, network: GraphNetwork, spec: GraphSpec) -> Tensor |
     return None
 
 
-def _loss(network: GraphNetwork, exam: _Exam, weights: Tensor | None) -> float:
-    if not len(exam.labels):
+def _loss(network: GraphNetwork, nodes: _Labelled, weights: Tensor | None) -> float:
+    if not len(nodes.labels):
         return math.nan
     with torch.no_grad():
-        return float(cross_entropy(network(exam.graph)[exam.rows], exam.labels, weights))
+        return float(cross_entropy(nodes.logits(network), nodes.labels, weights))
 
 
 def _figures(epoch: GraphEpoch) -> dict[str, float]:
@@ -340,12 +351,14 @@ def _figures(epoch: GraphEpoch) -> dict[str, float]:
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
-def _scored(network: GraphNetwork, exams: dict[str, _Exam], name: str) -> Generator[Scored]:
-    for part, exam in exams.items():
-        if len(exam.labels):
+def _scored(network: GraphNetwork, val: _Labelled, test: _Labelled, name: str) -> list[Scored]:
+    scores = []
+    for part, nodes in (("val", val), ("test", test)):
+        if len(nodes.labels):
             with torch.no_grad():
-                logits = network(exam.graph)[exam.rows]
-            yield Scored(name, part, exam.labels.numpy(), logits.numpy())
+                logits = nodes.logits(network)
+            scores.append(Scored(name, part, nodes.labels.numpy(), logits.numpy()))
+    return scores
 
 
 def _exported(

@@ -17,6 +17,7 @@ from slidecam.learning.calibration import fit_temperature
 from slidecam.learning.cells.graphs import (
     INDUCTIVE,
     Cells,
+    GraphEpoch,
     GraphResult,
     Scored,
     check_enough,
@@ -24,6 +25,7 @@ from slidecam.learning.cells.graphs import (
 )
 from slidecam.learning.cells.protocols import SVM, Protocols, linear, plane_of, svm, write_protocols
 from slidecam.learning.data.dataset import content_digest
+from slidecam.learning.data.picture_files import PARTS
 from slidecam.learning.data.pixels import Pictures, hold_pictures
 from slidecam.learning.evaluation.evaluation import Evaluation, evaluate_predictions
 from slidecam.learning.predictions import Predictions
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from slidecam.classes import Activation
     from slidecam.learning.data.pictures import PictureSet
     from slidecam.learning.recipes.tables import GraphSpec, Recipe
     from slidecam.models.card import Card
@@ -138,18 +141,16 @@ def train_graph_bundle(
 
 def _sized(recipe: Recipe, spec: GraphSpec, nodes: int) -> Recipe:
     """Return the recipe with the graph's sizes, from data and ``[graph]``, among the arguments."""
-    sizes = {
+    if not recipe.model.architecture.startswith("slidecam/"):
+        return recipe
+    arguments = {
+        **recipe.model.architecture_args,
         "nodes": nodes,
         "neighbours": spec.neighbours,
         "hidden": spec.hidden,
         "dropout": spec.dropout,
     }
-    if not recipe.model.architecture.startswith("slidecam/"):
-        return recipe
-    return replace(
-        recipe,
-        model=replace(recipe.model, architecture_args={**recipe.model.architecture_args, **sizes}),
-    )
+    return replace(recipe, model=replace(recipe.model, architecture_args=arguments))
 
 
 def _cells(
@@ -157,15 +158,12 @@ def _cells(
 ) -> Generator[Step, None, tuple[Cells, Cells, Cells]]:
     held = yield from hold_pictures(pictures.paths, card, memory_mb)
     embeddings = yield from _embeddings(network, card, held, len(pictures))
-    labels, names, parts = (
-        torch.from_numpy(pictures.labels),
-        pictures.names,
-        np.array(pictures.parts),
-    )
-    rows = [np.flatnonzero(parts == part) for part in ("train", "val", "test")]
-    train, val, test = (
-        Cells(embeddings[each], labels[each], tuple(names[row] for row in each)) for each in rows
-    )
+    labels, parts = torch.from_numpy(pictures.labels), np.array(pictures.parts)
+    found = []
+    for part in PARTS:
+        rows = np.flatnonzero(parts == part)
+        found.append(Cells(embeddings[rows], labels[rows], pictures.part(part).names))
+    train, val, test = found
     return train, val, test
 
 
@@ -184,12 +182,11 @@ def _embeddings(
 
 
 def _calibrated(card: Card, result: GraphResult) -> Card:
-    val = next(
-        (each for each in result.scores if (each.name, each.part) == (INDUCTIVE, "val")), None
-    )
-    if val is None:
-        return card
-    return replace(card, temperature=fit_temperature(val.logits, val.labels).temperature)
+    for scored in result.scores:
+        if (scored.name, scored.part) == (INDUCTIVE, "val"):
+            found = fit_temperature(scored.logits, scored.labels)
+            return replace(card, temperature=found.temperature)
+    return card
 
 
 def _facts(
@@ -215,19 +212,17 @@ def _conclude(
     result: GraphResult,
 ) -> Generator[Step, None, GraphTrained]:
     """Measure every protocol on the test cells, or on the validation cells where there are none."""
-    history = [
-        _row(number, epoch.loss, epoch.val_loss) for number, epoch in enumerate(result.curve, 1)
-    ]
+    history = [_row(number, epoch) for number, epoch in enumerate(result.curve, 1)]
     write_history(folder.history, history)
     train, val, test = cells
-    part, measured = ("test", test) if len(test) else ("val", val)
+    part, measured = "test", test
+    if not len(test):
+        part, measured = "val", val
     if not len(measured):
         return GraphTrained(bundle, history, result.kept + 1, {})
     scores = [each for each in result.scores if each.part == part]
-    scores += [
-        baseline(train, val, measured, part, len(pictures.class_names))
-        for baseline in (linear, svm)
-    ]
+    classes = len(pictures.class_names)
+    scores += [baseline(train, val, measured, part, classes) for baseline in (linear, svm)]
     protocols = {}
     for done, scored in enumerate(scores, 1):
         protocols[scored.name] = evaluate_predictions(_predictions(scored, bundle.card, pictures))
@@ -237,25 +232,31 @@ def _conclude(
     return GraphTrained(bundle, history, result.kept + 1, protocols)
 
 
-def _row(number: int, loss: float, val_loss: float) -> dict[str, Any]:
-    return {
-        "epoch": number,
-        "phase": 0,
-        "train_loss": loss,
-        **({} if np.isnan(val_loss) else {"val_loss": val_loss}),
-    }
+def _row(number: int, epoch: GraphEpoch) -> dict[str, Any]:
+    row = {"epoch": number, "phase": 0, "train_loss": epoch.loss}
+    if not np.isnan(epoch.val_loss):
+        row["val_loss"] = epoch.val_loss
+    return row
 
 
 def _predictions(scored: Scored, card: Card, pictures: PictureSet) -> Predictions:
-    tested = pictures.part("test" if scored.part == "test" else "val")
+    tested = pictures.part("val")
+    if scored.part == "test":
+        tested = pictures.part("test")
+    activation: Activation = "softmax"
+    if scored.name == SVM:
+        activation = "none"
+    temperature = 1.0
+    if scored.name == INDUCTIVE:
+        temperature = card.temperature
     return Predictions(
         labels=scored.labels,
         logits=scored.logits,
         class_names=pictures.class_names,
         names=tested.names,
         groups=tested.groups,
-        activation="none" if scored.name == SVM else "softmax",
-        temperature=card.temperature if scored.name == INDUCTIVE else 1.0,
+        activation=activation,
+        temperature=temperature,
         paths=tested.paths,
         class_colors=card.class_colors,
     )
@@ -263,10 +264,7 @@ def _predictions(scored: Scored, card: Card, pictures: PictureSet) -> Prediction
 
 def _planes(measured: Cells, result: GraphResult, part: str) -> Iterator[tuple[str, Any]]:
     """Yield t-SNE of the cells' embeddings, and of their states in the graph."""
-    seen = {
-        "embeddings": measured.embeddings,
-        "hidden states": result.hidden if part == "test" else None,
-    }
-    for name, vectors in seen.items():
-        if vectors is not None:
-            yield name, plane_of(vectors.numpy(), measured.labels.numpy())
+    labels = measured.labels.numpy()
+    yield "embeddings", plane_of(measured.embeddings.numpy(), labels)
+    if part == "test":
+        yield "hidden states", plane_of(result.hidden.numpy(), labels)

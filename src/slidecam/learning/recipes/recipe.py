@@ -8,7 +8,6 @@ a graph of cells. Every key has a default but ``model.architecture``.
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ from slidecam.learning.recipes.tables import (
     TrainSpec,
 )
 from slidecam.models.architectures import ARCHITECTURES, TIMM, full_name, is_known
-from slidecam.settings import Complaints, nearest, read_settings, shown
+from slidecam.settings import Complaints, names_like, nearest, read_settings, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,17 +68,18 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def recipe_text(table: Mapping[str, Any]) -> str:
     """Return a recipe's tables as TOML."""
-    plain = [f"{key} = {_toml(value)}" for key, value in table.items() if not _is_table(value)]
-    blocks = ["\n".join(plain)] if plain else []
+    plain = {key: value for key, value in table.items() if not _is_table(value)}
+    blocks = []
+    if plain:
+        blocks.append(_settings(plain))
     for name, value in table.items():
-        tables = value if isinstance(value, list) else [value]
-        head = f"[[{name}]]" if isinstance(value, list) else f"[{name}]"
-        if _is_table(value):
-            blocks += [
-                "\n".join([head, *(f"{k} = {_toml(v)}" for k, v in each.items())])
-                for each in tables
-            ]
-    return "\n\n".join(blocks) + "\n"
+        if not _is_table(value):
+            continue
+        if isinstance(value, list):
+            blocks += [[f"[[{name}]]", *_settings(each)] for each in value]
+        else:
+            blocks.append([f"[{name}]", *_settings(value)])
+    return "\n\n".join(map("\n".join, blocks)) + "\n"
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -106,7 +106,8 @@ def _override(table: dict[str, Any], pair: str, complaints: Complaints) -> None:
         return
     for name in parents:
         if isinstance(place, list):
-            place = place[int(name)] if name.isdigit() and int(name) < len(place) else None
+            places = dict(enumerate(place))
+            place = places.get(int(name)) if name.isdigit() else None
         elif isinstance(place, dict):
             place = place.setdefault(name, {})
     if not equals or not parents or not isinstance(place, dict):
@@ -135,17 +136,14 @@ def _recipe(path: Path, table: Mapping[str, Any], complaints: Complaints) -> Rec
     model = read_settings(ModelSpec, table.get("model", {}), "model", complaints)
     data = read_settings(DataSpec, table.get("data", {}), "data", complaints)
     augment = read_settings(AugmentationSpec, table.get("augment", {}), "augment", complaints)
-    features = (
-        read_settings(FeatureSpec, table["features"], "features", complaints)
-        if "features" in table
-        else None
-    )
-    graph = (
-        read_settings(GraphSpec, table["graph"], "graph", complaints) if "graph" in table else None
-    )
+    features, graph = None, None
+    if "features" in table:
+        features = read_settings(FeatureSpec, table["features"], "features", complaints)
+    if "graph" in table:
+        graph = read_settings(GraphSpec, table["graph"], "graph", complaints)
     phases = _phases(table, complaints)
-    # Each table that could be read is checked, whatever is wrong in another: everything is told at
-    # once.
+    # Each table that could be read is checked, whatever is wrong in another: all of it is reported
+    # at once.
     if model is not None:
         _check_model(model, complaints)
     if data is not None:
@@ -159,39 +157,30 @@ def _recipe(path: Path, table: Mapping[str, Any], complaints: Complaints) -> Rec
 def _phases(table: Mapping[str, Any], complaints: Complaints) -> tuple[TrainSpec, ...]:
     common, listed = table.get("train", {}), table.get("phase", [{}])
     first = read_settings(TrainSpec, common, "train", complaints)
-    if first is None or not isinstance(listed, list) or not listed:
-        if first is not None:
-            complaints.add("phase", f"is {shown(listed)}", "Write each phase as a [[phase]] table.")
+    if first is None:
+        return ()
+    if not isinstance(listed, list) or not listed:
+        complaints.add("phase", f"is {shown(listed)}", "Write each phase as a [[phase]] table.")
         return ()
     if listed == [{}]:
         return (first,)
-    own = (
-        read_settings(
-            TrainSpec,
-            {**common, **each} if isinstance(each, Mapping) else each,
-            f"phase.{number}",
-            complaints,
-        )
-        for number, each in enumerate(listed)
-    )
-    return tuple(phase for phase in own if phase is not None)
+    phases = []
+    for number, own in enumerate(listed):
+        settings = own
+        if isinstance(own, Mapping):
+            settings = {**common, **own}
+        phases.append(read_settings(TrainSpec, settings, f"phase.{number}", complaints))
+    return tuple(filter(None, phases))
 
 
 def _check_model(model: ModelSpec, complaints: Complaints) -> None:
     if not is_known(full_name(model.architecture)):
         known = [*ARCHITECTURES, *timm.list_models()]
-        near = difflib.get_close_matches(
-            model.architecture.removeprefix(TIMM), known, n=3, cutoff=0.5
-        )
-        remedy = (
-            f"Names like it are {', '.join(near)}."
-            if near
-            else f"Own ones are {', '.join(ARCHITECTURES)}."
-        )
+        own = f"Own ones are {', '.join(ARCHITECTURES)}."
         complaints.add(
             "model.architecture",
             f"is {shown(model.architecture)}, which is no network known here",
-            remedy,
+            names_like(model.architecture.removeprefix(TIMM), known, own),
         )
 
 
@@ -227,7 +216,9 @@ def _check_phases(phases: Sequence[TrainSpec], complaints: Complaints) -> None:
                 "train.patience", f"is {phase.patience}", "With monitor = last it must be 0."
             )
         if isinstance(phase.trainable, str) and phase.trainable not in {"all", "head"}:
-            where = "train" if len(phases) == 1 else f"phase.{number}"
+            where = f"phase.{number}"
+            if len(phases) == 1:
+                where = "train"
             remedy = f'Write "all", "head", a number of layers, or a list: ["{phase.trainable}"].'
             complaints.add(f"{where}.trainable", f"is {shown(phase.trainable)}", remedy)
 
@@ -240,14 +231,18 @@ def _is_table(value: object) -> bool:
 
 def _toml(value: object) -> str:
     if isinstance(value, Mapping):
-        return (
-            "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
-            if value
-            else "{}"
-        )
+        if not value:
+            return "{}"
+        return f"{{ {', '.join(_settings(value))} }}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_toml(each) for each in value)}]"
-    return repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, float):
+        return repr(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _settings(table: Mapping[str, Any]) -> list[str]:
+    return [f"{key} = {_toml(value)}" for key, value in table.items()]
 
 
 GRAPHS = frozenset({"slidecam/resnet18_gcn", "slidecam/cell_graph"})

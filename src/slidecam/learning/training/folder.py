@@ -5,7 +5,6 @@ Before a training, what is about to be done; after it, where a bundle comes from
 
 from __future__ import annotations
 
-import csv
 import platform
 import shutil
 import tomllib
@@ -18,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from slidecam.errors import CheckpointError, RunExistsError
-from slidecam.files import LOCK_FILE, lock_folder, replacing, write_json, write_text
+from slidecam.files import LOCK_FILE, lock_folder, write_csv, write_json, write_text
 from slidecam.learning.data.dataset import split_record
+from slidecam.learning.data.picture_files import PICTURE_TABLE
 from slidecam.learning.data.pictures import PictureSet, write_picture_table
 from slidecam.learning.recipes.recipe import recipe_text
 from slidecam.settings import shown
@@ -35,67 +35,50 @@ BUNDLE_FOLDER = "bundle"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
-@dataclass(frozen=True)
 class TrainingFolder:
     """Where a training leaves what it makes; the names are a contract.
 
-    Attributes
+    Parameters
     ----------
     path
         The folder.
+
+    Attributes
+    ----------
+    bundle
+        The finished classifier.
+    checkpoint
+        The training after its last epoch.
+    history
+        The figures of every epoch, for the learning curve.
+    recipe
+        The recipe as it was run, with what was set over it.
+    split
+        Which picture is in which part: counts and digest.
+    pictures
+        Which picture is in which part: a table that ``--data`` takes.
+    duplicates
+        What is there more than once.
+    features
+        Cached features, while the training lasts.
+    evaluation
+        Measures of the validation and test parts.
+    protocols
+        Of a training on a graph: its measures beside the baselines'.
     """
 
-    path: Path
-
-    @property
-    def bundle(self) -> Path:
-        """The finished classifier."""
-        return self.path / BUNDLE_FOLDER
-
-    @property
-    def checkpoint(self) -> Path:
-        """The training after its last epoch."""
-        return self.path / CHECKPOINT_FILE
-
-    @property
-    def history(self) -> Path:
-        """The figures of every epoch, for the learning curve."""
-        return self.path / "history.csv"
-
-    @property
-    def recipe(self) -> Path:
-        """The recipe as it was run, with what was set over it."""
-        return self.path / "recipe.toml"
-
-    @property
-    def split(self) -> Path:
-        """Which picture is in which part: counts and digest."""
-        return self.path / "split.json"
-
-    @property
-    def pictures(self) -> Path:
-        """Which picture is in which part: a table that ``--data`` takes."""
-        return self.path / "pictures.csv"
-
-    @property
-    def duplicates(self) -> Path:
-        """What is there more than once."""
-        return self.path / "duplicates.json"
-
-    @property
-    def features(self) -> Path:
-        """Cached features, while the training lasts."""
-        return self.path / "features"
-
-    @property
-    def evaluation(self) -> Path:
-        """Measures of the validation and test parts."""
-        return self.path / "evaluation"
-
-    @property
-    def protocols(self) -> Path:
-        """Of a training on a graph: its measures beside the baselines'."""
-        return self.path / "protocols"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.bundle = path / BUNDLE_FOLDER
+        self.checkpoint = path / CHECKPOINT_FILE
+        self.history = path / "history.csv"
+        self.recipe = path / "recipe.toml"
+        self.split = path / "split.json"
+        self.pictures = path / PICTURE_TABLE
+        self.duplicates = path / "duplicates.json"
+        self.features = path / "features"
+        self.evaluation = path / "evaluation"
+        self.protocols = path / "protocols"
 
     def begun(self) -> bool:
         """Whether there is a training here that is done, or can be gone on with."""
@@ -109,12 +92,8 @@ class TrainingFolder:
         plan = {self.recipe, self.split, self.pictures}
         if self.begun() or not all(file.is_file() for file in plan):
             return False
-        return set(self.path.iterdir()) <= {
-            *plan,
-            self.history,
-            self.features,
-            self.path / LOCK_FILE,
-        }
+        ours = {*plan, self.history, self.features, self.path / LOCK_FILE}
+        return set(self.path.iterdir()) <= ours
 
     def clear_features(self) -> None:
         """Remove cached features, which nothing needs after the training."""
@@ -198,11 +177,11 @@ def check_usable(folder: TrainingFolder, existing: str) -> None:
 
 def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Write one row for each epoch."""
-    columns = list(dict.fromkeys(key for row in history for key in row))
-    with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, columns, lineterminator="\n")
-        table.writeheader()
-        table.writerows(history)
+    columns: dict[str, Any] = {}
+    for row in history:
+        columns |= row
+    rows = [[row.get(key) for key in columns] for row in history]
+    write_csv(path, [list(columns), *rows])
 
 
 PACKAGES = ("slidecam", "torch", "timm", "numpy", "pillow")
@@ -251,13 +230,11 @@ def check_recipe(folder: TrainingFolder, recipe: Recipe) -> None:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         return  # it was removed or written over: the checkpoint knows the digest
     was, now = _keys(before), _keys(tomllib.loads(recipe_text(recipe.table)))
-    changed = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
+    changed = [key for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)]
     if changed:
-        differences = ", ".join(
-            f"{key} (was {_shown(was, key)}, is {_shown(now, key)})" for key in changed
-        )
+        differences = [f"{key} (was {_shown(was, key)}, is {_shown(now, key)})" for key in changed]
         raise CheckpointError(
-            f"this training was begun with another recipe: {differences}.",
+            f"this training was begun with another recipe: {', '.join(differences)}.",
             "Call it as it was begun, or begin anew with --overwrite.",
             folder.path,
         )
@@ -267,15 +244,15 @@ def _keys(table: Mapping[str, Any]) -> dict[str, object]:
     """Return a recipe's values by key: ``train.lr``, ``phase.0.lr``."""
     found: dict[str, object] = {}
     for name, value in table.items():
-        tables = None
+        tables: dict[str, Any] = {name: value}
         if isinstance(value, list):
             tables = {f"{name}.{place}": each for place, each in enumerate(value)}
-        for where, each in ({name: value} if tables is None else tables).items():
-            found |= (
-                {f"{where}.{key}": one for key, one in each.items()}
-                if isinstance(each, dict)
-                else {where: each}
-            )
+        for prefix, each in tables.items():
+            if not isinstance(each, dict):
+                found[prefix] = each
+                continue
+            for key, setting in each.items():
+                found[f"{prefix}.{key}"] = setting
     return found
 
 

@@ -28,7 +28,7 @@ from slidecam.learning.training.loop import (
     train_epoch,
     validate,
 )
-from slidecam.learning.training.optimisation import unfreeze
+from slidecam.learning.training.optimisation import WeightAverage, unfreeze
 from slidecam.models.backends import check_device
 from slidecam.steps import Step
 
@@ -136,12 +136,8 @@ class Trainer:
             if self.progress.note(figures, learner.spec.monitor):
                 self.best = snapshot(self.network, learner)
             self._keep(learner)
-            yield Step(
-                "epoch",
-                self.progress.overall,
-                total,
-                {k: figures[k] for k in _SHOWN if k in figures},
-            )
+            shown = {name: figures[name] for name in _SHOWN if name in figures}
+            yield Step("epoch", self.progress.overall, total, shown)
 
     def _keep(self, learner: Learner) -> None:
         # The checkpoint first: the history without it would be of a training that nobody can go on
@@ -156,14 +152,10 @@ def snapshot(network: nn.Module, learner: Learner) -> dict[str, Tensor]:
 
     Averaged weights take the place of the last where there are any.
     """
+    weights = dict(network.state_dict())
     if learner.average:
-        averaged = learner.average.weights
-    else:
-        averaged = {}
-    return {
-        name: averaged.get(name, tensor).detach().clone()
-        for name, tensor in network.state_dict().items()
-    }
+        weights |= learner.average.weights
+    return {name: tensor.detach().clone() for name, tensor in weights.items()}
 
 
 def free_for(network: nn.Module, running: nn.Module, spec: TrainSpec) -> None:
@@ -229,14 +221,14 @@ def taken_from(
     facts: Mapping[str, Any],
 ) -> Checkpoint:
     """Return what is to be kept of a training after an epoch."""
-    average = learner.average
+    average = learner.average or WeightAverage(0.0)
     return Checkpoint(
         progress=progress,
         facts=facts,
         network=network.state_dict(),
         best=best,
-        average={} if average is None else average.weights,
-        average_steps=0 if average is None else average.steps,
+        average=average.weights,
+        average_steps=average.steps,
         optimizer=learner.optimizer.state_dict()["state"],
         scaler=learner.scaler.state_dict(),
     )
@@ -251,9 +243,8 @@ def put_back(checkpoint: Checkpoint, learner: Learner, network: nn.Module) -> No
         learner.scaler.load_state_dict(dict(checkpoint.scaler))
     if learner.average is not None:
         learner.average.steps = checkpoint.average_steps
-        learner.average.weights = {
-            name: t.to(learner.device) for name, t in checkpoint.average.items()
-        }
+        weights = {name: tensor.to(learner.device) for name, tensor in checkpoint.average.items()}
+        learner.average.weights = weights
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -330,9 +321,8 @@ def check_same(checkpoint: Checkpoint, facts: Mapping[str, Any], path: Path) -> 
     CheckpointError
         Naming what differs.
     """
-    other = sorted(
-        key for key in facts if checkpoint.facts.get(key) != json.loads(json.dumps(facts[key]))
-    )
+    now = json.loads(json.dumps(facts))
+    other = [key for key in sorted(now) if checkpoint.facts.get(key) != now[key]]
     if other:
         raise CheckpointError(
             f"this training was begun with another {' and '.join(other).replace('_', ' ')}.",
@@ -342,11 +332,11 @@ def check_same(checkpoint: Checkpoint, facts: Mapping[str, Any], path: Path) -> 
 
 
 def _named(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(f"{kind}/"): t
-        for name, t in tensors.items()
-        if name.startswith(f"{kind}/")
-    }
+    found = {}
+    for name, tensor in tensors.items():
+        if name.startswith(f"{kind}/"):
+            found[name.removeprefix(f"{kind}/")] = tensor
+    return found
 
 
 def _optimizer(
