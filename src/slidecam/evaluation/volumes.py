@@ -113,7 +113,10 @@ class VolumeEvaluation:
 
 
 def evaluate_volume(
-    run: Path, mask: Path, classes: Sequence[str] = (), threshold: Threshold | None = None
+    run: Path,
+    mask: Path,
+    classes: Sequence[str] = (),
+    threshold: Threshold | None = None,
 ) -> VolumeEvaluation:
     """Measure how a finished run's heatmaps lie to a mask.
 

@@ -95,7 +95,9 @@ def two_columns(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def fit_temperature(
-    logits: ArrayLike, labels: ArrayLike, activation: Activation = "softmax"
+    logits: ArrayLike,
+    labels: ArrayLike,
+    activation: Activation = "softmax",
 ) -> Calibration:
     """Return the temperature that makes validation data likeliest.
 
@@ -130,7 +132,9 @@ def fit_temperature(
 
 
 def reliability_of(
-    probabilities: NDArray[np.floating], labels: NDArray[np.int64], bins: int = BINS
+    probabilities: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    bins: int = BINS,
 ) -> Reliability:
     """Return how often the most probable class is right, by its probability.
 
@@ -154,7 +158,9 @@ def reliability_of(
 
 
 def ece_by_chance(
-    probabilities: NDArray[np.floating], seed: int = 0, draws: int = 1000
+    probabilities: NDArray[np.floating],
+    seed: int = 0,
+    draws: int = 1000,
 ) -> tuple[float, float, float]:
     """Return what a perfectly calibrated classifier would show as its calibration error.
 
@@ -204,7 +210,9 @@ def mean_nll(
 
 
 def _best_temperature(
-    logits: NDArray[np.float64], labels: NDArray[np.int64], activation: Activation
+    logits: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    activation: Activation,
 ) -> Calibration:
     """Return the temperature, and why it is 1 where it is.
 

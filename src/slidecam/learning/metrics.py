@@ -165,7 +165,11 @@ def called_or_largest(
     return np.asarray(predicted, np.int64)
 
 
-def check_shapes(labels: Labels, probabilities: Scores, class_names: Sequence[str]) -> None:
+def check_shapes(
+    labels: Labels,
+    probabilities: Scores,
+    class_names: Sequence[str],
+) -> None:
     """Refuse what cannot be measured; DataSetError says why."""
     remedy = "Give labels (N,), probabilities (N, K) and K class names, K at least 2."
     if not len(labels):
@@ -213,7 +217,10 @@ def brier_terms(labels: Labels, probabilities: Scores) -> NDArray[np.float64]:
 
 
 def _decision_figures(
-    labels: Labels, predicted: Labels, present: NDArray[np.intp], notes: dict[str, str]
+    labels: Labels,
+    predicted: Labels,
+    present: NDArray[np.intp],
+    notes: dict[str, str],
 ) -> dict[str, float | None]:
     of_classes = {"labels": present, "zero_division": 0.0}
     figures: dict[str, float | None] = {
@@ -236,7 +243,11 @@ def _decision_figures(
     }
 
 
-def _iba(labels: Labels, predicted: Labels, present: NDArray[np.intp]) -> float:
+def _iba(
+    labels: Labels,
+    predicted: Labels,
+    present: NDArray[np.intp],
+) -> float:
     score = make_index_balanced_accuracy(alpha=IBA_ALPHA, squared=True)(geometric_mean_score)
     of_class = score(labels, predicted, labels=present, average=None)
     return float(np.average(of_class, weights=np.bincount(labels)[present]))
@@ -292,7 +303,9 @@ def _reasons(true: NDArray[np.bool_], *, called: bool) -> dict[str, str]:
 
 
 def _probability_figures(
-    labels: Labels, probabilities: Scores, notes: dict[str, str]
+    labels: Labels,
+    probabilities: Scores,
+    notes: dict[str, str],
 ) -> dict[str, float | None]:
     if not are_probabilities(probabilities):
         notes |= dict.fromkeys(

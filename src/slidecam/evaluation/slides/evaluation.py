@@ -91,7 +91,10 @@ def evaluate_slides(
 
 
 def evaluate_runs(
-    bundle: str | Path, runs: Path, annotations: Path, spec: SlideEvaluationSpec | None = None
+    bundle: str | Path,
+    runs: Path,
+    annotations: Path,
+    spec: SlideEvaluationSpec | None = None,
 ) -> Generator[Step, None, SlideEvaluation]:
     """Hold finished runs of `predict` against annotations; only the slides' headers are read.
 
@@ -131,7 +134,9 @@ def evaluate_runs(
 
 
 def _evaluated(
-    bundle: Bundle, jobs: Sequence[_Job], spec: SlideEvaluationSpec
+    bundle: Bundle,
+    jobs: Sequence[_Job],
+    spec: SlideEvaluationSpec,
 ) -> Generator[Step, None, SlideEvaluation]:
     """Measure slide after slide; what is wrong with one is reported, and stops no other."""
     slides: list[EvaluatedSlide] = []

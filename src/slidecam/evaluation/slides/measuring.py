@@ -71,7 +71,9 @@ class ClassifiedSlide:
 
 
 def classify_slide(
-    slide: FoundSlide, model: LoadedModel, spec: PredictSpec
+    slide: FoundSlide,
+    model: LoadedModel,
+    spec: PredictSpec,
 ) -> Generator[Step, None, ClassifiedSlide]:
     """Classify a slide exactly as `predict` would, and leave nothing on disk.
 
@@ -88,7 +90,10 @@ def classify_slide(
 
 
 def _classified(
-    slide: FoundSlide, ready: SlideWork, model: LoadedModel, spec: PredictSpec
+    slide: FoundSlide,
+    ready: SlideWork,
+    model: LoadedModel,
+    spec: PredictSpec,
 ) -> Generator[Step, None, ClassifiedSlide]:
     if ready.spacing is None:
         raise UsageError(
@@ -195,7 +200,10 @@ class MeasuredTiles:
 
 
 def measure_slide(
-    classified: ClassifiedSlide, drawn: Path, card: Card, spec: SlideEvaluationSpec
+    classified: ClassifiedSlide,
+    drawn: Path,
+    card: Card,
+    spec: SlideEvaluationSpec,
 ) -> tuple[EvaluatedSlide, MeasuredTiles]:
     """Return what the classifier got right on one slide, and its tiles for the overall figures.
 
@@ -237,7 +245,11 @@ def measure_slide(
     return result, MeasuredTiles(name, labels[kept], classified.logits[kept], titles)
 
 
-def _columns(drawn: Path, annotated: Sequence[str], card: Card) -> NDArray[np.int64]:
+def _columns(
+    drawn: Path,
+    annotated: Sequence[str],
+    card: Card,
+) -> NDArray[np.int64]:
     """Return each annotated class's place among the classifier's, -1 where none has its name."""
     known = card.class_names
     if not set(annotated) & set(known):
@@ -254,7 +266,9 @@ def _columns(drawn: Path, annotated: Sequence[str], card: Card) -> NDArray[np.in
 
 
 def _merged(
-    shares: NDArray[np.float64], columns: NDArray[np.int64], count: int
+    shares: NDArray[np.float64],
+    columns: NDArray[np.int64],
+    count: int,
 ) -> NDArray[np.float64]:
     """Return shares by the classifier's classes, (N, ``count``).
 
@@ -297,7 +311,11 @@ def _areas(
     return AreaConfusion(names, areas, missed, uncalled), notes
 
 
-def _unknown(drawn: Path, annotated: Sequence[str], columns: NDArray[np.int64]) -> list[str]:
+def _unknown(
+    drawn: Path,
+    annotated: Sequence[str],
+    columns: NDArray[np.int64],
+) -> list[str]:
     unknown = [name for name, column in zip(annotated, columns, strict=True) if column < 0]
     if unknown:
         return [f"{drawn.name}: not known to the classifier, and left out: {', '.join(unknown)}."]

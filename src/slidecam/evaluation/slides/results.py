@@ -233,7 +233,9 @@ SQUARE_MM = 1e6
 
 
 def write_slide_evaluation(
-    evaluation: SlideEvaluation, folder: Path, title: str = "Evaluation on slides"
+    evaluation: SlideEvaluation,
+    folder: Path,
+    title: str = "Evaluation on slides",
 ) -> None:
     """Write what is to be kept of an evaluation on slides.
 

@@ -313,7 +313,10 @@ def _fit(
 ) -> Generator[Step, None, tuple[tuple[GraphEpoch, ...], int]]:
     """Train ``network`` in place on the first nodes; leave it at its best epoch on the others."""
     trained, checked = nodes
-    weights = _weights(trained.labels, network, spec)
+    weights = None
+    if spec.balance == "weights":
+        classes = int(network.second.out_channels)  # type: ignore[arg-type]  # PyTorch Geometric's
+        weights = class_weights(trained.labels, classes)
     optimiser = torch.optim.Adam(network.parameters(), spec.lr, weight_decay=spec.weight_decay)
     chance = torch.Generator().manual_seed(seed)
     curve: list[GraphEpoch] = []
@@ -330,13 +333,6 @@ def _fit(
     if best < math.inf:
         network.load_state_dict(state)
     return tuple(curve), kept
-
-
-def _weights(labels: Tensor, network: GraphNetwork, spec: GraphSpec) -> Tensor | None:
-    classes = int(network.second.out_channels)  # type: ignore[arg-type]  # PyTorch Geometric's
-    if spec.balance == "weights":
-        return class_weights(labels, classes)
-    return None
 
 
 def _loss(network: GraphNetwork, nodes: _Labelled, weights: Tensor | None) -> float:

@@ -48,7 +48,13 @@ USUAL = 1e-2
 _ITERATIONS = 5000
 
 
-def svm(train: Cells, _val: Cells, tested: Cells, part: str, classes: int) -> Scored:
+def svm(
+    train: Cells,
+    _val: Cells,
+    tested: Cells,
+    part: str,
+    classes: int,
+) -> Scored:
     """Return what a support-vector machine says of cells.
 
     Scores, one class against the rest, that are no logits.
@@ -60,7 +66,13 @@ def svm(train: Cells, _val: Cells, tested: Cells, part: str, classes: int) -> Sc
     return _scored(_fitted(machine, train), tested, part, SVM, classes)
 
 
-def linear(train: Cells, val: Cells, tested: Cells, part: str, classes: int) -> Scored:
+def linear(
+    train: Cells,
+    val: Cells,
+    tested: Cells,
+    part: str,
+    classes: int,
+) -> Scored:
     """Return the logits of a linear layer on the embeddings: the embedder as its own classifier.
 
     Multinomial logistic regression on standardised embeddings, classes weighed by their rarity. How
@@ -86,18 +98,30 @@ def _fitted(classifier: Any, train: Cells) -> Any:  # noqa: ANN401  (as above)
     )
 
 
-def _scored(fitted: Any, tested: Cells, part: str, name: str, classes: int) -> Scored:  # noqa: ANN401  (as above)
+def _scored(
+    fitted: Any,  # noqa: ANN401  (scikit-learn has no types)
+    tested: Cells,
+    part: str,
+    name: str,
+    classes: int,
+) -> Scored:
     found = fitted.decision_function(tested.embeddings.numpy())
     return Scored(name, part, tested.labels.numpy(), _columns(found, fitted.classes_, classes))
 
 
-def _loss(fitted: Any, val: Cells, classes: int) -> float:  # noqa: ANN401  (as above)
+def _loss(
+    fitted: Any,  # noqa: ANN401  (scikit-learn has no types)
+    val: Cells,
+    classes: int,
+) -> float:
     logits = _scored(fitted, val, "val", LINEAR, classes).logits
     return float(cross_entropy(torch.from_numpy(logits), val.labels))
 
 
 def _columns(
-    decisions: NDArray[np.float64], known: NDArray[np.int64], classes: int
+    decisions: NDArray[np.float64],
+    known: NDArray[np.int64],
+    classes: int,
 ) -> NDArray[np.float32]:
     """Return (M, K) of what scikit-learn gives.
 
@@ -175,7 +199,9 @@ class Protocols:
 
 
 def plane_of(
-    vectors: NDArray[np.float32], labels: NDArray[np.int64], seed: int = 0
+    vectors: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    seed: int = 0,
 ) -> Plane | None:
     """Return cells (n, D) laid out by t-SNE (van der Maaten and Hinton, JMLR 2008).
 

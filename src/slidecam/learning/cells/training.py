@@ -88,7 +88,10 @@ class GraphTrained:
 
 
 def train_graph_bundle(
-    recipe: Recipe, spec: GraphSpec, pictures: PictureSet, call: TrainingCall
+    recipe: Recipe,
+    spec: GraphSpec,
+    pictures: PictureSet,
+    call: TrainingCall,
 ) -> Generator[Step, None, GraphTrained]:
     """Embed cells, train graph convolutions on them, measure by every protocol, and leave a bundle.
 
@@ -139,7 +142,11 @@ def train_graph_bundle(
         return (yield from _conclude(folder, bundle, pictures, cells, result))
 
 
-def _sized(recipe: Recipe, spec: GraphSpec, nodes: int) -> Recipe:
+def _sized(
+    recipe: Recipe,
+    spec: GraphSpec,
+    nodes: int,
+) -> Recipe:
     """Return the recipe with the graph's sizes, from data and ``[graph]``, among the arguments."""
     if not recipe.model.architecture.startswith("slidecam/"):
         return recipe
@@ -154,7 +161,10 @@ def _sized(recipe: Recipe, spec: GraphSpec, nodes: int) -> Recipe:
 
 
 def _cells(
-    network: CellGraph, card: Card, pictures: PictureSet, memory_mb: int
+    network: CellGraph,
+    card: Card,
+    pictures: PictureSet,
+    memory_mb: int,
 ) -> Generator[Step, None, tuple[Cells, Cells, Cells]]:
     held = yield from hold_pictures(pictures.paths, card, memory_mb)
     embeddings = yield from _embeddings(network, card, held, len(pictures))
@@ -168,7 +178,10 @@ def _cells(
 
 
 def _embeddings(
-    network: CellGraph, card: Card, held: Pictures, count: int
+    network: CellGraph,
+    card: Card,
+    held: Pictures,
+    count: int,
 ) -> Generator[Step, None, Tensor]:
     device = next(network.parameters()).device
     found = []
@@ -190,7 +203,11 @@ def _calibrated(card: Card, result: GraphResult) -> Card:
 
 
 def _facts(
-    card: Card, recipe: Recipe, pictures: PictureSet, call: TrainingCall, result: GraphResult
+    card: Card,
+    recipe: Recipe,
+    pictures: PictureSet,
+    call: TrainingCall,
+    result: GraphResult,
 ) -> Card:
     """Return the card with its provenance."""
     outcome = TrainingOutcome(
@@ -239,7 +256,11 @@ def _row(number: int, epoch: GraphEpoch) -> dict[str, Any]:
     return row
 
 
-def _predictions(scored: Scored, card: Card, pictures: PictureSet) -> Predictions:
+def _predictions(
+    scored: Scored,
+    card: Card,
+    pictures: PictureSet,
+) -> Predictions:
     tested = pictures.part("val")
     if scored.part == "test":
         tested = pictures.part("test")
@@ -262,7 +283,11 @@ def _predictions(scored: Scored, card: Card, pictures: PictureSet) -> Prediction
     )
 
 
-def _planes(measured: Cells, result: GraphResult, part: str) -> Iterator[tuple[str, Any]]:
+def _planes(
+    measured: Cells,
+    result: GraphResult,
+    part: str,
+) -> Iterator[tuple[str, Any]]:
     """Yield t-SNE of the cells' embeddings, and of their states in the graph."""
     labels = measured.labels.numpy()
     yield "embeddings", plane_of(measured.embeddings.numpy(), labels)

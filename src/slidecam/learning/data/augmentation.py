@@ -71,7 +71,11 @@ def adjust_hue(planes: Tensor, shift: Tensor) -> Tensor:
     return torch.stack(bands, 1)
 
 
-def _sextant(planes: Tensor, value: Tensor, chroma: Tensor) -> Tensor:
+def _sextant(
+    planes: Tensor,
+    value: Tensor,
+    chroma: Tensor,
+) -> Tensor:
     """Return the hue of each pixel, -1 to 5, (pictures, height, width); 0 for grey."""
     red, green, blue = planes.unbind(1)
     divisor = torch.where(chroma == 0, 1.0, chroma)
@@ -79,7 +83,11 @@ def _sextant(planes: Tensor, value: Tensor, chroma: Tensor) -> Tensor:
     return torch.where(value == red, (green - blue) / divisor, by_green)
 
 
-def restain(planes: Tensor, scales: Tensor, shifts: Tensor) -> Tensor:
+def restain(
+    planes: Tensor,
+    scales: Tensor,
+    shifts: Tensor,
+) -> Tensor:
     """Make stains stronger or weaker, as Tellez et al. (IEEE TMI 2018, eq. 1-2) do.
 
     A pixel's optical density ``-ln(light)`` is taken apart into haematoxylin, eosin and a rest;
@@ -187,7 +195,11 @@ class AugmentationSpec:
         return any(each != (1, 1) for each in factors) or bool(self.hue or self.stain)
 
 
-def augment(pixels: Tensor, spec: AugmentationSpec, generator: torch.Generator) -> Tensor:
+def augment(
+    pixels: Tensor,
+    spec: AugmentationSpec,
+    generator: torch.Generator,
+) -> Tensor:
     """Return every picture of a batch changed at random, each in its own way.
 
     First come quarter turns and flips, then scale, shear, rotation and shift about the centre, then
@@ -217,7 +229,11 @@ def augment(pixels: Tensor, spec: AugmentationSpec, generator: torch.Generator) 
     return planes.round_().clamp_(0, 255).byte().movedim(1, -1).contiguous()
 
 
-def affine_maps(count: int, spec: AugmentationSpec, generator: torch.Generator) -> Tensor:
+def affine_maps(
+    count: int,
+    spec: AugmentationSpec,
+    generator: torch.Generator,
+) -> Tensor:
     """Return where each picture's points go, about its centre, x right and y down, in half edges.
 
     Returns
@@ -238,7 +254,11 @@ def affine_maps(count: int, spec: AugmentationSpec, generator: torch.Generator) 
     return maps
 
 
-def _flipped(count: int, spec: AugmentationSpec, generator: torch.Generator) -> Tensor:
+def _flipped(
+    count: int,
+    spec: AugmentationSpec,
+    generator: torch.Generator,
+) -> Tensor:
     mirrored = [
         1.0 - 2.0 * (_uniform(count, generator) < chance).double()
         for chance in (spec.hflip, spec.vflip)
@@ -275,7 +295,11 @@ def _identities(count: int) -> Tensor:
     return torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
 
 
-def _sampled(planes: Tensor, maps: Tensor, spec: AugmentationSpec) -> Tensor:
+def _sampled(
+    planes: Tensor,
+    maps: Tensor,
+    spec: AugmentationSpec,
+) -> Tensor:
     """Return planes, float32 (B, 3, H, W), taken to where ``maps`` takes them."""
     height, width = planes.shape[2:]
     # Half edges of a picture that is no square differ along x and y; a circle is to stay one.
@@ -295,7 +319,11 @@ def _sampled(planes: Tensor, maps: Tensor, spec: AugmentationSpec) -> Tensor:
     return sampled + ground
 
 
-def _recolored(planes: Tensor, spec: AugmentationSpec, generator: torch.Generator) -> Tensor:
+def _recolored(
+    planes: Tensor,
+    spec: AugmentationSpec,
+    generator: torch.Generator,
+) -> Tensor:
     """Return float32 (B, 3, H, W), 0 to 255, in other colours."""
     count, device = len(planes), planes.device
     if spec.stain:
@@ -328,6 +356,10 @@ def _either_way(count: int, generator: torch.Generator) -> Tensor:
     return 2 * _uniform(count, generator) - 1
 
 
-def _between(limits: tuple[float, float], count: int, generator: torch.Generator) -> Tensor:
+def _between(
+    limits: tuple[float, float],
+    count: int,
+    generator: torch.Generator,
+) -> Tensor:
     low, high = limits
     return low + (high - low) * _uniform(count, generator)

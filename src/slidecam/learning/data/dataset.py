@@ -69,7 +69,10 @@ def dataset_for(data: Path, spec: DataSpec) -> Generator[Step, None, Dataset]:
 
 
 def folds_for(
-    data: Path, spec: DataSpec, count: int, repeats: int
+    data: Path,
+    spec: DataSpec,
+    count: int,
+    repeats: int,
 ) -> Generator[Step, None, tuple[Dataset, ...]]:
     """Return the pictures in ``data`` in as many partings as folds, each tested on another fold.
 

@@ -209,7 +209,9 @@ def _equal_pairs(digests: Sequence[bytes]) -> NDArray[np.int64]:
 
 
 def near_pairs(
-    hashes: NDArray[np.uint64], bits: int, informed: NDArray[np.bool_]
+    hashes: NDArray[np.uint64],
+    bits: int,
+    informed: NDArray[np.bool_],
 ) -> NDArray[np.int64]:
     """Return every two rows whose hashes differ in at most ``bits`` bits.
 

@@ -84,7 +84,11 @@ class PictureSpec:
             )
 
 
-def _check_pattern(name: str, text: str, group: str) -> None:
+def _check_pattern(
+    name: str,
+    text: str,
+    group: str,
+) -> None:
     try:
         pattern = re.compile(text)
     except re.error as error:
@@ -138,7 +142,11 @@ def _part_folders(path: Path) -> dict[Path, Part]:
 
 
 def _of_part(
-    folder: Path, part: Part, spec: PictureSpec, root: Path, skipped: list[str]
+    folder: Path,
+    part: Part,
+    spec: PictureSpec,
+    root: Path,
+    skipped: list[str],
 ) -> Iterator[FoundPicture]:
     if spec.label_pattern:
         yield from _of_class(folder, "", part, spec, root, skipped)
@@ -155,7 +163,12 @@ def _of_part(
 
 
 def _of_class(
-    folder: Path, label: str, part: Part, spec: PictureSpec, root: Path, skipped: list[str]
+    folder: Path,
+    label: str,
+    part: Part,
+    spec: PictureSpec,
+    root: Path,
+    skipped: list[str],
 ) -> Iterator[FoundPicture]:
     for path in _files(folder):
         name = named(path, root)
@@ -168,7 +181,12 @@ def _of_class(
         yield FoundPicture(path, found, _group(path, folder, name, spec), part)
 
 
-def _group(path: Path, folder: Path, name: str, spec: PictureSpec) -> str:
+def _group(
+    path: Path,
+    folder: Path,
+    name: str,
+    spec: PictureSpec,
+) -> str:
     if spec.group_pattern:
         return _group_by_pattern(spec, path, name)
     below = path.relative_to(folder).parts
@@ -183,14 +201,23 @@ def _group(path: Path, folder: Path, name: str, spec: PictureSpec) -> str:
     return ""
 
 
-def _group_by_pattern(spec: PictureSpec, path: Path, name: str) -> str:
+def _group_by_pattern(
+    spec: PictureSpec,
+    path: Path,
+    name: str,
+) -> str:
     """Find the patient in a picture's name, or in its path where the pattern holds a ``/``."""
     if "/" not in spec.group_pattern:
         name = path.name
     return _matched(spec.group_pattern, "group", path, name)
 
 
-def _matched(pattern: str, group: str, path: Path, text: str) -> str:
+def _matched(
+    pattern: str,
+    group: str,
+    path: Path,
+    text: str,
+) -> str:
     match = re.search(pattern, text)
     if match is None or not match.group(group):
         raise DataSetError(
@@ -257,7 +284,10 @@ def _check_columns(table: Path, columns: Sequence[str]) -> None:
 
 
 def _listed(
-    table: Path, line: int, values: Mapping[str, str | None], spec: PictureSpec
+    table: Path,
+    line: int,
+    values: Mapping[str, str | None],
+    spec: PictureSpec,
 ) -> FoundPicture:
     path, label, group, part = (
         (values.get(key) or "").strip() for key in ("path", "label", "group", "split")

@@ -122,7 +122,10 @@ class PictureSet:
 
 
 def read_picture_set(
-    path: Path, spec: PictureSpec | None = None, *, fewest: int = FEWEST_CLASSES
+    path: Path,
+    spec: PictureSpec | None = None,
+    *,
+    fewest: int = FEWEST_CLASSES,
 ) -> PictureSet:
     r"""Read which pictures there are, and of what; no picture is opened.
 
@@ -162,7 +165,11 @@ def read_picture_set(
     return _checked(path, _assembled(root, rows, spec), notes)
 
 
-def _check_classes(path: Path, found: Sequence[str], fewest: int) -> None:
+def _check_classes(
+    path: Path,
+    found: Sequence[str],
+    fewest: int,
+) -> None:
     if not found:
         remedy = (
             "Name a folder that holds pictures, each class's in a folder of its own, or a table of"
@@ -184,7 +191,11 @@ def _refuse_doubled(root: Path, names: Sequence[str]) -> None:
         raise DataSetError(f"the class {twice!r} is named twice.", "Name it once.", root)
 
 
-def _assembled(root: Path, rows: Sequence[FoundPicture], spec: PictureSpec) -> PictureSet:
+def _assembled(
+    root: Path,
+    rows: Sequence[FoundPicture],
+    spec: PictureSpec,
+) -> PictureSet:
     labels = [normal_name(row.label) for row in rows]
     names = tuple(map(normal_name, spec.class_names)) or tuple(sorted(set(labels)))
     _refuse_doubled(root, names)
@@ -208,7 +219,11 @@ def _assembled(root: Path, rows: Sequence[FoundPicture], spec: PictureSpec) -> P
     )
 
 
-def _checked(path: Path, pictures: PictureSet, notes: Sequence[str]) -> PictureSet:
+def _checked(
+    path: Path,
+    pictures: PictureSet,
+    notes: Sequence[str],
+) -> PictureSet:
     """Refuse parts that know other classes than the training; note what is merely missing."""
     if not pictures.is_split:
         return replace(pictures, notes=tuple(notes))

@@ -49,7 +49,11 @@ LISTED = 5
 """Files that a message names; it counts the others."""
 
 
-def load_pixels(path: Path, edge: int, interpolation: str = "bilinear") -> NDArray[np.uint8]:
+def load_pixels(
+    path: Path,
+    edge: int,
+    interpolation: str = "bilinear",
+) -> NDArray[np.uint8]:
     """Return a whole picture as a classifier sees it.
 
     Parameters
@@ -156,7 +160,10 @@ def _complaint(path: Path) -> str:
 
 
 def load_pictures(
-    paths: Sequence[Path], edge: int, interpolation: str = "bilinear", workers: int = 4
+    paths: Sequence[Path],
+    edge: int,
+    interpolation: str = "bilinear",
+    workers: int = 4,
 ) -> Generator[Step, None, torch.Tensor]:
     """Load pictures in parallel, telling how far it is.
 
@@ -183,7 +190,10 @@ def load_pictures(
 
 
 def in_order(
-    job: Callable[[Given], Result], items: Iterable[Given], workers: int, ahead: int = 0
+    job: Callable[[Given], Result],
+    items: Iterable[Given],
+    workers: int,
+    ahead: int = 0,
 ) -> Generator[Result]:
     """Yield each job's result in order, with a bounded number of them done ahead.
 
@@ -211,7 +221,12 @@ WORKERS = 4
 class Inputs(Protocol):
     """Pictures by their rows, as the network that is trained takes them."""
 
-    def training(self, rows: NDArray[np.int64], epoch: int, generator: torch.Generator) -> Tensor:
+    def training(
+        self,
+        rows: NDArray[np.int64],
+        epoch: int,
+        generator: torch.Generator,
+    ) -> Tensor:
         """Return augmented pictures, float32 (B, …), on the network's device.
 
         ``generator`` is the only source of chance; ``epoch`` counts from 0 over all phases.
@@ -250,7 +265,9 @@ class Pictures:
 
 
 def hold_pictures(
-    paths: Sequence[Path], card: Card, memory_mb: int
+    paths: Sequence[Path],
+    card: Card,
+    memory_mb: int,
 ) -> Generator[Step, None, Pictures]:
     """Decode all pictures, if they fit into ``memory_mb`` at the card's size.
 
@@ -287,7 +304,12 @@ class PixelInputs:
     augmentation: AugmentationSpec
     device: torch.device
 
-    def training(self, rows: NDArray[np.int64], epoch: int, generator: torch.Generator) -> Tensor:  # noqa: ARG002  (each epoch draws anew)
+    def training(
+        self,
+        rows: NDArray[np.int64],
+        epoch: int,  # noqa: ARG002  (each epoch draws anew)
+        generator: torch.Generator,
+    ) -> Tensor:
         """Return augmented pictures (B, 3, H, W); see `Inputs`."""
         pixels = self.pictures.batch(rows).to(self.device)
         return normalised(augment(pixels, self.augmentation, generator), self.card)

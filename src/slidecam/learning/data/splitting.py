@@ -102,7 +102,10 @@ def _with_val(pictures: PictureSet, spec: SplitSpec) -> PictureSet:
 
 
 def _parted(
-    pictures: PictureSet, rows: NDArray[np.int64], shares: NDArray[np.float64], spec: SplitSpec
+    pictures: PictureSet,
+    rows: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    spec: SplitSpec,
 ) -> PictureSet:
     """Return the pictures with new parts for ``rows``; the others keep theirs."""
     chosen = pictures.rows(rows)
@@ -136,7 +139,11 @@ def _missing(pictures: PictureSet, shares: NDArray[np.float64]) -> Iterator[str]
             yield f"{part} has no picture of {', '.join(missing)}: there are too few to go round."
 
 
-def _empty(pictures: PictureSet, dealt: PictureSet, shares: NDArray[np.float64]) -> Iterator[str]:
+def _empty(
+    pictures: PictureSet,
+    dealt: PictureSet,
+    shares: NDArray[np.float64],
+) -> Iterator[str]:
     """Tell of parts that were asked for and got none of the ``dealt`` pictures.
 
     Why that is, and what follows.
@@ -171,7 +178,9 @@ def _cause(dealt: PictureSet) -> str:
 
 
 def _by_class(
-    pictures: PictureSet, shares: NDArray[np.float64], random: np.random.Generator
+    pictures: PictureSet,
+    shares: NDArray[np.float64],
+    random: np.random.Generator,
 ) -> NDArray[np.int64]:
     """Return the part of each picture.
 
@@ -190,7 +199,9 @@ def _by_class(
 
 
 def _whole(
-    wanted: NDArray[np.float64], total: int, shares: NDArray[np.float64]
+    wanted: NDArray[np.float64],
+    total: int,
+    shares: NDArray[np.float64],
 ) -> NDArray[np.int64]:
     """Return whole counts near ``wanted`` that add up to ``total``, none 0 if there is enough."""
     used = shares > 0
@@ -207,7 +218,9 @@ def _whole(
 
 
 def _by_group(
-    pictures: PictureSet, shares: NDArray[np.float64], random: np.random.Generator
+    pictures: PictureSet,
+    shares: NDArray[np.float64],
+    random: np.random.Generator,
 ) -> NDArray[np.int64]:
     """Return the part of each picture; all pictures of a group have one."""
     names, members = np.unique(np.array(pictures.groups), return_inverse=True)
@@ -224,7 +237,9 @@ def _by_group(
 
 
 def _dealt(
-    counts: NDArray[np.float64], shares: NDArray[np.float64], order: NDArray[np.int64]
+    counts: NDArray[np.float64],
+    shares: NDArray[np.float64],
+    order: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """Give each group to the part that it brings nearest to its shares of the classes."""
     places = np.zeros(len(counts), np.int64)
@@ -238,7 +253,9 @@ def _dealt(
 
 
 def _improved(
-    counts: NDArray[np.float64], places: NDArray[np.int64], shares: NDArray[np.float64]
+    counts: NDArray[np.float64],
+    places: NDArray[np.int64],
+    shares: NDArray[np.float64],
 ) -> NDArray[np.int64]:
     """Move single groups to another part as long as the shares come nearer.
 
@@ -264,7 +281,11 @@ def _improved(
 
 
 def folds(
-    pictures: PictureSet, k: int, seed: int, repeats: int = 1, val: float = 0.0
+    pictures: PictureSet,
+    k: int,
+    seed: int,
+    repeats: int = 1,
+    val: float = 0.0,
 ) -> tuple[PictureSet, ...]:
     """Return the pictures ``k * repeats`` times, each time with another fold as the test part.
 
@@ -311,7 +332,10 @@ def check_folds(pictures: PictureSet, k: int) -> None:
 
 
 def _test_rows(
-    pictures: PictureSet, k: int, seed: int, repeats: int
+    pictures: PictureSet,
+    k: int,
+    seed: int,
+    repeats: int,
 ) -> Iterator[NDArray[np.int64]]:
     rows, labels = np.zeros((len(pictures), 1)), pictures.labels
     if pictures.groups is None:
@@ -325,7 +349,11 @@ def _test_rows(
             yield tested
 
 
-def _with_test(pictures: PictureSet, tested: NDArray[np.int64], spec: SplitSpec) -> PictureSet:
+def _with_test(
+    pictures: PictureSet,
+    tested: NDArray[np.int64],
+    spec: SplitSpec,
+) -> PictureSet:
     parts: list[Part] = ["train"] * len(pictures)
     for row in tested.tolist():
         parts[row] = "test"

@@ -48,7 +48,10 @@ MEASURED: Mapping[Part, str] = {"val": "validation part", "test": "test part"}
 
 
 def measured(
-    bundle: Bundle, dataset: Dataset, history: Sequence[Mapping[str, Any]], call: TrainingCall
+    bundle: Bundle,
+    dataset: Dataset,
+    history: Sequence[Mapping[str, Any]],
+    call: TrainingCall,
 ) -> Generator[Step, None, tuple[Bundle, dict[Part, Evaluation]]]:
     """Measure a bundle on the validation and the test part, as inference runs it.
 
@@ -84,7 +87,10 @@ def measured(
 
 
 def background_of(
-    dataset: Dataset, history: Sequence[Mapping[str, Any]], data: str, title: str
+    dataset: Dataset,
+    history: Sequence[Mapping[str, Any]],
+    data: str,
+    title: str,
 ) -> Background:
     """Return what a report tells beside its figures."""
     pictures, duplicates = dataset.pictures, dataset.duplicates
@@ -131,7 +137,11 @@ class BundleEvaluationSpec:
 
 
 def evaluate_bundle(
-    bundle: Bundle, data: Path, device: torch.device, spec: BundleEvaluationSpec, out: Path | None
+    bundle: Bundle,
+    data: Path,
+    device: torch.device,
+    spec: BundleEvaluationSpec,
+    out: Path | None,
 ) -> Generator[Step, None, Evaluation]:
     """Measure a bundle on labelled pictures and write the report to ``out``, if there is one.
 
@@ -152,7 +162,9 @@ def evaluate_bundle(
 
 
 def dataset_to_evaluate(
-    data: Path, card: Card, spec: BundleEvaluationSpec
+    data: Path,
+    card: Card,
+    spec: BundleEvaluationSpec,
 ) -> Generator[Step, None, tuple[Dataset, str]]:
     """Return the pictures to measure on, and in words which they are.
 
@@ -181,7 +193,11 @@ def dataset_to_evaluate(
     return Dataset(pictures), ALL
 
 
-def _chosen(dataset: Dataset, part: PartChoice, data: Path) -> tuple[Dataset, str]:
+def _chosen(
+    dataset: Dataset,
+    part: PartChoice,
+    data: Path,
+) -> tuple[Dataset, str]:
     if part in {"all", "auto"}:
         return dataset, ALL
     pictures = dataset.pictures.part(part)  # type: ignore[arg-type]  # the others were seen to above

@@ -64,7 +64,10 @@ class Classified:
 
 
 def classify_pictures(
-    classifier: Classifier, pictures: PictureSet, batch: int, workers: int
+    classifier: Classifier,
+    pictures: PictureSet,
+    batch: int,
+    workers: int,
 ) -> Generator[Step, None, Classified]:
     """Classify whole pictures, resized to the card's ``input_px``.
 
@@ -120,7 +123,10 @@ class _Read:
 
 
 def _read_ahead(
-    card: Card, paths: Sequence[Path], batch: int, workers: int
+    card: Card,
+    paths: Sequence[Path],
+    batch: int,
+    workers: int,
 ) -> Iterator[list[_Read]]:
     """Yield pictures batch by batch, the next batch being read meanwhile."""
     read = partial(_read, edge=card.input_px, interpolation=card.interpolation)
@@ -129,7 +135,11 @@ def _read_ahead(
             yield some
 
 
-def _read(path: Path, edge: int, interpolation: str) -> _Read:
+def _read(
+    path: Path,
+    edge: int,
+    interpolation: str,
+) -> _Read:
     """Return a picture with its digest; one that cannot be read is black, and says why."""
     black = np.zeros((edge, edge, 3), np.uint8)
     try:
@@ -168,7 +178,9 @@ def _logits(classifier: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.flo
 
 
 def evaluate(
-    classifier: Classifier, pictures: PictureSet, spec: EvaluationSpec | None = None
+    classifier: Classifier,
+    pictures: PictureSet,
+    spec: EvaluationSpec | None = None,
 ) -> Generator[Step, None, Evaluation]:
     """Classify pictures and return how well that went.
 
@@ -244,7 +256,9 @@ class MatchedClasses:
 
 
 def match_classes(
-    pictures: PictureSet, card: Card, mapping: Mapping[str, str] | None = None
+    pictures: PictureSet,
+    card: Card,
+    mapping: Mapping[str, str] | None = None,
 ) -> MatchedClasses:
     """Return the pictures' labels in the order of a card's classes.
 
@@ -283,7 +297,10 @@ def match_classes(
 
 
 def _one_class(
-    pictures: PictureSet, card: Card, names: list[str], used: list[str]
+    pictures: PictureSet,
+    card: Card,
+    names: list[str],
+    used: list[str],
 ) -> MatchedClasses:
     """Everything that is not the one class is its absence."""
     sought = card.class_names[0]
@@ -302,7 +319,11 @@ def _one_class(
     return MatchedClasses(labels, (absence, sought), (ABSENT_COLOR, card.class_colors[0]))
 
 
-def _check_mapping(pictures: PictureSet, card: Card, mapping: Mapping[str, str]) -> None:
+def _check_mapping(
+    pictures: PictureSet,
+    card: Card,
+    mapping: Mapping[str, str],
+) -> None:
     unknown = [name for name in mapping if name not in pictures.class_names]
     if unknown:
         raise DataSetError(

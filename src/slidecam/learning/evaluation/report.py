@@ -69,7 +69,9 @@ class _Line:
 
 
 def write_evaluation(
-    evaluation: Evaluation, folder: Path, background: Background | None = None
+    evaluation: Evaluation,
+    folder: Path,
+    background: Background | None = None,
 ) -> None:
     """Write what is to be kept of an evaluation.
 
@@ -133,7 +135,10 @@ def _pictures(evaluation: Evaluation, background: Background) -> dict[str, Image
 
 
 def _write_page(
-    evaluation: Evaluation, path: Path, background: Background, pictures: Mapping[str, Image.Image]
+    evaluation: Evaluation,
+    path: Path,
+    background: Background,
+    pictures: Mapping[str, Image.Image],
 ) -> None:
     predictions = evaluation.predictions
     lines = []
@@ -169,7 +174,12 @@ def _write_page(
     )
 
 
-def _line(name: str, figure: Figure, meaning: str = "", spread: str = "") -> _Line:
+def _line(
+    name: str,
+    figure: Figure,
+    meaning: str = "",
+    spread: str = "",
+) -> _Line:
     value = interval = ""
     if figure.value is not None:
         value = f"{figure.value:.3f}"

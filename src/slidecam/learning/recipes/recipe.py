@@ -93,7 +93,11 @@ def _table(path: Path) -> dict[str, Any]:
         raise RecipeError(f"the recipe is not TOML: {error}.", "Mend that line.", path) from error
 
 
-def _override(table: dict[str, Any], pair: str, complaints: Complaints) -> None:
+def _override(
+    table: dict[str, Any],
+    pair: str,
+    complaints: Complaints,
+) -> None:
     key, equals, value = pair.partition("=")
     *parents, last = key.strip().split(".")
     place: Any = table
@@ -128,7 +132,11 @@ def _toml_value(text: str) -> object:
     return value
 
 
-def _recipe(path: Path, table: Mapping[str, Any], complaints: Complaints) -> Recipe | None:
+def _recipe(
+    path: Path,
+    table: Mapping[str, Any],
+    complaints: Complaints,
+) -> Recipe | None:
     known = [f"[{name}]" for name in TABLES]
     for name in table:
         if name not in TABLES:

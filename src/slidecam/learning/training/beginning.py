@@ -52,7 +52,11 @@ class StartingWeights:
     trust: bool = False
 
 
-def network_for(recipe: Recipe, classes: int, weights: StartingWeights) -> nn.Module:
+def network_for(
+    recipe: Recipe,
+    classes: int,
+    weights: StartingWeights,
+) -> nn.Module:
     """Return the network of a recipe with its first weights, in eval mode, on the CPU.
 
     Weights that begin at random depend on the recipe's seed alone.
@@ -144,7 +148,11 @@ def fitted_to(recipe: Recipe, data: Path) -> Recipe:
     return replace(recipe, data=replace(recipe.data, **facts), table=table)
 
 
-def card_for(recipe: Recipe, network: nn.Module, class_names: tuple[str, ...]) -> Card:
+def card_for(
+    recipe: Recipe,
+    network: nn.Module,
+    class_names: tuple[str, ...],
+) -> Card:
     """Return the card of what a recipe makes, as far as it is known before training."""
     data, model = recipe.data, recipe.model
     mean, std = normalisation_of(getattr(network, INNER, network))

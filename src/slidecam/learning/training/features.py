@@ -196,14 +196,24 @@ def _without(network: nn.Module, names: list[str]) -> nn.Module:
     return end
 
 
-def _agrees(network: nn.Module, end: nn.Module, features: Tensor, probe: Tensor) -> bool:
+def _agrees(
+    network: nn.Module,
+    end: nn.Module,
+    features: Tensor,
+    probe: Tensor,
+) -> bool:
     with torch.no_grad(), suppress(*REFUSALS):
         logits: Tensor = end(features)
         return _close(logits, network(probe))
     return False
 
 
-def _fast(network: nn.Module, cut: str, probe: Tensor, features: Tensor) -> Beginning:
+def _fast(
+    network: nn.Module,
+    cut: str,
+    probe: Tensor,
+    features: Tensor,
+) -> Beginning:
     """Return the beginning, norms folded and memory channels last, if that computes the same."""
     own = deepcopy(network).requires_grad_(requires_grad=False)
     with suppress(*REFUSALS):

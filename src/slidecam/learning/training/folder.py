@@ -213,7 +213,11 @@ class TrainingOutcome:
     packages: tuple[str, ...] = ()
 
 
-def write_plan(folder: TrainingFolder, recipe: Recipe, pictures: PictureSet) -> None:
+def write_plan(
+    folder: TrainingFolder,
+    recipe: Recipe,
+    pictures: PictureSet,
+) -> None:
     """Write the recipe as it is run, and which picture is in which part."""
     write_text(folder.recipe, recipe_text(recipe.table))
     write_json(folder.split, split_record(pictures, recipe.data.parting))
@@ -262,7 +266,11 @@ def _shown(table: Mapping[str, object], key: str) -> str:
     return "left out"
 
 
-def provenance_of(recipe: Recipe, pictures: PictureSet, outcome: TrainingOutcome) -> dict[str, Any]:
+def provenance_of(
+    recipe: Recipe,
+    pictures: PictureSet,
+    outcome: TrainingOutcome,
+) -> dict[str, Any]:
     """Return where a bundle comes from, as JSON values: recipe, data, weights, versions, time."""
     device = outcome.device
     place = "cpu"

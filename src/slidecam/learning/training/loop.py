@@ -154,7 +154,10 @@ class Progress:
 
 
 def learner_for(
-    running: nn.Module, spec: TrainSpec, samples: Samples, device: torch.device
+    running: nn.Module,
+    spec: TrainSpec,
+    samples: Samples,
+    device: torch.device,
 ) -> Learner:
     """Return a network at the beginning of a phase.
 
@@ -172,7 +175,9 @@ def learner_for(
 
 
 def train_epoch(
-    learner: Learner, samples: Samples, progress: Progress
+    learner: Learner,
+    samples: Samples,
+    progress: Progress,
 ) -> Generator[Step, None, dict[str, float]]:
     """Train one epoch and return its mean loss and last learning rate.
 
@@ -216,7 +221,12 @@ def train_epoch(
     return {"lr": learner.optimizer.param_groups[0]["lr"], "train_loss": total / len(batches)}
 
 
-def train_step(learner: Learner, pixels: Tensor, targets: Tensor, chance: torch.Generator) -> float:
+def train_step(
+    learner: Learner,
+    pixels: Tensor,
+    targets: Tensor,
+    chance: torch.Generator,
+) -> float:
     """Move the weights by one batch and return its loss.
 
     Parameters
@@ -253,7 +263,11 @@ def train_step(learner: Learner, pixels: Tensor, targets: Tensor, chance: torch.
     return float(loss.detach())
 
 
-def epoch_batches(samples: Samples, spec: TrainSpec, epoch: int) -> list[NDArray[np.int64]]:
+def epoch_batches(
+    samples: Samples,
+    spec: TrainSpec,
+    epoch: int,
+) -> list[NDArray[np.int64]]:
     """Return the rows of an epoch's batches.
 
     A last batch of a single picture, which batch norm cannot bear, is left out.
@@ -288,7 +302,11 @@ def validate(learner: Learner, samples: Samples) -> dict[str, float]:
     return {f"val_{name}": value for name, value in figures.items()}
 
 
-def logits_of(running: nn.Module, inputs: Inputs, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def logits_of(
+    running: nn.Module,
+    inputs: Inputs,
+    rows: NDArray[np.int64],
+) -> NDArray[np.float32]:
     """Return logits (N, K) of pictures as inference sees them, in float32 throughout."""
     running.eval()
     logits = []

@@ -68,7 +68,11 @@ class Loss:
         return -(weighted * unsure * log_p).sum() / weighted.sum()
 
 
-def loss_for(spec: TrainSpec, labels: Tensor, classes: int) -> Loss:
+def loss_for(
+    spec: TrainSpec,
+    labels: Tensor,
+    classes: int,
+) -> Loss:
     """Return the loss of a recipe, with class weights from the training labels, int64 (N,)."""
     weights = None
     if spec.balance == "weights":
@@ -139,14 +143,21 @@ def shuffled(count: int, generator: torch.Generator) -> Tensor:
     return torch.randperm(count, generator=generator)
 
 
-def _repeated(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
+def _repeated(
+    rows: Tensor,
+    most: int,
+    generator: torch.Generator,
+) -> Tensor:
     whole, rest = divmod(most, len(rows))
     some = rows[torch.randperm(len(rows), generator=generator)[:rest]]
     return torch.cat([rows.repeat(whole), some])
 
 
 def mix_up(
-    pixels: Tensor, targets: Tensor, alpha: float, generator: torch.Generator
+    pixels: Tensor,
+    targets: Tensor,
+    alpha: float,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Return pictures and targets mixed in pairs by one share from Beta(alpha, alpha).
 

@@ -158,7 +158,11 @@ def snapshot(network: nn.Module, learner: Learner) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in weights.items()}
 
 
-def free_for(network: nn.Module, running: nn.Module, spec: TrainSpec) -> None:
+def free_for(
+    network: nn.Module,
+    running: nn.Module,
+    spec: TrainSpec,
+) -> None:
     """Freeze and unfreeze for a phase; what lies before the cut of cached features stays frozen.
 
     Raises
@@ -234,7 +238,11 @@ def taken_from(
     )
 
 
-def put_back(checkpoint: Checkpoint, learner: Learner, network: nn.Module) -> None:
+def put_back(
+    checkpoint: Checkpoint,
+    learner: Learner,
+    network: nn.Module,
+) -> None:
     """Bring a learner, fresh from its recipe, to where it was in the midst of a phase."""
     network.load_state_dict(dict(checkpoint.network))
     state = learner.optimizer.state_dict()
@@ -313,7 +321,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     )
 
 
-def check_same(checkpoint: Checkpoint, facts: Mapping[str, Any], path: Path) -> None:
+def check_same(
+    checkpoint: Checkpoint,
+    facts: Mapping[str, Any],
+    path: Path,
+) -> None:
     """Refuse to go on with another recipe, data or starting weights than the checkpoint's.
 
     Raises

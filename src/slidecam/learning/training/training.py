@@ -80,7 +80,11 @@ class Trained:
     evaluations: Mapping[Part, Evaluation]
 
 
-def train(recipe: Recipe, data: Path, call: TrainingCall) -> Generator[Step, None, Trained]:
+def train(
+    recipe: Recipe,
+    data: Path,
+    call: TrainingCall,
+) -> Generator[Step, None, Trained]:
     """Train a recipe's classifier on the pictures in ``data``, measure it and leave it as a bundle.
 
     Raises
@@ -124,7 +128,9 @@ def check_call(recipe: Recipe, call: TrainingCall) -> None:
 
 
 def train_on(
-    recipe: Recipe, dataset: Dataset, call: TrainingCall
+    recipe: Recipe,
+    dataset: Dataset,
+    call: TrainingCall,
 ) -> Generator[Step, None, Trained]:
     """Train on pictures whose parts are settled; see `train`."""
     for note in dataset.pictures.notes:
@@ -140,7 +146,9 @@ def train_on(
 
 
 def _train_network(
-    recipe: Recipe, pictures: PictureSet, call: TrainingCall
+    recipe: Recipe,
+    pictures: PictureSet,
+    call: TrainingCall,
 ) -> Generator[Step, None, tuple[Bundle, Progress]]:
     device = choose_device(call.device)
     with claimed(call.out, call.existing) as folder:
@@ -193,7 +201,10 @@ def _begun(folder: TrainingFolder, facts: dict[str, Any]) -> Checkpoint:
 
 
 def _trainer(
-    recipe: Recipe, pictures: PictureSet, call: TrainingCall, start: _Start
+    recipe: Recipe,
+    pictures: PictureSet,
+    call: TrainingCall,
+    start: _Start,
 ) -> Generator[Step, None, Trainer]:
     held = yield from hold_pictures(pictures.paths, start.card, recipe.data.memory_mb)
     parts = np.array(pictures.parts)
@@ -232,7 +243,12 @@ def _on_features(
     return cut.end, features
 
 
-def _conclude(trainer: Trainer, card: Card, recipe: Recipe, pictures: PictureSet) -> Bundle:
+def _conclude(
+    trainer: Trainer,
+    card: Card,
+    recipe: Recipe,
+    pictures: PictureSet,
+) -> Bundle:
     samples, progress = trainer.samples, trainer.progress
     temperature = 1.0
     if len(samples.val):
@@ -265,7 +281,10 @@ class FoldSpec:
 
 
 def cross_validate(
-    recipe: Recipe, data: Path, call: TrainingCall, spec: FoldSpec
+    recipe: Recipe,
+    data: Path,
+    call: TrainingCall,
+    spec: FoldSpec,
 ) -> Generator[Step, None, tuple[Evaluation, list[Trained]]]:
     """Train and measure a recipe on every fold.
 
