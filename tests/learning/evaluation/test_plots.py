@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from slidecam.drawing.charts import LONGEST, plain
+from slidecam.learning.cells.protocols import scatter_figure
 from slidecam.learning.evaluation import plots as figures
 from slidecam.learning.evaluation.evaluation import EvaluationSpec, evaluate_predictions
 from slidecam.learning.evaluation.plots import (
@@ -20,7 +21,6 @@ from slidecam.learning.evaluation.plots import (
     probability_figure,
     reliability_figure,
     roc_figure,
-    scatter_figure,
     worst_pictures,
 )
 from slidecam.learning.intervals import IntervalSpec

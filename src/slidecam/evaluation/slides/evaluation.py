@@ -83,10 +83,10 @@ def evaluate_slides(
         )
     for note in notes:
         yield Step("slides", 0, len(pairs), message=note)
-    jobs = [
-        _Job(slide.name, slide.shown, drawn, partial(classify_slide, slide, model, predict))
-        for slide, drawn in pairs
-    ]
+    jobs = []
+    for slide, drawn in pairs:
+        classify = partial(classify_slide, slide, model, predict)
+        jobs.append(_Job(slide.name, slide.shown, drawn, classify))
     return (yield from _evaluated(model.bundle, jobs, spec))
 
 
@@ -117,19 +117,14 @@ def evaluate_runs(
     spec = spec or SlideEvaluationSpec()
     opened = open_bundle(bundle, trust=spec.predict.trust)
     drawn = {folder: annotation_file(annotations, folder.name) for folder in find_runs(runs)}
+    jobs = []
     for folder, path in drawn.items():
         if path is None:
-            yield Step(
-                "slides",
-                0,
-                len(drawn),
-                message=f"{folder.name} has no annotations and was passed over.",
-            )
-    jobs = [
-        _Job(folder.name, str(folder), path, partial(read_classified, folder, opened))
-        for folder, path in drawn.items()
-        if path is not None
-    ]
+            note = f"{folder.name} has no annotations and was passed over."
+            yield Step("slides", 0, len(drawn), message=note)
+            continue
+        read = partial(read_classified, folder, opened)
+        jobs.append(_Job(folder.name, str(folder), path, read))
     return (yield from _evaluated(opened, jobs, spec))
 
 

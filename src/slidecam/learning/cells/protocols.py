@@ -20,13 +20,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch.nn.functional import cross_entropy
 
+from slidecam.drawing.charts import add_legend, picture_of, plain, sheet
+from slidecam.drawing.style import INK, as_hex
 from slidecam.files import replacing, write_json
 from slidecam.learning.cells.graphs import INDUCTIVE, TRANSDUCTIVE, Cells, Scored
-from slidecam.learning.evaluation.plots import roc_figure, scatter_figure
+from slidecam.learning.evaluation.plots import roc_figure
 from slidecam.pages import picture_uri, write_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from slidecam.learning.evaluation.evaluation import Evaluation, Figure
     from slidecam.models.card import Card
+    from slidecam.pixels import RGB
 
 
 SVM = "SVM on the embeddings"
@@ -254,6 +257,32 @@ def write_protocols(folder: Path, protocols: Protocols) -> None:
 def _file_name(title: str) -> str:
     """Return what a figure's file is called: no shell needs quotes for it."""
     return f"{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')}.png"
+
+
+def scatter_figure(
+    points: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    class_names: Sequence[str],
+    colors: Sequence[RGB],
+) -> Image.Image:
+    """Return embeddings in the plane (N, 2), as t-SNE makes them, coloured by class."""
+    figure, axes = sheet(6.2, 5.6)
+    for index, name in enumerate(class_names):
+        here = points[labels == index]
+        marker = "os^Dv<>P"[index % 8]
+        look: dict[str, Any] = {
+            "color": as_hex(colors[index]),
+            "edgecolors": INK,
+            "linewidths": 0.3,
+            "s": 16,
+            "marker": marker,
+        }
+        axes.scatter(here[:, 0], here[:, 1], label=plain(name), **look)
+    axes.set(
+        xticks=[], yticks=[], title="Embeddings, t-SNE: distances between clusters mean nothing"
+    )
+    add_legend(axes, "best")
+    return picture_of(figure)
 
 
 def _pictures(protocols: Protocols) -> Iterator[tuple[str, Image.Image]]:

@@ -74,25 +74,32 @@ def confusion_figure(evaluation: Evaluation) -> Image.Image:
     edge = min(9.0, max(5.4, 2.6 + 0.85 * len(names)))
     figure, axes = sheet(edge, edge * 0.88)
     axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-    ticks, small = range(len(names)), 10 if len(names) <= NUMBERED else 6
-    slanted = max(map(len, names)) * len(names) > 32  # noqa: PLR2004  (letters that fit side by side)
-    look: dict[str, Any] = (
-        {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
-    )
-    axes.set_xticks(ticks, list(map(plain, names)), fontsize=small, **look)
-    labels = [
-        f"{plain(name)}\nn = {total}" for name, total in zip(names, totals[:, 0], strict=True)
-    ]
-    axes.set_yticks(
-        ticks, labels if len(names) <= NUMBERED else list(map(plain, names)), fontsize=small
-    )
+    ticks, labels, small = range(len(names)), list(map(plain, names)), 6
+    look: dict[str, Any] = {}
+    if max(map(len, names)) * len(names) > 32:  # noqa: PLR2004  (letters that fit side by side)
+        look = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    counted = labels
+    if len(names) <= NUMBERED:
+        small = 10
+        counted = [
+            f"{label}\nn = {total}" for label, total in zip(labels, totals[:, 0], strict=True)
+        ]
+    axes.set_xticks(ticks, labels, fontsize=small, **look)
+    axes.set_yticks(ticks, counted, fontsize=small)
     axes.tick_params(length=0)
     axes.set(xlabel="predicted", ylabel="true", title="Confusion: pictures, share of the row")
-    for row, column in np.ndindex(counts.shape) if len(names) <= NUMBERED else ():
-        color = "white" if shares[row, column] > DARK else INK
+    if len(names) <= NUMBERED:
+        _write_counts(axes, counts, shares)
+    return picture_of(figure)
+
+
+def _write_counts(axes: Axes, counts: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
+    for row, column in np.ndindex(counts.shape):
+        color = INK
+        if shares[row, column] > DARK:
+            color = "white"
         words = f"{counts[row, column]}\n{100 * shares[row, column]:.0f} %"
         axes.text(column, row, words, ha="center", va="center", color=color, fontsize=10)
-    return picture_of(figure)
 
 
 def roc_figure(evaluation: Evaluation) -> Image.Image | None:
@@ -111,11 +118,9 @@ def roc_figure(evaluation: Evaluation) -> Image.Image | None:
         false, true, _ = roc_curve(predictions.labels == index, predictions.probabilities[:, index])
         look = _line(_color(predictions, index, place), place)
         axes.plot(false, true, label=f"{plain(name)}: {_with_figure(evaluation, name)}", **look)
-    if len(chosen) == len(predictions.class_names):
-        few = ""
-    else:
-        few = f", the {len(chosen)} least separable classes"
-    title = f"ROC, each class against the rest{few}"
+    title = "ROC, each class against the rest"
+    if len(chosen) < len(predictions.class_names):
+        title += f", the {len(chosen)} least separable classes"
     axes.set(
         xlabel="1 - specificity", ylabel="sensitivity", title=title, xlim=(-0.01, 1), ylim=(0, 1.01)
     )
@@ -221,11 +226,11 @@ def learning_curve(history: Sequence[Mapping[str, Any]]) -> Image.Image | None:
         grid, (losses, shares), ("Loss", "Accuracy and F1"), strict=True
     ):
         for place, (name, points) in enumerate(series.items()):
+            color, marker = SERIES[place % len(SERIES)], ""
             if name.startswith("train"):
                 color = ORANGE
-            else:
-                color = SERIES[place % len(SERIES)]
-            marker = "o" if len(points) < 2 else ""  # noqa: PLR2004  (a line needs two ends)
+            if len(points) < 2:  # noqa: PLR2004  (a line needs two ends)
+                marker = "o"
             dash = DASHES[place % len(DASHES)]
             axes.plot(
                 *zip(*points, strict=True),
@@ -266,41 +271,18 @@ def worst_pictures(evaluation: Evaluation, count: int = 12) -> Image.Image | Non
     return picture_of(figure)
 
 
-def scatter_figure(
-    points: NDArray[np.floating],
-    labels: NDArray[np.int64],
-    class_names: Sequence[str],
-    colors: Sequence[RGB],
-) -> Image.Image:
-    """Return embeddings in the plane (N, 2), as t-SNE makes them, coloured by class."""
-    figure, axes = sheet(6.2, 5.6)
-    for index, name in enumerate(class_names):
-        here = points[labels == index]
-        marker = "os^Dv<>P"[index % 8]
-        look: dict[str, Any] = {
-            "color": as_hex(colors[index]),
-            "edgecolors": INK,
-            "linewidths": 0.3,
-            "s": 16,
-            "marker": marker,
-        }
-        axes.scatter(here[:, 0], here[:, 1], label=plain(name), **look)
-    axes.set(
-        xticks=[], yticks=[], title="Embeddings, t-SNE: distances between clusters mean nothing"
-    )
-    add_legend(axes, "best")
-    return picture_of(figure)
-
-
 def _series(
     history: Sequence[Mapping[str, Any]], endings: tuple[str, ...]
 ) -> dict[str, list[tuple[float, float]]]:
-    names = dict.fromkeys(key for row in history for key in row if key.lower().endswith(endings))
-    found = {
-        name: [(row["epoch"], row[name]) for row in history if row.get(name) is not None]
-        for name in names
-    }
-    return {name: points for name, points in found.items() if points}
+    series: dict[str, list[tuple[float, float]]] = {}
+    for row in history:
+        for name, value in row.items():
+            if not name.lower().endswith(endings):
+                continue
+            points = series.setdefault(name, [])
+            if value is not None:
+                points.append((row["epoch"], value))
+    return {name: points for name, points in series.items() if points}
 
 
 def _phase_starts(history: Sequence[Mapping[str, Any]]) -> Iterable[float]:
@@ -347,9 +329,12 @@ def _least_separable(evaluation: Evaluation) -> list[int]:
 
     Of many the ones with the smallest area.
     """
-    areas = [evaluation.per_class[name]["AUC"].value for name in evaluation.predictions.class_names]
-    known = sorted((area, index) for index, area in enumerate(areas) if area is not None)
-    return sorted(index for _area, index in known[:SHOWN])
+    areas = []
+    for index, name in enumerate(evaluation.predictions.class_names):
+        area = evaluation.per_class[name]["AUC"].value
+        if area is not None:
+            areas.append((area, index))
+    return sorted(index for _area, index in sorted(areas)[:SHOWN])
 
 
 def _with_figure(evaluation: Evaluation, name: str) -> str:
@@ -363,11 +348,9 @@ def _verdict(predictions: Predictions, index: int) -> str:
     true = plain(predictions.class_names[predictions.labels[index]], 14)
     name = predictions.titles[index].rsplit("/", 1)[-1]
     # The end of a file name tells pictures of one patient apart.
-    if len(name) <= LONGEST:
-        shown = name
-    else:
-        shown = "…" + name[1 - LONGEST :]
-    return f"{plain(shown)}\nis {true}\nsaid {_called(predictions, index)}"
+    if len(name) > LONGEST:
+        name = f"…{name[1 - LONGEST :]}"
+    return f"{plain(name)}\nis {true}\nsaid {_called(predictions, index)}"
 
 
 def _called(predictions: Predictions, index: int) -> str:

@@ -39,7 +39,7 @@ from slidecam.learning.training.folder import (
     write_plan,
 )
 from slidecam.learning.training.loop import Progress, Samples, logits_of
-from slidecam.learning.training.trainer import Checkpoint, Trainer, check_same, read_checkpoint
+from slidecam.learning.training.trainer import Trainer, check_same, read_checkpoint
 from slidecam.models.backends import choose_device
 from slidecam.models.bundle import Bundle, save_bundle
 from slidecam.models.classifier import normalised
@@ -163,7 +163,8 @@ def _train_network(
         }
         begun = None
         if call.existing == "resume" and folder.checkpoint.exists():
-            begun = _begun(folder, facts)
+            begun = read_checkpoint(folder.checkpoint)
+            check_same(begun, facts, folder.checkpoint)
         trainer = yield from _trainer(
             recipe, pictures, call, _Start(network.to(device), card, facts, folder, device)
         )
@@ -192,12 +193,6 @@ class _Start:
     facts: dict[str, Any]
     folder: TrainingFolder
     device: torch.device
-
-
-def _begun(folder: TrainingFolder, facts: dict[str, Any]) -> Checkpoint:
-    checkpoint = read_checkpoint(folder.checkpoint)
-    check_same(checkpoint, facts, folder.checkpoint)
-    return checkpoint
 
 
 def _trainer(
