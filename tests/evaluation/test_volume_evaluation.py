@@ -141,7 +141,7 @@ def test_what_cannot_be_measured_is_told(finished: Path, tmp_path: Path, write_v
         evaluate_volume(finished, mask, ["tumour"])
     with pytest.raises(StoreError, match="no finished run of a volume"):
         evaluate_volume(tmp_path, mask)
-    with pytest.raises(MaskError, match="nothing in it is above 0"):
+    with pytest.raises(MaskError, match="Nothing in this mask is above 0"):
         evaluate_volume(
             finished, write_volume.nifti(tmp_path / "empty.nii", np.zeros(SHAPE, np.uint8))
         )
