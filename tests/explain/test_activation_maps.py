@@ -19,7 +19,7 @@ from slidecam.explain.activation_maps import (
     grad_cam_plus_plus,
     plan_maps,
 )
-from slidecam.explain.gradients import Gradients
+from slidecam.explain.explainer import Gradients
 from slidecam.models import Card, ClassifierPass, classifier_for
 from slidecam.models.architectures import build_network
 

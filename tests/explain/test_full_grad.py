@@ -16,7 +16,8 @@ from torch import nn
 
 from slidecam.explain.catalogue import method_for
 from slidecam.explain.contract import ExplainerCase, ExplainerContract
-from slidecam.explain.full_grad import FullGrad, FullGradSpec
+from slidecam.explain.explainer import NoSettings
+from slidecam.explain.full_grad import FullGrad
 from slidecam.models import classifier_for
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def their_raw_map(network: nn.Module, pixels: torch.Tensor, index: int) -> np.nd
 @pytest.mark.parametrize("network", ["pocket", "resnet18"])
 def test_maps_are_pytorch_grad_cams_terms_unscaled(small: MakeSmall, network: str) -> None:
     case = small(network)
-    found = FullGrad(case.classifier("eager"), FullGradSpec()).explain(case.tiles(2), (2, 0))
+    found = FullGrad(case.classifier("eager"), NoSettings()).explain(case.tiles(2), (2, 0))
     for tile in range(2):
         for place, index in enumerate((2, 0)):
             theirs = their_raw_map(case.network(), case.scaled(2)[tile : tile + 1], index)
@@ -60,7 +61,7 @@ def test_without_magnitudes_the_terms_add_up_to_the_logit(
     small: MakeSmall, network: str, backend: str
 ) -> None:
     case = small(network)
-    found = FullGrad(case.classifier(backend), FullGradSpec()).explain(case.tiles(2), (0, 1, 2, 3))
+    found = FullGrad(case.classifier(backend), NoSettings()).explain(case.tiles(2), (0, 1, 2, 3))
     assert found.facts["completeness gap"] <= 1e-4 * float(found.logits.abs().max())
 
 
@@ -76,13 +77,13 @@ def test_batch_norms_with_their_own_activation_count_before_it(small: MakeSmall)
     norm.running_mean.uniform_(-1, 1, generator=torch.Generator().manual_seed(1))
     card = replace(case.card, split=None)
     classifier = classifier_for(network.eval(), card, torch.device("cpu"), backend="eager")
-    found = FullGrad(classifier, FullGradSpec()).explain(case.tiles(1), (0, 1))
+    found = FullGrad(classifier, NoSettings()).explain(case.tiles(1), (0, 1))
     assert found.facts["completeness gap"] <= 1e-5
 
 
 def test_the_gap_is_told_where_the_network_is_smooth(small: MakeSmall) -> None:
     case = small("sequential")
-    found = FullGrad(case.classifier(), FullGradSpec()).explain(case.tiles(1), (0,))
+    found = FullGrad(case.classifier(), NoSettings()).explain(case.tiles(1), (0,))
     assert found.facts["completeness gap"] > 1e-3, "GELU's implicit biases are nobody's"
 
 

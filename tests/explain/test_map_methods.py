@@ -44,7 +44,7 @@ def named(name: str) -> Method:
 
 def test_every_cheap_map_is_a_method() -> None:
     maps = {name for name, method in CATALOGUE.items() if "map_methods" in str(method.explainer)}
-    assert maps == set(cheap_maps())
+    assert maps == {*cheap_maps(), "dt-gradcam"}
 
 
 @pytest.mark.parametrize("name", sorted(cheap_maps()))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.close_up.findings import CloseUp, explained, panel_rows, write_close_up
-from slidecam.close_up.methods import DEFAULT, choose_methods, class_indices
+from slidecam.close_up.methods import DEFAULT, ChosenMethod, choose_methods, class_indices
 from slidecam.close_up.tiles import ChosenTiles, TileChoice, choose_tiles
 from slidecam.errors import UsageError
 from slidecam.faithfulness.removal import CurveSpec
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from slidecam.close_up.methods import ChosenMethod
     from slidecam.reports.panel_rows import PanelRow
 
 OUTPUTS = ("panel.html", "panel.png", "explanation.json", "maps.npz")

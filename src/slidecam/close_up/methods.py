@@ -9,14 +9,13 @@ from dataclasses import MISSING, Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from slidecam.errors import ExplanationError, UsageError
-from slidecam.explain.catalogue import CATALOGUE, method_for
+from slidecam.explain.catalogue import CATALOGUE, Method, method_for
 from slidecam.settings import NotTakenError, from_text, nearest, words_of
 from slidecam.thresholds import Threshold, parse_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from slidecam.explain.catalogue import Method
     from slidecam.explain.explainer import Explainer
     from slidecam.models import Card, Classifier
 

@@ -16,29 +16,26 @@ from slidecam.close_up.methods import class_indices
 from slidecam.errors import SlideFailedError, UsageError
 from slidecam.foreground import ForegroundSpec, find_foreground, find_head, load_foreground
 from slidecam.foreground.classes import load_classes
-from slidecam.geometry import Size
+from slidecam.geometry import Axis, Size, Spacing
 from slidecam.inference import classify
 from slidecam.learning.data.picture_files import SUFFIXES
 from slidecam.learning.data.pictures import read_picture_set
 from slidecam.learning.data.pixels import load_pictures
 from slidecam.prediction.preparation import view_of
 from slidecam.runs.spec import PredictSpec
-from slidecam.sources import open_source, settle_spacing
+from slidecam.sources import Source, SourceFacts, open_source, settle_spacing
 from slidecam.sources.discovery import is_slide_folder
 from slidecam.sources.volume import VolumeSource
 from slidecam.steps import Step
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
-from slidecam.tiling import TilingSpec, lay_at, lay_grid, lay_planes, lay_whole
+from slidecam.tiling import TileGrid, TilingSpec, lay_at, lay_grid, lay_planes, lay_whole
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
 
-    from slidecam.geometry import Axis, Spacing
     from slidecam.models import Card, Classifier
-    from slidecam.sources import Source, SourceFacts
-    from slidecam.tiling import TileGrid
 
 BATCH = 16
 MOST = 64

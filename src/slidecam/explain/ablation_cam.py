@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from slidecam.errors import ExplanationError
-from slidecam.explain.explainer import Explainer, Explanation, check_classes, check_map
+from slidecam.explain.explainer import (
+    Explainer,
+    Explanation,
+    activation_of,
+    check_classes,
+    check_least,
+    check_map,
+)
 from slidecam.models.classifier import normalised
-from slidecam.models.splits import TwoHalves, arithmetic
+from slidecam.models.splits import NetworkSplit, TwoHalves, arithmetic
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -20,7 +26,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slidecam.models import Classifier
-    from slidecam.models.splits import NetworkSplit
 
 NAME, TITLE = "ablation-cam", "Ablation-CAM"
 
@@ -61,10 +66,9 @@ class _Drops:
 
     def maps(self, classes: Sequence[int]) -> Tensor:
         """Return maps (K', h, w)."""
-        with arithmetic(self.drops.device, "fp32"):
-            return torch.einsum(
-                "chw,ck->khw", self.activation, self.drops[:, list(classes)]
-            ).clamp_min(0)
+        drops = self.drops[:, list(classes)]
+        with arithmetic(drops.device, "fp32"):
+            return torch.einsum("chw,ck->khw", self.activation, drops).clamp_min(0)
 
 
 class AblationCam(Explainer):
@@ -87,10 +91,7 @@ class AblationCam(Explainer):
 
     def __init__(self, classifier: Classifier, spec: AblationCamSpec) -> None:
         super().__init__(classifier)
-        if spec.batch < 1:
-            raise ExplanationError(
-                f"{spec.batch} ablated copies in a pass are too few.", "Use 1 or more."
-            )
+        check_least(TITLE, spec, batch=1)
         self._batch = spec.batch
 
     def steps(self, pixels: Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
@@ -112,26 +113,25 @@ class AblationCam(Explainer):
     def _drops(self, pixels: Tensor, number: int, tiles: int) -> Generator[Step, None, _Drops]:
         split = self._alone(pixels)
         passed = split(pixels, gradients=False)
-        activation, logits = _map_of(passed.activation), passed.logits[0]
+        activation, logits = activation_of(passed)[0], passed.logits[0]
         count, head = len(activation), self.classifier.linear_head
         if head is not None:
             yield Step(TITLE, (number + 1) * count, tiles * count)
-            return _Drops(
-                activation, logits, activation.mean((1, 2))[:, None] * head.weight.T, passes=1
-            )
+            drops = activation.mean((1, 2))[:, None] * head.weight.T
+            return _Drops(activation, logits, drops, passes=1)
         without = logits.expand(count, -1).clone()
-        live = (
-            activation.flatten(1).any(1).nonzero()[:, 0]
-        )  # nothing falls without a channel that is 0 already
+        # Nothing falls without a channel that is 0 already.
+        live = activation.flatten(1).any(1).nonzero()[:, 0]
         for start in range(0, len(live), self._batch):
             channels = live[start : start + self._batch]
             copies = pixels.expand(len(channels), -1, -1, -1)
-            without[channels] = split(
-                copies, gradients=False, through=partial(_without, channels)
-            ).logits
+            through = partial(_without, channels)
+            without[channels] = split(copies, gradients=False, through=through).logits
             yield Step(TITLE, number * count + int(channels[-1]) + 1, tiles * count)
-        again = 0 if isinstance(split, TwoHalves) else len(live)
-        return _Drops(activation, logits, logits - without, passes=1 + again)
+        passes = 1
+        if not isinstance(split, TwoHalves):
+            passes += len(live)
+        return _Drops(activation, logits, logits - without, passes)
 
     def _alone(self, pixels: Tensor) -> NetworkSplit:
         """Return the classifier's split on one tile whose backbone runs once, if there is one."""
@@ -156,11 +156,3 @@ def _without(channels: Tensor, activation: Tensor) -> Tensor:
     ablated = activation.clone()
     ablated[torch.arange(len(channels), device=channels.device), channels] = 0
     return ablated
-
-
-def _map_of(activation: Tensor | None) -> Tensor:
-    if activation is None:
-        raise ExplanationError(
-            "this pass has no activation map.", "Use a method that needs none, such as occlusion."
-        )
-    return activation[0]

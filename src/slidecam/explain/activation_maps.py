@@ -15,9 +15,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from slidecam.errors import ExplanationError
-from slidecam.explain.catalogue import method_for, slide_methods
-from slidecam.explain.explainer import check_classes, check_map
-from slidecam.explain.gradients import Gradients, class_gradients, no_gradients
+from slidecam.explain.catalogue import Needs, method_for, slide_methods
+from slidecam.explain.explainer import (
+    Gradients,
+    check_classes,
+    check_map,
+    class_gradients,
+    no_gradients,
+)
 from slidecam.models.splits import arithmetic
 from slidecam.registry import resolve
 
@@ -26,7 +31,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from slidecam.explain.catalogue import Needs
     from slidecam.models import Classifier, ClassifierPass
     from slidecam.models.classifier import LinearHead
 
@@ -120,12 +124,10 @@ def finer_cam(given: Gradients, gamma: float = GAMMA) -> Tensor:
     compare across a slide.
     """
     if given.rival is None:
-        raise ExplanationError(
-            "Finer-CAM compares two classes, and one was given.", "Name the other one."
-        )
-    weights, rivals = (
-        gradient.mean((3, 4), keepdim=True) for gradient in (given.gradient, given.rival)
-    )
+        problem = "Finer-CAM compares two classes, and one was given."
+        raise ExplanationError(problem, "Name the other one.")
+    weights = given.gradient.mean((3, 4), keepdim=True)
+    rivals = given.rival.mean((3, 4), keepdim=True)
     return given.summed(weights - gamma * rivals).clamp_min(0)
 
 
@@ -144,9 +146,8 @@ def eigen_cam(activation: Tensor) -> Tensor:
     The component is found by the smaller of both covariances, in float64, so that it does not hang
     on the batch.
     """
-    places = (
-        activation.flatten(2).transpose(1, 2).double().nan_to_num()
-    )  # a bad tile must not take its batch with it
+    # A bad tile must not take its batch with it.
+    places = activation.flatten(2).transpose(1, 2).double().nan_to_num()
     places = places - places.mean(1, keepdim=True)
     if places.shape[1] <= places.shape[2]:
         values, vectors = torch.linalg.eigh(places @ places.mT)
@@ -154,11 +155,8 @@ def eigen_cam(activation: Tensor) -> Tensor:
     else:
         vectors = torch.linalg.eigh(places.mT @ places).eigenvectors
         projected = (places @ vectors[..., -1:])[..., 0]
-    turned = torch.where(
-        projected.amin(1, keepdim=True).abs() > projected.amax(1, keepdim=True),
-        -projected,
-        projected,
-    )
+    upside_down = projected.amin(1, keepdim=True).abs() > projected.amax(1, keepdim=True)
+    turned = torch.where(upside_down, -projected, projected)
     return turned.reshape(len(activation), *activation.shape[2:]).float().clamp_min(0)
 
 
@@ -230,7 +228,7 @@ class MapPlan:
     @property
     def gradients(self) -> bool:
         """Whether passes must be made with gradients."""
-        return self.head is None and any(one.needs != "nothing" for one in self.maps)
+        return self.head is None and not self._of_no_class
 
     def __call__(self, classifier_pass: ClassifierPass) -> Tensor:
         """Return raw maps of a pass.
@@ -257,12 +255,16 @@ class MapPlan:
                 for one, found in zip(self.maps, maps, strict=True):
                     if number == 0 or one.needs != "nothing":
                         found.append(one.compute(given))
-        return torch.stack(
-            [torch.cat(found, 1).expand(-1, len(self.classes), -1, -1) for found in maps], 1
-        )
+        classes = len(self.classes)
+        stacked = [torch.cat(found, 1).expand(-1, classes, -1, -1) for found in maps]
+        return torch.stack(stacked, 1)
+
+    @property
+    def _of_no_class(self) -> bool:
+        return all(one.needs == "nothing" for one in self.maps)
 
     def _given(self, classifier_pass: ClassifierPass) -> Iterable[Gradients]:
-        if all(one.needs == "nothing" for one in self.maps):
+        if self._of_no_class:
             return [no_gradients(classifier_pass)]
         return class_gradients(classifier_pass, self.classes, self.rivals, self.head)
 
@@ -292,12 +294,12 @@ def plan_maps(
         If there is no such method or class, or the classifier lacks what a method needs.
     """
     known = cheap_maps()
-    unknown = [name for name in methods if name not in known]
-    if unknown or not methods:
-        problem = "no method was named."
-        if unknown:
-            problem = f"{unknown[0]!r} is no map for whole slides."
-        raise ExplanationError(problem, f"Use one of {', '.join(known)}.")
+    remedy = f"Use one of {', '.join(known)}."
+    if not methods:
+        raise ExplanationError("no method was named.", remedy)
+    for name in methods:
+        if name not in known:
+            raise ExplanationError(f"{name!r} is no map for whole slides.", remedy)
     return plan_of(classifier, [known[name] for name in methods], classes, against)
 
 
@@ -312,11 +314,12 @@ def plan_of(
     check_map(classifier)
     needs = {one.needs for one in maps}
     if "linear head" in needs and classifier.linear_head is None:
-        problem = (
-            f"{classifier.card.name} has more than a linear layer behind its map, so that no place"
-            " has evidence."
+        name = classifier.card.name
+        raise ExplanationError(
+            f"CAM: {name} has more than a linear layer behind its map, so that no place has"
+            " evidence.",
+            "Use hirescam or gradcam.",
         )
-        raise ExplanationError(f"CAM: {problem}", "Use hirescam or gradcam.")
     rivals = None
     if "rivals" in needs:
         rivals = _rivals(classifier, classes, against)
@@ -341,7 +344,6 @@ def _rivals(classifier: Classifier, classes: Sequence[int], against: int | None)
         return tuple(1 - index for index in classes)
     if against in classes:
         problem = f"Finer-CAM cannot compare {classifier.card.class_names[against]!r} with itself."
-        raise ExplanationError(
-            problem, "Leave that class out of those to explain, or name another with --against."
-        )
+        remedy = "Leave that class out of those to explain, or name another with --against."
+        raise ExplanationError(problem, remedy)
     return (against,) * len(classes)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import torch
 from captum.attr import IntegratedGradients, NoiseTunnel, Occlusion, Saliency
 
 from slidecam.errors import ExplanationError
 from slidecam.explain.baselines import BASELINES, check_baselines
-from slidecam.explain.explainer import Explainer, Explanation, check_least
+from slidecam.explain.explainer import Explainer, Explanation, check_classes, check_least
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step
 
@@ -127,6 +127,8 @@ class Attribution(Explainer, Generic[Spec]):
 
     title: ClassVar[str]
     name: ClassVar[str]
+    complete: ClassVar[bool] = True
+    """Whether shares add up to what the logit gained over the baseline, but for a gap."""
 
     def __init__(self, classifier: Classifier, spec: Spec) -> None:
         super().__init__(classifier)
@@ -146,10 +148,11 @@ class Attribution(Explainer, Generic[Spec]):
                 gaps.append(abs(gap))
                 yield Step(self.title, len(maps), total)
         stacked = torch.stack(maps).view(len(pixels), len(classes), *maps[0].shape)
-        facts = {**asdict(self.spec), **self.run_facts(max(gaps))}
-        return Explanation(
-            self.name, torch.cat(logits), stacked, self.passes(pixels.shape[1]), facts
-        )
+        facts = asdict(self.spec)
+        if self.complete:
+            facts["completeness gap"] = max(gaps)  # in logits, the largest of all tiles
+        passes = self.passes(pixels.shape[1])
+        return Explanation(self.name, torch.cat(logits), stacked, passes, facts)
 
     @abstractmethod
     def attributed(self, picture: Tensor, index: int) -> tuple[Tensor, float]:
@@ -163,13 +166,6 @@ class Attribution(Explainer, Generic[Spec]):
     @abstractmethod
     def passes(self, edge: int) -> int:
         """Return the forward passes for one tile of ``edge`` px and one class."""
-
-    def run_facts(self, gap: float) -> dict[str, Any]:
-        """Return what is said beside the settings.
-
-        ``completeness gap``, in logits, the largest of all tiles.
-        """
-        return {"completeness gap": gap}
 
     def _gain(self, picture: Tensor, baseline: Tensor, index: int) -> float:
         logits = self.classifier.logits_of(torch.cat([picture.detach(), baseline]))
@@ -185,7 +181,7 @@ class OcclusionExplainer(Attribution[OcclusionSpec]):
     (arXiv:1311.2901), section 4.2. Computed by captum.
     """
 
-    title, name = "Occlusion", "occlusion"
+    title, name, complete = "Occlusion", "occlusion", False
 
     def __init__(self, classifier: Classifier, spec: OcclusionSpec) -> None:
         check_baselines([spec.baseline])
@@ -215,10 +211,6 @@ class OcclusionExplainer(Attribution[OcclusionSpec]):
         window, stride = self._window(edge)
         return 1 + (1 + -(-(edge - window) // stride)) ** 2
 
-    def run_facts(self, gap: float) -> dict[str, Any]:  # noqa: ARG002  (losses do not add up to anything)
-        """Return nothing more."""
-        return {}
-
     def _window(self, edge: int) -> tuple[int, int]:
         return max(1, round(edge * self.spec.window)), max(1, round(edge * self.spec.stride))
 
@@ -243,18 +235,14 @@ class IntegratedGradientsExplainer(Attribution[IntegratedGradientsSpec]):
     def attributed(self, picture: Tensor, index: int) -> tuple[Tensor, float]:
         """Return the shares; they sum to the gain over the baseline but for integration error."""
         baseline = BASELINES[self.spec.baseline](picture[0])[None]
-        shares = (
-            IntegratedGradients(self.classifier.logits_of)
-            .attribute(
-                picture.clone().requires_grad_(),
-                baselines=baseline,
-                target=index,
-                n_steps=self.spec.samples,
-                internal_batch_size=self.spec.batch,
-            )[0]
-            .detach()
-            .float()
+        found = IntegratedGradients(self.classifier.logits_of).attribute(
+            picture.clone().requires_grad_(),
+            baselines=baseline,
+            target=index,
+            n_steps=self.spec.samples,
+            internal_batch_size=self.spec.batch,
         )
+        shares = found[0].detach().float()
         return shares, float(shares.sum()) - self._gain(picture, baseline, index)
 
     def passes(self, edge: int) -> int:  # noqa: ARG002  (the same for every size)
@@ -271,7 +259,7 @@ class SmoothGradExplainer(Attribution[SmoothGradSpec]):
     Computed by captum.
     """
 
-    title, name = "SmoothGrad", "smoothgrad"
+    title, name, complete = "SmoothGrad", "smoothgrad", False
 
     def __init__(self, classifier: Classifier, spec: SmoothGradSpec) -> None:
         _check_range("samples", spec.samples, 0, 10_000)
@@ -281,10 +269,9 @@ class SmoothGradExplainer(Attribution[SmoothGradSpec]):
     def attributed(self, picture: Tensor, index: int) -> tuple[Tensor, float]:
         """Return the mean gradient; it is no share of the logit, and has no gap."""
         deviation = self.spec.noise * float(picture.max() - picture.min())
+        devices = []
         if picture.device.type == "cuda":
             devices = [picture.device]
-        else:
-            devices = []
         # captum draws from torch's global state, which is as before afterwards.
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self.spec.seed)
@@ -302,10 +289,6 @@ class SmoothGradExplainer(Attribution[SmoothGradSpec]):
     def passes(self, edge: int) -> int:  # noqa: ARG002  (the same for every size)
         """Return the copies, and the tile itself."""
         return self.spec.samples + 1
-
-    def run_facts(self, gap: float) -> dict[str, Any]:  # noqa: ARG002  (gradients do not add up to anything)
-        """Return nothing more."""
-        return {}
 
 
 class GradientShap(Attribution[GradientShapSpec]):
@@ -340,9 +323,8 @@ class GradientShap(Attribution[GradientShapSpec]):
         for baseline in baselines:
             alphas = (torch.arange(each) + torch.rand(each, generator=generator)) / each
             for some in alphas.split(self.spec.batch):  # type: ignore[no-untyped-call]
-                shares += self._weighted(
-                    picture, baseline, some.to(picture.device), index, generator
-                )
+                points = some.to(picture.device)
+                shares += self._weighted(picture, baseline, points, index, generator)
         shares /= each * len(baselines)
         return shares, float(shares.sum()) - self._gain(picture, baselines, index)
 
@@ -357,9 +339,8 @@ class GradientShap(Attribution[GradientShapSpec]):
         way = start - baseline
         points = (baseline + alphas[:, None, None, None] * way).requires_grad_()
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(
-                self.classifier.logits_of(points)[:, index].sum(), points
-            )
+            score = self.classifier.logits_of(points)[:, index].sum()
+            (gradient,) = torch.autograd.grad(score, points)
         return (gradient * way).sum(0)
 
     @property
@@ -371,19 +352,7 @@ class GradientShap(Attribution[GradientShapSpec]):
         return (self._per_baseline + 1) * len(self.spec.baselines) + 1
 
 
-def check_classes(classifier: Classifier, classes: Sequence[int]) -> None:
-    """Refuse indices that no logit has; ExplanationError, saying which there are."""
-    count = len(classifier.card.class_names)
-    wrong = [index for index in classes if not 0 <= index < count]
-    if wrong or not classes:
-        problem = "no class was named."
-        if wrong:
-            problem = f"there is no class {wrong[0]}."
-        raise ExplanationError(problem, f"Use indices from 0 to {count - 1}.")
-
-
 def _check_range(name: str, value: float, above: float, highest: float) -> None:
     if not above < value <= highest:
-        raise ExplanationError(
-            f"{name} {value:g} is out of range.", f"Use more than {above:g}, up to {highest:g}."
-        )
+        remedy = f"Use more than {above:g}, up to {highest:g}."
+        raise ExplanationError(f"{name} {value:g} is out of range.", remedy)

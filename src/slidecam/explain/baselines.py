@@ -66,9 +66,8 @@ def check_baselines(names: Iterable[str]) -> None:
     """Refuse names that no baseline has; UsageError, listing the names."""
     for name in names:
         if name not in BASELINES:
-            raise UsageError(
-                f"there is no baseline {name!r}.", f"Use one of {', '.join(BASELINES)}."
-            )
+            remedy = f"Use one of {', '.join(BASELINES)}."
+            raise UsageError(f"there is no baseline {name!r}.", remedy)
 
 
 def _blurred(picture: Tensor, kernel: int, sigma: float) -> Tensor:

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from slidecam.explain.explainer import Explainer
-    from slidecam.explain.gradients import Gradients
+    from slidecam.explain.explainer import Explainer, Gradients
     from slidecam.models import Classifier
 
 Needs = Literal["gradients", "linear head", "rivals", "nothing"]
@@ -93,19 +92,21 @@ class Method(Entry):
 
 
 _HERE = "slidecam.explain"
-_PLAIN = f"{_HERE}.map_methods:NoSettings"
+_PLAIN = f"{_HERE}.explainer:NoSettings"
+_FORMULAS = f"{_HERE}.activation_maps"
+_MAPS = f"{_HERE}.map_methods"
 _LIBRARY = f"{_HERE}.library_cams"
-_SETTLED = f"{_LIBRARY}:LibraryCamSpec"
+_PIXELS = f"{_HERE}.attributions"
 
 METHODS: tuple[Method, ...] = (
     Method(
         "cam",
         "CAM",
         _PLAIN,
-        f"{_HERE}.map_methods:cam",
+        f"{_MAPS}:cam",
         signed=True,
         costly=False,
-        slide_map=f"{_HERE}.activation_maps:evidence",
+        slide_map=f"{_FORMULAS}:evidence",
         needs="linear head",
         help="what each place adds to the logit, for and against",
     ),
@@ -113,63 +114,63 @@ METHODS: tuple[Method, ...] = (
         "gradcam",
         "Grad-CAM",
         _PLAIN,
-        f"{_HERE}.map_methods:gradcam",
+        f"{_MAPS}:gradcam",
         costly=False,
-        slide_map=f"{_HERE}.activation_maps:grad_cam",
+        slide_map=f"{_FORMULAS}:grad_cam",
         help="channels weighted by their mean gradients",
     ),
     Method(
         "gradcam++",
         "Grad-CAM++",
-        f"{_HERE}.map_methods:GradCamPlusPlusSpec",
-        f"{_HERE}.map_methods:gradcam_plus_plus",
+        f"{_MAPS}:GradCamPlusPlusSpec",
+        f"{_MAPS}:gradcam_plus_plus",
         costly=False,
-        slide_map=f"{_HERE}.activation_maps:grad_cam_plus_plus",
+        slide_map=f"{_FORMULAS}:grad_cam_plus_plus",
         help="Grad-CAM for several places of one class",
     ),
     Method(
         "hirescam",
         "HiResCAM",
         _PLAIN,
-        f"{_HERE}.map_methods:hirescam",
+        f"{_MAPS}:hirescam",
         costly=False,
-        slide_map=f"{_HERE}.activation_maps:hires_cam",
+        slide_map=f"{_FORMULAS}:hires_cam",
         help="gradient times activation, place by place",
     ),
     Method(
         "layercam",
         "LayerCAM",
         _PLAIN,
-        f"{_HERE}.map_methods:layercam",
+        f"{_MAPS}:layercam",
         costly=False,
-        slide_map=f"{_HERE}.activation_maps:layer_cam",
+        slide_map=f"{_FORMULAS}:layer_cam",
         help="positive gradients as weights, place by place",
     ),
     Method(
         "eigencam",
         "EigenCAM",
         _PLAIN,
-        f"{_HERE}.map_methods:eigencam",
+        f"{_MAPS}:eigencam",
         costly=False,
-        slide_map=f"{_HERE}.activation_maps:eigen_cam_of_all",
+        slide_map=f"{_FORMULAS}:eigen_cam_of_all",
         needs="nothing",
         help="the activation's first principal component, of no class",
     ),
     Method(
         "finer-cam",
         "Finer-CAM",
-        f"{_HERE}.map_methods:FinerCamSpec",
-        f"{_HERE}.map_methods:FinerCam",
+        f"{_MAPS}:FinerCamSpec",
+        f"{_MAPS}:FinerCam",
         costly=False,
-        slide_map=f"{_HERE}.activation_maps:finer_cam",
+        slide_map=f"{_FORMULAS}:finer_cam",
         needs="rivals",
         help="what speaks for a class against another one",
     ),
     Method(
         "dt-gradcam",
         "DT Grad-CAM",
-        f"{_HERE}.thresholded:DtGradCamSpec",
-        f"{_HERE}.thresholded:DtGradCam",
+        f"{_MAPS}:DtGradCamSpec",
+        f"{_MAPS}:DtGradCam",
         costly=False,
         thresholds="gradcam",
         help="Grad-CAM above a threshold found from the map",
@@ -177,7 +178,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "xgradcam",
         "XGrad-CAM",
-        _SETTLED,
+        _PLAIN,
         f"{_LIBRARY}:xgradcam",
         costly=False,
         packages=("grad-cam",),
@@ -186,7 +187,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "gradcam-elementwise",
         "Grad-CAM, element-wise",
-        _SETTLED,
+        _PLAIN,
         f"{_LIBRARY}:gradcam_elementwise",
         costly=False,
         packages=("grad-cam",),
@@ -195,7 +196,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "eigen-gradcam",
         "EigenGradCAM",
-        _SETTLED,
+        _PLAIN,
         f"{_LIBRARY}:eigen_gradcam",
         packages=("grad-cam",),
         help="first principal component of gradient times activation",
@@ -203,7 +204,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "seg-eigencam",
         "Seg-Eigen-CAM",
-        _SETTLED,
+        _PLAIN,
         f"{_LIBRARY}:seg_eigencam",
         packages=("grad-cam",),
         help="EigenGradCAM with the gradients' signs",
@@ -211,7 +212,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "shapley-cam",
         "ShapleyCAM",
-        _SETTLED,
+        _PLAIN,
         f"{_LIBRARY}:shapley_cam",
         costly=False,
         packages=("grad-cam",),
@@ -244,7 +245,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "fullgrad",
         "FullGrad",
-        f"{_HERE}.full_grad:FullGradSpec",
+        _PLAIN,
         f"{_HERE}.full_grad:FullGrad",
         needs_map=False,
         help="gradients of the input and of every bias",
@@ -252,8 +253,8 @@ METHODS: tuple[Method, ...] = (
     Method(
         "score-cam-clustered",
         "Score-CAM, clustered",
-        f"{_HERE}.score_cam_clusters:ClusteredScoreCamSpec",
-        f"{_HERE}.score_cam_clusters:ClusteredScoreCam",
+        f"{_HERE}.score_cam:ClusteredScoreCamSpec",
+        f"{_HERE}.score_cam:ClusteredScoreCam",
         help="Score-CAM of groups of channels",
     ),
     Method(
@@ -266,8 +267,8 @@ METHODS: tuple[Method, ...] = (
     Method(
         "occlusion",
         "Occlusion",
-        f"{_HERE}.attributions:OcclusionSpec",
-        f"{_HERE}.attributions:OcclusionExplainer",
+        f"{_PIXELS}:OcclusionSpec",
+        f"{_PIXELS}:OcclusionExplainer",
         signed=True,
         needs_map=False,
         packages=("captum",),
@@ -276,8 +277,8 @@ METHODS: tuple[Method, ...] = (
     Method(
         "integrated-gradients",
         "Integrated gradients",
-        f"{_HERE}.attributions:IntegratedGradientsSpec",
-        f"{_HERE}.attributions:IntegratedGradientsExplainer",
+        f"{_PIXELS}:IntegratedGradientsSpec",
+        f"{_PIXELS}:IntegratedGradientsExplainer",
         signed=True,
         needs_map=False,
         packages=("captum",),
@@ -286,8 +287,8 @@ METHODS: tuple[Method, ...] = (
     Method(
         "smoothgrad",
         "SmoothGrad",
-        f"{_HERE}.attributions:SmoothGradSpec",
-        f"{_HERE}.attributions:SmoothGradExplainer",
+        f"{_PIXELS}:SmoothGradSpec",
+        f"{_PIXELS}:SmoothGradExplainer",
         signed=True,
         needs_map=False,
         packages=("captum",),
@@ -296,8 +297,8 @@ METHODS: tuple[Method, ...] = (
     Method(
         "gradient-shap",
         "Gradient SHAP",
-        f"{_HERE}.attributions:GradientShapSpec",
-        f"{_HERE}.attributions:GradientShap",
+        f"{_PIXELS}:GradientShapSpec",
+        f"{_PIXELS}:GradientShap",
         signed=True,
         needs_map=False,
         help="expected gradients between baselines and the tile",

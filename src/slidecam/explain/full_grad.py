@@ -4,32 +4,26 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from timm.layers.norm_act import BatchNormAct2d
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from slidecam.explain.explainer import Explainer, Explanation, check_classes
+from slidecam.explain.explainer import Explainer, Explanation, NoSettings, check_classes
 from slidecam.models.classifier import normalised
 from slidecam.models.splits import arithmetic
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
-
-    from torch import Tensor
+    from collections.abc import Generator, Iterator, Sequence
 
     from slidecam.models import Classifier
 
 NAME, TITLE = "fullgrad", "FullGrad"
 _MAP_AXES = 4
-
-
-@dataclass(frozen=True)
-class FullGradSpec:
-    """FullGrad has no settings."""
 
 
 @dataclass(frozen=True)
@@ -55,28 +49,27 @@ class FullGrad(Explainer):
     compare tiles by. Ours are raw: the logit's own unit.
 
     Without magnitudes the terms add up to the logit where the network is linear by pieces
-    (proposition 1). How far they do not is told as the completeness gap: it is large for smooth
+    (proposition 1). How far they do not is the completeness gap: it is large for smooth
     activations (SiLU, GELU), gates and attention, whose implicit biases this does not know.
     """
 
-    def __init__(self, classifier: Classifier, spec: FullGradSpec) -> None:  # noqa: ARG002  (it has no settings)
+    def __init__(self, classifier: Classifier, _spec: NoSettings) -> None:
         super().__init__(classifier)
 
     def steps(self, pixels: Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
         """Explain tiles one by one; see `Explainer.steps`."""
         check_classes(self.classifier, classes)
-        logits, terms = [], []
+        logits, maps, gap = [], [], 0.0
         for number, tile in enumerate(pixels[:, None]):
-            found, of_tile = self._explained(normalised(tile, self.classifier.card), classes)
+            found, terms = self._explained(normalised(tile, self.classifier.card), classes)
             logits.append(found)
-            terms.append(of_tile)
+            maps.append(torch.stack([term.map for term in terms]))
+            gap = max(gap, *(abs(term.gap) for term in terms))
             yield Step(TITLE, number + 1, len(pixels))
-        maps = torch.stack([torch.stack([term.map for term in of_tile]) for of_tile in terms])
-        gap = max(abs(term.gap) for of_tile in terms for term in of_tile)
         return Explanation(
             NAME,
             torch.cat(logits),
-            maps,
+            torch.stack(maps),
             passes=1,
             facts={"completeness gap": gap, "unit": "logits"},
         )
@@ -101,7 +94,7 @@ class _Terms:
         outputs = [pixels, *(one.output for one in biased)]
         gradients = torch.autograd.grad(logit, outputs, retain_graph=True, materialize_grads=True)
         biases = [pixels.detach()[0], *map(_in_place, biased)]
-        terms = [values * gradient for values, gradient in zip(biases, gradients, strict=True)]
+        terms = list(map(torch.mul, biases, gradients))
         self.gap = float(logit.detach().double() - sum(term.double().sum() for term in terms))
         size = (pixels.shape[2], pixels.shape[3])
         drawn = [_drawn(term, size) for term in terms if term.ndim == _MAP_AXES]
@@ -117,9 +110,8 @@ def _in_place(one: _Biased) -> Tensor:
 
 def _drawn(term: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the magnitudes (H, W) of a term (1, C, h, w), added up over channels."""
-    return interpolate(term.abs().sum(1, keepdim=True), size, mode="bilinear", align_corners=False)[
-        0, 0
-    ]
+    magnitudes = term.abs().sum(1, keepdim=True)
+    return interpolate(magnitudes, size, mode="bilinear", align_corners=False)[0, 0]
 
 
 @contextmanager
@@ -137,16 +129,16 @@ def _biases_watched(network: nn.Module) -> Iterator[list[_Biased]]:
                 place = module
                 if isinstance(module, BatchNormAct2d):
                     place = module.drop
-                stack.callback(place.register_forward_hook(_watching(found, bias)).remove)
+                hook = partial(_watch, found, bias)
+                stack.callback(place.register_forward_hook(hook).remove)
         yield found
 
 
-def _watching(found: list[_Biased], bias: Tensor) -> Callable[..., Tensor]:
-    def watch(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        found.append(_Biased(output, bias))
-        return output.clone()  # what follows may compute in place
-
-    return watch
+def _watch(
+    found: list[_Biased], bias: Tensor, _layer: nn.Module, _inputs: object, output: Tensor
+) -> Tensor:
+    found.append(_Biased(output, bias))
+    return output.clone()  # what follows may compute in place
 
 
 def _bias_of(module: nn.Module) -> Tensor | None:
@@ -160,8 +152,10 @@ def _bias_of(module: nn.Module) -> Tensor | None:
         scale = torch.rsqrt(module.running_var + module.eps)
         if module.weight is not None:
             scale = scale * module.weight.detach()
-        own = 0 if module.bias is None else module.bias.detach()
-        return own - module.running_mean * scale
+        shift = module.running_mean * scale
+        if module.bias is None:
+            return 0 - shift
+        return module.bias.detach() - shift
     if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
         return module.bias.detach()
     return None

@@ -38,14 +38,14 @@ from pytorch_grad_cam import (
     ShapleyCAM,
     XGradCAM,
 )
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from slidecam.errors import ExplanationError
 from slidecam.explain.explainer import (
     CLASSLESS,
     Explainer,
     Explanation,
+    activation_of,
     check_classes,
     check_least,
     check_map,
@@ -56,14 +56,7 @@ from slidecam.steps import Step
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-    from torch import Tensor
-
     from slidecam.models import Classifier, ClassifierPass
-
-
-@dataclass(frozen=True)
-class LibraryCamSpec:
-    """Of methods without settings."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +145,11 @@ class LibraryCam(Explainer):
         if self._recipe.gradients == "second":
             passes = len(classes)
         return Explanation(
-            self._recipe.name, torch.cat(logits), torch.stack(maps), passes, self._facts()
+            method=self._recipe.name,
+            logits=torch.cat(logits),
+            maps=torch.stack(maps),
+            passes=passes,
+            facts=self._facts(),
         )
 
     def _explained(self, tile: Tensor, classes: Sequence[int]) -> tuple[ClassifierPass, Tensor]:
@@ -162,11 +159,12 @@ class LibraryCam(Explainer):
             # once only.
             with sdpa_kernel(SDPBackend.MATH):
                 passes = [self.classifier.run(tile, gradients=True) for _ in classes]
-                pairs = [_twice_derivable(*pair) for pair in zip(passes, classes, strict=True)]
+                pairs = map(_twice_derivable, passes, classes)
                 return passes[0], torch.stack([self._map(*pair) for pair in pairs])
         passed = self.classifier.run(tile, gradients=self._recipe.gradients == "first")
         if self._recipe.gradients == "none":
-            return passed, self._map(_activation(passed), None).expand(len(classes), -1, -1)
+            activation = _array(activation_of(passed).detach())
+            return passed, self._map(activation, None).expand(len(classes), -1, -1)
         return passed, torch.stack([self._map(*_as_arrays(passed, index)) for index in classes])
 
     def _map(self, activation: Any, gradient: Any) -> Tensor:  # noqa: ANN401  (arrays, or tensors with a graph)
@@ -183,12 +181,11 @@ class LibraryCam(Explainer):
         return torch.from_numpy(finite.astype(np.float32)).to(self.classifier.device)
 
     def _facts(self) -> dict[str, Any]:
-        library = {"library": f"grad-cam {version('grad-cam')}"}
+        facts: dict[str, Any] = {"library": f"grad-cam {version('grad-cam')}"}
         if self._recipe.gradients == "none":
-            classless = CLASSLESS
-        else:
-            classless = {}
-        return {**library, **classless, **self._settings}
+            facts |= CLASSLESS
+        facts |= self._settings
+        return facts
 
 
 def _check(recipe: _Recipe, spec: object) -> None:
@@ -210,27 +207,17 @@ class _StandIn(nn.Module):
         self.nothing = nn.Parameter(torch.zeros(0, device=device), requires_grad=False)
 
 
-def _activation(passed: ClassifierPass) -> Any:  # noqa: ANN401  (an array of the library's)
-    return _array(_leaf(passed).detach())
-
-
 def _as_arrays(passed: ClassifierPass, index: int) -> tuple[Any, Any]:
-    leaf = _leaf(passed)
+    leaf = activation_of(passed)
     (gradient,) = torch.autograd.grad(passed.logits[0, index], leaf, retain_graph=True)
     return _array(leaf.detach()), _array(gradient)
 
 
 def _twice_derivable(passed: ClassifierPass, index: int) -> tuple[Tensor, Tensor]:
-    leaf = _leaf(passed)
+    leaf = activation_of(passed)
     (gradient,) = torch.autograd.grad(passed.logits[0, index], leaf, create_graph=True)
     # A linear head's gradient hangs on nothing, and the library derives it without asking.
     return leaf, gradient + 0 * leaf
-
-
-def _leaf(passed: ClassifierPass) -> Tensor:
-    if passed.activation is None:
-        raise ExplanationError("this pass has no activation map.", "Use a method that needs none.")
-    return passed.activation
 
 
 def _array(values: Tensor) -> Any:  # noqa: ANN401  (an array of the library's)

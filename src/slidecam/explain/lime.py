@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -11,9 +12,8 @@ from skimage.segmentation import slic
 from sklearn.linear_model import Ridge
 
 from slidecam.errors import ExplanationError
-from slidecam.explain.attributions import check_classes
 from slidecam.explain.baselines import BASELINES, Parts, check_baselines, logits_of_parts
-from slidecam.explain.explainer import Explainer, Explanation, check_least
+from slidecam.explain.explainer import Explainer, Explanation, check_classes, check_least
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step
 
@@ -52,7 +52,7 @@ class LimeSpec:
         What is modelled: the class's ``probability`` as in the paper, or its ``logit``.
     seeds
         LIME is known for maps that change from seed to seed. So many are computed; the map is the
-        first one's, and the correlation between them is told.
+        first one's, and the correlation between them is said.
     seed
         The first of the seeds.
     batch
@@ -109,17 +109,16 @@ class Lime(Explainer):
             fits = []
             for which in range(self.spec.seeds):
                 done = (number * self.spec.seeds + which) * self.spec.samples
-                work = self._fit(parts, self.spec.seed + which, list(classes))
-                fits.append((yield from _counted(work, self.title, done, total)))
-            logits.append(
-                self.classifier.run_normalised(parts.picture[None], gradients=False).logits
-            )
-            maps.append(parts.painted(torch.from_numpy(fits[0].weights).float().to(pixels.device)))
+                seed = self.spec.seed + which
+                fits.append((yield from self._fit(parts, seed, list(classes), done, total)))
+            passed = self.classifier.run_normalised(parts.picture[None], gradients=False)
+            logits.append(passed.logits)
+            weights = torch.from_numpy(fits[0].weights).float()
+            maps.append(parts.painted(weights.to(pixels.device)))
             tile_facts.append(_facts_of_fits(parts, fits))
-        facts = {
-            **asdict(self.spec),
-            **{key: min(each[key] for each in tile_facts) for key in tile_facts[0]},
-        }
+        facts = asdict(self.spec)
+        for key in tile_facts[0]:
+            facts[key] = min(each[key] for each in tile_facts)
         passes = self.spec.seeds * self.spec.samples + 1
         return Explanation(self.name, torch.cat(logits), torch.stack(maps), passes, facts)
 
@@ -134,29 +133,32 @@ class Lime(Explainer):
             channel_axis=-1,
         )
         # Numbered anew: SLIC may leave a number out.
-        numbers = torch.from_numpy(
-            np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
-        ).to(tile.device)
+        _labels, anew = np.unique(labels, return_inverse=True)
+        numbers = torch.from_numpy(anew.reshape(labels.shape)).to(tile.device)
         if spec.baseline == AVERAGE:
-            baseline = _averages(picture, numbers)
-        else:
-            baseline = BASELINES[spec.baseline](picture)
-        return Parts(picture, baseline, numbers)
+            return Parts(picture, _averages(picture, numbers), numbers)
+        return Parts(picture, BASELINES[spec.baseline](picture), numbers)
 
-    def _fit(self, parts: Parts, seed: int, classes: list[int]) -> Generator[int, None, LinearFit]:
+    def _fit(
+        self,
+        parts: Parts,
+        seed: int,
+        classes: list[int],
+        done: int,
+        total: int,
+    ) -> Generator[Step, None, LinearFit]:
         draw = np.random.default_rng(seed)
         shown = draw.integers(0, 2, (self.spec.samples, len(parts)), dtype=np.uint8).astype(bool)
         shown[0] = True
         which = torch.from_numpy(shown).to(parts.picture.device)
-        found, done = [], 0
+        found = []
         for some in which.split(self.spec.batch):  # type: ignore[no-untyped-call]
             found.append(logits_of_parts(self.classifier, parts, some))
             done += len(some)
-            yield done
-        logits = torch.cat(found)
-        scores = logits
+            yield Step(self.title, done, total)
+        scores = torch.cat(found)
         if self.spec.target == "probability":
-            scores = self.classifier.probabilities(logits)
+            scores = self.classifier.probabilities(scores)
         return fit_linear(shown, scores[:, classes].double().cpu().numpy(), self.spec)
 
 
@@ -167,12 +169,9 @@ def fit_linear(shown: NDArray[np.bool_], scores: NDArray[np.float64], spec: Lime
     """
     weights = coverage_weights(shown, spec.kernel)
     model = Ridge(alpha=spec.ridge).fit(shown.astype(np.float64), scores, sample_weight=weights)
-    rest = np.average(
-        (scores - model.predict(shown).reshape(scores.shape)) ** 2, axis=0, weights=weights
-    )
-    spread = np.average(
-        (scores - np.average(scores, axis=0, weights=weights)) ** 2, axis=0, weights=weights
-    )
+    average = partial(np.average, axis=0, weights=weights)
+    rest = average((scores - model.predict(shown).reshape(scores.shape)) ** 2)
+    spread = average((scores - average(scores)) ** 2)
     explained = 1 - np.divide(rest, spread, out=np.ones_like(rest), where=spread > 0)
     return LinearFit(np.atleast_2d(model.coef_), explained)
 
@@ -192,18 +191,6 @@ def _averages(picture: Tensor, labels: Tensor) -> Tensor:
     return (sums / torch.bincount(flat, minlength=parts))[:, labels]
 
 
-def _counted(
-    work: Generator[int, None, LinearFit], phase: str, before: int, total: int
-) -> Generator[Step, None, LinearFit]:
-    while True:
-        try:
-            done = next(work)
-        except StopIteration as end:
-            fit: LinearFit = end.value
-            return fit
-        yield Step(phase, before + done, total)
-
-
 def _facts_of_fits(parts: Parts, fits: Sequence[LinearFit]) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "superpixels": len(parts),
@@ -219,18 +206,18 @@ def between_seeds(one: LinearFit, other: LinearFit) -> float:
 
     0 where one of them is constant.
     """
-    pairs = list(zip(one.weights, other.weights, strict=True))
-    return min(
-        float(np.corrcoef(pair)[0, 1]) if min(map(np.ptp, pair)) > 0 else 0.0 for pair in pairs
-    )
+    found = []
+    for pair in zip(one.weights, other.weights, strict=True):
+        varies = min(map(np.ptp, pair)) > 0
+        found.append(float(np.corrcoef(pair)[0, 1]) if varies else 0.0)
+    return min(found)
 
 
 def _check(spec: LimeSpec) -> None:
     if spec.baseline != AVERAGE:
         check_baselines([spec.baseline])
     if spec.target not in get_args(Target):
-        raise ExplanationError(
-            f"LIME's target {spec.target!r} is not known.", "Use probability or logit."
-        )
+        problem = f"LIME's target {spec.target!r} is not known."
+        raise ExplanationError(problem, "Use probability or logit.")
     check_least("LIME", spec, segments=1, samples=1, seeds=1, batch=1, seed=0, sigma=0, ridge=0)
     check_least("LIME", spec, above=True, compactness=0, kernel=0)

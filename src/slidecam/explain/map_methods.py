@@ -1,11 +1,14 @@
-"""The cheap activation maps (`activation_maps`) as explainers, each with its settings."""
+"""The cheap activation maps (`activation_maps`) as explainers, each with its settings.
+
+DT Grad-CAM is Grad-CAM kept only at or above a threshold, which is found from the map itself.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import torch
 
@@ -13,30 +16,32 @@ from slidecam.errors import ExplanationError
 from slidecam.explain.activation_maps import (
     EPSILON,
     GAMMA,
+    CheapMap,
     cheap_map,
     check_rival,
     finer_cam,
     grad_cam_plus_plus,
     plan_of,
 )
-from slidecam.explain.explainer import CLASSLESS, Explainer, Explanation, check_least
+from slidecam.explain.explainer import (
+    CLASSLESS,
+    Explainer,
+    Explanation,
+    NoSettings,
+    check_least,
+)
 from slidecam.steps import Step
+from slidecam.thresholds import Threshold, threshold_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from torch import Tensor
 
-    from slidecam.explain.activation_maps import CheapMap
     from slidecam.models import Card, Classifier
 
 BATCH = 16
 """Tiles in one pass: the best on a CPU, and little for a GPU."""
-
-
-@dataclass(frozen=True)
-class NoSettings:
-    """The settings of a method that has none."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class MapExplainer(Explainer):
     name, cheap
         The method's name, and its map with settings bound.
     facts
-        What is told with the map.
+        What is said beside the map.
     against
         The class that others are compared with, for maps that compare.
     """
@@ -107,9 +112,10 @@ class MapExplainer(Explainer):
             maps.append(plan(passed)[:, 0])
             done += len(batch)
             yield Step(self.cheap.title, done, len(pixels))
-        return Explanation(
-            self.name, torch.cat(logits), torch.cat(maps), passes=1, facts=self.facts
-        )
+        return self._explanation(logits, maps)
+
+    def _explanation(self, logits: list[Tensor], maps: list[Tensor]) -> Explanation:
+        return Explanation(self.name, torch.cat(logits), torch.cat(maps), 1, self.facts)
 
 
 class FinerCam(MapExplainer):
@@ -133,9 +139,13 @@ class FinerCam(MapExplainer):
     def __init__(self, classifier: Classifier, spec: FinerCamSpec) -> None:
         check_least("Finer-CAM", spec, gamma=0)
         bound = replace(cheap_map("finer-cam"), compute=partial(finer_cam, gamma=spec.gamma))
-        against = rival_index(classifier.card, spec.against)
+        against = _rival_index(classifier.card, spec.against)
         check_rival(classifier, against)
-        facts = {"against": _rival_text(classifier.card, against), "gamma": spec.gamma}
+        words = "the other class"
+        if against is not None:
+            name = classifier.card.class_names[against]
+            words = f"{name}; {name} itself against each tile's likeliest other class"
+        facts = {"against": words, "gamma": spec.gamma}
         super().__init__(classifier, "finer-cam", bound, facts, against)
 
     def steps(self, pixels: Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
@@ -152,61 +162,45 @@ class FinerCam(MapExplainer):
             logits.append(passed.logits.detach())
             maps.append(replace(plan, rivals=self._rivals(logits[-1][0], classes))(passed)[:, 0])
             yield Step(self.cheap.title, len(maps), len(pixels))
-        return Explanation(
-            self.name, torch.cat(logits), torch.cat(maps), passes=1, facts=self.facts
-        )
+        return self._explanation(logits, maps)
 
     def _rivals(self, logits: Tensor, classes: Sequence[int]) -> tuple[int, ...]:
+        against = cast("int", self.against)
         others = logits.clone()
-        others[self.against] = -torch.inf
-        runner_up = int(others.argmax())
-        return tuple(
-            runner_up if index == self.against else cast("int", self.against) for index in classes
-        )
+        others[against] = -torch.inf
+        rivals = dict.fromkeys(classes, against)
+        rivals[against] = int(others.argmax())
+        return tuple(rivals[index] for index in classes)
 
 
-def rival_index(card: Card, against: str | int | None) -> int | None:
-    """Return the place of the class to compare with, named or numbered.
+def _rival_index(card: Card, against: str | int | None) -> int | None:
+    """Return the place of the class to compare with, named or numbered; ExplanationError if none.
 
-    Raises
-    ------
-    ExplanationError
-        If the card has no class of this name.
+    A class may be called as a number is.
     """
-    names = card.class_names
-    if not isinstance(against, str) or against in names:
-        if isinstance(against, str):
-            return names.index(against)
+    if not isinstance(against, str):
         return against
+    if against in card.class_names:
+        return card.class_names.index(against)
     if against.isdecimal():
         return int(against)
     problem = f"Finer-CAM: {card.name} has no class {against!r} to compare with."
-    raise ExplanationError(problem, f"Its classes are: {', '.join(names[:16])}.")
+    raise ExplanationError(problem, f"Its classes are: {', '.join(card.class_names[:16])}.")
 
 
-def _rival_text(card: Card, against: int | None) -> str:
-    if against is None:
-        return "the other class"
-    name = card.class_names[against]
-    return f"{name}; {name} itself against each tile's likeliest other class"
+def _plain(name: str, classifier: Classifier, _spec: NoSettings) -> MapExplainer:
+    """Return the explainer of a map without settings."""
+    cheap = cheap_map(name)
+    if cheap.needs == "nothing":
+        return MapExplainer(classifier, name, cheap, CLASSLESS)
+    return MapExplainer(classifier, name, cheap)
 
 
-def _plain(name: str) -> Callable[[Classifier, NoSettings], MapExplainer]:
-    """Return what makes the explainer of a map without settings."""
-
-    def make(classifier: Classifier, _spec: NoSettings) -> MapExplainer:
-        cheap = cheap_map(name)
-        facts = CLASSLESS if cheap.needs == "nothing" else {}
-        return MapExplainer(classifier, name, cheap, facts)
-
-    return make
-
-
-cam = _plain("cam")
-gradcam = _plain("gradcam")
-hirescam = _plain("hirescam")
-layercam = _plain("layercam")
-eigencam = _plain("eigencam")
+cam = partial(_plain, "cam")
+gradcam = partial(_plain, "gradcam")
+hirescam = partial(_plain, "hirescam")
+layercam = partial(_plain, "layercam")
+eigencam = partial(_plain, "eigencam")
 
 
 def gradcam_plus_plus(classifier: Classifier, spec: GradCamPlusPlusSpec) -> MapExplainer:
@@ -214,3 +208,73 @@ def gradcam_plus_plus(classifier: Classifier, spec: GradCamPlusPlusSpec) -> MapE
     check_least("Grad-CAM++", spec, eps=0)
     bound = replace(cheap_map("gradcam++"), compute=partial(grad_cam_plus_plus, eps=spec.eps))
     return MapExplainer(classifier, "gradcam++", bound, asdict(spec))
+
+
+Scope = Literal["tile", "batch"]
+
+
+@dataclass(frozen=True)
+class DtGradCamSpec:
+    """Settings of DT Grad-CAM.
+
+    Attributes
+    ----------
+    threshold
+        The rule by which the threshold is found.
+    scope
+        Over what: every tile has a threshold of its own, or all tiles that are given together have
+        one for each class. A whole slide's is found when its heatmap is painted.
+    """
+
+    threshold: Threshold = field(default_factory=Threshold)
+    scope: Scope = "tile"
+
+
+class DtGradCam(Explainer):
+    """Grad-CAM with dynamic thresholding, as we read it.
+
+    Raises
+    ------
+    ExplanationError
+        If there is no such scope.
+
+    Notes
+    -----
+    *DALAResNet50 for automatic histopathology breast cancer image classification with DT Grad-CAM*
+    (arXiv:2308.13150) names the method; neither a formula of its threshold nor code is published.
+    Our reading: ``h`` where ``h >= T`` and 0 elsewhere, of the raw Grad-CAM map ``h``, with ``T``
+    by one of the rules in `thresholds`, Otsu's by default.
+    """
+
+    def __init__(self, classifier: Classifier, spec: DtGradCamSpec) -> None:
+        super().__init__(classifier)
+        if spec.scope not in get_args(Scope):
+            problem = f"DT Grad-CAM has no scope {spec.scope!r}."
+            raise ExplanationError(problem, f"Use {' or '.join(get_args(Scope))}.")
+        self.spec = spec
+        grad_cam = replace(cheap_map("gradcam"), title="DT Grad-CAM")
+        self.grad_cam = MapExplainer(classifier, "dt-gradcam", grad_cam)
+
+    def steps(self, pixels: Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
+        """Explain tiles batch by batch; see `Explainer.steps`."""
+        whole = yield from self.grad_cam.steps(pixels, classes)
+        thresholds = self._thresholds(whole.maps)
+        maps = torch.where(whole.maps >= thresholds[..., None, None], whole.maps, 0.0)
+        facts = {
+            "threshold": str(self.spec.threshold),
+            "scope": self.spec.scope,
+            "thresholds": thresholds.tolist(),
+            "reading": "our reading of arXiv:2308.13150, which states no formula",
+        }
+        return replace(whole, maps=maps, facts=facts)
+
+    def _thresholds(self, maps: Tensor) -> Tensor:
+        """Return thresholds (B, K') of maps (B, K', h, w), or (1, K') of all tiles together."""
+        by_scope = maps[:, None]
+        if self.spec.scope == "batch":
+            by_scope = maps[None]
+        found = torch.empty(len(by_scope), maps.shape[1], dtype=torch.float64)
+        for row, part in zip(found, by_scope.cpu().numpy(), strict=True):
+            for place in range(part.shape[1]):
+                row[place] = threshold_of(part[:, place], self.spec.threshold)
+        return found.to(maps)

@@ -1,7 +1,7 @@
 """Which training cells made a graph network call a new cell what it does.
 
 A `CellGraph` classifies a cell by its own picture and by those of its nearest training cells. Its
-logit is a sum, told here term by term. With the network's equations (`slidecam.models.cell_graph`),
+logit is a sum, set out here term by term. With `slidecam.models.cell_graph`'s equations,
 ``m`` the 0/1 mask of the hidden units that are above 0, and ``v = c_q (w ∘ m)`` for the class's row
 ``w`` of ``W₂``, which is how the logit hangs on each hidden unit:
 
@@ -20,26 +20,24 @@ gradients, knows anything.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from slidecam.errors import ExplanationError
 from slidecam.explain.explainer import check_classes
-from slidecam.models.cell_graph import CellGraph
+from slidecam.models.cell_graph import Attachment, CellGraph
 from slidecam.models.classifier import normalised
 from slidecam.models.splits import arithmetic, laid_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
-    from slidecam.models import Classifier
-    from slidecam.models.cell_graph import Attachment
+    from slidecam.models import Card, Classifier
 
 EXPLAINED = (
     "The logit of one class for one cell, hung on the training cells most like it, told as a sum:"
@@ -74,6 +72,16 @@ class Neighbour:
     similarity: float
     contribution: float
 
+    def record(self) -> dict[str, object]:
+        """Return it as JSON values."""
+        return {
+            "index": self.index,
+            "name": self.name,
+            "class": self.class_name,
+            "similarity": self.similarity,
+            "contribution": self.contribution,
+        }
+
 
 @dataclass(frozen=True)
 class NeighbourAccount:
@@ -97,18 +105,13 @@ class NeighbourAccount:
 
     def record(self, class_names: Sequence[str]) -> dict[str, object]:
         """Return it as JSON values."""
-        neighbours = [
-            {
-                "index": each.index,
-                "name": each.name,
-                "class": each.class_name,
-                "similarity": each.similarity,
-                "contribution": each.contribution,
-            }
-            for each in self.neighbours
-        ]
-        terms = {"logit": self.logit, "own picture": self.own, "bias": self.bias}
-        return {"class": class_names[self.class_index], **terms, "neighbours": neighbours}
+        return {
+            "class": class_names[self.class_index],
+            "logit": self.logit,
+            "own picture": self.own,
+            "bias": self.bias,
+            "neighbours": [each.record() for each in self.neighbours],
+        }
 
     def summary(self) -> str:
         """Return it in one line.
@@ -151,28 +154,26 @@ def neighbour_accounts(
     """
     network = classifier.network
     if not isinstance(network, CellGraph):
-        problem = (
-            f"{classifier.card.name} ({classifier.card.architecture}) knows no training cells."
-        )
-        raise ExplanationError(
-            problem, "Neighbours are listed for slidecam/resnet18_gcn and slidecam/cell_graph."
-        )
+        card = classifier.card
+        problem = f"{card.name} ({card.architecture}) knows no training cells."
+        remedy = "Neighbours are listed for slidecam/resnet18_gcn and slidecam/cell_graph."
+        raise ExplanationError(problem, remedy)
     check_classes(classifier, classes)
     with torch.no_grad(), arithmetic(classifier.device, "fp32"):
-        inputs = laid_out(
-            normalised(pixels, classifier.card), channels_last=classifier.channels_last
-        )
+        scaled = normalised(pixels, classifier.card)
+        inputs = laid_out(scaled, channels_last=classifier.channels_last)
         embedding = network.embedding(network.forward_features(inputs))
         logits = network.graph_logits(embedding)[:, list(classes)]
         split = _Split.of(network, embedding, classes)
-    named = (
-        [_named(classifier, network, index) for index in row]
-        for row in split.edges.indices.tolist()
-    )
-    return tuple(
-        tuple(_accounts(split, neighbours, cell, zip(classes, logits[cell].tolist(), strict=True)))
-        for cell, neighbours in enumerate(named)
-    )
+    accounts = []
+    for cell, scores in enumerate(logits.tolist()):
+        of_cell = []
+        for place, (index, logit) in enumerate(zip(classes, scores, strict=True)):
+            own, bias = float(split.own[cell, place]), float(split.bias[cell, place])
+            neighbours = _neighbours(classifier.card, network, split, cell, place)
+            of_cell.append(NeighbourAccount(index, logit, own, bias, neighbours))
+        accounts.append(tuple(of_cell))
+    return tuple(accounts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,23 +205,19 @@ class _Split:
         )
 
 
-def _named(classifier: Classifier, network: CellGraph, index: int) -> Neighbour:
-    label, names = int(network.labels[index]), classifier.card.class_names
-    return Neighbour(index, network.node_name(index), label, names[label], math.nan, math.nan)
-
-
-def _accounts(
-    split: _Split, named: Sequence[Neighbour], cell: int, logits: Iterable[tuple[int, float]]
-) -> Iterator[NeighbourAccount]:
-    similarities = split.edges.similarities[cell].tolist()
-    for place, (index, logit) in enumerate(logits):
-        contributions = split.neighbours[cell, place].tolist()
-        neighbours = tuple(
-            replace(neighbour, similarity=similarity, contribution=contribution)
-            for neighbour, similarity, contribution in zip(
-                named, similarities, contributions, strict=True
-            )
-        )
-        yield NeighbourAccount(
-            index, logit, float(split.own[cell, place]), float(split.bias[cell, place]), neighbours
-        )
+def _neighbours(
+    card: Card,
+    network: CellGraph,
+    split: _Split,
+    cell: int,
+    place: int,
+) -> tuple[Neighbour, ...]:
+    """Return what each neighbour of a cell adds to the logit at a place among those explained."""
+    found = []
+    for rank, index in enumerate(split.edges.indices[cell].tolist()):
+        label = int(network.labels[index])
+        similarity = float(split.edges.similarities[cell, rank])
+        adds = float(split.neighbours[cell, place, rank])
+        name = network.node_name(index)
+        found.append(Neighbour(index, name, label, card.class_names[label], similarity, adds))
+    return tuple(found)

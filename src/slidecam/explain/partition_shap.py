@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from slidecam.errors import ExplanationError
-from slidecam.explain.attributions import check_classes
 from slidecam.explain.baselines import BASELINES, Parts, check_baselines, logits_of_parts
-from slidecam.explain.explainer import Explainer, Explanation
+from slidecam.explain.explainer import Explainer, Explanation, check_classes, check_least
 from slidecam.models.classifier import normalised
 from slidecam.steps import Step
 
@@ -136,11 +134,7 @@ class PartitionShap(Explainer):
     def __init__(self, classifier: Classifier, spec: PartitionShapSpec) -> None:
         super().__init__(classifier)
         check_baselines([spec.baseline])
-        for key, value, least in (("cells", spec.cells, 1), ("evaluations", spec.evaluations, 2)):
-            if value < least:
-                raise ExplanationError(
-                    f"Partition SHAP's {key} is {value}.", f"Use at least {least}."
-                )
+        check_least(self.title, spec, cells=1, evaluations=2)
         self.spec = spec
 
     def steps(self, pixels: Tensor, classes: Sequence[int]) -> Generator[Step, None, Explanation]:
@@ -148,33 +142,33 @@ class PartitionShap(Explainer):
         check_classes(self.classifier, classes)
         values, logits, gaps = [], [], []
         for number, tile in enumerate(pixels.split(1)):  # type: ignore[no-untyped-call]
-            whole = self._whole(tile)
-            shares = yield from self._shared(
-                self._parts(tile), whole, number * self.spec.evaluations, len(pixels)
-            )
+            parts = self._parts(tile)
+            whole = self._whole(parts)
+            done = number * self.spec.evaluations
+            shares = yield from self._shared(parts, whole, done, len(pixels))
             values.append(shares[list(classes)])
             logits.append(whole.within)
             gaps.append(float((shares.sum((1, 2)) - whole.gain)[list(classes)].abs().max()))
-        facts = {**asdict(self.spec), "completeness gap": max(gaps)}
         return Explanation(
-            self.name, torch.stack(logits), torch.stack(values), self.spec.evaluations, facts
+            method=self.name,
+            logits=torch.stack(logits),
+            maps=torch.stack(values),
+            passes=self.spec.evaluations,
+            facts={**asdict(self.spec), "completeness gap": max(gaps)},
         )
 
     def _parts(self, tile: Tensor) -> Parts:
         picture = normalised(tile, self.classifier.card)[0]
-        edge, cells = picture.shape[-1], self._cells(picture.shape[-1])
+        edge = picture.shape[-1]
+        cells = min(self.spec.cells, edge)
         along = torch.arange(edge, device=picture.device) * cells // edge
-        return Parts(
-            picture, BASELINES[self.spec.baseline](picture), along[:, None] * cells + along
-        )
+        baseline = BASELINES[self.spec.baseline](picture)
+        return Parts(picture, baseline, along[:, None] * cells + along)
 
-    def _cells(self, edge: int) -> int:
-        return min(self.spec.cells, edge)
-
-    def _whole(self, tile: Tensor) -> CellBlock:
+    def _whole(self, parts: Parts) -> CellBlock:
         """Return the piece that is the whole tile, over nothing."""
-        parts, cells = self._parts(tile), self._cells(tile.shape[1])
-        nothing = torch.zeros((cells, cells), dtype=torch.bool, device=tile.device)
+        cells = int(parts.labels[0, -1]) + 1
+        nothing = torch.zeros((cells, cells), dtype=torch.bool, device=parts.labels.device)
         which = torch.stack([nothing.flatten(), ~nothing.flatten()])
         logits = logits_of_parts(self.classifier, parts, which)
         return CellBlock(Rectangle(0, cells, 0, cells), nothing, logits[0], logits[1], 1.0)
@@ -214,33 +208,22 @@ class PartitionShap(Explainer):
         return pieces
 
     def _halved(self, parts: Parts, pieces: Sequence[CellBlock]) -> list[CellBlock]:
-        halves = [piece.place.halves() for piece in pieces]
-        contexts = [
-            piece.uncovered(half)
-            for piece, pair in zip(pieces, halves, strict=True)
-            for half in pair
-        ]
-        which = torch.stack(contexts).flatten(1)
-        logits = logits_of_parts(self.classifier, parts, which)
+        contexts: list[Tensor] = []
+        for piece in pieces:
+            contexts += map(piece.uncovered, piece.place.halves())
+        which = torch.stack(contexts)
+        logits = logits_of_parts(self.classifier, parts, which.flatten(1))
         found = []
-        for number, (piece, pair) in enumerate(zip(pieces, halves, strict=True)):
-            found += _orders(
-                piece,
-                pair,
-                contexts[2 * number : 2 * number + 2],
-                logits[2 * number : 2 * number + 2],
-            )
+        pairs = zip(pieces, which.split(2), logits.split(2), strict=True)  # type: ignore[no-untyped-call]
+        for piece, shown, scores in pairs:
+            found += _orders(piece, shown, scores)
         return found
 
 
-def _orders(
-    piece: CellBlock,
-    halves: tuple[Rectangle, Rectangle],
-    contexts: Sequence[Tensor],
-    logits: Tensor,
-) -> list[CellBlock]:
+def _orders(piece: CellBlock, contexts: Tensor, logits: Tensor) -> list[CellBlock]:
     """Return both halves, each as the first and as the second to be uncovered."""
-    (one, other), weight = halves, piece.weight / 2
+    one, other = piece.place.halves()
+    weight = piece.weight / 2
     return [
         CellBlock(one, piece.shown, piece.without, logits[0], weight),
         CellBlock(one, contexts[1], logits[1], piece.within, weight),

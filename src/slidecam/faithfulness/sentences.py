@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.faithfulness.report import CENTRE, RANDOM
+from slidecam.faithfulness.report import (
+    CENTRE,
+    RANDOM,
+    FaithfulnessReport,
+    Finding,
+    MethodFacts,
+    Verdict,
+)
 from slidecam.faithfulness.spec import measure_called
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from slidecam.faithfulness.report import FaithfulnessReport, Finding, MethodFacts, Verdict
 
 FEW = 20
 """Tiles below which a reader is warned."""

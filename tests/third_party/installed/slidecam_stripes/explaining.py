@@ -12,7 +12,7 @@ from slidecam.explain.map_methods import MapExplainer
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from slidecam.explain.gradients import Gradients
+    from slidecam.explain.explainer import Gradients
     from slidecam.models import Classifier
 
 NAME = "stripe-cam"
