@@ -6,8 +6,11 @@ import gzip
 from typing import TYPE_CHECKING, Any
 
 import nibabel
+import nrrd
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from nibabel.orientations import (
     apply_orientation,
     axcodes2ornt,
@@ -21,6 +24,7 @@ from slidecam.geometry import LevelBox
 from slidecam.sources import open_source
 from slidecam.sources.display import displayed
 from slidecam.sources.volume import VolumeSource
+from slidecam.sources.volume_grid import VolumeGrid
 from slidecam.viewing import VolumeView, Window, air_below
 
 if TYPE_CHECKING:
@@ -44,6 +48,57 @@ def stored_as(
     """Return the same physical volume with its axes permuted and flipped."""
     turn = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(codes)))
     return apply_orientation(voxels, turn), affine @ inv_ornt_aff(turn, voxels.shape)
+
+
+SPACES = {
+    "right-anterior-superior": (1, 1, 1),
+    "left-posterior-superior": (-1, -1, 1),
+    "left-anterior-superior": (-1, 1, 1),
+}
+
+
+@st.composite
+def leaning(draw: st.DrawFn) -> NDArray[np.float64]:
+    """Draw an affine to RAS+ mm of oblong voxels in any order of axes, somewhat oblique."""
+    affine = np.eye(4)
+    straight = np.eye(3)[draw(st.permutations(range(3)))]
+    straight *= draw(st.tuples(*[st.sampled_from((-1.0, 1.0))] * 3))
+    straight *= draw(st.tuples(*[st.floats(0.3, 4)] * 3))
+    lean = np.reshape(draw(st.tuples(*[st.integers(-97, 97)] * 9)), (3, 3)) / 970
+    affine[:3, :3] = (np.eye(3) + lean) @ straight
+    affine[:3, 3] = draw(st.tuples(*[st.floats(-90, 90).map(lambda mm: round(mm, 2))] * 3))
+    return affine
+
+
+@settings(max_examples=20)
+@given(
+    affine=leaning(),
+    space=st.sampled_from(sorted(SPACES)),
+    encoding=st.sampled_from(["raw", "gzip"]),
+)
+def test_an_nrrd_of_any_directions_lies_where_a_nifti_of_them_does(
+    tmp_path_factory: pytest.TempPathFactory,
+    affine: NDArray[np.float64],
+    space: str,
+    encoding: str,
+) -> None:
+    folder = tmp_path_factory.mktemp("lying")
+    voxels = np.random.default_rng(3).integers(0, 900, (4, 5, 3)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), folder / "a.nii")
+    theirs = np.diag([*SPACES[space], 1]) @ affine
+    header = {
+        "space": space,
+        "space directions": theirs[:3, :3].T,
+        "space origin": theirs[:3, 3],
+        "kinds": ["domain"] * 3,
+        "encoding": encoding,
+    }
+    nrrd.write(str(folder / "a.nrrd"), voxels, header)
+    with opened(folder / "a.nii") as expected, opened(folder / "a.nrrd") as found:
+        own, other = found.stack.grid, expected.stack.grid
+        np.testing.assert_allclose(own.affine, affine, atol=1e-6)
+        np.testing.assert_allclose(own.spl_affine, other.spl_affine, atol=1e-4)
+        np.testing.assert_array_equal(np.asarray(found.array()), np.asarray(expected.array()))
 
 
 @pytest.mark.parametrize("codes", ALIKE.values(), ids=ALIKE.keys())
@@ -170,6 +225,22 @@ def test_an_oblique_volume_is_shown_on_straight_axes(tmp_path: Path, write_volum
             z = shown.translate[0] + plane * shown.scale[0]
             assert np.abs(np.median(inside) - 100 - z) < 0.05
         np.testing.assert_array_equal(shown.array[5, 3:7, ::2].compute(), whole[5, 3:7, ::2])
+
+
+@given(affine=leaning(), shape=st.tuples(*[st.integers(1, 6)] * 3))
+def test_the_straight_axes_hold_every_voxel_of_an_oblique_volume_and_no_more(
+    affine: NDArray[np.float64], shape: tuple[int, int, int]
+) -> None:
+    grid = VolumeGrid(shape, affine)
+    assume(grid.is_oblique)
+    shown = displayed(np.zeros(grid.spl_shape, np.float32), grid)
+    indices = np.array([*np.ndindex(shape)], np.float64)
+    right, front, up = (indices @ affine[:3, :3].T + affine[:3, 3]).T
+    for axis, places in enumerate((up, -front, -right)):
+        first, step = shown.translate[axis], shown.scale[axis]
+        last = first + (shown.array.shape[axis] - 1) * step
+        assert first == pytest.approx(places.min(), abs=1e-6)
+        assert places.max() - 1e-6 <= last <= places.max() + step * (1 + 1e-6)
 
 
 def test_a_straight_volume_is_shown_as_it_is(
