@@ -92,3 +92,13 @@ def test_the_explanation_says_by_which_rule_and_whose_reading_it_is(
 def test_scopes_that_are_not_there_are_refused(classifier: Classifier) -> None:
     with pytest.raises(ExplanationError, match=r"'slide'.*tile or batch"):
         DtGradCam(classifier, DtGradCamSpec(scope="slide"))  # type: ignore[arg-type]
+
+
+def test_what_equals_the_threshold_is_kept(classifier: Classifier, tiles: torch.Tensor) -> None:
+    peaks = DtGradCam(classifier, DtGradCamSpec(Threshold("fraction", 1.0)))
+    whole = method_for("gradcam")
+    raw = whole.make(classifier, whole.spec()).explain(tiles, [0, 2]).maps
+    highest = raw.amax((2, 3), keepdim=True)
+    found = peaks.explain(tiles, [0, 2]).maps
+    torch.testing.assert_close(found, torch.where(raw == highest, raw, 0.0))
+    assert float(found.max()) > 0

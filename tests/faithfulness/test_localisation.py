@@ -61,3 +61,11 @@ def test_a_flat_map_overlaps_nothing() -> None:
 
 def test_an_empty_mask_says_nothing() -> None:
     assert all(math.isnan(measure(peaked(1, 1), NOWHERE)) for measure in (pointing, energy, dice))
+
+
+def test_the_pointing_game_may_miss_by_its_tolerance_and_no_more() -> None:
+    mask, values = np.zeros((9, 11), np.bool_), np.zeros((9, 11), np.float32)
+    mask[4, 2], values[7, 6] = True, 1.0
+    # Three rows and four columns off: five pixels.
+    assert pointing(values, mask, 5.0) == 1
+    assert pointing(values, mask, 4.99) == 0

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer, neighbors_weights
 from scipy.sparse import csc_matrix
 from scipy.sparse.linalg import spsolve
@@ -19,9 +22,12 @@ from slidecam.faithfulness.removal import Curve, CurveSpec, RoadSpec, curves, im
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from slidecam.models import Classifier
 
 EDGE = 28
+SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 
 
 class SwitchedOn(nn.Module):
@@ -240,3 +246,27 @@ def test_noise_comes_from_the_given_stream_alone() -> None:
 def test_shares_that_cannot_be_taken_are_refused(shares: tuple[float, ...]) -> None:
     with pytest.raises(UsageError, match="cannot be taken away"):
         RoadSpec(shares=shares)
+
+
+@pytest.mark.parametrize(("edge", "steps"), [(5, 7), (7, 9), (6, 28), (9, 50)])
+def test_each_step_of_a_curve_changes_the_nearest_whole_number_of_pixels(
+    edge: int, steps: int
+) -> None:
+    values = np.random.default_rng(2).random((edge, edge), np.float32)
+    picture = torch.ones((3, edge, edge))
+    asked = curves(picture, torch.zeros_like(picture), values, steps)
+    shown = list(asked.pictures)
+    parts = min(steps, edge * edge)
+    for step, one in enumerate(shown[: parts + 1]):
+        gone = int((one[0] == 0).sum())
+        assert abs(gone - step * edge * edge / parts) <= 0.5
+
+
+@given(values=arrays(np.int8, SHAPES, elements=st.integers(-2, 2)))
+def test_ranks_are_those_of_a_sort_by_value_and_then_by_place(values: NDArray[np.int8]) -> None:
+    flat = values.ravel().tolist()
+    order = sorted(range(len(flat)), key=lambda place: (-flat[place], place))
+    expected = np.empty(len(flat), np.int64)
+    for rank, place in enumerate(order):
+        expected[place] = rank
+    assert ranks(values.astype(np.float32)).ravel().tolist() == expected.tolist()

@@ -294,3 +294,16 @@ def test_structure_does_not_hang_on_the_scale() -> None:
 def test_stages_that_are_not_there_are_refused() -> None:
     with pytest.raises(UsageError, match=r"'tail'.*head, last quarter"):
         RandomisationSpec(stages=("tail",))
+
+
+def test_every_seed_draws_weights_of_its_own_for_every_layer() -> None:
+    network = torch.nn.Sequential(*[torch.nn.Linear(5, 5) for _ in range(4)])
+    drawn = [
+        layer.weight
+        for seed in range(4)
+        for layer in randomised(network, "all", seed).children()
+        if isinstance(layer, torch.nn.Linear)
+    ]
+    assert len(drawn) == 16
+    for place, weight in enumerate(drawn):
+        assert not any(torch.equal(weight, other) for other in drawn[:place])

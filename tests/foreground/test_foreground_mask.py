@@ -62,3 +62,19 @@ def test_points_are_on_tissue_by_the_mask_pixel_they_lie_in() -> None:
 def test_share_is_that_of_the_slide() -> None:
     assert Foreground(np.array([[True, False], [False, False]]), Size(9, 9), "test").share == 0.25
     assert whole_slide(Size(3, 2)).share == 1.0
+
+
+@given(
+    mask=arrays(np.bool_, st.tuples(st.integers(1, 7), st.integers(1, 7))),
+    size=st.builds(Size, st.integers(1, 40), st.integers(1, 40)),
+    points=st.lists(st.tuples(st.integers(-9, 170), st.integers(-9, 170)), max_size=9),
+)
+def test_a_point_is_on_tissue_where_the_mask_pixel_that_holds_it_is(
+    mask: np.ndarray, size: Size, points: list[tuple[int, int]]
+) -> None:
+    quarters = np.array(points, np.float64).reshape(-1, 2) / 4 + 1 / 64
+    found = Foreground(mask, size, "test").contains(quarters)
+    for (x, y), told in zip(quarters.tolist(), found.tolist(), strict=True):
+        inside = 0 <= x < size.width and 0 <= y < size.height
+        row, column = int(y * mask.shape[0] // size.height), int(x * mask.shape[1] // size.width)
+        assert told == (inside and bool(mask[row, column]))

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from slidecam.errors import RegionReadError, UsageError
 from slidecam.foreground import ForegroundSpec, find_foreground
-from slidecam.foreground.tissue import segment
+from slidecam.foreground.tissue import _smoothed, segment
 from slidecam.geometry import Level, Size, Spacing
 from slidecam.sources import Source, SourceFacts, open_source
 
@@ -246,3 +246,34 @@ def test_pale_tissue_counts_where_it_hangs_together_with_dark_tissue_and_nowhere
     assert share(mask, dark & rows) > 0.95
     assert share(mask, joined & well_inside & (X < 122)) == 1
     assert share(mask, apart & rows) == 0
+
+
+def test_what_is_paler_than_half_the_threshold_stays_glass_though_it_hangs_together() -> None:
+    dark, joined = (X > 40) & (X < 90), (X >= 90) & (X < 160)
+    rows = (Y > 60) & (Y < 180)
+    picture = glass()
+    picture[dark & rows] = (220, 140, 175)
+    picture[joined & rows] = (244, 229, 236)  # a chroma of 0.063: above the floor of 0.06
+    mask, _origin = segment(shown(picture), PIXEL)
+    assert share(mask, dark & rows) > 0.95
+    assert share(mask, joined & rows & (X > 105) & (X < 155)) == 0
+
+
+def test_gaps_are_closed_by_their_micrometres_along_either_axis() -> None:
+    tissue = (abs(X - 120) > 4) & (abs(Y - 120) > 4) & (X > 20) & (X < 220) & (Y > 20) & (Y < 220)
+    for pixel, closed in ((Spacing(2.0, 6.0), (120, 70)), (Spacing(6.0, 2.0), (70, 120))):
+        mask, _origin = segment(stained(tissue), pixel, ForegroundSpec(hole_um2=1.0))
+        row, column = closed[::-1]
+        # Nine pixels are 18 or 54 µm, and gaps are closed up to twice 12 µm.
+        assert mask[row, column]
+        assert not mask[column, row]
+
+
+def test_pictures_are_smoothed_by_as_many_micrometres_along_either_axis() -> None:
+    point = np.zeros((81, 81, 3), np.uint8)
+    point[40, 40] = 255
+    smooth = _smoothed(point, Spacing(1.3, 3.1), 9.0)[..., 0].astype(np.float64)
+    places = np.arange(81) - 40
+    for axis, um in ((0, 1.3), (1, 3.1)):
+        along = smooth.sum(axis=axis) / smooth.sum()
+        assert um * np.sqrt((along * places**2).sum()) == pytest.approx(9.0, rel=0.05)

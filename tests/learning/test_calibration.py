@@ -188,3 +188,20 @@ def test_what_cannot_be_calibrated_is_refused(
 ) -> None:
     with pytest.raises(DataSetError, match=problem):
         fit_temperature(logits, labels)
+
+
+def test_the_error_by_chance_is_that_of_draws_counted_one_by_one() -> None:
+    logits, _labels = drawn(3, 37)
+    probabilities = probabilities_of(logits)
+    confidence = probabilities.max(axis=1)
+    rng, errors = np.random.default_rng(9), []
+    for _draw in range(41):
+        right = rng.random(37) < confidence
+        gap = 0.0
+        for place in range(15):
+            held = (confidence > place / 15) & (confidence <= (place + 1) / 15)
+            gap += abs(float((confidence - right)[held].sum()))
+        errors.append(gap / 37)
+    # Of 41 sorted draws, the first and last 2.5 % end at the second and the last but one.
+    low, high = sorted(errors)[1], sorted(errors)[-2]
+    assert ece_by_chance(probabilities, 9, 41) == pytest.approx((np.mean(errors), low, high))

@@ -189,3 +189,18 @@ def test_a_resample_draws_as_many_groups_as_there_are_each_with_all_its_pictures
     assert (weights[:, 3] == weights[:, 5]).all()
     assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
     assert len(np.unique(weights, axis=0)) > 5
+
+
+def test_a_share_of_none_or_all_has_wilsons_interval_on_what_it_is_a_share_of() -> None:
+    labels = np.repeat([0, 1], [13, 11])
+    called = np.array([0] * 5 + [1] * 19)
+    probabilities = np.eye(2)[called] * 0.8 + 0.1
+    spec = IntervalSpec(resamples=60)
+    found = bootstrap(labels, probabilities, ("a", "b"), spec=spec)
+    # All five that are called a are so, and all eleven that are b are called so.
+    assert found.per_class["a"]["precision"] == wilson(5, 5)
+    assert found.per_class["a"]["specificity"] == wilson(11, 11)
+    assert found.per_class["b"]["sensitivity"] == wilson(11, 11)
+    wrong = bootstrap(labels, 1 - np.eye(2)[labels], ("a", "b"), spec=spec)
+    assert wrong.figures["accuracy"] == wilson(0, 24)
+    assert wrong.per_class["a"]["sensitivity"] == wilson(0, 13)

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from slidecam.errors import RegionReadError
 from slidecam.geometry import Box, Level, LevelBox, Size
@@ -12,6 +14,8 @@ from slidecam.sources.contract import area_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from conftest import MakeSource
 
 PICTURE = np.random.default_rng(6).integers(0, 256, (101, 173, 3), np.uint8)
 
@@ -110,3 +114,15 @@ def test_a_slide_of_which_nothing_decodes_is_an_error() -> None:
     }
     with pytest.raises(RegionReadError, match="damaged"):
         ArraySource(32, damaged).thumbnail(50)
+
+
+@given(width=st.integers(1, 90), height=st.integers(1, 90), longest=st.integers(1, 60))
+def test_an_overview_has_the_nearest_whole_sides_of_the_slides_shape(
+    array_source: MakeSource, width: int, height: int, longest: int
+) -> None:
+    pixels = np.zeros((height, width, 3), np.uint8)
+    rows, columns, _bands = array_source(pixels).thumbnail(longest).shape
+    shrink = max(1.0, max(width, height) / longest)
+    assert max(rows, columns) == min(longest, max(width, height))
+    for side, full in ((rows, height), (columns, width)):
+        assert abs(side - full / shrink) <= 0.5 * (1 + 1e-9) or side == 1

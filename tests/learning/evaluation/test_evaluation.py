@@ -429,3 +429,10 @@ def test_one_class_only_is_measured_as_far_as_it_can_be(colors: Path) -> None:
     assert found.per_class["red"]["sensitivity"].value == 1
     assert found.figures["kappa"].value is None
     json.dumps(found.record(), allow_nan=False)
+
+
+def test_one_score_stands_for_a_class_and_its_complement_for_the_absence() -> None:
+    scores = np.array([[0.13], [0.71], [0.5]])
+    made = Predictions(np.array([0, 1, 1]), scores, ("not a", "a"), activation="none")
+    np.testing.assert_allclose(made.probabilities, [[0.87, 0.13], [0.29, 0.71], [0.5, 0.5]])
+    assert made.predicted.tolist() == [0, 1, 1]
