@@ -76,7 +76,7 @@ def train(
     with terminal.errors(lambda: _stopped(out)):
         from slidecam.cli.output import fold_facts, training_facts, training_record
         from slidecam.learning.recipes.recipe import read_recipe
-        from slidecam.learning.training.beginning import StartingWeights, TrainingCall
+        from slidecam.learning.training.setup import StartingWeights, TrainingCall
         from slidecam.learning.training.training import FoldSpec, cross_validate
         from slidecam.learning.training.training import train as work
 

@@ -250,7 +250,7 @@ CHUNK = 500_000
 class ResampledFigures:
     """Figures of R resamples.
 
-    NaN where a resample has no such figure, as one that lacks a class has no mean of all.
+    NaN where a resample has no such figure, as one without a class has no mean of all.
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
 """Figures of a classifier on labelled pictures, as scikit-learn and imbalanced-learn define them.
 
-What a figure means is told by `DEFINITIONS`; one that cannot be computed is None, and a note says
-why.
+`DEFINITIONS` says what a figure means; one that cannot be computed is None, and a note has the
+reason.
 """
 
 from __future__ import annotations

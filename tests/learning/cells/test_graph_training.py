@@ -20,7 +20,7 @@ from slidecam.learning.cells.training import GraphTrained, train_graph_bundle
 from slidecam.learning.data.pictures import PictureSet, read_picture_set
 from slidecam.learning.data.pixels import load_pixels
 from slidecam.learning.recipes.recipe import read_recipe
-from slidecam.learning.training.beginning import TrainingCall
+from slidecam.learning.training.setup import TrainingCall
 from slidecam.learning.training.training import train
 from slidecam.models import open_bundle
 from slidecam.models.cell_graph import CellGraph

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from slidecam.learning.recipes.recipe import read_recipe
-from slidecam.learning.training.beginning import TrainingCall
+from slidecam.learning.training.setup import TrainingCall
 from slidecam.learning.training.training import train
 from slidecam.models import open_bundle
 from slidecam.steps import result_of

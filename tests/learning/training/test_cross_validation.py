@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from slidecam.errors import DataSetError
-from slidecam.learning.training.beginning import TrainingCall
+from slidecam.learning.training.setup import TrainingCall
 from slidecam.learning.training.training import FoldSpec, cross_validate
 from slidecam.steps import result_of
 

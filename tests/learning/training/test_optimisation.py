@@ -21,12 +21,12 @@ from slidecam.learning.training.optimisation import (
     mix_up,
     optimizer_for,
     oversampled,
-    put_in,
     rate_at,
     set_modes,
     set_rate,
     shuffled,
     soft_targets,
+    swap_weights,
     unfreeze,
 )
 from slidecam.models.networks import DenseHead, PocketResNet, SimpleCNN
@@ -242,9 +242,9 @@ def test_the_average_is_the_sum_written_out() -> None:
 def test_weights_that_are_put_in_give_back_what_they_replaced() -> None:
     network = nn.Linear(2, 2)
     own = network.weight.detach().clone()
-    before = put_in(network, {"weight": torch.ones(2, 2)})
+    before = swap_weights(network, {"weight": torch.ones(2, 2)})
     assert torch.equal(network.weight, torch.ones(2, 2))
-    put_in(network, before)
+    swap_weights(network, before)
     assert torch.equal(network.weight, own)
 
 

@@ -14,9 +14,9 @@ import torch
 
 from slidecam.errors import CheckpointError
 from slidecam.learning.recipes.recipe import read_recipe
-from slidecam.learning.training.beginning import TrainingCall
 from slidecam.learning.training.folder import CHECKPOINT_FILE
 from slidecam.learning.training.loop import Progress
+from slidecam.learning.training.setup import TrainingCall
 from slidecam.learning.training.trainer import (
     Checkpoint,
     check_same,

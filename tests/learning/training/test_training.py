@@ -30,13 +30,13 @@ from slidecam.errors import (
 )
 from slidecam.files import LOCK_FILE
 from slidecam.learning.recipes.recipe import read_recipe
-from slidecam.learning.training.beginning import (
+from slidecam.learning.training.folder import TrainingFolder, check_usable
+from slidecam.learning.training.setup import (
     StartingWeights,
     TrainingCall,
     card_for,
     network_for,
 )
-from slidecam.learning.training.folder import TrainingFolder, check_usable
 from slidecam.learning.training.trainer import read_checkpoint
 from slidecam.learning.training.training import FoldSpec, Trained, cross_validate, train
 from slidecam.models import BundleSpec, make_bundle, open_bundle

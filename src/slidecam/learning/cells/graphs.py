@@ -1,6 +1,6 @@
 """Graphs of cells that look alike, and graph convolutions trained on them with PyTorch Geometric.
 
-Two protocols are told apart by name, since their figures do not compare:
+Two protocols are named apart, since their figures do not compare:
 
 - *inductive*: the graph holds the training cells alone; each test cell is attached to it by itself,
   as a new cell in practice is. This network is what a bundle holds (`slidecam.models.cell_graph`),

@@ -181,7 +181,7 @@ class Plane:
 
 @dataclass(frozen=True, eq=False)
 class Protocols:
-    """What is to be told.
+    """What a report of all protocols holds.
 
     Attributes
     ----------

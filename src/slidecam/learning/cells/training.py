@@ -29,19 +29,19 @@ from slidecam.learning.data.picture_files import PARTS
 from slidecam.learning.data.pixels import Pictures, hold_pictures
 from slidecam.learning.evaluation.evaluation import Evaluation, evaluate_predictions
 from slidecam.learning.predictions import Predictions
-from slidecam.learning.training.beginning import (
+from slidecam.learning.training.folder import (
+    TrainingFolder,
+    TrainingOutcome,
+    locked_folder,
+    provenance_of,
+    write_history,
+    write_plan,
+)
+from slidecam.learning.training.setup import (
     TrainingCall,
     card_for,
     network_for,
     weights_facts,
-)
-from slidecam.learning.training.folder import (
-    TrainingFolder,
-    TrainingOutcome,
-    claimed,
-    provenance_of,
-    write_history,
-    write_plan,
 )
 from slidecam.models.backends import choose_device
 from slidecam.models.bundle import Bundle, save_bundle
@@ -118,7 +118,7 @@ def train_graph_bundle(
         As for any training.
     """
     device = choose_device(call.device)
-    with claimed(call.out, call.existing) as folder:
+    with locked_folder(call.out, call.existing) as folder:
         nodes = len(pictures.part("train"))
         check_enough(nodes, spec.neighbours)
         sized = _sized(recipe, spec, nodes)

@@ -75,7 +75,7 @@ class Duplicates:
     exact
         Rows of byte-identical files.
     even
-        How many pictures are too even to have a near duplicate told by their hash.
+        How many pictures are too even for their hash to find a near duplicate.
     """
 
     pictures: PictureSet
@@ -120,7 +120,7 @@ class Duplicates:
         }
 
     def sentences(self) -> tuple[str, ...]:
-        """Return what a person should be told; nothing where there are no duplicates."""
+        """Return what a person should know; nothing where there are no duplicates."""
         kinds = {
             "In the data more than once": self.clusters,
             "In more than one part": self.across,

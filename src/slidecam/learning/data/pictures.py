@@ -44,7 +44,7 @@ class PictureSet:
     Attributes
     ----------
     root
-        The folder that the pictures' names are told from.
+        The folder that the pictures' names begin from.
     paths
         One file each.
     labels

@@ -40,7 +40,7 @@ Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 AHEAD = 4
-"""Pictures per thread that are decoded before they are asked for."""
+"""Pictures per thread that are decoded before they are wanted."""
 
 REPORT_EVERY = 64
 """Pictures between two steps of `load_pictures`."""
@@ -155,7 +155,7 @@ def _complaint(path: Path) -> str:
             if min(picture.size) > 0:
                 return ""
             return f"{path}: it has no pixels"
-    except Exception as error:  # noqa: BLE001  (the boundary of a picture: all are told at once)
+    except Exception as error:  # noqa: BLE001  (the boundary of a picture: all are reported at once)
         return f"{path}: {reason(error)}"
 
 

@@ -3,8 +3,8 @@
 Stratified, seeded, and never through a patient.
 
 Without groups every class is shared out by itself. With groups (patients, slides) whole groups are
-dealt out, largest first, to the part that lacks most of their classes; then single groups are moved
-as long as that brings the shares nearer.
+dealt out, largest first, to the part that is furthest from its share of their classes; then single
+groups are moved as long as that brings the shares nearer.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _parted(
 
 
 def _missing(pictures: PictureSet, shares: NDArray[np.float64]) -> Iterator[str]:
-    """Refuse a training part that lacks a class; tell of the others."""
+    """Refuse a training part without a class; report the others."""
     for part, share in zip(PARTS, shares, strict=True):
         found = pictures.part(part).present()
         missing = [name for name in pictures.present() if name not in found]
@@ -144,7 +144,7 @@ def _empty(
     dealt: PictureSet,
     shares: NDArray[np.float64],
 ) -> Iterator[str]:
-    """Tell of parts that were asked for and got none of the ``dealt`` pictures.
+    """Report parts that were wanted and got none of the ``dealt`` pictures.
 
     Why that is, and what follows.
     """

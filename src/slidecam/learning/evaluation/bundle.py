@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from slidecam.learning.training.beginning import TrainingCall
+    from slidecam.learning.training.setup import TrainingCall
     from slidecam.models.card import Card
     from slidecam.steps import Step
 
@@ -47,7 +47,7 @@ MEASURED: Mapping[Part, str] = {"val": "validation part", "test": "test part"}
 """The parts that a classifier is measured on, and what a report calls them."""
 
 
-def measured(
+def measure_bundle(
     bundle: Bundle,
     dataset: Dataset,
     history: Sequence[Mapping[str, Any]],

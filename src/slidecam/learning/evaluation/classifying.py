@@ -147,7 +147,7 @@ def _read(
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return _Read(black, "", f"this file cannot be opened: {error.strerror or error}")
-    except Exception as error:  # noqa: BLE001  (the boundary of a picture: it is told by its name)
+    except Exception as error:  # noqa: BLE001  (the boundary of a picture: it is reported by its name)
         return _Read(black, "", f"this file cannot be read: {error}")
     try:
         return _Read(load_pixels(path, edge, interpolation), digest)

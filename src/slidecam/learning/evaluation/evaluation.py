@@ -39,7 +39,7 @@ FIGURES: Mapping[str, str] = MappingProxyType({**DEFINITIONS, ECE_BY_CHANCE: BY_
 
 @dataclass(frozen=True)
 class UnreadPicture:
-    """A picture that could not be classified: its name, and why."""
+    """A picture that could not be classified: its name, and the reason."""
 
     name: str
     reason: str

@@ -369,7 +369,7 @@ def _thumbnail(predictions: Predictions, index: int) -> NDArray[np.uint8]:
 
 
 def _line(color: RGB, place: int) -> dict[str, Any]:
-    """Return a line that is seen on white even in yellow, and told from others without colour."""
+    """Return a line seen on white even in yellow, and unlike others even without colour."""
     outline = [
         Stroke(linewidth=2.8, foreground=MUTED),
         Stroke(linewidth=2.0, foreground=as_hex(color)),

@@ -24,7 +24,7 @@ RECORD, TABLE, PAGE = "evaluation.json", "predictions.csv", "evaluation.html"
 FIGURE_FOLDER = "figures"
 
 HEADLINES = ("accuracy", "balanced accuracy", "weighted F1", "macro AUC")
-"""The figures that are told first."""
+"""The figures that come first."""
 
 LISTED = 50
 """Unreadable pictures that the page names; the record names all."""

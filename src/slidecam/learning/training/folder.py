@@ -115,7 +115,7 @@ class TrainingFolder:
 
 
 @contextmanager
-def claimed(path: Path, existing: str) -> Iterator[TrainingFolder]:
+def locked_folder(path: Path, existing: str) -> Iterator[TrainingFolder]:
     """Give the folder to one training.
 
     It is made if it is not there, and removed again if nothing comes into it.
@@ -152,7 +152,7 @@ def claimed(path: Path, existing: str) -> Iterator[TrainingFolder]:
 
 
 def check_usable(folder: TrainingFolder, existing: str) -> None:
-    """Refuse a folder that holds what must not be lost; see `claimed`."""
+    """Refuse a folder that holds what must not be lost; see `locked_folder`."""
     path = folder.path
     if folder.abandoned():
         return

@@ -18,12 +18,12 @@ from slidecam.learning.training.optimisation import (
     mix_up,
     optimizer_for,
     oversampled,
-    put_in,
     rate_at,
     set_modes,
     set_rate,
     shuffled,
     soft_targets,
+    swap_weights,
 )
 from slidecam.steps import Step
 
@@ -295,9 +295,9 @@ def validate(learner: Learner, samples: Samples) -> dict[str, float]:
         return {}
     own: dict[str, Tensor] = {}
     if learner.average is not None:
-        own = put_in(learner.running, learner.average.weights)
+        own = swap_weights(learner.running, learner.average.weights)
     logits = logits_of(learner.running, samples.inputs, samples.val)
-    put_in(learner.running, own)
+    swap_weights(learner.running, own)
     figures = quick_figures(logits, samples.labels[samples.val])
     return {f"val_{name}": value for name, value in figures.items()}
 

@@ -360,7 +360,7 @@ def trained(network: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach() for name, p in network.named_parameters() if p.requires_grad}
 
 
-def put_in(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def swap_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copy weights into a network and return copies of those whose place they took."""
     own = dict(network.named_parameters())
     before = {name: own[name].detach().clone() for name in weights}

@@ -89,7 +89,7 @@ class Trainer:
             If the device cannot compute in a phase's precision.
         """
         for spec in self.phases:
-            free_for(self.network, self.running, spec)
+            freeze_for(self.network, self.running, spec)
             if spec.precision == "bf16":
                 check_device(self.device, spec.precision, "eager")
 
@@ -118,12 +118,12 @@ class Trainer:
 
     def _begin(self, number: int, checkpoint: Checkpoint | None) -> Learner:
         spec = self.phases[number]
-        free_for(self.network, self.running, spec)
+        freeze_for(self.network, self.running, spec)
         if self.best:
             self.network.load_state_dict(self.best)
         learner = learner_for(self.running, spec, self.samples, self.device)
         if checkpoint is not None and self.progress.epoch:
-            put_back(checkpoint, learner, self.network)
+            restore(checkpoint, learner, self.network)
         return learner
 
     def _phase(self, learner: Learner) -> Generator[Step, None, None]:
@@ -142,7 +142,7 @@ class Trainer:
     def _keep(self, learner: Learner) -> None:
         # The checkpoint first: the history without it would be of a training that nobody can go on
         # with.
-        kept = taken_from(learner, self.network, self.best, self.progress, self.facts)
+        kept = checkpoint_of(learner, self.network, self.best, self.progress, self.facts)
         write_checkpoint(self.folder.checkpoint, kept)
         write_history(self.folder.history, self.progress.history)
 
@@ -158,7 +158,7 @@ def snapshot(network: nn.Module, learner: Learner) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in weights.items()}
 
 
-def free_for(
+def freeze_for(
     network: nn.Module,
     running: nn.Module,
     spec: TrainSpec,
@@ -217,7 +217,7 @@ class Checkpoint:
     scaler: Mapping[str, Any] = field(default_factory=dict)
 
 
-def taken_from(
+def checkpoint_of(
     learner: Learner,
     network: nn.Module,
     best: Mapping[str, Tensor],
@@ -238,7 +238,7 @@ def taken_from(
     )
 
 
-def put_back(
+def restore(
     checkpoint: Checkpoint,
     learner: Learner,
     network: nn.Module,

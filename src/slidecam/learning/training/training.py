@@ -18,27 +18,27 @@ from slidecam.learning.data.dataset import (
     split_record,
 )
 from slidecam.learning.data.pixels import Inputs, Pictures, PixelInputs, hold_pictures
-from slidecam.learning.evaluation.bundle import background_of, measured
+from slidecam.learning.evaluation.bundle import background_of, measure_bundle
 from slidecam.learning.evaluation.evaluation import Evaluation, pool_folds
 from slidecam.learning.evaluation.report import write_evaluation
-from slidecam.learning.training.beginning import (
-    TrainingCall,
-    card_for,
-    check_weights,
-    fitted_to,
-    network_for,
-    weights_facts,
-)
 from slidecam.learning.training.features import FeaturePlan, cached_features, cut_network
 from slidecam.learning.training.folder import (
     TrainingFolder,
     TrainingOutcome,
     check_recipe,
-    claimed,
+    locked_folder,
     provenance_of,
     write_plan,
 )
 from slidecam.learning.training.loop import Progress, Samples, logits_of
+from slidecam.learning.training.setup import (
+    TrainingCall,
+    card_for,
+    check_weights,
+    network_for,
+    weights_facts,
+    with_tile_size,
+)
 from slidecam.learning.training.trainer import Trainer, check_same, read_checkpoint
 from slidecam.models.backends import choose_device
 from slidecam.models.bundle import Bundle, save_bundle
@@ -106,7 +106,7 @@ def train(
     """
     choose_device(call.device)
     check_weights(recipe, call.weights)
-    fitted = fitted_to(recipe, data)
+    fitted = with_tile_size(recipe, data)
     check_call(fitted, call)
     dataset = yield from dataset_for(data, recipe.data)
     return (yield from train_on(fitted, dataset, call))
@@ -122,7 +122,7 @@ def check_call(recipe: Recipe, call: TrainingCall) -> None:
     RunExistsError, CheckpointError, UsageError
         As `train`.
     """
-    with claimed(call.out, call.existing) as folder:
+    with locked_folder(call.out, call.existing) as folder:
         if call.existing == "resume" and folder.checkpoint.exists():
             check_recipe(folder, recipe)
 
@@ -141,7 +141,7 @@ def train_on(
     else:
         bundle, progress = yield from _train_network(recipe, dataset.pictures, call)
         history, best_epoch = progress.history, progress.best_epoch
-    finished, evaluations = yield from measured(bundle, dataset, history, call)
+    finished, evaluations = yield from measure_bundle(bundle, dataset, history, call)
     return Trained(finished, history, best_epoch, evaluations)
 
 
@@ -151,7 +151,7 @@ def _train_network(
     call: TrainingCall,
 ) -> Generator[Step, None, tuple[Bundle, Progress]]:
     device = choose_device(call.device)
-    with claimed(call.out, call.existing) as folder:
+    with locked_folder(call.out, call.existing) as folder:
         network = network_for(recipe, len(pictures.class_names), call.weights)
         card = card_for(recipe, network, pictures.class_names)
         facts = {
@@ -300,7 +300,7 @@ def cross_validate(
     """
     choose_device(call.device)
     check_weights(recipe, call.weights)
-    fitted = fitted_to(recipe, data)
+    fitted = with_tile_size(recipe, data)
     check_call(fitted, _call_of(call, 1))
     with suppress(OSError):  # it was there before, or holds something
         call.out.rmdir()

@@ -119,7 +119,7 @@ def check_weights(recipe: Recipe, weights: StartingWeights) -> None:
         check_weights_file(weights.file, trust=weights.trust)
 
 
-def fitted_to(recipe: Recipe, data: Path) -> Recipe:
+def with_tile_size(recipe: Recipe, data: Path) -> Recipe:
     """Return the recipe with spacing and size of tiles cut from slides, as in ``tile_set.json``.
 
     Raises
