@@ -55,15 +55,12 @@ class Option:
     help
         One line of what it does.
     unset
-        What holds where nothing is said, where the default's value does not tell: ``all``.
-    flag
-        The command line's name for it, where that is not the field's own.
-    metavar
-        What the command line shows in place of its value.
-    low, high
-        From where to where a number may lie, ends included; None where any will do.
-    step
-        By how much a form's arrows change it.
+        What holds where nothing is said, where the default's value does not say it: ``all``.
+    flag, metavar
+        The command line's name for it, where that is not the field's own, and for its value.
+    low, high, step
+        From where to where a number may lie, ends included, None where any will do; and by how much
+        a form's arrows change it.
     without
         The doors that leave it out, each with its reason.
     """
@@ -291,9 +288,9 @@ def option_of(name: str) -> NamedOption:
 
 def _named_options() -> Iterator[NamedOption]:
     kinds, plain = get_type_hints(PredictOptions), PredictOptions()
-    for each in fields(PredictOptions):
-        default = getattr(plain, each.name)
-        yield NamedOption(each.name, kinds[each.name], default, each.metadata[OWN_KEY])
+    for one in fields(PredictOptions):
+        name, shown = one.name, one.metadata[OWN_KEY]
+        yield NamedOption(name, kinds[name], getattr(plain, name), shown)
 
 
 _OPTIONS = MappingProxyType({each.name: each for each in _named_options()})
@@ -333,9 +330,7 @@ def _words(each: NamedOption, value: Any) -> list[str]:  # noqa: ANN401  (any fi
 def _keyed_words(each: NamedOption, key: str, value: Any) -> list[str]:  # noqa: ANN401  (as above)
     if each.name == "heatmap_scale":
         low, high = (_number_or_text(part) for part in value)
-        if key == EVERY_METHOD:
-            return [each.flag, f"{low},{high}"]
-        return [each.flag, f"{key}={low},{high}"]
+        return [each.flag, f"{key}={low},{high}".removeprefix(f"{EVERY_METHOD}=")]
     if each.name == "shown" and key == EVERY_SLIDE:
         return [each.flag, f"{value[0]}x{value[1]}"]
     return []
@@ -349,7 +344,7 @@ def _number_or_text(value: object) -> str:
 
 def options_page() -> str:
     """Return the options of every door as a page of Markdown: what ``docs/options.md`` holds."""
-    rows: list[str] = []
+    rows = []
     reasons: list[str] = []
     for each in options_of():
         cells = [
@@ -362,7 +357,7 @@ def options_page() -> str:
         ]
         rows.append(f"| {' | '.join(cells)} |")
     notes = [f"{number}. {reason}." for number, reason in enumerate(reasons, 1)]
-    return "\n".join([HEADING, *rows, "", "Left out because", "", *notes]) + "\n"
+    return "\n".join([HEADING, *rows, "", "Left out because", "", *notes, ""])
 
 
 def _cell(each: NamedOption, door: Door, name: str, reasons: list[str]) -> str:
