@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from slidecam.exchange.manifest import SlideStatus
     from slidecam.prediction.pictures import WrittenHeatmap
     from slidecam.prediction.work import OpenRun, SlideWork, Timings
+    from slidecam.runs.tiles import ClassSummary
     from slidecam.sources.discovery import FoundSlide
 
 
@@ -368,21 +369,21 @@ def _recorded(results: Results, run: OpenRun, timings: Timings) -> RecordedOutco
     return RecordedOutcome(
         finished=_now(),
         tiles={"total": len(table), "done": int(table.done.sum()), "failed": len(failures)},
-        classes=[
-            {
-                "name": each.name,
-                "tiles": each.count,
-                "share": each.share,
-                "mean_probability": each.mean_probability,
-            }
-            for each in summarise_classes(table)
-            if each.count
-        ],
+        classes=[_class_row(each) for each in summarise_classes(table) if each.count],
         failures=[{"tile": row, "reason": reason} for row, reason in failures[:FAILURES_LISTED]],
         heatmaps=tuple(map(RecordedHeatmap.from_json, heatmap_records(results))),
         seconds=timings.record(),
         call=call,
     )
+
+
+def _class_row(each: ClassSummary) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "tiles": each.count,
+        "share": each.share,
+        "mean_probability": each.mean_probability,
+    }
 
 
 def _now() -> str:

@@ -81,8 +81,12 @@ def write_heatmaps(work: SlideWork) -> tuple[WrittenHeatmap, ...]:
     clear_heatmaps(work.folder, kept=files.values())
     if request is None:
         return ()
-    written = (_write(work.folder / name, method, work) for method, name in files.items())
-    return tuple(one for one in written if one is not None)
+    written = []
+    for method, name in files.items():
+        one = _write(work.folder / name, method, work)
+        if one is not None:
+            written.append(one)
+    return tuple(written)
 
 
 def _write(path: Path, method: str, work: SlideWork) -> WrittenHeatmap | None:

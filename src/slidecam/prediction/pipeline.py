@@ -111,9 +111,9 @@ def predict(
         yield Warned("", message)
     with ExitStack() as cleanup:
         cleanup.callback(log.write)
-        pools = [
-            cleanup.enter_context(ThreadPoolExecutor(1, f"slidecam-{name}")) for name in THREADS
-        ]
+        pools = [ThreadPoolExecutor(1, f"slidecam-{name}") for name in THREADS]
+        for pool in pools:
+            cleanup.enter_context(pool)
         yield from _SlidesOnTheirWay(loaded, completed, log, *pools).through(found.slides)
     yield from log.warnings()
     yield log.summary()

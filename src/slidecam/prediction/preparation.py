@@ -290,8 +290,9 @@ def _open_run(work: SlideWork, lock: FileLock) -> OpenRun:
 
 def _written_for_qupath(work: SlideWork, record: RunRecord) -> bool:
     """Whether what lies there counts from where QuPath does now, and exists at all if wanted."""
-    wanted = work.qupath.size is not None
-    return record.qupath == work.qupath and (not wanted or (work.folder / QUPATH_FOLDER).exists())
+    if record.qupath != work.qupath:
+        return False
+    return work.qupath.size is None or (work.folder / QUPATH_FOLDER).exists()
 
 
 def _begun_elsewhere(record: RunRecord | None, model: LoadedModel, done: int) -> tuple[str, ...]:
@@ -299,14 +300,11 @@ def _begun_elsewhere(record: RunRecord | None, model: LoadedModel, done: int) ->
         return ()
     now = {"device": str(model.classifier.device), "torch": version("torch")}
     then = {"device": record.device, "torch": record.versions.get("torch", "")}
-    changed = [
-        f"{key} {then[key]}, now {now[key]}" for key in now if then[key] not in {"", now[key]}
-    ]
+    changed = []
+    for key, value in now.items():
+        if then[key] not in {"", value}:
+            changed.append(f"{key} {then[key]}, now {value}")
     if not (done and changed):
         return ()
-    return (
-        (
-            f"This run was begun with {' and '.join(changed)}; the last digits of its tiles may"
-            " differ."
-        ),
-    )
+    begun = f"This run was begun with {' and '.join(changed)}"
+    return (f"{begun}; the last digits of its tiles may differ.",)

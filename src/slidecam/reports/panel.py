@@ -314,16 +314,16 @@ def _page_row(row: PanelRow, scales: Mapping[str, float]) -> dict[str, Any]:
         "explained": row.explained,
         "captions": row.captions,
         "tile": picture_uri(Image.fromarray(row.pixels), 448, exact=True),
-        "maps": [
-            {
-                "title": each.heading,
-                "scale": " … ".join(scale_ends(each, scales[each.name])),
-                "picture": picture_uri(
-                    Image.fromarray(overlaid(row.pixels, each, scales[each.name])), 448, exact=True
-                ),
-            }
-            for each in row.maps
-        ],
+        "maps": [_page_map(row, each, scales[each.name]) for each in row.maps],
         "curves": curves,
         "areas": [curve.record() for curve in row.curves],
+    }
+
+
+def _page_map(row: PanelRow, each: PanelMap, top: float) -> dict[str, Any]:
+    picture = Image.fromarray(overlaid(row.pixels, each, top))
+    return {
+        "title": each.heading,
+        "scale": " … ".join(scale_ends(each, top)),
+        "picture": picture_uri(picture, 448, exact=True),
     }

@@ -233,20 +233,21 @@ def _heat_panels(
 ) -> list[_Panel]:
     """Return a panel per class; of many, for those that win most tiles, or are most probable."""
     known = {one.name: one for one in summary}
-    weights = [
-        (-known[name].count, -(known[name].mean_probability or 0)) for name in heat.class_names
-    ]
-    chosen = sorted(sorted(range(len(weights)), key=weights.__getitem__)[:HEAT_PANELS])
+    classes = [known[name] for name in heat.class_names]
+
+    def least(index: int) -> tuple[int, float]:
+        return -classes[index].count, -(classes[index].mean_probability or 0)
+
+    chosen = sorted(range(len(classes)), key=least)[:HEAT_PANELS]
     region = slide.width / heat.pitch, slide.height / heat.pitch
     shape = (thumbnail.shape[0], thumbnail.shape[1])
-    return [
-        _Panel(
-            f"{heat.title}: {heat.class_names[index]}{_aside(heat, index)}",
-            heated(thumbnail, resampled(heat.values[index], region, shape), signed=heat.signed),
-            known[heat.class_names[index]].color,
-        )
-        for index in chosen
-    ]
+    panels = []
+    for index in sorted(chosen):
+        values = resampled(heat.values[index], region, shape)
+        picture = heated(thumbnail, values, signed=heat.signed)
+        title = f"{heat.title}: {heat.class_names[index]}{_aside(heat, index)}"
+        panels.append(_Panel(title, picture, classes[index].color))
+    return panels
 
 
 def _aside(heat: OverviewHeat, index: int) -> str:
