@@ -253,7 +253,7 @@ def test_a_mask_says_which_slices_count(
     elsewhere[:3, 3] = 900
     far = write_volume.nifti(tmp_path / "far.nii", drawn, elsewhere)
     (failed,) = of(run(path, slice_bundle, tmp_path / "far", mask=far), SlideFailed)
-    assert "nothing in it is above 0" in failed.problem
+    assert "Nothing in this mask is above 0" in failed.problem
 
 
 def test_one_volume_of_several_is_chosen_by_its_number(
