@@ -57,7 +57,10 @@ class CloseUpSpec:
 
 
 def explain_tiles(
-    source: str | Path, model: str | Path, out: str | Path, spec: CloseUpSpec | None = None
+    source: str | Path,
+    model: str | Path,
+    out: str | Path,
+    spec: CloseUpSpec | None = None,
 ) -> Generator[Step, None, CloseUp]:
     """Explain tiles of a slide, or pictures, and write a panel of them.
 
@@ -214,7 +217,10 @@ def same_places(tiles: ChosenTiles, choice: TileChoice) -> TileChoice:
 
 
 def _wanted(
-    classifier: Classifier, spec: CloseUpSpec, first: _ModelFindings | None, logits: Tensor
+    classifier: Classifier,
+    spec: CloseUpSpec,
+    first: _ModelFindings | None,
+    logits: Tensor,
 ) -> tuple[tuple[int, ...], ...]:
     """Return which classes of each tile: those named, or those that the first model called."""
     card = classifier.card
@@ -228,7 +234,9 @@ def _wanted(
 
 
 def wanted_classes(
-    classifier: Classifier, logits: Tensor, classes: tuple[int, ...]
+    classifier: Classifier,
+    logits: Tensor,
+    classes: tuple[int, ...],
 ) -> tuple[tuple[int, ...], ...]:
     """Return, for each tile's logits (K,), the classes that were named.
 

@@ -105,7 +105,13 @@ def explained(
         for tile, some in zip(each_tile, wanted, strict=True):
             neighbours += neighbour_accounts(classifier, tile, some)
     return CloseUp(
-        tiles, logits.cpu().numpy(), probabilities, wanted, maps, facts, tuple(neighbours)
+        tiles,
+        logits.cpu().numpy(),
+        probabilities,
+        wanted,
+        maps,
+        facts,
+        tuple(neighbours),
     )
 
 
@@ -155,7 +161,10 @@ def _caption(known: ClassSet, found: CloseUp, number: int, place: int) -> str:
 
 
 def _curves(
-    scorer: ClassScorer, tile: NDArray[np.uint8], maps: Sequence[PanelMap], spec: CurveSpec
+    scorer: ClassScorer,
+    tile: NDArray[np.uint8],
+    maps: Sequence[PanelMap],
+    spec: CurveSpec,
 ) -> list[PanelCurves]:
     """Return each method's deletion and insertion curve on one tile, for each baseline."""
     classifier = scorer.classifier
@@ -173,7 +182,9 @@ def _curves(
 
 
 def write_close_up(
-    folder: Path, found: Mapping[str, tuple[Card, CloseUp]], rows: Sequence[PanelRow]
+    folder: Path,
+    found: Mapping[str, tuple[Card, CloseUp]],
+    rows: Sequence[PanelRow],
 ) -> None:
     """Write the four files of one close-up, or of several models' by name; one needs no name."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -71,7 +71,10 @@ class MeasureSpec:
 
 
 def measure_tiles(
-    source: str | Path, model: str | Path, out: str | Path, spec: MeasureSpec | None = None
+    source: str | Path,
+    model: str | Path,
+    out: str | Path,
+    spec: MeasureSpec | None = None,
 ) -> Generator[Step, None, FaithfulnessReport]:
     """Measure methods on tiles of a slide or on pictures, and write the report.
 
@@ -110,14 +113,24 @@ def measure_tiles(
     if spec.explained == LABELLED:
         wanted = _labelled(tiles, bundle.card)
     report = yield from measure(
-        classifier, explainers, pixels, wanted, spec.faithfulness, masks=tiles.masks
+        classifier,
+        explainers,
+        pixels,
+        wanted,
+        spec.faithfulness,
+        masks=tiles.masks,
     )
     if spec.randomisation is not None:
         batch = spec.faithfulness.batch
         indices, _words = explained_classes(classifier, pixels, wanted, batch=batch)
         makers = {name: chosen.explainer for name, chosen in methods.items()}
         likenesses = yield from randomisation(
-            bundle.network(), bundle.card, makers, pixels, indices, spec.randomisation
+            bundle.network(),
+            bundle.card,
+            makers,
+            pixels,
+            indices,
+            spec.randomisation,
         )
         report = replace(report, likenesses=likenesses)
     write_faithfulness(report, folder)

@@ -329,7 +329,12 @@ class GradientShap(Attribution[GradientShapSpec]):
         return shares, float(shares.sum()) - self._gain(picture, baselines, index)
 
     def _weighted(
-        self, picture: Tensor, baseline: Tensor, alphas: Tensor, index: int, draw: torch.Generator
+        self,
+        picture: Tensor,
+        baseline: Tensor,
+        alphas: Tensor,
+        index: int,
+        draw: torch.Generator,
     ) -> Tensor:
         """Return the sum over some points of the gradient there times the way."""
         start = picture.expand(len(alphas), -1, -1, -1)

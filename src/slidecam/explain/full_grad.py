@@ -135,7 +135,11 @@ def _biases_watched(network: nn.Module) -> Iterator[list[_Biased]]:
 
 
 def _watch(
-    found: list[_Biased], bias: Tensor, _layer: nn.Module, _inputs: object, output: Tensor
+    found: list[_Biased],
+    bias: Tensor,
+    _layer: nn.Module,
+    _inputs: object,
+    output: Tensor,
 ) -> Tensor:
     found.append(_Biased(output, bias))
     return output.clone()  # what follows may compute in place

@@ -259,11 +259,13 @@ xgradcam = partial(LibraryCam, _Recipe("xgradcam", "XGrad-CAM", XGradCAM))
 """Fu et al. 2020, arXiv:2008.02312."""
 
 gradcam_elementwise = partial(
-    LibraryCam, _Recipe("gradcam-elementwise", "Grad-CAM, element-wise", GradCAMElementWise)
+    LibraryCam,
+    _Recipe("gradcam-elementwise", "Grad-CAM, element-wise", GradCAMElementWise),
 )
 
 eigen_gradcam = partial(
-    LibraryCam, _Recipe("eigen-gradcam", "EigenGradCAM", EigenGradCAM, turned=True)
+    LibraryCam,
+    _Recipe("eigen-gradcam", "EigenGradCAM", EigenGradCAM, turned=True),
 )
 """Muhammad and Yeasin 2020, after arXiv:2008.00299."""
 

@@ -133,7 +133,9 @@ def has_neighbours(classifier: Classifier) -> bool:
 
 
 def neighbour_accounts(
-    classifier: Classifier, pixels: Tensor, classes: Sequence[int]
+    classifier: Classifier,
+    pixels: Tensor,
+    classes: Sequence[int],
 ) -> tuple[tuple[NeighbourAccount, ...], ...]:
     """Return for each cell an account of each class's logit, from one pass.
 

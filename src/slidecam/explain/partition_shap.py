@@ -174,7 +174,11 @@ class PartitionShap(Explainer):
         return CellBlock(Rectangle(0, cells, 0, cells), nothing, logits[0], logits[1], 1.0)
 
     def _shared(
-        self, parts: Parts, whole: CellBlock, before: int, tiles: int
+        self,
+        parts: Parts,
+        whole: CellBlock,
+        before: int,
+        tiles: int,
     ) -> Generator[Step, None, Tensor]:
         """Return shares (K, cells, cells)."""
         shares = whole.within.new_zeros((len(whole.within), *whole.shown.shape))

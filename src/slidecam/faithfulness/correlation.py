@@ -155,7 +155,10 @@ def cell_drops(
 
 
 def value_drops(
-    picture: Tensor, runs: int, rng: np.random.Generator, size: int = QUANTUS_SUBSET
+    picture: Tensor,
+    runs: int,
+    rng: np.random.Generator,
+    size: int = QUANTUS_SUBSET,
 ) -> Perturbation[Drops]:
     """Return the question what is lost with random values of the tile, as Quantus' defaults ask it.
 
@@ -253,7 +256,9 @@ def _subsets(rng: np.random.Generator, parts: int, size: int, runs: int) -> NDAr
 
 
 def _drops_query(
-    pictures: Iterator[Tensor], subsets: NDArray[np.int64], output: Output
+    pictures: Iterator[Tensor],
+    subsets: NDArray[np.int64],
+    output: Output,
 ) -> Perturbation[Drops]:
     def conclude(scores: ClassScores) -> Drops:
         values = scores.probabilities

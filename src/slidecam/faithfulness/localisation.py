@@ -82,7 +82,9 @@ def energy(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
 
 
 def dice(
-    values: NDArray[np.float32], mask: NDArray[np.bool_], threshold: Threshold | None = None
+    values: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    threshold: Threshold | None = None,
 ) -> float:
     """Return Dice's ``2 |A ∩ B| / (|A| + |B|)`` of a mask and where a map reaches a threshold.
 

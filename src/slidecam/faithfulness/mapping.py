@@ -56,7 +56,11 @@ class MethodMaps:
 
 
 def maps_of_tiles(
-    explainer: Explainer, pixels: Tensor, classes: Sequence[int], *, batch: int
+    explainer: Explainer,
+    pixels: Tensor,
+    classes: Sequence[int],
+    *,
+    batch: int,
 ) -> Generator[Step, None, MethodMaps]:
     """Explain tiles step by step, each for its own class.
 
@@ -94,7 +98,11 @@ def maps_of_tiles(
 
 
 def explained_classes(
-    classifier: Classifier, pixels: Tensor, classes: str | Sequence[int], *, batch: int
+    classifier: Classifier,
+    pixels: Tensor,
+    classes: str | Sequence[int],
+    *,
+    batch: int,
 ) -> tuple[tuple[int, ...], str]:
     """Return which logit each tile is explained for, and how a sentence calls that.
 

@@ -148,7 +148,10 @@ class _Measurement:
         maps: dict[str, Maps] = {}
         for name, explainer in self.methods.items():
             found = yield from maps_of_tiles(
-                explainer, chunk.pixels, chunk.classes, batch=self.spec.batch
+                explainer,
+                chunk.pixels,
+                chunk.classes,
+                batch=self.spec.batch,
             )
             maps[name] = found.maps
             self._note(name, found)
@@ -180,7 +183,11 @@ class _Measurement:
     def _note(self, name: str, found: MethodMaps) -> None:
         grid = self.spec.random_grid or (found.maps.shape[1], found.maps.shape[2])
         facts = MethodFacts(
-            name, reference=False, grid=grid, passes=found.passes, facts=found.facts
+            name,
+            reference=False,
+            grid=grid,
+            passes=found.passes,
+            facts=found.facts,
         )
         self.facts.setdefault(name, facts)
 
@@ -198,7 +205,10 @@ class _Measurement:
             yield MeasuredTile(picture, scorer, chunk.first + place, mask, self.spec)
 
     def _beside(
-        self, maps: Mapping[str, Maps], place: int, tile: MeasuredTile
+        self,
+        maps: Mapping[str, Maps],
+        place: int,
+        tile: MeasuredTile,
     ) -> dict[str, list[Maps]]:
         """Return one tile's maps by method, with the references', one per seed if random."""
         beside = {name: [found[place]] for name, found in maps.items()}

@@ -161,7 +161,10 @@ def curves(
 
 
 def road(
-    picture: Tensor, values: NDArray[np.float32], spec: RoadSpec, rng: np.random.Generator
+    picture: Tensor,
+    values: NDArray[np.float32],
+    spec: RoadSpec,
+    rng: np.random.Generator,
 ) -> Perturbation[float]:
     """Return the question whose finding is ROAD's combined score of a map on one tile.
 
@@ -204,7 +207,10 @@ def road(
 
 
 def imputed(
-    picture: Tensor, removed: NDArray[np.bool_], noise: float, rng: np.random.Generator
+    picture: Tensor,
+    removed: NDArray[np.bool_],
+    noise: float,
+    rng: np.random.Generator,
 ) -> Tensor:
     """Return a picture (3, H, W), its removed pixels (H, W) filled in by noisy linear imputation.
 

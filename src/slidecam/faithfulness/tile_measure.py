@@ -159,7 +159,9 @@ def _subsets(tile: MeasuredTile, seed: int) -> Iterator[tuple[str, Perturbation[
 
 
 def _correlations(
-    full: Sequence[Map], lost: Mapping[str, Sequence[Drops]], cells: int
+    full: Sequence[Map],
+    lost: Mapping[str, Sequence[Drops]],
+    cells: int,
 ) -> Iterator[tuple[str, float]]:
     """Yield correlations by measure for each seed, for sensitivity-n also their mean over sizes."""
     sizes: list[list[float]] = []

@@ -78,7 +78,10 @@ def is_known(architecture: str) -> bool:
 
 
 def build_network(
-    architecture: str, args: Mapping[str, object], classes: int, path: Path
+    architecture: str,
+    args: Mapping[str, object],
+    classes: int,
+    path: Path,
 ) -> nn.Module:
     """Return the network with weights that mean nothing yet, in eval mode, on the CPU.
 

@@ -122,7 +122,12 @@ class Bundle:
         """
         place = torch.device(device)
         return classifier_for(
-            self.network(), self.card, place, precision, backend, path=self.card_path
+            self.network(),
+            self.card,
+            place,
+            precision,
+            backend,
+            path=self.card_path,
         )
 
 

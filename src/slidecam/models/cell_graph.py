@@ -184,14 +184,23 @@ class CellGraph(SplitNetwork):
 
 
 def resnet18_gcn(
-    num_classes: int, nodes: int = 64, neighbours: int = 10, hidden: int = 128, dropout: float = 0.5
+    num_classes: int,
+    nodes: int = 64,
+    neighbours: int = 10,
+    hidden: int = 128,
+    dropout: float = 0.5,
 ) -> CellGraph:
     """Return the leukaemia study's network: `CellGraph` on ResNet-18, the identity as ``fc``."""
     return CellGraph(num_classes, "resnet18", nodes, neighbours, hidden, dropout)
 
 
 def nearest_by_cosine(
-    queries: Tensor, nodes: Tensor, count: int, *, themselves: bool = True, at_once: int = _AT_ONCE
+    queries: Tensor,
+    nodes: Tensor,
+    count: int,
+    *,
+    themselves: bool = True,
+    at_once: int = _AT_ONCE,
 ) -> tuple[Tensor, Tensor]:
     """Return the ``count`` nodes of highest cosine similarity to each query, nearest first; exact.
 

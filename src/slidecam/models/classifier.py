@@ -80,7 +80,11 @@ class Classifier:
     linear_head: LinearHead | None = field(default=None, repr=False)
 
     def run(
-        self, pixels: Tensor, *, gradients: bool, through: Through | None = None
+        self,
+        pixels: Tensor,
+        *,
+        gradients: bool,
+        through: Through | None = None,
     ) -> ClassifierPass:
         """Return logits and activation map of a batch of tiles, from one pass.
 
@@ -103,7 +107,11 @@ class Classifier:
         return self.run_normalised(scaled, gradients=gradients, through=through)
 
     def run_normalised(
-        self, pixels: Tensor, *, gradients: bool, through: Through | None = None
+        self,
+        pixels: Tensor,
+        *,
+        gradients: bool,
+        through: Through | None = None,
     ) -> ClassifierPass:
         """Return what `run` does, of pixels as `normalised` returns them: (B, 3, H, W), float32."""
         if (gradients or through is not None) and not self.has_map:

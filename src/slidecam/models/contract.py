@@ -148,7 +148,7 @@ class BundleContract:
         classifier, tiles = _classifier(case), _tiles(case)
         if not case.has_map:
             _assert_refused(
-                lambda: classifier.run(tiles, gradients=False, through=torch.zeros_like)
+                lambda: classifier.run(tiles, gradients=False, through=torch.zeros_like),
             )
             return
         plain = classifier.run(tiles, gradients=False)

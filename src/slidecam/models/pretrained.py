@@ -115,7 +115,11 @@ INNER = "backbone"
 
 
 def load_pretrained(
-    network: nn.Module, path: Path, *, weights_format: WeightsFormat = "plain", trust: bool = False
+    network: nn.Module,
+    path: Path,
+    *,
+    weights_format: WeightsFormat = "plain",
+    trust: bool = False,
 ) -> tuple[str, ...]:
     """Copy weights of another task from a file into ``network``, and leave its classifier as it is.
 

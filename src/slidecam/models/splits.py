@@ -222,7 +222,11 @@ class NetworkSplit(Protocol):
     """A network cut in two."""
 
     def __call__(
-        self, pixels: Tensor, *, gradients: bool, through: Through | None = None
+        self,
+        pixels: Tensor,
+        *,
+        gradients: bool,
+        through: Through | None = None,
     ) -> ClassifierPass:
         """Return the pass over normalised float32 pixels (B, 3, H, W).
 
@@ -247,7 +251,11 @@ class TwoHalves:
     layout: Callable[[Tensor], ActivationLayout]
 
     def __call__(
-        self, pixels: Tensor, *, gradients: bool, through: Through | None = None
+        self,
+        pixels: Tensor,
+        *,
+        gradients: bool,
+        through: Through | None = None,
     ) -> ClassifierPass:
         """Return the pass; see `NetworkSplit`."""
         raw = self.backbone(pixels)
@@ -280,7 +288,11 @@ class NamedLayer:
     _alone: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __call__(
-        self, pixels: Tensor, *, gradients: bool, through: Through | None = None
+        self,
+        pixels: Tensor,
+        *,
+        gradients: bool,
+        through: Through | None = None,
     ) -> ClassifierPass:
         """Return the pass, one thread after the other: the hook is the network's."""
         leaves: list[Tensor] = []
@@ -342,7 +354,10 @@ def _pass_of(leaf: Tensor, logits: Tensor) -> ClassifierPass:
 
 
 def _for_head(
-    leaf: Tensor, raw: Tensor, layout: ActivationLayout, through: Through | None
+    leaf: Tensor,
+    raw: Tensor,
+    layout: ActivationLayout,
+    through: Through | None,
 ) -> Tensor:
     """Return a copy in the network's own order: what follows may compute in place."""
     seen = leaf

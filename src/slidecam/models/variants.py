@@ -112,7 +112,10 @@ def plain_copy(network: nn.Module) -> nn.Module:
 
 
 def find_cut(
-    plain: nn.Module, layer: str | None, probe: Tensor, logits: Tensor
+    plain: nn.Module,
+    layer: str | None,
+    probe: Tensor,
+    logits: Tensor,
 ) -> tuple[Variant, ClassifierPass | None]:
     """Return the plain network cut where it has a map, and what that makes of ``probe``.
 
