@@ -48,6 +48,18 @@ def test_numbers_of_the_form_have_the_ranges_of_the_options(tab: Any) -> None:
     assert tab.options["overlap"].widget.minimum() == option_of("overlap").shown.low
 
 
+def test_arrows_and_the_wheel_stop_at_the_last_whole_step_and_typing_goes_on(tab: Any) -> None:
+    overlap = tab.options["overlap"].widget
+    for _click in range(9):
+        overlap.stepUp()
+    assert tab.spec().overlap == 0.75, "0.999 is a million times the tiles"
+    overlap.setValue(0.9)
+    assert tab.spec().overlap == 0.9
+    for _click in range(9):
+        overlap.stepDown()
+    assert tab.spec().overlap == pytest.approx(0.15)
+
+
 def test_what_is_not_touched_is_what_every_door_does_but_that_a_run_goes_on(tab: Any) -> None:
     assert tab.spec() == PredictSpec(heatmap="gradcam++", existing="resume")
     assert tab.options["mpp"].widget.text() == "as the file says"

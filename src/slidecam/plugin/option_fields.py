@@ -97,6 +97,11 @@ class _Number(QDoubleSpinBox):
         """Return a number without the zeros behind it."""
         return str(self.locale().toString(value, "g", DECIMALS + 2))
 
+    def stepBy(self, steps: int) -> None:  # noqa: N802  (Qt's name)
+        """Take only whole steps: what lies beyond the last, 0.999 of a tile, has to be typed."""
+        if self.minimum() <= self.value() + steps * self.singleStep() <= self.maximum():
+            super().stepBy(steps)
+
 
 def _choice_field(option: NamedOption, choices: Mapping[str, str], chosen: str) -> OptionField:
     """Return a field for one of some values, each under its title."""
