@@ -307,3 +307,22 @@ def test_every_seed_draws_weights_of_its_own_for_every_layer() -> None:
     assert len(drawn) == 16
     for place, weight in enumerate(drawn):
         assert not any(torch.equal(weight, other) for other in drawn[:place])
+
+
+@pytest.mark.parametrize("count", [3, 6, 7, 9, 13])
+def test_a_stage_is_the_nearest_whole_number_of_layers_to_its_share(count: int) -> None:
+    layers = [torch.nn.Conv2d(1, 1, 1) for _ in range(count)]
+    for stage, share in (("last quarter", 0.25), ("last half", 0.5), ("all", 1.0)):
+        assert abs(layers_of_stage(layers, stage) - share * count) <= 0.5
+
+
+def test_structure_is_on_a_scale_from_minus_one_to_one() -> None:
+    one = np.ones((8, 8), np.float32)
+    # Of maps without spread the formula leaves (2ab + c) / (a² + b² + c), c = (0.01 · 2)².
+    expected = (-2 + 4e-4) / (2 + 4e-4)
+    assert structure(3 * one, -0.5 * one) == pytest.approx(expected, abs=2e-5)
+
+
+@pytest.mark.parametrize("radius", [0.004, 0.0197, 0.0313, 0.0467, 0.1])
+def test_a_radius_is_the_nearest_whole_number_of_grey_levels(radius: float) -> None:
+    assert abs(StabilitySpec(radius=radius).levels - radius * 255) <= 0.5

@@ -9,9 +9,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from slidecam.errors import RegionReadError, UsageError
-from slidecam.foreground import ForegroundSpec, find_foreground
+from slidecam.foreground import ForegroundSpec, find_foreground, tissue
 from slidecam.foreground.tissue import _smoothed, segment
-from slidecam.geometry import Level, Size, Spacing
+from slidecam.geometry import Level, LevelBox, Size, Spacing
 from slidecam.sources import Source, SourceFacts, open_source
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.geometry import LevelBox
+    from conftest import MakeSource
 
     Pixels = NDArray[np.uint8]
     Places = NDArray[np.bool_]
@@ -277,3 +277,54 @@ def test_pictures_are_smoothed_by_as_many_micrometres_along_either_axis() -> Non
     for axis, um in ((0, 1.3), (1, 3.1)):
         along = smooth.sum(axis=axis) / smooth.sum()
         assert um * np.sqrt((along * places**2).sum()) == pytest.approx(9.0, rel=0.05)
+
+
+@pytest.mark.parametrize("pixel", [Spacing(2.0, 6.0), Spacing(6.0, 2.0)])
+def test_specks_are_judged_in_square_micrometres_of_oblong_pixels(pixel: Spacing) -> None:
+    # 3,000 µm² are 250 pixels of 12 µm².
+    large = (abs(X - 60) <= 11) & (abs(Y - 120) <= 11)
+    small = (abs(X - 180) <= 5) & (abs(Y - 120) <= 5)
+    mask, _origin = segment(stained(large | small), pixel, ForegroundSpec(closing_um=1.0))
+    assert share(mask, large) > 0.8
+    assert share(mask, small) == 0
+
+
+def test_the_thumbnails_pixels_are_as_long_as_the_slides_along_each_axis(
+    array_source: MakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[tuple[int, ...], Spacing]] = []
+
+    def noted(pixels: Pixels, pixel: Spacing, spec: ForegroundSpec) -> tuple[Places, str]:
+        seen.append((pixels.shape, pixel))
+        return segment(pixels, pixel, spec)
+
+    monkeypatch.setattr(tissue, "segment", noted)
+    source = array_source(np.full((331, 977, 3), 244, np.uint8))
+    spec = ForegroundSpec(resolution_um=7.3, least_px=64)
+    find_foreground(source, Spacing(0.71, 1.93), spec)
+    ((rows, columns, _bands), pixel) = seen[0]
+    assert (rows, columns) != (331, 977)
+    assert pixel.x * columns == pytest.approx(0.71 * 977)
+    assert pixel.y * rows == pytest.approx(1.93 * 331)
+
+
+def test_every_mask_pixel_that_touches_what_cannot_be_decoded_counts_as_tissue(
+    array_source: MakeSource,
+) -> None:
+    broken = LevelBox(310, 270, 40, 30)
+    source = array_source(np.full((701, 977, 3), 244, np.uint8), chunk=50, broken=broken)
+    spec = ForegroundSpec(resolution_um=3.1, least_px=64)
+    found = find_foreground(source, Spacing(0.5, 0.5), spec)
+    gaps = source.overview(max(found.mask.shape)).gaps
+    rows, columns = found.mask.shape
+    assert gaps
+    assert (rows, columns) != (701, 977)
+    for row, column in np.ndindex(rows, columns):
+        touched = any(
+            column * 977 < gap.right * columns
+            and (column + 1) * 977 > gap.x * columns
+            and row * 701 < gap.bottom * rows
+            and (row + 1) * 701 > gap.y * rows
+            for gap in gaps
+        )
+        assert found.mask[row, column] == touched
