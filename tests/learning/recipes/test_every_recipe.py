@@ -29,6 +29,13 @@ NAMES = [path.stem for path in RECIPES]
 
 COUNT = 14
 
+HEAVY = ("busi-resnet101", "breast-dala-resnet50", "mri-efficientnet-b4", "lymphoma-resnet50")
+"""Recipes whose two steps take 6 to 14 seconds of a processor, the others 1 to 4."""
+
+WEIGHED = [
+    pytest.param(path, marks=pytest.mark.slow if path.stem in HEAVY else ()) for path in RECIPES
+]
+
 SMALL = [
     "model.weights=none",
     "data.input_px=64",
@@ -89,7 +96,7 @@ def test_the_header_is_the_command(path: Path) -> None:
     assert path.read_text(encoding="utf-8").startswith("#")
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=NAMES)
+@pytest.mark.parametrize("path", WEIGHED, ids=NAMES)
 def test_it_trains_two_steps_to_a_bundle_that_classifies_and_explains(
     path: Path, tmp_path: Path, make_pictures: MakePictures
 ) -> None:
