@@ -10,7 +10,7 @@ from PIL import Image
 
 from slidecam.geometry import LevelBox
 from slidecam.learning.data.pixels import load_pixels, read_picture
-from slidecam.pixels import GLASS, over_background, picture_in_rgb, upright, upright_size
+from slidecam.pixels import GLASS, over_background, picture_in_rgb, reason, upright, upright_size
 from slidecam.sources import open_source
 
 if TYPE_CHECKING:
@@ -86,3 +86,18 @@ def test_transparency_is_mixed_as_pillow_mixes_it() -> None:
 def test_whole_numbers_beyond_16_bits_are_cut_off_and_never_wrap(value: int, grey: int) -> None:
     picture = Image.fromarray(np.full((2, 3), value, np.int32))
     assert picture_in_rgb(picture).getpixel((1, 1)) == (grey, grey, grey)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError("Truncated at byte 7.\nand a dump"), "Truncated at byte 7"),
+        (EOFError(), "EOFError"),
+        (OSError("Reading ward/a.svs: no such directory"), "no such directory"),
+        (ValueError("x" * 300), "x" * 197 + "..."),
+    ],
+)
+def test_what_a_library_says_is_worded_alike_for_slides_and_training_pictures(
+    error: Exception, words: str
+) -> None:
+    assert reason(error) == words
