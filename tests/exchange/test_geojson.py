@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import uuid
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 
 from slidecam.classes import ClassSet
 from slidecam.exchange import wsinfer_csv
-from slidecam.exchange.geojson import qupath_class_name, write_tiles_geojson
+from slidecam.exchange.geojson import NAMESPACE, _uuid5, qupath_class_name, write_tiles_geojson
 from slidecam.foreground.annotations import areas_of
 from slidecam.foreground.files import read_content
 from slidecam.geometry import Box
@@ -353,3 +354,8 @@ def test_a_slide_without_tiles_is_an_empty_collection(
 )
 def test_class_names_are_written_as_qupath_takes_them(name: str, written: str) -> None:
     assert qupath_class_name(name) == written
+
+
+@given(st.text(max_size=40))
+def test_ids_are_pythons_uuids_of_version_5(name: str) -> None:
+    assert _uuid5(name) == str(uuid.uuid5(NAMESPACE, name))

@@ -28,7 +28,7 @@ from slidecam.explain.score_cam import (
 from slidecam.models import classifier_for, open_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -351,3 +351,20 @@ def test_a_map_that_is_the_same_everywhere_correlates_with_nothing() -> None:
 def test_clusters_that_cannot_be_are_refused(small: MakeSmall, spec: ClusteredScoreCamSpec) -> None:
     with pytest.raises(ExplanationError, match="cannot be"):
         ClusteredScoreCam(small("pocket").classifier(), spec)
+
+
+def test_the_passes_are_those_of_the_tile_with_the_most_channels(
+    small: MakeSmall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = iter([2, 7, 4])
+
+    def explained(
+        _self: ScoreCam, view: Any, classes: list[int]
+    ) -> Generator[Any, None, tuple[torch.Tensor, int]]:
+        yield from ()
+        return torch.zeros((len(classes), *view.activation.shape[1:])), next(counts)
+
+    monkeypatch.setattr(ScoreCam, "_explained", explained)
+    case = small("pocket")
+    found = ScoreCam(case.classifier(), ScoreCamSpec("official")).explain(case.tiles(3), CLASSES)
+    assert found.passes == 8

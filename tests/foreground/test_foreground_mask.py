@@ -11,6 +11,7 @@ from slidecam.foreground import Foreground, whole_slide
 from slidecam.geometry import Size
 
 Boxes = list[tuple[int, int, int, int]]
+SIDES = st.tuples(st.integers(1, 7), st.integers(1, 7))
 
 
 def slow_share(mask: np.ndarray, size: Size, box: tuple[int, int, int, int]) -> float:
@@ -65,9 +66,9 @@ def test_share_is_that_of_the_slide() -> None:
 
 
 @given(
-    mask=arrays(np.bool_, st.tuples(st.integers(1, 7), st.integers(1, 7))),
+    mask=arrays(np.bool_, SIDES, elements=st.booleans(), fill=st.nothing()),
     size=st.builds(Size, st.integers(1, 40), st.integers(1, 40)),
-    points=st.lists(st.tuples(st.integers(-9, 170), st.integers(-9, 170)), max_size=9),
+    points=st.lists(st.tuples(*[st.integers(-9, 170)] * 2), min_size=5, max_size=20),
 )
 def test_a_point_is_on_tissue_where_the_mask_pixel_that_holds_it_is(
     mask: np.ndarray, size: Size, points: list[tuple[int, int]]

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from slidecam.errors import RegionReadError, UsageError
 from slidecam.foreground import ForegroundSpec, find_foreground, tissue
+from slidecam.foreground.ink import find_ink
 from slidecam.foreground.tissue import _smoothed, segment
 from slidecam.geometry import Level, LevelBox, Size, Spacing
 from slidecam.sources import Source, SourceFacts, open_source
@@ -253,7 +254,8 @@ def test_what_is_paler_than_half_the_threshold_stays_glass_though_it_hangs_toget
     rows = (Y > 60) & (Y < 180)
     picture = glass()
     picture[dark & rows] = (220, 140, 175)
-    picture[joined & rows] = (244, 229, 236)  # a chroma of 0.063: above the floor of 0.06
+    # log(244 / 229) is a chroma of 0.063: above the floor of 0.06, below half of 0.14.
+    picture[joined & rows] = (244, 228, 236)
     mask, _origin = segment(shown(picture), PIXEL)
     assert share(mask, dark & rows) > 0.95
     assert share(mask, joined & rows & (X > 105) & (X < 155)) == 0
@@ -328,3 +330,15 @@ def test_every_mask_pixel_that_touches_what_cannot_be_decoded_counts_as_tissue(
             for gap in gaps
         )
         assert found.mask[row, column] == touched
+
+
+@pytest.mark.parametrize("pixel", [Spacing(2.0, 6.0), Spacing(6.0, 2.0)])
+def test_strokes_are_judged_in_square_micrometres_of_oblong_pixels(pixel: Spacing) -> None:
+    density = np.zeros((90, 90, 3), np.float32)
+    density[10:50, 10:50] = (0.1, 0.5, 0.3)
+    # 500 µm² of ink are 42 pixels of 12 µm².
+    density[60:68, 60:70] = (1.0, 0.5, 0.4)
+    density[75:79, 20:25] = (1.0, 0.5, 0.4)
+    ink = find_ink(density, pixel, 0.14, 500.0)
+    assert ink[60:68, 60:70].all()
+    assert ink.sum() == 80

@@ -10,6 +10,7 @@ import pytest
 from slidecam.errors import UsageError
 from slidecam.geometry import Size
 from slidecam.runs import legend
+from slidecam.runs.legend import own_areas
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,3 +97,9 @@ def test_a_threshold_that_is_no_number_is_refused(made_run: MakeRun) -> None:
     run = made_run(np.zeros((0, 4), np.int64), np.zeros((0, 3), np.float32), size=SIZE, step=16)
     with pytest.raises(UsageError, match="parts nothing"):
         legend(run, float("nan"))
+
+
+def test_an_oblong_tiles_own_part_has_its_width_times_its_height(made_run: MakeRun) -> None:
+    boxes = np.array([[0, 0, 37, 19], [37, 0, 37, 19]], np.int64)
+    run = made_run(boxes, np.full((2, 3), 1 / 3, np.float32), size=Size(74, 19), step=37)
+    assert own_areas(run).tolist() == [37 * 19, 37 * 19]
