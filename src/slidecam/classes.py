@@ -125,6 +125,23 @@ class ClassSet:
         """Whether a class is called by its threshold, and not for being the largest."""
         return self.activation == "sigmoid" or len(self) == 1
 
+    @property
+    def are_probabilities(self) -> bool:
+        """Whether its outputs are probabilities; else raw scores, of whatever scale."""
+        return self.activation != "none"
+
+    @property
+    def are_distributions(self) -> bool:
+        """Whether each row sums to one, with the absence of a single class, by its making."""
+        return self.activation == "softmax" or (self.are_probabilities and len(self) == 1)
+
+    @property
+    def output_word(self) -> str:
+        """What one output is, in a word."""
+        if self.are_probabilities:
+            return "probability"
+        return "score"
+
     def grown_thresholds(self, count: int) -> tuple[float, ...]:
         """Return a card's thresholds with ``count`` classes more, called from `CALLED_FROM`.
 
@@ -137,7 +154,7 @@ class ClassSet:
     @property
     def calibration(self) -> str:
         """Whether the probabilities were calibrated, in words."""
-        if self.activation == "none":
+        if not self.are_probabilities:
             return "no probabilities"
         if self.temperature == 1:
             return "not calibrated"
@@ -255,7 +272,7 @@ class ClassSet:
 
     def share(self, value: float) -> str:
         """Return one probability in words: per cent, or a raw score as it is."""
-        if self.activation == "none":
+        if not self.are_probabilities:
             return f"{value:.3f}"
         return f"{100 * value:.1f} %"
 

@@ -116,6 +116,8 @@ def bootstrap(
     groups: Sequence[str] | None = None,
     spec: IntervalSpec | None = None,
     predicted: NDArray[np.int64] | None = None,
+    *,
+    distributions: bool = True,
 ) -> Intervals:
     """Return 95 % intervals of the figures that `measure` returns.
 
@@ -127,7 +129,7 @@ def bootstrap(
         Patient or slide of each picture; None where every picture is its own.
     spec
         None for the usual.
-    predicted
+    predicted, distributions
         As for `measure`.
 
     Returns
@@ -140,7 +142,8 @@ def bootstrap(
     spec = spec or IntervalSpec()
     members = _members(groups, len(labels))
     called = called_or_largest(probabilities, predicted)
-    drawn = _drawn(Resampler(labels, probabilities, called), members, spec)
+    resampler = Resampler(labels, probabilities, called, distributions=distributions)
+    drawn = _drawn(resampler, members, spec)
     ends = _Ends(members, {"ECE": NO_ECE})
     figures = ends.of(drawn.figures, {"accuracy": np.ones(len(labels), np.bool_)})
     per_class = {}
@@ -268,7 +271,12 @@ class Resampler:
     """Predictions, laid out so that the figures of many resamples are quick; as for `measure`."""
 
     def __init__(
-        self, labels: Labels, probabilities: Scores, predicted: Labels | None = None
+        self,
+        labels: Labels,
+        probabilities: Scores,
+        predicted: Labels | None = None,
+        *,
+        distributions: bool = True,
     ) -> None:
         count, self._classes = probabilities.shape
         called = called_or_largest(probabilities, predicted)
@@ -284,7 +292,7 @@ class Resampler:
         for index in range(self._classes):
             self._ranked.append(_Ranked(labels == index, probabilities[:, index]))
         self._terms = np.full((count, 2), np.nan)
-        if are_probabilities(probabilities):
+        if distributions and are_probabilities(probabilities):
             self._terms = np.stack(
                 [-log_likelihoods(labels, probabilities), brier_terms(labels, probabilities)], 1
             )

@@ -71,6 +71,9 @@ CLASS_DEFINITIONS: Mapping[str, str] = MappingProxyType(
 )
 """Every figure of one class, and what it is."""
 
+NO_DISTRIBUTIONS = "the outputs are no probabilities that sum to one"
+"""Why there are no figures of calibration."""
+
 IBA_ALPHA = 0.1
 """Weight of the dominance in the index of balanced accuracy.
 
@@ -109,6 +112,8 @@ def measure(
     probabilities: Scores,
     class_names: Sequence[str],
     predicted: NDArray[np.int64] | None = None,
+    *,
+    distributions: bool = True,
 ) -> Metrics:
     """Return all figures of predictions.
 
@@ -124,6 +129,9 @@ def measure(
     predicted
         What each is called, (N,), -1 for none: wrong, and in no column of the confusion. None for
         the most probable class.
+    distributions
+        False for outputs that are no distributions over the classes (raw scores, several sigmoids),
+        whatever their numbers happen to sum to: they have no calibration figures.
 
     Returns
     -------
@@ -143,7 +151,7 @@ def measure(
     figures = {
         **_decision_figures(labels, called, present, notes),
         "macro AUC": _macro_auc(per_class),
-        **_probability_figures(labels, probabilities, notes),
+        **_probability_figures(labels, probabilities, notes, distributions=distributions),
     }
     _note_absent(class_names, present, figures, notes)
     counts = np.bincount(labels, minlength=len(class_names)).tolist()
@@ -306,11 +314,11 @@ def _probability_figures(
     labels: Labels,
     probabilities: Scores,
     notes: dict[str, str],
+    *,
+    distributions: bool,
 ) -> dict[str, float | None]:
-    if not are_probabilities(probabilities):
-        notes |= dict.fromkeys(
-            ("ECE", "NLL", "Brier"), "the outputs are no probabilities that sum to one"
-        )
+    if not distributions or not are_probabilities(probabilities):
+        notes |= dict.fromkeys(("ECE", "NLL", "Brier"), NO_DISTRIBUTIONS)
         return {"ECE": None, "NLL": None, "Brier": None}
     return {
         "ECE": reliability_of(probabilities, labels).error,

@@ -88,18 +88,52 @@ class Predictions:
         return self.names or tuple(map(str, range(1, len(self.labels) + 1)))
 
     @cached_property
+    def outputs(self) -> ClassSet:
+        """What the classifier's outputs are: one of one logit, else a class for each."""
+        return ClassSet(
+            self.class_names[-self.logits.shape[1] :],
+            self.activation,
+            thresholds=self.thresholds,
+            temperature=self.temperature,
+        )
+
+    @cached_property
     def probabilities(self) -> NDArray[np.float64]:
-        """Of each class, (N, K)."""
+        """Of each class, (N, K); raw scores where `outputs` says that they are none."""
         return self.probabilities_at(self.temperature)
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """What each picture is called, (N,): the most probable of its classes, -1 for none."""
-        outputs = self.class_names[-self.logits.shape[1] :]
-        known = ClassSet(
-            outputs, self.activation, thresholds=self.thresholds, temperature=self.temperature
-        )
-        return known.labels(known.probabilities(self.logits))
+        return self.outputs.labels(self.outputs.probabilities(self.logits))
+
+    @cached_property
+    def true_outputs(self) -> NDArray[np.float64]:
+        """What speaks for each picture's true class, (N,): the lower, the more wrong it is."""
+        true = self.probabilities[np.arange(len(self.labels)), self.labels]
+        if self._is_one_score:
+            # Both ways alike from where the class is called.
+            threshold = self.outputs.thresholds[0]
+            return true - np.where(self.labels == 1, threshold, -threshold)
+        return true
+
+    @property
+    def columns(self) -> dict[str, NDArray[np.float64]]:
+        """What a table keeps of every picture, (N,), by its heading.
+
+        Raw scores as they are: of a single one there is none of its absence.
+        """
+        names, values = self.class_names, self.probabilities
+        if self._is_one_score:
+            names, values = names[1:], values[:, 1:]
+        prefix = "prob"
+        if not self.outputs.are_probabilities:
+            prefix = "score"
+        return {f"{prefix}_{name}": values[:, place] for place, name in enumerate(names)}
+
+    @property
+    def _is_one_score(self) -> bool:
+        return len(self.outputs) == 1 and not self.outputs.are_probabilities
 
     def predicted_name(self, row: int) -> str:
         """Return the name of what a picture is called; nothing where it is called none."""
@@ -111,10 +145,11 @@ class Predictions:
     def probabilities_at(self, temperature: float) -> NDArray[np.float64]:
         """Return (N, K) at another temperature than the card's.
 
-        1 for what they were before calibration.
+        1 for what they were before calibration. A single raw score ranks its absence the other way
+        round: by its negative.
         """
-        if self.logits.shape[1] == 1 and self.activation == "none":
-            return np.concatenate([1 - self.logits, self.logits], axis=1, dtype=np.float64)
+        if self._is_one_score:
+            return np.concatenate([-self.logits, self.logits], axis=1, dtype=np.float64)
         if self.logits.shape[1] == 1:
             return probabilities_of(two_columns(self.logits), "softmax", temperature)
         return probabilities_of(self.logits, self.activation, temperature)

@@ -431,8 +431,42 @@ def test_one_class_only_is_measured_as_far_as_it_can_be(colors: Path) -> None:
     json.dumps(found.record(), allow_nan=False)
 
 
-def test_one_score_stands_for_a_class_and_its_complement_for_the_absence() -> None:
+def test_one_score_ranks_its_absence_by_its_negative() -> None:
     scores = np.array([[0.13], [0.71], [0.5]])
     made = Predictions(np.array([0, 1, 1]), scores, ("not a", "a"), activation="none")
-    np.testing.assert_allclose(made.probabilities, [[0.87, 0.13], [0.29, 0.71], [0.5, 0.5]])
+    np.testing.assert_allclose(made.probabilities, [[-0.13, 0.13], [-0.71, 0.71], [-0.5, 0.5]])
     assert made.predicted.tolist() == [0, 1, 1]
+
+
+def scored(*scores: float, labels: tuple[int, ...], **changes: Any) -> Predictions:
+    logits = np.array(scores, np.float32)[:, None]
+    return Predictions(
+        np.array(labels), logits, ("not lesion", "lesion"), activation="none", **changes
+    )
+
+
+@pytest.mark.parametrize("scale", [0.83, 7.1], ids=["as-if-probabilities", "beyond-one"])
+def test_one_raw_score_is_no_probability_wherever_its_numbers_lie(scale: float) -> None:
+    made = scored(0.31 * scale, 0.93 * scale, 0.62 * scale, 0.77 * scale, labels=(0, 1, 1, 0))
+    found = evaluate_predictions(made, QUICK)
+    for name in ("ECE", "NLL", "Brier", "ECE by chance"):
+        assert found.figures[name].value is None
+        assert found.figures[name].interval is None
+        assert "no probabilities" in found.figures[name].note
+    # Three of four pairs of a lesion and none are ranked right, seen from either side.
+    assert found.figures["macro AUC"].value == 0.75
+    assert found.per_class["not lesion"]["AUC"].value == 0.75
+
+
+def test_raw_scores_that_happen_to_sum_to_one_are_no_probabilities() -> None:
+    shares = np.array([[0.17, 0.83], [0.71, 0.29], [0.44, 0.56]])
+    made = Predictions(np.array([1, 0, 0]), shares, ("a", "b"), activation="none")
+    found = evaluate_predictions(made, QUICK)
+    assert [found.figures[name].value for name in ("ECE", "NLL", "Brier")] == [None] * 3
+    assert list(made.columns) == ["score_a", "score_b"]
+
+
+def test_the_most_wrong_of_one_score_is_the_farthest_beyond_its_threshold() -> None:
+    made = scored(3.1, 0.4, 1.2, 2.6, labels=(0, 1, 0, 1), thresholds=(1.7,))
+    assert made.true_outputs == pytest.approx([-1.4, -1.3, 0.5, 0.9])
+    assert made.predicted.tolist() == [1, 0, 0, 1]

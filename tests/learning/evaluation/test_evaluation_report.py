@@ -211,3 +211,16 @@ def test_writing_again_replaces_what_was_there_and_leaves_nothing_half_written(
     assert len(table_of(tmp_path)) == 11
     assert "old" not in {path.read_text(encoding="utf-8") for path in tmp_path.glob("evaluation.*")}
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_raw_score_stands_in_the_table_as_it_is_and_nothing_of_its_absence(
+    tmp_path: Path,
+) -> None:
+    logits = np.array([[3.25], [-1.75]])
+    made = Predictions(np.array([1, 0]), logits, ("not lesion", "lesion"), activation="none")
+    write_evaluation(evaluate_predictions(made, QUICK), tmp_path)
+    assert table_of(tmp_path) == [
+        ["path", "true", "predicted", "score_lesion"],
+        ["1", "lesion", "lesion", "3.25"],
+        ["2", "not lesion", "not lesion", "-1.75"],
+    ]

@@ -16,7 +16,7 @@ import numpy as np
 from slidecam.errors import DataSetError
 from slidecam.learning.calibration import ece_by_chance
 from slidecam.learning.intervals import BOOTSTRAP, Interval, IntervalSpec, bootstrap
-from slidecam.learning.metrics import DEFINITIONS, are_probabilities, measure
+from slidecam.learning.metrics import DEFINITIONS, NO_DISTRIBUTIONS, measure
 from slidecam.learning.predictions import Predictions, group_count
 
 if TYPE_CHECKING:
@@ -267,11 +267,20 @@ def evaluate_predictions(
     spec = spec or EvaluationSpec()
     names, probabilities = predictions.class_names, predictions.probabilities
     labels, called = predictions.labels, predictions.predicted
-    found = measure(labels, probabilities, names, called)
-    ends = bootstrap(labels, probabilities, names, predictions.groups, spec.intervals, called)
+    summing = predictions.outputs.are_distributions
+    found = measure(labels, probabilities, names, called, distributions=summing)
+    ends = bootstrap(
+        labels,
+        probabilities,
+        names,
+        predictions.groups,
+        spec.intervals,
+        called,
+        distributions=summing,
+    )
     notes = {**ends.notes, **found.notes}
     figures = _with_intervals(found.figures, ends.figures, notes)
-    figures[ECE_BY_CHANCE] = _by_chance(probabilities, spec.intervals.seed)
+    figures[ECE_BY_CHANCE] = _by_chance(predictions, spec.intervals.seed)
     per_class = {}
     for name, values in found.per_class.items():
         per_class[name] = _with_intervals(values, ends.per_class[name], notes, f" of {name}")
@@ -371,10 +380,10 @@ def _pooled_groups(parts: Sequence[Predictions]) -> tuple[str, ...] | None:
     return None
 
 
-def _by_chance(probabilities: NDArray[np.float64], seed: int) -> Figure:
-    if not are_probabilities(probabilities):
-        return Figure(None, note="the outputs are no probabilities that sum to one")
-    mean, low, high = ece_by_chance(probabilities, seed)
+def _by_chance(predictions: Predictions, seed: int) -> Figure:
+    if not predictions.outputs.are_distributions:
+        return Figure(None, note=NO_DISTRIBUTIONS)
+    mean, low, high = ece_by_chance(predictions.probabilities, seed)
     return Figure(mean, Interval(low, high, "draws of perfect calibration"))
 
 

@@ -32,7 +32,6 @@ from slidecam.errors import DataSetError
 from slidecam.learning.calibration import BINS, Reliability, reliability_of
 from slidecam.learning.data.pixels import load_pixels
 from slidecam.learning.intervals import wilson
-from slidecam.learning.metrics import are_probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -131,7 +130,7 @@ def roc_figure(evaluation: Evaluation) -> Image.Image | None:
 def reliability_figure(evaluation: Evaluation) -> Image.Image | None:
     """Return how often predictions are right by how sure they are, before and after temperature."""
     predictions = evaluation.predictions
-    if not are_probabilities(predictions.probabilities):
+    if not predictions.outputs.are_distributions:
         return None
     figure, axes, below = two_rows(6.2, 5.6)
     axes.plot([0, 1], [0, 1], color=LINE, linewidth=1)
@@ -159,9 +158,12 @@ def reliability_figure(evaluation: Evaluation) -> Image.Image | None:
 
 
 def probability_figure(evaluation: Evaluation) -> Image.Image:
-    """Return of each class how probable it is said to be where it is true, and where it is not."""
+    """Return of each class how probable it is said to be where it is true, and where it is not.
+
+    Or its raw score.
+    """
     predictions = evaluation.predictions
-    probabilities = predictions.probabilities
+    probabilities, word = predictions.probabilities, predictions.outputs.output_word
     low, high = min(0.0, float(probabilities.min())), max(1.0, float(probabilities.max()))
     chosen = [1] if len(predictions.class_names) == 2 else _least_separable(evaluation) or [0]  # noqa: PLR2004
     columns = min(2, len(chosen))
@@ -191,7 +193,7 @@ def probability_figure(evaluation: Evaluation) -> Image.Image:
         axes.set_yscale("symlog", linthresh=1)
         axes.set_ylim(bottom=0)
         axes.set_title(plain(predictions.class_names[index]), fontsize=10, loc="left", pad=20)
-        axes.set(xlabel="probability", ylabel="pictures")
+        axes.set(xlabel=word, ylabel="pictures")
         axes.legend(
             loc="lower left",
             bbox_to_anchor=(0, 1),
@@ -202,9 +204,8 @@ def probability_figure(evaluation: Evaluation) -> Image.Image:
         )
     for axes in grid[len(chosen) :]:
         axes.set_axis_off()
-    figure.suptitle(
-        "Probability of a class, where it is true and where not", fontsize=11, color=INK
-    )
+    title = f"{word.capitalize()} of a class, where it is true and where not"
+    figure.suptitle(title, fontsize=11, color=INK)
     return picture_of(figure)
 
 
@@ -254,8 +255,7 @@ def worst_pictures(evaluation: Evaluation, count: int = 12) -> Image.Image | Non
     """
     predictions = evaluation.predictions
     wrong = np.flatnonzero(predictions.predicted != predictions.labels)
-    true = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
-    worst = wrong[np.argsort(true[wrong], kind="stable")][:count]
+    worst = wrong[np.argsort(predictions.true_outputs[wrong], kind="stable")][:count]
     if not len(worst) or not predictions.paths:
         return None
     rows = math.ceil(len(worst) / SHEET_COLUMNS)
@@ -358,6 +358,8 @@ def _called(predictions: Predictions, index: int) -> str:
     if not said:
         return "none"
     share = predictions.probabilities[index, predictions.predicted[index]]
+    if len(predictions.columns) == 1:
+        share = predictions.logits[index, 0]
     return f"{plain(said, 14)} {share:.2f}"
 
 

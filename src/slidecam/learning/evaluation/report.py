@@ -103,7 +103,8 @@ def write_record(evaluation: Evaluation, path: Path) -> None:
 def write_predictions(evaluation: Evaluation, path: Path) -> None:
     """Write a row for each picture.
 
-    Path, true, predicted, group where known, and ``prob_<class>`` of each class.
+    Path, true, predicted, group where known, and ``prob_<class>`` of each class, or
+    ``score_<class>`` of each output that is a raw score.
     """
     write_csv(path, _rows(evaluation.predictions))
 
@@ -113,13 +114,14 @@ def _rows(predictions: Predictions) -> Iterator[list[str]]:
     heading = ["path", "true", "predicted"]
     if groups:
         heading.append("group")
-    yield heading + [f"prob_{name}" for name in names]
-    for place, probabilities in enumerate(predictions.probabilities):
+    columns = predictions.columns
+    yield [*heading, *columns]
+    for place in range(len(predictions.labels)):
         true = names[predictions.labels[place]]
         row = [predictions.titles[place], true, predictions.predicted_name(place)]
         if groups:
             row.append(groups[place])
-        yield row + [f"{value:.6g}" for value in probabilities]
+        yield row + [f"{values[place]:.6g}" for values in columns.values()]
 
 
 def _pictures(evaluation: Evaluation, background: Background) -> dict[str, Image.Image]:
