@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -406,3 +407,27 @@ def test_the_methods_of_a_run_are_painted_each_from_its_own_maps(tmp_path: Path)
         for method in (0, 1)
     )
     assert (float(first.mean()), float(second.mean())) == (0.25, -0.75)
+
+
+def test_tiles_that_are_streamed_in_another_order_keep_their_own_places(tmp_path: Path) -> None:
+    boxes = np.array([[8 * place, 0, 8, 8] for place in range(5)], np.int64)
+    batches = [np.array([3, 0]), np.array([4, 1, 2])]
+    store = RunStore.create(tmp_path, StorePlan(boxes, batches, 8, 1, (1, 1, 1, 1)))
+    for number, rows in enumerate(batches):
+        shares = (rows + 1).astype(np.float32)[:, None] / 7
+        maps = shares[:, :, None, None, None]
+        store.commit(number, TileResults(shares, shares, maps, {}))
+    assert store.maps is not None
+    found = TileMaps(store, store.maps)
+    np.testing.assert_array_equal(found.boxes[:, 0], np.array([3, 0, 4, 1, 2]) * 8)
+    np.testing.assert_allclose(found.probabilities[:, 0], np.array([4, 1, 5, 2, 3]) / 7)
+    row = painted(found, Raster(8, Size(5, 1)))[0, 0]
+    np.testing.assert_allclose(row, np.arange(1, 6) / 7, atol=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 6, 7, 8, 13, 20, 21, 22])
+def test_as_many_tiles_are_spread_as_one_read_takes(count: int) -> None:
+    read: Any = SimpleNamespace(per_read=7)
+    spread = TileMaps.spread(read, np.arange(count))
+    assert min(count, 4) <= len(spread) <= 7
+    assert len({*np.diff(spread).tolist()}) <= 1

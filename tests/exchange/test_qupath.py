@@ -99,19 +99,24 @@ def test_a_heatmap_is_cut_to_its_numbers_and_lies_at_their_outer_edges(
     assert alpha[0, 0] < alpha[1, 1]
 
 
+@pytest.mark.parametrize(("longest", "size"), [(300, (150, 2)), (200, (75, 1))])
 def test_a_large_heatmap_is_taken_from_a_coarser_level_without_moving(
-    make_table: TableMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_table: TableMaker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    longest: int,
+    size: tuple[int, int],
 ) -> None:
-    monkeypatch.setattr(qupath, "LONGEST", 300)
-    heat = np.full((10, 600), NAN)
-    heat[2:6, 100:400] = 0.5
+    monkeypatch.setattr(qupath, "LONGEST", longest)
+    heat = np.full((12, 600), NAN)
+    heat[4:8, 100:400] = 0.5
     path = write_heat(tmp_path / "h.zarr", heat.tolist())
     (written,) = write_for_qupath(QuPathExport(make_table([[1.0]]), [path]), tmp_path / "q")[
         "heatmaps"
     ]
-    assert [written[side] for side in ("x", "y", "width", "height")] == [1600, 32, 4800, 64]
+    assert [written[side] for side in ("x", "y", "width", "height")] == [1600, 64, 4800, 64]
     with Image.open(tmp_path / "q" / "heatmap-1.png") as picture:
-        assert picture.size == (150, 2)
+        assert picture.size == size
 
 
 def test_a_heatmap_without_a_number_is_left_out(make_table: TableMaker, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from slidecam.errors import RegionReadError, UsageError
 from slidecam.foreground import ForegroundSpec, find_foreground, tissue
-from slidecam.foreground.ink import find_ink
+from slidecam.foreground.ink import find_ink, with_halo
 from slidecam.foreground.tissue import _smoothed, segment
 from slidecam.geometry import Level, LevelBox, Size, Spacing
 from slidecam.sources import Source, SourceFacts, open_source
@@ -342,3 +342,12 @@ def test_strokes_are_judged_in_square_micrometres_of_oblong_pixels(pixel: Spacin
     ink = find_ink(density, pixel, 0.14, 500.0)
     assert ink[60:68, 60:70].all()
     assert ink.sum() == 80
+
+
+@pytest.mark.parametrize("pixel", [Spacing(2.0, 6.0), Spacing(6.0, 2.0), Spacing(1.7, 1.7)])
+def test_inks_halo_is_as_wide_in_micrometres_along_either_axis(pixel: Spacing) -> None:
+    ink = np.zeros((31, 31), np.bool_)
+    ink[15, 15] = True
+    rows, columns = np.mgrid[-15:16, -15:16]
+    apart = np.hypot(rows * pixel.y, columns * pixel.x)
+    np.testing.assert_array_equal(with_halo(ink, pixel), apart <= 8)

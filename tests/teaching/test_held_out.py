@@ -98,3 +98,18 @@ def test_too_few_labels_are_said_to_be_too_few() -> None:
     assert "all are of one class" in too_few(np.zeros(20, np.int64), many, NAMES)
     assert "5 places apart, and it takes 10" in too_few(two, many // 4, NAMES)
     assert "B (1)" in too_few(np.array([0] * 19 + [1]), many, NAMES)
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (37, 0), (0, 90), (1013, 777)])
+def test_places_do_not_hang_on_where_on_the_slide_they_lie(shift: tuple[int, int]) -> None:
+    boxes = np.array([[30 * x, 30 * y, 30, 30] for y in range(6) for x in range(7)], np.int64)
+    moved = boxes + np.array([*shift, 0, 0])
+    pieces = [x // BLOCK + 2 * (y // BLOCK) for y in range(6) for x in range(7)]
+    pairs = {*zip(pieces, places_of(moved).tolist(), strict=True)}
+    assert len(pairs) == len(set(pieces)) == len({place for _piece, place in pairs})
+
+
+def test_oblong_tiles_touch_by_their_own_width_and_height() -> None:
+    boxes = np.array([[0, 0, 30, 20], [0, 25, 30, 20], [0, 45, 30, 20], [29, 0, 30, 20]], np.int64)
+    first, second, third, fourth = places_of(boxes).tolist()
+    assert first == fourth != second == third
