@@ -414,7 +414,7 @@ def test_tiles_that_are_streamed_in_another_order_keep_their_own_places(tmp_path
     batches = [np.array([3, 0]), np.array([4, 1, 2])]
     store = RunStore.create(tmp_path, StorePlan(boxes, batches, 8, 1, (1, 1, 1, 1)))
     for number, rows in enumerate(batches):
-        shares = (rows + 1).astype(np.float32)[:, None] / 7
+        shares = np.asarray((rows + 1)[:, None] / 7, np.float32)
         maps = shares[:, :, None, None, None]
         store.commit(number, TileResults(shares, shares, maps, {}))
     assert store.maps is not None
