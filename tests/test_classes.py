@@ -151,3 +151,10 @@ def test_a_list_of_names_may_hold_names_with_commas() -> None:
     assert listed_names('"he said ""no"""') == ('he said "no"',)
     assert listed_names(f"{DECOMPOSED},b") == (COMPOSED, "b")
     assert listed_names("") == ()
+
+
+def test_labels_of_one_output_are_its_absence_and_itself_of_several_the_winner_or_none() -> None:
+    one = ClassSet(("a",), "sigmoid", thresholds=(0.3,))
+    assert one.labels(np.array([[0.29], [0.31]])).tolist() == [0, 1]
+    two = ClassSet(("a", "b"), "sigmoid", thresholds=(0.3, 0.6))
+    assert two.labels(np.array([[0.29, 0.59], [0.31, 0.61], [0.4, 0.1]])).tolist() == [-1, 1, 0]

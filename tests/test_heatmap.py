@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from slidecam.geometry import Size
 from slidecam.heatmap import (
@@ -431,3 +433,21 @@ def test_as_many_tiles_are_spread_as_one_read_takes(count: int) -> None:
     spread = TileMaps.spread(read, np.arange(count))
     assert min(count, 4) <= len(spread) <= 7
     assert len({*np.diff(spread).tolist()}) <= 1
+
+
+@given(probability=st.floats(0, 1, width=32), threshold=st.floats(0.02, 0.98))
+def test_the_presence_of_a_sigmoid_is_its_odds_against_those_of_its_threshold(
+    probability: float, threshold: float
+) -> None:
+    found = presence(np.array([[probability]], np.float32), (0,), "sigmoid", (threshold,))
+    odds = np.inf if probability == 1 else probability / (1 - probability)
+    expected = min(1.0, odds / (threshold / (1 - threshold)))
+    assert found.item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("edge", [41, 43, 57, 69, 71, 97])
+def test_a_raster_pixel_is_the_nearest_to_a_twenty_eighth_of_a_tile(
+    tmp_path: Path, edge: int
+) -> None:
+    maps = tile_maps(tmp_path, [[0, 0, edge, edge]], np.ones((1, 7, 7)), edge)
+    assert abs(plan_raster(maps, Size(500, 300)).pitch - edge / 28) <= 0.5

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from slidecam.geometry import LevelBox
 from slidecam.learning.data.pixels import load_pixels, read_picture
@@ -101,3 +101,12 @@ def test_what_a_library_says_is_worded_alike_for_slides_and_training_pictures(
     error: Exception, words: str
 ) -> None:
     assert reason(error) == words
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_that_is_told_is_the_upright_pictures(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    halves().save(tmp_path / "turned.jpg", exif=exif)
+    with Image.open(tmp_path / "turned.jpg") as picture:
+        assert upright_size(picture) == upright(picture).size

@@ -123,3 +123,25 @@ def test_a_rule_of_another_name_or_with_wrong_number_is_refused() -> None:
     for rule in (Threshold("otsu"), Threshold("mean", 1)):
         with pytest.raises(UsageError, match="out of range"):
             Threshold(rule.rule, float("nan"))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_otsus_cut_is_the_upper_edge_of_the_last_low_bin(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = np.concatenate([rng.normal(-3.1, 0.7, 300), rng.normal(2.3, 1.9, 170)])
+    edges = np.linspace(values.min(), values.max(), 257)
+    middles = (edges[1:] + edges[:-1]) / 2
+    counts, _edges = np.histogram(values, edges)
+    spread = []
+    for last in range(255):
+        low, high = counts[: last + 1], counts[last + 1 :]
+        means = (low @ middles[: last + 1]) / low.sum(), (high @ middles[last + 1 :]) / high.sum()
+        spread.append(low.sum() * high.sum() * (means[0] - means[1]) ** 2)
+    cut = edges[int(np.argmax(spread)) + 1]
+    assert threshold_of(values, Threshold()) == pytest.approx(cut, abs=1e-9)
+
+
+def test_a_fraction_is_of_the_largest_value_whatever_its_sign() -> None:
+    values = np.array([-9.3, 0.4, 4.7])
+    assert threshold_of(values, Threshold("fraction", 0.3)) == pytest.approx(0.3 * 4.7)
+    assert threshold_of(-np.abs(values), Threshold("fraction", 0.3)) == pytest.approx(-0.3 * 0.4)

@@ -7,8 +7,9 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 
-from slidecam.drawing.heat import blended, glowing, heat_colors, heat_table
+from slidecam.drawing.heat import blended, glowing, heat_colors, heat_rgba, heat_table
 from slidecam.drawing.style import (
     drawn_as_one,
     highest,
@@ -83,3 +84,14 @@ def test_a_share_is_told_in_whole_percents_and_never_as_none_where_there_is_one(
     assert [percent_words(share) for share in shares] == [
         "0 %", "<1 %", "<1 %", "1 %", "56 %", "100 %",
     ]  # fmt: skip
+
+
+def test_signed_heat_is_the_middle_of_its_colours_where_it_says_nothing() -> None:
+    values = np.array([-1.0, -0.37, 0.0, 0.61, 1.0])
+    expected = np.asarray(colormaps["RdBu_r"]((values + 1) / 2))[:, :3]
+    np.testing.assert_allclose(heat_rgba(values, signed=True)[:, :3], expected)
+    # White in the middle, red for and blue against.
+    red, _green, blue = heat_rgba(values, signed=True)[:, :3].T
+    assert abs(red[2] - blue[2]) < 0.01
+    assert red[4] > blue[4]
+    assert red[0] < blue[0]

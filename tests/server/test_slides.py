@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from slidecam.errors import RegionReadError
-from slidecam.geometry import LevelBox
+from slidecam.geometry import LevelBox, Size
 from slidecam.server import deepzoom
 from slidecam.server.deepzoom import TILE, DeepZoom
 from slidecam.server.http_errors import RequestError
@@ -244,3 +244,11 @@ def test_folders_are_listed_as_far_as_the_roots_reach(
         client.get("/v1/slides", params={"folder": str(server.root / "small.tif")}).status_code
         == 400
     )
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 255, 256, 257, 1000])
+def test_levels_end_with_one_pixel_and_begin_with_all(array_source: MakeSource, side: int) -> None:
+    view = DeepZoom(array_source(np.zeros((side, min(side, 9), 3), np.uint8)))
+    assert view.level_size(0) == Size(1, 1)
+    assert view.level_size(view.max_level) == Size(min(side, 9), side)
+    assert view.max_level == 0 or view.level_size(1).height == 2
