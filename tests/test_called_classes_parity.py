@@ -28,7 +28,8 @@ from slidecam.learning.intervals import IntervalSpec
 from slidecam.models import Card, open_bundle, save_bundle
 from slidecam.models.architectures import build_network
 from slidecam.prediction.pipeline import predict
-from slidecam.runs import Run, legend
+from slidecam.reports import run_figure
+from slidecam.runs import Run, compare_runs, legend
 from slidecam.runs.spec import PredictSpec
 from slidecam.server.devices import FairLock
 from slidecam.server.guard import Limits
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.classes import Activation
+    from slidecam.reports.picture import FigureFacts
 
 WIDTHS = {"widths": [4, 8]}
 EDGE = 32
@@ -132,6 +134,28 @@ def drawn(path: Path, name: str) -> Path:
     return path
 
 
+def record_calls_alike(run: Run, said: Said, count: int) -> None:
+    """Hold what ``run.json`` says of the classes against what is called by hand."""
+    outcome = run.record.outcome
+    assert outcome is not None
+    assert {one["name"]: one["tiles"] for one in outcome.classes} == dict.fromkeys(
+        said.called, count
+    )
+    assert outcome.tiles.get("none_called", 0) == count * (not said.called)
+    assert outcome.tiles.get("several_called", 0) == count * (len(said.called) > 1)
+    assert all(("mean_score" in one) == (said.activation == "none") for one in outcome.classes)
+
+
+def figure_legend(run: Run, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Return the shares in the legend of a run's figure, by name."""
+    kept: list[FigureFacts] = []
+    monkeypatch.setattr(
+        run_figure, "write_figure_png", lambda _path, _pixels, facts: kept.append(facts)
+    )
+    run_figure.write_figure(run.folder / "figure.png", run)
+    return {one.name: one.said for one in kept[0].legend}
+
+
 @pytest.fixture(params=CASES, ids=lambda said: said.name)
 def said(request: pytest.FixtureRequest) -> Said:
     found: Said = request.param
@@ -139,7 +163,10 @@ def said(request: pytest.FixtureRequest) -> Said:
 
 
 def test_a_slides_doors_call_alike(
-    said: Said, tmp_path: Path, write_slide: Callable[..., Path]
+    said: Said,
+    tmp_path: Path,
+    write_slide: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bundle = bundle_of(said, tmp_path / "bundle", 0.5)
     slide = write_slide(tmp_path / "s.tif", width=260, height=200)
@@ -155,18 +182,33 @@ def test_a_slides_doors_call_alike(
     ]
     winner = said.names.index(said.winner) if said.winner else -1
     assert set(run.tiles.winners.tolist()) == {winner}
-    assert [row.winners for row in legend(run).rows] == [
+    several, none = len(said.called) > 1, not said.called
+    found, calls = legend(run), [count * (name in said.called) for name in said.names]
+    assert [row.winners for row in found.rows] == [
         count * (name == said.winner) for name in said.names
     ]
+    assert [row.count for row in found.rows] == [row.called for row in found.rows] == calls
+    assert (found.none_called.count, found.several_called) == (count * none, count * several)
+    record_calls_alike(run, said, count)
+    compared = compare_runs(run, run)
+    assert [one.count_after for one in compared.classes] == calls
+    assert (compared.none_called is not None) == none
 
     features = json.loads((folder / "tiles.geojson").read_text("utf-8"))["features"]
     named = {(one["properties"].get("classification") or {}).get("name") for one in features}
     assert named == {said.winner}
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text("utf-8"))
     (row,) = manifest["slides"]
-    assert {one["name"]: one["count"] for one in row["classes"]} == {
-        name: count * (name == said.winner) for name in said.names
-    }
+    assert [one["count"] for one in row["classes"]] == calls
+    assert row["tiles"].get("none_called", 0) == count * none
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert ("none called" in page) == none
+    assert ("may be called several classes" in page) == several
+    shown = figure_legend(run, monkeypatch)
+    expected_shares = {name: f"{100 * (name in said.called)} %" for name in said.names}
+    if none:
+        expected_shares["none called"] = "100 %"
+    assert shown == expected_shares
 
     if said.width == 1 and said.activation != "none":
         (first, *_rest) = suggest(run, 1)
@@ -211,6 +253,7 @@ def test_a_pictures_doors_call_alike(said: Said, tmp_path: Path) -> None:
     assert answer["predicted"] == said.winner
     assert tuple(answer["called_classes"]) == said.called
     assert answer["foremost"] == said.first
+    assert (answer["probabilities"] == "no probabilities") == (said.activation == "none")
 
     mapping = {"theirs": said.first} if "/" in said.first else {}
     measured = result_of(

@@ -42,6 +42,17 @@ CALLED_FROM = 0.5
 NO_CLASS = -1
 """Index of the winner where no class is called."""
 
+NONE_CALLED = "none called"
+"""What a row of such tiles is named, and what one of several classes' tiles is said to be."""
+
+NONE_COLOR: RGB = (206, 208, 212)
+"""Of what is called none."""
+
+SEVERAL_CALLED = (
+    "a tile may be called several classes, so that shares may add up to more than 100 %"
+)
+"""What is said beside counts and shares of classes that stand for themselves."""
+
 PALETTE: tuple[RGB, ...] = (
     (0, 114, 178),
     (213, 94, 0),
@@ -142,6 +153,21 @@ class ClassSet:
             return "probability"
         return "score"
 
+    @property
+    def may_be_several(self) -> bool:
+        """Whether one tile may be called several classes."""
+        return self.has_thresholds and len(self) > 1
+
+    @property
+    def rule(self) -> str:
+        """When a class is called, in words: ``the largest``, ``from 0.9 (a), 0.4 (b)``."""
+        if not self.has_thresholds:
+            return "the largest"
+        if len(set(self.thresholds)) == 1:
+            return f"from {self.thresholds[0]:g}"
+        pairs = zip(self.thresholds, self.names, strict=True)
+        return "from " + ", ".join(f"{threshold:g} ({name})" for threshold, name in pairs)
+
     def grown_thresholds(self, count: int) -> tuple[float, ...]:
         """Return a card's thresholds with ``count`` classes more, called from `CALLED_FROM`.
 
@@ -159,6 +185,13 @@ class ClassSet:
         if self.temperature == 1:
             return "not calibrated"
         return f"calibrated (T = {self.temperature:.3g})"
+
+    @property
+    def values(self) -> str:
+        """What the outputs are, in words: ``probabilities not calibrated``."""
+        if not self.are_probabilities:
+            return f"scores, {self.calibration}"
+        return f"probabilities {self.calibration}"
 
     @property
     def record(self) -> dict[str, Any]:
@@ -249,7 +282,7 @@ class ClassSet:
             return " + ".join(called)
         if len(self) == 1:
             return f"not {self.names[0]}"
-        return "none called"
+        return NONE_CALLED
 
     def caption(self, probabilities: Sequence[float]) -> str:
         """Return what one row calls and how probable that is, as it stands under a picture.

@@ -180,17 +180,17 @@ def test_a_run_without_slides_is_a_page(tmp_path: Path) -> None:
 
 
 def test_a_bar_keeps_the_classifiers_order_and_adds_up() -> None:
-    pieces = bar_pieces(classes(2, 0, 5), classified=10)
+    pieces = bar_pieces(classes(2, 0, 5), TileCounts(10, none_called=3))
     assert [(piece.name, piece.count, piece.share) for piece in pieces] == [
         ("class 0", 2, 2 / 7),
         ("class 2", 5, 5 / 7),
-        ("no class", 3, 0.3),
+        ("none called", 3, 0.3),
     ]
 
 
 def test_of_many_classes_the_rare_ones_share_a_piece() -> None:
     counts = [1, 50, 2, 40, 30, 20, 10, 9, 8, 7, 0, 1]
-    pieces = bar_pieces(classes(*counts), classified=sum(counts))
+    pieces = bar_pieces(classes(*counts), TileCounts(sum(counts)))
     assert [piece.name for piece in pieces] == [
         *(f"class {i}" for i in (1, 3, 4, 5, 6, 7, 8, 9)),
         "3 other classes",

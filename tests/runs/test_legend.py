@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from slidecam.classes import ClassSet
+from slidecam.cli.output import legend_facts
 from slidecam.errors import UsageError
 from slidecam.geometry import Size
 from slidecam.runs import legend
@@ -103,3 +106,32 @@ def test_an_oblong_tiles_own_part_has_its_width_times_its_height(made_run: MakeR
     boxes = np.array([[0, 0, 37, 19], [37, 0, 37, 19]], np.int64)
     run = made_run(boxes, np.full((2, 3), 1 / 3, np.float32), size=Size(74, 19), step=37)
     assert own_areas(run).tolist() == [37 * 19, 37 * 19]
+
+
+def test_without_a_threshold_a_class_counts_where_it_is_called(
+    made_run: MakeRun, grid_boxes: MakeBoxes
+) -> None:
+    boxes = grid_boxes(SIZE, 16, 16)
+    unsure = np.tile(np.array([[0.31, 0.43, 0.26]], np.float32), (len(boxes), 1))
+    run = made_run(boxes, unsure, size=SIZE, step=16)
+    told, given = legend(run), legend(run, 0.5)
+    assert [row.count for row in told.rows] == [0, len(boxes), 0]
+    assert (told.threshold, told.rule, told.none_called.count) == (None, "the largest", 0)
+    assert [row.count for row in given.rows] == [0, 0, 0]
+    assert (given.threshold, given.none_called.count) == (0.5, len(boxes))
+    assert given.none_called.share == pytest.approx(1)
+    assert legend_facts(told)["counted"] == "as called: the largest"
+    assert legend_facts(given)["none from 0.5"].startswith(f"{len(boxes)} tiles, ")
+
+
+def test_the_cards_thresholds_say_who_counts(made_run: MakeRun, grid_boxes: MakeBoxes) -> None:
+    boxes = grid_boxes(SIZE, 16, 16)
+    even = np.tile(np.array([[0.5, 0.5, 0.269]], np.float32), (len(boxes), 1))
+    run = made_run(boxes, even, size=SIZE, step=16)
+    own = ClassSet(run.tiles.class_names, "sigmoid", thresholds=(0.9, 0.4, 0.2))
+    told = legend(replace(run, tiles=replace(run.tiles, classes=own)))
+    assert [row.count for row in told.rows] == [0, len(boxes), len(boxes)]
+    assert told.several_called == len(boxes)
+    assert any("may be called several classes" in note for note in told.notes)
+    first, second, third = own.names
+    assert told.rule == f"from 0.9 ({first}), 0.4 ({second}), 0.2 ({third})"

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slidecam.classes import listed_names, normal_name
+from slidecam.classes import NONE_CALLED, listed_names, normal_name
 from slidecam.errors import UsageError
 from slidecam.explain.facts import Spread, facts_in_words
 from slidecam.geometry import Box, Size
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from slidecam.learning.evaluation.evaluation import Evaluation, Figure
     from slidecam.learning.training.training import Trained
     from slidecam.runs import Legend, RunComparison
+    from slidecam.runs.legend import LegendRow, UncalledRow
     from slidecam.settings import Hint
     from slidecam.teaching import FineTuned, Suggestion
     from slidecam.tile_sets import TileSet
@@ -225,15 +226,23 @@ def tile_set_facts(made: TileSet) -> dict[str, Any]:
 
 
 def legend_facts(legend: Legend) -> dict[str, Any]:
-    """Return each class's tiles and tissue at a threshold, in words."""
+    """Return each class's tiles and tissue, as called or from a threshold, in words."""
     facts: dict[str, Any] = {"tiles": f"{legend.tiles} classified, {legend.failed} failed"}
+    counted, none = f"as called: {legend.rule}", NONE_CALLED
+    if legend.threshold is not None:
+        counted = f"from {legend.threshold:g}, whatever is called ({legend.rule})"
+        none = f"none from {legend.threshold:g}"
+    facts["counted"] = counted
     for row in legend.rows:
-        area = _area(row.area, legend.unit)
-        facts[row.name] = (
-            f"{row.count} tiles from {legend.threshold:g}, {area} ({row.share:.1%} of the tissue)"
-        )
+        facts[row.name] = _tissue_words(row, legend.unit)
+    if legend.none_called.count:
+        facts[none] = _tissue_words(legend.none_called, legend.unit)
     facts["tissue"] = _area(legend.tissue, legend.unit)
     return facts | _notes(legend.notes)
+
+
+def _tissue_words(row: LegendRow | UncalledRow, unit: str) -> str:
+    return f"{row.count} tiles, {_area(row.area, unit)} ({row.share:.1%} of the tissue)"
 
 
 def comparison_facts(compared: RunComparison) -> dict[str, Any]:
@@ -244,7 +253,12 @@ def comparison_facts(compared: RunComparison) -> dict[str, Any]:
         "agreement": _short(compared.agreement),
         "kappa": _short(compared.kappa),
     }
-    for one in compared.classes:
+    if compared.called_otherwise is not None:
+        facts["called otherwise"] = compared.called_otherwise
+    rows = list(compared.classes)
+    if compared.none_called is not None:
+        rows.append(compared.none_called)
+    for one in rows:
         share = f"{one.share_before:.1%} to {one.share_after:.1%} of the tissue"
         facts[one.name] = f"{one.count_before} to {one.count_after} tiles, {share}"
     return facts | _notes(compared.notes)

@@ -162,8 +162,14 @@ Overlaid = Literal["classes", "probability", "heatmap", "slide"]
 def legend(
     run: RunFolder,
     threshold: Annotated[
-        float, typer.Option(help="Probability from which a tile counts for a class.")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            help=(
+                "Probability or score from which a tile counts for a class. \\[default: the classes"
+                " that it is called]"
+            )
+        ),
+    ] = None,
     bundle: BundlePath = None,
     json: Json = False,
 ) -> None:
@@ -174,11 +180,12 @@ def legend(
         from slidecam.runs import Run
         from slidecam.runs import legend as legend_of
 
-        found = legend_of(Run.open(run, bundle), threshold)
+        read = Run.open(run, bundle)
+        found = legend_of(read, threshold)
         if json:
             terminal.line(found.record())
         else:
-            terminal.table(f"{run} (probabilities {found.calibration})", legend_facts(found))
+            terminal.table(f"{run} ({read.tiles.classes.values})", legend_facts(found))
 
 
 @app.command()

@@ -21,11 +21,17 @@ SlideStatus = Literal["done", "partly", "failed", "skipped", "unfinished"]
 
 @dataclass(frozen=True)
 class TileCounts:
-    """How many tiles ended how: classified, unreadable, and not tried (background of the grid)."""
+    """How many tiles ended how: classified, unreadable, and not tried (background of the grid).
+
+    Of the classified ones, how many are called no class, and how many several; these two are in the
+    manifest only where there is one.
+    """
 
     done: int = 0
     failed: int = 0
     skipped: int = 0
+    none_called: int = 0
+    several_called: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,9 +140,20 @@ def write_manifest(reports: Sequence[SlideReport], run: RunFacts, path: Path) ->
         "format": FORMAT,
         "version": VERSION,
         "run": _run_record(run),
-        "slides": [*map(asdict, reports)],
+        "slides": [*map(_slide_record, reports)],
     }
     write_json(path, strict_json(record))
+
+
+def _slide_record(report: SlideReport) -> dict[str, Any]:
+    record = asdict(report)
+    for key in ("none_called", "several_called"):
+        if not record["tiles"][key]:
+            del record["tiles"][key]
+    for row, summary in zip(record["classes"], report.classes, strict=True):
+        if summary.mean_score is None:
+            del row["mean_score"]
+    return record
 
 
 def _run_record(run: RunFacts) -> dict[str, Any]:

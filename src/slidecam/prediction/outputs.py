@@ -309,7 +309,12 @@ def _report(
         slide=slide.name,
         path=slide.shown,
         status=status,
-        tiles=TileCounts(int(table.done.sum()), failed, work.grid.candidates - len(table)),
+        tiles=TileCounts(
+            done=int(table.done.sum()),
+            failed=failed,
+            skipped=work.grid.candidates - len(table),
+            **table.call_counts,
+        ),
         classes=summarise_classes(table),
         outputs={name: f"{slide.name}/{name}" for name in names if (work.folder / name).exists()},
         seconds=seconds,
@@ -368,7 +373,12 @@ def _recorded(results: Results, run: OpenRun, timings: Timings) -> RecordedOutco
         call = RecordedCall.from_json(results.of_volume.call)
     return RecordedOutcome(
         finished=_now(),
-        tiles={"total": len(table), "done": int(table.done.sum()), "failed": len(failures)},
+        tiles={
+            "total": len(table),
+            "done": int(table.done.sum()),
+            "failed": len(failures),
+            **table.call_counts,
+        },
         classes=[_class_row(each) for each in summarise_classes(table) if each.count],
         failures=[{"tile": row, "reason": reason} for row, reason in failures[:FAILURES_LISTED]],
         heatmaps=tuple(map(RecordedHeatmap.from_json, heatmap_records(results))),
@@ -382,7 +392,7 @@ def _class_row(each: ClassSummary) -> dict[str, Any]:
         "name": each.name,
         "tiles": each.count,
         "share": each.share,
-        "mean_probability": each.mean_probability,
+        **each.means,
     }
 
 

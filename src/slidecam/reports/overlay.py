@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from slidecam.classes import NONE_COLOR
 from slidecam.drawing.heat import blended, heat_colors
 from slidecam.drawing.style import lowest_share
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from slidecam.geometry import Size
     from slidecam.runs.tiles import TileTable
 
-NO_WINNER_COLOR = (206, 208, 212)
 UNREADABLE_COLOR = (70, 70, 78)
 
 HALF = 0.5
@@ -96,7 +96,7 @@ def colored(
 ) -> NDArray[np.uint8]:
     """Lay the classes of `class_map` over the faded slide; ``colors`` is uint8, (classes, 3)."""
     # Negative labels count from the end of this table.
-    palette = np.array([*colors, UNREADABLE_COLOR, NO_WINNER_COLOR, (0, 0, 0)], np.float32)
+    palette = np.array([*colors, UNREADABLE_COLOR, NONE_COLOR, (0, 0, 0)], np.float32)
     picture = faded(thumbnail)
     inside = labels != NO_TILE
     picture[inside] = blended(

@@ -8,11 +8,12 @@ beside it instead, as they come into view, or it would weigh a gigabyte for ten 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from slidecam.classes import NONE_CALLED, SEVERAL_CALLED
 from slidecam.drawing.style import as_hex, percent_words
 from slidecam.pages import picture_uri, write_page
 from slidecam.runs.outputs import OUTPUT_TABLE
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from slidecam.exchange.manifest import RunFacts, SlideReport
+    from slidecam.exchange.manifest import RunFacts, SlideReport, TileCounts
     from slidecam.pixels import RGB
     from slidecam.runs.tiles import ClassSummary
 
@@ -50,12 +51,16 @@ SECONDS_PER_MINUTE = 60
 
 @dataclass(frozen=True)
 class Piece:
-    """One piece of a slide's bar: a class and its share of the tiles, 0 to 1."""
+    """One piece of a slide's bar: a class and its share of the tiles, 0 to 1.
+
+    ``width`` is its part of the bar, where tiles of several classes stand once for each.
+    """
 
     name: str
     color: RGB
     count: int
     share: float
+    width: float = 0.0
 
     @property
     def css(self) -> str:
@@ -76,7 +81,7 @@ class SlideView:
     ) -> None:
         self.report, self.anchor = report, anchor
         self.status = WORDS[report.status]
-        self.pieces = bar_pieces(report.classes, report.tiles.done)
+        self.pieces = bar_pieces(report.classes, report.tiles)
         self.took = in_words(report.seconds)
         self.first_share = 0.0
         if report.classes:
@@ -135,15 +140,24 @@ def write_report(reports: Sequence[SlideReport], run: RunFacts, path: Path) -> d
         slides=slides,
         counts=status_counts(reports),
         legend=legend(reports),
+        several=_several_words(reports),
     )
     return {slide.report.slide: slide.error for slide in slides if slide.error is not None}
 
 
-def bar_pieces(classes: Sequence[ClassSummary], classified: int) -> list[Piece]:
+def _several_words(reports: Sequence[SlideReport]) -> str:
+    """Return how many tiles are called several classes, and what that means; nothing of none."""
+    count = sum(report.tiles.several_called for report in reports)
+    if not count:
+        return ""
+    return f"{SEVERAL_CALLED[0].upper()}{SEVERAL_CALLED[1:]} ({count:,} tiles are)."
+
+
+def bar_pieces(classes: Sequence[ClassSummary], tiles: TileCounts) -> list[Piece]:
     """Return a slide's bar in pieces, in the classifier's order, so that slides compare easily.
 
-    Of many classes the most frequent have a piece each; the other ones share one, as do tiles of no
-    class.
+    Of many classes the most frequent have a piece each; the other ones share one, as do tiles that
+    are called none.
     """
     won = [one for one in classes if one.count]
     most = sorted((one.count for one in won), reverse=True)[:LISTED]
@@ -151,14 +165,18 @@ def bar_pieces(classes: Sequence[ClassSummary], classified: int) -> list[Piece]:
     pieces = [Piece(one.name, one.color, one.count, one.share) for one in shown]
     called, listed = sum(one.count for one in won), sum(one.count for one in shown)
     others = f"{len(won) - len(shown)} other classes"
-    for name, count in ((others, called - listed), ("no class", classified - called)):
+    for name, count in ((others, called - listed), (NONE_CALLED, tiles.none_called)):
         if count:
-            pieces.append(Piece(name, REST, count, count / classified))
-    return pieces
+            pieces.append(Piece(name, REST, count, count / tiles.done))
+    whole = called + tiles.none_called
+    return [replace(piece, width=piece.count / whole) for piece in pieces]
 
 
 def legend(reports: Sequence[SlideReport]) -> list[Piece]:
-    """Return a run's classes with their share of all its tiles, in the classifier's order."""
+    """Return a run's classes with their share of all its tiles, in the classifier's order.
+
+    Tiles that are called none come last, where there are any.
+    """
     totals: dict[str, Piece] = {}
     tiles = max(1, sum(report.tiles.done for report in reports))
     counts: Counter[str] = Counter()
@@ -167,12 +185,15 @@ def legend(reports: Sequence[SlideReport]) -> list[Piece]:
             counts[one.name] += one.count
             count = counts[one.name]
             totals[one.name] = Piece(one.name, one.color, count, count / tiles)
+    uncalled, none = sum(report.tiles.none_called for report in reports), []
+    if uncalled:
+        none.append(Piece(NONE_CALLED, REST, uncalled, uncalled / tiles))
     if len(totals) <= LISTED:
-        return list(totals.values())
+        return [*totals.values(), *none]
     frequent = sorted(
         (piece for piece in totals.values() if piece.count), key=lambda piece: -piece.count
     )
-    return frequent[:LISTED]
+    return [*frequent[:LISTED], *none]
 
 
 def status_counts(reports: Sequence[SlideReport]) -> Mapping[str, int]:

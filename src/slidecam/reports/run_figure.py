@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
+from slidecam.classes import NONE_CALLED, NONE_COLOR, SEVERAL_CALLED
 from slidecam.drawing.style import percent_words
 from slidecam.errors import UsageError
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
@@ -193,19 +194,24 @@ class _Classes(_Overlay):
         )
         shown = colored(pixels, labels, np.array(table.class_colors, np.uint8))
         inside = replace(self._run, tiles=_centred(self._run, region))
-        rows = sorted(
-            legend(inside, self._spec.threshold or 0.0).rows, key=lambda row: -row.winner_share
-        )[:LISTED]
-        words, shares = "most probable class", [row.winner_share for row in rows]
-        if self._spec.threshold is not None:
-            words += f", from a probability of {self._spec.threshold:g}"
+        found, threshold = legend(inside, self._spec.threshold), self._spec.threshold
+        rows = sorted(found.rows, key=lambda row: -row.called_share)[:LISTED]
+        words, uncalled = "most probable class", (NONE_CALLED, found.none_called.own_share)
+        shares = [row.called_share for row in rows]
+        if threshold is not None:
+            words += f", from a {table.classes.output_word} of {threshold:g}"
             shares = [row.share for row in rows]
-        entries = tuple(
+            uncalled = f"none from {threshold:g}", found.none_called.share
+        elif table.classes.may_be_several:
+            words += f"; {SEVERAL_CALLED}"
+        entries = [
             FigureClass(row.name, row.color, percent_words(share))
             for row, share in zip(rows, shares, strict=True)
-        )
+        ]
+        if found.none_called.count:
+            entries.append(FigureClass(uncalled[0], NONE_COLOR, percent_words(uncalled[1])))
         return shown, FigureFacts(
-            "", words, None, entries, "share of tissue", details=_calibration(self._run)
+            "", words, None, tuple(entries), "share of tissue", details=_calibration(self._run)
         )
 
 
@@ -220,8 +226,8 @@ class _Probability(_Overlay):
         kept = table.done & (values >= (spec.threshold or 0.0))
         shape = pixels.shape[0], pixels.shape[1]
         heat = value_map(table.boxes[kept], values[kept], Size(region.width, region.height), shape)
-        scale = HeatScale(f"probability of {name}")
-        words = f"probability of {name}"
+        words = f"{run.tiles.classes.output_word} of {name}"
+        scale = HeatScale(words)
         if spec.threshold is not None:
             words += f", from {spec.threshold:g}"
         return heated(pixels, heat), FigureFacts(
@@ -354,6 +360,8 @@ def _cropped(
 
 
 def _calibration(run: Run) -> tuple[tuple[str, str], ...]:
+    if not run.tiles.classes.are_probabilities:
+        return (("Scores", run.calibration),)
     return (("Probabilities", run.calibration),)
 
 

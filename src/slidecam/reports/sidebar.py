@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from slidecam.classes import NONE_CALLED, NONE_COLOR
 from slidecam.drawing.pen import Pen, Place, Type
 from slidecam.drawing.style import INK, MUTED, as_hex, percent_words
-from slidecam.reports.overlay import NO_WINNER_COLOR, UNREADABLE_COLOR, heat_scale
+from slidecam.reports.overlay import UNREADABLE_COLOR, heat_scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,7 +104,7 @@ class Sidebar:
         if facts.whole_picture and table.done.any():
             self._rows = _probability_rows(summary, table.activation)
         else:
-            self._rows = [*_class_rows(summary), *_other_rows(table, summary)]
+            self._rows = [*_class_rows(summary), *_other_rows(table)]
 
     @property
     def height(self) -> float:
@@ -175,11 +176,14 @@ def _class_rows(summary: tuple[ClassSummary, ...]) -> list[_Row]:
     return [*rows[: LISTED - 1], _Row(f"{len(rest)} other classes", None, count, share)]
 
 
-def _other_rows(table: TileTable, summary: tuple[ClassSummary, ...]) -> Iterator[_Row]:
+def _other_rows(table: TileTable) -> Iterator[_Row]:
     classified, failed = int(table.done.sum()), int(table.failed.sum())
-    undecided = classified - sum(one.count for one in summary)
+    counts = table.call_counts
+    undecided, several = counts.get("none_called", 0), counts.get("several_called", 0)
     if undecided:
-        yield _Row("No class", NO_WINNER_COLOR, undecided, undecided / classified)
+        yield _Row(NONE_CALLED.capitalize(), NONE_COLOR, undecided, undecided / classified)
+    if several:
+        yield _Row("Called several classes", None, several, several / classified)
     if failed:
         yield _Row("Could not be read", UNREADABLE_COLOR, failed, None)
 

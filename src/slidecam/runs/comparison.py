@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slidecam.classes import NONE_CALLED, NONE_COLOR, SEVERAL_CALLED
 from slidecam.errors import UsageError
 from slidecam.runs.legend import legend
 
@@ -28,7 +29,7 @@ NONE = "(none)"
 class ClassChange:
     """One class before and after.
 
-    Tiles that it wins, their own area in the legend's unit, its share of the tissue.
+    Tiles that are called so, their own area in the legend's unit, its share of the tissue.
     """
 
     name: str
@@ -43,7 +44,7 @@ class ClassChange:
 
 @dataclass(frozen=True)
 class ChangedTile:
-    """A tile of another class than before.
+    """A tile whose most probable class is another than before.
 
     Attributes
     ----------
@@ -79,7 +80,8 @@ class RunComparison:
     rows_before, rows_after
         int64, (M,): the tiles that both runs classified.
     changed
-        Those of another class now: first the ones of which both were surest.
+        Those of another class now: first the ones of which both were surest. Of several classes
+        that a tile is called, the most probable one counts here, and in what follows.
     agreement
         Share of these tiles that are of the same class; None if there is none.
     kappa
@@ -92,6 +94,11 @@ class RunComparison:
         Of areas.
     notes
         What a reader should know, as sentences.
+    none_called
+        The tiles that are called none, as a class; None where there is none in either run.
+    called_otherwise
+        Tiles of both runs that are not called the very same classes; None where no tile of either
+        can be called several.
     """
 
     before: str
@@ -106,9 +113,16 @@ class RunComparison:
     class_names: tuple[str, ...]
     unit: str
     notes: tuple[str, ...] = ()
+    none_called: ClassChange | None = None
+    called_otherwise: int | None = None
 
     def record(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return it as JSON values; what is None is left out of the last two."""
+        more: dict[str, Any] = {}
+        if self.none_called is not None:
+            more["none called"] = asdict(self.none_called)
+        if self.called_otherwise is not None:
+            more["called otherwise"] = self.called_otherwise
         return {
             "before": self.before,
             "after": self.after,
@@ -126,6 +140,7 @@ class RunComparison:
             },
             "changed tiles": [asdict(tile) for tile in self.changed],
             "notes": list(self.notes),
+            **more,
         }
 
 
@@ -167,6 +182,8 @@ def compare_runs(before: Run, after: Run) -> RunComparison:
         class_names=names,
         unit=legend(after).unit,
         notes=tuple(dict.fromkeys((*before.notes, *after.notes, *_notes(before, after, len(old))))),
+        none_called=_none_change(before, after),
+        called_otherwise=_called_otherwise((before, old), (after, new), names),
     )
 
 
@@ -195,6 +212,27 @@ def _called(run: Run, rows: NDArray[np.int64], names: tuple[str, ...]) -> NDArra
         [*(names.index(name) for name in run.tiles.class_names), len(names) - 1], np.int64
     )
     return np.asarray(places[run.tiles.winners[rows]])
+
+
+def _called_otherwise(
+    before: tuple[Run, NDArray[np.int64]],
+    after: tuple[Run, NDArray[np.int64]],
+    names: tuple[str, ...],
+) -> int | None:
+    """Return how many rows are not called the same ``names``; None where each is called one."""
+    if not _may_be_several(before[0], after[0]):
+        return None
+    calls = []
+    for run, rows in (before, after):
+        called = np.zeros((len(rows), len(names)), np.bool_)
+        places = [names.index(name) for name in run.tiles.class_names]
+        called[:, places] = run.tiles.called[rows]
+        calls.append(called)
+    return int((calls[0] != calls[1]).any(axis=1).sum())
+
+
+def _may_be_several(before: Run, after: Run) -> bool:
+    return before.tiles.classes.may_be_several or after.tiles.classes.may_be_several
 
 
 def _changed(
@@ -254,21 +292,42 @@ def _changes(before: Run, after: Run) -> tuple[ClassChange, ...]:
 def _change(name: str, old: LegendRow | None, new: LegendRow | None) -> ClassChange:
     known = new or old
     assert known is not None  # noqa: S101  (for the type checker: the name is one of both runs')
-    count, area, share = _won(old)
-    count_after, area_after, share_after = _won(new)
+    count, area, share = _called_tiles(old)
+    count_after, area_after, share_after = _called_tiles(new)
     return ClassChange(name, known.color, count, count_after, area, area_after, share, share_after)
 
 
-def _won(row: LegendRow | None) -> tuple[int, float, float]:
+def _called_tiles(row: LegendRow | None) -> tuple[int, float, float]:
     if row is None:
         return 0, 0.0, 0.0
-    return row.winners, row.winner_area, row.winner_share
+    return row.called, row.called_area, row.called_share
+
+
+def _none_change(before: Run, after: Run) -> ClassChange | None:
+    old, new = legend(before).none_called, legend(after).none_called
+    if not old.count and not new.count:
+        return None
+    return ClassChange(
+        name=NONE_CALLED,
+        color=NONE_COLOR,
+        count_before=old.count,
+        count_after=new.count,
+        area_before=old.own_area,
+        area_after=new.own_area,
+        share_before=old.own_share,
+        share_after=new.own_share,
+    )
 
 
 def _notes(before: Run, after: Run, both: int) -> list[str]:
     total = max(int(before.tiles.done.sum()), int(after.tiles.done.sum()))
-    if both == total:
-        return []
-    return [
-        f"{both} of {total} tiles are in both runs; the others count in areas and shares alone."
-    ]
+    notes = []
+    if both != total:
+        notes.append(
+            f"{both} of {total} tiles are in both runs; the others count in areas and shares alone."
+        )
+    if _may_be_several(before, after):
+        several = [int(run.tiles.several_called.sum()) for run in (before, after)]
+        notes.append(f"{SEVERAL_CALLED} ({several[0]} tiles before, {several[1]} after).")
+        notes.append("another class, agreement and kappa are of each tile's most probable one.")
+    return notes

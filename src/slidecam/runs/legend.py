@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slidecam.classes import SEVERAL_CALLED
 from slidecam.errors import UsageError
 from slidecam.runs.tiles import cells
 
@@ -31,7 +32,7 @@ class LegendRow:
     name, color
         As on the classifier's card.
     count
-        Tiles whose probability of the class is at least the threshold.
+        Tiles that are called so; with a threshold, those whose probability of the class reaches it.
     area, share
         Tissue under any of these tiles, each place counted once however many of them lie over it,
         and its share of the classified tissue. A place may lie under tiles of two classes, so that
@@ -41,6 +42,9 @@ class LegendRow:
     winner_area, winner_share
         Tissue in the middles of these tiles, as large as the step from tile to tile: what the class
         map shows. These add up to 1 at most.
+    called, called_area, called_share
+        The same of all tiles that are called so, whatever the threshold: one that is called several
+        classes counts for each.
     """
 
     name: str
@@ -51,6 +55,28 @@ class LegendRow:
     winners: int
     winner_area: float
     winner_share: float
+    called: int
+    called_area: float
+    called_share: float
+
+
+@dataclass(frozen=True)
+class UncalledRow:
+    """The classified tiles that count for no class of a legend.
+
+    Attributes
+    ----------
+    count, area, share
+        As of `LegendRow`.
+    own_area, own_share
+        Tissue in the middles of these tiles, as of its ``winner_area``.
+    """
+
+    count: int
+    area: float
+    share: float
+    own_area: float
+    own_share: float
 
 
 @dataclass(frozen=True)
@@ -61,8 +87,12 @@ class Legend:
     ----------
     rows
         In the classifier's order.
+    none_called, several_called
+        Tiles that count for no class, and how many count for several.
     threshold
-        As the caller gave it.
+        As the caller gave it; None where classes count that are called.
+    rule
+        When a class is called, in words.
     tissue
         Tissue of the slide, in ``unit``: all that the mask holds.
     classified
@@ -78,7 +108,10 @@ class Legend:
     """
 
     rows: tuple[LegendRow, ...]
-    threshold: float
+    none_called: UncalledRow
+    several_called: int
+    threshold: float | None
+    rule: str
     tissue: float
     classified: float
     unit: str
@@ -92,8 +125,8 @@ class Legend:
         return asdict(self)
 
 
-def legend(run: Run, threshold: float = 0.5) -> Legend:
-    """Return how a run's tissue divides among the classes at a threshold.
+def legend(run: Run, threshold: float | None = None) -> Legend:
+    """Return how a run's tissue divides among the classes.
 
     Parameters
     ----------
@@ -101,14 +134,15 @@ def legend(run: Run, threshold: float = 0.5) -> Legend:
         Its mosaic of tile edges is laid at the first call; later ones cost some milliseconds for
         100,000 tiles.
     threshold
-        Probability from which a tile counts for a class.
+        Probability or score from which a tile counts for a class; None for the classes that it is
+        called.
 
     Raises
     ------
     UsageError
         If ``threshold`` is no number.
     """
-    if not np.isfinite(threshold):
+    if threshold is not None and not np.isfinite(threshold):
         raise UsageError(
             f"A threshold of {threshold} parts nothing.", "Pass a probability from 0 to 1."
         )
@@ -117,33 +151,61 @@ def legend(run: Run, threshold: float = 0.5) -> Legend:
     unit = UM2
     if run.spacing is None:
         unit = PX2
+    counted = table.called
+    if threshold is not None:
+        counted = np.asarray(table.done[:, None] & (table.probabilities >= threshold))
     rows = []
     for index, (name, color) in enumerate(zip(table.class_names, table.class_colors, strict=True)):
-        called = table.done & (table.probabilities[:, index] >= threshold)
-        won = table.winners == index
-        area, won_area = run.mosaic.area(called), float(own[won].sum())
+        won, called = table.winners == index, table.called[:, index]
+        area, won_area = run.mosaic.area(counted[:, index]), float(own[won].sum())
+        called_area = float(own[called].sum())
         rows.append(
             LegendRow(
                 name=name,
                 color=color,
-                count=int(called.sum()),
+                count=int(counted[:, index].sum()),
                 area=area * run.unit_area,
                 share=_share(area, classified),
                 winners=int(won.sum()),
                 winner_area=won_area * run.unit_area,
                 winner_share=_share(won_area, classified),
+                called=int(called.sum()),
+                called_area=called_area * run.unit_area,
+                called_share=_share(called_area, classified),
             )
         )
+    several = int((counted.sum(axis=1) > 1).sum())
+    notes = run.notes
+    if threshold is None and table.classes.may_be_several:
+        notes = (*notes, f"{SEVERAL_CALLED} ({several} tiles are).")
+    elif several:
+        notes = (*notes, f"{several} tiles count for several classes.")
     return Legend(
         rows=tuple(rows),
+        none_called=_uncalled(run, table.done & ~counted.any(axis=1), own, classified),
+        several_called=several,
         threshold=threshold,
+        rule=table.classes.rule,
         tissue=_tissue(run) * run.unit_area,
         classified=classified * run.unit_area,
         unit=unit,
         calibration=run.calibration,
         tiles=int(table.done.sum()),
         failed=int(table.failed.sum()),
-        notes=run.notes,
+        notes=notes,
+    )
+
+
+def _uncalled(
+    run: Run, tiles: NDArray[np.bool_], own: NDArray[np.float64], classified: float
+) -> UncalledRow:
+    area, own_area = run.mosaic.area(tiles), float(own[tiles].sum())
+    return UncalledRow(
+        count=int(tiles.sum()),
+        area=area * run.unit_area,
+        share=_share(area, classified),
+        own_area=own_area * run.unit_area,
+        own_share=_share(own_area, classified),
     )
 
 

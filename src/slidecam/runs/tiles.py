@@ -116,6 +116,25 @@ class TileTable:
         """
         return np.where(self.done, self.classes.winners(self.probabilities), NO_CLASS)
 
+    @property
+    def none_called(self) -> NDArray[np.bool_]:
+        """Which classified tiles are called no class, bool, (tiles,)."""
+        return np.asarray(self.done & ~self.called.any(axis=1))
+
+    @property
+    def several_called(self) -> NDArray[np.bool_]:
+        """Which tiles are called more than one class, bool, (tiles,)."""
+        return np.asarray(self.called.sum(axis=1) > 1)
+
+    @property
+    def call_counts(self) -> dict[str, int]:
+        """How many tiles are called none, and how many several classes; without zeros."""
+        counts = {
+            "none_called": int(self.none_called.sum()),
+            "several_called": int(self.several_called.sum()),
+        }
+        return {key: count for key, count in counts.items() if count}
+
 
 def _expect(name: str, array: NDArray[np.generic], shape: tuple[int, ...], dtype: str) -> None:
     if array.shape != shape or array.dtype != np.dtype(dtype):
@@ -134,12 +153,14 @@ class ClassSummary:
     name, color
         The class.
     count
-        Tiles that it wins.
+        Tiles that are called so. One that is called several classes counts for each of them.
     share
-        ``count`` as a share of all classified tiles, 0 to 1; tiles without a winner belong to no
-        class.
+        ``count`` as a share of all classified tiles, 0 to 1; tiles that are called none belong to
+        no class.
     mean_probability
-        Mean over all classified tiles, or None where there is none.
+        Mean over all classified tiles, or None where there is none. Of raw scores it is a score.
+    mean_score
+        The same where it is a score; None of probabilities.
     """
 
     name: str
@@ -147,20 +168,29 @@ class ClassSummary:
     count: int
     share: float
     mean_probability: float | None
+    mean_score: float | None = None
+
+    @property
+    def means(self) -> dict[str, float | None]:
+        """Its means by the keys of ``run.json``, which names a score only where it is one."""
+        means = {"mean_probability": self.mean_probability}
+        if self.mean_score is not None:
+            means["mean_score"] = self.mean_score
+        return means
 
 
 def summarise_classes(table: TileTable) -> tuple[ClassSummary, ...]:
     """Return one row per class, in the classifier's order."""
     classified = int(table.done.sum())
-    counts = np.bincount(
-        table.winners[table.winners >= 0], minlength=len(table.class_names)
-    ).tolist()
-    return tuple(
-        ClassSummary(name, color, count, count / max(classified, 1), _mean(table, index))
-        for index, (name, color, count) in enumerate(
-            zip(table.class_names, table.class_colors, counts, strict=True)
-        )
-    )
+    counts = table.called.sum(axis=0).tolist()
+    rows: list[ClassSummary] = []
+    for index, count in enumerate(counts):
+        mean, score = _mean(table, index), None
+        if not table.classes.are_probabilities:
+            score = mean
+        name, color = table.class_names[index], table.class_colors[index]
+        rows.append(ClassSummary(name, color, count, count / max(classified, 1), mean, score))
+    return tuple(rows)
 
 
 def _mean(table: TileTable, index: int) -> float | None:

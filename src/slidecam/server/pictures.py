@@ -212,7 +212,7 @@ def _explained(
         "called_classes": list(called),
         "foremost": card.class_names[card.classes.foremost(probabilities)],
         "caption": card.classes.caption(probabilities),
-        "probabilities": "logits" if card.activation == "none" else card.classes.calibration,
+        "probabilities": card.classes.calibration,
         "maps": maps,
         "neighbours": neighbours,
     }

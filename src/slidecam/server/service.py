@@ -152,7 +152,7 @@ class Service:
             "digest": self.bundle.digest,
             "classes": class_records(card),
             "activation": card.activation,
-            "probabilities": "logits" if card.activation == "none" else card.classes.calibration,
+            "probabilities": card.classes.calibration,
             "sees_pictures": card.spacing is None,
             "tile_px": card.tile_px,
             "input_px": card.input_px,

@@ -58,6 +58,7 @@ def tiles_record(job: Job, name: str) -> dict[str, Any]:
         "classes": class_records(job.spec.card),
         "boxes": _packed(table.boxes[known], "<i4"),
         "winners": _packed(table.winners[known], "<i2"),
+        "called": _packed(table.called[known], "u1"),
         "failed": _packed(table.failed[known], "u1"),
         "probabilities": _packed(table.probabilities[known], "<f4"),
         "planes": _packed(planes[known], "<i4"),

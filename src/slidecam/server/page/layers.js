@@ -23,6 +23,7 @@ export class ClassLayer {
     this.classes = told.classes;
     this.boxes = unpacked(told.boxes, Int32Array);
     this.winners = unpacked(told.winners, Int16Array);
+    this.called = unpacked(told.called, Uint8Array);
     this.failed = unpacked(told.failed, Uint8Array);
     this.probabilities = unpacked(told.probabilities, Float32Array);
     this.count = told.tiles;
@@ -84,10 +85,10 @@ export class ClassLayer {
     context.drawImage(this.canvas, frame.x, frame.y, (this.canvas.width / this.scale[0]) * frame.zoom[0], (this.canvas.height / this.scale[1]) * frame.zoom[1]);
   }
 
-  /** How many tiles each class has won. */
+  /** How many tiles are called each class; one that is called several counts for each. */
   counts() {
     const counts = this.classes.map(() => 0);
-    for (let i = 0; i < this.count; i += 1) if (this.winners[i] >= 0 && !this.failed[i]) counts[this.winners[i]] += 1;
+    for (let i = 0; i < this.called.length; i += 1) counts[i % counts.length] += this.called[i];
     return counts;
   }
 

@@ -79,24 +79,24 @@ async function bitmapOf(answer) {
 
 function show(name, answer, bitmap, waiting) {
   const winner = answer.classes.find((one) => one.name === answer.foremost);
-  const logits = answer.probabilities === "logits";
-  const share = (one) => (logits ? one.logit.toFixed(3) : percent(one.probability));
+  const scores = answer.probabilities === "no probabilities";
+  const share = (one) => (scores ? one.logit.toFixed(3) : percent(one.probability));
   current = { answer, bitmap, chosen: winner.name };
   at("picture-result").hidden = false;
   at("drop").classList.remove("empty");
   at("picture-name").textContent = name;
   at("predicted").textContent = answer.caption;
-  at("calibration").textContent = logits ? "Values are logits." : `Probabilities: ${answer.probabilities}.`;
+  at("calibration").textContent = scores ? `Values are scores, ${answer.probabilities}.` : `Probabilities: ${answer.probabilities}.`;
   at("picture-notes").replaceChildren(...answer.notes.map((note) => make("li", {}, note)));
   const order = [...answer.classes].sort((a, b) => b.probability - a.probability).slice(0, 24);
-  at("bars").replaceChildren(...order.map((one) => bar(one, share(one), logits)));
+  at("bars").replaceChildren(...order.map((one) => bar(one, share(one), scores)));
   choose(winner.name);
   showMaps(waiting);
   announce(`${name}: ${at("predicted").textContent}. ${order.map((one) => `${one.name} ${share(one)}`).join(", ")}`);
 }
 
-function bar(one, share, logits) {
-  const filled = make("span", { style: `width: ${logits ? 0 : 100 * one.probability}%; background: ${rgb(one.color)}` });
+function bar(one, share, scores) {
+  const filled = make("span", { style: `width: ${scores ? 0 : 100 * one.probability}%; background: ${rgb(one.color)}` });
   const button = make(
     "button",
     { type: "button", onclick: () => choose(one.name), onkeydown: rove },
