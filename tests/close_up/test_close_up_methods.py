@@ -90,7 +90,8 @@ def test_a_threshold_is_read_as_predict_reads_it() -> None:
     chosen = choose_methods(["dt-gradcam"], ["dt-gradcam.threshold=quantile:0.9"])
     assert chosen["dt-gradcam"].settings.threshold == Threshold("quantile", 0.9)
     with pytest.raises(
-        UsageError, match=r"dt-gradcam.threshold=quantile:7.*number is out of range.*from 0 to 1"
+        UsageError,
+        match=r"dt-gradcam.threshold=quantile:7.*quantile:7 is out of range.*from 0 to 1",
     ):
         choose_methods(["dt-gradcam"], ["dt-gradcam.threshold=quantile:7"])
 

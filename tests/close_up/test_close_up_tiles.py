@@ -179,7 +179,7 @@ def test_pictures_of_one_class_can_be_looked_at_for_nobody_learns_from_them(
     classifier: Classifier, tmp_path: Path
 ) -> None:
     (tmp_path / "stroma").mkdir()
-    with pytest.raises(DataSetError, match=r"stroma: there is no picture in this class folder"):
+    with pytest.raises(DataSetError, match=r"there is no picture in this class folder .*stroma"):
         chosen(tmp_path, classifier, TileChoice())
     Image.new("RGB", (40, 30), (90, 100, 200)).save(tmp_path / "stroma" / "1.png")
     assert chosen(tmp_path, classifier, TileChoice()).labels == ("stroma",)

@@ -121,7 +121,7 @@ def test_behind_a_named_layer_every_live_channel_is_a_pass(small: MakeSmall) -> 
 
 
 def test_settings_that_cannot_be_are_refused(small: MakeSmall) -> None:
-    with pytest.raises(ExplanationError, match="0 ablated copies"):
+    with pytest.raises(ExplanationError, match="Ablation-CAM's batch is 0"):
         AblationCam(small("pocket").classifier(), AblationCamSpec(batch=0))
 
 

@@ -251,7 +251,7 @@ def test_one_mask_for_many_slides_is_refused(
 ) -> None:
     slides = [write_slide(tmp_path / f"{name}.tif") for name in "ab"]
     (tmp_path / "mask.geojson").write_text("{}")
-    with pytest.raises(UsageError, match="one file for 2 slides"):
+    with pytest.raises(UsageError, match="One file cannot be the --mask of 2 slides"):
         list(
             predict(
                 slides, tiny_bundle, tmp_path / "out", PredictSpec(mask=tmp_path / "mask.geojson")

@@ -35,7 +35,7 @@ ODD_BUT_READABLE = {
     "tiny_16x16.svs": ("openslide", 1, 0.499),
 }
 BROKEN = {
-    "broken_not_a_tiff.svs": "this is text",
+    "broken_not_a_tiff.svs": "This is text",
     "dicom_missing_imagetype.dcm": "Couldn't get image flavor",
     "git_lfs_pointer.ndpi": "git lfs pull",
     "unopenable_compression.tiff": "52479",
