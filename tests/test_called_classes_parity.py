@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from slidecam.cli.output import evaluation_facts, volume_facts
 from slidecam.close_up.explaining import CloseUpSpec, explain_tiles
 from slidecam.close_up.tiles import TileChoice
 from slidecam.evaluation.slides import SlideEvaluationSpec, evaluate_runs
@@ -197,6 +198,10 @@ def test_a_slides_doors_call_alike(
     features = json.loads((folder / "tiles.geojson").read_text("utf-8"))["features"]
     named = {(one["properties"].get("classification") or {}).get("name") for one in features}
     assert named == {said.winner}
+    all_called = {
+        (one["properties"].get("metadata") or {}).get("called classes") for one in features
+    }
+    assert all_called == {" + ".join(said.called) if several else None}
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text("utf-8"))
     (row,) = manifest["slides"]
     assert [one["count"] for one in row["classes"]] == calls
@@ -265,6 +270,12 @@ def test_a_pictures_doors_call_alike(said: Said, tmp_path: Path) -> None:
     )
     expected = 1.0 if said.winner == said.first else 0.0
     assert measured.figures["accuracy"].value == expected
+    may_be_several = said.activation == "sigmoid" and said.width > 1
+    several = int(len(said.called) > 1)
+    assert measured.predictions.called_several == (several if may_be_several else None)
+    confusion: Any = measured.record()["confusion"]
+    assert confusion.get("called several", 0) == several
+    assert ("called several classes" in evaluation_facts(measured)) == may_be_several
 
 
 def test_a_volumes_doors_call_alike(
@@ -285,3 +296,6 @@ def test_a_volumes_doors_call_alike(
     assert measured.called_with_mask == {
         name: slices * (name in said.called) for name in said.names
     }
+    assert measured.none_called_with_mask == slices * (not said.called)
+    facts, _rows = volume_facts(measured)
+    assert facts["volume_called"] == (" + ".join(said.called) or "nothing")

@@ -42,11 +42,8 @@ CALLED_FROM = 0.5
 NO_CLASS = -1
 """Index of the winner where no class is called."""
 
-NONE_CALLED = "none called"
-"""What a row of such tiles is named, and what one of several classes' tiles is said to be."""
-
-NONE_COLOR: RGB = (206, 208, 212)
-"""Of what is called none."""
+NONE_CALLED, NONE_COLOR = "none called", (206, 208, 212)
+"""How a row of tiles of no class is named, and its colour."""
 
 SEVERAL_CALLED = (
     "a tile may be called several classes, so that shares may add up to more than 100 %"
@@ -244,17 +241,9 @@ class ClassSet:
         return np.asarray(known & (np.arange(len(self)) == best[:, None]))
 
     def winners(self, probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
-        """Return the most probable of the called classes, `NO_CLASS` where none is.
+        """Return the most probable of each row's called classes, int64, (n,).
 
-        Parameters
-        ----------
-        probabilities
-            (n, K), as `probabilities` makes them.
-
-        Returns
-        -------
-        ndarray
-            int64, (n,).
+        `NO_CLASS` where none is called; ``probabilities`` are (n, K).
         """
         called = self.called(probabilities)
         values = np.where(called, np.asarray(probabilities, np.float32), -np.inf)

@@ -205,6 +205,9 @@ def evaluation_facts(evaluation: Evaluation) -> dict[str, Any]:
     for name, figure in evaluation.figures.items():
         if figure.value is not None:
             facts[name] = _with_interval(figure)
+    several = evaluation.predictions.several_words
+    if several:
+        facts["called several classes"] = several
     for failure in evaluation.failures:
         facts[f"not read: {failure.name}"] = failure.reason
     return facts
@@ -333,13 +336,15 @@ def volume_facts(measured: VolumeEvaluation) -> tuple[dict[str, Any], list[dict[
     Its facts, and one row for each heatmap and class.
     """
     called = [f"{count} {name}" for name, count in measured.called_with_mask.items() if count]
+    if measured.none_called_with_mask:
+        called.append(f"{measured.none_called_with_mask} {NONE_CALLED}")
     facts: dict[str, Any] = {
         "mask": measured.mask,
         "mask_size": (
             f"{measured.mask_voxels} voxels, {measured.mask_ml:.3g} ml, in"
             f" {measured.slices_with_mask} slices"
         ),
-        "volume_called": measured.call["called"],
+        "volume_called": measured.called_words,
         "slices_with_mask_called": ", ".join(called),
     }
     facts |= _notes(measured.notes)

@@ -16,6 +16,7 @@ from slidecam.files import strict_json, write_json
 from slidecam.foreground import is_moved, mask_on
 from slidecam.runs import RunRecord
 from slidecam.runs.record import RUN_AGAIN
+from slidecam.runs.record_parts import RecordedCall
 from slidecam.runs.run import find_heatmaps
 from slidecam.runs.tiles import read_slices_csv
 from slidecam.thresholds import Threshold, threshold_of
@@ -90,11 +91,13 @@ class VolumeEvaluation:
         How large the mask is.
     slices_with_mask, called_with_mask
         Slices that the mask cuts, and of those that were classified, how many were called each
-        class.
+        class; one that is called several counts for each.
     figures
         One row for each heatmap and class.
     notes
         What a reader should know.
+    none_called_with_mask
+        How many of these slices were called none.
     """
 
     run: str
@@ -106,6 +109,12 @@ class VolumeEvaluation:
     called_with_mask: dict[str, int]
     figures: tuple[MaskFigures, ...]
     notes: tuple[str, ...] = ()
+    none_called_with_mask: int = 0
+
+    @property
+    def called_words(self) -> str:
+        """What the volume was called, in words: all its classes, or ``nothing``."""
+        return RecordedCall.from_json(self.call).words
 
     def record(self) -> dict[str, Any]:
         """Return all of it as JSON; what is not a number is null."""
@@ -179,7 +188,16 @@ def evaluate_volume(
     voxels, cuts = int(marked.sum()), int(cut.sum())
     call = dict(record.call.facts)
     return VolumeEvaluation(
-        str(run), str(mask), call, voxels, millilitres, cuts, called, tuple(figures), tuple(notes)
+        run=str(run),
+        mask=str(mask),
+        call=call,
+        mask_voxels=voxels,
+        mask_ml=millilitres,
+        slices_with_mask=cuts,
+        called_with_mask=called,
+        figures=tuple(figures),
+        notes=tuple(notes),
+        none_called_with_mask=int((~calls.any(axis=1)).sum()),
     )
 
 

@@ -53,14 +53,18 @@ MARK = "slidecam"
 One text shared by all of them, where metadata would cost memory for each.
 """
 
+CALLED = "called classes"
+"""Key of the metadata of a tile that is called several classes: QuPath has one class for each."""
+
 
 def write_tiles_geojson(table: TileTable, path: Path) -> None:
     """Write ``table``'s finished tiles as a FeatureCollection that QuPath imports as locked tiles.
 
     Coordinates are level-0 pixels counted from ``table.corner``, as QuPath counts them. A tile
-    without a winner has no classification; a probability that is not a number is left out. Every
-    tile is named `MARK`, by which our script finds what it may take away. A ``path`` that ends in
-    ``.gz`` is gzipped.
+    without a winner has no classification; one that is called several classes is of the most
+    probable one, and has the names of all in its metadata under `CALLED`. A probability that is not
+    a number is left out. Every tile is named `MARK`, by which our script finds what it may take
+    away. A ``path`` that ends in ``.gz`` is gzipped.
     """
     with replacing(path) as fresh, opened(fresh, gzipped=path.suffix == ".gz") as file:
         file.write('{"type":"FeatureCollection","features":[')
@@ -98,7 +102,29 @@ def _features(table: TileTable, rows: NDArray[np.int64]) -> Iterator[str]:
     # The empty last one serves the winner -1: none.
     classes = [*map(_classification, table.class_names, table.class_colors), ""]
     winners = map(classes.__getitem__, table.winners[rows].tolist())
-    return map(_feature, rows.tolist(), _corners(table, rows), winners, _measurements(table, rows))
+    called = map(_metadata, called_several(table, rows))
+    columns = winners, called, _measurements(table, rows)
+    return map(_feature, rows.tolist(), _corners(table, rows), *columns)
+
+
+def called_several(table: TileTable, rows: NDArray[np.int64]) -> Iterator[str]:
+    """Yield the classes of each tile that is called several, the most probable first.
+
+    As QuPath can take their names, joined by `` + ``; nothing for a tile of one class or none.
+    """
+    several = table.several_called[rows]
+    for place, row in enumerate(rows.tolist()):
+        if not several[place]:
+            yield ""
+            continue
+        names = table.classes.called_names(table.probabilities[row].tolist())
+        yield " + ".join(map(qupath_class_name, names))
+
+
+def _metadata(called: str) -> str:
+    if not called:
+        return ""
+    return f'"metadata":{{{json.dumps(CALLED)}:{json.dumps(called)}}},'
 
 
 def _uuid5(name: str) -> str:
@@ -138,13 +164,15 @@ def _measurement(name: str, values: NDArray[np.float32]) -> list[str]:
     return texts
 
 
-def _feature(row: int, corners: tuple[int, ...], classification: str, measurements: str) -> str:
+def _feature(
+    row: int, corners: tuple[int, ...], classification: str, metadata: str, measurements: str
+) -> str:
     left, top, right, bottom = corners
     identity = _uuid5(f"{row} {corners} {measurements}")
     return (
         f'{{"type":"Feature","id":"{identity}","geometry":{{"type":"Polygon","coordinates":'
         f"[[[{left},{top}],[{right},{top}],[{right},{bottom}],[{left},{bottom}],[{left},{top}]]]}},"
-        f'"properties":{{"objectType":"tile","name":"{MARK}",{classification}"isLocked":true,'
+        f'"properties":{{"objectType":"tile","name":"{MARK}",{classification}{metadata}"isLocked":true,'
         f'"measurements":{{{measurements}}}}}}}'
     )
 

@@ -28,6 +28,10 @@ def group_count(groups: Sequence[str] | None) -> int | None:
     return len(set(groups))
 
 
+COMPARED = "the most probable called class is compared with the one label of each picture"
+"""What is said where a picture may be called several classes."""
+
+
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """What a classifier said of labelled pictures.
@@ -106,6 +110,21 @@ class Predictions:
     def predicted(self) -> NDArray[np.int64]:
         """What each picture is called, (N,): the most probable of its classes, -1 for none."""
         return self.outputs.labels(self.outputs.probabilities(self.logits))
+
+    @property
+    def several_words(self) -> str:
+        """How many pictures are called several classes, and what then counts; or nothing."""
+        if self.called_several is None:
+            return ""
+        return f"{self.called_several} ({COMPARED})"
+
+    @property
+    def called_several(self) -> int | None:
+        """How many pictures are called several classes; None where none can be."""
+        if not self.outputs.may_be_several:
+            return None
+        called = self.outputs.called(self.outputs.probabilities(self.logits))
+        return int((called.sum(axis=1) > 1).sum())
 
     @cached_property
     def true_outputs(self) -> NDArray[np.float64]:

@@ -124,14 +124,14 @@ def class_rows(
 ) -> list[tuple[str, tuple[int, int, int], tuple[str, str, str]]]:
     """Return for each class its name, its colour, and three figures as text.
 
-    They are its share of the classified tissue, the tiles that it wins, and the tiles whose
+    They are its share of the classified tissue, the tiles that are called so, and the tiles whose
     probability of it reaches the threshold.
     """
     return [
         (
             row.name,
             row.color,
-            (f"{100 * row.winner_share:.1f} %", f"{row.winners:,}", f"{row.count:,}"),
+            (f"{100 * row.called_share:.1f} %", f"{row.called:,}", f"{row.count:,}"),
         )
         for row in legend(run.stored, threshold).rows
     ]

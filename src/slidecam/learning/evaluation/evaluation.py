@@ -17,7 +17,7 @@ from slidecam.errors import DataSetError
 from slidecam.learning.calibration import ece_by_chance
 from slidecam.learning.intervals import BOOTSTRAP, Interval, IntervalSpec, bootstrap
 from slidecam.learning.metrics import DEFINITIONS, NO_DISTRIBUTIONS, measure
-from slidecam.learning.predictions import Predictions, group_count
+from slidecam.learning.predictions import COMPARED, Predictions, group_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -193,6 +193,7 @@ class Evaluation:
                 "columns": "predicted",
                 "counts": self.confusion.tolist(),
                 **self._called_none(),
+                **self._called_several(),
             },
             "intervals": self.method,
         }
@@ -224,6 +225,13 @@ class Evaluation:
         if missing.any():
             return {"called none": missing.tolist()}
         return {}
+
+    def _called_several(self) -> dict[str, object]:
+        """Return how many pictures were called several classes, where that can be."""
+        count = self.predictions.called_several
+        if count is None:
+            return {}
+        return {"called several": count, "compared": COMPARED}
 
     def _data(self) -> dict[str, object]:
         failures = [{"path": each.name, "reason": each.reason} for each in self.failures]
