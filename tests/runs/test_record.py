@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from slidecam.runs.record_parts import (
 )
 from slidecam.sources import shown_corner
 from slidecam.sources.qupath import QuPathView
+from slidecam.store import RunStore, StorePlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,10 +100,21 @@ def test_a_record_of_the_first_version_is_brought_to_this_one(tmp_path: Path) ->
         lambda data: data["input"].update(size_px="large"),
         lambda data: data["bundle"].update(activation="tanh"),
         lambda data: data["qupath"].update(corner_px=[1]),
-        lambda data: data.update(version=VERSION + 1),
+        lambda data: data.update(version="2"),
+        lambda data: data["bundle"].update(class_names="AB"),
+        lambda data: data["bundle"].update(thresholds=[0.3, float("nan")]),
+        lambda data: data.update(status="weird"),
+        lambda data: data["spacing"].update(um_px=[0.243, -1]),
+        lambda data: data["spacing"].update(um_px=[0.243, 0]),
+        lambda data: data["seconds"].update(total=float("inf")),
+        lambda data: data["plan"].update({"µm/px": [float("nan"), 0.251]}),
+        lambda data: data["input"].update(path=None),
+        lambda data: data.update(tiles="many"),
+        lambda data: data.update(resumed=True),
+        lambda data: data["foreground"].update(share=1.37),
     ],
 )
-def test_a_damaged_or_later_record_is_refused_with_a_remedy(
+def test_a_damaged_record_is_refused_with_a_remedy(
     tmp_path: Path, damage: Callable[[dict[str, Any]], None]
 ) -> None:
     data = made().to_json()
@@ -110,6 +123,58 @@ def test_a_damaged_or_later_record_is_refused_with_a_remedy(
     with pytest.raises(StoreError, match=r"run\.json is damaged .*--overwrite"):
         RunRecord.read(tmp_path)
     assert RunRecord.find(tmp_path) is None
+
+
+def test_all_faults_of_a_record_are_named_at_once(tmp_path: Path) -> None:
+    data = made().to_json()
+    data["status"], data["bundle"]["activation"], data["spacing"]["um_px"] = "odd", "tanh", [-1, 0]
+    del data["input"]["path"]
+    data["plan"]["overlap"] = float("nan")
+    (tmp_path / "run.json").write_text(json.dumps(data))
+    with pytest.raises(StoreError) as caught:
+        RunRecord.read(tmp_path)
+    for words in (
+        'status is "odd", not one of running, failed, done, partly, skipped',
+        'bundle.activation is "tanh", not one of softmax, sigmoid, none',
+        "spacing.um_px is [-1, 0], not two numbers above 0",
+        "input.path is missing",
+        "plan.overlap is not a finite number",
+    ):
+        assert words in caught.value.problem
+
+
+def test_a_record_of_a_later_slidecam_is_no_damage_and_is_not_overwritten(tmp_path: Path) -> None:
+    data = made().to_json() | {"version": VERSION + 97}
+    (tmp_path / "run.json").write_text(json.dumps(data))
+    with pytest.raises(StoreError, match=f"version {VERSION + 97}.*reads {VERSION}") as caught:
+        RunRecord.read(tmp_path)
+    assert "Install a newer slidecam" in (caught.value.remedy or "")
+    assert "--overwrite" not in str(caught.value)
+    write_failure(tmp_path, FAILED)
+    assert json.loads((tmp_path / "run.json").read_text()) == data
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("class_names", ["A", "C"]),
+        ("activation", "softmax"),
+        ("thresholds", [0.5, 0.31]),
+        ("temperature", 1.7),
+    ],
+)
+def test_classes_are_those_that_the_store_keeps(tmp_path: Path, key: str, value: object) -> None:
+    classes = made().bundle.classes
+    assert classes is not None
+    plan = StorePlan(np.zeros((0, 4), np.int64), [], 10, 2, None, class_record=classes.record)
+    RunStore.create(tmp_path, plan)
+    made().write(tmp_path)
+    assert RunRecord.read(tmp_path) == made()
+    data = made().to_json()
+    data["bundle"][key] = value
+    (tmp_path / "run.json").write_text(json.dumps(data))
+    with pytest.raises(StoreError, match=r"run\.json was changed.*run\.zarr"):
+        RunRecord.read(tmp_path)
 
 
 def test_a_failure_is_noted_whatever_lies_there(tmp_path: Path) -> None:

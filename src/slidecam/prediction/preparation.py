@@ -20,7 +20,7 @@ from slidecam.foreground.mask import mask_digest
 from slidecam.models.volume_card import VolumeCard
 from slidecam.prediction.work import OpenRun, SlideWork
 from slidecam.runs.outputs import QUPATH_FOLDER, all_written, clear_outputs
-from slidecam.runs.record import RunRecord
+from slidecam.runs.record import RunRecord, refuse_later
 from slidecam.sources import open_source, settle_spacing, shown_corner
 from slidecam.sources.qupath import QuPathView
 from slidecam.sources.volume import VolumeSource
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     from filelock import FileLock
+    from numpy.typing import NDArray
 
     from slidecam.foreground import Foreground
     from slidecam.models import Card
@@ -213,20 +215,24 @@ def _plan(
     um_per_pixel = None
     if spacing is not None:
         um_per_pixel = [spacing.spacing.x, spacing.spacing.y]
-    mask = foreground.mask
-    if isinstance(foreground, VolumeForeground):
-        mask = foreground.volume
     return {
         "slide": source.facts.fingerprint,
         "reader": source.facts.reader,
         "µm/px": um_per_pixel,
         "model": model.bundle.digest,
         **tiling,
-        "tissue mask": mask_digest(mask),
+        "tissue mask": mask_digest(_mask_of(foreground)),
         **_mapped(model),
         "backend": model.classifier.backend,
         "batch size": model.batch_size,
     }
+
+
+def _mask_of(foreground: Foreground) -> NDArray[np.bool_]:
+    """Return the mask that tiles are laid on: of a volume that of all planes."""
+    if isinstance(foreground, VolumeForeground):
+        return foreground.volume
+    return foreground.mask
 
 
 def _mapped(model: LoadedModel) -> dict[str, Any]:
@@ -261,9 +267,21 @@ def _open_run(work: SlideWork, lock: FileLock) -> OpenRun:
     planes = None
     if work.is_volume:
         planes = grid.planes
-    layout = StorePlan(grid.boxes, batches, grid.step, classes, model.map_shape, work.plan, planes)
+    layout = StorePlan(
+        boxes=grid.boxes,
+        batches=batches,
+        step=grid.step,
+        classes=classes,
+        map_shape=model.map_shape,
+        digest=work.plan,
+        planes=planes,
+        class_record=model.bundle.card.classes.record,
+        tissue=_mask_of(work.foreground),
+    )
     if spec.existing == "overwrite":
         clear_outputs(work.folder)
+    else:
+        refuse_later(work.folder)
     store = open_or_create(work.folder, layout, spec.existing)
     pending = [(index, batches[index]) for index in store.pending_batches()]
     # Two slides are in flight at a time, so each gets half of the memory.

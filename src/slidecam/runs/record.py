@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from slidecam.errors import StoreError
+from slidecam.classes import ClassSet
+from slidecam.errors import SlidecamError, StoreError
 from slidecam.geometry import Size
+from slidecam.runs.record_faults import FINISHED, faults_of
 from slidecam.runs.record_parts import (
     DAMAGES,
     RecordedBundle,
@@ -24,7 +26,7 @@ from slidecam.runs.record_parts import (
     if_known,
 )
 from slidecam.sources.qupath import QuPathView
-from slidecam.store import RUN_FILE, read_run, write_run
+from slidecam.store import RUN_FILE, read_attributes, read_run, write_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,8 +39,7 @@ VERSION = 2
 
 RUN_AGAIN = "Run slidecam predict on the slide again, with --overwrite."
 
-FINISHED = ("done", "partly", "skipped")
-"""Status of a slide whose outputs are all written."""
+NEWER = "Install a newer slidecam, or choose another folder."
 
 MANIFEST_FACTS = ("input", "spacing", "foreground", "device", "seconds", "volume")
 """What the manifest repeats of a run."""
@@ -122,16 +123,23 @@ class RunRecord:
         Raises
         ------
         StoreError
-            If there is none, it is damaged, or a later slidecam wrote it.
+            If there is none, it is damaged or not of its run.zarr, or a later slidecam wrote it.
         """
         data = read_run(folder)
         if data is None:
             raise StoreError(folder, f"Its {RUN_FILE} is missing or damaged.", RUN_AGAIN)
+        refuse_later(folder)
         try:
-            return _parsed(migrated(data))
+            present = migrated(data)
+            faults = "; ".join(faults_of(present))
+            if faults:
+                raise ValueError(faults)
+            record = _parsed(present)
         except DAMAGES as error:
-            problem = f"Its {RUN_FILE} is damaged ({type(error).__name__}: {error})."
+            problem = f"Its {RUN_FILE} is damaged ({_words(error)})."
             raise StoreError(folder, problem, RUN_AGAIN) from error
+        _refuse_other_classes(folder, record.bundle.classes)
+        return record
 
     @classmethod
     def find(cls, folder: Path) -> RunRecord | None:
@@ -180,11 +188,26 @@ class RunRecord:
         }
 
 
+def refuse_later(folder: Path) -> None:
+    """Refuse a folder whose ``run.json`` a later slidecam wrote; StoreError says so.
+
+    Whoever writes there asks first: what a later one keeps would be lost.
+    """
+    version = (read_run(folder) or {}).get("version")
+    if type(version) is int and version > VERSION:
+        problem = f"Its {RUN_FILE} is of version {version}, and this slidecam reads {VERSION}."
+        raise StoreError(folder, problem, NEWER)
+
+
 def write_failure(folder: Path, outcome: RecordedOutcome) -> None:
     """Note that a slide was given up, whatever ``run.json`` says so far.
 
-    OSError if it cannot be written.
+    Nothing where a later slidecam wrote it. OSError if it cannot be written.
     """
+    try:
+        refuse_later(folder)
+    except StoreError:
+        return
     record = RunRecord.find(folder)
     if record is None:
         # Nothing of the slide is known yet, or its record is damaged: the reason still must be.
@@ -199,7 +222,7 @@ def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If a later slidecam wrote it.
+        If its version is none that was ever written.
     KeyError, TypeError, AttributeError
         If it is damaged.
     """
@@ -207,7 +230,7 @@ def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
     if version == VERSION:
         return dict(data)
     if version != 1:
-        raise ValueError(f"version {version!r}, and this slidecam knows {VERSION}")
+        raise ValueError(f"version is {version!r}, not 1 or {VERSION}")
     source, bundle, plan = dict(data["input"]), dict(data["bundle"]), dict(data.get("plan") or {})
     source.setdefault("fingerprint", plan.get("slide"))
     source.setdefault("reader", plan.get("reader"))
@@ -218,6 +241,35 @@ def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
         bundle["class_names"] = []
     changed = {"input": source, "bundle": bundle, "plan": plan}
     return {"qupath": None, **data, **changed, "version": VERSION, "made_in": None}
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ValueError | SlidecamError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _refuse_other_classes(folder: Path, recorded: ClassSet | None) -> None:
+    """Refuse classes that are not those that the store keeps; older stores keep none."""
+    kept = read_attributes(folder).get("classes")
+    if recorded is None or kept is None:
+        return
+    stored = ClassSet.from_record(kept)
+    changed = []
+    for word in ("names", "activation", "thresholds", "temperature"):
+        now, then = getattr(recorded, word), getattr(stored, word)
+        counts = word != "thresholds" or stored.has_thresholds
+        if counts and now != then:
+            changed.append(f"{word} {_listed(now)}, and the run.zarr {_listed(then)}")
+    if changed:
+        problem = f"Its {RUN_FILE} was changed: it says of the classes {'; '.join(changed)}."
+        raise StoreError(folder, problem, RUN_AGAIN)
+
+
+def _listed(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return str(value)
 
 
 def _parsed(data: Mapping[str, Any]) -> RunRecord:

@@ -18,6 +18,7 @@ from slidecam.store.folder import (
     has_run,
     lock_run,
     open_or_create,
+    read_attributes,
     read_run,
     write_run,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "has_run",
     "lock_run",
     "open_or_create",
+    "read_attributes",
     "read_run",
     "write_run",
 ]

@@ -36,6 +36,15 @@ def read_run(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def read_attributes(folder: Path) -> dict[str, Any]:
+    """Return what ``run.zarr`` says of itself without opening it; nothing where it cannot."""
+    try:
+        text = (folder / STORE_FOLDER / "zarr.json").read_text(encoding="utf-8")
+        return dict(json.loads(text)["attributes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def write_run(folder: Path, record: Mapping[str, Any]) -> None:
     """Replace ``run.json`` in one step."""
     write_json(folder / RUN_FILE, record, ascii_only=True)

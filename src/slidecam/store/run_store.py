@@ -87,6 +87,12 @@ class StorePlan:
     planes
         int64, (tiles,): the plane of a volume that each tile is on; None for a slide, which is one
         plane.
+    class_record
+        What the classes are, as `ClassSet.record`: what ``run.json`` is held against. It is not
+        compared when a run is continued, since the digest holds the bundle's. None where nobody
+        says.
+    tissue
+        bool, (rows, columns) or (planes, rows, columns): the mask that tiles were laid on.
     """
 
     boxes: NDArray[np.int64]
@@ -96,6 +102,8 @@ class StorePlan:
     map_shape: tuple[int, int, int, int] | None
     digest: Mapping[str, Any] = field(default_factory=dict)
     planes: NDArray[np.int64] | None = None
+    class_record: Mapping[str, Any] | None = None
+    tissue: NDArray[np.bool_] | None = None
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -126,8 +134,9 @@ FAILURES_FOLDER = "failures"
 ARRAYS = ("grid_row", "boxes", "batch_starts", "status", "logits", "probabilities")
 """What every store holds."""
 
-SOMETIMES = ("maps", "planes")
-"""What comes to it where an explanation was asked for, and where the source is a volume."""
+SOMETIMES = ("maps", "planes", "tissue")
+"""What comes to it where an explanation was asked for, where the source is a volume, and of late.
+"""
 
 BEGIN_ANEW = "Pass --overwrite to begin anew; what can still be read in it is lost then."
 
@@ -229,6 +238,13 @@ class RunStore:
         """What decided every result; see `StorePlan`."""
         digest: Any = self._group.attrs["digest"]
         return dict(digest)
+
+    @property
+    def tissue(self) -> NDArray[np.bool_] | None:
+        """The mask that tiles were laid on, as `StorePlan.tissue`; None where an older run ends."""
+        if "tissue" not in self._arrays:
+            return None
+        return np.asarray(self._arrays["tissue"][...], np.bool_)
 
     @property
     def failures(self) -> dict[int, str]:
@@ -333,7 +349,13 @@ def _lay_out(group: zarr.Group, plan: StorePlan) -> None:
     _empty(group, "probabilities", (rows, plan.classes), "float32", batch)
     if plan.map_shape is not None:
         _empty(group, "maps", (rows, *plan.map_shape), "float16", batch)
-    group.attrs.update({"step": plan.step, "digest": dict(plan.digest), "complete": True})
+    if plan.tissue is not None:
+        packed = plan.tissue.astype(np.uint8)
+        group.create_array("tissue", data=packed, chunks=packed.shape)
+    kept: dict[str, Any] = {"step": plan.step, "digest": dict(plan.digest)}
+    if plan.class_record is not None:
+        kept["classes"] = dict(plan.class_record)
+    group.attrs.update({**kept, "complete": True})
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
