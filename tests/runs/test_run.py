@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from slidecam.cli.output import legend_facts
 from slidecam.errors import StoreError, UsageError
 from slidecam.events import BatchDone
 from slidecam.models import open_bundle
@@ -46,6 +47,13 @@ def edited(folder: Path, to: Path, change: Callable[[dict[str, Any]], None]) -> 
     return to
 
 
+def as_before(folder: Path, to: Path) -> Path:
+    """Return a copy of a run whose store keeps no tissue, as those of before."""
+    copy = edited(folder, to, lambda _record: None)
+    shutil.rmtree(copy / "run.zarr" / "tissue")
+    return copy
+
+
 def test_a_run_is_read_as_its_store_has_it(finished: Path, tiny_bundle: Path) -> None:
     run, store, card = (
         Run.open(finished),
@@ -72,7 +80,8 @@ def test_a_run_that_was_stopped_is_read_too(
         next(event for event in events if isinstance(event, BatchDone))
     run = Run.open(tmp_path / "out" / "a")
     assert 0 < run.tiles.done.sum() < len(run)
-    assert run.tissue is None
+    assert run.tissue is not None
+    assert run.notes == ()
 
 
 def test_a_run_that_does_not_name_its_classes_asks_the_bundle(
@@ -94,12 +103,41 @@ def test_another_bundle_than_the_runs_is_refused(finished: Path, sample_data: Pa
 
 
 def test_an_edited_mask_is_not_taken_for_the_tissue(finished: Path, tmp_path: Path) -> None:
-    copy = edited(finished, tmp_path / "edited", lambda _record: None)
+    copy = as_before(finished, tmp_path / "edited")
     pixels = ~np.asarray(Image.open(copy / "mask.png"))
     Image.fromarray(pixels).save(copy / "mask.png")
     run = Run.open(copy)
     assert run.tissue is None
     assert "not the mask" in run.notes[0]
+
+
+def test_a_run_keeps_its_tissue_whatever_becomes_of_the_mask(
+    finished: Path, tmp_path: Path
+) -> None:
+    kept = edited(finished, tmp_path / "kept", lambda _record: None)
+    (kept / "mask.png").unlink()
+    run, whole = Run.open(kept), Run.open(finished)
+    assert run.tissue is not None
+    with Image.open(finished / "mask.png") as mask:
+        np.testing.assert_array_equal(run.tissue.mask, np.asarray(mask) != 0)
+    assert legend(run) == legend(whole)
+    assert run.notes == ()
+
+
+def test_an_older_run_without_a_mask_says_that_its_tissue_is_not_known(
+    finished: Path, tmp_path: Path
+) -> None:
+    old = as_before(finished, tmp_path / "old")
+    assert legend(Run.open(old)) == legend(Run.open(finished))
+    (old / "mask.png").unlink()
+    run = Run.open(old)
+    found = legend(run)
+    assert (run.tissue, found.tissue) == (None, None)
+    assert "is not known (there is no mask.png" in run.notes[0]
+    facts = legend_facts(found)
+    assert facts["tissue"] == "not known"
+    assert facts["note"].startswith(run.notes[0])
+    assert "of the tissue" not in str(facts)
 
 
 def test_where_there_is_no_run_one_is_told_what_to_name(tmp_path: Path) -> None:

@@ -237,15 +237,27 @@ def legend_facts(legend: Legend) -> dict[str, Any]:
         none = f"none from {legend.threshold:g}"
     facts["counted"] = counted
     for row in legend.rows:
-        facts[row.name] = _tissue_words(row, legend.unit)
+        facts[row.name] = _tissue_words(row, legend)
     if legend.none_called.count:
-        facts[none] = _tissue_words(legend.none_called, legend.unit)
-    facts["tissue"] = _area(legend.tissue, legend.unit)
+        facts[none] = _tissue_words(legend.none_called, legend)
+    tissue = "not known"
+    if legend.tissue is not None:
+        tissue = _area(legend.tissue, legend.unit)
+    facts[_whole(legend)] = _area(legend.classified, legend.unit)
+    facts["tissue"] = tissue
     return facts | _notes(legend.notes)
 
 
-def _tissue_words(row: LegendRow | UncalledRow, unit: str) -> str:
-    return f"{row.count} tiles, {_area(row.area, unit)} ({row.share:.1%} of the tissue)"
+def _whole(legend: Legend) -> str:
+    """Return what shares are shares of."""
+    if legend.tissue is None:
+        return "classified part of the slide"
+    return "classified tissue"
+
+
+def _tissue_words(row: LegendRow | UncalledRow, legend: Legend) -> str:
+    share = f"{row.share:.1%} of the {_whole(legend)}"
+    return f"{row.count} tiles, {_area(row.area, legend.unit)} ({share})"
 
 
 def comparison_facts(compared: RunComparison) -> dict[str, Any]:
@@ -262,7 +274,7 @@ def comparison_facts(compared: RunComparison) -> dict[str, Any]:
     if compared.none_called is not None:
         rows.append(compared.none_called)
     for one in rows:
-        share = f"{one.share_before:.1%} to {one.share_after:.1%} of the tissue"
+        share = f"{one.share_before:.1%} to {one.share_after:.1%} of what is classified"
         facts[one.name] = f"{one.count_before} to {one.count_after} tiles, {share}"
     return facts | _notes(compared.notes)
 

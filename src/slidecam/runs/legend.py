@@ -94,7 +94,8 @@ class Legend:
     rule
         When a class is called, in words.
     tissue
-        Tissue of the slide, in ``unit``: all that the mask holds.
+        Tissue of the slide, in ``unit``: all that the mask holds. None where the run's mask is not
+        known, and all that lies under tiles counts.
     classified
         Tissue under any classified tile; shares are shares of this.
     unit
@@ -112,7 +113,7 @@ class Legend:
     several_called: int
     threshold: float | None
     rule: str
-    tissue: float
+    tissue: float | None
     classified: float
     unit: str
     calibration: str
@@ -186,7 +187,7 @@ def legend(run: Run, threshold: float | None = None) -> Legend:
         several_called=several,
         threshold=threshold,
         rule=table.classes.rule,
-        tissue=_tissue(run) * run.unit_area,
+        tissue=_tissue(run),
         classified=classified * run.unit_area,
         unit=unit,
         calibration=run.calibration,
@@ -222,5 +223,7 @@ def own_areas(run: Run) -> NDArray[np.float64]:
     return np.asarray(inside * own[:, 2] * own[:, 3])
 
 
-def _tissue(run: Run) -> float:
-    return run.tissue_or_slide.share * run.size.width * run.size.height
+def _tissue(run: Run) -> float | None:
+    if run.tissue is None:
+        return None
+    return run.tissue.share * run.size.width * run.size.height * run.unit_area

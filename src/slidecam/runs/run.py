@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.errors import BundleError, MaskError, SourceError, StoreError, UsageError
-from slidecam.foreground import load_foreground, whole_slide
+from slidecam.foreground import Foreground, load_foreground, whole_slide
 from slidecam.foreground.mask import mask_digest
 from slidecam.geometry import Size, Spacing
 from slidecam.runs.located import open_recorded_bundle, open_recorded_slide
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.foreground import Foreground
     from slidecam.models import Bundle
     from slidecam.runs.tiles import SliceTable
     from slidecam.sources import Source
@@ -59,7 +58,8 @@ class Run:
     digest
         What decided every result, as the store has it (see `StorePlan`).
     tissue
-        The mask that the tiles were laid on; None if its file was lost or edited since.
+        The mask that a slide's tiles were laid on, as the store keeps it; of an older store
+        ``mask.png`` if that is still the same. None where nobody knows it.
     notes
         What a reader should know, as sentences.
     planes
@@ -113,7 +113,7 @@ class Run:
             record = _with_classes(folder, record, store.digest, bundle)
         if record.input.size is None:
             record = _with_extent(folder, record, store.digest, slide)
-        tissue, notes = _tissue(folder, record, store.digest)
+        tissue, notes = _tissue(folder, record, store)
         return cls(
             folder=folder,
             record=record,
@@ -375,16 +375,32 @@ def _with_extent(
 
 
 def _tissue(
-    folder: Path, record: RunRecord, digest: Mapping[str, Any]
+    folder: Path, record: RunRecord, store: RunStore
 ) -> tuple[Foreground | None, tuple[str, ...]]:
-    if record.input.size is None:
+    if record.input.size is None or store.is_volume:
         return None, ()
+    kept = store.tissue
+    if kept is not None:
+        return Foreground(kept, record.input.size, _origin(record)), ()
     try:
         found = load_foreground(folder / MASK, record.input.size)
     except MaskError:
-        return None, ()
-    if mask_digest(found.mask) != digest.get("tissue mask"):
-        return None, (
-            f"{MASK} is not the mask that the tiles were laid on; areas are those of whole tiles.",
-        )
+        return None, (_unknown(folder, f"there is no {MASK}"),)
+    if mask_digest(found.mask) != store.digest.get("tissue mask"):
+        problem = f"{MASK} is not the mask that the tiles were laid on"
+        return None, (_unknown(folder, problem),)
     return found, ()
+
+
+def _origin(record: RunRecord) -> str:
+    if record.foreground is None:
+        return ""
+    return record.foreground.origin
+
+
+def _unknown(folder: Path, problem: str) -> str:
+    """Return what a reader should know of a run that has lost its tissue."""
+    return (
+        f"The tissue of {folder} is not known ({problem}, and its run.zarr keeps none, as an older"
+        " slidecam wrote it): areas and shares are those of whole tiles."
+    )
