@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import zarr
 
 from slidecam.classes import ClassSet
+from slidecam.cli.output import volume_facts
 from slidecam.errors import MaskError, StoreError, UsageError
 from slidecam.evaluation.volumes import MOVED, evaluate_volume, write_evaluation
 from slidecam.exchange.volumes import VolumeRasterSpec, write_nifti, write_volume_ome_zarr
@@ -145,3 +147,26 @@ def test_what_cannot_be_measured_is_told(finished: Path, tmp_path: Path, write_v
         evaluate_volume(
             finished, write_volume.nifti(tmp_path / "empty.nii", np.zeros(SHAPE, np.uint8))
         )
+
+
+def test_an_empty_heatmap_lies_nowhere_and_that_is_said(
+    finished: Path, tmp_path: Path, write_volume: Any
+) -> None:
+    group = zarr.open_group(finished / "heatmap.ome.zarr", mode="r+")
+    for name in group.array_keys():
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        array[...] = 0
+    mask = write_volume.nifti(tmp_path / "m.nii.gz", drawn((1, slice(2, 4), slice(2, 6))))
+    found = evaluate_volume(finished, mask)
+    written = json.loads(write_evaluation(found, tmp_path / "out").read_text())
+    for figures in written["figures"]:
+        for name in ("energy", "pointing", "peak_distance_mm", "slices_pointing", "dice", "cut"):
+            assert figures[name] is None
+        assert figures["chance"] == pytest.approx(8 / 144)
+    assert [note.split(":")[0] for note in found.notes] == [
+        "heatmap.ome.zarr has no heat of lesion",
+        "heatmap.ome.zarr has no heat of plain",
+    ]
+    _facts, rows = volume_facts(found)
+    assert {row["peak"] for row in rows} == {"empty heatmap"}

@@ -19,7 +19,9 @@ from slidecam.models import open_bundle
 from slidecam.prediction.pipeline import predict
 from slidecam.reports.run_figure import write_figure
 from slidecam.runs import Run, legend
+from slidecam.runs.record_parts import RecordedVolume
 from slidecam.runs.spec import PredictSpec
+from slidecam.runs.tiles import SliceTable, write_slices_csv
 from slidecam.store import RunStore
 
 if TYPE_CHECKING:
@@ -161,6 +163,25 @@ def test_the_identity_is_the_slides_and_the_grids(
     identity = Run.open(finished).identity
     assert Run.open(tmp_path / "same" / "a").identity == identity
     assert Run.open(tmp_path / "other" / "a").identity != identity
+
+
+def test_the_slices_of_a_volume_lie_along_the_axis_of_its_record(
+    finished: Path, tmp_path: Path
+) -> None:
+    table = SliceTable(
+        "coronal",
+        np.array([1.5, 4.0]),
+        np.array([1, 0]),
+        ("done", "done"),
+        np.array([[0.3], [0.7]], np.float32),
+        ("a",),
+    )
+    write_slices_csv(table, tmp_path / "slices.csv")
+    slide = Run.open(finished)
+    cut = replace(slide.record.input, volume=RecordedVolume("coronal", 2))
+    volume = replace(slide, folder=tmp_path, record=replace(slide.record, input=cut))
+    assert volume.slices is not None
+    assert volume.slices.axis == "coronal"
 
 
 def test_a_volumes_tiles_lie_on_planes_and_have_no_areas(finished: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from slidecam.cli.output import suggestion_rows
 from slidecam.errors import UsageError
 from slidecam.geometry import Box, Size
 from slidecam.runs import uncertainty
@@ -106,3 +107,13 @@ def test_no_more_are_suggested_than_there_are_and_none_from_scores(run: Run) -> 
         suggest(run, 0)
     with pytest.raises(UsageError, match="out of range"):
         SuggestionSpec(reach=0)
+
+
+def test_a_tile_of_a_volume_is_suggested_with_its_slice(run: Run) -> None:
+    planes = np.arange(len(run), dtype=np.int64)[::-1] * 3 + 2
+    found = suggest(replace(run, planes=planes), 3)
+    assert [one.plane for one in found] == [int(planes[one.row]) for one in found]
+    assert [row["slice"] for row in suggestion_rows(found)] == [one.plane for one in found]
+    flat = suggest(run, 3)
+    assert [one.plane for one in flat] == [None] * 3
+    assert all("slice" not in row for row in suggestion_rows(flat))

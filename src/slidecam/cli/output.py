@@ -307,10 +307,13 @@ def _notes(notes: Sequence[str]) -> dict[str, Any]:
 
 
 def suggestion_rows(suggestions: Sequence[Suggestion]) -> list[dict[str, Any]]:
-    """Return a row for each tile."""
-    return [
-        {
-            "tile": one.row,
+    """Return a row for each tile, in a volume with its slice."""
+    rows = []
+    for one in suggestions:
+        row: dict[str, Any] = {"tile": one.row}
+        if one.plane is not None:
+            row["slice"] = one.plane
+        row |= {
             "x": one.box.x,
             "y": one.box.y,
             "width": one.box.width,
@@ -318,8 +321,8 @@ def suggestion_rows(suggestions: Sequence[Suggestion]) -> list[dict[str, Any]]:
             "uncertainty": round(one.uncertainty, 4),
             "classes": list(one.classes),
         }
-        for one in suggestions
-    ]
+        rows.append(row)
+    return rows
 
 
 def _area(area: float, unit: str) -> str:
@@ -364,6 +367,9 @@ def volume_facts(measured: VolumeEvaluation) -> tuple[dict[str, Any], list[dict[
 
 
 def _volume_row(one: MaskFigures) -> dict[str, Any]:
+    if one.is_empty:
+        nothing = dict.fromkeys(("energy (chance)", "peak", "slices hit", "Dice"))
+        return {"method": one.method, "class": one.class_name, **nothing, "peak": "empty heatmap"}
     peak = f"{one.peak_distance_mm:.0f} mm off"
     if one.pointing:
         peak = "in it"

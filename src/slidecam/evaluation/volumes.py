@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +41,8 @@ MOVED = (
 class MaskFigures:
     """How one class's heatmap lies to a mask.
 
+    Of an empty one, without any heat, energy, pointing, distance, Dice and cut are not a number.
+
     Attributes
     ----------
     heatmap, method, class_name
@@ -75,6 +78,11 @@ class MaskFigures:
     dice: float
     threshold: str
     cut: float
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the classified slices have no heat at all, so that it lies nowhere."""
+        return math.isnan(self.energy)
 
 
 @dataclass(frozen=True)
@@ -177,11 +185,16 @@ def evaluate_volume(
     figures: list[MaskFigures] = []
     for path, heat in read:
         figures += _figures(path, heat, (marked, foreground, known), tuple(classes), rule)
+    empty = [one for one in figures if one.is_empty]
     millilitres = float(marked.sum() * np.prod(stack.spacing_mm) / 1000)
     lost = int((cut & ~known).sum())
     notes = []
     if is_moved(mask, stack):
         notes.append(MOVED)
+    notes += [
+        f"{one.heatmap} has no heat of {one.class_name}: it is empty, and lies nowhere."
+        for one in empty
+    ]
     if lost:
         notes.append(f"{lost} slices with mask were not classified and do not count.")
     called = dict(zip(table.class_names, calls.sum(axis=0).tolist(), strict=True))
@@ -229,7 +242,7 @@ def _figures(
         values = np.nan_to_num(values)
         peak = float(distance[values == values.max()].mean())
         each = [pointing(one, own) for one, own in zip(values, inside, strict=True) if own.any()]
-        yield MaskFigures(
+        found = MaskFigures(
             heatmap=path.name,
             method=str(heat.spec.attributes.get("method", "")),
             class_name=name,
@@ -244,3 +257,14 @@ def _figures(
             threshold=str(rule),
             cut=threshold_of(values, rule),
         )
+        if found.is_empty:
+            # All of its pixels are the highest: where they lie says nothing.
+            found = replace(
+                found,
+                pointing=math.nan,
+                peak_distance_mm=math.nan,
+                slices_pointing=math.nan,
+                dice=math.nan,
+                cut=math.nan,
+            )
+        yield found

@@ -226,7 +226,10 @@ class Run:
         path = self.folder / SLICES
         if not path.exists():
             return None
-        return read_slices_csv(path)
+        table, volume = read_slices_csv(path), self.record.input.volume
+        if volume is None:
+            return table
+        return replace(table, axis=volume.axis)
 
     @cached_property
     def identity(self) -> str:

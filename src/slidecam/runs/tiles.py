@@ -300,7 +300,7 @@ class SliceTable:
     ----------
     axis
         ``axial``, ``coronal`` or ``sagittal``. It is not in the file, and empty in what is read
-        from one.
+        from one alone; `Run.slices` knows it from the record.
     positions
         float64, (slices,): where each lies along the axis, LPS+ mm (z, y or x of its centre).
     file_indices

@@ -76,12 +76,15 @@ class Suggestion:
         From 0 to 1.
     classes
         The two most probable ones; of a single output its class and its absence.
+    plane
+        The slice of a volume that it lies on, as in ``slices.csv``; None on a slide.
     """
 
     row: int
     box: Box
     uncertainty: float
     classes: tuple[str, str]
+    plane: int | None = None
 
 
 def suggest(
@@ -175,4 +178,7 @@ def _suggestion(run: Run, row: int, unsure: float) -> Suggestion:
     else:
         first, second = np.argsort(-values, kind="stable")[:2].tolist()
         classes = (names[first], names[second])
-    return Suggestion(row, Box(*run.tiles.boxes[row].tolist()), unsure, classes)
+    plane = None
+    if run.planes is not None:
+        plane = int(run.planes[row])
+    return Suggestion(row, Box(*run.tiles.boxes[row].tolist()), unsure, classes, plane)
