@@ -10,6 +10,7 @@ SlidecamError                                                                   
 │   ├── UnknownFormatError (ValueError)     no reader recognises the file's content     -  415
 │   ├── UnreadableSourceError (OSError)     a reader recognises the file and cannot     -  422
 │   │                                       open it
+│   │   └── ReaderFailedError               a reader raised what nobody foresaw          -  422
 │   ├── RegionReadError (OSError)           the file is open and one of its regions     -  422
 │   │                                       cannot be decoded
 │   ├── SpacingError (ValueError)           µm per pixel is missing or not believable   2  400
@@ -37,6 +38,8 @@ SlidecamError                                                                   
 │                                           this file
 ├── DeviceError (ValueError)                the device or precision asked for is not    2  400
 │                                           on this machine
+├── EntryFailedError                        a registry's entry, another package's        -  500
+│                                           perhaps, raised what nobody foresaw
 ├── ViewerError                             what a library did not foresee while a      -  500
 │                                           viewer's widget waited for it
 └── StoreError                                                                          -  422
@@ -53,6 +56,7 @@ those.
 
 from __future__ import annotations
 
+from traceback import TracebackException
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -79,10 +83,14 @@ class SlidecamError(Exception):
         Whether the call was wrong, and not what it met: the command line exits with 2, else with 1.
     status
         What the server answers, as HTTP counts.
+    foreseen
+        Whether its words say all; else its cause is an error that nobody foresaw, whose traceback
+        is worth keeping.
     """
 
     usage: bool = False
     status: int = 422
+    foreseen: bool = True
 
     def __init__(self, problem: str, remedy: str, path: str | Path | None = None) -> None:
         if path is not None:
@@ -90,6 +98,12 @@ class SlidecamError(Exception):
         super().__init__(f"{problem} {remedy}".strip())
         self.problem = problem
         self.remedy = remedy
+
+    def traceback(self) -> list[str]:
+        """Return the lines of its cause's traceback; none where slidecam foresaw the error."""
+        if self.foreseen or self.__cause__ is None:
+            return []
+        return "".join(TracebackException.from_exception(self.__cause__).format()).splitlines()
 
 
 class UsageError(SlidecamError, ValueError):
@@ -115,6 +129,12 @@ class UnknownFormatError(SourceError, ValueError):
 
 class UnreadableSourceError(SourceError, OSError):
     """A reader recognises the file but cannot open it."""
+
+
+class ReaderFailedError(UnreadableSourceError):
+    """A reader raised what nobody foresaw; that error is the cause."""
+
+    foreseen = False
 
 
 class RegionReadError(SourceError, OSError):
@@ -222,6 +242,13 @@ class DeviceError(SlidecamError, ValueError):
 
     usage = True
     status = 400
+
+
+class EntryFailedError(SlidecamError):
+    """The code of a registry's entry raised what nobody foresaw; that error is the cause."""
+
+    status = 500
+    foreseen = False
 
 
 class ViewerError(SlidecamError):

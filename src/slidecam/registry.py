@@ -15,17 +15,23 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from slidecam.errors import EntryFailedError, SlidecamError
+
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 OWN = "slidecam itself"
+
+_TORCH_MEMORY = "OutOfMemoryError"
+"""What torch raises where a GPU's memory ran out: no MemoryError, and torch is not loaded here."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +136,53 @@ class Registry(Mapping[str, E], Generic[E]):
         hints = [f"Did you mean {one}?" for one in near]
         return " ".join([*lost, *hints, f"Use one of {', '.join(self)}."])
 
+    @contextmanager
+    def boundary(
+        self, name: str, failed: Callable[[str, str], SlidecamError] = EntryFailedError
+    ) -> Iterator[None]:
+        """Turn what the code of an entry raises into an error of slidecam's, its cause kept.
+
+        What slidecam raises on purpose passes, and so does that memory ran out.
+
+        Parameters
+        ----------
+        name
+            The entry's.
+        failed
+            Returns the error, given what is wrong and what to do about it.
+        """
+        try:
+            yield
+        except (SlidecamError, MemoryError):
+            raise
+        # Another package's code may raise anything, and so may the libraries behind ours.
+        except Exception as error:
+            if type(error).__name__ == _TORCH_MEMORY:
+                raise
+            raise failed(self.blame(name, error), self._report(name)) from error
+
+    def blame(self, name: str, error: Exception) -> str:
+        """Return in words that the code of an entry raised an error."""
+        noun = self.group.removeprefix("slidecam.").removesuffix("s")
+        said = ": ".join(filter(None, (type(error).__name__, str(error))))
+        return f"{noun} {name} of {self._packages.get(name, OWN)} raised {said}."
+
+    def _report(self, name: str) -> str:
+        package = self._packages.get(name)
+        if package is None:
+            return "slidecam did not foresee this; please report it."
+        return f"Report it to those who make {package}; do without {name} until then."
+
+    @cached_property
+    def _packages(self) -> dict[str, str]:
+        """The packages of the entries that others add, by the entries' names."""
+        points = entry_points(group=self.group)
+        names = {entry.name for entry in self.added}
+        return {point.name: _package(point) for point in points if point.name in names}
+
     def look_again(self) -> None:
         """Forget what other packages add, so that it is looked for anew."""
-        for name in ("_found", "_entries"):
+        for name in ("_found", "_entries", "_packages"):
             self.__dict__.pop(name, None)
 
     @cached_property

@@ -40,7 +40,7 @@ NO_ROOM = (
     " --resume."
 )
 NO_MEMORY = (
-    "Pass a smaller --batch or --memory-mb, or classify this slide on a larger machine; then repeat"
+    "Pass a smaller --batch or --memory, or classify this slide on a larger machine; then repeat"
     " the call with --resume."
 )
 
@@ -67,6 +67,8 @@ class RunLog:
         The slides that have come to their end, in that order.
     failed_outputs
         What of the report could not be written.
+    notes
+        What a person should know of slides that are done with; said when the run ends.
     """
 
     out: Path
@@ -75,6 +77,7 @@ class RunLog:
     slides: Sequence[FoundSlide]
     reports: list[SlideReport] = field(default_factory=list)
     failed_outputs: list[FailedOutput] = field(default_factory=list)
+    notes: list[Warned] = field(default_factory=list)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     _written: float = field(default_factory=time.monotonic)
 
@@ -104,6 +107,11 @@ class RunLog:
             report.seconds,
             report.reason,
         )
+
+    def note(self, slide: str, sentence: str) -> None:
+        """Note what a person should know of a slide when the run ends, if there is anything."""
+        if sentence:
+            self.notes.append(Warned(slide, self._public(sentence)))
 
     def _note(self, report: SlideReport) -> None:
         self.reports.append(report)
@@ -180,13 +188,14 @@ class RunLog:
         return text
 
     def warnings(self) -> list[Warned]:
-        """Return what a person should know of the report."""
-        return [
+        """Return what a person should know of slides that are done with, and of the report."""
+        incomplete = [
             Warned(
                 failed.slide, f"{failed.output} is not complete: {failed.reason} {failed.remedy}"
             )
             for failed in self.failed_outputs
         ]
+        return [*self.notes, *incomplete]
 
     def _facts(self) -> RunFacts:
         return RunFacts(

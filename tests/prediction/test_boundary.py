@@ -20,7 +20,6 @@ from slidecam.prediction import (
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources import discovery, identifiers
-from slidecam.sources._tiff import TiffSource
 from slidecam.store import RunStore, find_runs, has_run, read_run
 
 if TYPE_CHECKING:
@@ -59,7 +58,6 @@ SLIDE_STAGES = {
     "overview": (pictures, "write_overview_png"),
     "qupath": (outputs, "write_for_qupath"),
     "finishing": (outputs, "_recorded"),
-    "closing": (TiffSource, "close"),
 }
 
 VOLUME_STAGES = {

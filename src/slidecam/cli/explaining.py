@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from slidecam.cli.app import Device, Json, Mpp, Reader, Trust, app
-from slidecam.cli.terminal import Terminal
+from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 from slidecam.geometry import Axis  # noqa: TC001  (typer reads annotations at run time)
 
 Model = Annotated[
@@ -134,6 +134,10 @@ def explain(
         for line in spreads_in_words(looked):
             terminal.say(line)
         terminal.look_at(out / "panel.html", out / "panel.png")
+        failed = [error for found in looked.values() for error in found.failed.values()]
+        if failed:
+            terminal.failed(failed)
+            raise typer.Exit(EXIT_PARTLY)
 
 
 @app.command(

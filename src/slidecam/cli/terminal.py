@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from traceback import TracebackException
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -33,7 +34,7 @@ from slidecam.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from rich.progress import TaskID
@@ -82,7 +83,7 @@ class Terminal:
         try:
             yield
         except SlidecamError as error:
-            self._error(error.problem, error.remedy, type(error).__name__)
+            self.failed([error])
             raise typer.Exit(exit_code_of(error)) from error
         except OSError as error:
             self._error(
@@ -91,15 +92,45 @@ class Terminal:
                 "OSError",
             )
             raise typer.Exit(EXIT_FAILED) from error
+        except (typer.Exit, typer.Abort):
+            raise
+        # The boundary of a command: libraries, and other packages' entries, promise no list of what
+        # they raise, and Python's own words help nobody who did not write them.
+        except Exception as error:
+            self._unforeseen(error)
+            raise typer.Exit(EXIT_FAILED) from error
         except KeyboardInterrupt as error:
             self._stopped(*(stopped() if callable(stopped) else stopped))
             raise typer.Exit(EXIT_PARTLY) from error
 
-    def _error(self, problem: str, remedy: str, kind: str) -> None:
+    def failed(self, errors: Iterable[SlidecamError]) -> None:
+        """Say what is wrong and what to do about it."""
+        for error in errors:
+            self._error(error.problem, error.remedy, type(error).__name__, error.traceback())
+
+    def _unforeseen(self, error: Exception) -> None:
+        """Say what nobody foresaw, and in which file's line; machines are given all of them."""
+        trace = TracebackException.from_exception(error)
+        problem = ": ".join(filter(None, (type(error).__name__, str(error))))
+        last = trace.stack[-1]
+        self._error(
+            f"{problem} ({last.filename}, line {last.lineno}).",
+            "slidecam did not foresee this; please report it.",
+            type(error).__name__,
+            "".join(trace.format()).splitlines(),
+        )
+
+    def _error(self, problem: str, remedy: str, kind: str, traceback: Sequence[str] = ()) -> None:
         if self._json:
-            self.line({"event": "Error", "error": kind, "problem": problem, "remedy": remedy})
+            record = {"event": "Error", "error": kind, "problem": problem, "remedy": remedy}
+            if traceback:
+                self.line({**record, "traceback": list(traceback)})
+            else:
+                self.line(record)
             return
-        message = f"[red]Error:[/] {escape(problem)}\n[green]Remedy:[/] {escape(remedy)}"
+        message = f"[red]Error:[/] {escape(problem)}"
+        if remedy:
+            message += f"\n[green]Remedy:[/] {escape(remedy)}"
         self._err.print(message, highlight=False, soft_wrap=True)
 
     def follow(self, events: Generator[Event], out: Path) -> int:

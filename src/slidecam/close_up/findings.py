@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from slidecam.close_up.tiles import BATCH, ChosenTiles
+from slidecam.errors import EntryFailedError, SlidecamError
 from slidecam.explain.baselines import BASELINES
 from slidecam.explain.facts import facts_of_tiles, facts_record
 from slidecam.explain.neighbours import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from slidecam.classes import ClassSet
     from slidecam.close_up.methods import ChosenMethod
+    from slidecam.explain.explainer import Explanation
     from slidecam.models import Card
     from slidecam.steps import Step
 
@@ -61,6 +63,8 @@ class CloseUp:
     neighbours
         Of a graph of cells: for each tile and class what its neighbours add to the logit; else
         empty.
+    failed
+        By method: what it raised that nobody foresaw, for which it has no maps.
     """
 
     tiles: ChosenTiles
@@ -70,6 +74,7 @@ class CloseUp:
     maps: Mapping[str, list[Map]]
     facts: Mapping[str, Sequence[Mapping[str, Any]]]
     neighbours: tuple[tuple[NeighbourAccount, ...], ...] = ()
+    failed: Mapping[str, EntryFailedError] = field(default_factory=dict)
 
     def method_facts(self) -> dict[str, dict[str, Any]]:
         """Return what must be said of each method's maps of all tiles; see `facts_of_tiles`."""
@@ -90,15 +95,21 @@ def explained(
     each_tile = torch.split(pixels, 1)
     maps: dict[str, list[Map]] = {}
     facts: dict[str, list[Mapping[str, Any]]] = {}
+    failed: dict[str, EntryFailedError] = {}
     for name, chosen in methods.items():
-        maps[name], facts[name] = [], []
-        for number, tile in enumerate(each_tile):
-            with chosen.explainer(classifier) as explainer:
-                explanation = yield from explainer.steps(tile, wanted[number])
-            found = explanation.maps[0].detach().float().cpu().numpy()
+        of_tiles: list[Explanation] = []
+        try:
+            for tile, indices in zip(each_tile, wanted, strict=True):
+                of_tiles.append((yield from chosen.steps(classifier, tile, indices)))
+        except EntryFailedError as error:
+            failed[name] = error
+            continue
+        maps[name] = [one.maps[0].detach().float().cpu().numpy() for one in of_tiles]
+        facts[name] = [{**one.facts, "passes": one.passes} for one in of_tiles]
+        for number, found in enumerate(maps[name]):
             refuse_no_numbers(found, name, [number] * len(found))
-            maps[name].append(found)
-            facts[name].append({**explanation.facts, "passes": explanation.passes})
+    if not maps:
+        raise next(iter(failed.values()))
     probabilities = classifier.probabilities(logits).cpu().numpy()
     neighbours: list[tuple[NeighbourAccount, ...]] = []
     if has_neighbours(classifier):
@@ -112,6 +123,7 @@ def explained(
         maps,
         facts,
         tuple(neighbours),
+        failed,
     )
 
 
@@ -127,8 +139,8 @@ def panel_rows(
     rows = []
     for place, index in enumerate(found.classes[number]):
         maps = []
-        for name, chosen in methods.items():
-            values, method = found.maps[name][number][place], chosen.method
+        for name in found.maps:
+            values, method = found.maps[name][number][place], methods[name].method
             maps.append(PanelMap(name, method.title, values, method.signed, facts[name]))
         drawn: list[PanelCurves] = []
         if spec is not None:
@@ -217,7 +229,13 @@ def _record(card: Card, found: CloseUp) -> dict[str, Any]:
     }
     if found.neighbours:
         record["neighbours"] = EXPLAINED
+    if found.failed:
+        record["failed"] = {name: _failed_record(error) for name, error in found.failed.items()}
     return record
+
+
+def _failed_record(error: SlidecamError) -> dict[str, Any]:
+    return {"problem": error.problem, "remedy": error.remedy, "traceback": error.traceback()}
 
 
 def _tile_record(card: Card, found: CloseUp, number: int) -> dict[str, Any]:

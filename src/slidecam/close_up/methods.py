@@ -14,10 +14,13 @@ from slidecam.settings import NotTakenError, from_text, nearest, words_of
 from slidecam.thresholds import Threshold, parse_threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
-    from slidecam.explain.explainer import Explainer
+    from torch import Tensor
+
+    from slidecam.explain.explainer import Explainer, Explanation
     from slidecam.models import Card, Classifier
+    from slidecam.steps import Step
 
 DEFAULT = ("gradcam++", "score-cam-clustered")
 
@@ -40,7 +43,18 @@ class ChosenMethod:
             )
             others = ", ".join(method.name for method in CATALOGUE.values() if not method.needs_map)
             raise ExplanationError(problem, f"Use one that does without: {others}.")
-        return self.method.make(classifier, self.settings)
+        with CATALOGUE.boundary(self.method.name):
+            return self.method.make(classifier, self.settings)
+
+    def steps(
+        self, classifier: Classifier, pixels: Tensor, classes: Sequence[int]
+    ) -> Generator[Step, None, Explanation]:
+        """Explain tiles step by step, by an explainer of their own; see `Explainer.steps`.
+
+        EntryFailedError if the method raises what nobody foresaw.
+        """
+        with CATALOGUE.boundary(self.method.name), self.explainer(classifier) as explainer:
+            return (yield from explainer.steps(pixels, classes))
 
 
 def choose_methods(names: Sequence[str], settings: Iterable[str] = ()) -> dict[str, ChosenMethod]:

@@ -59,9 +59,6 @@ ARCHITECTURES: Registry[Architecture] = Registry(
 )
 """Slidecam's own networks, and other packages', by the name that a card gives them."""
 
-_REFUSALS = (TypeError, ValueError, KeyError, AttributeError, AssertionError, RuntimeError)
-"""What networks raise for arguments they cannot be built from; timm has no error of its own."""
-
 
 def full_name(architecture: str) -> str:
     """Return ``architecture`` as cards write it: a bare name is one of timm's."""
@@ -114,7 +111,9 @@ def build_network(
     try:
         with torch.random.fork_rng(devices=[]):
             return _build(architecture, args, classes).eval()
-    except _REFUSALS as error:
+    # The boundary of a network, another package's perhaps: timm has no error of its own, and what
+    # arguments are refused by is anything.
+    except Exception as error:
         problem = f"{architecture} cannot be built with {dict(args)}: {error}."
         remedy = 'Correct "architecture_args" (slidecam bundle --arch-arg NAME=VALUE).'
         raise CardError(path, problem, remedy) from error

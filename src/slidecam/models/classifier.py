@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from slidecam.errors import CardError, ExplanationError
+from slidecam.errors import CardError, ExplanationError, SlidecamError
 from slidecam.models.backends import BACKENDS, check_device
 from slidecam.models.splits import (
     ClassifierPass,
@@ -68,6 +68,8 @@ class Classifier:
     linear_head
         What the logits are of the activation's average, if that is one linear layer; None if it is
         more.
+    notes
+        What a person should know of how it came to be run so, as sentences.
     """
 
     card: Card
@@ -78,6 +80,7 @@ class Classifier:
     network: nn.Module = field(repr=False)
     channels_last: bool = False
     linear_head: LinearHead | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     def run(
         self,
@@ -202,9 +205,9 @@ def classifier_for(
     if reference is None:
         _refuse_named(card, where)
         chosen = Variant(plain, "torch, eager, not split", whole=True)
+        notes: tuple[str, ...] = ()
     else:
-        ways = resolve(BACKENDS[backend].variants)(chosen, probe)
-        chosen = next((way for way in ways if agrees(way, probe, reference)), chosen)
+        chosen, notes = _fastest(backend, chosen, probe, reference)
     has_map = reference is not None and reference.activation is not None
     head = None
     if has_map:
@@ -218,7 +221,25 @@ def classifier_for(
         split=chosen.split(precision),
         channels_last=chosen.channels_last,
         linear_head=head,
+        notes=notes,
     )
+
+
+def _fastest(
+    backend: str, plain: Variant, probe: Tensor, reference: ClassifierPass
+) -> tuple[Variant, tuple[str, ...]]:
+    """Return the first of a backend's variants that agrees with the plain network, else that one.
+
+    One that raises agrees with nothing; a note names what it raised.
+    """
+    try:
+        with BACKENDS.boundary(backend):
+            for variant in resolve(BACKENDS[backend].variants)(plain, probe):
+                if agrees(variant, probe, reference):
+                    return variant, ()
+    except SlidecamError as error:
+        return plain, (f"Left out: {error.problem} The network runs as it is.",)
+    return plain, ()
 
 
 def _head_of(split: NetworkSplit, probe: Tensor, device: torch.device) -> LinearHead | None:

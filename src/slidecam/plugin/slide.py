@@ -307,7 +307,7 @@ def read_slide(path: Path) -> list[LayerData]:
         if viewer is not None:
             hang(viewer)
         return [volume_layer(source)]
-    source.close()
+    source.let_go()
     layer, notes = slide_layer(path)
     for note in notes:
         warn(note)

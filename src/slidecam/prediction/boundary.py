@@ -92,7 +92,7 @@ def failure_of(slide: FoundSlide, error: Exception) -> Failure:
     problem, remedy = error_words(error)
     event = SlideFailed(slide.name, slide.shown, _public(problem, slide), remedy)
     if isinstance(error, SlidecamError):
-        return Failure(event)
+        return Failure(event, _public("\n".join(error.traceback()), slide))
     lines = TracebackException.from_exception(error).format()
     return Failure(event, _public("".join(lines), slide))
 

@@ -76,6 +76,7 @@ def _is_begun(folder: Path) -> bool:
 def notes_of(found: Discovery, model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
     """Yield what a person should know of the whole run, as sentences."""
     yield from found.ignored
+    yield from model.classifier.notes
     yield from _no_heatmap(model, spec)
     yield from _without_effect(model, spec)
     yield from _unused(spec, found)

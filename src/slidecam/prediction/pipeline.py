@@ -184,7 +184,7 @@ class _SlidesOnTheirWay:
             yield _planned(slide, work)
             yield from (Warned(slide.name, message) for message in work.warnings)
             if work.run is None:
-                work.close()
+                self.log.note(slide.name, work.close())
             else:
                 begin_slide(slide, work)
                 yield from _scored(slide.name, work.run, self.model, self.commit, timings)
@@ -196,7 +196,8 @@ class _SlidesOnTheirWay:
     ) -> SlideReport | Failure:
         with let_go_if_stopped(work), slide_boundary(slide) as outcome:
             report = finish_slide(slide, work, timings)
-            work.close()
+            # Everything is written: that the file cannot be closed is worth a word and no more.
+            self.log.note(slide.name, work.close())
             return report
         return self._given_up(slide, work, outcome.lost())
 

@@ -62,7 +62,7 @@ def prepare(path: str, folder: Path, model: LoadedModel, spec: PredictSpec) -> S
     try:
         return _prepare(source, folder, model, spec)
     except BaseException:
-        source.close()
+        source.let_go()
         raise
 
 

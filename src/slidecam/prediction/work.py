@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -145,12 +144,14 @@ class SlideWork:
             volume_classes = self.card.class_names
         return output_names(self.model.request, volume_classes, self.spec.outputs)
 
-    def close(self) -> None:
-        """Stop decoding and let the file go."""
-        with ExitStack() as last:
-            last.callback(self.source.close)
+    def close(self) -> str:
+        """Stop decoding and let the file go; return what its reader raised meanwhile, in words."""
+        try:
             if self.run is not None:
-                last.callback(self.run.close)
+                self.run.close()
+        finally:
+            lost = self.source.let_go()
+        return lost
 
 
 @dataclass

@@ -76,7 +76,7 @@ def open_recorded_slide(
             continue
         if source.facts.fingerprint == expected:
             return place, source
-        source.close()
+        source.let_go()
         other = other or place
     if other is None:
         # Nothing lies anywhere: opened all the same, for the reader's own words.

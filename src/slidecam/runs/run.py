@@ -289,7 +289,7 @@ class Run:
     def find_slide(self) -> str:
         """Return where the slide lies now; raises as `open_slide` does."""
         place, source = self._located()
-        source.close()
+        source.let_go()
         return place
 
     def _located(self) -> tuple[str, Source]:
@@ -372,7 +372,7 @@ def _with_extent(
     except SourceError as error:
         problem = f"Its run.json lacks bounds_px, as an older version wrote it: {error.problem}"
         raise StoreError(folder, problem, error.remedy) from error
-    source.close()
+    source.let_go()
     known = replace(record.input, size=source.facts.size, bounds=source.facts.bounds)
     return replace(record, input=known)
 

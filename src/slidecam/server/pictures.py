@@ -255,14 +255,14 @@ def _until(
     chosen: ChosenMethod,
 ) -> Explanation:
     """Take an explanation to its end, or to the end of its time."""
-    with chosen.explainer(classifier) as explainer:
-        steps = explainer.steps(pixels, classes)
-        try:
-            while time.monotonic() < deadline:
-                next(steps)
-        except StopIteration as end:
-            found: Explanation = end.value
-            return found
+    steps = chosen.steps(classifier, pixels, classes)
+    try:
+        while time.monotonic() < deadline:
+            next(steps)
+    except StopIteration as end:
+        found: Explanation = end.value
+        return found
+    finally:
         steps.close()
     problem = f"{chosen.method.title} took longer than pictures may take here."
     raise RequestError(504, problem, "Ask for another method, or for fewer classes.")

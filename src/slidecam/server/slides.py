@@ -93,10 +93,10 @@ class SlideCache:
             _place, seen_by_run = open_recorded_slide(folder, record, record.plan, str(path))
         except StoreError as error:
             raise _another_slide(path) from error
-        seen_by_run.close()
+        seen_by_run.let_go()
         source = open_source(path, view=self._view)
         if source.facts.fingerprint != seen_by_run.facts.fingerprint:
-            source.close()
+            source.let_go()
             raise _another_slide(path)
         return self._cached(path, source)
 
@@ -110,7 +110,7 @@ class SlideCache:
             while len(self._known) > self._most * 64:
                 self._known.popitem(last=False)
             if name in self._open:
-                source.close()
+                source.let_go()
             else:
                 self._open[name] = _Opened(_zoom(source))
         with self._reading(name) as zoom:
@@ -136,7 +136,7 @@ class SlideCache:
         """Let every file go."""
         with self._lock:
             for opened in self._open.values():
-                opened.zoom.source.close()
+                opened.zoom.source.let_go()
             self._open.clear()
 
     @contextmanager
@@ -149,7 +149,7 @@ class SlideCache:
             with self._lock:
                 opened.readers -= 1
                 if opened.unwanted and not opened.readers:
-                    opened.zoom.source.close()
+                    opened.zoom.source.let_go()
 
     def _take(self, name: str) -> _Opened:
         with self._lock:
@@ -170,7 +170,7 @@ class SlideCache:
         source = open_source(known.path, view=self._view)
         if source.facts.fingerprint == known.fingerprint:
             return source
-        source.close()
+        source.let_go()
         raise RequestError(
             409, f"Another slide than before lies at {known.path}.", "Open it once more."
         )
@@ -180,7 +180,7 @@ class SlideCache:
             _name, old = self._open.popitem(last=False)
             old.unwanted = True
             if not old.readers:
-                old.zoom.source.close()
+                old.zoom.source.let_go()
 
 
 def _name_of(known: _Known) -> str:

@@ -10,10 +10,11 @@ follow from the entry.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from slidecam.errors import UnknownFormatError, UnreadableSourceError, UsageError
+from slidecam.errors import ReaderFailedError, UnknownFormatError, UnreadableSourceError, UsageError
 from slidecam.registry import Entry, Registry, load, resolve
 from slidecam.sources._probe import looks_like, probe
 from slidecam.viewing import DEFAULT_VIEW
@@ -69,7 +70,9 @@ class Reader(Entry):
         """Open what ``probe`` looked at."""
         # lazy on purpose: OpenSlide, tifffile, tiffslide and zarr load only for the slides that
         # need them
-        return cast("Source", resolve(self.opener)(probe))
+        failed = partial(ReaderFailedError, probe.given)
+        with READERS.boundary(self.name, failed):
+            return cast("Source", resolve(self.opener)(probe))
 
 
 def _rank_ome_zarr(probe: Probe) -> int:
@@ -309,15 +312,22 @@ def open_source(
         If there is no reader of that name.
     """
     found = probe(path, view)
+    lost: list[ReaderFailedError] = []
     if reader:
         candidates = [_named(reader)]
     else:
-        candidates = _candidates(found)
+        candidates, lost = _candidates(found)
+    if lost and not candidates:
+        raise lost[0]
     if not candidates:
         what, remedy = looks_like(found, formats_read())
         problem = f"This is {what}, not a slide, picture or volume that slidecam reads."
         raise UnknownFormatError(found.given, problem, remedy)
-    return _open_first(found, candidates)
+    source = _open_first(found, candidates)
+    if lost:
+        notes = tuple(f"Left out: {error.problem}" for error in lost)
+        source.facts = replace(source.facts, notes=source.facts.notes + notes)
+    return source
 
 
 def reader_names() -> tuple[str, ...]:
@@ -331,10 +341,18 @@ def _named(name: str) -> Reader:
     raise UsageError(f"There is no reader {name!r}.", READERS.remedy(name))
 
 
-def _candidates(found: Probe) -> list[Reader]:
-    ranked = [(reader.rank(found), reader) for reader in READERS.values()]
+def _candidates(found: Probe) -> tuple[list[Reader], list[ReaderFailedError]]:
+    """Return who reads what was found, best first, and what those raised who cannot even tell."""
+    ranked: list[tuple[int, Reader]] = []
+    lost: list[ReaderFailedError] = []
+    for reader in READERS.values():
+        try:
+            with READERS.boundary(reader.name, partial(ReaderFailedError, found.given)):
+                ranked.append((reader.rank(found), reader))
+        except ReaderFailedError as error:
+            lost.append(error)
     ranked.sort(key=lambda each: -each[0])
-    return [reader for rank, reader in ranked if rank != NOT_MINE]
+    return [reader for rank, reader in ranked if rank != NOT_MINE], lost
 
 
 def _open_first(found: Probe, candidates: list[Reader]) -> Source:

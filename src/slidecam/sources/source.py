@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 import dask.array as da
 import numpy as np
 
+from slidecam.errors import ReaderFailedError, SlidecamError
 from slidecam.geometry import LevelBox
 from slidecam.pixels import GLASS
 from slidecam.sources.overview import overview
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from slidecam.pixels import RGB
     from slidecam.sources.overview import Overview
     from slidecam.sources.volume_grid import PlaneStack
+
+_LOG = logging.getLogger(__name__)
+
+_READABLE = "Check that its file or server is still there and can be read, then repeat the call."
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,27 @@ class Source(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        lost = self.let_go()
+        if lost:
+            _LOG.warning(lost)
+
+    def let_go(self) -> str:
+        """Close, whatever the reader raises meanwhile: what was read is right all the same.
+
+        Returns
+        -------
+        str
+            What it raised, as a sentence; empty where nothing went wrong.
+        """
+        try:
+            self.close()
+        # A reader may be another package's, and what a library raises at a file's end is not ours
+        # to know.
+        except Exception as error:  # noqa: BLE001
+            said = f"{type(error).__name__}: {error}"
+            reader = self.facts.reader
+            return f"Reader {reader} could not close the file and raised {said}. Nothing is lost."
+        return ""
 
     def _decode_plane(self, level: int, box: LevelBox, plane: int) -> NDArray[np.uint8]:
         """Return the pixels of ``box`` on one plane; a slide has but one."""
@@ -166,14 +192,24 @@ class Source(ABC):
         """
         inside = box.clipped(self.facts.levels[level].size)
         if inside == box and box.width and box.height:
-            return self._decode_plane(level, box, plane)
+            return self._read_plane(level, box, plane)
         pixels = np.full((box.height, box.width, 3), fill, np.uint8)
         if inside.width and inside.height:
             top, left = inside.y - box.y, inside.x - box.x
-            pixels[top : top + inside.height, left : left + inside.width] = self._decode_plane(
+            pixels[top : top + inside.height, left : left + inside.width] = self._read_plane(
                 level, inside, plane
             )
         return pixels
+
+    def _read_plane(self, level: int, box: LevelBox, plane: int) -> NDArray[np.uint8]:
+        """Return what `_decode_plane` does; what the system raises says that reading failed."""
+        try:
+            return self._decode_plane(level, box, plane)
+        except SlidecamError:
+            raise
+        except OSError as error:
+            problem = f"The slide cannot be read on: {type(error).__name__}: {error}."
+            raise ReaderFailedError(self.facts.path, problem, _READABLE) from error
 
     def chunk_box(self, level: int, row: int, column: int) -> LevelBox:
         """Return the box of one decoding chunk, cut off at the level's edge."""
