@@ -61,6 +61,9 @@ PALETTE: tuple[RGB, ...] = (
 )
 """Okabe and Ito's colours, which colour-blind readers can tell apart, without black."""
 
+_BREAKING = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode's categories of control characters, halves of a pair, and ends of lines."""
+
 _BYTE = 256
 """Values of one colour component."""
 
@@ -345,6 +348,11 @@ def listed_names(text: str) -> tuple[str, ...]:
 
     As in a row of CSV: a quote inside quotes is doubled.
     """
+    if broken_name([text]) is not None:
+        raise UsageError(
+            f"The class names {text!r} hold a line break or a control character.",
+            "Write each name on one line, of printable characters.",
+        )
     row = next(csv.reader([text], skipinitialspace=True), [])
     return tuple(normal_name(name.strip()) for name in row)
 
@@ -361,6 +369,17 @@ def doubled_name(names: Iterable[str]) -> str | None:
         if name in seen:
             return name
         seen.add(name)
+    return None
+
+
+def broken_name(names: Iterable[str]) -> str | None:
+    """Return a name that breaks a line or holds a control character; None if none does.
+
+    A table's row or a legend's line would fall apart at it.
+    """
+    for name in names:
+        if any(unicodedata.category(letter) in _BREAKING for letter in name):
+            return name
     return None
 
 

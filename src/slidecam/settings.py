@@ -289,6 +289,13 @@ def shown(value: object, longest: int | None = None) -> str:
     return f"{text[: longest - 1]}…"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words: ``1 slide``, ``3 slides``."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun}s"
+
+
 def nearest(key: str, known: typing.Sequence[str]) -> str:
     """Return which known keys may have been meant."""
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)

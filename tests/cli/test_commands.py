@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from shutil import copytree
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import tifffile
+import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+import slidecam as slidecam_package
+from slidecam.classes import listed_names
 from slidecam.cli.app import app
+from slidecam.errors import CardError, UsageError
 from slidecam.models import open_bundle
 from slidecam.store import RunStore
 from stopping import stopped_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from typer.testing import Result
 
@@ -331,6 +339,108 @@ def test_doctor_names_the_remedy_for_what_is_broken(monkeypatch: pytest.MonkeyPa
     )
     assert (result.exit_code, row["state"]) == (1, "PROBLEM")
     assert "pip install" in row["remedy"]
+
+
+def test_an_output_whose_extra_is_not_installed_is_absent_and_no_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = version
+
+    def without_pyarrow(name: str) -> str:
+        if name == "pyarrow":
+            raise PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr("slidecam.cli.facts.version", without_pyarrow)
+    result = slidecam("doctor", "--json")
+    rows = {row["check"]: row for row in json.loads(result.stdout)["checks"]}
+    assert result.exit_code == 0
+    for check in ("output tiles.parquet", "extra parquet"):
+        assert (rows[check]["state"], rows[check]["remedy"]) == (
+            "absent",
+            "pip install 'slidecam[parquet]'",
+        )
+
+
+def test_an_unusable_bundle_is_listed_and_is_no_success(tmp_path: Path, tiny_bundle: Path) -> None:
+    assert slidecam("models", tiny_bundle.parent).exit_code == 0
+    copytree(tiny_bundle, tmp_path / "whole")
+    copytree(tiny_bundle, tmp_path / "torn")
+    (tmp_path / "torn" / "card.json").write_text("{")
+    result = slidecam("models", tmp_path, "--json")
+    names = {row["name"] for row in json.loads(result.stdout)["bundles"]}
+    assert result.exit_code == 3
+    assert "(unusable)" in names
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize("outputs", ["", "tiles.csv,", ",", "tiles.csv, ,mask.png"])
+def test_an_empty_name_among_the_outputs_is_refused(
+    tmp_path: Path, tiny_bundle: Path, sample_data: Path, outputs: str
+) -> None:
+    call = ["predict", sample_data / "slide.tif", "--model", tiny_bundle, "--out", tmp_path / "out"]
+    result = slidecam(*call, "--outputs", outputs)
+    assert result.exit_code == 2
+    assert "--outputs holds an empty name." in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["a\nb", "tab\there", "bell\x07", "line\u2028end", "A\r"])
+def test_a_class_name_that_breaks_a_line_is_refused(
+    tmp_path: Path, tiny_bundle: Path, name: str
+) -> None:
+    card = json.loads((tiny_bundle / "card.json").read_text())
+    copytree(tiny_bundle, tmp_path / "bundle")
+    card["class_names"][1] = name
+    (tmp_path / "bundle" / "card.json").write_text(json.dumps(card))
+    with pytest.raises(CardError, match="line break or a control character"):
+        open_bundle(tmp_path / "bundle")
+    with pytest.raises(UsageError, match="line break or a control character"):
+        listed_names(f"A,{name},C")
+
+
+@pytest.mark.parametrize("which", ["slide", ""])
+def test_a_run_is_no_slide_to_explain_and_its_own_slide_is_named(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], which: str
+) -> None:
+    slide = write_slide(tmp_path / "slide.tif", 300, 230)
+    out = tmp_path / "out"
+    call = ["predict", slide, "--model", tiny_bundle, "--out", out, "--min-tissue", "0"]
+    assert slidecam(*call, "--heatmap", "none").exit_code == 0
+    asked = ["explain", out / which, "--model", tiny_bundle, "--out", tmp_path / "seen"]
+    result = slidecam(*asked, "--random", "1")
+    assert result.exit_code == 2
+    assert "this is a run of slidecam predict" in result.stderr
+    assert f"Name its slide: {slide}." in result.stderr.replace("\n", "")
+    report = (out / "report.html").read_text()
+    assert ": 1 slide<" in report
+    assert "1 slides" not in report
+
+
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
+OF_OTHERS = {"--force-reinstall", "--no-crop", "--pyramid", "--tile"}
+"""Options of pip, of QuPath and of vips."""
+
+
+def options_of(command: Any) -> set[str]:
+    """Return the options of a command and of those below it."""
+    found: set[str] = set()
+    for parameter in command.params:
+        found.update(parameter.opts, parameter.secondary_opts)
+    for below in getattr(command, "commands", {}).values():
+        found |= options_of(below)
+    return found
+
+
+def test_every_option_that_a_text_names_is_one_of_a_command() -> None:
+    known = options_of(typer.main.get_command(app)) | OF_OTHERS | {"--help"}
+    unknown: dict[str, str] = {}
+    for path in sorted(Path(slidecam_package.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                for option in set(OPTION.findall(node.value)) - known:
+                    unknown[option] = path.name
+    assert unknown == {}
 
 
 def test_the_version_is_told() -> None:

@@ -20,7 +20,13 @@ from slidecam.explain.catalogue import method_for, slide_methods
 from slidecam.explain.contract import ExplainerCase, ExplainerContract
 from slidecam.models import Card, classifier_for
 from slidecam.models.architectures import build_network, is_known
-from slidecam.sources import open_source, reader_names, slide_suffixes, suffixes_for_viewers
+from slidecam.sources import (
+    READERS,
+    open_source,
+    reader_names,
+    slide_suffixes,
+    suffixes_for_viewers,
+)
 from slidecam.sources.contract import SourceCase, SourceContract
 from slidecam.sources.discovery import find_slides
 
@@ -105,9 +111,9 @@ def test_a_folder_of_their_slides_is_found(tmp_path: Path) -> None:
 
 
 def test_their_reader_is_named_wherever_readers_are(tmp_path: Path) -> None:
-    assert reader_names()[-1] == "stripes"
+    assert "stripes" in reader_names()[len(READERS.own) :]
     (tmp_path / "odd.bin").write_bytes(bytes(range(256)))
-    with pytest.raises(UnknownFormatError, match="OME-TIFF and stripes: convert it"):
+    with pytest.raises(UnknownFormatError, match=r"OME-TIFF(, | and ).*\bstripes\b.*: convert it"):
         open_source(tmp_path / "odd.bin")
 
 

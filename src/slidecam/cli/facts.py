@@ -22,7 +22,7 @@ from slidecam.models import Bundle, find_bundles, make_bundle
 from slidecam.models.architectures import ARCHITECTURES
 from slidecam.models.backends import BACKENDS
 from slidecam.registry import load
-from slidecam.runs.outputs import OUTPUT_TABLE
+from slidecam.runs.outputs import OUTPUT_TABLE, Output
 from slidecam.sources import READERS, open_source, settle_spacing
 from slidecam.sources.discovery import sample_folders
 
@@ -41,6 +41,7 @@ EXTRAS = {
     "server": "fastapi",
     "train": "torch_geometric",
     "cluster": "distributed",
+    "parquet": "pyarrow",
 }
 """For each extra, a distribution that it brings."""
 
@@ -113,7 +114,7 @@ def _entries() -> Iterator[CheckResult]:
     for noun, registry in REGISTRIES:
         for entry in registry.values():
             own = entry in registry.own
-            found = _tried(f"{noun} {entry.name}", entry, needed=own)
+            found = _tried(f"{noun} {entry.name}", entry, needed=own and not _extra_of(entry))
             if not found.well or registry is READERS or not own:
                 yield found
         for lost in registry.broken:
@@ -127,14 +128,24 @@ def _entries() -> Iterator[CheckResult]:
 
 
 def _tried(what: str, entry: Entry, *, needed: bool) -> CheckResult:
-    packages = " ".join(entry.packages)
-    remedy = f"pip install --force-reinstall {packages}" if packages else ""
+    remedy, extra = "", _extra_of(entry)
+    if extra:
+        remedy = f"pip install 'slidecam[{extra}]'"
+    elif entry.packages:
+        remedy = f"pip install --force-reinstall {' '.join(entry.packages)}"
     try:
         detail = load(entry.check)() if entry.check else _versions(entry)
     # What a library, or another package's own check, raises is not ours to know.
     except Exception as error:  # noqa: BLE001
         return CheckResult(what, well=False, detail=_words(error), remedy=remedy, needed=needed)
     return CheckResult(what, well=True, detail=str(detail), needed=needed)
+
+
+def _extra_of(entry: Entry) -> str:
+    """Return the extra of slidecam that brings what an entry needs; empty where none does."""
+    if isinstance(entry, Output):
+        return entry.extra
+    return ""
 
 
 def _words(error: Exception) -> str:
@@ -175,7 +186,7 @@ def _extras() -> Iterator[CheckResult]:
         try:
             yield CheckResult(what, well=True, detail=f"{package} {version(package)}")
         except PackageNotFoundError:
-            remedy = f'pip install "slidecam[{extra}]"'
+            remedy = f"pip install 'slidecam[{extra}]'"
             yield CheckResult(what, well=False, detail="absent", remedy=remedy)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from slidecam.cli.app import Json, Reader, Trust, app
-from slidecam.cli.terminal import EXIT_FAILED, Terminal
+from slidecam.cli.terminal import EXIT_FAILED, EXIT_PARTLY, Terminal
 
 # As in slidecam.models and .classes, which load torch and numpy; a test holds each pair together.
 WeightNames = Literal["plain", "torchvision", "kimianet"]
@@ -44,7 +44,10 @@ def models(
 
     terminal = Terminal(json=json)
     with terminal.errors():
-        terminal.rows("bundles", describe_bundles(folders or []))
+        rows = describe_bundles(folders or [])
+        terminal.rows("bundles", rows)
+        if any(row["problem"] for row in rows):
+            raise typer.Exit(EXIT_PARTLY)
 
 
 @app.command()

@@ -92,8 +92,10 @@ def _existing(resume: bool) -> str:
     return "resume" if resume else "overwrite"
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",")) if text else ()
+def _names(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    return tuple(part.strip() for part in text.split(","))
 
 
 READ: Mapping[str, Callable[[Any], Any]] = {

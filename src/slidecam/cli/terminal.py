@@ -32,6 +32,7 @@ from slidecam.events import (
     Warned,
     as_json,
 )
+from slidecam.settings import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -350,8 +351,9 @@ def _plan(event: Planned) -> str:
         return f"one tile, the whole picture{before}"
     again = f", {done} of them done before" if done else ""
     return (
-        f"{event.tiles} tiles of {event.tile_px} px{again} ({event.candidates - event.tiles} of the"
-        f" grid's {event.candidates} places are background), {event.spacing:.4g} µm/px"
+        f"{counted(event.tiles, 'tile')} of {event.tile_px} px{again}"
+        f" ({event.candidates - event.tiles} of the grid's {event.candidates} places are"
+        f" background), {event.spacing:.4g} µm/px"
         f" ({escape(event.spacing_from)}), level {event.level}"
     )
 
@@ -371,8 +373,7 @@ def _sentence(event: Event) -> str:
     if isinstance(event, SlideFinished):
         return _finished(event)
     if isinstance(event, Finished):
-        slides = "1 slide" if event.slides == 1 else f"{event.slides} slides"
-        return f"{slides}, {event.failed} failed. {escape(event.report)}"
+        return f"{counted(event.slides, 'slide')}, {event.failed} failed. {escape(event.report)}"
     return ""
 
 
@@ -382,7 +383,8 @@ def _finished(event: SlideFinished) -> str:
         reason = f" ({escape(event.reason)})"
     if event.failed:
         lost = f", {event.failed} of them failed"
+    tiles = counted(event.tiles, "tile")
     return (
-        f"[green]{escape(event.slide)} {event.status}[/]{reason}: {event.tiles} tiles{lost} in "
+        f"[green]{escape(event.slide)} {event.status}[/]{reason}: {tiles}{lost} in "
         f"{event.seconds:.1f} s → {escape(event.folder)}"
     )

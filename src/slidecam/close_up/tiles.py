@@ -22,6 +22,7 @@ from slidecam.learning.data.picture_files import SUFFIXES
 from slidecam.learning.data.pictures import read_picture_set
 from slidecam.learning.data.pixels import load_pictures
 from slidecam.prediction.preparation import view_of
+from slidecam.runs.located import refuse_run
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources import Source, SourceFacts, open_source, settle_spacing
 from slidecam.sources.discovery import is_slide_folder
@@ -155,6 +156,7 @@ def choose_tiles(
             f"there is no such file or folder: --masks {choice.masks}.", "Check the path."
         )
     if holds_pictures(Path(source)):
+        refuse_run(Path(source))
         return (yield from _pictures(Path(source), classifier.card, choice))
     if choice.masks is not None and choice.of is None:
         raise UsageError("--masks was given without a class.", "Pass --class NAME.")
@@ -351,7 +353,7 @@ def _at_most(grid: TileGrid, choice: TileChoice) -> TileGrid:
     if len(grid) > choice.most:
         raise UsageError(
             f"{len(grid)} tiles, more than {choice.most}, lie in the area of {choice.region}.",
-            "Draw a smaller area, or pass --most.",
+            "Draw a smaller area.",
         )
     return grid
 

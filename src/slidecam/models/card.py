@@ -16,6 +16,7 @@ from slidecam.classes import (
     CALLED_FROM,
     Activation,
     ClassSet,
+    broken_name,
     default_colors,
     doubled_name,
     normal_name,
@@ -302,6 +303,10 @@ def _check_classes(card: Card, fields: JsonFields) -> None:
     if not card.class_names or not all(name.strip() for name in card.class_names):
         problem = f"is {list(card.class_names)}: empty, or with an empty name"
         raise fields.error("class_names", problem, "Write one name for each logit of the network.")
+    broken = broken_name(card.class_names)
+    if broken is not None:
+        problem = f"names {broken!r}, with a line break or a control character"
+        raise fields.error("class_names", problem, "Write each name on one line.")
     twice = doubled_name(card.class_names)
     if twice is not None:
         remedy = "Give every class a name of its own."

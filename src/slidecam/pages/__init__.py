@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from slidecam.files import replacing
+from slidecam.settings import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,10 +77,12 @@ def _opened(picture: Path | Image.Image) -> Image.Image:
 
 
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("slidecam.pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["counted"] = counted
+    return environment

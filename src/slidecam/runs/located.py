@@ -9,17 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slidecam.errors import BundleError, RunMismatchError, SourceError, StoreError
+from slidecam.errors import BundleError, RunMismatchError, SourceError, StoreError, UsageError
 from slidecam.models import open_bundle
+from slidecam.runs.record import RunRecord
 from slidecam.runs.record_parts import if_known
 from slidecam.sources import open_source
+from slidecam.store import find_runs
 from slidecam.viewing import DEFAULT_VIEW, VolumeView, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from slidecam.models import Bundle
-    from slidecam.runs.record import RunRecord
     from slidecam.sources import Source
 
 NAME_SLIDE = "Name where that lies with --slide."
@@ -40,6 +41,21 @@ def places_of(written: str, folder: Path, made_in: str | None) -> Iterator[str]:
     yield written
     for above in folder.resolve().parents:
         yield str(above / written)
+
+
+def refuse_run(folder: Path) -> None:
+    """Refuse a run where a slide or pictures are meant; UsageError, naming the run's slide."""
+    try:
+        runs = find_runs(folder)
+    except UsageError:
+        return
+    record = RunRecord.find(runs[0])
+    remedy = "Name the slide that it is of."
+    if record is not None:
+        remedy = f"Name its slide: {record.input.path}."
+    if len(runs) > 1:
+        remedy = f"Name the slide of one of them, for example {remedy.removeprefix('Name its ')}"
+    raise UsageError("this is a run of slidecam predict, no slide and no pictures.", remedy, folder)
 
 
 def open_recorded_slide(

@@ -242,6 +242,11 @@ Beside each heatmap lies one NIfTI for each class that is mapped (`nifti_name`).
 
 def check_outputs(names: Sequence[str]) -> None:
     """Refuse names of outputs that there are not; UsageError, listing those that there are."""
+    if "" in names:
+        raise UsageError(
+            "--outputs holds an empty name.",
+            "Leave out a comma, or all of --outputs for the default ones.",
+        )
     for name in names:
         if name != DEFAULT and name not in OUTPUT_TABLE:
             raise UsageError(

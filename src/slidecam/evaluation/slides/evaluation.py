@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
+MEND = "Mend what is said of it, then repeat the call."
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -202,7 +204,7 @@ def _refuse_nothing(slides: Sequence[EvaluatedSlide]) -> None:
         return
     problems = [slide.problem for slide in slides if slide.problem]
     if problems:
-        raise DataSetError(f"no slide could be measured: {problems[0]}", "")
+        raise DataSetError(f"no slide could be measured: {problems[0]}", MEND)
     raise DataSetError(
         "no tile of any slide has a class: the annotated areas are too small, or too mixed.",
         "Annotate larger areas, or pass a smaller --min-share.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.errors import DataSetError, UsageError
+from slidecam.errors import DataSetError, StoreError, UsageError
 from slidecam.evaluation.slides.results import AreaConfusion, EvaluatedSlide, SlideEvaluationSpec
 from slidecam.foreground import AMBIGUOUS, AnnotatedClasses, load_classes
 from slidecam.inference import classify
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 NOWHERE = Path()
 """The output folder of what leaves nothing on disk."""
+
+PUT_BACK = (
+    "Put that slide back where it lay, or classify it where it lies now, with slidecam predict."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +148,11 @@ def read_classified(folder: Path, bundle: Bundle) -> Generator[Step, None, Class
     """
     run = Run.open(folder)
     spacing = _checked_spacing(run, bundle)
-    with run.open_slide() as source:
-        facts = source.facts
+    try:
+        with run.open_slide() as source:
+            facts = source.facts
+    except StoreError as error:
+        raise DataSetError(error.problem, PUT_BACK) from error
     slide = FoundSlide(folder.name, run.slide_path)
     done = run.tiles.done
     yield Step(f"reading {slide.name}", len(run), len(run))

@@ -17,6 +17,7 @@ from slidecam.learning.evaluation.report import PAGE, Background, write_evaluati
 from slidecam.learning.intervals import IntervalSpec
 from slidecam.pages import write_page
 from slidecam.runs.spec import PredictSpec
+from slidecam.settings import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -254,9 +255,7 @@ def write_slide_evaluation(
     notes = [f"{slide.slide}: {slide.problem}" for slide in evaluation.slides if slide.problem]
     for slide in used:
         notes += slide.notes
-    data = f"the annotated tiles of {len(used)} slides"
-    if len(used) == 1:
-        data = "the annotated tiles of 1 slide"
+    data = f"the annotated tiles of {counted(len(used), 'slide')}"
     write_evaluation(evaluation.tiles, folder, Background(title, data, notes=notes))
     write_page(
         "slides",
