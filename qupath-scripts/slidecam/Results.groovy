@@ -21,6 +21,8 @@ class Results {
     /** Metadata of our annotations: a person may rename them. Tiles are named instead, which costs no memory. */
     static final String MADE_BY = 'slidecam'
     static final String INDEX = 'slidecam.json'
+    /** Metadata of a tile that is called several classes, as in tiles.geojson. */
+    static final String CALLED = 'called classes'
 
     final File folder
     final Map index
@@ -32,7 +34,7 @@ class Results {
         if (!file.isFile())
             throw new FileNotFoundException("${file} is not there. Write it with: slidecam export \"${slideFolder}\" --to qupath")
         index = new Gson().fromJson(file.getText('UTF-8'), Map)
-        if (index.format != 'slidecam-qupath' || index.version != 1.0d)
+        if (index.format != 'slidecam-qupath' || !(index.version in [1.0d, 2.0d]))
             throw new IOException("${file} is of another version of slidecam. Use the scripts that came with it.")
     }
 
@@ -67,17 +69,18 @@ class Results {
             [told.qupath, PathClass.fromString(told.qupath, ColorTools.packRGB(red, green, blue))]
         }
         String[] names = index.classes.collect { it.measurement } as String[]
+        List<String> called = index.tiles.called ? index.classes.collect { it.qupath } : []
         List<PathObject> tiles = []
         new GZIPInputStream(new FileInputStream(new File(folder, index.tiles.file))).withReader('UTF-8') { reader ->
             reader.readLine()
-            reader.eachLine { String line -> tiles << tile(line, names, classes) }
+            reader.eachLine { String line -> tiles << tile(line, names, classes, called) }
         }
         return tiles
     }
 
-    private PathObject tile(String line, String[] names, Map<String, PathClass> classes) {
+    private PathObject tile(String line, String[] names, Map<String, PathClass> classes, List<String> called) {
         String[] cells = line.split(',', -1)
-        int first = cells.length - names.length
+        int first = cells.length - names.length - (called ? 1 : 0)
         // A class's name may hold commas, and is quoted then.
         String name = first == 5 ? cells[4] : cells[4..<first].join(',')
         if (name.startsWith('"'))
@@ -89,6 +92,9 @@ class Results {
             if (!cells[first + i].isEmpty())
                 list.put(names[i], cells[first + i] as double)
         list.close()
+        // QuPath has one class for a tile; of one that is called several, all stand in its metadata.
+        if (called && !cells[-1].isEmpty())
+            tile.getMetadata().put(CALLED, cells[-1].tokenize('+').collect { called[it as int] }.join(' + '))
         tile.setName(index.mark)
         tile.setLocked(true)
         return tile

@@ -191,3 +191,17 @@ def test_beyond_what_qupaths_import_bears_only_the_table_is_written(
     for count, name in ((2, "tiles.geojson.gz"), (3, None)):
         export = QuPathExport(make_table([[0.1, 0.9]] * count), tiles="auto")
         assert write_for_qupath(export, tmp_path / str(count))["tiles"]["geojson"] == name
+
+
+def test_a_tile_of_several_classes_has_their_numbers_behind_its_probabilities(
+    make_table: TableMaker, tmp_path: Path
+) -> None:
+    rows = [[0.37, 0.61, 0.83], [0.91, 0.13, 0.07], [0.11, 0.23, 0.31]]
+    table = make_table(rows, activation="sigmoid", thresholds=(0.36, 0.7, 0.5))
+    index = write_for_qupath(QuPathExport(table), tmp_path / "qupath")
+    found = rows_of(tmp_path / "qupath" / "tiles.csv.gz")
+    assert [row["called"] for row in found] == ["2+0", "", ""]
+    assert [row["class"] for row in found] == ["Fat", "Tumor", ""]
+    assert (index["version"], index["tiles"]["called"]) == (2, True)
+    plain = write_for_qupath(QuPathExport(make_table(rows)), tmp_path / "plain")
+    assert (plain["version"], "called" in plain["tiles"]) == (1, False)

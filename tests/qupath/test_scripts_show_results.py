@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qupath.conftest import Desk
+    from slidecam.classes import Activation
 
 SCRIPTS = Path(__file__).parents[2] / "qupath-scripts"
 
@@ -153,12 +154,31 @@ def test_class_names_with_commas_quotes_and_umlauts_survive_the_table(
     assert list(desk.tiles()[2]["measurements"]) == ["prob_a: b", "prob_C"]
 
 
-def _write_by_hand(folder: Path, names: list[str]) -> None:
+def test_a_tile_of_several_classes_keeps_them_all_in_its_metadata(
+    desk: Desk, slide: Path, tmp_path: Path
+) -> None:
+    names = ['Tumör, "high"', "a: b", "C"]
+    _write_by_hand(tmp_path / slide.stem / "qupath", names, "sigmoid", (0.7, 0.77, 0.07))
+    classified(desk, slide, tmp_path)
+    first, second, third = desk.tiles()
+    assert [tile["class"] for tile in (first, second, third)] == ['Tumör, "high"', "a: b", None]
+    assert first["metadata"] == {"called classes": 'Tumör, "high" + C'}
+    assert second["metadata"] == {"called classes": "a: b + C"}
+    assert third["metadata"] == {}
+    assert first["measurements"]["prob_C"] == pytest.approx(0.1)
+
+
+def _write_by_hand(
+    folder: Path,
+    names: list[str],
+    activation: Activation = "softmax",
+    thresholds: tuple[float, ...] = (),
+) -> None:
     boxes = np.array([(100 * place, 0, 100, 100) for place in range(3)], np.int64)
     values = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [np.nan, 0.5, 0.5]], np.float32)
     colors = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
     table = TileTable(
-        boxes, np.ones(3, np.uint8), values, ClassSet(tuple(names), "softmax", colors)
+        boxes, np.ones(3, np.uint8), values, ClassSet(tuple(names), activation, colors, thresholds)
     )
     write_for_qupath(QuPathExport(table), folder)
 
@@ -399,6 +419,6 @@ def test_results_of_another_view_are_refused_and_nothing_is_added(
 def test_results_of_another_version_are_refused(desk: Desk, slide: Path, tmp_path: Path) -> None:
     folder = tmp_path / slide.stem / "qupath"
     folder.mkdir(parents=True)
-    (folder / "slidecam.json").write_text('{"format": "slidecam-qupath", "version": 2}')
+    (folder / "slidecam.json").write_text('{"format": "slidecam-qupath", "version": 3}')
     desk.open(slide, SIZE)
     assert "another version" in str(desk.run("1", f"results={tmp_path}").problem)

@@ -107,24 +107,24 @@ def _features(table: TileTable, rows: NDArray[np.int64]) -> Iterator[str]:
     return map(_feature, rows.tolist(), _corners(table, rows), *columns)
 
 
-def called_several(table: TileTable, rows: NDArray[np.int64]) -> Iterator[str]:
+def called_several(table: TileTable, rows: NDArray[np.int64]) -> Iterator[tuple[str, ...]]:
     """Yield the classes of each tile that is called several, the most probable first.
 
-    As QuPath can take their names, joined by `` + ``; nothing for a tile of one class or none.
+    None for a tile of one class or none.
     """
     several = table.several_called[rows]
     for place, row in enumerate(rows.tolist()):
         if not several[place]:
-            yield ""
+            yield ()
             continue
-        names = table.classes.called_names(table.probabilities[row].tolist())
-        yield " + ".join(map(qupath_class_name, names))
+        yield table.classes.called_names(table.probabilities[row].tolist())
 
 
-def _metadata(called: str) -> str:
+def _metadata(called: tuple[str, ...]) -> str:
     if not called:
         return ""
-    return f'"metadata":{{{json.dumps(CALLED)}:{json.dumps(called)}}},'
+    names = " + ".join(map(qupath_class_name, called))
+    return f'"metadata":{{{json.dumps(CALLED)}:{json.dumps(names)}}},'
 
 
 def _uuid5(name: str) -> str:

@@ -19,7 +19,13 @@ import numpy as np
 from PIL import Image
 
 from slidecam.drawing.heat import heat_colors
-from slidecam.exchange.geojson import MARK, opened, qupath_class_name, write_tiles_geojson
+from slidecam.exchange.geojson import (
+    MARK,
+    called_several,
+    opened,
+    qupath_class_name,
+    write_tiles_geojson,
+)
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.exchange.wsinfer_csv import PROBABILITY, as_text, lines, pieces
 from slidecam.files import replacing_folder
@@ -91,11 +97,14 @@ def write_for_qupath(export: QuPathExport, folder: Path) -> dict[str, Any]:
     ``heatmap-N.png`` for each method and class, RGBA, with the place of its outer edges in QuPath's
     pixels in the index.
     """
+    version = 1
+    if export.table.several_called.any():
+        version = 2  # the table has a column more, which scripts of before would misread
     with replacing_folder(folder) as fresh:
         fresh.mkdir()
         index = {
             "format": "slidecam-qupath",
-            "version": 1,
+            "version": version,
             "mark": MARK,
             "slide": export.slide,
             "model": export.model,
@@ -113,18 +122,28 @@ def write_tiles_table(table: TileTable, path: Path) -> None:
     """Write the finished tiles as a gzipped table with a class's name on each, in QuPath's pixels.
 
     The header is ``x,y,width,height,class,prob_<class>…``. A tile without a winner has an empty
-    class; a probability that is not a number is empty.
+    class; a probability that is not a number is empty. Where a tile is called several classes,
+    there is a last column ``called``: their numbers from 0, as ``2+0``, the most probable first.
     """
     names = map(qupath_class_name, table.class_names)
     cells = [*map(_cell, names), ""]  # the last one serves the winner -1: none
     header = [*COLUMNS, *map(_probability_column, table.class_names)]
+    several = bool(table.several_called.any())
+    if several:
+        header.append("called")
     with opened(path, gzipped=True) as file:
         file.write(",".join(header) + "\n")
         for rows in pieces(table):
             boxes = table.boxes[rows] - (*table.corner, 0, 0)
             classes = map(cells.__getitem__, table.winners[rows].tolist())
             columns = [*as_text(boxes), classes, *map(_known, table.probabilities[rows].T)]
+            if several:
+                columns.append([_places(table, called) for called in called_several(table, rows)])
             file.writelines(lines(columns))
+
+
+def _places(table: TileTable, names: tuple[str, ...]) -> str:
+    return "+".join(str(table.classes.index(name)) for name in names)
 
 
 def _probability_column(class_name: str) -> str:
@@ -149,7 +168,10 @@ def _write_tiles(export: QuPathExport, folder: Path) -> dict[str, Any]:
     if export.tiles == "geojson" or (export.tiles == "auto" and count <= GEOJSON_UP_TO):
         write_tiles_geojson(export.table, folder / GEOJSON)
         geojson = GEOJSON
-    return {"file": TABLE, "geojson": geojson, "count": count}
+    record = {"file": TABLE, "geojson": geojson, "count": count}
+    if export.table.several_called.any():
+        record["called"] = True
+    return record
 
 
 def _classes(table: TileTable) -> list[dict[str, Any]]:
