@@ -24,6 +24,7 @@ from slidecam.runs.record_parts import (
 )
 from slidecam.runs.tiles import SliceTable, write_slices_csv
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
+from slidecam.store import RunStore, StorePlan
 from slidecam.thresholds import parse_threshold
 
 if TYPE_CHECKING:
@@ -170,3 +171,18 @@ def test_an_empty_heatmap_lies_nowhere_and_that_is_said(
     ]
     _facts, rows = volume_facts(found)
     assert {row["peak"] for row in rows} == {"empty heatmap"}
+
+
+def test_the_foreground_is_what_the_run_keeps_without_its_mask_beside_it(
+    finished: Path, tmp_path: Path, write_volume: Any
+) -> None:
+    (finished / "mask.nii.gz").unlink()
+    small = np.zeros((4, 3, 4), np.bool_)
+    small[1, 1, 1:3] = True
+    boxes = np.zeros((0, 4), np.int64)
+    planes = np.zeros(0, np.int64)
+    RunStore.create(finished, StorePlan(boxes, [], 1, 2, None, planes=planes, tissue=small))
+    mask = write_volume.nifti(tmp_path / "m.nii.gz", drawn((1, slice(2, 4), slice(2, 5))))
+    # Rows 2 and 3, columns 2 to 5: of these eight voxels six are marked.
+    lesion = evaluate_volume(finished, mask).figures[0]
+    assert lesion.chance_in_foreground == pytest.approx(6 / 8)

@@ -20,6 +20,7 @@ from slidecam.runs.record import RUN_AGAIN
 from slidecam.runs.record_parts import RecordedCall
 from slidecam.runs.run import find_heatmaps
 from slidecam.runs.tiles import read_slices_csv
+from slidecam.store import STORE_FOLDER, RunStore
 from slidecam.thresholds import Threshold, threshold_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from slidecam.sources.volume_grid import PlaneStack
 
 
 OUTPUT = "localisation.json"
@@ -179,9 +182,7 @@ def evaluate_volume(
         raise StoreError(run, "its run.json does not name the classes.", RUN_AGAIN)
     calls = known_classes.called(table.probabilities[cut & known])
     rule = threshold or Threshold()
-    foreground = np.zeros_like(marked)
-    if record.foreground is not None and record.foreground.share:
-        foreground = mask_on(run / "mask.nii.gz", stack)
+    foreground = _foreground(run, record, stack)
     figures: list[MaskFigures] = []
     for path, heat in read:
         figures += _figures(path, heat, (marked, foreground, known), tuple(classes), rule)
@@ -212,6 +213,24 @@ def evaluate_volume(
         notes=tuple(notes),
         none_called_with_mask=int((~calls.any(axis=1)).sum()),
     )
+
+
+def _foreground(run: Path, record: RunRecord, stack: PlaneStack) -> NDArray[np.bool_]:
+    """Return what the run took for foreground, (planes, rows, columns), each as it is hung.
+
+    As its store keeps it; of an older one as its file says.
+    """
+    rows, columns = stack.shape[1:]
+    if (run / STORE_FOLDER).exists():
+        kept = RunStore.open(run).tissue
+        if kept is not None:
+            # Of every n-th row and column: each voxel has the nearest one before it.
+            down = np.arange(rows) * kept.shape[1] // rows
+            across = np.arange(columns) * kept.shape[2] // columns
+            return kept[:, down][:, :, across]
+    if record.foreground is None or not record.foreground.share:
+        return np.zeros(stack.shape, np.bool_)
+    return mask_on(run / "mask.nii.gz", stack)
 
 
 def write_evaluation(evaluation: VolumeEvaluation, folder: Path) -> Path:
