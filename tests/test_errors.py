@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import importlib
 import json
 import pkgutil
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -90,3 +92,14 @@ def test_a_message_begins_with_what_is_wrong_and_names_the_file_behind_it(
     # A viewer's notice shows some 40 characters: with the path first, none of them said anything.
     assert error.problem == "The lamp is off (ward 3/slide.svs)."
     assert str(error) == "The lamp is off (ward 3/slide.svs). Switch it on."
+
+
+def test_no_error_is_raised_without_a_remedy() -> None:
+    bare: list[str] = []
+    for path in sorted(Path(slidecam.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error"):
+                given = [one.value for one in node.args if isinstance(one, ast.Constant)]
+                if "" in given:
+                    bare.append(f"{path.name}:{node.lineno}")
+    assert bare == []

@@ -344,3 +344,17 @@ def test_a_classifier_of_whole_pictures_is_refused(tmp_path: Path, tiny_bundle: 
     path = drawn(tmp_path / "a.geojson", {"A": (0, 0, 9, 9)})
     with pytest.raises(UsageError, match="sees whole pictures"):
         result_of(evaluate_slides(whole, [tmp_path / "a.tif"], path, QUICK))
+
+
+def test_a_replaced_slide_of_a_run_is_told_with_what_evaluate_can_do_about_it(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "a.tif", 300, 260)
+    list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(heatmap="none")))
+    write_slide(slide, 300, 260, seed=9)
+    path = drawn(tmp_path / "a.geojson", {"A": (0, 0, 300, 260)})
+    with pytest.raises(DataSetError, match="is not the slide that was classified") as told:
+        result_of(evaluate_runs(tiny_bundle, tmp_path / "out", path, QUICK))
+    assert "--slide" not in str(told.value)
+    assert "Put that slide back" in told.value.problem
+    assert told.value.remedy

@@ -167,7 +167,7 @@ def test_an_error_that_nobody_foresaw_ends_its_volume_alone(
     check_told(list(predict(inputs, slice_bundle, out, resumed)), out)
 
 
-@pytest.mark.parametrize("stage", ["foreground", "classify", "overview", "closing"])
+@pytest.mark.parametrize("stage", ["foreground", "classify", "overview"])
 def test_a_slide_that_failed_is_done_when_what_threw_is_mended(
     tmp_path: Path,
     tiny_bundle: Path,
@@ -211,7 +211,7 @@ def test_a_dry_run_notes_a_failure_nowhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     inputs, out = slides(tmp_path, write_slide), tmp_path / "out"
-    ailing(monkeypatch, *SLIDE_STAGES["closing"], UnforeseenError)
+    ailing(monkeypatch, *SLIDE_STAGES["what is told of its tiles"], UnforeseenError)
     events = list(predict(inputs, tiny_bundle, out, PredictSpec(dry_run=True)))
     assert fates(events) == {ILL: "failed"}
     assert exit_code(events) == 3

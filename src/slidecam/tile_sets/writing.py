@@ -180,7 +180,9 @@ def _refuse_nothing(done: Sequence[SlideTiles], spec: TileSetSpec) -> None:
         ambiguous += slide.ambiguous
     problems = [slide.problem for slide in done if slide.problem]
     if problems:
-        raise DataSetError(f"No slide gave a tile: {problems[0]}", "")
+        raise DataSetError(
+            f"No slide gave a tile: {problems[0]}", "Mend what is said of it, then repeat the call."
+        )
     raise DataSetError(
         f"No tile of {spec.tile_px} px at {spec.spacing:g} µm/px has a class: {ambiguous} are of"
         " two classes, the others of none.",
