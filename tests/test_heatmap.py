@@ -451,3 +451,12 @@ def test_a_raster_pixel_is_the_nearest_to_a_twenty_eighth_of_a_tile(
 ) -> None:
     maps = tile_maps(tmp_path, [[0, 0, edge, edge]], np.ones((1, 7, 7)), edge)
     assert abs(plan_raster(maps, Size(500, 300)).pitch - edge / 28) <= 0.5
+
+
+@pytest.mark.parametrize("fixed", [(-4.3, 2.1), (-2.1, 4.3)])
+def test_of_a_signed_methods_fixed_values_the_larger_is_painted_as_1(
+    tmp_path: Path, fixed: tuple[float, float]
+) -> None:
+    maps = tile_maps(tmp_path, [[0, 0, 8, 8]], np.ones((1, 2, 2)), 8)
+    (scale,) = slide_scales(maps, PaintSpec(signed=True, fixed=fixed))
+    assert (scale.low, scale.high) == (0.0, 4.3)

@@ -368,3 +368,22 @@ def test_the_passes_are_those_of_the_tile_with_the_most_channels(
     case = small("pocket")
     found = ScoreCam(case.classifier(), ScoreCamSpec("official")).explain(case.tiles(3), CLASSES)
     assert found.passes == 8
+
+
+def test_channels_matter_to_the_choice_of_centres_by_their_energy(
+    small: MakeSmall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, seen = small("pocket"), []
+
+    def noted(points: torch.Tensor, weights: torch.Tensor, count: int) -> torch.Tensor:
+        seen.append(weights)
+        return representatives(points, weights, count)
+
+    monkeypatch.setattr("slidecam.explain.score_cam.representatives", noted)
+    classifier = case.classifier()
+    ClusteredScoreCam(classifier, ClusteredScoreCamSpec(clusters=3)).explain(case.tiles(1), CLASSES)
+    activation = classifier.run(case.tiles(1), gradients=False).activation
+    assert activation is not None
+    maps = activation[0].flatten(1)
+    live = maps[maps.amax(1) > maps.amin(1)]
+    torch.testing.assert_close(seen[0], torch.stack([one @ one for one in live]))

@@ -252,3 +252,25 @@ def test_levels_end_with_one_pixel_and_begin_with_all(array_source: MakeSource, 
     assert view.level_size(0) == Size(1, 1)
     assert view.level_size(view.max_level) == Size(min(side, 9), side)
     assert view.max_level == 0 or view.level_size(1).height == 2
+
+
+def test_a_tile_between_two_levels_lies_where_the_whole_level_would_have_it(
+    array_source: MakeSource,
+    noise: Callable[[int, int], NDArray[np.uint8]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(deepzoom, "TILE", 16)
+    source = array_source(noise(301, 233), downsamples=(1, 3))
+    view = DeepZoom(source)
+    size = source.facts.levels[1].size
+    level = source.read(1, LevelBox(0, 0, size.width, size.height))
+    # Four pixels of the slide to one, from a level of three to one.
+    number = view.max_level - 2
+    for column, row in ((0, 0), (1, 2), (3, 1)):
+        left, top, right, bottom = (
+            16 * place * 4 / 3 for place in (column, row, column + 1, row + 1)
+        )
+        edges = (left, top, right, bottom)
+        expected = Image.fromarray(level).resize((16, 16), Image.Resampling.BOX, box=edges)
+        found = view.tile(number, column, row).astype(int)
+        assert np.abs(found - np.asarray(expected)).max() <= 1

@@ -386,3 +386,12 @@ def test_a_packed_file_whose_checksum_is_wrong_is_refused(
     path.write_bytes(content)
     with pytest.raises(SourceError, match="brain"), opened(path) as source:
         np.asarray(source.array())
+
+
+@given(shift=st.integers(-900, 900), stretch=st.integers(1, 7))
+def test_air_ends_a_tenth_of_the_way_between_the_robust_ends_wherever_they_lie(
+    shift: int, stretch: int
+) -> None:
+    # Of 0 to 100, the 2nd percentile is 2 and the 98th 98.
+    values = (np.arange(101) * stretch + shift).astype(np.float32)
+    assert air_below(values) == pytest.approx((2 + 9.6) * stretch + shift, abs=1e-3)
