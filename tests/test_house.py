@@ -12,22 +12,32 @@ import slidecam
 ROOT = Path(slidecam.__file__).parent
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
-DIALECT = {"dear", "examining", "lacks"}
-"""Words that no pathologist and no engineer looks for, nowhere a name."""
+DIALECT = {
+    "acquaintance",
+    "asked",
+    "course",
+    "dear",
+    "desk",
+    "examining",
+    "lacks",
+    "lesson",
+    "material",
+    "told",
+    "why",
+    "witness",
+}
+"""Words that no pathologist and no engineer looks for, nowhere a name or a part of one."""
 
-MODEL_WING = ("models", "explain", "faithfulness", "learning", "tile_sets")
-MODEL_WING_DIALECT = DIALECT | {"asked", "course", "material", "told", "witness"}
-
-LONGEST_MODULE = 480
-MOST_MODULES = 336
-WIDEST = 36.95
+LONGEST_MODULE = 400
+MOST_MODULES = 270
+WIDEST = 35.5
 """Characters of a code line, on average."""
 
-MOST_TERNARIES, MOST_COMPREHENSIONS = 16.7, 34
+MOST_TERNARIES, MOST_COMPREHENSIONS = 3.2, 23.5
 """In 1,000 lines of code."""
 
-MOST_NESTED, MOST_DENSE = 1, 4
-"""Ternaries in a ternary, and comprehensions of several thoughts, that are left to undo."""
+MOST_DOUBLE = 5
+"""Comprehensions of two clauses."""
 
 
 @cache
@@ -91,24 +101,27 @@ def test_no_ternary_stands_in_a_ternary() -> None:
         assert isinstance(node, ast.IfExp)
         if isinstance(node.body, ast.IfExp) or isinstance(node.orelse, ast.IfExp):
             nested.append(f"{path}:{node.lineno}")
-    assert len(nested) <= MOST_NESTED, nested
+    assert nested == []
 
 
-def test_a_comprehension_has_one_condition_and_no_more_than_two_clauses() -> None:
-    dense = []
+def test_a_comprehension_holds_one_thought() -> None:
+    double, dense = [], []
     for path, node in places(COMPREHENSIONS):
         clauses = node.generators  # type: ignore[attr-defined]
         conditions = sum(len(clause.ifs) for clause in clauses)
-        if len(clauses) > 2 or conditions > 1:
-            dense.append(f"{path}:{node.lineno}")  # type: ignore[attr-defined]
-    assert len(dense) <= MOST_DENSE, dense
+        place = f"{path}:{node.lineno}"  # type: ignore[attr-defined]
+        if len(clauses) > 1:
+            double.append(place)
+        if len(clauses) + conditions > 2:
+            dense.append(place)
+    assert len(double) <= MOST_DOUBLE, double
+    assert dense == []
 
 
 def test_names_are_the_fields() -> None:
     for path, tree in trees().items():
-        words = MODEL_WING_DIALECT if path.startswith(MODEL_WING) else DIALECT
         spoken = {part for name in names_in(tree) for part in name.strip("_").lower().split("_")}
-        assert spoken & words == set(), path
+        assert spoken & DIALECT == set(), path
 
 
 def test_modules_are_few_and_can_be_read_at_a_sitting() -> None:

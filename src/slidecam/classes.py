@@ -14,7 +14,6 @@ Of equal outputs the one with the lowest index is the largest. What is not a num
 
 from __future__ import annotations
 
-import colorsys
 import csv
 import unicodedata
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 from scipy.special import expit, softmax
 
+from slidecam.drawing.style import default_colors
 from slidecam.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,17 +49,6 @@ SEVERAL_CALLED = (
     "a tile may be called several classes, so that shares may add up to more than 100 %"
 )
 """What is said beside counts and shares of classes that stand for themselves."""
-
-PALETTE: tuple[RGB, ...] = (
-    (0, 114, 178),
-    (213, 94, 0),
-    (0, 158, 115),
-    (240, 228, 66),
-    (204, 121, 167),
-    (86, 180, 233),
-    (230, 159, 0),
-)
-"""Okabe and Ito's colours, which colour-blind readers can tell apart, without black."""
 
 _BREAKING = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode's categories of control characters, halves of a pair, and ends of lines."""
@@ -283,7 +272,10 @@ class ClassSet:
         several that stand for themselves.
         """
         first = self.foremost(probabilities)
-        value, called = self.share(probabilities[first]), self.called_names(probabilities)
+        value, called = (
+            self.share(probabilities[first]),
+            self.called_names(probabilities),
+        )
         if len(called) > 1:
             places = map(self.names.index, called)
             return " + ".join(
@@ -322,7 +314,9 @@ class ClassSet:
 
 
 def probabilities_of(
-    logits: NDArray[np.floating], activation: Activation = "softmax", temperature: float = 1.0
+    logits: NDArray[np.floating],
+    activation: Activation = "softmax",
+    temperature: float = 1.0,
 ) -> NDArray[np.float64]:
     """Return the probabilities (n, K) of logits (n, K), as a classifier's card makes them.
 
@@ -357,11 +351,6 @@ def listed_names(text: str) -> tuple[str, ...]:
     return tuple(normal_name(name.strip()) for name in row)
 
 
-def default_colors(count: int) -> tuple[RGB, ...]:
-    """Return ``count`` colours: `PALETTE`, then hues spread by the golden ratio."""
-    return PALETTE[:count] + tuple(_spread_color(index) for index in range(len(PALETTE), count))
-
-
 def doubled_name(names: Iterable[str]) -> str | None:
     """Return a name that stands among ``names`` twice, in whatever spelling; None if none does."""
     seen: set[str] = set()
@@ -381,14 +370,6 @@ def broken_name(names: Iterable[str]) -> str | None:
         if any(unicodedata.category(letter) in _BREAKING for letter in name):
             return name
     return None
-
-
-def _spread_color(index: int) -> RGB:
-    hue = index * 0.61803398875 % 1.0
-    red, green, blue = colorsys.hsv_to_rgb(
-        hue, 0.55 + 0.3 * (index % 2), 0.65 + 0.25 * (index // 2 % 2)
-    )
-    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def _check_names(names: tuple[str, ...]) -> None:

@@ -118,7 +118,8 @@ def request_maps(
     if methods == NO_METHOD:
         if names or against:
             raise ExplanationError(
-                "--heatmap none leaves no class to map.", "Leave out one of both options."
+                "--heatmap none leaves no class to map.",
+                "Leave out one of both options.",
             )
         return None
     if not has_map and methods is None:
@@ -144,7 +145,8 @@ def _methods(text: str) -> tuple[str, ...]:
     for name in names:
         if name == NO_METHOD:
             raise ExplanationError(
-                f"{NO_METHOD} was named beside heatmap methods.", "Name the methods, or none alone."
+                f"{NO_METHOD} was named beside heatmap methods.",
+                "Name the methods, or none alone.",
             )
         if name not in known:
             raise ExplanationError(
@@ -188,7 +190,8 @@ def _classes(
         if rival in chosen:
             problem = f"{card.class_names[rival]!r} cannot be compared with itself."
             raise ExplanationError(
-                problem, "Leave it out of --heatmap-class, or pass another --heatmap-against."
+                problem,
+                "Leave it out of --heatmap-class, or pass another --heatmap-against.",
             )
         return chosen
     if len(card.class_names) <= MANY_CLASSES:

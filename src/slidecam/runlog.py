@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import SlidecamError
 from slidecam.events import Finished, SlideFailed, SlideFinished, Warned
-from slidecam.exchange.manifest import FailedOutput, RunFacts, SlideReport, write_manifest
+from slidecam.exchange.manifest import (
+    FailedOutput,
+    RunFacts,
+    SlideReport,
+    write_manifest,
+)
 from slidecam.reports.report import write_report
 from slidecam.sources.identifiers import public_path
 
@@ -191,7 +196,8 @@ class RunLog:
         """Return what a person should know of slides that are done with, and of the report."""
         incomplete = [
             Warned(
-                failed.slide, f"{failed.output} is not complete: {failed.reason} {failed.remedy}"
+                failed.slide,
+                f"{failed.output} is not complete: {failed.reason} {failed.remedy}",
             )
             for failed in self.failed_outputs
         ]

@@ -41,8 +41,19 @@ Hint = Any
 SHOWN_LENGTH = 200
 """Characters of a wrong value that a complaint repeats."""
 
-WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
-LIMITS = {Ge: "from", Gt: "above", Le: "to", MinLen: "of at least", MaxLen: "and at most"}
+WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+}
+LIMITS = {
+    Ge: "from",
+    Gt: "above",
+    Le: "to",
+    MinLen: "of at least",
+    MaxLen: "and at most",
+}
 LIMIT_FIELDS = {Ge: "ge", Gt: "gt", Le: "le", MinLen: "min_length", MaxLen: "max_length"}
 UNIONS = {Union, types.UnionType}
 
@@ -162,7 +173,9 @@ def taken(value: object, hint: Hint) -> Any:  # noqa: ANN401  (of the hint's typ
 
 
 def from_text(
-    text: str, hint: Hint, parsers: Mapping[type, typing.Callable[[str], Any]] | None = None
+    text: str,
+    hint: Hint,
+    parsers: Mapping[type, typing.Callable[[str], Any]] | None = None,
 ) -> Any:  # noqa: ANN401  (of the hint's type)
     """Return what a text of a command line means where ``hint`` is wanted.
 

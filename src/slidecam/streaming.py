@@ -280,7 +280,8 @@ class _Cutter:
         for _attempt in range(2):
             try:
                 return _Decoded(
-                    self._source.read(self._level, box, plane=plane), time.perf_counter() - start
+                    self._source.read(self._level, box, plane=plane),
+                    time.perf_counter() - start,
                 )
             except RegionReadError:
                 continue
@@ -321,7 +322,8 @@ class _Cutter:
             inside.y // self._chunk.height, (inside.bottom - 1) // self._chunk.height + 1
         ):
             for column in range(
-                inside.x // self._chunk.width, (inside.right - 1) // self._chunk.width + 1
+                inside.x // self._chunk.width,
+                (inside.right - 1) // self._chunk.width + 1,
             ):
                 yield row, column
 

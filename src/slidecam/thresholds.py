@@ -63,7 +63,8 @@ class Threshold:
             in_range = bool(np.isfinite(self.value))
         if not in_range:
             raise UsageError(
-                f"The number of threshold {self} is out of range.", "Write a number from 0 to 1."
+                f"The number of threshold {self} is out of range.",
+                "Write a number from 0 to 1.",
             )
 
     def __str__(self) -> str:

@@ -61,16 +61,19 @@ class Window:
     def __post_init__(self) -> None:
         if self.kind not in WINDOW_KINDS:
             raise UsageError(
-                f"there is no window {self.kind!r}.", f"Write one of {', '.join(WINDOW_KINDS)}."
+                f"there is no window {self.kind!r}.",
+                f"Write one of {', '.join(WINDOW_KINDS)}.",
             )
         # Written so that not-a-number is refused too.
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise UsageError(
-                f"a window from {self.low} to {self.high} shows nothing.", f"Write {EXAMPLES}."
+                f"a window from {self.low} to {self.high} shows nothing.",
+                f"Write {EXAMPLES}.",
             )
         if self.kind == "percentile" and not (self.low >= 0 and self.high <= HUNDRED):
             raise UsageError(
-                f"percentiles {self.low:g} to {self.high:g} are out of range.", f"Write {EXAMPLES}."
+                f"percentiles {self.low:g} to {self.high:g} are out of range.",
+                f"Write {EXAMPLES}.",
             )
 
     def limits(self, sample: NDArray[np.float32]) -> tuple[float, float]:
@@ -84,7 +87,10 @@ class Window:
         if self.kind == "percentile":
             low, high = (float(value) for value in np.percentile(body, (self.low, self.high)))
         else:
-            mean, deviation = float(body.mean(dtype=np.float64)), float(body.std(dtype=np.float64))
+            mean, deviation = (
+                float(body.mean(dtype=np.float64)),
+                float(body.std(dtype=np.float64)),
+            )
             low, high = mean + self.low * deviation, mean + self.high * deviation
         # A mask of one value has no contrast: it is shown white on black.
         if high > low:
@@ -141,7 +147,8 @@ class VolumeView:
             raise UsageError(f"There is no axis {self.axis!r}.", f"Pass one of {', '.join(AXES)}.")
         if self.slices < 1 or self.slices % 2 == 0:
             raise UsageError(
-                f"A window of {self.slices} slices has no middle.", "Pass an odd number of slices."
+                f"A window of {self.slices} slices has no middle.",
+                "Pass an odd number of slices.",
             )
 
 

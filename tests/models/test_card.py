@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slidecam.classes import PALETTE, default_colors
+from slidecam.drawing.style import PALETTE, default_colors
 from slidecam.errors import CardError
 from slidecam.models.card import (
     card_object,

@@ -31,7 +31,8 @@ app = typer.Typer(
 
 
 Json = Annotated[
-    bool, typer.Option("--json", help="Print JSON for machines (one event per line for predict).")
+    bool,
+    typer.Option("--json", help="Print JSON for machines (one event per line for predict)."),
 ]
 Mpp = Annotated[float | None, typer.Option(help=option_of("mpp").shown.help)]
 MppCsv = Annotated[Path | None, typer.Option(help=option_of("spacings").shown.help)]
@@ -55,10 +56,12 @@ RunFolder = Annotated[
     typer.Argument(help="One slide's folder in the --out of slidecam predict.", show_default=False),
 ]
 BundlePath = Annotated[
-    Path | None, typer.Option("--bundle", help="Where the bundle lies, if not where run.json says.")
+    Path | None,
+    typer.Option("--bundle", help="Where the bundle lies, if not where run.json says."),
 ]
 SlidePath = Annotated[
-    str | None, typer.Option("--slide", help="Where the slide lies, if not where run.json says.")
+    str | None,
+    typer.Option("--slide", help="Where the slide lies, if not where run.json says."),
 ]
 
 
@@ -75,7 +78,10 @@ def root(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_version, is_eager=True, help="Print the version and leave."
+            "--version",
+            callback=_version,
+            is_eager=True,
+            help="Print the version and leave.",
         ),
     ] = False,
 ) -> None:

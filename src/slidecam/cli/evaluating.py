@@ -83,7 +83,8 @@ def evaluate(
     rename: Annotated[
         list[str] | None,
         typer.Option(
-            "--map", help="THEIRS=OURS: a class of the data and the bundle's name for it."
+            "--map",
+            help="THEIRS=OURS: a class of the data and the bundle's name for it.",
         ),
     ] = None,
     group_pattern: Annotated[
@@ -96,7 +97,8 @@ def evaluate(
         float, typer.Option(help="Least share of a tile that is annotated as its class.")
     ] = 0.5,
     most_other: Annotated[
-        float, typer.Option(help="Most of a tile that may be annotated as another class.")
+        float,
+        typer.Option(help="Most of a tile that may be annotated as another class."),
     ] = 0.2,
     mpp: Annotated[
         float | None,
@@ -115,11 +117,18 @@ def evaluate(
     """
     terminal = Terminal(json=json)
     with terminal.errors():
-        from slidecam.cli.output import evaluation_facts, pairs_of, slide_evaluation_facts
+        from slidecam.cli.output import (
+            evaluation_facts,
+            pairs_of,
+            slide_evaluation_facts,
+        )
         from slidecam.evaluation.slides import SlideEvaluation, SlideEvaluationSpec
         from slidecam.files import check_folder
         from slidecam.foreground import LabelRule
-        from slidecam.learning.evaluation.bundle import BundleEvaluationSpec, evaluate_bundle
+        from slidecam.learning.evaluation.bundle import (
+            BundleEvaluationSpec,
+            evaluate_bundle,
+        )
         from slidecam.models import open_bundle
         from slidecam.models.backends import choose_device
         from slidecam.runs.spec import PredictSpec
@@ -154,17 +163,22 @@ def evaluate(
 
 
 def _check_inputs(
-    data: Path | None, slides: Sequence[str] | None, runs: Path | None, annotations: Path | None
+    data: Path | None,
+    slides: Sequence[str] | None,
+    runs: Path | None,
+    annotations: Path | None,
 ) -> None:
     from slidecam.errors import UsageError
 
     if sum(map(bool, (data, slides, runs))) != 1:
         raise UsageError(
-            "What to measure on is not clear.", "Pass one of --data, --slides, --runs and --mask."
+            "What to measure on is not clear.",
+            "Pass one of --data, --slides, --runs and --mask.",
         )
     if data is None and annotations is None:
         raise UsageError(
-            "--slides and --runs need to know what is what.", "Pass --annotations DRAWN.geojson."
+            "--slides and --runs need to know what is what.",
+            "Pass --annotations DRAWN.geojson.",
         )
     if data is not None and annotations is not None:
         raise UsageError(
@@ -214,7 +228,11 @@ def _on_slides(
     out: Path | None,
 ) -> Measuring:
     """Measure slides, or the runs in a folder, and write what is to be kept."""
-    from slidecam.evaluation.slides import evaluate_runs, evaluate_slides, write_slide_evaluation
+    from slidecam.evaluation.slides import (
+        evaluate_runs,
+        evaluate_slides,
+        write_slide_evaluation,
+    )
     from slidecam.models import open_bundle
 
     if isinstance(slides_or_runs, Path):

@@ -12,7 +12,8 @@ from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 from slidecam.geometry import Axis  # noqa: TC001  (typer reads annotations at run time)
 
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="Folder of the model bundle.", show_default=False)
+    str,
+    typer.Option("--model", "-m", help="Folder of the model bundle.", show_default=False),
 ]
 Models = Annotated[
     list[str],
@@ -60,7 +61,8 @@ Masks = Annotated[
 @app.command()
 def explain(
     source: Annotated[
-        str, typer.Argument(help="A slide, a picture, or a folder of pictures.", show_default=False)
+        str,
+        typer.Argument(help="A slide, a picture, or a folder of pictures.", show_default=False),
     ],
     model: Models,
     out: Out,
@@ -99,7 +101,12 @@ def explain(
     terminal = Terminal(json=json)
     with terminal.errors():
         from slidecam.cli.output import places, spreads_in_words
-        from slidecam.close_up import CloseUpSpec, TileChoice, compare_models, explain_tiles
+        from slidecam.close_up import (
+            CloseUpSpec,
+            TileChoice,
+            compare_models,
+            explain_tiles,
+        )
         from slidecam.faithfulness.removal import CurveSpec
 
         choice = TileChoice(
@@ -148,7 +155,8 @@ def explain(
 )
 def faithfulness(
     source: Annotated[
-        str, typer.Argument(help="A slide, or a folder of pictures in classes.", show_default=False)
+        str,
+        typer.Argument(help="A slide, or a folder of pictures in classes.", show_default=False),
     ],
     model: Model,
     out: Out,
@@ -156,7 +164,8 @@ def faithfulness(
     settings: Settings = None,
     against: Against = None,
     class_: Annotated[
-        str, typer.Option("--class", help="A class; predicted; or labelled: each picture's own.")
+        str,
+        typer.Option("--class", help="A class; predicted; or labelled: each picture's own."),
     ] = "predicted",
     at: At = None,
     region: Region = None,
@@ -170,7 +179,8 @@ def faithfulness(
         int, typer.Option(min=1, help="Random draws that every figure is repeated with.")
     ] = 3,
     randomisation: Annotated[
-        bool, typer.Option(help="Check whether maps change when weights are made random.")
+        bool,
+        typer.Option(help="Check whether maps change when weights are made random."),
     ] = True,
     masks: Masks = None,
     mpp: Mpp = None,
@@ -185,7 +195,12 @@ def faithfulness(
     with terminal.errors():
         from slidecam.cli.output import places
         from slidecam.close_up import MeasureSpec, TileChoice, measure_tiles
-        from slidecam.faithfulness import MEASURES, FaithfulnessSpec, RandomisationSpec, sentences
+        from slidecam.faithfulness import (
+            MEASURES,
+            FaithfulnessSpec,
+            RandomisationSpec,
+            sentences,
+        )
 
         named = at or region or top or random
         choice = TileChoice(
@@ -234,7 +249,8 @@ def _settings(settings: list[str] | None, against: str | None, methods: str) -> 
         return tuple(settings or ())
     if "finer-cam" not in _names(methods):
         raise UsageError(
-            f"--against {against}: {methods} compares no classes.", "Add finer-cam to --methods."
+            f"--against {against}: {methods} compares no classes.",
+            "Add finer-cam to --methods.",
         )
     return (*(settings or ()), f"finer-cam.against={against}")
 

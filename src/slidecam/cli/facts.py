@@ -237,7 +237,10 @@ def _spacing_facts(source: Source) -> dict[str, Any]:
         settled = settle_spacing(source.facts)
     except SpacingError as error:
         return {"spacing_um_px": None, "spacing_from": f"{error.problem} {error.remedy}"}
-    return {"spacing_um_px": [settled.spacing.x, settled.spacing.y], "spacing_from": settled.origin}
+    return {
+        "spacing_um_px": [settled.spacing.x, settled.spacing.y],
+        "spacing_from": settled.origin,
+    }
 
 
 def describe_bundles(folders: list[Path]) -> list[dict[str, Any]]:
@@ -251,7 +254,14 @@ def describe_bundles(folders: list[Path]) -> list[dict[str, Any]]:
             rows.append({**_bundle_facts(found), "problem": ""})
         else:
             empty = dict.fromkeys(("classes", "tile", "licence"), "")
-            rows.append({"name": "(unusable)", **empty, "path": found.path, "problem": str(found)})
+            rows.append(
+                {
+                    "name": "(unusable)",
+                    **empty,
+                    "path": found.path,
+                    "problem": str(found),
+                }
+            )
     return rows
 
 
@@ -275,7 +285,11 @@ def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
 
 def _usual_folders() -> list[Path]:
     named = filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep))
-    usual = [Path.cwd(), Path(typer.get_app_dir("slidecam")) / "models", *sample_folders()]
+    usual = [
+        Path.cwd(),
+        Path(typer.get_app_dir("slidecam")) / "models",
+        *sample_folders(),
+    ]
     return [folder for folder in [*map(Path, named), *usual] if folder.is_dir()]
 
 

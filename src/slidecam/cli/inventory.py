@@ -55,13 +55,15 @@ def bundle(
     arch: Annotated[
         str,
         typer.Option(
-            help="Architecture: a timm name, or one of slidecam's own.", show_default=False
+            help="Architecture: a timm name, or one of slidecam's own.",
+            show_default=False,
         ),
     ],
     weights: Annotated[
         Path,
         typer.Option(
-            help="Local file: .safetensors, or a pickle with --trust.", show_default=False
+            help="Local file: .safetensors, or a pickle with --trust.",
+            show_default=False,
         ),
     ],
     classes: Annotated[
@@ -75,7 +77,8 @@ def bundle(
         ),
     ],
     tile: Annotated[
-        int, typer.Option(min=1, help="Edge of a tile in pixels at --mpp.", show_default=False)
+        int,
+        typer.Option(min=1, help="Edge of a tile in pixels at --mpp.", show_default=False),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.", show_default=False)],
     mpp: Annotated[
@@ -89,25 +92,32 @@ def bundle(
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the classifier. \\[default: the folder's]")
+        str | None,
+        typer.Option(help="Name of the classifier. \\[default: the folder's]"),
     ] = None,
     resize: Annotated[
-        int | None, typer.Option(min=1, help="Edge that tiles are resized to. \\[default: --tile]")
+        int | None,
+        typer.Option(min=1, help="Edge that tiles are resized to. \\[default: --tile]"),
     ] = None,
     activation: Annotated[
-        Activation | None, typer.Option(help="\\[default: sigmoid for one class, else softmax]")
+        Activation | None,
+        typer.Option(help="\\[default: sigmoid for one class, else softmax]"),
     ] = None,
     mean: Annotated[
-        str | None, typer.Option(help="Mean of R,G,B on 0…1. \\[default: timm's for --arch]")
+        str | None,
+        typer.Option(help="Mean of R,G,B on 0…1. \\[default: timm's for --arch]"),
     ] = None,
     std: Annotated[
-        str | None, typer.Option(help="Deviation of R,G,B. \\[default: timm's for --arch]")
+        str | None,
+        typer.Option(help="Deviation of R,G,B. \\[default: timm's for --arch]"),
     ] = None,
     arch_arg: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the architecture; repeat for more.")
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for the architecture; repeat for more."),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Layer that ends the backbone, where timm does not know it.")
+        str | None,
+        typer.Option(help="Layer that ends the backbone, where timm does not know it."),
     ] = None,
     weights_format: Annotated[
         WeightNames, typer.Option(help="Whose names the weights have.")

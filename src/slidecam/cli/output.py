@@ -31,7 +31,14 @@ if TYPE_CHECKING:
 Pair = tuple[float, float]
 Three = tuple[float, float, float]
 
-FIRST_FIGURES = ("accuracy", "balanced accuracy", "weighted F1", "macro F1", "macro AUC", "ECE")
+FIRST_FIGURES = (
+    "accuracy",
+    "balanced accuracy",
+    "weighted F1",
+    "macro F1",
+    "macro AUC",
+    "ECE",
+)
 """The figures that the terminal shows; the report has them all."""
 
 
@@ -130,7 +137,8 @@ def pairs_of(option: str, pairs: Sequence[str]) -> dict[str, str]:
     for pair, (theirs, equals, ours) in zip(pairs, split, strict=True):
         if not (theirs and equals and ours):
             raise UsageError(
-                f"{option} {pair!r} is not THEIRS=OURS.", f"Pass {option} carcinoma=tumour."
+                f"{option} {pair!r} is not THEIRS=OURS.",
+                f"Pass {option} carcinoma=tumour.",
             )
     return {normal_name(theirs): normal_name(ours) for theirs, _equals, ours in split}
 
@@ -345,7 +353,9 @@ def _short(value: float | None) -> str:
     return f"{value:.4g}"
 
 
-def volume_facts(measured: VolumeEvaluation) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def volume_facts(
+    measured: VolumeEvaluation,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return how a volume's heatmaps lie to a mask.
 
     Its facts, and one row for each heatmap and class.
@@ -369,7 +379,12 @@ def volume_facts(measured: VolumeEvaluation) -> tuple[dict[str, Any], list[dict[
 def _volume_row(one: MaskFigures) -> dict[str, Any]:
     if one.is_empty:
         nothing = dict.fromkeys(("energy (chance)", "peak", "slices hit", "Dice"))
-        return {"method": one.method, "class": one.class_name, **nothing, "peak": "empty heatmap"}
+        return {
+            "method": one.method,
+            "class": one.class_name,
+            **nothing,
+            "peak": "empty heatmap",
+        }
     peak = f"{one.peak_distance_mm:.0f} mm off"
     if one.pointing:
         peak = "in it"

@@ -36,7 +36,8 @@ Slides = Annotated[
     typer.Argument(help="Slides, URLs, folders of slides, or QuPath projects.", show_default=False),
 ]
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="Folder of the model bundle.", show_default=False)
+    str,
+    typer.Option("--model", "-m", help="Folder of the model bundle.", show_default=False),
 ]
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="Folder for the outputs.", show_default=False)

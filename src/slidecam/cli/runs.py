@@ -38,7 +38,9 @@ Runs = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
-        "--out", "-o", help="Folder to make. \\[default for QuPath: qupath in each slide's]"
+        "--out",
+        "-o",
+        help="Folder to make. \\[default for QuPath: qupath in each slide's]",
     ),
 ]
 
@@ -191,10 +193,12 @@ def legend(
 @app.command()
 def compare(
     before: Annotated[
-        Path, typer.Argument(help="One slide's folder of the old run.", show_default=False)
+        Path,
+        typer.Argument(help="One slide's folder of the old run.", show_default=False),
     ],
     after: Annotated[
-        Path, typer.Argument(help="The same slide's folder of the new run.", show_default=False)
+        Path,
+        typer.Argument(help="The same slide's folder of the new run.", show_default=False),
     ],
     json: Json = False,
 ) -> None:

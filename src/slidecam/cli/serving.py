@@ -19,7 +19,9 @@ def serve(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", help="Folder of the bundle that stays warm. \\[default: the sample's]"
+            "--model",
+            "-m",
+            help="Folder of the bundle that stays warm. \\[default: the sample's]",
         ),
     ] = None,
     root: Annotated[
@@ -30,7 +32,8 @@ def serve(
         Path, typer.Option("--out", "-o", help="Folder for the results of jobs.")
     ] = Path("slidecam-results"),
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 finds a free one.")
+        int,
+        typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 finds a free one."),
     ] = 0,
     open_page: Annotated[
         bool, typer.Option("--open", help="Open the page in the browser.")
@@ -50,7 +53,8 @@ def serve(
             from slidecam.server import serve as listen
         except ImportError as error:
             raise UsageError(
-                f"The server is not installed ({error}).", 'pip install "slidecam[server]"'
+                f"The server is not installed ({error}).",
+                'pip install "slidecam[server]"',
             ) from error
         bundle, usual = sample_folder() / "bundle", [sample_folder(), Path()]
         if model:

@@ -19,10 +19,12 @@ CorrectionsPath = Annotated[
     typer.Option("--corrections", help="Corrected tiles. \\[default: corrections.json in RUN]"),
 ]
 NoCorrections = Annotated[
-    bool, typer.Option("--no-corrections", help="Leave the corrections beside the run alone.")
+    bool,
+    typer.Option("--no-corrections", help="Leave the corrections beside the run alone."),
 ]
 Renamed = Annotated[
-    list[str] | None, typer.Option("--map", help="THEIRS=OURS: another name for a class.")
+    list[str] | None,
+    typer.Option("--map", help="THEIRS=OURS: another name for a class."),
 ]
 MinShare = Annotated[
     float, typer.Option(help="Least share of a tile that is annotated as its class.")
@@ -36,19 +38,22 @@ MostOther = Annotated[
 def fine_tune(
     run: RunFolder,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder of the new bundle.", show_default=False)
+        Path,
+        typer.Option("--out", "-o", help="Folder of the new bundle.", show_default=False),
     ],
     annotations: Annotations = None,
     corrections: CorrectionsPath = None,
     no_corrections: NoCorrections = False,
     new_class: Annotated[
-        list[str] | None, typer.Option(help="Class to add to the classifier's; repeat for more.")
+        list[str] | None,
+        typer.Option(help="Class to add to the classifier's; repeat for more."),
     ] = None,
     rename: Renamed = None,
     min_share: MinShare = 0.5,
     most_other: MostOther = 0.2,
     name: Annotated[
-        str | None, typer.Option(help="Of the new classifier. \\[default: the old one's]")
+        str | None,
+        typer.Option(help="Of the new classifier. \\[default: the old one's]"),
     ] = None,
     pull: Annotated[float, typer.Option(help="What a change of the head costs.")] = 0.01,
     hold: Annotated[float, typer.Option(help="How much the tiles that hold the head weigh.")] = 1.0,

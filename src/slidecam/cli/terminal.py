@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from slidecam.errors import SlidecamError
@@ -334,7 +340,10 @@ class _Bars(_Drawn):
             f"[bold]{escape(event.slide)}[/]: {_plan(event)}", highlight=False, soft_wrap=True
         )
         self._tasks[event.slide] = self._progress.add_task(
-            escape(event.slide), total=event.tiles, completed=event.tiles - event.pending, speed=""
+            escape(event.slide),
+            total=event.tiles,
+            completed=event.tiles - event.pending,
+            speed="",
         )
 
     def _advance(self, event: BatchDone) -> None:

@@ -40,7 +40,8 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe, a TOML file.", show_default=False)],
     data: Data,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the outputs.", show_default=False)
+        Path,
+        typer.Option("--out", "-o", help="Folder for the outputs.", show_default=False),
     ],
     settings: Annotated[
         list[str] | None,
@@ -54,7 +55,8 @@ def train(
     folds: Annotated[
         int | None,
         typer.Option(
-            min=2, help="Cross-validate: train as many times, each on another part of the data."
+            min=2,
+            help="Cross-validate: train as many times, each on another part of the data.",
         ),
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Partitions into --folds.")] = 1,
@@ -119,7 +121,8 @@ def _stopped(out: Path) -> tuple[str, str]:
 @app.command()
 def tiles(
     slides: Annotated[
-        list[str], typer.Argument(help="Slides, or folders of slides.", show_default=False)
+        list[str],
+        typer.Argument(help="Slides, or folders of slides.", show_default=False),
     ],
     annotations: Annotated[
         Path,
@@ -140,22 +143,26 @@ def tiles(
         typer.Option(min=8, help="Edge of the pictures that are written. \\[default: --tile]"),
     ] = None,
     overlap: Annotated[
-        float, typer.Option(help="Share of a tile that its neighbour repeats, 0 to below 1.")
+        float,
+        typer.Option(help="Share of a tile that its neighbour repeats, 0 to below 1."),
     ] = 0.0,
     min_tissue: Annotated[
-        float, typer.Option(help="Least share of tissue in a tile; 0 does not look for it.")
+        float,
+        typer.Option(help="Least share of tissue in a tile; 0 does not look for it."),
     ] = 0.1,
     min_share: Annotated[
         float, typer.Option(help="Least share of a tile that is annotated as its class.")
     ] = 0.5,
     most_other: Annotated[
-        float, typer.Option(help="Most of a tile that may be annotated as another class.")
+        float,
+        typer.Option(help="Most of a tile that may be annotated as another class."),
     ] = 0.2,
     classes: Annotated[
         list[str] | None, typer.Option("--class", help="Class to take; repeat for more.")
     ] = None,
     rename: Annotated[
-        list[str] | None, typer.Option("--map", help="THEIRS=OURS: another name for a class.")
+        list[str] | None,
+        typer.Option("--map", help="THEIRS=OURS: another name for a class."),
     ] = None,
     group_pattern: Annotated[
         str,

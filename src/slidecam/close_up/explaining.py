@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.close_up.findings import CloseUp, explained, panel_rows, write_close_up
-from slidecam.close_up.methods import DEFAULT, ChosenMethod, choose_methods, class_indices
+from slidecam.close_up.methods import (
+    DEFAULT,
+    ChosenMethod,
+    choose_methods,
+    class_indices,
+)
 from slidecam.close_up.tiles import ChosenTiles, TileChoice, choose_tiles
 from slidecam.errors import UsageError
 from slidecam.faithfulness.removal import CurveSpec

@@ -235,7 +235,11 @@ def _record(card: Card, found: CloseUp) -> dict[str, Any]:
 
 
 def _failed_record(error: SlidecamError) -> dict[str, Any]:
-    return {"problem": error.problem, "remedy": error.remedy, "traceback": error.traceback()}
+    return {
+        "problem": error.problem,
+        "remedy": error.remedy,
+        "traceback": error.traceback(),
+    }
 
 
 def _tile_record(card: Card, found: CloseUp, number: int) -> dict[str, Any]:

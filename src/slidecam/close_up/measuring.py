@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 OUTPUTS = ("faithfulness.html", "faithfulness.json", "faithfulness.csv")
 LABELLED = "labelled"
-NO_LABELS, NAME_A_CLASS = "the tiles of a slide have no labels.", "Pass --class NAME, or predicted."
+NO_LABELS, NAME_A_CLASS = (
+    "the tiles of a slide have no labels.",
+    "Pass --class NAME, or predicted.",
+)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,10 @@ class ChosenMethod:
 
         EntryFailedError if the method raises what nobody foresaw.
         """
-        with CATALOGUE.boundary(self.method.name), self.explainer(classifier) as explainer:
+        with (
+            CATALOGUE.boundary(self.method.name),
+            self.explainer(classifier) as explainer,
+        ):
             return (yield from explainer.steps(pixels, classes))
 
 
@@ -120,7 +123,8 @@ def _value(place: str, text: str, hint: Any) -> Any:  # noqa: ANN401  (whatever 
         return from_text(text, hint, {Threshold: parse_threshold})
     except NotTakenError as error:
         raise UsageError(
-            f"--set {place}={text}: {text!r} is not {words_of(hint)}.", "Write another value."
+            f"--set {place}={text}: {text!r} is not {words_of(hint)}.",
+            "Write another value.",
         ) from error
     except UsageError as error:
         raise UsageError(f"--set {place}={text}: {error.problem}", error.remedy) from error
@@ -130,7 +134,12 @@ def listed_methods() -> list[dict[str, Any]]:
     """Return what ``slidecam methods`` lists: every method with its settings and their defaults."""
     rows = []
     for method in CATALOGUE.values():
-        row = {"name": method.name, "title": method.title, "cost": "cheap", "signed": "no"}
+        row = {
+            "name": method.name,
+            "title": method.title,
+            "cost": "cheap",
+            "signed": "no",
+        }
         if method.costly:
             row["cost"] = "dear"
         if method.signed:

@@ -326,7 +326,11 @@ def _whole_picture(source: Source, card: Card, choice: TileChoice) -> TileGrid:
 
 
 def _on_slide(
-    source: Source, spacing: Spacing, tiling: TilingSpec, classifier: Classifier, choice: TileChoice
+    source: Source,
+    spacing: Spacing,
+    tiling: TilingSpec,
+    classifier: Classifier,
+    choice: TileChoice,
 ) -> Generator[Step, None, TileGrid]:
     facts = source.facts
     if choice.at:

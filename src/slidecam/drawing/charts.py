@@ -26,7 +26,10 @@ LONGEST = 22
 
 
 def blank_figure(
-    width: float, height: float, dpi: int = DPI, layout: Literal["constrained"] | None = None
+    width: float,
+    height: float,
+    dpi: int = DPI,
+    layout: Literal["constrained"] | None = None,
 ) -> Figure:
     """Return a white figure of ``width`` x ``height`` inches, whose axes are still to be placed."""
     figure = Figure(figsize=(width, height), dpi=dpi, facecolor="white", layout=layout)
@@ -67,7 +70,12 @@ def styled(axes: Axes) -> Axes:
 def add_legend(axes: Axes, place: LegendPlace, title: str = "") -> None:
     """Add a legend whose ground lets curves shine through."""
     legend = axes.legend(
-        loc=place, fontsize=8.5, frameon=True, framealpha=0.85, edgecolor=LINE, title=title or None
+        loc=place,
+        fontsize=8.5,
+        frameon=True,
+        framealpha=0.85,
+        edgecolor=LINE,
+        title=title or None,
     )
     legend.get_title().set(fontsize=8.5, color=MUTED)
 

@@ -136,7 +136,12 @@ class Pen:
     def _fractions(self, place: Place) -> tuple[float, float, float, float]:
         """Return left, bottom, width, height as shares of the sheet, as matplotlib counts."""
         bottom = 1 - (place.top + place.height) / self.height
-        return place.left / self.width, bottom, place.width / self.width, place.height / self.height
+        return (
+            place.left / self.width,
+            bottom,
+            place.width / self.width,
+            place.height / self.height,
+        )
 
 
 def drawable(words: str) -> str:

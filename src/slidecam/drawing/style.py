@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import math
 from typing import TYPE_CHECKING
 
@@ -33,9 +34,34 @@ MORE_HUES = (*HUES, "#7f3c8d", "#8c6d31", "#17becf", "#b03a48")
 """The same and a few more, for charts of many lines."""
 
 
+PALETTE: tuple[RGB, ...] = (
+    (0, 114, 178),
+    (213, 94, 0),
+    (0, 158, 115),
+    (240, 228, 66),
+    (204, 121, 167),
+    (86, 180, 233),
+    (230, 159, 0),
+)
+"""Okabe and Ito's colours, which colour-blind readers can tell apart, without black."""
+
+
 def as_hex(color: RGB) -> str:
     """Return a colour of three values from 0 to 255 as ``#rrggbb``."""
     return "#{:02x}{:02x}{:02x}".format(*color)
+
+
+def default_colors(count: int) -> tuple[RGB, ...]:
+    """Return ``count`` colours: `PALETTE`, then hues spread by the golden ratio."""
+    return PALETTE[:count] + tuple(_spread_color(index) for index in range(len(PALETTE), count))
+
+
+def _spread_color(index: int) -> RGB:
+    hue = index * 0.61803398875 % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(
+        hue, 0.55 + 0.3 * (index % 2), 0.65 + 0.25 * (index // 2 % 2)
+    )
+    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 PERCENTILE = 99.5

@@ -175,7 +175,9 @@ def evaluate_volume(
     known = table.done
     if not (cut & known).any():
         raise DataSetError(
-            "no classified slice has any of it.", "Check that it belongs to this volume.", mask
+            "no classified slice has any of it.",
+            "Check that it belongs to this volume.",
+            mask,
         )
     known_classes = record.bundle.classes
     if known_classes is None:

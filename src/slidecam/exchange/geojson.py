@@ -165,7 +165,11 @@ def _measurement(name: str, values: NDArray[np.float32]) -> list[str]:
 
 
 def _feature(
-    row: int, corners: tuple[int, ...], classification: str, metadata: str, measurements: str
+    row: int,
+    corners: tuple[int, ...],
+    classification: str,
+    metadata: str,
+    measurements: str,
 ) -> str:
     left, top, right, bottom = corners
     identity = _uuid5(f"{row} {corners} {measurements}")
@@ -251,7 +255,10 @@ def write_annotations(
     features: list[str] = []
     for number, annotation in enumerate(annotations):
         features.append(json.dumps(_annotation_feature(number, annotation, corner)))
-    with replacing(path) as fresh, fresh.open("w", encoding="ascii", newline="\n") as file:
+    with (
+        replacing(path) as fresh,
+        fresh.open("w", encoding="ascii", newline="\n") as file,
+    ):
         file.write('{"type":"FeatureCollection","features":[\n' + ",\n".join(features) + "\n]}\n")
 
 

@@ -98,7 +98,11 @@ def _geo(table: TileTable) -> dict[str, Any]:
         low = table.boxes[:, :2] - table.corner
         high = low + table.boxes[:, 2:]
         column["bbox"] = [*map(float, low.min(axis=0)), *map(float, high.max(axis=0))]
-    return {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
+    return {
+        "version": "1.1.0",
+        "primary_column": GEOMETRY,
+        "columns": {GEOMETRY: column},
+    }
 
 
 def _piece(table: TileTable, rows: slice, schema: pa.Schema) -> pa.Table:

@@ -158,7 +158,11 @@ def _slide_record(report: SlideReport) -> dict[str, Any]:
 
 def _run_record(run: RunFacts) -> dict[str, Any]:
     record = asdict(run)
-    record |= {"started": _iso(run.started), "finished": _iso(run.finished), "seconds": run.seconds}
+    record |= {
+        "started": _iso(run.started),
+        "finished": _iso(run.finished),
+        "seconds": run.seconds,
+    }
     if not run.failed_outputs:
         del record["failed_outputs"]
     return record

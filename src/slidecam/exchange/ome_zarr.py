@@ -193,7 +193,11 @@ def open_group(path: Path, ngff: Ngff) -> zarr.Group:
 
 
 def empty_array(
-    group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], ngff: Ngff
+    group: zarr.Group,
+    name: str,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    ngff: Ngff,
 ) -> zarr.Array[Any]:
     """Lay out an array of float32, whose axes are the last of c, z, y, x and c in front."""
     if ngff == "0.4":
@@ -293,7 +297,9 @@ def _attributes(spec: RasterSpec) -> dict[str, Any]:
 
 
 def multiscale_object(
-    name: str, places: Sequence[tuple[tuple[float, ...], tuple[float, ...]]], unit: str | None
+    name: str,
+    places: Sequence[tuple[tuple[float, ...], tuple[float, ...]]],
+    unit: str | None,
 ) -> dict[str, Any]:
     """Return an NGFF multiscale image of channels and of y, x or z, y, x.
 
@@ -326,7 +332,12 @@ def channels_object(names: Sequence[str], colors: Sequence[RGB], *, signed: bool
     """Return NGFF's account of the channels: their names, colours, and range of values."""
     # Viewers draw a channel from black to its colour, so that what speaks against a class is hidden
     # at first.
-    window = {"min": float(lowest_share(signed=signed)), "max": 1.0, "start": 0.0, "end": 1.0}
+    window = {
+        "min": float(lowest_share(signed=signed)),
+        "max": 1.0,
+        "start": 0.0,
+        "end": 1.0,
+    }
     channels = []
     for name, color in zip(names, colors, strict=True):
         shown = as_hex(color)[1:].upper()

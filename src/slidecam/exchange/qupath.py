@@ -136,7 +136,11 @@ def write_tiles_table(table: TileTable, path: Path) -> None:
         for rows in pieces(table):
             boxes = table.boxes[rows] - (*table.corner, 0, 0)
             classes = map(cells.__getitem__, table.winners[rows].tolist())
-            columns = [*as_text(boxes), classes, *map(_known, table.probabilities[rows].T)]
+            columns = [
+                *as_text(boxes),
+                classes,
+                *map(_known, table.probabilities[rows].T),
+            ]
             if several:
                 columns.append([_places(table, called) for called in called_several(table, rows)])
             file.writelines(lines(columns))
@@ -252,7 +256,10 @@ def _picture(heat: NDArray[np.float32], *, signed: bool) -> Image.Image:
 
 
 def export_for_qupath(
-    runs: Path, out: Path | None = None, shown: Size | None = None, tiles: TileFormat = "auto"
+    runs: Path,
+    out: Path | None = None,
+    shown: Size | None = None,
+    tiles: TileFormat = "auto",
 ) -> Iterator[dict[str, Any]]:
     """Write what QuPath loads for each slide of a run; yield its index with its ``folder``.
 

@@ -58,7 +58,11 @@ DESCRIPTION_LETTERS = 79
 
 
 def write_nifti(
-    path: Path, blocks: Iterator[NDArray[np.generic]], grid: VolumeGrid, kind: str, description: str
+    path: Path,
+    blocks: Iterator[NDArray[np.generic]],
+    grid: VolumeGrid,
+    kind: str,
+    description: str,
 ) -> None:
     """Write a volume on the voxels of ``grid``; all of it or nothing.
 
@@ -110,7 +114,15 @@ CHUNK = 128
 """Edge of a chunk along the two other axes."""
 
 
-PLACED = ("axis", "signed", "order", "file_shape", "affine_ras_mm", "oblique", "class_colors")
+PLACED = (
+    "axis",
+    "signed",
+    "order",
+    "file_shape",
+    "affine_ras_mm",
+    "oblique",
+    "class_colors",
+)
 """Attributes of ours that say what `VolumeRasterSpec` says, or follow from it."""
 
 
@@ -216,7 +228,9 @@ def read_volume_ome_zarr(path: Path) -> VolumeHeatmap:
         raise StoreError(path, problem, remedy) from error
 
 
-def _slabs(planes: Iterable[NDArray[np.float32]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+def _slabs(
+    planes: Iterable[NDArray[np.float32]],
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Yield the first plane's number and `PLANES` planes, (planes, classes, rows, columns)."""
     start, waiting = 0, []
     for plane in planes:

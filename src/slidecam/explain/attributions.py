@@ -118,7 +118,8 @@ class GradientShapSpec:
 
 
 Spec = TypeVar(
-    "Spec", bound=OcclusionSpec | IntegratedGradientsSpec | SmoothGradSpec | GradientShapSpec
+    "Spec",
+    bound=OcclusionSpec | IntegratedGradientsSpec | SmoothGradSpec | GradientShapSpec,
 )
 
 

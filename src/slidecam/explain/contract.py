@@ -179,7 +179,8 @@ class ExplainerContract:
             torch.zeros((1, 5, 5, 4), dtype=torch.uint8),
         )
         _assert_raises(
-            (ExplanationError, IndexError, RuntimeError, ValueError), lambda: case.explain(wrong)
+            (ExplanationError, IndexError, RuntimeError, ValueError),
+            lambda: case.explain(wrong),
         )
         before.assert_same()
 

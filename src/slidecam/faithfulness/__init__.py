@@ -4,7 +4,11 @@ from slidecam.faithfulness.measure import measure
 from slidecam.faithfulness.report import FaithfulnessReport
 from slidecam.faithfulness.sentences import cautions, sentences
 from slidecam.faithfulness.spec import MEASURES, FaithfulnessSpec
-from slidecam.faithfulness.stability import RandomisationSpec, check_randomisable, randomisation
+from slidecam.faithfulness.stability import (
+    RandomisationSpec,
+    check_randomisable,
+    randomisation,
+)
 from slidecam.faithfulness.writing import write_faithfulness
 
 __all__ = [

@@ -153,7 +153,10 @@ def curves(
             yield torch.where(places < count, picture, baseline)
 
     def conclude(scores: ClassScores) -> tuple[Curve, Curve]:
-        deleted, inserted = scores.probabilities[: parts + 1], scores.probabilities[parts + 1 :]
+        deleted, inserted = (
+            scores.probabilities[: parts + 1],
+            scores.probabilities[parts + 1 :],
+        )
         restored = np.concatenate([deleted[-1:], inserted, deleted[:1]])
         return Curve(fractions, deleted), Curve(fractions, restored)
 

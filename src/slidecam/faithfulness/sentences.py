@@ -104,7 +104,11 @@ def _against(report: FaithfulnessReport, method: MethodFacts, judged: Sequence[F
         return f"{start} is no better than a random map ({_compared(report, no_better, random)})."
 
     parts = []
-    for verdict, some in (("better", better), ("no better", no_better), ("worse", worse)):
+    for verdict, some in (
+        ("better", better),
+        ("no better", no_better),
+        ("worse", worse),
+    ):
         if some:
             compared = _compared(report, some, random)
             parts.append(f"{verdict} by {_count(some, judged)} ({compared})")

@@ -155,7 +155,10 @@ def _subsets(tile: MeasuredTile, seed: int) -> Iterator[tuple[str, Perturbation[
     for name, (size, runs) in sizes.items():
         yield name, cell_drops(tile.picture, spec, baseline, size, runs, rng)
     if wants(PIXEL_CORRELATION) and (spec.quantus_compat or PIXEL_CORRELATION in tile.spec.named):
-        yield PIXEL_CORRELATION, value_drops(tile.picture, spec.runs, tile.rng(seed, PIXELS))
+        yield (
+            PIXEL_CORRELATION,
+            value_drops(tile.picture, spec.runs, tile.rng(seed, PIXELS)),
+        )
 
 
 def _correlations(

@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.faithfulness.plots import curve_picture, figure_picture, randomisation_picture
+from slidecam.faithfulness.plots import (
+    curve_picture,
+    figure_picture,
+    randomisation_picture,
+)
 from slidecam.faithfulness.report import (
     Difference,
     FaithfulnessReport,
@@ -58,7 +62,10 @@ def stage_rows(report: FaithfulnessReport) -> list[dict[str, Any]]:
     found = []
     for one in report.likenesses:
         row: dict[str, Any] = {"method": one.method, "stage": one.stage}
-        for name, values in (("correlation", one.correlation), ("structure", one.structure)):
+        for name, values in (
+            ("correlation", one.correlation),
+            ("structure", one.structure),
+        ):
             row[name], row[f"{name}_se"] = map(_number, mean_and_error(values))
         row["tiles"] = int(np.isfinite(one.correlation).sum())
         found.append(row)
@@ -239,6 +246,9 @@ def _stages(report: FaithfulnessReport) -> dict[str, list[tuple[str, str, str]]]
     """Return by method: stage, rank correlation and structural similarity."""
     found: dict[str, list[tuple[str, str, str]]] = {}
     for one in report.likenesses:
-        words = (figure(*mean_and_error(one.correlation)), figure(*mean_and_error(one.structure)))
+        words = (
+            figure(*mean_and_error(one.correlation)),
+            figure(*mean_and_error(one.structure)),
+        )
         found.setdefault(one.method, []).append((one.stage, *words))
     return found

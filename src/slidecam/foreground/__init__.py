@@ -16,7 +16,13 @@ from slidecam.foreground.files import (
 )
 from slidecam.foreground.mask import Foreground, whole_slide
 from slidecam.foreground.tissue import ForegroundSpec, find_foreground
-from slidecam.foreground.volumes import VolumeForeground, find_head, is_moved, load_head, mask_on
+from slidecam.foreground.volumes import (
+    VolumeForeground,
+    find_head,
+    is_moved,
+    load_head,
+    mask_on,
+)
 
 __all__ = [
     "AMBIGUOUS",

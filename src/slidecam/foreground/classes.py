@@ -67,7 +67,8 @@ class LabelRule:
         ):
             if not low <= value <= 1:
                 raise UsageError(
-                    f"{name} {value:g} is out of range.", "Pass a share of a tile from 0 to 1."
+                    f"{name} {value:g} is out of range.",
+                    "Pass a share of a tile from 0 to 1.",
                 )
 
     def labels(self, shares: NDArray[np.float64]) -> NDArray[np.int64]:

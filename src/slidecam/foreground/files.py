@@ -14,7 +14,13 @@ from PIL import Image
 
 from slidecam.errors import MaskError, UsageError
 from slidecam.files import replacing
-from slidecam.foreground.annotations import EXPORT_AGAIN, areas_of, extent_of, moved_area, rasterise
+from slidecam.foreground.annotations import (
+    EXPORT_AGAIN,
+    areas_of,
+    extent_of,
+    moved_area,
+    rasterise,
+)
 from slidecam.foreground.mask import Foreground
 from slidecam.sources.discovery import find_slides
 

@@ -284,7 +284,10 @@ def _glass(light: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _tidied(
-    tissue: NDArray[np.bool_], ink: NDArray[np.bool_], pixel: Spacing, spec: ForegroundSpec
+    tissue: NDArray[np.bool_],
+    ink: NDArray[np.bool_],
+    pixel: Spacing,
+    spec: ForegroundSpec,
 ) -> NDArray[np.bool_]:
     """Close gaps, fill holes and drop specks; ink stays out."""
     area = pixel.x * pixel.y

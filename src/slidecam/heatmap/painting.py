@@ -209,7 +209,10 @@ class _Canvas:
         return np.flatnonzero((boxes[:, 1] - margin < bottom) & (boxes[:, 1] + 2 * margin > top))
 
     def add(
-        self, box: NDArray[np.int64], values: NDArray[np.float32], window: NDArray[np.float32]
+        self,
+        box: NDArray[np.int64],
+        values: NDArray[np.float32],
+        window: NDArray[np.float32],
     ) -> None:
         """Add one tile's samples; ``values`` is (classes, height, width)."""
         x, y, width, height = map(int, box)

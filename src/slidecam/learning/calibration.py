@@ -240,12 +240,14 @@ def _checked(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64],
     remedy = "Calibrate on the validation pictures' logits (N, K) and labels (N,)."
     if values.ndim != 2 or truth.shape != values.shape[:1] or not len(truth):  # noqa: PLR2004  (rows and columns)
         raise DataSetError(
-            f"logits {values.shape} and labels {truth.shape} do not fit each other.", remedy
+            f"logits {values.shape} and labels {truth.shape} do not fit each other.",
+            remedy,
         )
     if not np.isfinite(values).all():
         raise DataSetError("a logit is not a finite number.", remedy)
     if truth.min() < 0 or truth.max() >= max(2, values.shape[1]):
         raise DataSetError(
-            f"labels go from {truth.min()} to {truth.max()}, and K is {values.shape[1]}.", remedy
+            f"labels go from {truth.min()} to {truth.max()}, and K is {values.shape[1]}.",
+            remedy,
         )
     return values, truth

@@ -43,15 +43,12 @@ if TYPE_CHECKING:
     Cases = NDArray[np.bool_]
     Floats = NDArray[np.float64]
 
-
 LEVEL = 0.95
 BOOTSTRAP, WILSON = "bootstrap", "Wilson"
-
 USABLE = 0.5
 """Share of resamples that must have a figure for it to have an interval."""
 
 NO_ECE = "no interval: resampling inflates it; compare it with ECE by chance"
-
 GROUPS = "patients, slides, or pictures predicted more than once"
 
 FEW_GROUPS = 20
@@ -243,10 +240,7 @@ def _method(groups: Sequence[str] | None, members: NDArray[np.intp], spec: Inter
 
 
 CHUNK = 500_000
-"""Numbers per array while resampling.
-
-4 MB, which caches hold, and no more for a large test set than for a small.
-"""
+"""Numbers per array while resampling: 4 MB, which caches hold, however large the test set."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -182,16 +182,19 @@ def check_shapes(
     remedy = "Give labels (N,), probabilities (N, K) and K class names, K at least 2."
     if not len(labels):
         raise DataSetError(
-            "there are no predictions to measure.", "Name a folder or a table with pictures."
+            "there are no predictions to measure.",
+            "Name a folder or a table with pictures.",
         )
     if probabilities.shape != (len(labels), len(class_names)) or len(class_names) < 2:  # noqa: PLR2004  (two classes)
         found = f"{labels.shape}, {probabilities.shape} and {len(class_names)} names"
         raise DataSetError(
-            f"labels, probabilities and class names do not fit each other: {found}.", remedy
+            f"labels, probabilities and class names do not fit each other: {found}.",
+            remedy,
         )
     if not np.isfinite(probabilities).all():
         raise DataSetError(
-            "a probability is not a finite number.", "Leave such pictures out, and say so."
+            "a probability is not a finite number.",
+            "Leave such pictures out, and say so.",
         )
     if labels.min() < 0 or labels.max() >= len(class_names):
         raise DataSetError(f"labels go from {labels.min()} to {labels.max()}.", remedy)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.classes import NO_CLASS, Activation, ClassSet, default_colors, probabilities_of
+from slidecam.classes import NO_CLASS, Activation, ClassSet, probabilities_of
+from slidecam.drawing.style import default_colors
 from slidecam.errors import DataSetError
 from slidecam.learning.calibration import two_columns
 
@@ -81,7 +82,8 @@ class Predictions:
         for key, count in counts.items():
             if count != labels:
                 raise DataSetError(
-                    f"There are {labels} labels and {count} {key}.", "Give one for each picture."
+                    f"There are {labels} labels and {count} {key}.",
+                    "Give one for each picture.",
                 )
         if len(self.class_colors) != len(self.class_names):
             object.__setattr__(self, "class_colors", default_colors(len(self.class_names)))

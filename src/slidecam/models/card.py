@@ -17,10 +17,10 @@ from slidecam.classes import (
     Activation,
     ClassSet,
     broken_name,
-    default_colors,
     doubled_name,
     normal_name,
 )
+from slidecam.drawing.style import default_colors
 from slidecam.geometry import COARSEST, FINEST
 from slidecam.models.fields import JsonFields, is_number, read_json_object
 from slidecam.models.volume_card import (
@@ -246,7 +246,10 @@ _KEYS = frozenset(
 
 
 def _check_format(fields: JsonFields) -> None:
-    kind, version = fields.text("format", CARD_FORMAT), fields.whole("version", CARD_VERSION)
+    kind, version = (
+        fields.text("format", CARD_FORMAT),
+        fields.whole("version", CARD_VERSION),
+    )
     if kind != CARD_FORMAT:
         problem = f"is {kind!r}, not {CARD_FORMAT!r}"
         raise fields.error("format", problem, "Make the bundle with slidecam bundle.")

@@ -33,7 +33,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from slidecam.models.networks import SplitNetwork, embedder, embedding_length, map_channels
+from slidecam.models.networks import (
+    SplitNetwork,
+    embedder,
+    embedding_length,
+    map_channels,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -140,7 +145,10 @@ class CellGraph(SplitNetwork):
         self.backbone = embedder(backbone, backbone_args)
         self.num_features = map_channels(self.backbone)
         length = embedding_length(self.backbone)
-        self.first, self.second = nn.Linear(length, hidden), nn.Linear(hidden, num_classes)
+        self.first, self.second = (
+            nn.Linear(length, hidden),
+            nn.Linear(hidden, num_classes),
+        )
         self.dropout = nn.Dropout(dropout)
         self.register_buffer("embeddings", torch.zeros(nodes, length))
         self.register_buffer("hidden", torch.zeros(nodes, hidden))

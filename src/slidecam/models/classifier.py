@@ -128,7 +128,10 @@ class Classifier:
         They hang on ``pixels`` if those require gradients, whatever the caller's grad mode is; on
         nothing else.
         """
-        with torch.set_grad_enabled(pixels.requires_grad), arithmetic(pixels.device, "fp32"):
+        with (
+            torch.set_grad_enabled(pixels.requires_grad),
+            arithmetic(pixels.device, "fp32"),
+        ):
             given = laid_out(pixels, channels_last=self.channels_last)
             # A copy, because what requires gradients may not be computed on in place, and networks
             # do that.

@@ -78,7 +78,10 @@ class BundleContract:
     def test_probabilities_are_what_the_card_says(self, case: BundleCase) -> None:
         classifier = _classifier(case)
         logits = classifier.run(_tiles(case), gradients=False).logits
-        probabilities, activation = classifier.probabilities(logits), case.bundle.card.activation
+        probabilities, activation = (
+            classifier.probabilities(logits),
+            case.bundle.card.activation,
+        )
         assert probabilities.shape == logits.shape
         if activation == "none":
             assert torch.equal(probabilities, logits)

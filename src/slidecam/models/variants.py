@@ -326,7 +326,10 @@ def _watched_pairs(network: nn.Module, pixels: Tensor) -> list[tuple[nn.Conv2d, 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     """Give ``conv`` the weight and bias of both; in float64, so that rounding happens once."""
-    mean, variance = _double(norm.running_mean, 0.0, norm), _double(norm.running_var, 1.0, norm)
+    mean, variance = (
+        _double(norm.running_mean, 0.0, norm),
+        _double(norm.running_var, 1.0, norm),
+    )
     scale = _double(norm.weight, 1.0, norm) / torch.sqrt(variance + norm.eps)
     weight = conv.weight.detach().double() * scale[:, None, None, None]
     bias = (_double(conv.bias, 0.0, norm) - mean) * scale + _double(norm.bias, 0.0, norm)

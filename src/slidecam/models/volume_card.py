@@ -132,7 +132,11 @@ def volume_object(card: VolumeCard) -> dict[str, object]:
     return {
         "axis": card.axis,
         "slices": card.slices,
-        "window": {"kind": card.window.kind, "low": card.window.low, "high": card.window.high},
+        "window": {
+            "kind": card.window.kind,
+            "low": card.window.low,
+            "high": card.window.high,
+        },
         "pooling": pooling,
     }
 
@@ -141,7 +145,10 @@ def _window(fields: JsonFields) -> Window:
     kind = fields.text("kind", "percentile")
     fields.check_choice("kind", kind, WINDOW_KINDS)
     # without numbers, those of the kind that everybody uses
-    known = {"percentile": {"low": 1.0, "high": 99.5}, "zscore": {"low": -2.0, "high": 2.0}}
+    known = {
+        "percentile": {"low": 1.0, "high": 99.5},
+        "zscore": {"low": -2.0, "high": 2.0},
+    }
     ends = known.get(kind, {})
     for key, example in (("low", 1.0), ("high", 99.5)):
         if key in fields.values or key not in ends:

@@ -170,7 +170,13 @@ def _content(path: Path) -> bytes:
 def _unpickled(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (
+        OSError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+    ) as error:
         line = str(error).splitlines()[0]
         problem = f"The file holds more than tensors, or is damaged: {line}"
         raise WeightsError(path, problem, "Save its state_dict() alone, as safetensors.") from error

@@ -123,7 +123,10 @@ def _card(fields: JsonFields, weights: Path) -> Card:
 
 
 def _class_names(fields: JsonFields) -> tuple[str, ...]:
-    names, count = fields.texts("class_names", ["Other", "Tumor"]), fields.whole("num_classes", 2)
+    names, count = (
+        fields.texts("class_names", ["Other", "Tumor"]),
+        fields.whole("num_classes", 2),
+    )
     if len(names) != count:
         problem = f"is {count}, and class_names holds {len(names)}"
         raise fields.error("num_classes", problem, "Make them agree.")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from napari.layers import Labels, Layer, Shapes
 
-from slidecam.classes import default_colors
+from slidecam.drawing.style import default_colors
 from slidecam.errors import UsageError
 from slidecam.plugin.areas import (
     AREA_TYPES,
@@ -109,11 +109,18 @@ class AnnotationLayers:
         layer = self._layer(PAINTED, Labels)
         if layer is None:
             pitch = max(1.0, max(self.run.size.width, self.run.size.height) / PAINT_LONGEST)
-            shape = (round(self.run.size.height / pitch), round(self.run.size.width / pitch))
+            shape = (
+                round(self.run.size.height / pitch),
+                round(self.run.size.width / pitch),
+            )
             placed = self.run.placing.raster((pitch, pitch))
             kept = {"pitch": pitch, SLIDE: self._slide}
             layer = Labels(
-                np.zeros(shape, np.uint8), name=PAINTED, opacity=0.5, metadata=kept, **placed
+                np.zeros(shape, np.uint8),
+                name=PAINTED,
+                opacity=0.5,
+                metadata=kept,
+                **placed,
             )
             self.state.viewer.add_layer(layer)
         names = list(self.classes)
@@ -205,7 +212,10 @@ class AnnotationLayers:
             look = {"opacity": 0.9, "features": features, "metadata": kept}
             look |= self.run.cells.placed(self.run.placing)
             layer = Labels(
-                raster, name=CORRECTED, colormap=label_colors(self.classes.values()), **look
+                raster,
+                name=CORRECTED,
+                colormap=label_colors(self.classes.values()),
+                **look,
             )
             active = self.state.viewer.layers.selection.active
             self.state.viewer.add_layer(layer)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from slidecam.classes import default_colors
+from slidecam.drawing.style import default_colors
 from slidecam.errors import UsageError
 from slidecam.exchange.geojson import read_annotations
 
@@ -61,7 +61,12 @@ def annotation_layer(
     own_colors = {each.class_name: each.color for each in found if each.color is not None}
     shapes = [each.area[0][:, ::-1] for each in found]
     data, meta, kind = shapes_layer(
-        path.name.split(".")[0], shapes, names, class_colors(names) | own_colors, placing, bounds
+        path.name.split(".")[0],
+        shapes,
+        names,
+        class_colors(names) | own_colors,
+        placing,
+        bounds,
     )
     meta["metadata"][SLIDE] = slide
     return data, meta, kind

@@ -50,7 +50,10 @@ def bundle_card(card: Card) -> str:
         ("probabilities", card.classes.calibration),
     ]
     return "<br>".join(
-        [f"<b>{escape(card.name)}</b>", *(f"<i>{name}:</i> {words}" for name, words in rows)]
+        [
+            f"<b>{escape(card.name)}</b>",
+            *(f"<i>{name}:</i> {words}" for name, words in rows),
+        ]
     )
 
 

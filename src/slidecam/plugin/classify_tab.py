@@ -26,7 +26,16 @@ from qtpy.QtWidgets import (
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.models import open_bundle
 from slidecam.plugin.cards import bundle_card
-from slidecam.plugin.job import Began, Ended, Heat, NewTiles, RunJob, Said, Writing, duration
+from slidecam.plugin.job import (
+    Began,
+    Ended,
+    Heat,
+    NewTiles,
+    RunJob,
+    Said,
+    Writing,
+    duration,
+)
 from slidecam.plugin.notices import in_viewer_words, inform, report_error, warn
 from slidecam.plugin.option_fields import option_fields
 from slidecam.plugin.run_request import RunRequest, drawn_region, quoted, region_in_view

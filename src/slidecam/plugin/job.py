@@ -343,7 +343,12 @@ class RunJob:
             return Ended(None, problem=f"{outcome.problem} {outcome.remedy}".strip())
         problem = outcome.reason if isinstance(outcome, SlideFinished) else ""
         if is_volume_run(self.request.folder):
-            return Ended(None, stopped=outcome is None, problem=problem, volume=self.request.folder)
+            return Ended(
+                None,
+                stopped=outcome is None,
+                problem=problem,
+                volume=self.request.folder,
+            )
         run = None
         if has_run(self.request.folder):
             run = read_shown(self.request.folder)
@@ -369,4 +374,9 @@ def preview(run: ShownRun) -> Heat | None:
     ):
         return None
     finest = np.concatenate(list(heatmap.bands()), axis=1)
-    return Heat(tuple(pyramid_of(each) for each in finest), names, heatmap.raster.pitch, methods[0])
+    return Heat(
+        tuple(pyramid_of(each) for each in finest),
+        names,
+        heatmap.raster.pitch,
+        methods[0],
+    )

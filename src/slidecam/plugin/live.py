@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.explain.catalogue import method_for, title_of
-from slidecam.plugin.overlays import CLASS, HEAT, OPACITY, PROBABILITY, heat_look, labels_of
+from slidecam.plugin.overlays import (
+    CLASS,
+    HEAT,
+    OPACITY,
+    PROBABILITY,
+    heat_look,
+    labels_of,
+)
 from slidecam.plugin.slide import KEY, LayerData
 from slidecam.store import Status
 
@@ -51,7 +58,10 @@ class LiveOverlays:
         }
         self._probabilities = [by_name[name] for name in run.table.class_names]
         self.heats: list[Any] = []
-        self._status, self._values = run.table.status.copy(), run.table.probabilities.copy()
+        self._status, self._values = (
+            run.table.status.copy(),
+            run.table.probabilities.copy(),
+        )
 
     @property
     def run(self) -> ShownRun:
@@ -60,7 +70,10 @@ class LiveOverlays:
         return self._run.with_table(table)
 
     def add(
-        self, boxes: NDArray[np.int64], probabilities: NDArray[np.float32], threshold: float
+        self,
+        boxes: NDArray[np.int64],
+        probabilities: NDArray[np.float32],
+        threshold: float,
     ) -> None:
         """Show the results of some tiles."""
         places = self._run.cells.places_of(boxes)
@@ -69,7 +82,10 @@ class LiveOverlays:
         self._status[rows] = np.where(known, Status.DONE, Status.FAILED)
         self._values[rows] = probabilities
         few = replace(
-            self._run.table, boxes=boxes, status=self._status[rows], probabilities=probabilities
+            self._run.table,
+            boxes=boxes,
+            status=self._status[rows],
+            probabilities=probabilities,
         )
         self._classes.data[places] = labels_of(few.winners, probabilities, threshold)
         for layer, values in zip(self._probabilities, probabilities.T, strict=True):

@@ -203,7 +203,13 @@ def _heat_layer(
     owner = spec.name
     if run is not None:
         owner = run.folder.name
-    kept = {KEY: run, "kind": HEAT, "class": name, "heatmap": str(path), "method": method}
+    kept = {
+        KEY: run,
+        "kind": HEAT,
+        "class": name,
+        "heatmap": str(path),
+        "method": method,
+    }
     meta = {
         "name": f"{owner}: {title_of(method)} {name}",
         "multiscale": True,
@@ -258,7 +264,10 @@ def volume_heat_layers(path: Path, name: str, shown: str | None = None) -> list[
         place = volume_place(heat.scale, heat.translate)
         if heat.spec.stack.grid.is_oblique:
             straight = displayed(np.nan_to_num(np.asarray(heat.array[index])), heat.spec.stack.grid)
-            array, place = straight.array, volume_place(straight.scale, straight.translate)
+            array, place = (
+                straight.array,
+                volume_place(straight.scale, straight.translate),
+            )
         look = {
             "name": f"{name}: heat {class_name}",
             "colormap": heat_colors(signed=heat.spec.signed),

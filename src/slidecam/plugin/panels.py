@@ -189,7 +189,10 @@ class ProfilePlot(QWidget):
     def room(self) -> QRectF:
         """Where the lines are."""
         return QRectF(
-            LEFT, TOP, max(1, self.width() - LEFT - RIGHT), max(1, self.height() - TOP - BOTTOM)
+            LEFT,
+            TOP,
+            max(1, self.width() - LEFT - RIGHT),
+            max(1, self.height() - TOP - BOTTOM),
         )
 
     def slice_at(self, x: float) -> int:
@@ -237,7 +240,11 @@ class ProfilePlot(QWidget):
                     QPolygonF([self.place_of(number, float(values[number])) for number in run])
                 )
         painter.setPen(
-            QPen(self.palette().color(QPalette.ColorRole.WindowText), 1, Qt.PenStyle.DashLine)
+            QPen(
+                self.palette().color(QPalette.ColorRole.WindowText),
+                1,
+                Qt.PenStyle.DashLine,
+            )
         )
         painter.drawLine(self.place_of(self.shown, 0), self.place_of(self.shown, 1))
         painter.end()
@@ -246,7 +253,8 @@ class ProfilePlot(QWidget):
         painter.setPen(QPen(QColor(130, 135, 145), 1))
         for value in GRID:
             painter.drawLine(
-                self.place_of(0, value), self.place_of(len(self.profile.table) - 1, value)
+                self.place_of(0, value),
+                self.place_of(len(self.profile.table) - 1, value),
             )
             painter.drawText(QPointF(6, self.place_of(0, value).y() + 4), f"{100 * value:.0f} %")
         positions = self.profile.table.positions

@@ -148,7 +148,10 @@ class CellGrid:
     def placed(self, placing: Placing) -> dict[str, Any]:
         """Return how the raster lies in napari's world."""
         (width, height), (across, down) = self.tile, self.step
-        corner = (self.corner[0] + (width - across) / 2, self.corner[1] + (height - down) / 2)
+        corner = (
+            self.corner[0] + (width - across) / 2,
+            self.corner[1] + (height - down) / 2,
+        )
         return placing.raster((across, down), (float(corner[0]), float(corner[1])))
 
     def tile_at(self, x: float, y: float) -> int:

@@ -36,7 +36,16 @@ if TYPE_CHECKING:
 PERCENT = 100
 HALF = 50
 """Per cent that the legend counts from where no threshold is set."""
-SUSPICIOUS = ("tumour", "tumor", "cancer", "carcinoma", "malignan", "metasta", "lesion", "idc")
+SUSPICIOUS = (
+    "tumour",
+    "tumor",
+    "cancer",
+    "carcinoma",
+    "malignan",
+    "metasta",
+    "lesion",
+    "idc",
+)
 """What a class is called that one looks for; else the last is suggested, and the user chooses."""
 
 MOST_ROWS = 8
@@ -83,7 +92,10 @@ class ReadTab(QWidget):
         self.opacity.setValue(60)
         self.threshold_label = QLabel("0 %")
         self.suspect = QComboBox()
-        self.previous, self.next = QPushButton("◀ Previous (P)"), QPushButton("Next (N) ▶")
+        self.previous, self.next = (
+            QPushButton("◀ Previous (P)"),
+            QPushButton("Next (N) ▶"),
+        )
         self.ranked = QLabel()
         self.card = QLabel(HINT)
         self.card.setTextFormat(Qt.TextFormat.RichText)

@@ -14,7 +14,12 @@ from napari.layers import Shapes
 
 from slidecam.errors import UsageError
 from slidecam.exchange.geojson import Annotation, write_annotations
-from slidecam.foreground import Foreground, ForegroundSpec, find_foreground, save_foreground
+from slidecam.foreground import (
+    Foreground,
+    ForegroundSpec,
+    find_foreground,
+    save_foreground,
+)
 from slidecam.geometry import Box
 from slidecam.options import command_words
 from slidecam.plugin import compat
@@ -84,7 +89,15 @@ class RunRequest:
     @property
     def command(self) -> list[str]:
         """The same run as words of the command line; of a region, once its mask is written."""
-        call = ["slidecam", "predict", self.slide, "-m", str(self.bundle), "-o", str(self.out)]
+        call = [
+            "slidecam",
+            "predict",
+            self.slide,
+            "-m",
+            str(self.bundle),
+            "-o",
+            str(self.out),
+        ]
         return [*call, *command_words(self.spec)]
 
     @property

@@ -272,7 +272,10 @@ def volume_layer(source: VolumeSource) -> LayerData:
 
 def volume_place(scale: Any, translate: Any) -> dict[str, Any]:  # noqa: ANN401  (three numbers each)
     """Return where a layer of (S, P, L) lies, in millimetres, as napari takes it."""
-    place = {"scale": tuple(map(float, scale)), "translate": tuple(map(float, translate))}
+    place = {
+        "scale": tuple(map(float, scale)),
+        "translate": tuple(map(float, translate)),
+    }
     return {**place, "axis_labels": VOLUME_AXES, "units": ("mm",) * 3}
 
 

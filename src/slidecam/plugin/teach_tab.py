@@ -136,7 +136,14 @@ class TeachTab(QWidget):
         """Show what was said of the run so far."""
         run = self.state.run
         ready = run is not None and self.worker is None
-        for button in (self.draw, self.paint, self.undo, self.suggest, self.export, self.tune):
+        for button in (
+            self.draw,
+            self.paint,
+            self.undo,
+            self.suggest,
+            self.export,
+            self.tune,
+        ):
             button.setEnabled(ready)
         self.again.setVisible(self.tuned is not None)
         if run is None:

@@ -150,7 +150,10 @@ def _scores(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _picture(
-    name: str, values: NDArray[np.float32], tile: NDArray[np.uint8], scores: dict[str, Any]
+    name: str,
+    values: NDArray[np.float32],
+    tile: NDArray[np.uint8],
+    scores: dict[str, Any],
 ) -> MethodMap:
     method = CATALOGUE[name]
     shown = PanelMap(name, method.title, values, signed=method.signed)

@@ -339,7 +339,15 @@ class ViewerState:
             "edge_width": edge_width,
             "opacity": 1.0,
         }
-        self._add([([ring], {"name": SPOT, "shape_type": "polygon", **look, **placed}, "shapes")])
+        self._add(
+            [
+                (
+                    [ring],
+                    {"name": SPOT, "shape_type": "polygon", **look, **placed},
+                    "shapes",
+                )
+            ]
+        )
 
     def fly_to(self, row: int) -> None:
         """Select a tile and move the camera to it."""

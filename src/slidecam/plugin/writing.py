@@ -22,7 +22,14 @@ from slidecam.exchange.geojson import write_tiles_geojson as tiles_geojson
 from slidecam.exchange.wsinfer_csv import write_tiles_csv as tiles_csv
 from slidecam.files import replacing, replacing_folder
 from slidecam.plugin import compat
-from slidecam.plugin.areas import AREA_TYPES, BOUNDS, COLORS, FEATURE, class_colors, corners_of
+from slidecam.plugin.areas import (
+    AREA_TYPES,
+    BOUNDS,
+    COLORS,
+    FEATURE,
+    class_colors,
+    corners_of,
+)
 from slidecam.plugin.cards import class_rows
 from slidecam.plugin.open_run import ShownRun
 from slidecam.plugin.slide import KEY
@@ -79,13 +86,16 @@ def write_ome_zarr(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]: 
     if heatmap is None or not Path(heatmap).exists():
         name = meta.get("name", "this layer")
         raise UsageError(
-            f"{name} is no heatmap of a finished run.", "Save a layer that slidecam made."
+            f"{name} is no heatmap of a finished run.",
+            "Save a layer that slidecam made.",
         )
     if Path(heatmap).resolve() == Path(path).resolve():
         return [path]
     if _holds_something_else(Path(path)):
         raise UsageError(
-            "this is a folder, and no OME-Zarr.", "It was not touched: choose another name.", path
+            "this is a folder, and no OME-Zarr.",
+            "It was not touched: choose another name.",
+            path,
         )
     with replacing_folder(Path(path)) as fresh:
         shutil.copytree(heatmap, fresh)
@@ -102,7 +112,8 @@ def _run_of(meta: Mapping[str, Any]) -> ShownRun:
     if not isinstance(run, ShownRun):
         name = meta.get("name", "this layer")
         raise UsageError(
-            f"{name} shows no run of slidecam.", "Save the layer whose name ends in ': class'."
+            f"{name} shows no run of slidecam.",
+            "Save the layer whose name ends in ': class'.",
         )
     return run
 

@@ -104,7 +104,11 @@ def load_model(
     )
     shape = map_shape(classifier, request)
     return LoadedModel(
-        bundle, classifier, request, shape, spec.batch or find_batch_size(classifier, request)
+        bundle,
+        classifier,
+        request,
+        shape,
+        spec.batch or find_batch_size(classifier, request),
     )
 
 

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slidecam.errors import RegionReadError
-from slidecam.exchange.ome_zarr import RasterSpec, read_heatmap_ome_zarr, write_heatmap_ome_zarr
+from slidecam.exchange.ome_zarr import (
+    RasterSpec,
+    read_heatmap_ome_zarr,
+    write_heatmap_ome_zarr,
+)
 from slidecam.explain.catalogue import method_for, title_of
 from slidecam.heatmap import PaintSpec, paint
 from slidecam.reports.picture import OverviewFacts, OverviewHeat, write_overview_png
@@ -68,7 +72,11 @@ class WrittenHeatmap:
 
     def record(self) -> dict[str, Any]:
         """Return what ``run.json`` says of it."""
-        return {"file": self.path.name, "classes": list(self.class_names), **attributes(self)}
+        return {
+            "file": self.path.name,
+            "classes": list(self.class_names),
+            **attributes(self),
+        }
 
 
 def write_heatmaps(work: SlideWork) -> tuple[WrittenHeatmap, ...]:
@@ -217,7 +225,9 @@ def _thumbnail(source: Source) -> NDArray[np.uint8]:
     size = source.facts.size
     shrink = THUMBNAIL / max(size.width, size.height)
     return np.full(
-        (max(1, round(size.height * shrink)), max(1, round(size.width * shrink)), 3), 255, np.uint8
+        (max(1, round(size.height * shrink)), max(1, round(size.width * shrink)), 3),
+        255,
+        np.uint8,
     )
 
 

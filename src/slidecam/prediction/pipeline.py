@@ -234,7 +234,11 @@ def _one_ahead(
 
 
 def _scored(
-    name: str, run: OpenRun, model: LoadedModel, pool: ThreadPoolExecutor, timings: Timings
+    name: str,
+    run: OpenRun,
+    model: LoadedModel,
+    pool: ThreadPoolExecutor,
+    timings: Timings,
 ) -> Iterator[Event]:
     """Classify the pending batches of one slide; each is reported once it is on disk."""
     done = run.done
@@ -253,7 +257,10 @@ def _scored(
 
 
 def _committed(
-    batches: Iterable[ScoredBatch], store: RunStore, pool: ThreadPoolExecutor, timings: Timings
+    batches: Iterable[ScoredBatch],
+    store: RunStore,
+    pool: ThreadPoolExecutor,
+    timings: Timings,
 ) -> Iterator[ScoredBatch]:
     """Write each batch while the next is computed; yield it when it is safe."""
     writing: deque[tuple[ScoredBatch, Future[float]]] = deque()

@@ -26,7 +26,13 @@ from slidecam.sources.qupath import QuPathView
 from slidecam.sources.volume import VolumeSource
 from slidecam.store import RunStore, StorePlan, lock_run, open_or_create
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
-from slidecam.tiling import TilingSpec, lay_grid, lay_planes, lay_tiles_on_planes, lay_whole
+from slidecam.tiling import (
+    TilingSpec,
+    lay_grid,
+    lay_planes,
+    lay_tiles_on_planes,
+    lay_whole,
+)
 from slidecam.viewing import VolumeView
 
 if TYPE_CHECKING:
@@ -73,7 +79,11 @@ def view_of(card: Card, spec: PredictSpec) -> VolumeView:
     """
     seen = card.volume or VolumeCard()
     return VolumeView(
-        spec.axis or seen.axis, seen.slices, seen.window, spec.volume, spec.keep_identifiers
+        spec.axis or seen.axis,
+        seen.slices,
+        seen.window,
+        spec.volume,
+        spec.keep_identifiers,
     )
 
 
@@ -120,7 +130,11 @@ def _laid(
         return everything, grid, {"tile": WHOLE_PICTURE, "input px": card.input_px}
     foreground = _foreground(source, spacing, spec)
     tiling = _tiling(card.spacing, card, spec)
-    return foreground, lay_grid(source.facts, spacing.spacing, foreground, tiling), _words(tiling)
+    return (
+        foreground,
+        lay_grid(source.facts, spacing.spacing, foreground, tiling),
+        _words(tiling),
+    )
 
 
 def _laid_volume(
@@ -147,7 +161,11 @@ def _laid_volume(
         return head, grid, whole | settled
     tiling = _tiling(card.spacing, card, spec)
     settled |= _words(tiling)
-    return head, lay_tiles_on_planes(source.facts, spacing.spacing, head, tiling), settled
+    return (
+        head,
+        lay_tiles_on_planes(source.facts, spacing.spacing, head, tiling),
+        settled,
+    )
 
 
 def _tiling(spacing: float, card: Card, spec: PredictSpec) -> TilingSpec:
@@ -286,7 +304,10 @@ def _open_run(work: SlideWork, lock: FileLock) -> OpenRun:
     pending = [(index, batches[index]) for index in store.pending_batches()]
     # Two slides are in flight at a time, so each gets half of the memory.
     stream_spec = StreamSpec(
-        model.batch_size, spec.workers, spec.memory_mb // 2, model.bundle.card.interpolation
+        model.batch_size,
+        spec.workers,
+        spec.memory_mb // 2,
+        model.bundle.card.interpolation,
     )
     stream = TileStream(work.source, grid, pending, stream_spec)
     record = RunRecord.find(work.folder)

@@ -23,7 +23,12 @@ from slidecam.geometry import LevelBox
 from slidecam.heatmap import paint
 from slidecam.models.volume_card import VolumeCard
 from slidecam.prediction.pictures import WrittenHeatmap, attributes, paint_spec, rival
-from slidecam.reports.montage import MontageFacts, MontageSlice, decisive_slices, write_montage_png
+from slidecam.reports.montage import (
+    MontageFacts,
+    MontageSlice,
+    decisive_slices,
+    write_montage_png,
+)
 from slidecam.runs.outputs import clear_heatmaps, heatmap_files, nifti_name
 from slidecam.runs.tiles import (
     DONE,
@@ -84,7 +89,12 @@ def slice_table(work: SlideWork, store: RunStore, card: Card) -> SliceTable:
         probabilities[plane] = known[done & (planes == plane)].mean(axis=0)
     words = tuple(str(each) for each in status)
     return SliceTable(
-        stack.axis, stack.positions, stack.file_indices, words, probabilities, card.class_names
+        stack.axis,
+        stack.positions,
+        stack.file_indices,
+        words,
+        probabilities,
+        card.class_names,
     )
 
 
@@ -115,7 +125,11 @@ def _volume(work: SlideWork) -> VolumeSource:
 def heatmap_record(written: WrittenHeatmap, work: SlideWork) -> dict[str, Any]:
     """Return what ``run.json`` says of a volume's heatmap."""
     niftis = {name: nifti_name(written.path.name, name) for name in written.class_names}
-    return {**written.record(), "nifti": niftis, "voxels": list(_volume(work).stack.grid.shape)}
+    return {
+        **written.record(),
+        "nifti": niftis,
+        "voxels": list(_volume(work).stack.grid.shape),
+    }
 
 
 def write_volume_mask(work: SlideWork, path: Path) -> None:
@@ -237,7 +251,10 @@ def write_montage(
 
 
 def _montage_slices(
-    source: VolumeSource, numbers: Sequence[int], written: WrittenHeatmap | None, shown: str
+    source: VolumeSource,
+    numbers: Sequence[int],
+    written: WrittenHeatmap | None,
+    shown: str,
 ) -> list[MontageSlice]:
     whole = LevelBox(0, 0, source.facts.size.width, source.facts.size.height)
     slices = [MontageSlice(number, source.read(0, whole, plane=number), None) for number in numbers]

@@ -123,7 +123,11 @@ def write_montage_png(
     pen.text(MARGIN, 1.08, facts.details, Type(9.5, MUTED), SHEET - 2 * MARGIN)
     for column, one in enumerate(slices):
         _draw_slice(
-            pen, one, table, facts, Place(MARGIN + column * (width + GAP), HEADER, width, height)
+            pen,
+            one,
+            table,
+            facts,
+            Place(MARGIN + column * (width + GAP), HEADER, width, height),
         )
     plot = Place(MARGIN, HEADER + pictures, SHEET - 2 * MARGIN, PROFILE)
     pen.image(
@@ -161,7 +165,10 @@ def _call(classes: ClassSet, values: Sequence[float]) -> str:
 
 
 def profile_picture(
-    table: SliceTable, shown: Sequence[int], facts: MontageFacts, size: tuple[float, float]
+    table: SliceTable,
+    shown: Sequence[int],
+    facts: MontageFacts,
+    size: tuple[float, float],
 ) -> NDArray[np.uint8]:
     """Draw each class's probability along the axis, with what was skipped in grey.
 
@@ -188,8 +195,15 @@ def profile_picture(
             axes.axvspan(place - half, place + half, color=SHADES[status], lw=0)
     for number in shown:
         axes.axvline(table.positions[number], color=LINE, lw=0.8, zorder=0)
-    axes.set(ylim=(-0.02, 1.02), xlim=(table.positions.min() - half, table.positions.max() + half))
-    words = {"axial": "upwards", "coronal": "backwards", "sagittal": "to the patient's left"}
+    axes.set(
+        ylim=(-0.02, 1.02),
+        xlim=(table.positions.min() - half, table.positions.max() + half),
+    )
+    words = {
+        "axial": "upwards",
+        "coronal": "backwards",
+        "sagittal": "to the patient's left",
+    }
     label = (
         f"{table.axis} slices, mm {words.get(table.axis, '')} (grey: skipped, without foreground)"
     )

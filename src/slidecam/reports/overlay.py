@@ -70,7 +70,10 @@ def class_map(table: TileTable, slide: Size, shape: tuple[int, int]) -> NDArray[
 
 
 def value_map(
-    boxes: NDArray[np.int64], values: NDArray[np.floating], region: Size, shape: tuple[int, int]
+    boxes: NDArray[np.int64],
+    values: NDArray[np.floating],
+    region: Size,
+    shape: tuple[int, int],
 ) -> NDArray[np.float32]:
     """Return a picture of a region with the value of each tile, NaN where there is none.
 
@@ -179,7 +182,10 @@ def _cells(boxes: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return left, top, right, bottom of each tile's own cell: itself where none overlap."""
     centres = boxes[:, :2] + boxes[:, 2:] / 2
     halves = (
-        np.minimum(boxes[:, 2:], [_step(boxes[:, 0], boxes[:, 2]), _step(boxes[:, 1], boxes[:, 3])])
+        np.minimum(
+            boxes[:, 2:],
+            [_step(boxes[:, 0], boxes[:, 2]), _step(boxes[:, 1], boxes[:, 3])],
+        )
         / 2
     )
     return np.concatenate([centres - halves, centres + halves], axis=1)

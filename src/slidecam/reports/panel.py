@@ -90,7 +90,8 @@ class _Sheet:
         """Inches of everything."""
         columns = 1 + max(map(len, self.lines))
         return max(
-            NARROWEST, 2 * MARGIN + columns * (EDGE + GAP) - GAP + (CURVE_WIDTH + GAP) * self.curved
+            NARROWEST,
+            2 * MARGIN + columns * (EDGE + GAP) - GAP + (CURVE_WIDTH + GAP) * self.curved,
         )
 
     def place(self, number: int, line: int, column: int) -> Place:
@@ -197,7 +198,13 @@ def _draw_map(
 ) -> None:
     top = scales[each.name]
     if each.model:
-        pen.text(place.left, place.top - 0.06 - TITLE, each.model, Type(7.5, INK, "bold"), EDGE)
+        pen.text(
+            place.left,
+            place.top - 0.06 - TITLE,
+            each.model,
+            Type(7.5, INK, "bold"),
+            EDGE,
+        )
     pen.text(place.left, place.top - 0.06, each.title, Type(7.5, INK), EDGE)
     pen.image(place, overlaid(row.pixels, each, top))
     low, high = scale_ends(each, top)
@@ -213,7 +220,10 @@ def _draw_colors(pen: Pen, row: PanelRow, top: float) -> None:
     }
     left = MARGIN
     for signed in sorted({each.signed for each in row.maps}):
-        pen.image(Place(left, top, EDGE, 0.1), np.repeat(heat_scale(180, signed=signed), 4, axis=0))
+        pen.image(
+            Place(left, top, EDGE, 0.1),
+            np.repeat(heat_scale(180, signed=signed), 4, axis=0),
+        )
         pen.text(left, top + 0.25, meanings[signed], Type(6.5, MUTED))
         left += pen.measure(meanings[signed], Type(6.5, MUTED)) + 3 * GAP
 
@@ -246,7 +256,11 @@ def _draw_curves(axes: Axes, row: PanelRow) -> None:
     for curve in (one for one in row.curves if one.baseline == baseline):
         label = f"{titles[curve.method]}  {curve.deletion_auc:.2f} / {curve.insertion_auc:.2f}"
         axes.plot(
-            curve.fractions, curve.deletion, color=colors[curve.method], linewidth=1.1, label=label
+            curve.fractions,
+            curve.deletion,
+            color=colors[curve.method],
+            linewidth=1.1,
+            label=label,
         )
         axes.plot(
             curve.fractions,
@@ -258,7 +272,10 @@ def _draw_curves(axes: Axes, row: PanelRow) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     axes.tick_params(labelsize=6, colors=MUTED)
     axes.set_title(
-        f"deletion — / insertion - - ({baseline})", fontsize=6.5, color=MUTED, parse_math=False
+        f"deletion — / insertion - - ({baseline})",
+        fontsize=6.5,
+        color=MUTED,
+        parse_math=False,
     )
 
 

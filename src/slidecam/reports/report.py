@@ -94,7 +94,10 @@ class SlideView:
         self.picture_link: str | None = None
         self._overview: Path | None = None
         if shown is not None:
-            self.picture_link, self._overview = self.links[shown], folder / report.outputs[shown]
+            self.picture_link, self._overview = (
+                self.links[shown],
+                folder / report.outputs[shown],
+            )
         self._embed = embed
         self.error: Exception | None = None
 
@@ -191,7 +194,8 @@ def legend(reports: Sequence[SlideReport]) -> list[Piece]:
     if len(totals) <= LISTED:
         return [*totals.values(), *none]
     frequent = sorted(
-        (piece for piece in totals.values() if piece.count), key=lambda piece: -piece.count
+        (piece for piece in totals.values() if piece.count),
+        key=lambda piece: -piece.count,
     )
     return [*frequent[:LISTED], *none]
 

@@ -78,7 +78,8 @@ class FigureSpec:
     def __post_init__(self) -> None:
         if self.show not in get_args(Shown):
             raise UsageError(
-                f"a figure cannot show {self.show!r}.", f"Use one of {', '.join(get_args(Shown))}."
+                f"a figure cannot show {self.show!r}.",
+                f"Use one of {', '.join(get_args(Shown))}.",
             )
         if self.longest < 16:  # noqa: PLR2004  (less is no picture)
             raise UsageError(f"A figure of {self.longest} px shows nothing.", "Pass 16 or more.")
@@ -151,7 +152,10 @@ def _region(run: Run, spec: FigureSpec) -> Box:
 def _pixels(source: Source, region: Box, longest: int) -> NDArray[np.uint8]:
     """Return the region, its longer side at most ``longest`` pixels, read in bands of one level."""
     shrink = max(1.0, max(region.width, region.height) / longest)
-    columns, rows = max(1, round(region.width / shrink)), max(1, round(region.height / shrink))
+    columns, rows = (
+        max(1, round(region.width / shrink)),
+        max(1, round(region.height / shrink)),
+    )
     level = nearest_better_level(source.facts.levels, shrink)
     picture = np.empty((rows, columns, 3), np.uint8)
     left, right = region.x / level.downsample, region.right / level.downsample
@@ -196,7 +200,10 @@ class _Classes(_Overlay):
         inside = replace(self._run, tiles=_centred(self._run, region))
         found, threshold = legend(inside, self._spec.threshold), self._spec.threshold
         rows = sorted(found.rows, key=lambda row: -row.called_share)[:LISTED]
-        words, uncalled = "most probable class", (NONE_CALLED, found.none_called.own_share)
+        words, uncalled = (
+            "most probable class",
+            (NONE_CALLED, found.none_called.own_share),
+        )
         shares = [row.called_share for row in rows]
         if threshold is not None:
             words += f", from a {table.classes.output_word} of {threshold:g}"
@@ -211,7 +218,12 @@ class _Classes(_Overlay):
         if found.none_called.count:
             entries.append(FigureClass(uncalled[0], NONE_COLOR, percent_words(uncalled[1])))
         return shown, FigureFacts(
-            "", words, None, tuple(entries), "share of tissue", details=_calibration(self._run)
+            "",
+            words,
+            None,
+            tuple(entries),
+            "share of tissue",
+            details=_calibration(self._run),
         )
 
 
@@ -298,7 +310,8 @@ def _within(run: Run, region: Box) -> TileTable:
     low, high = own[:, :2], own[:, :2] + own[:, 2:]
     inside = np.all((high > (region.x, region.y)) & (low < (region.right, region.bottom)), axis=1)
     return _some(
-        replace(run.tiles, boxes=own - np.array([region.x, region.y, 0, 0])), np.asarray(inside)
+        replace(run.tiles, boxes=own - np.array([region.x, region.y, 0, 0])),
+        np.asarray(inside),
     )
 
 
@@ -310,7 +323,11 @@ def _centred(run: Run, region: Box) -> TileTable:
 
 
 def _some(table: TileTable, kept: NDArray[np.bool_]) -> TileTable:
-    boxes, status, probabilities = table.boxes[kept], table.status[kept], table.probabilities[kept]
+    boxes, status, probabilities = (
+        table.boxes[kept],
+        table.status[kept],
+        table.probabilities[kept],
+    )
     return replace(table, boxes=boxes, status=status, probabilities=probabilities)
 
 
@@ -354,7 +371,8 @@ def _cropped(
     )
     x, y = max(int(left) - 1, 0), max(int(top) - 1, 0)
     values = np.asarray(
-        array[index, y : int(np.ceil(bottom)) + 1, x : int(np.ceil(right)) + 1], np.float32
+        array[index, y : int(np.ceil(bottom)) + 1, x : int(np.ceil(right)) + 1],
+        np.float32,
     )
     return values, (left - x, top - y), (right - left, bottom - top)
 

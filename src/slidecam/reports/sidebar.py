@@ -172,7 +172,10 @@ def _class_rows(summary: tuple[ClassSummary, ...]) -> list[_Row]:
         return rows
     rows.sort(key=lambda row: -(row.count or 0))
     rest = rows[LISTED - 1 :]
-    count, share = sum(row.count or 0 for row in rest), sum(row.share or 0 for row in rest)
+    count, share = (
+        sum(row.count or 0 for row in rest),
+        sum(row.share or 0 for row in rest),
+    )
     return [*rows[: LISTED - 1], _Row(f"{len(rest)} other classes", None, count, share)]
 
 

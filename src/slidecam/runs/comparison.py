@@ -209,7 +209,8 @@ def _names(
 def _called(run: Run, rows: NDArray[np.int64], names: tuple[str, ...]) -> NDArray[np.int64]:
     """Return which of ``names`` each tile is; -1, no winner, is the last of the table of places."""
     places = np.array(
-        [*(names.index(name) for name in run.tiles.class_names), len(names) - 1], np.int64
+        [*(names.index(name) for name in run.tiles.class_names), len(names) - 1],
+        np.int64,
     )
     return np.asarray(places[run.tiles.winners[rows]])
 

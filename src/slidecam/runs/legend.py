@@ -145,7 +145,8 @@ def legend(run: Run, threshold: float | None = None) -> Legend:
     """
     if threshold is not None and not np.isfinite(threshold):
         raise UsageError(
-            f"A threshold of {threshold} parts nothing.", "Pass a probability from 0 to 1."
+            f"A threshold of {threshold} parts nothing.",
+            "Pass a probability from 0 to 1.",
         )
     table, own = run.tiles, own_areas(run)
     classified = run.mosaic.area(table.done)

@@ -6,10 +6,17 @@ its content: a slide by its fingerprint, a bundle by its digest.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slidecam.errors import BundleError, RunMismatchError, SourceError, StoreError, UsageError
+from slidecam.errors import (
+    BundleError,
+    RunMismatchError,
+    SourceError,
+    StoreError,
+    UsageError,
+)
 from slidecam.models import open_bundle
 from slidecam.runs.record import RunRecord
 from slidecam.runs.record_parts import if_known
@@ -168,3 +175,34 @@ def _existing(
     for place in places:
         if "://" in place or Path(place).exists():
             yield place
+
+
+def with_classes(
+    folder: Path, record: RunRecord, plan: Mapping[str, Any], bundle: Path | str | None
+) -> RunRecord:
+    """Return a record with what the bundle says of its classes."""
+    try:
+        # Trusted, since only its card is read.
+        opened = open_recorded_bundle(folder, record, plan, bundle, trust=True)
+    except BundleError as error:
+        if record.bundle.classes is not None:
+            raise
+        problem = f"Its run.json lacks class_names, as an older version wrote it: {error.problem}"
+        raise StoreError(folder, problem, error.remedy) from error
+    card = opened.card
+    known = replace(record.bundle, name=card.name, path=str(opened.path), classes=card.classes)
+    return replace(record, bundle=known)
+
+
+def with_extent(
+    folder: Path, record: RunRecord, plan: Mapping[str, Any], slide: str | None
+) -> RunRecord:
+    """Return a record with the size and scanned bounds that the slide's header says."""
+    try:
+        _place, source = open_recorded_slide(folder, record, plan, slide)
+    except SourceError as error:
+        problem = f"Its run.json lacks bounds_px, as an older version wrote it: {error.problem}"
+        raise StoreError(folder, problem, error.remedy) from error
+    source.let_go()
+    known = replace(record.input, size=source.facts.size, bounds=source.facts.bounds)
+    return replace(record, input=known)

@@ -231,7 +231,11 @@ def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
         return dict(data)
     if version != 1:
         raise ValueError(f"version is {version!r}, not 1 or {VERSION}")
-    source, bundle, plan = dict(data["input"]), dict(data["bundle"]), dict(data.get("plan") or {})
+    source, bundle, plan = (
+        dict(data["input"]),
+        dict(data["bundle"]),
+        dict(data.get("plan") or {}),
+    )
     source.setdefault("fingerprint", plan.get("slide"))
     source.setdefault("reader", plan.get("reader"))
     if "bounds_px" not in source:

@@ -155,7 +155,12 @@ RULES = (
     _Rule("input.reader", TEXT_OR_NULL, _or_null(_is_text)),
     _Rule("input.format", TEXT, _is_text),
     _Rule("input.size_px", SIZE, _or_null(_listed(_is_size, 2)), needed=True),
-    _Rule("input.bounds_px", "four whole numbers", _or_null(_listed(_is_whole, 4)), needed=True),
+    _Rule(
+        "input.bounds_px",
+        "four whole numbers",
+        _or_null(_listed(_is_whole, 4)),
+        needed=True,
+    ),
     _Rule("input.axis", f"one of {', '.join(AXES)}", _one_of(*AXES)),
     _Rule("input.planes", "a whole number", _or_null(_is_count)),
     _Rule("input.voxels", "whole numbers above 0", _listed(_is_size)),

@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.errors import BundleError, MaskError, SourceError, StoreError, UsageError
+from slidecam.errors import MaskError, StoreError, UsageError
 from slidecam.foreground import Foreground, load_foreground, whole_slide
 from slidecam.foreground.mask import mask_digest
 from slidecam.geometry import Size, Spacing
-from slidecam.runs.located import open_recorded_bundle, open_recorded_slide
+from slidecam.runs.located import (
+    open_recorded_bundle,
+    open_recorded_slide,
+    with_classes,
+    with_extent,
+)
 from slidecam.runs.outputs import FURTHER_HEATMAPS, HEATMAP
 from slidecam.runs.record import RUN_AGAIN, RunRecord
 from slidecam.runs.record_parts import if_known
@@ -82,7 +87,10 @@ class Run:
 
     @classmethod
     def open(
-        cls, folder: Path | str, bundle: Path | str | None = None, slide: str | None = None
+        cls,
+        folder: Path | str,
+        bundle: Path | str | None = None,
+        slide: str | None = None,
     ) -> Run:
         """Read one slide's run, be it finished, partly done or still going on.
 
@@ -110,9 +118,9 @@ class Run:
             )
         record, store = RunRecord.read(folder), RunStore.open(folder)
         if bundle is not None or record.bundle.classes is None:
-            record = _with_classes(folder, record, store.digest, bundle)
+            record = with_classes(folder, record, store.digest, bundle)
         if record.input.size is None:
-            record = _with_extent(folder, record, store.digest, slide)
+            record = with_extent(folder, record, store.digest, slide)
         tissue, notes = _tissue(folder, record, store)
         return cls(
             folder=folder,
@@ -344,37 +352,6 @@ def _tiles(folder: Path, record: RunRecord, store: RunStore) -> TileTable:
     except UsageError as error:
         problem = f"Its run.json does not belong to its run.zarr: {error.problem}"
         raise StoreError(folder, problem, RUN_AGAIN) from error
-
-
-def _with_classes(
-    folder: Path, record: RunRecord, plan: Mapping[str, Any], bundle: Path | str | None
-) -> RunRecord:
-    """Return a record with what the bundle says of its classes."""
-    try:
-        # Trusted, since only its card is read.
-        opened = open_recorded_bundle(folder, record, plan, bundle, trust=True)
-    except BundleError as error:
-        if record.bundle.classes is not None:
-            raise
-        problem = f"Its run.json lacks class_names, as an older version wrote it: {error.problem}"
-        raise StoreError(folder, problem, error.remedy) from error
-    card = opened.card
-    known = replace(record.bundle, name=card.name, path=str(opened.path), classes=card.classes)
-    return replace(record, bundle=known)
-
-
-def _with_extent(
-    folder: Path, record: RunRecord, plan: Mapping[str, Any], slide: str | None
-) -> RunRecord:
-    """Return a record with the size and scanned bounds that the slide's header says."""
-    try:
-        _place, source = open_recorded_slide(folder, record, plan, slide)
-    except SourceError as error:
-        problem = f"Its run.json lacks bounds_px, as an older version wrote it: {error.problem}"
-        raise StoreError(folder, problem, error.remedy) from error
-    source.let_go()
-    known = replace(record.input, size=source.facts.size, bounds=source.facts.bounds)
-    return replace(record, input=known)
 
 
 def _tissue(

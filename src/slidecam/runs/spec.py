@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from slidecam.errors import UsageError
 from slidecam.explain.catalogue import slide_methods
 from slidecam.geometry import AXES, Size
-from slidecam.options import EVERY_METHOD, EVERY_SLIDE, NamedOption, PredictOptions, options_of
+from slidecam.options import (
+    EVERY_METHOD,
+    EVERY_SLIDE,
+    NamedOption,
+    PredictOptions,
+    options_of,
+)
 from slidecam.runs.outputs import check_outputs
 from slidecam.sources import reader_names
 from slidecam.thresholds import parse_threshold
@@ -51,7 +57,8 @@ class PredictSpec(PredictOptions):
             _check_range(each, getattr(self, each.name))
         if self.reader is not None and self.reader not in reader_names():
             raise UsageError(
-                f"There is no reader {self.reader!r}.", f"Pass one of {', '.join(reader_names())}."
+                f"There is no reader {self.reader!r}.",
+                f"Pass one of {', '.join(reader_names())}.",
             )
         if self.axis is not None and self.axis not in AXES:
             raise UsageError(f"There is no axis {self.axis!r}.", f"Pass --axis {', '.join(AXES)}.")
@@ -87,7 +94,8 @@ def _check_range(each: NamedOption, value: float | None) -> None:
     # Written so that not-a-number is outside too.
     if not low <= value <= high:
         raise UsageError(
-            f"{each.name} {value} is out of range.", f"Pass a value from {low:g} to {high:g}."
+            f"{each.name} {value} is out of range.",
+            f"Pass a value from {low:g} to {high:g}.",
         )
 
 
@@ -99,5 +107,6 @@ def _check_scale(method: str, low: float, high: float) -> None:
         )
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UsageError(
-            f"A heatmap cannot run from {low:g} to {high:g}.", "Pass --heatmap-scale LOW,HIGH."
+            f"A heatmap cannot run from {low:g} to {high:g}.",
+            "Pass --heatmap-scale LOW,HIGH.",
         )

@@ -336,7 +336,10 @@ class SliceTable:
 
 def write_slices_csv(table: SliceTable, path: Path) -> None:
     """Write the table in one step; a slice without a result has empty probabilities."""
-    with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        replacing(path) as fresh,
+        fresh.open("w", encoding="utf-8", newline="") as stream,
+    ):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*COLUMNS, *(f"{PREFIX}{name}" for name in table.class_names)])
         for number, status in enumerate(table.status):

@@ -40,11 +40,13 @@ def uncertainty(
     """
     if kind not in get_args(Doubt):
         raise UsageError(
-            f"There is no uncertainty called {kind!r}.", f"Use one of {', '.join(get_args(Doubt))}."
+            f"There is no uncertainty called {kind!r}.",
+            f"Use one of {', '.join(get_args(Doubt))}.",
         )
     if activation not in {"softmax", "sigmoid"}:
         raise UsageError(
-            "This classifier gives scores and no probabilities.", "Its tiles have no uncertainty."
+            "This classifier gives scores and no probabilities.",
+            "Its tiles have no uncertainty.",
         )
     p = np.asarray(probabilities, np.float64)
     measure = {"entropy": _entropy, "margin": _margin}[kind]

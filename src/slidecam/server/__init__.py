@@ -8,6 +8,12 @@ to this machine gets nothing.
 """
 
 from slidecam.server.guard import Limits
-from slidecam.server.serving import Endpoint, ServeSpec, endpoint_path, read_endpoint, serve
+from slidecam.server.serving import (
+    Endpoint,
+    ServeSpec,
+    endpoint_path,
+    read_endpoint,
+    serve,
+)
 
 __all__ = ["Endpoint", "Limits", "ServeSpec", "endpoint_path", "read_endpoint", "serve"]

@@ -21,7 +21,12 @@ from slidecam.server.job_requests import read_request, request_schema
 from slidecam.server.pictures import PictureRequest
 from slidecam.server.service import Service
 from slidecam.server.static import VIEWER, static_files
-from slidecam.server.views import heatmap_records, heatmap_values, slide_folder, tiles_record
+from slidecam.server.views import (
+    heatmap_records,
+    heatmap_values,
+    slide_folder,
+    tiles_record,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -69,11 +74,15 @@ async def page_file(name: str) -> Response:
 @router.get("/v1/status")
 def status(service: CurrentService) -> dict[str, Any]:
     """Tell the model, the device, the limits and how busy the server is."""
-    return {**service.status(), "deep_zoom": f"{VIEWER}/openseadragon.min.js" in static_files()}
+    return {
+        **service.status(),
+        "deep_zoom": f"{VIEWER}/openseadragon.min.js" in static_files(),
+    }
 
 
 @router.post(
-    "/v1/image", openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}}}
+    "/v1/image",
+    openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}}},
 )
 async def image(
     request: Request,
@@ -99,7 +108,9 @@ async def image(
     try:
         if request.headers.get("content-type", "").startswith("multipart/"):
             raise RequestError(
-                415, "The body is a form.", "Send the picture's bytes themselves as the body."
+                415,
+                "The body is a form.",
+                "Send the picture's bytes themselves as the body.",
             )
         return await service.explain(await request.body(), picture)
     finally:
@@ -220,7 +231,12 @@ def heatmaps(name: str, slide: str, service: CurrentService) -> dict[str, Any]:
 
 @router.get("/v1/jobs/{name}/slides/{slide}/heatmaps/{heatmap}/{index}")
 def heatmap(
-    name: str, slide: str, heatmap: str, index: int, service: CurrentService, plane: Plane = 0
+    name: str,
+    slide: str,
+    heatmap: str,
+    index: int,
+    service: CurrentService,
+    plane: Plane = 0,
 ) -> Response:
     """Return one class of a heatmap as int16; of a volume, one plane of it."""
     values = heatmap_values(service.jobs.job(name), slide, heatmap, (index, plane))
@@ -263,7 +279,12 @@ def description(name: str, service: CurrentService) -> Response:
 
 @router.get("/v1/slides/{name}_files/{level}/{column}_{row}.jpeg")
 def tile(
-    name: str, level: int, column: int, row: int, service: CurrentService, plane: Plane = 0
+    name: str,
+    level: int,
+    column: int,
+    row: int,
+    service: CurrentService,
+    plane: Plane = 0,
 ) -> Response:
     """Return one Deep Zoom tile; of a volume, of one plane."""
     headers = {"cache-control": f"private, max-age={TILE_SECONDS}"}

@@ -96,7 +96,9 @@ class DeepZoom:
         box = LevelBox(column * TILE, row * TILE, TILE, TILE).clipped(self.level_size(level))
         if column < 0 or row < 0 or not (box.width and box.height):
             raise RequestError(
-                404, f"There is no tile {column}_{row} on level {level}.", "Read the .dzi again."
+                404,
+                f"There is no tile {column}_{row} on level {level}.",
+                "Read the .dzi again.",
             )
         return box
 
@@ -121,7 +123,10 @@ class DeepZoom:
         factor = shrink / level.downsample
         edges = tuple(edge * factor for edge in (box.x, box.y, box.right, box.bottom))
         left, top = int(edges[0]), int(edges[1])
-        right, bottom = min(_up(edges[2]), level.size.width), min(_up(edges[3]), level.size.height)
+        right, bottom = (
+            min(_up(edges[2]), level.size.width),
+            min(_up(edges[3]), level.size.height),
+        )
         read = LevelBox(left, top, max(1, right - left), max(1, bottom - top))
         if read.width * read.height > MOST_READ and min(box.width, box.height) > 1:
             return self._by_quarters(box, shrink)
@@ -182,7 +187,9 @@ class PlaneZoom(DeepZoom):
         """Return a tile of a plane; see `DeepZoom.tile`."""
         if not 0 <= plane < self._planes:
             raise RequestError(
-                404, f"There is no plane {plane}.", f"Planes are 0 to {self._planes - 1}."
+                404,
+                f"There is no plane {plane}.",
+                f"Planes are 0 to {self._planes - 1}.",
             )
         box, size, whole = (
             self._box(level, column, row),

@@ -34,7 +34,8 @@ class Roots:
         for folder in folders:
             if not folder.is_dir():
                 raise UsageError(
-                    f"There is no folder for --root: {folder}.", "Name a folder that holds slides."
+                    f"There is no folder for --root: {folder}.",
+                    "Name a folder that holds slides.",
                 )
         absolute = tuple(Path(os.path.abspath(folder)) for folder in folders)  # noqa: PTH100  (resolve() follows links)
         return cls(absolute, tuple(folder.resolve() for folder in folders))
@@ -82,7 +83,9 @@ class Roots:
 def _absolute(text: str) -> Path:
     if "://" in text:
         raise RequestError(
-            403, f"A URL is no file of this machine: {text}.", "Name a file on this machine."
+            403,
+            f"A URL is no file of this machine: {text}.",
+            "Name a file on this machine.",
         )
     if "\0" in text or not Path(text).is_absolute():
         raise RequestError(400, f"The path is not absolute: {text!r}.", "Write the whole path.")
@@ -130,7 +133,12 @@ def folder_listing(roots: Roots, folder: str) -> dict[str, Any]:
     else:
         parent = str(path.parent)
     folders = [_entry(each) for each in inner if str(each) not in taken][:MOST]
-    return {"folder": str(path), "parent": parent, "folders": folders, "slides": slides[:MOST]}
+    return {
+        "folder": str(path),
+        "parent": parent,
+        "folders": folders,
+        "slides": slides[:MOST],
+    }
 
 
 def _entry(path: Path) -> dict[str, str]:
@@ -169,7 +177,9 @@ def result_file(job: Job, inner: str) -> Path:
     """
     home = job.out.resolve()
     missing = RequestError(
-        404, f"Job {job.id} has no file {inner!r}.", "GET its result for those that it has."
+        404,
+        f"Job {job.id} has no file {inner!r}.",
+        "GET its result for those that it has.",
     )
     if "\0" in inner or any(part.startswith(".") for part in Path(inner).parts):
         raise missing
@@ -185,5 +195,8 @@ def result_file(job: Job, inner: str) -> Path:
 
 def _is_ours(job: Job, path: Path) -> bool:
     """Whether a file is of this job and not of another that wrote into the same folder."""
-    mine = {slide["slide"] for slide in job.slide_records()} | {"manifest.json", "report.html"}
+    mine = {slide["slide"] for slide in job.slide_records()} | {
+        "manifest.json",
+        "report.html",
+    }
     return path.parts[0] in mine

@@ -119,7 +119,9 @@ class Guard:
         host = headers.get("host", "")
         if host not in self.hosts:
             return RequestError(
-                421, f"This server is not called {host!r}.", "Call it by the url in its file."
+                421,
+                f"This server is not called {host!r}.",
+                "Call it by the url in its file.",
             )
         origin = headers.get("origin")
         if origin is not None and origin.removeprefix("http://") not in self.hosts:
@@ -134,7 +136,10 @@ class Guard:
                 " serve printed."
             )
             return RequestError(
-                401, "The token is missing or wrong.", remedy, {"WWW-Authenticate": "Bearer"}
+                401,
+                "The token is missing or wrong.",
+                remedy,
+                {"WWW-Authenticate": "Bearer"},
             )
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self.limits.body_bytes:
@@ -151,7 +156,9 @@ class Guard:
 def _too_large(limits: Limits) -> RequestError:
     megabytes = limits.body_bytes / 1e6
     return RequestError(
-        413, f"The request is larger than {megabytes:g} MB.", "Send a smaller picture or mask."
+        413,
+        f"The request is larger than {megabytes:g} MB.",
+        "Send a smaller picture or mask.",
     )
 
 

@@ -26,7 +26,11 @@ class RequestError(SlidecamError):
     """A request that is refused; ``status`` is HTTP's, ``headers`` go with the answer."""
 
     def __init__(
-        self, status: int, problem: str, remedy: str, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        problem: str,
+        remedy: str,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(problem, remedy)
         self.status = status
@@ -84,7 +88,10 @@ def _complaint(detail: Mapping[str, Any]) -> str:
 async def _plain(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  (for the type checker: it was registered so)
     known = {
-        404: (f"There is nothing at {request.url.path}.", "See /openapi.json for what there is."),
+        404: (
+            f"There is nothing at {request.url.path}.",
+            "See /openapi.json for what there is.",
+        ),
         405: (
             f"{request.url.path} does not take {request.method}.",
             "See /openapi.json for what it takes.",

@@ -14,7 +14,13 @@ from slidecam.options import options_of
 from slidecam.runs.spec import PredictSpec
 from slidecam.server.http_errors import SEE, RequestError
 from slidecam.server.jobs import JobSpec
-from slidecam.settings import Complaints, hints_of, json_schema, read_settings, read_values
+from slidecam.settings import (
+    Complaints,
+    hints_of,
+    json_schema,
+    read_settings,
+    read_values,
+)
 from slidecam.sources.discovery import find_slides
 
 if TYPE_CHECKING:
@@ -89,7 +95,9 @@ def _without_others(options: Mapping[str, Any], complaints: Complaints) -> dict[
         if reason is not None and each.name in kept:
             del kept[each.name]
             complaints.add(
-                f"options.{each.name}", "is no option of a job", f"{reason.capitalize()}."
+                f"options.{each.name}",
+                "is no option of a job",
+                f"{reason.capitalize()}.",
             )
     return kept
 
@@ -98,7 +106,10 @@ def request_schema() -> dict[str, Any]:
     """Return the JSON schema of `JobRequest`."""
     options = options_of("server")
     schema = json_schema(
-        "JobRequest", hints_of(JobRequest), {"out": None, "model": None, "options": {}}, {}
+        "JobRequest",
+        hints_of(JobRequest),
+        {"out": None, "model": None, "options": {}},
+        {},
     )
     schema["properties"]["options"] = json_schema(
         "JobOptions",
@@ -148,7 +159,10 @@ class JobDefaults:
         # Only the server's own bundle may run code, where it was started so.
         bundle, trust = self.bundle, self.trust
         if request.model is not None:
-            bundle, trust = open_bundle(self.roots.existing(request.model), trust=False), False
+            bundle, trust = (
+                open_bundle(self.roots.existing(request.model), trust=False),
+                False,
+            )
         out = None
         if request.out is not None:
             out = outputs.allowed(request.out)

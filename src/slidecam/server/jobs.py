@@ -98,7 +98,11 @@ class Job:
         self.cancelled = Flag()
         self._lock = Lock()
         self._status: JobStatus = "queued"
-        self._times: dict[str, str | None] = {"created": _iso(now), "started": None, "ended": None}
+        self._times: dict[str, str | None] = {
+            "created": _iso(now),
+            "started": None,
+            "ended": None,
+        }
         self._exit_code: int | None = None
         self._error: dict[str, str] | None = None
         self._progress: dict[str, Any] = {
@@ -167,7 +171,11 @@ class Job:
                 event, self.out / event.slide, len(self.spec.card.class_names)
             )
         elif isinstance(event, BatchDone):
-            self._progress |= {"slide": event.slide, "done": event.done, "total": event.total}
+            self._progress |= {
+                "slide": event.slide,
+                "done": event.done,
+                "total": event.total,
+            }
             if self._live is not None:
                 self._live.add(event)
         elif isinstance(event, SlideFinished):
@@ -219,7 +227,8 @@ class Job:
             self._times["ended"] = _iso(datetime.now(UTC))
             self._live = None
         self.journal.write(
-            {"event": "JobEnded", "status": self._status, "exit_code": self._exit_code}, last=True
+            {"event": "JobEnded", "status": self._status, "exit_code": self._exit_code},
+            last=True,
         )
 
     def record(self) -> dict[str, Any]:
@@ -319,7 +328,9 @@ class JobQueue:
         job = self._jobs.get(name)
         if job is None:
             raise RequestError(
-                404, f"There is no job {name}.", "GET /v1/jobs lists those that are remembered."
+                404,
+                f"There is no job {name}.",
+                "GET /v1/jobs lists those that are remembered.",
             )
         return job
 

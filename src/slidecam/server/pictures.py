@@ -202,7 +202,13 @@ def _explained(
         raise DeviceError(
             "One picture does not fit into the GPU's memory.", "Start with --device cpu."
         ) from error
-    rows = zip(card.class_names, card.class_colors, probabilities, logits[0].tolist(), strict=True)
+    rows = zip(
+        card.class_names,
+        card.class_colors,
+        probabilities,
+        logits[0].tolist(),
+        strict=True,
+    )
     return {
         "classes": [
             {"name": name, "color": color, "probability": probability, "logit": logit}
@@ -285,7 +291,10 @@ def _neighbours(
         return None
     names = classifier.card.class_names
     accounts = neighbour_accounts(classifier, pixels, classes)[0]
-    return {"explained": EXPLAINED, "accounts": [account.record(names) for account in accounts]}
+    return {
+        "explained": EXPLAINED,
+        "accounts": [account.record(names) for account in accounts],
+    }
 
 
 def _notes(card: Card, picture: Image.Image) -> list[str]:

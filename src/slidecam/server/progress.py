@@ -130,7 +130,11 @@ class LiveTiles:
         planes: NDArray[np.int64],
     ) -> None:
         self.slide = slide
-        self._boxes, self._probabilities, self._planes = [boxes], [probabilities], [planes]
+        self._boxes, self._probabilities, self._planes = (
+            [boxes],
+            [probabilities],
+            [planes],
+        )
         self._lock = Lock()
 
     @classmethod
@@ -169,9 +173,16 @@ class LiveTiles:
         And the plane of a volume that each is on.
         """
         with self._lock:
-            boxes, probabilities = np.concatenate(self._boxes), np.concatenate(self._probabilities)
+            boxes, probabilities = (
+                np.concatenate(self._boxes),
+                np.concatenate(self._probabilities),
+            )
             planes = np.concatenate(self._planes)
-            self._boxes, self._probabilities, self._planes = [boxes], [probabilities], [planes]
+            self._boxes, self._probabilities, self._planes = (
+                [boxes],
+                [probabilities],
+                [planes],
+            )
         known = np.isfinite(probabilities).all(axis=1)
         status = np.where(known, np.uint8(Status.DONE), np.uint8(Status.FAILED))
         return TileTable(boxes, status, probabilities, card.classes), planes

@@ -85,7 +85,8 @@ class Service:
             jobs=JobQueue(warm, devices, limits),
             # Neighbouring slices as colours are for the classifier; people look at one.
             slides=SlideCache(
-                limits.open_slides, replace(view_of(bundle.card, PredictSpec()), slices=1)
+                limits.open_slides,
+                replace(view_of(bundle.card, PredictSpec()), slices=1),
             ),
             defaults=JobDefaults(roots, home, bundle, how["trust"], device),
             limits=limits,
@@ -106,7 +107,11 @@ class Service:
 
     def _explain(self, content: bytes, request: PictureRequest) -> dict[str, Any]:
         return explain_picture(
-            content, self.classifier(), request, self.limits, self.devices.lock(self.device)
+            content,
+            self.classifier(),
+            request,
+            self.limits,
+            self.devices.lock(self.device),
         )
 
     def admit(self) -> None:
@@ -138,7 +143,10 @@ class Service:
                 "waiting_jobs": limits.waiting_jobs,
                 "waiting_images": limits.waiting_images,
             },
-            "jobs": {"running": statuses.count("running"), "waiting": statuses.count("queued")},
+            "jobs": {
+                "running": statuses.count("running"),
+                "waiting": statuses.count("queued"),
+            },
         }
 
     def _titles(self) -> dict[str, str]:

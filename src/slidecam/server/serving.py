@@ -168,7 +168,12 @@ def serve(spec: ServeSpec, ready: Callable[[Endpoint, Path], None]) -> None:
     _refuse_second(path)
     roots = Roots.of(spec.roots)
     service = Service.of(
-        spec.model, roots, spec.out.absolute(), spec.limits, device=spec.device, trust=spec.trust
+        spec.model,
+        roots,
+        spec.out.absolute(),
+        spec.limits,
+        device=spec.device,
+        trust=spec.trust,
     )
     with _listening(spec.port) as listener:
         server, endpoint = make_server(service, listener.getsockname()[1])
@@ -265,7 +270,8 @@ def _refuse_second(path: Path) -> None:
             f"A server runs already: {running.url}, process {running.pid} (according to {path})."
         )
         raise UsageError(
-            problem, "Use that one, stop it, or set SLIDECAM_SERVER_FILE to another file."
+            problem,
+            "Use that one, stop it, or set SLIDECAM_SERVER_FILE to another file.",
         )
 
 

@@ -156,7 +156,9 @@ class SlideCache:
             known = self._known.get(name)
             if known is None:
                 raise RequestError(
-                    404, f"There is no open slide {name}.", "GET /v1/slides/open?path=… opens one."
+                    404,
+                    f"There is no open slide {name}.",
+                    "GET /v1/slides/open?path=… opens one.",
                 )
             if name not in self._open:
                 self._open[name] = _Opened(_zoom(self._reopened(known)))
@@ -219,5 +221,13 @@ def _facts(zoom: DeepZoom) -> dict[str, Any]:
     try:
         settled = settle_spacing(facts)
     except SpacingError as error:
-        return {**record, "spacing_um_px": None, "spacing_from": f"{error.problem} {error.remedy}"}
-    return {**record, "spacing_um_px": settled.spacing.mean, "spacing_from": settled.origin}
+        return {
+            **record,
+            "spacing_um_px": None,
+            "spacing_from": f"{error.problem} {error.remedy}",
+        }
+    return {
+        **record,
+        "spacing_um_px": settled.spacing.mean,
+        "spacing_from": settled.origin,
+    }

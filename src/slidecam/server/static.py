@@ -49,7 +49,10 @@ def viewer_files() -> list[Path]:
     installed, tree = PAGE / VIEWER, Path(__file__).parents[3] / FROM_NPM
     for script, licence in (
         (installed / "openseadragon.min.js", installed / "LICENSE.txt"),
-        (tree / "build" / "openseadragon" / "openseadragon.min.js", tree / "LICENSE.txt"),
+        (
+            tree / "build" / "openseadragon" / "openseadragon.min.js",
+            tree / "LICENSE.txt",
+        ),
     ):
         if script.is_file() and licence.is_file():
             return [script, licence]

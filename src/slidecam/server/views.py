@@ -87,7 +87,9 @@ def slide_folder(job: Job, name: str) -> Path:
     slide = job.slide_record(name)
     if slide is None:
         raise RequestError(
-            404, f"Job {job.id} has not come to a slide {name!r}.", "Wait for its Planned event."
+            404,
+            f"Job {job.id} has not come to a slide {name!r}.",
+            "Wait for its Planned event.",
         )
     return Path(slide.get("folder", job.out / name))
 

@@ -99,7 +99,10 @@ def frames_of(paths: Sequence[Path]) -> Iterator[Frame]:
 
 
 def _classic(path: Path, header: Dataset) -> Frame:
-    position, directions = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
+    position, directions = (
+        header.get("ImagePositionPatient"),
+        header.get("ImageOrientationPatient"),
+    )
     return Frame(
         path,
         0,

@@ -36,7 +36,12 @@ _TO_RAS = {
     "las": (-1.0, 1.0, 1.0),
 }
 _COLOUR_KINDS = {"rgb-color": 3, "rgba-color": 4, "3-color": 3, "4-color": 4}
-_PACKED: dict[str, Any] = {"gzip": gzip.open, "gz": gzip.open, "bzip2": bz2.open, "bz2": bz2.open}
+_PACKED: dict[str, Any] = {
+    "gzip": gzip.open,
+    "gz": gzip.open,
+    "bzip2": bz2.open,
+    "bz2": bz2.open,
+}
 _ELSEWHERE = {"data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip"}
 """Fields of a header whose samples do not follow it in one piece."""
 

@@ -62,7 +62,11 @@ class Image:
 
     def read(self, level: int, box: LevelBox) -> NDArray[np.generic]:
         """Return ``box`` as stored, (height, width, channels)."""
-        places = {"y": slice(box.y, box.bottom), "x": slice(box.x, box.right), "c": slice(None)}
+        places = {
+            "y": slice(box.y, box.bottom),
+            "x": slice(box.x, box.right),
+            "c": slice(None),
+        }
         pixels = np.asarray(self.arrays[level][tuple(places.get(axis, 0) for axis in self.axes)])
         kept = [axis for axis in self.axes if axis in places]
         if "c" not in kept:

@@ -156,7 +156,11 @@ _FILL = getattr(lowlevel, "_read_region", None) if sys.byteorder == "little" els
 
 
 def read_rgb(
-    slide: Slide, corner: tuple[int, int], level: int, size: tuple[int, int], background: RGB
+    slide: Slide,
+    corner: tuple[int, int],
+    level: int,
+    size: tuple[int, int],
+    background: RGB,
 ) -> NDArray[np.uint8]:
     """Return a region as (height, width, 3), transparent pixels laid over ``background``.
 

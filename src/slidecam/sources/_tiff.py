@@ -20,7 +20,12 @@ from slidecam.pixels import GLASS, over_background, premultiplied_over, to_rgb, 
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
-from slidecam.sources._tiff_pages import PageRaster, PageReader, compression_problem, same_file
+from slidecam.sources._tiff_pages import (
+    PageRaster,
+    PageReader,
+    compression_problem,
+    same_file,
+)
 from slidecam.sources.source import Source, SourceFacts, note_on_bits
 from slidecam.sources.spacing import MICROMETRES, spacing_of
 
@@ -82,7 +87,11 @@ class TiffSource(Source):
     """
 
     def __init__(
-        self, facts: SourceFacts, tiff: TiffFile, rasters: tuple[PageRaster, ...], files: ExitStack
+        self,
+        facts: SourceFacts,
+        tiff: TiffFile,
+        rasters: tuple[PageRaster, ...],
+        files: ExitStack,
     ) -> None:
         super().__init__(facts)
         self._rasters = rasters
@@ -148,7 +157,9 @@ def _rasters(probe: Probe, tiff: TiffFile, series: Any) -> tuple[PageRaster, ...
     if stacked:
         what = ", ".join(f"{axis}={length}" for axis, length in stacked.items())
         raise UnreadableSourceError(
-            probe.given, f"This TIFF is a stack of planes ({what}), not one picture.", _EXPORT
+            probe.given,
+            f"This TIFF is a stack of planes ({what}), not one picture.",
+            _EXPORT,
         )
     rasters = []
     for level in series.levels:
@@ -232,7 +243,12 @@ def _facts(
 
 _RESOLUTION_UNIT = {2: ("inch", 25_400.0), 3: ("centimetre", 10_000.0)}
 _X_RESOLUTION, _Y_RESOLUTION, _UNIT, _LARGEST_VALUE = 282, 283, 296, 281
-_ASSOCIATED = {"label": "label", "macro": "macro", "overview": "macro", "thumbnail": "thumbnail"}
+_ASSOCIATED = {
+    "label": "label",
+    "macro": "macro",
+    "overview": "macro",
+    "thumbnail": "thumbnail",
+}
 
 
 def _stated_spacing(tiff: TiffFile) -> tuple[Spacing | None, str | None]:

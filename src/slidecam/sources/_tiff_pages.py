@@ -94,7 +94,9 @@ class PageReader:
     def _read_page(self, page: Any, box: LevelBox) -> NDArray[np.generic]:  # noqa: ANN401 - as above
         keyframe = page.keyframe
         pixels = np.full(
-            (box.height, box.width, keyframe.samplesperpixel), _white(keyframe), keyframe.dtype
+            (box.height, box.width, keyframe.samplesperpixel),
+            _white(keyframe),
+            keyframe.dtype,
         )
         if _rows_are_apart(keyframe):
             for plane, rows, where in _strip_rows(page, box):
@@ -169,7 +171,11 @@ def _strip_rows(
         shared = overlap(frame, box)
         offset = page.dataoffsets[index] + (shared.y - frame.y) * row_bytes
         if page.dataoffsets[index]:
-            yield slice(plane, plane + samples), (offset, shared.height), window(shared, box)
+            yield (
+                slice(plane, plane + samples),
+                (offset, shared.height),
+                window(shared, box),
+            )
 
 
 def _samples_together(keyframe: Any) -> int:  # noqa: ANN401 - as above

@@ -267,7 +267,8 @@ def sample_folder() -> Path:
     if folders:
         return folders[0]
     raise UsageError(
-        "The sample data are not installed.", "Install slidecam from its repository or its wheel."
+        "The sample data are not installed.",
+        "Install slidecam from its repository or its wheel.",
     )
 
 

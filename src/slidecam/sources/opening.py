@@ -14,7 +14,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from slidecam.errors import ReaderFailedError, UnknownFormatError, UnreadableSourceError, UsageError
+from slidecam.errors import (
+    ReaderFailedError,
+    UnknownFormatError,
+    UnreadableSourceError,
+    UsageError,
+)
 from slidecam.registry import Entry, Registry, load, resolve
 from slidecam.sources._probe import looks_like, probe
 from slidecam.viewing import DEFAULT_VIEW
@@ -215,7 +220,16 @@ READERS: Registry[Reader] = Registry(
             "openslide",
             _rank_openslide,
             f"{_HERE}._openslide:open_slide",
-            suffixes=(".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide"),
+            suffixes=(
+                ".svs",
+                ".ndpi",
+                ".mrxs",
+                ".scn",
+                ".bif",
+                ".vms",
+                ".vmu",
+                ".svslide",
+            ),
             formats=("OpenSlide formats",),
             packages=("openslide-python", "openslide-bin"),
             check=f"{_HERE}._openslide:check",

@@ -84,7 +84,10 @@ def overview(source: Pyramid, longest: int) -> Overview:
     """
     size = source.facts.size
     shrink = max(1.0, max(size.width, size.height) / longest)
-    columns, rows = max(1, round(size.width / shrink)), max(1, round(size.height / shrink))
+    columns, rows = (
+        max(1, round(size.width / shrink)),
+        max(1, round(size.height / shrink)),
+    )
     first = nearest_better_level(source.facts.levels, shrink)
     finer = [level for level in source.facts.levels if level.downsample <= first.downsample]
     finer.sort(key=lambda level: -level.downsample)
@@ -102,7 +105,11 @@ def overview(source: Pyramid, longest: int) -> Overview:
 
 
 def _average(
-    source: Pyramid, level: Level, columns: int, rows: int, failures: list[RegionReadError]
+    source: Pyramid,
+    level: Level,
+    columns: int,
+    rows: int,
+    failures: list[RegionReadError],
 ) -> Overview | None:
     """Average one level; None where nothing of it can be decoded."""
     across, down = _edges(level.size.width, columns), _edges(level.size.height, rows)

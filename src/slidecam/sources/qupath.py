@@ -27,7 +27,16 @@ MICRONS = frozenset({"µm", "μm", "um"})
 """What QuPath calls micrometres: it writes the micro sign, and reads the Greek letter too."""
 
 MOVING = frozenset(
-    {"rotated", "affine", "cropped", "flipped", "sparse", "sliced", "z_projected", "z_concatenated"}
+    {
+        "rotated",
+        "affine",
+        "cropped",
+        "flipped",
+        "sparse",
+        "sliced",
+        "z_projected",
+        "z_concatenated",
+    }
 )
 """Builders that show pixels in another place than the file has them."""
 
@@ -81,7 +90,14 @@ def read_project(path: Path) -> Project:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         entries = content["images"]
         found = list(_entries(entries, content.get("uri"), path))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise UsageError(
             f"This is no QuPath project that can be read ({error!r}).", OPEN_AGAIN, path
         ) from error

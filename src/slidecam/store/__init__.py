@@ -22,7 +22,13 @@ from slidecam.store.folder import (
     read_run,
     write_run,
 )
-from slidecam.store.run_store import STORE_FOLDER, RunStore, Status, StorePlan, TileResults
+from slidecam.store.run_store import (
+    STORE_FOLDER,
+    RunStore,
+    Status,
+    StorePlan,
+    TileResults,
+)
 
 __all__ = [
     "RUN_FILE",

@@ -128,7 +128,9 @@ def open_or_create(folder: Path, plan: StorePlan, existing: str) -> RunStore:
         return RunStore.create(folder, plan)
     if existing == "refuse":
         raise RunExistsError(
-            folder, "There is a run here already.", "Pass --resume to continue it or --overwrite."
+            folder,
+            "There is a run here already.",
+            "Pass --resume to continue it or --overwrite.",
         )
     store = RunStore.open(folder)
     _refuse_other_plan(store, plan)

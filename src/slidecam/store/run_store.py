@@ -375,5 +375,9 @@ def _empty(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, bat
     batches = max(1, min(ROWS_PER_CHUNK // batch, CHUNK_BYTES // max(1, batch * row_bytes)))
     fill: int | float = 0 if dtype == "uint8" else float("nan")
     group.create_array(
-        name, shape=shape, dtype=dtype, chunks=(batch * batches, *shape[1:]), fill_value=fill
+        name,
+        shape=shape,
+        dtype=dtype,
+        chunks=(batch * batches, *shape[1:]),
+        fill_value=fill,
     )

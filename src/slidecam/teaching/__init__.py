@@ -11,7 +11,12 @@ from slidecam.teaching.corrections import (
     read_corrections,
 )
 from slidecam.teaching.fine_tuning import FineTuned, fine_tune
-from slidecam.teaching.labelling import ExportSpec, LabelledTiles, export_training, label_tiles
+from slidecam.teaching.labelling import (
+    ExportSpec,
+    LabelledTiles,
+    export_training,
+    label_tiles,
+)
 from slidecam.teaching.painted import PaintedLabels, paint_labels
 from slidecam.teaching.suggestions import Suggestion, SuggestionSpec, suggest
 from slidecam.teaching.tuning_task import FineTuneSpec

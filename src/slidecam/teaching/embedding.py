@@ -88,11 +88,13 @@ def open_tunable(run: Run, device: torch.device, *, trust: bool = False) -> Tuna
     card = bundle.card
     if card.spacing is None:
         raise UsageError(
-            f"{card.name} sees whole pictures, no tiles.", "Train on a folder of pictures instead."
+            f"{card.name} sees whole pictures, no tiles.",
+            "Train on a folder of pictures instead.",
         )
     if card.activation == "none":
         raise UsageError(
-            f"{card.name} gives scores and no probabilities.", "Teach a classifier instead."
+            f"{card.name} gives scores and no probabilities.",
+            "Teach a classifier instead.",
         )
     classifier = bundle.classifier(device)
     return TunableClassifier(bundle, classifier, find_last_layer(classifier, bundle))
@@ -186,7 +188,9 @@ def _facts(run: Run, model: TunableClassifier) -> str:
 def _read(path: Path, run: Run, model: TunableClassifier) -> Features:
     classes, length = model.layer.weight.shape
     empty = Features(
-        np.zeros(0, np.int64), np.zeros((0, length), np.float32), np.zeros((0, classes), np.float32)
+        np.zeros(0, np.int64),
+        np.zeros((0, length), np.float32),
+        np.zeros((0, classes), np.float32),
     )
     try:
         # Opened here: numpy leaves a damaged file open.
@@ -201,4 +205,10 @@ def _read(path: Path, run: Run, model: TunableClassifier) -> Features:
 def _write(path: Path, known: Features, run: Run, model: TunableClassifier) -> None:
     with replacing(path) as fresh, fresh.open("wb") as file:
         facts = np.array(_facts(run, model))
-        np.savez(file, facts=facts, rows=known.rows, features=known.values, logits=known.logits)
+        np.savez(
+            file,
+            facts=facts,
+            rows=known.rows,
+            features=known.values,
+            logits=known.logits,
+        )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from slidecam.classes import default_colors
+from slidecam.drawing.style import default_colors
 from slidecam.errors import BundleError
 from slidecam.models import save_bundle
 from slidecam.models.backends import choose_device
@@ -22,7 +22,13 @@ from slidecam.steps import Step
 from slidecam.teaching.corrections import beside
 from slidecam.teaching.embedding import embed_tiles, open_tunable
 from slidecam.teaching.head_tuning import tune_head
-from slidecam.teaching.held_out import HeldOut, Split, leave_places_out, places_of, too_few
+from slidecam.teaching.held_out import (
+    HeldOut,
+    Split,
+    leave_places_out,
+    places_of,
+    too_few,
+)
 from slidecam.teaching.labelling import label_tiles
 from slidecam.teaching.tuning_task import (
     FineTuneSpec,
@@ -243,10 +249,16 @@ def fine_tune(
     start = time.perf_counter()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BundleError(
-            out, "something lies here already.", "Name another folder for the new bundle."
+            out,
+            "something lies here already.",
+            "Name another folder for the new bundle.",
         )
     labelled = label_tiles(
-        run, annotations, beside(run, corrections, wanted=spec.beside), spec.rule, spec.renamed
+        run,
+        annotations,
+        beside(run, corrections, wanted=spec.beside),
+        spec.rule,
+        spec.renamed,
     )
     refuse_none(run, labelled, spec)
     model = open_tunable(run, choose_device(spec.device), trust=spec.trust)
@@ -282,7 +294,11 @@ def _measured(
 
 
 def _result(
-    bundle: Bundle, model: TunableClassifier, taught: TunedHead, features: Features, seconds: float
+    bundle: Bundle,
+    model: TunableClassifier,
+    taught: TunedHead,
+    features: Features,
+    seconds: float,
 ) -> FineTuned:
     before, after = taught.right
     return FineTuned(

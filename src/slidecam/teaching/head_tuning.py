@@ -60,7 +60,8 @@ class Head:
     def logits(self, features: NDArray[np.floating]) -> Array:
         """Return logits (N, K) of features (N, D)."""
         return np.asarray(
-            features @ self.weight.T + (0.0 if self.bias is None else self.bias), np.float64
+            features @ self.weight.T + (0.0 if self.bias is None else self.bias),
+            np.float64,
         )
 
     def grown(self, more: int, activation: str) -> Head:
@@ -108,12 +109,17 @@ class TuningSpec:
     balance: bool = True
 
     def __post_init__(self) -> None:
-        for name, value in (("pull", self.pull), ("hold", self.hold), ("doubt", self.doubt)):
+        for name, value in (
+            ("pull", self.pull),
+            ("hold", self.hold),
+            ("doubt", self.doubt),
+        ):
             if not (np.isfinite(value) and value >= 0):
                 raise UsageError(f"{name} {value} is out of range.", "Pass a number from 0.")
         if self.pull == 0:
             raise UsageError(
-                "pull 0 leaves nothing to hold the head by.", "Pass a small number, such as 0.001."
+                "pull 0 leaves nothing to hold the head by.",
+                "Pass a small number, such as 0.001.",
             )
 
 

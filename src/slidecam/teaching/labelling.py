@@ -247,11 +247,17 @@ def export_training(
     """
     spec = spec or ExportSpec()
     labelled = label_tiles(
-        run, annotations, beside(run, corrections, wanted=spec.beside), spec.rule, spec.renamed
+        run,
+        annotations,
+        beside(run, corrections, wanted=spec.beside),
+        spec.rule,
+        spec.renamed,
     )
     if not len(labelled):
         raise DataSetError(
-            "no tile has a label.", "Draw larger areas, or correct some tiles.", run.folder
+            "no tile has a label.",
+            "Draw larger areas, or correct some tiles.",
+            run.folder,
         )
     card = run.open_bundle(trust=spec.trust).card
     cut = _tile_set_spec(spec).like(card)
@@ -260,7 +266,9 @@ def export_training(
         fresh.mkdir()
         slide = yield from _written(run, labelled, fresh, cut, card)
         write_annotations(
-            fresh / DRAWN_FILE, _drawn_areas(run, annotations, labelled), run.tiles.bounds
+            fresh / DRAWN_FILE,
+            _drawn_areas(run, annotations, labelled),
+            run.tiles.bounds,
         )
     return TileSet(out, (slide,))
 
@@ -285,7 +293,9 @@ def _written(
         failed = yield from write_tiles(source, cut, folder, spec, rows)
     if not rows:
         raise DataSetError(
-            "none of the labelled tiles could be read.", "Copy the slide again.", run.slide_path
+            "none of the labelled tiles could be read.",
+            "Copy the slide again.",
+            run.slide_path,
         )
     written = Counter(row.label for row in rows)
     counts = {name: written[name] for name in cut.names}

@@ -156,7 +156,11 @@ def _outlines(piece: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
 
 
 def _next_way(
-    edges: set[tuple[int, int, int]], row: int, column: int, way: int, start: tuple[int, int, int]
+    edges: set[tuple[int, int, int]],
+    row: int,
+    column: int,
+    way: int,
+    start: tuple[int, int, int],
 ) -> int:
     """Return the way on: left before straight on before right.
 

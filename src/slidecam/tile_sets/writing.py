@@ -48,7 +48,10 @@ if TYPE_CHECKING:
 
 
 def write_tile_set(
-    slides: Sequence[str | Path], annotations: Path, out: Path, spec: TileSetSpec | None = None
+    slides: Sequence[str | Path],
+    annotations: Path,
+    out: Path,
+    spec: TileSetSpec | None = None,
 ) -> Generator[Step, None, TileSet]:
     """Cut the annotated tiles of slides and write them as pictures to learn from.
 
@@ -181,7 +184,8 @@ def _refuse_nothing(done: Sequence[SlideTiles], spec: TileSetSpec) -> None:
     problems = [slide.problem for slide in done if slide.problem]
     if problems:
         raise DataSetError(
-            f"No slide gave a tile: {problems[0]}", "Mend what is said of it, then repeat the call."
+            f"No slide gave a tile: {problems[0]}",
+            "Mend what is said of it, then repeat the call.",
         )
     raise DataSetError(
         f"No tile of {spec.tile_px} px at {spec.spacing:g} µm/px has a class: {ambiguous} are of"

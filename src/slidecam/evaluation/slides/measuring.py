@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.errors import DataSetError, StoreError, UsageError
-from slidecam.evaluation.slides.results import AreaConfusion, EvaluatedSlide, SlideEvaluationSpec
+from slidecam.evaluation.slides.results import (
+    AreaConfusion,
+    EvaluatedSlide,
+    SlideEvaluationSpec,
+)
 from slidecam.foreground import AMBIGUOUS, AnnotatedClasses, load_classes
 from slidecam.inference import classify
 from slidecam.prediction.preparation import prepare
@@ -101,7 +105,8 @@ def _classified(
 ) -> Generator[Step, None, ClassifiedSlide]:
     if ready.spacing is None:
         raise UsageError(
-            f"{model.bundle.card.name} sees whole pictures, no tiles.", "Name a bundle for slides."
+            f"{model.bundle.card.name} sees whole pictures, no tiles.",
+            "Name a bundle for slides.",
         )
     grid, facts = ready.grid, ready.source.facts
     logits = np.full((len(grid), len(model.bundle.card.class_names)), np.nan, np.float32)

@@ -91,7 +91,8 @@ def linear(
 
 def _layer(strength: float, train: Cells) -> Any:  # noqa: ANN401  (scikit-learn has no types)
     return _fitted(
-        LogisticRegression(C=strength, class_weight="balanced", max_iter=_ITERATIONS), train
+        LogisticRegression(C=strength, class_weight="balanced", max_iter=_ITERATIONS),
+        train,
     )
 
 
@@ -279,7 +280,9 @@ def scatter_figure(
         }
         axes.scatter(here[:, 0], here[:, 1], label=plain(name), **look)
     axes.set(
-        xticks=[], yticks=[], title="Embeddings, t-SNE: distances between clusters mean nothing"
+        xticks=[],
+        yticks=[],
+        title="Embeddings, t-SNE: distances between clusters mean nothing",
     )
     add_legend(axes, "best")
     return picture_of(figure)
@@ -293,7 +296,10 @@ def _pictures(protocols: Protocols) -> Iterator[tuple[str, Image.Image]]:
     names, colors = protocols.card.class_names, protocols.card.class_colors
     for name, plane in protocols.planes.items():
         if plane is not None:
-            yield f"t-SNE, {name}", scatter_figure(plane.points, plane.labels, names, colors)
+            yield (
+                f"t-SNE, {name}",
+                scatter_figure(plane.points, plane.labels, names, colors),
+            )
 
 
 def _described(figure: Figure) -> tuple[str, str]:

@@ -23,7 +23,14 @@ from slidecam.learning.cells.graphs import (
     check_enough,
     train_graph,
 )
-from slidecam.learning.cells.protocols import SVM, Protocols, linear, plane_of, svm, write_protocols
+from slidecam.learning.cells.protocols import (
+    SVM,
+    Protocols,
+    linear,
+    plane_of,
+    svm,
+    write_protocols,
+)
 from slidecam.learning.data.dataset import content_digest
 from slidecam.learning.data.picture_files import PARTS
 from slidecam.learning.data.pixels import Pictures, hold_pictures

@@ -175,7 +175,8 @@ class AugmentationSpec:
             low, high = getattr(self, name)
             if low > high:
                 raise RecipeError(
-                    f"augment.{name} is {low:g} to {high:g}.", "Write the smaller factor first."
+                    f"augment.{name} is {low:g} to {high:g}.",
+                    "Write the smaller factor first.",
                 )
 
     @property

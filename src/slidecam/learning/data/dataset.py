@@ -21,7 +21,12 @@ from slidecam.learning.data.duplicates import (
 )
 from slidecam.learning.data.picture_files import PARTS
 from slidecam.learning.data.pictures import PictureSet, read_picture_set
-from slidecam.learning.data.pixels import WORKERS, check_pictures, in_order, picture_boundary
+from slidecam.learning.data.pixels import (
+    WORKERS,
+    check_pictures,
+    in_order,
+    picture_boundary,
+)
 from slidecam.learning.data.splitting import SplitSpec, check_folds, folds, split
 from slidecam.learning.predictions import group_count
 
@@ -63,7 +68,9 @@ def dataset_for(data: Path, spec: DataSpec) -> Generator[Step, None, Dataset]:
     limited = _limited(parted, spec.limit)
     if not len(limited.part("train")):
         raise DataSetError(
-            "there is no picture to train on.", "Put some into a part called train.", data
+            "there is no picture to train on.",
+            "Put some into a part called train.",
+            data,
         )
     return Dataset(limited, found.duplicates_of(parted))
 

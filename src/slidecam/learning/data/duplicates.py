@@ -233,7 +233,10 @@ def near_pairs(
     words = np.ascontiguousarray(hashes[rows].T)
     found = [np.zeros((0, 2), np.int64)]
     for start in range(0, len(rows), ROWS_AT_ONCE):
-        some, others = words[:, start : start + ROWS_AT_ONCE, None], words[:, None, start:]
+        some, others = (
+            words[:, start : start + ROWS_AT_ONCE, None],
+            words[:, None, start:],
+        )
         differing = np.zeros((), np.uint16)
         for one, other in zip(some, others, strict=True):
             differing = differing + np.bitwise_count(one ^ other).astype(np.uint16)

@@ -97,7 +97,8 @@ def _check_pattern(
         ) from error
     if text and group and group not in pattern.groupindex:
         raise DataSetError(
-            f"{name} {text!r} has no (?P<{group}>…).", f"Put (?P<{group}>…) round what is meant."
+            f"{name} {text!r} has no (?P<{group}>…).",
+            f"Put (?P<{group}>…) round what is meant.",
         )
 
 
@@ -296,7 +297,8 @@ def _listed(
         raise DataSetError(f"{table}, line {line}: the path or the label is empty.", "Fill both.")
     if part.lower() not in PART_NAMES:
         raise DataSetError(
-            f"{table}, line {line}: there is no split {part!r}.", f"Write {', '.join(PARTS)}."
+            f"{table}, line {line}: there is no split {part!r}.",
+            f"Write {', '.join(PARTS)}.",
         )
     if spec.group_pattern and not group:
         group = _group_by_pattern(spec, table.parent / path, path)
@@ -314,7 +316,9 @@ def _check_table(table: Path, rows: Sequence[FoundPicture]) -> None:
     for path, count in Counter(row.path for row in rows).items():
         if count > 1:
             raise DataSetError(
-                f"{path} is listed more than once.", "Keep one line for each picture.", table
+                f"{path} is listed more than once.",
+                "Keep one line for each picture.",
+                table,
             )
     groups, parts = [row.group for row in rows], [row.part for row in rows]
     for column, known in (("group", groups), ("split", parts)):

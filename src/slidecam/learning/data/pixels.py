@@ -80,7 +80,8 @@ def load_pixels(
     """
     if interpolation not in RESAMPLING:
         raise UsageError(
-            f"there is no interpolation {interpolation!r}.", f"Name one of {', '.join(RESAMPLING)}."
+            f"there is no interpolation {interpolation!r}.",
+            f"Name one of {', '.join(RESAMPLING)}.",
         )
     with picture_boundary(path):
         picture = read_picture(path)

@@ -16,7 +16,11 @@ from slidecam.learning.data.dataset import Dataset, dataset_for, split_record
 from slidecam.learning.data.picture_files import PARTS, Part
 from slidecam.learning.data.pictures import read_picture_set
 from slidecam.learning.evaluation.classifying import evaluate
-from slidecam.learning.evaluation.evaluation import Evaluation, EvaluationSpec, records_of
+from slidecam.learning.evaluation.evaluation import (
+    Evaluation,
+    EvaluationSpec,
+    records_of,
+)
 from slidecam.learning.evaluation.report import (
     RECORD,
     TABLE,

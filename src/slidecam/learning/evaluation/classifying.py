@@ -109,7 +109,8 @@ def classify_pictures(
             f" {failures[0].reason}."
         )
         raise DataSetError(
-            problem, "Check that these are pictures, and that the bundle predicts at all."
+            problem,
+            "Check that these are pictures, and that the bundle predicts at all.",
         )
     digests = tuple(one.digest for one in read)
     return Classified(np.array(rows), values[rows], tuple(failures), digests)
@@ -207,7 +208,9 @@ def evaluate(
     spec = spec or EvaluationSpec()
     if not len(pictures):
         raise DataSetError(
-            "there is no picture to measure on.", "Name another folder or part.", pictures.root
+            "there is no picture to measure on.",
+            "Name another folder or part.",
+            pictures.root,
         )
     card = classifier.card
     matched = match_classes(pictures, card, spec.mapping)

@@ -17,7 +17,6 @@ from matplotlib.patheffects import Stroke
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
-from slidecam.classes import PALETTE
 from slidecam.drawing.charts import (
     LONGEST,
     add_legend,
@@ -27,7 +26,19 @@ from slidecam.drawing.charts import (
     sheet,
     two_rows,
 )
-from slidecam.drawing.style import AMBER, BLUE, GREEN, INK, LINE, MUTED, ORANGE, PINK, SKY, as_hex
+from slidecam.drawing.style import (
+    AMBER,
+    BLUE,
+    GREEN,
+    INK,
+    LINE,
+    MUTED,
+    ORANGE,
+    PALETTE,
+    PINK,
+    SKY,
+    as_hex,
+)
 from slidecam.errors import DataSetError
 from slidecam.learning.calibration import BINS, Reliability, reliability_of
 from slidecam.learning.data.pixels import load_pixels

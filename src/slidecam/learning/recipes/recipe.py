@@ -216,12 +216,16 @@ def _check_phases(phases: Sequence[TrainSpec], complaints: Complaints) -> None:
     for key in ("seed", "monitor"):
         if len({getattr(phase, key) for phase in phases}) > 1:
             complaints.add(
-                f"phase.{key}", "differs between phases", f"Write {key} once, in [train]."
+                f"phase.{key}",
+                "differs between phases",
+                f"Write {key} once, in [train].",
             )
     for number, phase in enumerate(phases):
         if phase.monitor == "last" and phase.patience:
             complaints.add(
-                "train.patience", f"is {phase.patience}", "With monitor = last it must be 0."
+                "train.patience",
+                f"is {phase.patience}",
+                "With monitor = last it must be 0.",
             )
         if isinstance(phase.trainable, str) and phase.trainable not in {"all", "head"}:
             where = f"phase.{number}"
@@ -275,7 +279,9 @@ def check_graph(recipe: Recipe, complaints: Complaints) -> None:
     if not is_graph:
         remedy = f"Write one of {', '.join(sorted(GRAPHS))}, or leave [graph] out."
         complaints.add(
-            "model.architecture", f'is "{recipe.model.architecture}", which has no graph', remedy
+            "model.architecture",
+            f'is "{recipe.model.architecture}", which has no graph',
+            remedy,
         )
     for name in ("augment", "features", "phase"):
         if name in recipe.table:

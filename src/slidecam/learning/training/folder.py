@@ -171,7 +171,9 @@ def check_usable(folder: TrainingFolder, existing: str) -> None:
         raise RunExistsError(path, "a training was begun in this folder already.", remedy)
     if not path.is_dir() or any(each.name != LOCK_FILE for each in path.iterdir()):
         raise RunExistsError(
-            path, "there is something else here already.", "Choose an empty folder for --out."
+            path,
+            "there is something else here already.",
+            "Choose an empty folder for --out.",
         )
 
 
@@ -279,7 +281,10 @@ def provenance_of(
     versions = {name: version(name) for name in (*PACKAGES, *outcome.packages)}
     return {
         "recipe": recipe_text(recipe.table),
-        "data": {**split_record(pictures, recipe.data.parting), "content": outcome.content},
+        "data": {
+            **split_record(pictures, recipe.data.parting),
+            "content": outcome.content,
+        },
         "first_weights": dict(outcome.first_weights),
         "seed": recipe.phases[0].seed,
         "epochs": outcome.epochs,

@@ -214,11 +214,15 @@ def train_epoch(
                 f"in epoch {epoch + 1}, step {step + 1}, the loss is {loss}: training has run away."
             )
             raise RecipeError(
-                problem, "Lower train.lr, set train.clip = 1 or train.warmup = 1, and begin anew."
+                problem,
+                "Lower train.lr, set train.clip = 1 or train.warmup = 1, and begin anew.",
             )
         total += loss
         yield Step("batch", step + 1, len(batches), {"loss": total / (step + 1)})
-    return {"lr": learner.optimizer.param_groups[0]["lr"], "train_loss": total / len(batches)}
+    return {
+        "lr": learner.optimizer.param_groups[0]["lr"],
+        "train_loss": total / len(batches),
+    }
 
 
 def train_step(
@@ -245,7 +249,9 @@ def train_step(
     with torch.random.fork_rng([learner.device] * cuda):
         torch.manual_seed(int(torch.randint(2**62, (), generator=chance)))
         with torch.autocast(
-            learner.device.type, _PRECISIONS[spec.precision], enabled=spec.precision != "fp32"
+            learner.device.type,
+            _PRECISIONS[spec.precision],
+            enabled=spec.precision != "fp32",
         ):
             logits = learner.running(pixels)
         loss = learner.loss(logits, targets)
@@ -330,7 +336,10 @@ def quick_figures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dic
     np.add.at(counts, (labels, logits.argmax(1)), 1)
     hits, true, called = np.diag(counts), counts.sum(1), counts.sum(0)
     present = true > 0
-    recall, f1 = hits[present] / true[present], 2 * hits[present] / (true + called)[present]
+    recall, f1 = (
+        hits[present] / true[present],
+        2 * hits[present] / (true + called)[present],
+    )
     return {
         "loss": float(-log_p[np.arange(len(labels)), labels].mean()),
         "accuracy": float(hits.sum() / len(labels)),

@@ -76,14 +76,20 @@ def network_for(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.phases[0].seed)
             network = build_network(
-                full_name(model.architecture), model.architecture_args, classes, recipe.path
+                full_name(model.architecture),
+                model.architecture_args,
+                classes,
+                recipe.path,
             )
     except CardError as error:
         problem = error.problem.replace('"architecture_args"', "model.architecture_args")
         raise RecipeError(problem, "Correct model.architecture_args.") from error
     if weights.file is not None:
         load_pretrained(
-            network, weights.file, weights_format=model.weights_format, trust=weights.trust
+            network,
+            weights.file,
+            weights_format=model.weights_format,
+            trust=weights.trust,
         )
     elif model.weights == "hub":
         _load_from_hub(network, model)

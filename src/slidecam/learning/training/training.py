@@ -166,7 +166,10 @@ def _train_network(
             begun = read_checkpoint(folder.checkpoint)
             check_same(begun, facts, folder.checkpoint)
         trainer = yield from _trainer(
-            recipe, pictures, call, _Start(network.to(device), card, facts, folder, device)
+            recipe,
+            pictures,
+            call,
+            _Start(network.to(device), card, facts, folder, device),
         )
         trainer.check()
         if begun is None:
@@ -204,13 +207,22 @@ def _trainer(
     held = yield from hold_pictures(pictures.paths, start.card, recipe.data.memory_mb)
     parts = np.array(pictures.parts)
     rows = {part: np.flatnonzero(parts == part) for part in ("train", "val")}
-    running, inputs = start.network, PixelInputs(held, start.card, recipe.augment, start.device)
+    running, inputs = (
+        start.network,
+        PixelInputs(held, start.card, recipe.augment, start.device),
+    )
     given: Inputs = inputs
     if recipe.features is not None:
         running, given = yield from _on_features(recipe, held, rows["train"], call, start)
     samples = Samples(given, pictures.labels, rows["train"], rows["val"], len(pictures.class_names))
     return Trainer(
-        start.network, running, samples, recipe.phases, start.device, start.folder, start.facts
+        start.network,
+        running,
+        samples,
+        recipe.phases,
+        start.device,
+        start.folder,
+        start.facts,
     )
 
 
@@ -315,7 +327,10 @@ def cross_validate(
     pooled = pool_folds([trained.evaluations["test"] for trained in done])
     title = f"{recipe.name}, {spec.repeats} x {spec.count} folds"
     background = background_of(
-        datasets[0], (), f"all of {data.name}, each picture by a network without it", title
+        datasets[0],
+        (),
+        f"all of {data.name}, each picture by a network without it",
+        title,
     )
     folder = TrainingFolder(call.out)
     write_evaluation(pooled, folder.evaluation, background)
