@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from slidecam.errors import UsageError
 from slidecam.settings import (
     Complaints,
     NotTakenError,
+    check_all,
     from_text,
     json_schema,
     read_settings,
@@ -167,3 +169,15 @@ def test_a_json_schema_says_the_same() -> None:
     assert schema["properties"]["heat"] == {
         "description": "Of it.", "maximum": 1, "minimum": 0, "title": "Heat", "type": "number",
     }  # fmt: skip
+
+
+def test_whatever_checks_refuse_is_said_at_once() -> None:
+    def refuse(what: str) -> None:
+        raise UsageError(f"{what} is gone.", f"Bring {what}.")
+
+    check_all(iter([list, dict]))
+    with pytest.raises(UsageError) as alone:
+        check_all([list, partial(refuse, "the lamp")])
+    assert (alone.value.problem, alone.value.remedy) == ("the lamp is gone.", "Bring the lamp.")
+    with pytest.raises(UsageError, match=r"2 settings are wrong:\n  - the lamp .*\n  - the key "):
+        check_all([partial(refuse, "the lamp"), list, partial(refuse, "the key")])

@@ -17,7 +17,12 @@ import torch
 
 from slidecam.errors import DeviceError, ExplanationError
 from slidecam.explain.activation_maps import plan_maps
-from slidecam.explain.catalogue import method_for, slide_methods, title_of
+from slidecam.explain.catalogue import (
+    heatmap_methods,
+    method_for,
+    slide_methods,
+    title_of,
+)
 from slidecam.models.classifier import NOT_A_NUMBER
 from slidecam.store import TileResults
 
@@ -44,7 +49,6 @@ MANY_CLASSES = 16
 
 
 DEFAULT_METHOD = "gradcam++"
-NO_METHOD = "none"
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ def request_maps(
     ExplanationError
         If a method or a class is unknown, or maps are named and cannot be had.
     """
-    if methods == NO_METHOD:
+    if methods is not None and not heatmap_methods(methods):
         if names or against:
             raise ExplanationError(
                 "--heatmap none leaves no class to map.",
@@ -131,29 +135,12 @@ def request_maps(
             "Pass --heatmap none, or use a bundle with model.safetensors and a `split` layer in its"
             " card.",
         )
-    wanted = _methods(DEFAULT_METHOD if methods is None else methods)
+    wanted = heatmap_methods(DEFAULT_METHOD if methods is None else methods)
     rival = _rival(card, wanted, against)
     classes = _classes(card, names, rival, by_default=methods is None)
     if classes is None:
         return None
     return MapRequest(wanted, classes, rival)
-
-
-def _methods(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",")))
-    known = slide_methods()
-    for name in names:
-        if name == NO_METHOD:
-            raise ExplanationError(
-                f"{NO_METHOD} was named beside heatmap methods.",
-                "Name the methods, or none alone.",
-            )
-        if name not in known:
-            raise ExplanationError(
-                f"There is no heatmap method {name!r} for whole slides.",
-                f"Use {NO_METHOD}, or some of {', '.join(known)}, separated by commas.",
-            )
-    return names
 
 
 def _rival(card: Card, methods: Sequence[str], against: str | None) -> int | None:

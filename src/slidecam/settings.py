@@ -14,7 +14,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -31,7 +31,7 @@ from pydantic import (
     create_model,
 )
 
-from slidecam.errors import SlidecamError
+from slidecam.errors import SlidecamError, UsageError
 
 Settings = TypeVar("Settings")
 
@@ -89,6 +89,27 @@ class Complaints:
     def add(self, key: str, problem: str, remedy: str) -> None:
         """Note one more."""
         self.lines.append(f"{key} {problem}. {remedy}")
+
+
+def check_all(checks: Iterable[Callable[[], object]]) -> None:
+    """Make every check, and raise at once whatever they raise.
+
+    Raises
+    ------
+    SlidecamError
+        The only fault as it is; a UsageError that lists them where there are several.
+    """
+    faults = []
+    for check in checks:
+        try:
+            check()
+        except SlidecamError as error:
+            faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        raise UsageError(f"{len(faults)} settings are wrong:\n{listed}\n", "Mend each of them.")
 
 
 def read_settings(
@@ -175,7 +196,7 @@ def taken(value: object, hint: Hint) -> Any:  # noqa: ANN401  (of the hint's typ
 def from_text(
     text: str,
     hint: Hint,
-    parsers: Mapping[type, typing.Callable[[str], Any]] | None = None,
+    parsers: Mapping[type, Callable[[str], Any]] | None = None,
 ) -> Any:  # noqa: ANN401  (of the hint's type)
     """Return what a text of a command line means where ``hint`` is wanted.
 

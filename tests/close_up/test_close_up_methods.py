@@ -129,3 +129,11 @@ def test_every_setting_of_every_method_can_be_read_back_from_its_default() -> No
 
 def test_every_method_is_listed() -> None:
     assert [row["name"] for row in listed_methods()] == list(CATALOGUE)
+
+
+def test_all_wrong_settings_are_named_at_once() -> None:
+    wrong = ["lime.samples=many", "lime.seed=3", "lime.sigm=2", "occlusion.window=1", "samples=3"]
+    with pytest.raises(UsageError, match="4 settings are wrong") as caught:
+        choose_methods(["lime"], wrong)
+    for word in ("lime.samples=many", "'sigm'", "occlusion was not chosen", "'samples=3'"):
+        assert word in str(caught.value)

@@ -203,7 +203,7 @@ def test_what_cannot_be_done_is_told_by_the_job(client: httpx.Client, server: Ru
     )
     refused = client.post(
         "/v1/jobs",
-        json={"slides": [str(server.root / "small.tif")], "options": {"heatmap": "magic"}},
+        json={"slides": [str(server.root / "small.tif")], "options": {"heatmap_against": "magic"}},
     ).json()
     told = finished(client, refused)
     assert [event["event"] for event in told] == ["Error", "JobEnded"]
@@ -229,6 +229,20 @@ def test_an_impossible_job_is_refused_before_it_waits(
     answer = client.post("/v1/jobs", json={"slides": [str(server.root / "small.tif")], **change})
     assert answer.status_code == status
     assert len(client.get("/v1/jobs").json()["jobs"]) == before
+
+
+def test_every_fault_of_a_job_is_named_at_once(client: httpx.Client) -> None:
+    options = {
+        "grid": "foo",
+        "overlap": 1.7,
+        "heatmap": "gradcan",
+        "outputs": ["nope"],
+        "batch": -1,
+    }
+    answer = client.post("/v1/jobs", json={"slides": ["/a.tif"], "options": options})
+    assert answer.status_code == 400
+    for word in ("options.grid", "overlap 1.7", "'gradcan'", "'nope'", "batch -1"):
+        assert word in answer.json()["error"]
 
 
 def test_a_project_or_a_link_that_leads_out_of_the_roots_is_refused(

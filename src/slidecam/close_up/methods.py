@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, Field, dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from slidecam.errors import ExplanationError, UsageError
 from slidecam.explain.catalogue import CATALOGUE, Method, method_for
-from slidecam.settings import NotTakenError, from_text, nearest, words_of
+from slidecam.settings import NotTakenError, check_all, from_text, nearest, words_of
 from slidecam.thresholds import Threshold, parse_threshold
 
 if TYPE_CHECKING:
@@ -74,15 +75,11 @@ def choose_methods(names: Sequence[str], settings: Iterable[str] = ()) -> dict[s
     if not names:
         raise UsageError("no method was named.", f"Use some of {', '.join(CATALOGUE)}.")
     chosen = {name: method_for(name) for name in names}
-    written = [_parted(text) for text in settings]
-    stray = [name for name, _key, _value in written if name not in chosen]
-    if stray:
-        problem = f"--set {stray[0]}.…: {stray[0]} was not chosen."
-        raise UsageError(problem, f"Methods chosen: {', '.join(chosen)}.")
+    values: dict[str, dict[str, Any]] = {name: {} for name in chosen}
+    check_all(partial(_take, text, chosen, values) for text in settings)
     methods = {}
     for name, method in chosen.items():
-        own = {key: value for of, key, value in written if of == name}
-        methods[name] = ChosenMethod(method, _settled(method, own))
+        methods[name] = ChosenMethod(method, method.spec(**values[name]))
     return methods
 
 
@@ -106,15 +103,16 @@ def _parted(text: str) -> tuple[str, str, str]:
     return name, key, value
 
 
-def _settled(method: Method, texts: Mapping[str, str]) -> Any:  # noqa: ANN401  (each method has its own)
-    """Return a method's settings with what was written of them; UsageError if it cannot be."""
-    hints = get_type_hints(method.spec)
-    values = {}
-    for key, text in texts.items():
-        if key not in hints:
-            raise UsageError(f"{method.name} has no setting {key!r}.", nearest(key, list(hints)))
-        values[key] = _value(f"{method.name}.{key}", text, hints[key])
-    return method.spec(**values)
+def _take(text: str, chosen: Mapping[str, Method], values: Mapping[str, dict[str, Any]]) -> None:
+    """Put one setting among its method's values; UsageError if it is none."""
+    name, key, written = _parted(text)
+    if name not in chosen:
+        problem = f"--set {name}.…: {name} was not chosen."
+        raise UsageError(problem, f"Methods chosen: {', '.join(chosen)}.")
+    hints = get_type_hints(chosen[name].spec)
+    if key not in hints:
+        raise UsageError(f"{name} has no setting {key!r}.", nearest(key, list(hints)))
+    values[name][key] = _value(f"{name}.{key}", written, hints[key])
 
 
 def _value(place: str, text: str, hint: Any) -> Any:  # noqa: ANN401  (whatever the field is of)

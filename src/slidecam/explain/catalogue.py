@@ -336,9 +336,39 @@ def method_for(name: str) -> Method:
     raise ExplanationError(f"there is no explanation called {name!r}.", CATALOGUE.remedy(name))
 
 
+NO_METHOD = "none"
+"""In place of heatmap methods: slides are classified and not mapped."""
+
+
 def slide_methods() -> dict[str, Method]:
     """Return the methods that whole slides can be mapped by, which ``--heatmap`` takes, by name."""
     return {name: method for name, method in CATALOGUE.items() if method.for_slides}
+
+
+def heatmap_methods(text: str) -> tuple[str, ...]:
+    """Return the methods that ``--heatmap`` names, each once; none for `NO_METHOD`.
+
+    Raises
+    ------
+    ExplanationError
+        If one is not for whole slides, or `NO_METHOD` stands among others.
+    """
+    names = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",")))
+    if names == (NO_METHOD,):
+        return ()
+    known = slide_methods()
+    for name in names:
+        if name == NO_METHOD:
+            raise ExplanationError(
+                f"{NO_METHOD} was named beside heatmap methods.",
+                "Name the methods, or none alone.",
+            )
+        if name not in known:
+            raise ExplanationError(
+                f"There is no heatmap method {name!r} for whole slides.",
+                f"Use {NO_METHOD}, or some of {', '.join(known)}, separated by commas.",
+            )
+    return names
 
 
 def title_of(name: str) -> str:

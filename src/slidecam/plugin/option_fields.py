@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QWidget
 
-from slidecam.explain.catalogue import slide_methods
-from slidecam.inference import DEFAULT_METHOD, NO_METHOD
+from slidecam.explain.catalogue import NO_METHOD, slide_methods
+from slidecam.inference import DEFAULT_METHOD
 from slidecam.options import literal_choices, options_of
 
 if TYPE_CHECKING:

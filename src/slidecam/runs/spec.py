@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import UsageError
-from slidecam.explain.catalogue import slide_methods
+from slidecam.explain.catalogue import heatmap_methods, slide_methods
 from slidecam.geometry import AXES, Size
 from slidecam.options import (
     EVERY_METHOD,
@@ -18,10 +19,13 @@ from slidecam.options import (
     options_of,
 )
 from slidecam.runs.outputs import check_outputs
+from slidecam.settings import check_all
 from slidecam.sources import reader_names
 from slidecam.thresholds import parse_threshold
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from slidecam.sources import SourceFacts
 
 
@@ -53,19 +57,7 @@ class PredictSpec(PredictOptions):
     """
 
     def __post_init__(self) -> None:
-        for each in options_of():
-            _check_range(each, getattr(self, each.name))
-        if self.reader is not None and self.reader not in reader_names():
-            raise UsageError(
-                f"There is no reader {self.reader!r}.",
-                f"Pass one of {', '.join(reader_names())}.",
-            )
-        if self.axis is not None and self.axis not in AXES:
-            raise UsageError(f"There is no axis {self.axis!r}.", f"Pass --axis {', '.join(AXES)}.")
-        parse_threshold(self.heatmap_threshold)
-        check_outputs(self.outputs)
-        for method, (low, high) in self.heatmap_scale.items():
-            _check_scale(method, low, high)
+        check_all(_checks(self))
 
     def fixed_scale(self, method: str) -> tuple[float, float] | None:
         """Return the raw values that a method's heatmaps are painted from and to.
@@ -85,6 +77,25 @@ class PredictSpec(PredictOptions):
             if name in self.shown:
                 return mpp, Size(*self.shown[name])
         return mpp, None
+
+
+def _checks(spec: PredictSpec) -> Iterator[Callable[[], object]]:
+    """Yield what holds the settings against what there is, each by itself."""
+    for each in options_of():
+        yield partial(_check_range, each, getattr(spec, each.name))
+    yield partial(_check_name, "reader", spec.reader, reader_names())
+    yield partial(_check_name, "axis", spec.axis, AXES)
+    if spec.heatmap is not None:
+        yield partial(heatmap_methods, spec.heatmap)
+    yield partial(parse_threshold, spec.heatmap_threshold)
+    yield partial(check_outputs, spec.outputs)
+    for method, (low, high) in spec.heatmap_scale.items():
+        yield partial(_check_scale, method, low, high)
+
+
+def _check_name(kind: str, name: str | None, known: Sequence[str]) -> None:
+    if name is not None and name not in known:
+        raise UsageError(f"There is no {kind} {name!r}.", f"Pass --{kind} {', '.join(known)}.")
 
 
 def _check_range(each: NamedOption, value: float | None) -> None:

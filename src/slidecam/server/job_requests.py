@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import MaxLen, MinLen
 
+from slidecam.errors import SlidecamError
 from slidecam.models import open_bundle
 from slidecam.options import options_of
 from slidecam.runs.spec import PredictSpec
@@ -82,6 +83,10 @@ def read_request(body: object) -> JobRequest:
     if isinstance(options, Mapping):
         known = _without_others(options, complaints)
         values = read_values(JOB_OPTIONS, known, "options", complaints)
+        try:
+            PredictSpec(**values)
+        except SlidecamError as error:
+            complaints.lines.append(str(error))
     if request is None or complaints.lines:
         raise RequestError(400, " ".join(complaints.lines), SEE)
     return JobRequest(request.slides, request.out, request.model, values)
