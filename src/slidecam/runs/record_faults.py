@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard, get_args
 
 from slidecam.classes import Activation
+from slidecam.geometry import AXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +23,6 @@ FINISHED = ("done", "partly", "skipped")
 """Status of a slide whose outputs are all written."""
 
 STATUS = ("running", "failed", *FINISHED)
-
-AXES = ("axial", "coronal", "sagittal")
 
 SHOWN = 60
 """Letters of a wrong value that are shown."""
