@@ -127,7 +127,7 @@ def test_everything_wrong_is_told_at_once_with_key_value_and_what_may_stand_ther
     table = {"racks": "2", "mode": "steam", "timer": True, "name": [], "extra": {"a": [1]}}
     assert read_settings(Oven, table, "oven", complaints) is None
     assert sorted(complaints.lines) == [
-        'oven.extra is {"a": [1]}. Write a table.',
+        'oven.extra is {"a": [1]}. Write a table, each value a list of 2, each a number.',
         "oven.heat is missing. Write a number above 0 to 300.",
         'oven.mode is "steam". Write one of "fan", "grill".',
         "oven.name is not known. Did you mean names?",

@@ -56,6 +56,7 @@ LIMITS = {
 }
 LIMIT_FIELDS = {Ge: "ge", Gt: "gt", Le: "le", MinLen: "min_length", MaxLen: "max_length"}
 UNIONS = {Union, types.UnionType}
+ANYTHING = {Any, object}
 
 
 def _whole(value: object) -> object:
@@ -302,7 +303,9 @@ def _bare_words(hint: Hint, limits: str) -> str:
             limits = f" of {len(arguments)}"
         return f"a list{limits}, each {words_of(arguments[0])}"
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return "a table"
+        if arguments[-1] in ANYTHING:
+            return "a table"
+        return f"a table, each value {words_of(arguments[-1])}"
     return WORDS.get(hint, str(hint)) + limits
 
 

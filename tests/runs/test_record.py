@@ -112,6 +112,9 @@ def test_a_record_of_the_first_version_is_brought_to_this_one(tmp_path: Path) ->
         lambda data: data.update(tiles="many"),
         lambda data: data.update(resumed=True),
         lambda data: data["foreground"].update(share=1.37),
+        lambda data: data["seconds"].update(total=10**400),
+        lambda data: data["heatmaps"][0].pop("file"),
+        lambda data: data.update(tiles={"done": 7.5}),
     ],
 )
 def test_a_damaged_record_is_refused_with_a_remedy(
@@ -134,13 +137,50 @@ def test_all_faults_of_a_record_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         RunRecord.read(tmp_path)
     for words in (
-        'status is "odd", not one of running, failed, done, partly, skipped',
-        'bundle.activation is "tanh", not one of softmax, sigmoid, none',
-        "spacing.um_px is [-1, 0], not two numbers above 0",
+        'status is "odd", not one of "running", "failed", "done", "partly", "skipped"',
+        'bundle.activation is "tanh", not one of "softmax", "sigmoid", "none"',
+        "spacing.um_px is [-1, 0], not a list of 2, each a number above 0",
         "input.path is missing",
         "plan.overlap is not a finite number",
     ):
         assert words in caught.value.problem
+
+
+def test_a_fault_in_a_list_is_named_by_its_row_and_that_of_a_table_by_what_its_values_are(
+    tmp_path: Path,
+) -> None:
+    data = made().to_json()
+    data["heatmaps"].append({"file": 3})
+    data["tiles"] = {"done": -1}
+    (tmp_path / "run.json").write_text(json.dumps(data))
+    with pytest.raises(StoreError) as caught:
+        RunRecord.read(tmp_path)
+    for words in (
+        "heatmaps.1.file is 3, not a string",
+        'tiles is {"done": -1}, not a table, each value a whole number from 0',
+    ):
+        assert words in caught.value.problem
+
+
+def test_an_unknown_key_is_left_alone_but_for_numbers_that_json_has_not(tmp_path: Path) -> None:
+    data = made().to_json()
+    # No table of this name is within "status".
+    data["status_before"] = {"held": [3]}
+    (tmp_path / "run.json").write_text(json.dumps(data))
+    assert RunRecord.read(tmp_path) == made()
+    data["status"], data["status_before"] = "odd", {"held": [float("nan")]}
+    (tmp_path / "run.json").write_text(json.dumps(data))
+    with pytest.raises(StoreError, match=r"status_before\.held is not a finite number"):
+        RunRecord.read(tmp_path)
+
+
+def test_a_whole_float_is_a_whole_number_as_in_every_table(tmp_path: Path) -> None:
+    data = made().to_json()
+    data["resumed"], data["tiles"] = float(data["resumed"]), {"done": 7.0}
+    (tmp_path / "run.json").write_text(json.dumps(data))
+    read = RunRecord.read(tmp_path)
+    assert read.outcome is not None
+    assert repr((read.resumed, read.outcome.tiles)) == repr((made().resumed, {"done": 7}))
 
 
 def test_a_record_of_a_later_slidecam_is_no_damage_and_is_not_overwritten(tmp_path: Path) -> None:

@@ -1,40 +1,48 @@
-"""What may stand in ``run.json``: a rule for each key that is read, and all faults at once.
+"""What may stand in ``run.json``: the type of each key that is read, and all faults at once.
 
-People open the file and harm it; what they wrote by hand is not taken for what a run found.
+People open the file and harm it; what they wrote by hand is not taken for what a run found. Values
+are held against their types, and these put into words, as settings are (see `slidecam.settings`).
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeGuard, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+from annotated_types import Ge, Gt, Le
 
 from slidecam.classes import Activation
-from slidecam.geometry import AXES
+from slidecam.geometry import Axis
+from slidecam.settings import Hint, NotTakenError, shown, taken, words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-Test = Callable[[Any], bool]
+Finished = Literal["done", "partly", "skipped"]
 
-FINISHED = ("done", "partly", "skipped")
+FINISHED = get_args(Finished)
 """Status of a slide whose outputs are all written."""
 
-STATUS = ("running", "failed", *FINISHED)
+Status = Literal["running", "failed", Finished]
 
-SHOWN = 60
-"""Letters of a wrong value that are shown."""
+SHOWN_LENGTH = 60
+"""Characters of a wrong value that a clause repeats: several of them stand in one sentence."""
+
+Count = Annotated[int, Ge(0)]
+Edge = Annotated[int, Gt(0)]
+Length = Annotated[float, Gt(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+Table = Mapping[str, object]
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """What the value of a key is: in words, and whether one is so; ``a.b`` is a key in a table."""
+    """The type of a key's value; ``a.b`` is a key in a table, or in each table of a list."""
 
     key: str
-    expected: str
-    holds: Test
+    kind: Hint
     needed: bool = False
 
 
@@ -42,167 +50,120 @@ def faults_of(data: Mapping[str, Any]) -> tuple[str, ...]:
     """Return all that is wrong with a record of the present version, as clauses; most are sound."""
     found: dict[str, str] = {}
     for rule in RULES:
-        *parents, last = rule.key.split(".")
-        table: Any = data
-        for parent in parents:
-            table = _within(table, parent)
-        # A table that is missing or none has a rule of its own.
-        if not isinstance(table, Mapping):
-            continue
-        if last not in table:
-            if rule.needed:
-                found[rule.key] = f"{rule.key} is missing"
-        elif not rule.holds(table[last]):
-            value = json.dumps(table[last], ensure_ascii=False)[:SHOWN]
-            found[rule.key] = f"{rule.key} is {value}, not {rule.expected}"
-    for place in _without_end(data, ""):
-        if not place.startswith(tuple(found)):
+        *parents, name = rule.key.split(".")
+        for where, table in _tables(data, parents):
+            place = _key(where, name)
+            if not _lies_in(place, found):
+                found |= _fault(rule, place, table, name)
+    for place in _endless(data):
+        if not _lies_in(place, found):
             found[place] = f"{place} is not a finite number"
     return tuple(found.values())
 
 
-def _within(table: object, key: str) -> object:
-    if isinstance(table, Mapping):
-        return table.get(key)
-    return None
+def _fault(rule: _Rule, place: str, table: Mapping[str, Any], name: str) -> dict[str, str]:
+    """Return what is wrong with a key of a table, by its place; empty where nothing is."""
+    if name not in table:
+        if rule.needed:
+            return {place: f"{place} is missing"}
+        return {}
+    try:
+        taken(table[name], rule.kind)
+    except NotTakenError:
+        value = shown(table[name], SHOWN_LENGTH)
+        return {place: f"{place} is {value}, not {words_of(rule.kind)}"}
+    return {}
 
 
-def _without_end(value: object, place: str) -> Iterator[str]:
+def _tables(
+    value: object, parents: Sequence[str], where: str = ""
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the tables that lie under these keys, each with its place.
+
+    What is missing or no table has a rule of its own.
+    """
+    if isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from _tables(each, parents, _key(where, str(number)))
+    elif isinstance(value, Mapping) and parents:
+        yield from _tables(value.get(parents[0]), parents[1:], _key(where, parents[0]))
+    elif isinstance(value, Mapping):
+        yield where, value
+
+
+def _endless(value: object, place: str = "") -> Iterator[str]:
     """Yield the places of all numbers that are none or infinite: JSON has no such."""
     if isinstance(value, float) and not math.isfinite(value):
         yield place
     if isinstance(value, Mapping):
         for key, each in value.items():
-            yield from _without_end(each, f"{place}.{key}".lstrip("."))
+            yield from _endless(each, _key(place, key))
     if isinstance(value, list):
         for each in value:
-            yield from _without_end(each, place)
+            yield from _endless(each, place)
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+def _lies_in(place: str, places: Iterable[str]) -> bool:
+    """Return whether a place is one of others, or within one."""
+    return any(f"{place}.".startswith(f"{each}.") for each in places)
 
 
-def _is_whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _key(where: str, name: str) -> str:
+    return f"{where}.{name}".lstrip(".")
 
-
-def _is_number(value: object) -> TypeGuard[float]:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value)
-
-
-def _is_above_zero(value: object) -> bool:
-    return _is_number(value) and value > 0
-
-
-def _is_size(value: object) -> bool:
-    return _is_whole(value) and value > 0
-
-
-def _is_count(value: object) -> bool:
-    return _is_whole(value) and value >= 0
-
-
-def _is_share(value: object) -> bool:
-    return _is_number(value) and 0 <= value <= 1
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _one_of(*known: str) -> Test:
-    return lambda value: isinstance(value, str) and value in known
-
-
-def _or_null(holds: Test) -> Test:
-    return lambda value: value is None or holds(value)
-
-
-def _listed(holds: Test, count: int | None = None) -> Test:
-    """Return the test of a list, of ``count`` values if that is said, all of which are so."""
-
-    def of_list(value: object) -> bool:
-        if not isinstance(value, list) or count not in {None, len(value)}:
-            return False
-        return all(map(holds, value))
-
-    return of_list
-
-
-def _tabled(holds: Test) -> Test:
-    return lambda value: isinstance(value, Mapping) and all(map(holds, value.values()))
-
-
-def _is_heatmap(value: object) -> bool:
-    return isinstance(value, Mapping) and isinstance(value.get("file"), str)
-
-
-TEXT, TEXT_OR_NULL, TABLE = "a text", "a text or null", "a table"
-SIZE = "two whole numbers above 0"
 
 RULES = (
-    _Rule("status", f"one of {', '.join(STATUS)}", _one_of(*STATUS)),
-    _Rule("started", TEXT, _is_text),
-    _Rule("resumed", "a whole number", _is_count),
-    _Rule("made_in", TEXT_OR_NULL, _or_null(_is_text)),
-    _Rule("input", TABLE, _is_table, needed=True),
-    _Rule("input.path", TEXT, _is_text, needed=True),
-    _Rule("input.fingerprint", TEXT_OR_NULL, _or_null(_is_text)),
-    _Rule("input.reader", TEXT_OR_NULL, _or_null(_is_text)),
-    _Rule("input.format", TEXT, _is_text),
-    _Rule("input.size_px", SIZE, _or_null(_listed(_is_size, 2)), needed=True),
-    _Rule(
-        "input.bounds_px",
-        "four whole numbers",
-        _or_null(_listed(_is_whole, 4)),
-        needed=True,
-    ),
-    _Rule("input.axis", f"one of {', '.join(AXES)}", _one_of(*AXES)),
-    _Rule("input.planes", "a whole number", _or_null(_is_count)),
-    _Rule("input.voxels", "whole numbers above 0", _listed(_is_size)),
-    _Rule("input.spacing_mm", "numbers above 0", _listed(_is_above_zero)),
-    _Rule("input.affine_ras_mm", "rows of numbers", _listed(_listed(_is_number))),
-    _Rule("spacing", TABLE, _or_null(_is_table)),
-    _Rule("spacing.um_px", "two numbers above 0", _listed(_is_above_zero, 2), needed=True),
-    _Rule("spacing.from", TEXT, _is_text, needed=True),
-    _Rule("foreground", TABLE, _or_null(_is_table)),
-    _Rule("foreground.from", TEXT, _is_text, needed=True),
-    _Rule("foreground.share", "a number from 0 to 1", _is_share, needed=True),
-    _Rule("bundle", TABLE, _is_table, needed=True),
-    _Rule("bundle.name", TEXT, _is_text, needed=True),
-    _Rule("bundle.path", TEXT, _is_text),
-    _Rule("bundle.digest", TEXT_OR_NULL, _or_null(_is_text)),
-    _Rule("bundle.class_names", "a list of texts", _listed(_is_text), needed=True),
-    _Rule("bundle.class_colors", "a list of [r, g, b]", _listed(_listed(_is_count, 3))),
-    _Rule(
-        "bundle.activation",
-        f"one of {', '.join(get_args(Activation))}",
-        _one_of(*get_args(Activation)),
-    ),
-    _Rule("bundle.thresholds", "a list of numbers", _or_null(_listed(_is_number))),
-    _Rule("bundle.temperature", "a number above 0", _is_above_zero),
-    _Rule("qupath", TABLE, _or_null(_is_table), needed=True),
-    _Rule("qupath.corner_px", "two whole numbers", _listed(_is_whole, 2), needed=True),
-    _Rule("qupath.size_px", SIZE, _or_null(_listed(_is_size, 2)), needed=True),
-    _Rule("plan", TABLE, _is_table, needed=True),
-    _Rule("painting", TABLE, _or_null(_is_table)),
-    _Rule("ngff", TEXT, _is_text),
-    _Rule("device", TEXT, _is_text),
-    _Rule("machine", TABLE, _is_table),
-    _Rule("versions", TABLE, _is_table),
-    _Rule("finished", TEXT, _is_text),
-    _Rule("reason", TEXT, _is_text),
-    _Rule("remedy", TEXT, _is_text),
-    _Rule("traceback", "a list of texts", _listed(_is_text)),
-    _Rule("tiles", "a table of counts", _tabled(_is_count)),
-    _Rule("classes", "a list of tables", _listed(_is_table)),
-    _Rule("failures", "a list of tables", _listed(_is_table)),
-    _Rule("heatmaps", "a list of tables, each with its file", _listed(_is_heatmap)),
-    _Rule("seconds", "a table of numbers", _tabled(_is_number)),
-    _Rule("volume", TABLE, _or_null(_is_table)),
-    _Rule("volume.called", TEXT_OR_NULL, _or_null(_is_text), needed=True),
+    _Rule("status", Status),
+    _Rule("started", str),
+    _Rule("resumed", Count),
+    _Rule("made_in", str | None),
+    _Rule("input", Table, needed=True),
+    _Rule("input.path", str, needed=True),
+    _Rule("input.fingerprint", str | None),
+    _Rule("input.reader", str | None),
+    _Rule("input.format", str),
+    _Rule("input.size_px", tuple[Edge, Edge] | None, needed=True),
+    _Rule("input.bounds_px", tuple[int, int, int, int] | None, needed=True),
+    _Rule("input.axis", Axis),
+    _Rule("input.planes", Count | None),
+    _Rule("input.voxels", tuple[Edge, ...]),
+    _Rule("input.spacing_mm", tuple[Length, ...]),
+    _Rule("input.affine_ras_mm", tuple[tuple[float, ...], ...]),
+    _Rule("spacing", Table | None),
+    _Rule("spacing.um_px", tuple[Length, Length], needed=True),
+    _Rule("spacing.from", str, needed=True),
+    _Rule("foreground", Table | None),
+    _Rule("foreground.from", str, needed=True),
+    _Rule("foreground.share", Share, needed=True),
+    _Rule("bundle", Table, needed=True),
+    _Rule("bundle.name", str, needed=True),
+    _Rule("bundle.path", str),
+    _Rule("bundle.digest", str | None),
+    _Rule("bundle.class_names", tuple[str, ...], needed=True),
+    _Rule("bundle.class_colors", tuple[tuple[Count, Count, Count], ...]),
+    _Rule("bundle.activation", Activation),
+    _Rule("bundle.thresholds", tuple[float, ...] | None),
+    _Rule("bundle.temperature", Length),
+    _Rule("qupath", Table | None, needed=True),
+    _Rule("qupath.corner_px", tuple[int, int], needed=True),
+    _Rule("qupath.size_px", tuple[Edge, Edge] | None, needed=True),
+    _Rule("plan", Table, needed=True),
+    _Rule("painting", Table | None),
+    _Rule("ngff", str),
+    _Rule("device", str),
+    _Rule("machine", Table),
+    _Rule("versions", Table),
+    _Rule("finished", str),
+    _Rule("reason", str),
+    _Rule("remedy", str),
+    _Rule("traceback", tuple[str, ...]),
+    _Rule("tiles", Mapping[str, Count]),
+    _Rule("classes", tuple[Table, ...]),
+    _Rule("failures", tuple[Table, ...]),
+    _Rule("heatmaps", tuple[Table, ...]),
+    _Rule("heatmaps.file", str, needed=True),
+    _Rule("seconds", Mapping[str, float]),
+    _Rule("volume", Table | None),
+    _Rule("volume.called", str | None, needed=True),
 )
 """Of every key that `RunRecord` reads; keys that it does not know are left alone."""

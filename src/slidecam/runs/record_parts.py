@@ -290,7 +290,7 @@ class RecordedOutcome:
             reason=str(data.get("reason", "")),
             remedy=str(data.get("remedy", "")),
             traceback=tuple(data.get("traceback", ())),
-            tiles=dict(data.get("tiles", {})),
+            tiles={name: int(count) for name, count in data.get("tiles", {}).items()},
             classes=tuple(data.get("classes", ())),
             failures=tuple(data.get("failures", ())),
             heatmaps=tuple(RecordedHeatmap.from_json(one) for one in data.get("heatmaps", ())),
