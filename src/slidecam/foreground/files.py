@@ -6,6 +6,7 @@ import gzip
 import json
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from slidecam.foreground.annotations import (
     rasterise,
 )
 from slidecam.foreground.mask import Foreground
+from slidecam.pixels import opening_picture, reason
 from slidecam.sources.discovery import find_slides
 
 if TYPE_CHECKING:
@@ -216,11 +218,12 @@ def _png(path: Path, content: bytes, size: Size) -> NDArray[np.bool_]:
             path,
         )
     _check_aspect(path, columns, rows, size)
-    try:
+    with opening_picture(partial(_damaged, path)):
         return _tissue_of(path)
-    # The boundary of a picture: Pillow's plugins promise no list of what they raise.
-    except Exception as error:
-        raise MaskError(f"The PNG is damaged: {error}.", "Write the mask again.", path) from error
+
+
+def _damaged(path: Path, error: Exception) -> MaskError:
+    return MaskError(f"The PNG is damaged: {reason(error)}.", "Write the mask again.", path)
 
 
 def _check_aspect(path: Path, columns: int, rows: int, size: Size) -> None:
