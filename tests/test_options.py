@@ -30,8 +30,8 @@ from slidecam.options import (
     command_words,
     option_of,
     options_of,
-    options_page,
 )
+from slidecam.options_page import options_page
 from slidecam.reports import run_figure
 from slidecam.runs.spec import PredictSpec
 from slidecam.server.http_errors import RequestError
@@ -90,15 +90,6 @@ def test_an_option_that_a_job_lacks_is_refused_with_the_reason(name: str) -> Non
     with pytest.raises(RequestError, match=rf"options\.{name} is no option of a job\. \w+") as no:
         read_request({"slides": ["a.tif"], "options": {name: 3}})
     assert no.value.status == 400
-
-
-def test_a_request_holds_its_checked_options_and_beside_them_what_the_server_decides() -> None:
-    options = {"overlap": 0.25, "outputs": ["tiles.csv"], "mask": "m.png", "device": "cpu"}
-    request = read_request({"slides": ["a.tif"], "options": options})
-    assert request.predict == PredictSpec(overlap=0.25, outputs=("tiles.csv",))
-    assert (request.mask, request.device) == ("m.png", "cpu")
-    bare = read_request({"slides": ["a.tif"]})
-    assert (bare.predict, bare.mask, bare.device) == (PredictSpec(), None, None)
 
 
 def test_a_request_is_told_everything_that_is_wrong_with_it_at_once() -> None:

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from slidecam.errors import MaskError, UsageError
 from slidecam.geometry import LevelBox
 from slidecam.learning.data.pixels import load_pixels, read_picture
-from slidecam.pixels import (
-    GLASS,
-    opening_picture,
-    over_background,
-    picture_in_rgb,
-    reason,
-    upright,
-    upright_size,
-)
+from slidecam.pixels import GLASS, over_background, picture_in_rgb, reason, upright, upright_size
 from slidecam.sources import open_source
 
 if TYPE_CHECKING:
@@ -111,25 +101,6 @@ def test_what_a_library_says_is_worded_alike_for_slides_and_training_pictures(
     error: Exception, words: str
 ) -> None:
     assert reason(error) == words
-
-
-@pytest.mark.parametrize("error", [KeyError("tile"), struct.error("short"), SyntaxError("no PNG")])
-def test_whatever_pillow_raises_becomes_the_callers_error_and_an_error_of_ours_stays(
-    error: Exception,
-) -> None:
-    def refused(cause: Exception) -> MaskError:
-        return MaskError(f"It is damaged: {reason(cause)}.", "Write it again.")
-
-    with (
-        pytest.raises(MaskError, match=r"It is damaged: .*\. Write") as caught,
-        opening_picture(refused),
-    ):
-        raise error
-    assert caught.value.__cause__ is error
-    own = UsageError("There is no filter.", "Name one.")
-    with pytest.raises(UsageError) as kept, opening_picture(refused):
-        raise own
-    assert kept.value is own
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

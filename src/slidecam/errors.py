@@ -10,6 +10,8 @@ SlidecamError                                                                   
 │   ├── UnknownFormatError (ValueError)     no reader recognises the file's content     -  415
 │   ├── UnreadableSourceError (OSError)     a reader recognises the file and cannot     -  422
 │   │                                       open it
+│   │   ├── RefusedSourceError              its own reader knows what it is, and that    -  422
+│   │   │                                   it is no picture to classify: final
 │   │   └── ReaderFailedError               a reader raised what nobody foresaw          -  422
 │   ├── RegionReadError (OSError)           the file is open and one of its regions     -  422
 │   │                                       cannot be decoded
@@ -129,6 +131,13 @@ class UnknownFormatError(SourceError, ValueError):
 
 class UnreadableSourceError(SourceError, OSError):
     """A reader recognises the file but cannot open it."""
+
+
+class RefusedSourceError(UnreadableSourceError):
+    """The reader of this format knows what the file is, and that it may not be shown as a slide.
+
+    Final: no other reader, who knows less of it, is offered the file.
+    """
 
 
 class ReaderFailedError(UnreadableSourceError):

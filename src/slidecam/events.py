@@ -31,6 +31,8 @@ class Planned:
         Edge of a tile in level-0 pixels, and the pyramid level it is read from.
     planes
         How many planes a volume has along the chosen axis; 1 for a slide.
+    readings
+        What was chosen of the file, as sentences: see `slidecam.sources.SourceFacts`.
     """
 
     slide: str
@@ -43,6 +45,7 @@ class Planned:
     tile_px: int
     level: int
     planes: int = 1
+    readings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

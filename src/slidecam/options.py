@@ -8,7 +8,6 @@ checks that need readers and methods.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path  # noqa: TC003  (the doors read the types of the fields)
@@ -36,14 +35,6 @@ OWN_KEY = "slidecam"
 BY_COMMAND = "the tab keeps to what is set often; the command line, which it shows, has it"
 OF_THE_MACHINE = "threads and memory are the machine's, and its jobs share them"
 ONE_SLIDE = "it is for several slides, and the tab runs the one that is open"
-
-HEADING = """# The options of `predict`, door by door
-
-Made from the fields of `slidecam.options.PredictOptions` by
-`python -m slidecam.options > docs/options.md`; a test holds the page to them.
-
-| field, `options.…` of a job | command line | server | napari | default | what it does |
-|---|---|---|---|---|---|"""
 
 
 @dataclass(frozen=True)
@@ -246,6 +237,40 @@ class PredictOptions:
         metavar="N|NAME",
         without={"napari": BY_COMMAND},
     )
+    image: str | None = option(
+        None,
+        "Which picture of a file with several, from 1.",
+        unset="the largest that is no label, macro or thumbnail",
+        metavar="N|NAME",
+        without={"napari": BY_COMMAND},
+    )
+    plane: int | None = option(
+        None,
+        "Which plane of a stack, from 1.",
+        unset="a stack is refused",
+        metavar="N",
+        without={"napari": BY_COMMAND},
+    )
+    time: int | None = option(
+        None,
+        "Which point in time of a series, from 1.",
+        unset="a series is refused",
+        metavar="N",
+        without={"napari": BY_COMMAND},
+    )
+    channels: tuple[str, ...] = option(
+        (),
+        "Channels that are red, green and blue, by number from 1 or by name; one alone is grey.",
+        unset="as the file says",
+        metavar="R,G,B",
+        without={"napari": BY_COMMAND},
+    )
+    profile: Literal["ignore", "srgb"] | None = option(
+        None,
+        "A file's ICC profile: ignore it, or show its colours in sRGB.",
+        unset="the card's",
+        without={"napari": BY_COMMAND},
+    )
     keep_identifiers: bool = option(
         False,  # noqa: FBT003  (a field's default)
         "Call outputs after files that are called after a patient.",
@@ -314,10 +339,10 @@ def _words(each: NamedOption, value: Any) -> list[str]:  # noqa: ANN401  (any fi
         return [f"--{value}"]
     if value is True:
         return [each.flag]
-    if each.name == "outputs":
+    if each.name in {"outputs", "channels"}:
         return [each.flag, ",".join(value)]
     if not isinstance(value, tuple | Mapping):
-        return [each.flag, _number_or_text(value)]
+        return [each.flag, number_or_text(value)]
     words: list[str] = []
     for part in value:
         if isinstance(value, tuple):
@@ -329,60 +354,18 @@ def _words(each: NamedOption, value: Any) -> list[str]:  # noqa: ANN401  (any fi
 
 def _keyed_words(each: NamedOption, key: str, value: Any) -> list[str]:  # noqa: ANN401  (as above)
     if each.name == "heatmap_scale":
-        low, high = (_number_or_text(part) for part in value)
+        low, high = (number_or_text(part) for part in value)
         return [each.flag, f"{key}={low},{high}".removeprefix(f"{EVERY_METHOD}=")]
     if each.name == "shown" and key == EVERY_SLIDE:
         return [each.flag, f"{value[0]}x{value[1]}"]
     return []
 
 
-def _number_or_text(value: object) -> str:
+def number_or_text(value: object) -> str:
+    """Return a value as a command line and its help have it: whole numbers without a point."""
     if isinstance(value, float):
         return repr(value).removesuffix(".0")
     return str(value)
-
-
-def options_page() -> str:
-    """Return the options of every door as a page of Markdown: what ``docs/options.md`` holds."""
-    rows = []
-    reasons: list[str] = []
-    for each in options_of():
-        cells = [
-            f"`{each.name}`",
-            _cell(each, "cli", f"`{each.flag}`", reasons),
-            _cell(each, "server", "yes", reasons),
-            _cell(each, "napari", "yes", reasons),
-            _default_words(each),
-            _meaning(each),
-        ]
-        rows.append(f"| {' | '.join(cells)} |")
-    notes = [f"{number}. {reason}." for number, reason in enumerate(reasons, 1)]
-    return "\n".join([HEADING, *rows, "", "Left out because", "", *notes, ""])
-
-
-def _cell(each: NamedOption, door: Door, name: str, reasons: list[str]) -> str:
-    """Return a door's name for an option, or the number of the reason for having none."""
-    reason = each.shown.without.get(door)
-    if reason is None:
-        return name
-    if reason not in reasons:
-        reasons.append(reason)
-    return f"no ({reasons.index(reason) + 1})"
-
-
-def _default_words(each: NamedOption) -> str:
-    if each.shown.unset:
-        return each.shown.unset
-    if each.default in (None, (), {}):
-        return "none"
-    return f"`{_number_or_text(each.default)}`"
-
-
-def _meaning(each: NamedOption) -> str:
-    words = each.shown.help
-    if choices := literal_choices(each.kind):
-        words += f" One of {', '.join(f'`{choice}`' for choice in choices)}."
-    return words.replace("|", "\\|").replace("<", "&lt;")
 
 
 def literal_choices(kind: Any) -> tuple[str, ...]:  # noqa: ANN401  (a type)
@@ -394,7 +377,3 @@ def literal_choices(kind: Any) -> tuple[str, ...]:  # noqa: ANN401  (a type)
         if found := literal_choices(each):
             return found
     return ()
-
-
-if __name__ == "__main__":
-    sys.stdout.write(options_page())

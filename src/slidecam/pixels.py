@@ -6,17 +6,15 @@ was taught; and what a library says of a file that it cannot read is worded alik
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from slidecam.errors import SlidecamError
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -140,24 +138,6 @@ def upright_size(picture: Image.Image) -> tuple[int, int]:
     if _orientation(picture) in _LYING:
         return height, width
     return width, height
-
-
-@contextmanager
-def opening_picture(refusal: Callable[[Exception], SlidecamError]) -> Iterator[None]:
-    """Turn whatever Pillow raises in the block into an error of the caller's.
-
-    Parameters
-    ----------
-    refusal
-        Makes that error of Pillow's; see `reason` for its words.
-    """
-    try:
-        yield
-    except SlidecamError:
-        raise
-    # Pillow's plugins promise no list of what they raise for files that they dislike.
-    except Exception as error:
-        raise refusal(error) from error
 
 
 def reason(error: BaseException) -> str:

@@ -9,8 +9,8 @@ the other.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -112,6 +112,70 @@ def air_below(values: NDArray[np.float32]) -> float:
     return float(low + ABOVE_AIR * (high - low))
 
 
+Profile = Literal["ignore", "srgb"]
+
+
+@dataclass(frozen=True)
+class PictureView:
+    """Which of a file's pictures is the slide, and in which colours it is shown.
+
+    Attributes
+    ----------
+    image
+        Of a file with several pictures: its number from 1, or its name. None for the largest that
+        is no label, macro, overview or thumbnail.
+    plane, time
+        Of a stack: the number of the plane, or of the point in time, from 1. None where there is
+        but one: a stack is refused then, since none of its planes is *the* slide.
+    channels
+        Which channels are red, green and blue, by number from 1 or by name; one alone is grey.
+        Empty for what the file says.
+    profile
+        ``srgb``: the file's ICC profile is applied, and colours are those of sRGB. ``ignore``:
+        pixels are as stored, which is how most classifiers were trained. None
+        for what the card says, and ``ignore`` where there is none.
+
+    Raises
+    ------
+    UsageError
+        If a number is below 1, there are two channels or more than three, or no such profile.
+    """
+
+    image: str | None = None
+    plane: int | None = None
+    time: int | None = None
+    channels: tuple[str, ...] = ()
+    profile: Profile | None = None
+
+    def __post_init__(self) -> None:
+        for name, number in (("plane", self.plane), ("time", self.time)):
+            if number is not None and number < 1:
+                raise UsageError(f"There is no {name} {number}.", "They count from 1.")
+        if len(self.channels) not in {0, 1, 3}:
+            raise UsageError(
+                f"{len(self.channels)} channels are no colour.",
+                "Name three, which are red, green and blue, or one, which is grey.",
+            )
+        if self.profile not in (None, *get_args(Profile)):
+            raise UsageError(
+                f"There is no profile {self.profile!r}.",
+                f"Pass one of {', '.join(get_args(Profile))}.",
+            )
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What was chosen by name or number: empty where the file decides all of it."""
+        found: dict[str, Any] = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value != each.default:
+                found[each.name] = value
+        return found
+
+
+AS_THE_FILE_SAYS = PictureView()
+
+
 @dataclass(frozen=True)
 class VolumeView:
     """How a volume is shown as pictures, plane by plane.
@@ -129,6 +193,8 @@ class VolumeView:
         Which volume of a 4-D file: its number from 0 or its name; None for the first.
     keep_identifiers
         Whether names and paths that hold a patient's identifiers may be shown.
+    slide
+        How a slide is seen; a volume knows nothing of it.
 
     Raises
     ------
@@ -141,6 +207,7 @@ class VolumeView:
     window: Window = field(default_factory=Window)
     volume: str | None = None
     keep_identifiers: bool = False
+    slide: PictureView = AS_THE_FILE_SAYS
 
     def __post_init__(self) -> None:
         if self.axis not in AXES:

@@ -162,7 +162,6 @@ def test_what_is_no_sound_picture_is_refused_with_a_reason(
     answer = client.post("/v1/image", content=content)
     assert answer.status_code == status
     assert set(answer.json()) == {"error", "remedy"}
-    assert ".;" not in answer.json()["error"]
 
 
 def test_a_form_is_told_to_be_none(client: httpx.Client) -> None:

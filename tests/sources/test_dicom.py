@@ -41,8 +41,8 @@ def test_wrong_colours_are_mended_and_noted(shared_data: Path) -> None:
         open_source(slides / "dicom_7levels_wrong_colour") as mended,
         open_source(slides / "CMU-1-Small-Region.svs") as right,
     ):
-        assert "YCbCr" in mended.facts.notes[0]
-        assert right.facts.notes == ()
+        assert "YCbCr" in mended.facts.readings[0]
+        assert right.facts.readings == ()
         difference = mended.thumbnail(200).astype(int) - right.thumbnail(200)
         assert (
             np.abs(difference.mean(axis=(0, 1))).max() < 2.0

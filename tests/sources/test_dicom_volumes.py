@@ -85,7 +85,7 @@ def test_missing_slices_are_noticed_and_their_places_kept(
     )
     with open_source(whole) as complete, open_source(holed) as source:
         assert stack(source).missing == (4, 5)
-        assert "2 slices are missing" in source.facts.notes[0]
+        assert "2 slices are missing" in source.facts.readings[0]
         kept = [plane for plane in range(12) if plane not in {4, 5}]
         np.testing.assert_array_equal(volume(source)[kept], volume(complete)[kept])
         np.testing.assert_allclose(stack(source).positions, stack(complete).positions)
@@ -95,7 +95,7 @@ def test_a_series_that_begins_late_says_so(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
 ) -> None:
     with open_source(write_volume.dicom(tmp_path / "late", head, skip=(0, 1))) as source:
-        assert any("first instance is number 3" in note for note in source.facts.notes)
+        assert any("first instance is number 3" in note for note in source.facts.readings)
 
 
 def test_rescaling_is_the_modalitys(
@@ -114,7 +114,7 @@ def test_two_frames_of_each_place_are_two_volumes(
     for path in other.iterdir():
         path.rename(folder / f"B{path.name}")
     with open_source(folder) as first, open_source(folder, view=VolumeView(volume="1")) as second:
-        assert "holds 2 volumes" in first.facts.notes[0]
+        assert "holds 2 volumes" in first.facts.readings[0]
         np.testing.assert_array_equal(volume(second), volume(first) + 50)
 
 

@@ -74,7 +74,7 @@ def test_sixteen_bits_are_scaled_and_noted(tmp_path: Path) -> None:
     path = with_metadata(tmp_path / "a.zarr", multiscale("yxc"), RGB.astype(np.uint16) * 257)
     with open_source(path) as source:
         np.testing.assert_array_equal(source.read(0, BOX), RGB)
-        assert source.facts.notes
+        assert source.facts.readings
 
 
 @pytest.mark.parametrize(

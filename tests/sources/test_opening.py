@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from slidecam.errors import SourceError, UnknownFormatError, UnreadableSourceError, UsageError
-from slidecam.geometry import LevelBox
+from slidecam.geometry import LevelBox, Size
 from slidecam.sources import open_source, reader_names
+from slidecam.viewing import PictureView, VolumeView
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -168,3 +170,13 @@ def test_opening_the_package_imports_no_decoding_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - ours
     assert done.stdout.strip() == "[]"
+
+
+def test_a_choice_that_the_file_does_not_leave_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "one.png"
+    Image.new("RGB", (31, 17)).save(path)
+    view = VolumeView(slide=PictureView(image="2", plane=3))
+    with pytest.raises(UsageError, match="leaves nothing to choose by --image and --plane"):
+        open_source(path, view=view)
+    with open_source(path, view=VolumeView(slide=PictureView(image="1"))) as source:
+        assert source.facts.size == Size(31, 17)

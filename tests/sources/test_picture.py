@@ -73,7 +73,7 @@ def test_what_training_reads_is_read_as_a_slide(tmp_path: Path, suffix: str) -> 
     Image.fromarray(RGB).save(path)
     with open_source(path) as source:
         pixels = source.read(0, BOX)
-        assert (source.facts.format, source.facts.notes) == (suffix[1:], ())
+        assert (source.facts.format, source.facts.readings) == (suffix[1:], ())
     with Image.open(path) as expected:
         np.testing.assert_array_equal(pixels, np.asarray(expected.convert("RGB")))
 
@@ -86,7 +86,7 @@ def test_of_several_frames_the_first_is_read_and_that_is_noted(tmp_path: Path, s
     )
     frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
     with open_source(path) as source:
-        assert source.facts.notes == ("Of its 2 frames the first is read.",)
+        assert source.facts.readings == ("Of its 2 frames the first is read.",)
         assert (source.read(0, BOX) == (255, 0, 0)).all()
 
 

@@ -46,7 +46,7 @@ def test_sixteen_bits_are_scaled_from_their_full_range_and_noted(tmp_path: Path)
     path = written(tmp_path / "a.tif", data, photometric="rgb")
     np.testing.assert_array_equal(read(path), RGB)
     with open_source(path) as source:
-        assert source.facts.notes == ("Samples of 16 bits were scaled to 8.",)
+        assert source.facts.readings == ("Samples of 16 bits were scaled to 8.",)
 
 
 def test_significant_bits_are_believed(tmp_path: Path) -> None:

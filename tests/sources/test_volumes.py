@@ -196,7 +196,7 @@ def test_of_a_4d_file_the_first_volume_is_read_and_that_is_said(
 ) -> None:
     path = write_volume.nifti(tmp_path / "two.nii.gz", np.stack([head, head + 1000], axis=3))
     with opened(path) as first, opened(path, volume="1") as second:
-        assert "holds 2 volumes: volume 0 is read; pass --volume" in first.facts.notes[0]
+        assert "holds 2 volumes: volume 0 is read; pass --volume" in first.facts.readings[0]
         np.testing.assert_array_equal(np.asarray(second.array()), np.asarray(first.array()) + 1000)
     with pytest.raises(UnreadableSourceError, match=r"no volume '2' among its 2.*--volume 0 to 1"):
         open_source(path, view=VolumeView(volume="2"))
@@ -216,7 +216,7 @@ def test_an_oblique_volume_is_shown_on_straight_axes(tmp_path: Path, write_volum
     )  # mm upwards: after resampling, each slice has one value
     with opened(write_volume.nifti(tmp_path / "oblique.nii", height, affine)) as source:
         assert source.stack.grid.is_oblique
-        assert any("oblique" in note for note in source.facts.notes)
+        assert any("oblique" in note for note in source.facts.readings)
         shown = displayed(source.array(), source.stack.grid)
         assert shown.resampled
         whole = np.asarray(shown.array)
@@ -371,7 +371,7 @@ def test_a_header_in_other_units_is_noted(tmp_path: Path, head: NDArray[np.int16
     image.header.set_xyzt_units("micron")
     nibabel.save(image, tmp_path / "um.nii")
     with opened(tmp_path / "um.nii") as source:
-        assert any("states microns" in note for note in source.facts.notes)
+        assert any("states microns" in note for note in source.facts.readings)
 
 
 @pytest.mark.parametrize("kind", ["nifti", "nrrd"])

@@ -83,7 +83,7 @@ def test_a_reader_that_cannot_look_at_a_file_leaves_it_to_others(
 ) -> None:
     change(monkeypatch, READERS, "stripes", rank=raises)
     with open_source(sample_data / "slide.tif") as source:
-        (note,) = [one for one in source.facts.notes if "stripes" in one]
+        (note,) = [one for one in source.facts.readings if "stripes" in one]
     assert note.startswith(f"Left out: reader stripes of {PACKAGE} raised OddError")
     with pytest.raises(ReaderFailedError, match="the lamp is off"):
         open_source(stripes)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from slidecam.cli.app import Device, Json, Mpp, Reader, Trust, app
+from slidecam.cli.predicting import Seen, chooses_picture
 from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 from slidecam.geometry import Axis  # noqa: TC001  (typer reads annotations at run time)
 
@@ -59,6 +60,7 @@ Masks = Annotated[
 
 
 @app.command()
+@chooses_picture
 def explain(
     source: Annotated[
         str,
@@ -93,6 +95,8 @@ def explain(
     overwrite: Overwrite = False,
     trust: Trust = False,
     json: Json = False,
+    *,
+    seen: Seen,
 ) -> None:
     """Explain tiles by several methods, or models, side by side.
 
@@ -118,6 +122,7 @@ def explain(
             of=class_[0] if class_ else None,
             mpp=mpp,
             reader=reader,
+            seen=seen(),
             slices=tuple(slices or ()),
             axis=axis,
         )
@@ -153,6 +158,7 @@ def explain(
         " .csv."
     )
 )
+@chooses_picture
 def faithfulness(
     source: Annotated[
         str,
@@ -189,6 +195,8 @@ def faithfulness(
     overwrite: Overwrite = False,
     trust: Trust = False,
     json: Json = False,
+    *,
+    seen: Seen,
 ) -> None:
     """Measure how far to trust methods' maps, beside a random map: faithfulness files."""
     terminal = Terminal(json=json)
@@ -212,6 +220,7 @@ def faithfulness(
             of=None if class_ in {"predicted", "labelled"} else class_,
             mpp=mpp,
             reader=reader,
+            seen=seen(),
             masks=masks,
         )
         spec = MeasureSpec(

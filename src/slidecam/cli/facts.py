@@ -25,6 +25,7 @@ from slidecam.registry import load
 from slidecam.runs.outputs import OUTPUT_TABLE, Output
 from slidecam.sources import READERS, open_source, settle_spacing
 from slidecam.sources.discovery import sample_folders
+from slidecam.viewing import VolumeView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from slidecam.models import BundleSpec
     from slidecam.registry import Entry, Registry
     from slidecam.sources import Source, SourceFacts
+    from slidecam.viewing import PictureView
 
 MODELS_VARIABLE = "SLIDECAM_MODELS"
 """Environment variable with folders of bundles, separated as in PATH."""
@@ -190,9 +192,9 @@ def _extras() -> Iterator[CheckResult]:
             yield CheckResult(what, well=False, detail="absent", remedy=remedy)
 
 
-def describe_source(file: str, reader: str | None) -> dict[str, Any]:
+def describe_source(file: str, reader: str | None, seen: PictureView) -> dict[str, Any]:
     """Return the facts of a slide; a missing or unbelievable spacing is among them, not raised."""
-    with open_source(file, reader) as source:
+    with open_source(file, reader, VolumeView(slide=seen)) as source:
         facts = source.facts
         return {
             "path": facts.path,
@@ -208,7 +210,8 @@ def describe_source(file: str, reader: str | None) -> dict[str, Any]:
             "associated_images": list(facts.associated),
             "fingerprint": facts.fingerprint,
             **_volume_facts(facts),
-            "notes": list(facts.notes),
+            "images": list(map(str, facts.images)),
+            "readings": list(facts.readings),
         }
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from slidecam.cli.app import Json, Reader, Trust, app
+from slidecam.cli.predicting import Seen, chooses_picture
 from slidecam.cli.terminal import EXIT_FAILED, EXIT_PARTLY, Terminal
 
 # As in slidecam.models and .classes, which load torch and numpy; a test holds each pair together.
@@ -16,17 +17,20 @@ Activation = Literal["softmax", "sigmoid", "none"]
 
 
 @app.command()
+@chooses_picture
 def info(
     file: Annotated[str, typer.Argument(help="A slide, picture, or URL.", show_default=False)],
     reader: Reader = None,
     json: Json = False,
+    *,
+    seen: Seen,
 ) -> None:
     """Tell what a slide is: reader, levels, spacing and where it comes from."""
     from slidecam.cli.facts import describe_source
 
     terminal = Terminal(json=json)
     with terminal.errors():
-        terminal.table(file, describe_source(file, reader))
+        terminal.table(file, describe_source(file, reader, seen()))
 
 
 @app.command()

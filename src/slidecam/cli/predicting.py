@@ -7,6 +7,8 @@ becomes.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +16,13 @@ import typer
 
 from slidecam.cli.app import Json, app
 from slidecam.cli.terminal import Terminal
-from slidecam.options import EVERY_SLIDE, options_of
+from slidecam.options import EVERY_SLIDE, option_of, options_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from slidecam.options import NamedOption
+    from slidecam.viewing import PictureView
 
 TYPED: Mapping[str, Any] = {
     "heatmap_classes": list[str] | None,
@@ -28,6 +31,7 @@ TYPED: Mapping[str, Any] = {
     "shown": str | None,
     "existing": bool | None,
     "outputs": str | None,
+    "channels": str | None,
 }
 """What a shell passes for the fields that no single word can say."""
 
@@ -106,8 +110,16 @@ READ: Mapping[str, Callable[[Any], Any]] = {
     "shown": _size_of_every_slide,
     "existing": _existing,
     "outputs": _names,
+    "channels": _names,
 }
 """From what a shell passes to the field's own type."""
+
+
+Seen = Callable[[], "PictureView"]
+"""What a command calls, where its errors are worded, for how a slide is to be seen."""
+
+VIEW_OPTIONS = ("image", "plane", "time", "channels", "profile")
+"""Fields of `PredictOptions` that are those of `PictureView`."""
 
 
 def _parameters() -> Iterator[inspect.Parameter]:
@@ -128,6 +140,32 @@ def _parameter(
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
     )
+
+
+def chooses_picture(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `PictureView`; it is called with ``seen``, what they amount to.
+
+    A keyword-only ``seen`` stands last in its own parameters.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    own = [each for name, each in signature.parameters.items() if name != "seen"]
+    named = [option_of(each) for each in VIEW_OPTIONS]
+    added = [
+        _parameter(each.name, Annotated[_typed(each), _shown(each)], default=None) for each in named
+    ]
+
+    def with_view(**options: object) -> None:
+        from slidecam.viewing import PictureView
+
+        said = {name: options.pop(name) for name in VIEW_OPTIONS}
+        command(**options, seen=partial(PictureView, **_settings(said)))
+
+    with_view.__name__, with_view.__doc__ = command.__name__, command.__doc__
+    parameters = [
+        each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own[:-1], *added, own[-1])
+    ]
+    with_view.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return with_view
 
 
 def _typed(each: NamedOption) -> Any:  # noqa: ANN401  (a type)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from slidecam.cli.app import Device, Json, Mpp, MppCsv, Reader, Trust, app
+from slidecam.cli.predicting import Seen, chooses_picture
 from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 
 Data = Annotated[
@@ -119,6 +120,7 @@ def _stopped(out: Path) -> tuple[str, str]:
 
 
 @app.command()
+@chooses_picture
 def tiles(
     slides: Annotated[
         list[str],
@@ -177,6 +179,8 @@ def tiles(
         bool, typer.Option("--overwrite", help="Replace a tile set that lies there.")
     ] = False,
     json: Json = False,
+    *,
+    seen: Seen,
 ) -> None:
     """Cut annotated slides into pictures to learn from.
 
@@ -203,10 +207,11 @@ def tiles(
             mpp=mpp,
             spacings=read_spacings(mpp_csv) if mpp_csv else {},
             reader=reader,
+            seen=seen(),
             overwrite=overwrite,
         )
-        seen = spec if like is None else spec.like(open_bundle(like).card)
-        made = terminal.walk(write_tile_set(slides, annotations, out, seen))
+        cut = spec if like is None else spec.like(open_bundle(like).card)
+        made = terminal.walk(write_tile_set(slides, annotations, out, cut))
         terminal.table(str(out), tile_set_facts(made))
         if not made.is_whole:
             raise typer.Exit(EXIT_PARTLY)

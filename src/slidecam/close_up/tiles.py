@@ -30,6 +30,7 @@ from slidecam.sources.volume import VolumeSource
 from slidecam.steps import Step
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
 from slidecam.tiling import TileGrid, TilingSpec, lay_at, lay_grid, lay_planes, lay_whole
+from slidecam.viewing import AS_THE_FILE_SAYS, PictureView
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -70,6 +71,8 @@ class TileChoice:
     slices, axis
         Of a volume: numbers of its slices (as in ``slices.csv``), and along which axis (None: the
         card's).
+    seen
+        Which picture of a file, and whose colours.
     """
 
     at: tuple[tuple[float, float], ...] = ()
@@ -84,6 +87,7 @@ class TileChoice:
     masks: Path | None = None
     slices: tuple[int, ...] = ()
     axis: Axis | None = None
+    seen: PictureView = AS_THE_FILE_SAYS
 
     def __post_init__(self) -> None:
         one_each = (self.at or self.slices or None, self.region, self.top, self.random)
@@ -160,7 +164,7 @@ def choose_tiles(
         return (yield from _pictures(Path(source), classifier.card, choice))
     if choice.masks is not None and choice.of is None:
         raise UsageError("--masks was given without a class.", "Pass --class NAME.")
-    view = view_of(classifier.card, PredictSpec(axis=choice.axis))
+    view = view_of(classifier.card, PredictSpec(axis=choice.axis, **choice.seen.chosen))
     with open_source(str(source), choice.reader, view) as opened:
         return (yield from _of_slide(opened, classifier, choice))
 
@@ -269,7 +273,7 @@ def _of_slide(
         boxes=grid.boxes,
         labels=(None,) * len(grid),
         masks=masks,
-        notes=facts.notes,
+        notes=facts.readings,
         slices=() if facts.stack is None else tuple(grid.planes.tolist()),
     )
 

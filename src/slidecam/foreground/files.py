@@ -6,7 +6,6 @@ import gzip
 import json
 import struct
 import zlib
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,6 @@ from slidecam.foreground.annotations import (
     rasterise,
 )
 from slidecam.foreground.mask import Foreground
-from slidecam.pixels import opening_picture, reason
 from slidecam.sources.discovery import find_slides
 
 if TYPE_CHECKING:
@@ -218,12 +216,11 @@ def _png(path: Path, content: bytes, size: Size) -> NDArray[np.bool_]:
             path,
         )
     _check_aspect(path, columns, rows, size)
-    with opening_picture(partial(_damaged, path)):
+    try:
         return _tissue_of(path)
-
-
-def _damaged(path: Path, error: Exception) -> MaskError:
-    return MaskError(f"The PNG is damaged: {reason(error)}.", "Write the mask again.", path)
+    # The boundary of a picture: Pillow's plugins promise no list of what they raise.
+    except Exception as error:
+        raise MaskError(f"The PNG is damaged: {error}.", "Write the mask again.", path) from error
 
 
 def _check_aspect(path: Path, columns: int, rows: int, size: Size) -> None:

@@ -159,7 +159,7 @@ def slide_layer(
         "metadata": metadata,
         **kept.placing.raster(),
     }
-    notes = (said, *source.facts.notes) if said else source.facts.notes
+    notes = (said, *source.facts.readings) if said else source.facts.readings
     return (levels, meta, "image"), notes
 
 
@@ -226,7 +226,7 @@ def _described(source: Source, kept: SlideFacts) -> dict[str, Any]:
         "spacing_um_px": None if kept.spacing is None else [kept.spacing.x, kept.spacing.y],
         "spacing_from": facts.spacing_from,
         "levels": len(facts.levels),
-        "notes": list(facts.notes),
+        "notes": list(facts.readings),
     }
 
 
@@ -304,7 +304,7 @@ def read_slide(path: Path) -> list[LayerData]:
     """Open a slide or a volume, and say what must be known of it."""
     source = open_source(path)
     if isinstance(source, VolumeSource):
-        for note in source.facts.notes:
+        for note in source.facts.readings:
             inform(note)
         viewer = shown_viewer()
         if viewer is not None:

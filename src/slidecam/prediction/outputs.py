@@ -203,6 +203,7 @@ def _record(slide: FoundSlide, work: SlideWork) -> RunRecord:
         resumed=resumed,
         made_in=_working_folder(slide),
         input=RecordedInput(
+            readings=work.source.facts.readings,
             path=slide.shown,
             fingerprint=facts.fingerprint,
             reader=facts.reader,

@@ -307,4 +307,5 @@ def _planned(slide: FoundSlide, work: SlideWork) -> Planned:
         tile_px=grid.edge,
         level=grid.level.index,
         planes=work.source.facts.planes,
+        readings=work.source.facts.readings,
     )

@@ -33,7 +33,7 @@ from slidecam.tiling import (
     lay_tiles_on_planes,
     lay_whole,
 )
-from slidecam.viewing import VolumeView
+from slidecam.viewing import PictureView, VolumeView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,6 +84,7 @@ def view_of(card: Card, spec: PredictSpec) -> VolumeView:
         seen.window,
         spec.volume,
         spec.keep_identifiers,
+        PictureView(spec.image, spec.plane, spec.time, spec.channels, spec.profile),
     )
 
 
@@ -93,6 +94,7 @@ def _prepare(source: Source, folder: Path, model: LoadedModel, spec: PredictSpec
     foreground, grid, tiling = _laid(source, spacing, model, spec)
     model = replace(model, batch_size=_batch_size(folder, model, spec))
     plan = _plan(source, spacing, foreground, model, tiling)
+    plan |= _picture(view_of(model.bundle.card, spec))
     work = SlideWork(model, spec, source, spacing, foreground, grid, folder, plan, qupath, run=None)
     if spec.dry_run:
         return work
@@ -244,6 +246,17 @@ def _plan(
         "backend": model.classifier.backend,
         "batch size": model.batch_size,
     }
+
+
+def _picture(view: VolumeView) -> dict[str, Any]:
+    """Return what the call chose of the file, as the plan has it; nothing where the file decides.
+
+    Only then is the key there, so that runs of earlier versions are resumed.
+    """
+    chosen = view.slide.chosen
+    if not chosen:
+        return {}
+    return {"picture": chosen}
 
 
 def _mask_of(foreground: Foreground) -> NDArray[np.bool_]:

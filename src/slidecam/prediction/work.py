@@ -111,7 +111,7 @@ class SlideWork:
     def _warnings(self) -> Iterator[str]:
         if self.spacing is not None and self.spacing.warning:
             yield self.spacing.warning
-        yield from self.source.facts.notes
+        yield from self.source.facts.readings
         if isinstance(self.source, VolumeSource) and self.source.not_numbers:
             yield (
                 f"About {100 * self.source.not_numbers:.2g} % of its voxels are no numbers (NaN or"

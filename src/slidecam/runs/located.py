@@ -22,7 +22,7 @@ from slidecam.runs.record import RunRecord
 from slidecam.runs.record_parts import if_known
 from slidecam.sources import open_source
 from slidecam.store import find_runs
-from slidecam.viewing import DEFAULT_VIEW, VolumeView, Window
+from slidecam.viewing import PictureView, VolumeView, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -108,15 +108,18 @@ def open_recorded_slide(
 
 
 def recorded_view(plan: Mapping[str, Any]) -> VolumeView:
-    """Return how a run saw its volume; a slide knows nothing of it."""
+    """Return how a run saw its volume or slide."""
+    chosen = plan.get("picture", {})
+    slide = PictureView(**{**chosen, "channels": tuple(chosen.get("channels", ()))})
     if "window" not in plan:
-        return DEFAULT_VIEW
+        return VolumeView(slide=slide)
     kind, low, high = plan["window"]
     return VolumeView(
         axis=plan["axis"],
         slices=int(plan["slices"]),
         window=Window(kind, float(low), float(high)),
         volume=plan.get("volume"),
+        slide=slide,
     )
 
 

@@ -127,6 +127,7 @@ RULES = (
     _Rule("input.axis", Axis),
     _Rule("input.planes", Count | None),
     _Rule("input.voxels", tuple[Edge, ...]),
+    _Rule("input.readings", tuple[str, ...]),
     _Rule("input.spacing_mm", tuple[Length, ...]),
     _Rule("input.affine_ras_mm", tuple[tuple[float, ...], ...]),
     _Rule("spacing", Table | None),

@@ -81,6 +81,8 @@ class RecordedInput:
         does not say.
     volume
         None for a slide.
+    readings
+        What was chosen of the file, as sentences: see `slidecam.sources.SourceFacts`.
     """
 
     path: str
@@ -90,6 +92,7 @@ class RecordedInput:
     size: Size | None = None
     bounds: Box | None = None
     volume: RecordedVolume | None = None
+    readings: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RecordedInput:
@@ -102,6 +105,7 @@ class RecordedInput:
             size=if_known(data["size_px"], lambda size: Size(*map(int, size))),
             bounds=if_known(data["bounds_px"], lambda box: Box(*map(int, box))),
             volume=RecordedVolume.from_json(data),
+            readings=tuple(data.get("readings", ())),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -117,6 +121,7 @@ class RecordedInput:
             "size_px": if_known(self.size, lambda size: [size.width, size.height]),
             "bounds_px": if_known(self.bounds, lambda box: [box.x, box.y, box.width, box.height]),
             **volume,
+            "readings": list(self.readings),
         }
 
 

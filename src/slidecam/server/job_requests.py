@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import MaxLen, MinLen
@@ -47,8 +47,8 @@ JOB_OPTIONS: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class JobBody:
-    """What a client may send: its fields are the body's keys.
+class JobRequest:
+    """Slides to classify, where the results go, and with which bundle.
 
     Attributes
     ----------
@@ -68,30 +68,6 @@ class JobBody:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class JobRequest:
-    """What a client asks for, each value of its type and its options possible.
-
-    Attributes
-    ----------
-    slides, out, model
-        As in `JobBody`; whether the paths may be used is the server's to say.
-    predict
-        The options, but for those that mean something else here: it has no mask, and any device.
-    mask
-        A path, or GeoJSON itself.
-    device
-        None for the server's own.
-    """
-
-    slides: tuple[str, ...]
-    out: str | None
-    model: str | None
-    predict: PredictSpec
-    mask: str | Mapping[str, Any] | None
-    device: str | None
-
-
 def read_request(body: object) -> JobRequest:
     """Return what a body asks for.
 
@@ -101,21 +77,19 @@ def read_request(body: object) -> JobRequest:
         400, with everything that is wrong with it.
     """
     complaints = Complaints()
-    sent = read_settings(JobBody, body, "", complaints)
+    request = read_settings(JobRequest, body, "", complaints)
     options = body.get("options", {}) if isinstance(body, Mapping) else {}
     values: dict[str, Any] = {}
     if isinstance(options, Mapping):
         known = _without_others(options, complaints)
         values = read_values(JOB_OPTIONS, known, "options", complaints)
-    otherwise = {name: values.pop(name, None) for name in OTHERWISE}
-    predict = None
-    try:
-        predict = PredictSpec(**values)
-    except SlidecamError as error:
-        complaints.lines.append(str(error))
-    if sent is None or predict is None or complaints.lines:
+        try:
+            PredictSpec(**values)
+        except SlidecamError as error:
+            complaints.lines.append(str(error))
+    if request is None or complaints.lines:
         raise RequestError(400, " ".join(complaints.lines), SEE)
-    return JobRequest(sent.slides, sent.out, sent.model, predict, **otherwise)
+    return JobRequest(request.slides, request.out, request.model, values)
 
 
 def _without_others(options: Mapping[str, Any], complaints: Complaints) -> dict[str, Any]:
@@ -134,11 +108,11 @@ def _without_others(options: Mapping[str, Any], complaints: Complaints) -> dict[
 
 
 def request_schema() -> dict[str, Any]:
-    """Return the JSON schema of `JobBody`."""
+    """Return the JSON schema of `JobRequest`."""
     options = options_of("server")
     schema = json_schema(
         "JobRequest",
-        hints_of(JobBody),
+        hints_of(JobRequest),
         {"out": None, "model": None, "options": {}},
         {},
     )
@@ -201,25 +175,27 @@ class JobDefaults:
             slides=slides,
             out=out,
             model=bundle.path,
-            predict=self._completed(request, trust=trust),
+            predict=self._predict_spec(request.options, trust=trust),
             card=bundle.card,
             home=self.home,
             mask=_sent_mask(request),
         )
 
-    def _completed(self, request: JobRequest, *, trust: bool) -> PredictSpec:
-        """Return a request's options with what only the server knows."""
-        mask = None
-        if isinstance(request.mask, str):
-            mask = self.roots.existing(request.mask)
-        device = request.device or self.device
-        return replace(request.predict, device=device, mask=mask, trust=trust)
+    def _predict_spec(self, options: Mapping[str, Any], *, trust: bool) -> PredictSpec:
+        settings = dict(options)
+        settings["device"] = settings.get("device") or self.device
+        mask = settings.get("mask")
+        settings["mask"] = None
+        if isinstance(mask, str):
+            settings["mask"] = self.roots.existing(mask)
+        return PredictSpec(**settings, trust=trust)
 
 
 def _sent_mask(request: JobRequest) -> str:
-    if request.mask is None or isinstance(request.mask, str):
+    mask = request.options.get("mask")
+    if not isinstance(mask, dict):
         return ""
     if len(request.slides) > 1:
         problem = f"One GeoJSON cannot be options.mask of {len(request.slides)} slides."
         raise RequestError(400, problem, "Send a job for each slide, or name a folder of masks.")
-    return json.dumps(request.mask)
+    return json.dumps(mask)

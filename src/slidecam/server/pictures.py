@@ -6,7 +6,6 @@ import base64
 import time
 import warnings
 from dataclasses import dataclass
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from slidecam.errors import DataSetError, DeviceError
 from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
 from slidecam.inference import MANY_CLASSES
 from slidecam.learning.data.pixels import read_picture
-from slidecam.pixels import RESAMPLING, opening_picture, reason
+from slidecam.pixels import RESAMPLING
 from slidecam.server.http_errors import RequestError
 
 if TYPE_CHECKING:
@@ -166,20 +165,17 @@ def _opened(content: bytes, limits: Limits) -> Image.Image:
 
 
 def _refuse_by_header(content: bytes, limits: Limits) -> None:
-    with (
-        opening_picture(partial(_refused, limits)),
-        Image.open(BytesIO(content), formats=FORMATS) as header,
-    ):
-        size = header.size
+    try:
+        with Image.open(BytesIO(content), formats=FORMATS) as header:
+            size = header.size
+    except Image.DecompressionBombError as error:
+        raise _too_many_pixels(str(error), limits) from error
+    # The boundary of a picture: Pillow's plugins promise no list of what they raise.
+    except Exception as error:
+        problem = "This is not a picture that slidecam reads."
+        raise RequestError(415, problem, f"Send one of {', '.join(FORMATS)}.") from error
     if size[0] * size[1] > limits.pixels:
         raise _too_many_pixels(f"it has {size[0]} x {size[1]} pixels", limits)
-
-
-def _refused(limits: Limits, error: Exception) -> RequestError:
-    if isinstance(error, Image.DecompressionBombError):
-        return _too_many_pixels(reason(error), limits)
-    problem = "This is not a picture that slidecam reads."
-    return RequestError(415, problem, f"Send one of {', '.join(FORMATS)}.")
 
 
 def _too_many_pixels(said: str, limits: Limits) -> RequestError:

@@ -216,7 +216,7 @@ def _facts(zoom: DeepZoom) -> dict[str, Any]:
         "height": zoom.size.height,
         "volume": volume,
         "reader": facts.reader,
-        "notes": list(facts.notes),
+        "notes": list(facts.readings),
     }
     try:
         settled = settle_spacing(facts)

@@ -2,17 +2,17 @@
 
 from slidecam.pixels import GLASS, RGB
 from slidecam.sources._probe import Probe
-from slidecam.sources.opening import (
+from slidecam.sources.opening import open_source
+from slidecam.sources.overview import Overview
+from slidecam.sources.qupath import shown_corner
+from slidecam.sources.readers import (
     READERS,
     Reader,
-    open_source,
     reader_names,
     reader_packages,
     slide_suffixes,
     suffixes_for_viewers,
 )
-from slidecam.sources.overview import Overview
-from slidecam.sources.qupath import shown_corner
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import SettledSpacing, read_spacings, settle_spacing
 

@@ -222,7 +222,7 @@ def _facts(probe: Probe, image: Image) -> SourceFacts:
         chunk=tuple(chunk_size(image.native(index)) for index in range(len(sizes))),
         associated=(),
         fingerprint=_fingerprint(image),
-        notes=note_on_bits(_bits(image.arrays[0].dtype)),
+        readings=note_on_bits(_bits(image.arrays[0].dtype)),
     )
 
 

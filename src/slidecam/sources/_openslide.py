@@ -75,7 +75,7 @@ class OpenSlideSource(Source):
         super().__init__(facts)
         self._handle = handle
         self._background = background
-        self._mends_colour = _MENDED in facts.notes
+        self._mends_colour = _MENDED in facts.readings
 
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
         with decoding(self.facts.path, level, box, _ERRORS):
@@ -161,7 +161,7 @@ def _facts(probe: Probe, path: Path, slide: Slide) -> SourceFacts:
         chunk=tuple(chunk_size(_native_tile(level, properties)) for level in levels),
         associated=tuple(sorted(slide.associated_images)),
         fingerprint=fingerprint_of_files(_files(path, properties)),
-        notes=notes,
+        readings=notes,
     )
 
 

@@ -97,7 +97,7 @@ def open_slide(probe: Probe) -> Source:
         chunk=(Size(CHUNK_EDGE, CHUNK_EDGE),),
         associated=(),
         fingerprint=fingerprint,
-        notes=notes,
+        readings=notes,
     )
     return PictureSource(facts, probe)
 

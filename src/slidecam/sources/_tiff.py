@@ -237,7 +237,7 @@ def _facts(
         chunk=tuple(chunk_size(raster.native) for raster in rasters),
         associated=tuple(sorted(_associated_series(tiff))),
         fingerprint=fingerprint,
-        notes=note_on_bits(bits),
+        readings=note_on_bits(bits),
     )
 
 

@@ -12,8 +12,8 @@ from slidecam.errors import UsageError
 from slidecam.sources._dicom import is_volume, series_files
 from slidecam.sources._probe import ZARR_MARKS, stem_of, stem_of_url
 from slidecam.sources.identifiers import hidden_parts, public_name, public_path
-from slidecam.sources.opening import slide_suffixes
 from slidecam.sources.qupath import PROJECT_SUFFIX, read_project
+from slidecam.sources.readers import slide_suffixes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from slidecam.geometry import Box, Level, Size, Spacing
     from slidecam.pixels import RGB
+    from slidecam.sources.images import FileImage
     from slidecam.sources.overview import Overview
     from slidecam.sources.volume_grid import PlaneStack
 
@@ -55,9 +56,13 @@ class SourceFacts:
         Names of the label, macro and thumbnail images.
     fingerprint
         Digest of the file's size and of samples of its content, stable across copies and renames.
-    notes
-        What a careful user wants to know of how the file is read, as sentences: colours that were
-        mended, samples that were scaled.
+    readings
+        Every choice that was made about what the file means, as sentences: which of its pictures,
+        which of its planes, whose colours, what was mended or scaled. Told wherever the slide is.
+    images
+        Its pictures that ``--image`` may name, where it has several.
+    offers
+        Fields of `PictureView` that this file leaves to choose: of others a choice is refused.
     stack
         Where the planes of a volume lie; None for a slide or picture, which is one plane.
     """
@@ -73,7 +78,9 @@ class SourceFacts:
     chunk: tuple[Size, ...]
     associated: tuple[str, ...]
     fingerprint: str
-    notes: tuple[str, ...] = ()
+    readings: tuple[str, ...] = ()
+    images: tuple[FileImage, ...] = ()
+    offers: frozenset[str] = frozenset()
     stack: PlaneStack | None = None
 
     @property

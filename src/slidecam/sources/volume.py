@@ -73,7 +73,7 @@ def volume_facts(
         chunk=(Size(min(CHUNK_EDGE, columns), min(CHUNK_EDGE, rows)),),
         associated=(),
         fingerprint=fingerprint,
-        notes=tuple(notes),
+        readings=tuple(notes),
         stack=stack,
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from slidecam.errors import UsageError
 from slidecam.foreground import LabelRule
 from slidecam.tiling import TilingSpec
+from slidecam.viewing import AS_THE_FILE_SAYS, PictureView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +45,8 @@ class TileSetSpec:
         say.
     workers, memory_mb, reader
         As in `PredictSpec`.
+    seen
+        Which picture of each file, and whose colours.
     overwrite
         Whether a tile set that lies there already may be replaced.
     """
@@ -64,6 +67,7 @@ class TileSetSpec:
     workers: int = 4
     memory_mb: int = 512
     reader: str | None = None
+    seen: PictureView = AS_THE_FILE_SAYS
     overwrite: bool = False
 
     @property

@@ -34,6 +34,7 @@ from slidecam.steps import Step
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
 from slidecam.tile_sets.spec import SlideTiles, TileSet, TileSetSpec
 from slidecam.tiling import lay_grid
+from slidecam.viewing import VolumeView
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -104,7 +105,7 @@ def _one_slide(
     What is wrong with it is reported, and does not touch the others.
     """
     try:
-        with open_source(slide.path, spec.reader) as source:
+        with open_source(slide.path, spec.reader, VolumeView(slide=spec.seen)) as source:
             cut = _cut(source, drawn, spec)
             failed = yield from write_tiles(source, cut, folder, spec, rows)
     except SlidecamError as error:
@@ -144,7 +145,7 @@ def _cut(source: Source, drawn: Path, spec: TileSetSpec) -> LabelledGrid:
     names = _wanted(classes, drawn, spec)
     kept = np.flatnonzero(np.isin(labels, list(map(classes.names.index, names))))
     ambiguous = int((labels == AMBIGUOUS).sum())
-    notes = (*facts.notes, *classes.notes)
+    notes = (*facts.readings, *classes.notes)
     if spacing.warning:
         notes = (spacing.warning, *notes)
     return LabelledGrid(

@@ -170,7 +170,7 @@ def read_classified(folder: Path, bundle: Bundle) -> Generator[Step, None, Class
         spacing=spacing,
         offset=_as_offset(run.tiles.corner),
         failed=int((~done).sum()),
-        notes=facts.notes,
+        notes=facts.readings,
     )
 
 

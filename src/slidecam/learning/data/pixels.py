@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -20,15 +20,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from slidecam.errors import DataSetError, UsageError
+from slidecam.errors import DataSetError, SlidecamError, UsageError
 from slidecam.learning.data.augmentation import AugmentationSpec, augment
 from slidecam.models.classifier import normalised
-from slidecam.pixels import RESAMPLING, opening_picture, picture_in_rgb, reason, upright
+from slidecam.pixels import RESAMPLING, picture_in_rgb, reason, upright
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -45,8 +44,6 @@ AHEAD = 4
 
 REPORT_EVERY = 64
 """Pictures between two steps of `load_pictures`."""
-
-COPY_AGAIN = "Copy them again, or take them out of the data."
 
 LISTED = 5
 """Files that a message names; it counts the others."""
@@ -93,17 +90,20 @@ def load_pixels(
         return np.asarray(picture)
 
 
-def picture_boundary(path: Path) -> AbstractContextManager[None]:
+@contextmanager
+def picture_boundary(path: Path) -> Iterator[None]:
     """Name the picture in whatever goes wrong with it, as a `DataSetError`."""
-    return opening_picture(partial(_unreadable, path))
-
-
-def _unreadable(path: Path, error: Exception) -> DataSetError:
-    return DataSetError(
-        f"this picture cannot be read: {reason(error)}.",
-        "Copy it again, or take it out of the data.",
-        path,
-    )
+    try:
+        yield
+    except SlidecamError:
+        raise
+    # Pillow's plugins promise no list of what they raise for files that they dislike.
+    except Exception as error:
+        raise DataSetError(
+            f"this picture cannot be read: {reason(error)}.",
+            "Copy it again, or take it out of the data.",
+            path,
+        ) from error
 
 
 def read_picture(path: Path, content: bytes | None = None) -> Image.Image:
@@ -146,22 +146,18 @@ def check_pictures(paths: Sequence[Path], workers: int = 4) -> None:
         listed = "; ".join(bad[:LISTED])
         raise DataSetError(
             f"{len(bad)} of {len(paths)} pictures cannot be opened: {listed}{more}.",
-            COPY_AGAIN,
+            "Copy them again, or take them out of the data.",
         )
 
 
 def _complaint(path: Path) -> str:
     try:
-        with opening_picture(partial(_unopened, path)), Image.open(path) as picture:
+        with Image.open(path) as picture:
             if min(picture.size) > 0:
                 return ""
             return f"{path}: it has no pixels"
-    except DataSetError as error:
-        return error.problem
-
-
-def _unopened(path: Path, error: Exception) -> DataSetError:
-    return DataSetError(f"{path}: {reason(error)}", COPY_AGAIN)
+    except Exception as error:  # noqa: BLE001  (the boundary of a picture: all are reported at once)
+        return f"{path}: {reason(error)}"
 
 
 def load_pictures(

@@ -1,0 +1,138 @@
+"""Which of a file's pictures is the slide: one rule for TIFF pages, OME images, NGFF and DICOM.
+
+The largest that is not called a label, macro, overview or thumbnail, whatever their order in the
+file; or the one that was asked for. What was chosen among several is always said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from slidecam.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slidecam.geometry import Size
+
+ASSOCIATED = {
+    "label": "label",
+    "macro": "macro",
+    "overview": "macro",
+    "thumbnail": "thumbnail",
+}
+"""Words in a picture's name that say that it is no slide, and what people call it then."""
+
+
+@dataclass(frozen=True)
+class FileImage:
+    """One picture of a file.
+
+    Attributes
+    ----------
+    number
+        From 1, in the file's own order.
+    name
+        What the file calls it; empty where it does not.
+    size
+        Width and height at its finest level.
+    reduced
+        Whether the file says that it is a smaller copy of another (TIFF's NewSubfileType).
+    chosen
+        Whether it is the one that is read.
+    """
+
+    number: int
+    name: str
+    size: Size
+    reduced: bool = False
+    chosen: bool = False
+
+    @property
+    def associated(self) -> str | None:
+        """``label``, ``macro`` or ``thumbnail`` where its name says so, else None."""
+        return associated_name(self.name)
+
+    def __str__(self) -> str:
+        """Return number, name and size: ``2 "scan 2" (4000x3000 px)``."""
+        name = f' "{self.name}"' if self.name else ""
+        return f"{self.number}{name} ({self.size.width}x{self.size.height} px)"
+
+
+def associated_name(name: str) -> str | None:
+    """Return what people call a picture of this name where it is no slide, else None."""
+    for word, known in ASSOCIATED.items():
+        if word in name.lower():
+            return known
+    return None
+
+
+def choose_image(
+    path: str, images: Sequence[FileImage], wanted: str | None
+) -> tuple[tuple[FileImage, ...], FileImage, tuple[str, ...]]:
+    """Choose the slide among a file's pictures.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    images
+        Its pictures, at least one, in the file's order.
+    wanted
+        Number or name of the one to read; None for the largest that is no label, macro, overview
+        or thumbnail (of equal ones the first).
+
+    Returns
+    -------
+    images
+        The same, the chosen one marked.
+    chosen
+        That one.
+    readings
+        What to say of the choice: nothing where there was none.
+
+    Raises
+    ------
+    UsageError
+        If ``wanted`` is none of them, or the name of several.
+    """
+    reason = "as was asked for"
+    if wanted is None:
+        chosen, reason = _largest(images), _rule_of(images)
+    else:
+        chosen = _named(path, images, wanted)
+    marked = tuple(replace(each, chosen=each.number == chosen.number) for each in images)
+    readings: tuple[str, ...] = ()
+    if len(images) > 1:
+        name = f' "{chosen.name}"' if chosen.name else ""
+        others = "; ".join(str(each) for each in images if each.number != chosen.number)
+        said = f"Image {chosen.number}{name} of {len(images)} is read, {reason}; --image reads"
+        readings = (f"{said} another: {others}.",)
+    return marked, replace(chosen, chosen=True), readings
+
+
+def _largest(images: Sequence[FileImage]) -> FileImage:
+    slides = [each for each in images if not (each.associated or each.reduced)]
+    slides = slides or [each for each in images if not each.associated] or list(images)
+    return max(slides, key=lambda each: each.size.width * each.size.height)
+
+
+def _rule_of(images: Sequence[FileImage]) -> str:
+    if any(each.associated or each.reduced for each in images):
+        return "the largest that is no label, macro or thumbnail"
+    return "the largest"
+
+
+def _named(path: str, images: Sequence[FileImage], wanted: str) -> FileImage:
+    found = [each for each in images if each.name == wanted]
+    # A picture may be called "2" and be the first.
+    if not found:
+        found = [each for each in images if str(each.number) == wanted]
+    if len(found) == 1:
+        return found[0]
+    listed = "; ".join(map(str, images))
+    problem = f"There is no image {wanted!r} in it."
+    if found:
+        problem = f"{len(found)} of its images are called {wanted!r}."
+    raise UsageError(problem, f"Pass --image with the number of one of them: {listed}.", path)
