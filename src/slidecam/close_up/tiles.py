@@ -72,7 +72,7 @@ class TileChoice:
         Of a volume: numbers of its slices (as in ``slices.csv``), and along which axis (None: the
         card's).
     seen
-        Which picture of a file, and whose colours.
+        Which picture of a file.
     """
 
     at: tuple[tuple[float, float], ...] = ()
@@ -156,9 +156,8 @@ def choose_tiles(
         Whatever is wrong with the slide, or the choice leaves nothing.
     """
     if choice.masks is not None and not choice.masks.exists():
-        raise UsageError(
-            f"there is no such file or folder: --masks {choice.masks}.", "Check the path."
-        )
+        problem = f"there is no such file or folder: --masks {choice.masks}."
+        raise UsageError(problem, "Check the path.")
     if holds_pictures(Path(source)):
         refuse_run(Path(source))
         return (yield from _pictures(Path(source), classifier.card, choice))
@@ -259,9 +258,8 @@ def _of_slide(
         tiling = TilingSpec(card.tile_px, card.spacing, card.input_px)
         grid = yield from _on_slide(source, spacing.spacing, tiling, classifier, choice)
     if not len(grid):
-        raise UsageError(
-            f"no tile was chosen of {facts.path}.", "Choose another area, or check the tissue."
-        )
+        problem = f"no tile was chosen of {facts.path}."
+        raise UsageError(problem, "Choose another area, or check the tissue.")
     pixels = yield from _read(source, grid, card)
     masks = None
     if choice.masks is not None and choice.of is not None:
@@ -354,15 +352,12 @@ def _on_slide(
 
 def _at_most(grid: TileGrid, choice: TileChoice) -> TileGrid:
     if not len(grid):
-        raise UsageError(
-            f"no tile lies by more than half in the area of {choice.region}.",
-            "Draw a larger area, or pass --at X,Y: a tile round that place.",
-        )
+        problem = f"no tile lies by more than half in the area of {choice.region}."
+        remedy = "Draw a larger area, or pass --at X,Y: a tile round that place."
+        raise UsageError(problem, remedy)
     if len(grid) > choice.most:
-        raise UsageError(
-            f"{len(grid)} tiles, more than {choice.most}, lie in the area of {choice.region}.",
-            "Draw a smaller area.",
-        )
+        problem = f"{len(grid)} tiles, more than {choice.most}, lie in the area of {choice.region}."
+        raise UsageError(problem, "Draw a smaller area.")
     return grid
 
 
