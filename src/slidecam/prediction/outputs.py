@@ -196,22 +196,13 @@ def _record(slide: FoundSlide, work: SlideWork) -> RunRecord:
     started, resumed, before = _now(), 0, RunRecord.find(work.folder)
     if before is not None:
         started, resumed = before.started, before.resumed + 1
-    facts, spacing, bundle = work.source.facts, work.spacing, work.model.bundle
+    spacing, bundle = work.spacing, work.model.bundle
     return RunRecord(
         status="running",
         started=started,
         resumed=resumed,
         made_in=_working_folder(slide),
-        input=RecordedInput(
-            slide.shown,
-            facts.fingerprint,
-            facts.reader,
-            facts.format,
-            facts.size,
-            facts.bounds,
-            _volume(work),
-            facts.readings,
-        ),
+        input=RecordedInput.of(slide.shown, work.source.facts, _volume(work)),
         spacing=None if spacing is None else RecordedSpacing(spacing.spacing, spacing.origin),
         foreground=RecordedForeground(work.foreground.origin, work.foreground.share),
         bundle=RecordedBundle(work.card.name, str(bundle.path), bundle.digest, work.card.classes),

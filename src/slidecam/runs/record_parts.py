@@ -15,6 +15,8 @@ from slidecam.geometry import Box, Size, Spacing
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from slidecam.sources import SourceFacts
+
 V = TypeVar("V")
 R = TypeVar("R")
 
@@ -93,6 +95,20 @@ class RecordedInput:
     bounds: Box | None = None
     volume: RecordedVolume | None = None
     readings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, path: str, facts: SourceFacts, volume: RecordedVolume | None) -> RecordedInput:
+        """Return what a run records of a slide that was opened, by the path that may be shown."""
+        return cls(
+            path=path,
+            fingerprint=facts.fingerprint,
+            reader=facts.reader,
+            format=facts.format,
+            size=facts.size,
+            bounds=facts.bounds,
+            volume=volume,
+            readings=facts.readings,
+        )
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RecordedInput:
