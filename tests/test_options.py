@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import pytest
 import typer
+from annotated_types import Ge, Le
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,7 +36,12 @@ from slidecam.options_page import options_page
 from slidecam.reports import run_figure
 from slidecam.runs.spec import PredictSpec
 from slidecam.server.http_errors import RequestError
-from slidecam.server.job_requests import JOB_OPTIONS, read_request, request_schema
+from slidecam.server.job_requests import (
+    JOB_OPTIONS,
+    json_schema,
+    read_request,
+    request_schema,
+)
 from slidecam.settings import hints_of
 
 NAMES = [each.name for each in fields(PredictSpec)]
@@ -164,3 +170,18 @@ def test_choices_that_are_written_again_are_those_of_their_owner() -> None:
 def test_the_page_of_options_is_current() -> None:
     page = Path(__file__).parents[1] / "docs" / "options.md"
     assert page.read_text(encoding="utf-8") == options_page()
+
+
+def test_a_json_schema_says_the_same() -> None:
+    schema = json_schema(
+        "Oven",
+        {"heat": Annotated[float, Ge(0), Le(1)], "racks": int},
+        {"racks": 2},
+        {"heat": "Of it."},
+    )
+    assert schema["required"] == ["heat"]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["racks"]["default"] == 2
+    assert schema["properties"]["heat"] == {
+        "description": "Of it.", "maximum": 1, "minimum": 0, "title": "Heat", "type": "number",
+    }  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Predicate, doc
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ from slidecam.settings import (
     NotTakenError,
     check_all,
     from_text,
-    json_schema,
+    read_fields,
     read_settings,
     taken,
     words_of,
@@ -142,6 +142,45 @@ def test_what_only_several_keys_get_wrong_is_told_in_the_dataclasss_words() -> N
     assert complaints.lines == ["oven contradicts itself: a grill heats one rack. Set racks = 1."]
 
 
+@dataclass(frozen=True)
+class Kitchen:
+    oven: Oven
+    spare: Oven | None = None
+    door: Annotated[str, Predicate(str.islower), doc("the door's name, in small letters")] = "left"
+
+
+def test_a_table_inside_a_table_is_read_by_its_own_dataclass() -> None:
+    complaints = Complaints()
+    alone = read_settings(Kitchen, {"oven": {"heat": 180}, "spare": None}, "", complaints)
+    both = read_settings(Kitchen, {"oven": {"heat": 1}, "spare": {"heat": 2}}, "", complaints)
+    assert complaints.lines == []
+    assert (alone, both) == (Kitchen(Oven(180.0)), Kitchen(Oven(1.0), Oven(2.0)))
+
+
+def test_what_is_wrong_inside_a_table_is_named_by_its_place() -> None:
+    complaints = Complaints()
+    table = {"oven": {"racks": "2", "spares": 1}, "spare": 3, "door": "Left"}
+    assert read_settings(Kitchen, table, "kitchen", complaints) is None
+    keys = '{"heat": …, "racks": …, "mode": …, "timer": …, "names": …, "extra": …}'
+    assert complaints.lines == [
+        "kitchen.oven.spares is not known. Known are heat, racks, mode, timer, names, extra.",
+        'kitchen.oven.racks is "2". Write a whole number.',
+        "kitchen.oven.heat is missing. Write a number above 0 to 300.",
+        f"kitchen.spare is 3. Write {keys}.",
+        'kitchen.door is "Left". Write the door\'s name, in small letters.',
+    ]
+
+
+@given(st.dictionaries(st.text(min_size=1), st.integers()))
+def test_keys_of_others_are_left_alone_where_they_may_stand(others: dict[str, int]) -> None:
+    complaints = Complaints()
+    read = read_fields(Oven, others | {"heat": 180, "racks": 3}, "", complaints, others=True)
+    assert complaints.lines == []
+    assert read == {"heat": 180.0, "racks": 3}
+    read_fields(Oven, {"heat": 180, "wheels": 3}, "", complaints)
+    assert [line.split(".")[0] for line in complaints.lines] == ["wheels is not known"]
+
+
 def test_a_table_that_is_none_is_told() -> None:
     complaints = Complaints()
     assert read_settings(Oven, [3], "oven", complaints) is None
@@ -159,16 +198,6 @@ def test_words_say_what_a_field_may_hold() -> None:
     assert words_of(Layers) == "a string, or a whole number from 1, or a list, each a string"
     assert words_of(tuple[Share, Share]) == "a list of 2, each a number from 0 to 1"
     assert words_of(float | None) == "a number"
-
-
-def test_a_json_schema_says_the_same() -> None:
-    schema = json_schema("Oven", {"heat": Share, "racks": int}, {"racks": 2}, {"heat": "Of it."})
-    assert schema["required"] == ["heat"]
-    assert schema["additionalProperties"] is False
-    assert schema["properties"]["racks"]["default"] == 2
-    assert schema["properties"]["heat"] == {
-        "description": "Of it.", "maximum": 1, "minimum": 0, "title": "Heat", "type": "number",
-    }  # fmt: skip
 
 
 def test_whatever_checks_refuse_is_said_at_once() -> None:

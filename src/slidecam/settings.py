@@ -1,7 +1,8 @@
 """Settings from TOML, JSON, ``KEY=VALUE`` and HTTP, all read by one validator.
 
 A dataclass is the schema: a field's type says what may stand there, ``Ge``, ``Le``, ``Gt`` in an
-``Annotated`` type how large it may be, and its default what holds where the key is left out.
+``Annotated`` type how large it may be, ``doc`` in it how that is said where a type's own words do
+not, and its default what holds where the key is left out. A field may be another dataclass.
 pydantic holds each value against its type, strictly: ``"3"`` is no number, ``true`` is none, and
 only a whole float passes for an int. Everything that is wrong is reported at once, in one wording:
 the key, what stands there and what may; or the known key that is nearest.
@@ -15,21 +16,12 @@ import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, MaxLen, MinLen
-from pydantic import (
-    AllowInfNan,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    Strict,
-    TypeAdapter,
-    ValidationError,
-    create_model,
-)
+from annotated_types import DocInfo, Ge, Gt, Le, MaxLen, MinLen
+from pydantic import AllowInfNan, BeforeValidator, ConfigDict, Strict, TypeAdapter, ValidationError
 
 from slidecam.errors import SlidecamError, UsageError
 
@@ -123,8 +115,8 @@ def read_settings(
     Parameters
     ----------
     kind
-        A dataclass whose fields are numbers, strings, ``Literal`` choices, tuples, mappings or
-        unions of these.
+        A dataclass whose fields are numbers, strings, ``Literal`` choices, tuples, mappings, other
+        such dataclasses or unions of these.
     table
         What stands under ``where``.
     where
@@ -133,11 +125,7 @@ def read_settings(
         Where to note what is wrong.
     """
     before = len(complaints.lines)
-    values = read_values(hints_of(kind), table, where, complaints)
-    if isinstance(table, Mapping):
-        for name in sorted(required(kind) - table.keys()):
-            wanted = words_of(hints_of(kind)[name])
-            complaints.add(_key(where, name), "is missing", f"Write {wanted}.")
+    values = read_fields(kind, table, where, complaints)
     if len(complaints.lines) > before:
         return None
     try:
@@ -147,8 +135,29 @@ def read_settings(
     return None
 
 
+def read_fields(
+    kind: type, table: object, where: str, complaints: Complaints, *, others: bool = False
+) -> dict[str, Any]:
+    """Return the values of a table that a dataclass's fields may hold.
+
+    Complain of all others and of those that are missing. Parameters are `read_settings`' and
+    `read_values`'.
+    """
+    hints = hints_of(kind)
+    values = read_values(hints, table, where, complaints, others=others)
+    if isinstance(table, Mapping):
+        for name in sorted(required(kind) - table.keys()):
+            complaints.add(_key(where, name), "is missing", f"Write {words_of(hints[name])}.")
+    return values
+
+
 def read_values(
-    hints: Mapping[str, Hint], table: object, where: str, complaints: Complaints
+    hints: Mapping[str, Hint],
+    table: object,
+    where: str,
+    complaints: Complaints,
+    *,
+    others: bool = False,
 ) -> dict[str, Any]:
     """Return the values of a table that are of their types; complain of all others.
 
@@ -158,6 +167,8 @@ def read_values(
         What may stand under each key.
     table, where, complaints
         As in `read_settings`.
+    others
+        Whether keys that are not known may stand there, and mean nothing.
     """
     if not isinstance(table, Mapping):
         problem = f"is {shown(table, SHOWN_LENGTH)}, not a table"
@@ -169,17 +180,29 @@ def read_values(
         return {}
     values = {}
     for key in table:
-        if key not in hints:
+        if key not in hints and not others:
             complaints.add(_key(where, key), "is not known", nearest(key, list(hints)))
     for key, hint in hints.items():
         if key not in table:
             continue
         try:
-            values[key] = taken(table[key], hint)
+            values[key] = _read_value(hint, table[key], _key(where, key), complaints)
         except NotTakenError:
             problem = f"is {shown(table[key], SHOWN_LENGTH)}"
             complaints.add(_key(where, key), problem, f"Write {words_of(hint)}.")
     return values
+
+
+def _read_value(hint: Hint, value: object, where: str, complaints: Complaints) -> Any:  # noqa: ANN401  (of the hint's type)
+    """Return a value as its hint wants it; a table inside a table is read by its dataclass."""
+    kind = _optional(hint)
+    if not is_dataclass(kind):
+        return taken(value, hint)
+    if isinstance(value, Mapping):
+        return read_settings(typing.cast("type[Any]", kind), value, where, complaints)
+    if value is None and kind is not hint:
+        return None
+    raise NotTakenError
 
 
 def taken(value: object, hint: Hint) -> Any:  # noqa: ANN401  (of the hint's type)
@@ -254,40 +277,17 @@ def hints_of(kind: type) -> Mapping[str, Hint]:
     return {each.name: hints[each.name] for each in fields(kind)}
 
 
-def json_schema(
-    title: str,
-    hints: Mapping[str, Hint],
-    defaults: Mapping[str, object],
-    help_words: Mapping[str, str],
-) -> dict[str, Any]:
-    """Return the JSON schema of an object with these keys and no others.
-
-    Parameters
-    ----------
-    title
-        What the object is called.
-    hints
-        The type of each key's value.
-    defaults
-        What holds where a key is left out; one that is not among them is required.
-    help_words
-        What each key does, where that is known.
-    """
-    made: dict[str, Any] = {}
-    for name, hint in hints.items():
-        about = Field(defaults.get(name, ...), description=help_words.get(name))
-        made[name] = (strict(hint), about)
-    config = ConfigDict(extra="forbid")
-    model: Any = create_model(title, __config__=config, **made)
-    schema: dict[str, Any] = model.model_json_schema()
-    return schema
-
-
 def words_of(hint: Hint) -> str:
     """Return in words what a field may hold: ``a number from 0 to 1``."""
+    if is_dataclass(hint):
+        keys = ", ".join(f'"{each.name}": …' for each in fields(hint))
+        return f"{{{keys}}}"
     origin, arguments = _parts(hint)
     if origin is Annotated:
         bare, *limits = arguments
+        for limit in limits:
+            if isinstance(limit, DocInfo):
+                return limit.documentation
         return _bare_words(bare, "".join(map(_limit_words, limits)))
     return _bare_words(hint, "")
 

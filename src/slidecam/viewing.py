@@ -212,11 +212,16 @@ class VolumeView:
     def __post_init__(self) -> None:
         if self.axis not in AXES:
             raise UsageError(f"There is no axis {self.axis!r}.", f"Pass one of {', '.join(AXES)}.")
-        if self.slices < 1 or self.slices % 2 == 0:
+        if not has_middle(self.slices):
             raise UsageError(
                 f"A window of {self.slices} slices has no middle.",
                 "Pass an odd number of slices.",
             )
+
+
+def has_middle(slices: int) -> bool:
+    """Whether one of so many neighbouring slices lies in the middle."""
+    return slices >= 1 and slices % 2 == 1
 
 
 DEFAULT_VIEW = VolumeView()

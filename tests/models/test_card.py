@@ -6,15 +6,20 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from slidecam.drawing.style import PALETTE, default_colors
 from slidecam.errors import CardError
 from slidecam.models.card import (
+    CardKeys,
     card_object,
     card_text,
     check_card,
     read_card,
 )
+from slidecam.models.volume_card import Pooling, VolumeCard
+from slidecam.settings import hints_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,34 +98,43 @@ def test_some_keys_may_be_left_out(written: Path, key: str) -> None:
     [
         ("format", "onnx", "'onnx', not 'slidecam-bundle'"),
         ("version", 2, "is 2, and this slidecam reads 1"),
-        ("name", " ", '"name" is empty'),
-        ("name", 3, "3, not a string"),
-        ("class_names", [], "empty"),
-        ("class_names", "tumour", '"tumour", not a list'),
-        ("class_names", ["a", 2, "c"], "not a list of strings"),
+        ("name", " ", r'"name" is " " .* Write what the classifier is called'),
+        ("name", 3, r'"name" is 3 .* a string'),
+        ("class_names", [], r"is \[\] .* Write a list of at least 1, each a string"),
+        ("class_names", ["a", " ", "b"], "with an empty name"),
+        ("class_names", "tumour", r'is "tumour" .* Write a list'),
+        ("class_names", ["a", 2, "c"], "Write a list of at least 1, each a string"),
         ("class_names", ["a", "b", "a"], "names 'a' twice"),
         ("class_names", ["only"], "colours for 1 classes"),
         ("class_colors", [[1, 2, 3]], "1 colours for 3 classes"),
-        ("class_colors", [[1, 2], [1, 2, 3], [1, 2, 3]], r"\[1, 2\], not a colour"),
-        ("class_colors", [[1, 2, 256], [1, 2, 3], [1, 2, 3]], r"holds \[1, 2, 256\]"),
-        ("class_colors", [[1, 2, 0.5], [1, 2, 3], [1, 2, 3]], "not a colour"),
-        ("activation", "relu", "'relu'"),
+        ("class_colors", [[1, 2], [1, 2, 3], [1, 2, 3]], r"is \[\[1, 2\], .* a list of 3, each"),
+        (
+            "class_colors",
+            [[1, 2, 256], [1, 2, 3], [1, 2, 3]],
+            r"is \[\[1, 2, 256\], .* from 0 to 255",
+        ),
+        ("class_colors", [[1, 2, 0.5], [1, 2, 3], [1, 2, 3]], "a whole number from 0 to 255"),
+        ("activation", "relu", r'is "relu" .* one of "softmax", "sigmoid", "none"'),
         ("tile_px", 0, "is 0"),
-        ("tile_px", 1.5, "not a whole number"),
-        ("tile_px", True, "true, not a whole number"),
+        ("tile_px", 1.5, r"is 1\.5 .* Write a whole number from 1"),
+        ("tile_px", True, r"is true .* Write a whole number from 1"),
         ("spacing_um_px", 264.58, "264.58 µm per pixel"),
         ("spacing_um_px", 0, "0 µm per pixel"),
-        ("spacing_um_px", "0.5", '"0.5", not a number'),
-        ("resize", 224, "224, not an object"),
+        ("spacing_um_px", "0.5", r'is "0\.5" .* Write a number'),
+        ("resize", 224, r'is 224 .* Write {"size": …, "interpolation": …}'),
+        ("resize", {"size": 8, "interpolation": "nearest", "sise": 9}, "resize.sise.* mean size"),
+        ("architecture_args", [], r"is \[\] .* Write an object"),
+        ("temperature", 0, "Write a number above 0"),
         ("resize.size", -1, r"resize\.size\" is -1"),
-        ("resize.interpolation", "lanczos", "'lanczos'"),
-        ("mean", [0.5, 0.5], "not three numbers"),
-        ("std", [0.2, 0.0, 0.2], "std"),
-        ("std", 0.5, "not a list"),
-        ("split", 4, "4, not a string"),
+        ("resize.interpolation", "lanczos", r'"resize\.interpolation" is "lanczos"'),
+        ("mean", [0.5, 0.5], "Write a list of 3, each a number"),
+        ("std", [0.2, 0.0, 0.2], "Write a list of 3, each a number above 0"),
+        ("std", 0.5, r"is 0\.5 .* Write a list of 3"),
+        ("split", 4, r"is 4 .* Write a string"),
         ("weights.file", "../model.safetensors", "beside the card"),
         ("weights.file", "..\\model.safetensors", "beside the card"),
-        ("weights.sha256", "abc", "not 64 hexadecimal digits"),
+        ("weights.file", "model.pt", "safetensors"),
+        ("weights.sha256", "abc", r'is "abc" .* 64 hexadecimal digits'),
     ],
 )
 def test_an_impossible_value_is_refused_and_shown(
@@ -131,6 +145,113 @@ def test_an_impossible_value_is_refused_and_shown(
         read_card(written)
     assert str(written) in str(caught.value)
     assert caught.value.remedy
+
+
+def lines_of(error: CardError) -> list[str]:
+    return [line.strip() for line in str(error).splitlines() if line.startswith("  - ")]
+
+
+def test_everything_that_is_wrong_with_a_card_is_said_at_once(written: Path) -> None:
+    remove(written, "name")
+    for key, value in {
+        "tile_px": "48",
+        "std": [0.2, 0, 0.2],
+        "resize.interpolation": "lanczos",
+        "class_colors": [[1, 2, 3]],
+        "spacing_um_px": 264.58,
+        "thresholds": [0.5, 0.5],
+        "volume": {"slices": 2, "window": {"kind": "fixed", "low": 5}},
+        "weights.file": "model.pt",
+        "house": "blue",
+    }.items():
+        change(written, key, value)
+    with pytest.raises(CardError) as caught:
+        read_card(written)
+    assert lines_of(caught.value) == [
+        '- "tile_px" is "48". Write a whole number from 1.',
+        '- "resize.interpolation" is "lanczos". Write one of "bilinear", "bicubic", "nearest".',
+        '- "std" is [0.2, 0, 0.2]. Write a list of 3, each a number above 0.',
+        '- "volume.slices" is 2. Write an odd number of slices.',
+        '- "volume.window.high" is missing. Write a number.',
+        '- "name" is missing. Write what the classifier is called, a string.',
+        (
+            '- "class_colors" holds 1 colours for 3 classes. '
+            "Write one colour for each class, or leave the key out."
+        ),
+        (
+            '- "thresholds" holds 2 numbers for 3 classes. '
+            "Write one number for each class, or leave the key out."
+        ),
+        (
+            "- \"thresholds\" stands beside several classes of 'softmax', whose largest is called. "
+            "Leave the key out."
+        ),
+        (
+            '- "weights.file" is "model.pt", and a bundle\'s weights are safetensors. '
+            "Make the bundle with slidecam bundle."
+        ),
+    ]
+    assert str(caught.value).startswith("10 things are wrong in the card:\n")
+    assert str(caught.value).endswith(f"\nAll in one file ({written}). Mend each of them.")
+
+
+WRONG = {
+    "name": 3,
+    "activation": "relu",
+    "tile_px": 0,
+    "mean": [0.5, 0.5],
+    "temperature": -1,
+    "class_names": ["a", "a", "b"],
+    "spacing_um_px": 99.0,
+    "resize": {"size": 1.5, "interpolation": "nearest"},
+    "weights": {"file": "../model.safetensors", "sha256": SHA},
+}
+
+
+@given(st.sets(st.sampled_from(sorted(WRONG)), min_size=2))
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whichever_keys_are_wrong_each_has_its_line_and_no_other(
+    tmp_path: Path, make_card: MakeCard, wrong: set[str]
+) -> None:
+    values = card_object(make_card(weights_sha256=SHA))
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps(values | {key: WRONG[key] for key in wrong}), encoding="utf-8")
+    with pytest.raises(CardError) as caught:
+        read_card(path)
+    found = [line.split('"')[1].split(".")[0] for line in lines_of(caught.value)]
+    assert sorted(found) == sorted(wrong)
+
+
+@pytest.mark.parametrize(("key", "value"), [("format", "onnx"), ("version", 2)])
+def test_what_another_format_or_version_says_is_not_judged(
+    written: Path, key: str, value: object
+) -> None:
+    change(written, key, value)
+    change(written, "tile_px", "48")
+    with pytest.raises(CardError, match=f'^"{key}" is') as caught:
+        read_card(written)
+    assert "tile_px" not in str(caught.value)
+
+
+def test_a_card_is_written_by_the_rules_that_it_is_read_by(
+    tmp_path: Path, make_card: MakeCard
+) -> None:
+    card = make_card(tile_px=0, std=(0.2, 0.0, 0.2), temperature=float("inf"), name=" ")
+    with pytest.raises(CardError) as caught:
+        check_card(card, tmp_path)
+    assert [line.split('"')[1] for line in lines_of(caught.value)] == [
+        "name", "tile_px", "std", "temperature"
+    ]  # fmt: skip
+
+
+def test_a_card_is_written_with_the_keys_that_are_read(make_card: MakeCard) -> None:
+    full = make_card(
+        activation="sigmoid",
+        thresholds=(0.3, 0.5, 0.7),
+        temperature=2.0,
+        volume=VolumeCard(pooling=Pooling("top-k", 3)),
+    )
+    assert list(card_object(full)) == list(hints_of(CardKeys))
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "\ufeff{}"])
@@ -185,8 +306,8 @@ def test_thresholds_are_read_and_written_back(written: Path) -> None:
     [
         ("sigmoid", [0.3, 0.5], "holds 2 numbers for 3 classes"),
         ("sigmoid", [0.3, 0.5, 1.2], "a probability is from 0 to 1"),
-        ("sigmoid", [0.3, 0.5, "half"], "not a list of numbers"),
-        ("sigmoid", 0.3, "not a list"),
+        ("sigmoid", [0.3, 0.5, "half"], r'"half"\] .* Write a list, each a number'),
+        ("sigmoid", 0.3, r"is 0\.3 .* Write a list"),
         ("softmax", [0.3, 0.5, 0.2], "whose largest is called"),
         ("none", [0.3, 0.5, 0.2], "whose largest is called"),
     ],

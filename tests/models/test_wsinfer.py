@@ -95,7 +95,9 @@ def test_an_interpolation_is_torchvisions_name_or_number(
             "5",
         ),
         ({"transform": []}, "empty"),
-        ({"transform": ["ToTensor"]}, "not an object"),
+        ({"transform": ["ToTensor"]}, r'is \["ToTensor"\] .* Write a list, each an object'),
+        ({"transform": [{"name": "Resize"}, TO_TENSOR]}, "arguments.size.* is missing"),
+        ({"patch_size_pixels": 0}, "patch_size_pixels.* is 0"),
         ({"transform": [TO_TENSOR, TO_TENSOR]}, "each once"),
         (
             {
@@ -120,6 +122,21 @@ def test_what_the_specification_or_we_do_not_know_is_refused(
     with pytest.raises(CardError, match=said) as caught:
         open_bundle(folder).network()
     assert "config.json" in str(caught.value)
+
+
+def test_everything_that_is_wrong_with_a_configuration_is_said_at_once(make_zoo: MakeZoo) -> None:
+    transform = [
+        {"name": "Resize", "arguments": {"size": 0, "interpolation": 5, "max_size": 9}},
+        {"name": "ColorJitter"},
+    ]
+    changes = {"num_classes": 3, "spacing_um_px": 0, "architecture": 50, "transform": transform}
+    with pytest.raises(CardError) as caught:
+        open_bundle(make_zoo(changes))
+    lines = [line for line in str(caught.value).splitlines() if line.startswith("  - ")]
+    assert [line.split('"')[1] for line in lines] == [
+        "architecture", "spacing_um_px", "num_classes", "transform[0].arguments.max_size",
+        "transform[0].arguments.size", "transform[0].arguments.interpolation", "transform[1].name",
+    ]  # fmt: skip
 
 
 def test_a_configuration_without_weights_is_missing_them(make_zoo: MakeZoo) -> None:

@@ -231,10 +231,6 @@ def find_bundles(
 
 def _open_own(folder: Path) -> Bundle:
     card = read_card(folder / CARD_FILE)
-    if not card.weights_file.endswith(".safetensors"):
-        name = repr(card.weights_file)
-        problem = f'"weights.file" is {name}, and a bundle\'s weights are safetensors.'
-        raise CardError(folder / CARD_FILE, problem, "Make the bundle with slidecam bundle.")
     weights = folder / card.weights_file
     check_digest(weights, file_digest(weights), card.weights_sha256)
     return Bundle(folder, card, "slidecam")

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, MinLen, Predicate, doc
 
 from slidecam.classes import (
-    CALLED_FROM,
     Activation,
     ClassSet,
     broken_name,
@@ -21,24 +23,20 @@ from slidecam.classes import (
     normal_name,
 )
 from slidecam.drawing.style import default_colors
+from slidecam.errors import CardError
 from slidecam.geometry import COARSEST, FINEST
-from slidecam.models.fields import JsonFields, is_number, read_json_object
-from slidecam.models.volume_card import (
-    VolumeCard,
-    check_volume_card,
-    read_volume_card,
-    volume_object,
-)
+from slidecam.models.card_file import CardComplaints, read_json_object
+from slidecam.models.volume_card import VolumeCard, VolumeKeys, volume_object, with_ends
+from slidecam.settings import hints_of, read_fields, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from slidecam.pixels import RGB
 
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
 CARD_FILE = "card.json"
-WEIGHTS_FILE = "model.safetensors"
+SAFETENSORS = ".safetensors"
+WEIGHTS_FILE = f"model{SAFETENSORS}"
 CARD_FORMAT = "slidecam-bundle"
 CARD_VERSION = 1
 
@@ -132,52 +130,129 @@ class Card:
         )
 
 
+def _is_said(text: str) -> bool:
+    return bool(text.strip())
+
+
+def _is_plain_name(name: str) -> bool:
+    """Whether ``name`` stays in its folder on every system.
+
+    A card must not point at files elsewhere.
+    """
+    return (
+        bool(name)
+        and name not in {".", ".."}
+        and PurePosixPath(name).name == name == PureWindowsPath(name).name
+    )
+
+
+def _is_digest(text: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{64}", text) is not None
+
+
+Pixels = Annotated[int, Ge(1)]
+Byte = Annotated[int, Ge(0), Le(255)]
+Deviation = Annotated[float, Gt(0)]
+JsonObject = Annotated[Mapping[str, object], doc("an object")]
+
+
+@dataclass(frozen=True)
+class ResizeKeys:
+    """The keys of ``resize``."""
+
+    size: Pixels
+    interpolation: Interpolation
+
+
+@dataclass(frozen=True)
+class WeightsKeys:
+    """The keys of ``weights``."""
+
+    file: Annotated[
+        str,
+        Predicate(_is_plain_name),
+        doc(f'the name of a file beside the card, without folders: "{WEIGHTS_FILE}"'),
+    ]
+    sha256: Annotated[
+        str,
+        Predicate(_is_digest),
+        doc("the SHA-256 of the weights, 64 hexadecimal digits"),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardKeys:
+    """The keys of ``card.json``, and what may stand under each; see `Card`."""
+
+    format: Annotated[str, doc(f'"{CARD_FORMAT}"')]
+    version: Annotated[int, doc(f"{CARD_VERSION}")]
+    name: Annotated[str, Predicate(_is_said), doc("what the classifier is called, a string")]
+    architecture: str
+    architecture_args: JsonObject | None = None
+    class_names: Annotated[tuple[str, ...], MinLen(1)]
+    class_colors: tuple[tuple[Byte, Byte, Byte], ...] | None = None
+    activation: Activation
+    tile_px: Pixels
+    spacing_um_px: float | None
+    resize: ResizeKeys
+    mean: tuple[float, float, float]
+    std: tuple[Deviation, Deviation, Deviation]
+    thresholds: tuple[float, ...] | None = None
+    temperature: Annotated[float, Gt(0)] | None = None
+    split: str | None = None
+    licence: str
+    provenance: JsonObject | None = None
+    volume: VolumeKeys | None = None
+    weights: WeightsKeys
+
+
 def read_card(path: Path) -> Card:
     """Return the card in ``path``, a ``card.json``.
 
     Raises
     ------
     CardError
-        If a value is missing, has the wrong type or is impossible. Keys that are not known are kept
-        in `Card.extra`.
+        If values are missing, have the wrong type or are impossible: all of them at once. Keys that
+        are not known are kept in `Card.extra`.
     """
-    fields = read_json_object(path)
-    _check_format(fields)
-    weights = fields.section("weights", {"file": WEIGHTS_FILE, "sha256": "…"})
-    resize = fields.section("resize", {"size": 224, "interpolation": "bilinear"})
-    spacing, temperature, split = None, 1.0, None
-    if fields.values.get("spacing_um_px", 0) is not None:  # null is no spacing, no key an error
-        spacing = fields.number("spacing_um_px", 0.5)
-    if fields.has("temperature"):
-        temperature = fields.number("temperature", 1.0)
-    if fields.has("split"):
-        split = fields.text("split", "layer4")
-    card = Card(
-        name=fields.text("name", "colorectal tissue"),
-        architecture=fields.text("architecture", "timm/resnet50"),
-        architecture_args=_optional_object(fields, "architecture_args"),
-        class_names=fields.texts("class_names", ["stroma", "tumour"]),
-        class_colors=_read_colors(fields),
-        activation=fields.text("activation", "softmax"),  # type: ignore[arg-type]  # checked by check_card
-        tile_px=fields.whole("tile_px", 224),
-        spacing=spacing,
-        input_px=resize.whole("size", 224),
-        interpolation=resize.text("interpolation", "bilinear"),  # type: ignore[arg-type]  # checked by check_card
-        mean=fields.three("mean", [0.485, 0.456, 0.406]),
-        std=fields.three("std", [0.229, 0.224, 0.225]),
-        thresholds=_read_thresholds(fields),
+    table = read_json_object(path)
+    _check_format(table, path)
+    complaints = CardComplaints()
+    values = _read_keys(table, complaints)
+    weights = values.get("weights")
+    if weights is not None and not weights.file.endswith(SAFETENSORS):
+        problem = f"is {shown(weights.file)}, and a bundle's weights are safetensors"
+        complaints.add("weights.file", problem, "Make the bundle with slidecam bundle.")
+    complaints.check(path)
+    keys = CardKeys(**values)
+    temperature, volume = 1.0, None
+    if keys.temperature is not None:
+        temperature = keys.temperature
+    if keys.volume is not None:
+        volume = keys.volume.card()
+    return Card(
+        name=keys.name,
+        architecture=keys.architecture,
+        architecture_args=keys.architecture_args or {},
+        class_names=keys.class_names,
+        class_colors=keys.class_colors or (),
+        activation=keys.activation,
+        tile_px=keys.tile_px,
+        spacing=keys.spacing_um_px,
+        input_px=keys.resize.size,
+        interpolation=keys.resize.interpolation,
+        mean=keys.mean,
+        std=keys.std,
+        thresholds=keys.thresholds or (),
         temperature=temperature,
-        split=split,
-        licence=fields.text("licence", "CC-BY-4.0"),
-        provenance=_optional_object(fields, "provenance"),
-        volume=read_volume_card(fields),
-        weights_file=weights.text("file", WEIGHTS_FILE),
-        weights_sha256=weights.text("sha256", "…"),
-        extra={key: fields.values[key] for key in fields.values if key not in _KEYS},
+        split=keys.split,
+        licence=keys.licence,
+        provenance=keys.provenance or {},
+        volume=volume,
+        weights_file=keys.weights.file,
+        weights_sha256=keys.weights.sha256,
+        extra={key: table[key] for key in table if key not in hints_of(CardKeys)},
     )
-    check_card(card, path)
-    _check_digest(card, path)
-    return card
 
 
 def card_text(card: Card) -> str:
@@ -217,176 +292,105 @@ def card_object(card: Card) -> dict[str, object]:
 
 
 def check_card(card: Card, path: Path) -> None:
-    """Refuse a card whose values are impossible.
+    """Refuse a card whose values are impossible, by the rules that it is read by.
 
     Raises
     ------
     CardError
-        Naming ``path``, the key, the value and what may stand there.
+        Naming ``path``, each wrong key, its value and what may stand there.
     """
-    fields = JsonFields(path, card_object(card))
-    _check_classes(card, fields)
-    _check_choices(card, fields)
-    _check_thresholds(card, fields)
-    _check_sizes(card, fields)
-    _check_normalisation(card, fields)
-    if card.volume is not None:
-        check_volume_card(card.volume, fields)
-    if not _is_plain_name(card.weights_file):
-        problem = f"is {card.weights_file!r}, not the name of a file beside the card"
-        raise fields.error("weights.file", problem, f"Write {WEIGHTS_FILE!r}, without folders.")
+    complaints = CardComplaints()
+    # The digest is known once the weights are written.
+    _read_keys(card_object(replace(card, weights_sha256="0" * 64)), complaints)
+    complaints.check(path)
 
 
-_PLAIN = Card("", "", (), "none", 1, 1.0, 1, (0, 0, 0), (1, 1, 1))
-_KEYS = frozenset(
-    card_object(
-        replace(_PLAIN, thresholds=(CALLED_FROM,), temperature=2.0, volume=VolumeCard()),
-    )
-)
+def check_together(
+    values: Mapping[str, Any],
+    complaints: CardComplaints,
+    coarsest: float = COARSEST,
+) -> None:
+    """Complain of what keys of a card get wrong that are each of their type.
+
+    Parameters
+    ----------
+    values
+        What was read, by its key; keys that are not there, or were wrong, are not looked at.
+    complaints
+        Where to note what is wrong.
+    coarsest
+        µm per pixel up to which a spacing is believed.
+    """
+    names = values.get("class_names")
+    if names:
+        _check_names(names, complaints)
+        _check_counts(len(names), values, complaints)
+        _check_calling(len(names), values, complaints)
+    spacing = values.get("spacing_um_px")
+    if spacing is not None and not FINEST <= spacing <= coarsest:
+        problem = f"is {spacing:g} µm per pixel, which is outside {FINEST:g} to {coarsest:g}"
+        remedy = "Write the spacing of the tiles that the network was trained on."
+        complaints.add("spacing_um_px", problem, remedy)
 
 
-def _check_format(fields: JsonFields) -> None:
-    kind, version = (
-        fields.text("format", CARD_FORMAT),
-        fields.whole("version", CARD_VERSION),
-    )
-    if kind != CARD_FORMAT:
-        problem = f"is {kind!r}, not {CARD_FORMAT!r}"
-        raise fields.error("format", problem, "Make the bundle with slidecam bundle.")
-    if version != CARD_VERSION:
-        problem = f"is {version}, and this slidecam reads {CARD_VERSION}"
+def _check_format(table: Mapping[str, object], path: Path) -> None:
+    """Refuse another format or version at once: what its other keys mean is not known."""
+    kind, version = table.get("format"), table.get("version")
+    if isinstance(kind, str) and kind != CARD_FORMAT:
+        problem = f'"format" is {kind!r}, not {CARD_FORMAT!r}.'
+        raise CardError(path, problem, "Make the bundle with slidecam bundle.")
+    if isinstance(version, int | float) and version != CARD_VERSION:
+        problem = f'"version" is {version}, and this slidecam reads {CARD_VERSION}.'
         remedy = "Install a slidecam that knows it, or make the bundle anew."
-        raise fields.error("version", problem, remedy)
+        raise CardError(path, problem, remedy)
 
 
-def _optional_object(fields: JsonFields, key: str) -> Mapping[str, object]:
-    if fields.has(key):
-        return fields.section(key, {}).values
-    return {}
+def _read_keys(table: Mapping[str, object], complaints: CardComplaints) -> dict[str, Any]:
+    """Return what a card says under each key that is right; complain of all others."""
+    filled, coarsest = dict(table), COARSEST
+    if table.get("volume") is not None:
+        filled["volume"] = with_ends(table["volume"])
+        coarsest = COARSEST_VOXEL
+    values = read_fields(CardKeys, filled, "", complaints, others=True)
+    check_together(values, complaints, coarsest)
+    return values
 
 
-def _read_colors(fields: JsonFields) -> tuple[RGB, ...]:
-    if not fields.values.get("class_colors"):
-        return ()
-    colors = fields.array("class_colors", [[213, 94, 0]])
-    return tuple(_read_color(fields, color) for color in colors)
-
-
-def _read_thresholds(fields: JsonFields) -> tuple[float, ...]:
-    if not fields.has("thresholds"):
-        return ()
-    values = fields.array("thresholds", [CALLED_FROM])
-    numbers = tuple(float(value) for value in values if is_number(value))
-    if len(numbers) != len(values):
-        problem = f"is {json.dumps(values)}, not a list of numbers"
-        raise fields.error("thresholds", problem, "Write one each class.")
-    return numbers
-
-
-def _read_color(fields: JsonFields, color: object) -> RGB:
-    parts: list[int] = []
-    if isinstance(color, list):
-        parts = [int(part) for part in color if is_number(part)]
-    if len(parts) != 3 or parts != color:  # noqa: PLR2004  (red, green, blue)
-        problem = f"holds {json.dumps(color)}, not a colour"
-        remedy = "Write three whole numbers 0-255, for example [213, 94, 0]."
-        raise fields.error("class_colors", problem, remedy)
-    return parts[0], parts[1], parts[2]
-
-
-def _check_digest(card: Card, path: Path) -> None:
-    if not re.fullmatch(r"[0-9a-f]{64}", card.weights_sha256):
-        problem = f"is {card.weights_sha256!r}, not 64 hexadecimal digits"
-        raise JsonFields(path, {}).error(
-            "weights.sha256", problem, f"Write the SHA-256 of {card.weights_file}."
-        )
-
-
-def _check_classes(card: Card, fields: JsonFields) -> None:
-    if not card.class_names or not all(name.strip() for name in card.class_names):
-        problem = f"is {list(card.class_names)}: empty, or with an empty name"
-        raise fields.error("class_names", problem, "Write one name for each logit of the network.")
-    broken = broken_name(card.class_names)
+def _check_names(names: tuple[str, ...], complaints: CardComplaints) -> None:
+    if not all(map(_is_said, names)):
+        problem = f"is {shown(names)}, with an empty name"
+        complaints.add("class_names", problem, "Write one name for each logit of the network.")
+    broken = broken_name(names)
     if broken is not None:
         problem = f"names {broken!r}, with a line break or a control character"
-        raise fields.error("class_names", problem, "Write each name on one line.")
-    twice = doubled_name(card.class_names)
+        complaints.add("class_names", problem, "Write each name on one line.")
+    twice = doubled_name(names)
     if twice is not None:
         remedy = "Give every class a name of its own."
-        raise fields.error("class_names", f"names {twice!r} twice", remedy)
-    _check_colors(card.class_colors, len(card.class_names), fields)
+        complaints.add("class_names", f"names {twice!r} twice", remedy)
 
 
-def _check_colors(colors: Sequence[RGB], classes: int, fields: JsonFields) -> None:
-    if len(colors) != classes:
-        problem = f"holds {len(colors)} colours for {classes} classes"
-        remedy = "Write one colour for each class, or leave the key out."
-        raise fields.error("class_colors", problem, remedy)
-    for color in colors:
-        if min(color) < 0 or max(color) > 255:  # noqa: PLR2004  (one byte)
-            problem = f"holds {list(color)}"
-            raise fields.error("class_colors", problem, "Write numbers from 0 to 255.")
+def _check_counts(classes: int, values: Mapping[str, Any], complaints: CardComplaints) -> None:
+    for key, noun in (("class_colors", "colour"), ("thresholds", "number")):
+        found = values.get(key)
+        if found and len(found) != classes:
+            problem = f"holds {len(found)} {noun}s for {classes} classes"
+            remedy = f"Write one {noun} for each class, or leave the key out."
+            complaints.add(key, problem, remedy)
 
 
-def _check_choices(card: Card, fields: JsonFields) -> None:
-    if not card.name.strip():
-        raise fields.error("name", "is empty", "Write what the classifier is called.")
-    fields.check_choice("activation", card.activation, get_args(Activation))
-    if card.activation == "softmax" and len(card.class_names) == 1:
+def _check_calling(classes: int, values: Mapping[str, Any], complaints: CardComplaints) -> None:
+    activation, thresholds = values.get("activation"), values.get("thresholds")
+    if activation == "softmax" and classes == 1:
         problem = 'is "softmax" with one class, whose probability is then always 1'
-        raise fields.error("activation", problem, 'Write "sigmoid", or name every class.')
-    fields.check_choice("resize.interpolation", card.interpolation, get_args(Interpolation))
-
-
-def _check_thresholds(card: Card, fields: JsonFields) -> None:
-    if not card.thresholds:
+        complaints.add("activation", problem, 'Write "sigmoid", or name every class.')
+    if activation is None or not thresholds:
         return
-    count = len(card.class_names)
-    if len(card.thresholds) != count:
-        problem = f"holds {len(card.thresholds)} numbers for {count} classes"
-        remedy = "Write one number for each class, or leave the key out."
-        raise fields.error("thresholds", problem, remedy)
-    if not card.classes.has_thresholds:
-        problem = f"stands beside several classes of {card.activation!r}, whose largest is called"
-        raise fields.error("thresholds", problem, "Leave the key out.")
-    if card.activation == "sigmoid" and not all(0 < value <= 1 for value in card.thresholds):
-        problem = f"is {list(card.thresholds)}, and a probability is from 0 to 1"
-        raise fields.error("thresholds", problem, "Write numbers above 0, and 1 at most.")
-
-
-def _check_sizes(card: Card, fields: JsonFields) -> None:
-    for key, pixels in (("tile_px", card.tile_px), ("resize.size", card.input_px)):
-        if pixels < 1:
-            remedy = "Write the edge in pixels, at least 1, for example 224."
-            raise fields.error(key, f"is {pixels}", remedy)
-    coarsest = COARSEST_VOXEL
-    if card.volume is None:
-        coarsest = COARSEST
-    if card.spacing is not None and not FINEST <= card.spacing <= coarsest:
-        problem = f"is {card.spacing:g} µm per pixel, which is outside {FINEST:g} to {coarsest:g}"
-        remedy = "Write the spacing of the tiles that the network was trained on."
-        raise fields.error("spacing_um_px", problem, remedy)
-    if not card.temperature > 0:
-        remedy = "Write a number above 0; 1 changes nothing."
-        raise fields.error("temperature", f"is {card.temperature}", remedy)
-
-
-def _check_normalisation(card: Card, fields: JsonFields) -> None:
-    if not all(map(is_number, card.mean)):
-        remedy = "Write three finite numbers, on a scale of 0 to 1."
-        raise fields.error("mean", f"is {list(card.mean)}", remedy)
-    if not all(map(is_number, card.std)) or min(card.std) <= 0:
-        remedy = "Write three numbers above 0; 1 leaves pixels as they are."
-        raise fields.error("std", f"is {list(card.std)}", remedy)
-
-
-def _is_plain_name(name: str) -> bool:
-    """Whether ``name`` stays in its folder on every system.
-
-    A card must not point at files elsewhere.
-    """
-    return (
-        bool(name)
-        and name not in {".", ".."}
-        and PurePosixPath(name).name == name == PureWindowsPath(name).name
-    )
+    # Of so many classes, whatever they are called.
+    numbered = ClassSet(tuple(map(str, range(classes))), activation)
+    if not numbered.has_thresholds:
+        problem = f"stands beside several classes of {activation!r}, whose largest is called"
+        complaints.add("thresholds", problem, "Leave the key out.")
+    if activation == "sigmoid" and not all(0 < value <= 1 for value in thresholds):
+        problem = f"is {list(thresholds)}, and a probability is from 0 to 1"
+        complaints.add("thresholds", problem, "Write numbers above 0, and 1 at most.")

@@ -5,21 +5,23 @@ How slices become pictures, and how their probabilities become one call.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge, Predicate, doc
 
-from slidecam.errors import UsageError
-from slidecam.viewing import WINDOW_KINDS, VolumeView, Window, WindowKind
+from slidecam.geometry import Axis  # noqa: TC001  (the settings read annotations at run time)
+from slidecam.viewing import Window, WindowKind, has_middle
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from slidecam.geometry import Axis
-    from slidecam.models.fields import JsonFields
-
 PoolingKind = Literal["mean", "top-k", "max"]
+
+_ENDS = {"percentile": (1.0, 99.5), "zscore": (-2.0, 2.0)}
+"""Black and white that everybody uses, of a window whose card has no numbers."""
 
 
 @dataclass(frozen=True)
@@ -89,39 +91,61 @@ class VolumeCard:
     pooling: Pooling = field(default_factory=Pooling)
 
 
-def read_volume_card(fields: JsonFields) -> VolumeCard | None:
-    """Return what a card says under ``volume``, or None where it says nothing.
+@dataclass(frozen=True)
+class WindowKeys:
+    """The keys of ``volume.window``; UsageError where they are no window."""
 
-    CardError where it is impossible.
-    """
-    if not fields.has("volume"):
-        return None
-    volume = fields.section("volume", {"axis": "axial"})
-    card = VolumeCard()
-    if "axis" in volume.values:
-        axis = volume.text("axis", card.axis)
-        card = replace(card, axis=cast("Axis", axis))  # checked by check_volume_card
-    if "slices" in volume.values:
-        card = replace(card, slices=volume.whole("slices", 1))
-    if "window" in volume.values:
-        card = replace(card, window=_window(volume.section("window", {"kind": "percentile"})))
-    if "pooling" in volume.values:
-        card = replace(card, pooling=_pooling(volume.section("pooling", {"kind": "mean"})))
-    return card
+    kind: WindowKind
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        self.window()
+
+    def window(self) -> Window:
+        """Return the window."""
+        return Window(self.kind, self.low, self.high)
 
 
-def check_volume_card(card: VolumeCard, fields: JsonFields) -> None:
-    """Refuse what no volume could be shown or pooled by; CardError."""
-    try:
-        VolumeView(card.axis, card.slices, card.window)
-    except UsageError as error:
-        problem = f"says something impossible: {error.problem}"
-        raise fields.error("volume", problem, error.remedy) from error
-    pooling = card.pooling
-    fields.check_choice("volume.pooling.kind", pooling.kind, get_args(PoolingKind))
-    if pooling.k < 1:
-        remedy = "Write a number of slices, at least 1."
-        raise fields.error("volume.pooling.k", f"is {pooling.k}", remedy)
+@dataclass(frozen=True)
+class PoolingKeys:
+    """The keys of ``volume.pooling``."""
+
+    kind: PoolingKind
+    k: Annotated[int, Ge(1)] = Pooling.k
+
+
+@dataclass(frozen=True)
+class VolumeKeys:
+    """The keys of ``volume``, and what may stand under each."""
+
+    axis: Axis = VolumeCard.axis
+    slices: Annotated[int, Predicate(has_middle), doc("an odd number of slices")] = 1
+    window: WindowKeys | None = None
+    pooling: PoolingKeys | None = None
+
+    def card(self) -> VolumeCard:
+        """Return what they say, with the defaults of what they leave out."""
+        window, pooling = Window(), Pooling()
+        if self.window is not None:
+            window = self.window.window()
+        if self.pooling is not None:
+            pooling = Pooling(self.pooling.kind, self.pooling.k)
+        return VolumeCard(self.axis, self.slices, window, pooling)
+
+
+def with_ends(volume: object) -> object:
+    """Return what stands under ``volume`` in JSON, with both ends of a window that needs none."""
+    if not isinstance(volume, Mapping) or not isinstance(volume.get("window"), Mapping):
+        return volume
+    window: Mapping[str, Any] = volume["window"]
+    kind = window.get("kind")
+    if kind == "fixed":
+        return volume
+    low, high = _ENDS["percentile"]
+    if kind == "zscore":
+        low, high = _ENDS["zscore"]
+    return {**volume, "window": {"low": low, "high": high, **window}}
 
 
 def volume_object(card: VolumeCard) -> dict[str, object]:
@@ -139,29 +163,3 @@ def volume_object(card: VolumeCard) -> dict[str, object]:
         },
         "pooling": pooling,
     }
-
-
-def _window(fields: JsonFields) -> Window:
-    kind = fields.text("kind", "percentile")
-    fields.check_choice("kind", kind, WINDOW_KINDS)
-    # without numbers, those of the kind that everybody uses
-    known = {
-        "percentile": {"low": 1.0, "high": 99.5},
-        "zscore": {"low": -2.0, "high": 2.0},
-    }
-    ends = known.get(kind, {})
-    for key, example in (("low", 1.0), ("high", 99.5)):
-        if key in fields.values or key not in ends:
-            ends[key] = fields.number(key, example)
-    try:
-        return Window(cast("WindowKind", kind), **ends)
-    except UsageError as error:
-        problem = f"makes an impossible window: {error.problem}"
-        raise fields.error("kind", problem, error.remedy) from error
-
-
-def _pooling(fields: JsonFields) -> Pooling:
-    k = Pooling.k
-    if "k" in fields.values:
-        k = fields.whole("k", Pooling.k)
-    return Pooling(cast("PoolingKind", fields.text("kind", "mean")), k)

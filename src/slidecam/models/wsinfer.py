@@ -6,13 +6,26 @@ is a sigmoid; WSInfer applies a softmax to it, which makes every tile 1.0.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from slidecam.errors import MissingBundleError, UntrustedCodeError
+from annotated_types import Ge, MinLen, Predicate, doc
+
+from slidecam.errors import CardError, MissingBundleError, UntrustedCodeError
 from slidecam.models.architectures import full_name, is_known
-from slidecam.models.card import WEIGHTS_FILE, Card, Interpolation, check_card
-from slidecam.models.fields import JsonFields, is_number, read_json_object
+from slidecam.models.card import (
+    WEIGHTS_FILE,
+    Card,
+    Deviation,
+    Interpolation,
+    JsonObject,
+    Pixels,
+    check_card,
+    check_together,
+)
+from slidecam.models.card_file import CardComplaints, read_json_object
 from slidecam.models.weights import file_digest
+from slidecam.settings import read_fields, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,12 +37,57 @@ CONFIG_FILE = "config.json"
 TORCHSCRIPT_FILE = "torchscript_model.pt"
 SPEC_VERSION = "1.0"
 
-_KNOWN_ARGUMENTS: Mapping[str, frozenset[str]] = {
-    "Resize": frozenset({"size", "interpolation", "antialias"}),
-    "ToTensor": frozenset(),
-    "Normalize": frozenset({"mean", "std"}),
-}
-_AS_THEY_ARE = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
+_NUMBERED: Mapping[int, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+"""PIL's numbers of the filters that torchvision names."""
+
+_Filter = Interpolation | Annotated[int, Predicate(_NUMBERED.__contains__), doc("PIL's 0, 2 or 3")]
+
+
+@dataclass(frozen=True)
+class _Config:
+    """The keys of ``config.json`` that are read, and what may stand under each."""
+
+    spec_version: str
+    architecture: str
+    num_classes: Annotated[int, Ge(1)]
+    class_names: Annotated[tuple[str, ...], MinLen(1)]
+    patch_size_pixels: Pixels
+    spacing_um_px: float
+    transform: tuple[JsonObject, ...]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The keys of one step of ``transform``."""
+
+    name: Literal["Resize", "ToTensor", "Normalize"]
+    arguments: JsonObject | None = None
+
+
+@dataclass(frozen=True)
+class _Resize:
+    """Its arguments; torchvision's default filter is bilinear."""
+
+    size: Pixels
+    interpolation: _Filter = "bilinear"
+    antialias: Any = None
+
+
+@dataclass(frozen=True)
+class _ToTensor:
+    """It has no arguments."""
+
+
+@dataclass(frozen=True)
+class _Normalize:
+    """Its arguments."""
+
+    mean: tuple[float, float, float]
+    std: tuple[Deviation, Deviation, Deviation]
+
+
+_ARGUMENTS = {"Resize": _Resize, "ToTensor": _ToTensor, "Normalize": _Normalize}
+_AS_THEY_ARE = _Normalize((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 def read_wsinfer(
@@ -49,26 +107,33 @@ def read_wsinfer(
     Raises
     ------
     CardError
-        If the configuration is not of specification 1.0, asks for another transform than Resize,
-        ToTensor and Normalize, or says something impossible.
+        If the configuration is not of specification 1.0; or asks for another transform than Resize,
+        ToTensor and Normalize, or says something impossible: all of it at once.
     UntrustedCodeError
         If only TorchScript is there and ``trust`` is False.
     MissingBundleError
         If there are no weights.
     """
     path = folder / CONFIG_FILE
-    fields = read_json_object(path)
-    version = fields.text("spec_version", SPEC_VERSION)
-    if version != SPEC_VERSION:
-        problem = f"is {version!r}, not {SPEC_VERSION!r}"
-        raise fields.error("spec_version", problem, "Use a model of that specification.")
-    weights = _choose_weights(folder, fields)
+    table = read_json_object(path)
+    version = table.get("spec_version")
+    if isinstance(version, str) and version != SPEC_VERSION:
+        problem = f'"spec_version" is {version!r}, not {SPEC_VERSION!r}.'
+        raise CardError(path, problem, "Use a model of that specification.")
+    complaints = CardComplaints()
+    values = read_fields(_Config, table, "", complaints, others=True)
+    check_together(values, complaints)
+    _check_count(values, complaints)
+    steps = _steps(values.get("transform"), complaints)
+    complaints.check(path)
+    config = _Config(**values)
+    weights = _choose_weights(folder, config.architecture)
     script = weights.name == TORCHSCRIPT_FILE
     if script and not trust:
         problem = "The weights are TorchScript, a program that can read and write whatever you can."
         remedy = "Pass --trust if you trust its maker, or use the model's model.safetensors."
         raise UntrustedCodeError(weights, problem, remedy)
-    card = _card(fields, weights)
+    card = _card(config, table, steps, weights)
     check_card(card, path)
     if script:
         return card, "wsinfer-torchscript"
@@ -84,9 +149,8 @@ def is_wsinfer(folder: Path) -> bool:
     return weights and (folder / CONFIG_FILE).is_file()
 
 
-def _choose_weights(folder: Path, fields: JsonFields) -> Path:
+def _choose_weights(folder: Path, architecture: str) -> Path:
     plain, script = folder / WEIGHTS_FILE, folder / TORCHSCRIPT_FILE
-    architecture = fields.text("architecture", "resnet50")
     if plain.is_file() and (is_known(full_name(architecture)) or not script.is_file()):
         return plain
     if script.is_file():
@@ -95,91 +159,67 @@ def _choose_weights(folder: Path, fields: JsonFields) -> Path:
     raise MissingBundleError(folder, problem, f"Put {WEIGHTS_FILE} beside it.")
 
 
-def _card(fields: JsonFields, weights: Path) -> Card:
-    tile_px = fields.whole("patch_size_pixels", 224)
-    resize, normalize = _transforms(fields)
-    input_px = tile_px
-    if resize.values:
-        input_px = resize.whole("size", 224)
+def _card(
+    config: _Config,
+    table: Mapping[str, object],
+    steps: Mapping[str, Any],
+    weights: Path,
+) -> Card:
+    resize = steps.get("Resize", _Resize(config.patch_size_pixels))
+    normalize = steps.get("Normalize", _AS_THEY_ARE)
     activation: Activation = "softmax"
-    if fields.whole("num_classes", 2) == 1:
+    if config.num_classes == 1:
         activation = "sigmoid"
     return Card(
         name=weights.parent.resolve().name,
-        architecture=full_name(fields.text("architecture", "resnet50")),
-        class_names=_class_names(fields),
+        architecture=full_name(config.architecture),
+        class_names=config.class_names,
         activation=activation,
-        tile_px=tile_px,
-        spacing=fields.number("spacing_um_px", 0.5),
-        input_px=input_px,
-        interpolation=_interpolation(resize),
-        mean=normalize.three("mean", _AS_THEY_ARE["mean"]),
-        std=normalize.three("std", _AS_THEY_ARE["std"]),
-        licence=str(fields.values.get("license", fields.values.get("licence", "not stated"))),
-        provenance={"wsinfer": dict(fields.values)},
+        tile_px=config.patch_size_pixels,
+        spacing=config.spacing_um_px,
+        input_px=resize.size,
+        interpolation=_NUMBERED.get(resize.interpolation, resize.interpolation),
+        mean=normalize.mean,
+        std=normalize.std,
+        licence=str(table.get("license", table.get("licence", "not stated"))),
+        provenance={"wsinfer": dict(table)},
         weights_file=weights.name,
         weights_sha256=file_digest(weights),
     )
 
 
-def _class_names(fields: JsonFields) -> tuple[str, ...]:
-    names, count = (
-        fields.texts("class_names", ["Other", "Tumor"]),
-        fields.whole("num_classes", 2),
-    )
-    if len(names) != count:
+def _check_count(values: Mapping[str, Any], complaints: CardComplaints) -> None:
+    count, names = values.get("num_classes"), values.get("class_names")
+    if count is not None and names is not None and len(names) != count:
         problem = f"is {count}, and class_names holds {len(names)}"
-        raise fields.error("num_classes", problem, "Make them agree.")
-    return names
+        complaints.add("num_classes", problem, "Make them agree.")
 
 
-def _transforms(fields: JsonFields) -> tuple[JsonFields, JsonFields]:
-    """Return the arguments of Resize and of Normalize.
+def _steps(
+    transform: tuple[Mapping[str, object], ...] | None, complaints: CardComplaints
+) -> dict[str, Any]:
+    """Return the arguments of each step by its name; complain of what cannot be done.
 
-    There are none if Resize is absent, and those of one that does nothing if Normalize is.
+    None of ``transform`` where it was wrong already.
     """
-    items = enumerate(fields.array("transform", []))
-    steps = [_step(fields, item, number) for number, item in items]
-    arguments = dict(steps)
-    names = [name for name, _arguments in steps]
-    once = len(arguments) == len(names) and "ToTensor" in names
+    names: list[str] = []
+    steps: dict[str, Any] = {}
+    for number, item in enumerate(transform or ()):
+        where = f"transform[{number}]"
+        step = read_fields(_Step, item, where, complaints, others=True)
+        if "name" not in step:
+            continue
+        name, arguments = step["name"], step.get("arguments") or {}
+        names.append(name)
+        steps[name] = read_settings(_ARGUMENTS[name], arguments, f"{where}.arguments", complaints)
+    if transform is not None and len(names) == len(transform):
+        _check_order(names, complaints)
+    return steps
+
+
+def _check_order(names: list[str], complaints: CardComplaints) -> None:
+    once = len(set(names)) == len(names) and "ToTensor" in names
     if not once or "Normalize" in names[: names.index("ToTensor")]:
         problem = f"is {', '.join(names) or 'empty'}"
         remedy = "Write Resize, ToTensor, Normalize, in this order and each once."
-        raise fields.error("transform", problem, remedy)
-    nothing = JsonFields(fields.path, {})
-    unchanged = JsonFields(fields.path, _AS_THEY_ARE)
-    return arguments.get("Resize", nothing), arguments.get("Normalize", unchanged)
-
-
-def _step(fields: JsonFields, item: object, number: int) -> tuple[str, JsonFields]:
-    key = f"transform[{number}]"
-    step = JsonFields(fields.path, {key: item}).section(key, {"name": "ToTensor"})
-    name = step.text("name", "ToTensor")
-    arguments = JsonFields(fields.path, {})
-    if step.values.get("arguments"):
-        arguments = step.section("arguments", {})
-    if name not in _KNOWN_ARGUMENTS:
-        problem = f"is {name!r}, which is not known"
-        raise step.error("name", problem, f"Known are {', '.join(_KNOWN_ARGUMENTS)}.")
-    unknown = sorted(set(arguments.values) - _KNOWN_ARGUMENTS[name])
-    if unknown:
-        problem = f"holds {unknown[0]!r}, which slidecam cannot do for {name}"
-        raise step.error("arguments", problem, "Use a model without it.")
-    return name, arguments
-
-
-def _interpolation(resize: JsonFields) -> Interpolation:
-    """Return torchvision's name or PIL's number of a filter as ours.
-
-    Torchvision's default is bilinear.
-    """
-    value = resize.values.get("interpolation", "bilinear")
-    numbered: dict[object, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
-    if is_number(value):
-        value = numbered.get(value, value)
-    for name in numbered.values():
-        if value == name:
-            return name
-    remedy = f"Write one of {', '.join(numbered.values())}."
-    raise resize.error("interpolation", f"is {value!r}", remedy)
+        complaints.add("transform", problem, remedy)

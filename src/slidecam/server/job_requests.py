@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import MaxLen, MinLen
+from pydantic import ConfigDict, Field, create_model
 
 from slidecam.errors import SlidecamError
 from slidecam.models import open_bundle
@@ -17,10 +18,11 @@ from slidecam.server.http_errors import SEE, RequestError
 from slidecam.server.jobs import JobSpec
 from slidecam.settings import (
     Complaints,
+    Hint,
     hints_of,
-    json_schema,
     read_settings,
     read_values,
+    strict,
 )
 from slidecam.sources.discovery import find_slides
 
@@ -105,6 +107,35 @@ def _without_others(options: Mapping[str, Any], complaints: Complaints) -> dict[
                 f"{reason.capitalize()}.",
             )
     return kept
+
+
+def json_schema(
+    title: str,
+    hints: Mapping[str, Hint],
+    defaults: Mapping[str, object],
+    help_words: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the JSON schema of an object with these keys and no others.
+
+    Parameters
+    ----------
+    title
+        What the object is called.
+    hints
+        The type of each key's value.
+    defaults
+        What holds where a key is left out; one that is not among them is required.
+    help_words
+        What each key does, where that is known.
+    """
+    made: dict[str, Any] = {}
+    for name, hint in hints.items():
+        about = Field(defaults.get(name, ...), description=help_words.get(name))
+        made[name] = (strict(hint), about)
+    config = ConfigDict(extra="forbid")
+    model: Any = create_model(title, __config__=config, **made)
+    schema: dict[str, Any] = model.model_json_schema()
+    return schema
 
 
 def request_schema() -> dict[str, Any]:
