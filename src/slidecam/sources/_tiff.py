@@ -16,16 +16,17 @@ from tifffile import TiffFile
 
 from slidecam.errors import UnreadableSourceError
 from slidecam.geometry import LevelBox, Size, Spacing, pyramid
-from slidecam.pixels import GLASS, over_background, premultiplied_over, to_rgb, to_uint8
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
-from slidecam.sources._tiff_pages import (
-    PageRaster,
-    PageReader,
-    compression_problem,
-    same_file,
+from slidecam.sources._tiff_colours import (
+    EXPORT,
+    RESAVE,
+    check_colours,
+    significant_bits,
+    to_colours,
 )
+from slidecam.sources._tiff_pages import PageRaster, PageReader, same_file
 from slidecam.sources.source import Source, SourceFacts, note_on_bits
 from slidecam.sources.spacing import MICROMETRES, spacing_of
 
@@ -35,19 +36,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.sources._probe import Probe
-
-
-_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
-_PHOTOMETRICS = {_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR}
-_PREMULTIPLIED, _STRAIGHT = 1, 2
-_COLOURS, _WITH_ALPHA = 3, 4
-_LARGEST_SEGMENT = 2**31
-_EXPORT = (
-    "Export one plane as RGB, 8 or 16 bit (QuPath: File > Export images > OME-TIFF), and use that."
-)
-_RESAVE = (
-    "Save it again as a tiled TIFF, for example with `vips tiffsave IN OUT.tif --tile --pyramid`."
-)
 
 
 def check() -> str:
@@ -67,14 +55,14 @@ def check() -> str:
 
 def open_slide(probe: Probe) -> Source:
     """Open a TIFF; UnreadableSourceError if its pixels are none that can be shown as RGB."""
-    with opening(probe.given, "This is a TIFF", _RESAVE), ExitStack() as undo:
+    with opening(probe.given, "This is a TIFF", RESAVE), ExitStack() as undo:
         stream = undo.enter_context(probe.open())
         fingerprint = fingerprint_of_stream(stream)
         stream.seek(0)
         tiff = undo.enter_context(TiffFile(stream))
         _refuse_empty(probe, tiff)
         rasters = _rasters(probe, tiff, tiff.series[0])
-        _check(probe, rasters[0])
+        check_colours(probe.given, rasters[0])
         facts = _facts(probe, tiff, rasters, fingerprint)
         return TiffSource(facts, tiff, rasters, undo.pop_all())
 
@@ -97,13 +85,13 @@ class TiffSource(Source):
         self._rasters = rasters
         self._pages = PageReader(facts.path, tiff)
         self._files = files
-        self._bits = _significant_bits(tiff, rasters[0].keyframe)
+        self._bits = _bits(tiff, rasters[0].keyframe)
         self._associated = _associated_series(tiff)
 
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
         raster = self._rasters[level]
         with decoding(self.facts.path, level, box):
-            return _rgb(raster.keyframe, self._pages.read(raster, box), self._bits)
+            return to_colours(raster.keyframe, self._pages.read(raster, box), self._bits)
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
         """Return the label, macro or thumbnail of an OME-TIFF.
@@ -116,34 +104,12 @@ class TiffSource(Source):
         whole = LevelBox(0, 0, size.width, size.height)
         with decoding_associated(self.facts.path, name):
             samples = self._pages.read(raster, whole)
-            return _rgb(raster.keyframe, samples, int(raster.keyframe.bitspersample))
+            return to_colours(raster.keyframe, samples, int(raster.keyframe.bitspersample))
 
     def close(self) -> None:
         """Close the file."""
         self._pages.close()
         self._files.close()
-
-
-def _rgb(page: Any, samples: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:  # noqa: ANN401 - tifffile's
-    if page.photometric == _PALETTE:
-        palette: NDArray[np.uint8] = (page.colormap >> 8).astype(np.uint8).T
-        coloured: NDArray[np.uint8] = palette[samples[:, :, 0]]
-        return coloured
-    pixels = to_uint8(samples, bits)
-    if page.photometric == _MIN_IS_WHITE:
-        pixels = 255 - pixels
-    return _without_alpha(page, pixels)
-
-
-def _without_alpha(page: Any, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:  # noqa: ANN401 - tifffile's page
-    kind = None
-    if page.extrasamples and pixels.shape[2] == _WITH_ALPHA:
-        kind = page.extrasamples[0]
-    if kind == _STRAIGHT:
-        return over_background(pixels, GLASS)
-    if kind == _PREMULTIPLIED:
-        return premultiplied_over(pixels, GLASS)
-    return to_rgb(pixels)
 
 
 def _rasters(probe: Probe, tiff: TiffFile, series: Any) -> tuple[PageRaster, ...]:  # noqa: ANN401 - tifffile's series
@@ -159,13 +125,13 @@ def _rasters(probe: Probe, tiff: TiffFile, series: Any) -> tuple[PageRaster, ...
         raise UnreadableSourceError(
             probe.given,
             f"This TIFF is a stack of planes ({what}), not one picture.",
-            _EXPORT,
+            EXPORT,
         )
     rasters = []
     for level in series.levels:
         if not same_file(level.pages, tiff):
             problem = "This TIFF is spread over several files, or planes of it are missing."
-            raise UnreadableSourceError(probe.given, problem, _EXPORT)
+            raise UnreadableSourceError(probe.given, problem, EXPORT)
         page = level.keyframe
         rasters.append(PageRaster(tuple(level.pages), Size(page.imagewidth, page.imagelength)))
     return tuple(sorted(rasters, key=lambda raster: -raster.size.width))
@@ -177,51 +143,11 @@ def _refuse_empty(probe: Probe, tiff: TiffFile) -> None:
         raise UnreadableSourceError(probe.given, problem, remedy)
 
 
-def _check(probe: Probe, raster: PageRaster) -> None:
-    """Raise where the pixels cannot honestly be shown as RGB, or cannot be decoded at all."""
-    page = raster.keyframe
-    compression = compression_problem(page)
-    if compression:
-        problem = f"The pixels cannot be decoded: {compression}."
-        raise UnreadableSourceError(probe.given, problem, _RESAVE)
-    if page.dtype is None or np.dtype(page.dtype) not in (np.uint8, np.uint16, np.bool_):
-        found = page.dtype or "of an unknown type"
-        problem = f"The pixels are {found}, not 8 or 16 bit without sign."
-        raise UnreadableSourceError(probe.given, problem, _EXPORT)
-    if page.photometric not in _PHOTOMETRICS or page.imagedepth > 1:
-        found = getattr(page.photometric, "name", page.photometric)
-        problem = f"The pixels are {found}, not grey or RGB."
-        raise UnreadableSourceError(probe.given, problem, _EXPORT)
-    _check_channels(probe, raster)
-    _check_segment(probe, raster)
-
-
-def _check_channels(probe: Probe, raster: PageRaster) -> None:
-    """Refuse channels that are not grey, RGB or RGBA: leaving some out silently would be a loss."""
-    per_page = raster.keyframe.samplesperpixel
-    channels = len(raster.pages) * per_page
-    whole = len(raster.pages) == 1 or per_page == 1
-    alpha = len(raster.pages) == 1 and raster.keyframe.photometric in {_RGB, _YCBCR}
-    if whole and (channels in {1, _COLOURS} or (channels > _COLOURS and alpha)):
-        return
-    problem = f"Which of its {channels} channels are red, green and blue is not said."
-    raise UnreadableSourceError(probe.given, problem, _EXPORT)
-
-
-def _check_segment(probe: Probe, raster: PageRaster) -> None:
-    """Refuse one huge compressed strip: every read would decode all of it."""
-    size = raster.native.width * raster.native.height * raster.keyframe.samplesperpixel
-    if size * np.dtype(raster.keyframe.dtype).itemsize > _LARGEST_SEGMENT:
-        block = f"{raster.native.width}x{raster.native.height}"
-        problem = f"The picture is one compressed block of {block} pixels."
-        raise UnreadableSourceError(probe.given, problem, _RESAVE)
-
-
 def _facts(
     probe: Probe, tiff: TiffFile, rasters: tuple[PageRaster, ...], fingerprint: str
 ) -> SourceFacts:
     spacing, spacing_from = _stated_spacing(tiff)
-    bits = _significant_bits(tiff, rasters[0].keyframe)
+    bits = _bits(tiff, rasters[0].keyframe)
     form = "tiff"
     if tiff.is_ome:
         form = "ome-tiff"
@@ -242,7 +168,7 @@ def _facts(
 
 
 _RESOLUTION_UNIT = {2: ("inch", 25_400.0), 3: ("centimetre", 10_000.0)}
-_X_RESOLUTION, _Y_RESOLUTION, _UNIT, _LARGEST_VALUE = 282, 283, 296, 281
+_X_RESOLUTION, _Y_RESOLUTION, _UNIT = 282, 283, 296
 _ASSOCIATED = {
     "label": "label",
     "macro": "macro",
@@ -302,21 +228,8 @@ def _per_pixel(page: Any, micrometres: float) -> Spacing | None:  # noqa: ANN401
     return Spacing(micrometres * x[1] / x[0], micrometres * y[1] / y[0])
 
 
-def _significant_bits(tiff: TiffFile, page: Any) -> int:  # noqa: ANN401 - tifffile's page
-    """Return how many bits of a sample count.
-
-    OME's SignificantBits, TIFF's MaxSampleValue, else all.
-    """
-    stored = int(page.bitspersample)
-    said = _ome_pixels(tiff).get("SignificantBits", "")
-    if said.isdigit() and 0 < int(said) <= stored:
-        return int(said)
-    largest = page.tags.valueof(_LARGEST_VALUE)
-    if isinstance(largest, tuple):
-        largest = max(largest)
-    if largest:
-        return min(stored, int(largest).bit_length())
-    return stored
+def _bits(tiff: TiffFile, page: Any) -> int:  # noqa: ANN401 - tifffile's page
+    return significant_bits(page, _ome_pixels(tiff).get("SignificantBits", ""))
 
 
 def _associated_series(tiff: TiffFile) -> dict[str, Any]:
