@@ -94,6 +94,54 @@ def test_a_message_begins_with_what_is_wrong_and_names_the_file_behind_it(
     assert str(error) == "The lamp is off (ward 3/slide.svs). Switch it on."
 
 
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("there is no lamp.", "There is no lamp."),
+        ("train, val and test are lamps.", "Train, val and test are lamps."),
+        ("a lamp is off.", "A lamp is off."),
+        ("The lamp is off.", "The lamp is off."),
+        ("µm are missing.", "µm are missing."),
+    ],
+)
+def test_a_plain_first_word_gets_the_capital_of_a_sentence(written: str, shown: str) -> None:
+    error = SlidecamError(written, "Switch it on.")
+    assert error.problem == shown
+    assert str(error) == f"{shown} Switch it on."
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "--lamp is off.",
+        "'lamp' is off.",
+        '"lamp" is off.',
+        "tile_px is off.",
+        "train.epochs is off.",
+        "ward/lamp.svs is off.",
+        "lamp.svs is off.",
+        "4 lamps are off.",
+        "resnet18 is off.",
+        "timm's lamp is off.",
+        "off-lamp is off.",
+        "slidecam is off.",
+        "lamp: off.",
+        "",
+    ],
+)
+def test_an_option_a_key_a_file_and_a_quotation_stay_as_they_are_written(problem: str) -> None:
+    error = SlidecamError(problem, "Switch it on.")
+    assert error.problem == problem
+    assert error.clause == problem.removesuffix(".")
+
+
+def test_within_a_sentence_a_problem_has_no_capital_and_no_full_stop() -> None:
+    assert SlidecamError("The lamp is off.", "Switch it on.").clause == "the lamp is off"
+    assert SlidecamError("a lamp is off.", "", "ward/3").clause == "a lamp is off (ward/3)"
+    assert SlidecamError("QuPath is off.", "").clause == "QuPath is off"
+    assert SlidecamError("LIME is off.", "").clause == "LIME is off"
+
+
 def test_no_error_is_raised_without_a_remedy() -> None:
     bare: list[str] = []
     for path in sorted(Path(slidecam.__file__).parent.rglob("*.py")):

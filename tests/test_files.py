@@ -110,7 +110,7 @@ def test_json_is_strict_and_holds_even_names_that_are_no_text(tmp_path: Path) ->
 
 def test_a_folder_is_held_by_one_at_a_time_and_free_afterwards(tmp_path: Path) -> None:
     lock = lock_folder(tmp_path / "new" / "run", "somebody is here.")
-    with pytest.raises(RunExistsError, match="somebody is here"):
+    with pytest.raises(RunExistsError, match="Somebody is here"):
         lock_folder(tmp_path / "new" / "run", "somebody is here.")
     lock.release()
     lock_folder(tmp_path / "new" / "run", "somebody is here.").release()

@@ -136,7 +136,7 @@ def test_what_was_asked_for_by_name_and_cannot_be_had_is_an_error() -> None:
         request_maps(card(3), "gradcam++", (), has_map=False)
     with pytest.raises(ExplanationError, match="no class 'Z'"):
         request_maps(card(3), None, ("Z",), has_map=True)
-    with pytest.raises(ExplanationError, match="none was named beside"):
+    with pytest.raises(ExplanationError, match="'none' was named beside"):
         request_maps(card(3), "cam,none", (), has_map=True)
     for methods in ("rise", "cam,rise", "cam,", ""):
         with pytest.raises(ExplanationError, match="gradcam\\+\\+"):

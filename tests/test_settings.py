@@ -207,6 +207,6 @@ def test_whatever_checks_refuse_is_said_at_once() -> None:
     check_all(iter([list, dict]))
     with pytest.raises(UsageError) as alone:
         check_all([list, partial(refuse, "the lamp")])
-    assert (alone.value.problem, alone.value.remedy) == ("the lamp is gone.", "Bring the lamp.")
-    with pytest.raises(UsageError, match=r"2 settings are wrong:\n  - the lamp .*\n  - the key "):
+    assert (alone.value.problem, alone.value.remedy) == ("The lamp is gone.", "Bring the lamp.")
+    with pytest.raises(UsageError, match=r"2 settings are wrong:\n  - The lamp .*\n  - The key "):
         check_all([partial(refuse, "the lamp"), list, partial(refuse, "the key")])

@@ -58,6 +58,7 @@ those.
 
 from __future__ import annotations
 
+import re
 from traceback import TracebackException
 from typing import TYPE_CHECKING
 
@@ -67,13 +68,21 @@ if TYPE_CHECKING:
     from slidecam.geometry import LevelBox
 
 
+_PLAIN_WORD = re.compile("(?!slidecam )[a-z]+(?=[ ,])")
+"""A problem's first word where it is a plain one: no option, key, file or command."""
+
+_SENTENCE_WORD = re.compile("[A-Z][a-z]*(?=[ ,])")
+"""The same with the capital of a sentence; ``QuPath`` and ``CAM`` keep theirs within one."""
+
+
 class SlidecamError(Exception):
     """Base of all errors that slidecam raises on purpose.
 
     Parameters
     ----------
     problem
-        What is wrong, from its first word on: a viewer shows no more of a message.
+        What is wrong, from its first word on: a viewer shows no more of a message. A plain word
+        there gets a capital; options, keys, files and what is quoted stay as they are written.
     remedy
         What the user can do about it: an option to pass, a file to mend.
     path
@@ -97,9 +106,19 @@ class SlidecamError(Exception):
     def __init__(self, problem: str, remedy: str, path: str | Path | None = None) -> None:
         if path is not None:
             problem = f"{problem.removesuffix('.')} ({path})."
+        if _PLAIN_WORD.match(problem):
+            problem = f"{problem[0].upper()}{problem[1:]}"
         super().__init__(f"{problem} {remedy}".strip())
         self.problem = problem
         self.remedy = remedy
+
+    @property
+    def clause(self) -> str:
+        """The problem as it stands within a sentence: without a capital and a full stop."""
+        said = self.problem.removesuffix(".")
+        if _SENTENCE_WORD.match(said):
+            return f"{said[0].lower()}{said[1:]}"
+        return said
 
     def traceback(self) -> list[str]:
         """Return the lines of its cause's traceback; none where slidecam foresaw the error."""

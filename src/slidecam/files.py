@@ -35,11 +35,13 @@ def check_folder(path: Path) -> None:
     there = next((each for each in (path, *path.absolute().parents) if each.exists()), path)
     if not there.is_dir():
         raise UsageError(
-            f"{there} is a file, and the output goes into a folder.",
+            f"The path {there} is a file, and the output goes into a folder.",
             "Pass another --out.",
         )
     if not os.access(there, os.W_OK):
-        raise UsageError(f"{there} may not be written in.", "Pass another --out, or allow it.")
+        raise UsageError(
+            f"The folder {there} may not be written in.", "Pass another --out, or allow it."
+        )
 
 
 @contextmanager

@@ -130,8 +130,8 @@ def request_maps(
         return None
     if not has_map:
         raise ExplanationError(
-            f"{card.name} has no activation map to explain (TorchScript, or a network that cannot"
-            " be cut in two).",
+            f"The model {card.name} has no activation map to explain (TorchScript, or a network"
+            " that cannot be cut in two).",
             "Pass --heatmap none, or use a bundle with model.safetensors and a `split` layer in its"
             " card.",
         )
@@ -147,7 +147,8 @@ def _rival(card: Card, methods: Sequence[str], against: str | None) -> int | Non
     comparing = [name for name in methods if method_for(name).compares]
     if against is not None and not comparing:
         raise ExplanationError(
-            f"{', '.join(methods)} compares no classes, as --heatmap-against {against} wants.",
+            f"--heatmap {','.join(methods)} compares no classes, as --heatmap-against"
+            f" {against} wants.",
             f"Pass --heatmap {' or '.join(_comparing())} with it, or leave it out.",
         )
     if comparing and against is None and len(card.class_names) != 2:  # noqa: PLR2004  (a class and the other one)
@@ -186,7 +187,7 @@ def _classes(
     if by_default:
         return None
     raise ExplanationError(
-        f"{card.name} has {len(card.class_names)} classes.",
+        f"The model {card.name} has {len(card.class_names)} classes.",
         f"Name the ones to map with --heatmap-class NAME (all are mapped up to {MANY_CLASSES}).",
     )
 
@@ -194,7 +195,9 @@ def _classes(
 def _class_index(card: Card, name: str) -> int:
     if name not in card.classes:
         known = ", ".join(card.class_names[:MANY_CLASSES])
-        raise ExplanationError(f"{card.name} has no class {name!r}.", f"Its classes are: {known}.")
+        raise ExplanationError(
+            f"The model {card.name} has no class {name!r}.", f"Its classes are: {known}."
+        )
     return card.classes.index(name)
 
 

@@ -131,7 +131,7 @@ def read_settings(
     try:
         return kind(**values)
     except SlidecamError as error:  # what only several keys together can get wrong
-        complaints.add(where, f"contradicts itself: {error.problem.rstrip('.')}", error.remedy)
+        complaints.add(where, f"contradicts itself: {error.clause}", error.remedy)
     return None
 
 

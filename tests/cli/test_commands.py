@@ -410,7 +410,7 @@ def test_a_run_is_no_slide_to_explain_and_its_own_slide_is_named(
     asked = ["explain", out / which, "--model", tiny_bundle, "--out", tmp_path / "seen"]
     result = slidecam(*asked, "--random", "1")
     assert result.exit_code == 2
-    assert "this is a run of slidecam predict" in result.stderr
+    assert "This is a run of slidecam predict" in result.stderr
     assert f"Name its slide: {slide}." in result.stderr.replace("\n", "")
     report = (out / "report.html").read_text()
     assert ": 1 slide<" in report

@@ -97,7 +97,7 @@ def test_a_threshold_is_read_as_predict_reads_it() -> None:
 
 
 def test_no_method_at_all_is_refused() -> None:
-    with pytest.raises(UsageError, match="no method was named"):
+    with pytest.raises(UsageError, match="No method was named"):
         choose_methods([])
 
 

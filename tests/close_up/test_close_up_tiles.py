@@ -179,7 +179,7 @@ def test_pictures_of_one_class_can_be_looked_at_for_nobody_learns_from_them(
     classifier: Classifier, tmp_path: Path
 ) -> None:
     (tmp_path / "stroma").mkdir()
-    with pytest.raises(DataSetError, match=r"there is no picture in this class folder .*stroma"):
+    with pytest.raises(DataSetError, match=r"There is no picture in this class folder .*stroma"):
         chosen(tmp_path, classifier, TileChoice())
     Image.new("RGB", (40, 30), (90, 100, 200)).save(tmp_path / "stroma" / "1.png")
     assert chosen(tmp_path, classifier, TileChoice()).labels == ("stroma",)
@@ -196,7 +196,7 @@ def test_an_area_too_small_for_a_tile_is_named(
     }
     (tmp_path / "small.geojson").write_text(json.dumps(drawn), encoding="utf-8")
     with pytest.raises(
-        UsageError, match=r"no tile lies .* in the area of .*small\.geojson\. .*--at X,Y"
+        UsageError, match=r"No tile lies .* in the area of .*small\.geojson\. .*--at X,Y"
     ):
         chosen(sample_data / "slide.tif", classifier, TileChoice(region=tmp_path / "small.geojson"))
 
@@ -269,7 +269,7 @@ def test_of_a_volume_whole_slices_are_chosen(
     alone = of(slices=both.slices[:1])
     np.testing.assert_array_equal(alone.pixels[0], both.pixels[0])
     assert len(of(random=2, axis="coronal")) == 2
-    with pytest.raises(UsageError, match=r"slice 5 of 6 is none or holds no foreground"):
+    with pytest.raises(UsageError, match=r"Slice 5 of 6 is none or holds no foreground"):
         of(slices=(5,))
     with pytest.raises(UsageError, match=r"whole slices.*--slice"):
         of(at=((3.0, 3.0),))

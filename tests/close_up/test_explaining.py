@@ -176,7 +176,7 @@ def test_a_slides_tiles_have_no_labels(sample_data: Path, tmp_path: Path) -> Non
         (
             "predicted",
             TileChoice(random=2, masks=Path("gone.geojson")),
-            "there is no such file or folder: --masks gone.geojson",
+            "There is no such file or folder: --masks gone.geojson",
         ),
         (
             "predicted",

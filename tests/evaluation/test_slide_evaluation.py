@@ -174,7 +174,7 @@ def test_classes_are_renamed_to_the_classifiers(tmp_path: Path) -> None:
     )
     path = drawn(tmp_path / "s.geojson", {"Tumor": (0, 0, 9, 9)})
     with pytest.raises(
-        DataSetError, match=r"the areas' classes are Tumor, and three knows A, B, C.*--map Tumor=A"
+        DataSetError, match=r"The areas' classes are Tumor, and three knows A, B, C.*--map Tumor=A"
     ):
         measure_slide(classified, path, CARD, SlideEvaluationSpec())
     renamed = SlideEvaluationSpec(renamed={"Tumor": "C"})
@@ -316,7 +316,7 @@ def test_what_cannot_be_evaluated_is_refused(
 ) -> None:
     slide = write_slide(tmp_path / "a.tif", 300, 260)
     path = drawn(tmp_path / "a.geojson", {"A": (100, 100, 110, 110)})
-    with pytest.raises(DataSetError, match="no tile of any slide has a class"):
+    with pytest.raises(DataSetError, match="No tile of any slide has a class"):
         result_of(evaluate_slides(tiny_bundle, [slide], path, QUICK))
     with pytest.raises(UsageError, match="There is no run of slidecam predict here"):
         result_of(evaluate_runs(tiny_bundle, tmp_path, path, QUICK))

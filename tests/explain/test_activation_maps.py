@@ -308,7 +308,7 @@ def test_classes_that_are_not_there_are_refused(classes: tuple[int, ...]) -> Non
 
 @pytest.mark.parametrize(
     ("methods", "said"),
-    [(["lime"], "'lime' is no map for whole slides.*cam, gradcam"), ([], "no method")],
+    [(["lime"], "'lime' is no map for whole slides.*cam, gradcam"), ([], "No method")],
 )
 def test_methods_that_are_not_cheap_are_refused(methods: list[str], said: str) -> None:
     with pytest.raises(ExplanationError, match=said):

@@ -61,7 +61,7 @@ def test_what_is_left_out_has_its_defaults(slice_bundle: Path, tmp_path: Path) -
         ({"slices": 1.5}, r'"volume.slices" is 1.5 .* an odd number of slices'),
         ({"window": {"kind": "loud"}}, r'window.kind.* is "loud".*"percentile", "zscore", "fixed"'),
         ({"window": {"low": 2}}, r'"volume.window.kind" is missing'),
-        ({"window": {"kind": "fixed", "low": 5, "high": 5}}, r"from 5.0 to 5.0 shows nothing"),
+        ({"window": {"kind": "fixed", "low": 5, "high": 5}}, r": a window .*5.0 shows nothing \("),
         ({"window": {"kind": "fixed", "low": 3}}, r'"volume.window.high" is missing'),
         ({"pooling": {}}, r'"volume.pooling.kind" is missing'),
         ({"pooling": {"kind": "median"}}, r'"median".*"mean", "top-k", "max"'),

@@ -72,4 +72,4 @@ def test_what_is_not_touched_is_what_every_door_does_but_that_a_run_goes_on(tab:
 def test_a_spacing_that_nobody_can_believe_is_refused_where_the_command_stands(tab: Any) -> None:
     assert "slidecam predict" in tab.command.text()
     tab.options["mpp"].widget.setValue(0.0123)
-    assert tab.command.text() == "mpp 0.0123 is out of range. Pass a value from 0.05 to 20."
+    assert tab.command.text() == "The mpp 0.0123 is out of range. Pass a value from 0.05 to 20."

@@ -101,8 +101,8 @@ def test_a_heatmap_is_not_written_over_a_folder_of_other_things(
 def test_what_is_not_ours_is_refused_with_a_word(tmp_path: Path) -> None:
     stranger = {"name": "nuclei", "metadata": {}}
     for write in (write_tiles_csv, write_tiles_geojson, write_figure):
-        with pytest.raises(UsageError, match="nuclei shows no run of slidecam"):
+        with pytest.raises(UsageError, match="The layer 'nuclei' shows no run of slidecam"):
             write(str(tmp_path / "x"), None, stranger)
-    with pytest.raises(UsageError, match="nuclei is no heatmap"):
+    with pytest.raises(UsageError, match="The layer 'nuclei' is no heatmap"):
         write_ome_zarr(str(tmp_path / "x"), None, stranger)
     assert list(tmp_path.iterdir()) == []

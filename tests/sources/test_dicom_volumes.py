@@ -173,7 +173,7 @@ def test_a_file_that_is_cut_off_is_an_error_without_its_name(
     folder = write_volume.dicom(tmp_path / "series", head)
     file = sorted(folder.iterdir())[3]
     file.write_bytes(file.read_bytes()[:-500])
-    with open_source(folder) as source, pytest.raises(Exception, match="cannot decode") as caught:
+    with open_source(folder) as source, pytest.raises(Exception, match="Cannot decode") as caught:
         source.read(0, LevelBox(0, 0, 5, 5), plane=2)
     assert file.name not in str(caught.value)
 

@@ -116,7 +116,7 @@ def test_a_tile_that_is_not_there_and_a_class_without_a_name_are_refused(run: Ru
     corrections = Corrections.open(run)
     none: list[int] = []
     for rows in (-1, len(run), none):
-        with pytest.raises(UsageError, match="there is no tile"):
+        with pytest.raises(UsageError, match="There is no tile"):
             corrections.set(rows, "A")
     with pytest.raises(UsageError, match="without a name"):
         corrections.set(1, " ")

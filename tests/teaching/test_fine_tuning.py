@@ -245,7 +245,7 @@ def test_what_would_be_lost_or_makes_no_sense_is_refused(
     sample_run: Run, sample_data: Path, tmp_path: Path
 ) -> None:
     Corrections.open(sample_run).set(0, "tumour")
-    with pytest.raises(BundleError, match="something lies here already"):
+    with pytest.raises(BundleError, match="Something lies here already"):
         result_of(fine_tune(sample_run, sample_data / "bundle"))
     drawn = [Annotation("fat", (np.array([[0, 0], [4096, 0], [4096, 4096], [0, 4096]]),))]
     with pytest.raises(UsageError, match="--new-class 'fat'"):
@@ -254,7 +254,7 @@ def test_what_would_be_lost_or_makes_no_sense_is_refused(
                 sample_run, tmp_path / "a", drawn, spec=FineTuneSpec(new_classes=(), beside=False)
             )
         )
-    with pytest.raises(DataSetError, match="no tile has a label"):
+    with pytest.raises(DataSetError, match="No tile has a label"):
         result_of(fine_tune(sample_run, tmp_path / "a", spec=FineTuneSpec(beside=False)))
     with pytest.raises(RunMismatchError, match="another bundle"):
         result_of(

@@ -230,11 +230,11 @@ def test_balanced_classes_weigh_the_same_however_many_labels_they_have() -> None
 
 
 def test_nothing_to_learn_and_what_is_not_finite_are_refused() -> None:
-    with pytest.raises(DataSetError, match="no tile has a label"):
+    with pytest.raises(DataSetError, match="No tile has a label"):
         LabelledEmbeddings(np.zeros((0, 2)), np.zeros(0, np.int64))
     with pytest.raises(DataSetError, match="not finite"):
         LabelledEmbeddings(np.array([[np.nan]]), np.array([0]))
-    with pytest.raises(UsageError, match="pull 0"):
+    with pytest.raises(UsageError, match="pull of 0"):
         TuningSpec(pull=0)
     with pytest.raises(UsageError, match="out of range"):
         TuningSpec(hold=float("nan"))

@@ -155,6 +155,6 @@ def test_a_runs_labelled_tiles_are_what_predict_saw(
     np.testing.assert_array_equal(again[1].area[0][[0, 2]], [[x, y], [x + width, y + height]])
     with pytest.raises(UsageError, match="tile set here"):
         result_of(export_training(run, tmp_path / "set", drawn))
-    with pytest.raises(DataSetError, match="no tile has a label"):
+    with pytest.raises(DataSetError, match="No tile has a label"):
         result_of(export_training(run, tmp_path / "none", spec=ExportSpec(beside=False)))
     assert not (tmp_path / "none").exists()

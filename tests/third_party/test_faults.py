@@ -62,7 +62,7 @@ def test_a_reader_that_cannot_open_is_named_with_what_it_raised(
     change(monkeypatch, READERS, "stripes", opener=raises)
     result = run("info", stripes)
     assert result.exit_code == 1
-    said = f"reader stripes of {PACKAGE} raised OddError: the lamp is off ({stripes})."
+    said = f"Reader stripes of {PACKAGE} raised OddError: the lamp is off ({stripes})."
     assert said in words_of(result)
     assert f"Report it to those who make {PACKAGE}" in result.output
 
@@ -73,7 +73,7 @@ def test_a_slide_that_its_reader_raised_at_keeps_the_traceback(
     change(monkeypatch, READERS, "stripes", opener=raises)
     result = run("predict", stripes, "--model", sample_data / "bundle", "--out", tmp_path / "out")
     assert result.exit_code == 1
-    assert "reader stripes of" in words_of(result)
+    assert "Reader stripes of" in words_of(result)
     record = json.loads((tmp_path / "out" / "theirs" / "run.json").read_text())
     assert record["traceback"][-1].endswith("OddError: the lamp is off")
 
@@ -144,7 +144,7 @@ def test_a_method_that_raises_is_named_and_the_others_go_on(
     theirs = import_module("slidecam_stripes.explaining")
     monkeypatch.setattr(theirs.MapExplainer, "steps", raises)
     result = explained(sample_data, tmp_path / "alone", "stripe-cam")
-    said = f"explainer stripe-cam of {PACKAGE} raised OddError: the lamp is off."
+    said = f"Explainer stripe-cam of {PACKAGE} raised OddError: the lamp is off."
     assert said in words_of(result)
     assert result.exit_code == 1
     assert not (tmp_path / "alone").exists()

@@ -149,7 +149,10 @@ def _refuse_unmeasurable(source: Path, spec: MeasureSpec) -> None:
         raise UsageError(NO_LABELS, NAME_A_CLASS)
     masked = [name for name in spec.faithfulness.named if MEASURES[name].needs_mask]
     if masked and spec.tiles.masks is None:
-        problem = f"{masked[0]} asks whether a map lies where the class is, and nobody said where."
+        problem = (
+            f"The measure {masked[0]} asks whether a map lies where the class is, and nobody said"
+            " where."
+        )
         raise UsageError(problem, "Pass --masks FILE and --class NAME, or leave the measure out.")
 
 

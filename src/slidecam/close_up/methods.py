@@ -40,7 +40,8 @@ class ChosenMethod:
         """
         if self.method.needs_map and not classifier.has_map:
             problem = (
-                f"{self.method.name} needs an activation map, and {classifier.card.name} has none."
+                f"The method {self.method.name} needs an activation map, and"
+                f" {classifier.card.name} has none."
             )
             others = ", ".join(method.name for method in CATALOGUE.values() if not method.needs_map)
             raise ExplanationError(problem, f"Use one that does without: {others}.")
@@ -88,7 +89,9 @@ def class_indices(card: Card, names: Sequence[str]) -> tuple[int, ...]:
     for name in names:
         if name not in card.classes:
             known = ", ".join(card.class_names[:16])
-            raise UsageError(f"{card.name} has no class {name!r}.", f"Its classes are: {known}.")
+            raise UsageError(
+                f"The model {card.name} has no class {name!r}.", f"Its classes are: {known}."
+            )
     return tuple(map(card.classes.index, names))
 
 
@@ -111,7 +114,7 @@ def _take(text: str, chosen: Mapping[str, Method], values: Mapping[str, dict[str
         raise UsageError(problem, f"Methods chosen: {', '.join(chosen)}.")
     hints = get_type_hints(chosen[name].spec)
     if key not in hints:
-        raise UsageError(f"{name} has no setting {key!r}.", nearest(key, list(hints)))
+        raise UsageError(f"The method {name} has no setting {key!r}.", nearest(key, list(hints)))
     values[name][key] = _value(f"{name}.{key}", written, hints[key])
 
 
@@ -125,7 +128,7 @@ def _value(place: str, text: str, hint: Any) -> Any:  # noqa: ANN401  (whatever 
             "Write another value.",
         ) from error
     except UsageError as error:
-        raise UsageError(f"--set {place}={text}: {error.problem}", error.remedy) from error
+        raise UsageError(f"--set {place}={text}: {error.clause}.", error.remedy) from error
 
 
 def listed_methods() -> list[dict[str, Any]]:

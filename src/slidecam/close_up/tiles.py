@@ -322,7 +322,7 @@ def _on_volume(
 
 def _whole_picture(source: Source, card: Card, choice: TileChoice) -> TileGrid:
     if choice.at or choice.region is not None or choice.top is not None:
-        problem = f"{card.name} sees whole pictures, in which no tile is chosen."
+        problem = f"The model {card.name} sees whole pictures, in which no tile is chosen."
         raise UsageError(problem, "Name the picture alone.")
     return lay_whole(source.facts, card.input_px)
 

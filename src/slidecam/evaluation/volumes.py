@@ -254,7 +254,9 @@ def _figures(
     unknown = [name for name in classes if name not in heat.spec.class_names]
     if unknown:
         listed = ", ".join(heat.spec.class_names)
-        raise UsageError(f"{path.name} has no class {unknown[0]!r}.", f"Its classes are: {listed}.")
+        raise UsageError(
+            f"The heatmap {path.name} has no class {unknown[0]!r}.", f"Its classes are: {listed}."
+        )
     distance = distance_transform_edt(~marked[known], sampling=heat.spec.stack.spacing_mm)
     for name in classes or heat.spec.class_names:
         values = heat.pictures(heat.spec.class_names.index(name), 0, len(marked))[known]

@@ -361,4 +361,4 @@ class GradientShap(Attribution[GradientShapSpec]):
 def _check_range(name: str, value: float, above: float, highest: float) -> None:
     if not above < value <= highest:
         remedy = f"Use more than {above:g}, up to {highest:g}."
-        raise ExplanationError(f"{name} {value:g} is out of range.", remedy)
+        raise ExplanationError(f"The {name} {value:g} is out of range.", remedy)

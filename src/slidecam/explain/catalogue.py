@@ -360,7 +360,7 @@ def heatmap_methods(text: str) -> tuple[str, ...]:
     for name in names:
         if name == NO_METHOD:
             raise ExplanationError(
-                f"{NO_METHOD} was named beside heatmap methods.",
+                f"{NO_METHOD!r} was named beside heatmap methods.",
                 "Name the methods, or none alone.",
             )
         if name not in known:

@@ -157,7 +157,7 @@ def neighbour_accounts(
     network = classifier.network
     if not isinstance(network, CellGraph):
         card = classifier.card
-        problem = f"{card.name} ({card.architecture}) knows no training cells."
+        problem = f"The model {card.name} ({card.architecture}) knows no training cells."
         remedy = "Neighbours are listed for slidecam/resnet18_gcn and slidecam/cell_graph."
         raise ExplanationError(problem, remedy)
     check_classes(classifier, classes)

@@ -132,7 +132,7 @@ def explained_classes(
         return (index,) * len(pixels), f"class {known.names[index]}"
     if classes != PREDICTED:
         remedy = f"Use {PREDICTED!r}, or one of {', '.join(known.names)}."
-        raise UsageError(f"{classifier.card.name} has no class {classes!r}.", remedy)
+        raise UsageError(f"The model {classifier.card.name} has no class {classes!r}.", remedy)
     rows: list[list[float]] = []
     for chunk in pixels.split(batch):  # type: ignore[no-untyped-call]
         logits = classifier.run(chunk.to(classifier.device), gradients=False).logits
@@ -172,5 +172,5 @@ def refuse_no_numbers(values: NDArray[np.float32], method: str, tiles: Sequence[
     broken = ~np.isfinite(values).all((1, 2))
     if broken.any():
         tile = tiles[int(broken.argmax())]
-        problem = f"{method} gave a map with values that are no numbers for tile {tile}."
+        problem = f"The method {method} gave a map with values that are no numbers for tile {tile}."
         raise ExplanationError(problem, "Leave the method out, or give it other settings.")

@@ -67,7 +67,7 @@ class LabelRule:
         ):
             if not low <= value <= 1:
                 raise UsageError(
-                    f"{name} {value:g} is out of range.",
+                    f"The {name} {value:g} is out of range.",
                     "Pass a share of a tile from 0 to 1.",
                 )
 

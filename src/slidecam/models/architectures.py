@@ -114,7 +114,7 @@ def build_network(
     # The boundary of a network, another package's perhaps: timm has no error of its own, and what
     # arguments are refused by is anything.
     except Exception as error:
-        problem = f"{architecture} cannot be built with {dict(args)}: {error}."
+        problem = f"The network {architecture} cannot be built with {dict(args)}: {error}."
         remedy = 'Correct "architecture_args" (slidecam bundle --arch-arg NAME=VALUE).'
         raise CardError(path, problem, remedy) from error
 

@@ -118,7 +118,7 @@ class Classifier:
     ) -> ClassifierPass:
         """Return what `run` does, of pixels as `normalised` returns them: (B, 3, H, W), float32."""
         if (gradients or through is not None) and not self.has_map:
-            problem = f"{self.card.name} has no activation map."
+            problem = f"The model {self.card.name} has no activation map."
             raise ExplanationError(problem, "Pass --heatmap none.")
         return self.split(pixels, gradients=gradients, through=through)
 
@@ -241,7 +241,7 @@ def _fastest(
                 if agrees(variant, probe, reference):
                     return variant, ()
     except SlidecamError as error:
-        return plain, (f"Left out: {error.problem} The network runs as it is.",)
+        return plain, (f"Left out: {error.clause}. The network runs as it is.",)
     return plain, ()
 
 
@@ -267,7 +267,9 @@ def _plain_logits(network: nn.Module, probe: Tensor, card: Card, where: Path | s
             logits = network(probe.contiguous())  # laid out as the eager backend lays it out
     except REFUSALS as error:
         line = (str(error) or type(error).__name__).splitlines()[0]
-        problem = f"{card.architecture} cannot run on tiles of {card.input_px} px: {line}."
+        problem = (
+            f"The network {card.architecture} cannot run on tiles of {card.input_px} px: {line}."
+        )
         remedy = 'Correct "resize.size" or "architecture_args" on the card.'
         raise CardError(where, problem, remedy) from error
     expected = (_PROBE_TILES, len(card.class_names))
@@ -277,8 +279,8 @@ def _plain_logits(network: nn.Module, probe: Tensor, card: Card, where: Path | s
         if found == expected:
             return logits.float()
     problem = (
-        f"{card.architecture} gives {found} for two tiles, and the card names {expected[1]}"
-        " classes."
+        f"The network {card.architecture} gives {found} for two tiles, and the card names"
+        f" {expected[1]} classes."
     )
     raise CardError(where, problem, "Name one class for each logit.")
 

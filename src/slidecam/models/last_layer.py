@@ -76,8 +76,8 @@ def find_last_layer(classifier: Classifier, bundle: Bundle) -> LastLayer:
     if not found:
         raise BundleError(
             bundle.path,
-            f"{classifier.card.architecture} does not end with a linear layer that could be taught"
-            " by itself.",
+            f"The network {classifier.card.architecture} does not end with a linear layer that"
+            " could be taught by itself.",
             "Train a classifier instead: slidecam tiles, then slidecam train.",
         )
     layer = classifier.network.get_submodule(found[-1])

@@ -84,9 +84,9 @@ def write_ome_zarr(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]: 
     """Write the heatmap behind a layer, all its classes, as OME-Zarr."""
     heatmap = meta.get("metadata", {}).get("heatmap")
     if heatmap is None or not Path(heatmap).exists():
-        name = meta.get("name", "this layer")
+        name = meta.get("name", "without a name")
         raise UsageError(
-            f"{name} is no heatmap of a finished run.",
+            f"The layer {name!r} is no heatmap of a finished run.",
             "Save a layer that slidecam made.",
         )
     if Path(heatmap).resolve() == Path(path).resolve():
@@ -110,9 +110,9 @@ def _holds_something_else(path: Path) -> bool:
 def _run_of(meta: Mapping[str, Any]) -> ShownRun:
     run = meta.get("metadata", {}).get(KEY)
     if not isinstance(run, ShownRun):
-        name = meta.get("name", "this layer")
+        name = meta.get("name", "without a name")
         raise UsageError(
-            f"{name} shows no run of slidecam.",
+            f"The layer {name!r} shows no run of slidecam.",
             "Save the layer whose name ends in ': class'.",
         )
     return run

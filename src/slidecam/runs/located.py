@@ -104,7 +104,8 @@ def open_recorded_slide(
     if other is None:
         # Nothing lies anywhere: opened all the same, for the reader's own words.
         return written, open_source(written, reader, view)
-    raise StoreError(folder, f"{other} is not the slide that was classified.", NAME_SLIDE)
+    problem = f"What lies at {other} is not the slide that was classified."
+    raise StoreError(folder, problem, NAME_SLIDE)
 
 
 def recorded_view(plan: Mapping[str, Any]) -> VolumeView:
@@ -190,7 +191,7 @@ def with_classes(
     except BundleError as error:
         if record.bundle.classes is not None:
             raise
-        problem = f"Its run.json lacks class_names, as an older version wrote it: {error.problem}"
+        problem = f"Its run.json lacks class_names, as an older version wrote it: {error.clause}."
         raise StoreError(folder, problem, error.remedy) from error
     card = opened.card
     known = replace(record.bundle, name=card.name, path=str(opened.path), classes=card.classes)
@@ -204,7 +205,7 @@ def with_extent(
     try:
         _place, source = open_recorded_slide(folder, record, plan, slide)
     except SourceError as error:
-        problem = f"Its run.json lacks bounds_px, as an older version wrote it: {error.problem}"
+        problem = f"Its run.json lacks bounds_px, as an older version wrote it: {error.clause}."
         raise StoreError(folder, problem, error.remedy) from error
     source.let_go()
     known = replace(record.input, size=source.facts.size, bounds=source.facts.bounds)

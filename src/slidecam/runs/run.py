@@ -325,7 +325,7 @@ class Run:
         classes = self.tiles.classes
         if class_name not in classes:
             raise UsageError(
-                f"{self.model} has no class {class_name!r}.",
+                f"The model {self.model} has no class {class_name!r}.",
                 f"Its classes are {', '.join(classes.names[:16])}.",
             )
         return classes.index(class_name)
@@ -350,7 +350,7 @@ def _tiles(folder: Path, record: RunRecord, store: RunStore) -> TileTable:
             bounds=record.shown_part,
         )
     except UsageError as error:
-        problem = f"Its run.json does not belong to its run.zarr: {error.problem}"
+        problem = f"Its run.json does not belong to its run.zarr: {error.clause}."
         raise StoreError(folder, problem, RUN_AGAIN) from error
 
 

@@ -105,7 +105,7 @@ def _check_range(each: NamedOption, value: float | None) -> None:
     # Written so that not-a-number is outside too.
     if not low <= value <= high:
         raise UsageError(
-            f"{each.name} {value} is out of range.",
+            f"The {each.name} {value} is out of range.",
             f"Pass a value from {low:g} to {high:g}.",
         )
 

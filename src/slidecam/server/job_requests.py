@@ -90,7 +90,7 @@ def read_request(body: object) -> JobRequest:
         except SlidecamError as error:
             complaints.lines.append(str(error))
     if request is None or complaints.lines:
-        raise RequestError(400, " ".join(complaints.lines), SEE)
+        raise RequestError(400, f"Wrong in the request: {' '.join(complaints.lines)}", SEE)
     return JobRequest(request.slides, request.out, request.model, values)
 
 

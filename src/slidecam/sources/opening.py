@@ -74,7 +74,7 @@ def open_source(
         raise UnknownFormatError(found.given, problem, remedy)
     source = _open_first(found, candidates)
     if lost:
-        notes = tuple(f"Left out: {error.problem}" for error in lost)
+        notes = tuple(f"Left out: {error.clause}." for error in lost)
         source.facts = replace(source.facts, readings=source.facts.readings + notes)
     _refuse_unheard(source, view)
     return source

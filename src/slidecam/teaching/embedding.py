@@ -88,12 +88,12 @@ def open_tunable(run: Run, device: torch.device, *, trust: bool = False) -> Tuna
     card = bundle.card
     if card.spacing is None:
         raise UsageError(
-            f"{card.name} sees whole pictures, no tiles.",
+            f"The model {card.name} sees whole pictures, no tiles.",
             "Train on a folder of pictures instead.",
         )
     if card.activation == "none":
         raise UsageError(
-            f"{card.name} gives scores and no probabilities.",
+            f"The model {card.name} gives scores and no probabilities.",
             "Teach a classifier instead.",
         )
     classifier = bundle.classifier(device)

@@ -115,10 +115,10 @@ class TuningSpec:
             ("doubt", self.doubt),
         ):
             if not (np.isfinite(value) and value >= 0):
-                raise UsageError(f"{name} {value} is out of range.", "Pass a number from 0.")
+                raise UsageError(f"The {name} {value} is out of range.", "Pass a number from 0.")
         if self.pull == 0:
             raise UsageError(
-                "pull 0 leaves nothing to hold the head by.",
+                "A pull of 0 leaves nothing to hold the head by.",
                 "Pass a small number, such as 0.001.",
             )
 

@@ -76,7 +76,7 @@ class FineTuneSpec:
             ("seed", self.seed, 0),
         ):
             if value < low:
-                raise UsageError(f"{name} {value} is out of range.", f"Pass {low} or more.")
+                raise UsageError(f"The {name} {value} is out of range.", f"Pass {low} or more.")
 
 
 CLOSE = 0.02
@@ -109,7 +109,7 @@ def head_classes(card: Card, labelled: LabelledTiles, spec: FineTuneSpec) -> tup
     refused = [name for name in unknown if name not in allowed]
     if refused:
         raise UsageError(
-            f"{card.name} does not know the class {refused[0]!r}; it knows"
+            f"The model {card.name} does not know the class {refused[0]!r}; it knows"
             f" {', '.join(card.class_names)}.",
             f"Pass --new-class {refused[0]!r} to add it, or --map"
             f" {refused[0]!r}={card.class_names[0]!r} to rename it.",

@@ -184,7 +184,7 @@ def test_patients_who_share_a_picture_become_one() -> None:
 def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     saved(tmp_path, a__1=scene(1), b__2=scene(2))
     (tmp_path / "b" / "2.png").write_bytes(b"\x89PNG")
-    with pytest.raises(DataSetError, match=r"this picture cannot be read.*2\.png"):
+    with pytest.raises(DataSetError, match=r"This picture cannot be read.*2\.png"):
         result_of(find_duplicates(read_picture_set(tmp_path)))
 
 

@@ -82,7 +82,7 @@ def test_files_that_are_no_pictures_are_counted(tmp_path: Path) -> None:
 def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
     put(tmp_path, "a/1.png", "b/2.png")
     (tmp_path / "c").mkdir()
-    with pytest.raises(DataSetError, match=r"there is no picture in this class folder .*c\)"):
+    with pytest.raises(DataSetError, match=r"There is no picture in this class folder .*c\)"):
         read_picture_set(tmp_path)
 
 
@@ -92,9 +92,9 @@ def test_one_class_only_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_and_a_missing_one_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataSetError, match="there is no picture"):
+    with pytest.raises(DataSetError, match="There is no picture"):
         read_picture_set(tmp_path)
-    with pytest.raises(DataSetError, match=r"there is no such file.*gone"):
+    with pytest.raises(DataSetError, match=r"There is no such file.*gone"):
         read_picture_set(tmp_path / "gone")
 
 
@@ -115,7 +115,7 @@ def test_a_test_part_alone_is_enough_to_be_measured_on(tmp_path: Path) -> None:
 
 
 def test_a_part_beside_a_class_is_unclear(tmp_path: Path) -> None:
-    with pytest.raises(DataSetError, match=r"this folder lies beside train.*tumour"):
+    with pytest.raises(DataSetError, match=r"This folder lies beside train.*tumour"):
         read_picture_set(put(tmp_path, "train/a/1.png", "tumour/2.png"))
 
 
@@ -124,7 +124,7 @@ def test_named_classes_give_the_order_and_refuse_others(tmp_path: Path) -> None:
     pictures = read_picture_set(tmp_path, PictureSpec(class_names=("b", "c", "a")))
     assert pictures.labels.tolist() == [2, 0]
     assert pictures.counts() == {"b": 1, "c": 0, "a": 1}
-    with pytest.raises(DataSetError, match=r"this picture's class 'a' is none of b, c .*1\.png"):
+    with pytest.raises(DataSetError, match=r"This picture's class 'a' is none of b, c .*1\.png"):
         read_picture_set(tmp_path, PictureSpec(class_names=("b", "c")))
 
 
@@ -147,7 +147,7 @@ def test_the_patient_may_be_a_folder_below_the_class(tmp_path: Path) -> None:
     put(tmp_path, "a/P1/x/1.png", "b/P2/2.png")
     assert read_picture_set(tmp_path, PictureSpec(group_folder=True)).groups == ("P1", "P2")
     put(tmp_path, "b/3.png")
-    with pytest.raises(DataSetError, match=r"this picture lies in no folder of a patient.*3\.png"):
+    with pytest.raises(DataSetError, match=r"This picture lies in no folder of a patient.*3\.png"):
         read_picture_set(tmp_path, PictureSpec(group_folder=True))
 
 
@@ -220,11 +220,11 @@ def test_a_folder_with_a_table_is_read_by_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "word"),
     [
-        (["path,class", "1.png,a"], r"there is no column 'label' among path, class .*list\.csv"),
+        (["path,class", "1.png,a"], r"There is no column 'label' among path, class .*list\.csv"),
         (
             [""],
             (
-                r"the table is empty .*list\.csv\)\. List a picture a line, below the columns"
+                r"The table is empty .*list\.csv\)\. List a picture a line, below the columns"
                 r" path and label"
             ),
         ),
@@ -256,7 +256,7 @@ def test_what_is_wrong_with_a_table_is_told(tmp_path: Path, lines: list[str], wo
 
 def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(DataSetError, match=r"this is no table.*a\.csv"):
+    with pytest.raises(DataSetError, match=r"This is no table.*a\.csv"):
         read_picture_set(tmp_path / "a.csv")
 
 

@@ -115,7 +115,7 @@ def test_cmyk_becomes_red_green_blue(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n\0\0"])
 def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.png").write_bytes(content)
-    with pytest.raises(DataSetError, match=r"this picture cannot be read.*bad\.png"):
+    with pytest.raises(DataSetError, match=r"This picture cannot be read.*bad\.png"):
         load_pixels(tmp_path / "bad.png", 8)
     with pytest.raises(DataSetError, match=r"1 of 1 pictures cannot be opened: .*bad\.png"):
         check_pictures([tmp_path / "bad.png"])

@@ -146,7 +146,7 @@ def test_a_missing_validation_part_is_taken_from_the_training_part() -> None:
 
 def test_a_class_with_too_few_patients_to_train_on_is_refused() -> None:
     pictures = pictures_of([0] * 9 + [1], ["P1"] * 5 + ["P2"] * 5)
-    with pytest.raises(DataSetError, match=r"no picture of '[ab]' is left to train on"):
+    with pytest.raises(DataSetError, match=r"No picture of '[ab]' is left to train on"):
         split(pictures, SplitSpec(0.1, 0.0, 0.9))
 
 

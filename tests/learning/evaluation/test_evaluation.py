@@ -202,7 +202,7 @@ def test_logits_that_are_no_numbers_are_failures(colors: Path) -> None:
 def test_nothing_but_corrupt_pictures_is_an_error_that_names_one(colors: Path) -> None:
     for path in colors.rglob("*.png"):
         path.write_bytes(b"")
-    with pytest.raises(DataSetError, match=r"none of 12 pictures .*blue/0\.png"):
+    with pytest.raises(DataSetError, match=r"None of 12 pictures .*blue/0\.png"):
         measured(color_classifier(), colors)
 
 

@@ -414,7 +414,7 @@ def test_two_trainings_do_not_share_a_folder(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    with FileLock(out / LOCK_FILE), pytest.raises(RunExistsError, match="another slidecam"):
+    with FileLock(out / LOCK_FILE), pytest.raises(RunExistsError, match="Another slidecam"):
         run(quick(tmp_path), colors, out)
 
 
@@ -492,7 +492,7 @@ def test_a_folder_where_another_trains_is_refused_before_a_picture_is_looked_at(
     (tmp_path / "out").mkdir()
     with (
         FileLock(tmp_path / "out" / LOCK_FILE),
-        pytest.raises(RunExistsError, match="another slidecam"),
+        pytest.raises(RunExistsError, match="Another slidecam"),
     ):
         run(quick(tmp_path), colors, tmp_path / "out")
 
@@ -508,7 +508,7 @@ def test_more_folds_than_pictures_are_refused_before_one_is_looked_at(
 
 def test_an_empty_table_is_called_empty(tmp_path: Path, quick: MakeRecipe) -> None:
     (tmp_path / "data.csv").touch()
-    with pytest.raises(DataSetError, match="the table is empty"):
+    with pytest.raises(DataSetError, match="The table is empty"):
         run(quick(tmp_path), tmp_path / "data.csv", tmp_path / "out")
 
 

@@ -81,7 +81,7 @@ def evaluate_slides(
     model = load_model(bundle, predict)
     if model.sees_pictures:
         raise UsageError(
-            f"{model.bundle.card.name} sees whole pictures, no tiles.",
+            f"The model {model.bundle.card.name} sees whole pictures, no tiles.",
             "Name a bundle for slides.",
         )
     for note in notes:

@@ -105,7 +105,7 @@ def _classified(
 ) -> Generator[Step, None, ClassifiedSlide]:
     if ready.spacing is None:
         raise UsageError(
-            f"{model.bundle.card.name} sees whole pictures, no tiles.",
+            f"The model {model.bundle.card.name} sees whole pictures, no tiles.",
             "Name a bundle for slides.",
         )
     grid, facts = ready.grid, ready.source.facts

@@ -234,7 +234,7 @@ def _checked(
         unknown = [name for name in measured if name not in trained]
         if unknown and trained:
             raise DataSetError(
-                f"{part} has pictures of {unknown[0]!r}, and train has none.",
+                f"The part {part} has pictures of {unknown[0]!r}, and train has none.",
                 f"Train has {', '.join(sorted(trained))}; name the classes alike in every part.",
                 path,
             )

@@ -58,7 +58,7 @@ class SplitSpec:
         if min(shares) < 0 or self.train <= 0 or not abs(sum(shares) - 1) < NEARLY:
             note = " + ".join(f"{share:g}" for share in shares)
             raise DataSetError(
-                f"train, val and test are {note} of the data.",
+                f"The parts train, val and test are {note} of the data.",
                 "Pass shares that add up to 1, that of train above 0.",
             )
 

@@ -158,7 +158,7 @@ def _read(
 
 def _reason(error: DataSetError, path: Path) -> str:
     """Return what is wrong without the folders above the file, which no report should show."""
-    said = error.problem.removesuffix(f" ({path}).")
+    said = error.clause.removesuffix(f" ({path})")
     for written in (repr(str(path))[1:-1], str(path)):
         said = said.replace(written, path.name)
     return said
@@ -310,7 +310,7 @@ def _one_class(
     others = sorted({*used} - {sought})
     if sought not in used:
         raise DataSetError(
-            f"{card.name} looks for {sought!r}, and the data have {', '.join(others)}.",
+            f"The model {card.name} looks for {sought!r}, and the data have {', '.join(others)}.",
             f"Say which it is with --map {others[0]}={sought}.",
             pictures.root,
         )
@@ -337,6 +337,6 @@ def _check_mapping(
     wrong = [name for name in mapping.values() if name not in card.class_names]
     if wrong and len(card.class_names) > 1:
         raise DataSetError(
-            f"{card.name} has no class {wrong[0]!r}.",
+            f"The model {card.name} has no class {wrong[0]!r}.",
             f"Its classes are {', '.join(card.class_names)}.",
         )

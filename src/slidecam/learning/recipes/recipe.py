@@ -197,7 +197,7 @@ def _check_data(data: DataSpec, complaints: Complaints) -> None:
         try:
             getattr(data, part)
         except DataSetError as error:
-            complaints.add(key, f"says: {error.problem.rstrip('.')}", error.remedy)
+            complaints.add(key, f"says: {error.clause}", error.remedy)
     if len(data.classes) == 1 or len(set(data.classes)) < len(data.classes):
         complaints.add(
             "data.classes",

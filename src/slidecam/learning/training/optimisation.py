@@ -257,7 +257,8 @@ def _check_layer(network: nn.Module, name: str) -> None:
         known = list(dict(network.named_modules()))[1:]
         parts = f"The network's parts are {', '.join(dict(network.named_children()))}."
         raise RecipeError(
-            f"trainable names {name!r}, and no such layer of the network holds weights.",
+            f"The setting trainable names {name!r}, and no such layer of the network holds"
+            " weights.",
             names_like(name, known, parts),
         )
 

@@ -176,7 +176,10 @@ def freeze_for(
     for name in lost:
         network.get_parameter(name).requires_grad_(False)  # noqa: FBT003  (torch's signature)
     if lost and spec.trainable != "all":
-        problem = f"trainable reaches {lost[0]}, which lies before features.cut and is frozen."
+        problem = (
+            f"The setting trainable reaches {lost[0]}, which lies before features.cut and is"
+            " frozen."
+        )
         raise RecipeError(problem, "Cut earlier, or train only what comes after the cut.")
     if len(lost) == len(chosen):
         raise RecipeError("no weights are left to train after features.cut.", "Cut earlier.")
