@@ -21,6 +21,7 @@ from slidecam.settings import (
     from_text,
     read_fields,
     read_settings,
+    read_values,
     taken,
     words_of,
 )
@@ -169,6 +170,25 @@ def test_what_is_wrong_inside_a_table_is_named_by_its_place() -> None:
         f"kitchen.spare is 3. Write {keys}.",
         'kitchen.door is "Left". Write the door\'s name, in small letters.',
     ]
+
+
+@given(st.integers(0, 99))
+def test_of_a_list_too_long_to_be_shown_the_wrong_item_is(number: int) -> None:
+    numbers: list[object] = [0.125] * 100
+    numbers[number] = "three"
+    complaints = Complaints()
+    read_values({"numbers": tuple[float, ...] | None}, {"numbers": numbers}, "", complaints)
+    assert complaints.lines == [
+        f'numbers holds "three" as number {number + 1}. Write a list, each a number.'
+    ]
+
+
+def test_of_a_long_list_that_is_none_the_beginning_is_shown() -> None:
+    complaints = Complaints()
+    read_values({"pair": tuple[float, float]}, {"pair": [0.125] * 100}, "", complaints)
+    (line,) = complaints.lines
+    assert line.startswith("pair is [0.125, 0.125, ")
+    assert line.endswith("…. Write a list of 2, each a number.")
 
 
 @given(st.dictionaries(st.text(min_size=1), st.integers()))

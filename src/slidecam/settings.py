@@ -33,19 +33,8 @@ Hint = Any
 SHOWN_LENGTH = 200
 """Characters of a wrong value that a complaint repeats."""
 
-WORDS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a string",
-}
-LIMITS = {
-    Ge: "from",
-    Gt: "above",
-    Le: "to",
-    MinLen: "of at least",
-    MaxLen: "and at most",
-}
+WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
+LIMITS = {Ge: "from", Gt: "above", Le: "to", MinLen: "of at least", MaxLen: "and at most"}
 LIMIT_FIELDS = {Ge: "ge", Gt: "gt", Le: "le", MinLen: "min_length", MaxLen: "max_length"}
 UNIONS = {Union, types.UnionType}
 ANYTHING = {Any, object}
@@ -187,10 +176,21 @@ def read_values(
             continue
         try:
             values[key] = _read_value(hint, table[key], _key(where, key), complaints)
-        except NotTakenError:
-            problem = f"is {shown(table[key], SHOWN_LENGTH)}"
+        except NotTakenError as error:
+            problem = _problem(table[key], error)
             complaints.add(_key(where, key), problem, f"Write {words_of(hint)}.")
     return values
+
+
+def _problem(value: object, error: NotTakenError) -> str:
+    """Return what is wrong: the value, or one item of a list that is too long to be shown."""
+    cause, text = error.__cause__, shown(value)
+    if len(text) > SHOWN_LENGTH and isinstance(value, list) and isinstance(cause, ValidationError):
+        place = cause.errors()[0]["loc"][:1]
+        for number, each in enumerate(value):
+            if place == (number,):
+                return f"holds {shown(each, SHOWN_LENGTH)} as number {number + 1}"
+    return f"is {shown(value, SHOWN_LENGTH)}"
 
 
 def _read_value(hint: Hint, value: object, where: str, complaints: Complaints) -> Any:  # noqa: ANN401  (of the hint's type)

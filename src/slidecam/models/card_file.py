@@ -45,7 +45,7 @@ class CardComplaints(Complaints):
             raise CardError(path, *self.faults[0])
         if self.faults:
             listed = "\n".join(f"  - {line}" for line in self.lines)
-            problem = f"{len(self.faults)} things are wrong in the card:\n{listed}\nAll in one file"
+            problem = f"{len(self.faults)} things are wrong in the card:\n{listed}\nAll in one card"
             raise CardError(path, problem, "Mend each of them.")
 
 
