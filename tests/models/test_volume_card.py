@@ -63,6 +63,7 @@ def test_what_is_left_out_has_its_defaults(slice_bundle: Path, tmp_path: Path) -
         ({"window": {"low": 2}}, r'"volume.window.kind" is missing'),
         ({"window": {"kind": "fixed", "low": 5, "high": 5}}, r": a window .*5.0 shows nothing \("),
         ({"window": {"kind": "fixed", "low": 3}}, r'"volume.window.high" is missing'),
+        ({"window": None}, r'"volume.window" is null .* Write {"kind": …, "low": …, "high": …}'),
         ({"pooling": {}}, r'"volume.pooling.kind" is missing'),
         ({"pooling": {"kind": "median"}}, r'"median".*"mean", "top-k", "max"'),
         ({"pooling": {"kind": "top-k", "k": 0}}, r"pooling.k.* is 0"),

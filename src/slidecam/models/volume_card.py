@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 PoolingKind = Literal["mean", "top-k", "max"]
 
-_ENDS = {"percentile": (1.0, 99.5), "zscore": (-2.0, 2.0)}
-"""Black and white that everybody uses, of a window whose card has no numbers."""
+_DEVIATIONS = -2.0, 2.0
+"""Black and white of a ``zscore`` window whose card has no numbers: those that everybody uses."""
 
 
 @dataclass(frozen=True)
@@ -121,17 +121,13 @@ class VolumeKeys:
 
     axis: Axis = VolumeCard.axis
     slices: Annotated[int, Predicate(has_middle), doc("an odd number of slices")] = 1
-    window: WindowKeys | None = None
-    pooling: PoolingKeys | None = None
+    window: WindowKeys = WindowKeys(Window.kind, Window.low, Window.high)
+    pooling: PoolingKeys = PoolingKeys(Pooling.kind)
 
     def card(self) -> VolumeCard:
         """Return what they say, with the defaults of what they leave out."""
-        window, pooling = Window(), Pooling()
-        if self.window is not None:
-            window = self.window.window()
-        if self.pooling is not None:
-            pooling = Pooling(self.pooling.kind, self.pooling.k)
-        return VolumeCard(self.axis, self.slices, window, pooling)
+        pooling = Pooling(self.pooling.kind, self.pooling.k)
+        return VolumeCard(self.axis, self.slices, self.window.window(), pooling)
 
 
 def with_ends(volume: object) -> object:
@@ -142,9 +138,9 @@ def with_ends(volume: object) -> object:
     kind = window.get("kind")
     if kind == "fixed":
         return volume
-    low, high = _ENDS["percentile"]
+    low, high = Window.low, Window.high
     if kind == "zscore":
-        low, high = _ENDS["zscore"]
+        low, high = _DEVIATIONS
     return {**volume, "window": {"low": low, "high": high, **window}}
 
 
