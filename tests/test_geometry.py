@@ -14,6 +14,7 @@ from slidecam.geometry import (
     Size,
     Spacing,
     nearest_better_level,
+    note_on_levels,
     pyramid,
 )
 
@@ -119,6 +120,81 @@ def test_a_whole_downsample_is_recognised_through_the_rounding_of_sizes(
     sizes: list[tuple[int, int]], downsamples: list[float]
 ) -> None:
     assert [level.downsample for level in pyramid([Size(*size) for size in sizes])] == downsamples
+
+
+def spaced(*ratios: float | tuple[float, float]) -> list[Spacing | None]:
+    """Return the spacings of levels that are so many times as coarse as the first."""
+    pairs = [ratio if isinstance(ratio, tuple) else (ratio, ratio) for ratio in ratios]
+    return [Spacing(0.2273 * x, 0.2281 * y) for x, y in pairs]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "ratios", "downsamples", "cut"),
+    [
+        # Padded to whole tiles, as in libdicom#79.
+        (
+            [(104448, 55296), (53248, 28672), (27648, 15360)],
+            (1.0, 2.0, 4.0),
+            [1.0, 2.0, 4.0],
+            [(104448, 55296), (52224, 27648), (26112, 13824)],
+        ),
+        # Padding that looks like another downsample: 997x1021 over one tile of 256 px is 8.
+        ([(997, 1021), (256, 256)], (1.0, 8.0), [1.0, 8.0], [(997, 1021), (125, 128)]),
+        # Spacings are rounded texts: sizes that agree with each other are closer.
+        ([(40000, 2003), (5000, 250)], (1.0, 8.006), [1.0, 8.0], [(40000, 2003), (5000, 250)]),
+        (
+            [(100000, 80000), (31250, 25000)],
+            (1.0, 3.2004),
+            [1.0, 3.2],
+            [(100000, 80000), (31250, 25000)],
+        ),
+        ([(9973, 7919), (5120, 4096)], (1.0, 1.99956), [1.0, 2.0], [(9973, 7919), (4987, 3960)]),
+        # A square slide's padding is the same along both axes.
+        (
+            [(50000, 50000), (25088, 25088)],
+            (1.0, 2.0),
+            [1.0, 2.0],
+            [(50000, 50000), (25000, 25000)],
+        ),
+        # A level that ends before the slide does keeps its size.
+        ([(1000, 1000), (450, 470)], (1.0, 2.0), [1.0, 2.0], [(1000, 1000), (450, 470)]),
+        ([(1000, 900), (420, 380)], (1.0, 2.5), [1.0, 2.5], [(1000, 900), (400, 360)]),
+        ([(1001, 1001), (501, 501)], (1.0, (1.998, 2.002)), [1.0, 2.0], [(1001, 1001), (501, 501)]),
+    ],
+)
+def test_a_level_that_carries_its_own_spacing_is_believed(
+    sizes: list[tuple[int, int]],
+    ratios: tuple[float | tuple[float, float], ...],
+    downsamples: list[float],
+    cut: list[tuple[int, int]],
+) -> None:
+    levels = pyramid([Size(*size) for size in sizes], spaced(*ratios))
+    assert [level.downsample for level in levels] == pytest.approx(downsamples, abs=1e-12)
+    assert [(level.size.width, level.size.height) for level in levels] == cut
+
+
+def test_levels_without_a_spacing_of_their_own_go_by_their_sizes() -> None:
+    sizes = [Size(3997, 2011), Size(1024, 512), Size(512, 256)]
+    own = [*spaced(1.0), None, *spaced(8.0)]
+    assert [level.downsample for level in pyramid(sizes, own)] == [
+        1.0,
+        (3997 / 1024 + 2011 / 512) / 2,
+        8.0,
+    ]
+    assert pyramid(sizes, [None, *spaced(4.0, 8.0)]) == pyramid(sizes)
+
+
+def test_what_was_made_of_odd_levels_is_a_sentence() -> None:
+    sizes = [Size(104448, 55296), Size(53248, 28672), Size(26112, 13824)]
+    (padded,) = note_on_levels(sizes, pyramid(sizes, spaced(1.0, 2.0, 4.0)))
+    assert padded == (
+        "Level sizes are padded (level 1 is 53248x28672 px for 52224x27648): downsamples come from"
+        " each level's own spacing."
+    )
+    (uneven,) = note_on_levels(sizes, pyramid(sizes))
+    assert "do not shrink alike (level 1 is 53248x28672 px, downsample 1.945): " in uneven
+    exact = [Size(40000, 2003), Size(5000, 250), Size(2500, 126)]
+    assert note_on_levels(exact, pyramid(exact)) == ()
 
 
 def test_the_far_end_of_a_narrow_slide_is_where_it_is() -> None:

@@ -7,6 +7,7 @@ lives here. Axis order is x, y in every type and y, x in every array.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -165,7 +166,15 @@ class Level:
         )
 
 
-def pyramid(sizes: Sequence[Size]) -> tuple[Level, ...]:
+OWN_PRECISION = 0.005
+"""How far a ratio of two written spacings may lie from what was meant: they are rounded texts."""
+
+_EXACT = 1e-4
+
+
+def pyramid(
+    sizes: Sequence[Size], spacings: Sequence[Spacing | None] | None = None
+) -> tuple[Level, ...]:
     """Return the levels of a pyramid from their sizes, finest first.
 
     A level's size is cut to whole pixels, so that the quotient of two sizes is off by up to a pixel
@@ -173,24 +182,114 @@ def pyramid(sizes: Sequence[Size]) -> tuple[Level, ...]:
     5000x250 is 8 and 8.012. Where one whole number explains both axes of a level, that number is
     its downsample; else the mean of both quotients is.
 
+    A level that carries its own spacing is believed instead: some scanners pad each level to whole
+    tiles, and 104448x55296 over 53248x28672 is 2 and not 1.945. What is padding there, beyond
+    level 0's far edge, is no part of the level. `note_on_levels` says what was made of them.
+
     Parameters
     ----------
     sizes
         Width and height of each level in its own pixels.
+    spacings
+        µm per pixel of each level; None for those that say nothing.
     """
-    return tuple(
-        Level(index, size, _downsample(sizes[0], size)) for index, size in enumerate(sizes)
-    )
+    given = spacings or [None] * len(sizes)
+    levels: list[Level] = []
+    for index, (size, spacing) in enumerate(zip(sizes, given, strict=True)):
+        downsample = _downsample(sizes[0], size)
+        if index and spacing is not None and given[0] is not None:
+            downsample = _own_downsample(sizes[0], size, given[0], spacing)
+            size = _within(sizes[0], size, downsample)  # noqa: PLW2901 - the part that is slide
+        levels.append(Level(index, size, downsample))
+    return tuple(levels)
 
 
 def _downsample(full: Size, size: Size) -> float:
-    quotient = (full.width / size.width + full.height / size.height) / 2
+    quotient = _quotient(full, size)
     whole = max(1, round(quotient))
-    pairs = ((full.width, size.width), (full.height, size.height))
-    explained = all(long // whole <= short <= -(-long // whole) for long, short in pairs)
-    if explained:
+    if _explains(whole, full, size):
         return float(whole)
     return quotient
+
+
+def _own_downsample(full: Size, size: Size, finest: Spacing, spacing: Spacing) -> float:
+    """Return the ratio of two spacings, or what the sizes say where they say the same closer."""
+    own = (spacing.x / finest.x + spacing.y / finest.y) / 2
+    whole = max(1.0, float(round(own)))
+    apart = abs(own / whole - 1)
+    if apart <= OWN_PRECISION and _explains(whole, full, size):
+        return whole
+    by_sizes = _downsample(full, size)
+    alike = abs(own / by_sizes - 1) <= OWN_PRECISION and _explains(by_sizes, full, size)
+    if alike and apart > _EXACT:
+        return by_sizes
+    if apart <= OWN_PRECISION:
+        return whole
+    return own
+
+
+def _quotient(full: Size, size: Size) -> float:
+    return (full.width / size.width + full.height / size.height) / 2
+
+
+def _explains(downsample: float, full: Size, size: Size) -> bool:
+    """Whether a level's size is that of level 0 by this downsample, rounded down or up."""
+    pairs = ((full.width, size.width), (full.height, size.height))
+    return all(
+        math.floor(long / downsample) <= short <= math.ceil(long / downsample)
+        for long, short in pairs
+    )
+
+
+def _within(full: Size, size: Size, downsample: float) -> Size:
+    """Return the part of a level that lies on level 0."""
+    width = max(1, math.ceil(full.width / downsample))
+    height = max(1, math.ceil(full.height / downsample))
+    return Size(min(size.width, width), min(size.height, height))
+
+
+def note_on_levels(sizes: Sequence[Size], levels: Sequence[Level]) -> tuple[str, ...]:
+    """Return what to say of levels whose sizes do not follow from level 0's; nothing of others.
+
+    Parameters
+    ----------
+    sizes
+        Width and height of each level as the file has them.
+    levels
+        What `pyramid` made of them.
+    """
+    padded: list[str] = []
+    uneven: list[str] = []
+    for size, level in zip(sizes, levels, strict=True):
+        if size != level.size:
+            cut = f"{level.size.width}x{level.size.height}"
+            padded.append(f"level {level.index} is {size.width}x{size.height} px for {cut}")
+        elif not _nearly(level.downsample, sizes[0], size):
+            uneven.append(
+                f"level {level.index} is {size.width}x{size.height} px, downsample"
+                f" {level.downsample:.4g}"
+            )
+    notes: list[str] = []
+    if padded:
+        notes.append(
+            f"Level sizes are padded ({'; '.join(padded)}): downsamples come from each level's own"
+            " spacing."
+        )
+    if uneven:
+        full = f"{sizes[0].width}x{sizes[0].height}"
+        notes.append(
+            f"Width and height of level 0, {full} px, do not shrink alike ({'; '.join(uneven)}):"
+            " the mean of both is taken."
+        )
+    return tuple(notes)
+
+
+def _nearly(downsample: float, full: Size, size: Size) -> bool:
+    """Whether a level ends where level 0 does, to a pixel of its own."""
+    return (
+        abs(full.width / downsample - size.width) <= 1
+        and abs(full.height / downsample - size.height) <= 1
+    )
 
 
 def nearest_better_level(levels: Sequence[Level], downsample: float) -> Level:
