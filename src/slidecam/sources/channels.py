@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 Role = int
 """0, 1, 2: red, green, blue; 3: alpha."""
 
-_RED_GREEN_BLUE, _WITH_ALPHA = [0, 1, 2], [0, 1, 2, 3]
+_RED_GREEN_BLUE = {0, 1, 2}
+_PALETTES = (_RED_GREEN_BLUE, {0, 1, 2, 3})
 _ROLES = {
     "red": 0, "r": 0, "green": 1, "g": 1, "blue": 2, "b": 2,
     "alpha": 3, "a": 3, "opacity": 3, "transparency": 3,
@@ -39,7 +40,9 @@ _STRONG, _WEAK = 128, 64
 _MOST_NAMED = 16
 """Channels that a sentence names; of more it says how many there are."""
 
+_WHITE = (255, 255, 255)
 _COLOURS = "red, green and blue"
+_OTHERWISE = "--channels takes them otherwise."
 _CHOOSE = (
     "Pass --channels A,B,C to read three of them as red, green and blue, or --channels A to read"
     " one as grey, by number or name. Or export one plane as RGB and use that."
@@ -116,18 +119,16 @@ def choose_channels(
         return _wanted(path, channels, wanted)
     if len(channels) == 1:
         return (0,), ()
-    named = [_role_of_name(each.name) for each in channels]
-    if _is_sorted(named):
+    named = list(map(_role_of_name, channels))
+    if _is_whole(named):
         return _sorted(channels, named, "names")
-    speaking = [each for each in channels if _says_something(each.name)]
-    if len(channels) != len(_RED_GREEN_BLUE):
+    if len(channels) != len(_RED_GREEN_BLUE) or any(map(_says_something, channels)):
         raise _refusal(path, channels)
-    if not speaking:
-        coloured = [_role_of_color(each.color) for each in channels]
-        if sorted(coloured, key=str) == sorted(_RED_GREEN_BLUE, key=str):
-            return _sorted(channels, coloured, "colours")
-        if all(_is_grey(each.color) for each in channels):
-            return (0, 1, 2), (_by_order(),)
+    coloured = list(map(_role_of_color, channels))
+    if _is_whole(coloured):
+        return _sorted(channels, coloured, "colours")
+    if all(map(_is_colourless, channels)):
+        return (0, 1, 2), (_by_order(),)
     raise _refusal(path, channels)
 
 
@@ -135,30 +136,31 @@ def _wanted(
     path: str, channels: Sequence[Channel], wanted: Sequence[str]
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     indices = [_place(path, channels, word) for word in wanted]
-    chosen = [(index, channels[index]) for index in indices]
-    purpose = f"{_listed(chosen)} of {len(channels)} are taken as {_COLOURS}"
-    start = "Channels"
+    chosen = f"{_listed(channels, indices)} of {len(channels)}"
+    said = f"Channels {chosen} are taken as {_COLOURS}, as was asked for"
     if len(indices) == 1:
-        start, purpose = "Channel", f"{_listed(chosen)} of {len(channels)} is read as grey"
-    others = [pair for pair in enumerate(channels) if pair[0] not in indices]
-    said = f"{start} {purpose}, as was asked for"
-    if not others:
-        return tuple(indices), (f"{said}.",)
-    return tuple(indices), (f"{said}; --channels takes others: {_listed(others)}.",)
+        said = f"Channel {chosen} is read as grey, as was asked for"
+    others = sorted(set(range(len(channels))) - set(indices))
+    if others:
+        said = f"{said}; --channels takes others: {_listed(channels, others)}"
+    return tuple(indices), (f"{said}.",)
 
 
 def _place(path: str, channels: Sequence[Channel], word: str) -> int:
     """Return where the channel of a name or number is; a name counts before a number."""
     found: list[int] = []
     for match in (_is_called, _is_called_nearly, _is_number):
-        if not found:
-            found = [place for place, each in enumerate(channels) if match(place, each, word)]
+        for place, channel in enumerate(channels):
+            if match(place, channel, word):
+                found.append(place)
+        if found:
+            break
     if len(found) == 1:
         return found[0]
     problem = f"There is no channel {word!r} in it."
     if found:
         problem = f"{len(found)} of its channels are called {word!r}."
-    listed = _listed(list(enumerate(channels)))
+    listed = _listed(channels, range(len(channels)))
     raise UsageError(problem, f"Pass --channels with numbers of these: {listed}.", path)
 
 
@@ -174,10 +176,9 @@ def _is_number(place: int, _: Channel, word: str) -> bool:
     return word.strip() == str(place + 1)
 
 
-def _is_sorted(roles: Sequence[Role | None]) -> bool:
+def _is_whole(roles: Sequence[Role | None]) -> bool:
     """Whether each role is there just once: all of red, green and blue, maybe alpha."""
-    known = [role for role in roles if role is not None]
-    return len(known) == len(roles) and sorted(known) in (_RED_GREEN_BLUE, _WITH_ALPHA)
+    return set(roles) in _PALETTES and len(set(roles)) == len(roles)
 
 
 def _sorted(
@@ -187,72 +188,65 @@ def _sorted(
     indices = tuple(roles.index(role) for role in range(len(channels)))
     if by == "names" and indices == tuple(range(len(channels))):
         return indices, ()
-    numbers = ", ".join(str(index + 1) for index in indices[:3])
-    said = f"Channels {numbers} are taken as {_COLOURS}, by their {by}"
-    listed = ""
+    said = f"are taken as {_COLOURS}, by their {by}"
     if by == "names":
-        listed = f" ({_names([channels[index] for index in indices[:3]])})"
-    return indices, (f"{said}{listed}; --channels takes them otherwise.",)
+        said = f"{said} ({', '.join(channels[index].name for index in indices[:3])})"
+    numbers = ", ".join(str(index + 1) for index in indices[:3])
+    return indices, (f"Channels {numbers} {said}; {_OTHERWISE}",)
 
 
 def _by_order() -> str:
     said = f"Channels 1, 2, 3 are taken as {_COLOURS}, by their order"
-    return f"{said}: the file says nothing else; --channels takes them otherwise."
+    return f"{said}: the file says nothing else; {_OTHERWISE}"
 
 
 def _refusal(path: str, channels: Sequence[Channel]) -> RefusedSourceError:
-    listed = _listed(list(enumerate(channels)))
+    listed = _listed(channels, range(len(channels)))
     said = f"Which of its {len(channels)} channels are {_COLOURS} is not said: {listed}."
     return RefusedSourceError(path, said, _CHOOSE)
 
 
-def _listed(numbered: Sequence[tuple[int, Channel]]) -> str:
+def _listed(channels: Sequence[Channel], indices: Sequence[int]) -> str:
     """Return numbers and names: ``1 "DAPI", 2 "FITC" and 3``."""
     words: list[str] = []
-    for index, channel in numbered[:_MOST_NAMED]:
-        name = ""
-        if channel.name:
-            name = f' "{channel.name}"'
-        words.append(f"{index + 1}{name}")
-    if len(numbered) > _MOST_NAMED:
-        words.append(f"{len(numbered) - _MOST_NAMED} more")
+    for index in indices[:_MOST_NAMED]:
+        word = str(index + 1)
+        if channels[index].name:
+            word = f'{word} "{channels[index].name}"'
+        words.append(word)
+    left = len(indices) - _MOST_NAMED
+    if left > 0:
+        words.append(f"{left} more")
     if len(words) == 1:
         return words[0]
     return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _names(channels: Sequence[Channel]) -> str:
-    return ", ".join(f'"{each.name}"' for each in channels)
-
-
-def _words(name: str) -> list[str]:
+def _words(channel: Channel) -> set[str]:
     """Return the words of a name that could say something, in small letters."""
-    words = re.findall(r"[^\W\d_]+", name.casefold())
-    return [word for word in words if word not in _EMPTY_WORDS]
+    return set(re.findall(r"[^\W\d_]+", channel.name.casefold())) - _EMPTY_WORDS
 
 
-def _says_something(name: str) -> bool:
-    return bool(_words(name))
+def _says_something(channel: Channel) -> bool:
+    return bool(_words(channel))
 
 
-def _role_of_name(name: str) -> Role | None:
+def _role_of_name(channel: Channel) -> Role | None:
     """Return what a name means where it names a colour and nothing else: Texas Red is no red."""
-    words = _words(name)
+    words = _words(channel)
     if len(words) == 1:
-        return _ROLES.get(words[0])
+        return _ROLES.get(words.pop())
     return None
 
 
-def _role_of_color(color: RGB | None) -> Role | None:
-    if color is None:
-        return None
-    for role, value in enumerate(color):
-        rest = [other for place, other in enumerate(color) if place != role]
-        if value >= _STRONG and max(rest) <= _WEAK:
-            return role
+def _role_of_color(channel: Channel) -> Role | None:
+    color = channel.color or _WHITE
+    second, strongest = sorted(color)[1:]
+    if strongest >= _STRONG and second <= _WEAK:
+        return color.index(strongest)
     return None
 
 
-def _is_grey(color: RGB | None) -> bool:
+def _is_colourless(channel: Channel) -> bool:
     """Whether a colour says nothing: none, or white, which is what writers fill in."""
-    return color is None or len(set(color)) == 1
+    return len(set(channel.color or _WHITE)) == 1
