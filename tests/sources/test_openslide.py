@@ -26,6 +26,7 @@ class PoisonedSlide:
 
     level_dimensions = ((1000, 1000),)
     level_downsamples = (1.0,)
+    color_profile = None
 
     def __init__(self) -> None:
         self.properties: dict[str, str] = {}

@@ -14,7 +14,7 @@ from slidecam.pixels import GLASS, over_background
 from slidecam.sources import _dicom
 from slidecam.sources._chunks import cells, chunk_size, overlap, window
 from slidecam.sources._library import decoding, decoding_associated, opening
-from slidecam.sources._openslide_handle import SlideHandle, read_rgb
+from slidecam.sources._openslide_handle import SlideHandle, profile_of_slide, read_rgb
 from slidecam.sources._probe import fingerprint_of_files
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import spacing_of
@@ -119,6 +119,10 @@ class OpenSlideSource(Source):
             raise KeyError(name)
         with decoding_associated(self.facts.path, name, _ERRORS):
             return self._handle.read(lambda slide: self._to_rgb(slide.associated_images[name]))
+
+    def color_profile(self) -> bytes | None:
+        """Return the slide's ICC profile, or None."""
+        return self._handle.read(profile_of_slide)
 
     def close(self) -> None:
         """Release the file once nobody reads from it any more."""

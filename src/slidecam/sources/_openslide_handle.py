@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 import openslide
 from openslide import OpenSlideError, lowlevel
+from PIL import ImageCms
 
 from slidecam.pixels import over_background, pick, premultiplied_over
 from slidecam.sources._library import closed
@@ -51,6 +52,10 @@ class Slide(Protocol):
     @property
     def associated_images(self) -> Mapping[str, Image.Image]:
         """Label, macro and thumbnail."""
+
+    @property
+    def color_profile(self) -> ImageCms.ImageCmsProfile | None:
+        """The slide's ICC profile."""
 
     def read_region(
         self, location: tuple[int, int], level: int, size: tuple[int, int]
@@ -144,6 +149,17 @@ class SlideHandle:
         if slide is not self._current and not self._readers[slide]:
             slide.close()
             del self._readers[slide]
+
+
+def profile_of_slide(slide: Slide) -> bytes | None:
+    """Return a slide's ICC profile, or None; empty where it is broken."""
+    try:
+        profile = slide.color_profile
+    except ImageCms.PyCMSError:
+        return b""
+    if profile is None:
+        return None
+    return bytes(profile.tobytes())
 
 
 _BLUE_FIRST = (2, 1, 0)

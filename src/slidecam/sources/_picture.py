@@ -24,6 +24,7 @@ from slidecam.pixels import picture_in_rgb, reason, upright, upright_size
 from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening
 from slidecam.sources._probe import fingerprint_of_stream
+from slidecam.sources.icc import icc_profile
 from slidecam.sources.source import Source, SourceFacts
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def open_slide(probe: Probe) -> Source:
         picture = _header(stream)
         size, kind = Size(*upright_size(picture)), str(picture.format).lower()
         frames = getattr(picture, "n_frames", 1)
+        profile = icc_profile(picture)
     if size.width * size.height > MOST_PIXELS:
         pixels = f"{size.width}x{size.height} pixels"
         problem = f"{pixels} are too many to decode a {kind.upper()} whole."
@@ -99,7 +101,7 @@ def open_slide(probe: Probe) -> Source:
         fingerprint=fingerprint,
         readings=notes,
     )
-    return PictureSource(facts, probe)
+    return PictureSource(facts, probe, profile)
 
 
 class PictureSource(Source):
@@ -108,9 +110,10 @@ class PictureSource(Source):
     So training reads pictures, and viewers show them.
     """
 
-    def __init__(self, facts: SourceFacts, probe: Probe) -> None:
+    def __init__(self, facts: SourceFacts, probe: Probe, profile: bytes | None) -> None:
         super().__init__(facts)
         self._probe = probe
+        self._profile = profile
         self._lock = Lock()
         self._pixels: NDArray[np.uint8] | None = None
         self._failure: str | None = None
@@ -146,6 +149,10 @@ class PictureSource(Source):
     def associated_image(self, name: str) -> NDArray[np.uint8]:
         """Raise KeyError: a picture has no associated images."""
         raise KeyError(name)
+
+    def color_profile(self) -> bytes | None:
+        """Return the picture's ICC profile, or None."""
+        return self._profile
 
     def close(self) -> None:
         """Let the pixels go."""

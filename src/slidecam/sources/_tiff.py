@@ -27,6 +27,7 @@ from slidecam.sources._tiff_colours import (
     to_colours,
 )
 from slidecam.sources._tiff_pages import PageRaster, PageReader, same_file
+from slidecam.sources.icc import profile_of_page
 from slidecam.sources.source import Source, SourceFacts, note_on_bits
 from slidecam.sources.spacing import MICROMETRES, spacing_of
 
@@ -105,6 +106,10 @@ class TiffSource(Source):
         with decoding_associated(self.facts.path, name):
             samples = self._pages.read(raster, whole)
             return to_colours(raster.keyframe, samples, int(raster.keyframe.bitspersample))
+
+    def color_profile(self) -> bytes | None:
+        """Return the ICC profile of the finest level's page, or None."""
+        return profile_of_page(self._rasters[0].keyframe)
 
     def close(self) -> None:
         """Close the file."""

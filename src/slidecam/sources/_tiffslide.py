@@ -18,6 +18,7 @@ from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import closed, decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._tiff_pages import PageRaster, compression_problem
+from slidecam.sources.icc import profile_of_page
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import spacing_of
 
@@ -78,6 +79,11 @@ class TiffSlideSource(Source):
         with decoding_associated(self.facts.path, name), self._lock:
             return np.asarray(self._open_slide().associated_images[name].convert("RGB"))
 
+    def color_profile(self) -> bytes | None:
+        """Return the ICC profile of the finest level's page, or None."""
+        with self._lock:
+            return profile_of_page(_series(self._open_slide()).keyframe)
+
     def close(self) -> None:
         """Close the file once the read in progress is done."""
         with self._lock:
@@ -109,9 +115,13 @@ def _rgb(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
     return to_rgb(pixels8)
 
 
+def _series(slide: TiffSlide) -> Any:  # noqa: ANN401 - tifffile's series
+    return slide.ts_tifffile.series[slide.properties.get("tiffslide.series-index") or 0]
+
+
 def _check(probe: Probe, slide: TiffSlide) -> None:
     """Raise where the pixels cannot be decoded or are none that can be shown as RGB."""
-    series = slide.ts_tifffile.series[slide.properties.get("tiffslide.series-index") or 0]
+    series = _series(slide)
     problem = compression_problem(series.keyframe)
     if problem:
         problem = f"The pixels cannot be decoded: {problem}."
@@ -160,7 +170,7 @@ def _bounds(properties: dict[str, Any]) -> Box | None:
 
 def _native_tile(slide: TiffSlide, level: Level) -> Size:
     """Return the size of a tile, or of a strip where the level has no tiles."""
-    series = slide.ts_tifffile.series[slide.properties.get("tiffslide.series-index") or 0]
+    series = _series(slide)
     if len(series.levels) <= level.index:
         return Size(_NATIVE_TILE, _NATIVE_TILE)
     return PageRaster(tuple(series.levels[level.index].pages), level.size).native

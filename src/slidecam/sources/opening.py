@@ -77,6 +77,11 @@ def open_source(
         notes = tuple(f"Left out: {error.clause}." for error in lost)
         source.facts = replace(source.facts, readings=source.facts.readings + notes)
     _refuse_unheard(source, view)
+    try:
+        source.show(view.slide)
+    except BaseException:
+        source.let_go()
+        raise
     return source
 
 

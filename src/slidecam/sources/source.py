@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import dask.array as da
@@ -13,7 +14,9 @@ import numpy as np
 from slidecam.errors import ReaderFailedError, SlidecamError
 from slidecam.geometry import LevelBox
 from slidecam.pixels import GLASS
+from slidecam.sources.icc import colours_of
 from slidecam.sources.overview import overview
+from slidecam.viewing import AS_THE_FILE_SAYS
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -22,12 +25,15 @@ if TYPE_CHECKING:
 
     from slidecam.geometry import Box, Level, Size, Spacing
     from slidecam.pixels import RGB
+    from slidecam.sources.icc import ToSrgb
     from slidecam.sources.images import FileImage
     from slidecam.sources.overview import Overview
     from slidecam.sources.volume_grid import PlaneStack
+    from slidecam.viewing import PictureView
 
 _LOG = logging.getLogger(__name__)
 
+_TOKEN = 12
 _READABLE = "Check that its file or server is still there and can be read, then repeat the call."
 
 
@@ -108,7 +114,14 @@ class Source(ABC):
 
     A pixel of a level has one value, whatever box it is read in: a reader whose library
     interpolates must read on a fixed grid. Readers implement `_decode`, `associated_image` and
-    `close`.
+    `close`, and `color_profile` where their files may hold one.
+
+    Attributes
+    ----------
+    facts
+        What the file says of itself, and how it was read.
+    seen
+        What was chosen of the file, and in which colours it is shown.
 
     Examples
     --------
@@ -116,8 +129,30 @@ class Source(ABC):
     ...     pixels = slide.read(0, LevelBox(0, 0, 256, 256))
     """
 
+    seen: PictureView = AS_THE_FILE_SAYS
+    _to_srgb: ToSrgb | None = None
+
     def __init__(self, facts: SourceFacts) -> None:
         self.facts = facts
+
+    def color_profile(self) -> bytes | None:
+        """Return the ICC profile of the picture that is read, as the file holds it, or None.
+
+        Empty where there is one that cannot be read.
+        """
+        return None
+
+    def show(self, seen: PictureView) -> None:
+        """Take what was chosen of the file, and show its colours as is chosen there.
+
+        `open_source` does so before anybody reads; what it means for the colours is one more of
+        ``facts.readings``. Of a volume, and of the label and macro images, no profile is applied.
+        """
+        self.seen = seen
+        if self.facts.stack is not None:
+            return
+        self._to_srgb, readings = colours_of(self.color_profile(), seen.profile)
+        self.facts = replace(self.facts, readings=self.facts.readings + readings)
 
     @abstractmethod
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
@@ -209,14 +244,34 @@ class Source(ABC):
         return pixels
 
     def _read_plane(self, level: int, box: LevelBox, plane: int) -> NDArray[np.uint8]:
-        """Return what `_decode_plane` does; what the system raises says that reading failed."""
+        """Return what `_decode_plane` does, in the colours that are chosen.
+
+        What the system raises says that reading failed.
+        """
         try:
-            return self._decode_plane(level, box, plane)
+            pixels = self._decode_plane(level, box, plane)
         except SlidecamError:
             raise
         except OSError as error:
             problem = f"The slide cannot be read on: {type(error).__name__}: {error}."
             raise ReaderFailedError(self.facts.path, problem, _READABLE) from error
+        if self._to_srgb is not None:
+            return self._to_srgb(pixels)
+        return pixels
+
+    @property
+    def token(self) -> str:
+        """What tells these pixels from any others: the reader, the file, and what is chosen of it.
+
+        Dask keeps blocks by it.
+        """
+        words = [self.facts.reader, self.facts.fingerprint]
+        chosen = self.seen.chosen
+        if self._to_srgb is None:
+            chosen.pop("profile", None)
+        if chosen:
+            words.append(hashlib.sha256(repr(chosen).encode()).hexdigest()[:_TOKEN])
+        return "-".join(words)
 
     def chunk_box(self, level: int, row: int, column: int) -> LevelBox:
         """Return the box of one decoding chunk, cut off at the level's edge."""
@@ -241,7 +296,7 @@ class Source(ABC):
         array: da.Array = da.from_array(  # type: ignore[no-untyped-call]  # dask types it in part
             _LevelView(self, level),
             chunks=(min(height, size.height), min(width, size.width), 3),
-            name=f"{self.facts.reader}-{self.facts.fingerprint}-{level}-{width}x{height}",
+            name=f"{self.token}-{level}-{width}x{height}",
             asarray=False,
             fancy=False,
             meta=np.empty((0, 0, 0), np.uint8),
