@@ -151,3 +151,15 @@ def test_no_error_is_raised_without_a_remedy() -> None:
                 if "" in given:
                     bare.append(f"{path.name}:{node.lineno}")
     assert bare == []
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("https://me:secret@host/a.tif?sig=1%2F2&se=3", "https://host/a.tif"),
+        ("s3://bucket/a.svs?versionId=1", "s3://bucket/a.svs"),
+        ("a?b@c.tif", "a?b@c.tif"),
+    ],
+)
+def test_a_message_names_a_url_without_what_opens_its_server(path: str, shown: str) -> None:
+    assert SlidecamError("Gone.", "Come.", path).problem == f"Gone ({shown})."

@@ -75,6 +75,14 @@ _SENTENCE_WORD = re.compile("[A-Z][a-z]*(?=[ ,])")
 """The same with the capital of a sentence; ``QuPath`` and ``CAM`` keep theirs within one."""
 
 
+def without_secrets(text: str) -> str:
+    """Return a text whose URLs have neither password nor query, which may open a server."""
+    if "://" not in text:
+        return text
+    text = re.sub(r"(\w://)[^/@\s]*@", r"\1", text)
+    return re.sub(r"(\w://[^\s?'\"]*)\?[^\s'\"()]*", r"\1", text)
+
+
 class SlidecamError(Exception):
     """Base of all errors that slidecam raises on purpose.
 
@@ -86,7 +94,8 @@ class SlidecamError(Exception):
     remedy
         What the user can do about it: an option to pass, a file to mend.
     path
-        The file or folder that it is about; it stands at the problem's end.
+        The file or folder that it is about; it stands at the problem's end, a URL without what
+        opens its server.
 
     Attributes
     ----------
@@ -105,7 +114,7 @@ class SlidecamError(Exception):
 
     def __init__(self, problem: str, remedy: str, path: str | Path | None = None) -> None:
         if path is not None:
-            problem = f"{problem.removesuffix('.')} ({path})."
+            problem = f"{problem.removesuffix('.')} ({without_secrets(str(path))})."
         if _PLAIN_WORD.match(problem):
             problem = f"{problem[0].upper()}{problem[1:]}"
         super().__init__(f"{problem} {remedy}".strip())

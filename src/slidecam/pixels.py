@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from slidecam.errors import without_secrets
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -145,7 +147,7 @@ def reason(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__
-    text = lines[0].rstrip(".")
+    text = without_secrets(lines[0].rstrip("."))
     if text.startswith("Reading ") and ": " in text:
         text = text.split(": ", 1)[1]  # OpenSlide names the file, as our message does already
     if len(text) > _LONGEST_REASON:

@@ -189,7 +189,7 @@ class RunLog:
     def _public(self, text: str) -> str:
         """Return a text without what names a patient or opens a server."""
         for slide in self.slides:
-            text = text.replace(slide.path, slide.shown)
+            text = slide.public(text)
         return text
 
     def warnings(self) -> list[Warned]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -216,6 +217,22 @@ def test_a_dry_run_notes_a_failure_nowhere(
     assert fates(events) == {ILL: "failed"}
     assert exit_code(events) == 3
     assert not out.exists()
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="Windows has no such names")
+def test_a_name_with_a_backslash_fails_alone(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    folder, out = tmp_path / "slides", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a\\b", "a_b", SOUND):
+        write_slide(folder / f"{name}.tif", 360, 300)
+    events = list(predict(folder, tiny_bundle, out, PredictSpec(batch=8, workers=1)))
+    (named,) = set(fates(events)) - {"a_b", SOUND}
+    assert fates(events) == {named: "failed", "a_b": "done", SOUND: "done"}
+    assert exit_code(events) == 3
+    assert "holds a backslash" in in_manifest(out)[named]["reason"]
+    assert "a\\b.tif" in in_manifest(out)[named]["reason"]
 
 
 @pytest.mark.parametrize("looked_up", [(discovery, "is_volume"), (identifiers, "dcmread")])

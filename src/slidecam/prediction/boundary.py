@@ -90,15 +90,11 @@ def let_go_if_stopped(work: SlideWork) -> Iterator[None]:
 def failure_of(slide: FoundSlide, error: Exception) -> Failure:
     """Return a slide's failure, worded without what names a patient or opens a server."""
     problem, remedy = error_words(error)
-    event = SlideFailed(slide.name, slide.shown, _public(problem, slide), remedy)
+    event = SlideFailed(slide.name, slide.shown, slide.public(problem), remedy)
     if isinstance(error, SlidecamError):
-        return Failure(event, _public("\n".join(error.traceback()), slide))
+        return Failure(event, slide.public("\n".join(error.traceback())))
     lines = TracebackException.from_exception(error).format()
-    return Failure(event, _public("".join(lines), slide))
-
-
-def _public(text: str, slide: FoundSlide) -> str:
-    return text.replace(slide.path, slide.shown)
+    return Failure(event, slide.public("".join(lines)))
 
 
 def note_failure(folder: Path, failure: Failure) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -39,6 +40,23 @@ passes.
 """
 
 
+_REMOTE = {
+    "botocore.exceptions": ("BotoCoreError", "ClientError"),
+    "aiohttp": ("ClientError",),
+    "google.auth.exceptions": ("GoogleAuthError",),
+    "azure.core.exceptions": ("AzureError",),
+}
+
+
+def remote_errors() -> Errors:
+    """Return the errors of those back ends of fsspec that are loaded; they share no base class."""
+    errors: list[type[Exception]] = []
+    for module, names in _REMOTE.items():
+        if module in sys.modules:
+            errors.extend(getattr(sys.modules[module], name) for name in names)
+    return tuple(errors)
+
+
 @contextmanager
 def opening(path: str, what: str, remedy: str, also: Errors = ()) -> Iterator[None]:
     """Turn whatever a library raises in the block into an `UnreadableSourceError`.
@@ -58,7 +76,7 @@ def opening(path: str, what: str, remedy: str, also: Errors = ()) -> Iterator[No
         yield
     except (UnreadableSourceError, UsageError):
         raise
-    except (*DECODING_ERRORS, *also) as error:
+    except (*DECODING_ERRORS, *also, *remote_errors()) as error:
         problem = f"{what}, but it cannot be opened: {reason(error)}."
         raise UnreadableSourceError(path, problem, remedy) from error
 
@@ -70,7 +88,7 @@ def decoding(path: str, level: int, box: LevelBox, also: Errors = ()) -> Iterato
         yield
     except (RegionReadError, UsageError):
         raise
-    except (*DECODING_ERRORS, *also) as error:
+    except (*DECODING_ERRORS, *also, *remote_errors()) as error:
         raise RegionReadError(path, level, box, reason(error)) from error
 
 
@@ -84,7 +102,7 @@ def decoding_associated(path: str, name: str, also: Errors = ()) -> Iterator[Non
         yield
     except UsageError:
         raise
-    except (*DECODING_ERRORS, *also) as error:
+    except (*DECODING_ERRORS, *also, *remote_errors()) as error:
         problem = f"The {name} image cannot be decoded: {reason(error)}."
         raise UnreadableSourceError(
             path, problem, "The slide itself may still be readable."

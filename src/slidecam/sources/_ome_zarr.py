@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 import numpy as np
 import zarr
@@ -17,7 +18,7 @@ from slidecam.geometry import LevelBox, Size, Spacing, pyramid
 from slidecam.pixels import to_rgb, to_uint8
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening
-from slidecam.sources._probe import DIGITS
+from slidecam.sources._probe import DIGITS, without_query
 from slidecam.sources.source import Source, SourceFacts, note_on_bits
 from slidecam.sources.spacing import MICROMETRES, spacing_of
 
@@ -120,7 +121,12 @@ class OmeZarrSource(Source):
 def _store(probe: Probe) -> LocalStore | FsspecStore:
     if probe.local is not None:
         return LocalStore(probe.local, read_only=True)
-    return FsspecStore.from_url(probe.given.rstrip("/"), read_only=True)
+    url, query = without_query(probe.given)
+    options = {}
+    if query:
+        # A token in the query opens each of the folder's files.
+        options["params"] = tuple(parse_qsl(query, keep_blank_values=True))
+    return FsspecStore.from_url(url.rstrip("/"), options, read_only=True)
 
 
 def _image(probe: Probe, group: zarr.Group) -> Image:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import stat
-import sys
 import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,11 +18,13 @@ from slidecam.errors import UnreadableSourceError
 from slidecam.pixels import reason
 from slidecam.registry import load
 from slidecam.sources._dicom import is_volume
-from slidecam.sources._library import DECODING_ERRORS
+from slidecam.sources._library import DECODING_ERRORS, remote_errors
 from slidecam.viewing import DEFAULT_VIEW, VolumeView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from fsspec import AbstractFileSystem
 
 
 HEAD_BYTES = 4096
@@ -32,12 +33,6 @@ PACKED = (".nii.gz", ".mgh.gz", ".nrrd.gz")
 """Suffixes of two parts."""
 
 ZARR_MARKS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
-_REMOTE = {
-    "botocore.exceptions": ("BotoCoreError", "ClientError"),
-    "aiohttp": ("ClientError",),
-    "google.auth.exceptions": ("GoogleAuthError",),
-    "azure.core.exceptions": ("AzureError",),
-}
 _ONE_SLIDE = (
     "Pass the path of one slide or volume file, a DICOM series folder or an OME-Zarr folder."
 )
@@ -177,19 +172,10 @@ def probe(path: str | Path, view: VolumeView = DEFAULT_VIEW) -> Probe:
         if "://" in given and not given.startswith("file:"):
             look = _probe_url
         return replace(look(given), view=view)
-    except (*DECODING_ERRORS, *_of_remote_stores()) as error:
+    except (*DECODING_ERRORS, *remote_errors()) as error:
         if isinstance(error, UnreadableSourceError):
             raise
         raise _unreachable(given, error) from error
-
-
-def _of_remote_stores() -> tuple[type[Exception], ...]:
-    """Return the errors of those back ends of fsspec that are loaded; they share no base class."""
-    errors: list[type[Exception]] = []
-    for module, names in _REMOTE.items():
-        if module in sys.modules:
-            errors.extend(getattr(sys.modules[module], name) for name in names)
-    return tuple(errors)
 
 
 def _probe_local(given: str) -> Probe:
@@ -207,12 +193,31 @@ def _probe_local(given: str) -> Probe:
         return Probe(given, local, stream.read(HEAD_BYTES), zarr=False)
 
 
+def without_query(url: str) -> tuple[str, str]:
+    """Return a URL and its query, which is empty where there is none or ``?`` is part of a name."""
+    if not url.startswith(("http://", "https://")):
+        return url, ""
+    path, _, query = url.partition("?")
+    return path, query
+
+
 def _probe_url(given: str) -> Probe:
     system, path = url_to_fs(given)
-    if any(system.exists(f"{path.rstrip('/')}/{mark}") for mark in ZARR_MARKS):
-        return Probe(given, None, b"", zarr=True)
+    folder, query = without_query(path)
+    for mark in ZARR_MARKS:
+        place = f"{folder.rstrip('/')}/{mark}"
+        if query:
+            place = f"{place}?{query}"
+        if system.exists(place) and _is_json(system, place):
+            return Probe(given, None, b"", zarr=True)
     with system.open(path, "rb") as stream:
         return Probe(given, None, bytes(stream.read(HEAD_BYTES)), zarr=False)
+
+
+def _is_json(system: AbstractFileSystem, place: str) -> bool:
+    """Whether a file begins as metadata do: servers answer with a page to names they know not."""
+    with system.open(place, "rb") as stream:
+        return bytes(stream.read(HEAD_BYTES)).lstrip().startswith(b"{")
 
 
 def _unreachable(given: str, error: Exception) -> UnreadableSourceError:

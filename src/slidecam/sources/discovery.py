@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slidecam.errors import UsageError
+from slidecam.errors import UsageError, without_secrets
 from slidecam.sources._dicom import is_volume, series_files
 from slidecam.sources._probe import ZARR_MARKS, stem_of, stem_of_url
 from slidecam.sources.identifiers import hidden_parts, public_name, public_path
@@ -56,9 +55,15 @@ class FoundSlide:
         """
         if self.hidden:
             return public_path(self.path, self.hidden)
+        return without_secrets(self.path)
+
+    def public(self, text: str) -> str:
+        """Return a text that speaks of the slide without what names a patient or opens a server."""
+        text = text.replace(self.path, self.shown)
         if "://" not in self.path:
-            return self.path
-        return re.sub(r"//[^/@]*@", "//", self.path.split("?", maxsplit=1)[0])
+            return text
+        # Libraries word a URL in their own way.
+        return without_secrets(text)
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,9 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
     Raises
     ------
     UsageError
-        If there is no such file, nothing is found, or two slides share a stem and so would share an
-        output folder.
+        If there is no such file, nothing is found, two slides share a stem and so would share an
+        output folder, or a URL has no name to call outputs by. A file whose name cannot be one
+        is found with that error, and fails alone.
     """
     slides: list[FoundSlide] = []
     ignored: list[str] = []
@@ -116,7 +122,7 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
             _expand(Path(given), slides, ignored)
     if not keep_identifiers:
         slides = list(map(_unnamed, slides))
-    _refuse_bad_names(slides)
+    slides = list(map(_well_named, slides))
     _refuse_shared_stems(slides)
     if not slides:
         suffixes = " ".join(sorted(slide_suffixes()))
@@ -236,15 +242,29 @@ def _publicly_named(slide: FoundSlide) -> FoundSlide:
     return FoundSlide(name, slide.path, hidden)
 
 
-def _refuse_bad_names(slides: Sequence[FoundSlide]) -> None:
-    """Refuse names that would lead out of the output folder; only a URL can have one."""
-    for slide in slides:
-        if slide.name in {"", ".", ".."} or set(slide.name) & set("/\\"):
-            raise UsageError(
-                "The slide has no name to call its outputs by.",
-                "Pass a URL that ends in a file name.",
-                slide.path,
-            )
+def _well_named(slide: FoundSlide) -> FoundSlide:
+    """Return a slide whose name leads nowhere but into the output folder.
+
+    UsageError for a URL without such a name. A file's may hold a backslash, which is a folder to
+    Windows: it fails when its turn comes, and the other files of its folder do not.
+    """
+    if slide.name not in {"", ".", ".."} and not set(slide.name) & set("/\\"):
+        return slide
+    if "://" in slide.path:
+        raise UsageError(
+            "The slide has no name to call its outputs by.",
+            "Pass a URL that ends in a file name.",
+            slide.path,
+        )
+    error = UsageError(
+        "The file's name holds a backslash, and no folder of outputs can be called so.",
+        "Rename the file.",
+        slide.path,
+    )
+    digest = hashlib.sha256(slide.path.encode(errors="surrogateescape")).hexdigest()
+    # With a digest, since the name that is left may be another slide's.
+    name = slide.name.replace("\\", "_")
+    return replace(slide, name=f"{name}-{digest[:8]}", error=slide.error or error)
 
 
 def _refuse_shared_stems(slides: Sequence[FoundSlide]) -> None:

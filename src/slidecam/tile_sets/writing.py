@@ -109,7 +109,8 @@ def _one_slide(
             cut = _cut(source, drawn, spec)
             failed = yield from write_tiles(source, cut, folder, spec, rows)
     except SlidecamError as error:
-        problem = SlideTiles(slide.name, slide.shown, problem=f"{error.problem} {error.remedy}")
+        said = slide.public(f"{error.problem} {error.remedy}")
+        problem = SlideTiles(slide.name, slide.shown, problem=said)
         yield Step(f"tiles of {slide.name}", 0, 0, message=problem.problem)
         return problem
     written = Counter(row.label for row in rows if row.slide == slide.name)

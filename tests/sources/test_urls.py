@@ -1,0 +1,136 @@
+"""Slides behind a URL whose query holds what opens it: a token, a signature."""
+
+from __future__ import annotations
+
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+import pytest
+
+from slidecam.errors import RegionReadError, UnreadableSourceError
+from slidecam.geometry import LevelBox
+from slidecam.sources import open_source
+from slidecam.sources.discovery import find_slides
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TOKEN = "a+b/c=d&e"  # noqa: S105 - of no server that there is
+QUERY = "token=a%2Bb%2Fc%3Dd%26e&expires=1789"
+PAGE = b"<!doctype html><title>Not here</title>"
+BOX = LevelBox(411, 203, 190, 167)
+
+
+class Gate(BaseHTTPRequestHandler):
+    """Files in ranges to whoever has the token, whatever else stands behind it in the query.
+
+    A name that it does not know is answered with a page and 200 below a file, as single-page
+    applications do, and with 404 elsewhere.
+    """
+
+    protocol_version = "HTTP/1.1"
+    folder: Path
+    token = TOKEN
+
+    def log_message(self, *_: Any) -> None:
+        """Be still."""
+
+    def do_HEAD(self) -> None:
+        self.answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self.answer(with_body=True)
+
+    def answer(self, *, with_body: bool) -> None:
+        url = urlsplit(self.path)
+        status, data = 200, PAGE
+        path = self.folder / unquote(url.path).lstrip("/")
+        if not parse_qs(url.query).get("token", [""])[0].startswith(self.token):
+            status, data = 403, b""
+        elif path.is_file():
+            data = path.read_bytes()
+        elif path.suffix != ".zarr" and not path.parent.is_file():
+            status, data = 404, b""
+        self.respond(status, data, with_body=with_body)
+
+    def respond(self, status: int, data: bytes, *, with_body: bool) -> None:
+        part = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        whole, first = len(data), 0
+        if part and status == 200:
+            first = int(part[1])
+            status, data = 206, data[first : int(part[2] or whole) + 1]
+        self.send_response(status)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(data)))
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {first}-{first + len(data) - 1}/{whole}")
+        self.end_headers()
+        if with_body:
+            self.wfile.write(data)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """Return the address of a folder behind a gate: ``tmp_path``."""
+    handler = type("Here", (Gate,), {"folder": tmp_path})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("kind", ["tiled_tiff", "strip_tiff", "png"])
+def test_the_query_of_a_file_is_kept_and_is_no_part_of_its_name(
+    tmp_path: Path, served: str, write: Any, kind: str
+) -> None:
+    picture = write.picture(0)
+    getattr(write, kind)(tmp_path / "my slide.tif", picture)
+    with open_source(f"{served}/my%20slide.tif?{QUERY}") as source:
+        assert source.facts.reader != "ome-zarr"
+        assert source.facts.name == "my%20slide"
+        np.testing.assert_array_equal(
+            source.read(0, BOX), picture[BOX.y : BOX.bottom, BOX.x : BOX.right]
+        )
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("end", ["", "/"])
+def test_every_file_of_a_zarr_is_asked_for_with_the_query(
+    tmp_path: Path, served: str, write: Any, version: str, end: str
+) -> None:
+    picture = write.picture(0)
+    write.ome_zarr(str(tmp_path / "slide.zarr"), picture, version)
+    with open_source(f"{served}/slide.zarr{end}?{QUERY}") as source:
+        assert (source.facts.reader, source.facts.name) == ("ome-zarr", "slide")
+        np.testing.assert_array_equal(
+            source.read(0, BOX), picture[BOX.y : BOX.bottom, BOX.x : BOX.right]
+        )
+
+
+def test_a_wrong_token_is_an_error_in_words(tmp_path: Path, served: str, write: Any) -> None:
+    write.strip_tiff(tmp_path / "slide.tif", write.picture(0))
+    with pytest.raises(UnreadableSourceError, match="reached"):
+        open_source(f"{served}/slide.tif?token=wrong")
+
+
+def test_a_token_that_is_taken_back_fails_what_is_read_then(
+    tmp_path: Path, served: str, write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write.ome_zarr(str(tmp_path / "slide.zarr"), write.picture(0), "0.4")
+    with open_source(f"{served}/slide.zarr?{QUERY}") as source:
+        monkeypatch.setattr(Gate, "token", "another")
+        with pytest.raises(RegionReadError, match="403"):
+            source.read(0, BOX)
+
+
+def test_what_a_library_says_of_a_url_is_repeated_without_its_query() -> None:
+    (slide,) = find_slides([f"https://me:secret@host/a/b.svs?{QUERY}"]).slides
+    said = f"404, url='https://host/a/b.svs/0/0.0?token={TOKEN}'; {slide.path}: no"
+    assert slide.public(said) == "404, url='https://host/a/b.svs/0/0.0'; https://host/a/b.svs: no"
