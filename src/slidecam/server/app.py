@@ -27,6 +27,7 @@ from slidecam.server.views import (
     slide_folder,
     tiles_record,
 )
+from slidecam.viewing import PictureView
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -260,14 +261,16 @@ def open_slide(
     service: CurrentService,
     job: str = "",
     slide: Annotated[str, Query(max_length=4096)] = "",
+    image: Annotated[str | None, Query(max_length=4096)] = None,
 ) -> dict[str, Any]:
     """Open a slide for viewing.
 
-    With a ``job`` and a ``slide`` of it, only if that is the one that was classified.
+    Of a file of several pictures, the ``image`` of that number (from 1) or name. With a ``job`` and
+    a ``slide`` of it, the picture that was classified, only if it still lies there.
     """
     place = service.defaults.roots.existing(path)
     if not job:
-        return service.slides.open(place)
+        return service.slides.open(place, PictureView(image=image))
     return service.slides.open_of_run(place, slide_folder(service.jobs.job(job), slide))
 
 

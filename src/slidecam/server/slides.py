@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -13,29 +13,31 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from slidecam.errors import SpacingError, StoreError
-from slidecam.runs.located import open_recorded_slide
+from slidecam.runs.located import open_recorded_slide, recorded_view
 from slidecam.runs.record import RunRecord
 from slidecam.server.deepzoom import DeepZoom, PlaneZoom, plane_facts
 from slidecam.server.http_errors import RequestError
 from slidecam.sources import open_source, settle_spacing
-from slidecam.viewing import DEFAULT_VIEW
+from slidecam.viewing import AS_THE_FILE_SAYS, DEFAULT_VIEW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from slidecam.sources import Source
-    from slidecam.viewing import VolumeView
+    from slidecam.sources.images import FileImage
+    from slidecam.viewing import PictureView, VolumeView
 
 QUALITY = 85
 
 
 @dataclass(frozen=True)
 class _Known:
-    """A slide that was opened once: where it lay, and which one it was."""
+    """A slide that was opened once: where it lay, which one it was, and what was seen of it."""
 
     path: Path
     fingerprint: str
+    view: VolumeView
 
 
 @dataclass
@@ -56,7 +58,7 @@ class SlideCache:
     most
         How many files stay open.
     view
-        How volumes are looked at.
+        How volumes are looked at. Slides are shown in sRGB, whatever their classifier sees.
     """
 
     def __init__(self, most: int, view: VolumeView = DEFAULT_VIEW) -> None:
@@ -65,9 +67,21 @@ class SlideCache:
         self._open: OrderedDict[str, _Opened] = OrderedDict()
         self._lock = Lock()
 
-    def open(self, path: Path) -> dict[str, Any]:
-        """Open a slide and return what a viewer needs; SlidecamError if it cannot be read."""
-        return self._cached(path, open_source(path, view=self._view))
+    def open(self, path: Path, seen: PictureView = AS_THE_FILE_SAYS) -> dict[str, Any]:
+        """Open a picture of a file and return what a viewer needs; SlidecamError if it cannot be.
+
+        Parameters
+        ----------
+        path
+            The file.
+        seen
+            Which of its pictures.
+        """
+        view = self._shown(seen)
+        return self._cached(path, open_source(path, view=view), view)
+
+    def _shown(self, seen: PictureView) -> VolumeView:
+        return replace(self._view, slide=replace(seen, profile="srgb"))
 
     def open_of_run(self, path: Path, folder: Path) -> dict[str, Any]:
         """Open the slide that a run classified, for its tiles and heatmaps to be laid over it.
@@ -94,15 +108,17 @@ class SlideCache:
         except StoreError as error:
             raise _another_slide(path) from error
         seen_by_run.let_go()
-        source = open_source(path, view=self._view)
+        # The picture that the run classified, which need not be the file's largest.
+        view = self._shown(recorded_view(record.plan).slide)
+        source = open_source(path, view=view)
         if source.facts.fingerprint != seen_by_run.facts.fingerprint:
             source.let_go()
             raise _another_slide(path)
-        return self._cached(path, source)
+        return self._cached(path, source, view)
 
-    def _cached(self, path: Path, source: Source) -> dict[str, Any]:
+    def _cached(self, path: Path, source: Source, view: VolumeView) -> dict[str, Any]:
         """Put a slide on the shelf, unless it stands there, and return what a viewer needs."""
-        known = _Known(path, source.facts.fingerprint)
+        known = _Known(path, source.facts.fingerprint, view)
         name = _name_of(known)
         with self._lock:
             self._known[name] = known
@@ -169,7 +185,7 @@ class SlideCache:
             return opened
 
     def _reopened(self, known: _Known) -> Source:
-        source = open_source(known.path, view=self._view)
+        source = open_source(known.path, view=known.view)
         if source.facts.fingerprint == known.fingerprint:
             return source
         source.let_go()
@@ -186,7 +202,8 @@ class SlideCache:
 
 
 def _name_of(known: _Known) -> str:
-    content = f"{known.path}\0{known.fingerprint}".encode(errors="surrogateescape")
+    chosen = known.view.slide.chosen
+    content = f"{known.path}\0{known.fingerprint}\0{chosen}".encode(errors="surrogateescape")
     return hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -204,6 +221,16 @@ def _zoom(source: Source) -> DeepZoom:
     return PlaneZoom(source, source.facts.stack)
 
 
+def _image_facts(image: FileImage) -> dict[str, Any]:
+    return {
+        "number": image.number,
+        "name": image.name,
+        "width": image.size.width,
+        "height": image.size.height,
+        "shown": image.chosen,
+    }
+
+
 def _facts(zoom: DeepZoom) -> dict[str, Any]:
     facts = zoom.source.facts
     volume = None
@@ -217,6 +244,7 @@ def _facts(zoom: DeepZoom) -> dict[str, Any]:
         "volume": volume,
         "reader": facts.reader,
         "notes": list(facts.readings),
+        "images": list(map(_image_facts, facts.images)),
     }
     try:
         settled = settle_spacing(facts)

@@ -44,6 +44,7 @@ function fillMethods() {
 function listen() {
   at("run-form").addEventListener("submit", (event) => { event.preventDefault(); start(); });
   at("cancel").addEventListener("click", cancel);
+  at("image").addEventListener("change", () => choose(slide.path, { image: at("image").value }));
   for (const id of ["show-classes", "classes-opacity", "show-heat", "heat-opacity"]) {
     at(id).addEventListener("input", repaint);
   }
@@ -57,7 +58,7 @@ function listen() {
 async function restore() {
   const [path, name] = [memory.get("slide"), memory.get("job")];
   if (!path) return;
-  await choose(path, { keep: true });
+  await choose(path, { keep: true, image: memory.get("image") });
   if (!name) return;
   try {
     follow(await get(`/v1/jobs/${name}`));
@@ -102,12 +103,15 @@ function mark() {
   }
 }
 
-async function choose(path, { keep = false } = {}) {
+/** Open a slide: of a file of several pictures the one of that number, else the one that the server takes. */
+async function choose(path, { keep = false, image = null } = {}) {
   showProblem(at("slide-error"), null);
   if (!keep) forgetRun();
   try {
-    await show(await get(`/v1/slides/open?${new URLSearchParams({ path })}`), path, keep);
+    const query = new URLSearchParams(image ? { path, image } : { path });
+    await show(await get(`/v1/slides/open?${query}`), path, keep);
     memory.set("slide", path);
+    memory.set("image", image);
     announce(`${slide.name} is open, ${slide.width} by ${slide.height} pixels`);
   } catch (error) {
     memory.set("slide", null);
@@ -138,9 +142,18 @@ function describe() {
   at("slide-facts").textContent = slide.volume
     ? `${slide.volume.voxels.join(" × ")} voxels of ${slide.volume.spacing_mm.map(short).join(" × ")} mm, read by ${slide.reader}. ${isVolume() ? hung() : ""}`
     : `${slide.width} × ${slide.height} px, ${spacing}, read by ${slide.reader}`;
+  at("slide-notes").replaceChildren(...slide.notes.map((note) => make("li", {}, note)));
+  at("image-form").hidden = !slide.images.length;
+  at("image").replaceChildren(...slide.images.map(pictureOption));
   at("start").textContent = slide.volume ? "Classify this volume" : "Classify this slide";
   at("mpp").required = !slide.spacing_um_px && !status.model.sees_pictures;
 }
+
+const pictureOption = (one) =>
+  make("option", { value: one.number, selected: one.shown }, `${one.number}: ${one.name || "no name"}, ${one.width} × ${one.height} px`);
+
+/** The picture that is looked at, where the file has several. */
+const shownPicture = () => slide.images.find((one) => one.shown);
 
 const short = (value) => Number(value.toPrecision(4));
 
@@ -174,11 +187,12 @@ function forgetRun() {
 }
 
 async function start() {
-  const path = slide.path;
+  const { path, images } = slide;
   forgetRun();
   showProblem(at("slide-error"), null);
   const options = { heatmap: at("method").value };
   if (!status.model.sees_pictures) options.overlap = Number(at("overlap").value);
+  if (images.length > 1) options.image = String(shownPicture().number);
   if (at("mpp").value) options.mpp = Number(at("mpp").value);
   try {
     follow(await sendJson("/v1/jobs", { slides: [path], options }));
@@ -242,7 +256,7 @@ async function take(event, signal) {
     if (event.done === event.total) stage("Painting heatmaps and writing…", 1);
     refreshSoon(signal);
   } else if (event.event === "Warned") {
-    at("warnings").append(make("li", {}, event.message));
+    if (!slide.notes.includes(event.message)) at("warnings").append(make("li", {}, event.message));
   } else if (event.event === "SlideFailed") {
     showProblem(at("slide-error"), { message: event.problem, remedy: event.remedy });
   } else if (event.event === "Error") {
