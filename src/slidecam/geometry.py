@@ -234,11 +234,10 @@ def _quotient(full: Size, size: Size) -> float:
 
 def _explains(downsample: float, full: Size, size: Size) -> bool:
     """Whether a level's size is that of level 0 by this downsample, rounded down or up."""
-    pairs = ((full.width, size.width), (full.height, size.height))
-    return all(
-        math.floor(long / downsample) <= short <= math.ceil(long / downsample)
-        for long, short in pairs
-    )
+    across = full.width / downsample
+    down = full.height / downsample
+    fits_across = math.floor(across) <= size.width <= math.ceil(across)
+    return fits_across and math.floor(down) <= size.height <= math.ceil(down)
 
 
 def _within(full: Size, size: Size, downsample: float) -> Size:

@@ -8,7 +8,7 @@ import pytest
 
 from slidecam.errors import UnreadableSourceError
 from slidecam.sources import open_source
-from slidecam.sources._dicom import _jpeg_is_ycbcr, claims_rgb_but_is_ycbcr
+from slidecam.sources._dicom_slide import _jpeg_is_ycbcr, instances_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ def test_right_colours_are_left_alone(shared_data: Path) -> None:
         *(shared_data / "slides").glob("*.dcm"),
     ]
     assert len(files) == 6
-    assert not any(claims_rgb_but_is_ycbcr(file) for file in files)
+    assert {each.mended for each in instances_of(files)} == {""}
 
 
 @pytest.mark.shared_data

@@ -1,13 +1,15 @@
-"""What OpenSlide does not say of DICOM slides: a file's series, and whether its colours are right.
+"""What DICOM files are, by their first bytes: a series, a slide, or no picture at all.
 
-Only the first bytes of a file are looked at, for three known data elements; this is no DICOM
-parser.
+Only three known data elements are looked at; this is no DICOM parser.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
+
+from slidecam.registry import load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,15 +18,13 @@ HEAD_BYTES = 131_072
 
 _SERIES_UID = b"\x20\x00\x0e\x00UI"
 _CLASS_UID = b"\x02\x00\x02\x00UI"
-_PHOTOMETRIC = b"\x28\x00\x04\x00CS"
 _WHOLE_SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6"
 _DIRECTORY = b"1.2.840.10008.1.3.10"
 _LONGEST_UID = 64
-_PIXEL_DATA = b"\xe0\x7f\x10\x00"
-_JPEG_START = b"\xff\xd8\xff"
-_JFIF, _ADOBE, _START_OF_SCAN = 0xE0, 0xEE, 0xDA
-_FRAMES = {0xC0, 0xC1, 0xC2}
-_COLOURS = 3
+_PICTURE = re.compile("Image Storage|RT Dose Storage")
+"""What the names of those kinds hold whose pixels are a picture."""
+
+_LISTED = 5
 
 
 def is_dicom(path: Path) -> bool:
@@ -34,21 +34,40 @@ def is_dicom(path: Path) -> bool:
 
 
 def is_volume(path: Path) -> bool:
-    """Whether a DICOM file, or the first in a folder, is a picture and no whole slide."""
+    """Whether a DICOM file, or the first picture in a folder, is no whole slide."""
     file = first_dicom(path)
-    return file is not None and _element(_head(file), _CLASS_UID) not in {
-        b"",
-        _WHOLE_SLIDE,
-        _DIRECTORY,
-    }
+    return file is not None and _class_of(file) not in {b"", _WHOLE_SLIDE, _DIRECTORY}
+
+
+def object_name(path: Path) -> str | None:
+    """Return what a DICOM file holds that is no picture, as the standard calls it.
+
+    ``Segmentation``, ``Microscopy Bulk Simple Annotations``, ``RT Structure Set``. None for a
+    picture, and for a kind that the standard does not know.
+    """
+    kind = _class_of(path).decode("ascii", "replace")
+    if kind in {"", _WHOLE_SLIDE.decode()}:
+        return None
+    # lazy on purpose: pydicom is loaded only where a file is no whole slide
+    name = str(load("pydicom.uid:UID")(kind).name)
+    if name == kind or _PICTURE.search(name):
+        return None
+    return name.removesuffix(" Storage")
 
 
 def first_dicom(path: Path) -> Path | None:
-    """Return a DICOM file itself, or the first of a folder; None where there is none."""
-    candidates = [path]
-    if path.is_dir():
-        candidates = sorted(path.iterdir())
-    return next(filter(_is_picture_file, candidates), None)
+    """Return a DICOM file itself, or of a folder the first picture, else the first file of all.
+
+    None where there is none.
+    """
+    if not path.is_dir():
+        return next(filter(_is_picture_file, [path]), None)
+    first = None
+    for file in filter(_is_picture_file, sorted(path.iterdir())):
+        if object_name(file) is None:
+            return file
+        first = first or file
+    return first
 
 
 def _is_picture_file(path: Path) -> bool:
@@ -56,14 +75,62 @@ def _is_picture_file(path: Path) -> bool:
     return path.is_file() and path.name.upper() != "DICOMDIR" and is_dicom(path)
 
 
+def _class_of(path: Path) -> bytes:
+    return _element(_head(path), _CLASS_UID)
+
+
 def series_files(folder: Path) -> dict[bytes, list[Path]]:
-    """Return the DICOM files of a folder by their series' identifier, sorted by name."""
+    """Return the DICOM pictures of a folder by their series' identifier, sorted by name."""
     series: dict[bytes, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         found = _series_of(path)
-        if found is not None:
+        if found is not None and _object_in_folder(path) is None:
             series.setdefault(found, []).append(path)
     return series
+
+
+def objects_in(folder: Path) -> dict[Path, str]:
+    """Return the DICOM files of a folder that are no pictures, and what they are."""
+    found: dict[Path, str] = {}
+    for path in sorted(folder.iterdir()):
+        name = None
+        if _series_of(path) is not None:
+            name = _object_in_folder(path)
+        if name is not None:
+            found[path] = name
+    return found
+
+
+def left_out(folder: Path) -> str:
+    """Return the names of a folder's files that are no pictures, for a sentence; often nothing."""
+    found: list[str] = []
+    for path, name in objects_in(folder).items():
+        found.append(f"{path.name} ({name})")
+    more = ""
+    if len(found) > _LISTED:
+        more = f" and {len(found) - _LISTED} more"
+    return ", ".join(found[:_LISTED]) + more
+
+
+def note_on_objects(folder: Path) -> tuple[str, ...]:
+    """Return the reading of a folder that holds such files; by kind, as names may be a patient's.
+
+    ``slidecam info`` and ``predict`` name the files.
+    """
+    kinds = Counter(objects_in(folder).values())
+    if not kinds:
+        return ()
+    said: list[str] = []
+    for name, count in kinds.items():
+        said.append(f"{name} ({count})")
+    return (f"Files of the folder that are no pictures are left out: {', '.join(said)}.",)
+
+
+def _object_in_folder(path: Path) -> str | None:
+    try:
+        return object_name(path)
+    except Exception:  # noqa: BLE001  (one file of a folder: opening it says what is wrong with it)
+        return None
 
 
 def _series_of(path: Path) -> bytes | None:
@@ -78,35 +145,6 @@ def _series_of(path: Path) -> bytes | None:
 def siblings(path: Path) -> list[Path]:
     """Return the files beside ``path`` that belong to its series, itself among them."""
     return series_files(path.parent).get(_element(_head(path), _SERIES_UID), [path])
-
-
-def claims_rgb_but_is_ycbcr(path: Path) -> bool:
-    """Whether the photometric tag says RGB while the JPEG frames, by their own marks, are YCbCr.
-
-    A frame is YCbCr for certain if it has a JFIF mark, which knows no RGB, or an Adobe mark that
-    says so. OpenSlide believes the tag and gives luminance as red; converting what it gives puts
-    that right.
-    """
-    head = _head(path)
-    if _element(head, _PHOTOMETRIC) != b"RGB":
-        return False
-    start = head.find(_JPEG_START, max(0, head.find(_PIXEL_DATA)))
-    return start >= 0 and _jpeg_is_ycbcr(head[start:])
-
-
-def _jpeg_is_ycbcr(frame: bytes) -> bool:
-    jfif, adobe, components = False, None, 0
-    at = 2
-    while at + 4 <= len(frame) and frame[at] == 0xFF and frame[at + 1] != _START_OF_SCAN:  # noqa: PLR2004 - JPEG mark
-        mark, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
-        body = frame[at + 4 : at + 2 + length]
-        jfif = jfif or (mark == _JFIF and body.startswith(b"JFIF"))
-        if mark == _ADOBE and body.startswith(b"Adobe"):
-            adobe = body[11]
-        if mark in _FRAMES:
-            components = body[5]
-        at += 2 + length
-    return components == _COLOURS and (adobe == 1 or (adobe is None and jfif))
 
 
 def _head(path: Path) -> bytes:

@@ -11,10 +11,11 @@ import numpy as np
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID
 
-from slidecam.errors import UnreadableSourceError
+from slidecam.errors import RefusedSourceError
 from slidecam.geometry import AXES
-from slidecam.sources._dicom import series_files, siblings
+from slidecam.sources._dicom import left_out, note_on_objects, object_name, series_files, siblings
 from slidecam.sources._dicom_frames import frames_of, largest_stack, volumes_of
 from slidecam.sources._library import opening
 from slidecam.sources._probe import fingerprint_of_files
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from slidecam.sources._probe import Probe
 
 _AGAIN = "Copy the series again, or convert it with dcm2niix."
+_ITS_PICTURE = "Pass the slide or series that it was made for."
+_WITH_PIXELS = "Fetch the series from its archive once more, with its pixels."
 _STORED = ("PhotometricInterpretation", "PixelRepresentation", "BitsStored")
 """What is read of a frame beside its pixels."""
 
@@ -41,11 +44,23 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 def open_slide(probe: Probe) -> VolumeSource:
-    """Open the series in a folder or of a file; UnreadableSourceError if it makes no volume."""
+    """Open the series in a folder or of a file.
+
+    Raises
+    ------
+    UnreadableSourceError
+        If it makes no volume.
+    RefusedSourceError
+        If it is an object that belongs to a picture, such as a segmentation, or there are several
+        series.
+    """
     assert probe.local is not None  # noqa: S101  (the registry asks for local files alone)
     with opening(probe.given, "This is a DICOM series", _AGAIN, (InvalidDicomError,)):
         paths = _paths(probe, probe.local)
         header = dcmread(paths[0], stop_before_pixels=True)
+        if "Rows" not in header:
+            problem = f"This is a DICOM header of the kind {_kind(header)}, without pixel data."
+            raise RefusedSourceError(probe.given, problem, _WITH_PIXELS)
         frames, others = largest_stack([*frames_of(paths)])
         stacks, odd = volumes_of(frames, _step(header, frames))
         fingerprint = fingerprint_of_files(paths)
@@ -53,6 +68,8 @@ def open_slide(probe: Probe) -> VolumeSource:
     number, which = chosen_volume(probe, len(stacks))
     stack = stacks[number]
     notes = [*which, *odd, *_begins_late(frames)]
+    if probe.is_folder:
+        notes += note_on_objects(probe.local)
     if others:
         notes.append(
             f"{others} of its pictures lie in another direction or shape and are left out."
@@ -69,14 +86,23 @@ def open_slide(probe: Probe) -> VolumeSource:
 
 def _paths(probe: Probe, local: Path) -> Sequence[Path]:
     if not local.is_dir():
+        name = object_name(local)
+        if name is not None:
+            problem = f"This DICOM file is no picture: it holds {name}, which belongs to one."
+            raise RefusedSourceError(probe.given, problem, _ITS_PICTURE)
         return siblings(local)
     series = series_files(local)
+    if not series:
+        problem = f"This folder holds DICOM files, and no picture: {left_out(local)}."
+        raise RefusedSourceError(probe.given, problem, _ITS_PICTURE)
     if len(series) > 1:
         problem = f"There are {len(series)} DICOM series in this folder."
-        raise UnreadableSourceError(
-            probe.given, problem, "Pass one file of the series that you mean."
-        )
+        raise RefusedSourceError(probe.given, problem, "Pass one file of the series that you mean.")
     return next(iter(series.values()))
+
+
+def _kind(header: Dataset) -> str:
+    return str(header.get("SOPClassUID", UID("")).name or "unknown")
 
 
 def _step(header: Dataset, frames: Sequence[Frame]) -> float:
@@ -88,7 +114,7 @@ def _layout(probe: Probe, stack: FrameStack) -> VoxelLayout:
     first = next(frame for frame in stack.frames if frame is not None)
     if first.bands not in {1, 3}:
         problem = f"The pixels have {first.bands} samples, neither grey nor colour."
-        raise UnreadableSourceError(probe.given, problem, "Export it as grey or RGB.")
+        raise RefusedSourceError(probe.given, problem, "Export it as grey or RGB.")
     affine = np.eye(4)
     across, down = (np.array(direction) for direction in first.directions)
     # Columns of an array go along a row: the step between them is the second of PixelSpacing.

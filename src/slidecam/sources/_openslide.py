@@ -8,11 +8,12 @@ import numpy as np
 import openslide
 from PIL import Image
 
-from slidecam.errors import UnreadableSourceError
-from slidecam.geometry import Box, Level, LevelBox, Size, Spacing, pyramid
+from slidecam.errors import RefusedSourceError, UnreadableSourceError
+from slidecam.geometry import Box, Level, LevelBox, Size, Spacing, note_on_levels, pyramid
 from slidecam.pixels import GLASS, over_background
 from slidecam.sources import _dicom
 from slidecam.sources._chunks import cells, chunk_size, overlap, window
+from slidecam.sources._dicom_slide import instances_of, note_on_paths, refuse_odd
 from slidecam.sources._library import decoding, decoding_associated, opening
 from slidecam.sources._openslide_handle import SlideHandle, profile_of_slide, read_rgb
 from slidecam.sources._probe import fingerprint_of_files
@@ -20,12 +21,13 @@ from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import spacing_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from slidecam.pixels import RGB
+    from slidecam.sources._dicom_slide import SlideInstance
     from slidecam.sources._openslide_handle import Slide
     from slidecam.sources._probe import Probe
 
@@ -34,10 +36,6 @@ _WHOLE = 1e-9
 _ERRORS = (openslide.OpenSlideError,)
 _REMEDY = "If another program opens it, export it as OME-TIFF there (QuPath: File > Export images)."
 _OTHER = "Choose another reader, or none to let the content decide."
-_MENDED = (
-    "The file says RGB, but its JPEG frames are YCbCr by their own marks; their colours were"
-    " converted. Viewers that believe the file show it green and pink."
-)
 
 
 def vendor_of(probe: Probe) -> str | None:
@@ -62,20 +60,35 @@ def open_slide(probe: Probe) -> Source:
     if vendor is None:
         raise UnreadableSourceError(probe.given, "OpenSlide does not know this format.", _OTHER)
     with opening(probe.given, f"This is a slide of the kind {vendor}", _REMEDY, _ERRORS):
+        instances: list[SlideInstance] = []
+        if vendor == "dicom":
+            instances = instances_of(_dicom.siblings(path))
+            refuse_odd(probe.given, instances)
         handle = SlideHandle(probe.given, lambda: openslide.OpenSlide(str(path)))
         with handle.lease() as slide:
-            facts, background = _facts(probe, path, slide), _background(slide.properties)
-            return OpenSlideSource(facts, handle, background)
+            facts = _facts(probe, path, slide, instances)
+            mended = _mended(slide, instances)
+            return OpenSlideSource(facts, handle, _background(slide.properties), mended)
 
 
 class OpenSlideSource(Source):
-    """A slide read by OpenSlide."""
+    """A slide read by OpenSlide.
 
-    def __init__(self, facts: SourceFacts, handle: SlideHandle, background: RGB) -> None:
+    ``mended`` are the levels, by index, and the associated images, by name, that OpenSlide gives as
+    YCbCr.
+    """
+
+    def __init__(
+        self,
+        facts: SourceFacts,
+        handle: SlideHandle,
+        background: RGB,
+        mended: frozenset[int | str] = frozenset(),
+    ) -> None:
         super().__init__(facts)
         self._handle = handle
         self._background = background
-        self._mends_colour = _MENDED in facts.readings
+        self._mended = mended
 
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
         with decoding(self.facts.path, level, box, _ERRORS):
@@ -102,14 +115,14 @@ class OpenSlideSource(Source):
         downsample = slide.level_downsamples[level]
         corner = (round(box.x * downsample), round(box.y * downsample))
         size = (box.width, box.height)
-        if self._mends_colour:
-            return self._to_rgb(slide.read_region(corner, level, size))
+        if level in self._mended:
+            return self._to_rgb(slide.read_region(corner, level, size), level)
         return read_rgb(slide, corner, level, size, self._background)
 
-    def _to_rgb(self, picture: Image.Image) -> NDArray[np.uint8]:
+    def _to_rgb(self, picture: Image.Image, which: int | str) -> NDArray[np.uint8]:
         # openslide-python has already undone OpenSlide's premultiplication by alpha
         pixels = np.asarray(picture.convert("RGBA"))
-        if self._mends_colour:
+        if which in self._mended:
             pixels = np.dstack([_ycbcr_to_rgb(pixels[:, :, :3]), pixels[:, :, 3]])
         return over_background(pixels, self._background)
 
@@ -118,7 +131,9 @@ class OpenSlideSource(Source):
         if name not in self.facts.associated:
             raise KeyError(name)
         with decoding_associated(self.facts.path, name, _ERRORS):
-            return self._handle.read(lambda slide: self._to_rgb(slide.associated_images[name]))
+            return self._handle.read(
+                lambda slide: self._to_rgb(slide.associated_images[name], name)
+            )
 
     def color_profile(self) -> bytes | None:
         """Return the slide's ICC profile, or None."""
@@ -138,21 +153,25 @@ def _slide_file(probe: Probe) -> Path | None:
         examples = ", ".join(files[0].name for files in series.values())
         problem = f"This folder holds {len(series)} DICOM series (one file of each: {examples})."
         remedy = "Pass one file of the series that you want."
-        raise UnreadableSourceError(probe.given, problem, remedy)
+        raise RefusedSourceError(probe.given, problem, remedy)
     for files in series.values():
         return files[0]
     return None
 
 
-def _facts(probe: Probe, path: Path, slide: Slide) -> SourceFacts:
+def _facts(
+    probe: Probe, path: Path, slide: Slide, instances: Sequence[SlideInstance]
+) -> SourceFacts:
     properties = slide.properties
-    levels = pyramid([Size(*size) for size in slide.level_dimensions])
+    sizes = [Size(*size) for size in slide.level_dimensions]
+    levels = pyramid(sizes, _own_spacings(sizes, instances))
     spacing, spacing_from = _spacing(properties), None
     if spacing is not None:
         spacing_from = "openslide.mpp-x"
-    notes: tuple[str, ...] = ()
-    if properties.get("openslide.vendor") == "dicom" and _dicom.claims_rgb_but_is_ycbcr(path):
-        notes = (_MENDED,)
+    readings = [*note_on_levels(sizes, levels), *note_on_paths(instances)]
+    readings += sorted({each.mended for each in instances} - {""})
+    if probe.is_folder:
+        readings += _dicom.note_on_objects(path.parent)
     return SourceFacts(
         path=probe.given,
         name=probe.name,
@@ -165,8 +184,31 @@ def _facts(probe: Probe, path: Path, slide: Slide) -> SourceFacts:
         chunk=tuple(chunk_size(_native_tile(level, properties)) for level in levels),
         associated=tuple(sorted(slide.associated_images)),
         fingerprint=fingerprint_of_files(_files(path, properties)),
-        readings=notes,
+        readings=tuple(readings),
     )
+
+
+def _own_spacings(
+    sizes: Sequence[Size], instances: Sequence[SlideInstance]
+) -> list[Spacing | None]:
+    """Return what the levels of a DICOM slide say of their own spacing; None for other slides."""
+    known: dict[Size, Spacing | None] = {}
+    for each in instances:
+        if each.associated is None:
+            known.setdefault(each.size, each.spacing)
+    return [known.get(size) for size in sizes]
+
+
+def _mended(slide: Slide, instances: Sequence[SlideInstance]) -> frozenset[int | str]:
+    """Return which levels and associated images OpenSlide gives as YCbCr."""
+    found: set[int | str] = set()
+    sizes = [Size(*size) for size in slide.level_dimensions]
+    for each in instances:
+        if each.mended and each.associated is not None:
+            found.add(each.associated)
+        elif each.mended and each.size in sizes:
+            found.add(sizes.index(each.size))
+    return frozenset(found)
 
 
 def _files(path: Path, properties: Mapping[str, str]) -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import UsageError, without_secrets
-from slidecam.sources._dicom import is_volume, series_files
+from slidecam.sources._dicom import is_volume, left_out, objects_in, series_files
 from slidecam.sources._probe import ZARR_MARKS, stem_of, stem_of_url
 from slidecam.sources.identifiers import hidden_parts, public_name, public_path
 from slidecam.sources.qupath import PROJECT_SUFFIX, read_project
@@ -154,13 +154,19 @@ def slides_in(folder: Path) -> tuple[Path, ...]:
 def _expand(path: Path, slides: list[FoundSlide], ignored: list[str]) -> None:
     if not path.exists():
         raise UsageError("There is no such file or folder.", "Check the path.", path)
-    if not path.is_dir() or is_slide_folder(path):
+    if not path.is_dir():
+        slides.append(_found(path))
+        return
+    objects = left_out(path)
+    if objects:
+        ignored.append(f"{path}: left out, since they are no pictures: {objects}.")
+    if is_slide_folder(path):
         slides.append(_found(path))
         return
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     taken = list(_in_folder(path, entries))
     slides.extend(map(_found, taken))
-    others = filter(Path.is_file, sorted({*entries} - {*taken}))
+    others = filter(Path.is_file, sorted({*entries} - {*taken} - {*objects_in(path)}))
     left = [entry.name for entry in others if not _is_named_like_one(entry)]
     if left:
         more = ""
@@ -171,7 +177,7 @@ def _expand(path: Path, slides: list[FoundSlide], ignored: list[str]) -> None:
 
 def _in_folder(folder: Path, entries: Sequence[Path]) -> Iterator[Path]:
     first: set[Path] = set()
-    repeated: set[Path] = set()
+    repeated: set[Path] = set(objects_in(folder))
     for files in series_files(folder).values():
         first.add(files[0])
         repeated.update(files[1:])
@@ -201,14 +207,16 @@ def _is_named_like_one(entry: Path) -> bool:
 def is_slide_folder(folder: Path) -> bool:
     """Whether a folder is one slide or volume.
 
-    Zarr, or the files of one DICOM series and nothing else.
+    Zarr, or the files of one DICOM series and nothing else but what belongs to it.
     """
     if any((folder / mark).is_file() for mark in ZARR_MARKS):
         return True
     visible = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     files = list(filter(Path.is_file, visible))
     series = series_files(folder)
-    return len(series) == 1 and len(next(iter(series.values()))) == len(files)
+    if len(series) != 1:
+        return False
+    return len(next(iter(series.values()))) + len(objects_in(folder)) == len(files)
 
 
 def _found(path: Path) -> FoundSlide:

@@ -1,0 +1,243 @@
+"""What each instance of a DICOM slide says of its level, which OpenSlide leaves out.
+
+Its own spacing, where sizes are padded to whole tiles; whether its colours are what its header
+says; its optical paths and focal planes.
+"""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydicom.filereader import read_partial
+
+from slidecam.errors import RefusedSourceError
+from slidecam.geometry import Size
+from slidecam.sources.spacing import MICROMETRES, spacing_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from pydicom.dataset import Dataset
+
+    from slidecam.geometry import Spacing
+
+_SHARED_GROUPS = 0x52009229
+"""After it follow the groups of each frame, of which there may be a hundred thousand."""
+
+_PIXEL_DATA, _ITEM, _OPEN_END = b"\xe0\x7f\x10\x00OB", b"\xfe\xff\x00\xe0", b"\xff" * 4
+_JPEG_START = b"\xff\xd8\xff"
+_JFIF, _ADOBE, _START_OF_SCAN = 0xE0, 0xEE, 0xDA
+_FRAMES = {0xC0, 0xC1, 0xC2}
+_COLOURS = 3
+_BITS = 8
+
+_CODESTREAM = b"\xff\x4f\xff\x51"
+_SIZ, _COD, _START_OF_TILE = 0x51, 0x52, 0x90
+_MARKS = 65_536
+"""Bytes of a frame that hold its marks."""
+
+_EXPORT = "Export it as an OME-TIFF of 8-bit RGB (QuPath: File > Export images)."
+_VOLUME = "VOLUME"
+_ASSOCIATED = {"LABEL": "label", "OVERVIEW": "macro", "THUMBNAIL": "thumbnail"}
+
+JPEG_MENDED = (
+    "The file says RGB, but its JPEG frames are YCbCr by their own marks; their colours were"
+    " converted. Viewers that believe the file show it green and pink."
+)
+JPEG_2000_MENDED = (
+    "The file says that its JPEG 2000 frames were transformed to YCbCr, but they carry no such"
+    " transform: what they hold is taken for YCbCr and converted. Viewers that leave that to the"
+    " decoder show it salmon and blue."
+)
+
+
+@dataclass(frozen=True)
+class SlideInstance:
+    """One file of a DICOM slide.
+
+    Attributes
+    ----------
+    size
+        Of the picture that its frames make together.
+    kind
+        Third value of ImageType: ``VOLUME`` for a level, ``LABEL``, ``OVERVIEW``, ``THUMBNAIL``.
+    spacing
+        µm per pixel of this very level; None where it does not say.
+    mended
+        The sentence on its colours, where they are not what its header says; else empty.
+    samples, bits
+        Of a pixel.
+    optical_paths
+        What they are called: of a fluorescence slide its channels.
+    planes
+        How many focal planes.
+    """
+
+    size: Size
+    kind: str
+    spacing: Spacing | None
+    mended: str
+    samples: int
+    bits: int
+    optical_paths: tuple[str, ...]
+    planes: int
+
+    @property
+    def associated(self) -> str | None:
+        """What people call it where it is no level of the slide."""
+        return _ASSOCIATED.get(self.kind)
+
+
+def instances_of(paths: Sequence[Path]) -> list[SlideInstance]:
+    """Return what each file of a slide says, in their order."""
+    return list(map(_instance, paths))
+
+
+def _instance(path: Path) -> SlideInstance:
+    with path.open("rb") as stream:
+        header = read_partial(stream, stop_when=lambda tag, _kind, _length: tag > _SHARED_GROUPS)
+    kinds = [*header.get("ImageType", ()), "", "", ""]
+    columns = header.get("TotalPixelMatrixColumns") or header.get("Columns") or 0
+    rows = header.get("TotalPixelMatrixRows") or header.get("Rows") or 0
+    return SlideInstance(
+        size=Size(int(columns), int(rows)),
+        kind=str(kinds[2]),
+        spacing=_spacing(header),
+        mended=_mended(path, str(header.get("PhotometricInterpretation", ""))),
+        samples=int(header.get("SamplesPerPixel") or _COLOURS),
+        bits=int(header.get("BitsStored") or _BITS),
+        optical_paths=tuple(map(_path_name, header.get("OpticalPathSequence") or ())),
+        planes=int(header.get("TotalPixelMatrixFocalPlanes") or 1),
+    )
+
+
+def _spacing(header: Dataset) -> Spacing | None:
+    shared = _first(header, "SharedFunctionalGroupsSequence")
+    values = _first(shared, "PixelMeasuresSequence").get("PixelSpacing")
+    if not values:
+        return None
+    down, across = (float(value) * MICROMETRES["mm"] for value in values)
+    return spacing_of(across, down)
+
+
+def _first(holder: Any, name: str) -> Any:  # noqa: ANN401  (a data set, or an empty dict)
+    return (holder.get(name) or [{}])[0]
+
+
+def _path_name(path: Dataset) -> str:
+    said = path.get("OpticalPathDescription") or path.get("OpticalPathIdentifier") or "?"
+    return str(said)
+
+
+def refuse_odd(given: str, instances: Sequence[SlideInstance]) -> None:
+    """Refuse a slide that is more or other than one RGB picture.
+
+    Raises
+    ------
+    RefusedSourceError
+        If there is no level among its files, or its levels are grey (as those of fluorescence are),
+        of more than 8 bits, or of several focal planes.
+    """
+    kinds = {each.associated or "" for each in instances}
+    if "" not in kinds:
+        problem = f"This DICOM series holds no slide, but its {' and '.join(sorted(kinds))}."
+        raise RefusedSourceError(given, problem, "Pass the slide's own file (ImageType VOLUME).")
+    first = next(each for each in instances if each.associated is None)
+    paths = _listed(first.optical_paths)
+    if first.samples != _COLOURS:
+        problem = f"This DICOM slide is grey, as fluorescence is, with {paths}: no colours of one."
+        raise RefusedSourceError(given, problem, _EXPORT)
+    if first.planes > 1:
+        problem = f"This DICOM slide is a stack of {first.planes} focal planes, and none of them"
+        problem = f"{problem} is the slide; slidecam reads no planes of DICOM slides."
+        remedy = "Export the sharpest as an OME-TIFF (QuPath: File > Export images)."
+        raise RefusedSourceError(given, problem, remedy)
+    if first.bits != _BITS:
+        problem = f"This DICOM slide has {first.bits} bits per sample; of DICOM slides 8 are read."
+        raise RefusedSourceError(given, problem, _EXPORT)
+
+
+def _listed(paths: Sequence[str]) -> str:
+    if len(paths) == 1:
+        return f"one optical path ({paths[0]})"
+    return f"{len(paths)} optical paths ({', '.join(paths)})"
+
+
+def note_on_paths(instances: Iterable[SlideInstance]) -> tuple[str, ...]:
+    """Return the note of a slide that was scanned through several optical paths."""
+    for each in instances:
+        if each.kind == _VOLUME and len(each.optical_paths) > 1:
+            said = f"Of {_listed(each.optical_paths)} the first is read; export another as OME-TIFF"
+            return (f"{said} to read it.",)
+    return ()
+
+
+def _mended(path: Path, photometric: str) -> str:
+    """Return the sentence on colours that are not what the header says; nothing where they are."""
+    if photometric == "RGB" and _jpeg_is_ycbcr(_frame(path, _JPEG_START)):
+        return JPEG_MENDED
+    in_jpeg_2000 = photometric in {"YBR_ICT", "YBR_RCT"}
+    if in_jpeg_2000 and _is_untransformed(_frame(path, _CODESTREAM)):
+        return JPEG_2000_MENDED
+    return ""
+
+
+def _frame(path: Path, start: bytes) -> bytes:
+    """Return the first frame's marks, or nothing where no frame begins as ``start`` does."""
+    with (
+        path.open("rb") as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        at = content.find(_PIXEL_DATA)
+        if at < 0 or content[at + 8 : at + 12] != _OPEN_END:
+            return b""
+        table = at + 12  # the offset table is the first item, and may be as long as it likes
+        if content[table : table + 4] != _ITEM:
+            return b""
+        frame = table + 16 + int.from_bytes(content[table + 4 : table + 8], "little")
+        found = content[frame : frame + _MARKS]
+    if found.startswith(start):
+        return found
+    return b""
+
+
+def _jpeg_is_ycbcr(frame: bytes) -> bool:
+    """Whether a JPEG's own marks say YCbCr.
+
+    For certain it is, if it has a JFIF mark, which knows no RGB, or an Adobe mark that says so.
+    OpenSlide believes the photometric tag and gives luminance as red; converting what it gives puts
+    that right.
+    """
+    jfif, adobe, components = False, None, 0
+    at = 2
+    while at + 4 <= len(frame) and frame[at] == 0xFF and frame[at + 1] != _START_OF_SCAN:  # noqa: PLR2004 - JPEG mark
+        mark, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
+        body = frame[at + 4 : at + 2 + length]
+        jfif = jfif or (mark == _JFIF and body.startswith(b"JFIF"))
+        if mark == _ADOBE and body.startswith(b"Adobe"):
+            adobe = body[11]
+        if mark in _FRAMES:
+            components = body[5]
+        at += 2 + length
+    return components == _COLOURS and (adobe == 1 or (adobe is None and jfif))
+
+
+def _is_untransformed(codestream: bytes) -> bool:
+    """Whether a JPEG 2000 codestream of three components says that none was transformed.
+
+    Whatever its photometric tag says: the decoder undoes what the codestream names alone.
+    """
+    components, transform = 0, None
+    at = 2
+    while at + 4 <= len(codestream) and codestream[at + 1] != _START_OF_TILE:
+        mark, length = codestream[at + 1], int.from_bytes(codestream[at + 2 : at + 4], "big")
+        body = codestream[at + 4 : at + 2 + length]
+        if mark == _SIZ:
+            components = int.from_bytes(body[34:36], "big")
+        if mark == _COD:
+            transform = body[4]
+        at += 2 + length
+    return components == _COLOURS and transform == 0
