@@ -25,6 +25,7 @@ from slidecam.classes import listed_names
 from slidecam.cli.app import app
 from slidecam.errors import CardError, UsageError
 from slidecam.models import open_bundle
+from slidecam.sources import discovery
 from slidecam.store import RunStore
 from stopping import stopped_process
 
@@ -436,7 +437,19 @@ def test_the_version_is_told() -> None:
     assert slidecam("--version").stdout.startswith("slidecam 0.")
 
 
-def test_demo_classifies_the_sample_and_says_where_to_look(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shipped", [pytest.param(True, marks=pytest.mark.slow), False])
+def test_demo_classifies_the_sample_and_says_where_to_look(
+    tmp_path: Path,
+    sample_data: Path,
+    write_slide: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    shipped: bool,
+) -> None:
+    if not shipped:
+        copytree(sample_data / "bundle", tmp_path / "sample" / "bundle")
+        write_slide(tmp_path / "sample" / "slide.tif")
+        monkeypatch.setattr(discovery, "sample_folder", lambda: tmp_path / "sample")
     result = slidecam("demo", "--out", tmp_path / "out")
     assert result.exit_code == 0
     said = result.stdout.replace("\n", "")
