@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -84,6 +85,8 @@ class ClassifyTab(QWidget):
 
     def _make_fields(self) -> None:
         self.slide = _label()
+        self.picture = QComboBox()
+        self.picture.setToolTip("Which of the file's pictures is shown and classified.")
         self.bundle = QComboBox()
         self.bundle.setEditable(True)
         self.bundle.lineEdit().setPlaceholderText("folder of a model bundle")
@@ -122,6 +125,8 @@ class ClassifyTab(QWidget):
         titled = {name: field for name, field in self.options.items() if field.title}
         untitled = [field for field in self.options.values() if not field.title]
         form.addRow("Slide", self.slide)
+        form.addRow("Picture", self.picture)
+        self.form = form
         # The slide's own, so it stands beside it; the others follow in the options' order.
         spacing = titled.pop("mpp")
         form.addRow(spacing.title, spacing.widget)
@@ -148,6 +153,7 @@ class ClassifyTab(QWidget):
         self.bundle.currentTextChanged.connect(self._bundle_changed)
         self.browse.clicked.connect(self._browse)
         self.run.clicked.connect(self.start)
+        self.picture.activated.connect(self._show_picture)
         self.hold.clicked.connect(self.pause)
         self.cancel.clicked.connect(self.stop)
         self.out.editingFinished.connect(self._name_results)
@@ -155,6 +161,15 @@ class ClassifyTab(QWidget):
         self.region.currentIndexChanged.connect(self._show_command)
         for field in self.options.values():
             field.changed.connect(self._show_command)
+
+    def _show_picture(self, place: int) -> None:
+        if self.facts is None:
+            return
+        try:
+            self.state.show_image(self.facts, self.facts.images[place])
+        except SlidecamError as error:
+            report_error(str(error))
+        self.refresh()
 
     def _browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder of a model bundle")
@@ -245,7 +260,7 @@ class ClassifyTab(QWidget):
             facts.path,
             Path(self.bundle.currentText()),
             self.out_folder(region),
-            self.spec(),
+            replace(self.spec(), image=facts.seen.image),
             region,
         )
 
@@ -339,12 +354,21 @@ class ClassifyTab(QWidget):
     def refresh_buttons(self) -> None:
         """Name the slide, and set which buttons can be pressed."""
         facts, busy = self.state.slide(), self.job is not None
+        self._offer_pictures(facts)
         self.facts = facts
         self.slide.setText("none is open" if facts is None else facts.in_words)
         self.options["mpp"].widget.setEnabled(not busy)
         self.run.setEnabled(not busy and self.card is not None and facts is not None)
         self.hold.setEnabled(busy)
         self.cancel.setEnabled(busy)
+
+    def _offer_pictures(self, facts: SlideFacts | None) -> None:
+        images = () if facts is None else facts.images
+        self.picture.clear()
+        self.picture.addItems(list(map(str, images)))
+        self.picture.setCurrentText("".join(str(image) for image in images if image.chosen))
+        self.form.setRowVisible(self.picture, bool(images))
+        self.picture.setEnabled(self.job is None)
 
     def pause(self) -> None:
         """Pause a run, or let it go on."""

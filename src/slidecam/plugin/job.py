@@ -261,7 +261,7 @@ class RunJob:
         request = self.request
         spec = request.spec
         if request.region is not None:
-            mask = write_region(request.region, request.slide, request.out, spec.mpp)
+            mask = write_region(request, request.region)
             spec = replace(spec, mask=mask)
         outcome: SlideFinished | SlideFailed | None = None
         with closing(predict(request.slide, request.bundle, request.out, spec)) as events:

@@ -136,7 +136,9 @@ def align(viewer: Any, run: ShownRun) -> None:  # noqa: ANN401  (napari's viewer
     for layer in [one for one in viewer.layers if one.ndim == PLANE]:
         facts = layer.metadata.get(KEY)
         if isinstance(facts, SlideFacts):
-            if facts.fingerprint == run.stored.fingerprint and facts.spacing != run.spacing:
+            theirs = facts.fingerprint == run.stored.fingerprint
+            theirs = theirs and facts.is_picture(run.stored.seen)
+            if theirs and facts.spacing != run.spacing:
                 _rescale(viewer, facts, run.placing)
                 layer.metadata[KEY] = replace(facts, spacing=run.spacing)
         elif facts is None and getattr(layer, "rgb", False) and _shows(layer.source.path, run):

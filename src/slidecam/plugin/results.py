@@ -66,7 +66,7 @@ def _slide_of(run: ShownRun) -> list[LayerData]:
     path = _found(run.stored, "slide")
     if path is None:
         return []
-    layer, notes = slide_layer(path, run.spacing, run.stored.reader)
+    layer, notes = slide_layer(path, run.spacing, run.stored.reader, run.stored.seen)
     for note in notes:
         warn(note)
     return [layer]

@@ -27,6 +27,7 @@ from slidecam.plugin.areas import AREA_TYPES, corners_of, ring_in_pixels
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources import open_source, settle_spacing
 from slidecam.sources.discovery import find_slides
+from slidecam.viewing import PictureView, VolumeView
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,6 +102,11 @@ class RunRequest:
         return [*call, *command_words(self.spec)]
 
     @property
+    def seen(self) -> PictureView:
+        """Which picture of the file is meant."""
+        return PictureView(image=self.spec.image)
+
+    @property
     def folder(self) -> Path:
         """The slide's own folder in ``out``."""
         return self.out / find_slides([self.slide]).slides[0].name
@@ -159,7 +165,7 @@ def drawn_region(viewer: Any, placing: Placing) -> Region:  # noqa: ANN401  (as 
     return Region(rings=tuple(rings))
 
 
-def write_region(region: Region, slide: str, out: Path, mpp: float | None) -> Path:
+def write_region(request: RunRequest, region: Region) -> Path:
     """Write the mask that `predict` takes for a region, and return where it lies.
 
     Raises
@@ -169,7 +175,8 @@ def write_region(region: Region, slide: str, out: Path, mpp: float | None) -> Pa
     SlidecamError
         If the slide cannot be read.
     """
-    with open_source(slide) as source:
+    out, view = request.out, VolumeView(slide=request.seen)
+    with open_source(request.slide, view=view) as source:
         facts = source.facts
         if region.view is None:
             path = out / f"{region.name}.geojson"
@@ -177,7 +184,9 @@ def write_region(region: Region, slide: str, out: Path, mpp: float | None) -> Pa
                 path, [Annotation("", (ring,)) for ring in region.rings], facts.bounds
             )
             return path
-        tissue = find_foreground(source, settle_spacing(facts, mpp).spacing, ForegroundSpec())
+        tissue = find_foreground(
+            source, settle_spacing(facts, request.spec.mpp).spacing, ForegroundSpec()
+        )
     seen = within(tissue, region.view)
     if not seen.mask.any():
         raise UsageError(

@@ -11,7 +11,7 @@ It lies on the screen before torch would be loaded, so that nothing here may nee
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -23,9 +23,11 @@ from slidecam.plugin import compat
 from slidecam.plugin.notices import inform, warn
 from slidecam.plugin.placing import Placing
 from slidecam.sources import Source, open_source, settle_spacing
-from slidecam.sources.display import displayed
+from slidecam.sources.display import displayed, readings_to_show
+from slidecam.sources.images import choose_image
 from slidecam.sources.volume import VolumeSource
 from slidecam.store import RUN_FILE, STORE_FOLDER
+from slidecam.viewing import AS_THE_FILE_SAYS, PictureView, VolumeView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.geometry import Box, LevelBox, Size, Spacing
+    from slidecam.sources.images import FileImage
 
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -73,6 +76,10 @@ class SlideFacts:
         Of its content.
     is_volume
         Whether it is a stack of slices.
+    seen
+        Which picture of the file it is, as far as somebody chose.
+    images
+        The pictures of the file, where it has several.
     """
 
     path: str
@@ -82,6 +89,17 @@ class SlideFacts:
     bounds: Box | None
     fingerprint: str
     is_volume: bool = False
+    seen: PictureView = AS_THE_FILE_SAYS
+    images: tuple[FileImage, ...] = ()
+
+    def is_picture(self, seen: PictureView) -> bool:
+        """Whether a run that saw the file so classified the picture that is shown."""
+        if replace(seen, image=None, profile=None) != replace(self.seen, image=None):
+            return False
+        if not self.images:
+            return True
+        _images, classified, _readings = choose_image(self.path, self.images, seen.image)
+        return any(one.chosen and one.number == classified.number for one in self.images)
 
     @property
     def placing(self) -> Placing:
@@ -99,7 +117,9 @@ class SlideFacts:
         return f"{self.name} ({size}, {self.spacing.mean:.4g} µm/px)"
 
 
-def facts_of(source: Source, mpp: Spacing | float | None = None) -> tuple[SlideFacts, str]:
+def facts_of(
+    source: Source, mpp: Spacing | float | None = None, seen: PictureView = AS_THE_FILE_SAYS
+) -> tuple[SlideFacts, str]:
     """Return what is kept of a slide, and what the user must hear of its spacing (or nothing)."""
     facts = source.facts
     try:
@@ -115,12 +135,17 @@ def facts_of(source: Source, mpp: Spacing | float | None = None) -> tuple[SlideF
         facts.bounds,
         facts.fingerprint,
         facts.stack is not None,
+        seen,
+        facts.images,
     )
     return kept, said
 
 
 def slide_layer(
-    path: str | Path, mpp: Spacing | float | None = None, reader: str | None = None
+    path: str | Path,
+    mpp: Spacing | float | None = None,
+    reader: str | None = None,
+    seen: PictureView = AS_THE_FILE_SAYS,
 ) -> tuple[LayerData, tuple[str, ...]]:
     """Open a slide as a layer; its file stays open as long as the layer's data.
 
@@ -132,6 +157,8 @@ def slide_layer(
         µm per level-0 pixel, where the file does not say or is wrong.
     reader
         Who reads it; None for whoever suits it best.
+    seen
+        Which picture of the file. It is shown in sRGB, whatever its classifier sees.
 
     Returns
     -------
@@ -143,8 +170,9 @@ def slide_layer(
     SourceError
         If it cannot be opened.
     """
-    source = KeptSource(open_source(path, reader))
-    kept, said = facts_of(source, mpp)
+    view = VolumeView(slide=replace(seen, profile="srgb"))
+    source = KeptSource(open_source(path, reader, view))
+    kept, said = facts_of(source, mpp, replace(seen, profile=None))
     levels = _levels(source)
     metadata = {
         KEY: kept,
@@ -159,7 +187,9 @@ def slide_layer(
         "metadata": metadata,
         **kept.placing.raster(),
     }
-    notes = (said, *source.facts.readings) if said else source.facts.readings
+    notes = readings_to_show(source.facts)
+    if said:
+        notes = (said, *notes)
     return (levels, meta, "image"), notes
 
 
@@ -226,7 +256,7 @@ def _described(source: Source, kept: SlideFacts) -> dict[str, Any]:
         "spacing_um_px": None if kept.spacing is None else [kept.spacing.x, kept.spacing.y],
         "spacing_from": facts.spacing_from,
         "levels": len(facts.levels),
-        "notes": list(facts.readings),
+        "notes": list(readings_to_show(facts)),
     }
 
 

@@ -116,7 +116,12 @@ def explain_tile(
         methods=methods,
         settings=tuple(each for each in SETTINGS if each.split(".")[0] in methods),
         classes=() if class_name is None else (class_name,),
-        tiles=TileChoice(at=((x + width / 2, y + height / 2),), mpp=mpp, reader=run.stored.reader),
+        tiles=TileChoice(
+            at=((x + width / 2, y + height / 2),),
+            mpp=mpp,
+            reader=run.stored.reader,
+            seen=run.stored.seen,
+        ),
         device=device,
         overwrite=True,
     )

@@ -17,6 +17,7 @@ from psygnal import Signal
 from slidecam.errors import SlidecamError, UsageError
 from slidecam.plugin import compat
 from slidecam.plugin.live import LiveOverlays
+from slidecam.plugin.notices import warn
 from slidecam.plugin.open_run import align, read_shown
 from slidecam.plugin.overlays import (
     CLASS,
@@ -28,7 +29,7 @@ from slidecam.plugin.overlays import (
     volume_run_layers,
 )
 from slidecam.plugin.placing import NO_TILE
-from slidecam.plugin.slide import KEY, SlideFacts, facts_of, run_folder
+from slidecam.plugin.slide import KEY, SlideFacts, facts_of, run_folder, slide_layer
 from slidecam.runs import RunRecord, most_suspicious
 from slidecam.sources import open_source
 from slidecam.sources.discovery import find_slides
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from slidecam.plugin.job import Began, Ended, Heat, NewTiles
     from slidecam.plugin.open_run import ShownRun
     from slidecam.plugin.placing import Placing
+    from slidecam.sources.images import FileImage
 
 OVERLAYS = (CLASS, PROBABILITY, HEAT)
 
@@ -126,6 +128,22 @@ class ViewerState:
             except SlidecamError:
                 return None
         return self._opened[path]
+
+    def show_image(self, facts: SlideFacts, image: FileImage) -> None:
+        """Show another picture of a slide's file in its place.
+
+        Raises
+        ------
+        SourceError
+            If it cannot be opened: what is shown stays then.
+        """
+        layer, readings = slide_layer(facts.path, seen=replace(facts.seen, image=str(image.number)))
+        for before in [one for one in self.viewer.layers if one.metadata.get(KEY) == facts]:
+            self.viewer.layers.remove(before)
+        self.clear()
+        self._add([layer])
+        for reading in readings:
+            warn(reading)
 
     def overlays(self, *kinds: str) -> Iterator[Any]:
         """Yield the layers of the shown run that are of these kinds."""
@@ -375,6 +393,7 @@ def _run_of(facts: SlideFacts, folder: Path) -> ShownRun | None:
         run = read_shown(folder)
     except SlidecamError:
         return None
-    if run.stored.fingerprint != facts.fingerprint:
+    same = run.stored.fingerprint == facts.fingerprint and facts.is_picture(run.stored.seen)
+    if not same:
         return None
     return run

@@ -21,6 +21,7 @@ from slidecam.geometry import Size, Spacing
 from slidecam.runs.located import (
     open_recorded_bundle,
     open_recorded_slide,
+    recorded_view,
     with_classes,
     with_extent,
 )
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from slidecam.models import Bundle
     from slidecam.runs.tiles import SliceTable
     from slidecam.sources import Source
+    from slidecam.viewing import PictureView
 
 MASK = "mask.png"
 SLICES = "slices.csv"
@@ -182,6 +184,11 @@ class Run:
     def reader(self) -> str | None:
         """Name of the reader that opened the slide."""
         return if_known(self.digest.get("reader", self.record.input.reader), str)
+
+    @property
+    def seen(self) -> PictureView:
+        """Which picture of the file was classified, and in which colours."""
+        return recorded_view(self.digest).slide
 
     @property
     def grid_kind(self) -> str:

@@ -18,6 +18,7 @@ from slidecam.runs.record import RunRecord
 from slidecam.server.deepzoom import DeepZoom, PlaneZoom, plane_facts
 from slidecam.server.http_errors import RequestError
 from slidecam.sources import open_source, settle_spacing
+from slidecam.sources.display import readings_to_show
 from slidecam.viewing import AS_THE_FILE_SAYS, DEFAULT_VIEW
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ def _facts(zoom: DeepZoom) -> dict[str, Any]:
         "height": zoom.size.height,
         "volume": volume,
         "reader": facts.reader,
-        "notes": list(facts.readings),
+        "notes": list(readings_to_show(facts)),
         "images": list(map(_image_facts, facts.images)),
     }
     try:

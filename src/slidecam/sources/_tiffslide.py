@@ -13,12 +13,12 @@ from tiffslide import TiffSlide
 
 from slidecam.errors import UnreadableSourceError
 from slidecam.geometry import Box, Size, Spacing, pyramid
-from slidecam.icc import profile_of_page
 from slidecam.pixels import GLASS, over_background, to_rgb, to_uint8
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import closed, decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._tiff_pages import PageRaster, compression_problem
+from slidecam.sources.icc import profile_of_page
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import spacing_of
 

@@ -1,4 +1,4 @@
-"""Volumes as viewers want them.
+"""Volumes as viewers want them, and what viewers say of a file.
 
 (S, P, L) arrays on straight axes, with the size and place of a voxel in LPS+ mm.
 
@@ -17,10 +17,22 @@ import dask.array as da
 import numpy as np
 from scipy.ndimage import affine_transform
 
+from slidecam.sources.icc import NO_PROFILE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from slidecam.sources.source import SourceFacts
     from slidecam.sources.volume_grid import VolumeGrid
+
+
+def readings_to_show(facts: SourceFacts) -> tuple[str, ...]:
+    """Return a slide's readings but one: that sRGB, which viewers always show, needed no profile.
+
+    Whoever asks for sRGB himself is told of it.
+    """
+    return tuple(reading for reading in facts.readings if reading != NO_PROFILE)
+
 
 BLOCK = 8
 """Slices of a block of what is resampled."""
