@@ -16,6 +16,7 @@ from tifffile import TiffFile
 
 from slidecam.errors import UnreadableSourceError
 from slidecam.geometry import LevelBox, Spacing, pyramid
+from slidecam.icc import profile_of_page
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
@@ -28,7 +29,6 @@ from slidecam.sources._tiff_colours import (
 )
 from slidecam.sources._tiff_pages import PageRaster, PageReader, same_file
 from slidecam.sources._tiff_refusals import check_colours
-from slidecam.sources.icc import profile_of_page
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import MICROMETRES, spacing_of
 

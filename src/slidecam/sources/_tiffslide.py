@@ -12,13 +12,13 @@ import numpy as np
 from tiffslide import TiffSlide
 
 from slidecam.geometry import Box, Size, Spacing, pyramid
+from slidecam.icc import profile_of_page
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import closed, decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._tiff_colours import significant_bits, to_colours
 from slidecam.sources._tiff_pages import PageRaster
 from slidecam.sources._tiff_refusals import check_for_others
-from slidecam.sources.icc import profile_of_page
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import spacing_of
 
