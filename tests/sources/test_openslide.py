@@ -12,7 +12,7 @@ from slidecam.errors import RegionReadError, UnreadableSourceError, UsageError
 from slidecam.geometry import Box, LevelBox, Spacing
 from slidecam.pixels import over_background, premultiplied_over
 from slidecam.sources import open_source
-from slidecam.sources._openslide import _background, _bounds, _spacing
+from slidecam.sources._openslide import _background, _bounds, _on_whole_pixel, _spacing
 from slidecam.sources._openslide_handle import SlideHandle, read_rgb
 
 if TYPE_CHECKING:
@@ -185,6 +185,20 @@ def test_label_and_macro_are_offered(shared_data: Path) -> None:
     with open_source(shared_data / "slides" / "CMU-1-Small-Region.svs") as slide:
         assert slide.facts.associated == ("label", "macro", "thumbnail")
         assert slide.associated_image("macro").shape == (431, 1280, 3)
+
+
+@pytest.mark.parametrize("downsample", [2.0, 1.9812825520833335, 16.0023, 33.37])
+def test_a_region_begins_where_a_pixel_of_its_level_does(downsample: float) -> None:
+    for start in (0, 1024, 3072, 40961):
+        before, corner = _on_whole_pixel(start, downsample)
+        assert 0 <= before <= min(start, 512)
+        assert abs(corner / downsample - (start - before)) < 1 / 256
+        if downsample == 2.0:
+            assert before == 0
+
+
+def test_where_no_such_pixel_is_near_a_region_begins_where_it_was_wanted() -> None:
+    assert _on_whole_pixel(1024, 4.000231) == (0, 4096)
 
 
 def test_transparent_pixels_take_the_background() -> None:

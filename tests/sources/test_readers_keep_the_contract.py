@@ -36,14 +36,7 @@ class TestTiffSlideBehindAUrl(SourceContract):
     @pytest.fixture(scope="class")
     @classmethod
     def case(cls, make_case: Any, write: Any) -> SourceCase:
-        return in_memory(make_case(write.tiled_tiff, ".tif", "tiffslide", reader="tiffslide"))
-
-
-class TestTiledTiffBehindAUrl(SourceContract):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def case(cls, make_case: Any, write: Any) -> SourceCase:
-        return in_memory(make_case(write.tiled_tiff, ".tif", "tiff"))
+        return in_memory(make_case(write.tiled_tiff, ".tif", "tiffslide"))
 
 
 class TestTiledTiff(SourceContract):

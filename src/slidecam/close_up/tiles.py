@@ -203,8 +203,7 @@ def _loaded(
     card: Card,
     choice: TileChoice,
 ) -> Generator[Step, None, ChosenTiles]:
-    profile = choice.seen.profile or card.color_profile
-    pixels = yield from load_pictures(paths, card.input_px, card.interpolation, profile=profile)
+    pixels = yield from load_pictures(paths, card.input_px, card.interpolation)
     masks = _picture_masks(paths, choice.masks, card.input_px)
     return ChosenTiles(names, np.asarray(pixels), labels=labels, masks=masks)
 

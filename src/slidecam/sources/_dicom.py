@@ -40,10 +40,10 @@ def is_volume(path: Path) -> bool:
 
 
 def object_name(path: Path) -> str | None:
-    """Return what a DICOM file holds that is no picture, as the standard calls it.
+    """Return what a DICOM file holds that is no picture, nearly as the standard calls it.
 
-    ``Segmentation``, ``Microscopy Bulk Simple Annotations``, ``RT Structure Set``. None for a
-    picture, and for a kind that the standard does not know.
+    ``Segmentation``, ``Bulk Simple Annotations``, ``RT Structure Set``, ``Grayscale Presentation
+    State``. None for a picture, and for a kind that the standard does not know.
     """
     kind = _class_of(path).decode("ascii", "replace")
     if kind in {"", _WHOLE_SLIDE.decode()}:
@@ -52,7 +52,7 @@ def object_name(path: Path) -> str | None:
     name = str(load("pydicom.uid:UID")(kind).name)
     if name == kind or _PICTURE.search(name):
         return None
-    return name.removesuffix(" Storage")
+    return re.sub("Microscopy |Softcopy | Storage$", "", name)
 
 
 def first_dicom(path: Path) -> Path | None:

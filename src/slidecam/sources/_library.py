@@ -8,7 +8,7 @@ import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from slidecam.errors import RegionReadError, UnreadableSourceError, UsageError
+from slidecam.errors import RefusedSourceError, RegionReadError, UnreadableSourceError, UsageError
 from slidecam.pixels import reason
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def remote_errors() -> Errors:
 
 
 @contextmanager
-def opening(path: str, what: str, remedy: str, also: Errors = ()) -> Iterator[None]:
+def opening(
+    path: str, what: str, remedy: str, also: Errors = (), *, refused: bool = False
+) -> Iterator[None]:
     """Turn whatever a library raises in the block into an `UnreadableSourceError`.
 
     Parameters
@@ -71,6 +73,8 @@ def opening(path: str, what: str, remedy: str, also: Errors = ()) -> Iterator[No
         What the user can do.
     also
         Errors of the library that derive from Exception alone.
+    refused
+        Whether nobody else may try: a `RefusedSourceError` then.
     """
     try:
         yield
@@ -78,6 +82,8 @@ def opening(path: str, what: str, remedy: str, also: Errors = ()) -> Iterator[No
         raise
     except (*DECODING_ERRORS, *also, *remote_errors()) as error:
         problem = f"{what}, but it cannot be opened: {reason(error)}."
+        if refused:
+            raise RefusedSourceError(path, problem, remedy) from error
         raise UnreadableSourceError(path, problem, remedy) from error
 
 

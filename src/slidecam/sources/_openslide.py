@@ -13,11 +13,11 @@ from slidecam.geometry import Box, Level, LevelBox, Size, Spacing, note_on_level
 from slidecam.pixels import GLASS, over_background
 from slidecam.sources import _dicom
 from slidecam.sources._chunks import cells, chunk_size, overlap, window
+from slidecam.sources._companions import is_front
 from slidecam.sources._dicom_slide import instances_of, note_on_paths, refuse_odd
 from slidecam.sources._library import decoding, decoding_associated, opening
 from slidecam.sources._openslide_handle import SlideHandle, profile_of_slide, read_rgb
 from slidecam.sources._probe import fingerprint_of_files
-from slidecam.sources._tiff_refusals import check_generic
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import spacing_of
 
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 _NATIVE_TILE = 256
 _WHOLE = 1e-9
+_UNSEEN = 1 / 300
+"""Shifts below 1/256 of a pixel cairo, which draws OpenSlide's regions, rounds to none."""
+
+_FARTHEST = 512
 _ERRORS = (openslide.OpenSlideError,)
 _REMEDY = "If another program opens it, export it as OME-TIFF there (QuPath: File > Export images)."
 _OTHER = "Choose another reader, or none to let the content decide."
@@ -60,13 +64,12 @@ def open_slide(probe: Probe) -> Source:
     vendor = openslide.OpenSlide.detect_format(str(path))
     if vendor is None:
         raise UnreadableSourceError(probe.given, "OpenSlide does not know this format.", _OTHER)
-    with opening(probe.given, f"This is a slide of the kind {vendor}", _REMEDY, _ERRORS):
+    what = f"This is a slide of the kind {vendor}"
+    with opening(probe.given, what, _REMEDY, _ERRORS, refused=is_front(probe)):
         instances: list[SlideInstance] = []
         if vendor == "dicom":
             instances = instances_of(_dicom.siblings(path))
             refuse_odd(probe.given, instances)
-        if vendor == "generic-tiff":
-            check_generic(probe.given, probe.open)
         handle = SlideHandle(probe.given, lambda: openslide.OpenSlide(str(path)))
         with handle.lease() as slide:
             facts = _facts(probe, path, slide, instances)
@@ -101,8 +104,8 @@ class OpenSlideSource(Source):
         """Read ``box`` directly where level pixels begin on level-0 pixels, else from whole chunks.
 
         read_region() takes its corner in level-0 pixels and interpolates where that falls inside a
-        pixel of the level. Reading whole chunks from a fixed grid gives a pixel one value in
-        whatever box it is read.
+        pixel of the level. Where no corner near by falls on one, reading whole chunks from a fixed
+        grid still gives a pixel one value in whatever box it is read.
         """
         if _is_whole(slide.level_downsamples[level]):
             return self._region(slide, level, box)
@@ -116,11 +119,14 @@ class OpenSlideSource(Source):
     def _region(self, slide: Slide, level: int, box: LevelBox) -> NDArray[np.uint8]:
         # OpenSlide goes by its own quotient of sizes, not by what the pyramid means.
         downsample = slide.level_downsamples[level]
-        corner = (round(box.x * downsample), round(box.y * downsample))
-        size = (box.width, box.height)
+        left, x = _on_whole_pixel(box.x, downsample)
+        top, y = _on_whole_pixel(box.y, downsample)
+        size = (box.width + left, box.height + top)
         if level in self._mended:
-            return self._to_rgb(slide.read_region(corner, level, size), level)
-        return read_rgb(slide, corner, level, size, self._background)
+            pixels = self._to_rgb(slide.read_region((x, y), level, size), level)
+        else:
+            pixels = read_rgb(slide, (x, y), level, size, self._background)
+        return pixels[top:, left:]
 
     def _to_rgb(self, picture: Image.Image, which: int | str) -> NDArray[np.uint8]:
         # openslide-python has already undone OpenSlide's premultiplication by alpha
@@ -256,6 +262,33 @@ def _native_tile(level: Level, properties: Mapping[str, str]) -> Size:
 
 def _is_whole(downsample: float) -> bool:
     return abs(downsample - round(downsample)) < _WHOLE
+
+
+def _on_whole_pixel(start: int, downsample: float) -> tuple[int, int]:
+    """Return where to begin, so that nothing is interpolated, if that is near before ``start``.
+
+    Parameters
+    ----------
+    start
+        A row or column of a level.
+    downsample
+        OpenSlide's own of that level.
+
+    Returns
+    -------
+    before
+        How many rows or columns before it to begin.
+    corner
+        Where that is in level-0 pixels.
+    """
+    places = np.arange(start, max(-1, start - _FARTHEST), -1)
+    corners = np.rint(places * downsample)
+    off = np.abs(corners / downsample - places)
+    unseen = np.flatnonzero(off < _UNSEEN)
+    before = 0
+    if unseen.size:
+        before = int(unseen[0])
+    return before, int(corners[before])
 
 
 def _ycbcr_to_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

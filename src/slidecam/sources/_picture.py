@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP, GIF and WebP: one level, decoded whole on the first read, upright.
+"""PNG, JPEG, BMP, GIF, WebP and JPEG 2000: one level, decoded whole on the first read, upright.
 
 Of several frames the first.
 """
@@ -14,17 +14,18 @@ import numpy as np
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from slidecam.errors import UnreadableSourceError
 from slidecam.geometry import Level, Size
-from slidecam.icc import icc_profile
 from slidecam.pixels import picture_in_rgb, reason, upright, upright_size
 from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening
 from slidecam.sources._probe import fingerprint_of_stream
+from slidecam.sources.icc import icc_profile
 from slidecam.sources.source import Source, SourceFacts
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ _PLUGINS: Mapping[bytes, Callable[[BinaryIO], Image.Image]] = {
     b"\x89PNG": PngImageFile,
     b"GIF8": GifImageFile,
     b"RIFF": WebPImageFile,
+    b"\x00\x00\x00\x0c": Jpeg2KImageFile,
+    b"\xff\x4f\xff\x51": Jpeg2KImageFile,
 }
 """By the first bytes; the others are BMP, which has only two, and JPEG."""
 

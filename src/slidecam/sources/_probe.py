@@ -37,6 +37,11 @@ _ONE_SLIDE = (
     "Pass the path of one slide or volume file, a DICOM series folder or an OME-Zarr folder."
 )
 
+_JXL = "a JPEG XL picture"
+_ND2 = "a Nikon image (ND2)"
+_ETS = "one file of an Olympus slide (VSI), of the folder beside its .vsi"
+_QUPATH = "Export it as OME-TIFF with QuPath (File > Export images), which reads it."
+
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer"),
     (b"PK\x03\x04", "a ZIP archive"),
@@ -45,8 +50,10 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "a PDF"),
     (b"\x89HDF", "an HDF5 file"),
     (b"RIFF", "a RIFF file that is no WebP picture (AVI, WAV)"),
-    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
-    (b"\xff\x4f\xff\x51", "a JPEG 2000 codestream"),
+    (b"\x00\x00\x00\x0cJXL ", _JXL),
+    (b"\xff\x0a", _JXL),
+    (b"\xda\xce\xbe\x0a", _ND2),
+    (b"SIS\0", _ETS),
     (b"NRRD", "an NRRD volume of a kind that slidecam does not read"),
     (b"\x93NUMPY", "a NumPy array"),
     (b"<!doctype html", "an HTML page (a download that asked for a login?)"),
@@ -60,6 +67,9 @@ _MIRAX_DATA = "the data folder of a MIRAX slide"
 _REMEDIES = {
     _FOLDER: "Pass the slide or volume files in it.",
     _MIRAX_DATA: "Pass the .mrxs file of the same name that lies beside it.",
+    _JXL: "Save it as PNG or TIFF: `djxl IN OUT.png`.",
+    _ND2: _QUPATH,
+    _ETS: "Open its .vsi in QuPath and export it as OME-TIFF (File > Export images).",
     "a Git LFS pointer": "Run `git lfs pull` in its repository to fetch the slide itself.",
     "an empty file": "Copy or download the slide again.",
     "a ZIP archive": "Unpack it and pass the slide inside.",
@@ -129,7 +139,7 @@ class Probe:
 
     @cached_property
     def tiff_kinds(self) -> frozenset[str]:
-        """What tifffile sees in a TIFF: some of ome, svs, ndpi, scn, philips, bif, qpi."""
+        """What tifffile sees in a TIFF: some of ome, svs, ndpi, scn, philips, bif, qpi, tiled."""
         if not self.is_tiff:
             return frozenset()
         # lazy on purpose, as the registry is: tifffile is loaded for TIFFs only

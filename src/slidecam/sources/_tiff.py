@@ -12,30 +12,29 @@ from xml.etree import ElementTree as ET
 
 import imagecodecs
 import numpy as np
-from tifffile import TiffFile
 
 from slidecam.errors import UnreadableSourceError
-from slidecam.geometry import LevelBox, Spacing, pyramid
-from slidecam.icc import profile_of_page
+from slidecam.geometry import LevelBox, Size, Spacing, pyramid
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._tiff_colours import (
     EXPORT,
     RESAVE,
-    colour_readings,
+    check_colours,
     significant_bits,
     to_colours,
 )
-from slidecam.sources._tiff_pages import PageRaster, PageReader, same_file
-from slidecam.sources._tiff_refusals import check_colours
-from slidecam.sources.source import Source, SourceFacts
+from slidecam.sources._tiff_pages import PageRaster, PageReader, open_tiff, same_file
+from slidecam.sources.icc import profile_of_page
+from slidecam.sources.source import Source, SourceFacts, note_on_bits
 from slidecam.sources.spacing import MICROMETRES, spacing_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+    from tifffile import TiffFile
 
     from slidecam.sources._probe import Probe
 
@@ -61,21 +60,19 @@ def open_slide(probe: Probe) -> Source:
         stream = undo.enter_context(probe.open())
         fingerprint = fingerprint_of_stream(stream)
         stream.seek(0)
-        tiff = undo.enter_context(TiffFile(stream))
+        tiff = undo.enter_context(open_tiff(stream))
         _refuse_empty(probe, tiff)
         rasters = _rasters(probe, tiff, tiff.series[0])
-        for raster in rasters:
-            check_colours(probe.given, raster)
-        PageReader(probe.given, tiff).refuse_undecodable(rasters[0])
+        check_colours(probe.given, rasters[0])
         facts = _facts(probe, tiff, rasters, fingerprint)
         return TiffSource(facts, tiff, rasters, undo.pop_all())
 
 
 class TiffSource(Source):
-    """A TIFF read tile by tile with tifffile, upright, in the colours that its tags mean.
+    """A TIFF read tile by tile with tifffile.
 
-    16 bit is scaled from its full (or stated significant) range to 8, alpha lies on white, and
-    three separate channels are red, green and blue.
+    Grey becomes RGB, 16 bit is scaled from its full (or stated significant) range to 8, alpha lies
+    on white, and three separate channels are red, green and blue.
     """
 
     def __init__(
@@ -89,13 +86,13 @@ class TiffSource(Source):
         self._rasters = rasters
         self._pages = PageReader(facts.path, tiff)
         self._files = files
-        self._bits = [_bits(tiff, raster.keyframe) for raster in rasters]
+        self._bits = _bits(tiff, rasters[0].keyframe)
         self._associated = _associated_series(tiff)
 
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
         raster = self._rasters[level]
         with decoding(self.facts.path, level, box):
-            return to_colours(raster.keyframe, self._pages.read(raster, box), self._bits[level])
+            return to_colours(raster.keyframe, self._pages.read(raster, box), self._bits)
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
         """Return the label, macro or thumbnail of an OME-TIFF.
@@ -103,11 +100,12 @@ class TiffSource(Source):
         KeyError if there is none of that name.
         """
         series = self._associated[name]
-        raster = PageRaster.of(series.pages)
-        whole = LevelBox(0, 0, raster.size.width, raster.size.height)
+        size = Size(series.keyframe.imagewidth, series.keyframe.imagelength)
+        raster = PageRaster(tuple(series.pages), size)
+        whole = LevelBox(0, 0, size.width, size.height)
         with decoding_associated(self.facts.path, name):
             samples = self._pages.read(raster, whole)
-            return to_colours(raster.keyframe, samples, significant_bits(raster.keyframe, ""))
+            return to_colours(raster.keyframe, samples, int(raster.keyframe.bitspersample))
 
     def color_profile(self) -> bytes | None:
         """Return the ICC profile of the finest level's page, or None."""
@@ -134,13 +132,13 @@ def _rasters(probe: Probe, tiff: TiffFile, series: Any) -> tuple[PageRaster, ...
             f"This TIFF is a stack of planes ({what}), not one picture.",
             EXPORT,
         )
-    rasters: list[PageRaster] = []
+    rasters = []
     for level in series.levels:
         if not same_file(level.pages, tiff):
             problem = "This TIFF is spread over several files, or planes of it are missing."
             raise UnreadableSourceError(probe.given, problem, EXPORT)
-        orientation = rasters[0].orientation if rasters else 1
-        rasters.append(PageRaster.of(level.pages, orientation))
+        page = level.keyframe
+        rasters.append(PageRaster(tuple(level.pages), Size(page.imagewidth, page.imagelength)))
     return tuple(sorted(rasters, key=lambda raster: -raster.size.width))
 
 
@@ -154,8 +152,6 @@ def _facts(
     probe: Probe, tiff: TiffFile, rasters: tuple[PageRaster, ...], fingerprint: str
 ) -> SourceFacts:
     spacing, spacing_from = _stated_spacing(tiff)
-    if spacing is not None:
-        spacing = rasters[0].spacing(spacing)
     bits = _bits(tiff, rasters[0].keyframe)
     form = "tiff"
     if tiff.is_ome:
@@ -172,7 +168,7 @@ def _facts(
         chunk=tuple(chunk_size(raster.native) for raster in rasters),
         associated=tuple(sorted(_associated_series(tiff))),
         fingerprint=fingerprint,
-        readings=rasters[0].readings + colour_readings(rasters[0].keyframe, bits),
+        readings=note_on_bits(bits),
     )
 
 

@@ -13,6 +13,7 @@ from slidecam.errors import (
     UnreadableSourceError,
     UsageError,
 )
+from slidecam.sources._companions import note_on_name, refuse_front
 from slidecam.sources._probe import looks_like, probe
 from slidecam.sources.readers import NOT_MINE, READERS, formats_read
 from slidecam.viewing import DEFAULT_VIEW
@@ -61,6 +62,8 @@ def open_source(
         chooses.
     """
     found = probe(path, view)
+    if reader in {None, "openslide"}:
+        refuse_front(found)
     lost: list[ReaderFailedError] = []
     if reader:
         candidates = [_named(reader)]
@@ -73,8 +76,9 @@ def open_source(
         problem = f"This is {what}, not a slide, picture or volume that slidecam reads."
         raise UnknownFormatError(found.given, problem, remedy)
     source = _open_first(found, candidates)
-    if lost:
-        notes = tuple(f"Left out: {error.clause}." for error in lost)
+    notes = tuple(f"Left out: {error.clause}." for error in lost)
+    notes += note_on_name(found, source.facts)
+    if notes:
         source.facts = replace(source.facts, readings=source.facts.readings + notes)
     _refuse_unheard(source, view)
     try:
@@ -88,13 +92,13 @@ def open_source(
 def _refuse_unheard(source: Source, view: VolumeView) -> None:
     """Refuse a choice that the reader made nothing of: UsageError, with the source closed."""
     facts = source.facts
-    unheard = view.slide.chosen.keys() - facts.offers - {"profile"}
+    unheard = sorted(view.slide.chosen.keys() - facts.offers - {"profile"})
     # The only picture of a file may be named by its number.
     if view.slide.image == "1" and not facts.images:
-        unheard.discard("image")
+        unheard.remove("image")
     if unheard:
         source.let_go()
-        words = " and ".join(f"--{name}" for name in sorted(unheard))
+        words = " and ".join(f"--{name}" for name in unheard)
         problem = f"This file leaves nothing to choose by {words}."
         raise UsageError(problem, f"Leave {words} out.", facts.path)
 

@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 
 
 NOT_MINE = 0
+_PICTURE_STARTS = (
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff",
+    b"GIF87a",
+    b"GIF89a",
+    b"\x00\x00\x00\x0cjP  \r\n\x87\n",
+    b"\xff\x4f\xff\x51",
+)
+"""PNG, JPEG, GIF, and JPEG 2000 in its box or bare."""
+
 _BMP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})
 _MGH_KINDS = frozenset({0, 1, 3, 4})
 _MGH_HEADER, _MGH_LONGEST = 284, 32_768
@@ -45,7 +55,7 @@ class Reader(Entry):
     ----------
     rank
         How well it suits what a first look found: `NOT_MINE`, or a number, higher first. Ours lie
-        between 10 and 50.
+        between 10 and 60.
     opener
         ``module:attribute`` of ``open_slide(probe) -> Source``, or the function itself; an
         `UnreadableSourceError` from it lets the next reader try, a `RefusedSourceError` is final.
@@ -85,7 +95,7 @@ def _rank_picture(probe: Probe) -> int:
     BMP's two could begin a text, so that its header's size must be one that there is.
     """
     head = probe.head
-    if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")):
+    if head.startswith(_PICTURE_STARTS):
         return 50
     is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
     is_bmp = head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
@@ -108,9 +118,12 @@ def _rank_tiff(probe: Probe) -> int:
 
 
 def _rank_openslide(probe: Probe) -> int:
-    if _vendor(probe):
-        return 30
-    return NOT_MINE
+    """Before the reader of the wrapper, where a vendor's file is a JPEG as MIRAX's are."""
+    if not _vendor(probe):
+        return NOT_MINE
+    if _rank_picture(probe):
+        return 60
+    return 30
 
 
 def _vendor(probe: Probe) -> str | None:
@@ -122,8 +135,12 @@ def _vendor(probe: Probe) -> str | None:
 
 
 def _rank_tiffslide(probe: Probe) -> int:
-    """Vendors' TIFFs that OpenSlide refused, or behind a URL, where it cannot go."""
-    if probe.is_tiff and probe.tiff_kinds & _TIFFSLIDE_KINDS:
+    """Vendors' TIFFs that OpenSlide refused, and tiled ones behind a URL, where it cannot go."""
+    if not probe.is_tiff:
+        return NOT_MINE
+    kinds = probe.tiff_kinds
+    remote = probe.local is None and "tiled" in kinds and not kinds & {"ndpi", "bif"}
+    if remote or kinds & _TIFFSLIDE_KINDS:
         return 20
     return NOT_MINE
 
@@ -171,8 +188,8 @@ READERS: Registry[Reader] = Registry(
             "picture",
             _rank_picture,
             f"{_HERE}._picture:open_slide",
-            suffixes=(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"),
-            formats=("PNG", "JPEG", "BMP", "GIF", "WebP"),
+            suffixes=(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".jp2", ".j2k"),
+            formats=("PNG", "JPEG", "BMP", "GIF", "WebP", "JPEG 2000"),
             packages=("pillow",),
             check=f"{_HERE}._picture:check",
             viewers=False,

@@ -83,11 +83,8 @@ class TileSetSpec:
                 f"The bundle {card.name} sees whole pictures, no tiles.",
                 "Name a bundle for slides.",
             )
-        cut = replace(self, tile_px=card.tile_px, spacing=card.spacing, input_px=card.input_px)
-        seen = self.seen
-        if seen.profile is None:
-            seen = replace(seen, profile=card.color_profile)
-        return replace(cut, interpolation=card.interpolation, seen=seen)
+        seen = replace(self, tile_px=card.tile_px, spacing=card.spacing, input_px=card.input_px)
+        return replace(seen, interpolation=card.interpolation)
 
 
 @dataclass(frozen=True)

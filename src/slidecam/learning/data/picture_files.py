@@ -33,7 +33,9 @@ PART_NAMES: Mapping[str, Part] = {
 }
 """What folders and tables call the parts, in lower case."""
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(
+    {".bmp", ".gif", ".j2k", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
 
 PICTURE_TABLE = "pictures.csv"
 """The table that a folder is read by if it lies there."""

@@ -1,0 +1,207 @@
+"""Files that are but the front of a slide, and files whose names promise another format.
+
+A MIRAX slide is a JPEG preview and a folder of data; a VSI is a TIFF overview and another such
+folder. Read by the reader of the wrapper, either is a picture of the label.
+"""
+
+from __future__ import annotations
+
+import re
+from configparser import ConfigParser
+from configparser import Error as NotAnIni
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from slidecam.errors import RefusedSourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from slidecam.sources._probe import Probe
+    from slidecam.sources.source import SourceFacts
+
+_PICTURE_MARKS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")
+_MIRAX, _VSI = ".mrxs", ".vsi"
+_HAMAMATSU = frozenset({".vms", ".vmu"})
+_SLIDEDAT = "Slidedat.ini"
+_NAMED = 3
+"""Missing files that a message names."""
+
+_QUPATH = "Export it as OME-TIFF with QuPath (File > Export images)"
+_FRONT = "The file alone is read as the picture that it is with --reader"
+
+_MEANT: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        ".ome.tif": frozenset({"ome"}),
+        ".ome.tiff": frozenset({"ome"}),
+        ".svs": frozenset({"aperio", "svs"}),
+        ".ndpi": frozenset({"hamamatsu", "ndpi"}),
+        ".scn": frozenset({"leica", "scn"}),
+        ".bif": frozenset({"ventana", "bif"}),
+        ".qptiff": frozenset({"qpi"}),
+        _MIRAX: frozenset({"mirax"}),
+        _VSI: frozenset(),
+        ".vms": frozenset({"hamamatsu"}),
+        ".vmu": frozenset({"hamamatsu"}),
+        ".svslide": frozenset({"sakura"}),
+        ".tif": frozenset({"tiff"}),
+        ".tiff": frozenset({"tiff"}),
+        ".png": frozenset({"png"}),
+        ".jpg": frozenset({"jpeg"}),
+        ".jpeg": frozenset({"jpeg"}),
+        ".bmp": frozenset({"bmp"}),
+        ".gif": frozenset({"gif"}),
+        ".webp": frozenset({"webp"}),
+        ".jp2": frozenset({"jpeg2000"}),
+        ".j2k": frozenset({"jpeg2000"}),
+        ".nii": frozenset({"nifti"}),
+        ".nii.gz": frozenset({"nifti"}),
+        ".nrrd": frozenset({"nrrd"}),
+    }
+)
+"""For each suffix the marks of what it means: OpenSlide's formats, tifffile's kinds, ours."""
+
+
+def suffix_of(probe: Probe) -> str:
+    """Return the last suffix of what was named, in lower case."""
+    return PurePosixPath(_file_name(probe)).suffix.lower()
+
+
+def _file_name(probe: Probe) -> str:
+    if probe.local is not None:
+        return probe.local.name
+    return probe.given.split("?", maxsplit=1)[0].rsplit("/", 1)[-1]
+
+
+def is_front(probe: Probe) -> bool:
+    """Whether a file begins as a picture, which its own slide is not."""
+    return probe.head.startswith(_PICTURE_MARKS)
+
+
+def refuse_front(probe: Probe) -> None:
+    """Refuse a file that is but the front of a slide whose data cannot be read.
+
+    Raises
+    ------
+    RefusedSourceError
+        If the data of a MIRAX, VSI, VMS or VMU slide are not beside it; or are, and nobody here
+        reads them.
+    """
+    suffix = suffix_of(probe)
+    wrapped = probe.is_tiff or is_front(probe)
+    is_set = suffix in _HAMAMATSU and b"irtual Microscope Specimen]" in probe.head
+    if not (is_set or (wrapped and suffix in {_MIRAX, _VSI})):
+        return
+    if probe.local is None:
+        problem = f"A {suffix} is the front of a slide in several files, which no URL leads to."
+        raise RefusedSourceError(probe.given, problem, "Copy all of them to this machine.")
+    check: Mapping[str, Callable[[Path], tuple[str, str] | None]] = {
+        _MIRAX: _lost_of_mirax,
+        _VSI: _lost_of_vsi,
+    }
+    lost = check.get(suffix, _lost_of_hamamatsu)(probe.local)
+    if lost is not None:
+        raise RefusedSourceError(probe.given, *lost)
+
+
+def _lost_of_mirax(path: Path) -> tuple[str, str] | None:
+    folder = path.with_suffix("")
+    begin = "This is the front of a MIRAX slide"
+    remedy = (
+        f"Copy the folder {folder.name} ({_SLIDEDAT}, Data*.dat) whole to lie beside it, under the"
+        f" same name. {_FRONT} picture."
+    )
+    if not folder.is_dir():
+        return f"{begin}, whose data folder {folder.name} is missing beside it.", remedy
+    ini = folder / _SLIDEDAT
+    if not ini.is_file():
+        return f"{begin}, and {_SLIDEDAT} is missing in its data folder {folder.name}.", remedy
+    missing = _missing(folder, _named_in_slidedat(ini))
+    if missing:
+        return f"{begin}, and of its data folder {folder.name} there is no {missing}.", remedy
+    if path.suffix != _MIRAX:
+        return (
+            f"{begin}, and OpenSlide opens it by its name alone.",
+            f"Call it {path.stem}{_MIRAX}.",
+        )
+    return None
+
+
+def _named_in_slidedat(ini: Path) -> list[str]:
+    """Return the index and data files that a MIRAX slide's description names."""
+    said = ConfigParser(interpolation=None, strict=False)
+    try:
+        said.read_string(ini.read_text(encoding="utf-8-sig", errors="replace"))
+    except NotAnIni:
+        return []
+    names = [said.get("HIERARCHICAL", "INDEXFILE", fallback="")]
+    if said.has_section("DATAFILE"):
+        for key, value in said.items("DATAFILE"):
+            if re.fullmatch(r"file_\d+", key):
+                names.append(value)
+    return list(filter(None, names))
+
+
+def _lost_of_vsi(path: Path) -> tuple[str, str]:
+    folder = path.with_name(f"_{path.stem}_")
+    remedy = f"{_QUPATH}, which reads it through Bio-Formats. {_FRONT} tiff."
+    if any(folder.rglob("*.ets")):
+        problem = (
+            f"This is the overview of an Olympus slide (VSI): its pixels lie in the .ets files of"
+            f" the folder {folder.name}, which neither OpenSlide nor slidecam reads."
+        )
+        return problem, remedy
+    problem = (
+        f"This is the overview of an Olympus slide (VSI), whose data folder {folder.name} with its"
+        " .ets files is missing beside it."
+    )
+    return problem, f"Copy that folder to lie beside it, and open it in QuPath. {remedy}"
+
+
+def _lost_of_hamamatsu(path: Path) -> tuple[str, str] | None:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    names = re.findall(r"^(?:ImageFile(?:\(.*\))?|MapFile)\s*=\s*(.+?)\s*$", text, re.MULTILINE)
+    missing = _missing(path.parent, names)
+    if not missing:
+        return None
+    problem = f"This is the list of a Hamamatsu slide's files, and there is no {missing} beside it."
+    return problem, "Copy all files that it names to lie beside it."
+
+
+def _missing(folder: Path, names: list[str]) -> str:
+    """Return which of the names are no files of the folder, for a sentence."""
+    lost = [name for name in dict.fromkeys(names) if not (folder / name).is_file()]
+    more = ""
+    if len(lost) > _NAMED:
+        more = f" (and {len(lost) - _NAMED} more)"
+    return ", ".join(lost[:_NAMED]) + more
+
+
+def note_on_name(probe: Probe, facts: SourceFacts) -> tuple[str, ...]:
+    """Return the reading of a file that is no such thing as its suffix says; else nothing."""
+    name = _file_name(probe).lower()
+    for suffix, meant in _MEANT.items():
+        if name.endswith(suffix):
+            if meant & _marks(probe, facts):
+                return ()
+            return (f"It is called {suffix} and is {_noun(probe, facts)}: it is read as that.",)
+    return ()
+
+
+def _marks(probe: Probe, facts: SourceFacts) -> frozenset[str]:
+    marks = {facts.format, facts.reader, *probe.tiff_kinds}
+    if probe.is_tiff:
+        marks.add("tiff")
+    return frozenset(marks)
+
+
+def _noun(probe: Probe, facts: SourceFacts) -> str:
+    if facts.reader == "picture":
+        return f"a {facts.format.upper()} picture"
+    if "ome" in probe.tiff_kinds:
+        return "an OME-TIFF"
+    if facts.reader == "tiff":
+        return "a plain TIFF"
+    return f"a slide of the kind {facts.format} to the reader {facts.reader}"

@@ -1,0 +1,189 @@
+"""Slides of several files whose front is a picture, and names that promise another format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from slidecam.errors import RefusedSourceError, UnknownFormatError
+from slidecam.geometry import LevelBox, Size
+from slidecam.sources import open_source
+from slidecam.sources.discovery import find_slides
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PREVIEW = np.random.default_rng(9).integers(0, 256, (48, 64, 3), np.uint8)
+SLIDEDAT = """[GENERAL]
+[HIERARCHICAL]
+INDEXFILE = Index.dat
+[DATAFILE]
+FILE_COUNT = 2
+FILE_0 = Data0000.dat
+FILE_1 = Data0001.dat
+"""
+
+
+def write_front(path: Path, form: str = "JPEG") -> Path:
+    Image.fromarray(PREVIEW).save(path, form)
+    return path
+
+
+def write_mirax(path: Path, *lost: str) -> Path:
+    """Write a MIRAX slide's front and its folder, without the files that were lost."""
+    folder = path.with_suffix("")
+    folder.mkdir()
+    for name in {"Slidedat.ini", "Index.dat", "Data0000.dat", "Data0001.dat"} - {*lost}:
+        (folder / name).write_text(SLIDEDAT)
+    return write_front(path)
+
+
+def test_the_front_of_a_mirax_slide_is_no_slide(tmp_path: Path) -> None:
+    path = write_front(tmp_path / "S1.mrxs")
+    for reader in (None, "openslide"):
+        with pytest.raises(RefusedSourceError, match=r"MIRAX.*folder S1 is missing.*Copy the f"):
+            open_source(path, reader)
+    with open_source(path, "picture") as source:
+        assert source.facts.size == Size(64, 48)
+        assert source.facts.readings == (
+            ("It is called .mrxs and is a JPEG picture: it is read as that."),
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "lost", "says"),
+    [
+        ("S1.mrxs", ["Slidedat.ini"], r"Slidedat\.ini is missing in its data folder S1"),
+        ("S1.mrxs", ["Data0001.dat"], r"folder S1 there is no Data0001\.dat"),
+        ("S1.mrxs", ["Index.dat", "Data0000.dat"], r"no Index\.dat, Data0000\.dat"),
+        ("S1.MRXS", [], r"by its name alone.*Call it S1\.mrxs"),
+    ],
+)
+def test_what_is_missing_of_a_mirax_slide_is_named(
+    tmp_path: Path, name: str, lost: list[str], says: str
+) -> None:
+    with pytest.raises(RefusedSourceError, match=says):
+        open_source(write_mirax(tmp_path / name, *lost))
+
+
+def test_a_whole_mirax_slide_is_openslides_and_never_its_preview(tmp_path: Path) -> None:
+    path = write_mirax(tmp_path / "S1.mrxs")
+    with pytest.raises(RefusedSourceError, match="of the kind mirax, but it cannot be opened"):
+        open_source(path)
+
+
+def test_a_vsi_is_the_overview_of_a_slide_that_nobody_here_reads(tmp_path: Path) -> None:
+    path = tmp_path / "case 7.vsi"
+    tifffile.imwrite(path, PREVIEW, photometric="rgb")
+    with pytest.raises(RefusedSourceError, match=r"folder _case 7_ .*is missing.*Copy that f"):
+        open_source(path)
+    (tmp_path / "_case 7_" / "stack1").mkdir(parents=True)
+    (tmp_path / "_case 7_" / "stack1" / "frame_t.ets").write_bytes(b"SIS\0" + bytes(60))
+    with pytest.raises(RefusedSourceError, match=r"neither OpenSlide nor slidecam.*QuPath"):
+        open_source(path)
+    with open_source(path, "tiff") as source:
+        assert source.facts.readings == (
+            ("It is called .vsi and is a plain TIFF: it is read as that."),
+        )
+    with pytest.raises(UnknownFormatError, match=r"of the folder beside its \.vsi"):
+        open_source(tmp_path / "_case 7_" / "stack1" / "frame_t.ets")
+
+
+def test_what_is_missing_of_a_hamamatsu_set_is_named(tmp_path: Path) -> None:
+    names = ["a.jpg", "a(1,0).jpg", "a_map2.jpg"]
+    path = tmp_path / "a.vms"
+    path.write_text(
+        "[Virtual Microscope Specimen]\nNoLayers=1\nNoJpegColumns=2\nNoJpegRows=1\n"
+        f"ImageFile={names[0]}\nImageFile(1,0)={names[1]}\nMapFile={names[2]}\n"
+    )
+    write_front(tmp_path / names[0])
+    with pytest.raises(RefusedSourceError, match=r"no a\(1,0\)\.jpg, a_map2\.jpg beside it"):
+        open_source(path)
+
+
+def test_the_front_of_several_files_behind_a_url_is_refused(tmp_path: Path) -> None:
+    import fsspec  # noqa: PLC0415 - for this test alone
+
+    content = write_front(tmp_path / "S1.mrxs").read_bytes()
+    fsspec.filesystem("memory").pipe_file("/fronts/S1.mrxs", content)
+    with pytest.raises(RefusedSourceError, match=r"\.mrxs is the front.*Copy all of them"):
+        open_source("memory://fronts/S1.mrxs")
+
+
+def test_a_folder_with_a_mirax_slide_gives_its_front_once(tmp_path: Path) -> None:
+    write_mirax(tmp_path / "S1.mrxs")
+    assert [slide.name for slide in find_slides([tmp_path]).slides] == ["S1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "said"),
+    [
+        ("a.svs", "JPEG", ".svs and is a JPEG picture"),
+        ("a.svs", "TIFF", ".svs and is a plain TIFF"),
+        ("a.ndpi", "TIFF", ".ndpi and is a plain TIFF"),
+        ("a.ome.tif", "TIFF", ".ome.tif and is a plain TIFF"),
+        ("a.png", "TIFF", ".png and is a plain TIFF"),
+        ("A.TIF", "PNG", ".tif and is a PNG picture"),
+        ("a.jpg", "PNG", ".jpg and is a PNG picture"),
+    ],
+)
+def test_a_name_that_promises_another_format_is_a_reading(
+    tmp_path: Path, name: str, form: str, said: str
+) -> None:
+    with open_source(write_front(tmp_path / name, form)) as source:
+        (reading,) = source.facts.readings
+        assert reading == f"It is called {said}: it is read as that."
+        assert source.read(0, LevelBox(3, 4, 5, 6)).shape == (6, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("a.tif", "TIFF"), ("a.JPG", "JPEG"), ("slide", "PNG"), ("a.data", "TIFF"), ("a.bmp", "BMP")],
+)
+def test_a_name_that_says_what_the_file_is_or_nothing_is_none(
+    tmp_path: Path, name: str, form: str
+) -> None:
+    with open_source(write_front(tmp_path / name, form)) as source:
+        assert source.facts.readings == ()
+
+
+@pytest.mark.shared_data
+def test_no_real_slide_is_called_what_it_is_not(shared_data: Path) -> None:
+    said: list[str] = []
+    for path in sorted((shared_data / "slides").iterdir()):
+        if path.suffix != ".txt" and "fluorescence" not in path.name:
+            with open_source(path) as source:
+                said.extend(each for each in source.facts.readings if "It is called" in each)
+    assert said == []
+
+
+def test_formats_that_nobody_here_reads_are_named(tmp_path: Path) -> None:
+    for content, says in {
+        b"\xda\xce\xbe\x0a" + bytes(range(60)): r"Nikon image \(ND2\).*QuPath",
+        b"\xff\x0a" + bytes(range(60)): r"JPEG XL picture.*djxl",
+        b"\x00\x00\x00\x0cJXL \r\n\x87\n" + bytes(60): r"JPEG XL picture.*djxl",
+    }.items():
+        (tmp_path / "a.svs").write_bytes(content)
+        with pytest.raises(UnknownFormatError, match=says):
+            open_source(tmp_path / "a.svs")
+
+
+@pytest.mark.parametrize("suffix", [".jp2", ".j2k"])
+def test_jpeg_2000_pictures_are_read_as_training_reads_them(
+    tmp_path: Path, suffix: str, write: Any
+) -> None:
+    from slidecam.learning.data.pixels import read_picture  # noqa: PLC0415 - loads torch
+
+    pixels = write.picture(5)[:201, :303]
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(pixels).save(path)
+    with open_source(path) as source:
+        assert (source.facts.reader, source.facts.format) == ("picture", "jpeg2000")
+        assert source.facts.readings == ()
+        shown = source.read(0, LevelBox(0, 0, 303, 201))
+    np.testing.assert_array_equal(shown, pixels)
+    np.testing.assert_array_equal(np.asarray(read_picture(path)), pixels)
