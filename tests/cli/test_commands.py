@@ -7,7 +7,6 @@ import csv
 import json
 import re
 import signal
-import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +25,7 @@ from slidecam.classes import listed_names
 from slidecam.cli.app import app
 from slidecam.errors import CardError, UsageError
 from slidecam.models import open_bundle
+from slidecam.sources import discovery
 from slidecam.store import RunStore
 from stopping import stopped_process
 
@@ -130,28 +130,18 @@ def test_a_second_call_asks_for_resume_or_overwrite(
 
 
 def test_a_process_killed_at_once_is_resumed_and_ends_bit_identical(
-    tmp_path: Path,
-    tiny_bundle: Path,
-    write_slide: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
 ) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     slide = write_slide(tmp_path / "one.tif", 1200, 900)
-    call = ["predict", str(slide), "--model", str(tiny_bundle), "--batch", "8", "--json", "--out"]
-    command = [sys.executable, "-m", "slidecam", *call]
-    assert (
-        subprocess.run(  # noqa: S603  (our own command)
-            [*command, str(tmp_path / "whole")], capture_output=True, check=False
-        ).returncode
-        == 0
-    )
+    call = ["predict", str(slide), "--model", str(tiny_bundle), "--batch", "8", "--json"]
+    call += ["--outputs", "tiles.csv", "--out"]
+    assert slidecam(*call, tmp_path / "whole").exit_code == 0
     with stopped_process([*call, str(tmp_path / "parts")], (COMMIT, 4)) as process:
         process.kill()
     assert RunStore.open(tmp_path / "parts" / "one").pending_batches()
-    again = [*command, str(tmp_path / "parts"), "--resume"]
-    resumed = subprocess.run(again, capture_output=True, text=True, check=False)  # noqa: S603  (our own command)
-    assert resumed.returncode == 0
-    planned = json.loads(resumed.stdout.splitlines()[0])
+    resumed = slidecam(*call, tmp_path / "parts", "--resume")
+    assert resumed.exit_code == 0
+    planned = json_lines(resumed)[0]
     assert planned["pending"] == planned["tiles"] - 3 * 8
     whole, parts = (RunStore.open(tmp_path / folder / "one") for folder in ("whole", "parts"))
     assert whole.probabilities.tobytes() == parts.probabilities.tobytes()
@@ -164,7 +154,7 @@ def test_a_process_killed_at_once_is_resumed_and_ends_bit_identical(
 def test_a_stop_from_outside_is_clean_and_says_how_to_go_on(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], name: str
 ) -> None:
-    slide = write_slide(tmp_path / "one.tif", 2500, 1500)
+    slide = write_slide(tmp_path / "one.tif")
     call = [
         "predict",
         str(slide),
@@ -447,7 +437,19 @@ def test_the_version_is_told() -> None:
     assert slidecam("--version").stdout.startswith("slidecam 0.")
 
 
-def test_demo_classifies_the_sample_and_says_where_to_look(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shipped", [pytest.param(True, marks=pytest.mark.slow), False])
+def test_demo_classifies_the_sample_and_says_where_to_look(
+    tmp_path: Path,
+    sample_data: Path,
+    write_slide: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    shipped: bool,
+) -> None:
+    if not shipped:
+        copytree(sample_data / "bundle", tmp_path / "sample" / "bundle")
+        write_slide(tmp_path / "sample" / "slide.tif")
+        monkeypatch.setattr(discovery, "sample_folder", lambda: tmp_path / "sample")
     result = slidecam("demo", "--out", tmp_path / "out")
     assert result.exit_code == 0
     said = result.stdout.replace("\n", "")

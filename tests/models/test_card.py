@@ -249,9 +249,23 @@ def test_a_card_is_written_with_the_keys_that_are_read(make_card: MakeCard) -> N
         activation="sigmoid",
         thresholds=(0.3, 0.5, 0.7),
         temperature=2.0,
+        color_profile="srgb",
         volume=VolumeCard(pooling=Pooling("top-k", 3)),
     )
     assert list(card_object(full)) == list(hints_of(CardKeys))
+
+
+def test_the_profile_is_written_only_where_it_is_applied(
+    written: Path, make_card: MakeCard
+) -> None:
+    assert "color_profile" not in card_object(make_card())
+    assert read_card(written).color_profile == "ignore"
+    change(written, "color_profile", "srgb")
+    assert read_card(written).color_profile == "srgb"
+    assert card_object(read_card(written))["color_profile"] == "srgb"
+    change(written, "color_profile", "adobe")
+    with pytest.raises(CardError, match='"color_profile" is "adobe"'):
+        read_card(written)
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "\ufeff{}"])

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,29 @@ if TYPE_CHECKING:
 
 
 SMALL = PredictSpec(batch=4, workers=2)
+
+LEAN = replace(SMALL, outputs=("tiles.csv", "tiles.geojson"))
+"""No pictures, for what is claimed of events and of the store."""
+
+AGAIN = replace(LEAN, existing="resume")
+
+
+@pytest.fixture(scope="module")
+def finished_once(
+    tiny_bundle: Path, write_slide: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """Return a slide and the outputs of its run, which nobody changes."""
+    folder = tmp_path_factory.mktemp("finished")
+    slide = write_slide(folder / "one.tif")
+    list(predict(slide, tiny_bundle, folder / "out", SMALL))
+    return slide, folder / "out"
+
+
+@pytest.fixture
+def finished(finished_once: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
+    """Return a slide and a copy of its run's outputs that a test may change."""
+    slide, out = finished_once
+    return slide, shutil.copytree(out, tmp_path / "out")
 
 
 def last(events: list[Event]) -> Finished:
@@ -91,11 +115,9 @@ def test_a_slide_in_all_outputs_out(
     }
 
 
-def test_run_json_tells_what_decided_the_result(
-    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
-) -> None:
-    list(predict(write_slide(tmp_path / "one.tif"), tiny_bundle, tmp_path / "out", SMALL))
-    record = read_run(tmp_path / "out" / "one")
+def test_run_json_tells_what_decided_the_result(finished: tuple[Path, Path]) -> None:
+    _slide, out = finished
+    record = read_run(out / "one")
     assert record is not None
     assert record["status"] == "done"
     assert record["input"]["reader"] == "tiff"
@@ -110,16 +132,14 @@ def test_a_stopped_run_goes_on_where_it_stood_and_ends_bit_identical(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], stop_after: int
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
-    list(predict(slide, tiny_bundle, tmp_path / "whole", SMALL))
-    stopped = predict(slide, tiny_bundle, tmp_path / "parts", SMALL)
+    list(predict(slide, tiny_bundle, tmp_path / "whole", LEAN))
+    stopped = predict(slide, tiny_bundle, tmp_path / "parts", LEAN)
     for batches, _event in enumerate(event for event in stopped if isinstance(event, BatchDone)):
         if batches + 1 == stop_after:
             break
     stopped.close()
     assert (read_run(tmp_path / "parts" / "one") or {})["status"] == "running"
-    events = list(
-        predict(slide, tiny_bundle, tmp_path / "parts", PredictSpec(workers=3, existing="resume"))
-    )
+    events = list(predict(slide, tiny_bundle, tmp_path / "parts", replace(AGAIN, workers=3)))
     planned = next(event for event in events if isinstance(event, Planned))
     assert planned.pending <= planned.tiles - 4 * stop_after
     assert same_results(tmp_path / "whole" / "one", tmp_path / "parts" / "one")
@@ -128,27 +148,24 @@ def test_a_stopped_run_goes_on_where_it_stood_and_ends_bit_identical(
         assert whole.read_bytes() == parts.read_bytes()
 
 
-def test_a_finished_slide_is_not_done_again(
-    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
-) -> None:
-    slide = write_slide(tmp_path / "one.tif")
-    list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
-    before = (tmp_path / "out" / "one" / "overview.png").stat().st_mtime_ns
-    record = read_run(tmp_path / "out" / "one")
-    events = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
+def test_a_finished_slide_is_not_done_again(finished: tuple[Path, Path], tiny_bundle: Path) -> None:
+    slide, out = finished
+    before = (out / "one" / "overview.png").stat().st_mtime_ns
+    record = read_run(out / "one")
+    events = list(predict(slide, tiny_bundle, out, PredictSpec(existing="resume")))
     assert kinds(events) == {"Planned", "SlideFinished", "Finished"}
-    assert (tmp_path / "out" / "one" / "overview.png").stat().st_mtime_ns == before
-    assert read_run(tmp_path / "out" / "one") == record
+    assert (out / "one" / "overview.png").stat().st_mtime_ns == before
+    assert read_run(out / "one") == record
 
 
 def test_outputs_that_lie_there_are_refused_before_anything_runs(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
-    list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+    list(predict(slide, tiny_bundle, tmp_path / "out", LEAN))
     other = write_slide(tmp_path / "two.tif")
     with pytest.raises(RunExistsError, match="--resume"):
-        list(predict([other, slide], tiny_bundle, tmp_path / "out", SMALL))
+        list(predict([other, slide], tiny_bundle, tmp_path / "out", LEAN))
     assert not (tmp_path / "out" / "two").exists()
 
 
@@ -156,9 +173,9 @@ def test_resuming_with_another_slide_of_that_name_is_refused(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
-    list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+    list(predict(slide, tiny_bundle, tmp_path / "out", LEAN))
     write_slide(slide, seed=9)
-    events = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
+    events = list(predict(slide, tiny_bundle, tmp_path / "out", AGAIN))
     failed = next(event for event in events if isinstance(event, SlideFailed))
     assert "slide has changed" in failed.problem
     assert last(events).exit_code == 1
@@ -183,7 +200,7 @@ def test_a_bad_slide_does_not_take_the_others_with_it(
         write_slide(folder / f"{name}.tif")
     (folder / "b.svs").write_bytes(b"not a slide at all")
     (folder / "notes.txt").write_text("not a slide either")
-    events = list(predict(folder, tiny_bundle, tmp_path / "out", SMALL))
+    events = list(predict(folder, tiny_bundle, tmp_path / "out", LEAN))
     finished = {event.slide: event.status for event in events if isinstance(event, SlideFinished)}
     assert finished == {"a": "done", "c": "done"}
     assert [event.slide for event in events if isinstance(event, SlideFailed)] == ["b"]
@@ -203,8 +220,8 @@ def test_a_slide_in_company_gets_the_results_it_gets_alone(
     folder.mkdir()
     for seed in range(3):
         write_slide(folder / f"s{seed}.tif", seed=seed)
-    list(predict(folder, tiny_bundle, tmp_path / "together", SMALL))
-    list(predict(folder / "s1.tif", tiny_bundle, tmp_path / "alone", SMALL))
+    list(predict(folder, tiny_bundle, tmp_path / "together", LEAN))
+    list(predict(folder / "s1.tif", tiny_bundle, tmp_path / "alone", LEAN))
     assert same_results(tmp_path / "together" / "s1", tmp_path / "alone" / "s1")
 
 
@@ -212,7 +229,7 @@ def test_a_white_slide_is_skipped_and_says_why(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
 ) -> None:
     slide = write_slide(tmp_path / "white.tif", tissue=False)
-    events = list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+    events = list(predict(slide, tiny_bundle, tmp_path / "out", LEAN))
     finished = next(event for event in events if isinstance(event, SlideFinished))
     assert (finished.status, finished.tiles) == ("skipped", 0)
     assert "no tissue" in finished.reason
@@ -264,7 +281,7 @@ def test_tiles_of_a_damaged_region_fail_alone_and_are_told(
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
     _damage(slide, [7])
-    events = list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+    events = list(predict(slide, tiny_bundle, tmp_path / "out", LEAN))
     finished = next(event for event in events if isinstance(event, SlideFinished))
     assert finished.status == "partly"
     assert 0 < finished.failed < finished.tiles / 2
@@ -291,7 +308,7 @@ def test_a_slide_of_which_nothing_can_be_read_has_failed(
     _damage(slide, None)
     Image.new("L", (70, 50), 255).save(tmp_path / "mask.png")
     events = list(
-        predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(mask=tmp_path / "mask.png"))
+        predict(slide, tiny_bundle, tmp_path / "out", replace(LEAN, mask=tmp_path / "mask.png"))
     )
     failed = next(event for event in events if isinstance(event, SlideFailed))
     assert "None of its" in failed.problem
@@ -311,59 +328,49 @@ def test_outputs_that_cannot_be_written_fail_their_slide_and_leave_its_tiles(
     slide = write_slide(tmp_path / "one.tif")
     with monkeypatch.context() as patch:
         patch.setattr(outputs, "write_tiles_csv", full)
-        events = list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+        events = list(predict(slide, tiny_bundle, tmp_path / "out", LEAN))
     failed = next(event for event in events if isinstance(event, SlideFailed))
     assert "No space left" in failed.problem
     assert RunStore.open(tmp_path / "out" / "one").pending_batches() == []
-    assert (
-        last(
-            list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
-        ).exit_code
-        == 0
-    )
+    assert last(list(predict(slide, tiny_bundle, tmp_path / "out", AGAIN))).exit_code == 0
     assert (tmp_path / "out" / "one" / "tiles.csv").exists()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff\xfe\x00"])
 def test_a_lost_or_broken_run_json_costs_no_results(
-    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], content: bytes | None
+    finished: tuple[Path, Path], tiny_bundle: Path, content: bytes | None
 ) -> None:
-    slide = write_slide(tmp_path / "one.tif")
-    list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
-    record = tmp_path / "out" / "one" / "run.json"
+    slide, out = finished
+    record = out / "one" / "run.json"
     record.unlink()
     if content is not None:
         record.write_bytes(content)
     with pytest.raises(RunExistsError):
-        list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
-    events = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
+        list(predict(slide, tiny_bundle, out, LEAN))
+    events = list(predict(slide, tiny_bundle, out, AGAIN))
     assert kinds(events) == {"Planned", "SlideFinished", "Finished"}
-    assert (read_run(tmp_path / "out" / "one") or {})["status"] == "done"
+    assert (read_run(out / "one") or {})["status"] == "done"
 
 
 @pytest.mark.parametrize("name", ["tiles.csv", "heatmap.ome.zarr", "overview.png"])
 def test_a_lost_output_is_written_again_without_classifying_again(
-    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], name: str
+    finished: tuple[Path, Path], tiny_bundle: Path, name: str
 ) -> None:
-    slide = write_slide(tmp_path / "one.tif")
-    list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
-    lost = tmp_path / "out" / "one" / name
+    slide, out = finished
+    lost = out / "one" / name
     shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
-    events = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
+    events = list(predict(slide, tiny_bundle, out, PredictSpec(existing="resume")))
     assert "BatchDone" not in kinds(events)
     assert lost.exists()
 
 
 def test_the_version_of_the_heatmap_can_be_changed_afterwards(
-    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+    finished: tuple[Path, Path], tiny_bundle: Path
 ) -> None:
-    slide = write_slide(tmp_path / "one.tif")
-    list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
-    events = list(
-        predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume", ngff="0.5"))
-    )
+    slide, out = finished
+    events = list(predict(slide, tiny_bundle, out, PredictSpec(existing="resume", ngff="0.5")))
     assert "BatchDone" not in kinds(events)
-    assert (tmp_path / "out" / "one" / "heatmap.ome.zarr" / "zarr.json").exists()
+    assert (out / "one" / "heatmap.ome.zarr" / "zarr.json").exists()
 
 
 def test_failed_tiles_are_tried_again_and_mended_ones_are_done(
@@ -373,10 +380,10 @@ def test_failed_tiles_are_tried_again_and_mended_ones_are_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
-    list(predict(slide, tiny_bundle, tmp_path / "well", SMALL))
+    list(predict(slide, tiny_bundle, tmp_path / "well", LEAN))
     with monkeypatch.context() as patch:
         patch.setattr(streaming._Cutter, "_crop", _unreadable_once)
-        ill = list(predict(slide, tiny_bundle, tmp_path / "out", SMALL))
+        ill = list(predict(slide, tiny_bundle, tmp_path / "out", LEAN))
     done = [event for event in ill if isinstance(event, BatchDone)]
     told = [event for event in ill if isinstance(event, TileFailed)]
     assert (
@@ -384,7 +391,7 @@ def test_failed_tiles_are_tried_again_and_mended_ones_are_done(
         == sum(int(np.isnan(event.probabilities).any(axis=1).sum()) for event in done)
         == 1
     )
-    resumed = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
+    resumed = list(predict(slide, tiny_bundle, tmp_path / "out", AGAIN))
     assert sum(isinstance(event, BatchDone) for event in resumed) == 1
     assert last(resumed).exit_code == 0
     assert same_results(tmp_path / "well" / "one", tmp_path / "out" / "one")
@@ -404,9 +411,9 @@ def test_two_calls_into_one_folder_do_not_mix(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
-    first = predict(slide, tiny_bundle, tmp_path / "out", SMALL)
+    first = predict(slide, tiny_bundle, tmp_path / "out", LEAN)
     next(event for event in first if isinstance(event, BatchDone))
-    second = list(predict(slide, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
+    second = list(predict(slide, tiny_bundle, tmp_path / "out", AGAIN))
     assert [event.problem for event in second if isinstance(event, SlideFailed)]
     assert last([*first]).exit_code == 0
 
@@ -415,11 +422,11 @@ def test_two_calls_into_one_folder_do_not_mix(
 def test_a_generator_that_is_closed_lets_go_of_its_folder(
     tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path], kind: type[Event]
 ) -> None:
-    slides = [write_slide(tmp_path / f"{name}.tif") for name in "ab"]
-    stopped = predict(slides, tiny_bundle, tmp_path / "out", SMALL)
+    slides = [write_slide(tmp_path / f"{name}.tif", 400, 300) for name in "ab"]
+    stopped = predict(slides, tiny_bundle, tmp_path / "out", LEAN)
     next(event for event in stopped if isinstance(event, kind))
     stopped.close()
-    resumed = list(predict(slides, tiny_bundle, tmp_path / "out", PredictSpec(existing="resume")))
+    resumed = list(predict(slides, tiny_bundle, tmp_path / "out", AGAIN))
     assert last(resumed).exit_code == 0
 
 
@@ -440,7 +447,7 @@ def test_an_unforeseen_error_ends_its_slide_and_not_the_run(
         (tmp_path / "out" / "b").write_text("a file where the folder should be")
     else:
         monkeypatch.setattr(RunStore, "commit", _full_for_b)
-    events = list(predict(folder, tiny_bundle, tmp_path / "out", SMALL))
+    events = list(predict(folder, tiny_bundle, tmp_path / "out", LEAN))
     assert [event.slide for event in events if isinstance(event, SlideFailed)] == ["b"]
     assert [event.slide for event in events if isinstance(event, SlideFinished)] == ["a", "c"]
     assert last(events).exit_code == 3
@@ -486,7 +493,7 @@ def test_a_file_name_that_is_no_text_is_classified_and_told(
 ) -> None:
     strange = Path(os.fsdecode(bytes(tmp_path / "b") + b"\xff.tif"))
     write_slide(tmp_path / "one.tif").rename(strange)
-    events = list(predict(strange, tiny_bundle, tmp_path / "out", SMALL))
+    events = list(predict(strange, tiny_bundle, tmp_path / "out", LEAN))
     assert last(events).exit_code == 0
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["slides"][0]["slide"] == strange.stem
@@ -518,10 +525,10 @@ def test_a_torchscript_of_the_wsinfer_zoo_predicts_when_it_is_trusted(
 ) -> None:
     slide = write_slide(tmp_path / "one.tif")
     with pytest.raises(UntrustedCodeError, match="--trust"):
-        list(predict(slide, wsinfer_torchscript, tmp_path / "out", SMALL))
+        list(predict(slide, wsinfer_torchscript, tmp_path / "out", LEAN))
     events = list(
         predict(
-            slide, wsinfer_torchscript, tmp_path / "out", PredictSpec(trust=True, grid="wsinfer")
+            slide, wsinfer_torchscript, tmp_path / "out", replace(LEAN, trust=True, grid="wsinfer")
         )
     )
     assert last(events).exit_code == 0
@@ -537,7 +544,7 @@ def test_bf16_is_close_to_fp32(
 ) -> None:
     slide = write_slide(tmp_path / "one.tif", 300, 300)
     for precision in ("fp32", "bf16"):
-        list(predict(slide, tiny_bundle, tmp_path / precision, PredictSpec(precision=precision)))
+        list(predict(slide, tiny_bundle, tmp_path / precision, replace(LEAN, precision=precision)))
     fp32, bf16 = (RunStore.open(tmp_path / name / "one").probabilities for name in ("fp32", "bf16"))
     assert not np.array_equal(fp32, bf16)
     np.testing.assert_allclose(bf16, fp32, atol=0.05)
@@ -566,7 +573,7 @@ def test_the_wsinfer_csv_is_the_formula_on_a_real_slide(
 def test_every_broken_slide_ends_in_a_word(
     tmp_path: Path, shared_data: Path, tiny_bundle: Path
 ) -> None:
-    events = list(predict(shared_data / "slides_broken", tiny_bundle, tmp_path / "out", SMALL))
+    events = list(predict(shared_data / "slides_broken", tiny_bundle, tmp_path / "out", LEAN))
     told = {event.slide: event.remedy for event in events if isinstance(event, SlideFailed)}
     finished = {event.slide: event.status for event in events if isinstance(event, SlideFinished)}
     assert set(told) == {

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from slidecam.cli.app import app
 from slidecam.errors import UsageError
 from slidecam.server.serving import (
     Endpoint,
@@ -28,11 +30,11 @@ from slidecam.server.serving import (
 from stopping import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-IDLE_SECONDS = 2.0
-WINDOWS = 20
+IDLE_SECONDS = 1.0
+WINDOWS = 40
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def environment(file: Path) -> dict[str, str]:
 
 
 def test_a_server_is_found_by_its_file_used_and_stopped(
-    process: tuple[Any, Path], tiny_bundle: Path, slides: Path, tmp_path: Path
+    process: tuple[Any, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started, file = process
     told = json.loads(started.stdout.readline())
@@ -86,14 +88,10 @@ def test_a_server_is_found_by_its_file_used_and_stopped(
     status = httpx.get(f"{endpoint.url}/v1/status", headers=headers, trust_env=False).json()
     assert status["model"]["classes"][0]["name"] == "A"
     assert_idle(psutil.Process(started.pid))
-    second = subprocess.run(  # noqa: S603  (our own interpreter)
-        command(tiny_bundle, slides, tmp_path),
-        env=environment(file),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert second.returncode == 2
+    monkeypatch.setenv("SLIDECAM_SERVER_FILE", str(file))
+    # Its model is nowhere: a second server that is let through ends as well, by another word.
+    second = CliRunner().invoke(app, ["serve", "-m", str(tmp_path / "gone"), "--json"])
+    assert second.exit_code == 2
     assert "runs already" in second.stdout
     assert read_endpoint(file) == endpoint
     if os.name == "posix":
@@ -103,20 +101,19 @@ def test_a_server_is_found_by_its_file_used_and_stopped(
 
 
 def test_the_pages_link_is_one_line_however_narrow_the_terminal(
-    tiny_bundle: Path, slides: Path, tmp_path: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "server.json"
-    told = command(tiny_bundle, slides, tmp_path)[:-1]
-    narrow = {**environment(file), "COLUMNS": "40"}
-    with subprocess.Popen(told, env=narrow, stdout=subprocess.PIPE, text=True) as started:  # noqa: S603  (our own)
-        try:
-            assert started.stdout is not None
-            lines = [started.stdout.readline().rstrip("\n") for _line in range(4)]
-            endpoint = read_endpoint(file)
-        finally:
-            started.kill()
-    assert endpoint is not None
-    assert lines[0].startswith("Loading ")
+    endpoint = Endpoint("http://127.0.0.1:49152", "token-" * 8, 1, "0.1.0", "now")
+
+    def serve(_spec: ServeSpec, ready: Callable[[Endpoint, Path], None]) -> None:
+        ready(endpoint, file)
+
+    monkeypatch.setattr("slidecam.server.serve", serve)
+    narrow = {"COLUMNS": "40"}
+    said = CliRunner().invoke(app, ["serve", "-m", str(tmp_path)], env=narrow).stdout
+    lines = said.splitlines()
+    assert lines[0] == f"Loading {tmp_path} …"
     assert lines[2] == f"{endpoint.url}/#token={endpoint.token}"
     assert lines[3].endswith(str(file))
 
@@ -134,7 +131,7 @@ def is_idle(process: psutil.Process) -> bool:
     time.sleep(IDLE_SECONDS)
     after = process.cpu_times()
     seconds = after.user + after.system - used.user - used.system
-    return seconds <= 0.02 and process.num_ctx_switches().voluntary - switches <= 5
+    return seconds <= 0.01 and process.num_ctx_switches().voluntary - switches <= 4
 
 
 def test_a_file_that_outlived_its_server_is_in_nobodys_way(tmp_path: Path) -> None:

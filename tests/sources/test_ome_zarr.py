@@ -118,13 +118,13 @@ def test_the_first_image_of_a_bioformats_collection_is_opened(tmp_path: Path, wr
     ("scales", "data", "attributes", "says"),
     [
         (None, RGB, {}, "no OME-Zarr multiscales"),
-        (None, RGB, {"plate": {}}, "plate of many images"),
+        (None, RGB, {"plate": {}}, "plate of 0 wells"),
         (multiscale("yx"), RGB[:, :, 0].astype(np.float32), {}, "float32"),
         (multiscale("cyx"), np.zeros((5, 9, 9), np.uint8), {}, "5 channels"),
         (multiscale("zyx"), np.zeros((5, 9, 9), np.uint8), {}, "z=5"),
         ([{"axes": [{"name": "y"}, {"name": "x"}], "datasets": [{"path": "9"}]}], RGB, {}, "'9'"),
         ([{"axes": [{"name": "q"}], "datasets": [{"path": "0"}]}], RGB, {}, "without y and x"),
-        ([{"datasets": []}], RGB, {}, "cannot be opened"),
+        ([{"datasets": []}], RGB, {}, "name no arrays"),
         ("nonsense", RGB, {}, "cannot be opened"),
     ],
 )

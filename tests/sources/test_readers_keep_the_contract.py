@@ -36,7 +36,14 @@ class TestTiffSlideBehindAUrl(SourceContract):
     @pytest.fixture(scope="class")
     @classmethod
     def case(cls, make_case: Any, write: Any) -> SourceCase:
-        return in_memory(make_case(write.tiled_tiff, ".tif", "tiffslide"))
+        return in_memory(make_case(write.tiled_tiff, ".tif", "tiffslide", reader="tiffslide"))
+
+
+class TestTiledTiffBehindAUrl(SourceContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls, make_case: Any, write: Any) -> SourceCase:
+        return in_memory(make_case(write.tiled_tiff, ".tif", "tiff"))
 
 
 class TestTiledTiff(SourceContract):

@@ -126,6 +126,10 @@ def bundle(
     weights_format: Annotated[
         WeightNames, typer.Option(help="Whose names the weights have.")
     ] = "plain",
+    profile: Annotated[
+        Literal["ignore", "srgb"],
+        typer.Option(help="ICC profiles of its pictures: ignored, or applied to sRGB."),
+    ] = "ignore",
     licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "not stated",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a bundle that lies there.")
@@ -156,6 +160,7 @@ def bundle(
             mean=output.three_numbers("--mean", mean),
             std=output.three_numbers("--std", std),
             split=split,
+            color_profile=profile,
             licence=licence,
             weights_format=weights_format,
             trust=trust,

@@ -203,7 +203,8 @@ def _loaded(
     card: Card,
     choice: TileChoice,
 ) -> Generator[Step, None, ChosenTiles]:
-    pixels = yield from load_pictures(paths, card.input_px, card.interpolation)
+    profile = choice.seen.profile or card.color_profile
+    pixels = yield from load_pictures(paths, card.input_px, card.interpolation, profile=profile)
     masks = _picture_masks(paths, choice.masks, card.input_px)
     return ChosenTiles(names, np.asarray(pixels), labels=labels, masks=masks)
 

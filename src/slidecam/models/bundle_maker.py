@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from slidecam.classes import Activation
     from slidecam.pixels import RGB
+    from slidecam.viewing import Profile
 
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -61,6 +62,8 @@ class BundleSpec:
         The layer to explain; None for ``forward_features``.
     class_colors
         Empty for the default palette.
+    color_profile
+        Whether pictures' ICC profiles are applied, as in `Card`.
     licence, provenance
         Under what and from where.
     weights_format
@@ -85,6 +88,7 @@ class BundleSpec:
     std: Triple | None = None
     split: str | None = None
     class_colors: tuple[RGB, ...] = ()
+    color_profile: Profile = "ignore"
     licence: str = "not stated"
     provenance: Mapping[str, object] = field(default_factory=dict)
     weights_format: WeightsFormat = "plain"
@@ -142,6 +146,7 @@ def _card(spec: BundleSpec, network: nn.Module, architecture: str, folder: Path)
         mean=spec.mean or mean,
         std=spec.std or std,
         split=spec.split,
+        color_profile=spec.color_profile,
         licence=spec.licence,
         provenance={"weights": Path(spec.weights).name, **spec.provenance},
     )

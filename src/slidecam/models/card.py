@@ -15,19 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen, Predicate, doc
 
-from slidecam.classes import (
-    Activation,
-    ClassSet,
-    broken_name,
-    doubled_name,
-    normal_name,
-)
+from slidecam.classes import Activation, ClassSet, broken_name, doubled_name, normal_name
 from slidecam.drawing.style import default_colors
 from slidecam.errors import CardError
 from slidecam.geometry import COARSEST, FINEST
 from slidecam.models.card_file import CardComplaints, read_json_object
 from slidecam.models.volume_card import VolumeCard, VolumeKeys, volume_object, with_ends
 from slidecam.settings import hints_of, read_fields, shown
+from slidecam.viewing import Profile  # noqa: TC001  (read_fields reads the types)
 
 if TYPE_CHECKING:
     from slidecam.pixels import RGB
@@ -81,6 +76,8 @@ class Card:
         Under which the weights may be used; free text.
     provenance
         Where the weights come from; any JSON object.
+    color_profile
+        ``srgb``: pictures' ICC profiles are applied, as in its training; ``ignore``: they are not.
     volume
         How it sees volumes (MRI): axis, window of intensities, pooling; None for `VolumeCard`'s
         defaults.
@@ -108,6 +105,7 @@ class Card:
     split: str | None = None
     licence: str = "not stated"
     provenance: Mapping[str, object] = field(default_factory=dict)
+    color_profile: Profile = "ignore"
     volume: VolumeCard | None = None
     weights_file: str = WEIGHTS_FILE
     weights_sha256: str = ""
@@ -202,6 +200,7 @@ class CardKeys:
     split: str | None = None
     licence: str
     provenance: JsonObject | None = None
+    color_profile: Profile | None = None
     volume: VolumeKeys | None = None
     weights: WeightsKeys
 
@@ -248,6 +247,7 @@ def read_card(path: Path) -> Card:
         split=keys.split,
         licence=keys.licence,
         provenance=keys.provenance or {},
+        color_profile=keys.color_profile or "ignore",
         volume=volume,
         weights_file=keys.weights.file,
         weights_sha256=keys.weights.sha256,
@@ -285,6 +285,8 @@ def card_object(card: Card) -> dict[str, object]:
     values["split"] = card.split
     values["licence"] = card.licence
     values["provenance"] = dict(card.provenance)
+    if card.color_profile != "ignore":
+        values["color_profile"] = card.color_profile
     if card.volume is not None:
         values["volume"] = volume_object(card.volume)
     values["weights"] = {"file": card.weights_file, "sha256": card.weights_sha256}

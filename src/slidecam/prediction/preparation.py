@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources import SettledSpacing, Source
     from slidecam.tiling import TileGrid
+    from slidecam.viewing import Profile
 
 
 WHOLE_PICTURE = "the whole picture"
@@ -73,18 +74,23 @@ def prepare(path: str, folder: Path, model: LoadedModel, spec: PredictSpec) -> S
 
 
 def view_of(card: Card, spec: PredictSpec) -> VolumeView:
-    """Return how a volume is shown to a classifier.
+    """Return how a slide or a volume is shown to a classifier.
 
-    As its card says, along the axis that the call names.
+    As its card says, along the axis and in the colours that the call names.
     """
     seen = card.volume or VolumeCard()
+    # What a call says wins; pixels as stored are no choice, so that runs of earlier versions are
+    # resumed.
+    profile: Profile | None = None
+    if (spec.profile or card.color_profile) == "srgb":
+        profile = "srgb"
     return VolumeView(
         spec.axis or seen.axis,
         seen.slices,
         seen.window,
         spec.volume,
         spec.keep_identifiers,
-        PictureView(spec.image, spec.plane, spec.time, spec.channels, spec.profile),
+        PictureView(spec.image, spec.plane, spec.time, spec.channels, profile),
     )
 
 

@@ -17,8 +17,9 @@ from PIL import Image
 from slidecam.close_up.methods import choose_methods, class_indices
 from slidecam.errors import DataSetError, DeviceError
 from slidecam.explain.neighbours import EXPLAINED, has_neighbours, neighbour_accounts
+from slidecam.icc import colours_of, in_colours
 from slidecam.inference import MANY_CLASSES
-from slidecam.learning.data.pixels import read_picture
+from slidecam.learning.data.pixels import picture_and_profile
 from slidecam.pixels import RESAMPLING
 from slidecam.server.http_errors import RequestError
 
@@ -57,7 +58,7 @@ class PictureRequest:
     classes
         Names of the classes to explain; empty for all of a few, else for the predicted one.
     shown
-        Longest side of a copy of the picture, as the classifier saw it, that the answer brings
+        Longest side of a copy of the picture, upright and in sRGB, that the answer brings
         along; 0 for none.
     """
 
@@ -119,21 +120,25 @@ def explain_picture(
     if request.methods:
         methods = choose_methods(request.methods)
     indices = class_indices(classifier.card, request.classes)
-    picture = _opened(content, limits)
     card = classifier.card
+    stored, profile = _opened(content, limits)
+    picture = in_colours(stored, profile, card.color_profile)
     fitted = picture.resize((card.input_px, card.input_px), RESAMPLING[card.interpolation])
     pixels = torch.from_numpy(np.array(fitted)[None]).to(classifier.device)
     with device.held():
         explained = _explained(classifier, pixels, indices, methods, start + limits.image_seconds)
     shown = None
     if request.shown:
-        shown = _data_url(picture, request.shown)
+        shown = _data_url(in_colours(stored, profile, "srgb"), request.shown)
     return {
         "model": card.name,
         "size": [picture.width, picture.height],
         **explained,
         "shown": shown,
-        "notes": _notes(card, picture),
+        "notes": [
+            *_notes(card, picture),
+            *colours_of(profile, card.color_profile)[1],
+        ],
         "seconds": _since(start),
     }
 
@@ -149,8 +154,11 @@ def _data_url(picture: Image.Image, longest: int) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def _opened(content: bytes, limits: Limits) -> Image.Image:
-    """Return a picture upright and in RGB; its header is checked before anything is decoded."""
+def _opened(content: bytes, limits: Limits) -> tuple[Image.Image, bytes | None]:
+    """Return a picture upright and in RGB, as stored, and its ICC profile.
+
+    Its header is checked before anything is decoded.
+    """
     if not content:
         raise RequestError(400, "The picture is empty.", "Send a picture's bytes as the body.")
     with warnings.catch_warnings():
@@ -159,7 +167,7 @@ def _opened(content: bytes, limits: Limits) -> Image.Image:
         warnings.simplefilter("ignore")
         _refuse_by_header(content, limits)
         try:
-            return read_picture(UPLOADED, content)
+            return picture_and_profile(UPLOADED, content)
         except DataSetError as error:
             raise RequestError(422, error.problem, "Save it again, or send another one.") from error
 

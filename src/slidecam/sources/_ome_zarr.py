@@ -1,78 +1,118 @@
-"""OME-Zarr 0.4 (zarr v2) and 0.5 (zarr v3), in a folder or behind an fsspec URL."""
+"""OME-Zarr 0.1 to 0.4 (zarr v2) and 0.5 (zarr v3), in a folder or behind an fsspec URL."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from threading import Lock
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
 import numpy as np
-import zarr
-from zarr.storage import FsspecStore, LocalStore
 
-from slidecam.errors import UnreadableSourceError
-from slidecam.geometry import LevelBox, Size, Spacing, pyramid
-from slidecam.pixels import to_rgb, to_uint8
+from slidecam.errors import RefusedSourceError, UsageError
+from slidecam.geometry import LevelBox, note_on_levels, pyramid
+from slidecam.pixels import GLASS, over_background, to_rgb, to_uint8
 from slidecam.sources._chunks import chunk_size
-from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening
-from slidecam.sources._probe import DIGITS, without_query
+from slidecam.sources._library import (
+    DECODING_ERRORS,
+    closed,
+    decoding,
+    decoding_associated,
+    opening,
+)
+from slidecam.sources._ngff import COMPLETE, EXPORT, believed_spacings
+from slidecam.sources._ngff_images import find_images
+from slidecam.sources._probe import DIGITS
+from slidecam.sources.channels import Channel, choose_channels
+from slidecam.sources.images import FileImage, choose_image
 from slidecam.sources.source import Source, SourceFacts, note_on_bits
-from slidecam.sources.spacing import MICROMETRES, spacing_of
+from slidecam.viewing import AS_THE_FILE_SAYS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from slidecam.sources._ngff_images import StoredImage, StoredImages, StoredLevel
     from slidecam.sources._probe import Probe
+    from slidecam.viewing import PictureView
 
-_REMEDY = "Check that it is an OME-Zarr image of version 0.4 or 0.5, and that all of it was copied."
-_EXPORT = "Export one plane as RGB (channels red, green and blue) and use that."
-_CHANNELS = {1, 3}
+_IN_COLOUR = (np.uint8, np.uint16, np.bool_)
+_STACKED = (("z", "plane", "Plane"), ("t", "time", "Point in time"))
+"""Axes along which one place is chosen: the field of `PictureView`, and how a sentence begins."""
+
+_WITH_ALPHA = 4
+_LARGEST_ASSOCIATED = 4096
+"""Pixels along the longer side up to which a label or macro is shown, at its finest such level."""
+
 _SAMPLES = 8
 _SAMPLE_EDGE = 256
 
 
 @dataclass(frozen=True)
 class Image:
-    """One multiscale image: its arrays, finest first, the names of their axes, and its spacing."""
+    """One picture of a multiscale image: its levels, finest first, and what of them is read.
 
-    arrays: tuple[zarr.Array[Any], ...]
-    axes: tuple[str, ...]
-    version: str
-    spacing: Spacing | None
+    Attributes
+    ----------
+    levels
+        At least one, all of the same planes and channels.
+    places
+        Where along each axis but y, x and c it lies.
+    channels
+        Which channels are read: one is grey, three are red, green and blue, and a fourth is alpha.
+    readings
+        What was chosen of it.
+    """
 
-    def length(self, axis: str) -> int:
-        """Return the length of an axis in the finest array; 1 for an axis that is not there."""
-        if axis in self.axes:
-            return int(self.arrays[0].shape[self.axes.index(axis)])
-        return 1
+    levels: tuple[StoredLevel, ...]
+    places: Mapping[str, int]
+    channels: tuple[int, ...]
+    readings: tuple[str, ...]
 
-    def size(self, level: int) -> Size:
-        """Return width and height of a level."""
-        shape = self.arrays[level].shape
-        return Size(int(shape[self.axes.index("x")]), int(shape[self.axes.index("y")]))
+    @property
+    def full(self) -> StoredLevel:
+        """The finest level."""
+        return self.levels[0]
 
-    def native(self, level: int) -> Size:
-        """Return width and height of a stored chunk."""
-        chunks = self.arrays[level].chunks
-        return Size(int(chunks[self.axes.index("x")]), int(chunks[self.axes.index("y")]))
+    @property
+    def bits(self) -> int:
+        """Bits of a sample."""
+        if self.full.array.dtype.kind == "b":
+            return 1
+        return 8 * int(self.full.array.dtype.itemsize)
 
     def read(self, level: int, box: LevelBox) -> NDArray[np.generic]:
-        """Return ``box`` as stored, (height, width, channels)."""
-        places = {
+        """Return ``box`` of the channels that are read, as stored, (height, width, channels)."""
+        stored, wanted = self.levels[level], sorted(set(self.channels))
+        places: dict[str, Any] = {
+            **self.places,
             "y": slice(box.y, box.bottom),
             "x": slice(box.x, box.right),
             "c": slice(None),
         }
-        pixels = np.asarray(self.arrays[level][tuple(places.get(axis, 0) for axis in self.axes)])
-        kept = [axis for axis in self.axes if axis in places]
+        view: Any = stored.array
+        if len(wanted) < stored.length("c"):
+            # Only the chunks of these channels are decoded.
+            places["c"], view = wanted, stored.array.oindex
+        pixels = np.asarray(view[tuple(map(places.get, stored.axes))])
+        kept = list(filter("yxc".__contains__, stored.axes))
         if "c" not in kept:
             pixels, kept = pixels[..., np.newaxis], [*kept, "c"]
-        return pixels.transpose(list(map(kept.index, "yxc")))
+        pixels = pixels.transpose(list(map(kept.index, "yxc")))
+        if list(self.channels) == wanted:
+            return pixels
+        return np.take(pixels, list(map(wanted.index, self.channels)), axis=2)
+
+    def shown(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
+        """Return ``box`` in RGB; what is transparent lies on white."""
+        pixels = self.read(level, box)
+        samples = to_uint8(pixels, self.bits)
+        if samples.shape[2] == _WITH_ALPHA:
+            return over_background(samples, GLASS)
+        return to_rgb(samples)
 
 
 def open_slide(probe: Probe) -> Source:
@@ -80,23 +120,38 @@ def open_slide(probe: Probe) -> Source:
 
     UnreadableSourceError if it is none, or none that can be shown as RGB.
     """
-    with opening(probe.given, "This is a Zarr folder", _REMEDY):
-        group = zarr.open_group(_store(probe), mode="r")
-        image = _image(probe, group)
-        _check(probe, image)
-        return OmeZarrSource(_facts(probe, image), image)
+    with opening(probe.given, "This is a Zarr folder", COMPLETE):
+        found = find_images(probe)
+        listed, chosen, readings = _choose(probe, found)
+        image = _image(probe.given, chosen, probe.view.slide)
+        facts = _facts(probe, chosen.multiscale.version, image)
+        others = _associated(found.images, listed)
+        offers = set(_offers(image))
+        if found.plate or listed:
+            offers.add("image")
+        facts = replace(
+            facts,
+            associated=tuple(sorted(others)),
+            readings=(*readings, *facts.readings),
+            images=listed,
+            offers=frozenset(offers),
+        )
+        return OmeZarrSource(facts, image, others)
 
 
 class OmeZarrSource(Source):
     """A multiscale image read with zarr, which may be read from any thread.
 
-    Grey becomes RGB, 16 bit is scaled from its full range to 8, and three channels are red, green
-    and blue.
+    Grey becomes RGB, 16 bit is scaled from its full range to 8, and what is transparent lies on
+    white.
     """
 
-    def __init__(self, facts: SourceFacts, image: Image) -> None:
+    def __init__(
+        self, facts: SourceFacts, image: Image, associated: Mapping[str, StoredImage]
+    ) -> None:
         super().__init__(facts)
         self._image: Image | None = image
+        self._associated = associated
         self._lock = Lock()
 
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
@@ -105,12 +160,16 @@ class OmeZarrSource(Source):
         if image is None:
             raise closed(self.facts.path)
         with decoding(self.facts.path, level, box):
-            pixels = image.read(level, box)
-        return to_rgb(to_uint8(pixels, _bits(pixels.dtype)))
+            return image.shown(level, box)
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
-        """Raise KeyError: OME-Zarr has no associated images."""
-        raise KeyError(name)
+        """Return the label, macro or thumbnail; KeyError if there is none of that name."""
+        stored = self._associated[name]
+        with decoding_associated(self.facts.path, name):
+            image = _image(self.facts.path, stored, AS_THE_FILE_SAYS)
+            level = _shown_level(image)
+            size = image.levels[level].size
+            return image.shown(level, LevelBox(0, 0, size.width, size.height))
 
     def close(self) -> None:
         """Let the store go."""
@@ -118,131 +177,159 @@ class OmeZarrSource(Source):
             self._image = None
 
 
-def _store(probe: Probe) -> LocalStore | FsspecStore:
-    if probe.local is not None:
-        return LocalStore(probe.local, read_only=True)
-    url, query = without_query(probe.given)
-    options = {}
-    if query:
-        # A token in the query opens each of the folder's files.
-        options["params"] = tuple(parse_qsl(query, keep_blank_values=True))
-    return FsspecStore.from_url(url.rstrip("/"), options, read_only=True)
+def _shown_level(image: Image) -> int:
+    """Return the finest level of a label or macro that is no larger than people look at."""
+    for index, level in enumerate(image.levels):
+        if max(level.length("x"), level.length("y")) <= _LARGEST_ASSOCIATED:
+            return index
+    return len(image.levels) - 1
 
 
-def _image(probe: Probe, group: zarr.Group) -> Image:
-    """Return the image of a group, or the first one of a bioformats2raw collection."""
-    attributes = _ome(group)
-    if "plate" in attributes:
-        remedy = "Pass one image of it, for example PLATE.zarr/A/1/0."
-        raise UnreadableSourceError(probe.given, "This OME-Zarr is a plate of many images.", remedy)
-    if "bioformats2raw.layout" in attributes and "multiscales" not in attributes:
-        group = _child(probe, group, "0", zarr.Group)
-        attributes = _ome(group)
-    if not attributes.get("multiscales"):
-        problem = "This Zarr has no OME-Zarr multiscales metadata."
-        raise UnreadableSourceError(probe.given, problem, _REMEDY)
-    scale = attributes["multiscales"][0]
-    axes = tuple(_axis(axis)["name"] for axis in scale["axes"])
-    paths = [dataset["path"] for dataset in scale["datasets"]]
-    return Image(
-        arrays=tuple(_child(probe, group, path, zarr.Array) for path in paths),
-        axes=axes,
-        version=str(attributes.get("version") or scale.get("version") or "0.4"),
-        spacing=_spacing(scale, axes),
-    )
+def _choose(
+    probe: Probe, found: StoredImages
+) -> tuple[tuple[FileImage, ...], StoredImage, tuple[str, ...]]:
+    """Return the images to choose from (none where there is but one), the chosen one, and why."""
+    path, stored = probe.given, found.images
+    if found.plate or len(stored) == 1:
+        return (), stored[0], found.readings
+    images = [
+        FileImage(number, each.name, each.size(path)) for number, each in enumerate(stored, 1)
+    ]
+    listed, chosen, readings = choose_image(path, images, probe.view.slide.image)
+    return listed, stored[chosen.number - 1], readings
 
 
-def _axis(axis: Mapping[str, str] | str) -> Mapping[str, str]:
-    """Return an axis with its name and maybe its unit; the first versions gave the name alone."""
-    if isinstance(axis, str):
-        return {"name": axis}
-    return axis
+def _associated(
+    stored: Sequence[StoredImage], listed: Sequence[FileImage]
+) -> dict[str, StoredImage]:
+    """Return the images that are called label, macro or thumbnail, by what people call them."""
+    found: dict[str, StoredImage] = {}
+    for each, image in zip(stored, listed, strict=False):
+        if image.associated and not image.chosen:
+            found.setdefault(image.associated, each)
+    return found
 
 
-def _ome(group: zarr.Group) -> Mapping[str, Any]:
-    """Return the OME metadata: under "ome" since 0.5, at the top before."""
-    attributes: Mapping[str, Any] = group.attrs.asdict()
-    newer: Mapping[str, Any] | None = attributes.get("ome")
-    if newer is None:
-        return attributes
-    return newer
+def _image(path: str, stored: StoredImage, view: PictureView) -> Image:
+    """Return what is read of a stored image; an error where it may not be shown as RGB."""
+    multiscale = stored.multiscale
+    axes = multiscale.axes
+    if not {"y", "x"} <= set(axes):
+        problem = f"The axes are {', '.join(axes)}, without y and x."
+        raise RefusedSourceError(path, problem, EXPORT)
+    listed = stored.levels(path)
+    levels = sorted(listed, key=attrgetter("pixels"), reverse=True)
+    full, readings = levels[0], list(multiscale.readings)
+    if levels != listed:
+        readings.append("Its levels are not listed from the finest to the coarsest, but read so.")
+    kept = tuple(level for level in levels if level.stack == full.stack)
+    if len(kept) < len(levels):
+        left = f"Left out of its {len(levels)} levels: {len(levels) - len(kept)}"
+        readings.append(f"{left}, for fewer planes or channels than the finest has.")
+    if full.array.dtype not in _IN_COLOUR:
+        problem = f"The pixels are {full.array.dtype}, not 8 or 16 bit without sign."
+        remedy = "Export it as RGB with values from 0 to 255, or to 65535, and use that."
+        raise RefusedSourceError(path, problem, remedy)
+    places, of_place = _places(path, full, view)
+    channels, of_channels = _channels(path, stored, full.length("c"), view)
+    return Image(kept, places, channels, (*readings, *of_place, *of_channels))
 
 
-def _child(probe: Probe, group: zarr.Group, path: str, kind: type[Any]) -> Any:  # noqa: ANN401 - array or group
-    child = group.get(path)
-    if not isinstance(child, kind):
-        problem = f"There is no {kind.__name__.lower()} {path!r}, which its metadata name."
-        raise UnreadableSourceError(probe.given, problem, _REMEDY)
-    return child
+def _places(
+    path: str, full: StoredLevel, view: PictureView
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Return where along the axes of a stack the picture lies that was asked for."""
+    unchosen = full.stack
+    unchosen.pop("c", None)
+    places = dict.fromkeys(unchosen, 0)
+    readings: list[str] = []
+    options: list[str] = []
+    for axis, field, what in _STACKED:
+        length, wanted = full.length(axis), getattr(view, field)
+        if length == 1:
+            continue
+        options.append(f"--{field} 1 to {length}")
+        if wanted is None:
+            continue
+        if wanted > length:
+            problem = f"There is no {field} {wanted}: it has {length}."
+            raise UsageError(problem, f"Pass --{field} with a number up to {length}.", path)
+        places[axis], unchosen[axis] = wanted - 1, 1
+        said = f"{what} {wanted} of {length} is read, as was asked for"
+        readings.append(f"{said}; --{field} reads another.")
+    stacked = {axis: length for axis, length in unchosen.items() if length > 1}
+    if stacked:
+        lengths = ", ".join(map("{0[0]}={0[1]}".format, stacked.items()))
+        problem = f"This is a stack of planes ({lengths}), not one picture."
+        remedy = EXPORT
+        if options and stacked.keys() <= {"z", "t"}:
+            remedy = f"Pass {' and '.join(options)} to read one of them. Or: {EXPORT}"
+        raise RefusedSourceError(path, problem, remedy)
+    return places, tuple(readings)
 
 
-def _check(probe: Probe, image: Image) -> None:
-    """Raise where the pixels are none that can honestly be shown as RGB."""
-    others = [axis for axis in image.axes if axis not in "yxc"]
-    stacked = [f"{axis}={image.length(axis)}" for axis in others if image.length(axis) > 1]
-    problem = None
-    if not {"y", "x"} <= set(image.axes):
-        problem = f"The axes are {', '.join(image.axes)}, without y and x."
-    elif stacked:
-        problem = f"This is a stack of planes ({', '.join(stacked)}), not one picture."
-    elif image.length("c") not in _CHANNELS:
-        channels = image.length("c")
-        problem = f"Which of its {channels} channels are red, green and blue is not said."
-    elif image.arrays[0].dtype not in (np.uint8, np.uint16, np.bool_):
-        problem = f"The pixels are {image.arrays[0].dtype}, not 8 or 16 bit without sign."
-    if problem:
-        raise UnreadableSourceError(probe.given, problem, _EXPORT)
+def _channels(
+    path: str, stored: StoredImage, length: int, view: PictureView
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    if length == 1:
+        return (0,), ()
+    said: Sequence[Channel] = stored.multiscale.channels
+    if len(said) != length:
+        said = [Channel()] * length
+    return choose_channels(path, said, view.channels)
 
 
-def _spacing(scale: Mapping[str, Any], axes: Sequence[str]) -> Spacing | None:
-    """Return µm per pixel of the first dataset, or None where the x or y axis names no unit."""
-    factors = [1.0] * len(axes)
-    for part in (scale["datasets"][0], scale):
-        for transform in part.get("coordinateTransformations") or ():
-            if transform["type"] == "scale":
-                pairs = zip(factors, transform["scale"], strict=True)
-                factors = [one * float(other) for one, other in pairs]
-    units = {axis["name"]: axis.get("unit", "") for axis in map(_axis, scale["axes"])}
-    lengths: list[float] = []
-    for axis in "xy":
-        if units.get(axis) not in MICROMETRES:
-            return None
-        lengths.append(factors[axes.index(axis)] * MICROMETRES[units[axis]])
-    return spacing_of(*lengths)
+def _offers(image: Image) -> Iterator[str]:
+    """Yield the fields of `PictureView` by which another picture of it would be read."""
+    for axis, field, _ in _STACKED:
+        if image.full.length(axis) > 1:
+            yield field
+    if image.full.length("c") > 1:
+        yield "channels"
 
 
-def _facts(probe: Probe, image: Image) -> SourceFacts:
-    sizes = list(map(image.size, range(len(image.arrays))))
-    spacing_from = None
-    if image.spacing is not None:
+def _facts(probe: Probe, version: str, image: Image) -> SourceFacts:
+    sizes = [level.size for level in image.levels]
+    chunks = [level.chunk for level in image.levels]
+    said = [level.raw_spacing for level in image.levels]
+    believed, doubts = believed_spacings(sizes, chunks, said)
+    levels = pyramid(sizes, believed)
+    spacing, spacing_from = image.full.spacing, None
+    if spacing is not None:
         spacing_from = "OME-Zarr scale"
     return SourceFacts(
         path=probe.given,
         name=probe.name,
         reader="ome-zarr",
-        format=f"ome-zarr {image.version}",
-        levels=pyramid(sizes),
-        spacing=image.spacing,
+        format=f"ome-zarr {version}",
+        levels=levels,
+        spacing=spacing,
         spacing_from=spacing_from,
         bounds=None,
-        chunk=tuple(chunk_size(image.native(index)) for index in range(len(sizes))),
+        chunk=tuple(map(chunk_size, chunks)),
         associated=(),
         fingerprint=_fingerprint(image),
-        readings=note_on_bits(_bits(image.arrays[0].dtype)),
+        readings=(
+            *image.readings,
+            *note_on_bits(image.bits),
+            *doubts,
+            *note_on_levels(sizes, levels),
+        ),
     )
 
 
 def _fingerprint(image: Image) -> str:
-    """Return a digest of shapes and pixels.
+    """Return a digest of shapes and of pixels of what is read.
 
     Listing 100 000 chunks of a remote store would take minutes.
     """
-    shapes = [[*map(int, array.shape), str(array.dtype)] for array in image.arrays]
-    digest = hashlib.sha256(json.dumps([image.axes, shapes]).encode())
-    last = len(image.arrays) - 1
-    edge = 4 * _SAMPLE_EDGE
-    digest.update(_sample(image, last, LevelBox(0, 0, edge, edge).clipped(image.size(last))))
-    size = image.size(0)
+    arrays = [level.array for level in image.levels]
+    shapes = [[*map(int, array.shape), str(array.dtype)] for array in arrays]
+    digest = hashlib.sha256(json.dumps([image.full.axes, shapes]).encode())
+    edge, coarsest = 4 * _SAMPLE_EDGE, image.levels[-1].size
+    box = LevelBox(0, 0, edge, edge).clipped(coarsest)
+    digest.update(_sample(image, len(arrays) - 1, box))
+    size = image.full.size
     for index in range(_SAMPLES):
         x = (size.width - _SAMPLE_EDGE) * index // (_SAMPLES - 1)
         y = (size.height - _SAMPLE_EDGE) * index // (_SAMPLES - 1)
@@ -260,9 +347,3 @@ def _sample(image: Image, level: int, box: LevelBox) -> bytes:
         return np.ascontiguousarray(image.read(level, box)).tobytes()
     except DECODING_ERRORS:
         return b""
-
-
-def _bits(dtype: np.dtype[Any]) -> int:
-    if dtype.kind == "b":
-        return 1
-    return 8 * dtype.itemsize

@@ -18,6 +18,7 @@ from slidecam.sources._dicom_slide import instances_of, note_on_paths, refuse_od
 from slidecam.sources._library import decoding, decoding_associated, opening
 from slidecam.sources._openslide_handle import SlideHandle, profile_of_slide, read_rgb
 from slidecam.sources._probe import fingerprint_of_files
+from slidecam.sources._tiff_refusals import check_generic
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import spacing_of
 
@@ -70,6 +71,8 @@ def open_slide(probe: Probe) -> Source:
         if vendor == "dicom":
             instances = instances_of(_dicom.siblings(path))
             refuse_odd(probe.given, instances)
+        if vendor == "generic-tiff":
+            check_generic(probe.given, probe.open)
         handle = SlideHandle(probe.given, lambda: openslide.OpenSlide(str(path)))
         with handle.lease() as slide:
             facts = _facts(probe, path, slide, instances)

@@ -21,11 +21,11 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from slidecam.errors import UnreadableSourceError
 from slidecam.geometry import Level, Size
+from slidecam.icc import icc_profile
 from slidecam.pixels import picture_in_rgb, reason, upright, upright_size
 from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening
 from slidecam.sources._probe import fingerprint_of_stream
-from slidecam.sources.icc import icc_profile
 from slidecam.sources.source import Source, SourceFacts
 
 if TYPE_CHECKING:

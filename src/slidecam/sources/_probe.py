@@ -139,7 +139,7 @@ class Probe:
 
     @cached_property
     def tiff_kinds(self) -> frozenset[str]:
-        """What tifffile sees in a TIFF: some of ome, svs, ndpi, scn, philips, bif, qpi, tiled."""
+        """What tifffile sees in a TIFF: some of ome, svs, ndpi, scn, philips, bif, qpi."""
         if not self.is_tiff:
             return frozenset()
         # lazy on purpose, as the registry is: tifffile is loaded for TIFFs only

@@ -14,20 +14,21 @@ import imagecodecs
 import numpy as np
 
 from slidecam.errors import UnreadableSourceError
-from slidecam.geometry import LevelBox, Size, Spacing, pyramid
+from slidecam.geometry import LevelBox, Spacing, pyramid
+from slidecam.icc import profile_of_page
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._tiff_colours import (
     EXPORT,
     RESAVE,
-    check_colours,
+    colour_readings,
     significant_bits,
     to_colours,
 )
 from slidecam.sources._tiff_pages import PageRaster, PageReader, open_tiff, same_file
-from slidecam.sources.icc import profile_of_page
-from slidecam.sources.source import Source, SourceFacts, note_on_bits
+from slidecam.sources._tiff_refusals import check_colours
+from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import MICROMETRES, spacing_of
 
 if TYPE_CHECKING:
@@ -63,16 +64,18 @@ def open_slide(probe: Probe) -> Source:
         tiff = undo.enter_context(open_tiff(stream))
         _refuse_empty(probe, tiff)
         rasters = _rasters(probe, tiff, tiff.series[0])
-        check_colours(probe.given, rasters[0])
+        for raster in rasters:
+            check_colours(probe.given, raster)
+        PageReader(probe.given, tiff).refuse_undecodable(rasters[0])
         facts = _facts(probe, tiff, rasters, fingerprint)
         return TiffSource(facts, tiff, rasters, undo.pop_all())
 
 
 class TiffSource(Source):
-    """A TIFF read tile by tile with tifffile.
+    """A TIFF read tile by tile with tifffile, upright, in the colours that its tags mean.
 
-    Grey becomes RGB, 16 bit is scaled from its full (or stated significant) range to 8, alpha lies
-    on white, and three separate channels are red, green and blue.
+    16 bit is scaled from its full (or stated significant) range to 8, alpha lies on white, and
+    three separate channels are red, green and blue.
     """
 
     def __init__(
@@ -86,13 +89,13 @@ class TiffSource(Source):
         self._rasters = rasters
         self._pages = PageReader(facts.path, tiff)
         self._files = files
-        self._bits = _bits(tiff, rasters[0].keyframe)
+        self._bits = [_bits(tiff, raster.keyframe) for raster in rasters]
         self._associated = _associated_series(tiff)
 
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
         raster = self._rasters[level]
         with decoding(self.facts.path, level, box):
-            return to_colours(raster.keyframe, self._pages.read(raster, box), self._bits)
+            return to_colours(raster.keyframe, self._pages.read(raster, box), self._bits[level])
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
         """Return the label, macro or thumbnail of an OME-TIFF.
@@ -100,12 +103,11 @@ class TiffSource(Source):
         KeyError if there is none of that name.
         """
         series = self._associated[name]
-        size = Size(series.keyframe.imagewidth, series.keyframe.imagelength)
-        raster = PageRaster(tuple(series.pages), size)
-        whole = LevelBox(0, 0, size.width, size.height)
+        raster = PageRaster.of(series.pages)
+        whole = LevelBox(0, 0, raster.size.width, raster.size.height)
         with decoding_associated(self.facts.path, name):
             samples = self._pages.read(raster, whole)
-            return to_colours(raster.keyframe, samples, int(raster.keyframe.bitspersample))
+            return to_colours(raster.keyframe, samples, significant_bits(raster.keyframe, ""))
 
     def color_profile(self) -> bytes | None:
         """Return the ICC profile of the finest level's page, or None."""
@@ -132,13 +134,13 @@ def _rasters(probe: Probe, tiff: TiffFile, series: Any) -> tuple[PageRaster, ...
             f"This TIFF is a stack of planes ({what}), not one picture.",
             EXPORT,
         )
-    rasters = []
+    rasters: list[PageRaster] = []
     for level in series.levels:
         if not same_file(level.pages, tiff):
             problem = "This TIFF is spread over several files, or planes of it are missing."
             raise UnreadableSourceError(probe.given, problem, EXPORT)
-        page = level.keyframe
-        rasters.append(PageRaster(tuple(level.pages), Size(page.imagewidth, page.imagelength)))
+        orientation = rasters[0].orientation if rasters else 1
+        rasters.append(PageRaster.of(level.pages, orientation))
     return tuple(sorted(rasters, key=lambda raster: -raster.size.width))
 
 
@@ -152,6 +154,8 @@ def _facts(
     probe: Probe, tiff: TiffFile, rasters: tuple[PageRaster, ...], fingerprint: str
 ) -> SourceFacts:
     spacing, spacing_from = _stated_spacing(tiff)
+    if spacing is not None:
+        spacing = rasters[0].spacing(spacing)
     bits = _bits(tiff, rasters[0].keyframe)
     form = "tiff"
     if tiff.is_ome:
@@ -168,7 +172,7 @@ def _facts(
         chunk=tuple(chunk_size(raster.native) for raster in rasters),
         associated=tuple(sorted(_associated_series(tiff))),
         fingerprint=fingerprint,
-        readings=note_on_bits(bits),
+        readings=rasters[0].readings + colour_readings(rasters[0].keyframe, bits),
     )
 
 

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import imagecodecs
 import numpy as np
 from tifffile import TIFF, TiffFile
 
-from slidecam.geometry import LevelBox, Size
+from slidecam.errors import RefusedSourceError
+from slidecam.geometry import LevelBox, Size, Spacing
+from slidecam.pixels import reason
 from slidecam.sources._chunks import overlap, window
 from slidecam.sources._library import DECODING_ERRORS, closed
+from slidecam.sources._tiff_colours import RESAVE, blank, packs_chroma, unpacked_chroma
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +32,13 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 _JPEG_COMPRESSIONS = {6, 7, 34892, 33007}
 _PLANES_APART = 2
 _BYTES = {8, 16}
+_OLD_JPEG = 6
+_TRIED_BYTES = 2**26
+"""Larger segments are not decoded on opening only to see whether they can be."""
+
+_ORIENTATION = 274
+_LYING, _FROM_RIGHT, _FROM_BOTTOM = {5, 6, 7, 8}, {2, 3, 7, 8}, {3, 4, 6, 7}
+"""TIFF's orientations whose stored rows are columns, begin at the right, and at the bottom."""
 _KINDS = ("ome", "svs", "ndpi", "scn", "philips", "bif", "qpi")
 
 _NDPI_MARK = 65420
@@ -35,12 +46,10 @@ _NDPI_MARK = 65420
 
 
 def kinds_of(opened: Callable[[], BinaryIO]) -> frozenset[str]:
-    """Return tifffile's kinds of a TIFF: some of ome, svs, ndpi, scn, philips, bif, qpi, tiled."""
+    """Return tifffile's kinds of a TIFF: some of ome, svs, ndpi, scn, philips, bif, qpi."""
     try:
         with opened() as stream, open_tiff(stream) as tiff:
             kinds = {kind for kind in _KINDS if getattr(tiff, f"is_{kind}")}
-            if tiff.pages.first.is_tiled:
-                kinds.add("tiled")
             return frozenset(kinds)
     except DECODING_ERRORS:
         return frozenset()
@@ -67,10 +76,46 @@ def _is_hamamatsus(tiff: TiffFile) -> bool:
 
 @dataclass(frozen=True)
 class PageRaster:
-    """One picture of a level: its pages (one for all channels, or one per channel) and its size."""
+    """One picture of a level: its pages (one for all channels, or one per channel) and its size.
+
+    Attributes
+    ----------
+    pages
+        As stored.
+    size
+        Width and height upright.
+    orientation
+        TIFF's number of how it is stored; 1 is upright.
+    """
 
     pages: tuple[Any, ...]
     size: Size
+    orientation: int = 1
+
+    @classmethod
+    def of(cls, pages: Sequence[Any], orientation: int = 1) -> PageRaster:
+        """Return the picture of ``pages``; ``orientation`` holds where they say none."""
+        keyframe = pages[0].keyframe
+        said = keyframe.tags.valueof(_ORIENTATION, orientation)
+        if said not in range(1, 9):
+            said = 1
+        size = Size(keyframe.imagewidth, keyframe.imagelength)
+        return cls(tuple(pages), _turned(size, said), said)
+
+    @property
+    def readings(self) -> tuple[str, ...]:
+        """That it is turned, as a sentence; nothing where it is stored upright."""
+        if self.orientation == 1:
+            return ()
+        return (
+            f"The picture is turned upright, as its Orientation tag ({self.orientation}) says.",
+        )
+
+    def spacing(self, stored: Spacing) -> Spacing:
+        """Return µm per pixel upright of those along the stored columns and rows."""
+        if self.orientation in _LYING:
+            return Spacing(stored.y, stored.x)
+        return stored
 
     @property
     def keyframe(self) -> Any:  # noqa: ANN401 - tifffile's page classes have no common type
@@ -79,13 +124,35 @@ class PageRaster:
 
     @property
     def native(self) -> Size:
-        """The size of one tile, or of one strip."""
+        """The size of one tile, or of one strip, upright."""
         page = self.keyframe
         if page.is_tiled:
-            return Size(page.tilewidth, page.tilelength)
+            return _turned(Size(page.tilewidth, page.tilelength), self.orientation)
+        rows = min(page.rowsperstrip, page.imagelength)
         if _rows_are_apart(page):
-            return Size(page.imagewidth, 1)
-        return Size(page.imagewidth, min(page.rowsperstrip, page.imagelength))
+            rows = 1
+        return _turned(Size(page.imagewidth, rows), self.orientation)
+
+    def stored(self, box: LevelBox) -> LevelBox:
+        """Return where the pixels of an upright box are stored."""
+        x, y, width, height = box.x, box.y, box.width, box.height
+        if self.orientation in _LYING:
+            x, y, width, height = y, x, height, width
+        if self.orientation in _FROM_RIGHT:
+            x = self.keyframe.imagewidth - x - width
+        if self.orientation in _FROM_BOTTOM:
+            y = self.keyframe.imagelength - y - height
+        return LevelBox(x, y, width, height)
+
+    def upright(self, samples: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Return stored samples (height, width, channels) upright."""
+        if self.orientation in _FROM_RIGHT:
+            samples = samples[:, ::-1]
+        if self.orientation in _FROM_BOTTOM:
+            samples = samples[::-1]
+        if self.orientation in _LYING:
+            samples = samples.swapaxes(0, 1)
+        return np.ascontiguousarray(samples)
 
 
 class PageReader:
@@ -108,18 +175,36 @@ class PageReader:
 
         Tiles that the file leaves out are white.
         """
-        parts = [self._read_page(page, box) for page in raster.pages]
+        stored = raster.stored(box)
+        parts = [self._read_page(page, stored) for page in raster.pages]
         if len(parts) == 1:
-            return parts[0]
-        return np.concatenate(parts, axis=2)
+            return raster.upright(parts[0])
+        return raster.upright(np.concatenate(parts, axis=2))
+
+    def refuse_undecodable(self, raster: PageRaster) -> None:
+        """Decode one segment, and raise `RefusedSourceError` where no codec here can.
+
+        What is only damaged is let pass: other segments may be sound.
+        """
+        page, keyframe = raster.pages[0], raster.keyframe
+        present = [at for at, count in enumerate(page.databytecounts) if count]
+        size = raster.native.width * raster.native.height * keyframe.samplesperpixel
+        if not present or size > _TRIED_BYTES or _rows_are_apart(keyframe):
+            return
+        data = self._bytes(page.dataoffsets[present[0]], page.databytecounts[present[0]])
+        try:
+            if data is not None:
+                _decoded(page, data, present[0])
+        except DECODING_ERRORS as error:
+            if not _is_unsupported(keyframe, error):
+                return
+            problem = f"The pixels cannot be decoded: {_what(keyframe)}{reason(error)}."
+            raise RefusedSourceError(self._path, problem, RESAVE) from error
 
     def _read_page(self, page: Any, box: LevelBox) -> NDArray[np.generic]:  # noqa: ANN401 - as above
         keyframe = page.keyframe
-        pixels = np.full(
-            (box.height, box.width, keyframe.samplesperpixel),
-            _white(keyframe),
-            keyframe.dtype,
-        )
+        pixels = np.empty((box.height, box.width, keyframe.samplesperpixel), keyframe.dtype)
+        pixels[:] = blank(keyframe)
         if _rows_are_apart(keyframe):
             for plane, rows, where in _strip_rows(page, box):
                 pixels[where[0], :, plane] = self._plain_rows(page, rows, box)
@@ -133,9 +218,7 @@ class PageReader:
         data = self._bytes(page.dataoffsets[index], page.databytecounts[index])
         if data is None:
             return
-        decoded, corner, _ = page.keyframe.decode(data, index, **_tables(page))
-        plane, _, top, left, _ = corner
-        decoded = decoded[0]  # imagedepth is 1: _tiff refuses volumes
+        decoded, plane, top, left = _decoded(page, data, index)
         tile = LevelBox(left, top, decoded.shape[1], decoded.shape[0])
         shared = overlap(tile, box)
         planes = slice(plane, plane + decoded.shape[2])
@@ -221,22 +304,53 @@ def _tables(page: Any) -> dict[str, bytes | None]:  # noqa: ANN401 - as above
     return {"jpegtables": page.jpegtables, "jpegheader": page.keyframe.jpegheader}
 
 
-def _white(page: Any) -> int | bool:  # noqa: ANN401 - as above
-    dtype = np.dtype(page.dtype)
-    if dtype.kind == "b":
+def _decoded(page: Any, data: bytes, index: int) -> tuple[NDArray[np.generic], int, int, int]:  # noqa: ANN401
+    """Return a segment's pixels, (rows, columns, samples), and its plane, top and left."""
+    keyframe = page.keyframe
+    if packs_chroma(keyframe):
+        pixels, top, left = _unpacked(keyframe, data, index)
+        return pixels, 0, top, left
+    decoded, (plane, _, top, left, _), _ = keyframe.decode(data, index, **_tables(page))
+    return decoded[0], plane, top, left  # imagedepth is 1: volumes are refused
+
+
+def _unpacked(keyframe: Any, data: bytes, index: int) -> tuple[NDArray[np.generic], int, int]:  # noqa: ANN401
+    """Return a segment of subsampled chroma, its top and left."""
+    width, height = keyframe.imagewidth, keyframe.rowsperstrip
+    if keyframe.is_tiled:
+        width, height = keyframe.tilewidth, keyframe.tilelength
+    row, column = divmod(index, -(-keyframe.imagewidth // width))
+    if not keyframe.is_tiled:
+        height = min(height, keyframe.imagelength - row * height)
+    if keyframe.fillorder != 1:
+        data = bytes(imagecodecs.bitorder_decode(data))
+    if keyframe.compression != 1:
+        data = bytes(TIFF.DECOMPRESSORS[keyframe.compression](data))
+    top = row * (keyframe.tilelength or keyframe.rowsperstrip)
+    return unpacked_chroma(keyframe, data, width, height), top, column * width
+
+
+def _is_unsupported(keyframe: Any, error: Exception) -> bool:  # noqa: ANN401 - as above
+    """Whether it is no damage that kept a segment from being decoded.
+
+    Old-style JPEG came in so many dialects that what cannot be read of it is one more of them.
+    """
+    if keyframe.compression == _OLD_JPEG or isinstance(error, NotImplementedError | ImportError):
         return True
-    return int(np.iinfo(dtype).max)
+    words = ("not support", "unsupported", "not implemented")
+    return any(word in str(error).lower() for word in words)
 
 
-def compression_problem(page: Any) -> str | None:  # noqa: ANN401 - as above
-    """Return why the pixels of a page cannot be decoded here, or None."""
-    if page.compression == 1:
-        return None
-    try:
-        TIFF.DECOMPRESSORS[page.compression]
-    except (KeyError, ValueError) as error:
-        return str(error).strip("'\"")
-    return None
+def _what(keyframe: Any) -> str:  # noqa: ANN401 - as above
+    if keyframe.compression == _OLD_JPEG:
+        return "they are old-style JPEG (compression 6), and "
+    return ""
+
+
+def _turned(size: Size, orientation: int) -> Size:
+    if orientation in _LYING:
+        return Size(size.height, size.width)
+    return size
 
 
 def same_file(pages: Sequence[Any], tiff: TiffFile) -> bool:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tiffslide import TiffSlide
 
-from slidecam.errors import UnreadableSourceError
 from slidecam.geometry import Box, Size, Spacing, pyramid
-from slidecam.pixels import GLASS, over_background, to_rgb, to_uint8
+from slidecam.icc import profile_of_page
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import closed, decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
-from slidecam.sources._tiff_pages import PageRaster, compression_problem
-from slidecam.sources.icc import profile_of_page
+from slidecam.sources._tiff_colours import significant_bits, to_colours
+from slidecam.sources._tiff_pages import PageRaster
+from slidecam.sources._tiff_refusals import check_for_others
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import spacing_of
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from slidecam.sources._probe import Probe
 
 _REMEDY = "If another program opens it, export it as OME-TIFF there (QuPath: File > Export images)."
-_CHANNELS = {1, 3, 4}
-_WITH_ALPHA = 4
 _NATIVE_TILE = 256
 _BOUNDS = tuple(f"tiffslide.bounds-{side}" for side in ("x", "y", "width", "height"))
 
@@ -48,7 +46,7 @@ def open_slide(probe: Probe) -> Source:
             fingerprint = fingerprint_of_stream(stream)
         slide = TiffSlide(str(probe.local or probe.given))
         try:
-            _check(probe, slide)
+            check_for_others(probe.given, _raster(slide))
             return TiffSlideSource(_facts(probe, slide, fingerprint), slide)
         except BaseException:
             slide.close()
@@ -70,7 +68,8 @@ class TiffSlideSource(Source):
             downsample = slide.level_downsamples[level]
             corner = (_level0(box.x, downsample), _level0(box.y, downsample))
             pixels = slide.read_region(corner, level, (box.width, box.height), as_array=True)
-        return _rgb(pixels)
+            page = _raster(slide, level).keyframe
+        return to_colours(page, pixels, significant_bits(page, ""))
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
         """Return the label, macro or thumbnail; KeyError if there is none of that name."""
@@ -108,30 +107,16 @@ def _level0(place: int, downsample: float) -> int:
     return corner + 1
 
 
-def _rgb(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
-    pixels8 = to_uint8(pixels, 8 * pixels.dtype.itemsize)
-    if pixels8.shape[2] == _WITH_ALPHA:
-        return over_background(pixels8, GLASS)
-    return to_rgb(pixels8)
-
-
 def _series(slide: TiffSlide) -> Any:  # noqa: ANN401 - tifffile's series
     return slide.ts_tifffile.series[slide.properties.get("tiffslide.series-index") or 0]
 
 
-def _check(probe: Probe, slide: TiffSlide) -> None:
-    """Raise where the pixels cannot be decoded or are none that can be shown as RGB."""
-    series = _series(slide)
-    problem = compression_problem(series.keyframe)
-    if problem:
-        problem = f"The pixels cannot be decoded: {problem}."
-        raise UnreadableSourceError(probe.given, problem, _REMEDY)
-    sizes = dict(zip(series.axes, series.shape, strict=True))
-    channels = sizes.get("C", 1) * sizes.get("S", 1)
-    if channels not in _CHANNELS or np.dtype(series.dtype) not in (np.uint8, np.uint16):
-        problem = f"Which of its {channels} channels of {series.dtype} are red, green, blue"
-        problem = f"{problem} is not said."
-        raise UnreadableSourceError(probe.given, problem, _REMEDY)
+def _raster(slide: TiffSlide, level: int = 0) -> PageRaster:
+    """Return the pages of a level; of a level that is a series of its own, those of the finest."""
+    levels = _series(slide).levels
+    if level >= len(levels):
+        level = 0
+    return PageRaster.of(levels[level].pages)
 
 
 def _facts(probe: Probe, slide: TiffSlide, fingerprint: str) -> SourceFacts:

@@ -15,20 +15,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.errors import UsageError
+from slidecam.errors import RegionReadError, UnreadableSourceError, UsageError
 from slidecam.geometry import LevelBox
+from slidecam.sources._probe import probe
+from slidecam.sources.contract_colours import colour_files
 from slidecam.sources.opening import open_source
 from slidecam.sources.overview import chunk_boxes
+from slidecam.sources.readers import NOT_MINE, READERS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     import dask.array as da
     from numpy.typing import NDArray
 
+    from slidecam.sources.contract_colours import ColourFile
     from slidecam.sources.source import Source
 
 _THREADS = 8
 _CELLS = 100
 _INK = (1, 2, 3)
+_PART = LevelBox(21, 13, 40, 37)
 
 
 @dataclass(frozen=True)
@@ -220,6 +228,72 @@ class SourceContract:
             assert copy.facts.name != source.facts.name
             assert copy.facts.fingerprint == source.facts.fingerprint
             assert other.facts.fingerprint != source.facts.fingerprint
+
+    def test_colours_of_tiffs_are_right_or_refused_in_words(
+        self, case: SourceCase, tmp_path: Path
+    ) -> None:
+        reader = READERS[case.read_by]
+        files = colour_files(tmp_path)
+        mine = [file for file in files if reader.rank(probe(file.path)) != NOT_MINE]
+        assert colour_faults(mine, case.read_by) == []
+
+
+def colour_faults(
+    files: Iterable[ColourFile], reader: str | None = None, *, refusals: bool = True
+) -> list[str]:
+    """Return a sentence for every file that a reader shows in other colours, or fails to refuse.
+
+    Parameters
+    ----------
+    files
+        Of `colour_files`, wherever they lie by now.
+    reader
+        Whose colours; None for who is chosen by the content.
+    refusals
+        Whether it may also refuse, on opening and in words, what others can show.
+    """
+    faults = []
+    for file in files:
+        fault = _fault(file, reader, refusals=refusals)
+        if fault:
+            faults.append(f"{file.name}: {fault}")
+    return faults
+
+
+def _fault(file: ColourFile, reader: str | None, *, refusals: bool) -> str:
+    try:
+        source = open_source(file.path, reader)
+    except UnreadableSourceError as error:
+        return _fault_of_refusal(file, str(error), refusals=refusals)
+    with source:
+        try:
+            return _fault_of_pixels(file, source)
+        except RegionReadError as error:
+            return f"opened, and then not read: {error}"
+
+
+def _fault_of_refusal(file: ColourFile, words: str, *, refusals: bool) -> str:
+    if "damaged" in words or "copy it again" in words.lower():
+        return f"a whole file is called damaged: {words}"
+    if file.picture is not None and not refusals:
+        return f"refused: {words}"
+    return ""
+
+
+def _fault_of_pixels(file: ColourFile, source: Source) -> str:
+    if file.picture is None:
+        return "shown, though nobody can know its colours"
+    size = source.facts.size
+    pixels = source.read(0, LevelBox(0, 0, size.width, size.height))
+    if pixels.shape != file.picture.shape:
+        return f"shown as {pixels.shape}, not as {file.picture.shape}"
+    away = int(np.abs(pixels.astype(int) - file.picture).max())
+    if away > file.tolerance:
+        return f"up to {away} of 255 away from what its tags mean"
+    cut = pixels[_PART.y : _PART.bottom, _PART.x : _PART.right]
+    if not np.array_equal(source.read(0, _PART), cut):
+        return "other pixels in a box than in the whole"
+    return ""
 
 
 def area_mean(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float64]:

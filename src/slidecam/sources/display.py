@@ -17,7 +17,7 @@ import dask.array as da
 import numpy as np
 from scipy.ndimage import affine_transform
 
-from slidecam.sources.icc import NO_PROFILE
+from slidecam.icc import NO_PROFILE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

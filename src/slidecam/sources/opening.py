@@ -92,13 +92,13 @@ def open_source(
 def _refuse_unheard(source: Source, view: VolumeView) -> None:
     """Refuse a choice that the reader made nothing of: UsageError, with the source closed."""
     facts = source.facts
-    unheard = sorted(view.slide.chosen.keys() - facts.offers - {"profile"})
+    unheard = view.slide.chosen.keys() - facts.offers - {"profile"}
     # The only picture of a file may be named by its number.
     if view.slide.image == "1" and not facts.images:
-        unheard.remove("image")
+        unheard.discard("image")
     if unheard:
         source.let_go()
-        words = " and ".join(f"--{name}" for name in unheard)
+        words = " and ".join(f"--{name}" for name in sorted(unheard))
         problem = f"This file leaves nothing to choose by {words}."
         raise UsageError(problem, f"Leave {words} out.", facts.path)
 

@@ -135,12 +135,8 @@ def _vendor(probe: Probe) -> str | None:
 
 
 def _rank_tiffslide(probe: Probe) -> int:
-    """Vendors' TIFFs that OpenSlide refused, and tiled ones behind a URL, where it cannot go."""
-    if not probe.is_tiff:
-        return NOT_MINE
-    kinds = probe.tiff_kinds
-    remote = probe.local is None and "tiled" in kinds and not kinds & {"ndpi", "bif"}
-    if remote or kinds & _TIFFSLIDE_KINDS:
+    """Vendors' TIFFs that OpenSlide refused, or behind a URL, where it cannot go."""
+    if probe.is_tiff and probe.tiff_kinds & _TIFFSLIDE_KINDS:
         return 20
     return NOT_MINE
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from slidecam.errors import ReaderFailedError, SlidecamError
 from slidecam.geometry import LevelBox
+from slidecam.icc import colours_of
 from slidecam.pixels import GLASS
-from slidecam.sources.icc import colours_of
 from slidecam.sources.overview import overview
 from slidecam.viewing import AS_THE_FILE_SAYS
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.geometry import Box, Level, Size, Spacing
+    from slidecam.icc import ToSrgb
     from slidecam.pixels import RGB
-    from slidecam.sources.icc import ToSrgb
     from slidecam.sources.images import FileImage
     from slidecam.sources.overview import Overview
     from slidecam.sources.volume_grid import PlaneStack

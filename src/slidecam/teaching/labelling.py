@@ -302,7 +302,7 @@ def _written(
     left = cut.ambiguous, cut.unannotated
     slide = SlideTiles(run.slide, run.slide_path, counts, *left, failed, "", cut.notes, cut.facts)
     write_table(rows, folder / PICTURE_TABLE)
-    write_record([slide], replace(spec, spacings={}), folder / RECORD)
+    write_record([slide], replace(spec, spacings={}, seen=source.seen), folder / RECORD)
     return slide
 
 

@@ -83,8 +83,11 @@ class TileSetSpec:
                 f"The bundle {card.name} sees whole pictures, no tiles.",
                 "Name a bundle for slides.",
             )
-        seen = replace(self, tile_px=card.tile_px, spacing=card.spacing, input_px=card.input_px)
-        return replace(seen, interpolation=card.interpolation)
+        cut = replace(self, tile_px=card.tile_px, spacing=card.spacing, input_px=card.input_px)
+        seen = self.seen
+        if seen.profile is None:
+            seen = replace(seen, profile=card.color_profile)
+        return replace(cut, interpolation=card.interpolation, seen=seen)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 
 from slidecam.errors import DataSetError, SlidecamError, UsageError
+from slidecam.icc import icc_profile, in_colours
 from slidecam.learning.data.augmentation import AugmentationSpec, augment
 from slidecam.models.classifier import normalised
 from slidecam.pixels import RESAMPLING, picture_in_rgb, reason, upright
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slidecam.models.card import Card
+    from slidecam.viewing import Profile
 
 
 Given = TypeVar("Given")
@@ -53,6 +55,7 @@ def load_pixels(
     path: Path,
     edge: int,
     interpolation: str = "bilinear",
+    profile: Profile = "ignore",
 ) -> NDArray[np.uint8]:
     """Return a whole picture as a classifier sees it.
 
@@ -65,6 +68,8 @@ def load_pixels(
         Rows and columns of the result; the picture is stretched to the square.
     interpolation
         ``bilinear``, ``bicubic`` or ``nearest``, with Pillow's antialiasing.
+    profile
+        Whether its ICC profile is applied, as a card says.
 
     Returns
     -------
@@ -84,7 +89,7 @@ def load_pixels(
             f"Name one of {', '.join(RESAMPLING)}.",
         )
     with picture_boundary(path):
-        picture = read_picture(path)
+        picture = read_picture(path, profile=profile)
         if picture.size != (edge, edge):
             picture = picture.resize((edge, edge), RESAMPLING[interpolation])
         return np.asarray(picture)
@@ -106,7 +111,9 @@ def picture_boundary(path: Path) -> Iterator[None]:
         ) from error
 
 
-def read_picture(path: Path, content: bytes | None = None) -> Image.Image:
+def read_picture(
+    path: Path, content: bytes | None = None, profile: Profile = "ignore"
+) -> Image.Image:
     """Return a picture upright and in RGB, at its own size.
 
     Parameters
@@ -115,17 +122,30 @@ def read_picture(path: Path, content: bytes | None = None) -> Image.Image:
         The file.
     content
         What is in it, where it has been read already.
+    profile
+        Whether its ICC profile is applied, as a card says.
 
     Raises
     ------
     DataSetError
         If the file cannot be read.
     """
+    picture, own = picture_and_profile(path, content)
+    return in_colours(picture, own, profile)
+
+
+def picture_and_profile(
+    path: Path, content: bytes | None = None
+) -> tuple[Image.Image, bytes | None]:
+    """Return a picture as `read_picture` does, its colours as stored, and its ICC profile.
+
+    The profile is None where it has none.
+    """
     with (
         picture_boundary(path),
         Image.open(path if content is None else BytesIO(content)) as picture,
     ):
-        return picture_in_rgb(upright(picture))
+        return picture_in_rgb(upright(picture)), icc_profile(picture)
 
 
 def check_pictures(paths: Sequence[Path], workers: int = 4) -> None:
@@ -165,6 +185,7 @@ def load_pictures(
     edge: int,
     interpolation: str = "bilinear",
     workers: int = 4,
+    profile: Profile = "ignore",
 ) -> Generator[Step, None, torch.Tensor]:
     """Load pictures in parallel, telling how far it is.
 
@@ -181,7 +202,7 @@ def load_pictures(
         Naming the first picture that cannot be read.
     """
     pixels = np.empty((len(paths), edge, edge, 3), np.uint8)
-    load = partial(load_pixels, edge=edge, interpolation=interpolation)
+    load = partial(load_pixels, edge=edge, interpolation=interpolation, profile=profile)
     with closing(in_order(load, paths, workers)) as loaded:
         for row, picture in enumerate(loaded):
             pixels[row] = picture
@@ -249,18 +270,26 @@ class Pictures:
         As on the card.
     held
         All of them, uint8 (N, edge, edge, 3), or None.
+    profile
+        As on the card.
     """
 
     paths: tuple[Path, ...]
     edge: int
     interpolation: str
     held: Tensor | None = None
+    profile: Profile = "ignore"
 
     def batch(self, rows: NDArray[np.int64]) -> Tensor:
         """Return uint8 (B, edge, edge, 3)."""
         if self.held is not None:
             return self.held[torch.from_numpy(rows)]
-        load = partial(load_pixels, edge=self.edge, interpolation=self.interpolation)
+        load = partial(
+            load_pixels,
+            edge=self.edge,
+            interpolation=self.interpolation,
+            profile=self.profile,
+        )
         paths = [self.paths[row] for row in rows]
         return torch.from_numpy(np.stack(list(in_order(load, paths, WORKERS))))
 
@@ -280,8 +309,10 @@ def hold_pictures(
     fits = len(paths) * card.input_px**2 * 3 <= memory_mb * 2**20
     held = None
     if fits:
-        held = yield from load_pictures(paths, card.input_px, card.interpolation, WORKERS)
-    return Pictures(tuple(paths), card.input_px, card.interpolation, held)
+        held = yield from load_pictures(
+            paths, card.input_px, card.interpolation, WORKERS, card.color_profile
+        )
+    return Pictures(tuple(paths), card.input_px, card.interpolation, held, card.color_profile)
 
 
 @dataclass(frozen=True, eq=False)

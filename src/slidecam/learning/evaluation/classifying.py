@@ -130,18 +130,18 @@ def _read_ahead(
     workers: int,
 ) -> Iterator[list[_Read]]:
     """Yield pictures batch by batch, the next batch being read meanwhile."""
-    read = partial(_read, edge=card.input_px, interpolation=card.interpolation)
+    read = partial(_read, card)
     with closing(in_order(read, paths, workers, ahead=batch)) as pictures:
         while some := list(islice(pictures, batch)):
             yield some
 
 
 def _read(
+    card: Card,
     path: Path,
-    edge: int,
-    interpolation: str,
 ) -> _Read:
     """Return a picture with its digest; one that cannot be read is black, and says why."""
+    edge = card.input_px
     black = np.zeros((edge, edge, 3), np.uint8)
     try:
         with path.open("rb") as file:
@@ -151,7 +151,8 @@ def _read(
     except Exception as error:  # noqa: BLE001  (the boundary of a picture: it is reported by its name)
         return _Read(black, "", f"this file cannot be read: {error}")
     try:
-        return _Read(load_pixels(path, edge, interpolation), digest)
+        pixels = load_pixels(path, edge, card.interpolation, card.color_profile)
+        return _Read(pixels, digest)
     except DataSetError as error:
         return _Read(black, digest, _reason(error, path))
 

@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Le
 from slidecam.geometry import COARSEST, FINEST
 from slidecam.learning.data.picture_files import PictureSpec
 from slidecam.learning.data.splitting import SplitSpec
+from slidecam.viewing import Profile  # noqa: TC001  (read_settings reads the types)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +83,9 @@ class DataSpec:
         Edge of what the network sees, and how a picture is resized to it.
     spacing, tile_px
         µm per pixel and edge of tiles of a slide; both left out where a picture is the whole.
+    color_profile
+        ``srgb`` applies each picture's ICC profile, here and wherever the bundle is used; tiles
+        that were cut with ``--profile srgb`` say so themselves.
     mean, std
         Normalisation on a scale of 0 to 1; left out for what timm states for the network, else
         ImageNet's.
@@ -105,6 +109,7 @@ class DataSpec:
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
     spacing: Annotated[float, Ge(FINEST), Le(COARSEST)] | None = None
     tile_px: Annotated[int, Ge(1)] | None = None
+    color_profile: Profile | None = None
     mean: Three | None = None
     std: tuple[Positive, Positive, Positive] | None = None
     limit: Count = 0

@@ -268,6 +268,8 @@ class FeaturePlan:
         facts = [source, len(self.pictures.paths), card.input_px, card.interpolation]
         facts += [card.mean, card.std, self.trained.tolist(), asdict(self.augmentation), self.seed]
         facts += [self.spec.copies, self.spec.dtype]
+        if card.color_profile != "ignore":
+            facts.append(card.color_profile)
         return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
 
 

@@ -126,7 +126,7 @@ def check_weights(recipe: Recipe, weights: StartingWeights) -> None:
 
 
 def with_tile_size(recipe: Recipe, data: Path) -> Recipe:
-    """Return the recipe with spacing and size of tiles cut from slides, as in ``tile_set.json``.
+    """Return the recipe with spacing, size and colours of tiles, as in ``tile_set.json``.
 
     Raises
     ------
@@ -140,6 +140,9 @@ def with_tile_size(recipe: Recipe, data: Path) -> Recipe:
             "spacing": float(tile_spec["spacing"]),
             "tile_px": int(tile_spec["tile_px"]),
         }
+        profile = tile_spec.get("seen", {}).get("profile")
+        if profile == "srgb" or recipe.data.color_profile is not None:
+            facts["color_profile"] = profile or "ignore"
     except (OSError, ValueError, KeyError, TypeError):
         return recipe
     for key, value in facts.items():
@@ -172,6 +175,7 @@ def card_for(
         spacing=data.spacing,
         input_px=data.input_px,
         interpolation=data.interpolation,
+        color_profile=data.color_profile or "ignore",
         mean=data.mean or mean,
         std=data.std or std,
         licence=model.licence,

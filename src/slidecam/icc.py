@@ -8,6 +8,7 @@ the same.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 ICC_TAG = 34675
 _RGB = "RGB"
 _LONGEST_NAME = 60
+KEPT = 32
+"""Transforms that are kept, one for each profile that was met last."""
+
 _BROKEN = (ImageCms.PyCMSError, OSError, ValueError, TypeError, ImportError)
 """What Pillow raises of a profile; the last where it was built without lcms2."""
 
@@ -97,6 +101,26 @@ def _name(profile: ImageCms.ImageCmsProfile) -> str:
     return f'"{shown}"'
 
 
+@lru_cache(maxsize=KEPT)
+def to_srgb_of(profile: bytes) -> ToSrgb:
+    """Return a profile's transform, made once for all pictures of one scanner.
+
+    Raises
+    ------
+    ValueError
+        As `ToSrgb` does.
+    """
+    return ToSrgb(profile)
+
+
+def in_colours(picture: Image.Image, profile: bytes | None, wanted: Profile | None) -> Image.Image:
+    """Return a picture of RGB in the colours that are wanted; see `colours_of`."""
+    to_srgb, _readings = colours_of(profile, wanted)
+    if to_srgb is None:
+        return picture
+    return Image.fromarray(to_srgb(np.asarray(picture)))
+
+
 def colours_of(
     profile: bytes | None, wanted: Profile | None
 ) -> tuple[ToSrgb | None, tuple[str, ...]]:
@@ -113,7 +137,7 @@ def colours_of(
     if profile is None:
         return None, (NO_PROFILE,) if applies else ()
     try:
-        to_srgb = ToSrgb(profile)
+        to_srgb = to_srgb_of(profile)
     except ValueError as error:
         return None, (f"The file's ICC profile {error}, and is not applied.",)
     if applies:
