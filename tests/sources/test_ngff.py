@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import typing
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,12 @@ from ome_zarr_models.v04.well import Well
 from PIL import Image
 from pydantic_zarr import v2
 
-from slidecam.errors import RefusedSourceError, UnreadableSourceError, UsageError
+from slidecam.errors import (
+    RefusedSourceError,
+    UnknownFormatError,
+    UnreadableSourceError,
+    UsageError,
+)
 from slidecam.geometry import LevelBox, Size, Spacing
 from slidecam.sources import open_source
 from slidecam.sources._ngff import names_in_xml
@@ -330,6 +337,23 @@ def test_a_folder_above_or_below_the_image_says_what_to_pass(
             open_source(wrong)
         assert str(refused.value).endswith(f": {image}")
     assert open_source(image).let_go() == ""
+
+
+def test_a_folder_of_zarrs_says_what_to_pass(tmp_path: Path) -> None:
+    first = single(tmp_path / "b.zarr", noise(9, 9), "yx")
+    with pytest.raises(UnknownFormatError, match=f"in it: {re.escape(str(first))}$"):
+        open_source(tmp_path)
+    other = single(tmp_path / "a.zarr", noise(9, 9), "yx")
+    with pytest.raises(UnknownFormatError, match=f"one of the 2 .*{re.escape(str(other))}$"):
+        open_source(tmp_path)
+
+
+def test_what_zarr_remarks_on_old_metadata_is_kept_from_people(tmp_path: Path) -> None:
+    path = single(tmp_path / "a.zarr", noise(9, 9), "yx")
+    described = json.loads((path / "0" / ".zarray").read_text())
+    described["filters"] = []  # as bioformats2raw wrote
+    (path / "0" / ".zarray").write_text(json.dumps(described))
+    assert pixels_of(path)[0].shape == (9, 9, 3)
 
 
 def test_a_label_image_is_no_slide(tmp_path: Path) -> None:

@@ -10,9 +10,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 import pytest
+import zarr
 
 from slidecam.errors import RegionReadError, UnreadableSourceError
+from slidecam.events import Finished
 from slidecam.geometry import LevelBox
+from slidecam.prediction.pipeline import predict
+from slidecam.runs.spec import PredictSpec
 from slidecam.sources import open_source
 from slidecam.sources.discovery import find_slides
 
@@ -112,6 +116,45 @@ def test_every_file_of_a_zarr_is_asked_for_with_the_query(
         np.testing.assert_array_equal(
             source.read(0, BOX), picture[BOX.y : BOX.bottom, BOX.x : BOX.right]
         )
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_the_pictures_of_a_collection_are_asked_for_with_the_query(
+    tmp_path: Path, served: str, write: Any, zarr_format: Any
+) -> None:
+    version = {2: "0.4", 3: "0.5"}[zarr_format]
+    picture, macro = write.picture(0), write.picture(1, 150, 99)
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=zarr_format)
+    group.attrs["bioformats2raw.layout"] = 3
+    write.ome_zarr(str(tmp_path / "a.zarr" / "0"), macro, version)
+    write.ome_zarr(str(tmp_path / "a.zarr" / "1"), picture, version)
+    names = '<OME xmlns="x"><Image Name="macro"/><Image Name="scan"/></OME>'
+    (tmp_path / "a.zarr" / "OME").mkdir()
+    (tmp_path / "a.zarr" / "OME" / "METADATA.ome.xml").write_text(names, encoding="utf-8")
+    with open_source(f"{served}/a.zarr?{QUERY}") as source:
+        assert [each.name for each in source.facts.images] == ["macro", "scan"]
+        np.testing.assert_array_equal(
+            source.read(0, BOX), picture[BOX.y : BOX.bottom, BOX.x : BOX.right]
+        )
+        np.testing.assert_array_equal(source.associated_image("macro"), macro)
+
+
+def test_nothing_that_a_run_says_or_writes_opens_the_server(
+    tmp_path: Path, served: str, write_slide: Any, tiny_bundle: Path
+) -> None:
+    write_slide(tmp_path / "whole.tif", 360, 300)
+    cut = write_slide(tmp_path / "cut.tif", 360, 300).read_bytes()
+    (tmp_path / "cut.tif").write_bytes(cut[: len(cut) // 2] + bytes(len(cut) - len(cut) // 2))
+    urls = [f"{served}/{name}.tif?{QUERY}" for name in ("whole", "cut", "absent")]
+    spec = PredictSpec(batch=8, workers=1, spacings={"whole.tif": 0.5})
+    events = list(predict(urls, tiny_bundle, tmp_path / "out", spec))
+    assert isinstance(events[-1], Finished)
+    assert events[-1].exit_code == 3
+    secret = re.compile("token|expires|1789")
+    assert not secret.search(str(events))
+    for file in (tmp_path / "out").rglob("*"):
+        if file.is_file() and file.suffix in {".json", ".csv", ".html", ".geojson"}:
+            assert not secret.search(file.read_text(encoding="utf-8")), file
 
 
 def test_a_wrong_token_is_an_error_in_words(tmp_path: Path, served: str, write: Any) -> None:

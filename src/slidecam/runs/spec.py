@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import UsageError
@@ -71,7 +70,7 @@ class PredictSpec(PredictOptions):
 
         This is µm per pixel, and the size shown.
         """
-        names = (Path(facts.path).name, facts.name)
+        names = (facts.file_name, facts.name)
         mpp = next((self.spacings[name] for name in names if name in self.spacings), self.mpp)
         for name in (*names, EVERY_SLIDE):
             if name in self.shown:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from zarr.errors import ZarrUserWarning
 
 from slidecam.errors import RefusedSourceError, UsageError
 from slidecam.geometry import LevelBox, note_on_levels, pyramid
@@ -120,7 +123,7 @@ def open_slide(probe: Probe) -> Source:
 
     UnreadableSourceError if it is none, or none that can be shown as RGB.
     """
-    with opening(probe.given, "This is a Zarr folder", COMPLETE):
+    with _without_warnings(), opening(probe.given, "This is a Zarr folder", COMPLETE):
         found = find_images(probe)
         listed, chosen, readings = _choose(probe, found)
         image = _image(probe.given, chosen, probe.view.slide)
@@ -137,6 +140,14 @@ def open_slide(probe: Probe) -> Source:
             offers=frozenset(offers),
         )
         return OmeZarrSource(facts, image, others)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep zarr's remarks on old metadata from people, who can do nothing about them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        yield
 
 
 class OmeZarrSource(Source):

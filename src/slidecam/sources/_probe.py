@@ -253,7 +253,23 @@ def looks_like(probe: Probe, formats: str) -> tuple[str, str]:
     ``formats`` are what is read, in words.
     """
     what = _look(probe)
-    return what, _REMEDIES.get(what, f"slidecam reads {formats}: convert it.")
+    remedy = _REMEDIES.get(what, f"slidecam reads {formats}: convert it.")
+    if what == _FOLDER and probe.local is not None:
+        remedy = _pass_inside(probe.local) or remedy
+    return what, remedy
+
+
+def _pass_inside(folder: Path) -> str:
+    """Return which OME-Zarr folders lie in a folder, as a remedy; empty where there are none."""
+    places: set[Path] = set()
+    for mark in ZARR_MARKS:
+        places.update(folder.glob(f"*/{mark}"))
+    names = sorted({str(place.parent) for place in places})
+    if not names:
+        return ""
+    if len(names) == 1:
+        return f"Pass the OME-Zarr folder in it: {names[0]}"
+    return f"Pass one of the {len(names)} OME-Zarr folders in it, for example {names[0]}"
 
 
 def _look(probe: Probe) -> str:

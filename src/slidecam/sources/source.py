@@ -6,12 +6,13 @@ import hashlib
 import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import dask.array as da
 import numpy as np
 
-from slidecam.errors import ReaderFailedError, SlidecamError
+from slidecam.errors import ReaderFailedError, SlidecamError, without_secrets
 from slidecam.geometry import LevelBox
 from slidecam.icc import colours_of
 from slidecam.pixels import GLASS
@@ -88,6 +89,11 @@ class SourceFacts:
     images: tuple[FileImage, ...] = ()
     offers: frozenset[str] = frozenset()
     stack: PlaneStack | None = None
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the path; of a URL, without its query."""
+        return Path(without_secrets(self.path)).name
 
     @property
     def planes(self) -> int:

@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +37,7 @@ from slidecam.viewing import VolumeView
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -130,7 +130,7 @@ def _one_slide(
 
 def _cut(source: Source, drawn: Path, spec: TileSetSpec) -> LabelledGrid:
     facts, bounds = source.facts, source.facts.bounds
-    override = spec.spacings.get(Path(facts.path).name, spec.spacings.get(facts.name, spec.mpp))
+    override = spec.spacings.get(facts.file_name, spec.spacings.get(facts.name, spec.mpp))
     spacing = settle_spacing(facts, override)
     # QuPath counts from the corner of the scanned bounds.
     offset = (0.0, 0.0)
