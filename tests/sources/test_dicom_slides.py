@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom import Dataset, FileMetaDataset
+from pydicom import Dataset, FileMetaDataset, dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     JPEG2000,
     UID,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLSLossless,
     VLWholeSlideMicroscopyImageStorage,
     generate_uid,
 )
@@ -255,6 +256,34 @@ def test_what_is_no_rgb_picture_of_one_plane_is_refused_in_words(
 ) -> None:
     path = write_level(tmp_path / "a.dcm", write.picture(4)[:128, :128], **more)
     with pytest.raises(RefusedSourceError, match=says):
+        open_source(path)
+
+
+def test_planes_that_the_header_does_not_count_are_found_by_the_frames(
+    tmp_path: Path, write: Any
+) -> None:
+    path = write_level(tmp_path / "a.dcm", write.picture(4)[:256, :384])
+    made = dcmread(path)
+    made.PixelData, made.NumberOfFrames = made.PixelData * 3, made.NumberOfFrames * 3
+    made.save_as(path)
+    with pytest.raises(RefusedSourceError, match="stack of 3 focal planes"):
+        open_source(path)
+
+
+def test_several_optical_paths_in_no_order_are_refused(tmp_path: Path, write: Any) -> None:
+    path = write_level(
+        tmp_path / "a.dcm",
+        write.picture(4)[:128, :128],
+        OpticalPathSequence=[Dataset(), Dataset()],
+        DimensionOrganizationType="TILED_SPARSE",
+    )
+    with pytest.raises(RefusedSourceError, match=r"2 optical paths.* in no order"):
+        open_source(path)
+
+
+def test_a_compression_that_openslide_does_not_read_is_named(tmp_path: Path, write: Any) -> None:
+    path = write_level(tmp_path / "a.dcm", write.picture(4)[:128, :128], syntax=JPEGLSLossless)
+    with pytest.raises(OSError, match="JPEG-LS Lossless Image Compression, but it cannot"):
         open_source(path)
 
 

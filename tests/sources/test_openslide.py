@@ -181,6 +181,14 @@ def test_chunks_of_an_interpolated_level_are_opaque_at_their_seams(shared_data: 
 
 
 @pytest.mark.shared_data
+def test_a_slide_that_was_scanned_in_fluorescence_says_so(shared_data: Path) -> None:
+    with open_source(shared_data / "slides" / "fluorescence_DAPI.ndpi") as slide:
+        assert slide.facts.readings == (
+            "It was scanned in fluorescence (DAPI 2 (387)): its colours are those of no stain.",
+        )
+
+
+@pytest.mark.shared_data
 def test_label_and_macro_are_offered(shared_data: Path) -> None:
     with open_source(shared_data / "slides" / "CMU-1-Small-Region.svs") as slide:
         assert slide.facts.associated == ("label", "macro", "thumbnail")

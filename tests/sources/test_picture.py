@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from slidecam.errors import RegionReadError, UnknownFormatError, UnreadableSourceError
+from slidecam.errors import (
+    RegionReadError,
+    UnknownFormatError,
+    UnreadableSourceError,
+    UsageError,
+)
 from slidecam.geometry import LevelBox
 from slidecam.sources import open_source
+from slidecam.viewing import PictureView, VolumeView
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,15 +85,24 @@ def test_what_training_reads_is_read_as_a_slide(tmp_path: Path, suffix: str) -> 
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp"])
-def test_of_several_frames_the_first_is_read_and_that_is_noted(tmp_path: Path, suffix: str) -> None:
+def test_of_several_frames_the_first_is_read_or_the_one_that_was_wanted(
+    tmp_path: Path, suffix: str
+) -> None:
     path, frames = (
         tmp_path / f"moving{suffix}",
         [Image.new("RGB", (40, 30), color) for color in ("red", "blue")],
     )
     frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
     with open_source(path) as source:
-        assert source.facts.readings == ("Of its 2 frames the first is read.",)
+        assert source.facts.readings == (
+            "Plane 1 of 2, its frames, is read; --plane reads another.",
+        )
         assert (source.read(0, BOX) == (255, 0, 0)).all()
+    with open_source(path, view=VolumeView(slide=PictureView(plane=2))) as source:
+        assert source.facts.readings[0].startswith("Plane 2 of 2")
+        assert (source.read(0, BOX) == (0, 0, 255)).all()
+    with pytest.raises(UsageError, match=r"no plane 3: it has 2.*--plane 1 to 2"):
+        open_source(path, view=VolumeView(slide=PictureView(plane=3)))
 
 
 def test_a_text_that_begins_like_a_bitmap_is_none(tmp_path: Path) -> None:

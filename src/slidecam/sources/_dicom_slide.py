@@ -10,7 +10,8 @@ import mmap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydicom.filereader import read_partial
+from pydicom.filereader import read_file_meta_info, read_partial
+from pydicom.uid import UID
 
 from slidecam.errors import RefusedSourceError
 from slidecam.geometry import Size
@@ -74,6 +75,10 @@ class SlideInstance:
         What they are called: of a fluorescence slide its channels.
     planes
         How many focal planes.
+    sparse
+        Whether its frames lie in any order, so that of two at one place the last is shown.
+    encoding
+        What the standard calls the compression of its frames.
     """
 
     size: Size
@@ -84,6 +89,8 @@ class SlideInstance:
     bits: int
     optical_paths: tuple[str, ...]
     planes: int
+    sparse: bool
+    encoding: str
 
     @property
     def associated(self) -> str | None:
@@ -110,8 +117,28 @@ def _instance(path: Path) -> SlideInstance:
         samples=int(header.get("SamplesPerPixel") or _COLOURS),
         bits=int(header.get("BitsStored") or _BITS),
         optical_paths=tuple(map(_path_name, header.get("OpticalPathSequence") or ())),
-        planes=int(header.get("TotalPixelMatrixFocalPlanes") or 1),
+        planes=_planes(header),
+        sparse=header.get("DimensionOrganizationType") == "TILED_SPARSE",
+        encoding=str(UID(_transfer_syntax(path)).name),
     )
+
+
+def _planes(header: Dataset) -> int:
+    """Return how many focal planes there are, by their number or by that of the frames."""
+    said = int(header.get("TotalPixelMatrixFocalPlanes") or 1)
+    columns, rows = header.get("Columns") or 1, header.get("Rows") or 1
+    width = header.get("TotalPixelMatrixColumns") or columns
+    height = header.get("TotalPixelMatrixRows") or rows
+    tiles = -(-width // columns) * -(-height // rows)
+    paths = max(1, len(header.get("OpticalPathSequence") or ()))
+    planes, rest = divmod(int(header.get("NumberOfFrames") or 1), tiles * paths)
+    if said == 1 and not rest:
+        return max(1, planes)
+    return said
+
+
+def _transfer_syntax(path: Path) -> str:
+    return str(read_file_meta_info(path).get("TransferSyntaxUID", ""))
 
 
 def _spacing(header: Dataset) -> Spacing | None:
@@ -155,6 +182,9 @@ def refuse_odd(given: str, instances: Sequence[SlideInstance]) -> None:
         problem = f"{problem} is the slide; slidecam reads no planes of DICOM slides."
         remedy = "Export the sharpest as an OME-TIFF (QuPath: File > Export images)."
         raise RefusedSourceError(given, problem, remedy)
+    if first.sparse and len(first.optical_paths) > 1:
+        problem = f"This DICOM slide has {paths} in no order: which is shown, nobody can say."
+        raise RefusedSourceError(given, problem, _EXPORT)
     if first.bits != _BITS:
         problem = f"This DICOM slide has {first.bits} bits per sample; of DICOM slides 8 are read."
         raise RefusedSourceError(given, problem, _EXPORT)

@@ -14,7 +14,7 @@ from nibabel.nifti2 import Nifti2Image
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from slidecam.errors import UnreadableSourceError
+from slidecam.errors import RefusedSourceError
 from slidecam.sources._library import opening
 from slidecam.sources._probe import GZIP, fingerprint_of_stream
 from slidecam.sources._voxels import COPY_BYTES, VoxelLayout, Voxels
@@ -37,7 +37,7 @@ _THREE = 3
 def open_slide(probe: Probe) -> VolumeSource:
     """Open a NIfTI or MGH volume; UnreadableSourceError if damaged or no volume of numbers."""
     if probe.local is None:
-        raise UnreadableSourceError(
+        raise RefusedSourceError(
             probe.given, "Volumes are not read from URLs.", "Copy it to this machine."
         )
     with opening(probe.given, "This is a NIfTI or MGH volume", _AGAIN, _NOT_OSERRORS):
@@ -87,16 +87,12 @@ def _layout(probe: Probe, image: Any) -> tuple[VoxelLayout, int, int]:  # noqa: 
     space, rest = [*shape, 1, 1][:_THREE], shape[_THREE:]
     if len(shape) < 2 or min(shape) < 1:  # noqa: PLR2004  (a picture)
         problem = f"The shape is {'x'.join(map(str, shape)) or 'empty'}, which is no volume."
-        raise UnreadableSourceError(
-            probe.given, problem, "Pass a volume of three or four dimensions."
-        )
+        raise RefusedSourceError(probe.given, problem, "Pass a volume of three or four dimensions.")
     dtype, bands = _samples(probe, np.dtype(proxy.dtype))
     affine = np.asarray(image.affine, np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:  # noqa: PLR2004  (mm³)
         problem = "The affine is singular, so nobody knows where its voxels lie."
-        raise UnreadableSourceError(
-            probe.given, problem, "Mend its header, for example with nibabel."
-        )
+        raise RefusedSourceError(probe.given, problem, "Mend its header, for example with nibabel.")
     grid = VolumeGrid((space[0], space[1], space[2]), affine)
     layout = VoxelLayout(grid, dtype, bands, float(proxy.slope), float(proxy.inter))
     return layout, int(proxy.offset), int(np.prod(rest, dtype=np.int64))
@@ -107,7 +103,7 @@ def _samples(probe: Probe, dtype: np.dtype[Any]) -> tuple[np.dtype[Any], int]:
         return np.dtype(np.uint8), len(dtype.names)
     if dtype.kind not in "iuf":
         problem = f"The voxels are {dtype}, not real numbers or colours."
-        raise UnreadableSourceError(
+        raise RefusedSourceError(
             probe.given, problem, "Convert it, for example to its magnitude as float32."
         )
     return dtype, 1

@@ -13,7 +13,7 @@ import nrrd
 import numpy as np
 from nrrd.errors import NRRDError
 
-from slidecam.errors import UnreadableSourceError
+from slidecam.errors import RefusedSourceError
 from slidecam.sources._library import opening
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._voxels import COPY_BYTES, VoxelLayout, Voxels
@@ -52,7 +52,7 @@ _THREE = 3
 def open_slide(probe: Probe) -> VolumeSource:
     """Open an NRRD volume; UnreadableSourceError if it is damaged or no volume in space."""
     if probe.local is None:
-        raise UnreadableSourceError(
+        raise RefusedSourceError(
             probe.given, "Volumes are not read from URLs.", "Copy it to this machine."
         )
     path = probe.local
@@ -93,7 +93,7 @@ def _layout(probe: Probe, header: Mapping[str, Any]) -> tuple[VoxelLayout, int, 
         axes = ", ".join(map(str, header["sizes"]))
         problem = f"The axes are {axes} ({', '.join(kinds)}), which is no volume."
         remedy = "Pass a volume whose first three axes are space."
-        raise UnreadableSourceError(probe.given, problem, remedy)
+        raise RefusedSourceError(probe.given, problem, remedy)
     affine, notes = _affine(header)
     grid = VolumeGrid((sizes[0], sizes[1], sizes[2]), affine)
     layout = VoxelLayout(grid, _dtype(header), bands or 1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 import openslide
 from PIL import Image
+from pydicom.errors import InvalidDicomError
 
 from slidecam.errors import RefusedSourceError, UnreadableSourceError
 from slidecam.geometry import Box, Level, LevelBox, Size, Spacing, note_on_levels, pyramid
@@ -18,7 +20,6 @@ from slidecam.sources._dicom_slide import instances_of, note_on_paths, refuse_od
 from slidecam.sources._library import decoding, decoding_associated, opening
 from slidecam.sources._openslide_handle import SlideHandle, profile_of_slide, read_rgb
 from slidecam.sources._probe import fingerprint_of_files
-from slidecam.sources._tiff_refusals import check_generic
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import spacing_of
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from slidecam.sources._probe import Probe
 
 _NATIVE_TILE = 256
+_EXCITATION = re.compile(r";Name=([^;]+);(?:.*;)?ExcitationName=\s*[^;\s]", re.DOTALL)
+_FILTERS = "hamamatsu.;NDP Shading Data"
 _WHOLE = 1e-9
 _UNSEEN = 1 / 300
 """Shifts below 1/256 of a pixel cairo, which draws OpenSlide's regions, rounds to none."""
@@ -66,13 +69,13 @@ def open_slide(probe: Probe) -> Source:
     if vendor is None:
         raise UnreadableSourceError(probe.given, "OpenSlide does not know this format.", _OTHER)
     what = f"This is a slide of the kind {vendor}"
-    with opening(probe.given, what, _REMEDY, _ERRORS, refused=is_front(probe)):
-        instances: list[SlideInstance] = []
-        if vendor == "dicom":
+    instances: list[SlideInstance] = []
+    if vendor == "dicom":
+        with opening(probe.given, what, _REMEDY, (InvalidDicomError,)):
             instances = instances_of(_dicom.siblings(path))
-            refuse_odd(probe.given, instances)
-        if vendor == "generic-tiff":
-            check_generic(probe.given, probe.open)
+        refuse_odd(probe.given, instances)
+        what = f"{what}, {instances[0].encoding}"
+    with opening(probe.given, what, _REMEDY, _ERRORS, refused=is_front(probe)):
         handle = SlideHandle(probe.given, lambda: openslide.OpenSlide(str(path)))
         with handle.lease() as slide:
             facts = _facts(probe, path, slide, instances)
@@ -182,6 +185,7 @@ def _facts(
         spacing_from = "openslide.mpp-x"
     readings = [*note_on_levels(sizes, levels), *note_on_paths(instances)]
     readings += sorted({each.mended for each in instances} - {""})
+    readings += _note_on_fluorescence(properties)
     if probe.is_folder:
         readings += _dicom.note_on_objects(path.parent)
     return SourceFacts(
@@ -221,6 +225,16 @@ def _mended(slide: Slide, instances: Sequence[SlideInstance]) -> frozenset[int |
         elif each.mended and each.size in sizes:
             found.add(sizes.index(each.size))
     return frozenset(found)
+
+
+def _note_on_fluorescence(properties: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the note of a Hamamatsu slide that was not seen by white light."""
+    for key, value in properties.items():
+        found = _EXCITATION.search(value)
+        if key.startswith(_FILTERS) and found is not None:
+            name = found[1].strip()
+            return (f"It was scanned in fluorescence ({name}): its colours are those of no stain.",)
+    return ()
 
 
 def _files(path: Path, properties: Mapping[str, str]) -> list[Path]:

@@ -1,6 +1,6 @@
 """PNG, JPEG, BMP, GIF, WebP and JPEG 2000: one level, decoded whole on the first read, upright.
 
-Of several frames the first.
+Of several frames the first, or the one that ``--plane`` names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from slidecam.errors import UnreadableSourceError
+from slidecam.errors import RefusedSourceError, UsageError
 from slidecam.geometry import Level, Size
 from slidecam.icc import icc_profile
 from slidecam.pixels import picture_in_rgb, reason, upright, upright_size
@@ -72,24 +72,37 @@ def check() -> str:
 def open_slide(probe: Probe) -> Source:
     """Open a picture.
 
-    UnreadableSourceError if its header is broken or it is too large to decode.
+    Raises
+    ------
+    UnreadableSourceError
+        If its header is broken.
+    RefusedSourceError
+        If it is too large to decode.
+    UsageError
+        If it has no frame of the number that the view wants.
     """
+    wanted = probe.view.slide.plane or 1
     with (
         opening(probe.given, "This is a picture", "Copy or download it again."),
         probe.open() as stream,
     ):
         fingerprint = fingerprint_of_stream(stream)
         picture = _header(stream)
-        size, kind = Size(*upright_size(picture)), str(picture.format).lower()
         frames = getattr(picture, "n_frames", 1)
+        if wanted > frames:
+            problem = f"There is no plane {wanted}: it has {frames}."
+            raise UsageError(problem, f"Pass --plane 1 to {frames}, or none.", probe.given)
+        size, kind = Size(*upright_size(picture)), str(picture.format).lower()
         profile = icc_profile(picture)
     if size.width * size.height > MOST_PIXELS:
         pixels = f"{size.width}x{size.height} pixels"
         problem = f"{pixels} are too many to decode a {kind.upper()} whole."
-        raise UnreadableSourceError(probe.given, problem, _TILED)
+        raise RefusedSourceError(probe.given, problem, _TILED)
     notes: tuple[str, ...] = ()
+    offers: frozenset[str] = frozenset()
     if frames > 1:
-        notes = (f"Of its {frames} frames the first is read.",)
+        notes = (f"Plane {wanted} of {frames}, its frames, is read; --plane reads another.",)
+        offers = frozenset({"plane"})
     facts = SourceFacts(
         path=probe.given,
         name=probe.name,
@@ -103,6 +116,7 @@ def open_slide(probe: Probe) -> Source:
         associated=(),
         fingerprint=fingerprint,
         readings=notes,
+        offers=offers,
     )
     return PictureSource(facts, probe, profile)
 
@@ -117,6 +131,7 @@ class PictureSource(Source):
         super().__init__(facts)
         self._probe = probe
         self._profile = profile
+        self._frame = (probe.view.slide.plane or 1) - 1
         self._lock = Lock()
         self._pixels: NDArray[np.uint8] | None = None
         self._failure: str | None = None
@@ -144,7 +159,10 @@ class PictureSource(Source):
     def _decoded(self) -> NDArray[np.uint8]:
         try:
             with self._probe.open() as stream:
-                return np.asarray(picture_in_rgb(upright(_header(stream))))
+                picture = _header(stream)
+                if self._frame:
+                    picture.seek(self._frame)
+                return np.asarray(picture_in_rgb(upright(picture)))
         except DECODING_ERRORS as error:
             self._failure = reason(error)
             raise

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from slidecam.errors import UnreadableSourceError
+from slidecam.errors import RefusedSourceError
 from slidecam.geometry import Level, LevelBox, Size, Spacing
 from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._library import closed, decoding
@@ -287,13 +287,13 @@ def chosen_volume(probe: Probe, count: int) -> tuple[int, tuple[str, ...]]:
 
     Raises
     ------
-    UnreadableSourceError
+    RefusedSourceError
         If there is no such volume.
     """
     wanted = probe.view.volume
     if wanted is not None and not (wanted.isdecimal() and int(wanted) < count):
         problem = f"There is no volume {wanted!r} among its {count}."
-        raise UnreadableSourceError(probe.given, problem, f"Pass --volume 0 to {count - 1}.")
+        raise RefusedSourceError(probe.given, problem, f"Pass --volume 0 to {count - 1}.")
     number = int(wanted or 0)
     if count == 1:
         return number, ()
