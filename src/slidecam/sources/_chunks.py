@@ -32,21 +32,30 @@ def chunk_size(native: Size) -> Size:
     return Size(width, native.height * max(1, round(rows / native.height)))
 
 
-def cells(box: LevelBox, cell: Size) -> Iterator[LevelBox]:
+def cells(
+    box: LevelBox,
+    cell: Size,
+) -> Iterator[LevelBox]:
     """Yield the cells of the grid from (0, 0) that ``box`` touches, row by row, whole."""
     for top in range(box.y // cell.height * cell.height, box.bottom, cell.height):
         for left in range(box.x // cell.width * cell.width, box.right, cell.width):
             yield LevelBox(left, top, cell.width, cell.height)
 
 
-def overlap(one: LevelBox, other: LevelBox) -> LevelBox:
+def overlap(
+    one: LevelBox,
+    other: LevelBox,
+) -> LevelBox:
     """Return what two boxes share; width or height is 0 where they share nothing."""
     left, top = max(one.x, other.x), max(one.y, other.y)
     right, bottom = min(one.right, other.right), min(one.bottom, other.bottom)
     return LevelBox(left, top, max(0, right - left), max(0, bottom - top))
 
 
-def window(box: LevelBox, frame: LevelBox) -> tuple[slice, slice]:
+def window(
+    box: LevelBox,
+    frame: LevelBox,
+) -> tuple[slice, slice]:
     """Return the rows and columns of ``box`` in an array that begins at the corner of ``frame``."""
     top, left = box.y - frame.y, box.x - frame.x
     return slice(top, top + box.height), slice(left, left + box.width)

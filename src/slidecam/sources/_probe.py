@@ -7,6 +7,7 @@ import stat
 import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urlsplit
@@ -95,6 +96,8 @@ class Probe:
         Whether zarr metadata lie in it.
     view
         How a volume is to be shown.
+    content
+        All of the file, where it has been read already.
     """
 
     given: str
@@ -102,6 +105,7 @@ class Probe:
     head: bytes
     zarr: bool
     view: VolumeView = DEFAULT_VIEW
+    content: bytes | None = None
 
     @property
     def name(self) -> str:
@@ -148,6 +152,8 @@ class Probe:
 
     def open(self) -> BinaryIO:
         """Open the file for reading bytes, wherever it lies; the caller closes it."""
+        if self.content is not None:
+            return BytesIO(self.content)
         if self.local is not None:
             return self.local.open("rb")
         system, path = url_to_fs(self.given)
@@ -168,8 +174,8 @@ def stem_of_url(url: str) -> str:
     return stem_of(PurePosixPath(url.split("://", 1)[-1].split("?", maxsplit=1)[0]))
 
 
-def probe(path: str | Path, view: VolumeView = DEFAULT_VIEW) -> Probe:
-    """Look at a path or URL; ``view`` says how a volume is to be shown.
+def probe(path: str | Path, view: VolumeView = DEFAULT_VIEW, content: bytes | None = None) -> Probe:
+    """Look at a path or URL, or at what was read of it; ``view`` says how a volume is shown.
 
     Raises
     ------
@@ -177,6 +183,8 @@ def probe(path: str | Path, view: VolumeView = DEFAULT_VIEW) -> Probe:
         If there is no such file, it may not be read, or it is neither file nor folder.
     """
     given = str(path)
+    if content is not None:
+        return Probe(given, None, content[:HEAD_BYTES], zarr=False, view=view, content=content)
     try:
         look = _probe_local
         if "://" in given and not given.startswith("file:"):

@@ -56,12 +56,20 @@ def open_slide(probe: Probe) -> Source:
 class TiffSlideSource(Source):
     """A slide read by TIFFSlide. Its handle is not safe to share, so reads take turns."""
 
-    def __init__(self, facts: SourceFacts, slide: TiffSlide) -> None:
+    def __init__(
+        self,
+        facts: SourceFacts,
+        slide: TiffSlide,
+    ) -> None:
         super().__init__(facts)
         self._slide: TiffSlide | None = slide
         self._lock = Lock()
 
-    def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
+    def _decode(
+        self,
+        level: int,
+        box: LevelBox,
+    ) -> NDArray[np.uint8]:
         with decoding(self.facts.path, level, box), self._lock:
             slide = self._open_slide()
             # TIFFSlide goes by its own quotient of sizes, not by what the pyramid means.
@@ -71,7 +79,10 @@ class TiffSlideSource(Source):
             page = _raster(slide, level).keyframe
         return to_colours(page, pixels, significant_bits(page, ""))
 
-    def associated_image(self, name: str) -> NDArray[np.uint8]:
+    def associated_image(
+        self,
+        name: str,
+    ) -> NDArray[np.uint8]:
         """Return the label, macro or thumbnail; KeyError if there is none of that name."""
         if name not in self.facts.associated:
             raise KeyError(name)
@@ -96,7 +107,10 @@ class TiffSlideSource(Source):
         return self._slide
 
 
-def _level0(place: int, downsample: float) -> int:
+def _level0(
+    place: int,
+    downsample: float,
+) -> int:
     """Return a level-0 coordinate that TIFFSlide maps to exactly ``place`` of the level.
 
     TIFFSlide truncates.
@@ -111,7 +125,10 @@ def _series(slide: TiffSlide) -> Any:  # noqa: ANN401 - tifffile's series
     return slide.ts_tifffile.series[slide.properties.get("tiffslide.series-index") or 0]
 
 
-def _raster(slide: TiffSlide, level: int = 0) -> PageRaster:
+def _raster(
+    slide: TiffSlide,
+    level: int = 0,
+) -> PageRaster:
     """Return the pages of a level; of a level that is a series of its own, those of the finest."""
     levels = _series(slide).levels
     if level >= len(levels):
@@ -119,7 +136,11 @@ def _raster(slide: TiffSlide, level: int = 0) -> PageRaster:
     return PageRaster.of(levels[level].pages)
 
 
-def _facts(probe: Probe, slide: TiffSlide, fingerprint: str) -> SourceFacts:
+def _facts(
+    probe: Probe,
+    slide: TiffSlide,
+    fingerprint: str,
+) -> SourceFacts:
     levels = pyramid([Size(*size) for size in slide.level_dimensions])
     spacing, spacing_from = _spacing(slide.properties), None
     if spacing is not None:
@@ -153,7 +174,10 @@ def _bounds(properties: dict[str, Any]) -> Box | None:
     return Box(*map(int, sides))
 
 
-def _native_tile(slide: TiffSlide, level: Level) -> Size:
+def _native_tile(
+    slide: TiffSlide,
+    level: Level,
+) -> Size:
     """Return the size of a tile, or of a strip where the level has no tiles."""
     series = _series(slide)
     if len(series.levels) <= level.index:

@@ -88,7 +88,11 @@ class SourceContract:
     ...             yield source
     """
 
-    def test_the_facts_fit_each_other(self, source: Source, case: SourceCase) -> None:
+    def test_the_facts_fit_each_other(
+        self,
+        source: Source,
+        case: SourceCase,
+    ) -> None:
         facts = source.facts
         assert facts.reader == case.read_by
         assert facts.path == case.path
@@ -106,7 +110,11 @@ class SourceContract:
             assert coarser.size.width <= finer.size.width
             assert coarser.size.height <= finer.size.height
 
-    def test_the_spacing_is_the_files_own(self, source: Source, case: SourceCase) -> None:
+    def test_the_spacing_is_the_files_own(
+        self,
+        source: Source,
+        case: SourceCase,
+    ) -> None:
         if case.spacing is None:
             assert source.facts.spacing is None
             assert source.facts.spacing_from is None
@@ -116,7 +124,11 @@ class SourceContract:
             assert np.isclose(source.facts.spacing.y, case.spacing, rtol=1e-4)
             assert source.facts.spacing_from
 
-    def test_level_0_is_the_picture(self, source: Source, case: SourceCase) -> None:
+    def test_level_0_is_the_picture(
+        self,
+        source: Source,
+        case: SourceCase,
+    ) -> None:
         pixels = source.read(0, _whole(source, 0))
         assert pixels.dtype == np.uint8
         assert pixels.shape == case.picture.shape
@@ -179,7 +191,11 @@ class SourceContract:
                 covered[box.y : box.bottom, box.x : box.right] += 1
             assert (covered == 1).all()
 
-    def test_the_thumbnail_is_the_area_mean(self, source: Source, case: SourceCase) -> None:
+    def test_the_thumbnail_is_the_area_mean(
+        self,
+        source: Source,
+        case: SourceCase,
+    ) -> None:
         for longest in (97, 300):
             thumbnail = source.thumbnail(longest)
             assert max(thumbnail.shape[:2]) == min(longest, max(case.picture.shape[:2]))
@@ -188,7 +204,11 @@ class SourceContract:
                 float(np.abs(thumbnail - expected).mean()) <= case.tolerance + case.level_tolerance
             )
 
-    def test_the_thumbnail_is_never_enlarged(self, source: Source, case: SourceCase) -> None:
+    def test_the_thumbnail_is_never_enlarged(
+        self,
+        source: Source,
+        case: SourceCase,
+    ) -> None:
         assert source.thumbnail(10**6).shape == case.picture.shape
 
     def test_the_overview_has_no_gaps_in_a_sound_slide(self, source: Source) -> None:
@@ -220,7 +240,11 @@ class SourceContract:
         source.close()
         assert _raises(UsageError, lambda: source.read(0, LevelBox(0, 0, 4, 4)))
 
-    def test_the_fingerprint_is_the_contents(self, source: Source, case: SourceCase) -> None:
+    def test_the_fingerprint_is_the_contents(
+        self,
+        source: Source,
+        case: SourceCase,
+    ) -> None:
         with (
             open_source(case.copy, case.reader) as copy,
             open_source(case.other, case.reader) as other,
@@ -260,7 +284,12 @@ def colour_faults(
     return faults
 
 
-def _fault(file: ColourFile, reader: str | None, *, refusals: bool) -> str:
+def _fault(
+    file: ColourFile,
+    reader: str | None,
+    *,
+    refusals: bool,
+) -> str:
     try:
         source = open_source(file.path, reader)
     except UnreadableSourceError as error:
@@ -272,7 +301,12 @@ def _fault(file: ColourFile, reader: str | None, *, refusals: bool) -> str:
             return f"opened, and then not read: {error}"
 
 
-def _fault_of_refusal(file: ColourFile, words: str, *, refusals: bool) -> str:
+def _fault_of_refusal(
+    file: ColourFile,
+    words: str,
+    *,
+    refusals: bool,
+) -> str:
     if "damaged" in words or "copy it again" in words.lower():
         return f"a whole file is called damaged: {words}"
     if file.picture is not None and not refusals:
@@ -296,7 +330,11 @@ def _fault_of_pixels(file: ColourFile, source: Source) -> str:
     return ""
 
 
-def area_mean(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float64]:
+def area_mean(
+    picture: NDArray[np.uint8],
+    rows: int,
+    columns: int,
+) -> NDArray[np.float64]:
     """Return the mean of ``picture`` over the areas of a grid, by the definition.
 
     Two weight matrices.
@@ -326,7 +364,11 @@ def _whole(source: Source, level: int) -> LevelBox:
     return LevelBox(0, 0, size.width, size.height)
 
 
-def _some_boxes(source: Source, level: int, random: np.random.Generator) -> list[LevelBox]:
+def _some_boxes(
+    source: Source,
+    level: int,
+    random: np.random.Generator,
+) -> list[LevelBox]:
     """Return boxes at odd places, the first of them across the corner of the first chunk."""
     size, chunk = source.facts.levels[level].size, source.facts.chunk[level]
     boxes = [LevelBox(chunk.width - 33, chunk.height - 21, 70, 55)]

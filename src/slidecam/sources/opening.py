@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 
 def open_source(
-    path: str | Path, reader: str | None = None, view: VolumeView = DEFAULT_VIEW
+    path: str | Path,
+    reader: str | None = None,
+    view: VolumeView = DEFAULT_VIEW,
+    content: bytes | None = None,
 ) -> Source:
     """Open a slide, a picture or a volume.
 
@@ -43,6 +46,8 @@ def open_source(
     view
         How a volume is shown: along which axis, through which window; and its ``slide``: which
         picture of a file, which plane, whose colours.
+    content
+        All bytes of the file, where they have been read already; ``path`` then only names it.
 
     Returns
     -------
@@ -61,7 +66,7 @@ def open_source(
         If there is no reader of that name, or the file leaves nothing to choose where the view
         chooses.
     """
-    found = probe(path, view)
+    found = probe(path, view, content)
     if reader in {None, "openslide"}:
         refuse_front(found)
     lost: list[ReaderFailedError] = []

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import ExifTags, Image, ImageOps
 from PIL.PngImagePlugin import PngImageFile
 
 from slidecam.errors import DataSetError, UsageError
 from slidecam.geometry import LevelBox
+from slidecam.learning.data import pixels
 from slidecam.learning.data.pixels import (
     check_pictures,
     load_pictures,
     load_pixels,
+    read_picture,
 )
 from slidecam.pixels import RESAMPLING
 from slidecam.sources import open_source
+from slidecam.sources.contract_colours import ColourFile, colour_files
 from slidecam.steps import result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -175,8 +180,53 @@ def test_a_picture_that_is_cut_off_is_named_when_it_is_loaded(tmp_path: Path, no
 
 def test_fractions_are_refused_with_a_remedy(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(DataSetError, match="save it with 8 or 16 bits"):
+    said = r"cannot be read: the pixels are float32, .*a\.tif.* Export one plane"
+    with pytest.raises(DataSetError, match=said):
         load_pixels(tmp_path / "a.tif", 4)
+    with pytest.raises(DataSetError, match=r"1 of 1 pictures .* are float32, .*a\.tif"):
+        check_pictures([tmp_path / "a.tif"])
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[ColourFile, ...]:
+    return colour_files(tmp_path_factory.mktemp("colours"))
+
+
+@pytest.mark.parametrize("from_bytes", [False, True])
+def test_a_tiff_has_the_colours_that_predict_shows(
+    table: tuple[ColourFile, ...], *, from_bytes: bool
+) -> None:
+    for file in table:
+        path = Path(file.path)
+        content = path.read_bytes() if from_bytes else None
+        if file.picture is None:
+            with pytest.raises(DataSetError, match=re.escape(path.name)):
+                read_picture(path, content)
+            continue
+        read = np.asarray(read_picture(path, content))
+        assert read.shape == file.picture.shape, file.name
+        away = np.abs(read.astype(int) - file.picture).max()
+        assert away <= file.tolerance, file.name
+        with open_source(path) as source:
+            size = source.facts.size
+            shown = source.read(0, LevelBox(0, 0, size.width, size.height))
+        np.testing.assert_array_equal(read, shown)
+
+
+def test_a_picture_on_three_planes_is_learned_from_in_colour(tmp_path: Path, noise: Noise) -> None:
+    path = tmp_path / "a.ome.tif"
+    planes = noise(40, 40).transpose(2, 0, 1)
+    tifffile.imwrite(path, planes, photometric="minisblack", metadata={"axes": "CYX"})
+    np.testing.assert_array_equal(load_pixels(path, 40), noise(40, 40))
+
+
+def test_a_slide_is_no_picture_to_learn_from(
+    tmp_path: Path, noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(noise(40, 40)).save(tmp_path / "a.tif")
+    monkeypatch.setattr(pixels, "MOST_PIXELS", 1599)
+    with pytest.raises(DataSetError, match=r"40x40 pixels, too many .*a\.tif.*slidecam tiles"):
+        load_pixels(tmp_path / "a.tif", 8)
 
 
 def test_an_unknown_interpolation_is_refused(tmp_path: Path) -> None:

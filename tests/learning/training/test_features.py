@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from slidecam.errors import RecipeError
-from slidecam.learning.data.augmentation import AugmentationSpec
-from slidecam.learning.data.pixels import Pictures, generator_of
+from slidecam.learning.data.augmentation import AugmentationSpec, generator_of
+from slidecam.learning.data.pixels import Pictures
 from slidecam.learning.recipes.tables import FeatureSpec
 from slidecam.learning.training.features import (
     FeatureInputs,

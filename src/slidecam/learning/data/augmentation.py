@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
@@ -364,3 +365,13 @@ def _between(
 ) -> Tensor:
     low, high = limits
     return low + (high - low) * _uniform(count, generator)
+
+
+def generator_of(*numbers: int) -> torch.Generator:
+    """Return a generator that depends on these numbers alone: a seed, an epoch, a batch.
+
+    Seeding every epoch anew, instead of carrying a state from one to the next, is what lets a
+    training that was killed be resumed exactly.
+    """
+    state = np.random.SeedSequence(numbers).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))

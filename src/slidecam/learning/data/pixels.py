@@ -1,15 +1,16 @@
 """From picture files to what a classifier is fed: RGB, upright, resized once to a square.
 
-Training reads pictures as inference does: grey is repeated, 16 bits are scaled by the format alone,
-what is transparent lies on white, and Pillow's antialiased resize takes the whole picture to the
-network's edge. In training they are decoded once, augmented anew each time, and normalised.
+Training reads pictures as inference does: TIFFs by the readers of slides, others by Pillow. Grey is
+repeated, 16 bits are scaled by the format alone, what is transparent lies on white, and Pillow's
+antialiased resize takes the whole picture to the network's edge. In training they are decoded once,
+augmented anew each time, and normalised.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -20,11 +21,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from slidecam.errors import DataSetError, SlidecamError, UsageError
+from slidecam.errors import DataSetError, SlidecamError, SourceError, UsageError
+from slidecam.geometry import LevelBox
 from slidecam.icc import icc_profile, in_colours
 from slidecam.learning.data.augmentation import AugmentationSpec, augment
 from slidecam.models.classifier import normalised
 from slidecam.pixels import RESAMPLING, picture_in_rgb, reason, upright
+from slidecam.sources import open_source
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
@@ -50,6 +53,10 @@ REPORT_EVERY = 64
 LISTED = 5
 """Files that a message names; it counts the others."""
 
+TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+MOST_PIXELS = 200_000_000
+"""600 MB of RGB: larger TIFFs are slides, to be cut into tiles."""
+
 
 def load_pixels(
     path: Path,
@@ -62,8 +69,8 @@ def load_pixels(
     Parameters
     ----------
     path
-        Any picture that Pillow reads. Its EXIF rotation is applied; grey, palette, 16-bit and CMYK
-        pictures become RGB, and what is transparent lies on white.
+        A TIFF, level 0 of which is taken whole, or any other picture that Pillow reads. It is
+        turned upright, in RGB, and what is transparent lies on white.
     edge
         Rows and columns of the result; the picture is stretched to the square.
     interpolation
@@ -141,11 +148,47 @@ def picture_and_profile(
 
     The profile is None where it has none.
     """
+    if _is_tiff(path, content):
+        return _tiff_and_profile(path, content)
     with (
         picture_boundary(path),
         Image.open(path if content is None else BytesIO(content)) as picture,
     ):
         return picture_in_rgb(upright(picture)), icc_profile(picture)
+
+
+def _is_tiff(path: Path, content: bytes | None) -> bool:
+    """Whether a picture begins as TIFFs do; of a file that cannot be opened Pillow says why."""
+    head = content or b""
+    if content is None:
+        with suppress(OSError), path.open("rb") as stream:
+            head = stream.read(4)
+    return head.startswith(TIFF_MARKS)
+
+
+def _tiff_and_profile(path: Path, content: bytes | None) -> tuple[Image.Image, bytes | None]:
+    """Return level 0 of a TIFF, read as `slidecam predict` reads it, and its ICC profile."""
+    with (
+        picture_boundary(path),
+        _tiff_boundary(),
+        open_source(path, content=content) as source,
+    ):
+        size = source.facts.size
+        if size.width * size.height > MOST_PIXELS:
+            problem = f"this picture has {size.width}x{size.height} pixels, too many at once."
+            raise DataSetError(problem, "Cut tiles out of it (`slidecam tiles`).", path)
+        whole = source.read(0, LevelBox(0, 0, size.width, size.height))
+        return Image.fromarray(whole), source.color_profile()
+
+
+@contextmanager
+def _tiff_boundary() -> Iterator[None]:
+    """Turn what a reader says of a picture into a `DataSetError` that names it."""
+    try:
+        yield
+    except (SourceError, UsageError) as error:
+        problem = f"this picture cannot be read: {error.clause}."
+        raise DataSetError(problem, error.remedy) from error
 
 
 def check_pictures(paths: Sequence[Path], workers: int = 4) -> None:
@@ -166,16 +209,21 @@ def check_pictures(paths: Sequence[Path], workers: int = 4) -> None:
         listed = "; ".join(bad[:LISTED])
         raise DataSetError(
             f"{len(bad)} of {len(paths)} pictures cannot be opened: {listed}{more}.",
-            "Copy them again, or take them out of the data.",
+            "Copy or save them again, or take them out of the data.",
         )
 
 
 def _complaint(path: Path) -> str:
     try:
+        if _is_tiff(path, None):
+            with open_source(path):
+                return ""
         with Image.open(path) as picture:
             if min(picture.size) > 0:
                 return ""
             return f"{path}: it has no pixels"
+    except SourceError as error:
+        return error.clause  # which names the file
     except Exception as error:  # noqa: BLE001  (the boundary of a picture: all are reported at once)
         return f"{path}: {reason(error)}"
 
@@ -349,13 +397,3 @@ class PixelInputs:
     def plain(self, rows: NDArray[np.int64]) -> Tensor:
         """Return pictures (B, 3, H, W); see `Inputs`."""
         return normalised(self.pictures.batch(rows).to(self.device), self.card)
-
-
-def generator_of(*numbers: int) -> torch.Generator:
-    """Return a generator that depends on these numbers alone: a seed, an epoch, a batch.
-
-    Seeding every epoch anew, instead of carrying a state from one to the next, is what lets a
-    training that was killed be resumed exactly.
-    """
-    state = np.random.SeedSequence(numbers).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))

@@ -27,8 +27,7 @@ from torch import Tensor, nn
 
 from slidecam.errors import RecipeError
 from slidecam.files import replacing
-from slidecam.learning.data.augmentation import AugmentationSpec, augment
-from slidecam.learning.data.pixels import Pictures, generator_of
+from slidecam.learning.data.augmentation import AugmentationSpec, augment, generator_of
 from slidecam.models.classifier import normalised
 from slidecam.models.variants import REFUSALS, fold_batch_norms
 from slidecam.settings import names_like
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slidecam.learning.data.pixels import Pictures
     from slidecam.learning.recipes.tables import FeatureSpec
     from slidecam.models.card import Card
 

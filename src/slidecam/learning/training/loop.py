@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from slidecam.errors import RecipeError
-from slidecam.learning.data.pixels import Inputs, generator_of, in_order
+from slidecam.learning.data.augmentation import generator_of
+from slidecam.learning.data.pixels import Inputs, in_order
 from slidecam.learning.training.optimisation import (
     Loss,
     WeightAverage,
