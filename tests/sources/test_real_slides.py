@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slidecam.errors import SourceError, SpacingError
+from slidecam.errors import RefusedSourceError, SourceError, SpacingError
 from slidecam.geometry import LevelBox
 from slidecam.sources import open_source, settle_spacing
+from slidecam.viewing import PictureView, VolumeView
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,9 +32,9 @@ GOOD = {
 ODD_BUT_READABLE = {
     "boxes_4levels_bogus_mpp.tiff": ("tiff", 4, 352.7778),
     "kidney-48-5.tif": ("tiff", 1, None),
-    "small_vectra.qptiff": ("tiffslide", 1, 0.49653),
     "tiny_16x16.svs": ("openslide", 1, 0.499),
 }
+REFUSED = {"small_vectra.qptiff": '1 "DAPI", 2 "FITC" and 3 "Cy3".*--channels A,B,C'}
 BROKEN = {
     "broken_not_a_tiff.svs": "This is text",
     "dicom_missing_imagetype.dcm": "Couldn't get image flavor",
@@ -47,7 +48,7 @@ IMPLAUSIBLE = {"CropBreastSlide.tiff", "camelyon_jpeg2000_coarse.dcm", "camelyon
 def test_the_tables_name_every_file(shared_data: Path) -> None:
     assert {path.name for path in (shared_data / "slides").iterdir()} - {"SOURCE.txt"} == set(GOOD)
     broken = {path.name for path in (shared_data / "slides_broken").iterdir()} - {"SOURCE.txt"}
-    assert broken == set(ODD_BUT_READABLE) | set(BROKEN)
+    assert broken == set(ODD_BUT_READABLE) | set(BROKEN) | set(REFUSED)
 
 
 @pytest.mark.parametrize("name", sorted({**GOOD, **ODD_BUT_READABLE}))
@@ -72,6 +73,18 @@ def test_a_broken_slide_ends_in_a_clear_word(shared_data: Path, name: str) -> No
         source.thumbnail(64)
     assert str(path) in str(caught.value)
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_fluorescence_is_no_rgb_until_its_channels_are_named(shared_data: Path, name: str) -> None:
+    path = shared_data / "slides_broken" / name
+    with pytest.raises(RefusedSourceError, match=REFUSED[name]):
+        open_source(path)
+    view = VolumeView(slide=PictureView(channels=("Cy3", "FITC", "DAPI")))
+    with open_source(path, view=view) as source:
+        assert source.facts.spacing is not None
+        assert source.facts.spacing.x == pytest.approx(0.49653, rel=1e-4)
+        assert source.overview(128).pixels.std() > 1
 
 
 @pytest.mark.parametrize("name", sorted(GOOD))

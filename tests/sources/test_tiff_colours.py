@@ -265,7 +265,7 @@ def test_openslide_does_not_show_three_planes_as_one(tmp_path: Path) -> None:
     planes = PICTURE.transpose(2, 0, 1)
     metadata = {"axes": "CYX"}
     tifffile.imwrite(path, planes, photometric="minisblack", tile=(16, 16), metadata=metadata)
-    with pytest.raises(UnreadableSourceError, match="channels on 3 pages"):
+    with pytest.raises(UnreadableSourceError, match="the first page alone"):
         open_source(path, "openslide")
     with open_source(path) as source:
         np.testing.assert_array_equal(source.read(0, ALL), PICTURE)

@@ -20,6 +20,7 @@ from slidecam.sources._dicom_slide import instances_of, note_on_paths, refuse_od
 from slidecam.sources._library import decoding, decoding_associated, opening
 from slidecam.sources._openslide_handle import SlideHandle, profile_of_slide, read_rgb
 from slidecam.sources._probe import fingerprint_of_files
+from slidecam.sources._tiff_refusals import check_generic
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import spacing_of
 
@@ -76,6 +77,8 @@ def open_slide(probe: Probe) -> Source:
         refuse_odd(probe.given, instances)
         what = f"{what}, {instances[0].encoding}"
     with opening(probe.given, what, _REMEDY, _ERRORS, refused=is_front(probe)):
+        if vendor == "generic-tiff":
+            check_generic(probe.given, probe.open, probe.view.slide)
         handle = SlideHandle(probe.given, lambda: openslide.OpenSlide(str(path)))
         with handle.lease() as slide:
             facts = _facts(probe, path, slide, instances)

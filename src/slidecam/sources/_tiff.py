@@ -1,32 +1,30 @@
-"""TIFF and OME-TIFF: plain, tiled, in SubIFD pyramids; grey, RGB, 8 and 16 bit.
-
-And what a TIFF says of itself beside its pixels: spacing, significant bits, label and macro.
-"""
+"""TIFF and OME-TIFF: its facts, its spacing, and its pixels by level and box."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET
+from typing import TYPE_CHECKING
 
 import imagecodecs
 import numpy as np
 
 from slidecam.errors import UnreadableSourceError
-from slidecam.geometry import LevelBox, Spacing, pyramid
+from slidecam.geometry import LevelBox, Spacing, note_on_levels, pyramid
 from slidecam.icc import profile_of_page
+from slidecam.pixels import GLASS
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._tiff_colours import (
-    EXPORT,
     RESAVE,
+    blank,
     colour_readings,
     significant_bits,
     to_colours,
 )
-from slidecam.sources._tiff_pages import PageRaster, PageReader, open_tiff, same_file
+from slidecam.sources._tiff_pages import PageReader, open_tiff
+from slidecam.sources._tiff_pictures import choose_picture
 from slidecam.sources._tiff_refusals import check_colours
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import MICROMETRES, spacing_of
@@ -38,6 +36,9 @@ if TYPE_CHECKING:
     from tifffile import TiffFile
 
     from slidecam.sources._probe import Probe
+    from slidecam.sources._tiff_colours import Page
+    from slidecam.sources._tiff_pages import PageRaster
+    from slidecam.sources._tiff_pictures import ChosenPicture
 
 
 def check() -> str:
@@ -63,47 +64,51 @@ def open_slide(probe: Probe) -> Source:
         stream.seek(0)
         tiff = undo.enter_context(open_tiff(stream))
         _refuse_empty(probe, tiff)
-        rasters = _rasters(probe, tiff, tiff.series[0])
-        for raster in rasters:
+        chosen = choose_picture(probe.given, tiff, probe.view.slide)
+        for raster in chosen.rasters:
             check_colours(probe.given, raster)
-        PageReader(probe.given, tiff).refuse_undecodable(rasters[0])
-        facts = _facts(probe, tiff, rasters, fingerprint)
-        return TiffSource(facts, tiff, rasters, undo.pop_all())
+        PageReader(probe.given, tiff).refuse_undecodable(chosen.rasters[0])
+        facts = _facts(probe, tiff, chosen, fingerprint)
+        return TiffSource(facts, tiff, chosen, undo.pop_all())
 
 
 class TiffSource(Source):
     """A TIFF read tile by tile with tifffile, upright, in the colours that its tags mean.
 
-    16 bit is scaled from its full (or stated significant) range to 8, alpha lies on white, and
-    three separate channels are red, green and blue.
+    16 bit is scaled from its full (or stated significant) range to 8, and alpha lies on white.
     """
 
     def __init__(
-        self,
-        facts: SourceFacts,
-        tiff: TiffFile,
-        rasters: tuple[PageRaster, ...],
-        files: ExitStack,
+        self, facts: SourceFacts, tiff: TiffFile, chosen: ChosenPicture, files: ExitStack
     ) -> None:
         super().__init__(facts)
-        self._rasters = rasters
+        self._rasters = chosen.rasters
         self._pages = PageReader(facts.path, tiff)
         self._files = files
-        self._bits = [_bits(tiff, raster.keyframe) for raster in rasters]
-        self._associated = _associated_series(tiff)
+        self._bits = [_bits(chosen, raster) for raster in chosen.rasters]
+        self._associated = chosen.associated
 
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
         raster = self._rasters[level]
         with decoding(self.facts.path, level, box):
             return to_colours(raster.keyframe, self._pages.read(raster, box), self._bits[level])
 
+    def _is_absent(self, level: int, box: LevelBox) -> bool:
+        raster = self._rasters[level]
+        if not raster.is_absent(box):
+            return False
+        samples = np.tile(blank(raster.keyframe), (1, 1, len(raster.pages)))
+        if raster.samples is not None:
+            samples = samples[:, :, raster.samples]
+        pixel = to_colours(raster.keyframe, samples, self._bits[level])
+        return tuple(pixel[0, 0]) == GLASS
+
     def associated_image(self, name: str) -> NDArray[np.uint8]:
         """Return the label, macro or thumbnail of an OME-TIFF.
 
         KeyError if there is none of that name.
         """
-        series = self._associated[name]
-        raster = PageRaster.of(series.pages)
+        raster = self._associated[name]
         whole = LevelBox(0, 0, raster.size.width, raster.size.height)
         with decoding_associated(self.facts.path, name):
             samples = self._pages.read(raster, whole)
@@ -119,44 +124,21 @@ class TiffSource(Source):
         self._files.close()
 
 
-def _rasters(probe: Probe, tiff: TiffFile, series: Any) -> tuple[PageRaster, ...]:  # noqa: ANN401 - tifffile's series
-    """Return the levels of a series; an error if it is a stack, a volume or in several files."""
-    extra = {
-        axis: length
-        for axis, length in zip(series.axes, series.shape, strict=True)
-        if axis not in "YXSC"
-    }
-    stacked = {axis: length for axis, length in extra.items() if length > 1}
-    if stacked:
-        what = ", ".join(f"{axis}={length}" for axis, length in stacked.items())
-        raise UnreadableSourceError(
-            probe.given,
-            f"This TIFF is a stack of planes ({what}), not one picture.",
-            EXPORT,
-        )
-    rasters: list[PageRaster] = []
-    for level in series.levels:
-        if not same_file(level.pages, tiff):
-            problem = "This TIFF is spread over several files, or planes of it are missing."
-            raise UnreadableSourceError(probe.given, problem, EXPORT)
-        orientation = rasters[0].orientation if rasters else 1
-        rasters.append(PageRaster.of(level.pages, orientation))
-    return tuple(sorted(rasters, key=lambda raster: -raster.size.width))
-
-
 def _refuse_empty(probe: Probe, tiff: TiffFile) -> None:
     if not tiff.series:
         problem, remedy = "This TIFF holds no picture.", "Copy or download it again."
         raise UnreadableSourceError(probe.given, problem, remedy)
 
 
-def _facts(
-    probe: Probe, tiff: TiffFile, rasters: tuple[PageRaster, ...], fingerprint: str
-) -> SourceFacts:
-    spacing, spacing_from = _stated_spacing(tiff)
+def _facts(probe: Probe, tiff: TiffFile, chosen: ChosenPicture, fingerprint: str) -> SourceFacts:
+    rasters, finest = chosen.rasters, chosen.rasters[0]
+    spacing, spacing_from = _stated_spacing(tiff, chosen)
     if spacing is not None:
-        spacing = rasters[0].spacing(spacing)
-    bits = _bits(tiff, rasters[0].keyframe)
+        spacing = finest.spacing(spacing)
+    sizes = [raster.size for raster in rasters]
+    levels = pyramid(sizes)
+    readings = chosen.readings + finest.readings
+    readings += colour_readings(finest.keyframe, _bits(chosen, finest))
     form = "tiff"
     if tiff.is_ome:
         form = "ome-tiff"
@@ -165,43 +147,39 @@ def _facts(
         name=probe.name,
         reader="tiff",
         format=form,
-        levels=pyramid([raster.size for raster in rasters]),
+        levels=levels,
         spacing=spacing,
         spacing_from=spacing_from,
         bounds=None,
         chunk=tuple(chunk_size(raster.native) for raster in rasters),
-        associated=tuple(sorted(_associated_series(tiff))),
+        associated=tuple(sorted(chosen.associated)),
         fingerprint=fingerprint,
-        readings=rasters[0].readings + colour_readings(rasters[0].keyframe, bits),
+        readings=readings + note_on_levels(sizes, levels),
+        images=chosen.images,
+        offers=chosen.offers,
     )
 
 
 _RESOLUTION_UNIT = {2: ("inch", 25_400.0), 3: ("centimetre", 10_000.0)}
 _X_RESOLUTION, _Y_RESOLUTION, _UNIT = 282, 283, 296
-_ASSOCIATED = {
-    "label": "label",
-    "macro": "macro",
-    "overview": "macro",
-    "thumbnail": "thumbnail",
-}
 
 
-def _stated_spacing(tiff: TiffFile) -> tuple[Spacing | None, str | None]:
-    """Return µm per pixel of the first picture and the property they came from, or (None, None).
+def _stated_spacing(tiff: TiffFile, chosen: ChosenPicture) -> tuple[Spacing | None, str | None]:
+    """Return µm per pixel of the picture and the property they came from, or (None, None).
 
     OME-XML comes first, then ImageJ's unit, then the resolution tags where they name inch or
     centimetre. A resolution without a unit (libvips and tifffile write 1/1) says nothing of the
     slide.
     """
-    for source in (_from_ome, _from_imagej, _from_resolution):
-        found, origin = source(tiff)
+    page = chosen.rasters[0].keyframe
+    said = (_from_ome(chosen.ome), _from_imagej(tiff, page), _from_resolution(page))
+    for found, origin in said:
         if found is not None and spacing_of(found.x, found.y):
             return found, origin
     return None, None
 
 
-def _from_ome(tiff: TiffFile) -> tuple[Spacing | None, str]:
-    pixels = _ome_pixels(tiff)
+def _from_ome(pixels: Mapping[str, str]) -> tuple[Spacing | None, str]:
     try:
         spacing = Spacing(*(_ome_length(pixels, f"PhysicalSize{axis}") for axis in "XY"))
     except (KeyError, ValueError):
@@ -213,15 +191,14 @@ def _ome_length(pixels: Mapping[str, str], name: str) -> float:
     return float(pixels[name]) * MICROMETRES[pixels.get(f"{name}Unit", "µm").strip()]
 
 
-def _from_imagej(tiff: TiffFile) -> tuple[Spacing | None, str]:
+def _from_imagej(tiff: TiffFile, page: Page) -> tuple[Spacing | None, str]:
     unit = str((tiff.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "µ")
     if unit not in MICROMETRES:
         return None, ""
-    return _per_pixel(tiff.pages.first, MICROMETRES[unit]), f"ImageJ resolution per {unit}"
+    return _per_pixel(page, MICROMETRES[unit]), f"ImageJ resolution per {unit}"
 
 
-def _from_resolution(tiff: TiffFile) -> tuple[Spacing | None, str]:
-    page: Any = tiff.pages.first
+def _from_resolution(page: Page) -> tuple[Spacing | None, str]:
     unit = page.tags.valueof(_UNIT)
     if unit not in _RESOLUTION_UNIT:
         return None, ""
@@ -229,7 +206,7 @@ def _from_resolution(tiff: TiffFile) -> tuple[Spacing | None, str]:
     return _per_pixel(page, micrometres), f"TIFF resolution per {name}"
 
 
-def _per_pixel(page: Any, micrometres: float) -> Spacing | None:  # noqa: ANN401 - tifffile's page
+def _per_pixel(page: Page, micrometres: float) -> Spacing | None:
     """Return µm per pixel from the resolution tags, which are fractions of pixels per unit."""
     x, y = page.tags.valueof(_X_RESOLUTION), page.tags.valueof(_Y_RESOLUTION)
     if not x or not y or not all((*x, *y)):
@@ -237,29 +214,5 @@ def _per_pixel(page: Any, micrometres: float) -> Spacing | None:  # noqa: ANN401
     return Spacing(micrometres * x[1] / x[0], micrometres * y[1] / y[0])
 
 
-def _bits(tiff: TiffFile, page: Any) -> int:  # noqa: ANN401 - tifffile's page
-    return significant_bits(page, _ome_pixels(tiff).get("SignificantBits", ""))
-
-
-def _associated_series(tiff: TiffFile) -> dict[str, Any]:
-    """Return the series named label, macro or thumbnail, as OME-TIFF, SVS and NDPI name them."""
-    found: dict[str, Any] = {}
-    for series in tiff.series[1:]:
-        for word, name in _ASSOCIATED.items():
-            if word in series.name.lower():
-                found.setdefault(name, series)
-    return found
-
-
-def _ome_pixels(tiff: TiffFile) -> dict[str, str]:
-    """Return the attributes of the first Pixels element, or nothing."""
-    if not tiff.is_ome:
-        return {}
-    try:
-        root = ET.fromstring(tiff.ome_metadata or "")  # noqa: S314 - expat refuses entity bombs since 2.4.1
-    except ET.ParseError:
-        return {}
-    for element in root.iter():
-        if element.tag.endswith("}Pixels") or element.tag == "Pixels":
-            return dict(element.attrib)
-    return {}
+def _bits(chosen: ChosenPicture, raster: PageRaster) -> int:
+    return significant_bits(raster.keyframe, chosen.ome.get("SignificantBits", ""))

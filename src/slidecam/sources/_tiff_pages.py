@@ -86,11 +86,14 @@ class PageRaster:
         Width and height upright.
     orientation
         TIFF's number of how it is stored; 1 is upright.
+    samples
+        Which samples of a page are read, and in which order; None for all.
     """
 
     pages: tuple[Any, ...]
     size: Size
     orientation: int = 1
+    samples: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, pages: Sequence[Any], orientation: int = 1) -> PageRaster:
@@ -121,6 +124,21 @@ class PageRaster:
     def keyframe(self) -> Any:  # noqa: ANN401 - tifffile's page classes have no common type
         """The page whose tags hold for all."""
         return self.pages[0].keyframe
+
+    @property
+    def channels(self) -> int:
+        """How many samples of a pixel `PageReader.read` returns."""
+        per_page = self.samples or range(self.keyframe.samplesperpixel)
+        return len(self.pages) * len(per_page)
+
+    def is_absent(self, box: LevelBox) -> bool:
+        """Whether the file leaves out all tiles or strips that a box touches."""
+        indices = list(_segments(self.keyframe, self.stored(box)))
+        for page in self.pages:
+            for index in indices:
+                if page.dataoffsets[index] and page.databytecounts[index]:
+                    return False
+        return True
 
     @property
     def native(self) -> Size:
@@ -177,6 +195,8 @@ class PageReader:
         """
         stored = raster.stored(box)
         parts = [self._read_page(page, stored) for page in raster.pages]
+        if raster.samples is not None:
+            return raster.upright(parts[0][:, :, raster.samples])
         if len(parts) == 1:
             return raster.upright(parts[0])
         return raster.upright(np.concatenate(parts, axis=2))

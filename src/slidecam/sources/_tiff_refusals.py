@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tifffile import TIFF, TiffFile
+from tifffile import TIFF
 
 from slidecam.errors import RefusedSourceError, UnreadableSourceError
 from slidecam.sources._tiff_colours import (
@@ -27,13 +27,18 @@ from slidecam.sources._tiff_colours import (
     photometric_of,
     significant_bits,
 )
-from slidecam.sources._tiff_pages import PageRaster
+from slidecam.sources._tiff_pages import open_tiff
+from slidecam.sources._tiff_pictures import choose_picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
+    from tifffile import TiffFile
+
     from slidecam.sources._tiff_colours import Page
+    from slidecam.sources._tiff_pages import PageRaster
+    from slidecam.viewing import PictureView
 
 _THREE, _WITH_ALPHA = 3, 4
 _INK_SET = 332
@@ -101,7 +106,7 @@ def _problems_of_channels(raster: PageRaster) -> Iterator[tuple[str, str]]:
     kind, alpha = photometric_of(page), alpha_of(page)
     if alpha and alpha.premultiplied and kind not in {MIN_IS_BLACK, RGB, YCBCR}:
         yield "Its colours are multiplied by a transparency that they cannot have.", _CONVERT
-    channels = len(raster.pages) * per_page
+    channels = raster.channels
     if len(raster.pages) > 1:
         known = per_page == 1 and channels == _THREE and kind != PALETTE
     elif kind in GREY | {PALETTE}:
@@ -132,13 +137,29 @@ def compression_problem(page: Page) -> str | None:
     return None
 
 
-def check_generic(
-    given: str,
-    opened: Callable[[], BinaryIO],
-) -> None:
-    """Raise UnreadableSourceError where OpenSlide shows a TIFF of no vendor in wrong colours."""
-    with opened() as stream, TiffFile(stream) as tiff:
-        check_for_others(given, PageRaster.of(tiff.series[0].levels[0].pages), libtiff=True)
+def check_generic(given: str, opened: Callable[[], BinaryIO], view: PictureView) -> None:
+    """Raise UnreadableSourceError where OpenSlide shows a TIFF of no vendor wrongly.
+
+    In other colours, or another picture than the slide.
+    """
+    with opened() as stream, open_tiff(stream) as tiff:
+        raster = check_picture(given, tiff, view)
+        check_for_others(given, raster, libtiff=True)
+
+
+def check_picture(given: str, tiff: TiffFile, view: PictureView) -> PageRaster:
+    """Return the finest level of a TIFF's slide.
+
+    UnreadableSourceError where that is not its first page, which is where other libraries look;
+    RefusedSourceError where there is none.
+    """
+    chosen = choose_picture(given, tiff, view)
+    raster = chosen.rasters[0]
+    is_first = raster.pages[0].offset == tiff.pages.first.offset
+    if is_first and not chosen.offers - {"image"}:
+        return raster
+    problem = "This reader shows the first page alone, which is not the slide in this TIFF."
+    raise UnreadableSourceError(given, problem, "The reader tiff shows it; let it read.")
 
 
 def check_for_others(
@@ -169,8 +190,6 @@ def check_for_others(
     lost = ""
     if raster.orientation != 1:
         lost = f"the turn by its Orientation tag ({raster.orientation})"
-    elif libtiff and len(raster.pages) > 1:
-        lost = f"channels on {len(raster.pages)} pages"
     elif libtiff:
         lost = _lost_on_libtiff(keyframe)
     elif packs_chroma(keyframe):

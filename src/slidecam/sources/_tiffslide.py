@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tiffslide import TiffSlide
 
-from slidecam.geometry import Box, Size, Spacing, pyramid
+from slidecam.geometry import Box, Size, Spacing, note_on_levels, pyramid
 from slidecam.icc import profile_of_page
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import closed, decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._tiff_colours import significant_bits, to_colours
 from slidecam.sources._tiff_pages import PageRaster
-from slidecam.sources._tiff_refusals import check_for_others
+from slidecam.sources._tiff_refusals import check_for_others, check_picture
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import spacing_of
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _REMEDY = "If another program opens it, export it as OME-TIFF there (QuPath: File > Export images)."
 _NATIVE_TILE = 256
+_VENDORS = {"svs", "scn", "philips", "ndpi", "bif"}
+"""Kinds of which TIFFSlide knows which page is the slide; QPTIFFs may hold fluorescence."""
+
 _BOUNDS = tuple(f"tiffslide.bounds-{side}" for side in ("x", "y", "width", "height"))
 
 
@@ -46,6 +49,9 @@ def open_slide(probe: Probe) -> Source:
             fingerprint = fingerprint_of_stream(stream)
         slide = TiffSlide(str(probe.local or probe.given))
         try:
+            kind = slide.ts_tifffile.series[0].kind
+            if kind not in _VENDORS:
+                check_picture(probe.given, slide.ts_tifffile, probe.view.slide)
             check_for_others(probe.given, _raster(slide))
             return TiffSlideSource(_facts(probe, slide, fingerprint), slide)
         except BaseException:
@@ -141,7 +147,8 @@ def _facts(
     slide: TiffSlide,
     fingerprint: str,
 ) -> SourceFacts:
-    levels = pyramid([Size(*size) for size in slide.level_dimensions])
+    sizes = [Size(*size) for size in slide.level_dimensions]
+    levels = pyramid(sizes)
     spacing, spacing_from = _spacing(slide.properties), None
     if spacing is not None:
         spacing_from = "tiffslide.mpp-x"
@@ -157,6 +164,7 @@ def _facts(
         chunk=tuple(chunk_size(_native_tile(slide, level)) for level in levels),
         associated=tuple(sorted(slide.associated_images)),
         fingerprint=fingerprint,
+        readings=note_on_levels(sizes, levels),
     )
 
 

@@ -45,7 +45,7 @@ _COLOURS = "red, green and blue"
 _OTHERWISE = "--channels takes them otherwise."
 _CHOOSE = (
     "Pass --channels A,B,C to read three of them as red, green and blue, or --channels A to read"
-    " one as grey, by number or name. Or export one plane as RGB and use that."
+    " one as grey, by number or name. Export one plane as RGB for anything else."
 )
 
 

@@ -50,6 +50,9 @@ class Pyramid(Protocol):
     def chunk_box(self, level: int, row: int, column: int) -> LevelBox:
         """Return the box of one decoding chunk."""
 
+    def is_absent(self, level: int, box: LevelBox) -> bool:
+        """Whether the file holds nothing of a box, so that reading it gives `GLASS`."""
+
 
 @dataclass(frozen=True)
 class Overview:
@@ -117,6 +120,10 @@ def _average(
     gaps: list[LevelBox] = []
     decoded = 0
     for chunk in chunk_boxes(source, level.index):
+        if source.is_absent(level.index, chunk):
+            _add_glass(total, chunk, across, down)
+            decoded += 1
+            continue
         for box, pixels in _salvaged(source, level.index, chunk, failures):
             shown = pixels
             if shown is None:
@@ -181,6 +188,20 @@ def _add(
     columns = np.clip(across[left : right + 1], box.x, box.right) - box.x
     both = _sums(rows.transpose(1, 0, 2), columns)
     total[top:bottom, left:right] += both.transpose(1, 0, 2)
+
+
+def _add_glass(
+    total: NDArray[np.float64],
+    box: LevelBox,
+    across: NDArray[np.float64],
+    down: NDArray[np.float64],
+) -> None:
+    """Add a chunk of glass to the sums of the thumbnail pixels that it touches, unread."""
+    top, bottom = _touched(down, box.y, box.bottom)
+    left, right = _touched(across, box.x, box.right)
+    heights = np.diff(np.clip(down[top : bottom + 1], box.y, box.bottom))
+    widths = np.diff(np.clip(across[left : right + 1], box.x, box.right))
+    total[top:bottom, left:right] += np.outer(heights, widths)[:, :, None] * GLASS
 
 
 def _sums(

@@ -265,6 +265,20 @@ class Source(ABC):
             return self._to_srgb(pixels)
         return pixels
 
+    def _is_absent(self, level: int, box: LevelBox) -> bool:  # noqa: ARG002 - for readers to override
+        """Whether the file holds nothing of ``box``, and `_decode` would make `GLASS` of it."""
+        return False
+
+    def is_absent(self, level: int, box: LevelBox) -> bool:
+        """Whether the file holds nothing of ``box``, so that `read` gives `GLASS` there.
+
+        Sparse files leave tiles out. False where nobody knows: it only saves the reading.
+        """
+        if not self._is_absent(level, box):
+            return False
+        glass = np.full((1, 1, 3), GLASS, np.uint8)
+        return self._to_srgb is None or bool((self._to_srgb(glass) == glass).all())
+
     @property
     def token(self) -> str:
         """What tells these pixels from any others: the reader, the file, and what is chosen of it.

@@ -1,0 +1,470 @@
+"""Which picture of a TIFF is the slide: pages, OME images, planes and channels.
+
+Right is what tifffile's own decoder gives for the page that is meant.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from slidecam.errors import RefusedSourceError, UnreadableSourceError, UsageError
+from slidecam.geometry import LevelBox, Size, Spacing
+from slidecam.sources import open_source
+from slidecam.viewing import PictureView, VolumeView
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.sources import Source
+
+Pixels = Any
+Pages = list[tuple[Pixels, dict[str, Any]]]
+WIDE, HIGH = 533, 389
+RANDOM = np.random.default_rng(11)
+TILED: dict[str, Any] = {"photometric": "rgb", "tile": (128, 128), "compression": "zlib"}
+STRIPS: dict[str, Any] = {"photometric": "rgb", "rowsperstrip": 13}
+LOOSE: dict[str, Any] = {"metadata": None}
+
+
+def picture(width: int = WIDE, height: int = HIGH) -> NDArray[np.uint8]:
+    return RANDOM.integers(0, 256, (height, width, 3), np.uint8)
+
+
+def planes(count: int, width: int = 67, height: int = 43) -> NDArray[np.uint8]:
+    return RANDOM.integers(0, 256, (count, height, width), np.uint8)
+
+
+def opened(path: Path, reader: str | None = None, **chosen: Any) -> Source:
+    return open_source(path, reader, VolumeView(slide=PictureView(**chosen)))
+
+
+def whole(source: Source, level: int = 0) -> NDArray[np.uint8]:
+    size = source.facts.levels[level].size
+    return source.read(level, LevelBox(0, 0, size.width, size.height))
+
+
+def write_pages(path: Path, pages: Pages) -> Path:
+    with tifffile.TiffWriter(path) as tiff:
+        for data, options in pages:
+            tiff.write(data, **{**LOOSE, **TILED, **options})
+    return path
+
+
+def page(path: Path, index: int) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = tifffile.imread(path, key=index)
+    return pixels
+
+
+class TestPages:
+    def test_a_thumbnail_on_the_first_page_is_not_the_slide(self, tmp_path: Path) -> None:
+        thumbnail = (picture(67, 49), {"subfiletype": 1, "tile": None, "rowsperstrip": 49})
+        path = write_pages(tmp_path / "a.tif", [thumbnail, (picture(), {})])
+        with open_source(path) as source:
+            assert source.facts.size == Size(WIDE, HIGH)
+            np.testing.assert_array_equal(whole(source), page(path, 1))
+
+    @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
+    @pytest.mark.parametrize("metadata", [None, {}])
+    @pytest.mark.parametrize("flag", [1, 0])
+    def test_a_pyramid_is_one_in_whatever_order_its_pages_were_written(
+        self, tmp_path: Path, order: tuple[int, ...], metadata: Any, flag: int
+    ) -> None:
+        shapes = [(533, 389), (266, 194), (133, 97), (66, 48)]
+        pages = []
+        for index in order:
+            options = {"subfiletype": flag * (index > 0), "metadata": metadata}
+            pages.append((picture(*shapes[index]), options))
+        path = write_pages(tmp_path / "a.tif", pages)
+        with open_source(path) as source:
+            facts = source.facts
+            assert [level.size for level in facts.levels] == [Size(*shape) for shape in shapes]
+            assert [level.downsample for level in facts.levels] == [1, 2, 4, 8]
+            assert facts.images == ()
+            assert len(facts.readings) == 1 - flag
+            for level in range(4):
+                np.testing.assert_array_equal(whole(source, level), page(path, order.index(level)))
+
+    def test_unlike_pictures_are_several_of_which_the_largest_is_read_and_named(
+        self, tmp_path: Path
+    ) -> None:
+        pages: Pages = [
+            (picture(211, 99), {"description": "Block A"}),
+            (picture(), {"description": "Block B"}),
+            (picture(266, 194), {"subfiletype": 1}),
+            (picture(601, 401), {"description": "macro photograph"}),
+        ]
+        path = write_pages(tmp_path / "a.tif", pages)
+        with open_source(path) as source:
+            facts = source.facts
+            assert [each.name for each in facts.images] == [
+                "Block A",
+                "Block B",
+                "macro photograph",
+            ]
+            assert [each.chosen for each in facts.images] == [False, True, False]
+            assert facts.offers == {"image"}
+            assert facts.readings[0].startswith('Image 2 "Block B" of 3 is read, the largest that')
+            assert [level.size.width for level in facts.levels] == [533, 266]
+            assert facts.associated == ("macro",)
+            np.testing.assert_array_equal(source.associated_image("macro"), page(path, 3))
+            np.testing.assert_array_equal(whole(source), page(path, 1))
+        for name in ("1", "Block A"):
+            with opened(path, image=name) as source:
+                np.testing.assert_array_equal(whole(source), page(path, 0))
+
+    def test_each_of_two_scans_keeps_its_own_levels(self, tmp_path: Path) -> None:
+        shapes = [(533, 389), (266, 194), (601, 411), (300, 205)]
+        pages = [
+            (picture(*shape), {"subfiletype": index % 2}) for index, shape in enumerate(shapes)
+        ]
+        path = write_pages(tmp_path / "a.tif", pages)
+        with open_source(path) as source:
+            assert [level.size for level in source.facts.levels] == [Size(601, 411), Size(300, 205)]
+            np.testing.assert_array_equal(whole(source, 1), page(path, 3))
+        with opened(path, image="1") as source:
+            np.testing.assert_array_equal(whole(source, 1), page(path, 1))
+
+    def test_a_thumbnail_as_large_as_a_level_takes_not_its_place(self, tmp_path: Path) -> None:
+        pages: Pages = [(picture(), {}), (picture(266, 194), {"subfiletype": 1})]
+        pages.append((picture(266, 194), {"subfiletype": 1, "tile": None}))
+        path = write_pages(tmp_path / "a.tif", pages)
+        with open_source(path) as source:
+            assert len(source.facts.levels) == 2
+            assert len(source.facts.images) == 2
+            np.testing.assert_array_equal(whole(source, 1), page(path, 1))
+
+    def test_a_mask_is_no_picture(self, tmp_path: Path) -> None:
+        mask = (np.ones((HIGH, WIDE), bool), {"subfiletype": 4, "photometric": "minisblack"})
+        path = write_pages(tmp_path / "a.tif", [(picture(), {}), mask])
+        with open_source(path) as source:
+            assert source.facts.images == ()
+            np.testing.assert_array_equal(whole(source), page(path, 0))
+
+    def test_subifds_are_levels(self, tmp_path: Path) -> None:
+        pages = [(picture(), {"subifds": 1}), (picture(266, 194), {"subfiletype": 1})]
+        path = write_pages(tmp_path / "a.tif", pages)
+        with open_source(path) as source:
+            assert [level.size.width for level in source.facts.levels] == [533, 266]
+            assert source.facts.readings == ()
+
+    def test_levels_that_shrink_unlike_are_told(self, tmp_path: Path) -> None:
+        pages = [(picture(2003, 1501), {}), (picture(500, 378), {"subfiletype": 1})]
+        path = write_pages(tmp_path / "a.tif", pages)
+        with open_source(path) as source:
+            assert len(source.facts.levels) == 2
+            assert "do not shrink alike" in source.facts.readings[0]
+
+    def test_spacing_is_that_of_the_page_that_is_read(self, tmp_path: Path) -> None:
+        fine, coarse = (20_000.0, 20_000.0), (2_500.0, 2_500.0)
+        small = {"subfiletype": 1, "resolution": coarse, "resolutionunit": "CENTIMETER"}
+        large = {"resolution": fine, "resolutionunit": "CENTIMETER"}
+        path = write_pages(tmp_path / "a.tif", [(picture(67, 49), small), (picture(), large)])
+        with open_source(path) as source:
+            assert source.facts.spacing == Spacing(0.5, 0.5)
+
+
+def write_scans(path: Path) -> Path:
+    """Write a macro and two scans, of which the second is larger, coarser and of 12 bits."""
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        for name, shape, spacing, bits in (
+            ("macro image", (701, 401), 8.0, 16),
+            ("scan left", (261, 199), 0.25, 16),
+            ("scan right", (WIDE, HIGH), 0.5, 12),
+        ):
+            metadata = {"axes": "YXS", "Name": name, "PhysicalSizeX": spacing}
+            metadata |= {"PhysicalSizeY": spacing, "SignificantBits": bits}
+            data = picture(*shape).astype(np.uint16) * (2**bits // 256)
+            tiff.write(data, subifds=1, metadata=metadata, **TILED)
+            tiff.write(data[::2, ::2], subfiletype=1, **TILED)
+    return path
+
+
+class TestOmeImages:
+    def test_the_largest_that_is_no_macro_is_read_with_its_own_metadata(
+        self, tmp_path: Path
+    ) -> None:
+        path = write_scans(tmp_path / "a.ome.tif")
+        with open_source(path) as source:
+            facts = source.facts
+            assert [str(each) for each in facts.images] == [
+                '1 "macro image" (701x401 px)',
+                '2 "scan left" (261x199 px)',
+                '3 "scan right" (533x389 px)',
+            ]
+            assert facts.readings[0].startswith('Image 3 "scan right" of 3 is read, the largest')
+            assert "Samples of 12 bits were scaled to 8." in facts.readings
+            assert facts.spacing == Spacing(0.5, 0.5)
+            assert [level.size for level in facts.levels] == [Size(533, 389), Size(267, 195)]
+            assert facts.associated == ("macro",)
+            expected = np.rint(tifffile.imread(path, series=2) * (255 / 4095))
+            np.testing.assert_array_equal(whole(source), expected)
+
+    def test_another_is_read_by_number_or_name(self, tmp_path: Path) -> None:
+        path = write_scans(tmp_path / "a.ome.tif")
+        for name in ("2", "scan left"):
+            with opened(path, image=name) as source:
+                assert source.facts.spacing == Spacing(0.25, 0.25)
+                expected = np.rint(tifffile.imread(path, series=1) / 257)
+                np.testing.assert_array_equal(whole(source), expected)
+        with pytest.raises(UsageError, match=r"no image '4'.*scan left"):
+            opened(path, image="4")
+
+    def test_one_picture_has_nothing_to_choose_or_to_say(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.ome.tif"
+        tifffile.imwrite(path, picture(), ome=True, **TILED)
+        with opened(path, image="1") as source:
+            assert (source.facts.images, source.facts.readings) == ((), ())
+        with pytest.raises(UsageError, match="nothing to choose by --plane"):
+            opened(path, plane=1)
+
+
+class TestStacks:
+    @pytest.mark.parametrize("layout", [TILED, STRIPS])
+    @pytest.mark.parametrize("metadata", [None, {}])
+    @pytest.mark.parametrize("reader", [None, "tiff"])
+    def test_pages_of_one_size_are_planes_of_which_one_must_be_named(
+        self, tmp_path: Path, layout: Any, metadata: Any, reader: str | None
+    ) -> None:
+        pages = [(picture(), {**layout, "tile": layout.get("tile"), "metadata": metadata})] * 3
+        pages[1] = (picture(), pages[1][1])
+        path = write_pages(tmp_path / "a.tif", pages)
+        with pytest.raises(
+            RefusedSourceError, match=r"stack of planes \(I=3\).*--plane N \(1 to 3\)"
+        ):
+            open_source(path, reader)
+        with opened(path, reader, plane=2) as source:
+            assert source.facts.offers == {"plane"}
+            assert source.facts.readings == ("Plane 2 of 3 is read; --plane reads another.",)
+            np.testing.assert_array_equal(whole(source), page(path, 1))
+        with pytest.raises(UsageError, match="no plane 4 in it"):
+            opened(path, reader, plane=4)
+
+    @pytest.mark.parametrize("axes", ["TZYX", "ZTYX", "TZCYX", "CZTYX"])
+    @pytest.mark.parametrize("form", ["ome", "imagej", "shaped"])
+    def test_planes_and_times_are_read_by_number(
+        self, tmp_path: Path, axes: str, form: str
+    ) -> None:
+        lengths = {"T": 2, "Z": 3, "C": 3, "Y": 43, "X": 67}
+        path = tmp_path / "a.tif"
+        data = RANDOM.integers(0, 256, [lengths[axis] for axis in axes], np.uint8)
+        options: dict[str, Any] = {"photometric": "minisblack", "metadata": {"axes": axes}}
+        if form == "imagej":
+            if axes not in {"TZYX", "TZCYX"}:
+                pytest.skip("ImageJ has one order of axes")
+            tifffile.imwrite(path, data, imagej=True, metadata={"axes": axes})
+        else:
+            tifffile.imwrite(path, data, ome=form == "ome", **options)
+        with pytest.raises(
+            RefusedSourceError, match=r"--plane N \(1 to 3\) and --time N \(1 to 2\)"
+        ):
+            open_source(path)
+        with pytest.raises(RefusedSourceError, match="stack of planes"):
+            opened(path, time=1)
+        with opened(path, plane=3, time=2) as source:
+            readings = source.facts.readings
+            assert readings[0] == "Plane 3 of 3 is read; --plane reads another."
+            assert readings[1] == "Time 2 of 2 is read; --time reads another."
+            index: dict[str, Any] = {
+                "T": 1,
+                "Z": 2,
+                "C": slice(None),
+                "Y": slice(None),
+                "X": slice(None),
+            }
+            expected = data[tuple(index[axis] for axis in axes)]
+            if "C" in axes:
+                np.testing.assert_array_equal(whole(source), expected.transpose(1, 2, 0))
+            else:
+                np.testing.assert_array_equal(whole(source)[:, :, 1], expected)
+
+    def test_planes_behind_one_directory_are_read(self, tmp_path: Path) -> None:
+        path, data = tmp_path / "a.tif", planes(5)
+        metadata = {"axes": "ZYX"}
+        tifffile.imwrite(path, data, photometric="minisblack", truncate=True, metadata=metadata)
+        with opened(path, plane=4) as source:
+            np.testing.assert_array_equal(whole(source)[:, :, 0], data[3])
+
+    def test_a_stack_of_pyramids_is_read_by_plane_at_every_level(self, tmp_path: Path) -> None:
+        pages: Pages = []
+        for _ in range(2):
+            pages += [(picture(), {}), (picture(266, 194), {"subfiletype": 1})]
+        path = write_pages(tmp_path / "a.tif", pages)
+        with pytest.raises(RefusedSourceError, match="stack of planes"):
+            open_source(path)
+        with opened(path, plane=2) as source:
+            np.testing.assert_array_equal(whole(source), page(path, 2))
+            np.testing.assert_array_equal(whole(source, 1), page(path, 3))
+
+    def test_planes_in_other_files_are_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.ome.tif"
+        metadata = {"axes": "ZYX"}
+        tifffile.imwrite(path, planes(2), ome=True, photometric="minisblack", metadata=metadata)
+        xml = str(tifffile.tiffcomment(path))
+        tifffile.tiffcomment(path, xml.replace('SizeZ="2"', 'SizeZ="3"').encode())
+        with opened(path, plane=2) as source:
+            assert source.facts.size == Size(67, 43)
+        with pytest.raises(RefusedSourceError, match="planes of it are missing"):
+            opened(path, plane=3)
+
+
+def write_channels(path: Path, names: list[str], colors: list[int] | None = None) -> Any:
+    """Write tiled channels on pages of their own, with a level below; return their pixels."""
+    data = planes(len(names), 211, 133)
+    metadata: dict[str, Any] = {"axes": "CYX", "Channel": {"Name": names}}
+    if not any(names):
+        del metadata["Channel"]
+    if colors is not None:
+        metadata["Channel"] = {"Color": colors}
+    options: dict[str, Any] = {"photometric": "minisblack", "tile": (64, 64)}
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        tiff.write(data, subifds=1, metadata=metadata, **options)
+        tiff.write(data[:, ::2, ::2], subfiletype=1, **options)
+    return data.transpose(1, 2, 0)
+
+
+class TestChannels:
+    def test_blue_green_red_are_sorted_by_their_names(self, tmp_path: Path) -> None:
+        data = write_channels(tmp_path / "a.ome.tif", ["Blue", "Green", "Red"])
+        with open_source(tmp_path / "a.ome.tif") as source:
+            np.testing.assert_array_equal(whole(source), data[:, :, ::-1])
+            np.testing.assert_array_equal(whole(source, 1), data[::2, ::2, ::-1])
+            (reading,) = source.facts.readings
+            assert reading.startswith("Channels 3, 2, 1 are taken as red, green and blue, by their")
+
+    def test_colours_sort_channels_without_names(self, tmp_path: Path) -> None:
+        colors = [16711935, -16776961, 65535]
+        data = write_channels(tmp_path / "a.ome.tif", ["", "", ""], colors)
+        with open_source(tmp_path / "a.ome.tif") as source:
+            np.testing.assert_array_equal(whole(source), data[:, :, (1, 0, 2)])
+            assert "by their colours" in source.facts.readings[0]
+
+    def test_nameless_channels_are_taken_in_order_and_that_is_said(self, tmp_path: Path) -> None:
+        data = write_channels(tmp_path / "a.ome.tif", ["", "", ""])
+        with open_source(tmp_path / "a.ome.tif") as source:
+            np.testing.assert_array_equal(whole(source), data)
+            assert "by their order" in source.facts.readings[0]
+
+    @pytest.mark.parametrize("reader", [None, "tiff", "openslide", "tiffslide"])
+    @pytest.mark.parametrize(
+        "names", [["DAPI", "FITC", "Cy5"], ["DAPI", "CD3", "CD8", "CD20", "AF"]]
+    )
+    def test_fluorescence_is_refused_by_its_names_whoever_reads_it(
+        self, tmp_path: Path, names: list[str], reader: str | None
+    ) -> None:
+        path = tmp_path / "a.ome.tif"
+        write_channels(path, names)
+        with pytest.raises(RefusedSourceError, match=f'2 "{names[1]}".*--channels A,B,C'):
+            open_source(path, reader)
+
+    def test_wanted_channels_are_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.ome.tif"
+        data = write_channels(path, ["DAPI", "CD3", "CD8", "CD20", "AF"])
+        with opened(path, channels=("CD20", "2", "dapi")) as source:
+            np.testing.assert_array_equal(whole(source), data[:, :, (3, 1, 0)])
+            assert source.facts.readings[0].startswith('Channels 4 "CD20", 2 "CD3" and 1 "DAPI" of')
+        with opened(path, channels=("CD8",)) as source:
+            for band in range(3):
+                np.testing.assert_array_equal(whole(source)[:, :, band], data[:, :, 2])
+        with pytest.raises(UsageError, match=r"no channel 'CD99'.*CD20"):
+            opened(path, channels=("CD99",))
+
+    @pytest.mark.parametrize("apart", ["contig", "separate"])
+    def test_samples_of_one_page_are_channels_too(self, tmp_path: Path, apart: str) -> None:
+        path, data = tmp_path / "a.tif", planes(5).transpose(1, 2, 0)
+        options: dict[str, Any] = {"photometric": "minisblack", "planarconfig": apart, **LOOSE}
+        stored = data if apart == "contig" else data.transpose(2, 0, 1)
+        tifffile.imwrite(path, stored, **options)
+        with pytest.raises(RefusedSourceError, match="5 channels"):
+            open_source(path)
+        with opened(path, channels=("5", "1", "3")) as source:
+            np.testing.assert_array_equal(whole(source), data[:, :, (4, 0, 2)])
+        with opened(path, channels=("4",)) as source:
+            np.testing.assert_array_equal(whole(source)[:, :, 2], data[:, :, 3])
+
+    def test_imagejs_colour_tables_say_what_is_red(self, tmp_path: Path) -> None:
+        path, data = tmp_path / "a.tif", planes(3)
+        ramp, none = np.arange(256, dtype=np.uint8), np.zeros(256, np.uint8)
+        tables = [
+            np.stack(each) for each in ((none, none, ramp), (none, ramp, none), (ramp, none, none))
+        ]
+        metadata = {"axes": "CYX", "mode": "composite", "LUTs": tables}
+        tifffile.imwrite(path, data, imagej=True, metadata=metadata)
+        with open_source(path) as source:
+            np.testing.assert_array_equal(whole(source), data[::-1].transpose(1, 2, 0))
+
+    def test_rgb_leaves_no_channels_to_choose(self, tmp_path: Path) -> None:
+        path = write_pages(tmp_path / "a.tif", [(picture(), {})])
+        with pytest.raises(UsageError, match="nothing to choose by --channels"):
+            opened(path, channels=("1",))
+
+
+class TestOtherReaders:
+    """OpenSlide and TIFFSlide look at the first page; what else a file holds they must not hide."""
+
+    @pytest.mark.parametrize("reader", ["openslide", "tiffslide"])
+    def test_a_stack_is_refused_by_them_too(self, tmp_path: Path, reader: str) -> None:
+        path = write_pages(tmp_path / "a.tif", [(picture(), {}), (picture(), {})])
+        with pytest.raises(RefusedSourceError, match="stack of planes"):
+            open_source(path, reader)
+
+    @pytest.mark.parametrize("reader", ["openslide", "tiffslide"])
+    def test_another_picture_than_the_first_is_not_theirs(
+        self, tmp_path: Path, reader: str
+    ) -> None:
+        path = write_pages(tmp_path / "a.tif", [(picture(211, 99), {}), (picture(), {})])
+        with open_source(path) as source:
+            assert source.facts.size == Size(WIDE, HIGH)
+        with pytest.raises(UnreadableSourceError, match=r"first page alone.*reader tiff shows it"):
+            open_source(path, reader)
+
+
+class TestSparse:
+    """Tiles that a file leaves out cost nothing, and are as white as ever."""
+
+    @pytest.mark.parametrize("photometric", ["rgb", "miniswhite", "palette"])
+    def test_the_overview_reads_what_is_there_alone(self, tmp_path: Path, photometric: str) -> None:
+        edge, rows, columns = 256, 9, 13
+        bands = 3 if photometric == "rgb" else 1
+        shape = (edge, edge, 3)[: 2 + bands // 2]
+        here = {(0, 0), (5, 6), (8, 12)}
+        tiles: list[Any] = []
+        for row in range(rows):
+            for column in range(columns):
+                written = RANDOM.integers(0, 256, shape, np.uint8)
+                tiles.append(written if (row, column) in here else None)
+        size = (rows * edge - 57, columns * edge - 101, bands)[: 2 + bands // 2]
+        options: dict[str, Any] = {"photometric": photometric, "tile": (edge, edge), **LOOSE}
+        if photometric == "palette":
+            options["colormap"] = np.tile(np.arange(256, dtype=np.uint16) * 257, (3, 1))
+        path = tmp_path / "a.tif"
+        tifffile.imwrite(path, iter(tiles), shape=size, dtype=np.uint8, **options)
+        with open_source(path) as source:
+            touched: list[LevelBox] = []
+            read = source.read
+
+            def counting(level: int, box: LevelBox, **more: Any) -> Any:
+                touched.append(box)
+                return read(level, box, **more)
+
+            source.read = counting  # type: ignore[method-assign,assignment]
+            sparse = source.overview(307).pixels
+            assert len(touched) == 3
+            source.is_absent = lambda *_: False  # type: ignore[method-assign]
+            np.testing.assert_array_equal(sparse, source.overview(307).pixels)
+            assert len(touched) > 10
+
+    def test_absent_tiles_are_only_glass_where_the_colours_keep_it(self, tmp_path: Path) -> None:
+        path, box = tmp_path / "a.tif", LevelBox(16, 0, 16, 16)
+        tiles = iter([np.zeros((16, 16), np.uint8), None])
+        grey = np.tile(np.arange(256, dtype=np.uint16) * 200, (3, 1))
+        options: dict[str, Any] = {"photometric": "palette", "tile": (16, 16), "colormap": grey}
+        tifffile.imwrite(path, tiles, shape=(16, 32), dtype=np.uint8, **LOOSE, **options)
+        with open_source(path) as source:
+            assert (source.read(0, box) == 199).all()
+            assert not source.is_absent(0, box)
