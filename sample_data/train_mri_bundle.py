@@ -29,8 +29,8 @@ from slidecam.models.networks import PocketResNet
 from slidecam.models.volume_card import Pooling, VolumeCard
 from slidecam.sources import open_source
 from slidecam.streaming import StreamSpec, stream_tiles
-from slidecam.tiling import lay_planes
 from slidecam.viewing import Window
+from slidecam.volume_tiling import lay_planes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -195,7 +195,7 @@ def scaled_tile_by_tile(store: RunStore, folder: Path) -> RunStore:
     maps = np.asarray(store.maps[:]).astype(np.float32)
     low, high = (ends(maps, axis=(3, 4), keepdims=True) for ends in (np.min, np.max))
     shape = maps.shape[1], maps.shape[2], maps.shape[3], maps.shape[4]
-    other = RunStore.create(folder, StorePlan(store.boxes, [store.order], store.step, 2, shape))
+    other = RunStore.create(folder, StorePlan(store.boxes, [store.order], store.steps[0], 2, shape))
     logits, probabilities = store.logits[store.order], store.probabilities[store.order]
     other.commit(0, TileResults(logits, probabilities, (maps - low) / (high - low + 1e-7), {}))
     return other
@@ -250,7 +250,7 @@ def jumps(heat: NDArray[np.float32], pitch: int, step: int) -> tuple[float, floa
 @pytest.mark.parametrize("method", METHODS)
 def test_no_seam_shows_where_tiles_begin_and_end(overlapping: RunStore, method: str) -> None:
     heat = painted(overlapping, method)
-    edge, inside = jumps(heat, EDGE // len(heat), overlapping.step)
+    edge, inside = jumps(heat, EDGE // len(heat), overlapping.steps[0])
     assert edge <= 1.5 * inside
 
 

@@ -25,6 +25,9 @@ Axis = Literal["axial", "coronal", "sagittal"]
 
 AXES: tuple[Axis, ...] = get_args(Axis)
 
+SQUARE = 1e-3
+"""How far both axes of a pixel may differ, relative to the longer one, and still count as equal."""
+
 LEVEL_TOLERANCE = 0.01
 """How much coarser than wanted a level may be and still count as fine enough.
 
@@ -100,6 +103,17 @@ class Spacing:
     def mean(self) -> float:
         """Mean of both axes, µm per pixel."""
         return (self.x + self.y) / 2
+
+    @property
+    def is_square(self) -> bool:
+        """Whether both axes agree to a thousandth: the `mean` holds for both then."""
+        return math.isclose(self.x, self.y, rel_tol=SQUARE)
+
+    def __str__(self) -> str:
+        """Return ``0.25 µm``, or ``0.5 x 0.25 µm`` where the axes differ."""
+        if self.is_square:
+            return f"{self.mean:.4g} µm"
+        return f"{self.x:.4g} x {self.y:.4g} µm"
 
 
 PIXELS = Spacing(1.0, 1.0)

@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slidecam.foreground import Foreground, VolumeForeground
+    from slidecam.foreground import Foreground
     from slidecam.geometry import Level, LevelBox, Spacing
     from slidecam.pixels import RGB
     from slidecam.sources import SourceFacts
-    from slidecam.sources.volume_grid import PlaneStack
 
 BLACK: RGB = (0, 0, 0)
 """What lies beyond the planes of a volume, which is air, and beyond a slide for WSInfer."""
+
+LONGEST_PIXEL = 4
+"""How much longer than wide a slide's pixels may be: beyond it the file is not believed."""
 
 LARGEST_PICTURE = 4096
 """Pixels of the longer side up to which a picture is believed to be one picture and not a slide."""
@@ -87,11 +89,11 @@ class TileGrid:
     ----------
     boxes
         int64, (tiles, 4): x, y, width, height in level-0 pixels, in the grid's own order; all of
-        one size, and squares but for the one that is a whole picture.
+        one size, and squares in µm but for the one that is a whole picture.
     candidates
         How many places the grid has before background is dropped.
-    step
-        Level-0 pixels from one tile to the next.
+    step, row_step
+        Level-0 pixels from one tile to the next, along x and y; a ``row_step`` of 0 is the same.
     level
         The pyramid level that the tiles are read from: the coarsest that needs no enlarging.
     input_px
@@ -110,6 +112,7 @@ class TileGrid:
     input_px: int
     fill: RGB
     planes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    row_step: int = 0
 
     def __post_init__(self) -> None:
         if len(self.planes) != len(self.boxes):
@@ -117,6 +120,11 @@ class TileGrid:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """Level-0 pixels from one tile to the next, along x and y."""
+        return self.step, self.row_step or self.step
 
     @property
     def edge(self) -> int:
@@ -154,24 +162,26 @@ def lay_grid(
     TilingError
         If a tile would be smaller than one level-0 pixel.
     """
-    edge = round(spec.tile_px * spec.spacing / spacing.mean)
-    step = round((1 - spec.overlap) * edge)
-    if edge < 1 or step < 1:
-        problem = f"A tile is {edge} px wide and its step {step} px at {spacing.mean:g} µm/px."
-        raise TilingError(problem, "Check --mpp, or pass a smaller --overlap.", facts.path)
-    lay = _slidecam_boxes
+    edge, step = edges_of(facts, spacing, spec)
+    lay = boxes_of
     if spec.grid == "wsinfer":
         lay = _wsinfer_boxes
-    candidates = lay(facts, (Size(edge, edge), Size(step, step)), spec)
-    kept = _in_tissue(candidates, foreground, spec)
+    candidates = lay(facts, (edge, step), spec)
+    kept = in_tissue(candidates, foreground, spec)
     return TileGrid(
         boxes=candidates[kept],
         candidates=len(candidates),
-        step=step,
-        level=nearest_better_level(facts.levels, edge / spec.input_px),
+        step=step.width,
+        level=_level_for(facts, edge, spec.input_px),
         input_px=spec.input_px,
         fill=_fill(spec.grid),
+        row_step=step.height,
     )
+
+
+def _level_for(facts: SourceFacts, edge: Size, input_px: int) -> Level:
+    """Return the coarsest level that enlarges tiles along neither axis."""
+    return nearest_better_level(facts.levels, min(edge.width, edge.height) / input_px)
 
 
 def lay_at(
@@ -191,22 +201,23 @@ def lay_at(
     TilingError
         If a tile would be smaller than one level-0 pixel, or a place lies beyond the slide.
     """
-    edge = round(spec.tile_px * spec.spacing / spacing.mean)
-    if edge < 1:
-        problem = f"A tile is {edge} px wide at {spacing.mean:g} µm/px."
-        raise TilingError(problem, "Check --mpp.", facts.path)
+    edge, step = edges_of(facts, spacing, replace(spec, overlap=0.0))
     for x, y in points.tolist():
         if not (0 <= x < facts.size.width and 0 <= y < facts.size.height):
             size = f"{facts.size.width} x {facts.size.height}"
             problem = f"The place {x:g},{y:g} lies beyond the slide of {size} px."
             raise TilingError(problem, "Check the place.", facts.path)
-    corners = np.rint(points - edge / 2).astype(np.int64)
-    boxes = _boxes(corners[:, 0], corners[:, 1], Size(edge, edge))
-    return lay_again(facts, boxes, edge, spec.input_px)
+    corners = np.rint(points - np.array([edge.width, edge.height]) / 2).astype(np.int64)
+    boxes = _boxes(corners[:, 0], corners[:, 1], edge)
+    return lay_again(facts, boxes, (step.width, step.height), spec.input_px)
 
 
 def lay_again(
-    facts: SourceFacts, boxes: NDArray[np.int64], step: int, input_px: int, grid: str = "slidecam"
+    facts: SourceFacts,
+    boxes: NDArray[np.int64],
+    steps: int | tuple[int, int],
+    input_px: int,
+    grid: str = "slidecam",
 ) -> TileGrid:
     """Return tiles of a slide that were laid before, to be read as they were then.
 
@@ -216,15 +227,17 @@ def lay_again(
         The slide.
     boxes
         int64, (tiles, 4), all of one size: of a grid that `lay_grid` made, or some of them.
-    step, input_px
+    steps, input_px
         As of that grid.
     grid
         Which kind of grid it was.
     """
     level = facts.levels[0]
     if len(boxes):
-        level = nearest_better_level(facts.levels, int(boxes[0, 2:].max()) / input_px)
-    return TileGrid(boxes, len(boxes), step, level, input_px, _fill(grid))
+        level = _level_for(facts, Size(*boxes[0, 2:].tolist()), input_px)
+    across, down = np.broadcast_to(steps, 2).tolist()
+    fill = _fill(grid)
+    return TileGrid(boxes, len(boxes), across, level, input_px, fill, row_step=down)
 
 
 def _fill(grid: str) -> RGB:
@@ -260,102 +273,46 @@ def lay_whole(facts: SourceFacts, input_px: int) -> TileGrid:
     return TileGrid(boxes, 1, max(size.width, size.height), facts.levels[0], input_px, GLASS)
 
 
-def lay_planes(
-    facts: SourceFacts, foreground: VolumeForeground, input_px: int, min_share: float
-) -> TileGrid:
-    """Lay one tile over each plane of a volume, for a classifier that sees whole pictures.
-
-    A tile is the square, in millimetres, that holds the plane, so that a head keeps its shape
-    whatever that of the voxels; what lies beyond the plane is black.
-
-    Parameters
-    ----------
-    facts
-        The volume.
-    foreground
-        Where there is a head, or whatever was scanned.
-    input_px
-        Edge of a tile after the one resize.
-    min_share
-        Least foreground of a plane, as a share of the fullest plane's: what has less is left out.
-
-    Raises
-    ------
-    TilingError
-        If it is no volume.
-    """
-    stack = _stack_of(facts)
-    _planes, rows, columns = stack.shape
-    _apart, row_mm, column_mm = stack.spacing_mm
-    side = max(rows * row_mm, columns * column_mm)
-    width, height = round(side / column_mm), round(side / row_mm)
-    shares = foreground.shares
-    # The floor keeps planes without any foreground out when min_share is 0.
-    full = shares >= max(min_share * float(shares.max(initial=0)), 1e-9)
-    full[list(stack.missing)] = False
-    kept = np.flatnonzero(full)
-    box = [(columns - width) // 2, (rows - height) // 2, width, height]
-    boxes = np.tile(np.array(box, np.int64), (len(kept), 1))
-    step, level = max(width, height), facts.levels[0]
-    return TileGrid(boxes, len(shares), step, level, input_px, BLACK, kept)
-
-
-def lay_tiles_on_planes(
-    facts: SourceFacts, spacing: Spacing, foreground: VolumeForeground, spec: TilingSpec
-) -> TileGrid:
-    """Lay the tiles of ``spec`` over the foreground of every plane of a volume.
-
-    Tiles are squares in millimetres, so that on planes of unequal spacing they are none in voxels.
-
-    Raises
-    ------
-    TilingError
-        If it is no volume, or a tile would be smaller than a voxel.
-    """
-    stack = _stack_of(facts)
-    edges = _edges(facts, spacing, spec)
-    boxes = _slidecam_boxes(facts, edges, spec)
-    kept, on = [boxes[:0]], [np.zeros(0, np.int64)]
-    for plane in range(facts.planes):
-        if plane in stack.missing:
-            continue
-        found = boxes[_in_tissue(boxes, foreground.of_plane(plane), spec)]
-        kept.append(found)
-        on.append(np.full(len(found), plane, np.int64))
-    return TileGrid(
-        boxes=np.concatenate(kept),
-        candidates=len(boxes) * facts.planes,
-        step=edges[1].width,
-        level=facts.levels[0],
-        input_px=spec.input_px,
-        fill=BLACK,
-        planes=np.concatenate(on),
-    )
-
-
-def _edges(facts: SourceFacts, spacing: Spacing, spec: TilingSpec) -> tuple[Size, Size]:
+def edges_of(facts: SourceFacts, spacing: Spacing, spec: TilingSpec) -> tuple[Size, Size]:
     """Return a tile's size and the steps from tile to tile, in pixels of each axis."""
-    side = spec.tile_px * spec.spacing
-    edge = Size(round(side / spacing.x), round(side / spacing.y))
-    kept = 1 - spec.overlap
+    x, y = spacing.x, spacing.y
+    if facts.stack is None:
+        if spacing.is_square:
+            x = y = spacing.mean
+        _refuse_shape(facts, spacing, spec)
+    side, kept = spec.tile_px * spec.spacing, 1 - spec.overlap
+    edge = Size(round(side / x), round(side / y))
     step = Size(round(kept * edge.width), round(kept * edge.height))
     if min(edge.width, edge.height, step.width, step.height) < 1:
-        tile = f"A tile is {edge.width} x {edge.height} voxels"
-        remedy = "Use a bundle of coarser spacing, or pass a smaller --overlap."
-        raise TilingError(f"{tile} at {spacing.x:g} x {spacing.y:g} µm.", remedy, facts.path)
+        tile = f"A tile is {edge.width} x {edge.height} px and its step {step.width} x"
+        remedy = "Check --mpp, or pass a smaller --overlap."
+        if facts.stack is not None:
+            remedy = "Use a bundle of coarser spacing, or pass a smaller --overlap."
+        raise TilingError(f"{tile} {step.height} px at {spacing}/px.", remedy, facts.path)
     return edge, step
 
 
-def _stack_of(facts: SourceFacts) -> PlaneStack:
-    if facts.stack is None:
-        remedy = "Lay a slide's grid with lay_grid or lay_whole."
-        raise TilingError("This is no volume.", remedy, facts.path)
-    return facts.stack
+def _refuse_shape(facts: SourceFacts, spacing: Spacing, spec: TilingSpec) -> None:
+    """Refuse pixels that are far from square, and any that are not for a grid of one µm per px."""
+    pixels = f"Pixels are {spacing}"
+    if max(spacing.x, spacing.y) > LONGEST_PIXEL * min(spacing.x, spacing.y):
+        problem = f"{pixels}, more than {LONGEST_PIXEL} times as long one way as the other."
+        raise TilingError(problem, "Check what the file says, or pass --mpp.", facts.path)
+    if spec.grid == "wsinfer" and not spacing.is_square:
+        problem = f"{pixels}, and WSInfer's grid is one of square pixels."
+        raise TilingError(problem, "Pass --grid slidecam.", facts.path)
 
 
-def _slidecam_boxes(
-    facts: SourceFacts, edges: tuple[Size, Size], spec: TilingSpec
-) -> NDArray[np.int64]:
+def shape_readings(spacing: Spacing, grid: TileGrid) -> tuple[str, ...]:
+    """Return what to say of tiles of pixels that are not square; nothing where they are."""
+    if spacing.is_square or not len(grid):
+        return ()
+    width, height = grid.boxes[0, 2:].tolist()
+    return (f"Tiles are {width} x {height} px, which is square in µm: pixels are {spacing}.",)
+
+
+def boxes_of(facts: SourceFacts, edges: tuple[Size, Size], spec: TilingSpec) -> NDArray[np.int64]:
+    """Return the boxes of a plane, row by row from the corner of the scanned region, (N, 4)."""
     edge, step = edges
     region = facts.bounds or Box(0, 0, facts.size.width, facts.size.height)
     ys = _starts(region.y, region.bottom, edge.height, step.height, spec.edge)
@@ -390,9 +347,10 @@ def _boxes(x: NDArray[np.int64], y: NDArray[np.int64], edge: Size) -> NDArray[np
     return np.stack([x, y, np.full_like(x, edge.width), np.full_like(x, edge.height)], axis=1)
 
 
-def _in_tissue(
+def in_tissue(
     boxes: NDArray[np.int64], foreground: Foreground, spec: TilingSpec
 ) -> NDArray[np.bool_]:
+    """Return which boxes hold enough tissue, (N,)."""
     if spec.grid == "wsinfer":
         half = np.rint(boxes[:, 2:3] / 2).astype(np.int64)
         return foreground.contains((boxes[:, :2] + half).astype(np.float64))

@@ -81,7 +81,15 @@ def slide_of(
     logits: NDArray[np.float32], boxes: NDArray[np.int64], step: int, size: Size
 ) -> ClassifiedSlide:
     return ClassifiedSlide(
-        FoundSlide("s", "s.tif"), boxes, logits, step, size, Spacing(0.5, 0.25), (0.0, 0.0), 0, ()
+        slide=FoundSlide("s", "s.tif"),
+        boxes=boxes,
+        logits=logits,
+        steps=(step, step),
+        size=size,
+        spacing=Spacing(0.5, 0.25),
+        offset=(0.0, 0.0),
+        failed=0,
+        notes=(),
     )
 
 

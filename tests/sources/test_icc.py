@@ -206,12 +206,11 @@ def test_srgb_of_a_file_without_a_profile_takes_its_pixels_for_srgb(
     write.ome_zarr(str(tmp_path / "a.zarr"), picture, "0.4")
     for name in ("a.png", "a.zarr"):
         with opened(tmp_path / name, "srgb") as slide:
-            assert slide.facts.readings == (
-                "The file has no ICC profile; its pixels are taken for sRGB.",
-            )
+            said = "The file has no ICC profile; its pixels are taken for sRGB."
+            assert slide.facts.readings[-1] == said
             assert np.array_equal(whole(slide), picture)
         with opened(tmp_path / name, None) as slide:
-            assert slide.facts.readings == ()
+            assert not any("ICC" in reading for reading in slide.facts.readings)
 
 
 def test_dask_tells_colours_apart_and_pictures_of_one_file(

@@ -29,8 +29,9 @@ from slidecam.sources.discovery import is_slide_folder
 from slidecam.sources.volume import VolumeSource
 from slidecam.steps import Step
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
-from slidecam.tiling import TileGrid, TilingSpec, lay_at, lay_grid, lay_planes, lay_whole
+from slidecam.tiling import TileGrid, TilingSpec, lay_at, lay_grid, lay_whole, shape_readings
 from slidecam.viewing import AS_THE_FILE_SAYS, PictureView
+from slidecam.volume_tiling import lay_planes
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -56,23 +57,19 @@ class TileChoice:
         GeoJSON (or PNG) of an area: the grid's tiles that lie in it by more than half.
     top
         So many tiles of the highest probability of ``of``.
-    random
+    random, seed
         So many tiles of the tissue, drawn by ``seed``.
     of
         Name of the class that ``top`` means; None for the first class.
     most
         Tiles that are taken at most.
-    seed
-        Of ``random``.
-    mpp, reader
-        µm per level-0 pixel and reader, as in `PredictSpec`.
+    mpp, reader, seen
+        µm per level-0 pixel, reader and picture of the file, as in `PredictSpec`.
     masks
         GeoJSON of where classes are, or a folder of pictures' masks; for measures that need one.
     slices, axis
         Of a volume: numbers of its slices (as in ``slices.csv``), and along which axis (None: the
         card's).
-    seen
-        Which picture of a file.
     """
 
     at: tuple[tuple[float, float], ...] = ()
@@ -82,7 +79,7 @@ class TileChoice:
     of: str | None = None
     most: int = MOST
     seed: int = 0
-    mpp: float | None = None
+    mpp: Spacing | float | None = None
     reader: str | None = None
     masks: Path | None = None
     slices: tuple[int, ...] = ()
@@ -250,6 +247,7 @@ def _of_slide(
     source: Source, classifier: Classifier, choice: TileChoice
 ) -> Generator[Step, None, ChosenTiles]:
     card, facts = classifier.card, source.facts
+    notes = facts.readings
     if isinstance(source, VolumeSource):
         grid = yield from _on_volume(source, classifier, choice)
     elif card.spacing is None:
@@ -258,6 +256,7 @@ def _of_slide(
         spacing = settle_spacing(facts, choice.mpp)
         tiling = TilingSpec(card.tile_px, card.spacing, card.input_px)
         grid = yield from _on_slide(source, spacing.spacing, tiling, classifier, choice)
+        notes += shape_readings(spacing.spacing, grid)
     if not len(grid):
         problem = f"no tile was chosen of {facts.path}."
         raise UsageError(problem, "Choose another area, or check the tissue.")
@@ -272,7 +271,7 @@ def _of_slide(
         boxes=grid.boxes,
         labels=(None,) * len(grid),
         masks=masks,
-        notes=facts.readings,
+        notes=notes,
         slices=() if facts.stack is None else tuple(grid.planes.tolist()),
     )
 

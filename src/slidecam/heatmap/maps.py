@@ -60,7 +60,7 @@ class TileMaps:
     def __init__(self, store: RunStore, maps: zarr.Array[Any], method: int = 0) -> None:
         order = store.order
         done = store.status[order] == Status.DONE
-        self._maps, self._method, self._step = maps, method, store.step
+        self._maps, self._method, self._steps = maps, method, store.steps
         self.rows = np.flatnonzero(done)
         self.boxes = store.boxes[order][self.rows]
         self.planes = store.planes[order][self.rows]
@@ -91,7 +91,7 @@ class TileMaps:
     @property
     def overlapping(self) -> bool:
         """Whether tiles cover parts of each other."""
-        return bool(len(self)) and self._step < int(self.boxes[0, 2])
+        return bool(len(self)) and bool((self.boxes[0, 2:] > self._steps).any())
 
 
 TINY = float(np.finfo(np.float64).tiny)

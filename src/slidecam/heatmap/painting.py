@@ -111,18 +111,19 @@ def paint(store: RunStore, slide: Size, spec: PaintSpec | None = None) -> Heatma
 
 
 def plan_raster(maps: TileMaps, slide: Size) -> Raster:
-    """Choose the raster of a slide: about `SAMPLES_PER_TILE` pixels along a tile's edge.
+    """Choose the raster of a slide: about `SAMPLES_PER_TILE` pixels along a tile's shorter edge.
 
-    A tile that is the whole picture gets about `SAMPLES_PER_PICTURE`.
+    A tile that is the whole picture gets about `SAMPLES_PER_PICTURE` along its longer one.
     """
     cells = maps.shape[2]
-    samples = SAMPLES_PER_TILE
-    if len(maps) == 1 and maps.boxes[0].tolist() == [0, 0, slide.width, slide.height]:
-        samples = SAMPLES_PER_PICTURE
+    is_whole = len(maps) == 1 and maps.boxes[0].tolist() == [0, 0, slide.width, slide.height]
+    samples = SAMPLES_PER_PICTURE if is_whole else SAMPLES_PER_TILE
     finer = max(1, round(samples / cells))
     edge = cells * finer
-    if len(maps):
-        edge = int(maps.boxes[0, 2:].max())
+    if is_whole:
+        edge = max(slide.width, slide.height)
+    elif len(maps):
+        edge = int(maps.boxes[0, 2:].min())
     pitch = max(1, round(edge / (cells * finer)))
     return Raster(pitch, Size(-(-slide.width // pitch), -(-slide.height // pitch)))
 

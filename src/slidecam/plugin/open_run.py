@@ -114,7 +114,7 @@ def _cells(run: Run) -> CellGrid:
     is_whole_picture = len(boxes) == 1 and boxes[0, 2] != boxes[0, 3]
     if is_whole_picture:
         return CellGrid(boxes, (int(boxes[0, 2]), int(boxes[0, 3])))
-    return CellGrid(boxes, (run.step, run.step))
+    return CellGrid(boxes, run.steps)
 
 
 PLANE = 2

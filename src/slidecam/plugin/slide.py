@@ -114,7 +114,7 @@ class SlideFacts:
         size = f"{self.size.width} x {self.size.height} px"
         if self.spacing is None:
             return f"{self.name} ({size}, µm per pixel unknown)"
-        return f"{self.name} ({size}, {self.spacing.mean:.4g} µm/px)"
+        return f"{self.name} ({size}, {self.spacing}/px)"
 
 
 def facts_of(

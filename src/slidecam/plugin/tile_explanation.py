@@ -6,7 +6,7 @@ It knows no Qt.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,7 +110,9 @@ def explain_tile(
     methods = methods or METHODS
     x, y, width, height = (int(value) for value in run.table.boxes[row])
     folder = run.folder / FOLDER / f"{x}_{y}"
-    mpp = None if run.spacing is None else run.spacing.mean
+    # The colours that the run saw, though the card or the call of today may say otherwise.
+    seen = run.stored.seen
+    seen = replace(seen, profile=seen.profile or "ignore")
     slide, bundle = run.stored.find_slide(), run.stored.open_bundle()
     spec = CloseUpSpec(
         methods=methods,
@@ -118,9 +120,9 @@ def explain_tile(
         classes=() if class_name is None else (class_name,),
         tiles=TileChoice(
             at=((x + width / 2, y + height / 2),),
-            mpp=mpp,
+            mpp=run.spacing,
             reader=run.stored.reader,
-            seen=run.stored.seen,
+            seen=seen,
         ),
         device=device,
         overwrite=True,

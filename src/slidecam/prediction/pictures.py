@@ -285,7 +285,7 @@ def _details(
     else:
         yield "Tile", f"{card.tile_px} px at {card.spacing:g} µm/px"
     if work.spacing is not None:
-        yield "Slide", f"{work.spacing.spacing.mean:.4g} µm/px ({work.spacing.origin})"
+        yield "Slide", f"{work.spacing.spacing}/px ({work.spacing.origin})"
     if card.spacing is not None:
         yield "Tissue", work.foreground.origin
     if card.activation != "none":

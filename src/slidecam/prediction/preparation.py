@@ -26,14 +26,9 @@ from slidecam.sources.qupath import QuPathView
 from slidecam.sources.volume import VolumeSource
 from slidecam.store import RunStore, StorePlan, lock_run, open_or_create
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
-from slidecam.tiling import (
-    TilingSpec,
-    lay_grid,
-    lay_planes,
-    lay_tiles_on_planes,
-    lay_whole,
-)
+from slidecam.tiling import TilingSpec, lay_grid, lay_whole, shape_readings
 from slidecam.viewing import PictureView, VolumeView
+from slidecam.volume_tiling import lay_planes, lay_tiles_on_planes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -138,11 +133,11 @@ def _laid(
         return everything, grid, {"tile": WHOLE_PICTURE, "input px": card.input_px}
     foreground = _foreground(source, spacing, spec)
     tiling = _tiling(card.spacing, card, spec)
-    return (
-        foreground,
-        lay_grid(source.facts, spacing.spacing, foreground, tiling),
-        _words(tiling),
-    )
+    facts = source.facts
+    grid = lay_grid(facts, spacing.spacing, foreground, tiling)
+    readings = facts.readings + shape_readings(spacing.spacing, grid)
+    source.facts = replace(facts, readings=readings)
+    return foreground, grid, _words(tiling)
 
 
 def _laid_volume(
@@ -308,6 +303,7 @@ def _open_run(work: SlideWork, lock: FileLock) -> OpenRun:
         boxes=grid.boxes,
         batches=batches,
         step=grid.step,
+        row_step=grid.row_step,
         classes=classes,
         map_shape=model.map_shape,
         digest=work.plan,

@@ -306,7 +306,7 @@ def _within(run: Run, region: Box) -> TileTable:
 
     That part, counted from the region's corner.
     """
-    own = cells(run.tiles.boxes, run.step)
+    own = cells(run.tiles.boxes, run.steps)
     low, high = own[:, :2], own[:, :2] + own[:, 2:]
     inside = np.all((high > (region.x, region.y)) & (low < (region.right, region.bottom)), axis=1)
     return _some(
@@ -389,5 +389,5 @@ def _details(run: Run, region: Box) -> list[tuple[str, str]]:
         place = f"x {region.x}, y {region.y}; {region.width} x {region.height} px"
         details.append(("Region", place))
     if run.spacing is not None:
-        details.append(("Slide", f"{run.spacing.mean:.4g} µm/px"))
+        details.append(("Slide", f"{run.spacing}/px"))
     return [*details, ("Tiles", f"{int(run.tiles.done.sum()):,} classified")]

@@ -219,7 +219,7 @@ def _share(area: float, classified: float) -> float:
 
 def own_areas(run: Run) -> NDArray[np.float64]:
     """Return the tissue in each tile's own part, in level-0 pixels, float64, (tiles,)."""
-    own = cells(run.tiles.boxes, run.step)
+    own = cells(run.tiles.boxes, run.steps)
     inside = run.tissue_or_slide.coverage(own)
     return np.asarray(inside * own[:, 2] * own[:, 3])
 

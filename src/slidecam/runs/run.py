@@ -60,8 +60,8 @@ class Run:
         counts from.
     logits
         float32, (tiles, classes); NaN where a tile is not done.
-    step
-        Level-0 pixels from one tile to the next.
+    step, row_step
+        Level-0 pixels from one tile to the next, along x and y; a ``row_step`` of 0 is the same.
     digest
         What decided every result, as the store has it (see `StorePlan`).
     tissue
@@ -86,6 +86,7 @@ class Run:
     planes: NDArray[np.int64] | None = None
     given_slide: str | None = None
     given_bundle: Path | str | None = None
+    row_step: int = 0
 
     @classmethod
     def open(
@@ -129,17 +130,23 @@ class Run:
             record=record,
             tiles=_tiles(folder, record, store),
             logits=store.logits,
-            step=store.step,
+            step=store.steps[0],
             digest=store.digest,
             tissue=tissue,
             notes=notes,
             planes=store.planes if store.is_volume else None,
             given_slide=slide,
             given_bundle=bundle,
+            row_step=store.steps[1],
         )
 
     def __len__(self) -> int:
         return len(self.tiles)
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """Level-0 pixels from one tile to the next, along x and y."""
+        return self.step, self.row_step or self.step
 
     @property
     def slide(self) -> str:

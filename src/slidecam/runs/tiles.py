@@ -268,7 +268,7 @@ def _tissue_of(
     return np.asarray((share * width * height).reshape(len(rows) - 1, len(columns) - 1))
 
 
-def cells(boxes: NDArray[np.int64], step: int) -> NDArray[np.int64]:
+def cells(boxes: NDArray[np.int64], steps: int | tuple[int, int]) -> NDArray[np.int64]:
     """Return the part of each tile that is its own.
 
     All of it, or the middle one where tiles overlap.
@@ -277,10 +277,10 @@ def cells(boxes: NDArray[np.int64], step: int) -> NDArray[np.int64]:
     ----------
     boxes
         int64, (tiles, 4): x, y, width, height in level-0 pixels.
-    step
-        Level-0 pixels from one tile to the next.
+    steps
+        Level-0 pixels from one tile to the next, along x and y where they differ.
     """
-    own = np.minimum(boxes[:, 2:], step)
+    own = np.minimum(boxes[:, 2:], steps)
     return np.concatenate([boxes[:, :2] + (boxes[:, 2:] - own) // 2, own], axis=1)
 
 

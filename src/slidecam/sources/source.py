@@ -158,6 +158,10 @@ class Source(ABC):
         if self.facts.stack is not None:
             return
         self._to_srgb, readings = colours_of(self.color_profile(), seen.profile)
+        spacing = self.facts.spacing
+        if spacing is not None and not spacing.is_square:
+            said = f"Pixels are {spacing}, not square; --mpp takes them for square ones."
+            readings = (said, *readings)
         self.facts = replace(self.facts, readings=self.facts.readings + readings)
 
     @abstractmethod

@@ -188,6 +188,4 @@ def _conflict(facts: SourceFacts, given: Spacing) -> str | None:
 
 
 def _words(spacing: Spacing) -> str:
-    if math.isclose(spacing.x, spacing.y, rel_tol=1e-3):
-        return f"{spacing.mean:.4g} µm/px"
-    return f"{spacing.x:.4g} x {spacing.y:.4g} µm/px"
+    return f"{spacing}/px"

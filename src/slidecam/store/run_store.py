@@ -75,8 +75,8 @@ class StorePlan:
         int64, (tiles, 4), level-0 pixels, in grid order.
     batches
         Grid rows of each batch, in streaming order.
-    step
-        Level-0 pixels from one tile to the next.
+    step, row_step
+        Level-0 pixels from one tile to the next, along x and y; a ``row_step`` of 0 is the same.
     classes
         How many classes there are.
     map_shape
@@ -104,6 +104,7 @@ class StorePlan:
     planes: NDArray[np.int64] | None = None
     class_record: Mapping[str, Any] | None = None
     tissue: NDArray[np.bool_] | None = None
+    row_step: int = 0
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -191,10 +192,14 @@ class RunStore:
         return int(self._arrays["status"].shape[0])
 
     @property
-    def step(self) -> int:
-        """Level-0 pixels from one tile to the next; less than a tile's edge where tiles overlap."""
-        step: Any = self._group.attrs["step"]
-        return int(step)
+    def steps(self) -> tuple[int, int]:
+        """Level-0 pixels from one tile to the next, along x and y.
+
+        Less than a tile's edge where tiles overlap.
+        """
+        across: Any = self._group.attrs["step"]
+        down: Any = self._group.attrs.get("row step", across)
+        return int(across), int(down)
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -353,6 +358,8 @@ def _lay_out(group: zarr.Group, plan: StorePlan) -> None:
         packed = plan.tissue.astype(np.uint8)
         group.create_array("tissue", data=packed, chunks=packed.shape)
     kept: dict[str, Any] = {"step": plan.step, "digest": dict(plan.digest)}
+    if plan.row_step not in {0, plan.step}:
+        kept["row step"] = plan.row_step
     if plan.class_record is not None:
         kept["classes"] = dict(plan.class_record)
     group.attrs.update({**kept, "complete": True})

@@ -143,7 +143,7 @@ def _computed(
         grid = lay_again(
             source.facts,
             run.tiles.boxes[rows],
-            run.step,
+            run.steps,
             card.input_px,
             run.grid_kind,
         )

@@ -309,7 +309,7 @@ def _written(
 def _cut(run: Run, labelled: LabelledTiles, source: Source, card: Card) -> LabelledGrid:
     boxes, kind, spacing = run.tiles.boxes[labelled.rows], run.grid_kind, run.spacing
     return LabelledGrid(
-        grid=lay_again(source.facts, boxes, run.step, card.input_px, kind),
+        grid=lay_again(source.facts, boxes, run.steps, card.input_px, kind),
         labels=labelled.names,
         names=tuple(labelled.counts),
         ambiguous=labelled.ambiguous,

@@ -148,9 +148,7 @@ class _Field:
     @classmethod
     def of(cls, run: Run, looks: Array, rows: NDArray[np.int64], spec: SuggestionSpec) -> _Field:
         boxes = run.tiles.boxes[rows].astype(np.float64)
-        centers = (boxes[:, :2] + boxes[:, 2:] / 2) / boxes[:, 2:].max(
-            axis=1, keepdims=True, initial=1
-        )
+        centers = (boxes[:, :2] + boxes[:, 2:] / 2) / np.maximum(boxes[:, 2:], 1)
         if run.planes is not None:
             centers = np.concatenate([centers, run.planes[rows, None]], axis=1)
         features = looks[rows]

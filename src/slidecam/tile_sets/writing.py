@@ -32,7 +32,7 @@ from slidecam.sources import open_source, settle_spacing
 from slidecam.steps import Step
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
 from slidecam.tile_sets.spec import SlideTiles, TileSet, TileSetSpec
-from slidecam.tiling import lay_grid
+from slidecam.tiling import lay_grid, shape_readings
 from slidecam.viewing import VolumeView
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _cut(source: Source, drawn: Path, spec: TileSetSpec) -> LabelledGrid:
     names = _wanted(classes, drawn, spec)
     kept = np.flatnonzero(np.isin(labels, list(map(classes.names.index, names))))
     ambiguous = int((labels == AMBIGUOUS).sum())
-    notes = (*facts.readings, *classes.notes)
+    notes = (*facts.readings, *shape_readings(spacing.spacing, grid), *classes.notes)
     if spacing.warning:
         notes = (spacing.warning, *notes)
     return LabelledGrid(

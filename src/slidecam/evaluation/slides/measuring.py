@@ -55,8 +55,8 @@ class ClassifiedSlide:
         int64, (tiles, 4): x, y, width, height in level-0 pixels.
     logits
         float32, (tiles, classes).
-    step
-        Level-0 pixels from one tile to the next.
+    steps
+        Level-0 pixels from one tile to the next, along x and y.
     size, spacing
         Of level 0.
     offset
@@ -70,7 +70,7 @@ class ClassifiedSlide:
     slide: FoundSlide
     boxes: NDArray[np.int64]
     logits: NDArray[np.float32]
-    step: int
+    steps: tuple[int, int]
     size: Size
     spacing: Spacing
     offset: tuple[float, float]
@@ -125,7 +125,7 @@ def _classified(
         slide=slide,
         boxes=grid.boxes[known],
         logits=logits[known],
-        step=grid.step,
+        steps=grid.steps,
         size=facts.size,
         spacing=ready.spacing.spacing,
         offset=_as_offset(ready.qupath.corner),
@@ -165,7 +165,7 @@ def read_classified(folder: Path, bundle: Bundle) -> Generator[Step, None, Class
         slide=slide,
         boxes=run.tiles.boxes[done],
         logits=run.logits[done],
-        step=run.step,
+        steps=run.steps,
         size=facts.size,
         spacing=spacing,
         offset=_as_offset(run.tiles.corner),
@@ -302,7 +302,7 @@ def _areas(
 ) -> tuple[AreaConfusion, list[str]]:
     """Return the annotated areas by what they were called, and a sentence if they overlap."""
     pixel = classified.spacing.x * classified.spacing.y
-    own = cells(classified.boxes, classified.step)
+    own = cells(classified.boxes, classified.steps)
     whole = np.array([[0, 0, classified.size.width, classified.size.height]], np.int64)
     boxes = np.concatenate([own, whole])
     shares = classes.coverage(boxes)
