@@ -173,6 +173,12 @@ def test_a_level_that_carries_its_own_spacing_is_believed(
     assert [(level.size.width, level.size.height) for level in levels] == cut
 
 
+@pytest.mark.parametrize("ratio", [1.0, 2.0, 16.0])
+def test_a_spacing_that_no_padding_explains_is_not_believed(ratio: float) -> None:
+    sizes = [Size(40013, 30011), Size(10003, 7502)]
+    assert pyramid(sizes, spaced(1.0, ratio)) == pyramid(sizes)
+
+
 def test_levels_without_a_spacing_of_their_own_go_by_their_sizes() -> None:
     sizes = [Size(3997, 2011), Size(1024, 512), Size(512, 256)]
     own = [*spaced(1.0), None, *spaced(8.0)]

@@ -183,6 +183,12 @@ class Level:
 OWN_PRECISION = 0.005
 """How far a ratio of two written spacings may lie from what was meant: they are rounded texts."""
 
+LONGEST_PADDING = 4096
+"""Pixels: no file's tiles are longer."""
+
+SHORTEST_LEVEL = 0.8
+"""Of what its spacing says that a level should be, before that spacing is disbelieved."""
+
 _EXACT = 1e-4
 
 
@@ -196,9 +202,10 @@ def pyramid(
     5000x250 is 8 and 8.012. Where one whole number explains both axes of a level, that number is
     its downsample; else the mean of both quotients is.
 
-    A level that carries its own spacing is believed instead: some scanners pad each level to whole
-    tiles, and 104448x55296 over 53248x28672 is 2 and not 1.945. What is padding there, beyond
-    level 0's far edge, is no part of the level. `note_on_levels` says what was made of them.
+    A level that carries its own spacing is believed instead where padding explains its size: some
+    scanners fill each level up to whole tiles, and 104448x55296 over 53248x28672 is 2, not 1.945.
+    What is padding there, beyond level 0's far edge, is no part of the level. `note_on_levels` says
+    what was made of them.
 
     Parameters
     ----------
@@ -237,9 +244,20 @@ def _own_downsample(full: Size, size: Size, finest: Spacing, spacing: Spacing) -
     alike = abs(own / by_sizes - 1) <= OWN_PRECISION and _explains(by_sizes, full, size)
     if alike and apart > _EXACT:
         return by_sizes
+    if not (_is_padded(own, full.width, size.width) and _is_padded(own, full.height, size.height)):
+        return by_sizes
     if apart <= OWN_PRECISION:
         return whole
     return own
+
+
+def _is_padded(downsample: float, full: int, length: int) -> bool:
+    """Whether a level that long may be of that downsample: filled up, or cut, to whole tiles.
+
+    Some files give each level the spacing of the first; those levels would be far too short.
+    """
+    expected = full / downsample
+    return SHORTEST_LEVEL * expected <= length < expected + LONGEST_PADDING
 
 
 def _quotient(full: Size, size: Size) -> float:
