@@ -24,6 +24,7 @@ from slidecam.exchange.manifest import (
     write_manifest,
 )
 from slidecam.reports.report import write_report
+from slidecam.sources.discovery import OF_ALL_SLIDES
 from slidecam.sources.identifiers import public_path
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources.discovery import FoundSlide
 
-MANIFEST, REPORT = "manifest.json", "report.html"
+MANIFEST, REPORT = OF_ALL_SLIDES
 """What lies in the output folder beside the slides' folders; the names are a contract."""
 
 STOPPED = "the run was stopped before this slide was finished"

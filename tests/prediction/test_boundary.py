@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+NO_WINDOWS = pytest.mark.skipif(os.sep == "\\", reason="Windows has no such names")
 ILL, SOUND = "ill-slide", "sound-slide"
 
 
@@ -219,20 +220,32 @@ def test_a_dry_run_notes_a_failure_nowhere(
     assert not out.exists()
 
 
-@pytest.mark.skipif(os.sep == "\\", reason="Windows has no such names")
-def test_a_name_with_a_backslash_fails_alone(
-    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+@pytest.mark.parametrize(
+    ("stem", "neighbour", "says"),
+    [
+        pytest.param("a\\b", "a_b", "holds a backslash", marks=NO_WINDOWS),
+        ("manifest.json", "manifest", "is the name of a file on all slides"),
+        ("Report.HTML", "report", "is the name of a file on all slides"),
+    ],
+)
+def test_a_name_that_no_folder_of_outputs_can_have_fails_alone(
+    tmp_path: Path,
+    tiny_bundle: Path,
+    write_slide: Callable[..., Path],
+    stem: str,
+    neighbour: str,
+    says: str,
 ) -> None:
     folder, out = tmp_path / "slides", tmp_path / "out"
     folder.mkdir()
-    for name in ("a\\b", "a_b", SOUND):
+    for name in (stem, neighbour):
         write_slide(folder / f"{name}.tif", 360, 300)
     events = list(predict(folder, tiny_bundle, out, PredictSpec(batch=8, workers=1)))
-    (named,) = set(fates(events)) - {"a_b", SOUND}
-    assert fates(events) == {named: "failed", "a_b": "done", SOUND: "done"}
+    (named,) = set(fates(events)) - {neighbour}
+    assert fates(events) == {named: "failed", neighbour: "done"}
     assert exit_code(events) == 3
-    assert "holds a backslash" in in_manifest(out)[named]["reason"]
-    assert "a\\b.tif" in in_manifest(out)[named]["reason"]
+    assert says in in_manifest(out)[named]["reason"]
+    assert f"{stem}.tif" in in_manifest(out)[named]["reason"]
 
 
 @pytest.mark.parametrize("looked_up", [(discovery, "is_volume"), (identifiers, "dcmread")])

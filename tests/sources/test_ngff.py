@@ -356,11 +356,15 @@ def test_what_zarr_remarks_on_old_metadata_is_kept_from_people(tmp_path: Path) -
     assert pixels_of(path)[0].shape == (9, 9, 3)
 
 
-def test_a_label_image_is_no_slide(tmp_path: Path) -> None:
-    attributes = {"image-label": {"version": "0.4"}}
-    path = single(tmp_path / "cells", noise(9, 9), "yx", **attributes)
-    with pytest.raises(RefusedSourceError, match="label image"):
-        open_source(path)
+def test_labels_are_no_slide_and_do_not_hide_their_image(tmp_path: Path) -> None:
+    data = noise(9, 9)
+    image = single(tmp_path / "a.zarr", data, "yx")
+    labels = store(image / "labels", {}, labels=["cells"])
+    cells = single(labels / "cells", noise(9, 9), "yx", **{"image-label": {"version": "0.4"}})
+    np.testing.assert_array_equal(pixels_of(image)[0][:, :, 0], data)
+    for path in (labels, cells):
+        with pytest.raises(RefusedSourceError, match="are labels of an image"):
+            open_source(path)
 
 
 COLOURED = [("", "FF0000"), ("", "00FF00"), ("", "0000FF")]

@@ -118,6 +118,20 @@ def test_every_file_of_a_zarr_is_asked_for_with_the_query(
         )
 
 
+def test_a_link_that_is_signed_for_reading_alone_opens(
+    tmp_path: Path, served: str, write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Gate, "do_HEAD", lambda gate: gate.respond(403, b"", with_body=False))
+    picture = write.picture(0)
+    write.tiled_tiff(tmp_path / "slide.tif", picture)
+    write.ome_zarr(str(tmp_path / "slide.zarr"), picture, "0.4")
+    for name in ("slide.tif", "slide.zarr"):
+        with open_source(f"{served}/{name}?{QUERY}") as source:
+            np.testing.assert_array_equal(
+                source.read(0, BOX), picture[BOX.y : BOX.bottom, BOX.x : BOX.right]
+            )
+
+
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_the_pictures_of_a_collection_are_asked_for_with_the_query(
     tmp_path: Path, served: str, write: Any, zarr_format: Any

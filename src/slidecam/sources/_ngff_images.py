@@ -213,9 +213,9 @@ def _one_level(probe: Probe) -> RefusedSourceError:
 
 
 def _refuse_labels(probe: Probe, ome: Mapping[str, Any]) -> None:
-    if "image-label" in ome:
-        problem = "This is a label image, whose numbers are objects and no colours."
-        raise RefusedSourceError(probe.given, problem, "Pass the image that it belongs to.")
+    if "image-label" in ome or ("labels" in ome and "multiscales" not in ome):
+        problem = "These are labels of an image, whose numbers are objects and no colours."
+        raise RefusedSourceError(probe.given, problem, "Pass the image that they belong to.")
 
 
 def _images_of(probe: Probe, group: zarr.Group, name: str = "") -> tuple[StoredImage, ...]:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from slidecam.sources.qupath import ProjectImage
 
 
+OF_ALL_SLIDES = ("manifest.json", "report.html")
+"""Files that lie beside the folders of the slides' outputs."""
+
 LISTED = 5
 """Files named in the message on what was left out."""
 
@@ -251,11 +254,14 @@ def _publicly_named(slide: FoundSlide) -> FoundSlide:
 
 
 def _well_named(slide: FoundSlide) -> FoundSlide:
-    """Return a slide whose name leads nowhere but into the output folder.
+    """Return a slide whose name leads to a folder of its own, within the output folder.
 
     UsageError for a URL without such a name. A file's may hold a backslash, which is a folder to
-    Windows: it fails when its turn comes, and the other files of its folder do not.
+    Windows, or be that of a file of all slides: it fails when its turn comes, and the other files
+    of its folder do not.
     """
+    if slide.name.casefold() in OF_ALL_SLIDES:
+        return _failing(slide, f"{slide.name} is the name of a file on all slides")
     if slide.name not in {"", ".", ".."} and not set(slide.name) & set("/\\"):
         return slide
     if "://" in slide.path:
@@ -264,11 +270,13 @@ def _well_named(slide: FoundSlide) -> FoundSlide:
             "Pass a URL that ends in a file name.",
             slide.path,
         )
-    error = UsageError(
-        "The file's name holds a backslash, and no folder of outputs can be called so.",
-        "Rename the file.",
-        slide.path,
-    )
+    return _failing(slide, "The file's name holds a backslash")
+
+
+def _failing(slide: FoundSlide, problem: str) -> FoundSlide:
+    """Return a slide that fails for its name, under another one."""
+    problem = f"{problem}, and no folder of outputs can be called so."
+    error = UsageError(problem, "Rename the file.", slide.path)
     digest = hashlib.sha256(slide.path.encode(errors="surrogateescape")).hexdigest()
     # With a digest, since the name that is left may be another slide's.
     name = slide.name.replace("\\", "_")
