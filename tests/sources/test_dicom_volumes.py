@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.uid import HTJ2KLossless
 
-from slidecam.errors import UnreadableSourceError
+from slidecam.errors import RefusedSourceError, UnreadableSourceError
 from slidecam.geometry import LevelBox
 from slidecam.sources import open_source
 from slidecam.sources._dicom_frames import Frame, volumes_of
@@ -59,6 +62,33 @@ def test_any_file_of_a_series_is_the_series(
     with open_source(series) as folder, open_source(max(series.iterdir())) as file:
         assert folder.facts.fingerprint == file.facts.fingerprint
         np.testing.assert_array_equal(volume(folder), volume(file))
+
+
+def test_a_compression_that_no_decoder_reads_is_named(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    series = write_volume.dicom(tmp_path / "series", head)
+    for path in series.iterdir():
+        made = dcmread(path)
+        made.file_meta.TransferSyntaxUID = HTJ2KLossless
+        made.PixelData = encapsulate([made.PixelData])
+        made["PixelData"].VR = "OB"
+        made.save_as(path)
+    with pytest.raises(RefusedSourceError, match=r"High-Throughput JPEG 2000.*no decoder here"):
+        open_source(series)
+
+
+def test_a_header_without_pixels_is_no_damaged_series(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    series = write_volume.dicom(tmp_path / "series", head)
+    for path in series.iterdir():
+        made = dcmread(path)
+        for name in ("PixelData", "Rows", "Columns"):
+            delattr(made, name)
+        made.save_as(path)
+    with pytest.raises(RefusedSourceError, match=r"header of the kind .* without pixel data"):
+        open_source(series)
 
 
 def test_an_enhanced_file_is_the_same_volume(

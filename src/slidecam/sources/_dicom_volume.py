@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from slidecam.sources._probe import Probe
 
 _AGAIN = "Copy the series again, or convert it with dcm2niix."
+_DECOMPRESS = "Decompress it in its archive or viewer (explicit little endian), and use that."
 _ITS_PICTURE = "Pass the slide or series that it was made for."
 _WITH_PIXELS = "Fetch the series from its archive once more, with its pixels."
 _STORED = ("PhotometricInterpretation", "PixelRepresentation", "BitsStored")
@@ -61,6 +63,7 @@ def open_slide(probe: Probe) -> VolumeSource:
         if "Rows" not in header:
             problem = f"This is a DICOM header of the kind {_kind(header)}, without pixel data."
             raise RefusedSourceError(probe.given, problem, _WITH_PIXELS)
+        _refuse_undecodable(probe, header)
         frames, others = largest_stack([*frames_of(paths)])
         stacks, odd = volumes_of(frames, _step(header, frames))
         fingerprint = fingerprint_of_files(paths)
@@ -99,6 +102,20 @@ def _paths(probe: Probe, local: Path) -> Sequence[Path]:
         problem = f"There are {len(series)} DICOM series in this folder."
         raise RefusedSourceError(probe.given, problem, "Pass one file of the series that you mean.")
     return next(iter(series.values()))
+
+
+def _refuse_undecodable(probe: Probe, header: Dataset) -> None:
+    """Refuse pixels for whose compression no decoder is installed."""
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    if syntax is None or not syntax.is_transfer_syntax or not syntax.is_compressed:
+        return
+    try:
+        known = get_decoder(syntax).is_available
+    except NotImplementedError:
+        known = False
+    if not known:
+        problem = f"The pixels of this DICOM series are compressed as {syntax.name}, which no"
+        raise RefusedSourceError(probe.given, f"{problem} decoder here reads.", _DECOMPRESS)
 
 
 def _kind(header: Dataset) -> str:
