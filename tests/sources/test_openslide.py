@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import openslide
 import pytest
+import tifffile
 from PIL import Image
 
 from slidecam.errors import RegionReadError, UnreadableSourceError, UsageError
@@ -14,6 +15,7 @@ from slidecam.pixels import over_background, premultiplied_over
 from slidecam.sources import open_source
 from slidecam.sources._openslide import _background, _bounds, _on_whole_pixel, _spacing
 from slidecam.sources._openslide_handle import SlideHandle, read_rgb
+from slidecam.viewing import PictureView, VolumeView
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -186,6 +188,44 @@ def test_a_slide_that_was_scanned_in_fluorescence_says_so(shared_data: Path) -> 
         assert slide.facts.readings == (
             "It was scanned in fluorescence (DAPI 2 (387)): its colours are those of no stain.",
         )
+
+
+def write_ndpi(path: Path, offsets: list[int]) -> None:
+    """Write a Hamamatsu slide of a plane for each focal offset, the first of them all 40."""
+    with tifffile.TiffWriter(path, byteorder="<") as tiff:
+        for index, offset in enumerate(offsets):
+            tiff.write(
+                np.full((512, 640, 3), 40 + 40 * index, np.uint8),
+                photometric="rgb",
+                compression="jpeg",
+                rowsperstrip=512,
+                metadata=None,
+                software=False,
+                resolution=(43826, 43826),
+                resolutionunit="CENTIMETER",
+                extratags=[
+                    (65420, "I", 1, 1, True),
+                    (65421, "f", 1, 40.0, True),
+                    (65424, "i", 1, offset, True),
+                ],
+            )
+
+
+def test_of_a_hamamatsu_stack_the_plane_that_is_read_is_named(tmp_path: Path) -> None:
+    write_ndpi(tmp_path / "stack.ndpi", [-3000, 0, 3000])
+    write_ndpi(tmp_path / "one.ndpi", [0])
+    with open_source(tmp_path / "stack.ndpi") as stack, open_source(tmp_path / "one.ndpi") as one:
+        assert (stack.facts.reader, stack.facts.format) == ("openslide", "hamamatsu")
+        assert np.abs(stack.read(0, LevelBox(3, 5, 7, 9)).astype(int) - 80).max() <= 2
+        (reading,) = stack.facts.readings
+        assert reading == (
+            "Of its 3 focal planes the one in focus is read (offset 0); --plane reads another, by"
+            " the reader tiff."
+        )
+        assert one.facts.readings == ()
+    view = VolumeView(slide=PictureView(plane=3))
+    with open_source(tmp_path / "stack.ndpi", view=view) as third:
+        assert np.abs(third.read(0, LevelBox(3, 5, 7, 9)).astype(int) - 120).max() <= 2
 
 
 @pytest.mark.shared_data

@@ -13,6 +13,7 @@ from pydicom.errors import InvalidDicomError
 from slidecam.errors import RefusedSourceError, UnreadableSourceError
 from slidecam.geometry import Box, Level, LevelBox, Size, Spacing, note_on_levels, pyramid
 from slidecam.pixels import GLASS, over_background
+from slidecam.registry import load
 from slidecam.sources import _dicom
 from slidecam.sources._chunks import cells, chunk_size, overlap, window
 from slidecam.sources._companions import is_front
@@ -188,7 +189,7 @@ def _facts(
         spacing_from = "openslide.mpp-x"
     readings = [*note_on_levels(sizes, levels), *note_on_paths(instances)]
     readings += sorted({each.mended for each in instances} - {""})
-    readings += _note_on_fluorescence(properties)
+    readings += [*_note_on_fluorescence(properties), *_note_on_planes(probe, properties)]
     if probe.is_folder:
         readings += _dicom.note_on_objects(path.parent)
     return SourceFacts(
@@ -238,6 +239,18 @@ def _note_on_fluorescence(properties: Mapping[str, str]) -> tuple[str, ...]:
             name = found[1].strip()
             return (f"It was scanned in fluorescence ({name}): its colours are those of no stain.",)
     return ()
+
+
+def _note_on_planes(probe: Probe, properties: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the note of a Hamamatsu stack, of which OpenSlide knows one plane."""
+    if properties.get("openslide.vendor") != "hamamatsu" or not probe.is_tiff:
+        return ()
+    # lazy on purpose: tifffile is loaded for TIFFs only
+    planes = load("slidecam.sources._tiff_pages:focal_planes_of")(probe.open)
+    if planes == 1:
+        return ()
+    said = f"Of its {planes} focal planes the one in focus is read (offset 0)"
+    return (f"{said}; --plane reads another, by the reader tiff.",)
 
 
 def _files(path: Path, properties: Mapping[str, str]) -> list[Path]:

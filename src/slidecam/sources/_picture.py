@@ -89,7 +89,7 @@ def open_slide(probe: Probe) -> Source:
         fingerprint = fingerprint_of_stream(stream)
         picture = _header(stream)
         frames = getattr(picture, "n_frames", 1)
-        if wanted > frames:
+        if wanted > frames > 1:
             problem = f"There is no plane {wanted}: it has {frames}."
             raise UsageError(problem, f"Pass --plane 1 to {frames}, or none.", probe.given)
         size, kind = Size(*upright_size(picture)), str(picture.format).lower()
@@ -131,7 +131,9 @@ class PictureSource(Source):
         super().__init__(facts)
         self._probe = probe
         self._profile = profile
-        self._frame = (probe.view.slide.plane or 1) - 1
+        self._frame = 0
+        if "plane" in facts.offers:
+            self._frame = (probe.view.slide.plane or 1) - 1
         self._lock = Lock()
         self._pixels: NDArray[np.uint8] | None = None
         self._failure: str | None = None

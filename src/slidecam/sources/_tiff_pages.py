@@ -44,6 +44,8 @@ _KINDS = ("ome", "svs", "ndpi", "scn", "philips", "bif", "qpi")
 _NDPI_MARK = 65420
 """Hamamatsu's tag that every NDPI has."""
 
+_FOCAL_OFFSET = 65424
+
 
 def kinds_of(opened: Callable[[], BinaryIO]) -> frozenset[str]:
     """Return tifffile's kinds of a TIFF: some of ome, svs, ndpi, scn, philips, bif, qpi."""
@@ -53,6 +55,20 @@ def kinds_of(opened: Callable[[], BinaryIO]) -> frozenset[str]:
             return frozenset(kinds)
     except DECODING_ERRORS:
         return frozenset()
+
+
+def focal_planes_of(opened: Callable[[], BinaryIO]) -> int:
+    """Return how many focal planes an NDPI holds, by the offsets that its largest pages name."""
+    try:
+        with opened() as stream, open_tiff(stream) as tiff:
+            first: Any = tiff.pages.first
+            offsets: set[int] = set()
+            for page in tiff.pages:
+                if page.shape == first.shape:
+                    offsets.add(int(page.aspage().tags.valueof(_FOCAL_OFFSET, 0)))
+            return max(1, len(offsets))
+    except DECODING_ERRORS:
+        return 1
 
 
 def open_tiff(stream: BinaryIO) -> TiffFile:

@@ -108,11 +108,13 @@ def _rank_tiff(probe: Probe) -> int:
     """Before OpenSlide where no vendor is involved, else after all who know the vendor.
 
     OpenSlide sees no SubIFDs, which hold the levels of an OME-TIFF. Of a TIFF that it calls generic
-    it knows no more than tifffile, which decodes it four times faster and never interpolates.
+    it knows no more than tifffile, which decodes it four times faster and never interpolates. Of a
+    vendor's stack it reads one plane alone.
     """
     if not probe.is_tiff:
         return NOT_MINE
-    if "ome" in probe.tiff_kinds or _vendor(probe) == "generic-tiff":
+    of_a_stack = probe.view.slide.chosen.keys() & {"plane", "time"}
+    if of_a_stack or "ome" in probe.tiff_kinds or _vendor(probe) == "generic-tiff":
         return 40
     return 10
 
