@@ -1,15 +1,23 @@
-"""An ICC profile made for tests, and what it says of pixels by two other ways."""
+"""An ICC profile made for tests, what it says of pixels by two other ways, and slides with it."""
 
 from __future__ import annotations
 
+import json
 import struct
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tifffile
 from PIL import Image, ImageCms
 
+from slidecam.prediction.pipeline import predict
+from slidecam.runs import Run
+from slidecam.runs.spec import PredictSpec
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 SRGB_TO_XYZ = np.array(
@@ -81,3 +89,40 @@ def by_hand(pixels: NDArray[np.uint8], profile: bytes = PROFILE) -> NDArray[np.u
     )
     assert picture is not None
     return np.asarray(picture)
+
+
+def bundle_pair(bundle: Path, folder: Path) -> dict[str, Path]:
+    """Return a bundle as it is, and with a card that applies profiles."""
+    other = folder / "srgb"
+    other.mkdir()
+    for file in bundle.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    card = json.loads((other / "card.json").read_text(encoding="utf-8"))
+    card["color_profile"] = "srgb"
+    (other / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    return {"ignore": bundle, "srgb": other}
+
+
+def slide_pair(plain: Path, folder: Path) -> dict[str, Path]:
+    """Return a slide as it is stored with its profile, and one of the pixels that this means."""
+    pixels = tifffile.imread(plain)
+    for name, shown, profile in (("stored", pixels, PROFILE), ("shown", by_hand(pixels), None)):
+        tifffile.imwrite(
+            folder / f"{name}.tif",
+            shown,
+            tile=(128, 128),
+            photometric="rgb",
+            iccprofile=profile,
+            resolution=(20_000, 20_000),
+            resolutionunit="CENTIMETER",
+            metadata=None,
+        )
+    return {"stored": folder / "stored.tif", "shown": folder / "shown.tif"}
+
+
+def classified(slide: Path, bundle: Path, out: Path, **options: Any) -> Run:
+    # One mask for all, since tissue is found by colours.
+    mask = out.parent / "mask.png"
+    Image.fromarray(np.full((50, 70), 255, np.uint8)).save(mask)
+    list(predict(slide, bundle, out, PredictSpec(mask=mask, outputs=(), **options)))
+    return Run.open(out / slide.stem)

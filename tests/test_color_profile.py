@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from profiles import PROFILE, by_hand
+from profiles import PROFILE, bundle_pair, by_hand, classified, slide_pair
 from slidecam.cli.app import app
 from slidecam.close_up import TileChoice, choose_tiles
 from slidecam.errors import DataSetError
@@ -22,13 +22,12 @@ from slidecam.learning.evaluation.classifying import classify_pictures
 from slidecam.learning.recipes.recipe import read_recipe
 from slidecam.learning.training.setup import with_tile_size
 from slidecam.models import open_bundle
-from slidecam.prediction.pipeline import predict
 from slidecam.prediction.preparation import view_of
-from slidecam.runs import Run
 from slidecam.runs.spec import PredictSpec
 from slidecam.server.devices import FairLock
 from slidecam.server.guard import Limits
 from slidecam.server.pictures import PictureRequest, explain_picture
+from slidecam.server.slides import SlideCache
 from slidecam.steps import result_of
 from slidecam.tile_sets import TileSetSpec, write_tile_set
 from slidecam.viewing import PictureView
@@ -53,44 +52,15 @@ lr = 0.01
 
 @pytest.fixture(scope="module")
 def bundles(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return the bundle as it is, and with a card that applies profiles."""
-    folder = tmp_path_factory.mktemp("bundles") / "srgb"
-    folder.mkdir()
-    for file in tiny_bundle.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    card["color_profile"] = "srgb"
-    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
-    return {"ignore": tiny_bundle, "srgb": folder}
+    return bundle_pair(tiny_bundle, tmp_path_factory.mktemp("bundles"))
 
 
 @pytest.fixture(scope="module")
 def slides(
     write_slide: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """Return a slide as it is stored with its profile, and one of the pixels that this means."""
     folder = tmp_path_factory.mktemp("slides")
-    pixels = tifffile.imread(write_slide(folder / "plain.tif"))
-    for name, shown, profile in (("stored", pixels, PROFILE), ("shown", by_hand(pixels), None)):
-        tifffile.imwrite(
-            folder / f"{name}.tif",
-            shown,
-            tile=(128, 128),
-            photometric="rgb",
-            iccprofile=profile,
-            resolution=(20_000, 20_000),
-            resolutionunit="CENTIMETER",
-            metadata=None,
-        )
-    return {"stored": folder / "stored.tif", "shown": folder / "shown.tif"}
-
-
-def classified(slide: Path, bundle: Path, out: Path, **options: Any) -> Run:
-    # One mask for all, since tissue is found by colours.
-    mask = out.parent / "mask.png"
-    Image.fromarray(np.full((50, 70), 255, np.uint8)).save(mask)
-    list(predict(slide, bundle, out, PredictSpec(mask=mask, outputs=(), **options)))
-    return Run.open(out / slide.stem)
+    return slide_pair(write_slide(folder / "plain.tif"), folder)
 
 
 def test_predict_shows_a_classifier_what_its_card_says_unless_the_call_says_otherwise(
@@ -227,3 +197,24 @@ def test_bundle_takes_a_profile(tmp_path: Path, tiny_bundle: Path) -> None:
     done = CliRunner().invoke(app, [*call.split(), "--classes", "A,B,C"])
     assert done.exit_code == 0, done.output
     assert open_bundle(out).card.color_profile == "srgb"
+
+
+def test_the_page_shows_srgb_whatever_the_server_classifies_with(
+    slides: dict[str, Path], bundles: dict[str, Path]
+) -> None:
+    stored, shown = SlideCache(2), SlideCache(2)
+    try:
+        first, second = (
+            cache.open(slides[name]) for cache, name in ((stored, "stored"), (shown, "shown"))
+        )
+        deepest = int(np.ceil(np.log2(max(first["width"], first["height"]))))
+        tile = stored.tile(first["id"], deepest, 0, 0)
+        assert tile == shown.tile(second["id"], deepest, 0, 0)
+        assert any(
+            note.endswith("classifiers see what their cards say.") for note in first["notes"]
+        )
+        assert not any("ICC" in note for note in second["notes"])
+    finally:
+        stored.close()
+        shown.close()
+    assert open_bundle(bundles["ignore"]).card.color_profile == "ignore"

@@ -31,6 +31,7 @@ KEPT = 32
 _BROKEN = (ImageCms.PyCMSError, OSError, ValueError, TypeError, ImportError)
 """What Pillow raises of a profile; the last where it was built without lcms2."""
 
+LEFT_AS_STORED = "--profile ignore leaves them as stored."
 NO_PROFILE = "The file has no ICC profile; its pixels are taken for sRGB."
 
 
@@ -142,6 +143,6 @@ def colours_of(
         return None, (f"The file's ICC profile {error}, and is not applied.",)
     if applies:
         said = f"The ICC profile {to_srgb.name} is applied, and colours are those of sRGB;"
-        return to_srgb, (f"{said} --profile ignore leaves them as stored.",)
+        return to_srgb, (f"{said} {LEFT_AS_STORED}",)
     said = f"An ICC profile ({to_srgb.name}) is there and not applied;"
     return None, (f"{said} --profile srgb applies it.",)

@@ -204,6 +204,14 @@ class KeptSource(Source):
         self._inner = inner
         self._finish = weakref.finalize(self, inner.close)
 
+    @property
+    def token(self) -> str:
+        """What tells its pixels from others, as `Source.token`."""
+        return self._inner.token
+
+    def _is_absent(self, level: int, box: LevelBox) -> bool:
+        return self._inner.is_absent(level, box)
+
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
         return self._inner.read(level, box)
 
@@ -228,7 +236,7 @@ def _coarser(source: Source, size: Size) -> da.Array:
     """Return the whole slide, read once when somebody first looks at it from afar."""
     shrink = max(size.width, size.height) / OVERVIEW
     shape = (max(1, round(size.height / shrink)), max(1, round(size.width / shrink)), 3)
-    name = f"overview-{source.facts.reader}-{source.facts.fingerprint}"
+    name = f"overview-{source.token}"
 
     def read(block_info: Mapping[Any, Any] | None = None) -> NDArray[np.uint8]:  # noqa: ARG001  (dask's protocol)
         return fitted(source.overview(OVERVIEW).pixels, shape)

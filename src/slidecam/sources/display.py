@@ -17,7 +17,7 @@ import dask.array as da
 import numpy as np
 from scipy.ndimage import affine_transform
 
-from slidecam.icc import NO_PROFILE
+from slidecam.icc import LEFT_AS_STORED, NO_PROFILE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,12 +27,20 @@ if TYPE_CHECKING:
 
 
 def readings_to_show(facts: SourceFacts) -> tuple[str, ...]:
-    """Return a slide's readings but one: that sRGB, which viewers always show, needed no profile.
+    """Return a slide's readings for viewers, which always show sRGB, whatever a classifier sees.
 
-    Whoever asks for sRGB himself is told of it.
+    Without the one that sRGB needed no profile: whoever asks for sRGB himself is told of it.
     """
-    return tuple(reading for reading in facts.readings if reading != NO_PROFILE)
+    shown = []
+    for reading in facts.readings:
+        if reading.endswith(LEFT_AS_STORED):
+            shown.append(reading.replace(LEFT_AS_STORED, SEEN_BY_CLASSIFIERS))
+        elif reading != NO_PROFILE:
+            shown.append(reading)
+    return tuple(shown)
 
+
+SEEN_BY_CLASSIFIERS = "classifiers see what their cards say."
 
 BLOCK = 8
 """Slices of a block of what is resampled."""
