@@ -211,7 +211,7 @@ def describe_source(file: str, reader: str | None, seen: PictureView) -> dict[st
             "fingerprint": facts.fingerprint,
             **_volume_facts(facts),
             "images": list(map(str, facts.images)),
-            "readings": list(facts.readings),
+            "notes": list(facts.readings),
         }
 
 

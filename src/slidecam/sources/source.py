@@ -96,6 +96,11 @@ class SourceFacts:
         return Path(without_secrets(self.path)).name
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """The readings, as programs know them from before and as ``slidecam info`` lists them."""
+        return self.readings
+
+    @property
     def planes(self) -> int:
         """How many planes there are, each of them a picture of ``size``: a slide has one."""
         if self.stack is None:
