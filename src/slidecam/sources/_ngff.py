@@ -77,12 +77,15 @@ class Multiscale:
         """Return width and height of a level's pixel in whatever unit; None where none is said."""
         if dataset.scale is None:
             return None
-        return spacing_of(dataset.scale[self.axes.index("x")], dataset.scale[self.axes.index("y")])
+        x = dataset.scale[self.axes.index("x")]
+        y = dataset.scale[self.axes.index("y")]
+        return spacing_of(x, y)
 
     def spacing(self, dataset: ListedLevel) -> Spacing | None:
         """Return µm per pixel of a level, or None where the x or y axis names no unit."""
         raw = self.raw_spacing(dataset)
-        x, y = self.units[self.axes.index("x")], self.units[self.axes.index("y")]
+        x = self.units[self.axes.index("x")]
+        y = self.units[self.axes.index("y")]
         if raw is None or not {x, y} <= MICROMETRES.keys():
             return None
         return spacing_of(raw.x * MICROMETRES[x], raw.y * MICROMETRES[y])
@@ -119,7 +122,10 @@ def multiscales_of(path: str, ome: Mapping[str, Any]) -> tuple[Multiscale, ...]:
 
 
 def _multiscale(
-    path: str, scale: Mapping[str, Any], version: str, channels: tuple[Channel, ...]
+    path: str,
+    scale: Mapping[str, Any],
+    version: str,
+    channels: tuple[Channel, ...],
 ) -> Multiscale:
     version = version or str(scale.get("version") or "")
     if "coordinateSystems" in scale:
@@ -179,11 +185,14 @@ def names_in_xml(text: bytes) -> list[str]:
         root = ET.fromstring(text)  # noqa: S314 - expat itself stops what would expand
     except (ET.ParseError, ValueError, LookupError):
         return []
-    return [each.get("Name") or "" for each in root.iter() if each.tag.endswith("}Image")]
+    images = [each for each in root.iter() if each.tag.endswith("}Image")]
+    return [each.get("Name") or "" for each in images]
 
 
 def believed_spacings(
-    sizes: Sequence[Size], chunks: Sequence[Size], spacings: Sequence[Spacing | None]
+    sizes: Sequence[Size],
+    chunks: Sequence[Size],
+    spacings: Sequence[Spacing | None],
 ) -> tuple[tuple[Spacing | None, ...], tuple[str, ...]]:
     """Return the levels' own spacings where their sizes bear them out, and what to say of others.
 
@@ -199,13 +208,15 @@ def believed_spacings(
     """
     believed: list[Spacing | None] = []
     doubted: list[str] = []
-    for index, (size, chunk, spacing) in enumerate(zip(sizes, chunks, spacings, strict=True)):
-        finest = spacings[0]
+    full, finest = sizes[0], spacings[0]
+    for index, spacing in enumerate(spacings):
+        size, chunk = sizes[index], chunks[index]
         if spacing is None or finest is None:
             believed.append(None)
-        elif _fits(sizes[0].width, size.width, chunk.width, spacing.x / finest.x) and _fits(
-            sizes[0].height, size.height, chunk.height, spacing.y / finest.y
-        ):
+            continue
+        fits_x = _fits(full.width, size.width, chunk.width, spacing.x / finest.x)
+        fits_y = _fits(full.height, size.height, chunk.height, spacing.y / finest.y)
+        if fits_x and fits_y:
             believed.append(spacing)
         else:
             believed.append(None)

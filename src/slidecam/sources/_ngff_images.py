@@ -67,7 +67,9 @@ class StoredLevel:
     def chunk(self) -> Size:
         """Width and height of a stored chunk."""
         chunks = self.array.chunks
-        return Size(int(chunks[self.axes.index("x")]), int(chunks[self.axes.index("y")]))
+        width = chunks[self.axes.index("x")]
+        height = chunks[self.axes.index("y")]
+        return Size(int(width), int(height))
 
     @property
     def pixels(self) -> int:
@@ -107,11 +109,16 @@ class StoredImage:
             problem = f"There is no array {listed.path!r}, which its metadata name."
             raise UnreadableSourceError(path, problem, COMPLETE)
         if array.ndim != len(axes):
-            said = f"version {self.multiscale.version} has the axes {', '.join(axes)}"
+            version = self.multiscale.version
+            said = f"version {version} has the axes {', '.join(axes)}"
             problem = f"Array {listed.path!r} has {array.ndim} dimensions, and {said}."
             raise UnreadableSourceError(path, problem, COMPLETE)
-        raw, spacing = self.multiscale.raw_spacing(listed), self.multiscale.spacing(listed)
-        return StoredLevel(array, axes, raw, spacing)
+        return StoredLevel(
+            array=array,
+            axes=axes,
+            raw_spacing=self.multiscale.raw_spacing(listed),
+            spacing=self.multiscale.spacing(listed),
+        )
 
     def levels(self, path: str) -> list[StoredLevel]:
         """Return all levels, in the order in which they are listed."""
@@ -215,7 +222,8 @@ def _one_level(probe: Probe) -> RefusedSourceError:
 def _refuse_labels(probe: Probe, ome: Mapping[str, Any]) -> None:
     if "image-label" in ome or ("labels" in ome and "multiscales" not in ome):
         problem = "These are labels of an image, whose numbers are objects and no colours."
-        raise RefusedSourceError(probe.given, problem, "Pass the image that they belong to.")
+        remedy = "Pass the image that they belong to."
+        raise RefusedSourceError(probe.given, problem, remedy)
 
 
 def _images_of(probe: Probe, group: zarr.Group, name: str = "") -> tuple[StoredImage, ...]:
@@ -285,7 +293,8 @@ def _field_of_plate(probe: Probe, plate: zarr.Group, wells: Sequence[str]) -> St
         if f"{wanted}/".startswith(f"{path}/") and isinstance(well, zarr.Group):
             return _field_of_well(probe, well, f"{path}/", wanted[len(path) + 1 :])
     problem = f"There is no image {wanted!r} in this plate."
-    raise UsageError(problem, f"Pass --image WELL/FIELD, of the wells {_some(wells)}.", probe.given)
+    remedy = f"Pass --image WELL/FIELD, of the wells {_some(wells)}."
+    raise UsageError(problem, remedy, probe.given)
 
 
 def _field_of_well(probe: Probe, well: zarr.Group, prefix: str, wanted: str | None) -> StoredImages:
@@ -299,15 +308,17 @@ def _field_of_well(probe: Probe, well: zarr.Group, prefix: str, wanted: str | No
     if not wanted:
         problem = f"This well has {len(fields)} fields, and none of them is the slide."
         raise RefusedSourceError(probe.given, problem, remedy)
-    if wanted not in fields:
-        raise UsageError(f"There is no image '{prefix}{wanted}' in it.", remedy, probe.given)
     name = f"{prefix}{wanted}"
+    if wanted not in fields:
+        problem = f"There is no image '{name}' in it."
+        raise UsageError(problem, remedy, probe.given)
     field = well.get(wanted)
     images: tuple[StoredImage, ...] = ()
     if isinstance(field, zarr.Group):
         images = _images_of(probe, field, name)
     if not images:
-        raise UnreadableSourceError(probe.given, f"There is no image in field {name}.", COMPLETE)
+        problem = f"There is no image in field {name}."
+        raise UnreadableSourceError(probe.given, problem, COMPLETE)
     said = f"Field {name} of a plate{reason} is read; --image WELL/FIELD reads another."
     return StoredImages(images, (said,), plate=True)
 
@@ -328,15 +339,17 @@ def _no_image(probe: Probe) -> UnreadableSourceError:
     problem = "This Zarr has no OME-Zarr multiscales metadata."
     if probe.local is None:
         return UnreadableSourceError(probe.given, problem, COMPLETE)
-    inside = sorted(filter(_names_images, (*probe.local.glob("*"), *probe.local.glob("*/*"))))
+    children = probe.local.glob("*")
+    grandchildren = probe.local.glob("*/*")
+    inside = sorted(filter(_names_images, (*children, *grandchildren)))
     if not inside:
         return UnreadableSourceError(probe.given, problem, COMPLETE)
     problem = f"This Zarr is no image itself, but {len(inside)} lie in it."
     if len(inside) == 1:
         problem = "This Zarr is no image itself, but one lies in it."
-    return RefusedSourceError(
-        probe.given, problem, f"Pass the image's own folder: {_some(list(map(str, inside)))}"
-    )
+    listed = _some(list(map(str, inside)))
+    remedy = f"Pass the image's own folder: {listed}"
+    return RefusedSourceError(probe.given, problem, remedy)
 
 
 def _names_images(folder: Path) -> bool:

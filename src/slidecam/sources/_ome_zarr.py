@@ -158,7 +158,10 @@ class OmeZarrSource(Source):
     """
 
     def __init__(
-        self, facts: SourceFacts, image: Image, associated: Mapping[str, StoredImage]
+        self,
+        facts: SourceFacts,
+        image: Image,
+        associated: Mapping[str, StoredImage],
     ) -> None:
         super().__init__(facts)
         self._image: Image | None = image
@@ -197,7 +200,8 @@ def _shown_level(image: Image) -> int:
 
 
 def _choose(
-    probe: Probe, found: StoredImages
+    probe: Probe,
+    found: StoredImages,
 ) -> tuple[tuple[FileImage, ...], StoredImage, tuple[str, ...]]:
     """Return the images to choose from (none where there is but one), the chosen one, and why."""
     path, stored = probe.given, found.images
@@ -211,7 +215,8 @@ def _choose(
 
 
 def _associated(
-    stored: Sequence[StoredImage], listed: Sequence[FileImage]
+    stored: Sequence[StoredImage],
+    listed: Sequence[FileImage],
 ) -> dict[str, StoredImage]:
     """Return the images that are called label, macro or thumbnail, by what people call them."""
     found: dict[str, StoredImage] = {}
@@ -247,7 +252,9 @@ def _image(path: str, stored: StoredImage, view: PictureView) -> Image:
 
 
 def _places(
-    path: str, full: StoredLevel, view: PictureView
+    path: str,
+    full: StoredLevel,
+    view: PictureView,
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return where along the axes of a stack the picture lies that was asked for."""
     unchosen = full.stack
@@ -280,7 +287,10 @@ def _places(
 
 
 def _channels(
-    path: str, stored: StoredImage, length: int, view: PictureView
+    path: str,
+    stored: StoredImage,
+    length: int,
+    view: PictureView,
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     if length == 1:
         return (0,), ()
