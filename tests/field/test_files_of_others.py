@@ -33,6 +33,7 @@ PILLOW_READS_OTHERWISE = {
     "tests_images_seq_seq-1c-12b-hpredict-47c39b31.tiff": "12 bits without scaling",
     "tests_libtiffpic_depth_flower-rgb-planar-16.tif": "planes of 16 bits read as 8",
     "tests_libtiffpic_depth_flower-separated-planar-16.tif": "planes of 16 bits read as 8",
+    "Tests_images_child_ifd_jpeg.tiff": "the first page, where we take the largest",
     "tests_images_extra_bits_rgb_8b.tiff": "an unspecified fourth sample left out; libtiff's alpha",
 }
 """Names of files and what Pillow makes of them, which libtiff or the file's own words gainsay."""
