@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEAD_BYTES = 131_072
+_META_BYTES = 4096
 
 _SERIES_UID = b"\x20\x00\x0e\x00UI"
 _CLASS_UID = b"\x02\x00\x02\x00UI"
@@ -76,7 +77,8 @@ def _is_picture_file(path: Path) -> bool:
 
 
 def _class_of(path: Path) -> bytes:
-    return _element(_head(path), _CLASS_UID)
+    with path.open("rb") as stream:
+        return _element(stream.read(_META_BYTES), _CLASS_UID)
 
 
 def series_files(folder: Path) -> dict[bytes, list[Path]]:
@@ -93,9 +95,7 @@ def objects_in(folder: Path) -> dict[Path, str]:
     """Return the DICOM files of a folder that are no pictures, and what they are."""
     found: dict[Path, str] = {}
     for path in sorted(folder.iterdir()):
-        name = None
-        if _series_of(path) is not None:
-            name = _object_in_folder(path)
+        name = _object_in_folder(path)
         if name is not None:
             found[path] = name
     return found
@@ -128,9 +128,11 @@ def note_on_objects(folder: Path) -> tuple[str, ...]:
 
 def _object_in_folder(path: Path) -> str | None:
     try:
-        return object_name(path)
+        if _is_picture_file(path):
+            return object_name(path)
     except Exception:  # noqa: BLE001  (one file of a folder: opening it says what is wrong with it)
         return None
+    return None
 
 
 def _series_of(path: Path) -> bytes | None:
