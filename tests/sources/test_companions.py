@@ -93,14 +93,24 @@ def test_a_vsi_is_the_overview_of_a_slide_that_nobody_here_reads(tmp_path: Path)
         open_source(tmp_path / "_case 7_" / "stack1" / "frame_t.ets")
 
 
-def test_what_is_missing_of_a_hamamatsu_set_is_named(tmp_path: Path) -> None:
+def test_a_hamamatsu_set_is_one_slide_and_what_is_missing_of_it_is_named(tmp_path: Path) -> None:
     names = ["a.jpg", "a(1,0).jpg", "a_map2.jpg"]
     path = tmp_path / "a.vms"
     path.write_text(
         "[Virtual Microscope Specimen]\nNoLayers=1\nNoJpegColumns=2\nNoJpegRows=1\n"
         f"ImageFile={names[0]}\nImageFile(1,0)={names[1]}\nMapFile={names[2]}\n"
     )
-    write_front(tmp_path / names[0])
+    for name in names:
+        write_front(tmp_path / name, "JPEG")
+    write_front(tmp_path / "b.jpg")
+    found = find_slides([tmp_path])
+    assert [slide.path for slide in found.slides] == [
+        str(tmp_path / "a.vms"),
+        str(tmp_path / "b.jpg"),
+    ]
+    assert found.ignored == ()
+    for name in names[1:]:
+        (tmp_path / name).unlink()
     with pytest.raises(RefusedSourceError, match=r"no a\(1,0\)\.jpg, a_map2\.jpg beside it"):
         open_source(path)
 
@@ -164,6 +174,10 @@ def test_no_real_slide_is_called_what_it_is_not(shared_data: Path) -> None:
 def test_formats_that_nobody_here_reads_are_named(tmp_path: Path) -> None:
     for content, says in {
         b"\xda\xce\xbe\x0a" + bytes(range(60)): r"Nikon image \(ND2\).*QuPath",
+        b"[NanoZoomer Digital Pathology Image Set]\n": r"Hamamatsu slides \(NDPIS\).*\.ndpi",
+        b"<ImageList><Image><Path>a": r"Aperio slides \(AFI\).*\.svs",
+        b'<DataObject ObjectType="DPUfsImport">': r"Philips slide \(iSyntax\).*OME-TIFF",
+        b"\xd0\xcf\x11\xe0" + bytes(60): r"Zeiss ZVI.*QuPath",
         b"\xff\x0a" + bytes(range(60)): r"JPEG XL picture.*djxl",
         b"\x00\x00\x00\x0cJXL \r\n\x87\n" + bytes(60): r"JPEG XL picture.*djxl",
     }.items():

@@ -26,6 +26,11 @@ _PICTURE_MARKS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")
 _MIRAX, _VSI = ".mrxs", ".vsi"
 _HAMAMATSU = frozenset({".vms", ".vmu"})
 _SLIDEDAT = "Slidedat.ini"
+_NEEDED = re.compile(r"^(?:ImageFile(?:\(.*\))?|MapFile)\s*=\s*(.+?)\s*$", re.MULTILINE)
+_LISTED = re.compile(
+    r"^(?:\w+File(?:\(.*\))?|MacroImage)\s*=\s*(.+?)\s*$",
+    re.MULTILINE,
+)
 _NAMED = 3
 """Missing files that a message names."""
 
@@ -161,13 +166,24 @@ def _lost_of_vsi(path: Path) -> tuple[str, str]:
 
 
 def _lost_of_hamamatsu(path: Path) -> tuple[str, str] | None:
-    text = path.read_text(encoding="utf-8", errors="replace")
-    names = re.findall(r"^(?:ImageFile(?:\(.*\))?|MapFile)\s*=\s*(.+?)\s*$", text, re.MULTILINE)
-    missing = _missing(path.parent, names)
+    missing = _missing(path.parent, _NEEDED.findall(_text(path)))
     if not missing:
         return None
     problem = f"This is the list of a Hamamatsu slide's files, and there is no {missing} beside it."
     return problem, "Copy all files that it names to lie beside it."
+
+
+def parts_in(folder: Path) -> set[Path]:
+    """Return the files of a folder that a Hamamatsu set in it is made of: none is a slide."""
+    parts: set[Path] = set()
+    for path in folder.iterdir():
+        if path.suffix.lower() in _HAMAMATSU and path.is_file():
+            parts.update(folder / name for name in _LISTED.findall(_text(path)))
+    return parts
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _missing(folder: Path, names: list[str]) -> str:

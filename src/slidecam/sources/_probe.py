@@ -41,6 +41,9 @@ _ONE_SLIDE = (
 _JXL = "a JPEG XL picture"
 _ND2 = "a Nikon image (ND2)"
 _ETS = "one file of an Olympus slide (VSI), of the folder beside its .vsi"
+_OLE = "an OLE file (Zeiss ZVI, Olympus OIB, or an office document)"
+_ISYNTAX = "a Philips slide (iSyntax)"
+_NDPIS, _AFI = "a list of Hamamatsu slides (NDPIS)", "a list of Aperio slides (AFI)"
 _QUPATH = "Export it as OME-TIFF with QuPath (File > Export images), which reads it."
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -55,6 +58,10 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\x0a", _JXL),
     (b"\xda\xce\xbe\x0a", _ND2),
     (b"SIS\0", _ETS),
+    (b"\xd0\xcf\x11\xe0", _OLE),
+    (b'<dataobject objecttype="dpufs', _ISYNTAX),
+    (b"[nanozoomer digital pathology", _NDPIS),
+    (b"<imagelist>", _AFI),
     (b"NRRD", "an NRRD volume of a kind that slidecam does not read"),
     (b"\x93NUMPY", "a NumPy array"),
     (b"<!doctype html", "an HTML page (a download that asked for a login?)"),
@@ -70,6 +77,10 @@ _REMEDIES = {
     _MIRAX_DATA: "Pass the .mrxs file of the same name that lies beside it.",
     _JXL: "Save it as PNG or TIFF: `djxl IN OUT.png`.",
     _ND2: _QUPATH,
+    _OLE: _QUPATH,
+    _ISYNTAX: "Export it as OME-TIFF or DICOM with Philips' software, or with isyntax2raw.",
+    _NDPIS: "Pass the .ndpi files that it names, one for each channel.",
+    _AFI: "Pass the .svs files that it names, one for each channel.",
     _ETS: "Open its .vsi in QuPath and export it as OME-TIFF (File > Export images).",
     "a Git LFS pointer": "Run `git lfs pull` in its repository to fetch the slide itself.",
     "an empty file": "Copy or download the slide again.",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import UsageError, without_secrets
+from slidecam.sources._companions import parts_in
 from slidecam.sources._dicom import is_volume, left_out, objects_in, series_files
 from slidecam.sources._probe import ZARR_MARKS, stem_of, stem_of_url
 from slidecam.sources.identifiers import hidden_parts, public_name, public_path
@@ -169,7 +170,8 @@ def _expand(path: Path, slides: list[FoundSlide], ignored: list[str]) -> None:
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     taken = list(_in_folder(path, entries))
     slides.extend(map(_found, taken))
-    others = filter(Path.is_file, sorted({*entries} - {*taken} - {*objects_in(path)}))
+    known = {*taken, *objects_in(path), *parts_in(path)}
+    others = filter(Path.is_file, sorted({*entries} - known))
     left = [entry.name for entry in others if not _is_named_like_one(entry)]
     if left:
         more = ""
@@ -180,7 +182,7 @@ def _expand(path: Path, slides: list[FoundSlide], ignored: list[str]) -> None:
 
 def _in_folder(folder: Path, entries: Sequence[Path]) -> Iterator[Path]:
     first: set[Path] = set()
-    repeated: set[Path] = set(objects_in(folder))
+    repeated = {*objects_in(folder), *parts_in(folder)}
     for files in series_files(folder).values():
         first.add(files[0])
         repeated.update(files[1:])
