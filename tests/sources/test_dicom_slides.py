@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import imagecodecs
@@ -268,6 +269,19 @@ def test_planes_that_the_header_does_not_count_are_found_by_the_frames(
     made.save_as(path)
     with pytest.raises(RefusedSourceError, match="stack of 3 focal planes"):
         open_source(path)
+
+
+def test_two_scans_in_one_series_are_refused_and_two_copies_of_one_are_not(
+    tmp_path: Path, write: Any
+) -> None:
+    pixels = write.picture(4)[:128, :256]
+    first = write_level(tmp_path / "a.dcm", pixels)
+    shutil.copy(first, tmp_path / "copy.dcm")
+    with open_source(tmp_path) as source:
+        np.testing.assert_array_equal(whole(source), pixels)
+    write_level(tmp_path / "b.dcm", pixels)
+    with pytest.raises(RefusedSourceError, match=r"2 pictures of 256x128 px, scans or focal"):
+        open_source(tmp_path)
 
 
 def test_several_optical_paths_in_no_order_are_refused(tmp_path: Path, write: Any) -> None:

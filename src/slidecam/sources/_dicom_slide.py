@@ -7,6 +7,7 @@ says; its optical paths and focal planes.
 from __future__ import annotations
 
 import mmap
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,8 @@ class SlideInstance:
         Whether its frames lie in any order, so that of two at one place the last is shown.
     encoding
         What the standard calls the compression of its frames.
+    identifier
+        Of the picture that it is, or is a part of.
     """
 
     size: Size
@@ -91,6 +94,7 @@ class SlideInstance:
     planes: int
     sparse: bool
     encoding: str
+    identifier: str
 
     @property
     def associated(self) -> str | None:
@@ -120,6 +124,9 @@ def _instance(path: Path) -> SlideInstance:
         planes=_planes(header),
         sparse=header.get("DimensionOrganizationType") == "TILED_SPARSE",
         encoding=str(UID(_transfer_syntax(path)).name),
+        identifier=str(
+            header.get("SOPInstanceUIDOfConcatenationSource") or header.get("SOPInstanceUID")
+        ),
     )
 
 
@@ -185,9 +192,25 @@ def refuse_odd(given: str, instances: Sequence[SlideInstance]) -> None:
     if first.sparse and len(first.optical_paths) > 1:
         problem = f"This DICOM slide has {paths} in no order: which is shown, nobody can say."
         raise RefusedSourceError(given, problem, _EXPORT)
+    _refuse_several(given, instances)
     if first.bits != _BITS:
         problem = f"This DICOM slide has {first.bits} bits per sample; of DICOM slides 8 are read."
         raise RefusedSourceError(given, problem, _EXPORT)
+
+
+def _refuse_several(given: str, instances: Sequence[SlideInstance]) -> None:
+    """Refuse a series of which two pictures could be the same level."""
+    found: defaultdict[Size, set[str]] = defaultdict(set)
+    for each in instances:
+        if each.kind == _VOLUME:
+            found[each.size].add(each.identifier)
+    for size, pictures in found.items():
+        if len(pictures) > 1:
+            problem = (
+                f"This DICOM series holds {len(pictures)} pictures of {size.width}x{size.height}"
+            )
+            problem = f"{problem} px, scans or focal planes, and which is the slide is not said."
+            raise RefusedSourceError(given, problem, "Put one of them into a folder of its own.")
 
 
 def _listed(paths: Sequence[str]) -> str:
