@@ -146,6 +146,7 @@ def test_a_damaged_place_is_an_error_and_not_white(
 def test_a_slide_is_told_and_cut_over_http(client: httpx.Client, server: Running) -> None:
     told = client.get("/v1/slides/open", params={"path": str(server.root / "small.tif")}).json()
     assert (told["width"], told["height"], told["spacing_um_px"]) == (700, 500, pytest.approx(0.5))
+    assert told["pixel_um"] == pytest.approx([0.5, 0.5])
     assert 'Width="700" Height="500"' in client.get(told["dzi"]).text
     tile = client.get(f"/v1/slides/{told['id']}_files/10/1_0.jpeg")
     assert Image.open(io.BytesIO(tile.content)).size == (188, 500)

@@ -253,10 +253,12 @@ def _facts(zoom: DeepZoom) -> dict[str, Any]:
         return {
             **record,
             "spacing_um_px": None,
+            "pixel_um": None,
             "spacing_from": f"{error.problem} {error.remedy}",
         }
     return {
         **record,
         "spacing_um_px": settled.spacing.mean,
+        "pixel_um": [settled.spacing.x, settled.spacing.y],
         "spacing_from": settled.origin,
     }

@@ -17,11 +17,13 @@ import numpy as np
 
 from slidecam.errors import RegionReadError, UnreadableSourceError, UsageError
 from slidecam.geometry import LevelBox
+from slidecam.icc import ToSrgb
 from slidecam.sources._probe import probe
 from slidecam.sources.contract_colours import colour_files
 from slidecam.sources.opening import open_source
 from slidecam.sources.overview import chunk_boxes
 from slidecam.sources.readers import NOT_MINE, READERS
+from slidecam.viewing import PictureView, VolumeView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -252,6 +254,15 @@ class SourceContract:
             assert copy.facts.name != source.facts.name
             assert copy.facts.fingerprint == source.facts.fingerprint
             assert other.facts.fingerprint != source.facts.fingerprint
+
+    def test_srgb_is_what_the_profile_says(self, source: Source, case: SourceCase) -> None:
+        expected, profile = source.read(0, _whole(source, 0)), source.color_profile()
+        if profile:
+            expected = ToSrgb(profile)(expected)
+        view = VolumeView(slide=PictureView(profile="srgb"))
+        with open_source(case.path, case.reader, view) as shown:
+            assert np.array_equal(shown.read(0, _whole(shown, 0)), expected)
+            assert any("ICC profile" in reading for reading in shown.facts.readings)
 
     def test_colours_of_tiffs_are_right_or_refused_in_words(
         self, case: SourceCase, tmp_path: Path

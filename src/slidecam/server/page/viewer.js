@@ -134,7 +134,8 @@ export function redraw() {
 
 /** A bar of 1, 2 or 5 times a power of ten, as long as fits; none where the scale is not known. */
 function showRuler(zoom) {
-  const spacing = slide.volume ? 1000 * slide.volume.spacing_mm[0] : slide.spacing_um_px;
+  // Along the bar, which lies: pixels need not be square.
+  const spacing = slide.volume ? 1000 * slide.volume.spacing_mm[0] : slide.pixel_um?.[0];
   at("ruler").hidden = !spacing;
   if (!spacing) return;
   const most = (RULER * spacing) / zoom;
