@@ -466,6 +466,13 @@ def test_levels_with_fewer_planes_are_left_out_and_that_is_said(tmp_path: Path) 
         assert [each for each in source.facts.readings if each.startswith("Left out of its 2")]
 
 
+def test_samples_in_either_byte_order_are_read(tmp_path: Path) -> None:
+    data = noise(HEIGHT, WIDTH, dtype=np.uint16) * 257
+    for order in "<>":
+        path = single(tmp_path / f"{order}.zarr", data.astype(f"{order}u2"), "yx")
+        np.testing.assert_array_equal(pixels_of(path)[0][:, :, 0], data // 257)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.int16, np.uint32])
 def test_values_without_a_known_range_are_refused_by_their_type(tmp_path: Path, dtype: Any) -> None:
     path = single(tmp_path / "a.zarr", noise(9, 9, dtype=dtype), "yx")

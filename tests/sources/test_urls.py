@@ -173,7 +173,7 @@ def test_nothing_that_a_run_says_or_writes_opens_the_server(
 
 def test_a_wrong_token_is_an_error_in_words(tmp_path: Path, served: str, write: Any) -> None:
     write.strip_tiff(tmp_path / "slide.tif", write.picture(0))
-    with pytest.raises(UnreadableSourceError, match="reached"):
+    with pytest.raises(UnreadableSourceError, match=r"403.*with the token"):
         open_source(f"{served}/slide.tif?token=wrong")
 
 

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from slidecam.sources._probe import Probe
     from slidecam.viewing import PictureView
 
-_IN_COLOUR = (np.uint8, np.uint16, np.bool_)
+_IN_COLOUR = ("b1", "u1", "u2")
+"""Kinds and bytes of samples that can be shown, in either byte order."""
+
 _STACKED = (("z", "plane", "Plane"), ("t", "time", "Point in time"))
 """Axes along which one place is chosen: the field of `PictureView`, and how a sentence begins."""
 
@@ -242,8 +244,9 @@ def _image(path: str, stored: StoredImage, view: PictureView) -> Image:
     if len(kept) < len(levels):
         left = f"Left out of its {len(levels)} levels: {len(levels) - len(kept)}"
         readings.append(f"{left}, for fewer planes or channels than the finest has.")
-    if full.array.dtype not in _IN_COLOUR:
-        problem = f"The pixels are {full.array.dtype}, not 8 or 16 bit without sign."
+    dtype = full.array.dtype
+    if f"{dtype.kind}{dtype.itemsize}" not in _IN_COLOUR:
+        problem = f"The pixels are {dtype}, not 8 or 16 bit without sign."
         remedy = "Export it as RGB with values from 0 to 255, or to 65535, and use that."
         raise RefusedSourceError(path, problem, remedy)
     places, of_place = _places(path, full, view)

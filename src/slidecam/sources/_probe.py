@@ -34,6 +34,9 @@ PACKED = (".nii.gz", ".mgh.gz", ".nrrd.gz")
 """Suffixes of two parts."""
 
 ZARR_MARKS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
+_NOT_FOR_ALL = (401, 403)
+"""What a server answers to those who may not see a file."""
+
 _ONE_SLIDE = (
     "Pass the path of one slide or volume file, a DICOM series folder or an OME-Zarr folder."
 )
@@ -250,6 +253,12 @@ def _is_json(system: AbstractFileSystem, place: str) -> bool:
 
 
 def _unreachable(given: str, error: Exception) -> UnreadableSourceError:
+    # fsspec calls a file missing of which its server answered anything else.
+    answer = error.__cause__ or error
+    if getattr(answer, "status", None) in _NOT_FOR_ALL:
+        problem = f"The server does not show it to everybody: {reason(answer)}."
+        remedy = "Pass the URL with the token or signature that opens it, or with a new one."
+        return UnreadableSourceError(given, problem, remedy)
     if isinstance(error, FileNotFoundError) and "://" in given:
         problem = "There is no such file, or its server cannot be reached."
         return UnreadableSourceError(given, problem, "Check the URL and the network.")
