@@ -25,7 +25,7 @@ from pydicom.uid import (
 from slidecam.errors import RefusedSourceError
 from slidecam.geometry import LevelBox, Size
 from slidecam.sources import open_source
-from slidecam.sources.contract import area_mean
+from slidecam.sources.contract import SourceCase, SourceContract, area_mean
 from slidecam.sources.discovery import find_slides
 
 if TYPE_CHECKING:
@@ -55,6 +55,16 @@ def header(path: Path, kind: str, syntax: str, series: str = SERIES) -> Dataset:
 
 def raw(tile: Pixels) -> bytes:
     return tile.tobytes()
+
+
+def untransformed(tile: Pixels) -> bytes:
+    """Return a codestream of YCbCr that names no transform."""
+    ycbcr = np.asarray(Image.fromarray(tile).convert("YCbCr"))
+    return bytes(imagecodecs.jpeg2k_encode(ycbcr, codecformat="j2k", level=0, mct=False))
+
+
+def transformed(tile: Pixels) -> bytes:
+    return bytes(imagecodecs.jpeg2k_encode(tile, codecformat="j2k", level=0, mct=True))
 
 
 def write_level(
@@ -129,13 +139,47 @@ def write_pyramid(folder: Path, levels: list[Pixels], *, pad: bool) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def levels(write: Any) -> list[Pixels]:
-    found = [write.picture(3, width=2301, height=1207)]
+def coarser(picture: Pixels) -> list[Pixels]:
+    """Return a picture and two levels of it, each half as large, rounded up."""
+    found = [picture]
     while len(found) < 3:
         rows, columns = (-(-length // 2) for length in found[-1].shape[:2])
         found.append(np.rint(area_mean(found[-1], rows, columns)).astype(np.uint8))
     return found
+
+
+@pytest.fixture(scope="module")
+def levels(write: Any) -> list[Pixels]:
+    return coarser(write.picture(3, width=2301, height=1207))
+
+
+class TestPaddedDicomSlide(SourceContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls, make_case: Any) -> SourceCase:
+        def folder(path: Path, picture: Pixels) -> None:
+            write_pyramid(path, coarser(picture), pad=True)
+
+        case: SourceCase = make_case(folder, "", "openslide", spacing=1000 * MM)
+        return case
+
+
+class TestDicomSlideThatLiesAboutItsColours(SourceContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls, make_case: Any) -> SourceCase:
+        def folder(path: Path, picture: Pixels) -> None:
+            path.mkdir()
+            write_level(
+                path / "0.dcm",
+                picture,
+                photometric="YBR_ICT",
+                syntax=JPEG2000,
+                encode=untransformed,
+            )
+
+        case: SourceCase = make_case(folder, "", "openslide", spacing=1000 * MM, tolerance=3)
+        return case
 
 
 def whole(source: Any, level: int = 0) -> Pixels:
@@ -169,13 +213,6 @@ def test_jpeg_2000_is_ycbcr_where_its_codestream_says_so_and_not_its_header(
     tmp_path: Path, write: Any
 ) -> None:
     pixels = write.picture(4)[:300, :400]
-
-    def untransformed(tile: Pixels) -> bytes:
-        ycbcr = np.asarray(Image.fromarray(tile).convert("YCbCr"))
-        return bytes(imagecodecs.jpeg2k_encode(ycbcr, codecformat="j2k", level=0, mct=False))
-
-    def transformed(tile: Pixels) -> bytes:
-        return bytes(imagecodecs.jpeg2k_encode(tile, codecformat="j2k", level=0, mct=True))
 
     cases = {
         "lying": ("YBR_ICT", JPEG2000, untransformed),
