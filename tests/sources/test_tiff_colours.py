@@ -191,6 +191,43 @@ def test_absent_tiles_are_white_whatever_the_samples_mean(
     assert (pixels[:16, :16] < 255).all()
 
 
+@pytest.mark.parametrize("reader", [None, "openslide", "tiffslide"])
+def test_every_reader_says_the_same_of_colours(
+    table: tuple[ColourFile, ...], reader: str | None
+) -> None:
+    for name, words in (
+        ("RGB, 16 bit, tiles, deflate", "Samples of 16 bits were scaled to 8."),
+        ("CMYK, 8 bit, tiles, deflate", "plain formula"),
+        ("RGB, alpha of no kind, tiles, LZW", "is taken as transparency"),
+    ):
+        file = next(each for each in table if each.name == name)
+        with open_source(file.path, reader) as source:
+            assert any(words in reading for reading in source.facts.readings)
+
+
+@pytest.mark.parametrize("reader", ["openslide", "tiffslide"])
+def test_readers_that_do_not_know_ome_leave_its_bits_to_the_one_that_does(
+    tmp_path: Path, reader: str
+) -> None:
+    path = tmp_path / "a.ome.tif"
+    metadata = {"axes": "YXS", "SignificantBits": 12}
+    tile: dict[str, Any] = {"tile": (16, 16), "photometric": "rgb"}
+    tifffile.imwrite(path, PICTURE.astype(np.uint16) * 16, ome=True, metadata=metadata, **tile)
+    with pytest.raises(UnreadableSourceError, match=r"SignificantBits \(12\)"):
+        open_source(path, reader)
+    with open_source(path) as source:
+        assert np.abs(source.read(0, ALL).astype(int) - PICTURE).max() <= 1
+
+
+def test_a_palette_has_no_bits_to_scale(tmp_path: Path) -> None:
+    palette = RANDOM.integers(256, 65536, (3, 65536)).astype(np.uint16)
+    index = RANDOM.integers(0, 65536, (45, 77)).astype(np.uint16)
+    path = written(tmp_path / "a.tif", index, photometric="palette", colormap=palette)
+    with open_source(path) as source:
+        assert source.facts.readings == ()
+        np.testing.assert_array_equal(source.read(0, ALL), (palette >> 8).T[index])
+
+
 def test_every_choice_is_a_sentence(table: tuple[ColourFile, ...]) -> None:
     for name, words in (
         ("RGB, alpha undeclared", "The fourth sample, whose kind is not said"),

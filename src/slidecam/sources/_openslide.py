@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,11 +79,13 @@ def open_slide(probe: Probe) -> Source:
         refuse_odd(probe.given, instances)
         what = f"{what}, {instances[0].encoding}"
     with opening(probe.given, what, _REMEDY, _ERRORS, refused=is_front(probe)):
+        colours: tuple[str, ...] = ()
         if vendor == "generic-tiff":
-            check_generic(probe.given, probe.open, probe.view.slide)
+            colours = check_generic(probe.given, probe.open, probe.view.slide)
         handle = SlideHandle(probe.given, lambda: openslide.OpenSlide(str(path)))
         with handle.lease() as slide:
             facts = _facts(probe, path, slide, instances)
+            facts = replace(facts, readings=colours + facts.readings)
             mended = _mended(slide, instances)
             return OpenSlideSource(facts, handle, _background(slide.properties), mended)
 

@@ -276,8 +276,12 @@ def colour_readings(
     bits: int,
 ) -> tuple[str, ...]:
     """Return every choice that `to_colours` makes, as sentences."""
-    readings = list(note_on_bits(bits))
     kind, alpha = photometric_of(page), alpha_of(page)
+    readings: list[str] = []
+    if kind != PALETTE:
+        readings += note_on_bits(bits)
+    if page.compression == _OLD_JPEG:
+        readings.append("It is old-style JPEG, at whose edges of colour programs differ.")
     if kind == INKS:
         readings.append("Inks (CMYK) are shown by the plain formula, without a printer's profile.")
     if kind == PALETTE and _has_small_palette(page):

@@ -373,8 +373,10 @@ def _is_unsupported(keyframe: Any, error: Exception) -> bool:  # noqa: ANN401 - 
     """
     if keyframe.compression == _OLD_JPEG or isinstance(error, NotImplementedError | ImportError):
         return True
+    said = str(error).lower()
+    # libjpeg's "unsupported marker" is a damaged one
     words = ("not support", "unsupported", "not implemented")
-    return any(word in str(error).lower() for word in words)
+    return "marker" not in said and any(word in said for word in words)
 
 
 def _what(keyframe: Any) -> str:  # noqa: ANN401 - as above

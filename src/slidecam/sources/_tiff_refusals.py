@@ -23,6 +23,7 @@ from slidecam.sources._tiff_colours import (
     alpha_of,
     chroma_blocks,
     codec_gives_rgb,
+    colour_readings,
     packs_chroma,
     photometric_of,
     significant_bits,
@@ -137,28 +138,38 @@ def compression_problem(page: Page) -> str | None:
     return None
 
 
-def check_generic(given: str, opened: Callable[[], BinaryIO], view: PictureView) -> None:
-    """Raise UnreadableSourceError where OpenSlide shows a TIFF of no vendor wrongly.
+def check_generic(
+    given: str,
+    opened: Callable[[], BinaryIO],
+    view: PictureView,
+) -> tuple[str, ...]:
+    """Return what is to be said of the colours of a TIFF of no vendor that OpenSlide shows.
 
-    In other colours, or another picture than the slide.
+    UnreadableSourceError where it shows other colours, or another picture than the slide.
     """
     with opened() as stream, open_tiff(stream) as tiff:
         raster = check_picture(given, tiff, view)
         check_for_others(given, raster, libtiff=True)
+        return colour_readings(raster.keyframe, significant_bits(raster.keyframe, ""))
 
 
 def check_picture(given: str, tiff: TiffFile, view: PictureView) -> PageRaster:
     """Return the finest level of a TIFF's slide.
 
-    UnreadableSourceError where that is not its first page, which is where other libraries look;
-    RefusedSourceError where there is none.
+    UnreadableSourceError where that is not its first page, which is where other libraries look, or
+    where OME says how many bits count, of which they know nothing; RefusedSourceError where there
+    is none.
     """
     chosen = choose_picture(given, tiff, view)
     raster = chosen.rasters[0]
     is_first = raster.pages[0].offset == tiff.pages.first.offset
-    if is_first and not chosen.offers - {"image"}:
+    bits = significant_bits(chosen.page, chosen.ome.get("SignificantBits", ""))
+    is_plain = is_first and not chosen.offers - {"image"}
+    if is_plain and bits == significant_bits(chosen.page, ""):
         return raster
     problem = "This reader shows the first page alone, which is not the slide in this TIFF."
+    if bits != significant_bits(chosen.page, ""):
+        problem = f"This reader knows nothing of OME's SignificantBits ({bits})."
     raise UnreadableSourceError(given, problem, "The reader tiff shows it; let it read.")
 
 

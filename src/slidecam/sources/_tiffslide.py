@@ -16,7 +16,7 @@ from slidecam.icc import profile_of_page
 from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import closed, decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
-from slidecam.sources._tiff_colours import significant_bits, to_colours
+from slidecam.sources._tiff_colours import colour_readings, significant_bits, to_colours
 from slidecam.sources._tiff_pages import PageRaster
 from slidecam.sources._tiff_refusals import check_for_others, check_picture
 from slidecam.sources.source import Source, SourceFacts
@@ -149,6 +149,7 @@ def _facts(
 ) -> SourceFacts:
     sizes = [Size(*size) for size in slide.level_dimensions]
     levels = pyramid(sizes)
+    page = _raster(slide).keyframe
     spacing, spacing_from = _spacing(slide.properties), None
     if spacing is not None:
         spacing_from = "tiffslide.mpp-x"
@@ -164,7 +165,7 @@ def _facts(
         chunk=tuple(chunk_size(_native_tile(slide, level)) for level in levels),
         associated=tuple(sorted(slide.associated_images)),
         fingerprint=fingerprint,
-        readings=note_on_levels(sizes, levels),
+        readings=colour_readings(page, significant_bits(page, "")) + note_on_levels(sizes, levels),
     )
 
 
