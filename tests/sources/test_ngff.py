@@ -139,6 +139,14 @@ def test_axes_that_its_arrays_do_not_have_are_refused_in_words(tmp_path: Path) -
         open_source(store(tmp_path / "a.zarr", {"0": noise(3, 9, 9)}, multiscales=[scale]))
 
 
+def test_scales_of_other_axes_than_there_are_are_refused_in_words(tmp_path: Path) -> None:
+    scale = entry("yxc", {"0": 0.5})
+    del scale["axes"]
+    path = store(tmp_path / "a.zarr", {"0": noise(9, 9, 3)}, multiscales=[scale])
+    with pytest.raises(UnreadableSourceError, match="3 scales for 5 axes"):
+        open_source(path)
+
+
 def test_a_version_whose_axes_are_not_known_is_named(tmp_path: Path) -> None:
     scale = {"datasets": [{"path": "0"}], "coordinateSystems": []}
     ome = {"version": "0.6", "multiscales": [scale]}

@@ -129,7 +129,8 @@ def _multiscale(
 ) -> Multiscale:
     version = version or str(scale.get("version") or "")
     if "coordinateSystems" in scale:
-        problem = f"This is OME-Zarr {version}, whose axes are written in a way not known here."
+        named = version or "of a later version"
+        problem = f"This is OME-Zarr {named}, whose axes are written in a way not known here."
         raise RefusedSourceError(path, problem, "Convert it to OME-Zarr 0.4 or 0.5.")
     readings: tuple[str, ...] = ()
     axes: Sequence[Mapping[str, str] | str] = scale.get("axes") or ()
@@ -142,12 +143,17 @@ def _multiscale(
     if not scale["datasets"]:
         raise UnreadableSourceError(path, "Its metadata name no arrays.", COMPLETE)
     names, units = zip(*map(_axis, axes), strict=True)
+    datasets = tuple(_dataset(part, scale) for part in scale["datasets"])
+    for dataset in datasets:
+        if dataset.scale is not None and len(dataset.scale) != len(names):
+            problem = f"Its metadata give {len(dataset.scale)} scales for {len(names)} axes."
+            raise UnreadableSourceError(path, problem, COMPLETE)
     return Multiscale(
         name=str(scale.get("name") or ""),
         version=version or "0.4",
         axes=names,
         units=units,
-        datasets=tuple(_dataset(part, scale, len(names)) for part in scale["datasets"]),
+        datasets=datasets,
         channels=channels,
         readings=readings,
     )
@@ -160,17 +166,17 @@ def _axis(axis: Mapping[str, str] | str) -> tuple[str, str]:
     return axis["name"], axis.get("unit") or ""
 
 
-def _dataset(dataset: Mapping[str, Any], scale: Mapping[str, Any], axes: int) -> ListedLevel:
+def _dataset(dataset: Mapping[str, Any], scale: Mapping[str, Any]) -> ListedLevel:
     """Return a level; the scale of the whole image counts for each of them."""
-    factors: list[float] | None = None
+    factors: list[float] = []
     for part in (dataset, scale):
         for transform in part.get("coordinateTransformations") or ():
-            if transform["type"] == "scale":
-                pairs = zip(factors or [1.0] * axes, transform["scale"], strict=True)
+            # The specification lets a file of its own hold the numbers; no writer is known.
+            given = transform.get("scale")
+            if transform["type"] == "scale" and given:
+                pairs = zip(factors or [1.0] * len(given), given, strict=True)
                 factors = [one * float(other) for one, other in pairs]
-    if factors is None:
-        return ListedLevel(dataset["path"], None)
-    return ListedLevel(dataset["path"], tuple(factors))
+    return ListedLevel(dataset["path"], tuple(factors) or None)
 
 
 def _channels(omero: Mapping[str, Any]) -> Iterator[Channel]:
