@@ -16,10 +16,13 @@ from profiles import PROFILE, bundle_pair, by_hand, classified, slide_pair
 from slidecam.cli.app import app
 from slidecam.close_up import TileChoice, choose_tiles
 from slidecam.errors import DataSetError
+from slidecam.learning.data.dataset import dataset_for, with_profile_note
 from slidecam.learning.data.pictures import read_picture_set
 from slidecam.learning.data.pixels import hold_pictures, load_pixels
+from slidecam.learning.evaluation.bundle import BundleEvaluationSpec, dataset_to_evaluate
 from slidecam.learning.evaluation.classifying import classify_pictures
 from slidecam.learning.recipes.recipe import read_recipe
+from slidecam.learning.recipes.tables import DataSpec
 from slidecam.learning.training.setup import with_tile_size
 from slidecam.models import open_bundle
 from slidecam.prediction.preparation import view_of
@@ -128,6 +131,26 @@ def test_evaluation_and_close_ups_read_pictures_as_the_card_says(
     np.testing.assert_array_equal(tiles[0], tiles[1])
     assert np.abs(logits[0] - logits[2]).max() > 0.01
     assert not np.array_equal(tiles[0], tiles[2])
+
+
+def test_training_and_evaluation_say_what_becomes_of_profiles(
+    pictures: Path, bundles: dict[str, Path]
+) -> None:
+    says = {
+        "ignore": "4 of 4 pictures hold an ICC profile, which is not applied: color_profile of"
+        " recipe and card says so.",
+        "srgb": "4 of 4 pictures hold an ICC profile; all are seen in sRGB.",
+    }
+    for name, said in says.items():
+        card = open_bundle(bundles[name]).card
+        work = dataset_to_evaluate(pictures / "stored", card, BundleEvaluationSpec(part="all"))
+        dataset, _note = result_of(work)
+        assert said in dataset.pictures.notes
+        spec = DataSpec(color_profile=card.color_profile, train=1.0, val=0.0, test=0.0)
+        learnt = result_of(dataset_for(pictures / "stored", spec))
+        assert said in learnt.pictures.notes
+    plain = read_picture_set(pictures / "shown", fewest=1)
+    assert with_profile_note(plain, "srgb") is plain
 
 
 def test_a_close_up_of_a_slide_sees_what_the_card_says(

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from slidecam.errors import DataSetError
 from slidecam.files import write_json
-from slidecam.learning.data.dataset import Dataset, dataset_for, split_record
+from slidecam.learning.data.dataset import (
+    Dataset,
+    dataset_for,
+    split_record,
+    with_profile_note,
+)
 from slidecam.learning.data.picture_files import PARTS, Part
 from slidecam.learning.data.pictures import read_picture_set
 from slidecam.learning.evaluation.classifying import evaluate
@@ -175,8 +180,9 @@ def dataset_to_evaluate(
     Data that are not parted are parted again as the bundle's provenance says; if that gives the
     parting of its training, to the digest, only the test part is measured.
     """
-    reading = _reading(card, spec)
+    reading = replace(_reading(card, spec), color_profile=card.color_profile)
     pictures = read_picture_set(data, replace(reading.reading, class_names=()))
+    pictures = with_profile_note(pictures, card.color_profile)
     if spec.part == "all" or pictures.is_split:
         part = spec.part
         if part == "auto" and "test" in pictures.parts:
