@@ -235,7 +235,7 @@ class TestStacks:
         pages[1] = (picture(), pages[1][1])
         path = write_pages(tmp_path / "a.tif", pages)
         with pytest.raises(
-            RefusedSourceError, match=r"stack of planes \(I=3\).*--plane N \(1 to 3\)"
+            RefusedSourceError, match=r"stack of planes \(pages=3\).*--plane N \(1 to 3\)"
         ):
             open_source(path, reader)
         with opened(path, reader, plane=2) as source:

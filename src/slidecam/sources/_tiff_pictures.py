@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from slidecam.viewing import PictureView
 
 _COLOURS = 3
+_UNNAMED = {"I": "pages", "Q": "planes"}
+"""Axes of which the file says no more than that they are there."""
+
 _QPI_NAME = re.compile(r"<(?:Biomarker|Name)>([^<]+)</")
 
 
@@ -149,7 +152,7 @@ def _role(letter: str, layer: Layer) -> str:
 
 
 def _stack_refusal(path: str, layer: Layer, stacked: Mapping[str, int]) -> RefusedSourceError:
-    listed = ", ".join(f"{letter}={length}" for letter, length in layer.axes)
+    listed = ", ".join(f"{_UNNAMED.get(letter, letter)}={length}" for letter, length in layer.axes)
     options = " and ".join(f"--{role} N (1 to {length})" for role, length in stacked.items())
     problem = f"This TIFF is a stack of planes ({listed}), not one picture."
     return RefusedSourceError(path, problem, f"Pass {options} to read one of them. {EXPORT}")

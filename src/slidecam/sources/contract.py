@@ -18,6 +18,7 @@ import numpy as np
 from slidecam.errors import RegionReadError, UnreadableSourceError, UsageError
 from slidecam.geometry import LevelBox
 from slidecam.icc import ToSrgb
+from slidecam.pixels import GLASS
 from slidecam.sources._probe import probe
 from slidecam.sources.contract_colours import colour_files
 from slidecam.sources.opening import open_source
@@ -190,6 +191,8 @@ class SourceContract:
             for box in chunk_boxes(source, level.index):
                 assert box.width > 0
                 assert box.height > 0
+                if source.is_absent(level.index, box):
+                    assert (source.read(level.index, box) == GLASS).all()
                 covered[box.y : box.bottom, box.x : box.right] += 1
             assert (covered == 1).all()
 
