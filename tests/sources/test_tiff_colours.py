@@ -278,7 +278,7 @@ def test_what_no_codec_reads_is_not_called_damaged(
     file = next(each for each in table if each.name.startswith("YCbCr, chroma (1, 1), tiles"))
     path = tmp_path / "old.tif"
     path.write_bytes(old_jpeg(Path(file.path).read_bytes()))
-    with pytest.raises(RefusedSourceError, match=r"old-style JPEG.*Save it again") as caught:
+    with pytest.raises(RefusedSourceError, match=r"Old-style JPEG.*Save it again") as caught:
         open_source(path)
     assert "damaged" not in str(caught.value)
 

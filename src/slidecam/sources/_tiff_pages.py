@@ -33,6 +33,9 @@ _JPEG_COMPRESSIONS = {6, 7, 34892, 33007}
 _PLANES_APART = 2
 _BYTES = {8, 16}
 _OLD_JPEG = 6
+_ONE_DIALECT = {1, 5, 8, 32773, 32946, 50000}
+"""Plain, LZW, deflate in both numbers, PackBits and zstd."""
+
 _TRIED_BYTES = 2**26
 """Larger segments are not decoded on opening only to see whether they can be."""
 
@@ -225,7 +228,7 @@ class PageReader:
         page, keyframe = raster.pages[0], raster.keyframe
         present = [at for at, count in enumerate(page.databytecounts) if count]
         size = raster.native.width * raster.native.height * keyframe.samplesperpixel
-        if not present or size > _TRIED_BYTES or _rows_are_apart(keyframe):
+        if not present or size > _TRIED_BYTES or _is_decoded_for_sure(keyframe):
             return
         data = self._bytes(page.dataoffsets[present[0]], page.databytecounts[present[0]])
         try:
@@ -234,7 +237,9 @@ class PageReader:
         except DECODING_ERRORS as error:
             if not _is_unsupported(keyframe, error):
                 return
-            problem = f"The pixels cannot be decoded: {_what(keyframe)}{reason(error)}."
+            problem = f"The pixels cannot be decoded: {reason(error)}."
+            if keyframe.compression == _OLD_JPEG:
+                problem = f"Old-style JPEG of this kind cannot be decoded: {reason(error)}."
             raise RefusedSourceError(self._path, problem, RESAVE) from error
 
     def _read_page(self, page: Any, box: LevelBox) -> NDArray[np.generic]:  # noqa: ANN401 - as above
@@ -366,6 +371,11 @@ def _unpacked(keyframe: Any, data: bytes, index: int) -> tuple[NDArray[np.generi
     return unpacked_chroma(keyframe, data, width, height), top, column * width
 
 
+def _is_decoded_for_sure(keyframe: Any) -> bool:  # noqa: ANN401 - as above
+    """Whether there is one dialect of its compression, which all that is not damaged is in."""
+    return keyframe.compression in _ONE_DIALECT and keyframe.predictor in {1, 2}
+
+
 def _is_unsupported(keyframe: Any, error: Exception) -> bool:  # noqa: ANN401 - as above
     """Whether it is no damage that kept a segment from being decoded.
 
@@ -377,12 +387,6 @@ def _is_unsupported(keyframe: Any, error: Exception) -> bool:  # noqa: ANN401 - 
     # libjpeg's "unsupported marker" is a damaged one
     words = ("not support", "unsupported", "not implemented")
     return "marker" not in said and any(word in said for word in words)
-
-
-def _what(keyframe: Any) -> str:  # noqa: ANN401 - as above
-    if keyframe.compression == _OLD_JPEG:
-        return "they are old-style JPEG (compression 6), and "
-    return ""
 
 
 def _turned(size: Size, orientation: int) -> Size:
