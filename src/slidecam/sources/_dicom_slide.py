@@ -124,10 +124,16 @@ def _instance(path: Path) -> SlideInstance:
         planes=_planes(header),
         sparse=header.get("DimensionOrganizationType") == "TILED_SPARSE",
         encoding=str(UID(_transfer_syntax(path)).name),
-        identifier=str(
-            header.get("SOPInstanceUIDOfConcatenationSource") or header.get("SOPInstanceUID")
-        ),
+        identifier=_identifier(header),
     )
+
+
+def _identifier(header: Dataset) -> str:
+    """Return which picture a file is a part of, as written: pydicom warns of UIDs too long."""
+    for name in ("SOPInstanceUIDOfConcatenationSource", "SOPInstanceUID"):
+        if name in header:
+            return str(header.get_item(name).value)
+    return ""
 
 
 def _planes(header: Dataset) -> int:
