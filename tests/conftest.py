@@ -332,6 +332,34 @@ def write_slide() -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture(scope="session")
+def write_two_scans() -> Callable[[Path], Path]:
+    """Return a writer of an OME-TIFF with two scans and a macro image, the macro first."""
+
+    def write(path: Path) -> Path:
+        rng = np.random.default_rng(7)
+        sizes = {"macro image": (90, 70), "left": (430, 310), "right": (610, 370)}
+        with tifffile.TiffWriter(path, ome=True) as writer:
+            for name, (width, height) in sizes.items():
+                pixels = np.array([210, 140, 180]) + rng.integers(-30, 30, (height, width, 3))
+                writer.write(
+                    pixels.astype(np.uint8),
+                    tile=(128, 128),
+                    photometric="rgb",
+                    compression="deflate",
+                    metadata={
+                        "Name": name,
+                        "PhysicalSizeX": 0.5,
+                        "PhysicalSizeXUnit": "µm",
+                        "PhysicalSizeY": 0.5,
+                        "PhysicalSizeYUnit": "µm",
+                    },
+                )
+        return path
+
+    return write
+
+
 def make_head(shape: tuple[int, int, int] = (40, 48, 12), seed: int = 0) -> NDArray[np.int16]:
     """Return a bright ball with a brighter spot left of its middle, no two parts alike.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from slidecam.plugin.compat import camera
 from slidecam.plugin.dock import PredictAndExplain
 from slidecam.plugin.overlays import CLASS, heat_layers
 from slidecam.plugin.reading import get_reader
-from slidecam.plugin.slide import slide_layer
+from slidecam.plugin.slide import read_slide, slide_layer
 from slidecam.store import RunStore
 from stopping import PATIENCE, gate_before
 
@@ -372,5 +373,46 @@ def test_a_run_that_lies_open_is_taken_by_the_dock(
     assert dock.state.run is not None
     assert dock.read.legend.rowCount() == 3
     assert notices == []
+    dock.release()
+    dock.deleteLater()
+
+
+def test_the_pictures_of_a_file_are_offered_and_the_shown_one_is_classified_and_known_again(
+    make_napari_viewer: Any,
+    tmp_path: Path,
+    tiny_bundle: Path,
+    write_two_scans: Callable[[Path], Path],
+    notices: list[str],
+) -> None:
+    viewer = make_napari_viewer()
+    (layer,) = read_slide(write_two_scans(tmp_path / "two.ome.tif"))
+    viewer.add_layer(Layer.create(*layer))
+    assert any("Image 3" in words and "--image" in words for words in notices)
+    dock = PredictAndExplain(viewer)
+    tab = dock.classify
+    tab.bundle.setCurrentText(str(tiny_bundle))
+    tab.out.setText(str(tmp_path / "out"))
+    assert [tab.picture.itemText(row) for row in range(3)] == [
+        '1 "macro image" (90x70 px)',
+        '2 "left" (430x310 px)',
+        '3 "right" (610x370 px)',
+    ]
+    assert tab.picture.currentIndex() == 2
+    assert "610 x 370" in tab.slide.text()
+    tab.picture.setCurrentIndex(1)
+    tab.picture.activated.emit(1)
+    assert "430 x 310" in tab.slide.text()
+    assert "--image 2" in tab.command.text()
+    assert len(viewer.layers) == 1
+    tab.run.click()
+    until(lambda: tab.job is None)
+    (written,) = (tmp_path / "out").rglob("run.json")
+    record = json.loads(written.read_text(encoding="utf-8"))
+    assert record["input"]["size_px"] == [430, 310]
+    assert dock.state.run is not None
+    tab.picture.activated.emit(2)
+    assert dock.state.run is None, "that run is of the other picture"
+    tab.picture.activated.emit(1)
+    assert dock.state.run is not None
     dock.release()
     dock.deleteLater()

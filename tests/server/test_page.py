@@ -47,6 +47,16 @@ NAMELESS = """() => [
 """What of the page's controls has no name that a screen reader could say."""
 
 
+DRAWN_ROWS = """canvas => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const rows = new Set();
+    for (let i = 3; i < data.length; i += 4)
+        if (data[i]) rows.add(Math.floor(i / 4 / canvas.width));
+    return rows.size / canvas.width;
+}"""
+"""How much of the overlay something is drawn on: rows, as a share of its width."""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Return the system's Chromium; skip where there is none, but never in CI."""
@@ -417,3 +427,26 @@ def test_a_volume_is_turned_through_slice_by_slice_with_its_heat(
         page.wait_for_selector("#called:visible")
         assert page.evaluate(NAMELESS) == []
         visit.close()
+
+
+def test_the_pictures_of_a_file_are_offered_and_the_shown_one_is_classified(
+    visit: Visit, write_two_scans: Callable[[Path], Path]
+) -> None:
+    path = write_two_scans(visit.server.root / "two.ome.tif")
+    page = visit.open()
+    page.click("#tab-slide")
+    page.click("button:text-is('two.ome.tif')")
+    page.locator("#slide-facts", has_text="610").wait_for()
+    assert "Image 3" in page.inner_text("#slide-notes")
+    assert page.locator("#image option").all_inner_texts()[1].startswith("2: left, 430")
+    page.select_option("#image", "2")
+    page.locator("#slide-facts", has_text="430").wait_for()
+    page.click("#start")
+    page.locator("#outcome.done").wait_for()
+    page.locator("#show-heat:checked").wait_for()
+    drawn = page.eval_on_selector("#overlay", DRAWN_ROWS)
+    # The picture before was flatter: its heat would be cut off above and below.
+    assert drawn == pytest.approx(310 / 430, abs=0.01)
+    page.reload()
+    page.locator("#slide-facts", has_text="430").wait_for()
+    path.unlink()

@@ -275,3 +275,25 @@ def test_a_tile_between_two_levels_lies_where_the_whole_level_would_have_it(
         expected = Image.fromarray(level).resize((16, 16), Image.Resampling.BOX, box=edges)
         found = view.tile(number, column, row).astype(int)
         assert np.abs(found - np.asarray(expected)).max() <= 1
+
+
+def test_another_picture_of_a_file_is_looked_at_and_the_one_of_a_run_is_laid_under_its_tiles(
+    client: httpx.Client, server: Running, write_two_scans: Callable[[Path], Path]
+) -> None:
+    path = write_two_scans(server.root / "two.ome.tif")
+    plain = client.get("/v1/slides/open", params={"path": str(path)}).json()
+    assert [(one["name"], one["shown"]) for one in plain["images"]] == [
+        ("macro image", False),
+        ("left", False),
+        ("right", True),
+    ]
+    assert any(note.startswith("Image 3") for note in plain["notes"])
+    left = client.get("/v1/slides/open", params={"path": str(path), "image": "2"}).json()
+    assert (left["width"], left["height"]) == (430, 310)
+    assert left["id"] != plain["id"]
+    options = {"heatmap": "none", "image": "2"}
+    job = client.post("/v1/jobs", json={"slides": [str(path)], "options": options}).json()
+    finished(client, job)
+    query = {"path": str(path), "job": job["id"], "slide": "two.ome"}
+    assert client.get("/v1/slides/open", params=query).json() == left
+    path.unlink()

@@ -125,10 +125,12 @@ export function redraw() {
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
   const place = frame();
+  context.save(); // a clip is kept, and the next one would be cut by it
   context.beginPath();
   context.rect(place.x, place.y, place.right - place.x, place.bottom - place.y);
   context.clip();
   for (const [layer, opacity] of layers()) layer.paint(context, place, opacity);
+  context.restore();
   showRuler(place.zoom[0]);
 }
 
