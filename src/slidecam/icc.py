@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 ICC_TAG = 34675
 _RGB = "RGB"
 _LONGEST_NAME = 60
+LATTICE = np.arange(0, 256, 5).astype(np.uint8)
+"""Values of a channel, all combinations of which tell a profile from that of sRGB."""
+
 KEPT = 32
 """Transforms that are kept, one for each profile that was met last."""
 
@@ -88,8 +91,20 @@ class ToSrgb:
         except _BROKEN as error:
             raise ValueError(f"{self.name} leads to no colours ({reason(error)})") from error
 
+        colours = np.stack(np.meshgrid(*[LATTICE] * 3), axis=-1)
+        lattice = colours.reshape(len(LATTICE), -1, 3)
+        # Many slides' profiles are that of sRGB itself, but for a value that is rounded otherwise:
+        # nothing is to be done for them.
+        changes = self._shown(lattice).astype(np.int16) - lattice
+        self._is_srgb = bool(np.abs(changes).max() <= 1)
+
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return pixels, uint8 (height, width, 3), in sRGB."""
+        if self._is_srgb:
+            return pixels
+        return self._shown(pixels)
+
+    def _shown(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         picture = Image.fromarray(pixels)
         self._transform.apply(picture, picture)
         return np.array(picture)

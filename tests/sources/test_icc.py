@@ -156,7 +156,8 @@ def test_the_profile_of_another_space_is_refused_and_that_of_srgb_changes_nothin
     with pytest.raises(ValueError, match=r'^"Lab identity built-in" is one of Lab and not of RGB$'):
         ToSrgb(ImageCms.ImageCmsProfile(lab).tobytes())
     same = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    assert np.abs(ToSrgb(same)(picture).astype(int) - picture).max() <= 1
+    assert np.abs(by_hand(picture, same).astype(int) - picture).max() <= 1
+    assert ToSrgb(same)(picture) is picture
 
 
 @pytest.mark.parametrize(
@@ -240,3 +241,15 @@ def test_the_profile_of_a_dicom_slide_is_read(shared_data: Path, tmp_path: Path)
     with open_source(tmp_path / "a.dcm") as plain, opened(tmp_path / "a.dcm", "srgb") as srgb:
         assert plain.color_profile() == PROFILE
         assert np.array_equal(srgb.read(0, box), by_hand(plain.read(0, box)))
+
+
+def test_a_real_slides_profile_of_srgb_costs_and_changes_nothing(shared_data: Path) -> None:
+    path = shared_data / "slides" / "tcga-cr-7395-01a-01-ts1.svs"
+    box = LevelBox(1203, 907, 611, 433)
+    with open_source(path) as plain, opened(path, "srgb") as srgb:
+        profile = plain.color_profile()
+        assert profile is not None
+        stored = plain.read(0, box)
+        assert np.abs(by_hand(stored, profile).astype(int) - stored).max() <= 1
+        assert np.array_equal(srgb.read(0, box), stored)
+        assert any('The ICC profile "sRGB IEC61966-2.1" is' in each for each in srgb.facts.readings)
