@@ -65,4 +65,12 @@ def test_a_name_that_is_none_or_several_is_refused_with_the_list() -> None:
 def test_an_overview_is_called_macro_and_a_slide_nothing() -> None:
     assert associated_name("Overview of all") == "macro"
     assert associated_name("LABEL") == "label"
+    assert associated_name("MacroImage") == "macro"
     assert associated_name("slide 3") is None
+    assert associated_name("Macrophages, CD68 labelled") is None
+
+
+def test_of_many_pictures_some_are_named() -> None:
+    images = [FileImage(number, "", Size(100 + number, 97)) for number in range(1, 38)]
+    (reading,) = choose_image("a.tif", images, None)[2]
+    assert "24 (124x97 px); and 12 more." in reading

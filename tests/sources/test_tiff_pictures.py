@@ -139,6 +139,14 @@ class TestPages:
             assert len(source.facts.images) == 2
             np.testing.assert_array_equal(whole(source, 1), page(path, 1))
 
+    def test_what_all_pages_are_called_tells_none_from_another(self, tmp_path: Path) -> None:
+        said = {"description": "Slide label 2301/B"}
+        pages: Pages = [(picture(), said), (picture(266, 194), {"subfiletype": 1, **said})]
+        path = write_pages(tmp_path / "a.tif", pages)
+        with open_source(path) as source:
+            assert len(source.facts.levels) == 2
+            assert (source.facts.images, source.facts.associated) == ((), ())
+
     def test_a_mask_is_no_picture(self, tmp_path: Path) -> None:
         mask = (np.ones((HIGH, WIDE), bool), {"subfiletype": 4, "photometric": "minisblack"})
         path = write_pages(tmp_path / "a.tif", [(picture(), {}), mask])

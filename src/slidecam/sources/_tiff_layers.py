@@ -208,6 +208,9 @@ def _joined(layers: list[Layer], kind: str) -> list[Picture]:
     Pages of one size are planes of a stack. A smaller layer belongs to the picture whose sizes
     shrink to it.
     """
+    if len({layer.name for layer in layers}) == 1:
+        # What all pages are called, as by a program's name, tells none of them from another.
+        layers = [replace(layer, name="") for layer in layers]
     towers: list[list[Layer]] = []
     for group in _by_size(layers):
         home = _home(_stacked(group), towers)

@@ -6,6 +6,7 @@ file; or the one that was asked for. What was chosen among several is always sai
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,18 @@ if TYPE_CHECKING:
     from slidecam.geometry import Size
 
 ASSOCIATED = {
-    "label": "label",
-    "macro": "macro",
+    "label(?!l?ed|l?ing)": "label",
+    "macro(?!phag|cyt|mol)": "macro",
     "overview": "macro",
     "thumbnail": "thumbnail",
 }
-"""Words in a picture's name that say that it is no slide, and what people call it then."""
+"""Words in a picture's name that say that it is no slide, and what people call it then.
+
+A slide of macrophages, or one that was labelled with a dye, is a slide all the same.
+"""
+
+_MOST_NAMED = 24
+"""Pictures that a sentence names; of more it says how many there are."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class FileImage:
 def associated_name(name: str) -> str | None:
     """Return what people call a picture of this name where it is no slide, else None."""
     for word, known in ASSOCIATED.items():
-        if word in name.lower():
+        if re.search(word, name.lower()):
             return known
     return None
 
@@ -106,10 +113,18 @@ def choose_image(
     readings: tuple[str, ...] = ()
     if len(images) > 1:
         name = f' "{chosen.name}"' if chosen.name else ""
-        others = "; ".join(str(each) for each in images if each.number != chosen.number)
+        others = _listed([each for each in images if each.number != chosen.number])
         said = f"Image {chosen.number}{name} of {len(images)} is read, {reason}; --image reads"
         readings = (f"{said} another: {others}.",)
     return marked, replace(chosen, chosen=True), readings
+
+
+def _listed(images: Sequence[FileImage]) -> str:
+    words = list(map(str, images[:_MOST_NAMED]))
+    left = len(images) - _MOST_NAMED
+    if left > 0:
+        words.append(f"and {left} more")
+    return "; ".join(words)
 
 
 def _largest(images: Sequence[FileImage]) -> FileImage:
@@ -131,8 +146,9 @@ def _named(path: str, images: Sequence[FileImage], wanted: str) -> FileImage:
         found = [each for each in images if str(each.number) == wanted]
     if len(found) == 1:
         return found[0]
-    listed = "; ".join(map(str, images))
     problem = f"There is no image {wanted!r} in it."
     if found:
         problem = f"{len(found)} of its images are called {wanted!r}."
-    raise UsageError(problem, f"Pass --image with the number of one of them: {listed}.", path)
+    raise UsageError(
+        problem, f"Pass --image with the number of one of them: {_listed(images)}.", path
+    )
