@@ -370,6 +370,18 @@ class TestChannels:
         with pytest.raises(RefusedSourceError, match=f'2 "{names[1]}".*--channels A,B,C'):
             open_source(path, reader)
 
+    def test_dyes_and_wavelengths_are_names_too(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.ome.tif"
+        write_channels(path, ["", "", ""])
+        xml = str(tifffile.tiffcomment(path))
+        for number, said in enumerate(('Fluor="Hoechst"', 'EmissionWavelength="525"')):
+            channel = f'ID="Channel:0:{number}"'
+            assert channel in xml
+            xml = xml.replace(channel, f"{channel} {said}")
+        tifffile.tiffcomment(path, xml.encode())
+        with pytest.raises(RefusedSourceError, match=r'1 "Hoechst", 2 "emission 525 nm" and 3'):
+            open_source(path)
+
     def test_wanted_channels_are_read(self, tmp_path: Path) -> None:
         path = tmp_path / "a.ome.tif"
         data = write_channels(path, ["DAPI", "CD3", "CD8", "CD20", "AF"])
