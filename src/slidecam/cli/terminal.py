@@ -230,6 +230,9 @@ class Terminal:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, list | tuple) and any(str(each).endswith(".") for each in value):
+        # Sentences, each on a line of its own.
+        return "\n".join(map(_plain, value))
     if isinstance(value, list | tuple):
         return ", ".join(map(_plain, value)) or "none"
     if value is None:
