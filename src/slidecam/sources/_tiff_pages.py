@@ -129,9 +129,8 @@ class PageRaster:
         """That it is turned, as a sentence; nothing where it is stored upright."""
         if self.orientation == 1:
             return ()
-        return (
-            f"The picture is turned upright, as its Orientation tag ({self.orientation}) says.",
-        )
+        said = f"The picture is turned upright, as its Orientation tag ({self.orientation}) says;"
+        return (f"{said} programs that leave it as stored show other places.",)
 
     def spacing(self, stored: Spacing) -> Spacing:
         """Return µm per pixel upright of those along the stored columns and rows."""
