@@ -203,10 +203,7 @@ class Terminal:
         self._out.print(table)
 
     def say(self, text: str) -> None:
-        """Print text for a person as it is.
-
-        No width breaks it, so that a link in it can be clicked and copied.
-        """
+        """Print text for a person, broken nowhere: a link in it can be clicked and copied."""
         if not self._json:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
