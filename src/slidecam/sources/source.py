@@ -14,7 +14,7 @@ import numpy as np
 
 from slidecam.errors import ReaderFailedError, SlidecamError, without_secrets
 from slidecam.geometry import LevelBox
-from slidecam.icc import colours_of
+from slidecam.icc import NO_PROFILE, colours_of
 from slidecam.pixels import GLASS
 from slidecam.sources.overview import overview
 from slidecam.viewing import AS_THE_FILE_SAYS
@@ -161,12 +161,17 @@ class Source(ABC):
         """
         self.seen = seen
         if self.facts.stack is not None:
+            if seen.profile == "srgb":
+                self._add_readings((NO_PROFILE,))
             return
         self._to_srgb, readings = colours_of(self.color_profile(), seen.profile)
         spacing = self.facts.spacing
         if spacing is not None and not spacing.is_square:
             said = f"Pixels are {spacing}, not square; --mpp takes them for square ones."
             readings = (said, *readings)
+        self._add_readings(readings)
+
+    def _add_readings(self, readings: tuple[str, ...]) -> None:
         self.facts = replace(self.facts, readings=self.facts.readings + readings)
 
     @abstractmethod
