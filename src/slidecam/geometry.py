@@ -20,6 +20,9 @@ FINEST, COARSEST = 0.05, 20.0
 264.58 is a screen's 96 dpi, 1000 libvips' default.
 """
 
+FINEST_VOXEL, COARSEST_VOXEL = 1.0, 50_000.0
+"""What `FINEST` and `COARSEST` are to pixels, for a volume's voxels: its header says mm."""
+
 Axis = Literal["axial", "coronal", "sagittal"]
 """Which way a volume's slices follow each other: upwards, backwards, or to the patient's left."""
 

@@ -32,6 +32,7 @@ from slidecam.exchange.ome_zarr import (
     without,
 )
 from slidecam.files import replacing, replacing_folder
+from slidecam.sources.placement import farthest
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ NIFTI_1_LONGEST = 32_767
 
 SCANNER = 1
 """Code of an affine that leads to the scanner's millimetres."""
+
+QFORM_ERROR_MM = 0.01
+"""How far a qform may put a corner from the affine, and still be believed."""
 
 GZIP_LEVEL = 2
 """Heat hardly shrinks any more beyond it, and takes several times as long."""
@@ -74,7 +78,9 @@ def write_nifti(
         (i, j, any number of k) each, in the file's own order; not-a-number is written as 0, which
         all viewers know.
     grid
-        Shape and affine; the affine is stored as float32, which is all that NIfTI-1 holds.
+        Shape and affine; the affine is stored as float32, which is all that NIfTI-1 holds. A
+        NIfTI's own codes and matrices are stored as they are, so that every program puts both at
+        the same place. Of others the qform has a code only where it can hold the affine.
     kind
         ``float32`` or ``uint8``.
     description
@@ -98,13 +104,32 @@ def _header(grid: VolumeGrid, kind: str, description: str) -> Nifti1Header:
         header = Nifti2Header()
     header.set_data_shape(grid.shape)
     header.set_data_dtype(np.dtype(kind))
-    header.set_xyzt_units("mm")
     header["descrip"] = description[:DESCRIPTION_LETTERS].encode("ascii", "replace")
     header["vox_offset"] = header.single_vox_offset
     header["scl_slope"], header["scl_inter"] = 1, 0
-    header.set_qform(grid.affine, code=SCANNER, strip_shears=True)
-    header.set_sform(grid.affine, code=SCANNER)
+    if grid.nifti:
+        _place_as_stored(header, grid)
+    else:
+        _place(header, grid)
     return header
+
+
+def _place(header: Nifti1Header, grid: VolumeGrid) -> None:
+    """Store the affine as sform, and as qform too where no shear is lost in it."""
+    header.set_xyzt_units("mm")
+    header.set_sform(grid.affine, code=SCANNER)
+    header.set_qform(grid.affine, code=SCANNER, strip_shears=True)
+    if farthest(header.get_qform(), grid.affine, grid.shape) > QFORM_ERROR_MM:
+        header["qform_code"] = 0
+
+
+def _place_as_stored(header: Nifti1Header, grid: VolumeGrid) -> None:
+    """Store what the volume's own NIfTI header says of its place, and the unit it says it in."""
+    for name, value in grid.nifti.items():
+        if name == "pixdim":
+            header[name][: value.size] = value
+        else:
+            header[name] = value
 
 
 PLANES = 16

@@ -18,7 +18,7 @@ from annotated_types import Ge, Gt, Le, MinLen, Predicate, doc
 from slidecam.classes import Activation, ClassSet, broken_name, doubled_name, normal_name
 from slidecam.drawing.style import default_colors
 from slidecam.errors import CardError
-from slidecam.geometry import COARSEST, FINEST
+from slidecam.geometry import COARSEST, COARSEST_VOXEL, FINEST
 from slidecam.models.card_file import CardComplaints, read_json_object
 from slidecam.models.volume_card import VolumeCard, VolumeKeys, volume_object, with_ends
 from slidecam.settings import hints_of, read_fields, shown
@@ -34,9 +34,6 @@ SAFETENSORS = ".safetensors"
 WEIGHTS_FILE = f"model{SAFETENSORS}"
 CARD_FORMAT = "slidecam-bundle"
 CARD_VERSION = 1
-
-COARSEST_VOXEL = 20_000.0
-"""What `COARSEST` is to slides, for the cards of classifiers that see tiles of volumes."""
 
 
 @dataclass(frozen=True)

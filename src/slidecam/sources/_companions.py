@@ -1,12 +1,15 @@
 """Files that are but the front of a slide, and files whose names promise another format.
 
 A MIRAX slide is a JPEG preview and a folder of data; a VSI is a TIFF overview and another such
-folder. Read by the reader of the wrapper, either is a picture of the label.
+folder. Read by the reader of the wrapper, either is a picture of the label. Old volumes are pairs,
+a header (.hdr) and its samples (.img), and neither is anything alone.
 """
 
 from __future__ import annotations
 
+import gzip
 import re
+import struct
 from configparser import ConfigParser
 from configparser import Error as NotAnIni
 from pathlib import PurePosixPath
@@ -21,6 +24,14 @@ if TYPE_CHECKING:
 
     from slidecam.sources._probe import Probe
     from slidecam.sources.source import SourceFacts
+
+_NIFTI_MARKS = (slice(344, 347), {b"n+1", b"ni1"}), (slice(4, 7), {b"n+2", b"ni2"})
+_PAIR_MARKS = (slice(344, 347), b"ni1"), (slice(4, 7), b"ni2")
+_HEADER, _SAMPLES = (".hdr", ".hdr.gz"), ".img"
+_ANALYZE_BYTES = 348
+_ANALYZE_EXTENTS = 16_384
+_MOST_DIMENSIONS = 7
+_GZIP = b"\x1f\x8b"
 
 _PICTURE_MARKS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")
 _MIRAX, _VSI = ".mrxs", ".vsi"
@@ -171,6 +182,65 @@ def _lost_of_hamamatsu(path: Path) -> tuple[str, str] | None:
         return None
     problem = f"This is the list of a Hamamatsu slide's files, and there is no {missing} beside it."
     return problem, "Copy all files that it names to lie beside it."
+
+
+def is_nifti(head: bytes) -> bool:
+    """Whether a file begins as NIfTI 1 or 2 does, with its samples or without."""
+    return any(head[where] in marks for where, marks in _NIFTI_MARKS)
+
+
+def is_nifti_header(head: bytes) -> bool:
+    """Whether a file begins as the header of a NIfTI pair does."""
+    return any(head[where] == mark for where, mark in _PAIR_MARKS)
+
+
+def is_analyze(head: bytes) -> bool:
+    """Whether a file begins as the header of an ANALYZE 7.5 volume does, NIfTI's forerunner."""
+    if len(head) < _ANALYZE_BYTES or is_nifti(head):
+        return False
+    for order in "<>":
+        (size,) = struct.unpack(f"{order}i", head[:4])
+        (extents,) = struct.unpack(f"{order}i", head[32:36])
+        dimensions, *lengths = struct.unpack(f"{order}5h", head[40:50])
+        marked = extents == _ANALYZE_EXTENTS or head[38:39] == b"r"
+        plausible = 1 <= dimensions <= _MOST_DIMENSIONS and min(lengths[:2]) > 0
+        if size == _ANALYZE_BYTES and (marked or plausible):
+            return True
+    return False
+
+
+def samples_of_pair(probe: Probe) -> bool:
+    """Whether a file is called as the samples of a pair are, and is nothing else known."""
+    if probe.local is None or probe.is_folder or probe.is_tiff or is_front(probe):
+        return False
+    if is_nifti(probe.unpacked_head) or is_analyze(probe.unpacked_head):
+        return False
+    beside = _headers_beside(probe.local)
+    if beside is None:
+        return False
+    return not beside or header_of_pair(probe.local) is not None
+
+
+def header_of_pair(samples: Path) -> Path | None:
+    """Return the header of a NIfTI or ANALYZE pair that lies beside its samples, or None."""
+    for path in _headers_beside(samples) or ():
+        content = path.read_bytes()
+        if content.startswith(_GZIP):
+            content = gzip.decompress(content)
+        if is_nifti_header(content) or is_analyze(content):
+            return path
+    return None
+
+
+def _headers_beside(samples: Path) -> list[Path] | None:
+    """Return the files beside samples that are called as their header; None if these are none."""
+    name = samples.name
+    stem = name.lower().removesuffix(".gz")
+    if not stem.endswith(_SAMPLES):
+        return None
+    stem = name[: len(stem) - len(_SAMPLES)]
+    names = [stem + suffix for suffix in _HEADER] + [stem + suffix.upper() for suffix in _HEADER]
+    return [samples.with_name(each) for each in names if samples.with_name(each).is_file()]
 
 
 def parts_in(folder: Path) -> set[Path]:

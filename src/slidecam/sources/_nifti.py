@@ -9,15 +9,23 @@ import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.freesurfer.mghformat import MGHError, MGHImage
-from nibabel.nifti1 import Nifti1Image
+from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from nibabel.nifti2 import Nifti2Image
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from slidecam.errors import RefusedSourceError
+from slidecam.sources._companions import (
+    header_of_pair,
+    is_analyze,
+    is_nifti,
+    is_nifti_header,
+    samples_of_pair,
+)
 from slidecam.sources._library import opening
 from slidecam.sources._probe import GZIP, fingerprint_of_stream
 from slidecam.sources._voxels import COPY_BYTES, VoxelLayout, Voxels
+from slidecam.sources.placement import assumed, farthest, mirrored, refuse_flat
 from slidecam.sources.volume import VolumeSource, chosen_volume, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
@@ -26,12 +34,40 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nibabel.arrayproxy import ArrayProxy
+    from numpy.typing import NDArray
 
     from slidecam.sources._probe import Probe
 
 _NOT_OSERRORS = (ImageFileError, HeaderDataError, WrapStructError, MGHError)
 _AGAIN = "Copy or convert it again."
 _THREE = 3
+_MAGIC_1, _MAGICS_1 = slice(344, 347), {b"n+1", b"ni1"}
+_GOOD_RAS = slice(28, 30)
+"""Where an MGH header says whether it knows its orientation."""
+
+_ANALYZE = "an ANALYZE 7.5 volume, which does not say which side is left."
+_SIDE_KNOWN = (
+    "Convert it to NIfTI with a program that knows its side, for example FSL (fslchfiletype NIFTI)."
+)
+
+_CIFTI_INTENTS = range(3000, 3100)
+_OTHER_UNITS = frozenset({"meter", "micron"})
+_MM, _SPATIAL = 2, 0b111
+"""Of a NIfTI header's units: the code of mm, and the bits of lengths."""
+
+_PLACE = (
+    "qform_code",
+    "sform_code",
+    "quatern_b",
+    "quatern_c",
+    "quatern_d",
+    "qoffset_x",
+    "qoffset_y",
+    "qoffset_z",
+    "srow_x",
+    "srow_y",
+    "srow_z",
+)
 
 
 def open_slide(probe: Probe) -> VolumeSource:
@@ -40,8 +76,11 @@ def open_slide(probe: Probe) -> VolumeSource:
         raise RefusedSourceError(
             probe.given, "Volumes are not read from URLs.", "Copy it to this machine."
         )
+    _refuse_others(probe, probe.local)
     with opening(probe.given, "This is a NIfTI or MGH volume", _AGAIN, _NOT_OSERRORS):
         image = _image(probe)
+        _refuse_cifti(probe, image)
+        _refuse_half(probe, _data_file(image, probe))
         layout, offset, count = _layout(probe, image)
         with probe.open() as stream:
             fingerprint = fingerprint_of_stream(stream)
@@ -53,7 +92,7 @@ def open_slide(probe: Probe) -> VolumeSource:
         voxels = Voxels(layout, unpack=lambda: _unpacked(file, start, layout.total_bytes))
     stack = PlaneStack(layout.grid, probe.view.axis)
     kind = ("nifti", _format(image, packed=packed), "the affine")
-    notes = (*which, *_notes(image, layout.grid))
+    notes = (*which, *_notes(probe, image, layout.grid))
     return VolumeSource(volume_facts(probe, stack, kind, fingerprint, notes), voxels, probe.view)
 
 
@@ -63,11 +102,11 @@ def _image(
     """Return nibabel's image by content: `nibabel.load` asks for the right suffix."""
     head = probe.unpacked_head
     kind: Any = MGHImage
-    if head[344:347] in {b"n+1", b"ni1"}:
-        kind = Nifti1Image
-    elif head[4:7] in {b"n+2", b"ni2"}:
+    if is_nifti(head):
         kind = Nifti2Image
-    if head[344:347] == b"ni1" or head[4:7] == b"ni2":
+        if head[_MAGIC_1] in _MAGICS_1:
+            kind = Nifti1Image
+    if is_nifti_header(head):
         return nibabel.load(probe.local)  # type: ignore[arg-type]  # a pair of files, found by their names
     files = kind.make_file_map()
     with probe.open() as stream:
@@ -90,12 +129,35 @@ def _layout(probe: Probe, image: Any) -> tuple[VoxelLayout, int, int]:  # noqa: 
         raise RefusedSourceError(probe.given, problem, "Pass a volume of three or four dimensions.")
     dtype, bands = _samples(probe, np.dtype(proxy.dtype))
     affine = np.asarray(image.affine, np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:  # noqa: PLR2004  (mm³)
-        problem = "The affine is singular, so nobody knows where its voxels lie."
-        raise RefusedSourceError(probe.given, problem, "Mend its header, for example with nibabel.")
-    grid = VolumeGrid((space[0], space[1], space[2]), affine)
+    refuse_flat(probe.given, affine)
+    grid = VolumeGrid((space[0], space[1], space[2]), affine, _place_of(image))
     layout = VoxelLayout(grid, dtype, bands, float(proxy.slope), float(proxy.inter))
-    return layout, int(proxy.offset), int(np.prod(rest, dtype=np.int64))
+    offset = max(int(proxy.offset), _first_byte(image))
+    return layout, offset, int(np.prod(rest, dtype=np.int64))
+
+
+def _first_byte(image: Any) -> int:  # noqa: ANN401
+    """Return where samples begin at the earliest: behind the header, if they follow one."""
+    if type(image) in {Nifti1Image, Nifti2Image}:
+        return int(image.header.single_vox_offset)
+    return 0
+
+
+def _place_of(image: Any) -> dict[str, NDArray[np.generic]]:  # noqa: ANN401
+    """Return the fields of a NIfTI header that say where the volume lies; none of MGH."""
+    header = image.header
+    if not isinstance(header, Nifti1Header):
+        return {}
+    found = {name: np.array(header[name]) for name in _PLACE}
+    edges = np.array(header["pixdim"][: _THREE + 1])
+    lengths = np.linalg.norm(image.affine[:3, :3], axis=0)
+    # A picture's header may have no third edge, which a volume of one slice has.
+    edges[1:] = np.where(edges[1:] == 0, lengths, edges[1:])
+    found["pixdim"] = edges
+    found["xyzt_units"] = np.array(_MM)
+    if _unit_of(image) in _OTHER_UNITS:
+        found["xyzt_units"] = np.array(int(header["xyzt_units"]) & _SPATIAL)
+    return found
 
 
 def _samples(probe: Probe, dtype: np.dtype[Any]) -> tuple[np.dtype[Any], int]:
@@ -107,6 +169,45 @@ def _samples(probe: Probe, dtype: np.dtype[Any]) -> tuple[np.dtype[Any], int]:
             probe.given, problem, "Convert it, for example to its magnitude as float32."
         )
     return dtype, 1
+
+
+def _refuse_others(probe: Probe, local: Path) -> None:
+    """Refuse, by its name, what is kin to NIfTI and no volume of it."""
+    if is_analyze(probe.unpacked_head):
+        raise RefusedSourceError(probe.given, f"This is the header of {_ANALYZE}", _SIDE_KNOWN)
+    if not samples_of_pair(probe):
+        return
+    header = header_of_pair(local)
+    if header is None:
+        name = local.with_suffix(".hdr").name
+        problem = "This is called as the samples of an ANALYZE or NIfTI pair are, and there is no"
+        remedy = f"Copy {name} to lie beside it, and pass that."
+        raise RefusedSourceError(probe.given, f"{problem} header {name} beside it.", remedy)
+    if is_analyze(header.read_bytes()):
+        raise RefusedSourceError(probe.given, f"This holds the samples of {_ANALYZE}", _SIDE_KNOWN)
+    problem = f"This holds the samples of a volume, whose header is {header.name}."
+    raise RefusedSourceError(probe.given, problem, f"Pass {header}.")
+
+
+def _refuse_cifti(probe: Probe, image: Any) -> None:  # noqa: ANN401
+    """Refuse values of the cortex's surface, by their intent."""
+    if not isinstance(image.header, Nifti1Header):
+        return
+    intent = int(image.header["intent_code"])
+    if intent in _CIFTI_INTENTS:
+        problem = f"This is a CIFTI file (intent {intent}): values of the cortex's surface and of"
+        remedy = "Pass the volume that it was made of, or export one with wb_command"
+        raise RefusedSourceError(
+            probe.given, f"{problem} regions, and no volume.", f"{remedy} -cifti-separate."
+        )
+
+
+def _refuse_half(probe: Probe, samples: Path) -> None:
+    """Refuse the header of a pair whose samples are not beside it."""
+    if not samples.is_file():
+        problem = "This is the header of a pair (NIfTI), and its samples are missing beside it:"
+        remedy = f"Copy {samples.name} to lie beside it, under that name."
+        raise RefusedSourceError(probe.given, f"{problem} {samples.name}.", remedy)
 
 
 def _data_file(image: Any, probe: Probe) -> Path:  # noqa: ANN401
@@ -139,13 +240,53 @@ def _format(image: Any, *, packed: bool) -> str:  # noqa: ANN401
     return name
 
 
-def _notes(image: Any, grid: VolumeGrid) -> Iterator[str]:  # noqa: ANN401
-    unit = "mm"
+def _unit_of(image: Any) -> str:  # noqa: ANN401
+    """Return the unit of length that a header states, or mm."""
     if hasattr(image.header, "get_xyzt_units"):
-        unit = image.header.get_xyzt_units()[0]
-    if unit in {"meter", "micron"}:
-        note = f"Its header states {unit}s; lengths are taken for mm all the same"
-        yield f"{note}, as viewers take them."
+        return str(image.header.get_xyzt_units()[0])
+    return "mm"
+
+
+def _notes(probe: Probe, image: Any, grid: VolumeGrid) -> Iterator[str]:  # noqa: ANN401
+    if grid.nifti:
+        yield from _notes_on_matrices(image, grid)
+    elif not any(probe.unpacked_head[_GOOD_RAS]):
+        yield assumed("no direction")
+    unit = _unit_of(image)
+    if unit in _OTHER_UNITS:
+        yield assumed("units", unit)
+    if int(image.dataobj.offset) < _first_byte(image):
+        start = _first_byte(image)
+        note = f"Its header says that samples begin at byte {int(image.dataobj.offset)},"
+        yield f"{note} within the header itself: they are read from byte {start}."
     if grid.is_oblique:
         note = "Its slices are oblique: they are taken along the file's own axes"
         yield f"{note}, and positions are of their centres."
+
+
+def _notes_on_matrices(image: Any, grid: VolumeGrid) -> Iterator[str]:  # noqa: ANN401
+    """Yield what had to be assumed of a NIfTI's two matrices."""
+    qform, sform = (int(image.header[name]) for name in ("qform_code", "sform_code"))
+    if qform <= 0 and sform <= 0:
+        yield assumed("no codes")
+    if qform <= 0 or sform <= 0:
+        return
+    other = _qform_of(image)
+    if other is None:
+        return
+    apart = farthest(other, grid.affine, grid.shape)
+    if mirrored(other, grid.affine):
+        yield assumed("sides disagree")
+    elif apart > min(grid.scale):
+        yield assumed("places disagree", f"{apart:.3g} mm")
+
+
+def _qform_of(image: Any) -> NDArray[np.float64] | None:  # noqa: ANN401
+    """Return the matrix of the quaternion; None where it is none, as the sform counts."""
+    try:
+        found = np.asarray(image.header.get_qform(), np.float64)
+    except (ValueError, HeaderDataError):
+        return None
+    if not np.isfinite(found).all():
+        return None
+    return found

@@ -18,6 +18,7 @@ from slidecam.errors import (
     ReaderFailedError,
 )
 from slidecam.registry import Entry, Registry, load, resolve
+from slidecam.sources._companions import is_analyze, is_nifti, samples_of_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -157,10 +158,15 @@ def _rank_nrrd(probe: Probe) -> int:
 
 
 def _rank_nifti(probe: Probe) -> int:
-    """NIfTI says so in its head. MGH has no mark but a version and a plausible shape."""
+    """NIfTI says so in its head. MGH has no mark but a version and a plausible shape.
+
+    ANALYZE, and the samples of a pair without their header, are refused by name.
+    """
     head = probe.unpacked_head
-    if head[344:347] in {b"n+1", b"ni1"} or head[4:7] in {b"n+2", b"ni2"}:
+    if is_nifti(head):
         return 50
+    if is_analyze(head) or samples_of_pair(probe):
+        return 10
     version, *shape, kind = struct.unpack(">6i", head[:24].ljust(24, b"\0"))
     plausible = all(0 < length <= _MGH_LONGEST for length in shape)
     is_mgh = version == 1 and kind in _MGH_KINDS and plausible

@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import SpacingError
-from slidecam.geometry import COARSEST, FINEST, Spacing
+from slidecam.geometry import COARSEST, COARSEST_VOXEL, FINEST, FINEST_VOXEL, Spacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slidecam.sources.source import SourceFacts
-
-FINEST_VOXEL, COARSEST_VOXEL = 1.0, 50_000.0
-"""What `FINEST` and `COARSEST` are to pixels, for a volume's voxels: its header tells mm."""
 
 MICROMETRES = {
     "Å": 1e-4, "angstrom": 1e-4, "nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3,

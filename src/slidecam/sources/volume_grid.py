@@ -9,7 +9,7 @@ left, along the file's axes that are nearest to these directions; nothing is int
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,8 @@ from nibabel.orientations import (
 from slidecam.geometry import AXES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from slidecam.geometry import Axis
@@ -45,10 +47,15 @@ class VolumeGrid:
         Voxels along the file's own axes (i, j, k).
     affine
         float64, (4, 4): from (i, j, k) to RAS+ mm.
+    nifti
+        The fields of a NIfTI header that say where its volume lies, by name; empty of other
+        files. Programs differ in which of them they believe, so that what is written on the same
+        voxels has all of them.
     """
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
+    nifti: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
 
     @cached_property
     def orientation(self) -> NDArray[np.float64]:
