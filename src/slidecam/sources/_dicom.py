@@ -1,43 +1,167 @@
-"""What DICOM files are, by their first bytes: a series, a slide, or no picture at all.
-
-Only three known data elements are looked at; this is no DICOM parser.
-"""
+"""What DICOM files are, by their own data sets: a series, a slide, or no picture at all."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from slidecam.registry import load
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-HEAD_BYTES = 131_072
-_META_BYTES = 4096
+_MARK = b"DICM"
+_HEAD = 132
+_KNOWN_FILES = 65_536
+"""Files whose identity is kept, so that a folder of many slices is looked at once."""
 
-_SERIES_UID = b"\x20\x00\x0e\x00UI"
-_CLASS_UID = b"\x02\x00\x02\x00UI"
-_WHOLE_SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6"
-_DIRECTORY = b"1.2.840.10008.1.3.10"
-_LONGEST_UID = 64
-_PICTURE = re.compile("Image Storage|RT Dose Storage")
+_WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+_DIRECTORY = "1.2.840.10008.1.3.10"
+_PICTURE = re.compile("Image Storage|US Volume Storage|RT Dose Storage")
 """What the names of those kinds hold whose pixels are a picture."""
+
+_CLASS, _SERIES, _ROWS, _COLUMNS = 0x00080016, 0x0020000E, 0x00280010, 0x00280011
+_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
+"""Of a data set without preamble: its meta information, or group 8 in either byte order."""
+
+_KINDS_OF_VALUES = re.compile(rb"AE|AS|AT|CS|DA|DS|DT|IS|LO|LT|OB|PN|SH|ST|TM|UI|UL|UN|US|UT")
+_LONGEST_FIRST = 4096
+"""Bytes that the first element of a data set may be long where its kind is not written."""
 
 _LISTED = 5
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file carries DICOM's mark at byte 128."""
+@dataclass(frozen=True)
+class DicomIdentity:
+    """Which series a file belongs to, by its data set.
+
+    Attributes
+    ----------
+    kind
+        SOP class UID; empty where the file does not say.
+    series
+        SeriesInstanceUID; empty likewise.
+    has_pixels
+        Whether it says how many rows a picture of its has.
+    """
+
+    kind: str
+    series: str
+    has_pixels: bool
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it lists the files of a medium (DICOMDIR)."""
+        return self.kind == _DIRECTORY
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What the files of one series have in common."""
+        return self.series, self.kind
+
+    @property
+    def object_name(self) -> str | None:
+        """What the file holds that is no picture; None for a picture."""
+        if self.kind in {"", _WHOLE_SLIDE}:
+            return None
+        # lazy on purpose: pydicom is loaded only where a file is no whole slide
+        name = str(load("pydicom.uid:UID")(self.kind).name)
+        if name == self.kind:  # of a vendor's own
+            return None
+        short = re.sub("Microscopy |Softcopy | Storage$", "", name)
+        if self.is_bare_header:
+            return f"{short} without pixels"
+        if _PICTURE.search(name):
+            return None
+        return short
+
+    @property
+    def is_bare_header(self) -> bool:
+        """Whether it is of a kind of pictures and holds none."""
+        if self.has_pixels or not self.kind:
+            return False
+        return bool(_PICTURE.search(load("pydicom.uid:UID")(self.kind).name))
+
+
+def begins_as_dicom(head: bytes) -> bool:
+    """Whether a file of these first bytes may be DICOM, with a preamble or without."""
+    return head[128:_HEAD] == _MARK or _begins_as_data_set(head)
+
+
+def _begins_as_data_set(head: bytes) -> bool:
+    """Whether a file may be DICOM without preamble: its first element is low in a low group."""
+    if len(head) < _HEAD or head[:2] not in _FIRST_GROUPS:
+        return False
+    order = "little"
+    if head[:2] == b"\x00\x08":
+        order = "big"
+    element = int.from_bytes(head[2:4], order)  # type: ignore[arg-type]
+    if element > 0x1F:  # noqa: PLR2004  (of group 8: up to its date and class)
+        return False
+    if _KINDS_OF_VALUES.fullmatch(head[4:6]):
+        return True
+    length = int.from_bytes(head[4:8], order)  # type: ignore[arg-type]
+    return head[:2] != b"\x02\x00" and 0 < length <= _LONGEST_FIRST and length % 2 == 0
+
+
+def identity_of(path: Path) -> DicomIdentity | None:
+    """Return what a file says of itself, or None where it is no DICOM."""
+    status = path.stat()
+    return _identity(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=_KNOWN_FILES)
+def _identity(path: Path, _inode: int, _size: int, _changed: int) -> DicomIdentity | None:
     with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+        head = stream.read(_HEAD)
+        if not begins_as_dicom(head):
+            return None
+        is_marked = head[128:] == _MARK
+        stream.seek(0)
+        # lazy on purpose: pydicom is loaded for DICOM files alone
+        try:
+            header = load("pydicom.filereader:read_partial")(
+                stream,
+                stop_when=lambda tag, _kind, _length: tag > _COLUMNS,
+                force=True,
+                specific_tags=[_CLASS, _SERIES, _ROWS],
+            )
+        except Exception:  # noqa: BLE001  (bytes that are no data set: any error of the parser's)
+            header = {}
+    meta = getattr(header, "file_meta", {})
+    kind = _written(header, _CLASS) or _written(meta, 0x00020002)
+    found = DicomIdentity(kind, _written(header, _SERIES), _ROWS in header)
+    if is_marked or _is_plausible(found):
+        return found
+    return None
+
+
+def _is_plausible(found: DicomIdentity) -> bool:
+    """Whether what was read without a preamble is a data set at all."""
+    uids = found.kind + found.series
+    return found.has_pixels or bool(re.fullmatch(r"[0-9.]{5,}", uids))
+
+
+def _written(header: Any, tag: int) -> str:  # noqa: ANN401  (a data set, or an empty dict)
+    """Return a UID as it is written: pydicom warns of those that are too long."""
+    if tag not in header:
+        return ""
+    value = header.get_item(tag).value or b""
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace")
+    return str(value).strip(" \0")
 
 
 def is_volume(path: Path) -> bool:
     """Whether a DICOM file, or the first picture in a folder, is no whole slide."""
     file = first_dicom(path)
-    return file is not None and _class_of(file) not in {b"", _WHOLE_SLIDE, _DIRECTORY}
+    found = file and identity_of(file)
+    if not found or found.kind == _WHOLE_SLIDE or found.is_directory:
+        return False
+    return bool(found.kind) or found.has_pixels
 
 
 def object_name(path: Path) -> str | None:
@@ -46,14 +170,10 @@ def object_name(path: Path) -> str | None:
     ``Segmentation``, ``Bulk Simple Annotations``, ``RT Structure Set``, ``Grayscale Presentation
     State``. None for a picture, and for a kind that the standard does not know.
     """
-    kind = _class_of(path).decode("ascii", "replace")
-    if kind in {"", _WHOLE_SLIDE.decode()}:
+    found = identity_of(path)
+    if found is None:
         return None
-    # lazy on purpose: pydicom is loaded only where a file is no whole slide
-    name = str(load("pydicom.uid:UID")(kind).name)
-    if name == kind or _PICTURE.search(name):
-        return None
-    return re.sub("Microscopy |Softcopy | Storage$", "", name)
+    return found.object_name
 
 
 def first_dicom(path: Path) -> Path | None:
@@ -62,43 +182,55 @@ def first_dicom(path: Path) -> Path | None:
     None where there is none.
     """
     if not path.is_dir():
-        return next(filter(_is_picture_file, [path]), None)
+        return next(filter(_may_be_picture, [path]), None)
     first = None
-    for file in filter(_is_picture_file, sorted(path.iterdir())):
+    for file in filter(_may_be_picture, sorted(path.iterdir())):
         if object_name(file) is None:
             return file
         first = first or file
     return first
 
 
-def _is_picture_file(path: Path) -> bool:
+def _may_be_picture(path: Path) -> bool:
     """Whether a file is DICOM and not the directory of a medium."""
-    return path.is_file() and path.name.upper() != "DICOMDIR" and is_dicom(path)
+    if not path.is_file():
+        return False
+    found = identity_of(path)
+    return found is not None and not found.is_directory
 
 
-def _class_of(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return _element(stream.read(_META_BYTES), _CLASS_UID)
-
-
-def series_files(folder: Path) -> dict[bytes, list[Path]]:
-    """Return the DICOM pictures of a folder by their series' identifier, sorted by name."""
-    series: dict[bytes, list[Path]] = {}
+def _files_of(folder: Path) -> dict[Path, DicomIdentity]:
+    """Return the DICOM files of a folder, sorted by name."""
+    known: dict[Path, DicomIdentity] = {}
     for path in sorted(folder.iterdir()):
-        found = _series_of(path)
-        if found is not None and _object_in_folder(path) is None:
-            series.setdefault(found, []).append(path)
+        try:
+            if not path.is_file():
+                continue
+            found = identity_of(path)
+        except OSError:  # one file of a folder: opening it says what is wrong with it
+            continue
+        if found is not None:
+            known[path] = found
+    return known
+
+
+def series_files(folder: Path) -> dict[tuple[str, str], list[Path]]:
+    """Return the DICOM pictures of a folder by their series and class, sorted by name."""
+    series: dict[tuple[str, str], list[Path]] = {}
+    for path, found in _files_of(folder).items():
+        if found.object_name is None:
+            series.setdefault(found.key, []).append(path)
     return series
 
 
 def objects_in(folder: Path) -> dict[Path, str]:
     """Return the DICOM files of a folder that are no pictures, and what they are."""
-    found: dict[Path, str] = {}
-    for path in sorted(folder.iterdir()):
-        name = _object_in_folder(path)
+    objects: dict[Path, str] = {}
+    for path, found in _files_of(folder).items():
+        name = found.object_name
         if name is not None:
-            found[path] = name
-    return found
+            objects[path] = name
+    return objects
 
 
 def left_out(folder: Path) -> str:
@@ -126,49 +258,15 @@ def note_on_objects(folder: Path) -> tuple[str, ...]:
     return (f"Files of the folder that are no pictures are left out: {', '.join(said)}.",)
 
 
-def _object_in_folder(path: Path) -> str | None:
-    try:
-        if _is_picture_file(path):
-            return object_name(path)
-    except Exception:  # noqa: BLE001  (one file of a folder: opening it says what is wrong with it)
-        return None
-    return None
-
-
-def _series_of(path: Path) -> bytes | None:
-    try:
-        if _is_picture_file(path):
-            return _element(_head(path), _SERIES_UID)
-    except Exception:  # noqa: BLE001  (one file of a folder: opening it says what is wrong with it)
-        return None
-    return None
-
-
 def siblings(path: Path) -> list[Path]:
-    """Return the files beside ``path`` that belong to its series, itself among them."""
-    return series_files(path.parent).get(_element(_head(path), _SERIES_UID), [path])
+    """Return the files beside ``path`` that belong to its series, itself among them.
 
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(HEAD_BYTES)
-
-
-def _element(head: bytes, tag: bytes) -> bytes:
-    """Return a short text element's value (little endian, explicit or implicit), or nothing."""
-    at = head.find(tag)
-    if at < 0:
-        return _implicit(head, tag[:4])
-    start = at + len(tag) + 2
-    length = int.from_bytes(head[start - 2 : start], "little")
-    return head[start : start + length].rstrip(b" \0")
-
-
-def _implicit(head: bytes, tag: bytes) -> bytes:
-    """Return the value of a UID whose type is not written: four bytes of length follow its tag."""
-    for found in re.finditer(re.escape(tag), head):
-        length = int.from_bytes(head[found.end() : found.end() + 4], "little")
-        value = head[found.end() + 4 : found.end() + 4 + length].rstrip(b" \0")
-        if 0 < length <= _LONGEST_UID and re.fullmatch(rb"[0-9.]+", value):
-            return value
-    return b""
+    A file that names no series is one by itself.
+    """
+    own = identity_of(path)
+    if own is None or not own.series:
+        return [path]
+    beside = series_files(path.parent).get(own.key, [])
+    if path in beside:
+        return beside
+    return [path]

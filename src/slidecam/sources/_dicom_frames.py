@@ -91,7 +91,7 @@ class FrameStack:
 def frames_of(paths: Sequence[Path]) -> Iterator[Frame]:
     """Yield every frame of some files; InvalidDicomError or AttributeError where one is damaged."""
     for path in paths:
-        header = dcmread(path, stop_before_pixels=True)
+        header = dcmread(path, stop_before_pixels=True, force=True)
         if "PerFrameFunctionalGroupsSequence" in header:
             yield from _enhanced(path, header)
         else:

@@ -12,11 +12,19 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from slidecam.errors import RefusedSourceError
 from slidecam.geometry import AXES
-from slidecam.sources._dicom import left_out, note_on_objects, object_name, series_files, siblings
+from slidecam.sources._dicom import (
+    identity_of,
+    left_out,
+    note_on_objects,
+    object_name,
+    objects_in,
+    series_files,
+    siblings,
+)
 from slidecam.sources._dicom_frames import frames_of, largest_stack, volumes_of
 from slidecam.sources._library import opening
 from slidecam.sources._probe import fingerprint_of_files
@@ -42,6 +50,13 @@ _WITH_PIXELS = "Fetch the series from its archive once more, with its pixels."
 _STORED = ("PhotometricInterpretation", "PixelRepresentation", "BitsStored")
 """What is read of a frame beside its pixels."""
 
+_SYNTAXES: dict[tuple[bool | None, bool | None], UID] = {
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
+"""By whether the kinds of values are left out, and the least byte comes first."""
+
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -59,10 +74,7 @@ def open_slide(probe: Probe) -> VolumeSource:
     assert probe.local is not None  # noqa: S101  (the registry asks for local files alone)
     with opening(probe.given, "This is a DICOM series", _AGAIN, (InvalidDicomError,)):
         paths = _paths(probe, probe.local)
-        header = dcmread(paths[0], stop_before_pixels=True)
-        if "Rows" not in header:
-            problem = f"This is a DICOM header of the kind {_kind(header)}, without pixel data."
-            raise RefusedSourceError(probe.given, problem, _WITH_PIXELS)
+        header = dcmread(paths[0], stop_before_pixels=True, force=True)
         _refuse_undecodable(probe, header)
         frames, others = largest_stack([*frames_of(paths)])
         stacks, odd = volumes_of(frames, _step(header, frames))
@@ -90,18 +102,30 @@ def open_slide(probe: Probe) -> VolumeSource:
 def _paths(probe: Probe, local: Path) -> Sequence[Path]:
     if not local.is_dir():
         name = object_name(local)
+        _refuse_headers(probe, local)
         if name is not None:
             problem = f"This DICOM file is no picture: it holds {name}, which belongs to one."
             raise RefusedSourceError(probe.given, problem, _ITS_PICTURE)
         return siblings(local)
     series = series_files(local)
     if not series:
+        for file in objects_in(local):
+            _refuse_headers(probe, file)
         problem = f"This folder holds DICOM files, and no picture: {left_out(local)}."
         raise RefusedSourceError(probe.given, problem, _ITS_PICTURE)
     if len(series) > 1:
         problem = f"There are {len(series)} DICOM series in this folder."
         raise RefusedSourceError(probe.given, problem, "Pass one file of the series that you mean.")
     return next(iter(series.values()))
+
+
+def _refuse_headers(probe: Probe, file: Path) -> None:
+    """Refuse what would be a picture if it had pixels."""
+    found = identity_of(file)
+    if found is not None and found.is_bare_header:
+        name = UID(found.kind).name
+        problem = f"This is a DICOM header of the kind {name}, without pixel data."
+        raise RefusedSourceError(probe.given, problem, _WITH_PIXELS)
 
 
 def _refuse_undecodable(probe: Probe, header: Dataset) -> None:
@@ -116,10 +140,6 @@ def _refuse_undecodable(probe: Probe, header: Dataset) -> None:
     if not known:
         problem = f"The pixels of this DICOM series are compressed as {syntax.name}, which no"
         raise RefusedSourceError(probe.given, f"{problem} decoder here reads.", _DECOMPRESS)
-
-
-def _kind(header: Dataset) -> str:
-    return str(header.get("SOPClassUID", UID("")).name or "unknown")
 
 
 def _step(header: Dataset, frames: Sequence[Frame]) -> float:
@@ -195,10 +215,11 @@ def _decoded(frame: Frame) -> NDArray[np.generic]:
 
     Colours are (…, 3).
     """
-    pixels = pixel_array(frame.path, index=frame.number)
+    pixels = pixel_array(_openable(frame.path), index=frame.number)
     if frame.bands > 1:
         return pixels
-    header = dcmread(frame.path, stop_before_pixels=True, specific_tags=list(_STORED))
+    tags = [*_STORED]
+    header = dcmread(frame.path, stop_before_pixels=True, force=True, specific_tags=tags)
     values = pixels.astype(np.float32)
     if header.get("PhotometricInterpretation") == "MONOCHROME1":
         # By the range that the file can hold: by the slice's own, air would be of another grey in
@@ -208,3 +229,16 @@ def _decoded(frame: Frame) -> NDArray[np.generic]:
             lowest_and_highest = -1
         values = np.float32(lowest_and_highest) - values
     return np.asarray(values * np.float32(frame.slope) + np.float32(frame.intercept))
+
+
+def _openable(path: Path) -> Path | Dataset:
+    """Return what pydicom decodes: the file, or a data set where it does not say how it is stored.
+
+    So it is without the meta information that follows a preamble.
+    """
+    header = dcmread(path, stop_before_pixels=True, force=True, specific_tags=["Rows"])
+    if "TransferSyntaxUID" in header.file_meta:
+        return path
+    whole = dcmread(path, force=True)
+    whole.file_meta.TransferSyntaxUID = _SYNTAXES[whole.original_encoding]
+    return whole

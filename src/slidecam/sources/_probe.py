@@ -18,7 +18,7 @@ from fsspec.core import url_to_fs
 from slidecam.errors import UnreadableSourceError
 from slidecam.pixels import reason
 from slidecam.registry import load
-from slidecam.sources._dicom import is_volume
+from slidecam.sources._dicom import begins_as_dicom, is_volume
 from slidecam.sources._library import DECODING_ERRORS, remote_errors
 from slidecam.viewing import DEFAULT_VIEW, VolumeView
 
@@ -146,7 +146,8 @@ class Probe:
     @cached_property
     def is_dicom_volume(self) -> bool:
         """Whether this is DICOM, file or folder, and no whole slide."""
-        if self.local is None or self.zarr or not (self.is_folder or self.head[128:132] == b"DICM"):
+        may_be = self.is_folder or begins_as_dicom(self.head)
+        if self.local is None or self.zarr or not may_be:
             return False
         return is_volume(self.local)
 

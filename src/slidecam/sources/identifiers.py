@@ -87,7 +87,7 @@ def identifiers_of(path: Path) -> frozenset[str]:
     Nothing where it is none.
     """
     try:
-        header = dcmread(path, stop_before_pixels=True)
+        header = dcmread(path, stop_before_pixels=True, force=True)
     except NO_DICOM:
         return frozenset()
     found: set[str] = set()
