@@ -85,6 +85,23 @@ def test_voxels_that_are_no_numbers_are_told(
     )
 
 
+def test_heat_and_mask_of_a_nifti_without_codes_have_none(
+    tmp_path: Path, head: NDArray[np.int16], slice_bundle: Path
+) -> None:
+    header = nibabel.Nifti1Image(head, np.diag([-0.83, 1.37, 3.1, 1])).header
+    header["sform_code"] = 0
+    nibabel.Nifti1Image(head, None, header).to_filename(tmp_path / "bare.nii")
+    said = [
+        warned.message
+        for warned in of(run(tmp_path / "bare.nii", slice_bundle, tmp_path / "out"), Warned)
+    ]
+    assert any("left and right are a guess" in message for message in said)
+    for name in ("heatmap.plain.nii.gz", "heatmap.lesion.nii.gz", "mask.nii.gz"):
+        written = nibabel.nifti1.load(tmp_path / "out" / "bare" / name).header
+        assert (int(written["qform_code"]), int(written["sform_code"])) == (0, 0)
+        np.testing.assert_array_equal(written["pixdim"][:4], header["pixdim"][:4])
+
+
 def test_a_volume_gives_its_outputs_and_the_same_events(
     tmp_path: Path, write_volume: Any, with_air: NDArray[np.int16], slice_bundle: Path
 ) -> None:

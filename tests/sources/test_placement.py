@@ -1,0 +1,251 @@
+"""What volumes' headers leave open about place, size and samples is said, or refused by name."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from typing import TYPE_CHECKING, Any
+
+import nibabel
+import nrrd
+import numpy as np
+import pytest
+
+from slidecam.errors import RefusedSourceError, RegionReadError, SourceError
+from slidecam.geometry import LevelBox
+from slidecam.sources import open_source
+from slidecam.sources.volume import VolumeSource
+from slidecam.viewing import VolumeView
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+SHAPE = (6, 5, 4)
+AFFINE = np.array([[0.83, 0, 0, -37], [0, 1.37, 0, 21], [0, 0, 3.1, 14], [0, 0, 0, 1.0]])
+VOX_OFFSET = slice(108, 112)
+
+
+def voxels(*more: int, seed: int = 8) -> NDArray[np.int16]:
+    return np.random.default_rng(seed).integers(0, 900, (*more, *SHAPE)).astype(np.int16)
+
+
+def opened(path: Path, **view: Any) -> VolumeSource:
+    source = open_source(path, view=VolumeView(**view))
+    assert isinstance(source, VolumeSource)
+    return source
+
+
+def samples_of(source: VolumeSource) -> NDArray[Any]:
+    """Return a volume's samples in the file's own order."""
+    return np.asarray(source.stack.grid.from_spl(np.asarray(source.array())))
+
+
+def refusal_of(path: Path) -> str:
+    with pytest.raises(RefusedSourceError) as caught:
+        open_source(path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "first"), [(nibabel.Nifti1Image, 352), (nibabel.Nifti2Image, 544)]
+)
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_samples_that_are_said_to_begin_within_the_header_begin_behind_it(
+    tmp_path: Path, kind: Any, first: int, suffix: str
+) -> None:
+    kind(voxels(), AFFINE).to_filename(tmp_path / "whole.nii")
+    content = bytearray((tmp_path / "whole.nii").read_bytes())
+    where = VOX_OFFSET if first == 352 else slice(168, 176)
+    content[where] = bytes(where.stop - where.start)
+    path = tmp_path / f"zero{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+    with opened(path) as source:
+        np.testing.assert_array_equal(samples_of(source), voxels())
+        (said,) = source.facts.readings
+    assert f"read from byte {first}" in said
+
+
+@pytest.mark.parametrize("intent", [3001, 3006, 3012])
+def test_cifti_is_refused_by_its_intent(tmp_path: Path, intent: int) -> None:
+    image = nibabel.Nifti2Image(np.zeros((1, 1, 1, 1, 5, 6), np.float32), np.eye(4))
+    image.header["intent_code"] = intent
+    image.to_filename(tmp_path / "a.dconn.nii")
+    assert f"CIFTI file (intent {intent})" in refusal_of(tmp_path / "a.dconn.nii")
+
+
+def test_the_samples_of_a_pair_lead_to_its_header(tmp_path: Path) -> None:
+    nibabel.Nifti1Pair(voxels(), AFFINE).to_filename(tmp_path / "a.hdr")
+    assert f"Pass {tmp_path / 'a.hdr'}" in refusal_of(tmp_path / "a.img")
+    with opened(tmp_path / "a.hdr") as source:
+        np.testing.assert_array_equal(samples_of(source), voxels())
+    (tmp_path / "a.img").rename(tmp_path / "b.img")
+    assert "samples are missing beside it: a.img" in refusal_of(tmp_path / "a.hdr")
+    assert "no header b.hdr" in refusal_of(tmp_path / "b.img")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_analyze_is_named_whichever_half_is_passed(tmp_path: Path, order: Any) -> None:
+    header = nibabel.AnalyzeHeader(endianness=order)
+    header.set_data_dtype(np.int16)
+    image = nibabel.AnalyzeImage(voxels(), None, header)
+    image.to_filename(tmp_path / "a.hdr")
+    for half in ("a.hdr", "a.img"):
+        assert "ANALYZE 7.5" in refusal_of(tmp_path / half)
+
+
+def test_an_mgh_without_an_orientation_says_that_its_sides_are_a_guess(tmp_path: Path) -> None:
+    nibabel.MGHImage(voxels(), AFFINE.astype(np.float32)).to_filename(tmp_path / "good.mgz")
+    content = bytearray(gzip.decompress((tmp_path / "good.mgz").read_bytes()))
+    content[28:30] = b"\0\0"
+    (tmp_path / "bad.mgz").write_bytes(gzip.compress(content))
+    with opened(tmp_path / "good.mgz") as source:
+        assert source.facts.readings == ()
+    with opened(tmp_path / "bad.mgz") as source:
+        (said,) = source.facts.readings
+    assert "goodRASFlag 0" in said
+    assert "left and right are a guess" in said
+
+
+def write_nrrd(path: Path, values: NDArray[Any], **fields: Any) -> Path:
+    header = {name.replace("_", " "): value for name, value in fields.items()}
+    nrrd.write(str(path), values, {"encoding": "gzip"} | header)
+    return path
+
+
+DIRECTIONS = np.diag([0.83, 1.37, 3.1])
+SIDES_MM = (0.83, 1.37, 3.1)
+
+
+@pytest.mark.parametrize(
+    "space", ["3D-right-handed", "3D-left-handed", "scanner-xyz", "right-up", None]
+)
+def test_an_nrrd_of_any_space_keeps_its_spacing(tmp_path: Path, space: str | None) -> None:
+    said = {"space dimension": 3} if space is None else {"space": space}
+    where = {"space_directions": DIRECTIONS, "space_origin": np.array([1.5, 2.5, 3.5])}
+    path = write_nrrd(tmp_path / "a.nrrd", voxels(), **said, **where)
+    with opened(path) as source:
+        assert tuple(reversed(source.stack.grid.scale)) == pytest.approx(SIDES_MM)
+        (reading,) = source.facts.readings
+    assert "left and right are a guess" in reading
+    assert (space or "The file does not say").lower() in reading.lower()
+
+
+@pytest.mark.parametrize("space", ["left-posterior-superior-time", "LPST", "RAST", "RAS"])
+def test_a_space_with_time_is_the_space(tmp_path: Path, space: str) -> None:
+    values = np.moveaxis(voxels(3), 0, -1)
+    timed = np.zeros((4, 4))
+    timed[:3, :3], timed[3, 3] = DIRECTIONS, 2.3
+    fields: dict[str, Any] = {"space_directions": timed, "space_origin": np.array([1.5, 2.5, 3, 0])}
+    if space == "RAS":
+        fields = {
+            "space_directions": np.vstack([DIRECTIONS, [np.nan] * 3]),
+            "space_origin": np.array([1.5, 2.5, 3]),
+        }
+    kinds = ["domain", "domain", "domain", "time"]
+    path = write_nrrd(tmp_path / "a.nrrd", values, space=space, kinds=kinds, **fields)
+    signs = (1, 1, 1) if space.startswith("RAS") else (-1, -1, 1)
+    with opened(path, volume="2") as source:
+        expected = np.diag([*np.multiply(signs, SIDES_MM), 1])
+        expected[:3, 3] = np.multiply(signs, (1.5, 2.5, 3))
+        np.testing.assert_allclose(source.stack.grid.affine, expected)
+        np.testing.assert_array_equal(samples_of(source), values[..., 2])
+        assert source.facts.readings == ("It holds 3 volumes: volume 2 is read.",)
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip", "bzip2", "ascii"])
+@pytest.mark.parametrize("kind", ["list", "vector"])
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_list_axes_lie_before_or_behind_space(
+    tmp_path: Path, encoding: str, kind: str, place: str
+) -> None:
+    values, kinds = voxels(3), [kind, *["domain"] * 3]
+    rows = np.vstack([[np.nan] * 3, DIRECTIONS])
+    if place == "behind":
+        values, kinds, rows = np.moveaxis(values, 0, -1), kinds[::-1], np.roll(rows, -1, 0)
+    where = {"space": "RAS", "space_directions": rows, "space_origin": np.zeros(3)}
+    path = write_nrrd(tmp_path / "a.nrrd", values, encoding=encoding, kinds=kinds, **where)
+    for number in range(3):
+        with opened(path, volume=str(number)) as source:
+            np.testing.assert_array_equal(samples_of(source), voxels(3)[number])
+            assert tuple(reversed(source.stack.grid.scale)) == pytest.approx(SIDES_MM)
+
+
+def test_a_list_within_space_is_refused(tmp_path: Path) -> None:
+    kinds = ["domain", "list", "domain", "domain"]
+    values = np.moveaxis(voxels(3), 0, 1)
+    path = write_nrrd(tmp_path / "a.nrrd", values, kinds=kinds, spacings=np.ones(4))
+    assert "three axes of space that follow each other" in refusal_of(path)
+
+
+def test_directions_that_lie_in_one_plane_are_refused(tmp_path: Path) -> None:
+    flat = np.array([[0.83, 0, 0], [0, 1.37, 0], [0.83, 1.37, 0]])
+    where = {"space": "RAS", "space_directions": flat, "space_origin": np.zeros(3)}
+    path = write_nrrd(tmp_path / "a.nrrd", voxels(), **where)
+    assert "affine is singular" in refusal_of(path)
+
+
+def test_a_spacing_and_an_origin_that_are_not_there_are_said(tmp_path: Path) -> None:
+    path = write_nrrd(tmp_path / "a.nrrd", voxels(), spacings=np.array([0.83, np.nan, 3.1]))
+    with opened(path) as source:
+        assert tuple(reversed(source.stack.grid.scale)) == pytest.approx((0.83, 1, 3.1))
+        assert any("large voxels are along j: 1 mm" in said for said in source.facts.readings)
+    path = write_nrrd(tmp_path / "b.nrrd", voxels(), space="RAS", space_directions=DIRECTIONS)
+    with opened(path) as source:
+        (said,) = source.facts.readings
+    assert "no origin" in said
+
+
+def detached(folder: Path, **more: str) -> Path:
+    (folder / "a.raw").write_bytes(voxels().T.tobytes())
+    lines = {
+        "type": "int16",
+        "dimension": "3",
+        "sizes": " ".join(map(str, SHAPE)),
+        "endian": "little",
+        "encoding": "raw",
+        "data file": "a.raw",
+    }
+    text = "".join(f"{name}: {value}\n" for name, value in (lines | more).items())
+    (folder / "a.nhdr").write_text(f"NRRD0004\n{text}\n")
+    return folder / "a.nhdr"
+
+
+def test_samples_in_another_file_are_read(tmp_path: Path) -> None:
+    with opened(detached(tmp_path)) as source:
+        np.testing.assert_array_equal(samples_of(source), voxels())
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"encoding": "hex"}, "encoded as hex"),
+        ({"byte skip": "-5"}, "skip -5 bytes"),
+        ({"line skip": "-1"}, "-1 lines"),
+        ({"data file": "b.raw"}, "missing: it names b.raw"),
+        ({"data file": "a%02d.raw 1 4 1"}, "several files"),
+        ({"data file": "LIST"}, "several files"),
+    ],
+)
+def test_what_pynrrd_does_not_read_is_refused_in_words(
+    tmp_path: Path, more: dict[str, str], words: str
+) -> None:
+    assert words in refusal_of(detached(tmp_path, **more))
+
+
+@pytest.mark.parametrize(
+    "more", [{"type": "block"}, {"endian": "middle"}, {"sizes": "6 5"}, {"space directions": "1,0"}]
+)
+def test_a_header_that_makes_no_sense_is_an_error_of_that_file(
+    tmp_path: Path, more: dict[str, str]
+) -> None:
+    with pytest.raises(SourceError):
+        open_source(detached(tmp_path, **more))
+
+
+def test_samples_that_end_early_fail_as_what_was_read(tmp_path: Path) -> None:
+    path = detached(tmp_path)
+    (tmp_path / "a.raw").write_bytes(struct.pack("<5h", *range(5)))
+    with open_source(path) as source, pytest.raises(RegionReadError, match="cannot be read"):
+        source.read(0, LevelBox(0, 0, 3, 3))
