@@ -177,12 +177,19 @@ class ReaderFailedError(UnreadableSourceError):
 class RegionReadError(SourceError, OSError):
     """The file is open, but the region ``box`` of ``level`` cannot be decoded."""
 
-    def __init__(self, path: str | Path, level: int, box: LevelBox, reason: str) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        level: int,
+        box: LevelBox,
+        reason: str,
+        remedy: str = "The file is probably damaged there; copy it again.",
+    ) -> None:
         super().__init__(
             path,
             f"cannot decode level {level} at x={box.x}, y={box.y}, {box.width}x{box.height} px:"
             f" {reason}.",
-            "The file is probably damaged there; copy it again.",
+            remedy,
         )
         self.level = level
         self.box = box

@@ -256,6 +256,7 @@ def test_of_a_volume_whole_slices_are_chosen(
 ) -> None:
     voxels = np.zeros((24, 28, 6), np.int16)
     voxels[4:20, 4:24, 1:5] = np.arange(4, dtype=np.int16) * 100 + 200
+    voxels[6:9, 5:16, 1:5] += 137
     path = write_volume.nifti(tmp_path / "head.nii.gz", voxels)
     classifier = open_bundle(slice_bundle).classifier("cpu")
 
@@ -269,7 +270,29 @@ def test_of_a_volume_whole_slices_are_chosen(
     alone = of(slices=both.slices[:1])
     np.testing.assert_array_equal(alone.pixels[0], both.pixels[0])
     assert len(of(random=2, axis="coronal")) == 2
+    several = write_volume.nifti(
+        tmp_path / "four.nii.gz",
+        np.stack([voxels, voxels[::-1]], axis=3),
+        write_volume.affine(voxels.shape),
+    )
+    first = chosen(several, classifier, TileChoice(slices=(2,)))
+    second = chosen(several, classifier, TileChoice(slices=(2,), volume="1"))
+    np.testing.assert_array_equal(first.pixels[0], of(slices=(2,)).pixels[0])
+    np.testing.assert_array_equal(second.pixels[0], first.pixels[0][:, ::-1])
     with pytest.raises(UsageError, match=r"Slice 5 of 6 is none or holds no foreground"):
         of(slices=(5,))
     with pytest.raises(UsageError, match=r"whole slices.*--slice"):
         of(at=((3.0, 3.0),))
+
+
+def test_a_close_up_names_a_patient_only_where_that_is_wanted(
+    tmp_path: Path, write_volume: Any, slice_bundle: Path
+) -> None:
+    voxels = np.zeros((24, 28, 4), np.int16)
+    voxels[4:20, 4:24] = 300
+    series = write_volume.dicom(tmp_path / "Roe Janet", voxels, PatientName="Roe^Janet")
+    classifier = open_bundle(slice_bundle).classifier("cpu")
+    (hidden,) = chosen(series, classifier, TileChoice()).names
+    (kept,) = chosen(series, classifier, TileChoice(keep_identifiers=True)).names
+    assert "Roe" not in hidden
+    assert kept.startswith("Roe Janet axial slice")

@@ -20,6 +20,7 @@ from nibabel.orientations import (
     io_orientation,
     ornt_transform,
 )
+from pydicom import dcmread
 
 from slidecam.errors import UsageError
 from slidecam.events import BatchDone, Finished, Planned, SlideFailed, SlideFinished, Warned
@@ -404,3 +405,67 @@ def test_the_slices_table_opens_in_a_spreadsheet(
     ]
     assert rows[-1]["prob_lesion"] == ""
     assert not (tmp_path / "out" / "a" / "heatmap.ome.zarr").exists()
+
+
+def test_slices_that_cannot_be_read_fail_alone(
+    tmp_path: Path, write_volume: Any, slice_bundle: Path, head: NDArray[np.int16]
+) -> None:
+    series = write_volume.dicom(tmp_path / "series", head)
+    files = {int(dcmread(path).InstanceNumber) - 1: path for path in series.iterdir()}
+    cut, bare = 7, 10
+    files[cut].write_bytes(files[cut].read_bytes()[:-333])
+    made = dcmread(files[bare])
+    made.PixelData = b""
+    made.save_as(files[bare])
+    events = run([series], slice_bundle, tmp_path / "out")
+    (finished,) = of(events, SlideFinished)
+    table = read_slices_csv(tmp_path / "out" / "series" / "slices.csv")
+    assert [plane for plane, word in enumerate(table.status) if word == "failed"] == [cut, bare]
+    assert finished.status == "partly"
+    assert finished.failed == 2
+    assert np.isfinite(table.probabilities[table.done]).all()
+    (planned,) = of(events, Planned)
+    assert any("2 of its slices cannot be read, such as 7" in note for note in planned.readings)
+    assert of(events, Finished)[0].exit_code == 3
+    assert (tmp_path / "out" / "series" / "montage.png").exists()
+
+
+def test_of_a_mixed_batch_every_input_has_its_fate_whatever_a_library_raises(
+    tmp_path: Path,
+    write_volume: Any,
+    slice_bundle: Path,
+    head: NDArray[np.int16],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class NobodyKnowsThis(Exception):  # noqa: N818  (another library's name)
+        pass
+
+    def raising(*_arguments: Any, **_named: Any) -> Any:
+        raise NobodyKnowsThis("a kind of its own")
+
+    inputs = [write_volume.nrrd(tmp_path / f"good{number}.nrrd", head) for number in range(2)]
+    short = tmp_path / "short.nhdr"
+    short.write_text(
+        "NRRD0004\ntype: short\ndimension: 3\nsizes: 9 9 9\nencoding: raw\nendian: little\n"
+        "space: left-posterior-superior\nspace directions: (1,0,0) (0,1,0) (0,0,1)\n"
+        "space origin: (0,0,0)\ndata file: short.raw\n",
+        encoding="ascii",
+    )
+    (tmp_path / "short.raw").write_bytes(b"\0" * 700)
+    torn = write_volume.nifti(tmp_path / "torn.nii.gz", head)
+    torn.write_bytes(torn.read_bytes()[:5000])
+    nothing = tmp_path / "nothing.nii"
+    nothing.write_bytes(b"")
+    strange = write_volume.mgh(tmp_path / "strange.mgz", head)
+    monkeypatch.setattr("slidecam.sources._nifti._unpacked", raising)
+    events = run(
+        [short, torn, inputs[0], nothing, strange, inputs[1]], slice_bundle, tmp_path / "o"
+    )
+    failed = {event.slide: event.problem for event in of(events, SlideFailed)}
+    done = {event.slide for event in of(events, SlideFinished)}
+    assert set(failed) == {"short", "torn", "nothing", "strange"}
+    assert done == {"good0", "good1"}
+    assert "a kind of its own" in failed["strange"]
+    assert of(events, Finished)[0].exit_code == 3
+    manifest = json.loads((tmp_path / "o" / "manifest.json").read_text())
+    assert len(manifest["slides"]) == len(failed | dict.fromkeys(done))

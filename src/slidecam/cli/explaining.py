@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from slidecam.cli.app import Device, Json, Mpp, Reader, Trust, app
-from slidecam.cli.predicting import Seen, chooses_picture
+from slidecam.cli.predicting import OfVolume, Seen, chooses_picture, chooses_volume
 from slidecam.cli.terminal import EXIT_PARTLY, Terminal
-from slidecam.geometry import Axis  # noqa: TC001  (typer reads annotations at run time)
 
 Model = Annotated[
     str,
@@ -43,6 +42,10 @@ At = Annotated[
     list[str] | None,
     typer.Option(help="X,Y: the tile round this place, level-0 pixels; repeat for more."),
 ]
+Slices = Annotated[
+    list[int] | None,
+    typer.Option("--slice", help="Of a volume: this slice, as in slices.csv; repeat for more."),
+]
 Region = Annotated[Path | None, typer.Option(help="GeoJSON of an area: the tiles in it.")]
 Top = Annotated[int | None, typer.Option(min=1, help="The N tiles most like the first --class.")]
 Random = Annotated[
@@ -61,6 +64,7 @@ Masks = Annotated[
 
 @app.command()
 @chooses_picture
+@chooses_volume
 def explain(
     source: Annotated[
         str,
@@ -82,11 +86,7 @@ def explain(
     region: Region = None,
     top: Top = None,
     random: Random = None,
-    slices: Annotated[
-        list[int] | None,
-        typer.Option("--slice", help="Of a volume: this slice, as in slices.csv; repeat for more."),
-    ] = None,
-    axis: Annotated[Axis | None, typer.Option(help="Of a volume. \\[default: the card's]")] = None,
+    slices: Slices = None,
     seed: Seed = 0,
     curves: Annotated[bool, typer.Option(help="Deletion and insertion curves of each map.")] = True,
     mpp: Mpp = None,
@@ -97,6 +97,7 @@ def explain(
     json: Json = False,
     *,
     seen: Seen,
+    of_volume: OfVolume,
 ) -> None:
     """Explain tiles by several methods, or models, side by side.
 
@@ -124,7 +125,7 @@ def explain(
             reader=reader,
             seen=seen(),
             slices=tuple(slices or ()),
-            axis=axis,
+            **of_volume,
         )
         spec = CloseUpSpec(
             methods=_names(methods),
@@ -159,6 +160,7 @@ def explain(
     )
 )
 @chooses_picture
+@chooses_volume
 def faithfulness(
     source: Annotated[
         str,
@@ -177,6 +179,7 @@ def faithfulness(
     region: Region = None,
     top: Top = None,
     random: Random = None,
+    slices: Slices = None,
     seed: Seed = 0,
     measures: Annotated[
         str | None, typer.Option(help="Comma-separated. \\[default: all that apply]")
@@ -197,6 +200,7 @@ def faithfulness(
     json: Json = False,
     *,
     seen: Seen,
+    of_volume: OfVolume,
 ) -> None:
     """Measure how far to trust methods' maps, beside a random map: faithfulness files."""
     terminal = Terminal(json=json)
@@ -210,7 +214,7 @@ def faithfulness(
             sentences,
         )
 
-        named = at or region or top or random
+        named = at or region or top or random or slices
         choice = TileChoice(
             at=places(at or []),
             region=region,
@@ -222,6 +226,8 @@ def faithfulness(
             reader=reader,
             seen=seen(),
             masks=masks,
+            slices=tuple(slices or ()),
+            **of_volume,
         )
         spec = MeasureSpec(
             methods=_names(methods),

@@ -115,11 +115,17 @@ READ: Mapping[str, Callable[[Any], Any]] = {
 """From what a shell passes to the field's own type."""
 
 
+OfVolume = dict[str, Any]
+"""What a command is called with for which volume is meant, and how it is shown."""
+
 Seen = Callable[[], "PictureView"]
 """What a command calls, where its errors are worded, for how a slide is to be seen."""
 
 VIEW_OPTIONS = ("image", "plane", "time", "channels", "profile")
 """Fields of `PredictOptions` that are those of `PictureView`."""
+
+VOLUME_OPTIONS = ("volume", "axis", "keep_identifiers")
+"""Fields of `PredictOptions` on a volume that are those of `TileChoice`."""
 
 
 def _parameters() -> Iterator[inspect.Parameter]:
@@ -145,27 +151,55 @@ def _parameter(
 def chooses_picture(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of `PictureView`; it is called with ``seen``, what they amount to.
 
-    A keyword-only ``seen`` stands last in its own parameters.
+    A keyword-only ``seen`` is among its own parameters.
     """
-    signature = inspect.signature(command, eval_str=True)
-    own = [each for name, each in signature.parameters.items() if name != "seen"]
-    named = [option_of(each) for each in VIEW_OPTIONS]
-    added = [
-        _parameter(each.name, Annotated[_typed(each), _shown(each)], default=None) for each in named
-    ]
 
-    def with_view(**options: object) -> None:
+    def seen(said: Mapping[str, Any]) -> Seen:
         from slidecam.viewing import PictureView
 
-        said = {name: options.pop(name) for name in VIEW_OPTIONS}
-        command(**options, seen=partial(PictureView, **_settings(said)))
+        return partial(PictureView, **_settings(said))
 
-    with_view.__name__, with_view.__doc__ = command.__name__, command.__doc__
-    parameters = [
-        each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own[:-1], *added, own[-1])
+    return _with_options(command, VIEW_OPTIONS, "seen", seen)
+
+
+def chooses_volume(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `VOLUME_OPTIONS`; it is called with ``of_volume``, what they say by name.
+
+    A keyword-only ``of_volume`` is among its own parameters.
+    """
+    return _with_options(command, VOLUME_OPTIONS, "of_volume", _settings)
+
+
+def _with_options(
+    command: Callable[..., None],
+    names: tuple[str, ...],
+    taken: str,
+    read: Callable[[Mapping[str, Any]], object],
+) -> Callable[..., None]:
+    """Give a command some options of `PredictOptions`, which it takes as one parameter, ``taken``.
+
+    They stand before its last one, ``json``.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    own = [each for name, each in signature.parameters.items() if name != taken]
+    last = [name for name in signature.parameters if name not in {"seen", "of_volume"}][-1]
+    added = [
+        _parameter(each.name, Annotated[_typed(each), _shown(each)], default=None)
+        for each in map(option_of, names)
     ]
-    with_view.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return with_view
+
+    def with_options(**options: Any) -> None:  # noqa: ANN401  (each is of its own type)
+        said = {name: options.pop(name) for name in names}
+        command(**options, **{taken: read(said)})
+
+    with_options.__name__, with_options.__doc__ = command.__name__, command.__doc__
+    place = [each.name for each in own].index(last)
+    parameters = [
+        each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for each in (*own[:place], *added, *own[place:])
+    ]
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return with_options
 
 
 def _typed(each: NamedOption) -> Any:  # noqa: ANN401  (a type)

@@ -19,7 +19,7 @@ from slidecam.foreground.classes import load_classes
 from slidecam.geometry import Axis, Size, Spacing
 from slidecam.inference import classify
 from slidecam.learning.data.picture_files import SUFFIXES
-from slidecam.learning.data.pictures import read_picture_set
+from slidecam.learning.data.pictures import drawn_of_all_classes, read_picture_set
 from slidecam.learning.data.pixels import load_pictures
 from slidecam.prediction.preparation import view_of
 from slidecam.runs.located import refuse_run
@@ -70,6 +70,9 @@ class TileChoice:
     slices, axis
         Of a volume: numbers of its slices (as in ``slices.csv``), and along which axis (None: the
         card's).
+    volume, keep_identifiers
+        Which volume of several in a file, and whether names of a patient are shown, as in
+        `PredictSpec`.
     """
 
     at: tuple[tuple[float, float], ...] = ()
@@ -84,6 +87,8 @@ class TileChoice:
     masks: Path | None = None
     slices: tuple[int, ...] = ()
     axis: Axis | None = None
+    volume: str | None = None
+    keep_identifiers: bool = False
     seen: PictureView = AS_THE_FILE_SAYS
 
     def __post_init__(self) -> None:
@@ -160,7 +165,8 @@ def choose_tiles(
         return (yield from _pictures(Path(source), classifier.card, choice))
     if choice.masks is not None and choice.of is None:
         raise UsageError("--masks was given without a class.", "Pass --class NAME.")
-    view = view_of(classifier.card, PredictSpec(axis=choice.axis, **choice.seen.chosen))
+    spec = PredictSpec(axis=choice.axis, volume=choice.volume, **choice.seen.chosen)
+    view = replace(view_of(classifier.card, spec), keep_identifiers=choice.keep_identifiers)
     with open_source(str(source), choice.reader, view) as opened:
         return (yield from _of_slide(opened, classifier, choice))
 
@@ -187,7 +193,9 @@ def _pictures(folder: Path, card: Card, choice: TileChoice) -> Generator[Step, N
     notes: tuple[str, ...] = ()
     if "test" in pictures.parts:
         pictures, notes = pictures.part("test"), ("from the test part",)
-    chosen = pictures.rows(_spread(pictures.labels, choice.random or choice.most, choice.seed))
+    chosen = pictures.rows(
+        drawn_of_all_classes(pictures.labels, choice.random or choice.most, choice.seed)
+    )
     labels = tuple(chosen.class_names[label] for label in chosen.labels)
     tiles = yield from _loaded(chosen.paths, chosen.names, labels, card, choice)
     return replace(tiles, notes=notes)
@@ -209,21 +217,6 @@ def _loaded(
 def _drawn(rows: int, wanted: int, seed: int) -> NDArray[np.int64]:
     """Return the numbers of some rows drawn without replacement, in their order."""
     return np.sort(np.random.default_rng(seed).permutation(rows)[:wanted])
-
-
-def _spread(labels: NDArray[np.int64], wanted: int, seed: int) -> list[int]:
-    """Draw rows without replacement, of all classes in turn.
-
-    A measurement of one class alone says little.
-    """
-    draw = np.random.default_rng(seed)
-    rounds = np.empty(len(labels), np.int64)
-    for label in np.unique(labels):
-        queue = draw.permutation(np.flatnonzero(labels == label))
-        rounds[queue] = np.arange(len(queue))
-    # In one round the classes come in their order.
-    order: list[int] = np.lexsort((labels, rounds)).tolist()
-    return sorted(order[:wanted])
 
 
 def _picture_masks(

@@ -159,11 +159,15 @@ def _grey(plane: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]
 def _reduced(source: VolumeSource) -> NDArray[np.float32]:
     """Return the volume with every n-th row and column, float32, (planes, rows, columns).
 
-    Missing planes are 0.
+    Missing planes are 0. One that cannot be read is as the nearest that can be, so that it is found
+    in the head, and fails there.
     """
     _planes, rows, columns = source.stack.shape
     down, across = -(-rows // LONGEST), -(-columns // LONGEST)
-    read = map(source.intensities, range(source.facts.planes))
+    planes, broken = np.arange(source.facts.planes), source.broken
+    known = np.array([plane for plane in planes.tolist() if plane not in broken])
+    nearest = known[np.abs(planes[:, None] - known).argmin(axis=1)]
+    read = map(source.intensities, nearest.tolist())
     return np.stack([np.nan_to_num(_grey(plane[::down, ::across])) for plane in read])
 
 

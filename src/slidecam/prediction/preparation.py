@@ -143,6 +143,7 @@ def _laid(
 def _laid_volume(
     source: VolumeSource, spacing: SettledSpacing | None, card: Card, spec: PredictSpec
 ) -> tuple[Foreground, TileGrid, dict[str, Any]]:
+    source.say_what_is_broken()
     if spec.mask is None:
         head = find_head(source)
     else:

@@ -139,7 +139,10 @@ def _enhanced(path: Path, header: Dataset) -> Iterator[Frame]:
 
 
 def _shape(header: Dataset) -> tuple[int, int, int]:
-    return int(header.Rows), int(header.Columns), int(header.get("SamplesPerPixel", 1))
+    bands = int(header.get("SamplesPerPixel", 1))
+    if header.get("PhotometricInterpretation") == "PALETTE COLOR":
+        bands = 3  # its samples are indices of colours
+    return int(header.Rows), int(header.Columns), bands
 
 
 def _order(header: Dataset) -> tuple[float, ...]:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID
 
 from slidecam.errors import RefusedSourceError
 from slidecam.geometry import AXES
+from slidecam.pixels import reason
 from slidecam.sources._dicom import (
     identity_of,
     left_out,
@@ -26,10 +25,12 @@ from slidecam.sources._dicom import (
     siblings,
 )
 from slidecam.sources._dicom_frames import frames_of, largest_stack, volumes_of
+from slidecam.sources._dicom_pixels import colour_bits, decoded, refuse_undecodable
 from slidecam.sources._library import opening
 from slidecam.sources._probe import fingerprint_of_files
 from slidecam.sources._voxels import VoxelLayout, Voxels
 from slidecam.sources.identifiers import shown_source
+from slidecam.sources.source import note_on_bits
 from slidecam.sources.volume import VolumeSource, chosen_volume, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
@@ -44,18 +45,8 @@ if TYPE_CHECKING:
     from slidecam.sources._probe import Probe
 
 _AGAIN = "Copy the series again, or convert it with dcm2niix."
-_DECOMPRESS = "Decompress it in its archive or viewer (explicit little endian), and use that."
 _ITS_PICTURE = "Pass the slide or series that it was made for."
 _WITH_PIXELS = "Fetch the series from its archive once more, with its pixels."
-_STORED = ("PhotometricInterpretation", "PixelRepresentation", "BitsStored")
-"""What is read of a frame beside its pixels."""
-
-_SYNTAXES: dict[tuple[bool | None, bool | None], UID] = {
-    (True, True): ImplicitVRLittleEndian,
-    (False, True): ExplicitVRLittleEndian,
-    (False, False): ExplicitVRBigEndian,
-}
-"""By whether the kinds of values are left out, and the least byte comes first."""
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -75,14 +66,14 @@ def open_slide(probe: Probe) -> VolumeSource:
     with opening(probe.given, "This is a DICOM series", _AGAIN, (InvalidDicomError,)):
         paths = _paths(probe, probe.local)
         header = dcmread(paths[0], stop_before_pixels=True, force=True)
-        _refuse_undecodable(probe, header)
+        refuse_undecodable(probe, header)
         frames, others = largest_stack([*frames_of(paths)])
         stacks, odd = volumes_of(frames, _step(header, frames))
         fingerprint = fingerprint_of_files(paths)
         layout = _layout(probe, stacks[0])
     number, which = chosen_volume(probe, len(stacks))
     stack = stacks[number]
-    notes = [*which, *odd, *_begins_late(frames)]
+    notes = [*which, *odd, *_begins_late(frames), *note_on_bits(colour_bits(header))]
     if probe.is_folder:
         notes += note_on_objects(probe.local)
     if others:
@@ -91,7 +82,8 @@ def open_slide(probe: Probe) -> VolumeSource:
         )
     if layout.grid.is_oblique:
         notes.append("Its slices are oblique: they are taken along the series' own axes.")
-    voxels = Voxels(layout, unpack=lambda: _unpacked(stack, layout))
+    broken: dict[int, str] = {}
+    voxels = Voxels(layout, unpack=lambda: _unpacked(stack, layout, broken), broken=broken)
     planes = _planes(layout.grid, stack, probe)
     kind = ("dicom", _format(header), "PixelSpacing and positions")
     facts = volume_facts(probe, planes, kind, fingerprint, notes)
@@ -126,20 +118,6 @@ def _refuse_headers(probe: Probe, file: Path) -> None:
         name = UID(found.kind).name
         problem = f"This is a DICOM header of the kind {name}, without pixel data."
         raise RefusedSourceError(probe.given, problem, _WITH_PIXELS)
-
-
-def _refuse_undecodable(probe: Probe, header: Dataset) -> None:
-    """Refuse pixels for whose compression no decoder is installed."""
-    syntax = header.file_meta.get("TransferSyntaxUID")
-    if syntax is None or not syntax.is_transfer_syntax or not syntax.is_compressed:
-        return
-    try:
-        known = get_decoder(syntax).is_available
-    except NotImplementedError:
-        known = False
-    if not known:
-        problem = f"The pixels of this DICOM series are compressed as {syntax.name}, which no"
-        raise RefusedSourceError(probe.given, f"{problem} decoder here reads.", _DECOMPRESS)
 
 
 def _step(header: Dataset, frames: Sequence[Frame]) -> float:
@@ -193,52 +171,38 @@ def _format(header: Dataset) -> str:
     return f"{name} {header.get('Modality', '')}, {encoding}"
 
 
-def _unpacked(stack: FrameStack, layout: VoxelLayout) -> Iterator[bytes]:
+def _unpacked(stack: FrameStack, layout: VoxelLayout, broken: dict[int, str]) -> Iterator[bytes]:
     """Yield the frames' intensities by position.
 
-    A missing slice is as dark as the darkest before it.
+    A missing slice is as dark as the darkest before it, and so is one that cannot be read; those
+    are put into ``broken``, each with the reason. Where none can, the first one's error is raised.
     """
     darkest = 0.0
-    for frame in stack.frames:
-        if frame is None:
+    failures: list[Exception] = []
+    wanted = len(stack.frames) - stack.frames.count(None)
+    for place, frame in enumerate(stack.frames):
+        values: NDArray[Any] | None = None
+        if frame is not None:
+            try:
+                values = _fitting(decoded(frame), layout)
+            except Exception as error:  # noqa: BLE001  (the boundary of a slice: it fails alone)
+                broken[place] = reason(error)
+                failures.append(error)
+        if len(failures) == wanted:
+            raise failures[0]
+        if values is None:
             samples = layout.plane_bytes // layout.dtype.itemsize
-            yield np.full(samples, darkest, layout.dtype).tobytes()
-            continue
-        values = _decoded(frame)
-        if layout.bands == 1:
+            values = np.full(samples, darkest, layout.dtype)
+        elif layout.bands == 1:
             darkest = min(darkest, float(values.min()))
         yield np.ascontiguousarray(values, layout.dtype).tobytes()
 
 
-def _decoded(frame: Frame) -> NDArray[np.generic]:
-    """Return a frame's intensities, (rows, columns), as its modality means them.
-
-    Colours are (…, 3).
-    """
-    pixels = pixel_array(_openable(frame.path), index=frame.number)
-    if frame.bands > 1:
-        return pixels
-    tags = [*_STORED]
-    header = dcmread(frame.path, stop_before_pixels=True, force=True, specific_tags=tags)
-    values = pixels.astype(np.float32)
-    if header.get("PhotometricInterpretation") == "MONOCHROME1":
-        # By the range that the file can hold: by the slice's own, air would be of another grey in
-        # each slice.
-        lowest_and_highest = 2**header.BitsStored - 1
-        if header.PixelRepresentation:  # signed: from -2^(bits - 1) to 2^(bits - 1) - 1
-            lowest_and_highest = -1
-        values = np.float32(lowest_and_highest) - values
-    return np.asarray(values * np.float32(frame.slope) + np.float32(frame.intercept))
-
-
-def _openable(path: Path) -> Path | Dataset:
-    """Return what pydicom decodes: the file, or a data set where it does not say how it is stored.
-
-    So it is without the meta information that follows a preamble.
-    """
-    header = dcmread(path, stop_before_pixels=True, force=True, specific_tags=["Rows"])
-    if "TransferSyntaxUID" in header.file_meta:
-        return path
-    whole = dcmread(path, force=True)
-    whole.file_meta.TransferSyntaxUID = _SYNTAXES[whole.original_encoding]
-    return whole
+def _fitting(values: NDArray[Any], layout: VoxelLayout) -> NDArray[Any]:
+    columns, rows, _planes = layout.grid.shape
+    if values.shape[:2] != (rows, columns):
+        height, width = values.shape[:2]
+        raise ValueError(
+            f"its pixels are {width}x{height}, not {columns}x{rows} as its header says"
+        )
+    return values

@@ -57,6 +57,13 @@ def remote_errors() -> Errors:
     return tuple(errors)
 
 
+class NotDecodedError(ValueError):
+    """Nothing here decodes what may be sound."""
+
+
+CONVERT = "Convert it to another compression, or to none, where it comes from."
+
+
 @contextmanager
 def opening(
     path: str, what: str, remedy: str, also: Errors = (), *, refused: bool = False
@@ -88,13 +95,20 @@ def opening(
 
 
 @contextmanager
-def decoding(path: str, level: int, box: LevelBox, also: Errors = ()) -> Iterator[None]:
-    """Turn whatever a library raises in the block into a `RegionReadError` of that box."""
+def decoding(path: str, level: int, box: LevelBox) -> Iterator[None]:
+    """Turn whatever a library raises in the block into a `RegionReadError` of that box.
+
+    Whatever it is: a library's error that nobody has seen before is one failed read.
+    """
     try:
         yield
     except (RegionReadError, UsageError):
         raise
-    except (*DECODING_ERRORS, *also, *remote_errors()) as error:
+    except NotDecodedError as error:
+        raise RegionReadError(path, level, box, reason(error), CONVERT) from error
+    except MemoryError:
+        raise
+    except Exception as error:
         raise RegionReadError(path, level, box, reason(error)) from error
 
 

@@ -110,7 +110,7 @@ class OpenSlideSource(Source):
         self._mended = mended
 
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
-        with decoding(self.facts.path, level, box, _ERRORS):
+        with decoding(self.facts.path, level, box):
             return self._handle.read(lambda slide: self._assemble(slide, level, box))
 
     def _assemble(self, slide: Slide, level: int, box: LevelBox) -> NDArray[np.uint8]:

@@ -14,12 +14,16 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slidecam.pixels import to_uint8
+from slidecam.sources._library import NotDecodedError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -32,6 +36,8 @@ COPY_BYTES = 1 << 20
 COLOURS = 3
 SLOWEST = 2
 """The axis k, whose planes follow each other in a file."""
+
+NONE_BROKEN: Mapping[int, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,14 @@ class VoxelLayout:
         return self.grid.shape[0] * self.grid.shape[1] * self.bands * self.dtype.itemsize
 
     @property
+    def colour_bits(self) -> int:
+        """Bits of the largest colour: of its type, without the one for a sign."""
+        bits = 8 * self.dtype.itemsize
+        if self.dtype.kind == "i":
+            return bits - 1
+        return bits
+
+    @property
     def total_bytes(self) -> int:
         """Bytes of the volume."""
         return self.plane_bytes * self.grid.shape[2]
@@ -78,6 +92,9 @@ class Voxels:
         The file that holds them as they are, and where in it they begin; or
     unpack
         What yields their bytes in order. They are unpacked when they are first read.
+    broken
+        What ``unpack`` fills: planes along the slowest axis that it could not read, and the reason
+        of each. Such a plane holds no data.
     """
 
     def __init__(
@@ -86,17 +103,28 @@ class Voxels:
         path: Path | None = None,
         offset: int = 0,
         unpack: Callable[[], Iterator[bytes]] | None = None,
+        broken: Mapping[int, str] = NONE_BROKEN,
     ) -> None:
         self.layout = layout
+        self._broken = broken
         self._path, self._offset, self._unpack = path, offset, unpack
         self._spool: Path | None = None
         self._lock = Lock()
-        self._failure: str | None = None
+        self._failure: Exception | None = None
 
     @property
     def is_colour(self) -> bool:
         """Whether voxels are colours and not intensities."""
         return self.layout.bands >= COLOURS
+
+    @property
+    def broken(self) -> Mapping[int, str]:
+        """The planes along the file's slowest axis that cannot be read, and why.
+
+        All of a packed volume is unpacked to say so.
+        """
+        self._ready()
+        return self._broken
 
     def slab(self, axis: int, start: int, stop: int) -> NDArray[np.float32] | NDArray[np.uint8]:
         """Return voxels ``start`` to ``stop`` along one axis of the file and all along the others.
@@ -140,7 +168,8 @@ class Voxels:
 
     def _meaning(self, stored: NDArray[np.generic]) -> NDArray[np.float32] | NDArray[np.uint8]:
         if self.is_colour:
-            return np.ascontiguousarray(stored[..., :COLOURS].astype(np.uint8))
+            colours = stored[..., :COLOURS]
+            return np.ascontiguousarray(to_uint8(colours, self.layout.colour_bits))
         values = stored.astype(np.float32)
         if (self.layout.slope, self.layout.intercept) != (1.0, 0.0):
             values *= np.float32(self.layout.slope)
@@ -150,7 +179,7 @@ class Voxels:
     def _ready(self) -> Path:
         with self._lock:
             if self._failure is not None:
-                raise ValueError(self._failure)
+                raise type(self._failure)(*self._failure.args)
             if self._path is not None:
                 return self._path
             if self._spool is None:
@@ -169,7 +198,9 @@ class Voxels:
                 stream.close()
                 path.unlink(missing_ok=True)
                 # A volume that failed once is not unpacked again for each of its slices.
-                self._failure = str(error)
+                self._failure = ValueError(str(error))
+                if isinstance(error, NotDecodedError):
+                    self._failure = NotDecodedError(str(error))
                 raise
         return path
 

@@ -6,6 +6,7 @@ Its slices along an axis are planes, shown through a window of intensities.
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +17,16 @@ from slidecam.errors import RefusedSourceError
 from slidecam.geometry import Level, LevelBox, Size, Spacing
 from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._library import closed, decoding
-from slidecam.sources.source import Source, SourceFacts
+from slidecam.sources._voxels import COLOURS, SLOWEST
+from slidecam.sources.source import Source, SourceFacts, note_on_bits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
     from slidecam.sources._probe import Probe
-    from slidecam.sources._voxels import Voxels
+    from slidecam.sources._voxels import VoxelLayout, Voxels
     from slidecam.sources.volume_grid import PlaneStack
     from slidecam.viewing import VolumeView
 
@@ -98,7 +100,7 @@ class VolumeSource(Source):
     """
 
     def __init__(self, facts: SourceFacts, voxels: Voxels, view: VolumeView) -> None:
-        super().__init__(facts)
+        super().__init__(replace(facts, readings=facts.readings + _colours(facts, voxels.layout)))
         assert facts.stack is not None  # noqa: S101  (for the type checker: every volume has one)
         self.stack: PlaneStack = facts.stack
         self.view = view
@@ -113,6 +115,42 @@ class VolumeSource(Source):
     def is_colour(self) -> bool:
         """Whether voxels are colours, which no window changes."""
         return self._voxels.is_colour
+
+    @property
+    def broken(self) -> Mapping[int, str]:
+        """The planes that cannot be read, though others can, and why; all is unpacked to say so.
+
+        Nothing where the volume is shown along another axis than its file's slices: of each picture
+        a part is lost then, which is one of ``facts.readings`` from the first read on.
+
+        Raises
+        ------
+        RegionReadError
+            If nothing can be read.
+        """
+        if self._closed:
+            raise closed(self.facts.path)
+        size = self.facts.size
+        with decoding(self.facts.path, 0, LevelBox(0, 0, size.width, size.height)):
+            lost = self._voxels.broken
+        if not lost or self.stack.grid.file_axis(self.stack.place) != SLOWEST:
+            return {}
+        planes = enumerate(self.stack.file_indices.tolist())
+        return {plane: lost[index] for plane, index in planes if index in lost}
+
+    def say_what_is_broken(self) -> None:
+        """Put what cannot be read of the volume into ``facts.readings``; all is unpacked."""
+        planes, lost = self.broken, self._voxels.broken
+        if planes:
+            number, reason = next(iter(planes.items()))
+            said = f"{len(planes)} of its slices cannot be read, such as {number} ({reason})."
+        elif lost:
+            reason = next(iter(lost.values()))
+            said = f"{len(lost)} slices of its files cannot be read ({reason}): they are dark here."
+        else:
+            return
+        if said not in self.facts.readings:
+            self.facts = replace(self.facts, readings=(*self.facts.readings, said))
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -141,6 +179,8 @@ class VolumeSource(Source):
         """Return one plane's intensities as it is hung, float32, (rows, columns).
 
         Uint8, (…, 3) of colours.
+
+        A plane of `broken` is dark.
 
         Raises
         ------
@@ -193,10 +233,13 @@ class VolumeSource(Source):
     def _decode_plane(self, level: int, box: LevelBox, plane: int) -> NDArray[np.uint8]:
         with decoding(self.facts.path, level, box):
             rows, columns = slice(box.y, box.bottom), slice(box.x, box.right)
+            lost = self.broken
             if self.is_colour:
+                _refuse_lost(lost, [plane])
                 return np.asarray(self.intensities(plane)[rows, columns], np.uint8).copy()
             half, last = self.view.slices // 2, self.stack.shape[0] - 1
             shown = np.clip([plane - half, plane, plane + half], 0, last).tolist()
+            _refuse_lost(lost, shown)
             grey = {
                 each: self._shown(self.intensities(each)[rows, columns])
                 for each in dict.fromkeys(shown)
@@ -249,15 +292,32 @@ class VolumeSource(Source):
         """Return about `SAMPLED_VOXELS` intensities, evenly spread in the file's own order."""
         columns, rows, planes = self.stack.grid.shape
         step = max(1, int(np.cbrt(columns * rows * planes / SAMPLED_VOXELS)))
-        missing = self._missing_in_file()
+        missing = self._missing_in_file() | self._voxels.broken.keys()
         kept = [plane for plane in range(0, planes, step) if plane not in missing]
         parts = [self._in_file(2, plane, plane + 1)[::step, ::step].ravel() for plane in kept]
         return np.concatenate(parts).astype(np.float32)
 
     def _missing_in_file(self) -> frozenset[int]:
-        if self.stack.grid.file_axis(self.stack.place) != 2:  # noqa: PLR2004  (the slowest axis of the file)
+        if self.stack.grid.file_axis(self.stack.place) != SLOWEST:
             return frozenset()
         return frozenset(self.stack.file_indices[list(self.stack.missing)].tolist())
+
+
+def _refuse_lost(lost: Mapping[int, str], planes: Iterable[int]) -> None:
+    for plane in planes:
+        if plane in lost:
+            raise ValueError(lost[plane])
+
+
+def _colours(facts: SourceFacts, layout: VoxelLayout) -> tuple[str, ...]:
+    """Return the reading of colours that are scaled; RefusedSourceError for fractions."""
+    if layout.bands < COLOURS:
+        return ()
+    if layout.dtype.kind == "f":
+        problem = "Its colours are fractions, of a range that it does not say."
+        remedy = "Save them with 8 or 16 bits, from black to the largest value."
+        raise RefusedSourceError(facts.path, problem, remedy)
+    return note_on_bits(layout.colour_bits)
 
 
 class _VolumeView:

@@ -264,3 +264,18 @@ def write_picture_table(pictures: PictureSet, path: Path) -> None:
         name = named(picture.absolute(), path.parent.absolute())
         rows.append((name, pictures.class_names[label], group, part))
     write_csv(path, rows)
+
+
+def drawn_of_all_classes(labels: NDArray[np.int64], wanted: int, seed: int) -> list[int]:
+    """Draw rows without replacement, of all classes in turn.
+
+    A measurement of one class alone says little.
+    """
+    draw = np.random.default_rng(seed)
+    rounds = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        queue = draw.permutation(np.flatnonzero(labels == label))
+        rounds[queue] = np.arange(len(queue))
+    # In one round the classes come in their order.
+    order: list[int] = np.lexsort((labels, rounds)).tolist()
+    return sorted(order[:wanted])

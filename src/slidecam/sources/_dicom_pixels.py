@@ -1,0 +1,214 @@
+"""One frame of a DICOM file as its header means it: decoded, through its palette, its modality's.
+
+Pydicom decodes, with GDCM and Pillow; what those leave out, imagecodecs.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import imagecodecs
+import numpy as np
+from pydicom import dcmread
+from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from slidecam.errors import RefusedSourceError
+from slidecam.pixels import reason, to_uint8
+from slidecam.sources._library import NotDecodedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from pydicom.dataset import Dataset
+
+    from slidecam.sources._dicom_frames import Frame
+    from slidecam.sources._probe import Probe
+
+_DECOMPRESS = "Decompress it in its archive or viewer (explicit little endian), and use that."
+
+_JPEG, _JPEG_2000 = imagecodecs.jpeg8_decode, imagecodecs.jpeg2k_decode
+_JPEG_LS = imagecodecs.jpegls_decode
+_OTHERS: Mapping[str, Callable[[bytes], NDArray[Any]]] = {
+    "1.2.840.10008.1.2.4.51": _JPEG,  # 12 bits; with 8, pydicom's own decoders read it
+    "1.2.840.10008.1.2.4.80": _JPEG_LS,
+    "1.2.840.10008.1.2.4.81": _JPEG_LS,
+    "1.2.840.10008.1.2.4.201": _JPEG_2000,  # High-Throughput JPEG 2000
+    "1.2.840.10008.1.2.4.202": _JPEG_2000,
+    "1.2.840.10008.1.2.4.203": _JPEG_2000,
+}
+"""What reads a compression where pydicom's decoders do not, by transfer syntax."""
+
+_SYNTAXES: dict[tuple[bool | None, bool | None], UID] = {
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
+"""By whether the kinds of values are left out, and the least byte comes first."""
+
+PALETTE = "PALETTE COLOR"
+_MODALITY_TABLE = "ModalityLUTSequence"
+_CHEAP = (
+    "PhotometricInterpretation",
+    "PixelRepresentation",
+    "BitsStored",
+    _MODALITY_TABLE,
+    "RedPaletteColorLookupTableDescriptor",
+    "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor",
+    "RedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableData",
+    "SegmentedRedPaletteColorLookupTableData",
+    "SegmentedGreenPaletteColorLookupTableData",
+    "SegmentedBluePaletteColorLookupTableData",
+)
+"""What is read of a file beside its pixels."""
+
+
+def refuse_undecodable(probe: Probe, header: Dataset) -> None:
+    """Refuse pixels for whose compression no decoder is installed."""
+    syntax = _syntax(header)
+    if syntax is None or not syntax.is_transfer_syntax or not syntax.is_compressed:
+        return
+    try:
+        known = get_decoder(syntax).is_available
+    except NotImplementedError:
+        known = False
+    if not (known or syntax in _OTHERS or syntax == DeflatedExplicitVRLittleEndian):
+        problem = f"The pixels of this DICOM series are compressed as {syntax.name}, which no"
+        raise RefusedSourceError(probe.given, f"{problem} decoder here reads.", _DECOMPRESS)
+
+
+def colour_bits(header: Dataset) -> int:
+    """Return the bits of its colours as they are stored; 8 of what is grey, or shown by a palette.
+
+    A palette is a table of the colours that are meant, whatever its bits.
+    """
+    if int(header.get("SamplesPerPixel", 1)) == 1:
+        return 8
+    return int(header.get("BitsStored", 8))
+
+
+def decoded(frame: Frame) -> NDArray[np.generic]:
+    """Return a frame's intensities, float32 (rows, columns), as its modality means them.
+
+    Colours are uint8, (…, 3): those of a palette too.
+
+    Raises
+    ------
+    NotDecodedError
+        If nothing here reads its compression, though the file may be sound.
+    """
+    pixels = _stored(frame)
+    header = _beside_pixels(frame.path)
+    seen = header.get("PhotometricInterpretation")
+    if seen == PALETTE:
+        return _through_palette(pixels, header)
+    if frame.bands > 1:
+        return to_uint8(pixels, int(header.get("BitsStored", 8)))
+    if header.get(_MODALITY_TABLE):
+        values = np.asarray(apply_modality_lut(pixels, header), np.float32)
+        return _light_on_dark(values, seen, float(values.min()) + float(values.max()))
+    values = pixels.astype(np.float32)
+    # By the range that the file can hold: by the slice's own, air would be of another grey in each
+    # slice.
+    lowest_and_highest = -1
+    if not header.PixelRepresentation:  # signed: from -2^(bits - 1) to 2^(bits - 1) - 1
+        lowest_and_highest = 2**header.BitsStored - 1
+    values = _light_on_dark(values, seen, lowest_and_highest)
+    return np.asarray(values * np.float32(frame.slope) + np.float32(frame.intercept))
+
+
+def _beside_pixels(path: Path) -> Dataset:
+    return dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_CHEAP))
+
+
+def _light_on_dark(
+    values: NDArray[np.float32], seen: object, lowest_and_highest: float
+) -> NDArray[np.float32]:
+    if seen != "MONOCHROME1":
+        return values
+    return np.float32(lowest_and_highest) - values
+
+
+def _through_palette(indices: NDArray[Any], header: Dataset) -> NDArray[np.uint8]:
+    colours = np.asarray(apply_color_lut(indices, header))[..., :3]
+    bits = int(header.RedPaletteColorLookupTableDescriptor[2])
+    # Some writers say 16 and store 8; a table that stays below 256 is one of bytes.
+    if bits == 8 or int(colours.max(initial=0)) <= 255:  # noqa: PLR2004  (a byte)
+        return colours.astype(np.uint8)
+    return to_uint8(colours, bits)
+
+
+def _stored(frame: Frame) -> NDArray[Any]:
+    """Return a frame's samples as they are stored, colours as RGB."""
+    try:
+        return pixel_array(_openable(frame.path), index=frame.number)
+    except (RuntimeError, NotImplementedError) as error:
+        return _by_imagecodecs(frame, error)
+
+
+def _openable(path: Path) -> Path | Dataset:
+    """Return what pydicom decodes: the file, or its data set where its bytes do not say enough.
+
+    So it is where all of it is deflated, as pydicom looks for pixels in the file's own bytes; and
+    without the meta information that follows a preamble, which says how it is stored.
+    """
+    header = dcmread(path, stop_before_pixels=True, force=True, specific_tags=["Rows"])
+    if _syntax(header) in {None, DeflatedExplicitVRLittleEndian}:
+        return _whole(path, path.stat().st_mtime_ns)
+    return path
+
+
+@lru_cache(maxsize=1)
+def _whole(path: Path, _changed: int) -> Dataset:
+    whole = dcmread(path, force=True)
+    if _syntax(whole) is None:
+        whole.file_meta.TransferSyntaxUID = _SYNTAXES[whole.original_encoding]
+    return whole
+
+
+def _by_imagecodecs(frame: Frame, error: Exception) -> NDArray[Any]:
+    data = dcmread(frame.path, force=True)
+    syntax = _syntax(data) or UID("")
+    decode = _OTHERS.get(syntax)
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    problem = f"its pixels are compressed as {syntax.name}, and {_clause(said)}"
+    if decode is None and "missing dependencies" in problem:
+        raise NotDecodedError(problem) from error
+    if decode is None:  # a decoder that reads others does not read this one
+        raise ValueError(problem) from error
+    count = int(data.get("NumberOfFrames") or 1)
+    encoded = get_frame(data.PixelData, frame.number, number_of_frames=count)
+    try:
+        samples = np.asarray(decode(encoded))
+    except Exception as other:
+        raise NotDecodedError(f"{problem}; imagecodecs: {reason(other)}") from other
+    if data.PixelRepresentation and samples.dtype.kind == "u":
+        unused = 8 * samples.dtype.itemsize - int(data.BitsStored)
+        signed = (samples << unused).view(samples.dtype.str.replace("u", "i"))
+        return np.asarray(signed >> unused)
+    return samples
+
+
+def _clause(lines: list[str]) -> str:
+    """Return what pydicom's decoders said, each of them, without its heading."""
+    plugins = [line.strip() for line in lines[1:] if line.strip()]
+    return "; ".join(plugins or lines[:1])
+
+
+def _syntax(header: Dataset) -> UID | None:
+    return getattr(header, "file_meta", {}).get("TransferSyntaxUID")
