@@ -19,7 +19,7 @@ from slidecam.geometry import LevelBox
 from slidecam.sources import open_source
 from slidecam.sources._dicom_frames import Frame, volumes_of
 from slidecam.sources.discovery import find_slides
-from slidecam.sources.identifiers import names_patient, plain
+from slidecam.sources.identifiers import Identifiers, names_patient, plain
 from slidecam.sources.volume import VolumeSource
 from slidecam.sources.volume_grid import PlaneStack
 from slidecam.viewing import VolumeView
@@ -186,6 +186,9 @@ def test_a_folder_named_after_its_patient_is_named_without(
         ("T1_VS-0815_b", True),
         ("roe", True),
         ("heroes", False),
+        ("pat Q77 T1", True),
+        ("Xu_Li_T1", True),
+        ("axial_lines", False),
         ("0", False),
         ("series 3", False),
     ],
@@ -193,7 +196,8 @@ def test_a_folder_named_after_its_patient_is_named_without(
 def test_a_name_is_the_patients_where_it_is_one_or_holds_a_long_one(
     name: str, *, expected: bool
 ) -> None:
-    known = frozenset({plain("VS-0815"), plain("Roe"), "3"})
+    anywhere = frozenset({plain("VS-0815"), plain("Roe"), "3"})
+    known = Identifiers(anywhere, frozenset({"roe", "q77", "li"}))
     assert names_patient(name, known) is expected
 
 
@@ -242,7 +246,12 @@ def test_dark_on_light_is_turned_by_the_files_range_and_air_stays_the_same_in_al
 
 
 @pytest.mark.parametrize(
-    "folder", ["Müller", "Mu\u0308ller", "Muller", "Mueller", "987654321", "2019-12-24 brain"]
+    "folder",
+    [
+        *("Müller", "Mu\u0308ller", "Muller", "Mueller", "987654321", "2019-12-24 brain"),
+        *("24.12.2019", "12-24-19", "scan 24 Dec 2019", "7.3.1961", "07.03.1961", "610307_t1"),
+        *("jürgenmüller t2", "T1_01.nii"),
+    ],
 )
 def test_other_spellings_numbers_and_days_name_a_patient_too(
     tmp_path: Path, write_volume: Any, head: NDArray[np.int16], folder: str
@@ -250,6 +259,8 @@ def test_other_spellings_numbers_and_days_name_a_patient_too(
     header = {
         "PatientName": "Müller^Jürgen",
         "PatientID": "PID987654321",
+        "PatientBirthDate": "19610307",
+        "OtherPatientIDs": "B-J-01",
         "StudyDate": "20191224",
         "SpecificCharacterSet": "ISO_IR 192",
     }

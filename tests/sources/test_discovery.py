@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from slidecam.errors import UsageError
@@ -76,6 +77,31 @@ def test_slides_that_share_a_stem_are_refused(tmp_path: Path) -> None:
     fill(tmp_path, "a.svs", "A.tif")
     with pytest.raises(UsageError, match="share the stem"):
         names(tmp_path)
+
+
+def test_a_folder_keeps_what_follows_a_dot_and_gets_its_parents_name_where_two_share_one(
+    tmp_path: Path, write_volume: Any
+) -> None:
+    voxels = np.zeros((9, 8, 3), np.int16)
+
+    def series(*parts: str, **header: str) -> Path:
+        made: Path = write_volume.dicom(tmp_path.joinpath(*parts), voxels, **header)
+        return made
+
+    assert names(series("sub.01"), series("sub.02")) == ["sub.01", "sub.02"]
+    one, two = series("PAT1", "SE1"), series("PAT2", "SE1")
+    assert names(one, two) == ["PAT1-SE1", "PAT2-SE1"]
+    assert names(one) == ["SE1"]
+    with pytest.raises(UsageError, match="share the stem"):
+        names(one, one)
+    deep = names(series("a", "x", "s"), series("b", "x", "s"))
+    assert [name[:4] for name in deep] == ["x-s-", "x-s-"]
+    assert len(set(deep)) == 2
+    roe = series("Roe", "s", PatientName="Roe^Janet", SeriesInstanceUID="1.2.826.5.1")
+    poe = series("Poe", "s", PatientName="Poe^Edgar", SeriesInstanceUID="1.2.826.5.2")
+    hidden = names(roe, poe)
+    assert len(set(hidden)) == 2
+    assert not any("oe" in name.lower() for name in hidden)
 
 
 def test_a_slide_that_is_named_twice_is_refused(tmp_path: Path) -> None:

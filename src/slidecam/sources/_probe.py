@@ -33,6 +33,7 @@ GZIP = b"\x1f\x8b"
 PACKED = (".nii.gz", ".mgh.gz", ".nrrd.gz")
 """Suffixes of two parts."""
 
+ZARR_SUFFIX = ".zarr"
 ZARR_MARKS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
 _NOT_FOR_ALL = (401, 403)
 """What a server answers to those who may not see a file."""
@@ -125,7 +126,7 @@ class Probe:
     def name(self) -> str:
         """The stem that names outputs."""
         if self.local is not None:
-            return stem_of(self.local)
+            return name_of(self.local)
         return stem_of_url(self.given)
 
     @property
@@ -182,6 +183,16 @@ def stem_of(path: PurePath) -> str:
         if lower.endswith(suffix) and lower != suffix:
             return path.name[: -len(suffix)]
     return path.stem
+
+
+def name_of(path: Path) -> str:
+    """Return what outputs of a file or folder are called by.
+
+    A folder has no suffix to lose, but for those that say what it is: ``.zarr``.
+    """
+    if path.suffix.lower() != ZARR_SUFFIX and path.is_dir():
+        return path.name
+    return stem_of(path)
 
 
 def stem_of_url(url: str) -> str:

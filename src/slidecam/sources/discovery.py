@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from slidecam.errors import UsageError, without_secrets
 from slidecam.sources._companions import parts_in
 from slidecam.sources._dicom import is_volume, left_out, objects_in, series_files
-from slidecam.sources._probe import ZARR_MARKS, stem_of, stem_of_url
+from slidecam.sources._probe import ZARR_MARKS, name_of, stem_of_url
 from slidecam.sources.identifiers import hidden_parts, public_name, public_path
 from slidecam.sources.qupath import PROJECT_SUFFIX, read_project
 from slidecam.sources.readers import slide_suffixes
@@ -126,7 +127,7 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
             _expand(Path(given), slides, ignored)
     if not keep_identifiers:
         slides = list(map(_unnamed, slides))
-    slides = list(map(_well_named, slides))
+    slides = _told_apart(list(map(_well_named, slides)))
     _refuse_shared_stems(slides)
     if not slides:
         suffixes = " ".join(sorted(slide_suffixes()))
@@ -229,7 +230,7 @@ def _found(path: Path) -> FoundSlide:
     named = path
     if path.name in {"", ".."}:
         named = path.resolve()
-    return FoundSlide(stem_of(named), str(path))
+    return FoundSlide(name_of(named), str(path))
 
 
 def _unnamed(slide: FoundSlide) -> FoundSlide:
@@ -283,6 +284,49 @@ def _failing(slide: FoundSlide, problem: str) -> FoundSlide:
     # With a digest, since the name that is left may be another slide's.
     name = slide.name.replace("\\", "_")
     return replace(slide, name=f"{name}-{digest[:8]}", error=slide.error or error)
+
+
+def _told_apart(slides: Sequence[FoundSlide]) -> list[FoundSlide]:
+    """Return slides whose folders share a name, each with its parent's before it.
+
+    Series of several patients are in folders of one name, ``PAT1/SE1`` and ``PAT2/SE1``. Where the
+    parents' names are alike too, or may not be written, a digest of the path follows the name.
+    """
+    first = _shared(slides)
+    named = [_with_parent(slide) if slide.name.casefold() in first else slide for slide in slides]
+    still = _shared(named)
+    return [_with_digest(slide) if slide.name.casefold() in still else slide for slide in named]
+
+
+def _shared(slides: Sequence[FoundSlide]) -> set[str]:
+    """Return the names, in small letters, that several folders of other paths have."""
+    paths: defaultdict[str, set[str]] = defaultdict(set)
+    folders: set[str] = set()
+    for slide in slides:
+        if "://" in slide.path:
+            continue
+        key = slide.name.casefold()
+        paths[key].add(str(Path(slide.path).resolve()))
+        if Path(slide.path).is_dir():
+            folders.add(key)
+    return {key for key in folders if len(paths[key]) > 1}
+
+
+def _with_parent(slide: FoundSlide) -> FoundSlide:
+    parent = Path(slide.path).resolve().parent.name
+    if not Path(slide.path).is_dir() or not parent or parent in slide.hidden:
+        return slide
+    return replace(slide, name=f"{parent}-{slide.name}")
+
+
+def _with_digest(slide: FoundSlide) -> FoundSlide:
+    if not Path(slide.path).is_dir():
+        return slide
+    if slide.hidden:
+        return replace(slide, name=public_name(Path(slide.path)))
+    whole = str(Path(slide.path).resolve())
+    digest = hashlib.sha256(whole.encode(errors="surrogateescape")).hexdigest()
+    return replace(slide, name=f"{slide.name}-{digest[:8]}")
 
 
 def _refuse_shared_stems(slides: Sequence[FoundSlide]) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,10 @@ from slidecam.sources._library import DECODING_ERRORS, Errors
 from slidecam.sources._probe import fingerprint_of_files, stem_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydicom.dataset import Dataset
+
     from slidecam.sources.source import SourceFacts
 
 NO_DICOM: Errors = (*DECODING_ERRORS, InvalidDicomError)
@@ -29,9 +34,9 @@ HIDDEN = "hidden"
 """What stands where a part of a path held an identifier."""
 
 SHORTEST = 4
-"""Letters and digits from which on an identifier is found inside of a longer name.
+"""Letters and digits from which on an identifier is found inside of a longer word.
 
-Shorter ones must be all of it.
+Shorter ones must be a word of the name, between its other signs.
 """
 
 NAMING = (
@@ -75,30 +80,98 @@ LONG_NUMBER = re.compile(r"\d{5,}")
 Folders are called after the number in ``PID987654321``.
 """
 
+DATE = re.compile(r"(\d{4})(\d\d)(\d\d)")
+MONTHS = (
+    *("january", "february", "march", "april", "may", "june", "july", "august"),
+    *("september", "october", "november", "december"),
+)
+
+PERSONAL = (
+    "PatientName",
+    "PatientID",
+    "PatientMotherBirthName",
+    "OtherPatientIDs",
+    "OtherPatientNames",
+    "MedicalRecordLocator",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "PerformingPhysicianName",
+    "PhysiciansOfRecord",
+    "NameOfPhysiciansReadingStudy",
+    "OperatorsName",
+    "RequestingPhysician",
+)
+"""Whose words are a person's: those of a description (T1, MR, brain) are many folders'."""
+
+TITLES = frozenset({"mr", "mrs", "ms", "dr", "md", "prof"})
+"""Words of names that are nobody's."""
+
 SPELT_OUT = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "å": "aa", "ø": "oe", "æ": "ae"}
 )
 """How names are spelt where letters of theirs are not to be had."""
 
 
-def identifiers_of(path: Path) -> frozenset[str]:
-    """Return what names the patient in a DICOM file, as `plain` letters and digits.
+@dataclass(frozen=True)
+class Identifiers:
+    """What names a patient, as `plain` letters and digits.
 
-    Nothing where it is none.
+    Attributes
+    ----------
+    anywhere
+        What is one as the whole of a name, and within it where it is of `SHORTEST` signs or more.
+    words
+        What is one as a whole word of a name, however short.
     """
+
+    anywhere: frozenset[str] = frozenset()
+    words: frozenset[str] = frozenset()
+
+
+def identifiers_of(path: Path) -> Identifiers:
+    """Return what names the patient in a DICOM file; nothing where it is none."""
     try:
         header = dcmread(path, stop_before_pixels=True, force=True)
     except NO_DICOM:
-        return frozenset()
+        return Identifiers()
     found: set[str] = set()
     for name in NAMING:
         value = str(header.get(name) or "")
-        # Doe^Jane^^Dr. is a patient called Doe, Jane and both together.
-        for part in (value, *re.split(r"[\^= ,]+", value)):
+        # Doe^Jane^^Dr. is a patient called Doe, Jane and both together, in either order.
+        parts = re.split(r"[\^= ,]+", value)
+        for part in (value, *parts, "".join(parts[1::-1])):
             spelt = unicodedata.normalize("NFC", part).casefold().translate(SPELT_OUT)
             found.update((plain(part), plain(spelt)))
         found.update(map(plain, LONG_NUMBER.findall(value)))
-    return frozenset(found - {""})
+        found.update(_orders_of(value))
+    return Identifiers(frozenset(found - {""}), frozenset(words_of_names(header)))
+
+
+def _orders_of(value: str) -> Iterator[str]:
+    """Yield a DICOM date in the orders that people write it: 07031961, 731961, 610307, 7mar1961."""
+    found = DATE.fullmatch(value.strip())
+    if found is None or not 1 <= int(found[2]) <= len(MONTHS):
+        return
+    year, month, day = found.groups()
+    bare_month, bare_day = str(int(month)), str(int(day))
+    named = MONTHS[int(month) - 1]
+    spellings = [(year, month, day), (year[2:], month, day), (year, bare_month, bare_day)]
+    for each in (day, bare_day):
+        spellings += [(year, named, each), (year, named[:3], each)]
+    for spelling in spellings:
+        yield from map("".join, permutations(spelling))
+
+
+def words_of_names(header: Dataset) -> Iterator[str]:
+    """Yield the words of persons' names and numbers, however short; `plain` letters and digits.
+
+    A single sign is none: series are counted with those.
+    """
+    for name in PERSONAL:
+        for word in re.split(r"[\W_]+", str(header.get(name) or "")):
+            spelt = plain(word)
+            if len(spelt) > 1 and spelt not in TITLES:
+                yield spelt
 
 
 def plain(text: str) -> str:
@@ -111,11 +184,14 @@ def plain(text: str) -> str:
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKD", text.casefold()))
 
 
-def names_patient(text: str, identifiers: frozenset[str]) -> bool:
-    """Whether a name is an identifier, or holds one that is long enough to be no accident."""
+def names_patient(text: str, identifiers: Identifiers) -> bool:
+    """Whether a name is an identifier, has one as a word, or holds one too long for an accident."""
     bare = plain(text)
-    long = [each for each in identifiers if len(each) >= SHORTEST]
-    return bare in identifiers or any(each in bare for each in long)
+    long = [each for each in identifiers.anywhere if len(each) >= SHORTEST]
+    if bare in identifiers.anywhere or any(each in bare for each in long):
+        return True
+    words = set(map(plain, re.split(r"[\W_]+", text)))
+    return not identifiers.words.isdisjoint(words)
 
 
 def hidden_parts(path: Path) -> tuple[str, ...]:
