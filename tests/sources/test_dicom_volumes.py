@@ -17,7 +17,6 @@ from pydicom.uid import MPEG2MPML
 from slidecam.errors import RefusedSourceError, RegionReadError, UnreadableSourceError
 from slidecam.geometry import LevelBox
 from slidecam.sources import open_source
-from slidecam.sources._dicom_frames import Frame, volumes_of
 from slidecam.sources.discovery import find_slides
 from slidecam.sources.identifiers import Identifiers, names_patient, plain
 from slidecam.sources.volume import VolumeSource
@@ -296,31 +295,3 @@ def test_oblong_voxels_lie_where_they_are_whatever_the_instances_numbers(
         np.testing.assert_allclose(
             stack(found).grid.spl_affine, stack(expected).grid.spl_affine, atol=1e-5
         )
-
-
-@given(data=st.data(), planes=st.integers(5, 9), gap=st.floats(0.4, 7), lean=st.floats(-0.5, 0.5))
-def test_frames_in_any_order_come_to_lie_by_place_in_volumes_by_acquisition(
-    data: st.DataObject, planes: int, gap: float, lean: float
-) -> None:
-    # Acquisition, echo, time and b-value; instances are numbered without regard to them.
-    kinds = st.tuples(*[st.integers(0, 3)] * 4)
-    volumes = sorted(data.draw(st.lists(kinds, min_size=1, max_size=3, unique=True)))
-    instances = iter(data.draw(st.permutations(range(planes * len(volumes)))))
-    lost = data.draw(st.one_of(st.none(), st.integers(1, planes - 2)))
-    placed: list[list[Frame | None]] = []
-    for kind in volumes:
-        placed.append([])
-        for plane in range(planes):
-            # Slices lean against their normal, as those of a tilted gantry do.
-            position = (3.7 + lean * plane, -11.3, gap * plane - 20.9)
-            order = tuple(map(float, (*kind, next(instances))))
-            frame = Frame(
-                Path("x.dcm"), 0, 4, 5, 1, position, ((1, 0, 0), (0, 1, 0)), (0.7, 0.9), 1, 0, order
-            )
-            placed[-1].append(None if plane == lost else frame)
-    frames = data.draw(st.permutations([one for stack in placed for one in stack if one]))
-    stacks, notes = volumes_of(frames, gap)
-    assert [list(stack.frames) for stack in stacks] == placed
-    for stack in stacks:
-        np.testing.assert_allclose(stack.step, (lean, 0, gap), atol=1e-9)
-    assert bool(notes) == (lost is not None)

@@ -1,31 +1,40 @@
-"""The frames of a DICOM series, by position: one per file, or many in an enhanced file."""
+"""The frames of a DICOM series: one per file, or many, or the slices of a Siemens mosaic."""
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydicom import dcmread
 
+from slidecam.errors import RefusedSourceError
+from slidecam.registry import load
+from slidecam.sources._dicom_traits import traits_of_file, traits_of_frame, traits_of_vectors
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
 
-TURNED = 1e-3
-"""How far two frames' directions may differ and still be of one stack."""
+    from slidecam.sources._dicom_traits import Traits
+    from slidecam.sources.placement import Assumption
 
-GAP = 1.5
-"""Of the usual step: from there on a slice is missing between two."""
+_DCM2NIIX = "Convert it with dcm2niix."
+_MOSAIC_SLICES, _CSA = (0x0019, 0x100A), (0x0029, 0x1010)
+_AT_ORIGIN = (0.0, 0.0, 0.0)
+_POINTERS_TO_TIME = {0x00181063, 0x00181065}
+"""FrameTime and FrameTimeVector, as what a file's frames follow each other in."""
 
-UNEVEN = 0.05
-"""Share of the usual step by which others may differ before a note says so."""
+_AXIAL = 0.999
+_SAME_MM = 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
     """One slice in a file.
 
@@ -43,8 +52,18 @@ class Frame:
         mm between rows and between columns.
     slope, intercept
         Of the modality.
-    order
-        What sorts frames of one place: acquisition, echo, time, b-value, instance.
+    traits
+        What tells it from others of its place, by name: image type, echo, b-value, time.
+    instance
+        What sorts frames that nothing else tells apart.
+    apart
+        What the file says that slices lie apart, mm; None where it does not.
+    corner
+        Row and column where it begins in a picture that slices share; None where it is all of it.
+    in_sequence
+        Whether it is one of a file's frames that are no slices, but follow each other.
+    assumptions
+        What is taken of its place though no file says it.
     """
 
     path: Path
@@ -57,7 +76,12 @@ class Frame:
     spacing: tuple[float, float]
     slope: float
     intercept: float
-    order: tuple[float, ...]
+    traits: Traits = ()
+    instance: float = 0.0
+    apart: float | None = None
+    corner: tuple[int, int] | None = None
+    in_sequence: bool = False
+    assumptions: tuple[Assumption, ...] = ()
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -68,74 +92,195 @@ class Frame:
     def depth(self) -> float:
         """Where it lies along its normal, mm; its instance number where nothing is known."""
         if self.position is None:
-            return self.order[-1]
+            return self.instance
         return float(np.dot(self.position, self.normal))
 
+    def of_picture(self, pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Return its part of the picture that is stored, (rows, columns, …)."""
+        if self.corner is None:
+            return pixels
+        top, left = self.corner
+        return pixels[top : top + self.rows, left : left + self.columns]
 
-@dataclass(frozen=True)
-class FrameStack:
-    """The frames of one volume by position.
 
-    Attributes
-    ----------
-    frames
-        From one end to the other; None where one is missing.
-    step
-        mm vector from frame to frame, LPS.
+def frames_of(given: str, paths: Sequence[Path]) -> Iterator[Frame]:
+    """Yield every frame of some files of the series ``given``.
+
+    Raises
+    ------
+    InvalidDicomError, AttributeError
+        If one is damaged.
+    RefusedSourceError
+        If one holds slices and does not say how they lie.
     """
-
-    frames: tuple[Frame | None, ...]
-    step: NDArray[np.float64]
-
-
-def frames_of(paths: Sequence[Path]) -> Iterator[Frame]:
-    """Yield every frame of some files; InvalidDicomError or AttributeError where one is damaged."""
     for path in paths:
         header = dcmread(path, stop_before_pixels=True, force=True)
+        count = int(header.get("NumberOfFrames") or 1)
         if "PerFrameFunctionalGroupsSequence" in header:
-            yield from _enhanced(path, header)
+            yield from _enhanced(path, header, count)
+        elif "MOSAIC" in (header.get("ImageType") or ()):
+            yield from _mosaic(given, path, header)
+        elif count > 1:
+            yield from _of_many(path, header, count)
         else:
             yield _classic(path, header)
 
 
 def _classic(path: Path, header: Dataset) -> Frame:
-    position, directions = (
-        header.get("ImagePositionPatient"),
-        header.get("ImageOrientationPatient"),
-    )
     return Frame(
         path,
         0,
         *_shape(header),
-        _triple(position),
-        _directions(directions),
-        _pair(header.get("PixelSpacing")),
-        float(header.get("RescaleSlope") or 1),
-        float(header.get("RescaleIntercept") or 0),
-        _order(header),
+        _triple(header.get("ImagePositionPatient")),
+        _directions(header.get("ImageOrientationPatient")),
+        _spacing(header),
+        *_scaling(header),
+        traits_of_file(header),
+        float(header.get("InstanceNumber") or 0),
+        _apart(header),
+        assumptions=_assumptions(header.get("ImageOrientationPatient"), header.get("PixelSpacing")),
     )
 
 
-def _enhanced(path: Path, header: Dataset) -> Iterator[Frame]:
+def _enhanced(path: Path, header: Dataset, count: int) -> Iterator[Frame]:
     shared = header.get("SharedFunctionalGroupsSequence") or [{}]
-    for number, own in enumerate(header.PerFrameFunctionalGroupsSequence):
+    groups = [*header.PerFrameFunctionalGroupsSequence]
+    # Frames of which the file says nothing are there all the same.
+    groups += [{}] * (count - len(groups))
+    for number, own in enumerate(groups):
 
-        def group(name: str, own: Dataset = own) -> Any:  # noqa: ANN401  (a data set, or an empty dict)
+        def group(name: str, own: Any = own) -> Any:  # noqa: ANN401  (a data set, or an empty dict)
             return (own.get(name) or shared[0].get(name) or [{}])[0]
 
-        values = group("PixelValueTransformationSequence")
-        times = ("FrameAcquisitionNumber", "TemporalPositionIndex")
+        measures = group("PixelMeasuresSequence")
+        orientation = group("PlaneOrientationSequence").get("ImageOrientationPatient")
         yield Frame(
             path,
             number,
             *_shape(header),
             _triple(group("PlanePositionSequence").get("ImagePositionPatient")),
-            _directions(group("PlaneOrientationSequence").get("ImageOrientationPatient")),
-            _pair(group("PixelMeasuresSequence").get("PixelSpacing")),
-            float(values.get("RescaleSlope") or 1),
-            float(values.get("RescaleIntercept") or 0),
-            (*_numbers(group("FrameContentSequence"), times), number),
+            _directions(orientation),
+            _spacing(measures),
+            *_scaling(group("PixelValueTransformationSequence")),
+            traits_of_frame(header, group),
+            float(header.get("InstanceNumber") or 0) + number,
+            _apart(measures),
+            assumptions=_assumptions(orientation, measures.get("PixelSpacing")),
         )
+
+
+def _of_many(path: Path, header: Dataset, count: int) -> Iterator[Frame]:
+    """Yield the frames of a file without groups: slices where it says so, else a sequence."""
+    detector = (header.get("DetectorInformationSequence") or [{}])[0]
+    position = header.get("ImagePositionPatient") or detector.get("ImagePositionPatient")
+    orientation = header.get("ImageOrientationPatient") or detector.get("ImageOrientationPatient")
+    directions = _directions(orientation)
+    normal = np.cross(*directions)
+    first = _triple(position)
+    offsets = _offsets(header, count, normal)
+    in_sequence = offsets is None
+    for number in range(count):
+        place = first
+        if offsets is not None:
+            x, y, z = (np.array(first or _AT_ORIGIN) + offsets[number] * normal).tolist()
+            place = (x, y, z)
+        yield Frame(
+            path,
+            number,
+            *_shape(header),
+            place,
+            directions,
+            _spacing(header),
+            *_scaling(header),
+            traits_of_file(header) + traits_of_vectors(header, number),
+            float(header.get("InstanceNumber") or 0) + number / count,
+            _apart(header),
+            in_sequence=in_sequence,
+            assumptions=_assumptions(orientation, header.get("PixelSpacing")),
+        )
+
+
+def _offsets(header: Dataset, count: int, normal: NDArray[np.float64]) -> list[float] | None:
+    """Return how far each frame lies from the first along their normal, mm; None for no slices."""
+    grid = _numbers(header.get("GridFrameOffsetVector"), count)
+    if grid is not None:
+        if abs(grid[0]) > _SAME_MM and abs(float(normal[2])) > _AXIAL:  # patient coordinates
+            return [(each - grid[0]) * math.copysign(1, normal[2]) for each in grid]
+        return [each - grid[0] for each in grid]
+    locations = _numbers(header.get("SliceLocationVector"), count)
+    if locations is not None:
+        return [each - locations[0] for each in locations]
+    step = float(header.get("SpacingBetweenSlices") or 0)
+    slices = _numbers(header.get("SliceVector"), count)
+    if slices is not None:
+        step = step or float(header.get("SliceThickness") or 0)
+        if step:
+            return [(each - slices[0]) * step for each in slices]
+    pointers = header.get("FrameIncrementPointer") or ()
+    if isinstance(pointers, int):
+        pointers = (pointers,)
+    other = traits_of_vectors(header, 0) or _POINTERS_TO_TIME & set(map(int, pointers))
+    if step and not other:
+        return [number * step for number in range(count)]
+    return None
+
+
+def _mosaic(given: str, path: Path, header: Dataset) -> Iterator[Frame]:
+    """Yield the slices that a Siemens mosaic shows side by side, by its CSA header."""
+    count, normal = _csa(header)
+    whole = _classic(path, header)
+    apart = whole.apart
+    if not count or normal is None or apart is None or whole.position is None:
+        many = str(count or "several")
+        problem = f"This is a Siemens mosaic, one picture of {many} slices, without the CSA header"
+        raise RefusedSourceError(given, f"{problem} that says how they lie.", _DCM2NIIX)
+    across = math.ceil(math.sqrt(count))
+    rows, columns = whole.rows // across, whole.columns // across
+    # The position is that of a slice as large as the mosaic about the same middle.
+    right, down = (np.array(direction) for direction in whole.directions)
+    first = np.array(whole.position)
+    first = first + right * whole.spacing[1] * (whole.columns - columns) / 2
+    first = first + down * whole.spacing[0] * (whole.rows - rows) / 2
+    for number in range(count):
+        x, y, z = (first + normal * apart * number).tolist()
+        row, column = divmod(number, across)
+        yield Frame(
+            path,
+            0,
+            rows,
+            columns,
+            whole.bands,
+            (x, y, z),
+            whole.directions,
+            whole.spacing,
+            whole.slope,
+            whole.intercept,
+            whole.traits,
+            whole.instance,
+            apart,
+            corner=(row * rows, column * columns),
+            assumptions=whole.assumptions,
+        )
+
+
+def _csa(header: Dataset) -> tuple[int, NDArray[np.float64] | None]:
+    """Return how many slices a mosaic holds and where they follow; 0, None where it is not said."""
+    count, normal = 0, None
+    if _MOSAIC_SLICES in header:
+        said = header[_MOSAIC_SLICES].value
+        if isinstance(said, bytes):
+            said = int.from_bytes(said[:2], "little")
+        count = int(said or 0)
+    if _CSA not in header:
+        return count, normal
+    with warnings.catch_warnings():  # nibabel warns that its reader of DICOM is young
+        warnings.simplefilter("ignore")
+        reader = load("nibabel.nicom.csareader:read")
+    tags = reader(header[_CSA].value)["tags"]
+    items = tags.get("SliceNormalVector", {}).get("items", ())
+    if len(items) == 3:  # noqa: PLR2004  (x, y, z)
+        normal = np.array(items, np.float64)
+    return int((tags.get("NumberOfImagesInMosaic", {}).get("items") or [count])[0]), normal
 
 
 def _shape(header: Dataset) -> tuple[int, int, int]:
@@ -145,19 +290,23 @@ def _shape(header: Dataset) -> tuple[int, int, int]:
     return int(header.Rows), int(header.Columns), bands
 
 
-def _order(header: Dataset) -> tuple[float, ...]:
-    names = (
-        "AcquisitionNumber",
-        "EchoTime",
-        "TemporalPositionIdentifier",
-        "DiffusionBValue",
-        "InstanceNumber",
-    )
-    return _numbers(header, names)
+def _scaling(values: Any) -> tuple[float, float]:  # noqa: ANN401  (a data set or a dict)
+    slope = values.get("RescaleSlope") or values.get("DoseGridScaling") or 1
+    return float(slope), float(values.get("RescaleIntercept") or 0)
 
 
-def _numbers(header: Any, names: Sequence[str]) -> tuple[float, ...]:  # noqa: ANN401  (a data set or a dict)
-    return tuple(float(header.get(name) or 0) for name in names)
+def _apart(values: Any) -> float | None:  # noqa: ANN401
+    said = values.get("SpacingBetweenSlices")
+    if not said:
+        return None
+    return abs(float(said))
+
+
+def _numbers(values: Any, count: int) -> list[float] | None:  # noqa: ANN401
+    """Return a vector of one value for each frame, or None where it is none."""
+    if values is None or isinstance(values, int | float | str) or len(values) != count:
+        return None
+    return list(map(float, values))
 
 
 def _triple(values: Any) -> tuple[float, float, float] | None:  # noqa: ANN401
@@ -172,95 +321,15 @@ def _directions(values: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:  # 
     return tuple(numbers[:3]), tuple(numbers[3:])
 
 
-def _pair(values: Any) -> tuple[float, float]:  # noqa: ANN401
-    rows, columns = map(float, values or (1, 1))
+def _assumptions(orientation: Any, spacing: Any) -> tuple[Assumption, ...]:  # noqa: ANN401
+    found: list[Assumption] = []
+    if not orientation:
+        found.append("no frame orientation")
+    if not spacing:
+        found.append("no frame spacing")
+    return tuple(found)
+
+
+def _spacing(values: Any) -> tuple[float, float]:  # noqa: ANN401
+    rows, columns = map(float, values.get("PixelSpacing") or (1, 1))
     return rows, columns
-
-
-def largest_stack(frames: Sequence[Frame]) -> tuple[list[Frame], int]:
-    """Return the frames of the most common shape and direction, and how many others there are."""
-    groups: list[list[Frame]] = []
-    for frame in frames:
-        for group in groups:
-            if _alike(frame, group[0]):
-                group.append(frame)
-                break
-        else:
-            groups.append([frame])
-    largest = max(groups, key=len)
-    return largest, len(frames) - len(largest)
-
-
-def _alike(one: Frame, other: Frame) -> bool:
-    same = (one.rows, one.columns, one.bands) == (other.rows, other.columns, other.bands)
-    return same and float(np.abs(np.subtract(one.directions, other.directions)).max()) <= TURNED
-
-
-def volumes_of(frames: Sequence[Frame], step_mm: float) -> tuple[list[FrameStack], tuple[str, ...]]:
-    """Sort frames of one direction by position into volumes; return them and notes on what is odd.
-
-    Frames of one place are of several volumes, in the order of acquisition, echo, time, b-value and
-    instance. ``step_mm`` is the distance of slices that is taken where positions say none.
-    """
-    places: dict[float, list[Frame]] = {}
-    tolerance = max(1e-3, 1e-3 * step_mm)
-    for frame in sorted(frames, key=lambda each: (each.depth, each.order)):
-        places.setdefault(_place_of(frame.depth, places, tolerance), []).append(frame)
-    counts = list(map(len, places.values()))
-    notes: tuple[str, ...] = ()
-    if min(counts) < max(counts):
-        notes = ("Some of its places hold fewer frames than others; those are left.",)
-    for there in places.values():
-        there.sort(key=lambda each: each.order)
-    volumes = zip(*places.values(), strict=False)  # as many as the place of fewest frames has
-    stacks = [_stack(volume, step_mm) for volume in volumes]
-    return [stack for stack, _odd in stacks], (*notes, *stacks[0][1])
-
-
-def _place_of(depth: float, places: Iterable[float], tolerance: float) -> float:
-    """Return the place that a depth is at: one that is known already, or itself."""
-    near = [place for place in places if abs(place - depth) <= tolerance]
-    if near:
-        return near[-1]
-    return depth
-
-
-def _stack(frames: Sequence[Frame], step_mm: float) -> tuple[FrameStack, tuple[str, ...]]:
-    first, last = frames[0], frames[-1]
-    if first.position is None or last.position is None or len(frames) == 1:
-        notes: tuple[str, ...] = ()
-        if first.position is None:
-            notes = (
-                "The files do not say where their slices lie: they are sorted by instance number.",
-            )
-        return FrameStack(tuple(frames), first.normal * step_mm), notes
-    steps = np.diff([frame.depth for frame in frames])
-    usual = float(np.median(steps))
-    lost = [_lost_within(step, usual) for step in steps]
-    count = len(frames) - 1 + sum(lost)
-    # From end to end, so that a stack that is sheared against its normal keeps its places.
-    step = (np.array(last.position) - np.array(first.position)) / count
-    filled: list[Frame | None] = [first]
-    for frame, gap in zip(frames[1:], lost, strict=True):
-        filled += [*[None] * gap, frame]
-    return FrameStack(tuple(filled), step), _odd(steps, usual, sum(lost))
-
-
-def _lost_within(step: float, usual: float) -> int:
-    """Return how many slices are missing between two neighbours."""
-    if step <= GAP * usual:
-        return 0
-    return max(0, round(step / usual) - 1)
-
-
-def _odd(steps: NDArray[np.float64], usual: float, lost: int) -> tuple[str, ...]:
-    if lost:
-        word = "slices are"
-        if lost == 1:
-            word = "slice is"
-        note = f"{lost} {word} missing: the step between neighbours is {usual:g} mm and once"
-        return (f"{note} {steps.max():g} mm.",)
-    if float(np.abs(steps - usual).max()) > UNEVEN * usual:
-        note = f"Its slices are unevenly spaced, {steps.min():g} to {steps.max():g} mm"
-        return (f"{note}: a mean step is taken.",)
-    return ()

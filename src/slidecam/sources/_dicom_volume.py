@@ -24,12 +24,14 @@ from slidecam.sources._dicom import (
     series_files,
     siblings,
 )
-from slidecam.sources._dicom_frames import frames_of, largest_stack, volumes_of
+from slidecam.sources._dicom_frames import frames_of
 from slidecam.sources._dicom_pixels import colour_bits, decoded, refuse_undecodable
+from slidecam.sources._dicom_stacks import volumes_of
 from slidecam.sources._library import opening
 from slidecam.sources._probe import fingerprint_of_files
 from slidecam.sources._voxels import VoxelLayout, Voxels
 from slidecam.sources.identifiers import shown_source
+from slidecam.sources.placement import assumed
 from slidecam.sources.source import note_on_bits
 from slidecam.sources.volume import VolumeSource, chosen_volume, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
@@ -41,12 +43,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
 
-    from slidecam.sources._dicom_frames import Frame, FrameStack
+    from slidecam.sources._dicom_frames import Frame
+    from slidecam.sources._dicom_stacks import FrameStack
     from slidecam.sources._probe import Probe
 
 _AGAIN = "Copy the series again, or convert it with dcm2niix."
 _ITS_PICTURE = "Pass the slide or series that it was made for."
 _WITH_PIXELS = "Fetch the series from its archive once more, with its pixels."
+_OF_TIME = ("FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate")
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -67,19 +71,21 @@ def open_slide(probe: Probe) -> VolumeSource:
         paths = _paths(probe, probe.local)
         header = dcmread(paths[0], stop_before_pixels=True, force=True)
         refuse_undecodable(probe, header)
-        frames, others = largest_stack([*frames_of(paths)])
-        stacks, odd = volumes_of(frames, _step(header, frames))
+        frames = [*frames_of(probe.given, paths)]
+        _refuse_without_size(probe, frames)
+        volumes = volumes_of(frames, _step(header, frames))
         fingerprint = fingerprint_of_files(paths)
-        layout = _layout(probe, stacks[0])
-    number, which = chosen_volume(probe, len(stacks))
-    stack = stacks[number]
-    notes = [*which, *odd, *_begins_late(frames), *note_on_bits(colour_bits(header))]
+        names = [stack.name for stack in volumes.stacks]
+        what = "volumes"
+        if volumes.in_sequence:
+            what = _sequence(header)
+        number, which = chosen_volume(probe, len(names), names, what)
+        stack = volumes.stacks[number]
+        layout = _layout(probe, stack)
+    notes = [*which, *volumes.readings, *_begins_late(frames), *_assumed(stack)]
+    notes += note_on_bits(colour_bits(header))
     if probe.is_folder:
         notes += note_on_objects(probe.local)
-    if others:
-        notes.append(
-            f"{others} of its pictures lie in another direction or shape and are left out."
-        )
     if layout.grid.is_oblique:
         notes.append("Its slices are oblique: they are taken along the series' own axes.")
     broken: dict[int, str] = {}
@@ -154,11 +160,36 @@ def _planes(grid: VolumeGrid, stack: FrameStack, probe: Probe) -> PlaneStack:
     return PlaneStack(grid, probe.view.axis, tuple(missing))
 
 
+def _refuse_without_size(probe: Probe, frames: Sequence[Frame]) -> None:
+    """Refuse frames whose pixels have no size, or one that is no number."""
+    for frame in frames:
+        if not (np.isfinite(frame.spacing).all() and min(frame.spacing) > 0):
+            rows, columns = frame.spacing
+            problem = f"Its PixelSpacing is {rows:g} x {columns:g} mm, which no pixel is."
+            raise RefusedSourceError(probe.given, problem, "Mend its header, or export it again.")
+
+
+def _assumed(stack: FrameStack) -> list[str]:
+    """Return a sentence on what is taken of the place of a volume's frames, each once."""
+    found: dict[str, None] = {}
+    for frame in filter(None, stack.frames):
+        found.update(dict.fromkeys(map(assumed, frame.assumptions)))
+    return [*found]
+
+
 def _begins_late(frames: Sequence[Frame]) -> tuple[str, ...]:
-    first = min(frame.order[-1] for frame in frames)
-    if len(frames) == 1 or first <= 1:
+    first = min(frame.instance for frame in frames)
+    files = {frame.path for frame in frames}
+    if len(frames) == 1 or first <= 1 or len(files) < len(frames):
         return ()
     return (f"Its first instance is number {first:g}: slices before it may be missing.",)
+
+
+def _sequence(header: Dataset) -> str:
+    """Return what the frames of a file are that are no slices of a volume."""
+    if any(header.get(name) for name in _OF_TIME):
+        return "frames over time, which are no slices of a volume"
+    return "frames of which no file says where they lie"
 
 
 def _format(header: Dataset) -> str:
@@ -184,7 +215,7 @@ def _unpacked(stack: FrameStack, layout: VoxelLayout, broken: dict[int, str]) ->
         values: NDArray[Any] | None = None
         if frame is not None:
             try:
-                values = _fitting(decoded(frame), layout)
+                values = _fitting(frame.of_picture(decoded(frame)), layout)
             except Exception as error:  # noqa: BLE001  (the boundary of a slice: it fails alone)
                 broken[place] = reason(error)
                 failures.append(error)

@@ -21,7 +21,7 @@ from slidecam.sources._voxels import COLOURS, SLOWEST
 from slidecam.sources.source import Source, SourceFacts, note_on_bits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -342,8 +342,25 @@ class _VolumeView:
         return stack.from_pictures(read)[tuple(inner)]
 
 
-def chosen_volume(probe: Probe, count: int) -> tuple[int, tuple[str, ...]]:
+NAMED = 8
+"""Volumes of a file that a reading names."""
+
+
+def chosen_volume(
+    probe: Probe, count: int, names: Sequence[str] = (), what: str = "volumes"
+) -> tuple[int, tuple[str, ...]]:
     """Return which of a file's volumes is read, from 0, and a note on it where there are several.
+
+    Parameters
+    ----------
+    probe
+        Whose view may choose one by number or name.
+    count
+        How many there are.
+    names
+        What each is called, where the file says what tells them apart.
+    what
+        What they are, in the plural.
 
     Raises
     ------
@@ -351,13 +368,31 @@ def chosen_volume(probe: Probe, count: int) -> tuple[int, tuple[str, ...]]:
         If there is no such volume.
     """
     wanted = probe.view.volume
-    if wanted is not None and not (wanted.isdecimal() and int(wanted) < count):
+    known = [name.casefold() for name in names]
+    number = 0
+    if wanted is not None and wanted.isdecimal() and int(wanted) < count:
+        number = int(wanted)
+    elif wanted is not None and known.count(wanted.casefold()) == 1:
+        number = known.index(wanted.casefold())
+    elif wanted is not None:
         problem = f"There is no volume {wanted!r} among its {count}."
-        raise RefusedSourceError(probe.given, problem, f"Pass --volume 0 to {count - 1}.")
-    number = int(wanted or 0)
+        remedy = f"Pass --volume 0 to {count - 1}{_listed(names)}."
+        raise RefusedSourceError(probe.given, problem, remedy)
     if count == 1:
         return number, ()
-    hint = ""
+    hint, which = "", f"volume {number}"
+    if names and names[number]:
+        which = f"{which} ({names[number]})"
     if wanted is None:
-        hint = "; pass --volume to read another"
-    return number, (f"It holds {count} volumes: volume {number} is read{hint}.",)
+        hint = f"; pass --volume to read another{_listed(names)}"
+    return number, (f"It holds {count} {what}: {which} is read{hint}.",)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the numbers and names of volumes in brackets; nothing where they have none."""
+    if not any(names):
+        return ""
+    said = [f"{number}: {name}" for number, name in enumerate(names[:NAMED])]
+    if len(names) > NAMED:
+        said.append("…")
+    return f" ({'; '.join(said)})"
