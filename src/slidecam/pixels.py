@@ -40,6 +40,9 @@ _LARGEST_16_BIT = 65_535
 _LONGEST_REASON = 200
 """Letters of what a library said that a message repeats."""
 
+_PNG_16_BITS = ";16B"
+"""How Pillow calls what it unpacks."""
+
 _ALPHA_MODES = {"RGBA", "LA", "PA", "La", "RGBa"}
 _LYING = (5, 6, 7, 8)
 """EXIF orientations whose stored rows are the picture's columns."""
@@ -117,10 +120,28 @@ def picture_in_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I"):
         samples = np.clip(np.asarray(picture), 0, _LARGEST_16_BIT)
         return Image.fromarray(to_uint8(samples, bits=16)).convert("RGB")
-    if picture.mode in _ALPHA_MODES or "transparency" in picture.info:
+    if has_transparency(picture):
         clear = np.asarray(picture.convert("RGBA"))
         return Image.fromarray(over_background(clear, GLASS))
     return picture.convert("RGB")
+
+
+def has_transparency(picture: Image.Image) -> bool:
+    """Whether pixels of a picture may be transparent."""
+    return picture.mode in _ALPHA_MODES or "transparency" in picture.info
+
+
+def bits_of(picture: Image.Image) -> int:
+    """Return the bits of a sample in a picture's file: 16 or 8, as far as Pillow says.
+
+    Pillow brings the colours of a PNG with 16 bits to 8 itself.
+    """
+    if picture.mode.startswith("I"):
+        return 16
+    for tile in getattr(picture, "tile", ()):
+        if isinstance(tile[3], str) and tile[3].endswith(_PNG_16_BITS):
+            return 16
+    return 8
 
 
 def upright(picture: Image.Image) -> Image.Image:

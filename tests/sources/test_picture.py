@@ -4,6 +4,7 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -15,6 +16,7 @@ from slidecam.errors import (
     UsageError,
 )
 from slidecam.geometry import LevelBox
+from slidecam.pixels import picture_in_rgb
 from slidecam.sources import open_source
 from slidecam.viewing import PictureView, VolumeView
 
@@ -116,12 +118,32 @@ def test_transparent_pixels_are_white(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "a.png")
     with open_source(tmp_path / "a.png") as source:
         assert (source.read(0, BOX) == 255).all()
+        assert source.facts.readings == ("What is transparent in it is shown white.",)
 
 
 def test_sixteen_bit_grey_is_scaled_to_eight(tmp_path: Path) -> None:
     Image.fromarray(RGB[:, :, 0].astype(np.uint16) * 257).save(tmp_path / "a.png")
     with open_source(tmp_path / "a.png") as source:
         np.testing.assert_array_equal(source.read(0, BOX)[:, :, 2], RGB[:, :, 0])
+        assert source.facts.readings == ("Samples of 16 bits were scaled to 8.",)
+
+
+def test_a_dark_picture_of_sixteen_bits_is_shown_as_training_shows_it_and_said_to_be(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.png"
+    samples = np.linspace(0, 1000, RGB[:, :, 0].size).reshape(RGB.shape[:2]).astype(np.uint16)
+    Image.fromarray(samples).save(path)
+    with open_source(path) as source:
+        shown = np.asarray(picture_in_rgb(Image.open(path)))
+        np.testing.assert_array_equal(source.read(0, BOX), shown)
+        scaled, dark = source.facts.readings
+    assert scaled == "Samples of 16 bits were scaled to 8."
+    assert dark.startswith("It is dark: its brightest pixel is 4 of 255")
+    colours = imagecodecs.png_encode(np.dstack([samples] * 3))
+    path.write_bytes(bytes(colours))
+    with open_source(path) as source:
+        assert len(source.facts.readings) == 2
 
 
 def test_a_picture_is_decoded_once(tmp_path: Path, write: Any) -> None:

@@ -5,6 +5,7 @@ Of several frames the first, or the one that ``--plane`` names.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import version
 from io import BytesIO
 from threading import Lock
@@ -22,11 +23,18 @@ from PIL.WebPImagePlugin import WebPImageFile
 from slidecam.errors import RefusedSourceError, UsageError
 from slidecam.geometry import Level, Size
 from slidecam.icc import icc_profile
-from slidecam.pixels import picture_in_rgb, reason, upright, upright_size
+from slidecam.pixels import (
+    bits_of,
+    has_transparency,
+    picture_in_rgb,
+    reason,
+    upright,
+    upright_size,
+)
 from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening
 from slidecam.sources._probe import fingerprint_of_stream
-from slidecam.sources.source import Source, SourceFacts
+from slidecam.sources.source import Source, SourceFacts, note_on_bits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,6 +47,10 @@ if TYPE_CHECKING:
 
 MOST_PIXELS = 200_000_000
 """600 MB of RGB. A picture must be decoded whole; a slide of that size belongs in a tiled TIFF."""
+
+BITS, WHITE = 8, 255
+DARK = 128
+"""What brightens no further is told: half of the range, as where 12 or 15 bits lie in 16."""
 
 _TILED = "Convert it to a tiled TIFF, for example with `vips tiffsave IN OUT.tif --tile --pyramid`."
 _MARK_BYTES = 4
@@ -94,6 +106,7 @@ def open_slide(probe: Probe) -> Source:
             raise UsageError(problem, f"Pass --plane 1 to {frames}, or none.", probe.given)
         size, kind = Size(*upright_size(picture)), str(picture.format).lower()
         profile = icc_profile(picture)
+        clear, deep = has_transparency(picture), bits_of(picture)
     if size.width * size.height > MOST_PIXELS:
         pixels = f"{size.width}x{size.height} pixels"
         problem = f"{pixels} are too many to decode a {kind.upper()} whole."
@@ -103,6 +116,9 @@ def open_slide(probe: Probe) -> Source:
     if frames > 1:
         notes = (f"Plane {wanted} of {frames}, its frames, is read; --plane reads another.",)
         offers = frozenset({"plane"})
+    notes += note_on_bits(deep)
+    if clear:
+        notes += ("What is transparent in it is shown white.",)
     facts = SourceFacts(
         path=probe.given,
         name=probe.name,
@@ -118,7 +134,10 @@ def open_slide(probe: Probe) -> Source:
         readings=notes,
         offers=offers,
     )
-    return PictureSource(facts, probe, profile)
+    source = PictureSource(facts, probe, profile)
+    if deep > BITS:
+        source.say_if_dark()
+    return source
 
 
 class PictureSource(Source):
@@ -138,6 +157,22 @@ class PictureSource(Source):
         self._pixels: NDArray[np.uint8] | None = None
         self._failure: str | None = None
         self._closed = False
+
+    def say_if_dark(self) -> None:
+        """Put it into ``facts.readings`` if little of its range is used, as the picture is dark.
+
+        All of it is decoded. It is shown as it is, since a classifier is trained on pictures that
+        are scaled by their format alone, and a window would show it others.
+        """
+        try:
+            brightest = int(self._whole().max())
+        except DECODING_ERRORS:
+            return  # reading it says so
+        if brightest < DARK:
+            said = f"It is dark: its brightest pixel is {brightest} of {WHITE}, as its samples use"
+            said = f"{said} little of the range of 16 bits; save it with 8 bits and a window"
+            notes = (*self.facts.readings, f"{said} to see more.")
+            self.facts = replace(self.facts, readings=notes)
 
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
         with decoding(self.facts.path, level, box):
