@@ -208,6 +208,27 @@ def test_info_tells_what_a_slide_is(tmp_path: Path, write_slide: Callable[..., P
     assert told["spacing_um_px"] == pytest.approx([0.5, 0.5])
 
 
+def test_info_reads_all_of_it_only_where_it_is_to_check(
+    tmp_path: Path, write_slide: Callable[..., Path], write_volume: Any
+) -> None:
+    sound = slidecam("info", write_slide(tmp_path / "one.tif"), "--check", "--json")
+    assert sound.exit_code == 0
+    assert json.loads(sound.stdout)["unreadable"] == []
+    voxels = np.random.default_rng(2).integers(0, 900, (20, 18, 9)).astype(np.int16)
+    torn = write_volume.nifti(tmp_path / "torn.nii.gz", voxels)
+    torn.write_bytes(torn.read_bytes()[:-900])
+    assert slidecam("info", torn).exit_code == 0
+    found = slidecam("info", torn, "--check", "--json")
+    assert found.exit_code == 3
+    (said,) = json.loads(found.stdout)["unreadable"]
+    assert said.startswith("Slice 0, slice 1, slice 2, slice 3, slice 4 and 4 more: Cannot decode")
+    series = write_volume.dicom(tmp_path / "series", voxels)
+    (series / "IM0000.dcm").write_bytes((series / "IM0000.dcm").read_bytes()[:-50])
+    one = slidecam("info", series, "--check", "--json")
+    assert one.exit_code == 3
+    assert json.loads(one.stdout)["unreadable"][0].startswith("Slice 0: ")
+
+
 def test_info_of_no_slide_says_what_the_file_is(tmp_path: Path) -> None:
     (tmp_path / "slide.ndpi").write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"

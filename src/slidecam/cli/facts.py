@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import defaultdict
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from nibabel.orientations import aff2axcodes
 
-from slidecam.errors import SpacingError, UsageError
+from slidecam.errors import RegionReadError, SourceError, SpacingError, UsageError
 from slidecam.explain.catalogue import CATALOGUE
 from slidecam.models import Bundle, find_bundles, make_bundle
 from slidecam.models.architectures import ARCHITECTURES
@@ -24,12 +25,14 @@ from slidecam.models.backends import BACKENDS
 from slidecam.registry import load
 from slidecam.runs.outputs import OUTPUT_TABLE, Output
 from slidecam.sources import READERS, open_source, settle_spacing
-from slidecam.sources.discovery import sample_folders
+from slidecam.sources.discovery import LISTED, sample_folders
+from slidecam.steps import Step
 from slidecam.viewing import VolumeView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
+    from slidecam.geometry import Level
     from slidecam.models import BundleSpec
     from slidecam.registry import Entry, Registry
     from slidecam.sources import Source, SourceFacts
@@ -213,6 +216,51 @@ def describe_source(file: str, reader: str | None, seen: PictureView) -> dict[st
             "images": list(map(str, facts.images)),
             "notes": list(facts.readings),
         }
+
+
+def unreadable_parts(
+    file: str, reader: str | None, seen: PictureView
+) -> Generator[Step, None, list[str]]:
+    """Read all pixels of a slide, of each level and plane, and its other pictures; say what failed.
+
+    A sentence for each reason, with the planes or levels of which something cannot be read.
+    """
+    lost: defaultdict[str, list[str]] = defaultdict(list)
+    with open_source(file, reader, VolumeView(slide=seen)) as source:
+        facts = source.facts
+        parts = [(level, plane) for level in facts.levels for plane in range(facts.planes)]
+        for done, (level, plane) in enumerate(parts, 1):
+            name = f"level {level.index}"
+            if facts.stack is not None:
+                name = f"slice {plane}"
+            error = next(_failures(source, level, plane), None)
+            if error is not None:
+                lost[error.problem].append(name)
+            yield Step("reading all of it", done, len(parts))
+        for name in facts.associated:
+            try:
+                source.associated_image(name)
+            except SourceError as error:
+                lost[error.problem].append(name)
+    return [f"{_few(names).capitalize()}: {problem}" for problem, names in lost.items()]
+
+
+def _few(names: list[str]) -> str:
+    listed = ", ".join(names[:LISTED])
+    if len(names) <= LISTED:
+        return listed
+    return f"{listed} and {len(names) - LISTED} more"
+
+
+def _failures(source: Source, level: Level, plane: int) -> Iterator[RegionReadError]:
+    """Yield what reading a plane's level raised, block by block."""
+    chunk = source.facts.chunk[level.index]
+    for row in range(-(-level.size.height // chunk.height)):
+        for column in range(-(-level.size.width // chunk.width)):
+            try:
+                source.read(level.index, source.chunk_box(level.index, row, column), plane=plane)
+            except RegionReadError as error:
+                yield error
 
 
 def _volume_facts(facts: SourceFacts) -> dict[str, Any]:

@@ -21,16 +21,27 @@ Activation = Literal["softmax", "sigmoid", "none"]
 def info(
     file: Annotated[str, typer.Argument(help="A slide, picture, or URL.", show_default=False)],
     reader: Reader = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read all of it, and say what cannot be read.")
+    ] = False,
     json: Json = False,
     *,
     seen: Seen,
 ) -> None:
-    """Tell what a slide is: reader, levels, spacing and where it comes from."""
-    from slidecam.cli.facts import describe_source
+    """Tell what a slide is: reader, levels, spacing and where it comes from.
+
+    Its pixels are looked at with --check alone; what cannot be read of them ends it with 3.
+    """
+    from slidecam.cli.facts import describe_source, unreadable_parts
 
     terminal = Terminal(json=json)
     with terminal.errors():
-        terminal.table(file, describe_source(file, reader, seen()))
+        facts = describe_source(file, reader, seen())
+        if check:
+            facts["unreadable"] = terminal.walk(unreadable_parts(file, reader, seen()), silent=True)
+        terminal.table(file, facts)
+        if facts.get("unreadable"):
+            raise typer.Exit(EXIT_PARTLY)
 
 
 @app.command()
