@@ -172,6 +172,29 @@ def test_list_axes_lie_before_or_behind_space(
             assert tuple(reversed(source.stack.grid.scale)) == pytest.approx(SIDES_MM)
 
 
+def test_an_axis_without_a_spacing_is_no_space(tmp_path: Path) -> None:
+    steps = np.array([np.nan, *SIDES_MM])
+    path = write_nrrd(tmp_path / "a.nrrd", voxels(3), spacings=steps)
+    with opened(path, volume="1") as source:
+        np.testing.assert_array_equal(samples_of(source), voxels(3)[1])
+        assert tuple(reversed(source.stack.grid.scale)) == pytest.approx(SIDES_MM)
+
+
+@pytest.mark.parametrize("unit", ["um", "mm"])
+def test_an_nrrd_in_other_units_is_noted(tmp_path: Path, unit: str) -> None:
+    where = {"space": "RAS", "space_directions": DIRECTIONS, "space_origin": np.zeros(3)}
+    path = write_nrrd(tmp_path / "a.nrrd", voxels(), space_units=[unit] * 3, **where)
+    with opened(path) as source:
+        noted = any("states microns" in said for said in source.facts.readings)
+    assert noted == (unit == "um")
+
+
+def test_kinds_that_nobody_knows_are_space(tmp_path: Path) -> None:
+    path = write_nrrd(tmp_path / "a.nrrd", voxels(), kinds=["???"] * 3, spacings=SIDES_MM)
+    with opened(path) as source:
+        assert tuple(reversed(source.stack.grid.scale)) == pytest.approx(SIDES_MM)
+
+
 def test_a_list_within_space_is_refused(tmp_path: Path) -> None:
     kinds = ["domain", "list", "domain", "domain"]
     values = np.moveaxis(voxels(3), 0, 1)
@@ -195,6 +218,12 @@ def test_a_spacing_and_an_origin_that_are_not_there_are_said(tmp_path: Path) -> 
     with opened(path) as source:
         (said,) = source.facts.readings
     assert "no origin" in said
+
+
+def test_dicom_directions_that_are_one_are_refused(tmp_path: Path, write_volume: Any) -> None:
+    same = [1, 0, 0, 1, 0, 0]
+    write_volume.dicom(tmp_path / "flat", voxels(), ImageOrientationPatient=same)
+    assert "affine is singular" in refusal_of(tmp_path / "flat")
 
 
 def detached(folder: Path, **more: str) -> Path:

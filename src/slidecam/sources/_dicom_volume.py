@@ -31,7 +31,7 @@ from slidecam.sources._library import opening
 from slidecam.sources._probe import fingerprint_of_files
 from slidecam.sources._voxels import VoxelLayout, Voxels
 from slidecam.sources.identifiers import shown_source
-from slidecam.sources.placement import assumed
+from slidecam.sources.placement import assumed, refuse_flat
 from slidecam.sources.source import note_on_bits
 from slidecam.sources.volume import VolumeSource, chosen_volume, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
@@ -142,6 +142,7 @@ def _layout(probe: Probe, stack: FrameStack) -> VoxelLayout:
     lps = np.stack([across * first.spacing[1], down * first.spacing[0], stack.step], axis=1)
     affine[:3, :3] = _LPS_TO_RAS @ lps
     affine[:3, 3] = _LPS_TO_RAS @ np.array(first.position or (0.0, 0.0, 0.0))
+    refuse_flat(probe.given, affine)
     grid = VolumeGrid((first.columns, first.rows, len(stack.frames)), affine)
     dtype: np.dtype[Any] = np.dtype(np.uint8)
     if first.bands == 1:

@@ -56,7 +56,8 @@ _PACKED: dict[str, Any] = {
 _ELSEWHERE = {"data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip"}
 """Fields of a header whose samples do not follow it in one piece."""
 
-_DOMAIN = {"domain", "space"}
+_DOMAIN = frozenset({"domain", "space", "none", "???"})
+"""Kinds of axes that are space, or whose kind nobody knows."""
 _THREE = 3
 _MILLIMETRES = frozenset({"mm", "millimeter", "millimeters", "millimetre", "???", "", "none"})
 _METRES = {"m": "meter", "um": "micron", "µm": "micron", "μm": "micron", "cm": "centimeter"}
@@ -172,6 +173,9 @@ def _spatial(header: Mapping[str, Any], kinds: Sequence[str], first: int) -> lis
         found = [axis for axis in axes if placed[axis]]
         if len(found) <= _THREE:
             return found
+    steps = np.asarray(header.get("spacings", np.ones(len(kinds))), np.float64)
+    if "kinds" not in header and np.isfinite(steps).sum() == _THREE:
+        return [axis for axis in axes if np.isfinite(steps[axis])]
     return [axis for axis in axes if kinds[axis] in _DOMAIN][:_THREE]
 
 
@@ -223,9 +227,17 @@ def _affine(header: Mapping[str, Any], axes: _Axes) -> tuple[NDArray[np.float64]
         notes.append(assumed("no orientation"))
     elif signs is None:
         notes.append(assumed("unknown space", space))
-    units = {str(unit).strip('"') for unit in header.get("space units", ())} - _MILLIMETRES
+    units = _units(header, axes) - _MILLIMETRES
     notes += [assumed("units", _METRES.get(unit, unit)) for unit in sorted(units)]
     return np.diag([*(signs or _LPS), 1.0]) @ affine, tuple(notes)
+
+
+def _units(header: Mapping[str, Any], axes: _Axes) -> set[str]:
+    """Return the units of length: of the world's axes, or of the file's own in space."""
+    if "space units" in header:
+        return set(map(str, header["space units"][:_THREE]))
+    own = header.get("units", [""] * len(header["sizes"]))
+    return {str(own[axis]) for axis in axes.space}
 
 
 def _steps(header: Mapping[str, Any], axes: _Axes) -> NDArray[np.float64]:
