@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -228,7 +229,7 @@ def unreadable_parts(
     lost: defaultdict[str, list[str]] = defaultdict(list)
     with open_source(file, reader, VolumeView(slide=seen)) as source:
         facts = source.facts
-        parts = [(level, plane) for level in facts.levels for plane in range(facts.planes)]
+        parts = list(product(facts.levels, range(facts.planes)))
         for done, (level, plane) in enumerate(parts, 1):
             name = f"level {level.index}"
             if facts.stack is not None:

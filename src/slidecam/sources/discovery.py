@@ -127,7 +127,7 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
             _expand(Path(given), slides, ignored)
     if not keep_identifiers:
         slides = list(map(_unnamed, slides))
-    slides = _told_apart(list(map(_well_named, slides)))
+    slides = _set_apart(list(map(_well_named, slides)))
     _refuse_shared_stems(slides)
     if not slides:
         suffixes = " ".join(sorted(slide_suffixes()))
@@ -286,7 +286,7 @@ def _failing(slide: FoundSlide, problem: str) -> FoundSlide:
     return replace(slide, name=f"{name}-{digest[:8]}", error=slide.error or error)
 
 
-def _told_apart(slides: Sequence[FoundSlide]) -> list[FoundSlide]:
+def _set_apart(slides: Sequence[FoundSlide]) -> list[FoundSlide]:
     """Return slides whose folders share a name, each with its parent's before it.
 
     Series of several patients are in folders of one name, ``PAT1/SE1`` and ``PAT2/SE1``. Where the
