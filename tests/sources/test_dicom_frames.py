@@ -282,6 +282,25 @@ def test_enhanced_frames_in_any_order_give_the_same_volumes(
     assert named[said] in reading
 
 
+@pytest.mark.parametrize("said", ["of none", "of most"])
+def test_frames_that_do_not_say_where_they_lie_are_no_slices_among_others(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], said: str
+) -> None:
+    path = write_volume.enhanced(tmp_path / "many.dcm", head)
+    expected, made = read(path)[0], dcmread(path)
+    groups = made.PerFrameFunctionalGroupsSequence
+    for group in groups[9:] if said == "of most" else groups:
+        del group.PlanePositionSequence
+    made.save_as(path)
+    voxels, _stack, readings = read(path)
+    if said == "of most":  # they are written from the top down
+        np.testing.assert_array_equal(voxels, expected[3:])
+        assert "3 of its slices do not say where they lie and are left out." in readings
+    else:
+        np.testing.assert_array_equal(voxels, expected[11:])
+        assert readings[0].startswith("It holds 12 frames of which no file says where they lie")
+
+
 def mosaic_of(series: Path, head: NDArray[np.int16], path: Path, *, csa: bool = True) -> Path:
     """Write the slices of a series as one Siemens mosaic of 4 x 4 fields."""
     files = sorted(map(dcmread, series.iterdir()), key=lambda made: made.ImagePositionPatient[2])

@@ -147,6 +147,8 @@ def _enhanced(path: Path, header: Dataset, count: int) -> Iterator[Frame]:
     groups = [*header.PerFrameFunctionalGroupsSequence]
     # Frames of which the file says nothing are there all the same.
     groups += [{}] * (count - len(groups))
+    places = (*groups, shared[0])
+    is_placed = any("PlanePositionSequence" in group for group in places)
     for number, own in enumerate(groups):
 
         def group(name: str, own: Any = own) -> Any:  # noqa: ANN401  (a data set, or an empty dict)
@@ -165,6 +167,7 @@ def _enhanced(path: Path, header: Dataset, count: int) -> Iterator[Frame]:
             traits_of_frame(header, group),
             float(header.get("InstanceNumber") or 0) + number,
             _apart(measures),
+            in_sequence=count > 1 and not is_placed,
             assumptions=_assumptions(orientation, measures.get("PixelSpacing")),
         )
 

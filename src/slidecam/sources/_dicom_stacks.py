@@ -103,8 +103,12 @@ def volumes_of(frames: Sequence[Frame], step_mm: float) -> SeriesVolumes:
     if any(frame.in_sequence for frame in alike):
         stacks = _sequence(alike, step_mm)
         return SeriesVolumes(stacks, len(frames) - len(alike), tuple(readings), in_sequence=True)
-    in_line = _in_line(alike)
-    aside = len(alike) - len(in_line)
+    placed = _placed(alike)
+    nowhere = len(alike) - len(placed)
+    if nowhere:
+        readings.append(_said(nowhere, "does not say where it lies", "do not say where they lie"))
+    in_line = _in_line(placed)
+    aside = len(placed) - len(in_line)
     if aside:
         readings.append(_said(aside, "lies sideways of the others", "lie sideways of the others"))
     places = _places(in_line, max(_SAME_MM, 1e-3 * step_mm))
@@ -123,6 +127,12 @@ def _said(count: int, one: str, several: str) -> str:
     if count == 1:
         return f"1 of its slices {one} and is left out."
     return f"{count} of its slices {several} and are left out."
+
+
+def _placed(frames: list[Frame]) -> list[Frame]:
+    """Return the frames that say where they lie; all of them where none does."""
+    placed = [frame for frame in frames if frame.position is not None]
+    return placed or frames
 
 
 def _most_alike(frames: Sequence[Frame]) -> tuple[list[Frame], list[str]]:
