@@ -488,3 +488,47 @@ class TestSparse:
         with open_source(path) as source:
             assert (source.read(0, box) == 199).all()
             assert not source.is_absent(0, box)
+
+
+def test_pages_that_are_named_or_measured_apart_are_no_levels_of_one_another(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(3)
+    sizes = [("Scan A", 1600, 0.4), ("Scan A", 800, 0.8), ("Scan B", 1280, 0.5)]
+    sizes += [("Scan B", 640, 1.0), ("Scan A", 400, 1.6), ("Scan B", 320, 2.0)]
+    pages = {}
+    with tifffile.TiffWriter(tmp_path / "two.tif") as writer:
+        for name, edge, spacing in sizes:
+            pages[name, edge] = rng.integers(0, 255, (edge, edge, 3), np.uint8)
+            writer.write(
+                pages[name, edge],
+                photometric="rgb",
+                tile=(64, 64),
+                description=name,
+                metadata=None,
+                resolution=(10_000 / spacing, 10_000 / spacing),
+                resolutionunit="CENTIMETER",
+            )
+    for name, edges in (("Scan A", (1600, 800, 400)), ("Scan B", (1280, 640, 320))):
+        view = VolumeView(slide=PictureView(image=name))
+        with open_source(tmp_path / "two.tif", view=view) as source:
+            assert [level.size.width for level in source.facts.levels] == list(edges)
+            for level in source.facts.levels:
+                whole = LevelBox(0, 0, level.size.width, level.size.height)
+                found = source.read(level.index, whole)
+                np.testing.assert_array_equal(found, pages[name, level.size.width])
+
+
+def test_pages_of_one_stated_spacing_are_two_pictures_whatever_their_sizes(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "half.tif") as writer:
+        for width, height in ((600, 400), (300, 200)):
+            writer.write(
+                np.full((height, width, 3), width // 3, np.uint8),
+                photometric="rgb",
+                metadata=None,
+                resolution=(20_000, 20_000),
+                resolutionunit="CENTIMETER",
+            )
+    with open_source(tmp_path / "half.tif") as source:
+        assert len(source.facts.levels) == 1
+        assert [str(each.size.width) for each in source.facts.images] == ["600", "300"]

@@ -23,6 +23,7 @@ from slidecam.sources._tiff_colours import (
     significant_bits,
     to_colours,
 )
+from slidecam.sources._tiff_layers import from_resolution, per_pixel
 from slidecam.sources._tiff_pages import PageReader, open_tiff
 from slidecam.sources._tiff_pictures import choose_picture
 from slidecam.sources._tiff_refusals import check_colours
@@ -160,10 +161,6 @@ def _facts(probe: Probe, tiff: TiffFile, chosen: ChosenPicture, fingerprint: str
     )
 
 
-_RESOLUTION_UNIT = {2: ("inch", 25_400.0), 3: ("centimetre", 10_000.0)}
-_X_RESOLUTION, _Y_RESOLUTION, _UNIT = 282, 283, 296
-
-
 def _stated_spacing(tiff: TiffFile, chosen: ChosenPicture) -> tuple[Spacing | None, str | None]:
     """Return µm per pixel of the picture and the property they came from, or (None, None).
 
@@ -172,7 +169,7 @@ def _stated_spacing(tiff: TiffFile, chosen: ChosenPicture) -> tuple[Spacing | No
     slide.
     """
     page = chosen.rasters[0].keyframe
-    said = (_from_ome(chosen.ome), _from_imagej(tiff, page), _from_resolution(page))
+    said = (_from_ome(chosen.ome), _from_imagej(tiff, page), from_resolution(page))
     for found, origin in said:
         if found is not None and spacing_of(found.x, found.y):
             return found, origin
@@ -195,23 +192,7 @@ def _from_imagej(tiff: TiffFile, page: Page) -> tuple[Spacing | None, str]:
     unit = str((tiff.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "µ")
     if unit not in MICROMETRES:
         return None, ""
-    return _per_pixel(page, MICROMETRES[unit]), f"ImageJ resolution per {unit}"
-
-
-def _from_resolution(page: Page) -> tuple[Spacing | None, str]:
-    unit = page.tags.valueof(_UNIT)
-    if unit not in _RESOLUTION_UNIT:
-        return None, ""
-    name, micrometres = _RESOLUTION_UNIT[unit]
-    return _per_pixel(page, micrometres), f"TIFF resolution per {name}"
-
-
-def _per_pixel(page: Page, micrometres: float) -> Spacing | None:
-    """Return µm per pixel from the resolution tags, which are fractions of pixels per unit."""
-    x, y = page.tags.valueof(_X_RESOLUTION), page.tags.valueof(_Y_RESOLUTION)
-    if not x or not y or not all((*x, *y)):
-        return None
-    return Spacing(micrometres * x[1] / x[0], micrometres * y[1] / y[0])
+    return per_pixel(page, MICROMETRES[unit]), f"ImageJ resolution per {unit}"
 
 
 def _bits(chosen: ChosenPicture, raster: PageRaster) -> int:

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from slidecam.geometry import Size
+from slidecam.geometry import COARSEST, FINEST, Size, Spacing
 from slidecam.sources._tiff_colours import GREY, photometric_of
 from slidecam.sources.channels import Channel, color_of_ome
 from slidecam.sources.images import associated_name
@@ -34,11 +34,19 @@ _SHAPED = "shaped"
 _ONE_SLIDE = {"svs", "ndpi", "bif", "philips", "qpi", "avs"}
 """Kinds whose first series is the slide, and the others its label, macro and thumbnail."""
 
+_RESOLUTION_UNIT = {2: ("inch", 25_400.0), 3: ("centimetre", 10_000.0)}
+_X_RESOLUTION, _Y_RESOLUTION, _UNIT = 282, 283, 296
 _REDUCED, _MASK = 1, 4
 _PAGE_NAME = 285
 _LONGEST_NAME = 80
 _MISFIT = 0.01
 """How far width and height of a page that says it is a reduced copy may shrink unlike."""
+
+_LEAST_STEP = 1.4
+"""How many times as wide as the next a level of a pyramid is at least."""
+
+_UNLIKE = 0.1
+"""How far the µm per pixel of a pyramid's level may be from what its size says."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +263,7 @@ def _home(layer: Layer, towers: list[list[Layer]]) -> list[Layer] | None:
     """Return the pyramid that a layer belongs to, or None."""
     if associated_name(layer.name):
         return None
-    found = [tower for tower in towers if _continues(tower, layer)]
+    found = [each for each in towers if _continues(each, layer) and not _apart(each, layer)]
     for tower in found:
         if layer.name and tower[0].name == layer.name:
             return tower
@@ -279,6 +287,29 @@ def _continues(tower: list[Layer], layer: Layer) -> bool:
     most = min(long / max(short - 1, 1 / long) for long, short in pairs)
     across, down = (long / short for long, short in pairs)
     return least <= most or (layer.is_reduced and abs(across / down - 1) <= _MISFIT)
+
+
+def _apart(tower: list[Layer], layer: Layer) -> bool:
+    """Whether the file says that a page is a picture of its own, and no smaller copy of another.
+
+    Another name says so, µm per pixel that do not grow as the size shrinks, and a size that hardly
+    shrinks at all. A page that is marked as a copy is one, whatever it is called.
+    """
+    full = tower[0]
+    if layer.is_reduced or layer.keyframe.is_subifd:
+        return False
+    if full.name and layer.name and full.name != layer.name:
+        return True
+    if tower[-1].size.width < _LEAST_STEP * layer.size.width:
+        return True
+    fine, coarse = (from_resolution(each.keyframe)[0] for each in (full, layer))
+    if fine is None or coarse is None:
+        return False
+    # What a screen's 96 dpi makes of pixels says nothing of a slide.
+    if not (FINEST <= fine.mean <= COARSEST and FINEST <= coarse.mean <= COARSEST):
+        return False
+    shrunk = full.size.width / layer.size.width
+    return abs(coarse.mean / fine.mean / shrunk - 1) > _UNLIKE
 
 
 def _unsaid(tower: list[Layer]) -> tuple[str, ...]:
@@ -331,3 +362,20 @@ def _channel(element: ET.Element) -> Channel:
     if wave and not name:
         name = f"emission {wave} {element.get('EmissionWavelengthUnit', 'nm')}"
     return Channel(name, color_of_ome(element.get("Color")))
+
+
+def from_resolution(page: Page) -> tuple[Spacing | None, str]:
+    """Return µm per pixel of a page from its resolution tags, and how to call that, or None."""
+    unit = page.tags.valueof(_UNIT)
+    if unit not in _RESOLUTION_UNIT:
+        return None, ""
+    name, micrometres = _RESOLUTION_UNIT[unit]
+    return per_pixel(page, micrometres), f"TIFF resolution per {name}"
+
+
+def per_pixel(page: Page, micrometres: float) -> Spacing | None:
+    """Return µm per pixel from the resolution tags, which are fractions of pixels per unit."""
+    x, y = page.tags.valueof(_X_RESOLUTION), page.tags.valueof(_Y_RESOLUTION)
+    if not x or not y or not all((*x, *y)):
+        return None
+    return Spacing(micrometres * x[1] / x[0], micrometres * y[1] / y[0])

@@ -134,7 +134,8 @@ def _largest(images: Sequence[FileImage]) -> FileImage:
 
 
 def _rule_of(images: Sequence[FileImage]) -> str:
-    if any(each.associated or each.reduced for each in images):
+    odd = [each for each in images if each.associated or each.reduced]
+    if odd and len(odd) < len(images):
         return "the largest that is no label, macro or thumbnail"
     return "the largest"
 
