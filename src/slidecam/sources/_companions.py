@@ -118,8 +118,13 @@ def refuse_front(probe: Probe) -> None:
         _VSI: _lost_of_vsi,
     }
     lost = check.get(suffix, _lost_of_hamamatsu)(probe.local)
-    if lost is not None:
-        raise RefusedSourceError(probe.given, *lost)
+    if lost is None:
+        return
+    problem, remedy = lost
+    if wrapped:
+        reader = "tiff" if probe.is_tiff else "picture"
+        remedy = f"{remedy} {_FRONT} {reader}."
+    raise RefusedSourceError(probe.given, problem, remedy)
 
 
 def _lost_of_mirax(path: Path) -> tuple[str, str] | None:
@@ -127,7 +132,7 @@ def _lost_of_mirax(path: Path) -> tuple[str, str] | None:
     begin = "This is the front of a MIRAX slide"
     remedy = (
         f"Copy the folder {folder.name} ({_SLIDEDAT}, Data*.dat) whole to lie beside it, under the"
-        f" same name. {_FRONT} picture."
+        " same name."
     )
     if not folder.is_dir():
         return f"{begin}, whose data folder {folder.name} is missing beside it.", remedy
@@ -162,7 +167,7 @@ def _named_in_slidedat(ini: Path) -> list[str]:
 
 def _lost_of_vsi(path: Path) -> tuple[str, str]:
     folder = path.with_name(f"_{path.stem}_")
-    remedy = f"{_QUPATH}, which reads it through Bio-Formats. {_FRONT} tiff."
+    remedy = f"{_QUPATH}, which reads it through Bio-Formats."
     if any(folder.rglob("*.ets")):
         problem = (
             f"This is the overview of an Olympus slide (VSI): its pixels lie in the .ets files of"
