@@ -34,6 +34,10 @@ class Ranges(BaseHTTPRequestHandler):
         status, data = 404, b""
         if path.is_file():
             status, data = 200, path.read_bytes()
+        self.respond(status, data, with_body=with_body)
+
+    def respond(self, status: int, data: bytes, *, with_body: bool) -> None:
+        """Send what was found, or the part of it that is asked for."""
         whole, first = len(data), 0
         part = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if part and status == 200:
@@ -50,9 +54,9 @@ class Ranges(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[str]:
+def serving(folder: Path, kind: type[Ranges] = Ranges) -> Iterator[str]:
     """Serve a folder; its address."""
-    handler = type("Here", (Ranges,), {"folder": folder})
+    handler = type("Here", (kind,), {"folder": folder})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

@@ -136,7 +136,7 @@ def read_fields(
     values = read_values(hints, table, where, complaints, others=others)
     if isinstance(table, Mapping):
         for name in sorted(required(kind) - table.keys()):
-            complaints.add(_key(where, name), "is missing", f"Write {words_of(hints[name])}.")
+            complaints.add(key_within(where, name), "is missing", f"Write {words_of(hints[name])}.")
     return values
 
 
@@ -170,15 +170,15 @@ def read_values(
     values = {}
     for key in table:
         if key not in hints and not others:
-            complaints.add(_key(where, key), "is not known", nearest(key, list(hints)))
+            complaints.add(key_within(where, key), "is not known", nearest(key, list(hints)))
     for key, hint in hints.items():
         if key not in table:
             continue
         try:
-            values[key] = _read_value(hint, table[key], _key(where, key), complaints)
+            values[key] = _read_value(hint, table[key], key_within(where, key), complaints)
         except NotTakenError as error:
             problem = _problem(table[key], error)
-            complaints.add(_key(where, key), problem, f"Write {words_of(hint)}.")
+            complaints.add(key_within(where, key), problem, f"Write {words_of(hint)}.")
     return values
 
 
@@ -389,7 +389,8 @@ def required(kind: type) -> set[str]:
     return {each.name for each in without if each.default_factory is MISSING}
 
 
-def _key(where: str, name: str) -> str:
+def key_within(where: str, name: str) -> str:
+    """Return where a key stands in a file: ``train.epochs``; the name alone at the top."""
     if where:
         return f"{where}.{name}"
     return name

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
+from range_server import Ranges, serving
 from slidecam.errors import RegionReadError, UnreadableSourceError
 from slidecam.events import Finished
 from slidecam.geometry import LevelBox
@@ -30,25 +29,14 @@ PAGE = b"<!doctype html><title>Not here</title>"
 BOX = LevelBox(411, 203, 190, 167)
 
 
-class Gate(BaseHTTPRequestHandler):
+class Gate(Ranges):
     """Files in ranges to whoever has the token, whatever else stands behind it in the query.
 
     A name that it does not know is answered with a page and 200 below a file, as single-page
     applications do, and with 404 elsewhere.
     """
 
-    protocol_version = "HTTP/1.1"
-    folder: Path
     token = TOKEN
-
-    def log_message(self, *_: Any) -> None:
-        """Be still."""
-
-    def do_HEAD(self) -> None:
-        self.answer(with_body=False)
-
-    def do_GET(self) -> None:
-        self.answer(with_body=True)
 
     def answer(self, *, with_body: bool) -> None:
         url = urlsplit(self.path)
@@ -62,32 +50,12 @@ class Gate(BaseHTTPRequestHandler):
             status, data = 404, b""
         self.respond(status, data, with_body=with_body)
 
-    def respond(self, status: int, data: bytes, *, with_body: bool) -> None:
-        part = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        whole, first = len(data), 0
-        if part and status == 200:
-            first = int(part[1])
-            status, data = 206, data[first : int(part[2] or whole) + 1]
-        self.send_response(status)
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(data)))
-        if status == 206:
-            self.send_header("Content-Range", f"bytes {first}-{first + len(data) - 1}/{whole}")
-        self.end_headers()
-        if with_body:
-            self.wfile.write(data)
-
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[str]:
     """Return the address of a folder behind a gate: ``tmp_path``."""
-    handler = type("Here", (Gate,), {"folder": tmp_path})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serving(tmp_path, Gate) as address:
+        yield address
 
 
 @pytest.mark.parametrize("kind", ["tiled_tiff", "strip_tiff", "png"])

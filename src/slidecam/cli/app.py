@@ -64,6 +64,17 @@ SlidePath = Annotated[
     typer.Option("--slide", help="Where the slide lies, if not where run.json says."),
 ]
 
+Renamed = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="THEIRS=OURS: another name for a class."),
+]
+MinShare = Annotated[
+    float, typer.Option(help="Least share of a tile that is annotated as its class.")
+]
+MostOther = Annotated[
+    float, typer.Option(help="Most of a tile that may be annotated as another class.")
+]
+
 
 def _version(wanted: bool) -> None:
     if wanted:

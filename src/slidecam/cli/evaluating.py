@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from slidecam.cli.app import Device, Json, Trust, app
+from slidecam.cli.app import Device, Json, MinShare, MostOther, Trust, app
 from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 
 if TYPE_CHECKING:
@@ -93,13 +93,8 @@ def evaluate(
             help="Regular expression with (?P<group>…) for the patient. \\[default: the bundle's]"
         ),
     ] = "",
-    min_share: Annotated[
-        float, typer.Option(help="Least share of a tile that is annotated as its class.")
-    ] = 0.5,
-    most_other: Annotated[
-        float,
-        typer.Option(help="Most of a tile that may be annotated as another class."),
-    ] = 0.2,
+    min_share: MinShare = 0.5,
+    most_other: MostOther = 0.2,
     mpp: Annotated[
         float | None,
         typer.Option(

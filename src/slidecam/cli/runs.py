@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from slidecam.cli.app import BundlePath, Json, RunFolder, Shown, SlidePath, Trust, app
+from slidecam.cli.app import (
+    BundlePath,
+    Json,
+    MinShare,
+    MostOther,
+    Renamed,
+    RunFolder,
+    Shown,
+    SlidePath,
+    Trust,
+    app,
+)
 from slidecam.cli.teaching import (
     Annotations,
     CorrectionsPath,
-    MinShare,
-    MostOther,
     NoCorrections,
-    Renamed,
 )
 from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 from slidecam.errors import UsageError

@@ -11,9 +11,12 @@ from slidecam.cli.app import (
     BundlePath,
     Device,
     Json,
+    MinShare,
+    MostOther,
     Mpp,
     MppCsv,
     Reader,
+    Renamed,
     RunFolder,
     SlidePath,
     Trust,
@@ -33,16 +36,6 @@ CorrectionsPath = Annotated[
 NoCorrections = Annotated[
     bool,
     typer.Option("--no-corrections", help="Leave the corrections beside the run alone."),
-]
-Renamed = Annotated[
-    list[str] | None,
-    typer.Option("--map", help="THEIRS=OURS: another name for a class."),
-]
-MinShare = Annotated[
-    float, typer.Option(help="Least share of a tile that is annotated as its class.")
-]
-MostOther = Annotated[
-    float, typer.Option(help="Most of a tile that may be annotated as another class.")
 ]
 
 
@@ -287,20 +280,12 @@ def tiles(
         float,
         typer.Option(help="Least share of tissue in a tile; 0 does not look for it."),
     ] = 0.1,
-    min_share: Annotated[
-        float, typer.Option(help="Least share of a tile that is annotated as its class.")
-    ] = 0.5,
-    most_other: Annotated[
-        float,
-        typer.Option(help="Most of a tile that may be annotated as another class."),
-    ] = 0.2,
+    min_share: MinShare = 0.5,
+    most_other: MostOther = 0.2,
     classes: Annotated[
         list[str] | None, typer.Option("--class", help="Class to take; repeat for more.")
     ] = None,
-    rename: Annotated[
-        list[str] | None,
-        typer.Option("--map", help="THEIRS=OURS: another name for a class."),
-    ] = None,
+    rename: Renamed = None,
     group_pattern: Annotated[
         str,
         typer.Option(

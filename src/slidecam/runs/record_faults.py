@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Le
 
 from slidecam.classes import Activation
 from slidecam.geometry import Axis
-from slidecam.settings import Hint, NotTakenError, shown, taken, words_of
+from slidecam.settings import Hint, NotTakenError, key_within, shown, taken, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -52,7 +52,7 @@ def faults_of(data: Mapping[str, Any]) -> tuple[str, ...]:
     for rule in RULES:
         *parents, name = rule.key.split(".")
         for where, table in _tables(data, parents):
-            place = _key(where, name)
+            place = key_within(where, name)
             if not _lies_in(place, found):
                 found |= _fault(rule, place, table, name)
     for place in _endless(data):
@@ -84,9 +84,9 @@ def _tables(
     """
     if isinstance(value, list):
         for number, each in enumerate(value):
-            yield from _tables(each, parents, _key(where, str(number)))
+            yield from _tables(each, parents, key_within(where, str(number)))
     elif isinstance(value, Mapping) and parents:
-        yield from _tables(value.get(parents[0]), parents[1:], _key(where, parents[0]))
+        yield from _tables(value.get(parents[0]), parents[1:], key_within(where, parents[0]))
     elif isinstance(value, Mapping):
         yield where, value
 
@@ -97,7 +97,7 @@ def _endless(value: object, place: str = "") -> Iterator[str]:
         yield place
     if isinstance(value, Mapping):
         for key, each in value.items():
-            yield from _endless(each, _key(place, key))
+            yield from _endless(each, key_within(place, key))
     if isinstance(value, list):
         for each in value:
             yield from _endless(each, place)
@@ -106,10 +106,6 @@ def _endless(value: object, place: str = "") -> Iterator[str]:
 def _lies_in(place: str, places: Iterable[str]) -> bool:
     """Return whether a place is one of others, or within one."""
     return any(f"{place}.".startswith(f"{each}.") for each in places)
-
-
-def _key(where: str, name: str) -> str:
-    return f"{where}.{name}".lstrip(".")
 
 
 RULES = (

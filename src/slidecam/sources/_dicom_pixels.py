@@ -195,6 +195,7 @@ def _by_imagecodecs(frame: Frame, error: Exception) -> NDArray[Any]:
     encoded = get_frame(data.PixelData, frame.number, number_of_frames=count)
     try:
         samples = np.asarray(decode(encoded))
+    # The boundary of one frame: imagecodecs gives each codec an error of its own.
     except Exception as other:
         raise NotDecodedError(f"{problem}; imagecodecs: {reason(other)}") from other
     if data.PixelRepresentation and samples.dtype.kind == "u":

@@ -16,6 +16,7 @@ from pydicom.uid import UID
 
 from slidecam.errors import RefusedSourceError
 from slidecam.geometry import Size
+from slidecam.sources.images import associated_name
 from slidecam.sources.spacing import MICROMETRES, spacing_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ _MARKS = 65_536
 
 _EXPORT = "Export it as an OME-TIFF of 8-bit RGB (QuPath: File > Export images)."
 _VOLUME = "VOLUME"
-_ASSOCIATED = {"LABEL": "label", "OVERVIEW": "macro", "THUMBNAIL": "thumbnail"}
 
 JPEG_MENDED = (
     "The file says RGB, but its JPEG frames are YCbCr by their own marks; their colours were"
@@ -99,7 +99,7 @@ class SlideInstance:
     @property
     def associated(self) -> str | None:
         """What people call it where it is no level of the slide."""
-        return _ASSOCIATED.get(self.kind)
+        return associated_name(self.kind)
 
 
 def instances_of(paths: Sequence[Path]) -> list[SlideInstance]:

@@ -108,6 +108,7 @@ def decoding(path: str, level: int, box: LevelBox) -> Iterator[None]:
         raise RegionReadError(path, level, box, reason(error), CONVERT) from error
     except MemoryError:
         raise
+    # The boundary of one region: decoders promise no list of what they raise.
     except Exception as error:
         raise RegionReadError(path, level, box, reason(error)) from error
 
