@@ -123,7 +123,14 @@ def test_run_json_tells_what_decided_the_result(finished: tuple[Path, Path]) -> 
     assert record["input"]["reader"] == "tiff"
     assert record["spacing"]["um_px"] == pytest.approx([0.5, 0.5])
     assert record["plan"]["heatmap classes"] == ["A", "B", "C"]
-    assert set(record["seconds"]) == {"decode", "transfer", "model", "write", "total"}
+    assert set(record["seconds"]) == {
+        "prepare",
+        "decode",
+        "transfer",
+        "model",
+        "write",
+        "total",
+    }
     assert record["tiles"]["done"] == record["tiles"]["total"] > 30
 
 

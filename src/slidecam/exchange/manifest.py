@@ -55,7 +55,7 @@ class SlideReport:
         Kind of output (``tiles.csv``, ``overview.png``, …) to its path relative to the manifest,
         with ``/``.
     seconds
-        From opening the slide to its last output.
+        From opening the slide to its last output, without what it waited for other slides.
     reason, remedy
         Why it is not ``done`` and what to do about it; empty where there is nothing to say.
     warnings

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from slidecam.exchange.manifest import SlideStatus
     from slidecam.prediction.pictures import WrittenHeatmap
-    from slidecam.prediction.work import OpenRun, SlideWork, Timings
+    from slidecam.prediction.work import OpenRun, SlideWork
     from slidecam.runs.tiles import ClassSummary
     from slidecam.sources.discovery import FoundSlide
 
@@ -251,7 +251,7 @@ def _volume(work: SlideWork) -> RecordedVolume | None:
     )
 
 
-def finish_slide(slide: FoundSlide, work: SlideWork, timings: Timings) -> SlideReport:
+def finish_slide(slide: FoundSlide, work: SlideWork) -> SlideReport:
     """Write a slide's outputs and finish its ``run.json``.
 
     A slide that was finished before is left as it is.
@@ -275,9 +275,9 @@ def finish_slide(slide: FoundSlide, work: SlideWork, timings: Timings) -> SlideR
         start = time.perf_counter()
         results = results_of(slide.name, work, table)
         write_outputs(results)
-        timings.write += time.perf_counter() - start
+        work.timings.write += time.perf_counter() - start
         begun = RunRecord.find(work.folder) or _record(slide, work)
-        outcome = _recorded(results, run, timings)
+        outcome = _recorded(results, run)
         replace(begun, status=status, outcome=outcome).write(work.folder)
     return _report(slide, work, table, status, reason, work.output_names())
 
@@ -357,7 +357,7 @@ def _no_tile_reason(work: SlideWork) -> str:
     return f"no tissue found ({work.foreground.origin})"
 
 
-def _recorded(results: Results, run: OpenRun, timings: Timings) -> RecordedOutcome:
+def _recorded(results: Results, run: OpenRun) -> RecordedOutcome:
     """Return what became of a slide whose outputs are written."""
     table, failures = results.table, sorted(run.store.failures.items())
     call = None
@@ -374,7 +374,7 @@ def _recorded(results: Results, run: OpenRun, timings: Timings) -> RecordedOutco
         classes=[_class_row(each) for each in summarise_classes(table) if each.count],
         failures=[{"tile": row, "reason": reason} for row, reason in failures[:FAILURES_LISTED]],
         heatmaps=tuple(map(RecordedHeatmap.from_json, heatmap_records(results))),
-        seconds=timings.record(),
+        seconds=results.work.timings.record(),
         call=call,
     )
 

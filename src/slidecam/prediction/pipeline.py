@@ -30,7 +30,7 @@ from slidecam.prediction.checks import notes_of, refuse_unclear, with_project
 from slidecam.prediction.model import load_model
 from slidecam.prediction.outputs import begin_slide, finish_slide
 from slidecam.prediction.preparation import prepare
-from slidecam.prediction.work import SlideWork, Timings
+from slidecam.prediction.work import SlideWork
 from slidecam.runlog import RunLog
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.discovery import find_slides
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from slidecam.exchange.manifest import SlideReport
     from slidecam.inference import ScoredBatch
     from slidecam.prediction.model import LoadedModel, WarmClassifiers
-    from slidecam.prediction.work import OpenRun
+    from slidecam.prediction.work import OpenRun, Timings
     from slidecam.sources.discovery import FoundSlide
     from slidecam.store import RunStore
 
@@ -49,6 +49,13 @@ THREADS = ("ahead", "commit", "behind")
 """One thread prepares slides, one commits batches, one writes outputs.
 
 The first prepares the next slide, the last writes the outputs of the slide before.
+"""
+
+UNFINISHED = 2
+"""Classified slides whose outputs are not written yet, at most.
+
+Each holds its file, its lock and its memory. With two the device waits for the outputs of a slide
+only where slide after slide takes longer to be written than to be classified.
 """
 
 
@@ -142,15 +149,14 @@ class _SlidesOnTheirWay:
                 if isinstance(work, Failure):
                     yield self._ended(work)
                     continue
-                timings = Timings()
-                failure = yield from self._classified(slide, work, timings)
+                failure = yield from self._classified(slide, work)
                 if failure is not None:
                     yield self._ended(failure)
                 elif work.run is None:
                     self.log.planned(slide)
                 else:
-                    finishing.append(self.behind.submit(self._finish, slide, work, timings))
-                while finishing and finishing[0].done():
+                    finishing.append(self.behind.submit(self._finish, slide, work))
+                while finishing and (len(finishing) > UNFINISHED or finishing[0].done()):
                     yield self._ended(finishing.popleft().result())
         while finishing:
             yield self._ended(finishing.popleft().result())
@@ -177,25 +183,31 @@ class _SlidesOnTheirWay:
         return job
 
     def _classified(
-        self, slide: FoundSlide, work: SlideWork, timings: Timings
+        self, slide: FoundSlide, work: SlideWork
     ) -> Generator[Event, None, Failure | None]:
         """Classify one slide; return its failure, if it did fail. A dry run ends with its plan."""
-        with let_go_if_stopped(work), slide_boundary(slide) as outcome:
+        with (
+            work.timings.at_work(),
+            let_go_if_stopped(work),
+            slide_boundary(slide) as outcome,
+        ):
             yield _planned(slide, work)
             yield from (Warned(slide.name, message) for message in work.warnings)
             if work.run is None:
                 self.log.note(slide.name, work.close())
             else:
                 begin_slide(slide, work)
-                yield from _scored(slide.name, work.run, self.model, self.commit, timings)
+                yield from _scored(slide.name, work.run, self.model, self.commit, work.timings)
             return None
         return self._given_up(slide, work, outcome.lost())
 
-    def _finish(
-        self, slide: FoundSlide, work: SlideWork, timings: Timings
-    ) -> SlideReport | Failure:
-        with let_go_if_stopped(work), slide_boundary(slide) as outcome:
-            report = finish_slide(slide, work, timings)
+    def _finish(self, slide: FoundSlide, work: SlideWork) -> SlideReport | Failure:
+        with (
+            work.timings.at_work(),
+            let_go_if_stopped(work),
+            slide_boundary(slide) as outcome,
+        ):
+            report = finish_slide(slide, work)
             # Everything is written: that the file cannot be closed is worth a word and no more.
             self.log.note(slide.name, work.close())
             return report

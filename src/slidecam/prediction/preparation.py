@@ -18,7 +18,7 @@ from slidecam.foreground import (
 )
 from slidecam.foreground.mask import mask_digest
 from slidecam.models.volume_card import VolumeCard
-from slidecam.prediction.work import OpenRun, SlideWork
+from slidecam.prediction.work import OpenRun, SlideWork, Timings
 from slidecam.runs.outputs import QUPATH_FOLDER, all_written, clear_outputs
 from slidecam.runs.record import RunRecord, refuse_later
 from slidecam.sources import open_source, settle_spacing, shown_corner
@@ -60,12 +60,16 @@ def prepare(path: str, folder: Path, model: LoadedModel, spec: PredictSpec) -> S
     SlidecamError
         Whatever is wrong with the slide, its spacing, its mask or the run that lies in ``folder``.
     """
-    source = open_source(path, spec.reader, view_of(model.bundle.card, spec))
-    try:
-        return _prepare(source, folder, model, spec)
-    except BaseException:
-        source.let_go()
-        raise
+    timings = Timings()
+    with timings.at_work():
+        source = open_source(path, spec.reader, view_of(model.bundle.card, spec))
+        try:
+            work = replace(_prepare(source, folder, model, spec), timings=timings)
+        except BaseException:
+            source.let_go()
+            raise
+    timings.prepare = timings.seconds
+    return work
 
 
 def view_of(card: Card, spec: PredictSpec) -> VolumeView:

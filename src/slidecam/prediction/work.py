@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,57 @@ class OpenRun:
             self.lock.release()
 
 
+@dataclass
+class Timings:
+    """Seconds of one slide, added up over its stages and batches.
+
+    ``decode`` counts thread seconds, which run beside the others; ``transfer`` and ``model`` are
+    the device's, ``write`` the store's and the outputs', ``prepare`` those from opening the slide
+    to its plan. What it waits between two stages, for the slides before it, belongs to none.
+    """
+
+    prepare: float = 0.0
+    decode: float = 0.0
+    transfer: float = 0.0
+    model: float = 0.0
+    write: float = 0.0
+    _worked: float = 0.0
+    _begun: float | None = None
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Count the seconds of one stage."""
+        self._begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._worked, self._begun = self.seconds, None
+
+    def add(self, scored: ScoredBatch) -> None:
+        """Add one batch."""
+        self.decode += scored.batch.decode_seconds
+        self.transfer += scored.transfer_seconds
+        self.model += scored.model_seconds
+
+    def record(self) -> dict[str, float]:
+        """Return all of them, rounded to milliseconds, with the seconds of all stages."""
+        parts = {
+            "prepare": self.prepare,
+            "decode": self.decode,
+            "transfer": self.transfer,
+            "model": self.model,
+            "write": self.write,
+        }
+        return {name: round(value, 3) for name, value in {**parts, "total": self.seconds}.items()}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of its stages so far, one after the other."""
+        if self._begun is None:
+            return self._worked
+        return self._worked + time.perf_counter() - self._begun
+
+
 @dataclass(frozen=True)
 class SlideWork:
     """The work on one slide: what it is, how it is cut, what classifies it, where results go.
@@ -90,6 +142,8 @@ class SlideWork:
         ``run.json``.
     run
         The run on disk; None in a dry run.
+    timings
+        Its seconds.
     """
 
     model: LoadedModel
@@ -102,6 +156,7 @@ class SlideWork:
     plan: Mapping[str, Any]
     qupath: QuPathView
     run: OpenRun | None
+    timings: Timings = field(default_factory=Timings)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -152,39 +207,3 @@ class SlideWork:
         finally:
             lost = self.source.let_go()
         return lost
-
-
-@dataclass
-class Timings:
-    """Seconds of one slide, added up over its batches.
-
-    ``decode`` counts thread seconds, which run beside the others; ``transfer`` and ``model`` are
-    the device's, ``write`` the store's and the outputs'.
-    """
-
-    decode: float = 0.0
-    transfer: float = 0.0
-    model: float = 0.0
-    write: float = 0.0
-    started: float = field(default_factory=time.perf_counter)
-
-    def add(self, scored: ScoredBatch) -> None:
-        """Add one batch."""
-        self.decode += scored.batch.decode_seconds
-        self.transfer += scored.transfer_seconds
-        self.model += scored.model_seconds
-
-    def record(self) -> dict[str, float]:
-        """Return all of them, rounded to milliseconds, with the seconds since the slide began."""
-        parts = {
-            "decode": self.decode,
-            "transfer": self.transfer,
-            "model": self.model,
-            "write": self.write,
-        }
-        return {name: round(value, 3) for name, value in {**parts, "total": self.seconds}.items()}
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the slide was begun."""
-        return time.perf_counter() - self.started

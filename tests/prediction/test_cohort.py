@@ -1,0 +1,92 @@
+"""Many slides in one call: how many wait at once, and whose seconds are whose."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from slidecam.events import Planned, SlideFailed, SlideFinished
+from slidecam.prediction import pipeline
+from slidecam.prediction import work as work_module
+from slidecam.prediction.outputs import finish_slide
+from slidecam.prediction.pipeline import UNFINISHED, predict
+from slidecam.prediction.work import Timings
+from slidecam.runs.spec import PredictSpec
+from slidecam.store import read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from slidecam.exchange.manifest import SlideReport
+    from slidecam.prediction.work import SlideWork
+    from slidecam.sources.discovery import FoundSlide
+
+QUICK = PredictSpec(batch=4, workers=1, outputs=("tiles.csv",), mpp=0.5)
+SLIDES = 9
+SLOW = 0.23
+"""Seconds that a slide's outputs take at least: longer than its four tiles."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, noise: Callable[[int, int], NDArray[np.uint8]]) -> Path:
+    made = tmp_path / "slides"
+    made.mkdir()
+    for number in range(SLIDES):
+        Image.fromarray(noise(128, 128)).save(made / f"s{number}.png")
+    return made
+
+
+@pytest.fixture
+def _slow_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(slide: FoundSlide, work: SlideWork) -> SlideReport:
+        time.sleep(SLOW)
+        return finish_slide(slide, work)
+
+    monkeypatch.setattr(pipeline, "finish_slide", slowly)
+
+
+@pytest.mark.usefixtures("_slow_outputs")
+def test_slides_that_are_not_written_yet_never_pile_up(
+    tmp_path: Path, tiny_bundle: Path, folder: Path
+) -> None:
+    planned, ended, most = 0, 0, 0
+    for event in predict(folder, tiny_bundle, tmp_path / "out", QUICK):
+        planned += isinstance(event, Planned)
+        ended += isinstance(event, SlideFinished | SlideFailed)
+        most = max(most, planned - ended)
+    assert (planned, ended) == (SLIDES, SLIDES)
+    # Those that wait, and the one that is on the device.
+    assert most <= UNFINISHED + 1
+
+
+def test_the_seconds_of_a_slide_are_its_stages_and_not_its_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = 17.25
+    monkeypatch.setattr(work_module, "time", SimpleNamespace(perf_counter=lambda: clock))
+    timings = Timings()
+    for stage, wait in ((1.5, 40.0), (2.25, 300.0), (0.625, 7.0)):
+        with timings.at_work():
+            clock += stage
+        clock += wait
+    with timings.at_work():
+        clock += 3.0
+        assert timings.record()["total"] == 1.5 + 2.25 + 0.625 + 3.0
+    assert timings.seconds == 7.375
+
+
+def test_a_run_records_the_seconds_of_every_stage(
+    tmp_path: Path, tiny_bundle: Path, folder: Path
+) -> None:
+    list(predict(folder / "s0.png", tiny_bundle, tmp_path / "out", QUICK))
+    record = read_run(tmp_path / "out" / "s0")
+    assert record is not None
+    assert 0 < record["seconds"]["prepare"] < record["seconds"]["total"]
