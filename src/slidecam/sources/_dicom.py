@@ -258,6 +258,25 @@ def note_on_objects(folder: Path) -> tuple[str, ...]:
     return (f"Files of the folder that are no pictures are left out: {', '.join(said)}.",)
 
 
+def notes_on_companions(path: Path) -> tuple[str, ...]:
+    """Return the readings on what lies beside a series, its folder or a file, and is no part of it.
+
+    Of a folder that is opened whole there is no other series.
+    """
+    if path.is_dir():
+        return note_on_objects(path)
+    own, others = siblings(path), []
+    for files in series_files(path.parent).values():
+        rest = set(files).difference(own)
+        if rest:
+            others.append(len(rest))
+    notes = note_on_objects(path.parent)
+    if others:
+        said = f"{len(others)} other series of the folder ({sum(others)} files)"
+        notes += (f"Left out are {said}: pass a file of one to read it.",)
+    return notes
+
+
 def siblings(path: Path) -> list[Path]:
     """Return the files beside ``path`` that belong to its series, itself among them.
 

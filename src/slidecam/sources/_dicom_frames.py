@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,26 +13,39 @@ from pydicom import dcmread
 
 from slidecam.errors import RefusedSourceError
 from slidecam.registry import load
-from slidecam.sources._dicom_traits import traits_of_file, traits_of_frame, traits_of_vectors
+from slidecam.sources._dicom_places import (
+    apart_of,
+    directions_of,
+    doubts_on,
+    pixel_size,
+    places_of_many,
+    triple,
+)
+from slidecam.sources._dicom_traits import (
+    private,
+    traits_of_file,
+    traits_of_frame,
+    traits_of_vectors,
+    with_b_value,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
 
     from slidecam.sources._dicom_traits import Traits
-    from slidecam.sources.placement import Assumption
 
 _DCM2NIIX = "Convert it with dcm2niix."
-_MOSAIC_SLICES, _CSA = (0x0019, 0x100A), (0x0029, 0x1010)
-_AT_ORIGIN = (0.0, 0.0, 0.0)
-_POINTERS_TO_TIME = {0x00181063, 0x00181065}
-"""FrameTime and FrameTimeVector, as what a file's frames follow each other in."""
+_MOSAIC_SLICES = ("SIEMENS MR HEADER", 0x0019, 0x0A)
+_CSA = ("SIEMENS CSA HEADER", 0x0029, 0x10)
+_TYPE_TEXT = ("SIEMENS MR SDI 02", 0x0021, 0x75)
+_VENDOR_GROUPS = (("SIEMENS MR SDI 02", 0x0021, 0xFE), ("SIEMENS MR SDS 01", 0x0021, 0xFE))
+"""Where Siemens writes how many slices a mosaic shows, how they lie, and in words what it is."""
 
-_AXIAL = 0.999
-_SAME_MM = 1e-3
+_POSITIONS = ("PlanePositionSequence", "PlanePositionVolumeSequence")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +76,10 @@ class Frame:
         Row and column where it begins in a picture that slices share; None where it is all of it.
     in_sequence
         Whether it is one of a file's frames that are no slices, but follow each other.
+    spacing_from
+        What of the header says ``spacing``.
     assumptions
-        What is taken of its place though no file says it.
+        A sentence on each thing that is taken of its place though no file says it.
     """
 
     path: Path
@@ -81,7 +97,8 @@ class Frame:
     apart: float | None = None
     corner: tuple[int, int] | None = None
     in_sequence: bool = False
-    assumptions: tuple[Assumption, ...] = ()
+    spacing_from: str = "PixelSpacing"
+    assumptions: tuple[str, ...] = ()
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -116,29 +133,31 @@ def frames_of(given: str, paths: Sequence[Path]) -> Iterator[Frame]:
     for path in paths:
         header = dcmread(path, stop_before_pixels=True, force=True)
         count = int(header.get("NumberOfFrames") or 1)
+        frames: Iterable[Frame] = (_classic(path, header),)
         if "PerFrameFunctionalGroupsSequence" in header:
-            yield from _enhanced(path, header, count)
-        elif "MOSAIC" in (header.get("ImageType") or ()):
-            yield from _mosaic(given, path, header)
+            frames = _enhanced(path, header, count)
         elif count > 1:
-            yield from _of_many(path, header, count)
-        else:
-            yield _classic(path, header)
+            frames = _of_many(path, header, count)
+        if _is_mosaic(header):
+            frames = _slices_of_mosaics(given, header, frames)
+        yield from frames
 
 
 def _classic(path: Path, header: Dataset) -> Frame:
+    orientation, size = header.get("ImageOrientationPatient"), pixel_size(header, header)
     return Frame(
         path,
         0,
         *_shape(header),
-        _triple(header.get("ImagePositionPatient")),
-        _directions(header.get("ImageOrientationPatient")),
-        _spacing(header),
+        triple(header.get("ImagePositionPatient")),
+        directions_of(orientation),
+        size.mm,
         *_scaling(header),
         traits_of_file(header),
         float(header.get("InstanceNumber") or 0),
-        _apart(header),
-        assumptions=_assumptions(header.get("ImageOrientationPatient"), header.get("PixelSpacing")),
+        apart_of(header),
+        spacing_from=size.said_by,
+        assumptions=doubts_on(orientation, size),
     )
 
 
@@ -148,142 +167,146 @@ def _enhanced(path: Path, header: Dataset, count: int) -> Iterator[Frame]:
     # Frames of which the file says nothing are there all the same.
     groups += [{}] * (count - len(groups))
     places = (*groups, shared[0])
-    is_placed = any("PlanePositionSequence" in group for group in places)
+    is_placed = any(name in group for group in places for name in _POSITIONS)
     for number, own in enumerate(groups):
 
         def group(name: str, own: Any = own) -> Any:  # noqa: ANN401  (a data set, or an empty dict)
             return (own.get(name) or shared[0].get(name) or [{}])[0]
 
         measures = group("PixelMeasuresSequence")
+        if not measures.get("PixelSpacing"):
+            measures = group("FramePixelDataPropertiesSequence")
         orientation = group("PlaneOrientationSequence").get("ImageOrientationPatient")
+        position = group("PlanePositionSequence").get("ImagePositionPatient")
+        in_volume = group("PlanePositionVolumeSequence").get("ImagePositionVolume")
+        turned = group("PlaneOrientationVolumeSequence").get("ImageOrientationVolume")
+        size = pixel_size(measures, header)
         yield Frame(
             path,
             number,
             *_shape(header),
-            _triple(group("PlanePositionSequence").get("ImagePositionPatient")),
-            _directions(orientation),
-            _spacing(measures),
+            triple(position or in_volume),
+            directions_of(orientation or turned),
+            size.mm,
             *_scaling(group("PixelValueTransformationSequence")),
             traits_of_frame(header, group),
             float(header.get("InstanceNumber") or 0) + number,
-            _apart(measures),
+            apart_of(group("PixelMeasuresSequence")),
             in_sequence=count > 1 and not is_placed,
-            assumptions=_assumptions(orientation, measures.get("PixelSpacing")),
+            spacing_from=size.said_by,
+            assumptions=doubts_on(orientation, size),
         )
 
 
 def _of_many(path: Path, header: Dataset, count: int) -> Iterator[Frame]:
     """Yield the frames of a file without groups: slices where it says so, else a sequence."""
-    detector = (header.get("DetectorInformationSequence") or [{}])[0]
-    position = header.get("ImagePositionPatient") or detector.get("ImagePositionPatient")
-    orientation = header.get("ImageOrientationPatient") or detector.get("ImageOrientationPatient")
-    directions = _directions(orientation)
-    normal = np.cross(*directions)
-    first = _triple(position)
-    offsets = _offsets(header, count, normal)
-    in_sequence = offsets is None
-    for number in range(count):
-        place = first
-        if offsets is not None:
-            x, y, z = (np.array(first or _AT_ORIGIN) + offsets[number] * normal).tolist()
-            place = (x, y, z)
+    otherwise = bool(traits_of_vectors(header, 0))
+    places, orientation, in_sequence = places_of_many(header, count, counts_otherwise=otherwise)
+    size = pixel_size(header, header)
+    for number, place in enumerate(places):
         yield Frame(
             path,
             number,
             *_shape(header),
             place,
-            directions,
-            _spacing(header),
+            directions_of(orientation),
+            size.mm,
             *_scaling(header),
             traits_of_file(header) + traits_of_vectors(header, number),
             float(header.get("InstanceNumber") or 0) + number / count,
-            _apart(header),
+            apart_of(header),
             in_sequence=in_sequence,
-            assumptions=_assumptions(orientation, header.get("PixelSpacing")),
+            spacing_from=size.said_by,
+            assumptions=doubts_on(orientation, size),
         )
 
 
-def _offsets(header: Dataset, count: int, normal: NDArray[np.float64]) -> list[float] | None:
-    """Return how far each frame lies from the first along their normal, mm; None for no slices."""
-    grid = _numbers(header.get("GridFrameOffsetVector"), count)
-    if grid is not None:
-        if abs(grid[0]) > _SAME_MM and abs(float(normal[2])) > _AXIAL:  # patient coordinates
-            return [(each - grid[0]) * math.copysign(1, normal[2]) for each in grid]
-        return [each - grid[0] for each in grid]
-    locations = _numbers(header.get("SliceLocationVector"), count)
-    if locations is not None:
-        return [each - locations[0] for each in locations]
-    step = float(header.get("SpacingBetweenSlices") or 0)
-    slices = _numbers(header.get("SliceVector"), count)
-    if slices is not None:
-        step = step or float(header.get("SliceThickness") or 0)
-        if step:
-            return [(each - slices[0]) * step for each in slices]
-    pointers = header.get("FrameIncrementPointer") or ()
-    if isinstance(pointers, int):
-        pointers = (pointers,)
-    other = traits_of_vectors(header, 0) or _POINTERS_TO_TIME & set(map(int, pointers))
-    if step and not other:
-        return [number * step for number in range(count)]
-    return None
+def _is_mosaic(header: Dataset) -> bool:
+    """Whether a file's frames are Siemens mosaics, by any of the signs that its versions leave."""
+    types = [header.get("ImageType"), private(header, *_TYPE_TEXT)]
+    shared = header.get("SharedFunctionalGroupsSequence") or ()
+    for group in (*shared, *(header.get("PerFrameFunctionalGroupsSequence") or ())):
+        types += [private(each, *_TYPE_TEXT) for each in _vendor_groups(group)]
+        types += [each.get("FrameType") for each in group.get("MRImageFrameTypeSequence") or ()]
+    for each in types:
+        words = each if isinstance(each, str) else "\\".join(map(str, each or ()))
+        if "MOSAIC" in re.split(r"[\\_]", words):
+            return True
+    return _in_mosaic(header) > 1
 
 
-def _mosaic(given: str, path: Path, header: Dataset) -> Iterator[Frame]:
-    """Yield the slices that a Siemens mosaic shows side by side, by its CSA header."""
-    count, normal = _csa(header)
-    whole = _classic(path, header)
-    apart = whole.apart
-    if not count or normal is None or apart is None or whole.position is None:
-        many = str(count or "several")
-        problem = f"This is a Siemens mosaic, one picture of {many} slices, without the CSA header"
-        raise RefusedSourceError(given, f"{problem} that says how they lie.", _DCM2NIIX)
-    across = math.ceil(math.sqrt(count))
-    rows, columns = whole.rows // across, whole.columns // across
-    # The position is that of a slice as large as the mosaic about the same middle.
-    right, down = (np.array(direction) for direction in whole.directions)
-    first = np.array(whole.position)
-    first = first + right * whole.spacing[1] * (whole.columns - columns) / 2
-    first = first + down * whole.spacing[0] * (whole.rows - rows) / 2
-    for number in range(count):
-        x, y, z = (first + normal * apart * number).tolist()
-        row, column = divmod(number, across)
-        yield Frame(
-            path,
-            0,
-            rows,
-            columns,
-            whole.bands,
-            (x, y, z),
-            whole.directions,
-            whole.spacing,
-            whole.slope,
-            whole.intercept,
-            whole.traits,
-            whole.instance,
-            apart,
-            corner=(row * rows, column * columns),
-            assumptions=whole.assumptions,
-        )
+def _vendor_groups(group: Dataset) -> Iterator[Dataset]:
+    """Yield what Siemens adds to a frame's functional groups."""
+    for creator, number, element in _VENDOR_GROUPS:
+        yield from private(group, creator, number, element) or ()
 
 
-def _csa(header: Dataset) -> tuple[int, NDArray[np.float64] | None]:
-    """Return how many slices a mosaic holds and where they follow; 0, None where it is not said."""
-    count, normal = 0, None
-    if _MOSAIC_SLICES in header:
-        said = header[_MOSAIC_SLICES].value
-        if isinstance(said, bytes):
-            said = int.from_bytes(said[:2], "little")
-        count = int(said or 0)
-    if _CSA not in header:
-        return count, normal
+def _in_mosaic(header: Dataset) -> int:
+    """Return how many slices a file says that it shows side by side, 0 where it does not."""
+    said = private(header, *_MOSAIC_SLICES)
+    if isinstance(said, bytes):
+        said = int.from_bytes(said[:2], "little")
+    return int(said or 0)
+
+
+def _slices_of_mosaics(given: str, header: Dataset, wholes: Iterable[Frame]) -> Iterator[Frame]:
+    """Yield the slices that Siemens mosaics show side by side, by their CSA header."""
+    count, normal, b_value = _csa(header)
+    for whole in wholes:
+        apart = whole.apart
+        if not count or normal is None or apart is None or whole.position is None:
+            many = str(count or "several")
+            problem = f"This is a Siemens mosaic, one picture of {many} slices, without the CSA"
+            raise RefusedSourceError(given, f"{problem} header that says how they lie.", _DCM2NIIX)
+        across = math.ceil(math.sqrt(count))
+        rows, columns = whole.rows // across, whole.columns // across
+        if (rows * across, columns * across) != (whole.rows, whole.columns):
+            problem = (
+                f"This is a Siemens mosaic of {count} slices, and {whole.columns}x{whole.rows}"
+            )
+            raise RefusedSourceError(
+                given, f"{problem} px are not {across} by {across}.", _DCM2NIIX
+            )
+        # The position is that of a slice as large as the mosaic about the same middle.
+        right, down = (np.array(direction) for direction in whole.directions)
+        first = np.array(whole.position)
+        first = first + right * whole.spacing[1] * (whole.columns - columns) / 2
+        first = first + down * whole.spacing[0] * (whole.rows - rows) / 2
+        for number in range(count):
+            x, y, z = (first + normal * apart * number).tolist()
+            row, column = divmod(number, across)
+            yield replace(
+                whole,
+                rows=rows,
+                columns=columns,
+                position=(x, y, z),
+                traits=with_b_value(whole.traits, b_value),
+                corner=(row * rows, column * columns),
+            )
+
+
+def _csa(header: Dataset) -> tuple[int, NDArray[np.float64] | None, float | None]:
+    """Return how many slices a mosaic holds, where they follow, and their b-value.
+
+    0 and None where it is not said.
+    """
+    count, normal, b_value = _in_mosaic(header), None, None
+    content = private(header, *_CSA)
+    if not isinstance(content, bytes):
+        return count, normal, b_value
     with warnings.catch_warnings():  # nibabel warns that its reader of DICOM is young
         warnings.simplefilter("ignore")
         reader = load("nibabel.nicom.csareader:read")
-    tags = reader(header[_CSA].value)["tags"]
-    items = tags.get("SliceNormalVector", {}).get("items", ())
-    if len(items) == 3:  # noqa: PLR2004  (x, y, z)
-        normal = np.array(items, np.float64)
-    return int((tags.get("NumberOfImagesInMosaic", {}).get("items") or [count])[0]), normal
+    tags = reader(content)["tags"]
+
+    def items(name: str) -> list[Any]:
+        return [*tags.get(name, {}).get("items", ())]
+
+    if len(items("SliceNormalVector")) == 3:  # noqa: PLR2004  (x, y, z)
+        normal = np.array(items("SliceNormalVector"), np.float64)
+    if items("B_value"):
+        b_value = float(items("B_value")[0])
+    return int((items("NumberOfImagesInMosaic") or [count])[0]), normal, b_value
 
 
 def _shape(header: Dataset) -> tuple[int, int, int]:
@@ -296,43 +319,3 @@ def _shape(header: Dataset) -> tuple[int, int, int]:
 def _scaling(values: Any) -> tuple[float, float]:  # noqa: ANN401  (a data set or a dict)
     slope = values.get("RescaleSlope") or values.get("DoseGridScaling") or 1
     return float(slope), float(values.get("RescaleIntercept") or 0)
-
-
-def _apart(values: Any) -> float | None:  # noqa: ANN401
-    said = values.get("SpacingBetweenSlices")
-    if not said:
-        return None
-    return abs(float(said))
-
-
-def _numbers(values: Any, count: int) -> list[float] | None:  # noqa: ANN401
-    """Return a vector of one value for each frame, or None where it is none."""
-    if values is None or isinstance(values, int | float | str) or len(values) != count:
-        return None
-    return list(map(float, values))
-
-
-def _triple(values: Any) -> tuple[float, float, float] | None:  # noqa: ANN401
-    if not values:
-        return None
-    x, y, z = map(float, values)
-    return x, y, z
-
-
-def _directions(values: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:  # noqa: ANN401
-    numbers = list(map(float, values or (1, 0, 0, 0, 1, 0)))
-    return tuple(numbers[:3]), tuple(numbers[3:])
-
-
-def _assumptions(orientation: Any, spacing: Any) -> tuple[Assumption, ...]:  # noqa: ANN401
-    found: list[Assumption] = []
-    if not orientation:
-        found.append("no frame orientation")
-    if not spacing:
-        found.append("no frame spacing")
-    return tuple(found)
-
-
-def _spacing(values: Any) -> tuple[float, float]:  # noqa: ANN401
-    rows, columns = map(float, values.get("PixelSpacing") or (1, 1))
-    return rows, columns

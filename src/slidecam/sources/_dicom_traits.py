@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+import struct
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +63,24 @@ _VECTORS: Mapping[str, str] = MappingProxyType(
         "time slice": "TimeSliceVector",
     }
 )
-_PRIVATE_B = ((0x0019, 0x100C), (0x2001, 0x1003))
-"""Where Siemens and Philips write b-values of their own."""
+Private = tuple[str, int, int]
+_PRIVATE_B: tuple[Private, ...] = (
+    ("SIEMENS MR HEADER", 0x0019, 0x0C),
+    ("Philips Imaging DD 001", 0x2001, 0x03),
+    ("GEMS_PARM_01", 0x0043, 0x39),
+    ("Image Private Header", 0x0065, 0x09),
+)
+"""Where Siemens, Philips, GE and United Imaging write b-values of their own."""
+
+_PRIVATE_DIRECTIONS: tuple[tuple[Private, ...], ...] = (
+    (("SIEMENS MR HEADER", 0x0019, 0x0E),),
+    tuple(("GEMS_ACQU_01", 0x0019, element) for element in (0xBB, 0xBC, 0xBD)),
+    (("Image Private Header", 0x0065, 0x37),),
+)
+"""Where Siemens, GE (one number each) and United Imaging write a gradient's direction."""
+
+_GE_FLAG = 1_000_000_000
+"""What GE adds to b-values of diffusion in all directions."""
 
 _OF_PLACE = {0x00209057, 0x00200032, 0x00209056, 0x00209111, 0x00209113}
 """Dimensions that count places: in a stack, by position, stacks."""
@@ -73,24 +92,83 @@ _COMPONENTS: Mapping[str, str] = MappingProxyType(
 
 def traits_of_file(header: Dataset) -> Traits:
     """Return what a file says of all its frames, the most telling first."""
-    found: list[tuple[str, Value]] = [(IMAGE_TYPE, _joined(header.get("ImageType")))]
+    found: dict[str, Value] = {IMAGE_TYPE: _joined(header.get("ImageType"))}
     for name, keyword in _OF_FILES.items():
-        value = _value(header.get(keyword))
-        if name == B_VALUE and value is None:
-            value = _private_b(header)
-        found.append((name, value))
-    found.append((ACQUISITION, _value(header.get("AcquisitionNumber"))))
-    return tuple(found)
+        found[name] = _value(header.get(keyword))
+    if found[B_VALUE] is None:
+        found[B_VALUE] = _private_b(header)
+    if found[DIRECTION] is None:
+        found[DIRECTION] = _private_direction(header)
+    found[ACQUISITION] = _value(header.get("AcquisitionNumber"))
+    return tuple(found.items())
+
+
+def with_b_value(traits: Traits, b_value: float | None) -> Traits:
+    """Return traits with a b-value, where they have none of their own."""
+    found = dict(traits)
+    if found.get(B_VALUE) is None:
+        found[B_VALUE] = b_value
+    return tuple(found.items())
+
+
+def private(header: Dataset, creator: str, group: int, element: int) -> Any:  # noqa: ANN401
+    """Return a vendor's own value by whose it is, or None.
+
+    Where no block of the group says whose it is, as some that remove names leave it, it is looked
+    for where the vendor has it as a rule.
+    """
+    tag = (group, 0x1000 + element)
+    blocks = [number for number in range(0x10, 0x100) if (group, number) in header]
+    for number in blocks:
+        if str(header[group, number].value).strip() == creator:
+            tag = (group, (number << 8) + element)
+            break
+    else:
+        if blocks:
+            return None
+    if tag not in header:
+        return None
+    return header[tag].value
 
 
 def _private_b(header: Dataset) -> Value:
-    for tag in _PRIVATE_B:
-        if tag in header:
-            try:
-                return float(header[tag].value)
-            except (TypeError, ValueError):  # bytes of a kind that is not known
-                return None
+    for place in _PRIVATE_B:
+        numbers = _numbers(private(header, *place))
+        if numbers:
+            return round(numbers[0] % _GE_FLAG, 4)
     return None
+
+
+def _private_direction(header: Dataset) -> Value:
+    for places in _PRIVATE_DIRECTIONS:
+        numbers: list[float] = []
+        for place in places:
+            numbers += _numbers(private(header, *place))
+        if len(numbers) == 3:  # noqa: PLR2004  (x, y, z)
+            return _value(tuple(numbers))
+    return None
+
+
+def _numbers(values: Any) -> list[float]:  # noqa: ANN401
+    """Return numbers that a vendor wrote, whose kind the file need not say; nothing of others."""
+    if isinstance(values, bytes):
+        values = _of_bytes(values)
+    try:
+        found = [float(each) for each in _listed(values)]
+    except (TypeError, ValueError):
+        return []
+    return [each for each in found if math.isfinite(each)]
+
+
+def _of_bytes(content: bytes) -> Sequence[Any]:
+    """Return numbers that are written as a text, else those of the usual lengths."""
+    text = content.decode("latin-1").strip(" \0")
+    if re.fullmatch(r"[-+.\dEe\\ ]+", text):
+        return text.split("\\")
+    kind = {4: "<f", 8: "<d", 24: "<3d"}.get(len(content))
+    if kind is None:
+        return ()
+    return struct.unpack(kind, content)
 
 
 def traits_of_frame(header: Dataset, group: Callable[[str], Any]) -> Traits:

@@ -18,7 +18,7 @@ from slidecam.pixels import reason
 from slidecam.sources._dicom import (
     identity_of,
     left_out,
-    note_on_objects,
+    notes_on_companions,
     object_name,
     objects_in,
     series_files,
@@ -31,7 +31,7 @@ from slidecam.sources._library import opening
 from slidecam.sources._probe import fingerprint_of_files
 from slidecam.sources._voxels import VoxelLayout, Voxels
 from slidecam.sources.identifiers import shown_source
-from slidecam.sources.placement import assumed, refuse_flat
+from slidecam.sources.placement import refuse_flat
 from slidecam.sources.source import note_on_bits
 from slidecam.sources.volume import VolumeSource, chosen_volume, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
@@ -84,14 +84,14 @@ def open_slide(probe: Probe) -> VolumeSource:
         layout = _layout(probe, stack)
     notes = [*which, *volumes.readings, *_begins_late(frames), *_assumed(stack)]
     notes += note_on_bits(colour_bits(header))
-    if probe.is_folder:
-        notes += note_on_objects(probe.local)
+    notes += notes_on_companions(probe.local)
     if layout.grid.is_oblique:
         notes.append("Its slices are oblique: they are taken along the series' own axes.")
     broken: dict[int, str] = {}
     voxels = Voxels(layout, unpack=lambda: _unpacked(stack, layout, broken), broken=broken)
     planes = _planes(layout.grid, stack, probe)
-    kind = ("dicom", _format(header), "PixelSpacing and positions")
+    first = next(filter(None, stack.frames))
+    kind = ("dicom", _format(header), f"{first.spacing_from} and positions")
     facts = volume_facts(probe, planes, kind, fingerprint, notes)
     facts = shown_source(facts, probe.local, keep=probe.view.keep_identifiers)
     return VolumeSource(facts, voxels, probe.view)
@@ -174,7 +174,7 @@ def _assumed(stack: FrameStack) -> list[str]:
     """Return a sentence on what is taken of the place of a volume's frames, each once."""
     found: dict[str, None] = {}
     for frame in filter(None, stack.frames):
-        found.update(dict.fromkeys(map(assumed, frame.assumptions)))
+        found.update(dict.fromkeys(frame.assumptions))
     return [*found]
 
 

@@ -28,6 +28,11 @@ Assumption = Literal[
     "no frame orientation",
     "no spacing",
     "no frame spacing",
+    "detector spacing",
+    "projected spacing",
+    "film spacing",
+    "several regions",
+    "regions disagree",
     "no origin",
     "units",
 ]
@@ -59,6 +64,16 @@ _SENTENCES: Mapping[Assumption, str] = MappingProxyType(
         "no spacing": "Its header does not say how large voxels are along {said}: 1 mm is assumed.",
         "no frame spacing": "Its frames have no PixelSpacing, so that nothing says how large pixels"
         " are: 1 mm is assumed.",
+        "detector spacing": "Its frames have no PixelSpacing, and pixels are {said} mm at the"
+        " detector (ImagerPixelSpacing): that is taken, though what lies before a detector is"
+        " smaller than its shadow.",
+        "projected spacing": "Its PixelSpacing, {said} mm, is that of the detector"
+        " (ImagerPixelSpacing): what lies before a detector is smaller than its shadow.",
+        "film spacing": "Its frames have no PixelSpacing, and pixels are {said} mm on the film that"
+        " was scanned (NominalScannedPixelSpacing): that is taken.",
+        "several regions": "Its ultrasound regions have pixels of different sizes, {said} mm: 1 mm"
+        " is assumed.",
+        "regions disagree": "Its PixelSpacing is {said} mm: PixelSpacing is taken.",
         "no origin": "Its header has no origin: the first voxel is taken to lie at 0, 0, 0.",
         "units": "Its header states {said}s; lengths are taken for mm all the same, as viewers"
         " take them.",

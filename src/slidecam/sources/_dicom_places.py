@@ -1,0 +1,229 @@
+"""Where a DICOM frame lies and how large its pixels are, and what of it no file says."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slidecam.sources.placement import assumed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+    from pydicom.dataset import Dataset
+
+_AT_ORIGIN = (0.0, 0.0, 0.0)
+_POINTERS_TO_TIME = {0x00181063, 0x00181065}
+"""FrameTime and FrameTimeVector, as what a file's frames follow each other in."""
+
+_AXIAL = 0.999
+_SAME_MM = 1e-3
+_SAME_SIZE = 1e-3
+_FLAT_REGION, _CENTIMETRES, _MM_PER_CM = 1, 3, 10.0
+"""Of a region of an ultrasound picture: that it is a section, and that its unit is cm."""
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """How large the pixels of a frame are.
+
+    Attributes
+    ----------
+    mm
+        Between rows and between columns.
+    said_by
+        What of the header says so.
+    assumptions
+        A sentence on each thing that is assumed of it.
+    """
+
+    mm: tuple[float, float]
+    said_by: str = "PixelSpacing"
+    assumptions: tuple[str, ...] = ()
+
+
+def pixel_size(values: Any, header: Dataset) -> PixelSize:  # noqa: ANN401  (a data set or a dict)
+    """Return how large pixels are: in the patient, else in the scan plane, else at the detector.
+
+    Parameters
+    ----------
+    values
+        What says PixelSpacing: a header, or the measures of a frame in it.
+    header
+        What says the sizes that stand in for it.
+    """
+    own = _pair(values.get("PixelSpacing"))
+    regions = _sizes_of_regions(header)
+    detector = _pair(values.get("ImagerPixelSpacing") or header.get("ImagerPixelSpacing"))
+    if own is not None:
+        return PixelSize(own, assumptions=tuple(_doubts(own, regions, detector)))
+    if len(regions) == 1:
+        return PixelSize(regions[0], "the ultrasound region")
+    if regions:
+        said = " and ".join(map(_words, regions))
+        return PixelSize(_square(header), "nothing", (assumed("several regions", said),))
+    if detector is not None:
+        said = _words(detector)
+        return PixelSize(detector, "ImagerPixelSpacing", (assumed("detector spacing", said),))
+    film = _pair(header.get("NominalScannedPixelSpacing"))
+    if film is not None:
+        said = _words(film)
+        return PixelSize(film, "NominalScannedPixelSpacing", (assumed("film spacing", said),))
+    return PixelSize(_square(header), "nothing", (assumed("no frame spacing"),))
+
+
+def _doubts(
+    own: tuple[float, float],
+    regions: list[tuple[float, float]],
+    detector: tuple[float, float] | None,
+) -> Iterator[str]:
+    if detector is not None and _alike(own, detector):
+        yield assumed("projected spacing", _words(own))
+    others = [region for region in regions if not _alike(region, own)]
+    if others:
+        said = f"{_words(own)} mm, and its ultrasound region's {_words(others[0])}"
+        yield assumed("regions disagree", said)
+
+
+def _sizes_of_regions(header: Dataset) -> list[tuple[float, float]]:
+    """Return the sizes of pixels that an ultrasound picture's sections in cm state, mm, each once.
+
+    Of other regions (Doppler, M-mode) an axis is time or speed.
+    """
+    found: list[tuple[float, float]] = []
+    for region in header.get("SequenceOfUltrasoundRegions") or ():
+        units = (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection"))
+        if region.get("RegionSpatialFormat") != _FLAT_REGION or set(units) != {_CENTIMETRES}:
+            continue
+        steps = (region.get("PhysicalDeltaY") or 0, region.get("PhysicalDeltaX") or 0)
+        rows, columns = (abs(float(step)) * _MM_PER_CM for step in steps)
+        known = any(_alike((rows, columns), each) for each in found)
+        if rows and columns and not known:
+            found.append((rows, columns))
+    return found
+
+
+def _square(header: Dataset) -> tuple[float, float]:
+    """Return 1 mm, and of pixels whose header says that they are oblong their longer edge so."""
+    shape = _pair(header.get("PixelAspectRatio"))
+    if shape is None or not min(shape) > 0:
+        return 1.0, 1.0
+    return shape[0] / max(shape), shape[1] / max(shape)
+
+
+def _alike(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return bool(np.allclose(one, other, rtol=_SAME_SIZE, atol=0))
+
+
+def _words(size: tuple[float, float]) -> str:
+    return f"{size[0]:.4g} x {size[1]:.4g}"
+
+
+def _pair(values: Any) -> tuple[float, float] | None:  # noqa: ANN401
+    if not values:
+        return None
+    rows, columns = map(float, values)
+    return rows, columns
+
+
+def places_of_many(
+    header: Dataset, count: int, *, counts_otherwise: bool
+) -> tuple[list[tuple[float, float, float] | None], Any, bool]:
+    """Return where a file's frames without functional groups lie.
+
+    Parameters
+    ----------
+    header
+        Of the file.
+    count
+        Frames in it.
+    counts_otherwise
+        Whether its vectors count its frames by something else than slices.
+
+    Returns
+    -------
+    places
+        Of each frame, LPS mm; None where the file does not say.
+    orientation
+        ImageOrientationPatient, or None.
+    in_sequence
+        Whether its frames are no slices, but follow each other.
+    """
+    detector = (header.get("DetectorInformationSequence") or [{}])[0]
+    first = triple(header.get("ImagePositionPatient") or detector.get("ImagePositionPatient"))
+    orientation = header.get("ImageOrientationPatient") or detector.get("ImageOrientationPatient")
+    normal = np.cross(*directions_of(orientation))
+    offsets = _offsets(header, count, normal, counts_otherwise=counts_otherwise)
+    if offsets is None:
+        return [first] * count, orientation, True
+    places: list[tuple[float, float, float] | None] = []
+    for offset in offsets:
+        x, y, z = (np.array(first or _AT_ORIGIN) + offset * normal).tolist()
+        places.append((x, y, z))
+    return places, orientation, False
+
+
+def _offsets(
+    header: Dataset, count: int, normal: NDArray[np.float64], *, counts_otherwise: bool
+) -> list[float] | None:
+    """Return how far each frame lies from the first along their normal, mm; None for no slices."""
+    grid = _numbers(header.get("GridFrameOffsetVector"), count)
+    if grid is not None:
+        if abs(grid[0]) > _SAME_MM and abs(float(normal[2])) > _AXIAL:  # patient coordinates
+            return [(each - grid[0]) * math.copysign(1, normal[2]) for each in grid]
+        return [each - grid[0] for each in grid]
+    locations = _numbers(header.get("SliceLocationVector"), count)
+    if locations is not None:
+        return [each - locations[0] for each in locations]
+    step = float(header.get("SpacingBetweenSlices") or 0)
+    slices = _numbers(header.get("SliceVector"), count)
+    if slices is not None:
+        step = step or float(header.get("SliceThickness") or 0)
+        if step:
+            return [(each - slices[0]) * step for each in slices]
+    pointers = header.get("FrameIncrementPointer") or ()
+    if isinstance(pointers, int):
+        pointers = (pointers,)
+    if step and not (counts_otherwise or _POINTERS_TO_TIME & set(map(int, pointers))):
+        return [number * step for number in range(count)]
+    return None
+
+
+def _numbers(values: Any, count: int) -> list[float] | None:  # noqa: ANN401
+    """Return a vector of one value for each frame, or None where it is none."""
+    if values is None or isinstance(values, int | float | str) or len(values) != count:
+        return None
+    return list(map(float, values))
+
+
+def triple(values: Any) -> tuple[float, float, float] | None:  # noqa: ANN401
+    """Return a position, LPS mm; None where there is none."""
+    if not values:
+        return None
+    x, y, z = map(float, values)
+    return x, y, z
+
+
+def directions_of(orientation: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:  # noqa: ANN401
+    """Return the directions along a row and down a column, axial where nothing says them."""
+    numbers = list(map(float, orientation or (1, 0, 0, 0, 1, 0)))
+    return tuple(numbers[:3]), tuple(numbers[3:])
+
+
+def doubts_on(orientation: Any, size: PixelSize) -> tuple[str, ...]:  # noqa: ANN401
+    """Return a sentence on each thing that is assumed of a frame's place."""
+    if orientation:
+        return size.assumptions
+    return (assumed("no frame orientation"), *size.assumptions)
+
+
+def apart_of(values: Any) -> float | None:  # noqa: ANN401
+    """Return what a file says that slices lie apart, mm; None where it does not."""
+    said = values.get("SpacingBetweenSlices")
+    if not said:
+        return None
+    return abs(float(said))
