@@ -45,7 +45,8 @@ _TYPE_TEXT = ("SIEMENS MR SDI 02", 0x0021, 0x75)
 _VENDOR_GROUPS = (("SIEMENS MR SDI 02", 0x0021, 0xFE), ("SIEMENS MR SDS 01", 0x0021, 0xFE))
 """Where Siemens writes how many slices a mosaic shows, how they lie, and in words what it is."""
 
-_POSITIONS = ("PlanePositionSequence", "PlanePositionVolumeSequence")
+_POSITIONS = {0x00209113, 0x0020930E}
+"""PlanePositionSequence, and PlanePositionVolumeSequence of ultrasound."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +168,7 @@ def _enhanced(path: Path, header: Dataset, count: int) -> Iterator[Frame]:
     # Frames of which the file says nothing are there all the same.
     groups += [{}] * (count - len(groups))
     places = (*groups, shared[0])
-    is_placed = any(name in group for group in places for name in _POSITIONS)
+    is_placed = any(not _POSITIONS.isdisjoint(group.keys()) for group in places)
     for number, own in enumerate(groups):
 
         def group(name: str, own: Any = own) -> Any:  # noqa: ANN401  (a data set, or an empty dict)
