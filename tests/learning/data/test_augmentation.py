@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 from skimage.color import hed2rgb, rgb2hed
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as reference
 
 from slidecam.errors import RecipeError
 from slidecam.learning.data import augmentation
-from slidecam.learning.data.augmentation import (
-    AugmentationSpec,
+from slidecam.learning.data.appearance import (
     adjust_contrast,
+    adjust_gamma,
     adjust_hue,
     adjust_saturation,
-    affine_maps,
-    augment,
+    blur,
+    coarsen,
     restain,
 )
+from slidecam.learning.data.augmentation import AugmentationSpec, affine_maps, augment
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,9 +50,17 @@ ULTRASOUND = AugmentationSpec(
     hue=0.05,
 )
 MRI = AugmentationSpec(rotation=15, hflip=0.5, vflip=0.5, scale=(0.9, 1.1), shift=0.1)
+VOLUMES = AugmentationSpec(
+    shift=0.1,
+    scale=(0.6, 1.2),
+    fill="constant",
+    gamma=(0.7, 1.4),
+    resolution=(0.3, 1.0),
+    blur=1.0,
+)
 TISSUE = AugmentationSpec(quarter_turns=True, hflip=0.5, stain=0.2)
 
-SPECS = [LYMPHOMA, ULTRASOUND, MRI, TISSUE]
+SPECS = [LYMPHOMA, ULTRASOUND, MRI, TISSUE, VOLUMES]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -94,7 +105,7 @@ def test_a_map_that_moves_nothing_gives_every_bit_back(
     )
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=["lymphoma", "ultrasound", "mri", "tissue"])
+@pytest.mark.parametrize("spec", SPECS, ids=["lymphoma", "ultrasound", "mri", "tissue", "volumes"])
 def test_the_generators_state_decides_and_nothing_else(spec: AugmentationSpec) -> None:
     pixels, used = noise(), generator(5)
     torch.manual_seed(1)
@@ -112,7 +123,7 @@ def test_the_generators_state_decides_and_nothing_else(spec: AugmentationSpec) -
     assert first.is_contiguous()
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=["lymphoma", "ultrasound", "mri", "tissue"])
+@pytest.mark.parametrize("spec", SPECS, ids=["lymphoma", "ultrasound", "mri", "tissue", "volumes"])
 def test_every_picture_of_a_batch_changes_in_its_own_way(spec: AugmentationSpec) -> None:
     same = noise(1).repeat(6, 1, 1, 1)
     changed = augment(same, spec, generator(1))
@@ -269,6 +280,41 @@ def test_hue_is_torchvisions(shift: float) -> None:
     pixels[0, :, 0, :3] = torch.tensor([[0.0, 255, 80], [0, 255, 80], [0, 255, 80]])
     expected = reference.adjust_hue(pixels / 255, shift) * 255
     assert torch.allclose(adjust_hue(pixels, torch.full((3, 1, 1), shift)), expected, atol=2e-2)
+
+
+@pytest.mark.parametrize("exponent", [0.4, 1.0, 1.9])
+def test_tone_is_bent_as_torchvision_bends_it(exponent: float) -> None:
+    pixels = planes(noise(3))
+    expected = reference.adjust_gamma(pixels / 255, exponent) * 255
+    found = adjust_gamma(pixels, torch.full((3, 1, 1, 1), exponent))
+    assert torch.allclose(found, expected, atol=2e-3)
+
+
+def test_each_picture_is_blurred_with_the_gaussian_of_its_own_width() -> None:
+    pixels, widths = planes(noise(3, 21)), (0.0, 0.9, 2.4)
+    found = blur(pixels, torch.tensor(widths))
+    for one, picture, width in zip(found, pixels, widths, strict=True):
+        expected = gaussian_filter(picture.numpy(), (0, width, width), mode="nearest", radius=8)
+        np.testing.assert_allclose(one.numpy(), expected, atol=2e-3)
+
+
+def test_a_coarser_picture_is_what_pillow_scales_down_and_up() -> None:
+    pixels = planes(noise(2, 20))
+    found = coarsen(pixels, torch.tensor([0.35, 1.0]))
+    picture = Image.fromarray(pixels[0, 0].numpy(), "F")
+    small = picture.resize((7, 7), Image.Resampling.BILINEAR)
+    expected = np.asarray(small.resize((20, 20), Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(found[0, 0].numpy(), expected, atol=1e-2)
+    np.testing.assert_allclose(found[1].numpy(), pixels[1].numpy(), atol=1e-3)
+
+
+def test_pictures_lose_detail_each_to_its_own_degree() -> None:
+    same = noise(1, 32).repeat(6, 1, 1, 1)
+    for spec in (AugmentationSpec(blur=3), AugmentationSpec(resolution=(0.2, 0.9))):
+        changed = augment(same, spec, generator()).double()
+        spreads = changed.flatten(1).std(1)
+        assert bool((spreads < same[0].double().std()).all())
+        assert len(set(spreads.tolist())) == 6
 
 
 def test_stains_are_taken_apart_as_scikit_image_does() -> None:

@@ -1,12 +1,10 @@
 """Pictures turned, moved and recoloured at random while a network learns from them.
 
-All geometry of a picture is one affine map and one sampling of its pixels; colours follow. Every
+All geometry of a picture is one affine map and one sampling of its pixels; sharpness and colours
+follow. Every
 picture of a batch has parameters of its own, and all of them are drawn from the generator that is
 handed in and from nothing else: a training that is continued with the generator's state sees what
 it would have seen.
-
-Planes are float32, (pictures, 3, height, width), red, green, blue, 0 to 255, and stay within.
-Factors broadcast against them.
 """
 
 from __future__ import annotations
@@ -22,94 +20,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from slidecam.errors import RecipeError
-
-GREY = (0.2989, 0.587, 0.114)
-"""Weights of red, green and blue in grey (ITU-R BT.601), with torchvision's digits."""
-
-STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
-"""Optical density of haematoxylin, eosin and DAB in red, green and blue.
-
-Ruifrok and Johnston, Anal Quant Cytol Histol 2001.
-"""
-
-DARKEST = 1.0
-"""What counts as the least light: the logarithm of none is infinite."""
-
-
-def adjust_contrast(planes: Tensor, factor: Tensor) -> Tensor:
-    """Move every pixel away from the picture's mean grey (factor above 1) or towards it.
-
-    (pictures, 1, 1, 1).
-    """
-    mean = grey(planes).mean((2, 3), keepdim=True)
-    return (mean + factor * (planes - mean)).clamp_(0, 255)
-
-
-def adjust_saturation(planes: Tensor, factor: Tensor) -> Tensor:
-    """Move every pixel away from its grey (factor above 1) or towards it; (pictures, 1, 1, 1)."""
-    pale = grey(planes)
-    return (pale + factor * (planes - pale)).clamp_(0, 255)
-
-
-def grey(planes: Tensor) -> Tensor:
-    """Return the grey of each pixel, (pictures, 1, height, width)."""
-    weights = torch.tensor(GREY, dtype=planes.dtype, device=planes.device).view(3, 1, 1)
-    return (planes * weights).sum(1, keepdim=True)
-
-
-def adjust_hue(planes: Tensor, shift: Tensor) -> Tensor:
-    """Move hues round their circle by a share of it, (pictures, 1, 1).
-
-    Value and saturation in HSV stay.
-    """
-    value, low = planes.amax(1), planes.amin(1)
-    chroma = value - low
-    hue = (_sextant(planes, value, chroma) / 6 + shift) % 1.0
-    # One formula for all three: how far a band lies below the value, by its distance from the hue
-    # on the circle.
-    distances = ((hue * 6 + offset) % 6 for offset in (5, 3, 1))
-    bands = [value - chroma * torch.minimum(each, 4 - each).clamp(0, 1) for each in distances]
-    return torch.stack(bands, 1)
-
-
-def _sextant(
-    planes: Tensor,
-    value: Tensor,
-    chroma: Tensor,
-) -> Tensor:
-    """Return the hue of each pixel, -1 to 5, (pictures, height, width); 0 for grey."""
-    red, green, blue = planes.unbind(1)
-    divisor = torch.where(chroma == 0, 1.0, chroma)
-    by_green = torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor)
-    return torch.where(value == red, (green - blue) / divisor, by_green)
-
-
-def restain(
-    planes: Tensor,
-    scales: Tensor,
-    shifts: Tensor,
-) -> Tensor:
-    """Make stains stronger or weaker, as Tellez et al. (IEEE TMI 2018, eq. 1-2) do.
-
-    A pixel's optical density ``-ln(light)`` is taken apart into haematoxylin, eosin and a rest;
-    each is multiplied by its scale, its shift is added, and they are put together again.
-
-    Parameters
-    ----------
-    planes
-        float32, (pictures, 3, height, width).
-    scales, shifts
-        float32, (pictures, 3).
-    """
-    stains = torch.tensor(STAINS, dtype=planes.dtype, device=planes.device)
-    stains = stains / stains.norm(dim=1, keepdim=True)
-    density = -(planes.clamp(min=DARKEST) / 255).log()
-    # Apart, scaled and together again is one 3 x 3 matrix for each picture.
-    mixing = torch.linalg.inv(stains) @ (scales[:, :, None] * stains)
-    changed = torch.einsum("bchw,bcd->bdhw", density, mixing) + (shifts @ stains)[:, :, None, None]
-    light: Tensor = (-changed).exp() * 255
-    return light.clamp_(0, 255)
-
+from slidecam.learning.data.appearance import (
+    adjust_contrast,
+    adjust_gamma,
+    adjust_hue,
+    adjust_saturation,
+    blur,
+    coarsen,
+    restain,
+)
 
 Scale = Annotated[float, Gt(0), Le(10)]
 Degrees = Annotated[float, Ge(0), Le(180)]
@@ -122,6 +41,11 @@ PADDING = {"nearest": "border", "reflect": "reflection", "constant": "zeros"}
 
 STEEPEST = 80
 """Degrees of shear from which on a picture is a streak."""
+
+WIDEST = 50
+"""Pixels of blur from which on nothing is left to be learnt from."""
+
+Kept = Annotated[float, Gt(0), Le(1)]
 
 
 @dataclass(frozen=True)
@@ -144,11 +68,18 @@ class AugmentationSpec:
         Whether it is turned by 0, 90, 180 or 270 degrees first, as suits tissue, which has no up.
     brightness, contrast, saturation
         Factors to draw between; 1 changes nothing.
+    gamma
+        Exponents to draw between, for the tone: below 1 what is dark gets lighter.
     hue
         Moved round the circle of hues by up to this share of it, either way.
     stain
         Strength of haematoxylin, eosin and what is left, each scaled by 1 ± this and shifted by ±
         this / 10 of optical density.
+    resolution
+        Shares of its rows and columns to draw between: the picture is taken down to so many, and up
+        again, as though it had been scanned with larger pixels. 1 changes nothing.
+    blur
+        Blurred with a Gaussian of up to so many of the network's pixels.
     fill
         What comes in from beyond the picture: its ``nearest`` pixel, its reflection, or
         ``fill_value``.
@@ -166,13 +97,16 @@ class AugmentationSpec:
     brightness: Factors = (1.0, 1.0)
     contrast: Factors = (1.0, 1.0)
     saturation: Factors = (1.0, 1.0)
+    gamma: tuple[Scale, Scale] = (1.0, 1.0)
     hue: Annotated[float, Ge(0), Le(0.5)] = 0.0
     stain: Annotated[float, Ge(0), Le(1)] = 0.0
+    resolution: tuple[Kept, Kept] = (1.0, 1.0)
+    blur: Annotated[float, Ge(0), Le(WIDEST)] = 0.0
     fill: Literal["nearest", "reflect", "constant"] = "nearest"
     fill_value: Annotated[float, Ge(0), Le(255)] = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("scale", "brightness", "contrast", "saturation"):
+        for name in ("scale", "brightness", "contrast", "saturation", "gamma", "resolution"):
             low, high = getattr(self, name)
             if low > high:
                 raise RecipeError(
@@ -191,9 +125,14 @@ class AugmentationSpec:
         return self.is_bent or bool(self.hflip or self.vflip) or self.quarter_turns
 
     @property
+    def is_softened(self) -> bool:
+        """Whether pixels mix with their neighbours."""
+        return bool(self.blur) or self.resolution != (1, 1)
+
+    @property
     def is_recolored(self) -> bool:
         """Whether colours change."""
-        factors = (self.brightness, self.contrast, self.saturation)
+        factors = (self.brightness, self.contrast, self.saturation, self.gamma)
         return any(each != (1, 1) for each in factors) or bool(self.hue or self.stain)
 
 
@@ -205,7 +144,7 @@ def augment(
     """Return every picture of a batch changed at random, each in its own way.
 
     First come quarter turns and flips, then scale, shear, rotation and shift about the centre, then
-    stain, brightness, contrast, saturation and hue.
+    resolution and blur, then stain, brightness, contrast, saturation, gamma and hue.
 
     Parameters
     ----------
@@ -221,11 +160,13 @@ def augment(
     Tensor
         uint8, of the same shape; the same values where nothing is to happen.
     """
-    if not (spec.is_moved or spec.is_recolored) or not len(pixels):
+    if not (spec.is_moved or spec.is_softened or spec.is_recolored) or not len(pixels):
         return pixels
     planes = pixels.movedim(-1, 1).float()
     if spec.is_moved:
         planes = _sampled(planes, affine_maps(len(pixels), spec, generator), spec)
+    if spec.is_softened:
+        planes = _softened(planes, spec, generator)
     if spec.is_recolored:
         planes = _recolored(planes, spec, generator)
     return planes.round_().clamp_(0, 255).byte().movedim(1, -1).contiguous()
@@ -321,6 +262,21 @@ def _sampled(
     return sampled + ground
 
 
+def _softened(
+    planes: Tensor,
+    spec: AugmentationSpec,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return float32 (B, 3, H, W) with less detail; chance is drawn for what may happen alone."""
+    count, device = len(planes), planes.device
+    if spec.resolution != (1, 1):
+        planes = coarsen(planes, _between(spec.resolution, count, generator))
+    if spec.blur:
+        deviations = spec.blur * _uniform(count, generator)
+        planes = blur(planes, deviations.float().to(device))
+    return planes
+
+
 def _recolored(
     planes: Tensor,
     spec: AugmentationSpec,
@@ -344,6 +300,9 @@ def _recolored(
         planes = adjust_contrast(planes, contrast)
     if spec.saturation != (1, 1):
         planes = adjust_saturation(planes, saturation)
+    if spec.gamma != (1, 1):
+        exponent = _between(spec.gamma, count, generator).float().to(device)
+        planes = adjust_gamma(planes, exponent.view(-1, 1, 1, 1))
     if spec.hue:
         shift = (spec.hue * _either_way(count, generator)).float().to(device).view(-1, 1, 1)
         planes = adjust_hue(planes, shift)
