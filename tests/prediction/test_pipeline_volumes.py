@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,32 @@ def test_voxels_that_are_no_numbers_are_told(
         f"About {share} % of its voxels are no numbers (NaN or infinite); they are shown as air."
         in told
     )
+
+
+@pytest.mark.parametrize("caveat", [None, "", "3 of 7 volumes were called wrongly."])
+def test_a_volume_s_call_comes_with_what_its_classifier_was_measured_on(
+    tmp_path: Path,
+    write_volume: Any,
+    head: NDArray[np.int16],
+    slice_bundle: Path,
+    caveat: str | None,
+) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(slice_bundle, bundle)
+    card = json.loads((bundle / "card.json").read_text())
+    if caveat is not None:
+        card["volume"] = {"caveat": caveat, "pooling": {"kind": "noisy-or", "negative": "plain"}}
+    (bundle / "card.json").write_text(json.dumps(card))
+    events = run(write_volume.nifti(tmp_path / "brain.nii", head), bundle, tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "brain" / "run.json").read_text())
+    said = [warned.message for warned in of(events, Warned)]
+    unmeasured = any("on whole ones was not measured" in message for message in said)
+    assert unmeasured == (caveat is None)
+    if caveat:
+        assert caveat in said
+        assert caveat in record["input"]["readings"]
+        assert record["volume"]["pooling"] == "noisy-or over the classified slices"
+        assert sum(record["volume"]["probabilities"].values()) == pytest.approx(1, abs=2e-6)
 
 
 def test_heat_and_mask_of_a_nifti_without_codes_have_none(

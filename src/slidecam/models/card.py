@@ -325,6 +325,8 @@ def check_together(
         _check_names(names, complaints)
         _check_counts(len(names), values, complaints)
         _check_calling(len(names), values, complaints)
+        if values.get("volume") is not None and values.get("activation") is not None:
+            values["volume"].check(names, values["activation"], complaints)
     spacing = values.get("spacing_um_px")
     if spacing is not None and not FINEST <= spacing <= coarsest:
         problem = f"is {spacing:g} µm per pixel, which is outside {FINEST:g} to {coarsest:g}"

@@ -31,7 +31,7 @@ from slidecam.viewing import PictureView, VolumeView
 from slidecam.volume_tiling import lay_planes, lay_tiles_on_planes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -148,6 +148,7 @@ def _laid_volume(
     source: VolumeSource, spacing: SettledSpacing | None, card: Card, spec: PredictSpec
 ) -> tuple[Foreground, TileGrid, dict[str, Any]]:
     source.say_what_is_broken()
+    source.facts = replace(source.facts, readings=(*source.facts.readings, *_caveats(card)))
     if spec.mask is None:
         head = find_head(source)
     else:
@@ -174,6 +175,18 @@ def _laid_volume(
         lay_tiles_on_planes(source.facts, spacing.spacing, head, tiling),
         settled,
     )
+
+
+def _caveats(card: Card) -> Iterator[str]:
+    """Yield what whoever reads the call of a volume must know of its classifier."""
+    if card.volume is None:
+        yield (
+            f"The card of {card.name} says nothing of volumes: how it does on whole ones was not"
+            " measured, and its slices are windowed and pooled by slidecam's defaults, along the"
+            " axis of --axis."
+        )
+    elif card.volume.caveat:
+        yield card.volume.caveat
 
 
 def _tiling(spacing: float, card: Card, spec: PredictSpec) -> TilingSpec:

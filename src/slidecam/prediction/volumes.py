@@ -101,7 +101,9 @@ def slice_table(work: SlideWork, store: RunStore, card: Card) -> SliceTable:
 def volume_call(table: SliceTable, card: Card) -> dict[str, Any]:
     """Return the volume's own probabilities and what it is called, as ``run.json`` has it."""
     pooling = (card.volume or VolumeCard()).pooling
-    pooled = pooling.pool(table.probabilities, exclusive=card.activation == "softmax")
+    pooled = pooling.pool(
+        table.probabilities, card.class_names, exclusive=card.activation == "softmax"
+    )
     probabilities: dict[str, float | None] = dict.fromkeys(table.class_names)
     if np.isfinite(pooled).all():
         for name, value in zip(table.class_names, pooled, strict=True):

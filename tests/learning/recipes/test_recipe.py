@@ -9,6 +9,8 @@ import pytest
 
 from slidecam.errors import RecipeError
 from slidecam.learning.recipes.recipe import read_recipe, recipe_text
+from slidecam.models.volume_card import Pooling, VolumeCard
+from slidecam.viewing import Window
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +69,22 @@ def test_every_table_is_read(tmp_path: Path) -> None:
     assert recipe.graph is None
 
 
+def test_what_a_recipe_says_of_volumes_is_what_its_card_will_say(tmp_path: Path) -> None:
+    text = """
+    [volume]
+    axis = "coronal"
+    window = { kind = "zscore" }
+    pooling = { kind = "top-k", k = 3, negative = "a" }
+    caveat = "Measured on 2 volumes."
+    """
+    recipe = read_recipe(write(tmp_path, FULL + text))
+    pooling = Pooling("top-k", 3, "a")
+    assert recipe.volume == VolumeCard(
+        "coronal", 1, Window("zscore", -2, 2), pooling, "Measured on 2 volumes."
+    )
+    assert read_recipe(write(tmp_path, FULL)).volume is None
+
+
 def test_a_phase_begins_from_the_common_table(tmp_path: Path) -> None:
     first, second = read_recipe(write(tmp_path, FULL)).phases
     assert (first.epochs, first.lr, first.trainable) == (12, 1e-3, "head")
@@ -121,6 +139,8 @@ WRONG = {
     '[train]\nmonitor = "last"\npatience = 3': ("train.patience is 3", "monitor = last"),
     "[[phase]]\nseed = 1\n[[phase]]\nseed = 2": ("phase.seed differs", "[train]"),
     "[[phase]]\nepoch = 1\n[[phase]]": ("phase.0.epoch", "epochs"),
+    '[volume]\npooling = { kind = "median" }': ("volume.pooling.kind", '"noisy-or"'),
+    '[volume.pooling]\nkind = "max"\nnegative = "none"': ("negative", "(data.classes)"),
     "[augmant]\nrotation = 3": ("[augmant] is not known", "[augment]"),
     "[augment]\nrotation = 500": ("augment.rotation is 500", "to 180"),
     "[augment]\nscale = [1.1, 0.9]": ("augment", "smaller factor first"),

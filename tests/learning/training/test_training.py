@@ -40,6 +40,7 @@ from slidecam.learning.training.setup import (
 from slidecam.learning.training.trainer import read_checkpoint
 from slidecam.learning.training.training import FoldSpec, Trained, cross_validate, train
 from slidecam.models import BundleSpec, make_bundle, open_bundle
+from slidecam.models.volume_card import VolumeCard
 from slidecam.steps import Step, result_of
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def trained(
         "train.monitor=accuracy",
         "augment.hflip=0.5",
         "model.name=colours",
+        "volume.caveat=No volume was seen.",
     )
     return result_of(train(recipe, colors, TrainingCall(folder / "out"))), folder / "out"
 
@@ -103,6 +105,7 @@ def test_the_card_says_what_inference_needs_and_where_it_comes_from(
     )
     assert (card.spacing, card.input_px, card.mean, card.std) == (None, 32, (0.5,) * 3, (0.25,) * 3)
     assert card.temperature > 0
+    assert card.volume == VolumeCard(caveat="No volume was seen.")
     told = json.loads(json.dumps(dict(card.provenance)))
     assert told["data"]["counts"]["train"] == {"blue": 8, "green": 8, "red": 8}
     assert len(told["data"]["content"]) == len(told["data"]["digest"]) == 64

@@ -3,7 +3,8 @@
 A recipe has the tables ``[model]``, ``[data]``, ``[augment]``, ``[train]`` and, where parts are
 trained one after another, several ``[[phase]]`` that begin from ``[train]`` and say what differs.
 ``[features]`` trains the end of a network on the cached output of its frozen beginning, ``[graph]``
-a graph of cells. Every key has a default but ``model.architecture``.
+a graph of cells, and ``[volume]`` is what the card says of volumes. Every key has a default but
+``model.architecture``.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ from slidecam.learning.recipes.tables import (
     TrainSpec,
 )
 from slidecam.models.architectures import ARCHITECTURES, TIMM, full_name, is_known
+from slidecam.models.volume_card import VolumeCard, VolumeKeys, with_ends
 from slidecam.settings import Complaints, names_like, nearest, read_settings, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-TABLES = ("model", "data", "augment", "features", "graph", "train", "phase")
+TABLES = ("model", "data", "augment", "features", "graph", "train", "phase", "volume")
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -156,10 +158,25 @@ def _recipe(
         _check_model(model, complaints)
     if data is not None:
         _check_data(data, complaints)
+    volume = _volume(table, data, complaints)
     _check_phases(phases, complaints)
     if model is None or data is None or augment is None or complaints.lines:
         return None
-    return Recipe(path, model, data, augment, features, phases, table, graph)
+    return Recipe(path, model, data, augment, features, phases, table, graph, volume)
+
+
+def _volume(
+    table: Mapping[str, Any], data: DataSpec | None, complaints: Complaints
+) -> VolumeCard | None:
+    """Return what the recipe's card will say of volumes; a class that it names is of the data."""
+    if "volume" not in table:
+        return None
+    keys = read_settings(VolumeKeys, with_ends(table["volume"]), "volume", complaints)
+    if keys is None:
+        return None
+    if data is not None:
+        keys.check(data.classes, "softmax", complaints)
+    return keys.card()
 
 
 def _phases(table: Mapping[str, Any], complaints: Complaints) -> tuple[TrainSpec, ...]:

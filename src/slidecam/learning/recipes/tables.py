@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slidecam.learning.data.augmentation import AugmentationSpec
+    from slidecam.models.volume_card import VolumeCard
 
 Share = Annotated[float, Ge(0), Le(1)]
 Positive = Annotated[float, Gt(0)]
@@ -288,6 +289,8 @@ class Recipe:
         What was read, with what was set over it.
     graph
         How a graph of cells is trained on a frozen embedder; None for every other network.
+    volume
+        What the card says of volumes; None where the recipe says nothing of them.
     """
 
     path: Path
@@ -298,6 +301,7 @@ class Recipe:
     phases: tuple[TrainSpec, ...]
     table: Mapping[str, Any]
     graph: GraphSpec | None = None
+    volume: VolumeCard | None = None
 
     @property
     def name(self) -> str:

@@ -179,6 +179,7 @@ def card_for(
         mean=data.mean or mean,
         std=data.std or std,
         licence=model.licence,
+        volume=recipe.volume,
     )
 
 
