@@ -6,6 +6,7 @@ import gzip
 import json
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from slidecam.foreground.annotations import (
 )
 from slidecam.foreground.mask import Foreground
 from slidecam.sources.discovery import find_slides
+from slidecam.sources.names import refuse_shared_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -270,7 +272,8 @@ def pair_annotations(
     Raises
     ------
     UsageError
-        If no slide or no annotations are found, or one file is given for several slides.
+        If no slide or no annotations are found, one file is given for several slides, or one of a
+        folder is called after several slides.
     """
     found = find_slides(slides)
     if not annotations.exists():
@@ -284,8 +287,12 @@ def pair_annotations(
         )
     pairs: list[tuple[FoundSlide, Path]] = []
     notes = list(found.ignored)
+    refuse_shared_names(
+        found, lambda name: annotation_file(annotations, name) is not None, "The annotations"
+    )
     for slide in found.slides:
-        path = annotation_file(annotations, slide.name)
+        names = (slide.name, *slide.aliases)
+        path = next(filter(None, map(partial(annotation_file, annotations), names)), None)
         if path is None:
             notes.append(f"{slide.name} has no annotations and was passed over.")
         else:

@@ -10,8 +10,10 @@ from slidecam.errors import RunExistsError, UsageError
 from slidecam.explain.catalogue import slide_methods
 from slidecam.files import check_folder
 from slidecam.options import EVERY_METHOD
+from slidecam.prediction.preparation import DRAWN, VOLUMES, mask_called
 from slidecam.runs.outputs import check_packages
 from slidecam.runs.spec import PredictSpec
+from slidecam.sources.names import refuse_shared_names
 from slidecam.store import has_run
 
 if TYPE_CHECKING:
@@ -42,8 +44,9 @@ def refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
     Raises
     ------
     UsageError
-        If the output folder cannot be written, the mask is not there or is one for many slides, or
-        an output needs a package that is not installed.
+        If the output folder cannot be written, the mask is not there or is one for many slides,
+        a mask or row is called after several slides, or an output needs a package that is not
+        installed.
     RunExistsError
         If outputs lie there already and neither resume nor overwrite was said.
     """
@@ -56,6 +59,7 @@ def refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
             f"One file cannot be the --mask of {len(found.slides)} slides: {spec.mask}.",
             "Pass a folder with one <stem>.geojson or <stem>.png for each.",
         )
+    _refuse_unclear_names(found, spec)
     begun = [slide.name for slide in found.slides if _is_begun(out / slide.name)]
     if begun and spec.existing == "refuse" and not spec.dry_run:
         raise RunExistsError(
@@ -64,6 +68,16 @@ def refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
             " slides).",
             "Pass --resume to continue, --overwrite to begin anew, or another --out.",
         )
+
+
+def _refuse_unclear_names(found: Discovery, spec: PredictSpec) -> None:
+    """Refuse masks and rows of tables that are called after several slides."""
+    mask = spec.mask
+    if mask is not None and mask.is_dir():
+        refuse_shared_names(
+            found, lambda name: mask_called(mask, name, (*DRAWN, *VOLUMES)) is not None, "The mask"
+        )
+    refuse_shared_names(found, spec.spacings.__contains__, "The row of the spacing table")
 
 
 def _is_begun(folder: Path) -> bool:
@@ -122,7 +136,7 @@ def _without_effect(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
 def _unused(spec: PredictSpec, found: Discovery) -> Iterator[str]:
     unused = set(spec.spacings)
     for slide in found.slides:
-        unused -= {slide.name, Path(slide.path).name}
+        unused -= {slide.name, Path(slide.path).name, *slide.aliases}
     if unused:
         names = ", ".join(sorted(unused))
         yield f"No slide is called {names}: these rows of the spacing table were not used."

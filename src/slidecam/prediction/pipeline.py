@@ -172,7 +172,7 @@ class _SlidesOnTheirWay:
             with slide_boundary(slide) as outcome:
                 if slide.error is not None:
                     raise slide.error
-                return prepare(slide.path, folder, self.model, self.spec)
+                return prepare(slide, folder, self.model, self.spec)
             failure = outcome.lost()
             if not self.spec.dry_run:
                 # What goes wrong here comes on top of what is reported already.

@@ -22,6 +22,8 @@ from slidecam.prediction.work import OpenRun, SlideWork, Timings
 from slidecam.runs.outputs import QUPATH_FOLDER, all_written, clear_outputs
 from slidecam.runs.record import RunRecord, refuse_later
 from slidecam.sources import open_source, settle_spacing, shown_corner
+from slidecam.sources.discovery import FoundSlide
+from slidecam.sources.names import names_of
 from slidecam.sources.qupath import QuPathView
 from slidecam.sources.volume import VolumeSource
 from slidecam.store import RunStore, StorePlan, lock_run, open_or_create
@@ -49,11 +51,23 @@ if TYPE_CHECKING:
 
 WHOLE_PICTURE = "the whole picture"
 WHOLE_SLICE = "the whole slice"
-VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mgz")
+DRAWN, VOLUMES = (".geojson", ".json", ".png"), (".nii.gz", ".nii", ".nrrd", ".mgz")
+"""What a mask may be called: of a slide or picture, and of a volume."""
 
 
-def prepare(path: str, folder: Path, model: LoadedModel, spec: PredictSpec) -> SlideWork:
+def prepare(
+    slide: FoundSlide | str, folder: Path, model: LoadedModel, spec: PredictSpec
+) -> SlideWork:
     """Open a slide, find its tissue, lay its grid, and start to prefetch its pending batches.
+
+    Parameters
+    ----------
+    slide
+        A slide as it was found, or its path alone.
+    folder
+        Where its outputs go.
+    model, spec
+        What it is classified with, and how.
 
     Raises
     ------
@@ -62,7 +76,11 @@ def prepare(path: str, folder: Path, model: LoadedModel, spec: PredictSpec) -> S
     """
     timings = Timings()
     with timings.at_work():
+        found = slide if isinstance(slide, FoundSlide) else None
+        path = slide.path if isinstance(slide, FoundSlide) else slide
         source = open_source(path, spec.reader, view_of(model.bundle.card, spec))
+        if found is not None:
+            source.facts = found.named(source.facts)
         try:
             work = replace(_prepare(source, folder, model, spec), timings=timings)
         except BaseException:
@@ -212,14 +230,12 @@ def _foreground(source: Source, spacing: SettledSpacing, spec: PredictSpec) -> F
     return load_foreground(_mask_file(source, spec.mask), source.facts.size, _corner(source, spec))
 
 
-def _mask_file(
-    source: Source, mask: Path, suffixes: Sequence[str] = (".geojson", ".json", ".png")
-) -> Path:
+def _mask_file(source: Source, mask: Path, suffixes: Sequence[str] = DRAWN) -> Path:
     if not mask.is_dir():
         return mask
-    for suffix in suffixes:
-        path = mask / f"{source.facts.name}{suffix}"
-        if path.exists():
+    for name in names_of(source.facts):
+        path = mask_called(mask, name, suffixes)
+        if path is not None:
             return path
     raise MaskError(
         f"There is no {source.facts.name}{suffixes[0]} or {source.facts.name}{suffixes[-1]} in the"
@@ -227,6 +243,15 @@ def _mask_file(
         "Add one, or leave --mask out to detect the tissue.",
         mask,
     )
+
+
+def mask_called(folder: Path, name: str, suffixes: Sequence[str]) -> Path | None:
+    """Return the mask of one name in a folder of them, or None."""
+    for suffix in suffixes:
+        path = folder / f"{name}{suffix}"
+        if path.exists():
+            return path
+    return None
 
 
 def _batch_size(folder: Path, model: LoadedModel, spec: PredictSpec) -> int:

@@ -20,6 +20,7 @@ from slidecam.options import (
 from slidecam.runs.outputs import check_outputs
 from slidecam.settings import check_all
 from slidecam.sources import reader_names
+from slidecam.sources.names import names_of
 from slidecam.thresholds import parse_threshold
 
 if TYPE_CHECKING:
@@ -66,11 +67,11 @@ class PredictSpec(PredictOptions):
         return self.heatmap_scale.get(method, self.heatmap_scale.get(EVERY_METHOD))
 
     def of_slide(self, facts: SourceFacts) -> tuple[float | None, Size | None]:
-        """Return what was said of one slide, by its file name or else its stem.
+        """Return what was said of one slide, by the first of its names.
 
         This is µm per pixel, and the size shown.
         """
-        names = (facts.file_name, facts.name)
+        names = names_of(facts)
         mpp = next((self.spacings[name] for name in names if name in self.spacings), self.mpp)
         for name in (*names, EVERY_SLIDE):
             if name in self.shown:

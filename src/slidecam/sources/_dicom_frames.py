@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -224,22 +223,20 @@ def _of_many(path: Path, header: Dataset, count: int) -> Iterator[Frame]:
 
 def _is_mosaic(header: Dataset) -> bool:
     """Whether a file's frames are Siemens mosaics, by any of the signs that its versions leave."""
-    types = [header.get("ImageType"), private(header, *_TYPE_TEXT)]
+    return any("MOSAIC" in str(each).upper() for each in _types(header)) or _in_mosaic(header) > 1
+
+
+def _types(header: Dataset) -> Iterator[Any]:
+    """Yield what a file says of the type of its picture and of its frames, as it says it."""
+    yield header.get("ImageType")
+    yield private(header, *_TYPE_TEXT)
     shared = header.get("SharedFunctionalGroupsSequence") or ()
     for group in (*shared, *(header.get("PerFrameFunctionalGroupsSequence") or ())):
-        types += [private(each, *_TYPE_TEXT) for each in _vendor_groups(group)]
-        types += [each.get("FrameType") for each in group.get("MRImageFrameTypeSequence") or ()]
-    for each in types:
-        words = each if isinstance(each, str) else "\\".join(map(str, each or ()))
-        if "MOSAIC" in re.split(r"[\\_]", words):
-            return True
-    return _in_mosaic(header) > 1
-
-
-def _vendor_groups(group: Dataset) -> Iterator[Dataset]:
-    """Yield what Siemens adds to a frame's functional groups."""
-    for creator, number, element in _VENDOR_GROUPS:
-        yield from private(group, creator, number, element) or ()
+        for each in group.get("MRImageFrameTypeSequence") or ():
+            yield each.get("FrameType")
+        for place in _VENDOR_GROUPS:
+            for each in private(group, *place) or ():
+                yield private(each, *_TYPE_TEXT)
 
 
 def _in_mosaic(header: Dataset) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,9 +84,8 @@ def _doubts(
 ) -> Iterator[str]:
     if detector is not None and _alike(own, detector):
         yield assumed("projected spacing", _words(own))
-    others = [region for region in regions if not _alike(region, own)]
-    if others:
-        said = f"{_words(own)} mm, and its ultrasound region's {_words(others[0])}"
+    if regions and not _alike(regions[0], own):
+        said = f"{_words(own)} mm, and its ultrasound region's {_words(regions[0])}"
         yield assumed("regions disagree", said)
 
 
@@ -100,9 +100,9 @@ def _sizes_of_regions(header: Dataset) -> list[tuple[float, float]]:
         if region.get("RegionSpatialFormat") != _FLAT_REGION or set(units) != {_CENTIMETRES}:
             continue
         steps = (region.get("PhysicalDeltaY") or 0, region.get("PhysicalDeltaX") or 0)
-        rows, columns = (abs(float(step)) * _MM_PER_CM for step in steps)
-        known = any(_alike((rows, columns), each) for each in found)
-        if rows and columns and not known:
+        rows, columns = np.abs(np.array(steps, np.float64) * _MM_PER_CM).tolist()
+        known = map(partial(_alike, (rows, columns)), found)
+        if rows and columns and not any(known):
             found.append((rows, columns))
     return found
 

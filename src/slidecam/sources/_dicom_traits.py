@@ -117,18 +117,16 @@ def private(header: Dataset, creator: str, group: int, element: int) -> Any:  # 
     Where no block of the group says whose it is, as some that remove names leave it, it is looked
     for where the vendor has it as a rule.
     """
-    tag = (group, 0x1000 + element)
-    blocks = [number for number in range(0x10, 0x100) if (group, number) in header]
-    for number in blocks:
-        if str(header[group, number].value).strip() == creator:
-            tag = (group, (number << 8) + element)
-            break
-    else:
-        if blocks:
-            return None
-    if tag not in header:
+    blocks: dict[str, int] = {}
+    for number in range(0x10, 0x100):
+        if (group, number) in header:
+            blocks.setdefault(str(header[group, number].value).strip(), number)
+    block = blocks.get(creator)
+    if not blocks:
+        block = 0x10
+    if block is None or (group, (block << 8) + element) not in header:
         return None
-    return header[tag].value
+    return header[group, (block << 8) + element].value
 
 
 def _private_b(header: Dataset) -> Value:
@@ -154,10 +152,9 @@ def _numbers(values: Any) -> list[float]:  # noqa: ANN401
     if isinstance(values, bytes):
         values = _of_bytes(values)
     try:
-        found = [float(each) for each in _listed(values)]
+        return [*filter(math.isfinite, map(float, _listed(values)))]
     except (TypeError, ValueError):
         return []
-    return [each for each in found if math.isfinite(each)]
 
 
 def _of_bytes(content: bytes) -> Sequence[Any]:

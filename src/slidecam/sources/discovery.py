@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from slidecam.sources._companions import parts_in
 from slidecam.sources._dicom import is_volume, left_out, objects_in, series_files
 from slidecam.sources._probe import ZARR_MARKS, name_of, stem_of_url
 from slidecam.sources.identifiers import hidden_parts, public_name, public_path
+from slidecam.sources.names import refuse_shared_stems, set_apart, with_aliases
 from slidecam.sources.qupath import PROJECT_SUFFIX, read_project
 from slidecam.sources.readers import slide_suffixes
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from slidecam.geometry import Size
     from slidecam.sources.qupath import ProjectImage
+    from slidecam.sources.source import SourceFacts
 
 
 OF_ALL_SLIDES = ("manifest.json", "report.html")
@@ -45,12 +46,20 @@ class FoundSlide:
     error
         What went wrong when that was looked up; None where nothing did. The slide has failed with
         it, and all of its path is hidden.
+    aliases
+        Other names that its mask or its row of a table may be called by: those that its file or
+        folder has by itself, where no other slide of the call has them too.
     """
 
     name: str
     path: str
     hidden: tuple[str, ...] = ()
     error: Exception | None = field(default=None, compare=False)
+    aliases: tuple[str, ...] = field(default=(), compare=False)
+
+    def named(self, facts: SourceFacts) -> SourceFacts:
+        """Return the slide's facts under the names that it has in this call."""
+        return replace(facts, name=self.name, aliases=self.aliases)
 
     @property
     def shown(self) -> str:
@@ -85,12 +94,15 @@ class Discovery:
         µm per pixel by slide, where a QuPath project says it.
     shown
         Width and height by slide as QuPath shows it, where a project says it.
+    shared
+        Names of files or folders that several slides have, and what these slides are called.
     """
 
     slides: tuple[FoundSlide, ...]
     ignored: tuple[str, ...]
     spacings: Mapping[str, float] = field(default_factory=dict)
     shown: Mapping[str, Size] = field(default_factory=dict)
+    shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False) -> Discovery:
@@ -127,8 +139,9 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
             _expand(Path(given), slides, ignored)
     if not keep_identifiers:
         slides = list(map(_unnamed, slides))
-    slides = _set_apart(list(map(_well_named, slides)))
-    _refuse_shared_stems(slides)
+    slides = set_apart(list(map(_well_named, slides)))
+    refuse_shared_stems(slides)
+    slides, shared = with_aliases(slides)
     if not slides:
         suffixes = " ".join(sorted(slide_suffixes()))
         raise UsageError(
@@ -137,13 +150,14 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
         )
     spacings: dict[str, float] = {}
     shown: dict[str, Size] = {}
+    named = {slide.path: slide.name for slide in slides}
     for image in images:
-        name = _found(image.path).name
+        name = named[str(image.path)]
         if image.mpp is not None:
             spacings[name] = image.mpp
         if image.shown is not None:
             shown[name] = image.shown
-    return Discovery(tuple(slides), tuple(ignored), spacings, shown)
+    return Discovery(tuple(slides), tuple(ignored), spacings, shown, shared)
 
 
 def slides_in(folder: Path) -> tuple[Path, ...]:
@@ -284,63 +298,6 @@ def _failing(slide: FoundSlide, problem: str) -> FoundSlide:
     # With a digest, since the name that is left may be another slide's.
     name = slide.name.replace("\\", "_")
     return replace(slide, name=f"{name}-{digest[:8]}", error=slide.error or error)
-
-
-def _set_apart(slides: Sequence[FoundSlide]) -> list[FoundSlide]:
-    """Return slides whose folders share a name, each with its parent's before it.
-
-    Series of several patients are in folders of one name, ``PAT1/SE1`` and ``PAT2/SE1``. Where the
-    parents' names are alike too, or may not be written, a digest of the path follows the name.
-    """
-    first = _shared(slides)
-    named = [_with_parent(slide) if slide.name.casefold() in first else slide for slide in slides]
-    still = _shared(named)
-    return [_with_digest(slide) if slide.name.casefold() in still else slide for slide in named]
-
-
-def _shared(slides: Sequence[FoundSlide]) -> set[str]:
-    """Return the names, in small letters, that several folders of other paths have."""
-    paths: defaultdict[str, set[str]] = defaultdict(set)
-    folders: set[str] = set()
-    for slide in slides:
-        if "://" in slide.path:
-            continue
-        key = slide.name.casefold()
-        paths[key].add(str(Path(slide.path).resolve()))
-        if Path(slide.path).is_dir():
-            folders.add(key)
-    return {key for key in folders if len(paths[key]) > 1}
-
-
-def _with_parent(slide: FoundSlide) -> FoundSlide:
-    parent = Path(slide.path).resolve().parent.name
-    if not Path(slide.path).is_dir() or not parent or parent in slide.hidden:
-        return slide
-    return replace(slide, name=f"{parent}-{slide.name}")
-
-
-def _with_digest(slide: FoundSlide) -> FoundSlide:
-    if not Path(slide.path).is_dir():
-        return slide
-    if slide.hidden:
-        return replace(slide, name=public_name(Path(slide.path)))
-    whole = str(Path(slide.path).resolve())
-    digest = hashlib.sha256(whole.encode(errors="surrogateescape")).hexdigest()
-    return replace(slide, name=f"{slide.name}-{digest[:8]}")
-
-
-def _refuse_shared_stems(slides: Sequence[FoundSlide]) -> None:
-    first: dict[str, str] = {}
-    for slide in slides:
-        key = slide.name.casefold()  # Windows and macOS do not tell Slide from slide
-        other = first.pop(key, None)
-        first[key] = slide.path
-        if other is not None:
-            raise UsageError(
-                f"Two inputs share the stem {slide.name!r}, and so one output folder: {other} and"
-                f" {slide.path}.",
-                "Rename one of them, or call slidecam once for each with another --out.",
-            )
 
 
 def sample_folder() -> Path:

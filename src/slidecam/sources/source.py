@@ -72,6 +72,8 @@ class SourceFacts:
         Fields of `PictureView` that this file leaves to choose: of others a choice is refused.
     stack
         Where the planes of a volume lie; None for a slide or picture, which is one plane.
+    aliases
+        Other names that what belongs to it may be called by, in the call that it is opened in.
     """
 
     path: str
@@ -89,6 +91,7 @@ class SourceFacts:
     images: tuple[FileImage, ...] = ()
     offers: frozenset[str] = frozenset()
     stack: PlaneStack | None = None
+    aliases: tuple[str, ...] = ()
 
     @property
     def file_name(self) -> str:
@@ -205,10 +208,7 @@ class Source(ABC):
     def let_go(self) -> str:
         """Close, whatever the reader raises meanwhile: what was read is right all the same.
 
-        Returns
-        -------
-        str
-            What it raised, as a sentence; empty where nothing went wrong.
+        Return what it raised, as a sentence; nothing where nothing went wrong.
         """
         try:
             self.close()

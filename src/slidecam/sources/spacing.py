@@ -106,8 +106,7 @@ def read_spacings(path: str | Path) -> dict[str, float]:
     Returns
     -------
     dict
-        µm per pixel by slide, as the file names them; look up a slide's file name first and then
-        its stem.
+        µm per pixel by slide, as the file names them: look up `names_of`.
 
     Raises
     ------

@@ -29,6 +29,7 @@ from slidecam.foreground import (
 )
 from slidecam.learning.data.picture_files import PICTURE_TABLE, PictureSpec
 from slidecam.sources import open_source, settle_spacing
+from slidecam.sources.names import names_of
 from slidecam.steps import Step
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
 from slidecam.tile_sets.spec import SlideTiles, TileSet, TileSetSpec
@@ -106,6 +107,7 @@ def _one_slide(
     """
     try:
         with open_source(slide.path, spec.reader, VolumeView(slide=spec.seen)) as source:
+            source.facts = slide.named(source.facts)
             cut = _cut(source, drawn, spec)
             failed = yield from write_tiles(source, cut, folder, spec, rows)
     except SlidecamError as error:
@@ -130,7 +132,9 @@ def _one_slide(
 
 def _cut(source: Source, drawn: Path, spec: TileSetSpec) -> LabelledGrid:
     facts, bounds = source.facts, source.facts.bounds
-    override = spec.spacings.get(facts.file_name, spec.spacings.get(facts.name, spec.mpp))
+    override = next(
+        (spec.spacings[name] for name in names_of(facts) if name in spec.spacings), spec.mpp
+    )
     spacing = settle_spacing(facts, override)
     # QuPath counts from the corner of the scanned bounds.
     offset = (0.0, 0.0)

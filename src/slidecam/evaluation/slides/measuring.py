@@ -90,7 +90,7 @@ def classify_slide(
     SlidecamError
         Whatever is wrong with the slide.
     """
-    ready = prepare(slide.path, NOWHERE, model, replace(spec, dry_run=True))
+    ready = prepare(slide, NOWHERE, model, replace(spec, dry_run=True))
     try:
         return (yield from _classified(slide, ready, model, spec))
     finally:

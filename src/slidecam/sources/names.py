@@ -1,0 +1,139 @@
+"""What the slides of one call are called, and by which names their masks and rows are found."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slidecam.errors import UsageError
+from slidecam.sources._probe import name_of, stem_of
+from slidecam.sources.identifiers import public_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from slidecam.sources.discovery import Discovery, FoundSlide
+    from slidecam.sources.source import SourceFacts
+
+
+def names_of(facts: SourceFacts) -> tuple[str, ...]:
+    """Return what a slide's mask or its row of a table may be called by; the first counts."""
+    return tuple(dict.fromkeys((facts.name, facts.file_name, *facts.aliases)))
+
+
+def set_apart(slides: Sequence[FoundSlide]) -> list[FoundSlide]:
+    """Return slides whose folders share a name, each with its parent's before it.
+
+    Series of several patients are in folders of one name, ``PAT1/SE1`` and ``PAT2/SE1``. Where the
+    parents' names are alike too, or may not be written, a digest of the path follows the name.
+    """
+    first = _shared(slides)
+    named = [_with_parent(slide) if slide.name.casefold() in first else slide for slide in slides]
+    still = _shared(named)
+    return [_with_digest(slide) if slide.name.casefold() in still else slide for slide in named]
+
+
+def _shared(slides: Sequence[FoundSlide]) -> set[str]:
+    """Return the names, in small letters, that several folders of other paths have."""
+    paths: defaultdict[str, set[str]] = defaultdict(set)
+    folders: set[str] = set()
+    for slide in slides:
+        if "://" in slide.path:
+            continue
+        key = slide.name.casefold()
+        paths[key].add(str(Path(slide.path).resolve()))
+        if Path(slide.path).is_dir():
+            folders.add(key)
+    return {key for key in folders if len(paths[key]) > 1}
+
+
+def _with_parent(slide: FoundSlide) -> FoundSlide:
+    parent = Path(slide.path).resolve().parent.name
+    if not Path(slide.path).is_dir() or not parent or parent in slide.hidden:
+        return slide
+    return replace(slide, name=f"{parent}-{slide.name}")
+
+
+def _with_digest(slide: FoundSlide) -> FoundSlide:
+    if not Path(slide.path).is_dir():
+        return slide
+    if slide.hidden:
+        return replace(slide, name=public_name(Path(slide.path)))
+    whole = str(Path(slide.path).resolve())
+    digest = hashlib.sha256(whole.encode(errors="surrogateescape")).hexdigest()
+    return replace(slide, name=f"{slide.name}-{digest[:8]}")
+
+
+def refuse_shared_stems(slides: Sequence[FoundSlide]) -> None:
+    """Refuse two slides whose outputs would lie in one folder, with `UsageError`."""
+    first: dict[str, str] = {}
+    for slide in slides:
+        key = slide.name.casefold()  # Windows and macOS do not tell Slide from slide
+        other = first.pop(key, None)
+        first[key] = slide.path
+        if other is not None:
+            raise UsageError(
+                f"Two inputs share the stem {slide.name!r}, and so one output folder: {other} and"
+                f" {slide.path}.",
+                "Rename one of them, or call slidecam once for each with another --out.",
+            )
+
+
+def with_aliases(
+    slides: Sequence[FoundSlide],
+) -> tuple[list[FoundSlide], dict[str, tuple[str, ...]]]:
+    """Return slides with the names that their files or folders have by themselves.
+
+    Those that several have are no names of any, but returned beside with what these are called.
+    """
+    owners: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    for slide in slides:
+        for name in _own_names(slide):
+            owners[name][slide.name] = None
+    called = {slide.name for slide in slides}
+    named: list[FoundSlide] = []
+    for slide in slides:
+        names = _own_names(slide)
+        own = [name for name in names if name not in called and len(owners[name]) == 1]
+        named.append(replace(slide, aliases=tuple(own)))
+    shared: dict[str, tuple[str, ...]] = {}
+    for name, of in owners.items():
+        if name not in called and len(of) > 1:
+            shared[name] = tuple(of)
+    return named, shared
+
+
+def _own_names(slide: FoundSlide) -> tuple[str, ...]:
+    """Return what a slide's file or folder is called, with its suffix and without."""
+    if "://" in slide.path:
+        return ()
+    path = Path(slide.path)
+    if path.name in {"", ".."}:
+        path = path.resolve()
+    return tuple(dict.fromkeys((path.name, name_of(path), stem_of(path))))
+
+
+def refuse_shared_names(found: Discovery, is_used: Callable[[str], bool], what: str) -> None:
+    """Refuse what is called after several slides, of which one has nothing of its own.
+
+    Parameters
+    ----------
+    found
+        The slides.
+    is_used
+        Whether there is something of a name.
+    what
+        What there is, as a sentence begins: ``"The mask"``.
+
+    Raises
+    ------
+    UsageError
+        If nobody knows whose it is.
+    """
+    for name, slides in found.shared.items():
+        if is_used(name) and not all(map(is_used, slides)):
+            problem = f"{what} called {name} may be of {' or of '.join(slides)}."
+            raise UsageError(problem, "Call each as the folder of its slide's outputs is called.")
