@@ -170,7 +170,10 @@ def test_everything_that_is_wrong_with_a_card_is_said_at_once(written: Path) -> 
     assert lines_of(caught.value) == [
         '- "tile_px" is "48". Write a whole number from 1.',
         '- "resize.interpolation" is "lanczos". Write one of "bilinear", "bicubic", "nearest".',
-        '- "std" is [0.2, 0, 0.2]. Write a list of 3, each a number above 0.',
+        (
+            '- "std" is [0.2, 0, 0.2]. Write a list of 3, each a number above 0, '
+            "or a list of 1, each a number above 0."
+        ),
         '- "volume.slices" is 2. Write an odd number of slices.',
         '- "volume.window.high" is missing. Write a number.',
         '- "name" is missing. Write what the classifier is called, a string.',
@@ -251,6 +254,7 @@ def test_a_card_is_written_with_the_keys_that_are_read(make_card: MakeCard) -> N
         temperature=2.0,
         color_profile="srgb",
         volume=VolumeCard(pooling=Pooling("top-k", 3)),
+        channels=1,
     )
     assert list(card_object(full)) == list(hints_of(CardKeys))
 

@@ -32,6 +32,13 @@ class TestSplitByName(BundleContract):
         return BundleCase(make_saved(card), "slidecam", has_map=True, backend=backend)
 
 
+class TestGrey(BundleContract):
+    @pytest.fixture
+    def case(self, make_saved: MakeBundle, make_card: MakeCard, backend: str) -> BundleCase:
+        card = make_card(channels=1, mean=(0.6,), std=(0.2,))
+        return BundleCase(make_saved(card), "slidecam", has_map=True, backend=backend)
+
+
 class TestTimm(BundleContract):
     @pytest.fixture
     def case(self, make_saved: MakeBundle, make_card: MakeCard, backend: str) -> BundleCase:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from slidecam.events import Event, Finished, Planned, SlideFailed, SlideFinished, Warned
 from slidecam.exchange.ome_zarr import read_heatmap_ome_zarr
 from slidecam.models import open_bundle, save_bundle
+from slidecam.models.architectures import build_network
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.outputs import OUTPUTS
 from slidecam.runs.spec import PredictSpec
@@ -187,3 +189,31 @@ def test_a_broken_picture_fails_alone(
     events = list(predict(folder, bundle, tmp_path / "out", PLAIN))
     assert [event.slide for event in events if isinstance(event, SlideFailed)] == ["a"]
     assert finished(events).slide == "b"
+
+
+def test_that_a_classifier_sees_grey_is_said_where_it_predicts(
+    tmp_path: Path, tiny_bundle: Path, noise: Callable[[int, int], NDArray[np.uint8]]
+) -> None:
+    args = {"widths": [8, 12], "in_chans": 1}
+    network = build_network("slidecam/pocket_resnet", args, 2, tmp_path)
+    card = replace(
+        open_bundle(tiny_bundle).card,
+        architecture="slidecam/pocket_resnet",
+        architecture_args=args,
+        class_names=("stroma", "tumour"),
+        class_colors=((200, 150, 150), (100, 20, 120)),
+        spacing=None,
+        channels=1,
+        mean=(0.5,),
+        std=(0.25,),
+    )
+    grey = save_bundle(tmp_path / "grey", card, network)
+    pixels = noise(card.input_px, card.input_px)
+    Image.fromarray(pixels).save(tmp_path / "scan.png")
+    events = list(predict([tmp_path / "scan.png"], grey.path, tmp_path / "out", PLAIN))
+    assert any(isinstance(event, Warned) and "ITU-R 601" in event.message for event in events)
+    seen = np.asarray(Image.fromarray(pixels).convert("L"), np.float32)
+    with torch.no_grad():
+        logits = network(torch.from_numpy((seen / 255 - 0.5) / 0.25)[None, None])
+    stored = RunStore.open(tmp_path / "out" / "scan").probabilities[0]
+    np.testing.assert_allclose(stored, logits.softmax(1)[0].numpy(), rtol=0, atol=1e-5)

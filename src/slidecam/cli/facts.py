@@ -23,6 +23,7 @@ from slidecam.explain.catalogue import CATALOGUE
 from slidecam.models import Bundle, find_bundles, make_bundle
 from slidecam.models.architectures import ARCHITECTURES
 from slidecam.models.backends import BACKENDS
+from slidecam.models.channels import IN_WORDS
 from slidecam.registry import load
 from slidecam.runs.outputs import OUTPUT_TABLE, Output
 from slidecam.sources import READERS, open_source, settle_spacing
@@ -305,7 +306,7 @@ def describe_bundles(folders: list[Path]) -> list[dict[str, Any]]:
         if isinstance(found, Bundle):
             rows.append({**_bundle_facts(found), "problem": ""})
         else:
-            empty = dict.fromkeys(("classes", "tile", "licence"), "")
+            empty = dict.fromkeys(("classes", "tile", "channels", "licence"), "")
             rows.append(
                 {
                     "name": "(unusable)",
@@ -330,6 +331,7 @@ def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
         "name": card.name,
         "classes": names,
         "tile": tile,
+        "channels": IN_WORDS[card.channels],
         "licence": card.licence,
         "path": str(bundle.path),
     }

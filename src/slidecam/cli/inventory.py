@@ -120,11 +120,11 @@ def bundle(
     ] = None,
     mean: Annotated[
         str | None,
-        typer.Option(help="Mean of R,G,B on 0…1. \\[default: timm's for --arch]"),
+        typer.Option(help="Mean of R,G,B, or of grey, on 0…1. \\[default: timm's for --arch]"),
     ] = None,
     std: Annotated[
         str | None,
-        typer.Option(help="Deviation of R,G,B. \\[default: timm's for --arch]"),
+        typer.Option(help="Deviation of R,G,B, or of grey. \\[default: timm's for --arch]"),
     ] = None,
     arch_arg: Annotated[
         list[str] | None,
@@ -168,8 +168,8 @@ def bundle(
             name=name,
             activation=activation,
             input_px=resize,
-            mean=output.three_numbers("--mean", mean),
-            std=output.three_numbers("--std", std),
+            mean=output.channel_numbers("--mean", mean),
+            std=output.channel_numbers("--std", std),
             split=split,
             color_profile=profile,
             licence=licence,

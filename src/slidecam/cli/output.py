@@ -64,12 +64,13 @@ def places(texts: list[str]) -> tuple[tuple[float, float], ...]:
     return tuple(_read("--at", text, Pair, "12000,8000") for text in texts)
 
 
-def three_numbers(option: str, text: str | None) -> tuple[float, float, float] | None:
-    """Return the numbers in ``R,G,B``, or None where nothing was said."""
+def channel_numbers(option: str, text: str | None) -> Three | tuple[float] | None:
+    """Return the numbers in ``R,G,B``, or the one for grey, or None where nothing was said."""
     if text is None:
         return None
-    three: Three = _read(option, text, Three, "0.5,0.5,0.5")
-    return three
+    kind: Hint = Three if "," in text else tuple[float]
+    numbers: Three | tuple[float] = _read(option, text, kind, "0.5,0.5,0.5, or 0.5 for grey")
+    return numbers
 
 
 def heatmap_scales(texts: tuple[str, ...]) -> dict[str, tuple[float, float]]:

@@ -157,9 +157,9 @@ class Attribution(Explainer, Generic[Spec]):
 
     @abstractmethod
     def attributed(self, picture: Tensor, index: int) -> tuple[Tensor, float]:
-        """Return shares (3, H, W) of logit ``index`` of one tile, and their gap.
+        """Return shares (C, H, W) of logit ``index`` of one tile, and their gap.
 
-        The tile is normalised, (1, 3, H, W).
+        The tile is normalised, (1, C, H, W).
 
         The gap is how far the shares' sum is from what the logit gained over the baseline.
         """
@@ -192,20 +192,20 @@ class OcclusionExplainer(Attribution[OcclusionSpec]):
         super().__init__(classifier, spec)
 
     def attributed(self, picture: Tensor, index: int) -> tuple[Tensor, float]:
-        """Return the losses, a third for each colour.
+        """Return the losses, an equal part for each channel.
 
         They are no shares of the logit, and have no gap.
         """
         window, stride = self._window(picture.shape[-1])
         losses = Occlusion(self.classifier.logits_of).attribute(
             picture,
-            sliding_window_shapes=(3, window, window),
-            strides=(3, stride, stride),
+            sliding_window_shapes=(len(picture[0]), window, window),
+            strides=(len(picture[0]), stride, stride),
             baselines=BASELINES[self.spec.baseline](picture[0])[None],
             target=index,
             perturbations_per_eval=self.spec.batch,
         )
-        return losses[0].float() / 3, 0.0
+        return losses[0].float() / len(picture[0]), 0.0
 
     def passes(self, edge: int) -> int:
         """Return the windows of a tile, and the tile itself."""

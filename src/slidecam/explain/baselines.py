@@ -31,12 +31,12 @@ RISE_KERNEL, RISE_SIGMA = 11, 5.0
 
 
 def zero(picture: Tensor) -> Tensor:
-    """Return the mean colour of the training data, which is 0 after normalisation; (3, H, W)."""
+    """Return the mean colour of the training data, which is 0 after normalisation; (C, H, W)."""
     return torch.zeros_like(picture)
 
 
 def blur(picture: Tensor) -> Tensor:
-    """Return the picture (3, H, W) without its detail.
+    """Return the picture (C, H, W) without its detail.
 
     A Gaussian of sigma 10 px in a window of 51 px.
     """
@@ -44,14 +44,14 @@ def blur(picture: Tensor) -> Tensor:
 
 
 def rise_blur(picture: Tensor) -> Tensor:
-    """Return the picture (3, H, W) under RISE's own blur: sigma 5 px in a window of 11 px."""
+    """Return the picture (C, H, W) under RISE's own blur: sigma 5 px in a window of 11 px."""
     return _blurred(picture, RISE_KERNEL, RISE_SIGMA)
 
 
 def black(picture: Tensor) -> Tensor:
     """Return the smallest value of this picture everywhere, which is what Quantus calls black.
 
-    (3, H, W).
+    (C, H, W).
     """
     return torch.full_like(picture, float(picture.min()))
 
@@ -84,9 +84,9 @@ class Parts:
     Attributes
     ----------
     picture
-        (3, H, W), normalised.
+        (C, H, W), normalised.
     baseline
-        (3, H, W): what shows where a part is covered.
+        (C, H, W): what shows where a part is covered.
     labels
         int64, (H, W): the part that each pixel belongs to, from 0.
     """
@@ -99,7 +99,7 @@ class Parts:
         return int(self.labels.max()) + 1
 
     def shown(self, which: Tensor) -> Tensor:
-        """Return (N, 3, H, W): the tile with the parts that ``which`` leaves uncovered.
+        """Return (N, C, H, W): the tile with the parts that ``which`` leaves uncovered.
 
         ``which`` is bool (N, parts).
         """

@@ -75,7 +75,7 @@ class FullGrad(Explainer):
         )
 
     def _explained(self, pixels: Tensor, classes: Sequence[int]) -> tuple[Tensor, list[_Terms]]:
-        """Return logits (1, K) and each class's terms of normalised pixels (1, 3, H, W)."""
+        """Return logits (1, K) and each class's terms of normalised pixels (1, C, H, W)."""
         # Gradients are wanted whatever the caller's modes are.
         with torch.enable_grad(), arithmetic(pixels.device, "fp32"):
             pixels = pixels.requires_grad_()

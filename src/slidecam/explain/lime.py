@@ -187,7 +187,7 @@ def coverage_weights(shown: NDArray[np.bool_], kernel: float) -> NDArray[np.floa
 
 def _averages(picture: Tensor, labels: Tensor) -> Tensor:
     flat, parts = labels.flatten(), int(labels.max()) + 1
-    sums = picture.new_zeros((3, parts)).index_add_(1, flat, picture.flatten(1))
+    sums = picture.new_zeros((len(picture), parts)).index_add_(1, flat, picture.flatten(1))
     return (sums / torch.bincount(flat, minlength=parts))[:, labels]
 
 

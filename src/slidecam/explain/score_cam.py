@@ -73,7 +73,7 @@ class TileView:
     Attributes
     ----------
     pixels
-        (1, 3, H, W), normalised.
+        (1, C, H, W), normalised.
     activation
         (C, h, w), float32.
     logits
@@ -231,9 +231,9 @@ def _scaled(maps: Tensor, eps: float = 0.0) -> Tensor:
 
 
 def masked(pixels: Tensor, masks: Tensor) -> Tensor:
-    """Return one tile (1, 3, H, W) under each of some masks (N, H, W).
+    """Return one tile (1, C, H, W) under each of some masks (N, H, W).
 
-    (N, 3, H, W), channels last in memory.
+    (N, C, H, W), channels last in memory.
     """
     return (pixels.permute(0, 2, 3, 1) * masks[..., None]).permute(0, 3, 1, 2)
 

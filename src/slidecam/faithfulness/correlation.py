@@ -115,7 +115,7 @@ def cell_drops(
     Parameters
     ----------
     picture, baseline
-        (3, H, W), normalised: the tile, and what takes its pixels' place.
+        (C, H, W), normalised: the tile, and what takes its pixels' place.
     spec
         Says how the tile is cut and which output is meant.
     size, runs
@@ -165,7 +165,7 @@ def value_drops(
     Parameters
     ----------
     picture
-        (3, H, W), normalised. Single values are taken, of any colour, and set to the smallest of
+        (C, H, W), normalised. Single values are taken, of any colour, and set to the smallest of
         the picture.
     runs, size
         Subsets, and values in each.
@@ -175,8 +175,8 @@ def value_drops(
     Notes
     -----
     Quantus 0.6 ``FaithfulnessCorrelation`` with its defaults: 100 runs of 224 values,
-    ``perturb_baseline="black"``, logits, the map repeated for the three colours. Its normalisation
-    of the map by the largest value does not change a correlation.
+    ``perturb_baseline="black"``, logits, the map repeated for each colour. Its normalisation of the
+    map by the largest value does not change a correlation.
     """
     subsets = _subsets(rng, picture.numel(), size, runs)
     lowest = black(picture).flatten()
@@ -224,12 +224,12 @@ def _cells_along(edge: int, cells: int) -> NDArray[np.int64]:
     return np.where((places >= 0) & (places < pixels * cells), places // pixels, cells)
 
 
-def value_parts(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return what a map (H, W) gives to every value of three colours.
+def value_parts(values: NDArray[np.float32], channels: int) -> NDArray[np.float64]:
+    """Return what a map (H, W) gives to every value of a tile of so many channels.
 
     It is for `Drops.correlation` after `value_drops`.
     """
-    return np.tile(values.ravel().astype(np.float64), 3)
+    return np.tile(values.ravel().astype(np.float64), channels)
 
 
 def pearson(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

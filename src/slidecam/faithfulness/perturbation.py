@@ -41,7 +41,7 @@ class ClassScores:
 
 
 class Scorer(Protocol):
-    """Scores pictures (3, H, W), normalised, that are made one by one as they are needed."""
+    """Scores pictures (C, H, W), normalised, that are made one by one as they are needed."""
 
     def __call__(self, pictures: Iterable[Tensor]) -> ClassScores:
         """Return the scores of the pictures, in their order."""

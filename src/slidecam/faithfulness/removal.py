@@ -123,7 +123,7 @@ def curves(
     Parameters
     ----------
     picture, baseline
-        (3, H, W), normalised: the tile, and what takes its pixels' place.
+        (C, H, W), normalised: the tile, and what takes its pixels' place.
     values
         (H, W): the map, on the tile's pixels. Ties go row by row from the top left (`ranks`).
     steps
@@ -176,7 +176,7 @@ def road(
     Parameters
     ----------
     picture
-        (3, H, W), normalised.
+        (C, H, W), normalised.
     values
         (H, W): the map, on the tile's pixels. Ties go row by row from the top left (`ranks`).
     spec
@@ -215,7 +215,7 @@ def imputed(
     noise: float,
     rng: np.random.Generator,
 ) -> Tensor:
-    """Return a picture (3, H, W), its removed pixels (H, W) filled in by noisy linear imputation.
+    """Return a picture (C, H, W), its removed pixels (H, W) filled in by noisy linear imputation.
 
     Notes
     -----
@@ -245,7 +245,7 @@ def imputed(
 def _system(
     removed: NDArray[np.bool_], colours: NDArray[np.float64]
 ) -> tuple[sparse.csc_array, NDArray[np.float64]]:
-    """Return the matrix (N, N) and the right-hand sides (N, 3) of the N removed pixels."""
+    """Return the matrix (N, N) and the right-hand sides (N, C) of the N removed pixels."""
     numbers = np.cumsum(removed).reshape(removed.shape) - 1
     weights, known = np.zeros(removed.shape), np.zeros(colours.shape)
     height, width = removed.shape

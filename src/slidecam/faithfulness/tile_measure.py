@@ -46,7 +46,7 @@ class MeasuredTile:
     Attributes
     ----------
     picture
-        (3, H, W), normalised.
+        (C, H, W), normalised.
     score
         Of the class in question, on any pictures.
     number
@@ -116,7 +116,7 @@ def measure_tile(tile: MeasuredTile, maps: Mapping[str, Sequence[Map]]) -> TileF
     lost = _losses_of_subsets(tile)
     for method, grids in maps.items():
         full = [enlarged(grid, tile.size) for grid in grids]
-        for measure, value in _correlations(full, lost, tile.spec.correlation.cells):
+        for measure, value in _correlations(full, lost, tile):
             found.add(method, measure, value)
         for measure, result in _in_order(full, tile):
             found.add(method, measure, result)
@@ -164,14 +164,14 @@ def _subsets(tile: MeasuredTile, seed: int) -> Iterator[tuple[str, Perturbation[
 def _correlations(
     full: Sequence[Map],
     lost: Mapping[str, Sequence[Drops]],
-    cells: int,
+    tile: MeasuredTile,
 ) -> Iterator[tuple[str, float]]:
     """Yield correlations by measure for each seed, for sensitivity-n also their mean over sizes."""
     sizes: list[list[float]] = []
     for name, drops in lost.items():
-        parts = [cell_sums(values, cells) for values in full]
+        parts = [cell_sums(values, tile.spec.correlation.cells) for values in full]
         if name == PIXEL_CORRELATION:
-            parts = list(map(value_parts, full))
+            parts = [value_parts(values, len(tile.picture)) for values in full]
         # A method has one map for all seeds, the random map has one for each.
         if len(parts) == 1:
             parts *= len(drops)

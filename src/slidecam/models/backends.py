@@ -26,7 +26,7 @@ class Backend(Entry):
     ----------
     variants
         Yields the `variants.Variant`s to try of a network that is cut already, best first, given
-        that one and two normalised tiles (2, 3, H, W); or the function's ``module:attribute``. Each
+        that one and two normalised tiles (2, C, H, W); or the function's ``module:attribute``. Each
         is compared with the plain network; the first that agrees is used, and the plain one where
         none does.
     devices

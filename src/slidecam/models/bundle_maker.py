@@ -5,17 +5,29 @@ The architecture is named, the weights are fitted to it and tried.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from slidecam.errors import WeightsError
+from slidecam.errors import CardError, WeightsError
 from slidecam.models.architectures import build_network, full_name
 from slidecam.models.bundle import Bundle, save_bundle
 from slidecam.models.card import CARD_FILE, Card, Interpolation, check_card
+from slidecam.models.channels import (
+    ARGUMENT,
+    COLOURS,
+    GREY,
+    REMEDY,
+    PerChannel,
+    argued_channels,
+    channel_problem,
+    channels_of,
+    first_channels,
+    for_grey,
+)
 from slidecam.models.classifier import classifier_for
 from slidecam.models.pretrained import WeightsFormat, named_as_timm
 from slidecam.models.weights import load_strictly, weights_from_file
@@ -27,9 +39,8 @@ if TYPE_CHECKING:
     from slidecam.pixels import RGB
     from slidecam.viewing import Profile
 
-Triple = tuple[float, float, float]
-IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
-IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,8 @@ class BundleSpec:
         µm per pixel of the tiles that the network was trained on, and their edge in pixels. Without
         a spacing it sees whole pictures.
     architecture_args
-        Keyword arguments of the architecture (``{"pad_type": "same"}``).
+        Keyword arguments of the architecture (``{"pad_type": "same"}``). Without ``in_chans`` the
+        shape of the weights' first convolution says whether it sees colours or grey.
     name
         What to call it; None for the folder's name.
     activation
@@ -56,8 +68,8 @@ class BundleSpec:
     input_px, interpolation
         What a tile is resized to; None for ``tile_px``, that is not at all.
     mean, std
-        Normalisation on a scale of 0 to 1; None for what timm states for the architecture, else
-        ImageNet's.
+        Normalisation on a scale of 0 to 1, of red, green, blue or of grey; None for what timm
+        states for the architecture, else ImageNet's (of grey, weighed as grey is).
     split
         The layer to explain; None for ``forward_features``.
     class_colors
@@ -84,8 +96,8 @@ class BundleSpec:
     activation: Activation | None = None
     input_px: int | None = None
     interpolation: Interpolation = "bilinear"
-    mean: Triple | None = None
-    std: Triple | None = None
+    mean: PerChannel | None = None
+    std: PerChannel | None = None
     split: str | None = None
     class_colors: tuple[RGB, ...] = ()
     color_profile: Profile = "ignore"
@@ -113,19 +125,65 @@ def make_bundle(spec: BundleSpec, directory: Path | str) -> Bundle:
     """
     folder = Path(directory)
     card_path, weights = folder / CARD_FILE, Path(spec.weights)
-    architecture = full_name(spec.architecture)
-    network = build_network(architecture, spec.architecture_args, len(spec.class_names), card_path)
-    card = _card(spec, network, architecture, folder)
-    check_card(card, card_path)
+    if GREY in map(len, filter(None, (spec.mean, spec.std))):
+        spec = _for_grey(spec)
+    network, card = _built(spec, folder)
     found = weights_from_file(weights, trust=spec.trust)
     tensors = named_as_timm(found, spec.weights_format, network.state_dict(), weights)
+    if _are_grey(spec, network, tensors, weights):
+        spec = _for_grey(spec)
+        network, card = _built(spec, folder)
+        tensors = named_as_timm(found, spec.weights_format, network.state_dict(), weights)
     load_strictly(network, tensors, weights)
     _try(network, card, weights, card_path)
     return save_bundle(folder, card, tensors, overwrite=spec.overwrite)
 
 
+def _built(spec: BundleSpec, folder: Path) -> tuple[nn.Module, Card]:
+    """Return the network without its weights, and its card, which is found to be possible."""
+    path, architecture = folder / CARD_FILE, full_name(spec.architecture)
+    problem = channel_problem(argued_channels(spec.architecture_args) or COLOURS)
+    if problem:
+        raise CardError(path, f"The network {architecture} is to have {problem}.", REMEDY)
+    network = build_network(architecture, spec.architecture_args, len(spec.class_names), path)
+    card = _card(spec, network, architecture, folder)
+    check_card(card, path)
+    return network, card
+
+
+def _for_grey(spec: BundleSpec) -> BundleSpec:
+    """Return the same for a network of one channel, where its channels were not said."""
+    if argued_channels(spec.architecture_args) is not None:
+        return spec
+    return replace(spec, architecture_args={**spec.architecture_args, ARGUMENT: GREY})
+
+
+def _are_grey(
+    spec: BundleSpec, network: nn.Module, tensors: Mapping[str, torch.Tensor], weights: Path
+) -> bool:
+    """Whether weights begin with a convolution of grey, and the network with one of colours.
+
+    Raises
+    ------
+    WeightsError
+        If they differ in other numbers of channels, or it was said how many the network has.
+    """
+    first = first_channels(network, tensors)
+    if first is None or first.network == first.weights:
+        return False
+    argued = argued_channels(spec.architecture_args)
+    if first.weights == GREY and first.network == COLOURS and argued is None:
+        return True
+    problem = f"The first convolution ({first.name}) takes"
+    if channel_problem(first.weights):
+        raise WeightsError(weights, f"{problem} {channel_problem(first.weights)}.", REMEDY)
+    problem = f"{problem} {first.weights} channels, and {ARGUMENT} is {argued or COLOURS}."
+    raise WeightsError(weights, problem, f"Pass --arch-arg {ARGUMENT}={first.weights}.")
+
+
 def _card(spec: BundleSpec, network: nn.Module, architecture: str, folder: Path) -> Card:
-    mean, std = normalisation_of(network)
+    channels = channels_of(network, spec.architecture_args)
+    mean, std = normalisation_of(network, channels)
     activation: Activation = "softmax"
     if len(spec.class_names) == 1:
         activation = "sigmoid"
@@ -147,15 +205,23 @@ def _card(spec: BundleSpec, network: nn.Module, architecture: str, folder: Path)
         std=spec.std or std,
         split=spec.split,
         color_profile=spec.color_profile,
+        channels=channels,
         licence=spec.licence,
         provenance={"weights": Path(spec.weights).name, **spec.provenance},
     )
 
 
-def normalisation_of(network: nn.Module) -> tuple[Triple, Triple]:
-    """Return mean and deviation that timm states for a network's weights, else ImageNet's."""
+def normalisation_of(network: nn.Module, channels: int = COLOURS) -> tuple[PerChannel, PerChannel]:
+    """Return mean and deviation that timm states for a network's weights, else ImageNet's.
+
+    Of ``channels`` numbers; timm states those of colours, which are weighed as grey is.
+    """
     stated: Any = getattr(network, "pretrained_cfg", None) or {}
-    return tuple(stated.get("mean", IMAGENET_MEAN)), tuple(stated.get("std", IMAGENET_STD))
+    mean = tuple(stated.get("mean", IMAGENET_MEAN))
+    std = tuple(stated.get("std", IMAGENET_STD))
+    if channels == GREY:
+        return for_grey(mean), for_grey(std)
+    return mean, std
 
 
 def _try(network: nn.Module, card: Card, weights: Path, card_path: Path) -> None:

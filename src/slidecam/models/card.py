@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen, Predicate, doc
 
-from slidecam.classes import Activation, ClassSet, broken_name, doubled_name, normal_name
+from slidecam.classes import Activation, ClassSet, normal_name
 from slidecam.drawing.style import default_colors
 from slidecam.errors import CardError
-from slidecam.geometry import COARSEST, COARSEST_VOXEL, FINEST
+from slidecam.geometry import COARSEST, COARSEST_VOXEL
+from slidecam.models.card_checks import check_together, is_said
 from slidecam.models.card_file import CardComplaints, read_json_object
+from slidecam.models.channels import ARGUMENT, COLOURS, GREY, PerChannel, argued_channels
 from slidecam.models.volume_card import VolumeCard, VolumeKeys, volume_object, with_ends
 from slidecam.settings import hints_of, read_fields, shown
 from slidecam.viewing import Profile  # noqa: TC001  (read_fields reads the types)
@@ -62,7 +64,7 @@ class Card:
     input_px, interpolation
         Edge of what the network sees, and how a tile is resized to it, once.
     mean, std
-        For red, green, blue: the network is given ``(pixel / 255 - mean) / std``.
+        For red, green, blue, or for grey: the network is given ``(pixel / 255 - mean) / std``.
     temperature
         What logits are divided by before the activation, found on validation data (Guo et al., ICML
         2017); 1 where probabilities were never calibrated.
@@ -78,6 +80,8 @@ class Card:
     volume
         How it sees volumes (MRI): axis, window of intensities, pooling; None for `VolumeCard`'s
         defaults.
+    channels
+        3 for a network that is given red, green and blue, 1 for one that is given grey.
     weights_file, weights_sha256
         The file beside the card and its digest in hexadecimal.
     extra
@@ -92,8 +96,8 @@ class Card:
     tile_px: int
     spacing: float | None
     input_px: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: PerChannel
+    std: PerChannel
     class_colors: tuple[RGB, ...] = ()
     interpolation: Interpolation = "bilinear"
     architecture_args: Mapping[str, object] = field(default_factory=dict)
@@ -104,6 +108,7 @@ class Card:
     provenance: Mapping[str, object] = field(default_factory=dict)
     color_profile: Profile = "ignore"
     volume: VolumeCard | None = None
+    channels: int = COLOURS
     weights_file: str = WEIGHTS_FILE
     weights_sha256: str = ""
     extra: Mapping[str, object] = field(default_factory=dict)
@@ -112,6 +117,11 @@ class Card:
         object.__setattr__(self, "class_names", tuple(map(normal_name, self.class_names)))
         if not self.class_colors:
             object.__setattr__(self, "class_colors", default_colors(len(self.class_names)))
+        # Of networks that can be built for either, and would be built for colours.
+        known = self.architecture.startswith(("timm/", "slidecam/"))
+        if self.channels == GREY and known and argued_channels(self.architecture_args) is None:
+            args = {**self.architecture_args, ARGUMENT: GREY}
+            object.__setattr__(self, "architecture_args", args)
 
     @cached_property
     def classes(self) -> ClassSet:
@@ -123,10 +133,6 @@ class Card:
             self.thresholds,
             self.temperature,
         )
-
-
-def _is_said(text: str) -> bool:
-    return bool(text.strip())
 
 
 def _is_plain_name(name: str) -> bool:
@@ -148,6 +154,7 @@ def _is_digest(text: str) -> bool:
 Pixels = Annotated[int, Ge(1)]
 Byte = Annotated[int, Ge(0), Le(255)]
 Deviation = Annotated[float, Gt(0)]
+Deviations = tuple[Deviation, Deviation, Deviation] | tuple[Deviation]
 JsonObject = Annotated[Mapping[str, object], doc("an object")]
 
 
@@ -181,7 +188,7 @@ class CardKeys:
 
     format: Annotated[str, doc(f'"{CARD_FORMAT}"')]
     version: Annotated[int, doc(f"{CARD_VERSION}")]
-    name: Annotated[str, Predicate(_is_said), doc("what the classifier is called, a string")]
+    name: Annotated[str, Predicate(is_said), doc("what the classifier is called, a string")]
     architecture: str
     architecture_args: JsonObject | None = None
     class_names: Annotated[tuple[str, ...], MinLen(1)]
@@ -190,8 +197,8 @@ class CardKeys:
     tile_px: Pixels
     spacing_um_px: float | None
     resize: ResizeKeys
-    mean: tuple[float, float, float]
-    std: tuple[Deviation, Deviation, Deviation]
+    mean: PerChannel
+    std: Deviations
     thresholds: tuple[float, ...] | None = None
     temperature: Annotated[float, Gt(0)] | None = None
     split: str | None = None
@@ -199,6 +206,7 @@ class CardKeys:
     provenance: JsonObject | None = None
     color_profile: Profile | None = None
     volume: VolumeKeys | None = None
+    channels: int | None = None
     weights: WeightsKeys
 
 
@@ -246,6 +254,7 @@ def read_card(path: Path) -> Card:
         provenance=keys.provenance or {},
         color_profile=keys.color_profile or "ignore",
         volume=volume,
+        channels=keys.channels or COLOURS,
         weights_file=keys.weights.file,
         weights_sha256=keys.weights.sha256,
         extra={key: table[key] for key in table if key not in hints_of(CardKeys)},
@@ -286,6 +295,8 @@ def card_object(card: Card) -> dict[str, object]:
         values["color_profile"] = card.color_profile
     if card.volume is not None:
         values["volume"] = volume_object(card.volume)
+    if card.channels != COLOURS:
+        values["channels"] = card.channels
     values["weights"] = {"file": card.weights_file, "sha256": card.weights_sha256}
     return {**values, **card.extra}
 
@@ -302,36 +313,6 @@ def check_card(card: Card, path: Path) -> None:
     # The digest is known once the weights are written.
     _read_keys(card_object(replace(card, weights_sha256="0" * 64)), complaints)
     complaints.check(path)
-
-
-def check_together(
-    values: Mapping[str, Any],
-    complaints: CardComplaints,
-    coarsest: float = COARSEST,
-) -> None:
-    """Complain of what keys of a card get wrong that are each of their type.
-
-    Parameters
-    ----------
-    values
-        What was read, by its key; keys that are not there, or were wrong, are not looked at.
-    complaints
-        Where to note what is wrong.
-    coarsest
-        µm per pixel up to which a spacing is believed.
-    """
-    names = values.get("class_names")
-    if names:
-        _check_names(names, complaints)
-        _check_counts(len(names), values, complaints)
-        _check_calling(len(names), values, complaints)
-        if values.get("volume") is not None and values.get("activation") is not None:
-            values["volume"].check(names, values["activation"], complaints)
-    spacing = values.get("spacing_um_px")
-    if spacing is not None and not FINEST <= spacing <= coarsest:
-        problem = f"is {spacing:g} µm per pixel, which is outside {FINEST:g} to {coarsest:g}"
-        remedy = "Write the spacing of the tiles that the network was trained on."
-        complaints.add("spacing_um_px", problem, remedy)
 
 
 def _check_format(table: Mapping[str, object], path: Path) -> None:
@@ -355,43 +336,3 @@ def _read_keys(table: Mapping[str, object], complaints: CardComplaints) -> dict[
     values = read_fields(CardKeys, filled, "", complaints, others=True)
     check_together(values, complaints, coarsest)
     return values
-
-
-def _check_names(names: tuple[str, ...], complaints: CardComplaints) -> None:
-    if not all(map(_is_said, names)):
-        problem = f"is {shown(names)}, with an empty name"
-        complaints.add("class_names", problem, "Write one name for each logit of the network.")
-    broken = broken_name(names)
-    if broken is not None:
-        problem = f"names {broken!r}, with a line break or a control character"
-        complaints.add("class_names", problem, "Write each name on one line.")
-    twice = doubled_name(names)
-    if twice is not None:
-        remedy = "Give every class a name of its own."
-        complaints.add("class_names", f"names {twice!r} twice", remedy)
-
-
-def _check_counts(classes: int, values: Mapping[str, Any], complaints: CardComplaints) -> None:
-    for key, noun in (("class_colors", "colour"), ("thresholds", "number")):
-        found = values.get(key)
-        if found and len(found) != classes:
-            problem = f"holds {len(found)} {noun}s for {classes} classes"
-            remedy = f"Write one {noun} for each class, or leave the key out."
-            complaints.add(key, problem, remedy)
-
-
-def _check_calling(classes: int, values: Mapping[str, Any], complaints: CardComplaints) -> None:
-    activation, thresholds = values.get("activation"), values.get("thresholds")
-    if activation == "softmax" and classes == 1:
-        problem = 'is "softmax" with one class, whose probability is then always 1'
-        complaints.add("activation", problem, 'Write "sigmoid", or name every class.')
-    if activation is None or not thresholds:
-        return
-    # Of so many classes, whatever they are called.
-    numbered = ClassSet(tuple(map(str, range(classes))), activation)
-    if not numbered.has_thresholds:
-        problem = f"stands beside several classes of {activation!r}, whose largest is called"
-        complaints.add("thresholds", problem, "Leave the key out.")
-    if activation == "sigmoid" and not all(0 < value <= 1 for value in thresholds):
-        problem = f"is {list(thresholds)}, and a probability is from 0 to 1"
-        complaints.add("thresholds", problem, "Write numbers above 0, and 1 at most.")

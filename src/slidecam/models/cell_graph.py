@@ -100,6 +100,8 @@ class CellGraph(SplitNetwork):
         ``k``, at most ``nodes``.
     hidden, dropout
         Units between the convolutions, and the share of them that is left out in training.
+    in_chans
+        Channels of the pixels, where ``backbone_args`` do not say them: 3, or 1 for grey.
 
     Attributes
     ----------
@@ -128,7 +130,7 @@ class CellGraph(SplitNetwork):
     labels: Tensor
     names: Tensor
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  (each is a key of the card's architecture_args)
         self,
         num_classes: int,
         backbone: str = "resnet18",
@@ -137,12 +139,13 @@ class CellGraph(SplitNetwork):
         hidden: int = 128,
         dropout: float = 0.5,
         backbone_args: Mapping[str, object] | None = None,
+        in_chans: int = 3,
     ) -> None:
         super().__init__()
         if not 1 <= neighbours <= nodes:
             problem = f"neighbours is {neighbours}, not from 1 to the number of nodes, {nodes}"
             raise ValueError(problem)
-        self.backbone = embedder(backbone, backbone_args)
+        self.backbone = embedder(backbone, backbone_args, in_chans)
         self.num_features = map_channels(self.backbone)
         length = embedding_length(self.backbone)
         self.first, self.second = (
@@ -158,7 +161,7 @@ class CellGraph(SplitNetwork):
         self.register_buffer("names", torch.zeros(nodes, NAME_BYTES, dtype=torch.uint8))
 
     def forward_features(self, pixels: Tensor) -> Tensor:
-        """Return the embedder's map of normalised pixels (B, 3, H, W), in its own order of axes."""
+        """Return the embedder's map of normalised pixels (B, C, H, W), in its own order of axes."""
         features: Tensor = self.backbone.forward_features(pixels)  # type: ignore[operator]  # timm's networks have it
         return features
 
@@ -197,9 +200,10 @@ def resnet18_gcn(
     neighbours: int = 10,
     hidden: int = 128,
     dropout: float = 0.5,
+    in_chans: int = 3,
 ) -> CellGraph:
     """Return the leukaemia study's network: `CellGraph` on ResNet-18, the identity as ``fc``."""
-    return CellGraph(num_classes, "resnet18", nodes, neighbours, hidden, dropout)
+    return CellGraph(num_classes, "resnet18", nodes, neighbours, hidden, dropout, in_chans=in_chans)
 
 
 def nearest_by_cosine(

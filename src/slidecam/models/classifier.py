@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from slidecam.errors import CardError, ExplanationError, SlidecamError
 from slidecam.models.backends import BACKENDS, check_device
+from slidecam.models.channels import GREY, REMEDY, channel_mismatch, luma
 from slidecam.models.splits import (
     ClassifierPass,
     NetworkSplit,
@@ -116,7 +117,7 @@ class Classifier:
         gradients: bool,
         through: Through | None = None,
     ) -> ClassifierPass:
-        """Return what `run` does, of pixels as `normalised` returns them: (B, 3, H, W), float32."""
+        """Return what `run` does, of pixels as `normalised` returns them: (B, C, H, W), float32."""
         if (gradients or through is not None) and not self.has_map:
             problem = f"The model {self.card.name} has no activation map."
             raise ExplanationError(problem, "Pass --heatmap none.")
@@ -151,14 +152,17 @@ class Classifier:
 
 
 def normalised(pixels: Tensor, card: Card) -> Tensor:
-    """Return ``(pixels / 255 - mean) / std`` as float32, (B, 3, H, W), of uint8 (B, H, W, 3).
+    """Return ``(pixels / 255 - mean) / std`` as float32, (B, C, H, W), of uint8 (B, H, W, 3).
 
-    The memory stays as it lies, which is what torch calls channels last.
+    C is the card's channels; of 1 the pixels are made grey first, by `luma`. The memory stays as it
+    lies, which is what torch calls channels last.
     """
+    if card.channels == GREY:
+        pixels = luma(pixels)
     scaled = pixels.permute(0, 3, 1, 2).float().div_(255)
     mean = torch.tensor(card.mean, device=pixels.device)
     std = torch.tensor(card.std, device=pixels.device)
-    return scaled.sub_(mean.view(1, 3, 1, 1)).div_(std.view(1, 3, 1, 1))
+    return scaled.sub_(mean.view(1, -1, 1, 1)).div_(std.view(1, -1, 1, 1))
 
 
 def classifier_for(
@@ -201,8 +205,7 @@ def classifier_for(
     """
     check_device(device, precision, backend)
     plain = plain_copy(network)
-    probe = normalised(_noise(card.input_px), card)
-    where = card.name if path is None else path
+    probe, where = normalised(_noise(card.input_px), card), path or card.name
     logits = _plain_logits(plain, probe, card, where)
     chosen, reference = find_cut(plain, card.split, probe, logits)
     if reference is None:
@@ -271,6 +274,9 @@ def _plain_logits(network: nn.Module, probe: Tensor, card: Card, where: Path | s
             f"The network {card.architecture} cannot run on tiles of {card.input_px} px: {line}."
         )
         remedy = 'Correct "resize.size" or "architecture_args" on the card.'
+        taken = channel_mismatch(network, card.channels)
+        if taken:
+            problem, remedy = f"The network {card.architecture} {taken}.", REMEDY
         raise CardError(where, problem, remedy) from error
     expected = (_PROBE_TILES, len(card.class_names))
     found: object = type(logits).__name__

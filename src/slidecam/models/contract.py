@@ -16,6 +16,7 @@ import torch
 
 from slidecam.errors import ExplanationError
 from slidecam.models.bundle import Bundle, Kind, open_bundle
+from slidecam.models.channels import COLOURS, luma
 from slidecam.models.classifier import Classifier, normalised
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ class BundleContract:
         classifier, tiles, card = _classifier(case), _tiles(case), case.bundle.card
         mean, std = (torch.tensor(values)[:, None, None] for values in (card.mean, card.std))
         with torch.no_grad():
-            plain = case.bundle.network()((tiles.permute(0, 3, 1, 2) / 255 - mean) / std)
+            seen = tiles if card.channels == COLOURS else luma(tiles)
+            plain = case.bundle.network()((seen.permute(0, 3, 1, 2) / 255 - mean) / std)
         assert (
             _largest_difference(classifier.run(tiles, gradients=False).logits, plain) <= _TOLERANCE
         )

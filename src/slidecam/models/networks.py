@@ -14,6 +14,8 @@ average pooling, linear transformation, element multiplication, feature fusion, 
 layer keeps the number of channels, a sigmoid makes a gate of it, fusion adds the map to its gated
 self, the full layers have 512 and 256 units, the LeakyReLU's slope is 0.01, and a third linear
 layer gives the logits. All of these but the sigmoid and the gate's width are arguments.
+
+Every one takes pixels of ``in_chans`` channels: 3, or 1 for grey.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from slidecam.models.channels import ARGUMENT, COLOURS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -34,7 +38,7 @@ class SplitNetwork(nn.Module):
     """A network of timm's two halves: pixels to activation map, and map to logits."""
 
     def forward_features(self, pixels: Tensor) -> Tensor:
-        """Return the activation map of normalised pixels (B, 3, H, W)."""
+        """Return the activation map of normalised pixels (B, C, H, W)."""
         raise NotImplementedError
 
     def forward_head(self, features: Tensor) -> Tensor:
@@ -42,7 +46,7 @@ class SplitNetwork(nn.Module):
         raise NotImplementedError
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits (B, K) of normalised pixels (B, 3, H, W)."""
+        """Return logits (B, K) of normalised pixels (B, C, H, W)."""
         return self.forward_head(self.forward_features(pixels))
 
 
@@ -68,10 +72,10 @@ class SimpleCNN(SplitNetwork):
         other.
     """
 
-    def __init__(self, num_classes: int, input_px: int = 224) -> None:
+    def __init__(self, num_classes: int, input_px: int = 224, in_chans: int = 3) -> None:
         super().__init__()
         self.num_features = _WIDTHS[-1]
-        self.features = nn.Sequential(*_convolution(3, _WIDTHS[0]), *_convolution(*_WIDTHS))
+        self.features = nn.Sequential(*_convolution(in_chans, _WIDTHS[0]), *_convolution(*_WIDTHS))
         edge = input_px // 2**_HALVINGS
         self.classifier = nn.Sequential(
             nn.Linear(edge * edge * self.num_features, 512),
@@ -82,7 +86,7 @@ class SimpleCNN(SplitNetwork):
         )
 
     def forward_features(self, pixels: Tensor) -> Tensor:
-        """Return the activation map (B, 32, H / 4, W / 4) of normalised pixels (B, 3, H, W)."""
+        """Return the activation map (B, 32, H / 4, W / 4) of normalised pixels (B, C, H, W)."""
         features: Tensor = self.features(pixels)
         return features
 
@@ -113,18 +117,22 @@ class PocketResNet(SplitNetwork):
     """
 
     def __init__(
-        self, num_classes: int, widths: Sequence[int] = (24, 48, 96), depth: int = 1
+        self,
+        num_classes: int,
+        widths: Sequence[int] = (24, 48, 96),
+        depth: int = 1,
+        in_chans: int = 3,
     ) -> None:
         super().__init__()
         self.num_features = widths[-1]
-        self.stem = nn.Sequential(*_conv_norm(3, widths[0], stride=2), nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(*_conv_norm(in_chans, widths[0], stride=2), nn.ReLU(inplace=True))
         stages = [_stage(widths[0], widths[0], depth, stride=1)]
         stages += [_stage(narrow, wide, depth, stride=2) for narrow, wide in pairwise(widths)]
         self.stages = nn.Sequential(*stages)
         self.fc = nn.Linear(widths[-1], num_classes)
 
     def forward_features(self, pixels: Tensor) -> Tensor:
-        """Return the activation map (B, C, h, w) of normalised pixels (B, 3, H, W)."""
+        """Return the activation map (B, C, h, w) of normalised pixels (B, C, H, W)."""
         features: Tensor = self.stages(self.stem(pixels))
         return features
 
@@ -167,23 +175,14 @@ def _stage(narrow: int, wide: int, depth: int, *, stride: int) -> nn.Sequential:
     return nn.Sequential(_ResidualBlock(narrow, wide, stride), *later)
 
 
-_RESERVED = frozenset(
-    {
-        "pretrained",
-        "checkpoint_path",
-        "pretrained_cfg",
-        "pretrained_cfg_overlay",
-        "cache_dir",
-        "num_classes",
-    }
-)
-"""What a card may not pass to timm.
-
-These would fetch or unpickle weights, or contradict the class names.
-"""
+_FETCHING = {"pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
+_RESERVED = frozenset({*_FETCHING, "cache_dir", "num_classes"})
+"""What a card may not pass to timm: it would fetch weights, or contradict the class names."""
 
 
-def embedder(backbone: str, args: Mapping[str, object] | None = None) -> nn.Module:
+def embedder(
+    backbone: str, args: Mapping[str, object] | None = None, in_chans: int = COLOURS
+) -> nn.Module:
     """Return timm's ``backbone`` with weights that mean nothing yet.
 
     Its ``forward_head`` ends with the pooled map.
@@ -194,6 +193,8 @@ def embedder(backbone: str, args: Mapping[str, object] | None = None) -> nn.Modu
         timm's name (``efficientnet_b4``). Hub addresses are refused: nothing is fetched.
     args
         Keyword arguments for timm (``{"pad_type": "same"}``).
+    in_chans
+        Channels of the pixels, where ``args`` do not say them.
 
     Raises
     ------
@@ -206,7 +207,10 @@ def embedder(backbone: str, args: Mapping[str, object] | None = None) -> nn.Modu
     forbidden = forbidden_argument(args or {})
     if forbidden:
         raise ValueError(f"backbone_args hold {forbidden!r}, which a card may not set")
-    return timm_network(backbone, 0, args or {})
+    said = dict(args or {})
+    if in_chans != COLOURS:
+        said.setdefault(ARGUMENT, in_chans)
+    return timm_network(backbone, 0, said)
 
 
 def timm_network(name: str, classes: int, args: Mapping[str, object]) -> nn.Module:
@@ -274,11 +278,12 @@ class DenseHead(SplitNetwork):
         dropout: float = 0.45,
         activation: Literal["relu", "gelu", "silu"] = "relu",
         backbone_args: Mapping[str, object] | None = None,
+        in_chans: int = 3,
     ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation is {activation!r}, not one of {', '.join(ACTIVATIONS)}")
-        self.backbone = embedder(backbone, backbone_args)
+        self.backbone = embedder(backbone, backbone_args, in_chans)
         self.num_features = map_channels(self.backbone)
         self.head = nn.Sequential(
             nn.Linear(embedding_length(self.backbone), hidden),
@@ -288,7 +293,7 @@ class DenseHead(SplitNetwork):
         )
 
     def forward_features(self, pixels: Tensor) -> Tensor:
-        """Return the backbone's map of normalised pixels (B, 3, H, W), in its own order of axes."""
+        """Return the backbone's map of normalised pixels (B, C, H, W), in its own order of axes."""
         features: Tensor = self.backbone.forward_features(pixels)  # type: ignore[operator]  # timm's networks have it
         return features
 
@@ -362,9 +367,10 @@ class DALAResNet50(SplitNetwork):
         dropout: float = 0.25,
         slope: float = 0.01,
         fusion: Fusion = "sum",
+        in_chans: int = 3,
     ) -> None:
         super().__init__()
-        self.backbone = embedder("resnet50")
+        self.backbone = embedder("resnet50", in_chans=in_chans)
         self.num_features = embedding_length(self.backbone)
         self.attention = ChannelAttention(self.num_features, fusion)
         wide, narrow = hidden
@@ -378,7 +384,7 @@ class DALAResNet50(SplitNetwork):
         )
 
     def forward_features(self, pixels: Tensor) -> Tensor:
-        """Return the attended map (B, 2048, h, w) of normalised pixels (B, 3, H, W)."""
+        """Return the attended map (B, 2048, h, w) of normalised pixels (B, C, H, W)."""
         features: Tensor = self.attention(self.backbone.forward_features(pixels))  # type: ignore[operator]  # timm's
         return features
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from slidecam.errors import WeightsError
+from slidecam.models.channels import COLOURS, GREY, first_convolution
 from slidecam.models.weights import COUNTER, load_strictly, weights_from_file
 
 if TYPE_CHECKING:
@@ -150,11 +152,36 @@ def load_pretrained(
     part, prefix = _part_for(network, tensors)
     heads = _classifier_names(part)
     kept, trunk = _parted(part.state_dict(), heads)
-    renamed = named_as_timm(tensors, weights_format, trunk, path)
+    renamed = _for_channels(part, tensors, weights_format, trunk, path)
     _theirs, given = _parted(renamed, heads)
     load_strictly(part, kept | given, path)
     taken = {prefix + name for name in trunk}
     return tuple(name for name in network.state_dict() if name not in taken)
+
+
+def _for_channels(
+    network: nn.Module,
+    tensors: Mapping[str, Tensor],
+    weights_format: WeightsFormat,
+    trunk: Mapping[str, Tensor],
+    path: Path,
+) -> dict[str, Tensor]:
+    """Return a file's tensors by timm's names, those of colours fitted to a network of grey.
+
+    The first convolution is summed over red, green and blue then, as timm does it.
+    """
+    named = named_as_timm(tensors, weights_format, trunk, path)
+    found = first_convolution(network)
+    if found is None or found[1].in_channels != GREY:
+        return named
+    name = f"{found[0]}.weight"
+    if name not in named and name in trunk:
+        # Names that are matched by the order of shapes: those of a network of colours.
+        coloured = {**trunk, name: trunk[name].expand(-1, COLOURS, -1, -1)}
+        named = named_as_timm(tensors, weights_format, coloured, path)
+    if name in named and named[name].shape[1] == COLOURS:
+        named[name] = adapt_input_conv(GREY, named[name])
+    return named
 
 
 def _part_for(network: nn.Module, names: Iterable[str]) -> tuple[nn.Module, str]:

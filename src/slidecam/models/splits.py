@@ -30,7 +30,7 @@ class Backbone(Protocol):
     """Anything that turns pixels into an activation map: torch, a compiled graph, OpenVINO."""
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Return the activation, as its network has it, of normalised float32 pixels (B, 3, H, W).
+        """Return the activation, as its network has it, of normalised float32 pixels (B, C, H, W).
 
         The result is on the device of ``pixels``, of any floating type, and belongs to no autograd
         graph.
@@ -62,7 +62,7 @@ class TorchBackbone:
 
 
 def laid_out(pixels: Tensor, *, channels_last: bool) -> Tensor:
-    """Return ``pixels`` (B, 3, H, W) in the given memory order, copied only if in another."""
+    """Return ``pixels`` (B, C, H, W) in the given memory order, copied only if in another."""
     if channels_last:
         return pixels.contiguous(memory_format=torch.channels_last)
     return pixels.contiguous()
@@ -228,7 +228,7 @@ class NetworkSplit(Protocol):
         gradients: bool,
         through: Through | None = None,
     ) -> ClassifierPass:
-        """Return the pass over normalised float32 pixels (B, 3, H, W).
+        """Return the pass over normalised float32 pixels (B, C, H, W).
 
         Its activation is sent ``through`` something, where that is given.
         """

@@ -289,7 +289,7 @@ def fold_batch_norms(network: nn.Module, pixels: Tensor, *, kept: nn.Module | No
     network
         In eval mode, float32, on the device of ``pixels``.
     pixels
-        Float32, (B, 3, H, W): what the network is run on, once, to see what follows what.
+        Float32, (B, C, H, W): what the network is run on, once, to see what follows what.
     kept
         A convolution or norm whose own output is wanted afterwards, and so stays as it is.
     """

@@ -9,14 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import timm
 from annotated_types import Ge, MinLen, Predicate, doc
+from safetensors import SafetensorError, safe_open
 
 from slidecam.errors import CardError, MissingBundleError, UntrustedCodeError
-from slidecam.models.architectures import full_name, is_known
+from slidecam.models.architectures import TIMM, full_name, is_known
 from slidecam.models.card import (
     WEIGHTS_FILE,
     Card,
-    Deviation,
+    Deviations,
     Interpolation,
     JsonObject,
     Pixels,
@@ -24,6 +26,7 @@ from slidecam.models.card import (
     check_together,
 )
 from slidecam.models.card_file import CardComplaints, read_json_object
+from slidecam.models.channels import COLOURS, GREY, IN_WORDS, PerChannel
 from slidecam.models.weights import file_digest
 from slidecam.settings import read_fields, read_settings
 
@@ -82,12 +85,15 @@ class _ToTensor:
 class _Normalize:
     """Its arguments."""
 
-    mean: tuple[float, float, float]
-    std: tuple[Deviation, Deviation, Deviation]
+    mean: PerChannel
+    std: Deviations
 
 
 _ARGUMENTS = {"Resize": _Resize, "ToTensor": _ToTensor, "Normalize": _Normalize}
-_AS_THEY_ARE = _Normalize((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+_AS_THEY_ARE = {
+    GREY: _Normalize((0.0,), (1.0,)),
+    COLOURS: _Normalize((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
 
 
 def read_wsinfer(
@@ -166,7 +172,8 @@ def _card(
     weights: Path,
 ) -> Card:
     resize = steps.get("Resize", _Resize(config.patch_size_pixels))
-    normalize = steps.get("Normalize", _AS_THEY_ARE)
+    channels = _channels(config, steps.get("Normalize"), weights)
+    normalize = steps.get("Normalize", _AS_THEY_ARE[channels])
     activation: Activation = "softmax"
     if config.num_classes == 1:
         activation = "sigmoid"
@@ -181,11 +188,38 @@ def _card(
         interpolation=_NUMBERED.get(resize.interpolation, resize.interpolation),
         mean=normalize.mean,
         std=normalize.std,
+        channels=channels,
         licence=str(table.get("license", table.get("licence", "not stated"))),
         provenance={"wsinfer": dict(table)},
         weights_file=weights.name,
         weights_sha256=file_digest(weights),
     )
+
+
+def _channels(config: _Config, normalize: _Normalize | None, weights: Path) -> int:
+    """Return how many channels the network is given: by its weights, else as many as are scaled.
+
+    The zoo's format has no word for it.
+    """
+    if weights.name == WEIGHTS_FILE:
+        found = _first_channels(config.architecture, weights)
+        if found is not None and found in IN_WORDS:
+            return found
+    if normalize is not None:
+        return len(normalize.mean)
+    return COLOURS
+
+
+def _first_channels(architecture: str, weights: Path) -> int | None:
+    """Return the channels of the first convolution of weights; None where timm does not name it."""
+    stated = timm.get_pretrained_cfg(full_name(architecture).removeprefix(TIMM))
+    name = getattr(stated, "first_conv", None)
+    try:
+        with safe_open(weights, "pt") as file:
+            shape = file.get_slice(f"{name}.weight").get_shape()
+    except (SafetensorError, OSError):
+        return None
+    return int(shape[1])
 
 
 def _check_count(values: Mapping[str, Any], complaints: CardComplaints) -> None:

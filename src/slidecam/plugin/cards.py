@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slidecam.drawing.style import as_hex
+from slidecam.models.channels import IN_WORDS
 from slidecam.runs import legend, uncertainty
 from slidecam.store import Status
 
@@ -43,7 +44,7 @@ def bundle_card(card: Card) -> str:
         tile = f"{card.tile_px} px tiles at {card.spacing:g} µm/px"
     rows = [
         ("classes", classes),
-        ("sees", f"{tile}, as {card.input_px} px"),
+        ("sees", f"{tile}, as {card.input_px} px; {escape(IN_WORDS[card.channels])}"),
         ("network", escape(card.architecture)),
         ("licence", escape(card.licence)),
         ("measured", measured(card.provenance)),

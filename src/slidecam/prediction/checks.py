@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from slidecam.errors import RunExistsError, UsageError
 from slidecam.explain.catalogue import slide_methods
 from slidecam.files import check_folder
+from slidecam.models.channels import GREY, SEEN_GREY
 from slidecam.options import EVERY_METHOD
 from slidecam.prediction.preparation import DRAWN, VOLUMES, mask_called
 from slidecam.runs.outputs import check_packages
@@ -91,6 +92,8 @@ def notes_of(found: Discovery, model: LoadedModel, spec: PredictSpec) -> Iterato
     """Yield what a person should know of the whole run, as sentences."""
     yield from found.ignored
     yield from model.classifier.notes
+    if model.bundle.card.channels == GREY:
+        yield SEEN_GREY
     yield from _no_heatmap(model, spec)
     yield from _without_effect(model, spec)
     yield from _unused(spec, found)

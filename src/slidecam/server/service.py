@@ -16,6 +16,7 @@ from slidecam.explain.catalogue import slide_methods
 from slidecam.explain.neighbours import has_neighbours
 from slidecam.models import open_bundle
 from slidecam.models.backends import choose_device
+from slidecam.models.channels import IN_WORDS
 from slidecam.prediction.model import WarmClassifiers
 from slidecam.prediction.preparation import view_of
 from slidecam.runs.spec import PredictSpec
@@ -164,6 +165,7 @@ class Service:
             "sees_pictures": card.spacing is None,
             "tile_px": card.tile_px,
             "input_px": card.input_px,
+            "channels": IN_WORDS[card.channels],
             "spacing_um_px": card.spacing,
             "has_map": classifier.has_map,
             "has_neighbours": has_neighbours(classifier),

@@ -59,6 +59,13 @@ class MakePictures(Protocol):
     ) -> Path: ...
 
 
+GREY = (
+    "model.architecture_args={ widths = [8, 12], in_chans = 1 }",
+    "data.mean=[0.5]",
+    "data.std=[0.25]",
+)
+
+
 def run(recipe: Recipe, data: Path, out: Path, **call: Any) -> Trained:
     return result_of(train(recipe, data, TrainingCall(out, pages=False, **call)))
 
@@ -751,3 +758,17 @@ def test_closing_the_work_leaves_the_last_epoch_s_checkpoint(
 def test_all_errors_are_slidecam_s(tmp_path: Path, colors: Path, quick: MakeRecipe) -> None:
     with pytest.raises(SlidecamError):
         run(quick(tmp_path, "data.classes=['blue', 'green']"), colors, tmp_path / "out")
+
+
+def test_a_network_of_one_channel_is_trained_and_measured_on_grey(
+    quick: MakeRecipe, colors: Path, tmp_path: Path
+) -> None:
+    made = run(quick(tmp_path, *GREY), colors, tmp_path / "out")
+    card = made.bundle.card
+    assert (card.channels, card.mean, card.std) == (1, (0.5,), (0.25,))
+    network, found = made.bundle.network(), made.evaluations["test"].predictions
+    for path, logits in zip(found.paths, found.logits, strict=True):
+        grey = np.asarray(Image.open(colors / path).convert("L"), np.float32)
+        with torch.no_grad():
+            expected = network(torch.from_numpy((grey / 255 - 0.5) / 0.25)[None, None])[0]
+        np.testing.assert_allclose(logits, expected.numpy(), rtol=0, atol=1e-5)

@@ -27,6 +27,7 @@ from slidecam.learning.recipes.tables import (
     TrainSpec,
 )
 from slidecam.models.architectures import ARCHITECTURES, TIMM, full_name, is_known
+from slidecam.models.channels import ARGUMENT, COLOURS, argued_channels, channel_problem
 from slidecam.models.volume_card import VolumeCard, VolumeKeys, with_ends
 from slidecam.settings import Complaints, names_like, nearest, read_settings, shown
 
@@ -159,6 +160,8 @@ def _recipe(
     if data is not None:
         _check_data(data, complaints)
     volume = _volume(table, data, complaints)
+    if model is not None and data is not None:
+        _check_channels(model, data, complaints)
     _check_phases(phases, complaints)
     if model is None or data is None or augment is None or complaints.lines:
         return None
@@ -207,6 +210,20 @@ def _check_model(model: ModelSpec, complaints: Complaints) -> None:
             f"is {shown(model.architecture)}, which is no network known here",
             names_like(model.architecture.removeprefix(TIMM), known, own),
         )
+
+
+def _check_channels(model: ModelSpec, data: DataSpec, complaints: Complaints) -> None:
+    channels = argued_channels(model.architecture_args) or COLOURS
+    problem = channel_problem(channels)
+    if problem:
+        remedy = f"Write {ARGUMENT} = 3 (red, green, blue) or {ARGUMENT} = 1 (grey)."
+        complaints.add("model.architecture_args", f"asks for {problem}", remedy)
+        return
+    for key in ("mean", "std"):
+        found = getattr(data, key)
+        if found and len(found) != channels:
+            problem = f"is {shown(found)}, and the network has {channels} channels ({ARGUMENT})"
+            complaints.add(f"data.{key}", problem, "Write one number for each, or leave it out.")
 
 
 def _check_data(data: DataSpec, complaints: Complaints) -> None:

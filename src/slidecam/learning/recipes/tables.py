@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Le
 from slidecam.geometry import COARSEST, FINEST
 from slidecam.learning.data.picture_files import PictureSpec
 from slidecam.learning.data.splitting import SplitSpec
+from slidecam.models.channels import PerChannel  # noqa: TC001  (read_settings reads the types)
 from slidecam.viewing import Profile  # noqa: TC001  (read_settings reads the types)
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 Share = Annotated[float, Ge(0), Le(1)]
 Positive = Annotated[float, Gt(0)]
 Count = Annotated[int, Ge(0)]
-Three = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ class DataSpec:
         ``srgb`` applies each picture's ICC profile, here and wherever the bundle is used; tiles
         that were cut with ``--profile srgb`` say so themselves.
     mean, std
-        Normalisation on a scale of 0 to 1; left out for what timm states for the network, else
-        ImageNet's.
+        Normalisation on a scale of 0 to 1, of red, green, blue or of grey; left out for what timm
+        states for the network, else ImageNet's.
     limit
         At most so many pictures of a class in each part, for a try; 0 takes all.
     memory_mb
@@ -111,8 +111,8 @@ class DataSpec:
     spacing: Annotated[float, Ge(FINEST), Le(COARSEST)] | None = None
     tile_px: Annotated[int, Ge(1)] | None = None
     color_profile: Profile | None = None
-    mean: Three | None = None
-    std: tuple[Positive, Positive, Positive] | None = None
+    mean: PerChannel | None = None
+    std: tuple[Positive, Positive, Positive] | tuple[Positive] | None = None
     limit: Count = 0
     memory_mb: Count = 4096
 

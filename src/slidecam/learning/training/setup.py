@@ -17,6 +17,7 @@ from slidecam.learning.training.optimisation import head_names
 from slidecam.models.architectures import build_network, full_name
 from slidecam.models.bundle_maker import normalisation_of
 from slidecam.models.card import Card
+from slidecam.models.channels import channels_of
 from slidecam.models.pretrained import INNER, load_pretrained
 from slidecam.models.weights import check_weights_file, file_digest
 
@@ -164,7 +165,8 @@ def card_for(
 ) -> Card:
     """Return the card of what a recipe makes, as far as it is known before training."""
     data, model = recipe.data, recipe.model
-    mean, std = normalisation_of(getattr(network, INNER, network))
+    channels = channels_of(network, model.architecture_args)
+    mean, std = normalisation_of(getattr(network, INNER, network), channels)
     return Card(
         name=recipe.name,
         architecture=full_name(model.architecture),
@@ -178,6 +180,7 @@ def card_for(
         color_profile=data.color_profile or "ignore",
         mean=data.mean or mean,
         std=data.std or std,
+        channels=channels,
         licence=model.licence,
         volume=recipe.volume,
     )
@@ -207,7 +210,10 @@ def _load_from_hub(network: nn.Module, model: ModelSpec) -> None:
     create: Callable[..., nn.Module] = timm.create_model
     try:
         fetched = create(
-            stated.get("architecture", ""), pretrained=True, num_classes=0
+            stated.get("architecture", ""),
+            pretrained=True,
+            num_classes=0,
+            in_chans=channels_of(target, {}),  # of one, timm sums the first convolution
         ).state_dict()
     except _HUB_REFUSALS as error:
         problem = (
