@@ -23,8 +23,8 @@ from slidecam.models.card import (
     JsonObject,
     Pixels,
     check_card,
-    check_together,
 )
+from slidecam.models.card_checks import check_together
 from slidecam.models.card_file import CardComplaints, read_json_object
 from slidecam.models.channels import COLOURS, GREY, IN_WORDS, PerChannel
 from slidecam.models.weights import file_digest
@@ -90,7 +90,7 @@ class _Normalize:
 
 
 _ARGUMENTS = {"Resize": _Resize, "ToTensor": _ToTensor, "Normalize": _Normalize}
-_AS_THEY_ARE = {
+_AS_THEY_ARE: Mapping[int, _Normalize] = {
     GREY: _Normalize((0.0,), (1.0,)),
     COLOURS: _Normalize((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
