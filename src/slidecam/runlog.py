@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from traceback import TracebackException
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from slidecam.errors import SlidecamError
 from slidecam.events import Finished, SlideFailed, SlideFinished, Warned
@@ -21,15 +22,17 @@ from slidecam.exchange.manifest import (
     FailedOutput,
     RunFacts,
     SlideReport,
-    write_manifest,
+    add_to_manifest,
 )
 from slidecam.reports.report import write_report
+from slidecam.runs.record import RunRecord
 from slidecam.sources.discovery import OF_ALL_SLIDES
 from slidecam.sources.identifiers import public_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from slidecam.exchange.manifest import Manifest
     from slidecam.models import Bundle
     from slidecam.runs.spec import PredictSpec
     from slidecam.sources.discovery import FoundSlide
@@ -53,6 +56,9 @@ NO_MEMORY = (
 WRITE_EVERY = 30.0
 """Seconds after which the manifest is written anew during a run, for whoever looks in on it."""
 
+WRITING = 0.02
+"""Share of a run's time that goes into that at most: one of ten thousand slides takes seconds."""
+
 ALL_DONE, FAILED, PARTLY = 0, 1, 3
 """Exit codes of a run (2 is wrong usage, which never comes to a run)."""
 
@@ -69,6 +75,8 @@ class RunLog:
         What the slides are classified with, and how.
     slides
         Every slide of the call.
+    call
+        What tells the call from others in the manifest.
     reports
         The slides that have come to their end, in that order.
     failed_outputs
@@ -85,7 +93,8 @@ class RunLog:
     failed_outputs: list[FailedOutput] = field(default_factory=list)
     notes: list[Warned] = field(default_factory=list)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    _written: float = field(default_factory=time.monotonic)
+    call: str = field(default_factory=lambda: uuid4().hex)
+    _next: float = field(default_factory=lambda: time.monotonic() + WRITE_EVERY)
 
     def failed(self, event: SlideFailed) -> SlideFailed:
         """Note a slide that gave nothing, and return its event."""
@@ -121,9 +130,19 @@ class RunLog:
 
     def _note(self, report: SlideReport) -> None:
         self.reports.append(report)
-        if time.monotonic() - self._written > WRITE_EVERY and not self.spec.dry_run:
-            self._written = time.monotonic()
-            write_manifest(self._all(), self._facts(), self.out / MANIFEST)
+        if time.monotonic() > self._next and not self.spec.dry_run:
+            begun = time.monotonic()
+            self._remember()
+            took = time.monotonic() - begun
+            self._next = time.monotonic() + max(WRITE_EVERY, took / WRITING)
+
+    def _remember(self) -> Manifest:
+        """Write what this call did into the folder's manifest, and return all that it holds."""
+        return add_to_manifest(self.out / MANIFEST, self._all(), self._facts(), self._has_run)
+
+    def _has_run(self, slide: str) -> bool:
+        record = RunRecord.find(self.out / slide)
+        return record is not None and record.is_finished
 
     def _all(self) -> list[SlideReport]:
         """Return the reports, and one for each slide that has not come to its end."""
@@ -153,24 +172,23 @@ class RunLog:
         return ALL_DONE
 
     def write(self) -> None:
-        """Write ``manifest.json`` and ``report.html``, as far as the run has come.
+        """Write ``manifest.json`` and ``report.html`` of the folder, as far as the run has come.
 
-        Nothing in a dry run. A report that cannot be written, or not with all of its pictures, is
-        noted in the manifest and takes nothing else with it.
+        Slides of other calls stay in both. Nothing in a dry run. A report that cannot be written,
+        or not with all of its pictures, is noted in the manifest and takes nothing else with it.
         """
         if self.spec.dry_run:
             return
-        reports, facts = self._all(), self._facts()
         # First, so that it lies there even if the process is ended while the report is rendered.
-        write_manifest(reports, facts, self.out / MANIFEST)
-        self._write_report(reports, facts)
+        manifest = self._remember()
+        self._write_report(manifest, self._facts())
         if self.failed_outputs:
-            write_manifest(reports, self._facts(), self.out / MANIFEST)
+            self._remember()
 
-    def _write_report(self, reports: Sequence[SlideReport], facts: RunFacts) -> None:
+    def _write_report(self, manifest: Manifest, facts: RunFacts) -> None:
         report = self.out / REPORT
         try:
-            for slide, error in write_report(reports, facts, report).items():
+            for slide, error in write_report(manifest, facts, report).items():
                 self._fail_report(error, slide)
         # The boundary of the report: Jinja and Pillow promise no list of what they raise, and every
         # slide's results lie there already.
@@ -214,6 +232,9 @@ class RunLog:
             finished=datetime.now(UTC),
             exit_code=self.exit_code,
             failed_outputs=tuple(self.failed_outputs),
+            slides=len(self.slides),
+            failed=sum(report.status == "failed" for report in self.reports),
+            call=self.call,
         )
 
     def summary(self) -> Finished:

@@ -358,7 +358,7 @@ def test_a_manifest_that_cannot_be_written_ends_the_call_and_fails_no_slide(
     def full(*_anything: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(runlog, "write_manifest", full)
+    monkeypatch.setattr(runlog, "add_to_manifest", full)
     monkeypatch.setattr(runlog, "WRITE_EVERY", -1.0)
     events: list[Event] = []
     with pytest.raises(OSError, match="No space left"):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
 
-from slidecam.events import Planned, SlideFailed, SlideFinished
+from slidecam.errors import StoreError
+from slidecam.events import Finished, Planned, SlideFailed, SlideFinished
+from slidecam.exchange.manifest import read_manifest
 from slidecam.prediction import pipeline
 from slidecam.prediction import work as work_module
 from slidecam.prediction.outputs import finish_slide
@@ -90,3 +93,34 @@ def test_a_run_records_the_seconds_of_every_stage(
     record = read_run(tmp_path / "out" / "s0")
     assert record is not None
     assert 0 < record["seconds"]["prepare"] < record["seconds"]["total"]
+
+
+def test_a_folder_remembers_every_slide_that_any_call_had(
+    tmp_path: Path, tiny_bundle: Path, folder: Path
+) -> None:
+    out = tmp_path / "out"
+    for name in ("s0", "s1"):
+        list(predict(folder / f"{name}.png", tiny_bundle, out, QUICK))
+    refused = replace(QUICK, existing="resume", overlap=0.5)
+    (*_events, last) = predict(folder / "s0.png", tiny_bundle, out, refused)
+    assert isinstance(last, Finished)
+    assert last.exit_code == 1
+    found = read_manifest(out / "manifest.json")
+    assert {row.slide: row.status for row in found.slides} == {"s0": "done", "s1": "done"}
+    assert "made by another plan" in found.slides[0].warnings[-1]
+    assert [call["exit_code"] for call in found.calls] == [0, 0, 1]
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "s0/tiles.csv" in page
+    assert "s1/tiles.csv" in page
+    assert "The 3 calls that filled this folder" in page
+
+
+def test_a_folder_with_somebody_elses_manifest_is_refused_before_anything_runs(
+    tmp_path: Path, tiny_bundle: Path, folder: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "manifest.json").write_text('{"name": "a web page"}')
+    with pytest.raises(StoreError, match="manifest"):
+        list(predict(folder, tiny_bundle, out, QUICK))
+    assert [path.name for path in out.iterdir()] == ["manifest.json"]

@@ -108,11 +108,7 @@ def test_a_slide_in_all_outputs_out(
     assert kinds(events) == {"Planned", "BatchDone", "SlideFinished", "Finished"}
     assert last(events).exit_code == 0
     assert seen_in(tmp_path / "out" / "one") == {"run.json", "run.zarr", *OUTPUTS}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "one",
-        "manifest.json",
-        "report.html",
-    }
+    assert seen_in(tmp_path / "out") == {"one", "manifest.json", "report.html"}
 
 
 def test_run_json_tells_what_decided_the_result(finished: tuple[Path, Path]) -> None:

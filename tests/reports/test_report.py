@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from slidecam.exchange.manifest import RunFacts, SlideReport, TileCounts
+from slidecam.exchange.manifest import Manifest, RunFacts, SlideReport, TileCounts
 from slidecam.pages import picture_uri
 from slidecam.reports.report import (
     EMBEDDED,
@@ -82,7 +82,7 @@ def failed(
 
 
 def written(folder: Path, *reports: SlideReport) -> tuple[str, _Page]:
-    write_report(reports, RUN, folder / "report.html")
+    write_report(Manifest(reports), RUN, folder / "report.html")
     text = (folder / "report.html").read_text(encoding="utf-8")
     return text, _Page(text)
 

@@ -1,20 +1,36 @@
-"""`manifest.json`: what became of every slide of a run, for programs and for `report.html`."""
+"""`manifest.json`: what became of every slide of a folder, for programs and for `report.html`.
+
+A folder of outputs is filled by many calls, on many days and by several processes: its manifest
+holds every slide that any of them had, as it stands now, and what each call was.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
-from slidecam.files import strict_json, write_json
+from filelock import FileLock
+from pydantic import ValidationError
+
+from slidecam.errors import StoreError
+from slidecam.files import LOCK_FILE, strict_json, write_json
+from slidecam.runs.tiles import ClassSummary  # noqa: TC001  (pydantic reads the fields' types)
+from slidecam.settings import NotTakenError, taken
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from slidecam.runs.tiles import ClassSummary
-
 FORMAT, VERSION = "slidecam-manifest", 1
+
+LOCK_SECONDS = 120.0
+"""How long to wait for another process that writes the same manifest."""
+
+LEFT_AS_IT_WAS = "A later call left these results as they were: "
 
 SlideStatus = Literal["done", "partly", "failed", "skipped", "unfinished"]
 
@@ -63,6 +79,8 @@ class SlideReport:
     facts
         Whatever else is known, as JSON: size, spacing and where it came from, reader, fingerprint,
         timings.
+    bundle, bundle_digest
+        What it was classified with; empty of a slide that never came to it.
     """
 
     slide: str
@@ -76,6 +94,13 @@ class SlideReport:
     remedy: str = ""
     warnings: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    bundle: str = ""
+    bundle_digest: str = ""
+
+    @property
+    def has_results(self) -> bool:
+        """Whether there is something to look at."""
+        return self.status in {"done", "partly", "skipped"}
 
 
 @dataclass(frozen=True)
@@ -101,7 +126,7 @@ class FailedOutput:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What holds for all slides of a run.
+    """One call: what holds for all slides of a run.
 
     Attributes
     ----------
@@ -117,6 +142,10 @@ class RunFacts:
         0 all done, 1 nothing done, 3 partly done.
     failed_outputs
         Outputs of the whole run that failed; in the manifest only where there is one.
+    slides, failed
+        How many slides the call had, and how many of them failed.
+    call
+        What tells it from other calls.
     """
 
     slidecam: str
@@ -127,6 +156,9 @@ class RunFacts:
     finished: datetime
     exit_code: int
     failed_outputs: tuple[FailedOutput, ...] = ()
+    slides: int = 0
+    failed: int = 0
+    call: str = field(default_factory=lambda: uuid4().hex)
 
     @property
     def seconds(self) -> float:
@@ -134,13 +166,129 @@ class RunFacts:
         return (self.finished - self.started).total_seconds()
 
 
-def write_manifest(reports: Sequence[SlideReport], run: RunFacts, path: Path) -> None:
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder of outputs remembers.
+
+    Attributes
+    ----------
+    slides
+        Every slide that any call had, as it stands now.
+    calls
+        Every call, the last one last, as JSON: the fields of `RunFacts`.
+    """
+
+    slides: tuple[SlideReport, ...] = ()
+    calls: tuple[Mapping[str, Any], ...] = ()
+
+    def still_in(self, folder: Path) -> Manifest:
+        """Return it without the slides whose folder of outputs was taken away since."""
+
+        def there(report: SlideReport) -> bool:
+            return not report.outputs or (folder / report.slide).is_dir()
+
+        return replace(self, slides=tuple(filter(there, self.slides)))
+
+    def with_call(
+        self, reports: Sequence[SlideReport], run: RunFacts, has_run: Callable[[str], bool]
+    ) -> Manifest:
+        """Return it with what one call did, or has done so far.
+
+        Parameters
+        ----------
+        reports
+            Every slide of the call.
+        run
+            The call; one that stands in the manifest already takes its own place.
+        has_run
+            Whether the folder of a slide of this name holds a finished run. A call that was refused
+            there, or stopped before, changes nothing of its results.
+        """
+        rows = {report.slide: report for report in self.slides}
+        for report in reports:
+            before = rows.get(report.slide)
+            rows[report.slide] = report
+            lost = not report.has_results
+            if lost and before is not None and before.has_results and has_run(report.slide):
+                rows[report.slide] = _left_as_it_was(before, report)
+        calls = {str(call.get("call", place)): call for place, call in enumerate(self.calls)}
+        calls[run.call] = _run_record(run)
+        return Manifest(tuple(rows.values()), tuple(calls.values()))
+
+
+def _left_as_it_was(before: SlideReport, report: SlideReport) -> SlideReport:
+    warnings = list(before.warnings)
+    if warnings and warnings[-1].startswith(LEFT_AS_IT_WAS):
+        warnings.pop()
+    return replace(before, warnings=(*warnings, f"{LEFT_AS_IT_WAS}{report.reason}"))
+
+
+def add_to_manifest(
+    path: Path, reports: Sequence[SlideReport], run: RunFacts, has_run: Callable[[str], bool]
+) -> Manifest:
+    """Write what one call did into ``manifest.json``, beside what others did, and return all of it.
+
+    A slide whose folder was taken away since is forgotten. Parameters are `Manifest.with_call`'s.
+
+    Raises
+    ------
+    StoreError
+        If what lies there is no manifest.
+    OSError
+        If it cannot be written, or another process held it for two minutes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(LOCK_FILE), timeout=LOCK_SECONDS, thread_local=False):
+        manifest = read_manifest(path).still_in(path.parent).with_call(reports, run, has_run)
+        write_manifest(manifest, run, path)
+    return manifest
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return what a folder's ``manifest.json`` says; nothing where there is none.
+
+    Raises
+    ------
+    StoreError
+        If the file is no manifest of ours, or damaged.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Manifest()
+    except ValueError as error:
+        raise _no_manifest(path, "is not JSON") from error
+    if not isinstance(record, Mapping) or record.get("format") != FORMAT:
+        raise _no_manifest(path, f'does not say "format": "{FORMAT}"')
+    try:
+        slides = taken(record.get("slides", []), tuple[SlideReport, ...])
+        # Before calls were kept, the manifest was one call's.
+        calls = taken(record.get("calls", [record.get("run", {})]), tuple[dict[str, Any], ...])
+    except NotTakenError as error:
+        raise _no_manifest(path, f"is damaged: {_first_fault(error.__cause__)}") from error
+    return Manifest(slides, calls)
+
+
+def _first_fault(error: object) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    fault = error.errors()[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+
+
+def _no_manifest(path: Path, fault: str) -> StoreError:
+    problem = f"The manifest.json of earlier calls {fault}."
+    return StoreError(path, problem, "Move it away, or pass another --out.")
+
+
+def write_manifest(manifest: Manifest, run: RunFacts, path: Path) -> None:
     """Write ``manifest.json`` in one step; strict JSON, where what is not a number is null."""
     record = {
         "format": FORMAT,
         "version": VERSION,
         "run": _run_record(run),
-        "slides": [*map(_slide_record, reports)],
+        "slides": [*map(_slide_record, manifest.slides)],
+        "calls": manifest.calls,
     }
     write_json(path, strict_json(record))
 

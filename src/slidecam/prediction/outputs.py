@@ -314,6 +314,8 @@ def _report(
         remedy=remedy,
         warnings=work.warnings,
         facts=record.manifest_facts(),
+        bundle=record.bundle.name,
+        bundle_digest=record.bundle.digest or "",
     )
 
 

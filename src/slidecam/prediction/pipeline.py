@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from slidecam.errors import UsageError
 from slidecam.events import BatchDone, Event, Planned, TileFailed, Warned
+from slidecam.exchange.manifest import read_manifest
 from slidecam.inference import classify
 from slidecam.prediction.boundary import (
     Failure,
@@ -31,7 +32,7 @@ from slidecam.prediction.model import load_model
 from slidecam.prediction.outputs import begin_slide, finish_slide
 from slidecam.prediction.preparation import prepare
 from slidecam.prediction.work import SlideWork
-from slidecam.runlog import RunLog
+from slidecam.runlog import MANIFEST, RunLog
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.discovery import find_slides
 
@@ -96,6 +97,8 @@ def predict(
         If the model cannot be used as the settings say.
     RunExistsError
         If outputs lie there already and neither resume nor overwrite was said.
+    StoreError
+        If the output folder's ``manifest.json`` is none of ours, or damaged.
 
     Examples
     --------
@@ -111,6 +114,7 @@ def predict(
         inputs = [inputs]
     found = find_slides(inputs, keep_identifiers=spec.keep_identifiers)
     refuse_unclear(found, out, spec)
+    read_manifest(out / MANIFEST)
     completed = with_project(spec, found)
     loaded = load_model(model, completed, warm)
     log = RunLog(out, loaded.bundle, completed, found.slides)

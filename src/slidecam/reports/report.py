@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from slidecam.classes import NONE_CALLED, SEVERAL_CALLED
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from slidecam.exchange.manifest import RunFacts, SlideReport, TileCounts
+    from slidecam.exchange.manifest import Manifest, RunFacts, SlideReport, TileCounts
     from slidecam.pixels import RGB
     from slidecam.runs.tiles import ClassSummary
 
@@ -118,8 +118,8 @@ class SlideView:
             return None
 
 
-def write_report(reports: Sequence[SlideReport], run: RunFacts, path: Path) -> dict[str, Exception]:
-    """Write ``report.html``.
+def write_report(manifest: Manifest, run: RunFacts, path: Path) -> dict[str, Exception]:
+    """Write ``report.html`` of a folder: every slide of any call, and the last call.
 
     ``outputs`` of the reports are relative to its folder, as in the manifest.
 
@@ -128,6 +128,7 @@ def write_report(reports: Sequence[SlideReport], run: RunFacts, path: Path) -> d
     dict
         By the names of slides that are shown without their picture, what was raised by it.
     """
+    reports = manifest.slides
     ordered = sorted(reports, key=lambda report: ORDER[report.status])
     embed = len(reports) <= EMBEDDED
     slides = [
@@ -141,11 +142,44 @@ def write_report(reports: Sequence[SlideReport], run: RunFacts, path: Path) -> d
         took=in_words(run.seconds),
         started=run.started.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         slides=slides,
+        calls=call_views(manifest.calls),
+        models=models_of(reports),
         counts=status_counts(reports),
         legend=legend(reports),
         several=_several_words(reports),
     )
     return {slide.report.slide: slide.error for slide in slides if slide.error is not None}
+
+
+@dataclass(frozen=True)
+class CallView:
+    """A call as the page lists it."""
+
+    started: str
+    took: str
+    bundle: str
+    slides: int
+    failed: int
+
+
+def call_views(calls: Sequence[Mapping[str, Any]]) -> list[CallView]:
+    """Return the calls that filled a folder, the last one first."""
+    return [
+        CallView(
+            started=str(call.get("started", "")).replace("T", " ").replace("Z", " UTC"),
+            took=in_words(float(call.get("seconds", 0.0))),
+            bundle=str(call.get("bundle", "")),
+            slides=int(call.get("slides", 0)),
+            failed=int(call.get("failed", 0)),
+        )
+        for call in reversed(calls)
+    ]
+
+
+def models_of(reports: Sequence[SlideReport]) -> list[tuple[str, str, int]]:
+    """Return the bundles that slides were classified with: name, digest, how many slides."""
+    counts = Counter((one.bundle, one.bundle_digest) for one in reports if one.bundle_digest)
+    return [(*bundle, count) for bundle, count in counts.items()]
 
 
 def _several_words(reports: Sequence[SlideReport]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from slidecam.classes import NO_CLASS
 from slidecam.errors import UsageError
 from slidecam.files import replacing
+from slidecam.pixels import RGB  # noqa: TC001  (the manifest reads the fields' types)
 from slidecam.store import Status
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from slidecam.classes import Activation, ClassSet
     from slidecam.foreground import Foreground
     from slidecam.geometry import Box
-    from slidecam.pixels import RGB
 
 
 @dataclass(frozen=True, eq=False)
