@@ -335,3 +335,57 @@ def tiles(
         terminal.table(str(out), tile_set_facts(made))
         if not made.is_whole:
             raise typer.Exit(EXIT_PARTLY)
+
+
+@app.command()
+def slices(
+    table: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV of volumes: path,label[,first,last,step,mask,outside,volume,group,split].",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.", show_default=False)],
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="Recipe whose size and [volume] the slices are made by."),
+    ] = None,
+    like: Annotated[
+        Path | None, typer.Option(help="Bundle that the slices are made for, instead of --recipe.")
+    ] = None,
+    min_tissue: Annotated[
+        float,
+        typer.Option(help="Least foreground of a slice, as a share of the fullest slice's."),
+    ] = 0.1,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a slice set that lies there.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Make slices of volumes into pictures to learn from, as predict would see them.
+
+    <class>/*.png, pictures.csv and slice_set.json.
+    """
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        from slidecam.errors import UsageError
+        from slidecam.learning.recipes.recipe import read_recipe
+        from slidecam.models import open_bundle
+        from slidecam.tile_sets import SliceSetSpec, write_slice_set
+
+        if (recipe is None) == (like is None):
+            raise UsageError(
+                "How the slices are to be seen is not clear.", "Pass one of --recipe and --like."
+            )
+        if recipe is not None:
+            spec = SliceSetSpec.of_recipe(read_recipe(recipe), min_tissue, overwrite=overwrite)
+        else:
+            assert like is not None  # noqa: S101  (for the type checker: one of both is given)
+            card = open_bundle(like).card
+            spec = SliceSetSpec.of_card(card, min_tissue, overwrite=overwrite)
+        made = terminal.walk(write_slice_set(table, out, spec))
+        facts = {"slices": sum(made.slices.values()), **made.slices, **made.volumes}
+        terminal.table(str(out), facts)
+        if not made.is_whole:
+            raise typer.Exit(EXIT_PARTLY)

@@ -261,7 +261,7 @@ def export_training(
         )
     card = run.open_bundle(trust=spec.trust).card
     cut = _tile_set_spec(spec).like(card)
-    refuse_existing(out, cut)
+    refuse_existing(out, RECORD, overwrite=cut.overwrite)
     with replacing_folder(out) as fresh:
         fresh.mkdir()
         slide = yield from _written(run, labelled, fresh, cut, card)

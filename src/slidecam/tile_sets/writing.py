@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +39,6 @@ from slidecam.viewing import VolumeView
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -83,7 +83,7 @@ def write_tile_set(
     spec = spec or TileSetSpec()
     PictureSpec(group_pattern=spec.group_pattern)
     pairs, notes = pair_annotations(slides, annotations)
-    refuse_existing(out, spec)
+    refuse_existing(out, RECORD, overwrite=spec.overwrite)
     done: list[SlideTiles] = []
     rows: list[Tile] = []
     with replacing_folder(out) as fresh:
@@ -237,16 +237,20 @@ class LabelledGrid:
     notes: tuple[str, ...]
 
 
-def refuse_existing(out: Path, spec: TileSetSpec) -> None:
-    """Refuse to write where something lies, unless it is a tile set that may be replaced."""
+def refuse_existing(out: Path, record: str, *, overwrite: bool) -> None:
+    """Refuse to write where something lies, unless it is a set that may be replaced.
+
+    ``record`` is the file that such a set has.
+    """
     check_folder(out)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    if not (out / RECORD).is_file():
-        problem = "This folder is no tile set, and not empty."
+    kind = Path(record).stem.replace("_", " ")
+    if not (out / record).is_file():
+        problem = f"This folder is no {kind}, and not empty."
         raise UsageError(problem, "Pass another --out.", out)
-    if not spec.overwrite:
-        problem = "There is a tile set here."
+    if not overwrite:
+        problem = f"There is a {kind} here."
         raise UsageError(problem, "Pass --overwrite to replace it.", out)
 
 
@@ -276,7 +280,7 @@ def write_tiles(
             yield Step(f"tiles of {slide}", done, len(tiles), message=note)
         for batch in stream:
             failed |= {failure.row: failure.reason for failure in batch.failures}
-            list(pool.map(_save, _files(batch, tiles, folder)))
+            list(pool.map(save_tile, _files(batch, tiles, folder)))
             done += len(batch.rows)
             yield Step(f"tiles of {slide}", done, len(tiles))
     rows.extend(tile for row, tile in enumerate(tiles) if row not in failed)
@@ -325,7 +329,8 @@ def _files(
             yield pixels, folder / tiles[row].file
 
 
-def _save(tile: tuple[NDArray[np.uint8], Path]) -> None:
+def save_tile(tile: tuple[NDArray[np.uint8], Path]) -> None:
+    """Write the pixels of a tile, uint8 (rows, columns, 3), as PNG."""
     pixels, path = tile
     # Level 1 takes a third of the time of the usual one and a few percent more room.
     Image.fromarray(pixels).save(path, compress_level=1)

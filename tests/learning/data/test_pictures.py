@@ -207,6 +207,31 @@ def test_a_table_lists_pictures_relative_to_itself(tmp_path: Path) -> None:
     check_pictures(pictures.paths)
 
 
+def test_a_table_joins_data_that_are_read_as_they_would_be_alone(tmp_path: Path) -> None:
+    put(tmp_path / "parted", "train/a/1.png", "train/b/2.png", "test/a/3.png", "test/b/4.png")
+    slices = put(tmp_path / "slices", "b/s1.png", "b/s2.png", "loose.png")
+    rows = "path,label,group", "b/s1.png,b,head 1", "b/s2.png,b,head 2"
+    table(slices, *rows).rename(slices / "pictures.csv")
+    own = "slices/loose.png,a,nobody,train"
+    path = table(tmp_path, "path,label,group,split", "parted,,,", "slices,,,train", own)
+    joined = read_picture_set(path)
+    found = dict(
+        zip(joined.names, zip(joined.groups or (), joined.parts, strict=True), strict=True)
+    )
+    assert found["slices/b/s2.png"] == ("head 2", "train")
+    assert found["slices/loose.png"] == ("nobody", "train")
+    assert found["parted/test/a/3.png"] == ((tmp_path / "parted/test/a/3.png").as_posix(), "test")
+    assert len(found) == 7
+    assert joined.counts() == {"a": 3, "b": 4}
+    assert "4 pictures of data that know no patient or slide count as one each." in joined.notes
+
+
+@pytest.mark.parametrize("name", ["list.csv", "."])
+def test_a_table_that_joins_itself_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataSetError, match=r"This table names itself"):
+        read_picture_set(table(tmp_path, "path,label", f"{name},"))
+
+
 def test_a_folder_with_a_table_is_read_by_it(tmp_path: Path) -> None:
     put(tmp_path, "a/1.png", "b/2.png", "b/not_listed.png")
     table(tmp_path, "path,label,group", "a/1.png,a,S1", "b/2.png,b,S1").rename(

@@ -69,6 +69,12 @@ def test_every_table_is_read(tmp_path: Path) -> None:
     assert recipe.graph is None
 
 
+def test_the_first_pattern_that_matches_says_how_often_a_picture_is_seen(tmp_path: Path) -> None:
+    text = FULL.replace("input_px", "repeat = { '^rare/' = 5, 'r' = 2 }\ninput_px")
+    data = read_recipe(write(tmp_path, text)).data
+    assert data.times(["rare/1.png", "other/2.png", "a/3.png"]) == [5, 2, 1]
+
+
 def test_what_a_recipe_says_of_volumes_is_what_its_card_will_say(tmp_path: Path) -> None:
     text = """
     [volume]
@@ -139,6 +145,8 @@ WRONG = {
     '[train]\nmonitor = "last"\npatience = 3': ("train.patience is 3", "monitor = last"),
     "[[phase]]\nseed = 1\n[[phase]]\nseed = 2": ("phase.seed differs", "[train]"),
     "[[phase]]\nepoch = 1\n[[phase]]": ("phase.0.epoch", "epochs"),
+    "[data]\nrepeat = { '(' = 2 }": ("data.repeat", "no regular expression"),
+    "[data]\nrepeat = { 'a' = 0 }": ("data.repeat", "from 1"),
     '[volume]\npooling = { kind = "median" }': ("volume.pooling.kind", '"noisy-or"'),
     '[volume.pooling]\nkind = "max"\nnegative = "none"': ("negative", "(data.classes)"),
     "[augmant]\nrotation = 3": ("[augmant] is not known", "[augment]"),

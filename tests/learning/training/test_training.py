@@ -728,6 +728,16 @@ def test_a_training_on_features_is_resumed_exactly(
     )
 
 
+def test_a_picture_that_is_repeated_is_seen_so_often_in_every_epoch(
+    tmp_path: Path, colors: Path, quick: MakeRecipe
+) -> None:
+    recipe = quick(tmp_path, "train.epochs=1", "data.repeat={ '/blue/' = 4, 'red/3' = 3 }")
+    steps = [*train(recipe, colors, TrainingCall(tmp_path / "out", pages=False))]
+    batches = [step for step in steps if step.phase == "batch"]
+    # 8 of each class in batches of 8, 24 more of the blue and two more of the red.
+    assert batches[-1].total == -(-(24 + 24 + 2) // 8)
+
+
 def test_nothing_is_left_of_a_training_that_was_stopped_before_its_first_epoch(
     tmp_path: Path, colors: Path, quick: MakeRecipe
 ) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from slidecam.errors import DataSetError
@@ -86,17 +86,18 @@ class PictureSpec:
             )
 
 
-def _check_pattern(
-    name: str,
-    text: str,
-    group: str,
-) -> None:
+def compiled(name: str, text: str) -> re.Pattern[str]:
+    """Return a setting's regular expression; DataSetError where it is none."""
     try:
-        pattern = re.compile(text)
+        return re.compile(text)
     except re.error as error:
         raise DataSetError(
             f"{name} {text!r} is no regular expression: {error}.", "Mend it."
         ) from error
+
+
+def _check_pattern(name: str, text: str, group: str) -> None:
+    pattern = compiled(name, text)
     if text and group and group not in pattern.groupindex:
         raise DataSetError(
             f"{name} {text!r} has no (?P<{group}>…).",
@@ -175,7 +176,7 @@ def _of_class(
 ) -> Iterator[FoundPicture]:
     for path in _files(folder):
         name = named(path, root)
-        if not re.search(spec.only_pattern, name):
+        if not _is_wanted(path, root, spec):
             continue
         if path.suffix.lower() not in SUFFIXES:
             skipped.append(name)
@@ -184,12 +185,11 @@ def _of_class(
         yield FoundPicture(path, found, _group(path, folder, name, spec), part)
 
 
-def _group(
-    path: Path,
-    folder: Path,
-    name: str,
-    spec: PictureSpec,
-) -> str:
+def _is_wanted(path: Path, root: Path, spec: PictureSpec) -> bool:
+    return re.search(spec.only_pattern, named(path, root)) is not None
+
+
+def _group(path: Path, folder: Path, name: str, spec: PictureSpec) -> str:
     if spec.group_pattern:
         return _group_by_pattern(spec, path, name)
     below = path.relative_to(folder).parts
@@ -204,23 +204,14 @@ def _group(
     return ""
 
 
-def _group_by_pattern(
-    spec: PictureSpec,
-    path: Path,
-    name: str,
-) -> str:
+def _group_by_pattern(spec: PictureSpec, path: Path, name: str) -> str:
     """Find the patient in a picture's name, or in its path where the pattern holds a ``/``."""
     if "/" not in spec.group_pattern:
         name = path.name
     return _matched(spec.group_pattern, "group", path, name)
 
 
-def _matched(
-    pattern: str,
-    group: str,
-    path: Path,
-    text: str,
-) -> str:
+def _matched(pattern: str, group: str, path: Path, text: str) -> str:
     match = re.search(pattern, text)
     if match is None or not match.group(group):
         raise DataSetError(
@@ -254,20 +245,65 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from _files(below)
 
 
+def from_data(path: Path, spec: PictureSpec) -> tuple[list[FoundPicture], list[str]]:
+    """Return the pictures of a folder or a table, and notes of how they were read."""
+    table = path
+    if path.is_dir():
+        table = path / PICTURE_TABLE
+    if table.is_file():
+        return from_table(table, spec)
+    return from_folders(path, spec)
+
+
 def from_table(table: Path, spec: PictureSpec) -> tuple[list[FoundPicture], list[str]]:
-    """Return the pictures that a table lists."""
+    """Return the pictures that a table lists, and those of the data that it names.
+
+    A row without a label names data of its own, a folder or a table: all of their pictures are
+    taken, as they would be read alone. A group or split beside it is that of all of them.
+    """
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             _check_columns(table, reader.fieldnames or ())
-            rows = [_listed(table, line, values, spec) for line, values in enumerate(reader, 2)]
+            listed = [_listed(table, line, values, spec) for line, values in enumerate(reader, 2)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataSetError(
             f"this is no table of text: {error}.", "Save it as CSV in UTF-8.", table
         ) from error
-    rows = [row for row in rows if re.search(spec.only_pattern, named(row.path, table.parent))]
+    notes: list[str] = []
+    rows = [row for row in listed if row.label and _is_wanted(row.path, table.parent, spec)]
+    _check_filled(table, rows, "group", [row.group for row in rows])
+    for data in listed:
+        if not data.label:
+            found, said = _joined(table, data, spec)
+            rows += found
+            notes += said
     _check_table(table, rows)
-    return rows, []
+    return _with_groups(rows, notes)
+
+
+def _joined(
+    table: Path, data: FoundPicture, spec: PictureSpec
+) -> tuple[list[FoundPicture], list[str]]:
+    if data.path.resolve() in {table.resolve(), table.parent.resolve()}:
+        raise DataSetError(
+            "this table names itself.", "Name other data, or pictures with labels.", table
+        )
+    found, notes = from_data(data.path, spec)
+    for at, row in enumerate(found):
+        found[at] = replace(row, group=data.group or row.group, part=data.part or row.part)
+    return found, notes
+
+
+def _with_groups(
+    rows: list[FoundPicture], notes: list[str]
+) -> tuple[list[FoundPicture], list[str]]:
+    """Make a patient of each picture that has none, where those of other data have one."""
+    alone = sum(not row.group for row in rows)
+    if alone in {0, len(rows)}:
+        return rows, notes
+    said = f"{alone} pictures of data that know no patient or slide count as one each."
+    return [replace(row, group=row.group or row.path.as_posix()) for row in rows], [*notes, said]
 
 
 def _check_columns(table: Path, columns: Sequence[str]) -> None:
@@ -295,16 +331,21 @@ def _listed(
     path, label, group, part = (
         (values.get(key) or "").strip() for key in ("path", "label", "group", "split")
     )
-    if not path or not label:
-        raise DataSetError(f"{table}, line {line}: the path or the label is empty.", "Fill both.")
+    place = table.parent / path
+    is_data = place.is_dir() or place.suffix.lower() == ".csv"
+    if not path or not (label or is_data):
+        raise DataSetError(
+            f"{table}, line {line}: the path or the label is empty.",
+            "Fill both; data of their own (a folder, a table) alone have no label.",
+        )
     if part.lower() not in PART_NAMES:
         raise DataSetError(
             f"{table}, line {line}: there is no split {part!r}.",
             f"Write {', '.join(PARTS)}.",
         )
-    if spec.group_pattern and not group:
+    if spec.group_pattern and label and not group:
         group = _group_by_pattern(spec, table.parent / path, path)
-    return FoundPicture(table.parent / path, label, group, PART_NAMES[part.lower()])
+    return FoundPicture(place, label, group, PART_NAMES[part.lower()])
 
 
 def _check_table(table: Path, rows: Sequence[FoundPicture]) -> None:
@@ -322,15 +363,19 @@ def _check_table(table: Path, rows: Sequence[FoundPicture]) -> None:
                 "Keep one line for each picture.",
                 table,
             )
-    groups, parts = [row.group for row in rows], [row.part for row in rows]
-    for column, known in (("group", groups), ("split", parts)):
-        if any(known) and not all(known):
-            empty = known.index("")
-            raise DataSetError(
-                f"{rows[empty].path.name} has no {column}, and others have one.",
-                f"Fill the column {column} for all pictures or for none.",
-                table,
-            )
+    _check_filled(table, rows, "split", [row.part for row in rows])
+
+
+def _check_filled(
+    table: Path, rows: Sequence[FoundPicture], column: str, known: Sequence[str]
+) -> None:
+    if any(known) and not all(known):
+        empty = known.index("")
+        raise DataSetError(
+            f"{rows[empty].path.name} has no {column}, and others have one.",
+            f"Fill the column {column} for all pictures or for none.",
+            table,
+        )
 
 
 def some(names: Sequence[str]) -> str:

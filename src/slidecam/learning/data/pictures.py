@@ -2,7 +2,8 @@
 
 Three layouts are read. Class folders, ``DIR/<class>/**``; parts of class folders,
 ``DIR/{train,val,test}/<class>/**``; and a table, ``path,label[,group][,split]``, whose paths are
-relative to its folder. A folder that holds a ``pictures.csv`` is read by that table.
+relative to its folder. A folder that holds a ``pictures.csv`` is read by that table, and a row of a
+table that has no label names data of its own, so that one table joins several.
 """
 
 from __future__ import annotations
@@ -17,12 +18,10 @@ from slidecam.classes import doubled_name, normal_name
 from slidecam.errors import DataSetError
 from slidecam.files import write_csv
 from slidecam.learning.data.picture_files import (
-    PICTURE_TABLE,
     FoundPicture,
     Part,
     PictureSpec,
-    from_folders,
-    from_table,
+    from_data,
     named,
     some,
 )
@@ -154,13 +153,10 @@ def read_picture_set(
     spec = spec or PictureSpec()
     if not path.exists():
         raise DataSetError("there is no such file or folder.", "Check the path of the data.", path)
-    table, root = path, path.parent
+    root = path.parent
     if path.is_dir():
-        table, root = path / PICTURE_TABLE, path
-    if table.is_file():
-        rows, notes = from_table(table, spec)
-    else:
-        rows, notes = from_folders(path, spec)
+        root = path
+    rows, notes = from_data(path, spec)
     _check_classes(path, sorted({normal_name(row.label) for row in rows}), fewest)
     return _checked(path, _assembled(root, rows, spec), notes)
 

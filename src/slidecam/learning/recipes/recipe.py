@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import timm
@@ -227,9 +227,14 @@ def _check_channels(model: ModelSpec, data: DataSpec, complaints: Complaints) ->
 
 
 def _check_data(data: DataSpec, complaints: Complaints) -> None:
-    for key, part in (("data", "reading"), ("data.train, val and test", "parting")):
+    parts: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("data", lambda: data.reading),
+        ("data.train, val and test", lambda: data.parting),
+        ("data.repeat", lambda: data.times(())),
+    )
+    for key, part in parts:
         try:
-            getattr(data, part)
+            part()
         except DataSetError as error:
             complaints.add(key, f"says: {error.clause}", error.remedy)
     if len(data.classes) == 1 or len(set(data.classes)) < len(data.classes):

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping  # noqa: TC003  (read_settings reads the types of these dataclasses)
+from collections.abc import Mapping, Sequence  # noqa: TC003  (read_settings reads the types of these dataclasses)
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
 from slidecam.geometry import COARSEST, FINEST
-from slidecam.learning.data.picture_files import PictureSpec
+from slidecam.learning.data.picture_files import PictureSpec, compiled
 from slidecam.learning.data.splitting import SplitSpec
 from slidecam.models.channels import PerChannel  # noqa: TC001  (read_settings reads the types)
 from slidecam.viewing import Profile  # noqa: TC001  (read_settings reads the types)
@@ -90,6 +90,10 @@ class DataSpec:
     mean, std
         Normalisation on a scale of 0 to 1, of red, green, blue or of grey; left out for what timm
         states for the network, else ImageNet's.
+    repeat
+        Pictures of which there are few: regular expressions for their paths below the data's
+        folder, and how many times each training picture is seen in an epoch; the first that matches
+        counts.
     limit
         At most so many pictures of a class in each part, for a try; 0 takes all.
     memory_mb
@@ -113,6 +117,7 @@ class DataSpec:
     color_profile: Profile | None = None
     mean: PerChannel | None = None
     std: tuple[Positive, Positive, Positive] | tuple[Positive] | None = None
+    repeat: Mapping[str, Annotated[int, Ge(1)]] = field(default_factory=dict)
     limit: Count = 0
     memory_mb: Count = 4096
 
@@ -126,6 +131,19 @@ class DataSpec:
             self.label_pattern,
             self.only_pattern,
         )
+
+    def times(self, names: Sequence[str]) -> list[int]:
+        """Return how many times each picture is seen in an epoch.
+
+        DataSetError if a pattern of `repeat` is wrong.
+        """
+        times = [1] * len(names)
+        for text, count in reversed([*self.repeat.items()]):
+            pattern = compiled("repeat", text)
+            for place, name in enumerate(names):
+                if pattern.search(name):
+                    times[place] = count
+        return times
 
     @property
     def parting(self) -> SplitSpec:

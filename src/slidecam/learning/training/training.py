@@ -214,7 +214,10 @@ def _trainer(
     given: Inputs = inputs
     if recipe.features is not None:
         running, given = yield from _on_features(recipe, held, rows["train"], call, start)
-    samples = Samples(given, pictures.labels, rows["train"], rows["val"], len(pictures.class_names))
+    seen = rows["train"]
+    if recipe.data.repeat:
+        seen = np.repeat(seen, recipe.data.times(pictures.rows(seen).names))
+    samples = Samples(given, pictures.labels, seen, rows["val"], len(pictures.class_names))
     return Trainer(
         start.network,
         running,
