@@ -163,3 +163,34 @@ def test_no_error_is_raised_without_a_remedy() -> None:
 )
 def test_a_message_names_a_url_without_what_opens_its_server(path: str, shown: str) -> None:
     assert SlidecamError("Gone.", "Come.", path).problem == f"Gone ({shown})."
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://h/a.tif?token=1", "https://h/a.tif"),
+        ("no (https://h/a.tif?token=1).", "no (https://h/a.tif)."),
+        ("https://me:p@ss@h/a?token=a(b)c. No", "https://h/a. No"),
+        ("url=URL('https://h/a?token=x%2By'), b", "url=URL('https://h/a'), b"),
+        ("https://h/a?sig=O'Neil&x=1 and", "https://h/a and"),
+        (
+            '{"url": "https://h/a?t=1", "b": "s3://k:s@c/d"}',
+            '{"url": "https://h/a", "b": "s3://c/d"}',
+        ),
+        ("why? https://h/a: no", "why? https://h/a: no"),
+        ("a?b=c", "a?b=c"),
+    ],
+)
+def test_what_opens_a_server_is_no_part_of_what_is_shown(text: str, shown: str) -> None:
+    assert errors.without_secrets(text) == shown
+    error = errors.UnreadableSourceError("https://h/c?token=2", text, text)
+    assert error.remedy == shown
+    assert shown[3:] in error.problem
+    assert "token" not in str(error)
+
+
+def test_a_remedy_that_is_added_is_part_of_the_message() -> None:
+    error = errors.RefusedSourceError("a.tif", "It is float.", "Export it.")
+    error.add_remedy("Or pass --image 2.")
+    assert str(error) == "It is float (a.tif). Export it. Or pass --image 2."
+    assert error.remedy == "Export it. Or pass --image 2."

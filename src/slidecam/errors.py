@@ -75,12 +75,23 @@ _SENTENCE_WORD = re.compile("[A-Z][a-z]*(?=[ ,])")
 """The same with the capital of a sentence; ``QuPath`` and ``CAM`` keep theirs within one."""
 
 
+_QUERY = re.compile(
+    r"""
+    (\w://[^\s?'"]*)              # a URL up to its query
+    \?(?:[^\s'"]|['"](?=[\w%]))*?  # which may hold brackets and quotes
+    (?=[).,;:\]>]*(?:['"](?![\w%])|\s|$))  # but for those that end the sentence around it
+    """,
+    re.VERBOSE,
+)
+_LOGIN = re.compile(r"(\w://)[^/\s]*@")
+
+
 def without_secrets(text: str) -> str:
     """Return a text whose URLs have neither password nor query, which may open a server."""
     if "://" not in text:
         return text
-    text = re.sub(r"(\w://)[^/@\s]*@", r"\1", text)
-    return re.sub(r"(\w://[^\s?'\"]*)\?[^\s'\"()]*", r"\1", text)
+    text = _QUERY.sub(r"\1", text)
+    return _LOGIN.sub(r"\1", text)
 
 
 class SlidecamError(Exception):
@@ -114,7 +125,8 @@ class SlidecamError(Exception):
 
     def __init__(self, problem: str, remedy: str, path: str | Path | None = None) -> None:
         if path is not None:
-            problem = f"{problem.removesuffix('.')} ({without_secrets(str(path))})."
+            problem = f"{problem.removesuffix('.')} ({path})."
+        problem, remedy = without_secrets(problem), without_secrets(remedy)
         if _PLAIN_WORD.match(problem):
             problem = f"{problem[0].upper()}{problem[1:]}"
         super().__init__(f"{problem} {remedy}".strip())
@@ -129,11 +141,17 @@ class SlidecamError(Exception):
             return f"{said[0].lower()}{said[1:]}"
         return said
 
+    def add_remedy(self, more: str) -> None:
+        """Say what else the user can do about it."""
+        self.remedy = f"{self.remedy} {more}".strip()
+        self.args = (f"{self.problem} {self.remedy}",)
+
     def traceback(self) -> list[str]:
         """Return the lines of its cause's traceback; none where slidecam foresaw the error."""
         if self.foreseen or self.__cause__ is None:
             return []
-        return "".join(TracebackException.from_exception(self.__cause__).format()).splitlines()
+        lines = TracebackException.from_exception(self.__cause__).format()
+        return without_secrets("".join(lines)).splitlines()
 
 
 class UsageError(SlidecamError, ValueError):

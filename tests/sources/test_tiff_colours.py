@@ -103,6 +103,48 @@ def test_what_is_transparent_is_what_libtiff_lays_on_white(
         assert away_from_libtiff(file) <= 1, file.name
 
 
+@pytest.mark.parametrize("kind", ["unspecified", "unsaid"])
+def test_a_fourth_sample_below_its_colours_is_left_out_as_pillow_does(
+    table: tuple[ColourFile, ...], kind: str
+) -> None:
+    chosen = [file for file in table if f"fourth sample {kind} below" in file.name]
+    assert len(chosen) >= 5
+    for file in chosen:
+        with open_source(file.path) as source:
+            assert any("no transparency" in reading for reading in source.facts.readings)
+    (strips,) = (file for file in chosen if "strips, plain" in file.name)
+    with Image.open(strips.path) as picture:
+        assert (picture.mode == "RGB") == (kind == "unspecified")
+        np.testing.assert_array_equal(np.asarray(picture)[:, :, :3], strips.picture)
+    tiled = next(file for file in chosen if file.name.endswith("tiles, LZW"))
+    with pytest.raises(UnreadableSourceError, match="that its colours deny"):
+        open_source(tiled.path, "openslide")
+
+
+def test_the_same_multiplied_alpha_in_jpeg_is_alpha_all_the_same(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[0:200, 0:300]
+    alpha = np.clip((columns + rows) * 2 - 130, 0, 255)[:, :, None]
+    colours = np.dstack([columns * 0.83, rows * 1.27, 255 - columns * 0.4])
+    multiplied = np.dstack([colours * alpha / 255, alpha]).astype(np.uint8)
+    data = imagecodecs.jpeg8_encode(multiplied, level=80)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path,
+        iter([bytes(data)]),
+        shape=multiplied.shape,
+        dtype=np.uint8,
+        photometric="rgb",
+        compression="jpeg",
+        compressionargs={"outcolorspace": "rgb"},
+        rowsperstrip=200,
+        extrasamples=["unspecified"],
+        metadata=None,
+    )
+    with open_source(path) as source:
+        assert any("is taken as transparency" in reading for reading in source.facts.readings)
+        assert (source.read(0, LevelBox(0, 0, 20, 20)) >= 250).all()
+
+
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_the_table_is_turned_as_pillow_turns(
     table: tuple[ColourFile, ...], orientation: int

@@ -248,10 +248,43 @@ class TestStacks:
             open_source(path, reader)
         with opened(path, reader, plane=2) as source:
             assert source.facts.offers == {"plane"}
-            assert source.facts.readings == ("Plane 2 of 3 is read; --plane reads another.",)
+            (reading,) = source.facts.readings
+            assert reading.startswith("Plane 2 of 3 is read, a page of the same size")
+            assert reading.endswith("which the file does not say; --plane reads another.")
             np.testing.assert_array_equal(whole(source), page(path, 1))
         with pytest.raises(UsageError, match="no plane 4 in it"):
             opened(path, reader, plane=4)
+
+    @pytest.mark.parametrize("metadata", [None, {}])
+    @pytest.mark.parametrize("wanted", ["2", "Block 7"])
+    def test_a_scan_among_pages_of_one_size_is_named_with_the_option_that_reads_it(
+        self, tmp_path: Path, metadata: Any, wanted: str
+    ) -> None:
+        pages: Pages = []
+        for name in ("Block 5", "Block 7"):
+            pages.append((picture(), {"metadata": metadata, "description": name}))
+        if metadata is not None and wanted == "Block 7":
+            pytest.skip("tifffile's own metadata name no page")
+        path = write_pages(tmp_path / "a.tif", pages)
+        with pytest.raises(UsageError, match=r"2 pages of one size.*Pass --plane 2, which reads"):
+            opened(path, image=wanted)
+        with pytest.raises(RefusedSourceError, match="scans of their own, it does not say"):
+            open_source(path)
+
+    def test_another_picture_is_named_where_the_largest_is_refused(self, tmp_path: Path) -> None:
+        fractions = RANDOM.random((601, 703)).astype(np.float32)
+        grey: Any = {"photometric": "minisblack", "tile": None}
+        path = write_pages(tmp_path / "a.tif", [(fractions, grey), (picture(), {})])
+        with pytest.raises(
+            RefusedSourceError, match=r"float32.*Or pass --image to read another.*2 \(533x389 px\)"
+        ):
+            open_source(path)
+        with opened(path, image="2") as source:
+            np.testing.assert_array_equal(whole(source), page(path, 1))
+        stack = tmp_path / "b.tif"
+        write_pages(stack, [(picture(601, 703), {}), (picture(601, 703), {}), (picture(), {})])
+        with pytest.raises(RefusedSourceError, match=r"--plane N .*--image .*2 \(533x389 px\)"):
+            open_source(stack)
 
     @pytest.mark.parametrize("axes", ["TZYX", "ZTYX", "TZCYX", "CZTYX"])
     @pytest.mark.parametrize("form", ["ome", "imagej", "shaped"])

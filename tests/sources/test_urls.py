@@ -9,8 +9,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 import pytest
 import zarr
+from typer.testing import CliRunner
 
 from range_server import Ranges, serving
+from slidecam.cli.app import app
 from slidecam.errors import RegionReadError, UnreadableSourceError
 from slidecam.events import Finished
 from slidecam.geometry import LevelBox
@@ -137,6 +139,22 @@ def test_nothing_that_a_run_says_or_writes_opens_the_server(
     for file in (tmp_path / "out").rglob("*"):
         if file.is_file() and file.suffix in {".json", ".csv", ".html", ".geojson"}:
             assert not secret.search(file.read_text(encoding="utf-8")), file
+
+
+@pytest.mark.parametrize("name", ["whole.tif", "cut.tif", "absent.tif", "text.tif", "whole.zarr"])
+@pytest.mark.parametrize("more", [[], ["--json"], ["--check"], ["--check", "--json"]])
+def test_info_shows_a_url_without_what_opens_it(
+    tmp_path: Path, served: str, write: Any, name: str, more: list[str]
+) -> None:
+    picture = write.picture(0)
+    write.tiled_tiff(tmp_path / "whole.tif", picture)
+    write.ome_zarr(str(tmp_path / "whole.zarr"), picture, "0.4")
+    cut = (tmp_path / "whole.tif").read_bytes()
+    (tmp_path / "cut.tif").write_bytes(cut[: len(cut) // 2] + bytes(len(cut) - len(cut) // 2))
+    (tmp_path / "text.tif").write_text("no slide at all")
+    result = CliRunner().invoke(app, ["info", f"{served}/{name}?{QUERY}", *more])
+    assert name in result.output.replace("\n", "")
+    assert not re.search("token=|expires|1789", result.output)
 
 
 def test_a_wrong_token_is_an_error_in_words(tmp_path: Path, served: str, write: Any) -> None:

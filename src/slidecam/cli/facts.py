@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 from nibabel.orientations import aff2axcodes
 
-from slidecam.errors import RegionReadError, SourceError, SpacingError, UsageError
+from slidecam.errors import (
+    RegionReadError,
+    SourceError,
+    SpacingError,
+    UsageError,
+    without_secrets,
+)
 from slidecam.explain.catalogue import CATALOGUE
 from slidecam.models import Bundle, find_bundles, make_bundle
 from slidecam.models.architectures import ARCHITECTURES
@@ -202,7 +208,7 @@ def describe_source(file: str, reader: str | None, seen: PictureView) -> dict[st
     with open_source(file, reader, VolumeView(slide=seen)) as source:
         facts = source.facts
         return {
-            "path": facts.path,
+            "path": without_secrets(facts.path),
             "reader": facts.reader,
             "format": facts.format,
             "size_px": [facts.size.width, facts.size.height],

@@ -39,7 +39,7 @@ def info(
         facts = describe_source(file, reader, seen())
         if check:
             facts["unreadable"] = terminal.walk(unreadable_parts(file, reader, seen()), silent=True)
-        terminal.table(file, facts)
+        terminal.table(facts["path"], facts)
         if facts.get("unreadable"):
             raise typer.Exit(EXIT_PARTLY)
 

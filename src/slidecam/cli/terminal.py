@@ -27,7 +27,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from slidecam.errors import SlidecamError
+from slidecam.errors import SlidecamError, without_secrets
 from slidecam.events import (
     BatchDone,
     Finished,
@@ -94,7 +94,7 @@ class Terminal:
             raise typer.Exit(exit_code_of(error)) from error
         except OSError as error:
             self._error(
-                f"{error}.",
+                f"{without_secrets(str(error))}.",
                 "Check that the folder is there, can be written and is not full.",
                 "OSError",
             )
@@ -118,13 +118,13 @@ class Terminal:
     def _unforeseen(self, error: Exception) -> None:
         """Say what nobody foresaw, and in which file's line; machines are given all of them."""
         trace = TracebackException.from_exception(error)
-        problem = ": ".join(filter(None, (type(error).__name__, str(error))))
+        problem = without_secrets(": ".join(filter(None, (type(error).__name__, str(error)))))
         last = trace.stack[-1]
         self._error(
             f"{problem} ({last.filename}, line {last.lineno}).",
             "slidecam did not foresee this; please report it.",
             type(error).__name__,
-            "".join(trace.format()).splitlines(),
+            without_secrets("".join(trace.format())).splitlines(),
         )
 
     def _error(self, problem: str, remedy: str, kind: str, traceback: Sequence[str] = ()) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -23,10 +24,12 @@ from slidecam.sources._tiff_colours import (
     significant_bits,
     to_colours,
 )
+from slidecam.sources._tiff_evidence import alpha_by_pixels
 from slidecam.sources._tiff_layers import from_resolution, per_pixel
 from slidecam.sources._tiff_pages import PageReader, open_tiff
 from slidecam.sources._tiff_pictures import choose_picture
 from slidecam.sources._tiff_refusals import check_colours
+from slidecam.sources.images import offering_others
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import MICROMETRES, spacing_of
 
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from tifffile import TiffFile
 
     from slidecam.sources._probe import Probe
-    from slidecam.sources._tiff_colours import Page
+    from slidecam.sources._tiff_colours import Alpha, Page
     from slidecam.sources._tiff_pages import PageRaster
     from slidecam.sources._tiff_pictures import ChosenPicture
 
@@ -66,11 +69,16 @@ def open_slide(probe: Probe) -> Source:
         tiff = undo.enter_context(open_tiff(stream))
         _refuse_empty(probe, tiff)
         chosen = choose_picture(probe.given, tiff, probe.view.slide)
-        for raster in chosen.rasters:
-            check_colours(probe.given, raster)
-        PageReader(probe.given, tiff).refuse_undecodable(chosen.rasters[0])
-        facts = _facts(probe, tiff, chosen, fingerprint)
-        return TiffSource(facts, tiff, chosen, undo.pop_all())
+        pages = PageReader(probe.given, tiff)
+        with offering_others(chosen.images):
+            for raster in chosen.rasters:
+                check_colours(probe.given, raster)
+            pages.refuse_undecodable(chosen.rasters[0])
+        bits = _bits(chosen, chosen.rasters[0])
+        alpha = alpha_by_pixels(pages, chosen.rasters, bits)
+        colours = colour_readings(chosen.page, bits, alpha)
+        facts = replace(_facts(probe, tiff, chosen, colours), fingerprint=fingerprint)
+        return TiffSource(facts, pages, chosen, alpha, undo.pop_all())
 
 
 class TiffSource(Source):
@@ -80,11 +88,17 @@ class TiffSource(Source):
     """
 
     def __init__(
-        self, facts: SourceFacts, tiff: TiffFile, chosen: ChosenPicture, files: ExitStack
+        self,
+        facts: SourceFacts,
+        pages: PageReader,
+        chosen: ChosenPicture,
+        alpha: Alpha | None,
+        files: ExitStack,
     ) -> None:
         super().__init__(facts)
         self._rasters = chosen.rasters
-        self._pages = PageReader(facts.path, tiff)
+        self._pages = pages
+        self._alpha = alpha
         self._files = files
         self._bits = [_bits(chosen, raster) for raster in chosen.rasters]
         self._associated = chosen.associated
@@ -92,7 +106,8 @@ class TiffSource(Source):
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
         raster = self._rasters[level]
         with decoding(self.facts.path, level, box):
-            return to_colours(raster.keyframe, self._pages.read(raster, box), self._bits[level])
+            samples = self._pages.read(raster, box)
+            return to_colours(raster.keyframe, samples, self._bits[level], self._alpha)
 
     def _is_absent(self, level: int, box: LevelBox) -> bool:
         raster = self._rasters[level]
@@ -101,7 +116,7 @@ class TiffSource(Source):
         samples = np.tile(blank(raster.keyframe), (1, 1, len(raster.pages)))
         if raster.samples is not None:
             samples = samples[:, :, raster.samples]
-        pixel = to_colours(raster.keyframe, samples, self._bits[level])
+        pixel = to_colours(raster.keyframe, samples, self._bits[level], self._alpha)
         return tuple(pixel[0, 0]) == GLASS
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
@@ -112,8 +127,9 @@ class TiffSource(Source):
         raster = self._associated[name]
         whole = LevelBox(0, 0, raster.size.width, raster.size.height)
         with decoding_associated(self.facts.path, name):
-            samples = self._pages.read(raster, whole)
-            return to_colours(raster.keyframe, samples, significant_bits(raster.keyframe, ""))
+            bits = significant_bits(raster.keyframe, "")
+            alpha = alpha_by_pixels(self._pages, (raster,), bits)
+            return to_colours(raster.keyframe, self._pages.read(raster, whole), bits, alpha)
 
     def color_profile(self) -> bytes | None:
         """Return the ICC profile of the finest level's page, or None."""
@@ -131,15 +147,17 @@ def _refuse_empty(probe: Probe, tiff: TiffFile) -> None:
         raise UnreadableSourceError(probe.given, problem, remedy)
 
 
-def _facts(probe: Probe, tiff: TiffFile, chosen: ChosenPicture, fingerprint: str) -> SourceFacts:
+def _facts(
+    probe: Probe, tiff: TiffFile, chosen: ChosenPicture, colours: tuple[str, ...]
+) -> SourceFacts:
+    """Return its facts, still without a fingerprint; ``colours`` is what to say of those."""
     rasters, finest = chosen.rasters, chosen.rasters[0]
     spacing, spacing_from = _stated_spacing(tiff, chosen)
     if spacing is not None:
         spacing = finest.spacing(spacing)
     sizes = [raster.size for raster in rasters]
     levels = pyramid(sizes)
-    readings = chosen.readings + finest.readings
-    readings += colour_readings(finest.keyframe, _bits(chosen, finest))
+    readings = chosen.readings + finest.readings + colours
     form = "tiff"
     if tiff.is_ome:
         form = "ome-tiff"
@@ -154,7 +172,7 @@ def _facts(probe: Probe, tiff: TiffFile, chosen: ChosenPicture, fingerprint: str
         bounds=None,
         chunk=tuple(chunk_size(raster.native) for raster in rasters),
         associated=tuple(sorted(chosen.associated)),
-        fingerprint=fingerprint,
+        fingerprint="",
         readings=readings + note_on_levels(sizes, levels),
         images=chosen.images,
         offers=chosen.offers,

@@ -39,6 +39,10 @@ _NEUTRAL = 128
 _REC_601 = (0.299, 0.587, 0.114)
 _FULL_RANGE = (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)
 
+_LOSSY_ABOVE, _LOSSY_SHARE = 40, 0.001
+"""How far above its alpha a colour of a lossy codec lies, and in what share of pixels, to deny it.
+"""
+
 EXPORT = (
     "Export one plane as RGB, 8 or 16 bit (QuPath: File > Export images > OME-TIFF), and use that."
 )
@@ -62,6 +66,7 @@ def to_colours(
     page: Page,
     samples: NDArray[np.generic],
     bits: int,
+    alpha: Alpha | None,
 ) -> NDArray[np.uint8]:
     """Return samples as stored, (height, width, samples), as RGB.
 
@@ -73,11 +78,12 @@ def to_colours(
         Of one page, or of one page per colour.
     bits
         How many bits of a sample count, as `significant_bits` says.
+    alpha
+        Its transparency, as `alpha_of` says of the page, or the pixels deny.
     """
     kind = photometric_of(page)
     if kind == RGB and samples.shape[2] == _THREE:
         return to_uint8(samples, bits)
-    alpha = alpha_of(page)
     if kind == PALETTE:
         pixels = _palette_of(page)[samples[:, :, 0].astype(np.intp)]
     else:
@@ -192,7 +198,7 @@ def unpacked_chroma(
     return samples[:height, :width]
 
 
-class _Alpha(NamedTuple):
+class Alpha(NamedTuple):
     """Which sample of a pixel says how much it covers.
 
     Premultiplied where the colours have been multiplied by it already.
@@ -203,7 +209,7 @@ class _Alpha(NamedTuple):
     declared: bool = True
 
 
-def alpha_of(page: Page) -> _Alpha | None:
+def alpha_of(page: Page) -> Alpha | None:
     """Return the alpha of a page: declared, or the fourth of RGB that is of no kind.
 
     The latter is alpha to libtiff, OpenSlide and libvips, colours multiplied by it.
@@ -212,10 +218,23 @@ def alpha_of(page: Page) -> _Alpha | None:
     for place, kind in enumerate(extra):
         if kind in {_PREMULTIPLIED, _STRAIGHT}:
             sample = int(page.samplesperpixel) - len(extra) + place
-            return _Alpha(sample, kind == _PREMULTIPLIED)
+            return Alpha(sample, kind == _PREMULTIPLIED)
     if photometric_of(page) in {RGB, YCBCR} and page.samplesperpixel == _WITH_ALPHA:
-        return _Alpha(_THREE, premultiplied=True, declared=False)
+        return Alpha(_THREE, premultiplied=True, declared=False)
     return None
+
+
+def denies_alpha(page: Page, samples: NDArray[np.generic], bits: int) -> bool:
+    """Whether colours lie above the fourth sample, which no alpha that they were multiplied by is.
+
+    Lossy codecs mix neighbours, so that some may lie above it all the same.
+    """
+    pixels = to_uint8(samples, bits)
+    clear = pixels[:, :, _THREE].astype(np.int16)
+    above = _coloured(page, photometric_of(page), pixels).max(axis=2) - clear
+    if page.compression in TIFF.IMAGE_COMPRESSIONS:
+        return bool((above > _LOSSY_ABOVE).mean() > _LOSSY_SHARE)
+    return bool((above > 1).any())
 
 
 def _palette_of(page: Page) -> NDArray[np.uint8]:
@@ -274,9 +293,10 @@ def significant_bits(
 def colour_readings(
     page: Page,
     bits: int,
+    alpha: Alpha | None,
 ) -> tuple[str, ...]:
     """Return every choice that `to_colours` makes, as sentences."""
-    kind, alpha = photometric_of(page), alpha_of(page)
+    kind = photometric_of(page)
     readings: list[str] = []
     if kind != PALETTE:
         readings += note_on_bits(bits)
@@ -288,6 +308,10 @@ def colour_readings(
         readings.append("Its palette is taken as one of 8 bits, since no value needs more.")
     if alpha is not None and not alpha.declared:
         readings.append("The fourth sample, whose kind is not said, is taken as transparency.")
+    if alpha is None and alpha_of(page) is not None:
+        said = "The fourth sample, whose kind is not said, is left out"
+        readings.append(f"{said}: colours that lie above it show that it is no transparency.")
+        return tuple(readings)
     beyond = page.samplesperpixel - COLOURS[kind] - (alpha is not None)
     if beyond > 0 and kind not in GREY:
         readings.append(

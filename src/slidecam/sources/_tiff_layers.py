@@ -197,11 +197,11 @@ def _loose_layers(tiff: TiffFile) -> Iterator[Layer]:
             below = page.pages
         for each in (page, *below):
             if each.shape and not each.subfiletype & _MASK:
-                yield Layer(each, (each,), (), _name_of(each), place)
+                yield Layer(each, (each,), (), name_of(each), place)
                 place += 1
 
 
-def _name_of(page: Page) -> str:
+def name_of(page: Page) -> str:
     """Return what a page is called, or described as where that is one short line."""
     named = page.tags.valueof(_PAGE_NAME) or page.description or ""
     name = str(named).strip()

@@ -6,16 +6,17 @@ Which of several pictures it is, `choose_image` says, the rule of all formats.
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from slidecam.errors import RefusedSourceError, UsageError
 from slidecam.sources._tiff_colours import EXPORT, alpha_of
-from slidecam.sources._tiff_layers import pictures_of
+from slidecam.sources._tiff_layers import name_of, pictures_of
 from slidecam.sources._tiff_pages import PageRaster, same_file
 from slidecam.sources.channels import Channel, choose_channels
-from slidecam.sources.images import FileImage, associated_name, choose_image
+from slidecam.sources.images import FileImage, associated_name, choose_image, offering_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 _COLOURS = 3
 _UNNAMED = {"I": "pages", "Q": "planes"}
 """Axes of which the file says no more than that they are there."""
+
+_UNSAID = ": planes of one picture or scans of their own, which the file does not say"
+_MOST_NAMED = 6
+"""Pages that a message names."""
 
 _QPI_NAME = re.compile(r"<(?:Biomarker|Name)>([^<]+)</")
 
@@ -86,9 +91,11 @@ def choose_picture(path: str, tiff: TiffFile, view: PictureView) -> ChosenPictur
     images: list[FileImage] = []
     for number, each in enumerate(pictures, 1):
         images.append(FileImage(number, each.name, each.finest.size, each.finest.is_reduced))
+    _refuse_page_as_image(path, pictures, view.image)
     marked, image, said = choose_image(path, images, view.image)
     chosen = pictures[image.number - 1]
-    section = _choose_section(path, chosen, view)
+    with offering_others(marked):
+        section = _choose_section(path, chosen, view)
     offers = section.offers
     if len(images) > 1:
         offers |= {"image"}
@@ -100,6 +107,38 @@ def choose_picture(path: str, tiff: TiffFile, view: PictureView) -> ChosenPictur
         readings=said + chosen.readings + section.readings,
         associated=_associated([each for each in pictures + others if each is not chosen]),
     )
+
+
+def _refuse_page_as_image(path: str, pictures: Sequence[Picture], wanted: str | None) -> None:
+    """Refuse the number or name of a page as an image, where pages of one size are planes.
+
+    Raises
+    ------
+    UsageError
+        With the option that reads it.
+    """
+    layer = pictures[0].finest
+    if wanted in {None, "1"} or len(pictures) > 1 or not _is_unnamed(layer):
+        return
+    names = _page_names(layer)
+    words = {str(number): number for number in range(1, len(names) + 1)}
+    words.update({name: number for number, name in enumerate(names, 1) if name})
+    if wanted in words:
+        problem = f"It holds {len(names)} pages of one size as one picture, no image {wanted!r}."
+        remedy = f"Pass --plane {words[wanted]}, which reads that page."
+        raise UsageError(problem, remedy, path)
+
+
+def _is_unnamed(layer: Layer) -> bool:
+    """Whether there are pages of one size, of which the file does not say what they are."""
+    letters = {letter for letter, _ in layer.axes}
+    return bool(letters) and letters <= _UNNAMED.keys()
+
+
+def _page_names(layer: Layer) -> list[str]:
+    """Return what the pages of a layer are called; empty where they are not."""
+    count = math.prod(length for _, length in layer.axes)
+    return [name_of(page) if page else "" for page in map(layer.page, range(count))]
 
 
 @dataclass(frozen=True)
@@ -130,7 +169,12 @@ def _choose_section(path: str, picture: Picture, view: PictureView) -> _Section:
             problem = f"There is no {role} {number} in it."
             raise UsageError(problem, f"Pass --{role} with a number from 1 to {length}.", path)
         places[role] = number - 1
-        readings.append(f"{role.title()} {number} of {length} is read; --{role} reads another.")
+        doubt = ""
+        if _is_unnamed(layer):
+            doubt = f", a page of the same size as the others{_UNSAID}"
+        readings.append(
+            f"{role.title()} {number} of {length} is read{doubt}; --{role} reads another."
+        )
     per_page = _samples(layer)
     if per_page * lengths["channels"] == 1:
         return _Section((_index(axes, places),), None, frozenset(stacked), tuple(readings))
@@ -155,6 +199,12 @@ def _stack_refusal(path: str, layer: Layer, stacked: Mapping[str, int]) -> Refus
     listed = ", ".join(f"{_UNNAMED.get(letter, letter)}={length}" for letter, length in layer.axes)
     options = " and ".join(f"--{role} N (1 to {length})" for role, length in stacked.items())
     problem = f"This TIFF is a stack of planes ({listed}), not one picture."
+    if _is_unnamed(layer):
+        names, size = _page_names(layer), layer.size
+        called = ", ".join(map(repr, filter(None, names[:_MOST_NAMED])))
+        called = called and f", called {called}"
+        held = f"This TIFF holds {len(names)} pages of {size.width}x{size.height} px{called}"
+        problem = f"{held}: a stack of planes ({listed}) or scans of their own, it does not say."
     return RefusedSourceError(path, problem, f"Pass {options} to read one of them. {EXPORT}")
 
 

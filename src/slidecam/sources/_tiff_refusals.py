@@ -28,7 +28,8 @@ from slidecam.sources._tiff_colours import (
     photometric_of,
     significant_bits,
 )
-from slidecam.sources._tiff_pages import open_tiff
+from slidecam.sources._tiff_evidence import alpha_by_pixels
+from slidecam.sources._tiff_pages import PageReader, open_tiff
 from slidecam.sources._tiff_pictures import choose_picture
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ _THREE, _WITH_ALPHA = 3, 4
 _INK_SET = 332
 _CHROMA_BLOCKS = {1, 2, 4}
 _LARGEST_SEGMENT = 2**31
+_LET_TIFF = "The reader tiff shows it; let it read."
 _CONVERT = (
     "Save it again as RGB of 8 or 16 bits, for example with `magick IN -colorspace sRGB OUT.tif`."
 )
@@ -150,7 +152,12 @@ def check_generic(
     with opened() as stream, open_tiff(stream) as tiff:
         raster = check_picture(given, tiff, view)
         check_for_others(given, raster, libtiff=True)
-        return colour_readings(raster.keyframe, significant_bits(raster.keyframe, ""))
+        bits = significant_bits(raster.keyframe, "")
+        alpha = alpha_by_pixels(PageReader(given, tiff), (raster,), bits)
+        if alpha is None and alpha_of(raster.keyframe) is not None:
+            problem = "This reader takes a fourth sample for transparency that its colours deny."
+            raise UnreadableSourceError(given, problem, _LET_TIFF)
+        return colour_readings(raster.keyframe, bits, alpha)
 
 
 def check_picture(given: str, tiff: TiffFile, view: PictureView) -> PageRaster:
@@ -170,7 +177,7 @@ def check_picture(given: str, tiff: TiffFile, view: PictureView) -> PageRaster:
     problem = "This reader shows the first page alone, which is not the slide in this TIFF."
     if bits != significant_bits(chosen.page, ""):
         problem = f"This reader knows nothing of OME's SignificantBits ({bits})."
-    raise UnreadableSourceError(given, problem, "The reader tiff shows it; let it read.")
+    raise UnreadableSourceError(given, problem, _LET_TIFF)
 
 
 def check_for_others(
@@ -207,7 +214,7 @@ def check_for_others(
         lost = "subsampled chroma without JPEG"
     if lost:
         problem = f"This reader shows {lost} in wrong colours or places."
-        raise UnreadableSourceError(given, problem, "The reader tiff shows it; let it read.")
+        raise UnreadableSourceError(given, problem, _LET_TIFF)
 
 
 def _lost_on_libtiff(page: Page) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
 from threading import Lock
@@ -17,7 +18,8 @@ from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import closed, decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._tiff_colours import colour_readings, significant_bits, to_colours
-from slidecam.sources._tiff_pages import PageRaster
+from slidecam.sources._tiff_evidence import alpha_by_pixels
+from slidecam.sources._tiff_pages import PageRaster, PageReader
 from slidecam.sources._tiff_refusals import check_for_others, check_picture
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import spacing_of
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from slidecam.geometry import Level, LevelBox
     from slidecam.sources._probe import Probe
+    from slidecam.sources._tiff_colours import Alpha
 
 _REMEDY = "If another program opens it, export it as OME-TIFF there (QuPath: File > Export images)."
 _NATIVE_TILE = 256
@@ -52,8 +55,14 @@ def open_slide(probe: Probe) -> Source:
             kind = slide.ts_tifffile.series[0].kind
             if kind not in _VENDORS:
                 check_picture(probe.given, slide.ts_tifffile, probe.view.slide)
-            check_for_others(probe.given, _raster(slide))
-            return TiffSlideSource(_facts(probe, slide, fingerprint), slide)
+            raster = _raster(slide)
+            check_for_others(probe.given, raster)
+            pages = PageReader(probe.given, slide.ts_tifffile)
+            bits = significant_bits(raster.keyframe, "")
+            alpha = alpha_by_pixels(pages, (raster,), bits)
+            colours = colour_readings(raster.keyframe, bits, alpha)
+            facts = replace(_facts(probe, slide, colours), fingerprint=fingerprint)
+            return TiffSlideSource(facts, slide, alpha)
         except BaseException:
             slide.close()
             raise
@@ -66,8 +75,10 @@ class TiffSlideSource(Source):
         self,
         facts: SourceFacts,
         slide: TiffSlide,
+        alpha: Alpha | None = None,
     ) -> None:
         super().__init__(facts)
+        self._alpha = alpha
         self._slide: TiffSlide | None = slide
         self._lock = Lock()
 
@@ -83,7 +94,7 @@ class TiffSlideSource(Source):
             corner = (_level0(box.x, downsample), _level0(box.y, downsample))
             pixels = slide.read_region(corner, level, (box.width, box.height), as_array=True)
             page = _raster(slide, level).keyframe
-        return to_colours(page, pixels, significant_bits(page, ""))
+        return to_colours(page, pixels, significant_bits(page, ""), self._alpha)
 
     def associated_image(
         self,
@@ -145,11 +156,11 @@ def _raster(
 def _facts(
     probe: Probe,
     slide: TiffSlide,
-    fingerprint: str,
+    colours: tuple[str, ...],
 ) -> SourceFacts:
+    """Return its facts, still without a fingerprint; ``colours`` is what to say of those."""
     sizes = [Size(*size) for size in slide.level_dimensions]
     levels = pyramid(sizes)
-    page = _raster(slide).keyframe
     spacing, spacing_from = _spacing(slide.properties), None
     if spacing is not None:
         spacing_from = "tiffslide.mpp-x"
@@ -164,8 +175,8 @@ def _facts(
         bounds=_bounds(slide.properties),
         chunk=tuple(chunk_size(_native_tile(slide, level)) for level in levels),
         associated=tuple(sorted(slide.associated_images)),
-        fingerprint=fingerprint,
-        readings=colour_readings(page, significant_bits(page, "")) + note_on_levels(sizes, levels),
+        fingerprint="",
+        readings=colours + note_on_levels(sizes, levels),
     )
 
 

@@ -191,6 +191,10 @@ def _with_alpha(picture: NDArray[np.uint8]) -> Iterator[_Kind]:
     ):
         tags = {338: (_SHORT, extra)} if extra else {}
         yield _Kind(f"RGB, {name}", stored, laid, 2, tags=tags)
+    # Colours above a fourth sample were never multiplied by it.
+    for name, extra in (("unspecified", (0,)), ("unsaid", ())):
+        tags = {338: (_SHORT, extra)} if extra else {}
+        yield _Kind(f"RGB, fourth sample {name} below colours", straight, picture, 2, tags=tags)
     wide = straight.astype(np.uint16) * 257
     yield _Kind("RGB, straight alpha, 16 bit", wide, laid, 2, 16, {338: (_SHORT, (2,))})
     grey = laid[:, :, :1].repeat(3, axis=2)

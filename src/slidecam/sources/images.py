@@ -7,13 +7,14 @@ file; or the one that was asked for. What was chosen among several is always sai
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from slidecam.errors import UsageError
+from slidecam.errors import RefusedSourceError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from slidecam.geometry import Size
 
@@ -117,6 +118,18 @@ def choose_image(
         said = f"Image {chosen.number}{name} of {len(images)} is read, {reason}; --image reads"
         readings = (f"{said} another: {others}.",)
     return marked, replace(chosen, chosen=True), readings
+
+
+@contextmanager
+def offering_others(images: Sequence[FileImage]) -> Iterator[None]:
+    """Name a file's other pictures in the remedy of whoever refuses the chosen one in the block."""
+    try:
+        yield
+    except RefusedSourceError as error:
+        others = [each for each in images if not each.chosen]
+        if others:
+            error.add_remedy(f"Or pass --image to read another of the file: {_listed(others)}.")
+        raise
 
 
 def _listed(images: Sequence[FileImage]) -> str:

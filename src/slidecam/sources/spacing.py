@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slidecam.errors import SpacingError
+from slidecam.errors import SpacingError, without_secrets
 from slidecam.geometry import COARSEST, COARSEST_VOXEL, FINEST, FINEST_VOXEL, Spacing
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _conflict(facts: SourceFacts, given: Spacing) -> str | None:
     if max(abs(given.x / own.x - 1), abs(given.y / own.y - 1)) <= CONFLICT:
         return None
     said = f"{facts.spacing_from} says {_words(own)}"
-    return f"{facts.path}: the override {_words(given)} is used, though {said}."
+    return f"{without_secrets(facts.path)}: the override {_words(given)} is used, though {said}."
 
 
 def _words(spacing: Spacing) -> str:
