@@ -9,7 +9,7 @@ import pytest
 
 from slidecam.errors import UsageError
 from slidecam.learning.data.picture_files import SUFFIXES as TRAINED
-from slidecam.sources import discovery
+from slidecam.sources import discovery, open_source
 from slidecam.sources.discovery import find_slides
 
 if TYPE_CHECKING:
@@ -153,3 +153,54 @@ def test_a_link_is_called_what_the_user_calls_it(tmp_path: Path) -> None:
 def test_passwords_and_signatures_of_a_url_are_not_shown() -> None:
     (slide,) = find_slides(["https://user:secret@host/a/b.svs?X-Signature=1234"]).slides
     assert (slide.name, slide.shown) == ("b", "https://host/a/b.svs")
+
+
+def test_a_series_is_one_slide_whatever_lies_beside_it_and_all_of_it_is_named(
+    tmp_path: Path, write_volume: Any
+) -> None:
+    voxels = np.zeros((9, 8, 5), np.int16)
+    series = write_volume.dicom(tmp_path / "SE1", voxels)
+    fill(series, "readme.txt", "IM9999.dcm")
+    found = find_slides([series])
+    assert [slide.name for slide in found.slides] == ["SE1"]
+    assert found.ignored == (f"{series}: not taken for slides: IM9999.dcm, readme.txt.",)
+    with open_source(series) as source:
+        assert source.facts.readings == ("Files of the folder that are no DICOM are left out: 2.",)
+    with open_source(series / "IM0003.dcm") as source:
+        assert source.facts.readings == ("Files of the folder that are no DICOM are left out: 1.",)
+    fill(series, "photo.png")
+    assert names(series) == ["IM0000", "IM9999", "photo"]
+    (series / "photo.png").unlink()
+    write_volume.dicom(series / "SE2", voxels, SeriesInstanceUID="1.2.826.78")
+    assert names(series) == ["IM0000", "IM9999", "SE2"]
+
+
+def test_series_that_begin_with_files_of_one_name_get_their_folders_names(
+    tmp_path: Path, write_volume: Any
+) -> None:
+    voxels = np.zeros((9, 8, 3), np.int16)
+    for patient in ("PAT1", "PAT2"):
+        for number in (1, 2):
+            kept = {"SeriesInstanceUID": f"1.2.826.{patient[3]}.{number}"}
+            made = write_volume.dicom(tmp_path / patient / "made", voxels, **kept)
+            for path in [*made.iterdir()]:
+                path.rename(tmp_path / patient / f"{number}{path.name}")
+            made.rmdir()
+    assert names(tmp_path / "PAT1", tmp_path / "PAT2") == [
+        "PAT1-1IM0000",
+        "PAT1-2IM0000",
+        "PAT2-1IM0000",
+        "PAT2-2IM0000",
+    ]
+
+
+def test_a_file_that_is_called_by_its_identifier_is_named_after_its_content(
+    tmp_path: Path, write_volume: Any
+) -> None:
+    series = write_volume.dicom(tmp_path / "a", np.zeros((9, 8, 3), np.int16))
+    path = (series / "IM0000.dcm").rename(series / "1.2.826.77.1")
+    (slide,) = find_slides([path]).slides
+    assert slide.name.startswith("dicom-")
+    assert "1.2.826" not in slide.shown
+    (slide,) = find_slides([path], keep_identifiers=True).slides
+    assert slide.name == "1.2.826.77.1"

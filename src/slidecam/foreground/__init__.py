@@ -9,8 +9,12 @@ from slidecam.foreground.classes import (
     sort_classes,
 )
 from slidecam.foreground.files import (
+    DRAWN_MASKS,
+    VOLUME_MASKS,
     annotation_file,
     load_foreground,
+    mask_called,
+    mask_file,
     pair_annotations,
     save_foreground,
 )
@@ -26,7 +30,9 @@ from slidecam.foreground.volumes import (
 
 __all__ = [
     "AMBIGUOUS",
+    "DRAWN_MASKS",
     "UNANNOTATED",
+    "VOLUME_MASKS",
     "AnnotatedClasses",
     "Foreground",
     "ForegroundSpec",
@@ -39,6 +45,8 @@ __all__ = [
     "load_classes",
     "load_foreground",
     "load_head",
+    "mask_called",
+    "mask_file",
     "mask_on",
     "pair_annotations",
     "save_foreground",

@@ -24,7 +24,7 @@ from slidecam.foreground.annotations import (
 )
 from slidecam.foreground.mask import Foreground
 from slidecam.sources.discovery import find_slides
-from slidecam.sources.names import refuse_shared_names
+from slidecam.sources.names import names_of, refuse_shared_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from slidecam.foreground.annotations import Area
     from slidecam.geometry import Size
     from slidecam.sources.discovery import FoundSlide
+    from slidecam.sources.source import SourceFacts
 
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -251,6 +252,38 @@ def _tissue_of(path: Path) -> NDArray[np.bool_]:
     if "A" in bands:
         tissue = tissue[..., :-1] & tissue[..., -1:]
     return np.asarray(tissue.any(axis=2), np.bool_)
+
+
+DRAWN_MASKS, VOLUME_MASKS = (".geojson", ".json", ".png"), (".nii.gz", ".nii", ".nrrd", ".mgz")
+"""What a mask may be called: of a slide or picture, and of a volume."""
+
+
+def mask_file(facts: SourceFacts, mask: Path, suffixes: Sequence[str] = DRAWN_MASKS) -> Path:
+    """Return a slide's or volume's mask: the file itself, or in a folder that of one of its names.
+
+    MaskError if there is none.
+    """
+    if not mask.is_dir():
+        return mask
+    for name in names_of(facts):
+        path = mask_called(mask, name, suffixes)
+        if path is not None:
+            return path
+    raise MaskError(
+        f"There is no {facts.name}{suffixes[0]} or {facts.name}{suffixes[-1]} in the"
+        " folder of masks.",
+        "Add one, or leave --mask out to detect the tissue.",
+        mask,
+    )
+
+
+def mask_called(folder: Path, name: str, suffixes: Sequence[str]) -> Path | None:
+    """Return the mask of one name in a folder of them, or None."""
+    for suffix in suffixes:
+        path = folder / f"{name}{suffix}"
+        if path.exists():
+            return path
+    return None
 
 
 SUFFIXES = (".geojson", ".json", ".geojson.gz")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from slidecam.errors import RunExistsError, UsageError
 from slidecam.explain.catalogue import slide_methods
 from slidecam.files import check_folder
+from slidecam.foreground import DRAWN_MASKS, VOLUME_MASKS, mask_called
 from slidecam.models.channels import GREY, SEEN_GREY
 from slidecam.options import EVERY_METHOD
-from slidecam.prediction.preparation import DRAWN, VOLUMES, mask_called
 from slidecam.runs.outputs import check_packages
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.names import refuse_shared_names
@@ -74,9 +74,10 @@ def refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
 def _refuse_unclear_names(found: Discovery, spec: PredictSpec) -> None:
     """Refuse masks and rows of tables that are called after several slides."""
     mask = spec.mask
+    suffixes = (*DRAWN_MASKS, *VOLUME_MASKS)
     if mask is not None and mask.is_dir():
         refuse_shared_names(
-            found, lambda name: mask_called(mask, name, (*DRAWN, *VOLUMES)) is not None, "The mask"
+            found, lambda name: mask_called(mask, name, suffixes) is not None, "The mask"
         )
     refuse_shared_names(found, spec.spacings.__contains__, "The row of the spacing table")
 

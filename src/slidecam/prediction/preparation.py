@@ -6,14 +6,16 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from slidecam.errors import MaskError, SpacingError, StoreError
+from slidecam.errors import SpacingError, StoreError
 from slidecam.foreground import (
+    VOLUME_MASKS,
     ForegroundSpec,
     VolumeForeground,
     find_foreground,
     find_head,
     load_foreground,
     load_head,
+    mask_file,
     whole_slide,
 )
 from slidecam.foreground.mask import mask_digest
@@ -23,7 +25,6 @@ from slidecam.runs.outputs import QUPATH_FOLDER, all_written, clear_outputs
 from slidecam.runs.record import RunRecord, refuse_later
 from slidecam.sources import open_source, settle_spacing, shown_corner
 from slidecam.sources.discovery import FoundSlide
-from slidecam.sources.names import names_of
 from slidecam.sources.qupath import QuPathView
 from slidecam.sources.volume import VolumeSource
 from slidecam.store import RunStore, StorePlan, lock_run, open_or_create
@@ -33,7 +34,7 @@ from slidecam.viewing import PictureView, VolumeView
 from slidecam.volume_tiling import lay_planes, lay_tiles_on_planes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import numpy as np
@@ -51,8 +52,6 @@ if TYPE_CHECKING:
 
 WHOLE_PICTURE = "the whole picture"
 WHOLE_SLICE = "the whole slice"
-DRAWN, VOLUMES = (".geojson", ".json", ".png"), (".nii.gz", ".nii", ".nrrd", ".mgz")
-"""What a mask may be called: of a slide or picture, and of a volume."""
 
 
 def prepare(
@@ -170,7 +169,7 @@ def _laid_volume(
     if spec.mask is None:
         head = find_head(source)
     else:
-        head = load_head(_mask_file(source, spec.mask, VOLUMES), source)
+        head = load_head(mask_file(source.facts, spec.mask, VOLUME_MASKS), source)
     view = source.view
     settled: dict[str, Any] = {
         "axis": view.axis,
@@ -227,31 +226,9 @@ def _words(tiling: TilingSpec) -> dict[str, Any]:
 def _foreground(source: Source, spacing: SettledSpacing, spec: PredictSpec) -> Foreground:
     if spec.mask is None:
         return find_foreground(source, spacing.spacing, ForegroundSpec())
-    return load_foreground(_mask_file(source, spec.mask), source.facts.size, _corner(source, spec))
-
-
-def _mask_file(source: Source, mask: Path, suffixes: Sequence[str] = DRAWN) -> Path:
-    if not mask.is_dir():
-        return mask
-    for name in names_of(source.facts):
-        path = mask_called(mask, name, suffixes)
-        if path is not None:
-            return path
-    raise MaskError(
-        f"There is no {source.facts.name}{suffixes[0]} or {source.facts.name}{suffixes[-1]} in the"
-        " folder of masks.",
-        "Add one, or leave --mask out to detect the tissue.",
-        mask,
+    return load_foreground(
+        mask_file(source.facts, spec.mask), source.facts.size, _corner(source, spec)
     )
-
-
-def mask_called(folder: Path, name: str, suffixes: Sequence[str]) -> Path | None:
-    """Return the mask of one name in a folder of them, or None."""
-    for suffix in suffixes:
-        path = folder / f"{name}{suffix}"
-        if path.exists():
-            return path
-    return None
 
 
 def _batch_size(folder: Path, model: LoadedModel, spec: PredictSpec) -> int:

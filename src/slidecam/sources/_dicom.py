@@ -6,12 +6,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from slidecam.registry import load
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _MARK = b"DICM"
 _HEAD = 132
@@ -32,6 +30,8 @@ _LONGEST_FIRST = 4096
 """Bytes that the first element of a data set may be long where its kind is not written."""
 
 _LISTED = 5
+DICOM_SUFFIXES = frozenset({".dcm", ".ima"})
+"""Of files that are DICOM, or were."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,11 @@ def object_name(path: Path) -> str | None:
     return found.object_name
 
 
+def is_series(path: Path) -> bool:
+    """Whether a file or folder is DICOM of volumes or pictures, and no whole slide."""
+    return (path.is_dir() or path.is_file()) and is_volume(path)
+
+
 def first_dicom(path: Path) -> Path | None:
     """Return a DICOM file itself, or of a folder the first picture, else the first file of all.
 
@@ -244,6 +249,12 @@ def left_out(folder: Path) -> str:
     return ", ".join(found[:_LISTED]) + more
 
 
+def others_in(folder: Path) -> list[Path]:
+    """Return the files of a folder that are no DICOM, hidden ones apart."""
+    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(set(filter(Path.is_file, visible)) - _files_of(folder).keys())
+
+
 def note_on_objects(folder: Path) -> tuple[str, ...]:
     """Return the reading of a folder that holds such files; by kind, as names may be a patient's.
 
@@ -264,17 +275,24 @@ def notes_on_companions(path: Path) -> tuple[str, ...]:
     Of a folder that is opened whole there is no other series.
     """
     if path.is_dir():
-        return note_on_objects(path)
+        return (*note_on_objects(path), *_note_on_strangers(others_in(path)))
     own, others = siblings(path), []
     for files in series_files(path.parent).values():
         rest = set(files).difference(own)
         if rest:
             others.append(len(rest))
-    notes = note_on_objects(path.parent)
+    called = (each for each in others_in(path.parent) if each.suffix.lower() in DICOM_SUFFIXES)
+    notes = (*note_on_objects(path.parent), *_note_on_strangers([*called]))
     if others:
         said = f"{len(others)} other series of the folder ({sum(others)} files)"
         notes += (f"Left out are {said}: pass a file of one to read it.",)
     return notes
+
+
+def _note_on_strangers(files: list[Path]) -> tuple[str, ...]:
+    if not files:
+        return ()
+    return (f"Files of the folder that are no DICOM are left out: {len(files)}.",)
 
 
 def siblings(path: Path) -> list[Path]:

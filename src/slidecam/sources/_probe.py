@@ -188,9 +188,12 @@ def stem_of(path: PurePath) -> str:
 def name_of(path: Path) -> str:
     """Return what outputs of a file or folder are called by.
 
-    A folder has no suffix to lose, but for those that say what it is: ``.zarr``.
+    A folder has no suffix to lose, but for those that say what it is: ``.zarr``. Nor has a file
+    called by a number: those of a DICOM series are ``IM.0001`` or 1.2.840.10008.7.
     """
     if path.suffix.lower() != ZARR_SUFFIX and path.is_dir():
+        return path.name
+    if path.suffix[1:].isdecimal():
         return path.name
     return stem_of(path)
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from slidecam.errors import UsageError, without_secrets
 from slidecam.sources._companions import parts_in
-from slidecam.sources._dicom import is_volume, left_out, objects_in, series_files
+from slidecam.sources._dicom import (
+    DICOM_SUFFIXES,
+    is_series,
+    left_out,
+    objects_in,
+    others_in,
+    series_files,
+)
 from slidecam.sources._probe import ZARR_MARKS, name_of, stem_of_url
 from slidecam.sources.identifiers import hidden_parts, public_name, public_path
 from slidecam.sources.names import refuse_shared_stems, set_apart, with_aliases
@@ -181,18 +188,25 @@ def _expand(path: Path, slides: list[FoundSlide], ignored: list[str]) -> None:
         ignored.append(f"{path}: left out, since they are no pictures: {objects}.")
     if is_slide_folder(path):
         slides.append(_found(path))
+        if not _is_zarr(path):
+            _note_ignored(path, others_in(path), ignored)
         return
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     taken = list(_in_folder(path, entries))
     slides.extend(map(_found, taken))
     known = {*taken, *objects_in(path), *parts_in(path)}
     others = filter(Path.is_file, sorted({*entries} - known))
-    left = [entry.name for entry in others if not _is_named_like_one(entry)]
-    if left:
-        more = ""
-        if len(left) > LISTED:
-            more = f" and {len(left) - LISTED} more"
-        ignored.append(f"{path}: not taken for slides: {', '.join(left[:LISTED])}{more}.")
+    _note_ignored(path, [entry for entry in others if not _is_named_like_one(entry)], ignored)
+
+
+def _note_ignored(folder: Path, left: Sequence[Path], ignored: list[str]) -> None:
+    if not left:
+        return
+    more = ""
+    if len(left) > LISTED:
+        more = f" and {len(left) - LISTED} more"
+    names = ", ".join(entry.name for entry in left[:LISTED])
+    ignored.append(f"{folder}: not taken for slides: {names}{more}.")
 
 
 def _in_folder(folder: Path, entries: Sequence[Path]) -> Iterator[Path]:
@@ -227,16 +241,22 @@ def _is_named_like_one(entry: Path) -> bool:
 def is_slide_folder(folder: Path) -> bool:
     """Whether a folder is one slide or volume.
 
-    Zarr, or the files of one DICOM series and nothing else but what belongs to it.
+    Zarr, or the files of one DICOM series, where no other file and no folder in it is a slide.
     """
-    if any((folder / mark).is_file() for mark in ZARR_MARKS):
+    if _is_zarr(folder):
         return True
-    visible = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    files = list(filter(Path.is_file, visible))
-    series = series_files(folder)
-    if len(series) != 1:
+    if len(series_files(folder)) != 1:
         return False
-    return len(next(iter(series.values()))) + len(objects_in(folder)) == len(files)
+    for other in others_in(folder):
+        # What is called DICOM and is none is a slice that was lost.
+        if _is_named_like_one(other) and other.suffix.lower() not in DICOM_SUFFIXES:
+            return False
+    folders = filter(Path.is_dir, folder.iterdir())
+    return not any(_may_be_slide(each) for each in folders if not each.name.startswith("."))
+
+
+def _is_zarr(folder: Path) -> bool:
+    return any((folder / mark).is_file() for mark in ZARR_MARKS)
 
 
 def _found(path: Path) -> FoundSlide:
@@ -262,7 +282,7 @@ def _publicly_named(slide: FoundSlide) -> FoundSlide:
     path = Path(slide.path)
     if "://" in slide.path:
         return slide
-    if not (path.is_dir() or path.suffix.lower() in {".dcm", ".ima", ""}) or not is_volume(path):
+    if not is_series(path):
         return slide
     hidden, name = hidden_parts(path), slide.name
     if path.name in hidden:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import UsageError
+from slidecam.sources._dicom import is_series
 from slidecam.sources._probe import name_of, stem_of
 from slidecam.sources.identifiers import public_name
 
@@ -27,8 +28,9 @@ def names_of(facts: SourceFacts) -> tuple[str, ...]:
 def set_apart(slides: Sequence[FoundSlide]) -> list[FoundSlide]:
     """Return slides whose folders share a name, each with its parent's before it.
 
-    Series of several patients are in folders of one name, ``PAT1/SE1`` and ``PAT2/SE1``. Where the
-    parents' names are alike too, or may not be written, a digest of the path follows the name.
+    Series of several patients are in folders of one name, ``PAT1/SE1`` and ``PAT2/SE1``, or begin
+    with files of one name. Where the parents' names are alike too, or may not be written, a digest
+    of the path follows the name.
     """
     first = _shared(slides)
     named = [_with_parent(slide) if slide.name.casefold() in first else slide for slide in slides]
@@ -37,7 +39,7 @@ def set_apart(slides: Sequence[FoundSlide]) -> list[FoundSlide]:
 
 
 def _shared(slides: Sequence[FoundSlide]) -> set[str]:
-    """Return the names, in small letters, that several folders of other paths have."""
+    """Return the names, in small letters, that several series or folders of other paths have."""
     paths: defaultdict[str, set[str]] = defaultdict(set)
     folders: set[str] = set()
     for slide in slides:
@@ -45,20 +47,29 @@ def _shared(slides: Sequence[FoundSlide]) -> set[str]:
             continue
         key = slide.name.casefold()
         paths[key].add(str(Path(slide.path).resolve()))
-        if Path(slide.path).is_dir():
+        if _is_counted(slide):
             folders.add(key)
     return {key for key in folders if len(paths[key]) > 1}
 
 
+def _is_counted(slide: FoundSlide) -> bool:
+    """Whether a slide is called as others are by custom: a folder, or a file of a series."""
+    path = Path(slide.path)
+    try:
+        return path.is_dir() or is_series(path)
+    except OSError:  # opening it says what is wrong with it
+        return False
+
+
 def _with_parent(slide: FoundSlide) -> FoundSlide:
     parent = Path(slide.path).resolve().parent.name
-    if not Path(slide.path).is_dir() or not parent or parent in slide.hidden:
+    if not _is_counted(slide) or not parent or parent in slide.hidden:
         return slide
     return replace(slide, name=f"{parent}-{slide.name}")
 
 
 def _with_digest(slide: FoundSlide) -> FoundSlide:
-    if not Path(slide.path).is_dir():
+    if not _is_counted(slide):
         return slide
     if slide.hidden:
         return replace(slide, name=public_name(Path(slide.path)))
