@@ -239,3 +239,42 @@ def _on_slides(
             measured, out, open_bundle(bundle, trust=spec.predict.trust).card.name
         )
     return measured
+
+
+@app.command()
+def pooling(
+    table: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV of volumes' runs and their classes: run,label.", show_default=False
+        ),
+    ],
+    negative: Annotated[
+        str, typer.Option(help="Class that says that nothing is there (no tumour).")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Try every rule that makes one call of a volume's slices, on volumes whose class is known.
+
+    The best comes first; write it into a recipe's or a card's volume.pooling. Try it on volumes
+    that neither taught the classifier nor will measure it.
+    """
+    terminal = Terminal(json=json)
+    with terminal.errors():
+        from slidecam.evaluation.pooling import compare_poolings, read_known_volumes
+
+        volumes = read_known_volumes(table)
+        tried = compare_poolings(volumes, negative)
+        if json:
+            terminal.line({"volumes": len(volumes), "poolings": [each.record() for each in tried]})
+            return
+        rows = [
+            {
+                "pooling": str(each.pooling),
+                "right": f"{each.right} of {len(volumes)}",
+                "log loss": f"{each.log_loss:.3f}",
+                "wrong": "; ".join(each.wrong(volumes)),
+            }
+            for each in tried
+        ]
+        terminal.rows("poolings", rows)

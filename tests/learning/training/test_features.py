@@ -141,6 +141,20 @@ def test_half_precision_halves_the_room_and_moves_little(tmp_path: Path) -> None
     assert np.abs(half.astype(np.float32) - full).max() <= 1e-3 * np.abs(full).max()
 
 
+def test_a_beginning_in_bfloat16_moves_features_little_and_has_a_cache_of_its_own(
+    tmp_path: Path,
+) -> None:
+    layer = torch.nn.Conv2d(3, 5, 3).requires_grad_(requires_grad=False)
+    torch.nn.init.constant_(layer.weight, 0.037)
+    exact, rough = plan_of(), plan_of(precision="bf16")
+    assert exact.digest("source") != rough.digest("source")
+    values = features_of(exact, tmp_path, layer).array
+    moved = np.abs(
+        features_of(rough, tmp_path, lambda pixels: layer(pixels).float()).array - values
+    )
+    assert 0 < moved.max() < 0.02 * np.abs(values).max()
+
+
 def test_features_too_large_for_half_precision_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="float32"):
         features_of(plan_of(dtype="float16"), tmp_path, lambda pixels: beginning(pixels) * 1e6)

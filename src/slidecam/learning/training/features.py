@@ -268,8 +268,7 @@ class FeaturePlan:
         facts = [source, len(self.pictures.paths), card.input_px, card.interpolation]
         facts += [card.mean, card.std, self.trained.tolist(), asdict(self.augmentation), self.seed]
         facts += [self.spec.copies, self.spec.dtype]
-        if card.color_profile != "ignore":
-            facts.append(card.color_profile)
+        facts += sorted({card.color_profile, self.spec.precision} - {"ignore", "fp32"})
         return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
 
 
@@ -377,7 +376,8 @@ def _fill(
         pixels = plan.pictures.batch(rows).to(device)
         if copy:
             pixels = augment(pixels, plan.augmentation, generator_of(plan.seed, copy, done))
-        features = beginning(normalised(pixels, plan.card))
+        with torch.autocast(device.type, torch.bfloat16, enabled=plan.spec.precision == "bf16"):
+            features = beginning(normalised(pixels, plan.card))
         if not bool(features.abs().max() <= largest):
             problem = (
                 f"features before {plan.spec.cut} are not finite or too large for"
