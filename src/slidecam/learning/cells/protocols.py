@@ -308,5 +308,5 @@ def _described(figure: Figure) -> tuple[str, str]:
     if figure.value is not None:
         value = f"{figure.value:.3f}"
     if figure.interval is not None:
-        interval = str(figure.interval)
+        interval = f"{figure.interval} ({figure.interval.method})"
     return value, interval

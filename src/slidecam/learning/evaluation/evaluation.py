@@ -15,7 +15,7 @@ import numpy as np
 
 from slidecam.errors import DataSetError
 from slidecam.learning.calibration import ece_by_chance
-from slidecam.learning.intervals import BOOTSTRAP, Interval, IntervalSpec, bootstrap
+from slidecam.learning.intervals import Interval, IntervalSpec, bootstrap
 from slidecam.learning.metrics import DEFINITIONS, NO_DISTRIBUTIONS, measure
 from slidecam.learning.predictions import COMPARED, Predictions, group_count
 
@@ -94,8 +94,7 @@ class Figure:
         values: dict[str, object] = {"value": self.value, "ci95": None}
         if self.interval is not None:
             values["ci95"] = [self.interval.low, self.interval.high]
-            if self.interval.method != BOOTSTRAP:
-                values["by"] = self.interval.method
+            values["by"] = self.interval.method
         if self.note:
             values["note"] = self.note
         return values

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from slidecam.files import replacing, write_csv, write_json
 from slidecam.learning.evaluation import plots as draw
 from slidecam.learning.evaluation.evaluation import FIGURES, Evaluation, Figure
-from slidecam.learning.intervals import WILSON
 from slidecam.learning.metrics import CLASS_DEFINITIONS
 from slidecam.learning.predictions import Predictions, group_count
 from slidecam.pages import picture_uri, write_page
@@ -186,9 +185,7 @@ def _line(
     if figure.value is not None:
         value = f"{figure.value:.3f}"
     if figure.interval is not None:
-        interval = str(figure.interval)
-        if figure.interval.method == WILSON:
-            interval += " (Wilson)"
+        interval = f"{figure.interval} ({figure.interval.method})"
     return _Line(name, meaning, value, interval, spread, figure.note)
 
 
