@@ -13,8 +13,8 @@ from imblearn.metrics import classification_report_imbalanced, geometric_mean_sc
 from sklearn import metrics as sk
 
 from slidecam.errors import DataSetError
-from slidecam.learning.intervals import Resampler
 from slidecam.learning.metrics import CLASS_DEFINITIONS, DEFINITIONS, measure
+from slidecam.learning.resampling import Resampler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -251,8 +251,8 @@ class _Ends:
 
     def _of(self, figure: _Figure, *, is_share: bool) -> Interval | None:
         if is_share and self._groups == len(self.members):
-            total = int(figure.cases[0].sum())
-            return wilson(round(figure.value * total), total)
+            pictures = int(figure.cases[0].sum())
+            return wilson(round(figure.value * pictures), pictures)
         low, high = figure.ends
         if low < figure.value < high and figure.spread > np.finfo(np.float64).eps:
             return self._by_spread(figure)
