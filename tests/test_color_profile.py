@@ -16,9 +16,11 @@ from profiles import PROFILE, bundle_pair, by_hand, classified, slide_pair
 from slidecam.cli.app import app
 from slidecam.close_up import TileChoice, choose_tiles
 from slidecam.errors import DataSetError
-from slidecam.learning.data.dataset import dataset_for, with_profile_note
+from slidecam.icc import to_srgb_of
+from slidecam.learning.data.dataset import dataset_for
 from slidecam.learning.data.pictures import read_picture_set
 from slidecam.learning.data.pixels import hold_pictures, load_pixels
+from slidecam.learning.data.readings import look_at_pictures
 from slidecam.learning.evaluation.bundle import BundleEvaluationSpec, dataset_to_evaluate
 from slidecam.learning.evaluation.classifying import classify_pictures
 from slidecam.learning.recipes.recipe import read_recipe
@@ -136,12 +138,14 @@ def test_evaluation_and_close_ups_read_pictures_as_the_card_says(
 def test_training_and_evaluation_say_what_becomes_of_profiles(
     pictures: Path, bundles: dict[str, Path]
 ) -> None:
+    named = to_srgb_of(PROFILE).name
     says = {
-        "ignore": "4 of 4 pictures hold an ICC profile, which is not applied: color_profile of"
-        " recipe and card says so.",
-        "srgb": "4 of 4 pictures hold an ICC profile; all are seen in sRGB.",
+        "ignore": f"An ICC profile ({named}) is there and not applied; --profile srgb applies it.",
+        "srgb": f"The ICC profile {named} is applied, and colours are those of sRGB; --profile"
+        " ignore leaves them as stored.",
     }
-    for name, said in says.items():
+    for name, sentence in says.items():
+        said = f"Of 4 pictures all (A/0.png for one): {sentence}"
         card = open_bundle(bundles[name]).card
         work = dataset_to_evaluate(pictures / "stored", card, BundleEvaluationSpec(part="all"))
         dataset, _note = result_of(work)
@@ -150,7 +154,7 @@ def test_training_and_evaluation_say_what_becomes_of_profiles(
         learnt = result_of(dataset_for(pictures / "stored", spec))
         assert said in learnt.pictures.notes
     plain = read_picture_set(pictures / "shown", fewest=1)
-    assert with_profile_note(plain, "srgb") is plain
+    assert result_of(look_at_pictures(plain)).noted().notes == ()
 
 
 def test_a_close_up_of_a_slide_sees_what_the_card_says(
@@ -202,7 +206,7 @@ def test_tiles_cut_in_srgb_make_a_card_that_says_so(
     x, y = (int(part[1:]) for part in tile.stem.split("_")[-2:])
     shown = tifffile.imread(slides["shown"])[y : y + 64, x : x + 64]
     # They hold no profile of their own: what is in them is sRGB, applied once and not twice.
-    np.testing.assert_array_equal(load_pixels(tile, 64, profile="srgb"), shown)
+    np.testing.assert_array_equal(load_pixels(tile, 64, seen=like.seen), shown)
 
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE)

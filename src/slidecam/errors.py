@@ -6,6 +6,8 @@ exits with 2 (else 1), and the server's HTTP status.
 SlidecamError                                                                           -  422
 ├── UsageError (ValueError)                 what was asked for contradicts itself       2  400
 │                                           or is not there
+│   └── NothingToChooseError                a file leaves no room for a choice that     2  400
+│                                           was made
 ├── SourceError                                                                         -  422
 │   ├── UnknownFormatError (ValueError)     no reader recognises the file's content     -  415
 │   ├── UnreadableSourceError (OSError)     a reader recognises the file and cannot     -  422
@@ -63,6 +65,7 @@ from traceback import TracebackException
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from slidecam.geometry import LevelBox
@@ -159,6 +162,22 @@ class UsageError(SlidecamError, ValueError):
 
     usage = True
     status = 400
+
+
+class NothingToChooseError(UsageError):
+    """A file has one plane, one picture or plain colours, and another was chosen.
+
+    Attributes
+    ----------
+    names
+        Fields of `PictureView` that it leaves no room for.
+    """
+
+    def __init__(self, path: str | Path, names: Iterable[str]) -> None:
+        self.names = frozenset(names)
+        words = " and ".join(f"--{name}" for name in sorted(self.names))
+        problem = f"This file leaves nothing to choose by {words}."
+        super().__init__(problem, f"Leave {words} out.", path)
 
 
 class SourceError(SlidecamError):

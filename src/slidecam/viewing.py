@@ -18,6 +18,8 @@ from slidecam.errors import UsageError
 from slidecam.geometry import AXES, Axis
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
 WindowKind = Literal["percentile", "zscore", "fixed"]
@@ -171,6 +173,11 @@ class PictureView:
             if value != each.default:
                 found[each.name] = value
         return found
+
+    def without(self, names: Collection[str]) -> PictureView:
+        """Return the view with these fields left to the file."""
+        kept = {name: value for name, value in self.chosen.items() if name not in names}
+        return PictureView(**kept)
 
 
 AS_THE_FILE_SAYS = PictureView()

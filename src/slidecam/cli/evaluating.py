@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from slidecam.cli.app import Device, Json, MinShare, MostOther, Trust, app
+from slidecam.cli.predicting import Seen, chooses_picture
 from slidecam.cli.terminal import EXIT_PARTLY, Terminal
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from slidecam.evaluation.slides import SlideEvaluation, SlideEvaluationSpec
     from slidecam.learning.evaluation.evaluation import Evaluation
     from slidecam.steps import Step
+    from slidecam.viewing import PictureView
 
     Measuring = Generator[Step, None, Evaluation | SlideEvaluation]
 
@@ -30,6 +32,7 @@ Part = Literal["auto", "train", "val", "test", "all"]
         " a mask (--mask).\n\nEvery figure has its 95 % interval. --json prints one object."
     )
 )
+@chooses_picture
 def evaluate(
     bundle: Annotated[
         Path,
@@ -105,6 +108,8 @@ def evaluate(
     device: Device = "auto",
     trust: Trust = False,
     json: Json = False,
+    *,
+    seen: Seen,
 ) -> None:
     """Measure a bundle on pictures or annotated slides, or heat on a mask.
 
@@ -128,6 +133,8 @@ def evaluate(
         from slidecam.models.backends import choose_device
         from slidecam.runs.spec import PredictSpec
 
+        view = seen()
+        _check_seen(view, runs or mask)
         if out is not None:
             check_folder(out)
         if mask is not None:
@@ -137,11 +144,11 @@ def evaluate(
         _check_inputs(data, slides, runs, annotations)
         renamed = pairs_of("--map", rename or [])
         if data is not None:
-            of_data = BundleEvaluationSpec(part, group_pattern, renamed, batch)
+            of_data = BundleEvaluationSpec(part, group_pattern, renamed, batch, view)
             opened = open_bundle(bundle, trust=trust)
             work: Measuring = evaluate_bundle(opened, data, choose_device(device), of_data, out)
         else:
-            predict = PredictSpec(mpp=mpp, batch=batch, device=device, trust=trust)
+            predict = PredictSpec(mpp=mpp, batch=batch, device=device, trust=trust, **view.chosen)
             spec = SlideEvaluationSpec(LabelRule(min_share, most_other), renamed, predict)
             work = _on_slides(bundle, runs or slides or (), annotations or Path(), spec, out)
         measured = terminal.walk(work, silent=True)
@@ -179,6 +186,18 @@ def _check_inputs(
         raise UsageError(
             "--annotations says nothing of --data.",
             "Pass --slides or --runs with it, or leave it out.",
+        )
+
+
+def _check_seen(view: PictureView, measured_already: Path | None) -> None:
+    """Refuse to choose a picture of what was classified before."""
+    from slidecam.errors import UsageError
+
+    if view.chosen and measured_already is not None:
+        words = " and ".join(f"--{name}" for name in view.chosen)
+        raise UsageError(
+            f"{words} is for --data and --slides.",
+            "Leave it out: a run says how its slides were seen.",
         )
 
 

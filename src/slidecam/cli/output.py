@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from slidecam.close_up.findings import CloseUp
     from slidecam.evaluation.slides import SlideEvaluation
     from slidecam.evaluation.volumes import MaskFigures, VolumeEvaluation
-    from slidecam.learning.evaluation.evaluation import Evaluation, Figure
+    from slidecam.learning.evaluation.evaluation import Evaluation
+    from slidecam.learning.figures import Figure
     from slidecam.learning.training.training import Trained
     from slidecam.runs import Legend, RunComparison
     from slidecam.runs.legend import LegendRow, UncalledRow
@@ -178,6 +179,7 @@ def training_record(trained: Trained) -> dict[str, Any]:
         "epochs": len(trained.history),
         "best_epoch": trained.best_epoch,
         "temperature": trained.bundle.card.temperature,
+        "notes": list(trained.notes),
         **{part: evaluation.record() for part, evaluation in trained.evaluations.items()},
     }
 
@@ -211,15 +213,12 @@ def slide_evaluation_facts(measured: SlideEvaluation) -> dict[str, Any]:
 def evaluation_facts(evaluation: Evaluation) -> dict[str, Any]:
     """Return an evaluation's figures in words."""
     facts: dict[str, Any] = {"pictures": evaluation.pictures}
+    if evaluation.measured:
+        facts["measured"] = evaluation.measured
     for name, figure in evaluation.figures.items():
         if figure.value is not None:
             facts[name] = _with_interval(figure)
-    several = evaluation.predictions.several_words
-    if several:
-        facts["called several classes"] = several
-    for failure in evaluation.failures:
-        facts[f"not read: {failure.name}"] = failure.reason
-    return facts
+    return facts | evaluation.remarks
 
 
 def tile_set_facts(made: TileSet) -> dict[str, Any]:

@@ -165,6 +165,7 @@ STOPPED_EARLY = (
 
 
 @app.command()
+@chooses_picture
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe, a TOML file.", show_default=False)],
     data: Data,
@@ -198,6 +199,8 @@ def train(
     device: Device = "auto",
     trust: Trust = False,
     json: Json = False,
+    *,
+    seen: Seen,
 ) -> None:
     """Train a classifier by a recipe.
 
@@ -218,7 +221,7 @@ def train(
             device=device,
             cache=cache,
         )
-        read = read_recipe(recipe, settings or ())
+        read = read_recipe(recipe, settings or (), seen())
         if folds is None:
             trained = terminal.walk(work(read, data, call))
             terminal.table(str(out), training_record(trained) if json else training_facts(trained))

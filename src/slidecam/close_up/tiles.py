@@ -20,7 +20,7 @@ from slidecam.geometry import Axis, Size, Spacing
 from slidecam.inference import classify
 from slidecam.learning.data.picture_files import SUFFIXES
 from slidecam.learning.data.pictures import drawn_of_all_classes, read_picture_set
-from slidecam.learning.data.pixels import load_pictures
+from slidecam.learning.data.pixels import load_pictures, seen_by
 from slidecam.prediction.preparation import view_of
 from slidecam.runs.located import refuse_run
 from slidecam.runs.spec import PredictSpec
@@ -208,8 +208,8 @@ def _loaded(
     card: Card,
     choice: TileChoice,
 ) -> Generator[Step, None, ChosenTiles]:
-    profile = choice.seen.profile or card.color_profile
-    pixels = yield from load_pictures(paths, card.input_px, card.interpolation, profile=profile)
+    seen = seen_by(card, choice.seen)
+    pixels = yield from load_pictures(paths, card.input_px, card.interpolation, seen=seen)
     masks = _picture_masks(paths, choice.masks, card.input_px)
     return ChosenTiles(names, np.asarray(pixels), labels=labels, masks=masks)
 

@@ -12,6 +12,7 @@ from slidecam.classes import NO_CLASS, Activation, ClassSet, probabilities_of
 from slidecam.drawing.style import default_colors
 from slidecam.errors import DataSetError
 from slidecam.learning.calibration import two_columns
+from slidecam.viewing import AS_THE_FILE_SAYS, PictureView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,22 @@ def group_count(groups: Sequence[str] | None) -> int | None:
 
 COMPARED = "the most probable called class is compared with the one label of each picture"
 """What is said where a picture may be called several classes."""
+
+
+@dataclass(frozen=True)
+class UnreadPicture:
+    """A picture that could not be classified: its name, the reason, and what to do about it."""
+
+    name: str
+    reason: str
+    remedy: str = ""
+
+    def record(self) -> dict[str, str]:
+        """Return it as JSON values."""
+        said = {"path": self.name, "reason": self.reason}
+        if self.remedy:
+            said["remedy"] = self.remedy
+        return said
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +74,8 @@ class Predictions:
         of a graph).
     class_colors
         For the figures; empty for the default palette.
+    seen
+        Which picture of each file in ``paths`` it is, and in which colours.
     """
 
     labels: NDArray[np.int64]
@@ -69,6 +88,7 @@ class Predictions:
     paths: tuple[Path, ...] = ()
     class_colors: tuple[RGB, ...] = ()
     thresholds: tuple[float, ...] = ()
+    seen: PictureView = AS_THE_FILE_SAYS
 
     def __post_init__(self) -> None:
         labels = len(self.labels)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from slidecam.errors import (
+    NothingToChooseError,
     ReaderFailedError,
     RefusedSourceError,
     UnknownFormatError,
@@ -95,7 +96,7 @@ def open_source(
 
 
 def _refuse_unheard(source: Source, view: VolumeView) -> None:
-    """Refuse a choice that the reader made nothing of: UsageError, with the source closed."""
+    """Refuse a choice that the reader made nothing of; the source is closed."""
     facts = source.facts
     unheard = view.slide.chosen.keys() - facts.offers - {"profile"}
     # The only picture of a file may be named by its number.
@@ -103,9 +104,7 @@ def _refuse_unheard(source: Source, view: VolumeView) -> None:
         unheard.discard("image")
     if unheard:
         source.let_go()
-        words = " and ".join(f"--{name}" for name in sorted(unheard))
-        problem = f"This file leaves nothing to choose by {words}."
-        raise UsageError(problem, f"Leave {words} out.", facts.path)
+        raise NothingToChooseError(facts.path, unheard)
 
 
 def _named(name: str) -> Reader:

@@ -11,7 +11,8 @@ from PIL import Image
 from slidecam.errors import DataSetError
 from slidecam.learning.data.picture_files import PARTS, PictureSpec
 from slidecam.learning.data.pictures import read_picture_set, write_picture_table
-from slidecam.learning.data.pixels import check_pictures
+from slidecam.learning.data.readings import look_at_pictures
+from slidecam.steps import result_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,7 +205,7 @@ def test_a_table_lists_pictures_relative_to_itself(tmp_path: Path) -> None:
     assert pictures.labels.tolist() == [1, 0, 0]
     assert pictures.groups == ("P1", "P2", "P3")
     assert pictures.parts == ("train", "train", "test")
-    check_pictures(pictures.paths)
+    result_of(look_at_pictures(pictures)).refuse_broken()
 
 
 def test_a_table_joins_data_that_are_read_as_they_would_be_alone(tmp_path: Path) -> None:
@@ -321,4 +322,4 @@ def test_the_real_sets_have_the_counts_of_their_readme(shared_data: Path) -> Non
     busi = read_picture_set(shared_data / "busi")
     assert busi.counts() == {"benign": 300, "malignant": 107, "normal": 80}
     for pictures in (mri, idc, busi):
-        check_pictures(pictures.paths)
+        result_of(look_at_pictures(pictures)).refuse_broken()

@@ -16,12 +16,13 @@ from PIL.PngImagePlugin import PngImageFile
 from slidecam.errors import DataSetError, UsageError
 from slidecam.geometry import LevelBox
 from slidecam.learning.data import pixels
+from slidecam.learning.data.pictures import PictureSet
 from slidecam.learning.data.pixels import (
-    check_pictures,
     load_pictures,
     load_pixels,
     read_picture,
 )
+from slidecam.learning.data.readings import look_at_pictures
 from slidecam.pixels import RESAMPLING
 from slidecam.sources import open_source
 from slidecam.sources.contract_colours import ColourFile, colour_files
@@ -32,9 +33,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slidecam.learning.data.picture_files import Part
+
     Noise = Callable[[int, int], NDArray[np.uint8]]
 
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+
+
+def open_all(paths: list[Path]) -> None:
+    """Open pictures of one class as a training does, and refuse those that cannot be opened."""
+    labels = np.zeros(len(paths), np.int64)
+    unparted: Part = ""
+    parts = (unparted,) * len(paths)
+    found = PictureSet(paths[0].parent, tuple(paths), labels, ("a",), None, parts)
+    result_of(look_at_pictures(found)).refuse_broken()
 
 
 def picture(mode: str, pixels: NDArray[np.uint8]) -> Image.Image:
@@ -123,7 +135,7 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes) -> N
     with pytest.raises(DataSetError, match=r"This picture cannot be read.*bad\.png"):
         load_pixels(tmp_path / "bad.png", 8)
     with pytest.raises(DataSetError, match=r"1 of 1 pictures cannot be opened: .*bad\.png"):
-        check_pictures([tmp_path / "bad.png"])
+        open_all([tmp_path / "bad.png"])
 
 
 class UnforeseenError(Exception):
@@ -155,7 +167,7 @@ def test_headers_that_throw_whatever_are_told_all_at_once(
         Image.fromarray(noise(8, 8)).save(path)
     monkeypatch.setattr(Image, "open", throw)
     with pytest.raises(DataSetError, match=r"2 of 2 pictures .*a\.png: nobody .*b\.png: nobody"):
-        check_pictures(paths)
+        open_all(paths)
 
 
 def test_damaged_exif_of_any_kind_costs_no_picture(
@@ -173,7 +185,7 @@ def test_a_picture_that_is_cut_off_is_named_when_it_is_loaded(tmp_path: Path, no
     Image.fromarray(noise(64, 64)).save(tmp_path / "whole.jpg")
     content = (tmp_path / "whole.jpg").read_bytes()
     (tmp_path / "half.jpg").write_bytes(content[: len(content) // 2])
-    check_pictures([tmp_path / "half.jpg"])
+    open_all([tmp_path / "half.jpg"])
     with pytest.raises(DataSetError, match=r"half\.jpg"):
         result_of(load_pictures([tmp_path / "whole.jpg", tmp_path / "half.jpg"], 8))
 
@@ -184,7 +196,7 @@ def test_fractions_are_refused_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match=said):
         load_pixels(tmp_path / "a.tif", 4)
     with pytest.raises(DataSetError, match=r"1 of 1 pictures .* are float32, .*a\.tif"):
-        check_pictures([tmp_path / "a.tif"])
+        open_all([tmp_path / "a.tif"])
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +249,7 @@ def test_an_unknown_interpolation_is_refused(tmp_path: Path) -> None:
 def test_many_bad_pictures_are_counted(tmp_path: Path) -> None:
     paths = [tmp_path / f"{index}.png" for index in range(8)]
     with pytest.raises(DataSetError, match=r"8 of 8 .* \(and 3 more\)"):
-        check_pictures(paths)
+        open_all(paths)
 
 
 def test_loaded_together_they_are_what_each_is_alone(tmp_path: Path, noise: Noise) -> None:

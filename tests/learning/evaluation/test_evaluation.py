@@ -20,12 +20,11 @@ from slidecam.learning.evaluation.classifying import evaluate, match_classes
 from slidecam.learning.evaluation.evaluation import (
     FIGURES,
     EvaluationSpec,
-    UnreadPicture,
     evaluate_predictions,
     pool_folds,
 )
 from slidecam.learning.intervals import IntervalSpec
-from slidecam.learning.predictions import Predictions
+from slidecam.learning.predictions import Predictions, UnreadPicture
 from slidecam.models import Card
 from slidecam.models.classifier import classifier_for
 from slidecam.steps import result_of
@@ -334,7 +333,13 @@ def test_the_record_is_json_with_a_value_and_an_interval_for_each_figure(colors:
     assert record["ECE by chance"]["ci95"][0] <= record["ECE by chance"]["value"]
     assert record["per class"]["red"]["support"] == 3
     assert record["confusion"]["counts"][1] == [0, 4, 0]
-    assert record["data"]["failures"] == [{"path": "red/0.png", "reason": found.failures[0].reason}]
+    assert record["data"]["failures"] == [
+        {
+            "path": "red/0.png",
+            "reason": found.failures[0].reason,
+            "remedy": "Copy it again, or take it out of the data.",
+        }
+    ]
     assert record["data"]["counts"] == {"red": 3, "green": 4, "blue": 4}
     assert record["bundle"] == "ab" * 32
     assert len(record["data"]["digest"]) == 64

@@ -16,13 +16,12 @@ from PIL import Image
 
 from slidecam.learning.evaluation.evaluation import (
     EvaluationSpec,
-    UnreadPicture,
     evaluate_predictions,
     pool_folds,
 )
 from slidecam.learning.evaluation.report import LISTED, Background, write_evaluation
 from slidecam.learning.intervals import IntervalSpec
-from slidecam.learning.predictions import Predictions
+from slidecam.learning.predictions import Predictions, UnreadPicture
 
 if TYPE_CHECKING:
     from pathlib import Path

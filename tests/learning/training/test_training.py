@@ -452,7 +452,7 @@ def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     def looked(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("slidecam.learning.data.dataset.check_pictures", looked)
+    monkeypatch.setattr("slidecam.learning.data.dataset.look_at_pictures", looked)
 
 
 @pytest.mark.usefixtures("unseen")

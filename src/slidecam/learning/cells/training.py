@@ -33,7 +33,7 @@ from slidecam.learning.cells.protocols import (
 )
 from slidecam.learning.data.dataset import content_digest
 from slidecam.learning.data.picture_files import PARTS
-from slidecam.learning.data.pixels import Pictures, hold_pictures
+from slidecam.learning.data.pixels import Pictures, hold_pictures, seen_by
 from slidecam.learning.evaluation.evaluation import Evaluation, evaluate_predictions
 from slidecam.learning.predictions import Predictions
 from slidecam.learning.training.folder import (
@@ -173,7 +173,7 @@ def _cells(
     pictures: PictureSet,
     memory_mb: int,
 ) -> Generator[Step, None, tuple[Cells, Cells, Cells]]:
-    held = yield from hold_pictures(pictures.paths, card, memory_mb)
+    held = yield from hold_pictures(pictures.paths, card, memory_mb, pictures.seen)
     embeddings = yield from _embeddings(network, card, held, len(pictures))
     labels, parts = torch.from_numpy(pictures.labels), np.array(pictures.parts)
     found = []
@@ -286,6 +286,7 @@ def _predictions(
         activation=activation,
         temperature=temperature,
         paths=tested.paths,
+        seen=seen_by(card, tested.seen),
         class_colors=card.class_colors,
     )
 

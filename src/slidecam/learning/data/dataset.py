@@ -9,14 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
 from slidecam.errors import DataSetError
-from slidecam.icc import icc_profile
 from slidecam.learning.data.duplicates import (
     Duplicates,
     find_duplicates,
@@ -27,10 +23,10 @@ from slidecam.learning.data.picture_files import PARTS
 from slidecam.learning.data.pictures import PictureSet, read_picture_set
 from slidecam.learning.data.pixels import (
     WORKERS,
-    check_pictures,
     in_order,
     picture_boundary,
 )
+from slidecam.learning.data.readings import look_at_pictures
 from slidecam.learning.data.splitting import SplitSpec, check_folds, folds, split
 from slidecam.learning.predictions import group_count
 
@@ -40,7 +36,6 @@ if TYPE_CHECKING:
 
     from slidecam.learning.recipes.tables import DataSpec
     from slidecam.steps import Step
-    from slidecam.viewing import Profile
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +143,12 @@ class _Found:
 
 
 def _looked_through(data: Path, spec: DataSpec) -> Generator[Step, None, _Found]:
-    pictures = read_picture_set(data, spec.reading)
-    check_pictures(pictures.paths, WORKERS)
-    pictures = with_profile_note(pictures, spec.color_profile or "ignore")
+    opened = yield from look_at_pictures(
+        replace(read_picture_set(data, spec.reading), seen=spec.seen)
+    )
+    opened.refuse_broken()
+    opened.refuse_unheard(spec.seen)
+    pictures = opened.noted()
     if spec.duplicates == "ignore":
         return _Found(pictures, pictures.groups, None)
     found = yield from find_duplicates(pictures)
@@ -161,27 +159,6 @@ def _looked_through(data: Path, spec: DataSpec) -> Generator[Step, None, _Found]
     if spec.duplicates == "group" and found.clusters:
         return _Found(grouped_with_duplicates(found), pictures.groups, found)
     return _Found(pictures, pictures.groups, found)
-
-
-def with_profile_note(pictures: PictureSet, profile: Profile) -> PictureSet:
-    """Return pictures with a note of those that hold an ICC profile, and what becomes of it."""
-    with closing(in_order(_holds_profile, pictures.paths, WORKERS)) as found:
-        count = sum(found)
-    if not count:
-        return pictures
-    note = f"{count} of {len(pictures)} pictures hold an ICC profile"
-    if profile == "srgb":
-        note = f"{note}; all are seen in sRGB."
-    else:
-        note = f"{note}, which is not applied: color_profile of recipe and card says so."
-    return replace(pictures, notes=(*pictures.notes, note))
-
-
-def _holds_profile(path: Path) -> bool:
-    # What cannot be opened is told where it is read.
-    with suppress(Exception), Image.open(path) as picture:
-        return icc_profile(picture) is not None
-    return False
 
 
 def _limited(pictures: PictureSet, limit: int) -> PictureSet:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from slidecam.learning.data.picture_files import Part
     from slidecam.learning.data.pictures import PictureSet
+    from slidecam.viewing import PictureView
 
 HASH_EDGE = 16
 BITS = HASH_EDGE**2
@@ -152,7 +154,8 @@ def find_duplicates(
         Naming the first picture that cannot be read.
     """
     prints: list[_Print] = []
-    with closing(in_order(_print_of, pictures.paths, WORKERS)) as found:
+    as_stored = pictures.seen.without(("profile",))
+    with closing(in_order(partial(_print_of, seen=as_stored), pictures.paths, WORKERS)) as found:
         for row, each in enumerate(found, 1):
             prints.append(each)
             if row % REPORT_EVERY == 0 or row == len(pictures):
@@ -182,10 +185,10 @@ class _Print:
     informed: int
 
 
-def _print_of(path: Path) -> _Print:
+def _print_of(path: Path, seen: PictureView) -> _Print:
     with picture_boundary(path):
         content = path.read_bytes()
-        picture = read_picture(path, content)
+        picture = read_picture(path, content, seen)
         return _Print(hashlib.sha256(content).digest(), *difference_hash(picture))
 
 

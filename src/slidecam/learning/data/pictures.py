@@ -25,6 +25,7 @@ from slidecam.learning.data.picture_files import (
     named,
     some,
 )
+from slidecam.viewing import AS_THE_FILE_SAYS, PictureView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,6 +57,8 @@ class PictureSet:
         ``train``, ``val``, ``test`` for each, or nothing where they are still to be split.
     notes
         What a careful user wants to know of how the data were read, as sentences.
+    seen
+        Which picture of each file it is, and in which colours; a profile of None for the card's.
     """
 
     root: Path
@@ -65,6 +68,7 @@ class PictureSet:
     groups: tuple[str, ...] | None
     parts: tuple[Part, ...]
     notes: tuple[str, ...] = ()
+    seen: PictureView = AS_THE_FILE_SAYS
 
     def __len__(self) -> int:
         return len(self.paths)

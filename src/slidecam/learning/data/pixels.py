@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from itertools import islice
@@ -21,7 +21,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from slidecam.errors import DataSetError, SlidecamError, SourceError, UsageError
+from slidecam.errors import (
+    DataSetError,
+    NothingToChooseError,
+    SlidecamError,
+    SourceError,
+    UsageError,
+)
 from slidecam.geometry import LevelBox
 from slidecam.icc import icc_profile, in_colours
 from slidecam.learning.data.augmentation import AugmentationSpec, augment
@@ -29,6 +35,7 @@ from slidecam.models.classifier import normalised
 from slidecam.pixels import RESAMPLING, picture_in_rgb, reason, upright
 from slidecam.sources import open_source
 from slidecam.steps import Step
+from slidecam.viewing import AS_THE_FILE_SAYS, PictureView, VolumeView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -38,7 +45,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slidecam.models.card import Card
-    from slidecam.viewing import Profile
+    from slidecam.sources import Source
 
 
 Given = TypeVar("Given")
@@ -50,9 +57,6 @@ AHEAD = 4
 REPORT_EVERY = 64
 """Pictures between two steps of `load_pictures`."""
 
-LISTED = 5
-"""Files that a message names; it counts the others."""
-
 TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MOST_PIXELS = 200_000_000
 """600 MB of RGB: larger TIFFs are slides, to be cut into tiles."""
@@ -62,7 +66,7 @@ def load_pixels(
     path: Path,
     edge: int,
     interpolation: str = "bilinear",
-    profile: Profile = "ignore",
+    seen: PictureView = AS_THE_FILE_SAYS,
 ) -> NDArray[np.uint8]:
     """Return a whole picture as a classifier sees it.
 
@@ -75,8 +79,8 @@ def load_pixels(
         Rows and columns of the result; the picture is stretched to the square.
     interpolation
         ``bilinear``, ``bicubic`` or ``nearest``, with Pillow's antialiasing.
-    profile
-        Whether its ICC profile is applied, as a card says.
+    seen
+        Which of the file's pictures it is, and whether its ICC profile is applied.
 
     Returns
     -------
@@ -96,7 +100,7 @@ def load_pixels(
             f"Name one of {', '.join(RESAMPLING)}.",
         )
     with picture_boundary(path):
-        picture = read_picture(path, profile=profile)
+        picture = read_picture(path, seen=seen)
         if picture.size != (edge, edge):
             picture = picture.resize((edge, edge), RESAMPLING[interpolation])
         return np.asarray(picture)
@@ -119,7 +123,7 @@ def picture_boundary(path: Path) -> Iterator[None]:
 
 
 def read_picture(
-    path: Path, content: bytes | None = None, profile: Profile = "ignore"
+    path: Path, content: bytes | None = None, seen: PictureView = AS_THE_FILE_SAYS
 ) -> Image.Image:
     """Return a picture upright and in RGB, at its own size.
 
@@ -129,27 +133,24 @@ def read_picture(
         The file.
     content
         What is in it, where it has been read already.
-    profile
-        Whether its ICC profile is applied, as a card says.
+    seen
+        Which of the file's pictures it is, and whether its ICC profile is applied.
 
     Raises
     ------
     DataSetError
         If the file cannot be read.
     """
-    picture, own = picture_and_profile(path, content)
-    return in_colours(picture, own, profile)
+    picture, own = picture_and_profile(path, content, seen)
+    return in_colours(picture, own, seen.profile)
 
 
 def picture_and_profile(
-    path: Path, content: bytes | None = None
+    path: Path, content: bytes | None = None, seen: PictureView = AS_THE_FILE_SAYS
 ) -> tuple[Image.Image, bytes | None]:
-    """Return a picture as `read_picture` does, its colours as stored, and its ICC profile.
-
-    The profile is None where it has none.
-    """
-    if _is_tiff(path, content):
-        return _tiff_and_profile(path, content)
+    """Return a picture as `read_picture` does, in stored colours, and its ICC profile or None."""
+    if is_read_as_a_slide(path, content, seen):
+        return _level_and_profile(path, content, seen)
     with (
         picture_boundary(path),
         Image.open(path if content is None else BytesIO(content)) as picture,
@@ -157,8 +158,13 @@ def picture_and_profile(
         return picture_in_rgb(upright(picture)), icc_profile(picture)
 
 
-def _is_tiff(path: Path, content: bytes | None) -> bool:
-    """Whether a picture begins as TIFFs do; of a file that cannot be opened Pillow says why."""
+def is_read_as_a_slide(path: Path, content: bytes | None, seen: PictureView) -> bool:
+    """Whether the readers of slides read a picture: a TIFF, or one of several in its file.
+
+    Of a file that cannot be opened Pillow says why.
+    """
+    if seen.chosen.keys() - {"profile"}:
+        return True
     head = content or b""
     if content is None:
         with suppress(OSError), path.open("rb") as stream:
@@ -166,12 +172,36 @@ def _is_tiff(path: Path, content: bytes | None) -> bool:
     return head.startswith(TIFF_MARKS)
 
 
-def _tiff_and_profile(path: Path, content: bytes | None) -> tuple[Image.Image, bytes | None]:
-    """Return level 0 of a TIFF, read as `slidecam predict` reads it, and its ICC profile."""
+def open_picture(
+    path: Path, content: bytes | None, seen: PictureView, reader: str | None = None
+) -> Source:
+    """Open a picture as `slidecam predict` does, but for choices that a file leaves no room for.
+
+    Of pictures to learn from some may be stacks: a plane is chosen of those alone, which
+    `look_at_pictures` tells.
+    """
+    try:
+        return open_source(path, reader, VolumeView(slide=seen), content)
+    except NothingToChooseError as error:
+        if "image" in error.names:
+            raise
+        view = VolumeView(slide=seen.without(error.names))
+        source = open_source(path, reader, view, content)
+        words = " and ".join(f"--{name}" for name in sorted(error.names))
+        said = f"It leaves nothing to choose by {words}, and is read as it is."
+        source.facts = replace(source.facts, readings=(*source.facts.readings, said))
+        return source
+
+
+def _level_and_profile(
+    path: Path, content: bytes | None, seen: PictureView
+) -> tuple[Image.Image, bytes | None]:
+    """Return level 0, read as `slidecam predict` reads it, and its ICC profile."""
+    as_stored = replace(seen, profile=None)
     with (
         picture_boundary(path),
-        _tiff_boundary(),
-        open_source(path, content=content) as source,
+        _slide_boundary(),
+        open_picture(path, content, as_stored) as source,
     ):
         size = source.facts.size
         if size.width * size.height > MOST_PIXELS:
@@ -182,7 +212,7 @@ def _tiff_and_profile(path: Path, content: bytes | None) -> tuple[Image.Image, b
 
 
 @contextmanager
-def _tiff_boundary() -> Iterator[None]:
+def _slide_boundary() -> Iterator[None]:
     """Turn what a reader says of a picture into a `DataSetError` that names it."""
     try:
         yield
@@ -191,49 +221,12 @@ def _tiff_boundary() -> Iterator[None]:
         raise DataSetError(problem, error.remedy) from error
 
 
-def check_pictures(paths: Sequence[Path], workers: int = 4) -> None:
-    """Open the header of every picture, which takes a moment, before work that takes hours.
-
-    Raises
-    ------
-    DataSetError
-        Naming the pictures that cannot be opened. Damage beyond the header shows when `load_pixels`
-        comes to it.
-    """
-    with closing(in_order(_complaint, paths, workers)) as complaints:
-        bad = [complaint for complaint in complaints if complaint]
-    if bad:
-        more = ""
-        if len(bad) > LISTED:
-            more = f" (and {len(bad) - LISTED} more)"
-        listed = "; ".join(bad[:LISTED])
-        raise DataSetError(
-            f"{len(bad)} of {len(paths)} pictures cannot be opened: {listed}{more}.",
-            "Copy or save them again, or take them out of the data.",
-        )
-
-
-def _complaint(path: Path) -> str:
-    try:
-        if _is_tiff(path, None):
-            with open_source(path):
-                return ""
-        with Image.open(path) as picture:
-            if min(picture.size) > 0:
-                return ""
-            return f"{path}: it has no pixels"
-    except SourceError as error:
-        return error.clause  # which names the file
-    except Exception as error:  # noqa: BLE001  (the boundary of a picture: all are reported at once)
-        return f"{path}: {reason(error)}"
-
-
 def load_pictures(
     paths: Sequence[Path],
     edge: int,
     interpolation: str = "bilinear",
     workers: int = 4,
-    profile: Profile = "ignore",
+    seen: PictureView = AS_THE_FILE_SAYS,
 ) -> Generator[Step, None, torch.Tensor]:
     """Load pictures in parallel, telling how far it is.
 
@@ -250,7 +243,7 @@ def load_pictures(
         Naming the first picture that cannot be read.
     """
     pixels = np.empty((len(paths), edge, edge, 3), np.uint8)
-    load = partial(load_pixels, edge=edge, interpolation=interpolation, profile=profile)
+    load = partial(load_pixels, edge=edge, interpolation=interpolation, seen=seen)
     with closing(in_order(load, paths, workers)) as loaded:
         for row, picture in enumerate(loaded):
             pixels[row] = picture
@@ -318,15 +311,15 @@ class Pictures:
         As on the card.
     held
         All of them, uint8 (N, edge, edge, 3), or None.
-    profile
-        As on the card.
+    seen
+        Which picture of each file, and its colours.
     """
 
     paths: tuple[Path, ...]
     edge: int
     interpolation: str
     held: Tensor | None = None
-    profile: Profile = "ignore"
+    seen: PictureView = AS_THE_FILE_SAYS
 
     def batch(self, rows: NDArray[np.int64]) -> Tensor:
         """Return uint8 (B, edge, edge, 3)."""
@@ -336,7 +329,7 @@ class Pictures:
             load_pixels,
             edge=self.edge,
             interpolation=self.interpolation,
-            profile=self.profile,
+            seen=self.seen,
         )
         paths = [self.paths[row] for row in rows]
         return torch.from_numpy(np.stack(list(in_order(load, paths, WORKERS))))
@@ -346,8 +339,11 @@ def hold_pictures(
     paths: Sequence[Path],
     card: Card,
     memory_mb: int,
+    seen: PictureView = AS_THE_FILE_SAYS,
 ) -> Generator[Step, None, Pictures]:
     """Decode all pictures, if they fit into ``memory_mb`` at the card's size.
+
+    They are seen in the colours of the card where ``seen`` says nothing of colours.
 
     Raises
     ------
@@ -355,12 +351,15 @@ def hold_pictures(
         Naming the first picture that cannot be read.
     """
     fits = len(paths) * card.input_px**2 * 3 <= memory_mb * 2**20
-    held = None
+    held, seen = None, seen_by(card, seen)
     if fits:
-        held = yield from load_pictures(
-            paths, card.input_px, card.interpolation, WORKERS, card.color_profile
-        )
-    return Pictures(tuple(paths), card.input_px, card.interpolation, held, card.color_profile)
+        held = yield from load_pictures(paths, card.input_px, card.interpolation, WORKERS, seen)
+    return Pictures(tuple(paths), card.input_px, card.interpolation, held, seen)
+
+
+def seen_by(card: Card, seen: PictureView) -> PictureView:
+    """Return how a classifier sees a picture: in its card's colours where nothing else is said."""
+    return replace(seen, profile=seen.profile or card.color_profile)
 
 
 @dataclass(frozen=True, eq=False)

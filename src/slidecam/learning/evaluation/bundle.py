@@ -16,15 +16,14 @@ from slidecam.learning.data.dataset import (
     Dataset,
     dataset_for,
     split_record,
-    with_profile_note,
 )
 from slidecam.learning.data.picture_files import PARTS, Part
 from slidecam.learning.data.pictures import read_picture_set
+from slidecam.learning.data.readings import look_at_pictures
 from slidecam.learning.evaluation.classifying import evaluate
 from slidecam.learning.evaluation.evaluation import (
     Evaluation,
     EvaluationSpec,
-    records_of,
 )
 from slidecam.learning.evaluation.report import (
     RECORD,
@@ -34,12 +33,15 @@ from slidecam.learning.evaluation.report import (
     write_predictions,
     write_record,
 )
+from slidecam.learning.figures import records_of
 from slidecam.learning.predictions import group_count
 from slidecam.learning.recipes.tables import DataSpec
 from slidecam.learning.training.folder import TrainingFolder
 from slidecam.models.backends import choose_device
 from slidecam.models.bundle import Bundle, save_bundle
 from slidecam.settings import Complaints, read_settings
+from slidecam.steps import Step
+from slidecam.viewing import AS_THE_FILE_SAYS, PictureView
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -47,9 +49,9 @@ if TYPE_CHECKING:
 
     import torch
 
+    from slidecam.learning.data.readings import OpenedPictures
     from slidecam.learning.training.setup import TrainingCall
     from slidecam.models.card import Card
-    from slidecam.steps import Step
 
 
 MEASURED: Mapping[Part, str] = {"val": "validation part", "test": "test part"}
@@ -81,7 +83,10 @@ def measure_bundle(
     card = replace(bundle.card, provenance={**bundle.card.provenance, "measured": figures})
     finished = save_bundle(bundle.path, card, bundle.network(), overwrite=True)
     for part, evaluation in found.items():
-        sealed = replace(evaluation, bundle=finished.digest)
+        sealed = replace(
+            evaluation, bundle=finished.digest, measured=MEASURED[part], notes=pictures.notes
+        )
+        found[part] = sealed
         if call.pages:
             background = background_of(
                 dataset, history, f"{MEASURED[part]} of {pictures.root.name}", card.name
@@ -137,12 +142,15 @@ class BundleEvaluationSpec:
         What the data call a class and what the bundle calls it.
     batch
         Pictures computed at once.
+    seen
+        Which picture of files that hold several, over what the bundle's recipe says.
     """
 
     part: PartChoice = "auto"
     group_pattern: str = ""
     mapping: Mapping[str, str] | None = None
     batch: int = 16
+    seen: PictureView = AS_THE_FILE_SAYS
 
 
 def evaluate_bundle(
@@ -162,8 +170,11 @@ def evaluate_bundle(
         If the bundle cannot run there.
     """
     dataset, note = yield from dataset_to_evaluate(data, bundle.card, spec)
+    for said in dataset.pictures.notes:
+        yield Step("data", 0, 0, message=said)
     settings = EvaluationSpec(batch=spec.batch, mapping=spec.mapping or {}, bundle=bundle.digest)
     evaluation = yield from evaluate(bundle.classifier(device), dataset.pictures, settings)
+    evaluation = replace(evaluation, measured=note, notes=dataset.pictures.notes)
     if out is not None:
         background = background_of(dataset, (), f"{data.name}: {note}", bundle.card.name)
         write_evaluation(evaluation, out, background)
@@ -180,9 +191,14 @@ def dataset_to_evaluate(
     Data that are not parted are parted again as the bundle's provenance says; if that gives the
     parting of its training, to the digest, only the test part is measured.
     """
-    reading = replace(_reading(card, spec), color_profile=card.color_profile)
-    pictures = read_picture_set(data, replace(reading.reading, class_names=()))
-    pictures = with_profile_note(pictures, card.color_profile)
+    reading = _reading(card, spec)
+    found = read_picture_set(data, replace(reading.reading, class_names=()))
+    opened = yield from look_at_pictures(replace(found, seen=reading.seen))
+    opened.refuse_unheard(spec.seen)
+    for name in opened.unheard(reading.seen):
+        # The recipe's choice of a plane means nothing to data without any.
+        reading = replace(reading, **{name: getattr(AS_THE_FILE_SAYS, name)})
+    pictures = opened.noted()
     if spec.part == "all" or pictures.is_split:
         part = spec.part
         if part == "auto" and "test" in pictures.parts:
@@ -190,8 +206,8 @@ def dataset_to_evaluate(
         return _chosen(Dataset(pictures), part, data)
     known: Any = card.provenance.get("data")
     if isinstance(known, dict) and set(pictures.class_names) == set(card.class_names):
-        again = yield from dataset_for(data, reading)
-        if split_record(again.pictures, reading.parting)["digest"] == known.get("digest"):
+        again = yield from _parted_again(data, reading, opened)
+        if again is not None and _parting(again, reading) == known.get("digest"):
             part = spec.part
             if part == "auto":
                 part = "test"
@@ -201,6 +217,21 @@ def dataset_to_evaluate(
         problem = "these pictures are in no parts, and the bundle was not trained on them."
         raise DataSetError(problem, "Leave --part out to measure on all of them.", data)
     return Dataset(pictures), ALL
+
+
+def _parted_again(
+    data: Path, reading: DataSpec, opened: OpenedPictures
+) -> Generator[Step, None, Dataset | None]:
+    """Return data in the parts that the bundle's recipe makes of them, or None if it makes none."""
+    opened.refuse_broken()
+    try:
+        return (yield from dataset_for(data, reading))
+    except DataSetError:
+        return None  # nobody has trained on them
+
+
+def _parting(dataset: Dataset, reading: DataSpec) -> object:
+    return split_record(dataset.pictures, reading.parting)["digest"]
 
 
 def _chosen(
@@ -224,6 +255,9 @@ def _reading(card: Card, spec: BundleEvaluationSpec) -> DataSpec:
     except tomllib.TOMLDecodeError:
         recipe = {}
     reading = read_settings(DataSpec, recipe.get("data", {}), "data", Complaints()) or DataSpec()
+    reading = replace(reading, color_profile=card.color_profile)
+    for name, value in spec.seen.chosen.items():
+        reading = replace(reading, **{"color_profile" if name == "profile" else name: value})
     if spec.group_pattern:
         return replace(reading, group_pattern=spec.group_pattern, group_folder=False)
     return reading

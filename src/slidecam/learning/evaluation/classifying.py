@@ -18,15 +18,15 @@ import torch
 
 from slidecam.classes import normal_name
 from slidecam.errors import DataSetError, DeviceError
-from slidecam.learning.data.pixels import in_order, load_pixels
+from slidecam.learning.data.pixels import in_order, load_pixels, seen_by
+from slidecam.learning.data.readings import remedies_of
 from slidecam.learning.evaluation.evaluation import (
     Evaluation,
     EvaluationSpec,
-    UnreadPicture,
     digest_of_lines,
     evaluate_predictions,
 )
-from slidecam.learning.predictions import Predictions
+from slidecam.learning.predictions import Predictions, UnreadPicture
 from slidecam.models.classifier import NOT_A_NUMBER
 from slidecam.steps import Step
 
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from slidecam.learning.data.pictures import PictureSet
     from slidecam.models import Card, Classifier
     from slidecam.pixels import RGB
+    from slidecam.viewing import PictureView
+
+
+_CHECK = "Check that these are pictures, and that the bundle predicts at all."
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +93,7 @@ def classify_pictures(
     """
     read: list[_Read] = []
     logits: list[NDArray[np.float32]] = []
-    for some in _read_ahead(classifier.card, pictures.paths, batch, workers):
+    for some in _read_ahead(classifier.card, pictures.seen, pictures.paths, batch, workers):
         read += some
         logits.append(_logits(classifier, np.stack([one.pixels for one in some])))
         yield Step("classifying", len(read), len(pictures))
@@ -98,7 +102,7 @@ def classify_pictures(
     failures: list[UnreadPicture] = []
     for row, (name, one) in enumerate(zip(pictures.names, read, strict=True)):
         if one.reason:
-            failures.append(UnreadPicture(name, one.reason))
+            failures.append(UnreadPicture(name, one.reason, one.remedy))
         elif not np.isfinite(values[row]).all():
             failures.append(UnreadPicture(name, NOT_A_NUMBER))
         else:
@@ -110,7 +114,7 @@ def classify_pictures(
         )
         raise DataSetError(
             problem,
-            "Check that these are pictures, and that the bundle predicts at all.",
+            remedies_of(failures) or _CHECK,
         )
     digests = tuple(one.digest for one in read)
     return Classified(np.array(rows), values[rows], tuple(failures), digests)
@@ -121,16 +125,18 @@ class _Read:
     pixels: NDArray[np.uint8]
     digest: str
     reason: str = ""
+    remedy: str = ""
 
 
 def _read_ahead(
     card: Card,
+    seen: PictureView,
     paths: Sequence[Path],
     batch: int,
     workers: int,
 ) -> Iterator[list[_Read]]:
     """Yield pictures batch by batch, the next batch being read meanwhile."""
-    read = partial(_read, card)
+    read = partial(_read, card, seen_by(card, seen))
     with closing(in_order(read, paths, workers, ahead=batch)) as pictures:
         while some := list(islice(pictures, batch)):
             yield some
@@ -138,6 +144,7 @@ def _read_ahead(
 
 def _read(
     card: Card,
+    seen: PictureView,
     path: Path,
 ) -> _Read:
     """Return a picture with its digest; one that cannot be read is black, and says why."""
@@ -151,10 +158,10 @@ def _read(
     except Exception as error:  # noqa: BLE001  (the boundary of a picture: it is reported by its name)
         return _Read(black, "", f"this file cannot be read: {error}")
     try:
-        pixels = load_pixels(path, edge, card.interpolation, card.color_profile)
+        pixels = load_pixels(path, edge, card.interpolation, seen)
         return _Read(pixels, digest)
     except DataSetError as error:
-        return _Read(black, digest, _reason(error, path))
+        return _Read(black, digest, _reason(error, path), error.remedy)
 
 
 def _reason(error: DataSetError, path: Path) -> str:
@@ -227,6 +234,7 @@ def evaluate(
         temperature=card.temperature,
         thresholds=card.thresholds,
         paths=classified.paths,
+        seen=seen_by(card, classified.seen),
         class_colors=matched.colors,
     )
     labelled = []

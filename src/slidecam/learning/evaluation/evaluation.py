@@ -15,9 +15,11 @@ import numpy as np
 
 from slidecam.errors import DataSetError
 from slidecam.learning.calibration import ece_by_chance
+from slidecam.learning.data.readings import remedies_of
+from slidecam.learning.figures import Figure, FoldSpread, records_of
 from slidecam.learning.intervals import Interval, IntervalSpec, bootstrap
 from slidecam.learning.metrics import DEFINITIONS, NO_DISTRIBUTIONS, measure
-from slidecam.learning.predictions import COMPARED, Predictions, group_count
+from slidecam.learning.predictions import COMPARED, Predictions, UnreadPicture, group_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,14 +37,6 @@ BY_CHANCE = (
 )
 FIGURES: Mapping[str, str] = MappingProxyType({**DEFINITIONS, ECE_BY_CHANCE: BY_CHANCE})
 """Every figure of an evaluation by its name, and what it is."""
-
-
-@dataclass(frozen=True)
-class UnreadPicture:
-    """A picture that could not be classified: its name, and the reason."""
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -71,74 +65,6 @@ class EvaluationSpec:
     bundle: str = ""
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One figure.
-
-    Attributes
-    ----------
-    value
-        None where there is no such figure.
-    interval
-        95 %, or None.
-    note
-        Why there is no value or no interval, or what it leaves out.
-    """
-
-    value: float | None
-    interval: Interval | None = None
-    note: str = ""
-
-    def record(self) -> dict[str, object]:
-        """Return it as JSON values."""
-        values: dict[str, object] = {"value": self.value, "ci95": None}
-        if self.interval is not None:
-            values["ci95"] = [self.interval.low, self.interval.high]
-            values["by"] = self.interval.method
-        if self.note:
-            values["note"] = self.note
-        return values
-
-
-@dataclass(frozen=True)
-class FoldSpread:
-    """A figure of the folds of a cross-validation one by one.
-
-    ``sd`` divides by folds - 1, None for a single fold.
-    """
-
-    values: tuple[float | None, ...]
-
-    @property
-    def mean(self) -> float | None:
-        """Over the folds that have it."""
-        known = self._known
-        if known:
-            return float(np.mean(known))
-        return None
-
-    @property
-    def sd(self) -> float | None:
-        """Over the folds that have it."""
-        known = self._known
-        if len(known) > 1:
-            return float(np.std(known, ddof=1))
-        return None
-
-    @property
-    def _known(self) -> list[float]:
-        return [value for value in self.values if value is not None]
-
-    def record(self) -> dict[str, object]:
-        """Return it as JSON values."""
-        return {"mean": self.mean, "sd": self.sd, "values": list(self.values)}
-
-
-def records_of(figures: Mapping[str, Figure | FoldSpread]) -> dict[str, dict[str, object]]:
-    """Return figures by name as JSON values."""
-    return {name: figure.record() for name, figure in figures.items()}
-
-
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """Predictions and all that is to be said of them.
@@ -165,6 +91,10 @@ class Evaluation:
         Digest of the bundle, or nothing.
     folds
         Of a cross-validation: the figures fold by fold.
+    measured
+        Which pictures they are: ``test part``; nothing where it goes without saying.
+    notes
+        What a careful reader must know of the pictures, as sentences.
     """
 
     predictions: Predictions
@@ -177,6 +107,8 @@ class Evaluation:
     data_digest: str = ""
     bundle: str = ""
     folds: Mapping[str, FoldSpread] = field(default_factory=dict)
+    measured: str = ""
+    notes: tuple[str, ...] = ()
 
     def record(self) -> dict[str, object]:
         """Return what ``evaluation.json`` holds, as JSON values."""
@@ -211,6 +143,23 @@ class Evaluation:
         return not self.failures
 
     @property
+    def remedy(self) -> str:
+        """What to do about the pictures that could not be classified; or nothing."""
+        return remedies_of(self.failures)
+
+    @property
+    def remarks(self) -> dict[str, str]:
+        """What is to be said beside the figures: each picture without any, and what to do."""
+        said = {}
+        if self.predictions.several_words:
+            said["called several classes"] = self.predictions.several_words
+        for failure in self.failures:
+            said[f"not read: {failure.name}"] = failure.reason
+        if self.remedy:
+            said["what to do"] = self.remedy
+        return said
+
+    @property
     def pictures(self) -> int:
         """How many there are, each once, even if repeated cross-validation predicts it often."""
         names = self.predictions.names
@@ -233,8 +182,10 @@ class Evaluation:
         return {"called several": count, "compared": COMPARED}
 
     def _data(self) -> dict[str, object]:
-        failures = [{"path": each.name, "reason": each.reason} for each in self.failures]
+        failures = [each.record() for each in self.failures]
         return {
+            "measured": self.measured or None,
+            "notes": list(self.notes),
             "pictures": self.pictures,
             "predictions": len(self.predictions.labels),
             "counts": dict(self.support),

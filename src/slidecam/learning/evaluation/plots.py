@@ -376,7 +376,7 @@ def _called(predictions: Predictions, index: int) -> str:
 
 def _thumbnail(predictions: Predictions, index: int) -> NDArray[np.uint8]:
     try:
-        return load_pixels(predictions.paths[index], THUMB_PX)
+        return load_pixels(predictions.paths[index], THUMB_PX, seen=predictions.seen)
     except DataSetError:  # gone since it was classified
         return np.full((THUMB_PX, THUMB_PX, 3), 230, np.uint8)
 

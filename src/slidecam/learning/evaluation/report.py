@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slidecam.files import replacing, write_csv, write_json
 from slidecam.learning.evaluation import plots as draw
-from slidecam.learning.evaluation.evaluation import FIGURES, Evaluation, Figure
+from slidecam.learning.evaluation.evaluation import FIGURES, Evaluation
 from slidecam.learning.metrics import CLASS_DEFINITIONS
 from slidecam.learning.predictions import Predictions, group_count
 from slidecam.pages import picture_uri, write_page
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from PIL import Image
+
+    from slidecam.learning.figures import Figure
 
 
 RECORD, TABLE, PAGE = "evaluation.json", "predictions.csv", "evaluation.html"
@@ -165,6 +167,7 @@ def _write_page(
         pictures=evaluation.pictures,
         groups=group_count(predictions.groups),
         failures=evaluation.failures,
+        remedy=evaluation.remedy,
         listed=LISTED,
         temperature=predictions.temperature,
         bundle=evaluation.bundle,

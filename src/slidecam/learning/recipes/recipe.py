@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import timm
 
-from slidecam.errors import DataSetError, RecipeError
+from slidecam.errors import RecipeError, SlidecamError
 from slidecam.learning.data.augmentation import AugmentationSpec
 from slidecam.learning.recipes.tables import (
     DataSpec,
@@ -30,15 +30,20 @@ from slidecam.models.architectures import ARCHITECTURES, TIMM, full_name, is_kno
 from slidecam.models.channels import ARGUMENT, COLOURS, argued_channels, channel_problem
 from slidecam.models.volume_card import VolumeCard, VolumeKeys, with_ends
 from slidecam.settings import Complaints, names_like, nearest, read_settings, shown
+from slidecam.viewing import AS_THE_FILE_SAYS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from slidecam.viewing import PictureView
 
 
 TABLES = ("model", "data", "augment", "features", "graph", "train", "phase", "volume")
 
 
-def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def read_recipe(
+    path: Path, overrides: Sequence[str] = (), seen: PictureView = AS_THE_FILE_SAYS
+) -> Recipe:
     """Return the recipe in a file.
 
     Parameters
@@ -48,6 +53,8 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     overrides
         ``key=value`` pairs that are set over it: ``train.epochs=2``, ``phase.0.lr=1e-4``,
         ``augment.flip=true``. Values are TOML where they can be, else text.
+    seen
+        Which picture of files that hold several; set over ``[data]`` as well.
 
     Raises
     ------
@@ -59,6 +66,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     complaints = Complaints()
     for pair in overrides:
         _override(table, pair, complaints)
+    _see(table, seen, overrides, complaints)
     recipe = _recipe(path, table, complaints)
     if recipe is not None:
         check_graph(recipe, complaints)
@@ -125,6 +133,20 @@ def _override(
         )
         return
     place[last] = _toml_value(value)
+
+
+def _see(
+    table: dict[str, Any], seen: PictureView, overrides: Sequence[str], complaints: Complaints
+) -> None:
+    """Set what a view chooses over ``[data]``, in the words of a recipe."""
+    said = {pair.partition("=")[0].strip() for pair in overrides}
+    place = table.setdefault("data", {}) if seen.chosen else None
+    for name, value in seen.chosen.items():
+        key = "color_profile" if name == "profile" else name
+        if f"data.{key}" in said:
+            complaints.add(f"--{name}", f"stands beside --set data.{key}", "Leave one of them out.")
+        elif isinstance(place, dict):
+            place[key] = list(value) if isinstance(value, tuple) else value
 
 
 def _toml_value(text: str) -> object:
@@ -231,11 +253,12 @@ def _check_data(data: DataSpec, complaints: Complaints) -> None:
         ("data", lambda: data.reading),
         ("data.train, val and test", lambda: data.parting),
         ("data.repeat", lambda: data.times(())),
+        ("data.channels", lambda: data.seen),
     )
     for key, part in parts:
         try:
             part()
-        except DataSetError as error:
+        except SlidecamError as error:
             complaints.add(key, f"says: {error.clause}", error.remedy)
     if len(data.classes) == 1 or len(set(data.classes)) < len(data.classes):
         complaints.add(

@@ -17,7 +17,7 @@ from slidecam.geometry import COARSEST, FINEST
 from slidecam.learning.data.picture_files import PictureSpec, compiled
 from slidecam.learning.data.splitting import SplitSpec
 from slidecam.models.channels import PerChannel  # noqa: TC001  (read_settings reads the types)
-from slidecam.viewing import Profile  # noqa: TC001  (read_settings reads the types)
+from slidecam.viewing import PictureView, Profile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +84,9 @@ class DataSpec:
         Edge of what the network sees, and how a picture is resized to it.
     spacing, tile_px
         µm per pixel and edge of tiles of a slide; both left out where a picture is the whole.
+    image, plane, time, channels
+        Which picture of files that hold several, which plane and channels of stacks; see
+        `PictureView`. They are ``--image`` … of ``slidecam train``, and evaluating reads so too.
     color_profile
         ``srgb`` applies each picture's ICC profile, here and wherever the bundle is used; tiles
         that were cut with ``--profile srgb`` say so themselves.
@@ -114,6 +117,10 @@ class DataSpec:
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
     spacing: Annotated[float, Ge(FINEST), Le(COARSEST)] | None = None
     tile_px: Annotated[int, Ge(1)] | None = None
+    image: str | None = None
+    plane: Annotated[int, Ge(1)] | None = None
+    time: Annotated[int, Ge(1)] | None = None
+    channels: tuple[str, ...] = ()
     color_profile: Profile | None = None
     mean: PerChannel | None = None
     std: tuple[Positive, Positive, Positive] | tuple[Positive] | None = None
@@ -144,6 +151,11 @@ class DataSpec:
                 if pattern.search(name):
                     times[place] = count
         return times
+
+    @property
+    def seen(self) -> PictureView:
+        """Which picture of a file is seen; UsageError if there is no such."""
+        return PictureView(self.image, self.plane, self.time, self.channels, self.color_profile)
 
     @property
     def parting(self) -> SplitSpec:

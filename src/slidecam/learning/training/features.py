@@ -260,15 +260,13 @@ class FeaturePlan:
     spec: FeatureSpec
 
     def digest(self, source: str) -> str:
-        """Return what features of these pictures are known by.
-
-        ``source`` tells the pictures' and network's content.
-        """
+        """Return what features are known by; ``source`` tells pictures and network by content."""
         card = self.card
         facts = [source, len(self.pictures.paths), card.input_px, card.interpolation]
         facts += [card.mean, card.std, self.trained.tolist(), asdict(self.augmentation), self.seed]
         facts += [self.spec.copies, self.spec.dtype]
-        facts += sorted({card.color_profile, self.spec.precision} - {"ignore", "fp32"})
+        seen = self.pictures.seen.chosen.items() - {("profile", "ignore")}
+        facts += sorted({*seen, self.spec.precision} - {"fp32"}, key=str)
         return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
 
 

@@ -72,12 +72,15 @@ class Trained:
         Which of them was kept, counted from 1.
     evaluations
         Measures of the validation and test parts, those of them that there are.
+    notes
+        What a careful user wants to know of the pictures, as sentences.
     """
 
     bundle: Bundle
     history: list[dict[str, Any]]
     best_epoch: int
     evaluations: Mapping[Part, Evaluation]
+    notes: tuple[str, ...] = ()
 
 
 def train(
@@ -108,7 +111,7 @@ def train(
     check_weights(recipe, call.weights)
     fitted = with_tile_size(recipe, data)
     check_call(fitted, call)
-    dataset = yield from dataset_for(data, recipe.data)
+    dataset = yield from dataset_for(data, fitted.data)
     return (yield from train_on(fitted, dataset, call))
 
 
@@ -142,7 +145,7 @@ def train_on(
         bundle, progress = yield from _train_network(recipe, dataset.pictures, call)
         history, best_epoch = progress.history, progress.best_epoch
     finished, evaluations = yield from measure_bundle(bundle, dataset, history, call)
-    return Trained(finished, history, best_epoch, evaluations)
+    return Trained(finished, history, best_epoch, evaluations, dataset.pictures.notes)
 
 
 def _train_network(
@@ -204,7 +207,9 @@ def _trainer(
     call: TrainingCall,
     start: _Start,
 ) -> Generator[Step, None, Trainer]:
-    held = yield from hold_pictures(pictures.paths, start.card, recipe.data.memory_mb)
+    held = yield from hold_pictures(
+        pictures.paths, start.card, recipe.data.memory_mb, pictures.seen
+    )
     parts = np.array(pictures.parts)
     rows = {part: np.flatnonzero(parts == part) for part in ("train", "val")}
     running, inputs = (
@@ -319,7 +324,7 @@ def cross_validate(
     check_call(fitted, _call_of(call, 1))
     with suppress(OSError):  # it was there before, or holds something
         call.out.rmdir()
-    datasets = yield from folds_for(data, recipe.data, spec.count, spec.repeats)
+    datasets = yield from folds_for(data, fitted.data, spec.count, spec.repeats)
     done: list[Trained] = []
     for number, dataset in enumerate(datasets, 1):
         trained = yield from train_on(fitted, dataset, _call_of(call, number))
@@ -328,6 +333,7 @@ def cross_validate(
         shown = {name: figures[name].value or 0.0 for name in ("accuracy", "weighted F1")}
         yield Step("fold", number, len(datasets), shown)
     pooled = pool_folds([trained.evaluations["test"] for trained in done])
+    pooled = replace(pooled, measured="every fold", notes=datasets[0].pictures.notes)
     title = f"{recipe.name}, {spec.repeats} x {spec.count} folds"
     background = background_of(
         datasets[0],
