@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,15 +11,13 @@ from slidecam.errors import RunExistsError, UsageError
 from slidecam.files import (
     check_folder,
     lock_folder,
+    refuse_url,
     replacing,
     replacing_folder,
     strict_json,
     write_json,
     write_text,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class _CutOffError(Exception):
@@ -128,3 +126,29 @@ def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
         write_text(tmp_path / "a.txt", "\udce9")
     assert (tmp_path / "a.txt").read_bytes() == b"one\ntwo\n"
     assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("s3://bucket/results", "s3://bucket/results"),
+        ("gs://bucket/a b/c", "gs://bucket/a b/c"),
+        ("https://reader:hunter2@host.org/r?sig=abc123", "https://host.org/r"),
+        ("abfs://container@account/x", "abfs://account/x"),
+    ],
+)
+def test_a_url_is_no_folder_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as refused:
+        check_folder(Path(given))
+    assert url in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+    assert "abc123" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("given", ["out", "c:/out", "a:b/c", "ward 3:/x", "./s3"])
+def test_a_folder_with_a_colon_is_no_url(given: str) -> None:
+    refuse_url(Path(given))

@@ -9,6 +9,7 @@ import csv
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from slidecam.errors import RunExistsError, UsageError
+from slidecam.errors import RunExistsError, UsageError, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,11 +28,35 @@ LOCK_FILE = ".lock"
 """In a folder that one process at a time may work in."""
 
 
-def check_folder(path: Path) -> None:
-    """Refuse a folder that cannot be made or written in: before hours of work, not after.
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[\\/]+(?=[^\\/])")
+"""A URL as pathlib leaves it: of ``s3://bucket`` it makes ``s3:/bucket``, a folder here.
+
+A drive of Windows has one letter.
+"""
+
+
+def refuse_url(path: Path) -> None:
+    """Refuse a path that was a URL, and would be made or looked for as a folder called ``s3:``.
 
     UsageError.
     """
+    found = _URL.match(str(path))
+    if not found:
+        return
+    url = f"{found[1]}://{str(path)[found.end() :]}".replace("\\", "/")
+    raise UsageError(
+        f"A URL is given where a path of this machine belongs: {without_secrets(url)}.",
+        "Only slides are read from URLs: copy or mount what lies there, and copy results there"
+        " when they are written.",
+    )
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder that cannot be made or written in: before hours of work, not after.
+
+    UsageError, also of a URL.
+    """
+    refuse_url(path)
     there = next((each for each in (path, *path.absolute().parents) if each.exists()), path)
     if not there.is_dir():
         raise UsageError(

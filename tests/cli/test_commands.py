@@ -530,3 +530,36 @@ def test_outputs_are_named_with_commas_and_wrong_names_are_refused(
     assert result.exit_code == 2
     assert "There is no output 'x'" in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "predict a.tif -m bundle -o s3://bucket/results",
+        "predict a.tif -m bundle -o out --mask https://host/mask.png",
+        "tiles a.tif --annotations s3://bucket/a.geojson --out tiles",
+        "train recipe.toml --data s3://bucket/data --out trained",
+        "evaluate s3://bucket/bundle --data data",
+        "models s3://bucket/bundles",
+        "export s3://bucket/run --to qupath",
+    ],
+)
+def test_a_url_where_a_path_belongs_is_refused_and_nothing_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = slidecam(*call.split())
+    assert result.exit_code == 2
+    words = " ".join(result.output.replace("│", " ").split())
+    assert "A URL is given where a path of this machine belongs" in words
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bundle_at_a_url_is_refused_by_its_whole_name(
+    tmp_path: Path, write_slide: Callable[..., Path]
+) -> None:
+    slide = write_slide(tmp_path / "one.tif")
+    result = slidecam("predict", slide, "-m", "s3://bucket/bundle", "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "s3://bucket/bundle" in result.output
+    assert not (tmp_path / "out").exists()

@@ -9,14 +9,63 @@ from __future__ import annotations
 import io
 import signal
 import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, cast
 
 import typer
 
+from slidecam.errors import UsageError
+from slidecam.files import refuse_url
 from slidecam.options import option_of
 
-app = typer.Typer(
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+class _LocalPaths(typer.Typer):
+    """The command line, whose files and folders are those of this machine.
+
+    What reads slides takes URLs, and is declared as text.
+    """
+
+    def command(
+        self,
+        name: str | None = None,
+        **settings: Any,  # noqa: ANN401  (Typer's own)
+    ) -> Callable[[Function], Function]:
+        """Register a command that refuses a URL where a path belongs."""
+        register = super().command(name, **settings)
+
+        def registered(function: Function) -> Function:
+            register(_of_this_machine(function))
+            return function
+
+        return registered
+
+
+def _of_this_machine(function: Function) -> Function:
+    @wraps(function)
+    def checked(**given: object) -> object:
+        for value in given.values():
+            paths = value if isinstance(value, list) else [value]
+            for path in paths:
+                _refuse(path)
+        return function(**given)
+
+    return cast("Function", checked)
+
+
+def _refuse(given: object) -> None:
+    if not isinstance(given, Path):
+        return
+    try:
+        refuse_url(given)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+app = _LocalPaths(
     name="slidecam",
     help=(
         "Classify whole slides and show why: predictions and heatmaps in one pass. Research use"

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from slidecam.errors import BundleError, CardError, MissingBundleError
-from slidecam.files import check_folder
+from slidecam.files import check_folder, refuse_url
 from slidecam.models.architectures import build_network
 from slidecam.models.card import (
     CARD_FILE,
@@ -145,6 +145,8 @@ def open_bundle(path: Path | str, *, trust: bool = False) -> Bundle:
     ------
     MissingBundleError
         If there is no such folder, or nothing in it that could be a bundle.
+    UsageError
+        If it is a URL.
     CardError
         If the card says something impossible.
     WeightsError
@@ -163,6 +165,7 @@ def open_bundle(path: Path | str, *, trust: bool = False) -> Bundle:
     problem = "This is not a folder."
     if folder.is_dir():
         problem = f"The folder holds no {CARD_FILE}."
+    refuse_url(folder)
     remedy = "Name a bundle's folder (slidecam models lists them)."
     raise MissingBundleError(folder, problem, remedy)
 
