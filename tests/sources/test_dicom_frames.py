@@ -175,7 +175,8 @@ def test_frames_stored_are_those_in_volumes_and_those_left_out(
     stored = 0
     for number, said in enumerate(files):
         stored += write_header(folder / f"{number:02d}", said, number)
-    frames = [*frames_of("series", sorted(folder.iterdir()))]
+    frames, failures = frames_of("series", sorted(folder.iterdir()))
+    assert failures == []
     assert len(frames) == stored
     found = volumes_of(frames, 2.3)
     kept: list[Frame] = []

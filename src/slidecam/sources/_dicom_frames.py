@@ -27,6 +27,7 @@ from slidecam.sources._dicom_traits import (
     traits_of_vectors,
     with_b_value,
 )
+from slidecam.sources.placement import assumed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -101,6 +102,11 @@ class Frame:
     assumptions: tuple[str, ...] = ()
 
     @property
+    def is_guess(self) -> bool:
+        """Whether no file says how it lies in the patient."""
+        return assumed("no frame orientation") in self.assumptions
+
+    @property
     def normal(self) -> NDArray[np.float64]:
         """Unit vector from the slice to the next one."""
         return np.cross(*self.directions)
@@ -120,27 +126,41 @@ class Frame:
         return pixels[top : top + self.rows, left : left + self.columns]
 
 
-def frames_of(given: str, paths: Sequence[Path]) -> Iterator[Frame]:
-    """Yield every frame of some files of the series ``given``.
+def frames_of(given: str, paths: Sequence[Path]) -> tuple[list[Frame], list[Exception]]:
+    """Return every frame of some files of the series ``given``, and why others give none.
 
     Raises
     ------
-    InvalidDicomError, AttributeError
-        If one is damaged.
     RefusedSourceError
         If one holds slices and does not say how they lie.
+    Exception
+        Of whatever kind, if all are damaged: the first one's.
     """
+    frames: list[Frame] = []
+    failures: list[Exception] = []
     for path in paths:
-        header = dcmread(path, stop_before_pixels=True, force=True)
-        count = int(header.get("NumberOfFrames") or 1)
-        frames: Iterable[Frame] = (_classic(path, header),)
-        if "PerFrameFunctionalGroupsSequence" in header:
-            frames = _enhanced(path, header, count)
-        elif count > 1:
-            frames = _of_many(path, header, count)
-        if _is_mosaic(header):
-            frames = _slices_of_mosaics(given, header, frames)
-        yield from frames
+        try:
+            frames += _frames_in(given, path)
+        except RefusedSourceError:
+            raise
+        except Exception as error:  # noqa: BLE001  (the boundary of a file: it fails alone)
+            failures.append(error)
+    if failures and not frames:
+        raise failures[0]
+    return frames, failures
+
+
+def _frames_in(given: str, path: Path) -> list[Frame]:
+    header = dcmread(path, stop_before_pixels=True, force=True)
+    count = int(header.get("NumberOfFrames") or 1)
+    frames: Iterable[Frame] = (_classic(path, header),)
+    if "PerFrameFunctionalGroupsSequence" in header:
+        frames = _enhanced(path, header, count)
+    elif count > 1:
+        frames = _of_many(path, header, count)
+    if _is_mosaic(header):
+        frames = _slices_of_mosaics(given, header, frames)
+    return [*frames]
 
 
 def _classic(path: Path, header: Dataset) -> Frame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -124,10 +125,23 @@ def _words(size: tuple[float, float]) -> str:
 
 
 def _pair(values: Any) -> tuple[float, float] | None:  # noqa: ANN401
-    if not values:
+    numbers = _finite(values, 2)
+    if not numbers:
         return None
-    rows, columns = map(float, values)
-    return rows, columns
+    return numbers[0], numbers[1]
+
+
+def _finite(values: Any, count: int) -> list[float]:  # noqa: ANN401
+    """Return so many numbers, or nothing where a damaged header has others."""
+    if not isinstance(values, Iterable):
+        return []
+    try:
+        numbers = [*map(float, values)]
+    except ValueError:  # a text, an empty one among them
+        return []
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        return []
+    return numbers
 
 
 def places_of_many(
@@ -202,21 +216,26 @@ def _numbers(values: Any, count: int) -> list[float] | None:  # noqa: ANN401
 
 def triple(values: Any) -> tuple[float, float, float] | None:  # noqa: ANN401
     """Return a position, LPS mm; None where there is none."""
-    if not values:
+    numbers = _finite(values, 3)
+    if not numbers:
         return None
-    x, y, z = map(float, values)
-    return x, y, z
+    return numbers[0], numbers[1], numbers[2]
 
 
 def directions_of(orientation: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:  # noqa: ANN401
     """Return the directions along a row and down a column, axial where nothing says them."""
-    numbers = list(map(float, orientation or (1, 0, 0, 0, 1, 0)))
+    numbers = _finite(orientation, 6) or [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
     return tuple(numbers[:3]), tuple(numbers[3:])
+
+
+def says_directions(orientation: Any) -> bool:  # noqa: ANN401
+    """Whether an ImageOrientationPatient is one."""
+    return bool(_finite(orientation, 6))
 
 
 def doubts_on(orientation: Any, size: PixelSize) -> tuple[str, ...]:  # noqa: ANN401
     """Return a sentence on each thing that is assumed of a frame's place."""
-    if orientation:
+    if says_directions(orientation):
         return size.assumptions
     return (assumed("no frame orientation"), *size.assumptions)
 

@@ -170,7 +170,7 @@ def _most_alike(frames: Sequence[Frame]) -> tuple[list[Frame], list[str]]:
 
 def _shaped_alike(one: Frame, other: Frame) -> bool:
     same = (one.rows, one.columns, one.bands) == (other.rows, other.columns, other.bands)
-    same = same and one.in_sequence == other.in_sequence
+    same = same and (one.in_sequence, one.is_guess) == (other.in_sequence, other.is_guess)
     return same and float(np.abs(np.subtract(one.directions, other.directions)).max()) <= TURNED
 
 

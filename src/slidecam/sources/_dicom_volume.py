@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
 from slidecam.errors import RefusedSourceError
@@ -67,11 +66,11 @@ def open_slide(probe: Probe) -> VolumeSource:
         series.
     """
     assert probe.local is not None  # noqa: S101  (the registry asks for local files alone)
-    with opening(probe.given, "This is a DICOM series", _AGAIN, (InvalidDicomError,)):
+    with opening(probe.given, "This is a DICOM series", _AGAIN, (Exception,)):
         paths = _paths(probe, probe.local)
         header = dcmread(paths[0], stop_before_pixels=True, force=True)
         refuse_undecodable(probe, header)
-        frames = [*frames_of(probe.given, paths)]
+        frames, failures = frames_of(probe.given, paths)
         _refuse_without_size(probe, frames)
         volumes = volumes_of(frames, _step(header, frames))
         fingerprint = fingerprint_of_files(paths)
@@ -82,7 +81,7 @@ def open_slide(probe: Probe) -> VolumeSource:
         number, which = chosen_volume(probe, len(names), names, what)
         stack = volumes.stacks[number]
         layout = _layout(probe, stack)
-    notes = [*which, *volumes.readings, *_begins_late(frames), *_assumed(stack)]
+    notes = [*which, *_unread(failures), *volumes.readings, *_begins_late(frames), *_assumed(stack)]
     notes += note_on_bits(colour_bits(header))
     notes += notes_on_companions(probe.local)
     if layout.grid.is_oblique:
@@ -159,6 +158,15 @@ def _planes(grid: VolumeGrid, stack: FrameStack, probe: Probe) -> PlaneStack:
     lost = np.array([frame is None for frame in stack.frames])
     missing = np.flatnonzero(lost[planes.file_indices]).tolist()
     return PlaneStack(grid, probe.view.axis, tuple(missing))
+
+
+def _unread(failures: Sequence[Exception]) -> Iterator[str]:
+    """Yield the sentence on files whose headers are damaged, where there are such."""
+    if failures:
+        said = f"{len(failures)} of its files cannot be read and are left out"
+        if len(failures) == 1:
+            said = "1 of its files cannot be read and is left out"
+        yield f"{said} ({reason(failures[0])})."
 
 
 def _refuse_without_size(probe: Probe, frames: Sequence[Frame]) -> None:

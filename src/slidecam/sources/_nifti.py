@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.freesurfer.mghformat import MGHError, MGHImage
+from nibabel.freesurfer.mghformat import MGHImage
 from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from nibabel.nifti2 import Nifti2Image
 from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 
 from slidecam.errors import RefusedSourceError
 from slidecam.sources._companions import (
@@ -24,7 +22,7 @@ from slidecam.sources._companions import (
 )
 from slidecam.sources._library import opening
 from slidecam.sources._probe import GZIP, fingerprint_of_stream
-from slidecam.sources._voxels import COPY_BYTES, VoxelLayout, Voxels
+from slidecam.sources._voxels import COPY_BYTES, VoxelLayout, Voxels, refuse_short
 from slidecam.sources.placement import assumed, farthest, mirrored, refuse_flat
 from slidecam.sources.volume import VolumeSource, chosen_volume, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 
     from slidecam.sources._probe import Probe
 
-_NOT_OSERRORS = (ImageFileError, HeaderDataError, WrapStructError, MGHError)
 _AGAIN = "Copy or convert it again."
 _THREE = 3
 _MAGIC_1, _MAGICS_1 = slice(344, 347), {b"n+1", b"ni1"}
@@ -77,13 +74,15 @@ def open_slide(probe: Probe) -> VolumeSource:
             probe.given, "Volumes are not read from URLs.", "Copy it to this machine."
         )
     _refuse_others(probe, probe.local)
-    with opening(probe.given, "This is a NIfTI or MGH volume", _AGAIN, _NOT_OSERRORS):
+    with opening(probe.given, "This is a NIfTI or MGH volume", _AGAIN, (Exception,)):
         image = _image(probe)
         _refuse_cifti(probe, image)
         _refuse_half(probe, _data_file(image, probe))
         layout, offset, count = _layout(probe, image)
         with probe.open() as stream:
             fingerprint = fingerprint_of_stream(stream)
+        packing = "gzip" if probe.head.startswith(GZIP) else "raw"
+        refuse_short(_data_file(image, probe), offset, layout.total_bytes * count, packing)
     number, which = chosen_volume(probe, count)
     start = offset + number * layout.total_bytes
     packed, file = probe.head.startswith(GZIP), _data_file(image, probe)

@@ -19,7 +19,7 @@ from nrrd.errors import NRRDError
 from slidecam.errors import RefusedSourceError
 from slidecam.sources._library import opening
 from slidecam.sources._probe import fingerprint_of_stream
-from slidecam.sources._voxels import COPY_BYTES, VoxelLayout, Voxels
+from slidecam.sources._voxels import COPY_BYTES, VoxelLayout, Voxels, refuse_short
 from slidecam.sources.placement import assumed, refuse_flat
 from slidecam.sources.volume import VolumeSource, chosen_volume, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
@@ -78,9 +78,7 @@ def open_slide(probe: Probe) -> VolumeSource:
             probe.given, "Volumes are not read from URLs.", "Copy it to this machine."
         )
     path = probe.local
-    with opening(
-        probe.given, "This is an NRRD volume", _AGAIN, (NRRDError, StopIteration)
-    ):  # an empty file
+    with opening(probe.given, "This is an NRRD volume", _AGAIN, (Exception,)):
         with path.open("rb") as stream:
             header = nrrd.read_header(stream)
             offset = stream.tell()
@@ -89,6 +87,9 @@ def open_slide(probe: Probe) -> VolumeSource:
         _refuse_unread(probe, path, header)
         axes = _axes(probe, header)
         layout, notes = _layout(probe, header, axes)
+        if not _ELSEWHERE & set(header):
+            wanted = layout.total_bytes * axes.before * axes.after
+            refuse_short(path, offset, wanted, encoding)
     number, which = chosen_volume(probe, axes.before * axes.after)
     pieces = _Pieces(axes, number, layout)
     attached = not _ELSEWHERE & set(header)
@@ -148,6 +149,9 @@ class _Axes:
 
 def _axes(probe: Probe, header: Mapping[str, Any]) -> _Axes:
     sizes = list(map(int, header["sizes"]))
+    if min(sizes) < 1:
+        problem = f"The sizes are {', '.join(map(str, sizes))}, which is no volume."
+        raise RefusedSourceError(probe.given, problem, "Mend its header, or convert it again.")
     kinds = [str(kind).lower() for kind in header.get("kinds", ["domain"] * len(sizes))]
     bands = _COLOUR_KINDS.get(kinds[0], 0)
     is_colour = bands == sizes[0]

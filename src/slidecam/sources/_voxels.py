@@ -33,6 +33,9 @@ BLOCK_BYTES = 8_000_000
 """Samples that are read at once where a slab does not lie in one piece."""
 
 COPY_BYTES = 1 << 20
+DEFLATE_AT_MOST = 1032
+"""Bytes that one byte of gzip may hold."""
+
 COLOURS = 3
 SLOWEST = 2
 """The axis k, whose planes follow each other in a file."""
@@ -211,6 +214,29 @@ class Voxels:
             if self._spool is not None:
                 self._spool.unlink(missing_ok=True)
             self._spool = None
+
+
+def refuse_short(path: Path, offset: int, wanted: int, packing: str) -> None:
+    """Refuse a file that cannot hold its samples, however well they are packed.
+
+    Parameters
+    ----------
+    path, offset
+        The file, and where its samples begin in it, unpacked where that is packed.
+    wanted
+        Bytes of them.
+    packing
+        ``raw``, or that of the format.
+
+    Raises
+    ------
+    EOFError
+        If it ends before its last slice.
+    """
+    most = {"raw": 1, "gzip": DEFLATE_AT_MOST, "gz": DEFLATE_AT_MOST}.get(packing)
+    size = path.stat().st_size
+    if most is not None and size * most < wanted + offset * (packing == "raw"):
+        raise EOFError(f"the file ends before its last slice: its header says {wanted} bytes")
 
 
 def _refuse_short(written: int, wanted: int) -> None:

@@ -131,6 +131,7 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
     slides: list[FoundSlide] = []
     ignored: list[str] = []
     images: list[ProjectImage] = []
+    empty = 0
     for given in inputs:
         if not str(given):
             problem = "One of the inputs is an empty text."
@@ -143,13 +144,15 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
             images.extend(project.images)
             ignored.extend(project.left_out)
         else:
-            _expand(Path(given), slides, ignored)
+            found = [*_expand(Path(given), ignored)]
+            empty += not found
+            slides.extend(found or [_without_any(Path(given))])
     if not keep_identifiers:
         slides = list(map(_unnamed, slides))
     slides = set_apart(list(map(_well_named, slides)))
     refuse_shared_stems(slides)
     slides, shared = with_aliases(slides)
-    if not slides:
+    if len(slides) == empty:
         suffixes = " ".join(sorted(slide_suffixes()))
         raise UsageError(
             f"No slide was found in {', '.join(map(str, inputs)) or 'nothing'}.",
@@ -172,28 +175,35 @@ def slides_in(folder: Path) -> tuple[Path, ...]:
 
     Two may share a stem, and there may be none.
     """
-    slides: list[FoundSlide] = []
-    _expand(folder, slides, [])
-    return tuple(Path(slide.path) for slide in slides)
+    return tuple(Path(slide.path) for slide in _expand(folder, []))
 
 
-def _expand(path: Path, slides: list[FoundSlide], ignored: list[str]) -> None:
+def _without_any(folder: Path) -> FoundSlide:
+    """Return a folder without slides as one that has failed, beside those of other inputs."""
+    problem, remedy = (
+        "No slide was found in this folder.",
+        "Name slides, or the folder they lie in.",
+    )
+    return replace(_found(folder), error=UsageError(problem, remedy, folder))
+
+
+def _expand(path: Path, ignored: list[str]) -> Iterator[FoundSlide]:
     if not path.exists():
         raise UsageError("There is no such file or folder.", "Check the path.", path)
     if not path.is_dir():
-        slides.append(_found(path))
+        yield _found(path)
         return
     objects = left_out(path)
     if objects:
         ignored.append(f"{path}: left out, since they are no pictures: {objects}.")
     if is_slide_folder(path):
-        slides.append(_found(path))
+        yield _found(path)
         if not _is_zarr(path):
             _note_ignored(path, others_in(path), ignored)
         return
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     taken = list(_in_folder(path, entries))
-    slides.extend(map(_found, taken))
+    yield from map(_found, taken)
     known = {*taken, *objects_in(path), *parts_in(path)}
     others = filter(Path.is_file, sorted({*entries} - known))
     _note_ignored(path, [entry for entry in others if not _is_named_like_one(entry)], ignored)
@@ -287,7 +297,7 @@ def _publicly_named(slide: FoundSlide) -> FoundSlide:
     hidden, name = hidden_parts(path), slide.name
     if path.name in hidden:
         name = public_name(path)
-    return FoundSlide(name, slide.path, hidden)
+    return replace(slide, name=name, hidden=hidden)
 
 
 def _well_named(slide: FoundSlide) -> FoundSlide:
