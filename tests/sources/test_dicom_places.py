@@ -17,7 +17,7 @@ from pydicom.uid import (
     UltrasoundImageStorage,
 )
 
-from slidecam.errors import RefusedSourceError
+from slidecam.errors import RefusedSourceError, SourceError
 from slidecam.sources import open_source
 from slidecam.viewing import VolumeView
 
@@ -265,3 +265,48 @@ def test_what_lies_beside_one_file_of_a_series_is_counted(
         "Files of the folder that are no pictures are left out: Comprehensive SR (1).",
         "Left out are 1 other series of the folder (5 files): pass a file of one to read it.",
     )
+
+
+def damaged_place(made: Dataset) -> None:
+    made.ImagePositionPatient = [1, 2]
+
+
+def damaged_direction(made: Dataset) -> None:
+    made.ImageOrientationPatient = [1, 0, 0]
+
+
+def damaged_number(made: Dataset) -> None:
+    made[0x00280010].VR = "ST"
+    made[0x00280010].value = "many"
+
+
+def damaged_size(made: Dataset) -> None:
+    made.PixelSpacing = [0.8]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (damaged_place, "1 of its slices does not say where it lies and is left out."),
+        (damaged_direction, "1 of its pictures lie in another direction or shape"),
+        (damaged_number, "1 of its files cannot be read and is left out"),
+        (damaged_size, "1 of its pictures have another PixelSpacing"),
+    ],
+)
+def test_one_damaged_header_is_one_slice_less(
+    tmp_path: Path,
+    write_volume: Any,
+    head: NDArray[np.int16],
+    damage: Callable[[Dataset], None],
+    words: str,
+) -> None:
+    series = write_volume.dicom(tmp_path / "a", head)
+    (last,) = (path for path in series.iterdir() if dcmread(path).InstanceNumber == 12)
+    made = dcmread(last)
+    damage(made)
+    made.save_as(last)
+    facts = facts_of(series)
+    assert facts.planes == 11
+    assert any(words in reading for reading in facts.readings)
+    with pytest.raises(SourceError):
+        facts_of(rewritten(series, damaged_number))

@@ -204,3 +204,15 @@ def test_a_file_that_is_called_by_its_identifier_is_named_after_its_content(
     assert "1.2.826" not in slide.shown
     (slide,) = find_slides([path], keep_identifiers=True).slides
     assert slide.name == "1.2.826.77.1"
+
+
+def test_a_folder_without_slides_among_other_inputs_has_failed_and_is_not_forgotten(
+    tmp_path: Path,
+) -> None:
+    fill(tmp_path, "a.svs")
+    (tmp_path / "empty").mkdir()
+    found = find_slides([tmp_path / "empty", tmp_path / "a.svs"])
+    assert [slide.name for slide in found.slides] == ["empty", "a"]
+    assert "No slide was found in this folder" in str(found.slides[0].error)
+    with pytest.raises(UsageError, match="No slide was found"):
+        names(tmp_path / "empty")

@@ -395,3 +395,15 @@ def test_air_ends_a_tenth_of_the_way_between_the_robust_ends_wherever_they_lie(
     # Of 0 to 100, the 2nd percentile is 2 and the 98th 98.
     values = (np.arange(101) * stretch + shift).astype(np.float32)
     assert air_below(values) == pytest.approx((2 + 9.6) * stretch + shift, abs=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_samples_that_no_file_of_its_size_can_hold_are_not_looked_for(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], suffix: str
+) -> None:
+    content = bytearray(write_volume.nifti(tmp_path / "a.nii", head).read_bytes())
+    content[42:48] = np.array([3000, 3000, 300], "<i2").tobytes()
+    path = tmp_path / f"b{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+    with pytest.raises(SourceError, match=r"ends before its last slice.*5400000000 bytes"):
+        open_source(path)
