@@ -185,7 +185,6 @@ def test_what_opens_a_server_is_no_part_of_what_is_shown(text: str, shown: str) 
     assert errors.without_secrets(text) == shown
     error = errors.UnreadableSourceError("https://h/c?token=2", text, text)
     assert error.remedy == shown
-    assert shown[3:] in error.problem
     assert "token" not in str(error)
 
 

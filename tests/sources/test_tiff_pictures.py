@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from slidecam.errors import RefusedSourceError, UnreadableSourceError, UsageError
 from slidecam.geometry import LevelBox, Size, Spacing
@@ -76,10 +77,11 @@ class TestPages:
         self, tmp_path: Path, order: tuple[int, ...], metadata: Any, flag: int
     ) -> None:
         shapes = [(533, 389), (266, 194), (133, 97), (66, 48)]
+        full = Image.fromarray(picture())
         pages = []
         for index in order:
             options = {"subfiletype": flag * (index > 0), "metadata": metadata}
-            pages.append((picture(*shapes[index]), options))
+            pages.append((np.asarray(full.resize(shapes[index])), options))
         path = write_pages(tmp_path / "a.tif", pages)
         with open_source(path) as source:
             facts = source.facts
@@ -565,3 +567,107 @@ def test_pages_of_one_stated_spacing_are_two_pictures_whatever_their_sizes(tmp_p
     with open_source(tmp_path / "half.tif") as source:
         assert len(source.facts.levels) == 1
         assert [str(each.size.width) for each in source.facts.images] == ["600", "300"]
+
+
+def tissue(seed: int, width: int = 1033, height: int = 771) -> NDArray[np.uint8]:
+    """Return cells on clouds, and glass to the left."""
+    random = np.random.default_rng(seed)
+    grey = np.full((height, width), 170.0)
+    for edge, strength in ((130, 25), (31, 22), (9, 18), (3, 9)):
+        rows, columns = -(-height // edge) + 1, -(-width // edge) + 1
+        noise = Image.fromarray(random.normal(0, strength, (rows, columns)).astype(np.float32))
+        grey += np.asarray(noise.resize((width, height), Image.Resampling.BICUBIC))
+    colours = np.dstack([grey * 1.05, grey * 0.82, grey * 0.97])
+    colours[:, : width // 3] = (243, 241, 244)
+    return colours.clip(0, 255).astype(np.uint8)
+
+
+def resized(pixels: NDArray[np.uint8], factor: int, how: str) -> NDArray[np.uint8]:
+    size = pixels.shape[1] // factor, pixels.shape[0] // factor
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling[how]))
+
+
+def curved(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return pixels as another profile would have them."""
+    return (255 * (pixels / 255.0) ** 1.8 * (1, 0.9, 0.8)).astype(np.uint8)
+
+
+class TestUnmarkedPages:
+    """Pages that no tag calls copies, and whose sizes shrink alike."""
+
+    @pytest.mark.parametrize("first", [0, 1])
+    @pytest.mark.parametrize("metadata", [None, {}])
+    def test_two_scans_of_which_one_is_half_as_large_are_two_images(
+        self, tmp_path: Path, first: int, metadata: Any
+    ) -> None:
+        scans = [tissue(5), tissue(6, 516, 385)]
+        options = {"metadata": metadata}
+        pages: Pages = [(scans[first], options), (scans[1 - first], options)]
+        path = write_pages(tmp_path / "a.tif", pages)
+        with open_source(path) as source:
+            assert len(source.facts.levels) == 1
+            assert [each.chosen for each in source.facts.images] == [not first, bool(first)]
+            assert any("show different pictures" in said for said in source.facts.readings)
+            np.testing.assert_array_equal(whole(source), scans[0])
+        with opened(path, image=str(2 - first)) as source:
+            np.testing.assert_array_equal(whole(source), scans[1])
+
+    @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (3, 4, 0, 1, 2), (4, 2, 1, 3, 0)])
+    def test_levels_of_two_scans_find_their_own_picture(
+        self, tmp_path: Path, order: tuple[int, ...]
+    ) -> None:
+        large, small = tissue(7, 1600, 1200), tissue(8, 800, 600)
+        pages = [large, resized(large, 2, "BOX"), resized(large, 4, "BOX")]
+        pages += [small, resized(small, 2, "BOX")]
+        written: Pages = [(pages[index], {}) for index in order]
+        path = write_pages(tmp_path / "a.tif", written)
+        with open_source(path) as source:
+            assert [level.size.width for level in source.facts.levels] == [1600, 800, 400]
+            for level in range(3):
+                np.testing.assert_array_equal(whole(source, level), pages[level])
+            other = next(each for each in source.facts.images if not each.chosen)
+        with opened(path, image=str(other.number)) as source:
+            assert [level.size.width for level in source.facts.levels] == [800, 400]
+            np.testing.assert_array_equal(whole(source), small)
+            np.testing.assert_array_equal(whole(source, 1), pages[4])
+
+    @pytest.mark.parametrize("how", ["NEAREST", "BOX", "LANCZOS"])
+    @pytest.mark.parametrize("kind", ["plain", "jpeg", "profile", "12 bit", "strips", "grey"])
+    def test_a_copy_is_one_whatever_made_it(self, tmp_path: Path, how: str, kind: str) -> None:
+        full = tissue(9)
+        levels = [full, resized(full, 2, how), resized(full, 8, how)]
+        options: dict[str, Any] = {}
+        if kind == "jpeg":
+            options = {"compression": "jpeg", "compressionargs": {"level": 35}}
+        elif kind == "profile":
+            levels[1:] = map(curved, levels[1:])
+        elif kind == "12 bit":
+            levels = [level.astype(np.uint16) * 16 for level in levels]  # type: ignore[misc]
+        elif kind == "strips":
+            options = {"tile": None, "rowsperstrip": 7}
+        elif kind == "grey":
+            levels = [level[:, :, 1] for level in levels]
+            options = {"photometric": "minisblack"}
+        path = write_pages(tmp_path / "a.tif", [(level, options) for level in levels])
+        with open_source(path) as source:
+            assert len(source.facts.levels) == 3
+            assert source.facts.images == ()
+            assert any("no pixels tell them apart" in said for said in source.facts.readings)
+
+    def test_a_blank_slide_keeps_its_levels_and_another_colour_is_another(
+        self, tmp_path: Path
+    ) -> None:
+        blank = np.full((HIGH, WIDE, 3), 241, np.uint8)
+        noisy = (blank - RANDOM.integers(0, 5, blank.shape)).astype(np.uint8)
+        path = write_pages(tmp_path / "a.tif", [(noisy, {}), (noisy[1::2, 1::2], {})])
+        with open_source(path) as source:
+            assert len(source.facts.levels) == 2
+        path = write_pages(tmp_path / "b.tif", [(noisy, {}), (noisy[1::2, 1::2] // 2, {})])
+        with open_source(path) as source:
+            assert len(source.facts.levels) == 1
+
+    def test_what_says_it_is_a_copy_is_one_whatever_it_shows(self, tmp_path: Path) -> None:
+        pages: Pages = [(tissue(5), {}), (tissue(6, 516, 385), {"subfiletype": 1})]
+        with open_source(write_pages(tmp_path / "a.tif", pages)) as source:
+            assert [level.size.width for level in source.facts.levels] == [1033, 516]
+            assert source.facts.readings == ()

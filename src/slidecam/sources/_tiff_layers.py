@@ -1,18 +1,13 @@
-"""The pictures that a TIFF holds, each with its resolutions: of pages, series and OME images.
-
-Pages have no order in TIFF: what belongs to one pyramid is told by its sizes.
-"""
+"""What a TIFF's pages, series and OME images say of themselves: sizes, names, channels, spacing."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from dataclasses import dataclass, field, replace
-from itertools import chain
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from slidecam.geometry import COARSEST, FINEST, Size, Spacing
+from slidecam.geometry import Size, Spacing
 from slidecam.sources._tiff_colours import GREY, photometric_of
 from slidecam.sources.channels import Channel, color_of_ome
 from slidecam.sources.images import associated_name
@@ -27,26 +22,11 @@ if TYPE_CHECKING:
 
     Series = Any
 
-_LOOSE = {"generic", "uniform"}
-"""tifffile's kinds of files that say nothing of how their pages belong together."""
-
-_SHAPED = "shaped"
-_ONE_SLIDE = {"svs", "ndpi", "bif", "philips", "qpi", "avs"}
-"""Kinds whose first series is the slide, and the others its label, macro and thumbnail."""
-
 _RESOLUTION_UNIT = {2: ("inch", 25_400.0), 3: ("centimetre", 10_000.0)}
 _X_RESOLUTION, _Y_RESOLUTION, _UNIT = 282, 283, 296
 _REDUCED, _MASK = 1, 4
 _PAGE_NAME = 285
 _LONGEST_NAME = 80
-_MISFIT = 0.01
-"""How far width and height of a page that says it is a reduced copy may shrink unlike."""
-
-_LEAST_STEP = 1.4
-"""How many times as wide as the next a level of a pyramid is at least."""
-
-_UNLIKE = 0.1
-"""How far the µm per pixel of a pyramid's level may be from what its size says."""
 
 
 @dataclass(frozen=True)
@@ -156,26 +136,7 @@ class Picture:
         return self.layers[0]
 
 
-def pictures_of(tiff: TiffFile) -> tuple[list[Picture], list[Picture]]:
-    """Return the pictures of a file that may be its slide, in its order, and those that are not."""
-    kind = tiff.series[0].kind
-    if kind in _LOOSE:
-        return _joined(list(_loose_layers(tiff)), kind), []
-    if kind == _SHAPED:
-        levels = chain.from_iterable(series.levels for series in tiff.series)
-        return _joined([_layer(level, place) for place, level in enumerate(levels)], kind), []
-    found: list[Picture] = []
-    for place, (series, ome) in enumerate(zip(tiff.series, _ome_images(tiff), strict=True)):
-        layers = [_layer(level, place) for level in series.levels]
-        layers = [layer for layer in layers if layer.axes == layers[0].axes]
-        layers.sort(key=lambda layer: -layer.size.width)
-        found.append(Picture(tuple(layers), kind, series.name, ome))
-    if kind in _ONE_SLIDE:
-        return found[:1], found[1:]
-    return found, []
-
-
-def _layer(series: Page, place: int) -> Layer:
+def layer_of(series: Page, place: int) -> Layer:
     """Return a series of tifffile's as a layer."""
     page = series.keyframe
     axes = [pair for pair in zip(series.axes, series.shape, strict=True) if pair[0] not in "YXS"]
@@ -187,7 +148,7 @@ def _layer(series: Page, place: int) -> Layer:
     return Layer(page, series, long, series.name, place)
 
 
-def _loose_layers(tiff: TiffFile) -> Iterator[Layer]:
+def loose_layers(tiff: TiffFile) -> Iterator[Layer]:
     """Yield each page of its own, and the pages below it; masks are no pictures."""
     place = 0
     for index in range(len(tiff.pages)):
@@ -210,118 +171,7 @@ def name_of(page: Page) -> str:
     return name
 
 
-def _joined(layers: list[Layer], kind: str) -> list[Picture]:
-    """Put the layers of one pyramid together, in whatever order they were written.
-
-    Pages of one size are planes of a stack. A smaller layer belongs to the picture whose sizes
-    shrink to it.
-    """
-    if len({layer.name for layer in layers}) == 1:
-        # What all pages are called, as by a program's name, tells none of them from another.
-        layers = [replace(layer, name="") for layer in layers]
-    towers: list[list[Layer]] = []
-    for group in _by_size(layers):
-        home = _home(_stacked(group), towers)
-        if home is not None:
-            home.append(_stacked(group))
-            continue
-        home = _home(group[0], towers)
-        if home is None:
-            towers.append([_stacked(group)])
-            continue
-        # A level and a thumbnail, say, that happens to be as large.
-        home.append(group[0])
-        towers.extend([each] for each in group[1:])
-    towers.sort(key=lambda tower: tower[0].place)
-    return [Picture(tuple(tower), kind, tower[0].name, readings=_unsaid(tower)) for tower in towers]
-
-
-def _by_size(layers: list[Layer]) -> list[list[Layer]]:
-    """Return the layers in groups that could be one stack, largest first."""
-    groups: defaultdict[tuple[object, ...], list[Layer]] = defaultdict(list)
-    for layer in layers:
-        alone = layer.place
-        if not layer.axes:
-            alone = -1
-        groups[layer.size, layer.is_reduced, layer.family, alone].append(layer)
-    return sorted(groups.values(), key=lambda group: -_area(group[0].size))
-
-
-def _area(size: Size) -> int:
-    return size.width * size.height
-
-
-def _stacked(group: list[Layer]) -> Layer:
-    """Return layers of one size as one; its planes are the pages."""
-    if len(group) == 1:
-        return group[0]
-    pages = [layer.pages[0] for layer in group]
-    return replace(group[0], pages=pages, axes=(("I", len(pages)),))
-
-
-def _home(layer: Layer, towers: list[list[Layer]]) -> list[Layer] | None:
-    """Return the pyramid that a layer belongs to, or None."""
-    if associated_name(layer.name):
-        return None
-    found = [each for each in towers if _continues(each, layer) and not _apart(each, layer)]
-    for tower in found:
-        if layer.name and tower[0].name == layer.name:
-            return tower
-    # Of two pyramids behind each other, the one that was begun last.
-    before = [tower for tower in found if tower[0].place < layer.place]
-    if before:
-        return max(before, key=lambda tower: tower[0].place)
-    return min(found, key=lambda tower: tower[0].place, default=None)
-
-
-def _continues(tower: list[Layer], layer: Layer) -> bool:
-    """Whether a layer is a smaller copy of a pyramid: its kind of pixels, its sizes shrunk alike.
-
-    Sizes are rounded, up or down; a layer that says it is a copy may lie off by more.
-    """
-    full, last, size = tower[0].size, tower[-1].size, layer.size
-    if layer.family != tower[0].family or size.width >= last.width or size.height > last.height:
-        return False
-    pairs = ((full.width, size.width), (full.height, size.height))
-    least = max(long / (short + 1) for long, short in pairs)
-    most = min(long / max(short - 1, 1 / long) for long, short in pairs)
-    across, down = (long / short for long, short in pairs)
-    return least <= most or (layer.is_reduced and abs(across / down - 1) <= _MISFIT)
-
-
-def _apart(tower: list[Layer], layer: Layer) -> bool:
-    """Whether the file says that a page is a picture of its own, and no smaller copy of another.
-
-    Another name says so, µm per pixel that do not grow as the size shrinks, and a size that hardly
-    shrinks at all. A page that is marked as a copy is one, whatever it is called.
-    """
-    full = tower[0]
-    if layer.is_reduced or layer.keyframe.is_subifd:
-        return False
-    if full.name and layer.name and full.name != layer.name:
-        return True
-    if tower[-1].size.width < _LEAST_STEP * layer.size.width:
-        return True
-    fine, coarse = (from_resolution(each.keyframe)[0] for each in (full, layer))
-    if fine is None or coarse is None:
-        return False
-    # What a screen's 96 dpi makes of pixels says nothing of a slide.
-    if not (FINEST <= fine.mean <= COARSEST and FINEST <= coarse.mean <= COARSEST):
-        return False
-    shrunk = full.size.width / layer.size.width
-    return abs(coarse.mean / fine.mean / shrunk - 1) > _UNLIKE
-
-
-def _unsaid(tower: list[Layer]) -> tuple[str, ...]:
-    """Return what to say of a pyramid that is known by its sizes alone."""
-    smaller = tower[1:]
-    if all(layer.is_reduced or layer.keyframe.is_subifd for layer in smaller):
-        return ()
-    said = f"{len(tower)} pages are taken as one pyramid, since their sizes shrink alike"
-    return (f"{said}: the file does not say which are smaller copies.",)
-
-
-def _ome_images(tiff: TiffFile) -> list[OmeImage]:
+def ome_images(tiff: TiffFile) -> list[OmeImage]:
     """Return the OME image of each of a file's series, in their order; empty ones where unknown.
 
     tifffile leaves out images without pixels, so that they must be matched.

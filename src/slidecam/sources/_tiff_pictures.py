@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from slidecam.errors import RefusedSourceError, UsageError
 from slidecam.sources._tiff_colours import EXPORT, alpha_of
-from slidecam.sources._tiff_layers import name_of, pictures_of
+from slidecam.sources._tiff_layers import name_of
 from slidecam.sources._tiff_pages import PageRaster, same_file
+from slidecam.sources._tiff_pyramids import pictures_of
 from slidecam.sources.channels import Channel, choose_channels
 from slidecam.sources.images import FileImage, associated_name, choose_image, offering_others
 
@@ -87,7 +88,7 @@ def choose_picture(path: str, tiff: TiffFile, view: PictureView) -> ChosenPictur
     UsageError
         If there is no such image, plane, time or channel.
     """
-    pictures, others = pictures_of(tiff)
+    pictures, others = pictures_of(path, tiff)
     images: list[FileImage] = []
     for number, each in enumerate(pictures, 1):
         images.append(FileImage(number, each.name, each.finest.size, each.finest.is_reduced))
