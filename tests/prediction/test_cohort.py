@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 
-from slidecam.errors import StoreError
-from slidecam.events import Finished, Planned, SlideFailed, SlideFinished
+from slidecam.errors import StoreError, UsageError
+from slidecam.events import Finished, Planned, SlideFailed, SlideFinished, Warned
 from slidecam.exchange.manifest import read_manifest
 from slidecam.prediction import pipeline
 from slidecam.prediction import work as work_module
@@ -124,3 +124,44 @@ def test_a_folder_with_somebody_elses_manifest_is_refused_before_anything_runs(
     with pytest.raises(StoreError, match="manifest"):
         list(predict(folder, tiny_bundle, out, QUICK))
     assert [path.name for path in out.iterdir()] == ["manifest.json"]
+
+
+def test_two_rows_of_one_slide_that_differ_are_refused(
+    tmp_path: Path, tiny_bundle: Path, folder: Path
+) -> None:
+    spec = replace(QUICK, mpp=None, spacings={"s0.png": 0.25, "s0": 1.0})
+    with pytest.raises(UsageError, match=r"differ: s0 1, s0\.png 0\.25"):
+        list(predict(folder / "s0.png", tiny_bundle, tmp_path / "out", spec))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_row_wins_over_the_spacing_of_all_slides_and_says_so(
+    tmp_path: Path, tiny_bundle: Path, folder: Path
+) -> None:
+    spec = replace(QUICK, mpp=1.0, spacings={"s0": 0.25}, dry_run=True)
+    events = list(predict([folder / "s0.png", folder / "s1.png"], tiny_bundle, tmp_path, spec))
+    planned = {event.slide: event.spacing for event in events if isinstance(event, Planned)}
+    assert planned == {"s0": 0.25, "s1": 1.0}
+    said = {event.slide: event.message for event in events if isinstance(event, Warned)}
+    used = "The row s0 of the spacing table, 0.25 µm/px, is used, and --mpp 1 is not."
+    assert said == {"s0": used}
+
+
+def test_outputs_never_go_among_files_of_somebody_else(
+    tmp_path: Path, tiny_bundle: Path, folder: Path
+) -> None:
+    (tmp_path / "out" / "s0").mkdir(parents=True)
+    (tmp_path / "out" / "s0" / "letter.txt").write_text("dear colleague")
+    with pytest.raises(UsageError, match="among files that are not slidecam's"):
+        list(predict(folder, tiny_bundle, tmp_path / "out", replace(QUICK, existing="overwrite")))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["s0"]
+
+
+def test_a_slide_that_is_a_folder_is_no_output_folder(
+    tmp_path: Path, tiny_bundle: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    series = write_volume.dicom(tmp_path / "cohort" / "head07", head)
+    before = sorted(path.name for path in series.iterdir())
+    with pytest.raises(UsageError, match="would go among files"):
+        list(predict(tmp_path / "cohort", tiny_bundle, tmp_path / "cohort", QUICK))
+    assert sorted(path.name for path in series.iterdir()) == before

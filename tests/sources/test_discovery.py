@@ -32,8 +32,29 @@ def test_a_folder_gives_its_slides_in_order_and_tells_what_it_leaves_out(tmp_pat
     fill(tmp_path, "b.svs", "a.TIFF", "notes.txt", ".hidden.tif", "deeper/c.svs")
     found = find_slides([tmp_path])
     assert [slide.name for slide in found.slides] == ["a", "b"]
-    assert len(found.ignored) == 1
-    assert "notes.txt" in found.ignored[0]
+    files, folders = found.ignored
+    assert "notes.txt" in files
+    assert "deeper" in folders
+
+
+def test_folders_that_were_not_searched_are_named_but_for_results_and_companions(
+    tmp_path: Path,
+) -> None:
+    for name in ("one.svs", "two.mrxs", "three.vsi"):
+        (tmp_path / name).touch()
+    for name in ("batch_b", "old", "two", "_three_", ".hidden", "results", "results/one"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "two" / "Slidedat.ini").touch()
+    (tmp_path / "results" / "manifest.json").touch()
+    (tmp_path / "batch_b" / "four.svs").touch()
+    said = find_slides([tmp_path]).ignored[-1]
+    assert said == (
+        f"{tmp_path}: folders in it that were not searched: batch_b, old. Name them too, and the"
+        " slides in them are taken."
+    )
+    both = find_slides([tmp_path, tmp_path / "batch_b"])
+    assert both.slides[-1].name == "four"
+    assert both.ignored[-1].startswith(f"{tmp_path}: folders in it that were not searched: old. ")
 
 
 def test_a_folder_that_may_not_be_looked_into_is_passed_over(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import RunExistsError, UsageError
@@ -15,10 +14,12 @@ from slidecam.options import EVERY_METHOD
 from slidecam.runs.outputs import check_packages
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources.names import refuse_shared_names
-from slidecam.store import has_run
+from slidecam.sources.spacing import given_spacing
+from slidecam.store import RUN_FILE, has_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from slidecam.prediction.model import LoadedModel
     from slidecam.sources.discovery import Discovery
@@ -36,7 +37,12 @@ def with_project(spec: PredictSpec, found: Discovery) -> PredictSpec:
     spec = replace(spec, shown={**shown, **spec.shown})
     if spec.mpp is not None:
         return spec
-    return replace(spec, spacings={**found.spacings, **spec.spacings})
+    rows = set(spec.spacings)
+    spacings = dict(spec.spacings)
+    for slide in found.slides:
+        if slide.name in found.spacings and rows.isdisjoint(slide.row_names):
+            spacings[slide.name] = found.spacings[slide.name]
+    return replace(spec, spacings=spacings)
 
 
 def refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
@@ -45,14 +51,18 @@ def refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
     Raises
     ------
     UsageError
-        If the output folder cannot be written, the mask is not there or is one for many slides,
+        If the output folder cannot be written or is (part of) a slide, two spacings are given for
+        one slide, the mask is not there or is one for many slides,
         a mask or row is called after several slides, or an output needs a package that is not
         installed.
     RunExistsError
         If outputs lie there already and neither resume nor overwrite was said.
     """
     check_folder(out)
+    _refuse_inputs(found, out)
     check_packages(spec.outputs)
+    for slide in found.slides:
+        given_spacing(slide.row_names, None, spec.spacings)
     if spec.mask is not None and not spec.mask.exists():
         raise UsageError(f"There is no file for --mask: {spec.mask}.", "Check the path.")
     if spec.mask is not None and spec.mask.is_file() and len(found.slides) > 1:
@@ -69,6 +79,24 @@ def refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
             " slides).",
             "Pass --resume to continue, --overwrite to begin anew, or another --out.",
         )
+
+
+def _refuse_inputs(found: Discovery, out: Path) -> None:
+    """Refuse an output folder that is (part of) a slide, or holds files of somebody else."""
+    for slide in found.slides:
+        folder = out / slide.name
+        if folder.is_dir() and not _is_begun(folder) and _holds_files(folder):
+            raise UsageError(
+                f"The outputs of {slide.name} would go among files that are not slidecam's, and may"
+                f" be a slide's own: {folder}.",
+                "Pass another --out.",
+            )
+
+
+def _holds_files(folder: Path) -> bool:
+    return any(
+        not entry.name.startswith(".") and entry.name != RUN_FILE for entry in folder.iterdir()
+    )
 
 
 def _refuse_unclear_names(found: Discovery, spec: PredictSpec) -> None:
@@ -140,7 +168,7 @@ def _without_effect(model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
 def _unused(spec: PredictSpec, found: Discovery) -> Iterator[str]:
     unused = set(spec.spacings)
     for slide in found.slides:
-        unused -= {slide.name, Path(slide.path).name, *slide.aliases}
+        unused.difference_update(slide.row_names)
     if unused:
         names = ", ".join(sorted(unused))
         yield f"No slide is called {names}: these rows of the spacing table were not used."

@@ -25,7 +25,9 @@ from slidecam.runs.outputs import QUPATH_FOLDER, all_written, clear_outputs
 from slidecam.runs.record import RunRecord, refuse_later
 from slidecam.sources import open_source, settle_spacing, shown_corner
 from slidecam.sources.discovery import FoundSlide
+from slidecam.sources.names import names_of
 from slidecam.sources.qupath import QuPathView
+from slidecam.sources.spacing import given_spacing
 from slidecam.sources.volume import VolumeSource
 from slidecam.store import RunStore, StorePlan, lock_run, open_or_create
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
@@ -124,8 +126,9 @@ def _prepare(source: Source, folder: Path, model: LoadedModel, spec: PredictSpec
 
 
 def _spacing(source: Source, model: LoadedModel, spec: PredictSpec) -> SettledSpacing | None:
+    given, note = given_spacing(names_of(source.facts), spec.mpp, spec.spacings)
     try:
-        return settle_spacing(source.facts, spec.of_slide(source.facts)[0])
+        return settle_spacing(source.facts, given).with_note(note)
     except SpacingError:
         if model.sees_pictures:
             return None
@@ -133,12 +136,12 @@ def _spacing(source: Source, model: LoadedModel, spec: PredictSpec) -> SettledSp
 
 
 def _qupath(source: Source, spec: PredictSpec) -> QuPathView:
-    return QuPathView(_corner(source, spec), spec.of_slide(source.facts)[1])
+    return QuPathView(_corner(source, spec), spec.shown_size(source.facts))
 
 
 def _corner(source: Source, spec: PredictSpec) -> tuple[int, int]:
     facts = source.facts
-    return shown_corner(facts.path, facts.size, facts.bounds, spec.of_slide(facts)[1])
+    return shown_corner(facts.path, facts.size, facts.bounds, spec.shown_size(facts))
 
 
 def _laid(

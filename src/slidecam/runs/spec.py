@@ -66,17 +66,12 @@ class PredictSpec(PredictOptions):
         """
         return self.heatmap_scale.get(method, self.heatmap_scale.get(EVERY_METHOD))
 
-    def of_slide(self, facts: SourceFacts) -> tuple[float | None, Size | None]:
-        """Return what was said of one slide, by the first of its names.
-
-        This is µm per pixel, and the size shown.
-        """
-        names = names_of(facts)
-        mpp = next((self.spacings[name] for name in names if name in self.spacings), self.mpp)
-        for name in (*names, EVERY_SLIDE):
+    def shown_size(self, facts: SourceFacts) -> Size | None:
+        """Return the size that QuPath shows one slide at, by the first of its names."""
+        for name in (*names_of(facts), EVERY_SLIDE):
             if name in self.shown:
-                return mpp, Size(*self.shown[name])
-        return mpp, None
+                return Size(*self.shown[name])
+        return None
 
 
 def _checks(spec: PredictSpec) -> Iterator[Callable[[], object]]:

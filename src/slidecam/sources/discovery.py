@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import filterfalse, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +71,11 @@ class FoundSlide:
         return replace(facts, name=self.name, aliases=self.aliases)
 
     @property
+    def row_names(self) -> tuple[str, ...]:
+        """What its row of a table may be called by; the first counts."""
+        return tuple(dict.fromkeys((self.name, Path(self.path).name, *self.aliases)))
+
+    @property
     def shown(self) -> str:
         """The path as it may be written down.
 
@@ -132,6 +139,7 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
     ignored: list[str] = []
     images: list[ProjectImage] = []
     empty = 0
+    unsearched: list[Path] = []
     for given in inputs:
         if not str(given):
             problem = "One of the inputs is an empty text."
@@ -144,9 +152,10 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
             images.extend(project.images)
             ignored.extend(project.left_out)
         else:
-            found = [*_expand(Path(given), ignored)]
+            found = [*_expand(Path(given), ignored, unsearched)]
             empty += not found
             slides.extend(found or [_without_any(Path(given))])
+    ignored.extend(_unsearched_words(unsearched, set(map(Path, inputs))))
     if not keep_identifiers:
         slides = list(map(_unnamed, slides))
     slides = set_apart(list(map(_well_named, slides)))
@@ -175,7 +184,7 @@ def slides_in(folder: Path) -> tuple[Path, ...]:
 
     Two may share a stem, and there may be none.
     """
-    return tuple(Path(slide.path) for slide in _expand(folder, []))
+    return tuple(Path(slide.path) for slide in _expand(folder, [], []))
 
 
 def _without_any(folder: Path) -> FoundSlide:
@@ -187,7 +196,8 @@ def _without_any(folder: Path) -> FoundSlide:
     return replace(_found(folder), error=UsageError(problem, remedy, folder))
 
 
-def _expand(path: Path, ignored: list[str]) -> Iterator[FoundSlide]:
+def _expand(path: Path, ignored: list[str], unsearched: list[Path]) -> Iterator[FoundSlide]:
+    """Yield what a path means; note what of a folder is left out, and what was not searched."""
     if not path.exists():
         raise UsageError("There is no such file or folder.", "Check the path.", path)
     if not path.is_dir():
@@ -205,18 +215,41 @@ def _expand(path: Path, ignored: list[str]) -> Iterator[FoundSlide]:
     taken = list(_in_folder(path, entries))
     yield from map(_found, taken)
     known = {*taken, *objects_in(path), *parts_in(path)}
-    others = filter(Path.is_file, sorted({*entries} - known))
-    _note_ignored(path, [entry for entry in others if not _is_named_like_one(entry)], ignored)
+    others = sorted({*entries} - known)
+    files = filter(Path.is_file, others)
+    _note_ignored(path, list(filterfalse(_is_named_like_one, files)), ignored)
+    stems = set(map(name_of, filter(Path.is_file, entries)))
+    unsearched.extend(filter(partial(_may_hold_slides, stems), others))
+
+
+def _may_hold_slides(stems: set[str], entry: Path) -> bool:
+    """Whether an entry is a folder, and neither a slide's own nor one of results."""
+    if not entry.is_dir() or entry.name.strip("_") in stems:
+        return False
+    return not any((entry / name).is_file() for name in (*OF_ALL_SLIDES, "run.json"))
 
 
 def _note_ignored(folder: Path, left: Sequence[Path], ignored: list[str]) -> None:
-    if not left:
-        return
+    if left:
+        ignored.append(f"{folder}: not taken for slides: {_listed(left)}.")
+
+
+def _unsearched_words(left: Sequence[Path], named: set[Path]) -> Iterator[str]:
+    """Yield which folders may hold slides that are not taken, folder by folder."""
+    for folder, inside in groupby(left, key=lambda each: each.parent):
+        others = list(filterfalse(named.__contains__, inside))
+        if others:
+            yield (
+                f"{folder}: folders in it that were not searched: {_listed(others)}. Name them too,"
+                " and the slides in them are taken."
+            )
+
+
+def _listed(left: Sequence[Path]) -> str:
     more = ""
     if len(left) > LISTED:
         more = f" and {len(left) - LISTED} more"
-    names = ", ".join(entry.name for entry in left[:LISTED])
-    ignored.append(f"{folder}: not taken for slides: {names}{more}.")
+    return ", ".join(entry.name for entry in left[:LISTED]) + more
 
 
 def _in_folder(folder: Path, entries: Sequence[Path]) -> Iterator[Path]:

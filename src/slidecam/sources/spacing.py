@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slidecam.errors import SpacingError, without_secrets
+from slidecam.errors import SpacingError, UsageError, without_secrets
 from slidecam.geometry import COARSEST, COARSEST_VOXEL, FINEST, FINEST_VOXEL, Spacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from slidecam.sources.source import SourceFacts
 
@@ -56,12 +56,54 @@ class SettledSpacing:
     origin
         ``"override"`` or the property of the file, e.g. ``"openslide.mpp-x"``.
     warning
-        A sentence where an override contradicts the file by more than 5 %, else None.
+        Sentences where an override contradicts the file by more than 5 %, or one of several
+        overrides is not used; else None.
     """
 
     spacing: Spacing
     origin: str
     warning: str | None
+
+    def with_note(self, note: str) -> SettledSpacing:
+        """Return it with one more sentence for the user, if there is one."""
+        return replace(self, warning=" ".join(filter(None, (self.warning, note))) or None)
+
+
+def given_spacing(
+    names: Sequence[str], mpp: float | None, rows: Mapping[str, float]
+) -> tuple[float | None, str]:
+    """Return what the user gave for one slide, and a sentence on what of it is not used.
+
+    Parameters
+    ----------
+    names
+        What its row may be called by; the first is the slide's.
+    mpp
+        µm per pixel of all slides of the call, or None.
+    rows
+        µm per pixel by slide, which win.
+
+    Raises
+    ------
+    UsageError
+        If two rows are of this slide and say different things.
+    """
+    found = {name: rows[name] for name in names if name in rows}
+    if not found:
+        return mpp, ""
+    value = next(iter(found.values()))
+    if len(set(found.values())) > 1:
+        said = ", ".join(f"{name} {each:g}" for name, each in found.items())
+        raise UsageError(
+            f"Two rows of the spacing table are of one slide and differ: {said} µm/px.",
+            "Keep one of them.",
+        )
+    if mpp is None or mpp == value:
+        return value, ""
+    name = next(iter(found))
+    return value, (
+        f"The row {name} of the spacing table, {value:g} µm/px, is used, and --mpp {mpp:g} is not."
+    )
 
 
 def settle_spacing(facts: SourceFacts, override: Spacing | float | None = None) -> SettledSpacing:

@@ -31,6 +31,7 @@ from slidecam.foreground import (
 from slidecam.learning.data.picture_files import PICTURE_TABLE, PictureSpec
 from slidecam.sources import open_source, settle_spacing
 from slidecam.sources.names import names_of
+from slidecam.sources.spacing import given_spacing
 from slidecam.steps import Step
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
 from slidecam.tile_sets.spec import SlideTiles, TileSet, TileSetSpec
@@ -132,10 +133,8 @@ def _one_slide(
 
 def _cut(source: Source, drawn: Path, spec: TileSetSpec) -> LabelledGrid:
     facts, bounds = source.facts, source.facts.bounds
-    override = next(
-        (spec.spacings[name] for name in names_of(facts) if name in spec.spacings), spec.mpp
-    )
-    spacing = settle_spacing(facts, override)
+    given, note = given_spacing(names_of(facts), spec.mpp, spec.spacings)
+    spacing = settle_spacing(facts, given).with_note(note)
     # QuPath counts from the corner of the scanned bounds.
     offset = (0.0, 0.0)
     if bounds is not None:
