@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -68,6 +69,27 @@ def test_a_close_up_holds_raw_maps_probabilities_and_curves(
     page = (tmp_path / "out/panel.html").read_text(encoding="utf-8")
     assert page.count("data:image/png") == 4 * (4 + 1)
     assert "Research use only" in page
+
+
+def test_a_close_up_shows_what_was_chosen_of_the_file(sample_data: Path, tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "two.tif") as writer:
+        for part in (slice(0, 900), slice(900, 1700)):
+            pixels = tifffile.imread(sample_data / "slide.tif")[part, :1100]
+            writer.write(pixels, photometric="rgb", tile=(256, 256), metadata=None)
+    choice = TileChoice(at=((300, 300), (600, 500)), mpp=0.53)
+    spec = CloseUpSpec(methods=("cam",), tiles=choice, curves=None)
+    result_of(explain_tiles(tmp_path / "two.tif", sample_data / "bundle", tmp_path / "a", spec))
+    measured = MeasureSpec(methods=("cam",), tiles=choice, randomisation=None)
+    measured = replace(measured, faithfulness=FaithfulnessSpec(measures=("road",), seeds=(0,)))
+    result_of(measure_tiles(tmp_path / "two.tif", sample_data / "bundle", tmp_path / "b", measured))
+    for name in (
+        "a/panel.html",
+        "b/faithfulness.html",
+        "a/explanation.json",
+        "b/faithfulness.json",
+    ):
+        page = (tmp_path / name).read_text(encoding="utf-8")
+        assert "Image 1 of 2 is read" in page, name
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

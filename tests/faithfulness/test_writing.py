@@ -62,6 +62,7 @@ def report() -> FaithfulnessReport:
             for stage in STAGES
         ),
         {"seeds": FaithfulnessSpec().seeds},
+        ("Image 2 <of 3> is read.",),
     )  # fmt: skip
 
 
@@ -95,6 +96,7 @@ def test_everything_is_in_the_json_and_every_number_is_one(
     assert finding["tiles"] == 3
     assert len(found["sentences"]) == 1
     assert len(found["curves"]) == 6
+    assert found["notes"] == ["Image 2 <of 3> is read."]
 
 
 def test_rows_tell_each_finding_and_both_comparisons(
@@ -137,6 +139,7 @@ def test_the_page_says_all_of_it_and_takes_names_for_names(folder: Path) -> None
     assert page.count("data:image/png;base64") == 3
     assert "http" not in page
     assert "last quarter" in page
+    assert "<li>Image 2 &lt;of 3&gt; is read.</li>" in page
     assert "sensitivity-n, n = 5" not in page
     assert 'class="number worse"' in page
 

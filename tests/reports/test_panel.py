@@ -116,12 +116,12 @@ def test_curves_are_drawn_in_the_size_asked_for() -> None:
 
 def test_the_page_escapes_names_and_tells_every_method(tmp_path: Path) -> None:
     facts = {"passes": 33, "approximate": "32 clusters"}
-    write_panel(
-        [row(PanelMap("a", "Score-CAM", grid(1), facts=facts))], tmp_path, title="<b>", left_out=2
-    )
+    only = row(PanelMap("a", "Score-CAM", grid(1), facts=facts))
+    write_panel([only], tmp_path, title="<b>", left_out=2, notes=("Image 2 <of 3> is read.",))
     page = (tmp_path / "panel.html").read_text(encoding="utf-8")
     assert "tile &lt;1&gt;" in page
     assert "<b>" not in page
     assert "approximate: 32 clusters" in page
+    assert "Image 2 &lt;of 3&gt; is read." in page
     assert "2 more are in" in page
     assert (tmp_path / "panel.png").stat().st_size > 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -216,7 +217,8 @@ def write_close_up(
     record = {**records.get("", {"models": records}), "curves": drawn}
     write_json(folder / "explanation.json", strict_json(record))
     title = " · ".join(model or card.name for model, (card, _close_up) in found.items())
-    write_panel(rows[:SHOWN], folder, title=title, left_out=len(rows) - SHOWN)
+    notes = list(dict.fromkeys(chain(*(one.tiles.notes for _card, one in found.values()))))
+    write_panel(rows[:SHOWN], folder, title=title, left_out=len(rows) - SHOWN, notes=notes)
 
 
 def _record(card: Card, found: CloseUp) -> dict[str, Any]:

@@ -136,6 +136,7 @@ def measure_tiles(
             spec.randomisation,
         )
         report = replace(report, likenesses=likenesses)
+    report = replace(report, notes=tiles.notes)
     write_faithfulness(report, folder)
     return report
 

@@ -250,6 +250,8 @@ def _of_slide(
         tiling = TilingSpec(card.tile_px, card.spacing, card.input_px)
         grid = yield from _on_slide(source, spacing.spacing, tiling, classifier, choice)
         notes += shape_readings(spacing.spacing, grid)
+        if spacing.warning:
+            notes += (spacing.warning,)
     if not len(grid):
         problem = f"no tile was chosen of {facts.path}."
         raise UsageError(problem, "Choose another area, or check the tissue.")

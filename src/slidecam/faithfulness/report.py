@@ -159,6 +159,8 @@ class FaithfulnessReport:
         What the randomisation check found, if it was made; `randomisation`.
     settings
         The spec, as JSON values.
+    notes
+        What was chosen of the slide's file, as sentences.
     """
 
     classifier: str
@@ -171,6 +173,7 @@ class FaithfulnessReport:
     curves: tuple[MeanCurve, ...]
     likenesses: tuple[Likeness, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def measures(self) -> tuple[str, ...]:

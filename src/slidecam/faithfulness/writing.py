@@ -93,6 +93,7 @@ def report_object(report: FaithfulnessReport) -> dict[str, Any]:
         "curves": list(map(_curve, report.curves)),
         "randomisation": stage_rows(report),
         "settings": dict(report.settings),
+        "notes": list(report.notes),
     }
 
 

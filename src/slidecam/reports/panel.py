@@ -290,7 +290,14 @@ CURVES = (6.4, 2.8)
 """Inches of the page's curves with their legend."""
 
 
-def write_panel(rows: Sequence[PanelRow], folder: Path, *, title: str, left_out: int = 0) -> None:
+def write_panel(
+    rows: Sequence[PanelRow],
+    folder: Path,
+    *,
+    title: str,
+    left_out: int = 0,
+    notes: Sequence[str] = (),
+) -> None:
     """Write ``panel.png`` and ``panel.html`` into ``folder``.
 
     Parameters
@@ -303,6 +310,8 @@ def write_panel(rows: Sequence[PanelRow], folder: Path, *, title: str, left_out:
         The classifier.
     left_out
         Rows that are not shown.
+    notes
+        What was chosen of the slide's file, as sentences.
     """
     scales = method_scales(rows)
     with replacing(folder / "panel.png") as fresh:
@@ -312,6 +321,7 @@ def write_panel(rows: Sequence[PanelRow], folder: Path, *, title: str, left_out:
         folder / "panel.html",
         title=title,
         left_out=max(0, left_out),
+        notes=notes,
         methods=_method_facts(rows),
         rows=[_page_row(row, scales) for row in rows],
     )
