@@ -33,6 +33,8 @@ class Planned:
         How many planes a volume has along the chosen axis; 1 for a slide.
     readings
         What was chosen of the file, as sentences: see `slidecam.sources.SourceFacts`.
+    number, slides
+        Which slide of the call it is, from 1, and how many the call has.
     """
 
     slide: str
@@ -46,6 +48,8 @@ class Planned:
     level: int
     planes: int = 1
     readings: tuple[str, ...] = ()
+    number: int = 1
+    slides: int = 1
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import io
 import json
 import re
 import signal
@@ -18,12 +19,15 @@ import pytest
 import tifffile
 import typer
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 import slidecam as slidecam_package
 from slidecam.classes import listed_names
 from slidecam.cli.app import app
+from slidecam.cli.progress import EventBars
 from slidecam.errors import CardError, UsageError
+from slidecam.events import BatchDone, Planned, SlideFinished
 from slidecam.models import open_bundle
 from slidecam.sources import discovery
 from slidecam.store import RunStore
@@ -563,3 +567,20 @@ def test_a_bundle_at_a_url_is_refused_by_its_whole_name(
     assert result.exit_code == 2
     assert "s3://bucket/bundle" in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_two_bars_are_drawn_however_many_slides_there_are() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, height=24)
+    bars = EventBars(console)
+    with bars:
+        for number in range(1, 41):
+            name = f"s{number}"
+            bars.show(Planned(name, name, 16, 20, 16, 0.5, "file", 128, 0, 1, (), number, 40))
+            bars.show(BatchDone(name, 16, 16, np.zeros((16, 4), np.int64), np.zeros((16, 3))))
+            assert len(bars._progress.tasks) == 2
+            if number > 2:
+                bars.show(SlideFinished(f"s{number - 2}", "out", "done", 16, 0, 1.5))
+        assert bars._progress.tasks[0].completed == 38
+        assert bars._progress.tasks[0].total == 40
+    assert "38/40" in screen.getvalue()

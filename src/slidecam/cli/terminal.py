@@ -7,44 +7,25 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import sys
-import time
 from contextlib import closing, contextmanager
-from dataclasses import asdict
 from traceback import TracebackException
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
+from slidecam.cli.progress import EventBars, EventLines, StepBars, StepLines
 from slidecam.errors import SlidecamError, without_secrets
 from slidecam.events import (
-    BatchDone,
     Finished,
-    Planned,
-    SlideFailed,
-    SlideFinished,
-    TileFailed,
-    Warned,
-    as_json,
 )
-from slidecam.settings import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
-
-    from rich.progress import TaskID
 
     from slidecam.events import Event
     from slidecam.steps import Result, Step
@@ -53,9 +34,6 @@ if TYPE_CHECKING:
 
 EXIT_FAILED, EXIT_USAGE, EXIT_PARTLY = 1, 2, 3
 """Beside 0: the run failed, wrong usage, partly done (the manifest lists what was not)."""
-
-EVERY_SECONDS = 1.0
-"""How often machines get a step of the same phase; a training has thousands."""
 
 
 def exit_code_of(error: SlidecamError) -> int:
@@ -142,7 +120,7 @@ class Terminal:
 
     def follow(self, events: Generator[Event], out: Path) -> int:
         """Show a run's events to its end and return the exit code; Ctrl-C stops it cleanly."""
-        shown = _Lines(self) if self._json else _Bars(self._err)
+        shown = EventLines(self.line) if self._json else EventBars(self._err)
         code = EXIT_FAILED
         try:
             with shown, closing(events) as running:
@@ -165,7 +143,7 @@ class Terminal:
 
         ``silent`` prints nothing for machines, for commands whose only line is their result.
         """
-        shown = _StepLines(self, silent=silent) if self._json else _StepBars(self._err)
+        shown = StepLines(self.line, silent=silent) if self._json else StepBars(self._err)
         with closing(work), shown:
             while True:
                 try:
@@ -235,165 +213,3 @@ def _plain(value: object) -> str:
     if value is None:
         return ""
     return str(value)
-
-
-class _Quiet:
-    """A context that nothing is left of."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_exception: object) -> None:
-        return None
-
-
-class _Drawn:
-    """Bars with ``field`` beside each, drawn while the context is open."""
-
-    def __init__(self, console: Console, field: str) -> None:
-        self._console = console
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(f"{{task.fields[{field}]}}"),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> None:
-        self._progress.__enter__()
-
-    def __exit__(self, *_exception: object) -> None:
-        self._progress.stop()
-
-
-class _StepLines(_Quiet):
-    """Steps as JSON lines: one a second of each phase, its last, and whatever has a message."""
-
-    def __init__(self, terminal: Terminal, *, silent: bool) -> None:
-        self._terminal, self._silent = terminal, silent
-        self._shown_at: dict[str, float] = {}
-
-    def show(self, step: Step) -> None:
-        """Print one step as one line, unless the last one is too young."""
-        now = time.monotonic()
-        waited = now - self._shown_at.get(step.phase, -math.inf) >= EVERY_SECONDS
-        if not self._silent and (waited or step.message or step.done == step.total):
-            self._shown_at[step.phase] = now
-            self._terminal.line({"event": "Step", **asdict(step)})
-
-
-class _StepBars(_Drawn):
-    """Steps as one bar for each phase, its figures beside it."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(console, "figures")
-
-    def show(self, step: Step) -> None:
-        """Move the phase's bar, and print what a person should know.
-
-        A step of nothing is a message alone.
-        """
-        if step.message:
-            self._console.print(escape(step.message), highlight=False, soft_wrap=True)
-        if step.message and not step.total:
-            return
-        if step.phase not in self._tasks:
-            self._tasks[step.phase] = self._progress.add_task(
-                escape(step.phase), figures="", total=step.total or None
-            )
-        figures = ", ".join(f"{escape(name)} {value:.4g}" for name, value in step.figures.items())
-        task = self._tasks[step.phase]
-        self._progress.update(task, completed=step.done, total=step.total or None, figures=figures)
-
-
-class _Lines(_Quiet):
-    """Events as JSON lines."""
-
-    def __init__(self, terminal: Terminal) -> None:
-        self._terminal = terminal
-
-    def show(self, event: Event) -> None:
-        """Print one event as one line."""
-        self._terminal.line(as_json(event))
-
-
-class _Bars(_Drawn):
-    """Events as one progress bar per slide, with tiles per second and the time left."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(console, "speed")
-
-    def show(self, event: Event) -> None:
-        """Show one event."""
-        if isinstance(event, Planned):
-            self._planned(event)
-        elif isinstance(event, BatchDone):
-            self._advance(event)
-        else:
-            self._console.print(_sentence(event), highlight=False, soft_wrap=True)
-
-    def _planned(self, event: Planned) -> None:
-        self._console.print(
-            f"[bold]{escape(event.slide)}[/]: {_plan(event)}", highlight=False, soft_wrap=True
-        )
-        self._tasks[event.slide] = self._progress.add_task(
-            escape(event.slide),
-            total=event.tiles,
-            completed=event.tiles - event.pending,
-            speed="",
-        )
-
-    def _advance(self, event: BatchDone) -> None:
-        task = self._tasks[event.slide]
-        self._progress.update(task, completed=event.done)
-        speed = next((each.speed for each in self._progress.tasks if each.id == task), None)
-        self._progress.update(task, speed=f"{speed:.1f} tiles/s" if speed else "")
-
-
-def _plan(event: Planned) -> str:
-    done = event.tiles - event.pending
-    if event.spacing is None:
-        before = ", done before" if done else ""
-        return f"one tile, the whole picture{before}"
-    again = f", {done} of them done before" if done else ""
-    return (
-        f"{counted(event.tiles, 'tile')} of {event.tile_px} px{again}"
-        f" ({event.candidates - event.tiles} of the grid's {event.candidates} places are"
-        f" background), {event.spacing:.4g} µm/px"
-        f" ({escape(event.spacing_from)}), level {event.level}"
-    )
-
-
-def _sentence(event: Event) -> str:
-    if isinstance(event, TileFailed):
-        x, y, *_size = event.box
-        return f"[yellow]{escape(event.slide)}: tile at {x},{y} failed:[/] {escape(event.reason)}"
-    if isinstance(event, Warned):
-        slide = f"{event.slide}: " if event.slide else ""
-        return f"[yellow]Note:[/] {escape(slide + event.message)}"
-    if isinstance(event, SlideFailed):
-        return (
-            f"[red]{escape(event.slide)} failed:[/] {escape(event.problem)}"
-            f" [green]{escape(event.remedy)}[/]"
-        )
-    if isinstance(event, SlideFinished):
-        return _finished(event)
-    if isinstance(event, Finished):
-        return f"{counted(event.slides, 'slide')}, {event.failed} failed. {escape(event.report)}"
-    return ""
-
-
-def _finished(event: SlideFinished) -> str:
-    reason, lost = "", ""
-    if event.reason:
-        reason = f" ({escape(event.reason)})"
-    if event.failed:
-        lost = f", {event.failed} of them failed"
-    tiles = counted(event.tiles, "tile")
-    return (
-        f"[green]{escape(event.slide)} {event.status}[/]{reason}: {tiles}{lost} in "
-        f"{event.seconds:.1f} s → {escape(event.folder)}"
-    )

@@ -149,11 +149,11 @@ class _SlidesOnTheirWay:
         """
         finishing: deque[Future[SlideReport | Failure]] = deque()
         with closing(_one_ahead(self.ahead, map(self._preparing, slides))) as prepared:
-            for slide, work in zip(slides, prepared, strict=True):
+            for number, (slide, work) in enumerate(zip(slides, prepared, strict=True), 1):
                 if isinstance(work, Failure):
                     yield self._ended(work)
                     continue
-                failure = yield from self._classified(slide, work)
+                failure = yield from self._classified(slide, work, (number, len(slides)))
                 if failure is not None:
                     yield self._ended(failure)
                 elif work.run is None:
@@ -187,7 +187,7 @@ class _SlidesOnTheirWay:
         return job
 
     def _classified(
-        self, slide: FoundSlide, work: SlideWork
+        self, slide: FoundSlide, work: SlideWork, place: tuple[int, int]
     ) -> Generator[Event, None, Failure | None]:
         """Classify one slide; return its failure, if it did fail. A dry run ends with its plan."""
         with (
@@ -195,7 +195,7 @@ class _SlidesOnTheirWay:
             let_go_if_stopped(work),
             slide_boundary(slide) as outcome,
         ):
-            yield _planned(slide, work)
+            yield _planned(slide, work, place)
             yield from (Warned(slide.name, message) for message in work.warnings)
             if work.run is None:
                 self.log.note(slide.name, work.close())
@@ -305,7 +305,7 @@ def _landed(writing: deque[tuple[ScoredBatch, Future[float]]], timings: Timings)
     return scored
 
 
-def _planned(slide: FoundSlide, work: SlideWork) -> Planned:
+def _planned(slide: FoundSlide, work: SlideWork, place: tuple[int, int]) -> Planned:
     grid = work.grid
     pending, spacing, origin = len(grid), None, ""
     if work.run is not None:
@@ -324,4 +324,6 @@ def _planned(slide: FoundSlide, work: SlideWork) -> Planned:
         level=grid.level.index,
         planes=work.source.facts.planes,
         readings=work.source.facts.readings,
+        number=place[0],
+        slides=place[1],
     )
