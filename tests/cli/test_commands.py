@@ -577,7 +577,9 @@ def test_two_bars_are_drawn_however_many_slides_there_are() -> None:
         for number in range(1, 41):
             name = f"s{number}"
             bars.show(Planned(name, name, 16, 20, 16, 0.5, "file", 128, 0, 1, (), number, 40))
-            bars.show(BatchDone(name, 16, 16, np.zeros((16, 4), np.int64), np.zeros((16, 3))))
+            bars.show(
+                BatchDone(name, 16, 16, np.zeros((16, 4), np.int64), np.zeros((16, 3), np.float32))
+            )
             assert len(bars._progress.tasks) == 2
             if number > 2:
                 bars.show(SlideFinished(f"s{number - 2}", "out", "done", 16, 0, 1.5))
