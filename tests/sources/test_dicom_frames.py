@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -230,7 +231,7 @@ def test_volumes_of_different_lengths_and_repeated_slices_are_told(
 ) -> None:
     series = write_volume.dicom(tmp_path / "a", head, EchoTime=11.3)
     other = write_volume.dicom(tmp_path / "b", head, EchoTime=78.9, skip=(0, 1, 2))
-    again = write_volume.dicom(tmp_path / "c", head, EchoTime=11.3, skip=tuple(range(11)))
+    again = write_volume.dicom(tmp_path / "c", head + 7, EchoTime=11.3, skip=tuple(range(11)))
     merged(series, other, again)
     voxels, _stack, readings = read(series)
     assert len(voxels) == 12
@@ -483,3 +484,87 @@ def test_what_differs_from_slice_to_slice_names_no_volume() -> None:
     assert names_of(frames) == ["repetition 1", "repetition 2"]
     first = volumes_of(frames[::-1], 3.1).stacks[0]
     assert [frame.instance for frame in first.frames if frame] == [0, 2, 4, 6, 8, 10]
+
+
+def test_copies_of_files_are_no_volume_of_their_own(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    series = write_volume.dicom(tmp_path / "series", head)
+    expected = read(series)[0]
+    for path in [*series.iterdir()]:
+        shutil.copy(path, path.with_stem(f"{path.stem} (1)"))
+    voxels, _stack, readings = read(series)
+    np.testing.assert_array_equal(voxels, expected)
+    assert readings == ("12 of its slices are copies of others' files and are left out.",)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values", "names"),
+    [
+        ("FrameReferenceTime", (1370.0, 31900.0), ("frame reference time 1370", "31900")),
+        ("EchoNumbers", (1, 2), ("echo number 1", "echo number 2")),
+        ("KVP", (80.0, 140.0), ("tube voltage 80", "tube voltage 140")),
+        ("ConvolutionKernel", ("B30f", ["B70f", "3"]), ("kernel B30f", r"kernel B70f\3")),
+        ("SequenceName", ("*fl3d1", "*fl3d2"), ("sequence 1", "sequence 2")),
+        ("FrameOfReferenceUID", ("1.2.7.1", "1.2.7.2"), ("frame of reference 1", "reference 2")),
+        ("AcquisitionTime", ("101112.5", "101347.25"), ("acquisition time 1", "time 2")),
+        ("ContentTime", ("101112.5", "101347.25"), ("content time 1", "content time 2")),
+        ("SeriesTime", ("101112.5", "101347.25"), ("series time 1", "series time 2")),
+    ],
+)
+def test_volumes_are_told_apart_by_whatever_differs_among_frames_of_one_place(
+    tmp_path: Path,
+    write_volume: Any,
+    head: NDArray[np.int16],
+    keyword: str,
+    values: tuple[Any, Any],
+    names: tuple[str, str],
+) -> None:
+    # Instances that follow neither volume, so that by them slices of both would be mixed.
+    numbers = tuple(5 - 4 * (place % 2) for place in range(12))
+    first = write_volume.dicom(tmp_path / "a", head, numbers=numbers, **{keyword: values[0]})
+    second = write_volume.dicom(
+        tmp_path / "b", head + 41, numbers=(3,) * 12, **{keyword: values[1]}
+    )
+    expected = read(first)[0]
+    merged(first, second)
+    found, _stack, readings = read(first, "0")
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(read(first, "1")[0], expected + 41)
+    assert names[0] in readings[0]
+    assert names[1] in read(first)[2][0]
+
+
+def test_that_nothing_tells_frames_of_one_place_apart_is_said(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    first = write_volume.dicom(tmp_path / "a", head)
+    merged(first, write_volume.dicom(tmp_path / "b", head + 41))
+    assert any("taken by their instance numbers" in each for each in read(first)[2])
+
+
+def test_a_slice_far_off_is_left_out_and_no_volume_is_filled_up_to_it(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    series = write_volume.dicom(tmp_path / "series", head)
+    made = dcmread(series / "IM0000.dcm")
+    x, y, z = map(float, made.ImagePositionPatient)
+    made.ImagePositionPatient = [x, y, z + 9.7e8]
+    made.save_as(series / "IM0000.dcm")
+    voxels, _stack, readings = read(series)
+    assert len(voxels) == 11
+    assert "1 of its slices lies far off the others and is left out." in readings
+
+
+def test_slices_beside_their_line_are_told(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    series = write_volume.dicom(tmp_path / "series", head)
+    for path in series.iterdir():
+        made = dcmread(path)
+        x, y, z = map(float, made.ImagePositionPatient)
+        if made.InstanceNumber > 6:
+            made.ImagePositionPatient = [x + 0.71, y, z]
+            made.save_as(path)
+    # 0.71 mm over eleven steps: the slices about the jump lie 5/11 and 6/11 of it beside.
+    assert any("up to 0.323 mm beside" in each for each in read(series)[2])

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slidecam.sources._dicom_oddities import (
+    REPETITION,
+    left_out,
+    lost_within,
+    odd,
+    uneven,
+    usual_step,
+)
 from slidecam.sources._dicom_traits import (
     COMPONENT,
     DIRECTION,
@@ -29,19 +38,13 @@ if TYPE_CHECKING:
 TURNED = 1e-3
 """How far two frames' directions may differ and still be of one stack."""
 
-GAP = 1.5
-"""Of the usual step: from there on a slice is missing between two."""
-
-UNEVEN = 0.05
-"""Share of the usual step by which others may differ before a note says so."""
-
 _SAME_SPACING = 1e-3
 _SAME_MM = 1e-3
+_FAR_OFF = 10
+"""Slices that are missing at least where one is said to lie far off."""
+
 _MOST_LINES = 1000
 """Lines through two slices that are tried, to find the one that a stack lies along."""
-
-_NAMED = 6
-"""Volumes that a reading describes."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class SeriesVolumes:
 
 
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """Frames of which no two lie at one place, and what they are called."""
 
     names: tuple[str, ...]
@@ -99,34 +102,69 @@ def volumes_of(frames: Sequence[Frame], step_mm: float) -> SeriesVolumes:
     Frames of one place are told apart by what their files say of them, whatever their order in
     those. ``step_mm`` is the distance of slices that is taken where positions say none.
     """
-    alike, readings = _most_alike(frames)
+    kept = _without_copies(frames)
+    copies = len(frames) - len(kept)
+    readings = left_out(copies, "is a copy of another's file", "are copies of others' files")
+    alike, others = _most_alike(kept)
+    readings += others
     if any(frame.in_sequence for frame in alike):
         stacks = _sequence(alike, step_mm)
         return SeriesVolumes(stacks, len(frames) - len(alike), tuple(readings), in_sequence=True)
     placed = _placed(alike)
-    nowhere = len(alike) - len(placed)
-    if nowhere:
-        readings.append(_said(nowhere, "does not say where it lies", "do not say where they lie"))
-    in_line = _in_line(placed)
-    aside = len(placed) - len(in_line)
-    if aside:
-        readings.append(_said(aside, "lies sideways of the others", "lie sideways of the others"))
-    places = _places(in_line, max(_SAME_MM, 1e-3 * step_mm))
-    groups, repeated = _split(in_line, places)
-    if repeated:
-        readings.append(
-            _said(repeated, "repeats the place of another", "repeat the places of others")
-        )
+    readings += left_out(
+        len(alike) - len(placed), "does not say where it lies", "do not say where they lie"
+    )
+    near = _near(placed, step_mm)
+    readings += left_out(len(placed) - len(near), "lies far off the others", "lie far off them")
+    in_line = _in_line(near)
+    readings += left_out(
+        len(near) - len(in_line), "lies sideways of the others", "lie sideways of the others"
+    )
+    groups, repeated = _split(in_line, _places(in_line, _tolerance(step_mm)))
+    readings += left_out(repeated, "repeats the place of another", "repeat the places of others")
     stacks = tuple(_stack(group, step_mm) for group in groups)
-    readings += _uneven(groups)
-    readings += _odd(groups, stacks)
+    readings += uneven(groups)
+    readings += odd(groups, stacks)
     return SeriesVolumes(stacks, len(frames) - len(in_line) + repeated, tuple(readings))
 
 
-def _said(count: int, one: str, several: str) -> str:
-    if count == 1:
-        return f"1 of its slices {one} and is left out."
-    return f"{count} of its slices {several} and are left out."
+def _tolerance(step_mm: float) -> float:
+    """Return how many mm of depth count as the same place."""
+    return max(_SAME_MM, 1e-3 * step_mm)
+
+
+def _without_copies(frames: Sequence[Frame]) -> list[Frame]:
+    """Return the frames without those of files that are another's to the byte."""
+    alike: dict[Any, list[Frame]] = {}
+    for frame in frames:
+        key = (frame.number, frame.corner, frame.instance, frame.position, frame.traits)
+        alike.setdefault(key, []).append(frame)
+    kept: dict[Frame, None] = dict.fromkeys(frames)
+    for same in alike.values():
+        known: set[bytes] = set()
+        for frame in same[: len(same) * (len(same) > 1)]:
+            content = frame.path.read_bytes() if frame.path.is_file() else bytes(frame.path)
+            digest = hashlib.sha256(content).digest()
+            if digest in known:
+                del kept[frame]
+            known.add(digest)
+    return [*kept]
+
+
+def _near(frames: list[Frame], step_mm: float) -> list[Frame]:
+    """Return the frames of the largest stack, where some lie farther off than it is deep."""
+    if any(frame.position is None for frame in frames):
+        return frames
+    ordered = sorted(frames, key=lambda frame: frame.depth)
+    steps = np.diff([frame.depth for frame in ordered])
+    apart = steps[steps > _tolerance(step_mm)]
+    if not apart.size:
+        return frames
+    lost = np.array([*map(partial(lost_within, usual_step(apart)), steps)])
+    cuts = np.flatnonzero(lost >= max(_FAR_OFF, len(apart) + 1)) + 1
+    pieces = np.split(np.arange(len(ordered)), cuts)
+    wanted = {ordered[place] for place in max(pieces, key=len)}
+    return [frame for frame in frames if frame in wanted]
 
 
 def _placed(frames: list[Frame]) -> list[Frame]:
@@ -235,17 +273,17 @@ def _places(frames: Sequence[Frame], tolerance: float) -> dict[Frame, int]:
     return found
 
 
-def _split(frames: Sequence[Frame], places: dict[Frame, int]) -> tuple[list[_Group], int]:
+def _split(frames: Sequence[Frame], places: dict[Frame, int]) -> tuple[list[Group], int]:
     """Return the frames by what names them, no two of a place together; and how many are over."""
     at_place = Counter(places[frame] for frame in frames)
     most = max(at_place.values())
     if most == 1:
-        return [_Group((), tuple(frames))], 0
+        return [Group((), tuple(frames))], 0
     for trait, of_frame in _varying(frames, places).items():
         values = _sorted(trait, of_frame)
         if len(values) > most:
             continue  # it differs from slice to slice, and is no volume's
-        groups: list[_Group] = []
+        groups: list[Group] = []
         over = 0
         for value in values:
             same = [frame for frame in frames if of_frame[frame] == value]
@@ -257,7 +295,7 @@ def _split(frames: Sequence[Frame], places: dict[Frame, int]) -> tuple[list[_Gro
     return _by_instance(frames, places, min(at_place.values()))
 
 
-def _named(name: str, group: _Group) -> _Group:
+def _named(name: str, group: Group) -> Group:
     return replace(group, names=(name, *group.names))
 
 
@@ -293,17 +331,17 @@ def _sorted(trait: str, of_frame: dict[Frame, Value]) -> list[Value]:
 
 def _by_instance(
     frames: Sequence[Frame], places: dict[Frame, int], volumes: int
-) -> tuple[list[_Group], int]:
+) -> tuple[list[Group], int]:
     """Return the n-th frame of each place together, and how many places have more."""
     there: dict[int, list[Frame]] = {}
     for frame in sorted(frames, key=_by_number):
         there.setdefault(places[frame], []).append(frame)
-    groups: list[_Group] = []
+    groups: list[Group] = []
     for number in range(volumes):
         names: tuple[str, ...] = ()
         if volumes > 1:
-            names = (f"repetition {number + 1}",)
-        groups.append(_Group(names, tuple(map(itemgetter(number), there.values()))))
+            names = (f"{REPETITION} {number + 1}",)
+        groups.append(Group(names, tuple(map(itemgetter(number), there.values()))))
     return groups, len(frames) - volumes * len(there)
 
 
@@ -313,18 +351,7 @@ def _by_number(frame: Frame) -> tuple[list[float], float, str, int]:
     return numbers, frame.instance, frame.path.name, frame.number
 
 
-def _uneven(groups: Sequence[_Group]) -> list[str]:
-    """Return the sentence on volumes of different numbers of slices, where there are such."""
-    counts = [len(group.frames) for group in groups]
-    if len(set(counts)) == 1:
-        return []
-    said = [f"{', '.join(group.names)}: {len(group.frames)}" for group in groups[:_NAMED]]
-    if len(groups) > _NAMED:
-        said.append("…")
-    return [f"Its volumes do not hold the same number of slices ({'; '.join(said)})."]
-
-
-def _stack(group: _Group, step_mm: float) -> FrameStack:
+def _stack(group: Group, step_mm: float) -> FrameStack:
     """Return a group's frames by place, with gaps where slices are missing."""
     frames = sorted(group.frames, key=lambda frame: frame.depth)
     first, last = frames[0], frames[-1]
@@ -332,8 +359,8 @@ def _stack(group: _Group, step_mm: float) -> FrameStack:
     if first.position is None or last.position is None or len(frames) == 1:
         return FrameStack(tuple(frames), first.normal * step_mm, name)
     steps = np.diff([frame.depth for frame in frames])
-    usual = float(np.median(steps))
-    lost = [*map(partial(_lost_within, usual), steps)]
+    usual = usual_step(steps)
+    lost = [*map(partial(lost_within, usual), steps)]
     count = len(frames) - 1 + sum(lost)
     # From end to end, so that a stack that is sheared against its normal keeps its places.
     step = (np.array(last.position) - np.array(first.position)) / count
@@ -341,57 +368,3 @@ def _stack(group: _Group, step_mm: float) -> FrameStack:
     for frame, gap in zip(frames[1:], lost, strict=True):
         filled += [*[None] * gap, frame]
     return FrameStack(tuple(filled), step, name)
-
-
-def _lost_within(usual: float, step: float) -> int:
-    """Return how many slices are missing between two neighbours."""
-    if step <= GAP * usual:
-        return 0
-    return max(0, round(step / usual) - 1)
-
-
-def _odd(groups: Sequence[_Group], stacks: Sequence[FrameStack]) -> list[str]:
-    """Return what is odd about the steps between slices, each sentence once."""
-    readings: list[str] = []
-    if any(frame.position is None for frame in groups[0].frames):
-        readings.append(
-            "The files do not say where their slices lie: they are sorted by instance number."
-        )
-        return readings
-    for group, stack in zip(groups, stacks, strict=True):
-        of_volume = ""
-        if stack.name and stack is not stacks[0]:
-            of_volume = f"Of volume {stack.name}: "
-        readings += map(of_volume.__add__, _odd_steps(group.frames))
-    if len(readings) > _NAMED:
-        readings = [*readings[:_NAMED], "There is more of that kind in other volumes."]
-    return readings
-
-
-def _odd_steps(frames: Sequence[Frame]) -> list[str]:
-    if len(frames) == 1:
-        return []
-    steps = np.diff(sorted(frame.depth for frame in frames))
-    usual = float(np.median(steps))
-    lost = sum(map(partial(_lost_within, usual), steps))
-    readings: list[str] = []
-    if lost:
-        word = "slices are"
-        if lost == 1:
-            word = "slice is"
-        readings.append(
-            f"{lost} {word} missing: the step between neighbours is {usual:g} mm and once"
-            f" {steps.max():g} mm."
-        )
-    elif float(np.abs(steps - usual).max()) > UNEVEN * usual:
-        readings.append(
-            f"Its slices are unevenly spaced, {steps.min():g} to {steps.max():g} mm: a mean step is"
-            " taken."
-        )
-    said = frames[0].apart
-    if said and usual > GAP * said:
-        readings.append(
-            f"Its slices lie {usual:g} mm apart, though SpacingBetweenSlices says {said:g} mm:"
-            " slices between them may be missing."
-        )
-    return readings

@@ -19,7 +19,7 @@ Value = str | float | tuple[float, ...] | None
 Traits = tuple[tuple[str, Value], ...]
 
 IMAGE_TYPE, COMPONENT, ECHO, B_VALUE = "image type", "component", "echo", "b"
-DIRECTION, ACQUISITION = "direction", "acquisition"
+DIRECTION, ACQUISITION, KERNEL = "direction", "acquisition", "kernel"
 
 _OF_FILES: Mapping[str, str] = MappingProxyType(
     {
@@ -31,8 +31,24 @@ _OF_FILES: Mapping[str, str] = MappingProxyType(
         DIRECTION: "DiffusionGradientOrientation",
         "temporal position": "TemporalPositionIdentifier",
         "trigger time": "TriggerTime",
+        "cardiac phase": "NominalPercentageOfCardiacPhase",
+        "frame reference time": "FrameReferenceTime",
+        "echo number": "EchoNumbers",
+        "tube voltage": "KVP",
+        KERNEL: "ConvolutionKernel",
+        "sequence": "SequenceName",
+        "frame of reference": "FrameOfReferenceUID",
     }
 )
+_TIMES: Mapping[str, str] = MappingProxyType(
+    {
+        "acquisition time": "AcquisitionTime",
+        "content time": "ContentTime",
+        "series time": "SeriesTime",
+    }
+)
+"""What differs from slice to slice as a rule, so that it is asked last."""
+
 _OF_GROUPS: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType(
     {
         COMPONENT: (("MRImageFrameTypeSequence",), "ComplexImageComponent"),
@@ -46,6 +62,10 @@ _OF_GROUPS: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType(
         ),
         "temporal position": (("FrameContentSequence",), "TemporalPositionIndex"),
         "trigger time": (("CardiacSynchronizationSequence",), "NominalCardiacTriggerDelayTime"),
+        "cardiac phase": (("CardiacSynchronizationSequence",), "NominalPercentageOfCardiacPhase"),
+        "time offset": (("TemporalPositionSequence",), "TemporalPositionTimeOffset"),
+        "tube voltage": (("CTXRayDetailsSequence",), "KVP"),
+        KERNEL: (("CTReconstructionSequence",), "ConvolutionKernel"),
     }
 )
 """The sequences that lead to what a frame says, and its name there."""
@@ -100,6 +120,8 @@ def traits_of_file(header: Dataset) -> Traits:
     if found[DIRECTION] is None:
         found[DIRECTION] = _private_direction(header)
     found[ACQUISITION] = _value(header.get("AcquisitionNumber"))
+    for name, keyword in _TIMES.items():
+        found[name] = str(header.get(keyword) or "")
     return tuple(found.items())
 
 
@@ -223,11 +245,13 @@ def _joined(values: Any) -> str | None:  # noqa: ANN401
 
 def _value(values: Any) -> Value:  # noqa: ANN401
     """Return one number, several, or a word; None for nothing."""
-    if values is None or values in {"", b""}:
-        return None
-    if isinstance(values, str):
-        return values
-    numbers = tuple(round(float(value), 4) for value in _listed(values))
+    several = _listed(values)
+    try:
+        numbers = tuple(round(float(value), 4) for value in several)
+    except (TypeError, ValueError):  # words, or an element that is there and empty
+        return _joined(values)
+    if isinstance(values, str) or not numbers:
+        return _joined(values)
     if len(numbers) == 1:
         return numbers[0]
     return numbers
@@ -238,8 +262,9 @@ def name_of(trait: str, value: Value, values: Sequence[Value]) -> str:
     place = values.index(value) + 1
     if trait == IMAGE_TYPE:
         return _name_of_type(str(value or ""), [str(each or "") for each in values])
-    if trait == COMPONENT:
-        return str(value or "no component").lower()
+    if trait in {KERNEL, COMPONENT}:
+        named = {KERNEL: f"{KERNEL} {value}", COMPONENT: str(value).lower()}
+        return named[trait] if value else f"no {trait}"
     if trait == ECHO and isinstance(value, float):
         return f"echo {place}, {value:g} ms"
     if isinstance(value, float):
