@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,11 @@ def left_out(count: int, one: str, several: str) -> list[str]:
     return [f"{count} of its slices {several} and are left out."]
 
 
+def depths_of(frames: Sequence[Frame]) -> NDArray[np.float64]:
+    """Return where frames lie along their normal, mm, (frames,)."""
+    return np.array([*map(attrgetter("depth"), frames)], np.float64)
+
+
 def usual_step(steps: NDArray[np.float64]) -> float:
     """Return the step, mm, that half of the slices are apart or less."""
     return float(np.sort(steps)[(len(steps) - 1) // 2])
@@ -73,7 +79,7 @@ def odd(groups: Sequence[Group], stacks: Sequence[FrameStack]) -> list[str]:
             "Nothing says which of the slices of one place belong together: they are taken by"
             " their instance numbers."
         )
-    if any(frame.position is None for frame in groups[0].frames):
+    if None in map(attrgetter("position"), groups[0].frames):
         readings.append(
             "The files do not say where their slices lie: they are sorted by instance number."
         )
@@ -91,7 +97,7 @@ def odd(groups: Sequence[Group], stacks: Sequence[FrameStack]) -> list[str]:
 def _odd_steps(frames: Sequence[Frame]) -> list[str]:
     if len(frames) == 1:
         return []
-    steps = np.diff(sorted(frame.depth for frame in frames))
+    steps = np.diff(np.sort(depths_of(frames)))
     usual = usual_step(steps)
     lost = sum(map(partial(lost_within, usual), steps))
     readings: list[str] = []
@@ -129,8 +135,8 @@ def _odd_steps(frames: Sequence[Frame]) -> list[str]:
 def _beside(frames: Sequence[Frame]) -> float:
     """Return how many mm slices lie beside the line from the first to the last at most."""
     ordered = sorted(frames, key=lambda frame: frame.depth)
-    places = np.array([frame.position for frame in ordered], np.float64)
-    depths = np.array([frame.depth for frame in ordered])
+    places = np.array([*map(attrgetter("position"), ordered)], np.float64)
+    depths = depths_of(ordered)
     shares = (depths - depths[0]) / (depths[-1] - depths[0])
     apart = places - places[0] - shares[:, None] * (places[-1] - places[0])
     return float(np.linalg.norm(apart, axis=1).max())

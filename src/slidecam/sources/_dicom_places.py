@@ -188,22 +188,22 @@ def _offsets(
     grid = _numbers(header.get("GridFrameOffsetVector"), count)
     if grid is not None:
         if abs(grid[0]) > _SAME_MM and abs(float(normal[2])) > _AXIAL:  # patient coordinates
-            return [(each - grid[0]) * math.copysign(1, normal[2]) for each in grid]
-        return [each - grid[0] for each in grid]
+            return (np.subtract(grid, grid[0]) * math.copysign(1, normal[2])).tolist()
+        return np.subtract(grid, grid[0]).tolist()
     locations = _numbers(header.get("SliceLocationVector"), count)
     if locations is not None:
-        return [each - locations[0] for each in locations]
+        return np.subtract(locations, locations[0]).tolist()
     step = float(header.get("SpacingBetweenSlices") or 0)
     slices = _numbers(header.get("SliceVector"), count)
     if slices is not None:
         step = step or float(header.get("SliceThickness") or 0)
         if step:
-            return [(each - slices[0]) * step for each in slices]
+            return (np.subtract(slices, slices[0]) * step).tolist()
     pointers = header.get("FrameIncrementPointer") or ()
     if isinstance(pointers, int):
         pointers = (pointers,)
     if step and not (counts_otherwise or _POINTERS_TO_TIME & set(map(int, pointers))):
-        return [number * step for number in range(count)]
+        return (np.arange(count) * step).tolist()
     return None
 
 

@@ -6,13 +6,14 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from slidecam.sources._dicom_oddities import (
     REPETITION,
+    depths_of,
     left_out,
     lost_within,
     odd,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from slidecam.sources._dicom_frames import Frame
     from slidecam.sources._dicom_traits import Value
+
+_position = attrgetter("position")
 
 TURNED = 1e-3
 """How far two frames' directions may differ and still be of one stack."""
@@ -122,7 +125,7 @@ def volumes_of(frames: Sequence[Frame], step_mm: float) -> SeriesVolumes:
     )
     groups, repeated = _split(in_line, _places(in_line, _tolerance(step_mm)))
     readings += left_out(repeated, "repeats the place of another", "repeat the places of others")
-    stacks = tuple(_stack(group, step_mm) for group in groups)
+    stacks = tuple(map(partial(_stack, step_mm), groups))
     readings += uneven(groups)
     readings += odd(groups, stacks)
     return SeriesVolumes(stacks, len(frames) - len(in_line) + repeated, tuple(readings))
@@ -153,18 +156,17 @@ def _without_copies(frames: Sequence[Frame]) -> list[Frame]:
 
 def _near(frames: list[Frame], step_mm: float) -> list[Frame]:
     """Return the frames of the largest stack, where some lie farther off than it is deep."""
-    if any(frame.position is None for frame in frames):
+    if None in map(_position, frames):
         return frames
     ordered = sorted(frames, key=lambda frame: frame.depth)
-    steps = np.diff([frame.depth for frame in ordered])
+    steps = np.diff(depths_of(ordered))
     apart = steps[steps > _tolerance(step_mm)]
     if not apart.size:
         return frames
     lost = np.array([*map(partial(lost_within, usual_step(apart)), steps)])
     cuts = np.flatnonzero(lost >= max(_FAR_OFF, len(apart) + 1)) + 1
     pieces = np.split(np.arange(len(ordered)), cuts)
-    wanted = {ordered[place] for place in max(pieces, key=len)}
-    return [frame for frame in frames if frame in wanted]
+    return [ordered[place] for place in max(pieces, key=len)]
 
 
 def _placed(frames: list[Frame]) -> list[Frame]:
@@ -231,9 +233,9 @@ def _in_line(frames: Sequence[Frame]) -> list[Frame]:
 
     Slices that jump sideways by more than a pixel belong to another stack.
     """
-    if any(frame.position is None for frame in frames):
+    if None in map(_position, frames):
         return [*frames]
-    depths = np.array([frame.depth for frame in frames])
+    depths = depths_of(frames)
     aside = np.array([np.dot(frame.directions, frame.position or ()) for frame in frames])
     tolerance = max(frames[0].spacing)
     places = np.unique(np.column_stack([depths, aside]).round(3), axis=0)
@@ -351,14 +353,14 @@ def _by_number(frame: Frame) -> tuple[list[float], float, str, int]:
     return numbers, frame.instance, frame.path.name, frame.number
 
 
-def _stack(group: Group, step_mm: float) -> FrameStack:
+def _stack(step_mm: float, group: Group) -> FrameStack:
     """Return a group's frames by place, with gaps where slices are missing."""
     frames = sorted(group.frames, key=lambda frame: frame.depth)
     first, last = frames[0], frames[-1]
     name = ", ".join(group.names)
     if first.position is None or last.position is None or len(frames) == 1:
         return FrameStack(tuple(frames), first.normal * step_mm, name)
-    steps = np.diff([frame.depth for frame in frames])
+    steps = np.diff(depths_of(frames))
     usual = usual_step(steps)
     lost = [*map(partial(lost_within, usual), steps)]
     count = len(frames) - 1 + sum(lost)
