@@ -183,35 +183,35 @@ def places_of_many(
 
 def _offsets(
     header: Dataset, count: int, normal: NDArray[np.float64], *, counts_otherwise: bool
-) -> list[float] | None:
+) -> NDArray[np.float64] | None:
     """Return how far each frame lies from the first along their normal, mm; None for no slices."""
     grid = _numbers(header.get("GridFrameOffsetVector"), count)
     if grid is not None:
         if abs(grid[0]) > _SAME_MM and abs(float(normal[2])) > _AXIAL:  # patient coordinates
-            return (np.subtract(grid, grid[0]) * math.copysign(1, normal[2])).tolist()
-        return np.subtract(grid, grid[0]).tolist()
+            return (grid - grid[0]) * math.copysign(1, normal[2])
+        return grid - grid[0]
     locations = _numbers(header.get("SliceLocationVector"), count)
     if locations is not None:
-        return np.subtract(locations, locations[0]).tolist()
+        return locations - locations[0]
     step = float(header.get("SpacingBetweenSlices") or 0)
     slices = _numbers(header.get("SliceVector"), count)
     if slices is not None:
         step = step or float(header.get("SliceThickness") or 0)
         if step:
-            return (np.subtract(slices, slices[0]) * step).tolist()
+            return (slices - slices[0]) * step
     pointers = header.get("FrameIncrementPointer") or ()
     if isinstance(pointers, int):
         pointers = (pointers,)
     if step and not (counts_otherwise or _POINTERS_TO_TIME & set(map(int, pointers))):
-        return (np.arange(count) * step).tolist()
+        return np.arange(count) * step
     return None
 
 
-def _numbers(values: Any, count: int) -> list[float] | None:  # noqa: ANN401
+def _numbers(values: Any, count: int) -> NDArray[np.float64] | None:  # noqa: ANN401
     """Return a vector of one value for each frame, or None where it is none."""
     if values is None or isinstance(values, int | float | str) or len(values) != count:
         return None
-    return list(map(float, values))
+    return np.array([*map(float, values)], np.float64)
 
 
 def triple(values: Any) -> tuple[float, float, float] | None:  # noqa: ANN401
