@@ -188,22 +188,22 @@ def _offsets(
     grid = _numbers(header.get("GridFrameOffsetVector"), count)
     if grid is not None:
         if abs(grid[0]) > _SAME_MM and abs(float(normal[2])) > _AXIAL:  # patient coordinates
-            return (grid - grid[0]) * math.copysign(1, normal[2])
-        return grid - grid[0]
+            return np.asarray((grid - grid[0]) * math.copysign(1, normal[2]), np.float64)
+        return np.asarray(grid - grid[0], np.float64)
     locations = _numbers(header.get("SliceLocationVector"), count)
     if locations is not None:
-        return locations - locations[0]
+        return np.asarray(locations - locations[0], np.float64)
     step = float(header.get("SpacingBetweenSlices") or 0)
     slices = _numbers(header.get("SliceVector"), count)
     if slices is not None:
         step = step or float(header.get("SliceThickness") or 0)
         if step:
-            return (slices - slices[0]) * step
+            return np.asarray((slices - slices[0]) * step, np.float64)
     pointers = header.get("FrameIncrementPointer") or ()
     if isinstance(pointers, int):
         pointers = (pointers,)
     if step and not (counts_otherwise or _POINTERS_TO_TIME & set(map(int, pointers))):
-        return np.arange(count) * step
+        return np.asarray(np.arange(count) * step, np.float64)
     return None
 
 
