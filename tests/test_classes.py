@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
-from slidecam.classes import NO_CLASS, ClassSet, doubled_name, listed_names, normal_name
+from slidecam.class_names import doubled_name, listed_names, normal_name
+from slidecam.classes import NO_CLASS, ClassSet
 from slidecam.errors import UsageError
 
 if TYPE_CHECKING:
@@ -158,3 +160,21 @@ def test_labels_of_one_output_are_its_absence_and_itself_of_several_the_winner_o
     assert one.labels(np.array([[0.29], [0.31]])).tolist() == [0, 1]
     two = ClassSet(("a", "b"), "sigmoid", thresholds=(0.3, 0.6))
     assert two.labels(np.array([[0.29, 0.59], [0.31, 0.61], [0.4, 0.1]])).tolist() == [-1, 1, 0]
+
+
+def test_biases_make_probabilities_and_change_no_call() -> None:
+    rng = np.random.default_rng(3)
+    logits = rng.normal(size=(4000, 3)) * 3
+    plain = ClassSet(("normal", "benign", "malignant"))
+    biased = replace(plain, temperature=1.4, biases=(1.2, -0.3, -0.9), calibrated_on=371)
+    found = biased.probabilities(logits)
+    raised = np.exp(logits / 1.4) * np.exp([1.2, -0.3, -0.9])
+    np.testing.assert_allclose(found, raised / raised.sum(1, keepdims=True), rtol=1e-12)
+    for values in (found, found.astype(np.float32)):
+        assert (biased.winners(values) == logits.argmax(axis=1)).all()
+    assert (found.argmax(axis=1) != logits.argmax(axis=1)).mean() > 0.1
+    assert "0.3 (normal), 1.3 (benign), 2.5 (malignant)" in biased.rule
+    assert biased.calibration == "calibrated (T = 1.4, a bias for each class, on 371 pictures)"
+    again = ClassSet.from_record(biased.record)
+    assert (again.biases, again.calibrated_on) == (biased.biases, 371)
+    assert biased.grown_biases(1) == (1.2, -0.3, -0.9, 0.0)

@@ -3,7 +3,7 @@
 The one home of what an output means. Every door asks `ClassSet`: tables, legends, captions, figures
 of an evaluation. A class is called, of outputs that
 
-- exclude each other (``softmax``): if it is the largest;
+- exclude each other (``softmax``): if it is the largest, where a class's bias does not count;
 - stand for themselves (``sigmoid``): if it is at least the class's threshold, so that none, one or
   several are called;
 - are raw scores (``none``): if it is the largest of several, or the only one and at least its
@@ -14,8 +14,6 @@ Of equal outputs the one with the lowest index is the largest. What is not a num
 
 from __future__ import annotations
 
-import csv
-import unicodedata
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -23,11 +21,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 from scipy.special import expit, softmax
 
+from slidecam.class_names import doubled_name, normal_name
 from slidecam.drawing.style import default_colors
 from slidecam.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -50,9 +49,6 @@ SEVERAL_CALLED = (
 )
 """What is said beside counts and shares of classes that stand for themselves."""
 
-_BREAKING = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Unicode's categories of control characters, halves of a pair, and ends of lines."""
-
 _BYTE = 256
 """Values of one colour component."""
 
@@ -72,8 +68,12 @@ class ClassSet:
     thresholds
         Output from which each class is called; empty for `CALLED_FROM` each. It counts only where
         a class stands for itself (`has_thresholds`).
-    temperature
-        What logits are divided by before the activation. Raw scores are divided by nothing.
+    temperature, biases
+        What logits are divided by, and then added, before the activation; empty for no biases. Raw
+        scores are left as they are. Biases make probabilities of a network that was taught as if
+        classes were equally frequent; they change no call.
+    calibrated_on
+        Pictures that both were fitted on; 0 where it is not known.
 
     Raises
     ------
@@ -86,6 +86,8 @@ class ClassSet:
     colors: tuple[RGB, ...] = ()
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
+    biases: tuple[float, ...] = ()
+    calibrated_on: int = 0
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -115,6 +117,8 @@ class ClassSet:
             colors=tuple((int(red), int(green), int(blue)) for red, green, blue in colors),
             thresholds=tuple(map(float, record.get("thresholds") or ())),
             temperature=float(record.get("temperature", 1.0)),
+            biases=tuple(map(float, record.get("class_biases") or ())),
+            calibrated_on=int(record.get("calibrated_on", 0)),
         )
 
     def __len__(self) -> int:
@@ -150,12 +154,22 @@ class ClassSet:
     @property
     def rule(self) -> str:
         """When a class is called, in words: ``the largest``, ``from 0.9 (a), 0.4 (b)``."""
+        if self.biases:
+            weights = zip(self._weights.tolist(), self.names, strict=True)
+            pairs = (f"{weight:.2g} ({name})" for weight, name in weights)
+            return f"the largest times {', '.join(pairs)}"
         if not self.has_thresholds:
             return "the largest"
         if len(set(self.thresholds)) == 1:
             return f"from {self.thresholds[0]:g}"
         pairs = zip(self.thresholds, self.names, strict=True)
         return "from " + ", ".join(f"{threshold:g} ({name})" for threshold, name in pairs)
+
+    def grown_biases(self, count: int) -> tuple[float, ...]:
+        """Return a card's biases with ``count`` classes more, which have none."""
+        if not self.biases:
+            return ()
+        return (*self.biases, *(0.0,) * count)
 
     def grown_thresholds(self, count: int) -> tuple[float, ...]:
         """Return a card's thresholds with ``count`` classes more, called from `CALLED_FROM`.
@@ -171,9 +185,14 @@ class ClassSet:
         """Whether the probabilities were calibrated, in words."""
         if not self.are_probabilities:
             return "no probabilities"
-        if self.temperature == 1:
+        if self.temperature == 1 and not self.biases:
             return "not calibrated"
-        return f"calibrated (T = {self.temperature:.3g})"
+        words = [f"T = {self.temperature:.3g}"]
+        if self.biases:
+            words.append("a bias for each class")
+        if self.calibrated_on:
+            words.append(f"on {self.calibrated_on} pictures")
+        return f"calibrated ({', '.join(words)})"
 
     @property
     def values(self) -> str:
@@ -194,6 +213,10 @@ class ClassSet:
         }
         if self.has_thresholds:
             record["thresholds"] = list(self.thresholds)
+        if self.biases:
+            record["class_biases"] = list(self.biases)
+        if self.calibrated_on:
+            record["calibrated_on"] = self.calibrated_on
         return record
 
     def index(self, name: str) -> int:
@@ -209,7 +232,7 @@ class ClassSet:
 
         With the activation ``none`` they are the logits themselves, whatever their scale.
         """
-        return probabilities_of(logits, self.activation, self.temperature)
+        return probabilities_of(logits, self.activation, self.temperature, self.biases)
 
     def called(self, probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Return which classes are called: none, one or several of each row.
@@ -229,8 +252,16 @@ class ClassSet:
         known = np.isfinite(values).all(axis=1, keepdims=True)
         if self.has_thresholds:
             return np.asarray(known & (values >= np.array(self.thresholds, np.float32)))
-        best = np.argmax(np.where(known, values, 0), axis=1)
+        best = np.argmax(np.where(known, values * self._weights, 0), axis=1)
         return np.asarray(known & (np.arange(len(self)) == best[:, None]))
+
+    @property
+    def _weights(self) -> NDArray[np.float32]:
+        """What takes the biases out of probabilities again, (K,), but for what all have in common.
+
+        A probability is ``exp(logit / temperature + bias)``, over a sum.
+        """
+        return np.exp(-np.array(self.biases or (0.0,) * len(self))).astype(np.float32)
 
     def winners(self, probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
         """Return the most probable of each row's called classes, int64, (n,).
@@ -317,59 +348,19 @@ def probabilities_of(
     logits: NDArray[np.floating],
     activation: Activation = "softmax",
     temperature: float = 1.0,
+    biases: Sequence[float] = (),
 ) -> NDArray[np.float64]:
     """Return the probabilities (n, K) of logits (n, K), as a classifier's card makes them.
 
-    With the activation ``none`` they are the logits themselves: scores, whatever their scale, and
-    divided by nothing.
+    With the activation ``none`` they are the logits themselves: scores, whatever their scale.
     """
     values = np.asarray(logits, np.float64)
     if activation == "none":
         return values
-    cooled = values / temperature
+    cooled = values / temperature + (np.array(biases) if biases else 0)
     if activation == "softmax":
         return np.asarray(softmax(cooled, axis=1))
     return np.asarray(expit(cooled))
-
-
-def normal_name(name: str) -> str:
-    """Return a class's name as it is compared and kept: NFC, and otherwise as it stands."""
-    return unicodedata.normalize("NFC", name)
-
-
-def listed_names(text: str) -> tuple[str, ...]:
-    """Return the names in ``A,B,C``; one with a comma stands in quotes: ``"a, b",c``.
-
-    As in a row of CSV: a quote inside quotes is doubled.
-    """
-    if broken_name([text]) is not None:
-        raise UsageError(
-            f"The class names {text!r} hold a line break or a control character.",
-            "Write each name on one line, of printable characters.",
-        )
-    row = next(csv.reader([text], skipinitialspace=True), [])
-    return tuple(normal_name(name.strip()) for name in row)
-
-
-def doubled_name(names: Iterable[str]) -> str | None:
-    """Return a name that stands among ``names`` twice, in whatever spelling; None if none does."""
-    seen: set[str] = set()
-    for name in map(normal_name, names):
-        if name in seen:
-            return name
-        seen.add(name)
-    return None
-
-
-def broken_name(names: Iterable[str]) -> str | None:
-    """Return a name that breaks a line or holds a control character; None if none does.
-
-    A table's row or a legend's line would fall apart at it.
-    """
-    for name in names:
-        if any(unicodedata.category(letter) in _BREAKING for letter in name):
-            return name
-    return None
 
 
 def _check_names(names: tuple[str, ...]) -> None:

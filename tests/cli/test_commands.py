@@ -23,7 +23,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import slidecam as slidecam_package
-from slidecam.classes import listed_names
+from slidecam.class_names import listed_names
 from slidecam.cli.app import app
 from slidecam.cli.progress import EventBars
 from slidecam.errors import CardError, UsageError

@@ -5,16 +5,18 @@ The calibration error is what it says.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from scipy.special import expit, log_softmax
+from scipy.special import expit, log_softmax, softmax
 
 from slidecam.classes import probabilities_of
 from slidecam.errors import DataSetError
+from slidecam.learning import calibration
 from slidecam.learning.calibration import (
     ece_by_chance,
+    fit_calibration,
     fit_temperature,
     mean_nll,
     reliability_of,
@@ -63,10 +65,10 @@ def test_the_temperature_is_the_best_of_a_fine_grid(activation: Activation) -> N
     log_p, labels = drawn(2, 300)
     found = fit_temperature(4 * log_p, labels, activation)
     grid = np.exp(np.linspace(np.log(0.1), np.log(50), 3000))
-    losses = [mean_nll(4 * log_p, labels, activation, temperature) for temperature in grid]
+    surprises = [300 * mean_nll(4 * log_p, labels, activation, each) for each in grid]
+    losses = surprises + np.log(grid) ** 2 / 2 / 0.5**2
     assert found.temperature == pytest.approx(grid[int(np.argmin(losses))], rel=5e-3)
-    lowest = mean_nll(4 * log_p, labels, activation, found.temperature)
-    assert lowest <= min(losses) + 1e-9
+    assert found.pictures == 300
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -81,22 +83,25 @@ def test_the_loss_never_rises(seed: int) -> None:
 
 
 def test_validation_without_an_error_tells_no_temperature() -> None:
-    labels = np.arange(20) % 2
+    labels = np.arange(40) % 2
     found = fit_temperature(np.eye(2)[labels] * 3, labels)
     assert found.temperature == 1
     assert "every prediction is right" in found.note
 
 
 def test_predictions_that_are_worse_than_chance_tell_no_temperature() -> None:
-    labels = np.arange(20) % 2
+    labels = np.arange(4000) % 2
     found = fit_temperature(-np.eye(2)[labels] * 3, labels)
     assert found.temperature == 1
     assert "beyond" in found.note
 
 
-def test_what_is_calibrated_already_is_left_alone() -> None:
+def test_what_is_calibrated_already_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     log_p, labels = drawn(4, 500)
-    found = fit_temperature(log_p / fit_temperature(log_p, labels).temperature, labels)
+    with monkeypatch.context() as without_prior:
+        without_prior.setattr(calibration, "DOUBT", 1e9)
+        likeliest = fit_temperature(log_p, labels).temperature
+    found = fit_temperature(log_p / likeliest, labels)
     assert found.temperature == 1
     assert "No temperature is better" in found.note
 
@@ -205,3 +210,67 @@ def test_the_error_by_chance_is_that_of_draws_counted_one_by_one() -> None:
     # Of 41 sorted draws, the first and last 2.5 % end at the second and the last but one.
     low, high = sorted(errors)[1], sorted(errors)[-2]
     assert ece_by_chance(probabilities, 9, 41) == pytest.approx((np.mean(errors), low, high))
+
+
+@pytest.mark.parametrize("count", [1, 6, 29])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_handful_of_pictures_has_no_temperature_and_says_how_few_they_are(
+    count: int, activation: Activation
+) -> None:
+    log_p, labels = drawn(5, count)
+    found = fit_temperature(4 * log_p, labels, activation)
+    assert (found.temperature, found.biases, found.pictures) == (1.0, (), 0)
+    assert f"{count} validation pictures are too few" in found.note
+    assert fit_calibration(4 * log_p, labels, weighted=True).temperature == 1
+
+
+def test_one_wrong_label_among_thirty_moves_a_temperature_little() -> None:
+    labels = np.arange(30) % 2
+    logits = np.eye(2)[np.r_[1 - labels[:1], labels[1:]]] * 12
+    assert 1 < fit_temperature(logits, labels).temperature < 3
+
+
+def shifted(seed: int, count: int, temperature: float) -> tuple[Any, NDArray[np.int64], Any]:
+    """Return logits of a network that believes in equally frequent classes, labels, and the truth.
+
+    Classes are 70, 20 and 10 of a hundred; the truth is the probabilities.
+    """
+    rng, often = np.random.default_rng(seed), np.array([0.7, 0.2, 0.1])
+    labels = rng.choice(3, size=count, p=often)
+    seen = rng.normal(size=(count, 3))
+    seen[np.arange(count), labels] += 1.3
+    truth = softmax(1.3 * seen + np.log(often), axis=1)
+    return temperature * 1.3 * seen, labels, truth
+
+
+@pytest.mark.parametrize("temperature", [1.0, 1.7])
+def test_biases_of_weighted_classes_are_the_logarithms_of_their_shares(temperature: float) -> None:
+    logits, labels, truth = shifted(0, 40_000, temperature)
+    found = fit_calibration(logits, labels, weighted=True)
+    often = np.log([0.7, 0.2, 0.1])
+    assert found.temperature == pytest.approx(temperature, rel=0.04)
+    assert found.biases == pytest.approx((often - often.mean()).tolist(), abs=0.06)
+    fitted = probabilities_of(logits, "softmax", found.temperature, found.biases)
+    assert np.abs(fitted - truth).max() < 0.03
+    assert fit_calibration(logits, labels, weighted=False).biases == ()
+
+
+def test_biases_mend_what_a_temperature_cannot_on_pictures_kept_apart() -> None:
+    logits, labels, _truth = shifted(1, 300, 1.5)
+    apart, true, _shares = shifted(2, 20_000, 1.5)
+    errors = {}
+    for weighted in (False, True):
+        found = fit_calibration(logits, labels, weighted=weighted)
+        fitted = probabilities_of(apart, "softmax", found.temperature, found.biases)
+        errors[weighted] = mean_nll(np.log(fitted), true)
+    assert errors[True] < 0.56
+    assert errors[False] > 0.66
+
+
+def test_a_class_of_few_validation_pictures_leaves_all_without_biases() -> None:
+    logits, labels, _truth = shifted(3, 300, 1.5)
+    kept = np.flatnonzero(labels != 2).tolist() + np.flatnonzero(labels == 2)[:4].tolist()
+    found = fit_calibration(logits[kept], labels[kept], weighted=True)
+    assert found.biases == ()
+    assert "one class has 4 validation pictures" in found.note
+    assert found.pictures == len(kept)

@@ -252,6 +252,8 @@ def test_a_card_is_written_with_the_keys_that_are_read(make_card: MakeCard) -> N
         activation="sigmoid",
         thresholds=(0.3, 0.5, 0.7),
         temperature=2.0,
+        class_biases=(0.5, -0.25, -0.25),
+        calibrated_on=40,
         color_profile="srgb",
         volume=VolumeCard(pooling=Pooling("top-k", 3)),
         channels=1,

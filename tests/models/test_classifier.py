@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torchvision.transforms import v2
 
 from slidecam.errors import CardError, DeviceError, ExplanationError
-from slidecam.models import classifier_for
+from slidecam.models import classifier_for, open_bundle
 from slidecam.models.architectures import build_network
 from slidecam.models.backends import choose_device
 from slidecam.models.classifier import normalised
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from models.conftest import MakeCard
+    from models.conftest import MakeBundle, MakeCard
+
 
 CPU = torch.device("cpu")
 BACKENDS = ("eager", "folded")
@@ -526,3 +528,15 @@ def test_devices_are_found_or_named_in_the_error() -> None:
     for name in ("cuda:99", "abacus", "meta", "tpu", "mps"):
         with pytest.raises(DeviceError, match=name):
             choose_device(name)
+
+
+def test_probabilities_of_a_card_with_biases_are_those_of_its_classes(
+    make_card: MakeCard, make_saved: MakeBundle
+) -> None:
+    card = make_card(temperature=1.7, class_biases=(0.9, -0.2, -0.7), calibrated_on=60)
+    classifier = make_saved(card).classifier()
+    logits = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)) * 4
+    expected = classifier.card.classes.probabilities(logits.numpy())
+    found = classifier.probabilities(logits.clone()).numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert open_bundle(make_saved(card).path).card.class_biases == (0.9, -0.2, -0.7)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from slidecam.classes import NONE_CALLED, listed_names, normal_name
+from slidecam.class_names import listed_names, normal_name
+from slidecam.classes import NONE_CALLED
 from slidecam.errors import UsageError
 from slidecam.explain.facts import Spread, facts_in_words
 from slidecam.geometry import Box, Size
@@ -70,8 +71,7 @@ def channel_numbers(option: str, text: str | None) -> Three | tuple[float] | Non
     if text is None:
         return None
     kind: Hint = Three if "," in text else tuple[float]
-    numbers: Three | tuple[float] = _read(option, text, kind, "0.5,0.5,0.5, or 0.5 for grey")
-    return numbers
+    return cast("Three", _read(option, text, kind, "0.5,0.5,0.5, or 0.5 for grey"))
 
 
 def heatmap_scales(texts: tuple[str, ...]) -> dict[str, tuple[float, float]]:
@@ -161,7 +161,7 @@ def training_facts(trained: Trained) -> dict[str, Any]:
         "bundle": str(trained.bundle.path),
         "epochs": len(trained.history),
         "best_epoch": trained.best_epoch,
-        "temperature": trained.bundle.card.temperature,
+        "probabilities": trained.bundle.card.calibration,
     }
     for part, evaluation in trained.evaluations.items():
         facts |= {
@@ -180,6 +180,7 @@ def training_record(trained: Trained) -> dict[str, Any]:
         "best_epoch": trained.best_epoch,
         "temperature": trained.bundle.card.temperature,
         "notes": list(trained.notes),
+        "probabilities": trained.bundle.card.calibration,
         **{part: evaluation.record() for part, evaluation in trained.evaluations.items()},
     }
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.classes import normal_name
+from slidecam.class_names import normal_name
 from slidecam.errors import DataSetError, UsageError
 from slidecam.models.volume_card import Pooling, PoolingKind
 from slidecam.runs import Run

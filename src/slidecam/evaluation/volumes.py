@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from slidecam.classes import normal_name
+from slidecam.class_names import normal_name
 from slidecam.errors import DataSetError, StoreError, UsageError
 from slidecam.exchange.volumes import VolumeHeatmap, read_volume_ome_zarr
 from slidecam.faithfulness.localisation import dice, energy, pointing

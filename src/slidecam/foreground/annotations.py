@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.classes import normal_name
+from slidecam.class_names import normal_name
 from slidecam.errors import MaskError
 
 if TYPE_CHECKING:

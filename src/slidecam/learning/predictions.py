@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -15,12 +16,15 @@ from slidecam.learning.calibration import two_columns
 from slidecam.viewing import AS_THE_FILE_SAYS, PictureView
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from slidecam.pixels import RGB
+
+
+Item = TypeVar("Item")
 
 
 def group_count(groups: Sequence[str] | None) -> int | None:
@@ -67,7 +71,7 @@ class Predictions:
         What each picture is called in tables; empty where they have no names.
     groups
         Patient or slide of each picture; None where every picture is its own.
-    activation, temperature, thresholds
+    activation, temperature, thresholds, biases, calibrated_on
         The card's: what makes probabilities of logits, and from where a class is called.
     paths
         Where the pictures lie; empty where they are no files of their own (tiles of a slide, nodes
@@ -89,6 +93,8 @@ class Predictions:
     class_colors: tuple[RGB, ...] = ()
     thresholds: tuple[float, ...] = ()
     seen: PictureView = AS_THE_FILE_SAYS
+    biases: tuple[float, ...] = ()
+    calibrated_on: int = 0
 
     def __post_init__(self) -> None:
         labels = len(self.labels)
@@ -121,12 +127,21 @@ class Predictions:
             self.activation,
             thresholds=self.thresholds,
             temperature=self.temperature,
+            biases=self.biases,
+            calibrated_on=self.calibrated_on,
         )
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
         """Of each class, (N, K); raw scores where `outputs` says that they are none."""
-        return self.probabilities_at(self.temperature)
+        return self._probabilities(self.temperature, self.biases)
+
+    @cached_property
+    def uncalibrated(self) -> NDArray[np.float64] | None:
+        """What they were before calibration, (N, K); None where there was none."""
+        if self.temperature == 1 and not self.biases:
+            return None
+        return self._probabilities(1.0, ())
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
@@ -183,14 +198,63 @@ class Predictions:
             return ""
         return self.class_names[place]
 
-    def probabilities_at(self, temperature: float) -> NDArray[np.float64]:
-        """Return (N, K) at another temperature than the card's.
-
-        1 for what they were before calibration. A single raw score ranks its absence the other way
-        round: by its negative.
-        """
+    def _probabilities(self, temperature: float, biases: tuple[float, ...]) -> NDArray[np.float64]:
+        """Return (N, K); a single raw score ranks its absence by its negative."""
         if self._is_one_score:
             return np.concatenate([-self.logits, self.logits], axis=1, dtype=np.float64)
         if self.logits.shape[1] == 1:
             return probabilities_of(two_columns(self.logits), "softmax", temperature)
-        return probabilities_of(self.logits, self.activation, temperature)
+        return probabilities_of(self.logits, self.activation, temperature, biases)
+
+
+def pool_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Return the predictions of several networks as one's, calibrated as each of them was.
+
+    Raises
+    ------
+    DataSetError
+        If there is none, or they have different classes.
+    """
+    if not parts or len({part.class_names for part in parts}) > 1:
+        raise DataSetError(
+            "the folds have different classes, or there is none.", "Pool folds of one data set."
+        )
+    biases = [part.biases or (0.0,) * part.logits.shape[1] for part in parts]
+    # What they have in common stays a bias: it changes no call.
+    common = np.mean(biases, axis=0)
+    logits = []
+    for part, own in zip(parts, biases, strict=True):
+        logits.append(part.logits / part.temperature + (np.array(own) - common))
+    return replace(
+        parts[0],
+        labels=np.concatenate([part.labels for part in parts]),
+        logits=np.concatenate(logits),
+        names=_joined(part.names for part in parts),
+        groups=_pooled_groups(parts),
+        temperature=1.0,
+        biases=tuple(common.tolist()) if common.any() else (),
+        calibrated_on=0,
+        paths=_joined(part.paths for part in parts),
+    )
+
+
+def _joined(parts: Iterable[tuple[Item, ...]]) -> tuple[Item, ...]:
+    """Return all parts in a row, or nothing if one of them is empty."""
+    found = tuple(parts)
+    if all(found):
+        return tuple(chain.from_iterable(found))
+    return ()
+
+
+def _pooled_groups(parts: Sequence[Predictions]) -> tuple[str, ...] | None:
+    """Return the patients or slides.
+
+    Where they are not known, the pictures, if one is tested more than once.
+    """
+    groups = _joined(part.groups or () for part in parts)
+    if groups:
+        return groups
+    names = _joined(part.names for part in parts)
+    if len(names) > len(set(names)):
+        return names
+    return None

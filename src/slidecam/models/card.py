@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen, Predicate, doc
 
-from slidecam.classes import Activation, ClassSet, normal_name
+from slidecam.class_names import normal_name
+from slidecam.classes import Activation, ClassSet
 from slidecam.drawing.style import default_colors
 from slidecam.errors import CardError
 from slidecam.geometry import COARSEST, COARSEST_VOXEL
@@ -68,6 +69,11 @@ class Card:
     temperature
         What logits are divided by before the activation, found on validation data (Guo et al., ICML
         2017); 1 where probabilities were never calibrated.
+    class_biases
+        What is added to them then, a number for each class of a softmax; empty for none. They
+        change no call; see `ClassSet`.
+    calibrated_on
+        Validation pictures that both were found on; 0 where it is not known.
     split
         Name of the layer whose output is the activation map; None for ``forward_features`` /
         ``forward_head``.
@@ -103,6 +109,8 @@ class Card:
     architecture_args: Mapping[str, object] = field(default_factory=dict)
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
+    class_biases: tuple[float, ...] = ()
+    calibrated_on: int = 0
     split: str | None = None
     licence: str = "not stated"
     provenance: Mapping[str, object] = field(default_factory=dict)
@@ -132,7 +140,17 @@ class Card:
             self.class_colors,
             self.thresholds,
             self.temperature,
+            self.class_biases,
+            self.calibrated_on,
         )
+
+    @property
+    def calibration(self) -> str:
+        """Whether its probabilities were calibrated, on how many pictures, and why if not."""
+        facts = self.provenance.get("calibration")
+        if isinstance(facts, Mapping) and facts.get("note"):
+            return f"{self.classes.calibration}. {facts['note']}".removesuffix(".")
+        return self.classes.calibration
 
 
 def _is_plain_name(name: str) -> bool:
@@ -201,6 +219,8 @@ class CardKeys:
     std: Deviations
     thresholds: tuple[float, ...] | None = None
     temperature: Annotated[float, Gt(0)] | None = None
+    class_biases: tuple[float, ...] | None = None
+    calibrated_on: Annotated[int, Ge(0)] | None = None
     split: str | None = None
     licence: str
     provenance: JsonObject | None = None
@@ -249,6 +269,8 @@ def read_card(path: Path) -> Card:
         std=keys.std,
         thresholds=keys.thresholds or (),
         temperature=temperature,
+        class_biases=keys.class_biases or (),
+        calibrated_on=keys.calibrated_on or 0,
         split=keys.split,
         licence=keys.licence,
         provenance=keys.provenance or {},
@@ -288,6 +310,10 @@ def card_object(card: Card) -> dict[str, object]:
         values["thresholds"] = list(card.thresholds)
     if card.temperature != 1:
         values["temperature"] = card.temperature
+    if card.class_biases:
+        values["class_biases"] = list(card.class_biases)
+    if card.calibrated_on:
+        values["calibrated_on"] = card.calibrated_on
     values["split"] = card.split
     values["licence"] = card.licence
     values["provenance"] = dict(card.provenance)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slidecam.classes import ClassSet, broken_name, doubled_name
+from slidecam.class_names import broken_name, doubled_name
+from slidecam.classes import ClassSet
 from slidecam.geometry import COARSEST, FINEST
 from slidecam.models.channels import (
     ARGUMENT,
@@ -94,7 +95,8 @@ def _check_names(names: tuple[str, ...], complaints: CardComplaints) -> None:
 
 
 def _check_counts(classes: int, values: Mapping[str, Any], complaints: CardComplaints) -> None:
-    for key, noun in (("class_colors", "colour"), ("thresholds", "number")):
+    kinds = (("class_colors", "colour"), ("thresholds", "number"), ("class_biases", "number"))
+    for key, noun in kinds:
         found = values.get(key)
         if found and len(found) != classes:
             problem = f"holds {len(found)} {noun}s for {classes} classes"
@@ -104,6 +106,9 @@ def _check_counts(classes: int, values: Mapping[str, Any], complaints: CardCompl
 
 def _check_calling(classes: int, values: Mapping[str, Any], complaints: CardComplaints) -> None:
     activation, thresholds = values.get("activation"), values.get("thresholds")
+    if values.get("class_biases") and activation in {"sigmoid", "none"}:
+        problem = f"stands beside the activation {activation!r}, whose classes do not add up to 1"
+        complaints.add("class_biases", problem, "Leave the key out.")
     if activation == "softmax" and classes == 1:
         problem = 'is "softmax" with one class, whose probability is then always 1'
         complaints.add("activation", problem, 'Write "sigmoid", or name every class.')

@@ -65,7 +65,7 @@ class Classifier:
     network
         The network itself: frozen, in eval mode, folded if it is run so.
     channels_last
-        Whether it is run on pixels laid out channels last.
+        Whether it is run on pixels laid out so.
     linear_head
         What the logits are of the activation's average, if that is one linear layer; None if it is
         more.
@@ -142,10 +142,11 @@ class Classifier:
         return logits.float()
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Return probabilities (B, K) of logits (B, K) by the card's activation and temperature."""
+        """Return probabilities (B, K) of logits (B, K), calibrated as the card says."""
         if self.card.activation == "none":
             return logits
         calibrated = logits / self.card.temperature
+        calibrated += logits.new_tensor(self.card.class_biases or 0.0)
         if self.card.activation == "softmax":
             return calibrated.softmax(1)
         return calibrated.sigmoid()
@@ -314,7 +315,6 @@ def _noise(edge: int) -> Tensor:
 
 _AGREEMENT = 1e-4
 """How far logits may be from the linear head's, relative to the largest; usual is 1e-6."""
-
 _SIZES = (1e3, 1e7)
 """Of maps that drive every unit behind the average to both of its ends, be its bend near or far."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from annotated_types import Ge, Predicate, doc
 
-from slidecam.classes import normal_name
+from slidecam.class_names import normal_name
 from slidecam.geometry import Axis  # noqa: TC001  (the settings read annotations at run time)
 from slidecam.settings import shown
 from slidecam.viewing import Window, WindowKind, has_middle

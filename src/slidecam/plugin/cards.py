@@ -48,7 +48,7 @@ def bundle_card(card: Card) -> str:
         ("network", escape(card.architecture)),
         ("licence", escape(card.licence)),
         ("measured", measured(card.provenance)),
-        ("probabilities", card.classes.calibration),
+        ("probabilities", escape(card.calibration)),
     ]
     return "<br>".join(
         [

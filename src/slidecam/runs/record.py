@@ -260,7 +260,7 @@ def _refuse_other_classes(folder: Path, recorded: ClassSet | None) -> None:
         return
     stored = ClassSet.from_record(kept)
     changed = []
-    for word in ("names", "activation", "thresholds", "temperature"):
+    for word in ("names", "activation", "thresholds", "temperature", "biases"):
         now, then = getattr(recorded, word), getattr(stored, word)
         counts = word != "thresholds" or stored.has_thresholds
         if counts and now != then:

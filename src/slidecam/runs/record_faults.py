@@ -141,6 +141,8 @@ RULES = (
     _Rule("bundle.activation", Activation),
     _Rule("bundle.thresholds", tuple[float, ...] | None),
     _Rule("bundle.temperature", Length),
+    _Rule("bundle.class_biases", tuple[float, ...] | None),
+    _Rule("bundle.calibrated_on", Count),
     _Rule("qupath", Table | None, needed=True),
     _Rule("qupath.corner_px", tuple[int, int], needed=True),
     _Rule("qupath.size_px", tuple[Edge, Edge] | None, needed=True),

@@ -13,7 +13,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Body, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
-from slidecam.classes import listed_names
+from slidecam.class_names import listed_names
 from slidecam.server.folders import folder_listing, result_file, result_record
 from slidecam.server.guard import Guard, drained
 from slidecam.server.http_errors import RequestError, handle_errors

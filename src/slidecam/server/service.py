@@ -161,7 +161,7 @@ class Service:
             "digest": self.bundle.digest,
             "classes": class_records(card),
             "activation": card.activation,
-            "probabilities": card.classes.calibration,
+            "probabilities": card.calibration,
             "sees_pictures": card.spacing is None,
             "tile_px": card.tile_px,
             "input_px": card.input_px,

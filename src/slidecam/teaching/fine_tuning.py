@@ -114,6 +114,8 @@ def _card(run: Run, model: TunableClassifier, taught: TunedHead, spec: FineTuneS
         class_colors=(*card.class_colors, *colors),
         thresholds=card.classes.grown_thresholds(len(task.new_classes)),
         temperature=1.0,
+        class_biases=card.classes.grown_biases(len(task.new_classes)),
+        calibrated_on=0,
         provenance=_provenance(run, model, taught, spec),
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.classes import normal_name
+from slidecam.class_names import normal_name
 from slidecam.errors import DataSetError, RunMismatchError
 from slidecam.exchange.geojson import Annotation, read_annotations, write_annotations
 from slidecam.files import replacing_folder

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.classes import normal_name
+from slidecam.class_names import normal_name
 from slidecam.errors import DataSetError, UsageError
 from slidecam.foreground import LabelRule
 from slidecam.teaching.head_tuning import Head, LabelledEmbeddings, TuningSpec

@@ -288,7 +288,8 @@ def test_the_cards_temperature_softens_probabilities_and_keeps_predictions(color
         measured(color_classifier(), colors),
     )
     assert hot.predictions.probabilities.max() < plain.predictions.probabilities.max()
-    assert hot.predictions.probabilities_at(1.0) == pytest.approx(plain.predictions.probabilities)
+    assert hot.predictions.uncalibrated == pytest.approx(plain.predictions.probabilities)
+    assert plain.predictions.uncalibrated is None
     assert (hot.predictions.predicted == plain.predictions.predicted).all()
     assert hot.record()["temperature"] == 3
 

@@ -190,6 +190,8 @@ def _summed(
         groups=tuple(groups),
         activation=card.activation,
         temperature=card.temperature,
+        biases=card.class_biases,
+        calibrated_on=card.calibrated_on,
         thresholds=card.thresholds,
         class_colors=card.class_colors,
     )

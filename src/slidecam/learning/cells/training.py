@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from slidecam.errors import RecipeError
-from slidecam.learning.calibration import fit_temperature
+from slidecam.learning.calibration import fit_calibration
 from slidecam.learning.cells.graphs import (
     INDUCTIVE,
     Cells,
@@ -46,6 +46,7 @@ from slidecam.learning.training.folder import (
 )
 from slidecam.learning.training.setup import (
     TrainingCall,
+    calibrated,
     card_for,
     network_for,
     weights_facts,
@@ -144,7 +145,7 @@ def train_graph_bundle(
         network.cpu().load_state_dict(result.state, strict=False)
         folder.clear()
         write_plan(folder, recipe, pictures)
-        finished = _calibrated(_facts(card, recipe, pictures, call, result), result)
+        finished = _calibrated(_facts(card, recipe, pictures, call, result), result, spec)
         bundle = save_bundle(folder.bundle, finished, network, overwrite=True)
         return (yield from _conclude(folder, bundle, pictures, cells, result))
 
@@ -201,11 +202,12 @@ def _embeddings(
     return torch.cat(found)
 
 
-def _calibrated(card: Card, result: GraphResult) -> Card:
+def _calibrated(card: Card, result: GraphResult, spec: GraphSpec) -> Card:
     for scored in result.scores:
         if (scored.name, scored.part) == (INDUCTIVE, "val"):
-            found = fit_temperature(scored.logits, scored.labels)
-            return replace(card, temperature=found.temperature)
+            weighted = spec.balance != "none"
+            found = fit_calibration(scored.logits, scored.labels, weighted=weighted)
+            return calibrated(card, found)
     return card
 
 
@@ -274,20 +276,24 @@ def _predictions(
     activation: Activation = "softmax"
     if scored.name == SVM:
         activation = "none"
-    temperature = 1.0
-    if scored.name == INDUCTIVE:
-        temperature = card.temperature
-    return Predictions(
+    predictions = Predictions(
         labels=scored.labels,
         logits=scored.logits,
         class_names=pictures.class_names,
         names=tested.names,
         groups=tested.groups,
         activation=activation,
-        temperature=temperature,
         paths=tested.paths,
         seen=seen_by(card, tested.seen),
         class_colors=card.class_colors,
+    )
+    if scored.name != INDUCTIVE:
+        return predictions
+    return replace(
+        predictions,
+        temperature=card.temperature,
+        biases=card.class_biases,
+        calibrated_on=card.calibrated_on,
     )
 
 

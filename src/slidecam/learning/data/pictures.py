@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.classes import doubled_name, normal_name
+from slidecam.class_names import doubled_name, normal_name
 from slidecam.errors import DataSetError
 from slidecam.files import write_csv
 from slidecam.learning.data.picture_files import (

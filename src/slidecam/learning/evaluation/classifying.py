@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from slidecam.classes import normal_name
+from slidecam.class_names import normal_name
 from slidecam.errors import DataSetError, DeviceError
 from slidecam.learning.data.pixels import in_order, load_pixels, seen_by
 from slidecam.learning.data.readings import remedies_of
@@ -232,6 +232,8 @@ def evaluate(
         groups=classified.groups,
         activation=card.activation,
         temperature=card.temperature,
+        biases=card.class_biases,
+        calibrated_on=card.calibrated_on,
         thresholds=card.thresholds,
         paths=classified.paths,
         seen=seen_by(card, classified.seen),

@@ -9,25 +9,28 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.errors import DataSetError
 from slidecam.learning.calibration import ece_by_chance
 from slidecam.learning.data.readings import remedies_of
 from slidecam.learning.figures import Figure, FoldSpread, records_of
 from slidecam.learning.intervals import Interval, IntervalSpec, bootstrap
 from slidecam.learning.metrics import DEFINITIONS, NO_DISTRIBUTIONS, measure
-from slidecam.learning.predictions import COMPARED, Predictions, UnreadPicture, group_count
+from slidecam.learning.predictions import (
+    COMPARED,
+    Predictions,
+    UnreadPicture,
+    group_count,
+    pool_predictions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-
-Item = TypeVar("Item")
 
 ECE_BY_CHANCE = "ECE by chance"
 
@@ -134,6 +137,8 @@ class Evaluation:
             **record,
             "data": self._data(),
             "temperature": self.predictions.temperature,
+            "class_biases": list(self.predictions.biases),
+            "calibrated_on": self.predictions.calibrated_on or None,
             "bundle": self.bundle or None,
         }
 
@@ -291,20 +296,7 @@ def pool_folds(folds: Sequence[Evaluation], spec: EvaluationSpec | None = None) 
     DataSetError
         If there is no fold, or the folds have different classes.
     """
-    parts = [fold.predictions for fold in folds]
-    if not parts or len({part.class_names for part in parts}) > 1:
-        raise DataSetError(
-            "the folds have different classes, or there is none.", "Pool folds of one data set."
-        )
-    pooled = replace(
-        parts[0],
-        labels=np.concatenate([part.labels for part in parts]),
-        logits=np.concatenate([part.logits / part.temperature for part in parts]),
-        names=_joined(part.names for part in parts),
-        groups=_pooled_groups(parts),
-        temperature=1.0,
-        paths=_joined(part.paths for part in parts),
-    )
+    pooled = pool_predictions([fold.predictions for fold in folds])
     failures = tuple(dict.fromkeys(chain.from_iterable(fold.failures for fold in folds)))
     digest = ""
     if all(fold.data_digest for fold in folds):
@@ -314,28 +306,6 @@ def pool_folds(folds: Sequence[Evaluation], spec: EvaluationSpec | None = None) 
     for name in folds[0].figures:
         spreads[name] = FoldSpread(tuple(fold.figures[name].value for fold in folds))
     return replace(evaluation, folds=spreads)
-
-
-def _joined(parts: Iterable[tuple[Item, ...]]) -> tuple[Item, ...]:
-    """Return all parts in a row, or nothing if one of them is empty."""
-    found = tuple(parts)
-    if all(found):
-        return tuple(chain.from_iterable(found))
-    return ()
-
-
-def _pooled_groups(parts: Sequence[Predictions]) -> tuple[str, ...] | None:
-    """Return the patients or slides.
-
-    Where they are not known, the pictures, if one is tested more than once.
-    """
-    groups = _joined(part.groups or () for part in parts)
-    if groups:
-        return groups
-    names = _joined(part.names for part in parts)
-    if len(names) > len(set(names)):
-        return names
-    return None
 
 
 def _by_chance(predictions: Predictions, seed: int) -> Figure:

@@ -139,20 +139,20 @@ def roc_figure(evaluation: Evaluation) -> Image.Image | None:
 
 
 def reliability_figure(evaluation: Evaluation) -> Image.Image | None:
-    """Return how often predictions are right by how sure they are, before and after temperature."""
+    """Return how often predictions are right by how sure they are, before and after calibration."""
     predictions = evaluation.predictions
     if not predictions.outputs.are_distributions:
         return None
     figure, axes, below = two_rows(6.2, 5.6)
     axes.plot([0, 1], [0, 1], color=LINE, linewidth=1)
-    calibrated = predictions.temperature != 1
-    if calibrated:
-        before = reliability_of(predictions.probabilities_at(1.0), predictions.labels)
+    plain = predictions.uncalibrated
+    if plain is not None:
+        before = reliability_of(plain, predictions.labels)
         _draw_reliability(axes, before, "uncalibrated", {"color": ORANGE, "linestyle": "--"})
     after = reliability_of(predictions.probabilities, predictions.labels)
     words = "as predicted"
-    if calibrated:
-        words = f"temperature {predictions.temperature:.2f}"
+    if plain is not None:
+        words = predictions.outputs.calibration
     _draw_reliability(axes, after, words, {"color": BLUE})
     _draw_doubt(axes, after)
     below.bar((np.arange(BINS) + 0.5) / BINS, after.counts, 0.9 / BINS, color=BLUE)

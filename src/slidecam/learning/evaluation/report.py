@@ -169,7 +169,7 @@ def _write_page(
         failures=evaluation.failures,
         remedy=evaluation.remedy,
         listed=LISTED,
-        temperature=predictions.temperature,
+        calibration=predictions.outputs.calibration,
         bundle=evaluation.bundle,
         digest=evaluation.data_digest,
         images=images,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from slidecam.learning.calibration import Calibration
     from slidecam.learning.recipes.tables import ModelSpec, Recipe
 
 
@@ -183,6 +184,20 @@ def card_for(
         channels=channels,
         licence=model.licence,
         volume=recipe.volume,
+    )
+
+
+def calibrated(card: Card, found: Calibration) -> Card:
+    """Return a card with what its probabilities were found to need, and why if that is nothing."""
+    facts: dict[str, object] = {"pictures": found.pictures}
+    if found.note:
+        facts["note"] = found.note
+    return replace(
+        card,
+        temperature=found.temperature,
+        class_biases=found.biases,
+        calibrated_on=found.pictures,
+        provenance={**card.provenance, "calibration": facts},
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.learning.calibration import fit_temperature
+from slidecam.learning.calibration import Calibration, fit_calibration
 from slidecam.learning.cells.training import train_graph_bundle
 from slidecam.learning.data.dataset import (
     Dataset,
@@ -33,6 +33,7 @@ from slidecam.learning.training.folder import (
 from slidecam.learning.training.loop import Progress, Samples, logits_of
 from slidecam.learning.training.setup import (
     TrainingCall,
+    calibrated,
     card_for,
     check_weights,
     network_for,
@@ -265,10 +266,11 @@ def _conclude(
     pictures: PictureSet,
 ) -> Bundle:
     samples, progress = trainer.samples, trainer.progress
-    temperature = 1.0
+    found = Calibration(1.0, "Not calibrated: there is no validation picture.")
     if len(samples.val):
         logits = logits_of(trainer.running, samples.inputs, samples.val)
-        temperature = fit_temperature(logits, samples.labels[samples.val]).temperature
+        weighted = recipe.phases[-1].balance != "none"
+        found = fit_calibration(logits, samples.labels[samples.val], weighted=weighted)
     outcome = TrainingOutcome(
         content=trainer.facts["pictures"],
         first_weights=trainer.facts["first_weights"],
@@ -277,7 +279,7 @@ def _conclude(
         device=trainer.device,
     )
     provenance = provenance_of(recipe, pictures, outcome)
-    finished = replace(card, temperature=temperature, provenance=provenance)
+    finished = calibrated(replace(card, provenance=provenance), found)
     return save_bundle(trainer.folder.bundle, finished, trainer.network, overwrite=True)
 
 

@@ -1,0 +1,55 @@
+"""How classes are named: compared, listed, and what may not stand in a name."""
+
+from __future__ import annotations
+
+import csv
+import unicodedata
+from typing import TYPE_CHECKING
+
+from slidecam.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_BREAKING = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode's categories of control characters, halves of a pair, and ends of lines."""
+
+
+def normal_name(name: str) -> str:
+    """Return a class's name as it is compared and kept: NFC, and otherwise as it stands."""
+    return unicodedata.normalize("NFC", name)
+
+
+def listed_names(text: str) -> tuple[str, ...]:
+    """Return the names in ``A,B,C``; one with a comma stands in quotes: ``"a, b",c``.
+
+    As in a row of CSV: a quote inside quotes is doubled.
+    """
+    if broken_name([text]) is not None:
+        raise UsageError(
+            f"The class names {text!r} hold a line break or a control character.",
+            "Write each name on one line, of printable characters.",
+        )
+    row = next(csv.reader([text], skipinitialspace=True), [])
+    return tuple(normal_name(name.strip()) for name in row)
+
+
+def doubled_name(names: Iterable[str]) -> str | None:
+    """Return a name that stands among ``names`` twice, in whatever spelling; None if none does."""
+    seen: set[str] = set()
+    for name in map(normal_name, names):
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def broken_name(names: Iterable[str]) -> str | None:
+    """Return a name that breaks a line or holds a control character; None if none does.
+
+    A table's row or a legend's line would fall apart at it.
+    """
+    for name in names:
+        if any(unicodedata.category(letter) in _BREAKING for letter in name):
+            return name
+    return None
