@@ -255,6 +255,16 @@ def test_every_interval_says_how_it_was_made() -> None:
     assert "Student's t of 8" in together.method
 
 
+def test_one_picture_or_one_patient_has_no_interval_but_of_shares() -> None:
+    shares = np.array([[0.6, 0.3, 0.1]])
+    alone = bootstrap(np.array([0]), shares, "abc")
+    assert alone.figures["accuracy"] == wilson(1, 1)
+    assert "NLL" not in alone.figures
+    labels, many = simulated(np.random.default_rng(2), 30, 2)
+    of_one = bootstrap(labels, many, "ab", ["p"] * 30)
+    assert of_one.figures == {}
+
+
 def test_no_interval_leaves_what_its_figure_can_be() -> None:
     for seed in range(40):
         found = bootstrap(*simulated(np.random.default_rng(seed), 9, 2), "ab").figures

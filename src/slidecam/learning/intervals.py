@@ -62,6 +62,7 @@ OTHER_ENDS = {"kappa": (-1.0, 1.0), "NLL": (0.0, float("inf")), "Brier": (0.0, 2
 """Between which figures lie that are not from 0 to 1."""
 
 _Z = float(norm.ppf((1 + LEVEL) / 2))
+_ROUNDING = 1e-12
 _MOST = 700.0
 """What the exponential function can be taken of."""
 
@@ -254,7 +255,8 @@ class _Ends:
             pictures = int(figure.cases[0].sum())
             return wilson(round(figure.value * pictures), pictures)
         low, high = figure.ends
-        if low < figure.value < high and figure.spread > np.finfo(np.float64).eps:
+        # Equal figures of resamples are equal to within rounding.
+        if self._groups > 1 and low < figure.value < high and figure.spread > _ROUNDING:
             return self._by_spread(figure)
         if not figure.cases or figure.value not in SHARE:
             return None

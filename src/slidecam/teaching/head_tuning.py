@@ -136,7 +136,7 @@ class LabelledEmbeddings:
         and 0 for its absence.
     rehearsed
         (M, D): features of the tiles that hold.
-    activation, thresholds
+    activation, thresholds, biases
         The card's: what makes probabilities, and from where a class is called.
     new_classes
         How many of the last classes the old head did not know.
@@ -153,6 +153,7 @@ class LabelledEmbeddings:
     activation: Activation = "softmax"
     new_classes: int = 0
     thresholds: tuple[float, ...] = ()
+    biases: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.labels):
@@ -174,6 +175,7 @@ class LabelledEmbeddings:
             self.activation,
             self.new_classes,
             self.thresholds,
+            self.biases,
         )
 
     def called(self, logits: NDArray[np.floating]) -> NDArray[np.int64]:

@@ -213,6 +213,7 @@ def _evaluated(
         groups=tuple(map(str, split.places.tolist())),
         activation=examples.activation,
         thresholds=examples.thresholds,
+        biases=examples.biases,
     )
     return evaluate_predictions(
         predictions, EvaluationSpec(intervals=IntervalSpec(seed=split.seed))

@@ -181,6 +181,7 @@ def make_task(
         card.activation,
         len(new),
         card.classes.grown_thresholds(len(new)),
+        card.classes.grown_biases(len(new)),
     )
     corrected = int(labelled.corrected[read].sum())
     return TuningTask(old, examples, rows, _counts(said), corrected, names, new)
