@@ -156,8 +156,8 @@ class ClassSet:
         """When a class is called, in words: ``the largest``, ``from 0.9 (a), 0.4 (b)``."""
         if self.biases:
             weights = zip(self._weights.tolist(), self.names, strict=True)
-            pairs = (f"{weight:.2g} ({name})" for weight, name in weights)
-            return f"the largest times {', '.join(pairs)}"
+            words = (f"{weight:.2g} ({name})" for weight, name in weights)
+            return f"the largest times {', '.join(words)}"
         if not self.has_thresholds:
             return "the largest"
         if len(set(self.thresholds)) == 1:
@@ -261,7 +261,10 @@ class ClassSet:
 
         A probability is ``exp(logit / temperature + bias)``, over a sum.
         """
-        return np.exp(-np.array(self.biases or (0.0,) * len(self))).astype(np.float32)
+        weights: NDArray[np.float32] = np.exp(
+            -np.array(self.biases or (0.0,) * len(self), np.float32)
+        )
+        return weights
 
     def winners(self, probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
         """Return the most probable of each row's called classes, int64, (n,).

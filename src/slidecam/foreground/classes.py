@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slidecam.classes import normal_name
+from slidecam.class_names import normal_name
 from slidecam.errors import MaskError, UsageError
 from slidecam.foreground.annotations import (
     classed_areas_of,
