@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import TYPE_CHECKING
 
 import pytest
 
 from slidecam.errors import RefusedSourceError, UsageError
-from slidecam.sources.channels import Channel, choose_channels, color_of_hex, color_of_ome
+from slidecam.sources.channels import (
+    Channel,
+    choose_channels,
+    color_of_hex,
+    color_of_ome,
+    note_on_display,
+)
+
+if TYPE_CHECKING:
+    from slidecam.pixels import RGB
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 MARKERS = (Channel("DAPI", BLUE), Channel("FITC", GREEN), Channel("Cy5", RED))
@@ -92,8 +102,48 @@ def test_red_green_blue_and_alpha_are_four() -> None:
     assert choose_channels("a.tif", named("R", "G", "B", "A")) == ((0, 1, 2, 3), ())
 
 
-def test_one_channel_is_grey_whatever_it_is_called() -> None:
-    assert choose_channels("a.tif", MARKERS[:1]) == ((0,), ())
+@pytest.mark.parametrize(
+    ("channel", "said"),
+    [
+        (Channel("DAPI"), 'is called "DAPI": it'),
+        (Channel("", GREEN), "is shown as #00ff00 by the file: it"),
+        (Channel("Cy5", RED), 'is called "Cy5" and is shown as #ff0000 by the file: it'),
+        (Channel("Red"), 'is called "Red": it'),
+    ],
+)
+def test_one_channel_is_grey_and_what_it_is_called_is_said(channel: Channel, said: str) -> None:
+    reading = f"Its only channel {said} is read as grey."
+    assert choose_channels("a.tif", [channel]) == ((0,), (reading,))
+
+
+@pytest.mark.parametrize("name", ["", "Channel 0", "Gray", "TL Brightfield", "greyscale 1"])
+@pytest.mark.parametrize("color", [None, WHITE, (128, 128, 128)])
+def test_one_channel_that_is_called_grey_needs_no_word(name: str, color: RGB | None) -> None:
+    assert choose_channels("a.tif", [Channel(name, color)]) == ((0,), ())
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_colours_that_contradict_the_names_are_said(order: tuple[int, ...]) -> None:
+    known = [Channel("Red", BLUE), Channel("Green", GREEN), Channel("Blue", RED)]
+    channels = [known[index] for index in order]
+    indices, (reading,) = choose_channels("a.tif", channels)
+    assert [channels[index] for index in indices] == known
+    assert "by their names (Red, Green, Blue), which their colours in the file contra" in reading
+    same = [Channel("Red", RED), Channel("Green", WHITE), Channel("Blue")]
+    assert choose_channels("a.tif", same) == ((0, 1, 2), ())
+
+
+def test_what_a_file_wants_of_a_screen_is_said_and_not_done() -> None:
+    plain = named("R", "G", "B")
+    assert note_on_display(plain, (0, 1, 2), 16) == ()
+    channels = [Channel("R", inverted=True), Channel("G"), Channel("B", inverted=True)]
+    (reading,) = note_on_display(channels, (2, 1, 0), 8)
+    assert reading.startswith('The file wants channels 1 "R" and 3 "B" shown inverted')
+    assert note_on_display(channels, (1,), 8) == ()
+    dim = [Channel(name, brightest=end) for name, end in (("R", 255), ("G", 4095), ("B", 99))]
+    (reading,) = note_on_display(dim, (0, 1, 2), 16)
+    assert reading.startswith("The file shows values up to 4095 of 65535 as the brightest")
+    assert note_on_display(dim, (0,), 8) == ()
 
 
 def test_wanted_ones_are_taken_by_name_or_number_and_said() -> None:

@@ -11,7 +11,8 @@ from PIL import Image
 
 from slidecam.errors import RefusedSourceError, UnknownFormatError
 from slidecam.geometry import LevelBox, Size
-from slidecam.sources import open_source
+from slidecam.sources import READERS, open_source
+from slidecam.sources._companions import MEANT
 from slidecam.sources.discovery import find_slides
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def test_a_vsi_is_the_overview_of_a_slide_that_nobody_here_reads(tmp_path: Path)
     with pytest.raises(RefusedSourceError, match=r"folder _case 7_ .*is missing.*Copy that f"):
         open_source(path)
     (tmp_path / "_case 7_" / "stack1").mkdir(parents=True)
+    with pytest.raises(RefusedSourceError, match=r"_ beside it holds no \.ets.*again, whole"):
+        open_source(path)
     (tmp_path / "_case 7_" / "stack1" / "frame_t.ets").write_bytes(b"SIS\0" + bytes(60))
     with pytest.raises(RefusedSourceError, match=r"neither OpenSlide nor slidecam.*QuPath"):
         open_source(path)
@@ -139,6 +142,12 @@ def test_a_folder_with_a_mirax_slide_gives_its_front_once(tmp_path: Path) -> Non
         ("a.png", "TIFF", ".png and is a plain TIFF"),
         ("A.TIF", "PNG", ".tif and is a PNG picture"),
         ("a.jpg", "PNG", ".jpg and is a PNG picture"),
+        ("a.dcm", "TIFF", ".dcm and is a plain TIFF"),
+        ("a.dcm", "JPEG", ".dcm and is a JPEG picture"),
+        ("a.nrrd", "TIFF", ".nrrd and is a plain TIFF"),
+        ("a.mgz", "PNG", ".mgz and is a PNG picture"),
+        ("a.zarr", "TIFF", ".zarr and is a plain TIFF"),
+        ("a.czi", "TIFF", ".czi and is a plain TIFF"),
     ],
 )
 def test_a_name_that_promises_another_format_is_a_reading(
@@ -159,6 +168,11 @@ def test_a_name_that_says_what_the_file_is_or_nothing_is_none(
 ) -> None:
     with open_source(write_front(tmp_path / name, form)) as source:
         assert source.facts.readings == ()
+
+
+def test_every_suffix_that_a_reader_names_has_a_meaning() -> None:
+    known = {suffix for reader in READERS.own for suffix in reader.suffixes}
+    assert known <= MEANT.keys()
 
 
 @pytest.mark.shared_data

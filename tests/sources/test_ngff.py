@@ -396,6 +396,27 @@ def test_channels_are_sorted_by_what_omero_says_of_them(
     assert len(readings) == told
 
 
+def test_what_omero_wants_of_a_screen_is_said_and_not_done(tmp_path: Path) -> None:
+    colours = omero(("R", "FF0000"), ("G", "00FF00"), ("B", "0000FF"))
+    for channel in colours["channels"][:2]:
+        channel["inverted"] = True
+    data = noise(HEIGHT, WIDTH, 3).astype(np.uint16) * 7
+    path = single(tmp_path / "a.zarr", data.transpose(2, 0, 1), "cyx", omero=colours)
+    pixels, readings = pixels_of(path)
+    np.testing.assert_array_equal(pixels, np.rint(data / 257.0))
+    assert readings[0].startswith('The file wants channels 1 "R" and 2 "G" shown inverted')
+    assert readings[1].startswith("The file shows values up to 255 of 65535 as the brightest")
+
+
+def test_a_stain_alone_is_grey_and_said(tmp_path: Path) -> None:
+    data = noise(1, HEIGHT, WIDTH)
+    path = single(tmp_path / "a.zarr", data, "cyx", omero=omero(("DAPI", "0000FF")))
+    pixels, readings = pixels_of(path)
+    np.testing.assert_array_equal(pixels, np.dstack([data[0]] * 3))
+    (reading,) = readings
+    assert reading.startswith('Its only channel is called "DAPI" and is shown as #0000ff by the')
+
+
 def test_three_channels_of_fluorescence_are_shown_only_where_that_is_asked_for(
     tmp_path: Path,
 ) -> None:

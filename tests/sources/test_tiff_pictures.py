@@ -405,6 +405,29 @@ class TestChannels:
         with pytest.raises(RefusedSourceError, match=f'2 "{names[1]}".*--channels A,B,C'):
             open_source(path, reader)
 
+    @pytest.mark.parametrize("depth", [1, 2])
+    def test_a_stain_alone_is_grey_and_said(self, tmp_path: Path, depth: int) -> None:
+        path, data = tmp_path / "a.ome.tif", planes(depth)
+        metadata: dict[str, Any] = {"axes": "ZYX", "Channel": {"Name": ["Hoechst"]}}
+        tifffile.imwrite(path, data, ome=True, photometric="minisblack", metadata=metadata)
+        chosen = {"plane": depth} if depth > 1 else {}
+        with opened(path, **chosen) as source:
+            assert source.facts.readings[-1] == (
+                'Its only channel is called "Hoechst": it is read as grey.'
+            )
+            np.testing.assert_array_equal(whole(source)[:, :, 0], data[-1])
+
+    def test_colours_that_contradict_the_names_are_said(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.ome.tif"
+        data = write_channels(path, ["Red", "Green", "Blue"])
+        xml = str(tifffile.tiffcomment(path))
+        assert xml.count('Name="Red"') == 1
+        xml = xml.replace('Name="Red"', 'Name="Red" Color="65535"')
+        tifffile.tiffcomment(path, xml.encode())
+        with open_source(path) as source:
+            assert "which their colours in the file contradict" in source.facts.readings[0]
+            np.testing.assert_array_equal(whole(source), data)
+
     def test_dyes_and_wavelengths_are_names_too(self, tmp_path: Path) -> None:
         path = tmp_path / "a.ome.tif"
         write_channels(path, ["", "", ""])

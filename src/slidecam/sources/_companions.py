@@ -48,7 +48,7 @@ _NAMED = 3
 _QUPATH = "Export it as OME-TIFF with QuPath (File > Export images)"
 _FRONT = "The file alone is read as the picture that it is with --reader"
 
-_MEANT: Mapping[str, frozenset[str]] = MappingProxyType(
+MEANT: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         ".ome.tif": frozenset({"ome"}),
         ".ome.tiff": frozenset({"ome"}),
@@ -74,7 +74,14 @@ _MEANT: Mapping[str, frozenset[str]] = MappingProxyType(
         ".j2k": frozenset({"jpeg2000"}),
         ".nii": frozenset({"nifti"}),
         ".nii.gz": frozenset({"nifti"}),
+        ".mgh": frozenset({"mgh"}),
+        ".mgz": frozenset({"mgh"}),
         ".nrrd": frozenset({"nrrd"}),
+        ".nhdr": frozenset({"nrrd"}),
+        ".dcm": frozenset({"dicom"}),
+        ".zarr": frozenset({"ome-zarr"}),
+        # What nobody here reads, and is no TIFF or picture either.
+        **dict.fromkeys((".czi", ".lif", ".nd2", ".isyntax", ".jxl", ".heic"), frozenset()),
     }
 )
 """For each suffix the marks of what it means: OpenSlide's formats, tifffile's kinds, ours."""
@@ -174,10 +181,11 @@ def _lost_of_vsi(path: Path) -> tuple[str, str]:
             f" the folder {folder.name}, which neither OpenSlide nor slidecam reads."
         )
         return problem, remedy
-    problem = (
-        f"This is the overview of an Olympus slide (VSI), whose data folder {folder.name} with its"
-        " .ets files is missing beside it."
-    )
+    problem = f"This is the overview of an Olympus slide (VSI), whose data folder {folder.name}"
+    if folder.is_dir():
+        problem = f"{problem} beside it holds no .ets files."
+        return problem, f"Copy that folder again, whole, and open it in QuPath. {remedy}"
+    problem = f"{problem} with its .ets files is missing beside it."
     return problem, f"Copy that folder to lie beside it, and open it in QuPath. {remedy}"
 
 
@@ -273,7 +281,7 @@ def _missing(folder: Path, names: list[str]) -> str:
 def note_on_name(probe: Probe, facts: SourceFacts) -> tuple[str, ...]:
     """Return the reading of a file that is no such thing as its suffix says; else nothing."""
     name = _file_name(probe).lower()
-    for suffix, meant in _MEANT.items():
+    for suffix, meant in MEANT.items():
         if name.endswith(suffix):
             if meant & _marks(probe, facts):
                 return ()

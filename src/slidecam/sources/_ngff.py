@@ -182,7 +182,15 @@ def _dataset(dataset: Mapping[str, Any], scale: Mapping[str, Any]) -> ListedLeve
 def _channels(omero: Mapping[str, Any]) -> Iterator[Channel]:
     for channel in omero.get("channels") or ():
         name = str(channel.get("label") or channel.get("name") or "")
-        yield Channel(name, color_of_hex(channel.get("color")))
+        inverted = channel.get("inverted") is True
+        yield Channel(name, color_of_hex(channel.get("color")), inverted, _window_end(channel))
+
+
+def _window_end(channel: Mapping[str, Any]) -> float | None:
+    try:
+        return float(channel["window"]["end"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def names_in_xml(text: bytes) -> list[str]:

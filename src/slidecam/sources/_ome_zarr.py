@@ -28,7 +28,7 @@ from slidecam.sources._library import (
 from slidecam.sources._ngff import COMPLETE, EXPORT, believed_spacings
 from slidecam.sources._ngff_images import find_images
 from slidecam.sources._probe import DIGITS
-from slidecam.sources.channels import Channel, choose_channels
+from slidecam.sources.channels import Channel, choose_channels, note_on_display
 from slidecam.sources.images import FileImage, choose_image
 from slidecam.sources.source import Source, SourceFacts, note_on_bits
 from slidecam.viewing import AS_THE_FILE_SAYS
@@ -85,9 +85,7 @@ class Image:
     @property
     def bits(self) -> int:
         """Bits of a sample."""
-        if self.full.array.dtype.kind == "b":
-            return 1
-        return 8 * int(self.full.array.dtype.itemsize)
+        return _bits(self.full)
 
     def read(self, level: int, box: LevelBox) -> NDArray[np.generic]:
         """Return ``box`` of the channels that are read, as stored, (height, width, channels)."""
@@ -250,8 +248,14 @@ def _image(path: str, stored: StoredImage, view: PictureView) -> Image:
         remedy = "Export it as RGB with values from 0 to 255, or to 65535, and use that."
         raise RefusedSourceError(path, problem, remedy)
     places, of_place = _places(path, full, view)
-    channels, of_channels = _channels(path, stored, full.length("c"), view)
+    channels, of_channels = _channels(path, stored, full, view)
     return Image(kept, places, channels, (*readings, *of_place, *of_channels))
+
+
+def _bits(level: StoredLevel) -> int:
+    if level.array.dtype.kind == "b":
+        return 1
+    return 8 * int(level.array.dtype.itemsize)
 
 
 def _places(
@@ -292,15 +296,17 @@ def _places(
 def _channels(
     path: str,
     stored: StoredImage,
-    length: int,
+    full: StoredLevel,
     view: PictureView,
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    if length == 1:
-        return (0,), ()
+    length, bits = full.length("c"), _bits(full)
     said: Sequence[Channel] = stored.multiscale.channels
     if len(said) != length:
         said = [Channel()] * length
-    return choose_channels(path, said, view.channels)
+    if length == 1 and view.channels:
+        return (0,), ()  # that nothing is to choose is said by whoever opens it
+    indices, readings = choose_channels(path, said, view.channels)
+    return indices, readings + note_on_display(said, indices, bits)
 
 
 def _offers(image: Image) -> Iterator[str]:

@@ -173,11 +173,17 @@ class _Pair:
         size = self._small.size
         width, height = min(_PART, size.width), min(_PART, size.height)
         rows, columns = _starts(size.height, height, _GRID), _starts(size.width, width, _GRID)
-        boxes = [LevelBox(x, y, width, height) for y, x in product(rows, columns)]
-        if size.width * size.height > _AT_ONCE:
-            return {box: _samples(self._reader, self._small, box) for box in boxes}
-        whole = _samples(self._reader, self._small, LevelBox(0, 0, size.width, size.height))
-        return {box: whole[box.y : box.bottom, box.x : box.right] for box in boxes}
+        whole = None
+        if size.width * size.height <= _AT_ONCE:
+            whole = _samples(self._reader, self._small, LevelBox(0, 0, size.width, size.height))
+        parts: dict[LevelBox, Part] = {}
+        for y, x in product(rows, columns):
+            box = LevelBox(x, y, width, height)
+            if whole is None:
+                parts[box] = _samples(self._reader, self._small, box)
+            else:
+                parts[box] = whole[y : box.bottom, x : box.right]
+        return parts
 
     def _likeness(self, box: LevelBox, part: Part, largest: float) -> float | None:
         """Return how alike a part is in both; None where there is nothing to see in either."""
@@ -197,14 +203,13 @@ class _Pair:
 
 def _made_small(fine: Part, box: LevelBox) -> list[Part]:
     """Return a part of the larger page as small as ``box``, by the mean and by picking pixels."""
-    found = []
-    for filtered in (Image.Resampling.BOX, Image.Resampling.NEAREST):
-        bands = [
-            np.asarray(Image.fromarray(band).resize((box.width, box.height), filtered))
-            for band in np.ascontiguousarray(fine.transpose(2, 0, 1))
-        ]
-        found.append(np.dstack(bands))
-    return found
+    means, picked = [], []
+    size = (box.width, box.height)
+    for band in np.ascontiguousarray(fine.transpose(2, 0, 1)):
+        picture = Image.fromarray(band)
+        means.append(np.asarray(picture.resize(size, Image.Resampling.BOX)))
+        picked.append(np.asarray(picture.resize(size, Image.Resampling.NEAREST)))
+    return [np.dstack(means), np.dstack(picked)]
 
 
 def _some(parts: list[LevelBox], most: int) -> list[LevelBox]:

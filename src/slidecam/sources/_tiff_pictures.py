@@ -122,12 +122,13 @@ def _refuse_page_as_image(path: str, pictures: Sequence[Picture], wanted: str | 
     if wanted in {None, "1"} or len(pictures) > 1 or not _is_unnamed(layer):
         return
     names = _page_names(layer)
-    words = {str(number): number for number in range(1, len(names) + 1)}
-    words.update({name: number for number, name in enumerate(names, 1) if name})
-    if wanted in words:
-        problem = f"It holds {len(names)} pages of one size as one picture, no image {wanted!r}."
-        remedy = f"Pass --plane {words[wanted]}, which reads that page."
-        raise UsageError(problem, remedy, path)
+    for number, name in enumerate(names, 1):
+        if wanted in {name, str(number)}:
+            problem = (
+                f"It holds {len(names)} pages of one size as one picture, no image {wanted!r}."
+            )
+            remedy = f"Pass --plane {number}, which reads that page."
+            raise UsageError(problem, remedy, path)
 
 
 def _is_unnamed(layer: Layer) -> bool:
@@ -178,6 +179,8 @@ def _choose_section(path: str, picture: Picture, view: PictureView) -> _Section:
         )
     per_page = _samples(layer)
     if per_page * lengths["channels"] == 1:
+        if not layer.is_coloured:
+            readings += choose_channels(path, _channels_said(picture, 1))[1]
         return _Section((_index(axes, places),), None, frozenset(stacked), tuple(readings))
     channels, said = _choose_channels(path, picture, per_page, lengths["channels"], view)
     offers, readings = frozenset({*stacked, "channels"}), [*readings, *said]
@@ -263,7 +266,7 @@ def _from_imagej(page: Page, count: int) -> Iterator[Channel]:
     names, tables = said.get("Labels") or [], said.get("LUTs") or []
     for index in range(count):
         name, color = "", None
-        if len(names) == count:
+        if len(names) == count > 1:  # ImageJ calls a single plane by its file
             name = str(names[index] or "")
         if len(tables) == count:
             red, green, blue = map(int, tables[index][:, -1])

@@ -34,8 +34,17 @@ _EMPTY_WORDS = {
 }  # fmt: skip
 """Words of names that say nothing of a colour; numbers say nothing either."""
 
+_GREY_WORDS = {
+    "grey", "gray", "greyscale", "grayscale", "mono", "monochrome", "luminance", "intensity",
+    "l", "y", "transmitted", "light", "white",
+}  # fmt: skip
+"""Words of the name of a single channel that say no more than that it is grey."""
+
 _STRONG, _WEAK = 128, 64
 """A colour is red where its red is at least the one and the others at most the other."""
+
+_DIM = 0.5
+"""Parts of the range above which what a file shows as the brightest is bright as stored."""
 
 _MOST_NAMED = 16
 """Channels that a sentence names; of more it says how many there are."""
@@ -59,10 +68,16 @@ class Channel:
         What the file calls it; empty where it does not.
     color
         In which colour the file wants it shown; None where it does not say.
+    inverted
+        Whether the file wants it shown with dark and light exchanged.
+    brightest
+        The value that the file wants shown as the brightest; None where it does not say.
     """
 
     name: str = ""
     color: RGB | None = None
+    inverted: bool = False
+    brightest: float | None = None
 
 
 def color_of_ome(text: str | None) -> RGB | None:
@@ -118,7 +133,7 @@ def choose_channels(
     if wanted:
         return _wanted(path, channels, wanted)
     if len(channels) == 1:
-        return (0,), ()
+        return (0,), _note_on_one(channels[0])
     named = list(map(_role_of_name, channels))
     if _is_whole(named):
         return _sorted(channels, named, "names")
@@ -130,6 +145,55 @@ def choose_channels(
     if all(map(_is_colourless, channels)):
         return (0, 1, 2), (_by_order(),)
     raise _refusal(path, channels)
+
+
+def note_on_display(
+    channels: Sequence[Channel], indices: Sequence[int], bits: int
+) -> tuple[str, ...]:
+    """Return what a file wants done to channels on a screen, which is not done to their pixels.
+
+    Parameters
+    ----------
+    channels
+        Of the file.
+    indices
+        Those that are read.
+    bits
+        Of a sample.
+    """
+    notes: list[str] = []
+    inverted: list[int] = []
+    brightest = 0.0
+    for index in sorted(set(indices)):
+        brightest = max(brightest, channels[index].brightest or 0.0)
+        if channels[index].inverted:
+            inverted.append(index)
+    if inverted:
+        listed = _listed(channels, inverted)
+        said = f"The file wants {_counted(inverted)} {listed} shown inverted"
+        notes.append(f"{said}: as stored they are read all the same.")
+    if 0 < brightest <= _DIM * (2**bits - 1):
+        said = f"The file shows values up to {brightest:g} of {2**bits - 1} as the brightest"
+        notes.append(f"{said}: they are read as dark as they are stored.")
+    return tuple(notes)
+
+
+def _counted(indices: Sequence[int]) -> str:
+    if len(indices) == 1:
+        return "channel"
+    return "channels"
+
+
+def _note_on_one(channel: Channel) -> tuple[str, ...]:
+    """Return what is said of a picture's only channel, where that is more than grey."""
+    said: list[str] = []
+    if _words(channel) - _GREY_WORDS:
+        said.append(f'is called "{channel.name}"')
+    if not _is_colourless(channel):
+        said.append(f"is shown as #{bytes(channel.color or _WHITE).hex()} by the file")
+    if not said:
+        return ()
+    return (f"Its only channel {' and '.join(said)}: it is read as grey.",)
 
 
 def _wanted(
@@ -186,13 +250,21 @@ def _sorted(
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Return the channels in the order of their roles; named in that order, they need no word."""
     indices = tuple(roles.index(role) for role in range(len(channels)))
-    if by == "names" and indices == tuple(range(len(channels))):
+    contradicted = by == "names" and any(map(_is_contradicted, channels))
+    if by == "names" and indices == tuple(range(len(channels))) and not contradicted:
         return indices, ()
     said = f"are taken as {_COLOURS}, by their {by}"
     if by == "names":
         said = f"{said} ({', '.join(channels[index].name for index in indices[:3])})"
+    if contradicted:
+        said = f"{said}, which their colours in the file contradict"
     numbers = ", ".join(str(index + 1) for index in indices[:3])
     return indices, (f"Channels {numbers} {said}; {_OTHERWISE}",)
+
+
+def _is_contradicted(channel: Channel) -> bool:
+    """Whether a channel's colour is red, green or blue, and not the one that its name says."""
+    return _role_of_color(channel) not in {None, _role_of_name(channel)}
 
 
 def _by_order() -> str:
