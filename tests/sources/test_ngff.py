@@ -247,6 +247,14 @@ def test_numbers_in_a_collection_without_names_count_from_1(tmp_path: Path) -> N
         open_source(path, view=seen(image="0"))
 
 
+def test_other_pictures_are_named_where_the_largest_is_refused(tmp_path: Path) -> None:
+    first, five = noise(50, 60, 3), noise(70, 80, 5)
+    path = collection(tmp_path / "a.zarr", 2, [first, five])
+    with pytest.raises(RefusedSourceError, match=r"5 channels.*Or pass --image .*1 \(60x50 px\)"):
+        open_source(path)
+    np.testing.assert_array_equal(pixels_of(path, image="1")[0], first)
+
+
 def test_xml_that_cannot_be_read_names_nothing() -> None:
     assert names_in_xml(XML.encode()) == ["macro image", "Scan_7", "LABEL"]
     for broken in (b"", b"<OME", b'<?xml version="1.0" encoding="nonsense"?><OME/>', b"\xff\xfe<"):

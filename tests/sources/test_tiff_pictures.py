@@ -410,7 +410,7 @@ class TestChannels:
         path, data = tmp_path / "a.ome.tif", planes(depth)
         metadata: dict[str, Any] = {"axes": "ZYX", "Channel": {"Name": ["Hoechst"]}}
         tifffile.imwrite(path, data, ome=True, photometric="minisblack", metadata=metadata)
-        chosen = {"plane": depth} if depth > 1 else {}
+        chosen: dict[str, Any] = {"plane": depth} if depth > 1 else {}
         with opened(path, **chosen) as source:
             assert source.facts.readings[-1] == (
                 'Its only channel is called "Hoechst": it is read as grey.'

@@ -29,7 +29,7 @@ from slidecam.sources._ngff import COMPLETE, EXPORT, believed_spacings
 from slidecam.sources._ngff_images import find_images
 from slidecam.sources._probe import DIGITS
 from slidecam.sources.channels import Channel, choose_channels, note_on_display
-from slidecam.sources.images import FileImage, choose_image
+from slidecam.sources.images import FileImage, choose_image, offering_others
 from slidecam.sources.source import Source, SourceFacts, note_on_bits
 from slidecam.viewing import AS_THE_FILE_SAYS
 
@@ -126,7 +126,8 @@ def open_slide(probe: Probe) -> Source:
     with _without_warnings(), opening(probe.given, "This is a Zarr folder", COMPLETE):
         found = find_images(probe)
         listed, chosen, readings = _choose(probe, found)
-        image = _image(probe.given, chosen, probe.view.slide)
+        with offering_others(listed):
+            image = _image(probe.given, chosen, probe.view.slide)
         facts = _facts(probe, chosen.multiscale.version, image)
         others = _associated(found.images, listed)
         offers = set(_offers(image))
