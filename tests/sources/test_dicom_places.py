@@ -310,3 +310,72 @@ def test_one_damaged_header_is_one_slice_less(
     assert any(words in reading for reading in facts.readings)
     with pytest.raises(SourceError):
         facts_of(rewritten(series, damaged_number))
+
+
+def of_no_unit(made: Dataset) -> None:
+    made.ImageOrientationPatient = [2, 0, 0, 0, 2, 0]
+
+
+def of_no_slope(made: Dataset) -> None:
+    made.RescaleSlope = 0
+
+
+def of_no_thickness(made: Dataset) -> None:
+    del made.SliceThickness
+
+
+def of_floats(made: Dataset) -> None:
+    made.FloatPixelData = np.frombuffer(made.PixelData, "<i2").astype("<f4").tobytes()
+    made.BitsAllocated = 32
+    del made.PixelData, made.BitsStored, made.HighBit, made.PixelRepresentation
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (of_no_unit, "no vectors of length 1: the directions alone are taken"),
+        (of_no_slope, "RescaleSlope is 0, which has no meaning: it is taken for 1"),
+        (of_no_thickness, ""),
+        (of_floats, ""),
+    ],
+)
+def test_what_has_no_meaning_is_said_and_changes_nothing(
+    tmp_path: Path,
+    write_volume: Any,
+    head: NDArray[np.int16],
+    change: Callable[[Dataset], None],
+    words: str,
+) -> None:
+    series = write_volume.dicom(tmp_path / "a", head)
+    expected, place = voxels_of(series), facts_of(series).stack
+    np.testing.assert_array_equal(voxels_of(rewritten(series, change)), expected)
+    facts = facts_of(series)
+    assert place is not None
+    assert facts.stack is not None
+    np.testing.assert_allclose(facts.stack.grid.affine, place.grid.affine)
+    assert all(words in reading for reading in facts.readings)
+    assert bool(facts.readings) == bool(words)
+
+
+def test_that_nothing_says_how_thick_one_slice_is_is_said(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    series = rewritten(write_volume.dicom(tmp_path / "a", head[..., :1]), of_no_thickness)
+    assert facts_of(series).readings == (
+        "Nothing says how thick its slices are: 0.8 mm is assumed.",
+    )
+
+
+@pytest.mark.parametrize("seen", ["HSV", "CMYK", ""])
+def test_colours_of_another_kind_are_refused_by_name(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], seen: str
+) -> None:
+    def change(made: Dataset) -> None:
+        made.PhotometricInterpretation, made.SamplesPerPixel = seen, 3
+        made.PixelData *= 3
+
+    series = rewritten(write_volume.dicom(tmp_path / "a", head), change)
+    with pytest.raises(
+        RefusedSourceError, match=f"colours of this DICOM series are {seen or 'of'}"
+    ):
+        open_source(series)

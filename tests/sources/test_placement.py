@@ -278,3 +278,41 @@ def test_samples_that_end_early_fail_as_what_was_read(tmp_path: Path) -> None:
     (tmp_path / "a.raw").write_bytes(struct.pack("<5h", *range(5)))
     with open_source(path) as source, pytest.raises(RegionReadError, match="cannot be read"):
         source.read(0, LevelBox(0, 0, 3, 3))
+
+
+def nifti_saying(path: Path, place: int, *values: float, codes: int = 2) -> Path:
+    """Write a NIfTI whose header says other numbers at one place."""
+    image = nibabel.Nifti1Image(voxels(), AFFINE)
+    image.set_sform(AFFINE, codes)
+    image.set_qform(AFFINE, codes)
+    image.to_filename(path)
+    content = bytearray(path.read_bytes())
+    struct.pack_into(f"<{len(values)}f", content, place, *values)
+    path.write_bytes(content)
+    return path
+
+
+PIXDIM, SLOPE = 80, 112
+
+
+@pytest.mark.parametrize(
+    ("place", "values", "codes", "words"),
+    [
+        (PIXDIM, (1.66, 1.37, 3.1), 2, "pixdim says that voxels are 1.66 x 1.37 x 3.1 mm"),
+        (PIXDIM, (0, 1.37, 0), 0, "how large voxels are along i and k: 1 mm"),
+        (SLOPE, (0, 41), 2, "scales samples by 0 and adds 41, which has no meaning"),
+        (SLOPE, (np.inf, 0), 2, "scales samples by inf and adds 0, which has no meaning"),
+        (SLOPE, (0, 0), 2, ""),
+        (SLOPE, (np.nan, np.nan), 2, ""),
+        (PIXDIM, (0, 0, 0), 2, "sform place it up to 6.53 mm apart"),
+    ],
+)
+def test_what_a_nifti_says_and_is_not_taken_is_said(
+    tmp_path: Path, place: int, values: tuple[float, ...], codes: int, words: str
+) -> None:
+    path = nifti_saying(tmp_path / "a.nii", place, *values, codes=codes)
+    with opened(path) as source:
+        np.testing.assert_array_equal(samples_of(source), voxels())
+        readings = [each for each in source.facts.readings if "Neither matrix" not in each]
+    assert bool(readings) == bool(words)
+    assert not words or any(words in each for each in readings)

@@ -92,6 +92,15 @@ def refuse_undecodable(probe: Probe, header: Dataset) -> None:
         raise RefusedSourceError(probe.given, f"{problem} decoder here reads.", _DECOMPRESS)
 
 
+def refuse_colours(probe: Probe, header: Dataset) -> None:
+    """Refuse colours that are neither RGB, nor made into it by pydicom, nor of a palette."""
+    seen = str(header.get("PhotometricInterpretation", ""))
+    if int(header.get("SamplesPerPixel", 1)) > 1 and not seen.startswith(("RGB", "YBR", PALETTE)):
+        named = seen or "of no kind that it names"
+        problem = f"The colours of this DICOM series are {named}."
+        raise RefusedSourceError(probe.given, problem, "Export it as grey or RGB.")
+
+
 def colour_bits(header: Dataset) -> int:
     """Return the bits of its colours as they are stored; 8 of what is grey, or shown by a palette.
 
@@ -126,8 +135,8 @@ def decoded(frame: Frame) -> NDArray[np.generic]:
     # By the range that the file can hold: by the slice's own, air would be of another grey in each
     # slice.
     lowest_and_highest = -1
-    if not header.PixelRepresentation:  # signed: from -2^(bits - 1) to 2^(bits - 1) - 1
-        lowest_and_highest = 2**header.BitsStored - 1
+    if not header.get("PixelRepresentation"):  # signed: from -2^(bits - 1) to 2^(bits - 1) - 1
+        lowest_and_highest = 2 ** int(header.get("BitsStored", 1)) - 1
     values = _light_on_dark(values, seen, lowest_and_highest)
     return np.asarray(values * np.float32(frame.slope) + np.float32(frame.intercept))
 

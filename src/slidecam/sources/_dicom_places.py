@@ -25,6 +25,9 @@ _POINTERS_TO_TIME = {0x00181063, 0x00181065}
 _AXIAL = 0.999
 _SAME_MM = 1e-3
 _SAME_SIZE = 1e-3
+_NO_UNIT = 0.01
+"""How far a direction's length, or two directions' cosine, may be from what it has to be."""
+
 _FLAT_REGION, _CENTIMETRES, _MM_PER_CM = 1, 3, 10.0
 """Of a region of an ultrasound picture: that it is a section, and that its unit is cm."""
 
@@ -225,7 +228,11 @@ def triple(values: Any) -> tuple[float, float, float] | None:  # noqa: ANN401
 def directions_of(orientation: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:  # noqa: ANN401
     """Return the directions along a row and down a column, axial where nothing says them."""
     numbers = _finite(orientation, 6) or [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
-    return tuple(numbers[:3]), tuple(numbers[3:])
+    pair = np.reshape(numbers, (2, 3))
+    lengths = np.linalg.norm(pair, axis=1, keepdims=True)
+    # A direction of no length is refused with the matrix that it makes.
+    right, down = (pair / np.where(lengths > 0, lengths, 1)).tolist()
+    return tuple(right), tuple(down)
 
 
 def says_directions(orientation: Any) -> bool:  # noqa: ANN401
@@ -236,8 +243,17 @@ def says_directions(orientation: Any) -> bool:  # noqa: ANN401
 def doubts_on(orientation: Any, size: PixelSize) -> tuple[str, ...]:  # noqa: ANN401
     """Return a sentence on each thing that is assumed of a frame's place."""
     if says_directions(orientation):
-        return size.assumptions
+        return (*_doubts_on_directions(orientation), *size.assumptions)
     return (assumed("no frame orientation"), *size.assumptions)
+
+
+def _doubts_on_directions(orientation: Any) -> Iterator[str]:  # noqa: ANN401
+    right, down = np.reshape(_finite(orientation, 6), (2, 3))
+    lengths = np.linalg.norm([right, down], axis=1)
+    if np.abs(lengths - 1).max() > _NO_UNIT:
+        yield assumed("turned oddly", "no vectors of length 1")
+    if abs(right @ down) > _NO_UNIT * lengths.prod():
+        yield assumed("turned oddly", "directions that are not at right angles")
 
 
 def apart_of(values: Any) -> float | None:  # noqa: ANN401

@@ -24,7 +24,7 @@ from slidecam.sources._dicom import (
     siblings,
 )
 from slidecam.sources._dicom_frames import frames_of
-from slidecam.sources._dicom_pixels import colour_bits, decoded, refuse_undecodable
+from slidecam.sources._dicom_pixels import colour_bits, decoded, refuse_colours, refuse_undecodable
 from slidecam.sources._dicom_stacks import volumes_of
 from slidecam.sources._library import opening
 from slidecam.sources._probe import fingerprint_of_files
@@ -70,6 +70,7 @@ def open_slide(probe: Probe) -> VolumeSource:
         paths = _paths(probe, probe.local)
         header = dcmread(paths[0], stop_before_pixels=True, force=True)
         refuse_undecodable(probe, header)
+        refuse_colours(probe, header)
         frames, failures = frames_of(probe.given, paths)
         _refuse_without_size(probe, frames)
         volumes = volumes_of(frames, _step(header, frames))
@@ -83,6 +84,12 @@ def open_slide(probe: Probe) -> VolumeSource:
         layout = _layout(probe, stack)
     notes = [*which, *_unread(failures), *volumes.readings, *_begins_late(frames), *_assumed(stack)]
     notes += note_on_bits(colour_bits(header))
+    placed = {frame.position for frame in stack.frames if frame is not None} - {None}
+    if len(placed) < 2 and not _thickness(header):  # noqa: PLR2004  (a step lies between two)
+        step = float(np.linalg.norm(stack.step))
+        notes.append(f"Nothing says how thick its slices are: {step:g} mm is assumed.")
+    if header.get("RescaleSlope") == 0:
+        notes.append("Its RescaleSlope is 0, which has no meaning: it is taken for 1.")
     notes += notes_on_companions(probe.local)
     if layout.grid.is_oblique:
         notes.append("Its slices are oblique: they are taken along the series' own axes.")
@@ -126,8 +133,11 @@ def _refuse_headers(probe: Probe, file: Path) -> None:
 
 
 def _step(header: Dataset, frames: Sequence[Frame]) -> float:
-    said = header.get("SpacingBetweenSlices") or header.get("SliceThickness")
-    return float(said or frames[0].spacing[0])
+    return abs(float(str(_thickness(header) or frames[0].spacing[0])))
+
+
+def _thickness(header: Dataset) -> object:
+    return header.get("SpacingBetweenSlices") or header.get("SliceThickness")
 
 
 def _layout(probe: Probe, stack: FrameStack) -> VoxelLayout:

@@ -48,6 +48,9 @@ _SIDE_KNOWN = (
 )
 
 _CIFTI_INTENTS = range(3000, 3100)
+_OTHER_EDGES = 0.01
+"""Share of an edge by which a header's two sizes of a voxel may differ before a note says so."""
+
 _OTHER_UNITS = frozenset({"meter", "micron"})
 _MM, _SPATIAL = 2, 0b111
 """Of a NIfTI header's units: the code of mm, and the bits of lengths."""
@@ -249,6 +252,7 @@ def _unit_of(image: Any) -> str:  # noqa: ANN401
 def _notes(probe: Probe, image: Any, grid: VolumeGrid) -> Iterator[str]:  # noqa: ANN401
     if grid.nifti:
         yield from _notes_on_matrices(image, grid)
+        yield from _notes_on_numbers(probe, image, grid)
     elif not any(probe.unpacked_head[_GOOD_RAS]):
         yield assumed("no direction")
     unit = _unit_of(image)
@@ -278,6 +282,29 @@ def _notes_on_matrices(image: Any, grid: VolumeGrid) -> Iterator[str]:  # noqa: 
         yield assumed("sides disagree")
     elif apart > min(grid.scale):
         yield assumed("places disagree", f"{apart:.3g} mm")
+
+
+def _notes_on_numbers(probe: Probe, image: Any, grid: VolumeGrid) -> Iterator[str]:  # noqa: ANN401
+    """Yield what is not taken as a NIfTI's header says it: nibabel mends it without a word."""
+    kind = type(image.header).template_dtype.newbyteorder(image.header.endianness)
+    header = np.frombuffer(probe.unpacked_head[: kind.itemsize], kind)[0]
+    edges = np.abs(np.asarray(header["pixdim"][1 : 1 + _THREE], np.float64))
+    lengths = np.linalg.norm(grid.affine[:3, :3], axis=0)
+    known = np.isfinite(edges) & (edges > 0)
+    by_matrix = int(image.header["sform_code"]) > 0
+    lost = np.flatnonzero(~known & (np.array(grid.shape) > 1))
+    if lost.size and not by_matrix:
+        yield assumed("no spacing", " and ".join(np.array([*"ijk"])[lost]))
+    apart = np.abs(edges - lengths)[known] > _OTHER_EDGES * lengths[known]
+    if by_matrix and apart.any():
+        said = " x ".join(map("{:.4g}".format, edges))
+        yield assumed("sizes disagree", f"{said} mm, and its sform")
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if np.isinf(slope) or (slope == 0 and np.isfinite(intercept) and intercept != 0):
+        yield (
+            f"Its header scales samples by {slope:g} and adds {intercept:g}, which has no meaning:"
+            " they are taken as they are stored."
+        )
 
 
 def _qform_of(image: Any) -> NDArray[np.float64] | None:  # noqa: ANN401

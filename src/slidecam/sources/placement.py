@@ -33,6 +33,8 @@ Assumption = Literal[
     "film spacing",
     "several regions",
     "regions disagree",
+    "sizes disagree",
+    "turned oddly",
     "no origin",
     "units",
 ]
@@ -74,6 +76,10 @@ _SENTENCES: Mapping[Assumption, str] = MappingProxyType(
         "several regions": "Its ultrasound regions have pixels of different sizes, {said} mm: 1 mm"
         " is assumed.",
         "regions disagree": "Its PixelSpacing is {said} mm: PixelSpacing is taken.",
+        "sizes disagree": "Its pixdim says that voxels are {said} another size: the sform is"
+        " taken.",
+        "turned oddly": "The ImageOrientationPatient of its frames holds {said}: the directions"
+        " alone are taken of it.",
         "no origin": "Its header has no origin: the first voxel is taken to lie at 0, 0, 0.",
         "units": "Its header states {said}s; lengths are taken for mm all the same, as viewers"
         " take them.",
