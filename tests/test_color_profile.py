@@ -148,7 +148,7 @@ def test_training_and_evaluation_say_what_becomes_of_profiles(
         said = f"Of 4 pictures all (A/0.png for one): {sentence}"
         card = open_bundle(bundles[name]).card
         work = dataset_to_evaluate(pictures / "stored", card, BundleEvaluationSpec(part="all"))
-        dataset, _note = result_of(work)
+        dataset = result_of(work).dataset
         assert said in dataset.pictures.notes
         spec = DataSpec(color_profile=card.color_profile, train=1.0, val=0.0, test=0.0)
         learnt = result_of(dataset_for(pictures / "stored", spec))

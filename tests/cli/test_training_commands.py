@@ -135,7 +135,8 @@ def test_evaluate_takes_other_parts_and_other_data(
     _result, out = made
     bundle = out / "bundle"
     (every,) = lines_of(slidecam("evaluate", bundle, "--data", data, "--part", "all", "--json"))
-    assert every["data"]["pictures"] == 32
+    assert every["data"]["pictures"] == 8
+    assert every["data"]["left_out"]["same content"] == 24
     (val,) = lines_of(slidecam("evaluate", bundle, "--data", data, "--part", "val", "--json"))
     assert val["data"]["pictures"] == 8
     (table,) = lines_of(slidecam("evaluate", bundle, "--data", out / "pictures.csv", "--json"))
@@ -143,7 +144,8 @@ def test_evaluate_takes_other_parts_and_other_data(
     other = tmp_path / "other"
     for name, theirs in (("blue", "azur"), ("red", "rouge")):
         (other / theirs).mkdir(parents=True)
-        (other / theirs / "0.png").write_bytes((data / name / "0.png").read_bytes())
+        turned = Image.open(data / name / "0.png").transpose(Image.Transpose.ROTATE_90)
+        turned.save(other / theirs / "0.png")
     assert slidecam("evaluate", bundle, "--data", other).exit_code == 1
     (foreign,) = lines_of(
         slidecam(
@@ -180,7 +182,8 @@ def test_evaluate_says_which_pictures_it_could_not_read(
 ) -> None:
     for name in COLORS:
         (tmp_path / "data" / name).mkdir(parents=True)
-        (tmp_path / "data" / name / "0.png").write_bytes((data / name / "0.png").read_bytes())
+        turned = Image.open(data / name / "0.png").transpose(Image.Transpose.ROTATE_90)
+        turned.save(tmp_path / "data" / name / "0.png")
     (tmp_path / "data" / "red" / "bad.png").write_bytes(b"no picture")
     result = slidecam("evaluate", made[1] / "bundle", "--data", tmp_path / "data", "--part", "all")
     assert result.exit_code == 3

@@ -28,6 +28,7 @@ from slidecam.learning.intervals import IntervalSpec
 from slidecam.models import Card, open_bundle, save_bundle
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.spec import PredictSpec
+from slidecam.sources import open_source
 from slidecam.sources.discovery import FoundSlide
 from slidecam.steps import result_of
 from tile_tables import read_tiles_csv
@@ -263,6 +264,43 @@ def test_a_slide_that_the_classifier_has_learnt_from_is_told(
             if name == "old"
             else []
         )
+
+
+def test_a_slide_that_was_learnt_from_is_known_under_another_name_and_left_out(
+    tmp_path: Path, tiny_bundle: Path, write_slide: Callable[..., Path]
+) -> None:
+    slides, areas = tmp_path / "slides", tmp_path / "areas"
+    slides.mkdir()
+    areas.mkdir()
+    old = write_slide(tmp_path / "old.tif", 300, 260)
+    (slides / "anew.tif").write_bytes(old.read_bytes())
+    write_slide(slides / "other.tif", 340, 280)
+    for name, width, height in (("anew", 300, 260), ("other", 340, 280)):
+        drawn(areas / f"{name}.geojson", {"A": (0, 0, width, height)})
+    bundle = open_bundle(tiny_bundle)
+    with open_source(old) as source:
+        fingerprint = source.facts.fingerprint
+    ways: tuple[dict[str, object], ...] = (
+        {"slide": "old", "slide_fingerprint": fingerprint},
+        {"data": {"learnt_slides": [fingerprint]}},
+        {"parent": {"provenance": {"data": {"learnt_slides": [fingerprint]}}}},
+    )
+    alone = result_of(evaluate_slides(tiny_bundle, [slides / "other.tif"], areas, QUICK))
+    for number, provenance in enumerate(ways):
+        taught = tmp_path / f"taught{number}"
+        save_bundle(taught, replace(bundle.card, provenance=provenance), bundle.network())
+        found = result_of(evaluate_slides(taught, [slides], areas, QUICK))
+        assert [slide.is_left_out for slide in found.slides] == [True, False]
+        assert found.slides[0].notes[-1] == (
+            "anew: the classifier has learnt from this slide or patient, which is left out of the"
+            " figures of all slides."
+        )
+        assert found.tiles.left_out == {"slides": 1}
+        assert found.tiles.predictions.names == alone.tiles.predictions.names
+        np.testing.assert_array_equal(found.areas.areas, alone.areas.areas)
+        only = result_of(evaluate_slides(taught, [slides / "anew.tif"], areas, QUICK))
+        assert only.slides[0].notes[-1].endswith("so that these figures flatter it.")
+        assert only.slides[0].summary.endswith("tiles right; learnt from")
 
 
 def test_the_toy_classifier_is_as_good_as_was_measured(sample_data: Path) -> None:

@@ -205,9 +205,7 @@ def slide_evaluation_facts(measured: SlideEvaluation) -> dict[str, Any]:
             f"{figure} {_short(value)}" for figure, value in figures.items()
         )
     for slide in measured.slides:
-        facts[slide.slide] = (
-            slide.problem or f"{slide.right} of {sum(slide.tiles.values())} tiles right"
-        )
+        facts[slide.slide] = slide.summary
     return facts
 
 

@@ -80,6 +80,16 @@ class Bundle:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @property
+    def as_parent(self) -> dict[str, object]:
+        """What the provenance of a bundle that is made from it says of it."""
+        return {
+            "name": self.card.name,
+            "digest": self.digest,
+            "temperature": self.card.temperature,
+            "provenance": dict(self.card.provenance),
+        }
+
+    @property
     def card_path(self) -> Path:
         """The file that the card was read from."""
         if self.kind == "slidecam":

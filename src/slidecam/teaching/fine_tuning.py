@@ -5,6 +5,7 @@ A new bundle beside the old one, with a card that says how it came about.
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ import torch
 
 from slidecam.drawing.style import default_colors
 from slidecam.errors import BundleError
+from slidecam.learning.data.known import LEARNT_FILE
 from slidecam.models import save_bundle
 from slidecam.models.backends import choose_device
 from slidecam.models.last_layer import LastLayer, with_last_layer
@@ -98,7 +100,11 @@ def write_tuned_bundle(
         bias = torch.from_numpy(head.bias).float()
     layer = LastLayer(model.layer.name, torch.from_numpy(head.weight).float(), bias)
     weights = with_last_layer(model.bundle, layer)
-    return save_bundle(out, _card(run, model, taught, spec), weights)
+    bundle = save_bundle(out, _card(run, model, taught, spec), weights)
+    known = model.bundle.path / LEARNT_FILE
+    if known.is_file():
+        shutil.copyfile(known, out / LEARNT_FILE)
+    return bundle
 
 
 def _card(run: Run, model: TunableClassifier, taught: TunedHead, spec: FineTuneSpec) -> Card:
@@ -140,12 +146,7 @@ def _provenance(
         "temperature": UNFITTED.format(temperature=card.temperature),
         "right_on_its_own_labels": {"before": before, "after": after},
         "held_out": taught.unmeasured if taught.measured is None else taught.measured.record(),
-        "parent": {
-            "name": card.name,
-            "digest": model.bundle.digest,
-            "temperature": card.temperature,
-            "provenance": dict(card.provenance),
-        },
+        "parent": model.bundle.as_parent,
     }
 
 

@@ -178,7 +178,7 @@ def test_what_cannot_be_classified_is_told_with_its_remedy(
     assert code == 0, text
     code, text = run("evaluate", out / "bundle", "--data", stacks)
     assert code == 1
-    assert "12 of 12 pictures cannot be opened" in text
+    assert "None of 12 pictures could be classified; A/0.tif: this picture cannot" in text
     assert "Pass --plane N (1 to 3) to read one of them." in text
     write_stack(data / "A" / "stack.tif", 3)
     code, text = run("evaluate", out / "bundle", "--data", data, "--part", "all")

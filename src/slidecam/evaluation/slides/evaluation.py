@@ -17,6 +17,7 @@ from slidecam.evaluation.slides.measuring import (
     read_classified,
 )
 from slidecam.evaluation.slides.results import (
+    AreaConfusion,
     EvaluatedSlide,
     SlideEvaluation,
     SlideEvaluationSpec,
@@ -143,7 +144,8 @@ def _evaluated(
         try:
             classified = yield from job.classify()
             slide, measured = measure_slide(classified, job.drawn, bundle.card, spec)
-            slide = _with_leakage(slide, bundle)
+            known = has_learnt_from(bundle.card.provenance, slide.slide, classified.fingerprint)
+            slide = replace(slide, is_known=known)
         except SlidecamError as error:
             slide = EvaluatedSlide(
                 job.name, job.path, problem=f"{error.problem} {error.remedy}".strip()
@@ -155,18 +157,30 @@ def _evaluated(
         if measured is not None:
             tiles.append(measured)
         yield Step("slides", len(slides), len(jobs))
+    slides = _without_known(slides)
+    for slide in slides:
+        if slide.is_known:
+            yield Step("slides", len(jobs), len(jobs), message=slide.notes[-1])
     return _summed(bundle, slides, tiles, spec)
 
 
-def _with_leakage(slide: EvaluatedSlide, bundle: Bundle) -> EvaluatedSlide:
-    """Return the slide with a note where the classifier was trained on it."""
-    if not has_learnt_from(bundle.card.provenance, slide.slide):
-        return slide
-    note = (
-        f"{slide.slide}: the classifier has learnt from this slide or patient, so that these"
-        " figures flatter it."
-    )
-    return replace(slide, notes=(*slide.notes, note))
+def _without_known(slides: Sequence[EvaluatedSlide]) -> list[EvaluatedSlide]:
+    """Leave slides that the classifier has learnt from out of the figures, if any other is left.
+
+    Where it has learnt from all of them, they are measured and said to flatter it.
+    """
+    left_out = any(sum(slide.tiles.values()) and not slide.is_known for slide in slides)
+    said = "so that these figures flatter it."
+    if left_out:
+        said = "which is left out of the figures of all slides."
+    found: list[EvaluatedSlide] = []
+    for slide in slides:
+        if not slide.is_known:
+            found.append(slide)
+            continue
+        note = f"{slide.slide}: the classifier has learnt from this slide or patient, {said}"
+        found.append(replace(slide, notes=(*slide.notes, note), is_left_out=left_out))
+    return found
 
 
 def _summed(
@@ -177,6 +191,14 @@ def _summed(
 ) -> SlideEvaluation:
     _refuse_nothing(slides)
     card = bundle.card
+    left_out: set[str] = set()
+    areas: list[AreaConfusion] = []
+    for slide in slides:
+        if slide.is_left_out:
+            left_out.add(slide.slide)
+        elif slide.areas is not None:
+            areas.append(slide.areas)
+    tiles = [each for each in tiles if each.slide not in left_out]
     names: list[str] = []
     groups: list[str] = []
     for each in tiles:
@@ -198,8 +220,9 @@ def _summed(
     figures = evaluate_predictions(
         predictions, EvaluationSpec(intervals=spec.intervals, bundle=bundle.digest)
     )
-    areas = added([slide.areas for slide in slides if slide.areas is not None])
-    return SlideEvaluation(figures, areas, tuple(slides))
+    if left_out:
+        figures = replace(figures, left_out={"slides": len(left_out)})
+    return SlideEvaluation(figures, added(areas), tuple(slides))
 
 
 def _refuse_nothing(slides: Sequence[EvaluatedSlide]) -> None:

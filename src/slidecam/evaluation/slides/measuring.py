@@ -65,6 +65,8 @@ class ClassifiedSlide:
         Tiles without a result; they are in neither array.
     notes
         What a careful user wants to know, as sentences.
+    fingerprint
+        What the slide is known by, whatever it is called.
     """
 
     slide: FoundSlide
@@ -76,6 +78,7 @@ class ClassifiedSlide:
     offset: tuple[float, float]
     failed: int
     notes: tuple[str, ...]
+    fingerprint: str = ""
 
 
 def classify_slide(
@@ -131,6 +134,7 @@ def _classified(
         offset=_as_offset(ready.qupath.corner),
         failed=int((~known).sum()),
         notes=ready.warnings,
+        fingerprint=facts.fingerprint,
     )
 
 
@@ -171,6 +175,7 @@ def read_classified(folder: Path, bundle: Bundle) -> Generator[Step, None, Class
         offset=_as_offset(run.tiles.corner),
         failed=int((~done).sum()),
         notes=facts.readings,
+        fingerprint=facts.fingerprint,
     )
 
 

@@ -166,6 +166,10 @@ class EvaluatedSlide:
         Why it could not, or nothing.
     notes
         What a careful user wants to know, as sentences.
+    is_known
+        Whether the classifier has learnt from it, or from another slide of its patient.
+    is_left_out
+        Whether it is in no figure of all slides, since others are new to the classifier.
     """
 
     slide: str
@@ -178,6 +182,20 @@ class EvaluatedSlide:
     areas: AreaConfusion | None = None
     problem: str = ""
     notes: tuple[str, ...] = ()
+    is_known: bool = False
+    is_left_out: bool = False
+
+    @property
+    def summary(self) -> str:
+        """What became of it, as a phrase."""
+        if self.problem:
+            return self.problem
+        said = f"{self.right} of {sum(self.tiles.values())} tiles right"
+        if self.is_left_out:
+            return f"{said}; learnt from, and left out of the figures"
+        if self.is_known:
+            return f"{said}; learnt from"
+        return said
 
     def record(self) -> dict[str, object]:
         """Return it as JSON values."""
@@ -191,6 +209,8 @@ class EvaluatedSlide:
             "failed": self.failed,
             "areas": None if self.areas is None else self.areas.record(),
             "problem": self.problem or None,
+            "learnt_from": self.is_known,
+            "left_out": self.is_left_out,
             "notes": list(self.notes),
         }
 

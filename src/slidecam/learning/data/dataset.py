@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slidecam.errors import DataSetError
 from slidecam.learning.data.duplicates import (
@@ -226,6 +226,9 @@ LEARNT_FROM = "learnt_from"
 A slide that a head was tuned on stands in ``slide``, by name.
 """
 
+LEARNT_SLIDES = "learnt_slides"
+"""Where it lists the fingerprints of slides whose tiles were learnt from."""
+
 _DIGITS = 16
 _WORD_ENDS = re.compile(r"[\s_.,-]")
 
@@ -235,10 +238,10 @@ def group_digests(groups: Iterable[str]) -> list[str]:
 
     Digests, and no names.
     """
-    return sorted(set(map(_name_digest, groups)))
+    return sorted(set(map(name_digest, groups)))
 
 
-def has_learnt_from(provenance: Mapping[str, object], slide: str) -> bool:
+def has_learnt_from(provenance: Mapping[str, Any], slide: str, fingerprint: str = "") -> bool:
     """Whether a bundle, or one that it was made from, was trained on a slide or its patient.
 
     The patient is known by the name that begins the slide's.
@@ -249,18 +252,37 @@ def has_learnt_from(provenance: Mapping[str, object], slide: str) -> bool:
         The card's.
     slide
         The slide's name, without its suffix.
+    fingerprint
+        As in `SourceFacts`: the same slide is known by it whatever it is called now.
     """
-    data, parent = provenance.get("data"), provenance.get("parent")
-    known = None
+    names = set(group_digests(_beginnings(slide)))
+    for each in provenances(provenance):
+        if each.get("slide") == slide or (fingerprint and fingerprint in slide_prints(each)):
+            return True
+        data = each.get("data")
+        known = None
+        if isinstance(data, dict):
+            known = data.get(LEARNT_FROM)
+        if isinstance(known, list) and not names.isdisjoint(known):
+            return True
+    return False
+
+
+def provenances(provenance: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield a bundle's provenance, and those of the bundles that it was made from."""
+    yield provenance
+    parent = provenance.get("parent")
+    if isinstance(parent, dict) and isinstance(parent.get("provenance"), dict):
+        yield from provenances(parent["provenance"])
+
+
+def slide_prints(provenance: Mapping[str, Any]) -> set[object]:
+    """Return the fingerprints of the slides that a bundle learnt from, without its parents'."""
+    found = {provenance.get("slide_fingerprint")}
+    data = provenance.get("data")
     if isinstance(data, dict):
-        known = data.get(LEARNT_FROM)
-    own = provenance.get("slide") == slide
-    if isinstance(known, list):
-        own |= any(digest in known for digest in group_digests(_beginnings(slide)))
-    inherited = None
-    if isinstance(parent, dict):
-        inherited = parent.get("provenance")
-    return own or (isinstance(inherited, dict) and has_learnt_from(inherited, slide))
+        found |= set(data.get(LEARNT_SLIDES) or ())
+    return found
 
 
 def _beginnings(slide: str) -> Iterator[str]:
@@ -270,5 +292,6 @@ def _beginnings(slide: str) -> Iterator[str]:
         yield slide[: gap.start()]
 
 
-def _name_digest(name: str) -> str:
+def name_digest(name: str) -> str:
+    """Return what one slide or patient is known by."""
     return hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]

@@ -22,6 +22,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from slidecam.errors import DataSetError
 from slidecam.learning.data.pixels import (
     REPORT_EVERY,
     WORKERS,
@@ -78,12 +79,15 @@ class Duplicates:
         Rows of byte-identical files.
     even
         How many pictures are too even for their hash to find a near duplicate.
+    prints
+        What each picture is known by; empty where nobody kept it.
     """
 
     pictures: PictureSet
     clusters: tuple[tuple[int, ...], ...]
     exact: tuple[tuple[int, ...], ...]
     even: int
+    prints: tuple[PicturePrint, ...] = ()
 
     @property
     def across(self) -> tuple[tuple[int, ...], ...]:
@@ -153,13 +157,7 @@ def find_duplicates(
     DataSetError
         Naming the first picture that cannot be read.
     """
-    prints: list[_Print] = []
-    as_stored = pictures.seen.without(("profile",))
-    with closing(in_order(partial(_print_of, seen=as_stored), pictures.paths, WORKERS)) as found:
-        for row, each in enumerate(found, 1):
-            prints.append(each)
-            if row % REPORT_EVERY == 0 or row == len(pictures):
-                yield Step("looking for duplicates", row, len(pictures))
+    prints = yield from prints_of(pictures)
     same = _equal_pairs([each.digest for each in prints])
     hashes = np.array([each.hash for each in prints], np.uint64).reshape(-1, BITS // 64)
     neighbours = np.array([each.informed for each in prints], np.int64)
@@ -170,11 +168,12 @@ def find_duplicates(
         clusters=_clusters(np.concatenate([same, near]), len(prints)),
         exact=_clusters(same, len(prints)),
         even=int((~informed).sum()),
+        prints=tuple(prints),
     )
 
 
 @dataclass(frozen=True)
-class _Print:
+class PicturePrint:
     """What a picture is known by.
 
     The digest of its file, its difference hash, and how much the hash says.
@@ -185,11 +184,40 @@ class _Print:
     informed: int
 
 
-def _print_of(path: Path, seen: PictureView) -> _Print:
-    with picture_boundary(path):
-        content = path.read_bytes()
-        picture = read_picture(path, content, seen)
-        return _Print(hashlib.sha256(content).digest(), *difference_hash(picture))
+def prints_of(
+    pictures: PictureSet, *, broken: bool = False
+) -> Generator[Step, None, list[PicturePrint]]:
+    """Return what each picture is known by.
+
+    Raises
+    ------
+    DataSetError
+        Naming the first picture that cannot be read; where ``broken`` are borne, such a one has a
+        hash that says nothing.
+    """
+    prints: list[PicturePrint] = []
+    # In the colours as stored: a profile that is applied makes no other picture of it.
+    look = partial(_print_of, seen=pictures.seen.without(("profile",)), broken=broken)
+    with closing(in_order(look, pictures.paths, WORKERS)) as found:
+        for each in found:
+            prints.append(each)
+            if len(prints) % REPORT_EVERY == 0 or len(prints) == len(pictures):
+                yield Step("looking for duplicates", len(prints), len(pictures))
+    return prints
+
+
+def _print_of(path: Path, seen: PictureView, *, broken: bool) -> PicturePrint:
+    digest = b""
+    try:
+        with picture_boundary(path):
+            content = path.read_bytes()
+            digest = hashlib.sha256(content).digest()
+            picture = read_picture(path, content, seen)
+            return PicturePrint(digest, *difference_hash(picture))
+    except DataSetError:
+        if broken:
+            return PicturePrint(digest, np.zeros(BITS // 64, np.uint64), 0)
+        raise
 
 
 def difference_hash(picture: Image.Image) -> tuple[NDArray[np.uint64], int]:

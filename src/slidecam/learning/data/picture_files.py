@@ -40,6 +40,9 @@ SUFFIXES = frozenset(
 PICTURE_TABLE = "pictures.csv"
 """The table that a folder is read by if it lies there."""
 
+TILE_SET_FILE = "tile_set.json"
+"""What `slidecam tiles` leaves beside the pictures that it cuts."""
+
 LISTED = 5
 """Files that a message names; it counts the others."""
 

@@ -81,6 +81,11 @@ class OpenedPictures:
     pictures: PictureSet
     found: tuple[OpenedPicture, ...]
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether there is a picture that cannot be opened."""
+        return any(map(_PROBLEM, self.found))
+
     def refuse_broken(self) -> None:
         """Raise `DataSetError` where there are pictures that cannot be opened, naming them."""
         bad = list(filter(_PROBLEM, self.found))
@@ -97,7 +102,7 @@ class OpenedPictures:
 
     def unheard(self, chosen: PictureView) -> set[str]:
         """Return the names of choices that no picture leaves; none where one cannot be opened."""
-        if any(map(_PROBLEM, self.found)):
+        if self.is_broken:
             return set()
         names = chosen.chosen.keys() - {"profile"}
         for each in self.found:

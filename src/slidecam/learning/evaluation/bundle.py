@@ -7,15 +7,25 @@ may be measured on.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from slidecam.errors import DataSetError
+from slidecam.errors import BundleError, DataSetError
 from slidecam.files import write_json
 from slidecam.learning.data.dataset import (
     Dataset,
     dataset_for,
     split_record,
+)
+from slidecam.learning.data.known import (
+    NOTHING_KEPT,
+    Learnt,
+    Sifted,
+    learnt_by,
+    learnt_of,
+    sift,
+    with_learnt,
 )
 from slidecam.learning.data.picture_files import PARTS, Part
 from slidecam.learning.data.pictures import read_picture_set
@@ -38,7 +48,7 @@ from slidecam.learning.predictions import group_count
 from slidecam.learning.recipes.tables import DataSpec
 from slidecam.learning.training.folder import TrainingFolder
 from slidecam.models.backends import choose_device
-from slidecam.models.bundle import Bundle, save_bundle
+from slidecam.models.bundle import Bundle, open_bundle, save_bundle
 from slidecam.settings import Complaints, read_settings
 from slidecam.steps import Step
 from slidecam.viewing import AS_THE_FILE_SAYS, PictureView
@@ -80,7 +90,14 @@ def measure_bundle(
         if len(pictures.part(part)):
             found[part] = yield from evaluate(classifier, pictures.part(part))
     figures = {part: records_of(each.figures) for part, each in found.items()}
-    card = replace(bundle.card, provenance={**bundle.card.provenance, "measured": figures})
+    learnt = yield from learnt_of(dataset)
+    provenance = dict(bundle.card.provenance)
+    parent = _bundle_of(call.weights.file)
+    if parent is not None:
+        provenance["parent"] = parent.as_parent
+        learnt = learnt.and_those(learnt_by(parent).pictures)
+    known = with_learnt(provenance, learnt, pictures, bundle.path)
+    card = replace(bundle.card, provenance={**known, "measured": figures})
     finished = save_bundle(bundle.path, card, bundle.network(), overwrite=True)
     for part, evaluation in found.items():
         sealed = replace(
@@ -100,6 +117,17 @@ def measure_bundle(
     return finished, found
 
 
+def _bundle_of(weights: Path | None) -> Bundle | None:
+    """Return the bundle whose weights a training began from; None for a file of its own."""
+    if weights is None:
+        return None
+    with suppress(BundleError):
+        bundle = open_bundle(weights.parent)
+        if bundle.path / bundle.card.weights_file == weights:
+            return bundle
+    return None
+
+
 def background_of(
     dataset: Dataset,
     history: Sequence[Mapping[str, Any]],
@@ -108,10 +136,10 @@ def background_of(
 ) -> Background:
     """Return what a report tells beside its figures."""
     pictures, duplicates = dataset.pictures, dataset.duplicates
-    facts = {
-        "Pictures": ", ".join(f"{len(pictures.part(part))} {part}" for part in PARTS),
-        "Patients or slides": str(group_count(pictures.groups) or "not known"),
-    }
+    facts = {"Patients or slides": str(group_count(pictures.groups) or "not known")}
+    if pictures.is_split:
+        parts = [f"{len(pictures.part(part))} {part}" for part in PARTS]
+        facts = {"Parts": ", ".join(parts), **facts}
     if duplicates is not None:
         facts["Duplicates"] = (
             f"{len(duplicates.clusters)} clusters, {len(duplicates.across)} of them across parts"
@@ -121,10 +149,11 @@ def background_of(
 
 PartChoice = Literal["auto", "train", "val", "test", "all"]
 
-OWN_TEST = (
-    "These are the data of the training: it is measured on the test part that was kept from it."
+ALL = "all pictures"
+NOT_KEPT = (
+    "The bundle keeps no digests of pictures that it has learnt from: whether some of these are"
+    " among them cannot be known."
 )
-ALL = "Every picture is measured: nothing tells that one of them was learnt from."
 
 
 @dataclass(frozen=True)
@@ -169,27 +198,61 @@ def evaluate_bundle(
     DeviceError, CardError, WeightsError
         If the bundle cannot run there.
     """
-    dataset, note = yield from dataset_to_evaluate(data, bundle.card, spec)
+    chosen = yield from dataset_to_evaluate(data, bundle.card, spec, learnt_by(bundle))
+    dataset = chosen.dataset
     for said in dataset.pictures.notes:
         yield Step("data", 0, 0, message=said)
     settings = EvaluationSpec(batch=spec.batch, mapping=spec.mapping or {}, bundle=bundle.digest)
     evaluation = yield from evaluate(bundle.classifier(device), dataset.pictures, settings)
-    evaluation = replace(evaluation, measured=note, notes=dataset.pictures.notes)
+    evaluation = replace(
+        evaluation,
+        measured=chosen.measured,
+        notes=dataset.pictures.notes,
+        left_out=chosen.left_out,
+    )
     if out is not None:
-        background = background_of(dataset, (), f"{data.name}: {note}", bundle.card.name)
+        where = f"{data.name}: {chosen.measured}"
+        background = background_of(dataset, (), where, bundle.card.name)
         write_evaluation(evaluation, out, background)
     return evaluation
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredData:
+    """What a bundle is measured on.
+
+    Attributes
+    ----------
+    dataset
+        The pictures.
+    measured
+        Which they are, in words.
+    left_out
+        How many were left out, as the bundle has learnt from them, and by what they were known.
+    """
+
+    dataset: Dataset
+    measured: str
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def dataset_to_evaluate(
     data: Path,
     card: Card,
     spec: BundleEvaluationSpec,
-) -> Generator[Step, None, tuple[Dataset, str]]:
-    """Return the pictures to measure on, and in words which they are.
+    learnt: Learnt = NOTHING_KEPT,
+) -> Generator[Step, None, MeasuredData]:
+    """Return the pictures to measure on: those of a part, without what the bundle has learnt from.
 
     Data that are not parted are parted again as the bundle's provenance says; if that gives the
-    parting of its training, to the digest, only the test part is measured.
+    parting of its training, to the digest, only the test part is measured. Whatever the part, the
+    pictures that are known by ``learnt`` are left out; the training's own parts, where they are
+    asked for by name, are measured and said to be known.
+
+    Raises
+    ------
+    DataSetError
+        If there is no such part, or no picture that the bundle has not learnt from.
     """
     reading = _reading(card, spec)
     found = read_picture_set(data, replace(reading.reading, class_names=()))
@@ -198,6 +261,20 @@ def dataset_to_evaluate(
     for name in opened.unheard(reading.seen):
         # The recipe's choice of a plane means nothing to data without any.
         reading = replace(reading, **{name: getattr(AS_THE_FILE_SAYS, name)})
+    dataset, measured = yield from _part_of(data, card, spec, reading, opened, learnt)
+    sifted = yield from sift(dataset.pictures, learnt)
+    return _without_known(dataset, measured, sifted, learnt, spec.part)
+
+
+def _part_of(
+    data: Path,
+    card: Card,
+    spec: BundleEvaluationSpec,
+    reading: DataSpec,
+    opened: OpenedPictures,
+    learnt: Learnt,
+) -> Generator[Step, None, tuple[Dataset, str]]:
+    """Return the pictures of the part that is wanted, and in words which they are."""
     pictures = opened.noted()
     if spec.part == "all" or pictures.is_split:
         part = spec.part
@@ -205,18 +282,56 @@ def dataset_to_evaluate(
             part = "test"
         return _chosen(Dataset(pictures), part, data)
     known: Any = card.provenance.get("data")
+    if spec.part == "auto" and opened.is_broken and learnt.pictures is not None:
+        return Dataset(pictures), ALL  # by their digests its own are known without being parted
     if isinstance(known, dict) and set(pictures.class_names) == set(card.class_names):
         again = yield from _parted_again(data, reading, opened)
         if again is not None and _parting(again, reading) == known.get("digest"):
             part = spec.part
             if part == "auto":
                 part = "test"
-            dataset, _note = _chosen(again, part, data)
-            return dataset, OWN_TEST
+            dataset, measured = _chosen(again, part, data)
+            said = "of the training's own data"
+            if part == "test":
+                said = f"{said}, kept from it"
+            return dataset, f"{measured} {said}"
     if spec.part != "auto":
         problem = "these pictures are in no parts, and the bundle was not trained on them."
         raise DataSetError(problem, "Leave --part out to measure on all of them.", data)
     return Dataset(pictures), ALL
+
+
+def _without_known(
+    dataset: Dataset, measured: str, sifted: Sifted, learnt: Learnt, part: PartChoice
+) -> MeasuredData:
+    pictures = sifted.pictures
+    total, known = len(pictures), int(sifted.known.sum())
+    if not known:
+        said = "none of which the bundle has learnt from"
+        if learnt.pictures is None:
+            said = "of which some may have been learnt from"
+            pictures = replace(pictures, notes=(*pictures.notes, NOT_KEPT))
+        return MeasuredData(replace(dataset, pictures=pictures), f"{measured}, {said}")
+    if part in {"train", "val"}:
+        note = (
+            f"The bundle has learnt from {known} of these {total} pictures, or was chosen by them"
+            f" ({sifted.reasons}): the figures say how well, and nothing of new pictures."
+        )
+        pictures = replace(pictures, notes=(*pictures.notes, note))
+        return MeasuredData(replace(dataset, pictures=pictures), f"{measured}, learnt from")
+    if known == total:
+        problem = f"the bundle has learnt from all {total} pictures ({sifted.reasons})."
+        raise DataSetError(
+            problem, "Measure it on pictures that were kept from its training.", pictures.root
+        )
+    note = (
+        f"{known} of {total} pictures are left out, as the bundle has learnt from them:"
+        f" {sifted.reasons}."
+    )
+    left = sifted.unknown()
+    left = replace(left, notes=(*left.notes, note))
+    said = f"without {known} of {total} that the bundle has learnt from"
+    return MeasuredData(replace(dataset, pictures=left), f"{measured}, {said}", sifted.record())
 
 
 def _parted_again(

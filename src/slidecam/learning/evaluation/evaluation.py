@@ -98,6 +98,9 @@ class Evaluation:
         Which pictures they are: ``test part``; nothing where it goes without saying.
     notes
         What a careful reader must know of the pictures, as sentences.
+    left_out
+        How many pictures were left out, as the classifier has learnt from them, and by what they
+        were known.
     """
 
     predictions: Predictions
@@ -112,6 +115,7 @@ class Evaluation:
     folds: Mapping[str, FoldSpread] = field(default_factory=dict)
     measured: str = ""
     notes: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def record(self) -> dict[str, object]:
         """Return what ``evaluation.json`` holds, as JSON values."""
@@ -191,6 +195,7 @@ class Evaluation:
         return {
             "measured": self.measured or None,
             "notes": list(self.notes),
+            "left_out": dict(self.left_out) or None,
             "pictures": self.pictures,
             "predictions": len(self.predictions.labels),
             "counts": dict(self.support),

@@ -13,6 +13,7 @@ import timm
 import torch
 
 from slidecam.errors import CardError, DataSetError, RecipeError, UsageError
+from slidecam.learning.data.picture_files import TILE_SET_FILE
 from slidecam.learning.training.optimisation import head_names
 from slidecam.models.architectures import build_network, full_name
 from slidecam.models.bundle_maker import normalisation_of
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from slidecam.learning.calibration import Calibration
     from slidecam.learning.recipes.tables import ModelSpec, Recipe
 
-
-TILE_SET_FILE = "tile_set.json"
-"""What `slidecam tiles` leaves beside the pictures that it cuts."""
 
 _HUB_REFUSALS = (OSError, RuntimeError, ValueError)
 """What timm raises where the hub has no such weights or cannot be reached."""

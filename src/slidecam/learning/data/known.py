@@ -1,0 +1,287 @@
+"""What a bundle has learnt from, in digests that lie beside its card.
+
+A picture is known by its content, to the byte, and by its look, the difference hash that finds
+duplicates; a patient or slide by its name. With them every evaluation leaves out what was learnt
+from, wherever it lies and whatever it is called now: a figure on it is no test.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from slidecam.files import replacing
+from slidecam.learning.data.dataset import (
+    LEARNT_FROM,
+    LEARNT_SLIDES,
+    name_digest,
+    provenances,
+)
+from slidecam.learning.data.duplicates import (
+    BITS,
+    INFORMED,
+    NEAR_BITS,
+    ROWS_AT_ONCE,
+    prints_of,
+)
+from slidecam.learning.data.picture_files import PICTURE_TABLE, TILE_SET_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from slidecam.learning.data.dataset import Dataset
+    from slidecam.learning.data.duplicates import PicturePrint
+    from slidecam.learning.data.pictures import PictureSet
+    from slidecam.models.bundle import Bundle
+    from slidecam.steps import Step
+
+LEARNT_FILE = "learnt.safetensors"
+"""Beside a bundle's card, which holds its SHA-256."""
+
+LEARNT_PICTURES = "learnt_pictures"
+"""Where a provenance's ``data`` says so."""
+
+_CONTENT_BYTES = 8
+"""Of SHA-256: two of a million pictures share them by chance once in forty million sets."""
+
+
+@dataclass(frozen=True, eq=False)
+class LearntPictures:
+    """What is known of pictures, without the pictures.
+
+    Attributes
+    ----------
+    content
+        uint64, (N,): the beginning of each file's SHA-256.
+    hashes
+        uint64, (N, 4): difference hashes.
+    informed
+        bool, (N,): whose hashes say something.
+    """
+
+    content: NDArray[np.uint64]
+    hashes: NDArray[np.uint64]
+    informed: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, prints: Sequence[PicturePrint]) -> LearntPictures:
+        """Return the digests of pictures that were looked at; those of unreadable files are 0."""
+        content = np.zeros(len(prints), np.uint64)
+        hashes = np.zeros((len(prints), BITS // 64), np.uint64)
+        informed = np.zeros(len(prints), np.bool_)
+        for row, each in enumerate(prints):
+            content[row] = int.from_bytes(each.digest[:_CONTENT_BYTES], "big")
+            hashes[row] = each.hash
+            informed[row] = each.informed >= INFORMED * NEAR_BITS
+        return cls(content, hashes, informed)
+
+    def and_those(self, other: LearntPictures | None) -> LearntPictures:
+        """Return these and others, where these are known."""
+        if other is None:
+            return self
+        return LearntPictures(
+            np.concatenate([self.content, other.content]),
+            np.concatenate([self.hashes, other.hashes]),
+            np.concatenate([self.informed, other.informed]),
+        )
+
+    def same(self, others: LearntPictures) -> NDArray[np.bool_]:
+        """Return which of other pictures are these to the byte, bool (M,)."""
+        known: NDArray[np.bool_] = np.isin(others.content, self.content)
+        known &= others.content != 0
+        return known
+
+    def near(self, others: LearntPictures) -> NDArray[np.bool_]:
+        """Return which of other pictures look like one of these, bool (M,)."""
+        rows = np.flatnonzero(others.informed)
+        words = np.ascontiguousarray(self.hashes[self.informed].T)
+        found = np.zeros(len(others.content), np.bool_)
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            some = rows[start : start + ROWS_AT_ONCE]
+            differing = np.zeros((len(some), words.shape[1]), np.uint16)
+            for word, other in zip(words, others.hashes[some].T, strict=True):
+                differing += np.bitwise_count(other[:, None] ^ word[None, :])
+            found[some] = (differing <= NEAR_BITS).any(axis=1)
+        return found
+
+    def save(self, folder: Path) -> dict[str, object]:
+        """Write them into a bundle's folder; return what its provenance says of them."""
+        arrays: dict[str, NDArray[Any]] = {
+            "content": self.content,
+            "hashes": self.hashes,
+            "informed": self.informed.astype(np.uint8),
+        }
+        content = save(arrays)
+        with replacing(folder / LEARNT_FILE) as fresh:
+            fresh.write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        return {"file": LEARNT_FILE, "sha256": digest, "pictures": len(self.content)}
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What a bundle has learnt from, as far as it keeps digests.
+
+    Attributes
+    ----------
+    pictures
+        Those of its training and validation; None where it keeps none.
+    groups
+        Digests of patients' and slides' names.
+    """
+
+    pictures: LearntPictures | None = None
+    groups: frozenset[str] = frozenset()
+
+
+NOTHING_KEPT = Learnt()
+
+
+def learnt_by(bundle: Bundle) -> Learnt:
+    """Return what a bundle, and those that it was made from, have learnt from."""
+    groups: set[str] = set()
+    sealed: set[object] = set()
+    for provenance in provenances(bundle.card.provenance):
+        data = provenance.get("data")
+        if isinstance(data, dict):
+            groups |= set(data.get(LEARNT_FROM) or ())
+            sealed.add(_seal_of(data))
+    return Learnt(_read(bundle.path / LEARNT_FILE, sealed), frozenset(groups))
+
+
+def _seal_of(data: Mapping[str, Any]) -> object:
+    said = data.get(LEARNT_PICTURES)
+    if isinstance(said, dict):
+        return said.get("sha256")
+    return None
+
+
+def _read(path: Path, sealed: set[object]) -> LearntPictures | None:
+    """Read digests; None where there are none, or those of another bundle."""
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() not in sealed:
+            return None
+        arrays = load(content)
+        return LearntPictures(
+            arrays["content"], arrays["hashes"], arrays["informed"].astype(np.bool_)
+        )
+    except (OSError, SafetensorError, KeyError):
+        return None
+
+
+def learnt_of(dataset: Dataset) -> Generator[Step, None, LearntPictures]:
+    """Return the digests of a training's pictures, and of those that its epoch was chosen by."""
+    pictures = dataset.pictures.part("train", "val", "")
+    looked = dataset.duplicates
+    if looked is None or len(looked.prints) != len(looked.pictures):
+        return LearntPictures.of((yield from prints_of(pictures)))
+    by_path = dict(zip(looked.pictures.paths, looked.prints, strict=True))
+    return LearntPictures.of(list(map(by_path.__getitem__, pictures.paths)))
+
+
+@dataclass(frozen=True, eq=False)
+class Sifted:
+    """Pictures, and which of them a bundle knows.
+
+    Attributes
+    ----------
+    pictures
+        All of them.
+    same, near, grouped
+        bool, (N,): known to the byte; by their look; by their patient or slide. None is of two.
+    """
+
+    pictures: PictureSet
+    same: NDArray[np.bool_]
+    near: NDArray[np.bool_]
+    grouped: NDArray[np.bool_]
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which are known in one way or another, bool (N,)."""
+        known: NDArray[np.bool_] = self.same | self.near | self.grouped
+        return known
+
+    def record(self) -> dict[str, int]:
+        """Return how many are known, and by what, as JSON values."""
+        return {
+            "pictures": int(self.known.sum()),
+            "same content": int(self.same.sum()),
+            "same look": int(self.near.sum()),
+            "known patient or slide": int(self.grouped.sum()),
+        }
+
+    @property
+    def reasons(self) -> str:
+        """By what the known ones are known, in words."""
+        words = {
+            "to the byte": self.same,
+            "nearly the same": self.near,
+            "others of patients or slides that it knows": self.grouped,
+        }
+        said: list[str] = []
+        for word, rows in words.items():
+            if rows.any():
+                said.append(f"{rows.sum()} {word}")
+        return ", ".join(said)
+
+    def unknown(self) -> PictureSet:
+        """Return the pictures that the bundle does not know."""
+        return self.pictures.rows(np.flatnonzero(~self.known))
+
+
+def sift(pictures: PictureSet, learnt: Learnt) -> Generator[Step, None, Sifted]:
+    """Find out which pictures a bundle has learnt from; a patient of one of them is known too."""
+    none = np.zeros(len(pictures), np.bool_)
+    same = near = none
+    if learnt.pictures is not None:
+        found = LearntPictures.of((yield from prints_of(pictures, broken=True)))
+        same = learnt.pictures.same(found)
+        near = learnt.pictures.near(found) & ~same
+    grouped = none
+    if pictures.groups is not None:
+        names = np.array(pictures.groups)
+        digests = list(map(name_digest, pictures.groups))
+        known = np.isin(digests, list(learnt.groups))
+        known |= np.isin(names, names[same | near])
+        grouped = known & ~(same | near)
+    return Sifted(pictures, same, near, grouped)
+
+
+def with_learnt(
+    provenance: Mapping[str, Any], learnt: LearntPictures, pictures: PictureSet, folder: Path
+) -> dict[str, Any]:
+    """Write digests into a bundle's folder; return its provenance, which knows them then."""
+    data = {**provenance.get("data", {}), LEARNT_PICTURES: learnt.save(folder)}
+    slides = _slides_of(pictures)
+    if slides:
+        data[LEARNT_SLIDES] = slides
+    return {**provenance, "data": data}
+
+
+def _slides_of(pictures: PictureSet) -> list[str]:
+    """Return the fingerprints of the slides that a tile set's training pictures were cut from."""
+    try:
+        record = json.loads((pictures.root / TILE_SET_FILE).read_text(encoding="utf-8"))
+        prints: dict[str, str] = {}
+        for one in record["slides"]:
+            prints[one["slide"]] = one["facts"].get("fingerprint")
+        learnt, found = set(pictures.part("train", "val", "").names), set()
+        with (pictures.root / PICTURE_TABLE).open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                if row["path"] in learnt:
+                    found.add(prints.get(row["slide"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    return sorted(filter(None, found))
