@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.uid import MediaStorageDirectoryStorage as MediaStorageDirectory
 
 from slidecam.errors import UsageError
 from slidecam.learning.data.picture_files import SUFFIXES as TRAINED
@@ -237,3 +239,29 @@ def test_a_folder_without_slides_among_other_inputs_has_failed_and_is_not_forgot
     assert "No slide was found in this folder" in str(found.slides[0].error)
     with pytest.raises(UsageError, match="No slide was found"):
         names(tmp_path / "empty")
+
+
+def test_a_series_that_several_of_its_files_name_is_taken_once(
+    tmp_path: Path, write_volume: Any
+) -> None:
+    voxels = np.zeros((9, 8, 5), np.int16)
+    one = write_volume.dicom(tmp_path / "SE1", voxels)
+    other = write_volume.dicom(tmp_path / "SE2", voxels, SeriesInstanceUID="1.2.826.78")
+    found = find_slides([*sorted(one.iterdir()), other, other / "IM0003.dcm"])
+    assert [slide.name for slide in found.slides] == ["IM0000", "SE2"]
+    assert found.ignored == (
+        "IM0000 is named by 5 files of its series, and taken once.",
+        "SE2 is named by 2 files of its series, and taken once.",
+    )
+
+
+def test_a_medium_gives_all_series_below_its_directory(tmp_path: Path, write_volume: Any) -> None:
+    voxels = np.zeros((9, 8, 5), np.int16)
+    for number in (1, 2):
+        series = tmp_path / "DICOM" / "PA0" / f"SE{number}"
+        write_volume.dicom(series, voxels, SeriesInstanceUID=f"1.2.826.7{number}")
+    directory = dcmread(series / "IM0000.dcm", stop_before_pixels=True)
+    directory.SOPClassUID = directory.file_meta.MediaStorageSOPClassUID = MediaStorageDirectory
+    directory.save_as(tmp_path / "DICOMDIR")
+    assert names(tmp_path) == ["SE1", "SE2"]
+    assert names(tmp_path / "DICOMDIR") == ["SE1", "SE2"]

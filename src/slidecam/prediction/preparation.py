@@ -77,11 +77,12 @@ def prepare(
     """
     timings = Timings()
     with timings.at_work():
-        found = slide if isinstance(slide, FoundSlide) else None
-        path = slide.path if isinstance(slide, FoundSlide) else slide
-        source = open_source(path, spec.reader, view_of(model.bundle.card, spec))
-        if found is not None:
-            source.facts = found.named(source.facts)
+        view = view_of(model.bundle.card, spec)
+        if isinstance(slide, FoundSlide):
+            source = open_source(slide.path, spec.reader, view)
+            source.facts = slide.named(source.facts)
+        else:
+            source = open_source(slide, spec.reader, view)
         try:
             work = replace(_prepare(source, folder, model, spec), timings=timings)
         except BaseException:

@@ -249,6 +249,26 @@ def left_out(folder: Path) -> str:
     return ", ".join(found[:_LISTED]) + more
 
 
+def folders_of_medium(path: Path) -> list[Path]:
+    """Return the folders below a medium's directory file (DICOMDIR) that hold series.
+
+    Parameters
+    ----------
+    path
+        That file, or the folder that it lies in; of others there is nothing.
+    """
+    folder = path
+    if path.is_file():
+        folder = path.parent
+    if not any(found.is_directory for found in _files_of(folder).values()):
+        return []
+    if path.is_file() and first_dicom(path) is not None:
+        return []
+    if series_files(folder):
+        return [folder][: path.is_file()]
+    return sorted(filter(series_files, filter(Path.is_dir, folder.rglob("*"))))
+
+
 def others_in(folder: Path) -> list[Path]:
     """Return the files of a folder that are no DICOM, hidden ones apart."""
     visible = (path for path in folder.iterdir() if not path.name.startswith("."))

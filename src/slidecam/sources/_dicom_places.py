@@ -1,4 +1,4 @@
-"""Where a DICOM frame lies and how large its pixels are, and what of it no file says."""
+"""Where DICOM frames lie and how large their pixels are; what is odd of it, or no file says."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,13 @@ import numpy as np
 from slidecam.sources.placement import assumed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
+
+    from slidecam.sources._dicom_frames import Frame
+    from slidecam.sources._dicom_stacks import FrameStack, Group
 
 _AT_ORIGIN = (0.0, 0.0, 0.0)
 _POINTERS_TO_TIME = {0x00181063, 0x00181065}
@@ -30,6 +34,23 @@ _NO_UNIT = 0.01
 
 _FLAT_REGION, _CENTIMETRES, _MM_PER_CM = 1, 3, 10.0
 """Of a region of an ultrasound picture: that it is a section, and that its unit is cm."""
+
+
+GAP = 1.5
+"""Of the usual step: from there on a slice is missing between two."""
+
+UNEVEN = 0.05
+"""Share of the usual step by which others may differ before a note says so."""
+
+_BESIDE = 0.1
+"""Share of a pixel that slices may lie beside the line of their stack before a note says so."""
+
+_NAMED = 6
+"""Volumes that a reading describes."""
+
+
+REPETITION = "repetition"
+"""What volumes are called that nothing tells apart."""
 
 
 @dataclass(frozen=True)
@@ -262,3 +283,112 @@ def apart_of(values: Any) -> float | None:  # noqa: ANN401
     if not said:
         return None
     return abs(float(said))
+
+
+def left_out(count: int, one: str, several: str) -> list[str]:
+    """Return the sentence on slices that belong to no volume, where there are such."""
+    if not count:
+        return []
+    if count == 1:
+        return [f"1 of its slices {one} and is left out."]
+    return [f"{count} of its slices {several} and are left out."]
+
+
+def depths_of(frames: Sequence[Frame]) -> NDArray[np.float64]:
+    """Return where frames lie along their normal, mm, (frames,)."""
+    return np.array([*map(attrgetter("depth"), frames)], np.float64)
+
+
+def usual_step(steps: NDArray[np.float64]) -> float:
+    """Return the step, mm, that half of the slices are apart or less."""
+    return float(np.sort(steps)[(len(steps) - 1) // 2])
+
+
+def uneven(groups: Sequence[Group]) -> list[str]:
+    """Return the sentence on volumes of different numbers of slices, where there are such."""
+    counts = [len(group.frames) for group in groups]
+    if len(set(counts)) == 1:
+        return []
+    said = [f"{', '.join(group.names)}: {len(group.frames)}" for group in groups[:_NAMED]]
+    if len(groups) > _NAMED:
+        said.append("…")
+    return [f"Its volumes do not hold the same number of slices ({'; '.join(said)})."]
+
+
+def lost_within(usual: float, step: float) -> int:
+    """Return how many slices are missing between two neighbours."""
+    if step <= GAP * usual:
+        return 0
+    return max(0, round(step / usual) - 1)
+
+
+def odd(groups: Sequence[Group], stacks: Sequence[FrameStack]) -> list[str]:
+    """Return what is odd about the steps between slices, each sentence once."""
+    readings: list[str] = []
+    names = sum((group.names for group in groups), ())
+    if any(name.startswith(REPETITION) for name in names):
+        readings.append(
+            "Nothing says which of the slices of one place belong together: they are taken by"
+            " their instance numbers."
+        )
+    if None in map(attrgetter("position"), groups[0].frames):
+        readings.append(
+            "The files do not say where their slices lie: they are sorted by instance number."
+        )
+        return readings
+    for group, stack in zip(groups, stacks, strict=True):
+        of_volume = ""
+        if stack.name and stack is not stacks[0]:
+            of_volume = f"Of volume {stack.name}: "
+        readings += map(of_volume.__add__, _odd_steps(group.frames))
+    if len(readings) > _NAMED:
+        readings = [*readings[:_NAMED], "There is more of that kind in other volumes."]
+    return readings
+
+
+def _odd_steps(frames: Sequence[Frame]) -> list[str]:
+    if len(frames) == 1:
+        return []
+    steps = np.diff(np.sort(depths_of(frames)))
+    usual = usual_step(steps)
+    lost = sum(map(partial(lost_within, usual), steps))
+    readings: list[str] = []
+    if lost:
+        word = "slices are"
+        if lost == 1:
+            word = "slice is"
+        readings.append(
+            f"{lost} {word} missing: the step between neighbours is {usual:g} mm and once"
+            f" {steps.max():g} mm."
+        )
+    elif float(np.abs(steps - usual).max()) > UNEVEN * usual:
+        readings.append(
+            f"Its slices are unevenly spaced, {steps.min():g} to {steps.max():g} mm: a mean step is"
+            " taken."
+        )
+    beside = _beside(frames)
+    if beside > _BESIDE * min(frames[0].spacing):
+        readings.append(
+            f"Its slices lie up to {beside:.3g} mm beside the straight line that they are put on."
+        )
+    said = frames[0].apart
+    if said and said > GAP * usual:
+        readings.append(
+            f"Its slices lie {usual:g} mm apart, though SpacingBetweenSlices says {said:g} mm."
+        )
+    if said and usual > GAP * said:
+        readings.append(
+            f"Its slices lie {usual:g} mm apart, though SpacingBetweenSlices says {said:g} mm:"
+            " slices between them may be missing."
+        )
+    return readings
+
+
+def _beside(frames: Sequence[Frame]) -> float:
+    """Return how many mm slices lie beside the line from the first to the last at most."""
+    ordered = sorted(frames, key=lambda frame: frame.depth)
+    places = np.array([*map(attrgetter("position"), ordered)], np.float64)
+    depths = depths_of(ordered)
+    shares = (depths - depths[0]) / (depths[-1] - depths[0])
+    apart = places - places[0] - shares[:, None] * (places[-1] - places[0])
+    return float(np.linalg.norm(apart, axis=1).max())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidecam.sources._dicom_oddities import (
+from slidecam.sources._dicom_places import (
     REPETITION,
     depths_of,
     left_out,
@@ -146,8 +146,7 @@ def _without_copies(frames: Sequence[Frame]) -> list[Frame]:
     for same in alike.values():
         known: set[bytes] = set()
         for frame in same[: len(same) * (len(same) > 1)]:
-            content = frame.path.read_bytes() if frame.path.is_file() else bytes(frame.path)
-            digest = hashlib.sha256(content).digest()
+            digest = hashlib.sha256(frame.path.read_bytes()).digest()
             if digest in known:
                 del kept[frame]
             known.add(digest)

@@ -264,7 +264,7 @@ def name_of(trait: str, value: Value, values: Sequence[Value]) -> str:
         return _name_of_type(str(value or ""), [str(each or "") for each in values])
     if trait in {KERNEL, COMPONENT}:
         named = {KERNEL: f"{KERNEL} {value}", COMPONENT: str(value).lower()}
-        return named[trait] if value else f"no {trait}"
+        return {True: named[trait], False: f"no {trait}"}[bool(value)]
     if trait == ECHO and isinstance(value, float):
         return f"echo {place}, {value:g} ms"
     if isinstance(value, float):

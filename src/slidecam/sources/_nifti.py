@@ -84,7 +84,7 @@ def open_slide(probe: Probe) -> VolumeSource:
         layout, offset, count = _layout(probe, image)
         with probe.open() as stream:
             fingerprint = fingerprint_of_stream(stream)
-        packing = "gzip" if probe.head.startswith(GZIP) else "raw"
+        packing = {True: "gzip", False: "raw"}[probe.head.startswith(GZIP)]
         refuse_short(_data_file(image, probe), offset, layout.total_bytes * count, packing)
     number, which = chosen_volume(probe, count)
     start = offset + number * layout.total_bytes

@@ -13,6 +13,7 @@ from slidecam.errors import UsageError, without_secrets
 from slidecam.sources._companions import parts_in
 from slidecam.sources._dicom import (
     DICOM_SUFFIXES,
+    folders_of_medium,
     is_series,
     left_out,
     objects_in,
@@ -21,7 +22,7 @@ from slidecam.sources._dicom import (
 )
 from slidecam.sources._probe import ZARR_MARKS, name_of, stem_of_url
 from slidecam.sources.identifiers import hidden_parts, public_name, public_path
-from slidecam.sources.names import refuse_shared_stems, set_apart, with_aliases
+from slidecam.sources.names import once_each, refuse_shared_stems, set_apart, with_aliases
 from slidecam.sources.qupath import PROJECT_SUFFIX, read_project
 from slidecam.sources.readers import slide_suffixes
 
@@ -124,9 +125,10 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
 
     A folder that is a slide itself (OME-Zarr, or one DICOM series) is one slide. Any other folder
     gives the slides that lie directly in it, by their suffix, and the folders in it that are
-    slides; it is not searched deeper. Files of one DICOM series are one slide, named after its
-    first file; or after its content, where a name of the file or folder is one of the patient,
-    unless ``keep_identifiers``. A QuPath project (``.qpproj``) gives its images.
+    slides; it is not searched deeper, but for a medium with a DICOMDIR. Files of one DICOM series
+    are one slide, named after its first file; or after its content, where a name of the file or
+    folder is one of the patient, unless ``keep_identifiers``. A QuPath project (``.qpproj``) gives
+    its images.
 
     Raises
     ------
@@ -158,7 +160,7 @@ def find_slides(inputs: Sequence[str | Path], *, keep_identifiers: bool = False)
     ignored.extend(_unsearched_words(unsearched, set(map(Path, inputs))))
     if not keep_identifiers:
         slides = list(map(_unnamed, slides))
-    slides = set_apart(list(map(_well_named, slides)))
+    slides = set_apart(list(map(_well_named, once_each(slides, ignored))))
     refuse_shared_stems(slides)
     slides, shared = with_aliases(slides)
     if len(slides) == empty:
@@ -200,6 +202,11 @@ def _expand(path: Path, ignored: list[str], unsearched: list[Path]) -> Iterator[
     """Yield what a path means; note what of a folder is left out, and what was not searched."""
     if not path.exists():
         raise UsageError("There is no such file or folder.", "Check the path.", path)
+    below = folders_of_medium(path)
+    for folder in below:
+        yield from _expand(folder, ignored, unsearched)
+    if below:
+        return
     if not path.is_dir():
         yield _found(path)
         return

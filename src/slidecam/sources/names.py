@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidecam.errors import UsageError
-from slidecam.sources._dicom import is_series
+from slidecam.sources._dicom import is_series, series_files, siblings
 from slidecam.sources._probe import name_of, stem_of
 from slidecam.sources.identifiers import public_name
 
@@ -23,6 +23,40 @@ if TYPE_CHECKING:
 def names_of(facts: SourceFacts) -> tuple[str, ...]:
     """Return what a slide's mask or its row of a table may be called by; the first counts."""
     return tuple(dict.fromkeys((facts.name, facts.file_name, *facts.aliases)))
+
+
+def once_each(slides: Sequence[FoundSlide], ignored: list[str]) -> list[FoundSlide]:
+    """Return slides without those that are a series which is there already, by another file of it.
+
+    ``SE1/*.dcm`` names every file of a series. A path that is named twice is left in, and refused.
+    """
+    kept: list[FoundSlide] = []
+    first: dict[Path, FoundSlide] = {}
+    again: Counter[str] = Counter()
+    for slide in slides:
+        known = first.setdefault(_first_file(slide), slide)
+        if known.path == slide.path:
+            kept.append(slide)
+        else:
+            again[known.name] += 1
+    for name, count in again.items():
+        ignored.append(f"{name} is named by {count + 1} files of its series, and taken once.")
+    return kept
+
+
+def _first_file(slide: FoundSlide) -> Path:
+    """Return the first file of a series, and of another slide its own path."""
+    path = Path(slide.path)
+    if "://" in slide.path or slide.error is not None:
+        return path
+    try:
+        if not is_series(path):
+            return path
+        if path.is_dir():
+            return next(iter(series_files(path).values()), [path])[0]
+        return siblings(path)[0]
+    except OSError:  # opening it says what is wrong with it
+        return path
 
 
 def set_apart(slides: Sequence[FoundSlide]) -> list[FoundSlide]:
