@@ -404,6 +404,16 @@ def test_channels_are_sorted_by_what_omero_says_of_them(
     assert len(readings) == told
 
 
+@pytest.mark.parametrize("dtypes", [(np.uint8, np.uint16), (np.uint16, np.uint8)])
+def test_a_level_of_another_type_is_left_out_and_said(tmp_path: Path, dtypes: Any) -> None:
+    data = noise(HEIGHT, WIDTH, 3)
+    arrays = {"0": data.astype(dtypes[0]), "1": data[::2, ::2].astype(dtypes[1])}
+    path = store(tmp_path / "a.zarr", arrays, multiscales=[entry("yxc", {"0": 0.5, "1": 1.0})])
+    with open_source(path) as source:
+        assert len(source.facts.levels) == 1
+        assert any("samples of another type" in said for said in source.facts.readings)
+
+
 def test_what_omero_wants_of_a_screen_is_said_and_not_done(tmp_path: Path) -> None:
     colours = omero(("R", "FF0000"), ("G", "00FF00"), ("B", "0000FF"))
     for channel in colours["channels"][:2]:

@@ -156,6 +156,24 @@ class TestPages:
             assert source.facts.images == ()
             np.testing.assert_array_equal(whole(source), page(path, 0))
 
+    def test_aperios_mark_of_a_macro_keeps_it_out_of_the_levels(self, tmp_path: Path) -> None:
+        pages: Pages = [(picture(532, 388), {}), (picture(266, 194), {"subfiletype": 1})]
+        pages.append((picture(133, 97), {"subfiletype": 9}))
+        path = write_pages(tmp_path / "a.tif", pages)
+        with open_source(path) as source:
+            assert len(source.facts.levels) == 2
+            np.testing.assert_array_equal(source.associated_image("macro"), page(path, 2))
+
+    def test_a_level_that_says_nothing_of_its_bits_has_those_of_the_finest(
+        self, tmp_path: Path
+    ) -> None:
+        full = picture(532, 388).astype(np.uint16) * 16
+        said: Any = {"extratags": [(281, 3, 3, (4095,) * 3, True)]}
+        pages: Pages = [(full, said), (full[::2, ::2], {"subfiletype": 1})]
+        with open_source(write_pages(tmp_path / "a.tif", pages)) as source:
+            expected = np.rint(full[::2, ::2] * (255 / 4095))
+            np.testing.assert_array_equal(whole(source, 1), expected)
+
     def test_subifds_are_levels(self, tmp_path: Path) -> None:
         pages = [(picture(), {"subifds": 1}), (picture(266, 194), {"subfiletype": 1})]
         path = write_pages(tmp_path / "a.tif", pages)
@@ -427,6 +445,20 @@ class TestChannels:
         with open_source(path) as source:
             assert "which their colours in the file contradict" in source.facts.readings[0]
             np.testing.assert_array_equal(whole(source), data)
+
+    def test_channels_lie_where_ome_says_that_their_pages_are(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.ome.tif"
+        data = planes(3)
+        metadata = {"axes": "CYX", "Channel": {"Name": ["Red", "Green", "Blue"]}}
+        tifffile.imwrite(path, data, ome=True, photometric="minisblack", metadata=metadata)
+        xml = str(tifffile.tiffcomment(path))
+        together = '<TiffData IFD="0" PlaneCount="3"/>'
+        assert together in xml
+        each = '<TiffData IFD="{}" FirstC="{}" FirstZ="0" FirstT="0" PlaneCount="1"/>'
+        apart = "".join(each.format(*pair) for pair in ((1, 0), (2, 1), (0, 2)))
+        tifffile.tiffcomment(path, xml.replace(together, apart).encode())
+        with open_source(path) as source:
+            np.testing.assert_array_equal(whole(source), data[[1, 2, 0]].transpose(1, 2, 0))
 
     def test_dyes_and_wavelengths_are_names_too(self, tmp_path: Path) -> None:
         path = tmp_path / "a.ome.tif"

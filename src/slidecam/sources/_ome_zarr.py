@@ -239,10 +239,15 @@ def _image(path: str, stored: StoredImage, view: PictureView) -> Image:
     full, readings = levels[0], list(multiscale.readings)
     if levels != listed:
         readings.append("Its levels are not listed from the finest to the coarsest, but read so.")
-    kept = tuple(level for level in levels if level.stack == full.stack)
-    if len(kept) < len(levels):
-        left = f"Left out of its {len(levels)} levels: {len(levels) - len(kept)}"
-        readings.append(f"{left}, for fewer planes or channels than the finest has.")
+    same = [level for level in levels if level.stack == full.stack]
+    kept = tuple(level for level in same if level.array.dtype == full.array.dtype)
+    left_out = f"Left out of its {len(levels)} levels: "
+    if len(same) < len(levels):
+        reason = "for fewer planes or channels than the finest has"
+        readings.append(f"{left_out}{len(levels) - len(same)}, {reason}.")
+    if len(kept) < len(same):
+        reason = "for samples of another type than the finest's"
+        readings.append(f"{left_out}{len(same) - len(kept)}, {reason}.")
     dtype = full.array.dtype
     if f"{dtype.kind}{dtype.itemsize}" not in _IN_COLOUR:
         problem = f"The pixels are {dtype}, not 8 or 16 bit without sign."

@@ -21,6 +21,7 @@ from slidecam.sources._tiff_colours import (
     RESAVE,
     blank,
     colour_readings,
+    says_bits,
     significant_bits,
     to_colours,
 )
@@ -214,4 +215,8 @@ def _from_imagej(tiff: TiffFile, page: Page) -> tuple[Spacing | None, str]:
 
 
 def _bits(chosen: ChosenPicture, raster: PageRaster) -> int:
-    return significant_bits(raster.keyframe, chosen.ome.get("SignificantBits", ""))
+    """Return how many bits of a level's sample count; the finest's, where it does not say."""
+    said = chosen.ome.get("SignificantBits", "")
+    if not said and not says_bits(raster.keyframe):
+        return significant_bits(chosen.page, "")
+    return significant_bits(raster.keyframe, said)

@@ -290,6 +290,11 @@ def significant_bits(
     return stored
 
 
+def says_bits(page: Page) -> bool:
+    """Whether a page says itself what its largest sample may be."""
+    return bool(page.tags.valueof(_LARGEST_VALUE))
+
+
 def colour_readings(
     page: Page,
     bits: int,

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 _RESOLUTION_UNIT = {2: ("inch", 25_400.0), 3: ("centimetre", 10_000.0)}
 _X_RESOLUTION, _Y_RESOLUTION, _UNIT = 282, 283, 296
-_REDUCED, _MASK = 1, 4
+_REDUCED, _MASK, _MACRO = 1, 4, 8
+"""Bits of NewSubfileType; the last is Aperio's, of what is no level of the slide."""
+
 _PAGE_NAME = 285
 _LONGEST_NAME = 80
 
@@ -158,7 +160,10 @@ def loose_layers(tiff: TiffFile) -> Iterator[Layer]:
             below = page.pages
         for each in (page, *below):
             if each.shape and not each.subfiletype & _MASK:
-                yield Layer(each, (each,), (), name_of(each), place)
+                name = name_of(each)
+                if each.subfiletype & _MACRO and not associated_name(name):
+                    name = f"{name} macro".strip()
+                yield Layer(each, (each,), (), name, place)
                 place += 1
 
 

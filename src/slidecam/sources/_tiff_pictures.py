@@ -278,7 +278,7 @@ def _from_description(page: Page) -> Iterator[Channel]:
     """Yield the channels that tifffile was given as metadata, and wrote as JSON."""
     try:
         said = json.loads(page.description)["Channel"]["Name"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):  # not every page has all its tags
         return
     if isinstance(said, list):
         for name in said:

@@ -22,7 +22,10 @@ ASSOCIATED = {
     "label(?!l?ed|l?ing)": "label",
     "macro(?!phag|cyt|mol)": "macro",
     "overview": "macro",
-    "thumbnail": "thumbnail",
+    "thumb(?!print)": "thumbnail",
+    "preview": "thumbnail",
+    "snapshot": "macro",
+    "barcode": "label",
 }
 """Words in a picture's name that say that it is no slide, and what people call it then.
 
