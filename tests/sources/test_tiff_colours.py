@@ -117,7 +117,7 @@ def test_a_fourth_sample_below_its_colours_is_left_out_as_pillow_does(
         assert (picture.mode == "RGB") == (kind == "unspecified")
         np.testing.assert_array_equal(np.asarray(picture)[:, :, :3], strips.picture)
     tiled = next(file for file in chosen if file.name.endswith("tiles, LZW"))
-    with pytest.raises(UnreadableSourceError, match="that its colours deny"):
+    with pytest.raises(UnreadableSourceError, match="what its colours deny"):
         open_source(tiled.path, "openslide")
 
 
@@ -356,3 +356,54 @@ def test_values_of_a_largest_sample_below_8_bits_are_not_stretched(tmp_path: Pat
     with open_source(path) as source:
         np.testing.assert_array_equal(source.read(0, ALL), PICTURE)
     assert np.array_equal(np.asarray(Image.open(BytesIO(path.read_bytes()))), PICTURE)
+
+
+@pytest.mark.parametrize("extra", ["unassalpha", "assocalpha"])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_alpha_that_a_writer_left_empty_hides_no_picture(
+    tmp_path: Path, extra: str, tile: Any
+) -> None:
+    stored = np.dstack([PICTURE, np.zeros((45, 77, 1), np.uint8)])
+    path = written(tmp_path / "a.tif", stored, photometric="rgb", extrasamples=[extra], tile=tile)
+    for reader in (None, "tiffslide"):
+        if reader is None or tile is not None:
+            with open_source(path, reader) as source:
+                np.testing.assert_array_equal(source.read(0, ALL), PICTURE)
+                assert any("which is left out" in said for said in source.facts.readings)
+    blank = np.full_like(stored, 90)
+    blank[:, :, 3] = 0
+    path = written(tmp_path / "b.tif", blank, photometric="rgb", extrasamples=["unassalpha"])
+    with open_source(path) as source:
+        assert (source.read(0, ALL) == 255).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_colours_above_the_alpha_that_they_are_multiplied_by_are_taken_as_straight(
+    tmp_path: Path, dtype: Any
+) -> None:
+    clear = np.tile(np.linspace(70, 255, 77).astype(np.uint8), (45, 1))[:, :, None]
+    stored = np.dstack([PICTURE, clear]).astype(dtype) * (257 if dtype is np.uint16 else 1)
+    path = written(tmp_path / "a.tif", stored, photometric="rgb", extrasamples=["assocalpha"])
+    with open_source(path) as source:
+        (reading,) = [each for each in source.facts.readings if "16 bits" not in each]
+        assert reading.endswith("they are taken as not multiplied.")
+        pixels = source.read(0, ALL)
+    white = Image.new("RGBA", (77, 45), "white")
+    straight = Image.fromarray(np.dstack([PICTURE, clear]))
+    laid = np.asarray(Image.alpha_composite(white, straight).convert("RGB"))
+    assert np.abs(pixels.astype(int) - laid).max() <= 1
+
+
+@pytest.mark.parametrize("form", ["tif", "ome.tif", "pyramid"])
+def test_twelve_bits_in_sixteen_are_said_to_be_dark(tmp_path: Path, form: str) -> None:
+    path, data = tmp_path / f"a.{form}.tif", PICTURE.astype(np.uint16) * 16
+    with tifffile.TiffWriter(path, ome=form == "ome.tif") as tiff:
+        options: dict[str, Any] = {"photometric": "rgb", "tile": (16, 16)}
+        tiff.write(data, subifds=int(form == "pyramid"), **options)
+        if form == "pyramid":
+            tiff.write(data[::2, ::2], subfiletype=1, **options)
+    with open_source(path) as source:
+        assert source.facts.readings[-1].startswith("It is dark: its brightest pixel is 16 of 255")
+    bright = written(tmp_path / "b.tif", data * 9, photometric="rgb")
+    with open_source(bright) as source:
+        assert source.facts.readings == ("Samples of 16 bits were scaled to 8.",)

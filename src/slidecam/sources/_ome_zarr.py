@@ -30,6 +30,7 @@ from slidecam.sources._ngff_images import find_images
 from slidecam.sources._probe import DIGITS
 from slidecam.sources.channels import Channel, choose_channels, note_on_display
 from slidecam.sources.images import FileImage, choose_image, offering_others
+from slidecam.sources.overview import BITS, say_if_dark
 from slidecam.sources.source import Source, SourceFacts, note_on_bits
 from slidecam.viewing import AS_THE_FILE_SAYS
 
@@ -140,7 +141,10 @@ def open_slide(probe: Probe) -> Source:
             images=listed,
             offers=frozenset(offers),
         )
-        return OmeZarrSource(facts, image, others)
+        source = OmeZarrSource(facts, image, others)
+        if image.bits > BITS:
+            say_if_dark(source)
+        return source
 
 
 @contextmanager

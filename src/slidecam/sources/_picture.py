@@ -5,7 +5,6 @@ Of several frames the first, or the one that ``--plane`` names.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib.metadata import version
 from io import BytesIO
 from threading import Lock
@@ -34,6 +33,7 @@ from slidecam.pixels import (
 from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._library import DECODING_ERRORS, closed, decoding, opening
 from slidecam.sources._probe import fingerprint_of_stream
+from slidecam.sources.overview import BITS, with_darkness
 from slidecam.sources.source import Source, SourceFacts, note_on_bits
 
 if TYPE_CHECKING:
@@ -47,10 +47,6 @@ if TYPE_CHECKING:
 
 MOST_PIXELS = 200_000_000
 """600 MB of RGB. A picture must be decoded whole; a slide of that size belongs in a tiled TIFF."""
-
-BITS, WHITE = 8, 255
-DARK = 128
-"""What brightens no further is told: half of the range, as where 12 or 15 bits lie in 16."""
 
 _TILED = "Convert it to a tiled TIFF, for example with `vips tiffsave IN OUT.tif --tile --pyramid`."
 _MARK_BYTES = 4
@@ -159,20 +155,11 @@ class PictureSource(Source):
         self._closed = False
 
     def say_if_dark(self) -> None:
-        """Put it into ``facts.readings`` if little of its range is used, as the picture is dark.
-
-        All of it is decoded. It is shown as it is, since a classifier is trained on pictures that
-        are scaled by their format alone, and a window would show it others.
-        """
+        """Put it into ``facts.readings`` if the picture is dark; all of it is decoded."""
         try:
-            brightest = int(self._whole().max())
+            self.facts = with_darkness(self.facts, int(self._whole().max()))
         except DECODING_ERRORS:
             return  # reading it says so
-        if brightest < DARK:
-            said = f"It is dark: its brightest pixel is {brightest} of {WHITE}, as its samples use"
-            said = f"{said} little of the range of 16 bits; save it with 8 bits and a window"
-            notes = (*self.facts.readings, f"{said} to see more.")
-            self.facts = replace(self.facts, readings=notes)
 
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
         with decoding(self.facts.path, level, box):

@@ -18,9 +18,12 @@ from slidecam.sources._chunks import chunk_size
 from slidecam.sources._library import decoding, decoding_associated, opening
 from slidecam.sources._probe import fingerprint_of_stream
 from slidecam.sources._tiff_colours import (
+    BYTE,
+    PALETTE,
     RESAVE,
     blank,
     colour_readings,
+    photometric_of,
     says_bits,
     significant_bits,
     to_colours,
@@ -31,6 +34,7 @@ from slidecam.sources._tiff_pages import PageReader, open_tiff
 from slidecam.sources._tiff_pictures import choose_picture
 from slidecam.sources._tiff_refusals import check_colours
 from slidecam.sources.images import offering_others
+from slidecam.sources.overview import say_if_dark
 from slidecam.sources.source import Source, SourceFacts
 from slidecam.sources.spacing import MICROMETRES, spacing_of
 
@@ -79,7 +83,10 @@ def open_slide(probe: Probe) -> Source:
         alpha = alpha_by_pixels(pages, chosen.rasters, bits)
         colours = colour_readings(chosen.page, bits, alpha)
         facts = replace(_facts(probe, tiff, chosen, colours), fingerprint=fingerprint)
-        return TiffSource(facts, pages, chosen, alpha, undo.pop_all())
+        source = TiffSource(facts, pages, chosen, alpha, undo.pop_all())
+        if bits > BYTE and photometric_of(chosen.page) != PALETTE:
+            say_if_dark(source)
+        return source
 
 
 class TiffSource(Source):

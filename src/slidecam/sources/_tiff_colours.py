@@ -224,13 +224,13 @@ def alpha_of(page: Page) -> Alpha | None:
     return None
 
 
-def denies_alpha(page: Page, samples: NDArray[np.generic], bits: int) -> bool:
-    """Whether colours lie above the fourth sample, which no alpha that they were multiplied by is.
+def denies_alpha(page: Page, samples: NDArray[np.generic], bits: int, alpha: Alpha) -> bool:
+    """Whether colours lie above a sample, which no alpha that they were multiplied by is.
 
     Lossy codecs mix neighbours, so that some may lie above it all the same.
     """
     pixels = to_uint8(samples, bits)
-    clear = pixels[:, :, _THREE].astype(np.int16)
+    clear = pixels[:, :, alpha.sample].astype(np.int16)
     above = _coloured(page, photometric_of(page), pixels).max(axis=2) - clear
     if page.compression in TIFF.IMAGE_COMPRESSIONS:
         return bool((above > _LOSSY_ABOVE).mean() > _LOSSY_SHARE)
@@ -313,9 +313,9 @@ def colour_readings(
         readings.append("Its palette is taken as one of 8 bits, since no value needs more.")
     if alpha is not None and not alpha.declared:
         readings.append("The fourth sample, whose kind is not said, is taken as transparency.")
-    if alpha is None and alpha_of(page) is not None:
-        said = "The fourth sample, whose kind is not said, is left out"
-        readings.append(f"{said}: colours that lie above it show that it is no transparency.")
+    stated = alpha_of(page)
+    if alpha != stated and stated is not None:
+        readings.append(_correction(stated, alpha))
         return tuple(readings)
     beyond = page.samplesperpixel - COLOURS[kind] - (alpha is not None)
     if beyond > 0 and kind not in GREY:
@@ -323,3 +323,15 @@ def colour_readings(
             f"Of its {page.samplesperpixel} samples {beyond} beyond colour are left out."
         )
     return tuple(readings)
+
+
+def _correction(stated: Alpha, alpha: Alpha | None) -> str:
+    """Return what is said of an alpha that the pixels deny."""
+    if alpha is not None:
+        said = "Its colours lie above the transparency that they are said to be multiplied by"
+        return f"{said}: they are taken as not multiplied."
+    if stated.declared:
+        said = "All of it is transparent by its transparency, which is left out"
+        return f"{said}: its colours are shown."
+    said = "The fourth sample, whose kind is not said, is left out"
+    return f"{said}: colours that lie above it show that it is no transparency."

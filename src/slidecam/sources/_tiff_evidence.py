@@ -92,22 +92,41 @@ def alpha_by_pixels(reader: PageReader, rasters: Sequence[PageRaster], bits: int
     bits
         How many bits of a sample count.
     """
-    alpha = alpha_of(rasters[0].keyframe)
-    if alpha is None or alpha.declared:
-        return alpha
-    for raster in dict.fromkeys((rasters[0], rasters[-1])):
-        for box in _all_over(raster.size):
-            try:
-                samples = reader.read(raster, box)
-            except DECODING_ERRORS:
-                continue
-            if denies_alpha(raster.keyframe, samples, bits):
-                return None
+    page = rasters[0].keyframe
+    alpha = alpha_of(page)
+    if alpha is None:
+        return None
+    denied, covers, colours = False, False, set()
+    for samples in _looked_at(reader, rasters):
+        covers = covers or bool(samples[:, :, alpha.sample].any())
+        colours |= {int(samples[:, :, 0].min()), int(samples[:, :, 0].max())}
+        if alpha.premultiplied and not denied:
+            denied = denies_alpha(page, samples, bits, alpha)
+    if denied and not alpha.declared:
+        return None
+    # A writer that left alpha empty; what is transparent everywhere and of one colour may be so.
+    if not covers and len(colours) > 1:
+        return None
+    if denied:
+        return alpha._replace(premultiplied=False)
     return alpha
 
 
+def _looked_at(reader: PageReader, rasters: Sequence[PageRaster]) -> Iterator[NDArray[np.generic]]:
+    """Yield the samples of boxes all over the finest and the coarsest level."""
+    for raster in dict.fromkeys((rasters[0], rasters[-1])):
+        for box in _all_over(raster.size):
+            try:
+                yield reader.read(raster, box)
+            except DECODING_ERRORS:
+                continue
+
+
 def _all_over(size: Size) -> Iterator[LevelBox]:
-    """Yield boxes all over a level."""
+    """Yield boxes all over a level; of a small one, all of it."""
+    if size.width * size.height <= _AT_ONCE:
+        yield LevelBox(0, 0, size.width, size.height)
+        return
     width, height = min(_EDGE, size.width), min(_EDGE, size.height)
     for y in _starts(size.height, height, _ROWS):
         for x in _starts(size.width, width, _ROWS):

@@ -154,8 +154,8 @@ def check_generic(
         check_for_others(given, raster, libtiff=True)
         bits = significant_bits(raster.keyframe, "")
         alpha = alpha_by_pixels(PageReader(given, tiff), (raster,), bits)
-        if alpha is None and alpha_of(raster.keyframe) is not None:
-            problem = "This reader takes a fourth sample for transparency that its colours deny."
+        if alpha != alpha_of(raster.keyframe):
+            problem = "This reader takes for transparency what its colours deny."
             raise UnreadableSourceError(given, problem, _LET_TIFF)
         return colour_readings(raster.keyframe, bits, alpha)
 

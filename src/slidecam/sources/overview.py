@@ -1,8 +1,12 @@
-"""The whole slide as one small picture, decoded chunk by chunk and averaged over exact areas."""
+"""The whole slide as one small picture, decoded chunk by chunk and averaged over exact areas.
+
+And whether a slide is dark, as one is whose samples use little of their range. It is shown so all
+the same: a classifier is trained on pictures that are scaled by their format alone.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -17,8 +21,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.geometry import Box, Level, Size
+    from slidecam.sources.source import Source, SourceFacts
 
 _SMALLEST_PIECE = 128
+
+BITS = 8
+_DARK = 128
+"""What brightens no further is said: half of the range, as where 12 or 15 bits lie in 16."""
+
+_AT_ONCE = 2**22
+"""Pixels of a level that is looked at whole."""
+
+_EDGE, _ROWS = 512, 4
+"""Of a larger one: boxes of this edge, so many along each side."""
 
 
 class PyramidFacts(Protocol):
@@ -245,3 +260,35 @@ def _count(length: int, chunk: int) -> int:
 
 def _area(boxes: tuple[Box, ...]) -> int:
     return sum(box.width * box.height for box in boxes)
+
+
+def with_darkness(facts: SourceFacts, brightest: int) -> SourceFacts:
+    """Return facts that say so if a picture is dark, by its brightest value from 0 to 255."""
+    if brightest >= _DARK:
+        return facts
+    said = f"It is dark: its brightest pixel is {brightest} of {OPAQUE}, as its samples use"
+    said = f"{said} little of the range of 16 bits; save it with 8 bits and a window to see more."
+    return replace(facts, readings=(*facts.readings, said))
+
+
+def say_if_dark(source: Source) -> None:
+    """Put it into a slide's readings if it is dark: by its coarsest level, or parts of that."""
+    level = source.facts.levels[-1]
+    brightest = 0
+    for box in _looked_at(level.size):
+        try:
+            brightest = max(brightest, int(source.read(level.index, box).max()))
+        except RegionReadError:
+            return  # reading it says so
+    source.facts = with_darkness(source.facts, brightest)
+
+
+def _looked_at(size: Size) -> Iterator[LevelBox]:
+    if size.width * size.height <= _AT_ONCE:
+        yield LevelBox(0, 0, size.width, size.height)
+        return
+    for row in range(_ROWS):
+        for column in range(_ROWS):
+            x = (size.width - _EDGE) * column // (_ROWS - 1)
+            y = (size.height - _EDGE) * row // (_ROWS - 1)
+            yield LevelBox(max(0, x), max(0, y), _EDGE, _EDGE).clipped(size)
