@@ -97,7 +97,14 @@ class Pen:
 
     def save(self, path: Path) -> None:
         """Write a PNG, the same bytes each time."""
-        self._figure.savefig(path, format="png", dpi=DPI, metadata={"Software": "slidecam"})
+        self._figure.savefig(
+            path,
+            format="png",
+            dpi=DPI,
+            metadata={"Software": "slidecam"},
+            # Half of the seconds of the usual 6, an eighth more bytes.
+            pil_kwargs={"compress_level": 3},
+        )
 
     def measure(self, words: str, look: Type) -> float:
         """Return the width of words in inches."""
