@@ -151,6 +151,76 @@ def test_pickled_state_dicts_are_found_where_people_put_them(
     make_bundle(replace(spec, weights=weights, trust=True), tmp_path / "made")
 
 
+def pickled(folder: Path, tensors: dict[str, torch.Tensor]) -> Path:
+    torch.save(tensors, folder / "weights.pt")
+    return folder / "weights.pt"
+
+
+def under(prefix: str, network: nn.Module) -> dict[str, torch.Tensor]:
+    return {prefix + name: value for name, value in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("prefix", ["backbone.", "net.", "module.model.", "student.encoder."])
+def test_a_network_is_found_whatever_its_names_begin_with(
+    spec: BundleSpec, tmp_path: Path, network: nn.Module, prefix: str
+) -> None:
+    weights = pickled(tmp_path, {**under(prefix, network), "criterion.weight": torch.ones(3)})
+    bundle = make_bundle(replace(spec, weights=weights, trust=True), tmp_path / "made")
+    assert bundle.card.provenance["weights_prefix"] == prefix
+    assert bundle.card.provenance["weights_left_out"] == ["criterion.weight"]
+    made = bundle.network().state_dict()
+    assert all(torch.equal(made[name], value) for name, value in network.state_dict().items())
+
+
+def test_what_training_keeps_beside_a_network_is_left_out_and_named(
+    spec: BundleSpec, tmp_path: Path, network: nn.Module
+) -> None:
+    weights = pickled(tmp_path, {**network.state_dict(), "loss_fn.weight": torch.ones(3)})
+    bundle = make_bundle(replace(spec, weights=weights, trust=True), tmp_path / "made")
+    assert bundle.card.provenance["weights_left_out"] == ["loss_fn.weight"]
+
+
+def test_of_two_networks_in_a_file_one_must_be_named(
+    spec: BundleSpec, tmp_path: Path, network: nn.Module
+) -> None:
+    both = {**under("student.", network), **under("teacher.", network)}
+    both["teacher.fc.bias"] = torch.tensor([0.25, -1.5, 3.75])
+    asked = replace(spec, weights=pickled(tmp_path, both), trust=True)
+    with pytest.raises(WeightsError, match=r"2 networks that fit; .*'student\.', 'teacher\.'"):
+        make_bundle(asked, tmp_path / "made")
+    bundle = make_bundle(replace(asked, weights_prefix="teacher."), tmp_path / "made")
+    assert bundle.network().state_dict()["fc.bias"].tolist() == [0.25, -1.5, 3.75]
+
+
+def test_a_layer_beside_the_network_is_never_left_out_in_silence(
+    spec: BundleSpec, tmp_path: Path, network: nn.Module
+) -> None:
+    weights = pickled(tmp_path, {**under("backbone.", network), "head.weight": torch.ones(2, 3)})
+    asked = replace(spec, weights=weights, trust=True)
+    with pytest.raises(WeightsError, match=r"may be a part of it: head\.weight"):
+        make_bundle(asked, tmp_path / "made")
+    make_bundle(replace(asked, weights_prefix="backbone."), tmp_path / "made")
+
+
+def test_what_is_missing_under_a_prefix_is_told_by_its_name_in_the_network(
+    spec: BundleSpec, tmp_path: Path, network: nn.Module
+) -> None:
+    tensors = under("encoder.", network)
+    tensors["head.weight"] = tensors.pop("encoder.fc.weight")
+    asked = replace(spec, weights=pickled(tmp_path, tensors), trust=True)
+    told = r"network: fc\.weight is missing; head\.weight is not in the network\."
+    with pytest.raises(WeightsError, match=told):
+        make_bundle(asked, tmp_path / "made")
+
+
+def test_a_prefix_that_no_name_has_is_refused_with_those_there_are(
+    spec: BundleSpec, tmp_path: Path, network: nn.Module
+) -> None:
+    asked = replace(spec, weights=pickled(tmp_path, under("net.", network)), trust=True)
+    with pytest.raises(WeightsError, match=r"begins with 'ema\.': they begin with net\."):
+        make_bundle(replace(asked, weights_prefix="ema."), tmp_path / "made")
+
+
 def test_a_pickle_needs_trust_and_says_why(
     spec: BundleSpec, tmp_path: Path, network: nn.Module
 ) -> None:

@@ -137,6 +137,12 @@ def bundle(
     weights_format: Annotated[
         WeightNames, typer.Option(help="Whose names the weights have.")
     ] = "plain",
+    weights_prefix: Annotated[
+        str | None,
+        typer.Option(
+            help="What the weights' names begin with, where the file holds more. \\[default: found]"
+        ),
+    ] = None,
     profile: Annotated[
         Literal["ignore", "srgb"],
         typer.Option(help="ICC profiles of its pictures: ignored, or applied to sRGB."),
@@ -174,6 +180,7 @@ def bundle(
             color_profile=profile,
             licence=licence,
             weights_format=weights_format,
+            weights_prefix=weights_prefix,
             trust=trust,
             overwrite=overwrite,
         )

@@ -30,7 +30,7 @@ from slidecam.models.channels import (
 )
 from slidecam.models.classifier import classifier_for
 from slidecam.models.pretrained import WeightsFormat, named_as_timm
-from slidecam.models.weights import load_strictly, weights_from_file
+from slidecam.models.weights import FittedWeights, fitted, load_strictly, weights_from_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +80,9 @@ class BundleSpec:
         Under what and from where.
     weights_format
         Whose names the weights have; see `named_as_timm`.
+    weights_prefix
+        What the names of the weights begin with, of weights that hold more; None to find it. See
+        `fitted`.
     trust
         Whether ``weights`` may be a pickle.
     overwrite
@@ -104,6 +107,7 @@ class BundleSpec:
     licence: str = "not stated"
     provenance: Mapping[str, object] = field(default_factory=dict)
     weights_format: WeightsFormat = "plain"
+    weights_prefix: str | None = None
     trust: bool = False
     overwrite: bool = False
 
@@ -129,14 +133,28 @@ def make_bundle(spec: BundleSpec, directory: Path | str) -> Bundle:
         spec = _for_grey(spec)
     network, card = _built(spec, folder)
     found = weights_from_file(weights, trust=spec.trust)
+    if spec.weights_format == "plain":
+        fit = fitted(found, network.state_dict(), weights, spec.weights_prefix)
+        found, card = fit.tensors, _with_origin(card, fit)
     tensors = named_as_timm(found, spec.weights_format, network.state_dict(), weights)
     if _are_grey(spec, network, tensors, weights):
         spec = _for_grey(spec)
-        network, card = _built(spec, folder)
+        network, grey_card = _built(spec, folder)
+        card = replace(grey_card, provenance=card.provenance)
         tensors = named_as_timm(found, spec.weights_format, network.state_dict(), weights)
     load_strictly(network, tensors, weights)
     _try(network, card, weights, card_path)
     return save_bundle(folder, card, tensors, overwrite=spec.overwrite)
+
+
+def _with_origin(card: Card, fit: FittedWeights) -> Card:
+    """Return a card that says where in the file the weights lay, and what of it they are not."""
+    origin: dict[str, object] = {}
+    if fit.prefix:
+        origin["weights_prefix"] = fit.prefix
+    if fit.left:
+        origin["weights_left_out"] = sorted(fit.left)
+    return replace(card, provenance={**card.provenance, **origin})
 
 
 def _built(spec: BundleSpec, folder: Path) -> tuple[nn.Module, Card]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections import Counter
+from dataclasses import dataclass
+from itertools import filterfalse
 from typing import TYPE_CHECKING
 
 import safetensors.torch
@@ -26,6 +29,9 @@ _NESTINGS = ("state_dict", "model_state_dict", "model", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 _BEST = "best/"
 """What names of the best weights begin with in a checkpoint of `slidecam train`."""
+
+_NO_LAYERS = ("criterion", "loss", "metric", "train_", "val_", "valid_", "test_", "optimizer")
+"""What names of tensors begin with that training code keeps beside a network."""
 
 _SHOWN = 4
 COUNTER = "num_batches_tracked"
@@ -115,6 +121,133 @@ def check_weights_file(path: Path, *, trust: bool = False) -> None:
             "Pass --trust if you trust its maker (only tensors are unpickled), or convert it to"
             " safetensors.",
         )
+
+
+@dataclass(frozen=True)
+class FittedWeights:
+    """The weights of one network out of a file that may hold more.
+
+    Attributes
+    ----------
+    tensors
+        By their names in the network.
+    prefix
+        What their names begin with in the file.
+    left
+        Names in the file that are not this network's.
+    """
+
+    tensors: dict[str, Tensor]
+    prefix: str = ""
+    left: tuple[str, ...] = ()
+
+
+def fitted(
+    tensors: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    path: Path,
+    prefix: str | None = None,
+) -> FittedWeights:
+    """Return a network's weights out of a file's, wherever in it they lie.
+
+    Parameters
+    ----------
+    tensors, path
+        As the file has them, and the file.
+    expected
+        The network's own.
+    prefix
+        What the names begin with; None to look for it. Names that fit nowhere are left as they are,
+        for `load_strictly` to tell of.
+
+    Raises
+    ------
+    WeightsError
+        If several networks in the file fit, no name begins with ``prefix``, or the file holds other
+        tensors beside the network which may be a part of it.
+    """
+    if prefix is not None:
+        if not any(name.startswith(prefix) for name in tensors):
+            begins = ", ".join(sorted({name.partition(".")[0] + "." for name in tensors})[:_SHOWN])
+            problem = f"No name in the weights begins with {prefix!r}: they begin with {begins}."
+            raise WeightsError(path, problem, "Correct --weights-prefix.")
+        return _under(tensors, prefix)
+    whole = _whole_networks(tensors, expected)
+    if not whole:
+        return FittedWeights(_renamed_nearest(tensors, expected))
+    if len(whole) > 1:
+        where = ", ".join(map(repr, whole))
+        problem = (
+            f"The weights hold {len(whole)} networks that fit; their names begin with {where}."
+        )
+        raise WeightsError(path, problem, "Pass one of these as --weights-prefix.")
+    found = _under(tensors, whole[0])
+    if not found.prefix:
+        found = _without_strangers(found, expected)
+    doubtful = list(filterfalse(_is_no_layer, found.left))
+    if doubtful:
+        listed = "; ".join(_few(doubtful))
+        under = f"under {found.prefix!r} " if found.prefix else ""
+        problem = f"Beside the network {under}the weights hold what may be a part of it: {listed}."
+        remedy = "Name the architecture that has them too, or pass --weights-prefix"
+        raise WeightsError(path, problem, f"{remedy} {found.prefix or repr('')} to leave them out.")
+    return found
+
+
+def _whole_networks(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Return the prefixes under which every name of the network lies."""
+    wanted = [name for name in expected if not name.endswith(COUNTER)]
+    longest = max(wanted, key=len)
+    found = []
+    for name in tensors:
+        prefix = name.removesuffix(longest)
+        if prefix == name or not (not prefix or prefix.endswith(".")):
+            continue
+        if all(f"{prefix}{each}" in tensors for each in wanted):
+            found.append(prefix)
+    return found
+
+
+def _renamed_nearest(
+    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return tensors without the prefix that most of a network lies under, where there is one.
+
+    What is missing and what is too much is told by names that people know then.
+    """
+    prefixes: Counter[str] = Counter()
+    for name in tensors:
+        parts = name.split(".")
+        for place in range(1, len(parts)):
+            if ".".join(parts[place:]) in expected:
+                prefixes[".".join(parts[:place]) + "."] += 1
+    for prefix, count in prefixes.most_common(1):
+        if 2 * count > len(expected):
+            return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return dict(tensors)
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> FittedWeights:
+    own, left = {}, []
+    for name, tensor in tensors.items():
+        if name.startswith(prefix):
+            own[name.removeprefix(prefix)] = tensor
+        else:
+            left.append(name)
+    return FittedWeights(own, prefix, tuple(left))
+
+
+def _without_strangers(found: FittedWeights, expected: Mapping[str, Tensor]) -> FittedWeights:
+    """Return weights without what is no layer of any network, of names without a prefix."""
+    left = tuple(sorted(filter(_is_no_layer, found.tensors.keys() - expected.keys())))
+    own = dict(found.tensors)
+    for name in left:
+        del own[name]
+    return FittedWeights(own, left=left)
+
+
+def _is_no_layer(name: str) -> bool:
+    return name.startswith(_NO_LAYERS)
 
 
 def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
