@@ -357,7 +357,7 @@ def make_and_describe_bundle(spec: BundleSpec, out: Path) -> dict[str, Any]:
     """Make a bundle and return what it is."""
     bundle = make_bundle(spec, out)
     card = bundle.card
-    facts = {
+    facts: dict[str, object] = {
         "architecture": card.architecture,
         "activation": card.activation,
         "digest": bundle.digest,

@@ -1,7 +1,12 @@
-"""What slidecam, or QuPath, has made of a slide: runs, heatmaps, areas by class, as layers."""
+"""What slidecam, or QuPath, has made of a slide: runs, heatmaps, areas by class, as layers.
+
+And what stands in napari's menu of samples: the synthetic slide, as it is and classified.
+"""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +33,9 @@ from slidecam.plugin.slide import (
     shown_viewer,
     slide_layer,
 )
+from slidecam.prediction.pipeline import predict
 from slidecam.runs import Run
+from slidecam.sources.discovery import sample_folder
 
 if TYPE_CHECKING:
     from slidecam.geometry import Box
@@ -129,3 +136,20 @@ def _kept_in_layers() -> list[Any]:
     if viewer is None:
         return []
     return [layer.metadata.get(KEY) for layer in viewer.layers]
+
+
+def sample_slide() -> list[LayerData]:
+    """Return the synthetic slide as a layer."""
+    return [slide_layer(sample_folder() / "slide.tif")[0]]
+
+
+def sample_run() -> list[LayerData]:
+    """Classify the synthetic slide, which takes some seconds, and return it with all overlays."""
+    sample, out = sample_folder(), Path(tempfile.mkdtemp(prefix="slidecam-sample-"))
+    try:
+        for _event in predict(sample / "slide.tif", sample / "bundle", out):
+            pass
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+    return [*sample_slide(), *run_layers(read_shown(out / "slide"))]
