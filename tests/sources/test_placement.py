@@ -316,3 +316,15 @@ def test_what_a_nifti_says_and_is_not_taken_is_said(
         readings = [each for each in source.facts.readings if "Neither matrix" not in each]
     assert bool(readings) == bool(words)
     assert not words or any(words in each for each in readings)
+
+
+def test_which_axes_are_space_is_said_where_a_header_does_not_say(tmp_path: Path) -> None:
+    samples = np.moveaxis(voxels(3), 0, -1)
+    path = write_nrrd(tmp_path / "a.nrrd", samples)
+    with opened(path, volume="2") as source:
+        np.testing.assert_array_equal(samples_of(source), samples[..., 2])
+        assert source.facts.spacing_from == "nothing"
+        readings = source.facts.readings
+    assert any("which of its 4 axes are space: the first three" in each for each in readings)
+    with opened(write_nrrd(tmp_path / "b.nrrd", voxels(), spacings=SIDES_MM)) as source:
+        assert source.facts.spacing_from == "spacings"

@@ -290,7 +290,7 @@ def note_on_name(probe: Probe, facts: SourceFacts) -> tuple[str, ...]:
 
 
 def _marks(probe: Probe, facts: SourceFacts) -> frozenset[str]:
-    marks = {facts.format, facts.reader, *probe.tiff_kinds}
+    marks = {facts.format.partition(",")[0], facts.reader, *probe.tiff_kinds}
     if probe.is_tiff:
         marks.add("tiff")
     return frozenset(marks)
@@ -303,4 +303,6 @@ def _noun(probe: Probe, facts: SourceFacts) -> str:
         return "an OME-TIFF"
     if facts.reader == "tiff":
         return "a plain TIFF"
+    if facts.stack is not None:
+        return f"a volume of the kind {facts.format}"
     return f"a slide of the kind {facts.format} to the reader {facts.reader}"

@@ -100,7 +100,7 @@ def open_slide(probe: Probe) -> VolumeSource:
     else:
         voxels = Voxels(layout, unpack=lambda: pieces.of(_by_pynrrd(path, pieces)))
     stack = PlaneStack(layout.grid, probe.view.axis)
-    kind = ("nrrd", f"nrrd, {encoding}", "space directions")
+    kind = ("nrrd", f"nrrd, {encoding}", _said_by(header))
     facts = volume_facts(probe, stack, kind, fingerprint, (*which, *notes))
     return VolumeSource(facts, voxels, probe.view)
 
@@ -196,6 +196,10 @@ def _layout(
     probe: Probe, header: Mapping[str, Any], axes: _Axes
 ) -> tuple[VoxelLayout, tuple[str, ...]]:
     affine, notes = _affine(header, axes)
+    if len(header["sizes"]) > _THREE and not {"kinds", "spacings", "space directions"} & set(
+        header
+    ):
+        notes += (assumed("no kinds", str(len(header["sizes"]))),)
     refuse_flat(probe.given, affine)
     i, j, k = (int(header["sizes"][axis]) for axis in axes.space)
     return VoxelLayout(VolumeGrid((i, j, k), affine), _dtype(header), axes.bands), notes
@@ -206,6 +210,14 @@ def _dtype(header: Mapping[str, Any]) -> np.dtype[Any]:
     if dtype.kind not in "iuf":
         raise ValueError(f"its samples are {header['type']}, not numbers")
     return dtype
+
+
+def _said_by(header: Mapping[str, Any]) -> str:
+    """Return what of a header says how large voxels are."""
+    for name in ("space directions", "spacings"):
+        if name in header:
+            return name
+    return "nothing"
 
 
 def _affine(header: Mapping[str, Any], axes: _Axes) -> tuple[NDArray[np.float64], tuple[str, ...]]:

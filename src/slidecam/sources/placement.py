@@ -26,6 +26,7 @@ Assumption = Literal[
     "unknown space",
     "no orientation",
     "no frame orientation",
+    "no kinds",
     "no spacing",
     "no frame spacing",
     "detector spacing",
@@ -63,6 +64,8 @@ _SENTENCES: Mapping[Assumption, str] = MappingProxyType(
         "no frame orientation": "Its frames have no ImageOrientationPatient, so that the file does"
         f" not say how they lie in the patient: {_GUESS}; rows are taken to run to the left and"
         " columns to the back.",
+        "no kinds": "Its header does not say which of its {said} axes are space: the first three"
+        " are taken, and of the others each place is a volume.",
         "no spacing": "Its header does not say how large voxels are along {said}: 1 mm is assumed.",
         "no frame spacing": "Its frames have no PixelSpacing, so that nothing says how large pixels"
         " are: 1 mm is assumed.",
