@@ -174,7 +174,10 @@ def test_biases_make_probabilities_and_change_no_call() -> None:
         assert (biased.winners(values) == logits.argmax(axis=1)).all()
     assert (found.argmax(axis=1) != logits.argmax(axis=1)).mean() > 0.1
     assert "0.3 (normal), 1.3 (benign), 2.5 (malignant)" in biased.rule
-    assert biased.calibration == "calibrated (T = 1.4, a bias for each class, on 371 pictures)"
+    assert (
+        biased.calibration
+        == "calibrated (T = 1.4, a bias for each class, which changes no call, on 371 pictures)"
+    )
     again = ClassSet.from_record(biased.record)
     assert (again.biases, again.calibrated_on) == (biased.biases, 371)
     assert biased.grown_biases(1) == (1.2, -0.3, -0.9, 0.0)

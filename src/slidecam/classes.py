@@ -189,7 +189,7 @@ class ClassSet:
             return "not calibrated"
         words = [f"T = {self.temperature:.3g}"]
         if self.biases:
-            words.append("a bias for each class")
+            words.append("a bias for each class, which changes no call")
         if self.calibrated_on:
             words.append(f"on {self.calibrated_on} pictures")
         return f"calibrated ({', '.join(words)})"

@@ -12,6 +12,7 @@ import timm
 import torch
 from PIL import Image
 
+from slidecam.close_up import CloseUpSpec, explain_tiles
 from slidecam.close_up.methods import choose_methods
 from slidecam.errors import CardError, RecipeError, WeightsError
 from slidecam.explain.catalogue import METHODS
@@ -19,6 +20,7 @@ from slidecam.faithfulness import FaithfulnessSpec, measure
 from slidecam.faithfulness.correlation import CorrelationSpec
 from slidecam.faithfulness.removal import CurveSpec, RoadSpec
 from slidecam.faithfulness.stability import StabilitySpec
+from slidecam.learning.evaluation.bundle import BundleEvaluationSpec, evaluate_bundle
 from slidecam.learning.recipes.recipe import read_recipe
 from slidecam.models import BundleSpec, make_bundle, open_bundle, save_bundle
 from slidecam.models.architectures import build_network
@@ -277,3 +279,22 @@ def test_a_recipe_of_impossible_channels_is_refused(
     path.write_text('[model]\narchitecture = "resnet18"\narchitecture_args = { in_chans = 1 }\n')
     with pytest.raises(RecipeError, match=said):
         read_recipe(path, (override,))
+
+
+def test_close_ups_and_evaluations_say_how_colours_become_grey(
+    make_card: MakeCard, make_saved: MakeBundle, tmp_path: Path
+) -> None:
+    bundle = make_saved(make_card(2, channels=1, mean=(0.5,), std=(0.25,), spacing=None))
+    for name, pixels in zip(("stroma", "tumour"), pictures(2, 32), strict=True):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / "data" / name / "one.png")
+    spec = CloseUpSpec(methods=("gradcam",))
+    result_of(explain_tiles(tmp_path / "data", bundle.path, tmp_path / "shown", spec))
+    record = json.loads((tmp_path / "shown" / "explanation.json").read_text())
+    assert any("ITU-R 601" in note for note in record["notes"])
+    wanted = BundleEvaluationSpec()
+    found = result_of(
+        evaluate_bundle(bundle, tmp_path / "data", torch.device("cpu"), wanted, tmp_path / "out")
+    )
+    assert any("ITU-R 601" in note for note in found.notes)
+    assert "ITU-R 601" in (tmp_path / "out" / "evaluation.html").read_text()

@@ -23,6 +23,7 @@ from slidecam.faithfulness.mapping import enlarged, refuse_no_numbers
 from slidecam.faithfulness.perturbation import ClassScorer, run_all
 from slidecam.faithfulness.removal import CurveSpec, curves
 from slidecam.files import replacing, strict_json, write_json
+from slidecam.models.channels import channel_notes
 from slidecam.models.classifier import Classifier, normalised
 from slidecam.reports.panel import write_panel
 from slidecam.reports.panel_rows import PanelCurves, PanelMap, PanelRow
@@ -217,8 +218,12 @@ def write_close_up(
     record = {**records.get("", {"models": records}), "curves": drawn}
     write_json(folder / "explanation.json", strict_json(record))
     title = " · ".join(model or card.name for model, (card, _close_up) in found.items())
-    notes = list(dict.fromkeys(chain(*(one.tiles.notes for _card, one in found.values()))))
+    notes = list(dict.fromkeys(chain(*(_notes(card, one) for card, one in found.values()))))
     write_panel(rows[:SHOWN], folder, title=title, left_out=len(rows) - SHOWN, notes=notes)
+
+
+def _notes(card: Card, found: CloseUp) -> tuple[str, ...]:
+    return (*found.tiles.notes, *channel_notes(card.channels))
 
 
 def _record(card: Card, found: CloseUp) -> dict[str, Any]:
@@ -226,7 +231,7 @@ def _record(card: Card, found: CloseUp) -> dict[str, Any]:
         "model": card.name,
         "methods": {name: facts_record(facts) for name, facts in found.method_facts().items()},
         "facts": {name: list(map(dict, facts)) for name, facts in found.facts.items()},
-        "notes": list(found.tiles.notes),
+        "notes": list(_notes(card, found)),
         "tiles": [_tile_record(card, found, number) for number in range(len(found.tiles))],
     }
     if found.neighbours:

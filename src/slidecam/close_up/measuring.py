@@ -28,6 +28,7 @@ from slidecam.faithfulness import (
 from slidecam.faithfulness.mapping import PREDICTED, explained_classes
 from slidecam.models import Card, open_bundle
 from slidecam.models.backends import choose_device
+from slidecam.models.channels import channel_notes
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -136,7 +137,7 @@ def measure_tiles(
             spec.randomisation,
         )
         report = replace(report, likenesses=likenesses)
-    report = replace(report, notes=tiles.notes)
+    report = replace(report, notes=(*tiles.notes, *channel_notes(classifier.card.channels)))
     write_faithfulness(report, folder)
     return report
 

@@ -23,7 +23,7 @@ PerChannel = tuple[float, float, float] | tuple[float]
 """A number for red, green and blue, or one for grey."""
 
 IN_WORDS: Mapping[int, str] = {
-    GREY: 'grey: 0.299 red + 0.587 green + 0.114 blue (ITU-R 601, as Pillow\'s "L")',
+    GREY: "grey (ITU-R 601)",
     COLOURS: "red, green, blue",
 }
 """What each channel of a classifier's is made of."""
@@ -53,6 +53,13 @@ def luma(pixels: Tensor) -> Tensor:
     red, green, blue = pixels.to(torch.int32).unbind(-1)
     weighed = red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2] + (1 << 15)
     return (weighed >> 16).to(torch.uint8)[..., None]
+
+
+def channel_notes(channels: int) -> tuple[str, ...]:
+    """Return what is to be said wherever pictures are shown to a classifier of so many channels."""
+    if channels == GREY:
+        return (SEEN_GREY,)
+    return ()
 
 
 def channel_problem(count: object) -> str:

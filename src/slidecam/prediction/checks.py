@@ -9,7 +9,7 @@ from slidecam.errors import RunExistsError, UsageError
 from slidecam.explain.catalogue import slide_methods
 from slidecam.files import check_folder
 from slidecam.foreground import DRAWN_MASKS, VOLUME_MASKS, mask_called
-from slidecam.models.channels import GREY, SEEN_GREY
+from slidecam.models.channels import channel_notes
 from slidecam.options import EVERY_METHOD
 from slidecam.runs.outputs import check_packages
 from slidecam.runs.spec import PredictSpec
@@ -121,8 +121,7 @@ def notes_of(found: Discovery, model: LoadedModel, spec: PredictSpec) -> Iterato
     """Yield what a person should know of the whole run, as sentences."""
     yield from found.ignored
     yield from model.classifier.notes
-    if model.bundle.card.channels == GREY:
-        yield SEEN_GREY
+    yield from channel_notes(model.bundle.card.channels)
     yield from _no_heatmap(model, spec)
     yield from _without_effect(model, spec)
     yield from _unused(spec, found)

@@ -49,6 +49,7 @@ from slidecam.learning.recipes.tables import DataSpec
 from slidecam.learning.training.folder import TrainingFolder
 from slidecam.models.backends import choose_device
 from slidecam.models.bundle import Bundle, open_bundle, save_bundle
+from slidecam.models.channels import channel_notes
 from slidecam.settings import Complaints, read_settings
 from slidecam.steps import Step
 from slidecam.viewing import AS_THE_FILE_SAYS, PictureView
@@ -200,20 +201,21 @@ def evaluate_bundle(
     """
     chosen = yield from dataset_to_evaluate(data, bundle.card, spec, learnt_by(bundle))
     dataset = chosen.dataset
-    for said in dataset.pictures.notes:
+    notes = (*dataset.pictures.notes, *channel_notes(bundle.card.channels))
+    for said in notes:
         yield Step("data", 0, 0, message=said)
     settings = EvaluationSpec(batch=spec.batch, mapping=spec.mapping or {}, bundle=bundle.digest)
     evaluation = yield from evaluate(bundle.classifier(device), dataset.pictures, settings)
     evaluation = replace(
         evaluation,
         measured=chosen.measured,
-        notes=dataset.pictures.notes,
+        notes=notes,
         left_out=chosen.left_out,
     )
     if out is not None:
         where = f"{data.name}: {chosen.measured}"
         background = background_of(dataset, (), where, bundle.card.name)
-        write_evaluation(evaluation, out, background)
+        write_evaluation(evaluation, out, replace(background, notes=notes))
     return evaluation
 
 
