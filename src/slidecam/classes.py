@@ -360,7 +360,7 @@ def probabilities_of(
     values = np.asarray(logits, np.float64)
     if activation == "none":
         return values
-    cooled = values / temperature + (np.array(biases) if biases else 0)
+    cooled = values / temperature + np.array(biases or 0.0)
     if activation == "softmax":
         return np.asarray(softmax(cooled, axis=1))
     return np.asarray(expit(cooled))

@@ -70,7 +70,9 @@ def channel_numbers(option: str, text: str | None) -> Three | tuple[float] | Non
     """Return the numbers in ``R,G,B``, or the one for grey, or None where nothing was said."""
     if text is None:
         return None
-    kind: Hint = Three if "," in text else tuple[float]
+    kind: Hint = tuple[float]
+    if "," in text:
+        kind = Three
     return cast("Three", _read(option, text, kind, "0.5,0.5,0.5, or 0.5 for grey"))
 
 

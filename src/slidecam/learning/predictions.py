@@ -222,6 +222,9 @@ def pool_predictions(parts: Sequence[Predictions]) -> Predictions:
     biases = [part.biases or (0.0,) * part.logits.shape[1] for part in parts]
     # What they have in common stays a bias: it changes no call.
     common = np.mean(biases, axis=0)
+    kept: tuple[float, ...] = ()
+    if common.any():
+        kept = tuple(common.tolist())
     logits = []
     for part, own in zip(parts, biases, strict=True):
         logits.append(part.logits / part.temperature + (np.array(own) - common))
@@ -232,7 +235,7 @@ def pool_predictions(parts: Sequence[Predictions]) -> Predictions:
         names=_joined(part.names for part in parts),
         groups=_pooled_groups(parts),
         temperature=1.0,
-        biases=tuple(common.tolist()) if common.any() else (),
+        biases=kept,
         calibrated_on=0,
         paths=_joined(part.paths for part in parts),
     )

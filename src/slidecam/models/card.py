@@ -20,8 +20,7 @@ from slidecam.classes import Activation, ClassSet
 from slidecam.drawing.style import default_colors
 from slidecam.errors import CardError
 from slidecam.geometry import COARSEST, COARSEST_VOXEL
-from slidecam.models.card_checks import check_together, is_said
-from slidecam.models.card_file import CardComplaints, read_json_object
+from slidecam.models.card_file import CardComplaints, check_together, is_said, read_json_object
 from slidecam.models.channels import ARGUMENT, COLOURS, GREY, PerChannel, argued_channels
 from slidecam.models.volume_card import VolumeCard, VolumeKeys, volume_object, with_ends
 from slidecam.settings import hints_of, read_fields, shown

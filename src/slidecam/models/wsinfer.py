@@ -24,8 +24,7 @@ from slidecam.models.card import (
     Pixels,
     check_card,
 )
-from slidecam.models.card_checks import check_together
-from slidecam.models.card_file import CardComplaints, read_json_object
+from slidecam.models.card_file import CardComplaints, check_together, read_json_object
 from slidecam.models.channels import COLOURS, GREY, IN_WORDS, PerChannel
 from slidecam.models.weights import file_digest
 from slidecam.settings import read_fields, read_settings
