@@ -62,14 +62,17 @@ from __future__ import annotations
 
 import re
 from traceback import TracebackException
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from slidecam.geometry import LevelBox
 
+
+LISTED, REMEDIES = 5, 3
+"""Files that a message names, counting the others; and different remedies that it repeats."""
 
 _PLAIN_WORD = re.compile("(?!slidecam )[a-z]+(?=[ ,])")
 """A problem's first word where it is a plain one: no option, key, file or command."""
@@ -95,6 +98,35 @@ def without_secrets(text: str) -> str:
         return text
     text = _QUERY.sub(r"\1", text)
     return _LOGIN.sub(r"\1", text)
+
+
+class Fault(Protocol):
+    """What can be mended: an error, or what is left of one in a table."""
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it; or nothing."""
+
+
+def remedies_of(faults: Iterable[Fault]) -> str:
+    """Return what mends faults, each remedy once, at most `REMEDIES` of them; or nothing."""
+    different: dict[str, None] = {}
+    for fault in faults:
+        if fault.remedy:
+            different[fault.remedy] = None
+    return " ".join(list(different)[:REMEDIES])
+
+
+def listed_problems(problems: Sequence[str], total: int, undone: str) -> str:
+    """Return what is wrong with some pictures of a set, naming the first `LISTED`, as a sentence.
+
+    ``undone`` is what cannot be done with them: ``opened``, ``read``.
+    """
+    more = ""
+    if len(problems) > LISTED:
+        more = f" (and {len(problems) - LISTED} more)"
+    listed = "; ".join(problems[:LISTED])
+    return f"{len(problems)} of {total} pictures cannot be {undone}: {listed}{more}."
 
 
 class SlidecamError(Exception):

@@ -99,7 +99,7 @@ def test_train_tells_people_a_table_and_where_to_look(
 ) -> None:
     result = slidecam("train", recipe, "--data", data, "--out", tmp_path / "out", "--device", "cpu")
     assert result.exit_code == 0, result.output
-    for words in ("test accuracy", "temperature", "best_epoch", "evaluation.html"):
+    for words in ("test accuracy", "probabilities", "best_epoch", "evaluation.html"):
         assert words in result.stdout
 
 
@@ -216,7 +216,6 @@ def test_folds_are_measured_together(tmp_path: Path, data: Path, recipe: Path) -
     [
         (["--set", "train.lr=-1"], 2, "train.lr is -1"),
         (["--set", "trian.lr=1"], 2, "Did you mean [train]"),
-        (["--resume"], 2, "no training to resume"),
         (["--data", "nowhere"], 1, "nowhere"),
         (["--weights", "w.safetensors"], 2, "--weights"),
         (["--device", "cuda:77"], 2, "cuda:77"),
@@ -234,6 +233,18 @@ def test_what_is_wrong_is_told_with_a_remedy_and_nothing_is_left(
     assert not (tmp_path / "out").exists()
     told = lines_of(slidecam(*call, "--json"))[-1]
     assert (told["event"], bool(told["remedy"])) == ("Error", True)
+
+
+def test_resuming_nothing_begins_and_the_terminal_counts_the_classes(
+    tmp_path: Path, data: Path, recipe: Path
+) -> None:
+    out = tmp_path / "out"
+    call = ["train", recipe, "--data", data, "--out", out, "--set", "train.epochs=1", "--resume"]
+    result = slidecam(*call)
+    assert result.exit_code == 0, result.output
+    counts = "32 pictures of 2 classes: blue 16 (8 train, 4 val, 4 test); red 16 (8 train,"
+    assert counts in " ".join(result.output.split())
+    assert (out / "bundle" / "card.json").is_file()
 
 
 def test_help_is_given_by_its_short_name_too() -> None:

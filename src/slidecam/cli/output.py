@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from slidecam.close_up.findings import CloseUp
     from slidecam.evaluation.slides import SlideEvaluation
     from slidecam.evaluation.volumes import MaskFigures, VolumeEvaluation
-    from slidecam.learning.evaluation.evaluation import Evaluation
-    from slidecam.learning.figures import Figure
+    from slidecam.learning.evaluation.evaluation import Evaluation, Figure
     from slidecam.learning.training.training import Trained
     from slidecam.runs import Legend, RunComparison
     from slidecam.runs.legend import LegendRow, UncalledRow

@@ -1,4 +1,7 @@
-"""The JSON file of a card: its object, and everything that is wrong with what it says."""
+"""The JSON file of a card: its object, and everything that is wrong with what it says.
+
+Also what keys get wrong together that are each of their type.
+"""
 
 from __future__ import annotations
 

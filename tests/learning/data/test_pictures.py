@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from slidecam.errors import DataSetError
+from slidecam.learning.data.dataset import dataset_for
 from slidecam.learning.data.picture_files import PARTS, PictureSpec
-from slidecam.learning.data.pictures import read_picture_set, write_picture_table
+from slidecam.learning.data.pictures import nameless, read_picture_set, write_picture_table
 from slidecam.learning.data.readings import look_at_pictures
+from slidecam.learning.recipes.tables import DataSpec
 from slidecam.steps import result_of
 
 if TYPE_CHECKING:
@@ -323,3 +325,60 @@ def test_the_real_sets_have_the_counts_of_their_readme(shared_data: Path) -> Non
     assert busi.counts() == {"benign": 300, "malignant": 107, "normal": 80}
     for pictures in (mri, idc, busi):
         result_of(look_at_pictures(pictures)).refuse_broken()
+
+
+@pytest.mark.parametrize(
+    "place", ["train/test/red", "train/red/Validation", "red/test", "red/testing/deeper"]
+)
+def test_a_part_within_a_part_or_a_class_is_no_class(tmp_path: Path, place: str) -> None:
+    top = tmp_path
+    if place.startswith("train"):
+        top = tmp_path / "train"
+    for folder in (top / "red", top / "blue", tmp_path / place):
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(folder / "a.png")
+    with pytest.raises(DataSetError, match=r"The folder '\w+' within '\w+' is called like a part"):
+        read_picture_set(tmp_path)
+    # What is not wanted is not looked at.
+    only = PictureSpec(only_pattern="^(train/)?(red|blue)/a")
+    if place != "train/test/red":
+        assert len(read_picture_set(tmp_path, only)) == 2
+
+
+@pytest.mark.parametrize("twin", ["beta", "BETA ", "be-ta", "Be_ta"])
+def test_classes_that_differ_in_capitals_or_gaps_alone_are_refused(
+    tmp_path: Path, twin: str
+) -> None:
+    rows = ["path,label"]
+    for number, label in enumerate(("alpha", "Beta", twin) * 6):
+        noise = np.random.default_rng(number).integers(0, 256, (20, 20, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{label}")
+    table = tmp_path / "pictures.csv"
+    table.write_text("\n".join(rows))
+    with pytest.raises(DataSetError, match=r"differ in capitals or gaps alone .*data\.classes"):
+        result_of(dataset_for(table, DataSpec()))
+    named = DataSpec(classes=("alpha", "Beta", twin.strip()))
+    assert len(result_of(dataset_for(table, named)).pictures) == 18
+
+
+def test_what_a_bundle_passes_on_of_notes_names_nobody() -> None:
+    notes = {
+        "Patients or slides in more than one part (6): Anna, Bo 2.": (
+            "Patients or slides in more than one part (6)."
+        ),
+        "In more than one part (2): a/Anna.png = b/Bo (1).png; c = d.": (
+            "In more than one part (2)."
+        ),
+        "Of 9 pictures 3 (Anna/1.tif for one): Plane 2 of 3 is read; --plane reads another.": (
+            "Of 9 pictures 3: Plane 2 of 3 is read; --plane reads another."
+        ),
+        'Of 9 pictures all (x.tif for one): Image 2 "Anna" of 2 is read, the largest; --image'
+        ' reads another: 1 "Bo" (3x4 px).': (
+            "Of 9 pictures all: Image 2  of 2 is read, the largest; --image reads another."
+        ),
+        "val has no picture of red, which train has.": (
+            "val has no picture of red, which train has."
+        ),
+    }
+    assert list(map(nameless, notes)) == list(notes.values())

@@ -215,3 +215,18 @@ def test_sentences_that_differ_in_numbers_and_names_are_one_kind() -> None:
         "Of 3 pictures 1 (c for one)",
     ]
     assert grouped_readings([], []) == ()
+
+
+def test_pictures_that_are_cut_off_are_named_all_at_once(tmp_path: Path) -> None:
+    for name in "AB":
+        for number, path in enumerate(made(tmp_path, name, 9)):
+            file = path.with_suffix(".jpg")
+            Image.fromarray(noise(number)).resize((200, 160)).save(file)
+            if number < 4:
+                file.write_bytes(file.read_bytes()[:-2000])
+    with pytest.raises(DataSetError, match=r"8 of 18 pictures cannot be read: ") as caught:
+        result_of(dataset_for(tmp_path, DataSpec()))
+    said = str(caught.value)
+    assert said.count(".jpg") == 5
+    assert "(and 3 more)" in said
+    assert said.count("Copy it again, or take it out of the data.") == 1

@@ -394,7 +394,7 @@ def test_a_folder_with_a_training_or_with_anything_else_is_not_touched(
     (tmp_path / "other" / "thesis.txt").write_text("mine")
     with pytest.raises(RunExistsError, match="something else"):
         run(recipe, colors, tmp_path / "other")
-    with pytest.raises(CheckpointError, match="no training to resume"):
+    with pytest.raises(RunExistsError, match="something else"):
         run(recipe, colors, tmp_path / "other", existing="resume")
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["thesis.txt"]
     run(recipe, colors, tmp_path / "out")

@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from slidecam.learning.evaluation.evaluation import Evaluation
-    from slidecam.learning.figures import Figure
+    from slidecam.learning.evaluation.evaluation import Evaluation, Figure
     from slidecam.models.card import Card
     from slidecam.pixels import RGB
 

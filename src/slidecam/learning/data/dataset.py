@@ -143,9 +143,10 @@ class _Found:
 
 
 def _looked_through(data: Path, spec: DataSpec) -> Generator[Step, None, _Found]:
-    opened = yield from look_at_pictures(
-        replace(read_picture_set(data, spec.reading), seen=spec.seen)
-    )
+    listed = read_picture_set(data, spec.reading)
+    if not spec.classes:
+        _refuse_twins(listed)
+    opened = yield from look_at_pictures(replace(listed, seen=spec.seen))
     opened.refuse_broken()
     opened.refuse_unheard(spec.seen)
     pictures = opened.noted()
@@ -159,6 +160,22 @@ def _looked_through(data: Path, spec: DataSpec) -> Generator[Step, None, _Found]
     if spec.duplicates == "group" and found.clusters:
         return _Found(grouped_with_duplicates(found), pictures.groups, found)
     return _Found(pictures, pictures.groups, found)
+
+
+_BETWEEN_WORDS = re.compile(r"[\s_-]+")
+
+
+def _refuse_twins(pictures: PictureSet) -> None:
+    """Refuse two classes whose names differ in capitals or gaps alone."""
+    first: dict[str, str] = {}
+    for name in pictures.class_names:
+        other = first.setdefault(_BETWEEN_WORDS.sub("", name).casefold(), name)
+        if other != name:
+            raise DataSetError(
+                f"the classes {other!r} and {name!r} differ in capitals or gaps alone.",
+                "Call them alike if they are one class; if not, name all in data.classes.",
+                pictures.root,
+            )
 
 
 def _limited(pictures: PictureSet, limit: int) -> PictureSet:

@@ -22,7 +22,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from slidecam.errors import DataSetError
+from slidecam.errors import DataSetError, listed_problems, remedies_of
 from slidecam.learning.data.pixels import (
     REPORT_EVERY,
     WORKERS,
@@ -192,32 +192,43 @@ def prints_of(
     Raises
     ------
     DataSetError
-        Naming the first picture that cannot be read; where ``broken`` are borne, such a one has a
-        hash that says nothing.
+        Naming the pictures that cannot be read; where ``broken`` are borne, such a one has a hash
+        that says nothing.
     """
     prints: list[PicturePrint] = []
+    faults: list[DataSetError] = []
     # In the colours as stored: a profile that is applied makes no other picture of it.
-    look = partial(_print_of, seen=pictures.seen.without(("profile",)), broken=broken)
+    look = partial(_print_of, seen=pictures.seen.without(("profile",)))
     with closing(in_order(look, pictures.paths, WORKERS)) as found:
-        for each in found:
+        for each, fault in found:
             prints.append(each)
+            if fault is not None:
+                faults.append(fault)
             if len(prints) % REPORT_EVERY == 0 or len(prints) == len(pictures):
                 yield Step("looking for duplicates", len(prints), len(pictures))
+    if faults and not broken:
+        _refuse(faults, len(pictures))
     return prints
 
 
-def _print_of(path: Path, seen: PictureView, *, broken: bool) -> PicturePrint:
+def _refuse(faults: Sequence[DataSetError], total: int) -> None:
+    if len(faults) == 1:
+        raise faults[0]
+    problems = [fault.clause for fault in faults]
+    raise DataSetError(listed_problems(problems, total, "read"), remedies_of(faults))
+
+
+def _print_of(path: Path, seen: PictureView) -> tuple[PicturePrint, DataSetError | None]:
+    """Return what a picture is known by; where it cannot be read, a hash of nothing, and why."""
     digest = b""
     try:
         with picture_boundary(path):
             content = path.read_bytes()
             digest = hashlib.sha256(content).digest()
             picture = read_picture(path, content, seen)
-            return PicturePrint(digest, *difference_hash(picture))
-    except DataSetError:
-        if broken:
-            return PicturePrint(digest, np.zeros(BITS // 64, np.uint64), 0)
-        raise
+            return PicturePrint(digest, *difference_hash(picture)), None
+    except DataSetError as error:
+        return PicturePrint(digest, np.zeros(BITS // 64, np.uint64), 0), error
 
 
 def difference_hash(picture: Image.Image) -> tuple[NDArray[np.uint64], int]:

@@ -149,11 +149,7 @@ def _part_folders(path: Path) -> dict[Path, Part]:
 
 
 def _of_part(
-    folder: Path,
-    part: Part,
-    spec: PictureSpec,
-    root: Path,
-    skipped: list[str],
+    folder: Path, part: Part, spec: PictureSpec, root: Path, skipped: list[str]
 ) -> Iterator[FoundPicture]:
     if spec.label_pattern:
         yield from _of_class(folder, "", part, spec, root, skipped)
@@ -170,12 +166,7 @@ def _of_part(
 
 
 def _of_class(
-    folder: Path,
-    label: str,
-    part: Part,
-    spec: PictureSpec,
-    root: Path,
-    skipped: list[str],
+    folder: Path, label: str, part: Part, spec: PictureSpec, root: Path, skipped: list[str]
 ) -> Iterator[FoundPicture]:
     for path in _files(folder):
         name = named(path, root)
@@ -184,8 +175,19 @@ def _of_class(
         if path.suffix.lower() not in SUFFIXES:
             skipped.append(name)
             continue
+        _refuse_part_within(path, root, spec)
         found = label or _matched(spec.label_pattern, "label", path, name)
         yield FoundPicture(path, found, _group(path, folder, name, spec), part)
+
+
+def _refuse_part_within(path: Path, root: Path, spec: PictureSpec) -> None:
+    """Refuse a folder of a part that lies in another part, or in a class."""
+    above, *inside = path.relative_to(root).parts[:-1]
+    for name in inside:
+        if name.lower() in PART_NAMES and not spec.label_pattern:
+            problem = f"the folder {name!r} within {above!r} is called like a part of the data."
+            remedy = "Move it beside the other parts, or rename it, or list pictures in a table."
+            raise DataSetError(problem, remedy, path)
 
 
 def _is_wanted(path: Path, root: Path, spec: PictureSpec) -> bool:
@@ -326,10 +328,7 @@ def _check_columns(table: Path, columns: Sequence[str]) -> None:
 
 
 def _listed(
-    table: Path,
-    line: int,
-    values: Mapping[str, str | None],
-    spec: PictureSpec,
+    table: Path, line: int, values: Mapping[str, str | None], spec: PictureSpec
 ) -> FoundPicture:
     path, label, group, part = (
         (values.get(key) or "").strip() for key in ("path", "label", "group", "split")

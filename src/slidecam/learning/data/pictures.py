@@ -8,6 +8,7 @@ table that has no label names data of its own, so that one table joins several.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -253,6 +254,27 @@ def _shared_groups(pictures: PictureSet) -> Iterator[str]:
     shared = [group for group, parts in sorted(parts_of.items()) if len(parts) > 1]
     if shared:
         yield f"Patients or slides in more than one part ({len(shared)}): {some(shared)}."
+
+
+def counted(pictures: PictureSet) -> str:
+    """Return how many pictures each class has in each part, as a sentence."""
+    parts = sorted(set(pictures.parts), key=["train", "val", "test", ""].index)
+    counts = {part: pictures.part(part).counts() for part in parts}
+    said: list[str] = []
+    for name, total in pictures.counts().items():
+        split = ", ".join(f"{each[name]} {part}" for part, each in counts.items() if part)
+        said.append(f"{name} {total}")
+        if split:
+            said[-1] += f" ({split})"
+    return f"{len(pictures)} pictures of {len(said)} classes: {'; '.join(said)}."
+
+
+_NAMES = re.compile(r" \([^()]* for one\)|(?<=\d\)): .*(?=\.)|(?<=another): .*(?=\.)|\"[^\"]*\"")
+
+
+def nameless(note: str) -> str:
+    """Return a note without names of files and patients, which a bundle does not pass on."""
+    return _NAMES.sub("", note)
 
 
 def write_picture_table(pictures: PictureSet, path: Path) -> None:

@@ -11,11 +11,17 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from slidecam.errors import DataSetError, SlidecamError, UsageError
+from slidecam.errors import (
+    DataSetError,
+    SlidecamError,
+    UsageError,
+    listed_problems,
+    remedies_of,
+)
 from slidecam.learning.data.pixels import (
     REPORT_EVERY,
     WORKERS,
@@ -27,17 +33,11 @@ from slidecam.pixels import reason
 from slidecam.steps import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from slidecam.learning.data.pictures import PictureSet
     from slidecam.viewing import PictureView
-
-LISTED = 5
-"""Files that a message names; it counts the others."""
-
-REMEDIES = 3
-"""Different remedies that a message repeats."""
 
 _COPY = "Copy or save them again, or take them out of the data."
 _VARIABLE = re.compile(r"\"[^\"]*\"|\([^)]*\)|\d+")
@@ -89,16 +89,10 @@ class OpenedPictures:
     def refuse_broken(self) -> None:
         """Raise `DataSetError` where there are pictures that cannot be opened, naming them."""
         bad = list(filter(_PROBLEM, self.found))
-        if not bad:
-            return
-        more = ""
-        if len(bad) > LISTED:
-            more = f" (and {len(bad) - LISTED} more)"
-        listed = "; ".join(map(_PROBLEM, bad[:LISTED]))
-        raise DataSetError(
-            f"{len(bad)} of {len(self.found)} pictures cannot be opened: {listed}{more}.",
-            remedies_of(bad),
-        )
+        if bad:
+            problems = list(map(_PROBLEM, bad))
+            listed = listed_problems(problems, len(self.found), "opened")
+            raise DataSetError(listed, remedies_of(bad))
 
     def unheard(self, chosen: PictureView) -> set[str]:
         """Return the names of choices that no picture leaves; none where one cannot be opened."""
@@ -160,17 +154,6 @@ def grouped_readings(names: Sequence[str], found: Sequence[OpenedPicture]) -> tu
             count = "all"
         notes.append(f"Of {len(names)} pictures {count} {members[0]}")
     return tuple(notes)
-
-
-class _Mendable(Protocol):
-    @property
-    def remedy(self) -> str: ...
-
-
-def remedies_of(faults: Iterable[_Mendable]) -> str:
-    """Return what mends faults, each remedy once, at most `REMEDIES` of them; or nothing."""
-    different = dict.fromkeys(filter(None, map(attrgetter("remedy"), faults)))
-    return " ".join(list(different)[:REMEDIES])
 
 
 def _opened(path: Path, seen: PictureView) -> OpenedPicture:

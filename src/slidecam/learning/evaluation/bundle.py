@@ -28,12 +28,13 @@ from slidecam.learning.data.known import (
     with_learnt,
 )
 from slidecam.learning.data.picture_files import PARTS, Part
-from slidecam.learning.data.pictures import read_picture_set
+from slidecam.learning.data.pictures import nameless, read_picture_set
 from slidecam.learning.data.readings import look_at_pictures
 from slidecam.learning.evaluation.classifying import evaluate
 from slidecam.learning.evaluation.evaluation import (
     Evaluation,
     EvaluationSpec,
+    records_of,
 )
 from slidecam.learning.evaluation.report import (
     RECORD,
@@ -43,7 +44,6 @@ from slidecam.learning.evaluation.report import (
     write_predictions,
     write_record,
 )
-from slidecam.learning.figures import records_of
 from slidecam.learning.predictions import group_count
 from slidecam.learning.recipes.tables import DataSpec
 from slidecam.learning.training.folder import TrainingFolder
@@ -98,7 +98,8 @@ def measure_bundle(
         provenance["parent"] = parent.as_parent
         learnt = learnt.and_those(learnt_by(parent).pictures)
     known = with_learnt(provenance, learnt, pictures, bundle.path)
-    card = replace(bundle.card, provenance={**known, "measured": figures})
+    caveats = list(map(nameless, pictures.notes))
+    card = replace(bundle.card, provenance={**known, "measured": figures, "caveats": caveats})
     finished = save_bundle(bundle.path, card, bundle.network(), overwrite=True)
     for part, evaluation in found.items():
         sealed = replace(

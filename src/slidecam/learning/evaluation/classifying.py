@@ -17,9 +17,8 @@ import numpy as np
 import torch
 
 from slidecam.class_names import normal_name
-from slidecam.errors import DataSetError, DeviceError
+from slidecam.errors import DataSetError, DeviceError, remedies_of
 from slidecam.learning.data.pixels import in_order, load_pixels, seen_by
-from slidecam.learning.data.readings import remedies_of
 from slidecam.learning.evaluation.evaluation import (
     Evaluation,
     EvaluationSpec,

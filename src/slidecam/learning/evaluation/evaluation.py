@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slidecam.errors import remedies_of
 from slidecam.learning.calibration import ece_by_chance
-from slidecam.learning.data.readings import remedies_of
-from slidecam.learning.figures import Figure, FoldSpread, records_of
 from slidecam.learning.intervals import Interval, IntervalSpec, bootstrap
 from slidecam.learning.metrics import DEFINITIONS, NO_DISTRIBUTIONS, measure
 from slidecam.learning.predictions import (
@@ -66,6 +65,74 @@ class EvaluationSpec:
     mapping: Mapping[str, str] = field(default_factory=dict)
     intervals: IntervalSpec = field(default_factory=IntervalSpec)
     bundle: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure.
+
+    Attributes
+    ----------
+    value
+        None where there is no such figure.
+    interval
+        95 %, or None.
+    note
+        Why there is no value or no interval, or what it leaves out.
+    """
+
+    value: float | None
+    interval: Interval | None = None
+    note: str = ""
+
+    def record(self) -> dict[str, object]:
+        """Return it as JSON values."""
+        values: dict[str, object] = {"value": self.value, "ci95": None}
+        if self.interval is not None:
+            values["ci95"] = [self.interval.low, self.interval.high]
+            values["by"] = self.interval.method
+        if self.note:
+            values["note"] = self.note
+        return values
+
+
+@dataclass(frozen=True)
+class FoldSpread:
+    """A figure of the folds of a cross-validation one by one.
+
+    ``sd`` divides by folds - 1, None for a single fold.
+    """
+
+    values: tuple[float | None, ...]
+
+    @property
+    def mean(self) -> float | None:
+        """Over the folds that have it."""
+        known = self._known
+        if known:
+            return float(np.mean(known))
+        return None
+
+    @property
+    def sd(self) -> float | None:
+        """Over the folds that have it."""
+        known = self._known
+        if len(known) > 1:
+            return float(np.std(known, ddof=1))
+        return None
+
+    @property
+    def _known(self) -> list[float]:
+        return [value for value in self.values if value is not None]
+
+    def record(self) -> dict[str, object]:
+        """Return it as JSON values."""
+        return {"mean": self.mean, "sd": self.sd, "values": list(self.values)}
+
+
+def records_of(figures: Mapping[str, Figure | FoldSpread]) -> dict[str, dict[str, object]]:
+    """Return figures by name as JSON values."""
+    return {name: figure.record() for name, figure in figures.items()}
 
 
 @dataclass(frozen=True, eq=False)

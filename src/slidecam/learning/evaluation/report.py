@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from slidecam.learning.figures import Figure
+    from slidecam.learning.evaluation.evaluation import Figure
 
 
 RECORD, TABLE, PAGE = "evaluation.json", "predictions.csv", "evaluation.html"

@@ -125,7 +125,8 @@ def locked_folder(path: Path, existing: str) -> Iterator[TrainingFolder]:
     path
         The folder.
     existing
-        Where a training was begun there: ``refuse``, ``resume`` or ``overwrite`` it.
+        Where a training was begun there: ``refuse``, ``resume`` or ``overwrite`` it. ``resume``
+        begins where none was.
 
     Raises
     ------
@@ -133,7 +134,7 @@ def locked_folder(path: Path, existing: str) -> Iterator[TrainingFolder]:
         If another process trains there; if a training was begun there, or other files lie there,
         and ``existing`` is ``refuse``.
     CheckpointError
-        If there is nothing to resume.
+        If a training has left its bundle and nothing to resume.
     UsageError
         If the folder cannot be made or written in.
     """
@@ -157,13 +158,10 @@ def check_usable(folder: TrainingFolder, existing: str) -> None:
     if folder.abandoned():
         return
     if existing == "resume" and not folder.checkpoint.exists():
-        begun = folder.bundle.exists()
-        remedy = "Leave --resume out to begin one."
-        if begun:
-            remedy = "Pass --overwrite to begin anew."
-        raise CheckpointError(
-            f"there is no training to resume: no {CHECKPOINT_FILE}.", remedy, path
-        )
+        if folder.bundle.exists():
+            problem = f"there is no training to resume: no {CHECKPOINT_FILE}."
+            raise CheckpointError(problem, "Pass --overwrite to begin anew.", path)
+        existing = "refuse"  # nothing was begun: it begins, where nothing else lies
     if existing != "refuse" or not path.exists():
         return
     if folder.begun():

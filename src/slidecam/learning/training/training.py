@@ -17,6 +17,7 @@ from slidecam.learning.data.dataset import (
     folds_for,
     split_record,
 )
+from slidecam.learning.data.pictures import counted
 from slidecam.learning.data.pixels import Inputs, Pictures, PixelInputs, hold_pictures
 from slidecam.learning.evaluation.bundle import background_of, measure_bundle
 from slidecam.learning.evaluation.evaluation import Evaluation, pool_folds
@@ -137,7 +138,7 @@ def train_on(
     call: TrainingCall,
 ) -> Generator[Step, None, Trained]:
     """Train on pictures whose parts are settled; see `train`."""
-    for note in dataset.pictures.notes:
+    for note in (counted(dataset.pictures), *dataset.pictures.notes):
         yield Step("data", 0, 0, message=note)
     if recipe.graph is not None:
         made = yield from train_graph_bundle(recipe, recipe.graph, dataset.pictures, call)
