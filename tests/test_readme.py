@@ -1,0 +1,59 @@
+"""Every command of the READMEs can be typed as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+import slidecam.cli  # noqa: F401  (its import registers the commands)
+from slidecam.cli.app import app
+from slidecam.learning.recipes.recipe import read_recipe
+
+ROOT = Path(__file__).parents[1]
+READMES = ("README.md", "training/README.md", "sample_data/README.md", "qupath-scripts/README.md")
+
+
+def commands() -> list[str]:
+    """Return the lines of code that call slidecam, each with what follows its backslashes."""
+    found: dict[str, None] = {}
+    for name in READMES:
+        text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ")
+        fenced = False
+        for line in text.splitlines():
+            fenced ^= line.startswith("```")
+            if line.startswith("    slidecam ") or (fenced and line.startswith("slidecam ")):
+                found[line.partition("  #")[0].strip()] = None
+    return list(found)
+
+
+def words_of(command: str) -> list[str]:
+    """Return the words of one command, without what a shell would do after it."""
+    words = shlex.split(re.split(r"&&|\||;|…", command)[0])
+    return words[1:]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_of_a_readme_has_the_options_that_it_is_given(command: str) -> None:
+    name, *words = words_of(command)
+    group = typer.main.get_command(app)
+    commands_by_name = group.commands  # type: ignore[attr-defined]
+    assert name in commands_by_name
+    commands_by_name[name].make_context(name, words)
+
+
+@pytest.mark.parametrize(
+    "command", [each for each in commands() if each.startswith("slidecam train")]
+)
+def test_a_recipe_of_a_readme_takes_the_weights_that_it_is_given(command: str) -> None:
+    words = words_of(command)
+    changes = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+    recipe = read_recipe(ROOT / words[1], changes)
+    assert ("--weights" in words) == (recipe.model.weights == "file")
+
+
+def test_the_readmes_have_commands() -> None:
+    assert len(commands()) > 40
