@@ -404,6 +404,15 @@ def test_channels_are_sorted_by_what_omero_says_of_them(
     assert len(readings) == told
 
 
+def test_alpha_that_a_writer_left_empty_hides_no_picture(tmp_path: Path) -> None:
+    names = omero(("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF"), ("alpha", "FFFFFF"))
+    data = noise(HEIGHT, WIDTH, 4)
+    data[:, :, 3] = 0
+    pixels, readings = pixels_of(single(tmp_path / "a.zarr", data, "yxc", omero=names))
+    np.testing.assert_array_equal(pixels, data[:, :, :3])
+    assert readings[0].startswith("Channel 4, its transparency, is 0 everywhere and left out")
+
+
 @pytest.mark.parametrize("dtypes", [(np.uint8, np.uint16), (np.uint16, np.uint8)])
 def test_a_level_of_another_type_is_left_out_and_said(tmp_path: Path, dtypes: Any) -> None:
     data = noise(HEIGHT, WIDTH, 3)

@@ -407,3 +407,31 @@ def test_twelve_bits_in_sixteen_are_said_to_be_dark(tmp_path: Path, form: str) -
     bright = written(tmp_path / "b.tif", data * 9, photometric="rgb")
     with open_source(bright) as source:
         assert source.facts.readings == ("Samples of 16 bits were scaled to 8.",)
+
+
+@pytest.mark.parametrize("form", ["ome", "tag"])
+def test_values_above_the_bits_that_are_said_to_count_are_not_cut_off(
+    tmp_path: Path, form: str
+) -> None:
+    path, wide = tmp_path / "a.tif", PICTURE.astype(np.uint16) * 257
+    if form == "ome":
+        metadata = {"axes": "YXS", "SignificantBits": 12}
+        tifffile.imwrite(path, wide, ome=True, photometric="rgb", metadata=metadata)
+    else:
+        said: Any = [(281, 3, 3, (4095, 4095, 4095), True)]
+        written(path, wide, photometric="rgb", extratags=said)
+    with open_source(path) as source:
+        np.testing.assert_array_equal(source.read(0, ALL), PICTURE)
+        assert source.facts.readings[0].endswith(
+            "12 bits that it says they have: all 16 bits count."
+        )
+
+
+def test_absent_tiles_are_no_values_above_the_bits(tmp_path: Path) -> None:
+    said: Any = [(281, 3, 1, 4095, True)]
+    options: dict[str, Any] = {"photometric": "minisblack", "tile": (16, 16), "extratags": said}
+    tiles = iter([np.full((16, 16), 2048, np.uint16), None])
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, tiles, shape=(16, 32), dtype=np.uint16, metadata=None, **options)
+    with open_source(path) as source:
+        assert (source.read(0, LevelBox(0, 0, 16, 16)) == 128).all()

@@ -243,23 +243,34 @@ def _image(path: str, stored: StoredImage, view: PictureView) -> Image:
     full, readings = levels[0], list(multiscale.readings)
     if levels != listed:
         readings.append("Its levels are not listed from the finest to the coarsest, but read so.")
-    same = [level for level in levels if level.stack == full.stack]
-    kept = tuple(level for level in same if level.array.dtype == full.array.dtype)
-    left_out = f"Left out of its {len(levels)} levels: "
-    if len(same) < len(levels):
-        reason = "for fewer planes or channels than the finest has"
-        readings.append(f"{left_out}{len(levels) - len(same)}, {reason}.")
-    if len(kept) < len(same):
-        reason = "for samples of another type than the finest's"
-        readings.append(f"{left_out}{len(same) - len(kept)}, {reason}.")
-    dtype = full.array.dtype
-    if f"{dtype.kind}{dtype.itemsize}" not in _IN_COLOUR:
-        problem = f"The pixels are {dtype}, not 8 or 16 bit without sign."
+    kind = full.stack, full.array.dtype
+    kept = tuple(level for level in levels if (level.stack, level.array.dtype) == kind)
+    if len(kept) < len(levels):
+        left = f"Left out of its {len(levels)} levels: {len(levels) - len(kept)}, for fewer planes"
+        readings.append(f"{left} or channels or samples of another type than the finest has.")
+    if full.array.dtype.str[1:] not in _IN_COLOUR:
+        problem = f"The pixels are {full.array.dtype}, not 8 or 16 bit without sign."
         remedy = "Export it as RGB with values from 0 to 255, or to 65535, and use that."
         raise RefusedSourceError(path, problem, remedy)
     places, of_place = _places(path, full, view)
     channels, of_channels = _channels(path, stored, full, view)
-    return Image(kept, places, channels, (*readings, *of_place, *of_channels))
+    image = Image(kept, places, channels, (*readings, *of_place, *of_channels))
+    if len(channels) == _WITH_ALPHA and _hides_all(image):
+        said = f"Channel {channels[-1] + 1}, its transparency, is 0 everywhere and left out"
+        readings = [*image.readings, f"{said}: its colours are shown."]
+        return replace(image, channels=channels[:-1], readings=tuple(readings))
+    return image
+
+
+def _hides_all(image: Image) -> bool:
+    """Whether the alpha is one that a writer left empty, by the coarsest level."""
+    edge = 8 * _SAMPLE_EDGE
+    box = LevelBox(0, 0, edge, edge).clipped(image.levels[-1].size)
+    try:
+        pixels = image.read(len(image.levels) - 1, box)
+    except DECODING_ERRORS:
+        return False  # reading it says so
+    return not pixels[:, :, 3].any() and bool(np.ptp(pixels[:, :, :3]) > 0)
 
 
 def _bits(level: StoredLevel) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ from slidecam.sources._tiff_colours import (
     significant_bits,
     to_colours,
 )
-from slidecam.sources._tiff_evidence import alpha_by_pixels
+from slidecam.sources._tiff_evidence import alpha_by_pixels, deny_bits
 from slidecam.sources._tiff_layers import from_resolution, per_pixel
 from slidecam.sources._tiff_pages import PageReader, open_tiff
 from slidecam.sources._tiff_pictures import choose_picture
@@ -79,14 +79,23 @@ def open_slide(probe: Probe) -> Source:
             for raster in chosen.rasters:
                 check_colours(probe.given, raster)
             pages.refuse_undecodable(chosen.rasters[0])
-        bits = _bits(chosen, chosen.rasters[0])
-        alpha = alpha_by_pixels(pages, chosen.rasters, bits)
-        colours = colour_readings(chosen.page, bits, alpha)
+        bits, said = _bits_of_levels(pages, chosen)
+        alpha = alpha_by_pixels(pages, chosen.rasters, bits[0])
+        colours = said + colour_readings(chosen.page, bits[0], alpha)
         facts = replace(_facts(probe, tiff, chosen, colours), fingerprint=fingerprint)
-        source = TiffSource(facts, pages, chosen, alpha, undo.pop_all())
-        if bits > BYTE and photometric_of(chosen.page) != PALETTE:
+        samples = _Samples(bits, alpha)
+        source = TiffSource(facts, pages, chosen, samples, undo.pop_all())
+        if bits[0] > BYTE and photometric_of(chosen.page) != PALETTE:
             say_if_dark(source)
         return source
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """What a picture's samples mean: how many bits count at each level, and its transparency."""
+
+    bits: tuple[int, ...]
+    alpha: Alpha | None
 
 
 class TiffSource(Source):
@@ -100,15 +109,15 @@ class TiffSource(Source):
         facts: SourceFacts,
         pages: PageReader,
         chosen: ChosenPicture,
-        alpha: Alpha | None,
+        samples: _Samples,
         files: ExitStack,
     ) -> None:
         super().__init__(facts)
         self._rasters = chosen.rasters
         self._pages = pages
-        self._alpha = alpha
+        self._alpha = samples.alpha
+        self._bits = samples.bits
         self._files = files
-        self._bits = [_bits(chosen, raster) for raster in chosen.rasters]
         self._associated = chosen.associated
 
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
@@ -219,6 +228,18 @@ def _from_imagej(tiff: TiffFile, page: Page) -> tuple[Spacing | None, str]:
     if unit not in MICROMETRES:
         return None, ""
     return per_pixel(page, MICROMETRES[unit]), f"ImageJ resolution per {unit}"
+
+
+def _bits_of_levels(
+    pages: PageReader, chosen: ChosenPicture
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return how many bits of each level's samples count, and what is said where values deny it."""
+    bits = tuple(_bits(chosen, raster) for raster in chosen.rasters)
+    if not deny_bits(pages, chosen.rasters, bits[0]):
+        return bits, ()
+    stored = int(chosen.page.bitspersample)
+    said = f"Its values are larger than the {bits[0]} bits that it says they have"
+    return (stored,) * len(bits), (f"{said}: all {stored} bits count.",)
 
 
 def _bits(chosen: ChosenPicture, raster: PageRaster) -> int:

@@ -44,6 +44,9 @@ _EDGE = 256
 _ROWS = 5
 """Boxes along each side that are looked at of a level for its alpha."""
 
+_ABOVE_SHARE = 0.001
+"""Share of values that may lie above the bits that are said, as broken pixels do."""
+
 _PART = 48
 """Edge of the parts in which two pages are compared, in pixels of the smaller."""
 
@@ -110,6 +113,20 @@ def alpha_by_pixels(reader: PageReader, rasters: Sequence[PageRaster], bits: int
     if denied:
         return alpha._replace(premultiplied=False)
     return alpha
+
+
+def deny_bits(reader: PageReader, rasters: Sequence[PageRaster], bits: int) -> bool:
+    """Whether values are larger than fit into as many bits as are said to count."""
+    page = rasters[0].keyframe
+    if not isinstance(page.bitspersample, int) or not 1 < bits < page.bitspersample:
+        return False
+    largest, above, total = np.iinfo(page.dtype).max, 0, 1
+    for samples in _looked_at(reader, rasters):
+        # The largest of all is what stands for tiles that the file leaves out.
+        values = samples.astype(np.int64)
+        above += int(((values >= 2**bits) & (values < largest)).sum())
+        total += samples.size
+    return above / total > _ABOVE_SHARE
 
 
 def _looked_at(reader: PageReader, rasters: Sequence[PageRaster]) -> Iterator[NDArray[np.generic]]:
