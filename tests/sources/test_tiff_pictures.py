@@ -726,3 +726,30 @@ class TestUnmarkedPages:
         with open_source(write_pages(tmp_path / "a.tif", pages)) as source:
             assert [level.size.width for level in source.facts.levels] == [1033, 516]
             assert source.facts.readings == ()
+
+
+@pytest.mark.parametrize("form", ["{}", "{} resolution #{}", "{} #{}", "{} (level {})"])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (4, 2, 0, 3, 1)])
+def test_levels_that_old_bio_formats_wrote_as_images_are_one_pyramid(
+    tmp_path: Path, form: str, order: tuple[int, ...]
+) -> None:
+    full, other = tissue(11, 1024, 768), tissue(12, 512, 384)
+    pixels = [full, resized(full, 2, "BOX"), resized(full, 4, "BOX"), other, picture(99, 201)]
+    names = [form.format("Slide 7.svs", number) for number in (1, 2, 3)]
+    names += [form.format("Slide 7.svs", 4), "label image"]
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tiff:
+        for index in order:
+            metadata = {"axes": "YXS", "Name": names[index]}
+            tiff.write(pixels[index], photometric="rgb", tile=(128, 128), metadata=metadata)
+    with open_source(tmp_path / "a.ome.tif") as source:
+        facts = source.facts
+        if form == "{}":
+            assert (len(facts.levels), len(facts.images)) == (1, 5)
+            return
+        assert [level.size.width for level in facts.levels] == [1024, 512, 256]
+        assert {each.name for each in facts.images} == {names[0], names[3], names[4]}
+        assert any(said.startswith("3 of its images are taken as one") for said in facts.readings)
+        for level in range(3):
+            np.testing.assert_array_equal(whole(source, level), pixels[level])
+    with opened(tmp_path / "a.ome.tif", image=names[3]) as source:
+        np.testing.assert_array_equal(whole(source), other)

@@ -6,6 +6,7 @@ that shrink alike, and by pixels that show one picture.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import replace
 from itertools import chain
@@ -43,6 +44,11 @@ _LEAST_STEP = 1.4
 _UNLIKE = 0.1
 """How far the µm per pixel of a pyramid's level may be from what its size says."""
 
+_NUMBERED = re.compile(
+    r"[\s_#:.-]*\(?(?:resolution|level|pyramid)?[\s_#:.-]*\d*\)?$", re.IGNORECASE
+)
+"""What follows the name of a slide in those of its levels."""
+
 _UNLIKE_PAGES = (
     "Pages of its file shrink alike and show different pictures: they are kept apart as images."
 )
@@ -65,7 +71,40 @@ def pictures_of(path: str, tiff: TiffFile) -> tuple[list[Picture], list[Picture]
         found.append(Picture(tuple(layers), kind, series.name, ome))
     if kind in _ONE_SLIDE:
         return found[:1], found[1:]
-    return found, []
+    return _with_levels(found, reader), []
+
+
+def _with_levels(pictures: list[Picture], reader: PageReader) -> list[Picture]:
+    """Return pictures of which some are levels of others, as Bio-Formats before 6 wrote them.
+
+    It called them by one name and a number, and the file does not say what they are.
+    """
+    joined: list[Picture] = []
+    for picture in sorted(pictures, key=lambda picture: -_area(picture.finest.size)):
+        place = 0
+        while place < len(joined) and not _is_level(joined[place], picture, reader):
+            place += 1
+        if place == len(joined):
+            joined.append(picture)
+            continue
+        layers = (*joined[place].layers, picture.finest)
+        said = (
+            f"{len(layers)} of its images are taken as one pyramid, by their names, by sizes that"
+        )
+        readings = (f"{said} shrink alike, and by what they show.",)
+        joined[place] = replace(joined[place], layers=layers, readings=readings)
+    return sorted(joined, key=lambda picture: picture.finest.place)
+
+
+def _is_level(larger: Picture, picture: Picture, reader: PageReader) -> bool:
+    """Whether an image with no levels of its own is one of a larger image's."""
+    names = {_NUMBERED.sub("", each.name) for each in (larger, picture)}
+    if len(names) > 1 or "" in names or larger.name == picture.name or len(picture.layers) > 1:
+        return False
+    tower, layer = list(larger.layers), picture.finest
+    if not _continues(tower, layer):
+        return False
+    return not shows_another(reader, tower[-1].pages[0], layer.pages[0])
 
 
 def _joined(layers: list[Layer], kind: str, reader: PageReader) -> list[Picture]:
