@@ -91,3 +91,17 @@ def test_runs_are_read_from_a_table_and_tried_by_the_command(tmp_path: Path, run
         table.write_text(text)
         with pytest.raises(DataSetError, match=says):
             read_known_volumes(table)
+
+
+def test_a_run_without_a_classified_slice_is_refused(tmp_path: Path, run: Path) -> None:
+    rows = (run / "slices.csv").read_text().splitlines()
+    head = rows[0].split(",")
+    place = head.index("status")
+    lost = [row.split(",") for row in rows[1:]]
+    for row in lost:
+        row[place:] = ["skipped", *[""] * (len(head) - place - 1)]
+    (run / "slices.csv").write_text("\n".join([rows[0], *map(",".join, lost)]) + "\n")
+    table = tmp_path / "known.csv"
+    table.write_text("run,label\nout/brain,lesion\n")
+    with pytest.raises(DataSetError, match="No slice of this run was classified"):
+        read_known_volumes(table)

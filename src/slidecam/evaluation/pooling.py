@@ -127,6 +127,9 @@ def _known(folder: Path, label: str) -> KnownVolume:
     slices, classes = run.slices, run.tiles.classes
     if slices is None:
         raise DataSetError("this is no finished run of a volume.", "Name one of a volume.", folder)
+    if not slices.done.any():
+        remedy = "Take it out of the table, or repeat predict with --min-tissue 0."
+        raise DataSetError("no slice of this run was classified.", remedy, folder)
     if classes.activation != "softmax":
         raise UsageError(
             "Its classes do not exclude each other: no rule calls one of them.",
