@@ -568,3 +568,19 @@ def test_slices_beside_their_line_are_told(
             made.save_as(path)
     # 0.71 mm over eleven steps: the slices about the jump lie 5/11 and 6/11 of it beside.
     assert any("up to 0.323 mm beside" in each for each in read(series)[2])
+
+
+def test_echoes_a_hair_apart_are_of_one_place(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    series = write_volume.dicom(tmp_path / "a", head, EchoTime=11.3)
+    other = write_volume.dicom(tmp_path / "b", head + 41, EchoTime=78.9)
+    expected = read(series)[0]
+    for path in other.iterdir():
+        made = dcmread(path)
+        x, y, z = map(float, made.ImagePositionPatient)
+        made.ImagePositionPatient = [x, y, z + 0.011]
+        made.save_as(path)
+    merged(series, other)
+    np.testing.assert_array_equal(read(series)[0], expected)
+    np.testing.assert_array_equal(read(series, "echo 2, 78.9 ms")[0], expected + 41)

@@ -43,6 +43,9 @@ TURNED = 1e-3
 
 _SAME_SPACING = 1e-3
 _SAME_MM = 1e-3
+_SAME_PLACE = 0.02
+"""Share of a step that frames of one place may lie apart: those of echoes are rounded apart."""
+
 _FAR_OFF = 10
 """Slices that are missing at least where one is said to lie far off."""
 
@@ -133,7 +136,7 @@ def volumes_of(frames: Sequence[Frame], step_mm: float) -> SeriesVolumes:
 
 def _tolerance(step_mm: float) -> float:
     """Return how many mm of depth count as the same place."""
-    return max(_SAME_MM, 1e-3 * step_mm)
+    return max(_SAME_MM, _SAME_PLACE * step_mm)
 
 
 def _without_copies(frames: Sequence[Frame]) -> list[Frame]:
@@ -162,7 +165,8 @@ def _near(frames: list[Frame], step_mm: float) -> list[Frame]:
     apart = steps[steps > _tolerance(step_mm)]
     if not apart.size:
         return frames
-    lost = np.array([*map(partial(lost_within, usual_step(apart)), steps)])
+    usual = max(usual_step(apart), step_mm / 2)
+    lost = np.array([*map(partial(lost_within, usual), steps)])
     cuts = np.flatnonzero(lost >= max(_FAR_OFF, len(apart) + 1)) + 1
     pieces = np.split(np.arange(len(ordered)), cuts)
     return [ordered[place] for place in max(pieces, key=len)]

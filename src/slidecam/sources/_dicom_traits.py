@@ -60,6 +60,7 @@ _OF_GROUPS: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType(
             ("MRDiffusionSequence", "DiffusionGradientDirectionSequence"),
             "DiffusionGradientOrientation",
         ),
+        "stack": (("FrameContentSequence",), "StackID"),
         "temporal position": (("FrameContentSequence",), "TemporalPositionIndex"),
         "trigger time": (("CardiacSynchronizationSequence",), "NominalCardiacTriggerDelayTime"),
         "cardiac phase": (("CardiacSynchronizationSequence",), "NominalPercentageOfCardiacPhase"),

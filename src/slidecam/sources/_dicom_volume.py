@@ -176,7 +176,8 @@ def _unread(failures: Sequence[Exception]) -> Iterator[str]:
         said = f"{len(failures)} of its files cannot be read and are left out"
         if len(failures) == 1:
             said = "1 of its files cannot be read and is left out"
-        yield f"{said} ({reason(failures[0])})."
+        # No more of an error than its kind: its words may be the header's, and name a patient.
+        yield f"{said} ({type(failures[0]).__name__})."
 
 
 def _refuse_without_size(probe: Probe, frames: Sequence[Frame]) -> None:
