@@ -21,6 +21,7 @@ from slidecam.inference import classify
 from slidecam.learning.data.picture_files import SUFFIXES
 from slidecam.learning.data.pictures import drawn_of_all_classes, read_picture_set
 from slidecam.learning.data.pixels import load_pictures, seen_by
+from slidecam.learning.data.tile_sets import scale_notes
 from slidecam.prediction.preparation import view_of
 from slidecam.runs.located import refuse_run
 from slidecam.runs.spec import PredictSpec
@@ -187,12 +188,13 @@ def _pictures(folder: Path, card: Card, choice: TileChoice) -> Generator[Step, N
         paths = [loose[row] for row in rows]
         names = tuple(path.name for path in paths)
         # Nobody says of which class they are.
-        return (yield from _loaded(paths, names, (None,) * len(paths), card, choice))
+        tiles = yield from _loaded(paths, names, (None,) * len(paths), card, choice)
+        return replace(tiles, notes=scale_notes(folder, card))
 
     pictures = read_picture_set(folder, fewest=1)  # nobody learns here
-    notes: tuple[str, ...] = ()
+    notes = scale_notes(folder, card)
     if "test" in pictures.parts:
-        pictures, notes = pictures.part("test"), ("from the test part",)
+        pictures, notes = pictures.part("test"), ("from the test part", *notes)
     chosen = pictures.rows(
         drawn_of_all_classes(pictures.labels, choice.random or choice.most, choice.seed)
     )

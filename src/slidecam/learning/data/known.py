@@ -7,9 +7,7 @@ from, wherever it lies and whatever it is called now: a figure on it is no test.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +29,7 @@ from slidecam.learning.data.duplicates import (
     ROWS_AT_ONCE,
     prints_of,
 )
-from slidecam.learning.data.picture_files import PICTURE_TABLE, TILE_SET_FILE
+from slidecam.learning.data.tile_sets import slides_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -264,24 +262,7 @@ def with_learnt(
 ) -> dict[str, Any]:
     """Write digests into a bundle's folder; return its provenance, which knows them then."""
     data = {**provenance.get("data", {}), LEARNT_PICTURES: learnt.save(folder)}
-    slides = _slides_of(pictures)
+    slides = slides_of(pictures.root, pictures.part("train", "val", "").names)
     if slides:
         data[LEARNT_SLIDES] = slides
     return {**provenance, "data": data}
-
-
-def _slides_of(pictures: PictureSet) -> list[str]:
-    """Return the fingerprints of the slides that a tile set's training pictures were cut from."""
-    try:
-        record = json.loads((pictures.root / TILE_SET_FILE).read_text(encoding="utf-8"))
-        prints: dict[str, str] = {}
-        for one in record["slides"]:
-            prints[one["slide"]] = one["facts"].get("fingerprint")
-        learnt, found = set(pictures.part("train", "val", "").names), set()
-        with (pictures.root / PICTURE_TABLE).open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if row["path"] in learnt:
-                    found.add(prints.get(row["slide"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []
-    return sorted(filter(None, found))

@@ -30,6 +30,7 @@ from slidecam.learning.data.known import (
 from slidecam.learning.data.picture_files import PARTS, Part
 from slidecam.learning.data.pictures import nameless, read_picture_set
 from slidecam.learning.data.readings import look_at_pictures
+from slidecam.learning.data.tile_sets import scale_notes
 from slidecam.learning.evaluation.classifying import evaluate
 from slidecam.learning.evaluation.evaluation import (
     Evaluation,
@@ -202,7 +203,11 @@ def evaluate_bundle(
     """
     chosen = yield from dataset_to_evaluate(data, bundle.card, spec, learnt_by(bundle))
     dataset = chosen.dataset
-    notes = (*dataset.pictures.notes, *channel_notes(bundle.card.channels))
+    notes = (
+        *scale_notes(data, bundle.card),
+        *dataset.pictures.notes,
+        *channel_notes(bundle.card.channels),
+    )
     for said in notes:
         yield Step("data", 0, 0, message=said)
     settings = EvaluationSpec(batch=spec.batch, mapping=spec.mapping or {}, bundle=bundle.digest)

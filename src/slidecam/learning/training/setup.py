@@ -5,7 +5,6 @@ The call, a network with its first weights, a card, a device.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import timm
 import torch
 
 from slidecam.errors import CardError, DataSetError, RecipeError, UsageError
-from slidecam.learning.data.picture_files import TILE_SET_FILE
+from slidecam.learning.data.tile_sets import tile_set_facts
 from slidecam.learning.training.optimisation import head_names
 from slidecam.models.architectures import build_network, full_name
 from slidecam.models.bundle_maker import normalisation_of
@@ -133,25 +132,19 @@ def with_tile_size(recipe: Recipe, data: Path) -> Recipe:
     DataSetError
         If the recipe says otherwise.
     """
-    path = (data if data.is_dir() else data.parent) / TILE_SET_FILE
-    try:
-        tile_spec = json.loads(path.read_text(encoding="utf-8"))["spec"]
-        facts: dict[str, Any] = {
-            "spacing": float(tile_spec["spacing"]),
-            "tile_px": int(tile_spec["tile_px"]),
-        }
-        profile = tile_spec.get("seen", {}).get("profile")
-        if profile == "srgb" or recipe.data.color_profile is not None:
-            facts["color_profile"] = profile or "ignore"
-    except (OSError, ValueError, KeyError, TypeError):
+    tiles = tile_set_facts(data)
+    if tiles is None:
         return recipe
+    facts: dict[str, Any] = {"spacing": tiles.spacing, "tile_px": tiles.tile_px}
+    if tiles.color_profile == "srgb" or recipe.data.color_profile is not None:
+        facts["color_profile"] = tiles.color_profile or "ignore"
     for key, value in facts.items():
         if getattr(recipe.data, key) not in {None, value}:
             raise DataSetError(
                 f"the tiles have a {key} of {value}, and {recipe.path} says"
                 f" {getattr(recipe.data, key)}.",
                 f"Leave data.{key} out of the recipe, or cut tiles anew with slidecam tiles.",
-                path,
+                data,
             )
     table = {**recipe.table, "data": {**recipe.table.get("data", {}), **facts}}
     return replace(recipe, data=replace(recipe.data, **facts), table=table)
