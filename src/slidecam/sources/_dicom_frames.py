@@ -12,12 +12,12 @@ from pydicom import dcmread
 
 from slidecam.errors import RefusedSourceError
 from slidecam.registry import load
+from slidecam.sources._dicom_many import doubts_on_vectors, places_of_many
 from slidecam.sources._dicom_places import (
     apart_of,
     directions_of,
     doubts_on,
     pixel_size,
-    places_of_many,
     triple,
 )
 from slidecam.sources._dicom_traits import (
@@ -223,6 +223,7 @@ def _of_many(path: Path, header: Dataset, count: int) -> Iterator[Frame]:
     otherwise = bool(traits_of_vectors(header, 0))
     places, orientation, in_sequence = places_of_many(header, count, counts_otherwise=otherwise)
     size = pixel_size(header, header)
+    doubts = (*doubts_on(orientation, size), *doubts_on_vectors(header, count))
     for number, place in enumerate(places):
         yield Frame(
             path,
@@ -237,7 +238,7 @@ def _of_many(path: Path, header: Dataset, count: int) -> Iterator[Frame]:
             apart_of(header),
             in_sequence=in_sequence,
             spacing_from=size.said_by,
-            assumptions=doubts_on(orientation, size),
+            assumptions=doubts,
         )
 
 

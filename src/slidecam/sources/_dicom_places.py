@@ -22,12 +22,6 @@ if TYPE_CHECKING:
     from slidecam.sources._dicom_frames import Frame
     from slidecam.sources._dicom_stacks import FrameStack, Group
 
-_AT_ORIGIN = (0.0, 0.0, 0.0)
-_POINTERS_TO_TIME = {0x00181063, 0x00181065}
-"""FrameTime and FrameTimeVector, as what a file's frames follow each other in."""
-
-_AXIAL = 0.999
-_SAME_MM = 1e-3
 _SAME_SIZE = 1e-3
 _NO_UNIT = 0.01
 """How far a direction's length, or two directions' cosine, may be from what it has to be."""
@@ -166,76 +160,6 @@ def _finite(values: Any, count: int) -> list[float]:  # noqa: ANN401
     if len(numbers) != count or not all(map(math.isfinite, numbers)):
         return []
     return numbers
-
-
-def places_of_many(
-    header: Dataset, count: int, *, counts_otherwise: bool
-) -> tuple[list[tuple[float, float, float] | None], Any, bool]:
-    """Return where a file's frames without functional groups lie.
-
-    Parameters
-    ----------
-    header
-        Of the file.
-    count
-        Frames in it.
-    counts_otherwise
-        Whether its vectors count its frames by something else than slices.
-
-    Returns
-    -------
-    places
-        Of each frame, LPS mm; None where the file does not say.
-    orientation
-        ImageOrientationPatient, or None.
-    in_sequence
-        Whether its frames are no slices, but follow each other.
-    """
-    detector = (header.get("DetectorInformationSequence") or [{}])[0]
-    first = triple(header.get("ImagePositionPatient") or detector.get("ImagePositionPatient"))
-    orientation = header.get("ImageOrientationPatient") or detector.get("ImageOrientationPatient")
-    normal = np.cross(*directions_of(orientation))
-    offsets = _offsets(header, count, normal, counts_otherwise=counts_otherwise)
-    if offsets is None:
-        return [first] * count, orientation, True
-    places: list[tuple[float, float, float] | None] = []
-    for offset in offsets:
-        x, y, z = (np.array(first or _AT_ORIGIN) + offset * normal).tolist()
-        places.append((x, y, z))
-    return places, orientation, False
-
-
-def _offsets(
-    header: Dataset, count: int, normal: NDArray[np.float64], *, counts_otherwise: bool
-) -> NDArray[np.float64] | None:
-    """Return how far each frame lies from the first along their normal, mm; None for no slices."""
-    grid = _numbers(header.get("GridFrameOffsetVector"), count)
-    if grid is not None:
-        if abs(grid[0]) > _SAME_MM and abs(float(normal[2])) > _AXIAL:  # patient coordinates
-            return np.asarray((grid - grid[0]) * math.copysign(1, normal[2]), np.float64)
-        return np.asarray(grid - grid[0], np.float64)
-    locations = _numbers(header.get("SliceLocationVector"), count)
-    if locations is not None:
-        return np.asarray(locations - locations[0], np.float64)
-    step = float(header.get("SpacingBetweenSlices") or 0)
-    slices = _numbers(header.get("SliceVector"), count)
-    if slices is not None:
-        step = step or float(header.get("SliceThickness") or 0)
-        if step:
-            return np.asarray((slices - slices[0]) * step, np.float64)
-    pointers = header.get("FrameIncrementPointer") or ()
-    if isinstance(pointers, int):
-        pointers = (pointers,)
-    if step and not (counts_otherwise or _POINTERS_TO_TIME & set(map(int, pointers))):
-        return np.asarray(np.arange(count) * step, np.float64)
-    return None
-
-
-def _numbers(values: Any, count: int) -> NDArray[np.float64] | None:  # noqa: ANN401
-    """Return a vector of one value for each frame, or None where it is none."""
-    if values is None or isinstance(values, int | float | str) or len(values) != count:
-        return None
-    return np.array([*map(float, values)], np.float64)
 
 
 def triple(values: Any) -> tuple[float, float, float] | None:  # noqa: ANN401

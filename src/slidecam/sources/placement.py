@@ -36,6 +36,8 @@ Assumption = Literal[
     "regions disagree",
     "sizes disagree",
     "turned oddly",
+    "first slice",
+    "vector too short",
     "no origin",
     "units",
 ]
@@ -83,6 +85,9 @@ _SENTENCES: Mapping[Assumption, str] = MappingProxyType(
         " taken.",
         "turned oddly": "The ImageOrientationPatient of its frames holds {said}: the directions"
         " alone are taken of it.",
+        "first slice": "The first frame of the file is not its first slice: frames are placed by"
+        " SliceVector, and ImagePositionPatient is taken for that of slice {said}.",
+        "vector too short": "Its {said}, so that it is not believed.",
         "no origin": "Its header has no origin: the first voxel is taken to lie at 0, 0, 0.",
         "units": "Its header states {said}s; lengths are taken for mm all the same, as viewers"
         " take them.",
