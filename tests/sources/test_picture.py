@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageOps
 
 from slidecam.errors import (
+    RefusedSourceError,
     RegionReadError,
     UnknownFormatError,
     UnreadableSourceError,
@@ -179,3 +181,18 @@ def test_a_picture_is_turned_upright_as_training_turns_it(tmp_path: Path, orient
         np.testing.assert_array_equal(
             source.read(0, LevelBox(0, 0, size.width, size.height)), expected
         )
+
+
+def test_a_picture_of_sixteen_bits_that_eight_would_show_black_is_refused(tmp_path: Path) -> None:
+    samples = np.linspace(0, 120, RGB[:, :, 0].size).reshape(RGB.shape[:2]).astype(np.uint16)
+    Image.fromarray(samples).save(tmp_path / "a.png")
+    tifffile.imwrite(tmp_path / "b.tif", samples)
+    for name in ("a.png", "b.tif"):
+        with pytest.raises(RefusedSourceError, match="All of it is black"):
+            open_source(tmp_path / name)
+
+
+def test_a_picture_of_eight_bits_may_be_black(tmp_path: Path) -> None:
+    Image.new("L", (31, 17)).save(tmp_path / "a.png")
+    with open_source(tmp_path / "a.png") as source:
+        assert source.facts.readings == ()

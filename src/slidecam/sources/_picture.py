@@ -157,9 +157,10 @@ class PictureSource(Source):
     def say_if_dark(self) -> None:
         """Put it into ``facts.readings`` if the picture is dark; all of it is decoded."""
         try:
-            self.facts = with_darkness(self.facts, int(self._whole().max()))
+            brightest = int(self._whole().max())
         except DECODING_ERRORS:
             return  # reading it says so
+        self.facts = with_darkness(self.facts, brightest)
 
     def _decode(self, level: int, box: LevelBox) -> NDArray[np.uint8]:
         with decoding(self.facts.path, level, box):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from slidecam.errors import RegionReadError
+from slidecam.errors import RefusedSourceError, RegionReadError
 from slidecam.geometry import LevelBox, nearest_better_level
 from slidecam.pixels import GLASS, OPAQUE
 
@@ -262,10 +262,16 @@ def _area(boxes: tuple[Box, ...]) -> int:
     return sum(box.width * box.height for box in boxes)
 
 
-def with_darkness(facts: SourceFacts, brightest: int) -> SourceFacts:
-    """Return facts that say so if a picture is dark, by its brightest value from 0 to 255."""
+def with_darkness(facts: SourceFacts, brightest: int, *, whole: bool = True) -> SourceFacts:
+    """Return facts that say so if a picture is dark, by its brightest value from 0 to 255.
+
+    RefusedSourceError if the ``whole`` of it was looked at, and is black.
+    """
     if brightest >= _DARK:
         return facts
+    if whole and not brightest:
+        problem = "All of it is black: its samples use next to nothing of the range of 16 bits."
+        raise RefusedSourceError(facts.path, problem, "Save it with 8 bits and a window.")
     said = f"It is dark: its brightest pixel is {brightest} of {OPAQUE}, as its samples use"
     said = f"{said} little of the range of 16 bits; save it with 8 bits and a window to see more."
     return replace(facts, readings=(*facts.readings, said))
@@ -280,7 +286,8 @@ def say_if_dark(source: Source) -> None:
             brightest = max(brightest, int(source.read(level.index, box).max()))
         except RegionReadError:
             return  # reading it says so
-    source.facts = with_darkness(source.facts, brightest)
+    whole = level.size.width * level.size.height <= _AT_ONCE
+    source.facts = with_darkness(source.facts, brightest, whole=whole)
 
 
 def _looked_at(size: Size) -> Iterator[LevelBox]:

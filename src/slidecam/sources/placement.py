@@ -57,8 +57,8 @@ _SENTENCES: Mapping[Assumption, str] = MappingProxyType(
         "places disagree": "Its qform and its sform place it up to {said} apart: the sform is"
         " taken, and programs that take the qform show it elsewhere.",
         "no direction": "Its header does not say how it lies in the patient (goodRASFlag 0):"
-        f" {_GUESS}; its axes are taken to run to the left, downwards and to the front, as"
-        " FreeSurfer takes them.",
+        f" {_GUESS}; its axes are taken to run to the left, downwards and to the front in steps of"
+        " 1 mm, as FreeSurfer takes them.",
         "unknown space": "Its space ({said}) does not say how it lies in the patient:"
         f" {_GUESS}; left, posterior, superior is assumed.",
         "no orientation": "The file does not say how it lies in the patient:"
