@@ -105,6 +105,19 @@ def test_a_mask_says_which_slices_are_of_the_class_and_a_range_which_are_taken(
     assert record["spec"]["seen"]["axis"] == "axial"
 
 
+def test_what_is_assumed_of_a_volume_and_its_mask_is_told_of_its_line(
+    tmp_path: Path, brain: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    mask = np.zeros((*head.shape, 2), np.uint8)
+    mask[5:9, 20:24, 6:8] = 1
+    write_volume.nifti(tmp_path / "four.nii.gz", mask)
+    write_volume.nifti(brain, np.stack([head, head, head], 3))
+    listed = table(tmp_path, "path,label,mask", f"{brain.name},lesion,four.nii.gz")
+    (said,) = made(listed).volumes.values()
+    assert said.startswith("2 slices, 0 failed. It holds 3 volumes")
+    assert said.endswith("The mask four.nii.gz: It holds 2 volumes: volume 0 is read.")
+
+
 def test_positions_are_those_of_the_volume(tmp_path: Path, brain: Path) -> None:
     rows = rows_of(made(table(tmp_path, "path,label", f"{brain.name},plain")).folder)
     by_slice = {int(row["slice"]): float(row["position_mm"]) for row in rows}

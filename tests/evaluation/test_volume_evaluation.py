@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import nibabel
 import numpy as np
 import pytest
 import zarr
@@ -12,8 +13,9 @@ import zarr
 from slidecam.classes import ClassSet
 from slidecam.cli.output import volume_facts
 from slidecam.errors import MaskError, StoreError, UsageError
-from slidecam.evaluation.volumes import MOVED, evaluate_volume, write_evaluation
+from slidecam.evaluation.volumes import evaluate_volume, write_evaluation
 from slidecam.exchange.volumes import VolumeRasterSpec, write_nifti, write_volume_ome_zarr
+from slidecam.foreground.volumes import MOVED
 from slidecam.runs.record import RunRecord
 from slidecam.runs.record_parts import (
     RecordedBundle,
@@ -126,6 +128,16 @@ def test_a_mask_on_other_voxels_is_taken_at_the_nearest(
     found = evaluate_volume(finished, mask)
     assert found.mask_voxels == 8
     assert found.notes == (MOVED,)
+
+
+def test_what_is_assumed_of_the_mask_is_told_and_written(finished: Path, tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(np.ones(SHAPE, np.uint8), None)
+    image.header.set_zooms((0.8, 0.8, 2.0))
+    image.header["qform_code"] = image.header["sform_code"] = 0
+    nibabel.save(image, tmp_path / "m.nii")
+    written = write_evaluation(evaluate_volume(finished, tmp_path / "m.nii"), tmp_path / "out")
+    (said, *_others) = json.loads(written.read_text())["notes"]
+    assert said.startswith("The mask m.nii: Neither matrix of its header has a code")
 
 
 def test_slices_that_were_not_classified_do_not_count_and_that_is_said(

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import nibabel
 import numpy as np
 
-from slidecam.foreground.volumes import _large_pieces
+from slidecam.foreground.volumes import MaskOnVolume, _large_pieces, mask_on
+from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_pieces_stay_down_to_a_tenth_of_the_largest() -> None:
@@ -15,3 +22,54 @@ def test_pieces_stay_down_to_a_tenth_of_the_largest() -> None:
     kept = _large_pieces(mask)
     assert kept[:6].sum() == 440
     assert not kept[6:].any()
+
+
+SHAPE = (7, 5, 4)
+AFFINE = np.diag([1.3, 1.7, 2.9, 1.0])  # the axes run to the right, to the front and upwards
+
+
+def on_volume(mask: Path) -> MaskOnVolume:
+    return mask_on(mask, PlaneStack(VolumeGrid(SHAPE, AFFINE), "axial"))
+
+
+def marked_right(folder: Path, codes: int, repeats: tuple[int, ...] = ()) -> Path:
+    """Write a mask of what is farthest to the right, as the volume lies; or several of them."""
+    voxels = np.zeros((*SHAPE, *repeats), np.uint8)
+    voxels[-2:] = 1
+    image = nibabel.Nifti1Image(voxels, AFFINE)
+    image.set_qform(AFFINE, code=codes)
+    image.set_sform(AFFINE, code=codes)
+    nibabel.save(image, folder / "mask.nii")
+    return folder / "mask.nii"
+
+
+def test_a_mask_whose_file_knows_its_place_needs_no_word(tmp_path: Path) -> None:
+    found = on_volume(marked_right(tmp_path, codes=1))
+    assert found.readings == ()
+    assert found.planes[:, :, :2].all()  # the patient's right is on the picture's left
+    assert not found.planes[:, :, 2:].any()
+
+
+def test_a_mask_whose_side_is_a_guess_is_turned_and_says_so(tmp_path: Path) -> None:
+    voxels = np.zeros(SHAPE, np.uint8)
+    voxels[-2:] = 1
+    image = nibabel.Nifti1Image(voxels, None)
+    image.header.set_zooms((1.3, 1.7, 2.9))
+    image.header["qform_code"] = image.header["sform_code"] = 0
+    nibabel.save(image, tmp_path / "mask.nii")
+    # nibabel puts the middle of such a volume at the world's: the volume is placed so, too.
+    affine = AFFINE.copy()
+    affine[:3, 3] = -(np.array(SHAPE) - 1) / 2 * np.diag(AFFINE)[:3]
+    found = mask_on(tmp_path / "mask.nii", PlaneStack(VolumeGrid(SHAPE, affine), "axial"))
+    assert found.planes[:, :, -2:].all()
+    guess, turned = found.readings
+    assert guess.startswith("The mask mask.nii: Neither matrix of its header has a code")
+    assert "left and right are a guess" in guess
+    assert "(LAS, assumed) to the volume's (RAS)" in turned
+
+
+def test_of_a_mask_of_several_volumes_the_first_is_taken_and_no_option_is_named(
+    tmp_path: Path,
+) -> None:
+    found = on_volume(marked_right(tmp_path, codes=1, repeats=(3,)))
+    assert found.readings == ("The mask mask.nii: It holds 3 volumes: volume 0 is read.",)

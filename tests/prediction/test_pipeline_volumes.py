@@ -87,6 +87,30 @@ def test_voxels_that_are_no_numbers_are_told(
     )
 
 
+def test_what_is_assumed_of_a_mask_is_a_reading_of_the_run(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16], slice_bundle: Path
+) -> None:
+    image: Any = nibabel.Nifti1Image(np.ones(head.shape, np.uint8), None)
+    image.header.set_zooms((0.8, 0.8, 2.0))
+    image.header["qform_code"] = image.header["sform_code"] = 0
+    nibabel.save(image, tmp_path / "mask.nii")
+    events = run(
+        write_volume.nifti(tmp_path / "brain.nii", head),
+        slice_bundle,
+        tmp_path / "out",
+        mask=tmp_path / "mask.nii",
+        heatmap="none",
+    )
+    start = "The mask mask.nii: Neither matrix of its header has a code"
+    record = json.loads((tmp_path / "out" / "brain" / "run.json").read_text())
+    for told in (
+        [warned.message for warned in of(events, Warned)],
+        of(events, Planned)[0].readings,
+        record["input"]["readings"],
+    ):
+        assert any(said.startswith(start) for said in told)
+
+
 @pytest.mark.parametrize("caveat", [None, "", "3 of 7 volumes were called wrongly."])
 def test_a_volume_s_call_comes_with_what_its_classifier_was_measured_on(
     tmp_path: Path,

@@ -14,7 +14,7 @@ from slidecam.errors import DataSetError, StoreError, UsageError
 from slidecam.exchange.volumes import VolumeHeatmap, read_volume_ome_zarr
 from slidecam.faithfulness.localisation import dice, energy, pointing
 from slidecam.files import strict_json, write_json
-from slidecam.foreground import is_moved, mask_on
+from slidecam.foreground import mask_on
 from slidecam.runs import RunRecord
 from slidecam.runs.record import RUN_AGAIN
 from slidecam.runs.record_parts import RecordedCall
@@ -33,11 +33,6 @@ if TYPE_CHECKING:
 
 
 OUTPUT = "localisation.json"
-
-MOVED = (
-    "The mask lies on other voxels than the volume and was taken at the nearest of them: do both"
-    " belong together?"
-)
 
 
 @dataclass(frozen=True)
@@ -169,7 +164,8 @@ def evaluate_volume(
         raise StoreError(run, "this is no finished run of a volume with a heatmap.", remedy)
     read = [(path, read_volume_ome_zarr(path)) for path in heatmaps]
     stack = read[0][1].spec.stack
-    marked = mask_on(mask, stack)
+    on_volume = mask_on(mask, stack)
+    marked = on_volume.planes
     table = read_slices_csv(run / "slices.csv")
     cut = marked.any(axis=(1, 2))
     known = table.done
@@ -191,9 +187,7 @@ def evaluate_volume(
     empty = [one for one in figures if one.is_empty]
     millilitres = float(marked.sum() * np.prod(stack.spacing_mm) / 1000)
     lost = int((cut & ~known).sum())
-    notes = []
-    if is_moved(mask, stack):
-        notes.append(MOVED)
+    notes = list(on_volume.readings)
     notes += [
         f"{one.heatmap} has no heat of {one.class_name}: it is empty, and lies nowhere."
         for one in empty
@@ -232,7 +226,7 @@ def _foreground(run: Path, record: RunRecord, stack: PlaneStack) -> NDArray[np.b
             return kept[:, down][:, :, across]
     if record.foreground is None or not record.foreground.share:
         return np.zeros(stack.shape, np.bool_)
-    return mask_on(run / "mask.nii.gz", stack)
+    return mask_on(run / "mask.nii.gz", stack).planes
 
 
 def write_evaluation(evaluation: VolumeEvaluation, folder: Path) -> Path:

@@ -23,7 +23,6 @@ from slidecam.foreground.tissue import ForegroundSpec, find_foreground
 from slidecam.foreground.volumes import (
     VolumeForeground,
     find_head,
-    is_moved,
     load_head,
     mask_on,
 )
@@ -41,7 +40,6 @@ __all__ = [
     "annotation_file",
     "find_foreground",
     "find_head",
-    "is_moved",
     "load_classes",
     "load_foreground",
     "load_head",

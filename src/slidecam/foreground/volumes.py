@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from nibabel.orientations import aff2axcodes
 from scipy.ndimage import affine_transform, binary_fill_holes, binary_opening, label
 
 from slidecam.errors import MaskError, SourceError
 from slidecam.foreground.mask import Foreground
 from slidecam.geometry import Size
 from slidecam.sources import open_source
+from slidecam.sources.placement import guesses_side
 from slidecam.viewing import VolumeView, air_below
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -40,7 +43,28 @@ OPENING_FROM = 24
 A smaller volume would lose what it has.
 """
 
+MOVED = (
+    "The mask lies on other voxels than the volume and was taken at the nearest of them: do both"
+    " belong together?"
+)
+
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskOnVolume:
+    """A mask's file on the planes of a volume.
+
+    Attributes
+    ----------
+    planes
+        (planes, rows, columns) bool, each plane as it is hung.
+    readings
+        What had to be assumed of the mask's file and of its place, as sentences that name it.
+    """
+
+    planes: NDArray[np.bool_]
+    readings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +81,12 @@ class VolumeForeground(Foreground):
         Where it comes from, for people.
     volume
         (planes, rows, columns) bool, each plane as it is hung.
+    readings
+        What had to be assumed of the file that it comes from, as sentences.
     """
 
     volume: NDArray[np.bool_]
+    readings: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -101,13 +128,15 @@ def find_head(source: VolumeSource) -> VolumeForeground:
 
 def load_head(path: Path, source: VolumeSource) -> VolumeForeground:
     """Read a mask volume: all above 0 is foreground. See `mask_on` for what it raises."""
-    return _foreground(mask_on(path, source.stack), source, f"file {path.name}")
+    mask = mask_on(path, source.stack)
+    return _foreground(mask.planes, source, f"file {path.name}", mask.readings)
 
 
-def mask_on(path: Path, stack: PlaneStack) -> NDArray[np.bool_]:
-    """Return a mask volume on another volume's planes, (planes, rows, columns), each as it is hung.
+def mask_on(path: Path, stack: PlaneStack) -> MaskOnVolume:
+    """Return a mask volume on another volume's planes.
 
-    A mask on other voxels is taken at the nearest of them, by both affines.
+    A mask on other voxels is taken at the nearest of them, by both affines. Of a file of several
+    volumes the first one is taken.
 
     Raises
     ------
@@ -116,7 +145,8 @@ def mask_on(path: Path, stack: PlaneStack) -> NDArray[np.bool_]:
     """
     remedy = "Give a volume (NIfTI, NRRD, MGZ) in which what is meant is above 0."
     try:
-        with open_source(path, view=VolumeView(axis=stack.axis)) as opened:
+        # The volume is named, as no option chooses another one of a mask.
+        with open_source(path, view=VolumeView(axis=stack.axis, volume="0")) as opened:
             if opened.facts.stack is None:
                 raise MaskError("This is no volume.", remedy, path)
             own: VolumeSource = opened  # type: ignore[assignment]  # what has a stack is one
@@ -124,21 +154,32 @@ def mask_on(path: Path, stack: PlaneStack) -> NDArray[np.bool_]:
             mask = np.stack([_grey(plane) > 0 for plane in planes])
             if not own.stack.grid.lies_like(stack.grid):
                 mask = _moved(mask, own.stack, stack)
+            readings = tuple(_readings(path, own, stack))
     except SourceError as error:
         raise MaskError(f"The mask cannot be read: {error}", remedy, path) from error
     if not mask.any():
         raise MaskError(
             "Nothing in this mask is above 0 where the volume lies.",
-            "Check that both belong together.",
+            " ".join(("Check that both belong together.", *readings)),
             path,
         )
-    return mask
+    return MaskOnVolume(mask, readings)
 
 
-def is_moved(path: Path, stack: PlaneStack) -> bool:
-    """Whether a mask that `mask_on` has read lies on other voxels than the volume."""
-    with open_source(path, view=VolumeView(axis=stack.axis)) as opened:
-        return opened.facts.stack is None or not opened.facts.stack.grid.lies_like(stack.grid)
+def _readings(path: Path, own: VolumeSource, stack: PlaneStack) -> Iterator[str]:
+    """Yield what the reader assumed of a mask's file, and whether it was taken to other voxels."""
+    own.say_what_is_broken()
+    said, grid = own.facts.readings, own.stack.grid
+    yield from (f"The mask {path.name}: {reading}" for reading in said)
+    ours, theirs = ("".join(aff2axcodes(each.affine)) for each in (grid, stack.grid))
+    if guesses_side(said) and ours != theirs:
+        yield (
+            f"The mask {path.name} is turned from its axes ({ours}, assumed) to the volume's"
+            f" ({theirs}), not laid on it voxel by voxel: if it was drawn on this volume, give it"
+            " the volume's header (for example with fslcpgeom), and run again."
+        )
+    if not grid.lies_like(stack.grid):
+        yield MOVED
 
 
 def _moved(marked: NDArray[np.bool_], own: PlaneStack, stack: PlaneStack) -> NDArray[np.bool_]:
@@ -179,6 +220,11 @@ def _large_pieces(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return kept
 
 
-def _foreground(volume: NDArray[np.bool_], source: VolumeSource, origin: str) -> VolumeForeground:
+def _foreground(
+    volume: NDArray[np.bool_],
+    source: VolumeSource,
+    origin: str,
+    readings: tuple[str, ...] = (),
+) -> VolumeForeground:
     size = Size(source.facts.size.width, source.facts.size.height)
-    return VolumeForeground(np.asarray(volume.any(axis=0)), size, origin, volume)
+    return VolumeForeground(np.asarray(volume.any(axis=0)), size, origin, volume, readings)

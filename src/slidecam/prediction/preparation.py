@@ -174,6 +174,7 @@ def _laid_volume(
         head = find_head(source)
     else:
         head = load_head(mask_file(source.facts, spec.mask, VOLUME_MASKS), source)
+    source.facts = replace(source.facts, readings=(*source.facts.readings, *head.readings))
     view = source.view
     settled: dict[str, Any] = {
         "axis": view.axis,

@@ -14,7 +14,7 @@ import numpy as np
 from slidecam.errors import RefusedSourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -98,6 +98,11 @@ _SENTENCES: Mapping[Assumption, str] = MappingProxyType(
 def assumed(what: Assumption, said: str = "") -> str:
     """Return the sentence on an assumption; ``said`` is what the file does say, where it counts."""
     return _SENTENCES[what].format(said=said)
+
+
+def guesses_side(readings: Iterable[str]) -> bool:
+    """Whether a volume's readings say that its left and right are a guess."""
+    return any(_GUESS in reading for reading in readings)
 
 
 def refuse_flat(path: str, affine: NDArray[np.float64]) -> None:

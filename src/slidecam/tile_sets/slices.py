@@ -194,13 +194,14 @@ def write_slice_set(
         for number, line in enumerate(lines, 1):
             before = len(rows)
             try:
-                failed = yield from _one_volume(line, fresh, spec, rows)
+                failed, notes = yield from _one_volume(line, fresh, spec, rows)
             except DataSetError:
                 raise
             except SlidecamError as error:
                 failed, said = 1, f"{error.problem} {error.remedy}"
             else:
-                said = f"{len(rows) - before} slices, {failed} failed"
+                counted = f"{len(rows) - before} slices, {failed} failed"
+                said = ". ".join((counted, *notes))
             is_whole = is_whole and not failed
             volumes[f"line {number + 1}, {line.path.name}, {line.label}"] = said
             yield Step("volumes", number, len(lines), message=f"{line.path.name}: {said}")
@@ -269,8 +270,11 @@ def _line(table: Path, number: int, values: Mapping[str, str | None]) -> Labelle
 
 def _one_volume(
     line: LabelledSlices, folder: Path, spec: SliceSetSpec, rows: list[_Written]
-) -> Generator[Step, None, int]:
-    """Write the slices of one line and note them in ``rows``; return how many failed."""
+) -> Generator[Step, None, tuple[int, tuple[str, ...]]]:
+    """Write the slices of one line and note them in ``rows``.
+
+    Return how many failed, and what was assumed of the volume's file and the mask's.
+    """
     seen = spec.seen
     view = VolumeView(seen.axis, seen.slices, seen.window, line.volume)
     with open_source(line.path, view=view) as source:
@@ -278,7 +282,8 @@ def _one_volume(
             raise DataSetError("This is no volume.", "Take it out of the table.", line.path)
         grid = lay_planes(source.facts, find_head(source), spec.input_px, spec.min_tissue)
         assert grid.planes is not None  # noqa: S101  (for the type checker: of a volume's grid)
-        labels = _labels(line, source, grid.planes)
+        labels, notes = _labels(line, source, grid.planes)
+        notes = (*source.facts.readings, *notes)
         kept = np.flatnonzero(labels != "")
         grid, labels = grid.only(kept), labels[kept]
         written = [
@@ -306,24 +311,26 @@ def _one_volume(
                 done += len(batch.rows)
                 yield Step(f"slices of {source.facts.name}", done, len(written))
     rows.extend(row for at, row in enumerate(written) if at not in lost)
-    return len(lost)
+    return len(lost), notes
 
 
 def _labels(
     line: LabelledSlices, source: VolumeSource, planes: NDArray[np.int64]
-) -> NDArray[np.str_]:
-    """Return the class of each plane, empty for those that are left out."""
+) -> tuple[NDArray[np.str_], tuple[str, ...]]:
+    """Return the class of each plane, empty for those that are left out, and a mask's readings."""
     last = source.facts.planes - 1
     if line.last is not None:
         last = line.last
     first = line.first or 0
     wanted = (planes >= first) & (planes <= last) & ((planes - first) % line.step == 0)
     labels = np.full(len(planes), line.label, dtype=object)
+    notes: tuple[str, ...] = ()
     if line.mask is not None:
-        marked = np.asarray(mask_on(line.mask, source.stack).any(axis=(1, 2)))
+        mask = mask_on(line.mask, source.stack)
+        marked, notes = np.asarray(mask.planes.any(axis=(1, 2))), mask.readings
         labels[~marked[planes]] = line.outside
     labels[~wanted] = ""
-    return labels.astype(np.str_)
+    return labels.astype(np.str_), notes
 
 
 def _slice(
