@@ -278,7 +278,10 @@ def with_darkness(facts: SourceFacts, brightest: int, *, whole: bool = True) -> 
 
 
 def say_if_dark(source: Source) -> None:
-    """Put it into a slide's readings if it is dark: by its coarsest level, or parts of that."""
+    """Put it into a slide's readings if it is dark: by its coarsest level, or parts of that.
+
+    One that is all black is closed and refused.
+    """
     level = source.facts.levels[-1]
     brightest = 0
     for box in _looked_at(level.size):
@@ -287,7 +290,11 @@ def say_if_dark(source: Source) -> None:
         except RegionReadError:
             return  # reading it says so
     whole = level.size.width * level.size.height <= _AT_ONCE
-    source.facts = with_darkness(source.facts, brightest, whole=whole)
+    try:
+        source.facts = with_darkness(source.facts, brightest, whole=whole)
+    except RefusedSourceError:
+        source.close()
+        raise
 
 
 def _looked_at(size: Size) -> Iterator[LevelBox]:
