@@ -188,9 +188,11 @@ def test_a_series_is_one_slide_whatever_lies_beside_it_and_all_of_it_is_named(
     assert [slide.name for slide in found.slides] == ["SE1"]
     assert found.ignored == (f"{series}: not taken for slides: IM9999.dcm, readme.txt.",)
     with open_source(series) as source:
-        assert source.facts.readings == ("Files of the folder that are no DICOM are left out: 2.",)
+        lost, strange = source.facts.readings
+    assert lost.startswith("1 file of its folder was a slice, as it seems")
+    assert strange == "Files of the folder that are no DICOM are left out: 1."
     with open_source(series / "IM0003.dcm") as source:
-        assert source.facts.readings == ("Files of the folder that are no DICOM are left out: 1.",)
+        assert source.facts.readings == (lost,)
     fill(series, "photo.png")
     assert names(series) == ["IM0000", "IM9999", "photo"]
     (series / "photo.png").unlink()

@@ -7,9 +7,12 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slidecam.registry import load
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _MARK = b"DICM"
 _HEAD = 132
@@ -77,6 +80,11 @@ class DicomIdentity:
         if _PICTURE.search(name):
             return None
         return short
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it ends, as it seems, before it names its series."""
+        return not (self.series or self.has_pixels or self.is_directory)
 
     @property
     def is_bare_header(self) -> bool:
@@ -190,7 +198,8 @@ def first_dicom(path: Path) -> Path | None:
         return next(filter(_may_be_picture, [path]), None)
     first = None
     for file in filter(_may_be_picture, sorted(path.iterdir())):
-        if object_name(file) is None:
+        found = identity_of(file)
+        if found is not None and found.object_name is None and not found.is_cut_off:
             return file
         first = first or file
     return first
@@ -204,7 +213,7 @@ def _may_be_picture(path: Path) -> bool:
     return found is not None and not found.is_directory
 
 
-def _files_of(folder: Path) -> dict[Path, DicomIdentity]:
+def files_of(folder: Path) -> dict[Path, DicomIdentity]:
     """Return the DICOM files of a folder, sorted by name."""
     known: dict[Path, DicomIdentity] = {}
     for path in sorted(folder.iterdir()):
@@ -222,16 +231,20 @@ def _files_of(folder: Path) -> dict[Path, DicomIdentity]:
 def series_files(folder: Path) -> dict[tuple[str, str], list[Path]]:
     """Return the DICOM pictures of a folder by their series and class, sorted by name."""
     series: dict[tuple[str, str], list[Path]] = {}
-    for path, found in _files_of(folder).items():
+    known = files_of(folder)
+    for path, found in known.items():
         if found.object_name is None:
             series.setdefault(found.key, []).append(path)
+    for key, files in [*series.items()]:
+        if len(series) > 1 and all(known[path].is_cut_off for path in files):
+            del series[key]
     return series
 
 
 def objects_in(folder: Path) -> dict[Path, str]:
     """Return the DICOM files of a folder that are no pictures, and what they are."""
     objects: dict[Path, str] = {}
-    for path, found in _files_of(folder).items():
+    for path, found in files_of(folder).items():
         name = found.object_name
         if name is not None:
             objects[path] = name
@@ -260,7 +273,7 @@ def folders_of_medium(path: Path) -> list[Path]:
     folder = path
     if path.is_file():
         folder = path.parent
-    if not any(found.is_directory for found in _files_of(folder).values()):
+    if not any(found.is_directory for found in files_of(folder).values()):
         return []
     if path.is_file() and first_dicom(path) is not None:
         return []
@@ -272,15 +285,16 @@ def folders_of_medium(path: Path) -> list[Path]:
 def others_in(folder: Path) -> list[Path]:
     """Return the files of a folder that are no DICOM, hidden ones apart."""
     visible = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(set(filter(Path.is_file, visible)) - _files_of(folder).keys())
+    return sorted(set(filter(Path.is_file, visible)) - files_of(folder).keys())
 
 
-def note_on_objects(folder: Path) -> tuple[str, ...]:
+def note_on_objects(folder: Path, known: Collection[Path] = ()) -> tuple[str, ...]:
     """Return the reading of a folder that holds such files; by kind, as names may be a patient's.
 
-    ``slidecam info`` and ``predict`` name the files.
+    ``slidecam info`` and ``predict`` name the files. Nothing is said of those that are ``known``.
     """
-    kinds = Counter(objects_in(folder).values())
+    objects = objects_in(folder)
+    kinds = Counter(name for path, name in objects.items() if path not in known)
     if not kinds:
         return ()
     said: list[str] = []
@@ -289,20 +303,23 @@ def note_on_objects(folder: Path) -> tuple[str, ...]:
     return (f"Files of the folder that are no pictures are left out: {', '.join(said)}.",)
 
 
-def notes_on_companions(path: Path) -> tuple[str, ...]:
+def notes_on_companions(path: Path, known: Collection[Path] = ()) -> tuple[str, ...]:
     """Return the readings on what lies beside a series, its folder or a file, and is no part of it.
 
-    Of a folder that is opened whole there is no other series.
+    Of a folder that is opened whole there is no other series. Nothing is said of files that are
+    ``known``.
     """
     if path.is_dir():
-        return (*note_on_objects(path), *_note_on_strangers(others_in(path)))
+        strangers = [each for each in others_in(path) if each not in known]
+        return (*note_on_objects(path, known), *_note_on_strangers(strangers))
     own, others = siblings(path), []
     for files in series_files(path.parent).values():
         rest = set(files).difference(own)
         if rest:
             others.append(len(rest))
     called = (each for each in others_in(path.parent) if each.suffix.lower() in DICOM_SUFFIXES)
-    notes = (*note_on_objects(path.parent), *_note_on_strangers([*called]))
+    strangers = [each for each in called if each not in known]
+    notes = (*note_on_objects(path.parent, known), *_note_on_strangers(strangers))
     if others:
         said = f"{len(others)} other series of the folder ({sum(others)} files)"
         notes += (f"Left out are {said}: pass a file of one to read it.",)
@@ -327,3 +344,47 @@ def siblings(path: Path) -> list[Path]:
     if path in beside:
         return beside
     return [path]
+
+
+def lost_files(own: Collection[Path]) -> list[Path]:
+    """Return the files beside those of a series that were its slices, as far as names tell.
+
+    Parameters
+    ----------
+    own
+        The files of one series, all in one folder.
+
+    Returns
+    -------
+    list
+        What says that it is of the series and has no pixels; and what says nothing that can be
+        read but is named like the files of this series alone, or ends as DICOM does where there
+        is no other series.
+    """
+    folder = next(iter(own)).parent
+    known = files_of(folder)
+    series = series_files(folder)
+    mine = {known[path].series for path in own if path in known}
+    names = set(map(_pattern, own))
+    names_of_others: set[str] = set()
+    for files in series.values():
+        names_of_others.update(_pattern(path) for path in files if path not in own)
+
+    def is_named_alike(path: Path) -> bool:
+        if len(series) == 1 and path.suffix.lower() in DICOM_SUFFIXES:
+            return True
+        return _pattern(path) in names - names_of_others
+
+    found = [path for path in others_in(folder) if is_named_alike(path)]
+    for path, said in known.items():
+        if path in own:
+            continue
+        begun = said.series and any(each.startswith(said.series) for each in mine)
+        if (said.is_bare_header and begun) or (said.is_cut_off and is_named_alike(path)):
+            found.append(path)
+    return found
+
+
+def _pattern(path: Path) -> str:
+    """Return a file's name without its numbers."""
+    return re.sub(r"\d+", "#", path.name)

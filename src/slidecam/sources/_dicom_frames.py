@@ -152,6 +152,8 @@ def frames_of(given: str, paths: Sequence[Path]) -> tuple[list[Frame], list[Exce
 
 def _frames_in(given: str, path: Path) -> list[Frame]:
     header = dcmread(path, stop_before_pixels=True, force=True)
+    if "BitsAllocated" not in header:
+        raise EOFError("the header is cut off")
     count = int(header.get("NumberOfFrames") or 1)
     frames: Iterable[Frame] = (_classic(path, header),)
     if "PerFrameFunctionalGroupsSequence" in header:

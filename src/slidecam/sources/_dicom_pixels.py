@@ -58,6 +58,15 @@ _SYNTAXES: dict[tuple[bool | None, bool | None], UID] = {
 }
 """By whether the kinds of values are left out, and the least byte comes first."""
 
+_TOO_FEW = (
+    "buffer size",
+    "cannot reshape",
+    "than the expected",
+    "doesn't match the expected",
+    "no pixel data",
+)
+"""What pydicom and NumPy say of pixels that are not all there."""
+
 PALETTE = "PALETTE COLOR"
 _MODALITY_TABLE = "ModalityLUTSequence"
 _CHEAP = (
@@ -168,6 +177,10 @@ def _stored(frame: Frame) -> NDArray[Any]:
         return pixel_array(_openable(frame.path), index=frame.number)
     except (RuntimeError, NotImplementedError) as error:
         return _by_imagecodecs(frame, error)
+    except (AttributeError, ValueError) as error:
+        if any(words in str(error) for words in _TOO_FEW):
+            raise EOFError("its pixels end early") from error
+        raise
 
 
 def _openable(path: Path) -> Path | Dataset:

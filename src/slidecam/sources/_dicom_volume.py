@@ -17,6 +17,7 @@ from slidecam.pixels import reason
 from slidecam.sources._dicom import (
     identity_of,
     left_out,
+    lost_files,
     notes_on_companions,
     object_name,
     objects_in,
@@ -36,7 +37,7 @@ from slidecam.sources.volume import VolumeSource, chosen_volume, volume_facts
 from slidecam.sources.volume_grid import PlaneStack, VolumeGrid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -50,6 +51,9 @@ _AGAIN = "Copy the series again, or convert it with dcm2niix."
 _ITS_PICTURE = "Pass the slide or series that it was made for."
 _WITH_PIXELS = "Fetch the series from its archive once more, with its pixels."
 _OF_TIME = ("FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate")
+
+_LOST = "its file is empty, cut off, damaged or no DICOM"
+"""What is said of a gap among slices beside such a file."""
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -82,7 +86,19 @@ def open_slide(probe: Probe) -> VolumeSource:
         number, which = chosen_volume(probe, len(names), names, what)
         stack = volumes.stacks[number]
         layout = _layout(probe, stack)
-    notes = [*which, *_unread(failures), *volumes.readings, *_begins_late(frames), *_assumed(stack)]
+    lost, gaps = lost_files(paths), stack.frames.count(None)
+    broken: dict[int, str] = {}
+    if lost or failures:
+        # Whichever file lay in a gap: that slice failed, and was not left out on purpose.
+        broken = {place: _LOST for place, frame in enumerate(stack.frames) if frame is None}
+    notes = [
+        *which,
+        *_unread(failures),
+        *_lost(len(lost), gaps),
+        *volumes.readings,
+        *_begins_late(frames),
+        *_assumed(stack),
+    ]
     notes += note_on_bits(colour_bits(header))
     placed = {frame.position for frame in stack.frames if frame is not None} - {None}
     if len(placed) < 2 and not _thickness(header):  # noqa: PLR2004  (a step lies between two)
@@ -90,12 +106,11 @@ def open_slide(probe: Probe) -> VolumeSource:
         notes.append(f"Nothing says how thick its slices are: {step:g} mm is assumed.")
     if header.get("RescaleSlope") == 0:
         notes.append("Its RescaleSlope is 0, which has no meaning: it is taken for 1.")
-    notes += notes_on_companions(probe.local)
+    notes += notes_on_companions(probe.local, lost)
     if layout.grid.is_oblique:
         notes.append("Its slices are oblique: they are taken along the series' own axes.")
-    broken: dict[int, str] = {}
     voxels = Voxels(layout, unpack=lambda: _unpacked(stack, layout, broken), broken=broken)
-    planes = _planes(layout.grid, stack, probe)
+    planes = _planes(layout.grid, stack, probe, broken)
     first = next(filter(None, stack.frames))
     kind = ("dicom", _format(header), f"{first.spacing_from} and positions")
     facts = volume_facts(probe, planes, kind, fingerprint, notes)
@@ -159,13 +174,19 @@ def _layout(probe: Probe, stack: FrameStack) -> VoxelLayout:
     return VoxelLayout(grid, dtype, first.bands)
 
 
-def _planes(grid: VolumeGrid, stack: FrameStack, probe: Probe) -> PlaneStack:
-    """Return the planes of the view, without those of missing slices where it looks along them."""
+def _planes(
+    grid: VolumeGrid, stack: FrameStack, probe: Probe, broken: Collection[int]
+) -> PlaneStack:
+    """Return the planes of the view, without those of missing slices where it looks along them.
+
+    Those in ``broken`` are there, and fail.
+    """
     planes = PlaneStack(grid, probe.view.axis)
     along = grid.file_axis(AXES.index(probe.view.axis)) == 2  # noqa: PLR2004  (slices are the last axis)
     if not along:
         return planes
     lost = np.array([frame is None for frame in stack.frames])
+    lost[[*broken]] = False
     missing = np.flatnonzero(lost[planes.file_indices]).tolist()
     return PlaneStack(grid, probe.view.axis, tuple(missing))
 
@@ -178,6 +199,30 @@ def _unread(failures: Sequence[Exception]) -> Iterator[str]:
             said = "1 of its files cannot be read and is left out"
         # No more of an error than its kind: its words may be the header's, and name a patient.
         yield f"{said} ({type(failures[0]).__name__})."
+
+
+def _lost(count: int, gaps: int) -> Iterator[str]:
+    """Yield the sentence on files that were slices, where there are such.
+
+    Parameters
+    ----------
+    count
+        How many there are.
+    gaps
+        Slices that are missing within the volume.
+    """
+    if not count:
+        return
+    said = f"{count} files of its folder were slices, as it seems, and are"
+    if count == 1:
+        said = "1 file of its folder was a slice, as it seems, and is"
+    said += " empty, cut off or no DICOM"
+    if gaps:
+        yield f"{said}: what is missing within the volume is taken for slices that failed."
+    if count > gaps:
+        if gaps:
+            said = f"{count - gaps} more were slices than there are gaps"
+        yield f"{said}: nothing says at which place, and an end of the volume may be lost."
 
 
 def _refuse_without_size(probe: Probe, frames: Sequence[Frame]) -> None:

@@ -1,0 +1,133 @@
+"""A file of a DICOM series that can no longer be read is a slice that failed, not one less."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydicom import dcmread
+
+from slidecam.errors import RegionReadError
+from slidecam.geometry import LevelBox
+from slidecam.sources import open_source
+from slidecam.sources.discovery import find_slides
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def emptied(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def of_noise(file: Path) -> None:
+    file.write_bytes(secrets.token_bytes(4099))
+
+
+def cut(length: int) -> Callable[[Path], None]:
+    def shorten(file: Path) -> None:
+        file.write_bytes(file.read_bytes()[:length])
+
+    return shorten
+
+
+def up_to_its_rows(file: Path) -> None:
+    made = dcmread(file)
+    for name in ("PixelData", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
+        delattr(made, name)
+    made.save_as(file)
+
+
+DAMAGES = {
+    "empty": emptied,
+    "noise": of_noise,
+    "no preamble": cut(90),
+    "magic": cut(141),
+    "meta": cut(311),
+    "class": cut(507),
+    "rows": up_to_its_rows,
+}
+
+
+@pytest.fixture
+def series(tmp_path: Path, write_volume: Any, head: NDArray[np.int16]) -> Path:
+    folder: Path = write_volume.dicom(tmp_path / "series", head)
+    return folder
+
+
+def file_of(series: Path, number: int) -> Path:
+    (file,) = (path for path in series.iterdir() if dcmread(path).InstanceNumber == number)
+    return file
+
+
+@pytest.mark.parametrize("suffix", [".dcm", ""])
+@pytest.mark.parametrize("damage", sorted(DAMAGES))
+def test_a_slice_whose_file_is_lost_has_failed(
+    series: Path, head: NDArray[np.int16], damage: str, suffix: str
+) -> None:
+    for path in series.iterdir():
+        path.rename(path.with_suffix(suffix))
+    DAMAGES[damage](file_of(series, 6))
+    (slide,) = find_slides([series]).slides
+    assert slide.path == str(series)
+    with open_source(series) as source:
+        volume: Any = source
+        assert source.facts.stack is not None
+        assert source.facts.stack.missing == ()
+        assert [*volume.broken] == [5]
+        for plane in (0, 4, 6, 11):
+            assert volume.intensities(plane).max() == head[:, :, plane].max()
+        with pytest.raises(RegionReadError, match="empty, cut off, damaged or no DICOM"):
+            source.read(0, LevelBox(0, 0, 5, 5), plane=5)
+        source.say_what_is_broken()  # type: ignore[attr-defined]
+        assert any("cannot be read, such as 5 (" in each for each in source.facts.readings)
+
+
+@pytest.mark.parametrize("damage", sorted(DAMAGES))
+@pytest.mark.parametrize("number", [1, 12])
+def test_a_lost_file_at_an_end_is_told_though_no_gap_shows_it(
+    series: Path, damage: str, number: int
+) -> None:
+    DAMAGES[damage](file_of(series, number))
+    with open_source(series) as source:
+        assert source.facts.planes == 11
+        assert any(
+            "an end of the volume may be lost" in each or "cannot be read and is left out" in each
+            for each in source.facts.readings
+        )
+
+
+def test_other_files_beside_a_series_are_no_slices_of_its(series: Path) -> None:
+    file_of(series, 6).unlink()
+    (series / "README").write_text("scanned on a Monday")
+    (series / "Thumbs.db").write_bytes(b"\0" * 991)
+    with open_source(series) as source:
+        assert source.facts.stack is not None
+        assert source.facts.stack.missing == (5,)
+        assert not any("as it seems" in each for each in source.facts.readings)
+
+
+def test_a_lost_file_is_of_the_series_that_it_is_named_like(
+    series: Path, tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    other = write_volume.dicom(tmp_path / "other", head, SeriesInstanceUID="1.2.3.4.77")
+    for path in other.iterdir():
+        path.rename(series / f"T{path.name}")
+    emptied(series / "IM0003.dcm")
+    found = []
+    for name in ("IM0000.dcm", "TIM0000.dcm"):
+        with open_source(series / name) as source:
+            found.append(any("as it seems" in each for each in source.facts.readings))
+    assert found == [True, False]
+
+
+def test_pixels_that_end_early_are_called_that(series: Path) -> None:
+    file = file_of(series, 6)
+    file.write_bytes(file.read_bytes()[:-503])
+    with open_source(series) as source:
+        assert source.broken == {5: "its pixels end early"}  # type: ignore[attr-defined]
