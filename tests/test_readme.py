@@ -32,7 +32,7 @@ def commands() -> list[str]:
 
 def words_of(command: str) -> list[str]:
     """Return the words of one command, without what a shell would do after it."""
-    words = shlex.split(re.split(r"&&|\||;|…", command)[0])
+    words = shlex.split(re.split(r"&&|\||;", command)[0])
     return words[1:]
 
 
