@@ -6,6 +6,7 @@ Pydicom decodes, with GDCM and Pillow; what those leave out, imagecodecs.
 from __future__ import annotations
 
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import imagecodecs
@@ -69,10 +70,21 @@ _TOO_FEW = (
 
 PALETTE = "PALETTE COLOR"
 _MODALITY_TABLE = "ModalityLUTSequence"
+_OF_PADDING: Mapping[str, str] = MappingProxyType(
+    {
+        "PixelPaddingValue": "PixelPaddingRangeLimit",
+        "FloatPixelPaddingValue": "FloatPixelPaddingRangeLimit",
+        "DoubleFloatPixelPaddingValue": "DoubleFloatPixelPaddingRangeLimit",
+    }
+)
+"""What says which samples lie outside of the picture, and where their range ends."""
+
 _CHEAP = (
     "PhotometricInterpretation",
     "PixelRepresentation",
     "BitsStored",
+    *_OF_PADDING.keys(),
+    *_OF_PADDING.values(),
     _MODALITY_TABLE,
     "RedPaletteColorLookupTableDescriptor",
     "GreenPaletteColorLookupTableDescriptor",
@@ -123,7 +135,7 @@ def colour_bits(header: Dataset) -> int:
 def decoded(frame: Frame) -> NDArray[np.generic]:
     """Return a frame's intensities, float32 (rows, columns), as its modality means them.
 
-    Colours are uint8, (…, 3): those of a palette too.
+    Colours are uint8, (…, 3): those of a palette too. What is padding is not-a-number.
 
     Raises
     ------
@@ -137,10 +149,14 @@ def decoded(frame: Frame) -> NDArray[np.generic]:
         return _through_palette(pixels, header)
     if frame.bands > 1:
         return to_uint8(pixels, int(header.get("BitsStored", 8)))
+    outside = _padded(pixels, header)
     if header.get(_MODALITY_TABLE):
-        values = np.asarray(apply_modality_lut(pixels, header), np.float32)
-        return _light_on_dark(values, seen, float(values.min()) + float(values.max()))
+        values = np.array(apply_modality_lut(pixels, header), np.float32)
+        values[outside] = np.nan
+        ends = float(np.fmin.reduce(values, axis=None)) + float(np.fmax.reduce(values, axis=None))
+        return _light_on_dark(values, seen, ends)
     values = pixels.astype(np.float32)
+    values[outside] = np.nan
     # By the range that the file can hold: by the slice's own, air would be of another grey in each
     # slice.
     lowest_and_highest = -1
@@ -148,6 +164,31 @@ def decoded(frame: Frame) -> NDArray[np.generic]:
         lowest_and_highest = 2 ** int(header.get("BitsStored", 1)) - 1
     values = _light_on_dark(values, seen, lowest_and_highest)
     return np.asarray(values * np.float32(frame.slope) + np.float32(frame.intercept))
+
+
+def padding_of(header: Dataset) -> tuple[float, float] | None:
+    """Return the range of samples, ends included, that lie outside of a grey picture; or None."""
+    if header.get("SamplesPerPixel", 1) != 1 or header.get("PhotometricInterpretation") == PALETTE:
+        return None
+    for name, limit in _OF_PADDING.items():
+        first = header.get(name)
+        last = header.get(limit)
+        if isinstance(first, int | float):
+            if not isinstance(last, int | float):
+                last = first
+            return first, last
+    return None
+
+
+def _padded(pixels: NDArray[Any], header: Dataset) -> NDArray[np.bool_]:
+    """Return which samples are padding, (rows, columns)."""
+    said = padding_of(header)
+    if said is None:
+        return np.zeros(pixels.shape, bool)
+    # Some writers say a signed value as an unsigned one, which has the same bits.
+    with np.errstate(invalid="ignore"):
+        low, high = np.sort(np.array(said).astype(pixels.dtype))
+    return np.asarray((pixels >= low) & (pixels <= high))
 
 
 def _beside_pixels(path: Path) -> Dataset:

@@ -25,7 +25,13 @@ from slidecam.sources._dicom import (
     siblings,
 )
 from slidecam.sources._dicom_frames import frames_of
-from slidecam.sources._dicom_pixels import colour_bits, decoded, refuse_colours, refuse_undecodable
+from slidecam.sources._dicom_pixels import (
+    colour_bits,
+    decoded,
+    padding_of,
+    refuse_colours,
+    refuse_undecodable,
+)
 from slidecam.sources._dicom_stacks import volumes_of
 from slidecam.sources._library import opening
 from slidecam.sources._probe import fingerprint_of_files
@@ -109,7 +115,18 @@ def open_slide(probe: Probe) -> VolumeSource:
     notes += notes_on_companions(probe.local, lost)
     if layout.grid.is_oblique:
         notes.append("Its slices are oblique: they are taken along the series' own axes.")
-    voxels = Voxels(layout, unpack=lambda: _unpacked(stack, layout, broken), broken=broken)
+    lowest: set[float] = set()
+    padding = padding_of(header)
+    if padding is not None:
+        notes.append(_of_padding(padding))
+
+    def unpack() -> Iterator[bytes]:
+        for values in _unpacked(stack, layout, broken):
+            if padding is not None:
+                lowest.add(min(0.0, _darkest(values)))  # as missing slices are
+            yield values.tobytes()
+
+    voxels = Voxels(layout, unpack=unpack, broken=broken, lowest=lowest)
     planes = _planes(layout.grid, stack, probe, broken)
     first = next(filter(None, stack.frames))
     kind = ("dicom", _format(header), f"{first.spacing_from} and positions")
@@ -267,7 +284,9 @@ def _format(header: Dataset) -> str:
     return f"{name} {header.get('Modality', '')}, {encoding}"
 
 
-def _unpacked(stack: FrameStack, layout: VoxelLayout, broken: dict[int, str]) -> Iterator[bytes]:
+def _unpacked(
+    stack: FrameStack, layout: VoxelLayout, broken: dict[int, str]
+) -> Iterator[NDArray[Any]]:
     """Yield the frames' intensities by position.
 
     A missing slice is as dark as the darkest before it, and so is one that cannot be read; those
@@ -290,8 +309,22 @@ def _unpacked(stack: FrameStack, layout: VoxelLayout, broken: dict[int, str]) ->
             samples = layout.plane_bytes // layout.dtype.itemsize
             values = np.full(samples, darkest, layout.dtype)
         elif layout.bands == 1:
-            darkest = min(darkest, float(values.min()))
-        yield np.ascontiguousarray(values, layout.dtype).tobytes()
+            darkest = min(darkest, _darkest(values))
+        yield np.ascontiguousarray(values, layout.dtype)
+
+
+def _darkest(values: NDArray[Any]) -> float:
+    """Return the lowest number of a slice; infinity where there is none."""
+    return float(np.fmin.reduce(values, axis=None, initial=np.inf))
+
+
+def _of_padding(padding: tuple[float, float]) -> str:
+    """Return the sentence on samples that lie outside of the picture."""
+    said = " to ".join(dict.fromkeys(f"{each:g}" for each in padding))
+    return (
+        f"Pixels of its PixelPaddingValue ({said}) lie outside of the picture: they are taken for"
+        " air, as dark as the lowest of the others and no brighter than 0."
+    )
 
 
 def _fitting(values: NDArray[Any], layout: VoxelLayout) -> NDArray[Any]:

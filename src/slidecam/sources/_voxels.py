@@ -23,7 +23,7 @@ from slidecam.pixels import to_uint8
 from slidecam.sources._library import NotDecodedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -98,6 +98,9 @@ class Voxels:
     broken
         What ``unpack`` fills: planes along the slowest axis that it could not read, and the reason
         of each. Such a plane holds no data.
+    lowest
+        What ``unpack`` fills where it leaves not-a-number for voxels outside of the picture: the
+        intensities of which the lowest stands for them.
     """
 
     def __init__(
@@ -107,9 +110,10 @@ class Voxels:
         offset: int = 0,
         unpack: Callable[[], Iterator[bytes]] | None = None,
         broken: Mapping[int, str] = NONE_BROKEN,
+        lowest: Collection[float] = (),
     ) -> None:
         self.layout = layout
-        self._broken = broken
+        self._broken, self._lowest = broken, lowest
         self._path, self._offset, self._unpack = path, offset, unpack
         self._spool: Path | None = None
         self._lock = Lock()
@@ -177,6 +181,8 @@ class Voxels:
         if (self.layout.slope, self.layout.intercept) != (1.0, 0.0):
             values *= np.float32(self.layout.slope)
             values += np.float32(self.layout.intercept)
+        if self._lowest:
+            values[np.isnan(values)] = min(self._lowest)
         return values
 
     def _ready(self) -> Path:
