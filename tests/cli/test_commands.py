@@ -212,6 +212,19 @@ def test_info_tells_what_a_slide_is(tmp_path: Path, write_slide: Callable[..., P
     assert told["spacing_um_px"] == pytest.approx([0.5, 0.5])
 
 
+def test_info_tells_of_the_volume_and_the_axis_that_are_named(
+    tmp_path: Path, write_volume: Any
+) -> None:
+    path = write_volume.nifti(tmp_path / "four.nii", np.ones((7, 5, 4, 3), np.uint8))
+    result = slidecam("info", path, "--volume", "2", "--axis", "coronal", "--json")
+    facts = json.loads(result.stdout)
+    assert facts["slices"].startswith("5 coronal")
+    assert "It holds 3 volumes: volume 2 is read." in facts["notes"]
+    beyond = slidecam("info", path, "--volume", "3")
+    assert beyond.exit_code == 1
+    assert "There is no volume '3' among its 3" in beyond.stderr
+
+
 def test_info_reads_all_of_it_only_where_it_is_to_check(
     tmp_path: Path, write_slide: Callable[..., Path], write_volume: Any
 ) -> None:

@@ -35,7 +35,6 @@ from slidecam.runs.outputs import OUTPUT_TABLE, Output
 from slidecam.sources import READERS, open_source, settle_spacing
 from slidecam.sources.discovery import LISTED, sample_folders
 from slidecam.steps import Step
-from slidecam.viewing import VolumeView
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from slidecam.models import BundleSpec
     from slidecam.registry import Entry, Registry
     from slidecam.sources import Source, SourceFacts
-    from slidecam.viewing import PictureView
+    from slidecam.viewing import VolumeView
 
 MODELS_VARIABLE = "SLIDECAM_MODELS"
 """Environment variable with folders of bundles, separated as in PATH."""
@@ -203,9 +202,9 @@ def _extras() -> Iterator[CheckResult]:
             yield CheckResult(what, well=False, detail="absent", remedy=remedy)
 
 
-def describe_source(file: str, reader: str | None, seen: PictureView) -> dict[str, Any]:
+def describe_source(file: str, reader: str | None, view: VolumeView) -> dict[str, Any]:
     """Return the facts of a slide; a missing or unbelievable spacing is among them, not raised."""
-    with open_source(file, reader, VolumeView(slide=seen)) as source:
+    with open_source(file, reader, view) as source:
         facts = source.facts
         return {
             "path": without_secrets(facts.path),
@@ -227,14 +226,14 @@ def describe_source(file: str, reader: str | None, seen: PictureView) -> dict[st
 
 
 def unreadable_parts(
-    file: str, reader: str | None, seen: PictureView
+    file: str, reader: str | None, view: VolumeView
 ) -> Generator[Step, None, list[str]]:
     """Read all pixels of a slide, of each level and plane, and its other pictures; say what failed.
 
     A sentence for each reason, with the planes or levels of which something cannot be read.
     """
     lost: defaultdict[str, list[str]] = defaultdict(list)
-    with open_source(file, reader, VolumeView(slide=seen)) as source:
+    with open_source(file, reader, view) as source:
         facts = source.facts
         parts = list(product(facts.levels, range(facts.planes)))
         for done, (level, plane) in enumerate(parts, 1):
@@ -272,7 +271,7 @@ def _failures(source: Source, level: Level, plane: int) -> Iterator[RegionReadEr
 
 
 def _volume_facts(facts: SourceFacts) -> dict[str, Any]:
-    """Return where a volume's slices lie; axial ones, as predict has them by default."""
+    """Return where a volume's slices lie, along the axis that it is read along."""
     stack = facts.stack
     if stack is None:
         return {}

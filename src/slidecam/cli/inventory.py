@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from slidecam.cli.app import Json, Reader, Trust, app
-from slidecam.cli.predicting import Seen, chooses_picture
+from slidecam.cli.predicting import OfVolume, Seen, chooses_picture, chooses_volume
 from slidecam.cli.terminal import EXIT_FAILED, EXIT_PARTLY, Terminal
 
 # As in slidecam.models and .classes, which load torch and numpy; a test holds each pair together.
@@ -18,6 +18,7 @@ Activation = Literal["softmax", "sigmoid", "none"]
 
 @app.command()
 @chooses_picture
+@chooses_volume
 def info(
     file: Annotated[str, typer.Argument(help="A slide, picture, or URL.", show_default=False)],
     reader: Reader = None,
@@ -27,6 +28,7 @@ def info(
     json: Json = False,
     *,
     seen: Seen,
+    of_volume: OfVolume,
 ) -> None:
     """Tell what a slide is: reader, levels, spacing and where it comes from.
 
@@ -36,9 +38,12 @@ def info(
 
     terminal = Terminal(json=json)
     with terminal.errors():
-        facts = describe_source(file, reader, seen())
+        from slidecam.viewing import VolumeView
+
+        view = VolumeView(**of_volume, slide=seen())
+        facts = describe_source(file, reader, view)
         if check:
-            facts["unreadable"] = terminal.walk(unreadable_parts(file, reader, seen()), silent=True)
+            facts["unreadable"] = terminal.walk(unreadable_parts(file, reader, view), silent=True)
         terminal.table(facts["path"], facts)
         if facts.get("unreadable"):
             raise typer.Exit(EXIT_PARTLY)
