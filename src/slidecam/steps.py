@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping
 
 Result = TypeVar("Result")
 
@@ -39,6 +39,12 @@ class Step:
     total: int
     figures: Mapping[str, float] = field(default_factory=dict)
     message: str = ""
+
+
+def notes_told(notes: Iterable[str]) -> Iterator[Step]:
+    """Yield what a reader should know of the results, a step of nothing each; once each."""
+    for note in dict.fromkeys(notes):
+        yield Step("notes", 0, 0, message=f"Note: {note}")
 
 
 def result_of(work: Generator[Step, None, Result]) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from slidecam.explain.catalogue import CATALOGUE
 from slidecam.explain.map_methods import MapExplainer
 from slidecam.faithfulness import FaithfulnessSpec
 from slidecam.models import Card, open_bundle, save_bundle
-from slidecam.steps import result_of
+from slidecam.steps import Step, result_of
 
 # Of several models.
 BOTH = CloseUpSpec(methods=("gradcam++", "cam"), tiles=TileChoice(at=((3000, 2000), (1500, 1500))))
@@ -325,3 +326,27 @@ def test_one_bundle_named_twice_is_refused(sample_data: Path, tmp_path: Path) ->
         result_of(
             compare_models(sample_data / "slide.tif", [bundle, bundle], tmp_path / "out", BOTH)
         )
+
+
+def test_what_was_assumed_of_a_volume_is_told_once_while_it_is_explained_and_measured(
+    tmp_path: Path, write_volume: Any, slice_bundle: Path, head: Any
+) -> None:
+    path = write_volume.nifti(tmp_path / "head.nii", np.stack([head, head], 3))
+    tiles = TileChoice(slices=(6,))
+    closer = CloseUpSpec(methods=("cam",), tiles=tiles, curves=None)
+    quick = FaithfulnessSpec(("deletion",), seeds=(0,))
+    measured = MeasureSpec(("cam",), tiles=tiles, faithfulness=quick, randomisation=None)
+    for work in (
+        explain_tiles(path, slice_bundle, tmp_path / "one", closer),
+        compare_models(path, _two_of(slice_bundle, tmp_path), tmp_path / "two", closer),
+        measure_tiles(path, slice_bundle, tmp_path / "three", measured),
+    ):
+        steps: list[Step] = list(work)
+        said = [step.message for step in steps if "It holds 2 volumes" in step.message]
+        assert len(said) == 1
+        assert said[0].startswith("Note: It holds 2 volumes: volume 0 is read; pass --volume")
+
+
+def _two_of(bundle: Path, folder: Path) -> list[Path]:
+    shutil.copytree(bundle, folder / "other")
+    return [bundle, folder / "other"]

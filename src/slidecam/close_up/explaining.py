@@ -21,7 +21,8 @@ from slidecam.files import check_folder
 from slidecam.learning.training.folder import BUNDLE_FOLDER
 from slidecam.models import Card, Classifier, open_bundle
 from slidecam.models.backends import choose_device
-from slidecam.steps import Step
+from slidecam.models.channels import channel_notes
+from slidecam.steps import Step, notes_told
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -154,9 +155,13 @@ def _explain(
 
     all_found: list[_ModelFindings] = []
     first = None
+    told: tuple[str, ...] = ()
     choice = spec.tiles
     for name, classifier in zip(names, classifiers, strict=True):
         tiles = yield from choose_tiles(source, classifier, choice)
+        notes = (*tiles.notes, *channel_notes(classifier.card.channels))
+        yield from notes_told(note for note in notes if note not in told)
+        told += notes
         choose = partial(_wanted, classifier, spec, first)
         found = yield from explained(classifier, methods, tiles, choose)
         all_found.append(_ModelFindings(name, classifier, found))

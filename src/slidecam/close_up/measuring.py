@@ -29,6 +29,7 @@ from slidecam.faithfulness.mapping import PREDICTED, explained_classes
 from slidecam.models import Card, open_bundle
 from slidecam.models.backends import choose_device
 from slidecam.models.channels import channel_notes
+from slidecam.steps import notes_told
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -112,6 +113,8 @@ def measure_tiles(
         check_randomisable(bundle.network())
     explainers = {name: chosen.explainer(classifier) for name, chosen in methods.items()}
     tiles = yield from choose_tiles(source, classifier, spec.tiles)
+    notes = (*tiles.notes, *channel_notes(classifier.card.channels))
+    yield from notes_told(notes)
     pixels = torch.from_numpy(tiles.pixels).to(classifier.device)
     wanted: str | tuple[int, ...] = spec.explained
     if spec.explained == LABELLED:
@@ -137,7 +140,7 @@ def measure_tiles(
             spec.randomisation,
         )
         report = replace(report, likenesses=likenesses)
-    report = replace(report, notes=(*tiles.notes, *channel_notes(classifier.card.channels)))
+    report = replace(report, notes=notes)
     write_faithfulness(report, folder)
     return report
 
