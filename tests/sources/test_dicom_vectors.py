@@ -88,3 +88,23 @@ def test_a_vector_that_does_not_fit_the_frames_is_not_believed_and_that_is_said(
     frames = [(each, 1) for each in (3, 1, 2)]
     _path, facts = written(tmp_path / "nm.dcm", template, frames, SliceVector=[3, 1])
     assert any("SliceVector has 2 values for 3 frames" in each for each in facts.readings)
+
+
+def test_that_repetitions_are_taken_in_stored_order_is_said(
+    tmp_path: Path, template: Dataset
+) -> None:
+    frames = [(each, slot) for each in (2, 1, 3) for slot in (1, 2)]
+    _path, facts = written(tmp_path / "nm.dcm", template, frames, TimeSlotVector=[1] * 6)
+    assert any("the order in which their file stores them" in each for each in facts.readings)
+
+
+def test_without_positions_head_and_feet_are_called_a_guess(
+    tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    series = write_volume.dicom(tmp_path / "series", head)
+    for path in series.iterdir():
+        made = dcmread(path)
+        del made.ImagePositionPatient
+        made.save_as(path)
+    with open_source(series) as source:
+        assert any("which end is the head's" in each for each in source.facts.readings)

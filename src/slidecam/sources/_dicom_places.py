@@ -251,13 +251,18 @@ def odd(groups: Sequence[Group], stacks: Sequence[FrameStack]) -> list[str]:
     readings: list[str] = []
     names = sum((group.names for group in groups), ())
     if any(name.startswith(REPETITION) for name in names):
+        by = "their instance numbers"
+        frames = groups[0].frames
+        if len({frame.path for frame in frames}) < len(frames):
+            by = "the order in which their file stores them, which may be any"
         readings.append(
             "Nothing says which of the slices of one place belong together: they are taken by"
-            " their instance numbers."
+            f" {by}."
         )
     if None in map(attrgetter("position"), groups[0].frames):
         readings.append(
-            "The files do not say where their slices lie: they are sorted by instance number."
+            "The files do not say where their slices lie: they are sorted by instance number, and"
+            " which end is the head's, and where the volume lies, is a guess."
         )
         return readings
     for group, stack in zip(groups, stacks, strict=True):
