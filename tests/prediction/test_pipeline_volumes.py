@@ -111,6 +111,18 @@ def test_what_is_assumed_of_a_mask_is_a_reading_of_the_run(
         assert any(said.startswith(start) for said in told)
 
 
+def test_a_volume_without_a_number_says_so_and_is_skipped(
+    tmp_path: Path, write_volume: Any, slice_bundle: Path
+) -> None:
+    path = write_volume.nifti(tmp_path / "none.nii", np.full((9, 8, 5), np.nan, np.float32))
+    events = run(path, slice_bundle, tmp_path / "out")
+    said = "All of its voxels are no numbers (NaN or infinite); they are shown as air."
+    record = json.loads((tmp_path / "out" / "none" / "run.json").read_text())
+    assert record["input"]["readings"].count(said) == 1
+    assert [warned.message for warned in of(events, Warned)].count(said) == 1
+    assert of(events, SlideFinished)[0].status == "skipped"
+
+
 @pytest.mark.parametrize("caveat", [None, "", "3 of 7 volumes were called wrongly."])
 def test_a_volume_s_call_comes_with_what_its_classifier_was_measured_on(
     tmp_path: Path,

@@ -169,6 +169,7 @@ def _laid_volume(
     source: VolumeSource, spacing: SettledSpacing | None, card: Card, spec: PredictSpec
 ) -> tuple[Foreground, TileGrid, dict[str, Any]]:
     source.say_what_is_broken()
+    source.say_what_is_no_number()
     source.facts = replace(source.facts, readings=(*source.facts.readings, *_caveats(card)))
     if spec.mask is None:
         head = find_head(source)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slidecam.runs.outputs import output_names
-from slidecam.sources.volume import VolumeSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -167,11 +166,6 @@ class SlideWork:
         if self.spacing is not None and self.spacing.warning:
             yield self.spacing.warning
         yield from self.source.facts.readings
-        if isinstance(self.source, VolumeSource) and self.source.not_numbers:
-            yield (
-                f"About {100 * self.source.not_numbers:.2g} % of its voxels are no numbers (NaN or"
-                " infinite); they are shown as air."
-            )
         if self.run is not None:
             yield from self.run.notes
 

@@ -46,6 +46,9 @@ SAMPLED_VOXELS = 4_000_000
 
 UM_PER_MM = 1000.0
 WHITE = 255.0
+PER_CENT = 100
+NEARLY_ALL = 0.995
+"""From this share of voxels on, two digits of a percentage say 100."""
 
 
 def volume_facts(
@@ -164,6 +167,20 @@ class VolumeSource(Source):
                 if sample.size:
                     self._not_numbers = 1 - float(np.isfinite(sample).mean())
             return self._limits
+
+    def say_what_is_no_number(self) -> None:
+        """Put into ``facts.readings`` that voxels are no numbers, where some are."""
+        share = self.not_numbers
+        if not share:
+            return
+        how_many = f"About {PER_CENT * share:.2g} %"
+        if share == 1:
+            how_many = "All"
+        elif share >= NEARLY_ALL:
+            how_many = "Nearly all"
+        said = f"{how_many} of its voxels are no numbers (NaN or infinite); they are shown as air."
+        if said not in self.facts.readings:
+            self.facts = replace(self.facts, readings=(*self.facts.readings, said))
 
     @property
     def not_numbers(self) -> float:
