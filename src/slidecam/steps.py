@@ -41,7 +41,7 @@ class Step:
     message: str = ""
 
 
-def notes_told(notes: Iterable[str]) -> Iterator[Step]:
+def note_steps(notes: Iterable[str]) -> Iterator[Step]:
     """Yield what a reader should know of the results, a step of nothing each; once each."""
     for note in dict.fromkeys(notes):
         yield Step("notes", 0, 0, message=f"Note: {note}")

@@ -22,7 +22,7 @@ from slidecam.learning.training.folder import BUNDLE_FOLDER
 from slidecam.models import Card, Classifier, open_bundle
 from slidecam.models.backends import choose_device
 from slidecam.models.channels import channel_notes
-from slidecam.steps import Step, notes_told
+from slidecam.steps import Step, note_steps
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -155,13 +155,13 @@ def _explain(
 
     all_found: list[_ModelFindings] = []
     first = None
-    told: tuple[str, ...] = ()
+    noted: tuple[str, ...] = ()
     choice = spec.tiles
     for name, classifier in zip(names, classifiers, strict=True):
         tiles = yield from choose_tiles(source, classifier, choice)
         notes = (*tiles.notes, *channel_notes(classifier.card.channels))
-        yield from notes_told(note for note in notes if note not in told)
-        told += notes
+        yield from note_steps(note for note in notes if note not in noted)
+        noted += notes
         choose = partial(_wanted, classifier, spec, first)
         found = yield from explained(classifier, methods, tiles, choose)
         all_found.append(_ModelFindings(name, classifier, found))

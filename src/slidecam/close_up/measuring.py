@@ -29,7 +29,7 @@ from slidecam.faithfulness.mapping import PREDICTED, explained_classes
 from slidecam.models import Card, open_bundle
 from slidecam.models.backends import choose_device
 from slidecam.models.channels import channel_notes
-from slidecam.steps import notes_told
+from slidecam.steps import note_steps
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -114,7 +114,7 @@ def measure_tiles(
     explainers = {name: chosen.explainer(classifier) for name, chosen in methods.items()}
     tiles = yield from choose_tiles(source, classifier, spec.tiles)
     notes = (*tiles.notes, *channel_notes(classifier.card.channels))
-    yield from notes_told(notes)
+    yield from note_steps(notes)
     pixels = torch.from_numpy(tiles.pixels).to(classifier.device)
     wanted: str | tuple[int, ...] = spec.explained
     if spec.explained == LABELLED:
