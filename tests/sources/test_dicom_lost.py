@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydicom import dcmread
+from pydicom.uid import MediaStorageDirectoryStorage
 
-from slidecam.errors import RegionReadError
+from slidecam.errors import RefusedSourceError, RegionReadError
 from slidecam.geometry import LevelBox
 from slidecam.sources import open_source
 from slidecam.sources.discovery import find_slides
@@ -131,3 +132,20 @@ def test_pixels_that_end_early_are_called_that(series: Path) -> None:
     file.write_bytes(file.read_bytes()[:-503])
     with open_source(series) as source:
         assert source.broken == {5: "its pixels end early"}  # type: ignore[attr-defined]
+
+
+def test_a_medium_is_its_one_series_or_names_several(
+    series: Path, tmp_path: Path, write_volume: Any, head: NDArray[np.int16]
+) -> None:
+    made = dcmread(series / "IM0003.dcm")
+    for tag in ("PixelData", "Rows", "Columns"):
+        delattr(made, tag)
+    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    made.save_as(tmp_path / "DICOMDIR")
+    for path in (tmp_path, tmp_path / "DICOMDIR"):
+        with open_source(path) as source:
+            assert source.facts.planes == 12
+    write_volume.dicom(tmp_path / "other", head, SeriesInstanceUID="1.2.3.4.77")
+    for path in (tmp_path, tmp_path / "DICOMDIR"):
+        with pytest.raises(RefusedSourceError, match=r"medium of 2 folders.*other, series"):
+            open_source(path)

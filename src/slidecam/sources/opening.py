@@ -15,6 +15,7 @@ from slidecam.errors import (
     UsageError,
 )
 from slidecam.sources._companions import note_on_name, refuse_front
+from slidecam.sources._dicom import folders_of_medium
 from slidecam.sources._probe import looks_like, probe
 from slidecam.sources.readers import NOT_MINE, READERS, formats_read
 from slidecam.viewing import DEFAULT_VIEW
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from slidecam.sources.readers import Reader
     from slidecam.sources.source import Source
     from slidecam.viewing import VolumeView
+
+
+LISTED = 5
+"""Folders that a refusal names."""
 
 
 def open_source(
@@ -77,6 +82,10 @@ def open_source(
         candidates, lost = _candidates(found)
     if lost and not candidates:
         raise lost[0]
+    if not candidates and found.local is not None:
+        folder = _series_of_medium(found.given, found.local)
+        if folder is not None:
+            return open_source(folder, view=view)
     if not candidates:
         what, remedy = looks_like(found, formats_read())
         problem = f"This is {what}, not a slide, picture or volume that slidecam reads."
@@ -93,6 +102,16 @@ def open_source(
         source.let_go()
         raise
     return source
+
+
+def _series_of_medium(given: str, local: Path) -> Path | None:
+    """Return the folder of the one series that a medium's directory (DICOMDIR) lies above."""
+    folders = folders_of_medium(local)
+    if len(folders) > 1:
+        listed = ", ".join(folder.name for folder in folders[:LISTED])
+        problem = f"This is a DICOM medium of {len(folders)} folders of series ({listed})."
+        raise RefusedSourceError(given, problem, "Pass the one that you want.")
+    return next(iter(folders), None)
 
 
 def _refuse_unheard(source: Source, view: VolumeView) -> None:
