@@ -36,6 +36,10 @@ COPY_BYTES = 1 << 20
 DEFLATE_AT_MOST = 1032
 """Bytes that one byte of gzip may hold."""
 
+PER_CENT = 100
+NEARLY_ALL = 0.995
+"""From this share of voxels on, two digits of a percentage say 100."""
+
 COLOURS = 3
 SLOWEST = 2
 """The axis k, whose planes follow each other in a file."""
@@ -259,3 +263,13 @@ def _along(axis: int, start: int, stop: int) -> tuple[slice, ...]:
     if axis != SLOWEST:
         where[2 - axis] = slice(start, stop)
     return tuple(where)
+
+
+def not_numbers_words(share: float) -> str:
+    """Return what a person should know of voxels that are no numbers, by their share of all."""
+    how_many = f"About {PER_CENT * share:.2g} %"
+    if share == 1:
+        how_many = "All"
+    elif share >= NEARLY_ALL:
+        how_many = "Nearly all"
+    return f"{how_many} of its voxels are no numbers (NaN or infinite); they are shown as air."

@@ -17,7 +17,7 @@ from slidecam.errors import RefusedSourceError
 from slidecam.geometry import Level, LevelBox, Size, Spacing
 from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._library import closed, decoding
-from slidecam.sources._voxels import COLOURS, SLOWEST
+from slidecam.sources._voxels import COLOURS, SLOWEST, not_numbers_words
 from slidecam.sources.source import Source, SourceFacts, note_on_bits
 
 if TYPE_CHECKING:
@@ -46,9 +46,6 @@ SAMPLED_VOXELS = 4_000_000
 
 UM_PER_MM = 1000.0
 WHITE = 255.0
-PER_CENT = 100
-NEARLY_ALL = 0.995
-"""From this share of voxels on, two digits of a percentage say 100."""
 
 
 def volume_facts(
@@ -152,8 +149,7 @@ class VolumeSource(Source):
             said = f"{len(lost)} slices of its files cannot be read ({reason}): they are dark here."
         else:
             return
-        if said not in self.facts.readings:
-            self.facts = replace(self.facts, readings=(*self.facts.readings, said))
+        self._say(said)
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -170,15 +166,10 @@ class VolumeSource(Source):
 
     def say_what_is_no_number(self) -> None:
         """Put into ``facts.readings`` that voxels are no numbers, where some are."""
-        share = self.not_numbers
-        if not share:
-            return
-        how_many = f"About {PER_CENT * share:.2g} %"
-        if share == 1:
-            how_many = "All"
-        elif share >= NEARLY_ALL:
-            how_many = "Nearly all"
-        said = f"{how_many} of its voxels are no numbers (NaN or infinite); they are shown as air."
+        if self.not_numbers:
+            self._say(not_numbers_words(self.not_numbers))
+
+    def _say(self, said: str) -> None:
         if said not in self.facts.readings:
             self.facts = replace(self.facts, readings=(*self.facts.readings, said))
 
