@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from slidecam.errors import RefusedSourceError
 from slidecam.pixels import to_uint8
 from slidecam.sources._library import NotDecodedError
+from slidecam.sources.source import note_on_bits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -86,6 +88,16 @@ class VoxelLayout:
     def total_bytes(self) -> int:
         """Bytes of the volume."""
         return self.plane_bytes * self.grid.shape[2]
+
+    def colours(self, path: str) -> tuple[str, ...]:
+        """Return the reading of colours that are scaled; RefusedSourceError for fractions."""
+        if self.bands < COLOURS:
+            return ()
+        if self.dtype.kind == "f":
+            problem = "Its colours are fractions, of a range that it does not say."
+            remedy = "Save them with 8 or 16 bits, from black to the largest value."
+            raise RefusedSourceError(path, problem, remedy)
+        return note_on_bits(self.colour_bits)
 
 
 class Voxels:

@@ -17,8 +17,8 @@ from slidecam.errors import RefusedSourceError
 from slidecam.geometry import Level, LevelBox, Size, Spacing
 from slidecam.sources._chunks import CHUNK_EDGE
 from slidecam.sources._library import closed, decoding
-from slidecam.sources._voxels import COLOURS, SLOWEST, not_numbers_words
-from slidecam.sources.source import Source, SourceFacts, note_on_bits
+from slidecam.sources._voxels import SLOWEST, not_numbers_words
+from slidecam.sources.source import Source, SourceFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slidecam.sources._probe import Probe
-    from slidecam.sources._voxels import VoxelLayout, Voxels
+    from slidecam.sources._voxels import Voxels
     from slidecam.sources.volume_grid import PlaneStack
     from slidecam.viewing import VolumeView
 
@@ -100,7 +100,9 @@ class VolumeSource(Source):
     """
 
     def __init__(self, facts: SourceFacts, voxels: Voxels, view: VolumeView) -> None:
-        super().__init__(replace(facts, readings=facts.readings + _colours(facts, voxels.layout)))
+        super().__init__(
+            replace(facts, readings=facts.readings + voxels.layout.colours(facts.path))
+        )
         assert facts.stack is not None  # noqa: S101  (for the type checker: every volume has one)
         self.stack: PlaneStack = facts.stack
         self.view = view
@@ -315,17 +317,6 @@ def _refuse_lost(lost: Mapping[int, str], planes: Iterable[int]) -> None:
     for plane in planes:
         if plane in lost:
             raise ValueError(lost[plane])
-
-
-def _colours(facts: SourceFacts, layout: VoxelLayout) -> tuple[str, ...]:
-    """Return the reading of colours that are scaled; RefusedSourceError for fractions."""
-    if layout.bands < COLOURS:
-        return ()
-    if layout.dtype.kind == "f":
-        problem = "Its colours are fractions, of a range that it does not say."
-        remedy = "Save them with 8 or 16 bits, from black to the largest value."
-        raise RefusedSourceError(facts.path, problem, remedy)
-    return note_on_bits(layout.colour_bits)
 
 
 class _VolumeView:
