@@ -120,7 +120,7 @@ def write_header(path: Path, said: dict[str, Any], number: int) -> int:
     """Write a file's header as drawn, without pixels, and return how many slices it stores."""
     made = Dataset()
     made.SOPClassUID, made.SeriesInstanceUID = "1.2.840.10008.5.1.4.1.1.4", "1.2.826.7"
-    made.Rows, made.Columns, made.InstanceNumber = 12, 18, number
+    made.Rows, made.Columns, made.InstanceNumber, made.BitsAllocated = 12, 18, number, 16
     position, turned = [said["x"], -3.1, 2.3 * said["z"]], [0, 1, 0, 0, 0, 1]
     orientation = turned if said["turned"] else [1, 0, 0, 0, 1, 0]
     made.PixelSpacing = [said["spacing"]] * 2
