@@ -248,7 +248,7 @@ def test_a_name_that_no_folder_of_outputs_can_have_fails_alone(
     assert f"{stem}.tif" in in_manifest(out)[named]["reason"]
 
 
-@pytest.mark.parametrize("looked_up", [(discovery, "is_volume"), (identifiers, "dcmread")])
+@pytest.mark.parametrize("looked_up", [(discovery, "is_series"), (identifiers, "dcmread")])
 def test_a_slide_whose_name_cannot_be_cleared_fails_and_is_not_named(
     tmp_path: Path,
     slice_bundle: Path,
