@@ -13,7 +13,7 @@ from slidecam.models import open_bundle
 from slidecam.reports import report
 from slidecam.runlog import RunLog
 from slidecam.runs.spec import PredictSpec
-from slidecam.sources.discovery import FoundSlide
+from slidecam.sources.names import FoundSlide
 
 HIDDEN = "/data/Doe^John/series"
 

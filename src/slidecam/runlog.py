@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from slidecam.exchange.manifest import Manifest
     from slidecam.models import Bundle
     from slidecam.runs.spec import PredictSpec
-    from slidecam.sources.discovery import FoundSlide
+    from slidecam.sources.names import FoundSlide
 
 MANIFEST, REPORT = OF_ALL_SLIDES
 """What lies in the output folder beside the slides' folders; the names are a contract."""

@@ -29,7 +29,7 @@ from slidecam.models import Card, open_bundle, save_bundle
 from slidecam.prediction.pipeline import predict
 from slidecam.runs.spec import PredictSpec
 from slidecam.sources import open_source
-from slidecam.sources.discovery import FoundSlide
+from slidecam.sources.names import FoundSlide
 from slidecam.steps import result_of
 from tile_tables import read_tiles_csv
 

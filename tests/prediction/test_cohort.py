@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from slidecam.exchange.manifest import SlideReport
     from slidecam.prediction.work import SlideWork
-    from slidecam.sources.discovery import FoundSlide
+    from slidecam.sources.names import FoundSlide
 
 QUICK = PredictSpec(batch=4, workers=1, outputs=("tiles.csv",), mpp=0.5)
 SLIDES = 9

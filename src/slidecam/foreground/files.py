@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from slidecam.foreground.annotations import Area
     from slidecam.geometry import Size
-    from slidecam.sources.discovery import FoundSlide
+    from slidecam.sources.names import FoundSlide
     from slidecam.sources.source import SourceFacts
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slidecam.prediction.work import SlideWork
-    from slidecam.sources.discovery import FoundSlide
+    from slidecam.sources.names import FoundSlide
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slidecam.prediction.model import LoadedModel
-    from slidecam.sources.discovery import Discovery
+    from slidecam.sources.names import Discovery
 
 TILING_OPTIONS = ("overlap", "grid", "edge", "min_tissue", "mask")
 """What says how a slide is cut into tiles."""

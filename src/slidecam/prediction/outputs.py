@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from slidecam.prediction.pictures import WrittenHeatmap
     from slidecam.prediction.work import OpenRun, SlideWork
     from slidecam.runs.tiles import ClassSummary
-    from slidecam.sources.discovery import FoundSlide
+    from slidecam.sources.names import FoundSlide
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from slidecam.inference import ScoredBatch
     from slidecam.prediction.model import LoadedModel, WarmClassifiers
     from slidecam.prediction.work import OpenRun, Timings
-    from slidecam.sources.discovery import FoundSlide
+    from slidecam.sources.names import FoundSlide
     from slidecam.store import RunStore
 
 THREADS = ("ahead", "commit", "behind")

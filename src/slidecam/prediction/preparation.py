@@ -24,8 +24,7 @@ from slidecam.prediction.work import OpenRun, SlideWork, Timings
 from slidecam.runs.outputs import QUPATH_FOLDER, all_written, clear_outputs
 from slidecam.runs.record import RunRecord, refuse_later
 from slidecam.sources import open_source, settle_spacing, shown_corner
-from slidecam.sources.discovery import FoundSlide
-from slidecam.sources.names import names_of
+from slidecam.sources.names import FoundSlide, names_of
 from slidecam.sources.qupath import QuPathView
 from slidecam.sources.spacing import given_spacing
 from slidecam.sources.volume import VolumeSource

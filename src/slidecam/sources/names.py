@@ -4,20 +4,99 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slidecam.errors import UsageError
+from slidecam.errors import UsageError, without_secrets
 from slidecam.sources._dicom import is_series, series_files, siblings
 from slidecam.sources._probe import name_of, stem_of
-from slidecam.sources.identifiers import public_name
+from slidecam.sources.identifiers import public_name, public_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from slidecam.sources.discovery import Discovery, FoundSlide
+    from slidecam.geometry import Size
     from slidecam.sources.source import SourceFacts
+
+
+@dataclass(frozen=True)
+class FoundSlide:
+    """One slide to work on.
+
+    Attributes
+    ----------
+    name
+        What its outputs are called by: the stem of its file, unless that names a patient.
+    path
+        Its path or URL.
+    hidden
+        Parts of the path that name a patient.
+    error
+        What went wrong when that was looked up; None where nothing did. The slide has failed with
+        it, and all of its path is hidden.
+    aliases
+        Other names that its mask or its row of a table may be called by: those that its file or
+        folder has by itself, where no other slide of the call has them too.
+    """
+
+    name: str
+    path: str
+    hidden: tuple[str, ...] = ()
+    error: Exception | None = field(default=None, compare=False)
+    aliases: tuple[str, ...] = field(default=(), compare=False)
+
+    def named(self, facts: SourceFacts) -> SourceFacts:
+        """Return the slide's facts under the names that it has in this call."""
+        return replace(facts, name=self.name, aliases=self.aliases)
+
+    @property
+    def row_names(self) -> tuple[str, ...]:
+        """What its row of a table may be called by; the first counts."""
+        return tuple(dict.fromkeys((self.name, Path(self.path).name, *self.aliases)))
+
+    @property
+    def shown(self) -> str:
+        """The path as it may be written down.
+
+        Without a patient's name, a URL without password and signed query.
+        """
+        if self.hidden:
+            return public_path(self.path, self.hidden)
+        return without_secrets(self.path)
+
+    def public(self, text: str) -> str:
+        """Return a text that speaks of the slide without what names a patient or opens a server."""
+        text = text.replace(self.path, self.shown)
+        if "://" not in self.path:
+            return text
+        # Libraries word a URL in their own way.
+        return without_secrets(text)
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What was found.
+
+    Attributes
+    ----------
+    slides
+        The slides, in order.
+    ignored
+        A sentence for each folder or project where something was left out.
+    spacings
+        µm per pixel by slide, where a QuPath project says it.
+    shown
+        Width and height by slide as QuPath shows it, where a project says it.
+    shared
+        Names of files or folders that several slides have, and what these slides are called.
+    """
+
+    slides: tuple[FoundSlide, ...]
+    ignored: tuple[str, ...]
+    spacings: Mapping[str, float] = field(default_factory=dict)
+    shown: Mapping[str, Size] = field(default_factory=dict)
+    shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def names_of(facts: SourceFacts) -> tuple[str, ...]:

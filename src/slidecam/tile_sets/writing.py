@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from slidecam.foreground import AnnotatedClasses
     from slidecam.sources import Source
-    from slidecam.sources.discovery import FoundSlide
+    from slidecam.sources.names import FoundSlide
     from slidecam.streaming import TileBatch
     from slidecam.tiling import TileGrid
 

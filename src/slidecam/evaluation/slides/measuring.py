@@ -19,7 +19,7 @@ from slidecam.inference import classify
 from slidecam.prediction.preparation import prepare
 from slidecam.runs import Run
 from slidecam.runs.tiles import cells
-from slidecam.sources.discovery import FoundSlide
+from slidecam.sources.names import FoundSlide
 from slidecam.steps import Step
 from slidecam.streaming import StreamSpec, TileStream, plan_batches
 
