@@ -386,10 +386,14 @@ class StoreError(SlidecamError):
 
 
 class RunExistsError(StoreError, FileExistsError):
-    """There is a run in this folder already, and neither resume nor overwrite was asked for."""
+    """There is a run in this folder already, and neither resume nor overwrite was asked for.
+
+    ``claimed`` where another process is at work on it.
+    """
 
     usage = True
     status = 409
+    claimed = False
 
 
 class RunMismatchError(StoreError, ValueError):

@@ -103,8 +103,8 @@ class Warned:
 class SlideFinished:
     """A slide's outputs lie in ``folder``.
 
-    ``status`` is ``done``, ``partly`` (some tiles failed) or ``skipped`` (nothing to classify:
-    ``reason`` says why).
+    ``status`` is ``done``, ``partly`` (some tiles failed), ``skipped`` (nothing to classify:
+    ``reason`` says why) or ``claimed`` (another process is at work on the slide).
     """
 
     slide: str

@@ -271,6 +271,16 @@ class PredictOptions:
         unset="the card's",
         without={"napari": BY_COMMAND},
     )
+    shard: str | None = option(
+        None,
+        "Classify the K-th of N parts of the slides; a slide's name decides its part.",
+        unset="all slides",
+        metavar="K/N",
+        without={
+            "server": "a job names its slides",
+            "napari": ONE_SLIDE,
+        },
+    )
     keep_identifiers: bool = option(
         False,  # noqa: FBT003  (a field's default)
         "Call outputs after files that are called after a patient.",

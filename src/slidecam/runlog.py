@@ -42,6 +42,7 @@ MANIFEST, REPORT = OF_ALL_SLIDES
 
 STOPPED = "the run was stopped before this slide was finished"
 GO_ON = "Repeat the call with --resume."
+CLAIMED = "claimed elsewhere: another slidecam is at work on it"
 
 UNFORESEEN = "slidecam did not foresee this; please report it. Other slides are not touched by it."
 NO_ROOM = (
@@ -103,6 +104,10 @@ class RunLog:
         )
         self._note(report)
         return event
+
+    def claimed(self, event: SlideFailed) -> SlideFinished:
+        """Note a slide that another process is at work on, and return its event."""
+        return self.finished(SlideReport(event.slide, event.path, "claimed", reason=CLAIMED))
 
     def planned(self, slide: FoundSlide) -> None:
         """Note a slide of a dry run."""

@@ -32,7 +32,7 @@ LOCK_SECONDS = 120.0
 
 LEFT_AS_IT_WAS = "A later call left these results as they were: "
 
-SlideStatus = Literal["done", "partly", "failed", "skipped", "unfinished"]
+SlideStatus = Literal["done", "partly", "failed", "skipped", "unfinished", "claimed"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class SlideReport:
         Where the slide lies, as it was given.
     status
         ``done``, ``partly`` (some tiles gave no result), ``skipped`` (nothing to classify),
-        ``failed``, or ``unfinished`` (the run was stopped before).
+        ``failed``, ``unfinished`` (the run was stopped before), or ``claimed`` (another process was
+        at work on it, and says itself what became of it).
     tiles
         Counts by what became of them.
     classes
@@ -207,6 +208,8 @@ class Manifest:
         rows = {report.slide: report for report in self.slides}
         for report in reports:
             before = rows.get(report.slide)
+            if before is not None and report.status == "claimed":
+                continue
             rows[report.slide] = report
             lost = not report.has_results
             if lost and before is not None and before.has_results and has_run(report.slide):

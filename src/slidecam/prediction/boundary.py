@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from traceback import TracebackException
 from typing import TYPE_CHECKING
 
-from slidecam.errors import SlidecamError
+from slidecam.errors import RunExistsError, SlidecamError
 from slidecam.events import SlideFailed
 from slidecam.runlog import error_words
 from slidecam.runs.record import write_failure
@@ -34,10 +34,13 @@ class Failure:
     traceback
         Where it happened, for whoever mends it; empty where slidecam foresaw the error, whose words
         say all.
+    claimed
+        Whether another process is at work on the slide, which is no failure.
     """
 
     event: SlideFailed
     traceback: str = ""
+    claimed: bool = False
 
 
 @dataclass
@@ -92,7 +95,8 @@ def failure_of(slide: FoundSlide, error: Exception) -> Failure:
     problem, remedy = error_words(error)
     event = SlideFailed(slide.name, slide.shown, slide.public(problem), remedy)
     if isinstance(error, SlidecamError):
-        return Failure(event, slide.public("\n".join(error.traceback())))
+        claimed = isinstance(error, RunExistsError) and error.claimed
+        return Failure(event, slide.public("\n".join(error.traceback())), claimed)
     lines = TracebackException.from_exception(error).format()
     return Failure(event, slide.public("".join(lines)))
 

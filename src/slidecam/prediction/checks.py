@@ -13,7 +13,7 @@ from slidecam.models.channels import channel_notes
 from slidecam.options import EVERY_METHOD
 from slidecam.runs.outputs import check_packages
 from slidecam.runs.spec import PredictSpec
-from slidecam.sources.names import refuse_shared_names
+from slidecam.sources.names import Shard, refuse_shared_names
 from slidecam.sources.spacing import given_spacing
 from slidecam.store import RUN_FILE, has_run
 
@@ -71,12 +71,12 @@ def refuse_unclear(found: Discovery, out: Path, spec: PredictSpec) -> None:
             "Pass a folder with one <stem>.geojson or <stem>.png for each.",
         )
     _refuse_unclear_names(found, spec)
-    begun = [slide.name for slide in found.slides if _is_begun(out / slide.name)]
+    ours = spec.share_of(found.slides)
+    begun = [slide.name for slide in ours if _is_begun(out / slide.name)]
     if begun and spec.existing == "refuse" and not spec.dry_run:
         raise RunExistsError(
             out,
-            f"There is a run of {begun[0]} here already ({len(begun)} of {len(found.slides)}"
-            " slides).",
+            f"There is a run of {begun[0]} here already ({len(begun)} of {len(ours)} slides).",
             "Pass --resume to continue, --overwrite to begin anew, or another --out.",
         )
 
@@ -120,6 +120,9 @@ def _is_begun(folder: Path) -> bool:
 def notes_of(found: Discovery, model: LoadedModel, spec: PredictSpec) -> Iterator[str]:
     """Yield what a person should know of the whole run, as sentences."""
     yield from found.ignored
+    if spec.shard is not None:
+        found_here = len(found.slides)
+        yield Shard.parse(spec.shard).words(len(spec.share_of(found.slides)), found_here)
     yield from model.classifier.notes
     yield from channel_notes(model.bundle.card.channels)
     yield from _no_heatmap(model, spec)

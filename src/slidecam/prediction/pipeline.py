@@ -117,7 +117,8 @@ def predict(
     read_manifest(out / MANIFEST)
     completed = with_project(spec, found)
     loaded = load_model(model, completed, warm)
-    log = RunLog(out, loaded.bundle, completed, found.slides)
+    slides = spec.share_of(found.slides)
+    log = RunLog(out, loaded.bundle, completed, slides)
     for message in notes_of(found, loaded, spec):
         yield Warned("", message)
     with ExitStack() as cleanup:
@@ -125,7 +126,7 @@ def predict(
         pools = [ThreadPoolExecutor(1, f"slidecam-{name}") for name in THREADS]
         for pool in pools:
             cleanup.enter_context(pool)
-        yield from _SlidesOnTheirWay(loaded, completed, log, *pools).through(found.slides)
+        yield from _SlidesOnTheirWay(loaded, completed, log, *pools).through(slides)
     yield from log.warnings()
     yield log.summary()
 
@@ -166,6 +167,8 @@ class _SlidesOnTheirWay:
             yield self._ended(finishing.popleft().result())
 
     def _ended(self, fate: SlideReport | Failure) -> Event:
+        if isinstance(fate, Failure) and fate.claimed:
+            return self.log.claimed(fate.event)
         if isinstance(fate, Failure):
             return self.log.failed(fate.event)
         return self.log.finished(fate)

@@ -35,13 +35,14 @@ EMBEDDED = 40
 LISTED = 8
 """Classes that a slide's bar lists one by one; the rest share a piece."""
 
-ORDER = {"failed": 0, "partly": 1, "unfinished": 2, "skipped": 3, "done": 4}
+ORDER = {"failed": 0, "partly": 1, "unfinished": 2, "claimed": 3, "skipped": 4, "done": 5}
 """What needs attention comes first."""
 
 WORDS = {
     "failed": "failed",
     "partly": "partly done",
     "unfinished": "unfinished",
+    "claimed": "claimed elsewhere",
     "skipped": "skipped",
     "done": "done",
 }

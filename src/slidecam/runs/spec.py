@@ -20,13 +20,14 @@ from slidecam.options import (
 from slidecam.runs.outputs import check_outputs
 from slidecam.settings import check_all
 from slidecam.sources import reader_names
-from slidecam.sources.names import names_of
+from slidecam.sources.names import Shard, names_of
 from slidecam.thresholds import parse_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from slidecam.sources import SourceFacts
+    from slidecam.sources.names import FoundSlide
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,12 @@ class PredictSpec(PredictOptions):
         """
         return self.heatmap_scale.get(method, self.heatmap_scale.get(EVERY_METHOD))
 
+    def share_of(self, slides: Sequence[FoundSlide]) -> tuple[FoundSlide, ...]:
+        """Return the slides that are this call's: all, or those of its ``shard``."""
+        if self.shard is None:
+            return tuple(slides)
+        return tuple(filter(Shard.parse(self.shard).takes, slides))
+
     def shown_size(self, facts: SourceFacts) -> Size | None:
         """Return the size that QuPath shows one slide at, by the first of its names."""
         for name in (*names_of(facts), EVERY_SLIDE):
@@ -83,6 +90,8 @@ def _checks(spec: PredictSpec) -> Iterator[Callable[[], object]]:
     if spec.heatmap is not None:
         yield partial(heatmap_methods, spec.heatmap)
     yield partial(parse_threshold, spec.heatmap_threshold)
+    if spec.shard is not None:
+        yield partial(Shard.parse, spec.shard)
     yield partial(check_outputs, spec.outputs)
     for method, (low, high) in spec.heatmap_scale.items():
         yield partial(_check_scale, method, low, high)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -97,6 +98,45 @@ class Discovery:
     spacings: Mapping[str, float] = field(default_factory=dict)
     shown: Mapping[str, Size] = field(default_factory=dict)
     shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several parts of the slides, so that processes share them without asking each other.
+
+    A slide's name alone decides its part: what else is found, and in which order, changes nothing.
+
+    Attributes
+    ----------
+    number, parts
+        Which part, from 1, and how many there are.
+    """
+
+    number: int
+    parts: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read ``3/8``; UsageError where that is no part of a whole."""
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            problem = f"There is no part {text!r} of the slides."
+            raise UsageError(problem, "Pass --shard K/N, with K from 1 to N: --shard 3/8.")
+        return cls(int(found[1]), int(found[2]))
+
+    def takes(self, slide: FoundSlide) -> bool:
+        """Whether a slide belongs to this part."""
+        # In small letters, as Windows and macOS tell folders of outputs apart.
+        name = slide.name.casefold().encode(errors="surrogateescape")
+        digest = hashlib.sha256(name).digest()
+        return int.from_bytes(digest[:8], "big") % self.parts == self.number - 1
+
+    def words(self, taken: int, found: int) -> str:
+        """Return how many slides are this part's, as a sentence."""
+        return (
+            f"--shard {self.number}/{self.parts}: {taken} of {found} slides are this part's, as"
+            " their names decide."
+        )
 
 
 def names_of(facts: SourceFacts) -> tuple[str, ...]:

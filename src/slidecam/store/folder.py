@@ -97,9 +97,13 @@ def lock_run(folder: Path) -> FileLock:
     Raises
     ------
     RunExistsError
-        If another process is at work there.
+        If another process is at work there; it is ``claimed`` then.
     """
-    return lock_folder(folder, "Another slidecam is at work in this folder.")
+    try:
+        return lock_folder(folder, "Another slidecam is at work in this folder.")
+    except RunExistsError as error:
+        error.claimed = True
+        raise
 
 
 def open_or_create(folder: Path, plan: StorePlan, existing: str) -> RunStore:
